@@ -1,0 +1,3 @@
+//! Dafka: decentralized, distributed streaming on ZeroMQ.
+pub mod storage;
+pub mod wire;
