@@ -1,1 +1,37 @@
-//! The partitioned record log.
+//! The partitioned record log: what a store keeps on disk.
+//!
+//! A [`Log`] holds any number of partitions, each named by a subject and the address of the producer that
+//! writes it. The records of a partition are numbered from 0 and stored as a contiguous prefix: an append
+//! must begin exactly where the partition ends. One thread appends batches, others read at the same time
+//! and never wait for it.
+//!
+//! The log is an LMDB environment in a directory of its own; doc/storage-format.md describes each octet of
+//! it. This module knows nothing of sockets, threads, actors or the wire: names and contents are octets.
+//!
+//! | file | what for |
+//! | --- | --- |
+//! | `log` | the log itself; grows and repairs the environment beneath, unseen |
+//! | `append` | writing one batch in one transaction |
+//! | `walk` | walking over the chunks of one partition |
+//! | `batch` | records gathered for one append |
+//! | `tables` | the LMDB environment: creating, checking, opening |
+//! | `directory` | whose directory it is: look before touching, lock, make durable |
+//! | `chunk` | records packed together: encoding, total decoding |
+//! | `keys` | keys and values of the tables |
+//! | `error` | what can go wrong, one small enum per operation |
+
+mod append;
+mod batch;
+mod chunk;
+mod directory;
+mod error;
+mod keys;
+mod log;
+mod tables;
+mod walk;
+
+pub use self::batch::{Batch, Run, RunIndex};
+pub use self::chunk::MAX_CONTENT_LEN_BYTES;
+pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
+pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
+pub use self::log::{Log, Options, Partition};

@@ -1,0 +1,111 @@
+/*  =========================================================================
+    test_latest - a consumer under "latest", which is the default, gets nothing that was published before it
+    subscribed, neither from a live producer nor from the store, and from its first record on everything
+    =========================================================================
+*/
+
+#include "testing.h"
+
+#define OLD_RECORDS 100
+#define NEW_RECORDS 500
+
+static int
+s_new_number (const char *content)
+{
+    CHECK (strncmp (content, "new ", 4) == 0);      //  Else something old was delivered
+    return atoi (content + 4);
+}
+
+//  earliest is the configuration of the witness, config that of the consumer that is tested
+
+static void
+s_test_latest (const char *topic, zconfig_t *config, zconfig_t *earliest)
+{
+    test_case ("topic %s: old records of a producer that is gone: the store has them", topic);
+    zactor_t *gone = test_producer_new (topic, config);
+    for (int number = 0; number < OLD_RECORDS; number++)
+        test_send (gone, "old %d", number);
+    zactor_destroy (&gone);
+
+    test_case ("topic %s: old records of a producer that stays: a witness has them", topic);
+    zactor_t *producer = test_producer_new (topic, config);
+    char *address = strdup (dafka_producer_address (producer));
+    for (int number = 0; number < OLD_RECORDS; number++)
+        test_send (producer, "old %d", number);
+    dafka_consumer_t *witness = test_consumer_new (topic, earliest);
+    for (int received = 0; received < 2 * OLD_RECORDS; received++) {
+        test_at ((size_t) received);
+        char *content = test_recv_text (witness);
+        CHECK (strncmp (content, "old ", 4) == 0);
+        zstr_free (&content);
+    }
+
+    //  The consumer meets the producer at some time after it subscribed: publish until the first record arrives.
+    test_case ("topic %s: the first record is a new one", topic);
+    dafka_consumer_t *consumer = test_consumer_new (topic, config);
+    int sent = 0;
+    do
+        test_send (producer, "new %d", sent++);
+    while (!test_poll (dafka_consumer_record_source (consumer), 10));
+    char *content = test_recv_text (consumer);
+    int first = s_new_number (content);
+    CHECK (first < sent);
+    zstr_free (&content);
+
+    test_case ("topic %s: from there on nothing is missing", topic);
+    int last = sent + NEW_RECORDS;
+    while (sent <= last)
+        test_send (producer, "new %d", sent++);
+    for (int number = first + 1; number <= last; number++) {
+        test_at ((size_t) number);
+        content = zsys_sprintf ("new %d", number);
+        test_recv (consumer, topic, address, content);
+        zstr_free (&content);
+    }
+
+    test_case ("topic %s: a new producer's records arrive too", topic);
+    zactor_t *another = test_producer_new (topic, config);
+    sent = 0;
+    do
+        test_send (another, "new %d", sent++);
+    while (!test_poll (dafka_consumer_record_source (consumer), 10));
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+    CHECK_STR (dafka_consumer_msg_address (msg), dafka_producer_address (another));
+    dafka_consumer_msg_destroy (&msg);
+
+    test_case ("topic %s: ending", topic);
+    dafka_consumer_destroy (&consumer);
+    dafka_consumer_destroy (&witness);
+    zactor_destroy (&another);
+    zactor_destroy (&producer);
+    free (address);
+}
+
+int
+main (void)
+{
+    test_begin ("test_latest", 120);
+    zconfig_t *unsaid = test_config ("inproc");
+    CHECK (zconfig_locate (unsaid, "consumer/offset/reset") == NULL);
+    zconfig_t *latest = test_config_copy (unsaid);
+    zconfig_put (latest, "consumer/offset/reset", "latest");
+    zconfig_t *earliest = test_config_copy (unsaid);
+    zconfig_put (earliest, "consumer/offset/reset", "earliest");
+
+    test_case ("starting tower and store");
+    zactor_t *tower = zactor_new (dafka_tower_actor, unsaid);
+    zactor_t *store = zactor_new (dafka_store_actor, unsaid);
+    CHECK (tower && store);
+
+    s_test_latest ("by-name", latest, earliest);
+    s_test_latest ("by-default", unsaid, earliest);
+
+    test_case ("ending store and tower");
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&earliest);
+    zconfig_destroy (&latest);
+    zconfig_destroy (&unsaid);
+    return test_end ();
+}

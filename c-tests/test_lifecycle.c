@@ -1,0 +1,391 @@
+/*  =========================================================================
+    test_lifecycle - starting and ending, in every order: arguments that are gone after the start, no tower, a late
+    tower, a restarted tower, actors that cannot start, many starts and ends
+    =========================================================================
+*/
+
+#include "testing.h"
+
+//  What returns "at once" may take this long on a loaded machine, under valgrind too. A hang is longer.
+#define AT_ONCE_MS 20000
+
+//  Free a string, its memory being overwritten first
+
+static void
+s_spoil (char **string_p)
+{
+    memset (*string_p, 'X', strlen (*string_p));
+    freen (*string_p);
+}
+
+//  A record goes from the producer to the consumer
+
+static void
+s_check_flow (zactor_t *producer, dafka_consumer_t *consumer, const char *content)
+{
+    test_send (producer, "%s", content);
+    test_recv (consumer, NULL, dafka_producer_address (producer), content);
+}
+
+
+//  --------------------------------------------------------------------------
+
+static void
+s_test_arguments_freed (void)
+{
+    test_case ("arguments, strings and configurations are gone after the start");
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+
+    zconfig_t *copy = test_config_copy (config);
+    zactor_t *tower = zactor_new (dafka_tower_actor, copy);
+    CHECK (tower);
+    zconfig_destroy (&copy);
+
+    copy = test_config_copy (config);
+    zactor_t *store = zactor_new (dafka_store_actor, copy);
+    CHECK (store);
+    zconfig_destroy (&copy);
+
+    copy = test_config_copy (config);
+    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, copy);
+    CHECK (subscriber);
+    zconfig_destroy (&copy);
+
+    copy = test_config_copy (config);
+    dafka_consumer_args_t *consumer_args = (dafka_consumer_args_t *) zmalloc (sizeof (dafka_consumer_args_t));
+    consumer_args->config = copy;
+    dafka_consumer_t *consumer = dafka_consumer_new (consumer_args);
+    CHECK (consumer);
+    CHECK (consumer_args->config == copy && consumer_args->record_sink == NULL);    //  It was not written to
+    memset (consumer_args, 'X', sizeof (dafka_consumer_args_t));
+    freen (consumer_args);
+    zconfig_destroy (&copy);
+
+    copy = test_config_copy (config);
+    char *topic = strdup ("freed");
+    dafka_producer_args_t *producer_args = (dafka_producer_args_t *) zmalloc (sizeof (dafka_producer_args_t));
+    producer_args->topic = topic;
+    producer_args->config = copy;
+    zactor_t *producer = zactor_new (dafka_producer, producer_args);
+    CHECK (producer);
+    CHECK (producer_args->config == copy && producer_args->topic == topic);
+    memset (producer_args, 'X', sizeof (dafka_producer_args_t));
+    freen (producer_args);
+    s_spoil (&topic);
+    zconfig_destroy (&copy);
+
+    copy = test_config_copy (config);
+    topic = strdup ("freed");
+    dafka_publisher_args_t *publisher_args = (dafka_publisher_args_t *) zmalloc (sizeof (dafka_publisher_args_t));
+    publisher_args->topic = topic;
+    publisher_args->config = copy;
+    zactor_t *publisher = zactor_new (dafka_publisher_actor, publisher_args);
+    CHECK (publisher);
+    memset (publisher_args, 'X', sizeof (dafka_publisher_args_t));
+    freen (publisher_args);
+    s_spoil (&topic);
+    zconfig_destroy (&copy);
+
+    topic = strdup ("freed");
+    CHECK (dafka_consumer_subscribe (consumer, topic) == 0);
+    CHECK (dafka_subscriber_subscribe (subscriber, topic) == 0);
+    s_spoil (&topic);
+    CHECK_STR ((char *) zlist_first (dafka_consumer_subscription (consumer)), "freed");
+
+    s_check_flow (producer, consumer, "from the producer");
+    char *subject, *address;
+    zframe_t *frame;
+    CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+    CHECK_STR (subject, "freed");
+    CHECK_STR (address, dafka_producer_address (producer));
+    CHECK (zframe_streq (frame, "from the producer"));
+    zframe_destroy (&frame);
+
+    test_publish (publisher, "from the publisher");
+    test_recv (consumer, "freed", dafka_publisher_address (publisher), "from the publisher");
+
+    zactor_destroy (&publisher);
+    zactor_destroy (&producer);
+    dafka_consumer_destroy (&consumer);
+    zactor_destroy (&subscriber);
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+
+//  --------------------------------------------------------------------------
+
+static void
+s_test_no_tower (const char *transport)
+{
+    zconfig_t *config = test_config (transport);
+    zconfig_put (config, "beacon/connect_timeout", "200");
+
+    static const struct {
+        const char *name;
+        zactor_fn *task;
+    } actors [] = {
+        { "producer", dafka_producer },
+        { "publisher", dafka_publisher_actor },
+        { "subscriber", dafka_subscriber_actor },
+        { "store", dafka_store_actor }
+    };
+    for (size_t index = 0; index < sizeof (actors) / sizeof (actors [0]); index++) {
+        test_case ("%s without a tower, over %s", actors [index].name, transport);
+        dafka_producer_args_t producer_args = { "no tower", config };
+        dafka_publisher_args_t publisher_args = { "no tower", config };
+        void *args = config;
+        if (actors [index].task == dafka_producer)
+            args = &producer_args;
+        if (actors [index].task == dafka_publisher_actor)
+            args = &publisher_args;
+        int64_t start = zclock_mono ();
+        zactor_t *actor = zactor_new (actors [index].task, args);
+        CHECK (actor);
+        CHECK (zclock_mono () - start < 200 + AT_ONCE_MS);
+        start = zclock_mono ();
+        zactor_destroy (&actor);
+        CHECK (zclock_mono () - start < AT_ONCE_MS);
+    }
+
+    test_case ("consumer without a tower, over %s", transport);
+    int64_t start = zclock_mono ();
+    dafka_consumer_t *consumer = test_consumer_new ("no tower", config);
+    CHECK (zclock_mono () - start < 200 + AT_ONCE_MS);
+    start = zclock_mono ();
+    dafka_consumer_destroy (&consumer);
+    CHECK (zclock_mono () - start < AT_ONCE_MS);
+
+    test_case ("producer with records, without a tower, terminate_unacked, over %s", transport);
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    zactor_t *producer = test_producer_new ("no tower", config);
+    for (int number = 0; number < 100; number++)
+        test_send (producer, "nobody gets this");
+    start = zclock_mono ();
+    zactor_destroy (&producer);
+    CHECK (zclock_mono () - start < AT_ONCE_MS);
+    zconfig_destroy (&config);
+}
+
+static void
+s_test_late_tower (const char *transport)
+{
+    test_case ("nodes join a tower that comes later, over %s", transport);
+    zconfig_t *config = test_config (transport);
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "beacon/connect_timeout", "100");
+
+    zactor_t *producer = test_producer_new ("late tower", config);
+    test_send (producer, "before the tower");
+    dafka_consumer_t *consumer = test_consumer_new ("late tower", config);
+    zactor_t *store = zactor_new (dafka_store_actor, config);
+    CHECK (store);
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+    test_recv (consumer, "late tower", dafka_producer_address (producer), "before the tower");
+    s_check_flow (producer, consumer, "after the tower");
+
+    test_case ("the store joined too, over %s", transport);
+    zactor_destroy (&producer);
+    dafka_consumer_destroy (&consumer);
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+static void
+s_test_restarted_tower (void)
+{
+    test_case ("before the tower is restarted");
+    zconfig_t *config = test_config ("tcp");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    zconfig_put (config, "beacon/timeout", "60000");        //  Those who know each other stay connected
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+    zactor_t *old_producer = test_producer_new ("restart", config);
+    dafka_consumer_t *old_consumer = test_consumer_new ("restart", config);
+    s_check_flow (old_producer, old_consumer, "first");
+
+    test_case ("without the tower");
+    zactor_destroy (&tower);
+    s_check_flow (old_producer, old_consumer, "second");
+
+    test_case ("restarting the tower");
+    test_await_unbound (zconfig_get (config, "tower/sub_address", ""));
+    test_await_unbound (zconfig_get (config, "tower/pub_address", ""));
+    tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+
+    test_case ("a new consumer finds the old producer");
+    dafka_consumer_t *new_consumer = test_consumer_new ("restart", config);
+    char *old_address = strdup (dafka_producer_address (old_producer));
+    test_recv (new_consumer, "restart", old_address, "first");
+    test_recv (new_consumer, "restart", old_address, "second");
+
+    test_case ("old and new consumer find a new producer");
+    zactor_t *new_producer = test_producer_new ("restart", config);
+    s_check_flow (new_producer, old_consumer, "third");
+    test_recv (new_consumer, "restart", dafka_producer_address (new_producer), "third");
+
+    test_case ("old nodes still have each other");
+    s_check_flow (old_producer, old_consumer, "fourth");
+    test_recv (new_consumer, "restart", old_address, "fourth");
+
+    test_case ("ending the nodes after the tower");
+    zactor_destroy (&tower);
+    free (old_address);
+    dafka_consumer_destroy (&old_consumer);
+    dafka_consumer_destroy (&new_consumer);
+    zactor_destroy (&old_producer);
+    zactor_destroy (&new_producer);
+    zconfig_destroy (&config);
+}
+
+
+//  --------------------------------------------------------------------------
+
+static void
+s_start_and_end (zactor_fn task, void *args)
+{
+    int64_t start = zclock_mono ();
+    zactor_t *actor = zactor_new (task, args);
+    CHECK (actor);
+    zactor_destroy (&actor);
+    CHECK (actor == NULL);
+    CHECK (zclock_mono () - start < AT_ONCE_MS);
+}
+
+static void
+s_test_failed_store (void)
+{
+    test_case ("a store whose directory cannot be made");
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+
+    char *path = test_new_path ("file");
+    FILE *file = fopen (path, "w");
+    CHECK (file);
+    fputs ("a regular file\n", file);
+    fclose (file);
+    zconfig_t *impossible = test_config_copy (config);
+    zconfig_putf (impossible, "store/db", "%s/storedb", path);
+    s_start_and_end (dafka_store_actor, impossible);
+    test_case ("a store whose directory is a file");
+    zconfig_put (impossible, "store/db", path);
+    s_start_and_end (dafka_store_actor, impossible);
+    zconfig_destroy (&impossible);
+    zstr_free (&path);
+
+    test_case ("a second store on the same directory");
+    zactor_t *store = zactor_new (dafka_store_actor, config);
+    CHECK (store);
+    s_start_and_end (dafka_store_actor, config);
+    s_start_and_end (dafka_store_actor, config);
+
+    test_case ("the first store is none the worse for it");
+    zactor_t *producer = test_producer_new ("store", config);
+    for (int number = 0; number < 100; number++)
+        test_send (producer, "record %d", number);
+    s_start_and_end (dafka_store_actor, config);
+    zactor_destroy (&producer);             //  It is acknowledged
+    dafka_consumer_t *consumer = test_consumer_new ("store", config);
+    for (int number = 0; number < 100; number++) {
+        char *content = zsys_sprintf ("record %d", number);
+        test_recv (consumer, "store", NULL, content);
+        zstr_free (&content);
+    }
+    dafka_consumer_destroy (&consumer);
+
+    test_case ("a store follows another on the same directory");
+    zactor_destroy (&store);
+    store = zactor_new (dafka_store_actor, config);
+    CHECK (store);
+    consumer = test_consumer_new ("store", config);
+    test_recv (consumer, "store", NULL, "record 0");
+    dafka_consumer_destroy (&consumer);     //  With 99 records unread
+
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+static void
+s_test_failed_tower (void)
+{
+    test_case ("a tower whose ports are taken by another program");
+    zconfig_t *config = test_config ("tcp");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    const char *colon = strrchr (zconfig_get (config, "tower/pub_address", ""), ':');
+    CHECK (colon);
+    int handle = test_listen (atoi (colon + 1));
+    CHECK (handle >= 0);
+    s_start_and_end (dafka_tower_actor, config);        //  The other port is free
+    close (handle);
+    test_await_unbound (zconfig_get (config, "tower/sub_address", ""));
+
+    test_case ("a tower whose ports are taken by a tower");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+    s_start_and_end (dafka_tower_actor, config);
+    zactor_t *producer = test_producer_new ("tower", config);
+    dafka_consumer_t *consumer = test_consumer_new ("tower", config);
+    s_check_flow (producer, consumer, "the first tower works");
+    dafka_consumer_destroy (&consumer);
+    zactor_destroy (&producer);
+    zactor_destroy (&tower);
+
+    test_case ("a tower with an address that is none");
+    zconfig_put (config, "tower/sub_address", "no such thing");
+    s_start_and_end (dafka_tower_actor, config);
+    zconfig_destroy (&config);
+}
+
+
+//  --------------------------------------------------------------------------
+
+static void
+s_test_many (void)
+{
+    test_case ("many starts and ends");
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+    size_t count = test_scale (100, 4);
+    for (size_t number = 0; number < count; number++) {
+        test_at (number);
+        zactor_t *producer = test_producer_new ("many", config);
+        dafka_consumer_t *consumer = test_consumer_new ("many", config);
+        s_check_flow (producer, consumer, "hello");
+        test_send (producer, "unread");
+        if (number % 2)
+            zactor_destroy (&producer);
+        dafka_consumer_destroy (&consumer);
+        zactor_destroy (&producer);
+    }
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+int
+main (void)
+{
+    test_begin ("test_lifecycle", 240);
+    s_test_arguments_freed ();
+    s_test_no_tower ("tcp");
+    s_test_no_tower ("inproc");
+    s_test_late_tower ("tcp");
+    s_test_late_tower ("inproc");
+    s_test_restarted_tower ();
+    s_test_failed_store ();
+    s_test_failed_tower ();
+    s_test_many ();
+    return test_end ();
+}

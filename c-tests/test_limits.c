@@ -1,0 +1,112 @@
+/*  =========================================================================
+    test_limits - topics of 255 octets work everywhere, longer ones are refused; calls on a producer that could not
+    start fail, and do not hang
+    =========================================================================
+*/
+
+#include "testing.h"
+
+static void
+s_test_longest_topic (zconfig_t *config, const char *topic)
+{
+    test_case ("a topic of 255 octets, live");
+    zactor_t *producer = test_producer_new (topic, config);
+    char *address = strdup (dafka_producer_address (producer));
+    dafka_consumer_t *consumer = test_consumer_new (topic, config);
+    CHECK_STR ((char *) zlist_first (dafka_consumer_subscription (consumer)), topic);
+    for (int number = 0; number < 10; number++) {
+        test_send (producer, "hello");
+        test_recv (consumer, topic, address, "hello");
+    }
+    dafka_consumer_destroy (&consumer);
+    zactor_destroy (&producer);
+
+    test_case ("a topic of 255 octets, from the store");
+    consumer = test_consumer_new (topic, config);
+    for (int number = 0; number < 10; number++)
+        test_recv (consumer, topic, address, "hello");
+    dafka_consumer_destroy (&consumer);
+    free (address);
+}
+
+static void
+s_test_too_long_topic (zconfig_t *config, const char *topic)
+{
+    test_case ("a consumer refuses a topic of 256 octets");
+    dafka_consumer_t *consumer = test_consumer_new ("short", config);
+    CHECK (dafka_consumer_subscribe (consumer, topic) == -1);
+    CHECK (zlist_size (dafka_consumer_subscription (consumer)) == 1);
+
+    test_case ("a subscriber refuses a topic of 256 octets");
+    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
+    CHECK (subscriber);
+    CHECK (dafka_subscriber_subscribe (subscriber, topic) == -1);
+    CHECK (zsock_send (subscriber, "ss", "SUBSCRIBE", topic) == 0);
+    CHECK (dafka_subscriber_subscribe (subscriber, "short") == 0);
+
+    test_case ("a producer with a topic of 256 octets does not start");
+    dafka_producer_args_t args = { topic, config };
+    zactor_t *refused = zactor_new (dafka_producer, &args);
+    CHECK (refused);
+    test_case ("dafka_producer_address of a producer that did not start");
+    CHECK (dafka_producer_address (refused) == NULL);
+    test_case ("dafka_producer_msg_send to a producer that did not start");
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    CHECK (dafka_producer_msg_set_content_str (msg, "hello") == 0);
+    CHECK (dafka_producer_msg_send (msg, refused) == -1);
+    dafka_producer_msg_destroy (&msg);
+    test_case ("zactor_destroy of a producer that did not start");
+    zactor_destroy (&refused);
+
+    test_case ("a publisher with a topic of 256 octets does not start");
+    dafka_publisher_args_t publisher_args = { topic, config };
+    refused = zactor_new (dafka_publisher_actor, &publisher_args);
+    CHECK (refused);
+    test_case ("dafka_publisher_address of a publisher that did not start");
+    CHECK (dafka_publisher_address (refused) == NULL);
+    test_case ("dafka_publisher_publish to a publisher that did not start");
+    zframe_t *frame = zframe_from ("hello");
+    CHECK (dafka_publisher_publish (refused, &frame) == -1);
+    CHECK (frame == NULL);
+    test_case ("zactor_destroy of a publisher that did not start");
+    zactor_destroy (&refused);
+
+    test_case ("consumer and subscriber work after that");
+    zactor_t *producer = test_producer_new ("short", config);
+    test_send (producer, "hello");
+    test_recv (consumer, "short", dafka_producer_address (producer), "hello");
+    char *subject, *address;
+    CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+    CHECK_STR (subject, "short");
+    CHECK (zframe_streq (frame, "hello"));
+    zframe_destroy (&frame);
+    zactor_destroy (&producer);
+    zactor_destroy (&subscriber);
+    dafka_consumer_destroy (&consumer);
+}
+
+int
+main (void)
+{
+    test_begin ("test_limits", 60);
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    test_case ("starting tower and store");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *store = zactor_new (dafka_store_actor, config);
+    CHECK (tower && store);
+
+    char topic [257];
+    memset (topic, 't', sizeof (topic));
+    topic [255] = 0;
+    s_test_longest_topic (config, topic);
+    topic [255] = 't';
+    topic [256] = 0;
+    s_test_too_long_topic (config, topic);
+
+    test_case ("ending store and tower");
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+    return test_end ();
+}

@@ -1,0 +1,173 @@
+/*  =========================================================================
+    test_million - a program publishes a million small records in a loop, and destroys the producer at once; and many
+    producers, each of which publishes some thousand records as fast as it can and is destroyed at once. zactor sends
+    $TERM without waiting: it must get into the pipe, behind the records, and none may be lost
+
+    usage: test_million producer|publisher [pipe high-water mark, as for zsys_set_pipehwm]
+    =========================================================================
+*/
+
+#include "testing.h"
+
+static void
+s_write_content (char *buffer, size_t size, size_t offset)
+{
+    snprintf (buffer, size, "record number %lu", (unsigned long) offset);
+}
+
+static void
+s_produce (zactor_t *producer, size_t count)
+{
+    char content [40];
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    for (size_t offset = 0; offset < count; offset++) {
+        test_at (offset);
+        s_write_content (content, sizeof (content), offset);
+        CHECK (dafka_producer_msg_set_content_str (msg, content) == 0);
+        CHECK (dafka_producer_msg_send (msg, producer) == 0);
+    }
+    dafka_producer_msg_destroy (&msg);
+}
+
+static void
+s_publish (zactor_t *publisher, size_t count)
+{
+    char content [40];
+    for (size_t offset = 0; offset < count; offset++) {
+        test_at (offset);
+        s_write_content (content, sizeof (content), offset);
+        zframe_t *frame = zframe_from (content);
+        CHECK (dafka_publisher_publish (publisher, &frame) == 0);
+        CHECK (frame == NULL);
+    }
+}
+
+static void
+s_test_million (zconfig_t *config, bool publisher)
+{
+    const size_t count = test_scale (1000000, 5000);
+    test_case ("publishing %lu records", (unsigned long) count);
+    zactor_t *actor = publisher ? test_publisher_new ("million", config) : test_producer_new ("million", config);
+    char *address = strdup (publisher ? dafka_publisher_address (actor) : dafka_producer_address (actor));
+    int64_t start = zclock_mono ();
+    if (publisher)
+        s_publish (actor, count);
+    else
+        s_produce (actor, count);
+    test_case ("zactor_destroy right after the last record");
+    zactor_destroy (&actor);
+    int64_t published = zclock_mono ();
+
+    test_case ("a consumer reads all %lu from the store", (unsigned long) count);
+    dafka_consumer_t *consumer = test_consumer_new ("million", config);
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    for (size_t offset = 0; offset < count; offset++) {
+        test_at (offset);
+        char content [40];
+        s_write_content (content, sizeof (content), offset);
+        CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+        CHECK (dafka_consumer_msg_streq (msg, content));
+        if (offset == 0)
+            CHECK_STR (dafka_consumer_msg_address (msg), address);
+    }
+    int64_t consumed = zclock_mono ();
+    dafka_consumer_msg_destroy (&msg);
+    dafka_consumer_destroy (&consumer);
+    free (address);
+    fprintf (stderr, "%lu records: published and stored in %ld ms, replayed in %ld ms\n",
+             (unsigned long) count, (long) (published - start), (long) (consumed - published));
+}
+
+//  The records are made before, so that the program is faster than the actor and the pipe is full most of the time.
+
+static void
+s_burst (zconfig_t *config, bool publisher, size_t round, size_t count)
+{
+    zframe_t **frames = (zframe_t **) zmalloc (count * sizeof (zframe_t *));
+    dafka_producer_msg_t **msgs = (dafka_producer_msg_t **) zmalloc (count * sizeof (dafka_producer_msg_t *));
+    for (size_t offset = 0; offset < count; offset++) {
+        size_t content [2] = { round, offset };
+        if (publisher)
+            frames [offset] = zframe_new (content, sizeof (content));
+        else {
+            msgs [offset] = dafka_producer_msg_new ();
+            CHECK (dafka_producer_msg_set_content_buffer (msgs [offset], (byte *) content, sizeof (content)) == 0);
+        }
+    }
+    zactor_t *actor = publisher ? test_publisher_new ("bursts", config) : test_producer_new ("bursts", config);
+    if (publisher)
+        for (size_t offset = 0; offset < count; offset++)
+            CHECK (dafka_publisher_publish (actor, &frames [offset]) == 0);
+    else
+        for (size_t offset = 0; offset < count; offset++)
+            CHECK (dafka_producer_msg_send (msgs [offset], actor) == 0);
+    zactor_destroy (&actor);
+
+    for (size_t offset = 0; offset < count; offset++)
+        dafka_producer_msg_destroy (&msgs [offset]);
+    freen (msgs);
+    freen (frames);
+}
+
+static void
+s_test_bursts (zconfig_t *config, bool publisher)
+{
+    const size_t rounds = test_scale (100, 10);
+    test_case ("%lu producers, each destroyed after a burst", (unsigned long) rounds);
+    size_t *counts = (size_t *) zmalloc (rounds * sizeof (size_t));
+    size_t *next = (size_t *) zmalloc (rounds * sizeof (size_t));
+    size_t total = 0;
+    for (size_t round = 0; round < rounds; round++) {
+        test_at (round);
+        counts [round] = 1 + (round + 1) * 997 % 3000;
+        total += counts [round];
+        s_burst (config, publisher, round, counts [round]);
+    }
+
+    test_case ("a consumer reads the %lu records of all bursts from the store", (unsigned long) total);
+    dafka_consumer_t *consumer = test_consumer_new ("bursts", config);
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    for (size_t received = 0; received < total; received++) {
+        test_at (received);
+        CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+        size_t content [2];
+        CHECK (dafka_consumer_msg_content_size (msg) == sizeof (content));
+        memcpy (content, dafka_consumer_msg_content (msg), sizeof (content));
+        CHECK (content [0] < rounds);
+        CHECK (content [1] == next [content [0]]);
+        CHECK (content [1] < counts [content [0]]);
+        next [content [0]]++;
+    }
+    dafka_consumer_msg_destroy (&msg);
+    dafka_consumer_destroy (&consumer);
+    freen (counts);
+    freen (next);
+}
+
+int
+main (int argc, char *argv [])
+{
+    if (argc < 2 || (strneq (argv [1], "producer") && strneq (argv [1], "publisher"))) {
+        fprintf (stderr, "usage: %s producer|publisher [pipe high-water mark]\n", argv [0]);
+        return 2;
+    }
+    bool publisher = streq (argv [1], "publisher");
+    test_begin ("test_million", 300);
+    if (argc > 2)
+        zsys_set_pipehwm ((size_t) strtoul (argv [2], NULL, 10));      //  Before any socket
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    test_case ("starting tower and store");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *store = zactor_new (dafka_store_actor, config);
+    CHECK (tower && store);
+
+    s_test_million (config, publisher);
+    s_test_bursts (config, publisher);
+
+    test_case ("ending store and tower");
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+    return test_end ();
+}

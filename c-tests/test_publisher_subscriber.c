@@ -1,0 +1,154 @@
+/*  =========================================================================
+    test_publisher_subscriber - the first generation of the API: publisher and subscriber are actors,
+    records come over the subscriber's pipe
+    =========================================================================
+*/
+
+#include "testing.h"
+
+//  Read the subscriber's next record and check it
+
+static void
+s_recv (zactor_t *subscriber, const char *subject, const char *address, const char *content)
+{
+    char *got_subject = NULL, *got_address = NULL;      //  Belong to the pipe
+    zframe_t *frame = NULL;
+    CHECK (zsock_brecv (subscriber, "ssf", &got_subject, &got_address, &frame) == 0);
+    CHECK_STR (got_subject, subject);
+    CHECK_STR (got_address, address);
+    CHECK (frame);
+    char *text = zframe_strdup (frame);
+    CHECK_STR (text, content);
+    zstr_free (&text);
+    zframe_destroy (&frame);
+}
+
+//  Publish and read until the topic that is to stay silent has been so for ten rounds. The witness gets all of it.
+
+static void
+s_check_silence (zactor_t *subscriber, zactor_t *witness, zactor_t *silent, zactor_t *other)
+{
+    int quiet_rounds = 0;
+    for (int round = 0; quiet_rounds < 10; round++) {
+        CHECK (round < 200);
+        char *content = zsys_sprintf ("round %d", round);
+        test_publish (silent, "%s", content);
+        s_recv (witness, "first", dafka_publisher_address (silent), content);
+        test_publish (other, "%s", content);
+        quiet_rounds++;
+        bool arrived = false;
+        while (!arrived) {
+            char *subject = NULL, *address = NULL;
+            zframe_t *frame = NULL;
+            CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+            if (streq (subject, "first"))
+                quiet_rounds = 0;
+            else {
+                CHECK_STR (subject, "second");
+                CHECK (zframe_streq (frame, content));
+                arrived = true;
+            }
+            zframe_destroy (&frame);
+        }
+        zstr_free (&content);
+    }
+}
+
+int
+main (void)
+{
+    test_begin ("test_publisher_subscriber", 120);
+    //  No consumer/offset/reset: a subscriber's own default is to read all.
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "producer/terminate_unacked", "1");    //  There is no store
+    test_case ("starting the tower");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+
+    test_case ("publisher address");
+    zactor_t *first = test_publisher_new ("first", config);
+    zactor_t *second = test_publisher_new ("second", config);
+    char *address = strdup (dafka_publisher_address (first));
+    CHECK (strlen (address) == 32 && strspn (address, "0123456789ABCDEF") == 32);
+    CHECK_STR (dafka_publisher_address (first), address);
+    CHECK (strneq (dafka_publisher_address (second), address));
+
+    test_case ("publish takes the frame");
+    zframe_t *frame = zframe_from ("before anybody subscribed");
+    CHECK (dafka_publisher_publish (first, &frame) == 0);
+    CHECK (frame == NULL);
+    frame = zframe_new_empty ();
+    CHECK (dafka_publisher_publish (first, &frame) == 0);
+    CHECK (frame == NULL);
+
+    test_case ("a subscriber reads from the first record");
+    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
+    CHECK (subscriber);
+    CHECK (dafka_subscriber_subscribe (subscriber, "first") == 0);
+    s_recv (subscriber, "first", address, "before anybody subscribed");
+    s_recv (subscriber, "first", address, "");
+
+    test_case ("live records");
+    for (int number = 0; number < 100; number++) {
+        char *content = zsys_sprintf ("record %d", number);
+        test_publish (first, "%s", content);
+        s_recv (subscriber, "first", address, content);
+        zstr_free (&content);
+    }
+
+    test_case ("records with NULs");
+    frame = zframe_new ("a\0b\n", 4);
+    CHECK (dafka_publisher_publish (first, &frame) == 0);
+    char *subject, *from;
+    CHECK (zsock_brecv (subscriber, "ssf", &subject, &from, &frame) == 0);
+    CHECK (zframe_size (frame) == 4 && memcmp (zframe_data (frame), "a\0b\n", 4) == 0);
+    zframe_destroy (&frame);
+
+    test_case ("SUBSCRIBE on the pipe");
+    test_publish (second, "of the second topic");
+    CHECK (zsock_send (subscriber, "ss", "SUBSCRIBE", "second") == 0);
+    s_recv (subscriber, "second", dafka_publisher_address (second), "of the second topic");
+
+    test_case ("subscribing twice delivers once");
+    CHECK (dafka_subscriber_subscribe (subscriber, "second") == 0);
+    CHECK (zsock_send (subscriber, "ss", "SUBSCRIBE", "first") == 0);
+    for (int number = 0; number < 10; number++) {
+        test_publish (second, "once");
+        s_recv (subscriber, "second", dafka_publisher_address (second), "once");
+        test_publish (first, "once");
+        s_recv (subscriber, "first", address, "once");
+    }
+
+    test_case ("UNSUBSCRIBE on the pipe");
+    //  The witness subscribes late and under latest, so that it is in step with the rounds.
+    zconfig_put (config, "consumer/offset/reset", "latest");
+    zactor_t *witness = zactor_new (dafka_subscriber_actor, config);
+    CHECK (witness);
+    CHECK (dafka_subscriber_subscribe (witness, "first") == 0);
+    int sent = 0;
+    do
+        test_publish (first, "step %d", sent++);
+    while (!test_poll (witness, 20));
+    char *last = zsys_sprintf ("step %d", sent - 1);
+    bool in_step = false;
+    while (!in_step) {
+        CHECK (zsock_brecv (witness, "ssf", &subject, &from, &frame) == 0);
+        CHECK (zframe_size (frame) >= 5 && memcmp (zframe_data (frame), "step ", 5) == 0);
+        in_step = zframe_streq (frame, last);
+        zframe_destroy (&frame);
+    }
+    zstr_free (&last);
+    CHECK (zsock_send (subscriber, "ss", "UNSUBSCRIBE", "first") == 0);
+    s_check_silence (subscriber, witness, first, second);
+
+    test_case ("destroying all, with records unread");
+    test_publish (second, "unread");
+    zactor_destroy (&witness);
+    zactor_destroy (&subscriber);
+    zactor_destroy (&second);
+    zactor_destroy (&first);
+    zactor_destroy (&tower);
+    free (address);
+    zconfig_destroy (&config);
+    return test_end ();
+}

@@ -1,0 +1,419 @@
+/*  =========================================================================
+    testing - what the C tests share
+    =========================================================================
+*/
+
+#define _XOPEN_SOURCE 700       //  mkdtemp, nftw, sigaction
+
+#include "testing.h"
+#include <ftw.h>
+
+static const char *s_name = "test";
+static char s_case [256] = "";
+static volatile size_t s_number = SIZE_MAX;     //  Of a record; SIZE_MAX is none
+static char s_dir [1024] = "";
+static int s_paths = 0;
+
+
+//  --------------------------------------------------------------------------
+//  Beginning and end
+
+//  One line that says where the test is. Calls only what a signal handler may call.
+
+static void
+s_say_where (const char *what)
+{
+    char number [24];
+    char *digit = number + sizeof (number);
+    *--digit = 0;
+    size_t rest = s_number;
+    do
+        *--digit = (char) ('0' + rest % 10);
+    while (rest /= 10);
+
+    bool counting = s_number != SIZE_MAX;
+    const char *parts [] = {
+        s_name, what, *s_case ? s_case : "(start)", counting ? ", at record " : "", counting ? digit : "",
+        "; files: ", s_dir, "\n"
+    };
+    for (size_t part = 0; part < sizeof (parts) / sizeof (parts [0]); part++)
+        if (write (STDERR_FILENO, parts [part], strlen (parts [part])) < 0)
+            break;
+}
+
+static void
+s_watchdog (int signal_number)
+{
+    (void) signal_number;
+    s_say_where (": hangs in: ");
+    _exit (1);
+}
+
+void
+test_fail (const char *file, int line, const char *text)
+{
+    fflush (stdout);
+    fprintf (stderr, "%s:%d: %s\n", file, line, text);
+    fflush (stderr);
+    s_say_where (": failed in: ");
+    //  Not exit: CZMQ's exit handler would wait for the actors that are still there.
+    _exit (1);
+}
+
+void
+test_check_str (const char *file, int line, const char *expression, const char *actual, const char *expected)
+{
+    if (actual && streq (actual, expected))
+        return;
+    char text [1024];
+    snprintf (text, sizeof (text), "check failed: %s is %s%.300s%s, expected \"%.300s\"",
+              expression, actual ? "\"" : "", actual ? actual : "NULL", actual ? "\"" : "", expected);
+    test_fail (file, line, text);
+}
+
+void
+test_begin (const char *name, int timeout_s)
+{
+    s_name = name;
+
+    const char *seconds = getenv ("DAFKA_TEST_TIMEOUT");
+    if (seconds && atoi (seconds) > 0)
+        timeout_s = atoi (seconds);
+
+    struct sigaction action;
+    memset (&action, 0, sizeof (action));
+    action.sa_handler = s_watchdog;
+    CHECK (sigaction (SIGALRM, &action, NULL) == 0);
+    alarm ((unsigned int) timeout_s);
+
+    const char *tmp = getenv ("TMPDIR");
+    char *root = realpath (tmp && *tmp ? tmp : "/tmp", NULL);
+    CHECK (root);
+    snprintf (s_dir, sizeof (s_dir), "%s/dafka-%s-XXXXXX", root, name);
+    free (root);
+    CHECK (mkdtemp (s_dir));
+
+    zsys_init ();
+    zsys_set_logstream (stderr);
+    zsys_set_logident (name);
+}
+
+void
+test_case (const char *format, ...)
+{
+    va_list arguments;
+    va_start (arguments, format);
+    vsnprintf (s_case, sizeof (s_case), format, arguments);
+    va_end (arguments);
+    s_number = SIZE_MAX;
+    if (getenv ("DAFKA_TEST_VERBOSE"))
+        fprintf (stderr, "%s: %s\n", s_name, s_case);
+}
+
+void
+test_at (size_t number)
+{
+    s_number = number;
+}
+
+static int
+s_remove (const char *path, const struct stat *status, int type, struct FTW *level)
+{
+    (void) status, (void) type, (void) level;
+    return remove (path);
+}
+
+int
+test_end (void)
+{
+    //  CZMQ closes what the program left open, and says so in its log: we read that log.
+    test_case ("closing all");
+    FILE *log = tmpfile ();
+    CHECK (log);
+    zsys_set_logstream (log);
+    zsys_shutdown ();
+
+    bool clean = true;
+    char line [512];
+    rewind (log);
+    while (fgets (line, sizeof (line), log)) {
+        fputs (line, stderr);
+        if (strstr (line, "dangling"))
+            clean = false;
+    }
+    //  The log stays open: it is CZMQ's stream until the process ends.
+    CHECK (clean && "every socket is closed at the end");
+
+    CHECK (nftw (s_dir, s_remove, 16, FTW_DEPTH | FTW_PHYS) == 0);
+    test_case ("exit");         //  The watchdog stays, for the handlers that run at exit
+    printf (" * %s: OK\n", s_name);
+    fflush (stdout);
+    return 0;
+}
+
+const char *
+test_dir (void)
+{
+    return s_dir;
+}
+
+char *
+test_new_path (const char *prefix)
+{
+    return zsys_sprintf ("%s/%s-%d", s_dir, prefix, ++s_paths);
+}
+
+size_t
+test_scale (size_t count, size_t minimum)
+{
+    const char *percent = getenv ("DAFKA_TEST_SCALE");
+    if (percent && *percent)
+        count = count * (size_t) strtoul (percent, NULL, 10) / 100;
+    return count > minimum ? count : minimum;
+}
+
+
+//  --------------------------------------------------------------------------
+//  Addresses
+
+int
+test_listen (int port)
+{
+    int handle = socket (AF_INET, SOCK_STREAM, 0);
+    CHECK (handle >= 0);
+    //  As ZeroMQ does: connections of the past (TIME_WAIT) do not matter, another listener does.
+    int on = 1;
+    setsockopt (handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof (on));
+
+    struct sockaddr_in address;
+    memset (&address, 0, sizeof (address));
+    address.sin_family = AF_INET;
+    address.sin_port = htons ((uint16_t) port);
+    address.sin_addr.s_addr = htonl (INADDR_LOOPBACK);
+    if (bind (handle, (struct sockaddr *) &address, sizeof (address)) == 0
+    &&  listen (handle, 1) == 0)
+        return handle;
+    close (handle);
+    return -1;
+}
+
+int
+test_free_port (void)
+{
+    static int next = -1;
+    if (next == -1)
+        next = (int) (getpid () % 1000) * 20;
+    for (int attempt = 0; attempt < 20000; attempt++) {
+        int port = 10000 + next;
+        next = (next + 1) % 20000;
+        int handle = test_listen (port);
+        if (handle >= 0) {
+            close (handle);
+            return port;
+        }
+    }
+    test_fail (__FILE__, __LINE__, "no free port");
+}
+
+void
+test_await_unbound (const char *endpoint)
+{
+    const char *colon = strrchr (endpoint, ':');
+    CHECK (colon);
+    int handle = test_listen (atoi (colon + 1));
+    while (handle < 0) {
+        zclock_sleep (10);
+        handle = test_listen (atoi (colon + 1));
+    }
+    close (handle);
+}
+
+zconfig_t *
+test_config (const char *transport)
+{
+    static int networks = 0;
+    char *sub_address, *pub_address;
+    if (streq (transport, "tcp")) {
+        sub_address = zsys_sprintf ("tcp://127.0.0.1:%d", test_free_port ());
+        pub_address = zsys_sprintf ("tcp://127.0.0.1:%d", test_free_port ());
+    }
+    else {
+        CHECK (streq (transport, "inproc"));
+        networks++;
+        sub_address = zsys_sprintf ("inproc://%s-%d-tower-sub", s_name, networks);
+        pub_address = zsys_sprintf ("inproc://%s-%d-tower-pub", s_name, networks);
+    }
+    char *db = test_new_path ("storedb");
+
+    zconfig_t *config = zconfig_new ("root", NULL);
+    CHECK (config);
+    zconfig_put (config, "tower/sub_address", sub_address);
+    zconfig_put (config, "tower/pub_address", pub_address);
+    zconfig_put (config, "beacon/sub_address", sub_address);
+    zconfig_put (config, "beacon/pub_address", pub_address);
+    zconfig_put (config, "beacon/address", "127.0.0.1");
+    zconfig_put (config, "beacon/interval", "50");
+    zconfig_put (config, "beacon/connect_timeout", "10000");
+    zconfig_put (config, "producer/head_interval", "50");
+    zconfig_put (config, "store/db", db);
+    if (getenv ("DAFKA_TEST_VERBOSE")) {
+        zconfig_put (config, "tower/verbose", "1");
+        zconfig_put (config, "beacon/verbose", "1");
+        zconfig_put (config, "producer/verbose", "1");
+        zconfig_put (config, "consumer/verbose", "1");
+        zconfig_put (config, "store/verbose", "1");
+    }
+    zstr_free (&sub_address);
+    zstr_free (&pub_address);
+    zstr_free (&db);
+    return config;
+}
+
+zconfig_t *
+test_config_copy (zconfig_t *config)
+{
+    char *text = zconfig_str_save (config);
+    CHECK (text);
+    zconfig_t *copy = zconfig_str_load (text);
+    CHECK (copy);
+    zstr_free (&text);
+    return copy;
+}
+
+
+//  --------------------------------------------------------------------------
+//  Nodes
+
+zactor_t *
+test_producer_new (const char *topic, zconfig_t *config)
+{
+    dafka_producer_args_t args = { topic, config };
+    zactor_t *producer = zactor_new (dafka_producer, &args);
+    CHECK (producer);
+    return producer;
+}
+
+zactor_t *
+test_publisher_new (const char *topic, zconfig_t *config)
+{
+    dafka_publisher_args_t args = { topic, config };
+    zactor_t *publisher = zactor_new (dafka_publisher_actor, &args);
+    CHECK (publisher);
+    return publisher;
+}
+
+dafka_consumer_t *
+test_consumer_new (const char *topic, zconfig_t *config)
+{
+    dafka_consumer_args_t args = { config, NULL };
+    dafka_consumer_t *consumer = dafka_consumer_new (&args);
+    CHECK (consumer);
+    if (topic)
+        CHECK (dafka_consumer_subscribe (consumer, topic) == 0);
+    return consumer;
+}
+
+void
+test_send (zactor_t *producer, const char *format, ...)
+{
+    va_list arguments;
+    va_start (arguments, format);
+    char *content = zsys_vprintf (format, arguments);
+    va_end (arguments);
+
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    CHECK (msg);
+    CHECK (dafka_producer_msg_set_content_str (msg, content) == 0);
+    CHECK (dafka_producer_msg_send (msg, producer) == 0);
+    dafka_producer_msg_destroy (&msg);
+    zstr_free (&content);
+}
+
+void
+test_publish (zactor_t *publisher, const char *format, ...)
+{
+    va_list arguments;
+    va_start (arguments, format);
+    char *content = zsys_vprintf (format, arguments);
+    va_end (arguments);
+
+    zframe_t *frame = zframe_from (content);
+    CHECK (frame);
+    CHECK (dafka_publisher_publish (publisher, &frame) == 0);
+    CHECK (frame == NULL);
+    zstr_free (&content);
+}
+
+bool
+test_poll (void *reader, int timeout_ms)
+{
+    zpoller_t *poller = zpoller_new (reader, NULL);
+    CHECK (poller);
+    bool readable = zpoller_wait (poller, timeout_ms) == reader;
+    zpoller_destroy (&poller);
+    return readable;
+}
+
+void
+test_recv (dafka_consumer_t *consumer, const char *subject, const char *address, const char *content)
+{
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    CHECK (msg);
+    CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+    if (subject)
+        CHECK_STR (dafka_consumer_msg_subject (msg), subject);
+    if (address)
+        CHECK_STR (dafka_consumer_msg_address (msg), address);
+    char *text = dafka_consumer_msg_strdup (msg);
+    CHECK_STR (text, content);
+    CHECK (dafka_consumer_msg_content_size (msg) == strlen (content));
+    zstr_free (&text);
+    dafka_consumer_msg_destroy (&msg);
+}
+
+char *
+test_recv_text (dafka_consumer_t *consumer)
+{
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    CHECK (msg);
+    CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+    char *text = dafka_consumer_msg_strdup (msg);
+    CHECK (text);
+    dafka_consumer_msg_destroy (&msg);
+    return text;
+}
+
+
+//  --------------------------------------------------------------------------
+//  Contents
+
+//  Octets 8*block .. 8*block+7 for that seed (splitmix64)
+
+static uint64_t
+s_block (uint64_t seed, uint64_t block)
+{
+    uint64_t value = seed * UINT64_C (0x9E3779B97F4A7C15) + block * UINT64_C (0xD1B54A32D192ED03);
+    value = (value ^ (value >> 30)) * UINT64_C (0xBF58476D1CE4E5B9);
+    value = (value ^ (value >> 27)) * UINT64_C (0x94D049BB133111EB);
+    return value ^ (value >> 31);
+}
+
+void
+test_fill (byte *buffer, size_t size, uint64_t seed)
+{
+    for (size_t start = 0; start < size; start += 8) {
+        uint64_t value = s_block (seed, start / 8);
+        memcpy (buffer + start, &value, size - start < 8 ? size - start : 8);
+    }
+}
+
+bool
+test_filled (const byte *buffer, size_t size, uint64_t seed)
+{
+    for (size_t start = 0; start < size; start += 8) {
+        uint64_t value = s_block (seed, start / 8);
+        if (memcmp (buffer + start, &value, size - start < 8 ? size - start : 8))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,74 @@
+//! What must hold for any octets: the bodies of the fuzz targets. `tests/wire_corpus.rs` runs them on the
+//! corpus, so that what fuzzing once found stays found without a nightly compiler.
+
+use dafka::wire::{
+    Message, NodeBeacon, Position, PositionTemplate, Subscription, TowerBeacon, partition_key,
+};
+
+/// The octets as a message's first frame, and as a subscription. Whether they are a message.
+pub(crate) fn check_message(octets: &[u8]) -> bool {
+    if let Some(subscription) = Subscription::decode(octets) {
+        assert!(subscription.topic.len() + 2 <= octets.len());
+    }
+    let Ok(message) = Message::decode(octets) else { return false };
+
+    // There is one way only to write a message, so what was read must be the beginning of the octets.
+    let mut encoded = Vec::new();
+    message.encode(&mut encoded).expect("what was decoded can be encoded");
+    assert!(octets.starts_with(&encoded), "{message:?} encodes to {}", encoded.escape_ascii());
+    // What follows it changed nothing; without its last octet it is none.
+    assert_eq!(Message::decode(&encoded), Ok(message));
+    assert!(Message::decode(&encoded[..encoded.len() - 1]).is_err());
+
+    match message {
+        Message::Record(position)
+        | Message::DirectRecord(position)
+        | Message::Head(position)
+        | Message::DirectHead(position) => check_position(message.id(), position, &encoded),
+        Message::ConsumerHello { subjects, .. } => {
+            assert_eq!(subjects.iter().count(), subjects.len() as usize);
+            assert!(subjects.iter().all(|subject| subject.len() <= 255 && !subject.contains(&0)));
+        }
+        _ => {}
+    }
+    true
+}
+
+fn check_position(id: u8, position: Position, frame: &[u8]) {
+    let Position { topic, address, subject, sequence, .. } = position;
+    assert_eq!(position.key(), Some(&partition_key(address, subject)[..]));
+    let mut template = PositionTemplate::new(id, topic, address, subject).expect("valid names");
+    assert_eq!(template.frame(sequence), frame);
+}
+
+/// The octets as a beacon's frames, with a newline between two frames (which no valid frame but a sender
+/// contains). Whether they are a beacon.
+pub(crate) fn check_beacon(octets: &[u8]) -> bool {
+    let frames: Vec<&[u8]> = octets.split(|&octet| octet == b'\n').collect();
+    let (node, tower) = (NodeBeacon::decode(&frames), TowerBeacon::decode(&frames));
+    if let Ok(beacon) = &node {
+        check_node_beacon(beacon, &frames);
+    }
+    if let Ok(beacon) = &tower {
+        assert_eq!(beacon.encode()[..], frames[..3]);
+        assert!(
+            beacon.endpoint.starts_with("tcp://") && beacon.endpoint.bytes().all(|it| it.is_ascii_graphic())
+        );
+        assert!(!beacon.endpoint.contains([';', '*']));
+    }
+    node.is_ok() || tower.is_ok()
+}
+
+fn check_node_beacon(beacon: &NodeBeacon, frames: &[&[u8]]) {
+    assert_eq!(beacon.encode()[..], frames[..4]);
+    assert_ne!(beacon.port, 0);
+    if beacon.host.is_empty() {
+        return;
+    }
+    // A tower that accepts this announces something that nodes accept.
+    let host = std::str::from_utf8(beacon.host).expect("a host is ASCII");
+    let endpoint = format!("tcp://{host}:{}", beacon.port);
+    let announced = TowerBeacon { sender: beacon.sender, endpoint: &endpoint };
+    let [b, sender, endpoint] = announced.encode();
+    assert_eq!(TowerBeacon::decode(&[&b, &sender, &endpoint]), Ok(announced));
+}

@@ -1,0 +1,227 @@
+//! The beacon: makes a node known to the towers, and tells it of its peers.
+//!
+//! A thread of its own, so that a busy node stays alive for its peers. On its pipe it understands `START`
+//! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
+//! `CONNECT` endpoint and `DISCONNECT` endpoint.
+
+use super::{Result, timeout_ms};
+use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
+use crate::protocol::discovery::{Discovery, Event};
+use crate::settings;
+use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
+use std::sync::atomic::{AtomicU64, Ordering};
+use zmq::{POLLIN, SocketEvent};
+
+/// Beacons that are read before the pipe is looked at again.
+const BATCH_COUNT: usize = 1_000;
+/// More frames than any beacon has.
+const MAX_FRAMES: usize = 8;
+
+/// Runs a beacon until `$TERM`. `name` stands in its log lines.
+///
+/// # Errors
+/// When a socket cannot be made.
+pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
+    let mut beacon = Beacon::connect(settings, name)?;
+    let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
+    let mut is_ready = false;
+    loop {
+        let mut due_ms = beacon.discovery.as_ref().map(Discovery::due_ms);
+        if let (false, Some(welcome_due_ms)) = (is_ready, welcome_due_ms) {
+            due_ms = Some(due_ms.map_or(welcome_due_ms, |due_ms| due_ms.min(welcome_due_ms)));
+        }
+        let items = &mut [pipe.item(POLLIN), beacon.incoming.item(POLLIN), beacon.monitor.item(POLLIN)];
+        poll(items, timeout_ms(due_ms, now_ms()))?;
+
+        if !beacon.commands(pipe)? {
+            return Ok(());
+        }
+        beacon.connections()?;
+        let is_welcome = beacon.receive()?;
+        if !is_ready && (is_welcome || welcome_due_ms.is_some_and(|due_ms| now_ms() >= due_ms)) {
+            if !is_welcome {
+                log::warn!(
+                    "{name}: no tower at {} yet, going on without one",
+                    settings.pub_addresses.join(",")
+                );
+            }
+            is_ready = true;
+            pipe.signal()?;
+        }
+        beacon.tick()?;
+        for event in beacon.events.drain(..) {
+            let (word, endpoint) = match &event {
+                Event::Connect(endpoint) => ("CONNECT", endpoint),
+                Event::Disconnect(endpoint) => ("DISCONNECT", endpoint),
+            };
+            if settings.verbose {
+                log::debug!("{name}: {word} {endpoint}");
+            }
+            pipe.send_frames(&[word.as_bytes(), endpoint.as_bytes()])?;
+        }
+    }
+}
+
+struct Beacon<'a> {
+    settings: &'a settings::Beacon,
+    name: &'a str,
+    outgoing: Socket,
+    incoming: Socket,
+    /// Tells when connections to towers come and go.
+    monitor: Socket,
+    towers_connected: usize,
+    /// The node's own beacon, and who else is there; `None` until `START`.
+    announced: Option<[Vec<u8>; 4]>,
+    discovery: Option<Discovery>,
+    events: Vec<Event>,
+    warning: Warning,
+}
+
+impl<'a> Beacon<'a> {
+    fn connect(settings: &'a settings::Beacon, name: &'a str) -> Result<Beacon<'a>> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let outgoing = Socket::new(Kind::PUB)?;
+        let incoming = Socket::new(Kind::SUB)?;
+        let monitor = Socket::new(Kind::PAIR)?;
+        let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
+        incoming.zmq().monitor(&monitored, i32::from(events))?;
+        monitor.zmq().connect(&monitored)?;
+
+        // Before connecting: a tower welcomes a connection, not a subscription.
+        incoming.zmq().set_subscribe(WELCOME)?;
+        incoming.zmq().set_subscribe(b"B")?;
+        for (socket, addresses) in
+            [(&outgoing, &settings.sub_addresses), (&incoming, &settings.pub_addresses)]
+        {
+            for address in addresses {
+                if let Err(error) = socket.zmq().connect(address) {
+                    log::error!("{name}: cannot connect to a tower at {address}: {error}");
+                }
+            }
+        }
+        Ok(Beacon {
+            settings,
+            name,
+            outgoing,
+            incoming,
+            monitor,
+            towers_connected: 0,
+            announced: None,
+            discovery: None,
+            events: Vec::new(),
+            warning: Warning::default(),
+        })
+    }
+
+    /// Reads the pipe; false on `$TERM`.
+    fn commands(&mut self, pipe: &Pipe) -> Result<bool> {
+        let mut frame = Frame::new();
+        let mut words: Vec<Vec<u8>> = Vec::new();
+        while pipe.try_recv(&mut frame)? {
+            words.clear();
+            words.push(frame.as_ref().to_vec());
+            while frame.more() && pipe.try_recv(&mut frame)? {
+                words.push(frame.as_ref().to_vec());
+            }
+            match words.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice() {
+                [word] if *word == TERM => return Ok(false),
+                [b"START", address, port, ignored @ ..] => self.start(address, port, ignored),
+                [b"STOP"] => (self.announced, self.discovery) = (None, None),
+                [word, ..] => {
+                    log::error!("{}: unknown command to the beacon: {}", self.name, word.escape_ascii());
+                }
+                [] => {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, address: &[u8], port: &[u8], ignored: &[&[u8]]) {
+        let port = std::str::from_utf8(port).ok().and_then(|port| port.parse().ok());
+        let Some(port) = port.filter(|&port| port > 0) else {
+            log::error!("{}: START needs a port from 1 to 65535", self.name);
+            return;
+        };
+        let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
+        self.announced = Some(beacon.encode());
+        let (interval_ms, timeout_ms) = (self.settings.interval_ms, self.settings.timeout_ms);
+        self.discovery = Some(Discovery::new(address, ignored, interval_ms, timeout_ms, now_ms()));
+    }
+
+    /// Follows the connections to the towers.
+    fn connections(&mut self) -> Result {
+        let mut frame = Frame::new();
+        while self.monitor.try_recv(&mut frame)? {
+            let event = frame.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
+            if event == Some(SocketEvent::CONNECTED.to_raw()) {
+                self.towers_connected += 1;
+            } else if event == Some(SocketEvent::DISCONNECTED.to_raw()) {
+                self.towers_connected = self.towers_connected.saturating_sub(1);
+                if self.towers_connected == 0 {
+                    log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
+                }
+            }
+            self.monitor.skip_rest(&mut frame);
+            if let Some(discovery) = &mut self.discovery {
+                discovery.tower_lost(self.towers_connected == 0, now_ms());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the towers say; true when one of them said welcome.
+    fn receive(&mut self) -> Result<bool> {
+        let mut is_welcome = false;
+        let mut frames: Vec<Frame> = Vec::new();
+        for _ in 0..BATCH_COUNT {
+            frames.clear();
+            loop {
+                let mut frame = Frame::new();
+                if !self.incoming.try_recv(&mut frame)? {
+                    break;
+                }
+                let more = frame.more();
+                if frames.len() < MAX_FRAMES {
+                    frames.push(frame);
+                }
+                if !more {
+                    break;
+                }
+            }
+            let frames: Vec<&[u8]> = frames.iter().map(Frame::as_ref).collect();
+            match frames.as_slice() {
+                [] => break,
+                [frame] if *frame == WELCOME => {
+                    is_welcome = true;
+                    if let Some(discovery) = &mut self.discovery {
+                        discovery.welcome(now_ms());
+                    }
+                }
+                frames => match TowerBeacon::decode(frames) {
+                    Ok(beacon) => {
+                        if let Some(discovery) = &mut self.discovery {
+                            discovery.beacon(beacon.sender, beacon.endpoint, now_ms(), &mut self.events);
+                        }
+                    }
+                    Err(error) => self
+                        .warning
+                        .warn(now_ms(), || format!("{}: dropped a tower's beacon: {error}", self.name)),
+                },
+            }
+        }
+        Ok(is_welcome)
+    }
+
+    /// Sends the node's beacon when it is due, and drops silent peers.
+    fn tick(&mut self) -> Result {
+        if let (Some(discovery), Some(announced)) = (&mut self.discovery, &self.announced)
+            && discovery.tick(now_ms(), &mut self.events)
+        {
+            // A publishing socket does not wait: without a tower, the beacon is simply not heard.
+            let frames: Vec<&[u8]> = announced.iter().map(Vec::as_slice).collect();
+            self.outgoing.send_frames(&frames)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,314 @@
+//! The consumer's actor: reads its topics off the network and hands the records to the application's sink.
+//!
+//! An application that reads slowly fills the sink; then the actor stops reading from the network, while its
+//! beacon keeps it alive for its peers. What the network cannot hold meanwhile is fetched later.
+
+use super::node::{Config, Node};
+use super::producer::{Ended, send_command};
+use super::{BATCH_COUNT, Result, publish, timeout_ms};
+use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
+use crate::protocol::Outbox;
+use crate::protocol::consumer::{Consumer, Delivery, Start};
+use crate::protocol::ingest::Limits;
+use crate::settings::{OffsetReset, Settings};
+use crate::wire::{MAX_NAME_LEN, Message, Subscription, exact_prefix, id, prefix};
+use std::collections::VecDeque;
+use zmq::{POLLIN, POLLOUT};
+
+/// Where records go.
+pub enum Sink<'a> {
+    /// A socket of its own: frames subject, address, content.
+    Socket(&'a Socket),
+    /// The actor's pipe: subject and address, each with its length before it, in one frame, then the content
+    /// (zsock_bsend's picture `ssf`).
+    Pipe(&'a Pipe),
+}
+
+/// Runs a consumer until `$TERM`. `address` is its UUID. A sink of its own gets a signal before the records.
+///
+/// # Errors
+/// When sockets or threads cannot be had.
+pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
+    let own = address.as_bytes();
+    let node = Node::start(&Config {
+        name: "Consumer",
+        address,
+        ignored: &[],
+        publisher: Kind::XPUB,
+        high_watermark: settings.consumer.high_watermark,
+        subscriptions: &[
+            prefix(id::DIRECT_RECORD, own),
+            prefix(id::DIRECT_HEAD, own),
+            prefix(id::STORE_HELLO, own),
+        ],
+        beacon: &settings.beacon,
+    })?;
+    let start = match settings.consumer.offset_reset {
+        Some(OffsetReset::Earliest) => Start::Earliest,
+        Some(OffsetReset::Latest) | None => Start::Latest,
+    };
+    pipe.signal()?;
+    let actor = Actor {
+        pipe,
+        sink,
+        verbose: settings.consumer.verbose,
+        node,
+        consumer: Consumer::new(own, start, Limits::default(), now_ms()),
+        deliveries: VecDeque::new(),
+        outbox: Outbox::new(),
+        warning: Warning::default(),
+    };
+    actor.run()
+}
+
+struct Actor<'a> {
+    pipe: &'a Pipe,
+    sink: Sink<'a>,
+    verbose: bool,
+    node: Node,
+    consumer: Consumer<Frame>,
+    /// What the sink has not taken yet.
+    deliveries: VecDeque<Delivery<Frame>>,
+    outbox: Outbox<Frame>,
+    warning: Warning,
+}
+
+impl Actor<'_> {
+    fn run(mut self) -> Result {
+        loop {
+            let is_blocked = self.is_blocked();
+            // A blocked sink means that answers wait unread: no time to ask again.
+            let due_ms = (!is_blocked).then(|| self.consumer.due_ms());
+            let pipe_events = match (&self.sink, is_blocked) {
+                (Sink::Pipe(_), true) => POLLIN | POLLOUT,
+                _ => POLLIN,
+            };
+            let data = match &self.sink {
+                Sink::Socket(sink) if is_blocked => sink.item(POLLOUT),
+                Sink::Pipe(_) if is_blocked => self.node.beacon().item(POLLIN),
+                _ => self.node.subscriber.item(POLLIN),
+            };
+            let items = &mut [
+                self.pipe.item(pipe_events),
+                self.node.beacon().item(POLLIN),
+                self.node.publisher.item(POLLIN),
+                data,
+            ];
+            poll(items, timeout_ms(due_ms, now_ms()))?;
+
+            if !self.commands()? {
+                return Ok(());
+            }
+            self.node.follow_beacon()?;
+            self.subscriptions()?;
+            self.deliver()?;
+            self.messages()?;
+            if !self.is_blocked() {
+                self.consumer.tick(now_ms(), &mut self.outbox);
+            }
+            publish(&self.node.publisher, &mut self.outbox)?;
+        }
+    }
+
+    /// Reads the pipe; false on `$TERM`.
+    fn commands(&mut self) -> Result<bool> {
+        let (mut command, mut topic) = (Frame::new(), Frame::new());
+        while self.pipe.try_recv(&mut command)? {
+            let has_topic = command.more() && self.pipe.try_recv(&mut topic)?;
+            match command.as_ref() {
+                TERM => return Ok(false),
+                b"SUBSCRIBE" if has_topic => self.subscribe(topic.as_ref())?,
+                b"UNSUBSCRIBE" if has_topic => self.unsubscribe(topic.as_ref())?,
+                word => log::error!("Consumer: unknown command: {}", word.escape_ascii()),
+            }
+            if has_topic {
+                self.pipe.skip_rest(&mut topic);
+            }
+        }
+        Ok(true)
+    }
+
+    fn subscribe(&mut self, topic: &[u8]) -> Result {
+        if !is_topic(topic) {
+            log::error!("Consumer: a topic has 1 to {MAX_NAME_LEN} octets and no NUL");
+            return Ok(());
+        }
+        if self.consumer.subscribe(topic, &mut self.outbox) {
+            // The NUL that ends the topic on the wire keeps longer topics out.
+            self.node.subscribe(&exact_prefix(id::RECORD, topic))?;
+            self.node.subscribe(&exact_prefix(id::HEAD, topic))?;
+            if self.verbose {
+                log::debug!("Consumer: {} subscribes to {}", self.node.address, topic.escape_ascii());
+            }
+        }
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, topic: &[u8]) -> Result {
+        let Self { deliveries, consumer, .. } = self;
+        deliveries.retain(|delivery| consumer.partition(delivery.partition).0 != topic);
+        if self.consumer.unsubscribe(topic) {
+            self.node.unsubscribe(&exact_prefix(id::RECORD, topic))?;
+            self.node.unsubscribe(&exact_prefix(id::HEAD, topic))?;
+        }
+        Ok(())
+    }
+
+    /// Stores that subscribe to our CONSUMER-HELLO.
+    fn subscriptions(&mut self) -> Result {
+        let mut frame = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.node.publisher.try_recv(&mut frame)? {
+                break;
+            }
+            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
+                self.consumer.subscription(&subscription, &mut self.outbox);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the network until the sink is full, or a batch is done.
+    fn messages(&mut self) -> Result {
+        let mut frame = Frame::new();
+        let now_ms = now_ms();
+        for _ in 0..BATCH_COUNT {
+            if self.is_blocked() || !self.node.subscriber.try_recv(&mut frame)? {
+                break;
+            }
+            let content = receive_content(&self.node.subscriber, &frame)?;
+            match Message::decode(frame.as_ref()) {
+                Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
+                    self.consumer.message(
+                        &message,
+                        content.into_frame(),
+                        now_ms,
+                        &mut self.outbox,
+                        &mut self.deliveries,
+                    );
+                    self.deliver()?;
+                }
+                Ok(message) => self.warning.warn(now_ms, || {
+                    format!("Consumer: dropped a {} with a wrong number of frames", message.name())
+                }),
+                Err(error) => {
+                    self.warning.warn(now_ms, || format!("Consumer: dropped a message: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True while the sink has not taken all that is for it.
+    fn is_blocked(&self) -> bool {
+        let is_greeted = match &self.sink {
+            Sink::Socket(sink) => sink.has_signalled(),
+            Sink::Pipe(_) => true,
+        };
+        !is_greeted || !self.deliveries.is_empty()
+    }
+
+    /// Hands records on until there are none or the sink is full.
+    fn deliver(&mut self) -> Result {
+        if let Sink::Socket(sink) = &self.sink
+            && !sink.has_signalled()
+            && !sink.try_signal()?
+        {
+            return Ok(());
+        }
+        while let Some(delivery) = self.deliveries.front_mut() {
+            let (subject, address) = self.consumer.partition(delivery.partition);
+            let taken = match &self.sink {
+                Sink::Socket(sink) => {
+                    sink.try_send(&mut Frame::copy(subject), true)?
+                        && sink.try_send(&mut Frame::copy(address), true)?
+                        && sink.try_send(&mut delivery.content, false)?
+                }
+                Sink::Pipe(pipe) => {
+                    let names = [&[subject.len() as u8], subject, &[address.len() as u8], address].concat();
+                    pipe.try_send(&mut Frame::copy(&names), true)?
+                        && pipe.try_send(&mut delivery.content, false)?
+                }
+            };
+            if !taken {
+                break;
+            }
+            self.deliveries.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer that has a sink of its own.
+///
+/// # Errors
+/// When the consumer has ended.
+pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
+    send_command(pipe, word, |pipe| pipe.send_frames(&[topic]).is_ok())
+}
+
+/// As [`command`], for a consumer whose records come over the same pipe: what waits to be read there does not
+/// say that it has ended.
+///
+/// # Errors
+/// When the consumer does not take it within [`COMMAND_TIMEOUT_MS`]: it has ended.
+pub fn command_subscriber(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
+    let due_ms = now_ms() + COMMAND_TIMEOUT_MS;
+    let has_room = || {
+        while !pipe.events().contains(POLLOUT) {
+            let timeout_ms = timeout_ms(Some(due_ms), now_ms());
+            if timeout_ms == 0 || poll(&mut [pipe.item(POLLOUT)], timeout_ms).is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    if has_room() && pipe.send_frames(&[word, topic]).is_ok() && has_room() { Ok(()) } else { Err(Ended) }
+}
+
+/// How long a subscriber may take to make room for a command.
+const COMMAND_TIMEOUT_MS: u64 = 1_000;
+
+/// True for what can be subscribed to and published.
+pub fn is_topic(topic: &[u8]) -> bool {
+    (1..=MAX_NAME_LEN).contains(&topic.len()) && !topic.contains(&0)
+}
+
+/// The frames after a message's first one.
+pub(super) enum Content {
+    None,
+    One(Frame),
+    TooMuch,
+}
+
+impl Content {
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self, Content::One(_))
+    }
+
+    pub(super) fn is_too_much(&self) -> bool {
+        matches!(self, Content::TooMuch)
+    }
+
+    pub(super) fn into_frame(self) -> Option<Frame> {
+        match self {
+            Content::One(frame) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+/// Reads what follows a message's first frame.
+pub(super) fn receive_content(socket: &Socket, first: &Frame) -> Result<Content> {
+    if !first.more() {
+        return Ok(Content::None);
+    }
+    let mut content = Frame::new();
+    socket.try_recv(&mut content)?;
+    Ok(if content.more() {
+        socket.skip_rest(&mut content);
+        Content::TooMuch
+    } else {
+        Content::One(content)
+    })
+}

@@ -1,0 +1,75 @@
+//! Starting an actor from Rust, and keeping its panics in.
+
+use super::{Error, Result};
+use crate::net::{Frame, Pipe, TERM, pipe};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+
+/// A running actor. Dropping it ends the actor and waits for that.
+pub struct Handle {
+    pipe: Pipe,
+    /// Taken when the thread is joined. Joined before the pipe is closed: fields are dropped after `drop`.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// The owner's end of the actor's pipe.
+    pub fn pipe(&self) -> &Pipe {
+        &self.pipe
+    }
+
+    /// True once the actor has ended by itself, or could not start. For actors that say nothing on their pipe
+    /// but their last word.
+    pub fn has_ended(&self) -> bool {
+        self.pipe.events().contains(zmq::POLLIN)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.pipe.try_send(&mut Frame::copy(TERM), false);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs an actor's function in a thread of its own and waits for its ready signal, which comes also when it
+/// cannot start (look at [`Pipe::is_open`](crate::net::Socket::is_open) then).
+///
+/// # Errors
+/// When there are no more sockets or threads.
+pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> Result<Handle> {
+    let (ours, theirs) = pipe()?;
+    let thread_name = name.to_owned();
+    let thread = std::thread::Builder::new()
+        .name(thread_name.clone())
+        .spawn(move || {
+            guard(&thread_name, &theirs, run);
+            // Its last word, as CZMQ's actors have it.
+            let _ = theirs.signal();
+        })
+        .map_err(Error::Thread)?;
+    let handle = Handle { pipe: ours, thread: Some(thread) };
+    handle.pipe.wait_for_signal()?;
+    Ok(handle)
+}
+
+/// Runs an actor's function, logs why it failed, and lets no panic out. An actor that fails before it is ready
+/// signals all the same: whoever started it waits for that.
+pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) {
+    match catch_unwind(AssertUnwindSafe(|| run(pipe))) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => log::error!("{name}: {error}"),
+        Err(panic) => log::error!("{name}: internal error: {}", panic_text(&*panic)),
+    }
+    if !pipe.has_signalled() {
+        let _ = pipe.signal();
+    }
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
+}

@@ -1,0 +1,102 @@
+//! One thread per node: sockets, timers and a command pipe around a state machine.
+//!
+//! An actor runs in the thread that calls its `run` function (for C callers: CZMQ's zactor thread), talks to
+//! its owner over the pipe it is given, and moves bytes between sockets and its state machine. It ends on
+//! `$TERM`, or when it cannot start.
+
+pub mod beacon;
+pub mod consumer;
+mod handle;
+mod node;
+pub mod producer;
+pub mod store;
+pub mod tower;
+
+pub(crate) use handle::panic_text;
+pub use handle::{Handle, guard, spawn};
+
+use crate::net::Frame;
+use crate::net::Socket;
+use crate::protocol::{Outbox, Payload};
+
+/// Messages that an actor takes off one socket before it looks at the others.
+const BATCH_COUNT: usize = 1_000;
+/// Records that are sent in answer to FETCHes before the sockets are looked at again.
+const ANSWER_COUNT: u64 = 512;
+
+/// Why an actor could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// libzmq refused something.
+    #[error("{0}: {1}")]
+    Socket(String, zmq::Error),
+    /// The store's database cannot be used.
+    #[error(transparent)]
+    Open(#[from] crate::storage::OpenError),
+    /// The store's database cannot be read.
+    #[error(transparent)]
+    Read(#[from] crate::storage::ReadError),
+    /// A name is too long or holds a NUL.
+    #[error("{0}")]
+    Name(String),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// Another part of the node has ended.
+    #[error("{0} has ended")]
+    Ended(&'static str),
+}
+
+impl From<zmq::Error> for Error {
+    fn from(error: zmq::Error) -> Error {
+        Error::Socket("socket".into(), error)
+    }
+}
+
+/// What an actor's function returns.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+impl Payload for Frame {
+    fn share(&mut self) -> Frame {
+        Frame::share(self)
+    }
+}
+
+/// Publishes what a state machine put into its outbox.
+fn publish(socket: &Socket, outbox: &mut Outbox<Frame>) -> Result {
+    let mut result = Ok(());
+    outbox.drain(|frame, content| {
+        if result.is_ok() {
+            result = send(socket, frame, content);
+        }
+    });
+    Ok(result?)
+}
+
+fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()> {
+    // A publishing socket never waits: what a peer cannot take, its FETCH will bring.
+    match content {
+        None => socket.try_send(&mut Frame::copy(frame), false)?,
+        Some(mut content) => {
+            socket.try_send(&mut Frame::copy(frame), true)?;
+            socket.try_send(&mut content, false)?
+        }
+    };
+    Ok(())
+}
+
+/// How long to wait in a poll for something that is due at `due_ms`.
+fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
+    due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
+}
+
+/// A fresh node name: a UUID as 32 upper-case hexadecimal digits.
+pub fn new_address() -> String {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    uuid::Uuid::new_v4().simple().encode_upper(&mut buffer).to_owned()
+}
+
+/// A name from the network for a log line.
+fn printable(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
+}

@@ -1,0 +1,107 @@
+//! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
+
+use super::{Handle, Result, beacon, spawn};
+use crate::net::{Frame, Kind, Socket};
+use crate::settings;
+
+/// How long records already published may still go out to live peers when the node ends and the application
+/// set no linger time of its own (zsys_set_linger).
+const LINGER_MS: i32 = 3_000;
+
+/// A node on the network.
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) publisher: Socket,
+    pub(super) subscriber: Socket,
+    beacon: Handle,
+}
+
+/// What a node is made of.
+pub(super) struct Config<'a> {
+    /// For log lines: "Producer", "Store Writer", ...
+    pub(super) name: &'a str,
+    /// The node's UUID.
+    pub(super) address: &'a str,
+    /// UUIDs of nodes that it never connects to.
+    pub(super) ignored: &'a [&'a str],
+    /// PUB or XPUB.
+    pub(super) publisher: Kind,
+    /// Messages that may wait on either socket, per peer.
+    pub(super) high_watermark: i32,
+    /// What it subscribes to from the start.
+    pub(super) subscriptions: &'a [Vec<u8>],
+    pub(super) beacon: &'a settings::Beacon,
+}
+
+impl Node {
+    /// Binds, and becomes known to the towers; waits for one for as long as the settings say.
+    pub(super) fn start(config: &Config) -> Result<Node> {
+        let publisher = Socket::new(config.publisher)?;
+        publisher.zmq().set_sndhwm(config.high_watermark)?;
+        if publisher.zmq().get_linger()? == 0 {
+            publisher.zmq().set_linger(LINGER_MS)?;
+        }
+        if config.publisher == Kind::XPUB {
+            // Each peer that subscribes is news, not only the first.
+            publisher.zmq().set_xpub_verbose(true)?;
+        }
+        let port = publisher.bind_ephemeral()?;
+
+        let subscriber = Socket::new(Kind::SUB)?;
+        subscriber.zmq().set_rcvhwm(config.high_watermark)?;
+        for subscription in config.subscriptions {
+            subscriber.zmq().set_subscribe(subscription)?;
+        }
+
+        let (settings, name) = (config.beacon.clone(), config.name.to_owned());
+        let beacon = spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name))?;
+        let port = port.to_string();
+        let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
+        start.extend(config.ignored.iter().map(|address| address.as_bytes()));
+        beacon.pipe().send_frames(&start)?;
+
+        Ok(Node {
+            name: config.name.to_owned(),
+            address: config.address.to_owned(),
+            publisher,
+            subscriber,
+            beacon,
+        })
+    }
+
+    /// The beacon's pipe, to be polled.
+    pub(super) fn beacon(&self) -> &Socket {
+        self.beacon.pipe()
+    }
+
+    /// Connects to peers that came and disconnects from those that went.
+    pub(super) fn follow_beacon(&self) -> Result {
+        let (mut word, mut endpoint) = (Frame::new(), Frame::new());
+        while self.beacon().try_recv(&mut word)? {
+            if !word.more() || !self.beacon().try_recv(&mut endpoint)? {
+                // Its last signal: the beacon has failed, and has said why. Peers that are known stay.
+                continue;
+            }
+            let Ok(endpoint) = std::str::from_utf8(endpoint.as_ref()) else { continue };
+            let result = match word.as_ref() {
+                b"CONNECT" => self.subscriber.zmq().connect(endpoint),
+                _ => self.subscriber.zmq().disconnect(endpoint),
+            };
+            if let Err(error) = result {
+                log::warn!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii());
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribes to more.
+    pub(super) fn subscribe(&self, prefix: &[u8]) -> Result {
+        Ok(self.subscriber.zmq().set_subscribe(prefix)?)
+    }
+
+    /// Ends a subscription.
+    pub(super) fn unsubscribe(&self, prefix: &[u8]) -> Result {
+        Ok(self.subscriber.zmq().set_unsubscribe(prefix)?)
+    }
+}

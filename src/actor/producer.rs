@@ -1,0 +1,240 @@
+//! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
+
+use super::node::{Config, Node};
+use super::{ANSWER_COUNT, BATCH_COUNT, Error, Result, new_address, publish, timeout_ms};
+use crate::net::{Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
+use crate::protocol::{Outbox, producer::Producer};
+use crate::settings::Settings;
+use crate::wire::{Message, exact_prefix, id, prefix};
+use std::ffi::CString;
+use zmq::POLLIN;
+
+/// How records come in over the pipe: the two generations of the API differ in it.
+#[derive(Clone, Copy)]
+pub struct Dialect {
+    /// The first frame of the command that publishes.
+    pub command: &'static [u8],
+    /// Makes the content of the command's second frame; `None` when there is none in it.
+    pub content: fn(Frame) -> Option<Frame>,
+}
+
+/// Frame `P`, then the content.
+pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some };
+
+/// The command that asks for the partition's name; answered with a pointer to it.
+pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
+
+/// Ends a producer that waits for acknowledgements.
+pub const ABANDON: &[u8] = b"$ABANDON";
+
+/// Runs a producer of `topic` until `$TERM`, and then until all is acknowledged.
+///
+/// # Errors
+/// When the topic's name is too long, or sockets or threads cannot be had.
+pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> Result {
+    let address = CString::new(new_address()).expect("hexadecimal digits only");
+    let name = address.to_str().expect("hexadecimal digits only");
+    let producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
+        .map_err(|error| Error::Name(format!("topic: {error}")))?;
+    let node = Node::start(&Config {
+        name: "Producer",
+        address: name,
+        ignored: &[],
+        publisher: Kind::PUB,
+        high_watermark: settings.producer.high_watermark,
+        subscriptions: &[
+            prefix(id::ACK, name.as_bytes()),
+            prefix(id::FETCH, name.as_bytes()),
+            exact_prefix(id::GET_HEADS, topic),
+        ],
+        beacon: &settings.beacon,
+    })?;
+    if settings.producer.verbose {
+        log::debug!("Producer: {} publishes {}", node.address, topic.escape_ascii());
+    }
+    pipe.signal()?;
+    let actor = Actor {
+        pipe,
+        dialect,
+        settings,
+        address: &address,
+        node,
+        producer,
+        outbox: Outbox::new(),
+        is_terminating: false,
+        is_impatient: settings.producer.terminate_unacked,
+        warning: Warning::default(),
+    };
+    actor.run()
+}
+
+struct Actor<'a> {
+    pipe: &'a Pipe,
+    dialect: Dialect,
+    settings: &'a Settings,
+    /// Lives as long as the actor: its owner borrows it.
+    address: &'a CString,
+    node: Node,
+    producer: Producer<Frame>,
+    outbox: Outbox<Frame>,
+    is_terminating: bool,
+    /// End although records are unacknowledged.
+    is_impatient: bool,
+    warning: Warning,
+}
+
+impl Actor<'_> {
+    fn run(mut self) -> Result {
+        let mut is_answering = false;
+        loop {
+            let timeout_ms = if is_answering { 0 } else { timeout_ms(self.producer.due_ms(), now_ms()) };
+            let items = &mut [
+                self.pipe.item(POLLIN),
+                self.node.subscriber.item(POLLIN),
+                self.node.beacon().item(POLLIN),
+            ];
+            poll(items, timeout_ms)?;
+
+            self.node.follow_beacon()?;
+            self.commands()?;
+            self.messages()?;
+            is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);
+            self.producer.tick(now_ms(), &mut self.outbox);
+            publish(&self.node.publisher, &mut self.outbox)?;
+            if self.is_terminating && (self.producer.is_drained() || self.is_impatient) {
+                return self.end();
+            }
+        }
+    }
+
+    fn end(self) -> Result {
+        if self.settings.producer.verbose {
+            let count = self.producer.unacknowledged();
+            log::debug!("Producer: {} ends, {count} records unacknowledged", self.node.address);
+        }
+        Ok(())
+    }
+
+    /// Reads the pipe: whatever was sent before `$TERM` is read before it.
+    fn commands(&mut self) -> Result {
+        let now_ms = now_ms();
+        let mut command = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.pipe.try_recv(&mut command)? {
+                break;
+            }
+            if command.as_ref() == self.dialect.command && command.more() {
+                let mut content = Frame::new();
+                self.pipe.try_recv(&mut content)?;
+                if content.more() {
+                    self.pipe.skip_rest(&mut command);
+                }
+                match (self.dialect.content)(content) {
+                    Some(content) => self.producer.publish(content, now_ms, &mut self.outbox),
+                    None => log::error!("Producer: a command to publish without content was ignored"),
+                }
+                continue;
+            }
+            match command.as_ref() {
+                TERM => {
+                    self.is_terminating = true;
+                    // The stores learn at once what they may have missed.
+                    self.producer.send_head(now_ms, &mut self.outbox);
+                    break;
+                }
+                ABANDON => self.is_impatient = true,
+                GET_ADDRESS => {
+                    let pointer = self.address.as_ptr() as usize;
+                    self.pipe.send_frames(&[&pointer.to_ne_bytes()])?;
+                }
+                word => log::error!("Producer: unknown command: {}", word.escape_ascii()),
+            }
+            self.pipe.skip_rest(&mut command);
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Result {
+        let mut frame = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.node.subscriber.try_recv(&mut frame)? {
+                break;
+            }
+            let has_more = frame.more();
+            match Message::decode(frame.as_ref()) {
+                Ok(message) if !has_more => self.producer.message(&message, &mut self.outbox),
+                Ok(message) => self.warning.warn(now_ms(), || {
+                    format!("Producer: dropped a {} with too many frames", message.name())
+                }),
+                Err(error) => {
+                    self.warning.warn(now_ms(), || format!("Producer: dropped a message: {error}"));
+                }
+            }
+            self.node.subscriber.skip_rest(&mut frame);
+        }
+        Ok(())
+    }
+}
+
+/// Why a record could not be handed to a producer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the actor has ended")]
+pub struct Ended;
+
+/// Asks the producer at the other end of `pipe` for its partition's name. The pointer is to a NUL-terminated
+/// string that lives as long as the actor.
+///
+/// # Errors
+/// When the producer has ended.
+pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
+    send_command_word(pipe, GET_ADDRESS)?;
+    let mut answer = Frame::new();
+    while pipe.recv(&mut answer).is_err_and(|error| error == zmq::Error::EINTR) {}
+    let octets: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
+    match octets {
+        Ok(octets) if !is_signal(&answer) => Ok(usize::from_ne_bytes(octets) as *const u8),
+        _ => {
+            // It ended just now, and its last word was read here: zactor_destroy must not wait for it.
+            while pipe.events().contains(zmq::POLLOUT) {
+                std::thread::yield_now();
+            }
+            Err(Ended)
+        }
+    }
+}
+
+fn send_command_word(pipe: &Pipe, word: &[u8]) -> Result<(), Ended> {
+    let mut word = Frame::copy(word);
+    while pipe.is_open() || pipe.wait_for_room() {
+        if pipe.events().contains(zmq::POLLIN) {
+            break;
+        }
+        if pipe.try_send(&mut word, false).map_err(|_| Ended)? {
+            return Ok(());
+        }
+    }
+    Err(Ended)
+}
+
+/// Hands a record to the producer at the other end of `pipe`, and waits until one more message fits in.
+///
+/// # Errors
+/// When the producer has ended.
+pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
+    send_command(pipe, PRODUCER.command, |pipe| pipe.send(content, false).is_ok())
+}
+
+/// Sends a command and what `rest` sends as its remaining frames, then waits until one more message fits in, so
+/// that zactor_destroy's `$TERM`, which does not wait, always does.
+///
+/// # Errors
+/// When the actor has ended.
+pub fn send_command(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
+    let mut command = Frame::copy(command);
+    while !pipe.try_send(&mut command, true).map_err(|_| Ended)? {
+        if !pipe.wait_for_room() {
+            return Err(Ended);
+        }
+    }
+    if rest(pipe) && pipe.wait_for_room() { Ok(()) } else { Err(Ended) }
+}

@@ -1,0 +1,130 @@
+//! The committer: one thread that appends batches to the log, so that the writer gathers the next one while
+//! the disk is busy with this one.
+
+use crate::actor::{Error, Result};
+use crate::net::{Frame, Pipe, pipe};
+use crate::protocol::ingest::Index;
+use crate::storage::{Batch, Log};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long to wait before a batch that the disk refused is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Records on their way to the disk, and what will be durable with them.
+#[derive(Default)]
+pub(super) struct Job {
+    pub(super) batch: Batch<Frame>,
+    /// Per partition, one after its last record in the batch.
+    pub(super) ends: Vec<(Index, u64)>,
+}
+
+/// The writer's side of the committer.
+pub(super) struct Committer {
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Job>,
+    /// Closed to say that a batch which the disk refuses is not to be tried again.
+    patience: Option<Sender<()>>,
+    /// Becomes readable when a job is done.
+    wake: Pipe,
+    thread: Option<JoinHandle<()>>,
+    is_busy: bool,
+}
+
+impl Committer {
+    pub(super) fn start(log: &Arc<Log>) -> Result<Committer> {
+        // One job at the disk, one result not yet looked at: the writer hands over no more than that.
+        let (jobs, next_job) = bounded::<Job>(1);
+        let (job_done, done) = bounded::<Job>(1);
+        let (patience, has_patience) = bounded::<()>(0);
+        let (wake, waker) = pipe()?;
+        let log = log.clone();
+        let thread = std::thread::Builder::new()
+            .name("dafka-commit".into())
+            .spawn(move || {
+                for job in next_job {
+                    if !append(&log, &job, &has_patience) || job_done.send(job).is_err() {
+                        return;
+                    }
+                    let _ = waker.send_frames(&[b""]);
+                }
+            })
+            .map_err(Error::Thread)?;
+        let (jobs, patience) = (Some(jobs), Some(patience));
+        Ok(Committer { jobs, done, patience, wake, thread: Some(thread), is_busy: false })
+    }
+
+    /// The pipe to poll for a finished job.
+    pub(super) fn wake(&self) -> &Pipe {
+        &self.wake
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// Hands over a job; the committer must not be busy.
+    pub(super) fn commit(&mut self, job: Job) -> Result {
+        assert!(!self.is_busy, "one job at a time");
+        self.is_busy = true;
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if sent { Ok(()) } else { Err(Error::Ended("store's committer")) }
+    }
+
+    /// The job that was finished, if one was.
+    pub(super) fn finished(&mut self) -> Result<Option<Job>> {
+        let mut frame = Frame::new();
+        while self.wake.try_recv(&mut frame)? {}
+        match self.done.try_recv() {
+            Ok(job) => {
+                self.is_busy = false;
+                Ok(Some(job))
+            }
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Error::Ended("store's committer")),
+        }
+    }
+
+    /// Waits for the job under way and hands it back; `None` when there is none, or when the disk refuses it.
+    pub(super) fn finish(&mut self) -> Option<Job> {
+        self.patience = None;
+        if !std::mem::take(&mut self.is_busy) {
+            return None;
+        }
+        self.done.recv().ok()
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        (self.jobs, self.patience) = (None, None);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. False
+/// when the store ends before the disk takes it.
+fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
+    let mut has_failed = false;
+    loop {
+        match log.append(&job.batch) {
+            Ok(()) if has_failed => {
+                log::info!("Store: the disk takes records again");
+                return true;
+            }
+            Ok(()) => return true,
+            Err(error) if !has_failed => {
+                log::error!("Store: {error}; nothing is acknowledged until it goes through");
+            }
+            Err(_) => {}
+        }
+        has_failed = true;
+        if has_patience.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
+
+use crate::actor::node::{Config, Node};
+use crate::actor::{ANSWER_COUNT, BATCH_COUNT, Result, publish};
+use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
+use crate::protocol::Outbox;
+use crate::protocol::reader::{Reader, Source};
+use crate::settings::Settings;
+use crate::storage::{Log, ReadError};
+use crate::wire::{Message, Subscription, id, prefix};
+use zmq::POLLIN;
+
+/// Content that is read from the log before the sockets are looked at again.
+const ANSWER_LEN_BYTES: usize = 1 << 20;
+
+impl Source for Log {
+    type Error = ReadError;
+
+    fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8], u64),
+    ) -> Result<(), ReadError> {
+        let partitions = match subject {
+            Some(subject) => self.partitions_of(subject)?,
+            None => self.partitions()?,
+        };
+        for partition in partitions.iter().filter(|partition| partition.next > partition.first) {
+            each(&partition.subject, &partition.address, partition.next - 1);
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        subject: &[u8],
+        address: &[u8],
+        from: u64,
+        count: u64,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<u64, ReadError> {
+        Log::read(self, subject, address, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
+            each(offset, content);
+            true
+        })
+    }
+}
+
+/// Runs a reader until `$TERM`.
+pub(super) fn run(pipe: &Pipe, address: &str, writer: &str, log: &Log, settings: &Settings) -> Result {
+    let node = Node::start(&Config {
+        name: "Store Reader",
+        address,
+        ignored: &[writer],
+        publisher: Kind::XPUB,
+        high_watermark: settings.store.high_watermark,
+        subscriptions: &[
+            prefix(id::FETCH, b""),
+            prefix(id::GET_HEADS, b""),
+            prefix(id::CONSUMER_HELLO, address.as_bytes()),
+        ],
+        beacon: &settings.beacon,
+    })?;
+    pipe.signal()?;
+    let reader = Reader::new(address.as_bytes());
+    Actor { pipe, log, node, reader, outbox: Outbox::new(), warning: Warning::default() }.run()
+}
+
+struct Actor<'a> {
+    pipe: &'a Pipe,
+    log: &'a Log,
+    node: Node,
+    reader: Reader,
+    outbox: Outbox<Frame>,
+    warning: Warning,
+}
+
+impl Actor<'_> {
+    fn run(mut self) -> Result {
+        let mut is_answering = false;
+        loop {
+            let items = &mut [
+                self.pipe.item(POLLIN),
+                self.node.subscriber.item(POLLIN),
+                self.node.publisher.item(POLLIN),
+                self.node.beacon().item(POLLIN),
+            ];
+            poll(items, if is_answering { 0 } else { -1 })?;
+
+            let mut frame = Frame::new();
+            while self.pipe.try_recv(&mut frame)? {
+                if frame.as_ref() == TERM {
+                    return Ok(());
+                }
+            }
+            self.node.follow_beacon()?;
+            self.subscriptions()?;
+            self.messages()?;
+            is_answering = match self.reader.answer(ANSWER_COUNT, self.log, &mut self.outbox, Frame::copy) {
+                Ok(is_answering) => is_answering,
+                Err(error) => {
+                    self.warning.warn(now_ms(), || format!("Store Reader: {error}"));
+                    true
+                }
+            };
+            publish(&self.node.publisher, &mut self.outbox)?;
+        }
+    }
+
+    /// Consumers that subscribe to our STORE-HELLO.
+    fn subscriptions(&mut self) -> Result {
+        let mut frame = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.node.publisher.try_recv(&mut frame)? {
+                break;
+            }
+            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
+                self.reader.subscription(&subscription, &mut self.outbox);
+            }
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Result {
+        let mut frame = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.node.subscriber.try_recv(&mut frame)? {
+                break;
+            }
+            let has_more = frame.more();
+            match Message::decode(frame.as_ref()) {
+                Ok(message) if !has_more => {
+                    if let Err(error) = self.reader.message(&message, self.log, &mut self.outbox) {
+                        self.warning.warn(now_ms(), || format!("Store Reader: {error}"));
+                    }
+                }
+                Ok(message) => self.warning.warn(now_ms(), || {
+                    format!("Store Reader: dropped a {} with too many frames", message.name())
+                }),
+                Err(error) => {
+                    self.warning.warn(now_ms(), || format!("Store Reader: dropped a message: {error}"));
+                }
+            }
+            self.node.subscriber.skip_rest(&mut frame);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! The writer: takes records off the network, has them written in batches, acknowledges what is durable.
+
+use super::committer::{Committer, Job};
+use crate::actor::consumer::receive_content;
+use crate::actor::node::{Config, Node};
+use crate::actor::{BATCH_COUNT, Result, printable, publish, timeout_ms};
+use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
+use crate::protocol::Outbox;
+use crate::protocol::ingest::{Index, Limits};
+use crate::protocol::replica::{Append, Replica};
+use crate::settings::Settings;
+use crate::storage::{Log, MAX_CONTENT_LEN_BYTES, RunIndex};
+use crate::wire::{Message, Subscription, id, prefix};
+use std::sync::Arc;
+use zmq::POLLIN;
+
+/// What one batch holds before the writer stops reading until the disk has taken the one before.
+const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
+/// The same in records.
+const MAX_BATCH_COUNT: usize = 131_072;
+
+/// Runs a writer until `$TERM`.
+pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, settings: &Settings) -> Result {
+    let own = address.as_bytes();
+    let mut replica = Replica::new(own, Limits::default(), now_ms());
+    for partition in log.partitions()? {
+        if replica.open(&partition.subject, &partition.address, partition.next).is_none() {
+            log::error!("Store: too many partitions; {} is only read", printable(&partition.address));
+        }
+    }
+    let node = Node::start(&Config {
+        name: "Store Writer",
+        address,
+        ignored: &[reader],
+        publisher: Kind::XPUB,
+        high_watermark: settings.store.high_watermark,
+        subscriptions: &[
+            prefix(id::RECORD, b""),
+            prefix(id::HEAD, b""),
+            prefix(id::DIRECT_RECORD, own),
+            prefix(id::DIRECT_HEAD, own),
+        ],
+        beacon: &settings.beacon,
+    })?;
+    let committer = Committer::start(log)?;
+    pipe.signal()?;
+    let actor = Actor {
+        pipe,
+        node,
+        replica,
+        committer,
+        gathering: Gathering::default(),
+        spare: Job::default(),
+        appends: Vec::new(),
+        outbox: Outbox::new(),
+        warning: Warning::default(),
+    };
+    actor.run()
+}
+
+struct Actor<'a> {
+    pipe: &'a Pipe,
+    node: Node,
+    replica: Replica<Frame>,
+    committer: Committer,
+    gathering: Gathering,
+    /// A job that was done, whose memory the next batch uses.
+    spare: Job,
+    appends: Vec<Append<Frame>>,
+    outbox: Outbox<Frame>,
+    warning: Warning,
+}
+
+/// The batch that is filled while the disk is busy with the one before.
+#[derive(Default)]
+struct Gathering {
+    job: Job,
+    /// By partition: its run in the batch, and its place in the job's `ends`.
+    runs: Vec<Option<(RunIndex, usize)>>,
+}
+
+impl Gathering {
+    fn is_full(&self) -> bool {
+        self.job.batch.content_len_bytes() >= MAX_BATCH_LEN_BYTES || self.job.batch.len() >= MAX_BATCH_COUNT
+    }
+
+    fn push(&mut self, replica: &Replica<Frame>, append: Append<Frame>) {
+        let Append { partition, offset, content } = append;
+        if self.runs.len() <= partition.0 {
+            self.runs.resize(partition.0 + 1, None);
+        }
+        let (run, end) = *self.runs[partition.0].get_or_insert_with(|| {
+            let (subject, address) = replica.partition(partition);
+            self.job.ends.push((partition, offset));
+            (self.job.batch.run(subject, address, offset), self.job.ends.len() - 1)
+        });
+        self.job.batch.push_to(run, content);
+        self.job.ends[end].1 = offset + 1;
+    }
+
+    /// Takes the batch out, and leaves `spare`'s memory for the next one.
+    fn take(&mut self, mut spare: Job) -> Job {
+        for &(Index(partition), _) in &self.job.ends {
+            self.runs[partition] = None;
+        }
+        spare.batch.clear();
+        spare.ends.clear();
+        std::mem::replace(&mut self.job, spare)
+    }
+}
+
+impl Actor<'_> {
+    fn run(mut self) -> Result {
+        loop {
+            let due_ms = Some(self.replica.due_ms());
+            let mut items = vec![
+                self.pipe.item(POLLIN),
+                self.node.publisher.item(POLLIN),
+                self.node.beacon().item(POLLIN),
+                self.committer.wake().item(POLLIN),
+            ];
+            if !self.gathering.is_full() {
+                items.push(self.node.subscriber.item(POLLIN));
+            }
+            poll(&mut items, timeout_ms(due_ms, now_ms()))?;
+            drop(items);
+
+            let mut frame = Frame::new();
+            while self.pipe.try_recv(&mut frame)? {
+                if frame.as_ref() == TERM {
+                    return self.end();
+                }
+            }
+            self.node.follow_beacon()?;
+            self.subscriptions()?;
+            self.messages()?;
+            self.commit()?;
+            // While the disk holds us up, answers wait unread: no time to ask again.
+            if !self.gathering.is_full() {
+                self.replica.tick(now_ms(), &mut self.outbox);
+            }
+            self.replica.flush_acks(&mut self.outbox);
+            publish(&self.node.publisher, &mut self.outbox)?;
+        }
+    }
+
+    /// Writes what was gathered, and acknowledges it.
+    fn end(mut self) -> Result {
+        for _ in 0..2 {
+            if let Some(job) = self.committer.finish() {
+                self.committed(job);
+            }
+            if !self.gathering.job.batch.is_empty() {
+                let job = self.gathering.take(Job::default());
+                self.committer.commit(job)?;
+            }
+        }
+        self.replica.flush_acks(&mut self.outbox);
+        publish(&self.node.publisher, &mut self.outbox)
+    }
+
+    /// Stores that subscribe to GET-HEADS.
+    fn subscriptions(&mut self) -> Result {
+        let mut frame = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.node.publisher.try_recv(&mut frame)? {
+                break;
+            }
+            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
+                self.replica.subscription(&subscription, now_ms());
+            }
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Result {
+        let mut frame = Frame::new();
+        let now_ms = now_ms();
+        for _ in 0..BATCH_COUNT {
+            if self.gathering.is_full() || !self.node.subscriber.try_recv(&mut frame)? {
+                break;
+            }
+            let content = receive_content(&self.node.subscriber, &frame)?;
+            match Message::decode(frame.as_ref()) {
+                Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
+                    let content = content.into_frame();
+                    if content.as_ref().is_some_and(|content| content.as_ref().len() > MAX_CONTENT_LEN_BYTES)
+                    {
+                        self.warning.warn(now_ms, || {
+                            format!(
+                                "Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"
+                            )
+                        });
+                        continue;
+                    }
+                    self.replica.message(&message, content, now_ms, &mut self.appends);
+                    for append in self.appends.drain(..) {
+                        self.gathering.push(&self.replica, append);
+                    }
+                }
+                Ok(message) => self.warning.warn(now_ms, || {
+                    format!("Store: dropped a {} with a wrong number of frames", message.name())
+                }),
+                Err(error) => self.warning.warn(now_ms, || format!("Store: dropped a message: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is durable now, and hands the next batch over when the disk is free.
+    fn commit(&mut self) -> Result {
+        if self.committer.is_busy()
+            && let Some(job) = self.committer.finished()?
+        {
+            self.spare = self.committed(job);
+        }
+        if !self.committer.is_busy() && !self.gathering.job.batch.is_empty() {
+            let job = self.gathering.take(std::mem::take(&mut self.spare));
+            self.committer.commit(job)?;
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, mut job: Job) -> Job {
+        for (partition, end) in job.ends.drain(..) {
+            self.replica.committed(partition, end);
+        }
+        // The records' memory is free again now, not with the next batch.
+        job.batch.clear();
+        job
+    }
+}

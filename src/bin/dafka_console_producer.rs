@@ -1,0 +1,94 @@
+//! Publishes each line of standard input as one record.
+
+use dafka::actor::{self, Handle, producer};
+use dafka::net::{Frame, now_ms, poll};
+use dafka::program::{self, Failure, Options, Result, Role, Signals};
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use zmq::{POLLIN, PollItem};
+
+/// How long acknowledgements are waited for once a signal has come.
+const SIGNAL_GRACE_MS: u64 = 5_000;
+/// What is read from standard input at a time.
+const READ_LEN_BYTES: usize = 64 << 10;
+
+fn main() -> ExitCode {
+    let about = "Publishes each line of standard input, without its line end, as one record. At the end of input \
+                 it waits until all records are acknowledged.";
+    program::run(
+        "dafka_console_producer",
+        about,
+        Role::Node,
+        &[],
+        |command| command.arg(program::topic_argument("Topic to publish to")),
+        publish_lines,
+    )
+}
+
+fn publish_lines(options: Options) -> Result {
+    let signals = Signals::catch()?;
+    let topic = program::topic(&options.matches)?.as_bytes().to_vec();
+    let settings = options.settings;
+    let actor = actor::spawn("dafka-producer", move |pipe| {
+        producer::run(pipe, &topic, &settings, producer::PRODUCER)
+    })?;
+    if actor.has_ended() {
+        return Err(Failure::logged());
+    }
+
+    let mut input = std::io::stdin().lock();
+    let fd = std::io::stdin().as_raw_fd();
+    let mut chunk = vec![0; READ_LEN_BYTES];
+    // A line whose end has not been read yet.
+    let mut begun: Vec<u8> = Vec::new();
+    loop {
+        poll(&mut [PollItem::from_fd(fd, POLLIN), signals.item(), actor.pipe().item(POLLIN)], -1)?;
+        if signals.came() {
+            return finish(&actor, &signals, Some(now_ms() + SIGNAL_GRACE_MS));
+        }
+        let len = match input.read(&mut chunk) {
+            Ok(len) => len,
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
+            Err(error) => return Err(Failure(format!("cannot read standard input: {error}"))),
+        };
+        if len == 0 {
+            break;
+        }
+        for piece in chunk[..len].split_inclusive(|&octet| octet == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                Some(line) if begun.is_empty() => producer::send(actor.pipe(), &mut Frame::copy(line))?,
+                Some(line) => {
+                    begun.extend_from_slice(line);
+                    producer::send(actor.pipe(), &mut Frame::copy(&begun))?;
+                    begun.clear();
+                }
+                None => begun.extend_from_slice(piece),
+            }
+        }
+    }
+    if !begun.is_empty() {
+        producer::send(actor.pipe(), &mut Frame::copy(&begun))?;
+    }
+    finish(&actor, &signals, None)
+}
+
+/// Waits until all records are acknowledged; once a signal has come, only for a while.
+fn finish(actor: &Handle, signals: &Signals, mut due_ms: Option<u64>) -> Result {
+    actor.pipe().send_frames(&[dafka::net::TERM])?;
+    while !actor.has_ended() {
+        let now_ms = now_ms();
+        let timeout_ms = due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms) as i64);
+        if timeout_ms == 0 {
+            log::warn!(target: "dafka", "interrupted before all records were acknowledged");
+            actor.pipe().send_frames(&[producer::ABANDON])?;
+            break;
+        }
+        poll(&mut [actor.pipe().item(POLLIN), signals.item()], timeout_ms)?;
+        if signals.came() {
+            // The first signal shortens the wait, a second one ends it.
+            due_ms = Some(due_ms.map_or(now_ms + SIGNAL_GRACE_MS, |_| now_ms));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Measures how fast records arrive.
+
+use dafka::net::Frame;
+use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Records that may wait to be counted.
+const PIPE_LIMIT: i32 = 10_000;
+
+fn main() -> ExitCode {
+    let about = "Receives COUNT records of SIZE octets of the topic $STORE_PERF and prints the throughput, measured \
+                 from the first record to the last.";
+    program::run(
+        "dafka_perf_consumer",
+        about,
+        Role::Node,
+        // A measurement that misses the first records would never end.
+        &[("consumer/offset/reset", "earliest")],
+        |command| {
+            command
+                .arg(program::count_argument("COUNT", "Number of records"))
+                .arg(program::count_argument("SIZE", "Length of each record in octets"))
+        },
+        measure,
+    )
+}
+
+fn measure(options: Options) -> Result {
+    let signals = Signals::catch()?;
+    let (count, size) = program::count_and_size(&options.matches)?;
+    let consumer = program::start_consumer(options.settings, PERF_TOPIC, PIPE_LIMIT)?;
+    let mut frame = Frame::new();
+    let (mut received, mut start) = (0, Instant::now());
+    while received < count {
+        // Subject, address, content.
+        if !consumer.source.try_recv(&mut frame)? {
+            if signals.came() {
+                return Ok(());
+            }
+            if consumer.actor.has_ended() {
+                return Err(Failure::logged());
+            }
+            signals.wait(&consumer.source)?;
+            continue;
+        }
+        consumer.source.recv(&mut frame)?;
+        consumer.source.recv(&mut frame)?;
+        if frame.as_ref().len() as u64 != size {
+            let len = frame.as_ref().len();
+            return Err(Failure(format!("expected records of {size} octets, got one of {len}")));
+        }
+        if received == 0 {
+            start = Instant::now();
+        }
+        received += 1;
+    }
+    program::print_throughput(count, size, start.elapsed().as_secs_f64());
+    Ok(())
+}

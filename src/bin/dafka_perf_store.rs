@@ -1,0 +1,55 @@
+//! Measures how fast records are published and acknowledged.
+
+use dafka::actor::{self, producer};
+use dafka::net::Frame;
+use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let about = "Publishes COUNT records of SIZE octets on the topic $STORE_PERF, waits until all are \
+                 acknowledged, and prints the throughput.";
+    program::run(
+        "dafka_perf_store",
+        about,
+        Role::Node,
+        &[],
+        |command| {
+            command
+                .arg(program::count_argument("COUNT", "Number of records"))
+                .arg(program::count_argument("SIZE", "Length of each record in octets"))
+        },
+        measure,
+    )
+}
+
+fn measure(options: Options) -> Result {
+    let signals = Signals::catch()?;
+    let (count, size) = program::count_and_size(&options.matches)?;
+    let settings = options.settings;
+    let actor = actor::spawn("dafka-producer", move |pipe| {
+        producer::run(pipe, PERF_TOPIC.as_bytes(), &settings, producer::PRODUCER)
+    })?;
+    if actor.has_ended() {
+        return Err(Failure::logged());
+    }
+    let start = Instant::now();
+    for i in 0..count {
+        let mut content = Frame::zeroed(size as usize).ok_or_else(|| Failure("out of memory".into()))?;
+        producer::send(actor.pipe(), &mut content)?;
+        if i % 1_000 == 0 && signals.came() {
+            actor.pipe().send_frames(&[producer::ABANDON])?;
+            return Ok(());
+        }
+    }
+    actor.pipe().send_frames(&[dafka::net::TERM])?;
+    while !actor.has_ended() {
+        signals.wait(actor.pipe())?;
+        if signals.came() {
+            actor.pipe().send_frames(&[producer::ABANDON])?;
+            return Ok(());
+        }
+    }
+    program::print_throughput(count, size, start.elapsed().as_secs_f64());
+    Ok(())
+}

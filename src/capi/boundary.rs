@@ -1,0 +1,158 @@
+//! What every C function does at its edges.
+
+use crate::actor;
+use crate::czmq::{self, sys};
+use crate::net::{Frame, Pipe, Socket};
+use crate::settings::Settings;
+use std::borrow::Cow;
+use std::ffi::{CStr, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a C function was called with that it cannot use, or why it failed: one log line.
+pub(super) struct Failure(Cow<'static, str>);
+
+impl From<&'static str> for Failure {
+    fn from(text: &'static str) -> Failure {
+        Failure(text.into())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Failure {
+        Failure(text.into())
+    }
+}
+
+impl From<actor::producer::Ended> for Failure {
+    fn from(ended: actor::producer::Ended) -> Failure {
+        Failure(ended.to_string().into())
+    }
+}
+
+pub(super) type Outcome<T> = Result<T, Failure>;
+
+/// Runs the body of a C function: a failure becomes a log line and `fallback`, and so does a panic.
+pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T>) -> T {
+    let failure = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(Failure(text))) => text,
+        Err(panic) => format!("internal error: {}", actor::panic_text(&*panic)).into(),
+    };
+    czmq::log::install();
+    log::error!("{name}: {failure}");
+    fallback
+}
+
+/// As [`entry`] for the functions that only free something: they have no way to say no.
+pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
+    entry(name, (), || {
+        body();
+        Ok(())
+    })
+}
+
+/// Runs an actor's body on CZMQ's thread: `pipe` is the actor's end. Its failures and panics end it.
+///
+/// # Safety
+/// `pipe` is NULL or a live `zsock_t` that this thread alone uses until this returns.
+pub(super) unsafe fn run_actor(
+    name: &str,
+    pipe: *mut sys::zsock_t,
+    body: impl FnOnce(&Pipe) -> actor::Result,
+) {
+    czmq::log::install();
+    // SAFETY: the caller's promise.
+    match unsafe { resolve(pipe) } {
+        Some(pipe) => actor::guard(name, &pipe, body),
+        None => log::error!("{name}: the pipe is NULL"),
+    }
+}
+
+/// The libzmq socket inside a `zsock_t` or `zactor_t`. `None` for NULL.
+///
+/// # Safety
+/// `object` is NULL or a live `zsock_t` or `zactor_t` that outlives the result, used by this thread alone.
+pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
+    if object.is_null() {
+        return None;
+    }
+    // SAFETY: zsock_resolve takes either type; what it returns lives as long as the object.
+    unsafe {
+        let raw = sys::zsock_resolve(object.cast::<c_void>());
+        (!raw.is_null()).then(|| Socket::borrow(raw))
+    }
+}
+
+/// A C string's octets.
+///
+/// # Safety
+/// `text` is NULL or a NUL-terminated string that outlives the result.
+pub(super) unsafe fn octets<'a>(text: *const c_char, what: &'static str) -> Outcome<&'a [u8]> {
+    if text.is_null() {
+        return Err(format!("{what} is NULL").into());
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// A topic's name out of a C string.
+///
+/// # Safety
+/// As [`octets`].
+pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    let topic = unsafe { octets(text, "topic") }?;
+    if actor::consumer::is_topic(topic) {
+        Ok(topic)
+    } else {
+        Err(format!("a topic has 1 to 255 octets, this one has {}", topic.len()).into())
+    }
+}
+
+/// Reads a configuration; values that make no sense are logged, and their defaults used.
+///
+/// # Safety
+/// `config` is NULL or a live `zconfig_t`.
+pub(super) unsafe fn settings(config: *mut sys::zconfig_t) -> Settings {
+    // SAFETY: the caller's promise, for as long as this call lasts.
+    let (settings, problems) = Settings::read(|path| unsafe { czmq::config_get(config, path) });
+    for problem in problems {
+        log::error!("configuration: {problem}; the default is used");
+    }
+    settings
+}
+
+/// The content of a frame, which is destroyed; the caller's reference becomes NULL. `None` when there is none.
+///
+/// # Safety
+/// `frame` is NULL, or points to NULL or to a live `zframe_t` that the caller gives away.
+pub(super) unsafe fn take_frame(frame: *mut *mut sys::zframe_t) -> Option<Frame> {
+    // SAFETY: the caller's promise; data and size describe the frame's content, copied before it goes.
+    unsafe {
+        let reference = frame.as_mut()?;
+        if reference.is_null() {
+            return None;
+        }
+        let (data, size) = (sys::zframe_data(*reference), sys::zframe_size(*reference));
+        let content = match size {
+            0 => Some(Frame::new()),
+            _ => Frame::try_copy(std::slice::from_raw_parts(data, size)),
+        };
+        sys::zframe_destroy(reference);
+        content
+    }
+}
+
+/// A fresh NUL-terminated copy for C, to be freed with zstr_free.
+pub(super) fn c_strdup(content: &[u8]) -> Outcome<*mut c_char> {
+    // SAFETY: malloc'ed with room for the content and the NUL, both written before anybody reads it.
+    unsafe {
+        let copy = libc::malloc(content.len() + 1).cast::<u8>();
+        if copy.is_null() {
+            return Err("out of memory".into());
+        }
+        copy.copy_from_nonoverlapping(content.as_ptr(), content.len());
+        copy.add(content.len()).write(0);
+        Ok(copy.cast())
+    }
+}

@@ -1,0 +1,215 @@
+//! Class `dafka_consumer_msg`.
+
+use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
+use super::consumer::dafka_consumer_t;
+use super::object::{into_c, take_back};
+use crate::czmq::sys::{self, zframe_t, zsock_t};
+use crate::net::{Frame, Socket, is_signal};
+use std::ffi::{c_char, c_int};
+
+/// A record as a consumer hands it over; empty before the first one.
+#[allow(non_camel_case_types)]
+#[derive(Default)]
+pub struct dafka_consumer_msg_t {
+    /// NUL-terminated, as C reads them; the memory is used again from record to record.
+    subject: Vec<u8>,
+    address: Vec<u8>,
+    content: Option<Frame>,
+}
+
+impl dafka_consumer_msg_t {
+    /// Reads one record: three frames, as RFC 46/DAFKA's consumers hand them on.
+    fn recv(&mut self, source: &Socket) -> Outcome<c_int> {
+        let mut frame = Frame::new();
+        loop {
+            if source.recv(&mut frame).is_err() {
+                // Interrupted, as CZMQ's receiving functions are: no reason for a log line.
+                return Ok(-1);
+            }
+            // A sink's first message is a signal, for those who wait for it; not a record.
+            if !is_signal(&frame) {
+                break;
+            }
+        }
+        set_string(&mut self.subject, &frame);
+        if frame.more() && source.recv(&mut frame).is_ok() {
+            set_string(&mut self.address, &frame);
+            let mut content = Frame::new();
+            if frame.more() && source.recv(&mut content).is_ok() {
+                if !content.more() {
+                    self.content = Some(content);
+                    return Ok(0);
+                }
+                frame = content;
+            }
+        }
+        source.skip_rest(&mut frame);
+        *self = Self::default();
+        Err("a record has three frames: subject, address, content; this message was dropped".into())
+    }
+}
+
+fn set_string(string: &mut Vec<u8>, frame: &Frame) {
+    string.clear();
+    string.extend_from_slice(frame.as_ref());
+    string.push(0);
+}
+
+/// The message behind a C pointer.
+///
+/// # Safety
+/// NULL or a live message that nobody else uses meanwhile.
+unsafe fn msg<'a>(self_: *mut dafka_consumer_msg_t) -> Outcome<&'a mut dafka_consumer_msg_t> {
+    // SAFETY: the caller's promise.
+    unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
+}
+
+/// A new, empty message. The caller owns it, and destroys it with `dafka_consumer_msg_destroy`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_consumer_msg_new() -> *mut dafka_consumer_msg_t {
+    entry("dafka_consumer_msg_new", std::ptr::null_mut(), || Ok(into_c(dafka_consumer_msg_t::default())))
+}
+
+/// Destroys a message and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+///
+/// # Safety
+/// `self_p` is NULL, or points to NULL or to a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_destroy(self_p: *mut *mut dafka_consumer_msg_t) {
+    // SAFETY: the caller's promise.
+    entry_void("dafka_consumer_msg_destroy", || unsafe { drop(take_back(self_p)) })
+}
+
+/// The record's topic, a string that the message owns; valid until the next record. NULL when the message is
+/// empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_subject(self_: *mut dafka_consumer_msg_t) -> *const c_char {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_subject", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.subject)) })
+}
+
+/// The address of the record's producer, which is the name of its partition; a string that the message owns,
+/// valid until the next record. NULL when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_address(self_: *mut dafka_consumer_msg_t) -> *const c_char {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.address)) })
+}
+
+fn string(octets: &[u8]) -> *const c_char {
+    if octets.is_empty() { std::ptr::null() } else { octets.as_ptr().cast() }
+}
+
+/// The record's content, which the message owns; valid until the next record. NULL when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_msg_t) -> *const u8 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_content", std::ptr::null(), || unsafe {
+        Ok(msg(self_)?.content.as_ref().map_or(std::ptr::null(), |content| content.as_ref().as_ptr()))
+    })
+}
+
+/// The content's length in octets; 0 when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consumer_msg_t) -> usize {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_content_size", 0, || unsafe {
+        Ok(msg(self_)?.content.as_ref().map_or(0, |content| content.as_ref().len()))
+    })
+}
+
+/// Takes the content out of the message, which has none then. The caller owns the frame. NULL when there is no
+/// content.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consumer_msg_t) -> *mut zframe_t {
+    // SAFETY: the caller's promise; zframe_new copies the content.
+    entry("dafka_consumer_msg_get_content", std::ptr::null_mut(), || unsafe {
+        Ok(msg(self_)?.content.take().map_or(std::ptr::null_mut(), |content| {
+            sys::zframe_new(content.as_ref().as_ptr().cast(), content.as_ref().len())
+        }))
+    })
+}
+
+/// Waits for the consumer's next record and reads it into the message. Returns 0, or -1 when a signal
+/// interrupted it (SIGINT and SIGTERM under CZMQ's handling), the consumer has ended, has a sink of its own, or
+/// an argument is NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message; `consumer` is NULL or a live consumer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_recv(
+    self_: *mut dafka_consumer_msg_t,
+    consumer: *mut dafka_consumer_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_recv", -1, || unsafe {
+        let msg = msg(self_)?;
+        let consumer = consumer.as_ref().ok_or("the consumer is NULL")?;
+        let source = resolve(consumer.source()).ok_or("the consumer's records go to another sink")?;
+        if !consumer.wait_for_record(&source)? {
+            return Ok(-1);
+        }
+        msg.recv(&source)
+    })
+}
+
+/// Waits for a record on any socket that carries a consumer's records (frames subject, address, content) and
+/// reads it into the message. Returns 0, or -1 when a signal interrupted it, what came is no record, or an
+/// argument is NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message; `socket` is NULL or a live `zsock_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
+    self_: *mut dafka_consumer_msg_t,
+    socket: *mut zsock_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_recv_from_socket", -1, || unsafe {
+        let msg = msg(self_)?;
+        msg.recv(&resolve(socket).ok_or("the socket is NULL")?)
+    })
+}
+
+/// A fresh NUL-terminated copy of the content, to be freed with `zstr_free`. NULL when there is no content.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_strdup(self_: *mut dafka_consumer_msg_t) -> *mut c_char {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_strdup", std::ptr::null_mut(), || unsafe {
+        msg(self_)?.content.as_ref().map_or(Ok(std::ptr::null_mut()), |content| c_strdup(content.as_ref()))
+    })
+}
+
+/// True when the content equals a string, its NUL not counted; false when there is no content.
+///
+/// # Safety
+/// `self` is NULL or a live message; `text` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_streq(
+    self_: *mut dafka_consumer_msg_t,
+    text: *const c_char,
+) -> bool {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_streq", false, || unsafe {
+        let text = octets(text, "the string")?;
+        Ok(msg(self_)?.content.as_ref().is_some_and(|content| content.as_ref() == text))
+    })
+}

@@ -1,0 +1,18 @@
+//! Objects that C owns: the only place where a box becomes a pointer, and a pointer a box again.
+
+/// Gives an object to C.
+pub(super) fn into_c<T>(object: T) -> *mut T {
+    Box::into_raw(Box::new(object))
+}
+
+/// Takes an object back from C and sets the caller's reference to NULL. `None` when there is none.
+///
+/// # Safety
+/// `reference` is NULL, or points to NULL or to a pointer that [`into_c`] made and nobody took back.
+pub(super) unsafe fn take_back<T>(reference: *mut *mut T) -> Option<Box<T>> {
+    // SAFETY: the caller's promise; the reference is NULLed, so that a second call finds nothing.
+    unsafe {
+        let object = std::mem::replace(reference.as_mut()?, std::ptr::null_mut());
+        (!object.is_null()).then(|| Box::from_raw(object))
+    }
+}

@@ -1,0 +1,256 @@
+//! Class `dafka_producer_msg`.
+
+use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
+use super::object::{into_c, take_back};
+use crate::actor::producer::{PRODUCER, send, send_command};
+use crate::czmq::sys::{self, zactor_t, zframe_t};
+use crate::net::Frame;
+use std::ffi::{c_char, c_int};
+
+/// A record on its way to a producer: empty, or with a content.
+#[allow(non_camel_case_types)]
+pub struct dafka_producer_msg_t {
+    content: Content,
+}
+
+enum Content {
+    Empty,
+    Ours(Frame),
+    /// Taken from the caller, and handed on without a copy.
+    Theirs(Zframe),
+}
+
+/// A `zframe_t` that we own.
+struct Zframe(*mut zframe_t);
+
+impl Zframe {
+    fn content(&self) -> &[u8] {
+        // SAFETY: the frame is live and ours; data and size describe its content.
+        unsafe {
+            match sys::zframe_size(self.0) {
+                0 => &[],
+                size => std::slice::from_raw_parts(sys::zframe_data(self.0), size),
+            }
+        }
+    }
+}
+
+impl Drop for Zframe {
+    fn drop(&mut self) {
+        // SAFETY: ours, destroyed once; zframe_destroy accepts a pointer to NULL.
+        unsafe { sys::zframe_destroy(&mut self.0) }
+    }
+}
+
+impl dafka_producer_msg_t {
+    fn content(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Empty => None,
+            Content::Ours(frame) => Some(frame.as_ref()),
+            Content::Theirs(frame) => Some(frame.content()),
+        }
+    }
+
+    fn set(&mut self, frame: Option<Frame>) -> Outcome<c_int> {
+        self.content = Content::Ours(frame.ok_or("out of memory")?);
+        Ok(0)
+    }
+}
+
+/// The message behind a C pointer.
+///
+/// # Safety
+/// NULL or a live message that nobody else uses meanwhile.
+unsafe fn msg<'a>(self_: *mut dafka_producer_msg_t) -> Outcome<&'a mut dafka_producer_msg_t> {
+    // SAFETY: the caller's promise.
+    unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
+}
+
+/// A new, empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
+    entry("dafka_producer_msg_new", std::ptr::null_mut(), || {
+        Ok(into_c(dafka_producer_msg_t { content: Content::Empty }))
+    })
+}
+
+/// Destroys a message and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+///
+/// # Safety
+/// `self_p` is NULL, or points to NULL or to a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_destroy(self_p: *mut *mut dafka_producer_msg_t) {
+    // SAFETY: the caller's promise.
+    entry_void("dafka_producer_msg_destroy", || unsafe { drop(take_back(self_p)) })
+}
+
+/// The content, which the message owns; valid until the message changes. NULL when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_content(self_: *mut dafka_producer_msg_t) -> *const u8 {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_content", std::ptr::null(), || unsafe {
+        Ok(msg(self_)?.content().map_or(std::ptr::null(), <[u8]>::as_ptr))
+    })
+}
+
+/// The content's length in octets; 0 when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_content_size(self_: *mut dafka_producer_msg_t) -> usize {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_content_size", 0, || unsafe {
+        Ok(msg(self_)?.content().map_or(0, <[u8]>::len))
+    })
+}
+
+/// Takes the content out of the message, which is empty then. The caller owns the frame. NULL when the message
+/// is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_get_content(self_: *mut dafka_producer_msg_t) -> *mut zframe_t {
+    // SAFETY: the caller's promise; zframe_new copies the content.
+    entry("dafka_producer_msg_get_content", std::ptr::null_mut(), || unsafe {
+        Ok(match std::mem::replace(&mut msg(self_)?.content, Content::Empty) {
+            Content::Empty => std::ptr::null_mut(),
+            Content::Ours(frame) => sys::zframe_new(frame.as_ref().as_ptr().cast(), frame.as_ref().len()),
+            Content::Theirs(mut frame) => std::mem::replace(&mut frame.0, std::ptr::null_mut()),
+        })
+    })
+}
+
+/// Gives the message a content of `size` octets, all zero, to be filled through `dafka_producer_msg_content`.
+/// Returns 0, or -1 when there is no memory for it; the message is as before then.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_init_content(
+    self_: *mut dafka_producer_msg_t,
+    size: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_init_content", -1, || unsafe { msg(self_)?.set(Frame::zeroed(size)) })
+}
+
+/// Gives the message a content. Takes the frame and sets `*content` to NULL. With NULL the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message; `content` is NULL, or points to NULL or to a live frame.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_set_content(
+    self_: *mut dafka_producer_msg_t,
+    content: *mut *mut zframe_t,
+) {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_set_content", (), || unsafe {
+        let taken = content.as_mut().map(|content| std::mem::replace(content, std::ptr::null_mut()));
+        let content = match taken {
+            None => Content::Empty,
+            Some(frame) if frame.is_null() => Content::Empty,
+            Some(frame) => Content::Theirs(Zframe(frame)),
+        };
+        msg(self_)?.content = content;
+        Ok(())
+    })
+}
+
+/// Gives the message a copy of a string, without its NUL. Returns 0, or -1 when there is no memory for it or an
+/// argument is NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message; `content` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_set_content_str(
+    self_: *mut dafka_producer_msg_t,
+    content: *const c_char,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_set_content_str", -1, || unsafe {
+        msg(self_)?.set(Frame::try_copy(octets(content, "the content")?))
+    })
+}
+
+/// Gives the message a copy of `size` octets. Returns 0, or -1 when there is no memory for it or an argument is
+/// NULL (`content` may be NULL when `size` is 0).
+///
+/// # Safety
+/// `self` is NULL or a live message; `content` is NULL or points to `size` octets.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
+    self_: *mut dafka_producer_msg_t,
+    content: *const u8,
+    size: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_set_content_buffer", -1, || unsafe {
+        let octets = match size {
+            0 => &[],
+            _ if content.is_null() => return Err("the content is NULL".into()),
+            _ => std::slice::from_raw_parts(content, size),
+        };
+        msg(self_)?.set(Frame::try_copy(octets))
+    })
+}
+
+/// Hands the content to a producer; the message is empty then, and can be used again. Waits while the
+/// producer's pipe is full. Returns 0, or -1 when the message is empty, an argument is NULL or the producer has
+/// ended; the content is kept in the first two cases.
+///
+/// # Safety
+/// `self` is NULL or a live message; `producer` is NULL or a live actor that runs `dafka_producer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_send(
+    self_: *mut dafka_producer_msg_t,
+    producer: *mut zactor_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_send", -1, || unsafe {
+        let msg = msg(self_)?;
+        let pipe = resolve(producer).ok_or("the producer is NULL")?;
+        match std::mem::replace(&mut msg.content, Content::Empty) {
+            Content::Empty => return Err("the message is empty".into()),
+            Content::Ours(mut frame) => send(&pipe, &mut frame)?,
+            Content::Theirs(mut frame) => {
+                send_command(&pipe, PRODUCER.command, |_| {
+                    sys::zframe_send(&mut frame.0, producer.cast(), 0) == 0
+                })?;
+            }
+        }
+        Ok(0)
+    })
+}
+
+/// A fresh NUL-terminated copy of the content, to be freed with `zstr_free`. NULL when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_strdup(self_: *mut dafka_producer_msg_t) -> *mut c_char {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_strdup", std::ptr::null_mut(), || unsafe {
+        msg(self_)?.content().map_or(Ok(std::ptr::null_mut()), c_strdup)
+    })
+}
+
+/// True when the content equals a string, its NUL not counted; false when the message is empty.
+///
+/// # Safety
+/// `self` is NULL or a live message; `text` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_streq(
+    self_: *mut dafka_producer_msg_t,
+    text: *const c_char,
+) -> bool {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_streq", false, || unsafe {
+        let text = octets(text, "the string")?;
+        Ok(msg(self_)?.content().is_some_and(|content| content == text))
+    })
+}

@@ -1,0 +1,55 @@
+//! Sends our log lines through CZMQ's log, so that zsys_set_logstream, zsys_set_logident and
+//! zsys_set_logsender hold for them too.
+
+use super::sys;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::ffi::CString;
+use std::sync::Once;
+
+struct Czmq;
+
+impl Log for Czmq {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().starts_with("dafka")
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // A NUL would end the line for C: a name from the network may hold one in its escaped form only.
+        let Ok(line) = CString::new(record.args().to_string().replace('\0', "\\0")) else { return };
+        let print = match record.level() {
+            Level::Error => sys::zsys_error,
+            Level::Warn => sys::zsys_warning,
+            Level::Info => sys::zsys_info,
+            Level::Debug | Level::Trace => sys::zsys_debug,
+        };
+        // SAFETY: "%s" takes exactly the one NUL-terminated string that follows.
+        unsafe { print(c"%s".as_ptr(), line.as_ptr()) }
+    }
+
+    fn flush(&self) {}
+}
+
+unsafe extern "C" {
+    /// The C library's standard error.
+    static stderr: *mut libc::FILE;
+}
+
+/// Sends CZMQ's log to standard error: a program's standard output is for its data.
+pub fn to_stderr() {
+    // SAFETY: the stream lives as long as the process.
+    unsafe { sys::zsys_set_logstream(stderr) }
+}
+
+/// Makes CZMQ's log the destination of this library's lines. A program that has set a logger of its own (one
+/// written in Rust) keeps it. Cheap to call again.
+pub fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if log::set_logger(&Czmq).is_ok() {
+            log::set_max_level(LevelFilter::Debug);
+        }
+    });
+}

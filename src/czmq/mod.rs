@@ -1,0 +1,112 @@
+//! CZMQ, as far as this library needs it: its process context, its log, its objects that C callers hand us.
+//!
+//! `sys` declares the functions; the wrappers here and in `net` are the only callers outside `capi`. Which node
+//! does what is none of this module's business.
+
+pub mod log;
+pub mod sys;
+
+use std::ffi::{CStr, CString};
+use std::os::raw::c_void;
+
+/// Initializes CZMQ's process context if nobody did yet, and returns it. NULL when CZMQ cannot make one.
+pub fn init() -> *mut c_void {
+    // SAFETY: zsys_init may be called at any time, from any thread.
+    unsafe { sys::zsys_init() }
+}
+
+/// Stops CZMQ from catching SIGINT and SIGTERM: the programs handle them themselves.
+pub fn leave_signals_alone() {
+    // SAFETY: NULL is the documented way to say "no handler".
+    unsafe { sys::zsys_handler_set(None) }
+}
+
+/// True once CZMQ's own signal handler has seen SIGINT or SIGTERM.
+pub fn interrupted() -> bool {
+    // SAFETY: a C `volatile int` that lives as long as the process; it is only read.
+    unsafe { std::ptr::read_volatile(&raw const sys::zsys_interrupted) != 0 }
+}
+
+/// The address of the first network interface that is not the loopback, as CZMQ lists them.
+pub fn first_interface_address() -> Option<String> {
+    // SAFETY: the list is made, asked and destroyed here; the strings are copied before it goes.
+    unsafe {
+        let mut list = sys::ziflist_new();
+        if list.is_null() {
+            return None;
+        }
+        let address = if sys::ziflist_first(list).is_null() {
+            None
+        } else {
+            let address = sys::ziflist_address(list);
+            (!address.is_null()).then(|| CStr::from_ptr(address).to_string_lossy().into_owned())
+        };
+        sys::ziflist_destroy(&mut list);
+        address
+    }
+}
+
+/// A ZPL configuration that this process owns.
+pub struct Config(*mut sys::zconfig_t);
+
+impl Config {
+    /// An empty configuration.
+    pub fn new() -> Config {
+        // SAFETY: a fresh root without a parent; checked for NULL.
+        let config = unsafe { sys::zconfig_new(c"root".as_ptr(), std::ptr::null_mut()) };
+        assert!(!config.is_null(), "out of memory");
+        Config(config)
+    }
+
+    /// Reads a ZPL file (CZMQ's zconfig_load). `None` when it cannot be read or is no ZPL.
+    pub fn load(path: &str) -> Option<Config> {
+        let path = CString::new(path).ok()?;
+        // SAFETY: the path is NUL-terminated and outlives the call.
+        let config = unsafe { sys::zconfig_load(path.as_ptr()) };
+        (!config.is_null()).then_some(Config(config))
+    }
+
+    /// Sets `path` to `value`; both must be free of NUL, else nothing happens.
+    pub fn put(&mut self, path: &str, value: &str) {
+        if let (Ok(path), Ok(value)) = (CString::new(path), CString::new(value)) {
+            // SAFETY: the configuration is ours, the strings are copied by CZMQ.
+            unsafe { sys::zconfig_put(self.0, path.as_ptr(), value.as_ptr()) }
+        }
+    }
+
+    /// The value at `path`, if it is set.
+    pub fn get(&self, path: &str) -> Option<String> {
+        // SAFETY: the configuration is ours and alive.
+        unsafe { config_get(self.0, path) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::new()
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        // SAFETY: made by zconfig_new or zconfig_load, destroyed once.
+        unsafe { sys::zconfig_destroy(&mut self.0) }
+    }
+}
+
+/// The value at `path` in a configuration of the caller's.
+///
+/// # Safety
+/// `config` is NULL (then there is no value) or a live `zconfig_t`.
+pub unsafe fn config_get(config: *mut sys::zconfig_t, path: &str) -> Option<String> {
+    if config.is_null() {
+        return None;
+    }
+    let path = CString::new(path).ok()?;
+    // SAFETY: `config` is live by this function's contract; CZMQ returns NULL or a string that the
+    // configuration owns, copied here at once.
+    unsafe {
+        let value = sys::zconfig_get(config, path.as_ptr(), std::ptr::null());
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    }
+}

@@ -1,0 +1,158 @@
+//! One ZeroMQ frame. The `zmq` crate's own message type cannot share its content between two messages, which
+//! is what publishing a record and keeping it at the same time needs.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use zmq_sys::{
+    zmq_msg_close, zmq_msg_copy, zmq_msg_data, zmq_msg_gets, zmq_msg_init, zmq_msg_init_size, zmq_msg_more,
+    zmq_msg_size, zmq_msg_t,
+};
+
+/// One frame; its content is counted by reference once it is longer than about 30 octets.
+#[repr(transparent)]
+pub struct Frame(zmq_msg_t);
+
+// SAFETY: libzmq lets a message move between threads, and counts its references atomically.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// A frame of zero octets.
+    pub fn new() -> Frame {
+        let mut msg = MaybeUninit::uninit();
+        // SAFETY: zmq_msg_init initializes the message and cannot fail.
+        unsafe {
+            zmq_msg_init(msg.as_mut_ptr());
+            Frame(msg.assume_init())
+        }
+    }
+
+    /// A frame of `len` octets, all zero; `None` when there is no memory for it.
+    pub fn zeroed(len: usize) -> Option<Frame> {
+        let mut frame = Frame::uninit(len)?;
+        frame.as_mut().fill(0);
+        Some(frame)
+    }
+
+    /// A frame with a copy of `content`; `None` when there is no memory for it.
+    pub fn try_copy(content: &[u8]) -> Option<Frame> {
+        let mut frame = Frame::uninit(content.len())?;
+        frame.as_mut().copy_from_slice(content);
+        Some(frame)
+    }
+
+    /// A frame with a copy of `content`.
+    ///
+    /// # Panics
+    /// When there is no memory for it, as Rust's own containers do.
+    pub fn copy(content: &[u8]) -> Frame {
+        Frame::try_copy(content).expect("out of memory")
+    }
+
+    fn uninit(len: usize) -> Option<Frame> {
+        let mut msg = MaybeUninit::uninit();
+        // SAFETY: on success the message is initialized with `len` octets; both callers fill them all before
+        // anybody can read them.
+        unsafe { (zmq_msg_init_size(msg.as_mut_ptr(), len) == 0).then(|| Frame(msg.assume_init())) }
+    }
+
+    /// A second handle to the same content, without copying it (short contents are copied).
+    pub fn share(&mut self) -> Frame {
+        let mut copy = Frame::new();
+        // SAFETY: both messages are initialized; zmq_msg_copy fails on invalid messages only.
+        let rc = unsafe { zmq_msg_copy(&mut copy.0, &mut self.0) };
+        assert_eq!(rc, 0, "an initialized message can be copied");
+        copy
+    }
+
+    /// True when more frames of the same message follow the one received.
+    pub fn more(&self) -> bool {
+        // SAFETY: the message is initialized.
+        unsafe { zmq_msg_more(&self.0) != 0 }
+    }
+
+    /// The address of the peer that the message came from, when the transport tells it (TCP does).
+    pub fn peer_address(&self) -> Option<&str> {
+        // SAFETY: the message is initialized; the string lives as long as the message's metadata.
+        unsafe {
+            let address = zmq_msg_gets(&self.0 as *const _ as *mut _, c"Peer-Address".as_ptr());
+            if address.is_null() { None } else { CStr::from_ptr(address).to_str().ok() }
+        }
+    }
+
+    /// For the calls that send, receive or move the message.
+    pub(crate) fn as_raw(&mut self) -> *mut zmq_msg_t {
+        &mut self.0
+    }
+}
+
+impl Default for Frame {
+    fn default() -> Frame {
+        Frame::new()
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: the message is initialized and closed once.
+        unsafe {
+            zmq_msg_close(&mut self.0);
+        }
+    }
+}
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        let msg = &self.0 as *const zmq_msg_t;
+        // SAFETY: zmq_msg_data only reads the message in spite of its signature; data and size describe the
+        // content, which lives as long as the message. A frame of zero octets may have a NULL pointer.
+        unsafe {
+            match zmq_msg_size(msg) {
+                0 => &[],
+                len => std::slice::from_raw_parts(zmq_msg_data(msg as *mut _) as *const u8, len),
+            }
+        }
+    }
+}
+
+impl AsMut<[u8]> for Frame {
+    fn as_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in as_ref; only frames made here, not shared yet, are written to.
+        unsafe {
+            match zmq_msg_size(&self.0) {
+                0 => &mut [],
+                len => std::slice::from_raw_parts_mut(zmq_msg_data(&mut self.0) as *mut u8, len),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Frame({} octets)", self.as_ref().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_frame_has_the_same_content() {
+        for len in [0, 1, 29, 33, 34, 10_000] {
+            let content: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let mut frame = Frame::copy(&content);
+            let shared = frame.share();
+            assert_eq!(frame.as_ref(), content);
+            drop(frame);
+            assert_eq!(shared.as_ref(), content);
+            assert!(!shared.more());
+            assert_eq!(shared.peer_address(), None);
+        }
+    }
+
+    #[test]
+    fn a_zeroed_frame_is_zero() {
+        assert!(Frame::zeroed(1_000).unwrap().as_ref().iter().all(|&octet| octet == 0));
+        assert!(Frame::zeroed(usize::MAX / 2).is_none());
+    }
+}

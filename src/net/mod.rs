@@ -1,0 +1,16 @@
+//! Sockets, frames and time: what the actors move bytes with.
+//!
+//! Every socket is made in CZMQ's process context, so that `inproc://` reaches the application's sockets and
+//! the application's zsys settings hold. Knows nothing of messages, records or nodes.
+
+mod clock;
+mod frame;
+mod pipe;
+mod socket;
+mod warning;
+
+pub use clock::now_ms;
+pub use frame::Frame;
+pub use pipe::{Pipe, TERM, is_signal, pipe, pipe_with_limit};
+pub use socket::{Kind, Socket, poll};
+pub use warning::Warning;

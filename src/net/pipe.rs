@@ -1,0 +1,107 @@
+//! The pair of sockets between an actor and whoever started it, and the rules of that conversation.
+
+use super::{Frame, Kind, Socket, poll};
+use std::sync::atomic::{AtomicU64, Ordering};
+use zmq::{POLLIN, POLLOUT};
+
+/// What ends an actor, as zactor_destroy sends it.
+pub const TERM: &[u8] = b"$TERM";
+
+/// CZMQ's signal with status 0 (zsock_signal): 8 octets in this machine's byte order.
+const SIGNAL: u64 = 0x7766_5544_3322_1100;
+
+/// One end of a pipe.
+pub type Pipe = Socket;
+
+/// Two connected ends, without a limit on what is under way between them.
+///
+/// # Errors
+/// What libzmq says when it cannot make two more sockets.
+pub fn pipe() -> zmq::Result<(Pipe, Pipe)> {
+    pipe_with_limit(0)
+}
+
+/// Two connected ends; about twice `limit` messages may be under way each way (0: any number).
+///
+/// # Errors
+/// As [`pipe`].
+pub fn pipe_with_limit(limit: i32) -> zmq::Result<(Pipe, Pipe)> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let endpoint = format!("inproc://dafka-pipe-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    let ends = (Socket::new(Kind::PAIR)?, Socket::new(Kind::PAIR)?);
+    for end in [&ends.0, &ends.1] {
+        end.zmq().set_sndhwm(limit)?;
+        end.zmq().set_rcvhwm(limit)?;
+    }
+    ends.0.zmq().bind(&endpoint)?;
+    ends.1.zmq().connect(&endpoint)?;
+    Ok(ends)
+}
+
+impl Socket {
+    /// Says "I am ready" or "I have ended" in CZMQ's way, which zactor_new and zactor_destroy wait for.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn signal(&self) -> zmq::Result<()> {
+        self.has_signalled.set(true);
+        self.send_frames(&[&SIGNAL.to_ne_bytes()])
+    }
+
+    /// As [`Socket::signal`], without waiting; false when the other end cannot take it now.
+    ///
+    /// # Errors
+    /// As [`Socket::try_send`].
+    pub fn try_signal(&self) -> zmq::Result<bool> {
+        let sent = self.try_send(&mut Frame::copy(&SIGNAL.to_ne_bytes()), false)?;
+        self.has_signalled.set(sent);
+        Ok(sent)
+    }
+
+    /// True once a signal was sent from this end: the actor at it has said that it is ready.
+    pub fn has_signalled(&self) -> bool {
+        self.has_signalled.get()
+    }
+
+    /// Waits for a signal, discarding what comes before it.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn wait_for_signal(&self) -> zmq::Result<()> {
+        let mut frame = Frame::new();
+        loop {
+            match self.recv(&mut frame) {
+                Ok(()) if is_signal(&frame) => return Ok(()),
+                Ok(()) | Err(zmq::Error::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until one more message fits into the pipe. zactor_destroy sends `$TERM` without waiting and
+    /// forgets it when the pipe is full, so whoever fills a pipe must leave room. `false` when the actor at the
+    /// other end has ended (its last word, a signal, is waiting to be read).
+    pub fn wait_for_room(&self) -> bool {
+        loop {
+            let events = self.events();
+            if events.contains(POLLOUT) {
+                return true;
+            }
+            if events.contains(POLLIN) || poll(&mut [self.item(POLLIN | POLLOUT)], -1).is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// True when the actor at the other end can take a message: it runs, and the pipe has room.
+    pub fn is_open(&self) -> bool {
+        let events = self.events();
+        events.contains(POLLOUT) && !events.contains(POLLIN)
+    }
+}
+
+/// True for CZMQ's signals, whatever their status.
+pub fn is_signal(frame: &Frame) -> bool {
+    let octets: Result<[u8; 8], _> = frame.as_ref().try_into();
+    octets.is_ok_and(|octets| !frame.more() && u64::from_ne_bytes(octets) & !0xff == SIGNAL)
+}

@@ -1,0 +1,200 @@
+//! A ZeroMQ socket in CZMQ's process context.
+
+use super::Frame;
+use crate::czmq;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::os::raw::{c_int, c_void};
+use zmq::{PollEvents, PollItem};
+use zmq_sys::{zmq_msg_recv, zmq_msg_send};
+
+pub use zmq::SocketType as Kind;
+
+/// A socket made through CZMQ (zsys_socket), closed through it when dropped; or one borrowed from a C caller.
+pub struct Socket {
+    zmq: ManuallyDrop<zmq::Socket>,
+    raw: *mut c_void,
+    owned: bool,
+    /// Whether [`Socket::signal`] was called: an actor's first signal says that it is ready.
+    pub(super) has_signalled: Cell<bool>,
+}
+
+// SAFETY: a ZeroMQ socket may move to another thread, as long as one thread at a time uses it. Not Sync.
+unsafe impl Send for Socket {}
+
+const FILE: &std::ffi::CStr = c"dafka";
+
+impl Socket {
+    /// A new socket with the process defaults (linger, high-water marks, IPv6) that the application set in CZMQ.
+    ///
+    /// # Errors
+    /// What libzmq says: usually too many sockets or open files.
+    pub fn new(kind: Kind) -> zmq::Result<Socket> {
+        czmq::init();
+        // SAFETY: the name is a static string; NULL is checked for.
+        let raw = unsafe { czmq::sys::zsys_socket(kind as c_int, FILE.as_ptr(), line!() as usize) };
+        if raw.is_null() {
+            // SAFETY: zmq_errno reads this thread's error number.
+            return Err(zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() }));
+        }
+        // SAFETY: `raw` is a live socket that nobody else holds.
+        Ok(unsafe { Socket::wrap(raw, true) })
+    }
+
+    /// Borrows a socket that somebody else closes.
+    ///
+    /// # Safety
+    /// `raw` is a live libzmq socket, and outlives the result; only one thread at a time uses it.
+    pub unsafe fn borrow(raw: *mut c_void) -> Socket {
+        // SAFETY: the caller's promise.
+        unsafe { Socket::wrap(raw, false) }
+    }
+
+    unsafe fn wrap(raw: *mut c_void, owned: bool) -> Socket {
+        // SAFETY: `raw` is a live socket (callers); ManuallyDrop keeps the zmq crate from closing it, since
+        // CZMQ counts its open sockets.
+        Socket {
+            zmq: ManuallyDrop::new(unsafe { zmq::Socket::from_raw(raw) }),
+            raw,
+            owned,
+            has_signalled: Cell::new(false),
+        }
+    }
+
+    /// The socket as the `zmq` crate knows it: for options, bind and connect.
+    pub fn zmq(&self) -> &zmq::Socket {
+        &self.zmq
+    }
+
+    /// Binds to an ephemeral TCP port on all interfaces and returns the port.
+    ///
+    /// # Errors
+    /// What libzmq says when no port can be had.
+    pub fn bind_ephemeral(&self) -> zmq::Result<u16> {
+        self.zmq.bind("tcp://*:*")?;
+        let endpoint = self.zmq.get_last_endpoint()?.unwrap_or_default();
+        endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or(zmq::Error::EINVAL)
+    }
+
+    /// Receives one frame, without waiting. `None` when there is none now.
+    ///
+    /// # Errors
+    /// Anything but "none now" (ETERM when the context ends).
+    pub fn try_recv(&self, frame: &mut Frame) -> zmq::Result<bool> {
+        loop {
+            // SAFETY: socket and message are live.
+            if unsafe { zmq_msg_recv(frame.as_raw(), self.raw, zmq::DONTWAIT) } >= 0 {
+                return Ok(true);
+            }
+            match last_error() {
+                zmq::Error::EAGAIN => return Ok(false),
+                zmq::Error::EINTR => continue,
+                error => return Err(error),
+            }
+        }
+    }
+
+    /// Receives one frame, waiting for it.
+    ///
+    /// # Errors
+    /// EINTR when a signal came, ETERM when the context ends, EAGAIN when the socket has a time limit.
+    pub fn recv(&self, frame: &mut Frame) -> zmq::Result<()> {
+        // SAFETY: socket and message are live.
+        match unsafe { zmq_msg_recv(frame.as_raw(), self.raw, 0) } {
+            -1 => Err(last_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what is left of a message whose frame had [`Frame::more`], and returns how many frames that were.
+    pub fn skip_rest(&self, frame: &mut Frame) -> usize {
+        let mut skipped = 0;
+        while frame.more() && self.try_recv(frame).unwrap_or(false) {
+            skipped += 1;
+        }
+        skipped
+    }
+
+    /// Sends one frame without waiting; `more` says that another one of the same message follows. On success
+    /// the frame is empty afterwards; `false`, and the frame untouched, when the socket cannot take it now.
+    ///
+    /// # Errors
+    /// Anything but "not now".
+    pub fn try_send(&self, frame: &mut Frame, more: bool) -> zmq::Result<bool> {
+        self.send_flags(frame, zmq::DONTWAIT | if more { zmq::SNDMORE } else { 0 })
+    }
+
+    /// Sends one frame, waiting for room. Signals do not interrupt it.
+    ///
+    /// # Errors
+    /// ETERM when the context ends, EAGAIN when the socket has a time limit.
+    pub fn send(&self, frame: &mut Frame, more: bool) -> zmq::Result<()> {
+        match self.send_flags(frame, if more { zmq::SNDMORE } else { 0 }) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(zmq::Error::EAGAIN),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send_flags(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
+        loop {
+            // SAFETY: socket and message are live; libzmq takes the content and leaves an empty message.
+            if unsafe { zmq_msg_send(frame.as_raw(), self.raw, flags) } >= 0 {
+                return Ok(true);
+            }
+            match last_error() {
+                zmq::Error::EAGAIN => return Ok(false),
+                zmq::Error::EINTR => continue,
+                error => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a message of several short frames, waiting for room.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn send_frames(&self, frames: &[&[u8]]) -> zmq::Result<()> {
+        for (i, frame) in frames.iter().enumerate() {
+            self.send(&mut Frame::copy(frame), i + 1 < frames.len())?;
+        }
+        Ok(())
+    }
+
+    /// The events that the socket is ready for now.
+    pub fn events(&self) -> PollEvents {
+        self.zmq.get_events().unwrap_or(PollEvents::empty())
+    }
+
+    /// This socket as an item of [`poll`].
+    pub fn item(&self, events: PollEvents) -> PollItem<'_> {
+        self.zmq.as_poll_item(events)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.owned {
+            // SAFETY: made by zsys_socket, closed once.
+            unsafe {
+                czmq::sys::zsys_close(self.raw, FILE.as_ptr(), line!() as usize);
+            }
+        }
+    }
+}
+
+/// Waits until an item is ready, `timeout_ms` have passed (negative: for ever), or a signal came.
+///
+/// # Errors
+/// ETERM when the context ends; a signal is no error.
+pub fn poll(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    match zmq::poll(items, timeout_ms) {
+        Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn last_error() -> zmq::Error {
+    // SAFETY: zmq_errno reads this thread's error number.
+    zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
+}

@@ -1,0 +1,327 @@
+//! What the command-line programs share: options, configuration, signals, exit codes.
+
+use crate::actor::{self, Handle, consumer};
+use crate::czmq::{self, Config};
+use crate::net::{Kind, Pipe, Socket, pipe_with_limit};
+use crate::settings::Settings;
+use crate::storage::MAX_CONTENT_LEN_BYTES;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use zmq::{POLLIN, PollItem};
+
+/// What a program's options and configuration file say.
+pub struct Options {
+    /// The configuration.
+    pub settings: Settings,
+    /// The program's own arguments.
+    pub matches: ArgMatches,
+    /// `--verbose`
+    pub verbose: bool,
+}
+
+/// Why a program ends with an error: one line for standard error.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+impl Failure {
+    /// What has failed is in the log already.
+    pub fn logged() -> Failure {
+        Failure(String::new())
+    }
+}
+
+/// What a program's main function returns.
+pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
+
+/// Whose addresses `--pub` and `--sub` are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The tower's own, to bind.
+    Tower,
+    /// The towers', to connect to.
+    Node,
+}
+
+/// Runs a program: options, then `body`. Prints what went wrong.
+pub fn run(
+    name: &'static str,
+    about: &'static str,
+    role: Role,
+    defaults: &[(&str, &str)],
+    arguments: impl FnOnce(Command) -> Command,
+    body: impl FnOnce(Options) -> Result,
+) -> ExitCode {
+    // CZMQ would catch SIGINT and SIGTERM for itself; `Signals` does it here.
+    czmq::leave_signals_alone();
+    czmq::log::install();
+    czmq::log::to_stderr();
+    let result = options(name, about, role, defaults, arguments).and_then(|options| match options {
+        Some(options) => body(options),
+        None => Ok(()),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(text)) => {
+            // Without text, the log has told.
+            if !text.is_empty() {
+                eprintln!("{name}: {text}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads options and configuration; `None` when help was asked for, and given.
+fn options(
+    name: &'static str,
+    about: &'static str,
+    role: Role,
+    defaults: &[(&str, &str)],
+    arguments: impl FnOnce(Command) -> Command,
+) -> Result<Option<Options>> {
+    let (publ, sub) = match role {
+        Role::Tower => (
+            "Address to bind, where nodes hear of each other",
+            "Address to bind, where nodes' beacons come in",
+        ),
+        Role::Node => (
+            "Address of the tower's XPUB socket; comma-separated for several towers",
+            "Address of the tower's XSUB socket; comma-separated for several towers",
+        ),
+    };
+    let address =
+        |id: &'static str, help: &'static str| Arg::new(id).long(id).value_name("address").help(help);
+    let command = Command::new(name)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(
+            Arg::new("config")
+                .short('c')
+                .value_name("config")
+                .help("Configuration file in ZPL (ZeroMQ RFC 4)"),
+        )
+        .arg(address("pub", publ))
+        .arg(address("sub", sub))
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .action(ArgAction::SetTrue)
+                .help("Log what happens"),
+        );
+    let matches = match arguments(command).try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => {
+            error.print()?;
+            return Ok(None);
+        }
+        Err(error) => return Err(Failure(one_line(&error.to_string()))),
+    };
+
+    let mut config = match matches.get_one::<String>("config") {
+        Some(path) => {
+            // CZMQ tells neither what is wrong with a file, nor that it is a directory.
+            std::fs::read(path)
+                .map_err(|error| Failure(format!("cannot read the configuration {path}: {error}")))?;
+            Config::load(path).ok_or_else(|| Failure(format!("the configuration {path} is not valid ZPL")))?
+        }
+        None => Config::new(),
+    };
+    for (key, value) in defaults {
+        if config.get(key).is_none() {
+            config.put(key, value);
+        }
+    }
+    let (pub_key, sub_key) = match role {
+        Role::Tower => ("tower/pub_address", "tower/sub_address"),
+        Role::Node => ("beacon/pub_address", "beacon/sub_address"),
+    };
+    for (option, key) in [("pub", pub_key), ("sub", sub_key)] {
+        if let Some(address) = matches.get_one::<String>(option) {
+            config.put(key, address);
+        }
+    }
+    let verbose = matches.get_flag("verbose");
+    if verbose {
+        for role in ["tower", "beacon", "producer", "consumer", "store"] {
+            config.put(&format!("{role}/verbose"), "1");
+        }
+    }
+    let (settings, problems) = Settings::read(|key| config.get(key));
+    if let Some(problem) = problems.first() {
+        return Err(Failure(problem.to_string()));
+    }
+    if role == Role::Node {
+        check_addresses(&settings)?;
+    }
+    Ok(Some(Options { settings, matches, verbose }))
+}
+
+/// The first paragraph of an error of the option parser, on one line.
+fn one_line(text: &str) -> String {
+    let paragraph = text.trim_start_matches("error: ").lines().take_while(|line| !line.is_empty());
+    paragraph.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// Tells of a tower's address that cannot be used before anything starts.
+fn check_addresses(settings: &Settings) -> Result {
+    for (kind, addresses) in
+        [(Kind::PUB, &settings.beacon.sub_addresses), (Kind::SUB, &settings.beacon.pub_addresses)]
+    {
+        let socket = Socket::new(kind)?;
+        for address in addresses {
+            let connected = socket.zmq().connect(address);
+            connected
+                .map_err(|error| Failure(format!("cannot use the tower's address {address}: {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs an actor until a signal comes. An actor that ends by itself is a failure.
+///
+/// # Errors
+/// When it cannot start, or ends.
+pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result + Send + 'static) -> Result {
+    let signals = Signals::catch()?;
+    let actor = actor::spawn(name, actor)?;
+    while !signals.came() {
+        if actor.has_ended() {
+            return Err(Failure::logged());
+        }
+        signals.wait(actor.pipe())?;
+    }
+    Ok(())
+}
+
+/// An argument that counts something.
+pub fn count_argument(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).required(true).value_parser(clap::value_parser!(u64)).help(help)
+}
+
+/// The topic that the performance programs use.
+pub const PERF_TOPIC: &str = "$STORE_PERF";
+
+/// Prints a measurement of `count` records of `size` octets in `seconds`.
+pub fn print_throughput(count: u64, size: u64, seconds: f64) {
+    let per_second = count as f64 / seconds.max(1e-9);
+    println!("message size: {size} [B]");
+    println!("message count: {count}");
+    println!("mean throughput: {per_second:.0} [msg/s]");
+    println!("mean throughput: {:.3} [Mb/s]", per_second * size as f64 * 8.0 / 1e6);
+}
+
+/// A consumer, and the end of its record pipe.
+pub struct Consumer {
+    /// The actor.
+    pub actor: Handle,
+    /// Records: frames subject, address, content, after one signal.
+    pub source: Pipe,
+}
+
+/// Starts a consumer of one topic. Its pipe holds `limit` records.
+///
+/// # Errors
+/// When it cannot start.
+pub fn start_consumer(settings: Settings, topic: &str, limit: i32) -> Result<Consumer> {
+    let (sink, source) = pipe_with_limit(limit)?;
+    let actor = actor::spawn("dafka-consumer", move |pipe| {
+        consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Socket(&sink))
+    })?;
+    if actor.has_ended() {
+        return Err(Failure::logged());
+    }
+    source.wait_for_signal()?;
+    consumer::command(actor.pipe(), b"SUBSCRIBE", topic.as_bytes())?;
+    Ok(Consumer { actor, source })
+}
+
+/// The arguments COUNT and SIZE, checked.
+///
+/// # Errors
+/// When there is nothing to measure, or more than a frame can hold.
+pub fn count_and_size(matches: &ArgMatches) -> Result<(u64, u64)> {
+    let argument = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
+    match (argument("COUNT"), argument("SIZE")) {
+        (0, _) => Err(Failure("COUNT must be at least 1".into())),
+        (_, size) if size > MAX_CONTENT_LEN_BYTES as u64 => {
+            Err(Failure(format!("SIZE must be at most {MAX_CONTENT_LEN_BYTES}")))
+        }
+        arguments => Ok(arguments),
+    }
+}
+
+/// The topic argument, checked.
+///
+/// # Errors
+/// When it is no topic.
+pub fn topic(matches: &ArgMatches) -> Result<&str> {
+    let topic = matches.get_one::<String>("topic").map_or("", String::as_str);
+    if consumer::is_topic(topic.as_bytes()) {
+        Ok(topic)
+    } else {
+        Err(Failure(format!("a topic has 1 to 255 octets, this one has {}", topic.len())))
+    }
+}
+
+/// The topic as an argument.
+pub fn topic_argument(help: &'static str) -> Arg {
+    Arg::new("topic").value_name("TOPIC").required(true).help(help)
+}
+
+/// SIGINT and SIGTERM, as something to poll.
+pub struct Signals(UnixStream);
+
+impl Signals {
+    /// Catches both signals from now on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn catch() -> Result<Signals> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(Signals(read))
+    }
+
+    /// An item of [`poll`](crate::net::poll) that becomes readable with the first signal, and stays so.
+    pub fn item(&self) -> PollItem<'_> {
+        PollItem::from_fd(self.0.as_raw_fd(), POLLIN)
+    }
+
+    /// True when a signal came since the last call.
+    pub fn came(&self) -> bool {
+        let mut octet = [0];
+        loop {
+            match (&self.0).read(&mut octet) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result.is_ok_and(|count| count > 0),
+            }
+        }
+    }
+
+    /// True when a signal came that [`Signals::came`] has not told of yet.
+    pub fn is_pending(&self) -> bool {
+        let items = &mut [self.item()];
+        zmq::poll(items, 0).is_ok_and(|count| count > 0)
+    }
+
+    /// Waits for the first signal, or until `socket` has something to read.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn wait(&self, socket: &Socket) -> zmq::Result<()> {
+        crate::net::poll(&mut [self.item(), socket.item(POLLIN)], -1)
+    }
+}

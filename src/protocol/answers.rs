@@ -1,0 +1,122 @@
+//! The FETCH requests that a producer or a store's reader is answering.
+//!
+//! Each is answered in slices, one requester after the other, so that a request for four thousand million
+//! records neither blocks the node nor the requests behind it.
+
+use std::collections::VecDeque;
+
+/// Requests that may wait at a time. Further ones are dropped: requesters ask again.
+const MAX_JOBS: usize = 4_096;
+
+/// The rest of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Who gets the records.
+    pub requester: Box<[u8]>,
+    /// The partition's topic.
+    pub subject: Box<[u8]>,
+    /// The partition.
+    pub address: Box<[u8]>,
+    /// The next record to send.
+    pub next: u64,
+    /// One after the last record to send.
+    pub end: u64,
+}
+
+/// The requests, in turn.
+#[derive(Debug, Default)]
+pub struct Answers {
+    jobs: VecDeque<Job>,
+}
+
+impl Answers {
+    /// Adds a request for the records from `next` up to, not including, `end`. One that repeats or extends a
+    /// request still being answered is merged with it. Empty requests and those from nobody are dropped.
+    pub fn push(&mut self, requester: &[u8], subject: &[u8], address: &[u8], next: u64, end: u64) {
+        if next >= end || requester.is_empty() {
+            return;
+        }
+        let same = |job: &&mut Job| {
+            *job.requester == *requester && *job.address == *address && *job.subject == *subject
+        };
+        let has_room = self.jobs.len() < MAX_JOBS;
+        match self.jobs.iter_mut().find(same) {
+            // The requester moves through its partition: what it asks for now is what it needs now.
+            Some(job) if next <= job.end && job.next <= end => {
+                job.next = job.next.min(next);
+                job.end = job.end.max(end);
+            }
+            Some(job) => (job.next, job.end) = (next, end),
+            None if has_room => self.jobs.push_back(Job {
+                requester: requester.into(),
+                subject: subject.into(),
+                address: address.into(),
+                next,
+                end,
+            }),
+            None => {}
+        }
+    }
+
+    /// Takes the request whose turn it is.
+    pub fn pop(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    /// Puts the rest of a request behind the others, if there is a rest.
+    pub fn put_back(&mut self, job: Job) {
+        if job.next < job.end {
+            self.jobs.push_back(job);
+        }
+    }
+
+    /// True when nothing is to be answered.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges(answers: &mut Answers) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| answers.pop()).map(|job| (job.next, job.end)).collect()
+    }
+
+    #[test]
+    fn requests_take_turns() {
+        let mut answers = Answers::default();
+        answers.push(b"a", b"s", b"p", 0, 10);
+        answers.push(b"b", b"s", b"p", 5, 6);
+        let mut job = answers.pop().unwrap();
+        job.next = 4;
+        answers.put_back(job);
+        assert_eq!(ranges(&mut answers), [(5, 6), (4, 10)]);
+    }
+
+    #[test]
+    fn a_repeated_request_is_one_request() {
+        let mut answers = Answers::default();
+        for _ in 0..3 {
+            answers.push(b"a", b"s", b"p", 5, 10);
+        }
+        answers.push(b"a", b"s", b"p", 8, 20);
+        assert_eq!(ranges(&mut answers), [(5, 20)]);
+        answers.push(b"a", b"s", b"p", 0, 5);
+        answers.push(b"a", b"s", b"p", 50, 60);
+        assert_eq!(ranges(&mut answers), [(50, 60)]);
+    }
+
+    #[test]
+    fn empty_requests_are_dropped_and_others_bounded() {
+        let mut answers = Answers::default();
+        answers.push(b"a", b"s", b"p", 5, 5);
+        answers.push(b"", b"s", b"p", 0, 5);
+        assert!(answers.is_empty());
+        for i in 0..MAX_JOBS as u64 + 10 {
+            answers.push(&i.to_be_bytes(), b"s", b"p", 0, 1);
+        }
+        assert_eq!(ranges(&mut answers).len(), MAX_JOBS);
+    }
+}

@@ -1,0 +1,166 @@
+//! The consumer: reads every partition of its topics, in order, each record once.
+
+use super::ingest::{Index, Ingest, Limits};
+use super::{Outbox, Payload};
+use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
+use std::collections::BTreeSet;
+
+/// Where to start in a partition met for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At its first record.
+    Earliest,
+    /// After what was published before.
+    Latest,
+}
+
+/// How often a consumer asks the stores for the heads of its topics: finds what a lost message would hide.
+const REFRESH_INTERVAL_MS: u64 = 10_000;
+
+/// A record to hand to the application.
+#[derive(Debug)]
+pub struct Delivery<P> {
+    /// The partition, see [`Consumer::partition`].
+    pub partition: Index,
+    /// The record's offset in it.
+    pub offset: u64,
+    /// The record.
+    pub content: P,
+}
+
+/// The consumer's state.
+pub struct Consumer<P> {
+    address: Box<[u8]>,
+    start: Start,
+    topics: BTreeSet<Box<[u8]>>,
+    ingest: Ingest<P>,
+    refresh_ms: u64,
+}
+
+impl<P: Payload> Consumer<P> {
+    /// A consumer without topics.
+    pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
+        Consumer {
+            address: address.into(),
+            start,
+            topics: BTreeSet::new(),
+            ingest: Ingest::new(address, limits),
+            refresh_ms: now_ms + REFRESH_INTERVAL_MS,
+        }
+    }
+
+    /// The topics subscribed to.
+    pub fn topics(&self) -> impl Iterator<Item = &[u8]> {
+        self.topics.iter().map(|topic| topic.as_ref())
+    }
+
+    /// Subject and address of a delivery's partition.
+    pub fn partition(&self, index: Index) -> (&[u8], &[u8]) {
+        let partition = self.ingest.partition(index);
+        (&partition.subject, &partition.address)
+    }
+
+    /// Adds a topic; false when it was there. The caller subscribes its socket to RECORD and HEAD of it.
+    pub fn subscribe(&mut self, topic: &[u8], out: &mut Outbox<P>) -> bool {
+        if !self.topics.insert(topic.into()) {
+            return false;
+        }
+        if self.start == Start::Earliest {
+            out.message(&Message::GetHeads { topic, address: &self.address });
+        }
+        true
+    }
+
+    /// Removes a topic; false when it was not there. Deliveries of it that the caller still holds must be
+    /// dropped first: their partitions are gone afterwards.
+    pub fn unsubscribe(&mut self, topic: &[u8]) -> bool {
+        if !self.topics.remove(topic) {
+            return false;
+        }
+        self.ingest.close_subject(topic);
+        true
+    }
+
+    /// Takes a message from the network. Records that are in order now are added to `deliveries`.
+    pub fn message(
+        &mut self,
+        message: &Message,
+        content: Option<P>,
+        now_ms: u64,
+        out: &mut Outbox<P>,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        match (message, content) {
+            (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
+                let Some(partition) = self.find_or_open(position, position.sequence) else { return };
+                self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
+                    deliveries.extend([Delivery { partition, offset, content }]);
+                });
+            }
+            (Message::Head(position) | Message::DirectHead(position), None) => {
+                let Some(partition) = self.find_or_open(position, position.sequence.saturating_add(1)) else {
+                    return;
+                };
+                self.ingest.heard_of(partition, position.sequence, now_ms);
+            }
+            (Message::StoreHello { address, .. }, None) => self.hello(address, out),
+            _ => {}
+        }
+    }
+
+    /// Takes a subscription that somebody made at this consumer's socket: a store that can hear us now gets a
+    /// CONSUMER-HELLO.
+    pub fn subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
+        if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
+            self.hello(subscription.topic, out);
+        }
+    }
+
+    /// When [`Consumer::tick`] has something to do next.
+    pub fn due_ms(&self) -> u64 {
+        self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
+    }
+
+    /// Sends what is due.
+    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        self.ingest.tick(now_ms, out);
+        if now_ms >= self.refresh_ms {
+            self.refresh_ms = now_ms + REFRESH_INTERVAL_MS;
+            for topic in &self.topics {
+                out.message(&Message::GetHeads { topic, address: &self.address });
+            }
+        }
+    }
+
+    /// The partition of a message. A partition of a subscribed topic that was not known is opened: at 0, or,
+    /// under [`Start::Latest`], at `latest`.
+    fn find_or_open(&mut self, position: &Position, latest: u64) -> Option<Index> {
+        if let Some(partition) = self.ingest.find(position) {
+            return Some(partition);
+        }
+        if position.address.is_empty() || !self.topics.contains(position.subject) {
+            return None;
+        }
+        let next = match self.start {
+            Start::Earliest => 0,
+            Start::Latest => latest,
+        };
+        self.ingest.open(position.subject, position.address, next)
+    }
+
+    /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].
+    fn hello(&self, store: &[u8], out: &mut Outbox<P>) {
+        let mut subjects = SubjectsBuf::new();
+        if self.start == Start::Earliest {
+            for topic in &self.topics {
+                // Topics were checked for their length when they were subscribed to.
+                let _ = subjects.push(topic);
+            }
+        }
+        out.message(&Message::ConsumerHello {
+            topic: store,
+            address: &self.address,
+            subjects: subjects.as_subjects(),
+        });
+    }
+}

@@ -1,0 +1,39 @@
+//! What each role does, as state machines without sockets, clocks, threads or a database.
+//!
+//! A machine takes a decoded message or a tick, with the time given in milliseconds, and puts what is to be
+//! done into an [`Outbox`] (messages to publish) or a list that its method names (records to deliver, records
+//! to append). The actor around it moves bytes; a simulation can do the same under a seed.
+//!
+//! | file | role |
+//! | --- | --- |
+//! | `producer` | numbers, publishes, keeps what is not acknowledged, answers FETCH |
+//! | `consumer` | puts partitions in order and delivers them |
+//! | `replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
+//! | `reader` | the store's answers, from the log |
+//! | `discovery` | which peers are there |
+//! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
+//! | `answers` | what producer and reader share: FETCH requests being answered |
+
+pub mod answers;
+pub mod consumer;
+pub mod discovery;
+pub mod ingest;
+pub mod outbox;
+pub mod producer;
+pub mod reader;
+pub mod replica;
+pub mod sequencer;
+
+pub use outbox::Outbox;
+
+/// A record's content, moved by handle.
+pub trait Payload: AsRef<[u8]> {
+    /// A second handle to the same octets.
+    fn share(&mut self) -> Self;
+}
+
+impl Payload for std::sync::Arc<[u8]> {
+    fn share(&mut self) -> Self {
+        self.clone()
+    }
+}

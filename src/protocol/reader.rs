@@ -1,0 +1,115 @@
+//! The store's answers: FETCH, GET-HEADS and CONSUMER-HELLO, from the durable log.
+
+use super::Outbox;
+use super::answers::{Answers, Job};
+use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
+
+/// What the answers are read from.
+pub trait Source {
+    /// What goes wrong when it is read.
+    type Error;
+
+    /// Tells each partition with at least one record: subject, address, offset of its last record. Those of
+    /// one topic, or, with `None`, all.
+    fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8], u64),
+    ) -> Result<(), Self::Error>;
+
+    /// Hands on records from `from` on in ascending order, at most `count`; may stop sooner, but not before
+    /// the first. Returns how many.
+    fn read(
+        &self,
+        subject: &[u8],
+        address: &[u8],
+        from: u64,
+        count: u64,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<u64, Self::Error>;
+}
+
+/// The reader's state.
+pub struct Reader {
+    address: Box<[u8]>,
+    answers: Answers,
+}
+
+impl Reader {
+    /// A reader with nothing to answer.
+    pub fn new(address: &[u8]) -> Self {
+        Reader { address: address.into(), answers: Answers::default() }
+    }
+
+    /// Takes a message from the network.
+    ///
+    /// # Errors
+    /// The source's. What was asked then stays unanswered; the requester asks again.
+    pub fn message<S: Source, P>(
+        &mut self,
+        message: &Message,
+        source: &S,
+        out: &mut Outbox<P>,
+    ) -> Result<(), S::Error> {
+        match message {
+            Message::Fetch { topic, address, subject, sequence, count } => {
+                let end = sequence.saturating_add(u64::from(*count));
+                self.answers.push(address, subject, topic, *sequence, end);
+                Ok(())
+            }
+            Message::GetHeads { address, .. } if address.is_empty() => Ok(()),
+            Message::GetHeads { topic, address } => {
+                let subject = (!topic.is_empty()).then_some(*topic);
+                source.heads(subject, &mut |subject, partition, sequence| {
+                    out.message(&Message::DirectHead(Position::new(address, partition, subject, sequence)));
+                })
+            }
+            Message::ConsumerHello { topic, address, subjects } if **topic == *self.address => {
+                subjects.iter().try_for_each(|subject| {
+                    let subject = (!subject.is_empty()).then_some(subject);
+                    source.heads(subject, &mut |subject, partition, sequence| {
+                        out.message(&Message::DirectHead(Position::new(
+                            address, partition, subject, sequence,
+                        )));
+                    })
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a subscription that somebody made at this reader's socket: a consumer that can hear us now gets
+    /// a STORE-HELLO.
+    pub fn subscription<P>(&self, subscription: &Subscription, out: &mut Outbox<P>) {
+        if subscription.subscribe && subscription.id == id::STORE_HELLO {
+            out.message(&Message::StoreHello { topic: subscription.topic, address: &self.address });
+        }
+    }
+
+    /// Answers a slice of the FETCHes, at most `count` records. True when more is to be answered.
+    ///
+    /// # Errors
+    /// The source's; the request in hand is dropped then.
+    pub fn answer<S: Source, P>(
+        &mut self,
+        count: u64,
+        source: &S,
+        out: &mut Outbox<P>,
+        mut to_payload: impl FnMut(&[u8]) -> P,
+    ) -> Result<bool, S::Error> {
+        let Some(job) = self.answers.pop() else { return Ok(false) };
+        if let Ok(mut template) =
+            PositionTemplate::new(id::DIRECT_RECORD, &job.requester, &job.address, &job.subject)
+        {
+            let count = count.min(job.end - job.next);
+            let read = source.read(&job.subject, &job.address, job.next, count, &mut |offset, content| {
+                out.record(template.frame(offset), to_payload(content));
+            })?;
+            // Nothing there: that was all there is.
+            if read > 0 {
+                self.answers.put_back(Job { next: job.next + read, ..job });
+            }
+        }
+        Ok(!self.answers.is_empty())
+    }
+}

@@ -1,0 +1,163 @@
+//! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
+
+use super::ingest::{Index, Ingest, Limits};
+use super::{Outbox, Payload};
+use crate::wire::{Message, Position, Subscription, id};
+
+/// How often a store asks the others what they hold.
+const REFRESH_INTERVAL_MS: u64 = 10_000;
+/// How soon it asks after another store has come: by then both hear each other.
+const NEW_STORE_MS: u64 = 200;
+
+/// A record to write.
+#[derive(Debug)]
+pub struct Append<P> {
+    /// The partition, see [`Replica::partition`].
+    pub partition: Index,
+    /// The record's offset in it.
+    pub offset: u64,
+    /// The record.
+    pub content: P,
+}
+
+/// The replica's state.
+pub struct Replica<P> {
+    address: Box<[u8]>,
+    ingest: Ingest<P>,
+    /// By partition.
+    durable: Vec<Durable>,
+    /// Partitions to acknowledge with the next flush.
+    acks_due: Vec<Index>,
+    refresh_ms: u64,
+}
+
+/// What is on disk of one partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Durable {
+    /// One after its last durable record.
+    next: u64,
+    is_ack_due: bool,
+}
+
+impl<P: Payload> Replica<P> {
+    /// A replica without partitions.
+    pub fn new(address: &[u8], limits: Limits, now_ms: u64) -> Self {
+        Replica {
+            address: address.into(),
+            ingest: Ingest::new(address, limits),
+            durable: Vec::new(),
+            acks_due: Vec::new(),
+            refresh_ms: now_ms + NEW_STORE_MS,
+        }
+    }
+
+    /// Adds a partition that is on disk already, up to, not including, `next`. `None` when there are too many.
+    pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
+        let index = self.ingest.open(subject, address, next)?;
+        debug_assert_eq!(index.0, self.durable.len(), "partitions of a replica are never closed");
+        self.durable.push(Durable { next, is_ack_due: false });
+        Some(index)
+    }
+
+    /// Subject and address of a partition.
+    pub fn partition(&self, index: Index) -> (&[u8], &[u8]) {
+        let partition = self.ingest.partition(index);
+        (&partition.subject, &partition.address)
+    }
+
+    /// Takes a message from the network. Records that are in order now are added to `appends`, to be written.
+    pub fn message(
+        &mut self,
+        message: &Message,
+        content: Option<P>,
+        now_ms: u64,
+        appends: &mut impl Extend<Append<P>>,
+    ) {
+        match (message, content) {
+            (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
+                let Some(partition) = self.find_or_open(position) else { return };
+                let is_new =
+                    self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
+                        appends.extend([Append { partition, offset, content }]);
+                    });
+                // Its producer does not know that we have it: our ACK may have been lost.
+                if !is_new && matches!(message, Message::Record(_)) {
+                    self.acknowledge(partition);
+                }
+            }
+            (Message::Head(position), None) => {
+                let Some(partition) = self.find_or_open(position) else { return };
+                self.ingest.heard_of(partition, position.sequence, now_ms);
+                self.acknowledge(partition);
+            }
+            (Message::DirectHead(position), None) => {
+                let Some(partition) = self.find_or_open(position) else { return };
+                self.ingest.heard_of(partition, position.sequence, now_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a subscription that somebody made at this node's socket. Stores subscribe to GET-HEADS: when a
+    /// store has come, it is asked what it holds.
+    pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+        if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
+            self.refresh_ms = self.refresh_ms.min(now_ms + NEW_STORE_MS);
+        }
+    }
+
+    /// A partition is durable up to, not including, `next`.
+    pub fn committed(&mut self, partition: Index, next: u64) {
+        let durable = &mut self.durable[partition.0];
+        debug_assert!(durable.next <= next, "what is durable stays so");
+        durable.next = next;
+        self.acknowledge(partition);
+    }
+
+    /// Publishes the ACKs that are due: one per partition.
+    pub fn flush_acks(&mut self, out: &mut Outbox<P>) {
+        for index in self.acks_due.drain(..) {
+            let durable = &mut self.durable[index.0];
+            durable.is_ack_due = false;
+            let partition = self.ingest.partition(index);
+            out.message(&Message::Ack {
+                topic: &partition.address,
+                subject: &partition.subject,
+                sequence: durable.next - 1,
+            });
+        }
+    }
+
+    /// When [`Replica::tick`] has something to do next.
+    pub fn due_ms(&self) -> u64 {
+        self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
+    }
+
+    /// Sends what is due.
+    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        self.ingest.tick(now_ms, out);
+        if now_ms >= self.refresh_ms {
+            self.refresh_ms = now_ms + REFRESH_INTERVAL_MS;
+            // The empty topic: every partition of every topic.
+            out.message(&Message::GetHeads { topic: b"", address: &self.address });
+        }
+    }
+
+    fn acknowledge(&mut self, partition: Index) {
+        let durable = &mut self.durable[partition.0];
+        if durable.next > 0 && !durable.is_ack_due {
+            durable.is_ack_due = true;
+            self.acks_due.push(partition);
+        }
+    }
+
+    fn find_or_open(&mut self, position: &Position) -> Option<Index> {
+        if let Some(partition) = self.ingest.find(position) {
+            return Some(partition);
+        }
+        if position.address.is_empty() || position.subject.is_empty() {
+            return None;
+        }
+        self.open(position.subject, position.address, 0)
+    }
+}

@@ -1,0 +1,307 @@
+//! One partition as its reader sees it: which record comes next, which came early, what to ask for.
+//!
+//! Records come in any order, twice, or not at all. The sequencer hands them on in order, each once. What came
+//! early waits in a buffer; what is missing is asked for by FETCH, one window at a time: the window starts small
+//! and doubles while answers come, so that neither many small records nor few huge ones flood anybody.
+
+use std::collections::BTreeMap;
+
+/// Records in the first window of a partition whose record length is not known yet.
+const FIRST_WINDOW_COUNT: u32 = 16;
+/// The most records that one FETCH asks for. (0.1.0 asks for up to 100,000.)
+const MAX_WINDOW_COUNT: u32 = 16_384;
+/// What one FETCH should bring in content at the most.
+const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
+/// How long to wait for an answer before the same FETCH goes out again; doubles while nothing comes.
+const FIRST_RETRY_MS: u64 = 250;
+/// The longest wait between two equal FETCHes when nobody speaks of the partition any more.
+const MAX_RETRY_MS: u64 = 30_000;
+/// The longest wait once somebody speaks of the partition: whoever does may have it.
+const HEARD_RETRY_MS: u64 = 1_000;
+/// What one early record costs beside its content: its handle and its place in the map.
+pub const EARLY_OVERHEAD_BYTES: usize = 128;
+
+/// The largest offset that a record can have, so that "one after it" is a number too.
+pub const MAX_OFFSET: u64 = u64::MAX - 1;
+
+/// What became of a record that was offered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Offer<P> {
+    /// It is the next one: hand it on, then ask [`Sequencer::pop_early`] for what follows.
+    InOrder(P),
+    /// It came early and is kept.
+    Early,
+    /// It is known already.
+    Duplicate,
+    /// It came early and there is no room: it will be fetched.
+    NoRoom,
+}
+
+/// The state of one partition.
+#[derive(Debug)]
+pub struct Sequencer<P> {
+    next: u64,
+    /// One after the highest offset that was heard of; never below `next`.
+    end: u64,
+    early: BTreeMap<u64, P>,
+    early_len_bytes: usize,
+    fetch: Option<Fetch>,
+    window_count: u32,
+    mean_len_bytes: u64,
+    retry_ms: u64,
+}
+
+/// The FETCH that is under way.
+#[derive(Debug)]
+struct Fetch {
+    end: u64,
+    deadline_ms: u64,
+}
+
+impl<P: AsRef<[u8]>> Sequencer<P> {
+    /// A partition whose next record is `next`.
+    pub fn new(next: u64) -> Self {
+        Sequencer {
+            next,
+            end: next,
+            early: BTreeMap::new(),
+            early_len_bytes: 0,
+            fetch: None,
+            window_count: FIRST_WINDOW_COUNT,
+            mean_len_bytes: 0,
+            retry_ms: FIRST_RETRY_MS,
+        }
+    }
+
+    /// The offset of the record that comes next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// What the early records occupy.
+    pub fn early_len_bytes(&self) -> usize {
+        self.early_len_bytes
+    }
+
+    /// Takes a record that arrived. `room_bytes` is what early records may still occupy.
+    pub fn offer(&mut self, offset: u64, content: P, now_ms: u64, room_bytes: usize) -> Offer<P> {
+        if offset < self.next || offset > MAX_OFFSET {
+            return Offer::Duplicate;
+        }
+        if offset == self.next {
+            self.advance(content.as_ref().len(), now_ms);
+            return Offer::InOrder(content);
+        }
+        self.heard_of(offset, now_ms);
+        if self.early.contains_key(&offset) {
+            return Offer::Duplicate;
+        }
+        let cost_bytes = content.as_ref().len() + EARLY_OVERHEAD_BYTES;
+        // When there is no room, the later record gives way: the earlier one is needed sooner.
+        let mut room_bytes = room_bytes;
+        while room_bytes < cost_bytes {
+            match self.early.last_key_value() {
+                Some((&last, _)) if last > offset => room_bytes += self.drop_last_early(),
+                _ => return Offer::NoRoom,
+            }
+        }
+        self.early_len_bytes += cost_bytes;
+        self.early.insert(offset, content);
+        Offer::Early
+    }
+
+    /// The next record, when it came early.
+    pub fn pop_early(&mut self, now_ms: u64) -> Option<P> {
+        if self.early.is_empty() {
+            return None;
+        }
+        let content = self.early.remove(&self.next)?;
+        self.early_len_bytes -= content.as_ref().len() + EARLY_OVERHEAD_BYTES;
+        self.advance(content.as_ref().len(), now_ms);
+        Some(content)
+    }
+
+    /// Somebody says that the record `offset` exists.
+    pub fn heard_of(&mut self, offset: u64, now_ms: u64) {
+        if offset > MAX_OFFSET || offset < self.next {
+            return;
+        }
+        self.end = self.end.max(offset + 1);
+        if let Some(fetch) = &mut self.fetch {
+            fetch.deadline_ms = fetch.deadline_ms.min(now_ms + HEARD_RETRY_MS);
+        }
+    }
+
+    /// True when records are missing.
+    pub fn has_gap(&self) -> bool {
+        self.next < self.end
+    }
+
+    /// When the next FETCH is due; `None` when nothing is missing.
+    pub fn fetch_due_ms(&self) -> Option<u64> {
+        self.has_gap().then(|| self.fetch.as_ref().map_or(0, |fetch| fetch.deadline_ms))
+    }
+
+    /// How many octets of content the FETCH under way may bring, as far as one can tell.
+    pub fn in_flight_len_bytes(&self) -> u64 {
+        let Some(fetch) = &self.fetch else { return 0 };
+        fetch.end.saturating_sub(self.next).saturating_mul(self.mean_len_bytes.max(64))
+    }
+
+    /// What to ask for now: first offset and count. Call it when [`Sequencer::fetch_due_ms`] has come.
+    pub fn request(&mut self, now_ms: u64) -> Option<(u64, u32)> {
+        if !self.has_gap() {
+            return None;
+        }
+        if self.fetch.take().is_some() {
+            // Nothing came since the last one: ask for less, and less often.
+            self.window_count = (self.window_count / 2).max(FIRST_WINDOW_COUNT);
+            self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
+        }
+        let gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first);
+        let count = (gap_end - self.next).min(u64::from(self.window_count)) as u32;
+        self.fetch = Some(Fetch { end: self.next + u64::from(count), deadline_ms: now_ms + self.retry_ms });
+        Some((self.next, count))
+    }
+
+    /// `next` moves on by one record of `len` octets.
+    fn advance(&mut self, len_bytes: usize, now_ms: u64) {
+        self.next += 1;
+        self.end = self.end.max(self.next);
+        // A moving mean: quick to follow larger records, so that a window cannot become too large for long.
+        self.mean_len_bytes =
+            (self.mean_len_bytes * 7 + len_bytes as u64).div_ceil(8).max(len_bytes as u64 / 4);
+        let Some(fetch) = &mut self.fetch else { return };
+        self.retry_ms = FIRST_RETRY_MS;
+        if self.next < fetch.end {
+            fetch.deadline_ms = now_ms + FIRST_RETRY_MS;
+            return;
+        }
+        self.fetch = None;
+        let fitting =
+            (MAX_WINDOW_LEN_BYTES / self.mean_len_bytes.max(1)).min(u64::from(MAX_WINDOW_COUNT)) as u32;
+        self.window_count = (self.window_count * 2).min(fitting).max(1);
+    }
+
+    fn drop_last_early(&mut self) -> usize {
+        let Some((_, content)) = self.early.pop_last() else { return 0 };
+        let freed_bytes = content.as_ref().len() + EARLY_OVERHEAD_BYTES;
+        self.early_len_bytes -= freed_bytes;
+        freed_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: usize = 1 << 20;
+
+    fn offer(sequencer: &mut Sequencer<Vec<u8>>, offset: u64) -> Offer<Vec<u8>> {
+        sequencer.offer(offset, vec![offset as u8], 0, ROOM)
+    }
+
+    #[test]
+    fn in_order_passes_through() {
+        let mut sequencer = Sequencer::new(0);
+        for offset in 0..10 {
+            assert_eq!(offer(&mut sequencer, offset), Offer::InOrder(vec![offset as u8]));
+            assert_eq!(sequencer.pop_early(0), None);
+        }
+        assert!(!sequencer.has_gap());
+        assert_eq!(offer(&mut sequencer, 9), Offer::Duplicate);
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_and_the_early_records_follow() {
+        let mut sequencer = Sequencer::new(0);
+        assert_eq!(offer(&mut sequencer, 3), Offer::Early);
+        assert_eq!(offer(&mut sequencer, 2), Offer::Early);
+        assert_eq!(offer(&mut sequencer, 2), Offer::Duplicate);
+        assert_eq!(sequencer.fetch_due_ms(), Some(0));
+        assert_eq!(sequencer.request(100), Some((0, 2)));
+        assert_eq!(sequencer.fetch_due_ms(), Some(100 + FIRST_RETRY_MS));
+        assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
+        assert_eq!(sequencer.pop_early(0), None);
+        assert_eq!(offer(&mut sequencer, 1), Offer::InOrder(vec![1]));
+        assert_eq!(sequencer.pop_early(0), Some(vec![2]));
+        assert_eq!(sequencer.pop_early(0), Some(vec![3]));
+        assert_eq!(sequencer.pop_early(0), None);
+        assert_eq!((sequencer.next(), sequencer.early_len_bytes()), (4, 0));
+        assert_eq!(sequencer.fetch_due_ms(), None);
+    }
+
+    #[test]
+    fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
+        let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(5);
+        sequencer.heard_of(6, 0);
+        let (mut now_ms, mut waits) = (0, Vec::new());
+        for _ in 0..10 {
+            assert_eq!(sequencer.request(now_ms), Some((5, 2)));
+            let due_ms = sequencer.fetch_due_ms().unwrap();
+            waits.push(due_ms - now_ms);
+            now_ms = due_ms;
+        }
+        assert_eq!(waits[..4], [250, 500, 1_000, 2_000]);
+        assert_eq!(waits[9], MAX_RETRY_MS);
+        sequencer.heard_of(6, now_ms - MAX_RETRY_MS + 1);
+        assert!(sequencer.fetch_due_ms().unwrap() <= now_ms - MAX_RETRY_MS + 1 + HEARD_RETRY_MS);
+    }
+
+    #[test]
+    fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
+        let mut sequencer = Sequencer::new(0);
+        sequencer.heard_of(9, 0);
+        assert_eq!(sequencer.request(0), Some((0, 10)));
+        for offset in 0..4 {
+            offer(&mut sequencer, offset);
+        }
+        let due_ms = sequencer.fetch_due_ms().unwrap();
+        assert_eq!(sequencer.request(due_ms), Some((4, 6)));
+    }
+
+    #[test]
+    fn the_window_grows_with_answers_and_shrinks_with_large_records() {
+        let mut sequencer = Sequencer::new(0);
+        sequencer.heard_of(10_000_000, 0);
+        let mut counts = Vec::new();
+        for _ in 0..12 {
+            let (from, count) = sequencer.request(0).unwrap();
+            counts.push(count);
+            for offset in from..from + u64::from(count) {
+                sequencer.offer(offset, vec![0; 100], 0, ROOM);
+            }
+        }
+        assert_eq!(counts[..3], [16, 32, 64]);
+        assert_eq!(*counts.last().unwrap(), MAX_WINDOW_COUNT);
+        let (from, count) = sequencer.request(0).unwrap();
+        for offset in from..from + u64::from(count) {
+            sequencer.offer(offset, vec![0; 100_000], 0, ROOM);
+        }
+        let (_, count) = sequencer.request(0).unwrap();
+        assert!(u64::from(count) * 100_000 <= MAX_WINDOW_LEN_BYTES * 2, "{count}");
+    }
+
+    #[test]
+    fn a_full_buffer_keeps_the_earliest_records() {
+        let mut sequencer = Sequencer::new(0);
+        let cost_bytes = 1 + EARLY_OVERHEAD_BYTES;
+        assert_eq!(sequencer.offer(5, vec![5], 0, cost_bytes), Offer::Early);
+        assert_eq!(sequencer.offer(6, vec![6], 0, 0), Offer::NoRoom);
+        assert_eq!(sequencer.offer(4, vec![4], 0, 0), Offer::Early);
+        assert_eq!(sequencer.early_len_bytes(), cost_bytes);
+        assert_eq!(sequencer.request(0), Some((0, 4)));
+    }
+
+    #[test]
+    fn absurd_offsets_do_no_harm() {
+        let mut sequencer = Sequencer::new(0);
+        assert_eq!(offer(&mut sequencer, u64::MAX), Offer::Duplicate);
+        sequencer.heard_of(u64::MAX, 0);
+        assert!(!sequencer.has_gap());
+        sequencer.heard_of(MAX_OFFSET, 0);
+        assert_eq!(sequencer.request(0), Some((0, FIRST_WINDOW_COUNT)));
+        assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
+        assert!(sequencer.in_flight_len_bytes() > 0);
+    }
+}

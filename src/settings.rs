@@ -1,0 +1,328 @@
+//! The configuration keys: names, defaults, and what makes sense as a value.
+//!
+//! Read once when a node starts, from whatever answers "what is the value at this path" (a zconfig_t, a test's
+//! map). A value that makes no sense is reported with its key, and the default is used in its place.
+
+/// One value that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = {value}: {why}")]
+pub struct Problem {
+    /// The key's path.
+    pub key: &'static str,
+    /// What stands there.
+    pub value: String,
+    /// What would make sense.
+    pub why: String,
+}
+
+/// Where a tower binds.
+#[derive(Clone, Debug)]
+pub struct Tower {
+    /// `tower/sub_address`: where nodes' beacons come in.
+    pub sub_address: String,
+    /// `tower/pub_address`: where the tower's beacons go out.
+    pub pub_address: String,
+    /// `tower/verbose`.
+    pub verbose: bool,
+}
+
+/// How a node makes itself known.
+#[derive(Clone, Debug)]
+pub struct Beacon {
+    /// `beacon/sub_address`: the towers' addresses to send beacons to.
+    pub sub_addresses: Vec<String>,
+    /// `beacon/pub_address`: the towers' addresses to hear of others from.
+    pub pub_addresses: Vec<String>,
+    /// `beacon/address`: the host that peers should connect to; empty: the tower finds out.
+    pub address: String,
+    /// `beacon/interval`: time between two beacons.
+    pub interval_ms: u64,
+    /// `beacon/timeout`: a peer silent for so long is dropped.
+    pub timeout_ms: u64,
+    /// `beacon/connect_timeout`: how long a starting node waits for a tower; `None` = for ever.
+    pub connect_timeout_ms: Option<u64>,
+    /// `beacon/verbose`.
+    pub verbose: bool,
+}
+
+/// What a producer does.
+#[derive(Clone, Debug)]
+pub struct Producer {
+    /// `producer/head_interval`: time between two HEADs.
+    pub head_interval_ms: u64,
+    /// `producer/high_watermark`: records that may wait for one slow peer; 0 = no limit.
+    pub high_watermark: i32,
+    /// `producer/terminate_unacked`: end although records are unacknowledged.
+    pub terminate_unacked: bool,
+    /// `producer/verbose`.
+    pub verbose: bool,
+}
+
+/// Where to start in a partition met for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetReset {
+    /// At the first record.
+    Earliest,
+    /// After what has been published already.
+    Latest,
+}
+
+/// What a consumer does.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    /// `consumer/offset/reset`; `None` when it is not set.
+    pub offset_reset: Option<OffsetReset>,
+    /// `consumer/high_watermark`: records that may wait to be read.
+    pub high_watermark: i32,
+    /// `consumer/verbose`.
+    pub verbose: bool,
+}
+
+/// What a store does.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// `store/db`: the database's directory.
+    pub db: String,
+    /// `store/high_watermark`.
+    pub high_watermark: i32,
+    /// `store/verbose`.
+    pub verbose: bool,
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `tower/*`
+    pub tower: Tower,
+    /// `beacon/*`
+    pub beacon: Beacon,
+    /// `producer/*`
+    pub producer: Producer,
+    /// `consumer/*`
+    pub consumer: Consumer,
+    /// `store/*`
+    pub store: Store,
+}
+
+/// The longest time that a key may name, 24 days: what fits into libzmq's 32-bit milliseconds.
+const MAX_MS: i64 = i32::MAX as i64;
+
+impl Settings {
+    /// The settings, and the values that made no sense.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> (Settings, Vec<Problem>) {
+        let mut keys = Keys { lookup, problems: Vec::new() };
+        let settings = Settings {
+            tower: Tower {
+                sub_address: keys.address("tower/sub_address", "tcp://*:5556"),
+                pub_address: keys.address("tower/pub_address", "tcp://*:5557"),
+                verbose: keys.flag("tower/verbose"),
+            },
+            beacon: Beacon {
+                sub_addresses: keys.addresses("beacon/sub_address", "tcp://127.0.0.1:5556"),
+                pub_addresses: keys.addresses("beacon/pub_address", "tcp://127.0.0.1:5557"),
+                address: keys.host("beacon/address"),
+                interval_ms: keys.number("beacon/interval", 1_000, 1, MAX_MS) as u64,
+                timeout_ms: keys.number("beacon/timeout", 4_000, 1, MAX_MS) as u64,
+                connect_timeout_ms: u64::try_from(keys.number("beacon/connect_timeout", 1_000, -1, MAX_MS))
+                    .ok(),
+                verbose: keys.flag("beacon/verbose"),
+            },
+            producer: Producer {
+                head_interval_ms: keys.number("producer/head_interval", 1_000, 1, MAX_MS) as u64,
+                high_watermark: keys.high_watermark("producer/high_watermark"),
+                terminate_unacked: keys.flag("producer/terminate_unacked"),
+                verbose: keys.flag("producer/verbose"),
+            },
+            consumer: Consumer {
+                offset_reset: keys.offset_reset("consumer/offset/reset"),
+                high_watermark: keys.high_watermark("consumer/high_watermark"),
+                verbose: keys.flag("consumer/verbose"),
+            },
+            store: Store {
+                db: keys.directory("store/db", "storedb"),
+                high_watermark: keys.high_watermark("store/high_watermark"),
+                verbose: keys.flag("store/verbose"),
+            },
+        };
+        (settings, keys.problems)
+    }
+
+    /// The same for a subscriber, which, unlike a consumer, starts at the first record unless told otherwise.
+    pub fn for_subscriber(mut self) -> Settings {
+        self.consumer.offset_reset.get_or_insert(OffsetReset::Earliest);
+        self
+    }
+}
+
+struct Keys<L> {
+    lookup: L,
+    problems: Vec<Problem>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Keys<L> {
+    fn problem(&mut self, key: &'static str, value: String, why: impl Into<String>) {
+        self.problems.push(Problem { key, value, why: why.into() });
+    }
+
+    fn number(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
+        let Some(value) = (self.lookup)(key) else { return default };
+        match value.trim().parse() {
+            Ok(number) if (min..=max).contains(&number) => number,
+            _ => {
+                self.problem(key, value, format!("must be a whole number from {min} to {max}"));
+                default
+            }
+        }
+    }
+
+    fn high_watermark(&mut self, key: &'static str) -> i32 {
+        self.number(key, 1_000_000, 0, i64::from(i32::MAX)) as i32
+    }
+
+    fn flag(&mut self, key: &'static str) -> bool {
+        self.number(key, 0, 0, 1) == 1
+    }
+
+    fn offset_reset(&mut self, key: &'static str) -> Option<OffsetReset> {
+        match (self.lookup)(key)?.as_str() {
+            "latest" => Some(OffsetReset::Latest),
+            "earliest" => Some(OffsetReset::Earliest),
+            other => {
+                self.problem(key, other.to_owned(), "must be earliest or latest");
+                None
+            }
+        }
+    }
+
+    fn directory(&mut self, key: &'static str, default: &str) -> String {
+        match (self.lookup)(key) {
+            Some(value) if value.is_empty() => {
+                self.problem(key, value, "must name a directory");
+                default.to_owned()
+            }
+            value => value.unwrap_or_else(|| default.to_owned()),
+        }
+    }
+
+    fn host(&mut self, key: &'static str) -> String {
+        let value = (self.lookup)(key).unwrap_or_default();
+        if value.len() <= 255 && value.bytes().all(|octet| octet.is_ascii_graphic() && octet != b';') {
+            return value;
+        }
+        self.problem(key, value, "must be a host name or address of at most 255 ASCII characters");
+        String::new()
+    }
+
+    fn address(&mut self, key: &'static str, default: &str) -> String {
+        let Some(value) = (self.lookup)(key) else { return default.to_owned() };
+        match check_endpoint(value.trim()) {
+            Ok(()) => value.trim().to_owned(),
+            Err(why) => {
+                self.problem(key, value, why);
+                default.to_owned()
+            }
+        }
+    }
+
+    fn addresses(&mut self, key: &'static str, default: &str) -> Vec<String> {
+        let value = (self.lookup)(key).unwrap_or_else(|| default.to_owned());
+        let addresses: Vec<String> = value.split(',').map(|address| address.trim().to_owned()).collect();
+        match addresses.iter().find_map(|address| check_endpoint(address).err()) {
+            None => addresses,
+            Some(why) => {
+                self.problem(key, value, why);
+                vec![default.to_owned()]
+            }
+        }
+    }
+}
+
+/// Whether libzmq could understand an endpoint; whether somebody is there is another question.
+fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
+    let expected = "must be an endpoint such as tcp://HOST:PORT, ipc://PATH or inproc://NAME";
+    let (transport, rest) = endpoint.split_once("://").ok_or(expected)?;
+    match transport {
+        "tcp" => {
+            let (host, port) = rest.rsplit_once(':').ok_or("must end with a port: tcp://HOST:PORT")?;
+            let port_is_fine = port == "*" || port == "!" || port.parse::<u16>().is_ok();
+            if host.is_empty() || !port_is_fine {
+                return Err("must name a host, and a port from 0 to 65535: tcp://HOST:PORT");
+            }
+            Ok(())
+        }
+        "inproc" | "ipc" if !rest.is_empty() && rest.len() <= 255 => Ok(()),
+        _ => Err(expected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<Problem>) {
+        let map: HashMap<String, String> =
+            pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        Settings::read(|key| map.get(key).cloned())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_reference() {
+        let (settings, problems) = read(&[]);
+        assert_eq!(problems, []);
+        assert_eq!(settings.tower.sub_address, "tcp://*:5556");
+        assert_eq!(settings.tower.pub_address, "tcp://*:5557");
+        assert_eq!(settings.beacon.sub_addresses, ["tcp://127.0.0.1:5556"]);
+        assert_eq!(settings.beacon.pub_addresses, ["tcp://127.0.0.1:5557"]);
+        assert_eq!(settings.beacon.address, "");
+        assert_eq!((settings.beacon.interval_ms, settings.beacon.timeout_ms), (1_000, 4_000));
+        assert_eq!(settings.beacon.connect_timeout_ms, Some(1_000));
+        assert_eq!(settings.producer.head_interval_ms, 1_000);
+        assert_eq!(settings.producer.high_watermark, 1_000_000);
+        assert!(!settings.producer.terminate_unacked);
+        assert_eq!(settings.consumer.offset_reset, None);
+        assert_eq!(settings.store.db, "storedb");
+    }
+
+    #[test]
+    fn values_are_taken() {
+        let (settings, problems) = read(&[
+            ("beacon/sub_address", "tcp://a:1, inproc://tower"),
+            ("beacon/connect_timeout", "-1"),
+            ("consumer/offset/reset", "earliest"),
+            ("producer/terminate_unacked", "1"),
+            ("tower/sub_address", "tcp://127.0.0.1:*"),
+        ]);
+        assert_eq!(problems, []);
+        assert_eq!(settings.beacon.sub_addresses, ["tcp://a:1", "inproc://tower"]);
+        assert_eq!(settings.beacon.connect_timeout_ms, None);
+        assert_eq!(settings.consumer.offset_reset, Some(OffsetReset::Earliest));
+        assert!(settings.producer.terminate_unacked);
+        assert_eq!(settings.tower.sub_address, "tcp://127.0.0.1:*");
+    }
+
+    #[test]
+    fn nonsense_is_named_and_the_default_used() {
+        for (key, value) in [
+            ("beacon/interval", "soon"),
+            ("beacon/interval", "0"),
+            ("beacon/timeout", "-5"),
+            ("beacon/timeout", "99999999999999999999"),
+            ("beacon/address", "two words"),
+            ("beacon/sub_address", "nonsense"),
+            ("beacon/pub_address", "tcp://a:1,"),
+            ("tower/pub_address", "tcp://*:99999"),
+            ("tower/pub_address", "tcp://5557"),
+            ("consumer/offset/reset", "newest"),
+            ("store/verbose", "yes"),
+            ("store/high_watermark", "-1"),
+            ("store/db", ""),
+        ] {
+            let (settings, problems) = read(&[(key, value)]);
+            assert_eq!(problems.len(), 1, "{key} = {value}");
+            assert!(problems[0].to_string().starts_with(&format!("{key} = {value}: must ")));
+            assert_eq!(settings.beacon.interval_ms, 1_000);
+            assert_eq!(settings.consumer.offset_reset, None);
+        }
+    }
+}

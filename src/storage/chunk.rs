@@ -1,0 +1,233 @@
+//! A chunk: consecutive records of one partition, packed into one value of the table `records`.
+//!
+//! doc/storage-format.md has the layout. Decoding is total: any octets either make a chunk whose every record
+//! can be had, or are refused with the reason.
+
+use super::keys::RECORD_KEY_LEN;
+
+/// The longest content of a record, in octets (1 GiB). LMDB writes a value with one `pwrite`, and Linux
+/// writes at most 2 GiB less a page with one: a longer value could never be written.
+pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
+
+/// Checksum and number of records, in octets.
+const HEADER_LEN: usize = 8;
+
+/// The end of one record, in octets.
+const END_LEN: usize = 4;
+
+/// Chunks are filled up to this length in octets; only a single record may make a longer one. With the 16
+/// octets that LMDB puts in front, this fills 16 pages of 4096 octets.
+const FULL_LEN: usize = 16 * 4096 - 16;
+
+/// How many records go into the next chunk, and how long it will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Number of records; 0 only when there were none.
+    pub(super) count: usize,
+    /// Length of the whole chunk in octets.
+    pub(super) len: usize,
+}
+
+/// Takes records for one chunk off the front of a sequence of content lengths (each at most
+/// [`MAX_CONTENT_LEN_BYTES`]): the first one always, the others as long as the chunk stays within
+/// [`FULL_LEN`].
+pub(super) fn plan(lens: impl Iterator<Item = usize>) -> Plan {
+    let mut plan = Plan { count: 0, len: HEADER_LEN };
+    for len in lens {
+        let longer = plan.len + END_LEN + len;
+        if plan.count > 0 && longer > FULL_LEN {
+            break;
+        }
+        plan = Plan { count: plan.count + 1, len: longer };
+    }
+    plan
+}
+
+/// Writes a chunk. `out` is as long as the plan for these contents says; it is filled without reading it
+/// first, because LMDB hands out uninitialised pages.
+///
+/// # Panics
+///
+/// When the contents are not those that the plan was made for: LMDB must not store a page that is not filled.
+pub(super) fn write<'a>(
+    out: &mut [u8],
+    key: &[u8; RECORD_KEY_LEN],
+    plan: Plan,
+    contents: impl Iterator<Item = &'a [u8]>,
+) {
+    assert_eq!(out.len(), plan.len, "the page is as long as planned");
+    let (header, rest) = out.split_at_mut(HEADER_LEN);
+    let (ends, body) = rest.split_at_mut(plan.count * END_LEN);
+    let mut slots = ends.chunks_exact_mut(END_LEN);
+    let mut end = 0;
+    for content in contents.take(plan.count) {
+        let begin = end;
+        end += content.len();
+        body[begin..end].copy_from_slice(content);
+        let slot = slots.next().expect("there is a slot for each record");
+        slot.copy_from_slice(&(end as u32).to_be_bytes());
+    }
+    assert!(slots.next().is_none() && end == body.len(), "the contents are those of the plan");
+    header[4..].copy_from_slice(&(plan.count as u32).to_be_bytes());
+    let crc = checksum(key, &out[4..]);
+    out[..4].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// The checksum covers the key too, so that a chunk is not taken for another one.
+fn checksum(key: &[u8; RECORD_KEY_LEN], after_checksum: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(after_checksum);
+    hasher.finalize()
+}
+
+/// A chunk that was found to be whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    ends: &'a [[u8; END_LEN]],
+    contents: &'a [u8],
+}
+
+impl<'a> Chunk<'a> {
+    /// Checks all of a stored chunk; the error says what is wrong with it.
+    pub(super) fn read(octets: &'a [u8], key: &[u8; RECORD_KEY_LEN]) -> Result<Chunk<'a>, &'static str> {
+        let (crc, rest) = octets.split_first_chunk::<4>().ok_or("the chunk is too short")?;
+        if checksum(key, rest) != u32::from_be_bytes(*crc) {
+            return Err("the checksum does not match");
+        }
+        let (count, rest) = rest.split_first_chunk::<4>().ok_or("the chunk is too short")?;
+        let count = u32::from_be_bytes(*count) as usize;
+        if count == 0 {
+            return Err("the chunk holds no record");
+        }
+        let table_len = count.checked_mul(END_LEN).ok_or("the table of ends is too long")?;
+        let (table, contents) = rest.split_at_checked(table_len).ok_or("the table of ends is cut off")?;
+        let (ends, _) = table.as_chunks::<END_LEN>();
+        let mut before = 0;
+        for end in ends.iter().map(|end| u32::from_be_bytes(*end)) {
+            if end < before {
+                return Err("the ends of the records do not ascend");
+            }
+            before = end;
+        }
+        if before as usize != contents.len() {
+            return Err("the last record does not end where the chunk ends");
+        }
+        Ok(Chunk { ends, contents })
+    }
+
+    /// Number of records, at least 1.
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The content of a record, counted from 0; nothing behind the last one.
+    pub(super) fn record(&self, index: usize) -> Option<&'a [u8]> {
+        let end = u32::from_be_bytes(*self.ends.get(index)?) as usize;
+        let begin = match index.checked_sub(1) {
+            Some(before) => u32::from_be_bytes(self.ends[before]) as usize,
+            None => 0,
+        };
+        self.contents.get(begin..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEY: [u8; RECORD_KEY_LEN] = *b"0123456789abcdef";
+
+    fn encode(contents: &[Vec<u8>]) -> Vec<u8> {
+        let plan = plan(contents.iter().map(Vec::len));
+        let mut out = vec![0xaa; plan.len];
+        write(&mut out, &KEY, plan, contents.iter().map(Vec::as_slice));
+        out
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let octets = encode(&[b"ab".to_vec(), Vec::new(), b"c".to_vec()]);
+        assert_eq!(octets[4..], *b"\0\0\0\x03\0\0\0\x02\0\0\0\x02\0\0\0\x03abc");
+        // Reckoned with zlib's crc32 over the key and the octets above.
+        assert_eq!(octets[..4], 0xaa0df124_u32.to_be_bytes());
+    }
+
+    #[test]
+    fn a_chunk_fills_whole_pages_and_a_long_record_goes_alone() {
+        let full = FULL_LEN - HEADER_LEN - END_LEN;
+        assert_eq!(plan([full, 0].into_iter()), Plan { count: 1, len: FULL_LEN });
+        assert_eq!(plan([full - END_LEN, 0, 0].into_iter()), Plan { count: 2, len: FULL_LEN });
+        assert_eq!(plan([full + 1, 0].into_iter()), Plan { count: 1, len: FULL_LEN + 1 });
+        assert_eq!(plan([5, full].into_iter()).count, 1);
+        assert_eq!(plan([].into_iter()).count, 0);
+        assert_eq!((FULL_LEN + 16) % 4096, 0);
+    }
+
+    #[test]
+    fn each_changed_octet_is_noticed_and_so_is_another_key() {
+        let octets = encode(&[b"one".to_vec(), b"two".to_vec()]);
+        assert!(Chunk::read(&octets, &KEY).is_ok());
+        for at in 0..octets.len() {
+            let mut changed = octets.clone();
+            changed[at] ^= 0x10;
+            assert!(Chunk::read(&changed, &KEY).is_err(), "octet {at}");
+            assert!(Chunk::read(&octets[..at], &KEY).is_err(), "cut at {at}");
+        }
+        assert!(Chunk::read(&octets, b"0123456789abcdeF").is_err());
+    }
+
+    /// Puts a valid checksum on any octets, so that what is behind it gets tested.
+    fn seal(after_checksum: &[u8]) -> Vec<u8> {
+        let mut octets = checksum(&KEY, after_checksum).to_be_bytes().to_vec();
+        octets.extend_from_slice(after_checksum);
+        octets
+    }
+
+    #[test]
+    fn sealed_nonsense_is_refused_with_its_reason() {
+        for (octets, reason) in [
+            (&b""[..], "the chunk is too short"),
+            (b"\0\0\0\0", "the chunk holds no record"),
+            (b"\0\0\0\x01\0\0\0", "the table of ends is cut off"),
+            (b"\xff\xff\xff\xff\0\0\0\0", "the table of ends is cut off"),
+            (b"\0\0\0\x02\0\0\0\x02\0\0\0\x01ab", "the ends of the records do not ascend"),
+            (b"\0\0\0\x01\0\0\0\x03ab", "the last record does not end where the chunk ends"),
+            (b"\0\0\0\x01\0\0\0\x01ab", "the last record does not end where the chunk ends"),
+        ] {
+            assert_eq!(Chunk::read(&seal(octets), &KEY).expect_err("nonsense"), reason);
+        }
+    }
+
+    fn read_all(octets: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+        let chunk = Chunk::read(octets, &KEY)?;
+        assert_eq!(chunk.record(chunk.count()), None);
+        Ok((0..chunk.count()).map(|i| chunk.record(i).expect("whole").to_vec()).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_decode_or_are_refused(octets in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = read_all(&octets);
+            let _ = read_all(&seal(&octets));
+        }
+
+        #[test]
+        fn small_counts_and_ends_decode_or_are_refused(
+            count in 0u32..6, ends in proptest::collection::vec(0u32..12, 0..6), body in 0usize..12,
+        ) {
+            let mut octets = count.to_be_bytes().to_vec();
+            ends.iter().for_each(|end| octets.extend_from_slice(&end.to_be_bytes()));
+            octets.resize(octets.len() + body, b'x');
+            let _ = read_all(&seal(&octets));
+        }
+
+        #[test]
+        fn what_was_written_is_read(
+            contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..40),
+        ) {
+            prop_assert_eq!(read_all(&encode(&contents)), Ok(contents));
+        }
+    }
+}

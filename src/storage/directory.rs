@@ -1,0 +1,124 @@
+//! The directory of a log: whose it is, who may use it, and that it survives a power loss.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::error::OpenError;
+
+/// The file that LMDB keeps the data in.
+pub(super) const DATA_FILE: &str = "data.mdb";
+
+/// The file whose lock says that a process holds the directory.
+pub(super) const LOCK_FILE: &str = "dafka.lock";
+
+/// A database under construction; renamed to [`DATA_FILE`] when it is complete and on disk.
+pub(super) const NEW_DATA_FILE: &str = ".dafka-new.mdb";
+
+/// What else may lie in the directory: LMDB's table of readers, and what file systems put into their root.
+const OTHERS_ALLOWED: [&str; 2] = ["lock.mdb", "lost+found"];
+
+/// The file by which each LevelDB database can be told.
+const LEVELDB_FILE: &str = "CURRENT";
+
+/// Tells an operating system's error with what was tried.
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_path_buf();
+    move |source| OpenError::Io { action, path, source }
+}
+
+/// Makes sure that the path is a directory that can be a store's: creates it when it is missing, refuses it
+/// when it holds other files. Touches nothing in it.
+pub(super) fn claim(dir: &Path) -> Result<(), OpenError> {
+    match fs::metadata(dir) {
+        Ok(metadata) if metadata.is_dir() => look(dir),
+        Ok(_) => Err(OpenError::NotADirectory { path: dir.to_path_buf() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir),
+        Err(error) => Err(failed("look at the directory", dir)(error)),
+    }
+}
+
+fn look(dir: &Path) -> Result<(), OpenError> {
+    let unreadable = || failed("list the directory", dir);
+    let mut foreign = None;
+    for entry in fs::read_dir(dir).map_err(unreadable())? {
+        let name = entry.map_err(unreadable())?.file_name();
+        // Goes before all else: its owner is the one who needs to be told what to do.
+        if name == LEVELDB_FILE {
+            return Err(OpenError::LevelDb { path: dir.to_path_buf() });
+        }
+        if !is_ours(&name) {
+            foreign = Some(name);
+        }
+    }
+    match foreign {
+        Some(name) => {
+            let entry = name.to_string_lossy().into_owned();
+            Err(OpenError::ForeignDirectory { path: dir.to_path_buf(), entry })
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    name == DATA_FILE
+        || name == LOCK_FILE
+        || OTHERS_ALLOWED.iter().any(|allowed| name == *allowed)
+        || name.as_bytes().starts_with(b".")
+}
+
+/// Creates the directory and the missing ones above it, so that they are still there after a power loss.
+fn create(dir: &Path) -> Result<(), OpenError> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    fs::create_dir_all(dir).map_err(failed("create the directory", dir))?;
+    for created in missing {
+        let parent = match created.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        sync(parent)?;
+    }
+    Ok(())
+}
+
+/// Puts the entries of a directory on disk.
+pub(super) fn sync(dir: &Path) -> Result<(), OpenError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("synchronize the directory", dir))
+}
+
+/// Whether there is such a file; an error when that cannot be told.
+pub(super) fn exists(file: &Path) -> Result<bool, OpenError> {
+    file.try_exists().map_err(failed("look for the file", file))
+}
+
+/// Takes the directory for this log alone, for as long as the file stays open.
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed("open the lock file", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: dir.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(failed("lock the file", &path)(error)),
+    }
+}
+
+/// Whether the file system has no room for `len_bytes` more octets; false when it does not tell.
+pub(super) fn is_full(dir: &Path, len_bytes: u64) -> bool {
+    let Ok(path) = CString::new(dir.as_os_str().as_bytes()) else { return false };
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends with NUL, and `stat` is large enough for the structure that is written to it.
+    if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: statvfs succeeded, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    stat.f_bavail.saturating_mul(stat.f_frsize) < len_bytes
+}

@@ -1,0 +1,167 @@
+//! Keys and values of the tables `partitions` and `records`. All numbers are big-endian, so that LMDB's
+//! octet-wise order of keys is the numeric order.
+
+/// The longest subject and the longest address, in octets: one of each and the length octet make 511, which
+/// is the longest key that LMDB takes.
+pub const MAX_NAME_LEN_BYTES: usize = 255;
+
+/// The number by which the log knows a partition; never reused within a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionId(pub(crate) u64);
+
+impl PartitionId {
+    /// The number itself, as it is stored.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The length of a key of the table `records`, in octets.
+pub(super) const RECORD_KEY_LEN: usize = 16;
+
+/// The length of a value of the table `partitions`, in octets.
+pub(super) const PARTITION_VALUE_LEN: usize = 24;
+
+/// A key of the table `partitions`: the subject's length (one octet), the subject, the address.
+///
+/// The length goes first rather than a separator between the two: names are any octets, so a separator
+/// could be part of one and two partitions could meet in one key.
+#[derive(Clone, Copy)]
+pub(super) struct PartitionKey {
+    octets: [u8; 1 + 2 * MAX_NAME_LEN_BYTES],
+    len: usize,
+}
+
+impl PartitionKey {
+    /// The key of one partition; nothing when a name is longer than [`MAX_NAME_LEN_BYTES`].
+    pub(super) fn new(subject: &[u8], address: &[u8]) -> Option<PartitionKey> {
+        let mut key = PartitionKey::of_subject(subject)?;
+        if address.len() > MAX_NAME_LEN_BYTES {
+            return None;
+        }
+        key.octets[key.len..key.len + address.len()].copy_from_slice(address);
+        key.len += address.len();
+        Some(key)
+    }
+
+    /// What the keys of all partitions of a subject, and of no other, begin with.
+    pub(super) fn of_subject(subject: &[u8]) -> Option<PartitionKey> {
+        let subject_len = u8::try_from(subject.len()).ok()?;
+        let mut octets = [0; 1 + 2 * MAX_NAME_LEN_BYTES];
+        octets[0] = subject_len;
+        octets[1..1 + subject.len()].copy_from_slice(subject);
+        Some(PartitionKey { octets, len: 1 + subject.len() })
+    }
+
+    /// Splits a stored key into subject and address; nothing when it is malformed.
+    pub(super) fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (&subject_len, names) = key.split_first()?;
+        names.split_at_checked(usize::from(subject_len))
+    }
+}
+
+impl AsRef<[u8]> for PartitionKey {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+}
+
+/// A value of the table `partitions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PartitionValue {
+    pub(super) id: PartitionId,
+    /// The offset of the oldest record.
+    pub(super) first: u64,
+    /// The offset after the newest record.
+    pub(super) next: u64,
+}
+
+impl PartitionValue {
+    pub(super) fn encode(self) -> [u8; PARTITION_VALUE_LEN] {
+        let mut octets = [0; PARTITION_VALUE_LEN];
+        octets[..8].copy_from_slice(&self.id.0.to_be_bytes());
+        octets[8..16].copy_from_slice(&self.first.to_be_bytes());
+        octets[16..].copy_from_slice(&self.next.to_be_bytes());
+        octets
+    }
+
+    /// Nothing when the length is wrong or `first` lies behind `next`.
+    pub(super) fn decode(octets: &[u8]) -> Option<PartitionValue> {
+        let octets: &[u8; PARTITION_VALUE_LEN] = octets.try_into().ok()?;
+        let value = PartitionValue {
+            id: PartitionId(number(octets, 0)),
+            first: number(octets, 8),
+            next: number(octets, 16),
+        };
+        (value.first <= value.next).then_some(value)
+    }
+}
+
+/// A key of the table `records`: the partition and the offset of the chunk's first record.
+pub(super) fn record_key(id: PartitionId, first: u64) -> [u8; RECORD_KEY_LEN] {
+    let mut octets = [0; RECORD_KEY_LEN];
+    octets[..8].copy_from_slice(&id.0.to_be_bytes());
+    octets[8..].copy_from_slice(&first.to_be_bytes());
+    octets
+}
+
+/// Splits a key of the table `records`; nothing when its length is wrong.
+pub(super) fn split_record_key(key: &[u8]) -> Option<(PartitionId, u64)> {
+    let octets: &[u8; RECORD_KEY_LEN] = key.try_into().ok()?;
+    Some((PartitionId(number(octets, 0)), number(octets, 8)))
+}
+
+/// The big-endian number at `at`; the caller's array is long enough.
+fn number<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&octets[at..at + 8]);
+    u64::from_be_bytes(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_key_splits_into_what_it_was_made_of() {
+        let long = [0xff; MAX_NAME_LEN_BYTES];
+        for (subject, address) in
+            [(&b"hello"[..], &b"A"[..]), (b"", b""), (b"a\0b", b"c"), (&long, &long), (b"", &long)]
+        {
+            let key = PartitionKey::new(subject, address).expect("fits");
+            assert!(key.as_ref().len() <= 511);
+            assert_eq!(PartitionKey::split(key.as_ref()), Some((subject, address)));
+        }
+    }
+
+    #[test]
+    fn different_names_make_different_keys() {
+        let key = |s: &[u8], a: &[u8]| PartitionKey::new(s, a).expect("fits").as_ref().to_vec();
+        assert_ne!(key(b"a\0b", b"c"), key(b"a", b"b\0c"));
+        assert_ne!(key(b"ab", b"c"), key(b"a", b"bc"));
+    }
+
+    #[test]
+    fn names_that_are_too_long_make_no_key() {
+        let long = [1; MAX_NAME_LEN_BYTES + 1];
+        assert!(PartitionKey::new(&long, b"").is_none());
+        assert!(PartitionKey::new(b"", &long).is_none());
+    }
+
+    #[test]
+    fn malformed_keys_and_values_are_refused() {
+        assert_eq!(PartitionKey::split(b""), None);
+        assert_eq!(PartitionKey::split(b"\x03ab"), None);
+        assert_eq!(split_record_key(&[0; 15]), None);
+        let value = PartitionValue { id: PartitionId(7), first: 2, next: 9 };
+        assert_eq!(PartitionValue::decode(&value.encode()), Some(value));
+        assert_eq!(PartitionValue::decode(&value.encode()[1..]), None);
+        assert_eq!(PartitionValue::decode(&PartitionValue { first: 10, ..value }.encode()), None);
+    }
+
+    #[test]
+    fn keys_sort_like_numbers() {
+        assert!(record_key(PartitionId(1), u64::MAX) < record_key(PartitionId(2), 0));
+        assert!(record_key(PartitionId(1), 255) < record_key(PartitionId(1), 256));
+    }
+}

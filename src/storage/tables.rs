@@ -1,0 +1,241 @@
+//! The LMDB environment under a log: creating a new one whole, checking one that is there without changing
+//! it, opening it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::mem::size_of;
+use std::path::{Path, PathBuf};
+
+use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction, WriteFlags};
+
+use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
+use super::error::OpenError;
+use super::keys::{PartitionKey, PartitionValue};
+
+/// The format version that this library writes, and the newest that it reads.
+pub(super) const FORMAT: u32 = 1;
+
+const META: &str = "meta";
+const PARTITIONS: &str = "partitions";
+const RECORDS: &str = "records";
+
+const MAGIC_KEY: &str = "magic";
+const MAGIC: &[u8] = b"dafka store";
+const FORMAT_KEY: &str = "format";
+
+/// The key in `meta` of the number that the next new partition gets: 8 octets, big-endian.
+pub(super) const NEXT_ID_KEY: &str = "next-id";
+
+/// Room for an empty database; only the creation uses it.
+const NEW_MAP_LEN: usize = 1 << 20;
+
+/// The permissions of new files, less what the process masks.
+const FILE_MODE: u32 = 0o644;
+
+/// An open environment and its tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) env: Environment,
+    pub(super) meta: Database,
+    pub(super) partitions: Database,
+    pub(super) records: Database,
+    /// The length of the memory map: the database cannot become longer.
+    pub(super) map_len_bytes: usize,
+}
+
+impl Tables {
+    /// Opens a database that was created or checked before. It must not be open in this process already:
+    /// LMDB's locks would not notice.
+    pub(super) fn open(dir: &Path, sync: bool, map_len_bytes: usize) -> lmdb::Result<Tables> {
+        // Read transactions live for one call, on any thread: they are not to be tied to threads.
+        let mut flags = EnvironmentFlags::NO_TLS;
+        if !sync {
+            flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
+        }
+        let env = Environment::new()
+            .set_flags(flags)
+            .set_max_dbs(3)
+            .set_map_size(map_len_bytes)
+            .open_with_permissions(dir, FILE_MODE)?;
+        let meta = env.open_db(Some(META))?;
+        let partitions = env.open_db(Some(PARTITIONS))?;
+        let records = env.open_db(Some(RECORDS))?;
+        // LMDB makes it longer when the data demands it.
+        let map_len_bytes = env.info()?.map_size();
+        Ok(Tables { env, meta, partitions, records, map_len_bytes })
+    }
+
+    /// What the table of partitions says of one.
+    pub(super) fn find(
+        &self,
+        txn: &impl Transaction,
+        key: &PartitionKey,
+    ) -> lmdb::Result<Option<PartitionValue>> {
+        match txn.get(self.partitions, key) {
+            Ok(value) => PartitionValue::decode(value).map(Some).ok_or(lmdb::Error::Corrupted),
+            Err(lmdb::Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Creates an empty database in a directory that has none. It appears whole or not at all, also when the
+/// power fails: it is built under another name, put on disk, and then renamed.
+pub(super) fn create(dir: &Path) -> Result<(), OpenError> {
+    let new = dir.join(NEW_DATA_FILE);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove the file", &new)(error));
+        }
+        _ => {}
+    }
+    build(&new).map_err(|error| database_error(&new, error))?;
+    File::open(&new).and_then(|file| file.sync_all()).map_err(failed("synchronize the file", &new))?;
+    let data = dir.join(DATA_FILE);
+    fs::rename(&new, &data).map_err(failed("create the file", &data))?;
+    directory::sync(dir)
+}
+
+fn build(file: &Path) -> lmdb::Result<()> {
+    let env = Environment::new()
+        .set_flags(EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK)
+        .set_max_dbs(3)
+        .set_map_size(NEW_MAP_LEN)
+        .open_with_permissions(file, FILE_MODE)?;
+    let meta = env.create_db(Some(META), DatabaseFlags::empty())?;
+    env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
+    env.create_db(Some(RECORDS), DatabaseFlags::empty())?;
+    let mut txn = env.begin_rw_txn()?;
+    txn.put(meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
+    txn.put(meta, &FORMAT_KEY, &FORMAT.to_be_bytes(), WriteFlags::empty())?;
+    txn.put(meta, &NEXT_ID_KEY, &0u64.to_be_bytes(), WriteFlags::empty())?;
+    txn.commit()
+}
+
+/// Checks that a file is the database of a store, of a format that this library reads. Does not change it,
+/// with one exception: LMDB may leave a file shorter than its header says, when the last pages are unused;
+/// then touching those through the map would kill the process, and so would a file that was cut off. When
+/// `may_extend`, because the file is known to be ours, it is made as long as it claims to be, with a hole.
+pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
+    let not_ours = |reason| OpenError::NotAStore { path: data.to_path_buf(), reason };
+    let mut file = File::open(data).map_err(failed("open the database", data))?;
+    let unreadable = || failed("read the database", data);
+    let found_len = file.metadata().map_err(unreadable())?.len();
+    let claimed_len = match claimed_len(&mut file) {
+        Ok(len) => len.ok_or_else(|| not_ours("it is not an LMDB database"))?,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(not_ours("it is not an LMDB database"));
+        }
+        Err(error) => return Err(unreadable()(error)),
+    };
+    drop(file);
+    if found_len < claimed_len {
+        if !may_extend {
+            return Err(not_ours("it is shorter than its header says"));
+        }
+        log::warn!("{} has {found_len} octets, its header says {claimed_len}", data.display());
+        OpenOptions::new()
+            .write(true)
+            .open(data)
+            .and_then(|file| file.set_len(claimed_len))
+            .map_err(failed("extend the database", data))?;
+    }
+    let map_len = usize::try_from(claimed_len).map_err(|_| not_ours("it is too long for this machine"))?;
+    match stored_format(data, map_len) {
+        Ok(Some(format)) if format > FORMAT => {
+            Err(OpenError::NewerFormat { path: data.to_path_buf(), found: format, supported: FORMAT })
+        }
+        Ok(Some(1..)) => Ok(()),
+        Ok(_) => Err(not_ours("it is the LMDB database of something else")),
+        Err(error) => Err(database_error(data, error)),
+    }
+}
+
+/// How long the file must be for all its pages to be there, in octets, by its two header pages; nothing
+/// when they are not LMDB's. Reads the file rather than a map of it, and before LMDB does: LMDB believes
+/// what it finds, and divides by the page size.
+fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
+    // LMDB's file is in the machine's word size and byte order: a page number, a word of other things,
+    // flags ...
+    const WORD: usize = size_of::<usize>();
+    const FLAGS: usize = WORD + 2;
+    const FLAG_META: u16 = 0x08;
+    // ... then the magic, the version, two words, and two descriptions of trees, the first of which begins
+    // with the page size; then the number of the last page.
+    const MAGIC: usize = WORD + 8;
+    const VERSION: usize = MAGIC + 4;
+    const PAGE_LEN: usize = VERSION + 4 + 2 * WORD;
+    const LAST_PAGE: usize = PAGE_LEN + 2 * (8 + 5 * WORD);
+    const END: usize = LAST_PAGE + WORD;
+
+    let mut claimed_len = 0;
+    let mut at = 0;
+    for _ in 0..2 {
+        let mut header = [0; END];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut header)?;
+        let word32 = |at: usize| {
+            let mut octets = [0; 4];
+            octets.copy_from_slice(&header[at..at + 4]);
+            u32::from_ne_bytes(octets)
+        };
+        let flags = u16::from_ne_bytes([header[FLAGS], header[FLAGS + 1]]);
+        if flags & FLAG_META == 0 || word32(MAGIC) != 0xBEEF_C0DE || word32(VERSION) != 1 {
+            return Ok(None);
+        }
+        let page_len = u64::from(word32(PAGE_LEN));
+        if !page_len.is_power_of_two() || !(512..=65536).contains(&page_len) {
+            return Ok(None);
+        }
+        let mut last_page = [0; WORD];
+        last_page.copy_from_slice(&header[LAST_PAGE..]);
+        let pages = (usize::from_ne_bytes(last_page) as u64).checked_add(1);
+        match pages.and_then(|pages| pages.checked_mul(page_len)) {
+            Some(len) if len <= i64::MAX as u64 => claimed_len = len.max(claimed_len),
+            _ => return Ok(None),
+        }
+        at = page_len;
+    }
+    Ok(Some(claimed_len))
+}
+
+/// The format version, through LMDB, without changing the file or making others; nothing when the database
+/// is not a store's.
+fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
+    let read_only = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_LOCK;
+    let env = Environment::new().set_flags(read_only).set_max_dbs(3).set_map_size(map_len).open(data)?;
+    let meta = match env.open_db(Some(META)) {
+        Ok(meta) => meta,
+        // There is no such table, or the key is there but is no table.
+        Err(lmdb::Error::NotFound | lmdb::Error::Incompatible) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let txn = env.begin_ro_txn()?;
+    let found = |key: &str| match txn.get(meta, &key) {
+        Ok(value) => Ok(Some(value)),
+        Err(lmdb::Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    };
+    if found(MAGIC_KEY)? != Some(MAGIC) {
+        return Ok(None);
+    }
+    let format = found(FORMAT_KEY)?.and_then(|octets| octets.try_into().ok());
+    Ok(format.map(u32::from_be_bytes))
+}
+
+/// LMDB's error as one of opening: the operating system's, when it is one.
+pub(super) fn database_error(path: &Path, error: lmdb::Error) -> OpenError {
+    let path: PathBuf = path.to_path_buf();
+    match os_error(error) {
+        Some(source) => OpenError::Io { action: "open the database", path, source },
+        None => OpenError::Database { path, source: error },
+    }
+}
+
+/// The operating system's error that LMDB passed on, if it is one.
+pub(super) fn os_error(error: lmdb::Error) -> Option<io::Error> {
+    match error {
+        lmdb::Error::Other(code) if code > 0 => Some(io::Error::from_raw_os_error(code)),
+        _ => None,
+    }
+}

@@ -1,0 +1,130 @@
+//! The list of topics in a CONSUMER-HELLO, kept as the octets that it has on the wire.
+
+use super::cursor::{Reader, Writer};
+use super::{DecodeError, EncodeError};
+use std::fmt;
+
+/// The message and the field that the list is part of, for errors.
+const MESSAGE: &str = "CONSUMER-HELLO";
+const FIELD: &str = "subjects";
+
+/// The least octets that one subject takes: the length of its `longstr`.
+const LEAST_SUBJECT_LEN: usize = 4;
+
+/// The topics that a consumer names to a store: a list that was checked when it was decoded (or built, by
+/// [`SubjectsBuf`]) and is read from its octets only as it is walked, so that it needs no memory of its own.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Subjects<'a> {
+    /// `count` valid longstrs and nothing else.
+    octets: &'a [u8],
+    count: u32,
+}
+
+impl<'a> Subjects<'a> {
+    /// The subjects, in the order in which they were sent. Nothing says that each is there only once.
+    pub fn iter(&self) -> SubjectsIter<'a> {
+        SubjectsIter { rest: self.octets, left: self.count }
+    }
+
+    /// How many subjects there are.
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether there are none: a consumer under offset reset `latest` sends an empty list.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn read(fields: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let count = fields.number_4(FIELD)?;
+        let octets = fields.rest();
+        // A count that cannot be true is found before the walk and not at its end.
+        if u64::from(count) > (octets.len() / LEAST_SUBJECT_LEN) as u64 {
+            return Err(fields.truncated(FIELD));
+        }
+        for _ in 0..count {
+            fields.longstr(FIELD)?;
+        }
+        let octets = &octets[..octets.len() - fields.rest().len()];
+        Ok(Self { octets, count })
+    }
+
+    pub(super) fn write(&self, fields: &mut Writer) {
+        fields.number_4(self.count);
+        fields.octets(self.octets);
+    }
+}
+
+impl<'a> IntoIterator for Subjects<'a> {
+    type Item = &'a [u8];
+    type IntoIter = SubjectsIter<'a>;
+
+    fn into_iter(self) -> SubjectsIter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Subjects<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|subject| subject.escape_ascii().to_string())).finish()
+    }
+}
+
+/// Walks a list of [`Subjects`].
+#[derive(Clone, Debug)]
+pub struct SubjectsIter<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Iterator for SubjectsIter<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut fields = Reader::new(MESSAGE, self.rest);
+        // The list was checked, so this finds each of its subjects.
+        let subject = fields.longstr(FIELD).ok()?;
+        self.rest = fields.rest();
+        self.left -= 1;
+        Some(subject)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for SubjectsIter<'_> {}
+
+impl std::iter::FusedIterator for SubjectsIter<'_> {}
+
+/// Builds a list of [`Subjects`] to send.
+#[derive(Clone, Debug, Default)]
+pub struct SubjectsBuf {
+    octets: Vec<u8>,
+    count: u32,
+}
+
+impl SubjectsBuf {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a subject. On an error the list is as it was.
+    pub fn push(&mut self, subject: &[u8]) -> Result<(), EncodeError> {
+        let count = self.count.checked_add(1).ok_or(EncodeError::TooManySubjects)?;
+        Writer::new(MESSAGE, &mut self.octets).longstr(FIELD, subject)?;
+        self.count = count;
+        Ok(())
+    }
+
+    /// The list as a CONSUMER-HELLO takes it.
+    pub fn as_subjects(&self) -> Subjects<'_> {
+        Subjects { octets: &self.octets, count: self.count }
+    }
+}

@@ -1,0 +1,219 @@
+//! Opening: whose directory it is, and that what is not ours stays as it was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dafka::storage::{Log, OpenError};
+
+mod storage_common;
+use storage_common::{append, content, open, options, read_from};
+
+const P: (&[u8], &[u8]) = (b"hello", b"A");
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn refused(dir: &Path) -> OpenError {
+    match Log::open(dir, options()) {
+        Ok(_) => panic!("opened {}", dir.display()),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains(&*dir.to_string_lossy()), "names the place: {text}");
+            error
+        }
+    }
+}
+
+/// All files of a directory with their contents.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(dir).expect("listable").map(|entry| entry.expect("listable").path());
+    entries.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).expect("there"))).collect()
+}
+
+/// Asserts that opening is refused and changes nothing.
+fn refused_untouched(dir: &Path) -> OpenError {
+    let before = snapshot(dir);
+    let error = refused(dir);
+    assert!(snapshot(dir) == before, "files were changed, added or removed");
+    error
+}
+
+#[test]
+fn missing_directories_are_created() {
+    let dir = dir();
+    let deep = dir.path().join("a/b/c");
+    drop(open(&deep));
+    open(&deep);
+}
+
+#[test]
+fn what_cannot_be_a_directory_is_told() {
+    let dir = dir();
+    let file = dir.path().join("file");
+    fs::write(&file, b"mine").expect("write");
+    assert!(matches!(refused(&file), OpenError::NotADirectory { .. }));
+    assert_eq!(fs::read(&file).expect("there"), b"mine");
+    let error = refused(&file.join("below"));
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    // No one, not even root, creates directories there.
+    let error = refused(Path::new("/proc/no-store-here/db"));
+    assert!(matches!(error, OpenError::Io { .. }) && error.to_string().contains("cannot"), "{error}");
+}
+
+#[test]
+fn a_second_log_on_the_directory_is_refused_until_the_first_is_gone() {
+    let dir = dir();
+    let first = open(dir.path());
+    append(&first, P.0, P.1, 0, &[content(0, 10)]).expect("append");
+    assert!(matches!(refused(dir.path()), OpenError::Locked { .. }));
+    append(&first, P.0, P.1, 1, &[content(1, 10)]).expect("the first one goes on");
+    drop(first);
+    assert_eq!(read_from(&open(dir.path()), P, 0).len(), 2);
+}
+
+#[test]
+fn a_leveldb_database_is_refused_untouched() {
+    let dir = dir();
+    for name in ["CURRENT", "LOCK", "LOG", "MANIFEST-000004", "000005.ldb"] {
+        fs::write(dir.path().join(name), name).expect("write");
+    }
+    let error = refused_untouched(dir.path());
+    assert!(matches!(error, OpenError::LevelDb { .. }));
+    let text = error.to_string();
+    assert!(
+        text.contains("LevelDB") && text.contains("0.1.0") && text.contains("another directory"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_directory_with_other_files_is_refused_untouched() {
+    for name in ["notes.txt", "data.mdb.bak", "CURRENT.old", "subdirectory/file"] {
+        let dir = dir();
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("create");
+        fs::write(&path, b"mine").expect("write");
+        let error = refused_untouched(dir.path());
+        let entry = name.split('/').next().expect("a name");
+        assert!(matches!(&error, OpenError::ForeignDirectory { entry: e, .. } if e == entry), "{error}");
+    }
+}
+
+#[test]
+fn a_directory_with_hidden_files_or_the_root_of_a_file_system_is_fine() {
+    let dir = dir();
+    fs::write(dir.path().join(".hidden"), b"").expect("write");
+    fs::create_dir(dir.path().join("lost+found")).expect("create");
+    // What a creation leaves when the power fails in its midst.
+    fs::write(dir.path().join(".dafka-new.mdb"), b"half").expect("write");
+    drop(open(dir.path()));
+    assert!(!dir.path().join(".dafka-new.mdb").exists());
+    open(dir.path());
+}
+
+#[test]
+fn a_database_that_is_not_lmdb_is_refused_untouched() {
+    let whole = {
+        let dir = dir();
+        drop(open(dir.path()));
+        fs::read(dir.path().join("data.mdb")).expect("there")
+    };
+    let zero_page_len = {
+        let mut octets = whole.clone();
+        octets[16 + 24..16 + 28].fill(0);
+        octets
+    };
+    let wrong_version = {
+        let mut octets = whole.clone();
+        octets[20] ^= 2;
+        octets
+    };
+    let random: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for garbage in [
+        vec![],
+        b"x".to_vec(),
+        vec![0; 8192],
+        random,
+        whole[..100].to_vec(),
+        whole[..4096].to_vec(),
+        zero_page_len,
+        wrong_version,
+    ] {
+        for lock_file in [false, true] {
+            let dir = dir();
+            fs::write(dir.path().join("data.mdb"), &garbage).expect("write");
+            if lock_file {
+                fs::write(dir.path().join("dafka.lock"), b"").expect("write");
+            }
+            let error = refused_untouched(dir.path());
+            assert!(matches!(error, OpenError::NotAStore { .. }), "{error}");
+            assert!(error.to_string().contains("data.mdb"), "{error}");
+        }
+    }
+}
+
+/// What goes into a database of something else.
+type Fill = &'static dyn Fn(&lmdb::Environment) -> lmdb::Result<()>;
+
+/// A database that LMDB made for something else.
+fn foreign_lmdb(dir: &Path, fill: impl FnOnce(&lmdb::Environment) -> lmdb::Result<()>) {
+    let env = lmdb::Environment::new().set_max_dbs(4).open(dir).expect("open");
+    fill(&env).expect("fill");
+}
+
+#[test]
+fn the_lmdb_database_of_something_else_is_refused_untouched() {
+    use lmdb::{DatabaseFlags, Transaction, WriteFlags};
+    fn put(env: &lmdb::Environment, table: Option<&str>, key: &str, value: &[u8]) -> lmdb::Result<()> {
+        let db = env.create_db(table, DatabaseFlags::empty())?;
+        let mut txn = env.begin_rw_txn()?;
+        txn.put(db, &key, &value, WriteFlags::empty())?;
+        txn.commit()
+    }
+    let fills: [Fill; 6] = [
+        &|_| Ok(()),
+        &|env| put(env, None, "some", b"thing"),
+        &|env| put(env, None, "meta", b"not a table"),
+        &|env| put(env, Some("meta"), "magic", b"another store"),
+        &|env| put(env, Some("meta"), "magic", b"dafka store"), // No format.
+        &|env| {
+            put(env, Some("meta"), "magic", b"dafka store")?;
+            put(env, Some("meta"), "format", &0u32.to_be_bytes())
+        },
+    ];
+    for fill in fills {
+        let dir = dir();
+        foreign_lmdb(dir.path(), fill);
+        let error = refused_untouched(dir.path());
+        assert!(matches!(error, OpenError::NotAStore { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_untouched() {
+    use lmdb::{Transaction, WriteFlags};
+    let dir = dir();
+    drop(open(dir.path()));
+    foreign_lmdb(dir.path(), |env| {
+        let meta = env.open_db(Some("meta"))?;
+        let mut txn = env.begin_rw_txn()?;
+        txn.put(meta, &"format", &2u32.to_be_bytes(), WriteFlags::empty())?;
+        txn.commit()
+    });
+    let error = refused_untouched(dir.path());
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(error.to_string().contains("data.mdb"), "{error}");
+}
+
+#[test]
+fn a_copied_database_without_lock_files_opens() {
+    let dir1 = dir();
+    let log = open(dir1.path());
+    append(&log, P.0, P.1, 0, &[content(0, 100_000)]).expect("append");
+    drop(log);
+    let dir2 = dir();
+    fs::copy(dir1.path().join("data.mdb"), dir2.path().join("data.mdb")).expect("copy");
+    assert!(read_from(&open(dir2.path()), P, 0) == [content(0, 100_000)]);
+}

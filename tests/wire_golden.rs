@@ -1,0 +1,537 @@
+//! Golden octets: each message and beacon as written down by hand from the protocol's description, so that
+//! the codec is held against that and not against itself.
+
+use dafka::wire::{
+    DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
+    WELCOME, id, partition_key,
+};
+
+/// Two node addresses: UUIDs as 32 upper-case hex digits, which is 0x20 octets.
+const ALICE: &[u8; 32] = b"0123456789ABCDEF0123456789ABCDEF";
+const STORE: &[u8; 32] = b"FEDCBA9876543210FEDCBA9876543210";
+
+/// Puts the parts of a frame together.
+fn octets(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+/// The message has exactly this frame, in both directions, also when extensions follow it.
+#[track_caller]
+fn assert_golden(message: Message, frame: &[u8]) {
+    assert_eq!(Message::decode(frame), Ok(message));
+
+    let mut encoded = b"before".to_vec();
+    message.encode(&mut encoded).unwrap();
+    assert_eq!(encoded.escape_ascii().to_string(), octets(&[b"before", frame]).escape_ascii().to_string());
+
+    for extension in [&b"\0"[..], b"\x01", b"\xFF\xFF\xFF\xFF", &[0xA5; 300]] {
+        assert_eq!(Message::decode(&octets(&[frame, extension])), Ok(message));
+    }
+    // Nothing that is cut off is taken for whole.
+    for len in 0..frame.len() {
+        Message::decode(&frame[..len]).unwrap_err();
+    }
+    assert_eq!(message.id(), frame[0]);
+    assert_eq!(frame[1..].iter().position(|&octet| octet == 0), Some(message.topic().len()));
+}
+
+/// The same for the four messages that carry a position and nothing else, with the template and the key.
+#[track_caller]
+fn assert_golden_position<'a>(
+    variant: fn(Position<'a>) -> Message<'a>,
+    position: Position<'a>,
+    frame: &[u8],
+    key: &[u8],
+) {
+    assert_golden(variant(position), frame);
+
+    let Position { topic, address, subject, sequence, .. } = position;
+    let mut template = PositionTemplate::new(frame[0], topic, address, subject).unwrap();
+    template.frame(!sequence);
+    assert_eq!(template.frame(sequence), frame);
+
+    let (Message::Record(decoded)
+    | Message::DirectRecord(decoded)
+    | Message::Head(decoded)
+    | Message::DirectHead(decoded)) = Message::decode(frame).unwrap()
+    else {
+        panic!("carries no position");
+    };
+    assert_eq!(decoded.key(), Some(key));
+    assert_eq!(partition_key(address, subject), key);
+    assert_eq!(position.key(), None);
+}
+
+#[test]
+fn record() {
+    let frame = octets(&[
+        b"M",                                // RECORD
+        b"hello\0",                          // topic
+        b"\x01",                             // version
+        b"\x20",                             // address: 32 octets
+        ALICE,                               //
+        b"\x05hello",                        // subject: 5 octets
+        b"\x01\x02\x03\x04\x05\x06\x07\x08", // sequence, most significant octet first
+    ]);
+    let key = octets(&[b"\x20", ALICE, b"\x05hello"]);
+    let position = Position::new(b"hello", ALICE, b"hello", 0x0102_0304_0506_0708);
+    assert_golden_position(Message::Record, position, &frame, &key);
+    assert_eq!(Message::Record(position).name(), "RECORD");
+    assert!(Message::Record(position).has_content());
+}
+
+#[test]
+fn direct_record() {
+    let frame = octets(&[
+        b"D", // DIRECT-RECORD
+        STORE,
+        b"\0",   // topic: the requester
+        b"\x01", // version
+        b"\x20", // address: the partition
+        ALICE,
+        b"\x01t",                            // subject
+        b"\x00\x00\x00\x00\x00\x00\x00\x2A", // sequence
+    ]);
+    let key = octets(&[b"\x20", ALICE, b"\x01t"]);
+    let position = Position::new(STORE, ALICE, b"t", 42);
+    assert_golden_position(Message::DirectRecord, position, &frame, &key);
+    assert_eq!(Message::DirectRecord(position).name(), "DIRECT-RECORD");
+    assert!(Message::DirectRecord(position).has_content());
+}
+
+#[test]
+fn head() {
+    let frame = octets(&[
+        b"H",                                // HEAD
+        b"gr\xFC\xDFe\0",                    // topic: ISO 8859-1, not UTF-8
+        b"\x01",                             // version
+        b"\x03abc",                          // address
+        b"\x05gr\xFC\xDFe",                  // subject
+        b"\x00\x00\x00\x00\x00\x01\x86\xA0", // sequence: 100,000
+    ]);
+    let position = Position::new(b"gr\xFC\xDFe", b"abc", b"gr\xFC\xDFe", 100_000);
+    assert_golden_position(Message::Head, position, &frame, b"\x03abc\x05gr\xFC\xDFe");
+    assert_eq!(Message::Head(position).name(), "HEAD");
+    assert!(!Message::Head(position).has_content());
+}
+
+#[test]
+fn direct_head() {
+    let frame = octets(&[
+        b"E", // DIRECT-HEAD
+        STORE,
+        b"\0",   // topic: the requester
+        b"\x01", // version
+        b"\x20", // address: the partition
+        ALICE,
+        b"\x05hello",                        // subject
+        b"\x00\x00\x00\x00\x00\x00\x00\x00", // sequence
+    ]);
+    let key = octets(&[b"\x20", ALICE, b"\x05hello"]);
+    let position = Position::new(STORE, ALICE, b"hello", 0);
+    assert_golden_position(Message::DirectHead, position, &frame, &key);
+    assert_eq!(Message::DirectHead(position).name(), "DIRECT-HEAD");
+    assert!(!Message::DirectHead(position).has_content());
+}
+
+#[test]
+fn fetch() {
+    let frame = octets(&[
+        b"F", // FETCH
+        ALICE,
+        b"\0",   // topic: the partition
+        b"\x01", // version
+        b"\x20", // address: the requester
+        STORE,
+        b"\x05hello",                        // subject
+        b"\x00\x00\x00\x00\x00\x00\x01\x00", // sequence: 256
+        b"\x00\x01\x86\xA0",                 // count: 100,000
+    ]);
+    let message =
+        Message::Fetch { topic: ALICE, address: STORE, subject: b"hello", sequence: 256, count: 100_000 };
+    assert_golden(message, &frame);
+    assert_eq!(message.name(), "FETCH");
+    assert!(!message.has_content());
+}
+
+#[test]
+fn ack() {
+    let frame = octets(&[
+        b"K", // ACK
+        ALICE,
+        b"\0",                               // topic: the producer
+        b"\x01",                             // version
+        b"\x05hello",                        // subject
+        b"\x00\x00\x00\x00\x00\x00\x00\x07", // sequence
+    ]);
+    let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7 };
+    assert_golden(message, &frame);
+    assert_eq!(message.name(), "ACK");
+    assert!(!message.has_content());
+}
+
+#[test]
+fn get_heads() {
+    let frame = octets(&[
+        b"G",       // GET-HEADS
+        b"hello\0", // topic
+        b"\x01",    // version
+        b"\x20",    // address: the requester
+        STORE,
+    ]);
+    let message = Message::GetHeads { topic: b"hello", address: STORE };
+    assert_golden(message, &frame);
+    assert_eq!(message.name(), "GET-HEADS");
+    assert!(!message.has_content());
+
+    // Of all topics.
+    let frame = octets(&[b"G", b"\0", b"\x01", b"\x20", STORE]);
+    assert_golden(Message::GetHeads { topic: b"", address: STORE }, &frame);
+}
+
+#[test]
+fn consumer_hello() {
+    let frame = octets(&[
+        b"W", // CONSUMER-HELLO
+        STORE,
+        b"\0",   // topic: the store's reader
+        b"\x01", // version
+        b"\x20", // address: the consumer
+        ALICE,
+        b"\x00\x00\x00\x03",      // three subjects
+        b"\x00\x00\x00\x05hello", //
+        b"\x00\x00\x00\x00",      // the empty one
+        b"\x00\x00\x00\x06hello2",
+    ]);
+    let mut subjects = SubjectsBuf::new();
+    for subject in [&b"hello"[..], b"", b"hello2"] {
+        subjects.push(subject).unwrap();
+    }
+    let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: subjects.as_subjects() };
+    assert_golden(message, &frame);
+    assert_eq!(message.name(), "CONSUMER-HELLO");
+    assert!(!message.has_content());
+
+    let Ok(Message::ConsumerHello { subjects, .. }) = Message::decode(&frame) else { panic!("no hello") };
+    assert_eq!(subjects.iter().collect::<Vec<_>>(), [&b"hello"[..], b"", b"hello2"]);
+    assert_eq!((subjects.len(), subjects.iter().len(), subjects.is_empty()), (3, 3, false));
+
+    // Under offset reset `latest`.
+    let frame = octets(&[b"W", STORE, b"\0", b"\x01", b"\x20", ALICE, b"\0\0\0\0"]);
+    let subjects = SubjectsBuf::new();
+    assert!(subjects.as_subjects().is_empty());
+    let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: subjects.as_subjects() };
+    assert_golden(message, &frame);
+}
+
+#[test]
+fn store_hello() {
+    let frame = octets(&[
+        b"L", // STORE-HELLO
+        ALICE, b"\0",   // topic: the consumer
+        b"\x01", // version
+        b"\x20", // address: the store's reader
+        STORE,
+    ]);
+    let message = Message::StoreHello { topic: ALICE, address: STORE };
+    assert_golden(message, &frame);
+    assert_eq!(message.name(), "STORE-HELLO");
+    assert!(!message.has_content());
+}
+
+#[test]
+fn empty_names() {
+    let frame = b"M\0\x01\0\0\0\0\0\0\0\0\0\0";
+    assert_golden_position(Message::Record, Position::new(b"", b"", b"", 0), frame, b"\0\0");
+    let fetch = Message::Fetch { topic: b"", address: b"", subject: b"", sequence: 0, count: 0 };
+    assert_golden(fetch, b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_golden(Message::Ack { topic: b"", subject: b"", sequence: 0 }, b"K\0\x01\0\0\0\0\0\0\0\0\0");
+    assert_golden(Message::StoreHello { topic: b"", address: b"" }, b"L\0\x01\0");
+}
+
+#[test]
+fn longest_names_and_greatest_numbers() {
+    let (t, a, s) = ([b't'; 255], [b'a'; 255], [b's'; 255]);
+
+    let key = octets(&[b"\xFF", &a, b"\xFF", &s]);
+    let frame = octets(&[b"H", &t, b"\0\x01", &key, &[0xFF; 8]]);
+    assert_golden_position(Message::Head, Position::new(&t, &a, &s, u64::MAX), &frame, &key);
+
+    let frame = octets(&[b"F", &t, b"\0\x01", &key, &[0xFF; 8], &[0xFF; 4]]);
+    let (sequence, count) = (u64::MAX, u32::MAX);
+    assert_golden(Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count }, &frame);
+
+    let frame = octets(&[b"K", &t, b"\0\x01\xFF", &s, &[0xFF; 8]]);
+    assert_golden(Message::Ack { topic: &t, subject: &s, sequence }, &frame);
+
+    let frame = octets(&[b"W", &t, b"\0\x01\xFF", &a, b"\0\0\0\x01", b"\0\0\0\xFF", &s]);
+    let mut subjects = SubjectsBuf::new();
+    subjects.push(&s).unwrap();
+    let subjects = subjects.as_subjects();
+    assert_golden(Message::ConsumerHello { topic: &t, address: &a, subjects }, &frame);
+}
+
+#[track_caller]
+fn assert_refused(frame: &[u8], why: &str) {
+    assert_eq!(Message::decode(frame).unwrap_err().to_string(), why);
+}
+
+#[test]
+fn refuses_with_reasons() {
+    assert_eq!(Message::decode(b""), Err(DecodeError::Empty));
+    assert_eq!(Message::decode(b"X\0\x01"), Err(DecodeError::UnknownId(b'X')));
+    assert_eq!(Message::decode(b"G\0\x02\0"), Err(DecodeError::Version(2)));
+    assert_eq!(Message::decode(b"G\0\0\0"), Err(DecodeError::Version(0)));
+
+    assert_refused(b"", "the frame is empty");
+    assert_refused(b"\xAA\xA5", "no message has the id 0xAA");
+    assert_refused(b"K\0\x03", "protocol version 3 is not supported");
+    assert_refused(b"Mhello", "RECORD: the frame ends before the end of its topic");
+    assert_refused(b"Ehello\0", "DIRECT-HEAD: the frame ends before the end of its version");
+    assert_refused(b"G\0\x01", "GET-HEADS: the frame ends before the end of its address");
+    assert_refused(b"G\0\x01\x05abcd", "GET-HEADS: the frame ends before the end of its address");
+    assert_refused(b"M\0\x01\0", "RECORD: the frame ends before the end of its subject");
+    assert_refused(
+        b"D\0\x01\0\0\0\0\0\0\0\0\0",
+        "DIRECT-RECORD: the frame ends before the end of its sequence",
+    );
+    assert_refused(b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0", "FETCH: the frame ends before the end of its count");
+    assert_refused(b"L\0\x01\x03a\0b", "STORE-HELLO: the address contains a NUL");
+    assert_refused(b"K\0\x01\x01\0\0\0\0\0\0\0\0\0", "ACK: the subject contains a NUL");
+
+    let why = "HEAD: the topic is longer than 255 octets";
+    assert_refused(&octets(&[b"H", &[b't'; 256], b"\0\x01", &[0; 10]]), why);
+    assert_refused(&octets(&[b"H", &[b't'; 256]]), why);
+    assert_refused(
+        &octets(&[b"H", &[b't'; 255]]),
+        "HEAD: the frame ends before the end of its topic", // the NUL is missing
+    );
+}
+
+#[test]
+fn refuses_subjects() {
+    let why = "CONSUMER-HELLO: the frame ends before the end of its subjects";
+    assert_refused(b"W\0\x01\0", why);
+    assert_refused(b"W\0\x01\0\0\0\0", why);
+    assert_refused(b"W\0\x01\0\0\0\0\x01", why);
+    assert_refused(b"W\0\x01\0\0\0\0\x01\0\0\0", why);
+    assert_refused(b"W\0\x01\0\0\0\0\x01\0\0\0\x02a", why);
+    assert_refused(b"W\0\x01\0\0\0\0\x02\0\0\0\0\0\0\0", why);
+    assert_refused(b"W\0\x01\0\0\0\0\x01\0\0\0\x03a\0b", "CONSUMER-HELLO: the subjects contains a NUL");
+
+    let why = "CONSUMER-HELLO: the subjects is longer than 255 octets";
+    assert_refused(b"W\0\x01\0\0\0\0\x01\xFF\xFF\xFF\xFF", why);
+    assert_refused(&octets(&[b"W\0\x01\0\0\0\0\x01\0\0\x01\0", &[b's'; 256]]), why);
+}
+
+/// A count that cannot be true costs no walk, however long the frame: this would take seconds otherwise.
+#[test]
+fn refuses_impossible_subject_counts_at_once() {
+    let mut frame = b"W\0\x01\0\xFF\xFF\xFF\xFF".to_vec();
+    frame.resize(16_000_000, 0);
+    let started = std::time::Instant::now();
+    for _ in 0..10_000 {
+        Message::decode(&frame).unwrap_err();
+    }
+    assert!(started.elapsed().as_secs() < 2, "{:?}", started.elapsed());
+}
+
+#[test]
+fn refuses_to_encode_what_no_frame_can_carry() {
+    let long = [b'x'; 256];
+    let too_long = |message, field| EncodeError::TooLong { message, field };
+    let nul = |message, field| EncodeError::Nul { message, field };
+    let cases = [
+        (Message::Record(Position::new(&long, b"", b"", 0)), too_long("RECORD", "topic")),
+        (Message::Head(Position::new(b"", &long, b"", 0)), too_long("HEAD", "address")),
+        (Message::DirectHead(Position::new(b"", b"", &long, 0)), too_long("DIRECT-HEAD", "subject")),
+        (Message::DirectRecord(Position::new(b"", b"", b"a\0", 0)), nul("DIRECT-RECORD", "subject")),
+        (Message::Ack { topic: b"\0", subject: b"", sequence: 0 }, nul("ACK", "topic")),
+        (Message::GetHeads { topic: b"", address: b"a\0b" }, nul("GET-HEADS", "address")),
+        (Message::StoreHello { topic: b"", address: &long }, too_long("STORE-HELLO", "address")),
+        (
+            Message::Fetch { topic: b"", address: b"", subject: &long, sequence: 0, count: 0 },
+            too_long("FETCH", "subject"),
+        ),
+    ];
+    for (message, error) in cases {
+        let mut out = b"kept".to_vec();
+        assert_eq!(message.encode(&mut out), Err(error));
+        assert_eq!(out, b"kept");
+    }
+    assert_eq!(
+        EncodeError::TooLong { message: "FETCH", field: "subject" }.to_string(),
+        "FETCH: the subject is longer than 255 octets"
+    );
+}
+
+#[test]
+fn refuses_to_push_bad_subjects() {
+    let mut subjects = SubjectsBuf::new();
+    subjects.push(b"good").unwrap();
+    let before = subjects.clone();
+    assert_eq!(
+        subjects.push(&[b's'; 256]),
+        Err(EncodeError::TooLong { message: "CONSUMER-HELLO", field: "subjects" })
+    );
+    assert_eq!(
+        subjects.push(b"a\0b"),
+        Err(EncodeError::Nul { message: "CONSUMER-HELLO", field: "subjects" })
+    );
+    assert_eq!(subjects.as_subjects(), before.as_subjects());
+}
+
+#[test]
+fn templates_are_for_positions_only() {
+    for id in 0..=u8::MAX {
+        let template = PositionTemplate::new(id, b"t", b"a", b"s");
+        let is_position = [id::RECORD, id::DIRECT_RECORD, id::HEAD, id::DIRECT_HEAD].contains(&id);
+        assert_eq!(template.is_ok(), is_position, "{id}");
+    }
+    assert_eq!(PositionTemplate::new(id::ACK, b"", b"", b"").unwrap_err(), EncodeError::NotAPosition(b'K'));
+    assert_eq!(
+        PositionTemplate::new(id::HEAD, b"", b"\0", b"").unwrap_err(),
+        EncodeError::Nul { message: "HEAD", field: "address" }
+    );
+}
+
+/// A key never speaks for other names than those in the public fields.
+#[test]
+fn a_changed_position_has_no_key() {
+    let frame = b"Mt\0\x01\x01a\x01s\0\0\0\0\0\0\0\x01";
+    let Ok(Message::Record(position)) = Message::decode(frame) else { panic!("no record") };
+    assert_eq!(position.key(), Some(&b"\x01a\x01s"[..]));
+
+    let key_after = |change: fn(&mut Position<'static>)| {
+        let mut changed = position;
+        change(&mut changed);
+        changed.key()
+    };
+    assert_eq!(key_after(|it| (it.sequence, it.topic) = (9, b"u")), position.key());
+    assert_eq!(key_after(|it| it.address = b"b"), None);
+    assert_eq!(key_after(|it| it.subject = b"z"), None);
+    assert_eq!(key_after(|it| (it.address, it.subject) = (b"", b"")), None);
+    assert_eq!(key_after(|it| it.address = b"longer than the key"), None);
+    assert_eq!(key_after(|it| std::mem::swap(&mut it.address, &mut it.subject)), None);
+}
+
+#[test]
+fn positions_differ_in_each_field() {
+    let position = Position::new(b"t", b"a", b"s", 1);
+    assert_eq!(position, Position::new(b"t", b"a", b"s", 1));
+    assert_ne!(position, Position::new(b"T", b"a", b"s", 1));
+    assert_ne!(position, Position::new(b"t", b"A", b"s", 1));
+    assert_ne!(position, Position::new(b"t", b"a", b"S", 1));
+    assert_ne!(position, Position::new(b"t", b"a", b"s", 2));
+}
+
+#[test]
+fn node_beacon() {
+    let frames: [&[u8]; 4] = [b"B", ALICE, b"", b"5556"];
+    let beacon = NodeBeacon { sender: ALICE, host: b"", port: 5556 };
+    assert_eq!(NodeBeacon::decode(&frames), Ok(beacon.clone()));
+    assert_eq!(beacon.encode(), frames);
+
+    let frames: [&[u8]; 4] = [b"B", &[0xFF; 255], b"node7.example.org", b"65535"];
+    let beacon = NodeBeacon { sender: &[0xFF; 255], host: b"node7.example.org", port: u16::MAX };
+    assert_eq!(NodeBeacon::decode(&frames), Ok(beacon.clone()));
+    assert_eq!(beacon.encode(), frames);
+
+    // Frames of a later revision.
+    let [b, sender, host, port] = frames;
+    assert_eq!(NodeBeacon::decode(&[b, sender, host, port, b"", b"\0"]), Ok(beacon));
+    for host in [&b"[fe80::1%eth0]"[..], b"::1", b"eth0", &[b'h'; 255]] {
+        assert_eq!(NodeBeacon::decode(&[b, sender, host, b"1"]), Ok(NodeBeacon { sender, host, port: 1 }));
+    }
+}
+
+#[test]
+fn tower_beacon() {
+    let frames: [&[u8]; 3] = [b"B", ALICE, b"tcp://192.0.2.1:49152"];
+    let beacon = TowerBeacon { sender: ALICE, endpoint: "tcp://192.0.2.1:49152" };
+    assert_eq!(TowerBeacon::decode(&frames), Ok(beacon.clone()));
+    assert_eq!(beacon.encode(), frames);
+    assert_eq!(TowerBeacon::decode(&[b"B", ALICE, frames[2], b"more", b""]), Ok(beacon));
+
+    let longest = format!("tcp://{}:65535", "h".repeat(255));
+    for endpoint in
+        ["tcp://h:1", "tcp://[::1]:65535", "tcp://::ffff:10.0.0.1:80", "tcp://[fe80::1%eth0]:5", &longest]
+    {
+        let beacon = TowerBeacon { sender: b"s", endpoint };
+        assert_eq!(TowerBeacon::decode(&[b"B", b"s", endpoint.as_bytes()]), Ok(beacon));
+    }
+    assert_eq!(WELCOME, b"W");
+}
+
+#[test]
+fn refuses_bad_beacons() {
+    let why = |result: Result<NodeBeacon, DecodeError>| result.unwrap_err().to_string();
+    let node = |frames: &[&'static [u8]]| why(NodeBeacon::decode(frames));
+    assert_eq!(node(&[]), "node beacon: 0 frames where 4 are needed");
+    assert_eq!(node(&[b"B", b"s", b""]), "node beacon: 3 frames where 4 are needed");
+    assert_eq!(node(&[b"W", b"s", b"", b"1"]), "node beacon: the first frame is not valid");
+    assert_eq!(node(&[b"B\0", b"s", b"", b"1"]), "node beacon: the first frame is not valid");
+    for sender in [&b""[..], b"a\0b", &[b's'; 256]] {
+        assert_eq!(node(&[b"B", sender, b"", b"1"]), "node beacon: the sender is not valid");
+    }
+    let hosts =
+        [&b"a b"[..], b"a;b", b"*", b"h\n", b"h\0", b"gr\xC3\xBCn", b"[::1", b"::1]", b"[]", b"[[a]]"];
+    for host in hosts.into_iter().chain([&[b'h'; 256][..]]) {
+        assert_eq!(node(&[b"B", b"s", host, b"1"]), "node beacon: the host is not valid");
+    }
+    for port in
+        [&b""[..], b"0", b"65536", b"-1", b"+1", b" 1", b"1 ", b"1\0", b"080", b"0x50", b"ssh", b"\xFF"]
+    {
+        assert_eq!(node(&[b"B", b"s", b"", port]), "node beacon: the port is not valid");
+    }
+}
+
+#[test]
+fn refuses_bad_tower_beacons() {
+    let tower = |frames: &[&[u8]]| TowerBeacon::decode(frames).unwrap_err().to_string();
+    assert_eq!(tower(&[b"B", b"s"]), "tower beacon: 2 frames where 3 are needed");
+    assert_eq!(tower(&[b"b", b"s", b"tcp://h:1"]), "tower beacon: the first frame is not valid");
+    assert_eq!(tower(&[b"B", b"", b"tcp://h:1"]), "tower beacon: the sender is not valid");
+    let too_long = format!("tcp://{}:1", "h".repeat(256));
+    let bad = [
+        "",
+        "tcp://",
+        "tcp://h",
+        "tcp://:1",
+        "tcp://h:",
+        "tcp://h:0",
+        "tcp://h:65536",
+        "tcp://h:+1",
+        "tcp://h:01",
+        "tcp://h:*",
+        "tcp://*:1",
+        "tcp://h:1 ",
+        " tcp://h:1",
+        "tcp://h:1\n",
+        "tcp://h h:1",
+        "tcp://h\t:1",
+        "tcp://h\0:1",
+        "tcp://h\x7F:1",
+        "tcp://a:0;b:1",
+        "tcp://;b:1",
+        "tcp://gr\u{FC}n:1",
+        "tcp://h\u{85}:1",
+        "udp://h:1",
+        "TCP://h:1",
+        "ipc:///tmp/socket",
+        "inproc://h:1",
+        "h:1",
+        "tcp://[::1]",
+        "tcp://[]:1",
+        "tcp://[::1:1",
+        "tcp://::1]:1",
+        "tcp://[a]b:1",
+        &too_long,
+    ];
+    for endpoint in bad {
+        let frames: [&[u8]; 3] = [b"B", b"s", endpoint.as_bytes()];
+        assert_eq!(tower(&frames), "tower beacon: the endpoint is not valid", "{endpoint:?}");
+    }
+    assert_eq!(tower(&[b"B", b"s", b"tcp://\xFF:1"]), "tower beacon: the endpoint is not valid");
+    assert_eq!(tower(&[b"B", b"s", &[b'9'; 100_000]]), "tower beacon: the endpoint is not valid");
+}
