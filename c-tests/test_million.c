@@ -3,7 +3,10 @@
     producers, each of which publishes some thousand records as fast as it can and is destroyed at once. zactor sends
     $TERM without waiting: it must get into the pipe, behind the records, and none may be lost
 
-    usage: test_million producer|publisher [pipe high-water mark, as for zsys_set_pipehwm]
+    usage: test_million producer|publisher [PIPE_HWM [RECEIVE_HWM]]
+
+    PIPE_HWM goes to zsys_set_pipehwm, RECEIVE_HWM to zsys_set_rcvhwm. A pipe takes as many messages as both together,
+    1000 each by default: "1 1" makes a pipe that is full with two.
     =========================================================================
 */
 
@@ -148,13 +151,16 @@ int
 main (int argc, char *argv [])
 {
     if (argc < 2 || (strneq (argv [1], "producer") && strneq (argv [1], "publisher"))) {
-        fprintf (stderr, "usage: %s producer|publisher [pipe high-water mark]\n", argv [0]);
+        fprintf (stderr, "usage: %s producer|publisher [PIPE_HWM [RECEIVE_HWM]]\n", argv [0]);
         return 2;
     }
     bool publisher = streq (argv [1], "publisher");
     test_begin ("test_million", 300);
+    //  Before any socket
     if (argc > 2)
-        zsys_set_pipehwm ((size_t) strtoul (argv [2], NULL, 10));      //  Before any socket
+        zsys_set_pipehwm ((size_t) strtoul (argv [2], NULL, 10));
+    if (argc > 3)
+        zsys_set_rcvhwm ((size_t) strtoul (argv [3], NULL, 10));
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     test_case ("starting tower and store");

@@ -4,6 +4,7 @@
 //! One file per C class. `boundary` holds what they share, `object` is the only place where objects change
 //! between Rust's and C's ownership.
 
+mod beacon;
 mod boundary;
 mod consumer;
 mod consumer_msg;
@@ -15,6 +16,7 @@ mod store;
 mod subscriber;
 mod tower;
 
+pub use beacon::*;
 pub use consumer::*;
 pub use consumer_msg::*;
 pub use producer::*;

@@ -1,0 +1,73 @@
+# The two commands of the README are `make demo` and `make check`; the others are their parts.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PREFIX ?= /usr/local
+FILE ?= LICENSE
+ROUNDS ?= 5
+
+# Everything that is built or written goes below here.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export CARGO_TARGET_DIR := $(TARGET)
+BUILD := $(TARGET)/cmake
+STAGE := $(TARGET)/stage
+CTESTS := $(TARGET)/c-tests
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## install what is missing (Debian packages)
+	@scripts/install-deps
+
+build: deps ## build the library and the programs
+	cmake -B $(BUILD) -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null
+	cmake --build $(BUILD)
+
+install: build ## install to PREFIX (default /usr/local)
+	cmake --install $(BUILD)
+
+stage: deps ## build, and install below target/stage
+	cmake -B $(BUILD)-stage -S . -DCMAKE_INSTALL_PREFIX=$(STAGE) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null
+	cmake --build $(BUILD)-stage
+	rm -rf $(STAGE)
+	cmake --install $(BUILD)-stage >/dev/null
+
+demo: stage ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
+	@scripts/demo $(STAGE) "$(FILE)"
+
+check: lint test c-test memcheck readme demo ## everything that CI runs
+	@echo "make check: everything passed"
+
+lint: deps ## formatting, lints, documentation
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+
+test: deps ## the Rust tests: units, properties, programs end to end
+	cargo test --locked
+
+c-test: stage ## the C tests, against the installed library
+	scripts/check-library $(STAGE)
+	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
+	cmake --build $(CTESTS)
+	ctest --test-dir $(CTESTS) --output-on-failure -LE memcheck
+
+memcheck: c-test ## the C tests under valgrind
+	ctest --test-dir $(CTESTS) --output-on-failure -L memcheck
+
+readme: stage ## what the README tells a reader to type
+	scripts/check-readme $(STAGE)
+
+bench: deps ## throughput beside raw libzmq (ROUNDS=n)
+	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
+
+header: deps ## write include/dafka.h anew
+	DAFKA_UPDATE_HEADER=1 cargo test --locked --test header
+
+clean: ## remove what was built
+	rm -rf $(TARGET)
+
+.PHONY: help deps build install stage demo check lint test c-test memcheck readme bench header clean

@@ -1,0 +1,97 @@
+//! Lines to publish, and what a consumer made of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// `count` different lines.
+pub(crate) fn lines(name: &str, count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|i| format!("{name} {i}").into_bytes()).collect()
+}
+
+/// `count` different lines of 0 to about `max_len` octets, always the same ones.
+pub(crate) fn varied_lines(name: &str, count: usize, max_len: usize) -> Vec<Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let line = |i: usize| {
+        let mut line = format!("{name} {i} ").into_bytes();
+        // xorshift64: cheap, and the same everywhere.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // Mostly short ones, as lines are.
+        let len = (state % max_len as u64) as usize >> ((state >> 32) % 8);
+        line.extend((line.len()..len).map(|at| b'a' + ((i + at) % 26) as u8));
+        line
+    };
+    (0..count).map(line).collect()
+}
+
+/// The record that a console consumer printed as `line`.
+struct Record<'a> {
+    address: &'a [u8],
+    content: &'a [u8],
+}
+
+/// Takes `subject address content` apart.
+fn parse<'a>(topic: &str, line: &'a [u8]) -> Record<'a> {
+    let shown = || String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
+    let rest = line.strip_prefix(topic.as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
+    let rest = rest.unwrap_or_else(|| panic!("not a record of topic {topic}: {:?}", shown()));
+    assert!(rest.len() > 32 && rest[32] == b' ', "no address of 32 octets: {:?}", shown());
+    let (address, content) = (&rest[..32], &rest[33..]);
+    let is_upper_hex = |octet: &u8| matches!(octet, b'0'..=b'9' | b'A'..=b'F');
+    assert!(address.iter().all(is_upper_hex), "no UUID as address: {:?}", shown());
+    Record { address, content }
+}
+
+/// The contents of records of `topic`, as printed.
+pub(crate) fn contents(topic: &str, printed: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    printed.iter().map(|line| parse(topic, line).content.to_vec()).collect()
+}
+
+/// Checks that `printed` are records of one partition of `topic` with the contents `expected`, in this order.
+#[track_caller]
+pub(crate) fn assert_contents(topic: &str, printed: &[Vec<u8>], expected: &[Vec<u8>]) {
+    assert_each_partition(topic, printed, &[expected]);
+}
+
+/// Checks that `printed` are records of `topic` in as many partitions as there are `expected`, each with the
+/// contents of one of them, in this order.
+#[track_caller]
+pub(crate) fn assert_each_partition(topic: &str, printed: &[Vec<u8>], expected: &[&[Vec<u8>]]) {
+    let mut partitions: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+    for line in printed {
+        let record = parse(topic, line);
+        partitions.entry(record.address).or_default().push(record.content);
+    }
+    assert_eq!(partitions.len(), expected.len(), "partitions of {topic}");
+    for contents in partitions.values() {
+        // Partitions are told apart by how their first records begin.
+        let expected = expected
+            .iter()
+            .find(|expected| expected.first().is_some_and(|first| first == contents[0]))
+            .unwrap_or_else(|| panic!("no partition begins with {}", shown(contents[0])));
+        if let Some(difference) = difference(contents, expected) {
+            panic!("topic {topic}: {difference}");
+        }
+    }
+}
+
+/// The first place where two lists are different, in words.
+fn difference(got: &[&[u8]], expected: &[Vec<u8>]) -> Option<String> {
+    let at = got.iter().zip(expected).position(|(got, expected)| got != expected);
+    let at = match at {
+        Some(at) => at,
+        None if got.len() == expected.len() => return None,
+        None => got.len().min(expected.len()),
+    };
+    let mut text = format!("{} records instead of {}, different from record {at}:", got.len(), expected.len());
+    let got = got.get(at).map_or("nothing".into(), |content| shown(content));
+    let expected = expected.get(at).map_or("nothing".into(), |content| shown(content));
+    write!(text, " {got} instead of {expected}").expect("text");
+    Some(text)
+}
+
+fn shown(content: &[u8]) -> String {
+    let begin = String::from_utf8_lossy(&content[..content.len().min(80)]);
+    format!("{begin:?} ({} octets)", content.len())
+}
