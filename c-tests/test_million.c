@@ -5,12 +5,26 @@
 
     usage: test_million producer|publisher [PIPE_HWM [RECEIVE_HWM]]
 
-    PIPE_HWM goes to zsys_set_pipehwm, RECEIVE_HWM to zsys_set_rcvhwm. A pipe takes as many messages as both together,
-    1000 each by default: "1 1" makes a pipe that is full with two.
+    PIPE_HWM goes to zsys_set_pipehwm; RECEIVE_HWM, while producers are made, to zsys_set_rcvhwm. A pipe takes as many
+    messages as both together, 1000 each by default: "1 1" makes one that two messages fill.
     =========================================================================
 */
 
 #include "testing.h"
+
+#define DEFAULT_RECEIVE_HWM 1000
+
+static bool s_publisher = false;        //  Else producers
+static size_t s_receive_hwm = DEFAULT_RECEIVE_HWM;
+
+static zactor_t *
+s_actor_new (const char *topic, zconfig_t *config)
+{
+    zsys_set_rcvhwm (s_receive_hwm);
+    zactor_t *actor = s_publisher ? test_publisher_new (topic, config) : test_producer_new (topic, config);
+    zsys_set_rcvhwm (DEFAULT_RECEIVE_HWM);
+    return actor;
+}
 
 static void
 s_write_content (char *buffer, size_t size, size_t offset)
@@ -46,14 +60,14 @@ s_publish (zactor_t *publisher, size_t count)
 }
 
 static void
-s_test_million (zconfig_t *config, bool publisher)
+s_test_million (zconfig_t *config)
 {
     const size_t count = test_scale (1000000, 5000);
     test_case ("publishing %lu records", (unsigned long) count);
-    zactor_t *actor = publisher ? test_publisher_new ("million", config) : test_producer_new ("million", config);
-    char *address = strdup (publisher ? dafka_publisher_address (actor) : dafka_producer_address (actor));
+    zactor_t *actor = s_actor_new ("million", config);
+    char *address = strdup (s_publisher ? dafka_publisher_address (actor) : dafka_producer_address (actor));
     int64_t start = zclock_mono ();
-    if (publisher)
+    if (s_publisher)
         s_publish (actor, count);
     else
         s_produce (actor, count);
@@ -84,21 +98,21 @@ s_test_million (zconfig_t *config, bool publisher)
 //  The records are made before, so that the program is faster than the actor and the pipe is full most of the time.
 
 static void
-s_burst (zconfig_t *config, bool publisher, size_t round, size_t count)
+s_burst (zconfig_t *config, size_t round, size_t count)
 {
     zframe_t **frames = (zframe_t **) zmalloc (count * sizeof (zframe_t *));
     dafka_producer_msg_t **msgs = (dafka_producer_msg_t **) zmalloc (count * sizeof (dafka_producer_msg_t *));
     for (size_t offset = 0; offset < count; offset++) {
         size_t content [2] = { round, offset };
-        if (publisher)
+        if (s_publisher)
             frames [offset] = zframe_new (content, sizeof (content));
         else {
             msgs [offset] = dafka_producer_msg_new ();
             CHECK (dafka_producer_msg_set_content_buffer (msgs [offset], (byte *) content, sizeof (content)) == 0);
         }
     }
-    zactor_t *actor = publisher ? test_publisher_new ("bursts", config) : test_producer_new ("bursts", config);
-    if (publisher)
+    zactor_t *actor = s_actor_new ("bursts", config);
+    if (s_publisher)
         for (size_t offset = 0; offset < count; offset++)
             CHECK (dafka_publisher_publish (actor, &frames [offset]) == 0);
     else
@@ -113,7 +127,7 @@ s_burst (zconfig_t *config, bool publisher, size_t round, size_t count)
 }
 
 static void
-s_test_bursts (zconfig_t *config, bool publisher)
+s_test_bursts (zconfig_t *config)
 {
     const size_t rounds = test_scale (100, 10);
     test_case ("%lu producers, each destroyed after a burst", (unsigned long) rounds);
@@ -124,7 +138,7 @@ s_test_bursts (zconfig_t *config, bool publisher)
         test_at (round);
         counts [round] = 1 + (round + 1) * 997 % 3000;
         total += counts [round];
-        s_burst (config, publisher, round, counts [round]);
+        s_burst (config, round, counts [round]);
     }
 
     test_case ("a consumer reads the %lu records of all bursts from the store", (unsigned long) total);
@@ -154,13 +168,13 @@ main (int argc, char *argv [])
         fprintf (stderr, "usage: %s producer|publisher [PIPE_HWM [RECEIVE_HWM]]\n", argv [0]);
         return 2;
     }
-    bool publisher = streq (argv [1], "publisher");
+    s_publisher = streq (argv [1], "publisher");
     test_begin ("test_million", 300);
     //  Before any socket
     if (argc > 2)
         zsys_set_pipehwm ((size_t) strtoul (argv [2], NULL, 10));
     if (argc > 3)
-        zsys_set_rcvhwm ((size_t) strtoul (argv [3], NULL, 10));
+        s_receive_hwm = (size_t) strtoul (argv [3], NULL, 10);
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     test_case ("starting tower and store");
@@ -168,8 +182,8 @@ main (int argc, char *argv [])
     zactor_t *store = zactor_new (dafka_store_actor, config);
     CHECK (tower && store);
 
-    s_test_million (config, publisher);
-    s_test_bursts (config, publisher);
+    s_test_million (config);
+    s_test_bursts (config);
 
     test_case ("ending store and tower");
     zactor_destroy (&store);

@@ -276,7 +276,8 @@ fn wait_until_the_other_store_has(
 /// `DAFKA_E2E_MILLION` says how many lines it really is.
 #[test]
 fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
-    let count = std::env::var("DAFKA_E2E_MILLION").map_or(1_000_000, |count| count.parse().expect("a number"));
+    let count =
+        std::env::var("DAFKA_E2E_MILLION").map_or(1_000_000, |count| count.parse().expect("a number"));
     let line = |i: usize| format!("line {i} {}", &"abcdefghijklmnopqrstuvwxyz"[i % 26..]).into_bytes();
     let cluster = Cluster::new();
     let path = cluster.dir().join("lines");

@@ -1,11 +1,13 @@
 //! Prints the records of a topic until SIGINT or SIGTERM.
 
 use clap::{Arg, ArgAction};
-use dafka::net::{Frame, Socket};
+use dafka::net::{Frame, Socket, poll};
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use dafka::settings::OffsetReset;
 use std::io::{BufWriter, ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::process::ExitCode;
+use zmq::{POLLIN, PollEvents, PollItem};
 
 /// Records that may wait to be printed.
 const PIPE_LIMIT: i32 = 10_000;
@@ -48,7 +50,17 @@ fn print_records(mut options: Options) -> Result {
         if consumer.actor.has_ended() {
             return Err(Failure::logged());
         }
-        signals.wait(&consumer.source)?;
+        // With no event asked for, standard output is ready only when its reader has gone.
+        let items = &mut [
+            PollItem::from_fd(std::io::stdout().as_raw_fd(), PollEvents::empty()),
+            signals.item(),
+            consumer.source.item(POLLIN),
+            consumer.actor.pipe().item(POLLIN),
+        ];
+        poll(items, -1)?;
+        if items[0].is_error() {
+            break Ok(());
+        }
     };
     match result {
         // Whoever read our output has read enough.

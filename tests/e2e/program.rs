@@ -271,7 +271,8 @@ impl Program {
         let start = Instant::now();
         loop {
             assert!(self.is_running(), "{} has ended before it was ready", self.name);
-            let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
             let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
             if caught & wanted == wanted {

@@ -84,7 +84,8 @@ fn difference(got: &[&[u8]], expected: &[Vec<u8>]) -> Option<String> {
         None if got.len() == expected.len() => return None,
         None => got.len().min(expected.len()),
     };
-    let mut text = format!("{} records instead of {}, different from record {at}:", got.len(), expected.len());
+    let mut text =
+        format!("{} records instead of {}, different from record {at}:", got.len(), expected.len());
     let got = got.get(at).map_or("nothing".into(), |content| shown(content));
     let expected = expected.get(at).map_or("nothing".into(), |content| shown(content));
     write!(text, " {got} instead of {expected}").expect("text");
