@@ -40,47 +40,21 @@ main (void)
     CHECK (DAFKA_PROTO_CONSUMER_HELLO == 0x57);
     CHECK (DAFKA_PROTO_STORE_HELLO == 0x4C);
 
-    //  As case labels: constant, and all different (the alias apart)
-    dafka_proto_t *proto = dafka_proto_new ();
-    CHECK (proto);
-    static const struct {
-        char id;
-        const char *command;
-    } commands [] = {
-        { DAFKA_PROTO_RECORD, "RECORD" },
-        { DAFKA_PROTO_DIRECT_RECORD, "DIRECT_RECORD" },
-        { DAFKA_PROTO_FETCH, "FETCH" },
-        { DAFKA_PROTO_ACK, "ACK" },
-        { DAFKA_PROTO_HEAD, "HEAD" },
-        { DAFKA_PROTO_DIRECT_HEAD, "DIRECT_HEAD" },
-        { DAFKA_PROTO_GET_HEADS, "GET_HEADS" },
-        { DAFKA_PROTO_CONSUMER_HELLO, "CONSUMER_HELLO" },
-        { DAFKA_PROTO_STORE_HELLO, "STORE_HELLO" },
-        { '!', "?" }
-    };
-    for (size_t index = 0; index < sizeof (commands) / sizeof (commands [0]); index++) {
-        dafka_proto_set_id (proto, commands [index].id);
-        CHECK (dafka_proto_id (proto) == commands [index].id);
-        CHECK_STR (dafka_proto_command (proto), commands [index].command);
-        switch (dafka_proto_id (proto)) {
-            case DAFKA_PROTO_MSG:
-            case DAFKA_PROTO_DIRECT_RECORD:
-            case DAFKA_PROTO_FETCH:
-            case DAFKA_PROTO_ACK:
-            case DAFKA_PROTO_HEAD:
-            case DAFKA_PROTO_DIRECT_HEAD:
-            case DAFKA_PROTO_GET_HEADS:
-            case DAFKA_PROTO_CONSUMER_HELLO:
-            case DAFKA_PROTO_STORE_HELLO:
-                CHECK (strneq (commands [index].command, "?"));
-                break;
-            default:
-                CHECK_STR (commands [index].command, "?");
-        }
+    //  Constant, and all different, the alias apart: else this does not compile
+    switch (getpid () > 0 ? DAFKA_PROTO_ACK : 0) {
+        case DAFKA_PROTO_RECORD:
+        case DAFKA_PROTO_DIRECT_RECORD:
+        case DAFKA_PROTO_FETCH:
+        case DAFKA_PROTO_HEAD:
+        case DAFKA_PROTO_DIRECT_HEAD:
+        case DAFKA_PROTO_GET_HEADS:
+        case DAFKA_PROTO_CONSUMER_HELLO:
+        case DAFKA_PROTO_STORE_HELLO:
+            CHECK (false);
+            break;
+        case DAFKA_PROTO_ACK:
+            break;
     }
-    dafka_proto_destroy (&proto);
-    CHECK (proto == NULL);
-
     printf (" * test_constants: OK\n");
     return 0;
 }

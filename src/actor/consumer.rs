@@ -97,6 +97,9 @@ impl Actor<'_> {
             poll(items, timeout_ms(due_ms, now_ms()))?;
 
             if !self.commands()? {
+                if self.verbose {
+                    log::debug!("Consumer: {} ends: {:?}", self.node.address, self.consumer.statistics());
+                }
                 return Ok(());
             }
             self.node.follow_beacon()?;

@@ -1,12 +1,18 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::{Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Socket};
+use super::{BATCH_COUNT, Handle, Result, beacon, spawn};
+use crate::net::{Frame, Kind, Socket, now_ms, poll};
 use crate::settings;
+use zmq::POLLIN;
 
 /// How long records already published may still go out to live peers when the node ends and the application
 /// set no linger time of its own (zsys_set_linger).
 const LINGER_MS: i32 = 3_000;
+
+/// When nobody new has come for so long, all who are there are taken to be connected.
+const QUIET_MS: u64 = 20;
+/// The longest time that a starting node waits for others to connect.
+const MAX_SETTLE_MS: u64 = 200;
 
 /// A node on the network.
 pub(super) struct Node {
@@ -90,6 +96,33 @@ impl Node {
             };
             if let Err(error) = result {
                 log::warn!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until those who are there already hear this node, so that what it publishes first need not be
+    /// fetched: until nobody new has come for a moment.
+    pub(super) fn wait_for_peers(&self) -> Result {
+        let due_ms = now_ms() + MAX_SETTLE_MS;
+        loop {
+            let timeout_ms = QUIET_MS.min(due_ms.saturating_sub(now_ms()));
+            let items = &mut [self.beacon().item(POLLIN), self.publisher.item(POLLIN)];
+            poll(items, timeout_ms as i64)?;
+            if timeout_ms == 0 || !items.iter().any(|item| item.is_readable()) {
+                return Ok(());
+            }
+            self.follow_beacon()?;
+            self.ignore_subscriptions()?;
+        }
+    }
+
+    /// Reads what an XPUB socket tells of its subscribers, for a node that has no use for it.
+    pub(super) fn ignore_subscriptions(&self) -> Result {
+        let mut frame = Frame::new();
+        for _ in 0..BATCH_COUNT {
+            if !self.publisher.try_recv(&mut frame)? {
+                break;
             }
         }
         Ok(())

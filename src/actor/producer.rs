@@ -40,7 +40,7 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
         name: "Producer",
         address: name,
         ignored: &[],
-        publisher: Kind::PUB,
+        publisher: Kind::XPUB,
         high_watermark: settings.producer.high_watermark,
         subscriptions: &[
             prefix(id::ACK, name.as_bytes()),
@@ -52,6 +52,7 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
     if settings.producer.verbose {
         log::debug!("Producer: {} publishes {}", node.address, topic.escape_ascii());
     }
+    node.wait_for_peers()?;
     pipe.signal()?;
     let actor = Actor {
         pipe,
@@ -91,11 +92,13 @@ impl Actor<'_> {
             let items = &mut [
                 self.pipe.item(POLLIN),
                 self.node.subscriber.item(POLLIN),
+                self.node.publisher.item(POLLIN),
                 self.node.beacon().item(POLLIN),
             ];
             poll(items, timeout_ms)?;
 
             self.node.follow_beacon()?;
+            self.node.ignore_subscriptions()?;
             self.commands()?;
             self.messages()?;
             is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);

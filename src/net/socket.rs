@@ -51,14 +51,10 @@ impl Socket {
     }
 
     unsafe fn wrap(raw: *mut c_void, owned: bool) -> Socket {
-        // SAFETY: `raw` is a live socket (callers); ManuallyDrop keeps the zmq crate from closing it, since
-        // CZMQ counts its open sockets.
-        Socket {
-            zmq: ManuallyDrop::new(unsafe { zmq::Socket::from_raw(raw) }),
-            raw,
-            owned,
-            has_signalled: Cell::new(false),
-        }
+        // SAFETY: `raw` is a live socket, by the caller's promise.
+        let zmq = unsafe { zmq::Socket::from_raw(raw) };
+        // CZMQ counts its open sockets: the zmq crate must not close one behind its back.
+        Socket { zmq: ManuallyDrop::new(zmq), raw, owned, has_signalled: Cell::new(false) }
     }
 
     /// The socket as the `zmq` crate knows it: for options, bind and connect.

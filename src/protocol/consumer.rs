@@ -1,6 +1,6 @@
 //! The consumer: reads every partition of its topics, in order, each record once.
 
-use super::ingest::{Index, Ingest, Limits};
+use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::{Outbox, Payload};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
@@ -114,6 +114,11 @@ impl<P: Payload> Consumer<P> {
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
         }
+    }
+
+    /// What happened so far.
+    pub fn statistics(&self) -> Statistics {
+        self.ingest.statistics()
     }
 
     /// When [`Consumer::tick`] has something to do next.

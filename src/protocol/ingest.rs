@@ -44,6 +44,21 @@ pub struct Partition<P> {
     timer_ms: Option<u64>,
 }
 
+/// What happened so far, for a node's last debug line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics {
+    /// Records handed on.
+    pub handed_on: u64,
+    /// Records that came early and were kept.
+    pub early: u64,
+    /// Records that were known.
+    pub duplicates: u64,
+    /// Records that came early and were dropped for want of room, to be fetched.
+    pub no_room: u64,
+    /// FETCHes sent.
+    pub fetches: u64,
+}
+
 /// The partitions and their FETCHes.
 pub struct Ingest<P> {
     /// The requester's address in FETCH.
@@ -55,6 +70,7 @@ pub struct Ingest<P> {
     timers: BTreeSet<(u64, Index)>,
     early_len_bytes: usize,
     in_flight_len_bytes: u64,
+    statistics: Statistics,
 }
 
 impl<P: Payload> Ingest<P> {
@@ -69,7 +85,13 @@ impl<P: Payload> Ingest<P> {
             timers: BTreeSet::new(),
             early_len_bytes: 0,
             in_flight_len_bytes: 0,
+            statistics: Statistics::default(),
         }
+    }
+
+    /// What happened so far.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
     }
 
     /// Where the partition of a decoded message stands, if it is known.
@@ -144,11 +166,18 @@ impl<P: Payload> Ingest<P> {
             (sequencer.early_len_bytes(), if was_gapped { sequencer.in_flight_len_bytes() } else { 0 });
         let offered = sequencer.offer(offset, content, now_ms, room_bytes);
         let is_new = !matches!(offered, Offer::Duplicate);
-        if let Offer::InOrder(content) = offered {
-            hand_on(offset, content);
-            while let Some(content) = sequencer.pop_early(now_ms) {
-                hand_on(sequencer.next() - 1, content);
+        let statistics = &mut self.statistics;
+        match offered {
+            Offer::InOrder(content) => {
+                hand_on(offset, content);
+                while let Some(content) = sequencer.pop_early(now_ms) {
+                    hand_on(sequencer.next() - 1, content);
+                }
+                statistics.handed_on += sequencer.next() - offset;
             }
+            Offer::Early => statistics.early += 1,
+            Offer::Duplicate => statistics.duplicates += 1,
+            Offer::NoRoom => statistics.no_room += 1,
         }
         // The common case, a live record in order, ends here.
         if was_gapped || sequencer.has_gap() {
@@ -215,6 +244,7 @@ impl<P: Payload> Ingest<P> {
             return now_ms + NO_ROOM_RETRY_MS;
         }
         if let Some((sequence, count)) = partition.sequencer.request(now_ms) {
+            self.statistics.fetches += 1;
             out.message(&Message::Fetch {
                 topic: &partition.address,
                 address: &self.own_address,

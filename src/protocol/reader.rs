@@ -4,6 +4,9 @@ use super::Outbox;
 use super::answers::{Answers, Job};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
+/// Takes a partition's head: subject, address, offset of its last record.
+pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
+
 /// What the answers are read from.
 pub trait Source {
     /// What goes wrong when it is read.
@@ -11,11 +14,7 @@ pub trait Source {
 
     /// Tells each partition with at least one record: subject, address, offset of its last record. Those of
     /// one topic, or, with `None`, all.
-    fn heads(
-        &self,
-        subject: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8], u64),
-    ) -> Result<(), Self::Error>;
+    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), Self::Error>;
 
     /// Hands on records from `from` on in ascending order, at most `count`; may stop sooner, but not before
     /// the first. Returns how many.
@@ -57,7 +56,7 @@ impl Reader {
                 self.answers.push(address, subject, topic, *sequence, end);
                 Ok(())
             }
-            Message::GetHeads { address, .. } if address.is_empty() => Ok(()),
+            Message::GetHeads { address: b"", .. } => Ok(()),
             Message::GetHeads { topic, address } => {
                 let subject = (!topic.is_empty()).then_some(*topic);
                 source.heads(subject, &mut |subject, partition, sequence| {

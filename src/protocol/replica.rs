@@ -1,6 +1,6 @@
 //! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
 
-use super::ingest::{Index, Ingest, Limits};
+use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::{Outbox, Payload};
 use crate::wire::{Message, Position, Subscription, id};
 
@@ -126,6 +126,11 @@ impl<P: Payload> Replica<P> {
                 sequence: durable.next - 1,
             });
         }
+    }
+
+    /// What happened so far.
+    pub fn statistics(&self) -> Statistics {
+        self.ingest.statistics()
     }
 
     /// When [`Replica::tick`] has something to do next.

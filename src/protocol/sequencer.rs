@@ -1,8 +1,8 @@
 //! One partition as its reader sees it: which record comes next, which came early, what to ask for.
 //!
 //! Records come in any order, twice, or not at all. The sequencer hands them on in order, each once. What came
-//! early waits in a buffer; what is missing is asked for by FETCH, one window at a time: the window starts small
-//! and doubles while answers come, so that neither many small records nor few huge ones flood anybody.
+//! early waits in a buffer; what is missing is asked for by FETCH, one window at a time. A window is as many
+//! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,8 @@ const FIRST_WINDOW_COUNT: u32 = 16;
 const MAX_WINDOW_COUNT: u32 = 16_384;
 /// What one FETCH should bring in content at the most.
 const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
-/// How long to wait for an answer before the same FETCH goes out again; doubles while nothing comes.
+/// How long to wait for an answer before the same FETCH goes out again, unless answers are known to take longer;
+/// doubles while nothing comes.
 const FIRST_RETRY_MS: u64 = 250;
 /// The longest wait between two equal FETCHes when nobody speaks of the partition any more.
 const MAX_RETRY_MS: u64 = 30_000;
@@ -46,8 +47,12 @@ pub struct Sequencer<P> {
     early: BTreeMap<u64, P>,
     early_len_bytes: usize,
     fetch: Option<Fetch>,
-    window_count: u32,
+    /// The most records of a window: halved when answers stay away, doubled when they come.
+    max_window_count: u32,
+    /// 0 while no record was seen.
     mean_len_bytes: u64,
+    /// How long answers took lately, from FETCH to the first record.
+    answer_ms: u64,
     retry_ms: u64,
 }
 
@@ -55,6 +60,8 @@ pub struct Sequencer<P> {
 #[derive(Debug)]
 struct Fetch {
     end: u64,
+    sent_ms: u64,
+    is_answered: bool,
     deadline_ms: u64,
 }
 
@@ -67,8 +74,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             early: BTreeMap::new(),
             early_len_bytes: 0,
             fetch: None,
-            window_count: FIRST_WINDOW_COUNT,
+            max_window_count: MAX_WINDOW_COUNT,
             mean_len_bytes: 0,
+            answer_ms: 0,
             retry_ms: FIRST_RETRY_MS,
         }
     }
@@ -93,6 +101,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             return Offer::InOrder(content);
         }
         self.heard_of(offset, now_ms);
+        if self.mean_len_bytes == 0 {
+            self.mean_len_bytes = content.as_ref().len() as u64;
+        }
         if self.early.contains_key(&offset) {
             return Offer::Duplicate;
         }
@@ -155,12 +166,21 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         if self.fetch.take().is_some() {
             // Nothing came since the last one: ask for less, and less often.
-            self.window_count = (self.window_count / 2).max(FIRST_WINDOW_COUNT);
+            self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
         }
         let gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first);
-        let count = (gap_end - self.next).min(u64::from(self.window_count)) as u32;
-        self.fetch = Some(Fetch { end: self.next + u64::from(count), deadline_ms: now_ms + self.retry_ms });
+        let fitting = match self.mean_len_bytes {
+            0 => u64::from(FIRST_WINDOW_COUNT),
+            mean_len_bytes => (MAX_WINDOW_LEN_BYTES / mean_len_bytes).max(1),
+        };
+        let count = (gap_end - self.next).min(fitting).min(u64::from(self.max_window_count)) as u32;
+        self.fetch = Some(Fetch {
+            end: self.next + u64::from(count),
+            sent_ms: now_ms,
+            is_answered: false,
+            deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
+        });
         Some((self.next, count))
     }
 
@@ -173,14 +193,19 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             (self.mean_len_bytes * 7 + len_bytes as u64).div_ceil(8).max(len_bytes as u64 / 4);
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
+        if !fetch.is_answered {
+            fetch.is_answered = true;
+            // Behind a producer's queue of live records an answer may take long; asking again would only make
+            // that queue longer.
+            let sample_ms = now_ms.saturating_sub(fetch.sent_ms).min(MAX_RETRY_MS / 2);
+            self.answer_ms = sample_ms.max((self.answer_ms * 3 + sample_ms) / 4);
+        }
         if self.next < fetch.end {
-            fetch.deadline_ms = now_ms + FIRST_RETRY_MS;
+            fetch.deadline_ms = now_ms + FIRST_RETRY_MS.max(2 * self.answer_ms);
             return;
         }
         self.fetch = None;
-        let fitting =
-            (MAX_WINDOW_LEN_BYTES / self.mean_len_bytes.max(1)).min(u64::from(MAX_WINDOW_COUNT)) as u32;
-        self.window_count = (self.window_count * 2).min(fitting).max(1);
+        self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
 
     fn drop_last_early(&mut self) -> usize {
@@ -261,25 +286,43 @@ mod tests {
     }
 
     #[test]
-    fn the_window_grows_with_answers_and_shrinks_with_large_records() {
+    fn the_window_fits_the_records() {
         let mut sequencer = Sequencer::new(0);
         sequencer.heard_of(10_000_000, 0);
         let mut counts = Vec::new();
-        for _ in 0..12 {
+        for _ in 0..2 {
             let (from, count) = sequencer.request(0).unwrap();
             counts.push(count);
             for offset in from..from + u64::from(count) {
                 sequencer.offer(offset, vec![0; 100], 0, ROOM);
             }
         }
-        assert_eq!(counts[..3], [16, 32, 64]);
-        assert_eq!(*counts.last().unwrap(), MAX_WINDOW_COUNT);
+        assert_eq!(counts, [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
         let (from, count) = sequencer.request(0).unwrap();
         for offset in from..from + u64::from(count) {
             sequencer.offer(offset, vec![0; 100_000], 0, ROOM);
         }
         let (_, count) = sequencer.request(0).unwrap();
         assert!(u64::from(count) * 100_000 <= MAX_WINDOW_LEN_BYTES * 2, "{count}");
+    }
+
+    #[test]
+    fn a_record_that_came_early_tells_how_long_records_are() {
+        let mut sequencer = Sequencer::new(0);
+        sequencer.offer(5_000, vec![0; 1_000_000], 0, 2_000_000);
+        assert_eq!(sequencer.request(0), Some((0, 8)));
+    }
+
+    #[test]
+    fn a_slow_answer_is_not_asked_for_twice() {
+        let mut sequencer = Sequencer::new(0);
+        sequencer.heard_of(100, 0);
+        assert_eq!(sequencer.request(0), Some((0, 16)));
+        for offset in 0..16 {
+            sequencer.offer(offset, vec![0; 10], 200, ROOM);
+        }
+        sequencer.request(200);
+        assert_eq!(sequencer.fetch_due_ms(), Some(200 + 2 * 200));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The tests are black-box: they know the options, the keys and the output of the programs, and nothing of the
 //! library. Nothing sleeps where an event can be waited for, and every wait ends after [`DEADLINE`].
-#![allow(dead_code)] // Each test program uses a part of it.
+#![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod cluster;
 mod ports;

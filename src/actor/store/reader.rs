@@ -4,7 +4,7 @@ use crate::actor::node::{Config, Node};
 use crate::actor::{ANSWER_COUNT, BATCH_COUNT, Result, publish};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::Outbox;
-use crate::protocol::reader::{Reader, Source};
+use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::settings::Settings;
 use crate::storage::{Log, ReadError};
 use crate::wire::{Message, Subscription, id, prefix};
@@ -16,11 +16,7 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 impl Source for Log {
     type Error = ReadError;
 
-    fn heads(
-        &self,
-        subject: Option<&[u8]>,
-        each: &mut dyn FnMut(&[u8], &[u8], u64),
-    ) -> Result<(), ReadError> {
+    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), ReadError> {
         let partitions = match subject {
             Some(subject) => self.partitions_of(subject)?,
             None => self.partitions()?,

@@ -46,6 +46,7 @@ pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, sett
     pipe.signal()?;
     let actor = Actor {
         pipe,
+        verbose: settings.store.verbose,
         node,
         replica,
         committer,
@@ -60,6 +61,7 @@ pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, sett
 
 struct Actor<'a> {
     pipe: &'a Pipe,
+    verbose: bool,
     node: Node,
     replica: Replica<Frame>,
     committer: Committer,
@@ -156,6 +158,9 @@ impl Actor<'_> {
             }
         }
         self.replica.flush_acks(&mut self.outbox);
+        if self.verbose {
+            log::debug!("Store: the writer ends: {:?}", self.replica.statistics());
+        }
         publish(&self.node.publisher, &mut self.outbox)
     }
 

@@ -1,0 +1,285 @@
+//! What the programs read, print and take from their configuration.
+
+mod e2e;
+
+use e2e::{Cluster, DEADLINE, Input, PROMPT, assert_contents, contents, lines};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn large_and_odd_lines_come_out_as_they_went_in() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let large: Vec<u8> = (0..1 << 20).map(|i| b'a' + (i % 26) as u8).collect();
+    let all_octets: Vec<u8> = (0..=255).filter(|&octet| octet != b'\n').collect();
+    let odd: Vec<Vec<u8>> = vec![
+        b"first".to_vec(),
+        b"".to_vec(),
+        b"".to_vec(),
+        b"with CR\r".to_vec(),
+        b"\r".to_vec(),
+        b" spaces  around ".to_vec(),
+        b"\ttab and \0 NUL".to_vec(),
+        b"not UTF-8: \xff\xfe\xc3(".to_vec(),
+        all_octets,
+        large.clone(),
+        b"".to_vec(),
+        "UTF-8: h\u{e9}llo \u{2192} \u{1d11e}".as_bytes().to_vec(),
+        [&large[..70_000], b"\r"].concat(),
+        b"--from-beginning".to_vec(),
+        b"the last one, without a line end".to_vec(),
+    ];
+    let mut live = cluster.consumer("odd");
+    let mut producer = cluster.producer("odd");
+    // In small pieces first, so that lines are cut anywhere.
+    let octets = odd.join(&b'\n');
+    for piece in octets[..600].chunks(7) {
+        producer.feed_octets(piece.to_vec());
+    }
+    producer.feed_octets(octets[600..].to_vec());
+    producer.close_input();
+    producer.expect_success("the end of its input");
+
+    let printed = live.lines(odd.len(), "live records");
+    assert_contents("odd", &printed, &odd);
+    live.expect_no_more();
+    let mut late = cluster.consumer("odd");
+    let printed = late.lines(odd.len(), "stored records");
+    assert_contents("odd", &printed, &odd);
+    late.expect_no_more();
+}
+
+#[test]
+fn the_last_line_end_makes_no_record_and_no_input_needs_no_store() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("ends");
+    // Without records there is nothing to wait for.
+    let nothing = cluster.producer_of("ends", &lines("first", 1));
+    let output =
+        cluster.node("dafka_console_producer", &["ends"], Input::File(File::open("/dev/null").unwrap()));
+    output.expect_success_within("empty input, without a store", PROMPT);
+
+    let _store = cluster.store("store");
+    nothing.expect_success("a store came");
+    assert_contents("ends", &consumer.lines(1, "the first record"), &lines("first", 1));
+    // One record that is empty.
+    let mut empty = cluster.producer("ends");
+    empty.feed_octets(b"\n".to_vec());
+    empty.close_input();
+    empty.expect_success("the end of its input");
+    assert_eq!(contents("ends", &consumer.lines(1, "the empty record")), [b""]);
+    consumer.expect_no_more();
+}
+
+#[test]
+fn an_idle_consumer_writes_each_record_through_at_once() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("through");
+    let producer = cluster.producer("through");
+    producer.feed(&lines("first", 1));
+    consumer.line("the first record");
+    let mut times = Vec::new();
+    for i in 0..20 {
+        let line = format!("record {i}").into_bytes();
+        let start = Instant::now();
+        producer.feed(std::slice::from_ref(&line));
+        let printed = consumer.line("a single record");
+        times.push(start.elapsed());
+        assert_eq!(contents("through", &[printed]), [line]);
+        // Idle again.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    times.sort();
+    // Nothing that waits for a beacon, a HEAD or a buffer that fills.
+    assert!(times[10] < Duration::from_millis(500), "a single record takes {times:?}");
+}
+
+#[test]
+fn a_consumer_ends_when_its_reader_has_gone() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("head");
+    let producer = cluster.producer("head");
+    // `dafka_console_consumer head | head -n 1`
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let mut child = Command::new("head")
+        .args(["-n", "1"])
+        .stdin(Stdio::from(consumer.take_output()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("head");
+    let output = child.stdout.take().expect("piped");
+    std::thread::spawn(move || {
+        let text = std::io::read_to_string(output).expect("UTF-8");
+        let status = child.wait().expect("head ends");
+        // Nobody waits for it when the test has failed.
+        let _ = sender.send((text, status));
+    });
+
+    producer.feed(&lines("line", 1));
+    let (text, status) = receiver.recv_timeout(DEADLINE).expect("head should have had a line");
+    assert!(status.success() && text.ends_with(" line 0\n"), "{text:?}");
+    // It finds out when it has something to write.
+    let start = Instant::now();
+    while consumer.is_running() {
+        producer.feed(&lines("more", 1));
+        assert!(start.elapsed() < DEADLINE, "the consumer goes on although nobody reads");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = consumer.expect_success("the end of its reader");
+    assert_eq!(output.stderr, "", "what a consumer says when its reader has gone");
+}
+
+#[test]
+fn a_consumer_that_cannot_write_says_so() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let producer = cluster.producer("full");
+    producer.feed(&lines("line", 1));
+    let mut consumer = Command::new("sh");
+    let command = format!(
+        "exec {} --from-beginning full --pub {} --sub {} >/dev/full",
+        env!("CARGO_BIN_EXE_dafka_console_consumer"),
+        cluster.pub_addresses(),
+        cluster.sub_addresses(),
+    );
+    consumer.args(["-c", &command]);
+    let consumer = cluster.command("dafka_console_consumer >/dev/full", &mut consumer, Input::Pipe);
+    let output = consumer.wait("a record for a full disk", DEADLINE);
+    assert!(output.status.code().is_some_and(|code| code != 0), "{:?}", output.status);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    assert!(output.stderr.contains("standard output"), "{}", output.stderr);
+}
+
+#[test]
+fn the_perf_programs_print_what_they_have_measured() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let earliest = [("consumer/offset/reset", "earliest")];
+    let arguments = ["20000", "100"];
+    let consumer = cluster.node_with("dafka_perf_consumer", &arguments, &earliest, Input::Pipe);
+    let store = cluster.node("dafka_perf_store", &arguments, Input::Pipe);
+    for output in [
+        store.expect_success("all records are acknowledged"),
+        consumer.expect_success("all records have arrived"),
+        // And once more, from the store.
+        cluster
+            .node_with("dafka_perf_consumer", &arguments, &earliest, Input::Pipe)
+            .expect_success("all records have arrived"),
+    ] {
+        let lines = output.stdout.into_iter().map(|line| String::from_utf8(line).expect("UTF-8"));
+        let lines = lines.collect::<Vec<_>>();
+        let find = |words: &[&str]| {
+            let found = lines.iter().find(|line| words.iter().all(|word| line.to_lowercase().contains(word)));
+            found.unwrap_or_else(|| panic!("no line with {words:?} in {lines:#?}")).clone()
+        };
+        assert!(find(&["message size"]).contains("100"), "{lines:#?}");
+        assert!(find(&["message count"]).contains("20000"), "{lines:#?}");
+        let number = |line: String| {
+            let digits = line.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect::<String>();
+            digits.parse::<f64>().unwrap_or_else(|_| panic!("no number in {line:?}"))
+        };
+        let messages = number(find(&["mean throughput", "msg/s"]));
+        let megabits = number(find(&["mean throughput", "mb/s"]));
+        assert!(messages > 0.0, "{lines:#?}");
+        // 100 octets each.
+        let expected = messages * 800.0 / 1e6;
+        assert!((megabits - expected).abs() <= expected * 0.01 + 0.01, "{lines:#?}");
+        assert_eq!(output.stderr, "");
+    }
+}
+
+#[test]
+fn a_configuration_file_is_honoured() {
+    let cluster = Cluster::new();
+    let db = cluster.dir().join("the/database");
+    std::fs::create_dir(cluster.dir().join("the")).expect("a directory");
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    let config = |settings: &[(&str, &str)]| {
+        let settings: BTreeMap<String, String> =
+            settings.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+        cluster.config_file(&settings).into_os_string().into_string().expect("UTF-8")
+    };
+    // One file for all of them, and no other options.
+    let common = config(&[
+        ("tower/pub_address", &publ),
+        ("tower/sub_address", &sub),
+        ("beacon/pub_address", &publ),
+        ("beacon/sub_address", &sub),
+        ("beacon/address", "127.0.0.1"),
+        ("beacon/interval", "100"),
+        ("store/db", db.to_str().expect("UTF-8")),
+        ("consumer/offset/reset", "earliest"),
+    ]);
+    let start = |program: &str, arguments: &[&str]| {
+        let arguments = [&["-c", &common], arguments].concat();
+        cluster.program(program, &arguments, Input::Pipe)
+    };
+    let _tower = start("dafka_towerd", &[]);
+    let _store = start("dafka_stored", &[]);
+    let mut producer = start("dafka_console_producer", &["configured"]);
+    producer.feed(&lines("configured", 100));
+    producer.close_input();
+    producer.expect_success("the end of its input, with a store of the same file");
+    assert!(
+        std::fs::read_dir(&db).is_ok_and(|mut dir| dir.next().is_some()),
+        "nothing in the store's directory"
+    );
+    // `earliest` from the file is as good as the option.
+    let mut consumer = start("dafka_console_consumer", &["configured"]);
+    let printed = consumer.lines(100, "records, at addresses from the file");
+    assert_contents("configured", &printed, &lines("configured", 100));
+    consumer.expect_no_more();
+
+    // Options count for more than the file.
+    let elsewhere = Cluster::new();
+    let wrong = config(&[
+        ("beacon/pub_address", &elsewhere.pub_addresses()),
+        ("beacon/sub_address", &elsewhere.sub_addresses()),
+        ("beacon/address", "127.0.0.1"),
+    ]);
+    let arguments = ["-c", &wrong, "--from-beginning", "--pub", &publ, "--sub", &sub, "configured"];
+    let mut consumer = cluster.program("dafka_console_consumer", &arguments, Input::Pipe);
+    let printed = consumer.lines(100, "records, at addresses from the options");
+    assert_contents("configured", &printed, &lines("configured", 100));
+}
+
+#[test]
+fn terminate_unacked_lets_a_producer_end_without_a_store() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    cluster.set("producer/terminate_unacked", "1");
+    cluster
+        .producer_of("unacked", &lines("line", 100))
+        .expect_success("the end of its input, without a store");
+    // And without a tower.
+    let mut lonely = Cluster::new();
+    lonely.set("producer/terminate_unacked", "1");
+    lonely.producer_of("unacked", &lines("line", 100)).expect_success("the end of its input, all alone");
+}
+
+#[test]
+fn options_may_stand_after_the_topic() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    let arguments = ["after", "--pub", &publ, "--sub", &sub];
+    let mut producer = cluster.program("dafka_console_producer", &arguments, Input::Pipe);
+    producer.feed(&lines("line", 10));
+    producer.close_input();
+    producer.expect_success("the end of its input");
+    let arguments = ["--sub", &sub, "after", "--from-beginning", "--pub", &publ];
+    let mut consumer = cluster.program("dafka_console_consumer", &arguments, Input::Pipe);
+    let printed = consumer.lines(10, "records, with options on both sides of the topic");
+    assert_contents("after", &printed, &lines("line", 10));
+    consumer.expect_no_more();
+    let arguments = ["10", "10", "--pub", &publ, "--sub", &sub];
+    cluster.program("dafka_perf_store", &arguments, Input::Pipe).expect_success("all acknowledged");
+}

@@ -1,0 +1,260 @@
+//! SIGINT and SIGTERM end every program with exit code 0, soon, and with what it holds flushed.
+
+mod e2e;
+
+use e2e::{Cluster, DEADLINE, Input, PROMPT, Program, assert_contents, lines, varied_lines};
+use std::fs::File;
+use std::io::Seek;
+use std::time::{Duration, Instant};
+
+const SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// Sends a signal to all at once, and waits until all have ended.
+#[track_caller]
+fn interrupt(programs: Vec<Program>, signal: i32, when: &str) {
+    let mut programs = programs;
+    for program in &mut programs {
+        program.wait_until_it_catches_signals();
+        program.signal(signal);
+    }
+    for program in programs {
+        program.expect_success_within(&format!("signal {signal} {when}"), PROMPT);
+    }
+}
+
+/// One of each, but for the tower. Nothing is unacknowledged.
+fn nodes(cluster: &Cluster) -> Vec<Program> {
+    vec![
+        cluster.store("store"),
+        cluster.producer("topic"),
+        cluster.consumer("topic"),
+        cluster.consumer_of_new("topic"),
+        cluster.node("dafka_perf_consumer", &["10", "10"], Input::Pipe),
+    ]
+}
+
+/// As [`nodes`], with records that have gone from one to the other.
+fn busy_nodes(cluster: &Cluster) -> Vec<Program> {
+    let mut programs = nodes(cluster);
+    let [_, producer, consumer, ..] = &mut programs[..] else { unreachable!("as made") };
+    producer.feed(&lines("line", 1_000));
+    consumer.lines(1_000, "records");
+    // What comes from another producer is known to be stored when that one ends.
+    cluster.publish("topic", &lines("other", 1));
+    consumer.line("the record of another producer");
+    programs
+}
+
+#[test]
+fn signals_end_every_program_while_a_tower_is_there() {
+    for signal in SIGNALS {
+        let cluster = Cluster::new();
+        let tower = cluster.tower();
+        let mut programs = busy_nodes(&cluster);
+        programs.push(tower);
+        interrupt(programs, signal, "with a tower");
+    }
+}
+
+#[test]
+fn signals_end_every_program_when_the_tower_has_died() {
+    for signal in SIGNALS {
+        let cluster = Cluster::new();
+        let tower = cluster.tower();
+        let programs = busy_nodes(&cluster);
+        tower.kill();
+        interrupt(programs, signal, "after the end of the tower");
+    }
+}
+
+#[test]
+fn signals_end_every_program_when_there_never_was_a_tower() {
+    for signal in SIGNALS {
+        let cluster = Cluster::new();
+        // While it waits for one, and when it has given up on that.
+        interrupt(nodes(&cluster), signal, "at the start, without a tower");
+        let programs = nodes(&cluster);
+        std::thread::sleep(Duration::from_millis(1_500));
+        interrupt(programs, signal, "without a tower");
+    }
+}
+
+#[test]
+fn signals_end_every_program_that_waits_for_a_tower_for_ever() {
+    for signal in SIGNALS {
+        let mut cluster = Cluster::new();
+        cluster.set("beacon/connect_timeout", "-1");
+        let mut programs = nodes(&cluster);
+        programs.push(cluster.node("dafka_perf_store", &["10", "10"], Input::Pipe));
+        let producer = cluster.producer("topic");
+        producer.feed(&lines("line", 10));
+        programs.push(producer);
+        interrupt(programs, signal, "while it waits for a tower for ever");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_measurement() {
+    for signal in SIGNALS {
+        let cluster = Cluster::new();
+        let _tower = cluster.tower();
+        // Nobody acknowledges.
+        let mut witness = cluster.consumer("$STORE_PERF");
+        let waiting = cluster.node("dafka_perf_store", &["1000", "10"], Input::Pipe);
+        witness.lines(1_000, "the records of the measurement");
+        interrupt(vec![waiting], signal, "before the acknowledgements");
+
+        // Amidst more records than can be published meanwhile.
+        let _store = cluster.store("store");
+        let publishing = cluster.node("dafka_perf_store", &["1000000000", "10"], Input::Pipe);
+        witness.lines(100, "the records of a large measurement");
+        let receiving = cluster.node("dafka_perf_consumer", &["1000000000", "10"], Input::Pipe);
+        witness.kill();
+        interrupt(vec![publishing, receiving], signal, "amidst a measurement");
+    }
+}
+
+#[test]
+fn a_producer_whose_records_nobody_acknowledges_ends_after_a_while() {
+    for (signal, with_tower) in [(libc::SIGTERM, true), (libc::SIGINT, false)] {
+        let cluster = Cluster::new();
+        let _tower = with_tower.then(|| cluster.tower());
+        let mut producers = [cluster.producer("open"), cluster.producer("ended")];
+        for producer in &mut producers {
+            producer.feed(&lines("line", 100));
+            producer.wait_until_it_catches_signals();
+        }
+        producers[1].close_input();
+        // The lines should have been read; to be sure that all are is not needed.
+        std::thread::sleep(Duration::from_millis(1_500));
+        for producer in &mut producers {
+            producer.signal(signal);
+        }
+        for producer in producers {
+            // 5 s are given to a store that may still come.
+            producer.expect_success_within("a signal, without a store", 2 * PROMPT);
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_producer_at_once() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("twice");
+    let mut producer = cluster.producer("twice");
+    producer.feed(&lines("line", 100));
+    consumer.lines(100, "records");
+    producer.signal(libc::SIGINT);
+    // The first one alone is not enough.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(producer.is_running(), "ended without time for acknowledgements");
+    producer.signal(libc::SIGINT);
+    let start = Instant::now();
+    producer.expect_success("a second signal");
+    let elapsed = start.elapsed();
+    assert!(elapsed < Duration::from_millis(3_500), "took {elapsed:?} after the second signal");
+}
+
+#[test]
+fn a_producer_hands_over_what_it_holds_to_a_store_that_comes_in_time() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut store = cluster.store("store");
+    let mut consumer = cluster.consumer("held");
+    let mut producer = cluster.producer("held");
+    producer.feed(&lines("line", 1_000));
+    consumer.lines(1_000, "records, with a store");
+    // What comes now is published, and not acknowledged.
+    store.pause();
+    let all = lines("line", 3_000);
+    producer.feed(&all[1_000..]);
+    consumer.lines(2_000, "records, with a store that stands still");
+    producer.signal(libc::SIGTERM);
+    store.resume();
+    producer.expect_success("SIGTERM, and a store that goes on");
+
+    let mut late = cluster.consumer("held");
+    assert_contents("held", &late.lines(all.len(), "records from the store"), &all);
+    late.expect_no_more();
+}
+
+#[test]
+fn a_producer_interrupted_in_mid_input_has_published_what_it_has_read() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let all = varied_lines("input", 200_000, 100);
+    let octets = [all.join(&b'\n'), vec![b'\n']].concat();
+    let path = cluster.dir().join("input");
+    std::fs::write(&path, &octets).expect("a file");
+    let mut file = File::open(&path).expect("the file");
+    let mut witness = cluster.consumer("input");
+    let input = Input::File(file.try_clone().expect("the same open file"));
+    let mut producer = cluster.node("dafka_console_producer", &["input"], input);
+    witness.line("the first record");
+    if producer.is_running() {
+        producer.signal(libc::SIGTERM);
+    }
+    producer.expect_success("SIGTERM in mid-input");
+
+    // The position of an open file is common to all that have it open.
+    let read = file.stream_position().expect("a position") as usize;
+    let count = octets[..read].iter().filter(|&&octet| octet == b'\n').count();
+    let mut late = cluster.consumer("input");
+    assert_contents("input", &late.lines(count, "lines read before the signal"), &all[..count]);
+    late.expect_no_more();
+}
+
+#[test]
+fn a_consumer_interrupted_in_mid_stream_has_printed_whole_lines() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let all = varied_lines("whole", 50_000, 500);
+    cluster.publish("whole", &all);
+    for signal in SIGNALS {
+        let mut consumer = cluster.consumer("whole");
+        let mut printed = consumer.lines(500, "records");
+        consumer.signal(signal);
+        let output = consumer.expect_success_within("a signal in mid-stream", PROMPT);
+        printed.extend(output.stdout);
+        assert_contents("whole", &printed, &all[..printed.len()]);
+        assert_eq!(output.stderr, "");
+    }
+}
+
+#[test]
+fn a_consumer_whose_reader_does_not_read_can_be_interrupted() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let producer = cluster.producer("stuck");
+    producer.feed(&varied_lines("stuck", 5_000, 2_000));
+    let mut witness = cluster.consumer("stuck");
+    witness.lines(5_000, "more than a pipe takes");
+    for signal in SIGNALS {
+        let mut consumer = cluster.consumer("stuck");
+        let output = consumer.take_output();
+        wait_until_full(&output);
+        consumer.signal(signal);
+        consumer.expect_success_within("a signal, while its reader does not read", PROMPT);
+        drop(output);
+    }
+}
+
+/// Waits until no more fits into a pipe that nobody reads.
+fn wait_until_full(output: &impl std::os::fd::AsRawFd) {
+    let start = Instant::now();
+    let (mut len, mut since) = (0, Instant::now());
+    while len == 0 || since.elapsed() < Duration::from_millis(500) {
+        let mut now: libc::c_int = 0;
+        // SAFETY: FIONREAD stores one int.
+        let rc = unsafe { libc::ioctl(output.as_raw_fd(), libc::FIONREAD, &raw mut now) };
+        assert_eq!(rc, 0, "FIONREAD: {}", std::io::Error::last_os_error());
+        if now != len {
+            (len, since) = (now, Instant::now());
+        }
+        assert!(start.elapsed() < DEADLINE, "nothing was printed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
