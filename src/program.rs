@@ -1,6 +1,6 @@
 //! What the command-line programs share: options, configuration, signals, exit codes.
 
-use crate::actor::{self, Handle, consumer};
+use crate::actor::{self, Handle, consumer, producer};
 use crate::czmq::{self, Config};
 use crate::net::{Kind, Pipe, Socket, pipe_with_limit};
 use crate::settings::Settings;
@@ -62,6 +62,7 @@ pub fn run(
 ) -> ExitCode {
     // CZMQ would catch SIGINT and SIGTERM for itself; `Signals` does it here.
     czmq::leave_signals_alone();
+    czmq::init();
     keep_freed_memory();
     czmq::log::install();
     czmq::log::to_stderr();
@@ -210,6 +211,9 @@ fn check_addresses(settings: &Settings) -> Result {
 pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result + Send + 'static) -> Result {
     let signals = Signals::catch()?;
     let actor = actor::spawn(name, actor)?;
+    if !wait_until_ready(&actor, &signals)? {
+        return Ok(());
+    }
     while !signals.came() {
         if actor.has_ended() {
             return Err(Failure::logged());
@@ -217,6 +221,32 @@ pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result 
         signals.wait(actor.pipe())?;
     }
     Ok(())
+}
+
+/// Waits until an actor is ready; false when a signal came before that.
+///
+/// # Errors
+/// When the actor cannot start.
+pub fn wait_until_ready(actor: &Handle, signals: &Signals) -> Result<bool> {
+    while !actor.has_ended() {
+        signals.wait(actor.pipe())?;
+        if signals.came() {
+            return Ok(false);
+        }
+    }
+    if actor.pipe().wait_for_signal()? { Ok(true) } else { Err(Failure::logged()) }
+}
+
+/// Starts a producer of `topic`; `None` when a signal came before it was ready.
+///
+/// # Errors
+/// When it cannot start.
+pub fn start_producer(settings: Settings, topic: &str, signals: &Signals) -> Result<Option<Handle>> {
+    let topic = topic.as_bytes().to_vec();
+    let actor = actor::spawn("dafka-producer", move |pipe| {
+        producer::run(pipe, &topic, &settings, producer::PRODUCER)
+    })?;
+    Ok(wait_until_ready(&actor, signals)?.then_some(actor))
 }
 
 /// An argument that counts something.
@@ -244,21 +274,26 @@ pub struct Consumer {
     pub source: Pipe,
 }
 
-/// Starts a consumer of one topic. Its pipe holds `limit` records.
+/// Starts a consumer of one topic; `None` when a signal came before it was ready. Its pipe holds `limit` records.
 ///
 /// # Errors
 /// When it cannot start.
-pub fn start_consumer(settings: Settings, topic: &str, limit: i32) -> Result<Consumer> {
+pub fn start_consumer(
+    settings: Settings,
+    topic: &str,
+    limit: i32,
+    signals: &Signals,
+) -> Result<Option<Consumer>> {
     let (sink, source) = pipe_with_limit(limit)?;
     let actor = actor::spawn("dafka-consumer", move |pipe| {
         consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Socket(&sink))
     })?;
-    if actor.has_ended() {
-        return Err(Failure::logged());
+    if !wait_until_ready(&actor, signals)? {
+        return Ok(None);
     }
     source.wait_for_signal()?;
     consumer::command(actor.pipe(), b"SUBSCRIBE", topic.as_bytes())?;
-    Ok(Consumer { actor, source })
+    Ok(Some(Consumer { actor, source }))
 }
 
 /// The arguments COUNT and SIZE, checked.

@@ -30,19 +30,22 @@ pub enum Sink<'a> {
 /// When sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
     let own = address.as_bytes();
-    let node = Node::start(&Config {
-        name: "Consumer",
-        address,
-        ignored: &[],
-        publisher: Kind::XPUB,
-        high_watermark: settings.consumer.high_watermark,
-        subscriptions: &[
-            prefix(id::DIRECT_RECORD, own),
-            prefix(id::DIRECT_HEAD, own),
-            prefix(id::STORE_HELLO, own),
-        ],
-        beacon: &settings.beacon,
-    })?;
+    let node = Node::start(
+        &Config {
+            name: "Consumer",
+            address,
+            ignored: &[],
+            publisher: Kind::XPUB,
+            high_watermark: settings.consumer.high_watermark,
+            subscriptions: &[
+                prefix(id::DIRECT_RECORD, own),
+                prefix(id::DIRECT_HEAD, own),
+                prefix(id::STORE_HELLO, own),
+            ],
+            beacon: &settings.beacon,
+        },
+        pipe,
+    )?;
     let start = match settings.consumer.offset_reset {
         Some(OffsetReset::Earliest) => Start::Earliest,
         Some(OffsetReset::Latest) | None => Start::Latest,

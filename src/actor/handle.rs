@@ -1,9 +1,10 @@
 //! Starting an actor from Rust, and keeping its panics in.
 
 use super::{Error, Result};
-use crate::net::{Frame, Pipe, TERM, pipe};
+use crate::net::{Frame, Pipe, TERM, pipe, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
+use zmq::POLLIN;
 
 /// A running actor. Dropping it ends the actor and waits for that.
 pub struct Handle {
@@ -18,10 +19,24 @@ impl Handle {
         &self.pipe
     }
 
+    /// Waits for the actor's ready signal. False when `interrupt` has something to read before that.
+    ///
+    /// # Errors
+    /// When the actor cannot start; the log says why.
+    pub fn wait_until_ready(&self, interrupt: &Pipe) -> Result<bool> {
+        while !self.pipe.events().contains(POLLIN) {
+            if interrupt.events().contains(POLLIN) {
+                return Ok(false);
+            }
+            poll(&mut [self.pipe.item(POLLIN), interrupt.item(POLLIN)], -1)?;
+        }
+        if self.pipe.wait_for_signal()? { Ok(true) } else { Err(Error::CannotStart) }
+    }
+
     /// True once the actor has ended by itself, or could not start. For actors that say nothing on their pipe
     /// but their last word.
     pub fn has_ended(&self) -> bool {
-        self.pipe.events().contains(zmq::POLLIN)
+        self.pipe.events().contains(POLLIN)
     }
 }
 
@@ -34,8 +49,8 @@ impl Drop for Handle {
     }
 }
 
-/// Runs an actor's function in a thread of its own and waits for its ready signal, which comes also when it
-/// cannot start (look at [`Pipe::is_open`](crate::net::Socket::is_open) then).
+/// Runs an actor's function in a thread of its own. Its first word on the pipe is a signal: it is ready, or cannot
+/// start.
 ///
 /// # Errors
 /// When there are no more sockets or threads.
@@ -50,9 +65,7 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
             let _ = theirs.signal();
         })
         .map_err(Error::Thread)?;
-    let handle = Handle { pipe: ours, thread: Some(thread) };
-    handle.pipe.wait_for_signal()?;
-    Ok(handle)
+    Ok(Handle { pipe: ours, thread: Some(thread) })
 }
 
 /// Runs an actor's function, logs why it failed, and lets no panic out. An actor that fails before it is ready
@@ -64,7 +77,7 @@ pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) {
         Err(panic) => log::error!("{name}: internal error: {}", panic_text(&*panic)),
     }
     if !pipe.has_signalled() {
-        let _ = pipe.signal();
+        let _ = pipe.signal_failure();
     }
 }
 

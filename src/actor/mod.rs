@@ -42,6 +42,9 @@ pub enum Error {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// A part of the node could not start, and has said why.
+    #[error("a part of it cannot start")]
+    CannotStart,
     /// Another part of the node has ended.
     #[error("{0} has ended")]
     Ended(&'static str),

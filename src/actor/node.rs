@@ -1,7 +1,7 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
 use super::{BATCH_COUNT, Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Socket, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Socket, now_ms, poll};
 use crate::settings;
 use zmq::POLLIN;
 
@@ -41,8 +41,9 @@ pub(super) struct Config<'a> {
 }
 
 impl Node {
-    /// Binds, and becomes known to the towers; waits for one for as long as the settings say.
-    pub(super) fn start(config: &Config) -> Result<Node> {
+    /// Binds, and becomes known to the towers; waits for one for as long as the settings say, or until something
+    /// is to be read at `pipe`.
+    pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
         let publisher = Socket::new(config.publisher)?;
         publisher.zmq().set_sndhwm(config.high_watermark)?;
         if publisher.zmq().get_linger()? == 0 {
@@ -62,6 +63,7 @@ impl Node {
 
         let (settings, name) = (config.beacon.clone(), config.name.to_owned());
         let beacon = spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name))?;
+        beacon.wait_until_ready(pipe)?;
         let port = port.to_string();
         let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
         start.extend(config.ignored.iter().map(|address| address.as_bytes()));

@@ -36,19 +36,22 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
     let name = address.to_str().expect("hexadecimal digits only");
     let producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
         .map_err(|error| Error::Name(format!("topic: {error}")))?;
-    let node = Node::start(&Config {
-        name: "Producer",
-        address: name,
-        ignored: &[],
-        publisher: Kind::XPUB,
-        high_watermark: settings.producer.high_watermark,
-        subscriptions: &[
-            prefix(id::ACK, name.as_bytes()),
-            prefix(id::FETCH, name.as_bytes()),
-            exact_prefix(id::GET_HEADS, topic),
-        ],
-        beacon: &settings.beacon,
-    })?;
+    let node = Node::start(
+        &Config {
+            name: "Producer",
+            address: name,
+            ignored: &[],
+            publisher: Kind::XPUB,
+            high_watermark: settings.producer.high_watermark,
+            subscriptions: &[
+                prefix(id::ACK, name.as_bytes()),
+                prefix(id::FETCH, name.as_bytes()),
+                exact_prefix(id::GET_HEADS, topic),
+            ],
+            beacon: &settings.beacon,
+        },
+        pipe,
+    )?;
     if settings.producer.verbose {
         log::debug!("Producer: {} publishes {}", node.address, topic.escape_ascii());
     }

@@ -36,7 +36,9 @@ fn print_records(mut options: Options) -> Result {
         options.settings.consumer.offset_reset = Some(OffsetReset::Earliest);
     }
     let topic = program::topic(&options.matches)?;
-    let consumer = program::start_consumer(options.settings, topic, PIPE_LIMIT)?;
+    let Some(consumer) = program::start_consumer(options.settings, topic, PIPE_LIMIT, &signals)? else {
+        return Ok(());
+    };
     let mut output = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let result = loop {
         if signals.came() {

@@ -1,6 +1,6 @@
 //! Publishes each line of standard input as one record.
 
-use dafka::actor::{self, Handle, producer};
+use dafka::actor::{Handle, producer};
 use dafka::net::{Frame, now_ms, poll};
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use std::io::{ErrorKind, Read};
@@ -28,14 +28,8 @@ fn main() -> ExitCode {
 
 fn publish_lines(options: Options) -> Result {
     let signals = Signals::catch()?;
-    let topic = program::topic(&options.matches)?.as_bytes().to_vec();
-    let settings = options.settings;
-    let actor = actor::spawn("dafka-producer", move |pipe| {
-        producer::run(pipe, &topic, &settings, producer::PRODUCER)
-    })?;
-    if actor.has_ended() {
-        return Err(Failure::logged());
-    }
+    let topic = program::topic(&options.matches)?;
+    let Some(actor) = program::start_producer(options.settings, topic, &signals)? else { return Ok(()) };
 
     let mut input = std::io::stdin().lock();
     let fd = std::io::stdin().as_raw_fd();

@@ -29,7 +29,9 @@ fn main() -> ExitCode {
 fn measure(options: Options) -> Result {
     let signals = Signals::catch()?;
     let (count, size) = program::count_and_size(&options.matches)?;
-    let consumer = program::start_consumer(options.settings, PERF_TOPIC, PIPE_LIMIT)?;
+    let Some(consumer) = program::start_consumer(options.settings, PERF_TOPIC, PIPE_LIMIT, &signals)? else {
+        return Ok(());
+    };
     let mut frame = Frame::new();
     let (mut received, mut start) = (0, Instant::now());
     while received < count {

@@ -1,6 +1,6 @@
 //! Measures how fast records are published and acknowledged.
 
-use dafka::actor::{self, producer};
+use dafka::actor::producer;
 use dafka::net::Frame;
 use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
@@ -26,13 +26,9 @@ fn main() -> ExitCode {
 fn measure(options: Options) -> Result {
     let signals = Signals::catch()?;
     let (count, size) = program::count_and_size(&options.matches)?;
-    let settings = options.settings;
-    let actor = actor::spawn("dafka-producer", move |pipe| {
-        producer::run(pipe, PERF_TOPIC.as_bytes(), &settings, producer::PRODUCER)
-    })?;
-    if actor.has_ended() {
-        return Err(Failure::logged());
-    }
+    let Some(actor) = program::start_producer(options.settings, PERF_TOPIC, &signals)? else {
+        return Ok(());
+    };
     let start = Instant::now();
     for i in 0..count {
         let mut content = Frame::zeroed(size as usize).ok_or_else(|| Failure("out of memory".into()))?;

@@ -48,6 +48,15 @@ impl Socket {
         self.send_frames(&[&SIGNAL.to_ne_bytes()])
     }
 
+    /// Says "I cannot start": a signal with the status 1. (zactor_new looks at no status.)
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn signal_failure(&self) -> zmq::Result<()> {
+        self.has_signalled.set(true);
+        self.send_frames(&[&(SIGNAL | 1).to_ne_bytes()])
+    }
+
     /// As [`Socket::signal`], without waiting; false when the other end cannot take it now.
     ///
     /// # Errors
@@ -63,15 +72,15 @@ impl Socket {
         self.has_signalled.get()
     }
 
-    /// Waits for a signal, discarding what comes before it.
+    /// Waits for a signal, discarding what comes before it. False when it says that the other end cannot start.
     ///
     /// # Errors
     /// ETERM when the context ends.
-    pub fn wait_for_signal(&self) -> zmq::Result<()> {
+    pub fn wait_for_signal(&self) -> zmq::Result<bool> {
         let mut frame = Frame::new();
         loop {
             match self.recv(&mut frame) {
-                Ok(()) if is_signal(&frame) => return Ok(()),
+                Ok(()) if is_signal(&frame) => return Ok(frame.as_ref() == SIGNAL.to_ne_bytes()),
                 Ok(()) | Err(zmq::Error::EINTR) => {}
                 Err(error) => return Err(error),
             }

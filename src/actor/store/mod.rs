@@ -24,31 +24,28 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
         log::debug!("Store: {}, writer {writer_address}, reader {reader_address}", settings.store.db);
     }
 
-    // Both wait for a tower at the same time: the reader is started by a thread of its own.
+    // Both wait for a tower at the same time.
     let reader = {
         let (log, settings) = (log.clone(), settings.clone());
         let (own, other) = (reader_address.clone(), writer_address.clone());
-        std::thread::Builder::new()
-            .name("dafka-start".into())
-            .spawn(move || {
-                spawn("dafka-reader", move |pipe| reader::run(pipe, &own, &other, &log, &settings))
-            })
-            .map_err(Error::Thread)?
+        spawn("dafka-reader", move |pipe| reader::run(pipe, &own, &other, &log, &settings))?
     };
     let writer = {
         let settings = settings.clone();
         spawn("dafka-writer", move |pipe| {
             writer::run(pipe, &writer_address, &reader_address, &log, &settings)
-        })
+        })?
     };
-    let reader = reader.join().map_err(|_| Error::Ended("store's reader"))??;
-    supervise(pipe, &writer?, &reader)
+    // Dropping the handles ends both.
+    if reader.wait_until_ready(pipe)? && writer.wait_until_ready(pipe)? {
+        check(&writer, &reader)?;
+    }
+    pipe.signal()?;
+    supervise(pipe, &writer, &reader)
 }
 
-/// Waits for `$TERM`, or for the end of one of the two nodes. Dropping their handles ends them.
+/// Waits for `$TERM`, or for the end of one of the two nodes.
 fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle) -> Result {
-    check(writer, reader)?;
-    pipe.signal()?;
     let mut frame = Frame::new();
     loop {
         poll(&mut [pipe.item(POLLIN), writer.pipe().item(POLLIN), reader.pipe().item(POLLIN)], -1)?;

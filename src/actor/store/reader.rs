@@ -44,19 +44,22 @@ impl Source for Log {
 
 /// Runs a reader until `$TERM`.
 pub(super) fn run(pipe: &Pipe, address: &str, writer: &str, log: &Log, settings: &Settings) -> Result {
-    let node = Node::start(&Config {
-        name: "Store Reader",
-        address,
-        ignored: &[writer],
-        publisher: Kind::XPUB,
-        high_watermark: settings.store.high_watermark,
-        subscriptions: &[
-            prefix(id::FETCH, b""),
-            prefix(id::GET_HEADS, b""),
-            prefix(id::CONSUMER_HELLO, address.as_bytes()),
-        ],
-        beacon: &settings.beacon,
-    })?;
+    let node = Node::start(
+        &Config {
+            name: "Store Reader",
+            address,
+            ignored: &[writer],
+            publisher: Kind::XPUB,
+            high_watermark: settings.store.high_watermark,
+            subscriptions: &[
+                prefix(id::FETCH, b""),
+                prefix(id::GET_HEADS, b""),
+                prefix(id::CONSUMER_HELLO, address.as_bytes()),
+            ],
+            beacon: &settings.beacon,
+        },
+        pipe,
+    )?;
     pipe.signal()?;
     let reader = Reader::new(address.as_bytes());
     Actor { pipe, log, node, reader, outbox: Outbox::new(), warning: Warning::default() }.run()

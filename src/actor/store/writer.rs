@@ -28,20 +28,23 @@ pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, sett
             log::error!("Store: too many partitions; {} is only read", printable(&partition.address));
         }
     }
-    let node = Node::start(&Config {
-        name: "Store Writer",
-        address,
-        ignored: &[reader],
-        publisher: Kind::XPUB,
-        high_watermark: settings.store.high_watermark,
-        subscriptions: &[
-            prefix(id::RECORD, b""),
-            prefix(id::HEAD, b""),
-            prefix(id::DIRECT_RECORD, own),
-            prefix(id::DIRECT_HEAD, own),
-        ],
-        beacon: &settings.beacon,
-    })?;
+    let node = Node::start(
+        &Config {
+            name: "Store Writer",
+            address,
+            ignored: &[reader],
+            publisher: Kind::XPUB,
+            high_watermark: settings.store.high_watermark,
+            subscriptions: &[
+                prefix(id::RECORD, b""),
+                prefix(id::HEAD, b""),
+                prefix(id::DIRECT_RECORD, own),
+                prefix(id::DIRECT_HEAD, own),
+            ],
+            beacon: &settings.beacon,
+        },
+        pipe,
+    )?;
     let committer = Committer::start(log)?;
     pipe.signal()?;
     let actor = Actor {
