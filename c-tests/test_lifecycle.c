@@ -244,6 +244,31 @@ s_test_restarted_tower (void)
     zconfig_destroy (&config);
 }
 
+//  A tower and its nodes end at the same moment, again and again. All sockets of the process share ZeroMQ's I/O thread:
+//  if an ending node blocks it (as a socket's monitor does that nobody reads any more), nothing flows after that.
+
+static void
+s_test_ends_with_tower (void)
+{
+    test_case ("tower and nodes end together");
+    size_t count = test_scale (20, 3);
+    for (size_t number = 0; number < count; number++) {
+        test_at (number);
+        zconfig_t *config = test_config ("tcp");
+        zconfig_put (config, "consumer/offset/reset", "earliest");
+        zconfig_put (config, "producer/terminate_unacked", "1");
+        zactor_t *tower = zactor_new (dafka_tower_actor, config);
+        CHECK (tower);
+        zactor_t *producer = test_producer_new ("ends", config);
+        dafka_consumer_t *consumer = test_consumer_new ("ends", config);
+        s_check_flow (producer, consumer, "hello");
+        zactor_destroy (&tower);
+        dafka_consumer_destroy (&consumer);
+        zactor_destroy (&producer);
+        zconfig_destroy (&config);
+    }
+}
+
 
 //  --------------------------------------------------------------------------
 
@@ -384,6 +409,7 @@ main (void)
     s_test_late_tower ("tcp");
     s_test_late_tower ("inproc");
     s_test_restarted_tower ();
+    s_test_ends_with_tower ();
     s_test_failed_store ();
     s_test_failed_tower ();
     s_test_many ();

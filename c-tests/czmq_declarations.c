@@ -1,0 +1,48 @@
+//  The CZMQ functions that the library calls, declared as src/czmq/sys.rs declares them. Behind czmq.h, a declaration
+//  that differs is a compile error: that is the whole test. tests/tidy.rs compares the names with those in Rust.
+
+#include <czmq.h>
+
+//  By value and by name, the types below are the same in Rust: c_int, usize, *mut u8, c_char.
+extern volatile int zsys_interrupted;
+
+void *zsys_init (void);
+void zsys_handler_set (zsys_handler_fn *handler_fn);
+void *zsys_socket (int type, const char *filename, size_t line_nbr);
+int zsys_close (void *handle, const char *filename, size_t line_nbr);
+zsock_t *zsys_create_pipe (zsock_t **backend_p);
+void zsys_set_logstream (FILE *stream);
+void zsys_error (const char *format, ...);
+void zsys_warning (const char *format, ...);
+void zsys_info (const char *format, ...);
+void zsys_debug (const char *format, ...);
+
+void *zsock_resolve (void *self);
+//  czmq.h has a macro of this name for its callers.
+#undef zsock_destroy
+void zsock_destroy (zsock_t **self_p);
+
+zactor_t *zactor_new (zactor_fn task, void *args);
+void zactor_destroy (zactor_t **self_p);
+
+zconfig_t *zconfig_new (const char *name, zconfig_t *parent);
+zconfig_t *zconfig_load (const char *filename);
+void zconfig_destroy (zconfig_t **self_p);
+void zconfig_put (zconfig_t *self, const char *path, const char *value);
+char *zconfig_get (zconfig_t *self, const char *path, const char *default_value);
+
+zframe_t *zframe_new (const void *data, size_t size);
+void zframe_destroy (zframe_t **self_p);
+int zframe_send (zframe_t **self_p, void *dest, int flags);
+size_t zframe_size (zframe_t *self);
+byte *zframe_data (zframe_t *self);
+
+zlist_t *zlist_new (void);
+void zlist_destroy (zlist_t **self_p);
+void zlist_autofree (zlist_t *self);
+int zlist_append (zlist_t *self, void *item);
+
+ziflist_t *ziflist_new (void);
+void ziflist_destroy (ziflist_t **self_p);
+const char *ziflist_first (ziflist_t *self);
+const char *ziflist_address (ziflist_t *self);

@@ -1,0 +1,508 @@
+//! The roles' state machines, one at a time: what each answers to what.
+
+use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::ingest::Limits;
+use dafka::protocol::producer::Producer;
+use dafka::protocol::reader::{EachHead, Reader, Source};
+use dafka::protocol::replica::{Append, Replica};
+use dafka::protocol::{Outbox, sequencer};
+use dafka::wire::{Message, Position, SubjectsBuf, Subscription, id};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Content = Arc<[u8]>;
+
+const TOPIC: &[u8] = b"topic";
+const PARTITION: &[u8] = b"PARTITION";
+const ME: &[u8] = b"ME";
+
+fn content(offset: u64) -> Content {
+    format!("record {offset}").into_bytes().into()
+}
+
+/// What an outbox holds, for reading: name, topic, address, subject, sequence, count, content.
+fn sent(out: &mut Outbox<Content>) -> Vec<String> {
+    let mut messages = Vec::new();
+    out.drain(|frame, content| messages.push(describe(&Message::decode(frame).unwrap(), content)));
+    messages
+}
+
+fn describe(message: &Message, content: Option<Content>) -> String {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let rest = match message {
+        Message::Record(p) | Message::DirectRecord(p) | Message::Head(p) | Message::DirectHead(p) => {
+            format!("{} {} {}", text(p.address), text(p.subject), p.sequence)
+        }
+        Message::Fetch { address, subject, sequence, count, .. } => {
+            format!("{} {} {sequence} {count}", text(address), text(subject))
+        }
+        Message::Ack { subject, sequence, .. } => format!("{} {sequence}", text(subject)),
+        Message::GetHeads { address, .. } | Message::StoreHello { address, .. } => text(address),
+        Message::ConsumerHello { address, subjects, .. } => {
+            format!("{} {:?}", text(address), subjects.iter().map(text).collect::<Vec<_>>())
+        }
+    };
+    let content = content.map(|content| format!(": {}", text(&content))).unwrap_or_default();
+    format!("{} {} {rest}{content}", message.name(), text(message.topic()))
+}
+
+fn record(sequence: u64) -> Message<'static> {
+    Message::Record(Position::new(TOPIC, PARTITION, TOPIC, sequence))
+}
+
+fn direct(sequence: u64) -> Message<'static> {
+    Message::DirectRecord(Position::new(ME, PARTITION, TOPIC, sequence))
+}
+
+fn head(sequence: u64) -> Message<'static> {
+    Message::Head(Position::new(TOPIC, PARTITION, TOPIC, sequence))
+}
+
+fn fetch(sequence: u64, count: u32) -> Message<'static> {
+    Message::Fetch { topic: PARTITION, address: ME, subject: TOPIC, sequence, count }
+}
+
+// ------------------------------------------------------------------------------------------------ producer
+
+fn producer_with(count: u64) -> (Producer<Content>, Outbox<Content>) {
+    let mut producer = Producer::new(TOPIC, PARTITION, 1_000).unwrap();
+    let mut out = Outbox::new();
+    for offset in 0..count {
+        producer.publish(content(offset), 0, &mut out);
+    }
+    out.drain(|_, _| {});
+    (producer, out)
+}
+
+fn ack(sequence: u64) -> Message<'static> {
+    Message::Ack { topic: PARTITION, subject: TOPIC, sequence }
+}
+
+#[test]
+fn a_producer_numbers_its_records_and_sends_heads_after_the_first() {
+    let (mut producer, mut out) = producer_with(0);
+    assert_eq!(producer.due_ms(), None);
+    producer.publish(content(0), 10, &mut out);
+    producer.publish(content(1), 20, &mut out);
+    assert_eq!(
+        sent(&mut out),
+        ["RECORD topic PARTITION topic 0: record 0", "RECORD topic PARTITION topic 1: record 1"]
+    );
+    assert_eq!(producer.due_ms(), Some(1_010));
+    producer.tick(1_009, &mut out);
+    assert_eq!(sent(&mut out).len(), 0);
+    producer.tick(1_010, &mut out);
+    assert_eq!(sent(&mut out), ["HEAD topic PARTITION topic 1"]);
+    assert_eq!(producer.due_ms(), Some(2_010));
+}
+
+#[test]
+fn a_producer_keeps_what_is_not_acknowledged() {
+    let (mut producer, mut out) = producer_with(10);
+    assert_eq!(producer.unacknowledged(), 10);
+    producer.message(&ack(3), &mut out);
+    producer.message(&ack(2), &mut out);
+    assert_eq!(producer.unacknowledged(), 6);
+    // Lies: never published, another's.
+    producer.message(&ack(10), &mut out);
+    producer.message(&ack(u64::MAX), &mut out);
+    producer.message(&Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 9 }, &mut out);
+    producer.message(&Message::Ack { topic: PARTITION, subject: b"other", sequence: 9 }, &mut out);
+    assert_eq!(producer.unacknowledged(), 6);
+    producer.message(&ack(9), &mut out);
+    assert!(producer.is_drained());
+}
+
+#[test]
+fn a_producer_answers_fetches_from_what_it_keeps() {
+    let (mut producer, mut out) = producer_with(10);
+    producer.message(&ack(3), &mut out);
+    producer.message(&fetch(5, 2), &mut out);
+    assert!(!producer.answer(100, &mut out));
+    assert_eq!(
+        sent(&mut out),
+        ["DIRECT-RECORD ME PARTITION topic 5: record 5", "DIRECT-RECORD ME PARTITION topic 6: record 6"]
+    );
+    // What was acknowledged is the stores' to answer; what is not there cannot be answered.
+    producer.message(&fetch(0, u32::MAX), &mut out);
+    producer.message(&fetch(10, 5), &mut out);
+    producer.message(&fetch(u64::MAX, u32::MAX), &mut out);
+    assert!(producer.answer(4, &mut out));
+    assert!(!producer.answer(4, &mut out));
+    let answered = sent(&mut out);
+    assert_eq!(answered.len(), 6);
+    assert_eq!(answered[0], "DIRECT-RECORD ME PARTITION topic 4: record 4");
+    assert_eq!(answered[5], "DIRECT-RECORD ME PARTITION topic 9: record 9");
+}
+
+#[test]
+fn records_acknowledged_while_they_are_asked_for_are_not_sent() {
+    let (mut producer, mut out) = producer_with(10);
+    producer.message(&fetch(0, 10), &mut out);
+    assert!(producer.answer(2, &mut out));
+    producer.message(&ack(7), &mut out);
+    assert!(!producer.answer(100, &mut out));
+    assert_eq!(sent(&mut out).last().unwrap(), "DIRECT-RECORD ME PARTITION topic 9: record 9");
+    producer.message(&fetch(8, 2), &mut out);
+    producer.message(&ack(9), &mut out);
+    assert!(!producer.answer(100, &mut out));
+    assert_eq!(sent(&mut out).len(), 0);
+}
+
+#[test]
+fn a_producer_answers_get_heads_once_it_has_published() {
+    let get_heads = Message::GetHeads { topic: TOPIC, address: ME };
+    let (mut producer, mut out) = producer_with(0);
+    producer.message(&get_heads, &mut out);
+    assert_eq!(sent(&mut out).len(), 0);
+    let (mut producer, mut out) = producer_with(3);
+    producer.message(&get_heads, &mut out);
+    producer.message(&Message::GetHeads { topic: b"topic2", address: ME }, &mut out);
+    assert_eq!(sent(&mut out), ["DIRECT-HEAD ME PARTITION topic 2"]);
+}
+
+// ------------------------------------------------------------------------------------------------ consumer
+
+struct Reading {
+    consumer: Consumer<Content>,
+    out: Outbox<Content>,
+    delivered: Vec<Delivery<Content>>,
+}
+
+impl Reading {
+    fn new(start: Start) -> Reading {
+        let mut consumer = Consumer::new(ME, start, Limits::default(), 0);
+        let mut out = Outbox::new();
+        assert!(consumer.subscribe(TOPIC, &mut out));
+        Reading { consumer, out, delivered: Vec::new() }
+    }
+
+    fn take(&mut self, message: Message, content: Option<Content>, now_ms: u64) {
+        self.consumer.message(&message, content, now_ms, &mut self.out, &mut self.delivered);
+        self.consumer.tick(now_ms, &mut self.out);
+    }
+
+    /// Offsets delivered since the last call; each with the right content.
+    fn delivered(&mut self) -> Vec<u64> {
+        for delivery in &self.delivered {
+            assert_eq!(delivery.content, content(delivery.offset));
+            assert_eq!(self.consumer.partition(delivery.partition), (TOPIC, PARTITION));
+        }
+        self.delivered.drain(..).map(|delivery| delivery.offset).collect()
+    }
+}
+
+#[test]
+fn an_earliest_consumer_asks_for_heads_and_fetches_from_the_beginning() {
+    let mut reading = Reading::new(Start::Earliest);
+    assert_eq!(sent(&mut reading.out), ["GET-HEADS topic ME"]);
+    reading.take(Message::DirectHead(Position::new(ME, PARTITION, TOPIC, 2)), None, 1);
+    assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 3"]);
+    for offset in [0, 2, 1, 1] {
+        reading.take(direct(offset), Some(content(offset)), 2);
+    }
+    assert_eq!(reading.delivered(), [0, 1, 2]);
+    reading.take(record(3), Some(content(3)), 3);
+    assert_eq!(reading.delivered(), [3]);
+    assert_eq!(sent(&mut reading.out).len(), 0);
+}
+
+#[test]
+fn a_latest_consumer_starts_with_what_it_hears_first() {
+    let mut reading = Reading::new(Start::Latest);
+    assert_eq!(sent(&mut reading.out).len(), 0);
+    reading.take(record(5), Some(content(5)), 1);
+    assert_eq!(reading.delivered(), [5]);
+    // A HEAD says that 5 was published before: the next one is 6, and 5 is not for us.
+    let mut reading = Reading::new(Start::Latest);
+    reading.take(head(5), None, 1);
+    reading.take(record(5), Some(content(5)), 1);
+    assert_eq!(reading.delivered(), [0; 0]);
+    reading.take(record(7), Some(content(7)), 2);
+    assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 6 1"]);
+    reading.take(direct(6), Some(content(6)), 3);
+    assert_eq!(reading.delivered(), [6, 7]);
+}
+
+#[test]
+fn an_unanswered_fetch_is_repeated_without_anybody_else_speaking() {
+    let mut reading = Reading::new(Start::Earliest);
+    reading.take(head(0), None, 1_000);
+    sent(&mut reading.out);
+    let due_ms = reading.consumer.due_ms();
+    assert!(due_ms > 1_000 && due_ms <= 2_000);
+    reading.consumer.tick(due_ms, &mut reading.out);
+    assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 1"]);
+}
+
+#[test]
+fn topics_are_exact() {
+    let mut reading = Reading::new(Start::Earliest);
+    sent(&mut reading.out);
+    for subject in [&b"topic2"[..], b"topi", b""] {
+        reading.take(Message::Record(Position::new(subject, PARTITION, subject, 0)), Some(content(0)), 1);
+        reading.take(Message::DirectHead(Position::new(ME, PARTITION, subject, 4)), None, 1);
+    }
+    // The subject counts, not the first frame's topic.
+    reading.take(Message::Record(Position::new(TOPIC, PARTITION, b"topic2", 0)), Some(content(0)), 1);
+    assert_eq!(reading.delivered(), [0; 0]);
+    assert_eq!(sent(&mut reading.out).len(), 0);
+}
+
+#[test]
+fn stores_get_a_hello_with_the_topics_under_earliest_only() {
+    let subscription = Subscription { subscribe: true, id: id::CONSUMER_HELLO, topic: b"STORE" };
+    for (start, expected) in [
+        (Start::Earliest, r#"CONSUMER-HELLO STORE ME ["topic"]"#),
+        (Start::Latest, "CONSUMER-HELLO STORE ME []"),
+    ] {
+        let mut reading = Reading::new(start);
+        sent(&mut reading.out);
+        reading.consumer.subscription(&subscription, &mut reading.out);
+        reading.take(Message::StoreHello { topic: ME, address: b"STORE" }, None, 1);
+        assert_eq!(sent(&mut reading.out), [expected, expected]);
+        let end = Subscription { subscribe: false, ..subscription };
+        reading.consumer.subscription(&end, &mut reading.out);
+        assert_eq!(sent(&mut reading.out).len(), 0);
+    }
+}
+
+#[test]
+fn unsubscribing_forgets_the_partitions() {
+    let mut reading = Reading::new(Start::Earliest);
+    reading.take(record(1), Some(content(1)), 1);
+    sent(&mut reading.out);
+    assert!(reading.consumer.unsubscribe(TOPIC));
+    assert!(!reading.consumer.unsubscribe(TOPIC));
+    reading.take(direct(0), Some(content(0)), 2);
+    reading.consumer.tick(9_999, &mut reading.out);
+    assert_eq!(reading.delivered(), [0; 0]);
+    assert_eq!(sent(&mut reading.out).len(), 0);
+    // Subscribed to again, the topic is read from its beginning.
+    assert!(reading.consumer.subscribe(TOPIC, &mut reading.out));
+    assert!(!reading.consumer.subscribe(TOPIC, &mut reading.out));
+    reading.take(record(0), Some(content(0)), 3);
+    assert_eq!(reading.delivered(), [0]);
+}
+
+#[test]
+fn messages_that_make_no_sense_change_nothing() {
+    let mut reading = Reading::new(Start::Earliest);
+    sent(&mut reading.out);
+    reading.take(record(0), None, 1);
+    reading.take(head(0), Some(content(0)), 1);
+    reading.take(Message::Record(Position::new(TOPIC, b"", TOPIC, 0)), Some(content(0)), 1);
+    reading.take(fetch(0, 1), None, 1);
+    reading.take(ack(0), None, 1);
+    assert_eq!(reading.delivered(), [0; 0]);
+    assert_eq!(sent(&mut reading.out).len(), 0);
+    // Offsets at the end of the numbers.
+    reading.take(record(u64::MAX), Some(content(0)), 1);
+    reading.take(head(u64::MAX), None, 1);
+    assert_eq!(sent(&mut reading.out).len(), 0);
+    reading.take(head(sequencer::MAX_OFFSET), None, 1);
+    assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 16"]);
+}
+
+#[test]
+fn partitions_are_bounded() {
+    let limits = Limits { partitions: 3, ..Limits::default() };
+    let mut consumer: Consumer<Content> = Consumer::new(ME, Start::Earliest, limits, 0);
+    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
+    consumer.subscribe(TOPIC, &mut out);
+    for i in 0..5_u8 {
+        let address = [b'A' + i];
+        let message = Message::Record(Position::new(TOPIC, &address, TOPIC, 0));
+        consumer.message(&message, Some(content(0)), 0, &mut out, &mut delivered);
+    }
+    assert_eq!(delivered.len(), 3);
+}
+
+// ------------------------------------------------------------------------------------------------ replica
+
+struct Storing {
+    replica: Replica<Content>,
+    out: Outbox<Content>,
+    appends: Vec<Append<Content>>,
+}
+
+impl Storing {
+    fn new() -> Storing {
+        Storing { replica: Replica::new(ME, Limits::default(), 0), out: Outbox::new(), appends: Vec::new() }
+    }
+
+    fn take(&mut self, message: Message, content: Option<Content>) {
+        self.replica.message(&message, content, 1, &mut self.appends);
+        self.replica.tick(1, &mut self.out);
+    }
+
+    /// Everything that was to be written is durable now.
+    fn commit(&mut self) -> Vec<u64> {
+        let mut offsets = Vec::new();
+        for append in self.appends.drain(..) {
+            assert_eq!(append.content, content(append.offset));
+            self.replica.committed(append.partition, append.offset + 1);
+            offsets.push(append.offset);
+        }
+        offsets
+    }
+
+    fn sent(&mut self) -> Vec<String> {
+        self.replica.flush_acks(&mut self.out);
+        sent(&mut self.out)
+    }
+}
+
+#[test]
+fn a_store_acknowledges_what_is_durable_and_nothing_else() {
+    let mut storing = Storing::new();
+    for offset in 0..3 {
+        storing.take(record(offset), Some(content(offset)));
+    }
+    assert_eq!(storing.sent().len(), 0);
+    assert_eq!(storing.commit(), [0, 1, 2]);
+    assert_eq!(storing.sent(), ["ACK PARTITION topic 2"]);
+    assert_eq!(storing.sent().len(), 0);
+}
+
+#[test]
+fn a_store_acknowledges_again_what_it_sees_again() {
+    let mut storing = Storing::new();
+    storing.replica.open(TOPIC, PARTITION, 5).unwrap();
+    storing.take(record(3), Some(content(3)));
+    assert_eq!(storing.sent(), ["ACK PARTITION topic 4"]);
+    storing.take(head(4), None);
+    assert_eq!(storing.sent(), ["ACK PARTITION topic 4"]);
+    // An answer that came twice is no sign of a lost ACK.
+    storing.take(direct(3), Some(content(3)));
+    assert_eq!(storing.sent().len(), 0);
+    assert_eq!(storing.commit(), [0; 0]);
+}
+
+#[test]
+fn a_store_fetches_what_it_lacks_before_it_writes_what_came_early() {
+    let mut storing = Storing::new();
+    storing.take(record(2), Some(content(2)));
+    assert_eq!(storing.sent(), ["FETCH PARTITION ME topic 0 2"]);
+    assert_eq!(storing.commit(), [0; 0]);
+    storing.take(direct(0), Some(content(0)));
+    storing.take(direct(1), Some(content(1)));
+    assert_eq!(storing.commit(), [0, 1, 2]);
+    assert_eq!(storing.sent(), ["ACK PARTITION topic 2"]);
+}
+
+#[test]
+fn a_store_asks_other_stores_what_they_hold_and_fetches_it() {
+    let mut storing = Storing::new();
+    let subscription = Subscription { subscribe: true, id: id::GET_HEADS, topic: b"" };
+    storing.replica.subscription(&subscription, 1);
+    let due_ms = storing.replica.due_ms();
+    storing.replica.tick(due_ms, &mut storing.out);
+    assert_eq!(storing.sent(), ["GET-HEADS  ME"]);
+    storing.take(Message::DirectHead(Position::new(ME, b"OLD", b"old topic", 9)), None);
+    assert_eq!(storing.sent(), ["FETCH OLD ME old topic 0 10"]);
+}
+
+#[test]
+fn names_that_name_nothing_open_no_partition() {
+    let mut storing = Storing::new();
+    storing.take(Message::Record(Position::new(TOPIC, b"", TOPIC, 0)), Some(content(0)));
+    storing.take(Message::Record(Position::new(b"", PARTITION, b"", 0)), Some(content(0)));
+    assert_eq!(storing.commit(), [0; 0]);
+}
+
+// ------------------------------------------------------------------------------------------------ reader
+
+/// Partitions by subject and address: how many records each has.
+struct Log(BTreeMap<(&'static [u8], &'static [u8]), u64>);
+
+impl Source for Log {
+    type Error = &'static str;
+
+    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), Self::Error> {
+        for ((of, address), count) in &self.0 {
+            if subject.is_none_or(|subject| subject == *of) {
+                each(of, address, count - 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        subject: &[u8],
+        address: &[u8],
+        from: u64,
+        count: u64,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<u64, Self::Error> {
+        let next =
+            self.0.iter().find(|((s, a), _)| *s == subject && *a == address).map_or(0, |(_, next)| *next);
+        // At most three at a time: a source may stop sooner than it was asked to.
+        let end = next.min(from.saturating_add(count.min(3)));
+        (from..end).for_each(|offset| each(offset, &content(offset)));
+        Ok(end.saturating_sub(from))
+    }
+}
+
+fn log() -> Log {
+    Log(BTreeMap::from([
+        ((TOPIC, PARTITION), 10),
+        ((&b"topic2"[..], PARTITION), 1),
+        ((TOPIC, &b"OTHER"[..]), 2),
+    ]))
+}
+
+fn answer_all(reader: &mut Reader, out: &mut Outbox<Content>) -> Vec<String> {
+    while reader.answer(100, &log(), out, |content| content.into()).unwrap() {}
+    sent(out)
+}
+
+#[test]
+fn a_reader_answers_exactly_what_was_asked_for() {
+    let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
+    reader.message(&fetch(2, 5), &log(), &mut out).unwrap();
+    let answered = answer_all(&mut reader, &mut out);
+    assert_eq!(answered.len(), 5);
+    assert_eq!(answered[0], "DIRECT-RECORD ME PARTITION topic 2: record 2");
+    assert_eq!(answered[4], "DIRECT-RECORD ME PARTITION topic 6: record 6");
+    reader.message(&fetch(8, u32::MAX), &log(), &mut out).unwrap();
+    assert_eq!(answer_all(&mut reader, &mut out).len(), 2);
+    for nothing in [fetch(10, 1), fetch(u64::MAX, u32::MAX), fetch(0, 0)] {
+        reader.message(&nothing, &log(), &mut out).unwrap();
+        assert_eq!(answer_all(&mut reader, &mut out).len(), 0);
+    }
+}
+
+#[test]
+fn a_reader_tells_the_heads_of_one_topic_or_of_all() {
+    let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
+    reader.message(&Message::GetHeads { topic: TOPIC, address: ME }, &log(), &mut out).unwrap();
+    assert_eq!(sent(&mut out), ["DIRECT-HEAD ME OTHER topic 1", "DIRECT-HEAD ME PARTITION topic 9"]);
+    reader.message(&Message::GetHeads { topic: b"", address: ME }, &log(), &mut out).unwrap();
+    assert_eq!(sent(&mut out).len(), 3);
+    reader.message(&Message::GetHeads { topic: b"", address: b"" }, &log(), &mut out).unwrap();
+    assert_eq!(sent(&mut out).len(), 0);
+}
+
+#[test]
+fn a_reader_greets_consumers_and_answers_their_hello() {
+    let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
+    reader.subscription(&Subscription { subscribe: true, id: id::STORE_HELLO, topic: ME }, &mut out);
+    reader.subscription(&Subscription { subscribe: false, id: id::STORE_HELLO, topic: ME }, &mut out);
+    reader.subscription(&Subscription { subscribe: true, id: id::DIRECT_HEAD, topic: ME }, &mut out);
+    assert_eq!(sent(&mut out), ["STORE-HELLO ME STORE"]);
+    // A peer may subscribe to what is no name.
+    reader
+        .subscription(&Subscription { subscribe: true, id: id::STORE_HELLO, topic: &[b'x'; 300] }, &mut out);
+    assert_eq!(sent(&mut out).len(), 0);
+
+    let mut subjects = SubjectsBuf::new();
+    subjects.push(b"topic2").unwrap();
+    subjects.push(b"unknown").unwrap();
+    let hello = |topic| Message::ConsumerHello { topic, address: ME, subjects: subjects.as_subjects() };
+    reader.message(&hello(b"ANOTHER STORE"), &log(), &mut out).unwrap();
+    assert_eq!(sent(&mut out).len(), 0);
+    reader.message(&hello(b"STORE"), &log(), &mut out).unwrap();
+    assert_eq!(sent(&mut out), ["DIRECT-HEAD ME PARTITION topic2 0"]);
+}

@@ -1,0 +1,111 @@
+//! Rules of the source that the compiler does not know: which layer may name what.
+
+use std::path::{Path, PathBuf};
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Lines of code that hold one of `words`: comments do not count.
+fn lines_with(text: &str, words: &[&str]) -> Vec<String> {
+    let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+    text.lines().map(code).filter(|line| words.iter().any(|word| line.contains(word))).collect()
+}
+
+/// Complains of every file below `folders` that names one of `words`.
+fn must_not_name(folders: &[&str], words: &[&str], why: &str) {
+    for folder in folders {
+        let files = files(&source().join(folder));
+        assert!(!files.is_empty(), "src/{folder} is empty");
+        for file in files {
+            let lines = lines_with(&std::fs::read_to_string(&file).unwrap(), words);
+            assert!(lines.is_empty(), "{}: {why}: {lines:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn layers_point_down() {
+    let capi = ["crate::capi", "crate::program"];
+    must_not_name(
+        &["wire", "protocol", "storage", "net", "czmq", "actor"],
+        &capi,
+        "capi and program are above",
+    );
+    must_not_name(&["wire", "protocol", "storage", "net", "czmq"], &["crate::actor"], "actors are above");
+    must_not_name(&["wire"], &["crate::protocol", "crate::storage"], "wire is at the bottom");
+    must_not_name(&["storage"], &["crate::wire", "crate::protocol"], "storage knows no protocol");
+    let outside = ["crate::net", "crate::czmq", "zmq::", "std::net", "std::thread", "extern \"C\""];
+    must_not_name(&["wire", "protocol", "storage"], &outside, "no sockets, C or threads here");
+    must_not_name(
+        &["protocol"],
+        &["Instant", "SystemTime", "crate::storage", "lmdb"],
+        "no clock or database here",
+    );
+}
+
+#[test]
+fn unsafe_code_stays_at_the_edges() {
+    must_not_name(&["wire", "protocol", "actor", "bin"], &["unsafe"], "no unsafe code here");
+    must_not_name(
+        &["wire", "protocol", "storage", "net", "czmq", "actor", "bin"],
+        &["no_mangle"],
+        "exports are capi's",
+    );
+}
+
+#[test]
+fn ownership_changes_hands_in_one_file() {
+    for file in files(&source()) {
+        if !file.ends_with("capi/object.rs") {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let lines = lines_with(&text, &["Box::from_raw", "Box::into_raw"]);
+            assert!(lines.is_empty(), "{}: {lines:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn files_can_be_read_at_one_sitting() {
+    for file in files(&source()) {
+        let count = std::fs::read_to_string(&file).unwrap().lines().count();
+        assert!(count <= 600, "{} has {count} lines", file.display());
+    }
+}
+
+/// The declarations of CZMQ functions in Rust are those that c-tests/czmq_declarations.c checks against czmq.h.
+#[test]
+fn every_czmq_declaration_is_checked_by_the_c_compiler() {
+    let rust = std::fs::read_to_string(source().join("czmq/sys.rs")).unwrap();
+    let declared: Vec<&str> = rust
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub fn "))
+        .filter_map(|rest| rest.split('(').next())
+        .collect();
+    let c = std::fs::read_to_string(source().join("../c-tests/czmq_declarations.c")).unwrap();
+    assert!(declared.len() > 20, "{declared:?}");
+    for name in &declared {
+        assert_eq!(c.matches(&format!("{name} (")).count(), 1, "{name} in c-tests/czmq_declarations.c");
+    }
+    assert_eq!(c.matches(");\n").count(), declared.len(), "declarations of functions that are not called");
+}
+
+#[test]
+fn these_checks_can_fail() {
+    assert_eq!(lines_with("let x = unsafe { y };\n// unsafe\n", &["unsafe"]).len(), 1);
+    let caught = std::panic::catch_unwind(|| must_not_name(&["capi"], &["unsafe"], "seen"));
+    assert!(caught.is_err());
+}
