@@ -2,7 +2,7 @@
 
 mod e2e;
 
-use e2e::{Cluster, DEADLINE, Input, PROMPT, assert_contents, contents, lines};
+use e2e::{Cluster, DEADLINE, Input, PROMPT, Program, assert_contents, contents, lines};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -103,36 +103,69 @@ fn an_idle_consumer_writes_each_record_through_at_once() {
 fn a_consumer_ends_when_its_reader_has_gone() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();
-    let mut consumer = cluster.consumer("head");
-    let producer = cluster.producer("head");
-    // `dafka_console_consumer head | head -n 1`
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let mut child = Command::new("head")
-        .args(["-n", "1"])
-        .stdin(Stdio::from(consumer.take_output()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("head");
-    let output = child.stdout.take().expect("piped");
-    std::thread::spawn(move || {
-        let text = std::io::read_to_string(output).expect("UTF-8");
-        let status = child.wait().expect("head ends");
-        // Nobody waits for it when the test has failed.
-        let _ = sender.send((text, status));
-    });
+    // Idle, or with more to print when that happens.
+    for more in [0, 10_000] {
+        let mut consumer = cluster.consumer("head");
+        // `dafka_console_consumer head | head -n 1`
+        let mut head = Command::new("head")
+            .args(["-n", "1"])
+            .stdin(Stdio::from(consumer.take_output()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("head");
+        let output = head.stdout.take().expect("piped");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let text = std::io::read_to_string(output).expect("UTF-8");
+            let status = head.wait().expect("head ends");
+            // Nobody waits for it when the test has failed.
+            let _ = sender.send((text, status));
+        });
 
-    producer.feed(&lines("line", 1));
-    let (text, status) = receiver.recv_timeout(DEADLINE).expect("head should have had a line");
-    assert!(status.success() && text.ends_with(" line 0\n"), "{text:?}");
-    // It finds out when it has something to write.
+        let producer = cluster.producer("head");
+        producer.feed(&lines("line", 1 + more));
+        let (text, status) = receiver.recv_timeout(DEADLINE).expect("head should have had a line");
+        assert!(status.success() && text.ends_with(" line 0\n"), "{text:?}");
+        let output = consumer.expect_success_within("the end of its reader", PROMPT);
+        assert_eq!(output.stderr, "", "what a consumer says when its reader has gone");
+    }
+}
+
+#[test]
+fn a_consumer_prints_into_a_file() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let all = lines("line", 10_000);
+    let producer = cluster.producer("file");
+    producer.feed(&all);
+    let path = cluster.dir().join("printed");
+    let mut consumer = shell_consumer(&cluster, "file", path.to_str().expect("UTF-8"));
+    let read = || {
+        let octets = std::fs::read(&path).unwrap_or_default();
+        // What ends without a line end is not whole yet.
+        octets
+            .split_inclusive(|&octet| octet == b'\n')
+            .filter_map(|line| line.strip_suffix(b"\n"))
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    };
     let start = Instant::now();
-    while consumer.is_running() {
-        producer.feed(&lines("more", 1));
-        assert!(start.elapsed() < DEADLINE, "the consumer goes on although nobody reads");
+    while read().len() < all.len() {
+        assert!(start.elapsed() < DEADLINE, "only {} lines in the file", read().len());
         std::thread::sleep(Duration::from_millis(20));
     }
-    let output = consumer.expect_success("the end of its reader");
-    assert_eq!(output.stderr, "", "what a consumer says when its reader has gone");
+    consumer.signal(libc::SIGTERM);
+    consumer.expect_success("SIGTERM");
+    assert_contents("file", &read(), &all);
+}
+
+/// A console consumer whose output goes into a file.
+fn shell_consumer(cluster: &Cluster, topic: &str, file: &str) -> Program {
+    let program = env!("CARGO_BIN_EXE_dafka_console_consumer");
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    let line = format!("exec {program} --from-beginning {topic} --pub {publ} --sub {sub} >{file}");
+    let name = format!("dafka_console_consumer {topic} >{file}");
+    cluster.command(&name, Command::new("sh").args(["-c", &line]), Input::Pipe)
 }
 
 #[test]
@@ -141,15 +174,7 @@ fn a_consumer_that_cannot_write_says_so() {
     let _tower = cluster.tower();
     let producer = cluster.producer("full");
     producer.feed(&lines("line", 1));
-    let mut consumer = Command::new("sh");
-    let command = format!(
-        "exec {} --from-beginning full --pub {} --sub {} >/dev/full",
-        env!("CARGO_BIN_EXE_dafka_console_consumer"),
-        cluster.pub_addresses(),
-        cluster.sub_addresses(),
-    );
-    consumer.args(["-c", &command]);
-    let consumer = cluster.command("dafka_console_consumer >/dev/full", &mut consumer, Input::Pipe);
+    let consumer = shell_consumer(&cluster, "full", "/dev/full");
     let output = consumer.wait("a record for a full disk", DEADLINE);
     assert!(output.status.code().is_some_and(|code| code != 0), "{:?}", output.status);
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);

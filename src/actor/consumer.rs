@@ -36,7 +36,8 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             address,
             ignored: &[],
             publisher: Kind::XPUB,
-            high_watermark: settings.consumer.high_watermark,
+            send_high_watermark: settings.consumer.high_watermark,
+            receive_high_watermark: settings.consumer.high_watermark,
             subscriptions: &[
                 prefix(id::DIRECT_RECORD, own),
                 prefix(id::DIRECT_HEAD, own),

@@ -33,8 +33,10 @@ pub(super) struct Config<'a> {
     pub(super) ignored: &'a [&'a str],
     /// PUB or XPUB.
     pub(super) publisher: Kind,
-    /// Messages that may wait on either socket, per peer.
-    pub(super) high_watermark: i32,
+    /// Messages that may wait to be sent, per peer.
+    pub(super) send_high_watermark: i32,
+    /// Messages that may wait to be read, per peer.
+    pub(super) receive_high_watermark: i32,
     /// What it subscribes to from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
@@ -45,7 +47,7 @@ impl Node {
     /// is to be read at `pipe`.
     pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
         let publisher = Socket::new(config.publisher)?;
-        publisher.zmq().set_sndhwm(config.high_watermark)?;
+        publisher.zmq().set_sndhwm(config.send_high_watermark)?;
         if publisher.zmq().get_linger()? == 0 {
             publisher.zmq().set_linger(LINGER_MS)?;
         }
@@ -56,7 +58,7 @@ impl Node {
         let port = publisher.bind_ephemeral()?;
 
         let subscriber = Socket::new(Kind::SUB)?;
-        subscriber.zmq().set_rcvhwm(config.high_watermark)?;
+        subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
         for subscription in config.subscriptions {
             subscriber.zmq().set_subscribe(subscription)?;
         }

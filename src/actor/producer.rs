@@ -42,7 +42,8 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
             address: name,
             ignored: &[],
             publisher: Kind::XPUB,
-            high_watermark: settings.producer.high_watermark,
+            send_high_watermark: settings.producer.high_watermark,
+            receive_high_watermark: settings.producer.high_watermark,
             subscriptions: &[
                 prefix(id::ACK, name.as_bytes()),
                 prefix(id::FETCH, name.as_bytes()),

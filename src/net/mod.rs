@@ -6,11 +6,13 @@
 mod clock;
 mod frame;
 mod pipe;
+mod priority;
 mod socket;
 mod warning;
 
 pub use clock::now_ms;
 pub use frame::Frame;
 pub use pipe::{Pipe, TERM, is_signal, pipe, pipe_with_limit};
+pub use priority::lower_priority;
 pub use socket::{Kind, Socket, poll};
 pub use warning::Warning;

@@ -2,7 +2,7 @@
 //! the disk is busy with this one.
 
 use crate::actor::{Error, Result};
-use crate::net::{Frame, Pipe, pipe};
+use crate::net::{Frame, Pipe, lower_priority, pipe};
 use crate::protocol::ingest::Index;
 use crate::storage::{Batch, Log};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// How long to wait before a batch that the disk refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Where processors are short, live records go before the disk: a batch that waits grows, and costs less per record.
+const NICENESS: i32 = 5;
 
 /// Records on their way to the disk, and what will be durable with them.
 #[derive(Default)]
@@ -44,6 +47,7 @@ impl Committer {
         let thread = std::thread::Builder::new()
             .name("dafka-commit".into())
             .spawn(move || {
+                lower_priority(NICENESS);
                 for job in next_job {
                     if !append(&log, &job, &has_patience) || job_done.send(job).is_err() {
                         return;

@@ -50,7 +50,8 @@ pub(super) fn run(pipe: &Pipe, address: &str, writer: &str, log: &Log, settings:
             address,
             ignored: &[writer],
             publisher: Kind::XPUB,
-            high_watermark: settings.store.high_watermark,
+            send_high_watermark: settings.store.high_watermark,
+            receive_high_watermark: settings.store.high_watermark,
             subscriptions: &[
                 prefix(id::FETCH, b""),
                 prefix(id::GET_HEADS, b""),

@@ -19,6 +19,10 @@ const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
 /// The same in records.
 const MAX_BATCH_COUNT: usize = 131_072;
 
+/// Records that may wait to be read, per producer. What the disk cannot take now waits with the producers, who keep
+/// it anyway: a long queue here would only cost memory, and time to fill it.
+const MAX_UNREAD_COUNT: i32 = 1_000;
+
 /// Runs a writer until `$TERM`.
 pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, settings: &Settings) -> Result {
     let own = address.as_bytes();
@@ -28,13 +32,19 @@ pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, sett
             log::error!("Store: too many partitions; {} is only read", printable(&partition.address));
         }
     }
+    // 0 means no limit, to ZeroMQ and in the settings.
+    let receive_high_watermark = match settings.store.high_watermark {
+        0 => MAX_UNREAD_COUNT,
+        high_watermark => high_watermark.min(MAX_UNREAD_COUNT),
+    };
     let node = Node::start(
         &Config {
             name: "Store Writer",
             address,
             ignored: &[reader],
             publisher: Kind::XPUB,
-            high_watermark: settings.store.high_watermark,
+            send_high_watermark: settings.store.high_watermark,
+            receive_high_watermark,
             subscriptions: &[
                 prefix(id::RECORD, b""),
                 prefix(id::HEAD, b""),
