@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_null - NULL for every pointer of every function (dafka_proto: see test_proto_null): each says no in its way (NULL, -1, 0, false) and the process
-    lives; destructors take NULL, a pointer to NULL, and the same object twice
+    test_null - NULL for every pointer of every function (those of dafka_proto apart): each says no in its way (NULL,
+    -1, 0, false) and the process lives; destructors take NULL, a pointer to NULL, and the same object twice
     =========================================================================
 */
 

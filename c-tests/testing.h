@@ -32,7 +32,8 @@
 TEST_NORETURN void
     test_fail (const char *file, int line, const char *text);
 void
-    test_check_str (const char *file, int line, const char *expression, const char *actual, const char *expected);
+    test_check_str (const char *file, int line, const char *expression,
+                    const char *actual, const char *expected);
 
 //  Begin the program's test: starts the watchdog, which ends the process with exit code 1 and the name of the current
 //  case when the test has not ended after that many seconds (DAFKA_TEST_TIMEOUT in the environment goes first), and
@@ -53,7 +54,8 @@ void
 int
     test_end (void);
 
-//  The directory of this test (an absolute path), and a fresh path in it that does not exist yet. Caller frees the latter with zstr_free.
+//  The directory of this test (an absolute path), and a fresh path in it that does not exist yet. Caller frees the
+//  latter with zstr_free.
 const char *
     test_dir (void);
 char *

@@ -77,6 +77,12 @@ struct Beacon<'a> {
     warning: Warning,
 }
 
+impl Drop for Beacon<'_> {
+    fn drop(&mut self) {
+        self.incoming.stop_monitor();
+    }
+}
+
 impl<'a> Beacon<'a> {
     fn connect(settings: &'a settings::Beacon, name: &'a str) -> Result<Beacon<'a>> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);

@@ -246,35 +246,13 @@ impl Actor<'_> {
     }
 }
 
-/// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer that has a sink of its own.
+/// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer.
 ///
 /// # Errors
 /// When the consumer has ended.
 pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
     send_command(pipe, word, |pipe| pipe.send_frames(&[topic]).is_ok())
 }
-
-/// As [`command`], for a consumer whose records come over the same pipe: what waits to be read there does not
-/// say that it has ended.
-///
-/// # Errors
-/// When the consumer does not take it within [`COMMAND_TIMEOUT_MS`]: it has ended.
-pub fn command_subscriber(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
-    let due_ms = now_ms() + COMMAND_TIMEOUT_MS;
-    let has_room = || {
-        while !pipe.events().contains(POLLOUT) {
-            let timeout_ms = timeout_ms(Some(due_ms), now_ms());
-            if timeout_ms == 0 || poll(&mut [pipe.item(POLLOUT)], timeout_ms).is_err() {
-                return false;
-            }
-        }
-        true
-    };
-    if has_room() && pipe.send_frames(&[word, topic]).is_ok() && has_room() { Ok(()) } else { Err(Ended) }
-}
-
-/// How long a subscriber may take to make room for a command.
-const COMMAND_TIMEOUT_MS: u64 = 1_000;
 
 /// True for what can be subscribed to and published.
 pub fn is_topic(topic: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use crate::protocol::{Outbox, producer::Producer};
 use crate::settings::Settings;
 use crate::wire::{Message, exact_prefix, id, prefix};
 use std::ffi::CString;
-use zmq::POLLIN;
+use zmq::{POLLIN, POLLOUT};
 
 /// How records come in over the pipe: the two generations of the API differ in it.
 #[derive(Clone, Copy)]
@@ -194,31 +194,27 @@ pub struct Ended;
 /// # Errors
 /// When the producer has ended.
 pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
-    send_command_word(pipe, GET_ADDRESS)?;
-    let mut answer = Frame::new();
-    while pipe.recv(&mut answer).is_err_and(|error| error == zmq::Error::EINTR) {}
-    let octets: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
-    match octets {
-        Ok(octets) if !is_signal(&answer) => Ok(usize::from_ne_bytes(octets) as *const u8),
-        _ => {
-            // It ended just now, and its last word was read here: zactor_destroy must not wait for it.
-            while pipe.events().contains(zmq::POLLOUT) {
-                std::thread::yield_now();
-            }
-            Err(Ended)
+    let mut word = Frame::copy(GET_ADDRESS);
+    while !pipe.try_send(&mut word, false).map_err(|_| Ended)? {
+        if !pipe.wait_for_room() {
+            return Err(Ended);
         }
     }
-}
-
-fn send_command_word(pipe: &Pipe, word: &[u8]) -> Result<(), Ended> {
-    let mut word = Frame::copy(word);
-    while pipe.is_open() || pipe.wait_for_room() {
-        if pipe.events().contains(zmq::POLLIN) {
-            break;
+    let mut answer = Frame::new();
+    while pipe.wait_for_word() {
+        if !pipe.try_recv(&mut answer).map_err(|_| Ended)? {
+            continue;
         }
-        if pipe.try_send(&mut word, false).map_err(|_| Ended)? {
-            return Ok(());
+        let octets: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
+        match octets {
+            Ok(octets) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(octets) as *const u8),
+            _ => break,
         }
+    }
+    // It has ended, and its last word may have been read here. zactor_destroy must not wait for it: it does not when
+    // it finds the pipe closed, which happens right after that word.
+    while pipe.events().contains(POLLOUT) {
+        std::thread::yield_now();
     }
     Err(Ended)
 }

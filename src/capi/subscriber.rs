@@ -1,7 +1,7 @@
 //! Class `dafka_subscriber`: the consumer of the API's first generation.
 
 use super::boundary::{entry, resolve, run_actor, settings, topic};
-use crate::actor::consumer::{self, Sink, command_subscriber};
+use crate::actor::consumer::{self, Sink};
 use crate::actor::new_address;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
 use std::ffi::{c_char, c_int, c_void};
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn dafka_subscriber_subscribe(self_: *mut zactor_t, topic_
     entry("dafka_subscriber_subscribe", -1, || unsafe {
         let topic = topic(topic_)?;
         let pipe = resolve(self_).ok_or("the subscriber is NULL")?;
-        command_subscriber(&pipe, b"SUBSCRIBE", topic)?;
+        consumer::command(&pipe, b"SUBSCRIBE", topic)?;
         Ok(0)
     })
 }

@@ -1,8 +1,10 @@
 //! The pair of sockets between an actor and whoever started it, and the rules of that conversation.
 
 use super::{Frame, Kind, Socket, poll};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zmq::{POLLIN, POLLOUT};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use zmq::{POLLIN, POLLOUT, PollEvents};
 
 /// What ends an actor, as zactor_destroy sends it.
 pub const TERM: &[u8] = b"$TERM";
@@ -89,23 +91,63 @@ impl Socket {
 
     /// Waits until one more message fits into the pipe. zactor_destroy sends `$TERM` without waiting and
     /// forgets it when the pipe is full, so whoever fills a pipe must leave room. `false` when the actor at the
-    /// other end has ended (its last word, a signal, is waiting to be read).
+    /// other end has ended.
     pub fn wait_for_room(&self) -> bool {
-        loop {
-            let events = self.events();
-            if events.contains(POLLOUT) {
-                return true;
-            }
-            if events.contains(POLLIN) || poll(&mut [self.item(POLLIN | POLLOUT)], -1).is_err() {
-                return false;
-            }
-        }
+        self.wait_for(POLLOUT)
     }
 
-    /// True when the actor at the other end can take a message: it runs, and the pipe has room.
-    pub fn is_open(&self) -> bool {
-        let events = self.events();
-        events.contains(POLLOUT) && !events.contains(POLLIN)
+    /// Waits until there is something to read in the pipe. `false` when the actor at the other end has ended
+    /// without a word.
+    pub fn wait_for_word(&self) -> bool {
+        self.wait_for(POLLIN)
+    }
+
+    fn wait_for(&self, events: PollEvents) -> bool {
+        while !self.events().contains(events) {
+            if !self.is_heard() || poll(&mut [self.item(events)], CHECK_INTERVAL_MS).is_err() {
+                // What the actor said just before it ended counts.
+                return self.events().contains(events);
+            }
+        }
+        true
+    }
+
+    /// Declares that an actor reads this end of the pipe, for as long as the result lives.
+    pub fn hear(&self) -> Hearing {
+        let endpoint = self.endpoint();
+        heard().insert(endpoint.clone());
+        Hearing { endpoint }
+    }
+
+    /// True while an actor reads the other end of the pipe. ZeroMQ has no answer to that question: a full pipe
+    /// looks like one whose reader has gone.
+    pub fn is_heard(&self) -> bool {
+        heard().contains(&self.endpoint())
+    }
+
+    /// The name that both ends of a pipe know, one having bound to it and the other connected.
+    fn endpoint(&self) -> String {
+        self.zmq().get_last_endpoint().ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+/// How often a wait looks whether the actor still runs.
+const CHECK_INTERVAL_MS: i64 = 100;
+
+/// The pipes that an actor reads.
+fn heard() -> MutexGuard<'static, HashSet<String>> {
+    static HEARD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An actor that reads a pipe, see [`Socket::hear`].
+pub struct Hearing {
+    endpoint: String,
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        heard().remove(&self.endpoint);
     }
 }
 

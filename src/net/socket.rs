@@ -157,6 +157,15 @@ impl Socket {
         Ok(())
     }
 
+    /// Ends what zmq_socket_monitor has begun. Must come before the monitor's PAIR socket is closed: libzmq's I/O
+    /// thread would wait for ever to send it an event.
+    pub fn stop_monitor(&self) {
+        // SAFETY: the socket is live; NULL is the documented way to stop.
+        unsafe {
+            zmq_sys::zmq_socket_monitor(self.raw, std::ptr::null(), 0);
+        }
+    }
+
     /// The events that the socket is ready for now.
     pub fn events(&self) -> PollEvents {
         self.zmq.get_events().unwrap_or(PollEvents::empty())
