@@ -364,10 +364,6 @@ s_test_failed_tower (void)
     dafka_consumer_destroy (&consumer);
     zactor_destroy (&producer);
     zactor_destroy (&tower);
-
-    test_case ("a tower with an address that is none");
-    zconfig_put (config, "tower/sub_address", "no such thing");
-    s_start_and_end (dafka_tower_actor, config);
     zconfig_destroy (&config);
 }
 

@@ -71,9 +71,12 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
 /// Runs an actor's function, logs why it failed, and lets no panic out. An actor that fails before it is ready
 /// signals all the same: whoever started it waits for that.
 pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) {
-    // Until it returns: who waits for room in the pipe must not wait for an actor that has gone.
-    let _hearing = pipe.hear();
-    match catch_unwind(AssertUnwindSafe(|| run(pipe))) {
+    let result = {
+        // Until it returns: nobody must hand anything to an actor that has gone, or wait for it.
+        let _hearing = pipe.hear();
+        catch_unwind(AssertUnwindSafe(|| run(pipe)))
+    };
+    match result {
         Ok(Ok(())) => return,
         Ok(Err(error)) => log::error!("{name}: {error}"),
         Err(panic) => log::error!("{name}: internal error: {}", panic_text(&*panic)),

@@ -233,6 +233,9 @@ pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
 /// # Errors
 /// When the actor has ended.
 pub fn send_command(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
+    if !pipe.is_heard() {
+        return Err(Ended);
+    }
     let mut command = Frame::copy(command);
     while !pipe.try_send(&mut command, true).map_err(|_| Ended)? {
         if !pipe.wait_for_room() {

@@ -1,9 +1,10 @@
 //! The pair of sockets between an actor and whoever started it, and the rules of that conversation.
 
 use super::{Frame, Kind, Socket, poll};
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
 /// What ends an actor, as zactor_destroy sends it.
@@ -114,15 +115,29 @@ impl Socket {
 
     /// Declares that an actor reads this end of the pipe, for as long as the result lives.
     pub fn hear(&self) -> Hearing {
-        let endpoint = self.endpoint();
-        heard().insert(endpoint.clone());
-        Hearing { endpoint }
+        let hearing = Hearing { endpoint: self.endpoint(), is_heard: Arc::new(AtomicBool::new(true)) };
+        heard().insert(hearing.endpoint.clone(), hearing.is_heard.clone());
+        hearing
     }
 
     /// True while an actor reads the other end of the pipe. ZeroMQ has no answer to that question: a full pipe
     /// looks like one whose reader has gone.
     pub fn is_heard(&self) -> bool {
-        heard().contains(&self.endpoint())
+        thread_local! {
+            /// The pipe that this thread asked about last: it usually is the one that it asks about next.
+            static LAST: RefCell<Option<(usize, Arc<AtomicBool>)>> = const { RefCell::new(None) };
+        }
+        let me = self.raw as usize;
+        LAST.with_borrow_mut(|last| {
+            if let Some((pipe, is_heard)) = last
+                && *pipe == me
+                && is_heard.load(Ordering::Acquire)
+            {
+                return true;
+            }
+            *last = heard().get(&self.endpoint()).map(|is_heard| (me, is_heard.clone()));
+            last.is_some()
+        })
     }
 
     /// The name that both ends of a pipe know, one having bound to it and the other connected.
@@ -134,19 +149,21 @@ impl Socket {
 /// How often a wait looks whether the actor still runs.
 const CHECK_INTERVAL_MS: i64 = 100;
 
-/// The pipes that an actor reads.
-fn heard() -> MutexGuard<'static, HashSet<String>> {
-    static HEARD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+/// The pipes that an actor reads, by their name.
+fn heard() -> MutexGuard<'static, HashMap<String, Arc<AtomicBool>>> {
+    static HEARD: LazyLock<Mutex<HashMap<String, Arc<AtomicBool>>>> = LazyLock::new(Mutex::default);
     HEARD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An actor that reads a pipe, see [`Socket::hear`].
 pub struct Hearing {
     endpoint: String,
+    is_heard: Arc<AtomicBool>,
 }
 
 impl Drop for Hearing {
     fn drop(&mut self) {
+        self.is_heard.store(false, Ordering::Release);
         heard().remove(&self.endpoint);
     }
 }

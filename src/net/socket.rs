@@ -13,7 +13,7 @@ pub use zmq::SocketType as Kind;
 /// A socket made through CZMQ (zsys_socket), closed through it when dropped; or one borrowed from a C caller.
 pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
-    raw: *mut c_void,
+    pub(super) raw: *mut c_void,
     owned: bool,
     /// Whether [`Socket::signal`] was called: an actor's first signal says that it is ready.
     pub(super) has_signalled: Cell<bool>,
