@@ -9,6 +9,8 @@ PREFIX ?= /usr/local
 FILE ?= LICENSE
 ROUNDS ?= 5
 
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
 # Everything that is built or written goes below here.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export CARGO_TARGET_DIR := $(TARGET)

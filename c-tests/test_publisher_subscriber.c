@@ -54,6 +54,30 @@ s_check_silence (zactor_t *subscriber, zactor_t *witness, zactor_t *silent, zact
     }
 }
 
+//  A subscriber whose pipe is full of records has to get its last word through, which zactor_destroy waits for.
+static void
+s_destroy_while_full (zactor_t *publisher, zconfig_t *config)
+{
+    //  More than a pipe takes, with CZMQ's default high-water marks on both sides
+    size_t count = test_scale (20000, 5000);
+    for (size_t number = 0; number < count; number++)
+        test_publish (publisher, "%lu", (unsigned long) number);
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    for (int round = 0; round < 10; round++) {
+        test_case ("destroying a subscriber that nobody reads, round %d", round);
+        zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
+        CHECK (subscriber);
+        CHECK (dafka_subscriber_subscribe (subscriber, "first") == 0);
+        char *subject, *address;
+        zframe_t *frame;
+        CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+        zframe_destroy (&frame);
+        //  That a pipe is full is no event that its reader could wait for: time to fill it, no time to drain it
+        zclock_sleep (50);
+        zactor_destroy (&subscriber);
+    }
+}
+
 int
 main (void)
 {
@@ -140,6 +164,8 @@ main (void)
     zstr_free (&last);
     CHECK (zsock_send (subscriber, "ss", "UNSUBSCRIBE", "first") == 0);
     s_check_silence (subscriber, witness, first, second);
+
+    s_destroy_while_full (first, config);
 
     test_case ("destroying all, with records unread");
     test_publish (second, "unread");

@@ -222,6 +222,31 @@ fn nodes_that_know_each_other_go_on_without_a_tower() {
 }
 
 #[test]
+fn a_tower_that_stands_still_makes_nodes_part_amidst_a_flood() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/timeout", "300");
+    let mut tower = cluster.tower();
+    let _store = cluster.store("store");
+    let all = lines("flood", 300_000);
+    let mut consumer = cluster.consumer("flood");
+    let producer = cluster.producer_of("flood", &all);
+    let mut printed = consumer.lines(1, "the first record");
+    // Nobody is heard of any more, so that all are dropped while their records come in; then all are found again. What
+    // is printed is read slowly, so that the flood lasts.
+    for _ in 0..4 {
+        tower.pause();
+        std::thread::sleep(Duration::from_millis(600));
+        tower.resume();
+        printed.extend(consumer.lines_within(20_000, Duration::from_millis(400)));
+    }
+    printed.extend(consumer.lines(all.len() - printed.len(), "records once the tower runs again"));
+    assert_contents("flood", &printed, &all);
+    producer.expect_success("the end of its input, with a store present");
+    consumer.expect_no_more();
+    assert_replayed(&cluster, "flood", &all);
+}
+
+#[test]
 fn a_consumer_that_stood_still_during_100_000_records_gets_them_all() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();

@@ -205,7 +205,7 @@ fn a_consumer_started_in_mid_stream_gets_every_record_once() {
 fn each_of_two_stores_ends_up_with_everything() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();
-    let all = varied_lines("both", 10_000, 500);
+    let all = varied_lines("both", 60_000, 200);
     let store_a = cluster.store("a");
     let mut store_b = cluster.store("b");
     cluster.publish("both", &all);
@@ -213,6 +213,11 @@ fn each_of_two_stores_ends_up_with_everything() {
     let store_a = wait_until_the_other_store_has(&cluster, store_a, "both", &all);
     // And the other way round, for which the one that stood still has to be running again.
     store_b = wait_until_the_other_store_has(&cluster, store_b, "both", &all);
+
+    // Both answer, and each record is printed once. (So many that the slower one answers some, too.)
+    let mut consumer = cluster.consumer("both");
+    assert_contents("both", &consumer.lines(all.len(), "records from both stores"), &all);
+    consumer.expect_no_more();
 
     store_a.kill();
     let mut consumer = cluster.consumer("both");

@@ -34,6 +34,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
         poll(items, timeout_ms(due_ms, now_ms()))?;
 
         if !beacon.commands(pipe)? {
+            pipe.wait_for_last_word();
             return Ok(());
         }
         beacon.connections()?;

@@ -61,6 +61,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         deliveries: VecDeque::new(),
         outbox: Outbox::new(),
         warning: Warning::default(),
+        refused: 0,
     };
     actor.run()
 }
@@ -75,6 +76,8 @@ struct Actor<'a> {
     deliveries: VecDeque<Delivery<Frame>>,
     outbox: Outbox<Frame>,
     warning: Warning,
+    /// Messages refused so far for want of room, as far as the log was told.
+    refused: u64,
 }
 
 impl Actor<'_> {
@@ -104,7 +107,7 @@ impl Actor<'_> {
                 if self.verbose {
                     log::debug!("Consumer: {} ends: {:?}", self.node.address, self.consumer.statistics());
                 }
-                return Ok(());
+                return self.end();
             }
             self.node.follow_beacon()?;
             self.subscriptions()?;
@@ -113,8 +116,21 @@ impl Actor<'_> {
             if !self.is_blocked() {
                 self.consumer.tick(now_ms(), &mut self.outbox);
             }
+            let refused = self.consumer.statistics().refused;
+            if refused > self.refused {
+                self.refused = refused;
+                self.warning.warn(now_ms(), || "Consumer: too many partitions; new ones are not read".into());
+            }
             publish(&self.node.publisher, &mut self.outbox)?;
         }
+    }
+
+    fn end(self) -> Result {
+        drop(self.node);
+        if let Sink::Pipe(pipe) = self.sink {
+            pipe.wait_for_last_word();
+        }
+        Ok(())
     }
 
     /// Reads the pipe; false on `$TERM`.

@@ -19,6 +19,11 @@ impl Handle {
         &self.pipe
     }
 
+    /// Sends the actor a word, if it is still there.
+    pub fn say(&self, word: &[u8]) {
+        let _ = self.pipe.try_send(&mut Frame::copy(word), false);
+    }
+
     /// Waits for the actor's ready signal. False when `interrupt` has something to read before that.
     ///
     /// # Errors
@@ -42,7 +47,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let _ = self.pipe.try_send(&mut Frame::copy(TERM), false);
+        self.say(TERM);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

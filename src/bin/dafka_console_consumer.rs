@@ -1,16 +1,20 @@
 //! Prints the records of a topic until SIGINT or SIGTERM.
 
 use clap::{Arg, ArgAction};
-use dafka::net::{Frame, Socket, poll};
+use dafka::net::{Frame, Socket, now_ms, poll};
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use dafka::settings::OffsetReset;
+use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
-use zmq::{POLLIN, PollEvents, PollItem};
+use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 
 /// Records that may wait to be printed.
 const PIPE_LIMIT: i32 = 10_000;
+
+/// How long a reader that does not read is waited for once a signal has come.
+const READER_GRACE_MS: u64 = 2_000;
 
 fn main() -> ExitCode {
     let about = "Prints subject, address and content of each record of a topic, until interrupted.";
@@ -39,9 +43,10 @@ fn print_records(mut options: Options) -> Result {
     let Some(consumer) = program::start_consumer(options.settings, topic, PIPE_LIMIT, &signals)? else {
         return Ok(());
     };
-    let mut output = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let mut output = BufWriter::with_capacity(64 << 10, Output { file, signals: &signals, due_ms: None });
     let result = loop {
-        if signals.came() {
+        if signals.is_pending() {
             break output.flush();
         }
         match print_waiting(&consumer.source, &signals, &mut output) {
@@ -65,14 +70,51 @@ fn print_records(mut options: Options) -> Result {
         }
     };
     match result {
-        // Whoever read our output has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+        // Whoever read our output has read enough, or a signal came while it did not read.
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
             // What the buffer still holds cannot be written any more.
             let _ = output.into_parts();
             Ok(())
         }
         Err(error) => Err(Failure(format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),
+    }
+}
+
+/// Standard output, which a signal interrupts when its reader does not read.
+struct Output<'a> {
+    file: File,
+    signals: &'a Signals,
+    /// Once a signal has come: how long to wait for the reader.
+    due_ms: Option<u64>,
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        loop {
+            if self.signals.is_pending() {
+                self.due_ms.get_or_insert_with(|| now_ms() + READER_GRACE_MS);
+            }
+            let timeout_ms = self.due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms()) as i64);
+            let file = PollItem::from_fd(self.file.as_raw_fd(), POLLOUT);
+            // With a signal, there is no more to wait for but the reader.
+            let items = &mut [file, self.signals.item()][..if self.due_ms.is_some() { 1 } else { 2 }];
+            poll(items, timeout_ms).map_err(std::io::Error::other)?;
+            if items[0].is_writable() {
+                // A pipe that is writable takes so many at once.
+                return self.file.write(&octets[..octets.len().min(libc::PIPE_BUF)]);
+            }
+            if items[0].is_error() {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            if timeout_ms == 0 {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

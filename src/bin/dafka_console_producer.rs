@@ -1,7 +1,7 @@
 //! Publishes each line of standard input as one record.
 
 use dafka::actor::{Handle, producer};
-use dafka::net::{Frame, now_ms, poll};
+use dafka::net::{Frame, TERM, now_ms, poll};
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
@@ -38,13 +38,20 @@ fn publish_lines(options: Options) -> Result {
     let mut begun: Vec<u8> = Vec::new();
     loop {
         poll(&mut [PollItem::from_fd(fd, POLLIN), signals.item(), actor.pipe().item(POLLIN)], -1)?;
+        if actor.has_ended() {
+            return Err(Failure::logged());
+        }
         if signals.came() {
             return finish(&actor, &signals, Some(now_ms() + SIGNAL_GRACE_MS));
         }
         let len = match input.read(&mut chunk) {
             Ok(len) => len,
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
-            Err(error) => return Err(Failure(format!("cannot read standard input: {error}"))),
+            Err(error) => {
+                // Not to wait for acknowledgements that may never come.
+                actor.say(producer::ABANDON);
+                return Err(Failure(format!("cannot read standard input: {error}")));
+            }
         };
         if len == 0 {
             break;
@@ -69,13 +76,13 @@ fn publish_lines(options: Options) -> Result {
 
 /// Waits until all records are acknowledged; once a signal has come, only for a while.
 fn finish(actor: &Handle, signals: &Signals, mut due_ms: Option<u64>) -> Result {
-    actor.pipe().send_frames(&[dafka::net::TERM])?;
+    actor.say(TERM);
     while !actor.has_ended() {
         let now_ms = now_ms();
         let timeout_ms = due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms) as i64);
         if timeout_ms == 0 {
             log::warn!(target: "dafka", "interrupted before all records were acknowledged");
-            actor.pipe().send_frames(&[producer::ABANDON])?;
+            actor.say(producer::ABANDON);
             break;
         }
         poll(&mut [actor.pipe().item(POLLIN), signals.item()], timeout_ms)?;

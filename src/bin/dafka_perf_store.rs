@@ -1,7 +1,7 @@
 //! Measures how fast records are published and acknowledged.
 
 use dafka::actor::producer;
-use dafka::net::Frame;
+use dafka::net::{Frame, TERM};
 use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -34,15 +34,15 @@ fn measure(options: Options) -> Result {
         let mut content = Frame::zeroed(size as usize).ok_or_else(|| Failure("out of memory".into()))?;
         producer::send(actor.pipe(), &mut content)?;
         if i % 1_000 == 0 && signals.came() {
-            actor.pipe().send_frames(&[producer::ABANDON])?;
+            actor.say(producer::ABANDON);
             return Ok(());
         }
     }
-    actor.pipe().send_frames(&[dafka::net::TERM])?;
+    actor.say(TERM);
     while !actor.has_ended() {
         signals.wait(actor.pipe())?;
         if signals.came() {
-            actor.pipe().send_frames(&[producer::ABANDON])?;
+            actor.say(producer::ABANDON);
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@ use crate::settings::Settings;
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use zmq::POLLIN;
 
 /// What a C function was called with that it cannot use, or why it failed: one log line.
 pub(super) struct Failure(Cow<'static, str>);
@@ -81,6 +82,26 @@ pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
         let raw = sys::zsock_resolve(object.cast::<c_void>());
         (!raw.is_null()).then(|| Socket::borrow(raw))
     }
+}
+
+/// How often a waiting function looks whether a signal came to another thread.
+const INTERRUPT_CHECK_MS: i64 = 100;
+
+/// Waits until there is something to read at `socket`; false when SIGINT or SIGTERM came under CZMQ's handling, or
+/// any signal came to this thread.
+pub(super) fn wait_for_input(socket: &Socket, has_ended: &dyn Fn() -> bool) -> Outcome<bool> {
+    while !socket.events().contains(POLLIN) {
+        if czmq::interrupted() {
+            return Ok(false);
+        }
+        if has_ended() && !socket.events().contains(POLLIN) {
+            return Err("the consumer has ended".into());
+        }
+        if zmq::poll(&mut [socket.item(POLLIN)], INTERRUPT_CHECK_MS).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A C string's octets.

@@ -1,6 +1,6 @@
 //! Class `dafka_consumer`.
 
-use super::boundary::{Outcome, entry, entry_void, resolve, run_actor, settings, topic};
+use super::boundary::{Outcome, entry, entry_void, resolve, run_actor, settings, topic, wait_for_input};
 use super::object::{into_c, take_back};
 use crate::actor::{consumer, new_address};
 use crate::czmq::{
@@ -94,16 +94,9 @@ impl dafka_consumer_t {
 
     /// Waits until there is something to read at the source; false when a signal interrupted that.
     pub(super) fn wait_for_record(&self, source: &Socket) -> Outcome<bool> {
-        if source.events().contains(POLLIN) {
-            return Ok(true);
-        }
         // SAFETY: the actor is live as long as the consumer.
         let actor = unsafe { resolve(self.actor) }.ok_or("the consumer has no actor")?;
-        match zmq::poll(&mut [source.item(POLLIN), actor.item(POLLIN)], -1) {
-            Err(_) => Ok(false),
-            Ok(_) if source.events().contains(POLLIN) => Ok(true),
-            Ok(_) => Err("the consumer has ended".into()),
-        }
+        wait_for_input(source, &|| actor.events().contains(POLLIN))
     }
 
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {

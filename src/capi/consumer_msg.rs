@@ -1,6 +1,6 @@
 //! Class `dafka_consumer_msg`.
 
-use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
+use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve, wait_for_input};
 use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use crate::czmq::sys::{self, zframe_t, zsock_t};
@@ -182,7 +182,11 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_recv_from_socket", -1, || unsafe {
         let msg = msg(self_)?;
-        msg.recv(&resolve(socket).ok_or("the socket is NULL")?)
+        let socket = resolve(socket).ok_or("the socket is NULL")?;
+        if !wait_for_input(&socket, &|| false)? {
+            return Ok(-1);
+        }
+        msg.recv(&socket)
     })
 }
 

@@ -1,6 +1,6 @@
 //! The pair of sockets between an actor and whoever started it, and the rules of that conversation.
 
-use super::{Frame, Kind, Socket, poll};
+use super::{Frame, Kind, Socket, now_ms, poll};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,6 +97,17 @@ impl Socket {
         self.wait_for(POLLOUT)
     }
 
+    /// For an actor that fills its pipe and ends: waits until one more message fits in, its last word, which CZMQ
+    /// sends without waiting and zactor_destroy waits for. Whoever ends the actor reads the pipe meanwhile.
+    pub fn wait_for_last_word(&self) {
+        let due_ms = now_ms() + LAST_WORD_MS;
+        while !self.events().contains(POLLOUT) && now_ms() < due_ms {
+            if poll(&mut [self.item(POLLOUT)], CHECK_INTERVAL_MS).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits until there is something to read in the pipe. `false` when the actor at the other end has ended
     /// without a word.
     pub fn wait_for_word(&self) -> bool {
@@ -146,6 +157,8 @@ impl Socket {
     }
 }
 
+/// How long an actor waits for room for its last word.
+const LAST_WORD_MS: u64 = 30_000;
 /// How often a wait looks whether the actor still runs.
 const CHECK_INTERVAL_MS: i64 = 100;
 

@@ -92,11 +92,20 @@ impl<P: Payload> Consumer<P> {
     ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
-                let Some(partition) = self.find_or_open(position, position.sequence) else { return };
+                // An answer opens nothing: who asked for it knew the partition.
+                let partition = match message {
+                    Message::Record(_) => self.find_or_open(position, position.sequence),
+                    _ => self.ingest.find(position),
+                };
+                let Some(partition) = partition else { return };
                 self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
                     deliveries.extend([Delivery { partition, offset, content }]);
                 });
             }
+            // What a store holds may be ahead of what its producer's connection has brought: under latest, it says
+            // nothing about where to start.
+            (Message::DirectHead(position), None)
+                if self.start == Start::Latest && self.ingest.find(position).is_none() => {}
             (Message::Head(position) | Message::DirectHead(position), None) => {
                 let Some(partition) = self.find_or_open(position, position.sequence.saturating_add(1)) else {
                     return;

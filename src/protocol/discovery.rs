@@ -34,7 +34,10 @@ pub struct Discovery {
 
 struct Peer {
     endpoint: String,
+    /// When a tower last announced it, at whatever address.
     heard_ms: u64,
+    /// When a tower last announced it at this address.
+    confirmed_ms: u64,
 }
 
 impl Discovery {
@@ -67,16 +70,17 @@ impl Discovery {
         }
         let has_room = self.peers.len() < MAX_PEERS;
         match self.peers.get_mut(sender) {
-            Some(peer) if peer.endpoint == endpoint => peer.heard_ms = now_ms,
+            Some(peer) if peer.endpoint == endpoint => (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms),
+            // Another tower sees the node at another address: the one that we use is as good while it is confirmed.
+            Some(peer) if now_ms < peer.confirmed_ms + self.timeout_ms => peer.heard_ms = now_ms,
             Some(peer) => {
-                // The node is the same, its address is not: the tower's view of it has changed.
-                peer.heard_ms = now_ms;
+                (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms);
                 let old = std::mem::replace(&mut peer.endpoint, endpoint.to_owned());
                 self.add_endpoint(endpoint, events);
                 self.remove_endpoint(old, events);
             }
             None if has_room => {
-                let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms };
+                let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms, confirmed_ms: now_ms };
                 self.peers.insert(sender.into(), peer);
                 self.add_endpoint(endpoint, events);
                 // The new peer hears of us at once.
@@ -226,7 +230,11 @@ mod tests {
     fn a_peer_that_moved_is_followed() {
         let mut discovery = discovery();
         beacon(&mut discovery, b"peer", A, 0);
-        let events = beacon(&mut discovery, b"peer", B, 10);
+        // Two towers may see it differently: no reason to change while the first one is confirmed.
+        assert_eq!(beacon(&mut discovery, b"peer", B, 10), []);
+        assert_eq!(beacon(&mut discovery, b"peer", A, 2_000), []);
+        assert_eq!(beacon(&mut discovery, b"peer", B, 5_999), []);
+        let events = beacon(&mut discovery, b"peer", B, 6_000);
         assert_eq!(events, [Event::Connect(B.into()), Event::Disconnect(A.into())]);
     }
 

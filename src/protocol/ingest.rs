@@ -57,6 +57,8 @@ pub struct Statistics {
     pub no_room: u64,
     /// FETCHes sent.
     pub fetches: u64,
+    /// Messages of partitions for which there was no room.
+    pub refused: u64,
 }
 
 /// The partitions and their FETCHes.
@@ -105,6 +107,7 @@ impl<P: Payload> Ingest<P> {
     /// Opens a partition whose next record is `next`. `None` when there are too many.
     pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
         if self.by_key.len() >= self.limits.partitions {
+            self.statistics.refused += 1;
             return None;
         }
         let partition = Partition {

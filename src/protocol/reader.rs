@@ -3,6 +3,7 @@
 use super::Outbox;
 use super::answers::{Answers, Job};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
+use std::collections::VecDeque;
 
 /// Takes a partition's head: subject, address, offset of its last record.
 pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
@@ -28,52 +29,46 @@ pub trait Source {
     ) -> Result<u64, Self::Error>;
 }
 
+/// Requests for heads that may wait at a time. Further ones are dropped: requesters ask again.
+const MAX_HEAD_JOBS: usize = 4_096;
+
+/// A requester, and the subject whose heads it wants.
+type HeadJob = (Box<[u8]>, Option<Box<[u8]>>);
+
 /// The reader's state.
 pub struct Reader {
     address: Box<[u8]>,
     answers: Answers,
+    /// Who wants to know heads, of which subject (`None`: of all). Each once, however often it is asked.
+    head_jobs: VecDeque<HeadJob>,
 }
 
 impl Reader {
     /// A reader with nothing to answer.
     pub fn new(address: &[u8]) -> Self {
-        Reader { address: address.into(), answers: Answers::default() }
+        Reader { address: address.into(), answers: Answers::default(), head_jobs: VecDeque::new() }
     }
 
-    /// Takes a message from the network.
-    ///
-    /// # Errors
-    /// The source's. What was asked then stays unanswered; the requester asks again.
-    pub fn message<S: Source, P>(
-        &mut self,
-        message: &Message,
-        source: &S,
-        out: &mut Outbox<P>,
-    ) -> Result<(), S::Error> {
+    /// Takes a message from the network; [`Reader::answer`] answers it.
+    pub fn message(&mut self, message: &Message) {
         match message {
             Message::Fetch { topic, address, subject, sequence, count } => {
                 let end = sequence.saturating_add(u64::from(*count));
                 self.answers.push(address, subject, topic, *sequence, end);
-                Ok(())
             }
-            Message::GetHeads { address: b"", .. } => Ok(()),
-            Message::GetHeads { topic, address } => {
-                let subject = (!topic.is_empty()).then_some(*topic);
-                source.heads(subject, &mut |subject, partition, sequence| {
-                    out.message(&Message::DirectHead(Position::new(address, partition, subject, sequence)));
-                })
-            }
+            Message::GetHeads { topic, address } => self.push_head_job(address, topic),
             Message::ConsumerHello { topic, address, subjects } if **topic == *self.address => {
-                subjects.iter().try_for_each(|subject| {
-                    let subject = (!subject.is_empty()).then_some(subject);
-                    source.heads(subject, &mut |subject, partition, sequence| {
-                        out.message(&Message::DirectHead(Position::new(
-                            address, partition, subject, sequence,
-                        )));
-                    })
-                })
+                subjects.iter().for_each(|subject| self.push_head_job(address, subject));
             }
-            _ => Ok(()),
+            _ => {}
+        }
+    }
+
+    /// The empty subject stands for all.
+    fn push_head_job(&mut self, requester: &[u8], subject: &[u8]) {
+        let job = (requester.into(), (!subject.is_empty()).then(|| subject.into()));
+        if !requester.is_empty() && self.head_jobs.len() < MAX_HEAD_JOBS && !self.head_jobs.contains(&job) {
+            self.head_jobs.push_back(job);
         }
     }
 
@@ -85,10 +80,11 @@ impl Reader {
         }
     }
 
-    /// Answers a slice of the FETCHes, at most `count` records. True when more is to be answered.
+    /// Answers one request for heads and a slice of the FETCHes, at most `count` records. True when more is to be
+    /// answered.
     ///
     /// # Errors
-    /// The source's; the request in hand is dropped then.
+    /// The source's; the request in hand is dropped then, and the requester asks again.
     pub fn answer<S: Source, P>(
         &mut self,
         count: u64,
@@ -96,7 +92,12 @@ impl Reader {
         out: &mut Outbox<P>,
         mut to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<bool, S::Error> {
-        let Some(job) = self.answers.pop() else { return Ok(false) };
+        if let Some((requester, subject)) = self.head_jobs.pop_front() {
+            source.heads(subject.as_deref(), &mut |subject, partition, sequence| {
+                out.message(&Message::DirectHead(Position::new(&requester, partition, subject, sequence)));
+            })?;
+        }
+        let Some(job) = self.answers.pop() else { return Ok(!self.head_jobs.is_empty()) };
         if let Ok(mut template) =
             PositionTemplate::new(id::DIRECT_RECORD, &job.requester, &job.address, &job.subject)
         {
@@ -109,6 +110,6 @@ impl Reader {
                 self.answers.put_back(Job { next: job.next + read, ..job });
             }
         }
-        Ok(!self.answers.is_empty())
+        Ok(!self.answers.is_empty() || !self.head_jobs.is_empty())
     }
 }

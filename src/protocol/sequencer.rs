@@ -61,6 +61,8 @@ pub struct Sequencer<P> {
 struct Fetch {
     end: u64,
     sent_ms: u64,
+    /// It asks for the same as the one before, which stayed without an answer.
+    is_repeated: bool,
     is_answered: bool,
     deadline_ms: u64,
 }
@@ -102,7 +104,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         self.heard_of(offset, now_ms);
         if self.mean_len_bytes == 0 {
-            self.mean_len_bytes = content.as_ref().len() as u64;
+            self.mean_len_bytes = (content.as_ref().len() as u64).max(1);
         }
         if self.early.contains_key(&offset) {
             return Offer::Duplicate;
@@ -153,9 +155,13 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.has_gap().then(|| self.fetch.as_ref().map_or(0, |fetch| fetch.deadline_ms))
     }
 
-    /// How many octets of content the FETCH under way may bring, as far as one can tell.
+    /// How many octets of content the FETCH under way may bring, as far as one can tell. None when nobody has
+    /// answered the one before: perhaps nobody can, and others must not wait for that.
     pub fn in_flight_len_bytes(&self) -> u64 {
         let Some(fetch) = &self.fetch else { return 0 };
+        if fetch.is_repeated && !fetch.is_answered {
+            return 0;
+        }
         fetch.end.saturating_sub(self.next).saturating_mul(self.mean_len_bytes.max(64))
     }
 
@@ -164,7 +170,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if !self.has_gap() {
             return None;
         }
-        if self.fetch.take().is_some() {
+        let is_repeated = self.fetch.take().is_some();
+        if is_repeated {
             // Nothing came since the last one: ask for less, and less often.
             self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
@@ -178,6 +185,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.fetch = Some(Fetch {
             end: self.next + u64::from(count),
             sent_ms: now_ms,
+            is_repeated,
             is_answered: false,
             deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
         });
@@ -188,9 +196,11 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     fn advance(&mut self, len_bytes: usize, now_ms: u64) {
         self.next += 1;
         self.end = self.end.max(self.next);
-        // A moving mean: quick to follow larger records, so that a window cannot become too large for long.
-        self.mean_len_bytes =
-            (self.mean_len_bytes * 7 + len_bytes as u64).div_ceil(8).max(len_bytes as u64 / 4);
+        // A moving mean: quick to follow larger records, so that a window cannot become too large for long. At least
+        // 1, since 0 means that no record was seen.
+        let len_bytes = len_bytes as u64;
+        let mean_len_bytes = (self.mean_len_bytes * 7 + len_bytes).div_ceil(8);
+        self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
         if !fetch.is_answered {
@@ -311,6 +321,26 @@ mod tests {
         let mut sequencer = Sequencer::new(0);
         sequencer.offer(5_000, vec![0; 1_000_000], 0, 2_000_000);
         assert_eq!(sequencer.request(0), Some((0, 8)));
+    }
+
+    #[test]
+    fn empty_records_are_not_unknown_ones() {
+        let mut sequencer = Sequencer::new(0);
+        sequencer.offer(0, vec![], 0, ROOM);
+        sequencer.heard_of(1_000_000, 0);
+        assert_eq!(sequencer.request(0), Some((1, MAX_WINDOW_COUNT)));
+    }
+
+    #[test]
+    fn a_fetch_that_nobody_answers_takes_no_room() {
+        let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0);
+        sequencer.heard_of(9, 0);
+        sequencer.request(0);
+        assert!(sequencer.in_flight_len_bytes() > 0);
+        sequencer.request(1_000);
+        assert_eq!(sequencer.in_flight_len_bytes(), 0);
+        sequencer.offer(0, vec![0; 10], 1_001, ROOM);
+        assert!(sequencer.in_flight_len_bytes() > 0);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::actor::{Error, Result};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
 use crate::protocol::ingest::Index;
-use crate::storage::{Batch, Log};
+use crate::storage::{AppendError, Batch, Log};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -111,24 +111,41 @@ impl Drop for Committer {
 }
 
 /// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. False
-/// when the store ends before the disk takes it.
+/// when the store ends before the disk takes it, or when the log cannot take it at all.
 fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
-    let mut has_failed = false;
+    let mut last_error = String::new();
     loop {
         match log.append(&job.batch) {
-            Ok(()) if has_failed => {
-                log::info!("Store: the disk takes records again");
-                return true;
+            Ok(()) => break,
+            Err(AppendError::NotContiguous { .. }) if is_in_log(log, job) => break,
+            Err(error @ AppendError::NotContiguous { .. }) => {
+                log::error!("Store: {error}; the store cannot go on");
+                return false;
             }
-            Ok(()) => return true,
-            Err(error) if !has_failed => {
-                log::error!("Store: {error}; nothing is acknowledged until it goes through");
+            Err(error) => {
+                let text = error.to_string();
+                if text != last_error {
+                    log::error!("Store: {text}; nothing is acknowledged until it goes through");
+                    last_error = text;
+                }
             }
-            Err(_) => {}
         }
-        has_failed = true;
         if has_patience.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
             return false;
         }
     }
+    if !last_error.is_empty() {
+        log::info!("Store: the disk takes records again");
+    }
+    true
+}
+
+/// A commit that fails twice over may have gone through after all (see [`Log::append`]), and then as a whole.
+fn is_in_log(log: &Log, job: &Job) -> bool {
+    job.batch.runs().all(|run| {
+        let partition = log.find(run.subject, run.address);
+        partition.is_ok_and(|partition| {
+            partition.is_some_and(|partition| partition.next >= run.first_offset + run.count)
+        })
+    })
 }

@@ -129,11 +129,7 @@ impl Actor<'_> {
             }
             let has_more = frame.more();
             match Message::decode(frame.as_ref()) {
-                Ok(message) if !has_more => {
-                    if let Err(error) = self.reader.message(&message, self.log, &mut self.outbox) {
-                        self.warning.warn(now_ms(), || format!("Store Reader: {error}"));
-                    }
-                }
+                Ok(message) if !has_more => self.reader.message(&message),
                 Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Store Reader: dropped a {} with too many frames", message.name())
                 }),

@@ -68,6 +68,7 @@ pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, sett
         appends: Vec::new(),
         outbox: Outbox::new(),
         warning: Warning::default(),
+        refused: 0,
     };
     actor.run()
 }
@@ -84,6 +85,8 @@ struct Actor<'a> {
     appends: Vec<Append<Frame>>,
     outbox: Outbox<Frame>,
     warning: Warning,
+    /// Messages refused so far for want of room, as far as the log was told.
+    refused: u64,
 }
 
 /// The batch that is filled while the disk is busy with the one before.
@@ -127,7 +130,8 @@ impl Gathering {
 impl Actor<'_> {
     fn run(mut self) -> Result {
         loop {
-            let due_ms = Some(self.replica.due_ms());
+            // While the disk holds us up, answers wait unread: no time to ask again.
+            let due_ms = (!self.gathering.is_full()).then(|| self.replica.due_ms());
             let mut items = vec![
                 self.pipe.item(POLLIN),
                 self.node.publisher.item(POLLIN),
@@ -150,9 +154,13 @@ impl Actor<'_> {
             self.subscriptions()?;
             self.messages()?;
             self.commit()?;
-            // While the disk holds us up, answers wait unread: no time to ask again.
             if !self.gathering.is_full() {
                 self.replica.tick(now_ms(), &mut self.outbox);
+            }
+            let refused = self.replica.statistics().refused;
+            if refused > self.refused {
+                self.refused = refused;
+                self.warning.warn(now_ms(), || "Store: too many partitions; new ones are not stored".into());
             }
             self.replica.flush_acks(&mut self.outbox);
             publish(&self.node.publisher, &mut self.outbox)?;
