@@ -109,10 +109,10 @@ impl Actor<'_> {
                 }
                 return self.end();
             }
-            self.node.follow_beacon()?;
             self.subscriptions()?;
             self.deliver()?;
             self.messages()?;
+            self.node.follow_beacon()?;
             if !self.is_blocked() {
                 self.consumer.tick(now_ms(), &mut self.outbox);
             }

@@ -86,6 +86,10 @@ impl Node {
     }
 
     /// Connects to peers that came and disconnects from those that went.
+    ///
+    /// Call it after messages were read and before the subscribing socket is polled again. A poll makes libzmq take
+    /// the first frame of a message off its connection; to disconnect then loses the other frames, and libzmq (4.3.4)
+    /// aborts the process at the next read (fq.cpp: `!_more`).
     pub(super) fn follow_beacon(&self) -> Result {
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         while self.beacon().try_recv(&mut word)? {

@@ -101,10 +101,10 @@ impl Actor<'_> {
             ];
             poll(items, timeout_ms)?;
 
-            self.node.follow_beacon()?;
             self.node.ignore_subscriptions()?;
             self.commands()?;
             self.messages()?;
+            self.node.follow_beacon()?;
             is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);
             self.producer.tick(now_ms(), &mut self.outbox);
             publish(&self.node.publisher, &mut self.outbox)?;

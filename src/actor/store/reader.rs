@@ -93,9 +93,9 @@ impl Actor<'_> {
                     return Ok(());
                 }
             }
-            self.node.follow_beacon()?;
             self.subscriptions()?;
             self.messages()?;
+            self.node.follow_beacon()?;
             is_answering = match self.reader.answer(ANSWER_COUNT, self.log, &mut self.outbox, Frame::copy) {
                 Ok(is_answering) => is_answering,
                 Err(error) => {

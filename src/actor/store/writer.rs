@@ -150,9 +150,9 @@ impl Actor<'_> {
                     return self.end();
                 }
             }
-            self.node.follow_beacon()?;
             self.subscriptions()?;
             self.messages()?;
+            self.node.follow_beacon()?;
             self.commit()?;
             if !self.gathering.is_full() {
                 self.replica.tick(now_ms(), &mut self.outbox);
