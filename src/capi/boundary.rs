@@ -2,7 +2,7 @@
 
 use crate::actor;
 use crate::czmq::{self, sys};
-use crate::net::{Frame, Pipe, Socket};
+use crate::net::{Frame, Pipe, Socket, now_ms};
 use crate::settings::Settings;
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_void};
@@ -85,19 +85,22 @@ pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
 }
 
 /// How often a waiting function looks whether a signal came to another thread.
-const INTERRUPT_CHECK_MS: i64 = 100;
+const INTERRUPT_CHECK_MS: u64 = 100;
 
 /// Waits until there is something to read at `socket`; false when SIGINT or SIGTERM came under CZMQ's handling, or
-/// any signal came to this thread.
+/// any signal came to this thread, or when the socket's own time limit (ZMQ_RCVTIMEO) has passed.
 pub(super) fn wait_for_input(socket: &Socket, has_ended: &dyn Fn() -> bool) -> Outcome<bool> {
+    let limit_ms = u64::try_from(socket.zmq().get_rcvtimeo().unwrap_or(-1)).ok();
+    let due_ms = limit_ms.map(|limit_ms| now_ms() + limit_ms);
     while !socket.events().contains(POLLIN) {
-        if czmq::interrupted() {
+        let left_ms = due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms()));
+        if czmq::interrupted() || left_ms == 0 {
             return Ok(false);
         }
         if has_ended() && !socket.events().contains(POLLIN) {
             return Err("the consumer has ended".into());
         }
-        if zmq::poll(&mut [socket.item(POLLIN)], INTERRUPT_CHECK_MS).is_err() {
+        if zmq::poll(&mut [socket.item(POLLIN)], left_ms.min(INTERRUPT_CHECK_MS) as i64).is_err() {
             return Ok(false);
         }
     }
