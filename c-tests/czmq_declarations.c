@@ -30,16 +30,23 @@ zconfig_t *zconfig_load (const char *filename);
 void zconfig_destroy (zconfig_t **self_p);
 void zconfig_put (zconfig_t *self, const char *path, const char *value);
 char *zconfig_get (zconfig_t *self, const char *path, const char *default_value);
+zconfig_t *zconfig_locate (zconfig_t *self, const char *path);
+zconfig_t *zconfig_child (zconfig_t *self);
+zconfig_t *zconfig_next (zconfig_t *self);
+char *zconfig_value (zconfig_t *self);
 
 zframe_t *zframe_new (const void *data, size_t size);
 void zframe_destroy (zframe_t **self_p);
 int zframe_send (zframe_t **self_p, void *dest, int flags);
+zframe_t *zframe_dup (zframe_t *self);
 size_t zframe_size (zframe_t *self);
 byte *zframe_data (zframe_t *self);
 
 zlist_t *zlist_new (void);
 void zlist_destroy (zlist_t **self_p);
 void zlist_autofree (zlist_t *self);
+void *zlist_first (zlist_t *self);
+void *zlist_next (zlist_t *self);
 int zlist_append (zlist_t *self, void *item);
 
 ziflist_t *ziflist_new (void);

@@ -93,6 +93,148 @@ typedef struct {
 extern "C" {
 #endif // __cplusplus
 
+// A new message without an id, all fields empty or 0. The caller owns it, and destroys it with
+// `dafka_proto_destroy`. NULL when there is no memory for it.
+DAFKA_EXPORT dafka_proto_t *dafka_proto_new(void);
+
+// A new message out of its ZPL form, as `dafka_proto_zpl` makes it; the configuration remains the caller's. The
+// caller owns the message. NULL, with a log line, when the configuration is NULL or holds no message.
+DAFKA_EXPORT
+dafka_proto_t *dafka_proto_new_zpl(zconfig_t *config);
+
+// Destroys a message with all that it holds and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+DAFKA_EXPORT
+void dafka_proto_destroy(dafka_proto_t **self_p);
+
+// A deep copy, which the caller owns. NULL when `self` is NULL or there is no memory for it.
+DAFKA_EXPORT dafka_proto_t *dafka_proto_dup(dafka_proto_t *self);
+
+// Waits for a message and reads it; fields that it does not have are empty then. On a ROUTER it reads the routing
+// id first. On an XPUB it reads a subscription instead (or the end of one): fills `is_subscribe`, `id` and `topic`
+// and leaves the rest alone. Returns 0; -1 when a signal interrupted it, the socket's time limit (ZMQ_RCVTIMEO)
+// passed, the socket cannot receive or an argument is NULL; -2 when what came is no message of this protocol,
+// which is dropped as a whole and logged, and leaves the fields as they were.
+DAFKA_EXPORT
+int dafka_proto_recv(dafka_proto_t *self,
+                     zsock_t *input);
+
+// Sends the message, on a ROUTER after its routing id; it can be sent again. Waits while the socket is full.
+// Returns 0, or -1 when the id is that of no message, the socket cannot take it, a ROUTER's message has no routing
+// id or an argument is NULL.
+DAFKA_EXPORT
+int dafka_proto_send(dafka_proto_t *self,
+                     zsock_t *output);
+
+// The message's first frame, as it is sent; RECORD and DIRECT_RECORD have the content as a second one. The caller
+// owns the frame. NULL when `self` is NULL or its id is that of no message.
+DAFKA_EXPORT
+zframe_t *dafka_proto_encode(dafka_proto_t *self);
+
+// Prints the message to CZMQ's log (zsys_debug), a line for each field.
+DAFKA_EXPORT void dafka_proto_print(dafka_proto_t *self);
+
+// The message in ZPL form: a node `dafka_proto`, a child of `parent` (which owns it then) or a root of its own when
+// `parent` is NULL (the caller's to destroy). It holds `message` (the constant's name), `routing_id` in hexadecimal
+// digits when there is one, `topic`, and a node `content` with `version` and the message's fields by name: `content`
+// in hexadecimal digits, `subjects` as children. NULL when `self` is NULL or its id is that of no message.
+DAFKA_EXPORT
+zconfig_t *dafka_proto_zpl(dafka_proto_t *self,
+                           zconfig_t *parent);
+
+// The routing id of the peer that the message came from, off a ROUTER, or goes to. The message owns the frame. NULL
+// when there is none.
+DAFKA_EXPORT
+zframe_t *dafka_proto_routing_id(dafka_proto_t *self);
+
+// Sets the routing id to a copy of a frame, which remains the caller's. NULL: none.
+DAFKA_EXPORT void dafka_proto_set_routing_id(dafka_proto_t *self, zframe_t *routing_id);
+
+// The message's id: one of the DAFKA_PROTO constants, 0 in a new message.
+DAFKA_EXPORT char dafka_proto_id(dafka_proto_t *self);
+
+// Sets the message's id. It decides which of the fields are sent.
+DAFKA_EXPORT void dafka_proto_set_id(dafka_proto_t *self, char id);
+
+// The message's name, a constant string: "RECORD", "DIRECT_RECORD", "FETCH", "ACK", "HEAD", "DIRECT_HEAD",
+// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when its id is that of no message.
+DAFKA_EXPORT
+const char *dafka_proto_command(dafka_proto_t *self);
+
+// The ZeroMQ topic of the message, by which it finds who subscribed to it: the topic's name in RECORD, HEAD and
+// GET_HEADS, the receiver's address in all others (in FETCH and ACK: the partition's). A string that the message
+// owns, valid until the field changes; never NULL unless `self` is.
+DAFKA_EXPORT
+const char *dafka_proto_topic(dafka_proto_t *self);
+
+// Sets the topic to a copy of a string, of which at most 255 octets are kept.
+DAFKA_EXPORT void dafka_proto_set_topic(dafka_proto_t *self, const char *topic);
+
+// The address field: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, else the sender. A string that the message
+// owns, valid until the field changes; never NULL unless `self` is.
+DAFKA_EXPORT
+const char *dafka_proto_address(dafka_proto_t *self);
+
+// Sets the address to a copy of a string, of which at most 255 octets are kept.
+DAFKA_EXPORT void dafka_proto_set_address(dafka_proto_t *self, const char *address);
+
+// The subject field: the topic's name. A string that the message
+// owns, valid until the field changes; never NULL unless `self` is.
+DAFKA_EXPORT const char *dafka_proto_subject(dafka_proto_t *self);
+
+// Sets the subject to a copy of a string, of which at most 255 octets are kept.
+DAFKA_EXPORT void dafka_proto_set_subject(dafka_proto_t *self, const char *subject);
+
+// The sequence field: an offset in a partition, 0 for its first record.
+DAFKA_EXPORT uint64_t dafka_proto_sequence(dafka_proto_t *self);
+
+// Sets the sequence.
+DAFKA_EXPORT void dafka_proto_set_sequence(dafka_proto_t *self, uint64_t sequence);
+
+// The count field of FETCH: how many records it asks for.
+DAFKA_EXPORT uint32_t dafka_proto_count(dafka_proto_t *self);
+
+// Sets the count.
+DAFKA_EXPORT void dafka_proto_set_count(dafka_proto_t *self, uint32_t count);
+
+// The content of a RECORD or DIRECT_RECORD, which the message owns: to be read, not closed.
+DAFKA_EXPORT zmq_msg_t *dafka_proto_content(dafka_proto_t *self);
+
+// Moves the content to `content`, a message that the caller has initialized (zmq_msg_init) and owns; what it held is
+// released. The message's content is empty then.
+DAFKA_EXPORT
+void dafka_proto_get_content(dafka_proto_t *self,
+                             zmq_msg_t *content);
+
+// Moves the content in from `content`, which is an empty message afterwards, still the caller's to close.
+DAFKA_EXPORT
+void dafka_proto_set_content(dafka_proto_t *self,
+                             zmq_msg_t *content);
+
+// The topics in a CONSUMER_HELLO, strings; the message owns the list. NULL when there is no list.
+DAFKA_EXPORT zlist_t *dafka_proto_subjects(dafka_proto_t *self);
+
+// Moves the list of subjects out: the caller owns it, and the message has none. NULL when there is no list.
+DAFKA_EXPORT
+zlist_t *dafka_proto_get_subjects(dafka_proto_t *self);
+
+// Moves a list of strings in and sets `*subjects_p` to NULL; the list that was there is destroyed. A pointer to NULL
+// leaves the message without a list.
+DAFKA_EXPORT
+void dafka_proto_set_subjects(dafka_proto_t *self,
+                              zlist_t **subjects_p);
+
+// Subscribes a SUB socket (ZMQ_SUBSCRIBE) to the messages with this id whose topic begins with `topic`.
+DAFKA_EXPORT
+void dafka_proto_subscribe(zsock_t *sub,
+                           char id,
+                           const char *topic);
+
+// Ends what `dafka_proto_subscribe` began (ZMQ_UNSUBSCRIBE).
+DAFKA_EXPORT void dafka_proto_unsubscribe(zsock_t *sub, char id, const char *topic);
+
+// Whether the last subscription that was read off an XPUB began one; false when it ended one.
+DAFKA_EXPORT bool dafka_proto_is_subscribe(dafka_proto_t *self);
+
 // The tower: introduces producers, consumers and stores to each other. An actor for `zactor_new`, whose
 // `args` is a `zconfig_t *` (NULL: defaults) that may be destroyed once `zactor_new` has returned.
 //

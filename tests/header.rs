@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// In the header's order.
-const CLASSES: [&str; 9] = [
+const CLASSES: [&str; 10] = [
+    "proto",
     "tower",
     "beacon",
     "store",

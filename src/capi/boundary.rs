@@ -90,6 +90,10 @@ const INTERRUPT_CHECK_MS: u64 = 100;
 /// Waits until there is something to read at `socket`; false when SIGINT or SIGTERM came under CZMQ's handling, or
 /// any signal came to this thread, or when the socket's own time limit (ZMQ_RCVTIMEO) has passed.
 pub(super) fn wait_for_input(socket: &Socket, has_ended: &dyn Fn() -> bool) -> Outcome<bool> {
+    let kind = socket.zmq().get_socket_type();
+    if matches!(kind, Ok(zmq::SocketType::PUB | zmq::SocketType::PUSH)) {
+        return Err("this type of socket cannot receive".into());
+    }
     let limit_ms = u64::try_from(socket.zmq().get_rcvtimeo().unwrap_or(-1)).ok();
     let due_ms = limit_ms.map(|limit_ms| now_ms() + limit_ms);
     while !socket.events().contains(POLLIN) {

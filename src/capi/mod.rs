@@ -6,11 +6,13 @@
 
 mod beacon;
 mod boundary;
+mod codec;
 mod consumer;
 mod consumer_msg;
 mod object;
 mod producer;
 mod producer_msg;
+mod proto;
 mod publisher;
 mod store;
 mod subscriber;
@@ -21,6 +23,7 @@ pub use consumer::*;
 pub use consumer_msg::*;
 pub use producer::*;
 pub use producer_msg::*;
+pub use proto::*;
 pub use publisher::*;
 pub use store::*;
 pub use subscriber::*;

@@ -99,6 +99,15 @@ impl Drop for Config {
 /// # Safety
 /// `config` is NULL (then there is no value) or a live `zconfig_t`.
 pub unsafe fn config_get(config: *mut sys::zconfig_t, path: &str) -> Option<String> {
+    // SAFETY: the caller's promise.
+    unsafe { config_get_octets(config, path) }.map(|value| String::from_utf8_lossy(&value).into_owned())
+}
+
+/// As [`config_get`], for values that need not be text.
+///
+/// # Safety
+/// As [`config_get`].
+pub unsafe fn config_get_octets(config: *mut sys::zconfig_t, path: &str) -> Option<Vec<u8>> {
     if config.is_null() {
         return None;
     }
@@ -107,6 +116,6 @@ pub unsafe fn config_get(config: *mut sys::zconfig_t, path: &str) -> Option<Stri
     // configuration owns, copied here at once.
     unsafe {
         let value = sys::zconfig_get(config, path.as_ptr(), std::ptr::null());
-        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_bytes().to_vec())
     }
 }

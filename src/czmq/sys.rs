@@ -47,15 +47,23 @@ unsafe extern "C" {
         default_value: *const c_char,
     ) -> *mut c_char;
 
+    pub fn zconfig_locate(self_: *mut zconfig_t, path: *const c_char) -> *mut zconfig_t;
+    pub fn zconfig_child(self_: *mut zconfig_t) -> *mut zconfig_t;
+    pub fn zconfig_next(self_: *mut zconfig_t) -> *mut zconfig_t;
+    pub fn zconfig_value(self_: *mut zconfig_t) -> *mut c_char;
+
     pub fn zframe_new(data: *const c_void, size: usize) -> *mut zframe_t;
     pub fn zframe_destroy(self_p: *mut *mut zframe_t);
     pub fn zframe_send(self_p: *mut *mut zframe_t, dest: *mut c_void, flags: c_int) -> c_int;
+    pub fn zframe_dup(self_: *mut zframe_t) -> *mut zframe_t;
     pub fn zframe_size(self_: *mut zframe_t) -> usize;
     pub fn zframe_data(self_: *mut zframe_t) -> *mut u8;
 
     pub fn zlist_new() -> *mut zlist_t;
     pub fn zlist_destroy(self_p: *mut *mut zlist_t);
     pub fn zlist_autofree(self_: *mut zlist_t);
+    pub fn zlist_first(self_: *mut zlist_t) -> *mut c_void;
+    pub fn zlist_next(self_: *mut zlist_t) -> *mut c_void;
     pub fn zlist_append(self_: *mut zlist_t, item: *mut c_void) -> c_int;
 
     pub fn ziflist_new() -> *mut ziflist_t;
