@@ -18,6 +18,8 @@ void zsys_info (const char *format, ...);
 void zsys_debug (const char *format, ...);
 
 void *zsock_resolve (void *self);
+zsock_t *zsock_new_checked (int type, const char *filename, size_t line_nbr);
+int zsock_brecv (void *self, const char *picture, ...);
 //  czmq.h has a macro of this name for its callers.
 #undef zsock_destroy
 void zsock_destroy (zsock_t **self_p);

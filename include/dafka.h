@@ -235,6 +235,11 @@ DAFKA_EXPORT void dafka_proto_unsubscribe(zsock_t *sub, char id, const char *top
 // Whether the last subscription that was read off an XPUB began one; false when it ended one.
 DAFKA_EXPORT bool dafka_proto_is_subscribe(dafka_proto_t *self);
 
+// The self test of this class: prints " * dafka_proto: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_proto_test(bool verbose);
+
 // The tower: introduces producers, consumers and stores to each other. An actor for `zactor_new`, whose
 // `args` is a `zconfig_t *` (NULL: defaults) that may be destroyed once `zactor_new` has returned.
 //
@@ -243,6 +248,11 @@ DAFKA_EXPORT bool dafka_proto_is_subscribe(dafka_proto_t *self);
 DAFKA_EXPORT
 void dafka_tower_actor(zsock_t *pipe,
                        void *args);
+
+// The self test of this class: prints " * dafka_tower: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_tower_test(bool verbose);
 
 // The beacon: makes a node known to the towers at `beacon/sub_address` and `beacon/pub_address`, and tells it of
 // its peers. An actor for `zactor_new`, whose `args` is a `dafka_beacon_args_t *` (NULL: defaults).
@@ -262,6 +272,11 @@ void dafka_beacon_recv(zactor_t *beacon,
                        bool verbose,
                        const char *log_prefix);
 
+// The self test of this class: prints " * dafka_beacon: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_beacon_test(bool verbose);
+
 // The store: keeps the records of all topics in the directory `store/db`, acknowledges them to their producers
 // once they are on disk, and answers consumers from there. An actor for `zactor_new`, whose `args` is a
 // `zconfig_t *` (NULL: defaults) that may be destroyed once `zactor_new` has returned.
@@ -271,6 +286,11 @@ void dafka_beacon_recv(zactor_t *beacon,
 DAFKA_EXPORT
 void dafka_store_actor(zsock_t *pipe,
                        void *args);
+
+// The self test of this class: prints " * dafka_store: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_store_test(bool verbose);
 
 // The producer: publishes records to a topic and keeps each until a store has acknowledged it. An actor for
 // `zactor_new`, whose `args` is a `dafka_producer_args_t *`.
@@ -285,6 +305,11 @@ void dafka_producer(zsock_t *pipe,
 // while the actor lives; NULL when it has ended.
 DAFKA_EXPORT
 const char *dafka_producer_address(zactor_t *self);
+
+// The self test of this class: prints " * dafka_producer: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_producer_test(bool verbose);
 
 // A new, empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`.
 DAFKA_EXPORT dafka_producer_msg_t *dafka_producer_msg_new(void);
@@ -342,6 +367,11 @@ char *dafka_producer_msg_strdup(dafka_producer_msg_t *self);
 // True when the content equals a string, its NUL not counted; false when the message is empty.
 DAFKA_EXPORT bool dafka_producer_msg_streq(dafka_producer_msg_t *self, const char *text);
 
+// The self test of this class: prints " * dafka_producer_msg: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_producer_msg_test(bool verbose);
+
 // A new consumer with a thread of its own. The caller owns it, and destroys it with `dafka_consumer_destroy`.
 // `*args` is not modified. With a `record_sink`, which the consumer owns from now on, it sends a signal
 // (`zsock_signal (sink, 0)`) and then the records there: each is three frames, subject, address, content.
@@ -376,6 +406,11 @@ zlist_t *dafka_consumer_subscription(dafka_consumer_t *self);
 // record is three frames: subject, address, content. NULL with a custom sink.
 DAFKA_EXPORT
 zsock_t *dafka_consumer_record_source(dafka_consumer_t *self);
+
+// The self test of this class: prints " * dafka_consumer: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_consumer_test(bool verbose);
 
 // A new, empty message. The caller owns it, and destroys it with `dafka_consumer_msg_destroy`.
 DAFKA_EXPORT dafka_consumer_msg_t *dafka_consumer_msg_new(void);
@@ -426,6 +461,11 @@ char *dafka_consumer_msg_strdup(dafka_consumer_msg_t *self);
 // True when the content equals a string, its NUL not counted; false when there is no content.
 DAFKA_EXPORT bool dafka_consumer_msg_streq(dafka_consumer_msg_t *self, const char *text);
 
+// The self test of this class: prints " * dafka_consumer_msg: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_consumer_msg_test(bool verbose);
+
 // The publisher: publishes records to a topic and keeps each until a store has acknowledged it. An actor for
 // `zactor_new`, whose `args` is a `dafka_publisher_args_t *`.
 //
@@ -446,6 +486,11 @@ int dafka_publisher_publish(zactor_t *self,
 DAFKA_EXPORT
 const char *dafka_publisher_address(zactor_t *self);
 
+// The self test of this class: prints " * dafka_publisher: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_publisher_test(bool verbose);
+
 // The subscriber: hands the records of its topics to its owner. An actor for `zactor_new`, whose `args` is a
 // `zconfig_t *` (NULL: defaults) that may be destroyed once `zactor_new` has returned.
 //
@@ -461,6 +506,11 @@ void dafka_subscriber_actor(zsock_t *pipe,
 DAFKA_EXPORT
 int dafka_subscriber_subscribe(zactor_t *self,
                                const char *topic);
+
+// The self test of this class: prints " * dafka_subscriber: OK", and aborts the process when a check fails. With `verbose`
+// the actors that it runs log more.
+DAFKA_EXPORT
+void dafka_subscriber_test(bool verbose);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,6 +1,7 @@
 //! Class `dafka_beacon`.
 
 use super::boundary::{entry, octets, resolve, run_actor, settings};
+use super::selftest;
 use crate::actor::beacon;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
 use crate::net::Frame;
@@ -76,4 +77,11 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         }
         applied.map_err(|error| format!("{prefix}: {endpoint}: {error}").into())
     })
+}
+
+/// The self test of this class: prints " * dafka_beacon: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_beacon_test(verbose: bool) {
+    selftest::run("dafka_beacon", verbose, selftest::beacon);
 }

@@ -2,6 +2,7 @@
 
 use super::boundary::{Outcome, entry, entry_void, resolve, run_actor, settings, topic, wait_for_input};
 use super::object::{into_c, take_back};
+use super::selftest;
 use crate::actor::{consumer, new_address};
 use crate::czmq::{
     self,
@@ -254,4 +255,11 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 pub unsafe extern "C" fn dafka_consumer_record_source(self_: *mut dafka_consumer_t) -> *mut zsock_t {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe { Ok(consumer(self_)?.source) })
+}
+
+/// The self test of this class: prints " * dafka_consumer: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_consumer_test(verbose: bool) {
+    selftest::run("dafka_consumer", verbose, selftest::consumer);
 }

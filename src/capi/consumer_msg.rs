@@ -3,6 +3,7 @@
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve, wait_for_input};
 use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
+use super::selftest;
 use crate::czmq::sys::{self, zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
 use std::ffi::{c_char, c_int};
@@ -216,4 +217,11 @@ pub unsafe extern "C" fn dafka_consumer_msg_streq(
         let text = octets(text, "the string")?;
         Ok(msg(self_)?.content.as_ref().is_some_and(|content| content.as_ref() == text))
     })
+}
+
+/// The self test of this class: prints " * dafka_consumer_msg: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_consumer_msg_test(verbose: bool) {
+    selftest::run("dafka_consumer_msg", verbose, selftest::consumer_msg);
 }

@@ -14,6 +14,7 @@ mod producer;
 mod producer_msg;
 mod proto;
 mod publisher;
+mod selftest;
 mod store;
 mod subscriber;
 mod tower;

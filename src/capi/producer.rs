@@ -1,6 +1,7 @@
 //! Class `dafka_producer`.
 
 use super::boundary::{entry, octets, resolve, run_actor, settings};
+use super::selftest;
 use crate::actor::Error;
 use crate::actor::producer;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
@@ -65,4 +66,11 @@ pub unsafe extern "C" fn dafka_producer_address(self_: *mut zactor_t) -> *const 
         let pipe = resolve(self_).ok_or("the producer is NULL")?;
         Ok(producer::address(&pipe)?.cast())
     })
+}
+
+/// The self test of this class: prints " * dafka_producer: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_producer_test(verbose: bool) {
+    selftest::run("dafka_producer", verbose, selftest::producer);
 }

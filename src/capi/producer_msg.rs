@@ -2,6 +2,7 @@
 
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
 use super::object::{into_c, take_back};
+use super::selftest;
 use crate::actor::producer::{PRODUCER, send, send_command};
 use crate::czmq::sys::{self, zactor_t, zframe_t};
 use crate::net::Frame;
@@ -253,4 +254,11 @@ pub unsafe extern "C" fn dafka_producer_msg_streq(
         let text = octets(text, "the string")?;
         Ok(msg(self_)?.content().is_some_and(|content| content == text))
     })
+}
+
+/// The self test of this class: prints " * dafka_producer_msg: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_producer_msg_test(verbose: bool) {
+    selftest::run("dafka_producer_msg", verbose, selftest::producer_msg);
 }

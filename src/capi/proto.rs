@@ -4,6 +4,7 @@ use super::boundary::{Outcome, entry, entry_void, octets, resolve};
 pub use super::codec::dafka_proto_t;
 use super::codec::{Name, Received, ZFrame, ZList, move_message, set_subscription};
 use super::object::{into_c, take_back};
+use super::selftest;
 use crate::czmq::sys::{self, zconfig_t, zframe_t, zlist_t, zsock_t};
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
@@ -417,4 +418,11 @@ pub unsafe extern "C" fn dafka_proto_unsubscribe(sub: *mut zsock_t, id: c_char, 
 pub unsafe extern "C" fn dafka_proto_is_subscribe(self_: *mut dafka_proto_t) -> bool {
     // SAFETY: the caller's promise.
     entry("dafka_proto_is_subscribe", false, || unsafe { Ok(proto(self_)?.is_subscribe) })
+}
+
+/// The self test of this class: prints " * dafka_proto: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_proto_test(verbose: bool) {
+    selftest::run("dafka_proto", verbose, selftest::proto);
 }

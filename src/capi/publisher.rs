@@ -2,6 +2,7 @@
 
 use super::boundary::{entry, resolve, take_frame};
 use super::producer::{dafka_producer_args_t, run};
+use super::selftest;
 use crate::actor::producer::{self, Dialect, send_command};
 use crate::czmq::sys::{zactor_t, zconfig_t, zframe_t, zsock_t};
 use crate::net::Frame;
@@ -96,4 +97,11 @@ pub unsafe extern "C" fn dafka_publisher_address(self_: *mut zactor_t) -> *const
         let pipe = resolve(self_).ok_or("the publisher is NULL")?;
         Ok(producer::address(&pipe)?.cast())
     })
+}
+
+/// The self test of this class: prints " * dafka_publisher: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_publisher_test(verbose: bool) {
+    selftest::run("dafka_publisher", verbose, selftest::publisher);
 }

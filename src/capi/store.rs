@@ -1,6 +1,7 @@
 //! Class `dafka_store`.
 
 use super::boundary::{run_actor, settings};
+use super::selftest;
 use crate::actor::store;
 use crate::czmq::sys::{zconfig_t, zsock_t};
 use std::ffi::c_void;
@@ -20,4 +21,11 @@ pub unsafe extern "C" fn dafka_store_actor(pipe: *mut zsock_t, args: *mut c_void
     unsafe {
         run_actor("Store", pipe, |pipe| store::run(pipe, &settings(args.cast::<zconfig_t>())));
     }
+}
+
+/// The self test of this class: prints " * dafka_store: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_store_test(verbose: bool) {
+    selftest::run("dafka_store", verbose, selftest::store);
 }

@@ -1,6 +1,7 @@
 //! Class `dafka_subscriber`: the consumer of the API's first generation.
 
 use super::boundary::{entry, resolve, run_actor, settings, topic};
+use super::selftest;
 use crate::actor::consumer::{self, Sink};
 use crate::actor::new_address;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
@@ -40,4 +41,11 @@ pub unsafe extern "C" fn dafka_subscriber_subscribe(self_: *mut zactor_t, topic_
         consumer::command(&pipe, b"SUBSCRIBE", topic)?;
         Ok(0)
     })
+}
+
+/// The self test of this class: prints " * dafka_subscriber: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_subscriber_test(verbose: bool) {
+    selftest::run("dafka_subscriber", verbose, selftest::subscriber);
 }

@@ -1,6 +1,7 @@
 //! Class `dafka_tower`.
 
 use super::boundary::{run_actor, settings};
+use super::selftest;
 use crate::actor::tower;
 use crate::czmq::sys::{zconfig_t, zsock_t};
 use std::ffi::c_void;
@@ -19,4 +20,11 @@ pub unsafe extern "C" fn dafka_tower_actor(pipe: *mut zsock_t, args: *mut c_void
     unsafe {
         run_actor("Tower", pipe, |pipe| tower::run(pipe, &settings(args.cast::<zconfig_t>()).tower));
     }
+}
+
+/// The self test of this class: prints " * dafka_tower: OK", and aborts the process when a check fails. With `verbose`
+/// the actors that it runs log more.
+#[unsafe(no_mangle)]
+pub extern "C" fn dafka_tower_test(verbose: bool) {
+    selftest::run("dafka_tower", verbose, selftest::tower);
 }

@@ -66,6 +66,11 @@ impl Config {
         (!config.is_null()).then_some(Config(config))
     }
 
+    /// The configuration for C functions; it remains ours.
+    pub fn as_c(&self) -> *mut sys::zconfig_t {
+        self.0
+    }
+
     /// Sets `path` to `value`; both must be free of NUL, else nothing happens.
     pub fn put(&mut self, path: &str, value: &str) {
         if let (Ok(path), Ok(value)) = (CString::new(path), CString::new(value)) {

@@ -32,6 +32,8 @@ unsafe extern "C" {
     pub fn zsys_debug(format: *const c_char, ...);
 
     pub fn zsock_resolve(self_: *mut c_void) -> *mut c_void;
+    pub fn zsock_new_checked(kind: c_int, filename: *const c_char, line_nbr: usize) -> *mut zsock_t;
+    pub fn zsock_brecv(self_: *mut c_void, picture: *const c_char, ...) -> c_int;
     pub fn zsock_destroy(self_p: *mut *mut zsock_t);
 
     pub fn zactor_new(task: zactor_fn, args: *mut c_void) -> *mut zactor_t;

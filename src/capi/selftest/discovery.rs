@@ -1,0 +1,85 @@
+//! Classes `dafka_tower` and `dafka_beacon`.
+
+use super::{Actor, Network, Zsock, check, frames, quietly};
+use crate::capi::beacon::*;
+use crate::net::Kind;
+use std::ptr::null;
+
+/// A tower welcomes who connects, and turns a node's beacon into one that says where to connect to.
+pub(in crate::capi) fn tower(verbose: bool) {
+    let network = Network::new(verbose);
+    let node = Zsock::connected(Kind::PUB, &network.tower("sub"));
+    let watcher = Zsock::new(Kind::SUB);
+    for word in [b"W", b"B"] {
+        check!(watcher.socket().zmq().set_subscribe(word).is_ok());
+    }
+    check!(watcher.socket().zmq().connect(&network.tower("pub")).is_ok());
+    check!(frames(&watcher.socket()) == [b"W"]);
+    for (host, endpoint) in [("host", "tcp://host:7001"), ("", "tcp://127.0.0.1:7001")] {
+        // A publisher drops what nobody has subscribed to yet, so that the beacon is sent until it arrives.
+        check!(watcher.socket().zmq().set_rcvtimeo(10).is_ok());
+        let mut tries = 0;
+        while !watcher.socket_has_input() {
+            check!(node.socket().send_frames(&[b"B", b"NODE", host.as_bytes(), b"7001"]).is_ok());
+            tries += 1;
+            check!(tries < super::LIMIT_MS / 10);
+        }
+        // Beacons with the host of the round before may still be under way.
+        let mut heard = frames(&watcher.socket());
+        while heard[2] != endpoint.as_bytes() {
+            heard = frames(&watcher.socket());
+        }
+        check!(heard == [&b"B"[..], b"NODE", endpoint.as_bytes()]);
+    }
+}
+
+impl Zsock {
+    /// Waits a little for something to read.
+    fn socket_has_input(&self) -> bool {
+        let socket = self.socket();
+        zmq::poll(&mut [socket.item(zmq::POLLIN)], 10) == Ok(1)
+    }
+}
+
+/// Two beacons find each other, `dafka_beacon_recv` connects a socket, and a beacon that ended is missed.
+pub(in crate::capi) fn beacon(verbose: bool) {
+    let mut network = Network::new(verbose);
+    network.config.put("beacon/timeout", "1000");
+    let mut args = dafka_beacon_args_t { log_prefix: c"Self test".as_ptr(), config: network.config() };
+    // SAFETY: the arguments outlive the calls.
+    let (first, second) = unsafe {
+        let args = (&raw mut args).cast();
+        (Actor::new(dafka_beacon_actor, args), Actor::new(dafka_beacon_actor, args))
+    };
+    let publisher = Zsock::bound(Kind::PUB, "tcp://127.0.0.1:*");
+    let endpoint = publisher.socket().zmq().get_last_endpoint().ok().and_then(Result::ok).unwrap_or_default();
+    let port = endpoint.rsplit(':').next().unwrap_or_default();
+    let subscriber = Zsock::new(Kind::SUB);
+    check!(subscriber.socket().zmq().set_subscribe(b"").is_ok());
+
+    // The port of the first is never connected to: nothing need listen there.
+    check!(first.pipe().send_frames(&[b"START", b"FIRST", b"1"]).is_ok());
+    check!(second.pipe().send_frames(&[b"START", b"SECOND", port.as_bytes()]).is_ok());
+    // SAFETY: actor and socket are live.
+    unsafe { dafka_beacon_recv(first.0, subscriber.0, verbose, c"Self test".as_ptr()) };
+    let mut tries = 0;
+    while !subscriber.socket_has_input() {
+        check!(publisher.socket().send_frames(&[b"anybody there?"]).is_ok());
+        tries += 1;
+        check!(tries < super::LIMIT_MS / 10);
+    }
+    check!(frames(&second.pipe())[0] == b"CONNECT");
+
+    second.end();
+    loop {
+        let heard = frames(&first.pipe());
+        check!(heard.len() == 2 && heard[1] == format!("tcp://127.0.0.1:{port}").as_bytes());
+        if heard[0] == b"DISCONNECT" {
+            break;
+        }
+        check!(heard[0] == b"CONNECT");
+    }
+    // SAFETY: NULL is allowed.
+    quietly(|| unsafe { dafka_beacon_recv(std::ptr::null_mut(), subscriber.0, verbose, null()) });
+    check!(first.pipe().send_frames(&[b"STOP"]).is_ok());
+}
