@@ -1,6 +1,7 @@
 //! Starting an actor from Rust, and keeping its panics in.
 
 use super::{Error, Result};
+use crate::czmq::log::error_at_edge;
 use crate::net::{Frame, Pipe, TERM, pipe, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
@@ -83,8 +84,8 @@ pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) {
     };
     match result {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => log::error!("{name}: {error}"),
-        Err(panic) => log::error!("{name}: internal error: {}", panic_text(&*panic)),
+        Ok(Err(error)) => error_at_edge(format_args!("{name}: {error}")),
+        Err(panic) => error_at_edge(format_args!("{name}: internal error: {}", panic_text(&*panic))),
     }
     if !pipe.has_signalled() {
         let _ = pipe.signal_failure();

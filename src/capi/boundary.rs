@@ -39,8 +39,7 @@ pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T
         Ok(Err(Failure(text))) => text,
         Err(panic) => format!("internal error: {}", actor::panic_text(&*panic)).into(),
     };
-    czmq::log::install();
-    log::error!("{name}: {failure}");
+    czmq::log::error_at_edge(format_args!("{name}: {failure}"));
     fallback
 }
 
@@ -65,7 +64,7 @@ pub(super) unsafe fn run_actor(
     // SAFETY: the caller's promise.
     match unsafe { resolve(pipe) } {
         Some(pipe) => actor::guard(name, &pipe, body),
-        None => log::error!("{name}: the pipe is NULL"),
+        None => czmq::log::error_at_edge(format_args!("{name}: the pipe is NULL")),
     }
 }
 

@@ -27,8 +27,8 @@ pub struct dafka_consumer_args_t {
 #[allow(non_camel_case_types)]
 pub struct dafka_consumer_t {
     actor: *mut zactor_t,
-    /// NULL with a custom sink.
-    source: *mut zsock_t,
+    /// Without a socket when the sink is the caller's.
+    source: OwnedZsock,
     address: CString,
     topics: Vec<CString>,
     /// What `dafka_consumer_subscription` handed out last.
@@ -39,15 +39,15 @@ pub struct dafka_consumer_t {
 struct Start {
     address: String,
     settings: Settings,
-    sink: Sink,
+    sink: OwnedZsock,
 }
 
-/// A `zsock_t` that the actor owns.
-struct Sink(*mut zsock_t);
+/// A `zsock_t` that we own, or none.
+struct OwnedZsock(*mut zsock_t);
 
-impl Drop for Sink {
+impl Drop for OwnedZsock {
     fn drop(&mut self) {
-        // SAFETY: given away by the caller of dafka_consumer_new, or made there; destroyed once.
+        // SAFETY: NULL; or given away by the caller of dafka_consumer_new, or made there, and destroyed once.
         unsafe { sys::zsock_destroy(&mut self.0) }
     }
 }
@@ -56,12 +56,12 @@ impl dafka_consumer_t {
     fn new(args: &dafka_consumer_args_t) -> Outcome<dafka_consumer_t> {
         czmq::log::install();
         czmq::init();
-        let mut sink = Sink(args.record_sink);
-        let mut source = std::ptr::null_mut();
+        let mut sink = OwnedZsock(args.record_sink);
+        let mut source = OwnedZsock(std::ptr::null_mut());
         if sink.0.is_null() {
             // SAFETY: zsys_create_pipe makes two live sockets, or returns NULL.
-            source = unsafe { sys::zsys_create_pipe(&mut sink.0) };
-            if source.is_null() {
+            source.0 = unsafe { sys::zsys_create_pipe(&mut sink.0) };
+            if source.0.is_null() {
                 return Err("cannot make the record pipe".into());
             }
         }
@@ -82,7 +82,7 @@ impl dafka_consumer_t {
             return Err("cannot start the consumer's thread".into());
         }
         // SAFETY: the source is NULL or live. Its first message is a signal, also when the actor has failed.
-        if let Some(source) = unsafe { resolve(consumer.source) } {
+        if let Some(source) = unsafe { resolve(consumer.source.0) } {
             let _ = source.wait_for_signal();
         }
         Ok(consumer)
@@ -90,7 +90,7 @@ impl dafka_consumer_t {
 
     /// The reading end of the record pipe; NULL with a custom sink.
     pub(super) fn source(&self) -> *mut zsock_t {
-        self.source
+        self.source.0
     }
 
     /// Waits until there is something to read at the source; false when a signal interrupted that.
@@ -109,10 +109,10 @@ impl dafka_consumer_t {
 
 impl Drop for dafka_consumer_t {
     fn drop(&mut self) {
-        // SAFETY: each is NULL or ours, and destroyed once. The actor goes first: it writes into the pipe.
+        // SAFETY: each is NULL or ours, and destroyed once. The actor goes first: it writes into the pipe, whose other
+        // end is dropped after this.
         unsafe {
             sys::zactor_destroy(&mut self.actor);
-            sys::zsock_destroy(&mut self.source);
             sys::zlist_destroy(&mut self.list);
         }
     }
@@ -254,7 +254,7 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_consumer_record_source(self_: *mut dafka_consumer_t) -> *mut zsock_t {
     // SAFETY: the caller's promise.
-    entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe { Ok(consumer(self_)?.source) })
+    entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe { Ok(consumer(self_)?.source()) })
 }
 
 /// The self test of this class: prints " * dafka_consumer: OK", and aborts the process when a check fails. With `verbose`

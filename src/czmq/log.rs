@@ -53,3 +53,12 @@ pub fn install() {
         }
     });
 }
+
+/// Logs what went wrong at the edge of the library, where no panic may pass: that of a logger that the process has
+/// installed is dropped with its line.
+pub fn error_at_edge(line: std::fmt::Arguments) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        install();
+        log::error!("{line}");
+    }));
+}

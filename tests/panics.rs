@@ -1,0 +1,297 @@
+//! A panic inside an actor or an entry point: the process lives, the object returns errors, zactor_destroy returns.
+//!
+//! Nothing in the library panics on purpose. It does call whatever logger the process has installed, from inside
+//! every actor and entry point: here that logger panics.
+
+use dafka::capi::*;
+use dafka::czmq::{
+    Config,
+    sys::{self, zactor_fn, zactor_t},
+};
+use std::ffi::{CStr, c_void};
+use std::ptr::null_mut;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What takes long only when something hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Panics at the first line that holds the trap's text; keeps the lines that report what happened.
+struct Logger {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    trap: Option<String>,
+    /// Panic for each line, also for the one that reports a panic.
+    is_broken: bool,
+    errors: Vec<String>,
+}
+
+static LOGGER: Logger = Logger {
+    state: Mutex::new(State { trap: None, is_broken: false, errors: Vec::new() }),
+    changed: Condvar::new(),
+};
+
+impl Logger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        let line = record.args().to_string();
+        let mut state = self.state();
+        if state.trap.as_ref().is_some_and(|trap| line.contains(trap)) {
+            state.trap = None;
+            state.errors.push(format!("trapped: {line}"));
+            drop(state);
+            self.changed.notify_all();
+            panic!("the trap snapped");
+        }
+        if record.level() == log::Level::Error {
+            state.errors.push(line);
+            self.changed.notify_all();
+        }
+        if state.is_broken {
+            drop(state);
+            panic!("a broken logger");
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// One test at a time: the logger is the process's.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(log::LevelFilter::Debug);
+    *LOGGER.state() = State { trap: None, is_broken: false, errors: Vec::new() };
+    guard
+}
+
+fn set_trap(text: &str) {
+    LOGGER.state().trap = Some(text.to_owned());
+}
+
+/// Waits until an error line holds `text`.
+#[track_caller]
+fn expect_error(text: &str) {
+    let due = Instant::now() + LIMIT;
+    let mut state = LOGGER.state();
+    while !state.errors.iter().any(|line| line.contains(text)) {
+        let left = due.saturating_duration_since(Instant::now());
+        assert!(left > Duration::ZERO, "no line with {text:?} in {:?}", state.errors);
+        state = LOGGER.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// A configuration without a tower that anybody listens at; all debug lines.
+fn config(directory: &std::path::Path) -> Config {
+    let mut config = Config::new();
+    for side in ["sub", "pub"] {
+        let endpoint = format!("inproc://panics-{side}-{}", directory.display());
+        config.put(&format!("tower/{side}_address"), &endpoint);
+        config.put(&format!("beacon/{side}_address"), &endpoint);
+    }
+    config.put("beacon/connect_timeout", "0");
+    config.put("beacon/address", "127.0.0.1");
+    config.put("store/db", &directory.join("store").to_string_lossy());
+    for class in ["tower", "beacon", "producer", "consumer", "store"] {
+        config.put(&format!("{class}/verbose"), "1");
+    }
+    config
+}
+
+unsafe extern "C" {
+    fn zstr_send(dest: *mut c_void, string: *const std::ffi::c_char) -> i32;
+}
+
+/// Starts an actor and makes it panic while it handles a command that it does not know.
+unsafe fn panicked(function: zactor_fn, args: *mut c_void) -> *mut zactor_t {
+    // SAFETY: the arguments are what the actor takes; the actor lives until its test destroys it.
+    unsafe {
+        let actor = sys::zactor_new(function, args);
+        assert!(!actor.is_null());
+        set_trap("unknown command");
+        assert_eq!(zstr_send(actor.cast(), c"NO-COMMAND".as_ptr()), 0);
+        expect_error("internal error: the trap snapped");
+        actor
+    }
+}
+
+/// zactor_destroy returns, and leaves NULL.
+fn destroy(mut actor: *mut zactor_t) {
+    // SAFETY: live, destroyed once.
+    unsafe { sys::zactor_destroy(&mut actor) };
+    assert!(actor.is_null());
+}
+
+#[test]
+fn towers_stores_and_beacons() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let mut beacon_args = dafka_beacon_args_t { log_prefix: c"Test".as_ptr(), config: config.as_c() };
+    let actors: [(zactor_fn, *mut c_void); 3] = [
+        (dafka_tower_actor, config.as_c().cast()),
+        (dafka_store_actor, config.as_c().cast()),
+        (dafka_beacon_actor, (&raw mut beacon_args).cast()),
+    ];
+    for (function, args) in actors {
+        LOGGER.state().errors.clear();
+        // SAFETY: the arguments are what each actor takes.
+        destroy(unsafe { panicked(function, args) });
+    }
+    // The store's directory is free again.
+    // SAFETY: as above.
+    let store = unsafe { sys::zactor_new(dafka_store_actor, config.as_c().cast()) };
+    destroy(store);
+    assert!(!LOGGER.state().errors.iter().any(|line| line.contains("another process")));
+}
+
+#[test]
+fn producers() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let mut args = dafka_producer_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+    // SAFETY: actor, message and arguments are live.
+    unsafe {
+        let producer = panicked(dafka_producer, (&raw mut args).cast());
+        let mut msg = dafka_producer_msg_new();
+        assert_eq!(dafka_producer_msg_set_content_str(msg, c"content".as_ptr()), 0);
+        assert_eq!(dafka_producer_msg_send(msg, producer), -1);
+        assert!(dafka_producer_address(producer).is_null());
+        dafka_producer_msg_destroy(&mut msg);
+        destroy(producer);
+    }
+}
+
+#[test]
+fn publishers() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let mut args = dafka_publisher_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+    // SAFETY: actor, frame and arguments are live.
+    unsafe {
+        let publisher = panicked(dafka_publisher_actor, (&raw mut args).cast());
+        let mut frame = sys::zframe_new(b"content".as_ptr().cast(), 7);
+        assert_eq!(dafka_publisher_publish(publisher, &mut frame), -1);
+        assert!(frame.is_null());
+        assert!(dafka_publisher_address(publisher).is_null());
+        destroy(publisher);
+    }
+}
+
+#[test]
+fn subscribers() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    // SAFETY: actor and configuration are live.
+    unsafe {
+        let subscriber = panicked(dafka_subscriber_actor, config.as_c().cast());
+        assert_eq!(dafka_subscriber_subscribe(subscriber, c"topic".as_ptr()), -1);
+        destroy(subscriber);
+    }
+}
+
+#[test]
+fn consumers() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    let mut args = dafka_consumer_args_t { config: config.as_c(), record_sink: null_mut() };
+    // SAFETY: consumer, message and arguments are live.
+    unsafe {
+        let mut consumer = dafka_consumer_new(&mut args);
+        assert!(!consumer.is_null());
+        set_trap("subscribes to topic");
+        assert_eq!(dafka_consumer_subscribe(consumer, c"topic".as_ptr()), 0);
+        expect_error("internal error: the trap snapped");
+        let mut msg = dafka_consumer_msg_new();
+        assert_eq!(dafka_consumer_msg_recv(msg, consumer), -1);
+        assert_eq!(dafka_consumer_subscribe(consumer, c"another".as_ptr()), -1);
+        assert_eq!(dafka_consumer_unsubscribe(consumer, c"topic".as_ptr()), -1);
+        assert_eq!(CStr::from_ptr(dafka_consumer_address(consumer)).to_bytes().len(), 32);
+        dafka_consumer_msg_destroy(&mut msg);
+        dafka_consumer_destroy(&mut consumer);
+        assert!(consumer.is_null());
+    }
+}
+
+/// Before an actor is ready: zactor_new and dafka_consumer_new must return all the same.
+#[test]
+fn actors_that_start() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(directory.path());
+    config.put("beacon/interval", "TRAP");
+    let mut producer_args = dafka_producer_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+    let mut publisher_args = dafka_publisher_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+    let mut beacon_args = dafka_beacon_args_t { log_prefix: c"Test".as_ptr(), config: config.as_c() };
+    let actors: [(zactor_fn, *mut c_void); 6] = [
+        (dafka_tower_actor, config.as_c().cast()),
+        (dafka_store_actor, config.as_c().cast()),
+        (dafka_beacon_actor, (&raw mut beacon_args).cast()),
+        (dafka_producer, (&raw mut producer_args).cast()),
+        (dafka_publisher_actor, (&raw mut publisher_args).cast()),
+        (dafka_subscriber_actor, config.as_c().cast()),
+    ];
+    for (function, args) in actors {
+        LOGGER.state().errors.clear();
+        set_trap("TRAP");
+        // SAFETY: the arguments are what each actor takes.
+        let actor = unsafe { sys::zactor_new(function, args) };
+        expect_error("internal error: the trap snapped");
+        destroy(actor);
+    }
+}
+
+#[test]
+fn entry_points() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = config(directory.path());
+    config.put("consumer/offset/reset", "TRAP");
+    let mut args = dafka_consumer_args_t { config: config.as_c(), record_sink: null_mut() };
+    set_trap("TRAP");
+    // SAFETY: the arguments are live.
+    assert!(unsafe { dafka_consumer_new(&mut args) }.is_null());
+    expect_error("dafka_consumer_new: internal error: the trap snapped");
+    // The same call works again.
+    // SAFETY: as above.
+    unsafe {
+        let mut consumer = dafka_consumer_new(&mut args);
+        assert!(!consumer.is_null());
+        dafka_consumer_destroy(&mut consumer);
+    }
+}
+
+/// A logger that panics even at the line that reports a panic.
+#[test]
+fn with_a_logger_that_always_panics() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path());
+    LOGGER.state().is_broken = true;
+    // SAFETY: NULL is allowed; the configuration is live.
+    unsafe {
+        assert_eq!(dafka_producer_msg_send(null_mut(), null_mut()), -1);
+        assert!(dafka_consumer_address(null_mut()).is_null());
+        destroy(sys::zactor_new(dafka_tower_actor, config.as_c().cast()));
+        dafka_tower_actor(null_mut(), null_mut());
+    }
+    expect_error("dafka_consumer_address: the consumer is NULL");
+    LOGGER.state().is_broken = false;
+}
