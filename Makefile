@@ -40,7 +40,7 @@ stage: deps ## build, and install below target/stage
 demo: stage ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
 	@scripts/demo $(STAGE) "$(FILE)"
 
-check: lint test c-test memcheck readme demo ## everything that CI runs
+check: lint test c-test memcheck packages readme demo ## everything that CI runs
 	@echo "make check: everything passed"
 
 lint: deps ## formatting, lints, documentation
@@ -53,12 +53,16 @@ test: deps ## the Rust tests: units, properties, programs end to end
 
 c-test: stage ## the C tests, against the installed library
 	scripts/check-library $(STAGE)
+	scripts/check-ways-in $(STAGE)
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
 	cmake --build $(CTESTS)
 	ctest --test-dir $(CTESTS) --output-on-failure -LE memcheck
 
 memcheck: c-test ## the C tests under valgrind
 	ctest --test-dir $(CTESTS) --output-on-failure -L memcheck
+
+packages: stage ## build Debian packages, install, use and remove them (target/packages)
+	scripts/check-packages $(TARGET)
 
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE)
@@ -72,4 +76,4 @@ header: deps ## write include/dafka.h anew
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check lint test c-test memcheck readme bench header clean
+.PHONY: help deps build install stage demo check lint test c-test memcheck packages readme bench header clean
