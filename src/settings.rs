@@ -41,6 +41,8 @@ pub struct Beacon {
     pub timeout_ms: u64,
     /// `beacon/connect_timeout`: how long a starting node waits for a tower; `None` = for ever.
     pub connect_timeout_ms: Option<u64>,
+    /// `beacon/max_peers`: peers known at a time.
+    pub max_peers: usize,
     /// `beacon/verbose`.
     pub verbose: bool,
 }
@@ -54,6 +56,12 @@ pub struct Producer {
     pub high_watermark: i32,
     /// `producer/terminate_unacked`: end although records are unacknowledged.
     pub terminate_unacked: bool,
+    /// `producer/min_stores`: how many different stores must have a record before it counts as acknowledged.
+    pub min_stores: usize,
+    /// `producer/max_fetches`: FETCHes that wait for an answer at a time.
+    pub max_fetches: usize,
+    /// `producer/max_unacked_bytes`: what unacknowledged records may occupy; `None` = no limit.
+    pub max_unacked_bytes: Option<u64>,
     /// `producer/verbose`.
     pub verbose: bool,
 }
@@ -74,6 +82,10 @@ pub struct Consumer {
     pub offset_reset: Option<OffsetReset>,
     /// `consumer/high_watermark`: records that may wait to be read.
     pub high_watermark: i32,
+    /// `consumer/reorder_bytes`: what records that came before their turn may occupy.
+    pub reorder_bytes: usize,
+    /// `consumer/max_partitions`: partitions known at a time.
+    pub max_partitions: usize,
     /// `consumer/verbose`.
     pub verbose: bool,
 }
@@ -85,6 +97,14 @@ pub struct Store {
     pub db: String,
     /// `store/high_watermark`.
     pub high_watermark: i32,
+    /// `store/sync`: an ACK means that the record is on disk; otherwise, that the operating system has it.
+    pub sync: bool,
+    /// `store/reorder_bytes`: as the consumer's.
+    pub reorder_bytes: usize,
+    /// `store/max_partitions`: partitions known at a time.
+    pub max_partitions: usize,
+    /// `store/max_fetches`: FETCHes that wait for an answer at a time.
+    pub max_fetches: usize,
     /// `store/verbose`.
     pub verbose: bool,
 }
@@ -125,22 +145,35 @@ impl Settings {
                 timeout_ms: keys.number("beacon/timeout", 4_000, 1, MAX_MS) as u64,
                 connect_timeout_ms: u64::try_from(keys.number("beacon/connect_timeout", 1_000, -1, MAX_MS))
                     .ok(),
+                max_peers: keys.count("beacon/max_peers", 10_000),
                 verbose: keys.flag("beacon/verbose"),
             },
             producer: Producer {
                 head_interval_ms: keys.number("producer/head_interval", 1_000, 1, MAX_MS) as u64,
                 high_watermark: keys.high_watermark("producer/high_watermark"),
                 terminate_unacked: keys.flag("producer/terminate_unacked"),
+                min_stores: keys.number("producer/min_stores", 1, 1, 1_000) as usize,
+                max_fetches: keys.count("producer/max_fetches", 4_096),
+                max_unacked_bytes: match keys.number("producer/max_unacked_bytes", 0, 0, i64::MAX) {
+                    0 => None,
+                    limit_bytes => Some(limit_bytes as u64),
+                },
                 verbose: keys.flag("producer/verbose"),
             },
             consumer: Consumer {
                 offset_reset: keys.offset_reset("consumer/offset/reset"),
                 high_watermark: keys.high_watermark("consumer/high_watermark"),
+                reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
+                max_partitions: keys.count("consumer/max_partitions", 200_000),
                 verbose: keys.flag("consumer/verbose"),
             },
             store: Store {
                 db: keys.directory("store/db", "storedb"),
                 high_watermark: keys.high_watermark("store/high_watermark"),
+                sync: keys.sync("store/sync"),
+                reorder_bytes: keys.count("store/reorder_bytes", 64 << 20),
+                max_partitions: keys.count("store/max_partitions", 200_000),
+                max_fetches: keys.count("store/max_fetches", 4_096),
                 verbose: keys.flag("store/verbose"),
             },
         };
@@ -171,6 +204,23 @@ impl<L: Fn(&str) -> Option<String>> Keys<L> {
             _ => {
                 self.problem(key, value, format!("must be a whole number from {min} to {max}"));
                 default
+            }
+        }
+    }
+
+    /// How many there may be of something: at least one.
+    fn count(&mut self, key: &'static str, default: u32) -> usize {
+        let max = i64::try_from(isize::MAX).unwrap_or(i64::MAX);
+        self.number(key, i64::from(default), 1, max) as usize
+    }
+
+    fn sync(&mut self, key: &'static str) -> bool {
+        match (self.lookup)(key).as_deref() {
+            None | Some("always") => true,
+            Some("never") => false,
+            Some(other) => {
+                self.problem(key, other.to_owned(), "must be always or never");
+                true
             }
         }
     }
@@ -282,6 +332,9 @@ mod tests {
         assert!(!settings.producer.terminate_unacked);
         assert_eq!(settings.consumer.offset_reset, None);
         assert_eq!(settings.store.db, "storedb");
+        assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (1, None));
+        assert_eq!(settings.consumer.reorder_bytes, 64 << 20);
+        assert!(settings.store.sync);
     }
 
     #[test]
@@ -292,6 +345,9 @@ mod tests {
             ("consumer/offset/reset", "earliest"),
             ("producer/terminate_unacked", "1"),
             ("tower/sub_address", "tcp://127.0.0.1:*"),
+            ("store/sync", "never"),
+            ("producer/min_stores", "2"),
+            ("producer/max_unacked_bytes", "1000000"),
         ]);
         assert_eq!(problems, []);
         assert_eq!(settings.beacon.sub_addresses, ["tcp://a:1", "inproc://tower"]);
@@ -299,6 +355,8 @@ mod tests {
         assert_eq!(settings.consumer.offset_reset, Some(OffsetReset::Earliest));
         assert!(settings.producer.terminate_unacked);
         assert_eq!(settings.tower.sub_address, "tcp://127.0.0.1:*");
+        assert!(!settings.store.sync);
+        assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (2, Some(1_000_000)));
     }
 
     #[test]
@@ -317,6 +375,11 @@ mod tests {
             ("store/verbose", "yes"),
             ("store/high_watermark", "-1"),
             ("store/db", ""),
+            ("store/sync", "sometimes"),
+            ("producer/min_stores", "0"),
+            ("producer/max_unacked_bytes", "-1"),
+            ("consumer/reorder_bytes", "0"),
+            ("beacon/max_peers", "many"),
         ] {
             let (settings, problems) = read(&[(key, value)]);
             assert_eq!(problems.len(), 1, "{key} = {value}");

@@ -75,7 +75,7 @@ fn producer_with(count: u64) -> (Producer<Content>, Outbox<Content>) {
 }
 
 fn ack(sequence: u64) -> Message<'static> {
-    Message::Ack { topic: PARTITION, subject: TOPIC, sequence }
+    Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store: b"" }
 }
 
 #[test]
@@ -106,11 +106,68 @@ fn a_producer_keeps_what_is_not_acknowledged() {
     // Lies: never published, another's.
     producer.message(&ack(10), &mut out);
     producer.message(&ack(u64::MAX), &mut out);
-    producer.message(&Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 9 }, &mut out);
-    producer.message(&Message::Ack { topic: PARTITION, subject: b"other", sequence: 9 }, &mut out);
+    producer.message(&Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 9, store: b"" }, &mut out);
+    producer
+        .message(&Message::Ack { topic: PARTITION, subject: b"other", sequence: 9, store: b"" }, &mut out);
     assert_eq!(producer.unacknowledged(), 6);
     producer.message(&ack(9), &mut out);
     assert!(producer.is_drained());
+}
+
+fn ack_of(store: &'static [u8], sequence: u64) -> Message<'static> {
+    Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store }
+}
+
+#[test]
+fn a_producer_keeps_what_too_few_stores_have() {
+    let (producer, mut out) = producer_with(10);
+    let mut producer = producer.with_min_stores(2);
+    // However often one store says it, also an anonymous one.
+    for store in [b"A", b"A", b"A"] {
+        producer.message(&ack_of(store, 5), &mut out);
+    }
+    assert_eq!(producer.unacknowledged(), 10);
+    producer.message(&ack_of(b"", 2), &mut out);
+    assert_eq!(producer.unacknowledged(), 7);
+    producer.message(&ack_of(b"", 3), &mut out);
+    assert_eq!(producer.unacknowledged(), 6);
+    // A third one, ahead of both: what the second best has counts.
+    producer.message(&ack_of(b"C", 9), &mut out);
+    assert_eq!(producer.unacknowledged(), 4);
+    // An older ACK takes nothing back.
+    producer.message(&ack_of(b"A", 4), &mut out);
+    producer.message(&ack_of(b"A", 9), &mut out);
+    assert!(producer.is_drained());
+    assert_eq!(producer.kept_len_bytes(), 0);
+}
+
+#[test]
+fn made_up_stores_do_not_grow_a_producers_memory_nor_hide_real_ones() {
+    let (producer, mut out) = producer_with(10);
+    let mut producer = producer.with_min_stores(3);
+    producer.message(&ack_of(b"A", 9), &mut out);
+    producer.message(&ack_of(b"B", 9), &mut out);
+    for i in 0..10_000u32 {
+        let name = format!("made up {i}");
+        let ack = Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 0, store: name.as_bytes() };
+        producer.message(&ack, &mut out);
+    }
+    assert_eq!(producer.unacknowledged(), 9);
+    producer.message(&ack_of(b"C", 9), &mut out);
+    assert!(producer.is_drained());
+}
+
+#[test]
+fn a_producer_tells_what_it_keeps() {
+    let (mut producer, mut out) = producer_with(0);
+    assert_eq!(producer.kept_len_bytes(), 0);
+    for len in [0, 10, 1_000] {
+        producer.publish(vec![0; len].into(), 0, &mut out);
+    }
+    let overhead = dafka::protocol::producer::cost_bytes(0);
+    assert_eq!(producer.kept_len_bytes(), 1_010 + 3 * overhead);
+    producer.message(&ack(1), &mut out);
+    assert_eq!(producer.kept_len_bytes(), 1_000 + overhead);
 }
 
 #[test]

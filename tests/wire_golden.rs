@@ -24,7 +24,7 @@ fn assert_golden(message: Message, frame: &[u8]) {
     message.encode(&mut encoded).unwrap();
     assert_eq!(encoded.escape_ascii().to_string(), octets(&[b"before", frame]).escape_ascii().to_string());
 
-    for extension in [&b"\0"[..], b"\x01", b"\xFF\xFF\xFF\xFF", &[0xA5; 300]] {
+    for extension in [&b"\0"[..], b"\x01", b"\xFF\xFF\xFF\xFF", &[0xA5; 100]] {
         assert_eq!(Message::decode(&octets(&[frame, extension])), Ok(message));
     }
     // Nothing that is cut off is taken for whole.
@@ -164,10 +164,30 @@ fn ack() {
         b"\x05hello",                        // subject
         b"\x00\x00\x00\x00\x00\x00\x00\x07", // sequence
     ]);
-    let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7 };
+    let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: b"" };
     assert_golden(message, &frame);
     assert_eq!(message.name(), "ACK");
     assert!(!message.has_content());
+}
+
+/// Our stores say who they are, in a string after all that 0.1.0 knows.
+#[test]
+fn ack_of_a_store_that_names_itself() {
+    let core = octets(&[b"K", ALICE, b"\0\x01\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
+    let frame = octets(&[
+        &core, b"\x20", // store
+        STORE,
+    ]);
+    let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: STORE };
+    let mut encoded = Vec::new();
+    message.encode(&mut encoded).unwrap();
+    assert_eq!(encoded, frame);
+    assert_eq!(Message::decode(&frame), Ok(message));
+    // What is no string there is another extension, and the ACK one without a name.
+    for other in [&b"\x20too short"[..], b"\x03a\0b", b"\xff"] {
+        let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: b"" };
+        assert_eq!(Message::decode(&octets(&[&core, other])), Ok(message));
+    }
 }
 
 #[test]
@@ -245,7 +265,10 @@ fn empty_names() {
     assert_golden_position(Message::Record, Position::new(b"", b"", b"", 0), frame, b"\0\0");
     let fetch = Message::Fetch { topic: b"", address: b"", subject: b"", sequence: 0, count: 0 };
     assert_golden(fetch, b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-    assert_golden(Message::Ack { topic: b"", subject: b"", sequence: 0 }, b"K\0\x01\0\0\0\0\0\0\0\0\0");
+    assert_golden(
+        Message::Ack { topic: b"", subject: b"", sequence: 0, store: b"" },
+        b"K\0\x01\0\0\0\0\0\0\0\0\0",
+    );
     assert_golden(Message::StoreHello { topic: b"", address: b"" }, b"L\0\x01\0");
 }
 
@@ -262,7 +285,7 @@ fn longest_names_and_greatest_numbers() {
     assert_golden(Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count }, &frame);
 
     let frame = octets(&[b"K", &t, b"\0\x01\xFF", &s, &[0xFF; 8]]);
-    assert_golden(Message::Ack { topic: &t, subject: &s, sequence }, &frame);
+    assert_golden(Message::Ack { topic: &t, subject: &s, sequence, store: b"" }, &frame);
 
     let frame = octets(&[b"W", &t, b"\0\x01\xFF", &a, b"\0\0\0\x01", b"\0\0\0\xFF", &s]);
     let mut subjects = SubjectsBuf::new();
@@ -346,7 +369,7 @@ fn refuses_to_encode_what_no_frame_can_carry() {
         (Message::Head(Position::new(b"", &long, b"", 0)), too_long("HEAD", "address")),
         (Message::DirectHead(Position::new(b"", b"", &long, 0)), too_long("DIRECT-HEAD", "subject")),
         (Message::DirectRecord(Position::new(b"", b"", b"a\0", 0)), nul("DIRECT-RECORD", "subject")),
-        (Message::Ack { topic: b"\0", subject: b"", sequence: 0 }, nul("ACK", "topic")),
+        (Message::Ack { topic: b"\0", subject: b"", sequence: 0, store: b"" }, nul("ACK", "topic")),
         (Message::GetHeads { topic: b"", address: b"a\0b" }, nul("GET-HEADS", "address")),
         (Message::StoreHello { topic: b"", address: &long }, too_long("STORE-HELLO", "address")),
         (

@@ -27,7 +27,7 @@ impl Owned {
         let position = Position::new(topic, address, subject, sequence);
         match self.id {
             b'F' => Message::Fetch { topic, address, subject, sequence, count },
-            b'K' => Message::Ack { topic, subject, sequence },
+            b'K' => Message::Ack { topic, subject, sequence, store: address },
             b'G' => Message::GetHeads { topic, address },
             b'W' => Message::ConsumerHello { topic, address, subjects: self.subjects.as_subjects() },
             b'L' => Message::StoreHello { topic, address },
@@ -144,14 +144,26 @@ proptest! {
         prop_assert_eq!(Message::decode(&frame), Ok(owned.message()));
         checks::check_message(&frame);
         frame.extend(extension);
-        prop_assert_eq!(Message::decode(&frame), Ok(owned.message()));
+        let extended = Message::decode(&frame).expect("what follows is ignored");
+        if checks::without_extension(owned.message()) == owned.message() {
+            // What follows an ACK of 0.1.0 may look like the name of a store.
+            prop_assert_eq!(checks::without_extension(extended), owned.message());
+        } else {
+            prop_assert_eq!(extended, owned.message());
+        }
     }
 
     #[test]
     fn no_truncated_message_is_valid(owned in message()) {
         let frame = owned.frame();
-        for len in 0..frame.len() {
+        let mut core = Vec::new();
+        checks::without_extension(owned.message()).encode(&mut core).unwrap();
+        for len in 0..core.len() {
             prop_assert!(Message::decode(&frame[..len]).is_err(), "{} of {} octets", len, frame.len());
+        }
+        for len in core.len()..frame.len() {
+            let cut = Message::decode(&frame[..len]);
+            prop_assert_eq!(cut, Ok(checks::without_extension(owned.message())));
         }
     }
 

@@ -153,7 +153,8 @@ impl<'a> Beacon<'a> {
         let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
         self.announced = Some(beacon.encode());
         let (interval_ms, timeout_ms) = (self.settings.interval_ms, self.settings.timeout_ms);
-        self.discovery = Some(Discovery::new(address, ignored, interval_ms, timeout_ms, now_ms()));
+        let discovery = Discovery::new(address, ignored, interval_ms, timeout_ms, now_ms());
+        self.discovery = Some(discovery.with_max_peers(self.settings.max_peers));
     }
 
     /// Follows the connections to the towers.

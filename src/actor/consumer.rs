@@ -47,6 +47,11 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         },
         pipe,
     )?;
+    let limits = Limits {
+        partitions: settings.consumer.max_partitions,
+        early_len_bytes: settings.consumer.reorder_bytes,
+        ..Limits::default()
+    };
     let start = match settings.consumer.offset_reset {
         Some(OffsetReset::Earliest) => Start::Earliest,
         Some(OffsetReset::Latest) | None => Start::Latest,
@@ -57,7 +62,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         sink,
         verbose: settings.consumer.verbose,
         node,
-        consumer: Consumer::new(own, start, Limits::default(), now_ms()),
+        consumer: Consumer::new(own, start, limits, now_ms()),
         deliveries: VecDeque::new(),
         outbox: Outbox::new(),
         warning: Warning::default(),
@@ -267,7 +272,7 @@ impl Actor<'_> {
 /// # Errors
 /// When the consumer has ended.
 pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
-    send_command(pipe, word, |pipe| pipe.send_frames(&[topic]).is_ok())
+    send_command(pipe, word, 0, |pipe| pipe.send_frames(&[topic]).is_ok())
 }
 
 /// True for what can be subscribed to and published.

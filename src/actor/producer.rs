@@ -2,11 +2,15 @@
 
 use super::node::{Config, Node};
 use super::{ANSWER_COUNT, BATCH_COUNT, Error, Result, new_address, publish, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
-use crate::protocol::{Outbox, producer::Producer};
+use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
+use crate::protocol::{
+    Outbox,
+    producer::{Producer, cost_bytes},
+};
 use crate::settings::Settings;
 use crate::wire::{Message, exact_prefix, id, prefix};
 use std::ffi::CString;
+use std::sync::Arc;
 use zmq::{POLLIN, POLLOUT};
 
 /// How records come in over the pipe: the two generations of the API differ in it.
@@ -24,6 +28,9 @@ pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some };
 /// The command that asks for the partition's name; answered with a pointer to it.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
 
+/// A budget that was not used up for so long is worth a line when it is again.
+const FULL_AGAIN_MS: u64 = 60_000;
+
 /// Ends a producer that waits for acknowledgements.
 pub const ABANDON: &[u8] = b"$ABANDON";
 
@@ -35,7 +42,10 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
     let address = CString::new(new_address()).expect("hexadecimal digits only");
     let name = address.to_str().expect("hexadecimal digits only");
     let producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
-        .map_err(|error| Error::Name(format!("topic: {error}")))?;
+        .map_err(|error| Error::Name(format!("topic: {error}")))?
+        .with_min_stores(settings.producer.min_stores)
+        .with_max_fetches(settings.producer.max_fetches);
+    let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
     let node = Node::start(
         &Config {
             name: "Producer",
@@ -69,6 +79,9 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
         is_terminating: false,
         is_impatient: settings.producer.terminate_unacked,
         warning: Warning::default(),
+        budget,
+        full_ms: None,
+        is_overrun: false,
     };
     actor.run()
 }
@@ -86,6 +99,12 @@ struct Actor<'a> {
     /// End although records are unacknowledged.
     is_impatient: bool,
     warning: Warning,
+    /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
+    budget: Option<Arc<Budget>>,
+    /// When the budget was used up last: that is told once, not whenever a fast owner is held back for a moment.
+    full_ms: Option<u64>,
+    /// Records came beyond the budget: the owner writes into the pipe by itself.
+    is_overrun: bool,
 }
 
 impl Actor<'_> {
@@ -93,13 +112,16 @@ impl Actor<'_> {
         let mut is_answering = false;
         loop {
             let timeout_ms = if is_answering { 0 } else { timeout_ms(self.producer.due_ms(), now_ms()) };
-            let items = &mut [
-                self.pipe.item(POLLIN),
+            let mut items = vec![
                 self.node.subscriber.item(POLLIN),
                 self.node.publisher.item(POLLIN),
                 self.node.beacon().item(POLLIN),
             ];
-            poll(items, timeout_ms)?;
+            if !self.is_deaf() {
+                items.push(self.pipe.item(POLLIN));
+            }
+            poll(&mut items, timeout_ms)?;
+            drop(items);
 
             self.node.ignore_subscriptions()?;
             self.commands()?;
@@ -107,6 +129,7 @@ impl Actor<'_> {
             self.node.follow_beacon()?;
             is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);
             self.producer.tick(now_ms(), &mut self.outbox);
+            self.account();
             publish(&self.node.publisher, &mut self.outbox)?;
             if self.is_terminating && (self.producer.is_drained() || self.is_impatient) {
                 return self.end();
@@ -122,12 +145,36 @@ impl Actor<'_> {
         Ok(())
     }
 
+    /// True while what is in the pipe has to wait there. Owners that send by [`send_command`] wait themselves, so that
+    /// `$TERM` always gets through; this is for those that do not. A producer that may end at once has to see `$TERM`.
+    fn is_deaf(&self) -> bool {
+        let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
+        self.is_overrun && !self.is_impatient && self.budget.as_ref().is_some_and(is_over)
+    }
+
+    /// Tells the owner how much room there is.
+    fn account(&mut self) {
+        let Some(budget) = &self.budget else { return };
+        let held_bytes = self.producer.kept_len_bytes();
+        if budget.set_held(held_bytes) {
+            let now_ms = now_ms();
+            if self.full_ms.is_none_or(|full_ms| now_ms > full_ms + FULL_AGAIN_MS) {
+                log::warn!(
+                    "Producer: {held_bytes} octets wait for stores to acknowledge them (producer/max_unacked_bytes = \
+                     {}); sending waits",
+                    budget.limit_bytes()
+                );
+            }
+            self.full_ms = Some(now_ms);
+        }
+    }
+
     /// Reads the pipe: whatever was sent before `$TERM` is read before it.
     fn commands(&mut self) -> Result {
         let now_ms = now_ms();
         let mut command = Frame::new();
         for _ in 0..BATCH_COUNT {
-            if !self.pipe.try_recv(&mut command)? {
+            if self.is_deaf() || !self.pipe.try_recv(&mut command)? {
                 break;
             }
             if command.as_ref() == self.dialect.command && command.more() {
@@ -137,7 +184,13 @@ impl Actor<'_> {
                     self.pipe.skip_rest(&mut command);
                 }
                 match (self.dialect.content)(content) {
-                    Some(content) => self.producer.publish(content, now_ms, &mut self.outbox),
+                    Some(content) => {
+                        if let Some(budget) = &self.budget {
+                            self.is_overrun |= self.producer.kept_len_bytes() >= budget.limit_bytes();
+                            budget.received(cost_bytes(content.as_ref().len()));
+                        }
+                        self.producer.publish(content, now_ms, &mut self.outbox);
+                    }
                     None => log::error!("Producer: a command to publish without content was ignored"),
                 }
                 continue;
@@ -224,18 +277,44 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
 /// # Errors
 /// When the producer has ended.
 pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
-    send_command(pipe, PRODUCER.command, |pipe| pipe.send(content, false).is_ok())
+    send_command(pipe, PRODUCER.command, content.as_ref().len(), |pipe| pipe.send(content, false).is_ok())
 }
 
-/// Sends a command and what `rest` sends as its remaining frames, then waits until one more message fits in, so
-/// that zactor_destroy's `$TERM`, which does not wait, always does.
+/// As [`send`], for as long as `is_patient` says: false when it no longer did before the record was handed over.
+///
+/// # Errors
+/// When the producer has ended.
+pub fn send_while(
+    pipe: &Pipe,
+    content: &mut Frame,
+    is_patient: &mut dyn FnMut() -> bool,
+) -> Result<bool, Ended> {
+    if !pipe.reserve(cost_bytes(content.as_ref().len()), is_patient) {
+        return if pipe.is_heard() { Ok(false) } else { Err(Ended) };
+    }
+    hand_over(pipe, PRODUCER.command, |pipe| pipe.send(content, false).is_ok()).map(|()| true)
+}
+
+/// Sends a command that carries a record of `content_len_bytes`, with what `rest` sends as its remaining frames; waits
+/// before that until the producer may keep so much, and after it until one more message fits in, so that
+/// zactor_destroy's `$TERM`, which does not wait, always does.
 ///
 /// # Errors
 /// When the actor has ended.
-pub fn send_command(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
-    if !pipe.is_heard() {
-        return Err(Ended);
+pub fn send_command(
+    pipe: &Pipe,
+    command: &[u8],
+    content_len_bytes: usize,
+    rest: impl FnOnce(&Pipe) -> bool,
+) -> Result<(), Ended> {
+    if pipe.reserve(cost_bytes(content_len_bytes), &mut || true) {
+        hand_over(pipe, command, rest)
+    } else {
+        Err(Ended)
     }
+}
+
+fn hand_over(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
     let mut command = Frame::copy(command);
     while !pipe.try_send(&mut command, true).map_err(|_| Ended)? {
         if !pipe.wait_for_room() {

@@ -34,6 +34,11 @@ fn publish_lines(options: Options) -> Result {
     let mut input = std::io::stdin().lock();
     let fd = std::io::stdin().as_raw_fd();
     let mut chunk = vec![0; READ_LEN_BYTES];
+    // With producer/max_unacked_bytes this may wait for stores; false when a signal ended that.
+    let publish = |line: &[u8]| -> Result<bool> {
+        let mut is_patient = || !signals.is_pending();
+        Ok(producer::send_while(actor.pipe(), &mut Frame::copy(line), &mut is_patient)?)
+    };
     // A line whose end has not been read yet.
     let mut begun: Vec<u8> = Vec::new();
     loop {
@@ -57,19 +62,27 @@ fn publish_lines(options: Options) -> Result {
             break;
         }
         for piece in chunk[..len].split_inclusive(|&octet| octet == b'\n') {
-            match piece.strip_suffix(b"\n") {
-                Some(line) if begun.is_empty() => producer::send(actor.pipe(), &mut Frame::copy(line))?,
+            let is_published = match piece.strip_suffix(b"\n") {
+                Some(line) if begun.is_empty() => publish(line)?,
                 Some(line) => {
                     begun.extend_from_slice(line);
-                    producer::send(actor.pipe(), &mut Frame::copy(&begun))?;
+                    let is_published = publish(&begun)?;
                     begun.clear();
+                    is_published
                 }
-                None => begun.extend_from_slice(piece),
+                None => {
+                    begun.extend_from_slice(piece);
+                    true
+                }
+            };
+            if !is_published {
+                // The signal is read where the loop begins.
+                break;
             }
         }
     }
     if !begun.is_empty() {
-        producer::send(actor.pipe(), &mut Frame::copy(&begun))?;
+        publish(&begun)?;
     }
     finish(&actor, &signals, None)
 }

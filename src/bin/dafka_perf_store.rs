@@ -32,8 +32,8 @@ fn measure(options: Options) -> Result {
     let start = Instant::now();
     for i in 0..count {
         let mut content = Frame::zeroed(size as usize).ok_or_else(|| Failure("out of memory".into()))?;
-        producer::send(actor.pipe(), &mut content)?;
-        if i % 1_000 == 0 && signals.came() {
+        let is_sent = producer::send_while(actor.pipe(), &mut content, &mut || !signals.is_pending())?;
+        if (!is_sent || i % 1_000 == 0) && signals.came() {
             actor.say(producer::ABANDON);
             return Ok(());
         }

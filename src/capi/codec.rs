@@ -261,7 +261,7 @@ impl dafka_proto_t {
             id::HEAD => Message::Head(position),
             id::DIRECT_HEAD => Message::DirectHead(position),
             id::FETCH => Message::Fetch { topic, address, subject, sequence, count },
-            id::ACK => Message::Ack { topic, subject, sequence },
+            id::ACK => Message::Ack { topic, subject, sequence, store: &[] },
             id::GET_HEADS => Message::GetHeads { topic, address },
             id::STORE_HELLO => Message::StoreHello { topic, address },
             id::CONSUMER_HELLO => {
@@ -365,7 +365,9 @@ impl dafka_proto_t {
             Message::Fetch { topic: _, address: from, subject: of, sequence: first, count: wanted } => {
                 (address, subject, sequence, count) = (from, of, first, wanted);
             }
-            Message::Ack { topic: _, subject: of, sequence: last } => (subject, sequence) = (of, last),
+            Message::Ack { topic: _, subject: of, sequence: last, store: _ } => {
+                (subject, sequence) = (of, last)
+            }
             Message::GetHeads { topic: _, address: from }
             | Message::StoreHello { topic: _, address: from } => {
                 address = from;

@@ -219,7 +219,7 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
             Content::Empty => return Err("the message is empty".into()),
             Content::Ours(mut frame) => send(&pipe, &mut frame)?,
             Content::Theirs(mut frame) => {
-                send_command(&pipe, PRODUCER.command, |_| {
+                send_command(&pipe, PRODUCER.command, sys::zframe_size(frame.0), |_| {
                     sys::zframe_send(&mut frame.0, producer.cast(), 0) == 0
                 })?;
             }

@@ -12,7 +12,7 @@ mod warning;
 
 pub use clock::now_ms;
 pub use frame::Frame;
-pub use pipe::{Pipe, TERM, is_signal, pipe, pipe_with_limit};
+pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use socket::{Kind, Socket, poll};
 pub use warning::Warning;

@@ -4,7 +4,8 @@ use super::{Frame, Kind, Socket, now_ms, poll};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
 /// What ends an actor, as zactor_destroy sends it.
@@ -126,29 +127,60 @@ impl Socket {
 
     /// Declares that an actor reads this end of the pipe, for as long as the result lives.
     pub fn hear(&self) -> Hearing {
-        let hearing = Hearing { endpoint: self.endpoint(), is_heard: Arc::new(AtomicBool::new(true)) };
-        heard().insert(hearing.endpoint.clone(), hearing.is_heard.clone());
+        let ear = Arc::new(Ear { is_open: AtomicBool::new(true), budget: OnceLock::new() });
+        let hearing = Hearing { endpoint: self.endpoint(), ear };
+        ears().insert(hearing.endpoint.clone(), hearing.ear.clone());
         hearing
     }
 
     /// True while an actor reads the other end of the pipe. ZeroMQ has no answer to that question: a full pipe
     /// looks like one whose reader has gone.
     pub fn is_heard(&self) -> bool {
+        self.ear().is_some()
+    }
+
+    /// The actor that reads the other end of the pipe.
+    fn ear(&self) -> Option<Arc<Ear>> {
         thread_local! {
             /// The pipe that this thread asked about last: it usually is the one that it asks about next.
-            static LAST: RefCell<Option<(usize, Arc<AtomicBool>)>> = const { RefCell::new(None) };
+            static LAST: RefCell<Option<(usize, Arc<Ear>)>> = const { RefCell::new(None) };
         }
         let me = self.raw as usize;
         LAST.with_borrow_mut(|last| {
-            if let Some((pipe, is_heard)) = last
+            if let Some((pipe, ear)) = last
                 && *pipe == me
-                && is_heard.load(Ordering::Acquire)
+                && ear.is_open.load(Ordering::Acquire)
             {
+                return Some(ear.clone());
+            }
+            *last = ears().get(&self.endpoint()).map(|ear| (me, ear.clone()));
+            last.as_ref().map(|(_, ear)| ear.clone())
+        })
+    }
+
+    /// Limits what this end's actor may be handed before it says that it has done with it. Without this call there
+    /// is no limit but the pipe's. Whoever writes into the pipe without asking [`Socket::reserve`] is not limited.
+    pub fn limit(&self, limit_bytes: u64) -> Arc<Budget> {
+        let budget = Arc::new(Budget::new(limit_bytes));
+        if let Some(ear) = ears().get(&self.endpoint()) {
+            let _ = ear.budget.set(budget.clone());
+        }
+        budget
+    }
+
+    /// Before `len_bytes` are handed to the actor at the other end: waits until it has room for more, for as long as
+    /// `is_patient` says. False when the actor has ended, or patience has.
+    pub fn reserve(&self, len_bytes: u64, is_patient: &mut dyn FnMut() -> bool) -> bool {
+        loop {
+            let Some(ear) = self.ear() else { return false };
+            let Some(budget) = ear.budget.get() else { return true };
+            if budget.reserve(len_bytes) {
                 return true;
             }
-            *last = heard().get(&self.endpoint()).map(|is_heard| (me, is_heard.clone()));
-            last.is_some()
-        })
+            if !is_patient() {
+                return false;
+            }
+        }
     }
 
     /// The name that both ends of a pipe know, one having bound to it and the other connected.
@@ -162,22 +194,91 @@ const LAST_WORD_MS: u64 = 30_000;
 /// How often a wait looks whether the actor still runs.
 const CHECK_INTERVAL_MS: i64 = 100;
 
+/// An actor that reads a pipe, as the other end sees it.
+struct Ear {
+    /// False once the actor has ended.
+    is_open: AtomicBool,
+    budget: OnceLock<Arc<Budget>>,
+}
+
 /// The pipes that an actor reads, by their name.
-fn heard() -> MutexGuard<'static, HashMap<String, Arc<AtomicBool>>> {
-    static HEARD: LazyLock<Mutex<HashMap<String, Arc<AtomicBool>>>> = LazyLock::new(Mutex::default);
-    HEARD.lock().unwrap_or_else(PoisonError::into_inner)
+fn ears() -> MutexGuard<'static, HashMap<String, Arc<Ear>>> {
+    static EARS: LazyLock<Mutex<HashMap<String, Arc<Ear>>>> = LazyLock::new(Mutex::default);
+    EARS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How much an actor may be handed, and has not done with: what is in its pipe, and what it holds.
+pub struct Budget {
+    limit_bytes: u64,
+    used: Mutex<Used>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct Used {
+    /// Reserved, and not yet read by the actor.
+    in_pipe: u64,
+    /// As the actor has said last.
+    held: u64,
+}
+
+impl Budget {
+    fn new(limit_bytes: u64) -> Budget {
+        Budget { limit_bytes, used: Mutex::default(), freed: Condvar::new() }
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a share, waiting a little for it: as long as anything is left, one fits, however large it is.
+    fn reserve(&self, len_bytes: u64) -> bool {
+        let is_full = |used: &mut Used| used.in_pipe.saturating_add(used.held) >= self.limit_bytes;
+        let timeout = Duration::from_millis(CHECK_INTERVAL_MS as u64);
+        let waited = self.freed.wait_timeout_while(self.used(), timeout, is_full);
+        let (mut used, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !waited.timed_out() {
+            used.in_pipe = used.in_pipe.saturating_add(len_bytes);
+        }
+        !waited.timed_out()
+    }
+
+    /// The actor has read so much from its pipe.
+    pub fn received(&self, len_bytes: u64) {
+        let mut used = self.used();
+        // What was not reserved comes from a caller that wrote into the pipe by itself.
+        used.in_pipe = used.in_pipe.saturating_sub(len_bytes);
+    }
+
+    /// So much is what the actor holds now. True when that and what is in the pipe are all there may be.
+    pub fn set_held(&self, held_bytes: u64) -> bool {
+        let mut used = self.used();
+        let is_less = held_bytes < used.held;
+        used.held = held_bytes;
+        let is_full = used.in_pipe.saturating_add(used.held) >= self.limit_bytes;
+        drop(used);
+        if is_less && !is_full {
+            self.freed.notify_all();
+        }
+        is_full
+    }
+
+    /// What there may be.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
 }
 
 /// An actor that reads a pipe, see [`Socket::hear`].
 pub struct Hearing {
     endpoint: String,
-    is_heard: Arc<AtomicBool>,
+    ear: Arc<Ear>,
 }
 
 impl Drop for Hearing {
     fn drop(&mut self) {
-        self.is_heard.store(false, Ordering::Release);
-        heard().remove(&self.endpoint);
+        self.ear.is_open.store(false, Ordering::Release);
+        ears().remove(&self.endpoint);
     }
 }
 

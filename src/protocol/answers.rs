@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 /// Requests that may wait at a time. Further ones are dropped: requesters ask again.
-const MAX_JOBS: usize = 4_096;
+pub const MAX_JOBS: usize = 4_096;
 
 /// The rest of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,24 @@ pub struct Job {
 }
 
 /// The requests, in turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Answers {
     jobs: VecDeque<Job>,
+    max_jobs: usize,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Answers::new(MAX_JOBS)
+    }
 }
 
 impl Answers {
+    /// No requests; at most `max_jobs` at a time.
+    pub fn new(max_jobs: usize) -> Self {
+        Answers { jobs: VecDeque::new(), max_jobs }
+    }
+
     /// Adds a request for the records from `next` up to, not including, `end`. One that repeats or extends a
     /// request still being answered is merged with it. Empty requests and those from nobody are dropped.
     pub fn push(&mut self, requester: &[u8], subject: &[u8], address: &[u8], next: u64, end: u64) {
@@ -39,7 +51,7 @@ impl Answers {
         let same = |job: &&mut Job| {
             *job.requester == *requester && *job.address == *address && *job.subject == *subject
         };
-        let has_room = self.jobs.len() < MAX_JOBS;
+        let has_room = self.jobs.len() < self.max_jobs;
         match self.jobs.iter_mut().find(same) {
             // The requester moves through its partition: what it asks for now is what it needs now.
             Some(job) if next <= job.end && job.next <= end => {

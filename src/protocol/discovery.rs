@@ -12,7 +12,7 @@ pub enum Event {
 }
 
 /// Peers known at a time; beacons of further ones are ignored.
-const MAX_PEERS: usize = 10_000;
+pub const MAX_PEERS: usize = 10_000;
 /// The shortest time between two beacons, however many new peers come.
 const MIN_BEACON_GAP_MS: u64 = 20;
 
@@ -30,6 +30,7 @@ pub struct Discovery {
     last_beacon_ms: Option<u64>,
     expiry_due_ms: u64,
     is_tower_lost: bool,
+    max_peers: usize,
 }
 
 struct Peer {
@@ -60,7 +61,13 @@ impl Discovery {
             last_beacon_ms: None,
             expiry_due_ms: now_ms + timeout_ms,
             is_tower_lost: false,
+            max_peers: MAX_PEERS,
         }
+    }
+
+    /// Knows at most `max_peers` peers at a time; beacons of further ones are ignored.
+    pub fn with_max_peers(self, max_peers: usize) -> Self {
+        Discovery { max_peers, ..self }
     }
 
     /// Takes a tower's beacon.
@@ -68,7 +75,7 @@ impl Discovery {
         if *sender == *self.own_address || self.ignored.iter().any(|ignored| **ignored == *sender) {
             return;
         }
-        let has_room = self.peers.len() < MAX_PEERS;
+        let has_room = self.peers.len() < self.max_peers;
         match self.peers.get_mut(sender) {
             Some(peer) if peer.endpoint == endpoint => (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms),
             // Another tower sees the node at another address: the one that we use is as good while it is confirmed.

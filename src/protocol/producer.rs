@@ -5,6 +5,17 @@ use super::{Outbox, Payload};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, id};
 use std::collections::VecDeque;
 
+/// Stores whose ACKs are told apart at a time.
+const MAX_STORES: usize = 1_000;
+
+/// What a record costs besides its content while it is kept.
+const RECORD_OVERHEAD_BYTES: u64 = 128;
+
+/// What keeping a record occupies.
+pub fn cost_bytes(content_len_bytes: usize) -> u64 {
+    content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
+}
+
 /// The producer's state.
 pub struct Producer<P> {
     topic: Box<[u8]>,
@@ -14,6 +25,13 @@ pub struct Producer<P> {
     /// The records from `first_kept` on, in order.
     kept: VecDeque<P>,
     first_kept: u64,
+    /// What the kept records occupy, see [`cost_bytes`].
+    kept_len_bytes: u64,
+    /// How many different stores must have a record before it is acknowledged.
+    min_stores: usize,
+    /// By store (its name in ACKs; those without one are one anonymous store): one after the last record that it has.
+    /// Empty while one store is enough.
+    stores: Vec<(Box<[u8]>, u64)>,
     next: u64,
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
@@ -33,6 +51,9 @@ impl<P: Payload> Producer<P> {
             head: PositionTemplate::new(id::HEAD, topic, address, topic)?,
             kept: VecDeque::new(),
             first_kept: 0,
+            kept_len_bytes: 0,
+            min_stores: 1,
+            stores: Vec::new(),
             next: 0,
             head_interval_ms,
             head_due_ms: None,
@@ -40,9 +61,20 @@ impl<P: Payload> Producer<P> {
         })
     }
 
+    /// A record counts as acknowledged when so many different stores have it; at least one.
+    pub fn with_min_stores(self, min_stores: usize) -> Self {
+        Producer { min_stores: min_stores.max(1), ..self }
+    }
+
+    /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
+    pub fn with_max_fetches(self, max_fetches: usize) -> Self {
+        Producer { answers: Answers::new(max_fetches), ..self }
+    }
+
     /// Publishes a record and keeps it.
     pub fn publish(&mut self, mut content: P, now_ms: u64, out: &mut Outbox<P>) {
         let sequence = self.next;
+        self.kept_len_bytes += cost_bytes(content.as_ref().len());
         self.kept.push_back(content.share());
         self.next += 1;
         out.record(self.record.frame(sequence), content);
@@ -53,8 +85,12 @@ impl<P: Payload> Producer<P> {
     /// Takes a message from the network.
     pub fn message(&mut self, message: &Message, out: &mut Outbox<P>) {
         match message {
-            Message::Ack { topic, subject, sequence } if self.is_own(topic, subject) => {
-                self.acknowledged(*sequence);
+            // Nobody can have stored what was not published: such an ACK is a lie or a mistake.
+            Message::Ack { topic, subject, sequence, store }
+                if self.is_own(topic, subject) && (self.first_kept..self.next).contains(sequence) =>
+            {
+                let end = self.enough_stores_have(store, *sequence + 1);
+                self.forget(end);
             }
             Message::Fetch { topic, address, subject, sequence, count } if self.is_own(topic, subject) => {
                 let end = sequence.saturating_add(u64::from(*count)).min(self.next);
@@ -123,18 +159,44 @@ impl<P: Payload> Producer<P> {
         self.kept.len()
     }
 
+    /// What the records that wait for an acknowledgement occupy, in octets.
+    pub fn kept_len_bytes(&self) -> u64 {
+        self.kept_len_bytes
+    }
+
     fn is_own(&self, address: &[u8], subject: &[u8]) -> bool {
         *address == *self.address && *subject == *self.topic
     }
 
-    fn acknowledged(&mut self, sequence: u64) {
-        // Nobody can have stored what was not published: such an ACK is a lie or a mistake.
-        if sequence >= self.next || sequence < self.first_kept {
-            return;
+    /// A store has the records up to, not including, `end`. Up to where that makes enough of them.
+    fn enough_stores_have(&mut self, store: &[u8], end: u64) -> u64 {
+        if self.min_stores == 1 {
+            return end;
         }
-        let count = (sequence + 1 - self.first_kept) as usize;
-        self.kept.drain(..count);
-        self.first_kept = sequence + 1;
+        match self.stores.iter_mut().find(|(known, _)| **known == *store) {
+            Some((_, known_end)) => *known_end = end.max(*known_end),
+            None => {
+                if self.stores.len() >= MAX_STORES {
+                    // Somebody makes names up, or stores come and go: the one that has least is missed least.
+                    let least = (0..self.stores.len()).min_by_key(|&i| self.stores[i].1);
+                    least.map(|i| self.stores.swap_remove(i));
+                }
+                self.stores.push((store.into(), end));
+            }
+        }
+        let mut ends: Vec<u64> = self.stores.iter().map(|&(_, end)| end).collect();
+        match ends.len().checked_sub(self.min_stores) {
+            Some(i) => *ends.select_nth_unstable(i).1,
+            None => self.first_kept,
+        }
+    }
+
+    /// Drops the records before `end`: they are acknowledged.
+    fn forget(&mut self, end: u64) {
+        let count = end.saturating_sub(self.first_kept) as usize;
+        let freed = self.kept.drain(..count).map(|content| cost_bytes(content.as_ref().len())).sum::<u64>();
+        self.kept_len_bytes -= freed;
+        self.first_kept += count as u64;
         // A burst that waited for a store may have grown the queue; do not hold that memory for ever.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {
             self.kept.shrink_to(self.kept.len() * 2);

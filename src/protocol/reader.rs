@@ -49,6 +49,11 @@ impl Reader {
         Reader { address: address.into(), answers: Answers::default(), head_jobs: VecDeque::new() }
     }
 
+    /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
+    pub fn with_max_fetches(self, max_fetches: usize) -> Self {
+        Reader { answers: Answers::new(max_fetches), ..self }
+    }
+
     /// Takes a message from the network; [`Reader::answer`] answers it.
     pub fn message(&mut self, message: &Message) {
         match message {

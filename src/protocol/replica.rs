@@ -23,6 +23,8 @@ pub struct Append<P> {
 /// The replica's state.
 pub struct Replica<P> {
     address: Box<[u8]>,
+    /// The store's name in its ACKs.
+    store: Box<[u8]>,
     ingest: Ingest<P>,
     /// By partition.
     durable: Vec<Durable>,
@@ -44,11 +46,18 @@ impl<P: Payload> Replica<P> {
     pub fn new(address: &[u8], limits: Limits, now_ms: u64) -> Self {
         Replica {
             address: address.into(),
+            store: Box::default(),
             ingest: Ingest::new(address, limits),
             durable: Vec::new(),
             acks_due: Vec::new(),
             refresh_ms: now_ms + NEW_STORE_MS,
         }
+    }
+
+    /// Names the store in its ACKs, so that producers can tell one store that acknowledges twice from two stores:
+    /// a name that survives restarts, unlike the node's address.
+    pub fn named(self, store: &[u8]) -> Self {
+        Replica { store: store.into(), ..self }
     }
 
     /// Adds a partition that is on disk already, up to, not including, `next`. `None` when there are too many.
@@ -124,6 +133,7 @@ impl<P: Payload> Replica<P> {
                 topic: &partition.address,
                 subject: &partition.subject,
                 sequence: durable.next - 1,
+                store: &self.store,
             });
         }
     }

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use lmdb::{Cursor, RoTransaction, Transaction};
+use lmdb::{Cursor, RoTransaction, Transaction, WriteFlags};
 
 use super::append::{Failure, write_batch};
 use super::batch::Batch;
 use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
 use super::error::{AppendError, Corruption, OpenError, ReadError};
 use super::keys::{PartitionId, PartitionKey, PartitionValue};
-use super::tables::{self, Tables, os_error};
+use super::tables::{self, IDENTITY_KEY, Tables, os_error};
 use super::walk::{Limited, Unread, hand_over};
 
 /// One partition as the log holds it.
@@ -102,6 +102,28 @@ impl Log {
             .map_err(|error| tables::database_error(&data, error))?;
         let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables) };
         Ok(Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, options, _lock: lock })
+    }
+
+    /// The log's own name, which stays the same for as long as the database exists: `fresh` when it has none yet.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read, or the name not be written.
+    pub fn identity(&self, fresh: &[u8]) -> Result<Vec<u8>, ReadError> {
+        let name = || -> lmdb::Result<Vec<u8>> {
+            self.with_tables(|tables| {
+                let mut txn = tables.env.begin_rw_txn()?;
+                match txn.get(tables.meta, &IDENTITY_KEY) {
+                    Ok(name) => return Ok(name.to_vec()),
+                    Err(lmdb::Error::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+                txn.put(tables.meta, &IDENTITY_KEY, &fresh, WriteFlags::empty())?;
+                txn.commit()?;
+                Ok(fresh.to_vec())
+            })?
+        };
+        name().map_err(|error| self.read_error(error))
     }
 
     /// All partitions.

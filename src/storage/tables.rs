@@ -26,6 +26,9 @@ const FORMAT_KEY: &str = "format";
 /// The key in `meta` of the number that the next new partition gets: 8 octets, big-endian.
 pub(super) const NEXT_ID_KEY: &str = "next-id";
 
+/// The key in `meta` of the log's own name; missing until it gets one.
+pub(super) const IDENTITY_KEY: &str = "identity";
+
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
 

@@ -35,6 +35,9 @@ pub enum Message<'a> {
         subject: &'a [u8],
         /// The last record that is stored.
         sequence: u64,
+        /// Which store that is, by a name that survives its restarts. Empty in ACKs of libdafka 0.1.0, whose stores do
+        /// not say; they ignore this field, which comes after all that they know.
+        store: &'a [u8],
     },
     /// GET-HEADS: asks stores and producers for the DIRECT-HEADs of a topic's partitions.
     GetHeads {
@@ -90,6 +93,8 @@ impl<'a> Message<'a> {
                 topic,
                 subject: fields.string("subject")?,
                 sequence: fields.number_8("sequence")?,
+                // An extension: what is no string there is another one, and no reason to refuse the message.
+                store: fields.string("store").unwrap_or_default(),
             },
             id::GET_HEADS => Message::GetHeads { topic, address: fields.string("address")? },
             id::CONSUMER_HELLO => Message::ConsumerHello {
@@ -127,9 +132,12 @@ impl<'a> Message<'a> {
                 fields.number_8(sequence);
                 fields.number_4(count);
             }
-            Message::Ack { topic: _, subject, sequence } => {
+            Message::Ack { topic: _, subject, sequence, store } => {
                 fields.string("subject", subject)?;
                 fields.number_8(sequence);
+                if !store.is_empty() {
+                    fields.string("store", store)?;
+                }
             }
             Message::ConsumerHello { topic: _, address, subjects } => {
                 fields.string("address", address)?;

@@ -18,7 +18,8 @@ use zmq::POLLIN;
 /// # Errors
 /// When the database cannot be used, or sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
-    let log = Arc::new(Log::open(Path::new(&settings.store.db), Options::default())?);
+    let options = Options { sync: settings.store.sync, ..Options::default() };
+    let log = Arc::new(Log::open(Path::new(&settings.store.db), options)?);
     let (writer_address, reader_address) = (new_address(), new_address());
     if settings.store.verbose {
         log::debug!("Store: {}, writer {writer_address}, reader {reader_address}", settings.store.db);

@@ -62,7 +62,7 @@ pub(super) fn run(pipe: &Pipe, address: &str, writer: &str, log: &Log, settings:
         pipe,
     )?;
     pipe.signal()?;
-    let reader = Reader::new(address.as_bytes());
+    let reader = Reader::new(address.as_bytes()).with_max_fetches(settings.store.max_fetches);
     Actor { pipe, log, node, reader, outbox: Outbox::new(), warning: Warning::default() }.run()
 }
 

@@ -1,0 +1,120 @@
+//! Several stores: each ends up with every partition, a record counts when enough of them have it, and a producer
+//! that too few acknowledge does not eat up the memory.
+
+mod e2e;
+
+use e2e::{Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, varied_lines};
+use std::time::{Duration, Instant};
+
+/// What the stores hold is read from one of them alone, while the others are down.
+fn assert_store_holds(cluster: &Cluster, store: &str, topic: &str, expected: &[Vec<u8>]) {
+    let _store = cluster.store(store);
+    let mut consumer = cluster.consumer(topic);
+    assert_contents(topic, &consumer.lines(expected.len(), "what one store holds"), expected);
+    consumer.expect_no_more();
+}
+
+/// A producer with settings of its own.
+fn producer_with(cluster: &Cluster, topic: &str, settings: &[(&str, &str)]) -> Program {
+    cluster.node_with("dafka_console_producer", &[topic], settings, Input::Pipe)
+}
+
+#[test]
+fn two_stores_must_have_each_record_when_two_are_asked_for() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let published = varied_lines("both", 3_000, 500);
+    let first = cluster.store("first");
+    let mut producer = producer_with(&cluster, "both", &[("producer/min_stores", "2")]);
+    producer.feed(&published);
+    producer.close_input();
+    // The first store has all, and says so: that is not enough, also not when it says so in two lives.
+    let mut consumer = cluster.consumer("both");
+    assert_contents("both", &consumer.lines(published.len(), "live records"), &published);
+    assert!(producer.is_running());
+    first.kill();
+    let first = cluster.store("first");
+    let mut late = cluster.consumer("both");
+    assert_contents(
+        "both",
+        &late.lines(published.len(), "records of the first store's second life"),
+        &published,
+    );
+    assert!(producer.is_running(), "one store that was restarted counted as two");
+
+    let second = cluster.store("second");
+    producer.expect_success("a second store has all");
+    // Each of them has all: acknowledged means on the disks of both.
+    first.kill();
+    second.kill();
+    for store in ["first", "second"] {
+        assert_store_holds(&cluster, store, "both", &published);
+    }
+}
+
+#[test]
+fn a_store_that_comes_late_gets_what_only_other_stores_hold() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut old = cluster.store("old");
+    let partitions: Vec<_> = (0..5).map(|i| varied_lines(&format!("p{i}"), 400, 2_000)).collect();
+    for partition in &partitions {
+        cluster.publish("gone", partition);
+    }
+    // The new store acknowledges these to nobody: what it serves while the old one stands still tells what it has.
+    let _new = cluster.store("new");
+    let due = Instant::now() + DEADLINE;
+    let expected: Vec<&[Vec<u8>]> = partitions.iter().map(Vec::as_slice).collect();
+    loop {
+        // Time to catch up; how much it takes is not known.
+        std::thread::sleep(Duration::from_millis(500));
+        old.pause();
+        let printed = cluster.consumer("gone").lines_within(2_000, Duration::from_secs(1));
+        if printed.len() == 2_000 {
+            assert_each_partition("gone", &printed, &expected);
+            return;
+        }
+        assert!(Instant::now() < due, "the new store serves {} records", printed.len());
+        old.resume();
+    }
+}
+
+#[test]
+fn a_producer_without_a_store_keeps_to_its_memory_and_goes_on_when_one_comes() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("bounded");
+    let limit = 100_000;
+    let published = lines("bounded", 20_000);
+    let mut producer =
+        producer_with(&cluster, "bounded", &[("producer/max_unacked_bytes", &limit.to_string())]);
+    producer.feed(&published);
+    producer.close_input();
+    // At the limit, give or take one record, it reads no more.
+    let first = consumer.lines_within(published.len(), Duration::from_secs(2));
+    let occupied: usize = published[..first.len()].iter().map(|line| line.len() + 128).sum();
+    assert!(first.len() > 100, "{} records", first.len());
+    assert!(occupied <= limit + 2_000, "{} records occupy {occupied} octets", first.len());
+    assert!(producer.is_running());
+
+    let _store = cluster.store("store");
+    let mut printed = first;
+    printed.extend(consumer.lines(published.len() - printed.len(), "the rest, once a store acknowledges"));
+    assert_contents("bounded", &printed, &published);
+    let output = producer.expect_success("a store has all");
+    let told = output.stderr.matches("producer/max_unacked_bytes").count();
+    assert_eq!(told, 1, "it says so once: {}", output.stderr);
+}
+
+#[test]
+fn a_producer_that_waits_for_stores_can_be_interrupted() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("stuck");
+    let mut producer = producer_with(&cluster, "stuck", &[("producer/max_unacked_bytes", "10000")]);
+    producer.feed(&lines("stuck", 5_000));
+    consumer.line("the first record");
+    producer.signal(libc::SIGTERM);
+    // It waits a while for acknowledgements, not for ever.
+    producer.expect_success("SIGTERM, with its memory full");
+}
