@@ -243,11 +243,12 @@ impl Budget {
         !waited.timed_out()
     }
 
-    /// The actor has read so much from its pipe.
+    /// The actor has read so much from its pipe, and holds it from now on: at no moment is it counted nowhere.
     pub fn received(&self, len_bytes: u64) {
         let mut used = self.used();
         // What was not reserved comes from a caller that wrote into the pipe by itself.
         used.in_pipe = used.in_pipe.saturating_sub(len_bytes);
+        used.held = used.held.saturating_add(len_bytes);
     }
 
     /// So much is what the actor holds now. True when that and what is in the pipe are all there may be.
@@ -286,4 +287,23 @@ impl Drop for Hearing {
 pub fn is_signal(frame: &Frame) -> bool {
     let octets: Result<[u8; 8], _> = frame.as_ref().try_into();
     octets.is_ok_and(|octets| !frame.more() && u64::from_ne_bytes(octets) & !0xff == SIGNAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_from_the_pipe_to_the_actor_stays_counted() {
+        let budget = Budget::new(100);
+        assert!(budget.reserve(60));
+        assert!(budget.reserve(60), "as long as anything is left, one more fits");
+        budget.received(60);
+        assert!(!budget.reserve(1));
+        budget.received(60);
+        assert!(!budget.reserve(1));
+        assert!(budget.set_held(120));
+        assert!(!budget.set_held(60));
+        assert!(budget.reserve(1));
+    }
 }
