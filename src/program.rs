@@ -196,7 +196,7 @@ fn check_addresses(settings: &Settings) -> Result {
     {
         let socket = Socket::new(kind)?;
         for address in addresses {
-            let connected = socket.zmq().connect(address);
+            let connected = socket.connect(address);
             connected
                 .map_err(|error| Failure(format!("cannot use the tower's address {address}: {error}")))?;
         }

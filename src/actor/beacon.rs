@@ -93,7 +93,7 @@ impl<'a> Beacon<'a> {
         let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
         incoming.zmq().monitor(&monitored, i32::from(events))?;
-        monitor.zmq().connect(&monitored)?;
+        monitor.connect(&monitored)?;
 
         // Before connecting: a tower welcomes a connection, not a subscription.
         incoming.zmq().set_subscribe(WELCOME)?;
@@ -102,7 +102,7 @@ impl<'a> Beacon<'a> {
             [(&outgoing, &settings.sub_addresses), (&incoming, &settings.pub_addresses)]
         {
             for address in addresses {
-                if let Err(error) = socket.zmq().connect(address) {
+                if let Err(error) = socket.connect(address) {
                     log::error!("{name}: cannot connect to a tower at {address}: {error}");
                 }
             }
@@ -170,7 +170,7 @@ impl<'a> Beacon<'a> {
                     log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
                 }
             }
-            self.monitor.skip_rest(&mut frame);
+            self.monitor.skip_rest(&frame);
             if let Some(discovery) = &mut self.discovery {
                 discovery.tower_lost(self.towers_connected == 0, now_ms());
             }

@@ -150,7 +150,7 @@ impl Actor<'_> {
                 word => log::error!("Consumer: unknown command: {}", word.escape_ascii()),
             }
             if has_topic {
-                self.pipe.skip_rest(&mut topic);
+                self.pipe.skip_rest(&topic);
             }
         }
         Ok(true)
@@ -312,7 +312,7 @@ pub(super) fn receive_content(socket: &Socket, first: &Frame) -> Result<Content>
     let mut content = Frame::new();
     socket.try_recv(&mut content)?;
     Ok(if content.more() {
-        socket.skip_rest(&mut content);
+        socket.skip_rest(&content);
         Content::TooMuch
     } else {
         Content::One(content)

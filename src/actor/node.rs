@@ -99,8 +99,8 @@ impl Node {
             }
             let Ok(endpoint) = std::str::from_utf8(endpoint.as_ref()) else { continue };
             let result = match word.as_ref() {
-                b"CONNECT" => self.subscriber.zmq().connect(endpoint),
-                _ => self.subscriber.zmq().disconnect(endpoint),
+                b"CONNECT" => self.subscriber.connect(endpoint),
+                _ => self.subscriber.disconnect(endpoint),
             };
             if let Err(error) = result {
                 log::warn!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii());

@@ -181,7 +181,7 @@ impl Actor<'_> {
                 let mut content = Frame::new();
                 self.pipe.try_recv(&mut content)?;
                 if content.more() {
-                    self.pipe.skip_rest(&mut command);
+                    self.pipe.skip_rest(&command);
                 }
                 match (self.dialect.content)(content) {
                     Some(content) => {
@@ -209,7 +209,7 @@ impl Actor<'_> {
                 }
                 word => log::error!("Producer: unknown command: {}", word.escape_ascii()),
             }
-            self.pipe.skip_rest(&mut command);
+            self.pipe.skip_rest(&command);
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Actor<'_> {
                     self.warning.warn(now_ms(), || format!("Producer: dropped a message: {error}"));
                 }
             }
-            self.node.subscriber.skip_rest(&mut frame);
+            self.node.subscriber.skip_rest(&frame);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Tower) -> Result {
                 return Ok(());
             }
             log::error!("Tower: unknown command: {}", frame.as_ref().escape_ascii());
-            pipe.skip_rest(&mut frame);
+            pipe.skip_rest(&frame);
         }
         tower.forward_subscriptions()?;
         tower.forward_beacons()?;
@@ -51,7 +51,7 @@ impl<'a> Tower<'a> {
         // Beacons always come in, whoever listens.
         incoming.send_frames(&[b"\x01B"])?;
         for (socket, address) in [(&incoming, &settings.sub_address), (&outgoing, &settings.pub_address)] {
-            let bound = socket.zmq().bind(address);
+            let bound = socket.bind(address);
             bound.map_err(|error| Error::Socket(format!("Tower: cannot bind to {address}"), error))?;
         }
         if settings.verbose {
@@ -78,7 +78,7 @@ impl<'a> Tower<'a> {
             if is_one && !frame.more() {
                 self.incoming.try_send(&mut frame, false)?;
             }
-            self.outgoing.skip_rest(&mut frame);
+            self.outgoing.skip_rest(&frame);
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl<'a> Tower<'a> {
                 count += 1;
             }
             // Frames after those of the beacon are dropped, as 0.1.0 does.
-            self.incoming.skip_rest(&mut frames[count - 1]);
+            self.incoming.skip_rest(&frames[count - 1]);
             self.forward(&frames[..count])?;
         }
         Ok(())

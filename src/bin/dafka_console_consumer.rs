@@ -141,8 +141,8 @@ fn print_waiting(source: &Socket, signals: &Signals, output: &mut impl Write) ->
     let (mut subject, mut address, mut content) = (Frame::new(), Frame::new(), Frame::new());
     let mut count = 0_u32;
     while source.try_recv(&mut subject)? {
-        source.recv(&mut address)?;
-        source.recv(&mut content)?;
+        source.recv_more(&mut address)?;
+        source.recv_more(&mut content)?;
         for (frame, end) in [(&subject, b" "), (&address, b" "), (&content, b"\n")] {
             output.write_all(frame.as_ref())?;
             output.write_all(end)?;

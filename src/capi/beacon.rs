@@ -61,15 +61,15 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let sub = resolve(sub).ok_or("the socket is NULL")?;
         let prefix = octets(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
-        if pipe.recv(&mut word).is_err() || !word.more() || pipe.recv(&mut endpoint).is_err() {
+        if pipe.recv(&mut word).is_err() || !word.more() || pipe.recv_more(&mut endpoint).is_err() {
             // Interrupted, or the beacon's last word.
             return Ok(());
         }
-        pipe.skip_rest(&mut endpoint);
+        pipe.skip_rest(&endpoint);
         let endpoint = std::str::from_utf8(endpoint.as_ref()).map_err(|_| "an endpoint is no text")?;
         let applied = match word.as_ref() {
-            b"CONNECT" => sub.zmq().connect(endpoint),
-            b"DISCONNECT" => sub.zmq().disconnect(endpoint),
+            b"CONNECT" => sub.connect(endpoint),
+            b"DISCONNECT" => sub.disconnect(endpoint),
             _ => return Err("a beacon says CONNECT or DISCONNECT".into()),
         };
         if verbose {

@@ -307,43 +307,43 @@ impl dafka_proto_t {
         if input.recv(&mut frame).is_err() {
             return Ok(Received::Nothing);
         }
-        let malformed = |last: &mut Frame, why: String| {
+        let malformed = |last: &Frame, why: String| {
             input.skip_rest(last);
             Ok(Received::Malformed(why))
         };
         if is(&input, Kind::ROUTER) {
             self.routing_id = ZFrame::new(frame.as_ref());
             // The frames of a message come all at once.
-            if !frame.more() || input.recv(&mut frame).is_err() {
+            if !frame.more() || input.recv_more(&mut frame).is_err() {
                 return Ok(Received::Malformed("nothing follows the routing id".into()));
             }
         }
         if is(&input, Kind::XPUB) {
             let Some(subscription) = Subscription::decode(frame.as_ref()) else {
-                return malformed(&mut frame, "no subscription to a message".into());
+                return malformed(&frame, "no subscription to a message".into());
             };
             if subscription.topic.len() > MAX_NAME_LEN {
-                return malformed(&mut frame, "a subscription to a topic of more than 255 octets".into());
+                return malformed(&frame, "a subscription to a topic of more than 255 octets".into());
             }
             self.is_subscribe = subscription.subscribe;
             self.id = subscription.id;
             self.topic = Name::new(subscription.topic);
-            input.skip_rest(&mut frame);
+            input.skip_rest(&frame);
             return Ok(Received::Message);
         }
         let message = match Message::decode(frame.as_ref()) {
             Ok(message) => message,
             Err(error) => {
-                return malformed(&mut frame, error.to_string());
+                return malformed(&frame, error.to_string());
             }
         };
         let mut content = Frame::new();
-        if message.has_content() && (!frame.more() || input.recv(&mut content).is_err()) {
+        if message.has_content() && (!frame.more() || input.recv_more(&mut content).is_err()) {
             return Ok(Received::Malformed(format!("{} without a content frame", message.name())));
         }
-        if if message.has_content() { content.more() } else { frame.more() } {
-            let why = format!("{} with more frames than it has", message.name());
-            return malformed(if message.has_content() { &mut content } else { &mut frame }, why);
+        let last = if message.has_content() { &content } else { &frame };
+        if last.more() {
+            return malformed(last, format!("{} with more frames than it has", message.name()));
         }
         self.set_message(&message)?;
         self.content = content;

@@ -33,10 +33,10 @@ impl dafka_consumer_msg_t {
             }
         }
         set_string(&mut self.subject, &frame);
-        if frame.more() && source.recv(&mut frame).is_ok() {
+        if frame.more() && source.recv_more(&mut frame).is_ok() {
             set_string(&mut self.address, &frame);
             let mut content = Frame::new();
-            if frame.more() && source.recv(&mut content).is_ok() {
+            if frame.more() && source.recv_more(&mut content).is_ok() {
                 if !content.more() {
                     self.content = Some(content);
                     return Ok(0);
@@ -44,7 +44,7 @@ impl dafka_consumer_msg_t {
                 frame = content;
             }
         }
-        source.skip_rest(&mut frame);
+        source.skip_rest(&frame);
         *self = Self::default();
         Err("a record has three frames: subject, address, content; this message was dropped".into())
     }

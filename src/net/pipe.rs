@@ -37,8 +37,8 @@ pub fn pipe_with_limit(limit: i32) -> zmq::Result<(Pipe, Pipe)> {
         end.zmq().set_sndhwm(limit)?;
         end.zmq().set_rcvhwm(limit)?;
     }
-    ends.0.zmq().bind(&endpoint)?;
-    ends.1.zmq().connect(&endpoint)?;
+    ends.0.bind(&endpoint)?;
+    ends.1.connect(&endpoint)?;
     Ok(ends)
 }
 

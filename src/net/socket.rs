@@ -67,7 +67,7 @@ impl Socket {
     /// # Errors
     /// What libzmq says when no port can be had.
     pub fn bind_ephemeral(&self) -> zmq::Result<u16> {
-        self.zmq.bind("tcp://*:*")?;
+        self.bind("tcp://*:*")?;
         let endpoint = self.zmq.get_last_endpoint()?.unwrap_or_default();
         endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or(zmq::Error::EINVAL)
     }
@@ -102,10 +102,44 @@ impl Socket {
         }
     }
 
+    /// Receives the next frame of a message whose frame before had [`Frame::more`]: it is there already, and signals
+    /// must not separate the two.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn recv_more(&self, frame: &mut Frame) -> zmq::Result<()> {
+        uninterrupted(|| self.recv(frame))
+    }
+
+    /// Binds, whatever signals come meanwhile.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn bind(&self, endpoint: &str) -> zmq::Result<()> {
+        uninterrupted(|| self.zmq.bind(endpoint))
+    }
+
+    /// Connects, whatever signals come meanwhile.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn connect(&self, endpoint: &str) -> zmq::Result<()> {
+        uninterrupted(|| self.zmq.connect(endpoint))
+    }
+
+    /// Disconnects, whatever signals come meanwhile.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn disconnect(&self, endpoint: &str) -> zmq::Result<()> {
+        uninterrupted(|| self.zmq.disconnect(endpoint))
+    }
+
     /// Reads what is left of a message whose frame had [`Frame::more`], and returns how many frames that were.
-    pub fn skip_rest(&self, frame: &mut Frame) -> usize {
-        let mut skipped = 0;
-        while frame.more() && self.try_recv(frame).unwrap_or(false) {
+    pub fn skip_rest(&self, frame: &Frame) -> usize {
+        let (mut skipped, mut is_more, mut rest) = (0, frame.more(), Frame::new());
+        while is_more && self.try_recv(&mut rest).unwrap_or(false) {
+            is_more = rest.more();
             skipped += 1;
         }
         skipped
@@ -168,7 +202,7 @@ impl Socket {
 
     /// The events that the socket is ready for now.
     pub fn events(&self) -> PollEvents {
-        self.zmq.get_events().unwrap_or(PollEvents::empty())
+        uninterrupted(|| self.zmq.get_events()).unwrap_or(PollEvents::empty())
     }
 
     /// This socket as an item of [`poll`].
@@ -196,6 +230,16 @@ pub fn poll(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     match zmq::poll(items, timeout_ms) {
         Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Does it again while a signal interrupts it: libzmq may say EINTR wherever it looks for news, not only where it waits.
+fn uninterrupted<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
+    loop {
+        match call() {
+            Err(zmq::Error::EINTR) => {}
+            result => return result,
+        }
     }
 }
 

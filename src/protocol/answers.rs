@@ -17,6 +17,8 @@ pub struct Job {
     pub subject: Box<[u8]>,
     /// The partition.
     pub address: Box<[u8]>,
+    /// The first record that was asked for.
+    pub first: u64,
     /// The next record to send.
     pub next: u64,
     /// One after the last record to send.
@@ -53,16 +55,20 @@ impl Answers {
         };
         let has_room = self.jobs.len() < self.max_jobs;
         match self.jobs.iter_mut().find(same) {
+            // Said again because the answer takes its time: what was sent already is on its way.
+            Some(job) if (next, end) == (job.first, job.end) => {}
             // The requester moves through its partition: what it asks for now is what it needs now.
             Some(job) if next <= job.end && job.next <= end => {
                 job.next = job.next.min(next);
                 job.end = job.end.max(end);
+                job.first = job.next;
             }
-            Some(job) => (job.next, job.end) = (next, end),
+            Some(job) => (job.first, job.next, job.end) = (next, next, end),
             None if has_room => self.jobs.push_back(Job {
                 requester: requester.into(),
                 subject: subject.into(),
                 address: address.into(),
+                first: next,
                 next,
                 end,
             }),
@@ -118,6 +124,17 @@ mod tests {
         answers.push(b"a", b"s", b"p", 0, 5);
         answers.push(b"a", b"s", b"p", 50, 60);
         assert_eq!(ranges(&mut answers), [(50, 60)]);
+    }
+
+    #[test]
+    fn a_request_that_is_said_again_while_it_is_answered_does_not_begin_anew() {
+        let mut answers = Answers::default();
+        answers.push(b"a", b"s", b"p", 0, 10);
+        let mut job = answers.pop().unwrap();
+        job.next = 6;
+        answers.put_back(job);
+        answers.push(b"a", b"s", b"p", 0, 10);
+        assert_eq!(ranges(&mut answers), [(6, 10)]);
     }
 
     #[test]

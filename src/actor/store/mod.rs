@@ -55,7 +55,7 @@ fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle) -> Result {
                 return Ok(());
             }
             log::error!("Store: unknown command: {}", frame.as_ref().escape_ascii());
-            pipe.skip_rest(&mut frame);
+            pipe.skip_rest(&frame);
         }
         check(writer, reader)?;
     }

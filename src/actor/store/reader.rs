@@ -137,7 +137,7 @@ impl Actor<'_> {
                     self.warning.warn(now_ms(), || format!("Store Reader: dropped a message: {error}"));
                 }
             }
-            self.node.subscriber.skip_rest(&mut frame);
+            self.node.subscriber.skip_rest(&frame);
         }
         Ok(())
     }

@@ -1,0 +1,291 @@
+//! A node of libdafka 0.1.0, played by hand: raw ZeroMQ sockets, and octets that no code of the library has made.
+//!
+//! A node does only what a test tells it, but for its beacon, which a thread of its own sends, and for connecting to
+//! whom the tower announces, which it does while it waits for something.
+#![allow(dead_code, unused_imports)] // Each test program uses a part of it.
+
+mod octets;
+
+pub(crate) use octets::*;
+
+use crate::e2e::{Cluster, DEADLINE, QUIET};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What a node of 0.1.0 beacons at, faster here than there.
+const BEACON_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A node's address: 32 upper-case hexadecimal digits that no other node has.
+pub(crate) fn new_address() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("{:016X}{:016X}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A node.
+pub(crate) struct Node {
+    pub(crate) address: String,
+    publisher: zmq::Socket,
+    subscriber: zmq::Socket,
+    tower: zmq::Socket,
+    port: u16,
+    /// Nodes that a tower has announced, with their endpoints: it is connected to them.
+    pub(crate) peers: HashMap<String, String>,
+    /// Messages at its SUB socket that nobody has waited for yet.
+    messages: VecDeque<Vec<Vec<u8>>>,
+    /// All that others ever subscribed to at its XPUB socket.
+    subscriptions: Vec<Vec<u8>>,
+    beacon: Option<Beacon>,
+    context: zmq::Context,
+    tower_sub: String,
+}
+
+struct Beacon {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Beacon {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Node {
+    /// A node that listens, and is not known to anybody yet.
+    pub(crate) fn new(cluster: &Cluster) -> Node {
+        Node::at(&cluster.pub_addresses(), &cluster.sub_addresses())
+    }
+
+    /// The same, with the tower's endpoints.
+    pub(crate) fn at(tower_pub: &str, tower_sub: &str) -> Node {
+        let context = zmq::Context::new();
+        let socket = |kind| {
+            let socket = context.socket(kind).expect("a socket");
+            socket.set_linger(0).expect("linger");
+            socket
+        };
+        let publisher = socket(zmq::XPUB);
+        publisher.set_xpub_verbose(true).expect("verbose");
+        publisher.bind("tcp://127.0.0.1:*").expect("a free port");
+        let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
+        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let tower = socket(zmq::SUB);
+        tower.set_subscribe(b"B").expect("a subscription");
+        tower.connect(tower_pub).expect("the tower");
+        Node {
+            address: new_address(),
+            publisher,
+            subscriber: socket(zmq::SUB),
+            tower,
+            port,
+            peers: HashMap::new(),
+            messages: VecDeque::new(),
+            subscriptions: Vec::new(),
+            beacon: None,
+            tower_sub: tower_sub.to_owned(),
+            context,
+        }
+    }
+
+    /// A node that beacons from the start.
+    pub(crate) fn started(cluster: &Cluster, subscriptions: &[Vec<u8>]) -> Node {
+        let mut node = Node::new(cluster);
+        for subscription in subscriptions {
+            node.subscribe(subscription);
+        }
+        node.start_beacon();
+        node
+    }
+
+    /// Subscribes, from the next connection on and on those that are there.
+    pub(crate) fn subscribe(&self, prefix: &[u8]) {
+        self.subscriber.set_subscribe(prefix).expect("a subscription");
+    }
+
+    /// Beacons: `B`, address, host, port.
+    pub(crate) fn start_beacon(&mut self) {
+        let socket = self.context.socket(zmq::PUB).expect("a socket");
+        socket.set_linger(0).expect("linger");
+        socket.connect(&self.tower_sub).expect("the tower");
+        let frames = ["B".to_owned(), self.address.clone(), "127.0.0.1".to_owned(), self.port.to_string()];
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let thread = std::thread::spawn(move || {
+            while !flag.load(Ordering::Acquire) {
+                socket.send_multipart(&frames, 0).expect("a beacon");
+                std::thread::sleep(BEACON_INTERVAL);
+            }
+        });
+        self.beacon = Some(Beacon { stop, thread: Some(thread) });
+    }
+
+    pub(crate) fn stop_beacon(&mut self) {
+        self.beacon = None;
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// Publishes one frame.
+    pub(crate) fn send(&self, frame: &[u8]) {
+        self.publisher.send(frame, 0).expect("sent");
+    }
+
+    /// Publishes several frames as one message.
+    pub(crate) fn send_frames(&self, frames: &[&[u8]]) {
+        self.publisher.send_multipart(frames, 0).expect("sent");
+    }
+
+    /// Publishes a RECORD or DIRECT-RECORD with its content.
+    pub(crate) fn send_record(&self, frame: &[u8], content: &str) {
+        self.send_frames(&[frame, content.as_bytes()]);
+    }
+
+    /// Reads what is there, and connects to whom the tower announces; waits for it at most so long.
+    fn pump(&mut self, timeout: Duration) {
+        let timeout_ms = timeout.as_millis().min(10_000) as i64;
+        let items = &mut [
+            self.tower.as_poll_item(zmq::POLLIN),
+            self.publisher.as_poll_item(zmq::POLLIN),
+            self.subscriber.as_poll_item(zmq::POLLIN),
+        ];
+        zmq::poll(items, timeout_ms).expect("poll");
+        while let Ok(frames) = self.tower.recv_multipart(zmq::DONTWAIT) {
+            let text = |i: usize| String::from_utf8(frames[i].clone()).expect("UTF-8");
+            assert_eq!(text(0), "B");
+            assert_eq!(frames.len(), 3, "a tower's beacon has three frames");
+            let (sender, endpoint) = (text(1), text(2));
+            if sender != self.address && self.peers.get(&sender) != Some(&endpoint) {
+                self.subscriber.connect(&endpoint).expect("an endpoint");
+                self.peers.insert(sender, endpoint);
+            }
+        }
+        while let Ok(subscription) = self.publisher.recv_bytes(zmq::DONTWAIT) {
+            self.subscriptions.push(subscription);
+        }
+        while let Ok(frames) = self.subscriber.recv_multipart(zmq::DONTWAIT) {
+            self.messages.push_back(frames);
+        }
+    }
+
+    /// Waits until `pick` finds what it wants in what was heard.
+    fn wait<T>(&mut self, patience: Duration, mut pick: impl FnMut(&mut Node) -> Option<T>) -> Option<T> {
+        let due = Instant::now() + patience;
+        loop {
+            if let Some(picked) = pick(self) {
+                return Some(picked);
+            }
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.pump(left);
+        }
+    }
+
+    /// The next message whose first frame begins so; those before it are dropped.
+    fn take_message(&mut self, prefix: &[u8]) -> Option<Vec<Vec<u8>>> {
+        while let Some(frames) = self.messages.pop_front() {
+            if frames[0].starts_with(prefix) {
+                return Some(frames);
+            }
+        }
+        None
+    }
+
+    /// Waits for a message whose first frame begins so; others are dropped.
+    #[track_caller]
+    pub(crate) fn message(&mut self, prefix: &[u8]) -> Vec<Vec<u8>> {
+        let picked = self.wait(DEADLINE, |node| node.take_message(prefix));
+        picked.unwrap_or_else(|| panic!("no message {}", prefix.escape_ascii()))
+    }
+
+    /// The same within a while; nothing when there is none.
+    pub(crate) fn message_within(&mut self, prefix: &[u8], patience: Duration) -> Option<Vec<Vec<u8>>> {
+        self.wait(patience, |node| node.take_message(prefix))
+    }
+
+    /// Reads what comes, for a while.
+    pub(crate) fn listen(&mut self, duration: Duration) {
+        self.wait(duration, |_| None::<()>);
+    }
+
+    /// The same for a message of one frame that is known in full.
+    #[track_caller]
+    pub(crate) fn exactly(&mut self, frame: &[u8]) {
+        let got = self.message(&frame[..1]);
+        assert_eq!(got.len(), 1, "one frame");
+        assert_eq!(got[0].escape_ascii().to_string(), frame.escape_ascii().to_string());
+    }
+
+    /// Waits for a FETCH.
+    #[track_caller]
+    pub(crate) fn fetch(&mut self) -> (String, String, String, u64, u32) {
+        let frames = self.message(b"F");
+        assert_eq!(frames.len(), 1, "one frame");
+        parse_fetch(&frames[0])
+    }
+
+    /// Waits until somebody has subscribed to just this.
+    #[track_caller]
+    pub(crate) fn subscription(&mut self, prefix: &[u8]) {
+        let wanted = [&[1], prefix].concat();
+        let found = self.wait(DEADLINE, |node| node.subscriptions.contains(&wanted).then_some(()));
+        assert!(found.is_some(), "no subscription to {}", prefix.escape_ascii());
+    }
+
+    /// Waits until somebody has subscribed to messages with this id and an address, and returns that.
+    #[track_caller]
+    pub(crate) fn subscriber_of(&mut self, id: u8) -> String {
+        let found = self.wait(DEADLINE, |node| {
+            node.subscriptions.iter().find(|octets| octets.starts_with(&[1, id])).cloned()
+        });
+        let octets = found.unwrap_or_else(|| panic!("no subscription to {}", id.escape_ascii()));
+        String::from_utf8(octets[2..].to_vec()).expect("UTF-8")
+    }
+
+    /// True when somebody has ended a subscription to just this, or has gone.
+    pub(crate) fn has_unsubscription(&self, prefix: &[u8]) -> bool {
+        self.subscriptions.contains(&[&[0], prefix].concat())
+    }
+
+    pub(crate) fn forget_subscriptions(&mut self) {
+        self.subscriptions.clear();
+    }
+
+    /// True when somebody has subscribed to just this.
+    pub(crate) fn has_subscription(&self, prefix: &[u8]) -> bool {
+        self.subscriptions.contains(&[&[1], prefix].concat())
+    }
+
+    /// Nothing that begins so comes for a while.
+    #[track_caller]
+    pub(crate) fn expect_no_message(&mut self, prefix: &[u8], why: &str) {
+        let found = self.wait(QUIET, |node| node.take_message(prefix));
+        if let Some(frames) = found {
+            panic!("{}: {why}", frames[0].escape_ascii());
+        }
+    }
+
+    /// DIRECT-RECORDs of a partition, in this order, with these contents.
+    #[track_caller]
+    pub(crate) fn direct_records(&mut self, partition: &str, subject: &str, from: u64, contents: &[&str]) {
+        for (sequence, content) in (from..).zip(contents) {
+            let frames = self.message(b"D");
+            let expected = direct_record(&self.address, partition, subject, sequence);
+            assert_eq!(frames.len(), 2, "two frames");
+            assert_eq!(frames[0].escape_ascii().to_string(), expected.escape_ascii().to_string());
+            assert_eq!(frames[1].escape_ascii().to_string(), content.as_bytes().escape_ascii().to_string());
+        }
+    }
+}
+
+/// What a node subscribes to for messages to itself, or to a topic as 0.1.0 does it: without a NUL.
+pub(crate) fn to(id: u8, topic: &str) -> Vec<u8> {
+    [&[id], topic.as_bytes()].concat()
+}
