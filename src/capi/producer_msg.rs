@@ -1,6 +1,6 @@
 //! Class `dafka_producer_msg`: a record that is to be published.
 //!
-//! A message is empty, or has a content: any number of octets, none included. It gets one, is sent to a producer,
+//! A message is empty, or has a content: any number of octets, also none. It gets one, is sent to a producer,
 //! which leaves it empty, and gets the next one: a program needs one message for any number of records. A store
 //! takes contents of up to 1 GiB.
 //!
