@@ -2,7 +2,7 @@
 
 mod documentation;
 
-use documentation::{CLASSES, Reference, header, root};
+use documentation::{CLASSES, Class, Function, Reference, Struct, header, plain, root};
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -45,9 +45,47 @@ fn every_exported_function_is_declared_once() {
     }
 }
 
+/// What a C programmer would miss.
+fn gaps(reference: &Reference) -> Vec<String> {
+    let mut gaps = Vec::new();
+    for class in &reference.classes {
+        let Class { name, purpose, sections, example, structs, functions } = class;
+        let mut note = |gap: &str| gaps.push(format!("{name}: {gap}"));
+        let has_text = sections.first().is_some_and(|section| !section.blocks.is_empty());
+        if purpose.is_empty() || !has_text {
+            note("does not say what it is for");
+        }
+        if !example.contains("#include <dafka.h>") || !example.contains("int main (void)\n{") {
+            note("has no example that is a whole program");
+        }
+        if !example.contains(&format!("{name}_")) {
+            note("has an example of something else");
+        }
+        if functions.is_empty() {
+            note("has no function");
+        }
+        for Struct { name, text, members } in structs {
+            if text.is_empty() || members.iter().any(|member| member.text.is_empty()) {
+                note(&format!("{name} is not documented"));
+            }
+        }
+        for Function { name, result, text, .. } in functions {
+            let text = plain(text);
+            if text.is_empty() {
+                note(&format!("{name} is not documented"));
+            } else if result == "int" && !text.contains("-1") {
+                note(&format!("{name} does not tell when it returns -1"));
+            } else if result.ends_with('*') && !text.contains("NULL") {
+                note(&format!("{name} does not tell when it returns NULL"));
+            }
+        }
+    }
+    gaps
+}
+
 #[test]
 fn everything_is_documented() {
-    assert_eq!(Reference::read().gaps(), Vec::<String>::new());
+    assert_eq!(gaps(&Reference::read()), Vec::<String>::new());
 }
 
 /// Lines that a C compiler or a C programmer would stumble over.
@@ -169,7 +207,7 @@ DAFKA_EXPORT byte *
 #[test]
 fn what_is_missing_is_noticed() {
     let good = sample("", "");
-    assert_eq!(good.gaps(), Vec::<String>::new());
+    assert_eq!(gaps(&good), Vec::<String>::new());
     assert_eq!(flaws(&header(&good)), Vec::<String>::new());
     for (from, to, gap) in [
         (
@@ -192,7 +230,7 @@ fn what_is_missing_is_noticed() {
         ("return dafka_sample_run (NULL)", "return 0", "has an example of something else"),
     ] {
         let sample = sample(from, to);
-        assert!(sample.gaps().contains(&format!("dafka_sample: {gap}")), "{gap}: {:?}", sample.gaps());
+        assert!(gaps(&sample).contains(&format!("dafka_sample: {gap}")), "{gap}: {:?}", gaps(&sample));
         // Whatever changes, the committed header is stale.
         assert_ne!(header(&sample), header(&good), "{from}");
     }

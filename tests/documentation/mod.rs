@@ -104,44 +104,6 @@ impl Reference {
         }
         Reference { introduction, classes }
     }
-
-    /// What a C programmer would miss.
-    pub(crate) fn gaps(&self) -> Vec<String> {
-        let mut gaps = Vec::new();
-        for class in &self.classes {
-            let Class { name, purpose, sections, example, structs, functions } = class;
-            let mut note = |gap: &str| gaps.push(format!("{name}: {gap}"));
-            let has_text = sections.first().is_some_and(|section| !section.blocks.is_empty());
-            if purpose.is_empty() || !has_text {
-                note("does not say what it is for");
-            }
-            if !example.contains("#include <dafka.h>") || !example.contains("int main (void)\n{") {
-                note("has no example that is a whole program");
-            }
-            if !example.contains(&format!("{name}_")) {
-                note("has an example of something else");
-            }
-            if functions.is_empty() {
-                note("has no function");
-            }
-            for Struct { name, text, members } in structs {
-                if text.is_empty() || members.iter().any(|member| member.text.is_empty()) {
-                    note(&format!("{name} is not documented"));
-                }
-            }
-            for Function { name, result, text, .. } in functions {
-                let text = plain(text);
-                if text.is_empty() {
-                    note(&format!("{name} is not documented"));
-                } else if result == "int" && !text.contains("-1") {
-                    note(&format!("{name} does not tell when it returns -1"));
-                } else if result.ends_with('*') && !text.contains("NULL") {
-                    note(&format!("{name} does not tell when it returns NULL"));
-                }
-            }
-        }
-        gaps
-    }
 }
 
 /// The text of blocks without their form.
