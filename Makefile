@@ -40,7 +40,7 @@ stage: deps ## build, and install below target/stage
 demo: stage ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
 	@scripts/demo $(STAGE) "$(FILE)"
 
-check: lint test c-test memcheck packages readme demo ## everything that CI runs
+check: lint test c-test memcheck packages readme manual demo ## everything that CI runs
 	@echo "make check: everything passed"
 
 lint: deps ## formatting, lints, documentation
@@ -70,10 +70,16 @@ readme: stage ## what the README tells a reader to type
 bench: deps ## throughput beside raw libzmq (ROUNDS=n)
 	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
 
+manual: stage ## the manual pages: complete, without warnings, their examples work
+	scripts/check-man $(STAGE)
+
 header: deps ## write include/dafka.h anew
 	DAFKA_UPDATE_HEADER=1 cargo test --locked --test header
+
+man: deps ## write the manual pages in doc/man anew
+	DAFKA_UPDATE_MAN=1 cargo test --locked --test manual
 
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check lint test c-test memcheck packages readme bench header clean
+.PHONY: help deps build install stage demo check lint test c-test memcheck packages readme manual bench header man clean

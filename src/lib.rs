@@ -11,12 +11,14 @@
 //! | [`actor`] | one thread per node: state machine + sockets + log |
 //! | [`capi`] | the C functions of `dafka.h` |
 //! | [`program`] | what the command-line programs share |
+//! | [`commands`] | their command lines |
 //!
 //! Arrows point down only: `capi` and `program` use `actor`, which uses `protocol`, `storage` and `net`, which
 //! use `wire` and `czmq`. `wire`, `protocol` and `storage` know nothing of C, sockets or threads.
 
 pub mod actor;
 pub mod capi;
+pub mod commands;
 pub mod czmq;
 pub mod net;
 pub mod program;

@@ -5,7 +5,7 @@ use crate::czmq::{self, Config};
 use crate::net::{Kind, Pipe, Socket, pipe_with_limit};
 use crate::settings::Settings;
 use crate::storage::MAX_CONTENT_LEN_BYTES;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -53,20 +53,19 @@ pub enum Role {
 
 /// Runs a program: options, then `body`. Prints what went wrong.
 pub fn run(
-    name: &'static str,
-    about: &'static str,
+    command: Command,
     role: Role,
     defaults: &[(&str, &str)],
-    arguments: impl FnOnce(Command) -> Command,
     body: impl FnOnce(Options) -> Result,
 ) -> ExitCode {
+    let name = command.get_name().to_owned();
     // CZMQ would catch SIGINT and SIGTERM for itself; `Signals` does it here.
     czmq::leave_signals_alone();
     czmq::init();
     keep_freed_memory();
     czmq::log::install();
     czmq::log::to_stderr();
-    let result = options(name, about, role, defaults, arguments).and_then(|options| match options {
+    let result = options(command, role, defaults).and_then(|options| match options {
         Some(options) => body(options),
         None => Ok(()),
     });
@@ -98,44 +97,8 @@ fn keep_freed_memory() {
 }
 
 /// Reads options and configuration; `None` when help was asked for, and given.
-fn options(
-    name: &'static str,
-    about: &'static str,
-    role: Role,
-    defaults: &[(&str, &str)],
-    arguments: impl FnOnce(Command) -> Command,
-) -> Result<Option<Options>> {
-    let (publ, sub) = match role {
-        Role::Tower => (
-            "Address to bind, where nodes hear of each other",
-            "Address to bind, where nodes' beacons come in",
-        ),
-        Role::Node => (
-            "Address of the tower's XPUB socket; comma-separated for several towers",
-            "Address of the tower's XSUB socket; comma-separated for several towers",
-        ),
-    };
-    let address =
-        |id: &'static str, help: &'static str| Arg::new(id).long(id).value_name("address").help(help);
-    let command = Command::new(name)
-        .about(about)
-        .version(env!("CARGO_PKG_VERSION"))
-        .arg(
-            Arg::new("config")
-                .short('c')
-                .value_name("config")
-                .help("Configuration file in ZPL (ZeroMQ RFC 4)"),
-        )
-        .arg(address("pub", publ))
-        .arg(address("sub", sub))
-        .arg(
-            Arg::new("verbose")
-                .short('v')
-                .long("verbose")
-                .action(ArgAction::SetTrue)
-                .help("Log what happens"),
-        );
-    let matches = match arguments(command).try_get_matches() {
+fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Option<Options>> {
+    let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => {
             error.print()?;
@@ -249,11 +212,6 @@ pub fn start_producer(settings: Settings, topic: &str, signals: &Signals) -> Res
     Ok(wait_until_ready(&actor, signals)?.then_some(actor))
 }
 
-/// An argument that counts something.
-pub fn count_argument(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).required(true).value_parser(clap::value_parser!(u64)).help(help)
-}
-
 /// The topic that the performance programs use.
 pub const PERF_TOPIC: &str = "$STORE_PERF";
 
@@ -322,11 +280,6 @@ pub fn topic(matches: &ArgMatches) -> Result<&str> {
     } else {
         Err(Failure(format!("a topic has 1 to 255 octets, this one has {}", topic.len())))
     }
-}
-
-/// The topic as an argument.
-pub fn topic_argument(help: &'static str) -> Arg {
-    Arg::new("topic").value_name("TOPIC").required(true).help(help)
 }
 
 /// SIGINT and SIGTERM, as something to poll.

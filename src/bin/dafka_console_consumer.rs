@@ -1,6 +1,6 @@
 //! Prints the records of a topic until SIGINT or SIGTERM.
 
-use clap::{Arg, ArgAction};
+use dafka::commands;
 use dafka::net::{Frame, Socket, now_ms, poll};
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use dafka::settings::OffsetReset;
@@ -17,21 +17,7 @@ const PIPE_LIMIT: i32 = 10_000;
 const READER_GRACE_MS: u64 = 2_000;
 
 fn main() -> ExitCode {
-    let about = "Prints subject, address and content of each record of a topic, until interrupted.";
-    program::run(
-        "dafka_console_consumer",
-        about,
-        Role::Node,
-        &[],
-        |command| {
-            let help =
-                "Start at the first record of each partition, instead of with what is published from now on";
-            command
-                .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
-                .arg(program::topic_argument("Topic to read"))
-        },
-        print_records,
-    )
+    program::run(commands::console_consumer(), Role::Node, &[], print_records)
 }
 
 fn print_records(mut options: Options) -> Result {

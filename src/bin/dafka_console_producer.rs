@@ -1,6 +1,7 @@
 //! Publishes each line of standard input as one record.
 
 use dafka::actor::{Handle, producer};
+use dafka::commands;
 use dafka::net::{Frame, TERM, now_ms, poll};
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use std::io::{ErrorKind, Read};
@@ -14,16 +15,7 @@ const SIGNAL_GRACE_MS: u64 = 5_000;
 const READ_LEN_BYTES: usize = 64 << 10;
 
 fn main() -> ExitCode {
-    let about = "Publishes each line of standard input, without its line end, as one record. At the end of input \
-                 it waits until all records are acknowledged.";
-    program::run(
-        "dafka_console_producer",
-        about,
-        Role::Node,
-        &[],
-        |command| command.arg(program::topic_argument("Topic to publish to")),
-        publish_lines,
-    )
+    program::run(commands::console_producer(), Role::Node, &[], publish_lines)
 }
 
 fn publish_lines(options: Options) -> Result {

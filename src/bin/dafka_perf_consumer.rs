@@ -1,5 +1,6 @@
 //! Measures how fast records arrive.
 
+use dafka::commands;
 use dafka::net::Frame;
 use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
@@ -9,21 +10,9 @@ use std::time::Instant;
 const PIPE_LIMIT: i32 = 10_000;
 
 fn main() -> ExitCode {
-    let about = "Receives COUNT records of SIZE octets of the topic $STORE_PERF and prints the throughput, measured \
-                 from the first record to the last.";
-    program::run(
-        "dafka_perf_consumer",
-        about,
-        Role::Node,
-        // A measurement that misses the first records would never end.
-        &[("consumer/offset/reset", "earliest")],
-        |command| {
-            command
-                .arg(program::count_argument("COUNT", "Number of records"))
-                .arg(program::count_argument("SIZE", "Length of each record in octets"))
-        },
-        measure,
-    )
+    // A measurement that misses the first records would never end.
+    let defaults = [("consumer/offset/reset", "earliest")];
+    program::run(commands::perf_consumer(), Role::Node, &defaults, measure)
 }
 
 fn measure(options: Options) -> Result {

@@ -1,26 +1,14 @@
 //! Measures how fast records are published and acknowledged.
 
 use dafka::actor::producer;
+use dafka::commands;
 use dafka::net::{Frame, TERM};
 use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
-    let about = "Publishes COUNT records of SIZE octets on the topic $STORE_PERF, waits until all are \
-                 acknowledged, and prints the throughput.";
-    program::run(
-        "dafka_perf_store",
-        about,
-        Role::Node,
-        &[],
-        |command| {
-            command
-                .arg(program::count_argument("COUNT", "Number of records"))
-                .arg(program::count_argument("SIZE", "Length of each record in octets"))
-        },
-        measure,
-    )
+    program::run(commands::perf_store(), Role::Node, &[], measure)
 }
 
 fn measure(options: Options) -> Result {

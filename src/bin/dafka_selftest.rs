@@ -1,7 +1,6 @@
 //! Runs the self tests of the library's classes, each through its C functions.
 
-use clap::{Arg, ArgAction, Command};
-use dafka::capi;
+use dafka::{capi, commands};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -21,27 +20,13 @@ const TESTS: [Test; 10] = [
     ("dafka_subscriber", capi::dafka_subscriber_test),
 ];
 
-fn command() -> Command {
-    let flag = |id: &'static str, short, help: &'static str| {
-        Arg::new(id).short(short).long(id).action(ArgAction::SetTrue).help(help)
-    };
-    Command::new("dafka_selftest")
-        .about("Runs the self tests of libdafka's classes; a failed check aborts the program.")
-        .version(env!("CARGO_PKG_VERSION"))
-        .arg(flag("verbose", 'v', "Log what the nodes under test do"))
-        .arg(flag("number", 'n', "Print how many tests there are"))
-        .arg(flag("list", 'l', "Print the names of all tests"))
-        .arg(Arg::new("test").short('t').long("test").value_name("NAME").help("Run only this test"))
-        .arg(flag("continue", 'c', "Accepted for the sake of old scripts; without effect"))
-}
-
 /// Prints a line; that nobody reads it any more is no error.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn main() -> ExitCode {
-    let matches = command().get_matches();
+    let matches = commands::selftest().get_matches();
     if matches.get_flag("number") {
         say(&TESTS.len().to_string());
         return ExitCode::SUCCESS;

@@ -1,17 +1,12 @@
 //! Runs a tower until SIGINT or SIGTERM.
 
 use dafka::actor::tower;
+use dafka::commands;
 use dafka::program::{self, Role};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let about = "Runs a Dafka tower, which introduces producers, consumers and stores to each other.";
-    program::run(
-        "dafka_towerd",
-        about,
-        Role::Tower,
-        &[],
-        |command| command,
-        |options| program::run_actor("dafka-tower", move |pipe| tower::run(pipe, &options.settings.tower)),
-    )
+    program::run(commands::towerd(), Role::Tower, &[], |options| {
+        program::run_actor("dafka-tower", move |pipe| tower::run(pipe, &options.settings.tower))
+    })
 }

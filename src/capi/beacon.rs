@@ -1,4 +1,99 @@
-//! Class `dafka_beacon`.
+//! Class `dafka_beacon`: makes a node known, and tells it of its peers.
+//!
+//! Producers, consumers and stores have a beacon of their own; an application needs this class only when it is a
+//! node itself, one that speaks the protocol with `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A
+//! beacon is an actor that tells the towers each `beacon/interval` where its node listens, and its node where the
+//! others do. A peer that is silent for `beacon/timeout` is gone, unless it is the towers that are gone.
+//! `zactor_new` starts it with a `dafka_beacon_args_t`, and returns when a tower has welcomed it, or none has
+//! within `beacon/connect_timeout`; `zactor_destroy` ends it.
+//!
+//! # Configuration
+//!
+//! The keys below `beacon/`: `beacon/sub_address` and `beacon/pub_address` (where the towers are),
+//! `beacon/address` (the host that peers are to connect to, when the tower cannot find out), `beacon/interval`,
+//! `beacon/timeout` and `beacon/connect_timeout` in milliseconds, `beacon/max_peers`, `beacon/verbose`.
+//!
+//! # Commands
+//!
+//! The owner sends:
+//!
+//! - `START`: make the node known; two more frames hold its address, a UUID as 32 hexadecimal digits, and the TCP
+//!   port that it listens at (`zsock_send` with picture `ssi`). Peers that announce the same address are the node
+//!   itself, and ignored.
+//! - `STOP`: forget all this.
+//! - `$TERM`: end, as `zactor_destroy` sends it.
+//!
+//! The beacon sends:
+//!
+//! - `CONNECT` or `DISCONNECT`: a peer came or went; a second frame holds its endpoint. `dafka_beacon_recv`
+//!   applies it to a socket.
+//!
+//! # Example
+//!
+//! ```c
+//! //  Tells of each partition of a topic that it hears of
+//!
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     zconfig_t *config = zconfig_new ("root", NULL);
+//!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "producer/head_interval", "100");
+//!     zconfig_put (config, "producer/terminate_unacked", "1");
+//!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
+//!     assert (tower);
+//!
+//!     //  What a node has: a socket for what it says, one for what it hears
+//!     zsock_t *pub = zsock_new (ZMQ_XPUB);
+//!     zsock_t *sub = zsock_new (ZMQ_SUB);
+//!     int port = zsock_bind (pub, "tcp://127.0.0.1:*");
+//!     assert (port > 0);
+//!     dafka_proto_subscribe (sub, DAFKA_PROTO_HEAD, "weather");
+//!
+//!     //  Its beacon makes it known under a name of its own
+//!     zuuid_t *uuid = zuuid_new ();
+//!     dafka_beacon_args_t args = { "Example", config };
+//!     zactor_t *beacon = zactor_new (dafka_beacon_actor, &args);
+//!     assert (beacon);
+//!     zsock_send (beacon, "ssi", "START", zuuid_str (uuid), port);
+//!
+//!     //  Another node comes, and publishes
+//!     dafka_producer_args_t producer_args = { "weather", config };
+//!     zactor_t *producer = zactor_new (dafka_producer, &producer_args);
+//!     assert (producer);
+//!     dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+//!     dafka_producer_msg_set_content_str (msg, "20 degrees");
+//!     int rc = dafka_producer_msg_send (msg, producer);
+//!     assert (rc == 0);
+//!     dafka_producer_msg_destroy (&msg);
+//!
+//!     //  The beacon tells of it, and the socket is connected to it
+//!     dafka_beacon_recv (beacon, sub, false, "Example");
+//!     dafka_proto_t *head = dafka_proto_new ();
+//!     rc = dafka_proto_recv (head, sub);
+//!     assert (rc == 0);
+//!     assert (streq (dafka_proto_address (head),
+//!                    dafka_producer_address (producer)));
+//!     printf ("partition %s has records up to %u\n",
+//!             dafka_proto_address (head),
+//!             (unsigned) dafka_proto_sequence (head));
+//!     dafka_proto_destroy (&head);
+//!
+//!     zactor_destroy (&producer);
+//!     zstr_send (beacon, "STOP");
+//!     zactor_destroy (&beacon);
+//!     zuuid_destroy (&uuid);
+//!     zsock_destroy (&sub);
+//!     zsock_destroy (&pub);
+//!     zactor_destroy (&tower);
+//!     zconfig_destroy (&config);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{entry, octets, resolve, run_actor, settings};
 use super::selftest;
@@ -18,12 +113,9 @@ pub struct dafka_beacon_args_t {
     pub config: *mut zconfig_t,
 }
 
-/// The beacon: makes a node known to the towers at `beacon/sub_address` and `beacon/pub_address`, and tells it of
-/// its peers. An actor for `zactor_new`, whose `args` is a `dafka_beacon_args_t *` (NULL: defaults).
-///
-/// Understands `START` uuid port (picture `ssi`), `STOP` and `$TERM`. It is ready when a tower has welcomed it, or
-/// none has within `beacon/connect_timeout`; sends `CONNECT` endpoint and `DISCONNECT` endpoint, two string frames
-/// each, which `dafka_beacon_recv` applies to a socket.
+/// The beacon's actor: a function for `zactor_new`, whose `args` is a `dafka_beacon_args_t *`, or NULL for the
+/// defaults. Not to be called directly. It is ready, and `zactor_new` returns, when a tower has welcomed it or
+/// `beacon/connect_timeout` (milliseconds) has passed.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or live, with members that are NULL or live.
@@ -42,8 +134,10 @@ pub unsafe extern "C" fn dafka_beacon_actor(pipe: *mut zsock_t, args: *mut c_voi
     }
 }
 
-/// Reads one `CONNECT` or `DISCONNECT` off a beacon, waiting for it, and applies it to `sub`. With `verbose` the
-/// change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that cannot be used is logged.
+/// Waits for one `CONNECT` or `DISCONNECT` of a beacon and applies it to a socket (`zmq_connect`,
+/// `zmq_disconnect`). With `verbose` the change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that
+/// cannot be used is logged, as is a NULL beacon or socket; nothing else happens then, and nothing happens when a
+/// signal interrupts the wait.
 ///
 /// # Safety
 /// `beacon` is NULL or a live actor that runs `dafka_beacon_actor`; `sub` is NULL or a live socket; `log_prefix`
@@ -79,8 +173,9 @@ pub unsafe extern "C" fn dafka_beacon_recv(
     })
 }
 
-/// The self test of this class: prints " * dafka_beacon: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_beacon: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
+/// do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_beacon_test(verbose: bool) {
     selftest::run("dafka_beacon", verbose, selftest::beacon);

@@ -1,4 +1,86 @@
-//! Class `dafka_consumer`.
+//! Class `dafka_consumer`: reads the records of topics.
+//!
+//! A consumer reads all partitions of the topics that it is subscribed to, and fetches what it has missed from the
+//! producers and the stores (RFC 46/DAFKA, "The FETCH Command"). It hands over the records of each partition in
+//! their order, each of them once; of several partitions, in the order in which they come.
+//! `dafka_consumer_msg_recv` reads the next one. A consumer keeps no position anywhere: each one that is made
+//! begins where its configuration says.
+//!
+//! Records wait for the application in the record pipe, a pair of sockets. When the application reads slowly and
+//! the pipe is full (`zsys_set_pipehwm`), the consumer stops reading from the network, and fetches later what it
+//! has missed meanwhile.
+//!
+//! # Configuration
+//!
+//! The keys below `consumer/` and `beacon/`. Most wanted: `beacon/sub_address` and `beacon/pub_address` (where the
+//! tower is), `consumer/offset/reset`: with `latest`, the default, a partition is read from the record on that is
+//! published next; with `earliest` from its first record.
+//!
+//! # A sink of one's own
+//!
+//! With a `record_sink`, a connected socket that can send (PAIR, PUSH, DEALER), records go there in place of the
+//! record pipe. The consumer owns the socket from then on, uses it in its own thread and destroys it. First it
+//! sends a signal, for `zsock_wait` at the other end, then the records: each is a message of three frames, topic,
+//! partition and content. `dafka_consumer_msg_recv_from_socket` understands them, and leaves out the signal.
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     zconfig_t *config = zconfig_new ("root", NULL);
+//!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "producer/terminate_unacked", "1");
+//!     //  From the first record on, also if it was published before
+//!     zconfig_put (config, "consumer/offset/reset", "earliest");
+//!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
+//!     assert (tower);
+//!
+//!     //  Somebody publishes
+//!     dafka_producer_args_t producer_args = { "weather", config };
+//!     zactor_t *producer = zactor_new (dafka_producer, &producer_args);
+//!     assert (producer);
+//!     dafka_producer_msg_t *sent = dafka_producer_msg_new ();
+//!     dafka_producer_msg_set_content_str (sent, "20 degrees");
+//!     int rc = dafka_producer_msg_send (sent, producer);
+//!     assert (rc == 0);
+//!     dafka_producer_msg_destroy (&sent);
+//!
+//!     dafka_consumer_args_t args = { config, NULL };
+//!     dafka_consumer_t *consumer = dafka_consumer_new (&args);
+//!     assert (consumer);
+//!     rc = dafka_consumer_subscribe (consumer, "weather");
+//!     assert (rc == 0);
+//!     zlist_t *topics = dafka_consumer_subscription (consumer);
+//!     assert (zlist_size (topics) == 1);
+//!
+//!     //  Records come in here, for zpoller and zloop
+//!     zsock_t *source = dafka_consumer_record_source (consumer);
+//!     zpoller_t *poller = zpoller_new (source, NULL);
+//!     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+//!     if (zpoller_wait (poller, 30000) == source) {
+//!         rc = dafka_consumer_msg_recv (msg, consumer);
+//!         assert (rc == 0);
+//!         assert (dafka_consumer_msg_streq (msg, "20 degrees"));
+//!         printf ("a record of %s\n", dafka_consumer_msg_subject (msg));
+//!     }
+//!     else
+//!         rc = -1;
+//!     dafka_consumer_msg_destroy (&msg);
+//!     zpoller_destroy (&poller);
+//!
+//!     dafka_consumer_destroy (&consumer);
+//!     zactor_destroy (&producer);
+//!     zactor_destroy (&tower);
+//!     zconfig_destroy (&config);
+//!     return rc == 0? 0: 1;
+//! }
+//! ```
 
 use super::boundary::{Outcome, entry, entry_void, resolve, run_actor, settings, topic, wait_for_input};
 use super::object::{into_c, take_back};
@@ -148,11 +230,11 @@ unsafe fn consumer<'a>(self_: *mut dafka_consumer_t) -> Outcome<&'a mut dafka_co
     unsafe { self_.as_mut() }.ok_or("the consumer is NULL".into())
 }
 
-/// A new consumer with a thread of its own. The caller owns it, and destroys it with `dafka_consumer_destroy`.
-/// `*args` is not modified. With a `record_sink`, which the consumer owns from now on, it sends a signal
-/// (`zsock_signal (sink, 0)`) and then the records there: each is three frames, subject, address, content.
-/// Reads new partitions from where `consumer/offset/reset` says, by default from the next record on. Returns
-/// NULL when `args` is NULL or there are no more sockets or threads.
+/// A new consumer, without subscriptions. The caller owns it, and destroys it with `dafka_consumer_destroy`.
+/// `*args` is not modified. It is ready, and this returns, when the towers have welcomed it or
+/// `beacon/connect_timeout` (milliseconds) has passed.
+///
+/// NULL when `args` is NULL or there are no more sockets or threads; a sink is destroyed in the second case.
 ///
 /// # Safety
 /// `args` is NULL or live, with members that are NULL or live.
@@ -164,7 +246,9 @@ pub unsafe extern "C" fn dafka_consumer_new(args: *mut dafka_consumer_args_t) ->
     })
 }
 
-/// Ends a consumer and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+/// Ends a consumer at once and sets `*self_p` to NULL. Records that wait in its record pipe are gone, and so is
+/// what `dafka_consumer_record_source` returned: destroy a `zpoller` that uses it before. Accepts NULL and a
+/// pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live consumer.
@@ -174,8 +258,11 @@ pub unsafe extern "C" fn dafka_consumer_destroy(self_p: *mut *mut dafka_consumer
     entry_void("dafka_consumer_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// Subscribes to a topic of 1 to 255 octets; to subscribe twice is one subscription. Returns 0, or -1 when the
-/// topic is no topic, an argument is NULL or the consumer has ended.
+/// Subscribes to a topic, a name of 1 to 255 octets that is compared as a whole: `weather` does not subscribe to
+/// `weather2`. To subscribe twice is one subscription. Does not wait for anybody: records come when peers are
+/// found.
+///
+/// Returns 0, or -1 when the topic is no topic, an argument is NULL or the consumer has ended.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` is NULL or a string.
@@ -195,8 +282,11 @@ pub unsafe extern "C" fn dafka_consumer_subscribe(
     })
 }
 
-/// Ends a subscription. Returns 0, also when there was none, or -1 when an argument is NULL or the consumer has
-/// ended.
+/// Ends a subscription. Records that wait in the record pipe are delivered all the same. To subscribe again later
+/// begins anew, where `consumer/offset/reset` says.
+///
+/// Returns 0, also when there was no such subscription, or -1 when the topic is no topic, an argument is NULL or
+/// the consumer has ended.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` is NULL or a string.
@@ -214,7 +304,8 @@ pub unsafe extern "C" fn dafka_consumer_unsubscribe(
     })
 }
 
-/// The consumer's address, 32 hexadecimal digits; a string that the consumer owns.
+/// The address of the consumer, by which its peers know it: 32 hexadecimal digits. The string is borrowed, and
+/// valid until the consumer is destroyed. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer.
@@ -224,7 +315,8 @@ pub unsafe extern "C" fn dafka_consumer_address(self_: *mut dafka_consumer_t) ->
     entry("dafka_consumer_address", std::ptr::null(), || unsafe { Ok(consumer(self_)?.address.as_ptr()) })
 }
 
-/// The topics subscribed to, as strings. The list belongs to the consumer, and is valid until the next call.
+/// The topics that the consumer is subscribed to, a list of strings (`zlist_first`, `zlist_next`). It belongs to
+/// the consumer, and is valid until the next call with the same consumer. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer.
@@ -246,8 +338,12 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
     })
 }
 
-/// The reading end of the consumer's record pipe, for `zpoller` and `zloop`; it belongs to the consumer. Each
-/// record is three frames: subject, address, content. NULL with a custom sink.
+/// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. It belongs to the consumer, and is
+/// valid until that is destroyed. `dafka_consumer_msg_recv` reads from it; who reads from it directly
+/// (`zmsg_recv`) gets for each record a message of three frames: topic, partition, content. A time limit for
+/// reading can be set: `zsock_set_rcvtimeo`, in milliseconds (ZMQ_RCVTIMEO).
+///
+/// NULL when the consumer has a sink of the caller's, or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer.
@@ -257,8 +353,9 @@ pub unsafe extern "C" fn dafka_consumer_record_source(self_: *mut dafka_consumer
     entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe { Ok(consumer(self_)?.source()) })
 }
 
-/// The self test of this class: prints " * dafka_consumer: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_consumer: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
+/// they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_consumer_test(verbose: bool) {
     selftest::run("dafka_consumer", verbose, selftest::consumer);

@@ -1,4 +1,53 @@
-//! Class `dafka_consumer_msg`.
+//! Class `dafka_consumer_msg`: a record that was received.
+//!
+//! A message is empty until it receives a record, and holds that record until it receives the next one. A program
+//! needs one message for any number of records.
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     //  Where a consumer's records go: any socket will do
+//!     zsock_t *sink = NULL;
+//!     zsock_t *source = zsys_create_pipe (&sink);
+//!     assert (source);
+//!
+//!     //  As a consumer hands over a record: topic, partition, content
+//!     zmsg_t *record = zmsg_new ();
+//!     zmsg_addstr (record, "weather");
+//!     zmsg_addstr (record, "0123456789ABCDEF0123456789ABCDEF");
+//!     zmsg_addstr (record, "20 degrees");
+//!     zmsg_send (&record, sink);
+//!
+//!     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+//!     assert (msg);
+//!     assert (dafka_consumer_msg_content (msg) == NULL);
+//!     int rc = dafka_consumer_msg_recv_from_socket (msg, source);
+//!     assert (rc == 0);
+//!     printf ("%s, partition %s: %u octets\n",
+//!             dafka_consumer_msg_subject (msg),
+//!             dafka_consumer_msg_address (msg),
+//!             (unsigned) dafka_consumer_msg_content_size (msg));
+//!     assert (dafka_consumer_msg_streq (msg, "20 degrees"));
+//!     char *text = dafka_consumer_msg_strdup (msg);
+//!     assert (streq (text, "20 degrees"));
+//!     zstr_free (&text);
+//!
+//!     //  To keep the content, take it out
+//!     zframe_t *content = dafka_consumer_msg_get_content (msg);
+//!     assert (zframe_streq (content, "20 degrees"));
+//!     assert (dafka_consumer_msg_content_size (msg) == 0);
+//!     zframe_destroy (&content);
+//!
+//!     dafka_consumer_msg_destroy (&msg);
+//!     zsock_destroy (&source);
+//!     zsock_destroy (&sink);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve, wait_for_input};
 use super::consumer::dafka_consumer_t;
@@ -65,13 +114,14 @@ unsafe fn msg<'a>(self_: *mut dafka_consumer_msg_t) -> Outcome<&'a mut dafka_con
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
-/// A new, empty message. The caller owns it, and destroys it with `dafka_consumer_msg_destroy`.
+/// A new, empty message. The caller owns it, and destroys it with `dafka_consumer_msg_destroy`. NULL only after an
+/// internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_consumer_msg_new() -> *mut dafka_consumer_msg_t {
     entry("dafka_consumer_msg_new", std::ptr::null_mut(), || Ok(into_c(dafka_consumer_msg_t::default())))
 }
 
-/// Destroys a message and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+/// Destroys a message with the record in it and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live message.
@@ -81,8 +131,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_destroy(self_p: *mut *mut dafka_cons
     entry_void("dafka_consumer_msg_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// The record's topic, a string that the message owns; valid until the next record. NULL when the message is
-/// empty.
+/// The topic of the record. The string is borrowed, and valid until the message receives the next record or is
+/// destroyed. NULL when the message is empty or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -92,8 +142,9 @@ pub unsafe extern "C" fn dafka_consumer_msg_subject(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_subject", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.subject)) })
 }
 
-/// The address of the record's producer, which is the name of its partition; a string that the message owns,
-/// valid until the next record. NULL when the message is empty.
+/// The name of the partition that the record is in, which is the address of its producer. The string is borrowed,
+/// and valid until the message receives the next record or is destroyed. NULL when the message is empty or `self`
+/// is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -107,7 +158,8 @@ fn string(octets: &[u8]) -> *const c_char {
     if octets.is_empty() { std::ptr::null() } else { octets.as_ptr().cast() }
 }
 
-/// The record's content, which the message owns; valid until the next record. NULL when the message is empty.
+/// The content of the record. It is borrowed, and valid until the message receives the next record or is
+/// destroyed. NULL when the message is empty or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -119,7 +171,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_m
     })
 }
 
-/// The content's length in octets; 0 when the message is empty.
+/// The length of the content in octets; 0 when there is none or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -131,8 +183,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consu
     })
 }
 
-/// Takes the content out of the message, which has none then. The caller owns the frame. NULL when there is no
-/// content.
+/// Takes the content out of the message, which keeps the names of topic and partition. The caller owns the frame,
+/// and destroys it with `zframe_destroy`. NULL when there is no content or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -146,9 +198,11 @@ pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consum
     })
 }
 
-/// Waits for the consumer's next record and reads it into the message. Returns 0, or -1 when a signal
-/// interrupted it (SIGINT and SIGTERM under CZMQ's handling), the consumer has ended, has a sink of its own, or
-/// an argument is NULL.
+/// Waits for the next record of a consumer and reads it into the message, in place of the one before.
+///
+/// Returns 0, or -1 when a signal interrupted it (SIGINT and SIGTERM under CZMQ's handling), the time limit of the
+/// record source (`zsock_set_rcvtimeo`) has passed, the consumer has ended or has a sink of the caller's, or an
+/// argument is NULL; the message is as before then.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `consumer` is NULL or a live consumer.
@@ -169,9 +223,12 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
     })
 }
 
-/// Waits for a record on any socket that carries a consumer's records (frames subject, address, content) and
-/// reads it into the message. Returns 0, or -1 when a signal interrupted it, what came is no record, or an
-/// argument is NULL.
+/// Waits for a record at a socket that carries what a consumer sends to its sink, and reads it into the message,
+/// in place of the one before. Signals (`zsock_signal`) are left out.
+///
+/// Returns 0, or -1 when a signal interrupted it (SIGINT and SIGTERM under CZMQ's handling), the time limit of the
+/// socket (`zsock_set_rcvtimeo`) has passed, the socket cannot receive, what came is no record of three frames (it
+/// is dropped, and the message is empty then) or an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `socket` is NULL or a live `zsock_t`.
@@ -191,7 +248,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     })
 }
 
-/// A fresh NUL-terminated copy of the content, to be freed with `zstr_free`. NULL when there is no content.
+/// A fresh copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when
+/// there is no content, there is no memory for it or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -203,7 +261,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_strdup(self_: *mut dafka_consumer_ms
     })
 }
 
-/// True when the content equals a string, its NUL not counted; false when there is no content.
+/// True when the content equals a string, whose NUL does not count; false when not, when there is no content or an
+/// argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `text` is NULL or a string.
@@ -219,8 +278,9 @@ pub unsafe extern "C" fn dafka_consumer_msg_streq(
     })
 }
 
-/// The self test of this class: prints " * dafka_consumer_msg: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_consumer_msg: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
+/// they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_consumer_msg_test(verbose: bool) {
     selftest::run("dafka_consumer_msg", verbose, selftest::consumer_msg);

@@ -1,4 +1,51 @@
-//! Class `dafka_producer_msg`.
+//! Class `dafka_producer_msg`: a record that is to be published.
+//!
+//! A message is empty, or has a content: any number of octets, also none. It gets one, is sent to a producer,
+//! which leaves it empty, and gets the next one: a program needs one message for any number of records. A store
+//! takes contents of up to 1 GiB.
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+//!     assert (msg);
+//!     assert (dafka_producer_msg_content (msg) == NULL);
+//!
+//!     //  A string, without its NUL
+//!     int rc = dafka_producer_msg_set_content_str (msg, "hello");
+//!     assert (rc == 0);
+//!     assert (dafka_producer_msg_content_size (msg) == 5);
+//!     assert (dafka_producer_msg_streq (msg, "hello"));
+//!
+//!     //  Any octets
+//!     const byte octets [] = { 0, 1, 2, 255 };
+//!     rc = dafka_producer_msg_set_content_buffer (msg, octets, 4);
+//!     assert (rc == 0);
+//!     assert (dafka_producer_msg_content (msg) [3] == 255);
+//!
+//!     //  A frame, which the message takes without a copy
+//!     zframe_t *frame = zframe_from ("world");
+//!     dafka_producer_msg_set_content (msg, &frame);
+//!     assert (frame == NULL);
+//!     char *text = dafka_producer_msg_strdup (msg);
+//!     printf ("the content is %s\n", text);
+//!     zstr_free (&text);
+//!
+//!     //  And out again: the message is empty then
+//!     frame = dafka_producer_msg_get_content (msg);
+//!     assert (zframe_streq (frame, "world"));
+//!     zframe_destroy (&frame);
+//!     assert (dafka_producer_msg_content_size (msg) == 0);
+//!
+//!     dafka_producer_msg_destroy (&msg);
+//!     assert (msg == NULL);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
 use super::object::{into_c, take_back};
@@ -67,7 +114,8 @@ unsafe fn msg<'a>(self_: *mut dafka_producer_msg_t) -> Outcome<&'a mut dafka_pro
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
-/// A new, empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`.
+/// A new, empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`. NULL only after an
+/// internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
     entry("dafka_producer_msg_new", std::ptr::null_mut(), || {
@@ -75,7 +123,7 @@ pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
     })
 }
 
-/// Destroys a message and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+/// Destroys a message with its content and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live message.
@@ -85,7 +133,8 @@ pub unsafe extern "C" fn dafka_producer_msg_destroy(self_p: *mut *mut dafka_prod
     entry_void("dafka_producer_msg_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// The content, which the message owns; valid until the message changes. NULL when the message is empty.
+/// The content. It is borrowed, and valid until the message gets another one, is sent or is destroyed. NULL when
+/// the message is empty or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -97,7 +146,7 @@ pub unsafe extern "C" fn dafka_producer_msg_content(self_: *mut dafka_producer_m
     })
 }
 
-/// The content's length in octets; 0 when the message is empty.
+/// The length of the content in octets; 0 when the message is empty or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -109,8 +158,8 @@ pub unsafe extern "C" fn dafka_producer_msg_content_size(self_: *mut dafka_produ
     })
 }
 
-/// Takes the content out of the message, which is empty then. The caller owns the frame. NULL when the message
-/// is empty.
+/// Takes the content out of the message, which is empty then. The caller owns the frame, and destroys it with
+/// `zframe_destroy`. NULL when the message is empty or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -126,8 +175,10 @@ pub unsafe extern "C" fn dafka_producer_msg_get_content(self_: *mut dafka_produc
     })
 }
 
-/// Gives the message a content of `size` octets, all zero, to be filled through `dafka_producer_msg_content`.
-/// Returns 0, or -1 when there is no memory for it; the message is as before then.
+/// Gives the message a content of `size` octets, all zero, in place of what it has. To fill it, write to what
+/// `dafka_producer_msg_content` returns, without its `const`.
+///
+/// Returns 0, or -1 when there is no memory for it or `self` is NULL; the message is as before then.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -140,7 +191,8 @@ pub unsafe extern "C" fn dafka_producer_msg_init_content(
     entry("dafka_producer_msg_init_content", -1, || unsafe { msg(self_)?.set(Frame::zeroed(size)) })
 }
 
-/// Gives the message a content. Takes the frame and sets `*content` to NULL. With NULL the message is empty.
+/// Gives the message a frame as its content, without a copy, in place of what it has. Takes the frame over and
+/// sets `*content` to NULL, also when `self` is NULL; with a NULL frame the message is empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL, or points to NULL or to a live frame.
@@ -162,8 +214,9 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content(
     })
 }
 
-/// Gives the message a copy of a string, without its NUL. Returns 0, or -1 when there is no memory for it or an
-/// argument is NULL.
+/// Gives the message a copy of a string, without its NUL, as its content, in place of what it has.
+///
+/// Returns 0, or -1 when there is no memory for it or an argument is NULL; the message is as before then.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or a string.
@@ -178,8 +231,10 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_str(
     })
 }
 
-/// Gives the message a copy of `size` octets. Returns 0, or -1 when there is no memory for it or an argument is
-/// NULL (`content` may be NULL when `size` is 0).
+/// Gives the message a copy of `size` octets as its content, in place of what it has.
+///
+/// Returns 0, or -1 when there is no memory for it or an argument is NULL (`content` may be NULL when `size` is
+/// 0); the message is as before then.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or points to `size` octets.
@@ -200,9 +255,15 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
     })
 }
 
-/// Hands the content to a producer; the message is empty then, and can be used again. Waits while the
-/// producer's pipe is full. Returns 0, or -1 when the message is empty, an argument is NULL or the producer has
-/// ended; the content is kept in the first two cases.
+/// Hands the content to a producer, without a copy; the message is empty then, and can be used again. The record
+/// is published soon after, not before this returns; its sequence is the number of records that this producer was
+/// sent before it.
+///
+/// Waits while the producer's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
+/// use up `producer/max_unacked_bytes`; a signal does not end that wait.
+///
+/// Returns 0, or -1 when the message is empty, an argument is NULL or the producer has ended. In the first two
+/// cases the message keeps what it has.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor that runs `dafka_producer`.
@@ -228,7 +289,8 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
     })
 }
 
-/// A fresh NUL-terminated copy of the content, to be freed with `zstr_free`. NULL when the message is empty.
+/// A fresh copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when
+/// the message is empty, there is no memory for it or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -240,7 +302,8 @@ pub unsafe extern "C" fn dafka_producer_msg_strdup(self_: *mut dafka_producer_ms
     })
 }
 
-/// True when the content equals a string, its NUL not counted; false when the message is empty.
+/// True when the content equals a string, whose NUL does not count; false when not, when the message is empty or
+/// an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `text` is NULL or a string.
@@ -256,8 +319,9 @@ pub unsafe extern "C" fn dafka_producer_msg_streq(
     })
 }
 
-/// The self test of this class: prints " * dafka_producer_msg: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_producer_msg: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
+/// they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_msg_test(verbose: bool) {
     selftest::run("dafka_producer_msg", verbose, selftest::producer_msg);

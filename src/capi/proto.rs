@@ -1,4 +1,80 @@
-//! Class `dafka_proto`: the codec of the wire protocol, as an object with one field for each field of its messages.
+//! Class `dafka_proto`: a message of the wire protocol.
+//!
+//! Producers, consumers and stores do all this by themselves; the class is for programs that speak the protocol,
+//! such as test peers and monitors. A message has an id, a ZeroMQ topic and the fields that its id asks for (RFC
+//! 46/DAFKA, "Protocol Grammar", without the signature, which no implementation sends). It is sent to and received
+//! from `zsock_t`, and can be sent more than once.
+//!
+//! # Messages
+//!
+//! - `DAFKA_PROTO_RECORD` 'M': topic, address, subject, sequence, content. Producer to consumers and stores
+//! - `DAFKA_PROTO_DIRECT_RECORD` 'D': the same fields. Producer or store to the one who asked
+//! - `DAFKA_PROTO_FETCH` 'F': topic, address, subject, sequence, count. Consumer or store to the partition's
+//!   producer and to all stores
+//! - `DAFKA_PROTO_ACK` 'K': topic, subject, sequence. Store to producer
+//! - `DAFKA_PROTO_HEAD` 'H': topic, address, subject, sequence. Producer to consumers and stores
+//! - `DAFKA_PROTO_DIRECT_HEAD` 'E': the same fields. Producer or store to one consumer
+//! - `DAFKA_PROTO_GET_HEADS` 'G': topic, address. Consumer to producers and stores
+//! - `DAFKA_PROTO_CONSUMER_HELLO` 'W': topic, address, subjects. Consumer to one store
+//! - `DAFKA_PROTO_STORE_HELLO` 'L': topic, address. Store to one consumer
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     zsock_t *publisher = zsock_new_xpub ("@inproc://example");
+//!     zsock_t *subscriber = zsock_new (ZMQ_SUB);
+//!     assert (publisher && subscriber);
+//!     int rc = zsock_connect (subscriber, "inproc://example");
+//!     assert (rc == 0);
+//!
+//!     //  A publisher sees who subscribes to what
+//!     dafka_proto_subscribe (subscriber, DAFKA_PROTO_RECORD, "weather");
+//!     dafka_proto_t *proto = dafka_proto_new ();
+//!     assert (proto);
+//!     rc = dafka_proto_recv (proto, publisher);
+//!     assert (rc == 0);
+//!     assert (dafka_proto_is_subscribe (proto));
+//!     assert (dafka_proto_id (proto) == DAFKA_PROTO_RECORD);
+//!     assert (streq (dafka_proto_topic (proto), "weather"));
+//!
+//!     //  The first record of a partition
+//!     dafka_proto_set_id (proto, DAFKA_PROTO_RECORD);
+//!     dafka_proto_set_topic (proto, "weather");
+//!     dafka_proto_set_subject (proto, "weather");
+//!     dafka_proto_set_address (proto, "0123456789ABCDEF0123456789ABCDEF");
+//!     dafka_proto_set_sequence (proto, 0);
+//!     zmq_msg_t content;
+//!     zmq_msg_init_size (&content, 10);
+//!     memcpy (zmq_msg_data (&content), "20 degrees", 10);
+//!     dafka_proto_set_content (proto, &content);
+//!     zmq_msg_close (&content);
+//!     rc = dafka_proto_send (proto, publisher);
+//!     assert (rc == 0);
+//!
+//!     dafka_proto_t *received = dafka_proto_new ();
+//!     rc = dafka_proto_recv (received, subscriber);
+//!     assert (rc == 0);
+//!     printf ("%s of %s: %u octets\n", dafka_proto_command (received),
+//!             dafka_proto_subject (received),
+//!             (unsigned) zmq_msg_size (dafka_proto_content (received)));
+//!
+//!     //  And as a configuration, to be read by people
+//!     zconfig_t *zpl = dafka_proto_zpl (received, NULL);
+//!     assert (streq (zconfig_get (zpl, "message", ""),
+//!                    "DAFKA_PROTO_RECORD"));
+//!     zconfig_destroy (&zpl);
+//!
+//!     dafka_proto_destroy (&received);
+//!     dafka_proto_destroy (&proto);
+//!     zsock_destroy (&subscriber);
+//!     zsock_destroy (&publisher);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{Outcome, entry, entry_void, octets, resolve};
 pub use super::codec::dafka_proto_t;
@@ -19,15 +95,15 @@ unsafe fn proto<'a>(self_: *mut dafka_proto_t) -> Outcome<&'a mut dafka_proto_t>
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
-/// A new message without an id, all fields empty or 0. The caller owns it, and destroys it with
-/// `dafka_proto_destroy`. NULL when there is no memory for it.
+/// A new message: its id is 0, which is that of no message, and all its fields are empty or 0. The caller owns it,
+/// and destroys it with `dafka_proto_destroy`. NULL only after an internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_proto_new() -> *mut dafka_proto_t {
     entry("dafka_proto_new", null_mut(), || Ok(into_c(dafka_proto_t::default())))
 }
 
 /// A new message out of its ZPL form, as `dafka_proto_zpl` makes it; the configuration remains the caller's. The
-/// caller owns the message. NULL, with a log line, when the configuration is NULL or holds no message.
+/// caller owns the message. NULL when the configuration is NULL or holds no message.
 ///
 /// # Safety
 /// `config` is NULL or a live configuration.
@@ -47,7 +123,8 @@ pub unsafe extern "C" fn dafka_proto_destroy(self_p: *mut *mut dafka_proto_t) {
     entry_void("dafka_proto_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// A deep copy, which the caller owns. NULL when `self` is NULL or there is no memory for it.
+/// A deep copy, which the caller owns and destroys with `dafka_proto_destroy`. NULL when `self` is NULL or there
+/// is no memory for it.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -57,11 +134,14 @@ pub unsafe extern "C" fn dafka_proto_dup(self_: *mut dafka_proto_t) -> *mut dafk
     entry("dafka_proto_dup", null_mut(), || unsafe { Ok(into_c(proto(self_)?.duplicate()?)) })
 }
 
-/// Waits for a message and reads it; fields that it does not have are empty then. On a ROUTER it reads the routing
-/// id first. On an XPUB it reads a subscription instead (or the end of one): fills `is_subscribe`, `id` and `topic`
-/// and leaves the rest alone. Returns 0; -1 when a signal interrupted it, the socket's time limit (ZMQ_RCVTIMEO)
-/// passed, the socket cannot receive or an argument is NULL; -2 when what came is no message of this protocol,
-/// which is dropped as a whole and logged, and leaves the fields as they were.
+/// Waits for a message and reads it; the fields that it does not have are empty then, or 0. On a ROUTER it reads
+/// the routing id first. On an XPUB it reads a subscription in place of a message, or the end of one
+/// (`dafka_proto_is_subscribe`): it sets id and topic and leaves the other fields alone.
+///
+/// Returns 0; -1 when a signal interrupted it (SIGINT and SIGTERM under CZMQ's handling), the time limit of the
+/// socket (`zsock_set_rcvtimeo`) has passed, the socket cannot receive or an argument is NULL; -2 when what came
+/// is no message of this protocol: all its frames are dropped, one line is logged, and the fields, but for the
+/// routing id, are as before.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `input` is NULL or a live socket.
@@ -80,8 +160,10 @@ pub unsafe extern "C" fn dafka_proto_recv(self_: *mut dafka_proto_t, input: *mut
     })
 }
 
-/// Sends the message, on a ROUTER after its routing id; it can be sent again. Waits while the socket is full.
-/// Returns 0, or -1 when the id is that of no message, the socket cannot take it, a ROUTER's message has no routing
+/// Sends the message, on a ROUTER after its routing id. It keeps what it has, and can be sent again. Waits while
+/// the socket is full.
+///
+/// Returns 0, or -1 when the id is that of no message, the socket cannot send, a ROUTER's message has no routing
 /// id or an argument is NULL.
 ///
 /// # Safety
@@ -95,8 +177,8 @@ pub unsafe extern "C" fn dafka_proto_send(self_: *mut dafka_proto_t, output: *mu
     })
 }
 
-/// The message's first frame, as it is sent; RECORD and DIRECT_RECORD have the content as a second one. The caller
-/// owns the frame. NULL when `self` is NULL or its id is that of no message.
+/// The first frame of the message, as it is sent; RECORD and DIRECT_RECORD have their content as a second one. The
+/// caller owns the frame. NULL when `self` is NULL or its id is that of no message.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -109,7 +191,7 @@ pub unsafe extern "C" fn dafka_proto_encode(self_: *mut dafka_proto_t) -> *mut z
     })
 }
 
-/// Prints the message to CZMQ's log (zsys_debug), a line for each field.
+/// Prints the message to the log, a line for each field (`zsys_debug`).
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -125,10 +207,11 @@ pub unsafe extern "C" fn dafka_proto_print(self_: *mut dafka_proto_t) {
     })
 }
 
-/// The message in ZPL form: a node `dafka_proto`, a child of `parent` (which owns it then) or a root of its own when
-/// `parent` is NULL (the caller's to destroy). It holds `message` (the constant's name), `routing_id` in hexadecimal
-/// digits when there is one, `topic`, and a node `content` with `version` and the message's fields by name: `content`
-/// in hexadecimal digits, `subjects` as children. NULL when `self` is NULL or its id is that of no message.
+/// The message in ZPL form (ZeroMQ RFC 4): a node `dafka_proto`, a child of `parent`, which owns it then, or the
+/// root of a new configuration when `parent` is NULL, which the caller owns then. It holds `message` (the name of
+/// the constant), `routing_id` in hexadecimal digits if there is one, `topic`, and a node `content` with `version`
+/// and the fields of the message by their names: `content` in hexadecimal digits, `subjects` as children. NULL
+/// when `self` is NULL or its id is that of no message.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `parent` is NULL or a live configuration.
@@ -141,8 +224,8 @@ pub unsafe extern "C" fn dafka_proto_zpl(
     entry("dafka_proto_zpl", null_mut(), || unsafe { proto(self_)?.zpl(parent) })
 }
 
-/// The routing id of the peer that the message came from, off a ROUTER, or goes to. The message owns the frame. NULL
-/// when there is none.
+/// The routing id of the peer that the message came from, when that was a ROUTER, or goes to. The frame is
+/// borrowed, and valid until the message changes. NULL when there is none or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -152,7 +235,7 @@ pub unsafe extern "C" fn dafka_proto_routing_id(self_: *mut dafka_proto_t) -> *m
     entry("dafka_proto_routing_id", null_mut(), || unsafe { Ok(proto(self_)?.routing_id.as_c()) })
 }
 
-/// Sets the routing id to a copy of a frame, which remains the caller's. NULL: none.
+/// Sets the routing id to a copy of a frame, which remains the caller's; NULL for none.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `routing_id` is NULL or a live frame.
@@ -165,7 +248,7 @@ pub unsafe extern "C" fn dafka_proto_set_routing_id(self_: *mut dafka_proto_t, r
     })
 }
 
-/// The message's id: one of the DAFKA_PROTO constants, 0 in a new message.
+/// The id of the message: one of the DAFKA_PROTO constants, or 0 in a new message.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -175,7 +258,7 @@ pub unsafe extern "C" fn dafka_proto_id(self_: *mut dafka_proto_t) -> c_char {
     entry("dafka_proto_id", 0, || unsafe { Ok(proto(self_)?.id as c_char) })
 }
 
-/// Sets the message's id. It decides which of the fields are sent.
+/// Sets the id of the message, which decides which of the fields are sent.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -188,8 +271,8 @@ pub unsafe extern "C" fn dafka_proto_set_id(self_: *mut dafka_proto_t, id: c_cha
     })
 }
 
-/// The message's name, a constant string: "RECORD", "DIRECT_RECORD", "FETCH", "ACK", "HEAD", "DIRECT_HEAD",
-/// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when its id is that of no message.
+/// The name of the message, a constant string: "RECORD", "DIRECT_RECORD", "FETCH", "ACK", "HEAD", "DIRECT_HEAD",
+/// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when its id is that of no message; never NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -199,9 +282,9 @@ pub unsafe extern "C" fn dafka_proto_command(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_command", c"?".as_ptr(), || unsafe { Ok(proto(self_)?.command().as_ptr()) })
 }
 
-/// The ZeroMQ topic of the message, by which it finds who subscribed to it: the topic's name in RECORD, HEAD and
-/// GET_HEADS, the receiver's address in all others (in FETCH and ACK: the partition's). A string that the message
-/// owns, valid until the field changes; never NULL unless `self` is.
+/// The ZeroMQ topic, by which the message finds who subscribed to it: the topic's name in RECORD, HEAD and
+/// GET_HEADS, the partition in FETCH and ACK, the address of the receiver in the others. The string is borrowed,
+/// and valid until the field changes. NULL only when `self` is.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -211,7 +294,7 @@ pub unsafe extern "C" fn dafka_proto_topic(self_: *mut dafka_proto_t) -> *const 
     entry("dafka_proto_topic", null(), || unsafe { Ok(proto(self_)?.topic.as_c()) })
 }
 
-/// Sets the topic to a copy of a string, of which at most 255 octets are kept.
+/// Sets the ZeroMQ topic to a copy of a string, of which at most 255 octets are kept.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `topic` is NULL or a string.
@@ -224,8 +307,8 @@ pub unsafe extern "C" fn dafka_proto_set_topic(self_: *mut dafka_proto_t, topic:
     })
 }
 
-/// The address field: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, else the sender. A string that the message
-/// owns, valid until the field changes; never NULL unless `self` is.
+/// The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, the sender in the others. The string
+/// is borrowed, and valid until the field changes. NULL only when `self` is.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -248,8 +331,8 @@ pub unsafe extern "C" fn dafka_proto_set_address(self_: *mut dafka_proto_t, addr
     })
 }
 
-/// The subject field: the topic's name. A string that the message
-/// owns, valid until the field changes; never NULL unless `self` is.
+/// The subject, which is the topic's name. The string is borrowed, and valid until the field changes. NULL only
+/// when `self` is.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -272,7 +355,8 @@ pub unsafe extern "C" fn dafka_proto_set_subject(self_: *mut dafka_proto_t, subj
     })
 }
 
-/// The sequence field: an offset in a partition, 0 for its first record.
+/// The sequence: the number of a record in its partition, 0 for the first one. In HEAD and DIRECT_HEAD that of the
+/// last record there is, in ACK of the last one that the store has, in FETCH of the first one that is asked for.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -295,7 +379,7 @@ pub unsafe extern "C" fn dafka_proto_set_sequence(self_: *mut dafka_proto_t, seq
     })
 }
 
-/// The count field of FETCH: how many records it asks for.
+/// The count of a FETCH: how many records it asks for.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -318,7 +402,8 @@ pub unsafe extern "C" fn dafka_proto_set_count(self_: *mut dafka_proto_t, count:
     })
 }
 
-/// The content of a RECORD or DIRECT_RECORD, which the message owns: to be read, not closed.
+/// The content of a RECORD or DIRECT_RECORD. It is borrowed, to be read (`zmq_msg_data`, `zmq_msg_size`) and not
+/// to be closed, and valid until the message changes. NULL only when `self` is.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -328,8 +413,8 @@ pub unsafe extern "C" fn dafka_proto_content(self_: *mut dafka_proto_t) -> *mut 
     entry("dafka_proto_content", null_mut(), || unsafe { Ok(proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content to `content`, a message that the caller has initialized (zmq_msg_init) and owns; what it held is
-/// released. The message's content is empty then.
+/// Moves the content to `content`, a message that the caller has initialized (`zmq_msg_init`) and owns; what that
+/// held is released. The content of `self` is empty then.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.
@@ -339,7 +424,7 @@ pub unsafe extern "C" fn dafka_proto_get_content(self_: *mut dafka_proto_t, cont
     entry("dafka_proto_get_content", (), || unsafe { move_message(content, proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content in from `content`, which is an empty message afterwards, still the caller's to close.
+/// Moves the content in from `content`, which is empty then and remains the caller's to close (`zmq_msg_close`).
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.
@@ -349,7 +434,8 @@ pub unsafe extern "C" fn dafka_proto_set_content(self_: *mut dafka_proto_t, cont
     entry("dafka_proto_set_content", (), || unsafe { move_message(proto(self_)?.content.as_raw(), content) })
 }
 
-/// The topics in a CONSUMER_HELLO, strings; the message owns the list. NULL when there is no list.
+/// The topics of a CONSUMER_HELLO, a list of strings. It is borrowed, and valid until the message changes. NULL
+/// when there is no list or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -359,7 +445,8 @@ pub unsafe extern "C" fn dafka_proto_subjects(self_: *mut dafka_proto_t) -> *mut
     entry("dafka_proto_subjects", null_mut(), || unsafe { Ok(proto(self_)?.subjects.as_c()) })
 }
 
-/// Moves the list of subjects out: the caller owns it, and the message has none. NULL when there is no list.
+/// Moves the list of topics out: the caller owns it, and destroys it with `zlist_destroy`; the message has none
+/// then. NULL when there is no list or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -369,8 +456,8 @@ pub unsafe extern "C" fn dafka_proto_get_subjects(self_: *mut dafka_proto_t) -> 
     entry("dafka_proto_get_subjects", null_mut(), || unsafe { Ok(proto(self_)?.subjects.take()) })
 }
 
-/// Moves a list of strings in and sets `*subjects_p` to NULL; the list that was there is destroyed. A pointer to NULL
-/// leaves the message without a list.
+/// Moves a list of strings in and sets `*subjects_p` to NULL; the list that was there is destroyed. A pointer to
+/// NULL leaves the message without a list.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `subjects_p` is NULL, or points to NULL or to a live list of strings.
@@ -384,7 +471,8 @@ pub unsafe extern "C" fn dafka_proto_set_subjects(self_: *mut dafka_proto_t, sub
     })
 }
 
-/// Subscribes a SUB socket (ZMQ_SUBSCRIBE) to the messages with this id whose topic begins with `topic`.
+/// Subscribes a SUB socket to the messages with this id whose ZeroMQ topic begins with `topic` (ZMQ_SUBSCRIBE; RFC
+/// 46/DAFKA, "ZeroMQ Subscriptions").
 ///
 /// # Safety
 /// `sub` is NULL or a live socket; `topic` is NULL or a string.
@@ -410,7 +498,7 @@ pub unsafe extern "C" fn dafka_proto_unsubscribe(sub: *mut zsock_t, id: c_char, 
     })
 }
 
-/// Whether the last subscription that was read off an XPUB began one; false when it ended one.
+/// True when the last subscription that was read off an XPUB began; false when it ended.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -420,8 +508,9 @@ pub unsafe extern "C" fn dafka_proto_is_subscribe(self_: *mut dafka_proto_t) -> 
     entry("dafka_proto_is_subscribe", false, || unsafe { Ok(proto(self_)?.is_subscribe) })
 }
 
-/// The self test of this class: prints " * dafka_proto: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_proto: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
+/// do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_proto_test(verbose: bool) {
     selftest::run("dafka_proto", verbose, selftest::proto);

@@ -1,4 +1,59 @@
-//! Class `dafka_publisher`: the producer of the API's first generation.
+//! Class `dafka_publisher`: publishes records to a topic (first generation of the API).
+//!
+//! A publisher is a producer (see dafka_producer(3)) that is handed frames in place of messages: the actor of
+//! programs that were written for the first generation of the API. New programs use `dafka_producer`. `zactor_new`
+//! starts it with a `dafka_publisher_args_t`; `zactor_destroy` ends it as it ends a producer: it waits until all
+//! records are acknowledged, unless `producer/terminate_unacked` is 1.
+//!
+//! # Configuration
+//!
+//! The keys of a producer: those below `producer/` and `beacon/`.
+//!
+//! # Commands
+//!
+//! Programs that write to the actor's pipe by themselves may send it:
+//!
+//! - `PUBLISH`: a second frame holds a pointer to a `zframe_t` (`zsock_bsend` with picture `p`), which is the
+//!   publisher's then.
+//! - `GET ADDRESS`: the answer is the pointer that `dafka_publisher_address` returns (`zsock_brecv` with picture
+//!   `p`).
+//! - `$TERM`: end, as `zactor_destroy` sends it.
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     zconfig_t *config = zconfig_new ("root", NULL);
+//!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//!     //  There is no store: the end is not to wait for one
+//!     zconfig_put (config, "producer/terminate_unacked", "1");
+//!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
+//!     assert (tower);
+//!
+//!     dafka_publisher_args_t args = { "weather", config };
+//!     zactor_t *publisher = zactor_new (dafka_publisher_actor, &args);
+//!     assert (publisher);
+//!     printf ("publishing partition %s of weather\n",
+//!             dafka_publisher_address (publisher));
+//!
+//!     zframe_t *content = zframe_from ("20 degrees");
+//!     int rc = dafka_publisher_publish (publisher, &content);
+//!     assert (rc == 0);
+//!     //  The publisher has taken the frame
+//!     assert (content == NULL);
+//!
+//!     zactor_destroy (&publisher);
+//!     zactor_destroy (&tower);
+//!     zconfig_destroy (&config);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{entry, resolve, take_frame};
 use super::producer::{dafka_producer_args_t, run};
@@ -38,11 +93,9 @@ fn content(pointer: Frame) -> Option<Frame> {
     unsafe { take_frame(&mut frame) }
 }
 
-/// The publisher: publishes records to a topic and keeps each until a store has acknowledged it. An actor for
-/// `zactor_new`, whose `args` is a `dafka_publisher_args_t *`.
-///
-/// Understands `PUBLISH` + a frame holding a `zframe_t *` in picture `p` (ownership passes), `GET ADDRESS`
-/// (answered with picture `p`) and `$TERM`, as `dafka_producer` does.
+/// The publisher's actor: a function for `zactor_new`, whose `args` is a `dafka_publisher_args_t *`. Not to be
+/// called directly. It is ready, and `zactor_new` returns, when the towers have welcomed it or
+/// `beacon/connect_timeout` (milliseconds) has passed. Without a topic it logs an error and ends.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or live, with live members.
@@ -52,8 +105,13 @@ pub unsafe extern "C" fn dafka_publisher_actor(pipe: *mut zsock_t, args: *mut c_
     unsafe { run("Publisher", pipe, args.cast(), PUBLISHER) }
 }
 
-/// Publishes a record. Takes the frame and sets `*content` to NULL, also on error. Waits while the publisher's
-/// pipe is full. Returns 0, or -1 when the publisher has ended or an argument is NULL.
+/// Publishes a record. Takes the frame over, which is its content, and sets `*content` to NULL, also when it
+/// fails. The record is published soon after, not before this returns.
+///
+/// Waits while the publisher's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
+/// use up `producer/max_unacked_bytes`; a signal does not end that wait.
+///
+/// Returns 0, or -1 when the publisher has ended or an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_publisher_actor`; `content` is NULL, or points to NULL or to
@@ -85,8 +143,8 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
     })
 }
 
-/// The address of a publisher, which is the name of the partition that it writes: 32 hexadecimal digits. Valid
-/// while the actor lives; NULL when it has ended.
+/// The address of a publisher, which is the name of the partition that it writes: 32 hexadecimal digits. The
+/// string is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the publisher has ended.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_publisher_actor`.
@@ -99,8 +157,9 @@ pub unsafe extern "C" fn dafka_publisher_address(self_: *mut zactor_t) -> *const
     })
 }
 
-/// The self test of this class: prints " * dafka_publisher: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_publisher: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
+/// they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_publisher_test(verbose: bool) {
     selftest::run("dafka_publisher", verbose, selftest::publisher);

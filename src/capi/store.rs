@@ -1,4 +1,74 @@
-//! Class `dafka_store`.
+//! Class `dafka_store`: keeps records on disk.
+//!
+//! A store is an actor that takes in the records of all topics, writes them to its directory, and then
+//! acknowledges them to their producers (RFC 46/DAFKA, "ZeroMQ Subscriptions"): with `store/sync = always`, the
+//! default, an acknowledged record survives the end of the process and of the power. It answers consumers that ask
+//! for earlier records, whether their producer still runs or not, and gives other stores what they lack.
+//! `zactor_new` starts it with a `zconfig_t`. `zactor_destroy` ends it: what it has taken in by then is written.
+//! The program dafka_stored(1) is a store and nothing else.
+//!
+//! A directory that cannot be used is logged, and the actor ends: one that is not writable, that another store
+//! uses, or that holds another database (such as the LevelDB files of the C library's store). When the disk is
+//! full, nothing is acknowledged until there is room again.
+//!
+//! # Configuration
+//!
+//! The keys below `store/` and `beacon/`. Most wanted: `store/db` (the directory, `storedb` by default),
+//! `beacon/sub_address` and `beacon/pub_address` (where the tower is).
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     zconfig_t *config = zconfig_new ("root", NULL);
+//!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "consumer/offset/reset", "earliest");
+//!     zconfig_put (config, "store/db", "example-db");
+//!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
+//!     zactor_t *store = zactor_new (dafka_store_actor, config);
+//!     assert (tower && store);
+//!
+//!     //  Whoever publishes gets acknowledgements from the store ...
+//!     dafka_producer_args_t producer_args = { "weather", config };
+//!     zactor_t *producer = zactor_new (dafka_producer, &producer_args);
+//!     assert (producer);
+//!     dafka_producer_msg_t *sent = dafka_producer_msg_new ();
+//!     dafka_producer_msg_set_content_str (sent, "20 degrees");
+//!     int rc = dafka_producer_msg_send (sent, producer);
+//!     assert (rc == 0);
+//!     dafka_producer_msg_destroy (&sent);
+//!     //  ... and waits for the last one: the record is on disk now
+//!     zactor_destroy (&producer);
+//!
+//!     //  Who comes later reads it from there
+//!     dafka_consumer_args_t consumer_args = { config, NULL };
+//!     dafka_consumer_t *consumer = dafka_consumer_new (&consumer_args);
+//!     assert (consumer);
+//!     dafka_consumer_subscribe (consumer, "weather");
+//!     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+//!     rc = dafka_consumer_msg_recv (msg, consumer);
+//!     assert (rc == 0);
+//!     assert (dafka_consumer_msg_streq (msg, "20 degrees"));
+//!     printf ("read back from the store: 20 degrees\n");
+//!     dafka_consumer_msg_destroy (&msg);
+//!     dafka_consumer_destroy (&consumer);
+//!
+//!     zactor_destroy (&store);
+//!     zactor_destroy (&tower);
+//!     zconfig_destroy (&config);
+//!     //  Only an example's records may go
+//!     zdir_t *db = zdir_new ("example-db", NULL);
+//!     zdir_remove (db, true);
+//!     zdir_destroy (&db);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{run_actor, settings};
 use super::selftest;
@@ -6,12 +76,10 @@ use crate::actor::store;
 use crate::czmq::sys::{zconfig_t, zsock_t};
 use std::ffi::c_void;
 
-/// The store: keeps the records of all topics in the directory `store/db`, acknowledges them to their producers
-/// once they are on disk, and answers consumers from there. An actor for `zactor_new`, whose `args` is a
-/// `zconfig_t *` (NULL: defaults) that may be destroyed once `zactor_new` has returned.
-///
-/// A directory that cannot be used (not writable, in use by another store, another database's) is logged, and
-/// the actor ends. Understands `$TERM`: what it has taken in by then is written.
+/// The store's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Not
+/// to be called directly. It is ready, and `zactor_new` returns, when its directory is open and the towers have
+/// welcomed it or `beacon/connect_timeout` (milliseconds) has passed. When it cannot use the directory, it logs
+/// why and ends.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.
@@ -23,8 +91,9 @@ pub unsafe extern "C" fn dafka_store_actor(pipe: *mut zsock_t, args: *mut c_void
     }
 }
 
-/// The self test of this class: prints " * dafka_store: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_store: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
+/// do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_store_test(verbose: bool) {
     selftest::run("dafka_store", verbose, selftest::store);

@@ -1,4 +1,48 @@
-//! Class `dafka_tower`.
+//! Class `dafka_tower`: introduces nodes to each other.
+//!
+//! A tower is an actor that tells each node where the others are; no records pass through it (RFC 46/DAFKA,
+//! "Interconnection Model"). A network needs one tower at least; with several of them, all nodes name all of them,
+//! and any one may fail. Nodes that know each other go on without a tower. `zactor_new` starts it with a
+//! `zconfig_t`, `zactor_destroy` ends it. The program dafka_towerd(1) is a tower and nothing else.
+//!
+//! # Configuration
+//!
+//! `tower/sub_address`: where it binds for what nodes tell it, `tcp://*:5556` by default. `tower/pub_address`:
+//! where it binds for what it tells them, `tcp://*:5557` by default. `tower/verbose`: 1 to log each node that it
+//! hears of. A tower that only listens on this host (loopback, `inproc://`, `ipc://`) introduces its nodes as
+//! 127.0.0.1.
+//!
+//! # Example
+//!
+//! ```c
+//! #include <dafka.h>
+//!
+//! int main (void)
+//! {
+//!     zconfig_t *config = zconfig_new ("root", NULL);
+//!     //  Where the tower binds; other hosts need tcp://*:5556
+//!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
+//!     //  The same, as nodes connect to it
+//!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
+//!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
+//!     assert (tower);
+//!
+//!     //  A node that finds it: the consumer starts without waiting for
+//!     //  beacon/connect_timeout
+//!     dafka_consumer_args_t args = { config, NULL };
+//!     dafka_consumer_t *consumer = dafka_consumer_new (&args);
+//!     assert (consumer);
+//!     printf ("consumer %s has joined\n",
+//!             dafka_consumer_address (consumer));
+//!     dafka_consumer_destroy (&consumer);
+//!
+//!     zactor_destroy (&tower);
+//!     zconfig_destroy (&config);
+//!     return 0;
+//! }
+//! ```
 
 use super::boundary::{run_actor, settings};
 use super::selftest;
@@ -6,11 +50,9 @@ use crate::actor::tower;
 use crate::czmq::sys::{zconfig_t, zsock_t};
 use std::ffi::c_void;
 
-/// The tower: introduces producers, consumers and stores to each other. An actor for `zactor_new`, whose
-/// `args` is a `zconfig_t *` (NULL: defaults) that may be destroyed once `zactor_new` has returned.
-///
-/// Binds to `tower/sub_address` and `tower/pub_address`; when it cannot, it logs why and ends. Understands
-/// `$TERM`.
+/// The tower's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Not
+/// to be called directly. It is ready, and `zactor_new` returns, when it has bound to both addresses. When it
+/// cannot, it logs why and ends.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.
@@ -22,8 +64,9 @@ pub unsafe extern "C" fn dafka_tower_actor(pipe: *mut zsock_t, args: *mut c_void
     }
 }
 
-/// The self test of this class: prints " * dafka_tower: OK", and aborts the process when a check fails. With `verbose`
-/// the actors that it runs log more.
+/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
+/// dafka_tower: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
+/// do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_tower_test(verbose: bool) {
     selftest::run("dafka_tower", verbose, selftest::tower);

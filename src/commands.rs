@@ -1,0 +1,116 @@
+//! The command lines of the programs: names, options, help. The manual pages are made from them too, by
+//! tests/manual.rs.
+
+use crate::program::{PERF_TOPIC, Role};
+use clap::{Arg, ArgAction, Command};
+
+/// All of them.
+pub fn all() -> [Command; 7] {
+    [towerd(), stored(), console_producer(), console_consumer(), perf_store(), perf_consumer(), selftest()]
+}
+
+/// `dafka_towerd`
+pub fn towerd() -> Command {
+    let about = "Runs a Dafka tower, which introduces producers, consumers and stores to each other.";
+    network_program("dafka_towerd", about, Role::Tower)
+}
+
+/// `dafka_stored`
+pub fn stored() -> Command {
+    let about = "Runs a Dafka store, which keeps the records of all topics in the directory store/db.";
+    network_program("dafka_stored", about, Role::Node)
+}
+
+/// `dafka_console_producer`
+pub fn console_producer() -> Command {
+    let about = "Publishes each line of standard input, without its line end, as one record. At the end of input \
+                 it waits until all records are acknowledged.";
+    network_program("dafka_console_producer", about, Role::Node).arg(topic("Topic to publish to"))
+}
+
+/// `dafka_console_consumer`
+pub fn console_consumer() -> Command {
+    let about = "Prints subject, address and content of each record of a topic, until interrupted.";
+    let help = "Start at the first record of each partition, instead of with what is published from now on";
+    network_program("dafka_console_consumer", about, Role::Node)
+        .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
+        .arg(topic("Topic to read"))
+}
+
+/// `dafka_perf_store`
+pub fn perf_store() -> Command {
+    let about = format!(
+        "Publishes COUNT records of SIZE octets on the topic {PERF_TOPIC}, waits until all are acknowledged, and \
+         prints the throughput."
+    );
+    with_count_and_size(network_program("dafka_perf_store", about, Role::Node))
+}
+
+/// `dafka_perf_consumer`
+pub fn perf_consumer() -> Command {
+    let about = format!(
+        "Receives COUNT records of SIZE octets of the topic {PERF_TOPIC} and prints the throughput, measured from \
+         the first record to the last."
+    );
+    with_count_and_size(network_program("dafka_perf_consumer", about, Role::Node))
+}
+
+/// `dafka_selftest`
+pub fn selftest() -> Command {
+    let flag = |id: &'static str, short, help: &'static str| {
+        Arg::new(id).short(short).long(id).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("dafka_selftest")
+        .about("Runs the self tests of libdafka's classes; a failed check aborts the program.")
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(flag("verbose", 'v', "Log what the nodes under test do"))
+        .arg(flag("number", 'n', "Print how many tests there are"))
+        .arg(flag("list", 'l', "Print the names of all tests"))
+        .arg(Arg::new("test").short('t').long("test").value_name("NAME").help("Run only this test"))
+        .arg(flag("continue", 'c', "Accepted for the sake of old scripts; without effect"))
+}
+
+/// A program that takes part in a network, with the options that all of these have.
+fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr>, role: Role) -> Command {
+    let (publ, sub) = match role {
+        Role::Tower => (
+            "Address to bind, where nodes hear of each other",
+            "Address to bind, where nodes' beacons come in",
+        ),
+        Role::Node => (
+            "Address of the tower's XPUB socket; comma-separated for several towers",
+            "Address of the tower's XSUB socket; comma-separated for several towers",
+        ),
+    };
+    let address =
+        |id: &'static str, help: &'static str| Arg::new(id).long(id).value_name("address").help(help);
+    Command::new(name)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(
+            Arg::new("config")
+                .short('c')
+                .value_name("config")
+                .help("Configuration file in ZPL (ZeroMQ RFC 4)"),
+        )
+        .arg(address("pub", publ))
+        .arg(address("sub", sub))
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .action(ArgAction::SetTrue)
+                .help("Log what happens"),
+        )
+}
+
+fn topic(help: &'static str) -> Arg {
+    Arg::new("topic").value_name("TOPIC").required(true).help(help)
+}
+
+fn with_count_and_size(command: Command) -> Command {
+    let count = |name: &'static str, help: &'static str| {
+        Arg::new(name).required(true).value_parser(clap::value_parser!(u64)).help(help)
+    };
+    command.arg(count("COUNT", "Number of records")).arg(count("SIZE", "Length of each record in octets"))
+}

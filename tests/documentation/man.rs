@@ -1,0 +1,476 @@
+//! Manual pages in the language of man(7), out of the documentation of the C API, the programs' command lines and the
+//! texts in doc/man/src.
+
+use crate::documentation::markup::{Block, Section, sections, words};
+use crate::documentation::{Class, Function, Reference, Struct, plain, root};
+use clap::{Arg, ArgAction, Command};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// When the documentation was last gone through as a whole: man(7) wants a date, and it must not be the day on which
+/// somebody happens to make the pages.
+const DATE: &str = "2026-11-24";
+
+/// The width of the pages' source.
+const SOURCE_WIDTH: usize = 78;
+/// That of prototypes, on a terminal with 80 columns.
+const PROTOTYPE_WIDTH: usize = 72;
+
+/// All pages by their file's name, `dafka_producer.3`.
+pub(crate) fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<String, String> {
+    let writer = Writer::new(reference, commands);
+    let mut pages = BTreeMap::from([("dafka.7".to_owned(), writer.overview())]);
+    for command in commands {
+        pages.insert(format!("{}.1", command.get_name()), writer.program(command));
+    }
+    for class in &reference.classes {
+        pages.insert(format!("{}.3", class.name), writer.class(class));
+    }
+    for class in &reference.classes {
+        for function in &class.functions {
+            // One function has the name of its class.
+            let link = || format!(".so man3/{}.3\n", class.name);
+            pages.entry(format!("{}.3", function.name)).or_insert_with(link);
+        }
+    }
+    pages
+}
+
+/// A text in doc/man/src.
+fn source(name: &str) -> String {
+    let path = root().join("doc/man/src").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What a page needs to know of the others.
+struct Writer<'a> {
+    reference: &'a Reference,
+    commands: &'a [Command],
+    /// Names that have a page, and its section.
+    sections: BTreeMap<&'a str, char>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(reference: &'a Reference, commands: &'a [Command]) -> Writer<'a> {
+        let mut sections = BTreeMap::from([("dafka", '7')]);
+        sections.extend(commands.iter().map(|command| (command.get_name(), '1')));
+        for class in &reference.classes {
+            sections.insert(class.name.as_str(), '3');
+            sections.extend(class.functions.iter().map(|function| (function.name.as_str(), '3')));
+        }
+        Writer { reference, commands, sections }
+    }
+
+    fn page(&self, name: &'a str, section: char, purpose: &str) -> Page<'_> {
+        let mut page = Page { name, text: String::new(), sections: &self.sections, italic: BTreeSet::new() };
+        let title = name.to_uppercase();
+        let version = env!("CARGO_PKG_VERSION");
+        page.text += Page::NOTE;
+        page.line(&format!(".TH {title} {section} {DATE} \"dafka {version}\" \"Dafka Manual\""));
+        page.line(".SH NAME");
+        page.line(&format!("{name} \\- {}", prose(purpose)));
+        page
+    }
+
+    fn class(&self, class: &'a Class) -> String {
+        let mut page = self.page(&class.name, '3', &class.purpose);
+        page.line(".SH SYNOPSIS");
+        page.line(".nf");
+        page.line(".B #include <dafka.h>");
+        for Struct { name, members, .. } in &class.structs {
+            page.line(".PP");
+            page.line("typedef struct {");
+            for member in members {
+                page.line(&format!("    {};", code(&member.declaration)));
+            }
+            page.line(&format!("}} {};", code(name)));
+        }
+        page.line(".PP");
+        for function in &class.functions {
+            page.prototype(function);
+        }
+        page.line(".fi");
+        for (i, section) in class.sections.iter().enumerate() {
+            let title = if i == 0 { "Description" } else { &section.title };
+            page.section(title, &section.blocks);
+        }
+        if !class.structs.is_empty() {
+            page.line(".SH STRUCTURES");
+            for Struct { name, text, members } in &class.structs {
+                page.line(&format!(".SS {name}"));
+                page.blocks(text);
+                for member in members {
+                    let name = member.declaration.rsplit(['*', ' ']).next().expect("a name");
+                    page.tagged(&format!("\\fI{}\\fR", code(name)), &plain(&member.text));
+                }
+            }
+        }
+        page.line(".SH FUNCTIONS");
+        for function in &class.functions {
+            page.line(&format!(".SS {}", function.name));
+            let names =
+                function.parameters.iter().filter_map(|parameter| parameter.rsplit(['*', ' ']).next());
+            page.italic = names.map(str::to_owned).collect();
+            page.blocks(&function.text);
+        }
+        page.italic.clear();
+        if class.functions.iter().any(|function| function.result != "void") {
+            page.section("Return value", &self.shared("Return values"));
+        }
+        page.section("Errors", &self.shared("Errors"));
+        page.section("Example", &[Block::Code(class.example.clone())]);
+        let others = self.reference.classes.iter().map(|class| class.name.as_str());
+        let others = others.filter(|name| *name != class.name).map(|name| (name, '3'));
+        page.see_also([("dafka", '7')].into_iter().chain(others).chain([("zactor", '3'), ("zconfig", '3')]));
+        page.text
+    }
+
+    fn program(&self, command: &'a Command) -> String {
+        let mut command = command.clone();
+        // Adds --help and --version.
+        command.build();
+        let name = self.commands.iter().map(Command::get_name).find(|name| *name == command.get_name());
+        let name = name.expect("one of the programs");
+        let about = command.get_about().expect("a description").to_string();
+        // A name's line says it in one sentence, as others do: "runs a tower".
+        let first = about.split(". ").next().unwrap_or_default().trim_end_matches('.');
+        let (start, rest) = first.split_at(1);
+        let mut page = self.page(name, '1', &format!("{}{rest}", start.to_lowercase()));
+
+        page.line(".SH SYNOPSIS");
+        page.line(&format!(".B \\%{name}"));
+        // Options go before arguments; what every program understands need not be said here.
+        let mut arguments: Vec<&Arg> = command.get_arguments().collect();
+        arguments.sort_by_key(|argument| argument.is_positional());
+        for argument in &arguments {
+            match (usage(argument), argument.is_required_set(), argument.get_action()) {
+                (_, _, ArgAction::Help | ArgAction::Version) => {}
+                (usage, true, _) => page.line(&format!("\\%{usage}")),
+                (usage, false, _) => page.line(&format!("\\%[{usage}]")),
+            }
+        }
+
+        let own = sections(&source(&format!("{name}.1.md")));
+        let mut text = vec![Block::Paragraph(about)];
+        let (description, own): (Vec<Section>, Vec<Section>) =
+            own.into_iter().partition(|section| section.title == "Description");
+        text.extend(description.into_iter().flat_map(|section| section.blocks));
+        page.section("Description", &text);
+
+        page.line(".SH OPTIONS");
+        for argument in &arguments {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            page.tagged(&usage(argument).replace("|", ", "), &help);
+        }
+        // What all programs in a network have in common, unless a page says it in its own way.
+        let mut rest: Vec<Section> = own.into_iter().filter(|section| !section.title.is_empty()).collect();
+        if command.get_arguments().any(|argument| argument.get_id() == "config") {
+            for section in sections(&source("programs.md")) {
+                let is_said = rest.iter().any(|own| own.title == section.title);
+                if !section.title.is_empty() && !is_said {
+                    rest.push(section);
+                }
+            }
+        }
+        rest.sort_by_key(|section| {
+            let order = ["Configuration", "Exit status", "Environment", "Signals", "Files", "Examples"];
+            let place = order.iter().position(|title| *title == section.title);
+            place.unwrap_or_else(|| panic!("{name}: where does {} belong?", section.title))
+        });
+        for section in &rest {
+            page.section(&section.title, &section.blocks);
+        }
+        let others = self.commands.iter().map(|command| (command.get_name(), '1'));
+        page.see_also(others.filter(|(other, _)| *other != name).chain([("dafka", '7')]));
+        page.text
+    }
+
+    fn overview(&self) -> String {
+        let source = source("dafka.7.md");
+        let mut sections = sections(&source).into_iter();
+        let purpose = plain(&sections.next().expect("what it is").blocks);
+        let mut page = self.page("dafka", '7', &purpose);
+        for section in sections {
+            let blocks: Vec<Block> =
+                section.blocks.into_iter().flat_map(|block| self.filled(block)).collect();
+            page.section(&section.title, &blocks);
+        }
+        let classes = self.reference.classes.iter().map(|class| (class.name.as_str(), '3'));
+        let programs = self.commands.iter().map(|command| (command.get_name(), '1'));
+        page.see_also(programs.chain(classes).chain([("czmq", '7'), ("zmq", '7')]));
+        page.paragraph("https://rfc.zeromq.org/spec/46/");
+        page.text
+    }
+
+    /// What a placeholder stands for, `@Title@`; any other block is itself.
+    fn filled(&self, block: Block) -> Vec<Block> {
+        let Block::Paragraph(text) = &block else { return vec![block] };
+        match text.strip_prefix('@').and_then(|text| text.strip_suffix('@')) {
+            None => vec![block],
+            Some("programs") => {
+                let item = |command: &Command| {
+                    let about = command.get_about().expect("a description");
+                    Block::Item(format!("`{}`: {about}", command.get_name()))
+                };
+                self.commands.iter().map(item).collect()
+            }
+            Some("keys") => keys(),
+            Some(title) => self.shared(title),
+        }
+    }
+
+    /// A section of the introduction to the C API.
+    fn shared(&self, title: &str) -> Vec<Block> {
+        let section = self.reference.introduction.iter().find(|section| section.title == title);
+        section.unwrap_or_else(|| panic!("the introduction has no section {title}")).blocks.clone()
+    }
+}
+
+/// The configuration keys, as doc/configuration.md has them.
+fn keys() -> Vec<Block> {
+    let text = std::fs::read_to_string(root().join("doc/configuration.md")).expect("doc/configuration.md");
+    let section = sections(&text).into_iter().find(|section| section.title == "Keys").expect("its keys");
+    let rows = section.blocks.iter().filter_map(|block| match block {
+        Block::Row(cells) => Some(cells.as_slice()),
+        _ => None,
+    });
+    let items = rows.skip(1).map(|cells| match cells {
+        [keys, default, meaning] => Block::Item(format!("{keys}: {meaning}. Default: {default}")),
+        other => panic!("a row of keys has three cells: {other:?}"),
+    });
+    items.collect()
+}
+
+/// How an option is given: `-v|--verbose`, `--pub address`, `TOPIC`.
+fn usage(argument: &Arg) -> String {
+    let names = [
+        argument.get_short().map(|short| format!("-{short}")),
+        argument.get_long().map(|long| format!("--{long}")),
+    ];
+    let names = names.into_iter().flatten().map(|name| format!("\\fB{}\\fR", code(&name)));
+    let names = names.collect::<Vec<_>>().join("|");
+    let value = match argument.get_value_names() {
+        Some([value]) => value.to_string(),
+        _ => argument.get_id().to_string(),
+    };
+    let value = format!("\\fI{}\\fR", code(&value));
+    match argument.get_action() {
+        _ if argument.is_positional() => value,
+        ArgAction::Set => format!("{names} {value}"),
+        _ => names,
+    }
+}
+
+/// A page under way.
+struct Page<'a> {
+    name: &'a str,
+    text: String,
+    sections: &'a BTreeMap<&'a str, char>,
+    /// Code words that are parameters of the function at hand.
+    italic: BTreeSet<String>,
+}
+
+impl Page<'_> {
+    const NOTE: &'static str = ".\\\" Made by `make man`, see tests/manual.rs. Do not edit.\n";
+
+    fn line(&mut self, line: &str) {
+        self.text += line;
+        self.text += "\n";
+    }
+
+    fn section(&mut self, title: &str, blocks: &[Block]) {
+        self.line(&format!(".SH {}", prose(&title.to_uppercase())));
+        self.blocks(blocks);
+    }
+
+    fn blocks(&mut self, blocks: &[Block]) {
+        for (i, block) in blocks.iter().enumerate() {
+            match block {
+                // A heading needs no distance.
+                Block::Paragraph(text) if i == 0 => self.fill(text),
+                Block::Paragraph(text) => self.paragraph(text),
+                Block::Item(text) => match term(text) {
+                    Some((term, text)) => self.tagged(&self.inline(term), text),
+                    None => {
+                        self.line(".IP \\(bu 3");
+                        self.fill(text);
+                    }
+                },
+                Block::Code(text) => {
+                    if i > 0 {
+                        self.line(".PP");
+                    }
+                    self.code(text);
+                }
+                Block::Row(cells) => panic!("{}: a table outside of the keys: {cells:?}", self.name),
+            }
+        }
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.line(".PP");
+        self.fill(text);
+    }
+
+    fn tagged(&mut self, tag: &str, text: &str) {
+        self.line(".TP");
+        self.line(tag);
+        self.fill(text);
+    }
+
+    fn code(&mut self, text: &str) {
+        self.line(".in +4n");
+        self.line(".EX");
+        for line in text.lines() {
+            self.line(&guarded(&code(line)));
+        }
+        self.line(".EE");
+        self.line(".in");
+    }
+
+    fn prototype(&mut self, function: &Function) {
+        let Function { name, result, parameters, .. } = function;
+        let space = if result.ends_with('*') { "" } else { " " };
+        let mut line = format!("\\fB{}{space}{}\\fR (", code(result), code(name));
+        let mut width = result.len() + space.len() + name.len() + 2;
+        for (i, parameter) in parameters.iter().enumerate() {
+            let end = if i + 1 == parameters.len() { ");" } else { "," };
+            if i > 0 && width + 1 + parameter.len() + end.len() > PROTOTYPE_WIDTH {
+                self.line(&line);
+                (line, width) = ("        ".into(), 8);
+            } else if i > 0 {
+                line += " ";
+                width += 1;
+            }
+            let place = parameter.rfind(['*', ' ']).map_or(0, |place| place + 1);
+            let (kind, name) = parameter.split_at(place);
+            line += &if kind.is_empty() {
+                format!("\\fB{}\\fR", code(name))
+            } else {
+                format!("\\fB{}\\fR\\fI{}\\fR", code(kind), code(name))
+            };
+            line += end;
+            width += parameter.len() + end.len();
+        }
+        self.line(&line);
+    }
+
+    fn see_also<'b>(&mut self, pages: impl Iterator<Item = (&'b str, char)>) {
+        self.line(".SH SEE ALSO");
+        let pages: Vec<_> = pages.collect();
+        for (i, (name, section)) in pages.iter().enumerate() {
+            let comma = if i + 1 == pages.len() { "" } else { "," };
+            self.line(&format!(".BR \\%{name} ({section}){comma}"));
+        }
+    }
+
+    /// Fills lines; a sentence begins a new one, so that it is set apart from the one before.
+    fn fill(&mut self, text: &str) {
+        let mut line = String::new();
+        let mut ends_sentence = false;
+        for word in words(text) {
+            let mut set = self.inline(&word);
+            if set.contains("\\fB") || set.contains('_') {
+                // Names are not to be divided.
+                set.insert_str(0, "\\%");
+            }
+            if !line.is_empty() && (ends_sentence || line.len() + 1 + set.len() > SOURCE_WIDTH) {
+                let full = std::mem::take(&mut line);
+                self.line(&guarded(&full));
+            }
+            if !line.is_empty() {
+                line += " ";
+            }
+            line += &set;
+            ends_sentence = word.trim_end_matches([')', '"']).ends_with(['.', '?', '!']);
+        }
+        if !line.is_empty() {
+            self.line(&guarded(&line));
+        }
+    }
+
+    /// Text with code words between backticks, and names of pages, `dafka(7)`.
+    fn inline(&self, text: &str) -> String {
+        let mut set = String::new();
+        for (i, part) in text.split('`').enumerate() {
+            match i % 2 {
+                0 => set += &self.pages_in(part),
+                _ if self.italic.contains(part) => set += &format!("\\fI{}\\fR", code(part)),
+                _ => {
+                    set += &format!("\\fB{}\\fR", code(part));
+                    if let Some(section) = self.sections.get(part).filter(|_| part != self.name) {
+                        set += &format!("({section})");
+                    }
+                }
+            }
+        }
+        set
+    }
+
+    fn pages_in(&self, text: &str) -> String {
+        let mut set = String::new();
+        for (i, word) in text.split(' ').enumerate() {
+            if i > 0 {
+                set += " ";
+            }
+            let name = word.split('(').next().unwrap_or_default();
+            let is_page = self
+                .sections
+                .get(name)
+                .is_some_and(|section| word[name.len()..].starts_with(&format!("({section})")));
+            set += &if is_page { format!("\\fB{name}\\fR{}", &word[name.len()..]) } else { prose(word) };
+        }
+        set
+    }
+}
+
+/// An item that begins with what it is about, up to a colon: that, and the rest.
+fn term(item: &str) -> Option<(&str, &str)> {
+    if !item.starts_with('`') {
+        return None;
+    }
+    let mut is_code = false;
+    let colon = item.char_indices().find(|&(i, character)| {
+        is_code ^= character == '`';
+        !is_code && item[i..].starts_with(": ")
+    });
+    let (colon, _) = colon?;
+    Some((&item[..colon], &item[colon + 2..]))
+}
+
+/// Text for people: a hyphen that is a minus is one.
+fn prose(text: &str) -> String {
+    let mut set = String::new();
+    let mut last = ' ';
+    for (i, character) in text.char_indices() {
+        let starts_number = text[i + character.len_utf8()..].starts_with(|next: char| next.is_ascii_digit());
+        match character {
+            '\\' => set += "\\e",
+            '-' if starts_number && !last.is_alphanumeric() => set += "\\-",
+            _ => set.push(character),
+        }
+        last = character;
+    }
+    set
+}
+
+/// Text for compilers and shells: each character as it is.
+fn code(text: &str) -> String {
+    let mut set = String::new();
+    for character in text.chars() {
+        match character {
+            '\\' => set += "\\e",
+            '-' => set += "\\-",
+            '\'' => set += "\\(aq",
+            '`' => set += "\\(ga",
+            '^' => set += "\\(ha",
+            '~' => set += "\\(ti",
+            _ => set.push(character),
+        }
+    }
+    set
+}
+
+/// A line that is none of man's commands.
+fn guarded(line: &str) -> String {
+    if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() }
+}
