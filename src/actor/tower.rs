@@ -47,13 +47,16 @@ impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
         let incoming = Socket::new(Kind::XSUB)?;
         let outgoing = Socket::new(Kind::XPUB)?;
-        outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
         // Beacons always come in, whoever listens.
         incoming.send_frames(&[b"\x01B"])?;
         for (socket, address) in [(&incoming, &settings.sub_address), (&outgoing, &settings.pub_address)] {
             let bound = socket.zmq().bind(address);
             bound.map_err(|error| Error::Socket(format!("Tower: cannot bind to {address}"), error))?;
         }
+        // Not before: a node may have connected to this inproc:// address before it was bound, and have gone since. To
+        // welcome that one aborts the process in libzmq 4.3. Those that still wait are welcomed with a message.
+        outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
+        outgoing.send_frames(&[b"W"])?;
         if settings.verbose {
             log::debug!("Tower: bound to {} and {}", settings.sub_address, settings.pub_address);
         }
