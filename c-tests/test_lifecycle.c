@@ -231,6 +231,24 @@ s_test_late_tower (const char *transport)
 static void
 s_test_restarted_tower (void)
 {
+    test_case ("a tower follows another at once, over inproc");
+    zconfig_t *inproc = test_config ("inproc");
+    test_log_begin ();
+    for (int number = 0; number < 20; number++) {
+        zactor_t *tower = zactor_new (dafka_tower_actor, inproc);
+        CHECK (tower);
+        zactor_destroy (&tower);
+    }
+    CHECK (!test_log_has ("E:", "cannot bind", NULL));
+    zactor_t *first = zactor_new (dafka_tower_actor, inproc);
+    zactor_t *second = zactor_new (dafka_tower_actor, inproc);
+    CHECK (first && second);
+    CHECK (test_log_has ("E:", "cannot bind", NULL));       //  That is what two at the same time say
+    test_log_end ();
+    zactor_destroy (&second);
+    zactor_destroy (&first);
+    zconfig_destroy (&inproc);
+
     test_case ("before the tower is restarted");
     zconfig_t *config = test_config ("tcp");
     zconfig_put (config, "consumer/offset/reset", "earliest");
