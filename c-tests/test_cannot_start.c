@@ -140,7 +140,7 @@ s_test_tower (zconfig_t *config)
 
     //  Addresses that nothing on this machine has, or that no program can bind
     static const char *addresses [] = {
-        "tcp://192.0.2.1:*", "tcp://no such interface:*", "ipc:///no/such/directory/socket"
+        "tcp://240.0.0.1:*", "tcp://no such interface:*", "ipc:///no/such/directory/socket"
     };
     for (size_t number = 0; number < sizeof (addresses) / sizeof (addresses [0]); number++)
         for (int index = 0; index < 2; index++)
