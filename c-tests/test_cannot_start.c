@@ -181,28 +181,37 @@ s_test_addresses (zconfig_t *config)
 
 //  --------------------------------------------------------------------------
 
-//  Who reads a key: the beacon's ones all but the tower
+//  Who reads a key: two of them. (All nodes read the beacon's.)
 
 static const struct {
     const char *key;
     kind_t first;
     kind_t second;
-    bool is_number;
 } s_keys [] = {
-    { "tower/verbose", TOWER, TOWER, true },
-    { "beacon/interval", PRODUCER, BEACON, true },
-    { "beacon/timeout", SUBSCRIBER, STORE, true },
-    { "beacon/connect_timeout", CONSUMER, PUBLISHER, true },
-    { "beacon/verbose", BEACON, CONSUMER_WITH_SINK, true },
-    { "producer/head_interval", PRODUCER, PUBLISHER, true },
-    { "producer/high_watermark", PRODUCER, PUBLISHER, true },
-    { "producer/terminate_unacked", PRODUCER, PUBLISHER, true },
-    { "producer/verbose", PRODUCER, PUBLISHER, true },
-    { "consumer/high_watermark", CONSUMER, SUBSCRIBER, true },
-    { "consumer/offset/reset", CONSUMER_WITH_SINK, SUBSCRIBER, false },
-    { "consumer/verbose", CONSUMER, SUBSCRIBER, true },
-    { "store/high_watermark", STORE, STORE, true },
-    { "store/verbose", STORE, STORE, true }
+    { "tower/verbose", TOWER, TOWER },
+    { "beacon/interval", PRODUCER, BEACON },
+    { "beacon/timeout", SUBSCRIBER, STORE },
+    { "beacon/connect_timeout", CONSUMER, PUBLISHER },
+    { "beacon/max_peers", CONSUMER, BEACON },
+    { "beacon/verbose", BEACON, CONSUMER_WITH_SINK },
+    { "producer/head_interval", PRODUCER, PUBLISHER },
+    { "producer/high_watermark", PRODUCER, PUBLISHER },
+    { "producer/terminate_unacked", PRODUCER, PUBLISHER },
+    { "producer/min_stores", PRODUCER, PUBLISHER },
+    { "producer/max_unacked_bytes", PRODUCER, PUBLISHER },
+    { "producer/max_fetches", PRODUCER, PUBLISHER },
+    { "producer/verbose", PRODUCER, PUBLISHER },
+    { "consumer/high_watermark", CONSUMER, SUBSCRIBER },
+    { "consumer/reorder_bytes", CONSUMER, SUBSCRIBER },
+    { "consumer/max_partitions", CONSUMER, SUBSCRIBER },
+    { "consumer/offset/reset", CONSUMER_WITH_SINK, SUBSCRIBER },
+    { "consumer/verbose", CONSUMER, SUBSCRIBER },
+    { "store/high_watermark", STORE, STORE },
+    { "store/reorder_bytes", STORE, STORE },
+    { "store/max_partitions", STORE, STORE },
+    { "store/max_fetches", STORE, STORE },
+    { "store/sync", STORE, STORE },
+    { "store/verbose", STORE, STORE }
 };
 #define KEYS (sizeof (s_keys) / sizeof (s_keys [0]))
 

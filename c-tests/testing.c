@@ -237,6 +237,13 @@ test_new_path (const char *prefix)
     return zsys_sprintf ("%s/%s-%d", s_dir, prefix, ++s_paths);
 }
 
+bool
+test_in_valgrind (void)
+{
+    const char *preloaded = getenv ("LD_PRELOAD");
+    return preloaded && strstr (preloaded, "vgpreload");
+}
+
 size_t
 test_scale (size_t count, size_t minimum)
 {

@@ -73,6 +73,10 @@ const char *
 char *
     test_new_path (const char *prefix);
 
+//  Whether the test runs under valgrind, for what cannot be measured or provoked there.
+bool
+    test_in_valgrind (void);
+
 //  count * DAFKA_TEST_SCALE / 100, but at least minimum.
 size_t
     test_scale (size_t count, size_t minimum);
