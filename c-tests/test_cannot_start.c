@@ -249,6 +249,22 @@ s_test_values (zconfig_t *config)
     }
 }
 
+//  Sinks that nobody reads, or that cannot send: the consumer starts, and ends, and the sink with it.
+
+static void
+s_test_sinks (zconfig_t *config)
+{
+    static const int types [] = { ZMQ_PUSH, ZMQ_DEALER, ZMQ_PUB, ZMQ_PULL, ZMQ_SUB, ZMQ_REP, ZMQ_PAIR };
+    for (size_t index = 0; index < sizeof (types) / sizeof (types [0]); index++) {
+        test_case ("a sink of type %d that nobody reads", types [index]);
+        int64_t start = zclock_mono ();
+        dafka_consumer_args_t args = { config, zsock_new (types [index]) };
+        dafka_consumer_t *consumer = dafka_consumer_new (&args);
+        dafka_consumer_destroy (&consumer);
+        CHECK (zclock_mono () - start < AT_ONCE_MS);
+    }
+}
+
 //  Nothing but nonsense, apart from the addresses and the directory: all nodes use their defaults, and work.
 
 static void
@@ -321,6 +337,7 @@ main (void)
     zconfig_put (other, "tower/sub_address", zconfig_get (free_addresses, "tower/sub_address", ""));
     zconfig_put (other, "tower/pub_address", zconfig_get (free_addresses, "tower/pub_address", ""));
     s_test_values (other);
+    s_test_sinks (other);
     s_test_defaults (other);
     zactor_destroy (&tower);
     zconfig_destroy (&free_addresses);
