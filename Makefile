@@ -40,7 +40,7 @@ stage: deps ## build, and install below target/stage
 demo: stage ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
 	@scripts/demo $(STAGE) "$(FILE)"
 
-check: lint test c-test memcheck packages readme manual demo ## everything that CI runs
+check: lint test c-test memcheck sanitize packages readme manual demo ## everything that CI runs
 	@echo "make check: everything passed"
 
 lint: deps ## formatting, lints, documentation
@@ -55,11 +55,16 @@ c-test: stage ## the C tests, against the installed library
 	scripts/check-library $(STAGE)
 	scripts/check-ways-in $(STAGE)
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
-	cmake --build $(CTESTS)
-	ctest --test-dir $(CTESTS) --output-on-failure -LE memcheck
+	cmake --build $(CTESTS) --parallel 2
+	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -LE memcheck
 
 memcheck: c-test ## the C tests under valgrind
-	ctest --test-dir $(CTESTS) --output-on-failure -L memcheck
+	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -L memcheck
+
+sanitize: stage ## the C tests with the address and undefined behaviour sanitizers
+	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS)-sanitize -S c-tests -DDAFKA_SANITIZE=ON >/dev/null
+	cmake --build $(CTESTS)-sanitize --parallel 2
+	ctest --test-dir $(CTESTS)-sanitize --output-on-failure --parallel 2
 
 packages: stage ## build Debian packages, install, use and remove them (target/packages)
 	scripts/check-packages $(TARGET)
@@ -82,4 +87,4 @@ man: deps ## write the manual pages in doc/man anew
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check lint test c-test memcheck packages readme manual bench header man clean
+.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual bench header man clean

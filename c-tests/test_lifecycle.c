@@ -9,15 +9,6 @@
 //  What returns "at once" may take this long on a loaded machine, under valgrind too. A hang is longer.
 #define AT_ONCE_MS 20000
 
-//  Free a string, its memory being overwritten first
-
-static void
-s_spoil (char **string_p)
-{
-    memset (*string_p, 'X', strlen (*string_p));
-    freen (*string_p);
-}
-
 //  A record goes from the producer to the consumer
 
 static void
@@ -40,17 +31,17 @@ s_test_arguments_freed (void)
     zconfig_t *copy = test_config_copy (config);
     zactor_t *tower = zactor_new (dafka_tower_actor, copy);
     CHECK (tower);
-    zconfig_destroy (&copy);
+    test_spoil_config (&copy);
 
     copy = test_config_copy (config);
     zactor_t *store = zactor_new (dafka_store_actor, copy);
     CHECK (store);
-    zconfig_destroy (&copy);
+    test_spoil_config (&copy);
 
     copy = test_config_copy (config);
     zactor_t *subscriber = zactor_new (dafka_subscriber_actor, copy);
     CHECK (subscriber);
-    zconfig_destroy (&copy);
+    test_spoil_config (&copy);
 
     copy = test_config_copy (config);
     dafka_consumer_args_t *consumer_args = (dafka_consumer_args_t *) zmalloc (sizeof (dafka_consumer_args_t));
@@ -58,9 +49,8 @@ s_test_arguments_freed (void)
     dafka_consumer_t *consumer = dafka_consumer_new (consumer_args);
     CHECK (consumer);
     CHECK (consumer_args->config == copy && consumer_args->record_sink == NULL);    //  It was not written to
-    memset (consumer_args, 'X', sizeof (dafka_consumer_args_t));
-    freen (consumer_args);
-    zconfig_destroy (&copy);
+    test_spoil (&consumer_args, sizeof (*consumer_args));
+    test_spoil_config (&copy);
 
     copy = test_config_copy (config);
     char *topic = strdup ("freed");
@@ -70,10 +60,9 @@ s_test_arguments_freed (void)
     zactor_t *producer = zactor_new (dafka_producer, producer_args);
     CHECK (producer);
     CHECK (producer_args->config == copy && producer_args->topic == topic);
-    memset (producer_args, 'X', sizeof (dafka_producer_args_t));
-    freen (producer_args);
-    s_spoil (&topic);
-    zconfig_destroy (&copy);
+    test_spoil (&producer_args, sizeof (*producer_args));
+    test_spoil_str (&topic);
+    test_spoil_config (&copy);
 
     copy = test_config_copy (config);
     topic = strdup ("freed");
@@ -82,15 +71,28 @@ s_test_arguments_freed (void)
     publisher_args->config = copy;
     zactor_t *publisher = zactor_new (dafka_publisher_actor, publisher_args);
     CHECK (publisher);
-    memset (publisher_args, 'X', sizeof (dafka_publisher_args_t));
-    freen (publisher_args);
-    s_spoil (&topic);
-    zconfig_destroy (&copy);
+    CHECK (publisher_args->config == copy && publisher_args->topic == topic);
+    test_spoil (&publisher_args, sizeof (*publisher_args));
+    test_spoil_str (&topic);
+    test_spoil_config (&copy);
+
+    copy = test_config_copy (config);
+    zconfig_put (copy, "beacon/verbose", "1");
+    char *log_prefix = strdup ("A prefix of ours");
+    dafka_beacon_args_t *beacon_args = (dafka_beacon_args_t *) zmalloc (sizeof (dafka_beacon_args_t));
+    beacon_args->log_prefix = log_prefix;
+    beacon_args->config = copy;
+    zactor_t *beacon = zactor_new (dafka_beacon_actor, beacon_args);
+    CHECK (beacon);
+    CHECK (beacon_args->config == copy && beacon_args->log_prefix == log_prefix);
+    test_spoil (&beacon_args, sizeof (*beacon_args));
+    test_spoil_str (&log_prefix);
+    test_spoil_config (&copy);
 
     topic = strdup ("freed");
     CHECK (dafka_consumer_subscribe (consumer, topic) == 0);
     CHECK (dafka_subscriber_subscribe (subscriber, topic) == 0);
-    s_spoil (&topic);
+    test_spoil_str (&topic);
     CHECK_STR ((char *) zlist_first (dafka_consumer_subscription (consumer)), "freed");
 
     s_check_flow (producer, consumer, "from the producer");
@@ -105,6 +107,20 @@ s_test_arguments_freed (void)
     test_publish (publisher, "from the publisher");
     test_recv (consumer, "freed", dafka_publisher_address (publisher), "from the publisher");
 
+    //  The beacon sees producer, publisher, consumer and so on; its lines have the prefix.
+    test_log_begin ();
+    char *uuid = strdup ("0123456789ABCDEF0123456789ABCDEF");
+    CHECK (zsock_send (beacon, "ssi", "START", uuid, 12345) == 0);
+    test_spoil_str (&uuid);
+    char *command, *endpoint;
+    CHECK (zstr_recvx (beacon, &command, &endpoint, NULL) == 2);
+    CHECK_STR (command, "CONNECT");
+    zstr_free (&command);
+    zstr_free (&endpoint);
+    test_log_await (NULL, "A prefix of ours", NULL);
+    test_log_end ();
+
+    zactor_destroy (&beacon);
     zactor_destroy (&publisher);
     zactor_destroy (&producer);
     dafka_consumer_destroy (&consumer);
@@ -172,8 +188,25 @@ s_test_no_tower (const char *transport)
 static void
 s_test_late_tower (const char *transport)
 {
-    test_case ("nodes join a tower that comes later, over %s", transport);
+    test_case ("nodes come and go before their tower is there, over %s", transport);
     zconfig_t *config = test_config (transport);
+    zconfig_put (config, "beacon/connect_timeout", "1");
+    for (int number = 0; number < 5; number++) {
+        zactor_t *store = zactor_new (dafka_store_actor, config);
+        zactor_t *producer = test_producer_new ("late tower", config);
+        dafka_consumer_t *consumer = test_consumer_new ("late tower", config);
+        CHECK (store);
+        zactor_destroy (&producer);
+        dafka_consumer_destroy (&consumer);
+        zactor_destroy (&store);
+    }
+    zactor_t *early = zactor_new (dafka_tower_actor, config);
+    CHECK (early);
+    zactor_destroy (&early);
+    zconfig_destroy (&config);
+
+    test_case ("nodes join a tower that comes later, over %s", transport);
+    config = test_config (transport);
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "beacon/connect_timeout", "100");
 
@@ -198,6 +231,24 @@ s_test_late_tower (const char *transport)
 static void
 s_test_restarted_tower (void)
 {
+    test_case ("a tower follows another at once, over inproc");
+    zconfig_t *inproc = test_config ("inproc");
+    test_log_begin ();
+    for (int number = 0; number < 20; number++) {
+        zactor_t *tower = zactor_new (dafka_tower_actor, inproc);
+        CHECK (tower);
+        zactor_destroy (&tower);
+    }
+    CHECK (!test_log_has ("E:", "cannot bind", NULL));
+    zactor_t *first = zactor_new (dafka_tower_actor, inproc);
+    zactor_t *second = zactor_new (dafka_tower_actor, inproc);
+    CHECK (first && second);
+    CHECK (test_log_has ("E:", "cannot bind", NULL));       //  That is what two at the same time say
+    test_log_end ();
+    zactor_destroy (&second);
+    zactor_destroy (&first);
+    zconfig_destroy (&inproc);
+
     test_case ("before the tower is restarted");
     zconfig_t *config = test_config ("tcp");
     zconfig_put (config, "consumer/offset/reset", "earliest");

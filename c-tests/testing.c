@@ -13,6 +13,73 @@ static char s_case [256] = "";
 static volatile size_t s_number = SIZE_MAX;     //  Of a record; SIZE_MAX is none
 static char s_dir [1024] = "";
 static int s_paths = 0;
+static char s_log_path [1100] = "";
+static FILE *s_log = NULL;                      //  Open until the process ends: others may be writing
+static long s_log_start = -1;                   //  Where this part of the log begins; -1: it goes to stderr
+
+
+//  --------------------------------------------------------------------------
+//  CZMQ's log
+
+void
+test_log_begin (void)
+{
+    CHECK (s_log_start == -1);
+    if (!s_log) {
+        snprintf (s_log_path, sizeof (s_log_path), "%s/log", s_dir);
+        s_log = fopen (s_log_path, "a");
+        CHECK (s_log);
+    }
+    CHECK (fseek (s_log, 0, SEEK_END) == 0);
+    s_log_start = ftell (s_log);
+    CHECK (s_log_start >= 0);
+    zsys_set_logstream (s_log);
+}
+
+//  With level NULL and text NULL: print all
+
+static bool
+s_log_read (const char *level, const char *text, const char *text2)
+{
+    FILE *file = fopen (s_log_path, "r");
+    CHECK (file && fseek (file, s_log_start, SEEK_SET) == 0);
+    bool found = false;
+    char *line = NULL;
+    size_t size = 0;
+    while (!found && getline (&line, &size, file) >= 0) {
+        if (!text)
+            fputs (line, stderr);
+        else
+            found = (!level || strncmp (line, level, strlen (level)) == 0)
+                 && strstr (line, text) && (!text2 || strstr (line, text2));
+    }
+    free (line);
+    fclose (file);
+    return found;
+}
+
+bool
+test_log_has (const char *level, const char *text, const char *text2)
+{
+    CHECK (s_log_start >= 0 && text);
+    return s_log_read (level, text, text2);
+}
+
+void
+test_log_await (const char *level, const char *text, const char *text2)
+{
+    while (!test_log_has (level, text, text2))
+        zclock_sleep (5);
+}
+
+void
+test_log_end (void)
+{
+    CHECK (s_log_start >= 0);
+    zsys_set_logstream (stderr);
+    s_log_read (NULL, NULL, NULL);
+    s_log_start = -1;
+}
 
 
 //  --------------------------------------------------------------------------
@@ -54,6 +121,13 @@ test_fail (const char *file, int line, const char *text)
 {
     fflush (stdout);
     fprintf (stderr, "%s:%d: %s\n", file, line, text);
+    if (s_log_start >= 0) {
+        FILE *file = fopen (s_log_path, "r");
+        int octet;
+        if (file && fseek (file, s_log_start, SEEK_SET) == 0)
+            while ((octet = fgetc (file)) != EOF)
+                fputc (octet, stderr);
+    }
     fflush (stderr);
     s_say_where (": failed in: ");
     //  Not exit: CZMQ's exit handler would wait for the actors that are still there.
@@ -161,6 +235,13 @@ char *
 test_new_path (const char *prefix)
 {
     return zsys_sprintf ("%s/%s-%d", s_dir, prefix, ++s_paths);
+}
+
+bool
+test_in_valgrind (void)
+{
+    const char *preloaded = getenv ("LD_PRELOAD");
+    return preloaded && strstr (preloaded, "vgpreload");
 }
 
 size_t
@@ -278,6 +359,38 @@ test_config_copy (zconfig_t *config)
     CHECK (copy);
     zstr_free (&text);
     return copy;
+}
+
+void
+test_spoil (void *memory_p, size_t size)
+{
+    void **pointer = (void **) memory_p;
+    memset (*pointer, 0xA5, size);
+    freen (*pointer);
+}
+
+void
+test_spoil_str (char **string_p)
+{
+    test_spoil (string_p, strlen (*string_p));
+}
+
+static void
+s_overwrite_config (zconfig_t *config)
+{
+    for (zconfig_t *child = zconfig_child (config); child; child = zconfig_next (child))
+        s_overwrite_config (child);
+    if (zconfig_value (config))
+        memset (zconfig_value (config), 0xA5, strlen (zconfig_value (config)));
+    if (zconfig_name (config))
+        memset (zconfig_name (config), 0xA5, strlen (zconfig_name (config)));
+}
+
+void
+test_spoil_config (zconfig_t **config_p)
+{
+    s_overwrite_config (*config_p);
+    zconfig_destroy (config_p);
 }
 
 

@@ -54,12 +54,28 @@ void
 int
     test_end (void);
 
+//  From here to test_log_end, the lines of CZMQ's log are kept. test_log_has: whether there is one of that level ("E:",
+//  "W:", "I:", "D:"; NULL is any) with both texts in it (the second may be NULL). test_log_await waits for it (the
+//  watchdog sees to it that it ends). test_log_end prints what was kept.
+void
+    test_log_begin (void);
+bool
+    test_log_has (const char *level, const char *text, const char *text2);
+void
+    test_log_await (const char *level, const char *text, const char *text2);
+void
+    test_log_end (void);
+
 //  The directory of this test (an absolute path), and a fresh path in it that does not exist yet. Caller frees the
 //  latter with zstr_free.
 const char *
     test_dir (void);
 char *
     test_new_path (const char *prefix);
+
+//  Whether the test runs under valgrind, for what cannot be measured or provoked there.
+bool
+    test_in_valgrind (void);
 
 //  count * DAFKA_TEST_SCALE / 100, but at least minimum.
 size_t
@@ -73,6 +89,15 @@ zconfig_t *
 //  A copy: a second node of the same network. Caller owns the result.
 zconfig_t *
     test_config_copy (zconfig_t *config);
+
+//  What a program may do with the arguments of an actor that has started: overwritten with 0xA5, then freed; of a
+//  configuration, all names and values. Sets the pointer to NULL.
+void
+    test_spoil (void *memory_p, size_t size);
+void
+    test_spoil_str (char **string_p);
+void
+    test_spoil_config (zconfig_t **config_p);
 
 //  Ports of the loopback interface. They are taken below the range that the system hands out on its own, starting
 //  from the process id, so that tests running side by side keep apart.

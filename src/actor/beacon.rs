@@ -89,6 +89,10 @@ impl<'a> Beacon<'a> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let outgoing = Socket::new(Kind::PUB)?;
         let incoming = Socket::new(Kind::SUB)?;
+        // Subscriptions on their way to a tower that is not there are not worth waiting for, whatever the application
+        // set, nor are beacons of a node that ends.
+        outgoing.zmq().set_linger(0)?;
+        incoming.zmq().set_linger(0)?;
         let monitor = Socket::new(Kind::PAIR)?;
         let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();

@@ -58,6 +58,8 @@ impl Node {
         let port = publisher.bind_ephemeral()?;
 
         let subscriber = Socket::new(Kind::SUB)?;
+        // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
+        subscriber.zmq().set_linger(0)?;
         subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
         for subscription in config.subscriptions {
             subscriber.zmq().set_subscribe(subscription)?;

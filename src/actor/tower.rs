@@ -45,25 +45,32 @@ struct Tower<'a> {
 
 impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
-        let incoming = Socket::new(Kind::XSUB)?;
-        let outgoing = Socket::new(Kind::XPUB)?;
-        outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
-        // Beacons always come in, whoever listens.
-        incoming.send_frames(&[b"\x01B"])?;
-        for (socket, address) in [(&incoming, &settings.sub_address), (&outgoing, &settings.pub_address)] {
-            let bound = socket.bind(address);
-            bound.map_err(|error| Error::Socket(format!("Tower: cannot bind to {address}"), error))?;
-        }
-        if settings.verbose {
-            log::debug!("Tower: bound to {} and {}", settings.sub_address, settings.pub_address);
-        }
         // A tower that only this host can reach has only this host's nodes.
         let is_local = is_local(&settings.sub_address) && is_local(&settings.pub_address);
         let own_host = match czmq::first_interface_address() {
             Some(address) if !is_local => address,
             _ => Ipv4Addr::LOCALHOST.to_string(),
         };
-        Ok(Tower { settings, incoming, outgoing, own_host, warning: Warning::default() })
+        let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
+        let tower = Tower { settings, incoming, outgoing, own_host, warning: Warning::default() };
+        // Beacons always come in, whoever listens.
+        tower.incoming.send_frames(&[b"\x01B"])?;
+        for (socket, address) in tower.addresses() {
+            let bound = socket.bind(address);
+            bound.map_err(|error| Error::Socket(format!("Tower: cannot bind to {address}"), error))?;
+        }
+        // Not before: a node may have connected to this inproc:// address before it was bound, and have gone since. To
+        // welcome that one aborts the process in libzmq 4.3. Those that still wait are welcomed with a message.
+        tower.outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
+        tower.outgoing.send_frames(&[b"W"])?;
+        if settings.verbose {
+            log::debug!("Tower: bound to {} and {}", settings.sub_address, settings.pub_address);
+        }
+        Ok(tower)
+    }
+
+    fn addresses(&self) -> [(&Socket, &str); 2] {
+        [(&self.incoming, &self.settings.sub_address), (&self.outgoing, &self.settings.pub_address)]
     }
 
     /// Nodes' subscriptions go on to those who publish; the welcome's do not (RFC 46/DAFKA), and beacons are
@@ -130,6 +137,19 @@ impl<'a> Tower<'a> {
         match address.map(|address| address.to_canonical()) {
             Some(address) if !address.is_loopback() => address.to_string(),
             _ => self.own_host.clone(),
+        }
+    }
+}
+
+/// A tower that follows this one at once finds an inproc:// address free: ZeroMQ closes sockets a moment later, but unbinds
+/// such an address when it is told to.
+impl Drop for Tower<'_> {
+    fn drop(&mut self) {
+        for (socket, address) in self.addresses() {
+            if address.starts_with("inproc://") {
+                // Nothing is lost when this fails: closing unbinds too.
+                let _ = socket.zmq().unbind(address);
+            }
         }
     }
 }

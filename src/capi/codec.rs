@@ -571,8 +571,11 @@ fn unhex(text: &[u8]) -> Option<Vec<u8>> {
 /// Moves a message into another that is initialized (zmq_msg_move).
 ///
 /// # Safety
-/// Both are live, initialized messages.
+/// Each is NULL or a live, initialized message.
 pub(super) unsafe fn move_message(to: *mut zmq_sys::zmq_msg_t, from: *mut zmq_sys::zmq_msg_t) -> Outcome<()> {
+    if to.is_null() || from.is_null() {
+        return Err("the zmq_msg_t is NULL".into());
+    }
     // SAFETY: the caller's promise.
     let rc: c_int = unsafe { zmq_sys::zmq_msg_move(to, from) };
     if rc == 0 { Ok(()) } else { Err("the zmq_msg_t is not initialized".into()) }

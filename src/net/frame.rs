@@ -49,6 +49,11 @@ impl Frame {
     }
 
     fn uninit(len: usize) -> Option<Frame> {
+        // No slice is longer than isize::MAX; libzmq asks for some octets more than these. malloc must not be asked
+        // for a size that is negative to some: valgrind takes that for an error.
+        if len > isize::MAX as usize - 1024 {
+            return None;
+        }
         let mut msg = MaybeUninit::uninit();
         // SAFETY: on success the message is initialized with `len` octets; both callers fill them all before
         // anybody can read them.

@@ -1,0 +1,191 @@
+/*  =========================================================================
+    test_abi - what a C program writes is what the library reads, and the other way round: the structs of arguments, each
+    field at its place and nothing behind the last, numbers at their limits, the version
+
+    The layouts as the C compiler sees them: test_constants. ids and their constants, zmq_msg_t: test_proto.
+    =========================================================================
+*/
+
+#define _DEFAULT_SOURCE         //  MAP_ANONYMOUS
+
+#include "testing.h"
+#include <sys/mman.h>
+
+//  Memory of a size, right before a page that nobody may touch: to read or write one octet more ends the process.
+
+typedef struct {
+    void *pages;
+    size_t page;
+    void *memory;
+} edge_t;
+
+static edge_t
+s_edge_new (size_t size)
+{
+    edge_t self;
+    self.page = (size_t) sysconf (_SC_PAGESIZE);
+    self.pages = mmap (NULL, 2 * self.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK (self.pages != MAP_FAILED);
+    memset (self.pages, 0xA5, 2 * self.page);
+    CHECK (mprotect ((byte *) self.pages + self.page, self.page, PROT_NONE) == 0);
+    self.memory = (byte *) self.pages + self.page - size;
+    return self;
+}
+
+//  Nothing may have been written before the memory either.
+
+static void
+s_edge_destroy (edge_t *self)
+{
+    for (byte *octet = (byte *) self->pages; octet < (byte *) self->memory; octet++)
+        CHECK (*octet == 0xA5);
+    CHECK (munmap (self->pages, 2 * self->page) == 0);
+}
+
+//  Else the edge would show nothing.
+
+static void
+s_test_edge (void)
+{
+    test_case ("an octet behind the edge is noticed");
+    if (test_in_valgrind ())
+        return;                             //  It notices itself, and takes it for an error
+    edge_t edge = s_edge_new (16);
+    //  The kernel notices for us, without a signal.
+    int handles [2];
+    CHECK (pipe (handles) == 0);
+    CHECK (write (handles [1], edge.memory, 16) == 16);
+    CHECK (write (handles [1], (byte *) edge.memory + 16, 1) == -1 && errno == EFAULT);
+    close (handles [0]);
+    close (handles [1]);
+    s_edge_destroy (&edge);
+}
+
+
+//  --------------------------------------------------------------------------
+
+static void
+s_test_arguments (void)
+{
+    test_case ("starting a tower and a subscriber");
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+
+    test_case ("dafka_consumer_args_t: config, record_sink");
+    edge_t edge = s_edge_new (sizeof (dafka_consumer_args_t));
+    dafka_consumer_args_t *consumer_args = (dafka_consumer_args_t *) edge.memory;
+    zsock_t *sink;
+    zsock_t *source = zsys_create_pipe (&sink);
+    consumer_args->config = config;
+    consumer_args->record_sink = sink;
+    dafka_consumer_t *consumer = dafka_consumer_new (consumer_args);
+    CHECK (consumer);
+    CHECK (consumer_args->config == config && consumer_args->record_sink == sink);
+    s_edge_destroy (&edge);
+    CHECK (zsock_wait (source) == 0);
+    CHECK (dafka_consumer_record_source (consumer) == NULL);
+    CHECK (dafka_consumer_subscribe (consumer, "of the producer") == 0);
+    CHECK (dafka_consumer_subscribe (consumer, "of the publisher") == 0);
+
+    test_case ("dafka_producer_args_t: topic, config");
+    edge = s_edge_new (sizeof (dafka_producer_args_t));
+    dafka_producer_args_t *producer_args = (dafka_producer_args_t *) edge.memory;
+    producer_args->topic = "of the producer";
+    producer_args->config = config;
+    zactor_t *producer = zactor_new (dafka_producer, producer_args);
+    CHECK (producer);
+    s_edge_destroy (&edge);
+
+    test_case ("dafka_publisher_args_t: topic, config");
+    edge = s_edge_new (sizeof (dafka_publisher_args_t));
+    dafka_publisher_args_t *publisher_args = (dafka_publisher_args_t *) edge.memory;
+    publisher_args->topic = "of the publisher";
+    publisher_args->config = config;
+    zactor_t *publisher = zactor_new (dafka_publisher_actor, publisher_args);
+    CHECK (publisher);
+    s_edge_destroy (&edge);
+
+    test_case ("dafka_beacon_args_t: log_prefix, config");
+    edge = s_edge_new (sizeof (dafka_beacon_args_t));
+    dafka_beacon_args_t *beacon_args = (dafka_beacon_args_t *) edge.memory;
+    zconfig_t *verbose = test_config_copy (config);
+    zconfig_put (verbose, "beacon/verbose", "1");
+    beacon_args->log_prefix = "Prefix of the beacon";
+    beacon_args->config = verbose;
+    test_log_begin ();
+    zactor_t *beacon = zactor_new (dafka_beacon_actor, beacon_args);
+    CHECK (beacon);
+    s_edge_destroy (&edge);
+    zconfig_destroy (&verbose);
+    CHECK (zsock_send (beacon, "ssi", "START", "0123456789ABCDEF0123456789ABCDEF", 12345) == 0);
+    test_log_await (NULL, "Prefix of the beacon", NULL);        //  The peers, which it meets in the network of its config
+    test_log_end ();
+
+    test_case ("the topics are those of the arguments");
+    test_send (producer, "hello");
+    test_publish (publisher, "hello");
+    bool seen [2] = { false, false };
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    for (int number = 0; number < 2; number++) {
+        CHECK (dafka_consumer_msg_recv_from_socket (msg, source) == 0);
+        bool first = streq (dafka_consumer_msg_address (msg), dafka_producer_address (producer));
+        CHECK_STR (dafka_consumer_msg_subject (msg), first ? "of the producer" : "of the publisher");
+        seen [first] = true;
+    }
+    CHECK (seen [0] && seen [1]);
+    dafka_consumer_msg_destroy (&msg);
+
+    zactor_destroy (&beacon);
+    zactor_destroy (&publisher);
+    zactor_destroy (&producer);
+    dafka_consumer_destroy (&consumer);
+    zsock_destroy (&source);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+static void
+s_test_numbers (void)
+{
+    test_case ("sizes and numbers keep all their octets");
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    CHECK (dafka_producer_msg_set_content_str (msg, "kept") == 0);
+    CHECK (dafka_producer_msg_init_content (msg, SIZE_MAX) == -1);
+    CHECK (dafka_producer_msg_init_content (msg, SIZE_MAX / 2) == -1);
+    CHECK (dafka_producer_msg_streq (msg, "kept"));
+    dafka_producer_msg_destroy (&msg);
+
+    dafka_proto_t *proto = dafka_proto_new ();
+    for (int bit = 0; bit < 64; bit++) {
+        dafka_proto_set_sequence (proto, UINT64_C (1) << bit);
+        CHECK (dafka_proto_sequence (proto) == UINT64_C (1) << bit);
+        dafka_proto_set_count (proto, UINT32_C (1) << bit % 32);
+        CHECK (dafka_proto_count (proto) == UINT32_C (1) << bit % 32);
+    }
+    dafka_proto_destroy (&proto);
+}
+
+//  The header that this is compiled with, and the library that it was found with (PACKAGE_VERSION, from pkg-config)
+
+static void
+s_test_version (void)
+{
+    test_case ("the version of the header is that of the library");
+    char *version = zsys_sprintf ("%d.%d.%d", DAFKA_VERSION_MAJOR, DAFKA_VERSION_MINOR, DAFKA_VERSION_PATCH);
+    CHECK_STR (version, PACKAGE_VERSION);
+    zstr_free (&version);
+}
+
+int
+main (void)
+{
+    test_begin ("test_abi", 60);
+    s_test_edge ();
+    s_test_arguments ();
+    s_test_numbers ();
+    s_test_version ();
+    return test_end ();
+}

@@ -1,0 +1,156 @@
+/*  =========================================================================
+    test_beacon - the beacon by itself: START, STOP, CONNECT, DISCONNECT, and dafka_beacon_recv, which applies these to a
+    socket
+    =========================================================================
+*/
+
+#include "testing.h"
+
+#define FIRST "0123456789ABCDEF0123456789ABCDEF"
+#define SECOND "FEDCBA9876543210FEDCBA9876543210"
+
+static zactor_t *
+s_beacon_new (zconfig_t *config, const char *log_prefix)
+{
+    dafka_beacon_args_t args = { log_prefix, config };
+    zactor_t *beacon = zactor_new (dafka_beacon_actor, &args);
+    CHECK (beacon);
+    return beacon;
+}
+
+//  The next word of the beacon, which is about that port of this host
+
+static void
+s_check_word (zactor_t *beacon, const char *expected, int port)
+{
+    char *word, *endpoint;
+    CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
+    CHECK_STR (word, expected);
+    char *expected_endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", port);
+    CHECK_STR (endpoint, expected_endpoint);
+    zstr_free (&expected_endpoint);
+    zstr_free (&endpoint);
+    zstr_free (&word);
+}
+
+static void
+s_test_words (zconfig_t *config)
+{
+    test_case ("two beacons hear of each other, and not of themselves");
+    zactor_t *first = s_beacon_new (config, "First");
+    zactor_t *second = s_beacon_new (config, "Second");
+    CHECK (zsock_send (first, "ssi", "START", FIRST, 1111) == 0);
+    CHECK (zsock_send (second, "ssi", "START", SECOND, 2222) == 0);
+    s_check_word (first, "CONNECT", 2222);
+    s_check_word (second, "CONNECT", 1111);
+
+    test_case ("a peer stops");
+    CHECK (zstr_send (second, "STOP") == 0);
+    s_check_word (first, "DISCONNECT", 2222);
+
+    test_case ("a peer starts again, at another port");
+    CHECK (zsock_send (second, "ssi", "START", SECOND, 3333) == 0);
+    s_check_word (first, "CONNECT", 3333);
+    s_check_word (second, "CONNECT", 1111);
+
+    test_case ("a peer ends");
+    zactor_destroy (&second);
+    s_check_word (first, "DISCONNECT", 3333);
+
+    test_case ("what a beacon does not know does no harm");
+    CHECK (zstr_send (first, "NO SUCH COMMAND") == 0);
+    CHECK (zstr_send (first, "") == 0);
+    CHECK (zstr_send (first, "START") == 0);
+    CHECK (zstr_sendx (first, "START", FIRST, NULL) == 0);
+    CHECK (zstr_sendx (first, "START", FIRST, "no port", NULL) == 0);
+    CHECK (zstr_sendx (first, "START", FIRST, "99999", NULL) == 0);
+    CHECK (zstr_sendx (first, "STOP", "with", "frames", NULL) == 0);
+    CHECK (zsock_send (first, "ssi", "START", FIRST, 1111) == 0);
+    second = s_beacon_new (config, "Second");
+    CHECK (zsock_send (second, "ssi", "START", SECOND, 4444) == 0);
+    s_check_word (first, "CONNECT", 4444);
+    s_check_word (second, "CONNECT", 1111);
+    zactor_destroy (&second);
+    zactor_destroy (&first);                //  With a word unread, or about to come
+}
+
+//  What an XPUB hears of the subscription to everything, while ZeroMQ looks after the SUB too
+
+static void
+s_check_subscription (zsock_t *xpub, zsock_t *sub, byte begins)
+{
+    zpoller_t *poller = zpoller_new (xpub, sub, NULL);
+    CHECK (poller);
+    CHECK (zpoller_wait (poller, -1) == xpub);
+    zpoller_destroy (&poller);
+    zframe_t *frame = zframe_recv (xpub);
+    CHECK (frame && zframe_size (frame) == 1 && zframe_data (frame) [0] == begins);
+    zframe_destroy (&frame);
+}
+
+//  An XPUB stands for the peer: it hears of a SUB that the beacon's words connect, and of its end when they disconnect it.
+
+static void
+s_test_recv (zconfig_t *config)
+{
+    test_case ("dafka_beacon_recv connects");
+    zactor_t *first = s_beacon_new (config, "First");
+    zactor_t *second = s_beacon_new (config, "Second");
+    zsock_t *xpub = zsock_new (ZMQ_XPUB);
+    int port = zsock_bind (xpub, "tcp://127.0.0.1:*");
+    CHECK (port > 0);
+    zsock_t *sub = zsock_new_sub (NULL, "");
+    CHECK (zsock_send (first, "ssi", "START", FIRST, 1111) == 0);
+    CHECK (zsock_send (second, "ssi", "START", SECOND, port) == 0);
+    test_log_begin ();
+    dafka_beacon_recv (first, sub, true, "The prefix");
+    char *endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", port);
+    CHECK (test_log_has (NULL, "The prefix", endpoint));
+    s_check_subscription (xpub, sub, 1);
+    CHECK (zstr_send (xpub, "hello") == 0);
+    char *text = zstr_recv (sub);
+    CHECK_STR (text, "hello");
+    zstr_free (&text);
+    test_log_end ();
+
+    test_case ("dafka_beacon_recv disconnects, and is quiet unless it is told otherwise");
+    zactor_destroy (&second);
+    test_log_begin ();
+    dafka_beacon_recv (first, sub, false, "The prefix");
+    CHECK (!test_log_has (NULL, "The prefix", NULL));
+    test_log_end ();
+    s_check_subscription (xpub, sub, 0);
+
+    test_case ("dafka_beacon_recv without a prefix, without a socket, without a beacon");
+    second = s_beacon_new (config, NULL);
+    CHECK (zsock_send (second, "ssi", "START", SECOND, port) == 0);
+    dafka_beacon_recv (first, sub, true, NULL);
+    s_check_subscription (xpub, sub, 1);
+    dafka_beacon_recv (NULL, sub, true, "The prefix");
+    dafka_beacon_recv (NULL, NULL, true, NULL);
+    zactor_destroy (&second);
+    dafka_beacon_recv (first, NULL, true, "The prefix");
+
+    zsock_destroy (&sub);
+    zsock_destroy (&xpub);
+    zstr_free (&endpoint);
+    zactor_destroy (&first);
+}
+
+int
+main (void)
+{
+    test_begin ("test_beacon", 60);
+    for (int round = 0; round < 2; round++) {
+        zconfig_t *config = test_config (round ? "tcp" : "inproc");
+        zconfig_put (config, "beacon/timeout", "1000");     //  Long enough for a loaded machine
+        test_case ("starting a tower");
+        zactor_t *tower = zactor_new (dafka_tower_actor, config);
+        CHECK (tower);
+        s_test_words (config);
+        s_test_recv (config);
+        zactor_destroy (&tower);
+        zconfig_destroy (&config);
+    }
+    return test_end ();
+}

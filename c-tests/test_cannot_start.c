@@ -1,0 +1,347 @@
+/*  =========================================================================
+    test_cannot_start - stores and towers that cannot start, and values that make no sense for every key: each is logged,
+    by key and value; zactor_new, dafka_consumer_new and their ends return
+
+    Nodes that cannot start: test_no_sockets, and with a topic that is none test_limits.
+    =========================================================================
+*/
+
+#include "testing.h"
+
+//  What returns "at once" may take this long on a loaded machine, under valgrind too. A hang is longer.
+#define AT_ONCE_MS 20000
+
+typedef enum {
+    TOWER, STORE, BEACON, PRODUCER, PUBLISHER, SUBSCRIBER, CONSUMER, CONSUMER_WITH_SINK,
+    KINDS
+} kind_t;
+
+static const char *s_names [KINDS] = {
+    "tower", "store", "beacon", "producer", "publisher", "subscriber", "consumer", "consumer with a sink"
+};
+
+//  Starts an actor and ends it, within the time for that. A consumer's sink gets its signal whatever happens.
+
+static void
+s_start_and_end (kind_t kind, zconfig_t *config)
+{
+    int64_t start = zclock_mono ();
+    if (kind == CONSUMER || kind == CONSUMER_WITH_SINK) {
+        zsock_t *sink = NULL;
+        zsock_t *reader = kind == CONSUMER ? NULL : zsys_create_pipe (&sink);
+        dafka_consumer_args_t args = { config, sink };
+        dafka_consumer_t *consumer = dafka_consumer_new (&args);
+        CHECK (consumer);
+        if (reader)
+            CHECK (zsock_wait (reader) >= 0);       //  The signal
+        dafka_consumer_destroy (&consumer);
+        CHECK (consumer == NULL);
+        zsock_destroy (&reader);
+    }
+    else {
+        static zactor_fn *const tasks [] = {
+            dafka_tower_actor, dafka_store_actor, dafka_beacon_actor, dafka_producer, dafka_publisher_actor,
+            dafka_subscriber_actor
+        };
+        dafka_producer_args_t producer_args = { "topic", config };
+        dafka_publisher_args_t publisher_args = { "topic", config };
+        dafka_beacon_args_t beacon_args = { "Beacon of ours", config };
+        void *args = kind == PRODUCER ? (void *) &producer_args
+                   : kind == PUBLISHER ? (void *) &publisher_args
+                   : kind == BEACON ? (void *) &beacon_args
+                   : (void *) config;
+        zactor_t *actor = zactor_new (tasks [kind], args);
+        CHECK (actor);
+        zactor_destroy (&actor);
+        CHECK (actor == NULL);
+    }
+    CHECK (zclock_mono () - start < AT_ONCE_MS);
+}
+
+//  The same, with one value changed, and what the log has to name
+
+static void
+s_try (kind_t kind, zconfig_t *config, const char *key, const char *value, const char *text, const char *text2)
+{
+    test_case ("%s with %s = %.100s", s_names [kind], key, value);
+    zconfig_t *changed = test_config_copy (config);
+    zconfig_put (changed, key, value);
+    test_log_begin ();
+    s_start_and_end (kind, changed);
+    CHECK (test_log_has ("E:", text, text2) || test_log_has ("W:", text, text2));
+    test_log_end ();
+    zconfig_destroy (&changed);
+}
+
+
+//  --------------------------------------------------------------------------
+
+static void
+s_test_store (zconfig_t *config)
+{
+    test_case ("a file where the directory should be");
+    char *path = test_new_path ("file");
+    FILE *file = fopen (path, "w");
+    CHECK (file && fputs ("a regular file\n", file) >= 0 && fclose (file) == 0);
+    s_try (STORE, config, "store/db", path, path, NULL);
+    char *below = zsys_sprintf ("%s/storedb", path);
+    s_try (STORE, config, "store/db", below, below, NULL);
+    zstr_free (&below);
+    zstr_free (&path);
+
+    //  Root may write everywhere, apart from where nobody can.
+    s_try (STORE, config, "store/db", "/proc/self", "/proc/self", NULL);
+    s_try (STORE, config, "store/db", "/sys/no such directory", "/sys/no such directory", NULL);
+    if (geteuid () != 0) {
+        path = test_new_path ("forbidden");
+        CHECK (mkdir (path, 0500) == 0);
+        s_try (STORE, config, "store/db", path, path, NULL);
+        zstr_free (&path);
+    }
+
+    test_case ("the database of the C library");
+    path = test_new_path ("leveldb");
+    CHECK (mkdir (path, 0700) == 0);
+    char *current = zsys_sprintf ("%s/CURRENT", path);
+    file = fopen (current, "w");
+    CHECK (file && fputs ("MANIFEST-000001\n", file) >= 0 && fclose (file) == 0);
+    s_try (STORE, config, "store/db", path, path, NULL);
+    zstr_free (&current);
+    zstr_free (&path);
+
+    test_case ("a path longer than a path can be");
+    char longest [9000];
+    memset (longest, 'd', sizeof (longest));
+    longest [0] = '/';
+    longest [sizeof (longest) - 1] = 0;
+    s_try (STORE, config, "store/db", longest, "/ddddd", NULL);
+    //  With the default, in this directory.
+    s_try (STORE, config, "store/db", "", "store/db = ", NULL);
+}
+
+static void
+s_test_tower (zconfig_t *config)
+{
+    test_case ("a tower whose port is taken");
+    zconfig_t *tcp = test_config ("tcp");
+    static const char *keys [] = { "tower/sub_address", "tower/pub_address" };
+    for (int index = 0; index < 2; index++) {
+        char *address = strdup (zconfig_get (tcp, keys [index], ""));
+        int handle = test_listen (atoi (strrchr (address, ':') + 1));
+        CHECK (handle >= 0);
+        s_try (TOWER, tcp, keys [index], address, address, NULL);
+        //  The address that was free is free again.
+        const char *other = zconfig_get (tcp, keys [!index], "");
+        test_await_unbound (other);
+        close (handle);
+        free (address);
+    }
+    zconfig_destroy (&tcp);
+
+    //  Addresses that nothing on this machine has, or that no program can bind
+    static const char *addresses [] = {
+        "tcp://240.0.0.1:*", "tcp://no such interface:*", "ipc:///no/such/directory/socket"
+    };
+    for (size_t number = 0; number < sizeof (addresses) / sizeof (addresses [0]); number++)
+        for (int index = 0; index < 2; index++)
+            s_try (TOWER, config, keys [index], addresses [number], addresses [number], NULL);
+
+    //  Instead of what is no address the tower takes its default, which is a port on all interfaces. It shall not be
+    //  open there, not even for a moment: so we take the default ports for that time, unless somebody else has them.
+    int handles [] = { test_listen (5556), test_listen (5557) };
+    static const char *wrong [] = {
+        "nonsense", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:port", "tcp://127.0.0.1:-1",
+        "gopher://127.0.0.1:70", "inproc://", "%s%n%s", ""
+    };
+    for (size_t number = 0; number < sizeof (wrong) / sizeof (wrong [0]); number++)
+        for (int index = 0; index < 2; index++) {
+            char *value = zsys_sprintf ("= %s", wrong [number]);
+            s_try (TOWER, config, keys [index], wrong [number], keys [index], value);
+            zstr_free (&value);
+        }
+    for (int index = 0; index < 2; index++)
+        if (handles [index] >= 0)
+            close (handles [index]);
+}
+
+//  Nodes take their default too: a tower on the loopback interface, whether there is one or not.
+
+static void
+s_test_addresses (zconfig_t *config)
+{
+    static const char *keys [] = { "beacon/sub_address", "beacon/pub_address" };
+    static const char *wrong [] = {
+        "nonsense", "tcp://", "tcp://127.0.0.1:99999", "gopher://127.0.0.1:70", "%s%n%s", "tcp://127.0.0.1:1,nonsense"
+    };
+    for (int kind = STORE; kind < KINDS; kind++)
+        for (size_t number = 0; number < sizeof (wrong) / sizeof (wrong [0]); number++)
+            s_try ((kind_t) kind, config, keys [number % 2], wrong [number], keys [number % 2], wrong [number]);
+}
+
+
+//  --------------------------------------------------------------------------
+
+//  Who reads a key: two of them. (All nodes read the beacon's.)
+
+static const struct {
+    const char *key;
+    kind_t first;
+    kind_t second;
+} s_keys [] = {
+    { "tower/verbose", TOWER, TOWER },
+    { "beacon/interval", PRODUCER, BEACON },
+    { "beacon/timeout", SUBSCRIBER, STORE },
+    { "beacon/connect_timeout", CONSUMER, PUBLISHER },
+    { "beacon/max_peers", CONSUMER, BEACON },
+    { "beacon/verbose", BEACON, CONSUMER_WITH_SINK },
+    { "producer/head_interval", PRODUCER, PUBLISHER },
+    { "producer/high_watermark", PRODUCER, PUBLISHER },
+    { "producer/terminate_unacked", PRODUCER, PUBLISHER },
+    { "producer/min_stores", PRODUCER, PUBLISHER },
+    { "producer/max_unacked_bytes", PRODUCER, PUBLISHER },
+    { "producer/max_fetches", PRODUCER, PUBLISHER },
+    { "producer/verbose", PRODUCER, PUBLISHER },
+    { "consumer/high_watermark", CONSUMER, SUBSCRIBER },
+    { "consumer/reorder_bytes", CONSUMER, SUBSCRIBER },
+    { "consumer/max_partitions", CONSUMER, SUBSCRIBER },
+    { "consumer/offset/reset", CONSUMER_WITH_SINK, SUBSCRIBER },
+    { "consumer/verbose", CONSUMER, SUBSCRIBER },
+    { "store/high_watermark", STORE, STORE },
+    { "store/reorder_bytes", STORE, STORE },
+    { "store/max_partitions", STORE, STORE },
+    { "store/max_fetches", STORE, STORE },
+    { "store/sync", STORE, STORE },
+    { "store/verbose", STORE, STORE }
+};
+#define KEYS (sizeof (s_keys) / sizeof (s_keys [0]))
+
+static void
+s_test_values (zconfig_t *config)
+{
+    static const char *values [] = {
+        "soon", "-5", "1e3", "7 apples", "99999999999999999999", "%s%n%s", "newest", "\xFF\xFE"
+    };
+    zconfig_t *empty = test_config_copy (config);
+    for (size_t index = 0; index < KEYS; index++) {
+        for (size_t number = 0; number < sizeof (values) / sizeof (values [0]); number++)
+            s_try (number % 2 ? s_keys [index].first : s_keys [index].second, config,
+                   s_keys [index].key, values [number],
+                   //  Octets that are no text may be shown in some other way.
+                   s_keys [index].key, isascii (values [number] [0]) ? values [number] : NULL);
+        test_case ("%s empty", s_keys [index].key);
+        zconfig_put (empty, s_keys [index].key, "");
+        s_start_and_end (s_keys [index].first, empty);
+    }
+    zconfig_destroy (&empty);
+
+    //  One that has no sense in a direction of its own: 0 ms between beacons, or heads
+    test_case ("intervals of 0, and huge ones");
+    static const char *limits [] = { "0", "1", "2147483647" };
+    for (size_t number = 0; number < sizeof (limits) / sizeof (limits [0]); number++) {
+        zconfig_t *limit = test_config_copy (config);
+        zconfig_put (limit, "beacon/interval", limits [number]);
+        zconfig_put (limit, "beacon/timeout", limits [number]);
+        zconfig_put (limit, "beacon/connect_timeout", limits [number]);
+        zconfig_put (limit, "producer/head_interval", limits [number]);
+        for (int kind = STORE; kind < KINDS; kind++)
+            s_start_and_end ((kind_t) kind, limit);
+        zconfig_destroy (&limit);
+    }
+}
+
+//  Sinks that nobody reads, or that cannot send: the consumer starts, and ends, and the sink with it.
+
+static void
+s_test_sinks (zconfig_t *config)
+{
+    static const int types [] = { ZMQ_PUSH, ZMQ_DEALER, ZMQ_PUB, ZMQ_PULL, ZMQ_SUB, ZMQ_REP, ZMQ_PAIR };
+    for (size_t index = 0; index < sizeof (types) / sizeof (types [0]); index++) {
+        test_case ("a sink of type %d that nobody reads", types [index]);
+        int64_t start = zclock_mono ();
+        dafka_consumer_args_t args = { config, zsock_new (types [index]) };
+        dafka_consumer_t *consumer = dafka_consumer_new (&args);
+        dafka_consumer_destroy (&consumer);
+        CHECK (zclock_mono () - start < AT_ONCE_MS);
+    }
+}
+
+//  Nothing but nonsense, apart from the addresses and the directory: all nodes use their defaults, and work.
+
+static void
+s_test_defaults (zconfig_t *config)
+{
+    test_case ("a network of nodes with nonsense in every key: starting");
+    zconfig_t *nonsense = test_config_copy (config);
+    for (size_t index = 0; index < KEYS; index++)
+        zconfig_put (nonsense, s_keys [index].key, "nonsense");
+    zconfig_t *private = test_config ("inproc");
+    static const char *addresses [] = {
+        "tower/sub_address", "tower/pub_address", "beacon/sub_address", "beacon/pub_address", "store/db"
+    };
+    for (size_t index = 0; index < sizeof (addresses) / sizeof (addresses [0]); index++)
+        zconfig_put (nonsense, addresses [index], zconfig_get (private, addresses [index], ""));
+    zactor_t *tower = zactor_new (dafka_tower_actor, nonsense);
+    zactor_t *store = zactor_new (dafka_store_actor, nonsense);
+    dafka_consumer_t *consumer = test_consumer_new ("topic", nonsense);
+    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, nonsense);
+    zactor_t *producer = test_producer_new ("topic", nonsense);
+    CHECK (tower && store && subscriber);
+    CHECK (dafka_subscriber_subscribe (subscriber, "topic") == 0);
+
+    test_case ("a network of nodes with nonsense in every key: records flow");
+    //  A consumer's default is the latest: it gets what is published once it has met the producer.
+    size_t sent = 0;
+    do
+        test_send (producer, "record %lu", (unsigned long) sent++);
+    while (!test_poll (dafka_consumer_record_source (consumer), 50));
+    char *text = test_recv_text (consumer);
+    CHECK (strncmp (text, "record ", 7) == 0);
+    zstr_free (&text);
+    //  A subscriber's is the earliest.
+    for (size_t number = 0; number < sent; number++) {
+        char *subject, *address;
+        zframe_t *frame;
+        CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+        char *expected = zsys_sprintf ("record %lu", (unsigned long) number);
+        CHECK (zframe_streq (frame, expected));
+        zstr_free (&expected);
+        zframe_destroy (&frame);
+    }
+
+    test_case ("a network of nodes with nonsense in every key: ending");
+    zactor_destroy (&producer);             //  terminate_unacked's default: it waits for the store
+    zactor_destroy (&subscriber);
+    dafka_consumer_destroy (&consumer);
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&private);
+    zconfig_destroy (&nonsense);
+}
+
+int
+main (void)
+{
+    test_begin ("test_cannot_start", 120);
+    CHECK (chdir (test_dir ()) == 0);       //  Where a store with the default store/db puts it
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "beacon/connect_timeout", "1");
+    s_test_store (config);
+    s_test_tower (config);
+    s_test_addresses (config);
+
+    test_case ("a tower for the others");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+    zconfig_t *other = test_config_copy (config);
+    zconfig_t *free_addresses = test_config ("inproc");
+    zconfig_put (other, "tower/sub_address", zconfig_get (free_addresses, "tower/sub_address", ""));
+    zconfig_put (other, "tower/pub_address", zconfig_get (free_addresses, "tower/pub_address", ""));
+    s_test_values (other);
+    s_test_sinks (other);
+    s_test_defaults (other);
+    zactor_destroy (&tower);
+    zconfig_destroy (&free_addresses);
+    zconfig_destroy (&other);
+    zconfig_destroy (&config);
+    return test_end ();
+}

@@ -1,0 +1,93 @@
+/*  =========================================================================
+    test_shutdown - zsys_shutdown after all classes have been used finds no socket open, and names one that is
+
+    usage: test_shutdown clean | dangling
+
+    Once per process: after zsys_shutdown, CZMQ 4.2.1 starts again without its mutex, and must not have threads then.
+    =========================================================================
+*/
+
+#include "testing.h"
+
+static void
+s_use_all (const char *transport)
+{
+    test_case ("using every class, over %s", transport);
+    zconfig_t *config = test_config (transport);
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *store = zactor_new (dafka_store_actor, config);
+    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
+    dafka_beacon_args_t args = { "Beacon", config };
+    zactor_t *beacon = zactor_new (dafka_beacon_actor, &args);
+    CHECK (tower && store && subscriber && beacon);
+    dafka_consumer_t *consumer = test_consumer_new ("shutdown", config);
+    CHECK (dafka_subscriber_subscribe (subscriber, "shutdown") == 0);
+    zactor_t *producer = test_producer_new ("shutdown", config);
+    zactor_t *publisher = test_publisher_new ("shutdown", config);
+
+    test_send (producer, "hello");
+    test_recv (consumer, "shutdown", dafka_producer_address (producer), "hello");
+    test_publish (publisher, "hello again");
+    test_recv (consumer, "shutdown", dafka_publisher_address (publisher), "hello again");
+    char *subject, *address;
+    zframe_t *frame;
+    CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+    zframe_destroy (&frame);
+    CHECK (zsock_send (beacon, "ssi", "START", "0123456789ABCDEF0123456789ABCDEF", 12345) == 0);
+    zsock_t *sub = zsock_new_sub (NULL, NULL);
+    dafka_proto_subscribe (sub, DAFKA_PROTO_RECORD, "shutdown");
+    dafka_beacon_recv (beacon, sub, false, "Beacon");
+
+    //  A consumer with a sink, which it owns
+    zsock_t *sink;
+    zsock_t *source = zsys_create_pipe (&sink);
+    dafka_consumer_args_t sink_args = { config, sink };
+    dafka_consumer_t *sink_consumer = dafka_consumer_new (&sink_args);
+    CHECK (sink_consumer && zsock_wait (source) == 0);
+
+    //  And what cannot start
+    zconfig_t *impossible = test_config_copy (config);
+    zconfig_put (impossible, "store/db", "/proc/self");
+    zactor_t *failed = zactor_new (dafka_store_actor, impossible);
+    zactor_destroy (&failed);
+    failed = zactor_new (dafka_tower_actor, config);        //  There is one
+    zactor_destroy (&failed);
+    zconfig_destroy (&impossible);
+
+    test_case ("destroying every class, over %s", transport);
+    dafka_consumer_destroy (&sink_consumer);
+    zsock_destroy (&source);
+    zsock_destroy (&sub);
+    zactor_destroy (&publisher);
+    zactor_destroy (&producer);
+    dafka_consumer_destroy (&consumer);
+    zactor_destroy (&beacon);
+    zactor_destroy (&subscriber);
+    zactor_destroy (&store);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+int
+main (int argc, char **argv)
+{
+    bool dangling = argc == 2 && streq (argv [1], "dangling");
+    if (!dangling && !(argc == 2 && streq (argv [1], "clean"))) {
+        fprintf (stderr, "usage: test_shutdown clean | dangling\n");
+        return 1;
+    }
+    test_begin ("test_shutdown", 60);
+    s_use_all ("inproc");
+    s_use_all ("tcp");
+    zsock_t *left_open = dangling ? zsock_new (ZMQ_PULL) : NULL;
+
+    test_case ("zsys_shutdown");
+    test_log_begin ();
+    zsys_shutdown ();
+    CHECK (test_log_has ("E:", "dangling", NULL) == dangling);
+    CHECK (test_log_has ("E:", "dangling 'PULL' socket", "test_shutdown.c") == dangling);
+    test_log_end ();
+    free (left_open);           //  CZMQ has closed the socket, not freed this
+    return test_end ();
+}

@@ -1,0 +1,229 @@
+/*  =========================================================================
+    test_threads - two consumers, a subscriber, a producer and a publisher, each in a thread of its own: each record exactly
+    once, and in order, at each reader; objects that are made in one thread and used in another
+    =========================================================================
+*/
+
+#include "testing.h"
+#include <pthread.h>
+
+typedef struct {
+    zconfig_t *config;
+    size_t count;                       //  Records of each writer
+    zsock_t *ready;                     //  Where a reader says that it has all
+    const char *name;
+} thread_t;
+
+static void
+s_write (zactor_t *producer, const char *writer, size_t number)
+{
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    char *content = zsys_sprintf ("%s %lu", writer, (unsigned long) number);
+    CHECK (dafka_producer_msg_set_content_str (msg, content) == 0);
+    CHECK (dafka_producer_msg_send (msg, producer) == 0);
+    zstr_free (&content);
+    dafka_producer_msg_destroy (&msg);
+}
+
+static void *
+s_producer (void *args)
+{
+    thread_t *self = (thread_t *) args;
+    zactor_t *producer = test_producer_new ("threads", self->config);
+    for (size_t number = 0; number < self->count; number++)
+        s_write (producer, "producer", number);
+    zactor_destroy (&producer);         //  The store has all
+    return args;
+}
+
+static void *
+s_publisher (void *args)
+{
+    thread_t *self = (thread_t *) args;
+    zactor_t *publisher = test_publisher_new ("threads", self->config);
+    for (size_t number = 0; number < self->count; number++) {
+        char *content = zsys_sprintf ("publisher %lu", (unsigned long) number);
+        zframe_t *frame = zframe_from (content);
+        CHECK (dafka_publisher_publish (publisher, &frame) == 0);
+        zstr_free (&content);
+    }
+    zactor_destroy (&publisher);
+    return args;
+}
+
+//  The numbers of the two writers come in any mixture, each writer's own without a gap.
+
+static void
+s_check_next (const char *text, size_t next [2])
+{
+    int writer = strncmp (text, "publisher ", 10) == 0;
+    CHECK (writer || strncmp (text, "producer ", 9) == 0);
+    char *expected = zsys_sprintf ("%s %lu", writer ? "publisher" : "producer", (unsigned long) next [writer]);
+    CHECK_STR (text, expected);
+    zstr_free (&expected);
+    next [writer]++;
+}
+
+static void
+s_report (thread_t *self, const char *where)
+{
+    CHECK (zstr_send (self->ready, where) == 0);
+}
+
+static void *
+s_consumer (void *args)
+{
+    thread_t *self = (thread_t *) args;
+    dafka_consumer_t *consumer = test_consumer_new ("threads", self->config);
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    size_t next [2] = { 0, 0 };
+    while (next [0] < self->count || next [1] < self->count) {
+        CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+        CHECK_STR (dafka_consumer_msg_subject (msg), "threads");
+        char *text = dafka_consumer_msg_strdup (msg);
+        s_check_next (text, next);
+        zstr_free (&text);
+    }
+    s_report (self, "all");
+    //  The next is what is written when all have reported; nothing comes twice before it.
+    CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+    CHECK (dafka_consumer_msg_streq (msg, "last 0"));
+    dafka_consumer_msg_destroy (&msg);
+    dafka_consumer_destroy (&consumer);
+    return args;
+}
+
+static void *
+s_subscriber (void *args)
+{
+    thread_t *self = (thread_t *) args;
+    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, self->config);
+    CHECK (subscriber);
+    CHECK (dafka_subscriber_subscribe (subscriber, "threads") == 0);
+    size_t next [2] = { 0, 0 };
+    bool last = false;
+    while (!last) {
+        char *subject, *address;
+        zframe_t *frame;
+        CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
+        char *text = zframe_strdup (frame);
+        last = streq (text, "last 0");
+        if (last)
+            CHECK (next [0] == self->count && next [1] == self->count);
+        else
+            s_check_next (text, next);
+        zstr_free (&text);
+        zframe_destroy (&frame);
+        if (!last && next [0] == self->count && next [1] == self->count)
+            s_report (self, "all");
+    }
+    zactor_destroy (&subscriber);
+    return args;
+}
+
+static void
+s_test_threads (zconfig_t *config, bool readers_first)
+{
+    test_case ("readers and writers in threads, %s first", readers_first ? "readers" : "writers");
+    static void *(*const tasks [5]) (void *) = { s_consumer, s_consumer, s_subscriber, s_producer, s_publisher };
+    zsock_t *ready = zsock_new_pull ("@inproc://ready");
+    thread_t threads [5];
+    pthread_t handles [5];
+    for (int number = 0; number < 5; number++) {
+        int index = readers_first ? number : 4 - number;
+        threads [index].config = config;
+        threads [index].count = test_scale (10000, 200);
+        threads [index].ready = zsock_new_push (">inproc://ready");
+        CHECK (threads [index].ready);
+        CHECK (pthread_create (&handles [index], NULL, tasks [index], &threads [index]) == 0);
+    }
+    for (int number = 0; number < 3; number++) {
+        char *word = zstr_recv (ready);
+        CHECK_STR (word, "all");
+        zstr_free (&word);
+    }
+
+    test_case ("nothing comes twice");
+    zactor_t *producer = test_producer_new ("threads", config);
+    s_write (producer, "last", 0);
+    for (int number = 0; number < 5; number++) {
+        void *result;
+        CHECK (pthread_join (handles [number], &result) == 0);
+        CHECK (result == &threads [number]);
+        zsock_destroy (&threads [number].ready);
+    }
+    zactor_destroy (&producer);
+    zsock_destroy (&ready);
+}
+
+
+//  --------------------------------------------------------------------------
+
+typedef struct {
+    zactor_t *producer;
+    dafka_consumer_t *consumer;
+    zconfig_t *config;
+} objects_t;
+
+static void *
+s_make (void *args)
+{
+    objects_t *self = (objects_t *) args;
+    self->producer = test_producer_new ("hands", self->config);
+    self->consumer = test_consumer_new ("hands", self->config);
+    return args;
+}
+
+static void *
+s_use (void *args)
+{
+    objects_t *self = (objects_t *) args;
+    test_send (self->producer, "hello");
+    test_recv (self->consumer, "hands", dafka_producer_address (self->producer), "hello");
+    CHECK (zlist_size (dafka_consumer_subscription (self->consumer)) == 1);
+    return args;
+}
+
+static void *
+s_end (void *args)
+{
+    objects_t *self = (objects_t *) args;
+    dafka_consumer_destroy (&self->consumer);
+    zactor_destroy (&self->producer);
+    return args;
+}
+
+//  One thread after the other, which ZeroMQ allows: what creates a thread and joins it is a full barrier.
+
+static void
+s_test_hands (zconfig_t *config)
+{
+    static void *(*const tasks []) (void *) = { s_make, s_use, s_use, s_use, s_end };
+    objects_t objects = { NULL, NULL, config };
+    for (size_t index = 0; index < sizeof (tasks) / sizeof (tasks [0]); index++) {
+        test_case ("objects go from thread to thread: %lu", (unsigned long) index);
+        pthread_t handle;
+        CHECK (pthread_create (&handle, NULL, tasks [index], &objects) == 0);
+        CHECK (pthread_join (handle, NULL) == 0);
+    }
+    CHECK (objects.producer == NULL && objects.consumer == NULL);
+}
+
+int
+main (void)
+{
+    test_begin ("test_threads", 120);
+    for (int round = 0; round < 2; round++) {
+        zconfig_t *config = test_config (round ? "tcp" : "inproc");
+        zconfig_put (config, "consumer/offset/reset", "earliest");
+        zactor_t *tower = zactor_new (dafka_tower_actor, config);
+        zactor_t *store = zactor_new (dafka_store_actor, config);
+        CHECK (tower && store);
+        s_test_threads (config, round == 0);
+        s_test_hands (config);
+        zactor_destroy (&store);
+        zactor_destroy (&tower);
+        zconfig_destroy (&config);
+    }
+    return test_end ();
+}
