@@ -103,6 +103,85 @@ fn every_czmq_declaration_is_checked_by_the_c_compiler() {
     assert_eq!(c.matches(");\n").count(), declared.len(), "declarations of functions that are not called");
 }
 
+/// The tests that a row of a table names: `file::name` in backticks.
+fn named_tests(row: &str) -> Vec<(&str, &str)> {
+    row.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect()
+}
+
+/// Whether a file's text has a test of that name. In Rust: a function under `#[test]`. In C: a case, or a function.
+fn has_test(file: &str, text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().collect();
+    let at = |start: String| lines.iter().position(|line| line.trim_start().starts_with(&start));
+    match file.rsplit_once('.') {
+        Some((_, "rs")) => at(format!("fn {name}(")).is_some_and(|at| {
+            let mut above = lines[..at].iter().rev().map(|line| line.trim());
+            above.by_ref().take_while(|line| line.starts_with("#[")).any(|line| line == "#[test]")
+        }),
+        Some((_, "c")) => {
+            text.contains(&format!("test_case (\"{name}\""))
+                || at(format!("{name} (")).is_some_and(|at| at > 0 && lines[at - 1] == "static void")
+        }
+        _ => false,
+    }
+}
+
+/// What is wrong with a page of tables, each row of which must end with tests that exist.
+fn rows_without_tests(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        if tests == "test" || tests == "---" {
+            continue;
+        }
+        if named_tests(tests).is_empty() {
+            problems.push(format!("no test: {row}"));
+        }
+        for (file, name) in named_tests(row) {
+            match read(file) {
+                Some(text) if has_test(file, &text, name) => {}
+                Some(_) => problems.push(format!("{file} has no test {name}")),
+                None => problems.push(format!("there is no {file}, or it is not run")),
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn every_quirk_has_tests_that_exist() {
+    let root = source().join("..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+    let page = read("doc/quirks.md").unwrap();
+    // ctest runs what is registered; cargo runs all that there is.
+    let registered = read("c-tests/CMakeLists.txt").unwrap();
+    let read_if_run = |path: &str| match path
+        .strip_prefix("c-tests/")
+        .and_then(|name| name.strip_suffix(".c"))
+    {
+        Some(name) if !registered.split_whitespace().any(|word| word.trim_end_matches(')') == name) => None,
+        _ => read(path),
+    };
+    assert_eq!(rows_without_tests(&page, read_if_run), [""; 0]);
+    assert!(page.lines().filter(|line| line.starts_with("| ")).count() > 30, "the tables are not found");
+
+    // All this can fail.
+    let text = "#[test]\nfn real() {}\nfn helper() {}\n";
+    let c = "static void\ns_test (void)\n{\n    test_case (\"a case\");\n    s_call (1);\n";
+    let read = |path: &str| match path {
+        "a.rs" => Some(text.to_owned()),
+        "a.c" => Some(c.to_owned()),
+        _ => None,
+    };
+    let page = "| quirk | test |\n| --- | --- |\n| fine | `a.rs::real`, `a.c::a case`, `a.c::s_test` |\n";
+    assert_eq!(rows_without_tests(page, read), [""; 0]);
+    for wrong in
+        ["`a.rs::helper`", "`a.rs::rea`", "`a.c::a cas`", "`a.c::s_call`", "`b.rs::real`", "none", "`a.rs`"]
+    {
+        let page = format!("{page}| wrong | {wrong} |\n");
+        assert_eq!(rows_without_tests(&page, read).len(), 1, "{wrong}");
+    }
+}
+
 #[test]
 fn these_checks_can_fail() {
     assert_eq!(lines_with("let x = unsafe { y };\n// unsafe\n", &["unsafe"]).len(), 1);

@@ -1,0 +1,222 @@
+#!/usr/bin/env bash
+# Runs wordcount with a tower, a store and a producer of text; kills it (SIGKILL) in the midst, again and again, and
+# compares its totals with those that tr, sort and uniq find.
+#
+# usage: run-wordcount.sh BIN LINES WORDCOUNT...
+#        BIN is where the programs of the library are, WORDCOUNT... the example, with what it may have to run under
+set -eu -o pipefail
+
+bin=$1
+lines=$2
+shift 2
+wordcount=("$@")
+
+dir=$(mktemp -d)
+declare -A pids=()
+writer=
+cleanup() {
+    if [ -n "$writer" ]; then kill "$writer" 2>/dev/null || true; fi
+    # Only what failed leaves programs behind. A processor would wait for a store that may be gone: no mercy.
+    for name in "${!pids[@]}"; do
+        kill -KILL "${pids[$name]}" 2>/dev/null || true
+        wait "${pids[$name]}" 2>/dev/null || true
+    done
+    rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+fail() {
+    echo "run-wordcount: $*" >&2
+    tail -n 50 "$dir"/*.log >&2
+    exit 1
+}
+# Waits until a command succeeds; fails after four minutes, or when a program has ended that should run.
+wait_for() {
+    local what=$1 deadline=$((SECONDS + 240))
+    shift
+    until "$@"; do
+        for name in "${!pids[@]}"; do
+            kill -0 "${pids[$name]}" 2>/dev/null || fail "waiting for $what: the $name has ended"
+        done
+        [ $SECONDS -lt $deadline ] || fail "$what: did not happen"
+        sleep 0.02
+    done
+}
+# Ends a program in the usual way; it has to exit with 0.
+end() {
+    local status=0
+    kill "${pids[$1]}"
+    wait "${pids[$1]}" || status=$?
+    unset "pids[$1]"
+    [ $status -eq 0 ] || fail "the $1 ended with $status"
+}
+
+# Ports below those that the system hands out by itself.
+port() {
+    local port
+    while :; do
+        port=$((10000 + RANDOM % 20000))
+        if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
+    done
+    echo "$port"
+}
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+sub_port=$(port)
+pub_port=$(port)
+cat >"$dir/dafka.cfg" <<CFG
+tower
+    sub_address = "tcp://127.0.0.1:$sub_port"
+    pub_address = "tcp://127.0.0.1:$pub_port"
+beacon
+    sub_address = "tcp://127.0.0.1:$sub_port"
+    pub_address = "tcp://127.0.0.1:$pub_port"
+    address = "127.0.0.1"
+    interval = 100
+store
+    db = "$dir/db"
+CFG
+# The same for a processor that waits for nothing after its marker: it does much twice.
+{ cat "$dir/dafka.cfg"; printf 'wordcount\n    quiet = 0\n'; } >"$dir/hasty.cfg"
+
+# Text of a few hundred words in all kinds of dress, the same in each run; some lines are empty, some have no words.
+awk -v lines="$lines" 'BEGIN {
+    srand(46)
+    split("|, |. | - |; |\t|  |7|_|!\"#$%&|ü", between, "|")
+    for (line = 0; line < lines; line++) {
+        text = ""
+        count = int(rand() * 14)
+        for (i = 0; i < count; i++) {
+            number = int(rand() * rand() * 400)
+            word = sprintf("%c%c", 97 + number % 26, 97 + int(number / 26))
+            if (rand() < 0.2) word = toupper(word)
+            if (rand() < 0.3) word = word "ing"
+            text = text word (rand() < 0.6 ? " " : between[int(rand() * 11) + 1])
+        }
+        print text
+    }
+}' >"$dir/text"
+LC_ALL=C tr -cs 'A-Za-z' '\n' <"$dir/text" | LC_ALL=C tr 'A-Z' 'a-z' | sed '/^$/d' | LC_ALL=C sort | uniq -c |
+    awk '{ print $2, $1 }' >"$dir/expected"
+[ "$(wc -l <"$dir/expected")" -gt 100 ] || fail "the text has too few words"
+
+"$bin/dafka_towerd" -c "$dir/dafka.cfg" 2>"$dir/tower.log" &
+pids[tower]=$!
+wait_for "the tower's start" listens "$pub_port"
+# Who watches what the processors publish, to know when to kill them
+"$bin/dafka_console_consumer" -c "$dir/dafka.cfg" --from-beginning counts >"$dir/seen" 2>"$dir/watch.log" &
+pids[watch]=$!
+
+# The producer gets the text in parts: there is work left, whenever a processor is killed.
+mkfifo "$dir/input"
+"$bin/dafka_console_producer" -c "$dir/dafka.cfg" text <"$dir/input" 2>"$dir/producer.log" &
+pids[producer]=$!
+exec 5>"$dir/input"
+parts=8
+position() { echo $((lines * $1 / parts)); }
+feed() { # feed PART: in the background, as the producer reads no faster than it can
+    sed -n "$(($(position $(($1 - 1))) + 1)),$(position "$1")p" "$dir/text" >&5 &
+    writer=$!
+}
+fed() { # what feed began
+    wait "$writer"
+    writer=
+}
+
+start_store() {
+    "$bin/dafka_stored" -c "$dir/dafka.cfg" 2>>"$dir/store.log" 5>&- &
+    pids[store]=$!
+}
+start() { # start CONFIG: the next processor
+    runs=$((${runs:-0} + 1))
+    "${wordcount[@]}" "$dir/$1.cfg" process text counts 2>"$dir/wordcount-$runs.log" 5>&- &
+    pids[wordcount]=$!
+}
+kill_hard() {
+    kill -KILL "${pids[$1]}"
+    wait "${pids[$1]}" 2>/dev/null || true
+    unset "pids[$1]"
+}
+# Output records without subject and address, and how many different positions they hold
+outputs() { cut -d ' ' -f 3- "$dir/seen" | grep -v '^begin$' || true; }
+positions() { outputs | cut -d ' ' -f 1,2 | sort -u | wc -l; }
+seen() { [ "$(positions)" -ge "$1" ]; }
+found() { sed -n 's/^wordcount: \([0-9]*\) records were done before.*/\1/p' "$dir/wordcount-$1.log"; }
+has_found() { [ -n "$(found "$1")" ]; }
+
+# The first processor is killed when it has published what cannot be in the store, which stands still meanwhile; the
+# store is killed with it, so that this is lost.
+start_store
+feed 1
+start dafka
+fed
+wait_for "output of the first processor" seen "$(position 1)"
+kill -STOP "${pids[store]}"
+feed 2
+wait_for "output that no store has" seen $(($(position 1) + lines / parts / 2))
+kill_hard wordcount
+kill_hard store
+fed
+start_store
+
+# The second one has to do that again. Then the same, but the store lives: what it has not read yet comes to it when the
+# processor that published it is dead.
+start dafka
+wait_for "the second processor's start" has_found 2
+[ "$(found 2)" -le "$(position 1)" ] || fail "the store has output that it cannot have"
+feed 3
+fed
+wait_for "output of the second processor" seen "$(position 3)"
+kill -STOP "${pids[store]}"
+feed 4
+wait_for "output that no store has" seen $(($(position 3) + lines / parts / 2))
+kill_hard wordcount
+kill -CONT "${pids[store]}"
+fed
+
+# The third does not wait for its own output, but begins at once: it does much again. It is killed while it works.
+start hasty
+feed 5
+wait_for "output of the third processor" seen $(($(position 4) + lines / parts / 2))
+kill_hard wordcount
+fed
+
+# The fourth is left alone. At the end of its input the producer waits for the store, and ends.
+start dafka
+for part in $(seq 6 $parts); do
+    feed "$part"
+    fed
+done
+exec 5>&-
+wait "${pids[producer]}" || fail "the producer ended with $?"
+unset "pids[producer]"
+
+check() { # check TOPIC: what a reader finds there
+    timeout 240 "${wordcount[@]}" "$dir/dafka.cfg" print "$1" "$lines" >"$dir/totals" 2>"$dir/print.log" ||
+        fail "wordcount print: exit code $?"
+    diff "$dir/expected" "$dir/totals" >&2 || fail "the totals of $1 are wrong"
+}
+# While the processor is at work: the reader waits for the last record
+check counts
+end wordcount
+# All of the output is in the store now, and its processor is gone.
+check counts
+start dafka
+wait_for "a further processor's start" has_found "$runs"
+end wordcount
+check counts
+# How much a processor finds done when it has waited for a while is not certain; but that none finds anything is wrong.
+[ $(($(found 2) + $(found 4) + $(found 5))) -gt 0 ] || fail "no processor has found what earlier ones had done"
+
+# Each output record twice, one after the other, in one partition: here the reader meets the repetitions for certain.
+wait_for "the last output" seen "$lines"
+outputs | awk '{ print; print }' | "$bin/dafka_console_producer" -c "$dir/dafka.cfg" twice 2>"$dir/twice.log"
+check twice
+repeated=$(sed -n 's/.* \([0-9]*\) repetitions dropped$/\1/p' "$dir/print.log")
+[ "$repeated" -ge $((lines - 1)) ] || fail "only $repeated repetitions"
+
+end watch
+end store
+end tower
+cat "$dir"/wordcount-*.log
+echo "run-wordcount: $lines records, $(outputs | wc -l) output records, 3 processors killed: the totals are right"
