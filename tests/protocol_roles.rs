@@ -171,6 +171,29 @@ fn a_producer_tells_what_it_keeps() {
 }
 
 #[test]
+fn a_producer_sends_a_head_soon_to_who_subscribes_to_its_heads() {
+    let (mut producer, mut out) = producer_with(3);
+    let subscription = |frame: &'static [u8]| Subscription::decode(frame).unwrap();
+    // Records, another topic, the end of a subscription: nothing new for anybody.
+    for other in [&b"\x01Mtopic\0"[..], b"\x01Htopic2", b"\x00Htopic\0"] {
+        producer.subscription(&subscription(other), 100);
+        assert_eq!(producer.due_ms(), Some(1_000));
+    }
+    for frame in [&b"\x01Htopic\0"[..], b"\x01H"] {
+        producer.subscription(&subscription(frame), 100);
+        let due_ms = producer.due_ms().unwrap();
+        assert!((101..200).contains(&due_ms), "{due_ms}");
+        producer.tick(due_ms, &mut out);
+        assert_eq!(sent(&mut out), ["HEAD topic PARTITION topic 2"]);
+        assert_eq!(producer.due_ms(), Some(due_ms + 1_000));
+    }
+    // Without a record there is no head.
+    let (mut producer, _) = producer_with(0);
+    producer.subscription(&subscription(b"\x01Htopic\0"), 100);
+    assert_eq!(producer.due_ms(), None);
+}
+
+#[test]
 fn a_producer_answers_fetches_from_what_it_keeps() {
     let (mut producer, mut out) = producer_with(10);
     producer.message(&ack(3), &mut out);

@@ -11,7 +11,7 @@ use crate::protocol::Outbox;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
 use crate::settings::{OffsetReset, Settings};
-use crate::wire::{MAX_NAME_LEN, Message, Subscription, exact_prefix, id, prefix};
+use crate::wire::{MAX_NAME_LEN, Message, exact_prefix, id, prefix};
 use std::collections::VecDeque;
 use zmq::{POLLIN, POLLOUT};
 
@@ -184,16 +184,8 @@ impl Actor<'_> {
 
     /// Stores that subscribe to our CONSUMER-HELLO.
     fn subscriptions(&mut self) -> Result {
-        let mut frame = Frame::new();
-        for _ in 0..BATCH_COUNT {
-            if !self.node.publisher.try_recv(&mut frame)? {
-                break;
-            }
-            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
-                self.consumer.subscription(&subscription, &mut self.outbox);
-            }
-        }
-        Ok(())
+        let Self { node, consumer, outbox, .. } = self;
+        node.subscriptions(|subscription| consumer.subscription(subscription, outbox))
     }
 
     /// Reads the network until the sink is full, or a batch is done.

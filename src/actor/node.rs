@@ -3,6 +3,7 @@
 use super::{BATCH_COUNT, Handle, Result, beacon, spawn};
 use crate::net::{Frame, Kind, Pipe, Socket, now_ms, poll};
 use crate::settings;
+use crate::wire::Subscription;
 use zmq::POLLIN;
 
 /// How long records already published may still go out to live peers when the node ends and the application
@@ -123,16 +124,19 @@ impl Node {
                 return Ok(());
             }
             self.follow_beacon()?;
-            self.ignore_subscriptions()?;
+            self.subscriptions(|_| {})?;
         }
     }
 
-    /// Reads what an XPUB socket tells of its subscribers, for a node that has no use for it.
-    pub(super) fn ignore_subscriptions(&self) -> Result {
+    /// Reads what others subscribe to at this node's XPUB socket.
+    pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let mut frame = Frame::new();
         for _ in 0..BATCH_COUNT {
             if !self.publisher.try_recv(&mut frame)? {
                 break;
+            }
+            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
+                each(&subscription);
             }
         }
         Ok(())

@@ -123,7 +123,8 @@ impl Actor<'_> {
             poll(&mut items, timeout_ms)?;
             drop(items);
 
-            self.node.ignore_subscriptions()?;
+            let producer = &mut self.producer;
+            self.node.subscriptions(|subscription| producer.subscription(subscription, now_ms()))?;
             self.commands()?;
             self.messages()?;
             self.node.follow_beacon()?;

@@ -2,11 +2,14 @@
 
 use super::answers::{Answers, Job};
 use super::{Outbox, Payload};
-use crate::wire::{EncodeError, Message, Position, PositionTemplate, id};
+use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
 
 /// Stores whose ACKs are told apart at a time.
 const MAX_STORES: usize = 1_000;
+
+/// How soon a new peer gets a HEAD: one for all that come together, and when it can be answered with a FETCH.
+const NEW_PEER_MS: u64 = 20;
 
 /// What a record costs besides its content while it is kept.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
@@ -107,6 +110,18 @@ impl<P: Payload> Producer<P> {
                 )));
             }
             _ => {}
+        }
+    }
+
+    /// Takes a subscription that somebody made at this producer's socket: who asks for its HEADs gets one soon, and so
+    /// learns what it has missed before the next one is due.
+    pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+        if subscription.subscribe
+            && subscription.id == id::HEAD
+            && self.topic.starts_with(subscription.topic)
+            && let Some(due_ms) = &mut self.head_due_ms
+        {
+            *due_ms = (*due_ms).min(now_ms + NEW_PEER_MS);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::protocol::Outbox;
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::settings::Settings;
 use crate::storage::{Log, ReadError};
-use crate::wire::{Message, Subscription, id, prefix};
+use crate::wire::{Message, id, prefix};
 use zmq::POLLIN;
 
 /// Content that is read from the log before the sockets are looked at again.
@@ -109,16 +109,8 @@ impl Actor<'_> {
 
     /// Consumers that subscribe to our STORE-HELLO.
     fn subscriptions(&mut self) -> Result {
-        let mut frame = Frame::new();
-        for _ in 0..BATCH_COUNT {
-            if !self.node.publisher.try_recv(&mut frame)? {
-                break;
-            }
-            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
-                self.reader.subscription(&subscription, &mut self.outbox);
-            }
-        }
-        Ok(())
+        let Self { node, reader, outbox, .. } = self;
+        node.subscriptions(|subscription| reader.subscription(subscription, outbox))
     }
 
     fn messages(&mut self) -> Result {

@@ -10,7 +10,7 @@ use crate::protocol::ingest::{Index, Limits};
 use crate::protocol::replica::{Append, Replica};
 use crate::settings::Settings;
 use crate::storage::{Log, MAX_CONTENT_LEN_BYTES, RunIndex};
-use crate::wire::{Message, Subscription, id, prefix};
+use crate::wire::{Message, id, prefix};
 use std::sync::Arc;
 use zmq::POLLIN;
 
@@ -193,16 +193,8 @@ impl Actor<'_> {
 
     /// Stores that subscribe to GET-HEADS.
     fn subscriptions(&mut self) -> Result {
-        let mut frame = Frame::new();
-        for _ in 0..BATCH_COUNT {
-            if !self.node.publisher.try_recv(&mut frame)? {
-                break;
-            }
-            if let Some(subscription) = Subscription::decode(frame.as_ref()) {
-                self.replica.subscription(&subscription, now_ms());
-            }
-        }
-        Ok(())
+        let Self { node, replica, .. } = self;
+        node.subscriptions(|subscription| replica.subscription(subscription, now_ms()))
     }
 
     fn messages(&mut self) -> Result {
