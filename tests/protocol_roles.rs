@@ -30,7 +30,10 @@ fn sent(out: &mut Outbox<Content>) -> Vec<String> {
 fn describe(message: &Message, content: Option<Content>) -> String {
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let rest = match message {
-        Message::Record(p) | Message::DirectRecord(p) | Message::Head(p) | Message::DirectHead(p) => {
+        Message::Record(p)
+        | Message::DirectRecord(p)
+        | Message::Head(p)
+        | Message::DirectHead { position: p, .. } => {
             format!("{} {} {}", text(p.address), text(p.subject), p.sequence)
         }
         Message::Fetch { address, subject, sequence, count, .. } => {
@@ -58,8 +61,12 @@ fn head(sequence: u64) -> Message<'static> {
     Message::Head(Position::new(TOPIC, PARTITION, TOPIC, sequence))
 }
 
+fn direct_head<'a>(address: &'a [u8], subject: &'a [u8], sequence: u64, store: &'a [u8]) -> Message<'a> {
+    Message::DirectHead { position: Position::new(ME, address, subject, sequence), store }
+}
+
 fn fetch(sequence: u64, count: u32) -> Message<'static> {
-    Message::Fetch { topic: PARTITION, address: ME, subject: TOPIC, sequence, count }
+    Message::Fetch { topic: PARTITION, address: ME, subject: TOPIC, sequence, count, store: b"" }
 }
 
 // ------------------------------------------------------------------------------------------------ producer
@@ -276,7 +283,7 @@ impl Reading {
 fn an_earliest_consumer_asks_for_heads_and_fetches_from_the_beginning() {
     let mut reading = Reading::new(Start::Earliest);
     assert_eq!(sent(&mut reading.out), ["GET-HEADS topic ME"]);
-    reading.take(Message::DirectHead(Position::new(ME, PARTITION, TOPIC, 2)), None, 1);
+    reading.take(direct_head(PARTITION, TOPIC, 2, b""), None, 1);
     assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 3"]);
     for offset in [0, 2, 1, 1] {
         reading.take(direct(offset), Some(content(offset)), 2);
@@ -308,12 +315,12 @@ fn a_latest_consumer_starts_with_what_it_hears_first() {
 fn an_answer_opens_no_partition() {
     let mut reading = Reading::new(Start::Latest);
     // A store may be ahead of the producer's connection: records from 5 on are still to come, and new.
-    reading.take(Message::DirectHead(Position::new(ME, PARTITION, TOPIC, 9)), None, 1);
+    reading.take(direct_head(PARTITION, TOPIC, 9, b""), None, 1);
     reading.take(direct(3), Some(content(3)), 1);
     reading.take(record(5), Some(content(5)), 2);
     assert_eq!(reading.delivered(), [5]);
     // Once the partition is known, a store's head tells of what was lost.
-    reading.take(Message::DirectHead(Position::new(ME, PARTITION, TOPIC, 6)), None, 3);
+    reading.take(direct_head(PARTITION, TOPIC, 6, b""), None, 3);
     assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 6 1"]);
 }
 
@@ -357,7 +364,7 @@ fn topics_are_exact() {
     sent(&mut reading.out);
     for subject in [&b"topic2"[..], b"topi", b""] {
         reading.take(Message::Record(Position::new(subject, PARTITION, subject, 0)), Some(content(0)), 1);
-        reading.take(Message::DirectHead(Position::new(ME, PARTITION, subject, 4)), None, 1);
+        reading.take(direct_head(PARTITION, subject, 4, b""), None, 1);
     }
     // The subject counts, not the first frame's topic.
     reading.take(Message::Record(Position::new(TOPIC, PARTITION, b"topic2", 0)), Some(content(0)), 1);
@@ -515,7 +522,7 @@ fn a_store_asks_other_stores_what_they_hold_and_fetches_it() {
     let due_ms = storing.replica.due_ms();
     storing.replica.tick(due_ms, &mut storing.out);
     assert_eq!(storing.sent(), ["GET-HEADS  ME"]);
-    storing.take(Message::DirectHead(Position::new(ME, b"OLD", b"old topic", 9)), None);
+    storing.take(direct_head(b"OLD", b"old topic", 9, b""), None);
     assert_eq!(storing.sent(), ["FETCH OLD ME old topic 0 10"]);
 }
 
@@ -587,6 +594,62 @@ fn a_reader_answers_exactly_what_was_asked_for() {
     for nothing in [fetch(10, 1), fetch(u64::MAX, u32::MAX), fetch(0, 0)] {
         reader.message(&nothing);
         assert_eq!(answer_all(&mut reader, &mut out).len(), 0);
+    }
+}
+
+#[test]
+fn a_store_that_is_not_asked_leaves_the_answer_to_the_one_that_is() {
+    let (mut reader, mut out) = (Reader::new(b"READER").named(b"STORE"), Outbox::new());
+    let fetch = |store| Message::Fetch {
+        topic: PARTITION,
+        address: ME,
+        subject: TOPIC,
+        sequence: 0,
+        count: 2,
+        store,
+    };
+    for (store, count) in [(&b"STORE"[..], 2), (b"ANOTHER", 0), (b"", 2), (b"READER", 0)] {
+        reader.message(&fetch(store));
+        assert_eq!(answer_all(&mut reader, &mut out).len(), count);
+    }
+    // A producer is asked in any case: what it keeps may be nowhere else.
+    let (mut producer, mut out) = producer_with(2);
+    producer.message(&fetch(b"STORE"), &mut out);
+    producer.answer(10, &mut out);
+    assert_eq!(sent(&mut out).len(), 2);
+}
+
+#[test]
+fn who_misses_records_asks_one_of_the_stores_that_have_them() {
+    let named = |store| {
+        let (mut reader, mut out) = (Reader::new(b"READER").named(store), Outbox::<Content>::new());
+        reader.message(&Message::GetHeads { topic: TOPIC, address: ME });
+        while reader.answer(1, &log(), &mut out, |content| content.into()).unwrap() {}
+        out
+    };
+    let mut reading = Reading::new(Start::Earliest);
+    sent(&mut reading.out);
+    let mut storing = Storing::new();
+    for store in [b"A", b"B"] {
+        let (mut heads, mut frames) = (named(store), Vec::new());
+        heads.drain(|frame, _| frames.push(frame.to_vec()));
+        assert_eq!(frames.len(), 2);
+        for frame in &frames {
+            storing.replica.message(&Message::decode(frame).unwrap(), None, 0, &mut storing.appends);
+            let (consumer, out) = (&mut reading.consumer, &mut reading.out);
+            consumer.message(&Message::decode(frame).unwrap(), None, 0, out, &mut reading.delivered);
+        }
+    }
+    reading.consumer.tick(0, &mut reading.out);
+    storing.replica.tick(0, &mut storing.out);
+    for out in [&mut reading.out, &mut storing.out] {
+        let mut stores = Vec::new();
+        out.drain(|frame, _| match Message::decode(frame).unwrap() {
+            Message::Fetch { store, count, .. } => stores.push((store.to_vec(), count)),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(stores.iter().map(|(_, count)| count).collect::<Vec<_>>(), [&2, &10]);
+        assert!(stores.iter().all(|(store, _)| [&b"A"[..], b"B"].contains(&store.as_slice())), "{stores:?}");
     }
 }
 

@@ -9,6 +9,7 @@ use dafka::wire::{
 /// Two node addresses: UUIDs as 32 upper-case hex digits, which is 0x20 octets.
 const ALICE: &[u8; 32] = b"0123456789ABCDEF0123456789ABCDEF";
 const STORE: &[u8; 32] = b"FEDCBA9876543210FEDCBA9876543210";
+const BOB: &[u8; 32] = b"00112233445566778899AABBCCDDEEFF";
 
 /// Puts the parts of a frame together.
 fn octets(parts: &[&[u8]]) -> Vec<u8> {
@@ -53,7 +54,7 @@ fn assert_golden_position<'a>(
     let (Message::Record(decoded)
     | Message::DirectRecord(decoded)
     | Message::Head(decoded)
-    | Message::DirectHead(decoded)) = Message::decode(frame).unwrap()
+    | Message::DirectHead { position: decoded, store: b"" }) = Message::decode(frame).unwrap()
     else {
         panic!("carries no position");
     };
@@ -129,9 +130,10 @@ fn direct_head() {
     ]);
     let key = octets(&[b"\x20", ALICE, b"\x05hello"]);
     let position = Position::new(STORE, ALICE, b"hello", 0);
-    assert_golden_position(Message::DirectHead, position, &frame, &key);
-    assert_eq!(Message::DirectHead(position).name(), "DIRECT-HEAD");
-    assert!(!Message::DirectHead(position).has_content());
+    let anonymous = |position| Message::DirectHead { position, store: b"" };
+    assert_golden_position(anonymous, position, &frame, &key);
+    assert_eq!(anonymous(position).name(), "DIRECT-HEAD");
+    assert!(!anonymous(position).has_content());
 }
 
 #[test]
@@ -147,8 +149,14 @@ fn fetch() {
         b"\x00\x00\x00\x00\x00\x00\x01\x00", // sequence: 256
         b"\x00\x01\x86\xA0",                 // count: 100,000
     ]);
-    let message =
-        Message::Fetch { topic: ALICE, address: STORE, subject: b"hello", sequence: 256, count: 100_000 };
+    let message = Message::Fetch {
+        topic: ALICE,
+        address: STORE,
+        subject: b"hello",
+        sequence: 256,
+        count: 100_000,
+        store: b"",
+    };
     assert_golden(message, &frame);
     assert_eq!(message.name(), "FETCH");
     assert!(!message.has_content());
@@ -173,20 +181,50 @@ fn ack() {
 /// Our stores say who they are, in a string after all that 0.1.0 knows.
 #[test]
 fn ack_of_a_store_that_names_itself() {
+    let ack = |store| Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store };
     let core = octets(&[b"K", ALICE, b"\0\x01\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
-    let frame = octets(&[
-        &core, b"\x20", // store
-        STORE,
+    assert_extended(ack(STORE), ack(b""), &core);
+}
+
+#[test]
+fn direct_head_of_a_store_that_names_itself() {
+    let position = Position::new(BOB, ALICE, b"hello", 7);
+    let head = |store| Message::DirectHead { position, store };
+    let core = octets(&[b"E", BOB, b"\0\x01\x20", ALICE, b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
+    assert_extended(head(STORE), head(b""), &core);
+}
+
+#[test]
+fn fetch_that_asks_one_store() {
+    let fetch = |store| Message::Fetch {
+        topic: ALICE,
+        address: BOB,
+        subject: b"hello",
+        sequence: 7,
+        count: 2,
+        store,
+    };
+    let core = octets(&[
+        b"F",
+        ALICE,
+        b"\0\x01\x20",
+        BOB,
+        b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x02",
     ]);
-    let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: STORE };
+    assert_extended(fetch(STORE), fetch(b""), &core);
+}
+
+/// The message that names `STORE` is that of 0.1.0, and a string after it.
+fn assert_extended(named: Message, anonymous: Message, core: &[u8]) {
+    let frame = octets(&[core, b"\x20", STORE]);
     let mut encoded = Vec::new();
-    message.encode(&mut encoded).unwrap();
+    named.encode(&mut encoded).unwrap();
     assert_eq!(encoded, frame);
-    assert_eq!(Message::decode(&frame), Ok(message));
-    // What is no string there is another extension, and the ACK one without a name.
+    assert_eq!(Message::decode(&frame), Ok(named));
+    assert_eq!(Message::decode(core), Ok(anonymous));
+    // What is no string there is another extension, and the message one without a name.
     for other in [&b"\x20too short"[..], b"\x03a\0b", b"\xff"] {
-        let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: b"" };
-        assert_eq!(Message::decode(&octets(&[&core, other])), Ok(message));
+        assert_eq!(Message::decode(&octets(&[core, other])), Ok(anonymous));
     }
 }
 
@@ -263,7 +301,7 @@ fn store_hello() {
 fn empty_names() {
     let frame = b"M\0\x01\0\0\0\0\0\0\0\0\0\0";
     assert_golden_position(Message::Record, Position::new(b"", b"", b"", 0), frame, b"\0\0");
-    let fetch = Message::Fetch { topic: b"", address: b"", subject: b"", sequence: 0, count: 0 };
+    let fetch = Message::Fetch { topic: b"", address: b"", subject: b"", sequence: 0, count: 0, store: b"" };
     assert_golden(fetch, b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     assert_golden(
         Message::Ack { topic: b"", subject: b"", sequence: 0, store: b"" },
@@ -282,7 +320,10 @@ fn longest_names_and_greatest_numbers() {
 
     let frame = octets(&[b"F", &t, b"\0\x01", &key, &[0xFF; 8], &[0xFF; 4]]);
     let (sequence, count) = (u64::MAX, u32::MAX);
-    assert_golden(Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count }, &frame);
+    assert_golden(
+        Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count, store: b"" },
+        &frame,
+    );
 
     let frame = octets(&[b"K", &t, b"\0\x01\xFF", &s, &[0xFF; 8]]);
     assert_golden(Message::Ack { topic: &t, subject: &s, sequence, store: b"" }, &frame);
@@ -367,13 +408,16 @@ fn refuses_to_encode_what_no_frame_can_carry() {
     let cases = [
         (Message::Record(Position::new(&long, b"", b"", 0)), too_long("RECORD", "topic")),
         (Message::Head(Position::new(b"", &long, b"", 0)), too_long("HEAD", "address")),
-        (Message::DirectHead(Position::new(b"", b"", &long, 0)), too_long("DIRECT-HEAD", "subject")),
+        (
+            Message::DirectHead { position: Position::new(b"", b"", &long, 0), store: b"" },
+            too_long("DIRECT-HEAD", "subject"),
+        ),
         (Message::DirectRecord(Position::new(b"", b"", b"a\0", 0)), nul("DIRECT-RECORD", "subject")),
         (Message::Ack { topic: b"\0", subject: b"", sequence: 0, store: b"" }, nul("ACK", "topic")),
         (Message::GetHeads { topic: b"", address: b"a\0b" }, nul("GET-HEADS", "address")),
         (Message::StoreHello { topic: b"", address: &long }, too_long("STORE-HELLO", "address")),
         (
-            Message::Fetch { topic: b"", address: b"", subject: &long, sequence: 0, count: 0 },
+            Message::Fetch { topic: b"", address: b"", subject: &long, sequence: 0, count: 0, store: b"" },
             too_long("FETCH", "subject"),
         ),
     ];

@@ -26,11 +26,12 @@ impl Owned {
         let (sequence, count) = (*sequence, *count);
         let position = Position::new(topic, address, subject, sequence);
         match self.id {
-            b'F' => Message::Fetch { topic, address, subject, sequence, count },
+            b'F' => Message::Fetch { topic, address, subject, sequence, count, store: address },
             b'K' => Message::Ack { topic, subject, sequence, store: address },
             b'G' => Message::GetHeads { topic, address },
             b'W' => Message::ConsumerHello { topic, address, subjects: self.subjects.as_subjects() },
             b'L' => Message::StoreHello { topic, address },
+            b'E' => Message::DirectHead { position, store: subject },
             id => message_with(id, position),
         }
     }
@@ -47,7 +48,7 @@ fn message_with(id: u8, position: Position) -> Message {
         b'M' => Message::Record(position),
         b'D' => Message::DirectRecord(position),
         b'H' => Message::Head(position),
-        b'E' => Message::DirectHead(position),
+        b'E' => Message::DirectHead { position, store: b"" },
         _ => unreachable!("ids() gives no other"),
     }
 }

@@ -30,7 +30,13 @@ pub(crate) fn check_message(octets: &[u8]) -> bool {
         Message::Record(position)
         | Message::DirectRecord(position)
         | Message::Head(position)
-        | Message::DirectHead(position) => check_position(message.id(), position, &encoded),
+        | Message::DirectHead { position, store: _ } => {
+            encoded.clear();
+            without_extension(message)
+                .encode(&mut encoded)
+                .expect("what is valid stays so when it is shorter");
+            check_position(message.id(), position, &encoded);
+        }
         Message::ConsumerHello { subjects, .. } => {
             assert_eq!(subjects.iter().count(), subjects.len() as usize);
             assert!(subjects.iter().all(|subject| subject.len() <= 255 && !subject.contains(&0)));
@@ -45,6 +51,10 @@ pub(crate) fn without_extension(message: Message) -> Message {
     match message {
         Message::Ack { topic, subject, sequence, store: _ } => {
             Message::Ack { topic, subject, sequence, store: b"" }
+        }
+        Message::DirectHead { position, store: _ } => Message::DirectHead { position, store: b"" },
+        Message::Fetch { topic, address, subject, sequence, count, store: _ } => {
+            Message::Fetch { topic, address, subject, sequence, count, store: b"" }
         }
         message => message,
     }

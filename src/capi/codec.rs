@@ -259,8 +259,8 @@ impl dafka_proto_t {
             id::RECORD => Message::Record(position),
             id::DIRECT_RECORD => Message::DirectRecord(position),
             id::HEAD => Message::Head(position),
-            id::DIRECT_HEAD => Message::DirectHead(position),
-            id::FETCH => Message::Fetch { topic, address, subject, sequence, count },
+            id::DIRECT_HEAD => Message::DirectHead { position, store: &[] },
+            id::FETCH => Message::Fetch { topic, address, subject, sequence, count, store: &[] },
             id::ACK => Message::Ack { topic, subject, sequence, store: &[] },
             id::GET_HEADS => Message::GetHeads { topic, address },
             id::STORE_HELLO => Message::StoreHello { topic, address },
@@ -359,10 +359,17 @@ impl dafka_proto_t {
             Message::Record(position)
             | Message::DirectRecord(position)
             | Message::Head(position)
-            | Message::DirectHead(position) => {
+            | Message::DirectHead { position, store: _ } => {
                 (address, subject, sequence) = (position.address, position.subject, position.sequence);
             }
-            Message::Fetch { topic: _, address: from, subject: of, sequence: first, count: wanted } => {
+            Message::Fetch {
+                topic: _,
+                address: from,
+                subject: of,
+                sequence: first,
+                count: wanted,
+                store: _,
+            } => {
                 (address, subject, sequence, count) = (from, of, first, wanted);
             }
             Message::Ack { topic: _, subject: of, sequence: last, store: _ } => {

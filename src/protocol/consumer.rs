@@ -14,9 +14,6 @@ pub enum Start {
     Latest,
 }
 
-/// How often a consumer asks the stores for the heads of its topics: finds what a lost message would hide.
-const REFRESH_INTERVAL_MS: u64 = 10_000;
-
 /// A record to hand to the application.
 #[derive(Debug)]
 pub struct Delivery<P> {
@@ -34,19 +31,16 @@ pub struct Consumer<P> {
     start: Start,
     topics: BTreeSet<Box<[u8]>>,
     ingest: Ingest<P>,
+    /// When it asks the stores for the heads of its topics.
     refresh_ms: u64,
 }
 
 impl<P: Payload> Consumer<P> {
     /// A consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
-        Consumer {
-            address: address.into(),
-            start,
-            topics: BTreeSet::new(),
-            ingest: Ingest::new(address, limits),
-            refresh_ms: now_ms + REFRESH_INTERVAL_MS,
-        }
+        let ingest = Ingest::new(address, limits);
+        let refresh_ms = now_ms + ingest.refresh_interval_ms();
+        Consumer { address: address.into(), start, topics: BTreeSet::new(), ingest, refresh_ms }
     }
 
     /// The topics subscribed to.
@@ -104,12 +98,15 @@ impl<P: Payload> Consumer<P> {
             }
             // What a store holds may be ahead of what its producer's connection has brought: under latest, it says
             // nothing about where to start.
-            (Message::DirectHead(position), None)
+            (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest && self.ingest.find(position).is_none() => {}
-            (Message::Head(position) | Message::DirectHead(position), None) => {
+            (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
                 let Some(partition) = self.find_or_open(position, position.sequence.saturating_add(1)) else {
                     return;
                 };
+                if let Message::DirectHead { store, .. } = message {
+                    self.ingest.held_by(partition, store, position.sequence);
+                }
                 self.ingest.heard_of(partition, position.sequence, now_ms);
             }
             (Message::StoreHello { address, .. }, None) => self.hello(address, out),
@@ -139,7 +136,7 @@ impl<P: Payload> Consumer<P> {
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.tick(now_ms, out);
         if now_ms >= self.refresh_ms {
-            self.refresh_ms = now_ms + REFRESH_INTERVAL_MS;
+            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
             for topic in &self.topics {
                 out.message(&Message::GetHeads { topic, address: &self.address });
             }

@@ -3,10 +3,12 @@
 //! What consumer and store have in common. Bounded: the number of partitions, what early records occupy, and
 //! what all FETCHes under way may bring.
 
-use super::sequencer::{Offer, Sequencer};
+use super::sequencer::{Offer, Request, Sequencer};
 use super::{Outbox, Payload};
 use crate::wire::{Message, Position, partition_key};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 /// The bounds of one ingest.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,16 @@ impl Default for Limits {
 
 /// How long a FETCH waits that would go beyond [`Limits::in_flight_len_bytes`].
 const NO_ROOM_RETRY_MS: u64 = 20;
+
+/// How often consumers and stores ask what there is: finds what a lost message would hide.
+const REFRESH_INTERVAL_MS: u64 = 10_000;
+/// How much more seldom they ask per partition, each of which is one message in every answer.
+const REFRESH_PER_PARTITION_MS: u64 = 1;
+
+/// Stores whose names are known at a time.
+const MAX_STORES: usize = 1_000;
+/// The longest name of a store that is remembered; ours are 32 octets long.
+const MAX_STORE_NAME_LEN: usize = 64;
 
 /// A partition's place in its [`Ingest`], valid until it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +82,8 @@ pub struct Ingest<P> {
     partitions: Vec<Option<Partition<P>>>,
     free: Vec<Index>,
     timers: BTreeSet<(u64, Index)>,
+    /// The names of stores, each once however many partitions they hold.
+    stores: HashSet<Arc<[u8]>>,
     early_len_bytes: usize,
     in_flight_len_bytes: u64,
     statistics: Statistics,
@@ -85,6 +99,7 @@ impl<P: Payload> Ingest<P> {
             partitions: Vec::new(),
             free: Vec::new(),
             timers: BTreeSet::new(),
+            stores: HashSet::new(),
             early_len_bytes: 0,
             in_flight_len_bytes: 0,
             statistics: Statistics::default(),
@@ -110,10 +125,12 @@ impl<P: Payload> Ingest<P> {
             self.statistics.refused += 1;
             return None;
         }
+        // Requesters differ, and so do one requester's partitions: each begins with another store.
+        let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.own_address, address));
         let partition = Partition {
             subject: subject.into(),
             address: address.into(),
-            sequencer: Sequencer::new(next),
+            sequencer: Sequencer::new(next, turn as usize),
             timer_ms: None,
         };
         let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
@@ -201,6 +218,32 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
+    /// A store, by its name, says that it has the record `offset` of a partition, and what comes before it.
+    pub fn held_by(&mut self, index: Index, store: &[u8], offset: u64) {
+        if store.is_empty() || store.len() > MAX_STORE_NAME_LEN {
+            return;
+        }
+        let store = match self.stores.get(store) {
+            Some(store) => store.clone(),
+            None => {
+                if self.stores.len() >= MAX_STORES {
+                    // Somebody makes names up. Those that are in use live on with their partitions.
+                    self.stores.clear();
+                }
+                let store: Arc<[u8]> = store.into();
+                self.stores.insert(store.clone());
+                store
+            }
+        };
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        partition.sequencer.held_by(&store, offset.saturating_add(1));
+    }
+
+    /// How long after one request for heads the next one is due.
+    pub fn refresh_interval_ms(&self) -> u64 {
+        REFRESH_INTERVAL_MS + self.by_key.len() as u64 * REFRESH_PER_PARTITION_MS
+    }
+
     /// Makes sure that a partition with a gap is looked at in time: at once when no FETCH is under way.
     fn reschedule(&mut self, index: Index, now_ms: u64) {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
@@ -246,14 +289,15 @@ impl<P: Payload> Ingest<P> {
         if self.in_flight_len_bytes - before > self.limits.in_flight_len_bytes {
             return now_ms + NO_ROOM_RETRY_MS;
         }
-        if let Some((sequence, count)) = partition.sequencer.request(now_ms) {
+        if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
             self.statistics.fetches += 1;
             out.message(&Message::Fetch {
                 topic: &partition.address,
                 address: &self.own_address,
                 subject: &partition.subject,
-                sequence,
+                sequence: first,
                 count,
+                store: store.as_deref().unwrap_or_default(),
             });
         }
         self.in_flight_len_bytes =

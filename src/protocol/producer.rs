@@ -95,19 +95,20 @@ impl<P: Payload> Producer<P> {
                 let end = self.enough_stores_have(store, *sequence + 1);
                 self.forget(end);
             }
-            Message::Fetch { topic, address, subject, sequence, count } if self.is_own(topic, subject) => {
+            Message::Fetch { topic, address, subject, sequence, count, store: _ }
+                if self.is_own(topic, subject) =>
+            {
                 let end = sequence.saturating_add(u64::from(*count)).min(self.next);
                 // What was acknowledged is the stores' to answer.
                 let start = (*sequence).max(self.first_kept);
                 self.answers.push(address, &self.topic, &self.address, start, end);
             }
             Message::GetHeads { topic, address } if **topic == *self.topic && self.next > 0 => {
-                out.message(&Message::DirectHead(Position::new(
-                    address,
-                    &self.address,
-                    &self.topic,
-                    self.next - 1,
-                )));
+                out.message(&Message::DirectHead {
+                    position: Position::new(address, &self.address, &self.topic, self.next - 1),
+                    // No store: whoever asks one for records is answered by the producer in any case.
+                    store: b"",
+                });
             }
             _ => {}
         }

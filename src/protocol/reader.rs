@@ -38,6 +38,8 @@ type HeadJob = (Box<[u8]>, Option<Box<[u8]>>);
 /// The reader's state.
 pub struct Reader {
     address: Box<[u8]>,
+    /// The store's name in its DIRECT-HEADs.
+    store: Box<[u8]>,
     answers: Answers,
     /// Who wants to know heads, of which subject (`None`: of all). Each once, however often it is asked.
     head_jobs: VecDeque<HeadJob>,
@@ -46,7 +48,17 @@ pub struct Reader {
 impl Reader {
     /// A reader with nothing to answer.
     pub fn new(address: &[u8]) -> Self {
-        Reader { address: address.into(), answers: Answers::default(), head_jobs: VecDeque::new() }
+        Reader {
+            address: address.into(),
+            store: Box::default(),
+            answers: Answers::default(),
+            head_jobs: VecDeque::new(),
+        }
+    }
+
+    /// Names the store in its DIRECT-HEADs, as in its ACKs: so it can be asked for records, and others left in peace.
+    pub fn named(self, store: &[u8]) -> Self {
+        Reader { store: store.into(), ..self }
     }
 
     /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
@@ -57,7 +69,9 @@ impl Reader {
     /// Takes a message from the network; [`Reader::answer`] answers it.
     pub fn message(&mut self, message: &Message) {
         match message {
-            Message::Fetch { topic, address, subject, sequence, count } => {
+            // Another store is asked.
+            Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
+            Message::Fetch { topic, address, subject, sequence, count, store: _ } => {
                 let end = sequence.saturating_add(u64::from(*count));
                 self.answers.push(address, subject, topic, *sequence, end);
             }
@@ -99,7 +113,10 @@ impl Reader {
     ) -> Result<bool, S::Error> {
         if let Some((requester, subject)) = self.head_jobs.pop_front() {
             source.heads(subject.as_deref(), &mut |subject, partition, sequence| {
-                out.message(&Message::DirectHead(Position::new(&requester, partition, subject, sequence)));
+                out.message(&Message::DirectHead {
+                    position: Position::new(&requester, partition, subject, sequence),
+                    store: &self.store,
+                });
             })?;
         }
         let Some(job) = self.answers.pop() else { return Ok(!self.head_jobs.is_empty()) };

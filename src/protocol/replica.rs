@@ -4,8 +4,6 @@ use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::{Outbox, Payload};
 use crate::wire::{Message, Position, Subscription, id};
 
-/// How often a store asks the others what they hold.
-const REFRESH_INTERVAL_MS: u64 = 10_000;
 /// How soon it asks after another store has come: by then both hear each other.
 const NEW_STORE_MS: u64 = 200;
 
@@ -30,6 +28,7 @@ pub struct Replica<P> {
     durable: Vec<Durable>,
     /// Partitions to acknowledge with the next flush.
     acks_due: Vec<Index>,
+    /// When it asks the other stores what they hold.
     refresh_ms: u64,
 }
 
@@ -99,8 +98,9 @@ impl<P: Payload> Replica<P> {
                 self.ingest.heard_of(partition, position.sequence, now_ms);
                 self.acknowledge(partition);
             }
-            (Message::DirectHead(position), None) => {
+            (Message::DirectHead { position, store }, None) => {
                 let Some(partition) = self.find_or_open(position) else { return };
+                self.ingest.held_by(partition, store, position.sequence);
                 self.ingest.heard_of(partition, position.sequence, now_ms);
             }
             _ => {}
@@ -152,7 +152,7 @@ impl<P: Payload> Replica<P> {
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.tick(now_ms, out);
         if now_ms >= self.refresh_ms {
-            self.refresh_ms = now_ms + REFRESH_INTERVAL_MS;
+            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
             // The empty topic: every partition of every topic.
             out.message(&Message::GetHeads { topic: b"", address: &self.address });
         }

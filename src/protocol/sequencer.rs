@@ -2,9 +2,11 @@
 //!
 //! Records come in any order, twice, or not at all. The sequencer hands them on in order, each once. What came
 //! early waits in a buffer; what is missing is asked for by FETCH, one window at a time. A window is as many
-//! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away.
+//! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away. It goes to one of
+//! the stores that say they hold the partition, in turn; to all when none is known, or those that are stay silent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Records in the first window of a partition whose record length is not known yet.
 const FIRST_WINDOW_COUNT: u32 = 16;
@@ -19,6 +21,8 @@ const FIRST_RETRY_MS: u64 = 250;
 const MAX_RETRY_MS: u64 = 30_000;
 /// The longest wait once somebody speaks of the partition: whoever does may have it.
 const HEARD_RETRY_MS: u64 = 1_000;
+/// Stores that a partition remembers as holding it.
+const MAX_SOURCES: usize = 4;
 /// What one early record costs beside its content: its handle and its place in the map.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
@@ -54,12 +58,36 @@ pub struct Sequencer<P> {
     /// How long answers took lately, from FETCH to the first record.
     answer_ms: u64,
     retry_ms: u64,
+    sources: Vec<Source>,
+    /// Whose turn it is among the sources.
+    turn: usize,
+}
+
+/// A store that says it holds the partition.
+#[derive(Debug)]
+struct Source {
+    store: Arc<[u8]>,
+    /// One after the last record that it has, as far as it has said so.
+    end: u64,
+}
+
+/// A FETCH to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The first record to ask for.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+    /// The store to ask; `None`: all.
+    pub store: Option<Arc<[u8]>>,
 }
 
 /// The FETCH that is under way.
 #[derive(Debug)]
 struct Fetch {
     end: u64,
+    /// The store that was asked; `None`: all were.
+    store: Option<Arc<[u8]>>,
     sent_ms: u64,
     /// It asks for the same as the one before, which stayed without an answer.
     is_repeated: bool,
@@ -68,8 +96,8 @@ struct Fetch {
 }
 
 impl<P: AsRef<[u8]>> Sequencer<P> {
-    /// A partition whose next record is `next`.
-    pub fn new(next: u64) -> Self {
+    /// A partition whose next record is `next`. Requesters with different `turn`s begin with different stores.
+    pub fn new(next: u64, turn: usize) -> Self {
         Sequencer {
             next,
             end: next,
@@ -80,6 +108,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             mean_len_bytes: 0,
             answer_ms: 0,
             retry_ms: FIRST_RETRY_MS,
+            sources: Vec::new(),
+            turn,
         }
     }
 
@@ -145,6 +175,19 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
     }
 
+    /// A store says that it has the records before `end`.
+    pub fn held_by(&mut self, store: &Arc<[u8]>, end: u64) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.store == *store) {
+            source.end = end;
+        } else if self.sources.len() < MAX_SOURCES {
+            self.sources.push(Source { store: store.clone(), end });
+        } else if let Some(source) = self.sources.iter_mut().min_by_key(|source| source.end)
+            && source.end < end
+        {
+            *source = Source { store: store.clone(), end };
+        }
+    }
+
     /// True when records are missing.
     pub fn has_gap(&self) -> bool {
         self.next < self.end
@@ -165,31 +208,59 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         fetch.end.saturating_sub(self.next).saturating_mul(self.mean_len_bytes.max(64))
     }
 
-    /// What to ask for now: first offset and count. Call it when [`Sequencer::fetch_due_ms`] has come.
-    pub fn request(&mut self, now_ms: u64) -> Option<(u64, u32)> {
+    /// What to ask for now, and whom. Call it when [`Sequencer::fetch_due_ms`] has come.
+    pub fn request(&mut self, now_ms: u64) -> Option<Request> {
         if !self.has_gap() {
             return None;
         }
-        let is_repeated = self.fetch.take().is_some();
-        if is_repeated {
+        let silent = self.fetch.take();
+        let is_repeated = silent.is_some();
+        if let Some(Fetch { store: Some(store), .. }) = &silent {
+            // Gone, perhaps. If it is not, it will say again what it has.
+            self.sources.retain(|source| source.store != *store);
+        }
+        let source = self.choose_source(is_repeated);
+        if is_repeated && source.is_none() {
             // Nothing came since the last one: ask for less, and less often.
             self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
         }
-        let gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first);
+        let mut gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first);
+        if let Some(source) = source.map(|index| &self.sources[index])
+            && source.end > self.next
+        {
+            // What lies beyond is for another one to answer.
+            gap_end = gap_end.min(source.end);
+        }
         let fitting = match self.mean_len_bytes {
             0 => u64::from(FIRST_WINDOW_COUNT),
             mean_len_bytes => (MAX_WINDOW_LEN_BYTES / mean_len_bytes).max(1),
         };
         let count = (gap_end - self.next).min(fitting).min(u64::from(self.max_window_count)) as u32;
+        let store = source.map(|index| self.sources[index].store.clone());
         self.fetch = Some(Fetch {
             end: self.next + u64::from(count),
+            store: store.clone(),
             sent_ms: now_ms,
             is_repeated,
             is_answered: false,
             deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
         });
-        Some((self.next, count))
+        Some(Request { first: self.next, count, store })
+    }
+
+    /// Whom to ask: in turn those that say they have the next record. Else, at the first try, one that has what came
+    /// before: it has told some time ago what it had, and may well have more by now. Else everybody.
+    fn choose_source(&mut self, is_repeated: bool) -> Option<usize> {
+        self.turn = self.turn.wrapping_add(1);
+        let has_next: Vec<usize> =
+            (0..self.sources.len()).filter(|&index| self.sources[index].end > self.next).collect();
+        match (has_next.len(), self.sources.len()) {
+            (0, 0) => None,
+            (0, _) if is_repeated => None,
+            (0, count) => Some(self.turn % count),
+            (count, _) => Some(has_next[self.turn % count]),
+        }
     }
 
     /// `next` moves on by one record of `len` octets.
@@ -236,9 +307,93 @@ mod tests {
         sequencer.offer(offset, vec![offset as u8], 0, ROOM)
     }
 
+    /// First offset and count of the next FETCH, to everybody.
+    fn asked(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> Option<(u64, u32)> {
+        let request = sequencer.request(now_ms)?;
+        assert_eq!(request.store, None);
+        Some((request.first, request.count))
+    }
+
+    /// First offset, count and store of the next FETCH.
+    fn asked_of(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> (u64, u32, String) {
+        let Request { first, count, store } = sequencer.request(now_ms).unwrap();
+        (first, count, store.map_or("all".into(), |store| String::from_utf8_lossy(&store).into_owned()))
+    }
+
+    fn held_by(sequencer: &mut Sequencer<Vec<u8>>, store: &str, end: u64) {
+        sequencer.held_by(&store.as_bytes().into(), end);
+        sequencer.heard_of(end - 1, 0);
+    }
+
+    #[test]
+    fn stores_that_hold_a_partition_are_asked_in_turn() {
+        let mut sequencer = Sequencer::new(0, 0);
+        held_by(&mut sequencer, "A", 100);
+        held_by(&mut sequencer, "B", 100);
+        let mut stores = Vec::new();
+        for _ in 0..4 {
+            let (first, count, store) = asked_of(&mut sequencer, 0);
+            assert_eq!(first, sequencer.next());
+            stores.push(store);
+            (first..first + u64::from(count))
+                .for_each(|offset| drop(sequencer.offer(offset, vec![0; 1 << 19], 0, ROOM)));
+        }
+        assert_eq!(stores, ["B", "A", "B", "A"]);
+        // Another requester begins with the other one.
+        let mut sequencer = Sequencer::new(0, 1);
+        held_by(&mut sequencer, "A", 100);
+        held_by(&mut sequencer, "B", 100);
+        assert_eq!(asked_of(&mut sequencer, 0).2, "A");
+    }
+
+    #[test]
+    fn a_store_that_is_silent_is_replaced_at_once_and_everybody_asked_in_the_end() {
+        let mut sequencer = Sequencer::new(0, 0);
+        held_by(&mut sequencer, "A", 10);
+        held_by(&mut sequencer, "B", 10);
+        assert_eq!(asked_of(&mut sequencer, 0), (0, 10, "B".into()));
+        assert_eq!(sequencer.fetch_due_ms(), Some(250));
+        assert_eq!(asked_of(&mut sequencer, 250), (0, 10, "A".into()));
+        assert_eq!(sequencer.fetch_due_ms(), Some(500));
+        assert_eq!(asked_of(&mut sequencer, 500), (0, 10, "all".into()));
+        assert_eq!(sequencer.fetch_due_ms(), Some(1_000));
+        // It says again that it is there.
+        held_by(&mut sequencer, "B", 10);
+        assert_eq!(asked_of(&mut sequencer, 1_000), (0, 10, "B".into()));
+    }
+
+    #[test]
+    fn a_store_is_asked_for_what_it_has() {
+        let mut sequencer = Sequencer::new(0, 0);
+        held_by(&mut sequencer, "A", 4);
+        held_by(&mut sequencer, "B", 10);
+        held_by(&mut sequencer, "C", 2);
+        assert_eq!(asked_of(&mut sequencer, 0), (0, 10, "B".into()));
+        offer(&mut sequencer, 0);
+        offer(&mut sequencer, 1);
+        offer(&mut sequencer, 2);
+        // B stopped there; A has but one of the rest, and C none.
+        assert_eq!(asked_of(&mut sequencer, 1_000), (3, 1, "A".into()));
+        offer(&mut sequencer, 3);
+        // What is said some time ago says little: the first try is one of those that are known, the next one all.
+        let (first, count, store) = asked_of(&mut sequencer, 2_000);
+        assert!((first, count) == (4, 6) && store != "all", "{store}");
+        assert_eq!(asked_of(&mut sequencer, 3_000).2, "all");
+    }
+
+    #[test]
+    fn made_up_stores_do_not_grow_a_partition() {
+        let mut sequencer = Sequencer::new(0, 0);
+        for end in 1..1_000 {
+            held_by(&mut sequencer, &end.to_string(), end);
+        }
+        assert_eq!(sequencer.sources.len(), MAX_SOURCES);
+        assert!(sequencer.sources.iter().all(|source| source.end >= 996));
+    }
+
     #[test]
     fn in_order_passes_through() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         for offset in 0..10 {
             assert_eq!(offer(&mut sequencer, offset), Offer::InOrder(vec![offset as u8]));
             assert_eq!(sequencer.pop_early(0), None);
@@ -249,12 +404,12 @@ mod tests {
 
     #[test]
     fn a_gap_is_asked_for_and_the_early_records_follow() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         assert_eq!(offer(&mut sequencer, 3), Offer::Early);
         assert_eq!(offer(&mut sequencer, 2), Offer::Early);
         assert_eq!(offer(&mut sequencer, 2), Offer::Duplicate);
         assert_eq!(sequencer.fetch_due_ms(), Some(0));
-        assert_eq!(sequencer.request(100), Some((0, 2)));
+        assert_eq!(asked(&mut sequencer, 100), Some((0, 2)));
         assert_eq!(sequencer.fetch_due_ms(), Some(100 + FIRST_RETRY_MS));
         assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
         assert_eq!(sequencer.pop_early(0), None);
@@ -268,11 +423,11 @@ mod tests {
 
     #[test]
     fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
-        let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(5);
+        let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(5, 0);
         sequencer.heard_of(6, 0);
         let (mut now_ms, mut waits) = (0, Vec::new());
         for _ in 0..10 {
-            assert_eq!(sequencer.request(now_ms), Some((5, 2)));
+            assert_eq!(asked(&mut sequencer, now_ms), Some((5, 2)));
             let due_ms = sequencer.fetch_due_ms().unwrap();
             waits.push(due_ms - now_ms);
             now_ms = due_ms;
@@ -285,55 +440,55 @@ mod tests {
 
     #[test]
     fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         sequencer.heard_of(9, 0);
-        assert_eq!(sequencer.request(0), Some((0, 10)));
+        assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
         for offset in 0..4 {
             offer(&mut sequencer, offset);
         }
         let due_ms = sequencer.fetch_due_ms().unwrap();
-        assert_eq!(sequencer.request(due_ms), Some((4, 6)));
+        assert_eq!(asked(&mut sequencer, due_ms), Some((4, 6)));
     }
 
     #[test]
     fn the_window_fits_the_records() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         sequencer.heard_of(10_000_000, 0);
         let mut counts = Vec::new();
         for _ in 0..2 {
-            let (from, count) = sequencer.request(0).unwrap();
+            let (from, count) = asked(&mut sequencer, 0).unwrap();
             counts.push(count);
             for offset in from..from + u64::from(count) {
                 sequencer.offer(offset, vec![0; 100], 0, ROOM);
             }
         }
         assert_eq!(counts, [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
-        let (from, count) = sequencer.request(0).unwrap();
+        let (from, count) = asked(&mut sequencer, 0).unwrap();
         for offset in from..from + u64::from(count) {
             sequencer.offer(offset, vec![0; 100_000], 0, ROOM);
         }
-        let (_, count) = sequencer.request(0).unwrap();
+        let (_, count) = asked(&mut sequencer, 0).unwrap();
         assert!(u64::from(count) * 100_000 <= MAX_WINDOW_LEN_BYTES * 2, "{count}");
     }
 
     #[test]
     fn a_record_that_came_early_tells_how_long_records_are() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         sequencer.offer(5_000, vec![0; 1_000_000], 0, 2_000_000);
-        assert_eq!(sequencer.request(0), Some((0, 8)));
+        assert_eq!(asked(&mut sequencer, 0), Some((0, 8)));
     }
 
     #[test]
     fn empty_records_are_not_unknown_ones() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         sequencer.offer(0, vec![], 0, ROOM);
         sequencer.heard_of(1_000_000, 0);
-        assert_eq!(sequencer.request(0), Some((1, MAX_WINDOW_COUNT)));
+        assert_eq!(asked(&mut sequencer, 0), Some((1, MAX_WINDOW_COUNT)));
     }
 
     #[test]
     fn a_fetch_that_nobody_answers_takes_no_room() {
-        let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0);
+        let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0, 0);
         sequencer.heard_of(9, 0);
         sequencer.request(0);
         assert!(sequencer.in_flight_len_bytes() > 0);
@@ -345,9 +500,9 @@ mod tests {
 
     #[test]
     fn a_slow_answer_is_not_asked_for_twice() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         sequencer.heard_of(100, 0);
-        assert_eq!(sequencer.request(0), Some((0, 16)));
+        assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
         for offset in 0..16 {
             sequencer.offer(offset, vec![0; 10], 200, ROOM);
         }
@@ -357,23 +512,23 @@ mod tests {
 
     #[test]
     fn a_full_buffer_keeps_the_earliest_records() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         let cost_bytes = 1 + EARLY_OVERHEAD_BYTES;
         assert_eq!(sequencer.offer(5, vec![5], 0, cost_bytes), Offer::Early);
         assert_eq!(sequencer.offer(6, vec![6], 0, 0), Offer::NoRoom);
         assert_eq!(sequencer.offer(4, vec![4], 0, 0), Offer::Early);
         assert_eq!(sequencer.early_len_bytes(), cost_bytes);
-        assert_eq!(sequencer.request(0), Some((0, 4)));
+        assert_eq!(asked(&mut sequencer, 0), Some((0, 4)));
     }
 
     #[test]
     fn absurd_offsets_do_no_harm() {
-        let mut sequencer = Sequencer::new(0);
+        let mut sequencer = Sequencer::new(0, 0);
         assert_eq!(offer(&mut sequencer, u64::MAX), Offer::Duplicate);
         sequencer.heard_of(u64::MAX, 0);
         assert!(!sequencer.has_gap());
         sequencer.heard_of(MAX_OFFSET, 0);
-        assert_eq!(sequencer.request(0), Some((0, FIRST_WINDOW_COUNT)));
+        assert_eq!(asked(&mut sequencer, 0), Some((0, FIRST_WINDOW_COUNT)));
         assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
         assert!(sequencer.in_flight_len_bytes() > 0);
     }

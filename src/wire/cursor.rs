@@ -53,6 +53,12 @@ impl<'a> Reader<'a> {
         self.name(field, usize::from(len))
     }
 
+    /// A name as a `string` after all fields that libdafka 0.1.0 knows: empty when it is missing. What is no string there
+    /// is another extension, and no reason to refuse the message.
+    pub(super) fn extension(&mut self) -> &'a [u8] {
+        self.string("extension").unwrap_or_default()
+    }
+
     /// A name as a `longstr`. The limit is that of all names, or it could never be used as a ZeroMQ topic.
     pub(super) fn longstr(&mut self, field: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.number_4(field)?;
@@ -129,6 +135,11 @@ impl<'o> Writer<'o> {
         self.number_1(len);
         self.octets(name);
         Ok(())
+    }
+
+    /// A name as a `string` after all fields that libdafka 0.1.0 knows; nothing when it is empty.
+    pub(super) fn extension(&mut self, name: &[u8]) -> Result<(), EncodeError> {
+        if name.is_empty() { Ok(()) } else { self.string("extension", name) }
     }
 
     /// A name as a `longstr`.

@@ -13,7 +13,13 @@ pub enum Message<'a> {
     /// HEAD: the last sequence of a partition, from its producer to whoever subscribed to the topic.
     Head(Position<'a>),
     /// DIRECT-HEAD: the last sequence of a partition, to the node that sent GET-HEADS or CONSUMER-HELLO.
-    DirectHead(Position<'a>),
+    DirectHead {
+        /// The last record that is there.
+        position: Position<'a>,
+        /// Which store has it, by the name of its ACKs. Empty when it does not say: a producer, or libdafka 0.1.0, which
+        /// ignores this field.
+        store: &'a [u8],
+    },
     /// FETCH: asks for records of one partition, as DIRECT-RECORDs in ascending order.
     Fetch {
         /// The partition: the address of its producer.
@@ -26,6 +32,9 @@ pub enum Message<'a> {
         sequence: u64,
         /// How many records are asked for.
         count: u32,
+        /// The one store that is asked, by the name in its DIRECT-HEADs: others need not answer. Empty: every store is.
+        /// Producers answer in any case with what they keep, and so do stores of libdafka 0.1.0, which ignore this field.
+        store: &'a [u8],
     },
     /// ACK: a store has durably stored the partition from its first record to this one.
     Ack {
@@ -80,7 +89,10 @@ impl<'a> Message<'a> {
             id::RECORD => Message::Record(Position::read(topic, &mut fields)?),
             id::DIRECT_RECORD => Message::DirectRecord(Position::read(topic, &mut fields)?),
             id::HEAD => Message::Head(Position::read(topic, &mut fields)?),
-            id::DIRECT_HEAD => Message::DirectHead(Position::read(topic, &mut fields)?),
+            id::DIRECT_HEAD => Message::DirectHead {
+                position: Position::read(topic, &mut fields)?,
+                store: fields.extension(),
+            },
             // A struct's fields are evaluated in the order in which they are written: that of the wire.
             id::FETCH => Message::Fetch {
                 topic,
@@ -88,13 +100,13 @@ impl<'a> Message<'a> {
                 subject: fields.string("subject")?,
                 sequence: fields.number_8("sequence")?,
                 count: fields.number_4("count")?,
+                store: fields.extension(),
             },
             id::ACK => Message::Ack {
                 topic,
                 subject: fields.string("subject")?,
                 sequence: fields.number_8("sequence")?,
-                // An extension: what is no string there is another one, and no reason to refuse the message.
-                store: fields.string("store").unwrap_or_default(),
+                store: fields.extension(),
             },
             id::GET_HEADS => Message::GetHeads { topic, address: fields.string("address")? },
             id::CONSUMER_HELLO => Message::ConsumerHello {
@@ -122,22 +134,24 @@ impl<'a> Message<'a> {
         fields.topic(self.topic())?;
         fields.number_1(VERSION);
         match *self {
-            Message::Record(position)
-            | Message::DirectRecord(position)
-            | Message::Head(position)
-            | Message::DirectHead(position) => position.write(fields)?,
-            Message::Fetch { topic: _, address, subject, sequence, count } => {
+            Message::Record(position) | Message::DirectRecord(position) | Message::Head(position) => {
+                position.write(fields)?;
+            }
+            Message::DirectHead { position, store } => {
+                position.write(fields)?;
+                fields.extension(store)?;
+            }
+            Message::Fetch { topic: _, address, subject, sequence, count, store } => {
                 fields.string("address", address)?;
                 fields.string("subject", subject)?;
                 fields.number_8(sequence);
                 fields.number_4(count);
+                fields.extension(store)?;
             }
             Message::Ack { topic: _, subject, sequence, store } => {
                 fields.string("subject", subject)?;
                 fields.number_8(sequence);
-                if !store.is_empty() {
-                    fields.string("store", store)?;
-                }
+                fields.extension(store)?;
             }
             Message::ConsumerHello { topic: _, address, subjects } => {
                 fields.string("address", address)?;
@@ -156,7 +170,7 @@ impl<'a> Message<'a> {
             Message::Record(_) => id::RECORD,
             Message::DirectRecord(_) => id::DIRECT_RECORD,
             Message::Head(_) => id::HEAD,
-            Message::DirectHead(_) => id::DIRECT_HEAD,
+            Message::DirectHead { .. } => id::DIRECT_HEAD,
             Message::Fetch { .. } => id::FETCH,
             Message::Ack { .. } => id::ACK,
             Message::GetHeads { .. } => id::GET_HEADS,
@@ -171,7 +185,7 @@ impl<'a> Message<'a> {
             Message::Record(position)
             | Message::DirectRecord(position)
             | Message::Head(position)
-            | Message::DirectHead(position) => position.topic,
+            | Message::DirectHead { position, .. } => position.topic,
             Message::Fetch { topic, .. }
             | Message::Ack { topic, .. }
             | Message::GetHeads { topic, .. }

@@ -113,7 +113,7 @@ impl PositionTemplate {
             id::RECORD => Message::Record(position),
             id::DIRECT_RECORD => Message::DirectRecord(position),
             id::HEAD => Message::Head(position),
-            id::DIRECT_HEAD => Message::DirectHead(position),
+            id::DIRECT_HEAD => Message::DirectHead { position, store: b"" },
             _ => return Err(EncodeError::NotAPosition(id)),
         };
         let mut frame = Vec::new();

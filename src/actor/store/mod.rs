@@ -20,6 +20,7 @@ use zmq::POLLIN;
 pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     let options = Options { sync: settings.store.sync, ..Options::default() };
     let log = Arc::new(Log::open(Path::new(&settings.store.db), options)?);
+    let store = log.identity(new_address().as_bytes())?;
     let (writer_address, reader_address) = (new_address(), new_address());
     if settings.store.verbose {
         log::debug!("Store: {}, writer {writer_address}, reader {reader_address}", settings.store.db);
@@ -27,14 +28,14 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
 
     // Both wait for a tower at the same time.
     let reader = {
-        let (log, settings) = (log.clone(), settings.clone());
+        let (log, settings, store) = (log.clone(), settings.clone(), store.clone());
         let (own, other) = (reader_address.clone(), writer_address.clone());
-        spawn("dafka-reader", move |pipe| reader::run(pipe, &own, &other, &log, &settings))?
+        spawn("dafka-reader", move |pipe| reader::run(pipe, &own, &other, &store, &log, &settings))?
     };
     let writer = {
         let settings = settings.clone();
         spawn("dafka-writer", move |pipe| {
-            writer::run(pipe, &writer_address, &reader_address, &log, &settings)
+            writer::run(pipe, &writer_address, &reader_address, &store, &log, &settings)
         })?
     };
     // Dropping the handles ends both.

@@ -42,8 +42,15 @@ impl Source for Log {
     }
 }
 
-/// Runs a reader until `$TERM`.
-pub(super) fn run(pipe: &Pipe, address: &str, writer: &str, log: &Log, settings: &Settings) -> Result {
+/// Runs a reader until `$TERM`. `writer` is the address of the store's other half, `store` the name of both.
+pub(super) fn run(
+    pipe: &Pipe,
+    address: &str,
+    writer: &str,
+    store: &[u8],
+    log: &Log,
+    settings: &Settings,
+) -> Result {
     let node = Node::start(
         &Config {
             name: "Store Reader",
@@ -62,7 +69,7 @@ pub(super) fn run(pipe: &Pipe, address: &str, writer: &str, log: &Log, settings:
         pipe,
     )?;
     pipe.signal()?;
-    let reader = Reader::new(address.as_bytes()).with_max_fetches(settings.store.max_fetches);
+    let reader = Reader::new(address.as_bytes()).named(store).with_max_fetches(settings.store.max_fetches);
     Actor { pipe, log, node, reader, outbox: Outbox::new(), warning: Warning::default() }.run()
 }
 

@@ -3,7 +3,7 @@
 use super::committer::{Committer, Job};
 use crate::actor::consumer::receive_content;
 use crate::actor::node::{Config, Node};
-use crate::actor::{BATCH_COUNT, Result, new_address, printable, publish, timeout_ms};
+use crate::actor::{BATCH_COUNT, Result, printable, publish, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::Outbox;
 use crate::protocol::ingest::{Index, Limits};
@@ -23,16 +23,22 @@ const MAX_BATCH_COUNT: usize = 131_072;
 /// it anyway: a long queue here would only cost memory, and time to fill it.
 const MAX_UNREAD_COUNT: i32 = 1_000;
 
-/// Runs a writer until `$TERM`.
-pub(super) fn run(pipe: &Pipe, address: &str, reader: &str, log: &Arc<Log>, settings: &Settings) -> Result {
+/// Runs a writer until `$TERM`. `reader` is the address of the store's other half, `store` the name of both.
+pub(super) fn run(
+    pipe: &Pipe,
+    address: &str,
+    reader: &str,
+    store: &[u8],
+    log: &Arc<Log>,
+    settings: &Settings,
+) -> Result {
     let own = address.as_bytes();
     let limits = Limits {
         partitions: settings.store.max_partitions,
         early_len_bytes: settings.store.reorder_bytes,
         ..Limits::default()
     };
-    let store = log.identity(new_address().as_bytes())?;
-    let mut replica = Replica::new(own, limits, now_ms()).named(&store);
+    let mut replica = Replica::new(own, limits, now_ms()).named(store);
     for partition in log.partitions()? {
         if replica.open(&partition.subject, &partition.address, partition.next).is_none() {
             log::error!("Store: too many partitions; {} is only read", printable(&partition.address));
