@@ -79,6 +79,35 @@ fn a_store_that_comes_late_gets_what_only_other_stores_hold() {
     }
 }
 
+/// What a consumer that ends says of itself: `name: 123` in its last debug line.
+fn statistic(stderr: &str, name: &str) -> u64 {
+    let last = stderr.lines().rfind(|line| line.contains("ends: Statistics")).expect("its statistics");
+    let (_, rest) = last.split_once(&format!("{name}: ")).expect("a number by that name");
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
+}
+
+#[test]
+fn what_every_store_has_is_fetched_from_one_of_them() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _stores = ["a", "b", "c"].map(|name| cluster.store(name));
+    let published = varied_lines("spread", 20_000, 200);
+    let mut producer = producer_with(&cluster, "spread", &[("producer/min_stores", "3")]);
+    producer.feed(&published);
+    producer.close_input();
+    producer.expect_success("each of three stores has all");
+
+    let arguments = ["--from-beginning", "--verbose", "spread"];
+    let mut consumer = cluster.node("dafka_console_consumer", &arguments, Input::Pipe);
+    assert_contents("spread", &consumer.lines(published.len(), "the replay"), &published);
+    consumer.signal(libc::SIGTERM);
+    let stderr = consumer.expect_success("SIGTERM").stderr;
+    assert_eq!(statistic(&stderr, "handed_on"), published.len() as u64, "{stderr}");
+    // If all answered, there would be twice as many as there are records. A store that is slow is asked no more.
+    let duplicates = statistic(&stderr, "duplicates");
+    assert!(duplicates < published.len() as u64 / 4, "{duplicates} records came more than once");
+}
+
 #[test]
 fn a_producer_without_a_store_keeps_to_its_memory_and_goes_on_when_one_comes() {
     let cluster = Cluster::new();
