@@ -3,7 +3,9 @@
 
 mod e2e;
 
-use e2e::{Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, varied_lines};
+use e2e::{
+    Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
+};
 use std::time::{Duration, Instant};
 
 /// What the stores hold is read from one of them alone, while the others are down.
@@ -79,13 +81,6 @@ fn a_store_that_comes_late_gets_what_only_other_stores_hold() {
     }
 }
 
-/// What a consumer that ends says of itself: `name: 123` in its last debug line.
-fn statistic(stderr: &str, name: &str) -> u64 {
-    let last = stderr.lines().rfind(|line| line.contains("ends: Statistics")).expect("its statistics");
-    let (_, rest) = last.split_once(&format!("{name}: ")).expect("a number by that name");
-    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
-}
-
 #[test]
 fn what_every_store_has_is_fetched_from_one_of_them() {
     let cluster = Cluster::new();
@@ -106,6 +101,30 @@ fn what_every_store_has_is_fetched_from_one_of_them() {
     // If all answered, there would be twice as many as there are records. A store that is slow is asked no more.
     let duplicates = statistic(&stderr, "duplicates");
     assert!(duplicates < published.len() as u64 / 4, "{duplicates} records came more than once");
+}
+
+#[test]
+fn a_store_that_falls_silent_in_the_midst_of_a_replay_is_replaced() {
+    let mut cluster = Cluster::new();
+    // Silent, but not gone: only that no answer comes tells.
+    cluster.set("beacon/timeout", "600000");
+    let _tower = cluster.tower();
+    let mut stores = ["a", "b"].map(|name| cluster.store(name));
+    let published = varied_lines("silent", 200_000, 200);
+    let mut producer = producer_with(&cluster, "silent", &[("producer/min_stores", "2")]);
+    producer.feed(&published);
+    producer.close_input();
+    producer.expect_success("each of two stores has all");
+
+    // Windows go to both in turn, so either of them is missed.
+    for store in &mut stores {
+        let mut consumer = cluster.consumer("silent");
+        let mut printed = consumer.lines(1_000, "the replay's begin");
+        store.pause();
+        printed.extend(consumer.lines(published.len() - printed.len(), "the rest, from the other store"));
+        assert_contents("silent", &printed, &published);
+        store.resume();
+    }
 }
 
 #[test]

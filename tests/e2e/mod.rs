@@ -11,7 +11,7 @@ mod records;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use program::{Input, Logs, Output, Program};
-pub(crate) use records::{assert_contents, assert_each_partition, contents, lines, varied_lines};
+pub(crate) use records::{assert_contents, assert_each_partition, contents, lines, statistic, varied_lines};
 
 use std::time::Duration;
 
