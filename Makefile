@@ -54,6 +54,7 @@ test: deps ## the Rust tests: units, properties, programs end to end
 c-test: stage ## the C tests, against the installed library
 	scripts/check-library $(STAGE)
 	scripts/check-ways-in $(STAGE)
+	scripts/check-drop-in $(STAGE)
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
 	cmake --build $(CTESTS) --parallel 2
 	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -LE memcheck

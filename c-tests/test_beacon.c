@@ -137,10 +137,56 @@ s_test_recv (zconfig_t *config)
     zactor_destroy (&first);
 }
 
+//  An actor that says one thing, and ends
+
+static void
+s_short_life (zsock_t *pipe, void *args)
+{
+    zsock_signal (pipe, 0);
+    CHECK (zstr_sendx (pipe, "CONNECT", (char *) args, NULL) == 0);
+}
+
+static void
+s_test_ended (void)
+{
+    zsock_t *xpub = zsock_new (ZMQ_XPUB);
+    int port = zsock_bind (xpub, "tcp://127.0.0.1:*");
+    CHECK (port > 0);
+    char *endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", port);
+    zsock_t *sub = zsock_new_sub (NULL, "");
+    test_case ("dafka_beacon_recv from a beacon that has ended: what it said counts");
+    zactor_t *beacon = zactor_new (s_short_life, endpoint);
+    CHECK (beacon);
+    dafka_beacon_recv (beacon, sub, false, NULL);
+    s_check_subscription (xpub, sub, 1);
+    test_log_begin ();
+    for (int round = 1; round <= 3; round++) {
+        test_case ("dafka_beacon_recv from a beacon that has ended returns: %d", round);
+        dafka_beacon_recv (beacon, sub, false, NULL);
+        CHECK (test_log_has ("E:", "dafka_beacon_recv", "the beacon has ended"));
+    }
+    test_log_end ();
+    test_case ("zactor_destroy of a beacon that has ended");
+    zactor_destroy (&beacon);
+
+    test_case ("dafka_beacon_recv keeps to the time limit of the beacon's pipe");
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "beacon/connect_timeout", "0");
+    beacon = s_beacon_new (config, "Lonely");
+    zsock_set_rcvtimeo (beacon, 20);
+    dafka_beacon_recv (beacon, sub, false, NULL);
+    zactor_destroy (&beacon);
+    zconfig_destroy (&config);
+    zsock_destroy (&sub);
+    zsock_destroy (&xpub);
+    zstr_free (&endpoint);
+}
+
 int
 main (void)
 {
     test_begin ("test_beacon", 60);
+    s_test_ended ();
     for (int round = 0; round < 2; round++) {
         zconfig_t *config = test_config (round ? "tcp" : "inproc");
         zconfig_put (config, "beacon/timeout", "1000");     //  Long enough for a loaded machine

@@ -1201,8 +1201,10 @@ DAFKA_EXPORT void
 //  Waits for one `CONNECT` or `DISCONNECT` of a beacon and applies it to a
 //  socket (`zmq_connect`, `zmq_disconnect`). With `verbose` the change is
 //  logged, after `log_prefix` (NULL: "Beacon"). An endpoint that cannot be used
-//  is logged, as is a NULL beacon or socket; nothing else happens then, and
-//  nothing happens when a signal interrupts the wait.
+//  is logged, as is a NULL beacon or socket, and a beacon that has ended;
+//  nothing else happens then, and nothing happens when a signal (SIGINT and
+//  SIGTERM under CZMQ's handling) or the time limit of the beacon's pipe
+//  (`zsock_set_rcvtimeo`) ends the wait.
 DAFKA_EXPORT void
     dafka_beacon_recv (zactor_t *beacon, zsock_t *sub, bool verbose, const char *log_prefix);
 

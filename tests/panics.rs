@@ -151,6 +151,19 @@ fn towers_stores_and_beacons() {
         // SAFETY: the arguments are what each actor takes.
         destroy(unsafe { panicked(function, args) });
     }
+    // A beacon that has ended says nothing more: nobody waits for it.
+    LOGGER.state().errors.clear();
+    // SAFETY: as above.
+    unsafe {
+        let beacon = panicked(dafka_beacon_actor, (&raw mut beacon_args).cast());
+        let mut sub = sys::zsock_new_checked(zmq::SUB as i32, std::ptr::null(), 0);
+        for _ in 0..2 {
+            dafka_beacon_recv(beacon, sub, true, c"Test".as_ptr());
+            expect_error("dafka_beacon_recv: the beacon has ended");
+        }
+        destroy(beacon);
+        sys::zsock_destroy(&mut sub);
+    }
     // The store's directory is free again.
     // SAFETY: as above.
     let store = unsafe { sys::zactor_new(dafka_store_actor, config.as_c().cast()) };
@@ -227,6 +240,158 @@ fn consumers() {
         dafka_consumer_msg_destroy(&mut msg);
         dafka_consumer_destroy(&mut consumer);
         assert!(consumer.is_null());
+    }
+}
+
+/// A tower that nodes of the same configuration find.
+fn tower(config: &Config) -> *mut zactor_t {
+    // SAFETY: the configuration is live.
+    let tower = unsafe { sys::zactor_new(dafka_tower_actor, config.as_c().cast()) };
+    assert!(!tower.is_null());
+    tower
+}
+
+/// For tests where nodes find each other.
+fn network(directory: &std::path::Path) -> Config {
+    let mut config = config(directory);
+    config.put("beacon/connect_timeout", "60000");
+    config.put("producer/terminate_unacked", "1");
+    config.put("producer/head_interval", "100");
+    config
+}
+
+/// Each node has a thread for its beacon, in which it hears of a peer: a node that can no longer be found ends.
+#[test]
+fn beacons_inside_nodes() {
+    let _alone = alone();
+    let nodes = ["Producer", "Publisher", "Subscriber", "Consumer", "Store Writer", "Store Reader"];
+    for node in nodes {
+        let directory = tempfile::tempdir().unwrap();
+        let config = network(directory.path());
+        let tower = tower(&config);
+        let mut args = dafka_producer_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+        let mut publisher_args = dafka_publisher_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+        let mut consumer_args = dafka_consumer_args_t { config: config.as_c(), record_sink: null_mut() };
+        LOGGER.state().errors.clear();
+        set_trap(&match node {
+            "Publisher" => "Producer: CONNECT".to_owned(),
+            "Subscriber" => "Consumer: CONNECT".to_owned(),
+            node => format!("{node}: CONNECT"),
+        });
+        // SAFETY: actors, consumers, messages and arguments are live as long as they are used.
+        unsafe {
+            let start = |function: zactor_fn, args: *mut c_void| sys::zactor_new(function, args);
+            let (mut consumer, mut actor) = (null_mut(), null_mut());
+            match node {
+                "Producer" => actor = start(dafka_producer, (&raw mut args).cast()),
+                "Publisher" => actor = start(dafka_publisher_actor, (&raw mut publisher_args).cast()),
+                "Subscriber" => actor = start(dafka_subscriber_actor, config.as_c().cast()),
+                "Consumer" => consumer = dafka_consumer_new(&mut consumer_args),
+                _ => actor = start(dafka_store_actor, config.as_c().cast()),
+            }
+            // Whom it hears of: for those that publish a subscriber, for the others a producer.
+            let peer = match node {
+                "Producer" | "Publisher" => start(dafka_subscriber_actor, config.as_c().cast()),
+                _ => start(dafka_producer, (&raw mut args).cast()),
+            };
+            expect_error("dafka-beacon: internal error: the trap snapped");
+            expect_error("node's beacon has ended");
+            let mut msg = dafka_consumer_msg_new();
+            let mut sent = dafka_producer_msg_new();
+            // The node ends just after it has said so.
+            let due = Instant::now() + LIMIT;
+            let has_ended = || match node {
+                "Producer" => {
+                    assert_eq!(dafka_producer_msg_set_content_str(sent, c"content".as_ptr()), 0);
+                    dafka_producer_msg_send(sent, actor) == -1
+                }
+                "Publisher" => {
+                    let mut frame = sys::zframe_new(b"content".as_ptr().cast(), 7);
+                    dafka_publisher_publish(actor, &mut frame) == -1
+                }
+                "Subscriber" => dafka_subscriber_subscribe(actor, c"topic".as_ptr()) == -1,
+                "Consumer" => dafka_consumer_msg_recv(msg, consumer) == -1,
+                _ => LOGGER.state().errors.iter().any(|line| line.starts_with("Store: store's ")),
+            };
+            while !has_ended() {
+                assert!(Instant::now() < due, "{node}: it has not ended");
+            }
+            if node == "Consumer" {
+                assert_eq!(dafka_consumer_subscribe(consumer, c"topic".as_ptr()), -1);
+            }
+            dafka_consumer_msg_destroy(&mut msg);
+            dafka_producer_msg_destroy(&mut sent);
+            dafka_consumer_destroy(&mut consumer);
+            if !actor.is_null() {
+                destroy(actor);
+            }
+            destroy(peer);
+        }
+        destroy(tower);
+    }
+}
+
+/// No file of this process can grow beyond that, for as long as it lives.
+struct FileLimit(libc::rlimit);
+
+impl FileLimit {
+    fn new(len_bytes: u64) -> FileLimit {
+        // SAFETY: plain system calls; the signal would end the process where an error is enough.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            let mut before = std::mem::zeroed();
+            assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &mut before), 0);
+            let limit = libc::rlimit { rlim_cur: len_bytes, ..before };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+            FileLimit(before)
+        }
+    }
+}
+
+impl Drop for FileLimit {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &self.0) };
+    }
+}
+
+/// The store's threads: the one that writes to the disk, while the disk refuses; and the writer, as it ends.
+#[test]
+fn threads_of_a_store() {
+    let _alone = alone();
+    for (trap, thread) in [
+        ("nothing is acknowledged until it goes through", "dafka-commit"),
+        ("Store: the writer ends", "dafka-writer"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let config = network(directory.path());
+        let tower = tower(&config);
+        let mut args = dafka_producer_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
+        LOGGER.state().errors.clear();
+        set_trap(trap);
+        // SAFETY: actors, message and arguments are live as long as they are used.
+        unsafe {
+            let store = sys::zactor_new(dafka_store_actor, config.as_c().cast());
+            let producer = sys::zactor_new(dafka_producer, (&raw mut args).cast());
+            if thread == "dafka-commit" {
+                let _limit = FileLimit::new(64 << 10);
+                let mut msg = dafka_producer_msg_new();
+                assert_eq!(dafka_producer_msg_init_content(msg, 1 << 20), 0);
+                assert_eq!(dafka_producer_msg_send(msg, producer), 0);
+                dafka_producer_msg_destroy(&mut msg);
+                expect_error("dafka-commit: internal error: the trap snapped");
+                expect_error("dafka-writer: store's committer has ended");
+                expect_error("Store: store's writer has ended");
+            }
+            destroy(store);
+            expect_error(&format!("{thread}: internal error: the trap snapped"));
+            destroy(producer);
+            // The store's directory is free again, and the store can go on from what is there.
+            LOGGER.state().errors.clear();
+            destroy(sys::zactor_new(dafka_store_actor, config.as_c().cast()));
+            assert_eq!(LOGGER.state().errors, Vec::<String>::new());
+        }
+        destroy(tower);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::{BATCH_COUNT, Handle, Result, beacon, spawn};
+use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
 use crate::net::{Frame, Kind, Pipe, Socket, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
@@ -97,8 +97,9 @@ impl Node {
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         while self.beacon().try_recv(&mut word)? {
             if !word.more() || !self.beacon().try_recv(&mut endpoint)? {
-                // Its last signal: the beacon has failed, and has said why. Peers that are known stay.
-                continue;
+                // Its last signal: it has failed, and has said why. A node without a beacon is one that nobody finds,
+                // and that its peers soon drop: it ends, visibly.
+                return Err(Error::Ended("node's beacon"));
             }
             let Ok(endpoint) = std::str::from_utf8(endpoint.as_ref()) else { continue };
             let result = match word.as_ref() {

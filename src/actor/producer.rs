@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::wire::{Message, exact_prefix, id, prefix};
 use std::ffi::CString;
 use std::sync::Arc;
-use zmq::{POLLIN, POLLOUT};
+use zmq::POLLIN;
 
 /// How records come in over the pipe: the two generations of the API differ in it.
 #[derive(Clone, Copy)]
@@ -267,9 +267,7 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
     }
     // It has ended, and its last word may have been read here. zactor_destroy must not wait for it: it does not when
     // it finds the pipe closed, which happens right after that word.
-    while pipe.events().contains(POLLOUT) {
-        std::thread::yield_now();
-    }
+    pipe.wait_until_closed();
     Err(Ended)
 }
 

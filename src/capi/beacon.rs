@@ -95,12 +95,13 @@
 //! }
 //! ```
 
-use super::boundary::{entry, octets, resolve, run_actor, settings};
+use super::boundary::{entry, octets, resolve, run_actor, settings, wait_for_input};
 use super::selftest;
 use crate::actor::beacon;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
-use crate::net::Frame;
+use crate::net::{Frame, is_signal};
 use std::ffi::{c_char, c_void};
+use zmq::POLLOUT;
 
 /// What `dafka_beacon_actor` is started with. Prefix and configuration remain the caller's, and may be freed
 /// once `zactor_new` has returned.
@@ -134,10 +135,14 @@ pub unsafe extern "C" fn dafka_beacon_actor(pipe: *mut zsock_t, args: *mut c_voi
     }
 }
 
+const ENDED: &str = "the beacon has ended";
+const NO_CHANGE: &str = "a beacon says CONNECT or DISCONNECT, and an endpoint";
+
 /// Waits for one `CONNECT` or `DISCONNECT` of a beacon and applies it to a socket (`zmq_connect`,
 /// `zmq_disconnect`). With `verbose` the change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that
-/// cannot be used is logged, as is a NULL beacon or socket; nothing else happens then, and nothing happens when a
-/// signal interrupts the wait.
+/// cannot be used is logged, as is a NULL beacon or socket, and a beacon that has ended; nothing else happens then, and
+/// nothing happens when a signal (SIGINT and SIGTERM under CZMQ's handling) or the time limit of the beacon's pipe
+/// (`zsock_set_rcvtimeo`) ends the wait.
 ///
 /// # Safety
 /// `beacon` is NULL or a live actor that runs `dafka_beacon_actor`; `sub` is NULL or a live socket; `log_prefix`
@@ -154,17 +159,30 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let pipe = resolve(beacon).ok_or("the beacon is NULL")?;
         let sub = resolve(sub).ok_or("the socket is NULL")?;
         let prefix = octets(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        let (mut word, mut endpoint) = (Frame::new(), Frame::new());
-        if pipe.recv(&mut word).is_err() || !word.more() || pipe.recv_more(&mut endpoint).is_err() {
-            // Interrupted, or the beacon's last word.
+        // A pipe that takes nothing has nobody at its other end any more.
+        let ended = || (!pipe.events().contains(POLLOUT)).then_some(ENDED);
+        if !wait_for_input(&pipe, &ended)? {
             return Ok(());
+        }
+        let (mut word, mut endpoint) = (Frame::new(), Frame::new());
+        if pipe.recv(&mut word).is_err() {
+            return Ok(());
+        }
+        if is_signal(&word) {
+            // Its last word, which zactor_destroy must not wait for: it does not when it finds the pipe closed, which
+            // happens right after that word.
+            pipe.wait_until_closed();
+            return Err(ENDED.into());
+        }
+        if !word.more() || pipe.recv_more(&mut endpoint).is_err() {
+            return Err(NO_CHANGE.into());
         }
         pipe.skip_rest(&endpoint);
         let endpoint = std::str::from_utf8(endpoint.as_ref()).map_err(|_| "an endpoint is no text")?;
         let applied = match word.as_ref() {
             b"CONNECT" => sub.connect(endpoint),
             b"DISCONNECT" => sub.disconnect(endpoint),
-            _ => return Err("a beacon says CONNECT or DISCONNECT".into()),
+            _ => return Err(NO_CHANGE.into()),
         };
         if verbose {
             log::debug!("{prefix}: {} {endpoint}", word.as_ref().escape_ascii());

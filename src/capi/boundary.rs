@@ -87,8 +87,9 @@ pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
 const INTERRUPT_CHECK_MS: u64 = 100;
 
 /// Waits until there is something to read at `socket`; false when SIGINT or SIGTERM came under CZMQ's handling, or
-/// any signal came to this thread, or when the socket's own time limit (ZMQ_RCVTIMEO) has passed.
-pub(super) fn wait_for_input(socket: &Socket, has_ended: &dyn Fn() -> bool) -> Outcome<bool> {
+/// any signal came to this thread, or when the socket's own time limit (ZMQ_RCVTIMEO) has passed. Fails when `ended`
+/// says why nothing more will come.
+pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<bool> {
     let kind = socket.zmq().get_socket_type();
     if matches!(kind, Ok(zmq::SocketType::PUB | zmq::SocketType::PUSH)) {
         return Err("this type of socket cannot receive".into());
@@ -100,8 +101,10 @@ pub(super) fn wait_for_input(socket: &Socket, has_ended: &dyn Fn() -> bool) -> O
         if czmq::interrupted() || left_ms == 0 {
             return Ok(false);
         }
-        if has_ended() && !socket.events().contains(POLLIN) {
-            return Err("the consumer has ended".into());
+        if let Some(why) = ended()
+            && !socket.events().contains(POLLIN)
+        {
+            return Err(why.into());
         }
         if zmq::poll(&mut [socket.item(POLLIN)], left_ms.min(INTERRUPT_CHECK_MS) as i64).is_err() {
             return Ok(false);

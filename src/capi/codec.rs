@@ -300,7 +300,7 @@ impl dafka_proto_t {
     pub(super) unsafe fn recv(&mut self, input: *mut zsock_t) -> Outcome<Received> {
         // SAFETY: the caller's promise.
         let input = unsafe { resolve(input) }.ok_or("the socket is NULL")?;
-        if !wait_for_input(&input, &|| false)? {
+        if !wait_for_input(&input, &|| None)? {
             return Ok(Received::Nothing);
         }
         let mut frame = Frame::new();

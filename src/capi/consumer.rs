@@ -179,7 +179,7 @@ impl dafka_consumer_t {
     pub(super) fn wait_for_record(&self, source: &Socket) -> Outcome<bool> {
         // SAFETY: the actor is live as long as the consumer.
         let actor = unsafe { resolve(self.actor) }.ok_or("the consumer has no actor")?;
-        wait_for_input(source, &|| actor.events().contains(POLLIN))
+        wait_for_input(source, &|| actor.events().contains(POLLIN).then_some("the consumer has ended"))
     }
 
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {

@@ -241,7 +241,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     entry("dafka_consumer_msg_recv_from_socket", -1, || unsafe {
         let msg = msg(self_)?;
         let socket = resolve(socket).ok_or("the socket is NULL")?;
-        if !wait_for_input(&socket, &|| false)? {
+        if !wait_for_input(&socket, &|| None)? {
             return Ok(-1);
         }
         msg.recv(&socket)

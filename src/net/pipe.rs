@@ -109,6 +109,14 @@ impl Socket {
         }
     }
 
+    /// After an actor's last word: waits until it has closed its end, which it does right after that.
+    pub fn wait_until_closed(&self) {
+        let due_ms = now_ms() + LAST_WORD_MS;
+        while self.events().contains(POLLOUT) && now_ms() < due_ms {
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until there is something to read in the pipe. `false` when the actor at the other end has ended
     /// without a word.
     pub fn wait_for_word(&self) -> bool {
@@ -189,7 +197,7 @@ impl Socket {
     }
 }
 
-/// How long an actor waits for room for its last word.
+/// How long an actor waits for room for its last word, and its owner for the end that follows it.
 const LAST_WORD_MS: u64 = 30_000;
 /// How often a wait looks whether the actor still runs.
 const CHECK_INTERVAL_MS: i64 = 100;

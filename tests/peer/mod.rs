@@ -33,6 +33,8 @@ pub(crate) struct Node {
     port: u16,
     /// Nodes that a tower has announced, with their endpoints: it is connected to them.
     pub(crate) peers: HashMap<String, String>,
+    /// False as long as it connects to nobody, as a node that has not heard of anybody yet.
+    is_following: bool,
     /// Messages at its SUB socket that nobody has waited for yet.
     messages: VecDeque<Vec<Vec<u8>>>,
     /// All that others ever subscribed to at its XPUB socket.
@@ -83,6 +85,7 @@ impl Node {
             tower,
             port,
             peers: HashMap::new(),
+            is_following: true,
             messages: VecDeque::new(),
             subscriptions: Vec::new(),
             beacon: None,
@@ -99,6 +102,19 @@ impl Node {
         }
         node.start_beacon();
         node
+    }
+
+    /// A node that others hear of before it hears of them: it connects to nobody until [`Node::follow`].
+    pub(crate) fn secluded(cluster: &Cluster) -> Node {
+        let mut node = Node::new(cluster);
+        node.is_following = false;
+        node.start_beacon();
+        node
+    }
+
+    /// Connects to those whom a tower announces from now on; it announces them again and again.
+    pub(crate) fn follow(&mut self) {
+        self.is_following = true;
     }
 
     /// Subscribes, from the next connection on and on those that are there.
@@ -160,7 +176,7 @@ impl Node {
             assert_eq!(text(0), "B");
             assert_eq!(frames.len(), 3, "a tower's beacon has three frames");
             let (sender, endpoint) = (text(1), text(2));
-            if sender != self.address && self.peers.get(&sender) != Some(&endpoint) {
+            if self.is_following && sender != self.address && self.peers.get(&sender) != Some(&endpoint) {
                 self.subscriber.connect(&endpoint).expect("an endpoint");
                 self.peers.insert(sender, endpoint);
             }

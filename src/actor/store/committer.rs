@@ -1,7 +1,7 @@
 //! The committer: one thread that appends batches to the log, so that the writer gathers the next one while
 //! the disk is busy with this one.
 
-use crate::actor::{Error, Result};
+use crate::actor::{Error, Result, guard};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
 use crate::protocol::ingest::Index;
 use crate::storage::{AppendError, Batch, Log};
@@ -30,7 +30,7 @@ pub(super) struct Committer {
     done: Receiver<Job>,
     /// Closed to say that a batch which the disk refuses is not to be tried again.
     patience: Option<Sender<()>>,
-    /// Becomes readable when a job is done.
+    /// Becomes readable when a job is done, and when the committer has ended.
     wake: Pipe,
     thread: Option<JoinHandle<()>>,
     is_busy: bool,
@@ -48,12 +48,17 @@ impl Committer {
             .name("dafka-commit".into())
             .spawn(move || {
                 lower_priority(NICENESS);
-                for job in next_job {
-                    if !append(&log, &job, &has_patience) || job_done.send(job).is_err() {
-                        return;
+                guard("dafka-commit", &waker, move |waker| {
+                    for job in next_job {
+                        if !append(&log, &job, &has_patience) || job_done.send(job).is_err() {
+                            break;
+                        }
+                        waker.send_frames(&[b""])?;
                     }
-                    let _ = waker.send_frames(&[b""]);
-                }
+                    Ok(())
+                });
+                // Its last word: the writer looks at `done`, and finds that nobody is left.
+                let _ = waker.signal();
             })
             .map_err(Error::Thread)?;
         let (jobs, patience) = (Some(jobs), Some(patience));
