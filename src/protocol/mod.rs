@@ -13,6 +13,7 @@
 //! | `discovery` | which peers are there |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
 //! | `answers` | what producer and reader share: FETCH requests being answered |
+//! | `subscriptions` | what each role subscribes to |
 
 pub mod answers;
 pub mod consumer;
@@ -23,6 +24,7 @@ pub mod producer;
 pub mod reader;
 pub mod replica;
 pub mod sequencer;
+pub mod subscriptions;
 
 pub use outbox::Outbox;
 
