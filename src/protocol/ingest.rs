@@ -71,6 +71,10 @@ pub struct Statistics {
     pub fetches: u64,
     /// Messages of partitions for which there was no room.
     pub refused: u64,
+    /// What early records occupy now.
+    pub early_len_bytes: usize,
+    /// What the FETCHes under way may bring now.
+    pub in_flight_len_bytes: u64,
 }
 
 /// The partitions and their FETCHes.
@@ -108,7 +112,11 @@ impl<P: Payload> Ingest<P> {
 
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
-        self.statistics
+        Statistics {
+            early_len_bytes: self.early_len_bytes,
+            in_flight_len_bytes: self.in_flight_len_bytes,
+            ..self.statistics
+        }
     }
 
     /// Where the partition of a decoded message stands, if it is known.
