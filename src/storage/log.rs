@@ -172,6 +172,19 @@ impl Log {
         }
     }
 
+    /// Waits until all that the log holds is on disk; does nothing when appends do not (see [`Options::sync`]).
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses it.
+    pub fn sync(&self) -> Result<(), AppendError> {
+        if !self.options.sync {
+            return Ok(());
+        }
+        let synced = self.with_tables(|tables| tables.env.sync(true));
+        synced.and_then(|synced| synced).map_err(|error| self.append_error(error, 0))
+    }
+
     /// Hands the records `from .. from + max_count` of a partition, as far as it has them, in ascending
     /// order to `each` (the offset, the content), and returns how many.
     ///

@@ -256,11 +256,6 @@ impl SimDisk {
         state.committed = state.durable.clone();
     }
 
-    /// What survives whatever happens.
-    pub(crate) fn durable(&self) -> Tables {
-        self.0.borrow().durable.clone()
-    }
-
     /// What the process sees.
     pub(crate) fn committed(&self) -> Tables {
         self.0.borrow().committed.clone()
@@ -308,6 +303,11 @@ impl Disk for SimDisk {
             return failed(io::ErrorKind::Other);
         }
         state.staged = Some(Staged { tables, header });
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), AppendError> {
+        self.0.borrow_mut().sync();
         Ok(())
     }
 

@@ -150,22 +150,24 @@ impl Plan {
             self.actions.push((at, Action::StartStore));
         }
         let producers = random.between(1, 5);
+        // One after the other: an action names a producer by its number.
+        let mut start = 0;
         for i in 0..producers {
             let min_stores = random.between(1, stores.min(2)) as usize;
             let topic = random.pick(&TOPICS);
-            let at = random.below(self.calm_at / 2);
-            self.actions.push((at, Action::StartProducer { topic, min_stores }));
+            start = random.between(start, start + self.calm_at / 10);
+            self.actions.push((start, Action::StartProducer { topic, min_stores }));
             let max_len = random.pick(&[0, 30, 300, 3_000]);
             let max_burst = random.pick(&[1, 30, 400]);
             for _ in 0..random.between(1, 12) {
                 let lens_bytes = (0..random.between(1, max_burst))
                     .map(|_| if random.chance(2) { 70_000 } else { random.between(0, max_len) as usize })
                     .collect();
-                let at = random.between(at, self.calm_at);
+                let at = random.between(start, self.calm_at);
                 self.actions.push((at, Action::Publish { producer: i, lens_bytes }));
             }
             if random.chance(400) {
-                let at = random.between(at, self.calm_at);
+                let at = random.between(start, self.calm_at);
                 self.actions.push((at, Action::EndProducer { producer: i }));
             }
         }

@@ -183,6 +183,12 @@ pub trait Disk {
     /// When the disk refuses it, or it does not follow what is there.
     fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError>;
 
+    /// Puts on disk whatever the log holds.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    fn sync(&self) -> Result<(), AppendError>;
+
     /// One after the last record of a partition, as far as that can be told.
     fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64>;
 }
@@ -190,6 +196,10 @@ pub trait Disk {
 impl Disk for Log {
     fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         Log::append(self, batch)
+    }
+
+    fn sync(&self) -> Result<(), AppendError> {
+        Log::sync(self)
     }
 
     fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
@@ -212,7 +222,11 @@ pub enum Tried {
 pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
-        Err(AppendError::NotContiguous { .. }) if has_all(disk, &job.batch) => Tried::Done,
+        // That it is in the log does not mean that it is on disk.
+        Err(AppendError::NotContiguous { .. }) if has_all(disk, &job.batch) => match disk.sync() {
+            Ok(()) => Tried::Done,
+            Err(error) => Tried::Refused(error),
+        },
         Err(error @ AppendError::NotContiguous { .. }) => Tried::Impossible(error),
         Err(error) => Tried::Refused(error),
     }
