@@ -293,8 +293,10 @@ impl<P: Payload> Ingest<P> {
     /// Sends one FETCH if the bounds allow it, and returns when to look again.
     fn fetch(&mut self, index: Index, now_ms: u64, out: &mut Outbox<P>) -> u64 {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let before = partition.sequencer.in_flight_len_bytes();
-        if self.in_flight_len_bytes - before > self.limits.in_flight_len_bytes {
+        // Whether there is room or not: two that wait for each other's room would wait for ever.
+        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
+        partition.sequencer.give_up_fetch();
+        if self.in_flight_len_bytes > self.limits.in_flight_len_bytes {
             return now_ms + NO_ROOM_RETRY_MS;
         }
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
@@ -308,8 +310,7 @@ impl<P: Payload> Ingest<P> {
                 store: store.as_deref().unwrap_or_default(),
             });
         }
-        self.in_flight_len_bytes =
-            self.in_flight_len_bytes + partition.sequencer.in_flight_len_bytes() - before;
+        self.in_flight_len_bytes += partition.sequencer.in_flight_len_bytes();
         partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS)
     }
 }

@@ -85,6 +85,7 @@ pub(crate) enum Action {
 }
 
 /// A whole run.
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) towers: usize,
     pub(crate) actions: Vec<(Time, Action)>,

@@ -196,6 +196,9 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
     let mut random = Random::new(seed);
     let mut plan = Plan::new(&mut random);
     let actions = std::mem::take(&mut plan.actions);
+    if has_trace {
+        println!("{plan:?}");
+    }
     let mut network = Network::new(plan.high_watermark);
     network.weather = plan.weather;
     let mut world = World {
@@ -481,7 +484,7 @@ impl World {
     }
 
     fn publish(&mut self, id: NodeId) -> Check {
-        let (mut arrivals, mut published) = (Vec::new(), 0);
+        let (mut arrivals, mut published, fetches) = (Vec::new(), 0, self.report.fetches);
         let mut outbox = std::mem::take(&mut self.outbox);
         let mut result = Ok(());
         outbox.drain(|frame, content| {
@@ -492,7 +495,7 @@ impl World {
         });
         self.outbox = outbox;
         result?;
-        invariants::bounds(&self.nodes[id], &self.plan, published)
+        invariants::bounds(&self.nodes[id], &self.plan, published, self.report.fetches > fetches)
     }
 
     fn send(&mut self, id: NodeId, message: Wired, arrivals: &mut Vec<Arrival>) -> Check {
