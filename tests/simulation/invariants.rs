@@ -49,7 +49,7 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
                 return fail(2, format!("acknowledged with {durable} records on disk: {message:?}"));
             }
         }
-        Message::Head(position) | Message::DirectHead(position) => {
+        Message::Head(position) | Message::DirectHead { position, .. } => {
             let name: Name = (position.subject.to_vec(), position.address.to_vec());
             let published = model.partitions.get(&name).map_or(0, |partition| partition.records.len());
             if position.sequence >= published as u64 {

@@ -412,7 +412,7 @@ impl World {
         let writer_id = self.start(host, writer.clone(), &[&reader], wants, role, clock);
         let wants = subscriptions::store_reader(&reader);
         let log = SimLog { disk, answer_len_bytes: self.plan.answer_len_bytes };
-        let role = Role::Reader(ReaderNode { reader: Reader::new(&reader), log });
+        let role = Role::Reader(ReaderNode { reader: Reader::new(&reader).named(&name), log });
         let reader_id = self.start(host, reader, &[&writer], wants, role, clock);
         self.stores[store].nodes = Some([writer_id, reader_id]);
         Ok(())
