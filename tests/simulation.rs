@@ -52,7 +52,7 @@ fn run(seed: u64) -> Result<Report, String> {
 fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
     let begin = Instant::now();
     let is_over = std::sync::atomic::AtomicBool::new(false);
-    let results = std::sync::Mutex::new((0u64, Report::default(), None::<String>));
+    let results = std::sync::Mutex::new((0u64, Report::default(), 0, None::<String>));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -61,7 +61,7 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
                     && let Some(seed) = next_seed()
                 {
                     let ran = run(seed);
-                    let (runs, total, failure) = &mut *results.lock().unwrap();
+                    let (runs, total, slowest, failure) = &mut *results.lock().unwrap();
                     *runs += 1;
                     match ran {
                         Ok(report) => {
@@ -72,7 +72,9 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
                             total.lost += report.lost;
                             total.fetches += report.fetches;
                             total.events += report.events;
-                            total.convergence = total.convergence.max(report.convergence);
+                            if report.convergence > total.convergence {
+                                (total.convergence, *slowest) = (report.convergence, seed);
+                            }
                         }
                         Err(text) => {
                             is_over.store(true, Ordering::Relaxed);
@@ -83,11 +85,11 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
             });
         }
     });
-    let (runs, total, failure) = results.into_inner().unwrap();
+    let (runs, total, slowest, failure) = results.into_inner().unwrap();
     let hours = total.simulated as f64 / clock::SECOND as f64 / 3_600.0;
     println!(
         "{runs} seeds, {hours:.1} cluster-hours in {:.1} s ({:.0} a minute); {} records published, {} delivered; {} \
-         messages sent, {} lost; {} FETCHes; longest convergence {} s",
+         messages sent, {} lost; {} FETCHes; longest convergence {} s (seed {slowest})",
         begin.elapsed().as_secs_f64(),
         hours / begin.elapsed().as_secs_f64() * 60.0,
         total.published,

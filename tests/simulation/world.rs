@@ -615,7 +615,7 @@ impl World {
     fn subscribe(&mut self, id: NodeId, topic: &[u8]) {
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
         if consumer.consumer.subscribe(topic, &mut self.outbox) {
-            consumer.oracle.subscribe(topic);
+            consumer.oracle.subscribe(topic, &self.model);
             let prefixes = subscriptions::topic(topic);
             self.nodes[id].wants.extend(prefixes.iter().cloned());
             self.announce(id, 1, prefixes);
