@@ -113,10 +113,10 @@ impl Update for Transaction {
 /// What is written to the disk at a time.
 #[derive(Clone)]
 enum Block {
-    /// An entry of a table, beside the one that it replaces.
-    Entry { version: u64, table: Table, key: Octets, value: Octets },
+    /// An entry of a table, beside the one that it replaces. (What it holds stands in the header's tables.)
+    Entry { version: u64 },
     /// So many entries make this version the valid one.
-    Header { version: u64, entries: usize },
+    Header { version: u64, entries: usize, tables: Tables },
 }
 
 /// How the disk treats writes.
@@ -153,23 +153,17 @@ impl State {
     /// These blocks are on the platter.
     fn settle(&mut self, blocks: Vec<Block>) {
         for block in blocks {
-            let Block::Header { version, entries } = block else {
+            let Block::Header { version, entries, tables } = block else {
                 self.loose.push(block);
                 continue;
             };
-            let mut count = 0;
-            for block in std::mem::take(&mut self.loose) {
-                if let Block::Entry { version: of, table, key, value } = block
-                    && of == version
-                {
-                    self.durable.set(table, key, value);
-                    count += 1;
-                }
-            }
+            let belongs = |block: &Block| matches!(block, Block::Entry { version: of } if *of == version);
+            let count = std::mem::take(&mut self.loose).iter().filter(|&block| belongs(block)).count();
             assert_eq!(
                 count, entries,
                 "entries are synced before the header that makes them valid is written"
             );
+            self.durable = tables;
         }
     }
 
@@ -288,13 +282,11 @@ impl Disk for SimDisk {
         state.version += 1;
         let version = state.version;
         let mut tables = update.tables;
-        let mut entries = Vec::new();
+        let entries = vec![Block::Entry { version }; update.changed.len()];
         for ((table, key), value) in update.changed {
-            let value: Octets = value.into();
-            tables.set(table, key.clone(), value.clone());
-            entries.push(Block::Entry { version, table, key, value });
+            tables.set(table, key, value.into());
         }
-        let header = Block::Header { version, entries: entries.len() };
+        let header = Block::Header { version, entries: entries.len(), tables: tables.clone() };
         state.cached.extend(entries);
         if state.mood == Mood::Unsure {
             state.sync();
