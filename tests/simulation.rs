@@ -23,6 +23,10 @@ mod random;
 #[path = "simulation/world.rs"]
 mod world;
 
+use dafka::actor::store::intake::Disk;
+use dafka::protocol::consumer::Start;
+use dafka::storage::Batch;
+use disk::SimDisk;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -120,6 +124,60 @@ fn a_seed_replays_its_run() {
     for seed in [1, 2, 3, 4, 5] {
         assert_eq!(run(seed), run(seed));
     }
+}
+
+/// The oracle and the disk can say no: the mutations (make mutations) show it for the rest.
+#[test]
+fn what_is_wrong_is_told() {
+    let mut model = model::Model::default();
+    let name: model::Name = (b"a".to_vec(), b"P".to_vec());
+    model.add_partition(name.clone(), 1);
+    let contents: Vec<_> = (0..4).map(|_| model.publish(&name, 40)).collect();
+    let oracle = |start| {
+        let mut oracle = oracle::Oracle::new(start);
+        oracle.subscribe(b"a", &model::Model::default());
+        oracle
+    };
+    let mut earliest = oracle(Start::Earliest);
+    let mut deliver = |offset: usize, content: usize| {
+        earliest.deliver(&model, b"a", b"P", offset as u64, &contents[content])
+    };
+    assert!(deliver(1, 1).is_err(), "the first one is missing");
+    assert_eq!(deliver(0, 0), Ok(()));
+    assert!(deliver(0, 0).is_err(), "twice");
+    assert!(deliver(2, 2).is_err(), "a gap");
+    assert!(deliver(1, 2).is_err(), "another's content");
+    assert_eq!(deliver(1, 1), Ok(()));
+    let mut latest = oracle(Start::Latest);
+    assert_eq!(latest.deliver(&model, b"a", b"P", 2, &contents[2]), Ok(()));
+    assert!(latest.deliver(&model, b"b", b"P", 3, &contents[3]).is_err(), "of another topic");
+    let mut late = oracle::Oracle::new(Start::Latest);
+    late.subscribe(b"a", &model);
+    assert!(late.deliver(&model, b"a", b"P", 3, &contents[3]).is_err(), "older than the subscription");
+}
+
+#[test]
+fn a_power_cut_takes_what_was_not_synced_and_only_that() {
+    let batch = |first: u64| {
+        let mut batch = Batch::new();
+        batch.push(b"a", b"P", first, b"content").unwrap();
+        batch
+    };
+    let mut lost = 0;
+    for seed in 0..50 {
+        let disk = SimDisk::new();
+        disk.append(&batch(0)).unwrap();
+        disk.write_header();
+        disk.finish();
+        disk.append(&batch(1)).unwrap();
+        disk.write_header();
+        assert_eq!((disk.next(b"a", b"P"), disk.durable_next(b"a", b"P")), (Some(1), 1));
+        disk.crash(Some(&mut random::Random::new(seed)));
+        let left = disk.durable_next(b"a", b"P");
+        assert!((1..=2).contains(&left), "{left}");
+        lost += 2 - left;
+    }
+    assert!((1..50).contains(&lost), "sometimes the header is there: {lost}");
 }
 
 #[test]
