@@ -112,7 +112,7 @@ impl World {
             assert!(intake.open(&partition), "few partitions");
         }
         let wants = subscriptions::store_writer(&writer);
-        let role = Role::Writer(WriterNode { intake, disk: disk.clone(), store, job: None });
+        let role = Role::Writer(Box::new(WriterNode { intake, disk: disk.clone(), store, job: None }));
         let writer_id = self.start(host, writer.clone(), &[&reader], wants, role, clock);
         let wants = subscriptions::store_reader(&reader);
         let log = SimLog { disk, answer_len_bytes: self.plan.answer_len_bytes };
@@ -234,7 +234,7 @@ impl World {
         }
         let connections = &self.publishing[id];
         let (host, now) = (node.host, self.now);
-        self.network.publish(id, host, connections, &message, now, &mut self.random, arrivals);
+        self.network.publish((id, host), connections, &message, now, &mut self.random, arrivals);
         let message = Rc::new(message);
         for Arrival { at, connection, generation } in arrivals.drain(..) {
             self.push(at, Event::Arrive { connection, generation, message: message.clone() });

@@ -5,9 +5,8 @@ use super::*;
 impl World {
     /// The writer's batch goes to the disk.
     pub(super) fn start_commit(&mut self, id: NodeId) -> Check {
-        let Role::Writer(WriterNode { disk, job: Some(job), store, .. }) = &self.nodes[id].role else {
-            return Ok(());
-        };
+        let Role::Writer(writer) = &self.nodes[id].role else { return Ok(()) };
+        let WriterNode { disk, job: Some(job), store, .. } = &**writer else { return Ok(()) };
         let tried = try_append(disk, job);
         let (is_committing, slowness) = (disk.is_committing(), self.stores[*store].slowness);
         let step = match tried {

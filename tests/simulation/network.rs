@@ -134,11 +134,10 @@ impl Network {
         connection.queued = Rc::default();
     }
 
-    /// Sends a message to all who want it; returns when it arrives where.
+    /// Sends a message to all who want it, and adds when it arrives where.
     pub(crate) fn publish(
         &mut self,
-        publisher: NodeId,
-        host: Host,
+        (publisher, host): (NodeId, Host),
         connections: &[ConnectionId],
         message: &Wired,
         now: Time,

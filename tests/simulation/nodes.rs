@@ -53,7 +53,7 @@ pub(crate) struct Node {
 pub(crate) enum Role {
     Producer(ProducerNode),
     Consumer(ConsumerNode),
-    Writer(WriterNode),
+    Writer(Box<WriterNode>),
     Reader(ReaderNode),
     /// It has ended, or crashed.
     Gone,

@@ -29,7 +29,7 @@ impl World {
             let (_, host_and_port) = node.endpoint.split_once("//").expect("an endpoint");
             let (host, port) = host_and_port.rsplit_once(':').expect("an endpoint");
             // Some nodes say which host they are on; for the others, the tower does.
-            let host = if id % 2 == 0 { host.as_bytes() } else { b"" };
+            let host = if id.is_multiple_of(2) { host.as_bytes() } else { b"" };
             let port = port.parse().expect("a port");
             let frames = NodeBeacon { sender: &node.address, host, port }.encode();
             let frames: Rc<[Vec<u8>]> = Rc::new(frames);
