@@ -147,7 +147,8 @@ fn pipes_to_quiet_grep(script: &str) -> Vec<&str> {
         words.next() == Some("grep")
             && words.take_while(|word| word.starts_with('-')).any(|word| word.contains('q') || word == "-m1")
     };
-    script.lines().filter(|line| line.split('|').skip(1).any(is_quiet)).collect()
+    let code = script.lines().filter(|line| !line.trim_start().starts_with('#'));
+    code.filter(|line| line.split('|').skip(1).any(is_quiet)).collect()
 }
 
 #[test]
