@@ -10,7 +10,7 @@ mod priority;
 mod socket;
 mod warning;
 
-pub use clock::now_ms;
+pub use clock::{ReadingClock, now_ms};
 pub use frame::Frame;
 pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;

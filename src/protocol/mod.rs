@@ -12,6 +12,7 @@
 //! | `reader` | the store's answers, from the log |
 //! | `discovery` | which peers are there |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
+//! | `sources` | which store to ask for a window |
 //! | `answers` | what producer and reader share: FETCH requests being answered |
 //! | `subscriptions` | what each role subscribes to |
 
@@ -24,6 +25,7 @@ pub mod producer;
 pub mod reader;
 pub mod replica;
 pub mod sequencer;
+pub mod sources;
 pub mod subscriptions;
 
 pub use outbox::Outbox;
