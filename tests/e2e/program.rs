@@ -259,14 +259,8 @@ impl Program {
     /// Waits until it has written this to its standard error.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, text: &str) {
-        self.wait_for_log_after(0, text);
-    }
-
-    /// The same, in what follows the first `len` octets.
-    #[track_caller]
-    pub(crate) fn wait_for_log_after(&mut self, len: usize, text: &str) {
         let start = Instant::now();
-        while !self.log()[len..].contains(text) {
+        while !self.log().contains(text) {
             assert!(self.is_running(), "{} has ended, waited for its log: {text}", self.name);
             assert!(start.elapsed() < DEADLINE, "{}: its log does not say: {text}", self.name);
             std::thread::sleep(Duration::from_millis(5));
