@@ -232,9 +232,9 @@ fn listing_changes_nothing() {
     assert!(snapshot(path).is_empty());
 
     let log = open(path);
-    append(&log, (b"z", b"A"), 0, 3);
-    append(&log, (b"long", b"B"), 0, 2);
-    append(&log, (b"long", b"A"), 0, 1);
+    append(&log, b"z", b"A", 0, &vec![b"x".to_vec(); 3]).expect("appended");
+    append(&log, b"long", b"B", 0, &vec![b"x".to_vec(); 2]).expect("appended");
+    append(&log, b"long", b"A", 0, &vec![b"x".to_vec(); 1]).expect("appended");
     drop(log);
     // With LMDB's table of readers, and without one, as after copying the database.
     for _ in 0..2 {
