@@ -67,7 +67,9 @@ impl Network {
                     ports.push(port);
                 }
                 Err(problem) => {
-                    println!("skipped: no network namespaces here: {problem}");
+                    // Past the test harness, which keeps what a test that passes prints.
+                    let test = std::thread::current().name().unwrap_or_default().to_owned();
+                    let _ = writeln!(std::io::stderr(), "{test}: skipped, no network namespaces here: {problem}");
                     return None;
                 }
             }
