@@ -69,7 +69,8 @@ impl Network {
                 Err(problem) => {
                     // Past the test harness, which keeps what a test that passes prints.
                     let test = std::thread::current().name().unwrap_or_default().to_owned();
-                    let _ = writeln!(std::io::stderr(), "{test}: skipped, no network namespaces here: {problem}");
+                    let _ =
+                        writeln!(std::io::stderr(), "{test}: skipped, no network namespaces here: {problem}");
                     return None;
                 }
             }
