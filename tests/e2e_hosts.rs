@@ -172,6 +172,28 @@ fn a_store_and_a_consumer_that_were_cut_off_go_on() {
     cut_off(1, "store");
 }
 
+/// TCP by itself would need up to another minute.
+#[test]
+#[ignore = "takes more than a minute"]
+fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
+    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
+    let _tower = hosts.tower(0);
+    let _store = hosts.store(1, "store");
+    let mut stream = Stream::new(hosts.producer(2, "minute"), hosts.consumer(1, "minute"));
+    stream.feed(1_000);
+    stream.expect_all("before the cut", e2e::DEADLINE);
+    hosts.network.isolate(1);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(70) {
+        stream.feed(100);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    hosts.network.join(1);
+    stream.expect_all("after a minute", RECOVERY);
+    let published = stream.end("minute");
+    assert_served(&hosts, 2, "minute", &[&published]);
+}
+
 #[test]
 fn nodes_do_not_part_when_the_towers_host_is_cut_off() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
