@@ -1,10 +1,12 @@
 //! The addresses of this host's network interfaces, as far as CZMQ does not tell them: it lists those of IPv4 only.
 
+use crate::czmq;
 use std::ffi::CStr;
 use std::net::Ipv6Addr;
 
 /// The first IPv6 address of an interface that is up and not the loopback, as it stands in an endpoint, without brackets.
-/// One that counts on this link only, with its interface behind it, when there is no other.
+/// One that counts on this link only, with its interface behind it, when there is no other. Of one interface only, where
+/// the application has chosen it.
 pub fn first_ipv6_address() -> Option<String> {
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: on success the list is ours until freeifaddrs, which comes last; nothing of it is used after that.
@@ -19,7 +21,7 @@ pub fn first_ipv6_address() -> Option<String> {
             at = (*at).ifa_next;
         }
         libc::freeifaddrs(first);
-        best(found)
+        best(found, czmq::chosen_interface().as_deref())
     }
 }
 
@@ -41,7 +43,8 @@ unsafe fn ipv6_address(interface: &libc::ifaddrs) -> Option<(Ipv6Addr, String)> 
     }
 }
 
-fn best(found: Vec<(Ipv6Addr, String)>) -> Option<String> {
+fn best(mut found: Vec<(Ipv6Addr, String)>, chosen: Option<&str>) -> Option<String> {
+    found.retain(|(_, name)| chosen.is_none_or(|chosen| chosen == name));
     let other = found.iter().find(|(address, _)| !address.is_unicast_link_local());
     match (other, found.first()) {
         (Some((address, _)), _) => Some(address.to_string()),
@@ -57,9 +60,12 @@ mod tests {
     #[test]
     fn an_address_that_counts_everywhere_is_better() {
         let found = |address: &str| (address.parse().unwrap(), "eth0".to_owned());
-        assert_eq!(best(vec![]), None);
-        assert_eq!(best(vec![found("fe80::1")]).as_deref(), Some("fe80::1%eth0"));
-        assert_eq!(best(vec![found("fe80::1"), found("fd00::1")]).as_deref(), Some("fd00::1"));
+        assert_eq!(best(vec![], None), None);
+        assert_eq!(best(vec![found("fe80::1")], None).as_deref(), Some("fe80::1%eth0"));
+        assert_eq!(best(vec![found("fe80::1"), found("fd00::1")], None).as_deref(), Some("fd00::1"));
+        assert_eq!(best(vec![found("fd00::1")], Some("eth1")), None);
+        let other = ("fd00::2".parse().unwrap(), "eth1".to_owned());
+        assert_eq!(best(vec![found("fd00::1"), other], Some("eth1")).as_deref(), Some("fd00::2"));
     }
 
     #[test]
