@@ -74,7 +74,10 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE)
 
-soak: soak-simulation ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-simulation ## what takes long: random runs for SECONDS (default 300)
+
+soak-hosts: deps ## a host that is cut off for a minute
+	cargo test --locked --test e2e_hosts -- --ignored
 
 soak-simulation: deps ## random seeds of the simulation for SECONDS
 	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \
@@ -102,4 +105,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual soak \
-	soak-simulation replay mutations bench header man clean
+	soak-hosts soak-simulation replay mutations bench header man clean

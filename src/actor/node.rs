@@ -56,12 +56,15 @@ impl Node {
             // Each peer that subscribes is news, not only the first.
             publisher.zmq().set_xpub_verbose(true)?;
         }
+        publisher.notice_dead_hosts()?;
         let port = publisher.bind_ephemeral()?;
 
         let subscriber = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
         subscriber.zmq().set_linger(0)?;
         subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
+        subscriber.notice_dead_hosts()?;
+        subscriber.notice_unanswered()?;
         for subscription in config.subscriptions {
             subscriber.zmq().set_subscribe(subscription)?;
         }

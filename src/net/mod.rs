@@ -5,6 +5,7 @@
 
 mod clock;
 mod frame;
+mod interface;
 mod pipe;
 mod priority;
 mod socket;
@@ -12,6 +13,7 @@ mod warning;
 
 pub use clock::{ReadingClock, now_ms};
 pub use frame::Frame;
+pub use interface::first_ipv6_address;
 pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use socket::{Kind, Socket, poll};

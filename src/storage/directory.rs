@@ -17,8 +17,11 @@ pub(super) const LOCK_FILE: &str = "dafka.lock";
 /// A database under construction; renamed to [`DATA_FILE`] when it is complete and on disk.
 pub(super) const NEW_DATA_FILE: &str = ".dafka-new.mdb";
 
+/// LMDB's table of readers.
+pub(super) const READERS_FILE: &str = "lock.mdb";
+
 /// What else may lie in the directory: LMDB's table of readers, and what file systems put into their root.
-const OTHERS_ALLOWED: [&str; 2] = ["lock.mdb", "lost+found"];
+const OTHERS_ALLOWED: [&str; 2] = [READERS_FILE, "lost+found"];
 
 /// The file by which each LevelDB database can be told.
 const LEVELDB_FILE: &str = "CURRENT";
@@ -40,7 +43,8 @@ pub(super) fn claim(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn look(dir: &Path) -> Result<(), OpenError> {
+/// Refuses a directory that holds other files than a store's. Touches nothing in it.
+pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
     let unreadable = || failed("list the directory", dir);
     let mut foreign = None;
     for entry in fs::read_dir(dir).map_err(unreadable())? {

@@ -21,6 +21,7 @@
 //! | `directory` | whose directory it is: look before touching, lock, make durable |
 //! | `chunk` | records packed together: encoding, total decoding |
 //! | `keys` | keys and values of the tables |
+//! | `listing` | what a log holds, seen by another process |
 //! | `error` | what can go wrong, one small enum per operation |
 
 pub mod append;
@@ -30,6 +31,7 @@ mod directory;
 pub mod engine;
 mod error;
 mod keys;
+mod listing;
 mod lmdb;
 mod log;
 pub mod lookup;
@@ -40,5 +42,6 @@ pub use self::batch::{Batch, Run, RunIndex};
 pub use self::chunk::MAX_CONTENT_LEN_BYTES;
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
 pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
+pub use self::listing::list;
 pub use self::log::{Log, Options};
 pub use self::lookup::Partition;

@@ -68,6 +68,13 @@ impl Cluster {
         path
     }
 
+    /// Writes a configuration file with the settings of this cluster, and further ones.
+    pub(crate) fn config_with(&self, settings: &[(&str, &str)]) -> PathBuf {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
+        self.config_file(&all)
+    }
+
     /// Runs one of the programs with these arguments only.
     pub(crate) fn program(&self, program: &str, arguments: &[&str], input: Input) -> Program {
         let mut command = Command::new(executable(program));
@@ -100,9 +107,7 @@ impl Cluster {
         settings: &[(&str, &str)],
         input: Input,
     ) -> Program {
-        let mut all = self.settings.clone();
-        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
-        let config = self.config_file(&all);
+        let config = self.config_with(settings);
         let (publ, sub) = (self.pub_addresses(), self.sub_addresses());
         let mut options = vec!["-c", config.to_str().expect("UTF-8"), "--pub", &publ, "--sub", &sub];
         options.extend_from_slice(arguments);
@@ -175,7 +180,7 @@ impl Drop for Cluster {
 }
 
 /// The file of one of the programs.
-fn executable(program: &str) -> &'static str {
+pub(super) fn executable(program: &str) -> &'static str {
     match program {
         "dafka_towerd" => env!("CARGO_BIN_EXE_dafka_towerd"),
         "dafka_stored" => env!("CARGO_BIN_EXE_dafka_stored"),

@@ -251,6 +251,22 @@ impl Program {
         assert!(rest.is_empty(), "more than all records: {rest:?}");
     }
 
+    /// What it has written to its standard error so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until it has written this to its standard error.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&mut self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            assert!(self.is_running(), "{} has ended, waited for its log: {text}", self.name);
+            assert!(start.elapsed() < DEADLINE, "{}: its log does not say: {text}", self.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a process can be asked").is_none()
     }
