@@ -251,6 +251,15 @@ impl Program {
         assert!(rest.is_empty(), "more than all records: {rest:?}");
     }
 
+    /// What it has written to its standard error so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a process can be asked").is_none()
     }
