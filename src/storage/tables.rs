@@ -12,13 +12,14 @@ use super::append::write_new;
 use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
 use super::error::OpenError;
 use super::lmdb::Lmdb;
+use super::pages::{Pages, Unsound};
 
 /// The format version that this library writes, and the newest that it reads.
 pub(super) const FORMAT: u32 = 1;
 
 const META: &str = "meta";
 const PARTITIONS: &str = "partitions";
-const RECORDS: &str = "records";
+pub(super) const RECORDS: &str = "records";
 
 const MAGIC_KEY: &str = "magic";
 const MAGIC: &[u8] = b"dafka store";
@@ -34,6 +35,8 @@ const FILE_MODE: u32 = 0o644;
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) env: Environment,
+    /// The table of tables.
+    pub(super) main: Database,
     pub(super) meta: Database,
     pub(super) partitions: Database,
     pub(super) records: Database,
@@ -55,12 +58,21 @@ impl Tables {
             .set_max_dbs(3)
             .set_map_size(map_len_bytes)
             .open_with_permissions(dir, FILE_MODE)?;
+        let main = env.open_db(None)?;
         let meta = env.open_db(Some(META))?;
         let partitions = env.open_db(Some(PARTITIONS))?;
         let records = env.open_db(Some(RECORDS))?;
         // LMDB makes it longer when the data demands it.
         let map_len_bytes = env.info()?.map_size();
-        Ok(Tables { env, meta, partitions, records, map_len_bytes })
+        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
+    }
+
+    /// Commits a transaction that changes nothing: with it, all that was committed before is on disk, whatever became
+    /// of the synchronization then.
+    pub(super) fn settle(&self) -> lmdb::Result<()> {
+        let mut txn = self.env.begin_rw_txn()?;
+        txn.put(self.meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
+        txn.commit()
     }
 }
 
@@ -90,7 +102,8 @@ fn build(file: &Path) -> lmdb::Result<()> {
     let meta = env.create_db(Some(META), DatabaseFlags::empty())?;
     let partitions = env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
     let records = env.create_db(Some(RECORDS), DatabaseFlags::empty())?;
-    let tables = Tables { env, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
+    let main = env.open_db(None)?;
+    let tables = Tables { env, main, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
     let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables: &tables };
     update.txn.put(meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
     update.txn.put(meta, &FORMAT_KEY, &FORMAT.to_be_bytes(), WriteFlags::empty())?;
@@ -126,12 +139,36 @@ pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
             .and_then(|file| file.set_len(claimed_len))
             .map_err(failed("extend the database", data))?;
     }
+    let checked = check_content(data, claimed_len, may_extend);
+    if checked.is_err() && found_len < claimed_len {
+        // Left as it was.
+        OpenOptions::new()
+            .write(true)
+            .open(data)
+            .and_then(|file| file.set_len(found_len))
+            .map_err(failed("shorten the database", data))?;
+    }
+    checked
+}
+
+/// Checks what is behind the header pages; the file is as long as they say.
+fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), OpenError> {
+    let not_ours = |reason| OpenError::NotAStore { path: data.to_path_buf(), reason };
     let map_len = usize::try_from(claimed_len).map_err(|_| not_ours("it is too long for this machine"))?;
+    Pages::open(data).map_err(Unsound::from).and_then(|pages| pages.check_all_but_records()).map_err(
+        |unsound| match unsound {
+            Unsound::Io(error) => failed("read the database", data)(error),
+            Unsound::Damaged { page, reason } => {
+                OpenError::Damaged { path: data.to_path_buf(), page, reason }
+            }
+        },
+    )?;
     match stored_format(data, map_len) {
         Ok(Some(format)) if format > FORMAT => {
             Err(OpenError::NewerFormat { path: data.to_path_buf(), found: format, supported: FORMAT })
         }
         Ok(Some(1..)) => Ok(()),
+        Ok(_) if is_ours => Err(not_ours("what makes it one is missing or damaged")),
         Ok(_) => Err(not_ours("it is the LMDB database of something else")),
         Err(error) => Err(database_error(data, error)),
     }
