@@ -18,6 +18,7 @@
 //! | `lmdb` | LMDB as that database |
 //! | `batch` | records gathered for one append |
 //! | `tables` | the LMDB environment: creating, checking, opening |
+//! | `pages` | looking at LMDB's pages before LMDB does |
 //! | `directory` | whose directory it is: look before touching, lock, make durable |
 //! | `chunk` | records packed together: encoding, total decoding |
 //! | `keys` | keys and values of the tables |
@@ -35,6 +36,7 @@ mod listing;
 mod lmdb;
 mod log;
 pub mod lookup;
+mod pages;
 mod tables;
 pub mod walk;
 

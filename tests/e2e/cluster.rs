@@ -141,6 +141,23 @@ impl Cluster {
         self.node_with("dafka_stored", &[], &[("store/db", dir.to_str().expect("UTF-8"))], Input::Pipe)
     }
 
+    /// Starts a store on any directory, with further settings and environment variables.
+    pub(crate) fn store_at(
+        &self,
+        dir: &Path,
+        settings: &[(&str, &str)],
+        environment: &[(&str, &Path)],
+    ) -> Program {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
+        all.insert("store/db".into(), dir.to_str().expect("UTF-8").into());
+        let mut command = Command::new(executable("dafka_stored"));
+        command.arg("-c").arg(self.config_file(&all));
+        command.args(["--pub", &self.pub_addresses(), "--sub", &self.sub_addresses()]);
+        command.current_dir(self.dir()).envs(environment.iter().copied());
+        self.command("dafka_stored", &mut command, Input::Pipe)
+    }
+
     /// Starts a console producer whose input stays open.
     pub(crate) fn producer(&self, topic: &str) -> Program {
         self.node("dafka_console_producer", &[topic], Input::Pipe)
