@@ -110,6 +110,14 @@ impl World {
                     self.push((now + lasts).min(calm_at), Event::DiskIsGood(store));
                 }
             }
+            Action::Freeze { node, lasts } => {
+                let all: Vec<NodeId> = (0..self.nodes.len()).collect();
+                if let Some(id) = self.living(&all, node) {
+                    let until = (now + lasts).min(calm_at);
+                    let node = &mut self.nodes[id];
+                    (node.ready_at, node.frozen_until) = (until.max(node.ready_at), until);
+                }
+            }
             Action::Jump { node, by_ms } => {
                 let all: Vec<NodeId> = (0..self.nodes.len()).collect();
                 if let Some(id) = self.living(&all, node) {
