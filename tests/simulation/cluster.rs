@@ -94,7 +94,9 @@ impl World {
     }
 
     pub(super) fn start_store(&mut self, store: usize) -> Check {
-        let Store { disk, host, nodes: None, .. } = &self.stores[store] else { return Ok(()) };
+        let Store { disk, host, nodes: None, is_killed: false, .. } = &self.stores[store] else {
+            return Ok(());
+        };
         let (disk, host) = (disk.clone(), *host);
         invariants::log_is_whole(store, &disk, &self.model)?;
         let [writer, reader] = [self.fresh_address(), self.fresh_address()];
@@ -233,8 +235,8 @@ impl World {
             Ok(Message::Fetch { topic, subject, sequence, .. }) => {
                 self.report.fetches += 1;
                 let name = (subject.to_vec(), topic.to_vec());
-                let is_there =
-                    self.stores.iter().any(|store| store.disk.durable_next(subject, topic) > sequence);
+                let mut living = self.stores.iter().filter(|store| !store.is_killed);
+                let is_there = living.any(|store| store.disk.durable_next(subject, topic) > sequence);
                 if matches!(self.phase, Phase::Quiet(_)) && is_there {
                     return Err((
                         4,

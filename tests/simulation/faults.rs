@@ -45,6 +45,11 @@ pub(crate) enum Action {
         is_power_cut: bool,
         down: Time,
     },
+    /// This store never comes back.
+    KillStore {
+        store: u64,
+    },
+    /// A tower that is down for ever may stay so, as long as there is another one.
     CrashTower {
         tower: u64,
         down: Time,
@@ -161,11 +166,17 @@ impl Plan {
             let at = if i == 0 || random.chance(600) { 0 } else { random.below(self.calm_at) };
             self.actions.push((at, Action::StartStore));
         }
+        let is_one_killed = stores > 1 && random.chance(200);
+        if is_one_killed {
+            let store = random.next();
+            self.at(random, Action::KillStore { store });
+        }
+        let left = stores - u64::from(is_one_killed);
         let producers = random.between(1, 5);
         // One after the other: an action names a producer by its number.
         let mut start = 0;
         for i in 0..producers {
-            let most = if self.has_store_names { stores.min(2) } else { 1 };
+            let most = if self.has_store_names { left.min(2) } else { 1 };
             let min_stores = random.between(1, most) as usize;
             let topic = random.pick(&TOPICS);
             start = random.between(start, start + self.calm_at / 10);
@@ -206,7 +217,7 @@ impl Plan {
             self.at(random, Action::CrashConsumer { consumer });
         }
         for _ in 0..count(random, 3) {
-            let (tower, down) = (random.next(), random.pick(&[50 * MS, 2 * SECOND, 15 * SECOND]));
+            let (tower, down) = (random.next(), random.pick(&[50 * MS, 2 * SECOND, 15 * SECOND, Time::MAX]));
             self.at(random, Action::CrashTower { tower, down });
         }
         for _ in 0..count(random, 4) {

@@ -172,10 +172,14 @@ pub(crate) fn converged<'a>(
     nodes: impl Iterator<Item = &'a Node>,
     is_final: bool,
 ) -> Result<(), String> {
+    let stored =
+        |name: &Name| disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
+    // What a producer has forgotten may have been on a store that is gone for good: producer/min_stores is for that.
+    let is_whole = |name: &Name| model.partitions[name].forgotten <= stored(name);
     let end_of = |name: &Name| {
-        let stored = disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
         let partition = &model.partitions[name];
-        if partition.is_alive { stored.max(partition.records.len() as u64) } else { stored }
+        let published = partition.records.len() as u64;
+        if partition.is_alive && is_whole(name) { stored(name).max(published) } else { stored(name) }
     };
     for name in model.partitions.keys() {
         let end = end_of(name);
@@ -188,6 +192,7 @@ pub(crate) fn converged<'a>(
     }
     for node in nodes {
         match &node.role {
+            Role::Producer(producer) if !is_whole(&producer.name) => {}
             Role::Producer(producer) if !producer.producer.is_drained() => {
                 let left = producer.producer.unacknowledged();
                 return Err(format!("the producer of {} still keeps {left} records", show(&producer.name)));
