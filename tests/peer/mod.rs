@@ -239,12 +239,12 @@ impl Node {
         assert_eq!(got[0].escape_ascii().to_string(), frame.escape_ascii().to_string());
     }
 
-    /// The same with the name of the store that sent it, a string of 32 octets after the last field, which 0.1.0 ignores.
+    /// The same with the name of one of our stores after it, which 0.1.0 ignores. Returns the name.
     #[track_caller]
-    pub(crate) fn exactly_named(&mut self, frame: &[u8]) {
-        let got = self.message(&frame[..1]);
+    pub(crate) fn named(&mut self, core: &[u8]) -> String {
+        let got = self.message(&core[..1]);
         assert_eq!(got.len(), 1, "one frame");
-        assert_eq!(unnamed(&got[0]).escape_ascii().to_string(), frame.escape_ascii().to_string());
+        name_after(core, &got[0])
     }
 
     /// Waits for a FETCH.
@@ -307,15 +307,6 @@ impl Node {
             assert_eq!(frames[1].escape_ascii().to_string(), content.as_bytes().escape_ascii().to_string());
         }
     }
-}
-
-/// A frame of ours without the name of a store at its end.
-#[track_caller]
-pub(crate) fn unnamed(frame: &[u8]) -> &[u8] {
-    let (core, name) = frame.split_at(frame.len().checked_sub(33).expect("a name"));
-    let is_name = name[0] == 32 && name[1..].iter().all(u8::is_ascii_hexdigit);
-    assert!(is_name, "no string of 32 octets: {}", frame.escape_ascii());
-    core
 }
 
 /// What a node subscribes to for messages to itself, or to a topic as 0.1.0 does it: without a NUL.
