@@ -75,7 +75,8 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Takes a message from the network. Records that are in order now are added to `deliveries`.
+    /// Takes a message from the network. Records that are in order now are added to `deliveries`. The caller holds no
+    /// deliveries of earlier messages: their partitions may give way to a new one.
     pub fn message(
         &mut self,
         message: &Message,
@@ -88,7 +89,7 @@ impl<P: Payload> Consumer<P> {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
                 // An answer opens nothing: who asked for it knew the partition.
                 let partition = match message {
-                    Message::Record(_) => self.find_or_open(position, position.sequence),
+                    Message::Record(_) => self.find_or_open(position, position.sequence, now_ms),
                     _ => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
@@ -101,9 +102,8 @@ impl<P: Payload> Consumer<P> {
             (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest && self.ingest.find(position).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
-                let Some(partition) = self.find_or_open(position, position.sequence.saturating_add(1)) else {
-                    return;
-                };
+                let latest = position.sequence.saturating_add(1);
+                let Some(partition) = self.find_or_open(position, latest, now_ms) else { return };
                 if let Message::DirectHead { store, .. } = message {
                     self.ingest.held_by(partition, store, position.sequence);
                 }
@@ -143,20 +143,28 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// The partition of a message. A partition of a subscribed topic that was not known is opened: at 0, or,
-    /// under [`Start::Latest`], at `latest`.
-    fn find_or_open(&mut self, position: &Position, latest: u64) -> Option<Index> {
+    /// The partition of a message. A partition of a subscribed topic that was not known is opened: where it stood when
+    /// it gave way to others; else at 0, or, under [`Start::Latest`], at `latest`.
+    fn find_or_open(&mut self, position: &Position, latest: u64, now_ms: u64) -> Option<Index> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
         if position.address.is_empty() || !self.topics.contains(position.subject) {
             return None;
         }
-        let next = match self.start {
+        let (subject, address) = (position.subject, position.address);
+        let recalled = self.ingest.recall(subject, address);
+        let next = recalled.unwrap_or(match self.start {
             Start::Earliest => 0,
             Start::Latest => latest,
-        };
-        self.ingest.open(position.subject, position.address, next)
+        });
+        let opened = self.ingest.open(subject, address, next, now_ms, |_, _| true);
+        match (opened, recalled) {
+            (Some(index), Some(_)) => self.ingest.prove(index),
+            (None, Some(next)) => self.ingest.remember(subject, address, next),
+            _ => {}
+        }
+        opened
     }
 
     /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].

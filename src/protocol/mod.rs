@@ -12,7 +12,8 @@
 //! | `reader` | the store's answers, from the log |
 //! | `discovery` | which peers are there |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
-//! | `answers` | what producer and reader share: FETCH requests being answered |
+//! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
+//! | `remembered` | where partitions stood that had to give way |
 
 pub mod answers;
 pub mod consumer;
@@ -21,8 +22,10 @@ pub mod ingest;
 pub mod outbox;
 pub mod producer;
 pub mod reader;
+pub mod remembered;
 pub mod replica;
 pub mod sequencer;
+pub mod turns;
 
 pub use outbox::Outbox;
 

@@ -7,11 +7,11 @@ use crate::actor::{BATCH_COUNT, Result, printable, publish, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::Outbox;
 use crate::protocol::ingest::{Index, Limits};
-use crate::protocol::replica::{Append, Replica};
+use crate::protocol::replica::{Append, Replica, Resume};
 use crate::settings::Settings;
 use crate::storage::{Log, MAX_CONTENT_LEN_BYTES, RunIndex};
 use crate::wire::{Message, id, prefix};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use zmq::POLLIN;
 
 /// What one batch holds before the writer stops reading until the disk has taken the one before.
@@ -38,11 +38,10 @@ pub(super) fn run(
         early_len_bytes: settings.store.reorder_bytes,
         ..Limits::default()
     };
-    let mut replica = Replica::new(own, limits, now_ms()).named(store);
-    for partition in log.partitions()? {
-        if replica.open(&partition.subject, &partition.address, partition.next).is_none() {
-            log::error!("Store: too many partitions; {} is only read", printable(&partition.address));
-        }
+    let mut replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log));
+    // Further ones are opened when somebody speaks of them.
+    for partition in log.partitions()?.into_iter().take(limits.partitions) {
+        replica.open(&partition.subject, &partition.address, partition.next);
     }
     // 0 means no limit, to ZeroMQ and in the settings.
     let receive_high_watermark = match settings.store.high_watermark {
@@ -83,6 +82,21 @@ pub(super) fn run(
         refused: 0,
     };
     actor.run()
+}
+
+/// Where a partition stands in the log: for those that gave way to others.
+fn resume(log: &Arc<Log>) -> Box<Resume> {
+    let log = log.clone();
+    Box::new(move |subject, address| match log.find(subject, address) {
+        Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
+        Err(error) => {
+            // What is on disk cannot be told: nothing may be written then. Who speaks of it does so again.
+            static WARNING: Mutex<Warning> = Mutex::new(Warning::new());
+            let mut warning = WARNING.lock().unwrap_or_else(PoisonError::into_inner);
+            warning.warn(now_ms(), || format!("Store: {}: {error}", printable(address)));
+            Err(())
+        }
+    })
 }
 
 struct Actor<'a> {
