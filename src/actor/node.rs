@@ -1,10 +1,16 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
 use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Pipe, Socket, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Socket, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
-use zmq::POLLIN;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use zmq::{POLLIN, SocketEvent};
+
+/// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
+pub(super) const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
 
 /// How long records already published may still go out to live peers when the node ends and the application
 /// set no linger time of its own (zsys_set_linger).
@@ -21,7 +27,10 @@ pub(super) struct Node {
     pub(super) address: String,
     pub(super) publisher: Socket,
     pub(super) subscriber: Socket,
+    warning: RefCell<Warning>,
     beacon: Handle,
+    /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
+    _monitor: Receiver<Socket>,
 }
 
 /// What a node is made of.
@@ -38,9 +47,36 @@ pub(super) struct Config<'a> {
     pub(super) send_high_watermark: i32,
     /// Messages that may wait to be read, per peer.
     pub(super) receive_high_watermark: i32,
+    /// The longest frame that others may send it.
+    pub(super) max_frame_len_bytes: usize,
     /// What it subscribes to from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
+}
+
+/// Has libzmq tell when a peer answers at its endpoint, and when the connection ends.
+///
+/// Once the result is closed, libzmq waits for ever to tell more, and all of the process's sockets with it. So it must
+/// live until [`Socket::stop_monitor`] was called.
+fn watch(subscriber: &Socket) -> Result<Socket> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let monitor = Socket::new(Kind::PAIR)?;
+    // libzmq waits for room here too.
+    monitor.zmq().set_rcvhwm(0)?;
+    let endpoint = format!("inproc://dafka-peers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    let events = SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
+    subscriber.zmq().monitor(&endpoint, i32::from(events))?;
+    if let Err(error) = monitor.connect(&endpoint) {
+        subscriber.stop_monitor();
+        return Err(error.into());
+    }
+    Ok(monitor)
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.subscriber.stop_monitor();
+    }
 }
 
 impl Node {
@@ -48,6 +84,8 @@ impl Node {
     /// is to be read at `pipe`.
     pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
         let publisher = Socket::new(config.publisher)?;
+        // What comes in here is subscriptions.
+        publisher.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
         publisher.zmq().set_sndhwm(config.send_high_watermark)?;
         if publisher.zmq().get_linger()? == 0 {
             publisher.zmq().set_linger(LINGER_MS)?;
@@ -61,26 +99,40 @@ impl Node {
         let subscriber = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
         subscriber.zmq().set_linger(0)?;
+        subscriber.expect_anybody(config.max_frame_len_bytes)?;
+        subscriber.connect_patiently()?;
         subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
         for subscription in config.subscriptions {
             subscriber.zmq().set_subscribe(subscription)?;
         }
 
         let (settings, name) = (config.beacon.clone(), config.name.to_owned());
-        let beacon = spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name))?;
-        beacon.wait_until_ready(pipe)?;
-        let port = port.to_string();
-        let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
-        start.extend(config.ignored.iter().map(|address| address.as_bytes()));
-        beacon.pipe().send_frames(&start)?;
-
-        Ok(Node {
+        let monitor = watch(&subscriber)?;
+        let (give_back, given_back) = channel();
+        let beacon = spawn("dafka-beacon", move |pipe| {
+            let result = beacon::run(pipe, &settings, &name, Some(&monitor));
+            let _ = give_back.send(monitor);
+            result
+        });
+        if beacon.is_err() {
+            subscriber.stop_monitor();
+        }
+        let beacon = beacon?;
+        let node = Node {
             name: config.name.to_owned(),
             address: config.address.to_owned(),
             publisher,
             subscriber,
+            warning: RefCell::default(),
             beacon,
-        })
+            _monitor: given_back,
+        };
+        node.beacon.wait_until_ready(pipe)?;
+        let port = port.to_string();
+        let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
+        start.extend(config.ignored.iter().map(|address| address.as_bytes()));
+        node.beacon.pipe().send_frames(&start)?;
+        Ok(node)
     }
 
     /// The beacon's pipe, to be polled.
@@ -107,7 +159,9 @@ impl Node {
                 _ => self.subscriber.disconnect(endpoint),
             };
             if let Err(error) = result {
-                log::warn!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii());
+                self.warning.borrow_mut().warn(now_ms(), || {
+                    format!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii())
+                });
             }
         }
         Ok(())

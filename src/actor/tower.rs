@@ -1,12 +1,17 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
-use super::{BATCH_COUNT, Error, Result};
+use super::node::MAX_SUBSCRIPTION_LEN_BYTES;
+use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
 use crate::czmq;
 use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use zmq::POLLIN;
+
+/// Subscriptions that go on to those who publish. Nodes make none but `W` and `B`, which are not among these.
+const MAX_FORWARDED: usize = 1_000;
 
 /// Frames of a node's beacon.
 const BEACON_FRAMES: usize = 4;
@@ -40,6 +45,8 @@ struct Tower<'a> {
     outgoing: Socket,
     /// What stands for a host that other hosts cannot reach.
     own_host: String,
+    /// Subscriptions that went on to those who publish.
+    forwarded: HashSet<Box<[u8]>>,
     warning: Warning,
 }
 
@@ -52,7 +59,16 @@ impl<'a> Tower<'a> {
             _ => Ipv4Addr::LOCALHOST.to_string(),
         };
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
-        let tower = Tower { settings, incoming, outgoing, own_host, warning: Warning::default() };
+        incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+        outgoing.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
+        let tower = Tower {
+            settings,
+            incoming,
+            outgoing,
+            own_host,
+            forwarded: HashSet::new(),
+            warning: Warning::default(),
+        };
         // Beacons always come in, whoever listens.
         tower.incoming.send_frames(&[b"\x01B"])?;
         for (socket, address) in tower.addresses() {
@@ -81,13 +97,26 @@ impl<'a> Tower<'a> {
             if !self.outgoing.try_recv(&mut frame)? {
                 break;
             }
-            let is_one = matches!(frame.as_ref(), [0 | 1, topic @ ..] if topic != b"W" && topic != b"B");
-            if is_one && !frame.more() {
+            if !frame.more() && self.is_news(frame.as_ref()) {
                 self.incoming.try_send(&mut frame, false)?;
             }
             self.outgoing.skip_rest(&frame);
         }
         Ok(())
+    }
+
+    /// Whether a subscription, or its end, goes on. Every node keeps each of them, so they must not be many.
+    fn is_news(&mut self, subscription: &[u8]) -> bool {
+        match subscription {
+            [0 | 1, topic @ ..] if topic == b"W" || topic == b"B" => false,
+            [1, topic @ ..] if self.forwarded.len() < MAX_FORWARDED => self.forwarded.insert(topic.into()),
+            [1, ..] => {
+                self.warning.warn(now_ms(), || "Tower: too many subscriptions; a new one is ignored".into());
+                false
+            }
+            [0, topic @ ..] => self.forwarded.remove(topic),
+            _ => false,
+        }
     }
 
     fn forward_beacons(&mut self) -> Result {

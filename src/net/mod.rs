@@ -4,6 +4,7 @@
 //! the application's zsys settings hold. Knows nothing of messages, records or nodes.
 
 mod clock;
+mod files;
 mod frame;
 mod pipe;
 mod priority;
@@ -11,6 +12,7 @@ mod socket;
 mod warning;
 
 pub use clock::now_ms;
+pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;
 pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;

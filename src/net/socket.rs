@@ -24,6 +24,13 @@ unsafe impl Send for Socket {}
 
 const FILE: &std::ffi::CStr = c"dafka";
 
+/// How long a peer may take to say what it is.
+const HANDSHAKE_MS: i32 = 10_000;
+/// The longest time between two tries to connect to a peer.
+const MAX_RECONNECT_MS: i32 = 4_000;
+/// How long one try may last.
+const CONNECT_MS: i32 = 3_000;
+
 impl Socket {
     /// A new socket with the process defaults (linger, high-water marks, IPv6) that the application set in CZMQ.
     ///
@@ -60,6 +67,27 @@ impl Socket {
     /// The socket as the `zmq` crate knows it: for options, bind and connect.
     pub fn zmq(&self) -> &zmq::Socket {
         &self.zmq
+    }
+
+    /// Prepares a socket for peers that may be anybody. A frame of more than `max_frame_len_bytes` ends the connection
+    /// that it comes over, before there is memory for it: by itself, libzmq allocates what a peer announces. Who
+    /// connects and says nothing is dropped sooner than libzmq would.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn expect_anybody(&self, max_frame_len_bytes: usize) -> zmq::Result<()> {
+        self.zmq.set_maxmsgsize(i64::try_from(max_frame_len_bytes).unwrap_or(i64::MAX))?;
+        self.zmq.set_handshake_ivl(HANDSHAKE_MS)
+    }
+
+    /// Prepares a socket that connects to whoever is announced: endpoints where nobody answers are tried ever more
+    /// seldom, and each try ends in time. By itself, libzmq would try ten times a second, and a try may last minutes.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn connect_patiently(&self) -> zmq::Result<()> {
+        self.zmq.set_reconnect_ivl_max(MAX_RECONNECT_MS)?;
+        self.zmq.set_connect_timeout(CONNECT_MS)
     }
 
     /// Binds to an ephemeral TCP port on all interfaces and returns the port.

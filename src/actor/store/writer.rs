@@ -3,7 +3,9 @@
 use super::committer::{Committer, Job};
 use crate::actor::consumer::receive_content;
 use crate::actor::node::{Config, Node};
-use crate::actor::{BATCH_COUNT, Result, printable, publish, timeout_ms};
+use crate::actor::{
+    BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, timeout_ms,
+};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::Outbox;
 use crate::protocol::ingest::{Index, Limits};
@@ -18,10 +20,6 @@ use zmq::POLLIN;
 const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
 /// The same in records.
 const MAX_BATCH_COUNT: usize = 131_072;
-
-/// Records that may wait to be read, per producer. What the disk cannot take now waits with the producers, who keep
-/// it anyway: a long queue here would only cost memory, and time to fill it.
-const MAX_UNREAD_COUNT: i32 = 1_000;
 
 /// Runs a writer until `$TERM`. `reader` is the address of the store's other half, `store` the name of both.
 pub(super) fn run(
@@ -43,7 +41,8 @@ pub(super) fn run(
     for partition in log.partitions()?.into_iter().take(limits.partitions) {
         replica.open(&partition.subject, &partition.address, partition.next);
     }
-    // 0 means no limit, to ZeroMQ and in the settings.
+    // What the disk cannot take now waits with the producers, who keep it anyway: a long queue here would only cost
+    // memory, and time to fill it. 0 means no limit, to ZeroMQ and in the settings.
     let receive_high_watermark = match settings.store.high_watermark {
         0 => MAX_UNREAD_COUNT,
         high_watermark => high_watermark.min(MAX_UNREAD_COUNT),
@@ -56,6 +55,7 @@ pub(super) fn run(
             publisher: Kind::XPUB,
             send_high_watermark: settings.store.high_watermark,
             receive_high_watermark,
+            max_frame_len_bytes: settings.store.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             subscriptions: &[
                 prefix(id::RECORD, b""),
                 prefix(id::HEAD, b""),
