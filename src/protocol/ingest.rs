@@ -373,10 +373,13 @@ impl<P: Payload> Ingest<P> {
         if offset <= next {
             return 0;
         }
-        let free_bytes = |ingest: &Self| ingest.limits.early_len_bytes.saturating_sub(ingest.early_len_bytes);
+        let room_bytes = |ingest: &Self| {
+            let free_bytes = ingest.limits.early_len_bytes.saturating_sub(ingest.early_len_bytes);
+            free_bytes.min((3 * free_bytes).saturating_sub(own_bytes))
+        };
         let cost_bytes = len_bytes + EARLY_OVERHEAD_BYTES;
         for _ in 0..MAX_LOOKS {
-            if free_bytes(self) >= cost_bytes {
+            if room_bytes(self) >= cost_bytes {
                 break;
             }
             let Some(&(seat, first)) = self.early_seats.first() else { break };
@@ -396,8 +399,7 @@ impl<P: Payload> Ingest<P> {
                 break;
             }
         }
-        let free_bytes = free_bytes(self);
-        free_bytes.min((3 * free_bytes).saturating_sub(own_bytes))
+        room_bytes(self)
     }
 
     /// Somebody says that the record `offset` of a partition exists.
