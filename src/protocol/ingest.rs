@@ -40,8 +40,8 @@ impl Default for Limits {
     }
 }
 
-/// How long a partition stays at least: a new one until its first record may have come, another one after somebody
-/// spoke of it. (Producers do every second.)
+/// How long a partition that is real stays at least after somebody spoke of it. (Producers do every second.) One that
+/// is new gives way at any time: a new one is let in at once, and the more there is room for, the longer it has.
 const STAY_MS: u64 = 2_000;
 /// Early records of a partition that has not moved on for so long give way: perhaps nobody can fill its gap.
 const STALE_EARLY_MS: u64 = 2_000;
@@ -235,20 +235,13 @@ impl<P: Payload> Ingest<P> {
 
     /// Closes the partition that can be missed best. False when there is none.
     fn make_room(&mut self, now_ms: u64, may_close: impl Fn(Index, u64) -> bool) -> bool {
-        let mut is_proven = false;
         for _ in 0..MAX_LOOKS {
-            let first = self.seats.range(((is_proven, 0), Index(0))..).next();
-            let Some(&(seat, index)) = first else { return false };
+            let Some(&(seat, index)) = self.seats.first() else { return false };
             let partition = self.partitions[index.0].as_mut().expect("an open partition");
             let mut rank = partition.rank();
             if rank == seat {
-                if now_ms < rank.1 + STAY_MS {
-                    if rank.0 {
-                        return false;
-                    }
-                    // The new ones have their time; perhaps one of the proven ones has gone silent.
-                    is_proven = true;
-                    continue;
+                if rank.0 && now_ms < rank.1 + STAY_MS {
+                    return false;
                 }
                 let next = partition.sequencer.next();
                 if may_close(index, next) {
