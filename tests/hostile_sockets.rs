@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How far a process may grow: connections and their buffers. A frame that is announced counts nothing.
 const GROWTH: u64 = 64 * MIB;
 
+/// What subscriptions may take: two MiB of them are let in, and each octet takes some 60 in libzmq.
+const SUBSCRIPTIONS_GROWTH: u64 = 256 * MIB;
+
 fn port_of(endpoint: &str) -> u16 {
     endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
@@ -198,4 +201,29 @@ fn silent_connections_take_files_for_a_while_only() {
     eprintln!("a newcomer was served after {:?}", start.elapsed());
     drop(silent);
     honest.end(GROWTH);
+}
+
+/// Each subscription takes memory for as long as its connection lives: who makes too many is cut off.
+#[test]
+fn subscriptions_without_end_are_cut_off() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let mut rng = Rng::new(3);
+    for (port, kind) in ports(&cluster, &mut attacker) {
+        if kind != "SUB" {
+            continue;
+        }
+        let mut raw = shake_hands(connect(port), kind).expect("a handshake");
+        let mut count = 0;
+        let is_cut_off = (0..200_000).any(|_| {
+            count += 1;
+            let subscription = [&[1, b'X'][..], &rng.octets(200)].concat();
+            raw.frame(&subscription, false).is_err()
+        });
+        eprintln!("port {port}: {count} subscriptions, cut off: {is_cut_off}");
+        honest.tell();
+        honest.round_trip();
+    }
+    honest.end(SUBSCRIPTIONS_GROWTH);
 }

@@ -6,7 +6,7 @@ use crate::settings;
 use crate::wire::Subscription;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use zmq::{POLLIN, SocketEvent};
 
 /// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
@@ -73,6 +73,19 @@ fn watch(subscriber: &Socket) -> Result<Socket> {
     Ok(monitor)
 }
 
+/// A monitor in the hands of the beacon's thread: it comes back however that ends, also in a panic.
+struct Lent {
+    monitor: Option<Socket>,
+    give_back: Sender<Socket>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // A node that is gone has stopped the monitor.
+        let _ = self.monitor.take().map(|monitor| self.give_back.send(monitor));
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         self.subscriber.stop_monitor();
@@ -109,11 +122,9 @@ impl Node {
         let (settings, name) = (config.beacon.clone(), config.name.to_owned());
         let monitor = watch(&subscriber)?;
         let (give_back, given_back) = channel();
-        let beacon = spawn("dafka-beacon", move |pipe| {
-            let result = beacon::run(pipe, &settings, &name, Some(&monitor));
-            let _ = give_back.send(monitor);
-            result
-        });
+        let lent = Lent { monitor: Some(monitor), give_back };
+        let beacon =
+            spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name, lent.monitor.as_ref()));
         if beacon.is_err() {
             subscriber.stop_monitor();
         }
