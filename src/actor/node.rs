@@ -1,16 +1,13 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Pipe, Socket, Warning, now_ms, poll};
+use super::{BATCH_COUNT, Error, Handle, MAX_SUBSCRIPTIONS_LEN_BYTES, Result, beacon, spawn};
+use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use zmq::{POLLIN, SocketEvent};
-
-/// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
-pub(super) const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
 
 /// How long records already published may still go out to live peers when the node ends and the application
 /// set no linger time of its own (zsys_set_linger).
@@ -27,6 +24,7 @@ pub(super) struct Node {
     pub(super) address: String,
     pub(super) publisher: Socket,
     pub(super) subscriber: Socket,
+    subscribers: RefCell<Subscribers>,
     warning: RefCell<Warning>,
     beacon: Handle,
     /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
@@ -97,8 +95,7 @@ impl Node {
     /// is to be read at `pipe`.
     pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
         let publisher = Socket::new(config.publisher)?;
-        // What comes in here is subscriptions.
-        publisher.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
+        publisher.expect_subscribers()?;
         publisher.zmq().set_sndhwm(config.send_high_watermark)?;
         if publisher.zmq().get_linger()? == 0 {
             publisher.zmq().set_linger(LINGER_MS)?;
@@ -134,6 +131,7 @@ impl Node {
             address: config.address.to_owned(),
             publisher,
             subscriber,
+            subscribers: RefCell::new(Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES)),
             warning: RefCell::default(),
             beacon,
             _monitor: given_back,
@@ -200,6 +198,11 @@ impl Node {
         for _ in 0..BATCH_COUNT {
             if !self.publisher.try_recv(&mut frame)? {
                 break;
+            }
+            if self.subscribers.borrow_mut().take(&frame) {
+                self.warning.borrow_mut().warn(now_ms(), || {
+                    format!("{}: a peer with too many subscriptions was cut off", self.name)
+                });
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {
                 each(&subscription);

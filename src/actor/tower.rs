@@ -1,9 +1,8 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
-use super::node::MAX_SUBSCRIPTION_LEN_BYTES;
-use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
+use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_SUBSCRIPTIONS_LEN_BYTES, Result};
 use crate::czmq;
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, TERM, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon};
 use std::collections::HashSet;
@@ -47,6 +46,7 @@ struct Tower<'a> {
     own_host: String,
     /// Subscriptions that went on to those who publish.
     forwarded: HashSet<Box<[u8]>>,
+    subscribers: Subscribers,
     warning: Warning,
 }
 
@@ -60,13 +60,14 @@ impl<'a> Tower<'a> {
         };
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
-        outgoing.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
+        outgoing.expect_subscribers()?;
         let tower = Tower {
             settings,
             incoming,
             outgoing,
             own_host,
             forwarded: HashSet::new(),
+            subscribers: Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES),
             warning: Warning::default(),
         };
         // Beacons always come in, whoever listens.
@@ -96,6 +97,10 @@ impl<'a> Tower<'a> {
         for _ in 0..BATCH_COUNT {
             if !self.outgoing.try_recv(&mut frame)? {
                 break;
+            }
+            if self.subscribers.take(&frame) {
+                self.warning
+                    .warn(now_ms(), || "Tower: a peer with too many subscriptions was cut off".into());
             }
             if !frame.more() && self.is_news(frame.as_ref()) {
                 self.incoming.try_send(&mut frame, false)?;

@@ -9,6 +9,7 @@ mod frame;
 mod pipe;
 mod priority;
 mod socket;
+mod subscribers;
 mod warning;
 
 pub use clock::now_ms;
@@ -17,4 +18,5 @@ pub use frame::Frame;
 pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use socket::{Kind, Socket, poll};
+pub use subscribers::Subscribers;
 pub use warning::Warning;

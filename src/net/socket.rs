@@ -24,6 +24,8 @@ unsafe impl Send for Socket {}
 
 const FILE: &std::ffi::CStr = c"dafka";
 
+/// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
+const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
 /// How long a peer may take to say what it is.
 const HANDSHAKE_MS: i32 = 10_000;
 /// The longest time between two tries to connect to a peer.
@@ -78,6 +80,16 @@ impl Socket {
     pub fn expect_anybody(&self, max_frame_len_bytes: usize) -> zmq::Result<()> {
         self.zmq.set_maxmsgsize(i64::try_from(max_frame_len_bytes).unwrap_or(i64::MAX))?;
         self.zmq.set_handshake_ivl(HANDSHAKE_MS)
+    }
+
+    /// Prepares an XPUB socket that anybody may subscribe at. libzmq takes subscriptions in for as long as some wait, so
+    /// few must wait: it would never be done with who sends them faster than it takes them in.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn expect_subscribers(&self) -> zmq::Result<()> {
+        self.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
+        self.zmq.set_rcvhwm(1)
     }
 
     /// Prepares a socket that connects to whoever is announced: endpoints where nobody answers are tried ever more
