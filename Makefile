@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 FILE ?= LICENSE
 ROUNDS ?= 5
+SEEDS ?= 200
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -76,6 +77,9 @@ readme: stage ## what the README tells a reader to type
 bench: deps ## throughput beside raw libzmq (ROUNDS=n)
 	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
 
+soak-hostile: deps ## hostile peers for longer (SEEDS=n)
+	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) cargo test --locked --test hostile_messages --test hostile_sockets --test hostile_crowds --test e2e_back_pressure -- --nocapture
+
 manual: stage ## the manual pages: complete, without warnings, their examples work
 	scripts/check-man $(STAGE)
 
@@ -88,4 +92,4 @@ man: deps ## write the manual pages in doc/man anew
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual bench header man clean
+.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual bench soak-hostile header man clean

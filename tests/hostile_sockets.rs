@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// How far a process may grow: connections and their buffers. A frame that is announced counts nothing.
 const GROWTH: u64 = 64 * MIB;
 
-/// What subscriptions may take, per node: 4 MiB of them are let in, and libzmq makes 35 octets of each; a store has two nodes, and the next one comes before one who
-/// was cut off is gone.
+/// What subscriptions may take, per node: 4 MiB of them are let in, and libzmq makes 35 octets of each. A store has two
+/// nodes, and more come in before who was cut off is gone.
 const SUBSCRIPTIONS_GROWTH: u64 = 400 * MIB;
 
 fn port_of(endpoint: &str) -> u16 {

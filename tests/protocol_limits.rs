@@ -236,3 +236,26 @@ fn a_partition_that_the_disk_cannot_tell_of_is_left_alone() {
     storing.record(b"UNREADABLE", 0, 0);
     assert_eq!(storing.commit(), [""; 0]);
 }
+
+#[test]
+fn hellos_to_made_up_stores_are_bounded() {
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
+    for i in 0..5_000 {
+        reading.consumer.subscribe(format!("topic {i}").as_bytes(), &mut reading.out);
+    }
+    let hellos = |reading: &mut Reading, now_ms| {
+        reading.out.drain(|_, _| {});
+        for i in 0..1_000 {
+            let name = fake(i);
+            let hello = Message::StoreHello { topic: ME, address: &name };
+            reading.consumer.message(&hello, None, now_ms, &mut reading.out, &mut reading.delivered);
+        }
+        let (mut count, mut len_bytes) = (0, 0);
+        reading.out.drain(|frame, _| (count, len_bytes) = (count + 1, len_bytes + frame.len()));
+        reading.consumer.tick(now_ms, &mut reading.out);
+        assert!(count > 0 && len_bytes < 2 << 20, "{count} hellos of {len_bytes} octets");
+    };
+    hellos(&mut reading, 0);
+    hellos(&mut reading, 1_500);
+    hellos(&mut reading, 3_000);
+}

@@ -33,14 +33,29 @@ pub struct Consumer<P> {
     ingest: Ingest<P>,
     /// When it asks the stores for the heads of its topics.
     refresh_ms: u64,
+    /// What CONSUMER-HELLOs may still be sent until `hellos_ms`: somebody could ask for one with every message.
+    hellos_len_bytes: usize,
+    hellos_ms: u64,
 }
+
+/// What CONSUMER-HELLOs may come to in one interval; the first one always goes out.
+const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
+const HELLOS_INTERVAL_MS: u64 = 1_000;
 
 impl<P: Payload> Consumer<P> {
     /// A consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
         let ingest = Ingest::new(address, limits);
         let refresh_ms = now_ms + ingest.refresh_interval_ms();
-        Consumer { address: address.into(), start, topics: BTreeSet::new(), ingest, refresh_ms }
+        Consumer {
+            address: address.into(),
+            start,
+            topics: BTreeSet::new(),
+            ingest,
+            refresh_ms,
+            hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
+            hellos_ms: now_ms,
+        }
     }
 
     /// The topics subscribed to.
@@ -135,6 +150,9 @@ impl<P: Payload> Consumer<P> {
     /// Sends what is due.
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.tick(now_ms, out);
+        if now_ms >= self.hellos_ms {
+            (self.hellos_len_bytes, self.hellos_ms) = (MAX_HELLOS_LEN_BYTES, now_ms + HELLOS_INTERVAL_MS);
+        }
         if now_ms >= self.refresh_ms {
             self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
             for topic in &self.topics {
@@ -168,7 +186,13 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].
-    fn hello(&self, store: &[u8], out: &mut Outbox<P>) {
+    fn hello(&mut self, store: &[u8], out: &mut Outbox<P>) {
+        let names = self.topics.iter().map(|topic| topic.len() + 4).sum::<usize>();
+        let len_bytes = 64 + if self.start == Start::Earliest { names } else { 0 };
+        if len_bytes > self.hellos_len_bytes && self.hellos_len_bytes < MAX_HELLOS_LEN_BYTES {
+            return;
+        }
+        self.hellos_len_bytes = self.hellos_len_bytes.saturating_sub(len_bytes);
         let mut subjects = SubjectsBuf::new();
         if self.start == Start::Earliest {
             for topic in &self.topics {
