@@ -9,6 +9,7 @@ PREFIX ?= /usr/local
 FILE ?= LICENSE
 ROUNDS ?= 5
 SEEDS ?= 200
+SECONDS ?= 300
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -74,6 +75,18 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE)
 
+soak: soak-simulation ## what takes long: random runs for SECONDS (default 300)
+
+soak-simulation: deps ## random seeds of the simulation for SECONDS
+	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \
+		--exact random_seeds_keep_every_invariant --ignored --nocapture
+
+replay: deps ## show the simulation's run of SEED, event by event
+	DAFKA_SIM_SEED=$(SEED) cargo test --locked --test simulation -- --exact replay --ignored --nocapture
+
+mutations: deps ## break the source in many ways: the simulation must notice each
+	scripts/check-mutations
+
 bench: deps ## throughput beside raw libzmq (ROUNDS=n)
 	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
 
@@ -92,4 +105,5 @@ man: deps ## write the manual pages in doc/man anew
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual bench soak-hostile header man clean
+.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual soak \
+	soak-simulation replay mutations bench soak-hostile header man clean

@@ -347,6 +347,35 @@ fn fetches_that_nobody_answers_do_not_hold_up_others() {
     assert_eq!(asked.len(), names.len(), "{asked:?}");
 }
 
+/// Found by the simulation, seed 9 of its first version.
+#[test]
+fn fetches_that_were_answered_in_part_do_not_wait_for_each_other() {
+    let limits = Limits { in_flight_len_bytes: 2_000, ..Limits::default() };
+    let mut consumer: Consumer<Content> = Consumer::new(ME, Start::Earliest, limits, 0);
+    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
+    consumer.subscribe(TOPIC, &mut out);
+    let names = [b"A", b"B"];
+    for name in names {
+        let message = Message::Head(Position::new(TOPIC, name, TOPIC, 99));
+        consumer.message(&message, None, 0, &mut out, &mut delivered);
+    }
+    consumer.tick(0, &mut out);
+    // Each brings one record, so long that the rest of its window would take all the room there is; then no more.
+    for name in names {
+        let message = Message::DirectRecord(Position::new(ME, name, TOPIC, 0));
+        consumer.message(&message, Some(vec![0; 1_000].into()), 1, &mut out, &mut delivered);
+    }
+    sent(&mut out);
+    for now_ms in 2..5_000 {
+        consumer.tick(now_ms, &mut out);
+    }
+    let asked = sent(&mut out);
+    for name in ["A", "B"] {
+        let start = format!("FETCH {name} ME topic 1 ");
+        assert!(asked.iter().any(|fetch| fetch.starts_with(&start)), "{asked:?}");
+    }
+}
+
 #[test]
 fn an_unanswered_fetch_is_repeated_without_anybody_else_speaking() {
     let mut reading = Reading::new(Start::Earliest);

@@ -139,6 +139,37 @@ fn every_czmq_declaration_is_checked_by_the_c_compiler() {
     assert_eq!(c.matches(");\n").count(), declared.len(), "declarations of functions that are not called");
 }
 
+/// Lines where a pipe ends in `grep -q`: it ends at the first match, the other side may die of SIGPIPE, and with pipefail
+/// what was found counts as not found: now and then a check fails, and one that something is absent cannot fail.
+fn pipes_to_quiet_grep(script: &str) -> Vec<&str> {
+    let is_quiet = |part: &str| {
+        let mut words = part.split_whitespace();
+        words.next() == Some("grep")
+            && words.take_while(|word| word.starts_with('-')).any(|word| word.contains('q') || word == "-m1")
+    };
+    let code = script.lines().filter(|line| !line.trim_start().starts_with('#'));
+    code.filter(|line| line.split('|').skip(1).any(is_quiet)).collect()
+}
+
+#[test]
+fn no_script_pipes_into_a_quiet_grep() {
+    let mut count = 0;
+    for folder in ["../scripts", "../c-tests/examples"] {
+        for entry in std::fs::read_dir(source().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            if text.contains("pipefail") {
+                count += 1;
+                assert_eq!(pipes_to_quiet_grep(&text), Vec::<&str>::new(), "{}", path.display());
+            }
+        }
+    }
+    assert!(count >= 5, "{count} scripts");
+    // It is seen to fail.
+    let script = "a | grep -Eqx b\nif nm c | sort | grep -q d; then\na | grep e\ngrep -q f <<<\"$g\"\n";
+    assert_eq!(pipes_to_quiet_grep(script).len(), 2);
+}
+
 /// The tests that a row of a table names: `file::name` in backticks.
 fn named_tests(row: &str) -> Vec<(&str, &str)> {
     row.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")).collect()

@@ -7,11 +7,11 @@ use super::node::{Config, Node};
 use super::producer::{Ended, send_command};
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, publish, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
-use crate::protocol::Outbox;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
+use crate::protocol::{Outbox, subscriptions};
 use crate::settings::{OffsetReset, Settings};
-use crate::wire::{MAX_NAME_LEN, Message, exact_prefix, id, prefix};
+use crate::wire::{MAX_NAME_LEN, Message};
 use std::collections::VecDeque;
 use zmq::{POLLIN, POLLOUT};
 
@@ -39,11 +39,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             send_high_watermark: settings.consumer.high_watermark,
             receive_high_watermark: settings.consumer.high_watermark,
             max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
-            subscriptions: &[
-                prefix(id::DIRECT_RECORD, own),
-                prefix(id::DIRECT_HEAD, own),
-                prefix(id::STORE_HELLO, own),
-            ],
+            subscriptions: &subscriptions::consumer(own),
             beacon: &settings.beacon,
         },
         pipe,
@@ -163,9 +159,9 @@ impl Actor<'_> {
             return Ok(());
         }
         if self.consumer.subscribe(topic, &mut self.outbox) {
-            // The NUL that ends the topic on the wire keeps longer topics out.
-            self.node.subscribe(&exact_prefix(id::RECORD, topic))?;
-            self.node.subscribe(&exact_prefix(id::HEAD, topic))?;
+            for prefix in subscriptions::topic(topic) {
+                self.node.subscribe(&prefix)?;
+            }
             if self.verbose {
                 log::debug!("Consumer: {} subscribes to {}", self.node.address, topic.escape_ascii());
             }
@@ -177,8 +173,9 @@ impl Actor<'_> {
         let Self { deliveries, consumer, .. } = self;
         deliveries.retain(|delivery| consumer.partition(delivery.partition).0 != topic);
         if self.consumer.unsubscribe(topic) {
-            self.node.unsubscribe(&exact_prefix(id::RECORD, topic))?;
-            self.node.unsubscribe(&exact_prefix(id::HEAD, topic))?;
+            for prefix in subscriptions::topic(topic) {
+                self.node.unsubscribe(&prefix)?;
+            }
         }
         Ok(())
     }

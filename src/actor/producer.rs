@@ -9,9 +9,10 @@ use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, po
 use crate::protocol::{
     Outbox,
     producer::{Producer, cost_bytes},
+    subscriptions,
 };
 use crate::settings::Settings;
-use crate::wire::{Message, exact_prefix, id, prefix};
+use crate::wire::Message;
 use std::ffi::CString;
 use std::sync::Arc;
 use zmq::POLLIN;
@@ -58,11 +59,7 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
             send_high_watermark: settings.producer.high_watermark,
             receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
-            subscriptions: &[
-                prefix(id::ACK, name.as_bytes()),
-                prefix(id::FETCH, name.as_bytes()),
-                exact_prefix(id::GET_HEADS, topic),
-            ],
+            subscriptions: &subscriptions::producer(name.as_bytes(), topic),
             beacon: &settings.beacon,
         },
         pipe,

@@ -5,6 +5,7 @@
 
 use super::Frame;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
@@ -52,11 +53,13 @@ impl Subscribers {
             }
             return false;
         }
-        if !self.connections.contains_key(&file) {
-            let Some(peer) = Peer::of(file) else { return false };
-            self.connections.insert(file, Connection { peer, len_bytes: 0 });
-        }
-        let connection = self.connections.get_mut(&file).expect("just made, if it was not there");
+        let connection = match self.connections.entry(file) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match Peer::of(file) {
+                Some(peer) => entry.insert(Connection { peer, len_bytes: 0 }),
+                None => return false,
+            },
+        };
         connection.len_bytes += cost_bytes;
         self.len_bytes += cost_bytes;
         self.len_bytes > self.limit_bytes && self.cut()

@@ -123,6 +123,10 @@ pub struct Statistics {
     pub closed: u64,
     /// Records that came early and gave way to others.
     pub early_dropped: u64,
+    /// What early records occupy now.
+    pub early_len_bytes: usize,
+    /// What the FETCHes under way may bring now.
+    pub in_flight_len_bytes: u64,
 }
 
 /// The partitions and their FETCHes.
@@ -168,7 +172,11 @@ impl<P: Payload> Ingest<P> {
 
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
-        self.statistics
+        Statistics {
+            early_len_bytes: self.early_len_bytes,
+            in_flight_len_bytes: self.in_flight_len_bytes,
+            ..self.statistics
+        }
     }
 
     /// Where the partition of a decoded message stands, if it is known.
@@ -379,7 +387,7 @@ impl<P: Payload> Ingest<P> {
             let partition = self.partitions[first.0].as_mut().expect("an open partition");
             let rank = partition.early_rank();
             self.early_seats.remove(&(seat, first));
-            if rank == seat && first != index && (rank.0 < is_proven || now_ms >= rank.1 + STALE_EARLY_MS) {
+            if rank == seat && first != index && (is_proven && !rank.0 || now_ms >= rank.1 + STALE_EARLY_MS) {
                 partition.early_seat = None;
                 let (count, freed_bytes) = partition.sequencer.drop_early();
                 self.early_len_bytes -= freed_bytes;
@@ -472,8 +480,10 @@ impl<P: Payload> Ingest<P> {
     /// Sends one FETCH if the bounds allow it, and returns when to look again.
     fn fetch(&mut self, index: Index, now_ms: u64, out: &mut Outbox<P>) -> u64 {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let before = partition.sequencer.in_flight_len_bytes();
-        if self.in_flight_len_bytes - before > self.limits.in_flight_len_bytes {
+        // Whether there is room or not: two that wait for each other's room would wait for ever.
+        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
+        partition.sequencer.give_up_fetch();
+        if self.in_flight_len_bytes > self.limits.in_flight_len_bytes {
             return now_ms + NO_ROOM_RETRY_MS;
         }
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
@@ -487,8 +497,7 @@ impl<P: Payload> Ingest<P> {
                 store: store.as_deref().unwrap_or_default(),
             });
         }
-        self.in_flight_len_bytes =
-            self.in_flight_len_bytes + partition.sequencer.in_flight_len_bytes() - before;
+        self.in_flight_len_bytes += partition.sequencer.in_flight_len_bytes();
         partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS)
     }
 }

@@ -14,6 +14,7 @@
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
 //! | `remembered` | where partitions stood that had to give way |
+//! | `subscriptions` | what each role subscribes to |
 
 pub mod answers;
 pub mod consumer;
@@ -25,6 +26,7 @@ pub mod reader;
 pub mod remembered;
 pub mod replica;
 pub mod sequencer;
+pub mod subscriptions;
 pub mod turns;
 
 pub use outbox::Outbox;

@@ -20,7 +20,7 @@ pub struct Append<P> {
 
 /// Tells where a partition stands on disk: one after its last record, 0 when there is none. An error when that cannot
 /// be told now.
-pub type Resume = dyn Fn(&[u8], &[u8]) -> Result<u64, ()> + Send;
+pub type Resume = dyn Fn(&[u8], &[u8]) -> Result<u64, ()>;
 
 /// The replica's state.
 pub struct Replica<P> {

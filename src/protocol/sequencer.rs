@@ -92,6 +92,8 @@ struct Fetch {
     /// It asks for the same as the one before, which stayed without an answer.
     is_repeated: bool,
     is_answered: bool,
+    /// Its deadline has passed: what it asks for is no longer taken to be on its way.
+    is_overdue: bool,
     deadline_ms: u64,
 }
 
@@ -198,11 +200,19 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.has_gap().then(|| self.fetch.as_ref().map_or(0, |fetch| fetch.deadline_ms))
     }
 
+    /// The deadline of the FETCH under way has passed. It makes room for others, also when it cannot be repeated yet
+    /// because they leave none.
+    pub fn give_up_fetch(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.is_overdue = true;
+        }
+    }
+
     /// How many octets of content the FETCH under way may bring, as far as one can tell. None when nobody has
     /// answered the one before: perhaps nobody can, and others must not wait for that.
     pub fn in_flight_len_bytes(&self) -> u64 {
         let Some(fetch) = &self.fetch else { return 0 };
-        if fetch.is_repeated && !fetch.is_answered {
+        if fetch.is_overdue || fetch.is_repeated && !fetch.is_answered {
             return 0;
         }
         fetch.end.saturating_sub(self.next).saturating_mul(self.mean_len_bytes.max(64))
@@ -244,6 +254,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             sent_ms: now_ms,
             is_repeated,
             is_answered: false,
+            is_overdue: false,
             deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
         });
         Some(Request { first: self.next, count, store })
@@ -274,6 +285,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
+        fetch.is_overdue = false;
         if !fetch.is_answered {
             fetch.is_answered = true;
             // Behind a producer's queue of live records an answer may take long; asking again would only make

@@ -1,62 +1,66 @@
 //! Writing one batch in one transaction.
 
-use lmdb::{RwTransaction, Transaction, WriteFlags};
-
 use super::batch::{Batch, Records, Run};
 use super::chunk::{self, MAX_CONTENT_LEN_BYTES};
+use super::engine::{Table, Update};
 use super::error::AppendError;
 use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, record_key};
-use super::tables::{NEXT_ID_KEY, Tables};
+use super::lookup::find_value;
 
-/// Why one try of an append failed.
-pub(super) enum Failure {
-    /// The map of this length is full.
-    MapFull(usize),
-    /// The environment must be opened anew before it is used again.
-    Broken(lmdb::Error),
-    /// The batch is not in order.
+/// The key in `meta` of the number that the next new partition gets: 8 octets, big-endian.
+pub(super) const NEXT_ID_KEY: &str = "next-id";
+
+/// Why a batch was not written. The transaction must not be committed then.
+#[derive(Debug)]
+pub enum WriteError<E> {
+    /// The batch cannot be appended to this log.
     Refused(AppendError),
-    /// Something else; the environment is sound.
-    Lmdb(lmdb::Error),
+    /// The engine's own error.
+    Engine(E),
 }
 
-impl From<lmdb::Error> for Failure {
-    fn from(error: lmdb::Error) -> Failure {
-        Failure::Lmdb(error)
+impl<E> From<E> for WriteError<E> {
+    fn from(error: E) -> WriteError<E> {
+        WriteError::Engine(error)
     }
 }
 
-/// Writes all of a batch in one transaction.
-pub(super) fn write_batch<P: AsRef<[u8]>>(tables: &Tables, batch: &Batch<P>) -> Result<(), Failure> {
-    let map_full = |failure| match failure {
-        Failure::Lmdb(lmdb::Error::MapFull) | Failure::Broken(lmdb::Error::MapFull) => {
-            Failure::MapFull(tables.map_len_bytes)
-        }
-        other => other,
-    };
-    let mut txn = tables.env.begin_rw_txn().map_err(Failure::Broken)?;
+/// What a new database holds, beside what says whose it is.
+///
+/// # Errors
+/// The engine's.
+pub fn write_new<U: Update>(txn: &mut U) -> Result<(), U::Error> {
+    txn.put(Table::Meta, NEXT_ID_KEY.as_bytes(), &0u64.to_be_bytes())
+}
+
+/// Writes all of a batch into a transaction; it is in the log when that is committed.
+///
+/// # Errors
+/// See [`WriteError`].
+pub fn write_batch<U: Update, P: AsRef<[u8]>>(
+    txn: &mut U,
+    batch: &Batch<P>,
+) -> Result<(), WriteError<U::Error>> {
     for (run, records) in batch.runs_with_records().filter(|(run, _)| run.count > 0) {
-        write_run(&mut txn, tables, run, records).map_err(map_full)?;
+        write_run(txn, run, records)?;
     }
-    // A failed commit leaves an environment that LMDB itself may refuse from then on.
-    txn.commit().map_err(Failure::Broken).map_err(map_full)
+    Ok(())
 }
 
-fn write_run<P: AsRef<[u8]>>(
-    txn: &mut RwTransaction<'_>,
-    tables: &Tables,
+fn write_run<U: Update, P: AsRef<[u8]>>(
+    txn: &mut U,
     run: Run<'_>,
     mut records: Records<'_, P>,
-) -> Result<(), Failure> {
+) -> Result<(), WriteError<U::Error>> {
     let Some(key) = PartitionKey::new(run.subject, run.address) else {
         let len_bytes = run.subject.len().max(run.address.len());
         let error = AppendError::NameTooLong { len_bytes, max_len_bytes: MAX_NAME_LEN_BYTES };
-        return Err(Failure::Refused(error));
+        return Err(WriteError::Refused(error));
     };
-    let found = tables.find(txn, &key)?;
+    let found = find_value(txn, &key)?;
     let expected = found.map_or(0, |value| value.next);
     if run.first_offset != expected {
-        return Err(Failure::Refused(AppendError::NotContiguous {
+        return Err(WriteError::Refused(AppendError::NotContiguous {
             subject: run.subject.to_vec(),
             address: run.address.to_vec(),
             expected,
@@ -65,9 +69,9 @@ fn write_run<P: AsRef<[u8]>>(
     }
     let mut value = match found {
         Some(value) => value,
-        None => PartitionValue { id: take_id(txn, tables)?, first: 0, next: 0 },
+        None => PartitionValue { id: take_id(txn)?, first: 0, next: 0 },
     };
-    let end = value.next.checked_add(run.count).ok_or(lmdb::Error::Corrupted)?;
+    let end = value.next.checked_add(run.count).ok_or_else(U::damaged)?;
     while value.next < end {
         let mut too_long = None;
         let lens = records.clone().map(<[u8]>::len).enumerate();
@@ -79,26 +83,27 @@ fn write_run<P: AsRef<[u8]>>(
             Some(len)
         }));
         if let Some((index, len_bytes)) = too_long {
-            return Err(Failure::Refused(AppendError::RecordTooLong {
+            return Err(WriteError::Refused(AppendError::RecordTooLong {
                 offset: value.next + index as u64,
                 len_bytes,
                 max_len_bytes: MAX_CONTENT_LEN_BYTES,
             }));
         }
         let key = record_key(value.id, value.next);
-        let page = txn.reserve(tables.records, &key, plan.len, WriteFlags::NO_OVERWRITE)?;
+        let page = txn.reserve(Table::Records, &key, plan.len)?;
         chunk::write(page, &key, plan, records.by_ref());
         value.next += plan.count as u64;
     }
-    txn.put(tables.partitions, &key, &value.encode(), WriteFlags::empty())?;
+    txn.put(Table::Partitions, key.as_ref(), &value.encode())?;
     Ok(())
 }
 
 /// A number for a new partition.
-fn take_id(txn: &mut RwTransaction<'_>, tables: &Tables) -> lmdb::Result<PartitionId> {
-    let stored = txn.get(tables.meta, &NEXT_ID_KEY)?;
-    let id = u64::from_be_bytes(stored.try_into().map_err(|_| lmdb::Error::Corrupted)?);
-    let next = id.checked_add(1).ok_or(lmdb::Error::Corrupted)?;
-    txn.put(tables.meta, &NEXT_ID_KEY, &next.to_be_bytes(), WriteFlags::empty())?;
+fn take_id<U: Update>(txn: &mut U) -> Result<PartitionId, U::Error> {
+    let key = NEXT_ID_KEY.as_bytes();
+    let stored = txn.get(Table::Meta, key)?.and_then(|octets| octets.try_into().ok());
+    let id = u64::from_be_bytes(stored.ok_or_else(U::damaged)?);
+    let next = id.checked_add(1).ok_or_else(U::damaged)?;
+    txn.put(Table::Meta, key, &next.to_be_bytes())?;
     Ok(PartitionId(id))
 }

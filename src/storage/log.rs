@@ -5,30 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use lmdb::{Cursor, RoTransaction, Transaction, WriteFlags};
+use lmdb::{RoTransaction, Transaction};
 
-use super::append::{Failure, write_batch};
+use super::append::{WriteError, write_batch};
 use super::batch::Batch;
 use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
 use super::error::{AppendError, Corruption, OpenError, ReadError};
-use super::keys::{PartitionId, PartitionKey, PartitionValue};
-use super::tables::{self, IDENTITY_KEY, Tables, os_error};
-use super::walk::{Limited, Unread, hand_over};
-
-/// One partition as the log holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
-    /// Its number in this log.
-    pub id: PartitionId,
-    /// The subject.
-    pub subject: Vec<u8>,
-    /// The address of the producer.
-    pub address: Vec<u8>,
-    /// The offset of the oldest record.
-    pub first: u64,
-    /// The offset after the newest record; the same as `first` when there is none.
-    pub next: u64,
-}
+use super::lmdb::Lmdb;
+use super::lookup::{self, Partition};
+use super::tables::{self, Tables, os_error};
+use super::walk::{self, Limited, Unread};
 
 /// How to open a log.
 #[derive(Clone, Debug)]
@@ -112,15 +98,10 @@ impl Log {
     pub fn identity(&self, fresh: &[u8]) -> Result<Vec<u8>, ReadError> {
         let name = || -> lmdb::Result<Vec<u8>> {
             self.with_tables(|tables| {
-                let mut txn = tables.env.begin_rw_txn()?;
-                match txn.get(tables.meta, &IDENTITY_KEY) {
-                    Ok(name) => return Ok(name.to_vec()),
-                    Err(lmdb::Error::NotFound) => {}
-                    Err(error) => return Err(error),
-                }
-                txn.put(tables.meta, &IDENTITY_KEY, &fresh, WriteFlags::empty())?;
-                txn.commit()?;
-                Ok(fresh.to_vec())
+                let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables };
+                let name = lookup::identity(&mut update, fresh)?;
+                update.txn.commit()?;
+                Ok(name)
             })?
         };
         name().map_err(|error| self.read_error(error))
@@ -132,7 +113,7 @@ impl Log {
     ///
     /// When the table of partitions cannot be read.
     pub fn partitions(&self) -> Result<Vec<Partition>, ReadError> {
-        self.list(b"")
+        self.list(None)
     }
 
     /// The partitions of one subject.
@@ -141,10 +122,7 @@ impl Log {
     ///
     /// When the table of partitions cannot be read.
     pub fn partitions_of(&self, subject: &[u8]) -> Result<Vec<Partition>, ReadError> {
-        match PartitionKey::of_subject(subject) {
-            Some(prefix) => self.list(prefix.as_ref()),
-            None => Ok(Vec::new()),
-        }
+        self.list(Some(subject))
     }
 
     /// One partition, if the log has it.
@@ -153,11 +131,7 @@ impl Log {
     ///
     /// When the table of partitions cannot be read.
     pub fn find(&self, subject: &[u8], address: &[u8]) -> Result<Option<Partition>, ReadError> {
-        let Some(key) = PartitionKey::new(subject, address) else { return Ok(None) };
-        self.reading(|tables, txn| {
-            let value = tables.find(txn, &key).map_err(|error| self.read_error(error))?;
-            Ok(value.map(|value| partition(subject, address, value)))
-        })
+        self.reading(|txn| lookup::find(txn, subject, address).map_err(|error| self.read_error(error)))
     }
 
     /// Appends a whole batch, or nothing of it, and waits until it is on disk (see [`Options::sync`]).
@@ -177,7 +151,7 @@ impl Log {
         }
         let mut repaired = false;
         loop {
-            let tried = self.with_tables(|tables| write_batch(tables, batch));
+            let tried = self.with_tables(|tables| try_append(tables, batch));
             match tried.map_err(|error| self.append_error(error, batch.content_len_bytes()))? {
                 Ok(()) => return Ok(()),
                 Err(Failure::MapFull(len)) => self.grow(len, batch.content_len_bytes())?,
@@ -196,6 +170,19 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Waits until all that the log holds is on disk; does nothing when appends do not (see [`Options::sync`]).
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses it.
+    pub fn sync(&self) -> Result<(), AppendError> {
+        if !self.options.sync {
+            return Ok(());
+        }
+        let synced = self.with_tables(|tables| tables.env.sync(true));
+        synced.and_then(|synced| synced).map_err(|error| self.append_error(error, 0))
     }
 
     /// Hands the records `from .. from + max_count` of a partition, as far as it has them, in ascending
@@ -220,60 +207,35 @@ impl Log {
         max_len_bytes: usize,
         each: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<u64, ReadError> {
-        let Some(key) = PartitionKey::new(subject, address) else { return Ok(0) };
-        self.reading(|tables, txn| {
-            let value = tables.find(txn, &key).map_err(|error| self.read_error(error))?;
-            let Some(value) = value else { return Ok(0) };
-            let begin = from.max(value.first);
-            let end = from.saturating_add(max_count).min(value.next);
-            if begin >= end {
-                return Ok(0);
-            }
-            let mut limited = Limited { len_left: max_len_bytes, handed: 0, each };
-            match hand_over(txn, tables, value.id, begin..end, &mut limited) {
-                Ok(()) => Ok(limited.handed),
-                Err(Unread::Lmdb(error)) => Err(self.read_error(error)),
-                Err(Unread::Corrupt { offset, reason }) => Err(ReadError::Corrupt(Box::new(Corruption {
+        self.reading(|txn| {
+            let limited = Limited { from, max_count, max_len_bytes, each };
+            walk::read(txn, subject, address, limited).map_err(|unread| match unread {
+                Unread::Engine(error) => self.read_error(error),
+                Unread::Corrupt { id, offset, reason } => ReadError::Corrupt(Box::new(Corruption {
                     path: self.data.clone(),
                     subject: subject.to_vec(),
                     address: address.to_vec(),
-                    id: value.id,
+                    id,
                     offset,
                     reason,
-                }))),
-            }
+                })),
+            })
         })
     }
 
-    fn list(&self, prefix: &[u8]) -> Result<Vec<Partition>, ReadError> {
-        self.reading(|tables, txn| {
-            let scan = || -> lmdb::Result<Vec<Partition>> {
-                let mut cursor = txn.open_ro_cursor(tables.partitions)?;
-                let entries = if prefix.is_empty() { cursor.iter_start() } else { cursor.iter_from(prefix) };
-                let mut partitions = Vec::new();
-                for entry in entries {
-                    let (key, value) = entry?;
-                    if !key.starts_with(prefix) {
-                        break;
-                    }
-                    let (subject, address) = PartitionKey::split(key).ok_or(lmdb::Error::Corrupted)?;
-                    let value = PartitionValue::decode(value).ok_or(lmdb::Error::Corrupted)?;
-                    partitions.push(partition(subject, address, value));
-                }
-                Ok(partitions)
-            };
-            scan().map_err(|error| self.read_error(error))
-        })
+    fn list(&self, subject: Option<&[u8]>) -> Result<Vec<Partition>, ReadError> {
+        self.reading(|txn| lookup::list(txn, subject).map_err(|error| self.read_error(error)))
     }
 
     /// Runs one read transaction; once more when LMDB demands to be opened anew.
     fn reading<R>(
         &self,
-        mut body: impl FnMut(&Tables, &RoTransaction<'_>) -> Result<R, ReadError>,
+        mut body: impl FnMut(&Lmdb<'_, RoTransaction<'_>>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         let mut repaired = false;
         loop {
-            let tried = self.with_tables(|tables| tables.env.begin_ro_txn().map(|txn| body(tables, &txn)));
+            let tried =
+                self.with_tables(|tables| tables.env.begin_ro_txn().map(|txn| body(&Lmdb { txn, tables })));
             match tried.map_err(|error| self.read_error(error))? {
                 Ok(result) => return result,
                 Err(lmdb::Error::Panic) if !repaired => {
@@ -411,7 +373,30 @@ fn round_up(len: usize) -> usize {
     len.checked_next_multiple_of(PAGE).unwrap_or(len / PAGE * PAGE).max(PAGE)
 }
 
-fn partition(subject: &[u8], address: &[u8], value: PartitionValue) -> Partition {
-    let PartitionValue { id, first, next } = value;
-    Partition { id, subject: subject.to_vec(), address: address.to_vec(), first, next }
+/// Why one try of an append failed.
+enum Failure {
+    /// The map of this length is full.
+    MapFull(usize),
+    /// The environment must be opened anew before it is used again.
+    Broken(lmdb::Error),
+    /// The batch is not in order.
+    Refused(AppendError),
+    /// Something else; the environment is sound.
+    Lmdb(lmdb::Error),
+}
+
+/// Writes all of a batch in one transaction.
+fn try_append<P: AsRef<[u8]>>(tables: &Tables, batch: &Batch<P>) -> Result<(), Failure> {
+    let map_full = || Failure::MapFull(tables.map_len_bytes);
+    let mut update = Lmdb { txn: tables.env.begin_rw_txn().map_err(Failure::Broken)?, tables };
+    write_batch(&mut update, batch).map_err(|error| match error {
+        WriteError::Refused(error) => Failure::Refused(error),
+        WriteError::Engine(lmdb::Error::MapFull) => map_full(),
+        WriteError::Engine(error) => Failure::Lmdb(error),
+    })?;
+    // A failed commit leaves an environment that LMDB itself may refuse from then on.
+    update.txn.commit().map_err(|error| match error {
+        lmdb::Error::MapFull => map_full(),
+        error => Failure::Broken(error),
+    })
 }

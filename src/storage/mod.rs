@@ -12,7 +12,10 @@
 //! | --- | --- |
 //! | `log` | the log itself; grows and repairs the environment beneath, unseen |
 //! | `append` | writing one batch in one transaction |
+//! | `lookup` | which partitions there are |
 //! | `walk` | walking over the chunks of one partition |
+//! | `engine` | what these three need of a database |
+//! | `lmdb` | LMDB as that database |
 //! | `batch` | records gathered for one append |
 //! | `tables` | the LMDB environment: creating, checking, opening |
 //! | `directory` | whose directory it is: look before touching, lock, make durable |
@@ -20,18 +23,22 @@
 //! | `keys` | keys and values of the tables |
 //! | `error` | what can go wrong, one small enum per operation |
 
-mod append;
+pub mod append;
 mod batch;
 mod chunk;
 mod directory;
+pub mod engine;
 mod error;
 mod keys;
+mod lmdb;
 mod log;
+pub mod lookup;
 mod tables;
-mod walk;
+pub mod walk;
 
 pub use self::batch::{Batch, Run, RunIndex};
 pub use self::chunk::MAX_CONTENT_LEN_BYTES;
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
 pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
-pub use self::log::{Log, Options, Partition};
+pub use self::log::{Log, Options};
+pub use self::lookup::Partition;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction, WriteFlags};
 
+use super::append::write_new;
 use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
 use super::error::OpenError;
-use super::keys::{PartitionKey, PartitionValue};
+use super::lmdb::Lmdb;
 
 /// The format version that this library writes, and the newest that it reads.
 pub(super) const FORMAT: u32 = 1;
@@ -22,12 +23,6 @@ const RECORDS: &str = "records";
 const MAGIC_KEY: &str = "magic";
 const MAGIC: &[u8] = b"dafka store";
 const FORMAT_KEY: &str = "format";
-
-/// The key in `meta` of the number that the next new partition gets: 8 octets, big-endian.
-pub(super) const NEXT_ID_KEY: &str = "next-id";
-
-/// The key in `meta` of the log's own name; missing until it gets one.
-pub(super) const IDENTITY_KEY: &str = "identity";
 
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
@@ -67,19 +62,6 @@ impl Tables {
         let map_len_bytes = env.info()?.map_size();
         Ok(Tables { env, meta, partitions, records, map_len_bytes })
     }
-
-    /// What the table of partitions says of one.
-    pub(super) fn find(
-        &self,
-        txn: &impl Transaction,
-        key: &PartitionKey,
-    ) -> lmdb::Result<Option<PartitionValue>> {
-        match txn.get(self.partitions, key) {
-            Ok(value) => PartitionValue::decode(value).map(Some).ok_or(lmdb::Error::Corrupted),
-            Err(lmdb::Error::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 /// Creates an empty database in a directory that has none. It appears whole or not at all, also when the
@@ -106,13 +88,14 @@ fn build(file: &Path) -> lmdb::Result<()> {
         .set_map_size(NEW_MAP_LEN)
         .open_with_permissions(file, FILE_MODE)?;
     let meta = env.create_db(Some(META), DatabaseFlags::empty())?;
-    env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
-    env.create_db(Some(RECORDS), DatabaseFlags::empty())?;
-    let mut txn = env.begin_rw_txn()?;
-    txn.put(meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
-    txn.put(meta, &FORMAT_KEY, &FORMAT.to_be_bytes(), WriteFlags::empty())?;
-    txn.put(meta, &NEXT_ID_KEY, &0u64.to_be_bytes(), WriteFlags::empty())?;
-    txn.commit()
+    let partitions = env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
+    let records = env.create_db(Some(RECORDS), DatabaseFlags::empty())?;
+    let tables = Tables { env, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
+    let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables: &tables };
+    update.txn.put(meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
+    update.txn.put(meta, &FORMAT_KEY, &FORMAT.to_be_bytes(), WriteFlags::empty())?;
+    write_new(&mut update)?;
+    update.txn.commit()
 }
 
 /// Checks that a file is the database of a store, of a format that this library reads. Does not change it,

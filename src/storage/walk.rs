@@ -2,28 +2,75 @@
 
 use std::ops::Range;
 
-use lmdb::{Cursor, RoCursor, RoTransaction, Transaction};
-
 use super::chunk::Chunk;
-use super::keys::{PartitionId, record_key, split_record_key};
-use super::tables::Tables;
+use super::engine::{Snapshot, Table};
+use super::keys::{PartitionId, PartitionKey, record_key, split_record_key};
+use super::lookup::find_value;
 
-/// LMDB's names of cursor movements, which the crate does not pass on.
-mod movement {
-    pub(super) const LAST: u32 = 6;
-    pub(super) const NEXT: u32 = 8;
-    pub(super) const PREVIOUS: u32 = 12;
-    pub(super) const AT_OR_AFTER: u32 = 17;
+/// What one read hands over.
+pub struct Limited<'a> {
+    /// The first record.
+    pub from: u64,
+    /// The most records.
+    pub max_count: u64,
+    /// The most octets of content, except that one record always fits.
+    pub max_len_bytes: usize,
+    /// Takes a record: its offset, its content. False when no more are wanted.
+    pub each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
+}
+
+/// Why records could not be read.
+#[derive(Debug)]
+pub enum Unread<E> {
+    /// The engine's own error.
+    Engine(E),
+    /// They are damaged or missing.
+    Corrupt {
+        /// The partition's number.
+        id: PartitionId,
+        /// The first record that cannot be read.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+impl<E> From<E> for Unread<E> {
+    fn from(error: E) -> Unread<E> {
+        Unread::Engine(error)
+    }
+}
+
+/// Hands over records of a partition in ascending order, and returns how many; see [`Log::read`](super::Log::read).
+///
+/// # Errors
+/// See [`Unread`]; records before that were handed over.
+pub fn read<S: Snapshot>(
+    txn: &S,
+    subject: &[u8],
+    address: &[u8],
+    limited: Limited<'_>,
+) -> Result<u64, Unread<S::Error>> {
+    let Some(key) = PartitionKey::new(subject, address) else { return Ok(0) };
+    let Some(value) = find_value(txn, &key)? else { return Ok(0) };
+    let begin = limited.from.max(value.first);
+    let end = limited.from.saturating_add(limited.max_count).min(value.next);
+    if begin >= end {
+        return Ok(0);
+    }
+    let mut handing = Handing { len_left: limited.max_len_bytes, handed: 0, each: limited.each };
+    hand_over(txn, value.id, begin..end, &mut handing)?;
+    Ok(handing.handed)
 }
 
 /// Hands over records within the limits of one read.
-pub(super) struct Limited<'a> {
-    pub(super) len_left: usize,
-    pub(super) handed: u64,
-    pub(super) each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
+struct Handing<'a> {
+    len_left: usize,
+    handed: u64,
+    each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
 }
 
-impl Limited<'_> {
+impl Handing<'_> {
     /// False when no more are wanted.
     fn hand(&mut self, offset: u64, content: &[u8]) -> bool {
         if self.handed > 0 && content.len() > self.len_left {
@@ -35,76 +82,37 @@ impl Limited<'_> {
     }
 }
 
-/// Why records could not be read.
-pub(super) enum Unread {
-    Lmdb(lmdb::Error),
-    Corrupt { offset: u64, reason: &'static str },
-}
-
-impl From<lmdb::Error> for Unread {
-    fn from(error: lmdb::Error) -> Unread {
-        Unread::Lmdb(error)
-    }
-}
-
 /// Walks the chunks that hold the records of `range`, which is not empty and all of which the partition has.
-pub(super) fn hand_over(
-    txn: &RoTransaction<'_>,
-    tables: &Tables,
+fn hand_over<S: Snapshot>(
+    txn: &S,
     id: PartitionId,
     range: Range<u64>,
-    limited: &mut Limited<'_>,
-) -> Result<(), Unread> {
-    let cursor = txn.open_ro_cursor(tables.records)?;
+    handing: &mut Handing<'_>,
+) -> Result<(), Unread<S::Error>> {
     let mut offset = range.start;
-    let mut found = at_or_before(&cursor, &record_key(id, offset))?;
+    let mut entries = txn.entries_around(Table::Records, &record_key(id, offset))?;
     while offset < range.end {
-        let missing = Unread::Corrupt { offset, reason: "the record is missing" };
-        let Some((key, value)) = found else { return Err(missing) };
+        let corrupt = |reason| Unread::Corrupt { id, offset, reason };
+        const MISSING: &str = "the record is missing";
+        let Some((key, value)) = entries.next().transpose()? else { return Err(corrupt(MISSING)) };
         let first = match split_record_key(key) {
             Some((of, first)) if of == id && first <= offset => first,
-            _ => return Err(missing),
+            _ => return Err(corrupt(MISSING)),
         };
-        let chunk = Chunk::read(value, &record_key(id, first))
-            .map_err(|reason| Unread::Corrupt { offset, reason })?;
+        let chunk = Chunk::read(value, &record_key(id, first)).map_err(corrupt)?;
         let end = first.saturating_add(chunk.count() as u64).min(range.end);
         if offset >= end {
-            return Err(missing);
+            return Err(corrupt(MISSING));
         }
         while offset < end {
-            let Some(content) = chunk.record((offset - first) as usize) else { return Err(missing) };
-            if !limited.hand(offset, content) {
+            let Some(content) = chunk.record((offset - first) as usize) else {
+                return Err(Unread::Corrupt { id, offset, reason: MISSING });
+            };
+            if !handing.hand(offset, content) {
                 return Ok(());
             }
             offset += 1;
         }
-        found = if offset < range.end { entry(&cursor, None, movement::NEXT)? } else { None };
     }
     Ok(())
-}
-
-type Entry<'txn> = (&'txn [u8], &'txn [u8]);
-
-/// The entry with this key, or the last one before it.
-fn at_or_before<'txn>(cursor: &RoCursor<'txn>, key: &[u8]) -> lmdb::Result<Option<Entry<'txn>>> {
-    match entry(cursor, Some(key), movement::AT_OR_AFTER)? {
-        Some(found) if found.0 == key => Ok(Some(found)),
-        Some(_) => entry(cursor, None, movement::PREVIOUS),
-        None => entry(cursor, None, movement::LAST),
-    }
-}
-
-/// Moves the cursor; nothing when there is no such entry.
-fn entry<'txn>(
-    cursor: &RoCursor<'txn>,
-    key: Option<&[u8]>,
-    movement: u32,
-) -> lmdb::Result<Option<Entry<'txn>>> {
-    match cursor.get(key, None, movement) {
-        Ok((Some(key), value)) => Ok(Some((key, value))),
-        // LMDB points the key to its own memory whenever it finds one.
-        Ok((None, _)) => Err(lmdb::Error::Corrupted),
-        Err(lmdb::Error::NotFound) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

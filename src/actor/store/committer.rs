@@ -1,10 +1,10 @@
 //! The committer: one thread that appends batches to the log, so that the writer gathers the next one while
 //! the disk is busy with this one.
 
+use super::intake::{self, Tried, try_append};
 use crate::actor::{Error, Result, guard};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
-use crate::protocol::ingest::Index;
-use crate::storage::{AppendError, Batch, Log};
+use crate::storage::Log;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,13 +16,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Where processors are short, live records go before the disk: a batch that waits grows, and costs less per record.
 const NICENESS: i32 = 5;
 
-/// Records on their way to the disk, and what will be durable with them.
-#[derive(Default)]
-pub(super) struct Job {
-    pub(super) batch: Batch<Frame>,
-    /// Per partition, one after its last record in the batch.
-    pub(super) ends: Vec<(Index, u64)>,
-}
+/// A batch of what the network brought.
+pub(super) type Job = intake::Job<Frame>;
 
 /// The writer's side of the committer.
 pub(super) struct Committer {
@@ -120,14 +115,13 @@ impl Drop for Committer {
 fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
     let mut last_error = String::new();
     loop {
-        match log.append(&job.batch) {
-            Ok(()) => break,
-            Err(AppendError::NotContiguous { .. }) if is_in_log(log, job) => break,
-            Err(error @ AppendError::NotContiguous { .. }) => {
+        match try_append(log, job) {
+            Tried::Done => break,
+            Tried::Impossible(error) => {
                 log::error!("Store: {error}; the store cannot go on");
                 return false;
             }
-            Err(error) => {
+            Tried::Refused(error) => {
                 let text = error.to_string();
                 if text != last_error {
                     log::error!("Store: {text}; nothing is acknowledged until it goes through");
@@ -143,14 +137,4 @@ fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
         log::info!("Store: the disk takes records again");
     }
     true
-}
-
-/// A commit that fails twice over may have gone through after all (see [`Log::append`]), and then as a whole.
-fn is_in_log(log: &Log, job: &Job) -> bool {
-    job.batch.runs().all(|run| {
-        let partition = log.find(run.subject, run.address);
-        partition.is_ok_and(|partition| {
-            partition.is_some_and(|partition| partition.next >= run.first_offset + run.count)
-        })
-    })
 }

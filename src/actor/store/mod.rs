@@ -2,7 +2,8 @@
 //! from what is durable.
 
 mod committer;
-mod reader;
+pub mod intake;
+pub mod reader;
 mod writer;
 
 use super::{Error, Handle, Result, new_address, spawn};

@@ -3,11 +3,11 @@
 use crate::actor::node::{Config, Node};
 use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, publish};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
-use crate::protocol::Outbox;
 use crate::protocol::reader::{EachHead, Reader, Source};
+use crate::protocol::{Outbox, subscriptions};
 use crate::settings::Settings;
-use crate::storage::{Log, ReadError};
-use crate::wire::{Message, id, prefix};
+use crate::storage::{Log, Partition, ReadError};
+use crate::wire::Message;
 use zmq::POLLIN;
 
 /// Content that is read from the log before the sockets are looked at again.
@@ -24,9 +24,7 @@ impl Source for Log {
             Some(subject) => self.partitions_of(subject)?,
             None => self.partitions()?,
         };
-        for partition in partitions.iter().filter(|partition| partition.next > partition.first) {
-            each(&partition.subject, &partition.address, partition.next - 1);
-        }
+        each_head(&partitions, each);
         Ok(())
     }
 
@@ -42,6 +40,13 @@ impl Source for Log {
             each(offset, content);
             true
         })
+    }
+}
+
+/// The heads of those partitions that have records.
+pub fn each_head(partitions: &[Partition], each: &mut EachHead) {
+    for partition in partitions.iter().filter(|partition| partition.next > partition.first) {
+        each(&partition.subject, &partition.address, partition.next - 1);
     }
 }
 
@@ -63,11 +68,7 @@ pub(super) fn run(
             send_high_watermark: settings.store.high_watermark,
             receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
-            subscriptions: &[
-                prefix(id::FETCH, b""),
-                prefix(id::GET_HEADS, b""),
-                prefix(id::CONSUMER_HELLO, address.as_bytes()),
-            ],
+            subscriptions: &subscriptions::store_reader(address.as_bytes()),
             beacon: &settings.beacon,
         },
         pipe,

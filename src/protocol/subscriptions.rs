@@ -1,0 +1,37 @@
+//! What each role's socket subscribes to. ZeroMQ matches prefixes of the first frame.
+
+use crate::wire::{exact_prefix, id, prefix};
+
+/// A producer's: what is said to it, and who asks for the heads of its topic.
+pub fn producer(address: &[u8], topic: &[u8]) -> Vec<Vec<u8>> {
+    vec![prefix(id::ACK, address), prefix(id::FETCH, address), exact_prefix(id::GET_HEADS, topic)]
+}
+
+/// A consumer's before it has topics: what is said to it.
+pub fn consumer(address: &[u8]) -> Vec<Vec<u8>> {
+    vec![
+        prefix(id::DIRECT_RECORD, address),
+        prefix(id::DIRECT_HEAD, address),
+        prefix(id::STORE_HELLO, address),
+    ]
+}
+
+/// A consumer's for one topic. The NUL that ends the topic on the wire keeps longer topics out.
+pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
+    vec![exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]
+}
+
+/// A store's writer's: every record and head, and what is said to it.
+pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
+    vec![
+        prefix(id::RECORD, b""),
+        prefix(id::HEAD, b""),
+        prefix(id::DIRECT_RECORD, address),
+        prefix(id::DIRECT_HEAD, address),
+    ]
+}
+
+/// A store's reader's: every request, and what is said to it.
+pub fn store_reader(address: &[u8]) -> Vec<Vec<u8>> {
+    vec![prefix(id::FETCH, b""), prefix(id::GET_HEADS, b""), prefix(id::CONSUMER_HELLO, address)]
+}

@@ -1,0 +1,82 @@
+//! What the tables say of partitions, and of the log itself.
+
+use super::engine::{Snapshot, Table, Update};
+use super::keys::{PartitionId, PartitionKey, PartitionValue};
+
+/// The key in `meta` of the log's own name; missing until it gets one.
+const IDENTITY_KEY: &[u8] = b"identity";
+
+/// One partition as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number in this log.
+    pub id: PartitionId,
+    /// The subject.
+    pub subject: Vec<u8>,
+    /// The address of the producer.
+    pub address: Vec<u8>,
+    /// The offset of the oldest record.
+    pub first: u64,
+    /// The offset after the newest record; the same as `first` when there is none.
+    pub next: u64,
+}
+
+/// What the table of partitions says of one.
+pub(super) fn find_value<S: Snapshot>(
+    txn: &S,
+    key: &PartitionKey,
+) -> Result<Option<PartitionValue>, S::Error> {
+    match txn.get(Table::Partitions, key.as_ref())? {
+        Some(value) => PartitionValue::decode(value).map(Some).ok_or_else(S::damaged),
+        None => Ok(None),
+    }
+}
+
+/// One partition, if the log has it.
+///
+/// # Errors
+/// The engine's.
+pub fn find<S: Snapshot>(txn: &S, subject: &[u8], address: &[u8]) -> Result<Option<Partition>, S::Error> {
+    let Some(key) = PartitionKey::new(subject, address) else { return Ok(None) };
+    Ok(find_value(txn, &key)?.map(|value| partition(subject, address, value)))
+}
+
+/// The partitions of one subject, or, with `None`, of all.
+///
+/// # Errors
+/// The engine's.
+pub fn list<S: Snapshot>(txn: &S, subject: Option<&[u8]>) -> Result<Vec<Partition>, S::Error> {
+    let prefix = match subject.map(PartitionKey::of_subject) {
+        Some(Some(prefix)) => prefix.as_ref().to_vec(),
+        Some(None) => return Ok(Vec::new()),
+        None => Vec::new(),
+    };
+    let mut partitions = Vec::new();
+    for entry in txn.entries_from(Table::Partitions, &prefix)? {
+        let (key, value) = entry?;
+        if !key.starts_with(&prefix) {
+            break;
+        }
+        let (subject, address) = PartitionKey::split(key).ok_or_else(S::damaged)?;
+        let value = PartitionValue::decode(value).ok_or_else(S::damaged)?;
+        partitions.push(partition(subject, address, value));
+    }
+    Ok(partitions)
+}
+
+/// The log's own name: `fresh`, written into the transaction, when it has none yet.
+///
+/// # Errors
+/// The engine's.
+pub fn identity<U: Update>(txn: &mut U, fresh: &[u8]) -> Result<Vec<u8>, U::Error> {
+    if let Some(name) = txn.get(Table::Meta, IDENTITY_KEY)? {
+        return Ok(name.to_vec());
+    }
+    txn.put(Table::Meta, IDENTITY_KEY, fresh)?;
+    Ok(fresh.to_vec())
+}
+
+fn partition(subject: &[u8], address: &[u8], value: PartitionValue) -> Partition {
+    let PartitionValue { id, first, next } = value;
+    Partition { id, subject: subject.to_vec(), address: address.to_vec(), first, next }
+}

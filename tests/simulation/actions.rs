@@ -1,0 +1,152 @@
+//! What happens to the cluster: the plan's actions, carried out.
+
+use super::*;
+
+impl World {
+    pub(super) fn living(&self, of: &[NodeId], number: u64) -> Option<NodeId> {
+        let living: Vec<NodeId> = of.iter().copied().filter(|&id| self.nodes[id].is_alive()).collect();
+        (!living.is_empty()).then(|| living[(number % living.len() as u64) as usize])
+    }
+
+    pub(super) fn store(&self, number: u64) -> Option<usize> {
+        (!self.stores.is_empty()).then(|| (number % self.stores.len() as u64) as usize)
+    }
+
+    pub(super) fn act(&mut self, action: Action) -> Check {
+        self.trace(|| format!("{action:?}"));
+        let (now, calm_at) = (self.now, self.plan.calm_at);
+        match action {
+            Action::StartStore => {
+                let host = self.random.below(HOSTS) as Host;
+                self.stores.push(Store {
+                    disk: SimDisk::new(),
+                    host,
+                    nodes: None,
+                    name: Vec::new(),
+                    read_so_far: BTreeMap::new(),
+                    slowness: 1,
+                });
+                return self.start_store(self.stores.len() - 1);
+            }
+            Action::StartProducer { topic, min_stores } => self.start_producer(topic, min_stores),
+            Action::StartConsumer { start, topics } => {
+                self.start_consumer(start, topics.into_iter().map(<[u8]>::to_vec).collect());
+            }
+            Action::Publish { producer, lens_bytes } => {
+                if let Some(&id) = self.producers.get(producer as usize) {
+                    self.command(id, lens_bytes.into_iter().map(Command::Publish));
+                }
+            }
+            Action::EndProducer { producer } => {
+                if let Some(&id) = self.producers.get(producer as usize) {
+                    self.command(id, [Command::Terminate].into_iter());
+                }
+            }
+            Action::CrashProducer { producer } => {
+                if let Some(id) = self.living(&self.producers, producer) {
+                    if let Role::Producer(ProducerNode { name, .. }) = &self.nodes[id].role {
+                        self.model.partitions.get_mut(name).expect("of the model").is_alive = false;
+                    }
+                    self.stop(id);
+                }
+            }
+            Action::CrashConsumer { consumer } => {
+                let id = self.living(&self.consumers, consumer);
+                if let Some(id) = id
+                    && let Role::Consumer(node) = &self.nodes[id].role
+                    && let ConsumerNode { oracle, consumer, .. } = &**node
+                {
+                    let (start, topics) = (oracle.start, consumer.topics().map(<[u8]>::to_vec).collect());
+                    self.report.delivered += oracle.delivered;
+                    self.stop(id);
+                    self.push((now + 500 * MS).min(calm_at), Event::StartConsumer { start, topics });
+                }
+            }
+            Action::CrashStore { store, is_power_cut, down } => {
+                if let Some(store) = self.store(store) {
+                    self.crash_store(store, is_power_cut);
+                    self.push((now + down).min(calm_at), Event::StartStore(store));
+                }
+            }
+            Action::CrashTower { tower, down } => {
+                let tower = (tower % self.towers.len() as u64) as usize;
+                self.crash_tower(tower);
+                self.push((now + down).min(calm_at), Event::StartTower(tower));
+            }
+            Action::Resubscribe { consumer, topic, after } => {
+                if let Some(node) = self.living(&self.consumers, consumer) {
+                    self.unsubscribe(node, topic);
+                    self.push((now + after).min(calm_at), Event::Subscribed { node, topic });
+                }
+            }
+            Action::Stall { consumer, room, lasts } => {
+                if let Some(id) = self.living(&self.consumers, consumer)
+                    && let Role::Consumer(node) = &mut self.nodes[id].role
+                {
+                    node.room = Some(room);
+                    self.push((now + lasts).min(calm_at), Event::Resume(id));
+                }
+            }
+            Action::Cut { cuts, breaks, lasts } => {
+                let count = cuts.len();
+                self.network.cuts.extend(cuts);
+                if breaks {
+                    self.break_what_is_cut();
+                }
+                self.push((now + lasts).min(calm_at), Event::Clear { weather: false, cuts: count });
+            }
+            Action::Weather { weather, lasts } => {
+                self.network.weather = weather;
+                self.push((now + lasts).min(calm_at), Event::Clear { weather: true, cuts: 0 });
+            }
+            Action::SlowDisk { store, factor, lasts } => {
+                if let Some(store) = self.store(store) {
+                    self.stores[store].slowness = factor;
+                    self.push((now + lasts).min(calm_at), Event::DiskIsGood(store));
+                }
+            }
+            Action::Mood { store, mood, lasts } => {
+                if let Some(store) = self.store(store) {
+                    self.stores[store].disk.set_mood(mood);
+                    self.push((now + lasts).min(calm_at), Event::DiskIsGood(store));
+                }
+            }
+            Action::Jump { node, by_ms } => {
+                let all: Vec<NodeId> = (0..self.nodes.len()).collect();
+                if let Some(id) = self.living(&all, node) {
+                    self.nodes[id].clock.jump(by_ms);
+                    self.wake(id, now);
+                    self.beacon_at(id, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn command(&mut self, id: NodeId, commands: impl Iterator<Item = Command>) {
+        if let Role::Producer(producer) = &mut self.nodes[id].role
+            && !producer.is_terminating
+        {
+            producer.commands.extend(commands);
+            self.wake(id, self.now);
+        }
+    }
+
+    /// Connections across a cut do not wait for its end.
+    pub(super) fn break_what_is_cut(&mut self) {
+        for i in 0..self.network.connections.len() {
+            let connection = &self.network.connections[i];
+            let Some(publisher) = connection.publisher else { continue };
+            if !self.network.are_connected(self.nodes[publisher].host, connection.subscriber_host) {
+                self.break_connection(i);
+            }
+        }
+        for tower in 0..self.towers.len() {
+            for node in 0..self.nodes.len() {
+                if !self.network.are_connected(self.towers[tower].host, self.nodes[node].host) {
+                    self.leave_tower(tower, node);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Nodes start, take turns, publish and end.
+
+use super::*;
+
+impl World {
+    pub(super) fn fresh_address(&mut self) -> Vec<u8> {
+        format!("{:016X}{:016X}", self.random.next(), self.random.next()).into_bytes()
+    }
+
+    /// Starts a node. Ports are few, so that a new node sometimes gets the port of one that is gone.
+    pub(super) fn start(
+        &mut self,
+        host: Host,
+        address: Vec<u8>,
+        ignored: &[&[u8]],
+        wants: Vec<Vec<u8>>,
+        role: Role,
+        clock: Clock,
+    ) -> NodeId {
+        let id = self.nodes.len();
+        let endpoint = loop {
+            let endpoint = format!("tcp://10.0.0.{host}:{}", 1_000 + self.random.below(30));
+            if !self.nodes.iter().any(|node| node.is_alive() && node.endpoint == endpoint) {
+                break endpoint;
+            }
+        };
+        self.trace(|| format!("{id} starts as {} at {endpoint}", address.escape_ascii()));
+        let now_ms = clock.now_ms(self.now);
+        let discovery = Discovery::new(&address, ignored, BEACON_INTERVAL_MS, BEACON_TIMEOUT_MS, now_ms);
+        self.nodes.push(Node {
+            id,
+            host,
+            address,
+            endpoint,
+            clock,
+            discovery,
+            role,
+            wants,
+            inbox: VecDeque::new(),
+            heard: VecDeque::new(),
+            news: VecDeque::new(),
+            peers: 0,
+            towers: BTreeSet::new(),
+            wake_at: None,
+            beacon_at: None,
+            ready_at: 0,
+            turn_us: self.random.pick(&[10, 100, 2_000]),
+        });
+        self.publishing.push(Vec::new());
+        for tower in 0..self.towers.len() {
+            let delay = self.network.delay(&mut self.random);
+            self.push(self.now + delay, Event::TowerConnect { tower, node: id });
+        }
+        self.wake(id, self.now);
+        self.beacon_at(id, self.now);
+        id
+    }
+
+    pub(super) fn fresh_clock(&mut self) -> Clock {
+        Clock::new(self.random.below(1_000_000_000))
+    }
+
+    pub(super) fn start_producer(&mut self, topic: &[u8], min_stores: usize) {
+        let (address, clock, host) =
+            (self.fresh_address(), self.fresh_clock(), self.random.below(HOSTS) as Host);
+        let name = (topic.to_vec(), address.clone());
+        self.model.add_partition(name.clone(), min_stores);
+        let producer = Producer::new(topic, &address, HEAD_INTERVAL_MS).expect("a short name");
+        let producer = producer.with_min_stores(min_stores);
+        let wants = subscriptions::producer(&address, topic);
+        let role =
+            Role::Producer(ProducerNode { producer, name, commands: VecDeque::new(), is_terminating: false });
+        let id = self.start(host, address, &[], wants, role, clock);
+        self.producers.push(id);
+    }
+
+    pub(super) fn start_consumer(&mut self, start: Start, topics: Vec<Vec<u8>>) {
+        let (address, clock, host) =
+            (self.fresh_address(), self.fresh_clock(), self.random.below(HOSTS) as Host);
+        let consumer = Consumer::new(&address, start, self.plan.limits, clock.now_ms(self.now));
+        let role = Role::Consumer(Box::new(ConsumerNode {
+            consumer,
+            deliveries: VecDeque::new(),
+            oracle: Oracle::new(start),
+            room: None,
+        }));
+        let wants = subscriptions::consumer(&address);
+        let id = self.start(host, address, &[], wants, role, clock);
+        self.consumers.push(id);
+        for topic in topics {
+            self.subscribe(id, &topic);
+        }
+    }
+
+    pub(super) fn start_store(&mut self, store: usize) -> Check {
+        let Store { disk, host, nodes: None, .. } = &self.stores[store] else { return Ok(()) };
+        let (disk, host) = (disk.clone(), *host);
+        invariants::log_is_whole(store, &disk, &self.model)?;
+        let [writer, reader] = [self.fresh_address(), self.fresh_address()];
+        let fresh_name = self.fresh_address();
+        let name = disk.identity(&fresh_name);
+        let known = &mut self.stores[store].name;
+        if !known.is_empty() && *known != name {
+            return Err((2, format!("store {store} has another name after its restart")));
+        }
+        known.clone_from(&name);
+        let clock = self.fresh_clock();
+        let replica = Replica::new(&writer, self.plan.limits, clock.now_ms(self.now)).named(&name);
+        let known = disk.clone();
+        let replica =
+            replica.resuming(Box::new(move |subject, address| Ok(known.committed_next(subject, address))));
+        let (max_len_bytes, max_count) = self.plan.max_batch;
+        let mut intake = Intake::new(replica).with_max_batch(max_len_bytes, max_count);
+        for partition in disk.partitions() {
+            assert!(intake.open(&partition), "few partitions");
+        }
+        let wants = subscriptions::store_writer(&writer);
+        let role = Role::Writer(Box::new(WriterNode { intake, disk: disk.clone(), store, job: None }));
+        let writer_id = self.start(host, writer.clone(), &[&reader], wants, role, clock);
+        let wants = subscriptions::store_reader(&reader);
+        let log = SimLog { disk, answer_len_bytes: self.plan.answer_len_bytes };
+        let role = Role::Reader(ReaderNode { reader: Reader::new(&reader).named(&name), log });
+        let reader_id = self.start(host, reader, &[&writer], wants, role, clock);
+        self.stores[store].nodes = Some([writer_id, reader_id]);
+        Ok(())
+    }
+
+    /// The node is gone: its connections break.
+    pub(super) fn stop(&mut self, id: NodeId) {
+        self.trace(|| format!("{id} is gone"));
+        let node = &mut self.nodes[id];
+        node.role = Role::Gone;
+        (node.inbox, node.heard, node.news) = Default::default();
+        let mut broken = std::mem::take(&mut self.publishing[id]);
+        for (i, connection) in self.network.connections.iter_mut().enumerate() {
+            if connection.subscriber == id && !connection.is_closed {
+                connection.is_closed = true;
+                broken.push(i);
+            }
+        }
+        broken.into_iter().for_each(|connection| self.break_connection(connection));
+    }
+
+    pub(super) fn wake(&mut self, id: NodeId, at: Time) {
+        let node = &mut self.nodes[id];
+        let at = at.max(node.ready_at);
+        if node.is_alive() && node.wake_at.is_none_or(|wake_at| at < wake_at) {
+            node.wake_at = Some(at);
+            self.push(at, Event::Wake(id));
+        }
+    }
+
+    pub(super) fn turn(&mut self, id: NodeId) -> Check {
+        let node = &mut self.nodes[id];
+        if node.wake_at != Some(self.now) {
+            return Ok(());
+        }
+        node.wake_at = None;
+        node.ready_at = self.now + node.turn_us;
+        let turned = node.turn(self.now, self.plan.turn, &mut self.model, &mut self.outbox);
+        let outcome = turned.map_err(|text| (1, text))?;
+        self.follow_beacon(id);
+        self.publish(id)?;
+        if let Role::Producer(producer) = &self.nodes[id].role {
+            let name = producer.name.clone();
+            let kept = producer.producer.unacknowledged() as u64;
+            let partition = self.model.partitions.get_mut(&name).expect("a partition of the model");
+            let forgotten = partition.records.len() as u64 - kept;
+            if forgotten > partition.forgotten {
+                partition.forgotten = forgotten;
+                let disks = self.stores.iter().map(|store| &store.disk);
+                invariants::forgotten(&name, partition.min_stores, forgotten, disks)?;
+            }
+            if outcome.has_ended {
+                partition.is_alive = false;
+                self.stop(id);
+                return Ok(());
+            }
+        }
+        if outcome.job {
+            self.start_commit(id)?;
+        }
+        let node = &self.nodes[id];
+        if outcome.is_busy {
+            self.wake(id, self.now);
+        } else if let Some(due_ms) = node.due_ms() {
+            let at = node.clock.when(due_ms, self.now);
+            self.wake(id, at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self, id: NodeId) -> Check {
+        let (mut arrivals, mut published, fetches) = (Vec::new(), 0, self.report.fetches);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut result = Ok(());
+        outbox.drain(|frame, content| {
+            published += 1;
+            if result.is_ok() {
+                result = self.send(id, Wired { frame: frame.to_vec(), content }, &mut arrivals);
+            }
+        });
+        self.outbox = outbox;
+        result?;
+        invariants::bounds(&self.nodes[id], &self.plan, published, self.report.fetches > fetches)
+    }
+
+    pub(super) fn send(&mut self, id: NodeId, message: Wired, arrivals: &mut Vec<Arrival>) -> Check {
+        let node = &self.nodes[id];
+        let store = match &node.role {
+            Role::Writer(writer) => Some((writer.store, &writer.disk)),
+            _ => None,
+        };
+        self.trace(|| format!("{id} sends {:?}", Message::decode(&message.frame)));
+        invariants::sent(
+            &self.model,
+            &message.frame,
+            message.content.as_deref(),
+            store.map(|(_, disk)| disk),
+        )?;
+        match Message::decode(&message.frame) {
+            Ok(Message::Ack { topic, subject, sequence, .. }) => {
+                if let Some((store, _)) = store {
+                    self.model.acknowledge(store, (subject.to_vec(), topic.to_vec()), sequence + 1);
+                }
+            }
+            Ok(Message::Fetch { topic, subject, sequence, .. }) => {
+                self.report.fetches += 1;
+                let name = (subject.to_vec(), topic.to_vec());
+                let is_there =
+                    self.stores.iter().any(|store| store.disk.durable_next(subject, topic) > sequence);
+                if matches!(self.phase, Phase::Quiet(_)) && is_there {
+                    return Err((4, format!("all is done, and {id} asks for {sequence} of {name:?}")));
+                }
+            }
+            _ => {}
+        }
+        let connections = &self.publishing[id];
+        let (host, now) = (node.host, self.now);
+        self.network.publish((id, host), connections, &message, now, &mut self.random, arrivals);
+        let message = Rc::new(message);
+        for Arrival { at, connection, generation } in arrivals.drain(..) {
+            self.push(at, Event::Arrive { connection, generation, message: message.clone() });
+        }
+        Ok(())
+    }
+}

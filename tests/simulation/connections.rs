@@ -1,0 +1,131 @@
+//! Connections are made, carry messages and subscriptions, and break.
+
+use super::*;
+
+impl World {
+    pub(super) fn arrive(&mut self, id: ConnectionId, generation: u64, message: Rc<Wired>) {
+        let connection = &self.network.connections[id];
+        if connection.generation == generation && !connection.is_closed {
+            let (subscriber, queue) = (connection.subscriber, connection.queued.clone());
+            self.nodes[subscriber].inbox.push_back(Incoming { message, queue });
+            self.wake(subscriber, self.now);
+        }
+    }
+
+    /// The connection is lost; its subscriber goes on trying.
+    pub(super) fn break_connection(&mut self, id: ConnectionId) {
+        if let Some(publisher) = self.network.connections[id].publisher {
+            self.publishing[publisher].retain(|&other| other != id);
+        }
+        self.network.drop_connection(id);
+        if !self.network.connections[id].is_closed {
+            let delay = self.network.retry_delay(&mut self.random);
+            self.push(self.now + delay, Event::Handshake(id));
+        }
+    }
+
+    pub(super) fn handshake(&mut self, id: ConnectionId) {
+        let connection = &self.network.connections[id];
+        if connection.is_closed || connection.publisher.is_some() {
+            return;
+        }
+        let found = self.nodes.iter().find(|node| node.is_alive() && node.endpoint == connection.endpoint);
+        let found = found.filter(|node| self.network.are_connected(node.host, connection.subscriber_host));
+        let Some(publisher) = found.map(|node| node.id) else {
+            let delay = self.network.retry_delay(&mut self.random);
+            self.push(self.now + delay, Event::Handshake(id));
+            return;
+        };
+        let wants = self.nodes[connection.subscriber].wants.clone();
+        for prefix in &wants {
+            self.nodes[publisher].heard.push_back([b"\x01", prefix.as_slice()].concat());
+        }
+        let connection = &mut self.network.connections[id];
+        connection.publisher = Some(publisher);
+        connection.wanted = wants;
+        self.publishing[publisher].push(id);
+        self.wake(publisher, self.now);
+    }
+
+    pub(super) fn follow_beacon(&mut self, id: NodeId) {
+        while let Some(news) = self.nodes[id].news.pop_front() {
+            self.trace(|| format!("{id}: {news:?}"));
+            match news {
+                News::Connect(endpoint) => {
+                    let host = self.nodes[id].host;
+                    self.nodes[id].peers += 1;
+                    let connection = self.network.connect(id, host, &endpoint);
+                    let delay = 2 * self.network.delay(&mut self.random);
+                    self.push(self.now + delay, Event::Handshake(connection));
+                }
+                News::Disconnect(endpoint) => {
+                    let is_it = |connection: &Connection| {
+                        connection.subscriber == id
+                            && !connection.is_closed
+                            && connection.endpoint == endpoint
+                    };
+                    self.nodes[id].peers -= 1;
+                    if let Some(connection) = self.network.connections.iter().position(is_it) {
+                        self.network.connections[connection].is_closed = true;
+                        self.break_connection(connection);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A consumer's application wants a topic.
+    pub(super) fn subscribe(&mut self, id: NodeId, topic: &[u8]) {
+        let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
+        if consumer.consumer.subscribe(topic, &mut self.outbox) {
+            consumer.oracle.subscribe(topic, &self.model);
+            let prefixes = subscriptions::topic(topic);
+            self.nodes[id].wants.extend(prefixes.iter().cloned());
+            self.announce(id, 1, prefixes);
+            let published = self.publish(id);
+            debug_assert!(published.is_ok());
+            self.wake(id, self.now);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, id: NodeId, topic: &[u8]) {
+        let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
+        if consumer.unsubscribe(topic) {
+            let prefixes = subscriptions::topic(topic);
+            self.nodes[id].wants.retain(|wanted| !prefixes.contains(wanted));
+            self.announce(id, 0, prefixes);
+            self.wake(id, self.now);
+        }
+    }
+
+    /// Tells all publishers that a node is connected to.
+    pub(super) fn announce(&mut self, id: NodeId, word: u8, prefixes: Vec<Vec<u8>>) {
+        for i in 0..self.network.connections.len() {
+            let connection = &self.network.connections[i];
+            if connection.subscriber == id && connection.publisher.is_some() {
+                let generation = connection.generation;
+                let delay = self.network.delay(&mut self.random);
+                for prefix in &prefixes {
+                    let frame = [&[word], prefix.as_slice()].concat();
+                    self.push(self.now + delay, Event::Subscribe { connection: i, generation, frame });
+                }
+            }
+        }
+    }
+
+    pub(super) fn subscription(&mut self, id: ConnectionId, generation: u64, frame: Vec<u8>) {
+        let connection = &self.network.connections[id];
+        let Some(publisher) = connection.publisher.filter(|_| connection.generation == generation) else {
+            return;
+        };
+        if !self.network.is_open(connection.subscriber_host, self.nodes[publisher].host) {
+            let event = Event::Subscribe { connection: id, generation, frame };
+            self.push(self.now + 50 * MS, event);
+            return;
+        }
+        let wants = self.nodes[connection.subscriber].wants.clone();
+        self.network.connections[id].wanted = wants;
+        self.nodes[publisher].heard.push_back(frame);
+        self.wake(publisher, self.now);
+    }
+}

@@ -1,0 +1,347 @@
+//! A store's disk: the log's tables over blocks that are lost when they were not synced.
+//!
+//! The engine beneath the real storage logic. As LMDB does, a commit writes what has changed beside what is there,
+//! syncs, then writes a header that makes it valid, and syncs again. A power cut leaves any part of what was written
+//! since the last sync; the end of the process alone leaves all of it.
+
+use super::random::Random;
+use dafka::actor::store::intake::Disk;
+use dafka::actor::store::reader::each_head;
+use dafka::protocol::reader::{EachHead, Source};
+use dafka::storage::append::{WriteError, write_batch, write_new};
+use dafka::storage::engine::{Entry, Snapshot, Table, Update};
+use dafka::storage::walk::{Limited, Unread};
+use dafka::storage::{AppendError, Batch, Partition, lookup, walk};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+type Octets = Rc<[u8]>;
+type Map = BTreeMap<Octets, Octets>;
+
+/// The engine's only error: it holds what the log never writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Damaged;
+
+/// The tables at one moment; copies share what did not change.
+#[derive(Clone, Default)]
+pub(crate) struct Tables([Rc<Map>; 3]);
+
+impl Tables {
+    fn map(&self, table: Table) -> &Map {
+        &self.0[table as usize]
+    }
+
+    fn set(&mut self, table: Table, key: Octets, value: Octets) {
+        Rc::make_mut(&mut self.0[table as usize]).insert(key, value);
+    }
+}
+
+impl Snapshot for Tables {
+    type Error = Damaged;
+    type Entries<'a> = Box<dyn Iterator<Item = Result<Entry<'a>, Damaged>> + 'a>;
+
+    fn damaged() -> Damaged {
+        Damaged
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, Damaged> {
+        Ok(self.map(table).get(key).map(|value| &**value))
+    }
+
+    fn entries_from(&self, table: Table, key: &[u8]) -> Result<Self::Entries<'_>, Damaged> {
+        let range =
+            self.map(table).range::<[u8], _>((std::ops::Bound::Included(key), std::ops::Bound::Unbounded));
+        Ok(Box::new(range.map(|(key, value)| Ok((&**key, &**value)))))
+    }
+
+    fn entries_around(&self, table: Table, key: &[u8]) -> Result<Self::Entries<'_>, Damaged> {
+        let upto = (std::ops::Bound::Unbounded, std::ops::Bound::Included(key));
+        match self.map(table).range::<[u8], _>(upto).next_back() {
+            Some((first, _)) => self.entries_from(table, first),
+            None => Ok(Box::new(std::iter::empty())),
+        }
+    }
+}
+
+/// A transaction: what it changes lies over the tables that it began with.
+struct Transaction {
+    tables: Tables,
+    changed: BTreeMap<(Table, Octets), Vec<u8>>,
+}
+
+impl Snapshot for Transaction {
+    type Error = Damaged;
+    type Entries<'a> = Box<dyn Iterator<Item = Result<Entry<'a>, Damaged>> + 'a>;
+
+    fn damaged() -> Damaged {
+        Damaged
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, Damaged> {
+        match self.changed.get(&(table, key.into())) {
+            Some(value) => Ok(Some(value)),
+            None => self.tables.get(table, key),
+        }
+    }
+
+    fn entries_from(&self, _: Table, _: &[u8]) -> Result<Self::Entries<'_>, Damaged> {
+        unimplemented!("appending walks over no table")
+    }
+
+    fn entries_around(&self, _: Table, _: &[u8]) -> Result<Self::Entries<'_>, Damaged> {
+        unimplemented!("appending walks over no table")
+    }
+}
+
+impl Update for Transaction {
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Damaged> {
+        self.changed.insert((table, key.into()), value.to_vec());
+        Ok(())
+    }
+
+    fn reserve(&mut self, table: Table, key: &[u8], len: usize) -> Result<&mut [u8], Damaged> {
+        if self.get(table, key)?.is_some() {
+            return Err(Damaged);
+        }
+        // Whatever was in the page before.
+        Ok(self.changed.entry((table, key.into())).or_insert(vec![0xAA; len]))
+    }
+}
+
+/// What is written to the disk at a time.
+#[derive(Clone)]
+enum Block {
+    /// An entry of a table, beside the one that it replaces. (What it holds stands in the header's tables.)
+    Entry { version: u64 },
+    /// So many entries make this version the valid one.
+    Header { version: u64, entries: usize, tables: Tables },
+}
+
+/// How the disk treats writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    /// Refuses at once.
+    Full,
+    /// Takes everything, and then fails to say whether the header is on disk, or to take it back.
+    Unsure,
+}
+
+struct State {
+    /// What is on the platter and valid: no power cut takes it away.
+    durable: Tables,
+    /// Entries on the platter that no header makes valid yet.
+    loose: Vec<Block>,
+    /// Written, and not synced.
+    cached: Vec<Block>,
+    /// What the process sees.
+    committed: Tables,
+    version: u64,
+    staged: Option<Staged>,
+    mood: Mood,
+}
+
+/// The commit under way.
+struct Staged {
+    tables: Tables,
+    header: Block,
+}
+
+impl State {
+    /// These blocks are on the platter.
+    fn settle(&mut self, blocks: Vec<Block>) {
+        for block in blocks {
+            let Block::Header { version, entries, tables } = block else {
+                self.loose.push(block);
+                continue;
+            };
+            let belongs = |block: &Block| matches!(block, Block::Entry { version: of } if *of == version);
+            let count = std::mem::take(&mut self.loose).iter().filter(|&block| belongs(block)).count();
+            assert_eq!(
+                count, entries,
+                "entries are synced before the header that makes them valid is written"
+            );
+            self.durable = tables;
+        }
+    }
+
+    fn sync(&mut self) {
+        let cached = std::mem::take(&mut self.cached);
+        self.settle(cached);
+    }
+}
+
+/// A disk, shared by the store's two halves.
+#[derive(Clone)]
+pub(crate) struct SimDisk(Rc<RefCell<State>>);
+
+impl SimDisk {
+    /// A disk with an empty log on it, as creating one leaves it.
+    pub(crate) fn new() -> SimDisk {
+        let mut new = Transaction { tables: Tables::default(), changed: BTreeMap::new() };
+        write_new(&mut new).expect("an empty log");
+        let mut tables = Tables::default();
+        new.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
+        SimDisk(Rc::new(RefCell::new(State {
+            durable: tables.clone(),
+            loose: Vec::new(),
+            cached: Vec::new(),
+            committed: tables,
+            version: 0,
+            staged: None,
+            mood: Mood::Good,
+        })))
+    }
+
+    /// The store's name: written and synced before it does anything else.
+    pub(crate) fn identity(&self, fresh: &[u8]) -> Vec<u8> {
+        let state = &mut *self.0.borrow_mut();
+        let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
+        let name = lookup::identity(&mut update, fresh).expect("a sound disk");
+        for ((table, key), value) in update.changed {
+            let value: Octets = value.into();
+            state.committed.set(table, key.clone(), value.clone());
+            state.durable.set(table, key, value);
+        }
+        name
+    }
+
+    /// True while a commit is under way.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.0.borrow().staged.is_some()
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        self.0.borrow_mut().mood = mood;
+    }
+
+    /// The commit's entries have reached the platter; its header is written.
+    pub(crate) fn write_header(&self) {
+        let state = &mut *self.0.borrow_mut();
+        state.sync();
+        if let Some(staged) = &state.staged {
+            state.cached.push(staged.header.clone());
+        }
+    }
+
+    /// The commit's header has reached the platter: it is done.
+    pub(crate) fn finish(&self) {
+        let state = &mut *self.0.borrow_mut();
+        state.sync();
+        if let Some(staged) = state.staged.take() {
+            state.committed = staged.tables;
+        }
+    }
+
+    /// The process has ended, and, when there is `chance`, the power was cut: of what was not synced any part is there.
+    pub(crate) fn crash(&self, power_cut: Option<&mut Random>) {
+        let state = &mut *self.0.borrow_mut();
+        state.staged = None;
+        let mut survivors = std::mem::take(&mut state.cached);
+        if let Some(random) = power_cut {
+            let per_mille = random.pick(&[0, 200, 500, 800, 1_000]);
+            survivors.retain(|_| random.chance(per_mille));
+        }
+        state.settle(survivors);
+        // What no header refers to is not there for who opens the log next.
+        state.loose.clear();
+        state.committed = state.durable.clone();
+    }
+
+    /// What the process sees.
+    pub(crate) fn committed(&self) -> Tables {
+        self.0.borrow().committed.clone()
+    }
+
+    pub(crate) fn durable_next(&self, subject: &[u8], address: &[u8]) -> u64 {
+        let found = lookup::find(&self.0.borrow().durable, subject, address).expect("a sound disk");
+        found.map_or(0, |partition| partition.next)
+    }
+
+    /// Where a partition stands, as the process sees it.
+    pub(crate) fn committed_next(&self, subject: &[u8], address: &[u8]) -> u64 {
+        let found = lookup::find(&self.0.borrow().committed, subject, address).expect("a sound disk");
+        found.map_or(0, |partition| partition.next)
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
+        lookup::list(&self.0.borrow().committed, None).expect("a sound disk")
+    }
+}
+
+impl Disk for SimDisk {
+    /// Begins a commit. What it returns holds once [`SimDisk::finish`] was called.
+    fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
+        let state = &mut *self.0.borrow_mut();
+        let failed = |kind| Err(AppendError::Io { path: "simulated".into(), source: io::Error::from(kind) });
+        if state.mood == Mood::Full {
+            return failed(io::ErrorKind::StorageFull);
+        }
+        let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
+        match write_batch(&mut update, batch) {
+            Ok(()) => {}
+            Err(WriteError::Refused(error)) => return Err(error),
+            Err(WriteError::Engine(Damaged)) => panic!("the log writes what it does not understand"),
+        }
+        state.version += 1;
+        let version = state.version;
+        let mut tables = update.tables;
+        let entries = vec![Block::Entry { version }; update.changed.len()];
+        for ((table, key), value) in update.changed {
+            tables.set(table, key, value.into());
+        }
+        let header = Block::Header { version, entries: entries.len(), tables: tables.clone() };
+        state.cached.extend(entries);
+        if state.mood == Mood::Unsure {
+            state.sync();
+            state.cached.push(header);
+            state.committed = tables;
+            return failed(io::ErrorKind::Other);
+        }
+        state.staged = Some(Staged { tables, header });
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), AppendError> {
+        self.0.borrow_mut().sync();
+        Ok(())
+    }
+
+    fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
+        let found = lookup::find(&self.0.borrow().committed, subject, address).expect("a sound disk");
+        found.map(|partition| partition.next)
+    }
+}
+
+/// As the store's reader reads the log.
+pub(crate) struct SimLog {
+    pub(crate) disk: SimDisk,
+    pub(crate) answer_len_bytes: usize,
+}
+
+impl Source for SimLog {
+    type Error = Unread<Damaged>;
+
+    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), Self::Error> {
+        each_head(&lookup::list(&self.disk.committed(), subject)?, each);
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        subject: &[u8],
+        address: &[u8],
+        from: u64,
+        max_count: u64,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<u64, Self::Error> {
+        let each = &mut |offset, content: &[u8]| {
+            each(offset, content);
+            true
+        };
+        let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
+        walk::read(&self.disk.committed(), subject, address, limited)
+    }
+}

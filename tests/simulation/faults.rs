@@ -1,0 +1,239 @@
+//! What happens to a cluster, and when: made from the seed before the run begins.
+//!
+//! Each run has its own mix: which kinds of faults there are at all, how often, how large everything is. A run in
+//! which everything goes wrong at once finds less than many in which a few things do.
+
+use super::clock::{MS, SECOND, Time};
+use super::disk::Mood;
+use super::network::{Cut, HOSTS, Weather};
+use super::nodes::Turn;
+use super::random::Random;
+use dafka::protocol::consumer::Start;
+use dafka::protocol::ingest::Limits;
+
+/// Topics; one is the beginning of others.
+pub(crate) const TOPICS: [&[u8]; 4] = [b"a", b"ab", b"abc", b"b"];
+
+/// Something that is done to the cluster. Numbers choose one of those that there are.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    StartStore,
+    StartProducer {
+        topic: &'static [u8],
+        min_stores: usize,
+    },
+    StartConsumer {
+        start: Start,
+        topics: Vec<&'static [u8]>,
+    },
+    Publish {
+        producer: u64,
+        lens_bytes: Vec<usize>,
+    },
+    /// The application is done: the producer ends when all is acknowledged.
+    EndProducer {
+        producer: u64,
+    },
+    CrashProducer {
+        producer: u64,
+    },
+    CrashConsumer {
+        consumer: u64,
+    },
+    CrashStore {
+        store: u64,
+        is_power_cut: bool,
+        down: Time,
+    },
+    CrashTower {
+        tower: u64,
+        down: Time,
+    },
+    Resubscribe {
+        consumer: u64,
+        topic: &'static [u8],
+        after: Time,
+    },
+    Stall {
+        consumer: u64,
+        room: usize,
+        lasts: Time,
+    },
+    Cut {
+        cuts: Vec<Cut>,
+        breaks: bool,
+        lasts: Time,
+    },
+    Weather {
+        weather: Weather,
+        lasts: Time,
+    },
+    SlowDisk {
+        store: u64,
+        factor: u64,
+        lasts: Time,
+    },
+    Mood {
+        store: u64,
+        mood: Mood,
+        lasts: Time,
+    },
+    Jump {
+        node: u64,
+        by_ms: u64,
+    },
+}
+
+/// A whole run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) towers: usize,
+    pub(crate) actions: Vec<(Time, Action)>,
+    /// When the faults stop.
+    pub(crate) calm_at: Time,
+    pub(crate) limits: Limits,
+    pub(crate) max_batch: (usize, usize),
+    pub(crate) turn: Turn,
+    pub(crate) answer_len_bytes: usize,
+    pub(crate) high_watermark: usize,
+    pub(crate) weather: Weather,
+}
+
+/// How often a kind of fault happens: not at all in most runs.
+fn count(random: &mut Random, at_most: u64) -> u64 {
+    if random.chance(500) { random.between(1, at_most) } else { 0 }
+}
+
+pub(crate) fn weather(random: &mut Random) -> Weather {
+    Weather {
+        loss_per_mille: random.pick(&[0, 0, 5, 50, 200]),
+        double_per_mille: random.pick(&[0, 0, 20, 200]),
+        is_ordered: random.chance(500),
+        delay_us: random.pick(&[50, 300, 2_000, 40_000]),
+        jitter_us: random.pick(&[0, 200, 3_000, 100_000]),
+    }
+}
+
+impl Plan {
+    pub(crate) fn new(random: &mut Random) -> Plan {
+        let calm_at = random.between(10, 90) * SECOND;
+        let stores = random.between(1, 4);
+        let mut plan = Plan {
+            towers: random.between(1, 3) as usize,
+            actions: Vec::new(),
+            calm_at,
+            limits: Limits {
+                partitions: 10_000,
+                early_len_bytes: random.pick(&[0, 1_000, 50_000, 64 << 20]),
+                in_flight_len_bytes: random.pick(&[1_000, 100_000, 64 << 20]),
+                ..Limits::default()
+            },
+            max_batch: random.pick(&[(2_000, 10), (100_000, 1_000), (16 << 20, 131_072)]),
+            turn: Turn { messages: random.pick(&[1, 10, 1_000]), answers: random.pick(&[1, 7, 512]) },
+            answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
+            high_watermark: random.pick(&[20, 1_000, 1_000_000]),
+            weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
+        };
+        plan.population(random, stores);
+        plan.faults(random);
+        plan
+    }
+
+    fn at(&mut self, random: &mut Random, action: Action) {
+        let at = random.below(self.calm_at);
+        self.actions.push((at, action));
+    }
+
+    /// Who there is, and what is published.
+    fn population(&mut self, random: &mut Random, stores: u64) {
+        for i in 0..stores {
+            // Some stores join late.
+            let at = if i == 0 || random.chance(600) { 0 } else { random.below(self.calm_at) };
+            self.actions.push((at, Action::StartStore));
+        }
+        let producers = random.between(1, 5);
+        // One after the other: an action names a producer by its number.
+        let mut start = 0;
+        for i in 0..producers {
+            let min_stores = random.between(1, stores.min(2)) as usize;
+            let topic = random.pick(&TOPICS);
+            start = random.between(start, start + self.calm_at / 10);
+            self.actions.push((start, Action::StartProducer { topic, min_stores }));
+            let max_len = random.pick(&[0, 30, 300, 3_000]);
+            let max_burst = random.pick(&[1, 30, 400]);
+            for _ in 0..random.between(1, 12) {
+                let lens_bytes = (0..random.between(1, max_burst))
+                    .map(|_| if random.chance(2) { 70_000 } else { random.between(0, max_len) as usize })
+                    .collect();
+                let at = random.between(start, self.calm_at);
+                self.actions.push((at, Action::Publish { producer: i, lens_bytes }));
+            }
+            if random.chance(400) {
+                let at = random.between(start, self.calm_at);
+                self.actions.push((at, Action::EndProducer { producer: i }));
+            }
+        }
+        for _ in 0..random.between(1, 4) {
+            let start = if random.chance(600) { Start::Earliest } else { Start::Latest };
+            let topics = (0..random.between(1, 3)).map(|_| random.pick(&TOPICS)).collect();
+            self.at(random, Action::StartConsumer { start, topics });
+        }
+    }
+
+    fn faults(&mut self, random: &mut Random) {
+        for _ in 0..count(random, 6) {
+            let down = random.pick(&[10 * MS, 500 * MS, 3 * SECOND, 20 * SECOND]);
+            let (store, is_power_cut) = (random.next(), random.chance(500));
+            self.at(random, Action::CrashStore { store, is_power_cut, down });
+        }
+        for _ in 0..count(random, 3) {
+            let producer = random.next();
+            self.at(random, Action::CrashProducer { producer });
+        }
+        for _ in 0..count(random, 3) {
+            let consumer = random.next();
+            self.at(random, Action::CrashConsumer { consumer });
+        }
+        for _ in 0..count(random, 3) {
+            let (tower, down) = (random.next(), random.pick(&[50 * MS, 2 * SECOND, 15 * SECOND]));
+            self.at(random, Action::CrashTower { tower, down });
+        }
+        for _ in 0..count(random, 4) {
+            let (consumer, topic) = (random.next(), random.pick(&TOPICS));
+            let after = random.pick(&[1, 100 * MS, 5 * SECOND]);
+            self.at(random, Action::Resubscribe { consumer, topic, after });
+        }
+        for _ in 0..count(random, 4) {
+            let (consumer, room) = (random.next(), random.below(50) as usize);
+            let lasts = random.pick(&[100 * MS, 2 * SECOND, 15 * SECOND]);
+            self.at(random, Action::Stall { consumer, room, lasts });
+        }
+        for _ in 0..count(random, 5) {
+            let side = random.below(1 << HOSTS);
+            let there = Cut { from: side, to: !side };
+            let back = Cut { from: !side, to: side };
+            let cuts = if random.chance(600) { vec![there, back] } else { vec![there] };
+            let lasts = random.pick(&[200 * MS, 3 * SECOND, 12 * SECOND]);
+            let breaks = random.chance(500);
+            self.at(random, Action::Cut { cuts, breaks, lasts });
+        }
+        for _ in 0..count(random, 4) {
+            let (weather, lasts) = (weather(random), random.between(1, 20) * SECOND);
+            self.at(random, Action::Weather { weather, lasts });
+        }
+        for _ in 0..count(random, 4) {
+            let (store, factor) = (random.next(), random.pick(&[10, 100, 1_000]));
+            let lasts = random.between(1, 20) * SECOND;
+            self.at(random, Action::SlowDisk { store, factor, lasts });
+        }
+        for _ in 0..count(random, 4) {
+            let (store, mood) = (random.next(), random.pick(&[Mood::Full, Mood::Unsure]));
+            let lasts = random.pick(&[10 * MS, 2 * SECOND, 10 * SECOND]);
+            self.at(random, Action::Mood { store, mood, lasts });
+        }
+        for _ in 0..count(random, 6) {
+            let (node, by_ms) = (random.next(), random.pick(&[50, 1_500, 5_000, 60_000]));
+            self.at(random, Action::Jump { node, by_ms });
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The five invariants of every run. Each check complains with a text; the world adds when and who.
+//!
+//! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
+//!    ([`Oracle::deliver`]); nobody sends a record with another's content ([`sent`]).
+//! 2. What a store acknowledged survives ([`sent`], [`log_is_whole`]); a producer forgets only what enough stores
+//!    have on disk ([`forgotten`]).
+//! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
+//! 4. Once faults stop, everything converges ([`converged`]).
+//! 5. Memory is bounded ([`bounds`], and the length of FETCH windows in [`sent`]).
+
+use super::disk::{SimDisk, Tables};
+use super::faults::Plan;
+use super::model::{Model, Name};
+use super::nodes::{Node, Role};
+use super::oracle::Oracle;
+use dafka::protocol::consumer::Start;
+use dafka::protocol::ingest::Statistics;
+use dafka::storage::walk::Limited;
+use dafka::storage::{lookup, walk};
+use dafka::wire::Message;
+use std::collections::BTreeMap;
+
+/// The most records that one FETCH may ask for.
+const MAX_WINDOW_COUNT: u32 = 16_384;
+/// The most content that one FETCH may ask for, by what its sender knows.
+const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
+
+pub(crate) type Check = Result<(), (usize, String)>;
+
+fn fail(invariant: usize, text: String) -> Check {
+    Err((invariant, text))
+}
+
+/// A message is about to be published. `store` is the one that publishes it, if it is one, and its disk.
+pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: Option<&SimDisk>) -> Check {
+    let Ok(message) = Message::decode(frame) else {
+        return fail(1, format!("a frame that is no message: {}", frame.escape_ascii()));
+    };
+    match message {
+        Message::Record(position) | Message::DirectRecord(position) => {
+            let content = content.unwrap_or_default();
+            if !model.is_right(position.subject, position.address, position.sequence, content) {
+                return fail(1, format!("sent with another record's content: {message:?}"));
+            }
+        }
+        Message::Ack { topic, subject, sequence, .. } => {
+            let durable = store.map_or(0, |disk| disk.durable_next(subject, topic));
+            if sequence >= durable {
+                return fail(2, format!("acknowledged with {durable} records on disk: {message:?}"));
+            }
+        }
+        Message::Head(position) | Message::DirectHead { position, .. } => {
+            let name: Name = (position.subject.to_vec(), position.address.to_vec());
+            let published = model.partitions.get(&name).map_or(0, |partition| partition.records.len());
+            if position.sequence >= published as u64 {
+                return fail(1, format!("with {published} records published: {message:?}"));
+            }
+        }
+        Message::Fetch { count, .. } if count > MAX_WINDOW_COUNT || count == 0 => {
+            return fail(5, format!("a window without measure: {message:?}"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A producer has forgotten its records before `end`: enough stores must have them, whatever happens.
+pub(crate) fn forgotten<'a>(
+    name: &Name,
+    min_stores: usize,
+    end: u64,
+    disks: impl Iterator<Item = &'a SimDisk>,
+) -> Check {
+    let having = disks.filter(|disk| disk.durable_next(&name.0, &name.1) >= end).count();
+    if having < min_stores {
+        let text = format!(
+            "the producer {} has forgotten its records before {end}; {having} stores of {min_stores} have them",
+            name.1.escape_ascii()
+        );
+        return fail(2, text);
+    }
+    Ok(())
+}
+
+/// Reads each partition of a log, from where it was read before on, and remembers how far that is.
+pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTreeMap<Name, u64>) -> Check {
+    let partitions = lookup::list(tables, None).map_err(|_| (3, "the partitions are damaged".to_owned()))?;
+    for partition in partitions {
+        let name = (partition.subject.clone(), partition.address.clone());
+        let so_far = read_so_far.entry(name.clone()).or_insert(0);
+        if partition.first != 0 || partition.next < *so_far {
+            return fail(3, format!("the log holds {partition:?} after it held {so_far} records"));
+        }
+        let mut expected = *so_far;
+        let mut wrong = None;
+        let mut each = |offset: u64, content: &[u8]| {
+            if offset != expected || !model.is_right(&name.0, &name.1, offset, content) {
+                wrong = Some(offset);
+            }
+            expected += 1;
+            true
+        };
+        let limited =
+            Limited { from: *so_far, max_count: u64::MAX, max_len_bytes: usize::MAX, each: &mut each };
+        let read = walk::read(tables, &name.0, &name.1, limited);
+        if read.is_err() || wrong.is_some() || expected != partition.next {
+            let at = wrong.unwrap_or(expected);
+            return fail(3, format!("the log of {partition:?} is wrong at {at}: {read:?}"));
+        }
+        *so_far = partition.next;
+    }
+    Ok(())
+}
+
+/// After a restart: all is there that was acknowledged, from 0 on, and it is right.
+pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check {
+    log_is_right(&disk.committed(), model, &mut BTreeMap::new())?;
+    for ((of, name), &end) in &model.acknowledged {
+        let durable = disk.durable_next(&name.0, &name.1);
+        if *of == store && durable < end {
+            let text =
+                format!("store {store} has {durable} of the {end} records of {name:?} that it acknowledged");
+            return fail(2, text);
+        }
+    }
+    Ok(())
+}
+
+/// What a node occupies after a turn.
+pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bool) -> Check {
+    let ingest = |statistics: Statistics| {
+        if statistics.early_len_bytes > plan.limits.early_len_bytes {
+            return fail(5, format!("early records occupy {} octets", statistics.early_len_bytes));
+        }
+        // Between FETCHes, longer records than were known may make the estimate grow.
+        if has_fetched
+            && statistics.in_flight_len_bytes > plan.limits.in_flight_len_bytes + MAX_WINDOW_LEN_BYTES
+        {
+            return fail(5, format!("FETCHes may bring {} octets", statistics.in_flight_len_bytes));
+        }
+        Ok(())
+    };
+    match &node.role {
+        Role::Consumer(consumer) => ingest(consumer.consumer.statistics())?,
+        Role::Writer(writer) => ingest(writer.intake.statistics())?,
+        _ => {}
+    }
+    // A turn reads so many messages, each of which leads to one, or to a slice of answers and one HEAD per partition.
+    let most = 2 * plan.turn.messages + plan.turn.answers as usize + 1_000;
+    if published > most {
+        return fail(5, format!("{published} messages published in one turn"));
+    }
+    Ok(())
+}
+
+/// Whether nothing is left to do. `is_final`: also consumers that started at the latest record must have all records of
+/// live partitions.
+pub(crate) fn converged<'a>(
+    model: &Model,
+    disks: &[&SimDisk],
+    nodes: impl Iterator<Item = &'a Node>,
+    is_final: bool,
+) -> Result<(), String> {
+    let end_of = |name: &Name| {
+        let stored = disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
+        let partition = &model.partitions[name];
+        if partition.is_alive { stored.max(partition.records.len() as u64) } else { stored }
+    };
+    for name in model.partitions.keys() {
+        let end = end_of(name);
+        for (store, disk) in disks.iter().enumerate() {
+            let has = disk.durable_next(&name.0, &name.1);
+            if has != end {
+                return Err(format!("store {store} has {has} of the {end} records of {name:?}"));
+            }
+        }
+    }
+    for node in nodes {
+        match &node.role {
+            Role::Producer(producer) if !producer.producer.is_drained() => {
+                let left = producer.producer.unacknowledged();
+                return Err(format!("the producer {:?} still keeps {left} records", producer.name));
+            }
+            Role::Producer(producer) if producer.is_terminating => {
+                return Err(format!("the producer {:?} does not end", producer.name));
+            }
+            Role::Consumer(consumer) => {
+                for name in model.partitions.keys() {
+                    let end = end_of(name);
+                    reached(&consumer.oracle, name, end, is_final && model.partitions[name].is_alive)
+                        .map_err(|text| format!("the consumer {}: {text}", node.address.escape_ascii()))?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), String> {
+    if !oracle.is_subscribed(&name.0) || end == 0 {
+        return Ok(());
+    }
+    let next = match (oracle.next.get(name), oracle.start) {
+        (Some(&next), _) => next,
+        (None, Start::Earliest) => 0,
+        (None, Start::Latest) if is_due => 0,
+        // It has not met this partition.
+        (None, Start::Latest) => return Ok(()),
+    };
+    if next < end { Err(format!("{next} of the {end} records of {name:?}")) } else { Ok(()) }
+}

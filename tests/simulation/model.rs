@@ -1,0 +1,69 @@
+//! What is true, whatever the cluster believes: which records were published, and who owes what to whom.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A record's content.
+pub(crate) type Content = Arc<[u8]>;
+
+/// A partition's name: its subject, and the address of its producer.
+pub(crate) type Name = (Vec<u8>, Vec<u8>);
+
+/// One partition.
+pub(crate) struct Partition {
+    /// What was published, by offset.
+    pub(crate) records: Vec<Content>,
+    /// How many stores must have a record before its producer may forget it.
+    pub(crate) min_stores: usize,
+    /// False once the producer has crashed, or ended.
+    pub(crate) is_alive: bool,
+    /// How many records the producer no longer keeps.
+    pub(crate) forgotten: u64,
+}
+
+/// All partitions that there ever were, and all acknowledgements.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) partitions: BTreeMap<Name, Partition>,
+    /// By store and partition: one after the last record that the store acknowledged.
+    pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
+    /// Records published so far.
+    pub(crate) published: u64,
+}
+
+impl Model {
+    pub(crate) fn add_partition(&mut self, name: Name, min_stores: usize) {
+        let partition = Partition { records: Vec::new(), min_stores, is_alive: true, forgotten: 0 };
+        self.partitions.insert(name, partition);
+    }
+
+    /// Makes the next record of a partition: its content tells whose it is, and which.
+    pub(crate) fn publish(&mut self, name: &Name, len_bytes: usize) -> Content {
+        let partition = self.partitions.get_mut(name).expect("a partition of the model");
+        let mut content = format!("{}/{}/", name.1.escape_ascii(), partition.records.len()).into_bytes();
+        let filler = partition.records.len() as u8;
+        if len_bytes < content.len() {
+            // Short and empty records are records, too.
+            content.truncate(len_bytes);
+        }
+        content.resize(len_bytes, filler);
+        let content: Content = content.into();
+        partition.records.push(content.clone());
+        self.published += 1;
+        content
+    }
+
+    /// Whether this is what was published there.
+    pub(crate) fn is_right(&self, subject: &[u8], address: &[u8], offset: u64, content: &[u8]) -> bool {
+        // There are few: to make a key for the look-up would take longer.
+        let mut partitions = self.partitions.iter();
+        let found = partitions.find(|(name, _)| name.1 == address && name.0 == subject);
+        let record = found.and_then(|(_, partition)| partition.records.get(offset as usize));
+        record.is_some_and(|record| std::ptr::eq(record.as_ptr(), content.as_ptr()) || **record == *content)
+    }
+
+    pub(crate) fn acknowledge(&mut self, store: usize, name: Name, end: u64) {
+        let known = self.acknowledged.entry((store, name)).or_insert(0);
+        *known = end.max(*known);
+    }
+}

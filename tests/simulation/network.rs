@@ -1,0 +1,181 @@
+//! The network: connections from subscribers to publishers, routing by prefix, and all that goes wrong with them.
+//!
+//! A connection carries messages one way, from a publisher's socket to a subscriber's, and subscriptions the other
+//! way. As in ZeroMQ the subscriber connects, and goes on trying for as long as it is told to; what a full queue
+//! cannot take is dropped. Unlike TCP, this network may also lose, double and reorder messages.
+
+use super::clock::{MS, Time};
+use super::model::Content;
+use super::random::Random;
+use std::cell::Cell;
+use std::rc::Rc;
+
+pub(crate) type NodeId = usize;
+pub(crate) type ConnectionId = usize;
+/// A machine: what can be cut off from others.
+pub(crate) type Host = usize;
+
+/// Hosts that there are; nodes may share one.
+pub(crate) const HOSTS: u64 = 12;
+
+/// A message as it travels.
+pub(crate) struct Wired {
+    pub(crate) frame: Vec<u8>,
+    pub(crate) content: Option<Content>,
+}
+
+/// How well the network works.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) loss_per_mille: u64,
+    pub(crate) double_per_mille: u64,
+    /// False: each message takes its own time, and may overtake others.
+    pub(crate) is_ordered: bool,
+    pub(crate) delay_us: u64,
+    pub(crate) jitter_us: u64,
+}
+
+impl Weather {
+    pub(crate) const FAIR: Weather =
+        Weather { loss_per_mille: 0, double_per_mille: 0, is_ordered: true, delay_us: 300, jitter_us: 200 };
+}
+
+/// Hosts (bits) that cannot reach others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+pub(crate) struct Connection {
+    pub(crate) subscriber: NodeId,
+    pub(crate) subscriber_host: Host,
+    pub(crate) endpoint: String,
+    /// Who is at the other end, while there is a connection.
+    pub(crate) publisher: Option<NodeId>,
+    /// Counts connections made: what belongs to an earlier one is lost.
+    pub(crate) generation: u64,
+    /// What the publisher knows that the subscriber wants.
+    pub(crate) wanted: Vec<Vec<u8>>,
+    /// Messages under way, or not yet read.
+    pub(crate) queued: Rc<Cell<usize>>,
+    last_arrival: Time,
+    pub(crate) is_closed: bool,
+}
+
+pub(crate) struct Network {
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) weather: Weather,
+    pub(crate) cuts: Vec<Cut>,
+    /// Messages per connection that may wait; further ones are dropped.
+    pub(crate) high_watermark: usize,
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+}
+
+/// A message that is to arrive.
+pub(crate) struct Arrival {
+    pub(crate) at: Time,
+    pub(crate) connection: ConnectionId,
+    pub(crate) generation: u64,
+}
+
+impl Network {
+    pub(crate) fn new(high_watermark: usize) -> Network {
+        Network {
+            connections: Vec::new(),
+            weather: Weather::FAIR,
+            cuts: Vec::new(),
+            high_watermark,
+            sent: 0,
+            lost: 0,
+        }
+    }
+
+    pub(crate) fn is_open(&self, from: Host, to: Host) -> bool {
+        from == to || !self.cuts.iter().any(|cut| cut.from >> from & 1 == 1 && cut.to >> to & 1 == 1)
+    }
+
+    pub(crate) fn are_connected(&self, a: Host, b: Host) -> bool {
+        self.is_open(a, b) && self.is_open(b, a)
+    }
+
+    pub(crate) fn delay(&self, random: &mut Random) -> Time {
+        self.weather.delay_us + random.below(self.weather.jitter_us + 1)
+    }
+
+    /// A subscriber is told to connect. The connection is made later.
+    pub(crate) fn connect(
+        &mut self,
+        subscriber: NodeId,
+        subscriber_host: Host,
+        endpoint: &str,
+    ) -> ConnectionId {
+        self.connections.push(Connection {
+            subscriber,
+            subscriber_host,
+            endpoint: endpoint.to_owned(),
+            publisher: None,
+            generation: 0,
+            wanted: Vec::new(),
+            queued: Rc::default(),
+            last_arrival: 0,
+            is_closed: false,
+        });
+        self.connections.len() - 1
+    }
+
+    /// There is no connection any more; what was under way is lost.
+    pub(crate) fn drop_connection(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id];
+        connection.publisher = None;
+        connection.generation += 1;
+        connection.wanted.clear();
+        connection.queued = Rc::default();
+    }
+
+    /// Sends a message to all who want it, and adds when it arrives where.
+    pub(crate) fn publish(
+        &mut self,
+        (publisher, host): (NodeId, Host),
+        connections: &[ConnectionId],
+        message: &Wired,
+        now: Time,
+        random: &mut Random,
+        arrivals: &mut Vec<Arrival>,
+    ) {
+        for &id in connections {
+            let connection = &self.connections[id];
+            if connection.publisher != Some(publisher)
+                || !connection.wanted.iter().any(|prefix| message.frame.starts_with(prefix))
+            {
+                continue;
+            }
+            self.sent += 1;
+            let is_open = self.is_open(host, connection.subscriber_host);
+            let copies = if random.chance(self.weather.double_per_mille) { 2 } else { 1 };
+            for _ in 0..copies {
+                let is_lost = !is_open || random.chance(self.weather.loss_per_mille);
+                let delay = self.delay(random);
+                let is_ordered = self.weather.is_ordered;
+                let connection = &mut self.connections[id];
+                if is_lost || connection.queued.get() >= self.high_watermark {
+                    self.lost += 1;
+                    continue;
+                }
+                connection.queued.set(connection.queued.get() + 1);
+                let mut at = now + delay;
+                if is_ordered {
+                    at = at.max(connection.last_arrival);
+                    connection.last_arrival = at;
+                }
+                arrivals.push(Arrival { at, connection: id, generation: connection.generation });
+            }
+        }
+    }
+
+    /// How long until a lost connection is tried again.
+    pub(crate) fn retry_delay(&self, random: &mut Random) -> Time {
+        random.between(100 * MS, 300 * MS)
+    }
+}

@@ -1,0 +1,263 @@
+//! The nodes: the real state machines, each with the loop that its actor runs around it, without sockets.
+
+use super::clock::{Clock, Time};
+use super::disk::{SimDisk, SimLog};
+use super::model::{Content, Model, Name};
+use super::network::{Host, NodeId, Wired};
+use super::oracle::Oracle;
+use dafka::actor::store::intake::{Intake, Job};
+use dafka::protocol::Outbox;
+use dafka::protocol::consumer::{Consumer, Delivery};
+use dafka::protocol::discovery::{Discovery, Event};
+use dafka::protocol::producer::Producer;
+use dafka::protocol::reader::Reader;
+use dafka::wire::{Message, Subscription};
+use std::cell::Cell;
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// A message that waits to be read.
+pub(crate) struct Incoming {
+    pub(crate) message: Rc<Wired>,
+    /// The queue that has room for one more when it was read.
+    pub(crate) queue: Rc<Cell<usize>>,
+}
+
+/// One node.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) host: Host,
+    pub(crate) address: Vec<u8>,
+    pub(crate) endpoint: String,
+    pub(crate) clock: Clock,
+    pub(crate) discovery: Discovery,
+    pub(crate) role: Role,
+    /// What its socket subscribes to.
+    pub(crate) wants: Vec<Vec<u8>>,
+    pub(crate) inbox: VecDeque<Incoming>,
+    /// Subscriptions that others made at its socket.
+    pub(crate) heard: VecDeque<Vec<u8>>,
+    /// What its beacon tells it.
+    pub(crate) news: VecDeque<Event>,
+    pub(crate) peers: usize,
+    /// Towers that it is connected to.
+    pub(crate) towers: BTreeSet<usize>,
+    pub(crate) wake_at: Option<Time>,
+    pub(crate) beacon_at: Option<Time>,
+    /// Not before this can it take its next turn.
+    pub(crate) ready_at: Time,
+    /// How long a turn of its loop takes.
+    pub(crate) turn_us: u64,
+}
+
+pub(crate) enum Role {
+    Producer(ProducerNode),
+    Consumer(Box<ConsumerNode>),
+    Writer(Box<WriterNode>),
+    Reader(ReaderNode),
+    /// It has ended, or crashed.
+    Gone,
+}
+
+pub(crate) struct ProducerNode {
+    pub(crate) producer: Producer<Content>,
+    pub(crate) name: Name,
+    /// What its application has told it.
+    pub(crate) commands: VecDeque<Command>,
+    pub(crate) is_terminating: bool,
+}
+
+pub(crate) enum Command {
+    /// Publish a record of so many octets.
+    Publish(usize),
+    /// End when all is acknowledged.
+    Terminate,
+}
+
+pub(crate) struct ConsumerNode {
+    pub(crate) consumer: Consumer<Content>,
+    pub(crate) deliveries: VecDeque<Delivery<Content>>,
+    pub(crate) oracle: Oracle,
+    /// What fits into the sink while the application does not read; `None` while it does.
+    pub(crate) room: Option<usize>,
+}
+
+pub(crate) struct WriterNode {
+    pub(crate) intake: Intake<Content>,
+    pub(crate) disk: SimDisk,
+    /// Which store it is.
+    pub(crate) store: usize,
+    /// The batch that the disk is busy with.
+    pub(crate) job: Option<Job<Content>>,
+}
+
+pub(crate) struct ReaderNode {
+    pub(crate) reader: Reader,
+    pub(crate) log: SimLog,
+}
+
+/// How much a node does in one turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) messages: usize,
+    pub(crate) answers: u64,
+}
+
+/// What a turn led to.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// There is more to do at once.
+    pub(crate) is_busy: bool,
+    /// A batch for the disk.
+    pub(crate) job: bool,
+    /// The producer has nothing left to do.
+    pub(crate) has_ended: bool,
+}
+
+impl Node {
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.role, Role::Gone)
+    }
+
+    /// When the node has something to do by itself.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        match &self.role {
+            Role::Producer(node) => node.producer.due_ms(),
+            Role::Consumer(node) => node.is_reading().then(|| node.consumer.due_ms()),
+            Role::Writer(node) => node.intake.due_ms(),
+            Role::Reader(_) | Role::Gone => None,
+        }
+    }
+
+    /// One turn of the actor's loop, less what its beacon says. Complains of a delivery that is wrong.
+    pub(crate) fn turn(
+        &mut self,
+        now: Time,
+        turn: Turn,
+        model: &mut Model,
+        out: &mut Outbox<Content>,
+    ) -> Result<Outcome, String> {
+        let now_ms = self.clock.now_ms(now);
+        let Node { role, inbox, heard, .. } = self;
+        let mut outcome = Outcome::default();
+        match role {
+            Role::Producer(node) => {
+                for_each_subscription(heard, |subscription| node.producer.subscription(subscription, now_ms));
+                for command in node.commands.drain(..node.commands.len().min(turn.messages)) {
+                    match command {
+                        Command::Publish(len_bytes) => {
+                            let content = model.publish(&node.name, len_bytes);
+                            node.producer.publish(content, now_ms, out);
+                        }
+                        Command::Terminate => {
+                            node.is_terminating = true;
+                            node.producer.send_head(now_ms, out);
+                        }
+                    }
+                }
+                for _ in 0..turn.messages {
+                    let Some(wired) = pop(inbox) else { break };
+                    let Ok(message) = Message::decode(&wired.frame) else { continue };
+                    node.producer.message(&message, out);
+                }
+                let is_answering = node.producer.answer(turn.answers, out);
+                node.producer.tick(now_ms, out);
+                outcome.is_busy = is_answering || !node.commands.is_empty();
+                outcome.has_ended = node.is_terminating && node.producer.is_drained();
+            }
+            Role::Consumer(node) => {
+                for_each_subscription(heard, |subscription| node.consumer.subscription(subscription, out));
+                node.deliver(model)?;
+                for _ in 0..turn.messages {
+                    if !node.is_reading() {
+                        break;
+                    }
+                    let Some(wired) = pop(inbox) else { break };
+                    let Ok(message) = Message::decode(&wired.frame) else { continue };
+                    node.consumer.message(&message, wired.content.clone(), now_ms, out, &mut node.deliveries);
+                    node.deliver(model)?;
+                }
+                if node.is_reading() {
+                    node.consumer.tick(now_ms, out);
+                } else {
+                    return Ok(outcome);
+                }
+            }
+            Role::Writer(node) => {
+                for_each_subscription(heard, |subscription| node.intake.subscription(subscription, now_ms));
+                for _ in 0..turn.messages {
+                    if node.intake.is_full() {
+                        break;
+                    }
+                    let Some(wired) = pop(inbox) else { break };
+                    let Ok(message) = Message::decode(&wired.frame) else { continue };
+                    node.intake.message(&message, wired.content.clone(), now_ms).expect("short records");
+                }
+                if node.job.is_none() {
+                    node.job = node.intake.next_job();
+                    outcome.job = node.job.is_some();
+                }
+                node.intake.tick(now_ms, out);
+                if node.intake.is_full() {
+                    return Ok(outcome);
+                }
+            }
+            Role::Reader(node) => {
+                for_each_subscription(heard, |subscription| node.reader.subscription(subscription, out));
+                for _ in 0..turn.messages {
+                    let Some(wired) = pop(inbox) else { break };
+                    let Ok(message) = Message::decode(&wired.frame) else { continue };
+                    node.reader.message(&message);
+                }
+                let answered = node.reader.answer(turn.answers, &node.log, out, |content| content.into());
+                outcome.is_busy = answered.map_err(|error| format!("the log cannot be read: {error:?}"))?;
+            }
+            Role::Gone => return Ok(outcome),
+        }
+        outcome.is_busy |= !inbox.is_empty();
+        Ok(outcome)
+    }
+}
+
+impl ConsumerNode {
+    pub(crate) fn is_reading(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    /// Hands records on until there are none or the sink is full.
+    fn deliver(&mut self, model: &Model) -> Result<(), String> {
+        while let Some(delivery) = self.deliveries.front() {
+            match &mut self.room {
+                Some(0) => break,
+                Some(room) => *room -= 1,
+                None => {}
+            }
+            let (subject, address) = self.consumer.partition(delivery.partition);
+            self.oracle.deliver(model, subject, address, delivery.offset, &delivery.content)?;
+            self.deliveries.pop_front();
+        }
+        Ok(())
+    }
+
+    /// As the actor does it: what the application no longer wants is not handed to it.
+    pub(crate) fn unsubscribe(&mut self, topic: &[u8]) -> bool {
+        let ConsumerNode { deliveries, consumer, .. } = self;
+        deliveries.retain(|delivery| consumer.partition(delivery.partition).0 != topic);
+        self.oracle.unsubscribe(topic);
+        self.consumer.unsubscribe(topic)
+    }
+}
+
+fn pop(inbox: &mut VecDeque<Incoming>) -> Option<Rc<Wired>> {
+    let Incoming { message, queue } = inbox.pop_front()?;
+    queue.set(queue.get().saturating_sub(1));
+    Some(message)
+}
+
+fn for_each_subscription(heard: &mut VecDeque<Vec<u8>>, mut each: impl FnMut(&Subscription)) {
+    for frame in heard.drain(..) {
+        if let Some(subscription) = Subscription::decode(&frame) {
+            each(&subscription);
+        }
+    }
+}

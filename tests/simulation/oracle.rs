@@ -1,0 +1,84 @@
+//! What an application must see: judges each delivery against the model.
+
+use super::model::{Model, Name};
+use dafka::protocol::consumer::Start;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one run of a consumer was handed.
+pub(crate) struct Oracle {
+    pub(crate) start: Start,
+    /// By partition: the offset that must come next.
+    pub(crate) next: BTreeMap<Name, u64>,
+    topics: Vec<Vec<u8>>,
+    /// By partition: how many records there were when the application first wanted its topic.
+    published_before: BTreeMap<Name, u64>,
+    was_subscribed: BTreeSet<Vec<u8>>,
+    pub(crate) delivered: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(start: Start) -> Oracle {
+        Oracle {
+            start,
+            next: BTreeMap::new(),
+            topics: Vec::new(),
+            published_before: BTreeMap::new(),
+            was_subscribed: BTreeSet::new(),
+            delivered: 0,
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, topic: &[u8], model: &Model) {
+        self.topics.push(topic.to_vec());
+        if self.was_subscribed.insert(topic.to_vec()) {
+            for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
+                self.published_before.insert(name.clone(), partition.records.len() as u64);
+            }
+        }
+    }
+
+    /// The application no longer wants a topic; should it want it again, that begins anew.
+    pub(crate) fn unsubscribe(&mut self, topic: &[u8]) {
+        self.topics.retain(|known| known != topic);
+        self.next.retain(|name, _| name.0 != topic);
+        // Records that the first subscription brought may still be under way when there is a second one.
+        self.published_before.retain(|name, _| name.0 != topic);
+    }
+
+    pub(crate) fn is_subscribed(&self, topic: &[u8]) -> bool {
+        self.topics.iter().any(|known| known == topic)
+    }
+
+    /// Judges a delivery.
+    pub(crate) fn deliver(
+        &mut self,
+        model: &Model,
+        subject: &[u8],
+        address: &[u8],
+        offset: u64,
+        content: &[u8],
+    ) -> Result<(), String> {
+        let at = || format!("record {offset} of {} {}", subject.escape_ascii(), address.escape_ascii());
+        if !self.is_subscribed(subject) {
+            return Err(format!("{} was delivered without a subscription", at()));
+        }
+        let name = (subject.to_vec(), address.to_vec());
+        let first = if self.start == Start::Earliest { Some(0) } else { None };
+        let published_before = self.published_before.get(&name).copied().unwrap_or(0);
+        if self.start == Start::Latest && offset < published_before {
+            return Err(format!("{} was delivered, which is older than the subscription", at()));
+        }
+        match self.next.get(&name).copied().or(first) {
+            Some(next) if next != offset => {
+                return Err(format!("{} was delivered where {next} comes next", at()));
+            }
+            _ => {}
+        }
+        if !model.is_right(subject, address, offset, content) {
+            return Err(format!("{} was delivered with another content", at()));
+        }
+        self.next.insert(name, offset + 1);
+        self.delivered += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Beacons and towers: how nodes find each other.
+
+use super::*;
+
+impl World {
+    pub(super) fn beacon_at(&mut self, id: NodeId, at: Time) {
+        let node = &mut self.nodes[id];
+        if node.is_alive() && node.beacon_at.is_none_or(|beacon_at| at < beacon_at) {
+            node.beacon_at = Some(at);
+            self.push(at, Event::Beacon(id));
+        }
+    }
+
+    /// The turn of a node's beacon, which has a thread of its own.
+    pub(super) fn beacon(&mut self, id: NodeId) {
+        let node = &mut self.nodes[id];
+        if node.beacon_at != Some(self.now) || !node.is_alive() {
+            return;
+        }
+        node.beacon_at = None;
+        let mut news = Vec::new();
+        let is_due = node.discovery.tick(node.clock.now_ms(self.now), &mut news);
+        // Peers that expire together do so in the order of a hash table, which is not the seed's.
+        news.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
+        let has_news = !news.is_empty();
+        node.news.extend(news);
+        let at = node.clock.when(node.discovery.due_ms(), self.now + 1);
+        if is_due {
+            let (_, host_and_port) = node.endpoint.split_once("//").expect("an endpoint");
+            let (host, port) = host_and_port.rsplit_once(':').expect("an endpoint");
+            // Some nodes say which host they are on; for the others, the tower does.
+            let host = if id.is_multiple_of(2) { host.as_bytes() } else { b"" };
+            let port = port.parse().expect("a port");
+            let frames = NodeBeacon { sender: &node.address, host, port }.encode();
+            let frames: Rc<[Vec<u8>]> = Rc::new(frames);
+            let (from, towers) = (node.host, node.towers.clone());
+            for tower in towers {
+                if let Some(delay) = self.beacon_delay(from, self.towers[tower].host) {
+                    let frames = frames.clone();
+                    self.push(self.now + delay, Event::NodeBeacon { tower, from, frames });
+                }
+            }
+        }
+        self.beacon_at(id, at);
+        if has_news {
+            self.wake(id, self.now);
+        }
+    }
+
+    /// How long a beacon is under way; `None` when it is lost.
+    pub(super) fn beacon_delay(&mut self, from: Host, to: Host) -> Option<Time> {
+        let is_lost =
+            !self.network.is_open(from, to) || self.random.chance(self.network.weather.loss_per_mille);
+        let delay = self.network.delay(&mut self.random);
+        (!is_lost).then_some(delay)
+    }
+
+    /// As the tower's actor does it: read, rewritten, sent to all.
+    pub(super) fn node_beacon(&mut self, tower: usize, from: Host, frames: &[Vec<u8>]) {
+        if !self.towers[tower].is_alive {
+            return;
+        }
+        let octets: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let beacon = NodeBeacon::decode(&octets).expect("a beacon");
+        let host = match std::str::from_utf8(beacon.host) {
+            Ok(host) if !host.is_empty() => host.to_owned(),
+            _ => format!("10.0.0.{from}"),
+        };
+        let endpoint = format!("tcp://{host}:{}", beacon.port);
+        let frames: Rc<[Vec<u8>]> =
+            Rc::new(TowerBeacon { sender: beacon.sender, endpoint: &endpoint }.encode());
+        for node in 0..self.nodes.len() {
+            if !self.nodes[node].is_alive() || !self.nodes[node].towers.contains(&tower) {
+                continue;
+            }
+            if let Some(delay) = self.beacon_delay(self.towers[tower].host, self.nodes[node].host) {
+                self.push(self.now + delay, Event::TowerBeacon { tower, node, frames: frames.clone() });
+            }
+        }
+    }
+
+    pub(super) fn tower_beacon(&mut self, tower: usize, id: NodeId, frames: &[Vec<u8>]) {
+        let node = &mut self.nodes[id];
+        if !node.is_alive() || !node.towers.contains(&tower) {
+            return;
+        }
+        let octets: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        let beacon = TowerBeacon::decode(&octets).expect("a beacon");
+        let mut news = Vec::new();
+        node.discovery.beacon(beacon.sender, beacon.endpoint, node.clock.now_ms(self.now), &mut news);
+        self.told(id, news);
+    }
+
+    /// The discovery was told something: it may have news, and may want to beacon sooner.
+    pub(super) fn told(&mut self, id: NodeId, news: Vec<News>) {
+        let node = &mut self.nodes[id];
+        let has_news = !news.is_empty();
+        node.news.extend(news);
+        let at = node.clock.when(node.discovery.due_ms(), self.now);
+        self.beacon_at(id, at);
+        if has_news {
+            self.wake(id, self.now);
+        }
+    }
+
+    pub(super) fn tower_connect(&mut self, tower: usize, id: NodeId) {
+        let node = &mut self.nodes[id];
+        if !node.is_alive() {
+            return;
+        }
+        let Tower { host, is_alive } = self.towers[tower];
+        if !is_alive || !self.network.are_connected(host, node.host) {
+            let delay = self.network.retry_delay(&mut self.random);
+            self.push(self.now + delay, Event::TowerConnect { tower, node: id });
+            return;
+        }
+        let now_ms = node.clock.now_ms(self.now);
+        node.towers.insert(tower);
+        node.discovery.tower_lost(false, now_ms);
+        node.discovery.welcome(now_ms);
+        self.told(id, Vec::new());
+    }
+
+    pub(super) fn crash_tower(&mut self, tower: usize) {
+        self.trace(|| format!("tower {tower} is gone"));
+        self.towers[tower].is_alive = false;
+        for node in 0..self.nodes.len() {
+            self.leave_tower(tower, node);
+        }
+    }
+
+    /// The node's connection to the tower is gone.
+    pub(super) fn leave_tower(&mut self, tower: usize, id: NodeId) {
+        let node = &mut self.nodes[id];
+        if node.is_alive() && node.towers.remove(&tower) {
+            let is_lost = node.towers.is_empty();
+            node.discovery.tower_lost(is_lost, node.clock.now_ms(self.now));
+            let delay = self.network.retry_delay(&mut self.random);
+            self.push(self.now + delay, Event::TowerConnect { tower, node: id });
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The scheduler: a cluster, its network and its disks, driven by one queue of events in virtual time.
+
+use super::clock::{Clock, MS, SECOND, Time};
+use super::disk::{Mood, SimDisk, SimLog};
+use super::faults::{Action, Plan};
+use super::invariants::{self, Check};
+use super::model::{Content, Model, Name};
+use super::network::{Arrival, Connection, ConnectionId, HOSTS, Host, Network, NodeId, Weather, Wired};
+use super::nodes::{Command, ConsumerNode, Incoming, Node, ProducerNode, ReaderNode, Role, WriterNode};
+use super::oracle::Oracle;
+use super::random::Random;
+use dafka::actor::store::intake::{Intake, Tried, try_append};
+use dafka::protocol::consumer::{Consumer, Start};
+use dafka::protocol::discovery::{Discovery, Event as News};
+use dafka::protocol::producer::Producer;
+use dafka::protocol::reader::Reader;
+use dafka::protocol::replica::Replica;
+use dafka::protocol::{Outbox, subscriptions};
+use dafka::wire::{Message, NodeBeacon, TowerBeacon};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::rc::Rc;
+
+mod actions;
+mod cluster;
+mod commits;
+mod connections;
+mod towers;
+
+const BEACON_INTERVAL_MS: u64 = 1_000;
+const BEACON_TIMEOUT_MS: u64 = 4_000;
+const HEAD_INTERVAL_MS: u64 = 1_000;
+/// How long a store waits before it tries a refused batch again, as its committer does.
+const DISK_RETRY: Time = SECOND;
+/// In so much time everything must have converged once faults have stopped.
+const MAX_CONVERGENCE: Time = 100 * SECOND;
+/// By then everybody knows everybody again.
+const ACQUAINTED: Time = 10 * SECOND;
+/// How long the cluster is watched once there is nothing left to do.
+const QUIET: Time = 12 * SECOND;
+
+enum Event {
+    Wake(NodeId),
+    Beacon(NodeId),
+    Arrive {
+        connection: ConnectionId,
+        generation: u64,
+        message: Rc<Wired>,
+    },
+    Handshake(ConnectionId),
+    /// A subscription reaches the publisher.
+    Subscribe {
+        connection: ConnectionId,
+        generation: u64,
+        frame: Vec<u8>,
+    },
+    NodeBeacon {
+        tower: usize,
+        from: Host,
+        frames: Rc<[Vec<u8>]>,
+    },
+    TowerBeacon {
+        tower: usize,
+        node: NodeId,
+        frames: Rc<[Vec<u8>]>,
+    },
+    TowerConnect {
+        tower: usize,
+        node: NodeId,
+    },
+    Disk {
+        node: NodeId,
+        step: DiskStep,
+    },
+    Act(Action),
+    StartStore(usize),
+    StartTower(usize),
+    StartConsumer {
+        start: Start,
+        topics: Vec<Vec<u8>>,
+    },
+    Subscribed {
+        node: NodeId,
+        topic: &'static [u8],
+    },
+    Resume(NodeId),
+    Clear {
+        weather: bool,
+        cuts: usize,
+    },
+    DiskIsGood(usize),
+    Check,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum DiskStep {
+    /// The entries are on the platter: the header goes out.
+    Header,
+    /// The header is on the platter.
+    Finish,
+    /// There was nothing left to write.
+    Done,
+    Retry,
+}
+
+struct Entry {
+    at: Time,
+    /// Events of the same time happen in the order in which they were made.
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.number == other.number
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+struct Tower {
+    host: Host,
+    is_alive: bool,
+}
+
+struct Store {
+    disk: SimDisk,
+    host: Host,
+    nodes: Option<[NodeId; 2]>,
+    name: Vec<u8>,
+    /// How far the log was read and found right.
+    read_so_far: BTreeMap<Name, u64>,
+    /// How much slower the disk is than it should be.
+    slowness: u64,
+}
+
+/// What the run is about now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Faults,
+    /// Faults have stopped: everything is to converge.
+    Calm,
+    /// The last records were published.
+    Last(Time),
+    /// There is nothing left to do.
+    Quiet(Time),
+}
+
+/// A run that broke an invariant.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    pub(crate) invariant: usize,
+    pub(crate) at: Time,
+    pub(crate) text: String,
+}
+
+/// What a run was like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) simulated: Time,
+    pub(crate) convergence: Time,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    pub(crate) fetches: u64,
+    pub(crate) events: u64,
+}
+
+pub(crate) struct World {
+    now: Time,
+    queue: BinaryHeap<Reverse<Entry>>,
+    number: u64,
+    random: Random,
+    plan: Plan,
+    network: Network,
+    nodes: Vec<Node>,
+    /// By node: connections of others to its publishing socket.
+    publishing: Vec<Vec<ConnectionId>>,
+    towers: Vec<Tower>,
+    stores: Vec<Store>,
+    producers: Vec<NodeId>,
+    consumers: Vec<NodeId>,
+    model: Model,
+    phase: Phase,
+    outbox: Outbox<Content>,
+    report: Report,
+    has_trace: bool,
+}
+
+/// Runs the cluster of a seed.
+pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
+    let mut random = Random::new(seed);
+    let mut plan = Plan::new(&mut random);
+    let actions = std::mem::take(&mut plan.actions);
+    if has_trace {
+        println!("{plan:?}");
+    }
+    let mut network = Network::new(plan.high_watermark);
+    network.weather = plan.weather;
+    let mut world = World {
+        now: 0,
+        queue: BinaryHeap::new(),
+        number: 0,
+        towers: (0..plan.towers)
+            .map(|_| Tower { host: random.below(HOSTS) as Host, is_alive: true })
+            .collect(),
+        random,
+        plan,
+        network,
+        nodes: Vec::new(),
+        publishing: Vec::new(),
+        stores: Vec::new(),
+        producers: Vec::new(),
+        consumers: Vec::new(),
+        model: Model::default(),
+        phase: Phase::Faults,
+        outbox: Outbox::new(),
+        report: Report::default(),
+        has_trace,
+    };
+    for (at, action) in actions {
+        world.push(at, Event::Act(action));
+    }
+    let calm_at = world.plan.calm_at;
+    world.push(calm_at, Event::Check);
+    world.run()
+}
+
+impl World {
+    fn run(mut self) -> Result<Report, Violation> {
+        while let Some(Reverse(Entry { at, event, .. })) = self.queue.pop() {
+            self.now = at;
+            self.report.events += 1;
+            self.handle(event).map_err(|(invariant, text)| Violation { invariant, at, text })?;
+            if matches!(self.phase, Phase::Quiet(end) if at >= end) {
+                self.end().map_err(|(invariant, text)| Violation { invariant, at, text })?;
+                return Ok(self.report);
+            }
+        }
+        unreachable!("there is always a next check")
+    }
+
+    fn push(&mut self, at: Time, event: Event) {
+        self.number += 1;
+        self.queue.push(Reverse(Entry { at: at.max(self.now), number: self.number, event }));
+    }
+
+    fn trace(&self, text: impl FnOnce() -> String) {
+        if self.has_trace {
+            println!("{:>12.6} {}", self.now as f64 / SECOND as f64, text());
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Check {
+        match event {
+            Event::Wake(node) => return self.turn(node),
+            Event::Beacon(node) => self.beacon(node),
+            Event::Arrive { connection, generation, message } => self.arrive(connection, generation, message),
+            Event::Handshake(connection) => self.handshake(connection),
+            Event::Subscribe { connection, generation, frame } => {
+                self.subscription(connection, generation, frame);
+            }
+            Event::NodeBeacon { tower, from, frames } => self.node_beacon(tower, from, &frames),
+            Event::TowerBeacon { tower, node, frames } => self.tower_beacon(tower, node, &frames),
+            Event::TowerConnect { tower, node } => self.tower_connect(tower, node),
+            Event::Disk { node, step } => return self.disk(node, step),
+            Event::Act(action) => return self.act(action),
+            Event::StartStore(store) => return self.start_store(store),
+            Event::StartTower(tower) => {
+                self.trace(|| format!("tower {tower} is back"));
+                self.towers[tower].is_alive = true;
+            }
+            Event::StartConsumer { start, topics } => self.start_consumer(start, topics),
+            Event::Subscribed { node, topic } => self.subscribe(node, topic),
+            Event::Resume(node) => {
+                if let Role::Consumer(consumer) = &mut self.nodes[node].role {
+                    consumer.room = None;
+                    self.wake(node, self.now);
+                }
+            }
+            Event::Clear { weather, cuts } => {
+                if weather {
+                    self.network.weather = self.plan.weather;
+                }
+                self.network.cuts.drain(..cuts.min(self.network.cuts.len()));
+            }
+            Event::DiskIsGood(store) => {
+                self.stores[store].slowness = 1;
+                self.stores[store].disk.set_mood(Mood::Good);
+            }
+            Event::Check => return self.check(),
+        }
+        Ok(())
+    }
+
+    /// Once a second, from the end of the faults on.
+    fn check(&mut self) -> Check {
+        let calm_at = self.plan.calm_at;
+        if self.phase == Phase::Faults {
+            self.calm()?;
+        }
+        let disks: Vec<&SimDisk> = self.stores.iter().map(|store| &store.disk).collect();
+        let is_final = !matches!(self.phase, Phase::Calm);
+        let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
+        match (self.phase, converged) {
+            (Phase::Calm, Ok(())) if self.now >= calm_at + ACQUAINTED => {
+                self.report.convergence = self.report.convergence.max(SECOND);
+                self.phase = Phase::Last(self.now);
+                for id in self.producers.clone() {
+                    self.command(id, [10, 0, 20].map(Command::Publish).into_iter());
+                }
+            }
+            (Phase::Last(_), Ok(())) => self.phase = Phase::Quiet(self.now + QUIET),
+            (Phase::Calm, Err(text)) if self.now > calm_at + MAX_CONVERGENCE => return Err((4, text)),
+            (Phase::Last(since), Err(text)) if self.now > since + MAX_CONVERGENCE => return Err((4, text)),
+            (Phase::Quiet(_), Err(text)) => return Err((4, format!("no longer: {text}"))),
+            (Phase::Calm, Err(text)) => {
+                self.trace(|| format!("not yet: {text}"));
+                self.report.convergence = self.now + SECOND - calm_at;
+            }
+            (_, Err(text)) => self.trace(|| format!("not yet: {text}")),
+            _ => {}
+        }
+        self.push(self.now + SECOND, Event::Check);
+        Ok(())
+    }
+
+    /// From now on everything works.
+    fn calm(&mut self) -> Check {
+        self.trace(|| "calm".to_owned());
+        self.phase = Phase::Calm;
+        (self.network.weather, self.plan.weather) = (Weather::FAIR, Weather::FAIR);
+        self.network.cuts.clear();
+        for tower in &mut self.towers {
+            tower.is_alive = true;
+        }
+        for store in 0..self.stores.len() {
+            self.stores[store].slowness = 1;
+            self.stores[store].disk.set_mood(Mood::Good);
+            self.start_store(store)?;
+        }
+        for id in 0..self.nodes.len() {
+            if let Role::Consumer(consumer) = &mut self.nodes[id].role {
+                consumer.room = None;
+                self.wake(id, self.now);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Check {
+        for (i, store) in self.stores.iter().enumerate() {
+            invariants::log_is_whole(i, &store.disk, &self.model)?;
+        }
+        for node in &self.nodes {
+            if let Role::Consumer(consumer) = &node.role {
+                self.report.delivered += consumer.oracle.delivered;
+            }
+        }
+        self.report.simulated = self.now;
+        self.report.published = self.model.published;
+        (self.report.sent, self.report.lost) = (self.network.sent, self.network.lost);
+        Ok(())
+    }
+}
