@@ -9,6 +9,7 @@ PREFIX ?= /usr/local
 FILE ?= LICENSE
 SOAK_ROUNDS := $(or $(ROUNDS),50)
 ROUNDS ?= 5
+SEEDS ?= 200
 SECONDS ?= 300
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -97,6 +98,9 @@ mutations: deps ## break the source in many ways: the simulation must notice eac
 bench: deps ## throughput beside raw libzmq (ROUNDS=n)
 	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
 
+soak-hostile: deps ## hostile peers for longer (SEEDS=n)
+	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) cargo test --locked --test hostile_messages --test hostile_sockets --test hostile_crowds --test e2e_back_pressure -- --nocapture
+
 manual: stage ## the manual pages: complete, without warnings, their examples work
 	scripts/check-man $(STAGE)
 
@@ -110,4 +114,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual soak \
-	soak-hosts soak-crash soak-simulation replay mutations bench header man clean
+	soak-hosts soak-crash soak-hostile soak-simulation replay mutations bench header man clean

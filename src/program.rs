@@ -2,7 +2,7 @@
 
 use crate::actor::{self, Handle, consumer, producer};
 use crate::czmq::{self, Config};
-use crate::net::{Kind, Pipe, Socket, pipe_with_limit};
+use crate::net::{Kind, Pipe, Socket, allow_more_open_files, pipe_with_limit};
 use crate::settings::Settings;
 use crate::storage::MAX_CONTENT_LEN_BYTES;
 use clap::{ArgMatches, Command};
@@ -63,6 +63,7 @@ pub fn run(
     czmq::leave_signals_alone();
     czmq::init();
     keep_freed_memory();
+    allow_more_open_files();
     czmq::log::install();
     czmq::log::to_stderr();
     let result = options(command, role, defaults).and_then(|options| match options {

@@ -43,6 +43,8 @@ pub struct Beacon {
     pub connect_timeout_ms: Option<u64>,
     /// `beacon/max_peers`: peers known at a time.
     pub max_peers: usize,
+    /// `beacon/max_pending_peers`: peers that have not answered yet, at a time.
+    pub max_pending_peers: usize,
     /// `beacon/verbose`.
     pub verbose: bool,
 }
@@ -86,6 +88,8 @@ pub struct Consumer {
     pub reorder_bytes: usize,
     /// `consumer/max_partitions`: partitions known at a time.
     pub max_partitions: usize,
+    /// `consumer/max_record_bytes`: the longest record that is taken from the network.
+    pub max_record_bytes: usize,
     /// `consumer/verbose`.
     pub verbose: bool,
 }
@@ -103,6 +107,8 @@ pub struct Store {
     pub reorder_bytes: usize,
     /// `store/max_partitions`: partitions known at a time.
     pub max_partitions: usize,
+    /// `store/max_record_bytes`: the longest record that is taken from the network.
+    pub max_record_bytes: usize,
     /// `store/max_fetches`: FETCHes that wait for an answer at a time.
     pub max_fetches: usize,
     /// `store/verbose`.
@@ -146,6 +152,7 @@ impl Settings {
                 connect_timeout_ms: u64::try_from(keys.number("beacon/connect_timeout", 1_000, -1, MAX_MS))
                     .ok(),
                 max_peers: keys.count("beacon/max_peers", 10_000),
+                max_pending_peers: keys.count("beacon/max_pending_peers", 1_000),
                 verbose: keys.flag("beacon/verbose"),
             },
             producer: Producer {
@@ -165,6 +172,7 @@ impl Settings {
                 high_watermark: keys.high_watermark("consumer/high_watermark"),
                 reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
                 max_partitions: keys.count("consumer/max_partitions", 200_000),
+                max_record_bytes: keys.record_len("consumer/max_record_bytes"),
                 verbose: keys.flag("consumer/verbose"),
             },
             store: Store {
@@ -173,6 +181,7 @@ impl Settings {
                 sync: keys.sync("store/sync"),
                 reorder_bytes: keys.count("store/reorder_bytes", 64 << 20),
                 max_partitions: keys.count("store/max_partitions", 200_000),
+                max_record_bytes: keys.record_len("store/max_record_bytes"),
                 max_fetches: keys.count("store/max_fetches", 4_096),
                 verbose: keys.flag("store/verbose"),
             },
@@ -212,6 +221,11 @@ impl<L: Fn(&str) -> Option<String>> Keys<L> {
     fn count(&mut self, key: &'static str, default: u32) -> usize {
         let max = i64::try_from(isize::MAX).unwrap_or(i64::MAX);
         self.number(key, i64::from(default), 1, max) as usize
+    }
+
+    /// What a record may be long; a store cannot keep longer ones than this default.
+    fn record_len(&mut self, key: &'static str) -> usize {
+        self.number(key, 1 << 30, 1, 1 << 30) as usize
     }
 
     fn sync(&mut self, key: &'static str) -> bool {
@@ -380,6 +394,8 @@ mod tests {
             ("producer/max_unacked_bytes", "-1"),
             ("consumer/reorder_bytes", "0"),
             ("beacon/max_peers", "many"),
+            ("beacon/max_pending_peers", "0"),
+            ("store/max_record_bytes", "1073741825"),
         ] {
             let (settings, problems) = read(&[(key, value)]);
             assert_eq!(problems.len(), 1, "{key} = {value}");

@@ -22,7 +22,7 @@ fn content(sequence: u64) -> Vec<u8> {
 
 /// The length of the map of the database, in octets.
 fn map_len(store: &Program) -> u64 {
-    let maps = std::fs::read_to_string(format!("/proc/{}/maps", store.id())).expect("there");
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", store.pid())).expect("there");
     let line = maps.lines().filter(|line| line.ends_with("data.mdb"));
     let lens = line.filter_map(|line| {
         let (begin, end) = line.split_whitespace().next()?.split_once('-')?;

@@ -43,7 +43,7 @@ fn fill(dir: &Path) -> Vec<Partition> {
 
 /// What a process has read of files, through system calls and through its map of the database, in octets.
 fn read_len(store: &Program) -> u64 {
-    let pid = store.id();
+    let pid = store.pid();
     let proc = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("there");
     let number = |line: &str| line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
     let called =

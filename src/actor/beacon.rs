@@ -4,8 +4,8 @@
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
 //! `CONNECT` endpoint and `DISCONNECT` endpoint.
 
-use super::{Result, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
+use super::{MAX_FRAME_LEN_BYTES, Result, timeout_ms};
+use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, max_open_files, now_ms, poll};
 use crate::protocol::discovery::{Discovery, Event};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
@@ -18,12 +18,14 @@ const BATCH_COUNT: usize = 1_000;
 /// More frames than any beacon has.
 const MAX_FRAMES: usize = 8;
 
-/// Runs a beacon until `$TERM`. `name` stands in its log lines.
+/// Runs a beacon until `$TERM`. `name` stands in its log lines. `peers` is the monitor of the node's subscribing socket,
+/// if it has one: it tells which peers answer.
 ///
 /// # Errors
 /// When a socket cannot be made.
-pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
+pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&Socket>) -> Result {
     let mut beacon = Beacon::connect(settings, name)?;
+    beacon.is_watching = peers.is_some();
     let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
     let mut is_ready = false;
     loop {
@@ -31,14 +33,19 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
         if let (false, Some(welcome_due_ms)) = (is_ready, welcome_due_ms) {
             due_ms = Some(due_ms.map_or(welcome_due_ms, |due_ms| due_ms.min(welcome_due_ms)));
         }
-        let items = &mut [pipe.item(POLLIN), beacon.incoming.item(POLLIN), beacon.monitor.item(POLLIN)];
-        poll(items, timeout_ms(due_ms, now_ms()))?;
+        let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN), beacon.monitor.item(POLLIN)];
+        items.extend(peers.map(|peers| peers.item(POLLIN)));
+        poll(&mut items, timeout_ms(due_ms, now_ms()))?;
+        drop(items);
 
         if !beacon.commands(pipe)? {
             pipe.wait_for_last_word();
             return Ok(());
         }
         beacon.connections()?;
+        if let Some(peers) = peers {
+            beacon.answers(peers)?;
+        }
         let is_welcome = beacon.receive()?;
         if !is_ready && (is_welcome || welcome_due_ms.is_some_and(|due_ms| now_ms() >= due_ms)) {
             if !is_welcome {
@@ -72,6 +79,8 @@ struct Beacon<'a> {
     /// Tells when connections to towers come and go.
     monitor: Socket,
     towers_connected: usize,
+    /// Something tells which peers answer.
+    is_watching: bool,
     /// The node's own beacon, and who else is there; `None` until `START`.
     announced: Option<[Vec<u8>; 4]>,
     discovery: Option<Discovery>,
@@ -96,8 +105,10 @@ impl<'a> Beacon<'a> {
         // set, nor are beacons of a node that ends.
         outgoing.zmq().set_linger(0)?;
         incoming.zmq().set_linger(0)?;
-        outgoing.beat()?;
-        incoming.beat()?;
+        for socket in [&outgoing, &incoming] {
+            socket.beat()?;
+            socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+        }
         let monitor = Socket::new(Kind::PAIR)?;
         let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
@@ -123,6 +134,7 @@ impl<'a> Beacon<'a> {
             incoming,
             monitor,
             towers_connected: 0,
+            is_watching: false,
             announced: None,
             discovery: None,
             events: Vec::new(),
@@ -164,7 +176,13 @@ impl<'a> Beacon<'a> {
         self.announced = Some(beacon.encode());
         let (interval_ms, timeout_ms) = (self.settings.interval_ms, self.settings.timeout_ms);
         let discovery = Discovery::new(address, ignored, interval_ms, timeout_ms, now_ms());
-        self.discovery = Some(discovery.with_max_peers(self.settings.max_peers));
+        // Where nothing tells who answers, nobody is waited for. A pending peer takes a file while it is tried.
+        let max_pending = match self.is_watching {
+            true => self.settings.max_pending_peers.min((max_open_files() / 8).max(16)),
+            false => self.settings.max_peers,
+        };
+        self.discovery =
+            Some(discovery.with_max_peers(self.settings.max_peers).with_max_pending(max_pending));
     }
 
     /// Follows the connections to the towers.
@@ -184,6 +202,24 @@ impl<'a> Beacon<'a> {
             if let Some(discovery) = &mut self.discovery {
                 discovery.tower_lost(self.towers_connected == 0, now_ms());
             }
+        }
+        Ok(())
+    }
+
+    /// Follows the connections to the peers.
+    fn answers(&mut self, peers: &Socket) -> Result {
+        let (mut event, mut endpoint) = (Frame::new(), Frame::new());
+        while peers.try_recv(&mut event)? {
+            if !event.more() || !peers.try_recv(&mut endpoint)? {
+                continue;
+            }
+            let event = event.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
+            let (Some(discovery), Ok(endpoint)) =
+                (&mut self.discovery, std::str::from_utf8(endpoint.as_ref()))
+            else {
+                continue;
+            };
+            discovery.answers(endpoint, event == Some(SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()), now_ms());
         }
         Ok(())
     }

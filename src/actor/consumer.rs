@@ -5,7 +5,7 @@
 
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command};
-use super::{BATCH_COUNT, Result, publish, timeout_ms};
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, publish, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
@@ -38,6 +38,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             publisher: Kind::XPUB,
             send_high_watermark: settings.consumer.high_watermark,
             receive_high_watermark: settings.consumer.high_watermark,
+            max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             subscriptions: &subscriptions::consumer(own),
             beacon: &settings.beacon,
         },

@@ -1,10 +1,13 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Pipe, Socket, now_ms, poll};
+use super::{BATCH_COUNT, Error, Handle, MAX_SUBSCRIPTIONS_LEN_BYTES, Result, beacon, spawn};
+use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
-use zmq::POLLIN;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use zmq::{POLLIN, SocketEvent};
 
 /// How long records already published may still go out to live peers when the node ends and the application
 /// set no linger time of its own (zsys_set_linger).
@@ -21,7 +24,11 @@ pub(super) struct Node {
     pub(super) address: String,
     pub(super) publisher: Socket,
     pub(super) subscriber: Socket,
+    subscribers: RefCell<Subscribers>,
+    warning: RefCell<Warning>,
     beacon: Handle,
+    /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
+    _monitor: Receiver<Socket>,
 }
 
 /// What a node is made of.
@@ -38,9 +45,49 @@ pub(super) struct Config<'a> {
     pub(super) send_high_watermark: i32,
     /// Messages that may wait to be read, per peer.
     pub(super) receive_high_watermark: i32,
+    /// The longest frame that others may send it.
+    pub(super) max_frame_len_bytes: usize,
     /// What it subscribes to from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
+}
+
+/// Has libzmq tell when a peer answers at its endpoint, and when the connection ends.
+///
+/// Once the result is closed, libzmq waits for ever to tell more, and all of the process's sockets with it. So it must
+/// live until [`Socket::stop_monitor`] was called.
+fn watch(subscriber: &Socket) -> Result<Socket> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let monitor = Socket::new(Kind::PAIR)?;
+    // libzmq waits for room here too.
+    monitor.zmq().set_rcvhwm(0)?;
+    let endpoint = format!("inproc://dafka-peers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    let events = SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
+    subscriber.zmq().monitor(&endpoint, i32::from(events))?;
+    if let Err(error) = monitor.connect(&endpoint) {
+        subscriber.stop_monitor();
+        return Err(error.into());
+    }
+    Ok(monitor)
+}
+
+/// A monitor in the hands of the beacon's thread: it comes back however that ends, also in a panic.
+struct Lent {
+    monitor: Option<Socket>,
+    give_back: Sender<Socket>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // A node that is gone has stopped the monitor.
+        let _ = self.monitor.take().map(|monitor| self.give_back.send(monitor));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.subscriber.stop_monitor();
+    }
 }
 
 impl Node {
@@ -48,6 +95,7 @@ impl Node {
     /// is to be read at `pipe`.
     pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
         let publisher = Socket::new(config.publisher)?;
+        publisher.expect_subscribers()?;
         publisher.zmq().set_sndhwm(config.send_high_watermark)?;
         if publisher.zmq().get_linger()? == 0 {
             publisher.zmq().set_linger(LINGER_MS)?;
@@ -62,6 +110,8 @@ impl Node {
         let subscriber = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
         subscriber.zmq().set_linger(0)?;
+        subscriber.expect_anybody(config.max_frame_len_bytes)?;
+        subscriber.connect_patiently()?;
         subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
         subscriber.notice_dead_hosts()?;
         subscriber.notice_unanswered()?;
@@ -70,20 +120,31 @@ impl Node {
         }
 
         let (settings, name) = (config.beacon.clone(), config.name.to_owned());
-        let beacon = spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name))?;
-        beacon.wait_until_ready(pipe)?;
-        let port = port.to_string();
-        let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
-        start.extend(config.ignored.iter().map(|address| address.as_bytes()));
-        beacon.pipe().send_frames(&start)?;
-
-        Ok(Node {
+        let monitor = watch(&subscriber)?;
+        let (give_back, given_back) = channel();
+        let lent = Lent { monitor: Some(monitor), give_back };
+        let beacon =
+            spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name, lent.monitor.as_ref()));
+        if beacon.is_err() {
+            subscriber.stop_monitor();
+        }
+        let beacon = beacon?;
+        let node = Node {
             name: config.name.to_owned(),
             address: config.address.to_owned(),
             publisher,
             subscriber,
+            subscribers: RefCell::new(Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES)),
+            warning: RefCell::default(),
             beacon,
-        })
+            _monitor: given_back,
+        };
+        node.beacon.wait_until_ready(pipe)?;
+        let port = port.to_string();
+        let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
+        start.extend(config.ignored.iter().map(|address| address.as_bytes()));
+        node.beacon.pipe().send_frames(&start)?;
+        Ok(node)
     }
 
     /// The beacon's pipe, to be polled.
@@ -110,7 +171,9 @@ impl Node {
                 _ => self.subscriber.disconnect(endpoint),
             };
             if let Err(error) = result {
-                log::warn!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii());
+                self.warning.borrow_mut().warn(now_ms(), || {
+                    format!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii())
+                });
             }
         }
         Ok(())
@@ -138,6 +201,11 @@ impl Node {
         for _ in 0..BATCH_COUNT {
             if !self.publisher.try_recv(&mut frame)? {
                 break;
+            }
+            if self.subscribers.borrow_mut().take(&frame) {
+                self.warning.borrow_mut().warn(now_ms(), || {
+                    format!("{}: a peer with too many subscriptions was cut off", self.name)
+                });
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {
                 each(&subscription);

@@ -1,7 +1,10 @@
 //! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
 
 use super::node::{Config, Node};
-use super::{ANSWER_COUNT, BATCH_COUNT, Error, Result, new_address, publish, timeout_ms};
+use super::{
+    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, new_address, publish,
+    timeout_ms,
+};
 use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
 use crate::protocol::{
     Outbox,
@@ -54,7 +57,8 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: settings.producer.high_watermark,
-            receive_high_watermark: settings.producer.high_watermark,
+            receive_high_watermark: MAX_UNREAD_COUNT,
+            max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             subscriptions: &subscriptions::producer(name.as_bytes(), topic),
             beacon: &settings.beacon,
         },

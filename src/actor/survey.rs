@@ -2,7 +2,7 @@
 //! lacks that others have; works with stores of libdafka 0.1.0.
 
 use super::node::{Config, Node};
-use super::{BATCH_COUNT, Result, new_address, publish, timeout_ms};
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, new_address, publish, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, TERM, now_ms, poll};
 use crate::protocol::Outbox;
 use crate::settings::Settings;
@@ -39,6 +39,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             publisher: Kind::XPUB,
             send_high_watermark: 0,
             receive_high_watermark: 0,
+            max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             subscriptions: &[prefix(id::DIRECT_HEAD, address.as_bytes())],
             beacon: &settings.beacon,
         },

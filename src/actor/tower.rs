@@ -1,12 +1,16 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
-use super::{BATCH_COUNT, Error, Result};
+use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_SUBSCRIPTIONS_LEN_BYTES, Result};
 use crate::czmq;
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, first_ipv6_address, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address, now_ms, poll};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use zmq::POLLIN;
+
+/// Subscriptions that go on to those who publish. Nodes make none but `W` and `B`, which are not among these.
+const MAX_FORWARDED: usize = 1_000;
 
 /// Frames of a node's beacon.
 const BEACON_FRAMES: usize = 4;
@@ -39,6 +43,9 @@ struct Tower<'a> {
     incoming: Socket,
     outgoing: Socket,
     own_host: OwnHost,
+    /// Subscriptions that went on to those who publish.
+    forwarded: HashSet<Box<[u8]>>,
+    subscribers: Subscribers,
     warning: Warning,
 }
 
@@ -54,7 +61,17 @@ impl<'a> Tower<'a> {
         // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
         incoming.beat()?;
         outgoing.beat()?;
-        let tower = Tower { settings, incoming, outgoing, own_host, warning: Warning::default() };
+        incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+        outgoing.expect_subscribers()?;
+        let tower = Tower {
+            settings,
+            incoming,
+            outgoing,
+            own_host,
+            forwarded: HashSet::new(),
+            subscribers: Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES),
+            warning: Warning::default(),
+        };
         // Beacons always come in, whoever listens.
         tower.incoming.send_frames(&[b"\x01B"])?;
         for (socket, address) in tower.addresses() {
@@ -83,13 +100,30 @@ impl<'a> Tower<'a> {
             if !self.outgoing.try_recv(&mut frame)? {
                 break;
             }
-            let is_one = matches!(frame.as_ref(), [0 | 1, topic @ ..] if topic != b"W" && topic != b"B");
-            if is_one && !frame.more() {
+            if self.subscribers.take(&frame) {
+                self.warning
+                    .warn(now_ms(), || "Tower: a peer with too many subscriptions was cut off".into());
+            }
+            if !frame.more() && self.is_news(frame.as_ref()) {
                 self.incoming.try_send(&mut frame, false)?;
             }
             self.outgoing.skip_rest(&frame);
         }
         Ok(())
+    }
+
+    /// Whether a subscription, or its end, goes on. Every node keeps each of them, so they must not be many.
+    fn is_news(&mut self, subscription: &[u8]) -> bool {
+        match subscription {
+            [0 | 1, topic @ ..] if topic == b"W" || topic == b"B" => false,
+            [1, topic @ ..] if self.forwarded.len() < MAX_FORWARDED => self.forwarded.insert(topic.into()),
+            [1, ..] => {
+                self.warning.warn(now_ms(), || "Tower: too many subscriptions; a new one is ignored".into());
+                false
+            }
+            [0, topic @ ..] => self.forwarded.remove(topic),
+            _ => false,
+        }
     }
 
     fn forward_beacons(&mut self) -> Result {

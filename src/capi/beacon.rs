@@ -130,7 +130,7 @@ pub unsafe extern "C" fn dafka_beacon_actor(pipe: *mut zsock_t, args: *mut c_voi
             let prefix =
                 args.and_then(|args| octets(args.log_prefix, "log_prefix").ok()).unwrap_or(b"Beacon");
             let name = String::from_utf8_lossy(prefix).into_owned();
-            beacon::run(pipe, &settings(config).beacon, &name)
+            beacon::run(pipe, &settings(config).beacon, &name, None)
         });
     }
 }

@@ -3,10 +3,15 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::os::raw::c_int;
 use zmq_sys::{
-    zmq_msg_close, zmq_msg_copy, zmq_msg_data, zmq_msg_gets, zmq_msg_init, zmq_msg_init_size, zmq_msg_more,
-    zmq_msg_size, zmq_msg_t,
+    zmq_msg_close, zmq_msg_copy, zmq_msg_data, zmq_msg_get, zmq_msg_gets, zmq_msg_init, zmq_msg_init_size,
+    zmq_msg_more, zmq_msg_size, zmq_msg_t,
 };
+
+/// ZMQ_SRCFD of zmq.h, which calls it deprecated, and which libzmq 4.3 knows.
+const SRCFD: c_int = 2;
 
 /// One frame; its content is counted by reference once it is longer than about 30 octets.
 #[repr(transparent)]
@@ -82,6 +87,13 @@ impl Frame {
             let address = zmq_msg_gets(&self.0 as *const _ as *mut _, c"Peer-Address".as_ptr());
             if address.is_null() { None } else { CStr::from_ptr(address).to_str().ok() }
         }
+    }
+
+    /// The file of the connection that the message came over, as an XPUB socket tells it of subscriptions.
+    pub(super) fn source_file(&self) -> Option<RawFd> {
+        // SAFETY: the message is initialized; zmq_msg_get only reads it.
+        let file = unsafe { zmq_msg_get(&self.0, SRCFD) };
+        (file >= 0).then_some(file)
     }
 
     /// For the calls that send, receive or move the message.

@@ -4,17 +4,21 @@
 //! the application's zsys settings hold. Knows nothing of messages, records or nodes.
 
 mod clock;
+mod files;
 mod frame;
 mod interface;
 mod pipe;
 mod priority;
 mod socket;
+mod subscribers;
 mod warning;
 
 pub use clock::{ReadingClock, now_ms};
+pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;
 pub use interface::first_ipv6_address;
 pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use socket::{Kind, Socket, poll};
+pub use subscribers::Subscribers;
 pub use warning::Warning;

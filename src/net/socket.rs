@@ -42,6 +42,12 @@ const CONNECT_TIMEOUT_MS: i32 = 3_000;
 const HEARTBEAT_INTERVAL_MS: i32 = 1_000;
 /// How long such a connection may be silent.
 const HEARTBEAT_TIMEOUT_MS: i32 = 5_000;
+/// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
+const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
+/// How long a peer may take to say what it is.
+const HANDSHAKE_MS: i32 = 10_000;
+/// The longest time between two tries to connect to a peer.
+const MAX_RECONNECT_MS: i32 = 4_000;
 
 impl Socket {
     /// A new socket with the process defaults (linger, high-water marks, IPv6) that the application set in CZMQ.
@@ -118,6 +124,37 @@ impl Socket {
         self.zmq.set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
         self.zmq.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
         self.zmq.set_heartbeat_ttl(HEARTBEAT_TIMEOUT_MS)?;
+        self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
+    }
+
+    /// Prepares a socket for peers that may be anybody. A frame of more than `max_frame_len_bytes` ends the connection
+    /// that it comes over, before there is memory for it: by itself, libzmq allocates what a peer announces. Who
+    /// connects and says nothing is dropped sooner than libzmq would.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn expect_anybody(&self, max_frame_len_bytes: usize) -> zmq::Result<()> {
+        self.zmq.set_maxmsgsize(i64::try_from(max_frame_len_bytes).unwrap_or(i64::MAX))?;
+        self.zmq.set_handshake_ivl(HANDSHAKE_MS)
+    }
+
+    /// Prepares an XPUB socket that anybody may subscribe at. libzmq takes subscriptions in for as long as some wait, so
+    /// few must wait: it would never be done with who sends them faster than it takes them in.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn expect_subscribers(&self) -> zmq::Result<()> {
+        self.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
+        self.zmq.set_rcvhwm(1)
+    }
+
+    /// Prepares a socket that connects to whoever is announced: endpoints where nobody answers are tried ever more
+    /// seldom, and each try ends in time. By itself, libzmq would try ten times a second, and a try may last minutes.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn connect_patiently(&self) -> zmq::Result<()> {
+        self.zmq.set_reconnect_ivl_max(MAX_RECONNECT_MS)?;
         self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
     }
 

@@ -11,6 +11,11 @@ impl Warning {
     /// The shortest time between two lines of one kind.
     pub const INTERVAL_MS: u64 = 1_000;
 
+    /// No line went out yet.
+    pub const fn new() -> Warning {
+        Warning { next_ms: 0, suppressed: 0 }
+    }
+
     /// Logs `text` unless a line of this kind went out less than an interval ago.
     pub fn warn(&mut self, now_ms: u64, text: impl FnOnce() -> String) {
         if now_ms < self.next_ms {

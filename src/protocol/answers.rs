@@ -3,9 +3,11 @@
 //! Each is answered in slices, one requester after the other, so that a request for four thousand million
 //! records neither blocks the node nor the requests behind it.
 
-use std::collections::VecDeque;
+use super::turns::{Turn, Turns};
+use crate::wire::partition_key;
 
-/// Requests that may wait at a time. Further ones are dropped: requesters ask again.
+/// Requests that may wait at a time. When there is no room, who asks for most loses its latest one; who is dropped
+/// asks again.
 pub const MAX_JOBS: usize = 4_096;
 
 /// The rest of one request.
@@ -27,10 +29,7 @@ pub struct Job {
 
 /// The requests, in turn.
 #[derive(Debug)]
-pub struct Answers {
-    jobs: VecDeque<Job>,
-    max_jobs: usize,
-}
+pub struct Answers(Turns<Job>);
 
 impl Default for Answers {
     fn default() -> Self {
@@ -41,7 +40,7 @@ impl Default for Answers {
 impl Answers {
     /// No requests; at most `max_jobs` at a time.
     pub fn new(max_jobs: usize) -> Self {
-        Answers { jobs: VecDeque::new(), max_jobs }
+        Answers(Turns::new(max_jobs))
     }
 
     /// Adds a request for the records from `next` up to, not including, `end`. One that repeats or extends a
@@ -50,11 +49,8 @@ impl Answers {
         if next >= end || requester.is_empty() {
             return;
         }
-        let same = |job: &&mut Job| {
-            *job.requester == *requester && *job.address == *address && *job.subject == *subject
-        };
-        let has_room = self.jobs.len() < self.max_jobs;
-        match self.jobs.iter_mut().find(same) {
+        let key = partition_key(address, subject);
+        match self.0.get_mut(requester, &key) {
             // Said again because the answer takes its time: what was sent already is on its way.
             Some(job) if (next, end) == (job.first, job.end) => {}
             // The requester moves through its partition: what it asks for now is what it needs now.
@@ -64,33 +60,31 @@ impl Answers {
                 job.first = job.next;
             }
             Some(job) => (job.first, job.next, job.end) = (next, next, end),
-            None if has_room => self.jobs.push_back(Job {
-                requester: requester.into(),
-                subject: subject.into(),
-                address: address.into(),
-                first: next,
-                next,
-                end,
-            }),
-            None => {}
+            None => {
+                let (requester, subject) = (requester.into(), subject.into());
+                let job = Job { requester, subject, address: address.into(), first: next, next, end };
+                let requester = job.requester.clone();
+                self.0.push(&requester, &key, job);
+            }
         }
     }
 
     /// Takes the request whose turn it is.
     pub fn pop(&mut self) -> Option<Job> {
-        self.jobs.pop_front()
+        self.0.pop().map(|Turn { request, .. }| request)
     }
 
     /// Puts the rest of a request behind the others, if there is a rest.
     pub fn put_back(&mut self, job: Job) {
         if job.next < job.end {
-            self.jobs.push_back(job);
+            let (requester, key) = (job.requester.clone(), partition_key(&job.address, &job.subject));
+            self.0.push(&requester, &key, job);
         }
     }
 
     /// True when nothing is to be answered.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.0.is_empty()
     }
 }
 

@@ -33,14 +33,29 @@ pub struct Consumer<P> {
     ingest: Ingest<P>,
     /// When it asks the stores for the heads of its topics.
     refresh_ms: u64,
+    /// What CONSUMER-HELLOs may still be sent until `hellos_ms`: somebody could ask for one with every message.
+    hellos_len_bytes: usize,
+    hellos_ms: u64,
 }
+
+/// What CONSUMER-HELLOs may come to in one interval; the first one always goes out.
+const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
+const HELLOS_INTERVAL_MS: u64 = 1_000;
 
 impl<P: Payload> Consumer<P> {
     /// A consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
         let ingest = Ingest::new(address, limits);
         let refresh_ms = now_ms + ingest.refresh_interval_ms();
-        Consumer { address: address.into(), start, topics: BTreeSet::new(), ingest, refresh_ms }
+        Consumer {
+            address: address.into(),
+            start,
+            topics: BTreeSet::new(),
+            ingest,
+            refresh_ms,
+            hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
+            hellos_ms: now_ms,
+        }
     }
 
     /// The topics subscribed to.
@@ -75,7 +90,8 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Takes a message from the network. Records that are in order now are added to `deliveries`.
+    /// Takes a message from the network. Records that are in order now are added to `deliveries`. The caller holds no
+    /// deliveries of earlier messages: their partitions may give way to a new one.
     pub fn message(
         &mut self,
         message: &Message,
@@ -88,7 +104,7 @@ impl<P: Payload> Consumer<P> {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
                 // An answer opens nothing: who asked for it knew the partition.
                 let partition = match message {
-                    Message::Record(_) => self.find_or_open(position, position.sequence),
+                    Message::Record(_) => self.find_or_open(position, position.sequence, now_ms),
                     _ => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
@@ -101,9 +117,8 @@ impl<P: Payload> Consumer<P> {
             (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest && self.ingest.find(position).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
-                let Some(partition) = self.find_or_open(position, position.sequence.saturating_add(1)) else {
-                    return;
-                };
+                let latest = position.sequence.saturating_add(1);
+                let Some(partition) = self.find_or_open(position, latest, now_ms) else { return };
                 if let Message::DirectHead { store, .. } = message {
                     self.ingest.held_by(partition, store, position.sequence);
                 }
@@ -135,6 +150,9 @@ impl<P: Payload> Consumer<P> {
     /// Sends what is due.
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.tick(now_ms, out);
+        if now_ms >= self.hellos_ms {
+            (self.hellos_len_bytes, self.hellos_ms) = (MAX_HELLOS_LEN_BYTES, now_ms + HELLOS_INTERVAL_MS);
+        }
         if now_ms >= self.refresh_ms {
             self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
             for topic in &self.topics {
@@ -143,24 +161,38 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// The partition of a message. A partition of a subscribed topic that was not known is opened: at 0, or,
-    /// under [`Start::Latest`], at `latest`.
-    fn find_or_open(&mut self, position: &Position, latest: u64) -> Option<Index> {
+    /// The partition of a message. A partition of a subscribed topic that was not known is opened: where it stood when
+    /// it gave way to others; else at 0, or, under [`Start::Latest`], at `latest`.
+    fn find_or_open(&mut self, position: &Position, latest: u64, now_ms: u64) -> Option<Index> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
         if position.address.is_empty() || !self.topics.contains(position.subject) {
             return None;
         }
-        let next = match self.start {
+        let (subject, address) = (position.subject, position.address);
+        let recalled = self.ingest.recall(subject, address);
+        let next = recalled.unwrap_or(match self.start {
             Start::Earliest => 0,
             Start::Latest => latest,
-        };
-        self.ingest.open(position.subject, position.address, next)
+        });
+        let opened = self.ingest.open(subject, address, next, now_ms, |_, _| true);
+        match (opened, recalled) {
+            (Some(index), Some(_)) => self.ingest.prove(index),
+            (None, Some(next)) => self.ingest.remember(subject, address, next),
+            _ => {}
+        }
+        opened
     }
 
     /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].
-    fn hello(&self, store: &[u8], out: &mut Outbox<P>) {
+    fn hello(&mut self, store: &[u8], out: &mut Outbox<P>) {
+        let names = self.topics.iter().map(|topic| topic.len() + 4).sum::<usize>();
+        let len_bytes = 64 + if self.start == Start::Earliest { names } else { 0 };
+        if len_bytes > self.hellos_len_bytes && self.hellos_len_bytes < MAX_HELLOS_LEN_BYTES {
+            return;
+        }
+        self.hellos_len_bytes = self.hellos_len_bytes.saturating_sub(len_bytes);
         let mut subjects = SubjectsBuf::new();
         if self.start == Start::Earliest {
             for topic in &self.topics {

@@ -1,6 +1,9 @@
 //! Which peers are there: beacons in, "connect to" and "disconnect from" out.
+//!
+//! Anybody can beacon in any name. So peers that have not answered at their endpoint yet are pending, and few: the one
+//! that is so for longest gives way to a new one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// What the node is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub enum Event {
 
 /// Peers known at a time; beacons of further ones are ignored.
 pub const MAX_PEERS: usize = 10_000;
+/// How long a pending peer stays at least: time enough to answer, unless it is far away.
+const PENDING_STAY_MS: u64 = 500;
+/// Names that may announce the same endpoint: a node that was restarted may get its old port, under a new name.
+const MAX_NAMES: usize = 8;
 /// The shortest time between two beacons, however many new peers come.
 const MIN_BEACON_GAP_MS: u64 = 20;
 
@@ -24,8 +31,9 @@ pub struct Discovery {
     interval_ms: u64,
     timeout_ms: u64,
     peers: HashMap<Box<[u8]>, Peer>,
-    /// How many peers announce an endpoint: after a crash, a new node may get the old one's port.
-    endpoints: HashMap<String, usize>,
+    endpoints: HashMap<String, Endpoint>,
+    /// Endpoints where nobody has answered yet, or does any more, and since when.
+    pending: BTreeSet<(u64, String)>,
     beacon_due_ms: u64,
     last_beacon_ms: Option<u64>,
     expiry_due_ms: u64,
@@ -34,6 +42,15 @@ pub struct Discovery {
     /// for long.
     tower_heard_ms: u64,
     max_peers: usize,
+    max_pending: usize,
+}
+
+#[derive(Default)]
+struct Endpoint {
+    /// Who announces it.
+    names: Vec<Box<[u8]>>,
+    /// It stands in `Discovery::pending` since then.
+    pending_ms: Option<u64>,
 }
 
 struct Peer {
@@ -60,13 +77,20 @@ impl Discovery {
             timeout_ms,
             peers: HashMap::new(),
             endpoints: HashMap::new(),
+            pending: BTreeSet::new(),
             beacon_due_ms: now_ms,
             last_beacon_ms: None,
             expiry_due_ms: now_ms + timeout_ms,
             is_tower_lost: false,
             tower_heard_ms: now_ms,
             max_peers: MAX_PEERS,
+            max_pending: MAX_PEERS,
         }
+    }
+
+    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::answers`] must be told.
+    pub fn with_max_pending(self, max_pending: usize) -> Self {
+        Discovery { max_pending, ..self }
     }
 
     /// Knows at most `max_peers` peers at a time; beacons of further ones are ignored.
@@ -80,25 +104,75 @@ impl Discovery {
         if *sender == *self.own_address || self.ignored.iter().any(|ignored| **ignored == *sender) {
             return;
         }
-        let has_room = self.peers.len() < self.max_peers;
         match self.peers.get_mut(sender) {
             Some(peer) if peer.endpoint == endpoint => (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms),
             // Another tower sees the node at another address: the one that we use is as good while it is confirmed.
             Some(peer) if now_ms < peer.confirmed_ms + self.timeout_ms => peer.heard_ms = now_ms,
-            Some(peer) => {
-                (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms);
-                let old = std::mem::replace(&mut peer.endpoint, endpoint.to_owned());
-                self.add_endpoint(endpoint, events);
-                self.remove_endpoint(old, events);
+            Some(_) => {
+                let Some(old) = self.peers.remove(sender) else { return };
+                self.add(sender, endpoint, now_ms, events);
+                self.remove_endpoint(sender, &old.endpoint, events);
             }
-            None if has_room => {
-                let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms, confirmed_ms: now_ms };
-                self.peers.insert(sender.into(), peer);
-                self.add_endpoint(endpoint, events);
-                // The new peer hears of us at once.
-                self.beacon_soon(now_ms);
+            None => {
+                if self.add(sender, endpoint, now_ms, events) {
+                    // The new peer hears of us at once.
+                    self.beacon_soon(now_ms);
+                }
             }
-            None => {}
+        }
+    }
+
+    /// Adds a peer, if there is room or another one gives way.
+    fn add(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) -> bool {
+        let known = self.endpoints.get(endpoint);
+        if known.is_some_and(|known| known.names.len() >= MAX_NAMES) {
+            return false;
+        }
+        let is_new = known.is_none();
+        let is_full = self.peers.len() >= self.max_peers || is_new && self.pending.len() >= self.max_pending;
+        if is_full && !self.give_way(now_ms, events) {
+            return false;
+        }
+        let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms, confirmed_ms: now_ms };
+        self.peers.insert(sender.into(), peer);
+        let known = self.endpoints.entry(endpoint.to_owned()).or_default();
+        known.names.push(sender.into());
+        if known.names.len() == 1 {
+            known.pending_ms = Some(now_ms);
+            self.pending.insert((now_ms, endpoint.to_owned()));
+            events.push(Event::Connect(endpoint.to_owned()));
+        }
+        true
+    }
+
+    /// Drops the endpoint that has been pending for longest. False when none has been for long enough.
+    fn give_way(&mut self, now_ms: u64, events: &mut Vec<Event>) -> bool {
+        let Some((since_ms, endpoint)) = self.pending.first() else { return false };
+        if now_ms < since_ms + PENDING_STAY_MS {
+            return false;
+        }
+        let endpoint = endpoint.clone();
+        let names = self.endpoints.get(&endpoint).map(|known| known.names.clone()).unwrap_or_default();
+        for name in names {
+            self.peers.remove(&name);
+            self.remove_endpoint(&name, &endpoint, events);
+        }
+        true
+    }
+
+    /// Somebody answers at an endpoint, or does not any more.
+    pub fn answers(&mut self, endpoint: &str, is_answering: bool, now_ms: u64) {
+        let Some(known) = self.endpoints.get_mut(endpoint) else { return };
+        match (known.pending_ms, is_answering) {
+            (Some(since_ms), true) => {
+                known.pending_ms = None;
+                self.pending.remove(&(since_ms, endpoint.to_owned()));
+            }
+            (None, false) => {
+                known.pending_ms = Some(now_ms);
+                self.pending.insert((now_ms, endpoint.to_owned()));
+            }
+            _ => {}
         }
     }
 
@@ -160,15 +234,15 @@ impl Discovery {
             return;
         }
         let mut expired = Vec::new();
-        self.peers.retain(|_, peer| {
+        self.peers.retain(|name, peer| {
             let is_alive = now_ms < peer.heard_ms + self.timeout_ms;
             if !is_alive {
-                expired.push(std::mem::take(&mut peer.endpoint));
+                expired.push((name.clone(), std::mem::take(&mut peer.endpoint)));
             }
             is_alive
         });
-        for endpoint in expired {
-            self.remove_endpoint(endpoint, events);
+        for (name, endpoint) in expired {
+            self.remove_endpoint(&name, &endpoint, events);
         }
     }
 
@@ -178,20 +252,16 @@ impl Discovery {
         self.beacon_due_ms = self.beacon_due_ms.min(soonest_ms);
     }
 
-    fn add_endpoint(&mut self, endpoint: &str, events: &mut Vec<Event>) {
-        let count = self.endpoints.entry(endpoint.to_owned()).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            events.push(Event::Connect(endpoint.to_owned()));
-        }
-    }
-
-    fn remove_endpoint(&mut self, endpoint: String, events: &mut Vec<Event>) {
-        let Some(count) = self.endpoints.get_mut(&endpoint) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.endpoints.remove(&endpoint);
-            events.push(Event::Disconnect(endpoint));
+    /// `name` announces an endpoint no more.
+    fn remove_endpoint(&mut self, name: &[u8], endpoint: &str, events: &mut Vec<Event>) {
+        let Some(known) = self.endpoints.get_mut(endpoint) else { return };
+        known.names.retain(|known| **known != *name);
+        if known.names.is_empty() {
+            if let Some(since_ms) = known.pending_ms {
+                self.pending.remove(&(since_ms, endpoint.to_owned()));
+            }
+            self.endpoints.remove(endpoint);
+            events.push(Event::Disconnect(endpoint.to_owned()));
         }
     }
 }
@@ -330,5 +400,44 @@ mod tests {
         assert!(tick(&mut discovery, 5).0);
         beacon(&mut discovery, b"another", A, 6);
         assert!(!tick(&mut discovery, 6).0);
+    }
+
+    #[test]
+    fn peers_that_never_answer_give_way_and_those_that_do_stay() {
+        let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
+        let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
+        beacon(&mut discovery, b"real", A, 0);
+        discovery.answers(A, true, 1);
+        for i in 1..=3 {
+            assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
+        }
+        // They are given time to answer; then the oldest one gives way, and however often it beacons.
+        assert_eq!(beacon(&mut discovery, b"new", B, 400), []);
+        beacon(&mut discovery, &[1], &endpoint(1), 450);
+        let events = beacon(&mut discovery, b"new", B, 501);
+        assert_eq!(events, [Event::Disconnect(endpoint(1)), Event::Connect(B.into())]);
+        discovery.answers(B, true, 502);
+        for i in 4..100 {
+            beacon(&mut discovery, &[i as u8], &endpoint(i), 2_000 + 10 * i);
+        }
+        assert_eq!(discovery.pending.len(), 3);
+        for (name, endpoint) in [(&b"real"[..], A), (b"new", B)] {
+            assert_eq!(beacon(&mut discovery, name, endpoint, 3_500), []);
+            assert!(discovery.peers.contains_key(name));
+        }
+        // One that is lost is as pending as a new one.
+        discovery.answers(A, false, 3_600);
+        assert_eq!(discovery.pending.len(), 4);
+        assert_eq!(discovery.peers.len(), discovery.endpoints.len());
+    }
+
+    #[test]
+    fn an_endpoint_with_a_thousand_names_is_one() {
+        let mut discovery = discovery().with_max_peers(20);
+        for i in 0..1_000_u32 {
+            assert_eq!(beacon(&mut discovery, &i.to_be_bytes(), A, 0).len(), usize::from(i == 0));
+        }
+        assert_eq!(discovery.peers.len(), MAX_NAMES);
+        assert_eq!(beacon(&mut discovery, b"real", B, 0), [Event::Connect(B.into())]);
     }
 }

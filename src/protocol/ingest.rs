@@ -2,8 +2,13 @@
 //!
 //! What consumer and store have in common. Bounded: the number of partitions, what early records occupy, and
 //! what all FETCHes under way may bring.
+//!
+//! Anybody can make partitions up. So what is scarce goes to those that have shown that they are real, by a record
+//! that came in its turn: of the others, the oldest gives way first. A partition that gave way is opened again, where
+//! it stood, as soon as somebody speaks of it.
 
-use super::sequencer::{Offer, Request, Sequencer};
+use super::remembered::Remembered;
+use super::sequencer::{EARLY_OVERHEAD_BYTES, Offer, Request, Sequencer};
 use super::{Outbox, Payload};
 use crate::wire::{Message, Position, partition_key};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,8 +18,11 @@ use std::sync::Arc;
 /// The bounds of one ingest.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Partitions known at a time; records and HEADs of further ones are ignored.
+    /// Partitions known at a time. When there are more, those of which no record came in its turn give way to new
+    /// ones, then those of which nobody has spoken for a while; else the new one is ignored.
     pub partitions: usize,
+    /// Partitions that gave way and whose position is remembered.
+    pub remembered: usize,
     /// What early records of all partitions may occupy.
     pub early_len_bytes: usize,
     /// What all FETCHes under way may bring.
@@ -23,9 +31,22 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { partitions: 200_000, early_len_bytes: 64 << 20, in_flight_len_bytes: 64 << 20 }
+        Limits {
+            partitions: 200_000,
+            remembered: 1_000_000,
+            early_len_bytes: 64 << 20,
+            in_flight_len_bytes: 64 << 20,
+        }
     }
 }
+
+/// How long a partition that is real stays at least after somebody spoke of it. (Producers do every second.) One that
+/// is new gives way at any time: a new one is let in at once, and the more there is room for, the longer it has.
+const STAY_MS: u64 = 2_000;
+/// Early records of a partition that has not moved on for so long give way: perhaps nobody can fill its gap.
+const STALE_EARLY_MS: u64 = 2_000;
+/// Partitions that are looked at, at most, when one is to give way.
+const MAX_LOOKS: usize = 16;
 
 /// How long a FETCH waits that would go beyond [`Limits::in_flight_len_bytes`].
 const NO_ROOM_RETRY_MS: u64 = 20;
@@ -54,6 +75,33 @@ pub struct Partition<P> {
     sequencer: Sequencer<P>,
     /// When this partition is looked at next; it stands in `Ingest::timers` under this time.
     timer_ms: Option<u64>,
+    /// A record came in its turn.
+    is_proven: bool,
+    opened_ms: u64,
+    /// When somebody spoke of it last.
+    heard_ms: u64,
+    /// When its last record came in its turn, or its first early one came.
+    moved_ms: u64,
+    /// It stands in `Ingest::seats` so, perhaps with a rank of the past.
+    seat: Rank,
+    /// The same for `Ingest::early_seats`, while it has early records.
+    early_seat: Option<Rank>,
+}
+
+/// Who gives way first: the lower one. Unproven before proven, and then by time.
+type Rank = (bool, u64);
+
+impl<P> Partition<P> {
+    /// What its rank among partitions is now. The time of one that is not proven is that of its opening: no talk
+    /// makes it younger.
+    fn rank(&self) -> Rank {
+        (self.is_proven, if self.is_proven { self.heard_ms } else { self.opened_ms })
+    }
+
+    /// The same among those that have early records.
+    fn early_rank(&self) -> Rank {
+        (self.is_proven, self.moved_ms)
+    }
 }
 
 /// What happened so far, for a node's last debug line.
@@ -71,6 +119,10 @@ pub struct Statistics {
     pub fetches: u64,
     /// Messages of partitions for which there was no room.
     pub refused: u64,
+    /// Partitions that gave way to others.
+    pub closed: u64,
+    /// Records that came early and gave way to others.
+    pub early_dropped: u64,
     /// What early records occupy now.
     pub early_len_bytes: usize,
     /// What the FETCHes under way may bring now.
@@ -88,6 +140,11 @@ pub struct Ingest<P> {
     timers: BTreeSet<(u64, Index)>,
     /// The names of stores, each once however many partitions they hold.
     stores: HashSet<Arc<[u8]>>,
+    /// Who gives way first. Ranks change with every record, so they are put right only when somebody is looked for.
+    seats: BTreeSet<(Rank, Index)>,
+    /// The same for those that have early records.
+    early_seats: BTreeSet<(Rank, Index)>,
+    remembered: Remembered,
     early_len_bytes: usize,
     in_flight_len_bytes: u64,
     statistics: Statistics,
@@ -104,6 +161,9 @@ impl<P: Payload> Ingest<P> {
             free: Vec::new(),
             timers: BTreeSet::new(),
             stores: HashSet::new(),
+            seats: BTreeSet::new(),
+            early_seats: BTreeSet::new(),
+            remembered: Remembered::new(limits.remembered),
             early_len_bytes: 0,
             in_flight_len_bytes: 0,
             statistics: Statistics::default(),
@@ -127,19 +187,34 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Opens a partition whose next record is `next`. `None` when there are too many.
-    pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
-        if self.by_key.len() >= self.limits.partitions {
+    /// Opens a partition whose next record is `next`. `None` when there are too many, and none gives way: `may_close`
+    /// says of one, whose next record is given too, whether the caller can do without it.
+    pub fn open(
+        &mut self,
+        subject: &[u8],
+        address: &[u8],
+        next: u64,
+        now_ms: u64,
+        may_close: impl Fn(Index, u64) -> bool,
+    ) -> Option<Index> {
+        if self.by_key.len() >= self.limits.partitions && !self.make_room(now_ms, may_close) {
             self.statistics.refused += 1;
             return None;
         }
         // Requesters differ, and so do one requester's partitions: each begins with another store.
         let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.own_address, address));
+        let seat = (false, now_ms);
         let partition = Partition {
             subject: subject.into(),
             address: address.into(),
             sequencer: Sequencer::new(next, turn as usize),
             timer_ms: None,
+            is_proven: false,
+            opened_ms: now_ms,
+            heard_ms: now_ms,
+            moved_ms: now_ms,
+            seat,
+            early_seat: None,
         };
         let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         if index.0 == self.partitions.len() {
@@ -147,24 +222,80 @@ impl<P: Payload> Ingest<P> {
         }
         self.partitions[index.0] = Some(partition);
         self.by_key.insert(partition_key(address, subject).into(), index);
+        self.seats.insert((seat, index));
         Some(index)
+    }
+
+    /// A partition is known to be real, although no record of it came yet.
+    pub fn prove(&mut self, index: Index) {
+        self.partitions[index.0].as_mut().expect("an open partition").is_proven = true;
+    }
+
+    /// Where a partition stood that gave way, if it is remembered.
+    pub fn recall(&mut self, subject: &[u8], address: &[u8]) -> Option<u64> {
+        self.remembered.take(&partition_key(address, subject))
+    }
+
+    /// Remembers where a partition stands that could not be opened.
+    pub fn remember(&mut self, subject: &[u8], address: &[u8], next: u64) {
+        self.remembered.put(&partition_key(address, subject), subject, next);
+    }
+
+    /// Closes the partition that can be missed best. False when there is none.
+    fn make_room(&mut self, now_ms: u64, may_close: impl Fn(Index, u64) -> bool) -> bool {
+        for _ in 0..MAX_LOOKS {
+            let Some(&(seat, index)) = self.seats.first() else { return false };
+            let partition = self.partitions[index.0].as_mut().expect("an open partition");
+            let mut rank = partition.rank();
+            if rank == seat {
+                if rank.0 && now_ms < rank.1 + STAY_MS {
+                    return false;
+                }
+                let next = partition.sequencer.next();
+                if may_close(index, next) {
+                    self.close(index, true);
+                    self.statistics.closed += 1;
+                    return true;
+                }
+                // Its records are on their way somewhere: it gets another while.
+                (partition.heard_ms, partition.opened_ms) = (now_ms, now_ms);
+                rank = partition.rank();
+            }
+            partition.seat = rank;
+            self.seats.remove(&(seat, index));
+            self.seats.insert((rank, index));
+        }
+        false
     }
 
     /// Forgets every partition of a topic, and what came early of it.
     pub fn close_subject(&mut self, subject: &[u8]) {
-        for (i, slot) in self.partitions.iter_mut().enumerate() {
-            if slot.as_ref().is_none_or(|partition| *partition.subject != *subject) {
-                continue;
+        let is_of = |partition: &Partition<P>| *partition.subject == *subject;
+        for i in 0..self.partitions.len() {
+            if self.partitions[i].as_ref().is_some_and(is_of) {
+                self.close(Index(i), false);
             }
-            let Some(partition) = slot.take() else { continue };
-            self.by_key.remove(partition_key(&partition.address, &partition.subject).as_slice());
-            self.early_len_bytes -= partition.sequencer.early_len_bytes();
-            self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
-            if let Some(timer_ms) = partition.timer_ms {
-                self.timers.remove(&(timer_ms, Index(i)));
-            }
-            self.free.push(Index(i));
         }
+        self.remembered.forget_subject(subject);
+    }
+
+    fn close(&mut self, index: Index, is_remembered: bool) {
+        let Some(partition) = self.partitions[index.0].take() else { return };
+        let key = partition_key(&partition.address, &partition.subject);
+        self.by_key.remove(key.as_slice());
+        self.early_len_bytes -= partition.sequencer.early_len_bytes();
+        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
+        if let Some(timer_ms) = partition.timer_ms {
+            self.timers.remove(&(timer_ms, index));
+        }
+        self.seats.remove(&(partition.seat, index));
+        if let Some(seat) = partition.early_seat {
+            self.early_seats.remove(&(seat, index));
+        }
+        if is_remembered && partition.sequencer.next() > 0 {
+            self.remembered.put(&key, &partition.subject, partition.sequencer.next());
+        }
+        self.free.push(index);
     }
 
     /// The partition at `index`, which must be open.
@@ -186,8 +317,9 @@ impl<P: Payload> Ingest<P> {
         now_ms: u64,
         mut hand_on: impl FnMut(u64, P),
     ) -> bool {
-        let room_bytes = self.limits.early_len_bytes.saturating_sub(self.early_len_bytes);
+        let room_bytes = self.early_room(index, offset, content.as_ref().len(), now_ms);
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        partition.heard_ms = now_ms;
         let sequencer = &mut partition.sequencer;
         let was_gapped = sequencer.has_gap();
         let (early_before, in_flight_before) =
@@ -202,6 +334,7 @@ impl<P: Payload> Ingest<P> {
                     hand_on(sequencer.next() - 1, content);
                 }
                 statistics.handed_on += sequencer.next() - offset;
+                (partition.is_proven, partition.moved_ms) = (true, now_ms);
             }
             Offer::Early => statistics.early += 1,
             Offer::Duplicate => statistics.duplicates += 1,
@@ -212,14 +345,68 @@ impl<P: Payload> Ingest<P> {
             self.early_len_bytes = self.early_len_bytes + sequencer.early_len_bytes() - early_before;
             self.in_flight_len_bytes =
                 self.in_flight_len_bytes + sequencer.in_flight_len_bytes() - in_flight_before;
+            let has_early = sequencer.early_len_bytes() > 0;
+            match (partition.early_seat, has_early) {
+                (None, true) => {
+                    partition.moved_ms = now_ms;
+                    let seat = partition.early_rank();
+                    partition.early_seat = Some(seat);
+                    self.early_seats.insert((seat, index));
+                }
+                (Some(seat), false) => {
+                    partition.early_seat = None;
+                    self.early_seats.remove(&(seat, index));
+                }
+                _ => {}
+            }
             self.reschedule(index, now_ms);
         }
         is_new
     }
 
+    /// What early records of a partition may occupy beyond what they do, for one record of `len_bytes` more. Others'
+    /// give way that may never get their turn; and one partition alone may have three times what it leaves free, that
+    /// is, three quarters of all.
+    fn early_room(&mut self, index: Index, offset: u64, len_bytes: usize, now_ms: u64) -> usize {
+        let partition = self.partition(index);
+        let (next, own_bytes, is_proven) =
+            (partition.sequencer.next(), partition.sequencer.early_len_bytes(), partition.is_proven);
+        if offset <= next {
+            return 0;
+        }
+        let room_bytes = |ingest: &Self| {
+            let free_bytes = ingest.limits.early_len_bytes.saturating_sub(ingest.early_len_bytes);
+            free_bytes.min((3 * free_bytes).saturating_sub(own_bytes))
+        };
+        let cost_bytes = len_bytes + EARLY_OVERHEAD_BYTES;
+        for _ in 0..MAX_LOOKS {
+            if room_bytes(self) >= cost_bytes {
+                break;
+            }
+            let Some(&(seat, first)) = self.early_seats.first() else { break };
+            let partition = self.partitions[first.0].as_mut().expect("an open partition");
+            let rank = partition.early_rank();
+            self.early_seats.remove(&(seat, first));
+            if rank == seat && first != index && (is_proven && !rank.0 || now_ms >= rank.1 + STALE_EARLY_MS) {
+                partition.early_seat = None;
+                let (count, freed_bytes) = partition.sequencer.drop_early();
+                self.early_len_bytes -= freed_bytes;
+                self.statistics.early_dropped += count as u64;
+                continue;
+            }
+            partition.early_seat = Some(rank);
+            self.early_seats.insert((rank, first));
+            if rank == seat {
+                break;
+            }
+        }
+        room_bytes(self)
+    }
+
     /// Somebody says that the record `offset` of a partition exists.
     pub fn heard_of(&mut self, index: Index, offset: u64, now_ms: u64) {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        partition.heard_ms = now_ms;
         partition.sequencer.heard_of(offset, now_ms);
         if partition.sequencer.has_gap() {
             self.reschedule(index, now_ms);

@@ -13,7 +13,8 @@
 //! | `discovery` | which peers are there |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
 //! | `sources` | which store to ask for a window |
-//! | `answers` | what producer and reader share: FETCH requests being answered |
+//! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
+//! | `remembered` | where partitions stood that had to give way |
 //! | `subscriptions` | what each role subscribes to |
 
 pub mod answers;
@@ -23,10 +24,12 @@ pub mod ingest;
 pub mod outbox;
 pub mod producer;
 pub mod reader;
+pub mod remembered;
 pub mod replica;
 pub mod sequencer;
 pub mod sources;
 pub mod subscriptions;
+pub mod turns;
 
 pub use outbox::Outbox;
 

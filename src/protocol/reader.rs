@@ -2,8 +2,8 @@
 
 use super::Outbox;
 use super::answers::{Answers, Job};
+use super::turns::{Turn, Turns};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
-use std::collections::VecDeque;
 
 /// Takes a partition's head: subject, address, offset of its last record.
 pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
@@ -29,11 +29,9 @@ pub trait Source {
     ) -> Result<u64, Self::Error>;
 }
 
-/// Requests for heads that may wait at a time. Further ones are dropped: requesters ask again.
+/// Requests for heads that may wait at a time. When there is no room, who asks for most loses its latest one; who is
+/// dropped asks again.
 const MAX_HEAD_JOBS: usize = 4_096;
-
-/// A requester, and the subject whose heads it wants.
-type HeadJob = (Box<[u8]>, Option<Box<[u8]>>);
 
 /// The reader's state.
 pub struct Reader {
@@ -41,8 +39,8 @@ pub struct Reader {
     /// The store's name in its DIRECT-HEADs.
     store: Box<[u8]>,
     answers: Answers,
-    /// Who wants to know heads, of which subject (`None`: of all). Each once, however often it is asked.
-    head_jobs: VecDeque<HeadJob>,
+    /// Who wants to know heads, of which subject (the empty one: of all). Each once, however often it is asked.
+    head_jobs: Turns<()>,
 }
 
 impl Reader {
@@ -52,7 +50,7 @@ impl Reader {
             address: address.into(),
             store: Box::default(),
             answers: Answers::default(),
-            head_jobs: VecDeque::new(),
+            head_jobs: Turns::new(MAX_HEAD_JOBS),
         }
     }
 
@@ -85,9 +83,8 @@ impl Reader {
 
     /// The empty subject stands for all.
     fn push_head_job(&mut self, requester: &[u8], subject: &[u8]) {
-        let job = (requester.into(), (!subject.is_empty()).then(|| subject.into()));
-        if !requester.is_empty() && self.head_jobs.len() < MAX_HEAD_JOBS && !self.head_jobs.contains(&job) {
-            self.head_jobs.push_back(job);
+        if !requester.is_empty() && self.head_jobs.get_mut(requester, subject).is_none() {
+            self.head_jobs.push(requester, subject, ());
         }
     }
 
@@ -111,8 +108,9 @@ impl Reader {
         out: &mut Outbox<P>,
         mut to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<bool, S::Error> {
-        if let Some((requester, subject)) = self.head_jobs.pop_front() {
-            source.heads(subject.as_deref(), &mut |subject, partition, sequence| {
+        if let Some(Turn { requester, key: subject, .. }) = self.head_jobs.pop() {
+            let subject = Some(&*subject).filter(|subject| !subject.is_empty());
+            source.heads(subject, &mut |subject, partition, sequence| {
                 out.message(&Message::DirectHead {
                     position: Position::new(&requester, partition, subject, sequence),
                     store: &self.store,

@@ -18,12 +18,17 @@ pub struct Append<P> {
     pub content: P,
 }
 
+/// Tells where a partition stands on disk: one after its last record, 0 when there is none. An error when that cannot
+/// be told now.
+pub type Resume = dyn Fn(&[u8], &[u8]) -> Result<u64, ()>;
+
 /// The replica's state.
 pub struct Replica<P> {
     address: Box<[u8]>,
     /// The store's name in its ACKs.
     store: Box<[u8]>,
     ingest: Ingest<P>,
+    resume: Option<Box<Resume>>,
     /// By partition.
     durable: Vec<Durable>,
     /// Partitions to acknowledge with the next flush.
@@ -46,7 +51,9 @@ impl<P: Payload> Replica<P> {
         Replica {
             address: address.into(),
             store: Box::default(),
-            ingest: Ingest::new(address, limits),
+            // What is on disk is remembered there.
+            ingest: Ingest::new(address, Limits { remembered: 0, ..limits }),
+            resume: None,
             durable: Vec::new(),
             acks_due: Vec::new(),
             refresh_ms: now_ms + NEW_STORE_MS,
@@ -59,11 +66,33 @@ impl<P: Payload> Replica<P> {
         Replica { store: store.into(), ..self }
     }
 
+    /// Lets partitions that are on disk give way to others when there are too many: `resume`, given subject and
+    /// address, tells where one stands when it is spoken of again.
+    pub fn resuming(self, resume: Box<Resume>) -> Self {
+        Replica { resume: Some(resume), ..self }
+    }
+
     /// Adds a partition that is on disk already, up to, not including, `next`. `None` when there are too many.
     pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
-        let index = self.ingest.open(subject, address, next)?;
-        debug_assert_eq!(index.0, self.durable.len(), "partitions of a replica are never closed");
-        self.durable.push(Durable { next, is_ack_due: false });
+        self.open_at(subject, address, next, 0)
+    }
+
+    fn open_at(&mut self, subject: &[u8], address: &[u8], next: u64, now_ms: u64) -> Option<Index> {
+        let Self { ingest, durable, resume, .. } = self;
+        // Records under way to the disk, and ACKs, name their partition by its index.
+        let may_close = |Index(i), next| {
+            let durable: &Durable = &durable[i];
+            durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some())
+        };
+        let index = ingest.open(subject, address, next, now_ms, may_close)?;
+        if next > 0 {
+            ingest.prove(index);
+        }
+        let fresh = Durable { next, is_ack_due: false };
+        match self.durable.get_mut(index.0) {
+            Some(durable) => *durable = fresh,
+            None => self.durable.push(fresh),
+        }
         Some(index)
     }
 
@@ -83,7 +112,7 @@ impl<P: Payload> Replica<P> {
     ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
-                let Some(partition) = self.find_or_open(position) else { return };
+                let Some(partition) = self.find_or_open(position, now_ms) else { return };
                 let is_new =
                     self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
                         appends.extend([Append { partition, offset, content }]);
@@ -94,12 +123,12 @@ impl<P: Payload> Replica<P> {
                 }
             }
             (Message::Head(position), None) => {
-                let Some(partition) = self.find_or_open(position) else { return };
+                let Some(partition) = self.find_or_open(position, now_ms) else { return };
                 self.ingest.heard_of(partition, position.sequence, now_ms);
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
-                let Some(partition) = self.find_or_open(position) else { return };
+                let Some(partition) = self.find_or_open(position, now_ms) else { return };
                 self.ingest.held_by(partition, store, position.sequence);
                 self.ingest.heard_of(partition, position.sequence, now_ms);
             }
@@ -166,13 +195,17 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    fn find_or_open(&mut self, position: &Position) -> Option<Index> {
+    fn find_or_open(&mut self, position: &Position, now_ms: u64) -> Option<Index> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
         if position.address.is_empty() || position.subject.is_empty() {
             return None;
         }
-        self.open(position.subject, position.address, 0)
+        let next = match &self.resume {
+            Some(resume) => resume(position.subject, position.address).ok()?,
+            None => 0,
+        };
+        self.open_at(position.subject, position.address, next, now_ms)
     }
 }

@@ -265,6 +265,13 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
 
+    /// Drops every early record: they will be fetched. How many that were, and what they occupied.
+    pub fn drop_early(&mut self) -> (usize, usize) {
+        let dropped = (self.early.len(), self.early_len_bytes);
+        (self.early, self.early_len_bytes) = (BTreeMap::new(), 0);
+        dropped
+    }
+
     fn drop_last_early(&mut self) -> usize {
         let Some((_, content)) = self.early.pop_last() else { return 0 };
         let freed_bytes = content.as_ref().len() + EARLY_OVERHEAD_BYTES;

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 pub(crate) struct Cluster {
     towers: Vec<(Port, Port)>,
     settings: BTreeMap<String, String>,
+    /// How many files a program may have open; as many as this process when not set.
+    file_limit: Option<u64>,
     files: Cell<u32>,
     logs: Logs,
     dir: TempDir,
@@ -31,6 +34,7 @@ impl Cluster {
         let mut cluster = Cluster {
             towers: (0..count).map(|_| (Port::reserve(), Port::reserve())).collect(),
             settings: BTreeMap::new(),
+            file_limit: None,
             files: Cell::new(0),
             logs: Logs::default(),
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -43,6 +47,11 @@ impl Cluster {
     /// Changes a setting of the nodes that are started from now on.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.settings.insert(key.into(), value.into());
+    }
+
+    /// Lets the programs that are started from now on have so many files open, and no more.
+    pub(crate) fn limit_files(&mut self, count: u64) {
+        self.file_limit = Some(count);
     }
 
     /// A directory for this test alone.
@@ -79,6 +88,16 @@ impl Cluster {
     pub(crate) fn program(&self, program: &str, arguments: &[&str], input: Input) -> Program {
         let mut command = Command::new(executable(program));
         command.args(arguments).current_dir(self.dir());
+        if let Some(count) = self.file_limit {
+            let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+            // SAFETY: setrlimit is a system call, which a child may do between fork and exec.
+            unsafe {
+                command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                });
+            }
+        }
         Program::start(&format!("{program} {}", arguments.join(" ")), &mut command, input, &self.logs)
     }
 

@@ -251,6 +251,10 @@ impl Program {
         assert!(rest.is_empty(), "more than all records: {rest:?}");
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to its standard error so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned()
@@ -267,8 +271,21 @@ impl Program {
         }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    /// What it has in memory now, in octets.
+    #[track_caller]
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).unwrap_or_else(|_| panic!("{} has ended", self.name));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("{} has ended", self.name)) * 1_024
+    }
+
+    /// How many files and sockets it has open.
+    #[track_caller]
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        files.unwrap_or_else(|_| panic!("{} has ended", self.name)).count()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -72,6 +72,8 @@ impl Node {
         };
         let publisher = socket(zmq::XPUB);
         publisher.set_xpub_verbose(true).expect("verbose");
+        // Nothing that a test sends is dropped on the way.
+        publisher.set_sndhwm(0).expect("a high-water mark");
         publisher.bind("tcp://127.0.0.1:*").expect("a free port");
         let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
         let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
@@ -124,10 +126,15 @@ impl Node {
 
     /// Beacons: `B`, address, host, port.
     pub(crate) fn start_beacon(&mut self) {
+        self.start_beacon_at(self.port);
+    }
+
+    /// The same, with somebody else's port.
+    pub(crate) fn start_beacon_at(&mut self, port: u16) {
         let socket = self.context.socket(zmq::PUB).expect("a socket");
         socket.set_linger(0).expect("linger");
         socket.connect(&self.tower_sub).expect("the tower");
-        let frames = ["B".to_owned(), self.address.clone(), "127.0.0.1".to_owned(), self.port.to_string()];
+        let frames = ["B".to_owned(), self.address.clone(), "127.0.0.1".to_owned(), port.to_string()];
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -270,6 +277,18 @@ impl Node {
             node.subscriptions.iter().find(|octets| octets.starts_with(&[1, id])).cloned()
         });
         let octets = found.unwrap_or_else(|| panic!("no subscription to {}", id.escape_ascii()));
+        String::from_utf8(octets[2..].to_vec()).expect("UTF-8")
+    }
+
+    /// The same of somebody else.
+    #[track_caller]
+    pub(crate) fn subscriber_other_than(&mut self, id: u8, address: &str) -> String {
+        let other = to(id, address);
+        let found = self.wait(DEADLINE, |node| {
+            let is_wanted = |octets: &&Vec<u8>| octets.starts_with(&[1, id]) && octets[1..] != other;
+            node.subscriptions.iter().find(is_wanted).cloned()
+        });
+        let octets = found.unwrap_or_else(|| panic!("no other subscription to {}", id.escape_ascii()));
         String::from_utf8(octets[2..].to_vec()).expect("UTF-8")
     }
 

@@ -54,7 +54,8 @@ impl World {
             Action::CrashConsumer { consumer } => {
                 let id = self.living(&self.consumers, consumer);
                 if let Some(id) = id
-                    && let Role::Consumer(ConsumerNode { oracle, consumer, .. }) = &self.nodes[id].role
+                    && let Role::Consumer(node) = &self.nodes[id].role
+                    && let ConsumerNode { oracle, consumer, .. } = &**node
                 {
                     let (start, topics) = (oracle.start, consumer.topics().map(<[u8]>::to_vec).collect());
                     self.report.delivered += oracle.delivered;

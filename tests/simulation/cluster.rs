@@ -79,12 +79,12 @@ impl World {
         let (address, clock, host) =
             (self.fresh_address(), self.fresh_clock(), self.random.below(HOSTS) as Host);
         let consumer = Consumer::new(&address, start, self.plan.limits, clock.now_ms(self.now));
-        let role = Role::Consumer(ConsumerNode {
+        let role = Role::Consumer(Box::new(ConsumerNode {
             consumer,
             deliveries: VecDeque::new(),
             oracle: Oracle::new(start),
             room: None,
-        });
+        }));
         let wants = subscriptions::consumer(&address);
         let id = self.start(host, address, &[], wants, role, clock);
         self.consumers.push(id);
@@ -110,6 +110,9 @@ impl World {
         let clock = self.fresh_clock();
         let name_in_messages = if self.plan.has_store_names { &name[..] } else { b"" };
         let replica = Replica::new(&writer, self.plan.limits, clock.now_ms(self.now)).named(name_in_messages);
+        let known = disk.clone();
+        let replica =
+            replica.resuming(Box::new(move |subject, address| Ok(known.committed_next(subject, address))));
         let (max_len_bytes, max_count) = self.plan.max_batch;
         let mut intake = Intake::new(replica).with_max_batch(max_len_bytes, max_count);
         for partition in disk.partitions() {

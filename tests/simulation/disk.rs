@@ -260,6 +260,12 @@ impl SimDisk {
         found.map_or(0, |partition| partition.next)
     }
 
+    /// Where a partition stands, as the process sees it.
+    pub(crate) fn committed_next(&self, subject: &[u8], address: &[u8]) -> u64 {
+        let found = lookup::find(&self.0.borrow().committed, subject, address).expect("a sound disk");
+        found.map_or(0, |partition| partition.next)
+    }
+
     pub(crate) fn partitions(&self) -> Vec<Partition> {
         lookup::list(&self.0.borrow().committed, None).expect("a sound disk")
     }

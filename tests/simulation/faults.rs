@@ -140,6 +140,7 @@ impl Plan {
                 partitions: 10_000,
                 early_len_bytes: random.pick(&[0, 1_000, 50_000, 64 << 20]),
                 in_flight_len_bytes: random.pick(&[1_000, 100_000, 64 << 20]),
+                ..Limits::default()
             },
             max_batch: random.pick(&[(2_000, 10), (100_000, 1_000), (16 << 20, 131_072)]),
             turn: Turn { messages: random.pick(&[1, 10, 1_000]), answers: random.pick(&[1, 7, 512]) },

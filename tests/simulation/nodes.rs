@@ -54,7 +54,7 @@ pub(crate) struct Node {
 
 pub(crate) enum Role {
     Producer(ProducerNode),
-    Consumer(ConsumerNode),
+    Consumer(Box<ConsumerNode>),
     Writer(Box<WriterNode>),
     Reader(ReaderNode),
     /// It has ended, or crashed.

@@ -1,7 +1,7 @@
 //! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
 use crate::actor::node::{Config, Node};
-use crate::actor::{ANSWER_COUNT, BATCH_COUNT, Result, publish};
+use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, publish};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, subscriptions};
@@ -16,6 +16,9 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 
 /// What is unreadable is named once, as long as there are not more such things; then, of all together, one a second.
 const MAX_TOLD_COUNT: usize = 1_000;
+
+/// The longest CONSUMER-HELLO: one with sixty thousand topics of the longest names.
+const MAX_HELLO_LEN_BYTES: usize = 16 << 20;
 
 impl Source for Log {
     type Error = ReadError;
@@ -67,7 +70,8 @@ pub(super) fn run(
             ignored: &[writer],
             publisher: Kind::XPUB,
             send_high_watermark: settings.store.high_watermark,
-            receive_high_watermark: settings.store.high_watermark,
+            receive_high_watermark: MAX_UNREAD_COUNT,
+            max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
             subscriptions: &subscriptions::store_reader(address.as_bytes()),
             beacon: &settings.beacon,
         },

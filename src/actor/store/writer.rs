@@ -4,20 +4,18 @@ use super::committer::Committer;
 use super::intake::{Intake, TooLong};
 use crate::actor::consumer::receive_content;
 use crate::actor::node::{Config, Node};
-use crate::actor::{BATCH_COUNT, Result, printable, publish, timeout_ms};
+use crate::actor::{
+    BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, timeout_ms,
+};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
 use crate::protocol::ingest::Limits;
-use crate::protocol::replica::Replica;
+use crate::protocol::replica::{Replica, Resume};
 use crate::protocol::{Outbox, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, MAX_CONTENT_LEN_BYTES};
 use crate::wire::Message;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use zmq::POLLIN;
-
-/// Records that may wait to be read, per producer. What the disk cannot take now waits with the producers, who keep
-/// it anyway: a long queue here would only cost memory, and time to fill it.
-const MAX_UNREAD_COUNT: i32 = 1_000;
 
 /// Runs a writer until `$TERM`. `reader` is the address of the store's other half, `store` the name of both.
 pub(super) fn run(
@@ -34,13 +32,14 @@ pub(super) fn run(
         early_len_bytes: settings.store.reorder_bytes,
         ..Limits::default()
     };
-    let mut intake = Intake::new(Replica::new(own, limits, now_ms()).named(store));
-    for partition in log.partitions()? {
-        if !intake.open(&partition) {
-            log::error!("Store: too many partitions; {} is only read", printable(&partition.address));
-        }
+    let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log));
+    let mut intake = Intake::new(replica);
+    // Further ones are opened when somebody speaks of them.
+    for partition in log.partitions()?.into_iter().take(limits.partitions) {
+        intake.open(&partition);
     }
-    // 0 means no limit, to ZeroMQ and in the settings.
+    // What the disk cannot take now waits with the producers, who keep it anyway: a long queue here would only cost
+    // memory, and time to fill it. 0 means no limit, to ZeroMQ and in the settings.
     let receive_high_watermark = match settings.store.high_watermark {
         0 => MAX_UNREAD_COUNT,
         high_watermark => high_watermark.min(MAX_UNREAD_COUNT),
@@ -53,6 +52,7 @@ pub(super) fn run(
             publisher: Kind::XPUB,
             send_high_watermark: settings.store.high_watermark,
             receive_high_watermark,
+            max_frame_len_bytes: settings.store.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             subscriptions: &subscriptions::store_writer(own),
             beacon: &settings.beacon,
         },
@@ -72,6 +72,21 @@ pub(super) fn run(
         refused: 0,
     };
     actor.run()
+}
+
+/// Where a partition stands in the log: for those that gave way to others.
+fn resume(log: &Arc<Log>) -> Box<Resume> {
+    let log = log.clone();
+    Box::new(move |subject, address| match log.find(subject, address) {
+        Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
+        Err(error) => {
+            // What is on disk cannot be told: nothing may be written then. Who speaks of it does so again.
+            static WARNING: Mutex<Warning> = Mutex::new(Warning::new());
+            let mut warning = WARNING.lock().unwrap_or_else(PoisonError::into_inner);
+            warning.warn(now_ms(), || format!("Store: {}: {error}", printable(address)));
+            Err(())
+        }
+    })
 }
 
 struct Actor<'a> {

@@ -1,0 +1,140 @@
+//! Nodes that cannot keep up: nothing is lost, and nobody else waits for them.
+
+mod e2e;
+mod peer;
+
+use e2e::{Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines};
+use peer::Node;
+use std::time::{Duration, Instant};
+
+const TOPIC: &str = "load";
+
+/// `count` different lines of 100 octets.
+fn long_lines(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|i| format!("{i:0100}").into_bytes()).collect()
+}
+
+/// How long reading all the lines takes, which must be these.
+#[track_caller]
+fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
+    let start = Instant::now();
+    let printed = consumer.lines(expected.len(), "all records");
+    let duration = start.elapsed();
+    assert_contents(TOPIC, &printed, expected);
+    duration
+}
+
+#[test]
+fn producers_keep_what_a_stopped_store_does_not_take() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut store = cluster.store("stopped");
+    let loads: Vec<Vec<Vec<u8>>> = (0..2).map(|i| lines(&format!("load {i}"), 100_000)).collect();
+    let mut producers: Vec<Program> = loads.iter().map(|_| cluster.producer(TOPIC)).collect();
+    // The store has some of it when it stops, and the rest comes while it stands.
+    let third = loads[0].len() / 3;
+    for (producer, load) in producers.iter().zip(&loads) {
+        producer.feed(&load[..third]);
+    }
+    let mut consumer = cluster.consumer(TOPIC);
+    // What the store alone has, nobody can read while it stands: the consumer has all of that by then.
+    let mut printed = consumer.lines(2 * third, "the first records");
+    store.pause();
+    for (producer, load) in producers.iter_mut().zip(&loads) {
+        producer.feed(&load[third..]);
+        producer.close_input();
+    }
+    // The consumer does not need the store.
+    printed.extend(consumer.lines(2 * (loads[0].len() - third), "records while the store stands"));
+    assert_each_partition(TOPIC, &printed, &[&loads[0], &loads[1]]);
+    for producer in &mut producers {
+        assert!(producer.is_running(), "it has ended although its records are not stored");
+    }
+    store.resume();
+    for producer in producers {
+        producer.expect_success("the store going on");
+    }
+    // What was acknowledged is there.
+    let mut late = cluster.consumer(TOPIC);
+    let printed = late.lines(2 * loads[0].len(), "all records, from the store");
+    assert_each_partition(TOPIC, &printed, &[&loads[0], &loads[1]]);
+    late.expect_no_more();
+}
+
+/// How long a consumer stands still: twice as long as its peers wait for it.
+const STANDSTILL: Duration = Duration::from_secs(8);
+
+#[test]
+fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let load = long_lines(300_000);
+    // Without anybody standing still.
+    let (mut one, mut other) = (cluster.consumer(TOPIC), cluster.consumer(TOPIC));
+    let publish = |load: &[Vec<u8>]| cluster.producer_of(TOPIC, load);
+    let producer = publish(&load);
+    let (usual, _) = (read_all(&mut one, &load), read_all(&mut other, &load));
+    producer.expect_success("the end of its input, with a store present");
+
+    one.pause();
+    let stopped = Instant::now();
+    let producer = publish(&load);
+    let beside = read_all(&mut other, &load);
+    producer.expect_success("the end of its input, with a store present");
+    eprintln!("{} records: in {usual:?}, beside a stopped consumer in {beside:?}", load.len());
+    assert!(beside < 2 * usual + Duration::from_secs(2), "{usual:?}, beside a stopped consumer {beside:?}");
+    // Also what comes one by one.
+    let mut single = cluster.producer("single");
+    let mut reader = cluster.consumer("single");
+    let mut slowest = Duration::ZERO;
+    while stopped.elapsed() < STANDSTILL {
+        let start = Instant::now();
+        single.feed(&[b"one".to_vec()]);
+        reader.line("a single record");
+        // The first one waits for the two to meet.
+        if stopped.elapsed() > STANDSTILL / 2 {
+            slowest = slowest.max(start.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    eprintln!("single records beside a stopped consumer: {slowest:?} at most");
+    assert!(slowest < Duration::from_secs(2), "a single record took {slowest:?}");
+    one.resume();
+    let late = read_all(&mut one, &load);
+    eprintln!("the stopped consumer has them all after {late:?}");
+    one.expect_no_more();
+    single.close_input();
+    single.expect_success("the end of its input, with a store present");
+}
+
+#[test]
+fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/timeout", "1500");
+    // Little fits into its sockets: the rest is fetched.
+    cluster.set("consumer/high_watermark", "1000");
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let mut unread = cluster.consumer(TOPIC);
+    let mut other = cluster.consumer(TOPIC);
+    let load = long_lines(100_000);
+    let producer = cluster.producer_of(TOPIC, &load);
+    read_all(&mut other, &load);
+    producer.expect_success("the end of its input, with a store present");
+    // Nobody reads what it prints, for longer than a dead peer is waited for: its beacon goes on.
+    let mut observer = Node::new(&cluster);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        observer.listen(Duration::from_millis(50));
+    }
+    observer.peers.clear();
+    observer.listen(Duration::from_millis(500));
+    // Both halves of the store, and both consumers.
+    assert_eq!(observer.peers.len(), 4, "{:?}", observer.peers);
+    assert!(unread.is_running() && unread.rss_bytes() < 100 << 20, "{} octets", unread.rss_bytes());
+    let late = read_all(&mut unread, &load);
+    eprintln!("read after {:?}, in {late:?}", start.elapsed());
+    assert!(late < DEADLINE);
+    unread.expect_no_more();
+}

@@ -1,0 +1,215 @@
+//! A hundred thousand partitions that somebody makes up, and ten thousand peers that are not there.
+//!
+//! `DAFKA_SOAK=1` runs the long ones too (`make soak-hostile`).
+
+mod e2e;
+mod hostile;
+mod peer;
+
+use e2e::{Cluster, DEADLINE, Program};
+use hostile::{Attacker, Honest, MIB, TOPIC};
+use peer::{Node, head, new_address, record};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+fn is_soak() -> bool {
+    std::env::var_os("DAFKA_SOAK").is_some()
+}
+
+/// A partition costs a consumer or store about a kilobyte: its names, twice, its state, and its places in the tables.
+/// 100,000 of them come to less than 100 MiB; half as much again for batches and for what the allocator keeps.
+const PARTITIONS_GROWTH: u64 = 150 * MIB;
+
+#[test]
+fn a_hundred_thousand_made_up_partitions_harm_nobody() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..100_000).map(|_| new_address()).collect();
+    // Each has a record that nobody has, and every other one one that is there.
+    for (i, name) in names.iter().enumerate() {
+        if i % 2 == 0 {
+            attacker.node.send_record(&record(TOPIC, name, 0), "made up");
+        }
+        attacker.node.send(&head(TOPIC, name, 1_000));
+        if i % 5_000 == 4_999 {
+            attacker.node.listen(Duration::from_millis(1));
+            honest.round_trip();
+        }
+    }
+    honest.check(PARTITIONS_GROWTH);
+    honest.tell();
+    // Newcomers are served as ever.
+    let mut newcomer = cluster.consumer("another");
+    cluster.publish("another", &[b"new".to_vec()]);
+    assert!(newcomer.line("a record of another topic").ends_with(b" new"));
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// The tables are full of partitions that are dead; live ones get in and stay.
+#[test]
+fn live_partitions_get_in_among_dead_ones() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_partitions", "500");
+    cluster.set("store/max_partitions", "500");
+    let mut honest = Honest::start(&cluster);
+    let attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..20_000).map(|_| new_address()).collect();
+    let flood = |from: usize| {
+        for name in names.iter().cycle().skip(from).take(1_000) {
+            attacker.node.send(&head(TOPIC, name, 5));
+        }
+    };
+    flood(0);
+    honest.round_trip();
+    // Another producer, and another, while it goes on: their records are stored, and come.
+    for i in 0..3 {
+        let mut late = cluster.producer_of(TOPIC, &[format!("late {i}").into_bytes()]);
+        let start = Instant::now();
+        let mut from = 0;
+        while late.is_running() {
+            from += 1_000;
+            flood(from);
+            honest.round_trip();
+            assert!(start.elapsed() < DEADLINE, "its record is not stored");
+        }
+        late.expect_success("its record being stored");
+        eprintln!("a late producer was served after {:?} and {from} messages", start.elapsed());
+    }
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// Files that a program may have open here: what many systems allow.
+const FILES: u64 = 1_024;
+const PEERS: usize = 10_000;
+
+/// Each peer that is known takes its name, its endpoint, a socket's session and its timer: some 5 KiB for each of those
+/// that are tried at a time, and of these there are few.
+const PEERS_GROWTH: u64 = 64 * MIB;
+
+/// Beacons of nodes that are not there, as fast as ten thousand nodes would.
+struct Crowd {
+    to_tower: zmq::Socket,
+    beacons: Vec<[String; 4]>,
+    next: usize,
+}
+
+impl Crowd {
+    fn new(cluster: &Cluster, endpoint: impl Fn(usize) -> (String, u16)) -> Crowd {
+        let to_tower = zmq::Context::new().socket(zmq::PUB).expect("a socket");
+        to_tower.set_linger(0).expect("linger");
+        to_tower.set_sndhwm(0).expect("a high-water mark");
+        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+        let beacon = |i| {
+            let (host, port) = endpoint(i);
+            ["B".to_owned(), new_address(), host, port.to_string()]
+        };
+        Crowd { to_tower, beacons: (0..PEERS).map(beacon).collect(), next: 0 }
+    }
+
+    /// Beacons of the next `count`.
+    fn beacon(&mut self, count: usize) {
+        for _ in 0..count {
+            self.to_tower.send_multipart(&self.beacons[self.next % PEERS], 0).expect("a beacon");
+            self.next += 1;
+        }
+    }
+}
+
+/// What our consumers subscribe to.
+fn exact(id: u8, topic: &str) -> Vec<u8> {
+    [&[id], topic.as_bytes(), &[0]].concat()
+}
+
+/// An address of this machine, another one for each number.
+fn loopback(i: usize) -> String {
+    format!("127.{}.{}.{}", 1 + i / 62_500, i / 250 % 250, 1 + i % 250)
+}
+
+#[track_caller]
+fn outlive(cluster: &Cluster, mut crowd: Crowd) {
+    let mut honest = Honest::start(cluster);
+    let watch = |honest: &mut Honest| {
+        honest.round_trip();
+        let programs: [&Program; 3] = [&honest.store, &honest.producer, &honest.consumer];
+        programs.map(Program::open_files)
+    };
+    let mut most_files = [0; 3];
+    let start = Instant::now();
+    let rounds = if is_soak() { 20 } else { 3 };
+    for round in 0..rounds {
+        // Each of them beacons once a second.
+        for _ in 0..10 {
+            crowd.beacon(PEERS / 10);
+            let files = watch(&mut honest);
+            (0..3).for_each(|i| most_files[i] = most_files[i].max(files[i]));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Newcomers get in, and find each other.
+        let topic = format!("new {round}");
+        let mut consumer = cluster.consumer(&topic);
+        let mut producer = cluster.producer(&topic);
+        producer.feed(&[b"first".to_vec()]);
+        let came = Instant::now();
+        crowd.beacon(PEERS / 10);
+        assert!(consumer.line("a newcomer's record").ends_with(b" first"));
+        assert!(came.elapsed() < hostile::PROMPT, "a newcomer's record took {:?}", came.elapsed());
+        producer.close_input();
+        producer.expect_success("the end of its input, with a store present");
+        eprintln!("round {round}: newcomers were served after {:?}", came.elapsed());
+    }
+    eprintln!(
+        "{} beacons in {:?}; files of store, producer, consumer at most: {most_files:?}",
+        crowd.next,
+        start.elapsed()
+    );
+    assert!(most_files.iter().all(|&files| files < FILES as usize), "{most_files:?}");
+    honest.end(PEERS_GROWTH);
+}
+
+#[test]
+fn ten_thousand_peers_that_are_not_there_harm_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.limit_files(FILES);
+    cluster.set("beacon/interval", "1000");
+    // Nobody listens at port 1.
+    let crowd = Crowd::new(&cluster, |i| (loopback(i), 1));
+    outlive(&cluster, crowd);
+}
+
+#[test]
+fn ten_thousand_peers_that_never_answer_harm_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.limit_files(FILES);
+    cluster.set("beacon/interval", "1000");
+    // A queue of connections that is full and stays so: the system answers no further ones.
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    // SAFETY: a system call without pointers, on a socket that is open.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let patience = Duration::from_millis(100);
+    let address = (Ipv4Addr::LOCALHOST, port).into();
+    let mut queued = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+        queued.push(stream);
+    }
+    let crowd = Crowd::new(&cluster, |i| (loopback(i), port));
+    outlive(&cluster, crowd);
+    drop(queued);
+}
+
+/// All at an address where somebody real is: that one is not lost among them.
+#[test]
+fn ten_thousand_names_for_one_endpoint_harm_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.limit_files(FILES);
+    cluster.set("beacon/interval", "1000");
+    let mut somebody = Node::started(&cluster, &[]);
+    let endpoint = somebody.endpoint();
+    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let crowd = Crowd::new(&cluster, |_| ("127.0.0.1".to_owned(), port));
+    outlive(&cluster, crowd);
+    // Those who have looked for peers have connected to the one that is there.
+    somebody.subscription(&exact(b'H', TOPIC));
+}

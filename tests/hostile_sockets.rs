@@ -1,0 +1,230 @@
+//! Who speaks no ZeroMQ, or stops in the middle, or announces more than there is memory for, at every TCP port of every
+//! kind of node.
+
+mod e2e;
+mod hostile;
+mod peer;
+
+use e2e::{Cluster, DEADLINE};
+use hostile::{Attacker, Honest, MIB, Raw, Rng, TOPIC, as_publisher, is_closed_by_peer, shake_hands};
+use peer::record;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How far a process may grow: connections and their buffers. A frame that is announced counts nothing.
+const GROWTH: u64 = 64 * MIB;
+
+/// What subscriptions may take, per node: 4 MiB of them are let in, and libzmq makes 35 octets of each. A store has two
+/// nodes, and more come in before who was cut off is gone.
+const SUBSCRIPTIONS_GROWTH: u64 = 400 * MIB;
+
+fn port_of(endpoint: &str) -> u16 {
+    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+    stream.set_nodelay(true).expect("an option");
+    stream
+}
+
+/// All ports that anybody can connect to, and the kind of socket that is welcome there.
+fn ports(cluster: &Cluster, attacker: &mut Attacker) -> Vec<(u16, &'static str)> {
+    let nodes =
+        [&attacker.producer, &attacker.consumer, &attacker.writer, &attacker.reader].map(String::clone);
+    let mut ports: Vec<(u16, &str)> = nodes.iter().map(|node| (attacker.port_of(node), "SUB")).collect();
+    ports.push((port_of(&cluster.pub_addresses()), "SUB"));
+    ports.push((port_of(&cluster.sub_addresses()), "PUB"));
+    ports
+}
+
+#[test]
+fn garbage_on_every_port_harms_nobody() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let ports = ports(&cluster, &mut attacker);
+    let mut rng = Rng::new(7);
+    let mut open = Vec::new();
+    for (port, kind) in ports {
+        for i in 0..200 {
+            let mut stream = connect(port);
+            let len = 1 + rng.below(500);
+            // What is refused in the middle cannot be written to the end.
+            let _ = match i % 8 {
+                0 => stream.write_all(b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"),
+                1 => stream.write_all(&rng.octets(len)),
+                // Half a greeting, or nothing at all, and then silence.
+                2 => stream.write_all(&[0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3]),
+                3 => Ok(()),
+                // The greeting of an unversioned peer, with a long identity to come.
+                4 => stream.write_all(&[0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]),
+                // ZMTP 2, another mechanism, and a version from the future.
+                5 => stream.write_all(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 1, 2, 0, 0]),
+                6 => {
+                    let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 9, 9];
+                    greeting.extend(b"CURVE");
+                    greeting.resize(64, 0xff);
+                    greeting.extend(rng.octets(len));
+                    stream.write_all(&greeting)
+                }
+                // All well, and then anything.
+                _ => shake_hands(stream.try_clone().expect("a handle"), kind)
+                    .and_then(|Raw(mut stream)| stream.write_all(&rng.octets(len))),
+            };
+            if i % 2 == 0 {
+                open.push(stream);
+            }
+        }
+        honest.round_trip();
+        honest.check(GROWTH);
+    }
+    assert!(open.len() > 500, "half-open connections");
+    honest.end(GROWTH);
+}
+
+#[test]
+fn announced_frames_without_end_are_refused_at_every_port() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    for (port, kind) in ports(&cluster, &mut attacker) {
+        for len in [5_000, 300 * MIB, 1 << 40, u64::MAX >> 1, u64::MAX] {
+            let mut raw = shake_hands(connect(port), kind).expect("a handshake");
+            raw.announce(len).expect("sent");
+            assert!(is_closed_by_peer(&mut raw.0, DEADLINE), "a frame of {len} octets at port {port}");
+        }
+        honest.round_trip();
+    }
+    honest.end(GROWTH);
+}
+
+/// A hostile node that others connect to, in one more cluster's terms: its beacon, and what comes in at its port.
+struct Trap {
+    listener: TcpListener,
+    /// Keeps its beacon going.
+    _node: peer::Node,
+}
+
+impl Trap {
+    fn set(cluster: &Cluster) -> Trap {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let mut node = peer::Node::new(cluster);
+        node.start_beacon_at(port);
+        Trap { listener, _node: node }
+    }
+
+    fn next(&self) -> Raw {
+        loop {
+            let (stream, _) = self.listener.accept().expect("a connection");
+            if let Ok(raw) = as_publisher(stream) {
+                return raw;
+            }
+        }
+    }
+}
+
+/// The writer and the consumer take long frames, as records are; nobody else does, and nobody takes all.
+#[test]
+fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_record_bytes", "1000000");
+    cluster.set("store/max_record_bytes", "1000000");
+    let mut honest = Honest::start(&cluster);
+    let trap = Trap::set(&cluster);
+    // Producer, consumer, and both halves of the store.
+    let mut connections: Vec<Raw> = (0..4).map(|_| trap.next()).collect();
+    for raw in &mut connections {
+        raw.frame(&record(TOPIC, "FAKE", 9), true).expect("sent");
+        raw.announce(400 * MIB).expect("sent");
+    }
+    honest.round_trip();
+    // The reader takes a long CONSUMER-HELLO, but not so long a one.
+    for raw in &mut connections {
+        assert!(is_closed_by_peer(&mut raw.0, DEADLINE), "a frame of 400 MiB");
+    }
+    honest.end(GROWTH);
+}
+
+/// With the default, a record of hundreds of MiB may come: what is announced costs nothing before it is there.
+#[test]
+fn a_long_frame_that_never_comes_costs_nothing() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let traps: Vec<Trap> = (0..8).map(|_| Trap::set(&cluster)).collect();
+    let mut connections: Vec<Raw> = traps.iter().flat_map(|trap| (0..4).map(|_| trap.next())).collect();
+    for raw in &mut connections {
+        let _ = raw.frame(&record(TOPIC, "FAKE", 9), true);
+        let _ = raw.announce(900 * MIB);
+        let _ = raw.0.write_all(&[7; 100_000]);
+    }
+    for _ in 0..5 {
+        honest.round_trip();
+    }
+    honest.check(GROWTH);
+    // Two announce 2^63 octets to all four, which even a store's disk has no room for.
+    let greedy = Trap::set(&cluster);
+    for mut raw in (0..4).map(|_| greedy.next()).collect::<Vec<_>>() {
+        raw.announce(u64::MAX >> 1).expect("sent");
+        assert!(is_closed_by_peer(&mut raw.0, DEADLINE), "a frame of 2^63-1 octets");
+    }
+    honest.end(GROWTH);
+}
+
+/// A thousand connections that say nothing, with no more files to be had than that: whoever is connected goes on, and
+/// newcomers get in when the silent ones are dropped.
+#[test]
+fn silent_connections_take_files_for_a_while_only() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/timeout", "60000");
+    cluster.limit_files(256);
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let writer = attacker.writer.clone();
+    let port = attacker.port_of(&writer);
+    let mut silent: Vec<TcpStream> = Vec::new();
+    let start = Instant::now();
+    while honest.store.open_files() < 256 {
+        let address = (Ipv4Addr::LOCALHOST, port).into();
+        silent.extend(TcpStream::connect_timeout(&address, Duration::from_millis(200)));
+        assert!(start.elapsed() < DEADLINE, "{} connections", silent.len());
+    }
+    let start = Instant::now();
+    for _ in 0..10 {
+        honest.round_trip();
+    }
+    eprintln!("{} silent connections, the store has {} files", silent.len(), honest.store.open_files());
+    honest.check(GROWTH);
+    // A new producer's first record is acknowledged as soon as the store can take its connection.
+    cluster.publish("other", &[b"late".to_vec()]);
+    eprintln!("a newcomer was served after {:?}", start.elapsed());
+    drop(silent);
+    honest.end(GROWTH);
+}
+
+/// Each subscription takes memory for as long as its connection lives: who makes too many is cut off.
+#[test]
+fn subscriptions_without_end_are_cut_off() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let mut rng = Rng::new(3);
+    for (port, kind) in ports(&cluster, &mut attacker) {
+        if kind != "SUB" {
+            continue;
+        }
+        let mut raw = shake_hands(connect(port), kind).expect("a handshake");
+        let mut count = 0;
+        let is_cut_off = (0..200_000).any(|_| {
+            count += 1;
+            let subscription = [&[1, b'X'][..], &rng.octets(200)].concat();
+            raw.frame(&subscription, false).is_err()
+        });
+        eprintln!("port {port}: {count} subscriptions, cut off: {is_cut_off}");
+        honest.tell();
+        honest.round_trip();
+    }
+    honest.end(SUBSCRIPTIONS_GROWTH);
+}
