@@ -215,10 +215,9 @@ fn rows_without_tests(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<
 }
 
 #[test]
-fn every_quirk_has_tests_that_exist() {
+fn every_quirk_and_every_guarantee_has_tests_that_exist() {
     let root = source().join("..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
-    let page = read("doc/quirks.md").unwrap();
     // ctest runs what is registered; cargo runs all that there is.
     let registered = read("c-tests/CMakeLists.txt").unwrap();
     let read_if_run = |path: &str| match path
@@ -228,8 +227,14 @@ fn every_quirk_has_tests_that_exist() {
         Some(name) if !registered.split_whitespace().any(|word| word.trim_end_matches(')') == name) => None,
         _ => read(path),
     };
-    assert_eq!(rows_without_tests(&page, read_if_run), [""; 0]);
-    assert!(page.lines().filter(|line| line.starts_with("| ")).count() > 30, "the tables are not found");
+    for (page, min_rows) in [("doc/quirks.md", 30), ("doc/guarantees.md", 12)] {
+        let page = read(page).unwrap();
+        assert_eq!(rows_without_tests(&page, read_if_run), [""; 0]);
+        assert!(
+            page.lines().filter(|line| line.starts_with("| ")).count() > min_rows,
+            "the tables are not found"
+        );
+    }
 
     // All this can fail.
     let text = "#[test]\nfn real() {}\nfn helper() {}\n";
