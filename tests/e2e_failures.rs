@@ -2,7 +2,8 @@
 
 mod e2e;
 
-use e2e::{Cluster, PROMPT, Program, assert_contents, lines, varied_lines};
+use e2e::{Cluster, DEADLINE, Input, PROMPT, Program, assert_contents, lines, varied_lines};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long an unheard peer stays, in the tests that wait for longer than that.
@@ -321,4 +322,44 @@ fn a_producer_does_not_lose_what_a_store_standing_still_has_not_acknowledged() {
     store.resume();
     let all = flow.finish();
     assert_replayed(&cluster, "slow", &all);
+}
+
+/// Exit code 0 says that all is acknowledged.
+#[test]
+fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_success() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let library = cluster.dir().join("fail_poll.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/fail_poll.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]);
+    assert!(compiler.status().expect("a C compiler").success());
+    let config = cluster.config_file(&[("beacon/address".into(), "127.0.0.1".into())].into());
+
+    let producer = env!("CARGO_BIN_EXE_dafka_console_producer");
+    let perf_store = env!("CARGO_BIN_EXE_dafka_perf_store");
+    for (program, arguments, topic) in
+        [(producer, &["unstored"][..], "unstored"), (perf_store, &["10", "10"], "$STORE_PERF")]
+    {
+        let fail = cluster.dir().join(topic);
+        let mut command = Command::new(program);
+        command
+            .args(["--pub", &cluster.pub_addresses(), "--sub", &cluster.sub_addresses(), "-c"])
+            .arg(&config);
+        command.args(arguments).env("LD_PRELOAD", &library).env("FAIL_POLL", &fail);
+        let mut witness = cluster.consumer(topic);
+        let mut producer = cluster.command(program, &mut command, Input::Pipe);
+        producer.feed(&lines("line", 10));
+        producer.close_input();
+        witness.lines(10, "records that nobody stores");
+        std::fs::write(&fail, "").expect("a file");
+        let output = producer.wait("the failure of its actor", DEADLINE);
+        assert_eq!(output.status.code(), Some(1), "{program}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("dafka-producer: socket: Bad address"),
+            "{program}: {}",
+            output.stderr
+        );
+        assert_eq!(output.stdout, Vec::<Vec<u8>>::new(), "{program} prints no measurement");
+    }
 }
