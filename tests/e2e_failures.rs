@@ -2,9 +2,8 @@
 
 mod e2e;
 
-use e2e::{Cluster, DEADLINE, Input, PROMPT, Program, assert_contents, lines, varied_lines};
+use e2e::{Cluster, DEADLINE, PROMPT, Program, assert_contents, lines, varied_lines};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long an unheard peer stays, in the tests that wait for longer than that.
@@ -325,35 +324,18 @@ fn a_producer_does_not_lose_what_a_store_standing_still_has_not_acknowledged() {
     assert_replayed(&cluster, "slow", &all);
 }
 
-/// A program into which `e2e/libzmq_fails.c` is loaded, and that does `what` it says there.
-fn failing(cluster: &Cluster, program: &str, arguments: &[&str], what: (&str, &Path)) -> Program {
-    let library = cluster.dir().join("libzmq_fails.so");
-    if !library.exists() {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/libzmq_fails.c");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]);
-        assert!(compiler.status().expect("a C compiler").success());
-    }
-    let config = cluster.config_file(&[("beacon/address".into(), "127.0.0.1".into())].into());
-    let mut command = Command::new(program);
-    command.args(["--pub", &cluster.pub_addresses(), "--sub", &cluster.sub_addresses(), "-c"]).arg(&config);
-    command.args(arguments).env("LD_PRELOAD", &library).env(what.0, what.1);
-    cluster.command(program, &mut command, Input::Pipe)
-}
-
 /// Exit code 0 says that all is acknowledged.
 #[test]
 fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_success() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();
-    let producer = env!("CARGO_BIN_EXE_dafka_console_producer");
-    let perf_store = env!("CARGO_BIN_EXE_dafka_perf_store");
-    for (program, arguments, topic) in
-        [(producer, &["unstored"][..], "unstored"), (perf_store, &["10", "10"], "$STORE_PERF")]
-    {
+    for (program, arguments, topic) in [
+        ("dafka_console_producer", &["unstored"][..], "unstored"),
+        ("dafka_perf_store", &["10", "10"], "$STORE_PERF"),
+    ] {
         let fail = cluster.dir().join(topic);
         let mut witness = cluster.consumer(topic);
-        let mut producer = failing(&cluster, program, arguments, ("FAIL_POLL", &fail));
+        let mut producer = cluster.preloaded(program, arguments, ("FAIL_POLL", &fail));
         producer.feed(&lines("line", 10));
         producer.close_input();
         witness.lines(10, "records that nobody stores");
@@ -378,12 +360,10 @@ fn a_signal_in_the_middle_of_a_record_does_no_harm() {
     let all: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i:010}").into_bytes()).collect();
     cluster.publish(TOPIC, &all);
     let interrupted = ("INTERRUPT_RECV", Path::new("yes"));
-    let perf_consumer = env!("CARGO_BIN_EXE_dafka_perf_consumer");
-    let measured = failing(&cluster, perf_consumer, &["1000", "10"], interrupted);
+    let measured = cluster.preloaded("dafka_perf_consumer", &["1000", "10"], interrupted);
     let output = measured.expect_success("all records");
     assert_eq!(output.stdout[1], b"message count: 1000");
-    let consumer = env!("CARGO_BIN_EXE_dafka_console_consumer");
-    let mut consumer = failing(&cluster, consumer, &["--from-beginning", TOPIC], interrupted);
+    let mut consumer = cluster.preloaded("dafka_console_consumer", &["--from-beginning", TOPIC], interrupted);
     assert_contents(TOPIC, &consumer.lines(all.len(), "all records"), &all);
     consumer.expect_no_more();
 }
