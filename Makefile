@@ -74,7 +74,7 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 	scripts/check-packages $(TARGET)
 
 readme: stage ## what the README tells a reader to type
-	scripts/check-readme $(STAGE)
+	scripts/check-readme $(STAGE) $(BUILD)-stage
 
 soak: soak-hosts soak-crash soak-simulation ## what takes long: random runs for SECONDS (default 300)
 

@@ -213,6 +213,15 @@ pub fn start_producer(settings: Settings, topic: &str, signals: &Signals) -> Res
     Ok(wait_until_ready(&actor, signals)?.then_some(actor))
 }
 
+/// When a producer has ended by itself after `$TERM`: all that it published is acknowledged, unless it was told not to
+/// wait for that.
+///
+/// # Errors
+/// When it ended because it failed.
+pub fn expect_acknowledged(producer: &Handle) -> Result {
+    if producer.has_succeeded()? { Ok(()) } else { Err(Failure::logged()) }
+}
+
 /// The topic that the performance programs use.
 pub const PERF_TOPIC: &str = "$STORE_PERF";
 

@@ -2,7 +2,8 @@
 
 mod e2e;
 
-use e2e::{Cluster, PROMPT, Program, assert_contents, lines, varied_lines};
+use e2e::{Cluster, DEADLINE, PROMPT, Program, assert_contents, lines, varied_lines};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long an unheard peer stays, in the tests that wait for longer than that.
@@ -321,4 +322,48 @@ fn a_producer_does_not_lose_what_a_store_standing_still_has_not_acknowledged() {
     store.resume();
     let all = flow.finish();
     assert_replayed(&cluster, "slow", &all);
+}
+
+/// Exit code 0 says that all is acknowledged.
+#[test]
+fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_success() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    for (program, arguments, topic) in [
+        ("dafka_console_producer", &["unstored"][..], "unstored"),
+        ("dafka_perf_store", &["10", "10"], "$STORE_PERF"),
+    ] {
+        let fail = cluster.dir().join(topic);
+        let mut witness = cluster.consumer(topic);
+        let mut producer = cluster.preloaded(program, arguments, ("FAIL_POLL", &fail));
+        producer.feed(&lines("line", 10));
+        producer.close_input();
+        witness.lines(10, "records that nobody stores");
+        std::fs::write(&fail, "").expect("a file");
+        let output = producer.wait("the failure of its actor", DEADLINE);
+        assert_eq!(output.status.code(), Some(1), "{program}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("dafka-producer: socket: Bad address"),
+            "{program}: {}",
+            output.stderr
+        );
+        assert_eq!(output.stdout, Vec::<Vec<u8>>::new(), "{program} prints no measurement");
+    }
+}
+
+#[test]
+fn a_signal_in_the_middle_of_a_record_does_no_harm() {
+    const TOPIC: &str = "$STORE_PERF";
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let all: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i:010}").into_bytes()).collect();
+    cluster.publish(TOPIC, &all);
+    let interrupted = ("INTERRUPT_RECV", Path::new("yes"));
+    let measured = cluster.preloaded("dafka_perf_consumer", &["1000", "10"], interrupted);
+    let output = measured.expect_success("all records");
+    assert_eq!(output.stdout[1], b"message count: 1000");
+    let mut consumer = cluster.preloaded("dafka_console_consumer", &["--from-beginning", TOPIC], interrupted);
+    assert_contents(TOPIC, &consumer.lines(all.len(), "all records"), &all);
+    consumer.expect_no_more();
 }

@@ -309,3 +309,23 @@ fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
     }
     consumer.expect_no_more();
 }
+
+/// A write for each record is what an idle stream needs, and half of the time of a busy one.
+#[test]
+fn a_consumer_of_a_busy_stream_writes_many_records_at_a_time() {
+    const RECORDS: usize = 100_000;
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let all = lines("line", RECORDS);
+    cluster.publish("busy", &all);
+    let count = cluster.dir().join("count");
+    let arguments = ["--from-beginning", "busy"];
+    let mut consumer = cluster.preloaded("dafka_console_consumer", &arguments, ("COUNT_WRITES", &count));
+    assert_contents("busy", &consumer.lines(all.len(), "all records"), &all);
+    consumer.expect_no_more();
+    let writes: usize = std::fs::read_to_string(count).expect("the count").parse().expect("a number");
+    // About 65 lines fit into what a pipe takes at once.
+    assert!(writes >= RECORDS / 100, "only {writes} writes: are all counted?");
+    assert!(writes <= RECORDS / 10, "{writes} writes of {RECORDS} records");
+}

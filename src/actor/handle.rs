@@ -44,6 +44,15 @@ impl Handle {
     pub fn has_ended(&self) -> bool {
         self.pipe.events().contains(POLLIN)
     }
+
+    /// Waits for the actor's last word. False when it has failed; the log says why. For actors that say nothing else
+    /// on their pipe, and have said that they are ready.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn has_succeeded(&self) -> zmq::Result<bool> {
+        self.pipe.wait_for_signal()
+    }
 }
 
 impl Drop for Handle {
@@ -56,7 +65,7 @@ impl Drop for Handle {
 }
 
 /// Runs an actor's function in a thread of its own. Its first word on the pipe is a signal: it is ready, or cannot
-/// start.
+/// start. So is its last one: it has ended as it should, or failed.
 ///
 /// # Errors
 /// When there are no more sockets or threads.
@@ -66,34 +75,62 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
     let thread = std::thread::Builder::new()
         .name(thread_name.clone())
         .spawn(move || {
-            guard(&thread_name, &theirs, run);
-            // Its last word, as CZMQ's actors have it.
-            let _ = theirs.signal();
+            // Its last word, as CZMQ's actors have it; with a status, which theirs have not.
+            let _ = if guard(&thread_name, &theirs, run) { theirs.signal() } else { theirs.signal_failure() };
         })
         .map_err(Error::Thread)?;
     Ok(Handle { pipe: ours, thread: Some(thread) })
 }
 
 /// Runs an actor's function, logs why it failed, and lets no panic out. An actor that fails before it is ready
-/// signals all the same: whoever started it waits for that.
-pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) {
+/// signals all the same: whoever started it waits for that. False when it failed.
+pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool {
     let result = {
         // Until it returns: nobody must hand anything to an actor that has gone, or wait for it.
         let _hearing = pipe.hear();
         catch_unwind(AssertUnwindSafe(|| run(pipe)))
     };
     match result {
-        Ok(Ok(())) => return,
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => error_at_edge(format_args!("{name}: {error}")),
         Err(panic) => error_at_edge(format_args!("{name}: internal error: {}", panic_text(&*panic))),
     }
     if !pipe.has_signalled() {
         let _ = pipe.signal_failure();
     }
+    false
 }
 
 /// What a panic says.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first word, then the last one.
+    fn words(run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> (bool, bool) {
+        let handle = spawn("test", run).unwrap();
+        let is_ready = handle.wait_until_ready(&pipe().unwrap().0).is_ok();
+        (is_ready, handle.has_succeeded().unwrap())
+    }
+
+    #[test]
+    fn the_last_word_says_how_an_actor_ended() {
+        assert_eq!(words(|pipe| Ok(pipe.signal()?)), (true, true));
+        let fails = |pipe: &Pipe| {
+            pipe.signal()?;
+            Err(Error::Ended("part"))
+        };
+        assert_eq!(words(fails), (true, false));
+        let panics = |pipe: &Pipe| {
+            pipe.signal()?;
+            panic!("of a test")
+        };
+        assert_eq!(words(panics), (true, false));
+        assert_eq!(words(|_| Err(Error::CannotStart)), (false, false));
+    }
 }

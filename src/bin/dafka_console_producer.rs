@@ -79,7 +79,7 @@ fn publish_lines(options: Options) -> Result {
     finish(&actor, &signals, None)
 }
 
-/// Waits until all records are acknowledged; once a signal has come, only for a while.
+/// Waits until all records are acknowledged; once a signal has come, only for a while. Fails when the actor does.
 fn finish(actor: &Handle, signals: &Signals, mut due_ms: Option<u64>) -> Result {
     actor.say(TERM);
     while !actor.has_ended() {
@@ -88,7 +88,7 @@ fn finish(actor: &Handle, signals: &Signals, mut due_ms: Option<u64>) -> Result 
         if timeout_ms == 0 {
             log::warn!(target: "dafka", "interrupted before all records were acknowledged");
             actor.say(producer::ABANDON);
-            break;
+            return Ok(());
         }
         poll(&mut [actor.pipe().item(POLLIN), signals.item()], timeout_ms)?;
         if signals.came() {
@@ -96,5 +96,5 @@ fn finish(actor: &Handle, signals: &Signals, mut due_ms: Option<u64>) -> Result 
             due_ms = Some(due_ms.map_or(now_ms + SIGNAL_GRACE_MS, |_| now_ms));
         }
     }
-    Ok(())
+    program::expect_acknowledged(actor)
 }

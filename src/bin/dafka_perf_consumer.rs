@@ -35,8 +35,8 @@ fn measure(options: Options) -> Result {
             signals.wait(&consumer.source)?;
             continue;
         }
-        consumer.source.recv(&mut frame)?;
-        consumer.source.recv(&mut frame)?;
+        consumer.source.recv_more(&mut frame)?;
+        consumer.source.recv_more(&mut frame)?;
         if frame.as_ref().len() as u64 != size {
             let len = frame.as_ref().len();
             return Err(Failure(format!("expected records of {size} octets, got one of {len}")));

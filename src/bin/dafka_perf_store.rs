@@ -34,6 +34,7 @@ fn measure(options: Options) -> Result {
             return Ok(());
         }
     }
+    program::expect_acknowledged(&actor)?;
     program::print_throughput(count, size, start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -63,7 +63,10 @@ pub(super) unsafe fn run_actor(
     czmq::log::install();
     // SAFETY: the caller's promise.
     match unsafe { resolve(pipe) } {
-        Some(pipe) => actor::guard(name, &pipe, body),
+        // CZMQ says the last word, whatever came of it.
+        Some(pipe) => {
+            actor::guard(name, &pipe, body);
+        }
         None => czmq::log::error_at_edge(format_args!("{name}: the pipe is NULL")),
     }
 }

@@ -133,6 +133,22 @@ impl Cluster {
         self.program(program, &options, input)
     }
 
+    /// A node into which `preload.c` is loaded, with an environment variable that says what that does there.
+    pub(crate) fn preloaded(&self, program: &str, arguments: &[&str], variable: (&str, &Path)) -> Program {
+        let library = self.dir().join("preload.so");
+        if !library.exists() {
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/preload.c");
+            let mut compiler = Command::new("cc");
+            compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]);
+            assert!(compiler.status().expect("a C compiler").success());
+        }
+        let mut command = Command::new(executable(program));
+        command.args(["--pub", &self.pub_addresses(), "--sub", &self.sub_addresses()]);
+        command.arg("-c").arg(self.config_file(&self.settings)).args(arguments).current_dir(self.dir());
+        command.env("LD_PRELOAD", &library).env(variable.0, variable.1);
+        self.command(program, &mut command, Input::Pipe)
+    }
+
     /// Starts the tower.
     pub(crate) fn tower(&self) -> Program {
         self.tower_number(0)

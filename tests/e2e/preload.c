@@ -1,0 +1,72 @@
+//  Preloaded into a program, lets libzmq fail where a test cannot make it fail from outside, and counts what a test
+//  cannot see from there.
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+//  A producer's actor cannot poll as soon as the file $FAIL_POLL is there.
+int
+zmq_poll (void *items, int count, long timeout)
+{
+    char name [16] = "";
+    pthread_getname_np (pthread_self (), name, sizeof (name));
+    const char *file = getenv ("FAIL_POLL");
+    if (file && strcmp (name, "dafka-producer") == 0 && access (file, F_OK) == 0) {
+        errno = EFAULT;
+        return -1;
+    }
+    static int (*next) (void *, int, long);
+    if (!next)
+        next = (int (*) (void *, int, long)) dlsym (RTLD_NEXT, "zmq_poll");
+    return next (items, count, timeout);
+}
+
+//  With $INTERRUPT_RECV, a signal interrupts every fifth attempt to receive.
+int
+zmq_msg_recv (void *message, void *socket, int flags)
+{
+    static __thread unsigned count;
+    if (getenv ("INTERRUPT_RECV") && ++count % 5 == 0) {
+        errno = EINTR;
+        return -1;
+    }
+    static int (*next) (void *, void *, int);
+    if (!next)
+        next = (int (*) (void *, void *, int)) dlsym (RTLD_NEXT, "zmq_msg_recv");
+    return next (message, socket, flags);
+}
+
+//  How often the program writes into pipes goes to the file $COUNT_WRITES when it ends. Not counted are eventfds, by
+//  which libzmq wakes its threads, nor sockets.
+static atomic_uint s_writes;
+
+ssize_t
+write (int file, const void *octets, size_t size)
+{
+    struct stat status;
+    if (fstat (file, &status) == 0 && S_ISFIFO (status.st_mode))
+        s_writes++;
+    static ssize_t (*next) (int, const void *, size_t);
+    if (!next)
+        next = (ssize_t (*) (int, const void *, size_t)) dlsym (RTLD_NEXT, "write");
+    return next (file, octets, size);
+}
+
+static void __attribute__ ((destructor))
+s_tell_writes (void)
+{
+    const char *name = getenv ("COUNT_WRITES");
+    FILE *file = name? fopen (name, "w"): NULL;
+    if (file) {
+        fprintf (file, "%u", s_writes);
+        fclose (file);
+    }
+}
