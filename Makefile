@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PREFIX ?= /usr/local
 FILE ?= LICENSE
+SOAK_ROUNDS := $(or $(ROUNDS),50)
 ROUNDS ?= 5
 SEEDS ?= 200
 SECONDS ?= 300
@@ -75,11 +76,18 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE)
 
-soak: soak-simulation ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-crash soak-simulation ## what takes long: random runs for SECONDS (default 300)
+
+soak-hosts: deps ## a host that is cut off for a minute
+	cargo test --locked --test e2e_hosts -- --ignored
 
 soak-simulation: deps ## random seeds of the simulation for SECONDS
 	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \
 		--exact random_seeds_keep_every_invariant --ignored --nocapture
+
+soak-crash: deps ## kill stores and cut their power, ROUNDS times (50 here; DAFKA_SEED=n repeats a run)
+	DAFKA_KILL_ROUNDS=$(SOAK_ROUNDS) DAFKA_DAMAGES=2000 cargo test --locked --test crash_kill --test crash_power \
+		--test storage_damage -- --nocapture --test-threads=1
 
 replay: deps ## show the simulation's run of SEED, event by event
 	DAFKA_SIM_SEED=$(SEED) cargo test --locked --test simulation -- --exact replay --ignored --nocapture
@@ -106,4 +114,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme manual soak \
-	soak-simulation replay mutations bench soak-hostile header man clean
+	soak-hosts soak-crash soak-simulation replay mutations bench soak-hostile header man clean

@@ -252,7 +252,8 @@ typedef struct {
     size_t rounds;
 } share_t;
 
-//  Where rounds are quicker than sockets close, on a loaded machine, a process can run out of them (CZMQ ends it then).
+//  Where rounds are quicker than sockets close, on a loaded machine, a process can run out of them (CZMQ ends it then):
+//  no thread begins another round before there are less.
 #define MOST_FILES 500
 
 static void *
@@ -260,9 +261,9 @@ s_rounds (void *args)
 {
     share_t *share = (share_t *) args;
     for (size_t number = 0; number < share->rounds; number++) {
-        s_round (share->kind, share->config);
-        while (number % 8 == 0 && s_entries ("/proc/self/fd") > MOST_FILES)
+        while (s_entries ("/proc/self/fd") > MOST_FILES)
             zclock_sleep (1);
+        s_round (share->kind, share->config);
     }
     return args;
 }

@@ -18,7 +18,15 @@ pub fn towerd() -> Command {
 /// `dafka_stored`
 pub fn stored() -> Command {
     let about = "Runs a Dafka store, which keeps the records of all topics in the directory store/db.";
+    let flag = |id: &'static str, other: &'static str, help: &'static str| {
+        Arg::new(id).long(id).action(ArgAction::SetTrue).conflicts_with(other).help(help)
+    };
+    let list = "Print what the store holds, and end";
+    let missing =
+        "Print what other stores hold and this one does not, and end; exit code 0 when there is nothing";
     network_program("dafka_stored", about, Role::Node)
+        .arg(flag("list", "missing", list))
+        .arg(flag("missing", "list", missing))
 }
 
 /// `dafka_console_producer`

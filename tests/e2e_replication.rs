@@ -6,6 +6,7 @@ mod e2e;
 use e2e::{
     Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
 };
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 /// What the stores hold is read from one of them alone, while the others are down.
@@ -125,6 +126,32 @@ fn a_store_that_falls_silent_in_the_midst_of_a_replay_is_replaced() {
         assert_contents("silent", &printed, &published);
         store.resume();
     }
+}
+
+#[test]
+fn a_slow_application_does_not_make_a_consumer_ask_twice() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let partitions: Vec<_> = (0..5).map(|i| lines(&format!("partition {i}"), 12_000)).collect();
+    partitions.iter().for_each(|partition| cluster.publish("slow", partition));
+
+    let arguments = ["--from-beginning", "--verbose", "slow"];
+    let mut consumer = cluster.node("dafka_console_consumer", &arguments, Input::Pipe);
+    let (count, mut printed) = (5 * 12_000, Vec::new());
+    // Nobody reads ahead for it.
+    let mut output = BufReader::new(consumer.take_output()).split(b'\n');
+    while printed.len() < count {
+        printed.extend(output.by_ref().take(5_000).map(|line| line.expect("a record")));
+        // What the application does with them: longer than a FETCH waits for its answer.
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let expected: Vec<&[Vec<u8>]> = partitions.iter().map(Vec::as_slice).collect();
+    assert_each_partition("slow", &printed, &expected);
+    consumer.signal(libc::SIGTERM);
+    let stderr = consumer.expect_success("SIGTERM").stderr;
+    let duplicates = statistic(&stderr, "duplicates");
+    assert!(duplicates < count as u64 / 10, "{duplicates} records came more than once\n{stderr}");
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn our_store_and_a_consumer_beacon_first() {
     consumer.follow();
     consumer.exactly(&store_hello(&me, &reader));
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
-    consumer.exactly(&direct_head(&me, &partition, TOPIC, 0));
+    consumer.named(&direct_head(&me, &partition, TOPIC, 0));
     expect_answer(&mut consumer, &partition, 0, "r0");
 }
 
@@ -165,7 +165,7 @@ fn our_store_and_a_consumer_subscription_first() {
     consumer.start_beacon();
     consumer.subscription(&to(b'W', &reader));
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
-    consumer.exactly(&direct_head(&me, &partition, TOPIC, 0));
+    consumer.named(&direct_head(&me, &partition, TOPIC, 0));
     expect_answer(&mut consumer, &partition, 0, "r0");
 }
 

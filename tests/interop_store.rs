@@ -5,8 +5,8 @@ mod peer;
 
 use e2e::{Cluster, Program};
 use peer::{
-    Node, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, new_address, position,
-    record, store_hello, to,
+    Node, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, name_after, new_address,
+    position, record, store_hello, string, to,
 };
 use std::time::Duration;
 
@@ -36,34 +36,36 @@ fn producer_for(cluster: &Cluster) -> (Node, String) {
     (producer, writer)
 }
 
-/// An ACK up to there; ours carry the store's name after it, which 0.1.0 ignores.
+/// An ACK up to there, and what the store calls itself in it.
 #[track_caller]
-fn expect_ack(producer: &mut Node, subject: &str, sequence: u64) {
+fn expect_ack(producer: &mut Node, subject: &str, sequence: u64) -> String {
     let expected = ack(&producer.address, subject, sequence);
-    let frames = producer.message(b"K");
-    assert_eq!(frames.len(), 1, "one frame");
-    let (core, name) = frames[0].split_at(expected.len());
-    assert_eq!(core.escape_ascii().to_string(), expected.escape_ascii().to_string());
-    assert_eq!(name.len(), 33, "a string of 32 octets: {}", name.escape_ascii());
+    producer.named(&expected)
 }
 
-/// Waits for an ACK up to there; those before are dropped: how a store groups records is its own business.
+/// Waits for an ACK up to there; those before are dropped: how a store groups records is its own business. Returns the
+/// store's name.
 #[track_caller]
-fn await_ack(producer: &mut Node, sequence: u64) {
-    let prefix = ack(&producer.address, TOPIC, sequence);
-    producer.message(&prefix);
+fn await_ack(producer: &mut Node, sequence: u64) -> String {
+    let core = ack(&producer.address, TOPIC, sequence);
+    name_after(&core, &producer.message(&core)[0])
 }
 
-/// Publishes records and waits until the store has them; not more at a time than it reads ahead of its disk.
+/// Publishes records and waits until the store has them; not more at a time than it reads ahead of its disk. Returns the
+/// store's name.
 #[track_caller]
-fn publish(producer: &mut Node, contents: &[&str]) {
+fn publish(producer: &mut Node, contents: &[&str]) -> String {
+    let mut name = None;
     for (i, content) in contents.iter().enumerate() {
         let sequence = i as u64;
         producer.send_record(&record(TOPIC, &producer.address, sequence), content);
         if i % 200 == 199 || i + 1 == contents.len() {
-            await_ack(producer, sequence);
+            let acknowledged_by = await_ack(producer, sequence);
+            let name = name.get_or_insert(acknowledged_by.clone());
+            assert_eq!(*name, acknowledged_by, "a store has one name");
         }
     }
+    name.expect("at least one record")
 }
 
 /// A consumer of 0.1.0 that our store's reader is connected to; and the reader's address.
@@ -174,44 +176,81 @@ fn it_answers_with_exactly_count_records() {
 }
 
 #[test]
+fn a_fetch_that_names_another_store_is_not_for_it() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    let name = publish(&mut producer, &["r0", "r1", "r2"]);
+    let (mut consumer, _) = consumer_for(&cluster);
+    let me = consumer.address.clone();
+    let fetch_from = |store: &str, sequence| {
+        let core = fetch(&partition, &me, TOPIC, sequence, 1);
+        [core, string(store)].concat()
+    };
+    consumer.send(&fetch_from(&new_address(), 0));
+    // The same name but for its last octet, and its first half.
+    let mut similar = name.clone();
+    let last = similar.pop();
+    similar.push(if last == Some('0') { '1' } else { '0' });
+    consumer.send(&fetch_from(&similar, 0));
+    consumer.send(&fetch_from(&name[..16], 0));
+    // What is asked first is answered first: an answer to those above would come before this one.
+    consumer.send(&fetch_from(&name, 1));
+    consumer.direct_records(&partition, TOPIC, 1, &["r1"]);
+    consumer.expect_no_message(b"D", "the other FETCHes name other stores");
+    // Those of 0.1.0 name none, and neither does an empty name.
+    consumer.send(&fetch(&partition, &me, TOPIC, 2, 1));
+    consumer.direct_records(&partition, TOPIC, 2, &["r2"]);
+    consumer.send(&fetch_from("", 0));
+    consumer.direct_records(&partition, TOPIC, 0, &["r0"]);
+}
+
+#[test]
 fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
     let cluster = Cluster::new();
     let (_tower, _store) = start(&cluster);
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
-    publish(&mut producer, &["r0", "r1"]);
+    let name = publish(&mut producer, &["r0", "r1"]);
     // Two other partitions: of a topic that begins like this one, and of another.
     let others = [(new_address(), "hello2"), (new_address(), "other")];
     for (address, subject) in &others {
         producer.subscribe(&to(b'K', address));
         producer.send_record(&position(b'M', subject, address, subject, 0), "x");
         // A subscription of the moment may not have arrived: the store acknowledges heads again.
-        while producer.message_within(&ack(address, subject, 0), MOMENT).is_none() {
-            producer.send(&head(subject, address, 0));
-        }
+        let core = ack(address, subject, 0);
+        let frames = loop {
+            match producer.message_within(&core, MOMENT) {
+                Some(frames) => break frames,
+                None => producer.send(&head(subject, address, 0)),
+            }
+        };
+        assert_eq!(name_after(&core, &frames[0]), name);
     }
 
     let (mut consumer, reader) = consumer_for(&cluster);
     let me = consumer.address.clone();
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
-    consumer.exactly(&direct_head(&me, &partition, TOPIC, 1));
+    assert_eq!(consumer.named(&direct_head(&me, &partition, TOPIC, 1)), name);
     consumer.send(&consumer_hello(&reader, &me, &[]));
     consumer.send(&consumer_hello("somebody else", &me, &[TOPIC]));
     consumer.send(&get_heads("hell", &me));
     consumer.expect_no_message(b"E", "none of these asks for a topic that there is");
     consumer.send(&get_heads(TOPIC, &me));
-    consumer.exactly(&direct_head(&me, &partition, TOPIC, 1));
+    assert_eq!(consumer.named(&direct_head(&me, &partition, TOPIC, 1)), name);
     consumer.expect_no_message(b"E", "hello2 is another topic");
 
     // The empty topic stands for all.
     for ask in [get_heads("", &me), consumer_hello(&reader, &me, &[""])] {
         consumer.send(&ask);
         let mut heads: Vec<Vec<u8>> = (0..3).map(|_| consumer.message(b"E").remove(0)).collect();
-        let mut expected = vec![
+        let mut expected = [
             direct_head(&me, &partition, TOPIC, 1),
             direct_head(&me, &others[0].0, "hello2", 0),
             direct_head(&me, &others[1].0, "other", 0),
-        ];
+        ]
+        .map(|core| [core, string(&name)].concat());
         heads.sort();
         expected.sort();
         assert_eq!(heads, expected);
@@ -224,13 +263,14 @@ fn it_serves_after_a_restart_what_it_has_acknowledged() {
     let (_tower, store) = start(&cluster);
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
-    publish(&mut producer, &["r0", "r1", "r2"]);
+    let name = publish(&mut producer, &["r0", "r1", "r2"]);
     store.kill();
     let _store = cluster.store("store");
     let (mut consumer, reader) = consumer_for(&cluster);
     let me = consumer.address.clone();
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
-    consumer.message(&direct_head(&me, &partition, TOPIC, 2));
+    let same = consumer.named(&direct_head(&me, &partition, TOPIC, 2));
+    assert_eq!(same, name, "the name is in the database");
     consumer.send(&fetch(&partition, &me, TOPIC, 0, 10));
     consumer.direct_records(&partition, TOPIC, 0, &["r0", "r1", "r2"]);
     // It goes on from there, and tells so to a producer that it hears of again.

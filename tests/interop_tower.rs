@@ -195,11 +195,14 @@ fn our_node_follows_a_peer_that_moves_or_comes_back() {
     new.send_record(&record("topic", &address, 1), "two");
     assert_eq!(consumer.line("the second record"), format!("topic {address} two").as_bytes());
 
-    // Silence for longer than the timeout: it disconnects, and a new beacon brings it back.
+    // The peer is silent for longer than the timeout, the tower is not: as each tower does, it tells the node of itself. It
+    // disconnects, and a new beacon brings it back.
     let is_gone = |node: &mut Node| {
         let due = Instant::now() + DEADLINE;
         while !node.has_unsubscription(b"Mtopic\0") {
             assert!(Instant::now() < due, "it does not disconnect");
+            let own = tower.beacon();
+            tower.announce(&["B", &own[1], &format!("tcp://127.0.0.1:{}", own[3])]);
             node.listen(Duration::from_millis(50));
         }
     };

@@ -128,8 +128,9 @@ fn fill(data: &Path, meta: bool) {
         let entry = entry.expect("listable").path();
         let fd: i32 = entry.file_name()?.to_str()?.parse().ok()?;
         // SAFETY: asks for the flags of a file of this process, changing nothing.
-        let write_only = unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_ACCMODE == libc::O_WRONLY;
-        (fs::read_link(&entry).ok()? == path && write_only == meta).then_some(fd)
+        let access = unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_ACCMODE;
+        let wanted = if meta { libc::O_WRONLY } else { libc::O_RDWR };
+        (fs::read_link(&entry).ok()? == path && access == wanted).then_some(fd)
     });
     let lmdb = found.expect("LMDB holds the file open");
     let full = OpenOptions::new().read(true).write(true).open("/dev/full").expect("there");

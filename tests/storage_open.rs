@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dafka::storage::{Log, OpenError};
+use dafka::storage::{Log, OpenError, list};
 
 mod storage_common;
 use storage_common::{append, content, open, options, read_from};
@@ -216,4 +216,42 @@ fn a_copied_database_without_lock_files_opens() {
     let dir2 = dir();
     fs::copy(dir1.path().join("data.mdb"), dir2.path().join("data.mdb")).expect("copy");
     assert!(read_from(&open(dir2.path()), P, 0) == [content(0, 100_000)]);
+}
+
+#[test]
+fn listing_changes_nothing() {
+    let dir = dir();
+    let path = dir.path();
+    assert!(matches!(list(&path.join("none")), Err(OpenError::Io { .. })));
+    fs::write(path.join("file"), "x").expect("written");
+    assert!(matches!(list(&path.join("file")), Err(OpenError::NotADirectory { .. })));
+    assert!(matches!(list(path), Err(OpenError::ForeignDirectory { .. })));
+    fs::remove_file(path.join("file")).expect("removed");
+    // Empty: no store, and none afterwards.
+    assert!(matches!(list(path), Err(OpenError::Io { .. })));
+    assert!(snapshot(path).is_empty());
+
+    let log = open(path);
+    append(&log, b"z", b"A", 0, &vec![b"x".to_vec(); 3]).expect("appended");
+    append(&log, b"long", b"B", 0, &vec![b"x".to_vec(); 2]).expect("appended");
+    append(&log, b"long", b"A", 0, &vec![b"x".to_vec(); 1]).expect("appended");
+    drop(log);
+    // With LMDB's table of readers, and without one, as after copying the database.
+    for _ in 0..2 {
+        let before = snapshot(path);
+        let listed = list(path).expect("a list");
+        let listed: Vec<_> =
+            listed.iter().map(|it| (&*it.subject, &*it.address, it.first, it.next)).collect();
+        let expected: [(&[u8], &[u8], u64, u64); 3] =
+            [(b"long", b"A", 0, 1), (b"long", b"B", 0, 2), (b"z", b"A", 0, 3)];
+        assert_eq!(listed, expected);
+        let after = snapshot(path);
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "no other files");
+        assert!(after[&path.join("data.mdb")] == before[&path.join("data.mdb")]);
+        let _ = fs::remove_file(path.join("lock.mdb"));
+    }
+    fs::write(path.join("data.mdb"), "no database").expect("written");
+    assert!(matches!(list(path), Err(OpenError::NotAStore { .. })));
+    fs::write(path.join("CURRENT"), "MANIFEST-000001\n").expect("written");
+    assert!(matches!(list(path), Err(OpenError::LevelDb { .. })));
 }

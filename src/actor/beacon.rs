@@ -9,6 +9,7 @@ use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, max_open_files, now_m
 use crate::protocol::discovery::{Discovery, Event};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, SocketEvent};
 
@@ -84,6 +85,8 @@ struct Beacon<'a> {
     announced: Option<[Vec<u8>; 4]>,
     discovery: Option<Discovery>,
     events: Vec<Event>,
+    /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
+    zone: Option<&'a str>,
     warning: Warning,
 }
 
@@ -105,6 +108,8 @@ impl<'a> Beacon<'a> {
         for socket in [&outgoing, &incoming] {
             socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         }
+        outgoing.beat()?;
+        incoming.beat()?;
         let monitor = Socket::new(Kind::PAIR)?;
         let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
@@ -134,6 +139,7 @@ impl<'a> Beacon<'a> {
             announced: None,
             discovery: None,
             events: Vec::new(),
+            zone: settings.pub_addresses.iter().find_map(|address| zone(address)),
             warning: Warning::default(),
         })
     }
@@ -250,7 +256,8 @@ impl<'a> Beacon<'a> {
                 frames => match TowerBeacon::decode(frames) {
                     Ok(beacon) => {
                         if let Some(discovery) = &mut self.discovery {
-                            discovery.beacon(beacon.sender, beacon.endpoint, now_ms(), &mut self.events);
+                            let endpoint = with_zone(beacon.endpoint, self.zone);
+                            discovery.beacon(beacon.sender, &endpoint, now_ms(), &mut self.events);
                         }
                     }
                     Err(error) => self
@@ -272,5 +279,39 @@ impl<'a> Beacon<'a> {
             self.outgoing.send_frames(&frames)?;
         }
         Ok(())
+    }
+}
+
+/// The zone in an endpoint: what stands between `%` and `]` in `tcp://[fe80::1%eth0]:5557`.
+fn zone(endpoint: &str) -> Option<&str> {
+    let (_, rest) = endpoint.split_once('%')?;
+    rest.split_once(']').map(|(zone, _)| zone)
+}
+
+/// An endpoint that has a zone, with `own` in its place: the tower names its own interface, which may have another name
+/// here.
+fn with_zone<'a>(endpoint: &'a str, own: Option<&str>) -> Cow<'a, str> {
+    match (zone(endpoint), own) {
+        (Some(zone), Some(own)) if zone != own => {
+            endpoint.replacen(&format!("%{zone}]"), &format!("%{own}]"), 1).into()
+        }
+        _ => endpoint.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_address_gets_the_zone_of_this_host() {
+        let tower = "tcp://[fe80::1%eth0]:5557";
+        assert_eq!(zone(tower), Some("eth0"));
+        for other in ["tcp://*:5557", "inproc://tower", "tcp://[::1]:1", "tcp://[::1%", "tcp://[::1%]:2"] {
+            assert!(zone(other).is_none_or(str::is_empty), "{other}");
+        }
+        assert_eq!(with_zone("tcp://[fe80::2%br0]:1", zone(tower)), "tcp://[fe80::2%eth0]:1");
+        assert_eq!(with_zone("tcp://[fe80::2%br0]:1", None), "tcp://[fe80::2%br0]:1");
+        assert_eq!(with_zone("tcp://[fd00::2]:1", zone(tower)), "tcp://[fd00::2]:1");
     }
 }

@@ -6,7 +6,7 @@
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command};
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, publish, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
 use crate::protocol::{Outbox, subscriptions};
@@ -60,6 +60,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         verbose: settings.consumer.verbose,
         node,
         consumer: Consumer::new(own, start, limits, now_ms()),
+        clock: ReadingClock::default(),
         deliveries: VecDeque::new(),
         outbox: Outbox::new(),
         warning: Warning::default(),
@@ -74,6 +75,8 @@ struct Actor<'a> {
     verbose: bool,
     node: Node,
     consumer: Consumer<Frame>,
+    /// Stands still while the sink is full.
+    clock: ReadingClock,
     /// What the sink has not taken yet.
     deliveries: VecDeque<Delivery<Frame>>,
     outbox: Outbox<Frame>,
@@ -86,6 +89,7 @@ impl Actor<'_> {
     fn run(mut self) -> Result {
         loop {
             let is_blocked = self.is_blocked();
+            self.clock.can_read(!is_blocked);
             // A blocked sink means that answers wait unread: no time to ask again.
             let due_ms = (!is_blocked).then(|| self.consumer.due_ms());
             let pipe_events = match (&self.sink, is_blocked) {
@@ -103,7 +107,7 @@ impl Actor<'_> {
                 self.node.publisher.item(POLLIN),
                 data,
             ];
-            poll(items, timeout_ms(due_ms, now_ms()))?;
+            poll(items, timeout_ms(due_ms, self.clock.now_ms()))?;
 
             if !self.commands()? {
                 if self.verbose {
@@ -113,10 +117,11 @@ impl Actor<'_> {
             }
             self.subscriptions()?;
             self.deliver()?;
+            self.clock.can_read(!self.is_blocked());
             self.messages()?;
             self.node.follow_beacon()?;
             if !self.is_blocked() {
-                self.consumer.tick(now_ms(), &mut self.outbox);
+                self.consumer.tick(self.clock.now_ms(), &mut self.outbox);
             }
             let refused = self.consumer.statistics().refused;
             if refused > self.refused {
@@ -189,7 +194,7 @@ impl Actor<'_> {
     /// Reads the network until the sink is full, or a batch is done.
     fn messages(&mut self) -> Result {
         let mut frame = Frame::new();
-        let now_ms = now_ms();
+        let read_ms = self.clock.now_ms();
         for _ in 0..BATCH_COUNT {
             if self.is_blocked() || !self.node.subscriber.try_recv(&mut frame)? {
                 break;
@@ -200,17 +205,17 @@ impl Actor<'_> {
                     self.consumer.message(
                         &message,
                         content.into_frame(),
-                        now_ms,
+                        read_ms,
                         &mut self.outbox,
                         &mut self.deliveries,
                     );
                     self.deliver()?;
                 }
-                Ok(message) => self.warning.warn(now_ms, || {
+                Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Consumer: dropped a {} with a wrong number of frames", message.name())
                 }),
                 Err(error) => {
-                    self.warning.warn(now_ms, || format!("Consumer: dropped a message: {error}"));
+                    self.warning.warn(now_ms(), || format!("Consumer: dropped a message: {error}"));
                 }
             }
         }

@@ -10,6 +10,7 @@ mod handle;
 mod node;
 pub mod producer;
 pub mod store;
+pub mod survey;
 pub mod tower;
 
 pub(crate) use handle::panic_text;

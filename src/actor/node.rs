@@ -104,6 +104,7 @@ impl Node {
             // Each peer that subscribes is news, not only the first.
             publisher.zmq().set_xpub_verbose(true)?;
         }
+        publisher.notice_dead_hosts()?;
         let port = publisher.bind_ephemeral()?;
 
         let subscriber = Socket::new(Kind::SUB)?;
@@ -112,6 +113,8 @@ impl Node {
         subscriber.expect_anybody(config.max_frame_len_bytes)?;
         subscriber.connect_patiently()?;
         subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
+        subscriber.notice_dead_hosts()?;
+        subscriber.notice_unanswered()?;
         for subscription in config.subscriptions {
             subscriber.zmq().set_subscribe(subscription)?;
         }

@@ -2,7 +2,7 @@
 
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_SUBSCRIPTIONS_LEN_BYTES, Result};
 use crate::czmq;
-use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address, now_ms, poll};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon};
 use std::collections::HashSet;
@@ -42,8 +42,7 @@ struct Tower<'a> {
     settings: &'a settings::Tower,
     incoming: Socket,
     outgoing: Socket,
-    /// What stands for a host that other hosts cannot reach.
-    own_host: String,
+    own_host: OwnHost,
     /// Subscriptions that went on to those who publish.
     forwarded: HashSet<Box<[u8]>>,
     subscribers: Subscribers,
@@ -54,13 +53,16 @@ impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
         // A tower that only this host can reach has only this host's nodes.
         let is_local = is_local(&settings.sub_address) && is_local(&settings.pub_address);
-        let own_host = match czmq::first_interface_address() {
-            Some(address) if !is_local => address,
-            _ => Ipv4Addr::LOCALHOST.to_string(),
+        let own_host = match is_local {
+            true => OwnHost::default(),
+            false => OwnHost { ipv4: czmq::first_interface_address(), ipv6: first_ipv6_address() },
         };
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         outgoing.expect_subscribers()?;
+        // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
+        incoming.beat()?;
+        outgoing.beat()?;
         let tower = Tower {
             settings,
             incoming,
@@ -167,11 +169,33 @@ impl<'a> Tower<'a> {
 
     /// The host that a beacon came from, as other hosts can reach it.
     fn host_of_peer(&self, peer_address: Option<&str>) -> String {
-        let address = peer_address.and_then(|address| address.parse::<IpAddr>().ok());
-        match address.map(|address| address.to_canonical()) {
-            Some(address) if !address.is_loopback() => address.to_string(),
-            _ => self.own_host.clone(),
+        let peer_address = peer_address.unwrap_or_default();
+        // An address that counts on one link only stands before the name of the interface, which makes it no IpAddr.
+        let (address, is_zoned) = match peer_address.split_once('%') {
+            Some((address, _)) => (address, true),
+            None => (peer_address, false),
+        };
+        match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if address.is_loopback() => self.own_host.to_others(address.is_ipv6()),
+            Ok(_) if is_zoned => peer_address.to_owned(),
+            Ok(address) => address.to_string(),
+            Err(_) => self.own_host.to_others(false),
         }
+    }
+}
+
+/// What stands for the loopback, which other hosts cannot reach. Nothing where no other host can reach the tower.
+#[derive(Default)]
+struct OwnHost {
+    ipv4: Option<String>,
+    ipv6: Option<String>,
+}
+
+impl OwnHost {
+    /// In the family that the node speaks, if possible.
+    fn to_others(&self, is_ipv6: bool) -> String {
+        let (first, second) = if is_ipv6 { (&self.ipv6, &self.ipv4) } else { (&self.ipv4, &self.ipv6) };
+        first.as_ref().or(second.as_ref()).cloned().unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string())
     }
 }
 
@@ -220,6 +244,19 @@ mod tests {
         for address in ["tcp://*:5556", "tcp://0.0.0.0:1", "tcp://10.0.0.1:5556", "tcp://eth0:5556"] {
             assert!(!is_local(address), "{address}");
         }
+    }
+
+    #[test]
+    fn the_loopback_becomes_an_address_of_the_same_family_if_there_is_one() {
+        let host = |ipv4: Option<&str>, ipv6: Option<&str>| OwnHost {
+            ipv4: ipv4.map(str::to_owned),
+            ipv6: ipv6.map(str::to_owned),
+        };
+        let both = host(Some("10.0.0.1"), Some("fd00::1"));
+        assert_eq!([both.to_others(false), both.to_others(true)], ["10.0.0.1", "fd00::1"]);
+        assert_eq!(host(Some("10.0.0.1"), None).to_others(true), "10.0.0.1");
+        assert_eq!(host(None, Some("fd00::1")).to_others(false), "fd00::1");
+        assert_eq!(host(None, None).to_others(true), "127.0.0.1");
     }
 
     #[test]

@@ -1,12 +1,81 @@
-//! Runs a store until SIGINT or SIGTERM.
+//! Runs a store until SIGINT or SIGTERM; or tells what it holds, and what it lacks.
 
-use dafka::actor::store;
+use dafka::actor::{self, store, survey};
 use dafka::commands;
-use dafka::program::{self, Role};
+use dafka::program::{self, Failure, Options, Result, Role, Signals};
+use dafka::settings::Settings;
+use dafka::storage;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 
 fn main() -> ExitCode {
     program::run(commands::stored(), Role::Node, &[], |options| {
-        program::run_actor("dafka-store", move |pipe| store::run(pipe, &options.settings))
+        let Options { settings, matches, .. } = options;
+        match (matches.get_flag("list"), matches.get_flag("missing")) {
+            (true, _) => list(&settings),
+            (_, true) => missing(settings),
+            _ => program::run_actor("dafka-store", move |pipe| store::run(pipe, &settings)),
+        }
     })
+}
+
+/// Prints what the database holds.
+fn list(settings: &Settings) -> Result {
+    let mut out = std::io::stdout().lock();
+    for partition in storage::list(Path::new(&settings.store.db))? {
+        let (subject, address) = (partition.subject.escape_ascii(), partition.address.escape_ascii());
+        writeln!(out, "{subject}\t{address}\t{}\t{}", partition.first, partition.next)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints what other stores hold and the database does not. A failure when there is such a thing.
+fn missing(settings: Settings) -> Result {
+    let db = settings.store.db.clone();
+    // What is wrong with the database need not wait for the network.
+    storage::list(Path::new(&db))?;
+    let signals = Signals::catch()?;
+    let (sender, receiver) = channel();
+    let actor = actor::spawn("dafka-survey", move |pipe| survey::run(pipe, &settings, &sender))?;
+    if !program::wait_until_ready(&actor, &signals)? {
+        return Ok(());
+    }
+    while !actor.has_ended() {
+        signals.wait(actor.pipe())?;
+        if signals.came() {
+            return Ok(());
+        }
+    }
+    let found = receiver.recv().map_err(|_| Failure::logged())?;
+    if found.stores == 0 {
+        return Err(Failure("no store answers".into()));
+    }
+    // After the others were asked: what came meanwhile counts for this one.
+    let held: BTreeMap<_, _> = storage::list(Path::new(&db))?
+        .into_iter()
+        .map(|partition| ((partition.subject, partition.address), partition.next))
+        .collect();
+    let (mut partitions, mut records) = (0_u64, 0_u64);
+    let mut out = std::io::stdout().lock();
+    for (key, &next) in &found.next {
+        let here = held.get(key).copied().unwrap_or(0);
+        if here < next {
+            (partitions, records) = (partitions + 1, records.saturating_add(next - here));
+            writeln!(out, "{}\t{}\t{here}\t{next}", key.0.escape_ascii(), key.1.escape_ascii())?;
+        }
+    }
+    out.flush()?;
+    let asked = format!("stores asked: {}, partitions there: {}", found.stores, found.next.len());
+    match partitions {
+        0 => eprintln!("nothing is missing: {asked}"),
+        _ => {
+            return Err(Failure(format!(
+                "{records} records of {partitions} partitions are missing: {asked}"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -46,6 +46,20 @@ pub fn first_interface_address() -> Option<String> {
     }
 }
 
+/// The network interface that the application has chosen (zsys_set_interface, ZSYS_INTERFACE); `None` for any.
+pub fn chosen_interface() -> Option<String> {
+    // SAFETY: CZMQ returns a string of its own, copied here at once.
+    let name = unsafe {
+        let name = sys::zsys_interface();
+        if name.is_null() {
+            return None;
+        }
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    };
+    // The star stands for all of them where CZMQ broadcasts.
+    (!name.is_empty() && name != "*").then_some(name)
+}
+
 /// A ZPL configuration that this process owns.
 pub struct Config(*mut sys::zconfig_t);
 

@@ -6,15 +6,17 @@
 mod clock;
 mod files;
 mod frame;
+mod interface;
 mod pipe;
 mod priority;
 mod socket;
 mod subscribers;
 mod warning;
 
-pub use clock::now_ms;
+pub use clock::{ReadingClock, now_ms};
 pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;
+pub use interface::first_ipv6_address;
 pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use socket::{Kind, Socket, poll};

@@ -10,6 +10,9 @@ use zmq_sys::{zmq_msg_recv, zmq_msg_send};
 
 pub use zmq::SocketType as Kind;
 
+/// The option that becomes TCP_USER_TIMEOUT; zmq-sys does not declare it.
+const ZMQ_TCP_MAXRT: c_int = 80;
+
 /// A socket made through CZMQ (zsys_socket), closed through it when dropped; or one borrowed from a C caller.
 pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
@@ -26,12 +29,25 @@ const FILE: &std::ffi::CStr = c"dafka";
 
 /// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
 const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
-/// How long a peer may take to say what it is.
-const HANDSHAKE_MS: i32 = 10_000;
 /// The longest time between two tries to connect to a peer.
 const MAX_RECONNECT_MS: i32 = 4_000;
-/// How long one try may last.
-const CONNECT_MS: i32 = 3_000;
+/// How long a peer may take to say what it is.
+const HANDSHAKE_MS: i32 = 10_000;
+/// After this time without a word from a peer, the kernel asks it whether it is there...
+const KEEPALIVE_IDLE_S: i32 = 3;
+/// ... and asks again ...
+const KEEPALIVE_INTERVAL_S: i32 = 1;
+/// ... so many times: a dead host is noticed after six seconds.
+const KEEPALIVE_COUNT: i32 = 3;
+/// What was sent and not taken for so long ends a connection that carries little: keepalives are not sent meanwhile.
+const UNANSWERED_MS: c_int = 6_000;
+/// When to begin a new attempt to connect: the kernel's own ones would come ever more seldom, and after a cut of a
+/// minute the next one may be half a minute away.
+const CONNECT_TIMEOUT_MS: i32 = 3_000;
+/// How often the connections between towers and nodes are tried.
+const HEARTBEAT_INTERVAL_MS: i32 = 1_000;
+/// How long such a connection may be silent.
+const HEARTBEAT_TIMEOUT_MS: i32 = 5_000;
 
 impl Socket {
     /// A new socket with the process defaults (linger, high-water marks, IPv6) that the application set in CZMQ.
@@ -93,13 +109,52 @@ impl Socket {
     }
 
     /// Prepares a socket that connects to whoever is announced: endpoints where nobody answers are tried ever more
-    /// seldom, and each try ends in time. By itself, libzmq would try ten times a second, and a try may last minutes.
+    /// seldom. By itself, libzmq would try ten times a second.
     ///
     /// # Errors
     /// What libzmq says.
     pub fn connect_patiently(&self) -> zmq::Result<()> {
-        self.zmq.set_reconnect_ivl_max(MAX_RECONNECT_MS)?;
-        self.zmq.set_connect_timeout(CONNECT_MS)
+        self.zmq.set_reconnect_ivl_max(MAX_RECONNECT_MS)
+    }
+
+    /// Lets the kernel find out when the host at the other end of a connection has gone without a word, or has forgotten
+    /// it: by TCP's keepalives, as ZeroMQ's heartbeats queue up behind records that a busy peer does not read, and would
+    /// part it from those who wait for it. For connections made later.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn notice_dead_hosts(&self) -> zmq::Result<()> {
+        self.zmq.set_tcp_keepalive(1)?;
+        self.zmq.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
+        self.zmq.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
+        self.zmq.set_tcp_keepalive_cnt(KEEPALIVE_COUNT)?;
+        self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
+    }
+
+    /// Ends connections on which nothing that was sent is taken, as it is after the host at the other end has gone. Not
+    /// for sockets that publish records: a peer that does not read them for a while is none the worse.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn notice_unanswered(&self) -> zmq::Result<()> {
+        let value: *const c_int = &UNANSWERED_MS;
+        // SAFETY: the socket is live; the option takes a C int, and this is a pointer to one with its size.
+        let rc = unsafe {
+            zmq_sys::zmq_setsockopt(self.raw, ZMQ_TCP_MAXRT, value.cast(), std::mem::size_of::<c_int>())
+        };
+        if rc == 0 { Ok(()) } else { Err(last_error()) }
+    }
+
+    /// Ends connections that are silent (ZMTP 3.1 heartbeats, which every libzmq that Dafka runs on answers by itself),
+    /// and asks the peer to do the same, who may not do so by itself. For connections made later.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn beat(&self) -> zmq::Result<()> {
+        self.zmq.set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
+        self.zmq.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
+        self.zmq.set_heartbeat_ttl(HEARTBEAT_TIMEOUT_MS)?;
+        self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
     }
 
     /// Binds to an ephemeral TCP port on all interfaces and returns the port.

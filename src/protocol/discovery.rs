@@ -38,6 +38,9 @@ pub struct Discovery {
     last_beacon_ms: Option<u64>,
     expiry_due_ms: u64,
     is_tower_lost: bool,
+    /// When a tower was heard last. It says to each node what that node told it: a tower that is there is never silent
+    /// for long.
+    tower_heard_ms: u64,
     max_peers: usize,
     max_pending: usize,
 }
@@ -79,6 +82,7 @@ impl Discovery {
             last_beacon_ms: None,
             expiry_due_ms: now_ms + timeout_ms,
             is_tower_lost: false,
+            tower_heard_ms: now_ms,
             max_peers: MAX_PEERS,
             max_pending: MAX_PEERS,
         }
@@ -96,6 +100,7 @@ impl Discovery {
 
     /// Takes a tower's beacon.
     pub fn beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
+        self.tower_heard(now_ms);
         if *sender == *self.own_address || self.ignored.iter().any(|ignored| **ignored == *sender) {
             return;
         }
@@ -180,11 +185,28 @@ impl Discovery {
     /// the peers: they stay, and are given a full timeout once a tower is back.
     pub fn tower_lost(&mut self, is_lost: bool, now_ms: u64) {
         if self.is_tower_lost && !is_lost {
-            for peer in self.peers.values_mut() {
-                peer.heard_ms = now_ms;
-            }
+            self.forgive(now_ms);
         }
         self.is_tower_lost = is_lost;
+    }
+
+    /// A tower that is connected but silent is as good as lost: the way to it may be cut, which takes the connection
+    /// longer to notice than the peers' timeout is.
+    fn tower_heard(&mut self, now_ms: u64) {
+        if self.is_tower_silent(now_ms) {
+            self.forgive(now_ms);
+        }
+        self.tower_heard_ms = now_ms;
+    }
+
+    fn is_tower_silent(&self, now_ms: u64) -> bool {
+        now_ms >= self.tower_heard_ms + (self.timeout_ms / 2).max(self.interval_ms * 2)
+    }
+
+    fn forgive(&mut self, now_ms: u64) {
+        for peer in self.peers.values_mut() {
+            peer.heard_ms = now_ms;
+        }
     }
 
     /// When [`Discovery::tick`] has something to do next.
@@ -208,7 +230,7 @@ impl Discovery {
     fn expire(&mut self, now_ms: u64, events: &mut Vec<Event>) {
         // A quarter of the timeout is how late a peer may be dropped.
         self.expiry_due_ms = now_ms + (self.timeout_ms / 4).max(1);
-        if self.is_tower_lost {
+        if self.is_tower_lost || self.is_tower_silent(now_ms) {
             return;
         }
         let mut expired = Vec::new();
@@ -266,6 +288,11 @@ mod tests {
         (discovery.tick(now_ms, &mut events), events)
     }
 
+    /// The tower says back what this node told it.
+    fn echo(discovery: &mut Discovery, now_ms: u64) {
+        assert_eq!(beacon(discovery, b"me", "tcp://127.0.0.1:1", now_ms), []);
+    }
+
     #[test]
     fn beacons_at_once_then_every_interval_and_for_a_new_peer() {
         let mut discovery = discovery();
@@ -289,6 +316,9 @@ mod tests {
     fn a_silent_peer_is_dropped_and_comes_back() {
         let mut discovery = discovery();
         beacon(&mut discovery, b"peer", A, 0);
+        for now_ms in [1_500, 2_500, 3_500] {
+            echo(&mut discovery, now_ms);
+        }
         assert_eq!(tick(&mut discovery, 3_999).1, []);
         assert_eq!(tick(&mut discovery, 4_000).1, [Event::Disconnect(A.into())]);
         assert_eq!(beacon(&mut discovery, b"peer", A, 9_000), [Event::Connect(A.into())]);
@@ -298,8 +328,11 @@ mod tests {
     fn a_port_taken_over_by_a_new_node_stays_connected() {
         let mut discovery = discovery();
         beacon(&mut discovery, b"old", A, 0);
+        echo(&mut discovery, 1_500);
         assert_eq!(beacon(&mut discovery, b"new", A, 3_000), []);
+        echo(&mut discovery, 4_500);
         assert_eq!(tick(&mut discovery, 5_000).1, []);
+        echo(&mut discovery, 6_000);
         assert_eq!(tick(&mut discovery, 7_000).1, [Event::Disconnect(A.into())]);
     }
 
@@ -322,8 +355,38 @@ mod tests {
         discovery.tower_lost(true, 100);
         assert_eq!(tick(&mut discovery, 60_000).1, []);
         discovery.tower_lost(false, 60_000);
+        for now_ms in [60_050, 61_000, 62_000] {
+            echo(&mut discovery, now_ms);
+        }
         assert_eq!(tick(&mut discovery, 63_000).1, []);
+        echo(&mut discovery, 63_500);
         assert_eq!(tick(&mut discovery, 64_500).1, [Event::Disconnect(A.into())]);
+    }
+
+    #[test]
+    fn peers_outlive_a_tower_that_is_silent() {
+        let mut discovery = discovery();
+        beacon(&mut discovery, b"peer", A, 0);
+        beacon(&mut discovery, b"dead", B, 0);
+        // Not even this node's own beacon comes back: it is the way to the tower that is cut.
+        for now_ms in [4_000, 5_000, 20_000] {
+            assert_eq!(tick(&mut discovery, now_ms).1, [], "{now_ms}");
+        }
+        echo(&mut discovery, 20_500);
+        assert_eq!(tick(&mut discovery, 21_000).1, []);
+        assert_eq!(beacon(&mut discovery, b"peer", A, 21_500), []);
+        for now_ms in [22_500, 23_500] {
+            echo(&mut discovery, now_ms);
+        }
+        assert_eq!(tick(&mut discovery, 24_500).1, [Event::Disconnect(B.into())]);
+    }
+
+    #[test]
+    fn seldom_beacons_are_no_silence() {
+        let mut discovery = Discovery::new(b"me", &[], 3_000, 4_000, 0);
+        beacon(&mut discovery, b"peer", A, 0);
+        echo(&mut discovery, 3_000);
+        assert_eq!(tick(&mut discovery, 4_500).1, [Event::Disconnect(A.into())]);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | `reader` | the store's answers, from the log |
 //! | `discovery` | which peers are there |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
+//! | `sources` | which store to ask for a window |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
 //! | `remembered` | where partitions stood that had to give way |
 //! | `subscriptions` | what each role subscribes to |
@@ -26,6 +27,7 @@ pub mod reader;
 pub mod remembered;
 pub mod replica;
 pub mod sequencer;
+pub mod sources;
 pub mod subscriptions;
 pub mod turns;
 

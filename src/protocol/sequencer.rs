@@ -5,6 +5,7 @@
 //! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away. It goes to one of
 //! the stores that say they hold the partition, in turn; to all when none is known, or those that are stay silent.
 
+use super::sources::{Choice, Sources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,8 +22,6 @@ const FIRST_RETRY_MS: u64 = 250;
 const MAX_RETRY_MS: u64 = 30_000;
 /// The longest wait once somebody speaks of the partition: whoever does may have it.
 const HEARD_RETRY_MS: u64 = 1_000;
-/// Stores that a partition remembers as holding it.
-const MAX_SOURCES: usize = 4;
 /// What one early record costs beside its content: its handle and its place in the map.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
@@ -58,17 +57,7 @@ pub struct Sequencer<P> {
     /// How long answers took lately, from FETCH to the first record.
     answer_ms: u64,
     retry_ms: u64,
-    sources: Vec<Source>,
-    /// Whose turn it is among the sources.
-    turn: usize,
-}
-
-/// A store that says it holds the partition.
-#[derive(Debug)]
-struct Source {
-    store: Arc<[u8]>,
-    /// One after the last record that it has, as far as it has said so.
-    end: u64,
+    sources: Sources,
 }
 
 /// A FETCH to send.
@@ -89,6 +78,8 @@ struct Fetch {
     /// The store that was asked; `None`: all were.
     store: Option<Arc<[u8]>>,
     sent_ms: u64,
+    /// The content that has come since.
+    len_bytes: u64,
     /// It asks for the same as the one before, which stayed without an answer.
     is_repeated: bool,
     is_answered: bool,
@@ -110,8 +101,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             mean_len_bytes: 0,
             answer_ms: 0,
             retry_ms: FIRST_RETRY_MS,
-            sources: Vec::new(),
-            turn,
+            sources: Sources::new(turn),
         }
     }
 
@@ -179,15 +169,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 
     /// A store says that it has the records before `end`.
     pub fn held_by(&mut self, store: &Arc<[u8]>, end: u64) {
-        if let Some(source) = self.sources.iter_mut().find(|source| source.store == *store) {
-            source.end = end;
-        } else if self.sources.len() < MAX_SOURCES {
-            self.sources.push(Source { store: store.clone(), end });
-        } else if let Some(source) = self.sources.iter_mut().min_by_key(|source| source.end)
-            && source.end < end
-        {
-            *source = Source { store: store.clone(), end };
-        }
+        self.sources.held_by(store, end);
     }
 
     /// True when records are missing.
@@ -223,55 +205,34 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if !self.has_gap() {
             return None;
         }
-        let silent = self.fetch.take();
-        let is_repeated = silent.is_some();
-        if let Some(Fetch { store: Some(store), .. }) = &silent {
-            // Gone, perhaps. If it is not, it will say again what it has.
-            self.sources.retain(|source| source.store != *store);
+        let unanswered = self.fetch.take();
+        let is_repeated = unanswered.is_some();
+        if let Some(Fetch { store, is_answered, .. }) = unanswered {
+            self.sources.silent(store.as_ref(), is_answered);
         }
-        let source = self.choose_source(is_repeated);
-        if is_repeated && source.is_none() {
+        let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
+        if is_repeated && store.is_none() {
             // Nothing came since the last one: ask for less, and less often.
             self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
         }
-        let mut gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first);
-        if let Some(source) = source.map(|index| &self.sources[index])
-            && source.end > self.next
-        {
-            // What lies beyond is for another one to answer.
-            gap_end = gap_end.min(source.end);
-        }
+        let gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first).min(end);
         let fitting = match self.mean_len_bytes {
             0 => u64::from(FIRST_WINDOW_COUNT),
-            mean_len_bytes => (MAX_WINDOW_LEN_BYTES / mean_len_bytes).max(1),
+            mean_len_bytes => (len_bytes.min(MAX_WINDOW_LEN_BYTES) / mean_len_bytes).max(1),
         };
         let count = (gap_end - self.next).min(fitting).min(u64::from(self.max_window_count)) as u32;
-        let store = source.map(|index| self.sources[index].store.clone());
         self.fetch = Some(Fetch {
             end: self.next + u64::from(count),
             store: store.clone(),
             sent_ms: now_ms,
+            len_bytes: 0,
             is_repeated,
             is_answered: false,
             is_overdue: false,
             deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
         });
         Some(Request { first: self.next, count, store })
-    }
-
-    /// Whom to ask: in turn those that say they have the next record. Else, at the first try, one that has what came
-    /// before: it has told some time ago what it had, and may well have more by now. Else everybody.
-    fn choose_source(&mut self, is_repeated: bool) -> Option<usize> {
-        self.turn = self.turn.wrapping_add(1);
-        let has_next: Vec<usize> =
-            (0..self.sources.len()).filter(|&index| self.sources[index].end > self.next).collect();
-        match (has_next.len(), self.sources.len()) {
-            (0, 0) => None,
-            (0, _) if is_repeated => None,
-            (0, count) => Some(self.turn % count),
-            (count, _) => Some(has_next[self.turn % count]),
-        }
     }
 
     /// `next` moves on by one record of `len` octets.
@@ -286,6 +247,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
         fetch.is_overdue = false;
+        fetch.len_bytes += len_bytes;
         if !fetch.is_answered {
             fetch.is_answered = true;
             // Behind a producer's queue of live records an answer may take long; asking again would only make
@@ -297,6 +259,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             fetch.deadline_ms = now_ms + FIRST_RETRY_MS.max(2 * self.answer_ms);
             return;
         }
+        let took_ms = now_ms.saturating_sub(fetch.sent_ms);
+        self.sources.answered(fetch.store.as_ref(), fetch.len_bytes, took_ms, now_ms);
         self.fetch = None;
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
@@ -376,38 +340,6 @@ mod tests {
         assert_eq!(sequencer.fetch_due_ms(), Some(500));
         assert_eq!(asked_of(&mut sequencer, 500), (0, 10, "all".into()));
         assert_eq!(sequencer.fetch_due_ms(), Some(1_000));
-        // It says again that it is there.
-        held_by(&mut sequencer, "B", 10);
-        assert_eq!(asked_of(&mut sequencer, 1_000), (0, 10, "B".into()));
-    }
-
-    #[test]
-    fn a_store_is_asked_for_what_it_has() {
-        let mut sequencer = Sequencer::new(0, 0);
-        held_by(&mut sequencer, "A", 4);
-        held_by(&mut sequencer, "B", 10);
-        held_by(&mut sequencer, "C", 2);
-        assert_eq!(asked_of(&mut sequencer, 0), (0, 10, "B".into()));
-        offer(&mut sequencer, 0);
-        offer(&mut sequencer, 1);
-        offer(&mut sequencer, 2);
-        // B stopped there; A has but one of the rest, and C none.
-        assert_eq!(asked_of(&mut sequencer, 1_000), (3, 1, "A".into()));
-        offer(&mut sequencer, 3);
-        // What is said some time ago says little: the first try is one of those that are known, the next one all.
-        let (first, count, store) = asked_of(&mut sequencer, 2_000);
-        assert!((first, count) == (4, 6) && store != "all", "{store}");
-        assert_eq!(asked_of(&mut sequencer, 3_000).2, "all");
-    }
-
-    #[test]
-    fn made_up_stores_do_not_grow_a_partition() {
-        let mut sequencer = Sequencer::new(0, 0);
-        for end in 1..1_000 {
-            held_by(&mut sequencer, &end.to_string(), end);
-        }
-        assert_eq!(sequencer.sources.len(), MAX_SOURCES);
-        assert!(sequencer.sources.iter().all(|source| source.end >= 996));
     }
 
     #[test]

@@ -174,6 +174,17 @@ impl<P: AsRef<[u8]>> Batch<P> {
         (0..self.runs.len()).map(|index| self.view(index))
     }
 
+    /// Leaves out some of the runs. Handles from before are refused from then on.
+    pub fn leave_out(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
+        let unwanted: Vec<bool> = self.runs().map(&mut is_unwanted).collect();
+        let lens = self.runs_with_records().zip(&unwanted).filter(|(_, is_unwanted)| **is_unwanted);
+        self.content_len_bytes -= lens.flat_map(|((_, records), _)| records.map(<[u8]>::len)).sum::<usize>();
+        let mut unwanted = unwanted.into_iter();
+        // Their records stay until the batch is cleared: nothing leads to them.
+        self.runs.retain(|_| !unwanted.next().unwrap_or(false));
+        self.generation += 1;
+    }
+
     /// The runs together with their records.
     pub(super) fn runs_with_records(&self) -> impl Iterator<Item = (Run<'_>, Records<'_, P>)> {
         self.runs.iter().enumerate().map(|(index, run)| {
@@ -242,6 +253,20 @@ mod tests {
         assert_eq!((batch.len(), batch.content_len_bytes(), batch.is_empty()), (6, 10, false));
         let runs: Vec<_> = batch.runs().map(|r| (r.address.to_vec(), r.first_offset, r.count)).collect();
         assert_eq!(runs, [(b"A".to_vec(), 7, 3), (b"B".to_vec(), 0, 3), (b"C".to_vec(), 3, 0)]);
+    }
+
+    #[test]
+    fn runs_can_be_left_out() {
+        let mut batch = Batch::new();
+        for (address, content) in [(b"A", "a0"), (b"B", "b0"), (b"A", "a1"), (b"C", "c0")] {
+            let offset = if content.ends_with('1') { 1 } else { 0 };
+            batch.push(b"s", address, offset, content.as_bytes().to_vec()).expect("in order");
+        }
+        batch.leave_out(|run| run.address == b"B");
+        let runs: Vec<_> = batch.runs().map(|run| (run.address, run.first_offset, run.count)).collect();
+        assert_eq!(runs, [(&b"A"[..], 0, 2), (b"C", 0, 1)]);
+        assert_eq!(contents(&batch), [vec![b"a0".to_vec(), b"a1".to_vec()], vec![b"c0".to_vec()]]);
+        assert_eq!(batch.content_len_bytes(), 6);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -17,8 +18,14 @@ pub(super) const LOCK_FILE: &str = "dafka.lock";
 /// A database under construction; renamed to [`DATA_FILE`] when it is complete and on disk.
 pub(super) const NEW_DATA_FILE: &str = ".dafka-new.mdb";
 
+/// LMDB's table of readers.
+pub(super) const READERS_FILE: &str = "lock.mdb";
+
+/// Room for its 126 readers, in octets, and some more.
+const READERS_LEN: libc::off_t = 16_384;
+
 /// What else may lie in the directory: LMDB's table of readers, and what file systems put into their root.
-const OTHERS_ALLOWED: [&str; 2] = ["lock.mdb", "lost+found"];
+const OTHERS_ALLOWED: [&str; 2] = [READERS_FILE, "lost+found"];
 
 /// The file by which each LevelDB database can be told.
 const LEVELDB_FILE: &str = "CURRENT";
@@ -40,7 +47,8 @@ pub(super) fn claim(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn look(dir: &Path) -> Result<(), OpenError> {
+/// Refuses a directory that holds other files than a store's. Touches nothing in it.
+pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
     let unreadable = || failed("list the directory", dir);
     let mut foreign = None;
     for entry in fs::read_dir(dir).map_err(unreadable())? {
@@ -107,6 +115,25 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: dir.to_path_buf() }),
         Err(TryLockError::Error(error)) => Err(failed("lock the file", &path)(error)),
+    }
+}
+
+/// Makes LMDB's table of readers take up its room on the disk. LMDB writes it through a map, and on a full disk the
+/// write to a page without room kills the process.
+pub(super) fn reserve_readers(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(READERS_FILE);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(failed("open the table of readers", &path))?;
+    // SAFETY: a system call without pointers, on a file that is open.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, READERS_LEN) } {
+        // Not every file system can.
+        0 | libc::EOPNOTSUPP | libc::EINVAL => Ok(()),
+        code => Err(failed("make room for", &path)(io::Error::from_raw_os_error(code))),
     }
 }
 

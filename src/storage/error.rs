@@ -62,6 +62,19 @@ pub enum OpenError {
         /// How that was noticed.
         reason: &'static str,
     },
+    /// The database file is damaged, or a database of something else.
+    #[error(
+        "{} is damaged, or not the database of a dafka store: page {page}: {reason}; it was left untouched",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The number of the page where that was noticed.
+        page: u64,
+        /// How.
+        reason: &'static str,
+    },
     /// A later version of this library wrote the database.
     #[error(
         "{} has the store format {found}, this version reads formats up to {supported}; \
@@ -125,6 +138,9 @@ pub enum AppendError {
         /// The greatest length in octets.
         max_len_bytes: usize,
     },
+    /// A partition's end is damaged: nothing can be appended to it.
+    #[error(transparent)]
+    Corrupt(Box<Corruption>),
     /// The map, and with it the database, cannot become larger.
     #[error("the database {} cannot grow beyond {map_len_bytes} octets: {reason}", path.display())]
     MapLimit {

@@ -2,19 +2,26 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lmdb::{RoTransaction, Transaction};
 
 use super::append::{WriteError, write_batch};
-use super::batch::Batch;
+use super::batch::{Batch, Run};
 use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
+use super::engine::{Snapshot, Table};
 use super::error::{AppendError, Corruption, OpenError, ReadError};
+use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
 use super::lmdb::Lmdb;
 use super::lookup::{self, Partition};
-use super::tables::{self, Tables, os_error};
+use super::pages::{Pages, Unsound};
+use super::tables::{self, RECORDS, Tables, os_error};
 use super::walk::{self, Limited, Unread};
+
+/// Records whose pages are checked beyond those that are read now.
+const LOOK_AHEAD_COUNT: u64 = 16_384;
 
 /// How to open a log.
 #[derive(Clone, Debug)]
@@ -48,6 +55,7 @@ pub struct Log {
     state: RwLock<State>,
     dir: PathBuf,
     data: PathBuf,
+    pages: Pages,
     options: Options,
     /// Holds the directory for this log.
     _lock: File,
@@ -73,21 +81,44 @@ impl Log {
         let data = dir.join(DATA_FILE);
         // Whoever makes a store makes its lock file first. A database without one is another's, or was
         // copied: look at it before leaving a trace. In this order, as another process may be at work.
-        if directory::exists(&data)? && !directory::exists(&dir.join(LOCK_FILE))? {
+        let is_adopted = directory::exists(&data)? && !directory::exists(&dir.join(LOCK_FILE))?;
+        if is_adopted {
             tables::check(&data, false)?;
         }
         let lock = directory::lock(dir)?;
-        if directory::exists(&data)? {
-            tables::check(&data, true)?;
-        } else {
-            tables::create(dir)?;
+        if is_adopted {
+            // Without its lock file, after a power loss, it would not be known to be ours.
+            directory::sync(dir)?;
         }
+        let is_new = !directory::exists(&data)?;
+        if is_new {
+            tables::create(dir)?;
+        } else {
+            tables::check(&data, true)?;
+        }
+        directory::reserve_readers(dir)?;
+        let pages = Pages::open(&data).map_err(failed("open the database", &data))?;
         let data_len = fs::metadata(&data).map_err(failed("look at the database", &data))?.len();
         let map_len_bytes = first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX), &options);
         let tables = Tables::open(dir, options.sync, map_len_bytes)
             .map_err(|error| tables::database_error(&data, error))?;
         let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables) };
-        Ok(Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, options, _lock: lock })
+        let log =
+            Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, pages, options, _lock: lock };
+        if !is_new {
+            // What is there may be with the operating system only: an earlier run did not synchronize, or was killed
+            // before it could. From now on it counts as durable.
+            log.sync().or_else(|error| {
+                log::error!("Store: {error}; what is there is served");
+                log.sync_file()
+            })?;
+        }
+        Ok(log)
+    }
+
+    fn sync_file(&self) -> Result<(), OpenError> {
+        let synced = File::open(&self.data).and_then(|file| file.sync_data());
+        synced.map_err(failed("synchronize the database", &self.data))
     }
 
     /// The log's own name, which stays the same for as long as the database exists: `fresh` when it has none yet.
@@ -149,6 +180,7 @@ impl Log {
         if batch.is_empty() {
             return Ok(());
         }
+        batch.runs().filter(|run| run.count > 0).try_for_each(|run| self.check_end(run))?;
         let mut repaired = false;
         loop {
             let tried = self.with_tables(|tables| try_append(tables, batch));
@@ -172,17 +204,28 @@ impl Log {
         }
     }
 
-    /// Waits until all that the log holds is on disk; does nothing when appends do not (see [`Options::sync`]).
+    /// Puts all that the log holds on disk, however it got there. For who has found in the log what could not be
+    /// appended: that commit's synchronization may have failed, and the operating system does not try it again.
+    /// Does nothing without [`Options::sync`].
     ///
     /// # Errors
     ///
-    /// When the disk refuses it.
+    /// As [`Log::append`].
     pub fn sync(&self) -> Result<(), AppendError> {
         if !self.options.sync {
             return Ok(());
         }
-        let synced = self.with_tables(|tables| tables.env.sync(true));
-        synced.and_then(|synced| synced).map_err(|error| self.append_error(error, 0))
+        loop {
+            let tried = self.with_tables(|tables| (tables.settle(), tables.map_len_bytes));
+            match tried.map_err(|error| self.append_error(error, 0))? {
+                (Ok(()), _) => return Ok(()),
+                (Err(lmdb::Error::MapFull), len) => self.grow(len, 0)?,
+                (Err(error), _) => {
+                    self.replace_tables();
+                    return Err(self.append_error(error, 0));
+                }
+            }
+        }
     }
 
     /// Hands the records `from .. from + max_count` of a partition, as far as it has them, in ascending
@@ -207,19 +250,127 @@ impl Log {
         max_len_bytes: usize,
         each: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<u64, ReadError> {
-        self.reading(|txn| {
+        self.reading(|snapshot| {
+            let max_count = self.sound_count(snapshot, (subject, address), from, max_count)?;
             let limited = Limited { from, max_count, max_len_bytes, each };
-            walk::read(txn, subject, address, limited).map_err(|unread| match unread {
+            walk::read(snapshot, subject, address, limited).map_err(|unread| match unread {
                 Unread::Engine(error) => self.read_error(error),
-                Unread::Corrupt { id, offset, reason } => ReadError::Corrupt(Box::new(Corruption {
-                    path: self.data.clone(),
-                    subject: subject.to_vec(),
-                    address: address.to_vec(),
-                    id,
-                    offset,
-                    reason,
-                })),
+                Unread::Corrupt { id, offset, reason } => {
+                    ReadError::Corrupt(self.corruption(&Damage { subject, address, id, offset }, reason))
+                }
             })
+        })
+    }
+
+    /// How many records from one on, at most so many, can be read without meeting a damaged page; an error when the
+    /// first one cannot.
+    fn sound_count(
+        &self,
+        snapshot: &Lmdb<'_, RoTransaction<'_>>,
+        (subject, address): (&[u8], &[u8]),
+        from: u64,
+        max_count: u64,
+    ) -> Result<u64, ReadError> {
+        let Some(key) = PartitionKey::new(subject, address) else { return Ok(max_count) };
+        let value = lookup::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
+        let Some(PartitionValue { id, first, next }) = value else { return Ok(max_count) };
+        let wanted = from.max(first)..from.saturating_add(max_count).min(next);
+        if wanted.is_empty() {
+            return Ok(max_count);
+        }
+        let damage = Damage { subject, address, id, offset: wanted.start };
+        Ok(self.sound_end(snapshot, wanted, next, &damage)? - from)
+    }
+
+    /// How far the pages of some records are sound; an error when those of the first one are not. Looks ahead, so that
+    /// one who reads on and on does not make it look each time.
+    fn sound_end(
+        &self,
+        snapshot: &Lmdb<'_, RoTransaction<'_>>,
+        wanted: Range<u64>,
+        next: u64,
+        damage: &Damage<'_>,
+    ) -> Result<u64, ReadError> {
+        let Range { start, end } = wanted;
+        if self.pages.is_checked(damage.id.0, start..end) {
+            return Ok(end);
+        }
+        let check = |end: u64| {
+            let keys = record_key(damage.id, start)..=record_key(damage.id, end - 1);
+            self.check_pages(snapshot, keys, damage)?;
+            self.pages.set_checked(damage.id.0, start..end);
+            Ok(())
+        };
+        let ahead = end.saturating_add(LOOK_AHEAD_COUNT).min(next);
+        if check(ahead).is_ok() {
+            return Ok(end);
+        }
+        // What comes before the damage is handed out.
+        let mut end = end;
+        loop {
+            match check(end) {
+                Ok(()) => return Ok(end),
+                Err(error) if end - start == 1 => return Err(error),
+                Err(_) => end = start + (end - start) / 2,
+            }
+        }
+    }
+
+    /// Before the first append to a partition: whether the way to its end is sound.
+    fn check_end(&self, run: Run<'_>) -> Result<(), AppendError> {
+        let Run { subject, address, .. } = run;
+        let Some(key) = PartitionKey::new(subject, address) else { return Ok(()) };
+        let checked = self.pages.once(key.as_ref(), || {
+            self.reading(|snapshot| {
+                let value = lookup::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
+                // A new partition's records come after those of all others.
+                let Some(PartitionValue { id, next, .. }) = value else {
+                    let damage = Damage { subject, address, id: PartitionId(u64::MAX), offset: 0 };
+                    return self.check_pages(snapshot, [0xff; 16]..=[0xff; 16], &damage);
+                };
+                let damage = Damage { subject, address, id, offset: next };
+                self.check_pages(snapshot, record_key(id, next)..=record_key(id, next), &damage)?;
+                let after = snapshot.entries_from(Table::Records, &record_key(id, next));
+                match after.and_then(|mut after| after.next().transpose()) {
+                    Ok(Some((key, _))) if key.starts_with(&id.0.to_be_bytes()) => {
+                        let reason = "there are records beyond the end of the partition";
+                        Err(ReadError::Corrupt(self.corruption(&damage, reason)))
+                    }
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(self.read_error(error)),
+                }
+            })
+        });
+        checked.map_err(|error| match error {
+            ReadError::Corrupt(corruption) => AppendError::Corrupt(corruption),
+            ReadError::Io { path, source } => AppendError::Io { path, source },
+            ReadError::Database { path, source } => AppendError::Database { path, source },
+        })
+    }
+
+    /// Checks the pages of records that LMDB is about to visit.
+    fn check_pages(
+        &self,
+        snapshot: &Lmdb<'_, RoTransaction<'_>>,
+        keys: RangeInclusive<[u8; 16]>,
+        damage: &Damage<'_>,
+    ) -> Result<(), ReadError> {
+        let Lmdb { txn, tables } = snapshot;
+        let tree = txn.get(tables.main, &RECORDS).map_err(|error| self.read_error(error))?;
+        self.pages.check_records(tree, &keys).map_err(|unsound| match unsound {
+            Unsound::Io(source) => ReadError::Io { path: self.data.clone(), source },
+            Unsound::Damaged { reason, .. } => ReadError::Corrupt(self.corruption(damage, reason)),
+        })
+    }
+
+    fn corruption(&self, damage: &Damage<'_>, reason: &'static str) -> Box<Corruption> {
+        Box::new(Corruption {
+            path: self.data.clone(),
+            subject: damage.subject.to_vec(),
+            address: damage.address.to_vec(),
+            id: damage.id,
+            offset: damage.offset,
+            reason,
         })
     }
 
@@ -347,6 +498,14 @@ impl Log {
             None => AppendError::Database { path, source: error },
         }
     }
+}
+
+/// Where something is damaged.
+struct Damage<'a> {
+    subject: &'a [u8],
+    address: &'a [u8],
+    id: PartitionId,
+    offset: u64,
 }
 
 impl Drop for Log {

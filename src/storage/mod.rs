@@ -18,9 +18,11 @@
 //! | `lmdb` | LMDB as that database |
 //! | `batch` | records gathered for one append |
 //! | `tables` | the LMDB environment: creating, checking, opening |
+//! | `pages` | looking at LMDB's pages before LMDB does |
 //! | `directory` | whose directory it is: look before touching, lock, make durable |
 //! | `chunk` | records packed together: encoding, total decoding |
 //! | `keys` | keys and values of the tables |
+//! | `listing` | what a log holds, seen by another process |
 //! | `error` | what can go wrong, one small enum per operation |
 
 pub mod append;
@@ -30,9 +32,11 @@ mod directory;
 pub mod engine;
 mod error;
 mod keys;
+mod listing;
 mod lmdb;
 mod log;
 pub mod lookup;
+mod pages;
 mod tables;
 pub mod walk;
 
@@ -40,5 +44,6 @@ pub use self::batch::{Batch, Run, RunIndex};
 pub use self::chunk::MAX_CONTENT_LEN_BYTES;
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
 pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
+pub use self::listing::list;
 pub use self::log::{Log, Options};
 pub use self::lookup::Partition;

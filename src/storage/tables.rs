@@ -12,13 +12,14 @@ use super::append::write_new;
 use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
 use super::error::OpenError;
 use super::lmdb::Lmdb;
+use super::pages::{Pages, Unsound};
 
 /// The format version that this library writes, and the newest that it reads.
 pub(super) const FORMAT: u32 = 1;
 
 const META: &str = "meta";
 const PARTITIONS: &str = "partitions";
-const RECORDS: &str = "records";
+pub(super) const RECORDS: &str = "records";
 
 const MAGIC_KEY: &str = "magic";
 const MAGIC: &[u8] = b"dafka store";
@@ -27,6 +28,9 @@ const FORMAT_KEY: &str = "format";
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
 
+/// The shortest map to look at a database with: it may grow meanwhile.
+const MIN_READ_MAP_LEN: usize = 1 << 30;
+
 /// The permissions of new files, less what the process masks.
 const FILE_MODE: u32 = 0o644;
 
@@ -34,6 +38,8 @@ const FILE_MODE: u32 = 0o644;
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) env: Environment,
+    /// The table of tables.
+    pub(super) main: Database,
     pub(super) meta: Database,
     pub(super) partitions: Database,
     pub(super) records: Database,
@@ -55,12 +61,42 @@ impl Tables {
             .set_max_dbs(3)
             .set_map_size(map_len_bytes)
             .open_with_permissions(dir, FILE_MODE)?;
+        let main = env.open_db(None)?;
         let meta = env.open_db(Some(META))?;
         let partitions = env.open_db(Some(PARTITIONS))?;
         let records = env.open_db(Some(RECORDS))?;
         // LMDB makes it longer when the data demands it.
         let map_len_bytes = env.info()?.map_size();
-        Ok(Tables { env, meta, partitions, records, map_len_bytes })
+        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
+    }
+
+    /// Commits a transaction that changes nothing: with it, all that was committed before is on disk, whatever became
+    /// of the synchronization then.
+    pub(super) fn settle(&self) -> lmdb::Result<()> {
+        let mut txn = self.env.begin_rw_txn()?;
+        txn.put(self.meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
+        txn.commit()
+    }
+
+    /// Opens a database in order to look at it, beside the process that it belongs to, and checks whose it is.
+    ///
+    /// Its file may be shorter than it claims to be, and longer a moment later: only pages that are in use are read.
+    pub(super) fn open_to_read(dir: &Path, data: &Path, is_locked: bool) -> Result<Tables, OpenError> {
+        let (_, claimed_len) = lengths(data)?;
+        let map_len_bytes = map_len(data, claimed_len)?.saturating_mul(2).max(MIN_READ_MAP_LEN);
+        let mut flags = EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_TLS;
+        if !is_locked {
+            flags |= EnvironmentFlags::NO_LOCK;
+        }
+        let failed = |error| database_error(data, error);
+        let env = Environment::new().set_flags(flags).set_max_dbs(3).set_map_size(map_len_bytes).open(dir);
+        let env = env.map_err(failed)?;
+        check_format(data, format_of(&env), false)?;
+        let meta = env.open_db(Some(META)).map_err(failed)?;
+        let partitions = env.open_db(Some(PARTITIONS)).map_err(failed)?;
+        let records = env.open_db(Some(RECORDS)).map_err(failed)?;
+        let main = env.open_db(None).map_err(failed)?;
+        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
     }
 }
 
@@ -90,7 +126,8 @@ fn build(file: &Path) -> lmdb::Result<()> {
     let meta = env.create_db(Some(META), DatabaseFlags::empty())?;
     let partitions = env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
     let records = env.create_db(Some(RECORDS), DatabaseFlags::empty())?;
-    let tables = Tables { env, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
+    let main = env.open_db(None)?;
+    let tables = Tables { env, main, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
     let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables: &tables };
     update.txn.put(meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
     update.txn.put(meta, &FORMAT_KEY, &FORMAT.to_be_bytes(), WriteFlags::empty())?;
@@ -103,21 +140,11 @@ fn build(file: &Path) -> lmdb::Result<()> {
 /// then touching those through the map would kill the process, and so would a file that was cut off. When
 /// `may_extend`, because the file is known to be ours, it is made as long as it claims to be, with a hole.
 pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
-    let not_ours = |reason| OpenError::NotAStore { path: data.to_path_buf(), reason };
-    let mut file = File::open(data).map_err(failed("open the database", data))?;
-    let unreadable = || failed("read the database", data);
-    let found_len = file.metadata().map_err(unreadable())?.len();
-    let claimed_len = match claimed_len(&mut file) {
-        Ok(len) => len.ok_or_else(|| not_ours("it is not an LMDB database"))?,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(not_ours("it is not an LMDB database"));
-        }
-        Err(error) => return Err(unreadable()(error)),
-    };
-    drop(file);
+    let (found_len, claimed_len) = lengths(data)?;
     if found_len < claimed_len {
         if !may_extend {
-            return Err(not_ours("it is shorter than its header says"));
+            let reason = "it is shorter than its header says";
+            return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
         }
         log::warn!("{} has {found_len} octets, its header says {claimed_len}", data.display());
         OpenOptions::new()
@@ -126,13 +153,60 @@ pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
             .and_then(|file| file.set_len(claimed_len))
             .map_err(failed("extend the database", data))?;
     }
-    let map_len = usize::try_from(claimed_len).map_err(|_| not_ours("it is too long for this machine"))?;
-    match stored_format(data, map_len) {
+    let checked = check_content(data, claimed_len, may_extend);
+    if checked.is_err() && found_len < claimed_len {
+        // Left as it was.
+        OpenOptions::new()
+            .write(true)
+            .open(data)
+            .and_then(|file| file.set_len(found_len))
+            .map_err(failed("shorten the database", data))?;
+    }
+    checked
+}
+
+/// Checks what is behind the header pages; the file is as long as they say.
+fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), OpenError> {
+    let map_len = map_len(data, claimed_len)?;
+    Pages::open(data).map_err(Unsound::from).and_then(|pages| pages.check_all_but_records()).map_err(
+        |unsound| match unsound {
+            Unsound::Io(error) => failed("read the database", data)(error),
+            Unsound::Damaged { page, reason } => {
+                OpenError::Damaged { path: data.to_path_buf(), page, reason }
+            }
+        },
+    )?;
+    check_format(data, stored_format(data, map_len), is_ours)
+}
+
+/// How long a database is, and how long its header pages say that it is.
+fn lengths(data: &Path) -> Result<(u64, u64), OpenError> {
+    let not_ours = || OpenError::NotAStore { path: data.to_path_buf(), reason: "it is not an LMDB database" };
+    let mut file = File::open(data).map_err(failed("open the database", data))?;
+    let unreadable = || failed("read the database", data);
+    let found_len = file.metadata().map_err(unreadable())?.len();
+    match claimed_len(&mut file) {
+        Ok(Some(claimed_len)) => Ok((found_len, claimed_len)),
+        Ok(None) => Err(not_ours()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(not_ours()),
+        Err(error) => Err(unreadable()(error)),
+    }
+}
+
+fn map_len(data: &Path, len: u64) -> Result<usize, OpenError> {
+    let reason = "it is too long for this machine";
+    usize::try_from(len).map_err(|_| OpenError::NotAStore { path: data.to_path_buf(), reason })
+}
+
+fn check_format(data: &Path, format: lmdb::Result<Option<u32>>, is_ours: bool) -> Result<(), OpenError> {
+    let not_a_store = |reason| Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
+    match format {
         Ok(Some(format)) if format > FORMAT => {
             Err(OpenError::NewerFormat { path: data.to_path_buf(), found: format, supported: FORMAT })
         }
         Ok(Some(1..)) => Ok(()),
-        Ok(_) => Err(not_ours("it is the LMDB database of something else")),
+        Ok(_) if is_ours => not_a_store("what makes it one is missing or damaged"),
+        Ok(_) => not_a_store("it is the LMDB database of something else"),
         Err(error) => Err(database_error(data, error)),
     }
 }
@@ -189,7 +263,10 @@ fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
 /// is not a store's.
 fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
     let read_only = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_LOCK;
-    let env = Environment::new().set_flags(read_only).set_max_dbs(3).set_map_size(map_len).open(data)?;
+    format_of(&Environment::new().set_flags(read_only).set_max_dbs(3).set_map_size(map_len).open(data)?)
+}
+
+fn format_of(env: &Environment) -> lmdb::Result<Option<u32>> {
     let meta = match env.open_db(Some(META)) {
         Ok(meta) => meta,
         // There is no such table, or the key is there but is no table.

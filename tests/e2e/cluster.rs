@@ -77,6 +77,13 @@ impl Cluster {
         path
     }
 
+    /// Writes a configuration file with the settings of this cluster, and further ones.
+    pub(crate) fn config_with(&self, settings: &[(&str, &str)]) -> PathBuf {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
+        self.config_file(&all)
+    }
+
     /// Runs one of the programs with these arguments only.
     pub(crate) fn program(&self, program: &str, arguments: &[&str], input: Input) -> Program {
         let mut command = Command::new(executable(program));
@@ -119,9 +126,7 @@ impl Cluster {
         settings: &[(&str, &str)],
         input: Input,
     ) -> Program {
-        let mut all = self.settings.clone();
-        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
-        let config = self.config_file(&all);
+        let config = self.config_with(settings);
         let (publ, sub) = (self.pub_addresses(), self.sub_addresses());
         let mut options = vec!["-c", config.to_str().expect("UTF-8"), "--pub", &publ, "--sub", &sub];
         options.extend_from_slice(arguments);
@@ -153,6 +158,23 @@ impl Cluster {
     pub(crate) fn store(&self, name: &str) -> Program {
         let dir = self.dir().join(name);
         self.node_with("dafka_stored", &[], &[("store/db", dir.to_str().expect("UTF-8"))], Input::Pipe)
+    }
+
+    /// Starts a store on any directory, with further settings and environment variables.
+    pub(crate) fn store_at(
+        &self,
+        dir: &Path,
+        settings: &[(&str, &str)],
+        environment: &[(&str, &Path)],
+    ) -> Program {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
+        all.insert("store/db".into(), dir.to_str().expect("UTF-8").into());
+        let mut command = Command::new(executable("dafka_stored"));
+        command.arg("-c").arg(self.config_file(&all));
+        command.args(["--pub", &self.pub_addresses(), "--sub", &self.sub_addresses()]);
+        command.current_dir(self.dir()).envs(environment.iter().copied());
+        self.command("dafka_stored", &mut command, Input::Pipe)
     }
 
     /// Starts a console producer whose input stays open.
@@ -194,7 +216,7 @@ impl Drop for Cluster {
 }
 
 /// The file of one of the programs.
-fn executable(program: &str) -> &'static str {
+pub(super) fn executable(program: &str) -> &'static str {
     match program {
         "dafka_towerd" => env!("CARGO_BIN_EXE_dafka_towerd"),
         "dafka_stored" => env!("CARGO_BIN_EXE_dafka_stored"),

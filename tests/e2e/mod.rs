@@ -5,11 +5,13 @@
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod cluster;
+mod hosts;
 mod ports;
 mod program;
 mod records;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use hosts::{Family, Hosts, Link, Network, announced};
 pub(crate) use program::{Input, Logs, Output, Program};
 pub(crate) use records::{assert_contents, assert_each_partition, contents, lines, statistic, varied_lines};
 

@@ -251,10 +251,6 @@ impl Program {
         assert!(rest.is_empty(), "more than all records: {rest:?}");
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has written to its standard error so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned()
@@ -263,7 +259,7 @@ impl Program {
     /// What it has in memory now, in octets.
     #[track_caller]
     pub(crate) fn rss_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
+        let path = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(path).unwrap_or_else(|_| panic!("{} has ended", self.name));
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
@@ -273,8 +269,23 @@ impl Program {
     /// How many files and sockets it has open.
     #[track_caller]
     pub(crate) fn open_files(&self) -> usize {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.id()));
         files.unwrap_or_else(|_| panic!("{} has ended", self.name)).count()
+    }
+
+    /// Waits until it has written this to its standard error.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&mut self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            assert!(self.is_running(), "{} has ended, waited for its log: {text}", self.name);
+            assert!(start.elapsed() < DEADLINE, "{}: its log does not say: {text}", self.name);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

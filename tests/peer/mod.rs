@@ -246,6 +246,14 @@ impl Node {
         assert_eq!(got[0].escape_ascii().to_string(), frame.escape_ascii().to_string());
     }
 
+    /// The same with the name of one of our stores after it, which 0.1.0 ignores. Returns the name.
+    #[track_caller]
+    pub(crate) fn named(&mut self, core: &[u8]) -> String {
+        let got = self.message(&core[..1]);
+        assert_eq!(got.len(), 1, "one frame");
+        name_after(core, &got[0])
+    }
+
     /// Waits for a FETCH.
     #[track_caller]
     pub(crate) fn fetch(&mut self) -> (String, String, String, u64, u32) {

@@ -85,6 +85,15 @@ pub(crate) fn number_4_at(frame: &[u8], at: usize) -> u32 {
     frame[at..at + 4].iter().fold(0, |number, &octet| number << 8 | u32::from(octet))
 }
 
+/// The name that one of our stores puts after the fields that 0.1.0 knows, which have to be exactly these.
+#[track_caller]
+pub(crate) fn name_after(core: &[u8], frame: &[u8]) -> String {
+    let (begin, name) = frame.split_at_checked(core.len()).unwrap_or((frame, b""));
+    assert_eq!(begin.escape_ascii().to_string(), core.escape_ascii().to_string());
+    assert_eq!((name.len(), name.first()), (33, Some(&32)), "a string of 32 octets: {}", name.escape_ascii());
+    string_at(name, 0)
+}
+
 /// A FETCH taken apart: partition, requester, subject, sequence, count.
 pub(crate) fn parse_fetch(frame: &[u8]) -> (String, String, String, u64, u32) {
     assert_eq!(frame[0], b'F');

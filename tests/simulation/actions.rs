@@ -22,6 +22,7 @@ impl World {
                     disk: SimDisk::new(),
                     host,
                     nodes: None,
+                    is_killed: false,
                     name: Vec::new(),
                     read_so_far: BTreeMap::new(),
                     slowness: 1,
@@ -68,10 +69,18 @@ impl World {
                     self.push((now + down).min(calm_at), Event::StartStore(store));
                 }
             }
+            Action::KillStore { store } => {
+                if let Some(store) = self.store(store) {
+                    self.crash_store(store, false);
+                    self.stores[store].is_killed = true;
+                }
+            }
             Action::CrashTower { tower, down } => {
                 let tower = (tower % self.towers.len() as u64) as usize;
                 self.crash_tower(tower);
-                self.push((now + down).min(calm_at), Event::StartTower(tower));
+                if down < Time::MAX {
+                    self.push((now + down).min(calm_at), Event::StartTower(tower));
+                }
             }
             Action::Resubscribe { consumer, topic, after } => {
                 if let Some(node) = self.living(&self.consumers, consumer) {
@@ -109,6 +118,14 @@ impl World {
                 if let Some(store) = self.store(store) {
                     self.stores[store].disk.set_mood(mood);
                     self.push((now + lasts).min(calm_at), Event::DiskIsGood(store));
+                }
+            }
+            Action::Freeze { node, lasts } => {
+                let all: Vec<NodeId> = (0..self.nodes.len()).collect();
+                if let Some(id) = self.living(&all, node) {
+                    let until = (now + lasts).min(calm_at);
+                    let node = &mut self.nodes[id];
+                    (node.ready_at, node.frozen_until) = (until.max(node.ready_at), until);
                 }
             }
             Action::Jump { node, by_ms } => {

@@ -44,6 +44,7 @@ impl World {
             wake_at: None,
             beacon_at: None,
             ready_at: 0,
+            frozen_until: 0,
             turn_us: self.random.pick(&[10, 100, 2_000]),
         });
         self.publishing.push(Vec::new());
@@ -66,7 +67,7 @@ impl World {
         let name = (topic.to_vec(), address.clone());
         self.model.add_partition(name.clone(), min_stores);
         let producer = Producer::new(topic, &address, HEAD_INTERVAL_MS).expect("a short name");
-        let producer = producer.with_min_stores(min_stores);
+        let producer = producer.with_min_stores(min_stores).with_max_fetches(self.plan.max_fetches);
         let wants = subscriptions::producer(&address, topic);
         let role =
             Role::Producer(ProducerNode { producer, name, commands: VecDeque::new(), is_terminating: false });
@@ -93,7 +94,9 @@ impl World {
     }
 
     pub(super) fn start_store(&mut self, store: usize) -> Check {
-        let Store { disk, host, nodes: None, .. } = &self.stores[store] else { return Ok(()) };
+        let Store { disk, host, nodes: None, is_killed: false, .. } = &self.stores[store] else {
+            return Ok(());
+        };
         let (disk, host) = (disk.clone(), *host);
         invariants::log_is_whole(store, &disk, &self.model)?;
         let [writer, reader] = [self.fresh_address(), self.fresh_address()];
@@ -105,7 +108,8 @@ impl World {
         }
         known.clone_from(&name);
         let clock = self.fresh_clock();
-        let replica = Replica::new(&writer, self.plan.limits, clock.now_ms(self.now)).named(&name);
+        let name_in_messages = if self.plan.has_store_names { &name[..] } else { b"" };
+        let replica = Replica::new(&writer, self.plan.limits, clock.now_ms(self.now)).named(name_in_messages);
         let known = disk.clone();
         let replica =
             replica.resuming(Box::new(move |subject, address| Ok(known.committed_next(subject, address))));
@@ -119,7 +123,10 @@ impl World {
         let writer_id = self.start(host, writer.clone(), &[&reader], wants, role, clock);
         let wants = subscriptions::store_reader(&reader);
         let log = SimLog { disk, answer_len_bytes: self.plan.answer_len_bytes };
-        let role = Role::Reader(ReaderNode { reader: Reader::new(&reader).named(&name), log });
+        let role = Role::Reader(ReaderNode {
+            reader: Reader::new(&reader).named(name_in_messages).with_max_fetches(self.plan.max_fetches),
+            log,
+        });
         let reader_id = self.start(host, reader, &[&writer], wants, role, clock);
         self.stores[store].nodes = Some([writer_id, reader_id]);
         Ok(())
@@ -156,6 +163,10 @@ impl World {
             return Ok(());
         }
         node.wake_at = None;
+        if self.now < node.ready_at {
+            self.wake(id, self.now);
+            return Ok(());
+        }
         node.ready_at = self.now + node.turn_us;
         let turned = node.turn(self.now, self.plan.turn, &mut self.model, &mut self.outbox);
         let outcome = turned.map_err(|text| (1, text))?;
@@ -227,10 +238,13 @@ impl World {
             Ok(Message::Fetch { topic, subject, sequence, .. }) => {
                 self.report.fetches += 1;
                 let name = (subject.to_vec(), topic.to_vec());
-                let is_there =
-                    self.stores.iter().any(|store| store.disk.durable_next(subject, topic) > sequence);
+                let mut living = self.stores.iter().filter(|store| !store.is_killed);
+                let is_there = living.any(|store| store.disk.durable_next(subject, topic) > sequence);
                 if matches!(self.phase, Phase::Quiet(_)) && is_there {
-                    return Err((4, format!("all is done, and {id} asks for {sequence} of {name:?}")));
+                    return Err((
+                        4,
+                        format!("all is done, and {id} asks for {sequence} of {}", invariants::show(&name)),
+                    ));
                 }
             }
             _ => {}

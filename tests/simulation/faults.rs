@@ -45,6 +45,11 @@ pub(crate) enum Action {
         is_power_cut: bool,
         down: Time,
     },
+    /// This store never comes back.
+    KillStore {
+        store: u64,
+    },
+    /// A tower that is down for ever may stay so, as long as there is another one.
     CrashTower {
         tower: u64,
         down: Time,
@@ -82,6 +87,11 @@ pub(crate) enum Action {
         node: u64,
         by_ms: u64,
     },
+    /// The process does nothing for a while, its beacon neither.
+    Freeze {
+        node: u64,
+        lasts: Time,
+    },
 }
 
 /// A whole run.
@@ -95,6 +105,10 @@ pub(crate) struct Plan {
     pub(crate) max_batch: (usize, usize),
     pub(crate) turn: Turn,
     pub(crate) answer_len_bytes: usize,
+    /// FETCHes that may wait for their answers at a producer or reader.
+    pub(crate) max_fetches: usize,
+    /// False: stores say no names, as those of libdafka 0.1.0.
+    pub(crate) has_store_names: bool,
     pub(crate) high_watermark: usize,
     pub(crate) weather: Weather,
 }
@@ -130,6 +144,8 @@ impl Plan {
             },
             max_batch: random.pick(&[(2_000, 10), (100_000, 1_000), (16 << 20, 131_072)]),
             turn: Turn { messages: random.pick(&[1, 10, 1_000]), answers: random.pick(&[1, 7, 512]) },
+            max_fetches: random.pick(&[1, 4, 4_096]),
+            has_store_names: random.chance(800),
             answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
@@ -151,11 +167,18 @@ impl Plan {
             let at = if i == 0 || random.chance(600) { 0 } else { random.below(self.calm_at) };
             self.actions.push((at, Action::StartStore));
         }
+        let is_one_killed = stores > 1 && random.chance(200);
+        if is_one_killed {
+            let store = random.next();
+            self.at(random, Action::KillStore { store });
+        }
+        let left = stores - u64::from(is_one_killed);
         let producers = random.between(1, 5);
         // One after the other: an action names a producer by its number.
         let mut start = 0;
         for i in 0..producers {
-            let min_stores = random.between(1, stores.min(2)) as usize;
+            let most = if self.has_store_names { left.min(2) } else { 1 };
+            let min_stores = random.between(1, most) as usize;
             let topic = random.pick(&TOPICS);
             start = random.between(start, start + self.calm_at / 10);
             self.actions.push((start, Action::StartProducer { topic, min_stores }));
@@ -195,7 +218,7 @@ impl Plan {
             self.at(random, Action::CrashConsumer { consumer });
         }
         for _ in 0..count(random, 3) {
-            let (tower, down) = (random.next(), random.pick(&[50 * MS, 2 * SECOND, 15 * SECOND]));
+            let (tower, down) = (random.next(), random.pick(&[50 * MS, 2 * SECOND, 15 * SECOND, Time::MAX]));
             self.at(random, Action::CrashTower { tower, down });
         }
         for _ in 0..count(random, 4) {
@@ -234,6 +257,10 @@ impl Plan {
         for _ in 0..count(random, 6) {
             let (node, by_ms) = (random.next(), random.pick(&[50, 1_500, 5_000, 60_000]));
             self.at(random, Action::Jump { node, by_ms });
+        }
+        for _ in 0..count(random, 4) {
+            let (node, lasts) = (random.next(), random.pick(&[300 * MS, 3 * SECOND, 10 * SECOND]));
+            self.at(random, Action::Freeze { node, lasts });
         }
     }
 }

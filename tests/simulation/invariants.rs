@@ -27,6 +27,11 @@ const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
 
 pub(crate) type Check = Result<(), (usize, String)>;
 
+/// A partition's name for a person to read.
+pub(crate) fn show((subject, address): &Name) -> String {
+    format!("{}/{}", subject.escape_ascii(), address.escape_ascii())
+}
+
 fn fail(invariant: usize, text: String) -> Check {
     Err((invariant, text))
 }
@@ -46,7 +51,8 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
         Message::Ack { topic, subject, sequence, .. } => {
             let durable = store.map_or(0, |disk| disk.durable_next(subject, topic));
             if sequence >= durable {
-                return fail(2, format!("acknowledged with {durable} records on disk: {message:?}"));
+                let name = show(&(subject.to_vec(), topic.to_vec()));
+                return fail(2, format!("an ACK of {sequence} of {name} with {durable} records on disk"));
             }
         }
         Message::Head(position) | Message::DirectHead { position, .. } => {
@@ -74,8 +80,8 @@ pub(crate) fn forgotten<'a>(
     let having = disks.filter(|disk| disk.durable_next(&name.0, &name.1) >= end).count();
     if having < min_stores {
         let text = format!(
-            "the producer {} has forgotten its records before {end}; {having} stores of {min_stores} have them",
-            name.1.escape_ascii()
+            "the producer of {} has forgotten its records before {end}; {having} stores of {min_stores} have them",
+            show(name)
         );
         return fail(2, text);
     }
@@ -89,7 +95,10 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
         let name = (partition.subject.clone(), partition.address.clone());
         let so_far = read_so_far.entry(name.clone()).or_insert(0);
         if partition.first != 0 || partition.next < *so_far {
-            return fail(3, format!("the log holds {partition:?} after it held {so_far} records"));
+            return fail(
+                3,
+                format!("the log holds {} of {} after it held {so_far}", partition.next, show(&name)),
+            );
         }
         let mut expected = *so_far;
         let mut wrong = None;
@@ -105,7 +114,7 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
         let read = walk::read(tables, &name.0, &name.1, limited);
         if read.is_err() || wrong.is_some() || expected != partition.next {
             let at = wrong.unwrap_or(expected);
-            return fail(3, format!("the log of {partition:?} is wrong at {at}: {read:?}"));
+            return fail(3, format!("the log of {} is wrong at {at}: {read:?}", show(&name)));
         }
         *so_far = partition.next;
     }
@@ -118,8 +127,10 @@ pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check
     for ((of, name), &end) in &model.acknowledged {
         let durable = disk.durable_next(&name.0, &name.1);
         if *of == store && durable < end {
-            let text =
-                format!("store {store} has {durable} of the {end} records of {name:?} that it acknowledged");
+            let text = format!(
+                "store {store} has {durable} of the {end} records of {} that it acknowledged",
+                show(name)
+            );
             return fail(2, text);
         }
     }
@@ -161,28 +172,33 @@ pub(crate) fn converged<'a>(
     nodes: impl Iterator<Item = &'a Node>,
     is_final: bool,
 ) -> Result<(), String> {
+    let stored =
+        |name: &Name| disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
+    // What a producer has forgotten may have been on a store that is gone for good: producer/min_stores is for that.
+    let is_whole = |name: &Name| model.partitions[name].forgotten <= stored(name);
     let end_of = |name: &Name| {
-        let stored = disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
         let partition = &model.partitions[name];
-        if partition.is_alive { stored.max(partition.records.len() as u64) } else { stored }
+        let published = partition.records.len() as u64;
+        if partition.is_alive && is_whole(name) { stored(name).max(published) } else { stored(name) }
     };
     for name in model.partitions.keys() {
         let end = end_of(name);
         for (store, disk) in disks.iter().enumerate() {
             let has = disk.durable_next(&name.0, &name.1);
             if has != end {
-                return Err(format!("store {store} has {has} of the {end} records of {name:?}"));
+                return Err(format!("store {store} has {has} of the {end} records of {}", show(name)));
             }
         }
     }
     for node in nodes {
         match &node.role {
+            Role::Producer(producer) if !is_whole(&producer.name) => {}
             Role::Producer(producer) if !producer.producer.is_drained() => {
                 let left = producer.producer.unacknowledged();
-                return Err(format!("the producer {:?} still keeps {left} records", producer.name));
+                return Err(format!("the producer of {} still keeps {left} records", show(&producer.name)));
             }
             Role::Producer(producer) if producer.is_terminating => {
-                return Err(format!("the producer {:?} does not end", producer.name));
+                return Err(format!("the producer of {} does not end", show(&producer.name)));
             }
             Role::Consumer(consumer) => {
                 for name in model.partitions.keys() {
@@ -208,5 +224,5 @@ fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), S
         // It has not met this partition.
         (None, Start::Latest) => return Ok(()),
     };
-    if next < end { Err(format!("{next} of the {end} records of {name:?}")) } else { Ok(()) }
+    if next < end { Err(format!("{next} of the {end} records of {}", show(name))) } else { Ok(()) }
 }

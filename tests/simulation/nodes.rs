@@ -46,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) beacon_at: Option<Time>,
     /// Not before this can it take its next turn.
     pub(crate) ready_at: Time,
+    /// Nor can its beacon before this.
+    pub(crate) frozen_until: Time,
     /// How long a turn of its loop takes.
     pub(crate) turn_us: u64,
 }

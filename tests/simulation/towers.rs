@@ -5,6 +5,7 @@ use super::*;
 impl World {
     pub(super) fn beacon_at(&mut self, id: NodeId, at: Time) {
         let node = &mut self.nodes[id];
+        let at = at.max(node.frozen_until);
         if node.is_alive() && node.beacon_at.is_none_or(|beacon_at| at < beacon_at) {
             node.beacon_at = Some(at);
             self.push(at, Event::Beacon(id));
@@ -18,6 +19,10 @@ impl World {
             return;
         }
         node.beacon_at = None;
+        if self.now < node.frozen_until {
+            self.beacon_at(id, self.now);
+            return;
+        }
         let mut news = Vec::new();
         let is_due = node.discovery.tick(node.clock.now_ms(self.now), &mut news);
         // Peers that expire together do so in the order of a hash table, which is not the seed's.
@@ -81,7 +86,8 @@ impl World {
 
     pub(super) fn tower_beacon(&mut self, tower: usize, id: NodeId, frames: &[Vec<u8>]) {
         let node = &mut self.nodes[id];
-        if !node.is_alive() || !node.towers.contains(&tower) {
+        // What comes while it is frozen is old when it is read: it might as well be lost.
+        if !node.is_alive() || !node.towers.contains(&tower) || self.now < node.frozen_until {
             return;
         }
         let octets: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();

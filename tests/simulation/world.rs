@@ -136,6 +136,8 @@ struct Store {
     disk: SimDisk,
     host: Host,
     nodes: Option<[NodeId; 2]>,
+    /// It never comes back, and what only it had is lost.
+    is_killed: bool,
     name: Vec<u8>,
     /// How far the log was read and found right.
     read_so_far: BTreeMap<Name, u64>,
@@ -309,7 +311,8 @@ impl World {
         if self.phase == Phase::Faults {
             self.calm()?;
         }
-        let disks: Vec<&SimDisk> = self.stores.iter().map(|store| &store.disk).collect();
+        let living = self.stores.iter().filter(|store| !store.is_killed);
+        let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
         match (self.phase, converged) {
@@ -341,8 +344,9 @@ impl World {
         self.phase = Phase::Calm;
         (self.network.weather, self.plan.weather) = (Weather::FAIR, Weather::FAIR);
         self.network.cuts.clear();
-        for tower in &mut self.towers {
-            tower.is_alive = true;
+        // One tower is enough.
+        if self.towers.iter().all(|tower| !tower.is_alive) {
+            self.towers[0].is_alive = true;
         }
         for store in 0..self.stores.len() {
             self.stores[store].slowness = 1;

@@ -4,8 +4,9 @@
 use super::intake::{self, Tried, try_append};
 use crate::actor::{Error, Result, guard};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
-use crate::storage::Log;
+use crate::storage::{AppendError, Log};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -44,8 +45,10 @@ impl Committer {
             .spawn(move || {
                 lower_priority(NICENESS);
                 guard("dafka-commit", &waker, move |waker| {
-                    for job in next_job {
-                        if !append(&log, &job, &has_patience) || job_done.send(job).is_err() {
+                    let mut closed = Closed::new();
+                    for mut job in next_job {
+                        if !append(&log, &mut job, &mut closed, &has_patience) || job_done.send(job).is_err()
+                        {
                             break;
                         }
                         waker.send_frames(&[b""])?;
@@ -110,10 +113,16 @@ impl Drop for Committer {
     }
 }
 
-/// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. False
-/// when the store ends before the disk takes it, or when the log cannot take it at all.
-fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
-    let mut last_error = String::new();
+/// Partitions to which nothing can be appended, because their end is damaged: subject and address.
+type Closed = HashSet<(Vec<u8>, Vec<u8>)>;
+
+/// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. Partitions
+/// that are damaged are left out of it: they must not hold up the others. False when the store ends before the disk
+/// takes it, or when the log cannot take it at all.
+fn append(log: &Log, job: &mut Job, closed: &mut Closed, has_patience: &Receiver<()>) -> bool {
+    // What the log was told of this batch: each kind of error once, however they alternate.
+    let mut told: Vec<String> = Vec::new();
+    leave_out(job, closed);
     loop {
         match try_append(log, job) {
             Tried::Done => break,
@@ -121,11 +130,17 @@ fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
                 log::error!("Store: {error}; the store cannot go on");
                 return false;
             }
+            Tried::Refused(AppendError::Corrupt(corruption)) => {
+                log::error!("Store: {corruption}; nothing more of this partition is stored");
+                closed.insert((corruption.subject, corruption.address));
+                leave_out(job, closed);
+                continue;
+            }
             Tried::Refused(error) => {
                 let text = error.to_string();
-                if text != last_error {
+                if !told.contains(&text) {
                     log::error!("Store: {text}; nothing is acknowledged until it goes through");
-                    last_error = text;
+                    told.push(text);
                 }
             }
         }
@@ -133,8 +148,14 @@ fn append(log: &Log, job: &Job, has_patience: &Receiver<()>) -> bool {
             return false;
         }
     }
-    if !last_error.is_empty() {
+    if !told.is_empty() {
         log::info!("Store: the disk takes records again");
     }
     true
+}
+
+fn leave_out(job: &mut Job, closed: &Closed) {
+    if !closed.is_empty() {
+        job.leave_out(|run| closed.contains(&(run.subject.to_vec(), run.address.to_vec())));
+    }
 }

@@ -6,7 +6,7 @@
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload};
-use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Partition, RunIndex};
+use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Partition, Run, RunIndex};
 use crate::wire::{Message, Subscription};
 
 /// What one batch holds before the writer stops reading until the disk has taken the one before.
@@ -25,6 +25,17 @@ pub struct Job<P> {
 impl<P> Default for Job<P> {
     fn default() -> Self {
         Job { batch: Batch::default(), ends: Vec::new() }
+    }
+}
+
+impl<P: AsRef<[u8]>> Job<P> {
+    /// Leaves out some partitions: what is in the job of them is neither written nor acknowledged.
+    pub fn leave_out(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
+        // One run, one end.
+        let mut runs = self.batch.runs();
+        self.ends.retain(|_| runs.next().is_none_or(|run| !is_unwanted(run)));
+        drop(runs);
+        self.batch.leave_out(is_unwanted);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::protocol::{Outbox, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, Partition, ReadError};
 use crate::wire::Message;
+use std::collections::HashSet;
 use zmq::POLLIN;
 
 /// Content that is read from the log before the sockets are looked at again.
@@ -15,6 +16,9 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 
 /// The longest CONSUMER-HELLO: one with sixty thousand topics of the longest names.
 const MAX_HELLO_LEN_BYTES: usize = 16 << 20;
+
+/// What is unreadable is named once, as long as there are not more such things; then, of all together, one a second.
+const MAX_TOLD_COUNT: usize = 1_000;
 
 impl Source for Log {
     type Error = ReadError;
@@ -75,7 +79,16 @@ pub(super) fn run(
     )?;
     pipe.signal()?;
     let reader = Reader::new(address.as_bytes()).named(store).with_max_fetches(settings.store.max_fetches);
-    Actor { pipe, log, node, reader, outbox: Outbox::new(), warning: Warning::default() }.run()
+    Actor {
+        pipe,
+        log,
+        node,
+        reader,
+        outbox: Outbox::new(),
+        warning: Warning::default(),
+        told: HashSet::new(),
+    }
+    .run()
 }
 
 struct Actor<'a> {
@@ -85,6 +98,8 @@ struct Actor<'a> {
     reader: Reader,
     outbox: Outbox<Frame>,
     warning: Warning,
+    /// What was said to be unreadable.
+    told: HashSet<Vec<u8>>,
 }
 
 impl Actor<'_> {
@@ -111,7 +126,7 @@ impl Actor<'_> {
             is_answering = match self.reader.answer(ANSWER_COUNT, self.log, &mut self.outbox, Frame::copy) {
                 Ok(is_answering) => is_answering,
                 Err(error) => {
-                    self.warning.warn(now_ms(), || format!("Store Reader: {error}"));
+                    self.tell(&error);
                     true
                 }
             };
@@ -123,6 +138,26 @@ impl Actor<'_> {
     fn subscriptions(&mut self) -> Result {
         let Self { node, reader, outbox, .. } = self;
         node.subscriptions(|subscription| reader.subscription(subscription, outbox))
+    }
+
+    /// Logs what cannot be read: once for each partition, and for each other kind of error, as those who want to read
+    /// it ask again and again.
+    fn tell(&mut self, error: &ReadError) {
+        let what = match error {
+            ReadError::Corrupt(corruption) => {
+                [&corruption.subject[..], b"\0", &corruption.address[..]].concat()
+            }
+            error => error.to_string().into_bytes(),
+        };
+        if self.told.contains(&what) {
+            return;
+        }
+        if self.told.len() < MAX_TOLD_COUNT {
+            log::error!("Store Reader: {error}; it is not served");
+            self.told.insert(what);
+        } else {
+            self.warning.warn(now_ms(), || format!("Store Reader: {error}; it is not served"));
+        }
     }
 
     fn messages(&mut self) -> Result {

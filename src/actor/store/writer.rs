@@ -7,7 +7,7 @@ use crate::actor::node::{Config, Node};
 use crate::actor::{
     BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, timeout_ms,
 };
-use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
 use crate::protocol::{Outbox, subscriptions};
@@ -65,6 +65,7 @@ pub(super) fn run(
         verbose: settings.store.verbose,
         node,
         intake,
+        clock: ReadingClock::default(),
         committer,
         outbox: Outbox::new(),
         warning: Warning::default(),
@@ -93,6 +94,8 @@ struct Actor<'a> {
     verbose: bool,
     node: Node,
     intake: Intake<Frame>,
+    /// Stands still while the disk holds us up.
+    clock: ReadingClock,
     committer: Committer,
     outbox: Outbox<Frame>,
     warning: Warning,
@@ -103,6 +106,7 @@ struct Actor<'a> {
 impl Actor<'_> {
     fn run(mut self) -> Result {
         loop {
+            self.clock.can_read(!self.intake.is_full());
             let mut items = vec![
                 self.pipe.item(POLLIN),
                 self.node.publisher.item(POLLIN),
@@ -112,7 +116,7 @@ impl Actor<'_> {
             if !self.intake.is_full() {
                 items.push(self.node.subscriber.item(POLLIN));
             }
-            poll(&mut items, timeout_ms(self.intake.due_ms(), now_ms()))?;
+            poll(&mut items, timeout_ms(self.intake.due_ms(), self.clock.now_ms()))?;
             drop(items);
 
             let mut frame = Frame::new();
@@ -122,10 +126,11 @@ impl Actor<'_> {
                 }
             }
             self.subscriptions()?;
+            self.clock.can_read(!self.intake.is_full());
             self.messages()?;
             self.node.follow_beacon()?;
             self.commit()?;
-            self.intake.tick(now_ms(), &mut self.outbox);
+            self.intake.tick(self.clock.now_ms(), &mut self.outbox);
             let refused = self.intake.statistics().refused;
             if refused > self.refused {
                 self.refused = refused;
@@ -145,7 +150,7 @@ impl Actor<'_> {
                 self.committer.commit(job)?;
             }
         }
-        self.intake.tick(now_ms(), &mut self.outbox);
+        self.intake.tick(self.clock.now_ms(), &mut self.outbox);
         if self.verbose {
             log::debug!("Store: the writer ends: {:?}", self.intake.statistics());
         }
@@ -154,13 +159,13 @@ impl Actor<'_> {
 
     /// Stores that subscribe to GET-HEADS.
     fn subscriptions(&mut self) -> Result {
-        let Self { node, intake, .. } = self;
-        node.subscriptions(|subscription| intake.subscription(subscription, now_ms()))
+        let Self { node, intake, clock, .. } = self;
+        node.subscriptions(|subscription| intake.subscription(subscription, clock.now_ms()))
     }
 
     fn messages(&mut self) -> Result {
         let mut frame = Frame::new();
-        let now_ms = now_ms();
+        let read_ms = self.clock.now_ms();
         for _ in 0..BATCH_COUNT {
             if self.intake.is_full() || !self.node.subscriber.try_recv(&mut frame)? {
                 break;
@@ -168,18 +173,18 @@ impl Actor<'_> {
             let content = receive_content(&self.node.subscriber, &frame)?;
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
-                    if let Err(TooLong) = self.intake.message(&message, content.into_frame(), now_ms) {
-                        self.warning.warn(now_ms, || {
+                    if let Err(TooLong) = self.intake.message(&message, content.into_frame(), read_ms) {
+                        self.warning.warn(now_ms(), || {
                             format!(
                                 "Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"
                             )
                         });
                     }
                 }
-                Ok(message) => self.warning.warn(now_ms, || {
+                Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Store: dropped a {} with a wrong number of frames", message.name())
                 }),
-                Err(error) => self.warning.warn(now_ms, || format!("Store: dropped a message: {error}")),
+                Err(error) => self.warning.warn(now_ms(), || format!("Store: dropped a message: {error}")),
             }
         }
         Ok(())

@@ -1,0 +1,116 @@
+//! The survey: a node that asks every store what it holds, and ends. For an operator who wants to know what one store
+//! lacks that others have; works with stores of libdafka 0.1.0.
+
+use super::node::{Config, Node};
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, new_address, publish, timeout_ms};
+use crate::net::{Frame, Kind, Pipe, TERM, now_ms, poll};
+use crate::protocol::Outbox;
+use crate::settings::Settings;
+use crate::wire::{Message, id, prefix};
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use zmq::POLLIN;
+
+/// How often the stores are asked: a question may come before a store hears us, an answer before we hear it.
+const ASK_INTERVAL_MS: u64 = 500;
+/// When nothing new was said for so long, everything has been.
+const QUIET_MS: u64 = 3_000;
+
+/// What the stores of a network hold.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// How many stores there are.
+    pub stores: usize,
+    /// By subject and address: the offset after the newest record that any of them has.
+    pub next: BTreeMap<(Vec<u8>, Vec<u8>), u64>,
+}
+
+/// Runs a survey, and sends what it has found; nothing when `$TERM` came before.
+///
+/// # Errors
+/// When sockets cannot be had.
+pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
+    let address = new_address();
+    let node = Node::start(
+        &Config {
+            name: "Survey",
+            address: &address,
+            ignored: &[],
+            publisher: Kind::XPUB,
+            send_high_watermark: 0,
+            receive_high_watermark: 0,
+            max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
+            subscriptions: &[prefix(id::DIRECT_HEAD, address.as_bytes())],
+            beacon: &settings.beacon,
+        },
+        pipe,
+    )?;
+    pipe.signal()?;
+    let mut survey = Survey::default();
+    let mut outbox = Outbox::<Frame>::new();
+    let mut ask_ms = now_ms();
+    let mut end_ms = now_ms() + QUIET_MS;
+    while now_ms() < end_ms {
+        let items = &mut [
+            pipe.item(POLLIN),
+            node.subscriber.item(POLLIN),
+            node.publisher.item(POLLIN),
+            node.beacon().item(POLLIN),
+        ];
+        poll(items, timeout_ms(Some(ask_ms.min(end_ms)), now_ms()))?;
+        let mut frame = Frame::new();
+        while pipe.try_recv(&mut frame)? {
+            if frame.as_ref() == TERM {
+                return Ok(());
+            }
+        }
+        let mut is_news = false;
+        node.subscriptions(|subscription| {
+            // The readers of all stores do.
+            if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
+                survey.stores += 1;
+                is_news = true;
+            }
+        })?;
+        is_news |= heads(&node, &mut survey, settings.store.max_partitions)?;
+        node.follow_beacon()?;
+        if is_news {
+            end_ms = now_ms() + QUIET_MS;
+        }
+        if now_ms() >= ask_ms {
+            ask_ms = now_ms() + ASK_INTERVAL_MS;
+            outbox.message(&Message::GetHeads { topic: b"", address: address.as_bytes() });
+            publish(&node.publisher, &mut outbox)?;
+        }
+    }
+    // Nobody waits for it any more when this fails.
+    let _ = found.send(survey);
+    Ok(())
+}
+
+/// Takes the answers that are there; true when one of them is new.
+fn heads(node: &Node, survey: &mut Survey, max_partitions: usize) -> Result<bool> {
+    let mut frame = Frame::new();
+    let mut is_news = false;
+    for _ in 0..BATCH_COUNT {
+        if !node.subscriber.try_recv(&mut frame)? {
+            break;
+        }
+        if let Ok(Message::DirectHead { position, .. }) = Message::decode(frame.as_ref()) {
+            let key = (position.subject.to_vec(), position.address.to_vec());
+            let next = position.sequence.saturating_add(1);
+            let has_room = survey.next.len() < max_partitions;
+            match survey.next.get_mut(&key) {
+                Some(known) if *known >= next => {}
+                Some(known) => (*known, is_news) = (next, true),
+                None if has_room => {
+                    survey.next.insert(key, next);
+                    is_news = true;
+                }
+                None => {}
+            }
+        }
+        node.subscriber.skip_rest(&frame);
+    }
+    Ok(is_news)
+}

@@ -1,0 +1,246 @@
+//! Producers of libdafka 0.1.0, played by hand, that publish as fast as they are acknowledged, and note how far.
+
+use super::Random;
+use crate::e2e::{Cluster, DEADLINE};
+use crate::peer::{Node, direct_record, head, new_address, number_8_at, parse_fetch, record, string_at, to};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Records that a partition may have published beyond the last acknowledged one.
+const WINDOW: u64 = 300;
+/// Records that a partition publishes before the node looks for answers.
+const BURST: u64 = 20;
+const HEAD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// One partition of a producer.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    pub(crate) subject: String,
+    pub(crate) address: String,
+    /// Tells its contents from those of others.
+    pub(crate) number: u64,
+    /// The last acknowledged record.
+    pub(crate) acked: Option<u64>,
+}
+
+/// The content of a record: it tells where it belongs, mostly short, sometimes longer than a page or a chunk.
+pub(crate) fn content(partition: u64, sequence: u64) -> Vec<u8> {
+    let mut random = Random::new(partition << 40 ^ sequence);
+    let len = match random.below(1_000) {
+        0 => 60_000 + random.below(100_000),
+        1..10 => 3_000 + random.below(10_000),
+        10..200 => 200 + random.below(1_000),
+        _ => random.below(200),
+    };
+    let mut content = format!("{partition}/{sequence}/").into_bytes();
+    while (content.len() as u64) < len {
+        content.extend_from_slice(&random.next().to_ne_bytes());
+    }
+    content
+}
+
+#[derive(Default)]
+struct Shared {
+    wants_pause: AtomicBool,
+    paused: AtomicUsize,
+    stop: AtomicBool,
+    partitions: Mutex<Vec<Partition>>,
+}
+
+/// Some producers, each in a thread of its own.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Producers of one topic each, with `partitions` partitions each: a node that plays several.
+    pub(crate) fn start(cluster: &Cluster, topics: &[&str], partitions: usize) -> Load {
+        let all = (0..topics.len() * partitions).map(|number| Partition {
+            subject: topics[number / partitions].into(),
+            address: new_address(),
+            number: number as u64,
+            acked: None,
+        });
+        Load::go_on(cluster, all.collect(), partitions)
+    }
+
+    /// Producers of partitions of which something is acknowledged already; `per_node` of them in each.
+    pub(crate) fn go_on(cluster: &Cluster, partitions: Vec<Partition>, per_node: usize) -> Load {
+        let shared = Arc::new(Shared::default());
+        *shared.partitions.lock().unwrap() = partitions.clone();
+        let threads = partitions.chunks(per_node).enumerate().map(|(index, own)| {
+            let mut node = Node::new(cluster);
+            for partition in own {
+                node.subscribe(&to(b'K', &partition.address));
+                node.subscribe(&to(b'F', &partition.address));
+            }
+            node.start_beacon();
+            let producer = Producer {
+                node,
+                next: own.iter().map(|partition| partition.acked.map_or(0, |acked| acked + 1)).collect(),
+                own: own.to_vec(),
+                begin: index * per_node,
+                shared: shared.clone(),
+                head_due: Instant::now(),
+            };
+            std::thread::spawn(|| producer.run())
+        });
+        let threads = threads.collect();
+        Load { shared, threads }
+    }
+
+    /// What was acknowledged until now.
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
+        self.shared.partitions.lock().unwrap().clone()
+    }
+
+    /// Records that were acknowledged until now.
+    pub(crate) fn acked_count(&self) -> u64 {
+        self.partitions().iter().map(|partition| partition.acked.map_or(0, |acked| acked + 1)).sum()
+    }
+
+    /// Waits until so many records more are acknowledged.
+    #[track_caller]
+    pub(crate) fn wait_for_acks(&self, count: u64) {
+        let (start, before) = (Instant::now(), self.acked_count());
+        while self.acked_count() < before + count {
+            self.check();
+            assert!(start.elapsed() < DEADLINE, "no {count} more records are acknowledged after {before}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Silences the producers, and waits until what was said to them is heard: a store is on its own then.
+    #[track_caller]
+    pub(crate) fn pause(&self) {
+        self.shared.wants_pause.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        while self.shared.paused.load(Ordering::SeqCst) < self.threads.len() {
+            self.check();
+            assert!(start.elapsed() < DEADLINE, "the producers do not pause");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub(crate) fn resume(&self) {
+        self.shared.wants_pause.store(false, Ordering::SeqCst);
+    }
+
+    /// Fails when a producer has found something wrong.
+    #[track_caller]
+    fn check(&self) {
+        assert!(self.threads.iter().all(|thread| !thread.is_finished()), "a producer has failed: see above");
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            let failed = thread.join().is_err();
+            assert!(!failed || std::thread::panicking(), "a producer has failed: see above");
+        }
+    }
+}
+
+struct Producer {
+    node: Node,
+    own: Vec<Partition>,
+    /// Per partition, the next record to publish.
+    next: Vec<u64>,
+    /// Where its partitions are among all.
+    begin: usize,
+    shared: Arc<Shared>,
+    head_due: Instant,
+}
+
+impl Producer {
+    fn run(mut self) {
+        let mut is_paused = false;
+        while !self.shared.stop.load(Ordering::SeqCst) {
+            let wants_pause = self.shared.wants_pause.load(Ordering::SeqCst);
+            let has_published = !wants_pause && self.publish();
+            let patience = Duration::from_millis(if has_published { 0 } else { 10 });
+            let mut has_heard = false;
+            while let Some(frames) =
+                self.node.message_within(b"", if has_heard { Duration::ZERO } else { patience })
+            {
+                has_heard = true;
+                self.hear(&frames[0], wants_pause);
+            }
+            if is_paused != wants_pause && (!wants_pause || !has_heard) {
+                is_paused = wants_pause;
+                let paused = &self.shared.paused;
+                if is_paused {
+                    paused.fetch_add(1, Ordering::SeqCst)
+                } else {
+                    paused.fetch_sub(1, Ordering::SeqCst)
+                };
+            }
+        }
+    }
+
+    /// Publishes some records where the window allows it; false when it allows none.
+    fn publish(&mut self) -> bool {
+        let mut published = false;
+        for (partition, next) in self.own.iter().zip(&mut self.next) {
+            let end = partition.acked.map_or(0, |acked| acked + 1) + WINDOW;
+            for _ in *next..end.min(*next + BURST) {
+                let frame = record(&partition.subject, &partition.address, *next);
+                self.node.send_frames(&[&frame, &content(partition.number, *next)]);
+                *next += 1;
+                published = true;
+            }
+        }
+        if self.head_due <= Instant::now() {
+            self.head_due = Instant::now() + HEAD_INTERVAL;
+            for (partition, next) in self.own.iter().zip(&self.next).filter(|(_, next)| **next > 0) {
+                self.node.send(&head(&partition.subject, &partition.address, next - 1));
+            }
+        }
+        published
+    }
+
+    fn hear(&mut self, frame: &[u8], is_silent: bool) {
+        match frame[0] {
+            b'K' => {
+                let topic_end = 1 + frame[1..].iter().position(|&octet| octet == 0).expect("a NUL");
+                let address = &frame[1..topic_end];
+                let subject = string_at(frame, topic_end + 2);
+                let sequence = number_8_at(frame, topic_end + 3 + subject.len());
+                let of = self.own.iter().position(|partition| partition.address.as_bytes() == address);
+                let index = of.expect("an ACK of its own partition");
+                assert_eq!(subject, self.own[index].subject);
+                assert!(sequence < self.next[index], "acknowledged {sequence}, which was never published");
+                let acked = Some(sequence).max(self.own[index].acked);
+                self.own[index].acked = acked;
+                self.shared.partitions.lock().unwrap()[self.begin + index].acked = acked;
+            }
+            b'F' => {
+                let (address, from, subject, first, count) = parse_fetch(frame);
+                let Some(index) = self.own.iter().position(|partition| partition.address == address) else {
+                    return;
+                };
+                // The nodes of this test have addresses that begin so: its consumers ask the store.
+                if from.starts_with(&format!("{:016X}", std::process::id())) {
+                    return;
+                }
+                let acked = self.own[index].acked.map_or(0, |acked| acked + 1);
+                // A producer keeps only what nobody has acknowledged: it could not answer this.
+                assert!(first >= acked, "a store asks for {first}, but {acked} records are acknowledged");
+                if is_silent {
+                    return;
+                }
+                let end = self.next[index].min(first + u64::from(count));
+                for sequence in first..end {
+                    let frame = direct_record(&from, &address, &subject, sequence);
+                    self.node.send_frames(&[&frame, &content(self.own[index].number, sequence)]);
+                }
+            }
+            _ => {}
+        }
+    }
+}

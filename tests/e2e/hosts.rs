@@ -1,0 +1,458 @@
+//! Several hosts on one machine: network namespaces, and a switch between them that loses, delays and cuts as told.
+//!
+//! Each host's `eth0` is a TAP device whose other end is a file of this process. So every frame between two hosts
+//! passes through the thread below: it can be dropped in one direction only, at once and without the hosts' kernels
+//! being told, and needs neither `tc` nor the kernel's netem, which not every machine has.
+
+use super::{Cluster, Input, Program};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What a direction between two hosts does to frames.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Link {
+    pub(crate) is_cut: bool,
+    /// Frames that are lost, of 1,000.
+    pub(crate) loss_per_mille: u64,
+    pub(crate) delay: Duration,
+}
+
+/// The hosts of one test. What runs on them must end before it is dropped.
+pub(crate) struct Network {
+    hosts: Vec<Host>,
+    links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
+    stop: Arc<AtomicBool>,
+    switch: Option<JoinHandle<()>>,
+}
+
+/// A network namespace.
+struct Host {
+    namespace: String,
+    /// The last part of its addresses.
+    number: u8,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = ip(&["netns", "del", &self.namespace]);
+    }
+}
+
+/// Which addresses the hosts have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Network {
+    /// Hosts with these numbers as the last part of their addresses; the links among them are in order, except to a
+    /// host whose number an earlier one has: that one is cut off. `None`, and a message why, where there cannot be any.
+    pub(crate) fn new(family: Family, numbers: &[u8]) -> Option<Network> {
+        remove_left_overs();
+        let mut hosts = Vec::new();
+        let mut ports = Vec::new();
+        for &number in numbers {
+            match host(family, number) {
+                Ok((host, port)) => {
+                    hosts.push(host);
+                    ports.push(port);
+                }
+                Err(problem) => {
+                    // Past the test harness, which keeps what a test that passes prints.
+                    let test = std::thread::current().name().unwrap_or_default().to_owned();
+                    let _ =
+                        writeln!(std::io::stderr(), "{test}: skipped, no network namespaces here: {problem}");
+                    return None;
+                }
+            }
+        }
+        let links = Arc::new(Mutex::new(HashMap::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let switch = Switch {
+            ports,
+            links: links.clone(),
+            stop: stop.clone(),
+            homes: HashMap::new(),
+            under_way: BinaryHeap::new(),
+            sequence: 0,
+            random: 0x9e37_79b9_7f4a_7c15,
+        };
+        let switch = Some(std::thread::spawn(move || switch.run()));
+        let network = Network { hosts, links, stop, switch };
+        for i in 0..numbers.len() {
+            if numbers[..i].contains(&numbers[i]) {
+                network.isolate(i);
+            }
+        }
+        Some(network)
+    }
+
+    /// Changes one direction.
+    pub(crate) fn set(&self, from: usize, to: usize, link: Link) {
+        self.links.lock().unwrap().insert((from, to), link);
+    }
+
+    /// Cuts a host off, so that nobody is told: what is sent vanishes.
+    pub(crate) fn isolate(&self, host: usize) {
+        self.connect(host, Link { is_cut: true, ..Link::default() });
+    }
+
+    /// Undoes that.
+    pub(crate) fn join(&self, host: usize) {
+        self.connect(host, Link::default());
+    }
+
+    fn connect(&self, host: usize, link: Link) {
+        for other in (0..self.hosts.len()).filter(|&other| other != host) {
+            self.set(host, other, link);
+            self.set(other, host, link);
+        }
+    }
+
+    /// Takes a host's interface down: its kernel knows, and forgets routes.
+    pub(crate) fn set_down(&self, host: usize) {
+        ip(&["-n", &self.hosts[host].namespace, "link", "set", "eth0", "down"]).expect("an interface");
+    }
+
+    /// A command that runs on a host.
+    pub(crate) fn command(&self, host: usize, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        // It becomes the program: signals reach that.
+        command.args(["netns", "exec", &self.hosts[host].namespace, program]);
+        command
+    }
+
+    /// Sets one of a host's kernel settings.
+    pub(crate) fn sysctl(&self, host: usize, path: &str, value: &str) {
+        let script = format!("echo {value} >/proc/sys/{path}");
+        let status = self.command(host, "sh").args(["-c", &script]).status().expect("sh");
+        assert!(status.success(), "{path} = {value}");
+    }
+
+    /// A host's address as it stands in an endpoint.
+    pub(crate) fn address(&self, host: usize) -> String {
+        format!("10.231.0.{}", self.hosts[host].number)
+    }
+
+    pub(crate) fn address_v6(&self, host: usize) -> String {
+        format!("[fd00:231::{}]", self.hosts[host].number)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = self.switch.take().map(JoinHandle::join);
+    }
+}
+
+const PREFIX: &str = "dafka-";
+
+/// Removes the namespaces of test processes that were killed.
+fn remove_left_overs() {
+    let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| !std::fs::exists(format!("/proc/{process}")).unwrap_or(true)) {
+            let _ = ip(&["netns", "del", &name]);
+        }
+    }
+}
+
+/// Runs `ip`.
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("ip").args(arguments).output().map_err(|error| format!("ip: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            Err(format!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+        }
+    }
+}
+
+/// A host, and the switch's end of its `eth0`.
+fn host(family: Family, number: u8) -> Result<(Host, File), String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let namespace = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    ip(&["netns", "add", &namespace])?;
+    let host = Host { namespace, number };
+    let (port, device) = tap()?;
+    ip(&["link", "set", &device, "netns", &host.namespace, "name", "eth0"])?;
+    let namespace = ["-n", &host.namespace];
+    let inside = |arguments: &[&str]| ip(&[&namespace, arguments].concat());
+    inside(&["link", "set", "lo", "up"])?;
+    // Its link-local address is the one below, there at once.
+    inside(&["link", "set", "eth0", "addrgenmode", "none"])?;
+    inside(&["link", "set", "eth0", "up"])?;
+    match family {
+        Family::V4 => inside(&["addr", "add", &format!("10.231.0.{number}/24"), "dev", "eth0"])?,
+        Family::V6 => {
+            for address in [format!("fd00:231::{number}/64"), format!("fe80::{number}/64")] {
+                inside(&["addr", "add", &address, "dev", "eth0", "nodad"])?;
+            }
+        }
+    }
+    Ok((host, port))
+}
+
+/// A TAP device of this process, and its name.
+fn tap() -> Result<(File, String), String> {
+    let tap = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
+    let tap = tap.map_err(|error| format!("/dev/net/tun: {error}"))?;
+    // SAFETY: all zero is a valid value of this plain C structure.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The kernel puts a number that is free in place of %d.
+    for (to, &from) in request.ifr_name.iter_mut().zip(b"dafka%d") {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the file is open, and the request is a structure of the kind that this call reads and writes.
+    if unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &mut request) } != 0 {
+        return Err(format!("TUNSETIFF: {}", std::io::Error::last_os_error()));
+    }
+    let name = request.ifr_name.iter().take_while(|&&octet| octet != 0).map(|&octet| octet as u8 as char);
+    Ok((tap, name.collect()))
+}
+
+/// What moves frames between the hosts.
+struct Switch {
+    ports: Vec<File>,
+    links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
+    stop: Arc<AtomicBool>,
+    /// The port behind which a hardware address was seen last.
+    homes: HashMap<[u8; 6], usize>,
+    /// Delayed frames.
+    under_way: BinaryHeap<UnderWay>,
+    sequence: u64,
+    random: u64,
+}
+
+#[derive(PartialEq, Eq)]
+struct UnderWay {
+    due: Instant,
+    sequence: u64,
+    to: usize,
+    frame: Vec<u8>,
+}
+
+impl Ord for UnderWay {
+    /// The earliest is the greatest.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.sequence).cmp(&(self.due, self.sequence))
+    }
+}
+
+impl PartialOrd for UnderWay {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// How often the switch looks whether it is to stop.
+const CHECK: Duration = Duration::from_millis(50);
+
+impl Switch {
+    fn run(mut self) {
+        let mut buffer = vec![0; 65_536];
+        while !self.stop.load(Ordering::Acquire) {
+            let now = Instant::now();
+            while self.under_way.peek().is_some_and(|first| first.due <= now) {
+                let UnderWay { to, frame, .. } = self.under_way.pop().expect("just seen");
+                self.deliver(to, &frame);
+            }
+            let patience =
+                self.under_way.peek().map_or(CHECK, |first| first.due.duration_since(now).min(CHECK));
+            let mut polled: Vec<libc::pollfd> = self
+                .ports
+                .iter()
+                .map(|port| libc::pollfd { fd: port.as_raw_fd(), events: libc::POLLIN, revents: 0 })
+                .collect();
+            // SAFETY: the pointer and the length are those of one array. Rounded up, so as not to spin.
+            unsafe {
+                libc::poll(
+                    polled.as_mut_ptr(),
+                    polled.len() as libc::nfds_t,
+                    patience.as_millis() as i32 + 1,
+                );
+            }
+            for from in 0..self.ports.len() {
+                // Bounded, so that a busy host does not hold up the others.
+                for _ in 0..64 {
+                    let Ok(len) = (&self.ports[from]).read(&mut buffer) else { break };
+                    self.forward(from, &buffer[..len]);
+                }
+            }
+        }
+    }
+
+    fn forward(&mut self, from: usize, frame: &[u8]) {
+        let (Some(&destination), Some(source)) = (frame.first_chunk::<6>(), frame.get(6..12)) else { return };
+        self.homes.insert(source.try_into().expect("six octets"), from);
+        let is_for_all = destination[0] & 1 != 0;
+        let home = self.homes.get(&destination).copied();
+        for to in 0..self.ports.len() {
+            if to == from || !is_for_all && home.is_some_and(|home| home != to) {
+                continue;
+            }
+            let link = self.link(from, to);
+            if link.is_cut || self.random() % 1_000 < link.loss_per_mille {
+                continue;
+            }
+            if link.delay.is_zero() {
+                self.deliver(to, frame);
+            } else {
+                self.sequence += 1;
+                let due = Instant::now() + link.delay;
+                let sequence = self.sequence;
+                self.under_way.push(UnderWay { due, sequence, to, frame: frame.to_vec() });
+            }
+        }
+    }
+
+    fn link(&self, from: usize, to: usize) -> Link {
+        self.links.lock().unwrap().get(&(from, to)).copied().unwrap_or_default()
+    }
+
+    /// A frame that a host cannot take now is lost, as on any network.
+    fn deliver(&self, to: usize, frame: &[u8]) {
+        let _ = (&self.ports[to]).write(frame);
+    }
+
+    /// xorshift64
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+/// The programs on the hosts.
+pub(crate) struct Hosts {
+    // Before the network: it has the processes' logs, and prints them when a test fails.
+    cluster: Cluster,
+    pub(crate) network: Network,
+    /// Hosts that have a tower, as nodes know it.
+    towers: Vec<usize>,
+    family: Family,
+    /// The hosts' link-local addresses in place of the others.
+    is_link_local: bool,
+}
+
+impl Hosts {
+    /// As [`Network::new`]; towers are to run on the hosts `towers`.
+    pub(crate) fn new(family: Family, numbers: &[u8], towers: &[usize]) -> Option<Hosts> {
+        let network = Network::new(family, numbers)?;
+        let mut cluster = Cluster::new();
+        // The towers find it out.
+        cluster.set("beacon/address", "");
+        cluster.set("beacon/verbose", "1");
+        Some(Hosts { cluster, network, towers: towers.to_vec(), family, is_link_local: false })
+    }
+
+    /// Nodes know the towers by their link-local addresses.
+    pub(crate) fn link_local(self) -> Hosts {
+        Hosts { is_link_local: true, ..self }
+    }
+
+    /// Changes a setting of the nodes that are started from now on.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.cluster.set(key, value);
+    }
+
+    /// Runs one of the programs.
+    fn run(&self, host: usize, program: &str, arguments: &[&str]) -> Program {
+        let mut command = self.network.command(host, super::cluster::executable(program));
+        command.args(arguments).current_dir(self.cluster.dir());
+        if self.family == Family::V6 {
+            command.env("ZSYS_IPV6", "1");
+        }
+        let name = format!("{program} on host {host}");
+        self.cluster.command(&name, &mut command, Input::Pipe)
+    }
+
+    /// Runs a node.
+    pub(crate) fn node(
+        &self,
+        host: usize,
+        program: &str,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Program {
+        let config = self.cluster.config_with(settings);
+        let (publ, sub) = (self.tower_addresses(host, 5557), self.tower_addresses(host, 5556));
+        let mut all = vec!["-c", config.to_str().expect("UTF-8"), "--pub", &publ, "--sub", &sub];
+        all.extend(arguments);
+        self.run(host, program, &all)
+    }
+
+    /// The towers' addresses as a node on this host knows them: its own host's by the loopback.
+    fn tower_addresses(&self, host: usize, port: u16) -> String {
+        let address = |&tower: &usize| {
+            let address = match self.family {
+                Family::V4 if tower == host => "127.0.0.1".into(),
+                Family::V6 if tower == host => "[::1]".into(),
+                Family::V4 => self.network.address(tower),
+                Family::V6 if self.is_link_local => {
+                    format!("[fe80::{}%eth0]", self.network.hosts[tower].number)
+                }
+                Family::V6 => self.network.address_v6(tower),
+            };
+            format!("tcp://{address}:{port}")
+        };
+        self.towers.iter().map(address).collect::<Vec<_>>().join(",")
+    }
+
+    /// Starts a tower that says what it announces, and waits until it listens.
+    pub(crate) fn tower(&self, host: usize) -> Program {
+        let any = match self.family {
+            Family::V4 => "*",
+            Family::V6 => "[::]",
+        };
+        let (publ, sub) = (format!("tcp://{any}:5557"), format!("tcp://{any}:5556"));
+        let mut tower = self.run(host, "dafka_towerd", &["--verbose", "--pub", &publ, "--sub", &sub]);
+        tower.wait_for_log("Tower: bound to");
+        tower
+    }
+
+    /// Starts a store that keeps its records in the directory `name`.
+    pub(crate) fn store(&self, host: usize, name: &str) -> Program {
+        let dir = self.cluster.dir().join(name);
+        self.node(host, "dafka_stored", &[], &[("store/db", dir.to_str().expect("UTF-8"))])
+    }
+
+    /// Starts a console producer whose input stays open.
+    pub(crate) fn producer(&self, host: usize, topic: &str) -> Program {
+        self.node(host, "dafka_console_producer", &[topic], &[])
+    }
+
+    /// Starts a console consumer of all records.
+    pub(crate) fn consumer(&self, host: usize, topic: &str) -> Program {
+        self.node(host, "dafka_console_consumer", &["--from-beginning", topic], &[])
+    }
+}
+
+/// What a tower has announced, as its log has it: by node, the endpoints.
+pub(crate) fn announced(tower: &Program) -> BTreeMap<String, Vec<String>> {
+    let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in tower.log().lines() {
+        let Some((_, rest)) = line.split_once("Tower: beacon of ") else { continue };
+        // The last line may not be complete yet.
+        let Some((node, endpoint)) = rest.split_once(" at ") else { continue };
+        let endpoints = nodes.entry(node.to_owned()).or_default();
+        if endpoints.last().map(String::as_str) != Some(endpoint) {
+            endpoints.push(endpoint.to_owned());
+        }
+    }
+    nodes
+}
