@@ -63,6 +63,9 @@ impl<'a> Tower<'a> {
         outgoing.beat()?;
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         outgoing.expect_subscribers()?;
+        // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
+        incoming.beat()?;
+        outgoing.beat()?;
         let tower = Tower {
             settings,
             incoming,
