@@ -63,8 +63,8 @@ fn without_synchronization_a_power_cut_loses_what_was_acknowledged() {
     let mut random = Random::new(seed(test));
     let cluster = Cluster::new();
     let _tower = cluster.tower();
-    let mut losses = 0;
-    for round in 0..4 {
+    // By chance a cut may lose nothing, about every third time; not so many in a row.
+    for round in 0..40 {
         let load = Load::start(&cluster, &["power"], 2);
         let mut disk = PowerCut::new(&cluster.dir().join(format!("store-{round}")));
         let store = cluster.store_at(disk.dir(), &[("store/sync", "never")], &disk.environment());
@@ -75,9 +75,11 @@ fn without_synchronization_a_power_cut_loses_what_was_acknowledged() {
         let mut store = cluster.store_at(disk.dir(), &[], &[]);
         let result = check_served(&cluster, &mut store, &load.partitions(), Duration::from_secs(2));
         println!("{test}: round {round}: {result:?}");
-        losses += u32::from(result.is_err());
+        if result.is_err() {
+            return;
+        }
     }
-    assert!(losses > 0, "nothing was lost: the power cut cuts nothing");
+    panic!("nothing was lost: the power cut cuts nothing");
 }
 
 #[test]
