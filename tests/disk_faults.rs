@@ -153,7 +153,7 @@ fn a_disk_that_fails_is_told_once_acknowledges_nothing_and_is_over_by_itself() {
         assert!(store.log()[logged..].contains("data.mdb"), "{}", store.log());
         // Were the power cut now, all that was acknowledged would be there.
         load.pause();
-        for number in 0..3 {
+        for number in 0..8 {
             let dir = disk.dir().with_extension(format!("{done}-{number}"));
             disk.write_image(&dir, &mut random);
             check_log(&dir, &load.partitions());

@@ -68,6 +68,9 @@ struct State {
     tables: Option<Tables>,
     /// What to open it with.
     map_len_bytes: usize,
+    /// The header that the system shows may not be the one on disk: a commit has failed at its very end, or another run
+    /// has left it so. See [`Pages::settle_headers`].
+    is_unsettled: bool,
 }
 
 impl Log {
@@ -102,7 +105,8 @@ impl Log {
         let map_len_bytes = first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX), &options);
         let tables = Tables::open(dir, options.sync, map_len_bytes)
             .map_err(|error| tables::database_error(&data, error))?;
-        let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables) };
+        let state =
+            State { map_len_bytes: tables.map_len_bytes, tables: Some(tables), is_unsettled: !is_new };
         let log =
             Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, pages, options, _lock: lock };
         if !is_new {
@@ -181,6 +185,7 @@ impl Log {
             return Ok(());
         }
         batch.runs().filter(|run| run.count > 0).try_for_each(|run| self.check_end(run))?;
+        self.sync()?;
         let mut repaired = false;
         loop {
             let tried = self.with_tables(|tables| try_append(tables, batch));
@@ -206,26 +211,22 @@ impl Log {
 
     /// Puts all that the log holds on disk, however it got there. For who has found in the log what could not be
     /// appended: that commit's synchronization may have failed, and the operating system does not try it again.
-    /// Does nothing without [`Options::sync`].
+    /// Does nothing when all is on disk already, nor without [`Options::sync`].
     ///
     /// # Errors
     ///
     /// As [`Log::append`].
     pub fn sync(&self) -> Result<(), AppendError> {
-        if !self.options.sync {
+        if !self.options.sync || !self.shared().is_unsettled {
             return Ok(());
         }
-        loop {
-            let tried = self.with_tables(|tables| (tables.settle(), tables.map_len_bytes));
-            match tried.map_err(|error| self.append_error(error, 0))? {
-                (Ok(()), _) => return Ok(()),
-                (Err(lmdb::Error::MapFull), len) => self.grow(len, 0)?,
-                (Err(error), _) => {
-                    self.replace_tables();
-                    return Err(self.append_error(error, 0));
-                }
-            }
-        }
+        let mut state = self.alone();
+        self.pages.settle_headers(&self.data).map_err(|source| match source.raw_os_error() {
+            Some(code) => self.append_error(lmdb::Error::Other(code), 0),
+            None => AppendError::Io { path: self.data.clone(), source },
+        })?;
+        state.is_unsettled = false;
+        Ok(())
     }
 
     /// Hands the records `from .. from + max_count` of a partition, as far as it has them, in ascending
@@ -415,6 +416,7 @@ impl Log {
     /// of it tries again.
     fn replace_tables(&self) {
         let mut state = self.alone();
+        state.is_unsettled = true;
         self.reopen(&mut state);
     }
 

@@ -6,11 +6,11 @@
 //! A page that was written since is sound. What the records hold is not checked here: chunks have checksums.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::{Range as Span, RangeInclusive};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -127,6 +127,19 @@ impl Tree {
 }
 
 impl Pages {
+    /// Puts the header pages on disk as they are, and with them what they lead to, whatever became of the synchronization
+    /// before: what the system could not write then it does not try again by itself.
+    ///
+    /// Until this has succeeded nothing may be committed: the header on disk may be an older one, and new transactions
+    /// write to pages that it leads to. Nobody else may write to the database meanwhile.
+    pub(super) fn settle_headers(&self, data: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(data)?;
+        for page in 0..2 {
+            file.write_all_at(&self.read(page)?, page * self.page_len as u64)?;
+        }
+        file.sync_data()
+    }
+
     /// The pages of a database whose header pages have been looked at.
     pub(super) fn open(data: &Path) -> io::Result<Pages> {
         let file = File::open(data)?;

@@ -70,14 +70,6 @@ impl Tables {
         Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
     }
 
-    /// Commits a transaction that changes nothing: with it, all that was committed before is on disk, whatever became
-    /// of the synchronization then.
-    pub(super) fn settle(&self) -> lmdb::Result<()> {
-        let mut txn = self.env.begin_rw_txn()?;
-        txn.put(self.meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
-        txn.commit()
-    }
-
     /// Opens a database in order to look at it, beside the process that it belongs to, and checks whose it is.
     ///
     /// Its file may be shorter than it claims to be, and longer a moment later: only pages that are in use are read.

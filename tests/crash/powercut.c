@@ -127,7 +127,8 @@ s_fails (int operation)
 {
     if (operation == FAIL_WRITE && s_next_fails) {
         s_next_fails = 0;
-        return 1;
+        // Unless the disk is well again.
+        return s_control [0] != 0;
     }
     if (!(s_control [0] & operation) || s_control [3] == 0)
         return 0;
