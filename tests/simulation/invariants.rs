@@ -203,8 +203,13 @@ pub(crate) fn converged<'a>(
             Role::Consumer(consumer) => {
                 for name in model.partitions.keys() {
                     let end = end_of(name);
-                    reached(&consumer.oracle, name, end, is_final && model.partitions[name].is_alive)
-                        .map_err(|text| format!("the consumer {}: {text}", node.address.escape_ascii()))?;
+                    reached(
+                        &consumer.oracle,
+                        name,
+                        end,
+                        is_final && model.partitions[name].is_alive && is_whole(name),
+                    )
+                    .map_err(|text| format!("the consumer {}: {text}", node.address.escape_ascii()))?;
                 }
             }
             _ => {}
