@@ -4,7 +4,7 @@ mod e2e;
 mod peer;
 
 use e2e::{Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines};
-use peer::Node;
+use peer::{Node, fetch, get_heads, to};
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "load";
@@ -137,4 +137,49 @@ fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later(
     eprintln!("read after {:?}, in {late:?}", start.elapsed());
     assert!(late < DEADLINE);
     unread.expect_no_more();
+}
+
+/// What a process has in memory besides what it has mapped from files, in octets.
+fn own_memory_bytes(program: &Program) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says so");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+}
+
+#[test]
+fn a_requester_that_does_not_read_does_not_fill_a_stores_memory() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let store = cluster.store("store");
+    let count = 400_000;
+    let published: Vec<Vec<u8>> = (0..count).map(|i| format!("{i:0500}").into_bytes()).collect();
+    cluster.publish(TOPIC, &published);
+
+    let me = peer::new_address();
+    let mut requester = Node::new(&cluster);
+    requester.address = me.clone();
+    requester.subscribe(&to(b'D', &me));
+    requester.subscribe(&to(b'E', &me));
+    requester.start_beacon();
+    requester.follow();
+    requester.subscription(b"G");
+    requester.send(&get_heads(TOPIC, &me));
+    let head = requester.message(&to(b'E', &me)).remove(0);
+    let partition = String::from_utf8(head[1 + 32 + 1 + 1 + 1..][..32].to_vec()).expect("an address");
+    let before_bytes = own_memory_bytes(&store);
+    // All of it at once; and then it never reads.
+    requester.send(&fetch(&partition, &me, TOPIC, 0, u32::MAX));
+    let (start, mut most_bytes, mut grown) = (Instant::now(), before_bytes, Instant::now());
+    while grown.elapsed() < Duration::from_secs(2) && start.elapsed() < DEADLINE {
+        let now_bytes = own_memory_bytes(&store);
+        if now_bytes > most_bytes + (1 << 20) {
+            (most_bytes, grown) = (now_bytes, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let growth_bytes = most_bytes - before_bytes;
+    println!("{} MiB of 190 MiB of records", growth_bytes >> 20);
+    // It was answered, and no more than 131,072 records of 500 octets wait, each with what libzmq adds.
+    assert!(growth_bytes > 20 << 20, "{growth_bytes} octets: was it asked?");
+    assert!(growth_bytes < 140 << 20, "{growth_bytes} octets");
 }

@@ -17,6 +17,10 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 /// What is unreadable is named once, as long as there are not more such things; then, of all together, one a second.
 const MAX_TOLD_COUNT: usize = 1_000;
 
+/// Records that may wait for one requester to read them: as many as libdafka 0.1.0 asks for at once, and some more. Ours
+/// ask for 16,384 of a partition. What is on disk already need not fill the memory, too.
+const MAX_UNSENT_COUNT: i32 = 131_072;
+
 /// The longest CONSUMER-HELLO: one with sixty thousand topics of the longest names.
 const MAX_HELLO_LEN_BYTES: usize = 16 << 20;
 
@@ -63,13 +67,18 @@ pub(super) fn run(
     log: &Log,
     settings: &Settings,
 ) -> Result {
+    // 0 means no limit, to ZeroMQ and in the settings.
+    let send_high_watermark = match settings.store.high_watermark {
+        0 => MAX_UNSENT_COUNT,
+        high_watermark => high_watermark.min(MAX_UNSENT_COUNT),
+    };
     let node = Node::start(
         &Config {
             name: "Store Reader",
             address,
             ignored: &[writer],
             publisher: Kind::XPUB,
-            send_high_watermark: settings.store.high_watermark,
+            send_high_watermark,
             receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
             subscriptions: &subscriptions::store_reader(address.as_bytes()),
