@@ -1,7 +1,7 @@
 //! The seam between the log's logic and the database beneath: ordered tables that are read in snapshots and
 //! changed in transactions.
 //!
-//! LMDB is one engine ([`lmdb`](super::lmdb)). The simulation in tests/simulation has another one, over a disk
+//! LMDB is one engine (`lmdb`). The simulation in tests/simulation has another one, over a disk
 //! that loses what was not synced; both run the same logic.
 
 /// The tables of a log; doc/storage-format.md says what is in them.
