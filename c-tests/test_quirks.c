@@ -178,27 +178,6 @@ s_say (peer_t *self, zmsg_t *msg)
     CHECK (zmsg_send (&msg, self->pub) == 0);
 }
 
-//  Our stores put their name after a DIRECT-HEAD, where 0.1.0 ignores it: a string of 32 octets. This takes it off.
-
-static void
-s_take_name_off (zmsg_t *msg)
-{
-    zframe_t *frame = zmsg_first (msg);
-    byte *octets = zframe_data (frame);
-    if (*octets != 'E')
-        return;
-    size_t end = strlen ((char *) octets) + 2;      //  Topic, NUL, version
-    for (int strings = 0; strings < 2; strings++)   //  Address, subject
-        end += 1 + octets [end];
-    end += 8;
-    if (zframe_size (frame) != end + 33 || octets [end] != 32)
-        return;
-    frame = zframe_new (octets, end);
-    zframe_t *named = zmsg_pop (msg);
-    zframe_destroy (&named);
-    zmsg_prepend (msg, &frame);
-}
-
 //  The next message that came whose id is not among the ignored ones
 static zmsg_t *
 s_hear (peer_t *self, const char *ignored)
@@ -208,10 +187,8 @@ s_hear (peer_t *self, const char *ignored)
             ;
         zmsg_t *msg = zmsg_recv (self->sub);
         CHECK (msg && zframe_size (zmsg_first (msg)) > 0);
-        if (!strchr (ignored, *zframe_data (zmsg_first (msg)))) {
-            s_take_name_off (msg);
+        if (!strchr (ignored, *zframe_data (zmsg_first (msg))))
             return msg;
-        }
         zmsg_destroy (&msg);
     }
 }
