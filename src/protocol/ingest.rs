@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Partitions known at a time. When there are more, those of which no record came in its turn give way to new
-    /// ones, then those of which nobody has spoken for a while; else the new one is ignored.
+    /// ones, then those of which there was no news for a while; else the new one is ignored.
     pub partitions: usize,
     /// Partitions that gave way and whose position is remembered.
     pub remembered: usize,
@@ -40,8 +40,8 @@ impl Default for Limits {
     }
 }
 
-/// How long a partition that is real stays at least after somebody spoke of it. (Producers do every second.) One that
-/// is new gives way at any time: a new one is let in at once, and the more there is room for, the longer it has.
+/// How long a partition that is real stays at least after there was news of it. (Its producer's HEAD is some, every
+/// second.) One that is new gives way at any time: a new one is let in at once, and the more there is room for, the longer it has.
 const STAY_MS: u64 = 2_000;
 /// Early records of a partition that has not moved on for so long give way: perhaps nobody can fill its gap.
 const STALE_EARLY_MS: u64 = 2_000;
@@ -78,7 +78,7 @@ pub struct Partition<P> {
     /// A record came in its turn.
     is_proven: bool,
     opened_ms: u64,
-    /// When somebody spoke of it last.
+    /// When there was news of it last.
     heard_ms: u64,
     /// When its last record came in its turn, or its first early one came.
     moved_ms: u64,
