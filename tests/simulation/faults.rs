@@ -189,8 +189,8 @@ impl Plan {
             }
         }
         self.limits.partitions = random.between(1, producers - 1) as usize;
-        // What gave way is never forgotten.
-        self.limits.remembered = producers as usize;
+        // What gave way is never forgotten: all that has no place, and one that is about to take another's.
+        self.limits.remembered = producers as usize - self.limits.partitions + 1;
     }
 
     fn at(&mut self, random: &mut Random, action: Action) {
