@@ -28,6 +28,10 @@ fn head(address: &[u8], sequence: u64) -> Message<'_> {
     Message::Head(Position::new(TOPIC, address, TOPIC, sequence))
 }
 
+fn direct_head(address: &[u8], sequence: u64) -> Message<'_> {
+    Message::DirectHead { position: Position::new(ME, address, TOPIC, sequence), store: b"STORE" }
+}
+
 fn fake(number: u32) -> Vec<u8> {
     format!("FAKE{number}").into_bytes()
 }
@@ -113,6 +117,44 @@ fn what_is_remembered_is_bounded() {
     // The latest ten that gave way are known; the first one is as good as new.
     assert_eq!(reading.take(record(&fake(95), 0), Some(1), LONG_MS * 200), []);
     assert_eq!(reading.take(record(&fake(0), 0), Some(1), LONG_MS * 201), [0]);
+}
+
+#[test]
+fn a_partition_that_is_refused_pushes_no_other_out_of_what_is_remembered() {
+    let mut reading = Reading::new(Start::Earliest, Limits { remembered: 3, ..small(1) });
+    for (i, address) in [b"OLD", b"BAD", b"NEW"].into_iter().enumerate() {
+        assert_eq!(reading.take(record(address, 0), Some(1), LONG_MS * i as u64), [0]);
+    }
+    for _ in 0..10 {
+        assert_eq!(reading.take(record(b"BAD", 1), Some(1), LONG_MS * 2), [], "there is no place");
+    }
+    assert_eq!(reading.take(record(b"OLD", 0), Some(1), LONG_MS * 4), [], "it was handed on before");
+}
+
+#[test]
+fn what_stores_say_of_complete_partitions_keeps_no_other_out() {
+    for start in [Start::Earliest, Start::Latest] {
+        let mut reading = Reading::new(start, small(1));
+        assert_eq!(reading.take(record(b"FIRST", 0), Some(1), 0), [0]);
+        assert_eq!(reading.take(record(b"OTHER", 0), Some(1), LONG_MS), [0]);
+        // The stores have a record more of each than this consumer; both producers are gone.
+        for (round, address) in [(2, b"FIRST"), (3, b"OTHER")] {
+            let now_ms = LONG_MS * round;
+            for known in [b"FIRST", b"OTHER"].into_iter().filter(|&known| known != address) {
+                reading.take(direct_head(known, 0), None, now_ms);
+            }
+            reading.take(direct_head(address, 1), None, now_ms);
+            assert_eq!(reading.take(direct(address, 1), Some(1), now_ms), [1], "{start:?}");
+        }
+    }
+    let mut storing = Storing::new(1);
+    storing.record(b"FIRST", 0, 0);
+    assert_eq!(storing.commit(), ["FIRST 0"]);
+    storing.replica.message(&direct_head(b"FIRST", 0), None, LONG_MS, &mut storing.appends);
+    storing.record(b"OTHER", 0, LONG_MS);
+    assert_eq!(storing.commit(), ["OTHER 0"]);
+    storing.replica.message(&direct_head(b"FIRST", 0), None, 2 * LONG_MS, &mut storing.appends);
+    assert_eq!(storing.replica.statistics().closed, 1, "the store's disk has it");
 }
 
 /// What all partitions hold of early records, in records of 1,000 octets.

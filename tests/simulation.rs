@@ -75,6 +75,7 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
                             total.sent += report.sent;
                             total.lost += report.lost;
                             total.fetches += report.fetches;
+                            total.closed += report.closed;
                             total.events += report.events;
                             if report.convergence > total.convergence {
                                 (total.convergence, *slowest) = (report.convergence, seed);
@@ -93,7 +94,7 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
     let hours = total.simulated as f64 / clock::SECOND as f64 / 3_600.0;
     println!(
         "{runs} seeds, {hours:.1} cluster-hours in {:.1} s ({:.0} a minute); {} records published, {} delivered; {} \
-         messages sent, {} lost; {} FETCHes; longest convergence {} s (seed {slowest})",
+         messages sent, {} lost; {} FETCHes; {} times a partition gave way; longest convergence {} s (seed {slowest})",
         begin.elapsed().as_secs_f64(),
         hours / begin.elapsed().as_secs_f64() * 60.0,
         total.published,
@@ -101,6 +102,7 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
         total.sent,
         total.lost,
         total.fetches,
+        total.closed,
         total.convergence / clock::SECOND,
     );
     if let Some(text) = failure {

@@ -113,16 +113,19 @@ impl<P: Payload> Consumer<P> {
                 });
             }
             // What a store holds may be ahead of what its producer's connection has brought: under latest, it says
-            // nothing about where to start.
+            // nothing about where to start. Nor need it where that is known already.
             (Message::DirectHead { position, .. }, None)
-                if self.start == Start::Latest && self.ingest.find(position).is_none() => {}
+                if self.start == Start::Latest
+                    && self.ingest.find(position).is_none()
+                    && self.ingest.recall(position.subject, position.address).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
                 let latest = position.sequence.saturating_add(1);
                 let Some(partition) = self.find_or_open(position, latest, now_ms) else { return };
                 if let Message::DirectHead { store, .. } = message {
-                    self.ingest.held_by(partition, store, position.sequence);
+                    self.ingest.held_by(partition, store, position.sequence, now_ms);
+                } else {
+                    self.ingest.heard_of(partition, position.sequence, now_ms);
                 }
-                self.ingest.heard_of(partition, position.sequence, now_ms);
             }
             (Message::StoreHello { address, .. }, None) => self.hello(address, out),
             _ => {}
@@ -172,17 +175,19 @@ impl<P: Payload> Consumer<P> {
         }
         let (subject, address) = (position.subject, position.address);
         let recalled = self.ingest.recall(subject, address);
+        if recalled.is_some_and(|next| position.sequence < next) {
+            // No news: it need not take another's place.
+            return None;
+        }
         let next = recalled.unwrap_or(match self.start {
             Start::Earliest => 0,
             Start::Latest => latest,
         });
-        let opened = self.ingest.open(subject, address, next, now_ms, |_, _| true);
-        match (opened, recalled) {
-            (Some(index), Some(_)) => self.ingest.prove(index),
-            (None, Some(next)) => self.ingest.remember(subject, address, next),
-            _ => {}
+        let index = self.ingest.open(subject, address, next, now_ms, |_, _| true)?;
+        if recalled.is_some() {
+            self.ingest.prove(index);
         }
-        opened
+        Some(index)
     }
 
     /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].

@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Partitions known at a time. When there are more, those of which no record came in its turn give way to new
-    /// ones, then those of which nobody has spoken for a while; else the new one is ignored.
+    /// ones, then those of which there was no news for a while; else the new one is ignored.
     pub partitions: usize,
     /// Partitions that gave way and whose position is remembered.
     pub remembered: usize,
@@ -40,8 +40,8 @@ impl Default for Limits {
     }
 }
 
-/// How long a partition that is real stays at least after somebody spoke of it. (Producers do every second.) One that
-/// is new gives way at any time: a new one is let in at once, and the more there is room for, the longer it has.
+/// How long a partition that is real stays at least after there was news of it. (Its producer's HEAD is some, every
+/// second.) One that is new gives way at any time: a new one is let in at once, and the more there is room for, the longer it has.
 const STAY_MS: u64 = 2_000;
 /// Early records of a partition that has not moved on for so long give way: perhaps nobody can fill its gap.
 const STALE_EARLY_MS: u64 = 2_000;
@@ -78,7 +78,7 @@ pub struct Partition<P> {
     /// A record came in its turn.
     is_proven: bool,
     opened_ms: u64,
-    /// When somebody spoke of it last.
+    /// When there was news of it last.
     heard_ms: u64,
     /// When its last record came in its turn, or its first early one came.
     moved_ms: u64,
@@ -123,6 +123,8 @@ pub struct Statistics {
     pub closed: u64,
     /// Records that came early and gave way to others.
     pub early_dropped: u64,
+    /// Partitions known now.
+    pub partitions: usize,
     /// What early records occupy now.
     pub early_len_bytes: usize,
     /// What the FETCHes under way may bring now.
@@ -173,6 +175,7 @@ impl<P: Payload> Ingest<P> {
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
         Statistics {
+            partitions: self.by_key.len(),
             early_len_bytes: self.early_len_bytes,
             in_flight_len_bytes: self.in_flight_len_bytes,
             ..self.statistics
@@ -221,7 +224,9 @@ impl<P: Payload> Ingest<P> {
             self.partitions.push(None);
         }
         self.partitions[index.0] = Some(partition);
-        self.by_key.insert(partition_key(address, subject).into(), index);
+        let key = partition_key(address, subject);
+        self.remembered.forget(&key);
+        self.by_key.insert(key.into(), index);
         self.seats.insert((seat, index));
         Some(index)
     }
@@ -232,13 +237,8 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Where a partition stood that gave way, if it is remembered.
-    pub fn recall(&mut self, subject: &[u8], address: &[u8]) -> Option<u64> {
-        self.remembered.take(&partition_key(address, subject))
-    }
-
-    /// Remembers where a partition stands that could not be opened.
-    pub fn remember(&mut self, subject: &[u8], address: &[u8], next: u64) {
-        self.remembered.put(&partition_key(address, subject), subject, next);
+    pub fn recall(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
+        self.remembered.get(&partition_key(address, subject))
     }
 
     /// Closes the partition that can be missed best. False when there is none.
@@ -413,8 +413,17 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// A store, by its name, says that it has the record `offset` of a partition, and what comes before it.
-    pub fn held_by(&mut self, index: Index, store: &[u8], offset: u64) {
+    /// A store, by its name, says that it has the record `offset` of a partition, and what comes before it. When that
+    /// is known, it is no news: stores speak of all that they hold, as long as they hold it, and what is complete need
+    /// not stay for that.
+    pub fn held_by(&mut self, index: Index, store: &[u8], offset: u64, now_ms: u64) {
+        self.name_source(index, store, offset);
+        if offset >= self.next(index) {
+            self.heard_of(index, offset, now_ms);
+        }
+    }
+
+    fn name_source(&mut self, index: Index, store: &[u8], offset: u64) {
         if store.is_empty() || store.len() > MAX_STORE_NAME_LEN {
             return;
         }

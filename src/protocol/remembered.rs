@@ -13,7 +13,7 @@ pub struct Remembered {
     /// Two hashes of 64 bits: made-up names cannot be found to meet a real one.
     hashers: [RandomState; 2],
     positions: HashMap<[u64; 2], Position>,
-    /// In the order in which they were remembered; one that was taken out since stands here in vain.
+    /// In the order in which they were remembered; one that was forgotten since stands here in vain.
     order: VecDeque<([u64; 2], u64)>,
     count: u64,
 }
@@ -44,20 +44,32 @@ impl Remembered {
         self.count += 1;
         self.positions.insert(hash, Position { next, subject, serial: self.count });
         self.order.push_back((hash, self.count));
-        while self.order.len() > self.limit {
+        while self.positions.len() > self.limit {
             let Some((hash, serial)) = self.order.pop_front() else { break };
             if self.positions.get(&hash).is_some_and(|position| position.serial == serial) {
                 self.positions.remove(&hash);
             }
         }
+        // What stands there in vain must not push out what does not: partitions that come and go make much of it.
+        if self.order.len() > 2 * self.limit {
+            let Self { order, positions, .. } = self;
+            order.retain(|(hash, serial)| positions.get(hash).is_some_and(|known| known.serial == *serial));
+        }
     }
 
-    /// Takes out where a partition stood, if that is known.
-    pub fn take(&mut self, key: &[u8]) -> Option<u64> {
+    /// Where a partition stood, if that is known.
+    pub fn get(&self, key: &[u8]) -> Option<u64> {
         if self.positions.is_empty() {
             return None;
         }
-        self.positions.remove(&self.hash(key)).map(|position| position.next)
+        self.positions.get(&self.hash(key)).map(|position| position.next)
+    }
+
+    /// Forgets a partition: it is open again.
+    pub fn forget(&mut self, key: &[u8]) {
+        if !self.positions.is_empty() {
+            self.positions.remove(&self.hash(key));
+        }
     }
 
     /// Forgets every partition of a topic.
@@ -81,13 +93,25 @@ mod tests {
         for i in 0..5_u8 {
             remembered.put(&[i], b"topic", u64::from(i) + 100);
         }
-        assert_eq!((remembered.take(&[0]), remembered.take(&[1])), (None, None));
-        assert_eq!((remembered.take(&[2]), remembered.take(&[2])), (Some(102), None));
+        assert_eq!([0, 1, 2].map(|i| remembered.get(&[i])), [None, None, Some(102)]);
+        remembered.forget(&[2]);
+        assert_eq!(remembered.get(&[2]), None);
         // Remembered anew: the old entry in the order does not take it along.
         remembered.put(&[2], b"topic", 7);
         remembered.put(&[9], b"topic", 9);
-        assert_eq!((remembered.take(&[3]), remembered.take(&[2])), (None, Some(7)));
-        assert!(remembered.order.len() <= 3);
+        assert_eq!([2, 3, 4, 9].map(|i| remembered.get(&[i])), [Some(7), None, Some(104), Some(9)]);
+    }
+
+    #[test]
+    fn one_that_comes_and_goes_pushes_no_other_out() {
+        let mut remembered = Remembered::new(3);
+        remembered.put(b"stays", b"topic", 1);
+        for next in 2..100 {
+            remembered.put(b"moves", b"topic", next);
+            assert_eq!((remembered.get(b"stays"), remembered.get(b"moves")), (Some(1), Some(next)));
+            remembered.forget(b"moves");
+            assert!(remembered.order.len() <= 6, "{}", remembered.order.len());
+        }
     }
 
     #[test]
@@ -96,6 +120,6 @@ mod tests {
         remembered.put(b"a", b"one", 1);
         remembered.put(b"b", b"two", 2);
         remembered.forget_subject(b"one");
-        assert_eq!((remembered.take(b"a"), remembered.take(b"b")), (None, Some(2)));
+        assert_eq!((remembered.get(b"a"), remembered.get(b"b")), (None, Some(2)));
     }
 }

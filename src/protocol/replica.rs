@@ -112,25 +112,25 @@ impl<P: Payload> Replica<P> {
     ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
-                let Some(partition) = self.find_or_open(position, now_ms) else { return };
+                let is_live = matches!(message, Message::Record(_));
+                let Some(partition) = self.find_or_open(position, is_live, now_ms) else { return };
                 let is_new =
                     self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
                         appends.extend([Append { partition, offset, content }]);
                     });
                 // Its producer does not know that we have it: our ACK may have been lost.
-                if !is_new && matches!(message, Message::Record(_)) {
+                if !is_new && is_live {
                     self.acknowledge(partition);
                 }
             }
             (Message::Head(position), None) => {
-                let Some(partition) = self.find_or_open(position, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, true, now_ms) else { return };
                 self.ingest.heard_of(partition, position.sequence, now_ms);
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
-                let Some(partition) = self.find_or_open(position, now_ms) else { return };
-                self.ingest.held_by(partition, store, position.sequence);
-                self.ingest.heard_of(partition, position.sequence, now_ms);
+                let Some(partition) = self.find_or_open(position, false, now_ms) else { return };
+                self.ingest.held_by(partition, store, position.sequence, now_ms);
             }
             _ => {}
         }
@@ -195,7 +195,9 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    fn find_or_open(&mut self, position: &Position, now_ms: u64) -> Option<Index> {
+    /// The partition of a message. One that gave way goes on where it stands on disk. `is_live`: its producer speaks of
+    /// it, and wants an ACK; others need it open only for what is not on disk.
+    fn find_or_open(&mut self, position: &Position, is_live: bool, now_ms: u64) -> Option<Index> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
@@ -206,6 +208,9 @@ impl<P: Payload> Replica<P> {
             Some(resume) => resume(position.subject, position.address).ok()?,
             None => 0,
         };
+        if position.sequence < next && !is_live {
+            return None;
+        }
         self.open_at(position.subject, position.address, next, now_ms)
     }
 }

@@ -102,6 +102,8 @@ pub(crate) struct Plan {
     /// When the faults stop.
     pub(crate) calm_at: Time,
     pub(crate) limits: Limits,
+    /// There are more partitions than stores and consumers may know at a time.
+    pub(crate) is_crowded: bool,
     pub(crate) max_batch: (usize, usize),
     pub(crate) turn: Turn,
     pub(crate) answer_len_bytes: usize,
@@ -142,6 +144,7 @@ impl Plan {
                 in_flight_len_bytes: random.pick(&[1_000, 100_000, 64 << 20]),
                 ..Limits::default()
             },
+            is_crowded: false,
             max_batch: random.pick(&[(2_000, 10), (100_000, 1_000), (16 << 20, 131_072)]),
             turn: Turn { messages: random.pick(&[1, 10, 1_000]), answers: random.pick(&[1, 7, 512]) },
             max_fetches: random.pick(&[1, 4, 4_096]),
@@ -152,7 +155,42 @@ impl Plan {
         };
         plan.population(random, stores);
         plan.faults(random);
+        let mut aside = random.aside();
+        if aside.chance(200) {
+            plan.crowd(&mut aside);
+        }
         plan
+    }
+
+    /// Makes more partitions than may be known at a time.
+    fn crowd(&mut self, random: &mut Random) {
+        self.is_crowded = true;
+        let (mut producers, mut start) = (0, 0);
+        for (at, action) in &mut self.actions {
+            if let Action::StartProducer { min_stores, .. } = action {
+                // With 2, two producers might wait for ever for each other's seat at another store.
+                *min_stores = 1;
+                (producers, start) = (producers + 1, *at.max(&mut start));
+            }
+        }
+        for _ in 0..random.between(2, 5) {
+            start = random.between(start, self.calm_at);
+            let (producer, topic) = (producers, random.pick(&TOPICS));
+            producers += 1;
+            self.actions.push((start, Action::StartProducer { topic, min_stores: 1 }));
+            for _ in 0..random.between(1, 8) {
+                let lens_bytes = (0..random.between(1, 40)).map(|_| random.below(300) as usize).collect();
+                let at = random.between(start, self.calm_at);
+                self.actions.push((at, Action::Publish { producer, lens_bytes }));
+            }
+            if random.chance(600) {
+                let at = random.between(start, self.calm_at);
+                self.actions.push((at, Action::EndProducer { producer }));
+            }
+        }
+        self.limits.partitions = random.between(1, producers - 1) as usize;
+        // What gave way is never forgotten: all that has no place, and one that is about to take another's.
+        self.limits.remembered = producers as usize - self.limits.partitions + 1;
     }
 
     fn at(&mut self, random: &mut Random, action: Action) {

@@ -14,7 +14,6 @@ use super::model::{Model, Name};
 use super::nodes::{Node, Role};
 use super::oracle::Oracle;
 use dafka::protocol::consumer::Start;
-use dafka::protocol::ingest::Statistics;
 use dafka::storage::walk::Limited;
 use dafka::storage::{lookup, walk};
 use dafka::wire::Message;
@@ -139,7 +138,10 @@ pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check
 
 /// What a node occupies after a turn.
 pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bool) -> Check {
-    let ingest = |statistics: Statistics| {
+    if let Some(statistics) = node.ingested() {
+        if statistics.partitions > plan.limits.partitions {
+            return fail(5, format!("{} partitions are known at a time", statistics.partitions));
+        }
         if statistics.early_len_bytes > plan.limits.early_len_bytes {
             return fail(5, format!("early records occupy {} octets", statistics.early_len_bytes));
         }
@@ -149,12 +151,6 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
         {
             return fail(5, format!("FETCHes may bring {} octets", statistics.in_flight_len_bytes));
         }
-        Ok(())
-    };
-    match &node.role {
-        Role::Consumer(consumer) => ingest(consumer.consumer.statistics())?,
-        Role::Writer(writer) => ingest(writer.intake.statistics())?,
-        _ => {}
     }
     // A turn reads so many messages, each of which leads to one, or to a slice of answers and one HEAD per partition.
     let most = 2 * plan.turn.messages + plan.turn.answers as usize + 1_000;

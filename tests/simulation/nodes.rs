@@ -9,6 +9,7 @@ use dafka::actor::store::intake::{Intake, Job};
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Delivery};
 use dafka::protocol::discovery::{Discovery, Event};
+use dafka::protocol::ingest::Statistics;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
 use dafka::wire::{Message, Subscription};
@@ -128,6 +129,15 @@ impl Node {
             Role::Consumer(node) => node.is_reading().then(|| node.consumer.due_ms()),
             Role::Writer(node) => node.intake.due_ms(),
             Role::Reader(_) | Role::Gone => None,
+        }
+    }
+
+    /// What a store or a consumer has taken in.
+    pub(crate) fn ingested(&self) -> Option<Statistics> {
+        match &self.role {
+            Role::Consumer(node) => Some(node.consumer.statistics()),
+            Role::Writer(node) => Some(node.intake.statistics()),
+            _ => None,
         }
     }
 

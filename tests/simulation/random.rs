@@ -8,6 +8,11 @@ impl Random {
         Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
 
+    /// Another generator that begins where this one stands: what it is used for changes nothing that follows here.
+    pub(crate) fn aside(&self) -> Random {
+        Random::new(self.0)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

@@ -34,6 +34,8 @@ const HEAD_INTERVAL_MS: u64 = 1_000;
 const DISK_RETRY: Time = SECOND;
 /// In so much time everything must have converged once faults have stopped.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
+/// Where partitions have to take turns, each of them may take so much more.
+const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
 /// By then everybody knows everybody again.
 const ACQUAINTED: Time = 10 * SECOND;
 /// How long the cluster is watched once there is nothing left to do.
@@ -175,6 +177,8 @@ pub(crate) struct Report {
     pub(crate) sent: u64,
     pub(crate) lost: u64,
     pub(crate) fetches: u64,
+    /// Partitions that gave way to others, at stores and consumers.
+    pub(crate) closed: u64,
     pub(crate) events: u64,
 }
 
@@ -315,6 +319,8 @@ impl World {
         let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
+        let partitions = if self.plan.is_crowded { self.model.partitions.len() as u64 } else { 0 };
+        let most = MAX_CONVERGENCE + partitions * MAX_CONVERGENCE_PER_PARTITION;
         match (self.phase, converged) {
             (Phase::Calm, Ok(())) if self.now >= calm_at + ACQUAINTED => {
                 self.report.convergence = self.report.convergence.max(SECOND);
@@ -324,8 +330,10 @@ impl World {
                 }
             }
             (Phase::Last(_), Ok(())) => self.phase = Phase::Quiet(self.now + QUIET),
-            (Phase::Calm, Err(text)) if self.now > calm_at + MAX_CONVERGENCE => return Err((4, text)),
-            (Phase::Last(since), Err(text)) if self.now > since + MAX_CONVERGENCE => return Err((4, text)),
+            (Phase::Calm, Err(text)) if self.now > calm_at + most => return Err((4, text)),
+            (Phase::Last(since), Err(text)) if self.now > since + most => return Err((4, text)),
+            // A consumer that began at the latest record has met another partition, see `send`.
+            (Phase::Quiet(_), Err(_)) if self.plan.is_crowded => self.phase = Phase::Last(self.now),
             (Phase::Quiet(_), Err(text)) => return Err((4, format!("no longer: {text}"))),
             (Phase::Calm, Err(text)) => {
                 self.trace(|| format!("not yet: {text}"));
@@ -359,6 +367,21 @@ impl World {
                 self.wake(id, self.now);
             }
         }
+        if self.plan.is_crowded {
+            // Who is never silent never gives way: applications end, also those whose records no store can complete.
+            for id in self.producers.clone() {
+                let Role::Producer(ProducerNode { name, .. }) = &self.nodes[id].role else { continue };
+                let partition = self.model.partitions.get_mut(name).expect("of the model");
+                let living = self.stores.iter().filter(|store| !store.is_killed);
+                let stored = living.map(|store| store.disk.durable_next(&name.0, &name.1)).max();
+                if partition.forgotten > stored.unwrap_or(0) {
+                    partition.is_alive = false;
+                    self.stop(id);
+                } else {
+                    self.command(id, [Command::Terminate].into_iter());
+                }
+            }
+        }
         Ok(())
     }
 
@@ -367,6 +390,7 @@ impl World {
             invariants::log_is_whole(i, &store.disk, &self.model)?;
         }
         for node in &self.nodes {
+            self.report.closed += node.ingested().map_or(0, |statistics| statistics.closed);
             if let Role::Consumer(consumer) = &node.role {
                 self.report.delivered += consumer.oracle.delivered;
             }
