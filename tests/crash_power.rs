@@ -134,3 +134,31 @@ fn a_header_that_was_written_but_not_synchronized_acknowledges_nothing() {
         }
     }
 }
+
+#[test]
+fn a_store_that_cannot_settle_its_header_does_not_start() {
+    let mut random = Random::new(seed("a header that is not on disk, and a restart"));
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let load = Load::start(&cluster, &["header"], 1);
+    let disk = PowerCut::new(&cluster.dir().join("store"));
+    let store = cluster.store_at(disk.dir(), &[], &disk.environment());
+    load.wait_for_acks(100);
+    // The last header is with the operating system only, and the disk goes on failing.
+    disk.control.fail(Fault::Header, libc::EIO, Some(1));
+    disk.control.wait_for_failures(1);
+    disk.control.fail(Fault::Header, libc::EIO, None);
+    store.kill();
+    let output = cluster.store_at(disk.dir(), &[], &disk.environment()).wait("its start", DEADLINE);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("put on disk what is in the database"), "{}", output.stderr);
+    load.pause();
+    for number in 0..IMAGES {
+        let dir = disk.dir().with_extension(number.to_string());
+        disk.write_image(&dir, &mut random);
+        check_log(&dir, &load.partitions());
+    }
+    disk.control.heal();
+    let mut store = cluster.store_at(disk.dir(), &[], &disk.environment());
+    served(&cluster, &mut store, &load.partitions());
+}

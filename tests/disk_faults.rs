@@ -29,9 +29,15 @@ fn wait_for_line(store: &mut Program, text: &str, count: usize) {
 /// Nothing more is acknowledged for some tries of the store, and it has complained so often in all.
 #[track_caller]
 fn stands(store: &mut Program, load: &Load, complaints: usize) {
-    // What is on its way is heard first.
-    std::thread::sleep(Duration::from_millis(200));
-    let acked = load.acked_count();
+    // What is on its way is heard first: until nothing has come for a while.
+    let mut acked = load.acked_count();
+    loop {
+        std::thread::sleep(Duration::from_millis(300));
+        match load.acked_count() {
+            same if same == acked => break,
+            more => acked = more,
+        }
+    }
     std::thread::sleep(TWO_TRIES);
     assert_eq!(load.acked_count(), acked, "acknowledged, although the disk takes nothing");
     assert!(store.is_running(), "the store has ended: {}", store.log());

@@ -163,8 +163,13 @@ fn a_requester_that_does_not_read_does_not_fill_a_stores_memory() {
     requester.start_beacon();
     requester.follow();
     requester.subscription(b"G");
-    requester.send(&get_heads(TOPIC, &me));
-    let head = requester.message(&to(b'E', &me)).remove(0);
+    // The answer may go out before the store hears who asks.
+    let head = loop {
+        requester.send(&get_heads(TOPIC, &me));
+        if let Some(mut frames) = requester.message_within(&to(b'E', &me), Duration::from_millis(100)) {
+            break frames.remove(0);
+        }
+    };
     let partition = String::from_utf8(head[1 + 32 + 1 + 1 + 1..][..32].to_vec()).expect("an address");
     let before_bytes = own_memory_bytes(&store);
     // All of it at once; and then it never reads.

@@ -334,3 +334,28 @@ fn old_stores_that_hold_a_part_each() {
     drop(old);
     assert_served(&cluster, &whole);
 }
+
+#[test]
+fn what_is_missing_is_told_while_a_producer_is_at_work() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let producer = cluster.producer("busy");
+    producer.feed(&[b"line".to_vec()]);
+    while ask(&cluster, "store", "--list").1.is_empty() {}
+    let stop = Arc::new(AtomicBool::new(false));
+    let is_over = stop.clone();
+    let work = std::thread::spawn(move || {
+        while !is_over.load(Ordering::Relaxed) {
+            producer.feed(&[b"line".to_vec()]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let start = Instant::now();
+    let (code, lines, stderr) = ask(&cluster, "store", "--missing");
+    stop.store(true, Ordering::Relaxed);
+    work.join().expect("it goes on");
+    // The records of the moment may be missing: then it says so.
+    assert!(code == 0 && lines.is_empty() || code == 1 && lines.len() == 1, "{code}: {lines:?}: {stderr}");
+    assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
+}

@@ -115,15 +115,15 @@ fn it_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
     let partition = producer.address.clone();
     publish(&mut producer, &["r0", "r1"]);
     producer.send_record(&record(TOPIC, &partition, 4), "r4");
-    assert_eq!(producer.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 2, 2));
+    assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 2, 2));
     producer.expect_no_message(&ack(&partition, TOPIC, 4), "records 2 and 3 are missing");
     producer.send_record(&direct_record(&writer, &partition, TOPIC, 2), "r2");
     producer.send_record(&direct_record(&writer, &partition, TOPIC, 3), "r3");
     await_ack(&mut producer, 4);
     producer.send(&head(TOPIC, &partition, 6));
-    assert_eq!(producer.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
+    assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
     // Unanswered, it asks again.
-    assert_eq!(producer.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
+    assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
     for sequence in [5, 6] {
         let frame = direct_record(&writer, &partition, TOPIC, sequence);
         producer.send_record(&frame, &format!("r{sequence}"));

@@ -13,8 +13,10 @@ use zmq::POLLIN;
 
 /// How often the stores are asked: a question may come before a store hears us, an answer before we hear it.
 const ASK_INTERVAL_MS: u64 = 500;
-/// When nothing new was said for so long, everything has been.
+/// When no store and no partition was new for so long, all have spoken.
 const QUIET_MS: u64 = 3_000;
+/// The longest that it takes, however many go on coming.
+const MAX_MS: u64 = 60_000;
 
 /// What the stores of a network hold.
 #[derive(Debug, Default)]
@@ -50,7 +52,8 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
     let mut outbox = Outbox::<Frame>::new();
     let mut ask_ms = now_ms();
     let mut end_ms = now_ms() + QUIET_MS;
-    while now_ms() < end_ms {
+    let last_ms = now_ms() + MAX_MS;
+    while now_ms() < end_ms.min(last_ms) {
         let items = &mut [
             pipe.item(POLLIN),
             node.subscriber.item(POLLIN),
@@ -102,7 +105,8 @@ fn heads(node: &Node, survey: &mut Survey, max_partitions: usize) -> Result<bool
             let has_room = survey.next.len() < max_partitions;
             match survey.next.get_mut(&key) {
                 Some(known) if *known >= next => {}
-                Some(known) => (*known, is_news) = (next, true),
+                // Not news: its producer is at work, and will go on.
+                Some(known) => *known = next,
                 None if has_room => {
                     survey.next.insert(key, next);
                     is_news = true;

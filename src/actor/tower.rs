@@ -58,9 +58,6 @@ impl<'a> Tower<'a> {
             false => OwnHost { ipv4: czmq::first_interface_address(), ipv6: first_ipv6_address() },
         };
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
-        // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
-        incoming.beat()?;
-        outgoing.beat()?;
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         outgoing.expect_subscribers()?;
         // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.

@@ -51,8 +51,8 @@ impl Answers {
         }
         let key = partition_key(address, subject);
         match self.0.get_mut(requester, &key) {
-            // Said again because the answer takes its time: what was sent already is on its way.
-            Some(job) if (next, end) == (job.first, job.end) => {}
+            // Said again, perhaps for less, because the answer takes its time: what was sent already is on its way.
+            Some(job) if next == job.first && end <= job.end => {}
             // The requester moves through its partition: what it asks for now is what it needs now.
             Some(job) if next <= job.end && job.next <= end => {
                 job.next = job.next.min(next);

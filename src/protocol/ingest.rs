@@ -48,6 +48,8 @@ const STALE_EARLY_MS: u64 = 2_000;
 /// Partitions that are looked at, at most, when one is to give way.
 const MAX_LOOKS: usize = 16;
 
+/// Partitions that look for room within one ms, when more wait for it than that.
+const WAITING_PER_MS: usize = 50;
 /// How long a FETCH waits that would go beyond [`Limits::in_flight_len_bytes`].
 const NO_ROOM_RETRY_MS: u64 = 20;
 
@@ -486,6 +488,12 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
+    /// How much later than others a partition looks for room again: when many wait, not all look at once, and each looks
+    /// the more seldom the more there are.
+    fn spread_ms(&self, index: Index) -> u64 {
+        (index.0 % (self.timers.len() / WAITING_PER_MS + 1)) as u64
+    }
+
     /// Sends one FETCH if the bounds allow it, and returns when to look again.
     fn fetch(&mut self, index: Index, now_ms: u64, out: &mut Outbox<P>) -> u64 {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
@@ -493,7 +501,7 @@ impl<P: Payload> Ingest<P> {
         self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
         partition.sequencer.give_up_fetch();
         if self.in_flight_len_bytes > self.limits.in_flight_len_bytes {
-            return now_ms + NO_ROOM_RETRY_MS;
+            return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
         }
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
             self.statistics.fetches += 1;

@@ -20,8 +20,15 @@ const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
 const FIRST_RETRY_MS: u64 = 250;
 /// The longest wait between two equal FETCHes when nobody speaks of the partition any more.
 const MAX_RETRY_MS: u64 = 30_000;
-/// The longest wait once somebody speaks of the partition: whoever does may have it.
+/// The longest wait once somebody speaks of the partition, unless answers are known to take longer: whoever does may
+/// have it.
 const HEARD_RETRY_MS: u64 = 1_000;
+/// The longest time that one window may take, however slowly its records come in: then another store is asked.
+const MAX_WINDOW_MS: u64 = 30_000;
+/// The longest time that an answer is taken to need.
+const MAX_ANSWER_MS: u64 = 4_000;
+/// So many FETCHes for the same record without an answer, and less is asked for.
+const MAX_EQUAL_COUNT: u32 = 3;
 /// What one early record costs beside its content: its handle and its place in the map.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
@@ -78,6 +85,10 @@ struct Fetch {
     /// The store that was asked; `None`: all were.
     store: Option<Arc<[u8]>>,
     sent_ms: u64,
+    /// When the first FETCH for its first record was sent: what comes may be the answer to that one.
+    first_sent_ms: u64,
+    /// How many FETCHes for its first record came before it.
+    equal_count: u32,
     /// The content that has come since.
     len_bytes: u64,
     /// It asks for the same as the one before, which stayed without an answer.
@@ -163,7 +174,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         self.end = self.end.max(offset + 1);
         if let Some(fetch) = &mut self.fetch {
-            fetch.deadline_ms = fetch.deadline_ms.min(now_ms + HEARD_RETRY_MS);
+            // Not before an answer can be here.
+            fetch.deadline_ms = fetch.deadline_ms.min(now_ms + HEARD_RETRY_MS.max(2 * self.answer_ms));
         }
     }
 
@@ -207,14 +219,21 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         let unanswered = self.fetch.take();
         let is_repeated = unanswered.is_some();
-        if let Some(Fetch { store, is_answered, .. }) = unanswered {
-            self.sources.silent(store.as_ref(), is_answered);
+        let (mut first_sent_ms, mut equal_count) = (now_ms, 0);
+        if let Some(fetch) = unanswered {
+            self.sources.silent(fetch.store.as_ref());
+            if !fetch.is_answered {
+                (first_sent_ms, equal_count) = (fetch.first_sent_ms, fetch.equal_count + 1);
+            }
         }
         let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
         if is_repeated && store.is_none() {
-            // Nothing came since the last one: ask for less, and less often.
-            self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
+            // Nothing came since the last one: ask less often, then for less. In this order: the answer to a large
+            // window may just take its time, and what is asked anew is sent anew.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
+            if equal_count >= MAX_EQUAL_COUNT {
+                self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
+            }
         }
         let gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first).min(end);
         let fitting = match self.mean_len_bytes {
@@ -226,6 +245,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             end: self.next + u64::from(count),
             store: store.clone(),
             sent_ms: now_ms,
+            first_sent_ms,
+            equal_count,
             len_bytes: 0,
             is_repeated,
             is_answered: false,
@@ -252,11 +273,17 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             fetch.is_answered = true;
             // Behind a producer's queue of live records an answer may take long; asking again would only make
             // that queue longer.
-            let sample_ms = now_ms.saturating_sub(fetch.sent_ms).min(MAX_RETRY_MS / 2);
+            let first_ms = now_ms.saturating_sub(fetch.first_sent_ms);
+            // What took longer than any way did not come the whole time: it was not there, or cut off.
+            let sample_ms =
+                if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
+            let sample_ms = sample_ms.min(MAX_ANSWER_MS);
             self.answer_ms = sample_ms.max((self.answer_ms * 3 + sample_ms) / 4);
         }
         if self.next < fetch.end {
-            fetch.deadline_ms = now_ms + FIRST_RETRY_MS.max(2 * self.answer_ms);
+            let patience_ms = FIRST_RETRY_MS.max(2 * self.answer_ms);
+            fetch.deadline_ms =
+                now_ms + patience_ms.min((fetch.sent_ms + MAX_WINDOW_MS).saturating_sub(now_ms));
             return;
         }
         let took_ms = now_ms.saturating_sub(fetch.sent_ms);

@@ -58,7 +58,7 @@ pub struct Sources {
     known: Vec<Source>,
     /// Whose turn it is.
     turn: usize,
-    /// FETCHes in a row that brought nothing.
+    /// FETCHes in a row that did not bring what they asked for.
     fruitless: u32,
     /// Windows that everybody is still to be asked for.
     ask_all: u32,
@@ -84,13 +84,14 @@ impl Sources {
         }
     }
 
-    /// A FETCH to `store` (`None`: to everybody) has not brought what it asked for, or nothing at all.
-    pub fn silent(&mut self, store: Option<&Arc<[u8]>>, has_brought_something: bool) {
+    /// A FETCH to `store` (`None`: to everybody) has not brought all that it asked for. A part of it is no better than
+    /// nothing: who brings a little, and a little again, would never be given up.
+    pub fn silent(&mut self, store: Option<&Arc<[u8]>>) {
         if let Some(store) = store {
             // Gone, perhaps. If it is not, it will say again what it has.
             self.known.retain(|source| source.store != *store);
         }
-        self.fruitless = if has_brought_something { 0 } else { self.fruitless.saturating_add(1) };
+        self.fruitless = self.fruitless.saturating_add(1);
         if self.fruitless >= MAX_FRUITLESS {
             self.ask_all = ASK_ALL_WINDOWS;
         }
@@ -198,9 +199,9 @@ mod tests {
     fn a_silent_store_is_replaced_and_everybody_asked_after_two() {
         let mut sources = sources(0, &[("A", 9), ("B", 9), ("C", 9)]);
         assert_eq!(asked(&mut sources, 0, 0), "B");
-        sources.silent(Some(&name("B")), false);
+        sources.silent(Some(&name("B")));
         assert_eq!(asked(&mut sources, 0, 0), "A");
-        sources.silent(Some(&name("A")), false);
+        sources.silent(Some(&name("A")));
         assert_eq!(asked(&mut sources, 0, 0), "all");
         // Once there was an answer, single ones are tried again, though not at once.
         for _ in 0..ASK_ALL_WINDOWS {
@@ -226,7 +227,7 @@ mod tests {
                     asked_all += 1;
                     sources.answered(None, 1, 1, 0);
                 }
-                Some(liar) => sources.silent(Some(liar), false),
+                Some(liar) => sources.silent(Some(liar)),
             }
         }
         assert!(asked_all > 80, "{asked_all}");
@@ -244,7 +245,7 @@ mod tests {
         let later: Vec<_> = (0..2).map(|_| asked(&mut both, 0, took_ms + SLOW_MS)).collect();
         assert!(later.contains(&"slow".to_owned()), "{later:?}");
         // Alone it is asked in any case.
-        both.silent(Some(&name("fast")), true);
+        both.silent(Some(&name("fast")));
         assert_eq!(asked(&mut both, 0, SLOW_MS / 2), "slow");
     }
 
@@ -256,7 +257,7 @@ mod tests {
         // What was said some time ago says little: the first try is one of those that are known, the next one all.
         let choice = some.choose(10, 0);
         assert_eq!(choice.end, u64::MAX);
-        some.silent(choice.store.as_ref(), false);
+        some.silent(choice.store.as_ref());
         assert_eq!(asked(&mut some, 10, 0), "all");
         assert_ne!(asked(&mut some, 3, 0), "all");
     }

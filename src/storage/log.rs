@@ -111,18 +111,10 @@ impl Log {
             Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, pages, options, _lock: lock };
         if !is_new {
             // What is there may be with the operating system only: an earlier run did not synchronize, or was killed
-            // before it could. From now on it counts as durable.
-            log.sync().or_else(|error| {
-                log::error!("Store: {error}; what is there is served");
-                log.sync_file()
-            })?;
+            // before it could. From now on it counts as durable, and is acknowledged: that must be so.
+            log.settle().map_err(failed("put on disk what is in the database", &log.data))?;
         }
         Ok(log)
-    }
-
-    fn sync_file(&self) -> Result<(), OpenError> {
-        let synced = File::open(&self.data).and_then(|file| file.sync_data());
-        synced.map_err(failed("synchronize the database", &self.data))
     }
 
     /// The log's own name, which stays the same for as long as the database exists: `fresh` when it has none yet.
@@ -185,9 +177,9 @@ impl Log {
             return Ok(());
         }
         batch.runs().filter(|run| run.count > 0).try_for_each(|run| self.check_end(run))?;
-        self.sync()?;
         let mut repaired = false;
         loop {
+            self.sync()?;
             let tried = self.with_tables(|tables| try_append(tables, batch));
             match tried.map_err(|error| self.append_error(error, batch.content_len_bytes()))? {
                 Ok(()) => return Ok(()),
@@ -217,14 +209,18 @@ impl Log {
     ///
     /// As [`Log::append`].
     pub fn sync(&self) -> Result<(), AppendError> {
+        self.settle().map_err(|source| match source.raw_os_error() {
+            Some(code) => self.append_error(lmdb::Error::Other(code), 0),
+            None => AppendError::Io { path: self.data.clone(), source },
+        })
+    }
+
+    fn settle(&self) -> io::Result<()> {
         if !self.options.sync || !self.shared().is_unsettled {
             return Ok(());
         }
         let mut state = self.alone();
-        self.pages.settle_headers(&self.data).map_err(|source| match source.raw_os_error() {
-            Some(code) => self.append_error(lmdb::Error::Other(code), 0),
-            None => AppendError::Io { path: self.data.clone(), source },
-        })?;
+        self.pages.settle_headers(&self.data)?;
         state.is_unsettled = false;
         Ok(())
     }

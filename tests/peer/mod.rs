@@ -257,7 +257,13 @@ impl Node {
     /// Waits for a FETCH.
     #[track_caller]
     pub(crate) fn fetch(&mut self) -> (String, String, String, u64, u32) {
-        let frames = self.message(b"F");
+        self.fetch_of("")
+    }
+
+    /// Waits for a FETCH of a partition whose name begins so.
+    #[track_caller]
+    pub(crate) fn fetch_of(&mut self, partition: &str) -> (String, String, String, u64, u32) {
+        let frames = self.message(&to(b'F', partition));
         assert_eq!(frames.len(), 1, "one frame");
         parse_fetch(&frames[0])
     }
