@@ -452,12 +452,14 @@ impl<P: Payload> Ingest<P> {
 
     /// Makes sure that a partition with a gap is looked at in time: at once when no FETCH is under way.
     fn reschedule(&mut self, index: Index, now_ms: u64) {
+        let for_room_ms = now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
         let Some(due_ms) = partition.sequencer.fetch_due_ms() else { return };
         match partition.timer_ms {
             // A timer that comes too early is put right when it fires: a record in time costs nothing here.
             Some(timer_ms) if timer_ms <= due_ms => return,
-            Some(timer_ms) if due_ms == 0 && timer_ms <= now_ms + NO_ROOM_RETRY_MS => return,
+            // It waits for room.
+            Some(timer_ms) if due_ms == 0 && timer_ms <= for_room_ms => return,
             Some(timer_ms) => drop(self.timers.remove(&(timer_ms, index))),
             None => {}
         }
