@@ -83,7 +83,8 @@ fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
     let beside = read_all(&mut other, &load);
     producer.expect_success("the end of its input, with a store present");
     eprintln!("{} records: in {usual:?}, beside a stopped consumer in {beside:?}", load.len());
-    assert!(beside < 2 * usual + Duration::from_secs(2), "{usual:?}, beside a stopped consumer {beside:?}");
+    // Was it held up, it would be until the other one goes on.
+    assert!(beside < 3 * usual + Duration::from_secs(4), "{usual:?}, beside a stopped consumer {beside:?}");
     // Also what comes one by one.
     let mut single = cluster.producer("single");
     let mut reader = cluster.consumer("single");
@@ -99,7 +100,7 @@ fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
         std::thread::sleep(Duration::from_millis(20));
     }
     eprintln!("single records beside a stopped consumer: {slowest:?} at most");
-    assert!(slowest < Duration::from_secs(2), "a single record took {slowest:?}");
+    assert!(slowest < STANDSTILL / 2, "a single record took {slowest:?}");
     one.resume();
     let late = read_all(&mut one, &load);
     eprintln!("the stopped consumer has them all after {late:?}");

@@ -68,11 +68,11 @@ fn a_store_that_comes_late_gets_what_only_other_stores_hold() {
     let _new = cluster.store("new");
     let due = Instant::now() + DEADLINE;
     let expected: Vec<&[Vec<u8>]> = partitions.iter().map(Vec::as_slice).collect();
-    loop {
-        // Time to catch up; how much it takes is not known.
-        std::thread::sleep(Duration::from_millis(500));
+    for round in 1.. {
+        // Time to catch up, and for a consumer to start and read; how much it takes is not known.
+        std::thread::sleep(round * Duration::from_millis(500));
         old.pause();
-        let printed = cluster.consumer("gone").lines_within(2_000, Duration::from_secs(1));
+        let printed = cluster.consumer("gone").lines_within(2_000, round * Duration::from_secs(1));
         if printed.len() == 2_000 {
             assert_each_partition("gone", &printed, &expected);
             return;

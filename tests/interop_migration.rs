@@ -359,3 +359,35 @@ fn what_is_missing_is_told_while_a_producer_is_at_work() {
     assert!(code == 0 && lines.is_empty() || code == 1 && lines.len() == 1, "{code}: {lines:?}: {stderr}");
     assert!(start.elapsed() < DEADLINE / 2, "{:?}", start.elapsed());
 }
+
+#[test]
+fn what_is_there_can_be_listed_at_any_moment_of_a_store_at_work() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let topics: Vec<String> = (0..8).map(|i| format!("busy {i}")).collect();
+    let load: Vec<Vec<u8>> = (0..40_000).map(|i| format!("{i:0100}").into_bytes()).collect();
+    let producers: Vec<_> = topics.iter().map(|topic| cluster.producer_of(topic, &load)).collect();
+    while ask(&cluster, "store", "--list").1.is_empty() {}
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut looks, start) = (0, Instant::now());
+    loop {
+        let (code, lines, stderr) = ask(&cluster, "store", "--list");
+        assert_eq!(code, 0, "{stderr}");
+        assert!(start.elapsed() < DEADLINE, "{lines:?}");
+        looks += 1;
+        for line in &lines {
+            let (name, next) = line.rsplit_once('\t').expect("columns");
+            let next: u64 = next.parse().expect("a number");
+            let before = seen.insert(name.to_owned(), next).unwrap_or(0);
+            assert!(before <= next, "{line} after {before}");
+        }
+        if seen.len() == topics.len() && seen.values().all(|&next| next == load.len() as u64) {
+            break;
+        }
+    }
+    println!("listed {looks} times");
+    for producer in producers {
+        producer.expect_success("the end of its input, with a store present");
+    }
+}

@@ -1,7 +1,7 @@
 //! Damage anywhere in the database file: it is refused with a line that names the file, or what is sound is served; no
 //! wrong record is handed over, and nothing kills the process.
 
-use dafka::storage::{Log, Options};
+use dafka::storage::{Log, Options, list};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -150,6 +150,11 @@ fn no_damage_kills_the_process_or_makes_it_hand_over_a_wrong_record() {
 fn child_uses_a_damaged_database() {
     let Some(dir) = std::env::var_os("DAFKA_TEST_DIR") else { return };
     let dir = Path::new(&dir);
+    // Its operator looks at it first.
+    if let Err(error) = list(dir) {
+        assert!(error.to_string().contains("data.mdb"), "names no file: {error}");
+        println!("not listed: {error}");
+    }
     let log = match Log::open(dir, Options::default()) {
         Ok(log) => log,
         Err(error) => {

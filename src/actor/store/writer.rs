@@ -143,8 +143,12 @@ impl Actor<'_> {
     /// Writes what was gathered, and acknowledges it.
     fn end(mut self) -> Result {
         for _ in 0..2 {
-            if let Some(job) = self.committer.finish() {
-                self.intake.committed(job);
+            let was_busy = self.committer.is_busy();
+            match self.committer.finish() {
+                Some(job) => self.intake.committed(job),
+                // The disk refuses it.
+                None if was_busy => break,
+                None => {}
             }
             if let Some(job) = self.intake.next_job() {
                 self.committer.commit(job)?;
