@@ -5,7 +5,7 @@
 //! `CONNECT` endpoint and `DISCONNECT` endpoint.
 
 use super::{MAX_FRAME_LEN_BYTES, Result, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, max_open_files, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, max_open_files, now_ms, poll};
 use crate::protocol::discovery::{Discovery, Event};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
@@ -35,6 +35,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
         }
         let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN), beacon.monitor.item(POLLIN)];
         items.extend(peers.map(|peers| peers.item(POLLIN)));
+        items.extend(beacon.resolver.item());
         poll(&mut items, timeout_ms(due_ms, now_ms()))?;
         drop(items);
 
@@ -46,6 +47,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
         if let Some(peers) = peers {
             beacon.answers(peers)?;
         }
+        beacon.hosts_found();
         let is_welcome = beacon.receive()?;
         if !is_ready && (is_welcome || welcome_due_ms.is_some_and(|due_ms| now_ms() >= due_ms)) {
             if !is_welcome {
@@ -87,6 +89,7 @@ struct Beacon<'a> {
     events: Vec<Event>,
     /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
     zone: Option<&'a str>,
+    resolver: Resolver,
     warning: Warning,
 }
 
@@ -127,6 +130,7 @@ impl<'a> Beacon<'a> {
                 }
             }
         }
+        let resolver = Resolver::new(incoming.zmq().is_ipv6()?);
         Ok(Beacon {
             settings,
             name,
@@ -139,6 +143,7 @@ impl<'a> Beacon<'a> {
             discovery: None,
             events: Vec::new(),
             zone: settings.pub_addresses.iter().find_map(|address| zone(address)),
+            resolver,
             warning: Warning::default(),
         })
     }
@@ -224,6 +229,18 @@ impl<'a> Beacon<'a> {
         Ok(())
     }
 
+    /// Takes in peers whose hosts were found.
+    fn hosts_found(&mut self) {
+        let Self { resolver, discovery, events, warning, name, .. } = self;
+        resolver.found(now_ms(), |sender, host, endpoint| match (endpoint, &mut *discovery) {
+            (Some(endpoint), Some(discovery)) => discovery.beacon(sender, endpoint, now_ms(), events),
+            (Some(_), None) => {}
+            (None, _) => warning.warn(now_ms(), || {
+                format!("{name}: there is no host {}, where a peer says it is", host.escape_debug())
+            }),
+        });
+    }
+
     /// Reads what the towers say; true when one of them said welcome.
     fn receive(&mut self) -> Result<bool> {
         let mut is_welcome = false;
@@ -253,12 +270,7 @@ impl<'a> Beacon<'a> {
                     }
                 }
                 frames => match TowerBeacon::decode(frames) {
-                    Ok(beacon) => {
-                        if let Some(discovery) = &mut self.discovery {
-                            let endpoint = with_zone(beacon.endpoint, self.zone);
-                            discovery.beacon(beacon.sender, &endpoint, now_ms(), &mut self.events);
-                        }
-                    }
+                    Ok(beacon) => self.take(&beacon),
                     Err(error) => self
                         .warning
                         .warn(now_ms(), || format!("{}: dropped a tower's beacon: {error}", self.name)),
@@ -266,6 +278,20 @@ impl<'a> Beacon<'a> {
             }
         }
         Ok(is_welcome)
+    }
+
+    /// Takes in who a tower announces: a host that has a name, once it is known where that is.
+    fn take(&mut self, beacon: &TowerBeacon) {
+        let Some(discovery) = &mut self.discovery else { return };
+        let endpoint = with_zone(beacon.endpoint, self.zone);
+        let endpoint = match discovery.is_peer(beacon.sender) {
+            true => self.resolver.resolve(beacon.sender, &endpoint, now_ms()),
+            false => Some(endpoint),
+        };
+        match endpoint {
+            Some(endpoint) => discovery.beacon(beacon.sender, &endpoint, now_ms(), &mut self.events),
+            None => discovery.tower_heard(now_ms()),
+        }
     }
 
     /// Sends the node's beacon when it is due, and drops silent peers.

@@ -98,10 +98,15 @@ impl Discovery {
         Discovery { max_peers, ..self }
     }
 
+    /// Whether a beacon is of somebody else.
+    pub fn is_peer(&self, sender: &[u8]) -> bool {
+        *sender != *self.own_address && self.ignored.iter().all(|ignored| **ignored != *sender)
+    }
+
     /// Takes a tower's beacon.
     pub fn beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
         self.tower_heard(now_ms);
-        if *sender == *self.own_address || self.ignored.iter().any(|ignored| **ignored == *sender) {
+        if !self.is_peer(sender) {
             return;
         }
         match self.peers.get_mut(sender) {
@@ -192,7 +197,7 @@ impl Discovery {
 
     /// A tower that is connected but silent is as good as lost: the way to it may be cut, which takes the connection
     /// longer to notice than the peers' timeout is.
-    fn tower_heard(&mut self, now_ms: u64) {
+    pub fn tower_heard(&mut self, now_ms: u64) {
         if self.is_tower_silent(now_ms) {
             self.forgive(now_ms);
         }

@@ -42,6 +42,11 @@ impl Honest {
         let store = cluster.store("honest");
         let consumer = cluster.consumer(TOPIC);
         let producer = cluster.producer(TOPIC);
+        Honest::of(tower, store, producer, consumer)
+    }
+
+    /// The same, with nodes that run already.
+    pub(crate) fn of(tower: Program, store: Program, producer: Program, consumer: Program) -> Honest {
         let mut honest =
             Honest { tower, store, producer, consumer, sent: 0, before: Vec::new(), slowest: Duration::ZERO };
         honest.round_trip();

@@ -1,0 +1,261 @@
+//! Looks up the hosts of endpoints, so that nobody else waits for it.
+//!
+//! libzmq looks a host's name up in the thread that does all of the process's input and output, each time when it
+//! connects: a name that no server answers for would hold up every socket for as long as that takes. So it is given
+//! addresses only.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::{io, mem, thread};
+
+use zmq::{POLLIN, PollItem};
+
+/// Hosts that are looked up at a time, each in a thread of its own. Further ones must be asked for again.
+const MAX_LOOKUPS: usize = 16;
+/// Hosts that are known at a time, or known not to be there.
+const MAX_HOSTS: usize = 1_000;
+/// When what a host's address was is looked up again. Until there is an answer, the one before holds.
+const REFRESH_MS: u64 = 60_000;
+/// When a host that was not found is looked up again.
+const RETRY_MS: u64 = 10_000;
+/// A host that nobody has asked for so long is forgotten when there is no room.
+const FORGET_MS: u64 = 10_000;
+/// Who is told when a host was found; others ask again.
+const MAX_WAITING: usize = 8;
+/// Looking a host up takes little, but what the system has for it is not known.
+const STACK_LEN_BYTES: usize = 512 << 10;
+
+/// Where hosts are.
+pub struct Resolver {
+    is_ipv6: bool,
+    hosts: HashMap<Box<str>, Host>,
+    lookups: usize,
+    answers: (Sender<Answer>, Receiver<Answer>),
+    /// Becomes readable with each answer. No ZeroMQ socket: threads that look up may outlive the context.
+    wake: Option<(UnixStream, Arc<UnixStream>)>,
+}
+
+#[derive(Default)]
+struct Host {
+    address: Option<IpAddr>,
+    is_looked_up: bool,
+    /// When that began, or ended, last.
+    looked_up_ms: u64,
+    asked_ms: u64,
+    /// Who wants to know, and the port.
+    waiting: Vec<(Box<[u8]>, Box<str>)>,
+}
+
+struct Answer {
+    host: Box<str>,
+    address: Option<IpAddr>,
+}
+
+impl Resolver {
+    /// Knows nothing yet. Finds IPv6 addresses only when `is_ipv6`, and then rather than others.
+    pub fn new(is_ipv6: bool) -> Self {
+        Resolver { is_ipv6, hosts: HashMap::new(), lookups: 0, answers: channel(), wake: None }
+    }
+
+    /// An endpoint `tcp://HOST:PORT` with the host's address in it. `None` while that is not known: when it is,
+    /// [`Resolver::found`] tells it together with who asked.
+    pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
+        let Some((name, port)) = split(endpoint) else { return Some(endpoint.into()) };
+        if !self.hosts.contains_key(name) && !self.has_room(now_ms) {
+            return None;
+        }
+        let host = self.hosts.entry(name.into()).or_default();
+        host.asked_ms = now_ms;
+        let age_ms = now_ms - host.looked_up_ms;
+        let is_due = match host.address {
+            Some(_) => age_ms >= REFRESH_MS,
+            None => host.looked_up_ms == 0 || age_ms >= RETRY_MS,
+        };
+        if is_due && !host.is_looked_up && self.lookups < MAX_LOOKUPS {
+            self.look_up(name, now_ms);
+        }
+        let host = self.hosts.get_mut(name)?;
+        match host.address {
+            Some(address) => Some(endpoint_of(address, port).into()),
+            None => {
+                let is_known = host.waiting.iter().any(|(known, _)| **known == *asker);
+                if host.is_looked_up && host.waiting.len() < MAX_WAITING && !is_known {
+                    host.waiting.push((asker.into(), port.into()));
+                }
+                None
+            }
+        }
+    }
+
+    fn has_room(&mut self, now_ms: u64) -> bool {
+        if self.hosts.len() >= MAX_HOSTS {
+            self.hosts.retain(|_, host| host.is_looked_up || now_ms < host.asked_ms + FORGET_MS);
+        }
+        self.hosts.len() < MAX_HOSTS
+    }
+
+    /// Begins to look a known host up, if the system lets us.
+    fn look_up(&mut self, name: &str, now_ms: u64) {
+        let Ok(waker) = self.waker() else { return };
+        let (answers, host, is_ipv6) = (self.answers.0.clone(), Box::<str>::from(name), self.is_ipv6);
+        let work = move || {
+            let address = address_of(&host, is_ipv6);
+            // Nobody wants to know any more when this fails; when the other does, there are octets enough to wake it.
+            let _ = answers.send(Answer { host, address });
+            let _ = io::Write::write(&mut &*waker, &[0]);
+        };
+        let builder = thread::Builder::new().name("dafka-resolve".into()).stack_size(STACK_LEN_BYTES);
+        if builder.spawn(work).is_ok()
+            && let Some(host) = self.hosts.get_mut(name)
+        {
+            (host.is_looked_up, host.looked_up_ms) = (true, now_ms.max(1));
+            self.lookups += 1;
+        }
+    }
+
+    fn waker(&mut self) -> io::Result<Arc<UnixStream>> {
+        if self.wake.is_none() {
+            let (wake, waker) = UnixStream::pair()?;
+            wake.set_nonblocking(true)?;
+            waker.set_nonblocking(true)?;
+            self.wake = Some((wake, Arc::new(waker)));
+        }
+        self.wake.as_ref().map(|(_, waker)| waker.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// What to poll for answers, once somebody has asked.
+    pub fn item(&self) -> Option<PollItem<'_>> {
+        self.wake.as_ref().map(|(wake, _)| PollItem::from_fd(wake.as_raw_fd(), POLLIN))
+    }
+
+    /// Takes the answers that came: who asked, for which host, and the endpoint, if there is such a host.
+    pub fn found(&mut self, now_ms: u64, mut each: impl FnMut(&[u8], &str, Option<&str>)) {
+        if let Some((wake, _)) = &mut self.wake {
+            let mut octets = [0; 64];
+            while io::Read::read(wake, &mut octets).is_ok_and(|len| len > 0) {}
+        }
+        while let Ok(Answer { host: name, address }) = self.answers.1.try_recv() {
+            self.lookups -= 1;
+            let Some(host) = self.hosts.get_mut(&name) else { continue };
+            (host.is_looked_up, host.looked_up_ms) = (false, now_ms.max(1));
+            host.address = address.or(host.address);
+            for (asker, port) in mem::take(&mut host.waiting) {
+                let endpoint = host.address.map(|address| endpoint_of(address, &port));
+                each(&asker, &name, endpoint.as_deref());
+            }
+        }
+    }
+}
+
+/// Host and port of an endpoint that has a name for its host.
+fn split(endpoint: &str) -> Option<(&str, &str)> {
+    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let inner = host.trim_start_matches('[').trim_end_matches(']');
+    let (address, _zone) = inner.split_once('%').unwrap_or((inner, ""));
+    address.parse::<IpAddr>().is_err().then_some((host, port))
+}
+
+fn endpoint_of(address: IpAddr, port: &str) -> String {
+    match address {
+        IpAddr::V4(address) => format!("tcp://{address}:{port}"),
+        IpAddr::V6(address) => format!("tcp://[{address}]:{port}"),
+    }
+}
+
+/// The address that libzmq would take. As long as that takes.
+fn address_of(host: &str, is_ipv6: bool) -> Option<IpAddr> {
+    let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
+    let of_family = |is_ipv6| found.iter().copied().find(|address| address.is_ipv6() == is_ipv6);
+    match is_ipv6 {
+        true => of_family(true).or(of_family(false)),
+        false => of_family(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    /// Waits until all that is asked for is answered.
+    fn wait(resolver: &mut Resolver, now_ms: u64) -> Vec<(Vec<u8>, Option<String>)> {
+        let mut found = Vec::new();
+        while resolver.lookups > 0 {
+            zmq::poll(&mut [resolver.item().unwrap()], -1).unwrap();
+            resolver.found(now_ms, |asker, _, endpoint| {
+                found.push((asker.to_vec(), endpoint.map(str::to_owned)));
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn addresses_are_taken_as_they_are() {
+        let mut resolver = Resolver::new(true);
+        for endpoint in ["tcp://10.0.0.1:5", "tcp://[fd00::1]:5", "tcp://[fe80::1%eth0]:5", "tcp://fd00::1:5"]
+        {
+            assert_eq!(resolver.resolve(b"me", endpoint, 0).as_deref(), Some(endpoint));
+        }
+        assert!(resolver.item().is_none(), "no thread was needed");
+    }
+
+    #[test]
+    fn a_host_is_looked_up_once_for_all_who_ask() {
+        let mut resolver = Resolver::new(false);
+        for asker in [&b"one"[..], b"two", b"one"] {
+            assert_eq!(resolver.resolve(asker, "tcp://localhost:7", 5), None);
+        }
+        assert_eq!(resolver.lookups, 1);
+        let endpoint = Some("tcp://127.0.0.1:7".to_owned());
+        let expected = [(b"one".to_vec(), endpoint.clone()), (b"two".to_vec(), endpoint.clone())];
+        assert_eq!(wait(&mut resolver, 9), expected);
+        assert_eq!(resolver.resolve(b"three", "tcp://localhost:8", 60_008).unwrap(), "tcp://127.0.0.1:8");
+        assert_eq!(resolver.lookups, 0);
+        // It may have moved: that is looked up beside.
+        assert_eq!(resolver.resolve(b"three", "tcp://localhost:8", 60_009).unwrap(), "tcp://127.0.0.1:8");
+        assert_eq!(resolver.lookups, 1);
+        assert_eq!(wait(&mut resolver, 60_010), []);
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_looked_up_again_later() {
+        let mut resolver = Resolver::new(false);
+        // No name at all: no server is asked.
+        let endpoint = format!("tcp://{}:1", "x".repeat(250));
+        assert_eq!(resolver.resolve(b"me", &endpoint, 5), None);
+        assert_eq!(wait(&mut resolver, 6), [(b"me".to_vec(), None)]);
+        assert_eq!(resolver.resolve(b"me", &endpoint, RETRY_MS + 5), None);
+        assert_eq!(resolver.lookups, 0);
+        assert_eq!(resolver.resolve(b"me", &endpoint, RETRY_MS + 6), None);
+        assert_eq!(resolver.lookups, 1);
+        assert_eq!(wait(&mut resolver, RETRY_MS + 6), [(b"me".to_vec(), None)]);
+    }
+
+    #[test]
+    fn hosts_are_few_and_those_in_use_stay() {
+        let mut resolver = Resolver::new(false);
+        let endpoint = |i: usize| format!("tcp://{}{i}:1", "x".repeat(250));
+        resolver.resolve(b"me", "tcp://localhost:1", 1);
+        wait(&mut resolver, 1);
+        for i in 0..3 * MAX_HOSTS {
+            let now_ms = 1 + 10 * i as u64;
+            resolver.resolve(b"me", &endpoint(i), now_ms);
+            assert!(resolver.resolve(b"me", "tcp://localhost:1", now_ms).is_some());
+            assert!(resolver.lookups <= MAX_LOOKUPS && resolver.hosts.len() <= MAX_HOSTS);
+            resolver.found(now_ms, |_, _, _| {});
+        }
+        wait(&mut resolver, 0);
+    }
+
+    #[test]
+    fn the_family_that_is_spoken_comes_first() {
+        assert_eq!(address_of("127.0.0.1", true), "127.0.0.1".parse().ok());
+        assert_eq!(address_of("::1", false), None);
+        assert_eq!(address_of("::1", true), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+    }
+}
