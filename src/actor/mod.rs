@@ -22,7 +22,7 @@ use crate::protocol::{Outbox, Payload};
 
 /// Messages that an actor takes off one socket before it looks at the others.
 const BATCH_COUNT: usize = 1_000;
-/// Records that are sent in answer to FETCHes before the sockets are looked at again.
+/// Records that are sent in answer to FETCHes, and heads to who asks for them, before the sockets are looked at again.
 const ANSWER_COUNT: u64 = 512;
 
 /// Messages that may wait to be read, per peer, where nothing is won by a longer queue: more wait with who sends them.
