@@ -16,8 +16,7 @@ pub mod tower;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 
-use crate::net::Frame;
-use crate::net::Socket;
+use crate::net::{Frame, Peer, Socket};
 use crate::protocol::{Outbox, Payload};
 
 /// Messages that an actor takes off one socket before it looks at the others.
@@ -96,6 +95,11 @@ fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()
         }
     };
     Ok(())
+}
+
+/// Who has sent a message, for the state machines.
+fn sender(frame: &Frame) -> Option<Box<[u8]>> {
+    Peer::who_sent(frame).map(|peer| peer.octets().into())
 }
 
 /// How long to wait in a poll for something that is due at `due_ms`.
