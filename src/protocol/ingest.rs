@@ -136,6 +136,8 @@ pub struct Statistics {
     pub partitions: usize,
     /// Peers that have brought them.
     pub peers: usize,
+    /// What the peer has brought that has brought most.
+    pub most_of_peer: usize,
     /// What early records occupy now.
     pub early_len_bytes: usize,
     /// What the FETCHes under way may bring now.
@@ -188,6 +190,7 @@ impl<P: Payload> Ingest<P> {
         Statistics {
             partitions: self.by_key.len(),
             peers: self.seats.payer_count(),
+            most_of_peer: self.seats.most_of_peer(),
             early_len_bytes: self.early_len_bytes,
             in_flight_len_bytes: self.in_flight_len_bytes,
             ..self.statistics

@@ -42,6 +42,11 @@ impl Seats {
         self.by_count.last().cloned()
     }
 
+    /// How many that peer has who has most; nobody is none.
+    pub fn most_of_peer(&self) -> usize {
+        self.by_count.iter().rev().find(|(_, payer)| !payer.is_empty()).map_or(0, |(count, _)| *count)
+    }
+
     /// Which partition gives way first: of all, or of one peer.
     pub fn first(&self, payer: Option<&[u8]>) -> Option<Seat> {
         match payer {
