@@ -88,6 +88,8 @@ pub struct Consumer {
     pub reorder_bytes: usize,
     /// `consumer/max_partitions`: partitions known at a time.
     pub max_partitions: usize,
+    /// `consumer/max_partitions_per_peer`: those of them that one peer has brought.
+    pub max_partitions_per_peer: usize,
     /// `consumer/max_record_bytes`: the longest record that is taken from the network.
     pub max_record_bytes: usize,
     /// `consumer/verbose`.
@@ -107,6 +109,8 @@ pub struct Store {
     pub reorder_bytes: usize,
     /// `store/max_partitions`: partitions known at a time.
     pub max_partitions: usize,
+    /// `store/max_partitions_per_peer`: as the consumer's.
+    pub max_partitions_per_peer: usize,
     /// `store/max_record_bytes`: the longest record that is taken from the network.
     pub max_record_bytes: usize,
     /// `store/max_fetches`: FETCHes that wait for an answer at a time.
@@ -137,6 +141,8 @@ impl Settings {
     /// The settings, and the values that made no sense.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> (Settings, Vec<Problem>) {
         let mut keys = Keys { lookup, problems: Vec::new() };
+        let max_partitions = keys.count("consumer/max_partitions", 200_000);
+        let stored_partitions = keys.count("store/max_partitions", 200_000);
         let settings = Settings {
             tower: Tower {
                 sub_address: keys.address("tower/sub_address", "tcp://*:5556"),
@@ -171,7 +177,8 @@ impl Settings {
                 offset_reset: keys.offset_reset("consumer/offset/reset"),
                 high_watermark: keys.high_watermark("consumer/high_watermark"),
                 reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
-                max_partitions: keys.count("consumer/max_partitions", 200_000),
+                max_partitions,
+                max_partitions_per_peer: keys.half("consumer/max_partitions_per_peer", max_partitions),
                 max_record_bytes: keys.record_len("consumer/max_record_bytes"),
                 verbose: keys.flag("consumer/verbose"),
             },
@@ -180,7 +187,8 @@ impl Settings {
                 high_watermark: keys.high_watermark("store/high_watermark"),
                 sync: keys.sync("store/sync"),
                 reorder_bytes: keys.count("store/reorder_bytes", 64 << 20),
-                max_partitions: keys.count("store/max_partitions", 200_000),
+                max_partitions: stored_partitions,
+                max_partitions_per_peer: keys.half("store/max_partitions_per_peer", stored_partitions),
                 max_record_bytes: keys.record_len("store/max_record_bytes"),
                 max_fetches: keys.count("store/max_fetches", 4_096),
                 verbose: keys.flag("store/verbose"),
@@ -221,6 +229,11 @@ impl<L: Fn(&str) -> Option<String>> Keys<L> {
     fn count(&mut self, key: &'static str, default: u32) -> usize {
         let max = i64::try_from(isize::MAX).unwrap_or(i64::MAX);
         self.number(key, i64::from(default), 1, max) as usize
+    }
+
+    /// How much of something one peer may have: half of it, so that none can take all.
+    fn half(&mut self, key: &'static str, whole: usize) -> usize {
+        self.count(key, u32::try_from(whole.div_ceil(2)).unwrap_or(u32::MAX))
     }
 
     /// What a record may be long; a store cannot keep longer ones than this default.
@@ -348,6 +361,7 @@ mod tests {
         assert_eq!(settings.store.db, "storedb");
         assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (1, None));
         assert_eq!(settings.consumer.reorder_bytes, 64 << 20);
+        assert_eq!(settings.consumer.max_partitions_per_peer, 100_000);
         assert!(settings.store.sync);
     }
 
@@ -362,6 +376,9 @@ mod tests {
             ("store/sync", "never"),
             ("producer/min_stores", "2"),
             ("producer/max_unacked_bytes", "1000000"),
+            ("consumer/max_partitions", "1"),
+            ("store/max_partitions", "1000"),
+            ("store/max_partitions_per_peer", "900"),
         ]);
         assert_eq!(problems, []);
         assert_eq!(settings.beacon.sub_addresses, ["tcp://a:1", "inproc://tower"]);
@@ -371,6 +388,10 @@ mod tests {
         assert_eq!(settings.tower.sub_address, "tcp://127.0.0.1:*");
         assert!(!settings.store.sync);
         assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (2, Some(1_000_000)));
+        assert_eq!(
+            (settings.consumer.max_partitions_per_peer, settings.store.max_partitions_per_peer),
+            (1, 900)
+        );
     }
 
     #[test]
@@ -396,6 +417,7 @@ mod tests {
             ("beacon/max_peers", "many"),
             ("beacon/max_pending_peers", "0"),
             ("store/max_record_bytes", "1073741825"),
+            ("consumer/max_partitions_per_peer", "0"),
         ] {
             let (settings, problems) = read(&[(key, value)]);
             assert_eq!(problems.len(), 1, "{key} = {value}");

@@ -80,6 +80,45 @@ fn live_partitions_get_in_among_dead_ones() {
     honest.end(PARTITIONS_GROWTH);
 }
 
+/// A peer makes up more partitions than may be known at a time, each with a record, and speaks of them all the time: none
+/// of them gives way to another's. Those of others have room all the same, as one peer takes half of it at most.
+#[test]
+fn who_keeps_made_up_partitions_alive_keeps_nobody_out() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_partitions", "500");
+    cluster.set("store/max_partitions", "500");
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..1_000).map(|_| new_address()).collect();
+    for name in &names {
+        attacker.node.send_record(&record(TOPIC, name, 0), "made up");
+    }
+    let mut keep_alive = || {
+        names.iter().for_each(|name| attacker.node.send(&head(TOPIC, name, 0)));
+        attacker.node.listen(Duration::from_millis(50));
+    };
+    keep_alive();
+    honest.round_trip();
+    for i in 0..5 {
+        let line = format!("late {i}").into_bytes();
+        let start = Instant::now();
+        let mut late = cluster.producer_of(TOPIC, std::slice::from_ref(&line));
+        while late.is_running() {
+            keep_alive();
+            assert!(start.elapsed() < DEADLINE, "its record is not stored");
+        }
+        late.expect_success("its record being stored");
+        while !honest.consumer.line("a late producer's record").ends_with(&line) {
+            assert!(start.elapsed() < DEADLINE, "its record does not come");
+        }
+        eprintln!("a late producer was served after {:?}", start.elapsed());
+    }
+    for log in [honest.store.log(), honest.consumer.log()] {
+        assert!(log.contains("too many partitions of one peer"), "{log}");
+    }
+    honest.end(PARTITIONS_GROWTH);
+}
+
 /// Files that a program may have open here: what many systems allow.
 const FILES: u64 = 1_024;
 const PEERS: usize = 10_000;

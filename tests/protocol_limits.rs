@@ -52,8 +52,19 @@ impl Reading {
 
     /// Takes a message, and tells the offsets of what is delivered.
     fn take(&mut self, message: Message, len: Option<usize>, now_ms: u64) -> Vec<u64> {
+        self.take_from(None, message, len, now_ms)
+    }
+
+    fn take_from(
+        &mut self,
+        peer: Option<&str>,
+        message: Message,
+        len: Option<usize>,
+        now_ms: u64,
+    ) -> Vec<u64> {
         let content = len.map(|len| vec![0; len].into());
-        self.consumer.message(&message, content, now_ms, &mut self.out, &mut self.delivered);
+        let from = || peer.map(|peer| peer.as_bytes().into());
+        self.consumer.message_from(&message, content, &from, now_ms, &mut self.out, &mut self.delivered);
         self.consumer.tick(now_ms, &mut self.out);
         self.out.drain(|_, _| {});
         self.delivered.drain(..).map(|delivery| delivery.offset).collect()
@@ -157,6 +168,167 @@ fn what_stores_say_of_complete_partitions_keeps_no_other_out() {
     assert_eq!(storing.replica.statistics().closed, 1, "the store's disk has it");
 }
 
+/// What one peer has brought, as it is tested: half of it is proven, of the other half only a HEAD has come.
+struct Brought(Vec<(Vec<u8>, bool)>);
+
+impl Brought {
+    fn by(reading: &mut Reading, peer: &str, count: usize, now_ms: u64) -> Brought {
+        let names = (0..count).map(|i| (format!("{peer} {i}").into_bytes(), i % 2 == 0));
+        let brought = Brought(names.collect());
+        for (name, is_proven) in &brought.0 {
+            if *is_proven {
+                reading.take_from(Some(peer), record(name, 0), Some(1), now_ms);
+            } else {
+                reading.take_from(Some(peer), head(name, 3), None, now_ms);
+            }
+        }
+        brought
+    }
+
+    /// How many are still known: an answer opens nothing.
+    fn known(&self, reading: &mut Reading, now_ms: u64) -> usize {
+        let is_known = |(name, is_proven): &&(Vec<u8>, bool)| {
+            let next = u64::from(*is_proven);
+            reading.take_from(Some("a store"), direct(name, next), Some(1), now_ms) == [next]
+        };
+        self.0.iter().filter(is_known).count()
+    }
+}
+
+fn of_peers(partitions: usize, partitions_per_peer: usize) -> Reading {
+    Reading::new(Start::Earliest, Limits { partitions, partitions_per_peer, ..Limits::default() })
+}
+
+/// Makes partitions up: some that show a record, and all that speak of more.
+fn flood(reading: &mut Reading, peer: &str, numbers: std::ops::Range<u32>, now_ms: u64) {
+    for i in numbers {
+        if i % 3 == 0 {
+            reading.take_from(Some(peer), record(&fake(i), 0), Some(1), now_ms);
+        }
+        reading.take_from(Some(peer), head(&fake(i), 1_000), None, now_ms);
+    }
+}
+
+#[test]
+fn a_flood_from_one_peer_leaves_the_partitions_of_others_alone() {
+    // Whatever the table has room for beside what others have brought.
+    for room in [0, 1, 7, 50] {
+        let mut reading = of_peers(90 + room, 50);
+        let others: Vec<Brought> =
+            (0..9).map(|i| Brought::by(&mut reading, &format!("PEER{i}"), 10, 0)).collect();
+        for now_ms in [1, LONG_MS, 2 * LONG_MS] {
+            flood(&mut reading, "HOSTILE", 0..1_000, now_ms);
+        }
+        let known: Vec<usize> =
+            others.iter().map(|brought| brought.known(&mut reading, 2 * LONG_MS)).collect();
+        // It has a place of its own, as everybody has.
+        let taken = 90 - known.iter().sum::<usize>();
+        assert!(known.iter().all(|&known| known >= 9), "{known:?} with room for {room}");
+        assert!(taken <= 10_usize.saturating_sub(room), "{known:?} with room for {room}");
+        assert!(reading.consumer.statistics().partitions <= 90 + room);
+    }
+}
+
+#[test]
+fn who_has_most_makes_room_and_only_down_to_an_equal_share() {
+    let mut reading = of_peers(100, 80);
+    let most = Brought::by(&mut reading, "A STORE", 60, 0);
+    let few = Brought::by(&mut reading, "MODEST", 20, 0);
+    flood(&mut reading, "HOSTILE", 0..1_000, LONG_MS);
+    assert_eq!(few.known(&mut reading, LONG_MS), 20);
+    let known = most.known(&mut reading, LONG_MS);
+    assert!((40..=41).contains(&known), "{known}");
+}
+
+#[test]
+fn a_peer_has_so_many_partitions_and_no_more() {
+    let mut reading = of_peers(1_000, 10);
+    for i in 0..10 {
+        assert_eq!(reading.take_from(Some("ONE"), record(&fake(i), 0), Some(1), 0), [0]);
+    }
+    // All are at work: none gives way.
+    assert_eq!(reading.take_from(Some("ONE"), record(b"MORE", 0), Some(1), 1), []);
+    let statistics = reading.consumer.statistics();
+    assert_eq!((statistics.refused, statistics.refused_of_peer, statistics.peers), (1, 1, 1));
+    // Others have their own, and so has who is not known.
+    assert_eq!(reading.take_from(Some("TWO"), record(b"TWO", 0), Some(1), 1), [0]);
+    for i in 10..100 {
+        assert_eq!(reading.take(record(&fake(i), 0), Some(1), 1), [0]);
+    }
+    assert_eq!(reading.consumer.statistics().peers, 3);
+    // Those that are quiet give way to others of the same peer, and go on where they stood.
+    assert_eq!(reading.take_from(Some("ONE"), record(b"MORE", 0), Some(1), LONG_MS), [0]);
+    assert_eq!(reading.consumer.statistics().closed, 1);
+    assert_eq!(reading.take_from(Some("ONE"), record(&fake(0), 1), Some(1), LONG_MS), [1]);
+    assert_eq!(reading.take_from(Some("TWO"), record(b"TWO", 1), Some(1), LONG_MS), [1]);
+}
+
+#[test]
+fn who_brings_the_first_record_pays_for_a_partition_and_not_who_speaks_of_it_first() {
+    let mut reading = of_peers(1_000, 5);
+    for i in 0..5 {
+        reading.take_from(Some("HOSTILE"), head(&fake(i), 10), None, 0);
+    }
+    for i in 0..4 {
+        assert_eq!(reading.take_from(Some("REAL"), record(&fake(i), 0), Some(1), 1), [0]);
+    }
+    // They are quiet, and would have to give way among those of the other one.
+    for i in 100..200 {
+        reading.take_from(Some("HOSTILE"), record(&fake(i), 0), Some(1), LONG_MS * u64::from(i));
+    }
+    for i in 0..4 {
+        assert_eq!(reading.take(direct(&fake(i), 1), Some(1), LONG_MS * 201), [1]);
+    }
+    assert_eq!(reading.take(direct(&fake(4), 0), Some(1), LONG_MS * 201), [], "it was never real");
+    // Who has as many as he may is not charged for one more.
+    let mut reading = of_peers(1_000, 1);
+    reading.take_from(Some("REAL"), record(b"MINE", 0), Some(1), 0);
+    reading.take_from(Some("OTHER"), head(b"ANOTHER", 0), None, 0);
+    assert_eq!(reading.take_from(Some("REAL"), direct(b"ANOTHER", 0), Some(1), 0), [0]);
+    assert_eq!(reading.consumer.statistics().peers, 2);
+}
+
+#[test]
+fn peers_that_come_and_go_leave_nothing_behind() {
+    let mut reading = of_peers(100, 50);
+    for i in 0..10_000 {
+        let (peer, now_ms) = (format!("PEER{i}"), u64::from(i) * 100);
+        reading.take_from(Some(&peer), head(&fake(i), 10), None, now_ms);
+        if i % 2 == 0 {
+            reading.take_from(Some(&peer), record(&fake(20_000 + i), 0), Some(1), now_ms);
+        }
+        assert!(reading.consumer.statistics().peers <= 100);
+    }
+    // The last ones are there, whoever was there before.
+    assert_eq!(reading.take(direct(&fake(9_999), 0), Some(1), 1_000_000), [0]);
+    reading.consumer.unsubscribe(TOPIC);
+    let statistics = reading.consumer.statistics();
+    assert_eq!((statistics.peers, statistics.partitions), (0, 0));
+}
+
+#[test]
+fn a_store_takes_one_peers_partitions_so_far_and_what_is_on_its_disk_is_nobodys() {
+    let limits = Limits { partitions: 100, partitions_per_peer: 10, ..Limits::default() };
+    let mut storing = Storing::with(limits);
+    for i in 0..50 {
+        storing.disk.lock().unwrap().insert(fake(i), 1);
+        assert!(storing.replica.open(TOPIC, &fake(i), 1).is_some());
+    }
+    for i in 1_000..2_000 {
+        storing.message(Some("HOSTILE"), &head(&fake(i), 5), 0);
+    }
+    assert_eq!(storing.replica.statistics().partitions, 60);
+    for i in 2_000..2_010 {
+        storing.message(Some("REAL"), &record(&fake(i), 0), 1);
+    }
+    for i in 0..50 {
+        storing.message(Some("REAL"), &record(&fake(i), 1), 1);
+    }
+    assert_eq!(storing.commit().len(), 60);
+    let statistics = storing.replica.statistics();
+    assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (70, 3, 990));
+}
+
 /// What all partitions hold of early records, in records of 1,000 octets.
 const LEN: usize = 1_000;
 const COST: usize = LEN + sequencer::EARLY_OVERHEAD_BYTES;
@@ -213,18 +385,29 @@ struct Storing {
 
 impl Storing {
     fn new(partitions: usize) -> Storing {
+        Storing::with(small(partitions))
+    }
+
+    fn with(limits: Limits) -> Storing {
         let disk: Arc<Mutex<BTreeMap<Vec<u8>, u64>>> = Arc::default();
         let known = disk.clone();
         let resume = Box::new(move |_: &[u8], address: &[u8]| match address {
             b"UNREADABLE" => Err(()),
             address => Ok(known.lock().unwrap().get(address).copied().unwrap_or(0)),
         });
-        let replica = Replica::new(ME, small(partitions), 0).resuming(resume);
+        let replica = Replica::new(ME, limits, 0).resuming(resume);
         Storing { replica, disk, appends: Vec::new() }
     }
 
     fn record(&mut self, address: &[u8], sequence: u64, now_ms: u64) {
         self.replica.message(&record(address, sequence), Some(vec![].into()), now_ms, &mut self.appends);
+    }
+
+    /// Takes a message of a peer, with a content if it has one.
+    fn message(&mut self, peer: Option<&str>, message: &Message, now_ms: u64) {
+        let content = message.has_content().then(|| vec![].into());
+        let from = || peer.map(|peer| peer.as_bytes().into());
+        self.replica.message_from(message, content, &from, now_ms, &mut self.appends);
     }
 
     /// What was to be written is on disk now: partitions and offsets.

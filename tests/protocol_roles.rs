@@ -571,13 +571,27 @@ struct Log(BTreeMap<(&'static [u8], &'static [u8]), u64>);
 impl Source for Log {
     type Error = &'static str;
 
-    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), Self::Error> {
-        for ((of, address), count) in &self.0 {
-            if subject.is_none_or(|subject| subject == *of) {
-                each(of, address, count - 1);
+    fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachHead,
+    ) -> Result<Option<Box<[u8]>>, Self::Error> {
+        let is_next = |key: &[u8]| after.is_none_or(|after| key > after);
+        let mut place = None;
+        let mut left = count;
+        for ((of, address), records) in &self.0 {
+            let key = [of, &b"\0"[..], address].concat();
+            if subject.is_none_or(|subject| subject == *of) && is_next(&key) {
+                if left == 0 {
+                    return Ok(place);
+                }
+                each(of, address, records - 1);
+                (place, left) = (Some(key.into()), left - 1);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn read(

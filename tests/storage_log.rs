@@ -265,6 +265,53 @@ fn a_subject_is_not_taken_for_one_that_it_begins() {
 }
 
 #[test]
+fn heads_are_told_in_slices_of_any_length() {
+    let dir = dir();
+    let log = open(dir.path());
+    let long = vec![0xff; MAX_NAME_LEN_BYTES];
+    let names: Vec<(&[u8], &[u8])> =
+        vec![(b"hello", b"A"), (b"hello", b"B"), (b"hello", b"C"), (b"hello2", b"A"), (&long, &long)];
+    for (i, (subject, address)) in names.iter().enumerate() {
+        append(&log, subject, address, 0, &vec![vec![1]; i + 1]).expect("append");
+    }
+    let slices = |subject: Option<&[u8]>, count| {
+        let (mut told, mut after, mut calls) = (Vec::new(), None::<Box<[u8]>>, 0);
+        loop {
+            let each = &mut |subject: &[u8], address: &[u8], head| {
+                told.push((subject.to_vec(), address.to_vec(), head));
+            };
+            after = log.heads(subject, after.as_deref(), count, each).expect("readable");
+            calls += 1;
+            if after.is_none() {
+                return (told, calls);
+            }
+        }
+    };
+    for (count, calls, of_hello) in [(1, 5, 3), (2, 3, 2), (3, 2, 1), (5, 1, 1), (100, 1, 1)] {
+        let (told, took) = slices(None, count);
+        let expected = names.iter().enumerate().map(|(i, (s, a))| (s.to_vec(), a.to_vec(), i as u64));
+        assert_eq!(told, expected.collect::<Vec<_>>(), "{count} at a time");
+        assert_eq!(took, calls, "{count} at a time");
+        let (told, took) = slices(Some(b"hello"), count);
+        assert!(told.iter().all(|(subject, _, _)| subject == b"hello"), "{told:?}");
+        assert_eq!((told.len(), took), (3, of_hello), "{count} at a time");
+    }
+    assert_eq!(slices(Some(b"nothing"), 1), (vec![], 1));
+    assert_eq!(slices(Some(&long), 1).0.len(), 1);
+    assert_eq!(slices(Some(&[1; MAX_NAME_LEN_BYTES + 1]), 1), (vec![], 1));
+    // What comes meanwhile is told when it comes behind the place.
+    let mut told = Vec::new();
+    let mut each = |_: &[u8], address: &[u8], head| told.push((address.to_vec(), head));
+    let place = log.heads(Some(b"hello"), None, 2, &mut each).expect("readable");
+    for address in [b"AA", b"BB"] {
+        append(&log, b"hello", address, 0, &[vec![1]]).expect("append");
+    }
+    append(&log, b"hello", b"C", 3, &[vec![1]]).expect("append");
+    assert_eq!(log.heads(Some(b"hello"), place.as_deref(), 2, &mut each).expect("readable"), None);
+    assert_eq!(told, [(b"A".to_vec(), 0), (b"B".to_vec(), 1), (b"BB".to_vec(), 0), (b"C".to_vec(), 3)]);
+}
+
+#[test]
 fn the_map_grows_unseen_while_others_read() {
     let dir = dir();
     let log = open(dir.path());

@@ -8,7 +8,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dafka::protocol::Outbox;
+use dafka::protocol::reader::Reader;
 use dafka::storage::{Batch, Log, Options};
+use dafka::wire::Message;
 
 /// A payload that is shared, as a message's is: one reference count per record, one buffer.
 type Payload = std::sync::Arc<[u8]>;
@@ -111,5 +114,41 @@ fn throughput() {
             show(unsynced),
             show(reading)
         );
+    }
+}
+
+/// A store's answer to who asks for the heads of everything, until the last of 100,000 is told.
+#[test]
+#[ignore = "a measurement"]
+fn heads() {
+    const PARTITIONS: usize = 100_000;
+    let dir = main_dir();
+    let log = Log::open(dir.path(), Options { sync: false, ..Options::default() }).expect("open");
+    let mut batch = Batch::new();
+    for i in 0..PARTITIONS {
+        let run = batch.run(b"hello", format!("{i:032X}").as_bytes(), 0);
+        batch.push_to(run, payload(10));
+    }
+    log.append(&batch).expect("append");
+    let (mut reader, mut out) = (Reader::new(b"READER").named(b"STORE"), Outbox::<Payload>::new());
+    for (name, topic) in [("everything", &b""[..]), ("one topic", b"hello")] {
+        let took = (0..10).map(|_| {
+            reader.message(&Message::GetHeads { topic, address: b"ME" });
+            let (begin, mut count, mut longest) = (Instant::now(), 0, Duration::ZERO);
+            loop {
+                let begin = Instant::now();
+                let is_answering =
+                    reader.answer(512, &log, &mut out, |content| content.into()).expect("a log");
+                out.drain(|_, _| count += 1);
+                longest = longest.max(begin.elapsed());
+                if !is_answering {
+                    break;
+                }
+            }
+            assert_eq!(count, PARTITIONS);
+            (begin.elapsed(), longest)
+        });
+        let (took, longest) = took.min().expect("ten rounds");
+        println!("the heads of {name}: {PARTITIONS} in {took:.1?}, at most {longest:.1?} at a time");
     }
 }

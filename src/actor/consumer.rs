@@ -5,10 +5,10 @@
 
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command};
-use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, publish, timeout_ms};
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
-use crate::protocol::ingest::Limits;
+use crate::protocol::ingest::{Limits, Statistics};
 use crate::protocol::{Outbox, subscriptions};
 use crate::settings::{OffsetReset, Settings};
 use crate::wire::{MAX_NAME_LEN, Message};
@@ -46,6 +46,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     )?;
     let limits = Limits {
         partitions: settings.consumer.max_partitions,
+        partitions_per_peer: settings.consumer.max_partitions_per_peer,
         early_len_bytes: settings.consumer.reorder_bytes,
         ..Limits::default()
     };
@@ -64,7 +65,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         deliveries: VecDeque::new(),
         outbox: Outbox::new(),
         warning: Warning::default(),
-        refused: 0,
+        refused: Refused::default(),
     };
     actor.run()
 }
@@ -81,8 +82,7 @@ struct Actor<'a> {
     deliveries: VecDeque<Delivery<Frame>>,
     outbox: Outbox<Frame>,
     warning: Warning,
-    /// Messages refused so far for want of room, as far as the log was told.
-    refused: u64,
+    refused: Refused,
 }
 
 impl Actor<'_> {
@@ -123,10 +123,8 @@ impl Actor<'_> {
             if !self.is_blocked() {
                 self.consumer.tick(self.clock.now_ms(), &mut self.outbox);
             }
-            let refused = self.consumer.statistics().refused;
-            if refused > self.refused {
-                self.refused = refused;
-                self.warning.warn(now_ms(), || "Consumer: too many partitions; new ones are not read".into());
+            if let Some(text) = self.refused.news(self.consumer.statistics()) {
+                self.warning.warn(now_ms(), || format!("Consumer: {text} are not read"));
             }
             publish(&self.node.publisher, &mut self.outbox)?;
         }
@@ -202,9 +200,10 @@ impl Actor<'_> {
             let content = receive_content(&self.node.subscriber, &frame)?;
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
-                    self.consumer.message(
+                    self.consumer.message_from(
                         &message,
                         content.into_frame(),
+                        &|| sender(&frame),
                         read_ms,
                         &mut self.outbox,
                         &mut self.deliveries,
@@ -268,6 +267,21 @@ impl Actor<'_> {
 /// When the consumer has ended.
 pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
     send_command(pipe, word, 0, |pipe| pipe.send_frames(&[topic]).is_ok())
+}
+
+/// What was refused so far for want of room, as far as the log was told.
+#[derive(Default)]
+pub(super) struct Refused(Statistics);
+
+impl Refused {
+    /// What to tell the log, if there is news.
+    pub(super) fn news(&mut self, now: Statistics) -> Option<&'static str> {
+        let before = std::mem::replace(&mut self.0, now);
+        if now.refused_of_peer > before.refused_of_peer {
+            return Some("too many partitions of one peer; new ones of it");
+        }
+        (now.refused > before.refused).then_some("too many partitions; new ones")
+    }
 }
 
 /// True for what can be subscribed to and published.

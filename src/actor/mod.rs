@@ -16,13 +16,12 @@ pub mod tower;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 
-use crate::net::Frame;
-use crate::net::Socket;
+use crate::net::{Frame, Peer, Socket};
 use crate::protocol::{Outbox, Payload};
 
 /// Messages that an actor takes off one socket before it looks at the others.
 const BATCH_COUNT: usize = 1_000;
-/// Records that are sent in answer to FETCHes before the sockets are looked at again.
+/// Records that are sent in answer to FETCHes, and heads to who asks for them, before the sockets are looked at again.
 const ANSWER_COUNT: u64 = 512;
 
 /// Messages that may wait to be read, per peer, where nothing is won by a longer queue: more wait with who sends them.
@@ -96,6 +95,11 @@ fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()
         }
     };
     Ok(())
+}
+
+/// Who has sent a message, for the state machines.
+fn sender(frame: &Frame) -> Option<Box<[u8]>> {
+    Peer::who_sent(frame).map(|peer| peer.octets().into())
 }
 
 /// How long to wait in a poll for something that is due at `due_ms`.

@@ -3,10 +3,9 @@
 //! libzmq keeps each subscription for as long as its connection lives, octet by octet, and sets no limit: 40 MB of them
 //! become more than a gigabyte. So when all of them together are too much, the connection with most is ended.
 
-use super::Frame;
+use super::{Frame, Peer};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 /// The subscriptions of all connections of one socket.
@@ -22,10 +21,6 @@ struct Connection {
     peer: Peer,
     len_bytes: usize,
 }
-
-/// The address and port at the other end of a connection.
-#[derive(Clone, PartialEq, Eq)]
-struct Peer(Vec<u8>);
 
 impl Subscribers {
     /// What subscriptions may take, each its octets and this.
@@ -84,22 +79,6 @@ impl Subscribers {
             libc::shutdown(file, libc::SHUT_RDWR);
         }
         true
-    }
-}
-
-impl Peer {
-    fn of(file: RawFd) -> Option<Peer> {
-        let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-        let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        // SAFETY: the address is writable and as long as said; all of it is initialized, to zeros.
-        let octets = unsafe {
-            if libc::getpeername(file, address.as_mut_ptr().cast(), &mut len) != 0 {
-                return None;
-            }
-            let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
-            std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), len)
-        };
-        Some(Peer(octets.to_vec()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The consumer: reads every partition of its topics, in order, each record once.
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
-use super::{Outbox, Payload};
+use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
 
@@ -90,8 +90,7 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Takes a message from the network. Records that are in order now are added to `deliveries`. The caller holds no
-    /// deliveries of earlier messages: their partitions may give way to a new one.
+    /// Takes a message of which it is not known who has sent it; see [`Consumer::message_from`].
     pub fn message(
         &mut self,
         message: &Message,
@@ -100,15 +99,29 @@ impl<P: Payload> Consumer<P> {
         out: &mut Outbox<P>,
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
+        self.message_from(message, content, &|| None, now_ms, out, deliveries);
+    }
+
+    /// Takes a message from the network. Records that are in order now are added to `deliveries`. The caller holds no
+    /// deliveries of earlier messages: their partitions may give way to a new one.
+    pub fn message_from(
+        &mut self,
+        message: &Message,
+        content: Option<P>,
+        from: &Sender,
+        now_ms: u64,
+        out: &mut Outbox<P>,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
                 // An answer opens nothing: who asked for it knew the partition.
                 let partition = match message {
-                    Message::Record(_) => self.find_or_open(position, position.sequence, now_ms),
+                    Message::Record(_) => self.find_or_open(position, position.sequence, from, now_ms),
                     _ => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
-                self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
+                self.ingest.record(partition, position.sequence, content, from, now_ms, |offset, content| {
                     deliveries.extend([Delivery { partition, offset, content }]);
                 });
             }
@@ -120,7 +133,7 @@ impl<P: Payload> Consumer<P> {
                     && self.ingest.recall(position.subject, position.address).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
                 let latest = position.sequence.saturating_add(1);
-                let Some(partition) = self.find_or_open(position, latest, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, latest, from, now_ms) else { return };
                 if let Message::DirectHead { store, .. } = message {
                     self.ingest.held_by(partition, store, position.sequence, now_ms);
                 } else {
@@ -166,7 +179,13 @@ impl<P: Payload> Consumer<P> {
 
     /// The partition of a message. A partition of a subscribed topic that was not known is opened: where it stood when
     /// it gave way to others; else at 0, or, under [`Start::Latest`], at `latest`.
-    fn find_or_open(&mut self, position: &Position, latest: u64, now_ms: u64) -> Option<Index> {
+    fn find_or_open(
+        &mut self,
+        position: &Position,
+        latest: u64,
+        from: &Sender,
+        now_ms: u64,
+    ) -> Option<Index> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
@@ -183,7 +202,7 @@ impl<P: Payload> Consumer<P> {
             Start::Earliest => 0,
             Start::Latest => latest,
         });
-        let index = self.ingest.open(subject, address, next, now_ms, |_, _| true)?;
+        let index = self.ingest.open(subject, address, next, from().as_deref(), now_ms, |_, _| true)?;
         if recalled.is_some() {
             self.ingest.prove(index);
         }

@@ -4,12 +4,15 @@
 //! what all FETCHes under way may bring.
 //!
 //! Anybody can make partitions up. So what is scarce goes to those that have shown that they are real, by a record
-//! that came in its turn: of the others, the oldest gives way first. A partition that gave way is opened again, where
-//! it stood, as soon as somebody speaks of it.
+//! that came in its turn: of the others, the oldest gives way first. And who brings many makes room himself: a peer has so
+//! many at most, and when there are too many in all, those of who has most give way. So who has no more than others keeps
+//! what he has, whatever others make up. A partition that gave way is opened again, where it stood, as soon as somebody
+//! speaks of it.
 
 use super::remembered::Remembered;
+use super::seats::{Payer, Rank, Seats};
 use super::sequencer::{EARLY_OVERHEAD_BYTES, Offer, Request, Sequencer};
-use super::{Outbox, Payload};
+use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, partition_key};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -18,9 +21,11 @@ use std::sync::Arc;
 /// The bounds of one ingest.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Partitions known at a time. When there are more, those of which no record came in its turn give way to new
-    /// ones, then those of which there was no news for a while; else the new one is ignored.
+    /// Partitions known at a time. When there are more, of those of who has most, the ones of which no record came in its
+    /// turn give way to new ones, then the ones of which there was no news for a while; else the new one is ignored.
     pub partitions: usize,
+    /// The same of those that one peer has brought; who sent a message is not always known.
+    pub partitions_per_peer: usize,
     /// Partitions that gave way and whose position is remembered.
     pub remembered: usize,
     /// What early records of all partitions may occupy.
@@ -33,6 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             partitions: 200_000,
+            partitions_per_peer: 100_000,
             remembered: 1_000_000,
             early_len_bytes: 64 << 20,
             in_flight_len_bytes: 64 << 20,
@@ -86,12 +92,11 @@ pub struct Partition<P> {
     moved_ms: u64,
     /// It stands in `Ingest::seats` so, perhaps with a rank of the past.
     seat: Rank,
+    /// Whose it is there: who spoke of it first, until a record of it came in its turn; then who brought that.
+    payer: Payer,
     /// The same for `Ingest::early_seats`, while it has early records.
     early_seat: Option<Rank>,
 }
-
-/// Who gives way first: the lower one. Unproven before proven, and then by time.
-type Rank = (bool, u64);
 
 impl<P> Partition<P> {
     /// What its rank among partitions is now. The time of one that is not proven is that of its opening: no talk
@@ -121,12 +126,18 @@ pub struct Statistics {
     pub fetches: u64,
     /// Messages of partitions for which there was no room.
     pub refused: u64,
+    /// Those of them for which there was no room beside others of the same peer.
+    pub refused_of_peer: u64,
     /// Partitions that gave way to others.
     pub closed: u64,
     /// Records that came early and gave way to others.
     pub early_dropped: u64,
     /// Partitions known now.
     pub partitions: usize,
+    /// Peers that have brought them.
+    pub peers: usize,
+    /// What the peer has brought that has brought most.
+    pub most_of_peer: usize,
     /// What early records occupy now.
     pub early_len_bytes: usize,
     /// What the FETCHes under way may bring now.
@@ -145,7 +156,7 @@ pub struct Ingest<P> {
     /// The names of stores, each once however many partitions they hold.
     stores: HashSet<Arc<[u8]>>,
     /// Who gives way first. Ranks change with every record, so they are put right only when somebody is looked for.
-    seats: BTreeSet<(Rank, Index)>,
+    seats: Seats,
     /// The same for those that have early records.
     early_seats: BTreeSet<(Rank, Index)>,
     remembered: Remembered,
@@ -165,7 +176,7 @@ impl<P: Payload> Ingest<P> {
             free: Vec::new(),
             timers: BTreeSet::new(),
             stores: HashSet::new(),
-            seats: BTreeSet::new(),
+            seats: Seats::default(),
             early_seats: BTreeSet::new(),
             remembered: Remembered::new(limits.remembered),
             early_len_bytes: 0,
@@ -178,6 +189,8 @@ impl<P: Payload> Ingest<P> {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             partitions: self.by_key.len(),
+            peers: self.seats.payer_count(),
+            most_of_peer: self.seats.most_of_peer(),
             early_len_bytes: self.early_len_bytes,
             in_flight_len_bytes: self.in_flight_len_bytes,
             ..self.statistics
@@ -192,23 +205,28 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Opens a partition whose next record is `next`. `None` when there are too many, and none gives way: `may_close`
-    /// says of one, whose next record is given too, whether the caller can do without it.
+    /// Opens a partition whose next record is `next`, of which `from` has spoken, if it is known who. `None` when there
+    /// are too many, and none gives way: `may_close` says of one, whose next record is given too, whether the caller can
+    /// do without it.
     pub fn open(
         &mut self,
         subject: &[u8],
         address: &[u8],
         next: u64,
+        from: Option<&[u8]>,
         now_ms: u64,
         may_close: impl Fn(Index, u64) -> bool,
     ) -> Option<Index> {
-        if self.by_key.len() >= self.limits.partitions && !self.make_room(now_ms, may_close) {
+        let from = from.unwrap_or_default();
+        if !self.make_room(from, now_ms, &may_close) {
             self.statistics.refused += 1;
+            self.statistics.refused_of_peer += u64::from(self.has_too_many(from));
             return None;
         }
         // Requesters differ, and so do one requester's partitions: each begins with another store.
         let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.own_address, address));
         let seat = (false, now_ms);
+        let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         let partition = Partition {
             subject: subject.into(),
             address: address.into(),
@@ -219,9 +237,9 @@ impl<P: Payload> Ingest<P> {
             heard_ms: now_ms,
             moved_ms: now_ms,
             seat,
+            payer: self.seats.add(from, (seat, index)),
             early_seat: None,
         };
-        let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         if index.0 == self.partitions.len() {
             self.partitions.push(None);
         }
@@ -229,7 +247,6 @@ impl<P: Payload> Ingest<P> {
         let key = partition_key(address, subject);
         self.remembered.forget(&key);
         self.by_key.insert(key.into(), index);
-        self.seats.insert((seat, index));
         Some(index)
     }
 
@@ -243,10 +260,32 @@ impl<P: Payload> Ingest<P> {
         self.remembered.get(&partition_key(address, subject))
     }
 
-    /// Closes the partition that can be missed best. False when there is none.
-    fn make_room(&mut self, now_ms: u64, may_close: impl Fn(Index, u64) -> bool) -> bool {
+    /// Makes room for a partition that a peer brings; false when there is none.
+    fn make_room(&mut self, from: &[u8], now_ms: u64, may_close: &impl Fn(Index, u64) -> bool) -> bool {
+        if self.has_too_many(from) {
+            return self.close_one(Some(from), now_ms, may_close);
+        }
+        if self.by_key.len() < self.limits.partitions {
+            return true;
+        }
+        let own_count = self.seats.count_of(from);
+        // Nobody gives way to who would have as many then.
+        let greediest = self.seats.greediest().filter(|(count, _)| *count > own_count + 1);
+        greediest.is_some_and(|(_, payer)| self.close_one(Some(&payer), now_ms, may_close))
+            || self.close_one(Some(from), now_ms, may_close)
+            || own_count < self.limits.partitions / self.seats.payer_count().max(1)
+                && self.close_one(None, now_ms, may_close)
+    }
+
+    /// True when a peer has as many partitions as one may.
+    fn has_too_many(&self, from: &[u8]) -> bool {
+        !from.is_empty() && self.seats.count_of(from) >= self.limits.partitions_per_peer
+    }
+
+    /// Closes the partition that can be missed best, of a peer or of all. False when there is none.
+    fn close_one(&mut self, of: Option<&[u8]>, now_ms: u64, may_close: &impl Fn(Index, u64) -> bool) -> bool {
         for _ in 0..MAX_LOOKS {
-            let Some(&(seat, index)) = self.seats.first() else { return false };
+            let Some((seat, index)) = self.seats.first(of) else { return false };
             let partition = self.partitions[index.0].as_mut().expect("an open partition");
             let mut rank = partition.rank();
             if rank == seat {
@@ -264,8 +303,7 @@ impl<P: Payload> Ingest<P> {
                 rank = partition.rank();
             }
             partition.seat = rank;
-            self.seats.remove(&(seat, index));
-            self.seats.insert((rank, index));
+            self.seats.change(&partition.payer, (seat, index), rank);
         }
         false
     }
@@ -290,7 +328,7 @@ impl<P: Payload> Ingest<P> {
         if let Some(timer_ms) = partition.timer_ms {
             self.timers.remove(&(timer_ms, index));
         }
-        self.seats.remove(&(partition.seat, index));
+        self.seats.remove(&partition.payer, (partition.seat, index));
         if let Some(seat) = partition.early_seat {
             self.early_seats.remove(&(seat, index));
         }
@@ -298,6 +336,19 @@ impl<P: Payload> Ingest<P> {
             self.remembered.put(&key, &partition.subject, partition.sequencer.next());
         }
         self.free.push(index);
+    }
+
+    /// The first record of a partition has come in its turn: it is who brought that who pays for it from now on, unless he
+    /// has too many. So nobody can have others' partitions give way by speaking of them first.
+    fn charge(&mut self, index: Index, from: &Sender) {
+        let Some(from) = from() else { return };
+        if self.has_too_many(&from) {
+            return;
+        }
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        let seat = (partition.seat, index);
+        self.seats.remove(&partition.payer, seat);
+        partition.payer = self.seats.add(&from, seat);
     }
 
     /// The partition at `index`, which must be open.
@@ -310,12 +361,14 @@ impl<P: Payload> Ingest<P> {
         self.partition(index).sequencer.next()
     }
 
-    /// Takes a record and hands on what is in order now: offset and content. False when the record was known.
+    /// Takes a record that `from` has sent, and hands on what is in order now: offset and content. False when the record
+    /// was known.
     pub fn record(
         &mut self,
         index: Index,
         offset: u64,
         content: P,
+        from: &Sender,
         now_ms: u64,
         mut hand_on: impl FnMut(u64, P),
     ) -> bool {
@@ -328,6 +381,7 @@ impl<P: Payload> Ingest<P> {
             (sequencer.early_len_bytes(), if was_gapped { sequencer.in_flight_len_bytes() } else { 0 });
         let offered = sequencer.offer(offset, content, now_ms, room_bytes);
         let is_new = !matches!(offered, Offer::Duplicate);
+        let mut is_proof = false;
         let statistics = &mut self.statistics;
         match offered {
             Offer::InOrder(content) => {
@@ -336,6 +390,7 @@ impl<P: Payload> Ingest<P> {
                     hand_on(sequencer.next() - 1, content);
                 }
                 statistics.handed_on += sequencer.next() - offset;
+                is_proof = !partition.is_proven;
                 (partition.is_proven, partition.moved_ms) = (true, now_ms);
             }
             Offer::Early => statistics.early += 1,
@@ -362,6 +417,9 @@ impl<P: Payload> Ingest<P> {
                 _ => {}
             }
             self.reschedule(index, now_ms);
+        }
+        if is_proof {
+            self.charge(index, from);
         }
         is_new
     }

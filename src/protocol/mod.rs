@@ -14,6 +14,7 @@
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
 //! | `sources` | which store to ask for a window |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
+//! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `remembered` | where partitions stood that had to give way |
 //! | `subscriptions` | what each role subscribes to |
 
@@ -26,12 +27,17 @@ pub mod producer;
 pub mod reader;
 pub mod remembered;
 pub mod replica;
+pub mod seats;
 pub mod sequencer;
 pub mod sources;
 pub mod subscriptions;
 pub mod turns;
 
 pub use outbox::Outbox;
+
+/// Tells who sent a message: a name that is the same for all that come over one connection, and another one for each
+/// other connection. `None` when that is not known. It is asked seldom, so that it may take its time.
+pub type Sender<'a> = dyn Fn() -> Option<Box<[u8]>> + 'a;
 
 /// A record's content, moved by handle.
 pub trait Payload: AsRef<[u8]> {

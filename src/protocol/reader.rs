@@ -13,9 +13,17 @@ pub trait Source {
     /// What goes wrong when it is read.
     type Error;
 
-    /// Tells each partition with at least one record: subject, address, offset of its last record. Those of
-    /// one topic, or, with `None`, all.
-    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), Self::Error>;
+    /// Tells partitions with at least one record: subject, address, offset of its last record. Those of one topic, or,
+    /// with `None`, all. Looks at `count` of them at most, in an order that stays the same whichever come and go, from
+    /// after the place on where another call has stopped. Returns where it stopped itself, in the source's own terms;
+    /// `None` when there are no more.
+    fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachHead,
+    ) -> Result<Option<Box<[u8]>>, Self::Error>;
 
     /// Hands on records from `from` on in ascending order, at most `count`; may stop sooner, but not before
     /// the first. Returns how many.
@@ -40,7 +48,16 @@ pub struct Reader {
     store: Box<[u8]>,
     answers: Answers,
     /// Who wants to know heads, of which subject (the empty one: of all). Each once, however often it is asked.
-    head_jobs: Turns<()>,
+    head_jobs: Turns<HeadJob>,
+}
+
+/// The rest of one request for heads.
+#[derive(Default)]
+struct HeadJob {
+    /// Where the source has stopped, if some heads are told already.
+    after: Option<Box<[u8]>>,
+    /// It was asked again since: all is told once more, as what was told before may be what the requester has missed.
+    is_asked_again: bool,
 }
 
 impl Reader {
@@ -83,8 +100,12 @@ impl Reader {
 
     /// The empty subject stands for all.
     fn push_head_job(&mut self, requester: &[u8], subject: &[u8]) {
-        if !requester.is_empty() && self.head_jobs.get_mut(requester, subject).is_none() {
-            self.head_jobs.push(requester, subject, ());
+        if requester.is_empty() {
+            return;
+        }
+        match self.head_jobs.get_mut(requester, subject) {
+            Some(job) => job.is_asked_again = job.after.is_some(),
+            None => drop(self.head_jobs.push(requester, subject, HeadJob::default())),
         }
     }
 
@@ -96,8 +117,8 @@ impl Reader {
         }
     }
 
-    /// Answers one request for heads and a slice of the FETCHes, at most `count` records. True when more is to be
-    /// answered.
+    /// Answers a slice of the requests for heads, at most `count` heads, and one of the FETCHes, at most `count`
+    /// records. True when more is to be answered.
     ///
     /// # Errors
     /// The source's; the request in hand is dropped then, and the requester asks again.
@@ -108,14 +129,20 @@ impl Reader {
         out: &mut Outbox<P>,
         mut to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<bool, S::Error> {
-        if let Some(Turn { requester, key: subject, .. }) = self.head_jobs.pop() {
-            let subject = Some(&*subject).filter(|subject| !subject.is_empty());
-            source.heads(subject, &mut |subject, partition, sequence| {
-                out.message(&Message::DirectHead {
-                    position: Position::new(&requester, partition, subject, sequence),
-                    store: &self.store,
-                });
-            })?;
+        if let Some(Turn { requester, key: subject, request: job }) = self.head_jobs.pop() {
+            let wanted = Some(&*subject).filter(|subject| !subject.is_empty());
+            let after =
+                source.heads(wanted, job.after.as_deref(), count, &mut |subject, partition, sequence| {
+                    out.message(&Message::DirectHead {
+                        position: Position::new(&requester, partition, subject, sequence),
+                        store: &self.store,
+                    });
+                })?;
+            if after.is_some() {
+                self.head_jobs.push(&requester, &subject, HeadJob { after, ..job });
+            } else if job.is_asked_again {
+                self.head_jobs.push(&requester, &subject, HeadJob::default());
+            }
         }
         let Some(job) = self.answers.pop() else { return Ok(!self.head_jobs.is_empty()) };
         if let Ok(mut template) =

@@ -1,7 +1,7 @@
 //! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
-use super::{Outbox, Payload};
+use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
 
 /// How soon it asks after another store has come: by then both hear each other.
@@ -74,17 +74,25 @@ impl<P: Payload> Replica<P> {
 
     /// Adds a partition that is on disk already, up to, not including, `next`. `None` when there are too many.
     pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
-        self.open_at(subject, address, next, 0)
+        // Nobody has brought it.
+        self.open_at(subject, address, next, None, 0)
     }
 
-    fn open_at(&mut self, subject: &[u8], address: &[u8], next: u64, now_ms: u64) -> Option<Index> {
+    fn open_at(
+        &mut self,
+        subject: &[u8],
+        address: &[u8],
+        next: u64,
+        from: Option<&[u8]>,
+        now_ms: u64,
+    ) -> Option<Index> {
         let Self { ingest, durable, resume, .. } = self;
         // Records under way to the disk, and ACKs, name their partition by its index.
         let may_close = |Index(i), next| {
             let durable: &Durable = &durable[i];
             durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some())
         };
-        let index = ingest.open(subject, address, next, now_ms, may_close)?;
+        let index = ingest.open(subject, address, next, from, now_ms, may_close)?;
         if next > 0 {
             ingest.prove(index);
         }
@@ -102,7 +110,7 @@ impl<P: Payload> Replica<P> {
         (&partition.subject, &partition.address)
     }
 
-    /// Takes a message from the network. Records that are in order now are added to `appends`, to be written.
+    /// Takes a message of which it is not known who has sent it; see [`Replica::message_from`].
     pub fn message(
         &mut self,
         message: &Message,
@@ -110,26 +118,44 @@ impl<P: Payload> Replica<P> {
         now_ms: u64,
         appends: &mut impl Extend<Append<P>>,
     ) {
+        self.message_from(message, content, &|| None, now_ms, appends);
+    }
+
+    /// Takes a message from the network. Records that are in order now are added to `appends`, to be written.
+    pub fn message_from(
+        &mut self,
+        message: &Message,
+        content: Option<P>,
+        from: &Sender,
+        now_ms: u64,
+        appends: &mut impl Extend<Append<P>>,
+    ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
                 let is_live = matches!(message, Message::Record(_));
-                let Some(partition) = self.find_or_open(position, is_live, now_ms) else { return };
-                let is_new =
-                    self.ingest.record(partition, position.sequence, content, now_ms, |offset, content| {
+                let Some(partition) = self.find_or_open(position, is_live, from, now_ms) else { return };
+                let is_new = self.ingest.record(
+                    partition,
+                    position.sequence,
+                    content,
+                    from,
+                    now_ms,
+                    |offset, content| {
                         appends.extend([Append { partition, offset, content }]);
-                    });
+                    },
+                );
                 // Its producer does not know that we have it: our ACK may have been lost.
                 if !is_new && is_live {
                     self.acknowledge(partition);
                 }
             }
             (Message::Head(position), None) => {
-                let Some(partition) = self.find_or_open(position, true, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, true, from, now_ms) else { return };
                 self.ingest.heard_of(partition, position.sequence, now_ms);
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
-                let Some(partition) = self.find_or_open(position, false, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, false, from, now_ms) else { return };
                 self.ingest.held_by(partition, store, position.sequence, now_ms);
             }
             _ => {}
@@ -197,7 +223,13 @@ impl<P: Payload> Replica<P> {
 
     /// The partition of a message. One that gave way goes on where it stands on disk. `is_live`: its producer speaks of
     /// it, and wants an ACK; others need it open only for what is not on disk.
-    fn find_or_open(&mut self, position: &Position, is_live: bool, now_ms: u64) -> Option<Index> {
+    fn find_or_open(
+        &mut self,
+        position: &Position,
+        is_live: bool,
+        from: &Sender,
+        now_ms: u64,
+    ) -> Option<Index> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
@@ -211,6 +243,6 @@ impl<P: Payload> Replica<P> {
         if position.sequence < next && !is_live {
             return None;
         }
-        self.open_at(position.subject, position.address, next, now_ms)
+        self.open_at(position.subject, position.address, next, from().as_deref(), now_ms)
     }
 }

@@ -152,6 +152,26 @@ impl Log {
         self.list(Some(subject))
     }
 
+    /// Tells the partitions of one subject, or of all, that have records; `count` at most, from after the place on
+    /// where another call has stopped. Returns where it stopped itself; `None` when there are no more.
+    ///
+    /// All are read from one snapshot, the next ones from another. `each` must not call the log, as in [`Log::read`].
+    ///
+    /// # Errors
+    ///
+    /// When the table of partitions cannot be read; those before were told.
+    pub fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut lookup::EachHead,
+    ) -> Result<Option<Box<[u8]>>, ReadError> {
+        self.reading(|txn| {
+            lookup::heads(txn, subject, after, count, each).map_err(|error| self.read_error(error))
+        })
+    }
+
     /// One partition, if the log has it.
     ///
     /// # Errors

@@ -21,6 +21,11 @@ pub struct Partition {
     pub next: u64,
 }
 
+/// Takes a partition's head: subject, address, offset of its last record.
+pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
+
+type EachValue<'a> = dyn FnMut(&[u8], &[u8], PartitionValue) + 'a;
+
 /// What the table of partitions says of one.
 pub(super) fn find_value<S: Snapshot>(
     txn: &S,
@@ -46,22 +51,64 @@ pub fn find<S: Snapshot>(txn: &S, subject: &[u8], address: &[u8]) -> Result<Opti
 /// # Errors
 /// The engine's.
 pub fn list<S: Snapshot>(txn: &S, subject: Option<&[u8]>) -> Result<Vec<Partition>, S::Error> {
-    let prefix = match subject.map(PartitionKey::of_subject) {
-        Some(Some(prefix)) => prefix.as_ref().to_vec(),
-        Some(None) => return Ok(Vec::new()),
-        None => Vec::new(),
-    };
     let mut partitions = Vec::new();
-    for entry in txn.entries_from(Table::Partitions, &prefix)? {
+    walk(txn, subject, None, u64::MAX, &mut |subject, address, value| {
+        partitions.push(partition(subject, address, value));
+    })?;
+    Ok(partitions)
+}
+
+/// Tells the partitions of one subject, or, with `None`, of all, that have records: subject, address, offset of the
+/// last record. Looks at `count` of them at most, from after the place on where another call has stopped; that place may
+/// be of an earlier snapshot. Returns where it stopped itself; `None` when there are no more.
+///
+/// # Errors
+/// The engine's.
+pub fn heads<S: Snapshot>(
+    txn: &S,
+    subject: Option<&[u8]>,
+    after: Option<&[u8]>,
+    count: u64,
+    each: &mut EachHead,
+) -> Result<Option<Box<[u8]>>, S::Error> {
+    walk(txn, subject, after, count, &mut |subject, address, PartitionValue { first, next, .. }| {
+        if next > first {
+            each(subject, address, next - 1);
+        }
+    })
+}
+
+/// Walks over the table of partitions in the order of its keys, of which a place is one.
+fn walk<S: Snapshot>(
+    txn: &S,
+    subject: Option<&[u8]>,
+    after: Option<&[u8]>,
+    count: u64,
+    each: &mut EachValue,
+) -> Result<Option<Box<[u8]>>, S::Error> {
+    let of_subject = match subject.map(PartitionKey::of_subject) {
+        Some(None) => return Ok(None),
+        Some(of_subject) => of_subject,
+        None => None,
+    };
+    let prefix = of_subject.as_ref().map_or(&[][..], PartitionKey::as_ref);
+    let (mut place, mut left) = (after, count);
+    for entry in txn.entries_from(Table::Partitions, after.unwrap_or(prefix))? {
         let (key, value) = entry?;
-        if !key.starts_with(&prefix) {
+        if !key.starts_with(prefix) {
             break;
         }
+        if Some(key) == after {
+            continue;
+        }
+        if left == 0 {
+            return Ok(place.map(Box::from));
+        }
         let (subject, address) = PartitionKey::split(key).ok_or_else(S::damaged)?;
-        let value = PartitionValue::decode(value).ok_or_else(S::damaged)?;
-        partitions.push(partition(subject, address, value));
+        each(subject, address, PartitionValue::decode(value).ok_or_else(S::damaged)?);
+        (place, left) = (Some(key), left - 1);
     }
-    Ok(partitions)
+    Ok(None)
 }
 
 /// The log's own name: `fresh`, written into the transaction, when it has none yet.

@@ -6,7 +6,6 @@
 
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
-use dafka::actor::store::reader::each_head;
 use dafka::protocol::reader::{EachHead, Source};
 use dafka::storage::append::{WriteError, write_batch, write_new};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
@@ -324,9 +323,14 @@ pub(crate) struct SimLog {
 impl Source for SimLog {
     type Error = Unread<Damaged>;
 
-    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), Self::Error> {
-        each_head(&lookup::list(&self.disk.committed(), subject)?, each);
-        Ok(())
+    fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachHead,
+    ) -> Result<Option<Box<[u8]>>, Self::Error> {
+        Ok(lookup::heads(&self.disk.committed(), subject, after, count, each)?)
     }
 
     fn read(

@@ -191,6 +191,7 @@ impl Plan {
         self.limits.partitions = random.between(1, producers - 1) as usize;
         // What gave way is never forgotten: all that has no place, and one that is about to take another's.
         self.limits.remembered = producers as usize - self.limits.partitions + 1;
+        self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);
     }
 
     fn at(&mut self, random: &mut Random, action: Action) {

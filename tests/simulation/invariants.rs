@@ -142,6 +142,12 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
         if statistics.partitions > plan.limits.partitions {
             return fail(5, format!("{} partitions are known at a time", statistics.partitions));
         }
+        if statistics.most_of_peer > plan.limits.partitions_per_peer {
+            return fail(
+                5,
+                format!("{} partitions of one peer are known at a time", statistics.most_of_peer),
+            );
+        }
         if statistics.early_len_bytes > plan.limits.early_len_bytes {
             return fail(5, format!("early records occupy {} octets", statistics.early_len_bytes));
         }

@@ -3,7 +3,7 @@
 use super::clock::{Clock, Time};
 use super::disk::{SimDisk, SimLog};
 use super::model::{Content, Model, Name};
-use super::network::{Host, NodeId, Wired};
+use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::protocol::Outbox;
@@ -22,6 +22,8 @@ pub(crate) struct Incoming {
     pub(crate) message: Rc<Wired>,
     /// The queue that has room for one more when it was read.
     pub(crate) queue: Rc<Cell<usize>>,
+    /// It came over this one.
+    pub(crate) from: ConnectionId,
 }
 
 /// One node.
@@ -168,7 +170,7 @@ impl Node {
                     }
                 }
                 for _ in 0..turn.messages {
-                    let Some(wired) = pop(inbox) else { break };
+                    let Some((wired, _)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     node.producer.message(&message, out);
                 }
@@ -184,9 +186,11 @@ impl Node {
                     if !node.is_reading() {
                         break;
                     }
-                    let Some(wired) = pop(inbox) else { break };
+                    let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    node.consumer.message(&message, wired.content.clone(), now_ms, out, &mut node.deliveries);
+                    let (content, from) = (wired.content.clone(), || sender(from));
+                    let ConsumerNode { consumer, deliveries, .. } = &mut **node;
+                    consumer.message_from(&message, content, &from, now_ms, out, deliveries);
                     node.deliver(model)?;
                 }
                 if node.is_reading() {
@@ -201,9 +205,10 @@ impl Node {
                     if node.intake.is_full() {
                         break;
                     }
-                    let Some(wired) = pop(inbox) else { break };
+                    let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    node.intake.message(&message, wired.content.clone(), now_ms).expect("short records");
+                    let (content, from) = (wired.content.clone(), || sender(from));
+                    node.intake.message(&message, content, &from, now_ms).expect("short records");
                 }
                 if node.job.is_none() {
                     node.job = node.intake.next_job();
@@ -217,7 +222,7 @@ impl Node {
             Role::Reader(node) => {
                 for_each_subscription(heard, |subscription| node.reader.subscription(subscription, out));
                 for _ in 0..turn.messages {
-                    let Some(wired) = pop(inbox) else { break };
+                    let Some((wired, _)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     node.reader.message(&message);
                 }
@@ -260,10 +265,15 @@ impl ConsumerNode {
     }
 }
 
-fn pop(inbox: &mut VecDeque<Incoming>) -> Option<Rc<Wired>> {
-    let Incoming { message, queue } = inbox.pop_front()?;
+fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, ConnectionId)> {
+    let Incoming { message, queue, from } = inbox.pop_front()?;
     queue.set(queue.get().saturating_sub(1));
-    Some(message)
+    Some((message, from))
+}
+
+/// As the state machines know who has sent a message.
+fn sender(from: ConnectionId) -> Option<Box<[u8]>> {
+    Some(from.to_be_bytes().into())
 }
 
 fn for_each_subscription(heard: &mut VecDeque<Vec<u8>>, mut each: impl FnMut(&Subscription)) {

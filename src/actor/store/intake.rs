@@ -5,7 +5,7 @@
 
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::replica::{Append, Replica};
-use crate::protocol::{Outbox, Payload};
+use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Partition, Run, RunIndex};
 use crate::wire::{Message, Subscription};
 
@@ -92,11 +92,17 @@ impl<P: Payload> Intake<P> {
     ///
     /// # Errors
     /// When it is a record that the log cannot hold.
-    pub fn message(&mut self, message: &Message, content: Option<P>, now_ms: u64) -> Result<(), TooLong> {
+    pub fn message(
+        &mut self,
+        message: &Message,
+        content: Option<P>,
+        from: &Sender,
+        now_ms: u64,
+    ) -> Result<(), TooLong> {
         if content.as_ref().is_some_and(|content| content.as_ref().len() > MAX_CONTENT_LEN_BYTES) {
             return Err(TooLong);
         }
-        self.replica.message(message, content, now_ms, &mut self.appends);
+        self.replica.message_from(message, content, from, now_ms, &mut self.appends);
         for append in self.appends.drain(..) {
             self.gathering.push(&self.replica, append);
         }

@@ -6,7 +6,7 @@ use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, subscriptions};
 use crate::settings::Settings;
-use crate::storage::{Log, Partition, ReadError};
+use crate::storage::{Log, ReadError};
 use crate::wire::Message;
 use std::collections::HashSet;
 use zmq::POLLIN;
@@ -27,13 +27,14 @@ const MAX_HELLO_LEN_BYTES: usize = 16 << 20;
 impl Source for Log {
     type Error = ReadError;
 
-    fn heads(&self, subject: Option<&[u8]>, each: &mut EachHead) -> Result<(), ReadError> {
-        let partitions = match subject {
-            Some(subject) => self.partitions_of(subject)?,
-            None => self.partitions()?,
-        };
-        each_head(&partitions, each);
-        Ok(())
+    fn heads(
+        &self,
+        subject: Option<&[u8]>,
+        after: Option<&[u8]>,
+        count: u64,
+        each: &mut EachHead,
+    ) -> Result<Option<Box<[u8]>>, ReadError> {
+        Log::heads(self, subject, after, count, each)
     }
 
     fn read(
@@ -48,13 +49,6 @@ impl Source for Log {
             each(offset, content);
             true
         })
-    }
-}
-
-/// The heads of those partitions that have records.
-pub fn each_head(partitions: &[Partition], each: &mut EachHead) {
-    for partition in partitions.iter().filter(|partition| partition.next > partition.first) {
-        each(&partition.subject, &partition.address, partition.next - 1);
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::committer::Committer;
 use super::intake::{Intake, TooLong};
-use crate::actor::consumer::receive_content;
+use crate::actor::consumer::{Refused, receive_content};
 use crate::actor::node::{Config, Node};
 use crate::actor::{
-    BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, timeout_ms,
+    BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, sender, timeout_ms,
 };
 use crate::net::{Frame, Kind, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
 use crate::protocol::ingest::Limits;
@@ -29,6 +29,7 @@ pub(super) fn run(
     let own = address.as_bytes();
     let limits = Limits {
         partitions: settings.store.max_partitions,
+        partitions_per_peer: settings.store.max_partitions_per_peer,
         early_len_bytes: settings.store.reorder_bytes,
         ..Limits::default()
     };
@@ -69,7 +70,7 @@ pub(super) fn run(
         committer,
         outbox: Outbox::new(),
         warning: Warning::default(),
-        refused: 0,
+        refused: Refused::default(),
     };
     actor.run()
 }
@@ -99,8 +100,7 @@ struct Actor<'a> {
     committer: Committer,
     outbox: Outbox<Frame>,
     warning: Warning,
-    /// Messages refused so far for want of room, as far as the log was told.
-    refused: u64,
+    refused: Refused,
 }
 
 impl Actor<'_> {
@@ -131,10 +131,8 @@ impl Actor<'_> {
             self.node.follow_beacon()?;
             self.commit()?;
             self.intake.tick(self.clock.now_ms(), &mut self.outbox);
-            let refused = self.intake.statistics().refused;
-            if refused > self.refused {
-                self.refused = refused;
-                self.warning.warn(now_ms(), || "Store: too many partitions; new ones are not stored".into());
+            if let Some(text) = self.refused.news(self.intake.statistics()) {
+                self.warning.warn(now_ms(), || format!("Store: {text} are not stored"));
             }
             publish(&self.node.publisher, &mut self.outbox)?;
         }
@@ -177,7 +175,9 @@ impl Actor<'_> {
             let content = receive_content(&self.node.subscriber, &frame)?;
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
-                    if let Err(TooLong) = self.intake.message(&message, content.into_frame(), read_ms) {
+                    if let Err(TooLong) =
+                        self.intake.message(&message, content.into_frame(), &|| sender(&frame), read_ms)
+                    {
                         self.warning.warn(now_ms(), || {
                             format!(
                                 "Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"

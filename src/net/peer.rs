@@ -1,0 +1,85 @@
+//! Who is at the other end of a connection.
+
+use super::Frame;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+
+/// The address and port at the other end of a connection. Of one that we made it is what we connected to, and the same
+/// after it was made anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Peer(Vec<u8>);
+
+impl Peer {
+    /// Who has sent a message that was received; `None` when its transport does not tell. A system call: not for each
+    /// message. All whose connections have ended since are taken for one.
+    pub fn who_sent(frame: &Frame) -> Option<Peer> {
+        let file = frame.source_file()?;
+        Some(Peer::of(file).unwrap_or(Peer(vec![0])))
+    }
+
+    /// What tells it from others, as octets; never none.
+    pub fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Of a connection's file; `None` when it is none, or has ended.
+    pub(super) fn of(file: RawFd) -> Option<Peer> {
+        let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: the address is writable and as long as said; all of it is initialized, to zeros.
+        let octets = unsafe {
+            if libc::getpeername(file, address.as_mut_ptr().cast(), &mut len) != 0 {
+                return None;
+            }
+            let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
+            std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), len)
+        };
+        Some(Peer(octets.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, Socket};
+    use super::*;
+
+    fn receive(socket: &Socket) -> Frame {
+        socket.zmq().set_rcvtimeo(5_000).unwrap();
+        let mut frame = Frame::new();
+        socket.recv(&mut frame).unwrap();
+        frame
+    }
+
+    #[test]
+    fn who_has_sent_a_message_is_told_by_its_connection() {
+        let subscriber = Socket::new(Kind::SUB).unwrap();
+        subscriber.zmq().set_subscribe(b"").unwrap();
+        let publishers = [(); 2].map(|()| {
+            let publisher = Socket::new(Kind::XPUB).unwrap();
+            let port = publisher.bind_ephemeral().unwrap();
+            subscriber.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+            receive(&publisher);
+            publisher
+        });
+        let who = |number: usize| {
+            publishers[number].send_frames(&[b"topic"]).unwrap();
+            Peer::who_sent(&receive(&subscriber)).expect("TCP tells")
+        };
+        let (first, second) = (who(0), who(1));
+        assert!(first != second && !first.octets().is_empty());
+        assert_eq!((who(0), who(1)), (first, second));
+        // Those who are gone when their message is read are one.
+        let gone = publishers.map(|publisher| {
+            publisher.send_frames(&[b"last"]).unwrap();
+            let frame = receive(&subscriber);
+            let file = frame.source_file().expect("a file");
+            drop(publisher);
+            while Peer::of(file).is_some() {
+                std::thread::yield_now();
+            }
+            Peer::who_sent(&frame)
+        });
+        assert!(gone[0].is_some() && gone[0] == gone[1]);
+        assert_eq!(Peer::who_sent(&Frame::copy(b"made here")), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! Who has brought which partitions, and in which order they give way to others.
+//!
+//! Anybody can make partitions up. Each is charged to a peer, the one that spoke of it first, so that who brings many
+//! makes room for more of them himself. Peers are known by a name that means nothing here, and only as long as they have
+//! partitions: there are never more of them than of these.
+
+use super::ingest::Index;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Who gives way first: the lower one. Unproven before proven, and then by time.
+pub type Rank = (bool, u64);
+
+/// A partition's place among others.
+pub type Seat = (Rank, Index);
+
+/// The peer that a partition is charged to; the empty name is nobody's.
+pub type Payer = Arc<[u8]>;
+
+/// All partitions, in the order in which they give way: those of each peer, and all together.
+#[derive(Debug, Default)]
+pub struct Seats {
+    all: BTreeSet<Seat>,
+    by_payer: HashMap<Payer, BTreeSet<Seat>>,
+    /// Peers by how many partitions they have.
+    by_count: BTreeSet<(usize, Payer)>,
+}
+
+impl Seats {
+    /// How many peers have partitions; nobody counts as one.
+    pub fn payer_count(&self) -> usize {
+        self.by_payer.len()
+    }
+
+    /// How many partitions a peer has.
+    pub fn count_of(&self, payer: &[u8]) -> usize {
+        self.by_payer.get(payer).map_or(0, BTreeSet::len)
+    }
+
+    /// Who has most, and how many that is.
+    pub fn greediest(&self) -> Option<(usize, Payer)> {
+        self.by_count.last().cloned()
+    }
+
+    /// How many that peer has who has most; nobody is none.
+    pub fn most_of_peer(&self) -> usize {
+        self.by_count.iter().rev().find(|(_, payer)| !payer.is_empty()).map_or(0, |(count, _)| *count)
+    }
+
+    /// Which partition gives way first: of all, or of one peer.
+    pub fn first(&self, payer: Option<&[u8]>) -> Option<Seat> {
+        match payer {
+            Some(payer) => self.by_payer.get(payer)?.first().copied(),
+            None => self.all.first().copied(),
+        }
+    }
+
+    /// Adds a partition, and returns its payer, of which there is one name in memory however many it pays for.
+    pub fn add(&mut self, payer: &[u8], seat: Seat) -> Payer {
+        self.all.insert(seat);
+        let payer = match self.by_payer.get_key_value(payer) {
+            Some((payer, _)) => payer.clone(),
+            None => payer.into(),
+        };
+        let seats = self.by_payer.entry(payer.clone()).or_default();
+        seats.insert(seat);
+        Self::count_changed(&mut self.by_count, &payer, seats.len() - 1, seats.len());
+        payer
+    }
+
+    /// Removes a partition.
+    pub fn remove(&mut self, payer: &Payer, seat: Seat) {
+        self.all.remove(&seat);
+        let Some(seats) = self.by_payer.get_mut(payer) else { return };
+        seats.remove(&seat);
+        let count = seats.len();
+        if count == 0 {
+            self.by_payer.remove(payer);
+        }
+        Self::count_changed(&mut self.by_count, payer, count + 1, count);
+    }
+
+    /// Gives a partition another place.
+    pub fn change(&mut self, payer: &Payer, (before, index): Seat, rank: Rank) {
+        self.all.remove(&(before, index));
+        self.all.insert((rank, index));
+        if let Some(seats) = self.by_payer.get_mut(payer) {
+            seats.remove(&(before, index));
+            seats.insert((rank, index));
+        }
+    }
+
+    fn count_changed(by_count: &mut BTreeSet<(usize, Payer)>, payer: &Payer, before: usize, count: usize) {
+        by_count.remove(&(before, payer.clone()));
+        if count > 0 {
+            by_count.insert((count, payer.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_known_as_long_as_they_have_partitions() {
+        let mut seats = Seats::default();
+        let seat = |i: usize| ((i % 2 == 0, i as u64), Index(i));
+        let payers: Vec<Payer> =
+            (0..30).map(|i| seats.add(format!("peer {}", i % 3).as_bytes(), seat(i))).collect();
+        assert_eq!((seats.payer_count(), seats.count_of(b"peer 1")), (3, 10));
+        // The odd ones are not proven.
+        assert_eq!((seats.first(None), seats.first(Some(b"peer 2"))), (Some(seat(1)), Some(seat(5))));
+        seats.remove(&payers[1], seat(1));
+        seats.remove(&payers[3], seat(3));
+        seats.remove(&payers[6], seat(6));
+        assert_eq!(seats.greediest(), Some((10, b"peer 2"[..].into())));
+        assert_eq!(seats.first(None), Some(seat(5)));
+        seats.change(&payers[5], seat(5), (true, 1_000));
+        assert_eq!(seats.first(None), Some(seat(7)));
+        assert_eq!(seats.first(Some(b"peer 2")), Some(seat(11)));
+        seats.remove(&payers[5], ((true, 1_000), Index(5)));
+        for i in (0..30).filter(|i| ![1, 3, 5, 6].contains(i)) {
+            seats.remove(&payers[i], seat(i));
+        }
+        assert_eq!((seats.payer_count(), seats.count_of(b"peer 1"), seats.first(None)), (0, 0, None));
+        assert_eq!((seats.greediest(), seats.all.len(), seats.by_count.len()), (None, 0, 0));
+    }
+}
