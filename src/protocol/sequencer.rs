@@ -219,19 +219,21 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         let unanswered = self.fetch.take();
         let is_repeated = unanswered.is_some();
-        let (mut first_sent_ms, mut equal_count) = (now_ms, 0);
+        let (mut first_sent_ms, mut equal_count, mut is_in_part) = (now_ms, 0, false);
         if let Some(fetch) = unanswered {
             self.sources.silent(fetch.store.as_ref());
-            if !fetch.is_answered {
+            is_in_part = fetch.is_answered;
+            if !is_in_part {
                 (first_sent_ms, equal_count) = (fetch.first_sent_ms, fetch.equal_count + 1);
             }
         }
         let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
         if is_repeated && store.is_none() {
             // Nothing came since the last one: ask less often, then for less. In this order: the answer to a large
-            // window may just take its time, and what is asked anew is sent anew.
+            // window may just take its time, and what is asked anew is sent anew. But when an answer began and broke off,
+            // the rest of it was lost on its way: perhaps there is a queue into which so much does not fit.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
-            if equal_count >= MAX_EQUAL_COUNT {
+            if is_in_part || equal_count >= MAX_EQUAL_COUNT {
                 self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
             }
         }
@@ -426,6 +428,25 @@ mod tests {
         }
         let due_ms = sequencer.fetch_due_ms().unwrap();
         assert_eq!(asked(&mut sequencer, due_ms), Some((4, 6)));
+    }
+
+    #[test]
+    fn less_is_asked_for_when_answers_come_in_part_only() {
+        let mut sequencer = Sequencer::new(0, 0);
+        sequencer.heard_of(99_999, 0);
+        let mut counts = Vec::new();
+        let mut now_ms = 0;
+        for _ in 0..12 {
+            let (from, count) = asked(&mut sequencer, now_ms).unwrap();
+            counts.push(count);
+            // Of a large answer most does not fit into a queue on its way.
+            for offset in from..from + u64::from(count.min(20)) {
+                sequencer.offer(offset, vec![0; 100], now_ms, ROOM);
+            }
+            now_ms = sequencer.fetch_due_ms().unwrap().max(now_ms);
+        }
+        assert_eq!(counts[..2], [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
+        assert_eq!(counts[11], FIRST_WINDOW_COUNT, "{counts:?}");
     }
 
     #[test]
