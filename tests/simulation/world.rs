@@ -36,8 +36,12 @@ const DISK_RETRY: Time = SECOND;
 const MAX_CONVERGENCE: Time = 100 * SECOND;
 /// Where partitions have to take turns, each of them may take so much more.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
+/// And for every round trip that the longest way takes, so much more.
+const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
 /// By then everybody knows everybody again.
 const ACQUAINTED: Time = 10 * SECOND;
+/// It takes so many round trips.
+const ACQUAINTED_ROUND_TRIPS: u64 = 3;
 /// How long the cluster is watched once there is nothing left to do.
 const QUIET: Time = 12 * SECOND;
 
@@ -213,6 +217,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
     }
     let mut network = Network::new(plan.high_watermark);
     network.weather = plan.weather;
+    network.ways.clone_from(&plan.ways);
     let mut world = World {
         now: 0,
         queue: BinaryHeap::new(),
@@ -320,9 +325,13 @@ impl World {
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
         let partitions = if self.plan.is_crowded { self.model.partitions.len() as u64 } else { 0 };
-        let most = MAX_CONVERGENCE + partitions * MAX_CONVERGENCE_PER_PARTITION;
+        let round_trip = self.plan.round_trip();
+        let acquainted_at = calm_at + ACQUAINTED + ACQUAINTED_ROUND_TRIPS * round_trip;
+        let most = MAX_CONVERGENCE
+            + partitions * MAX_CONVERGENCE_PER_PARTITION
+            + MAX_CONVERGENCE_ROUND_TRIPS * round_trip;
         match (self.phase, converged) {
-            (Phase::Calm, Ok(())) if self.now >= calm_at + ACQUAINTED => {
+            (Phase::Calm, Ok(())) if self.now >= acquainted_at => {
                 self.report.convergence = self.report.convergence.max(SECOND);
                 self.phase = Phase::Last(self.now);
                 for id in self.producers.clone() {
