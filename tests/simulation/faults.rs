@@ -245,6 +245,12 @@ impl Plan {
             }
         }
         self.limits.partitions = random.between(1, producers - 1) as usize;
+        if random.chance(900) {
+            // It meets partitions early, and loses sight of some: stores alone have their last records then.
+            let at = random.below(self.calm_at / 4);
+            let topics = TOPICS.to_vec();
+            self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
+        }
         // What gave way is never forgotten: all that has no place, and one that is about to take another's.
         self.limits.remembered = producers as usize - self.limits.partitions + 1;
     }

@@ -34,6 +34,9 @@ const HEAD_INTERVAL_MS: u64 = 1_000;
 const DISK_RETRY: Time = SECOND;
 /// In so much time everything must have converged once faults have stopped.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
+/// Where a producer is gone, stores that lack different records have to fill their gaps from each other, in turn. Each time
+/// that brings them on, they get as much time again, and in all so much more.
+const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
 /// Where partitions have to take turns, each of them may take so much more.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
 /// And for every round trip that the longest way takes, so much more.
@@ -202,6 +205,8 @@ pub(crate) struct World {
     consumers: Vec<NodeId>,
     model: Model,
     phase: Phase,
+    /// How many records of producers that are gone the stores held last, and since when.
+    left_behind: (u64, Time),
     outbox: Outbox<Content>,
     report: Report,
     has_trace: bool,
@@ -235,6 +240,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         consumers: Vec::new(),
         model: Model::default(),
         phase: Phase::Faults,
+        left_behind: (0, 0),
         outbox: Outbox::new(),
         report: Report::default(),
         has_trace,
@@ -324,10 +330,16 @@ impl World {
         let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
+        let left_behind = invariants::left_behind(&self.model, &disks);
+        if left_behind > self.left_behind.0 {
+            self.left_behind = (left_behind, self.now);
+        }
+        let for_gaps = self.left_behind.1.saturating_sub(calm_at).min(MAX_CONVERGENCE_OF_GAPS);
         let partitions = if self.plan.is_crowded { self.model.partitions.len() as u64 } else { 0 };
         let round_trip = self.plan.round_trip();
         let acquainted_at = calm_at + ACQUAINTED + ACQUAINTED_ROUND_TRIPS * round_trip;
         let most = MAX_CONVERGENCE
+            + for_gaps
             + partitions * MAX_CONVERGENCE_PER_PARTITION
             + MAX_CONVERGENCE_ROUND_TRIPS * round_trip;
         match (self.phase, converged) {
