@@ -64,7 +64,7 @@ fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
 
 #[test]
 fn a_long_way_costs_time_and_little_else() {
-    for round_trip_ms in [100, 300, 500, 800, 900, 1_500, 3_000] {
+    for round_trip_ms in [100, 300, 500, 800, 900, 1_500, 3_000, 6_000] {
         for live_ms in [0, 10] {
             let (took_ms, sent) = catch_up(round_trip_ms, live_ms);
             // It begins with small windows, then takes 8,000 or so of these records at a time.

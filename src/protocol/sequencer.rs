@@ -2,8 +2,9 @@
 //!
 //! Records come in any order, twice, or not at all. The sequencer hands them on in order, each once. What came
 //! early waits in a buffer; what is missing is asked for by FETCH, one window at a time. A window is as many
-//! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away. It goes to one of
-//! the stores that say they hold the partition, in turn; to all when none is known, or those that are stay silent.
+//! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away or break off; on a long
+//! way it goes over several gaps. It is asked of one of the stores that say they hold the partition, in turn; of all when
+//! none is known, or those that are stay silent.
 
 use super::sources::{Choice, Sources};
 use std::collections::BTreeMap;
@@ -26,9 +27,12 @@ const HEARD_RETRY_MS: u64 = 1_000;
 /// The longest time that one window may take, however slowly its records come in: then another store is asked.
 const MAX_WINDOW_MS: u64 = 30_000;
 /// The longest time that an answer is taken to need.
-const MAX_ANSWER_MS: u64 = 4_000;
+const MAX_ANSWER_MS: u64 = 8_000;
 /// So many FETCHes for the same record without an answer, and less is asked for.
 const MAX_EQUAL_COUNT: u32 = 3;
+/// What is known is asked for again, when it lies between gaps, for so many octets per ms that an answer takes: on a long
+/// way that is sooner done than to ask for one gap after the other.
+const KNOWN_LEN_BYTES_PER_MS: u64 = 1_000;
 /// What one early record costs beside its content: its handle and its place in the map.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
@@ -63,6 +67,8 @@ pub struct Sequencer<P> {
     mean_len_bytes: u64,
     /// How long answers took lately, from FETCH to the first record.
     answer_ms: u64,
+    /// The last one may have been the answer to an earlier FETCH.
+    is_answer_doubted: bool,
     retry_ms: u64,
     sources: Sources,
 }
@@ -111,6 +117,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             max_window_count: MAX_WINDOW_COUNT,
             mean_len_bytes: 0,
             answer_ms: 0,
+            is_answer_doubted: false,
             retry_ms: FIRST_RETRY_MS,
             sources: Sources::new(turn),
         }
@@ -219,23 +226,26 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         let unanswered = self.fetch.take();
         let is_repeated = unanswered.is_some();
-        let (mut first_sent_ms, mut equal_count) = (now_ms, 0);
+        let (mut first_sent_ms, mut equal_count, mut is_too_much) = (now_ms, 0, false);
         if let Some(fetch) = unanswered {
             self.sources.silent(fetch.store.as_ref());
             if !fetch.is_answered {
                 (first_sent_ms, equal_count) = (fetch.first_sent_ms, fetch.equal_count + 1);
             }
+            let is_large = fetch.end.saturating_sub(self.next) > u64::from(FIRST_WINDOW_COUNT);
+            is_too_much = is_large && (fetch.is_answered || equal_count >= MAX_EQUAL_COUNT);
         }
         let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
         if is_repeated && store.is_none() {
             // Nothing came since the last one: ask less often, then for less. In this order: the answer to a large
-            // window may just take its time, and what is asked anew is sent anew.
+            // window may just take its time, and what is asked anew is sent anew. But when an answer began and broke off,
+            // the rest of it was lost on its way: perhaps there is a queue into which so much does not fit.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
-            if equal_count >= MAX_EQUAL_COUNT {
+            if is_too_much {
                 self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
             }
         }
-        let gap_end = self.early.first_key_value().map_or(self.end, |(&first, _)| first).min(end);
+        let gap_end = self.gap_end().min(end);
         let fitting = match self.mean_len_bytes {
             0 => u64::from(FIRST_WINDOW_COUNT),
             mean_len_bytes => (len_bytes.min(MAX_WINDOW_LEN_BYTES) / mean_len_bytes).max(1),
@@ -254,6 +264,25 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
         });
         Some(Request { first: self.next, count, store })
+    }
+
+    /// One after the last record of the first gap, or of those behind it that are worth being asked for with it.
+    fn gap_end(&self) -> u64 {
+        let Some((&first, _)) = self.early.first_key_value() else { return self.end };
+        let mut known_len_bytes = self.answer_ms * KNOWN_LEN_BYTES_PER_MS;
+        // The last gap ends before `gap_end`; what is known behind it, before `known_end`.
+        let (mut gap_end, mut known_end) = (first, first);
+        for (&offset, content) in &self.early {
+            if offset > known_end {
+                gap_end = offset;
+            }
+            let len_bytes = content.as_ref().len() as u64;
+            if len_bytes > known_len_bytes || offset >= self.next + u64::from(MAX_WINDOW_COUNT) {
+                return gap_end;
+            }
+            (known_len_bytes, known_end) = (known_len_bytes - len_bytes, offset + 1);
+        }
+        if self.end > known_end { self.end } else { gap_end }
     }
 
     /// `next` moves on by one record of `len` octets.
@@ -278,7 +307,12 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             let sample_ms =
                 if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
             let sample_ms = sample_ms.min(MAX_ANSWER_MS);
-            self.answer_ms = sample_ms.max((self.answer_ms * 3 + sample_ms) / 4);
+            // That may be so, too, when it is not clear which of several equal FETCHes was answered: then the next answer
+            // that is to one alone tells.
+            let is_doubted = fetch.equal_count > 0;
+            let known_ms = if self.is_answer_doubted && !is_doubted { 0 } else { self.answer_ms };
+            self.answer_ms = sample_ms.max((known_ms * 3 + sample_ms) / 4);
+            self.is_answer_doubted = is_doubted;
         }
         if self.next < fetch.end {
             let patience_ms = FIRST_RETRY_MS.max(2 * self.answer_ms);
@@ -429,6 +463,25 @@ mod tests {
     }
 
     #[test]
+    fn less_is_asked_for_when_answers_come_in_part_only() {
+        let mut sequencer = Sequencer::new(0, 0);
+        sequencer.heard_of(99_999, 0);
+        let mut counts = Vec::new();
+        let mut now_ms = 0;
+        for _ in 0..12 {
+            let (from, count) = asked(&mut sequencer, now_ms).unwrap();
+            counts.push(count);
+            // Of a large answer most does not fit into a queue on its way.
+            for offset in from..from + u64::from(count.min(20)) {
+                sequencer.offer(offset, vec![0; 100], now_ms, ROOM);
+            }
+            now_ms = sequencer.fetch_due_ms().unwrap().max(now_ms);
+        }
+        assert_eq!(counts[..2], [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
+        assert!(counts[11] <= 2 * FIRST_WINDOW_COUNT, "{counts:?}");
+    }
+
+    #[test]
     fn the_window_fits_the_records() {
         let mut sequencer = Sequencer::new(0, 0);
         sequencer.heard_of(10_000_000, 0);
@@ -486,6 +539,24 @@ mod tests {
         }
         sequencer.request(200);
         assert_eq!(sequencer.fetch_due_ms(), Some(200 + 2 * 200));
+    }
+
+    #[test]
+    fn gaps_are_filled_together_where_answers_take_long() {
+        let gaps = |answer_ms| {
+            let mut sequencer = Sequencer::new(0, 0);
+            sequencer.heard_of(0, 0);
+            asked(&mut sequencer, 0);
+            sequencer.offer(0, vec![0; 1_000], answer_ms, ROOM);
+            for offset in [2, 3, 5, 7] {
+                sequencer.offer(offset, vec![0; 1_000], answer_ms, ROOM);
+            }
+            asked(&mut sequencer, answer_ms)
+        };
+        assert_eq!(gaps(1), Some((1, 1)));
+        // Two records more are worth 2 ms, and so on. There is nothing to ask for behind the last one.
+        assert_eq!(gaps(2), Some((1, 4)));
+        assert_eq!(gaps(500), Some((1, 6)));
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl World {
         });
         self.publishing.push(Vec::new());
         for tower in 0..self.towers.len() {
-            let delay = self.network.delay(&mut self.random);
+            let there = self.towers[tower].host;
+            let delay = self.network.delay(there, host, &mut self.random);
             self.push(self.now + delay, Event::TowerConnect { tower, node: id });
         }
         self.wake(id, self.now);

@@ -55,7 +55,9 @@ impl World {
                     let host = self.nodes[id].host;
                     self.nodes[id].peers += 1;
                     let connection = self.network.connect(id, host, &endpoint);
-                    let delay = 2 * self.network.delay(&mut self.random);
+                    let is_there = |node: &&Node| node.is_alive() && node.endpoint == endpoint;
+                    let there = self.nodes.iter().find(is_there).map_or(host, |node| node.host);
+                    let delay = self.network.round_trip(host, there, &mut self.random);
                     self.push(self.now + delay, Event::Handshake(connection));
                 }
                 News::Disconnect(endpoint) => {
@@ -104,7 +106,8 @@ impl World {
             let connection = &self.network.connections[i];
             if connection.subscriber == id && connection.publisher.is_some() {
                 let generation = connection.generation;
-                let delay = self.network.delay(&mut self.random);
+                let to = connection.publisher.map_or(0, |publisher| self.nodes[publisher].host);
+                let delay = self.network.delay(connection.subscriber_host, to, &mut self.random);
                 for prefix in &prefixes {
                     let frame = [&[word], prefix.as_slice()].concat();
                     self.push(self.now + delay, Event::Subscribe { connection: i, generation, frame });

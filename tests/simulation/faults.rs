@@ -5,7 +5,7 @@
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
-use super::network::{Cut, HOSTS, Weather};
+use super::network::{Cut, HOSTS, Way, Weather};
 use super::nodes::Turn;
 use super::random::Random;
 use dafka::protocol::consumer::Start;
@@ -113,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) has_store_names: bool,
     pub(crate) high_watermark: usize,
     pub(crate) weather: Weather,
+    /// Ways that are long, of all runs some.
+    pub(crate) ways: Vec<Way>,
 }
 
 /// How often a kind of fault happens: not at all in most runs.
@@ -152,6 +154,7 @@ impl Plan {
             answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
+            ways: Vec::new(),
         };
         plan.population(random, stores);
         plan.faults(random);
@@ -159,7 +162,60 @@ impl Plan {
         if aside.chance(200) {
             plan.crowd(&mut aside);
         }
+        if aside.chance(150) {
+            plan.stretch(&mut aside);
+        }
         plan
+    }
+
+    /// The longest time that a message and its answer are under way when the weather is fair, beyond what others take.
+    pub(crate) fn round_trip(&self) -> Time {
+        2 * self.ways.iter().map(|way| way.delay_us + way.jitter_us).max().unwrap_or(0)
+    }
+
+    /// Makes ways so long that FETCHes time out before they can be answered, and partitions so long that catching up
+    /// takes several windows.
+    fn stretch(&mut self, random: &mut Random) {
+        let delay_us = random.pick(&[300, 500, 800, 1_300, 2_000, 3_000]) * MS;
+        let jitter_us = random.pick(&[0, delay_us / 10, delay_us / 3]);
+        let everywhere = Way { from: !0, to: !0, delay_us, jitter_us };
+        self.ways = match random.below(4) {
+            0 => vec![everywhere],
+            kind => {
+                let side = random.below(1 << HOSTS);
+                let there = Way { from: side, to: !side, ..everywhere };
+                let back = Way { from: !side, to: side, ..everywhere };
+                if kind == 1 { vec![there] } else { vec![there, back] }
+            }
+        };
+        // With one partition more, one more may have to give way.
+        self.limits.remembered += 1;
+        // What is under way counts: small queues would make every long way a bad one.
+        self.high_watermark = random.pick(&[50_000, 1_000_000]);
+        self.turn = Turn { messages: random.pick(&[100, 1_000]), answers: random.pick(&[64, 512]) };
+        self.answer_len_bytes = random.pick(&[50_000, 1 << 20]);
+        self.max_batch = random.pick(&[(100_000, 1_000), (16 << 20, 131_072)]);
+        let starts = self.actions.iter().filter(|(_, action)| matches!(action, Action::StartProducer { .. }));
+        let (producer, start) = (starts.clone().count() as u64, starts.map(|&(at, _)| at).max().unwrap_or(0));
+        let topic = random.pick(&TOPICS);
+        let start = random.between(start, start.max(self.calm_at / 2));
+        self.actions.push((start, Action::StartProducer { topic, min_stores: 1 }));
+        let (most, len_bytes) = (random.between(10, 25) << 20, random.pick(&[4_000, 10_000, 100_000]));
+        let count = most * 2 / len_bytes;
+        let bursts = random.between(1, 4);
+        for _ in 0..bursts {
+            let lens_bytes = (0..count / bursts).map(|_| random.between(0, len_bytes) as usize).collect();
+            let at = random.between(start, self.calm_at);
+            self.actions.push((at, Action::Publish { producer, lens_bytes }));
+        }
+        // It goes on while others catch up with it.
+        for _ in 0..random.pick(&[0, 100]) {
+            let at = random.between(start, self.calm_at);
+            self.actions.push((at, Action::Publish { producer, lens_bytes: vec![100] }));
+        }
+        let at = self.calm_at - random.below(2 * SECOND);
+        let from = if random.chance(800) { Start::Earliest } else { Start::Latest };
+        self.actions.push((at, Action::StartConsumer { start: from, topics: vec![topic] }));
     }
 
     /// Makes more partitions than may be known at a time.
@@ -189,6 +245,12 @@ impl Plan {
             }
         }
         self.limits.partitions = random.between(1, producers - 1) as usize;
+        if random.chance(900) {
+            // It meets partitions early, and loses sight of some: stores alone have their last records then.
+            let at = random.below(self.calm_at / 4);
+            let topics = TOPICS.to_vec();
+            self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
+        }
         // What gave way is never forgotten: all that has no place, and one that is about to take another's.
         self.limits.remembered = producers as usize - self.limits.partitions + 1;
         self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);

@@ -166,6 +166,13 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
     Ok(())
 }
 
+/// How many records the stores hold of producers that are gone: each as far as the one that has most of it.
+pub(crate) fn left_behind(model: &Model, disks: &[&SimDisk]) -> u64 {
+    let dead = model.partitions.iter().filter(|(_, partition)| !partition.is_alive);
+    let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max();
+    dead.filter_map(|(name, _)| stored(name)).sum()
+}
+
 /// Whether nothing is left to do. `is_final`: also consumers that started at the latest record must have all records of
 /// live partitions.
 pub(crate) fn converged<'a>(

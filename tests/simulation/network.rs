@@ -40,6 +40,16 @@ impl Weather {
         Weather { loss_per_mille: 0, double_per_mille: 0, is_ordered: true, delay_us: 300, jitter_us: 200 };
 }
 
+/// A long way from some hosts (bits) to others: what goes there takes so much longer. Distance is no fault: it stays when
+/// the weather is fair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) delay_us: u64,
+    pub(crate) jitter_us: u64,
+}
+
 /// Hosts (bits) that cannot reach others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
@@ -66,6 +76,7 @@ pub(crate) struct Connection {
 pub(crate) struct Network {
     pub(crate) connections: Vec<Connection>,
     pub(crate) weather: Weather,
+    pub(crate) ways: Vec<Way>,
     pub(crate) cuts: Vec<Cut>,
     /// Messages per connection that may wait; further ones are dropped.
     pub(crate) high_watermark: usize,
@@ -85,6 +96,7 @@ impl Network {
         Network {
             connections: Vec::new(),
             weather: Weather::FAIR,
+            ways: Vec::new(),
             cuts: Vec::new(),
             high_watermark,
             sent: 0,
@@ -100,8 +112,19 @@ impl Network {
         self.is_open(a, b) && self.is_open(b, a)
     }
 
-    pub(crate) fn delay(&self, random: &mut Random) -> Time {
-        self.weather.delay_us + random.below(self.weather.jitter_us + 1)
+    /// How long something takes from a host to another.
+    pub(crate) fn delay(&self, from: Host, to: Host, random: &mut Random) -> Time {
+        let near = self.weather.delay_us + random.below(self.weather.jitter_us + 1);
+        let is_it = |way: &&Way| from != to && way.from >> from & 1 == 1 && way.to >> to & 1 == 1;
+        match self.ways.iter().find(is_it) {
+            Some(way) => near + way.delay_us + random.below(way.jitter_us + 1),
+            None => near,
+        }
+    }
+
+    /// The same there and back.
+    pub(crate) fn round_trip(&self, a: Host, b: Host, random: &mut Random) -> Time {
+        self.delay(a, b, random) + self.delay(b, a, random)
     }
 
     /// A subscriber is told to connect. The connection is made later.
@@ -152,11 +175,12 @@ impl Network {
                 continue;
             }
             self.sent += 1;
-            let is_open = self.is_open(host, connection.subscriber_host);
+            let to = connection.subscriber_host;
+            let is_open = self.is_open(host, to);
             let copies = if random.chance(self.weather.double_per_mille) { 2 } else { 1 };
             for _ in 0..copies {
                 let is_lost = !is_open || random.chance(self.weather.loss_per_mille);
-                let delay = self.delay(random);
+                let delay = self.delay(host, to, random);
                 let is_ordered = self.weather.is_ordered;
                 let connection = &mut self.connections[id];
                 if is_lost || connection.queued.get() >= self.high_watermark {

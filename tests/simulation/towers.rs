@@ -56,7 +56,7 @@ impl World {
     pub(super) fn beacon_delay(&mut self, from: Host, to: Host) -> Option<Time> {
         let is_lost =
             !self.network.is_open(from, to) || self.random.chance(self.network.weather.loss_per_mille);
-        let delay = self.network.delay(&mut self.random);
+        let delay = self.network.delay(from, to, &mut self.random);
         (!is_lost).then_some(delay)
     }
 

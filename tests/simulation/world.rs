@@ -34,10 +34,17 @@ const HEAD_INTERVAL_MS: u64 = 1_000;
 const DISK_RETRY: Time = SECOND;
 /// In so much time everything must have converged once faults have stopped.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
+/// Where a producer is gone, stores that lack different records have to fill their gaps from each other, in turn. Each time
+/// that brings them on, they get as much time again, and in all so much more.
+const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
 /// Where partitions have to take turns, each of them may take so much more.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
+/// And for every round trip that the longest way takes, so much more.
+const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
 /// By then everybody knows everybody again.
 const ACQUAINTED: Time = 10 * SECOND;
+/// It takes so many round trips.
+const ACQUAINTED_ROUND_TRIPS: u64 = 3;
 /// How long the cluster is watched once there is nothing left to do.
 const QUIET: Time = 12 * SECOND;
 
@@ -198,6 +205,8 @@ pub(crate) struct World {
     consumers: Vec<NodeId>,
     model: Model,
     phase: Phase,
+    /// How many records of producers that are gone the stores held last, and since when.
+    left_behind: (u64, Time),
     outbox: Outbox<Content>,
     report: Report,
     has_trace: bool,
@@ -213,6 +222,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
     }
     let mut network = Network::new(plan.high_watermark);
     network.weather = plan.weather;
+    network.ways.clone_from(&plan.ways);
     let mut world = World {
         now: 0,
         queue: BinaryHeap::new(),
@@ -230,6 +240,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         consumers: Vec::new(),
         model: Model::default(),
         phase: Phase::Faults,
+        left_behind: (0, 0),
         outbox: Outbox::new(),
         report: Report::default(),
         has_trace,
@@ -319,10 +330,20 @@ impl World {
         let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
+        let left_behind = invariants::left_behind(&self.model, &disks);
+        if left_behind > self.left_behind.0 {
+            self.left_behind = (left_behind, self.now);
+        }
+        let for_gaps = self.left_behind.1.saturating_sub(calm_at).min(MAX_CONVERGENCE_OF_GAPS);
         let partitions = if self.plan.is_crowded { self.model.partitions.len() as u64 } else { 0 };
-        let most = MAX_CONVERGENCE + partitions * MAX_CONVERGENCE_PER_PARTITION;
+        let round_trip = self.plan.round_trip();
+        let acquainted_at = calm_at + ACQUAINTED + ACQUAINTED_ROUND_TRIPS * round_trip;
+        let most = MAX_CONVERGENCE
+            + for_gaps
+            + partitions * MAX_CONVERGENCE_PER_PARTITION
+            + MAX_CONVERGENCE_ROUND_TRIPS * round_trip;
         match (self.phase, converged) {
-            (Phase::Calm, Ok(())) if self.now >= calm_at + ACQUAINTED => {
+            (Phase::Calm, Ok(())) if self.now >= acquainted_at => {
                 self.report.convergence = self.report.convergence.max(SECOND);
                 self.phase = Phase::Last(self.now);
                 for id in self.producers.clone() {
