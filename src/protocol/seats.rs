@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn peers_are_known_as_long_as_they_have_partitions() {
         let mut seats = Seats::default();
-        let seat = |i: usize| ((i % 2 == 0, i as u64), Index(i));
+        let seat = |i: usize| ((i.is_multiple_of(2), i as u64), Index(i));
         let payers: Vec<Payer> =
             (0..30).map(|i| seats.add(format!("peer {}", i % 3).as_bytes(), seat(i))).collect();
         assert_eq!((seats.payer_count(), seats.count_of(b"peer 1")), (3, 10));
