@@ -6,11 +6,13 @@ mod e2e;
 mod hostile;
 mod peer;
 
-use e2e::{Cluster, DEADLINE, Program};
+use e2e::{Cluster, DEADLINE, Program, assert_contents};
 use hostile::{Attacker, Honest, MIB, TOPIC};
-use peer::{Node, head, new_address, record};
+use peer::{Node, fetch, get_heads, head, new_address, record};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsRawFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn is_soak() -> bool {
@@ -116,6 +118,52 @@ fn who_keeps_made_up_partitions_alive_keeps_nobody_out() {
     for log in [honest.store.log(), honest.consumer.log()] {
         assert!(log.contains("too many partitions of one peer"), "{log}");
     }
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// Somebody asks a store for the heads of everything, and for a record, under thousands of names, all the time: more than
+/// can be answered. Who has a question of his own gets his answer.
+#[test]
+fn thousands_who_ask_for_everything_keep_nobody_from_records() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..20_000).map(|_| new_address()).collect();
+    for (i, name) in names.iter().enumerate() {
+        attacker.node.send_record(&record(TOPIC, name, 0), "made up");
+        if i % 1_000 == 999 {
+            honest.round_trip();
+        }
+    }
+    let published: Vec<Vec<u8>> = (0..100_000).map(|i| format!("record {i}").into_bytes()).collect();
+    cluster.publish("another", &published);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (is_over, names) = (&is_over, &names);
+        scope.spawn(move || {
+            for i in (0..5_000).cycle().take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                let requester = format!("FAKE{i}");
+                attacker.node.send(&get_heads("", &requester));
+                attacker.node.send(&fetch(&names[i], &requester, TOPIC, 0, 1));
+                if i % 500 == 0 {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..3 {
+                let start = Instant::now();
+                let mut late = cluster.consumer("another");
+                let came = late.lines(published.len(), "the records of a late consumer");
+                assert_contents("another", &came, &published);
+                eprintln!("a late consumer had {} records after {:?}", came.len(), start.elapsed());
+                assert!(start.elapsed() < hostile::PROMPT, "{:?}", start.elapsed());
+                honest.round_trip();
+            }
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
     honest.end(PARTITIONS_GROWTH);
 }
 

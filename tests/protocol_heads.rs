@@ -202,3 +202,30 @@ fn who_asks_again_in_the_midst_of_the_answer_gets_another_one() {
     reader.message(&get_heads(TOPIC, b"ME"));
     assert_eq!(answer_all(&mut reader, &log, 30).len(), 100);
 }
+
+#[test]
+fn one_who_asks_under_thousands_of_names_keeps_nobody_out() {
+    let log = Log::new(20_000);
+    let mut reader = Reader::new(b"STORE");
+    let hostile = || Some(b"a connection"[..].into());
+    for i in 0..10_000_u64 {
+        let name = format!("FAKE{i}");
+        reader.message_from(&get_heads(b"", name.as_bytes()), &hostile);
+        reader.message_from(&fetch(b"00000001", name.as_bytes()), &hostile);
+    }
+    for _ in 0..10 {
+        answer(&mut reader, &log, 512);
+    }
+    let honest = || Some(b"another one"[..].into());
+    reader.message_from(&get_heads(TOPIC, b"ME"), &honest);
+    reader.message_from(&fetch(b"00000007", b"ME"), &honest);
+    let (mut heads, mut records, mut turns) = (0, 0, 0);
+    while heads < 20_000 || records < 1 {
+        turns += 1;
+        let told = answer(&mut reader, &log, 512).0;
+        heads += told.iter().filter(|(to, _)| to == "DIRECT-HEAD ME").count();
+        records += told.iter().filter(|(to, _)| to == "DIRECT-RECORD ME").count();
+        assert!(records == 1 || turns <= 2, "the FETCH waits for {turns} turns");
+    }
+    assert!(turns <= 2 * 40, "{turns} turns");
+}

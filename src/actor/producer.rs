@@ -3,7 +3,7 @@
 use super::node::{Config, Node};
 use super::{
     ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, new_address, publish,
-    timeout_ms,
+    sender, timeout_ms,
 };
 use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
 use crate::protocol::{
@@ -224,7 +224,9 @@ impl Actor<'_> {
             }
             let has_more = frame.more();
             match Message::decode(frame.as_ref()) {
-                Ok(message) if !has_more => self.producer.message(&message, &mut self.outbox),
+                Ok(message) if !has_more => {
+                    self.producer.message_from(&message, &|| sender(&frame), &mut self.outbox)
+                }
                 Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Producer: dropped a {} with too many frames", message.name())
                 }),

@@ -1,9 +1,11 @@
 //! The FETCH requests that a producer or a store's reader is answering.
 //!
 //! Each is answered in slices, one requester after the other, so that a request for four thousand million
-//! records neither blocks the node nor the requests behind it.
+//! records neither blocks the node nor the requests behind it. All that is asked over one connection is one requester's,
+//! whatever names it is asked under: those may be made up.
 
-use super::turns::{Turn, Turns};
+use super::Sender;
+use super::turns::{Turn, Turns, request_key};
 use crate::wire::partition_key;
 
 /// Requests that may wait at a time. When there is no room, who asks for most loses its latest one; who is dropped
@@ -13,6 +15,8 @@ pub const MAX_JOBS: usize = 4_096;
 /// The rest of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
+    /// Whose turn it is.
+    pub asker: Box<[u8]>,
     /// Who gets the records.
     pub requester: Box<[u8]>,
     /// The partition's topic.
@@ -43,14 +47,22 @@ impl Answers {
         Answers(Turns::new(max_jobs))
     }
 
-    /// Adds a request for the records from `next` up to, not including, `end`. One that repeats or extends a
-    /// request still being answered is merged with it. Empty requests and those from nobody are dropped.
-    pub fn push(&mut self, requester: &[u8], subject: &[u8], address: &[u8], next: u64, end: u64) {
+    /// Adds a request, which `from` has sent, for the records from `next` up to, not including, `end`. One that repeats or
+    /// extends a request still being answered is merged with it. Empty requests and those from nobody are dropped.
+    pub fn push(
+        &mut self,
+        from: &Sender,
+        requester: &[u8],
+        (subject, address): (&[u8], &[u8]),
+        next: u64,
+        end: u64,
+    ) {
         if next >= end || requester.is_empty() {
             return;
         }
-        let key = partition_key(address, subject);
-        match self.0.get_mut(requester, &key) {
+        let asker = from().unwrap_or_else(|| requester.into());
+        let key = request_key(requester, &partition_key(address, subject));
+        match self.0.get_mut(&asker, &key) {
             // Said again, perhaps for less, because the answer takes its time: what was sent already is on its way.
             Some(job) if next == job.first && end <= job.end => {}
             // The requester moves through its partition: what it asks for now is what it needs now.
@@ -61,10 +73,9 @@ impl Answers {
             }
             Some(job) => (job.first, job.next, job.end) = (next, next, end),
             None => {
-                let (requester, subject) = (requester.into(), subject.into());
-                let job = Job { requester, subject, address: address.into(), first: next, next, end };
-                let requester = job.requester.clone();
-                self.0.push(&requester, &key, job);
+                let (requester, subject, address) = (requester.into(), subject.into(), address.into());
+                let job = Job { asker: asker.clone(), requester, subject, address, first: next, next, end };
+                self.0.push(&asker, &key, job);
             }
         }
     }
@@ -77,8 +88,8 @@ impl Answers {
     /// Puts the rest of a request behind the others, if there is a rest.
     pub fn put_back(&mut self, job: Job) {
         if job.next < job.end {
-            let (requester, key) = (job.requester.clone(), partition_key(&job.address, &job.subject));
-            self.0.push(&requester, &key, job);
+            let key = request_key(&job.requester, &partition_key(&job.address, &job.subject));
+            self.0.push(&job.asker.clone(), &key, job);
         }
     }
 
@@ -99,8 +110,8 @@ mod tests {
     #[test]
     fn requests_take_turns() {
         let mut answers = Answers::default();
-        answers.push(b"a", b"s", b"p", 0, 10);
-        answers.push(b"b", b"s", b"p", 5, 6);
+        answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
+        answers.push(&|| None, b"b", (b"s", b"p"), 5, 6);
         let mut job = answers.pop().unwrap();
         job.next = 4;
         answers.put_back(job);
@@ -111,35 +122,51 @@ mod tests {
     fn a_repeated_request_is_one_request() {
         let mut answers = Answers::default();
         for _ in 0..3 {
-            answers.push(b"a", b"s", b"p", 5, 10);
+            answers.push(&|| None, b"a", (b"s", b"p"), 5, 10);
         }
-        answers.push(b"a", b"s", b"p", 8, 20);
+        answers.push(&|| None, b"a", (b"s", b"p"), 8, 20);
         assert_eq!(ranges(&mut answers), [(5, 20)]);
-        answers.push(b"a", b"s", b"p", 0, 5);
-        answers.push(b"a", b"s", b"p", 50, 60);
+        answers.push(&|| None, b"a", (b"s", b"p"), 0, 5);
+        answers.push(&|| None, b"a", (b"s", b"p"), 50, 60);
         assert_eq!(ranges(&mut answers), [(50, 60)]);
     }
 
     #[test]
     fn a_request_that_is_said_again_while_it_is_answered_does_not_begin_anew() {
         let mut answers = Answers::default();
-        answers.push(b"a", b"s", b"p", 0, 10);
+        answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
         let mut job = answers.pop().unwrap();
         job.next = 6;
         answers.put_back(job);
-        answers.push(b"a", b"s", b"p", 0, 10);
+        answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
         assert_eq!(ranges(&mut answers), [(6, 10)]);
     }
 
     #[test]
     fn empty_requests_are_dropped_and_others_bounded() {
         let mut answers = Answers::default();
-        answers.push(b"a", b"s", b"p", 5, 5);
-        answers.push(b"", b"s", b"p", 0, 5);
+        answers.push(&|| None, b"a", (b"s", b"p"), 5, 5);
+        answers.push(&|| None, b"", (b"s", b"p"), 0, 5);
         assert!(answers.is_empty());
         for i in 0..MAX_JOBS as u64 + 10 {
-            answers.push(&i.to_be_bytes(), b"s", b"p", 0, 1);
+            answers.push(&|| None, &i.to_be_bytes(), (b"s", b"p"), 0, 1);
         }
         assert_eq!(ranges(&mut answers).len(), MAX_JOBS);
+    }
+
+    #[test]
+    fn who_asks_under_many_names_has_one_turn() {
+        let mut answers = Answers::new(100);
+        let hostile = || Some(b"hostile"[..].into());
+        for i in 0..1_000_u64 {
+            answers.push(&hostile, &i.to_be_bytes(), (b"s", b"p"), 0, 100);
+        }
+        answers.push(&|| Some(b"modest"[..].into()), b"a", (b"s", b"p"), 5, 7);
+        answers.push(&|| Some(b"modest"[..].into()), b"a", (b"s", b"p"), 7, 9);
+        let mut job = answers.pop().unwrap();
+        assert_eq!(job.requester, 0_u64.to_be_bytes().into());
+        job.next = 50;
+        answers.put_back(job);
+        assert_eq!(ranges(&mut answers)[..2], [(5, 9), (0, 100)]);
     }
 }

@@ -1,7 +1,7 @@
 //! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
 
 use super::answers::{Answers, Job};
-use super::{Outbox, Payload};
+use super::{Outbox, Payload, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
 
@@ -85,8 +85,13 @@ impl<P: Payload> Producer<P> {
         self.head_due_ms.get_or_insert(now_ms + self.head_interval_ms);
     }
 
-    /// Takes a message from the network.
+    /// Takes a message of which it is not known who has sent it; see [`Producer::message_from`].
     pub fn message(&mut self, message: &Message, out: &mut Outbox<P>) {
+        self.message_from(message, &|| None, out);
+    }
+
+    /// Takes a message from the network.
+    pub fn message_from(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
         match message {
             // Nobody can have stored what was not published: such an ACK is a lie or a mistake.
             Message::Ack { topic, subject, sequence, store }
@@ -101,7 +106,7 @@ impl<P: Payload> Producer<P> {
                 let end = sequence.saturating_add(u64::from(*count)).min(self.next);
                 // What was acknowledged is the stores' to answer.
                 let start = (*sequence).max(self.first_kept);
-                self.answers.push(address, &self.topic, &self.address, start, end);
+                self.answers.push(from, address, (&self.topic, &self.address), start, end);
             }
             Message::GetHeads { topic, address } if **topic == *self.topic && self.next > 0 => {
                 out.message(&Message::DirectHead {

@@ -1,8 +1,8 @@
 //! The store's answers: FETCH, GET-HEADS and CONSUMER-HELLO, from the durable log.
 
-use super::Outbox;
 use super::answers::{Answers, Job};
-use super::turns::{Turn, Turns};
+use super::turns::{Turn, Turns, request_key};
+use super::{Outbox, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes a partition's head: subject, address, offset of its last record.
@@ -47,13 +47,16 @@ pub struct Reader {
     /// The store's name in its DIRECT-HEADs.
     store: Box<[u8]>,
     answers: Answers,
-    /// Who wants to know heads, of which subject (the empty one: of all). Each once, however often it is asked.
+    /// Who wants to know heads of what. Each once, however often it is asked.
     head_jobs: Turns<HeadJob>,
 }
 
 /// The rest of one request for heads.
-#[derive(Default)]
 struct HeadJob {
+    /// Who gets them.
+    requester: Box<[u8]>,
+    /// Of which subject; the empty one: of all.
+    subject: Box<[u8]>,
     /// Where the source has stopped, if some heads are told already.
     after: Option<Box<[u8]>>,
     /// It was asked again since: all is told once more, as what was told before may be what the requester has missed.
@@ -81,31 +84,43 @@ impl Reader {
         Reader { answers: Answers::new(max_fetches), ..self }
     }
 
-    /// Takes a message from the network; [`Reader::answer`] answers it.
+    /// Takes a message of which it is not known who has sent it; see [`Reader::message_from`].
     pub fn message(&mut self, message: &Message) {
+        self.message_from(message, &|| None);
+    }
+
+    /// Takes a message from the network; [`Reader::answer`] answers it.
+    pub fn message_from(&mut self, message: &Message, from: &Sender) {
         match message {
             // Another store is asked.
             Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
             Message::Fetch { topic, address, subject, sequence, count, store: _ } => {
                 let end = sequence.saturating_add(u64::from(*count));
-                self.answers.push(address, subject, topic, *sequence, end);
+                self.answers.push(from, address, (subject, topic), *sequence, end);
             }
-            Message::GetHeads { topic, address } => self.push_head_job(address, topic),
+            Message::GetHeads { topic, address } => self.push_head_job(from, address, topic),
             Message::ConsumerHello { topic, address, subjects } if **topic == *self.address => {
-                subjects.iter().for_each(|subject| self.push_head_job(address, subject));
+                let known = from();
+                subjects.iter().for_each(|subject| self.push_head_job(&|| known.clone(), address, subject));
             }
             _ => {}
         }
     }
 
     /// The empty subject stands for all.
-    fn push_head_job(&mut self, requester: &[u8], subject: &[u8]) {
+    fn push_head_job(&mut self, from: &Sender, requester: &[u8], subject: &[u8]) {
         if requester.is_empty() {
             return;
         }
-        match self.head_jobs.get_mut(requester, subject) {
+        let asker = from().unwrap_or_else(|| requester.into());
+        let key = request_key(requester, subject);
+        match self.head_jobs.get_mut(&asker, &key) {
             Some(job) => job.is_asked_again = job.after.is_some(),
-            None => drop(self.head_jobs.push(requester, subject, HeadJob::default())),
+            None => {
+                let (requester, subject) = (requester.into(), subject.into());
+                let job = HeadJob { requester, subject, after: None, is_asked_again: false };
+                self.head_jobs.push(&asker, &key, job);
+            }
         }
     }
 
@@ -129,19 +144,19 @@ impl Reader {
         out: &mut Outbox<P>,
         mut to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<bool, S::Error> {
-        if let Some(Turn { requester, key: subject, request: job }) = self.head_jobs.pop() {
-            let wanted = Some(&*subject).filter(|subject| !subject.is_empty());
+        if let Some(Turn { requester: asker, key, request: job }) = self.head_jobs.pop() {
+            let subject = Some(&*job.subject).filter(|subject| !subject.is_empty());
             let after =
-                source.heads(wanted, job.after.as_deref(), count, &mut |subject, partition, sequence| {
+                source.heads(subject, job.after.as_deref(), count, &mut |subject, address, head| {
                     out.message(&Message::DirectHead {
-                        position: Position::new(&requester, partition, subject, sequence),
+                        position: Position::new(&job.requester, address, subject, head),
                         store: &self.store,
                     });
                 })?;
             if after.is_some() {
-                self.head_jobs.push(&requester, &subject, HeadJob { after, ..job });
+                self.head_jobs.push(&asker, &key, HeadJob { after, ..job });
             } else if job.is_asked_again {
-                self.head_jobs.push(&requester, &subject, HeadJob::default());
+                self.head_jobs.push(&asker, &key, HeadJob { after: None, is_asked_again: false, ..job });
             }
         }
         let Some(job) = self.answers.pop() else { return Ok(!self.head_jobs.is_empty()) };

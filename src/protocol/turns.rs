@@ -25,6 +25,11 @@ struct Requester<T> {
     requests: HashMap<Box<[u8]>, T>,
 }
 
+/// A key for what somebody asks under a name, of at most 255 octets: he may have several.
+pub fn request_key(name: &[u8], key: &[u8]) -> Vec<u8> {
+    [&[name.len() as u8], name, key].concat()
+}
+
 /// A request whose turn it is.
 #[derive(Debug)]
 pub struct Turn<T> {

@@ -170,9 +170,9 @@ impl Node {
                     }
                 }
                 for _ in 0..turn.messages {
-                    let Some((wired, _)) = pop(inbox) else { break };
+                    let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    node.producer.message(&message, out);
+                    node.producer.message_from(&message, &|| sender(from), out);
                 }
                 let is_answering = node.producer.answer(turn.answers, out);
                 node.producer.tick(now_ms, out);
@@ -222,9 +222,9 @@ impl Node {
             Role::Reader(node) => {
                 for_each_subscription(heard, |subscription| node.reader.subscription(subscription, out));
                 for _ in 0..turn.messages {
-                    let Some((wired, _)) = pop(inbox) else { break };
+                    let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    node.reader.message(&message);
+                    node.reader.message_from(&message, &|| sender(from));
                 }
                 let answered = node.reader.answer(turn.answers, &node.log, out, |content| content.into());
                 outcome.is_busy = answered.map_err(|error| format!("the log cannot be read: {error:?}"))?;

@@ -1,7 +1,7 @@
 //! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
 use crate::actor::node::{Config, Node};
-use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, publish};
+use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, publish, sender};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, subscriptions};
@@ -171,7 +171,7 @@ impl Actor<'_> {
             }
             let has_more = frame.more();
             match Message::decode(frame.as_ref()) {
-                Ok(message) if !has_more => self.reader.message(&message),
+                Ok(message) if !has_more => self.reader.message_from(&message, &|| sender(&frame)),
                 Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Store Reader: dropped a {} with too many frames", message.name())
                 }),
