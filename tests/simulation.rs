@@ -4,6 +4,8 @@
 
 #[path = "simulation/clock.rs"]
 mod clock;
+#[path = "simulation/directory.rs"]
+mod directory;
 #[path = "simulation/disk.rs"]
 mod disk;
 #[path = "simulation/faults.rs"]
@@ -25,7 +27,7 @@ mod world;
 
 use dafka::actor::store::intake::Disk;
 use dafka::protocol::consumer::Start;
-use dafka::storage::Batch;
+use dafka::storage::{Batch, opening};
 use disk::SimDisk;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -168,6 +170,7 @@ fn a_power_cut_takes_what_was_not_synced_and_only_that() {
     let mut lost = 0;
     for seed in 0..50 {
         let disk = SimDisk::new();
+        opening::open(&disk).unwrap();
         disk.append(&batch(0)).unwrap();
         disk.write_header();
         disk.finish();

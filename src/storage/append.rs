@@ -25,14 +25,6 @@ impl<E> From<E> for WriteError<E> {
     }
 }
 
-/// What a new database holds, beside what says whose it is.
-///
-/// # Errors
-/// The engine's.
-pub fn write_new<U: Update>(txn: &mut U) -> Result<(), U::Error> {
-    txn.put(Table::Meta, NEXT_ID_KEY.as_bytes(), &0u64.to_be_bytes())
-}
-
 /// Writes all of a batch into a transaction; it is in the log when that is committed.
 ///
 /// # Errors

@@ -83,13 +83,28 @@ fn create(dir: &Path) -> Result<(), OpenError> {
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     fs::create_dir_all(dir).map_err(failed("create the directory", dir))?;
     for created in missing {
-        let parent = match created.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        sync(parent)?;
+        sync(above(created))?;
     }
     Ok(())
+}
+
+/// The directory that a directory is in.
+fn above(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Puts a directory and its entries on disk, however they got there: who made it may have been killed before it could do
+/// so.
+pub(super) fn settle(dir: &Path) -> Result<(), OpenError> {
+    sync(dir)?;
+    match sync(above(dir)) {
+        // Then it was made by somebody else.
+        Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Puts the entries of a directory on disk.

@@ -1,6 +1,6 @@
 //! The log: appending, reading, listing; growing and repairing the environment beneath, unseen.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -10,14 +10,15 @@ use lmdb::{RoTransaction, Transaction};
 
 use super::append::{WriteError, write_batch};
 use super::batch::{Batch, Run};
-use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
-use super::engine::{Snapshot, Table};
+use super::directory;
 use super::error::{AppendError, Corruption, OpenError, ReadError};
 use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
 use super::lmdb::Lmdb;
 use super::lookup::{self, Partition};
+use super::opening;
 use super::pages::{Pages, Unsound};
-use super::tables::{self, RECORDS, Tables, os_error};
+use super::place::Place;
+use super::tables::{RECORDS, Tables, os_error};
 use super::walk::{self, Limited, Unread};
 
 /// Records whose pages are checked beyond those that are read now.
@@ -45,6 +46,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The map length to open a database of `data_len` octets with: room to grow by half before the first doubling.
+    pub(super) fn first_map_len(&self, data_len: usize) -> usize {
+        let roomy = data_len.saturating_add(data_len / 2);
+        round_up(self.initial_map_len_bytes.max(roomy).min(self.max_map_len_bytes))
+    }
+}
+
 /// A log of records in a directory of its own; see the [module](super).
 ///
 /// It can be shared among threads: appends exclude one another, reads exclude nothing.
@@ -68,8 +77,7 @@ struct State {
     tables: Option<Tables>,
     /// What to open it with.
     map_len_bytes: usize,
-    /// The header that the system shows may not be the one on disk: a commit has failed at its very end, or another run
-    /// has left it so. See [`Pages::settle_headers`].
+    /// The header that the system shows may not be the one on disk: a commit has failed at its very end. See [`Pages::settle_headers`].
     is_unsettled: bool,
 }
 
@@ -80,41 +88,11 @@ impl Log {
     ///
     /// See [`OpenError`]; a directory or a database of something else is left as it was.
     pub fn open(dir: &Path, options: Options) -> Result<Log, OpenError> {
-        directory::claim(dir)?;
-        let data = dir.join(DATA_FILE);
-        // Whoever makes a store makes its lock file first. A database without one is another's, or was
-        // copied: look at it before leaving a trace. In this order, as another process may be at work.
-        let is_adopted = directory::exists(&data)? && !directory::exists(&dir.join(LOCK_FILE))?;
-        if is_adopted {
-            tables::check(&data, false)?;
-        }
-        let lock = directory::lock(dir)?;
-        if is_adopted {
-            // Without its lock file, after a power loss, it would not be known to be ours.
-            directory::sync(dir)?;
-        }
-        let is_new = !directory::exists(&data)?;
-        if is_new {
-            tables::create(dir)?;
-        } else {
-            tables::check(&data, true)?;
-        }
-        directory::reserve_readers(dir)?;
-        let pages = Pages::open(&data).map_err(failed("open the database", &data))?;
-        let data_len = fs::metadata(&data).map_err(failed("look at the database", &data))?.len();
-        let map_len_bytes = first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX), &options);
-        let tables = Tables::open(dir, options.sync, map_len_bytes)
-            .map_err(|error| tables::database_error(&data, error))?;
-        let state =
-            State { map_len_bytes: tables.map_len_bytes, tables: Some(tables), is_unsettled: !is_new };
-        let log =
-            Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, pages, options, _lock: lock };
-        if !is_new {
-            // What is there may be with the operating system only: an earlier run did not synchronize, or was killed
-            // before it could. From now on it counts as durable, and is acknowledged: that must be so.
-            log.settle().map_err(failed("put on disk what is in the database", &log.data))?;
-        }
-        Ok(log)
+        let place = Place::new(dir, &options);
+        let ((pages, tables), lock) = opening::open(&place)?;
+        let data = place.data;
+        let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables), is_unsettled: false };
+        Ok(Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, pages, options, _lock: lock })
     }
 
     /// The log's own name, which stays the same for as long as the database exists: `fresh` when it has none yet.
@@ -347,13 +325,12 @@ impl Log {
                 };
                 let damage = Damage { subject, address, id, offset: next };
                 self.check_pages(snapshot, record_key(id, next)..=record_key(id, next), &damage)?;
-                let after = snapshot.entries_from(Table::Records, &record_key(id, next));
-                match after.and_then(|mut after| after.next().transpose()) {
-                    Ok(Some((key, _))) if key.starts_with(&id.0.to_be_bytes()) => {
+                match lookup::has_records_beyond(snapshot, id, next) {
+                    Ok(true) => {
                         let reason = "there are records beyond the end of the partition";
                         Err(ReadError::Corrupt(self.corruption(&damage, reason)))
                     }
-                    Ok(_) => Ok(()),
+                    Ok(false) => Ok(()),
                     Err(error) => Err(self.read_error(error)),
                 }
             })
@@ -535,13 +512,6 @@ impl Drop for Log {
             log::error!("cannot synchronize {}: {error}", self.data.display());
         }
     }
-}
-
-/// The map length to open a database of `data_len` octets with: room to grow by half before the first
-/// doubling.
-fn first_map_len(data_len: usize, options: &Options) -> usize {
-    let roomy = data_len.saturating_add(data_len / 2);
-    round_up(options.initial_map_len_bytes.max(roomy).min(options.max_map_len_bytes))
 }
 
 /// A map is a multiple of the system's page, which is at most this.

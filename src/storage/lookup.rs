@@ -1,7 +1,7 @@
 //! What the tables say of partitions, and of the log itself.
 
 use super::engine::{Snapshot, Table, Update};
-use super::keys::{PartitionId, PartitionKey, PartitionValue};
+use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
 
 /// The key in `meta` of the log's own name; missing until it gets one.
 const IDENTITY_KEY: &[u8] = b"identity";
@@ -109,6 +109,15 @@ fn walk<S: Snapshot>(
         (place, left) = (Some(key), left - 1);
     }
     Ok(None)
+}
+
+/// Whether there are records of a partition from `next` on, which should be its end.
+///
+/// # Errors
+/// The engine's.
+pub fn has_records_beyond<S: Snapshot>(txn: &S, id: PartitionId, next: u64) -> Result<bool, S::Error> {
+    let after = txn.entries_from(Table::Records, &record_key(id, next))?.next().transpose()?;
+    Ok(after.is_some_and(|(key, _)| key.starts_with(&id.0.to_be_bytes())))
 }
 
 /// The log's own name: `fresh`, written into the transaction, when it has none yet.

@@ -11,13 +11,15 @@
 //! | file | what for |
 //! | --- | --- |
 //! | `log` | the log itself; grows and repairs the environment beneath, unseen |
+//! | `opening` | what happens when a log is opened, and in which order |
 //! | `append` | writing one batch in one transaction |
 //! | `lookup` | which partitions there are |
 //! | `walk` | walking over the chunks of one partition |
-//! | `engine` | what these three need of a database |
+//! | `engine` | what the last three need of a database |
 //! | `lmdb` | LMDB as that database |
 //! | `batch` | records gathered for one append |
 //! | `tables` | the LMDB environment: creating, checking, opening |
+//! | `place` | a directory of files, as `opening` needs it |
 //! | `pages` | looking at LMDB's pages before LMDB does |
 //! | `directory` | whose directory it is: look before touching, lock, make durable |
 //! | `chunk` | records packed together: encoding, total decoding |
@@ -36,7 +38,9 @@ mod listing;
 mod lmdb;
 mod log;
 pub mod lookup;
+pub mod opening;
 mod pages;
+mod place;
 mod tables;
 pub mod walk;
 

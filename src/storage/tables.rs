@@ -6,24 +6,17 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
 
-use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction, WriteFlags};
+use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction};
 
-use super::append::write_new;
-use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
+use super::directory::{DATA_FILE, NEW_DATA_FILE, failed};
 use super::error::OpenError;
 use super::lmdb::Lmdb;
+use super::opening::{self, write_new};
 use super::pages::{Pages, Unsound};
-
-/// The format version that this library writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
 
 const META: &str = "meta";
 const PARTITIONS: &str = "partitions";
 pub(super) const RECORDS: &str = "records";
-
-const MAGIC_KEY: &str = "magic";
-const MAGIC: &[u8] = b"dafka store";
-const FORMAT_KEY: &str = "format";
 
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
@@ -107,9 +100,8 @@ impl Tables {
     }
 }
 
-/// Creates an empty database in a directory that has none. It appears whole or not at all, also when the
-/// power fails: it is built under another name, put on disk, and then renamed.
-pub(super) fn create(dir: &Path) -> Result<(), OpenError> {
+/// Builds an empty database under another name than that of one that is in use; what is left of another try goes.
+pub(super) fn build_new(dir: &Path) -> Result<(), OpenError> {
     let new = dir.join(NEW_DATA_FILE);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -117,11 +109,19 @@ pub(super) fn create(dir: &Path) -> Result<(), OpenError> {
         }
         _ => {}
     }
-    build(&new).map_err(|error| database_error(&new, error))?;
-    File::open(&new).and_then(|file| file.sync_all()).map_err(failed("synchronize the file", &new))?;
+    build(&new).map_err(|error| database_error(&new, error))
+}
+
+/// Puts it on disk.
+pub(super) fn sync_new(dir: &Path) -> Result<(), OpenError> {
+    let new = dir.join(NEW_DATA_FILE);
+    File::open(&new).and_then(|file| file.sync_all()).map_err(failed("synchronize the file", &new))
+}
+
+/// Gives it its name.
+pub(super) fn rename_new(dir: &Path) -> Result<(), OpenError> {
     let data = dir.join(DATA_FILE);
-    fs::rename(&new, &data).map_err(failed("create the file", &data))?;
-    directory::sync(dir)
+    fs::rename(dir.join(NEW_DATA_FILE), &data).map_err(failed("create the file", &data))
 }
 
 fn build(file: &Path) -> lmdb::Result<()> {
@@ -136,8 +136,6 @@ fn build(file: &Path) -> lmdb::Result<()> {
     let main = env.open_db(None)?;
     let tables = Tables { env, main, meta, partitions, records, map_len_bytes: NEW_MAP_LEN };
     let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables: &tables };
-    update.txn.put(meta, &MAGIC_KEY, &MAGIC, WriteFlags::empty())?;
-    update.txn.put(meta, &FORMAT_KEY, &FORMAT.to_be_bytes(), WriteFlags::empty())?;
     write_new(&mut update)?;
     update.txn.commit()
 }
@@ -207,16 +205,8 @@ fn map_len(data: &Path, len: u64) -> Result<usize, OpenError> {
 }
 
 fn check_format(data: &Path, format: lmdb::Result<Option<u32>>, is_ours: bool) -> Result<(), OpenError> {
-    let not_a_store = |reason| Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
-    match format {
-        Ok(Some(format)) if format > FORMAT => {
-            Err(OpenError::NewerFormat { path: data.to_path_buf(), found: format, supported: FORMAT })
-        }
-        Ok(Some(1..)) => Ok(()),
-        Ok(_) if is_ours => not_a_store("what makes it one is missing or damaged"),
-        Ok(_) => not_a_store("it is the LMDB database of something else"),
-        Err(error) => Err(database_error(data, error)),
-    }
+    let format = format.map_err(|error| database_error(data, error))?;
+    opening::check_format(data, format, is_ours)
 }
 
 /// How long the file must be for all its pages to be there, in octets, by its two header pages; nothing
@@ -282,16 +272,11 @@ fn format_of(env: &Environment) -> lmdb::Result<Option<u32>> {
         Err(error) => return Err(error),
     };
     let txn = env.begin_ro_txn()?;
-    let found = |key: &str| match txn.get(meta, &key) {
+    opening::format_of(|key| match txn.get(meta, &key) {
         Ok(value) => Ok(Some(value)),
         Err(lmdb::Error::NotFound) => Ok(None),
         Err(error) => Err(error),
-    };
-    if found(MAGIC_KEY)? != Some(MAGIC) {
-        return Ok(None);
-    }
-    let format = found(FORMAT_KEY)?.and_then(|octets| octets.try_into().ok());
-    Ok(format.map(u32::from_be_bytes))
+    })
 }
 
 /// LMDB's error as one of opening: the operating system's, when it is one.

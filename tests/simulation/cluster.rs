@@ -99,6 +99,9 @@ impl World {
             return Ok(());
         };
         let (disk, host) = (disk.clone(), *host);
+        if !self.open_log(store, &disk)? {
+            return Ok(());
+        }
         invariants::log_is_whole(store, &disk, &self.model)?;
         let [writer, reader] = [self.fresh_address(), self.fresh_address()];
         let fresh_name = self.fresh_address();

@@ -1,6 +1,11 @@
 //! What stores and their disks do at which time.
 
 use super::*;
+use dafka::storage::{OpenError, opening};
+use std::io;
+
+/// Steps of a start, at most.
+const MAX_START_STEPS: u64 = 12;
 
 impl World {
     /// The writer's batch goes to the disk.
@@ -47,6 +52,25 @@ impl World {
         invariants::log_is_right(&disk.committed(), &self.model, read_so_far)?;
         self.wake(id, self.now);
         Ok(())
+    }
+
+    /// Opens a store's log; false when that is to be tried again.
+    pub(super) fn open_log(&mut self, store: usize, disk: &SimDisk) -> Result<bool, (usize, String)> {
+        let ends_early = self.plan.has_bad_starts && self.phase == Phase::Faults && self.random.chance(500);
+        disk.end_after(ends_early.then(|| self.random.below(MAX_START_STEPS)));
+        let Err(error) = opening::open(disk) else { return Ok(true) };
+        match error {
+            OpenError::Io { source, .. } if source.kind() == io::ErrorKind::Interrupted => {
+                let is_power_cut = self.random.chance(500);
+                self.trace(|| format!("store {store} ends as it starts; power cut: {is_power_cut}"));
+                disk.crash(is_power_cut.then_some(&mut self.random));
+            }
+            // The disk refuses it now.
+            OpenError::Io { .. } => self.trace(|| format!("store {store} does not start: {error}")),
+            error => return Err((2, format!("store {store} never starts again: {error}"))),
+        }
+        self.push((self.now + DISK_RETRY).min(self.plan.calm_at), Event::StartStore(store));
+        Ok(false)
     }
 
     pub(super) fn crash_store(&mut self, store: usize, is_power_cut: bool) {

@@ -4,11 +4,13 @@
 //! syncs, then writes a header that makes it valid, and syncs again. A power cut leaves any part of what was written
 //! since the last sync; the end of the process alone leaves all of it.
 
+use super::directory::Folder;
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
 use dafka::protocol::reader::{EachHead, Source};
-use dafka::storage::append::{WriteError, write_batch, write_new};
+use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
+use dafka::storage::opening::write_new;
 use dafka::storage::walk::{Limited, Unread};
 use dafka::storage::{AppendError, Batch, Partition, lookup, walk};
 use std::cell::RefCell;
@@ -109,6 +111,15 @@ impl Update for Transaction {
     }
 }
 
+/// What an empty log holds.
+pub(crate) fn new_tables() -> Tables {
+    let mut new = Transaction { tables: Tables::default(), changed: BTreeMap::new() };
+    write_new(&mut new).expect("an empty log");
+    let mut tables = Tables::default();
+    new.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
+    tables
+}
+
 /// What is written to the disk at a time.
 #[derive(Clone)]
 enum Block {
@@ -124,7 +135,8 @@ pub(crate) enum Mood {
     Good,
     /// Refuses at once.
     Full,
-    /// Takes everything, and then fails to say whether the header is on disk, or to take it back.
+    /// Takes everything, and then fails to put the header on disk, or to take it back. The system shows it, and does
+    /// not try again by itself.
     Unsure,
 }
 
@@ -135,11 +147,14 @@ struct State {
     loose: Vec<Block>,
     /// Written, and not synced.
     cached: Vec<Block>,
+    /// Written, shown, and not on the platter, whatever is synced: see [`Mood::Unsure`].
+    forgotten: Vec<Block>,
     /// What the process sees.
     committed: Tables,
     version: u64,
     staged: Option<Staged>,
     mood: Mood,
+    folder: Folder,
 }
 
 /// The commit under way.
@@ -166,6 +181,16 @@ impl State {
         }
     }
 
+    /// What the system shows to who opens the database, synced or not.
+    fn shown(&self) -> Tables {
+        let mut written = self.cached.iter().chain(&self.forgotten).rev();
+        let header = written.find_map(|block| match block {
+            Block::Header { tables, .. } => Some(tables.clone()),
+            Block::Entry { .. } => None,
+        });
+        header.unwrap_or_else(|| self.durable.clone())
+    }
+
     fn sync(&mut self) {
         let cached = std::mem::take(&mut self.cached);
         self.settle(cached);
@@ -177,21 +202,41 @@ impl State {
 pub(crate) struct SimDisk(Rc<RefCell<State>>);
 
 impl SimDisk {
-    /// A disk with an empty log on it, as creating one leaves it.
+    /// A disk with nothing on it.
     pub(crate) fn new() -> SimDisk {
-        let mut new = Transaction { tables: Tables::default(), changed: BTreeMap::new() };
-        write_new(&mut new).expect("an empty log");
-        let mut tables = Tables::default();
-        new.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
         SimDisk(Rc::new(RefCell::new(State {
-            durable: tables.clone(),
+            durable: Tables::default(),
             loose: Vec::new(),
             cached: Vec::new(),
-            committed: tables,
+            forgotten: Vec::new(),
+            committed: Tables::default(),
             version: 0,
             staged: None,
             mood: Mood::Good,
+            folder: Folder::default(),
         })))
+    }
+
+    pub(crate) fn with_folder<R>(&self, body: impl FnOnce(&mut Folder) -> R) -> R {
+        body(&mut self.0.borrow_mut().folder)
+    }
+
+    /// There is a new database.
+    pub(crate) fn begin_with(&self, tables: Tables) {
+        let state = &mut *self.0.borrow_mut();
+        (state.durable, state.committed) = (tables.clone(), tables);
+    }
+
+    /// Writes the headers anew, as they are shown, and syncs.
+    pub(crate) fn put_headers(&self) -> io::Result<()> {
+        let state = &mut *self.0.borrow_mut();
+        if state.mood == Mood::Unsure {
+            return Err(io::ErrorKind::Other.into());
+        }
+        state.sync();
+        let forgotten = std::mem::take(&mut state.forgotten);
+        state.settle(forgotten);
+        Ok(())
     }
 
     /// The store's name: written and synced before it does anything else.
@@ -234,19 +279,23 @@ impl SimDisk {
         }
     }
 
-    /// The process has ended, and, when there is `chance`, the power was cut: of what was not synced any part is there.
+    /// The process has ended, and, when there is `power_cut`, the power was cut: of what was not synced any part is there.
     pub(crate) fn crash(&self, power_cut: Option<&mut Random>) {
         let state = &mut *self.0.borrow_mut();
         state.staged = None;
-        let mut survivors = std::mem::take(&mut state.cached);
         if let Some(random) = power_cut {
             let per_mille = random.pick(&[0, 200, 500, 800, 1_000]);
+            let mut survivors = std::mem::take(&mut state.cached);
+            survivors.append(&mut state.forgotten);
             survivors.retain(|_| random.chance(per_mille));
+            state.settle(survivors);
+            // What no header refers to is not there for who opens the log next.
+            state.loose.clear();
+            if !state.folder.cut_power(random) {
+                state.durable = Tables::default();
+            }
         }
-        state.settle(survivors);
-        // What no header refers to is not there for who opens the log next.
-        state.loose.clear();
-        state.committed = state.durable.clone();
+        state.committed = state.shown();
     }
 
     /// What the process sees.
@@ -278,6 +327,14 @@ impl Disk for SimDisk {
         if state.mood == Mood::Full {
             return failed(io::ErrorKind::StorageFull);
         }
+        for run in batch.runs() {
+            let found = lookup::find(&state.committed, run.subject, run.address).expect("a sound disk");
+            let is_beyond = found.is_some_and(|partition| {
+                let found = lookup::has_records_beyond(&state.committed, partition.id, partition.next);
+                found.expect("a sound disk")
+            });
+            assert!(!is_beyond, "there are records beyond the end of a partition");
+        }
         let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
         match write_batch(&mut update, batch) {
             Ok(()) => {}
@@ -295,7 +352,7 @@ impl Disk for SimDisk {
         state.cached.extend(entries);
         if state.mood == Mood::Unsure {
             state.sync();
-            state.cached.push(header);
+            state.forgotten.push(header);
             state.committed = tables;
             return failed(io::ErrorKind::Other);
         }
@@ -304,8 +361,8 @@ impl Disk for SimDisk {
     }
 
     fn sync(&self) -> Result<(), AppendError> {
-        self.0.borrow_mut().sync();
-        Ok(())
+        let failed = |source| AppendError::Io { path: "simulated".into(), source };
+        self.put_headers().map_err(failed)
     }
 
     fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64> {

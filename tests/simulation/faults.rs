@@ -113,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) has_store_names: bool,
     pub(crate) high_watermark: usize,
     pub(crate) weather: Weather,
+    /// Some starts of stores are cut short.
+    pub(crate) has_bad_starts: bool,
     /// Ways that are long, of all runs some.
     pub(crate) ways: Vec<Way>,
 }
@@ -154,6 +156,7 @@ impl Plan {
             answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
+            has_bad_starts: false,
             ways: Vec::new(),
         };
         plan.population(random, stores);
@@ -165,6 +168,7 @@ impl Plan {
         if aside.chance(150) {
             plan.stretch(&mut aside);
         }
+        plan.has_bad_starts = aside.chance(300);
         plan
     }
 

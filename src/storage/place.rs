@@ -1,0 +1,82 @@
+//! A log's directory as it is: files, and LMDB's database among them.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
+use super::error::OpenError;
+use super::log::Options;
+use super::opening::Directory;
+use super::pages::Pages;
+use super::tables::{self, Tables};
+
+/// A directory, and how to open the log in it.
+pub(super) struct Place<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) data: PathBuf,
+    pub(super) options: &'a Options,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(dir: &'a Path, options: &'a Options) -> Place<'a> {
+        Place { dir, data: dir.join(DATA_FILE), options }
+    }
+}
+
+impl Directory for Place<'_> {
+    type Lock = File;
+    type Database = (Pages, Tables);
+
+    fn claim(&self) -> Result<(), OpenError> {
+        directory::claim(self.dir)
+    }
+
+    fn has_database(&self) -> Result<bool, OpenError> {
+        directory::exists(&self.data)
+    }
+
+    fn has_lock(&self) -> Result<bool, OpenError> {
+        directory::exists(&self.dir.join(LOCK_FILE))
+    }
+
+    fn lock(&self) -> Result<File, OpenError> {
+        directory::lock(self.dir)
+    }
+
+    fn check(&self, is_ours: bool) -> Result<(), OpenError> {
+        tables::check(&self.data, is_ours)
+    }
+
+    fn build_new(&self) -> Result<(), OpenError> {
+        tables::build_new(self.dir)
+    }
+
+    fn sync_new(&self) -> Result<(), OpenError> {
+        tables::sync_new(self.dir)
+    }
+
+    fn rename_new(&self) -> Result<(), OpenError> {
+        tables::rename_new(self.dir)
+    }
+
+    fn sync(&self) -> Result<(), OpenError> {
+        directory::settle(self.dir)
+    }
+
+    fn open(&self) -> Result<(Pages, Tables), OpenError> {
+        directory::reserve_readers(self.dir)?;
+        let pages = Pages::open(&self.data).map_err(failed("open the database", &self.data))?;
+        let data_len = fs::metadata(&self.data).map_err(failed("look at the database", &self.data))?.len();
+        let map_len_bytes = self.options.first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX));
+        let tables = Tables::open(self.dir, self.options.sync, map_len_bytes)
+            .map_err(|error| tables::database_error(&self.data, error))?;
+        Ok((pages, tables))
+    }
+
+    fn settle(&self, (pages, _): &(Pages, Tables)) -> Result<(), OpenError> {
+        if !self.options.sync {
+            return Ok(());
+        }
+        pages.settle_headers(&self.data).map_err(failed("put on disk what is in the database", &self.data))
+    }
+}
