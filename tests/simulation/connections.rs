@@ -58,6 +58,8 @@ impl World {
                     let delay = 2 * self.network.delay(&mut self.random);
                     self.push(self.now + delay, Event::Handshake(connection));
                 }
+                // Nobody tells its discovery of connections here.
+                News::GivenUp { .. } => unreachable!("libzmq gives nothing up here"),
                 News::Disconnect(endpoint) => {
                     let is_it = |connection: &Connection| {
                         connection.subscriber == id
