@@ -1,6 +1,6 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::{BATCH_COUNT, Error, Handle, MAX_SUBSCRIPTIONS_LEN_BYTES, Result, beacon, spawn};
+use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
 use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
@@ -27,6 +27,7 @@ pub(super) struct Node {
     max_frame_len_bytes: usize,
     max_frame_key: Option<&'static str>,
     subscribers: RefCell<Subscribers>,
+    max_subscription_bytes: usize,
     warning: RefCell<Warning>,
     /// The same for connections that were given up.
     given_up_warning: RefCell<Warning>,
@@ -140,7 +141,8 @@ impl Node {
             address: config.address.to_owned(),
             publisher,
             subscriber,
-            subscribers: RefCell::new(Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES)),
+            subscribers: RefCell::new(Subscribers::new(config.beacon.max_subscription_bytes)),
+            max_subscription_bytes: config.beacon.max_subscription_bytes,
             warning: RefCell::default(),
             given_up_warning: RefCell::default(),
             max_frame_len_bytes: config.max_frame_len_bytes,
@@ -235,9 +237,13 @@ impl Node {
             if !self.publisher.try_recv(&mut frame)? {
                 break;
             }
-            if self.subscribers.borrow_mut().take(&frame) {
+            if let Some(peer) = self.subscribers.borrow_mut().take(&frame) {
                 self.warning.borrow_mut().warn(now_ms(), || {
-                    format!("{}: a peer with too many subscriptions was cut off", self.name)
+                    format!(
+                        "{}: the peer at {peer} was cut off: all subscriptions together take more than \
+                         beacon/max_subscription_bytes = {}, and it has most",
+                        self.name, self.max_subscription_bytes
+                    )
                 });
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {
