@@ -188,12 +188,14 @@ static const struct {
     kind_t first;
     kind_t second;
 } s_keys [] = {
+    { "tower/max_subscription_bytes", TOWER, TOWER },
     { "tower/verbose", TOWER, TOWER },
     { "beacon/interval", PRODUCER, BEACON },
     { "beacon/timeout", SUBSCRIBER, STORE },
     { "beacon/connect_timeout", CONSUMER, PUBLISHER },
     { "beacon/max_peers", CONSUMER, BEACON },
     { "beacon/max_pending_peers", CONSUMER, BEACON },
+    { "beacon/max_subscription_bytes", STORE, CONSUMER },
     { "beacon/verbose", BEACON, CONSUMER_WITH_SINK },
     { "producer/head_interval", PRODUCER, PUBLISHER },
     { "producer/high_watermark", PRODUCER, PUBLISHER },

@@ -22,6 +22,8 @@ pub struct Tower {
     pub sub_address: String,
     /// `tower/pub_address`: where the tower's beacons go out.
     pub pub_address: String,
+    /// `tower/max_subscription_bytes`: what all nodes together may subscribe to.
+    pub max_subscription_bytes: usize,
     /// `tower/verbose`.
     pub verbose: bool,
 }
@@ -45,6 +47,8 @@ pub struct Beacon {
     pub max_peers: usize,
     /// `beacon/max_pending_peers`: peers that have not answered yet, at a time.
     pub max_pending_peers: usize,
+    /// `beacon/max_subscription_bytes`: what all peers together may subscribe to.
+    pub max_subscription_bytes: usize,
     /// `beacon/verbose`.
     pub verbose: bool,
 }
@@ -134,6 +138,12 @@ pub struct Settings {
     pub store: Store,
 }
 
+/// What all peers may subscribe to at a node, each subscription its octets and 8. Ten thousand consumers of 25 topics with
+/// names of 20 octets, or one of 280,000, need as much. libzmq makes up to 35 octets of each: 560 MiB at the worst.
+const NODE_SUBSCRIPTION_BYTES: u32 = 16 << 20;
+/// The same at a tower, where a node makes two short ones: so there is room for 200,000.
+const TOWER_SUBSCRIPTION_BYTES: u32 = 4 << 20;
+
 /// The longest time that a key may name, 24 days: what fits into libzmq's 32-bit milliseconds.
 const MAX_MS: i64 = i32::MAX as i64;
 
@@ -147,6 +157,7 @@ impl Settings {
             tower: Tower {
                 sub_address: keys.address("tower/sub_address", "tcp://*:5556"),
                 pub_address: keys.address("tower/pub_address", "tcp://*:5557"),
+                max_subscription_bytes: keys.count("tower/max_subscription_bytes", TOWER_SUBSCRIPTION_BYTES),
                 verbose: keys.flag("tower/verbose"),
             },
             beacon: Beacon {
@@ -159,6 +170,7 @@ impl Settings {
                     .ok(),
                 max_peers: keys.count("beacon/max_peers", 10_000),
                 max_pending_peers: keys.count("beacon/max_pending_peers", 1_000),
+                max_subscription_bytes: keys.count("beacon/max_subscription_bytes", NODE_SUBSCRIPTION_BYTES),
                 verbose: keys.flag("beacon/verbose"),
             },
             producer: Producer {
@@ -362,6 +374,8 @@ mod tests {
         assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (1, None));
         assert_eq!(settings.consumer.reorder_bytes, 64 << 20);
         assert_eq!(settings.consumer.max_partitions_per_peer, 100_000);
+        assert_eq!(settings.beacon.max_subscription_bytes, 16 << 20);
+        assert_eq!(settings.tower.max_subscription_bytes, 4 << 20);
         assert!(settings.store.sync);
     }
 
@@ -416,6 +430,8 @@ mod tests {
             ("consumer/reorder_bytes", "0"),
             ("beacon/max_peers", "many"),
             ("beacon/max_pending_peers", "0"),
+            ("beacon/max_subscription_bytes", "-1"),
+            ("tower/max_subscription_bytes", "all"),
             ("store/max_record_bytes", "1073741825"),
             ("consumer/max_partitions_per_peer", "0"),
         ] {

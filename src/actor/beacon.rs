@@ -2,16 +2,27 @@
 //!
 //! A thread of its own, so that a busy node stays alive for its peers. On its pipe it understands `START`
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
-//! `CONNECT` endpoint and `DISCONNECT` endpoint.
+//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also [`GIVEN_UP`] endpoint has-answered wait-ms.
 
 use super::{MAX_FRAME_LEN_BYTES, Result, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, max_open_files, now_ms, poll};
-use crate::protocol::discovery::{Discovery, Event};
+use crate::protocol::discovery::{Discovery, Event, News};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, SocketEvent};
+
+/// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. `true`
+/// when a ZeroMQ peer had answered there.
+pub(super) const GIVEN_UP: &str = "GIVEN UP";
+
+/// What the monitor of a node's subscribing socket is to tell.
+pub(super) const MONITORED: [(SocketEvent, News); 3] = [
+    (SocketEvent::HANDSHAKE_SUCCEEDED, News::Answers),
+    (SocketEvent::DISCONNECTED, News::Ended),
+    (SocketEvent::CONNECT_RETRIED, News::Retries),
+];
 
 /// Beacons that are read before the pipe is looked at again.
 const BATCH_COUNT: usize = 1_000;
@@ -64,11 +75,19 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
             let (word, endpoint) = match &event {
                 Event::Connect(endpoint) => ("CONNECT", endpoint),
                 Event::Disconnect(endpoint) => ("DISCONNECT", endpoint),
+                Event::GivenUp { endpoint, .. } => (GIVEN_UP, endpoint),
             };
             if settings.verbose {
                 log::debug!("{name}: {word} {endpoint}");
             }
-            pipe.send_frames(&[word.as_bytes(), endpoint.as_bytes()])?;
+            match &event {
+                Event::GivenUp { has_answered, wait_ms, .. } => {
+                    let (has_answered, wait_ms) = (has_answered.to_string(), wait_ms.to_string());
+                    let words = [word, endpoint, &has_answered, &wait_ms];
+                    pipe.send_frames(&words.map(str::as_bytes))?;
+                }
+                _ => pipe.send_frames(&[word, endpoint].map(str::as_bytes))?,
+            }
         }
     }
 }
@@ -219,12 +238,13 @@ impl<'a> Beacon<'a> {
                 continue;
             }
             let event = event.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
-            let (Some(discovery), Ok(endpoint)) =
-                (&mut self.discovery, std::str::from_utf8(endpoint.as_ref()))
+            let news = MONITORED.iter().find(|(monitored, _)| Some(monitored.to_raw()) == event);
+            let (Some(discovery), Some((_, news)), Ok(endpoint)) =
+                (&mut self.discovery, news, std::str::from_utf8(endpoint.as_ref()))
             else {
                 continue;
             };
-            discovery.answers(endpoint, event == Some(SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()), now_ms());
+            discovery.news(endpoint, *news, now_ms());
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             send_high_watermark: settings.consumer.high_watermark,
             receive_high_watermark: settings.consumer.high_watermark,
             max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
+            max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions::consumer(own),
             beacon: &settings.beacon,
         },
@@ -119,7 +120,9 @@ impl Actor<'_> {
             self.deliver()?;
             self.clock.can_read(!self.is_blocked());
             self.messages()?;
-            self.node.follow_beacon()?;
+            if self.node.follow_beacon()? {
+                self.consumer.cut(self.clock.now_ms());
+            }
             if !self.is_blocked() {
                 self.consumer.tick(self.clock.now_ms(), &mut self.outbox);
             }

@@ -26,9 +26,6 @@ const ANSWER_COUNT: u64 = 512;
 
 /// Messages that may wait to be read, per peer, where nothing is won by a longer queue: more wait with who sends them.
 const MAX_UNREAD_COUNT: i32 = 1_000;
-/// What all subscriptions at one socket may take; libzmq makes about 35 octets of each. Ten thousand peers need a third
-/// of this.
-const MAX_SUBSCRIPTIONS_LEN_BYTES: usize = 4 << 20;
 /// The longest frame that is no record's content: names have 255 octets at most. Longer extensions of the protocol are
 /// not foreseen.
 const MAX_FRAME_LEN_BYTES: usize = 4_096;

@@ -1,13 +1,13 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::{BATCH_COUNT, Error, Handle, MAX_SUBSCRIPTIONS_LEN_BYTES, Result, beacon, spawn};
+use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
 use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use zmq::{POLLIN, SocketEvent};
+use zmq::POLLIN;
 
 /// How long records already published may still go out to live peers when the node ends and the application
 /// set no linger time of its own (zsys_set_linger).
@@ -24,8 +24,13 @@ pub(super) struct Node {
     pub(super) address: String,
     pub(super) publisher: Socket,
     pub(super) subscriber: Socket,
+    max_frame_len_bytes: usize,
+    max_frame_key: Option<&'static str>,
     subscribers: RefCell<Subscribers>,
+    max_subscription_bytes: usize,
     warning: RefCell<Warning>,
+    /// The same for connections that were given up.
+    given_up_warning: RefCell<Warning>,
     beacon: Handle,
     /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
     _monitor: Receiver<Socket>,
@@ -47,12 +52,14 @@ pub(super) struct Config<'a> {
     pub(super) receive_high_watermark: i32,
     /// The longest frame that others may send it.
     pub(super) max_frame_len_bytes: usize,
+    /// The key that sets this, if there is one.
+    pub(super) max_frame_key: Option<&'static str>,
     /// What it subscribes to from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
 }
 
-/// Has libzmq tell when a peer answers at its endpoint, and when the connection ends.
+/// Has libzmq tell when a peer answers at its endpoint, when the connection ends, and when it is tried again.
 ///
 /// Once the result is closed, libzmq waits for ever to tell more, and all of the process's sockets with it. So it must
 /// live until [`Socket::stop_monitor`] was called.
@@ -62,7 +69,7 @@ fn watch(subscriber: &Socket) -> Result<Socket> {
     // libzmq waits for room here too.
     monitor.zmq().set_rcvhwm(0)?;
     let endpoint = format!("inproc://dafka-peers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-    let events = SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
+    let events = beacon::MONITORED.iter().fold(0, |events, (event, _)| events | event.to_raw());
     subscriber.zmq().monitor(&endpoint, i32::from(events))?;
     if let Err(error) = monitor.connect(&endpoint) {
         subscriber.stop_monitor();
@@ -134,8 +141,12 @@ impl Node {
             address: config.address.to_owned(),
             publisher,
             subscriber,
-            subscribers: RefCell::new(Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES)),
+            subscribers: RefCell::new(Subscribers::new(config.beacon.max_subscription_bytes)),
+            max_subscription_bytes: config.beacon.max_subscription_bytes,
             warning: RefCell::default(),
+            given_up_warning: RefCell::default(),
+            max_frame_len_bytes: config.max_frame_len_bytes,
+            max_frame_key: config.max_frame_key,
             beacon,
             _monitor: given_back,
         };
@@ -152,31 +163,55 @@ impl Node {
         self.beacon.pipe()
     }
 
-    /// Connects to peers that came and disconnects from those that went.
+    /// Connects to peers that came and disconnects from those that went. True when a connection to a peer was given up:
+    /// what came over it was not allowed. All that came behind it is lost then.
     ///
     /// Call it after messages were read and before the subscribing socket is polled again. A poll makes libzmq take
     /// the first frame of a message off its connection; to disconnect then loses the other frames, and libzmq (4.3.4)
     /// aborts the process at the next read (fq.cpp: `!_more`).
-    pub(super) fn follow_beacon(&self) -> Result {
-        let (mut word, mut endpoint) = (Frame::new(), Frame::new());
-        while self.beacon().try_recv(&mut word)? {
-            if !word.more() || !self.beacon().try_recv(&mut endpoint)? {
+    pub(super) fn follow_beacon(&self) -> Result<bool> {
+        let mut is_cut = false;
+        let mut frame = Frame::new();
+        while self.beacon().try_recv(&mut frame)? {
+            let mut words = vec![frame.as_ref().to_vec()];
+            while frame.more() && self.beacon().try_recv(&mut frame)? {
+                words.push(frame.as_ref().to_vec());
+            }
+            if words.len() < 2 {
                 // Its last signal: it has failed, and has said why. A node without a beacon is one that nobody finds,
                 // and that its peers soon drop: it ends, visibly.
                 return Err(Error::Ended("node's beacon"));
             }
-            let Ok(endpoint) = std::str::from_utf8(endpoint.as_ref()) else { continue };
-            let result = match word.as_ref() {
-                b"CONNECT" => self.subscriber.connect(endpoint),
-                _ => self.subscriber.disconnect(endpoint),
+            let words: Vec<&str> = words.iter().filter_map(|word| std::str::from_utf8(word).ok()).collect();
+            let (word, endpoint, result) = match words.as_slice() {
+                [word @ "CONNECT", endpoint] => (word, endpoint, self.subscriber.connect(endpoint)),
+                [word @ "DISCONNECT", endpoint] => (word, endpoint, self.subscriber.disconnect(endpoint)),
+                [word @ beacon::GIVEN_UP, endpoint, has_answered, wait_ms] => {
+                    is_cut |= *has_answered == "true";
+                    self.tell_given_up(endpoint, *has_answered == "true", wait_ms);
+                    (word, endpoint, self.subscriber.disconnect(endpoint))
+                }
+                _ => continue,
             };
             if let Err(error) = result {
-                self.warning.borrow_mut().warn(now_ms(), || {
-                    format!("{}: {} {endpoint}: {error}", self.name, word.as_ref().escape_ascii())
-                });
+                let mut warning = self.warning.borrow_mut();
+                warning.warn(now_ms(), || format!("{}: {word} {endpoint}: {error}", self.name));
             }
         }
-        Ok(())
+        Ok(is_cut)
+    }
+
+    /// libzmq does not tell why.
+    fn tell_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: &str) {
+        self.given_up_warning.borrow_mut().warn(now_ms(), || {
+            let (name, limit) = (&self.name, self.max_frame_len_bytes);
+            let key = self.max_frame_key.map_or(String::new(), |key| format!(", see {key},"));
+            let why = match has_answered {
+                true => format!("a frame of more than {limit} octets{key} or something that is no ZeroMQ"),
+                false => "something else than ZeroMQ".to_owned(),
+            };
+            format!("{name}: {endpoint} has sent {why}: the connection was ended, and is made again after {wait_ms} ms")
+        });
     }
 
     /// Waits until those who are there already hear this node, so that what it publishes first need not be
@@ -202,9 +237,13 @@ impl Node {
             if !self.publisher.try_recv(&mut frame)? {
                 break;
             }
-            if self.subscribers.borrow_mut().take(&frame) {
+            if let Some(peer) = self.subscribers.borrow_mut().take(&frame) {
                 self.warning.borrow_mut().warn(now_ms(), || {
-                    format!("{}: a peer with too many subscriptions was cut off", self.name)
+                    format!(
+                        "{}: the peer at {peer} was cut off: all subscriptions together take more than \
+                         beacon/max_subscription_bytes = {}, and it has most",
+                        self.name, self.max_subscription_bytes
+                    )
                 });
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {

@@ -59,6 +59,7 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
             send_high_watermark: settings.producer.high_watermark,
             receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
+            max_frame_key: None,
             subscriptions: &subscriptions::producer(name.as_bytes(), topic),
             beacon: &settings.beacon,
         },

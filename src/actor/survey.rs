@@ -42,6 +42,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             send_high_watermark: 0,
             receive_high_watermark: 0,
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
+            max_frame_key: None,
             subscriptions: &[prefix(id::DIRECT_HEAD, address.as_bytes())],
             beacon: &settings.beacon,
         },

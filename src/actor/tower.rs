@@ -1,6 +1,6 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
-use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_SUBSCRIPTIONS_LEN_BYTES, Result};
+use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
 use crate::czmq;
 use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address, now_ms, poll};
 use crate::settings;
@@ -69,7 +69,7 @@ impl<'a> Tower<'a> {
             outgoing,
             own_host,
             forwarded: HashSet::new(),
-            subscribers: Subscribers::new(MAX_SUBSCRIPTIONS_LEN_BYTES),
+            subscribers: Subscribers::new(settings.max_subscription_bytes),
             warning: Warning::default(),
         };
         // Beacons always come in, whoever listens.
@@ -100,9 +100,14 @@ impl<'a> Tower<'a> {
             if !self.outgoing.try_recv(&mut frame)? {
                 break;
             }
-            if self.subscribers.take(&frame) {
-                self.warning
-                    .warn(now_ms(), || "Tower: a peer with too many subscriptions was cut off".into());
+            if let Some(peer) = self.subscribers.take(&frame) {
+                self.warning.warn(now_ms(), || {
+                    format!(
+                        "Tower: the peer at {peer} was cut off: all subscriptions together take more than \
+                         tower/max_subscription_bytes = {}, and it has most",
+                        self.settings.max_subscription_bytes
+                    )
+                });
             }
             if !frame.more() && self.is_news(frame.as_ref()) {
                 self.incoming.try_send(&mut frame, false)?;

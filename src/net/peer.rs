@@ -1,13 +1,15 @@
 //! Who is at the other end of a connection.
 
 use super::Frame;
+use std::fmt::{self, Display, Formatter};
 use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
 /// The address and port at the other end of a connection. Of one that we made it is what we connected to, and the same
 /// after it was made anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Peer(Vec<u8>);
+pub struct Peer(pub(super) Vec<u8>);
 
 impl Peer {
     /// Who has sent a message that was received; `None` when its transport does not tell. A system call: not for each
@@ -35,6 +37,26 @@ impl Peer {
             std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), len)
         };
         Some(Peer(octets.to_vec()))
+    }
+}
+
+impl Display for Peer {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        // Family, port and address stand where struct sockaddr_in and sockaddr_in6 have them.
+        let family = self.0.first_chunk().map_or(0, |octets| i32::from(u16::from_ne_bytes(*octets)));
+        let port = self.0.get(2..4).map_or(0, |octets| u16::from(octets[0]) << 8 | u16::from(octets[1]));
+        let octets = |range| self.0.get(range);
+        let ipv4 = octets(4..8).and_then(|octets| <[u8; 4]>::try_from(octets).ok());
+        let ipv6 = octets(8..24).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+        let address = match family {
+            libc::AF_INET => ipv4.map(IpAddr::from),
+            libc::AF_INET6 => ipv6.map(|octets| IpAddr::from(octets).to_canonical()),
+            _ => None,
+        };
+        match address {
+            Some(address) => write!(f, "{}", SocketAddr::new(address, port)),
+            None => f.write_str("this host"),
+        }
     }
 }
 
@@ -81,5 +103,18 @@ mod tests {
         });
         assert!(gone[0].is_some() && gone[0] == gone[1]);
         assert_eq!(Peer::who_sent(&Frame::copy(b"made here")), None);
+    }
+
+    #[test]
+    fn peers_are_named() {
+        let text = |octets: &[u8], family: i32| {
+            Peer([&(family as u16).to_ne_bytes()[..], octets].concat()).to_string()
+        };
+        assert_eq!(text(&[0x16, 0x2e, 10, 0, 0, 1], libc::AF_INET), "10.0.0.1:5678");
+        let mut ipv6 = [0; 26];
+        (ipv6[1], ipv6[21], ipv6[6], ipv6[7]) = (9, 1, 0xfd, 0);
+        assert_eq!(text(&ipv6, libc::AF_INET6), "[fd00::1]:9");
+        assert_eq!(text(&[], libc::AF_UNIX), "this host");
+        assert_eq!(text(&[], libc::AF_INET6), "this host");
     }
 }

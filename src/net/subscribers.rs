@@ -31,54 +31,66 @@ impl Subscribers {
         Subscribers { limit_bytes, len_bytes: 0, connections: HashMap::new() }
     }
 
-    /// Takes what an XPUB socket received: a subscription or its end. True when somebody's connection was ended.
-    pub fn take(&mut self, frame: &Frame) -> bool {
+    /// Takes what an XPUB socket received: a subscription or its end. When all are too much, the connection with most is
+    /// ended, and the address at its other end returned.
+    pub fn take(&mut self, frame: &Frame) -> Option<String> {
         // Those that end with their connection tell no file.
-        let Some(file) = frame.source_file() else { return false };
-        let (is_subscription, cost_bytes) = match frame.as_ref() {
-            [1, prefix @ ..] => (true, prefix.len() + Self::OVERHEAD_BYTES),
-            [0, prefix @ ..] => (false, prefix.len() + Self::OVERHEAD_BYTES),
-            _ => return false,
-        };
-        if !is_subscription {
-            if let Some(connection) = self.connections.get_mut(&file) {
-                let freed_bytes = cost_bytes.min(connection.len_bytes);
-                connection.len_bytes -= freed_bytes;
-                self.len_bytes -= freed_bytes;
-            }
-            return false;
+        let file = frame.source_file()?;
+        if !self.count(file, frame.as_ref(), Peer::of) {
+            return None;
         }
-        let connection = match self.connections.entry(file) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => match Peer::of(file) {
-                Some(peer) => entry.insert(Connection { peer, len_bytes: 0 }),
-                None => return false,
-            },
-        };
-        connection.len_bytes += cost_bytes;
-        self.len_bytes += cost_bytes;
-        self.len_bytes > self.limit_bytes && self.cut()
-    }
-
-    /// Ends the connection with most, if those that live are too much.
-    fn cut(&mut self) -> bool {
-        self.connections
-            .retain(|&file, connection| Peer::of(file).is_some_and(|peer| peer == connection.peer));
-        self.len_bytes = self.connections.values().map(|connection| connection.len_bytes).sum();
-        if self.len_bytes <= self.limit_bytes {
-            return false;
-        }
-        let most = self.connections.iter().max_by_key(|(_, connection)| connection.len_bytes);
-        let Some(file) = most.map(|(&file, _)| file) else { return false };
-        let Some(connection) = self.connections.remove(&file) else { return false };
-        self.len_bytes -= connection.len_bytes;
+        let (file, peer) = self.most(Peer::of)?;
         // libzmq finds the connection ended, closes its file, and drops its subscriptions. Should the file have become
         // another one's in this very moment, that one is ended: its peer connects again.
         // SAFETY: a system call without pointers; for a file that is no socket, it does nothing.
         unsafe {
             libc::shutdown(file, libc::SHUT_RDWR);
         }
-        true
+        Some(peer.to_string())
+    }
+
+    /// Counts a subscription that came over `file`, or its end. True when all together seem to be too much.
+    ///
+    /// Who is at the other end is asked each time: nothing tells of a connection's end, and the next one gets its file.
+    /// That takes 0.3 µs, beside the 5 µs that libzmq takes to hand a subscription over.
+    fn count(&mut self, file: RawFd, octets: &[u8], peer_of: impl Fn(RawFd) -> Option<Peer>) -> bool {
+        let (is_subscription, cost_bytes) = match octets {
+            [1, prefix @ ..] => (true, prefix.len() + Self::OVERHEAD_BYTES),
+            [0, prefix @ ..] => (false, prefix.len() + Self::OVERHEAD_BYTES),
+            _ => return false,
+        };
+        let peer = peer_of(file);
+        if let Entry::Occupied(entry) = self.connections.entry(file)
+            && Some(&entry.get().peer) != peer.as_ref()
+        {
+            self.len_bytes -= entry.remove().len_bytes;
+        }
+        // What a connection has sent may be read after its end.
+        let Some(peer) = peer else { return false };
+        let connection = self.connections.entry(file).or_insert(Connection { peer, len_bytes: 0 });
+        if is_subscription {
+            connection.len_bytes += cost_bytes;
+            self.len_bytes += cost_bytes;
+            return self.len_bytes > self.limit_bytes;
+        }
+        let freed_bytes = cost_bytes.min(connection.len_bytes);
+        connection.len_bytes -= freed_bytes;
+        self.len_bytes -= freed_bytes;
+        false
+    }
+
+    /// Takes the connection with most out, if those that live are too much.
+    fn most(&mut self, peer_of: impl Fn(RawFd) -> Option<Peer>) -> Option<(RawFd, Peer)> {
+        self.connections.retain(|&file, connection| peer_of(file).as_ref() == Some(&connection.peer));
+        self.len_bytes = self.connections.values().map(|connection| connection.len_bytes).sum();
+        if self.len_bytes <= self.limit_bytes {
+            return None;
+        }
+        let most = self.connections.iter().max_by_key(|(_, connection)| connection.len_bytes);
+        let file = most.map(|(&file, _)| file)?;
+        let connection = self.connections.remove(&file)?;
+        self.len_bytes -= connection.len_bytes;
+        Some((file, connection.peer))
     }
 }
 
@@ -88,12 +100,13 @@ mod tests {
     use super::*;
     use zmq::POLLIN;
 
-    /// Reads what others subscribe to, until nothing comes for a while or somebody is cut off.
+    /// Reads what others subscribe to, until nothing comes for a while or somebody is cut off; true then.
     fn pump(socket: &Socket, subscribers: &mut Subscribers) -> bool {
         let mut frame = Frame::new();
         loop {
             while socket.try_recv(&mut frame).unwrap() {
-                if subscribers.take(&frame) {
+                if let Some(peer) = subscribers.take(&frame) {
+                    assert!(peer.starts_with("127.0.0.1:"), "{peer}");
                     return true;
                 }
             }
@@ -142,5 +155,57 @@ mod tests {
         modest.recv(&mut frame).unwrap();
         assert_eq!(frame.as_ref(), topic(1));
         assert!(!greedy.events().contains(POLLIN));
+    }
+
+    const FILE: RawFd = 7;
+    const OTHER: RawFd = 8;
+
+    /// Subscribes over [`FILE`] to 92 octets, 100 with what they cost, while `name` is at its other end.
+    fn subscribe(subscribers: &mut Subscribers, name: &str) -> bool {
+        let octets = [&[1][..], &[b'x'; 92]].concat();
+        subscribers.count(FILE, &octets, |file| peer(file, name))
+    }
+
+    fn peer(file: RawFd, name: &str) -> Option<Peer> {
+        match file {
+            FILE => Some(Peer(name.into())),
+            OTHER => Some(Peer(b"other".to_vec())),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_another_connection_s_now_counts_anew() {
+        let mut subscribers = Subscribers::new(1_000);
+        for _ in 0..6 {
+            assert!(!subscribe(&mut subscribers, "first"));
+        }
+        // Its successor owes nothing.
+        for _ in 0..6 {
+            assert!(!subscribe(&mut subscribers, "second"), "{}", subscribers.len_bytes);
+        }
+        assert_eq!(subscribers.len_bytes, 600);
+        // An end of what the first one subscribed to, read late, or a lie: it takes nothing off.
+        assert!(!subscribers.count(FILE, b"\0x", |_| None));
+        assert_eq!(subscribers.len_bytes, 0);
+        // And it is the one that is ended, not forgotten, when it has most.
+        subscribers.count(OTHER, b"\x01x", |file| peer(file, "second"));
+        let is_much = (0..20).any(|_| subscribe(&mut subscribers, "second"));
+        assert!(is_much);
+        let (file, most) = subscribers.most(|file| peer(file, "second")).expect("too much");
+        assert!(file == FILE && most == Peer(b"second".to_vec()));
+        assert_eq!((subscribers.len_bytes, subscribers.connections.len()), (9, 1));
+    }
+
+    #[test]
+    fn what_ended_connections_had_does_not_count() {
+        let mut subscribers = Subscribers::new(1_000);
+        for _ in 0..9 {
+            assert!(!subscribe(&mut subscribers, "first"));
+        }
+        let octets = [&[1][..], &[b'x'; 192]].concat();
+        assert!(subscribers.count(OTHER, &octets, |file| peer(file, "first")));
+        assert!(subscribers.most(|file| peer(file, "second")).is_none());
+        assert_eq!(subscribers.len_bytes, 200);
     }
 }

@@ -153,6 +153,11 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
+    /// A connection was given up, see [`Ingest::cut`].
+    pub fn cut(&mut self, now_ms: u64) {
+        self.ingest.cut(now_ms);
+    }
+
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
         self.ingest.statistics()

@@ -3,6 +3,9 @@
 //! Anybody can beacon in any name. So peers that have not answered at their endpoint yet are pending, and few: the one
 //! that is so for longest gives way to a new one.
 
+pub use super::links::News;
+
+use super::links::Links;
 use std::collections::{BTreeSet, HashMap};
 
 /// What the node is to do.
@@ -12,6 +15,15 @@ pub enum Event {
     Connect(String),
     /// Disconnect from it.
     Disconnect(String),
+    /// The same, as libzmq has given the connection up: what came over it is not allowed.
+    GivenUp {
+        /// The peer's endpoint.
+        endpoint: String,
+        /// It was a ZeroMQ peer until then; else it spoke something else from the start.
+        has_answered: bool,
+        /// How long after its end the connection is made again.
+        wait_ms: u64,
+    },
 }
 
 /// Peers known at a time; beacons of further ones are ignored.
@@ -32,6 +44,7 @@ pub struct Discovery {
     timeout_ms: u64,
     peers: HashMap<Box<[u8]>, Peer>,
     endpoints: HashMap<String, Endpoint>,
+    links: Links,
     /// Endpoints where nobody has answered yet, or does any more, and since when.
     pending: BTreeSet<(u64, String)>,
     beacon_due_ms: u64,
@@ -77,6 +90,7 @@ impl Discovery {
             timeout_ms,
             peers: HashMap::new(),
             endpoints: HashMap::new(),
+            links: Links::default(),
             pending: BTreeSet::new(),
             beacon_due_ms: now_ms,
             last_beacon_ms: None,
@@ -88,7 +102,7 @@ impl Discovery {
         }
     }
 
-    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::answers`] must be told.
+    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::news`] must be told.
     pub fn with_max_pending(self, max_pending: usize) -> Self {
         Discovery { max_pending, ..self }
     }
@@ -145,7 +159,7 @@ impl Discovery {
         if known.names.len() == 1 {
             known.pending_ms = Some(now_ms);
             self.pending.insert((now_ms, endpoint.to_owned()));
-            events.push(Event::Connect(endpoint.to_owned()));
+            self.links.connect(endpoint, now_ms, events);
         }
         true
     }
@@ -165,17 +179,18 @@ impl Discovery {
         true
     }
 
-    /// Somebody answers at an endpoint, or does not any more.
-    pub fn answers(&mut self, endpoint: &str, is_answering: bool, now_ms: u64) {
-        let Some(known) = self.endpoints.get_mut(endpoint) else { return };
-        match (known.pending_ms, is_answering) {
-            (Some(since_ms), true) => {
+    /// Takes what libzmq tells of the connection to an endpoint.
+    pub fn news(&mut self, endpoint: &str, news: News, now_ms: u64) {
+        let Some(endpoint) = self.links.news(endpoint, news, now_ms) else { return };
+        let Some(known) = self.endpoints.get_mut(&endpoint) else { return };
+        match (known.pending_ms, news) {
+            (Some(since_ms), News::Answers) => {
                 known.pending_ms = None;
-                self.pending.remove(&(since_ms, endpoint.to_owned()));
+                self.pending.remove(&(since_ms, endpoint));
             }
-            (None, false) => {
+            (None, News::Ended) => {
                 known.pending_ms = Some(now_ms);
-                self.pending.insert((now_ms, endpoint.to_owned()));
+                self.pending.insert((now_ms, endpoint));
             }
             _ => {}
         }
@@ -216,14 +231,16 @@ impl Discovery {
 
     /// When [`Discovery::tick`] has something to do next.
     pub fn due_ms(&self) -> u64 {
-        self.beacon_due_ms.min(self.expiry_due_ms)
+        let due_ms = self.beacon_due_ms.min(self.expiry_due_ms);
+        self.links.due_ms().map_or(due_ms, |links_due_ms| links_due_ms.min(due_ms))
     }
 
-    /// Drops peers that have been silent too long. True when a beacon is to be sent now.
+    /// Drops peers that have been silent too long, and connects again where libzmq does not. True when a beacon is to be sent now.
     pub fn tick(&mut self, now_ms: u64, events: &mut Vec<Event>) -> bool {
         if now_ms >= self.expiry_due_ms {
             self.expire(now_ms, events);
         }
+        self.links.tick(now_ms, events);
         let is_due = now_ms >= self.beacon_due_ms;
         if is_due {
             self.beacon_due_ms = now_ms + self.interval_ms;
@@ -266,7 +283,7 @@ impl Discovery {
                 self.pending.remove(&(since_ms, endpoint.to_owned()));
             }
             self.endpoints.remove(endpoint);
-            events.push(Event::Disconnect(endpoint.to_owned()));
+            self.links.disconnect(endpoint, events);
         }
     }
 }
@@ -412,7 +429,7 @@ mod tests {
         let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
         let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
         beacon(&mut discovery, b"real", A, 0);
-        discovery.answers(A, true, 1);
+        discovery.news(A, News::Answers, 1);
         for i in 1..=3 {
             assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
         }
@@ -421,7 +438,7 @@ mod tests {
         beacon(&mut discovery, &[1], &endpoint(1), 450);
         let events = beacon(&mut discovery, b"new", B, 501);
         assert_eq!(events, [Event::Disconnect(endpoint(1)), Event::Connect(B.into())]);
-        discovery.answers(B, true, 502);
+        discovery.news(B, News::Answers, 502);
         for i in 4..100 {
             beacon(&mut discovery, &[i as u8], &endpoint(i), 2_000 + 10 * i);
         }
@@ -431,7 +448,7 @@ mod tests {
             assert!(discovery.peers.contains_key(name));
         }
         // One that is lost is as pending as a new one.
-        discovery.answers(A, false, 3_600);
+        discovery.news(A, News::Ended, 3_600);
         assert_eq!(discovery.pending.len(), 4);
         assert_eq!(discovery.peers.len(), discovery.endpoints.len());
     }

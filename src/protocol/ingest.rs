@@ -162,6 +162,8 @@ pub struct Ingest<P> {
     remembered: Remembered,
     early_len_bytes: usize,
     in_flight_len_bytes: u64,
+    /// When a connection was given up last.
+    cut_ms: Option<u64>,
     statistics: Statistics,
 }
 
@@ -181,6 +183,7 @@ impl<P: Payload> Ingest<P> {
             remembered: Remembered::new(limits.remembered),
             early_len_bytes: 0,
             in_flight_len_bytes: 0,
+            cut_ms: None,
             statistics: Statistics::default(),
         }
     }
@@ -503,6 +506,11 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer.held_by(&store, offset.saturating_add(1));
     }
 
+    /// A connection was given up: something came over it that is not allowed, and perhaps in answer to a FETCH.
+    pub fn cut(&mut self, now_ms: u64) {
+        self.cut_ms = Some(now_ms);
+    }
+
     /// How long after one request for heads the next one is due.
     pub fn refresh_interval_ms(&self) -> u64 {
         REFRESH_INTERVAL_MS + self.by_key.len() as u64 * REFRESH_PER_PARTITION_MS
@@ -560,6 +568,9 @@ impl<P: Payload> Ingest<P> {
         // Whether there is room or not: two that wait for each other's room would wait for ever.
         self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
         partition.sequencer.give_up_fetch();
+        if let Some(due_ms) = self.cut_ms.and_then(|cut_ms| partition.sequencer.hold_back(cut_ms, now_ms)) {
+            return due_ms;
+        }
         if self.in_flight_len_bytes > self.limits.in_flight_len_bytes {
             return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
         }

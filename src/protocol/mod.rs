@@ -10,8 +10,9 @@
 //! | `consumer` | puts partitions in order and delivers them |
 //! | `replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
 //! | `reader` | the store's answers, from the log |
-//! | `discovery` | which peers are there |
+//! | `discovery`, `links` | which peers are there, and the connections to them |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
+//! | `hold_back` | how long to wait with what may end connections |
 //! | `sources` | which store to ask for a window |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
 //! | `seats` | who has brought which partitions, and in which order they give way |
@@ -21,7 +22,9 @@
 pub mod answers;
 pub mod consumer;
 pub mod discovery;
+pub mod hold_back;
 pub mod ingest;
+pub mod links;
 pub mod outbox;
 pub mod producer;
 pub mod reader;

@@ -6,6 +6,7 @@
 //! way it goes over several gaps. It is asked of one of the stores that say they hold the partition, in turn; of all when
 //! none is known, or those that are stay silent.
 
+use super::hold_back::HoldBack;
 use super::sources::{Choice, Sources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub struct Sequencer<P> {
     /// The last one may have been the answer to an earlier FETCH.
     is_answer_doubted: bool,
     retry_ms: u64,
+    held_back: HoldBack,
     sources: Sources,
 }
 
@@ -102,6 +104,10 @@ struct Fetch {
     is_answered: bool,
     /// Its deadline has passed: what it asks for is no longer taken to be on its way.
     is_overdue: bool,
+    /// What it asks for may be more than a connection takes: it is not asked for again before this.
+    not_before_ms: u64,
+    /// It has waited for that, or does.
+    is_held_back: bool,
     deadline_ms: u64,
 }
 
@@ -119,6 +125,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             answer_ms: 0,
             is_answer_doubted: false,
             retry_ms: FIRST_RETRY_MS,
+            held_back: HoldBack::new(turn),
             sources: Sources::new(turn),
         }
     }
@@ -182,7 +189,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.end = self.end.max(offset + 1);
         if let Some(fetch) = &mut self.fetch {
             // Not before an answer can be here.
-            fetch.deadline_ms = fetch.deadline_ms.min(now_ms + HEARD_RETRY_MS.max(2 * self.answer_ms));
+            let soon_ms = (now_ms + HEARD_RETRY_MS.max(2 * self.answer_ms)).max(fetch.not_before_ms);
+            fetch.deadline_ms = fetch.deadline_ms.min(soon_ms);
         }
     }
 
@@ -207,6 +215,20 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if let Some(fetch) = &mut self.fetch {
             fetch.is_overdue = true;
         }
+    }
+
+    /// The deadline of the FETCH under way has passed, and a connection was given up at `cut_ms`: when to ask again, if
+    /// that shall wait. What was answered in part does not: its next record is not too long, as far as one can tell.
+    pub fn hold_back(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
+        let fetch = self.fetch.as_mut()?;
+        // One that waits already is no longer under way.
+        if cut_ms < fetch.sent_ms || fetch.is_answered || fetch.is_held_back {
+            return None;
+        }
+        self.held_back.cut();
+        fetch.not_before_ms = cut_ms + self.held_back.wait_ms();
+        (fetch.deadline_ms, fetch.is_held_back) = (fetch.not_before_ms.max(now_ms), true);
+        (fetch.deadline_ms > now_ms).then_some(fetch.deadline_ms)
     }
 
     /// How many octets of content the FETCH under way may bring, as far as one can tell. None when nobody has
@@ -250,6 +272,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             0 => u64::from(FIRST_WINDOW_COUNT),
             mean_len_bytes => (len_bytes.min(MAX_WINDOW_LEN_BYTES) / mean_len_bytes).max(1),
         };
+        let not_before_ms = now_ms + self.held_back.wait_ms();
         let count = (gap_end - self.next).min(fitting).min(u64::from(self.max_window_count)) as u32;
         self.fetch = Some(Fetch {
             end: self.next + u64::from(count),
@@ -261,7 +284,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             is_repeated,
             is_answered: false,
             is_overdue: false,
-            deadline_ms: now_ms + self.retry_ms.max(2 * self.answer_ms),
+            not_before_ms,
+            is_held_back: false,
+            deadline_ms: (now_ms + self.retry_ms.max(2 * self.answer_ms)).max(not_before_ms),
         });
         Some(Request { first: self.next, count, store })
     }
@@ -296,7 +321,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
-        fetch.is_overdue = false;
+        (fetch.is_overdue, fetch.is_held_back) = (false, false);
         fetch.len_bytes += len_bytes;
         if !fetch.is_answered {
             fetch.is_answered = true;
@@ -322,6 +347,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         let took_ms = now_ms.saturating_sub(fetch.sent_ms);
         self.sources.answered(fetch.store.as_ref(), fetch.len_bytes, took_ms, now_ms);
+        self.held_back.answered();
         self.fetch = None;
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
@@ -527,6 +553,39 @@ mod tests {
         assert_eq!(sequencer.in_flight_len_bytes(), 0);
         sequencer.offer(0, vec![0; 10], 1_001, ROOM);
         assert!(sequencer.in_flight_len_bytes() > 0);
+    }
+
+    #[test]
+    fn what_may_end_connections_is_held_back_whatever_others_say() {
+        let mut sequencer = Sequencer::new(0, 0);
+        sequencer.heard_of(9, 0);
+        assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
+        let due_ms = sequencer.hold_back(100, 250).unwrap();
+        assert!((350..600).contains(&due_ms), "{due_ms}");
+        assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
+        // Once for each FETCH, and not for a connection that was given up before it.
+        assert_eq!(sequencer.hold_back(due_ms - 1, due_ms), None);
+        assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
+        assert_eq!(sequencer.hold_back(100, due_ms + 500), None);
+        // It came in part, and the rest was lost with the connection.
+        (0..4).for_each(|offset| drop(offer(&mut sequencer, offset)));
+        assert_eq!(sequencer.hold_back(due_ms + 1, due_ms + 500), None);
+        assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
+        // The fifth time: 4 s at least, and as long after a FETCH that may have found no connection.
+        let mut now_ms = 2_000;
+        for _ in 0..4 {
+            now_ms = sequencer.hold_back(now_ms, now_ms).unwrap();
+            asked(&mut sequencer, now_ms);
+        }
+        sequencer.heard_of(9, now_ms);
+        let wait_ms = sequencer.fetch_due_ms().unwrap() - now_ms;
+        assert!((4_000..8_000).contains(&wait_ms), "{wait_ms}");
+        // An answer, and all is as new.
+        (4..9).for_each(|offset| drop(offer(&mut sequencer, offset)));
+        offer(&mut sequencer, 9);
+        sequencer.heard_of(20, now_ms);
+        asked(&mut sequencer, now_ms);
+        assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_RETRY_MS));
     }
 
     #[test]

@@ -157,7 +157,9 @@ impl Cluster {
     /// Starts one of the towers, and waits until it listens.
     pub(crate) fn tower_number(&self, index: usize) -> Program {
         let (publ, sub) = &self.towers[index];
-        let arguments = ["--pub", &publ.endpoint(), "--sub", &sub.endpoint()];
+        let config = self.config_with(&[]);
+        let config = config.to_str().expect("UTF-8");
+        let arguments = ["-c", config, "--pub", &publ.endpoint(), "--sub", &sub.endpoint()];
         let mut tower = self.program("dafka_towerd", &arguments, Input::Pipe);
         let start = Instant::now();
         for port in [publ, sub] {

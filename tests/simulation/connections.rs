@@ -60,6 +60,8 @@ impl World {
                     let delay = self.network.round_trip(host, there, &mut self.random);
                     self.push(self.now + delay, Event::Handshake(connection));
                 }
+                // Nobody tells its discovery of connections here.
+                News::GivenUp { .. } => unreachable!("libzmq gives nothing up here"),
                 News::Disconnect(endpoint) => {
                     let is_it = |connection: &Connection| {
                         connection.subscriber == id

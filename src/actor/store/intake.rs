@@ -147,6 +147,11 @@ impl<P: Payload> Intake<P> {
         self.replica.flush_acks(out);
     }
 
+    /// A connection was given up, see [`Replica::cut`].
+    pub fn cut(&mut self, now_ms: u64) {
+        self.replica.cut(now_ms);
+    }
+
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
         self.replica.statistics()

@@ -75,6 +75,7 @@ pub(super) fn run(
             send_high_watermark,
             receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
+            max_frame_key: None,
             subscriptions: &subscriptions::store_reader(address.as_bytes()),
             beacon: &settings.beacon,
         },

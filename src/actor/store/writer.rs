@@ -54,6 +54,7 @@ pub(super) fn run(
             send_high_watermark: settings.store.high_watermark,
             receive_high_watermark,
             max_frame_len_bytes: settings.store.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
+            max_frame_key: Some("store/max_record_bytes"),
             subscriptions: &subscriptions::store_writer(own),
             beacon: &settings.beacon,
         },
@@ -128,7 +129,9 @@ impl Actor<'_> {
             self.subscriptions()?;
             self.clock.can_read(!self.intake.is_full());
             self.messages()?;
-            self.node.follow_beacon()?;
+            if self.node.follow_beacon()? {
+                self.intake.cut(self.clock.now_ms());
+            }
             self.commit()?;
             self.intake.tick(self.clock.now_ms(), &mut self.outbox);
             if let Some(text) = self.refused.news(self.intake.statistics()) {
