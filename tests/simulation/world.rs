@@ -39,6 +39,8 @@ const MAX_CONVERGENCE: Time = 100 * SECOND;
 const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
 /// Where partitions have to take turns, each of them may take so much more.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
+/// Where nodes take in one message at a time, as few as 500 a second, the answers that wait to be read need so much more.
+const MAX_CONVERGENCE_OF_SLOW_NODES: Time = 100 * SECOND;
 /// And for every round trip that the longest way takes, so much more.
 const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
 /// By then everybody knows everybody again.
@@ -338,7 +340,9 @@ impl World {
         let partitions = if self.plan.is_crowded { self.model.partitions.len() as u64 } else { 0 };
         let round_trip = self.plan.round_trip();
         let acquainted_at = calm_at + ACQUAINTED + ACQUAINTED_ROUND_TRIPS * round_trip;
+        let for_reading = if self.plan.turn.messages == 1 { MAX_CONVERGENCE_OF_SLOW_NODES } else { 0 };
         let most = MAX_CONVERGENCE
+            + for_reading
             + for_gaps
             + partitions * MAX_CONVERGENCE_PER_PARTITION
             + MAX_CONVERGENCE_ROUND_TRIPS * round_trip;
