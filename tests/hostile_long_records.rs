@@ -7,8 +7,10 @@ mod peer;
 
 use e2e::{Cluster, DEADLINE, Program, assert_contents, contents, lines};
 use hostile::{Honest, MIB, TOPIC, as_publisher, is_closed_by_peer};
-use std::collections::BTreeMap;
+use peer::record;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const LIMIT: &str = "100000";
@@ -170,21 +172,16 @@ fn peers_that_are_announced_by_a_host_s_name() {
     assert!(consumer.log().contains("tcp://localhost:"), "{}", consumer.log());
 }
 
-/// Who sends such frames whenever somebody connects is connected to ever more seldom.
-#[test]
-fn who_sends_nothing_else_costs_little() {
-    let mut cluster = Cluster::new();
-    cluster.set("consumer/max_record_bytes", LIMIT);
-    cluster.set("store/max_record_bytes", LIMIT);
-    let mut honest = Honest::start(&cluster);
+/// A hostile node that sends nothing but a frame that is too long to whoever connects. How often that was, in the end.
+fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    let mut node = peer::Node::new(&cluster);
+    listener.set_nonblocking(true).expect("an option");
+    let mut node = peer::Node::new(cluster);
     node.start_beacon_at(port);
-    let counter = std::thread::spawn(move || {
-        listener.set_nonblocking(true).expect("an option");
-        let (mut count, start) = (0, Instant::now());
-        while start.elapsed() < Duration::from_secs(8) {
+    std::thread::spawn(move || {
+        let (_node, mut count, start) = (node, 0, Instant::now());
+        while start.elapsed() < duration {
             let Ok((stream, _)) = listener.accept() else {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
@@ -197,7 +194,52 @@ fn who_sends_nothing_else_costs_little() {
             }
         }
         count
-    });
+    })
+}
+
+/// libzmq keeps a pointer to a connection that it has given up. Whose memory that is by then must not be ended instead.
+#[test]
+fn connections_that_end_take_no_others_with_them() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer_of_new(TOPIC);
+    let mut first = peer::Node::started(&cluster, &[]);
+    first.subscription(&peer::to(b'M', "hello\0"));
+    let traps: Vec<_> = (0..8).map(|_| set_trap(&cluster, Duration::from_secs(3))).collect();
+    let mut nodes: Vec<peer::Node> = Vec::new();
+    for _ in 0..60 {
+        nodes.push(peer::Node::started(&cluster, &[]));
+        // They come while others end.
+        first.listen(Duration::from_millis(20));
+    }
+    traps.into_iter().for_each(|trap| drop(trap.join()));
+    // All are there: each is heard, again and again.
+    let mut unheard: BTreeSet<String> = nodes.iter().map(|node| node.address.clone()).collect();
+    let start = Instant::now();
+    for sequence in 0.. {
+        for node in &nodes {
+            node.send_record(&record(TOPIC, &node.address, sequence), "content");
+        }
+        for line in consumer.lines_within(usize::MAX, Duration::from_millis(100)) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            unheard.remove(line.split(' ').nth(1).expect("an address"));
+        }
+        if unheard.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < hostile::PROMPT, "nothing is heard of {} nodes", unheard.len());
+    }
+}
+
+/// Who sends such frames whenever somebody connects is connected to ever more seldom.
+#[test]
+fn who_sends_nothing_else_costs_little() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    cluster.set("store/max_record_bytes", LIMIT);
+    let mut honest = Honest::start(&cluster);
+    let counter = set_trap(&cluster, Duration::from_secs(8));
     let start = Instant::now();
     let mut trips = 0;
     while start.elapsed() < Duration::from_secs(8) {

@@ -119,6 +119,8 @@ impl Node {
         subscriber.zmq().set_linger(0)?;
         subscriber.expect_anybody(config.max_frame_len_bytes)?;
         subscriber.connect_patiently()?;
+        // What does not fit here is never subscribed to.
+        subscriber.zmq().set_sndhwm(0)?;
         subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
         subscriber.notice_dead_hosts()?;
         subscriber.notice_unanswered()?;

@@ -210,7 +210,7 @@ impl Program {
     /// The next `count` lines.
     #[track_caller]
     pub(crate) fn lines(&mut self, count: usize, what: &str) -> Vec<Vec<u8>> {
-        let mut lines = Vec::with_capacity(count);
+        let mut lines = Vec::new();
         for i in 0..count {
             lines.push(self.line(&format!("{what}: line {i} of {count}")));
         }
@@ -219,7 +219,7 @@ impl Program {
 
     /// Up to `count` lines; fewer when none comes for `patience`.
     pub(crate) fn lines_within(&mut self, count: usize, patience: Duration) -> Vec<Vec<u8>> {
-        let mut lines = Vec::with_capacity(count);
+        let mut lines = Vec::new();
         while lines.len() < count {
             match self.next(patience) {
                 Next::Line(line) => lines.push(line),

@@ -1,0 +1,46 @@
+//! A consumer of very many topics.
+
+mod e2e;
+mod peer;
+
+use dafka::actor::consumer::{self, Sink};
+use dafka::actor::{new_address, spawn};
+use dafka::settings::Settings;
+use e2e::Cluster;
+
+const TOPICS: usize = 5_000;
+
+fn topic(i: usize) -> String {
+    format!("topic {i}")
+}
+
+/// CZMQ's high-water mark is 1,000, also for subscriptions on their way to a new peer.
+#[test]
+fn who_comes_later_hears_of_every_topic() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    let (settings, problems) = Settings::read(|key| match key {
+        "beacon/pub_address" => Some(publ.clone()),
+        "beacon/sub_address" => Some(sub.clone()),
+        "beacon/address" => Some("127.0.0.1".into()),
+        "beacon/interval" => Some("100".into()),
+        "consumer/offset/reset" => Some("earliest".into()),
+        _ => None,
+    });
+    assert_eq!(problems, []);
+    let address = new_address();
+    let actor = spawn("consumer", move |pipe| consumer::run(pipe, &address, &settings, Sink::Pipe(pipe)))
+        .expect("a thread");
+    actor.pipe().wait_for_signal().expect("a signal");
+    for i in 0..TOPICS {
+        consumer::command(actor.pipe(), b"SUBSCRIBE", topic(i).as_bytes()).expect("a subscription");
+    }
+    // Each of them reaches who comes now; else the records of some topics would come when it asks for heads again.
+    let mut late = peer::Node::started(&cluster, &[]);
+    for i in (0..TOPICS).step_by(TOPICS / 50).chain([TOPICS - 1]) {
+        for prefix in ["M", "H"] {
+            late.subscription(format!("{prefix}{}\0", topic(i)).as_bytes());
+        }
+    }
+}
