@@ -40,7 +40,7 @@ pub struct Links {
     waiting: BTreeSet<(u64, String)>,
     /// Connections that were begun lately, see [`Links::renew`].
     begun: VecDeque<(u64, String)>,
-    /// Other names by which libzmq speaks of an endpoint: once it has found out the address of a host, it says that.
+    /// Other names by which libzmq speaks of an endpoint: it may write an IPv6 address in another way.
     aliases: HashMap<String, String>,
 }
 
@@ -124,7 +124,7 @@ impl Links {
         Some(name)
     }
 
-    /// The endpoint that libzmq means. When a connection to a host's name is tried again, that speaks of its address: it
+    /// The endpoint that libzmq means. When a connection is tried again, libzmq may write its address in another way: it
     /// is the one that has just ended, at the same port.
     fn name(&mut self, endpoint: &str, news: News) -> Option<String> {
         if self.links.contains_key(endpoint) {
