@@ -1,0 +1,271 @@
+use super::*;
+
+const ROOM: usize = 1 << 20;
+
+fn offer(sequencer: &mut Sequencer<Vec<u8>>, offset: u64) -> Offer<Vec<u8>> {
+    sequencer.offer(offset, vec![offset as u8], 0, ROOM)
+}
+
+/// First offset and count of the next FETCH, to everybody.
+fn asked(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> Option<(u64, u32)> {
+    let request = sequencer.request(now_ms)?;
+    assert_eq!(request.store, None);
+    Some((request.first, request.count))
+}
+
+/// First offset, count and store of the next FETCH.
+fn asked_of(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> (u64, u32, String) {
+    let Request { first, count, store } = sequencer.request(now_ms).unwrap();
+    (first, count, store.map_or("all".into(), |store| String::from_utf8_lossy(&store).into_owned()))
+}
+
+fn held_by(sequencer: &mut Sequencer<Vec<u8>>, store: &str, end: u64) {
+    sequencer.held_by(&store.as_bytes().into(), end);
+    sequencer.heard_of(end - 1, 0);
+}
+
+#[test]
+fn stores_that_hold_a_partition_are_asked_in_turn() {
+    let mut sequencer = Sequencer::new(0, 0);
+    held_by(&mut sequencer, "A", 100);
+    held_by(&mut sequencer, "B", 100);
+    let mut stores = Vec::new();
+    for _ in 0..4 {
+        let (first, count, store) = asked_of(&mut sequencer, 0);
+        assert_eq!(first, sequencer.next());
+        stores.push(store);
+        (first..first + u64::from(count))
+            .for_each(|offset| drop(sequencer.offer(offset, vec![0; 1 << 19], 0, ROOM)));
+    }
+    assert_eq!(stores, ["B", "A", "B", "A"]);
+    // Another requester begins with the other one.
+    let mut sequencer = Sequencer::new(0, 1);
+    held_by(&mut sequencer, "A", 100);
+    held_by(&mut sequencer, "B", 100);
+    assert_eq!(asked_of(&mut sequencer, 0).2, "A");
+}
+
+#[test]
+fn a_store_that_is_silent_is_replaced_at_once_and_everybody_asked_in_the_end() {
+    let mut sequencer = Sequencer::new(0, 0);
+    held_by(&mut sequencer, "A", 10);
+    held_by(&mut sequencer, "B", 10);
+    assert_eq!(asked_of(&mut sequencer, 0), (0, 10, "B".into()));
+    assert_eq!(sequencer.fetch_due_ms(), Some(250));
+    assert_eq!(asked_of(&mut sequencer, 250), (0, 10, "A".into()));
+    assert_eq!(sequencer.fetch_due_ms(), Some(500));
+    assert_eq!(asked_of(&mut sequencer, 500), (0, 10, "all".into()));
+    assert_eq!(sequencer.fetch_due_ms(), Some(1_000));
+}
+
+#[test]
+fn in_order_passes_through() {
+    let mut sequencer = Sequencer::new(0, 0);
+    for offset in 0..10 {
+        assert_eq!(offer(&mut sequencer, offset), Offer::InOrder(vec![offset as u8]));
+        assert_eq!(sequencer.pop_early(0), None);
+    }
+    assert!(!sequencer.has_gap());
+    assert_eq!(offer(&mut sequencer, 9), Offer::Duplicate);
+}
+
+#[test]
+fn a_gap_is_asked_for_and_the_early_records_follow() {
+    let mut sequencer = Sequencer::new(0, 0);
+    assert_eq!(offer(&mut sequencer, 3), Offer::Early);
+    assert_eq!(offer(&mut sequencer, 2), Offer::Early);
+    assert_eq!(offer(&mut sequencer, 2), Offer::Duplicate);
+    assert_eq!(sequencer.fetch_due_ms(), Some(0));
+    assert_eq!(asked(&mut sequencer, 100), Some((0, 2)));
+    assert_eq!(sequencer.fetch_due_ms(), Some(100 + FIRST_RETRY_MS));
+    assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
+    assert_eq!(sequencer.pop_early(0), None);
+    assert_eq!(offer(&mut sequencer, 1), Offer::InOrder(vec![1]));
+    assert_eq!(sequencer.pop_early(0), Some(vec![2]));
+    assert_eq!(sequencer.pop_early(0), Some(vec![3]));
+    assert_eq!(sequencer.pop_early(0), None);
+    assert_eq!((sequencer.next(), sequencer.early_len_bytes()), (4, 0));
+    assert_eq!(sequencer.fetch_due_ms(), None);
+}
+
+#[test]
+fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
+    let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(5, 0);
+    sequencer.heard_of(6, 0);
+    let (mut now_ms, mut waits) = (0, Vec::new());
+    for _ in 0..10 {
+        assert_eq!(asked(&mut sequencer, now_ms), Some((5, 2)));
+        let due_ms = sequencer.fetch_due_ms().unwrap();
+        waits.push(due_ms - now_ms);
+        now_ms = due_ms;
+    }
+    assert_eq!(waits[..4], [250, 500, 1_000, 2_000]);
+    assert_eq!(waits[9], MAX_RETRY_MS);
+    sequencer.heard_of(6, now_ms - MAX_RETRY_MS + 1);
+    assert!(sequencer.fetch_due_ms().unwrap() <= now_ms - MAX_RETRY_MS + 1 + HEARD_RETRY_MS);
+}
+
+#[test]
+fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.heard_of(9, 0);
+    assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
+    for offset in 0..4 {
+        offer(&mut sequencer, offset);
+    }
+    let due_ms = sequencer.fetch_due_ms().unwrap();
+    assert_eq!(asked(&mut sequencer, due_ms), Some((4, 6)));
+}
+
+#[test]
+fn less_is_asked_for_when_answers_come_in_part_only() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.heard_of(99_999, 0);
+    let mut counts = Vec::new();
+    let mut now_ms = 0;
+    for _ in 0..12 {
+        let (from, count) = asked(&mut sequencer, now_ms).unwrap();
+        counts.push(count);
+        // Of a large answer most does not fit into a queue on its way.
+        for offset in from..from + u64::from(count.min(20)) {
+            sequencer.offer(offset, vec![0; 100], now_ms, ROOM);
+        }
+        now_ms = sequencer.fetch_due_ms().unwrap().max(now_ms);
+    }
+    assert_eq!(counts[..2], [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
+    assert!(counts[11] <= 2 * FIRST_WINDOW_COUNT, "{counts:?}");
+}
+
+#[test]
+fn the_window_fits_the_records() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.heard_of(10_000_000, 0);
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let (from, count) = asked(&mut sequencer, 0).unwrap();
+        counts.push(count);
+        for offset in from..from + u64::from(count) {
+            sequencer.offer(offset, vec![0; 100], 0, ROOM);
+        }
+    }
+    assert_eq!(counts, [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
+    let (from, count) = asked(&mut sequencer, 0).unwrap();
+    for offset in from..from + u64::from(count) {
+        sequencer.offer(offset, vec![0; 100_000], 0, ROOM);
+    }
+    let (_, count) = asked(&mut sequencer, 0).unwrap();
+    assert!(u64::from(count) * 100_000 <= MAX_WINDOW_LEN_BYTES * 2, "{count}");
+}
+
+#[test]
+fn a_record_that_came_early_tells_how_long_records_are() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.offer(5_000, vec![0; 1_000_000], 0, 2_000_000);
+    assert_eq!(asked(&mut sequencer, 0), Some((0, 8)));
+}
+
+#[test]
+fn empty_records_are_not_unknown_ones() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.offer(0, vec![], 0, ROOM);
+    sequencer.heard_of(1_000_000, 0);
+    assert_eq!(asked(&mut sequencer, 0), Some((1, MAX_WINDOW_COUNT)));
+}
+
+#[test]
+fn a_fetch_that_nobody_answers_takes_no_room() {
+    let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0, 0);
+    sequencer.heard_of(9, 0);
+    sequencer.request(0);
+    assert!(sequencer.in_flight_len_bytes() > 0);
+    sequencer.request(1_000);
+    assert_eq!(sequencer.in_flight_len_bytes(), 0);
+    sequencer.offer(0, vec![0; 10], 1_001, ROOM);
+    assert!(sequencer.in_flight_len_bytes() > 0);
+}
+
+#[test]
+fn what_may_end_connections_is_held_back_whatever_others_say() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.heard_of(9, 0);
+    assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
+    let due_ms = sequencer.hold_back(100, 250).unwrap();
+    assert!((350..600).contains(&due_ms), "{due_ms}");
+    assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
+    // Once for each FETCH, and not for a connection that was given up before it.
+    assert_eq!(sequencer.hold_back(due_ms - 1, due_ms), None);
+    assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
+    assert_eq!(sequencer.hold_back(100, due_ms + 500), None);
+    // It came in part, and the rest was lost with the connection.
+    (0..4).for_each(|offset| drop(offer(&mut sequencer, offset)));
+    assert_eq!(sequencer.hold_back(due_ms + 1, due_ms + 500), None);
+    assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
+    // The fifth time: 4 s at least, and as long after a FETCH that may have found no connection.
+    let mut now_ms = 2_000;
+    for _ in 0..4 {
+        now_ms = sequencer.hold_back(now_ms, now_ms).unwrap();
+        asked(&mut sequencer, now_ms);
+    }
+    sequencer.heard_of(9, now_ms);
+    let wait_ms = sequencer.fetch_due_ms().unwrap() - now_ms;
+    assert!((4_000..8_000).contains(&wait_ms), "{wait_ms}");
+    // An answer, and all is as new.
+    (4..9).for_each(|offset| drop(offer(&mut sequencer, offset)));
+    offer(&mut sequencer, 9);
+    sequencer.heard_of(20, now_ms);
+    asked(&mut sequencer, now_ms);
+    assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_RETRY_MS));
+}
+
+#[test]
+fn a_slow_answer_is_not_asked_for_twice() {
+    let mut sequencer = Sequencer::new(0, 0);
+    sequencer.heard_of(100, 0);
+    assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
+    for offset in 0..16 {
+        sequencer.offer(offset, vec![0; 10], 200, ROOM);
+    }
+    sequencer.request(200);
+    assert_eq!(sequencer.fetch_due_ms(), Some(200 + 2 * 200));
+}
+
+#[test]
+fn gaps_are_filled_together_where_answers_take_long() {
+    let gaps = |answer_ms| {
+        let mut sequencer = Sequencer::new(0, 0);
+        sequencer.heard_of(0, 0);
+        asked(&mut sequencer, 0);
+        sequencer.offer(0, vec![0; 1_000], answer_ms, ROOM);
+        for offset in [2, 3, 5, 7] {
+            sequencer.offer(offset, vec![0; 1_000], answer_ms, ROOM);
+        }
+        asked(&mut sequencer, answer_ms)
+    };
+    assert_eq!(gaps(1), Some((1, 1)));
+    // Two records more are worth 2 ms, and so on. There is nothing to ask for behind the last one.
+    assert_eq!(gaps(2), Some((1, 4)));
+    assert_eq!(gaps(500), Some((1, 6)));
+}
+
+#[test]
+fn a_full_buffer_keeps_the_earliest_records() {
+    let mut sequencer = Sequencer::new(0, 0);
+    let cost_bytes = 1 + EARLY_OVERHEAD_BYTES;
+    assert_eq!(sequencer.offer(5, vec![5], 0, cost_bytes), Offer::Early);
+    assert_eq!(sequencer.offer(6, vec![6], 0, 0), Offer::NoRoom);
+    assert_eq!(sequencer.offer(4, vec![4], 0, 0), Offer::Early);
+    assert_eq!(sequencer.early_len_bytes(), cost_bytes);
+    assert_eq!(asked(&mut sequencer, 0), Some((0, 4)));
+}
+
+#[test]
+fn absurd_offsets_do_no_harm() {
+    let mut sequencer = Sequencer::new(0, 0);
+    assert_eq!(offer(&mut sequencer, u64::MAX), Offer::Duplicate);
+    sequencer.heard_of(u64::MAX, 0);
+    assert!(!sequencer.has_gap());
+    sequencer.heard_of(MAX_OFFSET, 0);
+    assert_eq!(asked(&mut sequencer, 0), Some((0, FIRST_WINDOW_COUNT)));
+    assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
+    assert!(sequencer.in_flight_len_bytes() > 0);
+}
