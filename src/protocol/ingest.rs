@@ -92,10 +92,11 @@ pub struct Partition<P> {
     moved_ms: u64,
     /// It stands in `Ingest::seats` so, perhaps with a rank of the past.
     seat: Rank,
-    /// Whose it is there: who spoke of it first, until a record of it came in its turn; then who brought that.
-    payer: Payer,
     /// The same for `Ingest::early_seats`, while it has early records.
     early_seat: Option<Rank>,
+    /// Whose it is in `Ingest::seats`: who spoke of it first, until a record of it came in its turn; then who brought
+    /// that.
+    payer: Payer,
 }
 
 impl<P> Partition<P> {
