@@ -255,9 +255,11 @@ impl Plan {
             let topics = TOPICS.to_vec();
             self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
         }
-        // What gave way is never forgotten: all that has no place, and one that is about to take another's.
-        self.limits.remembered = producers as usize - self.limits.partitions + 1;
         self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);
+        // What gave way is never forgotten: all that has no place, also when one peer brings all there are, and one that is
+        // about to take another's.
+        let places = self.limits.partitions.min(self.limits.partitions_per_peer);
+        self.limits.remembered = producers as usize - places + 1;
     }
 
     fn at(&mut self, random: &mut Random, action: Action) {
