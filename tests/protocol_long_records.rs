@@ -1,0 +1,117 @@
+//! Partitions with records that are longer than a connection takes, and others on the same connection: a real consumer
+//! and real answers, in virtual time.
+
+use dafka::protocol::Outbox;
+use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::ingest::Limits;
+use dafka::wire::{Message, Position};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+type Content = Arc<[u8]>;
+
+const TOPIC: &[u8] = b"topic";
+/// The record of a bad partition that is too long.
+const LONG: u64 = 5;
+/// What a store sends within a millisecond.
+const RECORDS_PER_MS: usize = 100;
+/// How long after a connection was ended the node knows, and has another one.
+const MADE_AGAIN_MS: u64 = 110;
+const STEP_MS: usize = 5;
+
+struct Outcome {
+    /// When the last record of all good partitions was there.
+    done_ms: Option<u64>,
+    /// When a connection was ended.
+    cuts_ms: Vec<u64>,
+}
+
+/// A store with so many `bad` and `good` partitions, each of `count` records. The first connection that a long record
+/// comes over ends, with all that was to follow. `talk_ms`: how often somebody speaks of every partition.
+fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Outcome {
+    let content: Content = vec![7; 100].into();
+    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
+    let mut out = Outbox::new();
+    consumer.subscribe(TOPIC, &mut out);
+    let names: Vec<Vec<u8>> = (0..bad + good).map(|i| format!("{i:032}").into_bytes()).collect();
+    let number_of = |name: &[u8]| names.iter().position(|known| known == name).expect("a partition");
+    let mut asked: VecDeque<(usize, u64, u64)> = VecDeque::new();
+    let mut is_up_at_ms = 0;
+    let (mut deliveries, mut delivered) = (Vec::<Delivery<Content>>::new(), BTreeMap::<usize, u64>::new());
+    let mut outcome = Outcome { done_ms: None, cuts_ms: Vec::new() };
+    for now_ms in (0..last_ms).step_by(STEP_MS) {
+        if is_up_at_ms <= now_ms && (now_ms == is_up_at_ms || now_ms % talk_ms == 0) {
+            for name in &names {
+                let position = Position::new(b"ME", name, TOPIC, count - 1);
+                let head = Message::DirectHead { position, store: b"STORE" };
+                consumer.message(&head, None, now_ms, &mut out, &mut deliveries);
+            }
+        }
+        let mut room = RECORDS_PER_MS * STEP_MS;
+        while room > 0
+            && let Some((partition, next, end)) = asked.pop_front()
+        {
+            if next >= end {
+                continue;
+            }
+            if partition < bad && next == LONG {
+                asked.clear();
+                outcome.cuts_ms.push(now_ms);
+                // A multiple of the step.
+                is_up_at_ms = now_ms + MADE_AGAIN_MS;
+                break;
+            }
+            let position = Position::new(b"ME", &names[partition], TOPIC, next);
+            let message = Message::DirectRecord(position);
+            consumer.message(&message, Some(content.clone()), now_ms, &mut out, &mut deliveries);
+            room -= 1;
+            asked.push_front((partition, next + 1, end));
+        }
+        if outcome.cuts_ms.last().is_some_and(|cut_ms| cut_ms + 100 == now_ms) {
+            consumer.cut(now_ms);
+        }
+        for delivery in deliveries.drain(..) {
+            let number = number_of(consumer.partition(delivery.partition).1);
+            *delivered.entry(number).or_default() += 1;
+            assert!(number >= bad || delivered[&number] <= LONG, "what comes after the long one waits");
+        }
+        let is_done = |number: usize| delivered.get(&number) == Some(&count);
+        if outcome.done_ms.is_none() && (bad..bad + good).all(is_done) {
+            outcome.done_ms = Some(now_ms);
+        }
+        consumer.tick(now_ms, &mut out);
+        out.drain(|frame, _| match Message::decode(frame).expect("a message") {
+            // Without a connection, answers go nowhere.
+            Message::Fetch { topic, sequence, count: window, .. } if is_up_at_ms <= now_ms => {
+                let end = (sequence + u64::from(window)).min(count);
+                asked.push_back((number_of(topic), sequence, end));
+            }
+            _ => {}
+        });
+    }
+    outcome
+}
+
+#[test]
+fn one_long_record_costs_the_others_little() {
+    for talk_ms in [100, 1_000, 10_000] {
+        let outcome = replay(1, 3, 100_000, talk_ms, 600_000);
+        let done_ms = outcome.done_ms.expect("all good partitions come to their end");
+        // Alone they take 3 s.
+        assert!(done_ms < 9_000, "{done_ms} ms");
+        let late = outcome.cuts_ms.iter().filter(|&&cut_ms| cut_ms > 300_000).count();
+        assert!((4..=10).contains(&late), "{late} connections ended within five minutes");
+        println!("done after {done_ms} ms, {} connections ended in ten minutes", outcome.cuts_ms.len());
+    }
+}
+
+#[test]
+fn many_long_records_do_not_hold_all_up_for_ever() {
+    for (bad, limit_ms) in [(10, 30_000), (100, 120_000)] {
+        let outcome = replay(bad, 10, 20_000, 1_000, 600_000);
+        let done_ms = outcome.done_ms.expect("all good partitions come to their end");
+        println!("{bad} bad: done after {done_ms} ms, {} connections ended", outcome.cuts_ms.len());
+        // Alone they take 2 s.
+        assert!(done_ms < limit_ms, "{done_ms} ms");
+    }
+}
