@@ -48,6 +48,7 @@ impl HoldBack {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sequencer::Sequencer;
     use super::*;
     use std::collections::HashSet;
 
@@ -71,5 +72,84 @@ mod tests {
         assert!(held.wait_ms() >= MAX_WAIT_MS);
         held.answered();
         assert_eq!(held.wait_ms(), 0);
+    }
+
+    /// First offset and count of the next FETCH.
+    fn asked(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> Option<(u64, u32)> {
+        sequencer.request(now_ms).map(|request| (request.first, request.count))
+    }
+
+    #[test]
+    fn what_may_end_connections_is_held_back_whatever_others_say() {
+        let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
+        sequencer.heard_of(9, 0);
+        assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
+        let due_ms = sequencer.hold_back(100, 250).unwrap();
+        assert!((350..600).contains(&due_ms), "{due_ms}");
+        assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
+        // Once for each FETCH, and not for a connection that was given up before it.
+        assert_eq!(sequencer.hold_back(due_ms - 1, due_ms), None);
+        assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
+        assert_eq!(sequencer.hold_back(100, due_ms + 500), None);
+        // It came in part, and the rest was lost with the connection.
+        (0..4).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
+        assert_eq!(sequencer.hold_back(due_ms + 1, due_ms + 500), None);
+        assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
+        // The fifth time: 4 s at least, and as long after a FETCH that may have found no connection.
+        let mut now_ms = 2_000;
+        for _ in 0..4 {
+            now_ms = sequencer.hold_back(now_ms, now_ms).unwrap();
+            asked(&mut sequencer, now_ms);
+        }
+        sequencer.heard_of(9, now_ms);
+        let wait_ms = sequencer.fetch_due_ms().unwrap() - now_ms;
+        assert!((4_000..8_000).contains(&wait_ms), "{wait_ms}");
+        // An answer, and all is as new.
+        (4..9).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
+        sequencer.offer(9, vec![7], 0, 0);
+        sequencer.heard_of(20, now_ms);
+        asked(&mut sequencer, now_ms);
+        assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_WAIT_MS));
+    }
+
+    #[test]
+    fn less_is_asked_for_when_answers_come_in_part_only() {
+        let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
+        sequencer.heard_of(99_999, 0);
+        let mut counts = Vec::new();
+        let mut now_ms = 0;
+        for _ in 0..12 {
+            let (from, count) = asked(&mut sequencer, now_ms).unwrap();
+            counts.push(count);
+            // Of a large answer most does not fit into a queue on its way.
+            for offset in from..from + u64::from(count.min(20)) {
+                sequencer.offer(offset, vec![0; 100], now_ms, 0);
+            }
+            now_ms = sequencer.fetch_due_ms().unwrap().max(now_ms);
+        }
+        assert_eq!(counts[..2], [16, 16_384]);
+        assert!(counts[11] <= 32, "{counts:?}");
+    }
+
+    #[test]
+    fn what_was_lost_with_a_connection_is_not_too_much() {
+        let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
+        sequencer.heard_of(99_999, 0);
+        let (mut now_ms, mut counts) = (0, Vec::new());
+        for _ in 0..12 {
+            let (first, count) = asked(&mut sequencer, now_ms).expect("a FETCH");
+            counts.push(count);
+            // It comes in part, or not at all.
+            for offset in first..first + u64::from(count.min(20)) * (counts.len() as u64 % 2) {
+                sequencer.offer(offset, vec![7; 10], now_ms, 0);
+            }
+            now_ms = sequencer.fetch_due_ms().expect("a gap");
+            now_ms = sequencer.hold_back(now_ms, now_ms).unwrap_or(now_ms);
+        }
+        assert!(counts[1..].iter().all(|&count| count == counts[1]), "{counts:?}");
+        // Nor do answers take longer than they do.
+        asked(&mut sequencer, now_ms);
+        sequencer.offer(sequencer.next(), vec![7], now_ms, 0);
+        assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_WAIT_MS));
     }
 }

@@ -106,8 +106,8 @@ struct Fetch {
     is_overdue: bool,
     /// What it asks for may be more than a connection takes: it is not asked for again before this.
     not_before_ms: u64,
-    /// It has waited for that, or does.
-    is_held_back: bool,
+    /// A connection was given up since it was sent, and perhaps the answer with it.
+    is_cut: bool,
     deadline_ms: u64,
 }
 
@@ -222,12 +222,16 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     pub fn hold_back(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
         let fetch = self.fetch.as_mut()?;
         // One that waits already is no longer under way.
-        if cut_ms < fetch.sent_ms || fetch.is_answered || fetch.is_held_back {
+        if cut_ms < fetch.sent_ms || fetch.is_cut {
+            return None;
+        }
+        fetch.is_cut = true;
+        if fetch.is_answered {
             return None;
         }
         self.held_back.cut();
         fetch.not_before_ms = cut_ms + self.held_back.wait_ms();
-        (fetch.deadline_ms, fetch.is_held_back) = (fetch.not_before_ms.max(now_ms), true);
+        fetch.deadline_ms = fetch.not_before_ms.max(now_ms);
         (fetch.deadline_ms > now_ms).then_some(fetch.deadline_ms)
     }
 
@@ -251,11 +255,12 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         let (mut first_sent_ms, mut equal_count, mut is_too_much) = (now_ms, 0, false);
         if let Some(fetch) = unanswered {
             self.sources.silent(fetch.store.as_ref());
-            if !fetch.is_answered {
+            // What was lost with a connection says nothing about how long answers take, or how long they may be.
+            if !fetch.is_answered && !fetch.is_cut {
                 (first_sent_ms, equal_count) = (fetch.first_sent_ms, fetch.equal_count + 1);
             }
             let is_large = fetch.end.saturating_sub(self.next) > u64::from(FIRST_WINDOW_COUNT);
-            is_too_much = is_large && (fetch.is_answered || equal_count >= MAX_EQUAL_COUNT);
+            is_too_much = is_large && !fetch.is_cut && (fetch.is_answered || equal_count >= MAX_EQUAL_COUNT);
         }
         let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
         if is_repeated && store.is_none() {
@@ -285,7 +290,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             is_answered: false,
             is_overdue: false,
             not_before_ms,
-            is_held_back: false,
+            is_cut: false,
             deadline_ms: (now_ms + self.retry_ms.max(2 * self.answer_ms)).max(not_before_ms),
         });
         Some(Request { first: self.next, count, store })
@@ -321,7 +326,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
-        (fetch.is_overdue, fetch.is_held_back) = (false, false);
+        fetch.is_overdue = false;
         fetch.len_bytes += len_bytes;
         if !fetch.is_answered {
             fetch.is_answered = true;

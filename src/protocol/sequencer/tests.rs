@@ -118,25 +118,6 @@ fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
 }
 
 #[test]
-fn less_is_asked_for_when_answers_come_in_part_only() {
-    let mut sequencer = Sequencer::new(0, 0);
-    sequencer.heard_of(99_999, 0);
-    let mut counts = Vec::new();
-    let mut now_ms = 0;
-    for _ in 0..12 {
-        let (from, count) = asked(&mut sequencer, now_ms).unwrap();
-        counts.push(count);
-        // Of a large answer most does not fit into a queue on its way.
-        for offset in from..from + u64::from(count.min(20)) {
-            sequencer.offer(offset, vec![0; 100], now_ms, ROOM);
-        }
-        now_ms = sequencer.fetch_due_ms().unwrap().max(now_ms);
-    }
-    assert_eq!(counts[..2], [FIRST_WINDOW_COUNT, MAX_WINDOW_COUNT]);
-    assert!(counts[11] <= 2 * FIRST_WINDOW_COUNT, "{counts:?}");
-}
-
-#[test]
 fn the_window_fits_the_records() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.heard_of(10_000_000, 0);
@@ -182,39 +163,6 @@ fn a_fetch_that_nobody_answers_takes_no_room() {
     assert_eq!(sequencer.in_flight_len_bytes(), 0);
     sequencer.offer(0, vec![0; 10], 1_001, ROOM);
     assert!(sequencer.in_flight_len_bytes() > 0);
-}
-
-#[test]
-fn what_may_end_connections_is_held_back_whatever_others_say() {
-    let mut sequencer = Sequencer::new(0, 0);
-    sequencer.heard_of(9, 0);
-    assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
-    let due_ms = sequencer.hold_back(100, 250).unwrap();
-    assert!((350..600).contains(&due_ms), "{due_ms}");
-    assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
-    // Once for each FETCH, and not for a connection that was given up before it.
-    assert_eq!(sequencer.hold_back(due_ms - 1, due_ms), None);
-    assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
-    assert_eq!(sequencer.hold_back(100, due_ms + 500), None);
-    // It came in part, and the rest was lost with the connection.
-    (0..4).for_each(|offset| drop(offer(&mut sequencer, offset)));
-    assert_eq!(sequencer.hold_back(due_ms + 1, due_ms + 500), None);
-    assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
-    // The fifth time: 4 s at least, and as long after a FETCH that may have found no connection.
-    let mut now_ms = 2_000;
-    for _ in 0..4 {
-        now_ms = sequencer.hold_back(now_ms, now_ms).unwrap();
-        asked(&mut sequencer, now_ms);
-    }
-    sequencer.heard_of(9, now_ms);
-    let wait_ms = sequencer.fetch_due_ms().unwrap() - now_ms;
-    assert!((4_000..8_000).contains(&wait_ms), "{wait_ms}");
-    // An answer, and all is as new.
-    (4..9).for_each(|offset| drop(offer(&mut sequencer, offset)));
-    offer(&mut sequencer, 9);
-    sequencer.heard_of(20, now_ms);
-    asked(&mut sequencer, now_ms);
-    assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_RETRY_MS));
 }
 
 #[test]
