@@ -76,7 +76,7 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE) $(BUILD)-stage
 
-soak: soak-hosts soak-crash soak-hostile soak-simulation ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-crash soak-hostile soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
 	cargo test --locked --test e2e_hosts -- --ignored
