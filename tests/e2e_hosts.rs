@@ -172,6 +172,32 @@ fn a_store_and_a_consumer_that_were_cut_off_go_on() {
     cut_off(1, "store");
 }
 
+/// What two stores must have is not acknowledged while one of them is cut off; when it is back it gets what it missed,
+/// and has all of it when the other one is gone.
+#[test]
+fn a_store_that_was_cut_off_is_waited_for_and_gets_what_it_missed() {
+    let Some(mut hosts) = Hosts::new(Family::V4, &[1, 2, 3, 4], &[0]) else { return };
+    hosts.set("producer/min_stores", "2");
+    let _tower = hosts.tower(0);
+    let (_back, near) = (hosts.store(1, "far"), hosts.store(2, "near"));
+    let mut stream = Stream::new(hosts.producer(3, "both"), hosts.consumer(3, "both"));
+    stream.feed(1_000);
+    stream.expect_all("before the cut", e2e::DEADLINE);
+    hosts.network.isolate(1);
+    stream.feed(1_000);
+    stream.producer.wait_for_log(&format!("DISCONNECT tcp://{}:", hosts.network.address(1)));
+    stream.feed(1_000);
+    stream.expect_all("while a store is cut off", RECOVERY);
+    // One store has all: that is not enough.
+    assert_served(&hosts, 0, "both", &[&stream.published]);
+    stream.producer.close_input();
+    stream.producer.expect_silence(Duration::from_secs(1), "it waits for the other store");
+    hosts.network.join(1);
+    let published = stream.end("both");
+    near.kill();
+    assert_served(&hosts, 0, "both", &[&published]);
+}
+
 /// TCP by itself would need up to another minute.
 #[test]
 #[ignore = "takes more than a minute"]
