@@ -163,10 +163,15 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_whom_it_announces() {
     assert_eq!(tower.beacon(), beacon, "again at its interval");
 
     // Announced with frames that it does not know; and itself, which it ignores.
-    let mut producer = Node::at(&tower.addresses.0, &tower.addresses.1);
-    tower.announce(&["B", &beacon[1], &format!("tcp://127.0.0.1:{}", beacon[3])]);
-    tower.announce(&["B", &producer.address, &producer.endpoint(), "of a later", "version"]);
-    producer.subscription(b"Mtopic\0");
+    // The producer does not listen to this tower. The consumer may hear it later than it is heard.
+    let mut producer = Node::at("tcp://127.0.0.1:1", "tcp://127.0.0.1:1");
+    let due = Instant::now() + DEADLINE;
+    while !producer.has_subscription(b"Mtopic\0") {
+        assert!(Instant::now() < due, "it does not connect to whom the tower announces");
+        tower.announce(&["B", &beacon[1], &format!("tcp://127.0.0.1:{}", beacon[3])]);
+        tower.announce(&["B", &producer.address, &producer.endpoint(), "of a later", "version"]);
+        producer.listen(Duration::from_millis(50));
+    }
     producer.send_record(&record("topic", &producer.address, 0), "one");
     let expected = format!("topic {} one", producer.address);
     assert_eq!(consumer.line("the record"), expected.as_bytes());
@@ -179,8 +184,12 @@ fn our_node_follows_a_peer_that_moves_or_comes_back() {
     tower.beacon();
     let mut old = Node::at(&tower.addresses.0, &tower.addresses.1);
     let address = old.address.clone();
-    tower.announce(&["B", &address, &old.endpoint()]);
-    old.subscription(b"Mtopic\0");
+    let due = Instant::now() + DEADLINE;
+    while !old.has_subscription(b"Mtopic\0") {
+        assert!(Instant::now() < due, "it does not connect to the old endpoint");
+        tower.announce(&["B", &address, &old.endpoint()]);
+        old.listen(Duration::from_millis(50));
+    }
     old.send_record(&record("topic", &address, 0), "one");
     assert_eq!(consumer.line("the first record"), format!("topic {address} one").as_bytes());
 
