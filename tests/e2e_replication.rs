@@ -2,10 +2,12 @@
 //! that too few acknowledge does not eat up the memory.
 
 mod e2e;
+mod peer;
 
 use e2e::{
     Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
 };
+use peer::{Node, number_8_at, to};
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
@@ -22,13 +24,19 @@ fn producer_with(cluster: &Cluster, topic: &str, settings: &[(&str, &str)]) -> P
     cluster.node_with("dafka_console_producer", &[topic], settings, Input::Pipe)
 }
 
+/// The record that an ACK of one of our stores says is stored, with all before it: what comes before the store's name.
+fn acknowledged(ack: &[u8]) -> u64 {
+    number_8_at(ack, ack.len() - 33 - 8)
+}
+
 #[test]
 fn two_stores_must_have_each_record_when_two_are_asked_for() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();
     let published = varied_lines("both", 3_000, 500);
     let first = cluster.store("first");
-    let mut producer = producer_with(&cluster, "both", &[("producer/min_stores", "2")]);
+    let settings = [("producer/min_stores", "2"), ("producer/head_interval", "50")];
+    let mut producer = producer_with(&cluster, "both", &settings);
     producer.feed(&published);
     producer.close_input();
     // The first store has all, and says so: that is not enough, also not when it says so in two lives.
@@ -36,6 +44,8 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
     assert_contents("both", &consumer.lines(published.len(), "live records"), &published);
     assert!(producer.is_running());
     first.kill();
+    // It is there in time to hear the second life, and never heard the first.
+    let mut observer = Node::started(&cluster, &[to(b'K', "")]);
     let first = cluster.store("first");
     let mut late = cluster.consumer("both");
     assert_contents(
@@ -43,6 +53,13 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
         &late.lines(published.len(), "records of the first store's second life"),
         &published,
     );
+    // Each HEAD makes it say again what it has. A producer that took its word would not send another one.
+    for _ in 0..4 {
+        let due = Instant::now() + DEADLINE;
+        while acknowledged(&observer.message(b"K")[0]) + 1 < published.len() as u64 {
+            assert!(Instant::now() < due, "the second life does not acknowledge all");
+        }
+    }
     assert!(producer.is_running(), "one store that was restarted counted as two");
 
     let second = cluster.store("second");
