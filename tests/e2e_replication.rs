@@ -29,6 +29,17 @@ fn acknowledged(ack: &[u8]) -> u64 {
     number_8_at(ack, ack.len() - 33 - 8)
 }
 
+/// Hears a store say that it has all of so many records, again and again, as each HEAD of the producer makes it do: by
+/// then the producer has heard it too. If it had taken that for enough, no other HEAD would come.
+fn hear_acks_of_all(observer: &mut Node, count: usize) {
+    let due = Instant::now() + DEADLINE;
+    for _ in 0..4 {
+        while acknowledged(&observer.message(b"K")[0]) + 1 < count as u64 {
+            assert!(Instant::now() < due, "the store does not acknowledge all");
+        }
+    }
+}
+
 #[test]
 fn two_stores_must_have_each_record_when_two_are_asked_for() {
     let cluster = Cluster::new();
@@ -39,13 +50,14 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
     let mut producer = producer_with(&cluster, "both", &settings);
     producer.feed(&published);
     producer.close_input();
+    hear_acks_of_all(&mut Node::started(&cluster, &[to(b'K', "")]), published.len());
     // The first store has all, and says so: that is not enough, also not when it says so in two lives.
     let mut consumer = cluster.consumer("both");
     assert_contents("both", &consumer.lines(published.len(), "live records"), &published);
     assert!(producer.is_running());
     first.kill();
-    // It is there in time to hear the second life, and never heard the first.
-    let mut observer = Node::started(&cluster, &[to(b'K', "")]);
+    // Never heard the first life.
+    let mut second_life = Node::started(&cluster, &[to(b'K', "")]);
     let first = cluster.store("first");
     let mut late = cluster.consumer("both");
     assert_contents(
@@ -53,13 +65,7 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
         &late.lines(published.len(), "records of the first store's second life"),
         &published,
     );
-    // Each HEAD makes it say again what it has. A producer that took its word would not send another one.
-    for _ in 0..4 {
-        let due = Instant::now() + DEADLINE;
-        while acknowledged(&observer.message(b"K")[0]) + 1 < published.len() as u64 {
-            assert!(Instant::now() < due, "the second life does not acknowledge all");
-        }
-    }
+    hear_acks_of_all(&mut second_life, published.len());
     assert!(producer.is_running(), "one store that was restarted counted as two");
 
     let second = cluster.store("second");
