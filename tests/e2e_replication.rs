@@ -2,10 +2,12 @@
 //! that too few acknowledge does not eat up the memory.
 
 mod e2e;
+mod peer;
 
 use e2e::{
     Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
 };
+use peer::{Node, number_8_at, to};
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
@@ -22,20 +24,40 @@ fn producer_with(cluster: &Cluster, topic: &str, settings: &[(&str, &str)]) -> P
     cluster.node_with("dafka_console_producer", &[topic], settings, Input::Pipe)
 }
 
+/// The record that an ACK of one of our stores says is stored, with all before it: what comes before the store's name.
+fn acknowledged(ack: &[u8]) -> u64 {
+    number_8_at(ack, ack.len() - 33 - 8)
+}
+
+/// Hears a store say that it has all of so many records, again and again, as each HEAD of the producer makes it do: by
+/// then the producer has heard it too. If it had taken that for enough, no other HEAD would come.
+fn hear_acks_of_all(observer: &mut Node, count: usize) {
+    let due = Instant::now() + DEADLINE;
+    for _ in 0..4 {
+        while acknowledged(&observer.message(b"K")[0]) + 1 < count as u64 {
+            assert!(Instant::now() < due, "the store does not acknowledge all");
+        }
+    }
+}
+
 #[test]
 fn two_stores_must_have_each_record_when_two_are_asked_for() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();
     let published = varied_lines("both", 3_000, 500);
     let first = cluster.store("first");
-    let mut producer = producer_with(&cluster, "both", &[("producer/min_stores", "2")]);
+    let settings = [("producer/min_stores", "2"), ("producer/head_interval", "50")];
+    let mut producer = producer_with(&cluster, "both", &settings);
     producer.feed(&published);
     producer.close_input();
+    hear_acks_of_all(&mut Node::started(&cluster, &[to(b'K', "")]), published.len());
     // The first store has all, and says so: that is not enough, also not when it says so in two lives.
     let mut consumer = cluster.consumer("both");
     assert_contents("both", &consumer.lines(published.len(), "live records"), &published);
     assert!(producer.is_running());
     first.kill();
+    // Never heard the first life.
+    let mut second_life = Node::started(&cluster, &[to(b'K', "")]);
     let first = cluster.store("first");
     let mut late = cluster.consumer("both");
     assert_contents(
@@ -43,6 +65,7 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
         &late.lines(published.len(), "records of the first store's second life"),
         &published,
     );
+    hear_acks_of_all(&mut second_life, published.len());
     assert!(producer.is_running(), "one store that was restarted counted as two");
 
     let second = cluster.store("second");

@@ -484,3 +484,71 @@ fn hellos_to_made_up_stores_are_bounded() {
     hellos(&mut reading, 1_500);
     hellos(&mut reading, 3_000);
 }
+
+/// How long a consumer takes to catch up with so many records that the store `A` has, when stores named `drips` speak up
+/// each so many ms, and answer a record per 200 ms.
+fn catch_up_ms(count: u64, drips: &[&'static [u8]], speak_ms: u64) -> u64 {
+    let mut consumer: Consumer<Content> = Consumer::new(ME, Start::Earliest, Limits::default(), 0);
+    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
+    consumer.subscribe(TOPIC, &mut out);
+    let content: Content = vec![0; 100].into();
+    // By time and number: the records that arrive then.
+    let mut answers: BTreeMap<(u64, u64), std::ops::Range<u64>> = BTreeMap::new();
+    let (mut answer_count, mut delivered_count) = (0, 0);
+    for now_ms in (0..1_000_000).step_by(5) {
+        let mut speak = |store| {
+            let position = Position::new(ME, b"PART", TOPIC, count - 1);
+            consumer.message(
+                &Message::DirectHead { position, store },
+                None,
+                now_ms,
+                &mut out,
+                &mut delivered,
+            );
+        };
+        if now_ms % 10_000 == 0 {
+            speak(b"A");
+        }
+        if now_ms % speak_ms == 0 {
+            drips.iter().copied().for_each(&mut speak);
+        }
+        let later = answers.split_off(&(now_ms + 1, 0));
+        for offset in std::mem::replace(&mut answers, later).into_values().flatten() {
+            let record = direct(b"PART", offset);
+            consumer.message(&record, Some(content.clone()), now_ms, &mut out, &mut delivered);
+        }
+        consumer.tick(now_ms, &mut out);
+        out.drain(|frame, _| {
+            let Ok(Message::Fetch { sequence, count: window, store, .. }) = Message::decode(frame) else {
+                return;
+            };
+            let end = count.min(sequence + u64::from(window));
+            let mut arrive = |at_ms, offsets| {
+                answer_count += 1;
+                answers.insert((at_ms, answer_count), offsets);
+            };
+            if store == b"A" || store.is_empty() {
+                arrive(now_ms + 20, sequence..end);
+            } else {
+                let dripped = sequence..end.min(sequence + 200);
+                dripped.zip(1..).for_each(|(offset, i)| arrive(now_ms + 200 * i, offset..offset + 1));
+            }
+        });
+        delivered_count += delivered.drain(..).count() as u64;
+        if delivered_count >= count {
+            return now_ms;
+        }
+    }
+    panic!("{delivered_count} of {count} records");
+}
+
+#[test]
+fn stores_that_drip_and_speak_up_again_and_again_do_not_hold_up_catching_up() {
+    let names: [&[u8]; 3] = [b"B", b"C", b"D"];
+    for (drips, speak_ms) in [(1, 1_000), (1, 100), (3, 1_000), (3, 100)] {
+        let took_ms = catch_up_ms(1_000_000, &names[..drips], speak_ms);
+        println!("{drips} drip and speak each {speak_ms} ms: {took_ms} ms");
+        // It takes half a minute to find out that one only drips: once for each of them.
+        assert!(took_ms < 45_000 * drips as u64, "{drips} drip and speak each {speak_ms} ms: {took_ms} ms");
+    }
+}

@@ -254,7 +254,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         let is_repeated = unanswered.is_some();
         let (mut first_sent_ms, mut equal_count, mut is_too_much) = (now_ms, 0, false);
         if let Some(fetch) = unanswered {
-            self.sources.silent(fetch.store.as_ref());
+            self.sources.silent(fetch.store.as_ref(), now_ms);
             // What was lost with a connection says nothing about how long answers take, or how long they may be.
             if !fetch.is_answered && !fetch.is_cut {
                 (first_sent_ms, equal_count) = (fetch.first_sent_ms, fetch.equal_count + 1);

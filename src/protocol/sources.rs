@@ -1,7 +1,7 @@
 //! The stores that say they hold a partition: which of them to ask for the next window.
 //!
 //! They take turns, so that the work is spread; who is much slower than another is left out for a while; who does not
-//! answer is forgotten until it speaks again. What stores say of themselves is not to be trusted: after two FETCHes in a
+//! answer is forgotten until it speaks again, and then left out for longer. What stores say of themselves is not to be trusted: after two FETCHes in a
 //! row that brought nothing, everybody is asked, and for some time to come.
 
 use std::sync::Arc;
@@ -16,6 +16,10 @@ const ASK_ALL_WINDOWS: u32 = 16;
 const SLOW_FACTOR: u64 = 4;
 /// How long a slow store is left out.
 const SLOW_MS: u64 = 60_000;
+/// How long a store is left out that did not answer: many times what it costs to find out that one only drips.
+const SHUN_MS: u64 = 600_000;
+/// Stores that a partition remembers as having left a FETCH unanswered.
+const MAX_SHUNNED: usize = 16;
 /// The shortest answer that says something about a store's speed.
 const MIN_SAMPLE_LEN_BYTES: u64 = 256 << 10;
 /// An answer that took no longer is fast enough, whatever others do.
@@ -56,6 +60,9 @@ impl Choice {
 #[derive(Debug)]
 pub struct Sources {
     known: Vec<Source>,
+    /// Stores that left a FETCH unanswered, and until when they count as slow: who speaks up again and again, and never
+    /// answers, would else be new each time.
+    shunned: Vec<(Arc<[u8]>, u64)>,
     /// Whose turn it is.
     turn: usize,
     /// FETCHes in a row that did not bring what they asked for.
@@ -67,12 +74,13 @@ pub struct Sources {
 impl Sources {
     /// None yet. Requesters with different `turn`s begin with different stores.
     pub fn new(turn: usize) -> Self {
-        Sources { known: Vec::new(), turn, fruitless: 0, ask_all: 0 }
+        Sources { known: Vec::new(), shunned: Vec::new(), turn, fruitless: 0, ask_all: 0 }
     }
 
     /// A store says that it has the records before `end`.
     pub fn held_by(&mut self, store: &Arc<[u8]>, end: u64) {
-        let new = || Source { store: store.clone(), end, speed: None, took_ms: 0, slow_until_ms: 0 };
+        let slow_until_ms = self.shunned_until_ms(store);
+        let new = || Source { store: store.clone(), end, speed: None, took_ms: 0, slow_until_ms };
         if let Some(source) = self.known.iter_mut().find(|source| source.store == *store) {
             source.end = end;
         } else if self.known.len() < MAX_SOURCES {
@@ -84,10 +92,28 @@ impl Sources {
         }
     }
 
+    /// Until when a store counts as slow that was not known. When there are very many that do not answer, somebody makes
+    /// names up, and the next name is no better.
+    fn shunned_until_ms(&self, store: &Arc<[u8]>) -> u64 {
+        let known = self.shunned.iter().find(|(shunned, _)| shunned == store);
+        let any = self.shunned.iter().map(|&(_, until_ms)| until_ms).min();
+        let stranger_ms = any.filter(|_| self.shunned.len() >= MAX_SHUNNED).unwrap_or(0);
+        known.map_or(stranger_ms, |&(_, until_ms)| until_ms)
+    }
+
+    fn shun(&mut self, store: &Arc<[u8]>, now_ms: u64) {
+        self.shunned.retain(|(shunned, until_ms)| shunned != store && *until_ms > now_ms);
+        if self.shunned.len() >= MAX_SHUNNED {
+            self.shunned.remove(0);
+        }
+        self.shunned.push((store.clone(), now_ms + SHUN_MS));
+    }
+
     /// A FETCH to `store` (`None`: to everybody) has not brought all that it asked for. A part of it is no better than
     /// nothing: who brings a little, and a little again, would never be given up.
-    pub fn silent(&mut self, store: Option<&Arc<[u8]>>) {
+    pub fn silent(&mut self, store: Option<&Arc<[u8]>>, now_ms: u64) {
         if let Some(store) = store {
+            self.shun(store, now_ms);
             // Gone, perhaps. If it is not, it will say again what it has.
             self.known.retain(|source| source.store != *store);
         }
@@ -104,6 +130,12 @@ impl Sources {
             self.ask_all = self.ask_all.saturating_sub(1);
             return;
         };
+        if took_ms <= FAST_ENOUGH_MS && self.shunned.iter().any(|(shunned, _)| shunned == store) {
+            // It was down, or far away for a while.
+            self.shunned.retain(|(shunned, _)| shunned != store);
+            let known = self.known.iter_mut().find(|source| source.store == *store);
+            known.into_iter().for_each(|source| source.slow_until_ms = 0);
+        }
         if len_bytes < MIN_SAMPLE_LEN_BYTES {
             return;
         }
@@ -199,9 +231,9 @@ mod tests {
     fn a_silent_store_is_replaced_and_everybody_asked_after_two() {
         let mut sources = sources(0, &[("A", 9), ("B", 9), ("C", 9)]);
         assert_eq!(asked(&mut sources, 0, 0), "B");
-        sources.silent(Some(&name("B")));
+        sources.silent(Some(&name("B")), 0);
         assert_eq!(asked(&mut sources, 0, 0), "A");
-        sources.silent(Some(&name("A")));
+        sources.silent(Some(&name("A")), 0);
         assert_eq!(asked(&mut sources, 0, 0), "all");
         // Once there was an answer, single ones are tried again, though not at once.
         for _ in 0..ASK_ALL_WINDOWS {
@@ -227,7 +259,7 @@ mod tests {
                     asked_all += 1;
                     sources.answered(None, 1, 1, 0);
                 }
-                Some(liar) => sources.silent(Some(liar)),
+                Some(liar) => sources.silent(Some(liar), 0),
             }
         }
         assert!(asked_all > 80, "{asked_all}");
@@ -245,7 +277,7 @@ mod tests {
         let later: Vec<_> = (0..2).map(|_| asked(&mut both, 0, took_ms + SLOW_MS)).collect();
         assert!(later.contains(&"slow".to_owned()), "{later:?}");
         // Alone it is asked in any case.
-        both.silent(Some(&name("fast")));
+        both.silent(Some(&name("fast")), 0);
         assert_eq!(asked(&mut both, 0, SLOW_MS / 2), "slow");
     }
 
@@ -257,7 +289,7 @@ mod tests {
         // What was said some time ago says little: the first try is one of those that are known, the next one all.
         let choice = some.choose(10, 0);
         assert_eq!(choice.end, u64::MAX);
-        some.silent(choice.store.as_ref());
+        some.silent(choice.store.as_ref(), 0);
         assert_eq!(asked(&mut some, 10, 0), "all");
         assert_ne!(asked(&mut some, 3, 0), "all");
     }

@@ -175,6 +175,9 @@ impl World {
         node.ready_at = self.now + node.turn_us;
         let turned = node.turn(self.now, self.plan.turn, &mut self.model, &mut self.outbox);
         let outcome = turned.map_err(|text| (1, text))?;
+        if let Some(gathered) = outcome.gathered {
+            invariants::gathered(gathered, self.plan.max_batch)?;
+        }
         self.follow_beacon(id);
         self.publish(id)?;
         if let Role::Producer(producer) = &self.nodes[id].role {
@@ -188,6 +191,9 @@ impl World {
                 invariants::forgotten(&name, partition.min_stores, forgotten, disks)?;
             }
             if outcome.has_ended {
+                let all = partition.records.len() as u64;
+                let disks = self.stores.iter().map(|store| &store.disk);
+                invariants::forgotten(&name, partition.min_stores, all, disks)?;
                 partition.is_alive = false;
                 self.stop(id);
                 return Ok(());

@@ -6,7 +6,7 @@
 //!    have on disk ([`forgotten`]).
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
-//! 5. Memory is bounded ([`bounds`], and the length of FETCH windows in [`sent`]).
+//! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
 
 use super::disk::{SimDisk, Tables};
 use super::faults::Plan;
@@ -132,6 +132,15 @@ pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check
             );
             return fail(2, text);
         }
+    }
+    Ok(())
+}
+
+/// What a store's writer had gathered for its disk, in octets and in records, when it took one more message: while the
+/// disk refuses what it has, it reads no more than a batch.
+pub(crate) fn gathered((len_bytes, count): (usize, usize), max_batch: (usize, usize)) -> Check {
+    if len_bytes >= max_batch.0 || count >= max_batch.1 {
+        return fail(5, format!("the writer reads on with {count} records of {len_bytes} octets gathered"));
     }
     Ok(())
 }

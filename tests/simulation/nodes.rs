@@ -117,6 +117,8 @@ pub(crate) struct Outcome {
     pub(crate) job: bool,
     /// The producer has nothing left to do.
     pub(crate) has_ended: bool,
+    /// What the writer had gathered, in octets of content and in records, when it took its last message.
+    pub(crate) gathered: Option<(usize, usize)>,
 }
 
 impl Node {
@@ -206,6 +208,7 @@ impl Node {
                         break;
                     }
                     let Some((wired, from)) = pop(inbox) else { break };
+                    outcome.gathered = Some(node.intake.gathered());
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     let (content, from) = (wired.content.clone(), || sender(from));
                     node.intake.message(&message, content, &from, now_ms).expect("short records");

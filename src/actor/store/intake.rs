@@ -77,10 +77,16 @@ impl<P: Payload> Intake<P> {
         self.replica.open(&partition.subject, &partition.address, partition.next).is_some()
     }
 
+    /// What waits for the disk: octets of content, and records.
+    pub fn gathered(&self) -> (usize, usize) {
+        let batch = &self.gathering.job.batch;
+        (batch.content_len_bytes(), batch.len())
+    }
+
     /// True when no message may be taken until the disk has taken a batch.
     pub fn is_full(&self) -> bool {
-        let batch = &self.gathering.job.batch;
-        batch.content_len_bytes() >= self.max_batch_len_bytes || batch.len() >= self.max_batch_count
+        let (len_bytes, count) = self.gathered();
+        len_bytes >= self.max_batch_len_bytes || count >= self.max_batch_count
     }
 
     /// True when nothing waits for the disk.
