@@ -152,6 +152,11 @@ impl<P: Payload> Intake<P> {
         self.replica.cut(now_ms);
     }
 
+    /// One partition that stands still, see [`Replica::stalled`].
+    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
+        self.replica.stalled()
+    }
+
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
         self.replica.statistics()

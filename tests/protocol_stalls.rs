@@ -1,0 +1,105 @@
+//! Standstills are told: of partitions whose next record nobody has, and of records that nobody acknowledges.
+
+use dafka::protocol::Outbox;
+use dafka::protocol::consumer::{Consumer, Start};
+use dafka::protocol::ingest::Limits;
+use dafka::protocol::replica::Replica;
+use dafka::wire::{Message, Position};
+use std::sync::Arc;
+
+type Content = Arc<[u8]>;
+
+const TOPIC: &[u8] = b"topic";
+const PARTITION: &[u8] = b"PARTITION";
+
+fn head(sequence: u64) -> Message<'static> {
+    Message::Head(Position::new(TOPIC, PARTITION, TOPIC, sequence))
+}
+
+fn direct(sequence: u64) -> Message<'static> {
+    Message::DirectRecord(Position::new(b"ME", PARTITION, TOPIC, sequence))
+}
+
+/// A consumer's or a store's standstill, as it is told.
+type Told<'a> = Option<(&'a [u8], &'a [u8], u64)>;
+
+/// Lets time go by with a HEAD each second; the times at which the partition was told to stand still, and where.
+fn stalls(
+    node: &mut dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64>,
+    seconds: std::ops::Range<u64>,
+) -> Vec<(u64, u64)> {
+    let mut told = Vec::new();
+    for ms in (seconds.start * 1_000..seconds.end * 1_000).step_by(100) {
+        let message = (ms % 1_000 == 0).then(|| head(199));
+        told.extend(node(message, None, ms).map(|record| (ms / 1_000, record)));
+    }
+    told
+}
+
+fn record_of(told: Told) -> Option<u64> {
+    let (subject, address, record) = told?;
+    assert_eq!((subject, address), (TOPIC, PARTITION));
+    Some(record)
+}
+
+fn assert_told(node: &mut dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64>) {
+    let told = stalls(node, 0..300);
+    assert!(matches!(told[..], [(30..=33, 0)]), "{told:?}");
+    // Somebody had some of it after all; it stands still behind that.
+    for offset in 0..5 {
+        assert_eq!(node(Some(direct(offset)), Some(b"content"[..].into()), 300_000), None);
+    }
+    let told = stalls(node, 300..600);
+    assert!(matches!(told[..], [(330..=363, 5)]), "{told:?}");
+}
+
+#[test]
+fn a_consumer_tells_once_that_nobody_has_the_next_record() {
+    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
+    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
+    consumer.subscribe(TOPIC, &mut out);
+    assert_told(&mut |message, content, now_ms| {
+        if let Some(message) = message {
+            consumer.message(&message, content, now_ms, &mut out, &mut delivered);
+        }
+        consumer.tick(now_ms, &mut out);
+        record_of(consumer.stalled())
+    });
+}
+
+#[test]
+fn a_store_tells_once_that_nobody_has_the_next_record() {
+    let mut replica = Replica::<Content>::new(b"ME", Limits::default(), 0);
+    let (mut out, mut appends) = (Outbox::new(), Vec::new());
+    assert_told(&mut |message, content, now_ms| {
+        if let Some(message) = message {
+            replica.message(&message, content, now_ms, &mut appends);
+        }
+        // The disk takes each at once.
+        for append in appends.drain(..) {
+            replica.committed(append.partition, append.offset + 1);
+        }
+        replica.flush_acks(&mut out);
+        replica.tick(now_ms, &mut out);
+        record_of(replica.stalled())
+    });
+}
+
+#[test]
+fn what_is_answered_late_is_no_standstill() {
+    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
+    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
+    consumer.subscribe(TOPIC, &mut out);
+    // One record every 20 s.
+    for second in 0..400 {
+        let now_ms = second * 1_000;
+        consumer.message(&head(199), None, now_ms, &mut out, &mut delivered);
+        if second % 20 == 19 {
+            let record = direct(second / 20);
+            consumer.message(&record, Some(b"content"[..].into()), now_ms, &mut out, &mut delivered);
+        }
+        consumer.tick(now_ms, &mut out);
+        assert_eq!(consumer.stalled(), None);
+    }
+    assert_eq!(delivered.len(), 20);
+}
