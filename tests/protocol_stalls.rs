@@ -3,6 +3,7 @@
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Start};
 use dafka::protocol::ingest::Limits;
+use dafka::protocol::producer::{News, Producer};
 use dafka::protocol::replica::Replica;
 use dafka::wire::{Message, Position};
 use std::sync::Arc;
@@ -102,4 +103,34 @@ fn what_is_answered_late_is_no_standstill() {
         assert_eq!(consumer.stalled(), None);
     }
     assert_eq!(delivered.len(), 20);
+}
+
+#[test]
+fn a_producer_tells_what_waits_and_for_how_many_stores() {
+    for (min_stores, expected) in [
+        (1, "no store says that it has them"),
+        (
+            2,
+            "1 of the producer/min_stores = 2 different stores that must have them say that they have the oldest",
+        ),
+    ] {
+        let producer = Producer::<Content>::new(TOPIC, PARTITION, 1_000).unwrap();
+        let (mut producer, mut out) = (producer.with_min_stores(min_stores), Outbox::new());
+        for _ in 0..10 {
+            producer.publish(b"content"[..].into(), 0, &mut out);
+        }
+        let ack = |sequence, store| Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store };
+        if min_stores == 2 {
+            producer.message(&ack(9, b"one"), &mut out);
+        }
+        let told: Vec<_> =
+            (0..70).filter_map(|second| Some((second, producer.news(second * 1_000)?))).collect();
+        let text = format!(
+            "10 records of topic wait for acknowledgement; for 30 s none was acknowledged: {expected}"
+        );
+        assert_eq!(told, [(30, News::Waits(text))]);
+        producer.message(&ack(8, b"two"), &mut out);
+        assert_eq!(producer.news(70_000), Some(News::GoesOn));
+        assert_eq!(producer.news(89_000), None);
+    }
 }

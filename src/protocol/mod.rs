@@ -16,6 +16,7 @@
 //! | `sources` | which store to ask for a window |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
 //! | `stall` | whether a partition stands still |
+//! | `waiting` | whether a producer's records wait for long |
 //! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `remembered` | where partitions stood that had to give way |
 //! | `subscriptions` | what each role subscribes to |
@@ -37,6 +38,7 @@ pub mod sources;
 pub mod stall;
 pub mod subscriptions;
 pub mod turns;
+pub mod waiting;
 
 pub use outbox::Outbox;
 
