@@ -134,3 +134,22 @@ fn a_producer_tells_what_waits_and_for_how_many_stores() {
         assert_eq!(producer.news(89_000), None);
     }
 }
+
+#[test]
+fn a_store_tells_once_a_minute_of_another_one_with_its_name() {
+    let mut replica = Replica::<Content>::new(b"ME", Limits::default(), 0).named(b"STORE");
+    let mut appends = Vec::new();
+    let mut told = |store: &[u8], now_ms| {
+        let head = Message::DirectHead { position: Position::new(b"ME", PARTITION, TOPIC, 9), store };
+        replica.message(&head, None, now_ms, &mut appends);
+        replica.has_twin(now_ms)
+    };
+    assert_eq!([told(b"OTHER", 0), told(b"", 0)], [false; 2]);
+    let times: Vec<u64> = (0..100).filter(|second| told(b"STORE", second * 1_000)).collect();
+    assert_eq!(times, [0, 60]);
+    // Stores of 0.1.0 have no name; they are not twins, not even of one that has none.
+    let mut nameless = Replica::<Content>::new(b"ME", Limits::default(), 0);
+    let head = Message::DirectHead { position: Position::new(b"ME", PARTITION, TOPIC, 9), store: b"" };
+    nameless.message(&head, None, 0, &mut appends);
+    assert!(!nameless.has_twin(0));
+}

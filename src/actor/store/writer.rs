@@ -140,6 +140,13 @@ impl Actor<'_> {
             if let Some(text) = self.refused.news(self.intake.statistics()) {
                 self.warning.warn(now_ms(), || format!("Store: {text} are not stored"));
             }
+            if self.intake.has_twin(now_ms()) {
+                log::warn!(
+                    "Store: another store goes by this store's name: its database is a copy of this one's, or this \
+                     one's of it. Both count as one store; remove the file dafka.lock from the copy, while no store uses it, \
+                     to make it another"
+                );
+            }
             while let Some((subject, address, next)) = self.intake.stalled() {
                 self.stall_warning.warn(now_ms(), || {
                     let (address, topic) = (printable(address), printable(subject));
