@@ -21,14 +21,14 @@ fn direct(sequence: u64) -> Message<'static> {
     Message::DirectRecord(Position::new(b"ME", PARTITION, TOPIC, sequence))
 }
 
+/// Takes a message, or none, at a time; the record at which its partition was told to stand still.
+type Node<'a> = dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64> + 'a;
+
 /// A consumer's or a store's standstill, as it is told.
 type Told<'a> = Option<(&'a [u8], &'a [u8], u64)>;
 
 /// Lets time go by with a HEAD each second; the times at which the partition was told to stand still, and where.
-fn stalls(
-    node: &mut dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64>,
-    seconds: std::ops::Range<u64>,
-) -> Vec<(u64, u64)> {
+fn stalls(node: &mut Node, seconds: std::ops::Range<u64>) -> Vec<(u64, u64)> {
     let mut told = Vec::new();
     for ms in (seconds.start * 1_000..seconds.end * 1_000).step_by(100) {
         let message = (ms % 1_000 == 0).then(|| head(199));
@@ -43,7 +43,7 @@ fn record_of(told: Told) -> Option<u64> {
     Some(record)
 }
 
-fn assert_told(node: &mut dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64>) {
+fn assert_told(node: &mut Node) {
     let told = stalls(node, 0..300);
     assert!(matches!(told[..], [(30..=33, 0)]), "{told:?}");
     // Somebody had some of it after all; it stands still behind that.
