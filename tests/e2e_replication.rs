@@ -216,3 +216,33 @@ fn a_producer_that_waits_for_stores_can_be_interrupted() {
     // It waits a while for acknowledgements, not for ever.
     producer.expect_success("SIGTERM, with its memory full");
 }
+
+#[test]
+fn a_copied_store_counts_as_another_without_its_lock_file_and_is_named_as_a_twin_with_it() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut original = cluster.store("original");
+    cluster.publish("copied", &lines("before", 100));
+    original.signal(libc::SIGTERM);
+    original.expect_success("SIGTERM");
+    for (copy, files) in [("twin", &["data.mdb", "dafka.lock"][..]), ("other", &["data.mdb"])] {
+        std::fs::create_dir(cluster.dir().join(copy)).expect("a directory");
+        for file in files {
+            let from = cluster.dir().join("original").join(file);
+            std::fs::copy(from, cluster.dir().join(copy).join(file)).expect("a copy");
+        }
+    }
+    let [mut original, mut twin] = ["original", "twin"].map(|name| cluster.store(name));
+    for store in [&mut original, &mut twin] {
+        store.wait_for_log("another store goes by this store's name");
+    }
+    let mut producer = producer_with(&cluster, "copied", &[("producer/min_stores", "2")]);
+    producer.feed(&lines("after", 100));
+    producer.close_input();
+    let mut consumer = cluster.consumer("copied");
+    consumer.lines(200, "records of two stores that count as one");
+    assert!(producer.is_running(), "a store and its copy counted as two");
+    let other = cluster.store("other");
+    producer.expect_success("a copy without the lock file is another store");
+    assert!(!other.log().contains("goes by this store's name"), "{}", other.log());
+}

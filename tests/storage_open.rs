@@ -219,6 +219,26 @@ fn a_copied_database_without_lock_files_opens() {
 }
 
 #[test]
+fn a_copy_without_a_lock_file_gets_another_name_and_one_with_it_keeps_it() {
+    let [original, copy, twin] = [dir(), dir(), dir()];
+    let name = |dir: &Path, fresh: &[u8]| open(dir).identity(fresh).expect("a name");
+    assert_eq!(name(original.path(), b"first"), b"first");
+    assert_eq!(name(original.path(), b"later"), b"first");
+    for to in [&copy, &twin] {
+        fs::copy(original.path().join("data.mdb"), to.path().join("data.mdb")).expect("copy");
+    }
+    fs::copy(original.path().join("dafka.lock"), twin.path().join("dafka.lock")).expect("copy");
+    assert_eq!(name(twin.path(), b"another"), b"first");
+    let log = open(copy.path());
+    assert_eq!(log.identity(b"second").expect("a name"), b"second");
+    assert_eq!(log.identity(b"third").expect("a name"), b"second");
+    drop(log);
+    // From now on it has a lock file, and keeps its name.
+    assert_eq!(name(copy.path(), b"fourth"), b"second");
+    assert_eq!(name(original.path(), b"later"), b"first");
+}
+
+#[test]
 fn listing_changes_nothing() {
     let dir = dir();
     let path = dir.path();

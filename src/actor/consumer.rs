@@ -5,7 +5,7 @@
 
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command};
-use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, publish, sender, timeout_ms};
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::{Limits, Statistics};
@@ -66,6 +66,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         deliveries: VecDeque::new(),
         outbox: Outbox::new(),
         warning: Warning::default(),
+        stall_warning: Warning::default(),
         refused: Refused::default(),
     };
     actor.run()
@@ -83,6 +84,8 @@ struct Actor<'a> {
     deliveries: VecDeque<Delivery<Frame>>,
     outbox: Outbox<Frame>,
     warning: Warning,
+    /// Of partitions that stand still: other warnings do not hide them.
+    stall_warning: Warning,
     refused: Refused,
 }
 
@@ -128,6 +131,12 @@ impl Actor<'_> {
             }
             if let Some(text) = self.refused.news(self.consumer.statistics()) {
                 self.warning.warn(now_ms(), || format!("Consumer: {text} are not read"));
+            }
+            while let Some((subject, address, next)) = self.consumer.stalled() {
+                self.stall_warning.warn(now_ms(), || {
+                    let (address, topic) = (printable(address), printable(subject));
+                    format!("Consumer: partition {address} of {topic} stays at record {next}: nobody answers with it; it is not read further")
+                });
             }
             publish(&self.node.publisher, &mut self.outbox)?;
         }

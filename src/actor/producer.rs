@@ -8,7 +8,7 @@ use super::{
 use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
 use crate::protocol::{
     Outbox,
-    producer::{Producer, cost_bytes},
+    producer::{News, Producer, cost_bytes},
     subscriptions,
 };
 use crate::settings::Settings;
@@ -133,6 +133,7 @@ impl Actor<'_> {
             is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);
             self.producer.tick(now_ms(), &mut self.outbox);
             self.account();
+            self.tell();
             publish(&self.node.publisher, &mut self.outbox)?;
             if self.is_terminating && (self.producer.is_drained() || self.is_impatient) {
                 return self.end();
@@ -153,6 +154,17 @@ impl Actor<'_> {
     fn is_deaf(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
         self.is_overrun && !self.is_impatient && self.budget.as_ref().is_some_and(is_over)
+    }
+
+    /// Tells the log of records that nobody acknowledges.
+    fn tell(&mut self) {
+        match self.producer.news(now_ms()) {
+            Some(News::Waits(text)) => log::warn!("Producer: {} {text}", self.node.address),
+            Some(News::GoesOn) => {
+                log::info!("Producer: {} its records are acknowledged again", self.node.address)
+            }
+            None => {}
+        }
     }
 
     /// Tells the owner how much room there is.

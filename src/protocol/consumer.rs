@@ -158,6 +158,11 @@ impl<P: Payload> Consumer<P> {
         self.ingest.cut(now_ms);
     }
 
+    /// One partition that stands still, see [`Ingest::stalled`].
+    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
+        self.ingest.stalled()
+    }
+
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
         self.ingest.statistics()

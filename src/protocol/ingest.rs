@@ -18,6 +18,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
+mod stalls;
+
 /// The bounds of one ingest.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -166,6 +168,8 @@ pub struct Ingest<P> {
     /// When a connection was given up last.
     cut_ms: Option<u64>,
     statistics: Statistics,
+    /// Partitions that the last tick has found standing still, and at which record.
+    stalled: Vec<(Index, u64)>,
 }
 
 impl<P: Payload> Ingest<P> {
@@ -186,6 +190,7 @@ impl<P: Payload> Ingest<P> {
             in_flight_len_bytes: 0,
             cut_ms: None,
             statistics: Statistics::default(),
+            stalled: Vec::new(),
         }
     }
 
@@ -541,6 +546,7 @@ impl<P: Payload> Ingest<P> {
 
     /// Sends the FETCHes that are due.
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        self.stalled.clear();
         while let Some(&(timer_ms, index)) = self.timers.first()
             && timer_ms <= now_ms
         {
@@ -577,6 +583,7 @@ impl<P: Payload> Ingest<P> {
         }
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
             self.statistics.fetches += 1;
+            self.stalled.extend(partition.sequencer.is_stalled().then_some((index, first)));
             out.message(&Message::Fetch {
                 topic: &partition.address,
                 address: &self.own_address,

@@ -15,6 +15,8 @@
 //! | `hold_back` | how long to wait with what may end connections |
 //! | `sources` | which store to ask for a window |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
+//! | `stall` | whether a partition stands still |
+//! | `waiting` | whether a producer's records wait for long |
 //! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `remembered` | where partitions stood that had to give way |
 //! | `subscriptions` | what each role subscribes to |
@@ -33,8 +35,10 @@ pub mod replica;
 pub mod seats;
 pub mod sequencer;
 pub mod sources;
+pub mod stall;
 pub mod subscriptions;
 pub mod turns;
+pub mod waiting;
 
 pub use outbox::Outbox;
 

@@ -1,6 +1,7 @@
 //! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
 
 use super::answers::{Answers, Job};
+use super::waiting::{Change, Waiting};
 use super::{Outbox, Payload, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
@@ -17,6 +18,15 @@ const RECORD_OVERHEAD_BYTES: u64 = 128;
 /// What keeping a record occupies.
 pub fn cost_bytes(content_len_bytes: usize) -> u64 {
     content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
+}
+
+/// What to tell the log of records that wait.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// They wait for long: how many, for how long, and for what.
+    Waits(String),
+    /// Some were acknowledged, after it was told that they wait.
+    GoesOn,
 }
 
 /// The producer's state.
@@ -39,6 +49,7 @@ pub struct Producer<P> {
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
     answers: Answers,
+    waiting: Waiting,
 }
 
 impl<P: Payload> Producer<P> {
@@ -61,6 +72,7 @@ impl<P: Payload> Producer<P> {
             head_interval_ms,
             head_due_ms: None,
             answers: Answers::default(),
+            waiting: Waiting::default(),
         })
     }
 
@@ -178,6 +190,33 @@ impl<P: Payload> Producer<P> {
     /// How many records wait for an acknowledgement.
     pub fn unacknowledged(&self) -> usize {
         self.kept.len()
+    }
+
+    /// Looks whether records wait for long now; what to tell the log, if anything. To be called with each HEAD at least.
+    pub fn news(&mut self, now_ms: u64) -> Option<News> {
+        let oldest = (!self.kept.is_empty()).then_some(self.first_kept);
+        let ms = match self.waiting.look(oldest, now_ms)? {
+            Change::GoesOn => return Some(News::GoesOn),
+            Change::Waits { ms } => ms,
+        };
+        let have = match (self.min_stores, self.stores_with_the_oldest()) {
+            (1, _) => "no store says that it has them".into(),
+            (min_stores, count) => format!(
+                "{count} of the producer/min_stores = {min_stores} different stores that must have them say that they \
+                 have the oldest"
+            ),
+        };
+        Some(News::Waits(format!(
+            "{} records of {} wait for acknowledgement; for {} s none was acknowledged: {have}",
+            self.kept.len(),
+            self.topic.escape_ascii(),
+            ms / 1_000,
+        )))
+    }
+
+    /// How many of the stores that are told apart have the oldest record that waits.
+    fn stores_with_the_oldest(&self) -> usize {
+        self.stores.iter().filter(|&&(_, end)| end > self.first_kept).count()
     }
 
     /// What the records that wait for an acknowledgement occupy, in octets.

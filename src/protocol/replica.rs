@@ -6,6 +6,8 @@ use crate::wire::{Message, Position, Subscription, id};
 
 /// How soon it asks after another store has come: by then both hear each other.
 const NEW_STORE_MS: u64 = 200;
+/// The shortest time between two words of another store that goes by this one's name.
+const TWIN_AGAIN_MS: u64 = 60_000;
 
 /// A record to write.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub struct Replica<P> {
     acks_due: Vec<Index>,
     /// When it asks the other stores what they hold.
     refresh_ms: u64,
+    /// Another store goes by this one's name.
+    has_twin: bool,
+    /// No word of that before this.
+    twin_ms: u64,
 }
 
 /// What is on disk of one partition.
@@ -57,6 +63,8 @@ impl<P: Payload> Replica<P> {
             durable: Vec::new(),
             acks_due: Vec::new(),
             refresh_ms: now_ms + NEW_STORE_MS,
+            has_twin: false,
+            twin_ms: 0,
         }
     }
 
@@ -155,6 +163,8 @@ impl<P: Payload> Replica<P> {
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
+                // A store is not connected to its own reader.
+                self.has_twin |= !store.is_empty() && **store == *self.store;
                 let Some(partition) = self.find_or_open(position, false, from, now_ms) else { return };
                 self.ingest.held_by(partition, store, position.sequence, now_ms);
             }
@@ -196,6 +206,20 @@ impl<P: Payload> Replica<P> {
     /// A connection was given up, see [`Ingest::cut`].
     pub fn cut(&mut self, now_ms: u64) {
         self.ingest.cut(now_ms);
+    }
+
+    /// True, once a minute, when another store goes by this one's name: together they count as one.
+    pub fn has_twin(&mut self, now_ms: u64) -> bool {
+        let is_news = std::mem::take(&mut self.has_twin) && now_ms >= self.twin_ms;
+        if is_news {
+            self.twin_ms = now_ms + TWIN_AGAIN_MS;
+        }
+        is_news
+    }
+
+    /// One partition that stands still, see [`Ingest::stalled`].
+    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
+        self.ingest.stalled()
     }
 
     /// What happened so far.

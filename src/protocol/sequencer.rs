@@ -8,6 +8,7 @@
 
 use super::hold_back::HoldBack;
 use super::sources::{Choice, Sources};
+use super::stall::Stall;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -73,6 +74,9 @@ pub struct Sequencer<P> {
     retry_ms: u64,
     held_back: HoldBack,
     sources: Sources,
+    stall: Stall,
+    /// The last FETCH has found that the partition stands still.
+    is_stalled: bool,
 }
 
 /// A FETCH to send.
@@ -127,6 +131,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             retry_ms: FIRST_RETRY_MS,
             held_back: HoldBack::new(turn),
             sources: Sources::new(turn),
+            stall: Stall::default(),
+            is_stalled: false,
         }
     }
 
@@ -263,6 +269,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             is_too_much = is_large && !fetch.is_cut && (fetch.is_answered || equal_count >= MAX_EQUAL_COUNT);
         }
         let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
+        self.is_stalled = store.is_none() && self.stall.asked(self.next, now_ms);
         if is_repeated && store.is_none() {
             // Nothing came since the last one: ask less often, then for less. In this order: the answer to a large
             // window may just take its time, and what is asked anew is sent anew. But when an answer began and broke off,
@@ -294,6 +301,12 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             deadline_ms: (now_ms + self.retry_ms.max(2 * self.answer_ms)).max(not_before_ms),
         });
         Some(Request { first: self.next, count, store })
+    }
+
+    /// True when the last [`Sequencer::request`] has found that the partition stands still: so long has nobody answered
+    /// with its next record. That is found once for each record.
+    pub fn is_stalled(&self) -> bool {
+        self.is_stalled
     }
 
     /// One after the last record of the first gap, or of those behind it that are worth being asked for with it.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lmdb::{RoTransaction, Transaction};
@@ -15,7 +16,7 @@ use super::error::{AppendError, Corruption, OpenError, ReadError};
 use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
 use super::lmdb::Lmdb;
 use super::lookup::{self, Partition};
-use super::opening;
+use super::opening::{self, Opened};
 use super::pages::{Pages, Unsound};
 use super::place::Place;
 use super::tables::{RECORDS, Tables, os_error};
@@ -66,6 +67,8 @@ pub struct Log {
     data: PathBuf,
     pages: Pages,
     options: Options,
+    /// It still has the name of the log that it was copied from.
+    is_copy: AtomicBool,
     /// Holds the directory for this log.
     _lock: File,
 }
@@ -89,13 +92,22 @@ impl Log {
     /// See [`OpenError`]; a directory or a database of something else is left as it was.
     pub fn open(dir: &Path, options: Options) -> Result<Log, OpenError> {
         let place = Place::new(dir, &options);
-        let ((pages, tables), lock) = opening::open(&place)?;
+        let Opened { database: (pages, tables), lock, is_adopted } = opening::open(&place)?;
         let data = place.data;
         let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables), is_unsettled: false };
-        Ok(Log { state: RwLock::new(state), dir: dir.to_path_buf(), data, pages, options, _lock: lock })
+        Ok(Log {
+            state: RwLock::new(state),
+            dir: dir.to_path_buf(),
+            data,
+            pages,
+            options,
+            is_copy: AtomicBool::new(is_adopted),
+            _lock: lock,
+        })
     }
 
-    /// The log's own name, which stays the same for as long as the database exists: `fresh` when it has none yet.
+    /// The log's own name, which stays the same for as long as the database exists: `fresh` when it has none yet, or
+    /// that of the log of which it is a copy. (A copy is what was opened without a lock file.)
     ///
     /// # Errors
     ///
@@ -104,8 +116,13 @@ impl Log {
         let name = || -> lmdb::Result<Vec<u8>> {
             self.with_tables(|tables| {
                 let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables };
-                let name = lookup::identity(&mut update, fresh)?;
+                let name = if self.is_copy.load(Ordering::Relaxed) {
+                    lookup::rename(&mut update, fresh)?
+                } else {
+                    lookup::identity(&mut update, fresh)?
+                };
                 update.txn.commit()?;
+                self.is_copy.store(false, Ordering::Relaxed);
                 Ok(name)
             })?
         };

@@ -92,11 +92,21 @@ pub trait Directory {
     fn settle(&self, database: &Self::Database) -> Result<(), OpenError>;
 }
 
+/// What [`open`] has opened.
+pub struct Opened<D: Directory> {
+    /// The database.
+    pub database: D::Database,
+    /// What holds the directory.
+    pub lock: D::Lock,
+    /// It was there without a lock file, so it is a copy: another store than the one that it was copied from.
+    pub is_adopted: bool,
+}
+
 /// Opens the log in a directory, which is made when it is missing.
 ///
 /// # Errors
 /// See [`OpenError`]; a directory or a database of something else is left as it was.
-pub fn open<D: Directory>(directory: &D) -> Result<(D::Database, D::Lock), OpenError> {
+pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
     directory.claim()?;
     // Whoever makes a store makes its lock file first. A database without one is another's, or was
     // copied: look at it before leaving a trace. In this order, as another process may be at work.
@@ -112,7 +122,7 @@ pub fn open<D: Directory>(directory: &D) -> Result<(D::Database, D::Lock), OpenE
         directory.sync_new()?;
         directory.rename_new()?;
         directory.sync()?;
-        return Ok((directory.open()?, lock));
+        return Ok(Opened { database: directory.open()?, lock, is_adopted });
     }
     directory.check(true)?;
     // What is there may be with the operating system only: an earlier run did not synchronize, or was killed
@@ -121,7 +131,7 @@ pub fn open<D: Directory>(directory: &D) -> Result<(D::Database, D::Lock), OpenE
     directory.sync()?;
     let database = directory.open()?;
     directory.settle(&database)?;
-    Ok((database, lock))
+    Ok(Opened { database, lock, is_adopted })
 }
 
 /// What a new database holds: what says whose it is, and of which format.

@@ -158,6 +158,16 @@ impl<P: Payload> Intake<P> {
         self.replica.cut(now_ms);
     }
 
+    /// Whether there is another store of this one's name, see [`Replica::has_twin`].
+    pub fn has_twin(&mut self, now_ms: u64) -> bool {
+        self.replica.has_twin(now_ms)
+    }
+
+    /// One partition that stands still, see [`Replica::stalled`].
+    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
+        self.replica.stalled()
+    }
+
     /// What happened so far.
     pub fn statistics(&self) -> Statistics {
         self.replica.statistics()

@@ -71,6 +71,7 @@ pub(super) fn run(
         committer,
         outbox: Outbox::new(),
         warning: Warning::default(),
+        stall_warning: Warning::default(),
         refused: Refused::default(),
     };
     actor.run()
@@ -101,6 +102,8 @@ struct Actor<'a> {
     committer: Committer,
     outbox: Outbox<Frame>,
     warning: Warning,
+    /// Of partitions that stand still: other warnings do not hide them.
+    stall_warning: Warning,
     refused: Refused,
 }
 
@@ -136,6 +139,19 @@ impl Actor<'_> {
             self.intake.tick(self.clock.now_ms(), &mut self.outbox);
             if let Some(text) = self.refused.news(self.intake.statistics()) {
                 self.warning.warn(now_ms(), || format!("Store: {text} are not stored"));
+            }
+            if self.intake.has_twin(now_ms()) {
+                log::warn!(
+                    "Store: another store goes by this store's name: its database is a copy of this one's, or this \
+                     one's of it. Both count as one store; remove the file dafka.lock from the copy, while no store uses it, \
+                     to make it another"
+                );
+            }
+            while let Some((subject, address, next)) = self.intake.stalled() {
+                self.stall_warning.warn(now_ms(), || {
+                    let (address, topic) = (printable(address), printable(subject));
+                    format!("Store: partition {address} of {topic} stays at record {next}: nobody answers with it; it is not stored further")
+                });
             }
             publish(&self.node.publisher, &mut self.outbox)?;
         }

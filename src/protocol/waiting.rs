@@ -1,0 +1,74 @@
+//! Whether a producer's records wait for acknowledgement for so long that its operator should know.
+
+/// How long no record is acknowledged, while some wait, before that is worth a line in the log.
+pub const WAITING_MS: u64 = 30_000;
+/// The shortest time between two such lines.
+pub const AGAIN_MS: u64 = 60_000;
+
+/// What is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// For so long no record was acknowledged, although some wait.
+    Waits {
+        /// How long.
+        ms: u64,
+    },
+    /// Some were acknowledged, after it was told that they wait.
+    GoesOn,
+}
+
+/// What is known of a producer's records that wait.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// The oldest record that waits, and since when it is the oldest one.
+    oldest: Option<(u64, u64)>,
+    is_told: bool,
+    /// No line before this.
+    next_ms: u64,
+}
+
+impl Waiting {
+    /// The oldest record that waits now, `None` when none does. What is new.
+    pub fn look(&mut self, oldest: Option<u64>, now_ms: u64) -> Option<Change> {
+        let known = self.oldest.map(|(record, _)| record);
+        if known != oldest {
+            self.oldest = oldest.map(|record| (record, now_ms));
+            let was_told = std::mem::take(&mut self.is_told);
+            return was_told.then_some(Change::GoesOn);
+        }
+        let (_, since_ms) = self.oldest?;
+        let ms = now_ms.saturating_sub(since_ms);
+        if ms < WAITING_MS || now_ms < self.next_ms {
+            return None;
+        }
+        (self.is_told, self.next_ms) = (true, now_ms + AGAIN_MS);
+        Some(Change::Waits { ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_once_a_minute_and_when_it_goes_on() {
+        let mut waiting = Waiting::default();
+        let mut told: Vec<(u64, Change)> = Vec::new();
+        for second in 0..200 {
+            // The record 3 waits from 10 s on, until 150 s.
+            let oldest = match second {
+                0..10 => Some(second / 4),
+                10..150 => Some(3),
+                _ => None,
+            };
+            told.extend(waiting.look(oldest, second * 1_000).map(|news| (second, news)));
+        }
+        let waits = |second| (second, Change::Waits { ms: (second - 10) * 1_000 });
+        assert_eq!(told, [waits(40), waits(100), (150, Change::GoesOn)]);
+        // Not twice within a minute, also when it went on meanwhile.
+        let mut waiting = Waiting { next_ms: 60_000, ..Waiting::default() };
+        let told: Vec<u64> =
+            (0..100).filter(|second| waiting.look(Some(0), second * 1_000).is_some()).collect();
+        assert_eq!(told, [60]);
+    }
+}
