@@ -1,8 +1,8 @@
 //! The stores that say they hold a partition: which of them to ask for the next window.
 //!
 //! They take turns, so that the work is spread; who is much slower than another is left out for a while; who does not
-//! answer is forgotten until it speaks again, and then left out for longer. What stores say of themselves is not to be trusted: after two FETCHes in a
-//! row that brought nothing, everybody is asked, and for some time to come.
+//! answer is forgotten until it speaks again, and then left out for longer. What stores say of themselves is not to be
+//! trusted: after two FETCHes in a row that brought nothing, everybody is asked, and for some time to come.
 
 use std::sync::Arc;
 
