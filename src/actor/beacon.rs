@@ -2,7 +2,7 @@
 //!
 //! A thread of its own, so that a busy node stays alive for its peers. On its pipe it understands `START`
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
-//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also [`GIVEN_UP`] endpoint has-answered wait-ms.
+//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered wait-ms.
 
 use super::{MAX_FRAME_LEN_BYTES, Result, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, max_open_files, now_ms, poll};
