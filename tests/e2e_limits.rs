@@ -1,0 +1,117 @@
+//! Keys that set limits, seen at work in processes. What happens at the limits: tests/protocol_limits.rs, tests/hostile_*.rs.
+
+mod e2e;
+mod peer;
+
+use e2e::{Cluster, DEADLINE, Input, Program, QUIET, statistic};
+use peer::{Node, new_address, record, to};
+use std::time::{Duration, Instant};
+
+const TOPIC: &str = "limits";
+
+/// What early records may occupy: a hundred of these.
+const REORDER_BYTES: &str = "100000";
+
+/// Publishes two thousand records of a kilobyte whose first one is missing, and, behind them, the only record of another
+/// partition, whose address this returns.
+fn publish_early_records(node: &Node) -> String {
+    let (early, last) = (node.address.clone(), new_address());
+    let content = "x".repeat(1_000);
+    for sequence in 1..2_000 {
+        node.send_record(&record(TOPIC, &early, sequence), &content);
+    }
+    node.send_record(&record(TOPIC, &last, 0), "last");
+    last
+}
+
+/// Ends a node that came with `--verbose`: most of the early records had no room.
+#[track_caller]
+fn assert_bounded(mut node: Program) {
+    node.signal(libc::SIGTERM);
+    let stderr = node.expect_success("SIGTERM").stderr;
+    let (early, no_room) = (statistic(&stderr, "early"), statistic(&stderr, "no_room"));
+    assert_eq!(early + no_room, 1_999, "{stderr}");
+    assert!((10..=100).contains(&early), "{early} were kept: {stderr}");
+}
+
+#[test]
+fn early_records_at_a_consumer() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/reorder_bytes", REORDER_BYTES);
+    let _tower = cluster.tower();
+    let arguments = ["--from-beginning", "--verbose", TOPIC];
+    let mut consumer = cluster.node("dafka_console_consumer", &arguments, Input::Pipe);
+    let mut node = Node::started(&cluster, &[]);
+    node.subscription(&[b"M", TOPIC.as_bytes(), b"\0"].concat());
+    let last = publish_early_records(&node);
+    assert_eq!(consumer.line("what came last"), format!("{TOPIC} {last} last").as_bytes());
+    assert_bounded(consumer);
+}
+
+#[test]
+fn early_records_at_a_store() {
+    let mut cluster = Cluster::new();
+    cluster.set("store/reorder_bytes", REORDER_BYTES);
+    let _tower = cluster.tower();
+    cluster.set("store/db", "db");
+    let store = cluster.node("dafka_stored", &["--verbose"], Input::Pipe);
+    let mut node = Node::started(&cluster, &[b"K".to_vec()]);
+    node.subscription(b"M");
+    let last = publish_early_records(&node);
+    assert!(node.message_within(&to(b'K', &last), DEADLINE).is_some(), "what came last is not acknowledged");
+    assert_bounded(store);
+}
+
+/// Endpoints that a node has connected to and not disconnected from: how many at most, and in the end; and how many in all.
+fn connections(log: &str) -> (usize, usize, usize) {
+    let (mut now, mut most, mut all) = (0_usize, 0, 0);
+    for line in log.lines() {
+        if line.contains(" CONNECT tcp://") {
+            (now, all) = (now + 1, all + 1);
+            most = most.max(now);
+        } else if line.contains("DISCONNECT tcp://") {
+            now -= 1;
+        }
+    }
+    (most, now, all)
+}
+
+#[test]
+fn peers() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/max_peers", "3");
+    cluster.set("beacon/verbose", "1");
+    let _tower = cluster.tower();
+    let nodes: Vec<Node> = (0..6).map(|_| Node::started(&cluster, &[])).collect();
+    let consumer = cluster.consumer(TOPIC);
+    let start = Instant::now();
+    while connections(&consumer.log()).1 < 3 {
+        assert!(start.elapsed() < DEADLINE, "{}", consumer.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // All six are announced again and again meanwhile.
+    std::thread::sleep(QUIET);
+    assert_eq!(connections(&consumer.log()), (3, 3, 3), "{}", consumer.log());
+    drop(nodes);
+}
+
+#[test]
+fn peers_that_do_not_answer() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/max_pending_peers", "2");
+    cluster.set("beacon/verbose", "1");
+    let _tower = cluster.tower();
+    // Nobody listens at this port.
+    let mut nodes: Vec<Node> = (0..4).map(|_| Node::new(&cluster)).collect();
+    for (i, node) in nodes.iter_mut().enumerate() {
+        node.start_beacon_at(1 + i as u16);
+    }
+    let consumer = cluster.consumer(TOPIC);
+    let start = Instant::now();
+    // They give way to each other.
+    while connections(&consumer.log()).2 < 6 {
+        assert!(start.elapsed() < DEADLINE, "{}", consumer.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(connections(&consumer.log()).0, 2, "{}", consumer.log());
+}
