@@ -117,8 +117,7 @@ fn a_header_that_was_written_but_not_synchronized_acknowledges_nothing() {
         load.wait_for_acks(100);
         // The header reaches the system's memory, but not the disk; and LMDB cannot undo it. The batch is in the log now,
         // and the next try finds it there. Then the disk takes nothing at all.
-        disk.control.fail(Fault::Header, libc::EIO, Some(1));
-        disk.control.wait_for_failures(1);
+        disk.control.fail_once(Fault::Header, libc::EIO);
         disk.control.fail(Fault::All, libc::EIO, None);
         let (failed, acked) = (disk.control.failed(), load.acked_count());
         let start = Instant::now();
@@ -145,8 +144,7 @@ fn a_store_that_cannot_settle_its_header_does_not_start() {
     let store = cluster.store_at(disk.dir(), &[], &disk.environment());
     load.wait_for_acks(100);
     // The last header is with the operating system only, and the disk goes on failing.
-    disk.control.fail(Fault::Header, libc::EIO, Some(1));
-    disk.control.wait_for_failures(1);
+    disk.control.fail_once(Fault::Header, libc::EIO);
     disk.control.fail(Fault::Header, libc::EIO, None);
     store.kill();
     let output = cluster.store_at(disk.dir(), &[], &disk.environment()).wait("its start", DEADLINE);

@@ -172,8 +172,7 @@ fn a_disk_that_fails_is_told_once_acknowledges_nothing_and_is_over_by_itself() {
     // One failure now and then, while it runs.
     for _ in 0..5 {
         let (fault, errno, _) = faults[random.below(5) as usize];
-        disk.control.fail(fault, errno, Some(1));
-        disk.control.wait_for_failures(1);
+        disk.control.fail_once(fault, errno);
     }
     load.wait_for_acks(200);
     load.pause();

@@ -57,11 +57,12 @@ impl Control {
         u32::from_ne_bytes(octets)
     }
 
-    /// Waits until operations fail, so many more.
+    /// Lets one operation fail, and waits until it has.
     #[track_caller]
-    pub(crate) fn wait_for_failures(&self, count: u32) {
+    pub(crate) fn fail_once(&self, fault: Fault, errno: i32) {
         let (start, before) = (Instant::now(), self.failed());
-        while self.failed() < before + count {
+        self.fail(fault, errno, Some(1));
+        while self.failed() == before {
             assert!(start.elapsed() < crate::e2e::DEADLINE, "no operation has failed");
             std::thread::sleep(Duration::from_millis(2));
         }
