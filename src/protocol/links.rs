@@ -17,7 +17,7 @@ const FIRST_WAIT_MS: u64 = 100;
 /// ... and at the latest: as libzmq waits when nobody answers.
 const MAX_WAIT_MS: u64 = 4_000;
 /// How long it may take at the most from an event here to what the node does about it, or until it is known here.
-const DELAY_MS: u64 = 200;
+const DELAY_MS: u64 = 1_000;
 
 /// What libzmq tells of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
