@@ -19,6 +19,9 @@ const MAX_WAIT_MS: u64 = 4_000;
 /// How long it may take at the most from an event here to what the node does about it, or until it is known here.
 const DELAY_MS: u64 = 1_000;
 
+/// How often a connection is made again at the most because others were given up: it may share its memory with several.
+const MAX_RENEWALS: u8 = 3;
+
 /// What libzmq tells of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
@@ -38,6 +41,8 @@ pub struct Links {
     ended: BTreeSet<(u64, String)>,
     /// Those that were given up, and when they are made again.
     waiting: BTreeSet<(u64, String)>,
+    /// When something was heard last.
+    now_ms: u64,
     /// Connections that were begun lately, see [`Links::renew`].
     begun: VecDeque<(u64, String)>,
     /// Other names by which libzmq speaks of an endpoint: it may write an IPv6 address in another way.
@@ -51,6 +56,8 @@ struct Link {
     answered_ms: Option<u64>,
     /// It stands in `Links::begun` under this time; older entries say nothing.
     begun_ms: Option<u64>,
+    /// How often it was renewed since.
+    renewals: u8,
     /// How long it has waited before it was made; 0 when it has not.
     waited_ms: u64,
     alias: Option<String>,
@@ -69,17 +76,26 @@ enum State {
 impl Links {
     /// Connects to an endpoint.
     pub fn connect(&mut self, endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
-        let link = Link { state: State::Open, answered_ms: None, begun_ms: None, waited_ms: 0, alias: None };
+        let link = Link {
+            state: State::Open,
+            answered_ms: None,
+            begun_ms: None,
+            renewals: 0,
+            waited_ms: 0,
+            alias: None,
+        };
         self.links.insert(endpoint.to_owned(), link);
         self.begin(endpoint, now_ms, events);
     }
 
     fn begin(&mut self, endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
+        self.now_ms = now_ms;
         while self.begun.front().is_some_and(|(begun_ms, _)| begun_ms + GIVEN_UP_MS + 2 * DELAY_MS < now_ms) {
             self.begun.pop_front();
         }
         if let Some(link) = self.links.get_mut(endpoint) {
             (link.state, link.answered_ms, link.begun_ms) = (State::Open, None, Some(now_ms));
+            link.renewals = 0;
         }
         self.begun.push_back((now_ms, endpoint.to_owned()));
         events.push(Event::Connect(endpoint.to_owned()));
@@ -104,6 +120,7 @@ impl Links {
 
     /// Takes what libzmq tells of an endpoint. Returns the name by which that is known here, if it is.
     pub fn news(&mut self, endpoint: &str, news: News, now_ms: u64) -> Option<String> {
+        self.now_ms = now_ms;
         let name = self.name(endpoint, news)?;
         let link = self.links.get_mut(&name)?;
         match (link.state, news) {
@@ -156,6 +173,7 @@ impl Links {
 
     /// Ends what libzmq has given up, and begins again what has waited for long enough.
     pub fn tick(&mut self, now_ms: u64, events: &mut Vec<Event>) {
+        self.now_ms = now_ms;
         if let Some(&(since_ms, _)) = self.ended.first()
             && since_ms + GIVEN_UP_MS <= now_ms
         {
@@ -211,8 +229,12 @@ impl Links {
                 State::Waiting(_) => continue,
             }
             (link.state, link.answered_ms) = (State::Open, None);
+            link.renewals += 1;
+            // Another one may have been given up meanwhile, whose memory is where this one lies now.
+            link.begun_ms = (link.renewals < MAX_RENEWALS).then_some(self.now_ms);
             renewed.push(endpoint);
         }
+        self.begun.extend(renewed.iter().rev().map(|endpoint| (self.now_ms, endpoint.clone())));
         // All of the former before any of the latter, which could fall upon what is to be disconnected from.
         events.extend(renewed.iter().rev().cloned().map(Event::Disconnect));
         events.extend(renewed.into_iter().rev().map(Event::Connect));
@@ -330,13 +352,34 @@ mod tests {
             Event::Connect(A.into()),
         ];
         assert_eq!(tick(&mut links, 5_100), expected);
-        // Each once: somebody who makes others give up without end must not keep them from ever being there.
+        // And again, as they may lie where this one did.
+        let (c, d) = (|| "tcp://c:3".to_owned(), || "tcp://d:4".to_owned());
         links.news(B, News::Ended, 5_150);
-        let again = [given_up(B, true, 100), Event::Disconnect(A.into()), Event::Connect(A.into())];
-        assert_eq!(tick(&mut links, 5_250), [&again[..], &[Event::Connect(B.into())]].concat());
+        let again = [
+            given_up(B, true, 100),
+            Event::Disconnect(c()),
+            Event::Disconnect(d()),
+            Event::Disconnect(A.into()),
+            Event::Connect(c()),
+            Event::Connect(d()),
+            Event::Connect(A.into()),
+            Event::Connect(B.into()),
+        ];
+        assert_eq!(tick(&mut links, 5_250), again);
+        // But not for ever: somebody who makes others give up without end must not keep them from being there.
+        let mut renewals = 0;
+        for now_ms in (5_300..9_000).step_by(200) {
+            links.news(B, News::Answers, now_ms);
+            links.news(B, News::Ended, now_ms + 1);
+            let events = tick(&mut links, now_ms + 101);
+            renewals += events.iter().filter(|event| **event == Event::Disconnect(c())).count();
+        }
+        assert_eq!(renewals, usize::from(MAX_RENEWALS) - 2);
         // The same when it is disconnected from before it is known to be given up.
-        links.news(B, News::Ended, 9_000);
-        links.connect("tcp://e:5", 9_001, &mut Vec::new());
+        tick(&mut links, 20_000);
+        links.news(B, News::Answers, 30_000);
+        links.news(B, News::Ended, 39_000);
+        links.connect("tcp://e:5", 39_001, &mut Vec::new());
         let mut events = Vec::new();
         links.disconnect(B, &mut events);
         let e = || "tcp://e:5".to_owned();
