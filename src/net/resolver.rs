@@ -45,7 +45,7 @@ struct Host {
     address: Option<IpAddr>,
     is_looked_up: bool,
     /// When that began, or ended, last.
-    looked_up_ms: u64,
+    looked_up_ms: Option<u64>,
     asked_ms: u64,
     /// Who wants to know, and the port.
     waiting: Vec<(Box<[u8]>, Box<str>)>,
@@ -71,11 +71,8 @@ impl Resolver {
         }
         let host = self.hosts.entry(name.into()).or_default();
         host.asked_ms = now_ms;
-        let age_ms = now_ms - host.looked_up_ms;
-        let is_due = match host.address {
-            Some(_) => age_ms >= REFRESH_MS,
-            None => host.looked_up_ms == 0 || age_ms >= RETRY_MS,
-        };
+        let interval_ms = if host.address.is_some() { REFRESH_MS } else { RETRY_MS };
+        let is_due = host.looked_up_ms.is_none_or(|looked_up_ms| now_ms >= looked_up_ms + interval_ms);
         if is_due && !host.is_looked_up && self.lookups < MAX_LOOKUPS {
             self.look_up(name, now_ms);
         }
@@ -113,7 +110,7 @@ impl Resolver {
         if builder.spawn(work).is_ok()
             && let Some(host) = self.hosts.get_mut(name)
         {
-            (host.is_looked_up, host.looked_up_ms) = (true, now_ms.max(1));
+            (host.is_looked_up, host.looked_up_ms) = (true, Some(now_ms));
             self.lookups += 1;
         }
     }
@@ -142,7 +139,7 @@ impl Resolver {
         while let Ok(Answer { host: name, address }) = self.answers.1.try_recv() {
             self.lookups -= 1;
             let Some(host) = self.hosts.get_mut(&name) else { continue };
-            (host.is_looked_up, host.looked_up_ms) = (false, now_ms.max(1));
+            (host.is_looked_up, host.looked_up_ms) = (false, Some(now_ms));
             host.address = address.or(host.address);
             for (asker, port) in mem::take(&mut host.waiting) {
                 let endpoint = host.address.map(|address| endpoint_of(address, &port));
@@ -220,6 +217,17 @@ mod tests {
         assert_eq!(resolver.resolve(b"three", "tcp://localhost:8", 60_009).unwrap(), "tcp://127.0.0.1:8");
         assert_eq!(resolver.lookups, 1);
         assert_eq!(wait(&mut resolver, 60_010), []);
+    }
+
+    /// A process's time begins with 0.
+    #[test]
+    fn a_host_is_looked_up_in_the_first_ms() {
+        let mut resolver = Resolver::new(false);
+        assert_eq!(resolver.resolve(b"me", "tcp://localhost:7", 0), None);
+        assert_eq!(resolver.resolve(b"me", "tcp://localhost:7", 0), None);
+        assert_eq!(resolver.lookups, 1);
+        assert_eq!(wait(&mut resolver, 0), [(b"me".to_vec(), Some("tcp://127.0.0.1:7".to_owned()))]);
+        assert_eq!(resolver.resolve(b"me", "tcp://localhost:7", 0).unwrap(), "tcp://127.0.0.1:7");
     }
 
     #[test]
