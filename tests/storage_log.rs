@@ -192,6 +192,12 @@ fn reads_keep_their_limits() {
     assert_eq!(offsets(7, 100, 200), [7, 8]);
     assert_eq!(offsets(990, 100, 2000), range(990..1010));
     assert_eq!(offsets(990, 5, 2000), range(990..995));
+    // One that is too long comes alone, also before empty ones.
+    let (long, empty) = (content(0, 100), Vec::new());
+    append(&log, b"s", b"long", 0, &[long, empty.clone(), empty]).expect("append");
+    for (max_len, count) in [(0, 1), (99, 1), (100, 3)] {
+        assert_eq!(read(&log, (b"s", b"long"), 0, 100, max_len).expect("readable").len(), count, "{max_len}");
+    }
     // Until the receiver has enough.
     let mut seen = Vec::new();
     let handed = log.read(P.0, P.1, 998, 100, usize::MAX, &mut |offset, _| {

@@ -45,8 +45,8 @@ with tempfile.TemporaryDirectory() as home:
     # One shell for all blocks, as a reader has it, with job control; a line between the blocks tells them apart.
     mark = "-- end of block --"
     script = "".join(f"{commands}echo '{mark}'\n" for commands, _ in steps)
-    # However it ends: nothing that it started in the background is left.
-    script = "trap 'trap - EXIT; kill -KILL $(jobs -p) 2>/dev/null; wait' EXIT\n" + script
+    # However it ends: nothing that it started in the background is left. (What ends by itself just then cannot be killed.)
+    script = "trap 'trap - EXIT; kill -KILL $(jobs -p) 2>/dev/null || :; wait || :' EXIT\n" + script
     # Standard error comes in between, as on a terminal: wordcount's reports go there.
     with open(os.path.join(home, "output"), "w+", encoding="utf-8") as output:
         environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}

@@ -22,7 +22,17 @@ impl Handle {
 
     /// Sends the actor a word, if it is still there.
     pub fn say(&self, word: &[u8]) {
-        let _ = self.pipe.try_send(&mut Frame::copy(word), false);
+        self.tell(&[word]);
+    }
+
+    /// Sends the actor a message of several frames, if it is still there. Does not wait: the pipe has room without
+    /// limit, so one that takes nothing is one whose other end was closed, and would be waited for for ever.
+    pub fn tell(&self, frames: &[&[u8]]) {
+        for (i, frame) in frames.iter().enumerate() {
+            if !self.pipe.try_send(&mut Frame::copy(frame), i + 1 < frames.len()).unwrap_or(false) {
+                return;
+            }
+        }
     }
 
     /// Waits for the actor's ready signal. False when `interrupt` has something to read before that.
@@ -116,6 +126,18 @@ mod tests {
         let handle = spawn("test", run).unwrap();
         let is_ready = handle.wait_until_ready(&pipe().unwrap().0).is_ok();
         (is_ready, handle.has_succeeded().unwrap())
+    }
+
+    #[test]
+    fn an_actor_that_has_ended_is_not_waited_for() {
+        let handle = spawn("test", |_| Err(Error::CannotStart)).unwrap();
+        while !handle.thread.as_ref().unwrap().is_finished() {
+            std::thread::yield_now();
+        }
+        handle.pipe.wait_until_closed();
+        handle.tell(&[b"START", b"ADDRESS", b"1"]);
+        handle.say(b"STOP");
+        assert!(handle.wait_until_ready(&pipe().unwrap().0).is_err(), "what it said before counts");
     }
 
     #[test]

@@ -152,11 +152,13 @@ impl Node {
             beacon,
             _monitor: given_back,
         };
+        // What is to be read at the pipe may come just when the beacon fails: then it is not there to be told, and its
+        // last word ends the node.
         node.beacon.wait_until_ready(pipe)?;
         let port = port.to_string();
         let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
         start.extend(config.ignored.iter().map(|address| address.as_bytes()));
-        node.beacon.pipe().send_frames(&start)?;
+        node.beacon.tell(&start);
         Ok(node)
     }
 

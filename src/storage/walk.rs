@@ -58,14 +58,15 @@ pub fn read<S: Snapshot>(
     if begin >= end {
         return Ok(0);
     }
-    let mut handing = Handing { len_left: limited.max_len_bytes, handed: 0, each: limited.each };
+    let mut handing = Handing { len_left: Some(limited.max_len_bytes), handed: 0, each: limited.each };
     hand_over(txn, value.id, begin..end, &mut handing)?;
     Ok(handing.handed)
 }
 
 /// Hands over records within the limits of one read.
 struct Handing<'a> {
-    len_left: usize,
+    /// `None` after a first record that alone is too long: nothing follows it, not even an empty one.
+    len_left: Option<usize>,
     handed: u64,
     each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
 }
@@ -73,10 +74,11 @@ struct Handing<'a> {
 impl Handing<'_> {
     /// False when no more are wanted.
     fn hand(&mut self, offset: u64, content: &[u8]) -> bool {
-        if self.handed > 0 && content.len() > self.len_left {
+        let len_left = self.len_left.and_then(|len_left| len_left.checked_sub(content.len()));
+        if self.handed > 0 && len_left.is_none() {
             return false;
         }
-        self.len_left = self.len_left.saturating_sub(content.len());
+        self.len_left = len_left;
         self.handed += 1;
         (self.each)(offset, content)
     }
