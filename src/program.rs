@@ -292,6 +292,9 @@ pub fn topic(matches: &ArgMatches) -> Result<&str> {
     }
 }
 
+/// What asks a program to end.
+const CAUGHT: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
+
 /// SIGINT and SIGTERM, as something to poll.
 pub struct Signals(UnixStream);
 
@@ -303,9 +306,12 @@ impl Signals {
     pub fn catch() -> Result<Signals> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // signal-hook drops a signal that comes after its call of sigaction and before it has noted what to do then.
+        let held = HeldBack::new()?;
+        for signal in CAUGHT {
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }
+        drop(held);
         Ok(Signals(read))
     }
 
@@ -337,5 +343,35 @@ impl Signals {
     /// ETERM when the context ends.
     pub fn wait(&self, socket: &Socket) -> zmq::Result<()> {
         crate::net::poll(&mut [self.item(), socket.item(POLLIN)], -1)
+    }
+}
+
+/// As long as it lives, the signals in [`CAUGHT`] wait. (Those to this thread; libzmq's threads take none.)
+struct HeldBack {
+    /// What this thread held back before.
+    before: libc::sigset_t,
+}
+
+impl HeldBack {
+    fn new() -> std::io::Result<HeldBack> {
+        // SAFETY: sigset_t is plain data, which sigemptyset and pthread_sigmask fill; the numbers are signals.
+        let (rc, before) = unsafe {
+            let (mut set, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigemptyset(&raw mut set);
+            for signal in CAUGHT {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            (libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before), before)
+        };
+        if rc == 0 { Ok(HeldBack { before }) } else { Err(std::io::Error::from_raw_os_error(rc)) }
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        // SAFETY: the mask is the one that pthread_sigmask has given.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
+        }
     }
 }

@@ -5,6 +5,7 @@ mod e2e;
 use e2e::{Cluster, DEADLINE, Input, PROMPT, Program, assert_contents, lines, varied_lines};
 use std::fs::File;
 use std::io::Seek;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -90,6 +91,26 @@ fn signals_end_every_program_that_waits_for_a_tower_for_ever() {
         producer.feed(&lines("line", 10));
         programs.push(producer);
         interrupt(programs, signal, "while it waits for a tower for ever");
+    }
+}
+
+#[test]
+fn a_signal_that_comes_as_soon_as_it_is_caught_ends_every_program() {
+    let programs: [(&str, &[&str]); 6] = [
+        ("dafka_towerd", &[]),
+        ("dafka_stored", &[]),
+        ("dafka_console_producer", &["topic"]),
+        ("dafka_console_consumer", &["topic"]),
+        ("dafka_perf_consumer", &["10", "10"]),
+        ("dafka_perf_store", &["10", "10"]),
+    ];
+    for signal in SIGNALS {
+        let number = signal.to_string();
+        let cluster = Cluster::new();
+        for (program, arguments) in programs {
+            let program = cluster.preloaded(program, arguments, ("EARLY_SIGNAL", Path::new(&number)));
+            program.expect_success_within(&format!("an early signal {signal}"), PROMPT);
+        }
     }
 }
 

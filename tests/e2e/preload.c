@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -71,6 +72,21 @@ s_tell_writes (void)
         fprintf (file, "%u", s_writes);
         fclose (file);
     }
+}
+
+//  A program that begins to catch the signal number $EARLY_SIGNAL gets it at once.
+int
+sigaction (int number, const struct sigaction *action, struct sigaction *old)
+{
+    static int (*next) (int, const struct sigaction *, struct sigaction *);
+    if (!next)
+        next = (int (*) (int, const struct sigaction *, struct sigaction *)) dlsym (RTLD_NEXT, "sigaction");
+    int rc = next (number, action, old);
+    const char *early = getenv ("EARLY_SIGNAL");
+    if (rc == 0 && early && atoi (early) == number && action && action->sa_handler != SIG_DFL
+        && action->sa_handler != SIG_IGN)
+        raise (number);
+    return rc;
 }
 
 static bool
