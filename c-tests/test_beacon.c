@@ -74,7 +74,8 @@ s_test_words (zconfig_t *config)
     zactor_destroy (&first);                //  With a word unread, or about to come
 }
 
-//  Subscribes to what nobody else does: a node of another test may take the XPUB for one whose port it has now.
+//  Subscribes to what nobody else does: a node of another test may still connect to a port that was its peer's, and is
+//  the XPUB's now.
 
 static char s_topic [40];
 

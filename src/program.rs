@@ -7,6 +7,7 @@ use crate::settings::Settings;
 use crate::storage::MAX_CONTENT_LEN_BYTES;
 use clap::{ArgMatches, Command};
 use std::io::{ErrorKind, Read};
+use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -61,7 +62,7 @@ pub fn run(
     let name = command.get_name().to_owned();
     // CZMQ would catch SIGINT and SIGTERM for itself; `Signals` does it here.
     czmq::leave_signals_alone();
-    czmq::init();
+    start_threads_without_signals();
     keep_freed_memory();
     allow_more_open_files();
     czmq::log::install();
@@ -80,6 +81,15 @@ pub fn run(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts CZMQ and the threads of libzmq, which come with the first socket. They block all signals, but only once they
+/// run: until then they would take what is meant for [`Signals`].
+fn start_threads_without_signals() {
+    let _held = HeldBack::new();
+    czmq::init();
+    // Where there is no socket to be had, the program is told when it needs one.
+    drop(Socket::new(Kind::PAIR));
 }
 
 /// Keeps memory that was freed instead of giving it back to the system at once: a stream asks for the same again a
@@ -254,7 +264,12 @@ pub fn start_consumer(
 ) -> Result<Option<Consumer>> {
     let (sink, source) = pipe_with_limit(limit)?;
     let actor = actor::spawn("dafka-consumer", move |pipe| {
-        consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Socket(&sink))
+        let result = consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Socket(&sink));
+        if !sink.has_signalled() {
+            // It has failed before it said so: whoever waits for the sink's signal is not to wait for ever.
+            let _ = sink.try_signal();
+        }
+        result
     })?;
     if !wait_until_ready(&actor, signals)? {
         return Ok(None);
@@ -315,6 +330,17 @@ impl Signals {
         Ok(Signals(read))
     }
 
+    /// Gives both signals their default effect again, to end the program at once. True when one came before that.
+    pub fn let_go(self) -> bool {
+        for signal in CAUGHT {
+            // SAFETY: SIG_DFL is no function; what signal-hook had installed is called no more.
+            unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        self.came()
+    }
+
     /// An item of [`poll`](crate::net::poll) that becomes readable with the first signal, and stays so.
     pub fn item(&self) -> PollItem<'_> {
         PollItem::from_fd(self.0.as_raw_fd(), POLLIN)
@@ -346,10 +372,13 @@ impl Signals {
     }
 }
 
-/// As long as it lives, the signals in [`CAUGHT`] wait. (Those to this thread; libzmq's threads take none.)
+/// As long as it lives, the signals in [`CAUGHT`] wait, and do so in the threads that begin meanwhile. (Those to this
+/// thread, the only one that takes signals when a program starts.)
 struct HeldBack {
     /// What this thread held back before.
     before: libc::sigset_t,
+    /// It belongs to this thread.
+    _not_send: PhantomData<*const ()>,
 }
 
 impl HeldBack {
@@ -363,7 +392,11 @@ impl HeldBack {
             }
             (libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before), before)
         };
-        if rc == 0 { Ok(HeldBack { before }) } else { Err(std::io::Error::from_raw_os_error(rc)) }
+        if rc == 0 {
+            Ok(HeldBack { before, _not_send: PhantomData })
+        } else {
+            Err(std::io::Error::from_raw_os_error(rc))
+        }
     }
 }
 

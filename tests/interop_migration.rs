@@ -4,9 +4,11 @@
 mod e2e;
 mod peer;
 
-use e2e::{Cluster, DEADLINE, assert_each_partition};
+use e2e::{Cluster, DEADLINE, PROMPT, assert_each_partition};
 use peer::{Node, direct_head, direct_record, new_address, number_4_at, number_8_at, string_at, to};
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -255,6 +257,38 @@ fn what_is_missing_can_be_seen() {
     let (code, lines, log) = ask(&cluster, "new", "--missing");
     assert_eq!((code, lines.len()), (0, 0), "{log}");
     assert!(log.contains("nothing is missing: stores asked: 2, partitions there: 9"), "{log}");
+}
+
+#[test]
+fn what_is_missing_can_be_interrupted_while_nobody_reads_it() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
+    let mut store = cluster.store("new");
+    store.wait_until_it_catches_signals();
+    wait_until_copied(&cluster, "new", &Partitions::new());
+    store.signal(libc::SIGTERM);
+    store.expect_success("SIGTERM");
+
+    let mut partitions = Partitions::new();
+    for i in 0..40 {
+        add(&mut partitions, &format!("{i:0250}"), 0..1);
+    }
+    let _old = OldStore::start(&cluster, &partitions, Manners::default());
+    let mut program = cluster.node("dafka_stored", &["--missing"], e2e::Input::Pipe);
+    let output = program.take_output();
+    // Less than there is to print.
+    // SAFETY: F_SETPIPE_SZ takes one number.
+    let size = unsafe { libc::fcntl(output.as_raw_fd(), libc::F_SETPIPE_SZ, 4_096) };
+    assert_eq!(size, 4_096, "F_SETPIPE_SZ: {}", std::io::Error::last_os_error());
+    let mut item = libc::pollfd { fd: output.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one item is all there is.
+    let count = unsafe { libc::poll(&raw mut item, 1, DEADLINE.as_millis() as i32) };
+    assert_eq!(count, 1, "it begins to print");
+    program.signal(libc::SIGTERM);
+    let ended = program.wait("SIGTERM while it prints", PROMPT);
+    assert_eq!(ended.status.signal(), Some(libc::SIGTERM), "{}", ended.stderr);
+    drop(output);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! beacon keeps it alive for its peers. What the network cannot hold meanwhile is fetched later.
 
 use super::node::{Config, Node};
-use super::producer::{Ended, send_command};
+use super::producer::{Ended, send_command, send_last};
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
@@ -278,7 +278,7 @@ impl Actor<'_> {
 /// # Errors
 /// When the consumer has ended.
 pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
-    send_command(pipe, word, 0, |pipe| pipe.send_frames(&[topic]).is_ok())
+    send_command(pipe, word, 0, |pipe| send_last(pipe, &mut Frame::copy(topic)))
 }
 
 /// What was refused so far for want of room, as far as the log was told.

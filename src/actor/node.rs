@@ -1,10 +1,10 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
 use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, is_success, now_ms, poll};
 use crate::settings;
 use crate::wire::Subscription;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use zmq::POLLIN;
@@ -32,6 +32,8 @@ pub(super) struct Node {
     /// The same for connections that were given up.
     given_up_warning: RefCell<Warning>,
     beacon: Handle,
+    /// The beacon's first word is still to come: the wait for it was interrupted.
+    is_beacon_starting: Cell<bool>,
     /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
     _monitor: Receiver<Socket>,
 }
@@ -150,11 +152,12 @@ impl Node {
             max_frame_len_bytes: config.max_frame_len_bytes,
             max_frame_key: config.max_frame_key,
             beacon,
+            is_beacon_starting: Cell::new(false),
             _monitor: given_back,
         };
         // What is to be read at the pipe may come just when the beacon fails: then it is not there to be told, and its
-        // last word ends the node.
-        node.beacon.wait_until_ready(pipe)?;
+        // word ends the node.
+        node.is_beacon_starting.set(!node.beacon.wait_until_ready(pipe)?);
         let port = port.to_string();
         let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
         start.extend(config.ignored.iter().map(|address| address.as_bytes()));
@@ -182,6 +185,9 @@ impl Node {
                 words.push(frame.as_ref().to_vec());
             }
             if words.len() < 2 {
+                if self.is_beacon_starting.take() && is_success(&frame) {
+                    continue;
+                }
                 // Its last signal: it has failed, and has said why. A node without a beacon is one that nobody finds,
                 // and that its peers soon drop: it ends, visibly.
                 return Err(Error::Ended("node's beacon"));
@@ -265,5 +271,43 @@ impl Node {
     /// Ends a subscription.
     pub(super) fn unsubscribe(&self, prefix: &[u8]) -> Result {
         Ok(self.subscriber.zmq().set_unsubscribe(prefix)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::pipe;
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_beacon_that_is_ready_after_the_node_was_told_to_end_has_not_failed() {
+        let (settings, _) = Settings::read(|key| match key {
+            // Nobody is there.
+            "beacon/pub_address" | "beacon/sub_address" => Some("inproc://no-tower".into()),
+            "beacon/connect_timeout" => Some("200".into()),
+            _ => None,
+        });
+        let (owner, own) = pipe().unwrap();
+        owner.send_frames(&[b"$TERM"]).unwrap();
+        let config = Config {
+            name: "Test",
+            address: "0123",
+            ignored: &[],
+            publisher: Kind::PUB,
+            send_high_watermark: 0,
+            receive_high_watermark: 0,
+            max_frame_len_bytes: 1_000,
+            max_frame_key: None,
+            subscriptions: &[],
+            beacon: &settings.beacon,
+        };
+        let node = Node::start(&config, &own).unwrap();
+        assert!(node.is_beacon_starting.get(), "the pipe's word comes first");
+        while node.is_beacon_starting.get() {
+            poll(&mut [node.beacon().item(POLLIN)], 10_000).unwrap();
+            assert!(node.beacon().events().contains(POLLIN), "the beacon says that it is ready");
+            assert!(!node.follow_beacon().unwrap());
+        }
     }
 }

@@ -292,7 +292,7 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
 /// # Errors
 /// When the producer has ended.
 pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
-    send_command(pipe, PRODUCER.command, content.as_ref().len(), |pipe| pipe.send(content, false).is_ok())
+    send_command(pipe, PRODUCER.command, content.as_ref().len(), |pipe| send_last(pipe, content))
 }
 
 /// As [`send`], for as long as `is_patient` says: false when it no longer did before the record was handed over.
@@ -307,12 +307,12 @@ pub fn send_while(
     if !pipe.reserve(cost_bytes(content.as_ref().len()), is_patient) {
         return if pipe.is_heard() { Ok(false) } else { Err(Ended) };
     }
-    hand_over(pipe, PRODUCER.command, |pipe| pipe.send(content, false).is_ok()).map(|()| true)
+    hand_over(pipe, PRODUCER.command, |pipe| send_last(pipe, content)).map(|()| true)
 }
 
 /// Sends a command that carries a record of `content_len_bytes`, with what `rest` sends as its remaining frames; waits
 /// before that until the producer may keep so much, and after it until one more message fits in, so that
-/// zactor_destroy's `$TERM`, which does not wait, always does.
+/// zactor_destroy's `$TERM`, which does not wait, always does. `rest` must not wait, see [`send_last`].
 ///
 /// # Errors
 /// When the actor has ended.
@@ -337,4 +337,30 @@ fn hand_over(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> R
         }
     }
     if rest(pipe) && pipe.wait_for_room() { Ok(()) } else { Err(Ended) }
+}
+
+/// Sends the last frame of a message whose frames before it were taken; false when the actor has ended in between.
+/// libzmq counts whole messages, so where the first frame had room the last one has: one that is not taken is one for a
+/// pipe that was closed, and would be waited with for ever.
+pub fn send_last(pipe: &Pipe, frame: &mut Frame) -> bool {
+    pipe.try_send(frame, false).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_that_ends_in_the_middle_of_a_command_is_not_waited_for() {
+        for limit in [0, 1] {
+            let (ours, theirs) = crate::net::pipe_with_limit(limit).unwrap();
+            let hearing = theirs.hear();
+            let sent = send_command(&ours, PRODUCER.command, 1, |pipe| {
+                drop((hearing, theirs));
+                pipe.wait_until_closed();
+                send_last(pipe, &mut Frame::copy(b"x"))
+            });
+            assert_eq!(sent, Err(Ended), "{limit}");
+        }
+    }
 }

@@ -8,6 +8,8 @@ use std::time::Instant;
 
 /// Records that may wait to be counted.
 const PIPE_LIMIT: i32 = 10_000;
+/// After so many records it looks for a signal, also while more wait.
+const SIGNAL_INTERVAL: u64 = 1_000;
 
 fn main() -> ExitCode {
     // A measurement that misses the first records would never end.
@@ -45,6 +47,10 @@ fn measure(options: Options) -> Result {
             start = Instant::now();
         }
         received += 1;
+        // There may always be one more.
+        if received % SIGNAL_INTERVAL == 0 && signals.came() {
+            return Ok(());
+        }
     }
     program::print_throughput(count, size, start.elapsed().as_secs_f64());
     Ok(())

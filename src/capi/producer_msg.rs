@@ -281,7 +281,13 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
             Content::Ours(mut frame) => send(&pipe, &mut frame)?,
             Content::Theirs(mut frame) => {
                 send_command(&pipe, PRODUCER.command, sys::zframe_size(frame.0), |_| {
-                    sys::zframe_send(&mut frame.0, producer.cast(), 0) == 0
+                    // As send_last does it: without waiting, whatever signals come.
+                    loop {
+                        let rc = sys::zframe_send(&mut frame.0, producer.cast(), sys::ZFRAME_DONTWAIT);
+                        if rc == 0 || zmq_sys::zmq_errno() != libc::EINTR {
+                            return rc == 0;
+                        }
+                    }
                 })?;
             }
         }

@@ -58,7 +58,7 @@
 use super::boundary::{entry, resolve, take_frame};
 use super::producer::{dafka_producer_args_t, run};
 use super::selftest;
-use crate::actor::producer::{self, Dialect, send_command};
+use crate::actor::producer::{self, Dialect, send_command, send_last};
 use crate::czmq::sys::{self, zactor_t, zconfig_t, zframe_t, zsock_t};
 use crate::net::Frame;
 use std::ffi::{c_char, c_int, c_void};
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
             let pointer = (frame as usize).to_ne_bytes();
             let mut is_handed_over = false;
             let sent = send_command(&pipe, PUBLISHER.command, sys::zframe_size(frame), |pipe| {
-                is_handed_over = pipe.send_frames(&[&pointer]).is_ok();
+                is_handed_over = send_last(pipe, &mut Frame::copy(&pointer));
                 is_handed_over
             });
             if is_handed_over {

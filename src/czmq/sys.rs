@@ -14,6 +14,9 @@ macro_rules! opaque {
 
 opaque!(zactor_t, zconfig_t, zframe_t, ziflist_t, zlist_t, zsock_t);
 
+/// zframe_send does not wait.
+pub const ZFRAME_DONTWAIT: c_int = 4;
+
 pub type zsys_handler_fn = unsafe extern "C" fn(signal_value: c_int);
 pub type zactor_fn = unsafe extern "C" fn(pipe: *mut zsock_t, args: *mut c_void);
 

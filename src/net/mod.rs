@@ -20,7 +20,7 @@ pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;
 pub use interface::first_ipv6_address;
 pub use peer::Peer;
-pub use pipe::{Budget, Pipe, TERM, is_signal, pipe, pipe_with_limit};
+pub use pipe::{Budget, Pipe, TERM, is_signal, is_success, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use resolver::Resolver;
 pub use socket::{Kind, Socket, poll};

@@ -84,7 +84,7 @@ impl Socket {
         let mut frame = Frame::new();
         loop {
             match self.recv(&mut frame) {
-                Ok(()) if is_signal(&frame) => return Ok(frame.as_ref() == SIGNAL.to_ne_bytes()),
+                Ok(()) if is_signal(&frame) => return Ok(is_success(&frame)),
                 Ok(()) | Err(zmq::Error::EINTR) => {}
                 Err(error) => return Err(error),
             }
@@ -295,6 +295,11 @@ impl Drop for Hearing {
 pub fn is_signal(frame: &Frame) -> bool {
     let octets: Result<[u8; 8], _> = frame.as_ref().try_into();
     octets.is_ok_and(|octets| !frame.more() && u64::from_ne_bytes(octets) & !0xff == SIGNAL)
+}
+
+/// True for CZMQ's signal with status 0: [`Socket::signal`].
+pub fn is_success(frame: &Frame) -> bool {
+    is_signal(frame) && frame.as_ref() == SIGNAL.to_ne_bytes()
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ sigaction (int number, const struct sigaction *action, struct sigaction *old)
     const char *early = getenv ("EARLY_SIGNAL");
     if (rc == 0 && early && atoi (early) == number && action && action->sa_handler != SIG_DFL
         && action->sa_handler != SIG_IGN)
-        raise (number);
+        kill (getpid (), number);
     return rc;
 }
 

@@ -301,7 +301,7 @@ impl Program {
         assert_eq!(rc, 0, "{}: signal {signal}: {}", self.name, std::io::Error::last_os_error());
     }
 
-    /// Waits until it handles SIGINT and SIGTERM, by a handler or a signalfd: before, a signal would just kill it.
+    /// Waits until it handles SIGINT and SIGTERM: before, a signal would just kill it.
     #[track_caller]
     pub(crate) fn wait_until_it_catches_signals(&mut self) {
         let wanted = 1_u64 << (libc::SIGINT - 1) | 1 << (libc::SIGTERM - 1);
@@ -314,10 +314,7 @@ impl Program {
                 let mask = status.lines().find_map(|line| line.strip_prefix(name));
                 mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
             };
-            // All of them are blocked for a moment around fork and around the start of a thread.
-            let blocked = mask("SigBlk:");
-            let is_signalfd = blocked & wanted == wanted && blocked & (1 << (libc::SIGUSR1 - 1)) == 0;
-            if is_signalfd || mask("SigCgt:") & wanted == wanted {
+            if mask("SigCgt:") & wanted == wanted {
                 return;
             }
             assert!(start.elapsed() < DEADLINE, "{}: does not catch signals", self.name);
