@@ -5,6 +5,7 @@
 */
 
 #include "testing.h"
+#include <dirent.h>
 
 #define FIRST "0123456789ABCDEF0123456789ABCDEF"
 #define SECOND "FEDCBA9876543210FEDCBA9876543210"
@@ -157,6 +158,20 @@ s_test_recv (zconfig_t *config)
     zactor_destroy (&first);
 }
 
+//  How many threads this process has
+
+static size_t
+s_threads (void)
+{
+    DIR *dir = opendir ("/proc/self/task");
+    CHECK (dir);
+    size_t count = 0;
+    for (struct dirent *entry = readdir (dir); entry; entry = readdir (dir))
+        count += entry->d_name [0] != '.';
+    closedir (dir);
+    return count;
+}
+
 //  An actor that says one thing, and ends
 
 static void
@@ -174,6 +189,7 @@ s_test_ended (void)
     CHECK (port > 0);
     char *endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", port);
     zsock_t *sub = s_sub_new ();
+    size_t threads = s_threads ();          //  ZeroMQ's
     test_case ("dafka_beacon_recv from a beacon that has ended: what it said counts");
     zactor_t *beacon = zactor_new (s_short_life, endpoint);
     CHECK (beacon);
@@ -195,7 +211,19 @@ s_test_ended (void)
     beacon = s_beacon_new (config, "Lonely");
     zsock_set_rcvtimeo (beacon, 20);
     dafka_beacon_recv (beacon, sub, false, NULL);
+    zsock_set_rcvtimeo (beacon, -1);
     zactor_destroy (&beacon);
+
+    test_case ("a beacon ends although zactor_destroy does not wait for it");
+    beacon = s_beacon_new (config, "Unawaited");
+    CHECK (s_threads () > threads);
+    zsock_set_rcvtimeo (beacon, 0);
+    zactor_destroy (&beacon);
+    int64_t due = zclock_mono () + 20000;   //  Less than an actor waits for one who reads its pipe
+    while (s_threads () > threads) {
+        CHECK (zclock_mono () < due);
+        zclock_sleep (2);
+    }
     zconfig_destroy (&config);
     zsock_destroy (&sub);
     zsock_destroy (&xpub);

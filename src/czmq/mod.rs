@@ -8,10 +8,16 @@ pub mod sys;
 
 use std::ffi::{CStr, CString};
 use std::os::raw::c_void;
+use std::sync::{Mutex, PoisonError};
 
 /// Initializes CZMQ's process context if nobody did yet, and returns it. NULL when CZMQ cannot make one.
+///
+/// Threads may do this at the same time: zsys_init itself would let the second one go on before all is initialized, and
+/// then abort the process (4.2.1, zsys.c: `s_open_sockets == 0`).
 pub fn init() -> *mut c_void {
-    // SAFETY: zsys_init may be called at any time, from any thread.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: zsys_init may be called at any time, by one thread at a time.
     unsafe { sys::zsys_init() }
 }
 
