@@ -11,7 +11,7 @@ use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zmq::{POLLIN, SocketEvent};
+use zmq::{POLLIN, POLLOUT, SocketEvent};
 
 /// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. `true`
 /// when a ZeroMQ peer had answered there.
@@ -39,6 +39,8 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
     beacon.is_watching = peers.is_some();
     let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
     let mut is_ready = false;
+    // What was sent last left no room in the pipe.
+    let mut may_be_full = false;
     loop {
         let mut due_ms = beacon.discovery.as_ref().map(Discovery::due_ms);
         if let (false, Some(welcome_due_ms)) = (is_ready, welcome_due_ms) {
@@ -51,7 +53,9 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
         drop(items);
 
         if !beacon.commands(pipe)? {
-            pipe.wait_for_last_word();
+            if may_be_full {
+                pipe.wait_for_last_word();
+            }
             return Ok(());
         }
         beacon.connections()?;
@@ -88,6 +92,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
                 }
                 _ => pipe.send_frames(&[word, endpoint].map(str::as_bytes))?,
             }
+            may_be_full = !pipe.events().contains(POLLOUT);
         }
     }
 }

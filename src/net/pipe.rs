@@ -100,13 +100,9 @@ impl Socket {
 
     /// For an actor that fills its pipe and ends: waits until one more message fits in, its last word, which CZMQ
     /// sends without waiting and zactor_destroy waits for. Whoever ends the actor reads the pipe meanwhile.
-    ///
-    /// A pipe without a limit is never full: when it takes nothing, whoever waited for the word has given up (a time limit
-    /// that the application set), and nothing is to be waited for.
+    /// One whose last message left room need not wait: when its pipe takes nothing, whoever waited for the word has given
+    /// up (a time limit that the application set).
     pub fn wait_for_last_word(&self) {
-        if self.zmq().get_sndhwm() == Ok(0) {
-            return;
-        }
         let due_ms = now_ms() + LAST_WORD_MS;
         while !self.events().contains(POLLOUT) && now_ms() < due_ms {
             if poll(&mut [self.item(POLLOUT)], CHECK_INTERVAL_MS).is_err() {
