@@ -46,6 +46,15 @@ s_message (char id, const char *topic, const char *picture, ...)
     return msg;
 }
 
+//  A peer made by hand sends beacons only while it waits, and is not to be dropped when it stands still.
+static zconfig_t *
+s_config (void)
+{
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "beacon/timeout", "60000");
+    return config;
+}
+
 //  RECORD, DIRECT-RECORD, HEAD, DIRECT-HEAD; content is NULL for the last two
 static zmsg_t *
 s_position (char id, const char *topic, const char *partition, const char *subject, int sequence, const char *content)
@@ -262,7 +271,7 @@ static void
 s_test_consumer_earliest (void)
 {
     test_case ("a consumer joins, under earliest");
-    zconfig_t *config = test_config ("inproc");
+    zconfig_t *config = s_config ();
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     CHECK (tower);
@@ -308,7 +317,7 @@ static void
 s_test_consumer_latest (void)
 {
     test_case ("a consumer joins, under latest");
-    zconfig_t *config = test_config ("inproc");
+    zconfig_t *config = s_config ();
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     CHECK (tower);
     dafka_consumer_t *consumer = test_consumer_new ("hello", config);
@@ -345,7 +354,7 @@ static void
 s_test_producer (void)
 {
     test_case ("a producer's HEAD, by octets: no signature before it");
-    zconfig_t *config = test_config ("inproc");
+    zconfig_t *config = s_config ();
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     CHECK (tower);
     zactor_t *producer = test_producer_new ("hello", config);
@@ -446,7 +455,7 @@ static void
 s_test_store (void)
 {
     test_case ("a store greets who subscribes to it");
-    zconfig_t *config = test_config ("inproc");
+    zconfig_t *config = s_config ();
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     zactor_t *store = zactor_new (dafka_store_actor, config);
     CHECK (tower && store);

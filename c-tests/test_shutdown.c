@@ -83,6 +83,7 @@ main (int argc, char **argv)
     zsock_t *left_open = dangling ? zsock_new (ZMQ_PULL) : NULL;
 
     test_case ("zsys_shutdown");
+    test_await_actors ();
     test_log_begin ();
     zsys_shutdown ();
     CHECK (test_log_has ("E:", "dangling", NULL) == dangling);

@@ -117,6 +117,7 @@ s_wait_for_read (void *handle)
 static void
 s_test_seen (void)
 {
+    //  Nothing is about to end: no actor has run before this
     held_t before = s_settled ();
     CHECK (s_grown (before, 0) == NULL);
 

@@ -126,14 +126,17 @@ s_test_threads (zconfig_t *config, bool readers_first)
 {
     test_case ("readers and writers in threads, %s first", readers_first ? "readers" : "writers");
     static void *(*const tasks [5]) (void *) = { s_consumer, s_consumer, s_subscriber, s_producer, s_publisher };
-    zsock_t *ready = zsock_new_pull ("@inproc://ready");
+    //  The name is free again only some time after its socket was closed.
+    const char *name = readers_first? "inproc://ready-readers": "inproc://ready-writers";
+    zsock_t *ready = zsock_new (ZMQ_PULL);
+    CHECK (ready && zsock_bind (ready, "%s", name) != -1);
     thread_t threads [5];
     pthread_t handles [5];
     for (int number = 0; number < 5; number++) {
         int index = readers_first ? number : 4 - number;
         threads [index].config = config;
         threads [index].count = test_scale (10000, 200);
-        threads [index].ready = zsock_new_push (">inproc://ready");
+        threads [index].ready = zsock_new_push (name);
         CHECK (threads [index].ready);
         CHECK (pthread_create (&handles [index], NULL, tasks [index], &threads [index]) == 0);
     }

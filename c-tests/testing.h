@@ -54,6 +54,11 @@ void
 int
     test_end (void);
 
+//  Waits until no actor runs any more, and no other thread but ZeroMQ's. zactor_destroy returns when an actor has said its
+//  last word; its thread closes the pipe after that, for which zsys_shutdown waits 200 ms only.
+void
+    test_await_actors (void);
+
 //  From here to test_log_end, the lines of CZMQ's log are kept. test_log_has: whether there is one of that level ("E:",
 //  "W:", "I:", "D:"; NULL is any) with both texts in it (the second may be NULL). test_log_await waits for it (the
 //  watchdog sees to it that it ends). test_log_end prints what was kept.

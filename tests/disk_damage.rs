@@ -137,10 +137,15 @@ fn a_flipped_bit_in_a_chunk_is_named_once_and_only_its_partition_is_refused() {
 
     let mut store = cluster.store_at(&dir, &[], &[]);
     served(&cluster, &mut store, sound);
-    for _ in 0..3 {
+    let mut count = 0;
+    while count < 3 {
         let error = check_served(&cluster, &mut store, std::slice::from_ref(damaged), Duration::from_secs(2));
         let error = error.expect_err("a record is damaged");
-        assert!(error.contains("does not serve"), "{error}");
+        // A store that stands still for two seconds has not even told what it has.
+        if !error.contains("has no head") {
+            assert!(error.contains("does not serve"), "{error}");
+            count += 1;
+        }
     }
     served(&cluster, &mut store, sound);
     let log = store.log();
@@ -224,6 +229,7 @@ fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
     load.pause();
     // What was on disk may be acknowledged again, nothing more.
     assert!(acked(victim.number) < Some(end), "acknowledged, and not stored");
+    store.wait_for_log("nothing more of this partition");
     let log = store.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("nothing more of this partition")).collect();
     let [line] = lines[..] else { panic!("not one line: {log}") };

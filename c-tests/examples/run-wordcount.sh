@@ -52,33 +52,16 @@ end() {
     [ $status -eq 0 ] || fail "the $1 ended with $status"
 }
 
-# Ports below those that the system hands out by itself.
+# Ports below those that the system hands out by itself, above those of other tests; chosen just before they are used.
 port() {
     local port
     while :; do
-        port=$((10000 + RANDOM % 20000))
+        port=$((30000 + RANDOM % 2768))
         if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
     done
     echo "$port"
 }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-sub_port=$(port)
-pub_port=$(port)
-cat >"$dir/dafka.cfg" <<CFG
-tower
-    sub_address = "tcp://127.0.0.1:$sub_port"
-    pub_address = "tcp://127.0.0.1:$pub_port"
-beacon
-    sub_address = "tcp://127.0.0.1:$sub_port"
-    pub_address = "tcp://127.0.0.1:$pub_port"
-    address = "127.0.0.1"
-    interval = 100
-store
-    db = "$dir/db"
-CFG
-# The same for a processor that waits for nothing after its marker: it does much twice.
-{ cat "$dir/dafka.cfg"; printf 'wordcount\n    quiet = 0\n'; } >"$dir/hasty.cfg"
-
 # Text of a few hundred words in all kinds of dress, the same in each run; some lines are empty, some have no words.
 awk -v lines="$lines" 'BEGIN {
     srand(46)
@@ -99,6 +82,23 @@ awk -v lines="$lines" 'BEGIN {
 LC_ALL=C tr -cs 'A-Za-z' '\n' <"$dir/text" | LC_ALL=C tr 'A-Z' 'a-z' | sed '/^$/d' | LC_ALL=C sort | uniq -c |
     awk '{ print $2, $1 }' >"$dir/expected"
 [ "$(wc -l <"$dir/expected")" -gt 100 ] || fail "the text has too few words"
+
+sub_port=$(port)
+pub_port=$(port)
+cat >"$dir/dafka.cfg" <<CFG
+tower
+    sub_address = "tcp://127.0.0.1:$sub_port"
+    pub_address = "tcp://127.0.0.1:$pub_port"
+beacon
+    sub_address = "tcp://127.0.0.1:$sub_port"
+    pub_address = "tcp://127.0.0.1:$pub_port"
+    address = "127.0.0.1"
+    interval = 100
+store
+    db = "$dir/db"
+CFG
+# The same for a processor that waits for nothing after its marker: it does much twice.
+{ cat "$dir/dafka.cfg"; printf 'wordcount\n    quiet = 0\n'; } >"$dir/hasty.cfg"
 
 "$bin/dafka_towerd" -c "$dir/dafka.cfg" 2>"$dir/tower.log" &
 pids[tower]=$!

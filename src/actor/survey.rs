@@ -54,7 +54,9 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
     let mut ask_ms = now_ms();
     let mut end_ms = now_ms() + QUIET_MS;
     let last_ms = now_ms() + MAX_MS;
-    while now_ms() < end_ms.min(last_ms) {
+    loop {
+        // What came while this thread stood still counts: it ends only after a look.
+        let looked_ms = now_ms();
         let items = &mut [
             pipe.item(POLLIN),
             node.subscriber.item(POLLIN),
@@ -85,6 +87,9 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             ask_ms = now_ms() + ASK_INTERVAL_MS;
             outbox.message(&Message::GetHeads { topic: b"", address: address.as_bytes() });
             publish(&node.publisher, &mut outbox)?;
+        }
+        if looked_ms >= end_ms.min(last_ms) {
+            break;
         }
     }
     // Nobody waits for it any more when this fails.

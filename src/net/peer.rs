@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn receive(socket: &Socket) -> Frame {
-        socket.zmq().set_rcvtimeo(5_000).unwrap();
+        socket.zmq().set_rcvtimeo(60_000).unwrap();
         let mut frame = Frame::new();
         socket.recv(&mut frame).unwrap();
         frame

@@ -117,8 +117,20 @@ pub(super) fn exists(file: &Path) -> Result<bool, OpenError> {
     file.try_exists().map_err(failed("look for the file", file))
 }
 
-/// Takes the directory for this log alone, for as long as the file stays open.
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// The hold on a directory. It is given back, not only closed: a child of the process has a copy of the file until it runs
+/// its own program, and would hold the directory as long.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing gives it back too, at the latest when the last copy is closed.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the directory for this log alone, for as long as the lock lives.
+pub(super) fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new()
         .create(true)
@@ -127,7 +139,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         .open(&path)
         .map_err(failed("open the lock file", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: dir.to_path_buf() }),
         Err(TryLockError::Error(error)) => Err(failed("lock the file", &path)(error)),
     }

@@ -1,6 +1,5 @@
 //! The log: appending, reading, listing; growing and repairing the environment beneath, unseen.
 
-use std::fs::File;
 use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -70,7 +69,7 @@ pub struct Log {
     /// It still has the name of the log that it was copied from.
     is_copy: AtomicBool,
     /// Holds the directory for this log.
-    _lock: File,
+    _lock: directory::Lock,
 }
 
 /// Transactions run under the shared lock; who replaces the environment holds it alone.

@@ -1,6 +1,6 @@
 //! A log's directory as it is: files, and LMDB's database among them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
@@ -24,7 +24,7 @@ impl<'a> Place<'a> {
 }
 
 impl Directory for Place<'_> {
-    type Lock = File;
+    type Lock = directory::Lock;
     type Database = (Pages, Tables);
 
     fn claim(&self) -> Result<(), OpenError> {
@@ -39,7 +39,7 @@ impl Directory for Place<'_> {
         directory::exists(&self.dir.join(LOCK_FILE))
     }
 
-    fn lock(&self) -> Result<File, OpenError> {
+    fn lock(&self) -> Result<directory::Lock, OpenError> {
         directory::lock(self.dir)
     }
 

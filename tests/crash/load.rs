@@ -127,6 +127,13 @@ impl Load {
 
     pub(crate) fn resume(&self) {
         self.shared.wants_pause.store(false, Ordering::SeqCst);
+        // Nobody still counts as paused when the next pause begins.
+        let start = Instant::now();
+        while self.shared.paused.load(Ordering::SeqCst) > 0 {
+            self.check();
+            assert!(start.elapsed() < DEADLINE, "the producers do not go on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Fails when a producer has found something wrong.

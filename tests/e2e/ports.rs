@@ -1,6 +1,6 @@
 //! Ports for towers.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +13,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Port {
     number: u16,
     _reserved: UnixListener,
+}
+
+/// Whether nobody listens at a port. Does not listen itself: a process that is being started may hold a copy of the
+/// socket for a while, which does no harm to who listens there later with SO_REUSEADDR, as libzmq does.
+fn is_free(number: u16) -> bool {
+    // SAFETY: plain system calls; the descriptor is this function's own, and the pointers are to values that live.
+    unsafe {
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return false;
+        }
+        let _owned = OwnedFd::from_raw_fd(fd);
+        let on: libc::c_int = 1;
+        let on_len = size_of_val(&on) as libc::socklen_t;
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, (&raw const on).cast(), on_len);
+        let mut anywhere: libc::sockaddr_in = std::mem::zeroed();
+        (anywhere.sin_family, anywhere.sin_port) = (libc::AF_INET as libc::sa_family_t, number.to_be());
+        let len = size_of_val(&anywhere) as libc::socklen_t;
+        libc::bind(fd, (&raw const anywhere).cast(), len) == 0
+    }
 }
 
 const FIRST: u32 = 10_000;
@@ -28,7 +48,7 @@ impl Port {
             let number = (FIRST + start.wrapping_add(step) % COUNT) as u16;
             let name = SocketAddr::from_abstract_name(format!("dafka-e2e-port-{number}")).expect("a name");
             let Ok(reserved) = UnixListener::bind_addr(&name) else { continue };
-            if TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok() {
+            if is_free(number) {
                 return Port { number, _reserved: reserved };
             }
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub(crate) const TOPIC: &str = "hello";
 
 /// How long a record may take from producer to consumer while somebody does his worst, on a machine that is busy.
-pub(crate) const PROMPT: Duration = Duration::from_secs(10);
+pub(crate) const PROMPT: Duration = Duration::from_secs(30);
 
 pub(crate) const MIB: u64 = 1 << 20;
 

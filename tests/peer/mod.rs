@@ -260,6 +260,17 @@ impl Node {
         self.fetch_of("")
     }
 
+    /// Waits for a FETCH from that record on or a later one: those before are repeats of such as were answered.
+    #[track_caller]
+    pub(crate) fn fetch_from(&mut self, first: u64) -> (String, String, String, u64, u32) {
+        loop {
+            let fetch = self.fetch();
+            if fetch.3 >= first {
+                return fetch;
+            }
+        }
+    }
+
     /// Waits for a FETCH of a partition whose name begins so.
     #[track_caller]
     pub(crate) fn fetch_of(&mut self, partition: &str) -> (String, String, String, u64, u32) {

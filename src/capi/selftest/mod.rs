@@ -172,6 +172,8 @@ impl Network {
         config.put("store/db", &directory.to_string_lossy());
         config.put("beacon/address", "127.0.0.1");
         config.put("beacon/interval", "50");
+        // A tower that takes its time is nothing to tell.
+        config.put("beacon/connect_timeout", "60000");
         config.put("producer/head_interval", "50");
         config.put("consumer/offset/reset", "earliest");
         if verbose {
