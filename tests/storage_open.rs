@@ -74,6 +74,26 @@ fn a_second_log_on_the_directory_is_refused_until_the_first_is_gone() {
 }
 
 #[test]
+fn a_copy_of_the_lock_in_a_process_that_is_being_started_does_not_hold_the_directory() {
+    let dir = dir();
+    let log = open(dir.path());
+    // Between fork and exec, a child has copies of all open files.
+    let is_lock =
+        |file: &PathBuf| fs::read_link(file).is_ok_and(|path| path == dir.path().join("dafka.lock"));
+    let mut files =
+        fs::read_dir("/proc/self/fd").expect("listable").map(|entry| entry.expect("listable").path());
+    let lock = files.find(is_lock).expect("the lock is open");
+    let number = lock.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+    // SAFETY: dup is a system call; the number is that of an open file.
+    let copy = unsafe { libc::dup(number) };
+    assert!(copy >= 0, "{}", std::io::Error::last_os_error());
+    drop(log);
+    open(dir.path());
+    // SAFETY: this test's own.
+    unsafe { libc::close(copy) };
+}
+
+#[test]
 fn a_leveldb_database_is_refused_untouched() {
     let dir = dir();
     for name in ["CURRENT", "LOCK", "LOG", "MANIFEST-000004", "000005.ldb"] {
