@@ -34,7 +34,7 @@ fn stands(store: &mut Program, load: &Load, complaints: usize) {
     load.resume();
     let mut acked = load.acked_count();
     loop {
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(500));
         match load.acked_count() {
             same if same == acked => break,
             more => acked = more,
