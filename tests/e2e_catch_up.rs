@@ -35,7 +35,8 @@ fn a_late_consumer_and_a_late_store_catch_up_with_a_producer_at_full_speed() {
     late.signal(libc::SIGTERM);
     let stderr = late.expect_success("SIGTERM").stderr;
     let [duplicates, fetches] = ["duplicates", "fetches"].map(|name| statistic(&stderr, name));
-    // The producer keeps what only one store has, and answers beside the store that is asked: twice at the most.
-    assert!(duplicates < COUNT as u64, "{duplicates} records came more than once\n{stderr}");
+    // The producer keeps what only one store has, and answers beside the store that is asked: twice, and what is asked
+    // for again when an answer took too long.
+    assert!(duplicates < 2 * COUNT as u64, "{duplicates} records came more than once\n{stderr}");
     assert!(fetches < COUNT as u64 / 100, "{fetches} FETCHes\n{stderr}");
 }
