@@ -3,10 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-# Targets run one after the other, but for the two halves of `check`.
-ifneq ($(MAKECMDGOALS),halves)
 .NOTPARALLEL:
-endif
 
 PREFIX ?= /usr/local
 FILE ?= LICENSE
@@ -47,14 +44,12 @@ demo: stage ## stream a file from a producer through a tower and a store to a co
 	@scripts/demo $(STAGE) "$(FILE)"
 
 check: lint ## everything that CI runs
-	@$(MAKE) --jobs=2 --output-sync=target halves
+	@# Two halves at a time, as tests wait more than they compute.
+	@($(MAKE) test 2>&1 | sed --unbuffered 's/^/test: /') & rust=$$!; failed=; \
+	$(MAKE) c-test memcheck sanitize packages readme manual demo || failed=1; \
+	wait $$rust || failed=1; \
+	[ -z "$$failed" ] || { echo "make check: failed; see *** above" >&2; exit 1; }
 	@echo "make check: everything passed"
-
-# Tests wait more than they compute: two at a time take little longer than one.
-halves: test installed
-
-installed:
-	@$(MAKE) --output-sync=none c-test memcheck sanitize packages readme manual demo
 
 lint: deps ## formatting, lints, documentation
 	cargo fmt --check
@@ -123,5 +118,5 @@ man: deps ## write the manual pages in doc/man anew
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check halves installed lint test c-test memcheck sanitize packages readme \
+.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme \
 	manual soak soak-hosts soak-crash soak-hostile soak-simulation replay mutations bench header man clean

@@ -200,7 +200,7 @@ fn a_tower_may_come_last_and_be_replaced() {
 #[test]
 fn nodes_that_know_each_other_go_on_without_a_tower() {
     let mut cluster = Cluster::new();
-    // Nobody introduces those again that part because a busy machine kept one of them silent for so long.
+    // The default. After less, a busy machine may keep one of them silent, and nobody introduces those again that part.
     let timeout = 4 * TIMEOUT;
     cluster.set("beacon/timeout", &timeout.as_millis().to_string());
     let tower = cluster.tower();

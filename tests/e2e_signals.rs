@@ -200,8 +200,11 @@ fn assert_handed_over_in_time(hand_over: fn() -> bool) {
     assert!((0..3).any(|_| hand_over()), "a producer has given up three times");
 }
 
-fn has_given_up(output: &Output) -> bool {
-    output.stderr.contains("interrupted before all records were acknowledged")
+#[track_caller]
+fn has_given_up(output: &Output, signalled: Instant) -> bool {
+    let has_given_up = output.stderr.contains("interrupted before all records were acknowledged");
+    assert!(!has_given_up || signalled.elapsed() >= Duration::from_secs(5), "it has given up too soon");
+    has_given_up
 }
 
 #[test]
@@ -222,9 +225,10 @@ fn hand_over_to_a_store_that_stood_still() -> bool {
     let all = lines("line", 3_000);
     producer.feed(&all[1_000..]);
     consumer.lines(2_000, "records, with a store that stands still");
+    let signalled = Instant::now();
     producer.signal(libc::SIGTERM);
     store.resume();
-    if has_given_up(&producer.expect_success("SIGTERM, and a store that goes on")) {
+    if has_given_up(&producer.expect_success("SIGTERM, and a store that goes on"), signalled) {
         return false;
     }
     let mut late = cluster.consumer("held");
@@ -251,11 +255,12 @@ fn interrupt_in_mid_input() -> bool {
     let input = Input::File(file.try_clone().expect("the same open file"));
     let producer = cluster.node("dafka_console_producer", &["input"], input);
     witness.line("the first record");
+    let signalled = Instant::now();
     // SAFETY: it was not waited for yet, so the number is its own, also when it has ended just now.
     unsafe {
         libc::kill(producer.pid() as i32, libc::SIGTERM);
     }
-    if has_given_up(&producer.expect_success("SIGTERM in mid-input")) {
+    if has_given_up(&producer.expect_success("SIGTERM in mid-input"), signalled) {
         return false;
     }
     // The position of an open file is common to all that have it open.

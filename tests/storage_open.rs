@@ -77,9 +77,9 @@ fn a_second_log_on_the_directory_is_refused_until_the_first_is_gone() {
 fn a_copy_of_the_lock_in_a_process_that_is_being_started_does_not_hold_the_directory() {
     let dir = dir();
     let log = open(dir.path());
+    let real = dir.path().canonicalize().expect("there");
     // Between fork and exec, a child has copies of all open files.
-    let is_lock =
-        |file: &PathBuf| fs::read_link(file).is_ok_and(|path| path == dir.path().join("dafka.lock"));
+    let is_lock = |file: &PathBuf| fs::read_link(file).is_ok_and(|path| path == real.join("dafka.lock"));
     let mut files =
         fs::read_dir("/proc/self/fd").expect("listable").map(|entry| entry.expect("listable").path());
     let lock = files.find(is_lock).expect("the lock is open");
