@@ -5,6 +5,8 @@
 # usage: run-wordcount.sh BIN LINES WORDCOUNT...
 #        BIN is where the programs of the library are, WORDCOUNT... the example, with what it may have to run under
 set -eu -o pipefail
+# What is printed is compared. Warnings, such as that a tower takes its time, are none of that.
+export ZSYS_LOGSTREAM=stderr
 
 bin=$1
 lines=$2
