@@ -270,6 +270,33 @@ fn what_is_missing_can_be_seen() {
     assert!(log.contains("nothing is missing: stores asked: 2, partitions there: 9"), "{log}");
 }
 
+/// Who asks may stop the old store when the exit code is 0: it must not be when the answer is not known.
+#[test]
+fn what_is_not_known_counts_as_missing() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let partitions = several();
+    let old = OldStore::start(&cluster, &partitions, Manners::default());
+    let _store = cluster.store("new");
+    wait_until_copied(&cluster, "new", &partitions);
+
+    cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let mut program = cluster.node("dafka_stored", &["--missing"], e2e::Input::Pipe);
+        program.wait_until_it_catches_signals();
+        program.signal(signal);
+        let ended = program.wait("a signal while it asks", PROMPT);
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("interrupted before the stores have answered"), "{}", ended.stderr);
+    }
+
+    cluster.set("store/max_partitions", "5");
+    let (code, lines, log) = ask_missing(&cluster, "new", "stores asked: 2, partitions there: 5");
+    assert_eq!((code, lines.len()), (1, 0), "{log}");
+    assert!(log.contains("more than store/max_partitions = 5 were not looked at"), "{log}");
+    drop(old);
+}
+
 #[test]
 fn what_is_missing_can_be_interrupted_while_nobody_reads_it() {
     let mut cluster = Cluster::new();

@@ -25,6 +25,8 @@ pub struct Survey {
     pub stores: usize,
     /// By subject and address: the offset after the newest record that any of them has.
     pub next: BTreeMap<(Vec<u8>, Vec<u8>), u64>,
+    /// Why it did not hear of all.
+    pub left_out: Option<String>,
 }
 
 /// Runs a survey, and sends what it has found; nothing when `$TERM` came before.
@@ -89,6 +91,10 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             publish(&node.publisher, &mut outbox)?;
         }
         if looked_ms >= end_ms.min(last_ms) {
+            if looked_ms < end_ms {
+                let limit = format!("answers still came after {} s", MAX_MS / 1_000);
+                survey.left_out.get_or_insert(limit);
+            }
             break;
         }
     }
@@ -117,7 +123,11 @@ fn heads(node: &Node, survey: &mut Survey, max_partitions: usize) -> Result<bool
                     survey.next.insert(key, next);
                     is_news = true;
                 }
-                None => {}
+                None => {
+                    let limit =
+                        format!("more than store/max_partitions = {max_partitions} were not looked at");
+                    survey.left_out = Some(limit);
+                }
             }
         }
         node.subscriber.skip_rest(&frame);

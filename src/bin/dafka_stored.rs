@@ -32,26 +32,27 @@ fn list(settings: &Settings) -> Result {
     Ok(out.flush()?)
 }
 
-/// Prints what other stores hold and the database does not. A failure when there is such a thing.
+/// Prints what other stores hold and the database does not. A failure when there is such a thing, or when it is not known.
 fn missing(settings: Settings) -> Result {
     let db = settings.store.db.clone();
     // What is wrong with the database need not wait for the network.
     storage::list(Path::new(&db))?;
     let signals = Signals::catch()?;
+    let interrupted = || Failure("interrupted before the stores have answered".into());
     let (sender, receiver) = channel();
     let actor = actor::spawn("dafka-survey", move |pipe| survey::run(pipe, &settings, &sender))?;
     if !program::wait_until_ready(&actor, &signals)? {
-        return Ok(());
+        return Err(interrupted());
     }
     while !actor.has_ended() {
         signals.wait(actor.pipe())?;
         if signals.came() {
-            return Ok(());
+            return Err(interrupted());
         }
     }
     // From here on there is nothing to end but this: a reader that does not read must not keep it.
     if signals.let_go() {
-        return Ok(());
+        return Err(interrupted());
     }
     let found = receiver.recv().map_err(|_| Failure::logged())?;
     if found.stores == 0 {
@@ -73,13 +74,16 @@ fn missing(settings: Settings) -> Result {
     }
     out.flush()?;
     let asked = format!("stores asked: {}, partitions there: {}", found.stores, found.next.len());
-    match partitions {
-        0 => eprintln!("nothing is missing: {asked}"),
-        _ => {
-            return Err(Failure(format!(
-                "{records} records of {partitions} partitions are missing: {asked}"
-            )));
+    let result = match partitions {
+        0 => format!("nothing is missing: {asked}"),
+        _ => format!("{records} records of {partitions} partitions are missing: {asked}"),
+    };
+    match found.left_out {
+        Some(why) => Err(Failure(format!("{result}; {why}"))),
+        None if partitions > 0 => Err(Failure(result)),
+        None => {
+            eprintln!("{result}");
+            Ok(())
         }
     }
-    Ok(())
 }
