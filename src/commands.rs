@@ -22,8 +22,7 @@ pub fn stored() -> Command {
         Arg::new(id).long(id).action(ArgAction::SetTrue).conflicts_with(other).help(help)
     };
     let list = "Print what the store holds, and end";
-    let missing =
-        "Print what other stores hold and this one does not, and end; exit code 0 when there is nothing";
+    let missing = "Print what other stores hold and this one does not, and end; exit code 0 only when that is known to be nothing";
     network_program("dafka_stored", about, Role::Node)
         .arg(flag("list", "missing", list))
         .arg(flag("missing", "list", missing))

@@ -47,6 +47,8 @@ struct Manners {
     says_it_twice: bool,
     /// After so many records it is gone, in the middle of an answer.
     dies_after: Option<usize>,
+    /// It hears who asks what it holds, and does not answer.
+    is_mute: bool,
 }
 
 /// The reader of a store of 0.1.0. Its writer has nothing to say to another store.
@@ -112,6 +114,7 @@ fn answer(
     let requester = string_at(frame, at);
     let times = if manners.says_it_twice { 2 } else { 1 };
     match frame[0] {
+        b'G' if manners.is_mute => {}
         b'G' => {
             // It compares the beginning, so that the empty topic means all.
             for ((subject, address), records) in partitions.iter().filter(|it| it.0.0.starts_with(&topic)) {
@@ -270,6 +273,26 @@ fn what_is_missing_can_be_seen() {
     assert!(log.contains("nothing is missing: stores asked: 2, partitions there: 9"), "{log}");
 }
 
+#[test]
+fn who_asks_what_is_missing_before_there_is_a_tower_can_be_interrupted() {
+    let mut cluster = Cluster::new();
+    let tower = cluster.tower();
+    let store = cluster.store("new");
+    wait_until_copied(&cluster, "new", &Partitions::new());
+    store.kill();
+    tower.kill();
+    cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
+    cluster.set("beacon/connect_timeout", "-1");
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let mut program = cluster.node("dafka_stored", &["--missing"], e2e::Input::Pipe);
+        program.wait_until_it_catches_signals();
+        program.signal(signal);
+        let ended = program.wait("a signal while it waits for a tower", PROMPT);
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("interrupted before the stores have answered"), "{}", ended.stderr);
+    }
+}
+
 /// Who asks may stop the old store when the exit code is 0: it must not be when the answer is not known.
 #[test]
 fn what_is_not_known_counts_as_missing() {
@@ -280,20 +303,28 @@ fn what_is_not_known_counts_as_missing() {
     let _store = cluster.store("new");
     wait_until_copied(&cluster, "new", &partitions);
 
+    // Exactly that: whose answer never comes. It is waited for, so that there is time for a signal.
+    let mute = OldStore::start(&cluster, &partitions, Manners { is_mute: true, ..Manners::default() });
     cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        let mut program = cluster.node("dafka_stored", &["--missing"], e2e::Input::Pipe);
-        program.wait_until_it_catches_signals();
+        let mut program = cluster.node("dafka_stored", &["--verbose", "--missing"], e2e::Input::Pipe);
+        program.wait_for_log("CONNECT");
         program.signal(signal);
         let ended = program.wait("a signal while it asks", PROMPT);
         assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("interrupted before the stores have answered"), "{}", ended.stderr);
     }
+    let (code, lines, log) = ask_missing(&cluster, "new", "stores asked: 3, partitions there: 9");
+    assert_eq!((code, lines.len()), (1, 0), "{log}");
+    assert!(log.contains("not known whether something is missing"), "{log}");
+    assert!(log.contains("1 of them said nothing"), "{log}");
+    drop(mute);
 
     cluster.set("store/max_partitions", "5");
-    let (code, lines, log) = ask_missing(&cluster, "new", "stores asked: 2, partitions there: 5");
+    let (code, lines, log) = ask_missing(&cluster, "new", "partitions there: 5; only");
     assert_eq!((code, lines.len()), (1, 0), "{log}");
-    assert!(log.contains("more than store/max_partitions = 5 were not looked at"), "{log}");
+    assert!(log.contains("not known whether something is missing"), "{log}");
+    assert!(log.contains("only store/max_partitions = 5 were looked at"), "{log}");
     drop(old);
 }
 

@@ -2,12 +2,12 @@
 //! lacks that others have; works with stores of libdafka 0.1.0.
 
 use super::node::{Config, Node};
-use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, new_address, publish, timeout_ms};
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, new_address, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, TERM, now_ms, poll};
 use crate::protocol::Outbox;
 use crate::settings::Settings;
 use crate::wire::{Message, id, prefix};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::Sender;
 use zmq::POLLIN;
 
@@ -15,6 +15,8 @@ use zmq::POLLIN;
 const ASK_INTERVAL_MS: u64 = 500;
 /// When no store and no partition was new for so long, all have spoken.
 const QUIET_MS: u64 = 3_000;
+/// The same while there is a store that has said nothing.
+const SILENT_MS: u64 = 15_000;
 /// The longest that it takes, however many go on coming.
 const MAX_MS: u64 = 60_000;
 
@@ -25,7 +27,7 @@ pub struct Survey {
     pub stores: usize,
     /// By subject and address: the offset after the newest record that any of them has.
     pub next: BTreeMap<(Vec<u8>, Vec<u8>), u64>,
-    /// Why it did not hear of all.
+    /// Why it may not have heard of all.
     pub left_out: Option<String>,
 }
 
@@ -54,11 +56,14 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
     let mut survey = Survey::default();
     let mut outbox = Outbox::<Frame>::new();
     let mut ask_ms = now_ms();
-    let mut end_ms = now_ms() + QUIET_MS;
+    // Who has answered: connections.
+    let mut answered = HashSet::new();
+    let mut news_ms = now_ms();
     let last_ms = now_ms() + MAX_MS;
     loop {
         // What came while this thread stood still counts: it ends only after a look.
         let looked_ms = now_ms();
+        let end_ms = news_ms + if answered.len() < survey.stores { SILENT_MS } else { QUIET_MS };
         let items = &mut [
             pipe.item(POLLIN),
             node.subscriber.item(POLLIN),
@@ -80,15 +85,20 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
                 is_news = true;
             }
         })?;
-        is_news |= heads(&node, &mut survey, settings.store.max_partitions)?;
-        node.follow_beacon()?;
+        is_news |= heads(&node, &mut survey, &mut answered, settings.store.max_partitions)?;
+        if node.follow_beacon()? {
+            survey.left_out = Some("a connection was given up".to_owned());
+        }
         if is_news {
-            end_ms = now_ms() + QUIET_MS;
+            news_ms = now_ms();
         }
         if now_ms() >= ask_ms {
             ask_ms = now_ms() + ASK_INTERVAL_MS;
             outbox.message(&Message::GetHeads { topic: b"", address: address.as_bytes() });
             publish(&node.publisher, &mut outbox)?;
+        }
+        if is_news && looked_ms < last_ms {
+            continue;
         }
         if looked_ms >= end_ms.min(last_ms) {
             if looked_ms < end_ms {
@@ -98,13 +108,23 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             break;
         }
     }
+    let silent = survey.stores.saturating_sub(answered.len());
+    if silent > 0 {
+        let silent = format!("{silent} of them said nothing, as one that has nothing or is too slow");
+        survey.left_out.get_or_insert(silent);
+    }
     // Nobody waits for it any more when this fails.
     let _ = found.send(survey);
     Ok(())
 }
 
 /// Takes the answers that are there; true when one of them is new.
-fn heads(node: &Node, survey: &mut Survey, max_partitions: usize) -> Result<bool> {
+fn heads(
+    node: &Node,
+    survey: &mut Survey,
+    answered: &mut HashSet<Box<[u8]>>,
+    max_partitions: usize,
+) -> Result<bool> {
     let mut frame = Frame::new();
     let mut is_news = false;
     for _ in 0..BATCH_COUNT {
@@ -114,6 +134,7 @@ fn heads(node: &Node, survey: &mut Survey, max_partitions: usize) -> Result<bool
         if let Ok(Message::DirectHead { position, .. }) = Message::decode(frame.as_ref()) {
             let key = (position.subject.to_vec(), position.address.to_vec());
             let next = position.sequence.saturating_add(1);
+            is_news |= sender(&frame).is_some_and(|connection| answered.insert(connection));
             let has_room = survey.next.len() < max_partitions;
             match survey.next.get_mut(&key) {
                 Some(known) if *known >= next => {}
@@ -124,8 +145,7 @@ fn heads(node: &Node, survey: &mut Survey, max_partitions: usize) -> Result<bool
                     is_news = true;
                 }
                 None => {
-                    let limit =
-                        format!("more than store/max_partitions = {max_partitions} were not looked at");
+                    let limit = format!("only store/max_partitions = {max_partitions} were looked at");
                     survey.left_out = Some(limit);
                 }
             }

@@ -74,16 +74,14 @@ fn missing(settings: Settings) -> Result {
     }
     out.flush()?;
     let asked = format!("stores asked: {}, partitions there: {}", found.stores, found.next.len());
-    let result = match partitions {
-        0 => format!("nothing is missing: {asked}"),
-        _ => format!("{records} records of {partitions} partitions are missing: {asked}"),
-    };
-    match found.left_out {
-        Some(why) => Err(Failure(format!("{result}; {why}"))),
-        None if partitions > 0 => Err(Failure(result)),
-        None => {
-            eprintln!("{result}");
+    let missing = format!("{records} records of {partitions} partitions are missing: {asked}");
+    match (partitions, found.left_out) {
+        (0, None) => {
+            eprintln!("nothing is missing: {asked}");
             Ok(())
         }
+        (0, Some(why)) => Err(Failure(format!("not known whether something is missing: {asked}; {why}"))),
+        (_, None) => Err(Failure(missing)),
+        (_, Some(why)) => Err(Failure(format!("{missing}; {why}"))),
     }
 }
