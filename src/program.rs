@@ -2,7 +2,7 @@
 
 use crate::actor::{self, Handle, consumer, producer};
 use crate::czmq::{self, Config};
-use crate::net::{Kind, Pipe, Socket, allow_more_open_files, pipe_with_limit};
+use crate::net::{Kind, Pipe, Socket, TERM, allow_more_open_files, pipe_with_limit};
 use crate::settings::Settings;
 use crate::storage::MAX_CONTENT_LEN_BYTES;
 use clap::{ArgMatches, Command};
@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use zmq::{POLLIN, PollItem};
 
 /// What a program's options and configuration file say.
@@ -178,23 +179,66 @@ fn check_addresses(settings: &Settings) -> Result {
     Ok(())
 }
 
+/// The exit code of a program that a second signal has ended before its work was done.
+const INTERRUPTED: libc::c_int = 3;
+
+/// Signals that come so soon after the first one count as the same: some programs send a signal both to a process and to
+/// its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
+/// After so long without an end, the log says how to enforce it.
+const ENDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait between two looks at a thread that is about to end.
+const ENDING_TICK_MS: i64 = 10;
+
 /// Runs an actor until a signal comes. An actor that ends by itself is a failure.
 ///
 /// # Errors
-/// When it cannot start, or ends.
+/// When it cannot start, or ends, or fails while it ends.
 pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result + Send + 'static) -> Result {
     let signals = Signals::catch()?;
     let actor = actor::spawn(name, actor)?;
-    if !wait_until_ready(&actor, &signals)? {
-        return Ok(());
-    }
-    while !signals.came() {
-        if actor.has_ended() {
-            return Err(Failure::logged());
+    if wait_until_ready(&actor, &signals)? {
+        while !signals.came() {
+            if actor.has_ended() {
+                return Err(Failure::logged());
+            }
+            signals.wait(actor.pipe())?;
         }
-        signals.wait(actor.pipe())?;
     }
-    Ok(())
+    end(&actor, &signals)
+}
+
+/// Ends an actor after a signal, and waits until it has done its work. A second signal ends the program at once, with the
+/// exit code [`INTERRUPTED`]: the actor may wait for something that never comes, such as a disk.
+///
+/// # Errors
+/// When the actor fails.
+fn end(actor: &Handle, signals: &Signals) -> Result {
+    let begun = Instant::now();
+    actor.say(TERM);
+    let (mut has_succeeded, mut is_told) = (true, false);
+    loop {
+        while actor.has_ended() {
+            // The last word counts. Before it there may be the one that it is ready.
+            has_succeeded = actor.has_succeeded()?;
+            is_told = true;
+        }
+        if actor.is_finished() && !actor.has_ended() {
+            return if has_succeeded { Ok(()) } else { Err(Failure::logged()) };
+        }
+        if signals.came() && begun.elapsed() >= SAME_SIGNAL {
+            log::error!("ended at once by a second signal, before all work was done");
+            // SAFETY: the process ends without running anything else, as that might wait too.
+            unsafe { libc::_exit(INTERRUPTED) }
+        }
+        if !is_told && begun.elapsed() >= ENDING_PATIENCE {
+            log::warn!("still at work; another signal ends the program at once");
+            is_told = true;
+        }
+        crate::net::poll(&mut [signals.item(), actor.pipe().item(POLLIN)], ENDING_TICK_MS)?;
+    }
 }
 
 /// Waits until an actor is ready; false when a signal came before that.

@@ -55,6 +55,11 @@ impl Handle {
         self.pipe.events().contains(POLLIN)
     }
 
+    /// True once the actor's thread has ended: dropping the handle does not wait then.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Waits for the actor's last word. False when it has failed; the log says why. For actors that say nothing else
     /// on their pipe, and have said that they are ready.
     ///
@@ -102,6 +107,7 @@ pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool
     };
     match result {
         Ok(Ok(())) => return true,
+        Ok(Err(Error::Logged)) => {}
         Ok(Err(error)) => error_at_edge(format_args!("{name}: {error}")),
         Err(panic) => error_at_edge(format_args!("{name}: internal error: {}", panic_text(&*panic))),
     }

@@ -51,6 +51,9 @@ pub enum Error {
     /// A part of the node could not start, and has said why.
     #[error("a part of it cannot start")]
     CannotStart,
+    /// A part of the node has failed, and has logged why.
+    #[error("a part of it has failed")]
+    Logged,
     /// Another part of the node has ended.
     #[error("{0} has ended")]
     Ended(&'static str),

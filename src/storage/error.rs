@@ -151,6 +151,15 @@ pub enum AppendError {
         /// What stands against it.
         reason: String,
     },
+    /// The database file has lost its name: it was removed, renamed or replaced, or its directory was. What is written to
+    /// it is lost when the process ends.
+    #[error("the database {} is gone: {reason}", path.display())]
+    Gone {
+        /// Where the file was.
+        path: PathBuf,
+        /// What is there now.
+        reason: &'static str,
+    },
     /// The operating system failed to write, for example because the disk is full. A later append may
     /// succeed.
     #[error("cannot write {}: {source}", path.display())]

@@ -16,6 +16,7 @@ use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
 use super::lmdb::Lmdb;
 use super::lookup::{self, Partition};
 use super::opening::{self, Opened};
+use super::options::{Options, round_up};
 use super::pages::{Pages, Unsound};
 use super::place::Place;
 use super::tables::{RECORDS, Tables, os_error};
@@ -23,36 +24,6 @@ use super::walk::{self, Limited, Unread};
 
 /// Records whose pages are checked beyond those that are read now.
 const LOOK_AHEAD_COUNT: u64 = 16_384;
-
-/// How to open a log.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// True: an append returns only when the data is on disk. False: it returns when the operating system has
-    /// the data; it survives the process but not the power, and after a power loss the whole database may be
-    /// unusable.
-    pub sync: bool,
-    /// The length of the memory map to begin with, in octets; more when the database is longer. It takes
-    /// address space, not memory, and grows by itself.
-    pub initial_map_len_bytes: usize,
-    /// The length up to which the map, and with it the database, grows, in octets.
-    pub max_map_len_bytes: usize,
-}
-
-impl Default for Options {
-    /// Synchronous, a map of 1 GiB that grows up to 64 TiB (half the address space of x86_64).
-    fn default() -> Options {
-        let halvings = if cfg!(target_pointer_width = "64") { 18 } else { 2 };
-        Options { sync: true, initial_map_len_bytes: 1 << 30, max_map_len_bytes: usize::MAX >> halvings }
-    }
-}
-
-impl Options {
-    /// The map length to open a database of `data_len` octets with: room to grow by half before the first doubling.
-    pub(super) fn first_map_len(&self, data_len: usize) -> usize {
-        let roomy = data_len.saturating_add(data_len / 2);
-        round_up(self.initial_map_len_bytes.max(roomy).min(self.max_map_len_bytes))
-    }
-}
 
 /// A log of records in a directory of its own; see the [module](super).
 ///
@@ -185,12 +156,44 @@ impl Log {
     /// [`AppendError::NotContiguous`]. After any error the log is as it was and stays usable; appending the
     /// same batch again is right. (Should the disk fail twice in a row, at the very last step and at
     /// undoing it, the batch is in the log after all; then the second try says `NotContiguous`, and
-    /// [`Log::find`] where to go on.)
+    /// [`Log::find`] where to go on.) After [`AppendError::Gone`] no append can succeed any more.
     pub fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         if batch.is_empty() {
             return Ok(());
         }
-        batch.runs().filter(|run| run.count > 0).try_for_each(|run| self.check_end(run))?;
+        let mut ends = batch.runs().filter(|run| run.count > 0);
+        let appended = ends.try_for_each(|run| self.check_end(run)).and_then(|()| self.append_checked(batch));
+        // Also after a failure: the reason may be that the file is gone.
+        self.check_presence()?;
+        appended
+    }
+
+    /// Checks that the path of the database still leads to the file that is open. One system call.
+    ///
+    /// # Errors
+    ///
+    /// [`AppendError::Gone`] when it does not: nothing that the log holds will be found again.
+    pub fn check_presence(&self) -> Result<(), AppendError> {
+        match self.pages.why_gone(&self.data) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(AppendError::Gone { path: self.data.clone(), reason }),
+            Err(source) => Err(AppendError::Io { path: self.data.clone(), source }),
+        }
+    }
+
+    /// Frees the places of processes that ended while they read the database: as long as those count as readers, the
+    /// database grows with each append. To be called now and then; returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When LMDB cannot look at its table of readers.
+    pub fn clear_stale_readers(&self) -> Result<usize, ReadError> {
+        let cleared = self.with_tables(Tables::clear_stale_readers).and_then(|cleared| cleared);
+        cleared.map_err(|error| self.read_error(error))
+    }
+
+    /// Appends a batch whose partitions end in sound pages.
+    fn append_checked<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         let mut repaired = false;
         loop {
             self.sync()?;
@@ -416,7 +419,7 @@ impl Log {
             }
             let mut state = self.alone();
             if state.tables.is_none() {
-                state.tables = Some(Tables::open(&self.dir, self.options.sync, state.map_len_bytes)?);
+                state.tables = Some(self.open_tables(state.map_len_bytes)?);
             }
         }
     }
@@ -433,7 +436,7 @@ impl Log {
     fn reopen(&self, state: &mut State) -> bool {
         // First close: LMDB must not open a file twice in one process.
         state.tables = None;
-        match Tables::open(&self.dir, self.options.sync, state.map_len_bytes) {
+        match self.open_tables(state.map_len_bytes) {
             Ok(tables) => {
                 state.map_len_bytes = tables.map_len_bytes;
                 state.tables = Some(tables);
@@ -443,6 +446,14 @@ impl Log {
                 log::error!("cannot open the database {} again: {error}", self.data.display());
                 false
             }
+        }
+    }
+
+    /// Opens the environment anew, but never another file than the one that this log holds: LMDB would make a new one.
+    fn open_tables(&self, map_len_bytes: usize) -> lmdb::Result<Tables> {
+        match self.pages.why_gone(&self.data) {
+            Ok(None) => Tables::open(&self.dir, self.options.sync, map_len_bytes),
+            _ => Err(lmdb::Error::Other(libc::ENOENT)),
         }
     }
 
@@ -528,12 +539,6 @@ impl Drop for Log {
             log::error!("cannot synchronize {}: {error}", self.data.display());
         }
     }
-}
-
-/// A map is a multiple of the system's page, which is at most this.
-fn round_up(len: usize) -> usize {
-    const PAGE: usize = 65536;
-    len.checked_next_multiple_of(PAGE).unwrap_or(len / PAGE * PAGE).max(PAGE)
 }
 
 /// Why one try of an append failed.

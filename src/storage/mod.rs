@@ -11,6 +11,7 @@
 //! | file | what for |
 //! | --- | --- |
 //! | `log` | the log itself; grows and repairs the environment beneath, unseen |
+//! | `options` | how a log is opened |
 //! | `opening` | what happens when a log is opened, and in which order |
 //! | `append` | writing one batch in one transaction |
 //! | `lookup` | which partitions there are |
@@ -39,6 +40,7 @@ mod lmdb;
 mod log;
 pub mod lookup;
 pub mod opening;
+mod options;
 mod pages;
 mod place;
 mod tables;
@@ -49,5 +51,6 @@ pub use self::chunk::MAX_CONTENT_LEN_BYTES;
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
 pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
 pub use self::listing::list;
-pub use self::log::{Log, Options};
+pub use self::log::Log;
 pub use self::lookup::Partition;
+pub use self::options::Options;

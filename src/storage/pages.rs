@@ -8,9 +8,9 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::{Range as Span, RangeInclusive};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -153,6 +153,22 @@ impl Pages {
             ends: Mutex::default(),
             hasher: RandomState::new(),
             checked: Mutex::default(),
+        })
+    }
+
+    /// Why the path of the database no longer leads to the file that is open; nothing when it does, or when that cannot be
+    /// determined.
+    pub(super) fn why_gone(&self, data: &Path) -> io::Result<Option<&'static str>> {
+        let open = self.file.metadata()?;
+        Ok(match std::fs::metadata(data) {
+            Ok(named) if (named.dev(), named.ino()) == (open.dev(), open.ino()) => None,
+            Ok(_) => Some("another file has its name"),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Some("no file has its name")
+            }
+            // The way there is closed for now, for example by permissions.
+            Err(_) if open.nlink() > 0 => None,
+            Err(_) => Some("it was removed"),
         })
     }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
 use super::error::OpenError;
-use super::log::Options;
 use super::opening::Directory;
+use super::options::Options;
 use super::pages::Pages;
 use super::tables::{self, Tables};
 

@@ -66,6 +66,16 @@ impl Tables {
         Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
     }
 
+    /// Frees the places of dead processes in the table of readers, and returns how many there were.
+    pub(super) fn clear_stale_readers(&self) -> lmdb::Result<usize> {
+        let mut count = 0;
+        // SAFETY: the environment is open as long as this lives, and `count` is a number that LMDB may set.
+        match unsafe { lmdb_sys::mdb_reader_check(self.env.env(), &raw mut count) } {
+            0 => Ok(usize::try_from(count).unwrap_or(0)),
+            code => Err(lmdb::Error::from_err_code(code)),
+        }
+    }
+
     /// Opens a database in order to look at it, beside the process that it belongs to, and checks whose it is.
     ///
     /// Its file may be shorter than it claims to be, and longer a moment later: only pages that are in use are read. They

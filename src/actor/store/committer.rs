@@ -2,6 +2,7 @@
 //! the disk is busy with this one.
 
 use super::intake::{self, Tried, try_append};
+use super::watch::Slot;
 use crate::actor::{Error, Result, guard};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
 use crate::storage::{AppendError, Log};
@@ -9,10 +10,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait before a batch that the disk refused is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often the committer looks after the database: whether it still has its name, and whether processes that read it
+/// have died.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where processors are short, live records go before the disk: a batch that waits grows, and costs less per record.
 const NICENESS: i32 = 5;
@@ -23,7 +28,7 @@ pub(super) type Job = intake::Job<Frame>;
 /// The writer's side of the committer.
 pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
-    done: Receiver<Job>,
+    done: Receiver<Result<Job>>,
     /// Closed to say that a batch which the disk refuses is not to be tried again.
     patience: Option<Sender<()>>,
     /// Becomes readable when a job is done, and when the committer has ended.
@@ -33,10 +38,11 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn start(log: &Arc<Log>) -> Result<Committer> {
-        // One job at the disk, one result not yet looked at: the writer hands over no more than that.
+    pub(super) fn start(log: &Arc<Log>, slot: Slot) -> Result<Committer> {
+        // One job at the disk, one result not yet looked at: the writer hands over no more than that. The last word of a
+        // committer that fails comes on top.
         let (jobs, next_job) = bounded::<Job>(1);
-        let (job_done, done) = bounded::<Job>(1);
+        let (job_done, done) = bounded::<Result<Job>>(2);
         let (patience, has_patience) = bounded::<()>(0);
         let (wake, waker) = pipe()?;
         let log = log.clone();
@@ -45,15 +51,13 @@ impl Committer {
             .spawn(move || {
                 lower_priority(NICENESS);
                 guard("dafka-commit", &waker, move |waker| {
-                    let mut closed = Closed::new();
-                    for mut job in next_job {
-                        if !append(&log, &mut job, &mut closed, &has_patience) || job_done.send(job).is_err()
-                        {
-                            break;
-                        }
-                        waker.send_frames(&[b""])?;
+                    let disk = Disk { log: &log, slot, has_patience };
+                    let result = disk.run(&next_job, &job_done, waker);
+                    if let Err(Error::Logged) = result {
+                        // The writer need not log it again.
+                        let _ = job_done.send(Err(Error::Logged));
                     }
-                    Ok(())
+                    result
                 });
                 // Its last word: the writer looks at `done`, and finds that nobody is left.
                 let _ = waker.signal();
@@ -80,14 +84,18 @@ impl Committer {
         if sent { Ok(()) } else { Err(Error::Ended("store's committer")) }
     }
 
-    /// The job that was finished, if one was.
+    /// The job that was finished, if one was. To be called when [`Committer::wake`] is readable, also without a job under
+    /// way.
+    ///
+    /// # Errors
+    /// When the committer has failed.
     pub(super) fn finished(&mut self) -> Result<Option<Job>> {
         let mut frame = Frame::new();
         while self.wake.try_recv(&mut frame)? {}
         match self.done.try_recv() {
             Ok(job) => {
                 self.is_busy = false;
-                Ok(Some(job))
+                job.map(Some)
             }
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(Error::Ended("store's committer")),
@@ -95,12 +103,15 @@ impl Committer {
     }
 
     /// Waits for the job under way and hands it back; `None` when there is none, or when the disk refuses it.
-    pub(super) fn finish(&mut self) -> Option<Job> {
+    ///
+    /// # Errors
+    /// When the committer has failed.
+    pub(super) fn finish(&mut self) -> Result<Option<Job>> {
         self.patience = None;
         if !std::mem::take(&mut self.is_busy) {
-            return None;
+            return self.finished();
         }
-        self.done.recv().ok()
+        self.done.recv().ok().transpose()
     }
 }
 
@@ -116,42 +127,106 @@ impl Drop for Committer {
 /// Partitions to which nothing can be appended, because their end is damaged: subject and address.
 type Closed = HashSet<(Vec<u8>, Vec<u8>)>;
 
-/// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. Partitions
-/// that are damaged are left out of it: they must not hold up the others. False when the store ends before the disk
-/// takes it, or when the log cannot take it at all.
-fn append(log: &Log, job: &mut Job, closed: &mut Closed, has_patience: &Receiver<()>) -> bool {
-    // What the log was told of this batch: each kind of error once, however they alternate.
-    let mut told: Vec<String> = Vec::new();
-    leave_out(job, closed);
-    loop {
-        match try_append(log, job) {
-            Tried::Done => break,
-            Tried::Impossible(error) => {
-                log::error!("Store: {error}; the store cannot go on");
-                return false;
+/// What the committer writes to.
+struct Disk<'a> {
+    log: &'a Log,
+    slot: Slot,
+    has_patience: Receiver<()>,
+}
+
+/// Why no more can be written.
+enum Stop {
+    /// The store ends.
+    Ending,
+    /// The log cannot take anything any more, and that was logged.
+    Failed,
+}
+
+impl Disk<'_> {
+    /// Writes batches until the store ends.
+    ///
+    /// # Errors
+    /// [`Error::Logged`] when the log cannot take anything any more.
+    fn run(&self, jobs: &Receiver<Job>, done: &Sender<Result<Job>>, waker: &Pipe) -> Result {
+        let mut closed = Closed::new();
+        let mut looked = Instant::now();
+        loop {
+            let tried = match jobs.recv_timeout(UPKEEP_INTERVAL) {
+                Ok(mut job) => match self.append(&mut job, &mut closed) {
+                    Ok(()) if done.send(Ok(job)).is_ok() => waker.send_frames(&[b""]).map(Ok)?,
+                    Ok(()) => Err(Stop::Ending),
+                    stopped => stopped,
+                },
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => Err(Stop::Ending),
+            };
+            let tried = match tried {
+                Ok(()) if looked.elapsed() >= UPKEEP_INTERVAL => {
+                    looked = Instant::now();
+                    self.look_after()
+                }
+                tried => tried,
+            };
+            match tried {
+                Ok(()) => {}
+                Err(Stop::Ending) => return Ok(()),
+                Err(Stop::Failed) => return Err(Error::Logged),
             }
-            Tried::Refused(AppendError::Corrupt(corruption)) => {
-                log::error!("Store: {corruption}; nothing more of this partition is stored");
-                closed.insert((corruption.subject, corruption.address));
-                leave_out(job, closed);
-                continue;
+        }
+    }
+
+    /// Looks after a database that may have nothing to do.
+    fn look_after(&self) -> Result<(), Stop> {
+        self.slot.during("looking after the database", || {
+            if let Err(error @ AppendError::Gone { .. }) = self.log.check_presence() {
+                return Err(self.failed(&error));
             }
-            Tried::Refused(error) => {
-                let text = error.to_string();
-                if !told.contains(&text) {
-                    log::error!("Store: {text}; nothing is acknowledged until it goes through");
-                    told.push(text);
+            // Another process has read the database, and was killed. An error is that of the disk, and is logged when a
+            // batch meets it.
+            let _ = self.log.clear_stale_readers();
+            Ok(())
+        })
+    }
+
+    /// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. Partitions
+    /// that are damaged are left out of it: they must not hold up the others.
+    fn append(&self, job: &mut Job, closed: &mut Closed) -> Result<(), Stop> {
+        // What was logged of this batch: each kind of error once, however they alternate.
+        let mut told: Vec<String> = Vec::new();
+        leave_out(job, closed);
+        loop {
+            match self.slot.during("writing records", || try_append(self.log, job)) {
+                Tried::Done => break,
+                Tried::Impossible(error) => return Err(self.failed(&error)),
+                Tried::Refused(AppendError::Corrupt(corruption)) => {
+                    log::error!("Store: {corruption}; nothing more of this partition is stored");
+                    closed.insert((corruption.subject, corruption.address));
+                    leave_out(job, closed);
+                    continue;
+                }
+                Tried::Refused(error) => {
+                    let text = error.to_string();
+                    if !told.contains(&text) {
+                        log::error!("Store: {text}; nothing is acknowledged until it goes through");
+                        told.push(text);
+                    }
                 }
             }
+            if self.has_patience.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
+                return Err(Stop::Ending);
+            }
         }
-        if has_patience.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
-            return false;
+        if !told.is_empty() {
+            log::info!("Store: the disk takes records again");
         }
+        Ok(())
     }
-    if !told.is_empty() {
-        log::info!("Store: the disk takes records again");
+
+    fn failed(&self, error: &AppendError) -> Stop {
+        log::error!("Store: {error}; the store cannot go on");
+        self.slot.set_lost();
+        Stop::Failed
     }
-    true
 }
 
 fn leave_out(job: &mut Job, closed: &Closed) {

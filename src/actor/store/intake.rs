@@ -265,7 +265,9 @@ pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
             Ok(()) => Tried::Done,
             Err(error) => Tried::Refused(error),
         },
-        Err(error @ AppendError::NotContiguous { .. }) => Tried::Impossible(error),
+        Err(error @ (AppendError::NotContiguous { .. } | AppendError::Gone { .. })) => {
+            Tried::Impossible(error)
+        }
         Err(error) => Tried::Refused(error),
     }
 }

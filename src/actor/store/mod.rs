@@ -4,8 +4,10 @@
 mod committer;
 pub mod intake;
 pub mod reader;
+mod watch;
 mod writer;
 
+use self::watch::Watch;
 use super::{Error, Handle, Result, new_address, spawn};
 use crate::net::{Frame, Pipe, TERM, poll};
 use crate::settings::Settings;
@@ -20,8 +22,12 @@ use zmq::POLLIN;
 /// When the database cannot be used, or sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     let options = Options { sync: settings.store.sync, ..Options::default() };
-    let log = Arc::new(Log::open(Path::new(&settings.store.db), options)?);
-    let store = log.identity(new_address().as_bytes())?;
+    // It ends last: closing the database may take long too.
+    let watch = Arc::new(Watch::start(&settings.store.db)?);
+    let slot = watch.slot();
+    let open = || Log::open(Path::new(&settings.store.db), options);
+    let log = Arc::new(slot.during("opening the database", open)?);
+    let store = slot.during("naming the database", || log.identity(new_address().as_bytes()))?;
     let (writer_address, reader_address) = (new_address(), new_address());
     if settings.store.verbose {
         log::debug!("Store: {}, writer {writer_address}, reader {reader_address}", settings.store.db);
@@ -29,45 +35,51 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
 
     // Both wait for a tower at the same time.
     let reader = {
-        let (log, settings, store) = (log.clone(), settings.clone(), store.clone());
+        let (log, slot, settings, store) = (log.clone(), watch.slot(), settings.clone(), store.clone());
         let (own, other) = (reader_address.clone(), writer_address.clone());
-        spawn("dafka-reader", move |pipe| reader::run(pipe, &own, &other, &store, &log, &settings))?
+        spawn("dafka-reader", move |pipe| reader::run(pipe, &own, &other, &store, &log, slot, &settings))?
     };
     let writer = {
-        let settings = settings.clone();
+        let (log, watch, settings) = (log.clone(), watch.clone(), settings.clone());
         spawn("dafka-writer", move |pipe| {
-            writer::run(pipe, &writer_address, &reader_address, &store, &log, &settings)
+            writer::run(pipe, &writer_address, &reader_address, &store, &log, &watch, &settings)
         })?
     };
     // Dropping the handles ends both.
     if reader.wait_until_ready(pipe)? && writer.wait_until_ready(pipe)? {
-        check(&writer, &reader)?;
+        check(&writer, &reader, &watch)?;
     }
     pipe.signal()?;
-    supervise(pipe, &writer, &reader)
+    supervise(pipe, &writer, &reader, &watch)?;
+    drop((writer, reader));
+    // Without `store/sync`, this puts the records on disk.
+    slot.during("closing the database", || drop(log));
+    Ok(())
 }
 
-/// Waits for `$TERM`, or for the end of one of the two nodes.
-fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle) -> Result {
+/// Waits for `$TERM` and ends both nodes, or for the end of one of them.
+fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &Watch) -> Result {
     let mut frame = Frame::new();
     loop {
         poll(&mut [pipe.item(POLLIN), writer.pipe().item(POLLIN), reader.pipe().item(POLLIN)], -1)?;
         while pipe.try_recv(&mut frame)? {
             if frame.as_ref() == TERM {
-                return Ok(());
+                reader.say(TERM);
+                writer.say(TERM);
+                return if writer.has_succeeded()? { Ok(()) } else { Err(Error::Logged) };
             }
             log::error!("Store: unknown command: {}", frame.as_ref().escape_ascii());
             pipe.skip_rest(&frame);
         }
-        check(writer, reader)?;
+        check(writer, reader, watch)?;
     }
 }
 
 /// One half without the other is no store: it ends, visibly, rather than acknowledge what nobody can read.
-fn check(writer: &Handle, reader: &Handle) -> Result {
+fn check(writer: &Handle, reader: &Handle, watch: &Watch) -> Result {
     for (handle, name) in [(writer, "store's writer"), (reader, "store's reader")] {
         if handle.pipe().events().contains(POLLIN) {
-            return Err(Error::Ended(name));
+            return Err(if watch.is_lost() { Error::Logged } else { Error::Ended(name) });
         }
     }
     Ok(())

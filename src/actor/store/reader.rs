@@ -1,5 +1,6 @@
 //! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
+use super::watch::Slot;
 use crate::actor::node::{Config, Node};
 use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, publish, sender};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
@@ -59,6 +60,7 @@ pub(super) fn run(
     writer: &str,
     store: &[u8],
     log: &Log,
+    slot: Slot,
     settings: &Settings,
 ) -> Result {
     // 0 means no limit, to ZeroMQ and in the settings.
@@ -86,6 +88,7 @@ pub(super) fn run(
     Actor {
         pipe,
         log,
+        slot,
         node,
         reader,
         outbox: Outbox::new(),
@@ -98,6 +101,7 @@ pub(super) fn run(
 struct Actor<'a> {
     pipe: &'a Pipe,
     log: &'a Log,
+    slot: Slot,
     node: Node,
     reader: Reader,
     outbox: Outbox<Frame>,
@@ -127,7 +131,10 @@ impl Actor<'_> {
             self.subscriptions()?;
             self.messages()?;
             self.node.follow_beacon()?;
-            is_answering = match self.reader.answer(ANSWER_COUNT, self.log, &mut self.outbox, Frame::copy) {
+            let Self { reader, log, slot, outbox, .. } = &mut self;
+            let answered =
+                slot.during("reading records", || reader.answer(ANSWER_COUNT, *log, outbox, Frame::copy));
+            is_answering = match answered {
                 Ok(is_answering) => is_answering,
                 Err(error) => {
                     self.tell(&error);

@@ -2,6 +2,7 @@
 
 use super::committer::Committer;
 use super::intake::{Intake, TooLong};
+use super::watch::{Slot, Watch};
 use crate::actor::consumer::{Refused, receive_content};
 use crate::actor::node::{Config, Node};
 use crate::actor::{
@@ -24,8 +25,10 @@ pub(super) fn run(
     reader: &str,
     store: &[u8],
     log: &Arc<Log>,
+    watch: &Watch,
     settings: &Settings,
 ) -> Result {
+    let slot = watch.slot();
     let own = address.as_bytes();
     let limits = Limits {
         partitions: settings.store.max_partitions,
@@ -33,10 +36,14 @@ pub(super) fn run(
         early_len_bytes: settings.store.reorder_bytes,
         ..Limits::default()
     };
-    let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log));
+    let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot.clone()));
     let mut intake = Intake::new(replica);
     // Further ones are opened when somebody speaks of them.
-    for partition in log.partitions()?.into_iter().take(limits.partitions) {
+    for partition in slot
+        .during("reading the list of partitions", || log.partitions())?
+        .into_iter()
+        .take(limits.partitions)
+    {
         intake.open(&partition);
     }
     // What the disk cannot take now waits with the producers, who keep it anyway: a long queue here would only cost
@@ -60,7 +67,7 @@ pub(super) fn run(
         },
         pipe,
     )?;
-    let committer = Committer::start(log)?;
+    let committer = Committer::start(log, watch.slot())?;
     pipe.signal()?;
     let actor = Actor {
         pipe,
@@ -78,9 +85,12 @@ pub(super) fn run(
 }
 
 /// Where a partition stands in the log: for those that gave way to others.
-fn resume(log: &Arc<Log>) -> Box<Resume> {
+fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     let log = log.clone();
-    Box::new(move |subject, address| match log.find(subject, address) {
+    let find = move |subject: &[u8], address: &[u8]| {
+        slot.during("looking up a partition", || log.find(subject, address))
+    };
+    Box::new(move |subject, address| match find(subject, address) {
         Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
         Err(error) => {
             // What is on disk cannot be told: nothing may be written then. Who speaks of it does so again.
@@ -121,6 +131,7 @@ impl Actor<'_> {
                 items.push(self.node.subscriber.item(POLLIN));
             }
             poll(&mut items, timeout_ms(self.intake.due_ms(), self.clock.now_ms()))?;
+            let is_committer_awake = items[3].is_readable();
             drop(items);
 
             let mut frame = Frame::new();
@@ -135,7 +146,7 @@ impl Actor<'_> {
             if self.node.follow_beacon()? {
                 self.intake.cut(self.clock.now_ms());
             }
-            self.commit()?;
+            self.commit(is_committer_awake)?;
             self.intake.tick(self.clock.now_ms(), &mut self.outbox);
             if let Some(text) = self.refused.news(self.intake.statistics()) {
                 self.warning.warn(now_ms(), || format!("Store: {text} are not stored"));
@@ -161,7 +172,7 @@ impl Actor<'_> {
     fn end(mut self) -> Result {
         for _ in 0..2 {
             let was_busy = self.committer.is_busy();
-            match self.committer.finish() {
+            match self.committer.finish()? {
                 Some(job) => self.intake.committed(job),
                 // The disk refuses it.
                 None if was_busy => break,
@@ -214,8 +225,8 @@ impl Actor<'_> {
     }
 
     /// Takes what is durable now, and hands the next batch over when the disk is free.
-    fn commit(&mut self) -> Result {
-        if self.committer.is_busy()
+    fn commit(&mut self, is_committer_awake: bool) -> Result {
+        if (self.committer.is_busy() || is_committer_awake)
             && let Some(job) = self.committer.finished()?
         {
             self.intake.committed(job);

@@ -1,0 +1,143 @@
+//! Watches the operations on the store's disk: a thread of its own logs those that do not return.
+//!
+//! It never touches the disk itself, so it cannot hang with the others.
+
+use crate::actor::{Error, Result};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the watch looks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// An operation that was seen by so many looks in a row is logged. Looks are counted, not seconds: after the process
+/// stood still, there is one look for all that time.
+const PATIENCE_TICKS: u32 = 5;
+
+/// Operations of one thread on the disk.
+#[derive(Clone)]
+pub(super) struct Slot {
+    dir: Arc<str>,
+    is_lost: Arc<AtomicBool>,
+    current: Arc<Mutex<Option<Operation>>>,
+}
+
+/// One operation that has not returned yet.
+struct Operation {
+    name: &'static str,
+    since: Instant,
+    /// How many looks have seen it.
+    ticks: u32,
+    /// After so many it is logged.
+    log_ticks: u32,
+}
+
+impl Slot {
+    /// Runs an operation on the disk, which is logged when it does not return for some seconds.
+    pub(super) fn during<R>(&self, name: &'static str, operation: impl FnOnce() -> R) -> R {
+        let begun = Operation { name, since: Instant::now(), ticks: 0, log_ticks: PATIENCE_TICKS };
+        *lock(&self.current) = Some(begun);
+        // Also when the operation panics.
+        let _end = End(self);
+        operation()
+    }
+
+    /// The database can take nothing any more, and that was logged: nothing that follows from it needs a line.
+    pub(super) fn set_lost(&self) {
+        self.is_lost.store(true, Ordering::Release);
+    }
+
+    /// Logs an operation that takes long: after [`PATIENCE_TICKS`], and again after each twice as many.
+    fn look(&self) {
+        let mut current = lock(&self.current);
+        let Some(operation) = &mut *current else { return };
+        operation.ticks += 1;
+        if operation.ticks < operation.log_ticks {
+            return;
+        }
+        operation.log_ticks *= 2;
+        let (name, took) = (operation.name, operation.since.elapsed().as_secs());
+        // The thread at the disk must not wait for the log.
+        drop(current);
+        let dir = &self.dir;
+        log::warn!("Store: the disk of {dir} does not answer: {name} has not returned for {took} s");
+    }
+}
+
+/// Ends the operation of a slot.
+struct End<'a>(&'a Slot);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let Some(operation) = lock(&self.0.current).take() else { return };
+        if operation.log_ticks > PATIENCE_TICKS {
+            let (dir, name, took) = (&self.0.dir, operation.name, operation.since.elapsed().as_secs());
+            log::info!("Store: the disk of {dir} answers again: {name} took {took} s");
+        }
+    }
+}
+
+/// A panic leaves nothing half done here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The watch: a thread that ends when this is dropped.
+pub(super) struct Watch {
+    dir: Arc<str>,
+    is_lost: Arc<AtomicBool>,
+    slots: Arc<Mutex<Vec<Slot>>>,
+    /// Closed to end the thread.
+    running: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Starts the watch over the disk with the directory `dir`.
+    pub(super) fn start(dir: &str) -> Result<Watch> {
+        let slots: Arc<Mutex<Vec<Slot>>> = Arc::default();
+        let (running, has_ended) = bounded(0);
+        let watched = slots.clone();
+        let thread = std::thread::Builder::new()
+            .name("dafka-disk".into())
+            .spawn(move || watch(&watched, &has_ended))
+            .map_err(Error::Thread)?;
+        Ok(Watch {
+            dir: dir.into(),
+            is_lost: Arc::default(),
+            slots,
+            running: Some(running),
+            thread: Some(thread),
+        })
+    }
+
+    /// A slot for one more thread.
+    pub(super) fn slot(&self) -> Slot {
+        let slot = Slot { dir: self.dir.clone(), is_lost: self.is_lost.clone(), current: Arc::default() };
+        lock(&self.slots).push(slot.clone());
+        slot
+    }
+
+    /// Whether [`Slot::set_lost`] was called.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.running = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(slots: &Mutex<Vec<Slot>>, has_ended: &Receiver<()>) {
+    while has_ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+        let slots = lock(slots).clone();
+        slots.iter().for_each(Slot::look);
+    }
+}
