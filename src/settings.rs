@@ -24,6 +24,10 @@ pub struct Tower {
     pub pub_address: String,
     /// `tower/max_subscription_bytes`: what all nodes together may subscribe to.
     pub max_subscription_bytes: usize,
+    /// `tower/max_connections`: inbound connections at a time, at each of its two sockets.
+    pub max_connections: usize,
+    /// `tower/max_connections_per_host`: those of them that one host may have.
+    pub max_connections_per_host: usize,
     /// `tower/verbose`.
     pub verbose: bool,
 }
@@ -49,6 +53,10 @@ pub struct Beacon {
     pub max_pending_peers: usize,
     /// `beacon/max_subscription_bytes`: what all peers together may subscribe to.
     pub max_subscription_bytes: usize,
+    /// `beacon/max_connections`: inbound connections at a time.
+    pub max_connections: usize,
+    /// `beacon/max_connections_per_host`: those of them that one host may have.
+    pub max_connections_per_host: usize,
     /// `beacon/verbose`.
     pub verbose: bool,
 }
@@ -144,6 +152,11 @@ const NODE_SUBSCRIPTION_BYTES: u32 = 16 << 20;
 /// The same at a tower, where a node makes two short ones: so there is room for 200,000.
 const TOWER_SUBSCRIPTION_BYTES: u32 = 4 << 20;
 
+/// Inbound connections at one socket: as many as there may be peers. An idle one takes about 30 kB.
+const MAX_CONNECTIONS: u32 = 10_000;
+/// The same from one host: a thousand nodes of one process, and others beside them.
+const MAX_CONNECTIONS_PER_HOST: u32 = 2_000;
+
 /// The longest time that a key may name, 24 days: what fits into libzmq's 32-bit milliseconds.
 const MAX_MS: i64 = i32::MAX as i64;
 
@@ -158,6 +171,9 @@ impl Settings {
                 sub_address: keys.address("tower/sub_address", "tcp://*:5556"),
                 pub_address: keys.address("tower/pub_address", "tcp://*:5557"),
                 max_subscription_bytes: keys.count("tower/max_subscription_bytes", TOWER_SUBSCRIPTION_BYTES),
+                max_connections: keys.count("tower/max_connections", MAX_CONNECTIONS),
+                max_connections_per_host: keys
+                    .count("tower/max_connections_per_host", MAX_CONNECTIONS_PER_HOST),
                 verbose: keys.flag("tower/verbose"),
             },
             beacon: Beacon {
@@ -171,6 +187,9 @@ impl Settings {
                 max_peers: keys.count("beacon/max_peers", 10_000),
                 max_pending_peers: keys.count("beacon/max_pending_peers", 1_000),
                 max_subscription_bytes: keys.count("beacon/max_subscription_bytes", NODE_SUBSCRIPTION_BYTES),
+                max_connections: keys.count("beacon/max_connections", MAX_CONNECTIONS),
+                max_connections_per_host: keys
+                    .count("beacon/max_connections_per_host", MAX_CONNECTIONS_PER_HOST),
                 verbose: keys.flag("beacon/verbose"),
             },
             producer: Producer {
@@ -376,6 +395,14 @@ mod tests {
         assert_eq!(settings.consumer.max_partitions_per_peer, 100_000);
         assert_eq!(settings.beacon.max_subscription_bytes, 16 << 20);
         assert_eq!(settings.tower.max_subscription_bytes, 4 << 20);
+        assert_eq!(
+            (settings.beacon.max_connections, settings.beacon.max_connections_per_host),
+            (10_000, 2_000)
+        );
+        assert_eq!(
+            (settings.tower.max_connections, settings.tower.max_connections_per_host),
+            (10_000, 2_000)
+        );
         assert!(settings.store.sync);
     }
 
@@ -432,6 +459,8 @@ mod tests {
             ("beacon/max_pending_peers", "0"),
             ("beacon/max_subscription_bytes", "-1"),
             ("tower/max_subscription_bytes", "all"),
+            ("beacon/max_connections", "0"),
+            ("tower/max_connections_per_host", "none"),
             ("store/max_record_bytes", "1073741825"),
             ("consumer/max_partitions_per_peer", "0"),
         ] {

@@ -1,7 +1,9 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
 use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
-use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, Warning, is_success, now_ms, poll};
+use crate::net::{
+    Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, Warning, is_success, now_ms, poll,
+};
 use crate::settings;
 use crate::wire::Subscription;
 use std::cell::{Cell, RefCell};
@@ -27,6 +29,7 @@ pub(super) struct Node {
     max_frame_len_bytes: usize,
     max_frame_key: Option<&'static str>,
     subscribers: RefCell<Subscribers>,
+    inbound: Option<Inbound>,
     max_subscription_bytes: usize,
     warning: RefCell<Warning>,
     /// The same for connections that were given up.
@@ -115,6 +118,13 @@ impl Node {
         }
         publisher.notice_dead_hosts()?;
         let port = publisher.bind_ephemeral()?;
+        let limits = InboundLimits {
+            max_count: config.beacon.max_connections,
+            max_key: "beacon/max_connections",
+            max_per_host_count: config.beacon.max_connections_per_host,
+            max_per_host_key: "beacon/max_connections_per_host",
+        };
+        let inbound = Inbound::at(config.name, &publisher, limits);
 
         let subscriber = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
@@ -146,6 +156,7 @@ impl Node {
             publisher,
             subscriber,
             subscribers: RefCell::new(Subscribers::new(config.beacon.max_subscription_bytes)),
+            inbound,
             max_subscription_bytes: config.beacon.max_subscription_bytes,
             warning: RefCell::default(),
             given_up_warning: RefCell::default(),
@@ -246,6 +257,9 @@ impl Node {
         for _ in 0..BATCH_COUNT {
             if !self.publisher.try_recv(&mut frame)? {
                 break;
+            }
+            if let Some(inbound) = &self.inbound {
+                inbound.received(&frame);
             }
             if let Some(peer) = self.subscribers.borrow_mut().take(&frame) {
                 self.warning.borrow_mut().warn(now_ms(), || {

@@ -2,7 +2,10 @@
 
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
 use crate::czmq;
-use crate::net::{Frame, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address, now_ms, poll};
+use crate::net::{
+    Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address,
+    now_ms, poll,
+};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon};
 use std::collections::HashSet;
@@ -46,6 +49,8 @@ struct Tower<'a> {
     /// Subscriptions that went on to those who publish.
     forwarded: HashSet<Box<[u8]>>,
     subscribers: Subscribers,
+    /// Bounds the connections of `incoming`, and of `outgoing`.
+    inbound: [Option<Inbound>; 2],
     warning: Warning,
 }
 
@@ -63,13 +68,16 @@ impl<'a> Tower<'a> {
         // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
         incoming.beat()?;
         outgoing.beat()?;
-        let tower = Tower {
+        // Each node that subscribes is no idle stranger, not only the first one.
+        outgoing.zmq().set_xpub_verbose(true)?;
+        let mut tower = Tower {
             settings,
             incoming,
             outgoing,
             own_host,
             forwarded: HashSet::new(),
             subscribers: Subscribers::new(settings.max_subscription_bytes),
+            inbound: [None, None],
             warning: Warning::default(),
         };
         // Beacons always come in, whoever listens.
@@ -78,6 +86,13 @@ impl<'a> Tower<'a> {
             let bound = socket.bind(address);
             bound.map_err(|error| Error::Socket(format!("Tower: cannot bind to {address}"), error))?;
         }
+        let limits = InboundLimits {
+            max_count: settings.max_connections,
+            max_key: "tower/max_connections",
+            max_per_host_count: settings.max_connections_per_host,
+            max_per_host_key: "tower/max_connections_per_host",
+        };
+        tower.inbound = [&tower.incoming, &tower.outgoing].map(|socket| Inbound::at("Tower", socket, limits));
         // Not before: a node may have connected to this inproc:// address before it was bound, and have gone since. To
         // welcome that one aborts the process in libzmq 4.3. Those that still wait are welcomed with a message.
         tower.outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
@@ -100,6 +115,9 @@ impl<'a> Tower<'a> {
             if !self.outgoing.try_recv(&mut frame)? {
                 break;
             }
+            if let [_, Some(inbound)] = &self.inbound {
+                inbound.received(&frame);
+            }
             if let Some(peer) = self.subscribers.take(&frame) {
                 self.warning.warn(now_ms(), || {
                     format!(
@@ -121,6 +139,7 @@ impl<'a> Tower<'a> {
     fn is_news(&mut self, subscription: &[u8]) -> bool {
         match subscription {
             [0 | 1, topic @ ..] if topic == b"W" || topic == b"B" => false,
+            [1, topic @ ..] if self.forwarded.contains(topic) => false,
             [1, topic @ ..] if self.forwarded.len() < MAX_FORWARDED => self.forwarded.insert(topic.into()),
             [1, ..] => {
                 self.warning.warn(now_ms(), || "Tower: too many subscriptions; a new one is ignored".into());
@@ -158,6 +177,9 @@ impl<'a> Tower<'a> {
                 return Ok(());
             }
         };
+        if let [Some(inbound), _] = &self.inbound {
+            inbound.received(&frames[0]);
+        }
         let host = match std::str::from_utf8(beacon.host) {
             Ok(host) if !host.is_empty() => host.to_owned(),
             _ => self.host_of_peer(frames[0].peer_address()),

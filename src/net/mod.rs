@@ -4,8 +4,10 @@
 //! the application's zsys settings hold. Knows nothing of messages, records or nodes.
 
 mod clock;
+mod descriptors;
 mod files;
 mod frame;
+mod inbound;
 mod interface;
 mod peer;
 mod pipe;
@@ -18,6 +20,7 @@ mod warning;
 pub use clock::{ReadingClock, now_ms};
 pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;
+pub use inbound::{Inbound, InboundLimits};
 pub use interface::first_ipv6_address;
 pub use peer::Peer;
 pub use pipe::{Budget, Pipe, TERM, is_signal, is_success, pipe, pipe_with_limit};

@@ -29,35 +29,68 @@ impl Peer {
 
     /// Of a connection's file; `None` when it is none, or has ended.
     pub(super) fn of(file: RawFd) -> Option<Peer> {
+        // SAFETY: the address is writable and as long as said.
+        Peer::told_by(|address, len| unsafe { libc::getpeername(file, address, len) })
+    }
+
+    /// This process's own end of a connection.
+    pub(super) fn local(file: RawFd) -> Option<Peer> {
+        // SAFETY: the address is writable and as long as said.
+        Peer::told_by(|address, len| unsafe { libc::getsockname(file, address, len) })
+    }
+
+    fn told_by(tell: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int) -> Option<Peer> {
         let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        // SAFETY: the address is writable and as long as said; all of it is initialized, to zeros.
-        let octets = unsafe {
-            if libc::getpeername(file, address.as_mut_ptr().cast(), &mut len) != 0 {
-                return None;
-            }
-            let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
-            std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), len)
+        if tell(address.as_mut_ptr().cast(), &mut len) != 0 {
+            return None;
+        }
+        let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
+        // SAFETY: all of the address is initialized, to zeros where the system has written nothing.
+        Some(Peer(unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), len) }.to_vec()))
+    }
+
+    /// A Unix socket's path, as libzmq writes it: one that begins with `@` is abstract.
+    pub(super) fn unix(path: &str) -> Peer {
+        let family = (libc::AF_UNIX as u16).to_ne_bytes();
+        match path.strip_prefix('@') {
+            Some(name) => Peer([&family, &b"\0"[..], name.as_bytes()].concat()),
+            None => Peer([&family, path.as_bytes(), b"\0"].concat()),
+        }
+    }
+
+    /// The IP address, the one of IPv4 where one of IPv6 stands for it, and the port. `None` of other transports.
+    pub fn address(&self) -> Option<SocketAddr> {
+        // Family, port and address stand where struct sockaddr_in and sockaddr_in6 have them.
+        let family = u16::from_ne_bytes(*self.0.first_chunk()?);
+        let port = u16::from_be_bytes(self.0.get(2..4)?.try_into().ok()?);
+        let address = match i32::from(family) {
+            libc::AF_INET => IpAddr::from(<[u8; 4]>::try_from(self.0.get(4..8)?).ok()?),
+            libc::AF_INET6 => IpAddr::from(<[u8; 16]>::try_from(self.0.get(8..24)?).ok()?).to_canonical(),
+            _ => return None,
         };
-        Some(Peer(octets.to_vec()))
+        Some(SocketAddr::new(address, port))
+    }
+}
+
+#[cfg(test)]
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        let port = address.port().to_be_bytes();
+        let family = |family: i32| (family as u16).to_ne_bytes();
+        match address.ip() {
+            IpAddr::V4(ip) => Peer([&family(libc::AF_INET)[..], &port, &ip.octets(), &[0; 8]].concat()),
+            IpAddr::V6(ip) => {
+                Peer([&family(libc::AF_INET6)[..], &port, &[0; 4], &ip.octets(), &[0; 4]].concat())
+            }
+        }
     }
 }
 
 impl Display for Peer {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        // Family, port and address stand where struct sockaddr_in and sockaddr_in6 have them.
-        let family = self.0.first_chunk().map_or(0, |octets| i32::from(u16::from_ne_bytes(*octets)));
-        let port = self.0.get(2..4).map_or(0, |octets| u16::from(octets[0]) << 8 | u16::from(octets[1]));
-        let octets = |range| self.0.get(range);
-        let ipv4 = octets(4..8).and_then(|octets| <[u8; 4]>::try_from(octets).ok());
-        let ipv6 = octets(8..24).and_then(|octets| <[u8; 16]>::try_from(octets).ok());
-        let address = match family {
-            libc::AF_INET => ipv4.map(IpAddr::from),
-            libc::AF_INET6 => ipv6.map(|octets| IpAddr::from(octets).to_canonical()),
-            _ => None,
-        };
-        match address {
-            Some(address) => write!(f, "{}", SocketAddr::new(address, port)),
+        match self.address() {
+            Some(address) => write!(f, "{address}"),
             None => f.write_str("this host"),
         }
     }

@@ -36,6 +36,13 @@ pub(crate) fn as_publisher(stream: TcpStream) -> std::io::Result<Raw> {
     shake_hands(stream, "XPUB")
 }
 
+/// The same as a subscriber of one prefix.
+pub(crate) fn as_subscriber(stream: TcpStream, prefix: &[u8]) -> std::io::Result<Raw> {
+    let mut raw = shake_hands(stream, "SUB")?;
+    raw.frame(&[&[1], prefix].concat(), false)?;
+    Ok(raw)
+}
+
 impl Raw {
     /// Says that a frame of so many octets follows.
     pub(crate) fn announce(&mut self, len: u64) -> std::io::Result<()> {

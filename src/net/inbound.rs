@@ -1,0 +1,383 @@
+//! Bounds the inbound connections of all sockets that this process listens at.
+//!
+//! libzmq accepts every connection and keeps it for as long as the peer likes. When no descriptor is left, its I/O thread
+//! tries to accept without a pause, and the process can open nothing any more. So one thread per process looks at its
+//! sockets, at least once a second. It ends the connections
+//!
+//! - over which nothing useful came for [`IDLE_MS`]: no subscription at a publisher, no beacon at a tower;
+//! - beyond the limits of their listening socket, per host and in all: first the idle ones, then the newest ones of the
+//!   host that has most, so that established peers stay;
+//! - beyond what leaves a reserve of descriptors: the same among the connections of all listening sockets.
+//!
+//! The thread looks at descriptors because libzmq's monitors would cost two more sockets per listening socket, and tell
+//! nothing of connections that were made before they began.
+
+use super::descriptors::{Descriptors, end_connection, socket_number};
+use super::{Frame, Peer, Socket, Warning, max_open_files, now_ms};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+mod limits;
+
+pub use limits::InboundLimits;
+use limits::{Connection, IDLE_MS, Reason, beyond_reserve, unwanted};
+
+/// How often the connections are looked at when few come...
+const INTERVAL_MS: u64 = 1_000;
+/// ... and when many do.
+const BUSY_INTERVAL_MS: u64 = 50;
+/// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
+const PAUSE_FACTOR: u32 = 50;
+/// The part of the descriptors that stays in reserve, and the fewest that do.
+const RESERVE_DIVISOR: usize = 16;
+const MIN_RESERVE_COUNT: usize = 16;
+const STACK_LEN_BYTES: usize = 256 << 10;
+
+/// A connection's descriptor and the number of its socket.
+type Id = (RawFd, u64);
+
+/// A socket that this process listens at, while its inbound connections are bounded.
+pub struct Inbound(Arc<Listener>);
+
+struct Listener {
+    /// For log lines: the node.
+    name: String,
+    address: Address,
+    limits: InboundLimits,
+    /// Connections over which something useful came since the last look.
+    spoken: Mutex<HashSet<Id>>,
+}
+
+/// Where a socket listens.
+enum Address {
+    /// An unspecified IP address stands for all.
+    Tcp(SocketAddr),
+    /// `struct sockaddr_un`, up to the end of the path.
+    Unix(Peer),
+}
+
+impl Inbound {
+    /// Bounds the connections that are made to `socket`, which is bound. `name` is the node's in log lines. `None` for
+    /// transports without descriptors, such as inproc, and where there is no /proc.
+    pub fn at(name: &str, socket: &Socket, limits: InboundLimits) -> Option<Inbound> {
+        let address = Address::parse(&socket.zmq().get_last_endpoint().ok()?.ok()?)?;
+        let listener = Arc::new(Listener { name: name.into(), address, limits, spoken: Mutex::default() });
+        let mut state = state();
+        if state.thread.is_none() {
+            state.thread = Some(spawn()?);
+        }
+        state.listeners.push(listener.clone());
+        GUARD.changed.notify_all();
+        Some(Inbound(listener))
+    }
+
+    /// Something useful was received: the peer is no idle stranger.
+    pub fn received(&self, frame: &Frame) {
+        if let Some(file) = frame.source_file()
+            && let Some(number) = socket_number(file)
+        {
+            self.0.spoken.lock().unwrap_or_else(PoisonError::into_inner).insert((file, number));
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        let mut state = state();
+        state.listeners.retain(|listener| !Arc::ptr_eq(listener, &self.0));
+        let thread = if state.listeners.is_empty() { state.thread.take() } else { None };
+        drop(state);
+        if let Some((stop, thread)) = thread {
+            *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            GUARD.changed.notify_all();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Address {
+    fn parse(endpoint: &str) -> Option<Address> {
+        match endpoint.split_once("://")? {
+            ("tcp", address) => Some(Address::Tcp(without_zone(address).parse().ok()?)),
+            ("ipc", path) => Some(Address::Unix(Peer::unix(path))),
+            _ => None,
+        }
+    }
+
+    /// Whether a connection whose own end is `local` was made to this address.
+    fn is(&self, local: &Peer) -> bool {
+        match self {
+            Address::Unix(path) => path == local,
+            Address::Tcp(bound) => local.address().is_some_and(|local| {
+                let is_any = bound.ip().is_unspecified();
+                local.port() == bound.port() && (is_any || local.ip() == bound.ip().to_canonical())
+            }),
+        }
+    }
+}
+
+/// `[fe80::1%eth0]:5556` as an address that Rust parses.
+fn without_zone(address: &str) -> String {
+    match (address.split_once('%'), address.split_once(']')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}]{after}"),
+        _ => address.to_owned(),
+    }
+}
+
+struct Guard {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    listeners: Vec<Arc<Listener>>,
+    /// The thread, and what tells it to end.
+    thread: Option<(Arc<Mutex<bool>>, JoinHandle<()>)>,
+}
+
+static GUARD: LazyLock<Guard> = LazyLock::new(|| Guard { state: Mutex::default(), changed: Condvar::new() });
+
+fn state() -> MutexGuard<'static, State> {
+    GUARD.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts the thread. `None`, and a line in the log, when it cannot be had.
+fn spawn() -> Option<(Arc<Mutex<bool>>, JoinHandle<()>)> {
+    let Some(descriptors) = Descriptors::open() else {
+        log::warn!("inbound connections are not bounded: /proc/self/fd cannot be read");
+        return None;
+    };
+    let stop = Arc::new(Mutex::new(false));
+    let is_stopped = stop.clone();
+    let builder = std::thread::Builder::new().name("dafka-inbound".into()).stack_size(STACK_LEN_BYTES);
+    match builder.spawn(move || run(descriptors, &is_stopped)) {
+        Ok(thread) => Some((stop, thread)),
+        Err(error) => {
+            log::warn!("inbound connections are not bounded: cannot start a thread: {error}");
+            None
+        }
+    }
+}
+
+fn run(descriptors: Descriptors, stop: &Mutex<bool>) {
+    let mut watch = Watch::new(descriptors);
+    let mut pause = Duration::from_millis(BUSY_INTERVAL_MS);
+    loop {
+        let state = state();
+        if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
+        let waited = GUARD.changed.wait_timeout(state, pause);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let listeners = state.listeners.clone();
+        drop(state);
+        if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
+            return;
+        }
+        let start = Instant::now();
+        let is_busy = watch.look(&listeners, now_ms());
+        let interval_ms = if is_busy { BUSY_INTERVAL_MS } else { INTERVAL_MS };
+        pause = Duration::from_millis(interval_ms).max(start.elapsed() * PAUSE_FACTOR);
+    }
+}
+
+/// What the thread knows.
+struct Watch {
+    descriptors: Descriptors,
+    /// Sockets that are connections to none of the listeners.
+    others: HashMap<RawFd, u64>,
+    listeners: Vec<Watched>,
+    looks: u64,
+    looked_ms: u64,
+    reserve_warning: Warning,
+}
+
+/// A listener and its connections.
+struct Watched {
+    listener: Arc<Listener>,
+    connections: HashMap<Id, Connection>,
+    /// What has spoken and was not found yet: it was accepted during the last look.
+    spoken: HashSet<Id>,
+    warnings: HashMap<Reason, Warning>,
+}
+
+impl Watch {
+    fn new(descriptors: Descriptors) -> Watch {
+        Watch {
+            descriptors,
+            others: HashMap::new(),
+            listeners: Vec::new(),
+            looks: 0,
+            looked_ms: now_ms(),
+            reserve_warning: Warning::default(),
+        }
+    }
+
+    /// Looks at all descriptors, and ends connections. True when many connections come, or few descriptors are left.
+    fn look(&mut self, listeners: &[Arc<Listener>], now_ms: u64) -> bool {
+        self.follow(listeners);
+        let heard: Vec<HashSet<Id>> = self.listeners.iter_mut().map(Watched::take_spoken).collect();
+        // After a pause in which no thread ran, peers are not to blame for their silence.
+        let elapsed_ms = (now_ms - self.looked_ms).min(2 * INTERVAL_MS);
+        (self.looked_ms, self.looks) = (now_ms, self.looks + 1);
+        let (open_count, found, came_count) = self.list();
+        for ((watched, found), heard) in self.listeners.iter_mut().zip(found).zip(heard) {
+            watched.update(&found, heard, elapsed_ms);
+        }
+        for watched in &mut self.listeners {
+            watched.end_unwanted(now_ms);
+        }
+        let reserve_count = (max_open_files() / RESERVE_DIVISOR).max(MIN_RESERVE_COUNT);
+        let room_count = max_open_files().saturating_sub(reserve_count);
+        self.keep_reserve(open_count.saturating_sub(room_count), reserve_count, now_ms);
+        let is_near = |watched: &Watched| watched.connections.len() > watched.limits().per_host() / 2;
+        let is_near_limit = open_count > room_count / 2 || self.listeners.iter().any(is_near);
+        came_count > room_count / 16 || came_count > 0 && is_near_limit
+    }
+
+    /// Takes over which listeners there are now.
+    fn follow(&mut self, listeners: &[Arc<Listener>]) {
+        let is_known =
+            |known: &Watched| listeners.iter().any(|listener| Arc::ptr_eq(listener, &known.listener));
+        self.listeners.retain(is_known);
+        for listener in listeners {
+            if !self.listeners.iter().any(|known| Arc::ptr_eq(listener, &known.listener)) {
+                self.listeners.push(Watched::new(listener.clone()));
+                // One of them may be a connection to this listener.
+                self.others.clear();
+            }
+        }
+    }
+
+    /// Lists how many descriptors are open, the connections of each listener, and how many of these are new.
+    fn list(&mut self) -> (usize, Vec<HashSet<Id>>, usize) {
+        let (mut open_count, mut came_count) = (0, 0);
+        let mut found = vec![HashSet::new(); self.listeners.len()];
+        let mut others = HashMap::new();
+        let (listeners, looks, known_others) = (&mut self.listeners, self.looks, &self.others);
+        self.descriptors.each(|file| {
+            open_count += 1;
+            let Some(number) = socket_number(file) else { return };
+            if known_others.get(&file) == Some(&number) {
+                others.insert(file, number);
+                return;
+            }
+            let known = listeners.iter().position(|known| known.connections.contains_key(&(file, number)));
+            let place = known.or_else(|| {
+                let (local, peer) = (Peer::local(file)?, Peer::of(file)?);
+                let place = listeners.iter().position(|known| known.listener.address.is(&local))?;
+                came_count += 1;
+                listeners[place].connections.insert((file, number), Connection::new(peer, looks));
+                Some(place)
+            });
+            match place {
+                Some(place) => drop(found[place].insert((file, number))),
+                // A socket that is not connected yet may become anything.
+                None if Peer::of(file).is_some() => drop(others.insert(file, number)),
+                None => {}
+            }
+        });
+        self.others = others;
+        (open_count, found, came_count)
+    }
+
+    /// Ends `count` connections, so that descriptors stay in reserve.
+    fn keep_reserve(&mut self, count: usize, reserve_count: usize, now_ms: u64) {
+        if count == 0 {
+            return;
+        }
+        let all = self.listeners.iter().flat_map(|watched| &watched.connections);
+        let victims = beyond_reserve(all, count);
+        if victims.is_empty() {
+            return;
+        }
+        for watched in &mut self.listeners {
+            victims.iter().for_each(|id| watched.end(*id));
+        }
+        self.reserve_warning.warn(now_ms, || {
+            format!(
+                "{} inbound connections were ended: this process may have {} files open, and {reserve_count} of them \
+                 are kept in reserve",
+                victims.len(),
+                max_open_files()
+            )
+        });
+    }
+}
+
+impl Watched {
+    fn new(listener: Arc<Listener>) -> Watched {
+        let (connections, spoken) = (HashMap::new(), HashSet::new());
+        Watched { listener, connections, spoken, warnings: HashMap::new() }
+    }
+
+    fn limits(&self) -> &InboundLimits {
+        &self.listener.limits
+    }
+
+    fn take_spoken(&mut self) -> HashSet<Id> {
+        std::mem::take(&mut *self.listener.spoken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over which connections there are, and which have spoken.
+    fn update(&mut self, found: &HashSet<Id>, heard: HashSet<Id>, elapsed_ms: u64) {
+        self.connections.retain(|id, _| found.contains(id));
+        for id in self.spoken.drain().chain(heard.iter().copied()) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.has_spoken = true;
+            }
+        }
+        self.spoken = heard.into_iter().filter(|id| !self.connections.contains_key(id)).collect();
+        for connection in self.connections.values_mut() {
+            connection.age_ms += elapsed_ms;
+        }
+    }
+
+    fn end(&mut self, id: Id) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.is_ended = true;
+            end_connection(id.0, id.1);
+        }
+    }
+
+    fn end_unwanted(&mut self, now_ms: u64) {
+        for (reason, host, ids) in unwanted(&self.connections, self.limits()) {
+            ids.iter().for_each(|id| self.end(*id));
+            let Watched { listener, warnings, .. } = self;
+            warnings.entry(reason).or_default().warn(now_ms, || {
+                let (name, limits, count) = (&listener.name, &listener.limits, ids.len());
+                let what = match count {
+                    1 => format!("a connection from {host} was ended"),
+                    count => format!("{count} connections from {host} were ended"),
+                };
+                match reason {
+                    Reason::Idle => {
+                        format!("{name}: {what}: nothing was received for {} s", IDLE_MS / 1_000)
+                    }
+                    Reason::Host => format!("{name}: {what}: it has more than {}", limits.per_host_text()),
+                    Reason::All => format!("{name}: {what}: there are more than {}", limits.all_text()),
+                }
+            });
+        }
+    }
+}
+
+/// The host at the other end of a connection, as far as limits are concerned: all addresses of the loopback are one, and
+/// all of an IPv6 network with 64 bits, of which one host may have any.
+pub(super) fn host_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address if address.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(address) if !address.is_unicast_link_local() => {
+            IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes())
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests;

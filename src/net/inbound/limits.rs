@@ -1,0 +1,181 @@
+//! Which inbound connections are too many.
+
+use super::{Id, host_of};
+use crate::net::{Peer, max_open_files};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::RawFd;
+
+/// How long a peer may take from its connection to its first subscription or beacon.
+pub(super) const IDLE_MS: u64 = 10_000;
+/// How long a connection takes at most, as a rule, until something useful comes over it.
+const NEW_MS: u64 = 1_000;
+
+/// How many inbound connections one listening socket may have.
+#[derive(Clone, Copy, Debug)]
+pub struct InboundLimits {
+    /// In all.
+    pub max_count: usize,
+    /// The key that sets this.
+    pub max_key: &'static str,
+    /// From one host.
+    pub max_per_host_count: usize,
+    /// The key that sets this.
+    pub max_per_host_key: &'static str,
+}
+
+impl InboundLimits {
+    /// In all: at most half of the files that the process may have open.
+    pub(super) fn all(&self) -> usize {
+        self.max_count.min(max_open_files() / 2).max(1)
+    }
+
+    /// From one host: a quarter is left to others.
+    pub(super) fn per_host(&self) -> usize {
+        self.max_per_host_count.min(self.all().div_ceil(4) * 3).min(self.all())
+    }
+
+    pub(super) fn all_text(&self) -> String {
+        Self::text(self.all(), self.max_count, self.max_key)
+    }
+
+    pub(super) fn per_host_text(&self) -> String {
+        Self::text(self.per_host(), self.max_per_host_count, self.max_per_host_key)
+    }
+
+    fn text(count: usize, wanted_count: usize, key: &str) -> String {
+        if count == wanted_count {
+            return format!("{key} = {count}");
+        }
+        format!("{count}, which is what the limit of open files allows ({key} = {wanted_count})")
+    }
+}
+
+/// An inbound connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Where it comes from.
+    pub(super) host: Host,
+    /// The look at which it was found.
+    pub(super) found: u64,
+    /// How long it is known, not counting time in which this process stood still.
+    pub(super) age_ms: u64,
+    /// A subscription or a beacon came over it.
+    pub(super) has_spoken: bool,
+    /// It was shut down; libzmq closes it soon.
+    pub(super) is_ended: bool,
+}
+
+/// A host that connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Host(pub(super) IpAddr);
+
+impl Display for Host {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self.0 {
+            address if address.is_loopback() => f.write_str("this host"),
+            address @ IpAddr::V6(_) => write!(f, "{address}/64"),
+            address => write!(f, "{address}"),
+        }
+    }
+}
+
+/// Why connections are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reason {
+    /// Nothing useful came.
+    Idle,
+    /// Their host has too many.
+    Host,
+    /// There are too many, and their host has most.
+    All,
+}
+
+impl Connection {
+    pub(super) fn new(peer: Peer, found: u64) -> Connection {
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let host = Host(peer.address().map_or(local, |address| host_of(address.ip())));
+        Connection { host, found, age_ms: 0, has_spoken: false, is_ended: false }
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.has_spoken && self.age_ms >= IDLE_MS
+    }
+
+    /// The first ones are ended first: those over which nothing came although there was time, the oldest one first; then
+    /// the newest ones. Of those found at one look, the newest have the highest descriptors, as a rule.
+    fn rank(&self, (file, _): Id) -> (bool, Reverse<u64>, Reverse<(u64, RawFd)>) {
+        let is_silent = !self.has_spoken && self.age_ms >= NEW_MS;
+        (!is_silent, Reverse(if is_silent { self.age_ms } else { 0 }), Reverse((self.found, file)))
+    }
+}
+
+/// The connections of a listening socket that are to be ended: why, from which host, and which.
+pub(super) fn unwanted(
+    connections: &HashMap<Id, Connection>,
+    limits: &InboundLimits,
+) -> Vec<(Reason, Host, Vec<Id>)> {
+    let mut hosts = by_host(connections.iter());
+    let mut unwanted = Vec::new();
+    for (&host, ids) in &mut hosts {
+        let is_idle = |id: &Id| connections[id].is_idle();
+        let idle: Vec<Id> = ids.iter().copied().filter(is_idle).collect();
+        ids.retain(|id| !is_idle(id));
+        let surplus_count = ids.len().saturating_sub(limits.per_host());
+        let surplus: Vec<Id> = ids.drain(..surplus_count).collect();
+        unwanted.extend([(Reason::Idle, host, idle), (Reason::Host, host, surplus)]);
+    }
+    let count: usize = hosts.values().map(Vec::len).sum();
+    unwanted.extend(
+        of_greediest(hosts, count.saturating_sub(limits.all()))
+            .into_iter()
+            .map(|(host, ids)| (Reason::All, host, ids)),
+    );
+    unwanted.retain(|(_, _, ids)| !ids.is_empty());
+    unwanted
+}
+
+/// `count` connections that are to be ended so that descriptors are left.
+pub(super) fn beyond_reserve<'a>(
+    connections: impl Iterator<Item = (&'a Id, &'a Connection)>,
+    count: usize,
+) -> Vec<Id> {
+    of_greediest(by_host(connections), count).into_values().flatten().collect()
+}
+
+/// The connections of each host that are not ended yet, in the order in which they would be.
+fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> HashMap<Host, Vec<Id>> {
+    let mut hosts: HashMap<Host, Vec<(_, Id)>> = HashMap::new();
+    for (&id, connection) in connections.filter(|(_, connection)| !connection.is_ended) {
+        hosts.entry(connection.host).or_default().push((connection.rank(id), id));
+    }
+    let sorted = |mut ids: Vec<(_, Id)>| {
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, id)| id).collect()
+    };
+    hosts.into_iter().map(|(host, ids)| (host, sorted(ids))).collect()
+}
+
+/// Takes `count` connections, one after the other from the host that has most then.
+fn of_greediest(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
+    let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
+    // Each host keeps `share` at most; the smallest one for which enough are taken is searched for.
+    let surplus = |share: usize| hosts.values().map(|ids| ids.len().saturating_sub(share)).sum::<usize>();
+    let most = hosts.values().map(Vec::len).max().unwrap_or(0);
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let share = (low + high).div_ceil(2);
+        if surplus(share) >= count { low = share } else { high = share - 1 }
+    }
+    let mut left = count;
+    for (host, ids) in hosts {
+        let own_count = ids.len().saturating_sub(low).min(left);
+        left -= own_count;
+        if own_count > 0 {
+            taken.insert(host, ids[..own_count].to_vec());
+        }
+    }
+    taken
+}

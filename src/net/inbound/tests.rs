@@ -1,0 +1,126 @@
+//! Tests of the limits on inbound connections.
+
+use super::super::Kind;
+use super::*;
+use std::io::Read;
+use std::net::TcpStream;
+
+const LIMITS: InboundLimits =
+    InboundLimits { max_count: 40, max_key: "all", max_per_host_count: 20, max_per_host_key: "host" };
+
+fn connection(host: [u8; 4], found: u64, age_ms: u64, has_spoken: bool) -> Connection {
+    Connection { host: limits::Host(host.into()), found, age_ms, has_spoken, is_ended: false }
+}
+
+/// The numbers of the connections that are ended.
+fn ended(connections: &HashMap<Id, Connection>) -> Vec<(Reason, Vec<u64>)> {
+    let mut all: Vec<(Reason, Vec<u64>)> = Vec::new();
+    for (reason, _, ids) in unwanted(connections, &LIMITS) {
+        let mut numbers: Vec<u64> = ids.iter().map(|id| id.1).collect();
+        numbers.sort_unstable();
+        all.push((reason, numbers));
+    }
+    all.sort_by_key(|(_, numbers)| numbers.clone());
+    all
+}
+
+#[test]
+fn the_greediest_host_loses_idle_connections_and_then_the_newest_ones() {
+    let mut connections = HashMap::new();
+    let mut add = |number: u64, connection| {
+        connections.insert((number as RawFd, number), connection);
+    };
+    // A host that has some; one is idle.
+    (0..15).for_each(|i| add(i, connection([10, 0, 0, 1], i, 60_000, true)));
+    add(15, connection([10, 0, 0, 1], 20, IDLE_MS, false));
+    // One that has too many: two are silent, the others have spoken.
+    (100..128).for_each(|i| add(i, connection([10, 0, 0, 2], i, 5_000, true)));
+    add(128, connection([10, 0, 0, 2], 1, NEW_ENOUGH_MS, false));
+    add(129, connection([10, 0, 0, 2], 2, NEW_ENOUGH_MS + 1, false));
+    assert_eq!(ended(&connections), [(Reason::Idle, vec![15]), (Reason::Host, (120..130).collect())]);
+
+    // Others come: there are too many in all, and those of the second host give way.
+    let mut add = |number: u64, connection| {
+        connections.insert((number as RawFd, number), connection);
+    };
+    (200..210).for_each(|i| add(i, connection([10, 0, 0, 3], i, 0, false)));
+    let expected =
+        [(Reason::Idle, vec![15]), (Reason::All, (115..120).collect()), (Reason::Host, (120..130).collect())];
+    assert_eq!(ended(&connections), expected);
+    // What was ended is not ended again.
+    connections.values_mut().for_each(|connection| connection.is_ended = true);
+    assert_eq!(ended(&connections), []);
+}
+
+const NEW_ENOUGH_MS: u64 = 2_000;
+
+#[test]
+fn a_host_is_known_by_its_address_or_network() {
+    let host = |address: &str| host_of(address.parse().unwrap()).to_string();
+    for loopback in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.2"] {
+        assert_eq!(host(loopback), "127.0.0.1");
+    }
+    assert_eq!(host("::ffff:10.0.0.7"), "10.0.0.7");
+    assert_eq!(host("fd00::1:2:3:4"), host("fd00::5"));
+    assert_ne!(host("fd00::1"), host("fd00:0:0:1::1"));
+    assert_ne!(host("fe80::1"), host("fe80::2"));
+}
+
+#[test]
+fn connections_are_told_from_others_by_where_they_were_made_to() {
+    let address = |endpoint| Address::parse(endpoint).unwrap();
+    let peer = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
+    assert!(address("tcp://0.0.0.0:5556").is(&peer("10.0.0.1:5556")));
+    assert!(address("tcp://[::]:5556").is(&peer("10.0.0.1:5556")));
+    assert!(!address("tcp://0.0.0.0:5556").is(&peer("10.0.0.1:5557")));
+    assert!(!address("tcp://10.0.0.2:5556").is(&peer("10.0.0.1:5556")));
+    assert!(address("tcp://[fe80::1%eth0]:5556").is(&peer("[fe80::1]:5556")));
+    assert!(Address::parse("inproc://tower").is_none());
+}
+
+/// Connects and says nothing.
+fn silent(endpoint: &str) -> TcpStream {
+    let port = endpoint.rsplit(':').next().unwrap();
+    let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    stream
+}
+
+/// True once the other side has ended the connection.
+fn is_ended(mut stream: &TcpStream) -> bool {
+    let mut octets = [0; 100];
+    while let Ok(len) = stream.read(&mut octets) {
+        if len == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_listening_socket_keeps_as_many_connections_as_it_may() {
+    for endpoint in ["tcp://127.0.0.1:*", "tcp://*:*"] {
+        let socket = Socket::new(Kind::XPUB).unwrap();
+        socket.bind(endpoint).unwrap();
+        let endpoint = socket.zmq().get_last_endpoint().unwrap().unwrap();
+        let limits = InboundLimits { max_count: 8, max_per_host_count: 3, ..LIMITS };
+        let inbound = Inbound::at("Test", &socket, limits).unwrap();
+        let subscriber = Socket::new(Kind::SUB).unwrap();
+        subscriber.zmq().set_subscribe(b"topic").unwrap();
+        subscriber.connect(&endpoint.replace("0.0.0.0", "127.0.0.1")).unwrap();
+        let mut frame = Frame::new();
+        socket.recv(&mut frame).unwrap();
+        inbound.received(&frame);
+        // Whoever came too late, whoever says nothing: the subscriber stays.
+        let streams: Vec<TcpStream> = (0..20).map(|_| silent(&endpoint)).collect();
+        let start = Instant::now();
+        while streams.iter().filter(|stream| is_ended(stream)).count() < 18 {
+            assert!(start.elapsed() < Duration::from_secs(60), "18 of 20 are too many");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        socket.send_frames(&[b"topic"]).unwrap();
+        subscriber.zmq().set_rcvtimeo(60_000).unwrap();
+        subscriber.recv(&mut frame).unwrap();
+        assert_eq!(frame.as_ref(), b"topic");
+    }
+}
