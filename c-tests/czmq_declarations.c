@@ -36,6 +36,7 @@ char *zconfig_get (zconfig_t *self, const char *path, const char *default_value)
 zconfig_t *zconfig_locate (zconfig_t *self, const char *path);
 zconfig_t *zconfig_child (zconfig_t *self);
 zconfig_t *zconfig_next (zconfig_t *self);
+char *zconfig_name (zconfig_t *self);
 char *zconfig_value (zconfig_t *self);
 
 zframe_t *zframe_new (const void *data, size_t size);

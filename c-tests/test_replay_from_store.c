@@ -66,6 +66,44 @@ main (void)
     CHECK (store);
     s_consume_all (config, address, count, "from the restarted store");
 
+    //  As the list of keys writes them; zconfig_get would not find them.
+    test_case ("a configuration with flat keys, and names that are not UTF-8");
+    zactor_destroy (&store);
+    char *path = zsys_sprintf ("%s/d\xe9p\xf4t", test_dir ());
+    char *text = zsys_sprintf ("store/db = '%s'\nbeacon/sub_address = %s\nbeacon\n    pub_address = %s\n", path,
+        zconfig_get (config, "beacon/sub_address", ""), zconfig_get (config, "beacon/pub_address", ""));
+    zconfig_t *flat = zconfig_str_load (text);
+    CHECK (flat);
+    store = zactor_new (dafka_store_actor, flat);
+    CHECK (store);
+    CHECK (zsys_file_exists (path));
+    producer = test_producer_new ("caf\xe9", config);
+    test_send (producer, "latin");
+    zactor_destroy (&producer);
+    dafka_consumer_t *consumer = test_consumer_new ("caf\xe9", config);
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+    CHECK_STR (dafka_consumer_msg_subject (msg), "caf\xe9");
+    CHECK (dafka_consumer_msg_streq (msg, "latin"));
+    dafka_consumer_msg_destroy (&msg);
+    dafka_consumer_destroy (&consumer);
+
+    //  The nested one, which zconfig_put makes, wins.
+    test_case ("a key that is nested and flat");
+    zactor_destroy (&store);
+    char *nested = zsys_sprintf ("%s/nested", test_dir ());
+    zconfig_put (flat, "store/db", nested);
+    test_log_begin ();
+    store = zactor_new (dafka_store_actor, flat);
+    CHECK (store);
+    CHECK (zsys_file_exists (nested));
+    CHECK (test_log_has ("E:", "store/db = ", "another value of the same key is "));
+    test_log_end ();
+    zstr_free (&nested);
+    zstr_free (&path);
+    zstr_free (&text);
+    zconfig_destroy (&flat);
+
     test_case ("ending");
     zactor_destroy (&store);
     zactor_destroy (&tower);

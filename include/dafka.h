@@ -64,9 +64,10 @@
 //  CONFIGURATION
 //
 //  A node gets a `zconfig_t *` when it starts, and reads its keys from there.
-//  NULL means the defaults, and so does a key that is missing. A value that
-//  makes no sense is logged with its key, and the default is used. The keys,
-//  with their units and defaults, are in the manual page dafka(7) and in
+//  NULL means the defaults, and so does a key that is missing. A key may be
+//  nested, as zconfig_put makes it, or flat: an item named `store/db`. A value
+//  that makes no sense is logged with its key, and the default is used. The
+//  keys, with their units and defaults, are in the manual page dafka(7) and in
 //  doc/configuration.md. Most programs need these:
 //
 //    - `tower/sub_address`, `tower/pub_address`: where a tower binds

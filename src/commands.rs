@@ -2,7 +2,7 @@
 //! tests/manual.rs.
 
 use crate::program::{PERF_TOPIC, Role};
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, builder::ValueParser};
 
 /// All of them.
 pub fn all() -> [Command; 7] {
@@ -89,8 +89,9 @@ fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr
             "Address of the tower's XSUB socket; comma-separated for several towers",
         ),
     };
-    let address =
-        |id: &'static str, help: &'static str| Arg::new(id).long(id).value_name("address").help(help);
+    let address = |id: &'static str, help: &'static str| {
+        Arg::new(id).long(id).value_name("address").value_parser(ValueParser::os_string()).help(help)
+    };
     Command::new(name)
         .about(about)
         .version(env!("CARGO_PKG_VERSION"))
@@ -98,6 +99,7 @@ fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr
             Arg::new("config")
                 .short('c')
                 .value_name("config")
+                .value_parser(ValueParser::os_string())
                 .help("Configuration file in ZPL (ZeroMQ RFC 4)"),
         )
         .arg(address("pub", publ))
@@ -112,7 +114,7 @@ fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr
 }
 
 fn topic(help: &'static str) -> Arg {
-    Arg::new("topic").value_name("TOPIC").required(true).help(help)
+    Arg::new("topic").value_name("TOPIC").required(true).value_parser(ValueParser::os_string()).help(help)
 }
 
 fn with_count_and_size(command: Command) -> Command {

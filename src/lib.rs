@@ -7,7 +7,9 @@
 //! | [`storage`] | the partitioned record log on disk |
 //! | [`net`] | sockets, frames, time |
 //! | [`czmq`] | CZMQ: context, log, the C objects we are handed |
+//! | [`zpl`] | configurations in ZPL |
 //! | [`settings`] | the configuration keys and their meaning |
+//! | [`text`] | bytes in messages |
 //! | [`actor`] | one thread per node: state machine + sockets + log |
 //! | [`capi`] | the C functions of `dafka.h` |
 //! | [`program`] | what the command-line programs share |
@@ -25,4 +27,6 @@ pub mod program;
 pub mod protocol;
 pub mod settings;
 pub mod storage;
+pub mod text;
 pub mod wire;
+pub mod zpl;

@@ -1,11 +1,19 @@
 //! What the command-line programs share: options, configuration, signals, exit codes.
 
+mod output;
+
+pub use output::{complain, not_printed, print};
+
 use crate::actor::{self, Handle, consumer, producer};
-use crate::czmq::{self, Config};
+use crate::czmq;
 use crate::net::{Kind, Pipe, Socket, TERM, allow_more_open_files, pipe_with_limit};
 use crate::settings::Settings;
 use crate::storage::MAX_CONTENT_LEN_BYTES;
+use crate::text::printable;
+use crate::zpl::Item;
 use clap::{ArgMatches, Command};
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
@@ -77,7 +85,7 @@ pub fn run(
         Err(Failure(text)) => {
             // Without text, the log has told.
             if !text.is_empty() {
-                eprintln!("{name}: {text}");
+                complain(format_args!("{name}: {text}"));
             }
             ExitCode::FAILURE
         }
@@ -113,42 +121,43 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
     let matches = match command.try_get_matches() {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => {
-            error.print()?;
+            print(|output| write!(output, "{}", error.render()))?;
             return Ok(None);
         }
         Err(error) => return Err(Failure(one_line(&error.to_string()))),
     };
 
-    let mut config = match matches.get_one::<String>("config") {
-        Some(path) => {
-            // CZMQ tells neither what is wrong with a file, nor that it is a directory.
-            std::fs::read(path)
-                .map_err(|error| Failure(format!("cannot read the configuration {path}: {error}")))?;
-            Config::load(path).ok_or_else(|| Failure(format!("the configuration {path} is not valid ZPL")))?
-        }
-        None => Config::new(),
+    let config = match matches.get_one::<OsString>("config") {
+        Some(path) => read_config(path)?,
+        None => Item::default(),
     };
-    for (key, value) in defaults {
-        if config.get(key).is_none() {
-            config.put(key, value);
-        }
-    }
+    // What options say wins over the file.
+    let mut given: HashMap<String, Vec<u8>> = HashMap::new();
     let (pub_key, sub_key) = match role {
         Role::Tower => ("tower/pub_address", "tower/sub_address"),
         Role::Node => ("beacon/pub_address", "beacon/sub_address"),
     };
     for (option, key) in [("pub", pub_key), ("sub", sub_key)] {
-        if let Some(address) = matches.get_one::<String>(option) {
-            config.put(key, address);
+        if let Some(address) = matches.get_one::<OsString>(option) {
+            given.insert(key.into(), address.as_encoded_bytes().into());
         }
     }
     let verbose = matches.get_flag("verbose");
     if verbose {
         for role in ["tower", "beacon", "producer", "consumer", "store"] {
-            config.put(&format!("{role}/verbose"), "1");
+            given.insert(format!("{role}/verbose"), b"1".into());
         }
     }
-    let (settings, problems) = Settings::read(|key| config.get(key));
+    let (settings, problems) = Settings::read_all(|key| {
+        if let Some(value) = given.get(key) {
+            return vec![value.clone()];
+        }
+        let mut values: Vec<Vec<u8>> = config.values(key).into_iter().map(Into::into).collect();
+        if values.is_empty() {
+            values.extend(defaults.iter().filter(|(of, _)| *of == key).map(|(_, value)| (*value).into()));
+        }
+        values
+    });
     if let Some(problem) = problems.first() {
         return Err(Failure(problem.to_string()));
     }
@@ -156,6 +165,14 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
         check_addresses(&settings)?;
     }
     Ok(Some(Options { settings, matches, verbose }))
+}
+
+/// Reads a configuration file. Once: it may be a pipe.
+fn read_config(path: &OsString) -> Result<Item> {
+    let name = printable(path.as_encoded_bytes());
+    let text = std::fs::read(path)
+        .map_err(|error| Failure(format!("cannot read the configuration {name}: {error}")))?;
+    Item::parse(&text).map_err(|error| Failure(format!("the configuration {name} is not valid ZPL: {error}")))
 }
 
 /// The first paragraph of an error of the option parser, on one line.
@@ -259,8 +276,8 @@ pub fn wait_until_ready(actor: &Handle, signals: &Signals) -> Result<bool> {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn start_producer(settings: Settings, topic: &str, signals: &Signals) -> Result<Option<Handle>> {
-    let topic = topic.as_bytes().to_vec();
+pub fn start_producer(settings: Settings, topic: &[u8], signals: &Signals) -> Result<Option<Handle>> {
+    let topic = topic.to_vec();
     let actor = actor::spawn("dafka-producer", move |pipe| {
         producer::run(pipe, &topic, &settings, producer::PRODUCER)
     })?;
@@ -280,12 +297,17 @@ pub fn expect_acknowledged(producer: &Handle) -> Result {
 pub const PERF_TOPIC: &str = "$STORE_PERF";
 
 /// Prints a measurement of `count` records of `size` octets in `seconds`.
-pub fn print_throughput(count: u64, size: u64, seconds: f64) {
+///
+/// # Errors
+/// When standard output cannot take it.
+pub fn print_throughput(count: u64, size: u64, seconds: f64) -> Result {
     let per_second = count as f64 / seconds.max(1e-9);
-    println!("message size: {size} [B]");
-    println!("message count: {count}");
-    println!("mean throughput: {per_second:.0} [msg/s]");
-    println!("mean throughput: {:.3} [Mb/s]", per_second * size as f64 * 8.0 / 1e6);
+    print(|output| {
+        writeln!(output, "message size: {size} [B]")?;
+        writeln!(output, "message count: {count}")?;
+        writeln!(output, "mean throughput: {per_second:.0} [msg/s]")?;
+        writeln!(output, "mean throughput: {:.3} [Mb/s]", per_second * size as f64 * 8.0 / 1e6)
+    })
 }
 
 /// A consumer, and the end of its record pipe.
@@ -302,7 +324,7 @@ pub struct Consumer {
 /// When it cannot start.
 pub fn start_consumer(
     settings: Settings,
-    topic: &str,
+    topic: &[u8],
     limit: i32,
     signals: &Signals,
 ) -> Result<Option<Consumer>> {
@@ -319,7 +341,7 @@ pub fn start_consumer(
         return Ok(None);
     }
     source.wait_for_signal()?;
-    consumer::command(actor.pipe(), b"SUBSCRIBE", topic.as_bytes())?;
+    consumer::command(actor.pipe(), b"SUBSCRIBE", topic)?;
     Ok(Some(Consumer { actor, source }))
 }
 
@@ -338,13 +360,13 @@ pub fn count_and_size(matches: &ArgMatches) -> Result<(u64, u64)> {
     }
 }
 
-/// The topic argument, checked.
+/// The topic argument, checked. Any bytes are a topic.
 ///
 /// # Errors
 /// When it is no topic.
-pub fn topic(matches: &ArgMatches) -> Result<&str> {
-    let topic = matches.get_one::<String>("topic").map_or("", String::as_str);
-    if consumer::is_topic(topic.as_bytes()) {
+pub fn topic(matches: &ArgMatches) -> Result<&[u8]> {
+    let topic = matches.get_one::<OsString>("topic").map_or(&b""[..], |topic| topic.as_encoded_bytes());
+    if consumer::is_topic(topic) {
         Ok(topic)
     } else {
         Err(Failure(format!("a topic has 1 to 255 octets, this one has {}", topic.len())))

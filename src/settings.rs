@@ -1,7 +1,16 @@
 //! The configuration keys: names, defaults, and what makes sense as a value.
 //!
-//! Read once when a node starts, from whatever answers "what is the value at this path" (a zconfig_t, a test's
-//! map). A value that makes no sense is reported with its key, and the default is used in its place.
+//! Read once when a node starts, from whatever answers "which values are at this path" (a configuration, a test's
+//! map). Values are bytes: a path need not be UTF-8. A value that makes no sense is reported with its key, and the
+//! default is used in its place.
+
+mod endpoint;
+
+pub use endpoint::{Endpoint, list};
+
+use crate::text::printable;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 /// One value that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,15 +22,17 @@ pub struct Problem {
     pub value: String,
     /// What would make sense.
     pub why: String,
+    /// What is used in its place, when the node starts all the same.
+    pub used: String,
 }
 
 /// Where a tower binds.
 #[derive(Clone, Debug)]
 pub struct Tower {
     /// `tower/sub_address`: where nodes' beacons come in.
-    pub sub_address: String,
+    pub sub_address: Endpoint,
     /// `tower/pub_address`: where the tower's beacons go out.
-    pub pub_address: String,
+    pub pub_address: Endpoint,
     /// `tower/max_subscription_bytes`: what all nodes together may subscribe to.
     pub max_subscription_bytes: usize,
     /// `tower/max_connections`: inbound connections at a time, at each of its two sockets.
@@ -36,9 +47,9 @@ pub struct Tower {
 #[derive(Clone, Debug)]
 pub struct Beacon {
     /// `beacon/sub_address`: the towers' addresses to send beacons to.
-    pub sub_addresses: Vec<String>,
+    pub sub_addresses: Vec<Endpoint>,
     /// `beacon/pub_address`: the towers' addresses to hear of others from.
-    pub pub_addresses: Vec<String>,
+    pub pub_addresses: Vec<Endpoint>,
     /// `beacon/address`: the host that peers should connect to; empty: the tower finds out.
     pub address: String,
     /// `beacon/interval`: time between two beacons.
@@ -112,7 +123,7 @@ pub struct Consumer {
 #[derive(Clone, Debug)]
 pub struct Store {
     /// `store/db`: the database's directory.
-    pub db: String,
+    pub db: OsString,
     /// `store/high_watermark`.
     pub high_watermark: i32,
     /// `store/sync`: an ACK means that the record is on disk; otherwise, that the operating system has it.
@@ -161,8 +172,14 @@ const MAX_CONNECTIONS_PER_HOST: u32 = 2_000;
 const MAX_MS: i64 = i32::MAX as i64;
 
 impl Settings {
-    /// The settings, and the values that made no sense.
+    /// The settings, and the values that made no sense. `lookup` gives the value of a key.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> (Settings, Vec<Problem>) {
+        Settings::read_all(|key| lookup(key).map(String::into_bytes).into_iter().collect())
+    }
+
+    /// The same of a configuration whose values need not be text, and that may have several for one key: the first one
+    /// counts. Different ones are reported.
+    pub fn read_all(lookup: impl Fn(&str) -> Vec<Vec<u8>>) -> (Settings, Vec<Problem>) {
         let mut keys = Keys { lookup, problems: Vec::new() };
         let max_partitions = keys.count("consumer/max_partitions", 200_000);
         let stored_partitions = keys.count("store/max_partitions", 200_000);
@@ -240,17 +257,30 @@ struct Keys<L> {
     problems: Vec<Problem>,
 }
 
-impl<L: Fn(&str) -> Option<String>> Keys<L> {
-    fn problem(&mut self, key: &'static str, value: String, why: impl Into<String>) {
-        self.problems.push(Problem { key, value, why: why.into() });
+impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
+    fn problem(&mut self, key: &'static str, value: &[u8], why: impl Into<String>) {
+        let (value, why, used) = (printable(value), why.into(), "the default is used".to_owned());
+        self.problems.push(Problem { key, value, why, used });
+    }
+
+    /// The value that counts.
+    fn value(&mut self, key: &'static str) -> Option<Vec<u8>> {
+        let mut values = (self.lookup)(key).into_iter();
+        let first = values.next()?;
+        if let Some(other) = values.find(|other| *other != first) {
+            let (value, first) = (printable(&other), printable(&first));
+            let why = format!("another value of the same key is {first}");
+            self.problems.push(Problem { key, value, why, used: format!("{first} is used") });
+        }
+        Some(first)
     }
 
     fn number(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
-        let Some(value) = (self.lookup)(key) else { return default };
-        match value.trim().parse() {
-            Ok(number) if (min..=max).contains(&number) => number,
+        let Some(value) = self.value(key) else { return default };
+        match std::str::from_utf8(&value).ok().and_then(|value| value.trim().parse().ok()) {
+            Some(number) if (min..=max).contains(&number) => number,
             _ => {
-                self.problem(key, value, format!("must be a whole number from {min} to {max}"));
+                self.problem(key, &value, format!("must be a whole number from {min} to {max}"));
                 default
             }
         }
@@ -273,11 +303,11 @@ impl<L: Fn(&str) -> Option<String>> Keys<L> {
     }
 
     fn sync(&mut self, key: &'static str) -> bool {
-        match (self.lookup)(key).as_deref() {
-            None | Some("always") => true,
-            Some("never") => false,
+        match self.value(key).as_deref() {
+            None | Some(b"always") => true,
+            Some(b"never") => false,
             Some(other) => {
-                self.problem(key, other.to_owned(), "must be always or never");
+                self.problem(key, other, "must be always or never");
                 true
             }
         }
@@ -292,74 +322,51 @@ impl<L: Fn(&str) -> Option<String>> Keys<L> {
     }
 
     fn offset_reset(&mut self, key: &'static str) -> Option<OffsetReset> {
-        match (self.lookup)(key)?.as_str() {
-            "latest" => Some(OffsetReset::Latest),
-            "earliest" => Some(OffsetReset::Earliest),
+        match self.value(key)?.as_slice() {
+            b"latest" => Some(OffsetReset::Latest),
+            b"earliest" => Some(OffsetReset::Earliest),
             other => {
-                self.problem(key, other.to_owned(), "must be earliest or latest");
+                self.problem(key, other, "must be earliest or latest");
                 None
             }
         }
     }
 
-    fn directory(&mut self, key: &'static str, default: &str) -> String {
-        match (self.lookup)(key) {
+    fn directory(&mut self, key: &'static str, default: &str) -> OsString {
+        match self.value(key) {
             Some(value) if value.is_empty() => {
-                self.problem(key, value, "must name a directory");
-                default.to_owned()
+                self.problem(key, &value, "must name a directory");
+                default.into()
             }
-            value => value.unwrap_or_else(|| default.to_owned()),
+            Some(value) => OsString::from_vec(value),
+            None => default.into(),
         }
     }
 
     fn host(&mut self, key: &'static str) -> String {
-        let value = (self.lookup)(key).unwrap_or_default();
-        if value.len() <= 255 && value.bytes().all(|octet| octet.is_ascii_graphic() && octet != b';') {
-            return value;
+        let value = self.value(key).unwrap_or_default();
+        if value.len() <= 255 && value.iter().all(|octet| octet.is_ascii_graphic() && *octet != b';') {
+            return value.into_iter().map(char::from).collect();
         }
-        self.problem(key, value, "must be a host name or address of at most 255 ASCII characters");
+        self.problem(key, &value, "must be a host name or address of at most 255 ASCII characters");
         String::new()
     }
 
-    fn address(&mut self, key: &'static str, default: &str) -> String {
-        let Some(value) = (self.lookup)(key) else { return default.to_owned() };
-        match check_endpoint(value.trim()) {
-            Ok(()) => value.trim().to_owned(),
-            Err(why) => {
-                self.problem(key, value, why);
-                default.to_owned()
-            }
-        }
+    fn address(&mut self, key: &'static str, default: &'static str) -> Endpoint {
+        let Some(value) = self.value(key) else { return default.into() };
+        Endpoint::check(&value).unwrap_or_else(|why| {
+            self.problem(key, &value, why);
+            default.into()
+        })
     }
 
-    fn addresses(&mut self, key: &'static str, default: &str) -> Vec<String> {
-        let value = (self.lookup)(key).unwrap_or_else(|| default.to_owned());
-        let addresses: Vec<String> = value.split(',').map(|address| address.trim().to_owned()).collect();
-        match addresses.iter().find_map(|address| check_endpoint(address).err()) {
-            None => addresses,
-            Some(why) => {
-                self.problem(key, value, why);
-                vec![default.to_owned()]
-            }
-        }
-    }
-}
-
-/// Whether libzmq could understand an endpoint; whether somebody is there is another question.
-fn check_endpoint(endpoint: &str) -> Result<(), &'static str> {
-    let expected = "must be an endpoint such as tcp://HOST:PORT, ipc://PATH or inproc://NAME";
-    let (transport, rest) = endpoint.split_once("://").ok_or(expected)?;
-    match transport {
-        "tcp" => {
-            let (host, port) = rest.rsplit_once(':').ok_or("must end with a port: tcp://HOST:PORT")?;
-            let port_is_fine = port == "*" || port == "!" || port.parse::<u16>().is_ok();
-            if host.is_empty() || !port_is_fine {
-                return Err("must name a host, and a port from 0 to 65535: tcp://HOST:PORT");
-            }
-            Ok(())
-        }
-        "inproc" | "ipc" if !rest.is_empty() && rest.len() <= 255 => Ok(()),
-        _ => Err(expected),
+    fn addresses(&mut self, key: &'static str, default: &'static str) -> Vec<Endpoint> {
+        let Some(value) = self.value(key) else { return vec![default.into()] };
+        let addresses: Result<Vec<_>, _> = value.split(|&octet| octet == b',').map(Endpoint::check).collect();
+        addresses.unwrap_or_else(|why| {
+            self.problem(key, &value, why);
+            vec![default.into()]
+        })
     }
 }
 
@@ -433,6 +440,38 @@ mod tests {
             (settings.consumer.max_partitions_per_peer, settings.store.max_partitions_per_peer),
             (1, 900)
         );
+    }
+
+    #[test]
+    fn values_are_bytes() {
+        let (settings, problems) = Settings::read_all(|key| match key {
+            "store/db" => vec![b"d\xe9p\xf4t".to_vec()],
+            "tower/pub_address" => vec![b"ipc:///run/d\xe9p\xf4t".to_vec()],
+            _ => Vec::new(),
+        });
+        assert_eq!(problems, []);
+        assert_eq!(settings.store.db.as_encoded_bytes(), b"d\xe9p\xf4t");
+        assert_eq!(settings.tower.pub_address.as_ref(), b"ipc:///run/d\xe9p\xf4t");
+        assert_eq!(settings.tower.pub_address.to_string(), "ipc:///run/d\\xe9p\\xf4t");
+        let hosts = |key: &str| (key == "beacon/address").then(|| b"h\xf4te".to_vec()).into_iter().collect();
+        let (_, problems) = Settings::read_all(hosts);
+        assert!(problems[0].to_string().starts_with("beacon/address = h\\xf4te: must "));
+    }
+
+    #[test]
+    fn two_values_of_one_key_are_reported_and_the_first_is_used() {
+        let values = |second: &str| {
+            let second = second.to_owned();
+            Settings::read_all(move |key| match key {
+                "store/db" => vec![b"x".to_vec(), b"x".to_vec(), second.clone().into_bytes()],
+                _ => Vec::new(),
+            })
+        };
+        let (settings, problems) = values("y");
+        assert_eq!(settings.store.db, "x");
+        assert_eq!(problems[0].to_string(), "store/db = y: another value of the same key is x");
+        assert_eq!((problems.len(), problems[0].used.as_str()), (1, "x is used"));
+        assert_eq!(values("x").1, []);
     }
 
     #[test]

@@ -67,6 +67,18 @@ fn unsafe_code_stays_at_the_edges() {
     );
 }
 
+/// They panic when standard output or standard error is closed or full: src/program/output.rs does not.
+#[test]
+fn nothing_prints_in_a_way_that_may_panic() {
+    let words = ["println!", "print!", "dbg!", ".get_matches("];
+    for file in files(&source()) {
+        let lines = lines_with(&std::fs::read_to_string(&file).unwrap(), &words);
+        assert!(lines.is_empty(), "{}: use program::print and complain: {lines:?}", file.display());
+    }
+    // It is seen to fail.
+    assert_eq!(lines_with("eprintln!();\neprint!();\nprintln!();\nprint();\n", &words).len(), 3);
+}
+
 #[test]
 fn ownership_changes_hands_in_one_file() {
     for file in files(&source()) {

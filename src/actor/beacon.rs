@@ -68,7 +68,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
             if !is_welcome {
                 log::warn!(
                     "{name}: no tower at {} yet, going on without one",
-                    settings.pub_addresses.join(",")
+                    settings::list(&settings.pub_addresses)
                 );
             }
             is_ready = true;
@@ -112,7 +112,7 @@ struct Beacon<'a> {
     discovery: Option<Discovery>,
     events: Vec<Event>,
     /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
-    zone: Option<&'a str>,
+    zone: Option<String>,
     resolver: Resolver,
     warning: Warning,
 }
@@ -166,7 +166,10 @@ impl<'a> Beacon<'a> {
             announced: None,
             discovery: None,
             events: Vec::new(),
-            zone: settings.pub_addresses.iter().find_map(|address| zone(address)),
+            zone: settings
+                .pub_addresses
+                .iter()
+                .find_map(|address| Some(zone(&address.to_text())?.to_owned())),
             resolver,
             warning: Warning::default(),
         })
@@ -308,7 +311,7 @@ impl<'a> Beacon<'a> {
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
     fn take(&mut self, beacon: &TowerBeacon) {
         let Some(discovery) = &mut self.discovery else { return };
-        let endpoint = with_zone(beacon.endpoint, self.zone);
+        let endpoint = with_zone(beacon.endpoint, self.zone.as_deref());
         let endpoint = match discovery.is_peer(beacon.sender) {
             true => self.resolver.resolve(beacon.sender, &endpoint, now_ms()),
             false => Some(endpoint),

@@ -6,7 +6,7 @@ use crate::net::{
     Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address,
     now_ms, poll,
 };
-use crate::settings;
+use crate::settings::{self, Endpoint};
 use crate::wire::{NodeBeacon, TowerBeacon};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -57,7 +57,7 @@ struct Tower<'a> {
 impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
         // A tower that only this host can reach has only this host's nodes.
-        let is_local = is_local(&settings.sub_address) && is_local(&settings.pub_address);
+        let is_local = is_local(&settings.sub_address.to_text()) && is_local(&settings.pub_address.to_text());
         let own_host = match is_local {
             true => OwnHost::default(),
             false => OwnHost { ipv4: czmq::first_interface_address(), ipv6: first_ipv6_address() },
@@ -103,7 +103,7 @@ impl<'a> Tower<'a> {
         Ok(tower)
     }
 
-    fn addresses(&self) -> [(&Socket, &str); 2] {
+    fn addresses(&self) -> [(&Socket, &Endpoint); 2] {
         [(&self.incoming, &self.settings.sub_address), (&self.outgoing, &self.settings.pub_address)]
     }
 
@@ -231,9 +231,9 @@ impl OwnHost {
 impl Drop for Tower<'_> {
     fn drop(&mut self) {
         for (socket, address) in self.addresses() {
-            if address.starts_with("inproc://") {
+            if address.as_ref().starts_with(b"inproc://") {
                 // Nothing is lost when this fails: closing unbinds too.
-                let _ = socket.zmq().unbind(address);
+                let _ = socket.unbind(address);
             }
         }
     }

@@ -56,13 +56,15 @@ fn print_records(mut options: Options) -> Result {
         }
     };
     match result {
-        // Whoever read our output has read enough, or a signal came while it did not read.
-        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
+        Err(error) => {
             // What the buffer still holds cannot be written any more.
             let _ = output.into_parts();
-            Ok(())
+            match error.kind() {
+                // A signal came while the reader did not read.
+                ErrorKind::TimedOut => Ok(()),
+                _ => program::not_printed(error),
+            }
         }
-        Err(error) => Err(Failure(format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),
     }
 }

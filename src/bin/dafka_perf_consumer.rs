@@ -20,7 +20,9 @@ fn main() -> ExitCode {
 fn measure(options: Options) -> Result {
     let signals = Signals::catch()?;
     let (count, size) = program::count_and_size(&options.matches)?;
-    let Some(consumer) = program::start_consumer(options.settings, PERF_TOPIC, PIPE_LIMIT, &signals)? else {
+    let Some(consumer) =
+        program::start_consumer(options.settings, PERF_TOPIC.as_bytes(), PIPE_LIMIT, &signals)?
+    else {
         return Ok(());
     };
     let mut frame = Frame::new();
@@ -52,6 +54,5 @@ fn measure(options: Options) -> Result {
             return Ok(());
         }
     }
-    program::print_throughput(count, size, start.elapsed().as_secs_f64());
-    Ok(())
+    program::print_throughput(count, size, start.elapsed().as_secs_f64())
 }

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
 fn measure(options: Options) -> Result {
     let signals = Signals::catch()?;
     let (count, size) = program::count_and_size(&options.matches)?;
-    let Some(actor) = program::start_producer(options.settings, PERF_TOPIC, &signals)? else {
+    let Some(actor) = program::start_producer(options.settings, PERF_TOPIC.as_bytes(), &signals)? else {
         return Ok(());
     };
     let start = Instant::now();
@@ -35,6 +35,5 @@ fn measure(options: Options) -> Result {
         }
     }
     program::expect_acknowledged(&actor)?;
-    program::print_throughput(count, size, start.elapsed().as_secs_f64());
-    Ok(())
+    program::print_throughput(count, size, start.elapsed().as_secs_f64())
 }

@@ -1,7 +1,8 @@
 //! Runs the self tests of the library's classes, each through its C functions.
 
+use clap::ArgMatches;
+use dafka::program::{self, Failure};
 use dafka::{capi, commands};
-use std::io::Write;
 use std::process::ExitCode;
 
 /// A class's self test: as its C programs know it.
@@ -20,36 +21,50 @@ const TESTS: [Test; 10] = [
     ("dafka_subscriber", capi::dafka_subscriber_test),
 ];
 
-/// Prints a line; that nobody reads it any more is no error.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+fn main() -> ExitCode {
+    let matches = match commands::selftest().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) if error.use_stderr() => {
+            program::complain(error.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        Err(error) => return exit_code(program::print(|output| write!(output, "{}", error.render()))),
+    };
+    exit_code(run(&matches))
 }
 
-fn main() -> ExitCode {
-    let matches = commands::selftest().get_matches();
+fn exit_code(result: program::Result) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(text)) => {
+            program::complain(format_args!("dafka_selftest: {text}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(matches: &ArgMatches) -> program::Result {
     if matches.get_flag("number") {
-        say(&TESTS.len().to_string());
-        return ExitCode::SUCCESS;
+        return say(&TESTS.len().to_string());
     }
     if matches.get_flag("list") {
-        say("Available tests:");
-        for (name, _) in TESTS {
-            say(&format!("    {name}"));
-        }
-        return ExitCode::SUCCESS;
+        let names: String = TESTS.iter().map(|(name, _)| format!("\n    {name}")).collect();
+        return say(&format!("Available tests:{names}"));
     }
     let wanted = matches.get_one::<String>("test");
     let tests: Vec<Test> =
         TESTS.into_iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == name)).collect();
     if tests.is_empty() {
         let name = wanted.map_or("", String::as_str);
-        eprintln!("dafka_selftest: there is no test {name:?}: see dafka_selftest --list");
-        return ExitCode::FAILURE;
+        return Err(Failure(format!("there is no test {name:?}: see dafka_selftest --list")));
     }
-    say("Running dafka selftests...");
+    say("Running dafka selftests...")?;
     for (_, test) in tests {
         test(matches.get_flag("verbose"));
     }
-    say("Tests passed OK");
-    ExitCode::SUCCESS
+    say("Tests passed OK")
+}
+
+fn say(line: &str) -> program::Result {
+    program::print(|output| writeln!(output, "{line}"))
 }

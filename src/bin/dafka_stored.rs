@@ -24,12 +24,14 @@ fn main() -> ExitCode {
 
 /// Prints what the database holds.
 fn list(settings: &Settings) -> Result {
-    let mut out = std::io::stdout().lock();
-    for partition in storage::list(Path::new(&settings.store.db))? {
-        let (subject, address) = (partition.subject.escape_ascii(), partition.address.escape_ascii());
-        writeln!(out, "{subject}\t{address}\t{}\t{}", partition.first, partition.next)?;
-    }
-    Ok(out.flush()?)
+    let partitions = storage::list(Path::new(&settings.store.db))?;
+    program::print(|output| {
+        for partition in &partitions {
+            let (subject, address) = (partition.subject.escape_ascii(), partition.address.escape_ascii());
+            writeln!(output, "{subject}\t{address}\t{}\t{}", partition.first, partition.next)?;
+        }
+        Ok(())
+    })
 }
 
 /// Prints what other stores hold and the database does not. A failure when there is such a thing, or when it is not known.
@@ -64,20 +66,20 @@ fn missing(settings: Settings) -> Result {
         .map(|partition| ((partition.subject, partition.address), partition.next))
         .collect();
     let (mut partitions, mut records) = (0_u64, 0_u64);
-    let mut out = std::io::stdout().lock();
+    let mut lines = Vec::new();
     for (key, &next) in &found.next {
         let here = held.get(key).copied().unwrap_or(0);
         if here < next {
             (partitions, records) = (partitions + 1, records.saturating_add(next - here));
-            writeln!(out, "{}\t{}\t{here}\t{next}", key.0.escape_ascii(), key.1.escape_ascii())?;
+            writeln!(lines, "{}\t{}\t{here}\t{next}", key.0.escape_ascii(), key.1.escape_ascii())?;
         }
     }
-    out.flush()?;
+    program::print(|output| output.write_all(&lines))?;
     let asked = format!("stores asked: {}, partitions there: {}", found.stores, found.next.len());
     let missing = format!("{records} records of {partitions} partitions are missing: {asked}");
     match (partitions, found.left_out) {
         (0, None) => {
-            eprintln!("nothing is missing: {asked}");
+            program::complain(format_args!("nothing is missing: {asked}"));
             Ok(())
         }
         (0, Some(why)) => Err(Failure(format!("not known whether something is missing: {asked}; {why}"))),

@@ -142,15 +142,18 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
     }
 }
 
-/// Reads a configuration; values that make no sense are logged, and their defaults used.
+/// Reads a configuration, in which a key may be nested or flat (`store/db`). Values that make no sense are logged, and
+/// their defaults used.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.
 pub(super) unsafe fn settings(config: *mut sys::zconfig_t) -> Settings {
     // SAFETY: the caller's promise, for as long as this call lasts.
-    let (settings, problems) = Settings::read(|path| unsafe { czmq::config_get(config, path) });
+    let tree = unsafe { czmq::config_tree(config) };
+    let (settings, problems) =
+        Settings::read_all(|path| tree.values(path).iter().map(|value| value.to_vec()).collect());
     for problem in problems {
-        log::error!("configuration: {problem}; the default is used");
+        log::error!("configuration: {problem}; {}", problem.used);
     }
     settings
 }

@@ -6,8 +6,9 @@
 pub mod log;
 pub mod sys;
 
+use crate::zpl::Item;
 use std::ffi::{CStr, CString};
-use std::os::raw::c_void;
+use std::os::raw::{c_char, c_void};
 use std::sync::{Mutex, PoisonError};
 
 /// Initializes CZMQ's process context if nobody did yet, and returns it. NULL when CZMQ cannot make one.
@@ -102,7 +103,13 @@ impl Config {
     /// The value at `path`, if it is set.
     pub fn get(&self, path: &str) -> Option<String> {
         // SAFETY: the configuration is ours and alive.
-        unsafe { config_get(self.0, path) }
+        unsafe { config_get_octets(self.0, path) }.map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
+
+    /// A copy of all of it.
+    pub fn tree(&self) -> Item {
+        // SAFETY: the configuration is ours and alive.
+        unsafe { config_tree(self.0) }
     }
 }
 
@@ -119,19 +126,44 @@ impl Drop for Config {
     }
 }
 
-/// The value at `path` in a configuration of the caller's.
+/// A copy of a configuration of the caller's, without the name and value of its root.
+///
+/// # Safety
+/// `config` is NULL (then the copy is empty) or a live `zconfig_t`.
+pub unsafe fn config_tree(config: *mut sys::zconfig_t) -> Item {
+    let mut root = Item::default();
+    if !config.is_null() {
+        // SAFETY: the caller's promise.
+        root.children = unsafe { children(config) };
+    }
+    root
+}
+
+/// # Safety
+/// `config` is a live `zconfig_t`.
+unsafe fn children(config: *mut sys::zconfig_t) -> Vec<Item> {
+    let mut found = Vec::new();
+    // SAFETY: the children of a live configuration are live; names and values are NULL or strings that it owns, copied
+    // here at once.
+    unsafe {
+        let octets = |text: *const c_char| match text.is_null() {
+            true => Vec::new(),
+            false => CStr::from_ptr(text).to_bytes().to_vec(),
+        };
+        let mut child = sys::zconfig_child(config);
+        while !child.is_null() {
+            let (name, value) = (octets(sys::zconfig_name(child)), octets(sys::zconfig_value(child)));
+            found.push(Item { name, value, children: children(child) });
+            child = sys::zconfig_next(child);
+        }
+    }
+    found
+}
+
+/// The value at `path` in a configuration of the caller's, as zconfig_get finds it.
 ///
 /// # Safety
 /// `config` is NULL (then there is no value) or a live `zconfig_t`.
-pub unsafe fn config_get(config: *mut sys::zconfig_t, path: &str) -> Option<String> {
-    // SAFETY: the caller's promise.
-    unsafe { config_get_octets(config, path) }.map(|value| String::from_utf8_lossy(&value).into_owned())
-}
-
-/// As [`config_get`], for values that need not be text.
-///
-/// # Safety
-/// As [`config_get`].
 pub unsafe fn config_get_octets(config: *mut sys::zconfig_t, path: &str) -> Option<Vec<u8>> {
     if config.is_null() {
         return None;

@@ -56,6 +56,7 @@ unsafe extern "C" {
     pub fn zconfig_locate(self_: *mut zconfig_t, path: *const c_char) -> *mut zconfig_t;
     pub fn zconfig_child(self_: *mut zconfig_t) -> *mut zconfig_t;
     pub fn zconfig_next(self_: *mut zconfig_t) -> *mut zconfig_t;
+    pub fn zconfig_name(self_: *mut zconfig_t) -> *mut c_char;
     pub fn zconfig_value(self_: *mut zconfig_t) -> *mut c_char;
 
     pub fn zframe_new(data: *const c_void, size: usize) -> *mut zframe_t;

@@ -3,8 +3,9 @@
 use super::Frame;
 use crate::czmq;
 use std::cell::Cell;
+use std::ffi::CString;
 use std::mem::ManuallyDrop;
-use std::os::raw::{c_int, c_void};
+use std::os::raw::{c_char, c_int, c_void};
 use zmq::{PollEvents, PollItem};
 use zmq_sys::{zmq_msg_recv, zmq_msg_send};
 
@@ -211,24 +212,48 @@ impl Socket {
     ///
     /// # Errors
     /// What libzmq says.
-    pub fn bind(&self, endpoint: &str) -> zmq::Result<()> {
-        uninterrupted(|| self.zmq.bind(endpoint))
+    pub fn bind(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
+        self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_bind)
     }
 
     /// Connects, whatever signals come meanwhile.
     ///
     /// # Errors
     /// What libzmq says.
-    pub fn connect(&self, endpoint: &str) -> zmq::Result<()> {
-        uninterrupted(|| self.zmq.connect(endpoint))
+    pub fn connect(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
+        self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_connect)
     }
 
     /// Disconnects, whatever signals come meanwhile.
     ///
     /// # Errors
     /// What libzmq says.
-    pub fn disconnect(&self, endpoint: &str) -> zmq::Result<()> {
-        uninterrupted(|| self.zmq.disconnect(endpoint))
+    pub fn disconnect(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
+        self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_disconnect)
+    }
+
+    /// Unbinds, whatever signals come meanwhile.
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn unbind(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
+        self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_unbind)
+    }
+
+    /// The zmq crate takes text only, and the path of an ipc:// endpoint need not be text.
+    fn with_endpoint(
+        &self,
+        endpoint: &[u8],
+        call: unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int,
+    ) -> zmq::Result<()> {
+        let endpoint = CString::new(endpoint).map_err(|_| zmq::Error::EINVAL)?;
+        uninterrupted(|| {
+            // SAFETY: the socket is live, and the endpoint a NUL-terminated string; libzmq copies it.
+            match unsafe { call(self.raw, endpoint.as_ptr()) } {
+                0 => Ok(()),
+                _ => Err(last_error()),
+            }
+        })
     }
 
     /// Reads what is left of a message whose frame had [`Frame::more`], and returns how many frames that were.

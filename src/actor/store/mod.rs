@@ -12,6 +12,7 @@ use super::{Error, Handle, Result, new_address, spawn};
 use crate::net::{Frame, Pipe, TERM, poll};
 use crate::settings::Settings;
 use crate::storage::{Log, Options};
+use crate::text::printable;
 use std::path::Path;
 use std::sync::Arc;
 use zmq::POLLIN;
@@ -30,7 +31,8 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     let store = slot.during("naming the database", || log.identity(new_address().as_bytes()))?;
     let (writer_address, reader_address) = (new_address(), new_address());
     if settings.store.verbose {
-        log::debug!("Store: {}, writer {writer_address}, reader {reader_address}", settings.store.db);
+        let db = printable(settings.store.db.as_encoded_bytes());
+        log::debug!("Store: {db}, writer {writer_address}, reader {reader_address}");
     }
 
     // Both wait for a tower at the same time.

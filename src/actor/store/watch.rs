@@ -3,7 +3,9 @@
 //! It never touches the disk itself, so it cannot hang with the others.
 
 use crate::actor::{Error, Result};
+use crate::text::printable;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +21,7 @@ const PATIENCE_TICKS: u32 = 5;
 /// Operations of one thread on the disk.
 #[derive(Clone)]
 pub(super) struct Slot {
+    /// For messages.
     dir: Arc<str>,
     is_lost: Arc<AtomicBool>,
     current: Arc<Mutex<Option<Operation>>>,
@@ -96,7 +99,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Starts the watch over the disk with the directory `dir`.
-    pub(super) fn start(dir: &str) -> Result<Watch> {
+    pub(super) fn start(dir: &OsStr) -> Result<Watch> {
         let slots: Arc<Mutex<Vec<Slot>>> = Arc::default();
         let (running, has_ended) = bounded(0);
         let watched = slots.clone();
@@ -105,7 +108,7 @@ impl Watch {
             .spawn(move || watch(&watched, &has_ended))
             .map_err(Error::Thread)?;
         Ok(Watch {
-            dir: dir.into(),
+            dir: printable(dir.as_encoded_bytes()).into(),
             is_lost: Arc::default(),
             slots,
             running: Some(running),
