@@ -1,10 +1,12 @@
 //! What the command-line programs share: options, configuration, signals, exit codes.
 
 mod output;
+mod producer;
 
 pub use output::{complain, not_printed, print};
+pub use producer::{Producer, Summary};
 
-use crate::actor::{self, Handle, consumer, producer};
+use crate::actor::{self, Handle, consumer};
 use crate::czmq;
 use crate::net::{Kind, Pipe, Socket, TERM, allow_more_open_files, pipe_with_limit};
 use crate::settings::Settings;
@@ -18,7 +20,7 @@ use std::io::{ErrorKind, Read};
 use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 use std::time::{Duration, Instant};
 use zmq::{POLLIN, PollItem};
 
@@ -62,11 +64,11 @@ pub enum Role {
 }
 
 /// Runs a program: options, then `body`. Prints what went wrong.
-pub fn run(
+pub fn run<T: Termination>(
     command: Command,
     role: Role,
     defaults: &[(&str, &str)],
-    body: impl FnOnce(Options) -> Result,
+    body: impl FnOnce(Options) -> Result<T>,
 ) -> ExitCode {
     let name = command.get_name().to_owned();
     // CZMQ would catch SIGINT and SIGTERM for itself; `Signals` does it here.
@@ -77,11 +79,11 @@ pub fn run(
     czmq::log::install();
     czmq::log::to_stderr();
     let result = options(command, role, defaults).and_then(|options| match options {
-        Some(options) => body(options),
-        None => Ok(()),
+        Some(options) => body(options).map(T::report),
+        None => Ok(ExitCode::SUCCESS),
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure(text)) => {
             // Without text, the log has told.
             if !text.is_empty() {
@@ -270,27 +272,6 @@ pub fn wait_until_ready(actor: &Handle, signals: &Signals) -> Result<bool> {
         }
     }
     if actor.pipe().wait_for_signal()? { Ok(true) } else { Err(Failure::logged()) }
-}
-
-/// Starts a producer of `topic`; `None` when a signal came before it was ready.
-///
-/// # Errors
-/// When it cannot start.
-pub fn start_producer(settings: Settings, topic: &[u8], signals: &Signals) -> Result<Option<Handle>> {
-    let topic = topic.to_vec();
-    let actor = actor::spawn("dafka-producer", move |pipe| {
-        producer::run(pipe, &topic, &settings, producer::PRODUCER)
-    })?;
-    Ok(wait_until_ready(&actor, signals)?.then_some(actor))
-}
-
-/// When a producer has ended by itself after `$TERM`: all that it published is acknowledged, unless it was told not to
-/// wait for that.
-///
-/// # Errors
-/// When it ended because it failed.
-pub fn expect_acknowledged(producer: &Handle) -> Result {
-    if producer.has_succeeded()? { Ok(()) } else { Err(Failure::logged()) }
 }
 
 /// The topic that the performance programs use.

@@ -5,6 +5,9 @@ mod e2e;
 use e2e::{Cluster, DEADLINE, Input, PROMPT, Program, assert_contents, contents, lines};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -289,13 +292,54 @@ fn terminate_unacked_lets_a_producer_end_without_a_store() {
     let mut cluster = Cluster::new();
     let _tower = cluster.tower();
     cluster.set("producer/terminate_unacked", "1");
-    cluster
-        .producer_of("unacked", &lines("line", 100))
-        .expect_success("the end of its input, without a store");
+    expect_unacknowledged(cluster.producer_of("unacked", &lines("line", 100)), "without a store");
     // And without a tower.
     let mut lonely = Cluster::new();
     lonely.set("producer/terminate_unacked", "1");
-    lonely.producer_of("unacked", &lines("line", 100)).expect_success("the end of its input, all alone");
+    expect_unacknowledged(lonely.producer_of("unacked", &lines("line", 100)), "all alone");
+}
+
+/// Expects a producer of 100 lines to end, with a line that says how many are not acknowledged, and its exit code.
+#[track_caller]
+fn expect_unacknowledged(producer: Program, what: &str) {
+    let output = producer.wait(&format!("the end of its input, {what}"), DEADLINE);
+    assert_eq!(output.status.code(), Some(3), "{what}: {}", output.stderr);
+    assert!(output.stderr.ends_with("100 of 100 records were not acknowledged\n"), "{}", output.stderr);
+}
+
+#[test]
+fn a_producer_whose_input_cannot_be_read_counts_what_is_not_acknowledged() {
+    let cluster = Cluster::new();
+    // A directory can be opened, and not read.
+    let input = Input::File(File::open(cluster.dir()).expect("a directory"));
+    let producer = cluster.node("dafka_console_producer", &["unread"], input);
+    let output = producer.wait("an input that cannot be read", DEADLINE);
+    assert_eq!(output.status.code(), Some(1), "nothing was published: {}", output.stderr);
+    assert!(output.stderr.contains("cannot read standard input"), "{}", output.stderr);
+
+    // A connection that is reset after some lines.
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer("unread");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let sender = TcpStream::connect(listener.local_addr().expect("its address")).expect("connected");
+    let input = File::from(OwnedFd::from(listener.accept().expect("a connection").0));
+    let producer = cluster.node("dafka_console_producer", &["unread"], Input::File(input));
+    (&sender).write_all(b"one\ntwo\n").expect("written");
+    consumer.lines(2, "the lines from the connection");
+    reset(sender);
+    let output = producer.wait("a connection that was reset", DEADLINE);
+    assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
+    assert!(output.stderr.contains("cannot read standard input"), "{}", output.stderr);
+    assert!(output.stderr.ends_with("2 of 2 records were not acknowledged\n"), "{}", output.stderr);
+}
+
+/// Ends a connection with RST.
+fn reset(stream: TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let (value, len) = ((&raw const linger).cast(), size_of::<libc::linger>() as libc::socklen_t);
+    // SAFETY: the option's value is a struct linger, which is read only.
+    let rc = unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, len) };
+    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
 }
 
 #[test]

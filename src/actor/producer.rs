@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use crate::wire::Message;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::POLLIN;
 
 /// How records come in over the pipe: the two generations of the API differ in it.
@@ -38,11 +39,36 @@ const FULL_AGAIN_MS: u64 = 60_000;
 /// Ends a producer that waits for acknowledgements.
 pub const ABANDON: &[u8] = b"$ABANDON";
 
+/// How many records of a producer are acknowledged, for its owner.
+#[derive(Clone, Default)]
+pub struct Acknowledged(Arc<AtomicU64>);
+
+impl Acknowledged {
+    /// The number of records. It is exact once the actor has ended.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Runs a producer of `topic` until `$TERM`, and then until all is acknowledged.
 ///
 /// # Errors
 /// When the topic's name is too long, or sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> Result {
+    run_counted(pipe, topic, settings, dialect, &Acknowledged::default())
+}
+
+/// As [`run`], and keeps `acknowledged` up to date.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_counted(
+    pipe: &Pipe,
+    topic: &[u8],
+    settings: &Settings,
+    dialect: Dialect,
+    acknowledged: &Acknowledged,
+) -> Result {
     let address = CString::new(new_address()).expect("hexadecimal digits only");
     let name = address.to_str().expect("hexadecimal digits only");
     let producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
@@ -77,6 +103,8 @@ pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> 
         address: &address,
         node,
         producer,
+        taken: 0,
+        acknowledged,
         outbox: Outbox::new(),
         is_terminating: false,
         is_impatient: settings.producer.terminate_unacked,
@@ -96,6 +124,9 @@ struct Actor<'a> {
     address: &'a CString,
     node: Node,
     producer: Producer<Frame>,
+    /// How many records the pipe has brought.
+    taken: u64,
+    acknowledged: &'a Acknowledged,
     outbox: Outbox<Frame>,
     is_terminating: bool,
     /// End although records are unacknowledged.
@@ -167,8 +198,10 @@ impl Actor<'_> {
         }
     }
 
-    /// Tells the owner how much room there is.
+    /// Tells the owner how many records are acknowledged, and how much room there is.
     fn account(&mut self) {
+        let acknowledged = self.taken - self.producer.unacknowledged() as u64;
+        self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
         let Some(budget) = &self.budget else { return };
         let held_bytes = self.producer.kept_len_bytes();
         if budget.set_held(held_bytes) {
@@ -204,6 +237,7 @@ impl Actor<'_> {
                             self.is_overrun |= self.producer.kept_len_bytes() >= budget.limit_bytes();
                             budget.received(cost_bytes(content.as_ref().len()));
                         }
+                        self.taken += 1;
                         self.producer.publish(content, now_ms, &mut self.outbox);
                     }
                     None => log::error!("Producer: a command to publish without content was ignored"),

@@ -1,10 +1,9 @@
 //! Publishes each line of standard input as one record.
 
-use dafka::actor::{Handle, producer};
 use dafka::commands;
-use dafka::net::{Frame, TERM, now_ms, poll};
-use dafka::program::{self, Failure, Options, Result, Role, Signals};
-use std::io::{ErrorKind, Read};
+use dafka::net::{Frame, now_ms, poll};
+use dafka::program::{self, Failure, Options, Producer, Result, Role, Signals, Summary};
+use std::io::{ErrorKind, Read, StdinLock};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use zmq::{POLLIN, PollItem};
@@ -13,52 +12,79 @@ use zmq::{POLLIN, PollItem};
 const SIGNAL_GRACE_MS: u64 = 5_000;
 /// What is read from standard input at a time.
 const READ_LEN_BYTES: usize = 64 << 10;
+/// The exit code when records are not acknowledged.
+const UNACKNOWLEDGED: u8 = 3;
 
 fn main() -> ExitCode {
     program::run(commands::console_producer(), Role::Node, &[], publish_lines)
 }
 
-fn publish_lines(options: Options) -> Result {
+fn publish_lines(options: Options) -> Result<ExitCode> {
     let signals = Signals::catch()?;
     let topic = program::topic(&options.matches)?;
-    let Some(actor) = program::start_producer(options.settings, topic, &signals)? else { return Ok(()) };
+    let Some(mut producer) = Producer::start(options.settings, topic, &signals)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let read = read_lines(&mut producer, &signals);
+    let (summary, failure) = match read {
+        Ok(End::OfInput) => finish(producer, &signals, None),
+        Ok(End::Signal) => finish(producer, &signals, Some(now_ms() + SIGNAL_GRACE_MS)),
+        // Acknowledgements may never come.
+        Err(failure) => (producer.abandon(), Some(failure)),
+    };
+    if summary.unacknowledged > 0 {
+        if let Some(Failure(text)) = failure.filter(|Failure(text)| !text.is_empty()) {
+            log::error!(target: "dafka", "{text}");
+        }
+        log::warn!(
+            target: "dafka",
+            "{} of {} records were not acknowledged",
+            summary.unacknowledged,
+            summary.given
+        );
+        return Ok(ExitCode::from(UNACKNOWLEDGED));
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None => summary.expect_success().map(|()| ExitCode::SUCCESS),
+    }
+}
 
+/// Why no more lines are read.
+enum End {
+    OfInput,
+    Signal,
+}
+
+/// Publishes lines until the input ends or a signal comes.
+///
+/// # Errors
+/// When the input cannot be read, or the producer has ended.
+fn read_lines(producer: &mut Producer, signals: &Signals) -> Result<End> {
     let mut input = std::io::stdin().lock();
     let fd = std::io::stdin().as_raw_fd();
     let mut chunk = vec![0; READ_LEN_BYTES];
-    // With producer/max_unacked_bytes this may wait for stores; false when a signal ended that.
-    let publish = |line: &[u8]| -> Result<bool> {
-        let mut is_patient = || !signals.is_pending();
-        Ok(producer::send_while(actor.pipe(), &mut Frame::copy(line), &mut is_patient)?)
-    };
     // A line whose end has not been read yet.
     let mut begun: Vec<u8> = Vec::new();
     loop {
-        poll(&mut [PollItem::from_fd(fd, POLLIN), signals.item(), actor.pipe().item(POLLIN)], -1)?;
-        if actor.has_ended() {
+        poll(&mut [PollItem::from_fd(fd, POLLIN), signals.item(), producer.pipe().item(POLLIN)], -1)?;
+        if producer.has_ended() {
             return Err(Failure::logged());
         }
         if signals.came() {
-            return finish(&actor, &signals, Some(now_ms() + SIGNAL_GRACE_MS));
+            return Ok(End::Signal);
         }
-        let len = match input.read(&mut chunk) {
-            Ok(len) => len,
-            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
-            Err(error) => {
-                // Not to wait for acknowledgements that may never come.
-                actor.say(producer::ABANDON);
-                return Err(Failure(format!("cannot read standard input: {error}")));
-            }
-        };
+        let Some(len) = read_some(&mut input, &mut chunk)? else { continue };
         if len == 0 {
             break;
         }
-        for piece in chunk[..len].split_inclusive(|&octet| octet == b'\n') {
+        let mut lines = chunk[..len].split_inclusive(|&octet| octet == b'\n');
+        for piece in lines.by_ref() {
             let is_published = match piece.strip_suffix(b"\n") {
-                Some(line) if begun.is_empty() => publish(line)?,
+                Some(line) if begun.is_empty() => producer.publish(&mut Frame::copy(line), signals)?,
                 Some(line) => {
                     begun.extend_from_slice(line);
-                    let is_published = publish(&begun)?;
+                    let is_published = producer.publish(&mut Frame::copy(&begun), signals)?;
                     begun.clear();
                     is_published
                 }
@@ -68,33 +94,50 @@ fn publish_lines(options: Options) -> Result {
                 }
             };
             if !is_published {
-                // The signal is read where the loop begins.
+                // The signal is read where the loop begins. Lines that were read and not published are lost.
                 break;
             }
         }
+        producer.skip(lines.filter(|piece| piece.ends_with(b"\n")).count() as u64);
     }
     if !begun.is_empty() {
-        publish(&begun)?;
+        producer.publish(&mut Frame::copy(&begun), signals)?;
     }
-    finish(&actor, &signals, None)
+    Ok(End::OfInput)
 }
 
-/// Waits until all records are acknowledged; once a signal has come, only for a while. Fails when the actor does.
-fn finish(actor: &Handle, signals: &Signals, mut due_ms: Option<u64>) -> Result {
-    actor.say(TERM);
-    while !actor.has_ended() {
-        let now_ms = now_ms();
-        let timeout_ms = due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms) as i64);
+/// Reads what is there; 0 at the end of the input, `None` when it was interrupted.
+fn read_some(input: &mut StdinLock, chunk: &mut [u8]) -> Result<Option<usize>> {
+    match input.read(chunk) {
+        Ok(len) => Ok(Some(len)),
+        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => Ok(None),
+        Err(error) => Err(Failure(format!("cannot read standard input: {error}"))),
+    }
+}
+
+/// Waits until all records are acknowledged; once a signal has come, only for a while.
+fn finish(producer: Producer, signals: &Signals, due_ms: Option<u64>) -> (Summary, Option<Failure>) {
+    producer.terminate();
+    match wait(&producer, signals, due_ms) {
+        Ok(true) => (producer.finish(), None),
+        Ok(false) => (producer.abandon(), None),
+        Err(failure) => (producer.abandon(), Some(failure)),
+    }
+}
+
+/// True when the producer has ended, false when the time after a signal is over.
+fn wait(producer: &Producer, signals: &Signals, mut due_ms: Option<u64>) -> Result<bool> {
+    while !producer.has_ended() {
+        let timeout_ms = due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms()) as i64);
         if timeout_ms == 0 {
-            log::warn!(target: "dafka", "interrupted before all records were acknowledged");
-            actor.say(producer::ABANDON);
-            return Ok(());
+            return Ok(false);
         }
-        poll(&mut [actor.pipe().item(POLLIN), signals.item()], timeout_ms)?;
+        poll(&mut [producer.pipe().item(POLLIN), signals.item()], timeout_ms)?;
         if signals.came() {
-            // The first signal shortens the wait, a second one ends it.
+            // The first signal starts the grace period, the second one ends it.
+            let now_ms = now_ms();
             due_ms = Some(due_ms.map_or(now_ms + SIGNAL_GRACE_MS, |_| now_ms));
         }
     }
-    program::expect_acknowledged(actor)
+    Ok(true)
 }

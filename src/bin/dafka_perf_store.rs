@@ -1,9 +1,8 @@
 //! Measures how fast records are published and acknowledged.
 
-use dafka::actor::producer;
 use dafka::commands;
-use dafka::net::{Frame, TERM};
-use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
+use dafka::net::Frame;
+use dafka::program::{self, Failure, Options, PERF_TOPIC, Producer, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -14,26 +13,26 @@ fn main() -> ExitCode {
 fn measure(options: Options) -> Result {
     let signals = Signals::catch()?;
     let (count, size) = program::count_and_size(&options.matches)?;
-    let Some(actor) = program::start_producer(options.settings, PERF_TOPIC.as_bytes(), &signals)? else {
+    let Some(mut producer) = Producer::start(options.settings, PERF_TOPIC.as_bytes(), &signals)? else {
         return Ok(());
     };
     let start = Instant::now();
     for i in 0..count {
         let mut content = Frame::zeroed(size as usize).ok_or_else(|| Failure("out of memory".into()))?;
-        let is_sent = producer::send_while(actor.pipe(), &mut content, &mut || !signals.is_pending())?;
+        let is_sent = producer.publish(&mut content, &signals)?;
         if (!is_sent || i % 1_000 == 0) && signals.came() {
-            actor.say(producer::ABANDON);
+            producer.abandon();
             return Ok(());
         }
     }
-    actor.say(TERM);
-    while !actor.has_ended() {
-        signals.wait(actor.pipe())?;
+    producer.terminate();
+    while !producer.has_ended() {
+        signals.wait(producer.pipe())?;
         if signals.came() {
-            actor.say(producer::ABANDON);
+            producer.abandon();
             return Ok(());
         }
     }
-    program::expect_acknowledged(&actor)?;
+    producer.finish().expect_success()?;
     program::print_throughput(count, size, start.elapsed().as_secs_f64())
 }

@@ -1,0 +1,94 @@
+//! A producer as the programs use it: it counts the records that stores have not acknowledged.
+
+use super::{Failure, Result, Signals, wait_until_ready};
+use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, run_counted, send_while};
+use crate::actor::{self, Handle};
+use crate::net::{Frame, Socket, TERM};
+use crate::settings::Settings;
+
+/// A running producer and the number of records that it was given.
+pub struct Producer {
+    actor: Handle,
+    acknowledged: Acknowledged,
+    given: u64,
+}
+
+/// What became of the records of a producer that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Records that the producer was given, or should have been.
+    pub given: u64,
+    /// Those of them that not enough stores have acknowledged.
+    pub unacknowledged: u64,
+    /// The actor ended because of an error; the log says which.
+    pub has_failed: bool,
+}
+
+impl Producer {
+    /// Starts a producer of `topic`; `None` when a signal came before it was ready.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn start(settings: Settings, topic: &[u8], signals: &Signals) -> Result<Option<Producer>> {
+        let (topic, acknowledged) = (topic.to_vec(), Acknowledged::default());
+        let counter = acknowledged.clone();
+        let actor = actor::spawn("dafka-producer", move |pipe| {
+            run_counted(pipe, &topic, &settings, PRODUCER, &counter)
+        })?;
+        let is_ready = wait_until_ready(&actor, signals)?;
+        Ok(is_ready.then_some(Producer { actor, acknowledged, given: 0 }))
+    }
+
+    /// Publishes a record. With `producer/max_unacked_bytes` it waits for stores; false when a signal came before there
+    /// was room for the record, which counts as unacknowledged then.
+    ///
+    /// # Errors
+    /// When the actor has ended.
+    pub fn publish(&mut self, content: &mut Frame, signals: &Signals) -> Result<bool> {
+        self.given += 1;
+        Ok(send_while(self.actor.pipe(), content, &mut || !signals.is_pending())?)
+    }
+
+    /// Counts records that will not be published.
+    pub fn skip(&mut self, count: u64) {
+        self.given += count;
+    }
+
+    /// To be polled: readable once the actor has ended.
+    pub fn pipe(&self) -> &Socket {
+        self.actor.pipe()
+    }
+
+    /// True once the actor has ended.
+    pub fn has_ended(&self) -> bool {
+        self.actor.has_ended()
+    }
+
+    /// Tells the actor to end as soon as all records are acknowledged.
+    pub fn terminate(&self) {
+        self.actor.say(TERM);
+    }
+
+    /// Ends the actor whether records are acknowledged or not.
+    pub fn abandon(self) -> Summary {
+        self.actor.say(ABANDON);
+        self.finish()
+    }
+
+    /// Waits until the actor has ended.
+    pub fn finish(self) -> Summary {
+        let Producer { actor, acknowledged, given } = self;
+        actor.say(TERM);
+        let has_failed = !actor.has_succeeded().unwrap_or(false);
+        drop(actor);
+        Summary { given, unacknowledged: given.saturating_sub(acknowledged.get()), has_failed }
+    }
+}
+
+impl Summary {
+    /// # Errors
+    /// When the actor has failed.
+    pub fn expect_success(self) -> Result {
+        if self.has_failed { Err(Failure::logged()) } else { Ok(()) }
+    }
+}
