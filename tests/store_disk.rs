@@ -5,10 +5,15 @@ mod e2e;
 mod peer;
 
 use crash::Load;
+use dafka::storage::{Batch, Log, Options};
 use e2e::{Cluster, DEADLINE, Output, PROMPT, Program, lines};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Waits until a store has ended by itself, and checks that it said so in one line.
 #[track_caller]
@@ -118,4 +123,184 @@ fn two_signals_at_once_are_one() {
     store.signal(libc::SIGTERM);
     store.signal(libc::SIGTERM);
     store.expect_success("two signals at once");
+}
+
+const STORED: &str = env!("CARGO_BIN_EXE_dafka_stored");
+
+/// A database with one record in each of many partitions.
+fn make_database(dir: &Path, partitions: u64) {
+    let log = Log::open(dir, Options::default()).expect("the log opens");
+    let mut batch = Batch::new();
+    for i in 0..partitions {
+        let run = batch.run(b"many", format!("{i:032X}").as_bytes(), 0);
+        batch.push_to(run, b"record");
+    }
+    log.append(&batch).expect("appended");
+}
+
+/// Runs `dafka_stored --list` for the directory `storedb` in `dir`. `command` starts with the program, or with what runs it.
+fn list(dir: &Path, mut command: Command) -> std::process::Output {
+    command.args(["--list"]).current_dir(dir).output().expect("it runs")
+}
+
+#[test]
+fn a_list_for_a_reader_that_has_seen_enough_is_no_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    make_database(&dir.path().join("storedb"), 20_000);
+    let mut command = Command::new(STORED);
+    command.arg("--list").current_dir(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut listing = command.spawn().expect("it runs");
+    let mut line = String::new();
+    let mut reader = BufReader::new(listing.stdout.take().expect("piped"));
+    reader.read_line(&mut line).expect("a line");
+    assert_eq!(line, format!("many\t{:032X}\t0\t1\n", 0));
+    drop(reader);
+    let mut stderr = String::new();
+    listing.stderr.take().expect("piped").read_to_string(&mut stderr).expect("read");
+    assert_eq!((listing.wait().expect("it ends").code(), &*stderr), (Some(0), ""));
+}
+
+#[test]
+fn a_list_needs_to_read_the_database_and_nothing_else() {
+    // SAFETY: a system call without arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can run a program as another user");
+        return;
+    }
+    let as_nobody = || {
+        let mut command = Command::new(STORED);
+        command.uid(65_534).gid(65_534);
+        command
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = dir.path().join("storedb");
+    make_database(&db, 300);
+    for path in [dir.path(), &db] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("changed");
+    }
+    fs::set_permissions(db.join("data.mdb"), Permissions::from_mode(0o644)).expect("changed");
+    fs::set_permissions(db.join("lock.mdb"), Permissions::from_mode(0o600)).expect("changed");
+    let output = list(dir.path(), as_nobody());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.stdout.iter().filter(|octet| **octet == b'\n').count(), 300);
+
+    fs::set_permissions(db.join("data.mdb"), Permissions::from_mode(0o600)).expect("changed");
+    let output = list(dir.path(), as_nobody());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("cannot open the database storedb/data.mdb: Permission denied"), "{stderr}");
+}
+
+#[test]
+fn a_list_from_another_pid_namespace_is_complete() {
+    let unshare = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).args(arguments);
+        command
+    };
+    if !unshare(&["true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: PID namespaces are not permitted here");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    make_database(&dir.path().join("storedb"), 10);
+    // The process with number 1 holds the database, as a reader too: it has begun to read.
+    let this = std::env::current_exe().expect("known");
+    let mut reader = unshare(&[this.to_str().expect("UTF-8"), "--exact", READER, "--ignored", "--nocapture"]);
+    let mut reader = reader.env("STORE", dir.path()).stdout(Stdio::piped()).spawn().expect("it runs");
+    wait_for_line(&mut reader, "reading as 1");
+    let output = list(dir.path(), unshare(&[STORED]));
+    reader.kill().expect("it runs");
+    reader.wait().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.stdout.iter().filter(|octet| **octet == b'\n').count(), 10);
+}
+
+const READER: &str = "child_reads_a_database_until_it_is_killed";
+
+#[test]
+#[ignore = "runs in a process of its own, started by another test"]
+fn child_reads_a_database_until_it_is_killed() {
+    use lmdb::{Environment, EnvironmentFlags};
+    let dir = std::env::var_os("STORE").expect("set by the test that starts this");
+    let mut environment = Environment::new();
+    let environment =
+        environment.set_flags(EnvironmentFlags::READ_ONLY).open(&Path::new(&dir).join("storedb"));
+    let environment = environment.expect("it opens");
+    let _reading = environment.begin_ro_txn().expect("it reads");
+    println!("reading as {}", std::process::id());
+    std::thread::sleep(DEADLINE);
+}
+
+#[track_caller]
+fn wait_for_line(child: &mut std::process::Child, text: &str) {
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).expect("text"), 0, "the output ends without: {text}");
+    }
+}
+
+#[test]
+fn the_place_of_a_reader_that_was_killed_is_freed() {
+    let cluster = Cluster::new();
+    let mut store = cluster.store("storedb");
+    store.wait_until_it_catches_signals();
+    let start = Instant::now();
+    let lock = cluster.dir().join("storedb/lock.mdb");
+    while !lock.exists() {
+        assert!(start.elapsed() < DEADLINE, "no table of readers");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let this = std::env::current_exe().expect("known");
+    let mut reader = Command::new(this);
+    reader.args(["--exact", READER, "--ignored", "--nocapture"]).env("STORE", cluster.dir());
+    let mut reader = reader.stdout(Stdio::piped()).spawn().expect("it runs");
+    let number = reader.id();
+    wait_for_line(&mut reader, &format!("reading as {number}"));
+    // A place in LMDB's table: 64 octets, with the transaction before the number of the process.
+    let has_place = || {
+        let table = fs::read(&lock).expect("the table of readers");
+        let mut places = table.chunks_exact(64);
+        places.any(|place| place[8..12] == number.to_ne_bytes())
+    };
+    assert!(has_place(), "the reader has no place");
+    reader.kill().expect("it runs");
+    reader.wait().expect("it ends");
+    let start = Instant::now();
+    while has_place() {
+        assert!(start.elapsed() < DEADLINE, "the reader was killed, and has its place still");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    store.signal(libc::SIGTERM);
+    store.expect_success("SIGTERM");
+}
+
+#[test]
+fn a_list_beside_a_store_that_writes_is_right() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let dir = cluster.dir().join("storedb");
+    make_database(&dir, 2_000);
+    let _store = cluster.store_at(&dir, &[("store/sync", "never")], &[]);
+    let load = Load::start(&cluster, &["busy"], 10);
+    load.wait_for_acks(10);
+    let mut nexts = std::collections::BTreeMap::new();
+    for _ in 0..200 {
+        let acked = load.partitions();
+        let listed = dafka::storage::list(&dir).expect("a list");
+        assert_eq!(listed.iter().filter(|partition| partition.subject == b"many").count(), 2_000);
+        let mut now = std::collections::BTreeMap::new();
+        for partition in listed {
+            let key = (partition.subject, partition.address);
+            assert!(now.insert(key.clone(), partition.next).is_none(), "one partition twice");
+            let before = nexts.insert(key, partition.next).unwrap_or(0);
+            assert!(before <= partition.next, "a partition has become shorter");
+        }
+        for partition in acked.iter().filter(|partition| partition.acked.is_some()) {
+            let key = (partition.subject.clone().into_bytes(), partition.address.clone().into_bytes());
+            assert!(now.get(&key).copied() > partition.acked, "acknowledged, and not in the list");
+        }
+    }
 }

@@ -1,17 +1,32 @@
-//! What a store holds, for its operator: read beside a store that runs, without holding or changing anything.
+//! What a store holds, for its operator: read beside a store that runs, without registering as a reader, and without
+//! changing anything.
+//!
+//! LMDB is not used here. Its table of readers must be writable, a reader that is killed holds old pages in it for as long
+//! as nobody clears it, and two processes of different PID namespaces may have the same place in it. Without it, the store
+//! may write over the pages that are being read. So little is read at a time, and read again when that can have happened.
 
 use std::fs;
 use std::path::Path;
 
-use super::directory::{self, DATA_FILE, READERS_FILE, failed};
+use super::directory::{self, DATA_FILE, failed};
 use super::error::OpenError;
-use super::lmdb::Lmdb;
+use super::keys::{PartitionKey, PartitionValue};
 use super::lookup::{self, Partition};
-use super::tables::{Tables, database_error};
+use super::opening;
+use super::pages::{Header, Pages, Unsound};
+use super::tables;
 
-/// All partitions of the log in `dir`, by subject and address, as they are at one moment.
+/// How often something is read again before the database counts as damaged. A commit takes longer than what is read at a
+/// time.
+const MAX_TRIES: usize = 100_000;
+
+/// Entries of a table.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// All partitions of the log in `dir`, by subject and address. Each is shown as it is at the moment when it is read, which is
+/// not the same for all while a store writes.
 ///
-/// The log may be in use by another process; not by this one, as LMDB must not open a file twice in one.
+/// The log may be in use, by this or another process. Only the file of the database is read.
 ///
 /// # Errors
 ///
@@ -22,13 +37,79 @@ pub fn list(dir: &Path) -> Result<Vec<Partition>, OpenError> {
     }
     directory::look(dir)?;
     let data = dir.join(DATA_FILE);
-    // Who reads stands in LMDB's table of readers, so that the store leaves alone what is being read. Where there is no
-    // such table no store runs, and none must be made: it would belong to who asks, and keep the store out.
-    let is_locked = directory::exists(&dir.join(READERS_FILE))?;
-    let tables = Tables::open_to_read(dir, &data, is_locked)?;
-    let listed = tables.env.begin_ro_txn().and_then(|txn| lookup::list(&Lmdb { txn, tables: &tables }, None));
-    let mut listed = listed.map_err(|error| database_error(&data, error))?;
+    tables::check_marks(&data)?;
+    let pages = Pages::open(&data).map_err(failed("open the database", &data))?;
+    let mut listed = Vec::new();
+    read_all(&pages, &data, &mut |partition| listed.push(partition))?;
     // The database's own order begins with the length of the subject.
     listed.sort_by(|a, b| (&a.subject, &a.address).cmp(&(&b.subject, &b.address)));
     Ok(listed)
+}
+
+fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Result<(), OpenError> {
+    let unsound = |unsound| tables::unsound(data, unsound);
+    let meta = consistent(pages, |header| {
+        let mut meta = Entries::new();
+        if let Some(tree) = pages.table(header, b"meta")? {
+            pages.walk(&tree, None, &mut |key, value| meta.push((key.into(), value.into())))?;
+        }
+        Ok(meta)
+    });
+    let meta = meta.map_err(unsound)?;
+    let value = |key: &[u8]| meta.iter().find(|(found, _)| found == key).map(|(_, value)| &**value);
+    let Ok(format) = opening::format_of(|key| Ok::<_, std::convert::Infallible>(value(key)));
+    opening::check_format(data, format, false)?;
+
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let found = consistent(pages, |header| some_partitions(pages, header, after.as_deref()));
+        let Some(found) = found.map_err(unsound)? else {
+            let reason = "it has no table of partitions";
+            return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
+        };
+        let Some((last, _)) = found.last() else { return Ok(()) };
+        let last = last.clone();
+        for (key, value) in &found {
+            let (Some((subject, address)), Some(value)) =
+                (PartitionKey::split(key), PartitionValue::decode(value))
+            else {
+                let reason = "an entry of the table of partitions is none";
+                return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
+            };
+            each(lookup::partition(subject, address, value));
+        }
+        after = Some(last);
+    }
+}
+
+/// Entries of the table of partitions that follow a key, or the first ones; at least one when there are any. `None` when
+/// there is no such table.
+fn some_partitions(pages: &Pages, header: &Header, after: Option<&[u8]>) -> Result<Option<Entries>, Unsound> {
+    let Some(tree) = pages.table(header, b"partitions")? else { return Ok(None) };
+    let mut found = Entries::new();
+    // The page with the key, and those beside it.
+    let key = after.unwrap_or_default();
+    pages.walk(&tree, Some((key, key)), &mut |key, value| {
+        if after.is_none_or(|after| key > after) {
+            found.push((key.into(), value.into()));
+        }
+    })?;
+    Ok(Some(found))
+}
+
+/// Reads something that lies within one transaction, again and again until no other one can have written over it.
+fn consistent<R>(pages: &Pages, read: impl Fn(&Header) -> Result<R, Unsound>) -> Result<R, Unsound> {
+    let mut tries = 0;
+    loop {
+        let before = pages.header()?;
+        let result = read(&before);
+        let after = pages.header()?;
+        tries += 1;
+        // What a transaction sees is written over by the third one after it at the earliest, which begins when the second
+        // one is committed. The same number twice may be two transactions, the first one of which has failed.
+        let is_same = after == before || after.transaction() == before.transaction().wrapping_add(1);
+        if is_same || tries == MAX_TRIES {
+            return result;
+        }
+    }
 }

@@ -140,7 +140,7 @@ pub fn rename<U: Update>(txn: &mut U, name: &[u8]) -> Result<Vec<u8>, U::Error> 
     txn.put(Table::Meta, IDENTITY_KEY, name).map(|()| name.to_vec())
 }
 
-fn partition(subject: &[u8], address: &[u8], value: PartitionValue) -> Partition {
+pub(super) fn partition(subject: &[u8], address: &[u8], value: PartitionValue) -> Partition {
     let PartitionValue { id, first, next } = value;
     Partition { id, subject: subject.to_vec(), address: address.to_vec(), first, next }
 }

@@ -74,10 +74,24 @@ enum Kind {
 }
 
 /// The description of a tree.
-struct Tree {
+pub(super) struct Tree {
     kind: Kind,
     depth: u16,
     root: u64,
+}
+
+/// The newer one of the two header pages: what was committed last.
+#[derive(PartialEq, Eq)]
+pub(super) struct Header {
+    page: u64,
+    octets: Vec<u8>,
+}
+
+impl Header {
+    /// The number of the transaction.
+    pub(super) fn transaction(&self) -> u64 {
+        word64(&self.octets, TRANSACTION)
+    }
 }
 
 /// The pages of a database.
@@ -174,19 +188,58 @@ impl Pages {
 
     /// Checks what LMDB and the log read at their start.
     pub(super) fn check_all_but_records(&self) -> Result<(), Unsound> {
-        let (first, second) = (self.read(0)?, self.read(1)?);
+        let header = self.header()?;
+        let free = Tree::new(Kind::Free, header.page, &header.octets[FREE_TREE..])?;
+        self.check(&free, None, &mut |_| Ok(()))?;
+        for name in [&b"meta"[..], b"partitions"] {
+            if let Some(tree) = self.table(&header, name)? {
+                self.check(&tree, None, &mut |_| Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was committed last. Another process may be writing it: it is read until two reads agree.
+    pub(super) fn header(&self) -> io::Result<Header> {
+        let mut pages = (self.read(0)?, self.read(1)?);
+        loop {
+            let again = (self.read(0)?, self.read(1)?);
+            if again == pages {
+                break;
+            }
+            pages = again;
+        }
+        let (first, second) = pages;
         let is_second = word64(&first, TRANSACTION) < word64(&second, TRANSACTION);
-        let (page, header) = if is_second { (1, second) } else { (0, first) };
-        self.check(&Tree::new(Kind::Free, page, &header[FREE_TREE..])?, None, &mut |_, _| Ok(()))?;
-        let mut tables = Vec::new();
-        let main = Tree::new(Kind::Main, page, &header[MAIN_TREE..])?;
-        self.check(&main, None, &mut |name, value| {
-            if let (b"meta" | b"partitions", Some(octets)) = (name, value) {
-                tables.push(Tree::new(Kind::Small, page, octets)?);
+        let (page, octets) = if is_second { (1, second) } else { (0, first) };
+        Ok(Header { page, octets })
+    }
+
+    /// The tree of one of the tables with small values, when there is such a table. Checks the table of tables.
+    pub(super) fn table(&self, header: &Header, name: &[u8]) -> Result<Option<Tree>, Unsound> {
+        let main = Tree::new(Kind::Main, header.page, &header.octets[MAIN_TREE..])?;
+        let mut found = None;
+        self.check(&main, None, &mut |entry| {
+            if entry.key == name && entry.flags == TABLE {
+                found = Some(Tree::new(Kind::Small, header.page, entry.rest)?);
             }
             Ok(())
         })?;
-        tables.iter().try_for_each(|tree| self.check(tree, None, &mut |_, _| Ok(())))
+        Ok(found)
+    }
+
+    /// Checks the pages of a table with small values, or those with keys in a range and the ones beside them, and hands
+    /// over the keys and values that they hold.
+    pub(super) fn walk(
+        &self,
+        tree: &Tree,
+        range: Range<'_>,
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), Unsound> {
+        self.check(tree, range, &mut |entry| {
+            each(entry.key, entry.rest);
+            Ok(())
+        })
     }
 
     /// Checks the pages of the records with keys in a range, and the ones beside them; `tree` is the description of the
@@ -197,7 +250,7 @@ impl Pages {
             return Err(Unsound::Damaged { page, reason: "the table of records has no tree" });
         }
         let tree = Tree::new(Kind::Records, page, tree)?;
-        self.check(&tree, Some((keys.start(), keys.end())), &mut |_, _| Ok(()))
+        self.check(&tree, Some((&keys.start()[..], &keys.end()[..])), &mut |_| Ok(()))
     }
 
     /// Whether the way to these records of a partition was checked before: it stays sound, as what is written later is.
@@ -262,10 +315,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Range<'a> = Option<(&'a [u8; 16], &'a [u8; 16])>;
+type Range<'a> = Option<(&'a [u8], &'a [u8])>;
 
-/// Sees the key of each entry of a leaf, and the value when that is a tree's description.
-type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), Unsound> + 'a;
+/// Sees each entry of a leaf.
+type Each<'a> = dyn FnMut(&Entry<'_>) -> Result<(), Unsound> + 'a;
 
 /// A walk over one tree.
 struct Walk<'a, 'b> {
@@ -313,7 +366,7 @@ impl Walk<'_, '_> {
         if is_leaf {
             for entry in &entries {
                 self.check_value(page, entry)?;
-                (self.each)(entry.key, (entry.flags == TABLE).then_some(entry.rest))?;
+                (self.each)(entry)?;
             }
             if self.kind == Kind::Records {
                 self.pages.set_sound(page);

@@ -21,12 +21,6 @@ pub(super) const RECORDS: &str = "records";
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
 
-/// The shortest map to look at a database with: it may grow meanwhile.
-const MIN_READ_MAP_LEN: usize = 1 << 30;
-
-/// How often a database that somebody may be writing is looked at before it counts as damaged.
-const MAX_LOOKS: usize = 3;
-
 /// The permissions of new files, less what the process masks.
 const FILE_MODE: u32 = 0o644;
 
@@ -74,39 +68,6 @@ impl Tables {
             0 => Ok(usize::try_from(count).unwrap_or(0)),
             code => Err(lmdb::Error::from_err_code(code)),
         }
-    }
-
-    /// Opens a database in order to look at it, beside the process that it belongs to, and checks whose it is.
-    ///
-    /// Its file may be shorter than it claims to be, and longer a moment later: only pages that are in use are read. They
-    /// are checked before LMDB follows them; those that are written later are sound.
-    pub(super) fn open_to_read(dir: &Path, data: &Path, is_locked: bool) -> Result<Tables, OpenError> {
-        let (_, claimed_len) = lengths(data)?;
-        let map_len_bytes = map_len(data, claimed_len)?.saturating_mul(2).max(MIN_READ_MAP_LEN);
-        let mut flags = EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_TLS;
-        if !is_locked {
-            flags |= EnvironmentFlags::NO_LOCK;
-        }
-        let failed = |error| database_error(data, error);
-        let env = Environment::new().set_flags(flags).set_max_dbs(3).set_map_size(map_len_bytes).open(dir);
-        let env = env.map_err(failed)?;
-        // What is in use now is not written over for as long as somebody reads it.
-        let reading = env.begin_ro_txn().map_err(failed)?;
-        // The header may be half written when it is looked at.
-        let mut looks = if is_locked { MAX_LOOKS } else { 1 };
-        while let Err(error) = check_pages(data) {
-            looks -= 1;
-            if looks == 0 {
-                return Err(error);
-            }
-        }
-        check_format(data, format_of(&env), false)?;
-        drop(reading);
-        let meta = env.open_db(Some(META)).map_err(failed)?;
-        let partitions = env.open_db(Some(PARTITIONS)).map_err(failed)?;
-        let records = env.open_db(Some(RECORDS)).map_err(failed)?;
-        let main = env.open_db(None).map_err(failed)?;
-        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
     }
 }
 
@@ -189,10 +150,20 @@ fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), Ope
 
 fn check_pages(data: &Path) -> Result<(), OpenError> {
     let checked = Pages::open(data).map_err(Unsound::from).and_then(|pages| pages.check_all_but_records());
-    checked.map_err(|unsound| match unsound {
+    checked.map_err(|error| unsound(data, error))
+}
+
+/// What is wrong with a page as an error of opening.
+pub(super) fn unsound(data: &Path, unsound: Unsound) -> OpenError {
+    match unsound {
         Unsound::Io(error) => failed("read the database", data)(error),
         Unsound::Damaged { page, reason } => OpenError::Damaged { path: data.to_path_buf(), page, reason },
-    })
+    }
+}
+
+/// Checks that a file is a database of LMDB, by its header pages.
+pub(super) fn check_marks(data: &Path) -> Result<(), OpenError> {
+    lengths(data).map(|_| ())
 }
 
 /// How long a database is, and how long its header pages say that it is.
