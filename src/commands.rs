@@ -12,7 +12,15 @@ pub fn all() -> [Command; 7] {
 /// `dafka_towerd`
 pub fn towerd() -> Command {
     let about = "Runs a Dafka tower, which introduces producers, consumers and stores to each other.";
-    network_program("dafka_towerd", about, Role::Tower)
+    let endpoints_file =
+        "Write the addresses that it listens at to this file, as a configuration for nodes on this host";
+    network_program("dafka_towerd", about, Role::Tower).arg(
+        Arg::new("endpoints-file")
+            .long("endpoints-file")
+            .value_name("file")
+            .value_parser(ValueParser::os_string())
+            .help(endpoints_file),
+    )
 }
 
 /// `dafka_stored`

@@ -135,13 +135,17 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
     };
     // What options say wins over the file.
     let mut given: HashMap<String, Vec<u8>> = HashMap::new();
-    let (pub_key, sub_key) = match role {
-        Role::Tower => ("tower/pub_address", "tower/sub_address"),
-        Role::Node => ("beacon/pub_address", "beacon/sub_address"),
+    let options: &[(&str, &str)] = match role {
+        Role::Tower => &[
+            ("pub", "tower/pub_address"),
+            ("sub", "tower/sub_address"),
+            ("endpoints-file", "tower/endpoints_file"),
+        ],
+        Role::Node => &[("pub", "beacon/pub_address"), ("sub", "beacon/sub_address")],
     };
-    for (option, key) in [("pub", pub_key), ("sub", sub_key)] {
-        if let Some(address) = matches.get_one::<OsString>(option) {
-            given.insert(key.into(), address.as_encoded_bytes().into());
+    for (option, key) in options {
+        if let Some(value) = matches.get_one::<OsString>(option) {
+            given.insert((*key).into(), value.as_encoded_bytes().into());
         }
     }
     let verbose = matches.get_flag("verbose");

@@ -33,6 +33,8 @@ pub struct Tower {
     pub sub_address: Endpoint,
     /// `tower/pub_address`: where the tower's beacons go out.
     pub pub_address: Endpoint,
+    /// `tower/endpoints_file`: where it writes the endpoints that it listens at.
+    pub endpoints_file: Option<OsString>,
     /// `tower/max_subscription_bytes`: what all nodes together may subscribe to.
     pub max_subscription_bytes: usize,
     /// `tower/max_connections`: inbound connections at a time, at each of its two sockets.
@@ -187,6 +189,10 @@ impl Settings {
             tower: Tower {
                 sub_address: keys.address("tower/sub_address", "tcp://*:5556"),
                 pub_address: keys.address("tower/pub_address", "tcp://*:5557"),
+                endpoints_file: keys
+                    .value("tower/endpoints_file")
+                    .filter(|value| !value.is_empty())
+                    .map(OsString::from_vec),
                 max_subscription_bytes: keys.count("tower/max_subscription_bytes", TOWER_SUBSCRIPTION_BYTES),
                 max_connections: keys.count("tower/max_connections", MAX_CONNECTIONS),
                 max_connections_per_host: keys

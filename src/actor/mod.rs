@@ -6,6 +6,7 @@
 
 pub mod beacon;
 pub mod consumer;
+mod endpoints;
 mod handle;
 mod node;
 pub mod producer;
@@ -36,6 +37,12 @@ pub enum Error {
     /// libzmq refused something.
     #[error("{0}: {1}")]
     Socket(String, zmq::Error),
+    /// An address cannot be bound.
+    #[error("{0}: {1}")]
+    Bind(String, crate::net::BindError),
+    /// A file cannot be written.
+    #[error("{0}: {1}")]
+    File(String, std::io::Error),
     /// The store's database cannot be used.
     #[error(transparent)]
     Open(#[from] crate::storage::OpenError),

@@ -1,5 +1,6 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
+use super::endpoints::EndpointsFile;
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
 use crate::czmq;
 use crate::net::{
@@ -7,6 +8,7 @@ use crate::net::{
     now_ms, poll,
 };
 use crate::settings::{self, Endpoint};
+use crate::text::printable;
 use crate::wire::{NodeBeacon, TowerBeacon};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -51,6 +53,8 @@ struct Tower<'a> {
     subscribers: Subscribers,
     /// Bounds the connections of `incoming`, and of `outgoing`.
     inbound: [Option<Inbound>; 2],
+    /// Removed when the tower ends.
+    endpoints_file: Option<EndpointsFile>,
     warning: Warning,
 }
 
@@ -78,13 +82,16 @@ impl<'a> Tower<'a> {
             forwarded: HashSet::new(),
             subscribers: Subscribers::new(settings.max_subscription_bytes),
             inbound: [None, None],
+            endpoints_file: None,
             warning: Warning::default(),
         };
         // Beacons always come in, whoever listens.
         tower.incoming.send_frames(&[b"\x01B"])?;
-        for (socket, address) in tower.addresses() {
-            let bound = socket.bind(address);
-            bound.map_err(|error| Error::Socket(format!("Tower: cannot bind to {address}"), error))?;
+        let mut bound = [Vec::new(), Vec::new()];
+        for ((socket, address), bound) in tower.addresses().into_iter().zip(&mut bound) {
+            *bound = socket
+                .bind_chosen(address)
+                .map_err(|error| Error::Bind(format!("Tower: cannot bind to {address}"), error))?;
         }
         let limits = InboundLimits {
             max_count: settings.max_connections,
@@ -97,10 +104,28 @@ impl<'a> Tower<'a> {
         // welcome that one aborts the process in libzmq 4.3. Those that still wait are welcomed with a message.
         tower.outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
         tower.outgoing.send_frames(&[b"W"])?;
-        if settings.verbose {
-            log::debug!("Tower: bound to {} and {}", settings.sub_address, settings.pub_address);
-        }
+        tower.announce(&bound)?;
         Ok(tower)
+    }
+
+    /// Says where it listens. Without the log or the file, nobody would know a port that was chosen here.
+    fn announce(&mut self, [sub, publ]: &[Vec<u8>; 2]) -> Result {
+        let settings = self.settings;
+        let level = match settings.sub_address.has_any_port() || settings.pub_address.has_any_port() {
+            true => log::Level::Info,
+            false => log::Level::Debug,
+        };
+        if level == log::Level::Info || settings.verbose {
+            log::log!(level, "Tower: bound to {} and {}", printable(sub), printable(publ));
+        }
+        if let Some(path) = &settings.endpoints_file {
+            let written = EndpointsFile::write(path, sub, publ).map_err(|error| {
+                let path = printable(path.as_encoded_bytes());
+                Error::File(format!("Tower: cannot write its endpoints to {path}"), error)
+            })?;
+            self.endpoints_file = Some(written);
+        }
+        Ok(())
     }
 
     fn addresses(&self) -> [(&Socket, &Endpoint); 2] {

@@ -8,7 +8,8 @@
 //! # Configuration
 //!
 //! `tower/sub_address`: where it binds for what nodes tell it, `tcp://*:5556` by default. `tower/pub_address`:
-//! where it binds for what it tells them, `tcp://*:5557` by default. `tower/verbose`: 1 to log each node that it
+//! where it binds for what it tells them, `tcp://*:5557` by default. `tower/endpoints_file`: where it writes the
+//! addresses that it listens at, with the ports that it got in place of `*` or 0. `tower/verbose`: 1 to log each node that it
 //! hears of. A tower that only listens on this host (loopback, `inproc://`, `ipc://`) introduces its nodes as
 //! 127.0.0.1.
 //!

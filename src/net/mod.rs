@@ -3,6 +3,7 @@
 //! Every socket is made in CZMQ's process context, so that `inproc://` reaches the application's sockets and
 //! the application's zsys settings hold. Knows nothing of messages, records or nodes.
 
+mod bind;
 mod clock;
 mod descriptors;
 mod files;
@@ -17,6 +18,7 @@ mod socket;
 mod subscribers;
 mod warning;
 
+pub use bind::BindError;
 pub use clock::{ReadingClock, now_ms};
 pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;

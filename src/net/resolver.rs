@@ -150,14 +150,14 @@ impl Resolver {
 }
 
 /// Host and port of an endpoint that has a name for its host.
-fn split(endpoint: &str) -> Option<(&str, &str)> {
+pub(super) fn split(endpoint: &str) -> Option<(&str, &str)> {
     let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
     let inner = host.trim_start_matches('[').trim_end_matches(']');
     let (address, _zone) = inner.split_once('%').unwrap_or((inner, ""));
     address.parse::<IpAddr>().is_err().then_some((host, port))
 }
 
-fn endpoint_of(address: IpAddr, port: &str) -> String {
+pub(super) fn endpoint_of(address: IpAddr, port: &str) -> String {
     match address {
         IpAddr::V4(address) => format!("tcp://{address}:{port}"),
         IpAddr::V6(address) => format!("tcp://[{address}]:{port}"),
@@ -165,7 +165,7 @@ fn endpoint_of(address: IpAddr, port: &str) -> String {
 }
 
 /// The address that libzmq would take. As long as that takes.
-fn address_of(host: &str, is_ipv6: bool) -> Option<IpAddr> {
+pub(super) fn address_of(host: &str, is_ipv6: bool) -> Option<IpAddr> {
     let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
     let of_family = |is_ipv6| found.iter().copied().find(|address| address.is_ipv6() == is_ipv6);
     match is_ipv6 {

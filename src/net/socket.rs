@@ -1,8 +1,9 @@
 //! A ZeroMQ socket in CZMQ's process context.
 
 use super::Frame;
+use super::bind::SocketFile;
 use crate::czmq;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_char, c_int, c_void};
@@ -14,6 +15,9 @@ pub use zmq::SocketType as Kind;
 /// The option that becomes TCP_USER_TIMEOUT; zmq-sys does not declare it.
 const ZMQ_TCP_MAXRT: c_int = 80;
 
+/// The option by which libzmq listens with a socket that was made and bound before.
+const ZMQ_USE_FD: c_int = 89;
+
 /// A socket made through CZMQ (zsys_socket), closed through it when dropped; or one borrowed from a C caller.
 pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
@@ -21,6 +25,8 @@ pub struct Socket {
     owned: bool,
     /// Whether [`Socket::signal`] was called: an actor's first signal says that it is ready.
     pub(super) has_signalled: Cell<bool>,
+    /// Of an `ipc://` address that it is bound to.
+    file: RefCell<Option<SocketFile>>,
 }
 
 // SAFETY: a ZeroMQ socket may move to another thread, as long as one thread at a time uses it. Not Sync.
@@ -80,7 +86,13 @@ impl Socket {
         // SAFETY: `raw` is a live socket, by the caller's promise.
         let zmq = unsafe { zmq::Socket::from_raw(raw) };
         // CZMQ counts its open sockets: the zmq crate must not close one behind its back.
-        Socket { zmq: ManuallyDrop::new(zmq), raw, owned, has_signalled: Cell::new(false) }
+        Socket {
+            zmq: ManuallyDrop::new(zmq),
+            raw,
+            owned,
+            has_signalled: Cell::new(false),
+            file: RefCell::default(),
+        }
     }
 
     /// The socket as the `zmq` crate knows it: for options, bind and connect.
@@ -108,11 +120,15 @@ impl Socket {
     /// # Errors
     /// What libzmq says.
     pub fn notice_unanswered(&self) -> zmq::Result<()> {
-        let value: *const c_int = &UNANSWERED_MS;
+        self.set_int(ZMQ_TCP_MAXRT, UNANSWERED_MS)
+    }
+
+    /// Sets an option that zmq-sys does not declare and that takes a C int.
+    fn set_int(&self, option: c_int, value: c_int) -> zmq::Result<()> {
+        let value: *const c_int = &value;
         // SAFETY: the socket is live; the option takes a C int, and this is a pointer to one with its size.
-        let rc = unsafe {
-            zmq_sys::zmq_setsockopt(self.raw, ZMQ_TCP_MAXRT, value.cast(), std::mem::size_of::<c_int>())
-        };
+        let rc =
+            unsafe { zmq_sys::zmq_setsockopt(self.raw, option, value.cast(), std::mem::size_of::<c_int>()) };
         if rc == 0 { Ok(()) } else { Err(last_error()) }
     }
 
@@ -167,6 +183,11 @@ impl Socket {
         self.bind("tcp://*:*")?;
         let endpoint = self.zmq.get_last_endpoint()?.unwrap_or_default();
         endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or(zmq::Error::EINVAL)
+    }
+
+    /// Removes the file when the socket is closed.
+    pub(super) fn keep_file(&self, file: Option<SocketFile>) {
+        self.file.replace(file);
     }
 
     /// Receives one frame, without waiting. `None` when there is none now.
@@ -332,8 +353,15 @@ impl Socket {
     }
 }
 
+/// The descriptor that the next bind listens with; -1: one of libzmq's own.
+pub(super) fn set_use_fd(socket: &Socket, fd: c_int) -> zmq::Result<()> {
+    socket.set_int(ZMQ_USE_FD, fd)
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
+        // Before libzmq closes its listening socket, a moment later: a process that follows at once finds it free.
+        drop(self.file.take());
         if self.owned {
             // SAFETY: made by zsys_socket, closed once.
             unsafe {

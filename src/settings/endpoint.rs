@@ -33,6 +33,12 @@ impl Endpoint {
         Ok(Endpoint(octets.into()))
     }
 
+    /// Whether the port is chosen when it is bound.
+    pub fn has_any_port(&self) -> bool {
+        let is_tcp = self.0.starts_with(b"tcp://");
+        is_tcp && [&b":*"[..], b":!", b":0"].iter().any(|port| self.0.ends_with(port))
+    }
+
     /// The address as text, with a replacement for each byte that is none.
     pub fn to_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)

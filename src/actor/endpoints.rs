@@ -1,0 +1,96 @@
+//! The file in which a tower says where it listens: for scripts, and for nodes that read it as their configuration.
+
+use crate::text::printable;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The file; removed when dropped, unless another one is there by then.
+pub(super) struct EndpointsFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+impl EndpointsFile {
+    /// Writes the real endpoints: whoever sees the file sees all of it.
+    pub(super) fn write(path: &OsStr, sub: &[u8], publ: &[u8]) -> io::Result<EndpointsFile> {
+        let text = text(sub, publ)?;
+        let mut temporary = OsString::from(path);
+        temporary.push(format!(".{}.tmp", std::process::id()));
+        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+        if let Err(error) = written {
+            // There may be no such file.
+            let _ = std::fs::remove_file(&temporary);
+            return Err(error);
+        }
+        Ok(EndpointsFile { path: path.into(), id: id(Path::new(path))? })
+    }
+}
+
+impl Drop for EndpointsFile {
+    fn drop(&mut self) {
+        if id(&self.path).is_ok_and(|id| id == self.id) {
+            // Nobody is to be told when this fails.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn id(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|data| (data.dev(), data.ino()))
+}
+
+/// Where the tower listens, and how a node on this host connects to it.
+fn text(sub: &[u8], publ: &[u8]) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for (key, endpoint) in [
+        ("tower/sub_address", sub.to_vec()),
+        ("tower/pub_address", publ.to_vec()),
+        ("beacon/sub_address", on_this_host(sub)),
+        ("beacon/pub_address", on_this_host(publ)),
+    ] {
+        let quote = [b'"', b'\''].into_iter().find(|quote| !endpoint.contains(quote));
+        let (Some(quote), false) = (quote, endpoint.contains(&b'\n')) else {
+            let why = format!("{} cannot be written in ZPL", printable(&endpoint));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        };
+        text.extend_from_slice(key.as_bytes());
+        text.extend_from_slice(b" = ");
+        text.push(quote);
+        text.extend_from_slice(&endpoint);
+        text.extend_from_slice(&[quote, b'\n']);
+    }
+    Ok(text)
+}
+
+/// The loopback stands for all interfaces. A socket that listens at all of IPv6 takes IPv4 too.
+fn on_this_host(endpoint: &[u8]) -> Vec<u8> {
+    for any in [&b"tcp://0.0.0.0:"[..], b"tcp://[::]:"] {
+        if let Some(port) = endpoint.strip_prefix(any) {
+            return [b"tcp://127.0.0.1:", port].concat();
+        }
+    }
+    endpoint.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_on_this_host_connects_to_the_loopback() {
+        let text = text(b"tcp://0.0.0.0:7", b"tcp://[::]:8").unwrap();
+        let expected = "tower/sub_address = \"tcp://0.0.0.0:7\"\ntower/pub_address = \"tcp://[::]:8\"\n\
+                        beacon/sub_address = \"tcp://127.0.0.1:7\"\nbeacon/pub_address = \"tcp://127.0.0.1:8\"\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn any_path_is_quoted_or_refused() {
+        let text = |path: &[u8]| text(b"inproc://sub", path);
+        assert!(text(b"ipc://a\"b").unwrap().ends_with(b"\nbeacon/pub_address = 'ipc://a\"b'\n"));
+        assert!(text(b"ipc://a\"b'").is_err());
+        assert!(text(b"ipc://a\nb").is_err());
+    }
+}
