@@ -1,6 +1,6 @@
 /*  =========================================================================
     test_limits - topics of 255 octets work everywhere, longer ones are refused; calls on a producer that could not
-    start fail, and do not hang
+    start fail, and do not hang; records longer than producer/max_record_bytes are refused
     =========================================================================
 */
 
@@ -27,6 +27,55 @@ s_test_longest_topic (zconfig_t *config, const char *topic)
         test_recv (consumer, topic, address, "hello");
     dafka_consumer_destroy (&consumer);
     free (address);
+}
+
+//  Records of 1,001 octets, with producer/max_record_bytes = 1000, in each way in which one is sent
+static void
+s_test_longest_record (zconfig_t *config)
+{
+    test_case ("records of producer/max_record_bytes are published, longer ones refused");
+    zconfig_put (config, "producer/max_record_bytes", "1000");
+    zactor_t *producer = test_producer_new ("records", config);
+    dafka_publisher_args_t args = { "records", config };
+    zactor_t *publisher = zactor_new (dafka_publisher_actor, &args);
+    CHECK (publisher);
+    dafka_consumer_t *consumer = test_consumer_new ("records", config);
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    byte octets [1001] = { 0 };
+    for (int ours = 0; ours < 2; ours++) {
+        for (size_t size = 1000; size <= 1001; size++) {
+            zframe_t *frame = zframe_new (octets, size);
+            if (ours) {
+                CHECK (dafka_producer_msg_set_content_buffer (msg, octets, size) == 0);
+                zframe_destroy (&frame);
+            }
+            else
+                dafka_producer_msg_set_content (msg, &frame);
+            CHECK (dafka_producer_msg_send (msg, producer) == (size == 1000 ? 0 : -1));
+            CHECK (dafka_producer_msg_content_size (msg) == (size == 1000 ? 0 : 1001));
+        }
+    }
+    zframe_t *frame = zframe_new (octets, 1001);
+    CHECK (dafka_publisher_publish (publisher, &frame) == -1);
+    CHECK (frame == NULL);
+    zstr_sendm (producer, "P");
+    frame = zframe_new (octets, 1001);
+    CHECK (zframe_send (&frame, producer, 0) == 0);
+    test_send (producer, "short");
+
+    test_case ("the records that were not refused come, numbered without a gap");
+    dafka_consumer_msg_t *received = dafka_consumer_msg_new ();
+    for (int number = 0; number < 2; number++) {
+        CHECK (dafka_consumer_msg_recv (received, consumer) == 0);
+        CHECK (dafka_consumer_msg_content_size (received) == 1000);
+    }
+    dafka_consumer_msg_destroy (&received);
+    test_recv (consumer, "records", dafka_producer_address (producer), "short");
+    dafka_producer_msg_destroy (&msg);
+    dafka_consumer_destroy (&consumer);
+    //  Both end: nothing waits that no store takes
+    zactor_destroy (&publisher);
+    zactor_destroy (&producer);
 }
 
 static void
@@ -141,6 +190,7 @@ main (void)
     topic [256] = 0;
     s_test_too_long_topic (config, topic);
     s_test_refused_producers (config, topic);
+    s_test_longest_record (config);
 
     test_case ("ending store and tower");
     zactor_destroy (&store);

@@ -207,14 +207,16 @@ extern "C" {
 //  and `beacon/pub_address` (where the tower is), `producer/terminate_unacked`,
 //  `producer/min_stores` (in how many stores a record has to be),
 //  `producer/max_unacked_bytes` (how much memory records that wait for
-//  acknowledgement may use).
+//  acknowledgement may use), `producer/max_record_bytes` (the longest record
+//  that it takes).
 //
 //  COMMANDS
 //
 //  Programs that write to the actor's pipe by themselves (`zsock_send`,
 //  `zmsg_send`) may send it:
 //
-//    - `P`: publish; a second frame holds the content. The pipe's high-water
+//    - `P`: publish; a second frame holds the content. A longer one than
+//      `producer/max_record_bytes` is logged and dropped. The pipe's high-water
 //      mark applies (`zsys_set_pipehwm`).
 //    - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address`
 //      returns (`zsock_brecv` with picture `p`).
@@ -298,8 +300,9 @@ DAFKA_EXPORT void
 //
 //  A message is empty, or has a content: any number of octets, also none. It
 //  gets one, is sent to a producer, which leaves it empty, and gets the next
-//  one: a program needs one message for any number of records. A store takes
-//  contents of up to 1 GiB.
+//  one: a program needs one message for any number of records. A producer takes
+//  contents of up to `producer/max_record_bytes`, 1 GiB by default and at most,
+//  a store those of up to `store/max_record_bytes`.
 //
 //  EXAMPLE
 //
@@ -410,8 +413,10 @@ DAFKA_EXPORT int
 //  records that wait for acknowledgement use up `producer/max_unacked_bytes`; a
 //  signal does not end that wait.
 //
-//  Returns 0, or -1 when the message is empty, an argument is NULL or the
-//  producer has ended. In the first two cases the message keeps what it has.
+//  Returns 0, or -1 when the message is empty, an argument is NULL, the content
+//  is longer than `producer/max_record_bytes` (which the log names, with the
+//  content's size) or the producer has ended. In all but the last case the
+//  message keeps what it has.
 DAFKA_EXPORT int
     dafka_producer_msg_send (dafka_producer_msg_t *self, zactor_t *producer);
 
@@ -970,7 +975,8 @@ DAFKA_EXPORT void
 //  records that wait for acknowledgement use up `producer/max_unacked_bytes`; a
 //  signal does not end that wait.
 //
-//  Returns 0, or -1 when the publisher has ended or an argument is NULL.
+//  Returns 0, or -1 when the publisher has ended, an argument is NULL or the
+//  content is longer than `producer/max_record_bytes`, which the log names.
 DAFKA_EXPORT int
     dafka_publisher_publish (zactor_t *self, zframe_t **content);
 

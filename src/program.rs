@@ -1,8 +1,10 @@
 //! What the command-line programs share: options, configuration, signals, exit codes.
 
+mod lines;
 mod output;
 mod producer;
 
+pub use lines::{Line, Lines};
 pub use output::{complain, not_printed, print};
 pub use producer::{Producer, Summary};
 

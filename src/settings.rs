@@ -89,6 +89,8 @@ pub struct Producer {
     pub max_fetches: usize,
     /// `producer/max_unacked_bytes`: what unacknowledged records may occupy; `None` = no limit.
     pub max_unacked_bytes: Option<u64>,
+    /// `producer/max_record_bytes`: the longest record that is published.
+    pub max_record_bytes: usize,
     /// `producer/verbose`.
     pub verbose: bool,
 }
@@ -225,6 +227,7 @@ impl Settings {
                     0 => None,
                     limit_bytes => Some(limit_bytes as u64),
                 },
+                max_record_bytes: keys.record_len("producer/max_record_bytes"),
                 verbose: keys.flag("producer/verbose"),
             },
             consumer: Consumer {
@@ -507,6 +510,7 @@ mod tests {
             ("beacon/max_connections", "0"),
             ("tower/max_connections_per_host", "none"),
             ("store/max_record_bytes", "1073741825"),
+            ("producer/max_record_bytes", "1073741825"),
             ("consumer/max_partitions_per_peer", "0"),
         ] {
             let (settings, problems) = read(&[(key, value)]);

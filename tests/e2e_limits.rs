@@ -3,7 +3,7 @@
 mod e2e;
 mod peer;
 
-use e2e::{Cluster, DEADLINE, Input, Program, QUIET, statistic};
+use e2e::{Cluster, DEADLINE, Input, Program, QUIET, assert_contents, statistic};
 use peer::{Node, head, new_address, record, to};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,50 @@ fn early_records_at_a_store() {
         node.send(&head(TOPIC, &last, 0));
     }
     assert_bounded(store);
+}
+
+#[test]
+fn lines_that_are_too_long_are_refused_and_all_others_published() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let mut consumer = cluster.consumer(TOPIC);
+    let settings = [("producer/max_record_bytes", "1000")];
+    let mut producer = cluster.node_with("dafka_console_producer", &[TOPIC], &settings, Input::Pipe);
+    let line = |len| vec![b'x'; len];
+    producer.feed(&[line(1_000), line(1_001), b"third".to_vec()]);
+    assert_contents(
+        TOPIC,
+        &consumer.lines(2, "the lines that are short enough"),
+        &[line(1_000), b"third".to_vec()],
+    );
+    producer.wait_for_log(
+        "line 2 is not published: its 1001 octets are more than producer/max_record_bytes = 1000",
+    );
+    // One that does not end: it is told at once, and does not grow in memory.
+    let before_bytes = producer.rss_bytes();
+    for _ in 0..64 {
+        producer.feed_octets(line(1 << 20));
+    }
+    producer.wait_for_log("line 4 is not published: it is longer than producer/max_record_bytes = 1000");
+    producer.feed(&[b"".to_vec(), b"fifth".to_vec()]);
+    assert_contents(TOPIC, &consumer.lines(1, "the line after the long one"), &[b"fifth".to_vec()]);
+    assert!(
+        producer.rss_bytes() < before_bytes + (16 << 20),
+        "{} after {before_bytes}",
+        producer.rss_bytes()
+    );
+    producer.close_input();
+    let output = producer.wait("the end of its input", DEADLINE);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("line 4 is not published: its 67108864 octets are more"),
+        "{}",
+        output.stderr
+    );
+    let last = "2 lines were not published: they are longer than producer/max_record_bytes = 1000\n";
+    assert!(output.stderr.ends_with(last), "{}", output.stderr);
+    consumer.expect_no_more();
 }
 
 /// Endpoints that a node has connected to and not disconnected from: how many at most, and in the end; and how many in all.

@@ -136,6 +136,26 @@ fn a_producer_tells_what_waits_and_for_how_many_stores() {
 }
 
 #[test]
+fn a_producer_names_the_record_that_stores_may_refuse_for_its_length() {
+    let mut out = Outbox::new();
+    let mut producer = Producer::<Content>::new(TOPIC, PARTITION, 1_000).unwrap();
+    for len in [5_000, 5_001, 10] {
+        producer.publish(vec![0; len].into(), 0, &mut out);
+    }
+    producer.message(&Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 0, store: b"" }, &mut out);
+    let told: Vec<_> = (0..70).filter_map(|second| producer.news(second * 1_000)).collect();
+    let [News::Waits(text)] = &told[..] else { panic!("{told:?}") };
+    let hint = "; the oldest, record 1, has 5001 octets, more than any that was acknowledged: a store refuses records \
+                longer than its store/max_record_bytes";
+    assert!(text.ends_with(hint), "{text}");
+    // Longer ones were acknowledged.
+    producer.message(&Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 1, store: b"" }, &mut out);
+    let told: Vec<_> = (70..140).filter_map(|second| producer.news(second * 1_000)).collect();
+    let [News::GoesOn, News::Waits(text)] = &told[..] else { panic!("{told:?}") };
+    assert!(text.ends_with("no store says that it has them"), "{text}");
+}
+
+#[test]
 fn a_store_tells_once_a_minute_of_another_one_with_its_name() {
     let mut replica = Replica::<Content>::new(b"ME", Limits::default(), 0).named(b"STORE");
     let mut appends = Vec::new();

@@ -75,6 +75,7 @@ pub fn run_counted(
         .map_err(|error| Error::Name(format!("topic: {error}")))?
         .with_min_stores(settings.producer.min_stores)
         .with_max_fetches(settings.producer.max_fetches);
+    pipe.limit_records(settings.producer.max_record_bytes);
     let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
     let node = Node::start(
         &Config {
@@ -232,6 +233,13 @@ impl Actor<'_> {
                     self.pipe.skip_rest(&command);
                 }
                 match (self.dialect.content)(content) {
+                    // The owner writes into the pipe by itself.
+                    Some(content) if content.as_ref().len() > self.settings.producer.max_record_bytes => {
+                        let len_bytes = content.as_ref().len();
+                        let error =
+                            TooLong { len_bytes, limit_bytes: self.settings.producer.max_record_bytes };
+                        log::error!("Producer: {}: {error}", self.node.address);
+                    }
                     Some(content) => {
                         if let Some(budget) = &self.budget {
                             self.is_overrun |= self.producer.kept_len_bytes() >= budget.limit_bytes();
@@ -291,6 +299,29 @@ impl Actor<'_> {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the actor has ended")]
 pub struct Ended;
+
+/// Why a record is not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a record of {len_bytes} octets is not published: it is longer than producer/max_record_bytes = {limit_bytes}"
+)]
+pub struct TooLong {
+    /// The record's length.
+    pub len_bytes: usize,
+    /// The longest that is published.
+    pub limit_bytes: usize,
+}
+
+/// Checks a record's length before it is handed to the producer at the other end of `pipe`.
+///
+/// # Errors
+/// When it is longer than that producer publishes.
+pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
+    match pipe.record_limit() {
+        Some(limit_bytes) if len_bytes > limit_bytes => Err(TooLong { len_bytes, limit_bytes }),
+        _ => Ok(()),
+    }
+}
 
 /// Asks the producer at the other end of `pipe` for its partition's name. The pointer is to a NUL-terminated
 /// string that lives as long as the actor.

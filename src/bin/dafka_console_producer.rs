@@ -2,7 +2,7 @@
 
 use dafka::commands;
 use dafka::net::{Frame, now_ms, poll};
-use dafka::program::{self, Failure, Options, Producer, Result, Role, Signals, Summary};
+use dafka::program::{self, Failure, Line, Lines, Options, Producer, Result, Role, Signals, Summary};
 use std::io::{ErrorKind, Read, StdinLock};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -22,16 +22,31 @@ fn main() -> ExitCode {
 fn publish_lines(options: Options) -> Result<ExitCode> {
     let signals = Signals::catch()?;
     let topic = program::topic(&options.matches)?;
-    let Some(mut producer) = Producer::start(options.settings, topic, &signals)? else {
+    let max_len_bytes = options.settings.producer.max_record_bytes;
+    let Some(producer) = Producer::start(options.settings, topic, &signals)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let read = read_lines(&mut producer, &signals);
+    let mut publisher = Publisher {
+        producer,
+        signals: &signals,
+        lines: Lines::new(max_len_bytes),
+        max_len_bytes,
+        refused: 0,
+    };
+    let read = publisher.read();
+    let Publisher { producer, refused, .. } = publisher;
     let (summary, failure) = match read {
         Ok(End::OfInput) => finish(producer, &signals, None),
         Ok(End::Signal) => finish(producer, &signals, Some(now_ms() + SIGNAL_GRACE_MS)),
         // Acknowledgements may never come.
         Err(failure) => (producer.abandon(), Some(failure)),
     };
+    if refused > 0 {
+        log::error!(
+            target: "dafka",
+            "{refused} lines were not published: they are longer than producer/max_record_bytes = {max_len_bytes}"
+        );
+    }
     if summary.unacknowledged > 0 {
         if let Some(Failure(text)) = failure.filter(|Failure(text)| !text.is_empty()) {
             log::error!(target: "dafka", "{text}");
@@ -46,6 +61,7 @@ fn publish_lines(options: Options) -> Result<ExitCode> {
     }
     match failure {
         Some(failure) => Err(failure),
+        None if refused > 0 => Err(Failure::logged()),
         None => summary.expect_success().map(|()| ExitCode::SUCCESS),
     }
 }
@@ -56,54 +72,80 @@ enum End {
     Signal,
 }
 
-/// Publishes lines until the input ends or a signal comes.
-///
-/// # Errors
-/// When the input cannot be read, or the producer has ended.
-fn read_lines(producer: &mut Producer, signals: &Signals) -> Result<End> {
-    let mut input = std::io::stdin().lock();
-    let fd = std::io::stdin().as_raw_fd();
-    let mut chunk = vec![0; READ_LEN_BYTES];
-    // A line whose end has not been read yet.
-    let mut begun: Vec<u8> = Vec::new();
-    loop {
-        poll(&mut [PollItem::from_fd(fd, POLLIN), signals.item(), producer.pipe().item(POLLIN)], -1)?;
-        if producer.has_ended() {
-            return Err(Failure::logged());
+/// Reads standard input and publishes its lines.
+struct Publisher<'a> {
+    producer: Producer,
+    signals: &'a Signals,
+    lines: Lines,
+    max_len_bytes: usize,
+    /// Lines that were too long.
+    refused: u64,
+}
+
+impl Publisher<'_> {
+    /// Publishes lines until the input ends or a signal comes.
+    ///
+    /// # Errors
+    /// When the input cannot be read, or the producer has ended.
+    fn read(&mut self) -> Result<End> {
+        let mut input = std::io::stdin().lock();
+        let fd = std::io::stdin().as_raw_fd();
+        let mut chunk = vec![0; READ_LEN_BYTES];
+        loop {
+            let pipe = self.producer.pipe();
+            poll(&mut [PollItem::from_fd(fd, POLLIN), self.signals.item(), pipe.item(POLLIN)], -1)?;
+            if self.producer.has_ended() {
+                return Err(Failure::logged());
+            }
+            if self.signals.came() {
+                return Ok(End::Signal);
+            }
+            match read_some(&mut input, &mut chunk)? {
+                None => {}
+                Some(0) => break,
+                Some(len) => self.publish_chunk(&chunk[..len])?,
+            }
         }
-        if signals.came() {
-            return Ok(End::Signal);
-        }
-        let Some(len) = read_some(&mut input, &mut chunk)? else { continue };
-        if len == 0 {
-            break;
-        }
-        let mut lines = chunk[..len].split_inclusive(|&octet| octet == b'\n');
-        for piece in lines.by_ref() {
-            let is_published = match piece.strip_suffix(b"\n") {
-                Some(line) if begun.is_empty() => producer.publish(&mut Frame::copy(line), signals)?,
-                Some(line) => {
-                    begun.extend_from_slice(line);
-                    let is_published = producer.publish(&mut Frame::copy(&begun), signals)?;
-                    begun.clear();
-                    is_published
-                }
-                None => {
-                    begun.extend_from_slice(piece);
-                    true
-                }
-            };
+        self.publish(|lines| lines.end().unwrap_or(Line::Part))?;
+        Ok(End::OfInput)
+    }
+
+    fn publish_chunk(&mut self, chunk: &[u8]) -> Result {
+        let mut pieces = chunk.split_inclusive(|&octet| octet == b'\n');
+        for piece in pieces.by_ref() {
+            let is_published = self.publish(|lines| lines.push(piece))?;
+            if piece.ends_with(b"\n") {
+                self.lines.next();
+            }
             if !is_published {
-                // The signal is read where the loop begins. Lines that were read and not published are lost.
+                // A signal came. Lines that were read and not published are lost.
                 break;
             }
         }
-        producer.skip(lines.filter(|piece| piece.ends_with(b"\n")).count() as u64);
+        self.producer.skip(pieces.filter(|piece| piece.ends_with(b"\n")).count() as u64);
+        Ok(())
     }
-    if !begun.is_empty() {
-        producer.publish(&mut Frame::copy(&begun), signals)?;
+
+    /// Publishes a line, if there is one. False when a signal came before there was room for it.
+    fn publish<'a>(&'a mut self, next: impl FnOnce(&'a mut Lines) -> Line<'a>) -> Result<bool> {
+        let limit = format_args!("producer/max_record_bytes = {}", self.max_len_bytes);
+        match next(&mut self.lines) {
+            Line::Whole(line) => return self.producer.publish(&mut Frame::copy(line), self.signals),
+            Line::TooLong { number } => log::warn!(
+                target: "dafka",
+                "line {number} is not published: it is longer than {limit}; the rest of it is skipped"
+            ),
+            Line::Skipped { number, len_bytes } => {
+                self.refused += 1;
+                log::warn!(
+                    target: "dafka",
+                    "line {number} is not published: its {len_bytes} octets are more than {limit}"
+                );
+            }
+            Line::Part => {}
+        }
+        Ok(true)
     }
-    Ok(End::OfInput)
 }
 
 /// Reads what is there; 0 at the end of the input, `None` when it was interrupted.

@@ -30,6 +30,12 @@ impl From<actor::producer::Ended> for Failure {
     }
 }
 
+impl From<actor::producer::TooLong> for Failure {
+    fn from(error: actor::producer::TooLong) -> Failure {
+        Failure(error.to_string().into())
+    }
+}
+
 pub(super) type Outcome<T> = Result<T, Failure>;
 
 /// Runs the body of a C function: a failure becomes a log line and `fallback`, and so does a panic.

@@ -12,13 +12,15 @@
 //!
 //! The keys below `producer/` and `beacon/`. Most wanted: `beacon/sub_address` and `beacon/pub_address` (where the
 //! tower is), `producer/terminate_unacked`, `producer/min_stores` (in how many stores a record has to be),
-//! `producer/max_unacked_bytes` (how much memory records that wait for acknowledgement may use).
+//! `producer/max_unacked_bytes` (how much memory records that wait for acknowledgement may use),
+//! `producer/max_record_bytes` (the longest record that it takes).
 //!
 //! # Commands
 //!
 //! Programs that write to the actor's pipe by themselves (`zsock_send`, `zmsg_send`) may send it:
 //!
-//! - `P`: publish; a second frame holds the content. The pipe's high-water mark applies (`zsys_set_pipehwm`).
+//! - `P`: publish; a second frame holds the content. A longer one than `producer/max_record_bytes` is logged and
+//!   dropped. The pipe's high-water mark applies (`zsys_set_pipehwm`).
 //! - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address` returns (`zsock_brecv` with picture
 //!   `p`).
 //! - `$TERM`: end, as `zactor_destroy` sends it.

@@ -1,8 +1,9 @@
 //! Class `dafka_producer_msg`: a record that is to be published.
 //!
 //! A message is empty, or has a content: any number of octets, also none. It gets one, is sent to a producer,
-//! which leaves it empty, and gets the next one: a program needs one message for any number of records. A store
-//! takes contents of up to 1 GiB.
+//! which leaves it empty, and gets the next one: a program needs one message for any number of records. A producer
+//! takes contents of up to `producer/max_record_bytes`, 1 GiB by default and at most, a store those of up to
+//! `store/max_record_bytes`.
 //!
 //! # Example
 //!
@@ -50,7 +51,7 @@
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::actor::producer::{PRODUCER, send, send_command};
+use crate::actor::producer::{PRODUCER, check_len, send, send_command};
 use crate::czmq::sys::{self, zactor_t, zframe_t};
 use crate::net::Frame;
 use std::ffi::{c_char, c_int};
@@ -262,8 +263,9 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// Waits while the producer's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
 /// use up `producer/max_unacked_bytes`; a signal does not end that wait.
 ///
-/// Returns 0, or -1 when the message is empty, an argument is NULL or the producer has ended. In the first two
-/// cases the message keeps what it has.
+/// Returns 0, or -1 when the message is empty, an argument is NULL, the content is longer than
+/// `producer/max_record_bytes` (which the log names, with the content's size) or the producer has ended. In all but
+/// the last case the message keeps what it has.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor that runs `dafka_producer`.
@@ -276,6 +278,7 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
     entry("dafka_producer_msg_send", -1, || unsafe {
         let msg = msg(self_)?;
         let pipe = resolve(producer).ok_or("the producer is NULL")?;
+        check_len(&pipe, msg.content().map_or(0, <[u8]>::len))?;
         match std::mem::replace(&mut msg.content, Content::Empty) {
             Content::Empty => return Err("the message is empty".into()),
             Content::Ours(mut frame) => send(&pipe, &mut frame)?,

@@ -58,7 +58,7 @@
 use super::boundary::{entry, resolve, take_frame};
 use super::producer::{dafka_producer_args_t, run};
 use super::selftest;
-use crate::actor::producer::{self, Dialect, send_command, send_last};
+use crate::actor::producer::{self, Dialect, check_len, send_command, send_last};
 use crate::czmq::sys::{self, zactor_t, zconfig_t, zframe_t, zsock_t};
 use crate::net::Frame;
 use std::ffi::{c_char, c_int, c_void};
@@ -111,7 +111,8 @@ pub unsafe extern "C" fn dafka_publisher_actor(pipe: *mut zsock_t, args: *mut c_
 /// Waits while the publisher's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
 /// use up `producer/max_unacked_bytes`; a signal does not end that wait.
 ///
-/// Returns 0, or -1 when the publisher has ended or an argument is NULL.
+/// Returns 0, or -1 when the publisher has ended, an argument is NULL or the content is longer than
+/// `producer/max_record_bytes`, which the log names.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_publisher_actor`; `content` is NULL, or points to NULL or to
@@ -129,6 +130,7 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
         let sent = resolve(self_).ok_or("the publisher is NULL".into()).and_then(|pipe| {
             let pointer = (frame as usize).to_ne_bytes();
             let mut is_handed_over = false;
+            check_len(&pipe, sys::zframe_size(frame))?;
             let sent = send_command(&pipe, PUBLISHER.command, sys::zframe_size(frame), |pipe| {
                 is_handed_over = send_last(pipe, &mut Frame::copy(&pointer));
                 is_handed_over

@@ -137,7 +137,11 @@ impl Socket {
 
     /// Declares that an actor reads this end of the pipe, for as long as the result lives.
     pub fn hear(&self) -> Hearing {
-        let ear = Arc::new(Ear { is_open: AtomicBool::new(true), budget: OnceLock::new() });
+        let ear = Arc::new(Ear {
+            is_open: AtomicBool::new(true),
+            budget: OnceLock::new(),
+            record_limit: OnceLock::new(),
+        });
         let hearing = Hearing { endpoint: self.endpoint(), ear };
         ears().insert(hearing.endpoint.clone(), hearing.ear.clone());
         hearing
@@ -178,6 +182,18 @@ impl Socket {
         budget
     }
 
+    /// Declares the longest record that this end's actor takes, in octets.
+    pub fn limit_records(&self, max_len_bytes: usize) {
+        if let Some(ear) = ears().get(&self.endpoint()) {
+            let _ = ear.record_limit.set(max_len_bytes);
+        }
+    }
+
+    /// The longest record that the actor at the other end takes, in octets; `None` when it has ended or did not say.
+    pub fn record_limit(&self) -> Option<usize> {
+        self.ear()?.record_limit.get().copied()
+    }
+
     /// Before `len_bytes` are handed to the actor at the other end: waits until it has room for more, for as long as
     /// `is_patient` says. False when the actor has ended, or patience has.
     pub fn reserve(&self, len_bytes: u64, is_patient: &mut dyn FnMut() -> bool) -> bool {
@@ -209,6 +225,8 @@ struct Ear {
     /// False once the actor has ended.
     is_open: AtomicBool,
     budget: OnceLock<Arc<Budget>>,
+    /// The longest record that the actor takes, in octets.
+    record_limit: OnceLock<usize>,
 }
 
 /// The pipes that an actor reads, by their name.

@@ -1,7 +1,7 @@
 //! A producer as the programs use it: it counts the records that stores have not acknowledged.
 
 use super::{Failure, Result, Signals, wait_until_ready};
-use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, run_counted, send_while};
+use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, check_len, run_counted, send_while};
 use crate::actor::{self, Handle};
 use crate::net::{Frame, Socket, TERM};
 use crate::settings::Settings;
@@ -43,8 +43,9 @@ impl Producer {
     /// was room for the record, which counts as unacknowledged then.
     ///
     /// # Errors
-    /// When the actor has ended.
+    /// When the record is longer than the producer takes, or the actor has ended.
     pub fn publish(&mut self, content: &mut Frame, signals: &Signals) -> Result<bool> {
+        check_len(self.actor.pipe(), content.as_ref().len())?;
         self.given += 1;
         Ok(send_while(self.actor.pipe(), content, &mut || !signals.is_pending())?)
     }

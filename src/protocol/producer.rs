@@ -12,6 +12,9 @@ const MAX_STORES: usize = 1_000;
 /// How soon a new peer gets a HEAD: one for all that come together, and when it can be answered with a FETCH.
 const NEW_PEER_MS: u64 = 20;
 
+/// Stores take records of so many octets, whatever their limit.
+const ANY_STORE_BYTES: usize = 4_096;
+
 /// What a record costs besides its content while it is kept.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 
@@ -50,6 +53,8 @@ pub struct Producer<P> {
     head_due_ms: Option<u64>,
     answers: Answers,
     waiting: Waiting,
+    /// The longest record that was acknowledged, in octets.
+    longest_acknowledged_bytes: usize,
 }
 
 impl<P: Payload> Producer<P> {
@@ -73,6 +78,7 @@ impl<P: Payload> Producer<P> {
             head_due_ms: None,
             answers: Answers::default(),
             waiting: Waiting::default(),
+            longest_acknowledged_bytes: 0,
         })
     }
 
@@ -207,11 +213,25 @@ impl<P: Payload> Producer<P> {
             ),
         };
         Some(News::Waits(format!(
-            "{} records of {} wait for acknowledgement; for {} s none was acknowledged: {have}",
+            "{} records of {} wait for acknowledgement; for {} s none was acknowledged: {have}{}",
             self.kept.len(),
             self.topic.escape_ascii(),
             ms / 1_000,
+            self.perhaps_too_long(),
         )))
+    }
+
+    /// A store that is sent a longer record than it takes does not answer, but ends the connection. It shows in records
+    /// that wait behind one that is longer than all that were acknowledged.
+    fn perhaps_too_long(&self) -> String {
+        match self.kept.front().map(|content| content.as_ref().len()) {
+            Some(len) if len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES) => format!(
+                "; the oldest, record {}, has {len} octets, more than any that was acknowledged: a store refuses records \
+                 longer than its store/max_record_bytes",
+                self.first_kept
+            ),
+            _ => String::new(),
+        }
     }
 
     /// How many of the stores that are told apart have the oldest record that waits.
@@ -254,8 +274,11 @@ impl<P: Payload> Producer<P> {
     /// Drops the records before `end`: they are acknowledged.
     fn forget(&mut self, end: u64) {
         let count = end.saturating_sub(self.first_kept) as usize;
-        let freed = self.kept.drain(..count).map(|content| cost_bytes(content.as_ref().len())).sum::<u64>();
-        self.kept_len_bytes -= freed;
+        for content in self.kept.drain(..count) {
+            let len_bytes = content.as_ref().len();
+            self.kept_len_bytes -= cost_bytes(len_bytes);
+            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(len_bytes);
+        }
         self.first_kept += count as u64;
         // A burst that waited for a store may have grown the queue; do not hold that memory for ever.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {

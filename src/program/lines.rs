@@ -1,0 +1,121 @@
+//! Lines of an input, of bounded length.
+
+/// Splits an input that is read piece by piece into lines. A line that is longer than a limit is skipped as it is read.
+pub struct Lines {
+    max_len_bytes: usize,
+    /// The part of the current line that was read, when all of it may be kept.
+    begun: Vec<u8>,
+    /// How much of the current line was read.
+    len_bytes: u64,
+    /// The number of the current line, from 1 on.
+    number: u64,
+}
+
+/// What a piece of the input has brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A whole line, without its end.
+    Whole(&'a [u8]),
+    /// The line of this number has just become longer than the limit. More of it may follow.
+    TooLong {
+        /// The number of the line, from 1 on.
+        number: u64,
+    },
+    /// The end of a line that was too long.
+    Skipped {
+        /// The number of the line, from 1 on.
+        number: u64,
+        /// The length of the whole line.
+        len_bytes: u64,
+    },
+    /// The line goes on.
+    Part,
+}
+
+impl Lines {
+    /// Nothing was read yet. A line of more than `max_len_bytes`, without its end, is skipped.
+    pub fn new(max_len_bytes: usize) -> Lines {
+        Lines { max_len_bytes, begun: Vec::new(), len_bytes: 0, number: 1 }
+    }
+
+    /// Takes a piece of the input that holds no line end but, perhaps, as its last octet. Call [`Lines::next`] after a
+    /// piece that ended a line.
+    pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> Line<'a> {
+        let (part, is_end) = match piece.strip_suffix(b"\n") {
+            Some(part) => (part, true),
+            None => (piece, false),
+        };
+        let was_too_long = self.len_bytes > self.max_len_bytes as u64;
+        self.len_bytes += part.len() as u64;
+        match (self.len_bytes > self.max_len_bytes as u64, is_end) {
+            (true, false) if was_too_long => Line::Part,
+            (true, false) => {
+                self.begun = Vec::new();
+                Line::TooLong { number: self.number }
+            }
+            (true, true) => Line::Skipped { number: self.number, len_bytes: self.len_bytes },
+            (false, true) if self.begun.is_empty() => Line::Whole(part),
+            (false, is_end) => {
+                self.begun.extend_from_slice(part);
+                if is_end { Line::Whole(&self.begun) } else { Line::Part }
+            }
+        }
+    }
+
+    /// Begins the next line.
+    pub fn next(&mut self) {
+        self.begun.clear();
+        (self.len_bytes, self.number) = (0, self.number + 1);
+    }
+
+    /// The input has ended: takes a last line without an end, if there is one.
+    pub fn end(&mut self) -> Option<Line<'_>> {
+        (self.len_bytes > 0).then(|| self.push(b"\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of an input that is read in pieces of `len` octets: content, or number and length of a skipped one.
+    fn lines(input: &[u8], len: usize) -> Vec<Result<Vec<u8>, (u64, u64)>> {
+        let mut lines = Lines::new(3);
+        let mut found = Vec::new();
+        let mut announced = None;
+        let pieces = input.chunks(len).flat_map(|chunk| chunk.split_inclusive(|&octet| octet == b'\n'));
+        for piece in pieces {
+            match lines.push(piece) {
+                Line::Whole(line) => found.push(Ok(line.to_vec())),
+                Line::Skipped { number, len_bytes } => {
+                    assert!(announced.take().is_none_or(|announced| announced == number));
+                    found.push(Err((number, len_bytes)));
+                }
+                Line::TooLong { number } => assert_eq!(announced.replace(number), None, "told once"),
+                Line::Part => {}
+            }
+            if piece.ends_with(b"\n") {
+                lines.next();
+            }
+            assert!(lines.begun.len() <= 3);
+        }
+        match lines.end() {
+            Some(Line::Whole(line)) => found.push(Ok(line.to_vec())),
+            Some(Line::Skipped { number, len_bytes }) => found.push(Err((number, len_bytes))),
+            Some(line) => panic!("{line:?}"),
+            None => {}
+        }
+        found
+    }
+
+    #[test]
+    fn lines_are_the_same_in_whatever_pieces_they_are_read() {
+        let whole = |line: &str| Ok(line.as_bytes().to_vec());
+        for len in 1..20 {
+            let expected = [whole("abc"), whole(""), Err((3, 8)), whole("x"), Err((5, 4)), whole("end")];
+            assert_eq!(lines(b"abc\n\nabcdefgh\nx\n1234\nend", len), expected, "{len}");
+            assert_eq!(lines(b"12345", len), [Err((1, 5))], "{len}");
+            assert_eq!(lines(b"", len), [], "{len}");
+        }
+    }
+}
