@@ -218,6 +218,7 @@ static const struct {
     { "store/max_record_bytes", STORE, STORE },
     { "store/max_fetches", STORE, STORE },
     { "store/sync", STORE, STORE },
+    { "store/file_mode", STORE, STORE },
     { "store/verbose", STORE, STORE }
 };
 #define KEYS (sizeof (s_keys) / sizeof (s_keys [0]))

@@ -132,6 +132,8 @@ pub struct Store {
     pub high_watermark: i32,
     /// `store/sync`: an ACK means that the record is on disk; otherwise, that the operating system has it.
     pub sync: bool,
+    /// `store/file_mode`: the permissions of the files that it makes.
+    pub file_mode: u32,
     /// `store/reorder_bytes`: as the consumer's.
     pub reorder_bytes: usize,
     /// `store/max_partitions`: partitions known at a time.
@@ -243,6 +245,7 @@ impl Settings {
                 db: keys.directory("store/db", "storedb"),
                 high_watermark: keys.high_watermark("store/high_watermark"),
                 sync: keys.sync("store/sync"),
+                file_mode: keys.file_mode("store/file_mode"),
                 reorder_bytes: keys.count("store/reorder_bytes", 64 << 20),
                 max_partitions: stored_partitions,
                 max_partitions_per_peer: keys.half("store/max_partitions_per_peer", stored_partitions),
@@ -318,6 +321,20 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             Some(other) => {
                 self.problem(key, other, "must be always or never");
                 true
+            }
+        }
+    }
+
+    /// Permissions of files as chmod takes them. The owner must be able to read and write.
+    fn file_mode(&mut self, key: &'static str) -> u32 {
+        const DEFAULT: u32 = 0o600;
+        let Some(value) = self.value(key) else { return DEFAULT };
+        let text = std::str::from_utf8(&value).unwrap_or_default().trim();
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => mode,
+            _ => {
+                self.problem(key, &value, "must be permissions for files, from 600 to 666, as for chmod");
+                DEFAULT
             }
         }
     }
@@ -420,6 +437,7 @@ mod tests {
             (10_000, 2_000)
         );
         assert!(settings.store.sync);
+        assert_eq!(settings.store.file_mode, crate::storage::FILE_MODE);
     }
 
     #[test]
@@ -431,6 +449,7 @@ mod tests {
             ("producer/terminate_unacked", "1"),
             ("tower/sub_address", "tcp://127.0.0.1:*"),
             ("store/sync", "never"),
+            ("store/file_mode", "0640"),
             ("producer/min_stores", "2"),
             ("producer/max_unacked_bytes", "1000000"),
             ("consumer/max_partitions", "1"),
@@ -444,6 +463,7 @@ mod tests {
         assert!(settings.producer.terminate_unacked);
         assert_eq!(settings.tower.sub_address, "tcp://127.0.0.1:*");
         assert!(!settings.store.sync);
+        assert_eq!(settings.store.file_mode, 0o640);
         assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (2, Some(1_000_000)));
         assert_eq!(
             (settings.consumer.max_partitions_per_peer, settings.store.max_partitions_per_peer),
@@ -500,6 +520,8 @@ mod tests {
             ("store/high_watermark", "-1"),
             ("store/db", ""),
             ("store/sync", "sometimes"),
+            ("store/file_mode", "700"),
+            ("store/file_mode", "0240"),
             ("producer/min_stores", "0"),
             ("producer/max_unacked_bytes", "-1"),
             ("consumer/reorder_bytes", "0"),

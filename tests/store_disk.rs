@@ -4,12 +4,12 @@ mod crash;
 mod e2e;
 mod peer;
 
-use crash::Load;
+use crash::{Load, Tmpfs};
 use dafka::storage::{Batch, Log, Options};
 use e2e::{Cluster, DEADLINE, Output, PROMPT, Program, lines};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -303,4 +303,62 @@ fn a_list_beside_a_store_that_writes_is_right() {
             assert!(now.get(&key).copied() > partition.acked, "acknowledged, and not in the list");
         }
     }
+}
+
+/// The permissions of a file or directory.
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).mode() & 0o777
+}
+
+#[test]
+fn new_databases_are_for_their_owner_unless_a_key_says_otherwise() {
+    for (settings, file, directory) in
+        [(&[][..], 0o600, 0o700), (&[("store/file_mode", "640")], 0o640, 0o750)]
+    {
+        let cluster = Cluster::new();
+        let parent = cluster.dir().join("made");
+        let dir = parent.join("store");
+        let mut store = cluster.store_at(&dir, settings, &[]);
+        store.wait_until_it_catches_signals();
+        store.signal(libc::SIGTERM);
+        store.expect_success("SIGTERM");
+        assert_eq!(mode(&dir), directory);
+        for name in ["data.mdb", "lock.mdb", "dafka.lock"] {
+            assert_eq!(mode(&dir.join(name)), file, "{name}");
+        }
+        assert_eq!(
+            mode(&parent),
+            mode(cluster.dir()) | mode(&parent),
+            "only the store's own directory is closed"
+        );
+
+        // What exists is left as it is, and is told.
+        fs::set_permissions(dir.join("data.mdb"), Permissions::from_mode(0o644)).expect("changed");
+        let mut store = cluster.store_at(&dir, settings, &[]);
+        store.wait_for_log("data.mdb has the permissions 644: other users may access it");
+        store.wait_until_it_catches_signals();
+        store.signal(libc::SIGTERM);
+        store.expect_success("SIGTERM");
+        assert_eq!(mode(&dir.join("data.mdb")), 0o644);
+    }
+}
+
+#[test]
+fn a_disk_that_becomes_full_while_a_database_is_made_is_called_full() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut refused = 0;
+    for kib in (4..=100).step_by(4) {
+        let path = dir.path().join(kib.to_string());
+        let Some(disk) = Tmpfs::mount(&path, &format!("size={kib}k")) else { return };
+        let made = Log::open(&disk.path().join("store"), Options::default());
+        let named = made.map_err(|error| error.to_string()).and_then(|log| {
+            let name = log.identity(b"name").map_err(|error| error.to_string());
+            name.map(drop)
+        });
+        if let Err(error) = named {
+            refused += 1;
+            assert!(error.contains("No space left on device"), "{kib} KiB: {error}");
+        }
+    }
+    assert!(refused > 3, "{refused}");
 }

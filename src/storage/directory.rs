@@ -1,10 +1,11 @@
 //! The directory of a log: whose it is, who may use it, and that it survives a power loss.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::OpenError;
@@ -38,11 +39,11 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 /// Makes sure that the path is a directory that can be a store's: creates it when it is missing, refuses it
 /// when it holds other files. Touches nothing in it.
-pub(super) fn claim(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn claim(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     match fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => look(dir),
         Ok(_) => Err(OpenError::NotADirectory { path: dir.to_path_buf() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir, file_mode),
         Err(error) => Err(failed("look at the directory", dir)(error)),
     }
 }
@@ -78,10 +79,19 @@ fn is_ours(name: &OsStr) -> bool {
 }
 
 /// Creates the directory and the missing ones above it, so that they are still there after a power loss.
-fn create(dir: &Path) -> Result<(), OpenError> {
+fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
-    fs::create_dir_all(dir).map_err(failed("create the directory", dir))?;
+    let above_it = above(dir);
+    fs::create_dir_all(above_it).map_err(failed("create the directory", above_it))?;
+    // Whoever may read the files may enter.
+    let dir_mode = 0o700 | file_mode | (file_mode & 0o444) >> 2;
+    match DirBuilder::new().mode(dir_mode).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed("create the directory", dir)(error));
+        }
+        _ => {}
+    }
     for created in missing {
         sync(above(created))?;
     }
@@ -130,12 +140,13 @@ impl Drop for Lock {
 }
 
 /// Takes the directory for this log alone, for as long as the lock lives.
-pub(super) fn lock(dir: &Path) -> Result<Lock, OpenError> {
+pub(super) fn lock(dir: &Path, file_mode: u32) -> Result<Lock, OpenError> {
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(file_mode)
         .open(&path)
         .map_err(failed("open the lock file", &path))?;
     match file.try_lock() {
@@ -147,13 +158,14 @@ pub(super) fn lock(dir: &Path) -> Result<Lock, OpenError> {
 
 /// Makes LMDB's table of readers take up its room on the disk. LMDB writes it through a map, and on a full disk the
 /// write to a page without room kills the process.
-pub(super) fn reserve_readers(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn reserve_readers(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let path = dir.join(READERS_FILE);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(file_mode)
         .open(&path)
         .map_err(failed("open the table of readers", &path))?;
     // SAFETY: a system call without pointers, on a file that is open.
@@ -164,8 +176,29 @@ pub(super) fn reserve_readers(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// The reason why a write failed. When the disk becomes full in the midst of a write, the system writes less than asked,
+/// which LMDB reports as an input/output error. `len_bytes` is how much was to be written, at most.
+pub(super) fn write_error(dir: &Path, source: io::Error, len_bytes: u64) -> io::Error {
+    match source.raw_os_error() {
+        Some(libc::EIO) if is_full(dir, len_bytes) => io::Error::from_raw_os_error(libc::ENOSPC),
+        _ => source,
+    }
+}
+
+/// Logs when others may access the database: an earlier version made it so, or somebody has changed it.
+pub(super) fn warn_of_access(data: &Path, file_mode: u32) {
+    let Ok(metadata) = fs::metadata(data) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & !file_mode & 0o077 != 0 {
+        log::warn!(
+            "{} has the permissions {mode:03o}: other users may access it; change that, or set store/file_mode",
+            data.display()
+        );
+    }
+}
+
 /// Whether the file system has no room for `len_bytes` more octets; false when it does not tell.
-pub(super) fn is_full(dir: &Path, len_bytes: u64) -> bool {
+fn is_full(dir: &Path, len_bytes: u64) -> bool {
     let Ok(path) = CString::new(dir.as_os_str().as_bytes()) else { return false };
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends with NUL, and `stat` is large enough for the structure that is written to it.

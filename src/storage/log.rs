@@ -19,7 +19,7 @@ use super::opening::{self, Opened};
 use super::options::{Options, round_up};
 use super::pages::{Pages, Unsound};
 use super::place::Place;
-use super::tables::{RECORDS, Tables, os_error};
+use super::tables::{NEW_LEN_BYTES, RECORDS, Tables, os_error};
 use super::walk::{self, Limited, Unread};
 
 /// Records whose pages are checked beyond those that are read now.
@@ -64,6 +64,7 @@ impl Log {
         let place = Place::new(dir, &options);
         let Opened { database: (pages, tables), lock, is_adopted } = opening::open(&place)?;
         let data = place.data;
+        directory::warn_of_access(&data, options.file_mode);
         let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables), is_unsettled: false };
         Ok(Log {
             state: RwLock::new(state),
@@ -96,7 +97,12 @@ impl Log {
                 Ok(name)
             })?
         };
-        name().map_err(|error| self.read_error(error))
+        name().map_err(|error| match self.read_error(error) {
+            ReadError::Io { path, source } => {
+                ReadError::Io { path, source: directory::write_error(&self.dir, source, NEW_LEN_BYTES) }
+            }
+            error => error,
+        })
     }
 
     /// All partitions.
@@ -452,7 +458,7 @@ impl Log {
     /// Opens the environment anew, but never another file than the one that this log holds: LMDB would make a new one.
     fn open_tables(&self, map_len_bytes: usize) -> lmdb::Result<Tables> {
         match self.pages.why_gone(&self.data) {
-            Ok(None) => Tables::open(&self.dir, self.options.sync, map_len_bytes),
+            Ok(None) => Tables::open(&self.dir, &self.options, map_len_bytes),
             _ => Err(lmdb::Error::Other(libc::ENOENT)),
         }
     }
@@ -509,14 +515,10 @@ impl Log {
     fn append_error(&self, error: lmdb::Error, content_len: usize) -> AppendError {
         let path = self.data.clone();
         match os_error(error) {
-            // The disk became full in the midst of a write: the system wrote less than asked, which LMDB
-            // reports as an input/output error. Say what it is.
-            Some(source) if source.raw_os_error() == Some(libc::EIO) => {
-                let full = directory::is_full(&self.dir, (content_len as u64).saturating_mul(2));
-                let source = if full { io::Error::from_raw_os_error(libc::ENOSPC) } else { source };
-                AppendError::Io { path, source }
+            Some(source) => {
+                let len_bytes = (content_len as u64).saturating_mul(2);
+                AppendError::Io { path, source: directory::write_error(&self.dir, source, len_bytes) }
             }
-            Some(source) => AppendError::Io { path, source },
             None => AppendError::Database { path, source: error },
         }
     }

@@ -53,4 +53,4 @@ pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
 pub use self::listing::list;
 pub use self::log::Log;
 pub use self::lookup::Partition;
-pub use self::options::Options;
+pub use self::options::{FILE_MODE, Options};

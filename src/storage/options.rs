@@ -1,5 +1,8 @@
 //! How a log is opened.
 
+/// Only the user who runs the store may read and write its files.
+pub const FILE_MODE: u32 = 0o600;
+
 /// How to open a log.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -12,13 +15,21 @@ pub struct Options {
     pub initial_map_len_bytes: usize,
     /// The length up to which the map, and with it the database, grows, in octets.
     pub max_map_len_bytes: usize,
+    /// The permissions of new files, less what the process masks (umask). A new directory can be entered by whoever may
+    /// read the files.
+    pub file_mode: u32,
 }
 
 impl Default for Options {
     /// Synchronous, a map of 1 GiB that grows up to 64 TiB (half the address space of x86_64).
     fn default() -> Options {
         let halvings = if cfg!(target_pointer_width = "64") { 18 } else { 2 };
-        Options { sync: true, initial_map_len_bytes: 1 << 30, max_map_len_bytes: usize::MAX >> halvings }
+        Options {
+            sync: true,
+            initial_map_len_bytes: 1 << 30,
+            max_map_len_bytes: usize::MAX >> halvings,
+            file_mode: FILE_MODE,
+        }
     }
 }
 

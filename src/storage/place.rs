@@ -28,7 +28,7 @@ impl Directory for Place<'_> {
     type Database = (Pages, Tables);
 
     fn claim(&self) -> Result<(), OpenError> {
-        directory::claim(self.dir)
+        directory::claim(self.dir, self.options.file_mode)
     }
 
     fn has_database(&self) -> Result<bool, OpenError> {
@@ -40,7 +40,7 @@ impl Directory for Place<'_> {
     }
 
     fn lock(&self) -> Result<directory::Lock, OpenError> {
-        directory::lock(self.dir)
+        directory::lock(self.dir, self.options.file_mode)
     }
 
     fn check(&self, is_ours: bool) -> Result<(), OpenError> {
@@ -48,7 +48,7 @@ impl Directory for Place<'_> {
     }
 
     fn build_new(&self) -> Result<(), OpenError> {
-        tables::build_new(self.dir)
+        tables::build_new(self.dir, self.options.file_mode)
     }
 
     fn sync_new(&self) -> Result<(), OpenError> {
@@ -64,11 +64,11 @@ impl Directory for Place<'_> {
     }
 
     fn open(&self) -> Result<(Pages, Tables), OpenError> {
-        directory::reserve_readers(self.dir)?;
+        directory::reserve_readers(self.dir, self.options.file_mode)?;
         let pages = Pages::open(&self.data).map_err(failed("open the database", &self.data))?;
         let data_len = fs::metadata(&self.data).map_err(failed("look at the database", &self.data))?.len();
         let map_len_bytes = self.options.first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX));
-        let tables = Tables::open(self.dir, self.options.sync, map_len_bytes)
+        let tables = Tables::open(self.dir, self.options, map_len_bytes)
             .map_err(|error| tables::database_error(&self.data, error))?;
         Ok((pages, tables))
     }

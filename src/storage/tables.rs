@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction};
 
-use super::directory::{DATA_FILE, NEW_DATA_FILE, failed};
+use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
 use super::error::OpenError;
 use super::lmdb::Lmdb;
 use super::opening::{self, write_new};
+use super::options::Options;
 use super::pages::{Pages, Unsound};
 
 const META: &str = "meta";
@@ -21,8 +22,13 @@ pub(super) const RECORDS: &str = "records";
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
 
-/// The permissions of new files, less what the process masks.
-const FILE_MODE: u32 = 0o644;
+/// More than a new database takes on the disk, in octets.
+pub(super) const NEW_LEN_BYTES: u64 = 1 << 16;
+
+/// Permissions as LMDB takes them.
+fn mode(file_mode: u32) -> lmdb_sys::mdb_mode_t {
+    file_mode as lmdb_sys::mdb_mode_t
+}
 
 /// An open environment and its tables.
 #[derive(Debug)]
@@ -40,17 +46,17 @@ pub(super) struct Tables {
 impl Tables {
     /// Opens a database that was created or checked before. It must not be open in this process already:
     /// LMDB's locks would not notice.
-    pub(super) fn open(dir: &Path, sync: bool, map_len_bytes: usize) -> lmdb::Result<Tables> {
+    pub(super) fn open(dir: &Path, options: &Options, map_len_bytes: usize) -> lmdb::Result<Tables> {
         // Read transactions live for one call, on any thread: they are not to be tied to threads.
         let mut flags = EnvironmentFlags::NO_TLS;
-        if !sync {
+        if !options.sync {
             flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
         }
         let env = Environment::new()
             .set_flags(flags)
             .set_max_dbs(3)
             .set_map_size(map_len_bytes)
-            .open_with_permissions(dir, FILE_MODE)?;
+            .open_with_permissions(dir, mode(options.file_mode))?;
         let main = env.open_db(None)?;
         let meta = env.open_db(Some(META))?;
         let partitions = env.open_db(Some(PARTITIONS))?;
@@ -72,7 +78,7 @@ impl Tables {
 }
 
 /// Builds an empty database under another name than that of one that is in use; what is left of another try goes.
-pub(super) fn build_new(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn build_new(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let new = dir.join(NEW_DATA_FILE);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -80,7 +86,13 @@ pub(super) fn build_new(dir: &Path) -> Result<(), OpenError> {
         }
         _ => {}
     }
-    build(&new).map_err(|error| database_error(&new, error))
+    build(&new, file_mode).map_err(|error| match database_error(&new, error) {
+        OpenError::Io { path, source, .. } => {
+            let source = directory::write_error(dir, source, NEW_LEN_BYTES);
+            OpenError::Io { action: "create the database", path, source }
+        }
+        error => error,
+    })
 }
 
 /// Puts it on disk.
@@ -95,12 +107,12 @@ pub(super) fn rename_new(dir: &Path) -> Result<(), OpenError> {
     fs::rename(dir.join(NEW_DATA_FILE), &data).map_err(failed("create the file", &data))
 }
 
-fn build(file: &Path) -> lmdb::Result<()> {
+fn build(file: &Path, file_mode: u32) -> lmdb::Result<()> {
     let env = Environment::new()
         .set_flags(EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::NO_LOCK)
         .set_max_dbs(3)
         .set_map_size(NEW_MAP_LEN)
-        .open_with_permissions(file, FILE_MODE)?;
+        .open_with_permissions(file, mode(file_mode))?;
     let meta = env.create_db(Some(META), DatabaseFlags::empty())?;
     let partitions = env.create_db(Some(PARTITIONS), DatabaseFlags::empty())?;
     let records = env.create_db(Some(RECORDS), DatabaseFlags::empty())?;

@@ -22,7 +22,8 @@ use zmq::POLLIN;
 /// # Errors
 /// When the database cannot be used, or sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
-    let options = Options { sync: settings.store.sync, ..Options::default() };
+    let (sync, file_mode) = (settings.store.sync, settings.store.file_mode);
+    let options = Options { sync, file_mode, ..Options::default() };
     // It ends last: closing the database may take long too.
     let watch = Arc::new(Watch::start(&settings.store.db)?);
     let slot = watch.slot();
