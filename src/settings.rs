@@ -62,6 +62,8 @@ pub struct Beacon {
     pub connect_timeout_ms: Option<u64>,
     /// `beacon/max_peers`: peers known at a time.
     pub max_peers: usize,
+    /// `beacon/max_peers_per_host`: those of them that one host may have.
+    pub max_peers_per_host: usize,
     /// `beacon/max_pending_peers`: peers that have not answered yet, at a time.
     pub max_pending_peers: usize,
     /// `beacon/max_subscription_bytes`: what all peers together may subscribe to.
@@ -212,6 +214,7 @@ impl Settings {
                 connect_timeout_ms: u64::try_from(keys.number("beacon/connect_timeout", 1_000, -1, MAX_MS))
                     .ok(),
                 max_peers: keys.count("beacon/max_peers", 10_000),
+                max_peers_per_host: keys.count("beacon/max_peers_per_host", MAX_CONNECTIONS_PER_HOST),
                 max_pending_peers: keys.count("beacon/max_pending_peers", 1_000),
                 max_subscription_bytes: keys.count("beacon/max_subscription_bytes", NODE_SUBSCRIPTION_BYTES),
                 max_connections: keys.count("beacon/max_connections", MAX_CONNECTIONS),

@@ -209,11 +209,6 @@ fn exact(id: u8, topic: &str) -> Vec<u8> {
     [&[id], topic.as_bytes(), &[0]].concat()
 }
 
-/// An address of this machine, another one for each number.
-fn loopback(i: usize) -> String {
-    format!("127.{}.{}.{}", 1 + i / 62_500, i / 250 % 250, 1 + i % 250)
-}
-
 #[track_caller]
 fn outlive(cluster: &Cluster, mut crowd: Crowd) {
     let mut honest = Honest::start(cluster);
@@ -260,9 +255,28 @@ fn ten_thousand_peers_that_are_not_there_harm_nobody() {
     let mut cluster = Cluster::new();
     cluster.limit_files(FILES);
     cluster.set("beacon/interval", "1000");
-    // Nobody listens at port 1.
-    let crowd = Crowd::new(&cluster, |i| (loopback(i), 1));
+    // Nobody listens at the first ports. One endpoint may have 8 names.
+    let crowd = Crowd::new(&cluster, |i| ("127.0.0.1".into(), 1 + i as u16 / 8));
     outlive(&cluster, crowd);
+}
+
+/// A queue of connections that is full and stays so: the system answers no further ones.
+struct FullListener {
+    port: u16,
+    _listener: TcpListener,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+impl FullListener {
+    fn new() -> FullListener {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        // SAFETY: a system call without pointers, on a socket that is open.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        // The queue has room for one connection.
+        let queued = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        FullListener { port, _listener: listener, _queued: vec![queued] }
+    }
 }
 
 #[test]
@@ -270,20 +284,10 @@ fn ten_thousand_peers_that_never_answer_harm_nobody() {
     let mut cluster = Cluster::new();
     cluster.limit_files(FILES);
     cluster.set("beacon/interval", "1000");
-    // A queue of connections that is full and stays so: the system answers no further ones.
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
-    let port = listener.local_addr().expect("bound").port();
-    // SAFETY: a system call without pointers, on a socket that is open.
-    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
-    let patience = Duration::from_millis(100);
-    let address = (Ipv4Addr::LOCALHOST, port).into();
-    let mut queued = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
-        queued.push(stream);
-    }
-    let crowd = Crowd::new(&cluster, |i| (loopback(i), port));
+    let full: Vec<FullListener> = (0..PEERS / 8 / 4).map(|_| FullListener::new()).collect();
+    let crowd = Crowd::new(&cluster, |i| ("127.0.0.1".into(), full[i / 8 % full.len()].port));
     outlive(&cluster, crowd);
-    drop(queued);
+    drop(full);
 }
 
 /// All at an address where somebody real is: that one is not lost among them.

@@ -5,8 +5,11 @@
 //! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered wait-ms.
 
 use super::{MAX_FRAME_LEN_BYTES, Result, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, max_open_files, now_ms, poll};
-use crate::protocol::discovery::{Discovery, Event, News};
+use crate::net::{
+    Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files, now_ms,
+    poll,
+};
+use crate::protocol::discovery::{Discovery, Event, News, Refused};
 use crate::settings;
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use std::borrow::Cow;
@@ -115,6 +118,8 @@ struct Beacon<'a> {
     zone: Option<String>,
     resolver: Resolver,
     warning: Warning,
+    /// Of peers for which there is no room: other warnings do not hide them.
+    refused_warning: Warning,
 }
 
 impl Drop for Beacon<'_> {
@@ -172,6 +177,7 @@ impl<'a> Beacon<'a> {
                 .find_map(|address| Some(zone(&address.to_text())?.to_owned())),
             resolver,
             warning: Warning::default(),
+            refused_warning: Warning::default(),
         })
     }
 
@@ -213,8 +219,10 @@ impl<'a> Beacon<'a> {
             true => self.settings.max_pending_peers.min((max_open_files() / 8).max(16)),
             false => self.settings.max_peers,
         };
-        self.discovery =
-            Some(discovery.with_max_peers(self.settings.max_peers).with_max_pending(max_pending));
+        let discovery = discovery
+            .with_max_peers(self.settings.max_peers)
+            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint);
+        self.discovery = Some(discovery.with_max_pending(max_pending));
     }
 
     /// Follows the connections to the towers.
@@ -311,15 +319,49 @@ impl<'a> Beacon<'a> {
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
     fn take(&mut self, beacon: &TowerBeacon) {
         let Some(discovery) = &mut self.discovery else { return };
-        let endpoint = with_zone(beacon.endpoint, self.zone.as_deref());
-        let endpoint = match discovery.is_peer(beacon.sender) {
-            true => self.resolver.resolve(beacon.sender, &endpoint, now_ms()),
-            false => Some(endpoint),
+        if !discovery.is_peer(beacon.sender) {
+            discovery.tower_heard(now_ms());
+            return;
+        }
+        let announced = with_zone(beacon.endpoint, self.zone.as_deref());
+        let Some(endpoint) = canonical(&announced) else {
+            discovery.tower_heard(now_ms());
+            let text = || {
+                format!(
+                    "{}: a peer is ignored: {} is no endpoint of a single host",
+                    self.name,
+                    announced.escape_debug()
+                )
+            };
+            self.warning.warn(now_ms(), text);
+            return;
         };
-        match endpoint {
+        match self.resolver.resolve(beacon.sender, &endpoint, now_ms()) {
             Some(endpoint) => discovery.beacon(beacon.sender, &endpoint, now_ms(), &mut self.events),
             None => discovery.tower_heard(now_ms()),
         }
+        self.tell_refused();
+    }
+
+    /// Logs that peers are refused.
+    fn tell_refused(&mut self) {
+        let Some(refused) = self.discovery.as_mut().and_then(Discovery::poll_refused) else { return };
+        let (name, settings) = (self.name, self.settings);
+        self.refused_warning.warn(now_ms(), || match refused {
+            Refused::Host(host) => format!(
+                "{name}: a peer at {host} is ignored: there are beacon/max_peers_per_host = {} of that host",
+                settings.max_peers_per_host
+            ),
+            Refused::All(host) => format!(
+                "{name}: a peer at {host} is ignored: there are beacon/max_peers = {} peers",
+                settings.max_peers
+            ),
+            Refused::GaveWay(host) => format!(
+                "{name}: a peer at {host} gave way to one of another host: there are beacon/max_peers = {} peers, \
+                 and that host has most",
+                settings.max_peers
+            ),
+        });
     }
 
     /// Sends the node's beacon when it is due, and drops silent peers.

@@ -6,6 +6,7 @@
 mod bind;
 mod clock;
 mod descriptors;
+mod endpoint;
 mod files;
 mod frame;
 mod inbound;
@@ -20,6 +21,7 @@ mod warning;
 
 pub use bind::BindError;
 pub use clock::{ReadingClock, now_ms};
+pub use endpoint::{canonical, host_of_endpoint};
 pub use files::{allow_more_open_files, max_open_files};
 pub use frame::Frame;
 pub use inbound::{Inbound, InboundLimits};

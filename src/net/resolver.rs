@@ -4,6 +4,7 @@
 //! connects: a name that no server answers for would hold up every socket for as long as that takes. So it is given
 //! addresses only.
 
+use super::endpoint;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -62,7 +63,7 @@ impl Resolver {
         Resolver { is_ipv6, hosts: HashMap::new(), lookups: 0, answers: channel(), wake: None }
     }
 
-    /// An endpoint `tcp://HOST:PORT` with the host's address in it. `None` while that is not known: when it is,
+    /// An endpoint `tcp://HOST:PORT` in its one form, with the host's address in it. `None` while that is not known: when it is,
     /// [`Resolver::found`] tells it together with who asked.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
         let Some((name, port)) = split(endpoint) else { return Some(endpoint.into()) };
@@ -78,7 +79,7 @@ impl Resolver {
         }
         let host = self.hosts.get_mut(name)?;
         match host.address {
-            Some(address) => Some(endpoint_of(address, port).into()),
+            Some(address) => peer_endpoint(address, port).map(Cow::from),
             None => {
                 let is_known = host.waiting.iter().any(|(known, _)| **known == *asker);
                 if host.is_looked_up && host.waiting.len() < MAX_WAITING && !is_known {
@@ -142,7 +143,7 @@ impl Resolver {
             (host.is_looked_up, host.looked_up_ms) = (false, Some(now_ms));
             host.address = address.or(host.address);
             for (asker, port) in mem::take(&mut host.waiting) {
-                let endpoint = host.address.map(|address| endpoint_of(address, &port));
+                let endpoint = host.address.and_then(|address| peer_endpoint(address, &port));
                 each(&asker, &name, endpoint.as_deref());
             }
         }
@@ -162,6 +163,11 @@ pub(super) fn endpoint_of(address: IpAddr, port: &str) -> String {
         IpAddr::V4(address) => format!("tcp://{address}:{port}"),
         IpAddr::V6(address) => format!("tcp://[{address}]:{port}"),
     }
+}
+
+/// `None` when the name leads to no single host.
+fn peer_endpoint(address: IpAddr, port: &str) -> Option<String> {
+    endpoint::at(address, port.parse().ok()?)
 }
 
 /// The address that libzmq would take. As long as that takes.

@@ -1,7 +1,8 @@
 //! Which peers are there: beacons in, "connect to" and "disconnect from" out.
 //!
 //! Anybody can beacon in any name. So peers that have not answered at their endpoint yet are pending, and few: the one
-//! that is so for longest gives way to a new one.
+//! that is so for longest gives way to a new one. One host has a limited number of peers. When the table is full, the host
+//! that has most loses its newest peer to a newcomer from a host that has fewer: established peers stay.
 
 pub use super::links::News;
 
@@ -24,6 +25,17 @@ pub enum Event {
         /// How long after its end the connection is made again.
         wait_ms: u64,
     },
+}
+
+/// Why there was no room for a peer, and which host it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its host has as many peers as one may have.
+    Host(String),
+    /// The table is full, and its host has no fewer peers than others.
+    All(String),
+    /// It gave way to a peer of a host that has fewer.
+    GaveWay(String),
 }
 
 /// Peers known at a time; beacons of further ones are ignored.
@@ -55,7 +67,17 @@ pub struct Discovery {
     /// for long.
     tower_heard_ms: u64,
     max_peers: usize,
+    max_peers_per_host: usize,
     max_pending: usize,
+    /// The host of an endpoint, as far as limits are concerned.
+    host_of: fn(&str) -> String,
+    /// The peers of each host, the newest one last: which beacon was its first one, and its name.
+    hosts: HashMap<String, Numbered>,
+    /// Hosts by how many peers they have.
+    by_count: BTreeSet<(usize, String)>,
+    /// Peers that were added so far.
+    added: u64,
+    refused: Option<Refused>,
 }
 
 #[derive(Default)]
@@ -72,6 +94,16 @@ struct Peer {
     heard_ms: u64,
     /// When a tower last announced it at this address.
     confirmed_ms: u64,
+    /// Its place in `Discovery::hosts`.
+    number: u64,
+}
+
+/// Peers in the order in which they were added.
+type Numbered = BTreeSet<(u64, Box<[u8]>)>;
+
+/// The host of an endpoint: what stands before its port.
+fn before_port(endpoint: &str) -> String {
+    endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).to_owned()
 }
 
 impl Discovery {
@@ -98,7 +130,13 @@ impl Discovery {
             is_tower_lost: false,
             tower_heard_ms: now_ms,
             max_peers: MAX_PEERS,
+            max_peers_per_host: MAX_PEERS,
             max_pending: MAX_PEERS,
+            host_of: before_port,
+            hosts: HashMap::new(),
+            by_count: BTreeSet::new(),
+            added: 0,
+            refused: None,
         }
     }
 
@@ -110,6 +148,16 @@ impl Discovery {
     /// Knows at most `max_peers` peers at a time; beacons of further ones are ignored.
     pub fn with_max_peers(self, max_peers: usize) -> Self {
         Discovery { max_peers, ..self }
+    }
+
+    /// Knows at most `max_peers_per_host` peers of one host at a time. `host_of` names the host of an endpoint.
+    pub fn with_max_peers_per_host(self, max_peers_per_host: usize, host_of: fn(&str) -> String) -> Self {
+        Discovery { max_peers_per_host, host_of, ..self }
+    }
+
+    /// Why the last beacon found no room, or who gave way to it.
+    pub fn poll_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 
     /// Whether a beacon is of somebody else.
@@ -128,7 +176,7 @@ impl Discovery {
             // Another tower sees the node at another address: the one that we use is as good while it is confirmed.
             Some(peer) if now_ms < peer.confirmed_ms + self.timeout_ms => peer.heard_ms = now_ms,
             Some(_) => {
-                let Some(old) = self.peers.remove(sender) else { return };
+                let Some(old) = self.forget(sender) else { return };
                 self.add(sender, endpoint, now_ms, events);
                 self.remove_endpoint(sender, &old.endpoint, events);
             }
@@ -148,12 +196,21 @@ impl Discovery {
             return false;
         }
         let is_new = known.is_none();
-        let is_full = self.peers.len() >= self.max_peers || is_new && self.pending.len() >= self.max_pending;
-        if is_full && !self.give_way(now_ms, events) {
+        let host = (self.host_of)(endpoint);
+        if self.count_of(&host) >= self.max_peers_per_host && !self.give_way(Some(&host), now_ms, events) {
+            self.refused = Some(Refused::Host(host));
             return false;
         }
-        let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms, confirmed_ms: now_ms };
+        let is_full = self.peers.len() >= self.max_peers || is_new && self.pending.len() >= self.max_pending;
+        if is_full && !self.give_way(None, now_ms, events) && !self.greediest_gives_way(&host, events) {
+            self.refused = Some(Refused::All(host));
+            return false;
+        }
+        self.added += 1;
+        let number = self.added;
+        let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms, confirmed_ms: now_ms, number };
         self.peers.insert(sender.into(), peer);
+        self.count(&host, |peers| peers.insert((number, sender.into())));
         let known = self.endpoints.entry(endpoint.to_owned()).or_default();
         known.names.push(sender.into());
         if known.names.len() == 1 {
@@ -164,19 +221,57 @@ impl Discovery {
         true
     }
 
-    /// Drops the endpoint that has been pending for longest. False when none has been for long enough.
-    fn give_way(&mut self, now_ms: u64, events: &mut Vec<Event>) -> bool {
-        let Some((since_ms, endpoint)) = self.pending.first() else { return false };
-        if now_ms < since_ms + PENDING_STAY_MS {
-            return false;
-        }
-        let endpoint = endpoint.clone();
+    /// Drops the endpoint that has been pending for longest: of all, or of one host. False when none has been for long
+    /// enough.
+    fn give_way(&mut self, host: Option<&str>, now_ms: u64, events: &mut Vec<Event>) -> bool {
+        let is_of = |endpoint: &str| host.is_none_or(|host| (self.host_of)(endpoint) == host);
+        let is_old = |(since_ms, _): &&(u64, String)| now_ms >= since_ms + PENDING_STAY_MS;
+        let oldest = self.pending.iter().take_while(is_old).find(|(_, endpoint)| is_of(endpoint));
+        let Some(endpoint) = oldest.map(|(_, endpoint)| endpoint.clone()) else { return false };
         let names = self.endpoints.get(&endpoint).map(|known| known.names.clone()).unwrap_or_default();
         for name in names {
-            self.peers.remove(&name);
+            self.forget(&name);
             self.remove_endpoint(&name, &endpoint, events);
         }
         true
+    }
+
+    /// Drops the newest peer of the host that has most, unless `host` would have as many then.
+    fn greediest_gives_way(&mut self, host: &str, events: &mut Vec<Event>) -> bool {
+        let Some((most, greediest)) = self.by_count.last().cloned() else { return false };
+        if self.peers.len() < self.max_peers || most <= self.count_of(host) + 1 {
+            return false;
+        }
+        let newest = self.hosts.get(&greediest).and_then(BTreeSet::last).map(|(_, name)| name.clone());
+        let Some(name) = newest else { return false };
+        let Some(peer) = self.forget(&name) else { return false };
+        self.remove_endpoint(&name, &peer.endpoint, events);
+        self.refused = Some(Refused::GaveWay(greediest));
+        true
+    }
+
+    /// How many peers a host has.
+    fn count_of(&self, host: &str) -> usize {
+        self.hosts.get(host).map_or(0, BTreeSet::len)
+    }
+
+    /// Changes which peers a host has.
+    fn count(&mut self, host: &str, change: impl FnOnce(&mut Numbered) -> bool) {
+        let peers = self.hosts.entry(host.to_owned()).or_default();
+        self.by_count.remove(&(peers.len(), host.to_owned()));
+        change(peers);
+        match peers.len() {
+            0 => drop(self.hosts.remove(host)),
+            count => drop(self.by_count.insert((count, host.to_owned()))),
+        }
+    }
+
+    /// Removes a peer; its endpoint stays.
+    fn forget(&mut self, name: &[u8]) -> Option<Peer> {
+        let peer = self.peers.remove(name)?;
+        let host = (self.host_of)(&peer.endpoint);
+        self.count(&host, |peers| peers.remove(&(peer.number, name.into())));
+        Some(peer)
     }
 
     /// Takes what libzmq tells of the connection to an endpoint.
@@ -255,16 +350,11 @@ impl Discovery {
         if self.is_tower_lost || self.is_tower_silent(now_ms) {
             return;
         }
-        let mut expired = Vec::new();
-        self.peers.retain(|name, peer| {
-            let is_alive = now_ms < peer.heard_ms + self.timeout_ms;
-            if !is_alive {
-                expired.push((name.clone(), std::mem::take(&mut peer.endpoint)));
-            }
-            is_alive
-        });
-        for (name, endpoint) in expired {
-            self.remove_endpoint(&name, &endpoint, events);
+        let is_expired = |(_, peer): &(_, &Peer)| now_ms >= peer.heard_ms + self.timeout_ms;
+        let expired: Vec<_> = self.peers.iter().filter(is_expired).map(|(name, _)| name.clone()).collect();
+        for name in expired {
+            let Some(peer) = self.forget(&name) else { continue };
+            self.remove_endpoint(&name, &peer.endpoint, events);
         }
     }
 
@@ -451,6 +541,38 @@ mod tests {
         discovery.news(A, News::Ended, 3_600);
         assert_eq!(discovery.pending.len(), 4);
         assert_eq!(discovery.peers.len(), discovery.endpoints.len());
+    }
+
+    #[test]
+    fn a_host_keeps_its_limit_and_others_get_in() {
+        let mut discovery = discovery().with_max_peers(6).with_max_peers_per_host(5, before_port);
+        let greedy = |i: u64| format!("tcp://10.0.0.1:{i}");
+        for i in 0..20 {
+            beacon(&mut discovery, &[i as u8], &greedy(i), i);
+            discovery.news(&greedy(i), News::Answers, i);
+        }
+        assert_eq!(discovery.poll_refused(), Some(Refused::Host("tcp://10.0.0.1".into())));
+        assert_eq!(discovery.peers.len(), 5);
+        // Others come: the first one finds room, the next ones take that of the newest ones of the greedy host.
+        let modest = |i: u64| format!("tcp://10.0.0.{}:1", 100 + i);
+        assert_eq!(beacon(&mut discovery, b"0", &modest(0), 30), [Event::Connect(modest(0))]);
+        for i in 1..5 {
+            discovery.news(&modest(i - 1), News::Answers, 31);
+            let events = beacon(&mut discovery, i.to_string().as_bytes(), &modest(i), 31);
+            assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
+            assert_eq!(discovery.poll_refused(), Some(Refused::GaveWay("tcp://10.0.0.1".into())));
+        }
+        // Nobody gives way to an equal. Those who were there first are still there.
+        discovery.news(&modest(4), News::Answers, 31);
+        assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
+        assert_eq!(discovery.poll_refused(), Some(Refused::All("tcp://10.0.0.109".into())));
+        assert!(discovery.endpoints.contains_key(&greedy(0)));
+        // All are gone in the end.
+        for now_ms in [1_500, 2_500, 3_500] {
+            echo(&mut discovery, now_ms);
+        }
+        tick(&mut discovery, 4_100);
+        assert!(discovery.peers.is_empty() && discovery.hosts.is_empty() && discovery.by_count.is_empty());
     }
 
     #[test]

@@ -154,6 +154,13 @@ impl Node {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
+    /// The endpoint that the tower announces of another node.
+    #[track_caller]
+    pub(crate) fn endpoint_of(&mut self, address: &str) -> String {
+        let found = self.wait(DEADLINE, |node| node.peers.get(address).cloned());
+        found.unwrap_or_else(|| panic!("no tower has announced {address}"))
+    }
+
     /// Publishes one frame.
     pub(crate) fn send(&self, frame: &[u8]) {
         self.publisher.send(frame, 0).expect("sent");
