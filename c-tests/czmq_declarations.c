@@ -11,6 +11,8 @@ void zsys_handler_set (zsys_handler_fn *handler_fn);
 void *zsys_socket (int type, const char *filename, size_t line_nbr);
 int zsys_close (void *handle, const char *filename, size_t line_nbr);
 zsock_t *zsys_create_pipe (zsock_t **backend_p);
+size_t zsys_pipehwm (void);
+size_t zsys_socket_limit (void);
 const char *zsys_interface (void);
 void zsys_set_logstream (FILE *stream);
 void zsys_error (const char *format, ...);

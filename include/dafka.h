@@ -128,14 +128,59 @@
 //  All sockets are made in CZMQ's context of the process. So `inproc://`
 //  addresses work between nodes and with the application, and
 //  `zsys_set_linger`, `zsys_set_pipehwm`, `zsys_set_io_threads` and
-//  `zsys_set_ipv6` hold for nodes that start after them. A process must not
-//  fork (without exec) while it has nodes, and destroys all of them before
-//  `zsys_shutdown`.
+//  `zsys_set_ipv6` hold for nodes that start after them. Destroy all nodes
+//  before `zsys_shutdown`.
+//
+//  SIGNALS
 //
 //  CZMQ catches SIGINT and SIGTERM unless it is told not to
 //  (`zsys_handler_set`). With its handler, a function that waits for a record
 //  or a message returns -1 after either of them, with `zsys_interrupted` set;
 //  nothing is lost, and it can be called again.
+//
+//  A signal handler that runs in the thread that waits interrupts a wait, with
+//  and without SA_RESTART (ZeroMQ waits in poll). Functions that wait for a
+//  record or a message return -1 then. All others go on waiting.
+//
+//  `zactor_new` (CZMQ 4.2.1) returns early when a signal interrupts it, and the
+//  actor is not ready then. Every function of this library waits for the actor
+//  when it is called, so nothing is lost. What the library cannot change: the
+//  arguments of the actor must stay until it has begun; an application that
+//  reads the actor's pipe itself may read a signal (`zsock_signal`) first; and
+//  when no function of this library was called with the actor, `zactor_destroy`
+//  returns before the actor has ended. Block signals (`pthread_sigmask`) while
+//  `zactor_new` runs to avoid these three.
+//
+//  FORK
+//
+//  A child that is forked without exec has its parent's nodes in memory, but
+//  none of their threads. In the child, functions that need them log an error
+//  and return -1 or NULL at once. `dafka_consumer_destroy` frees memory only,
+//  and leaves the parent's sockets alone. Do not call `zactor_destroy` and
+//  `zsock_destroy` there with the parent's objects: CZMQ then counts its
+//  sockets wrongly. The child may start nodes of its own. It holds copies of
+//  its parent's connections until it ends or calls exec: until then peers do
+//  not notice that a node of the parent has ended.
+//
+//  LIMITS OF THE PROCESS
+//
+//  A consumer takes 14 ZeroMQ sockets, a producer, a publisher or a subscriber
+//  12, a store 28, a tower 4, a beacon 6. All count towards ZMQ_MAX_SOCKETS,
+//  which is 1,024 in CZMQ. An application that needs more calls
+//  `zsys_set_max_sockets` (0: as many as ZeroMQ allows, 65,535) before its
+//  first socket, or sets ZSYS_MAX_SOCKETS in the environment. If the first
+//  socket of a process is a consumer's and no limit was chosen, the library
+//  allows as many sockets as files.
+//
+//  Each socket takes a file, each node one more to listen at, and each
+//  connection to or from a peer another one. They count towards RLIMIT_NOFILE
+//  (`ulimit -n`). Consumers of one process do not connect to each other. Each
+//  node has two threads or more.
+//
+//  When a limit is reached, the log names it. `dafka_consumer_new` returns
+//  NULL. An actor logs why it cannot start, and ends. `zactor_new` and
+//  `zsock_new` themselves end the process (CZMQ 4.2.1) when there is no socket
+//  left for them.
 
 #ifndef DAFKA_H_INCLUDED
 #define DAFKA_H_INCLUDED
@@ -415,8 +460,9 @@ DAFKA_EXPORT int
 //
 //  Returns 0, or -1 when the message is empty, an argument is NULL, the content
 //  is longer than `producer/max_record_bytes` (which the log names, with the
-//  content's size) or the producer has ended. In all but the last case the
-//  message keeps what it has.
+//  content's size), the producer has ended, or it belongs to the process that
+//  forked this one. In all but the last two cases the message keeps what it
+//  has.
 DAFKA_EXPORT int
     dafka_producer_msg_send (dafka_producer_msg_t *self, zactor_t *producer);
 
@@ -544,8 +590,9 @@ typedef struct {
 //  this returns, when the towers have welcomed it or `beacon/connect_timeout`
 //  (milliseconds) has passed.
 //
-//  NULL when `args` is NULL or there are no more sockets or threads; a sink is
-//  destroyed in the second case.
+//  NULL when `args` is NULL or there are no more sockets, files or threads: the
+//  log names the limit (ZMQ_MAX_SOCKETS, RLIMIT_NOFILE), see dafka(7). A sink
+//  is destroyed then, after a signal.
 DAFKA_EXPORT dafka_consumer_t *
     dafka_consumer_new (dafka_consumer_args_t *args);
 

@@ -4,7 +4,7 @@
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
 //! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered wait-ms.
 
-use super::{MAX_FRAME_LEN_BYTES, Result, timeout_ms};
+use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
 use crate::net::{
     Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files, now_ms,
     poll,
@@ -75,7 +75,8 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
                 );
             }
             is_ready = true;
-            pipe.signal()?;
+            // A node reads the signal late by itself.
+            if peers.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
         }
         beacon.tick()?;
         for event in beacon.events.drain(..) {
@@ -112,6 +113,8 @@ struct Beacon<'a> {
     is_watching: bool,
     /// The node's own beacon, and who else is there; `None` until `START`.
     announced: Option<[Vec<u8>; 4]>,
+    /// The node is a consumer: it ignores the others of its process.
+    is_consumer: bool,
     discovery: Option<Discovery>,
     events: Vec<Event>,
     /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
@@ -169,6 +172,7 @@ impl<'a> Beacon<'a> {
             towers_connected: 0,
             is_watching: false,
             announced: None,
+            is_consumer: false,
             discovery: None,
             events: Vec::new(),
             zone: settings
@@ -212,6 +216,7 @@ impl<'a> Beacon<'a> {
         };
         let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
         self.announced = Some(beacon.encode());
+        self.is_consumer = is_consumer(address);
         let (interval_ms, timeout_ms) = (self.settings.interval_ms, self.settings.timeout_ms);
         let discovery = Discovery::new(address, ignored, interval_ms, timeout_ms, now_ms());
         // Where nothing tells who answers, nobody is waited for. A pending peer takes a file while it is tried.
@@ -319,7 +324,7 @@ impl<'a> Beacon<'a> {
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
     fn take(&mut self, beacon: &TowerBeacon) {
         let Some(discovery) = &mut self.discovery else { return };
-        if !discovery.is_peer(beacon.sender) {
+        if !discovery.is_peer(beacon.sender) || self.is_consumer && is_consumer(beacon.sender) {
             discovery.tower_heard(now_ms());
             return;
         }

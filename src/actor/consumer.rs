@@ -5,6 +5,7 @@
 
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command, send_last};
+use super::siblings::Sibling;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
@@ -30,6 +31,7 @@ pub enum Sink<'a> {
 /// When sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
     let own = address.as_bytes();
+    let _sibling = Sibling::new(own);
     let node = Node::start(
         &Config {
             name: "Consumer",
@@ -55,7 +57,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         Some(OffsetReset::Earliest) => Start::Earliest,
         Some(OffsetReset::Latest) | None => Start::Latest,
     };
-    pipe.signal()?;
+    pipe.signal_ready()?;
     let actor = Actor {
         pipe,
         sink,

@@ -1,6 +1,7 @@
 //! Starting an actor from Rust, and keeping its panics in.
 
 use super::{Error, Result};
+use crate::czmq::fork::generation;
 use crate::czmq::log::error_at_edge;
 use crate::net::{Frame, Pipe, TERM, pipe, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +11,8 @@ use zmq::POLLIN;
 /// A running actor. Dropping it ends the actor and waits for that.
 pub struct Handle {
     pipe: Pipe,
+    /// The process that its thread runs in.
+    generation: u32,
     /// Taken when the thread is joined. Joined before the pipe is closed: fields are dropped after `drop`.
     thread: Option<JoinHandle<()>>,
 }
@@ -72,6 +75,11 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.generation != generation() {
+            // A child has none of its parent's threads: to join one would take for ever.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.say(TERM);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -87,14 +95,17 @@ impl Drop for Handle {
 pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> Result<Handle> {
     let (ours, theirs) = pipe()?;
     let thread_name = name.to_owned();
+    // Before the thread begins: it is about to read the pipe.
+    let hearing = theirs.hear();
     let thread = std::thread::Builder::new()
         .name(thread_name.clone())
         .spawn(move || {
+            let _hearing = hearing;
             // Its last word, as CZMQ's actors have it; with a status, which theirs have not.
             let _ = if guard(&thread_name, &theirs, run) { theirs.signal() } else { theirs.signal_failure() };
         })
         .map_err(Error::Thread)?;
-    Ok(Handle { pipe: ours, thread: Some(thread) })
+    Ok(Handle { pipe: ours, generation: generation(), thread: Some(thread) })
 }
 
 /// Runs an actor's function, logs why it failed, and lets no panic out. An actor that fails before it is ready
@@ -111,7 +122,8 @@ pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool
         Ok(Err(error)) => error_at_edge(format_args!("{name}: {error}")),
         Err(panic) => error_at_edge(format_args!("{name}: internal error: {}", panic_text(&*panic))),
     }
-    if !pipe.has_signalled() {
+    // An owner that has sent something does not wait for it, see signal_ready.
+    if !pipe.has_signalled() && !pipe.events().contains(POLLIN) {
         let _ = pipe.signal_failure();
     }
     false

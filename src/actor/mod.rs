@@ -10,6 +10,7 @@ mod endpoints;
 mod handle;
 mod node;
 pub mod producer;
+mod siblings;
 pub mod store;
 pub mod survey;
 pub mod tower;
@@ -17,7 +18,7 @@ pub mod tower;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 
-use crate::net::{Frame, Peer, Socket};
+use crate::net::{Frame, Peer, Socket, reached_limit};
 use crate::protocol::{Outbox, Payload};
 
 /// Messages that an actor takes off one socket before it looks at the others.
@@ -43,6 +44,9 @@ pub enum Error {
     /// A file cannot be written.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
+    /// There are no more sockets, or no more files.
+    #[error("socket: {0}: {1}")]
+    Limit(zmq::Error, String),
     /// The store's database cannot be used.
     #[error(transparent)]
     Open(#[from] crate::storage::OpenError),
@@ -53,7 +57,9 @@ pub enum Error {
     #[error("{0}")]
     Name(String),
     /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
+    #[error(
+        "cannot start a thread: {0} (limits: ulimit -u, kernel.threads-max, pids.max of the control group)"
+    )]
     Thread(std::io::Error),
     /// A part of the node could not start, and has said why.
     #[error("a part of it cannot start")]
@@ -68,7 +74,10 @@ pub enum Error {
 
 impl From<zmq::Error> for Error {
     fn from(error: zmq::Error) -> Error {
-        Error::Socket("socket".into(), error)
+        match error {
+            zmq::Error::EMFILE => Error::Limit(error, reached_limit()),
+            error => Error::Socket("socket".into(), error),
+        }
     }
 }
 

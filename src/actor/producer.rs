@@ -96,7 +96,7 @@ pub fn run_counted(
         log::debug!("Producer: {} publishes {}", node.address, topic.escape_ascii());
     }
     node.wait_for_peers()?;
-    pipe.signal()?;
+    pipe.signal_ready()?;
     let actor = Actor {
         pipe,
         dialect,
@@ -329,6 +329,9 @@ pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
 /// # Errors
 /// When the producer has ended.
 pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
+    if !pipe.settle() {
+        return Err(Ended);
+    }
     let mut word = Frame::copy(GET_ADDRESS);
     while !pipe.try_send(&mut word, false).map_err(|_| Ended)? {
         if !pipe.wait_for_room() {
@@ -343,6 +346,8 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
         let octets: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
         match octets {
             Ok(octets) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(octets) as *const u8),
+            // Its ready signal, when it was not waited for; its last word comes after it has ended.
+            Ok(_) if pipe.is_heard() => {}
             _ => break,
         }
     }
@@ -420,6 +425,7 @@ mod tests {
         for limit in [0, 1] {
             let (ours, theirs) = crate::net::pipe_with_limit(limit).unwrap();
             let hearing = theirs.hear();
+            theirs.signal().unwrap();
             let sent = send_command(&ours, PRODUCER.command, 1, |pipe| {
                 drop((hearing, theirs));
                 pipe.wait_until_closed();

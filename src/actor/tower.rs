@@ -26,7 +26,7 @@ const BEACON_FRAMES: usize = 4;
 /// When it cannot bind.
 pub fn run(pipe: &Pipe, settings: &settings::Tower) -> Result {
     let mut tower = Tower::bind(settings)?;
-    pipe.signal()?;
+    pipe.signal_ready()?;
     loop {
         let items = &mut [pipe.item(POLLIN), tower.incoming.item(POLLIN), tower.outgoing.item(POLLIN)];
         poll(items, -1)?;

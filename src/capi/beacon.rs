@@ -95,7 +95,7 @@
 //! }
 //! ```
 
-use super::boundary::{entry, octets, resolve, run_actor, settings, wait_for_input};
+use super::boundary::{entry, octets, run_actor, settings, socket_of, wait_for_input};
 use super::selftest;
 use crate::actor::beacon;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
@@ -156,23 +156,26 @@ pub unsafe extern "C" fn dafka_beacon_recv(
 ) {
     // SAFETY: the caller's promise.
     entry("dafka_beacon_recv", (), || unsafe {
-        let pipe = resolve(beacon).ok_or("the beacon is NULL")?;
-        let sub = resolve(sub).ok_or("the socket is NULL")?;
+        let pipe = socket_of(beacon, "beacon")?;
+        let sub = socket_of(sub, "socket")?;
         let prefix = octets(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
         // A pipe that takes nothing has nobody at its other end any more.
         let ended = || (!pipe.events().contains(POLLOUT)).then_some(ENDED);
-        if !wait_for_input(&pipe, &ended)? {
-            return Ok(());
-        }
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
-        if pipe.recv(&mut word).is_err() {
-            return Ok(());
-        }
-        if is_signal(&word) {
-            // Its last word, which zactor_destroy must not wait for: it does not when it finds the pipe closed, which
-            // happens right after that word.
-            pipe.wait_until_closed();
-            return Err(ENDED.into());
+        loop {
+            if !wait_for_input(&pipe, &ended)? || pipe.recv(&mut word).is_err() {
+                return Ok(());
+            }
+            if !is_signal(&word) {
+                break;
+            }
+            // Its ready signal, when a Unix signal has interrupted zactor_new; or its last word.
+            if !pipe.is_heard() {
+                // zactor_destroy must not wait for it: it does not when it finds the pipe closed, which happens right
+                // after that word.
+                pipe.wait_until_closed();
+                return Err(ENDED.into());
+            }
         }
         if !word.more() || pipe.recv_more(&mut endpoint).is_err() {
             return Err(NO_CHANGE.into());

@@ -92,6 +92,22 @@ pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
     }
 }
 
+/// Why an object cannot be used.
+pub(super) const OF_ANOTHER_PROCESS: &str = "belongs to the process that forked this one";
+
+/// As [`resolve`], for a socket or an actor that a C function was called with: `what`.
+///
+/// # Safety
+/// As [`resolve`].
+pub(super) unsafe fn socket_of<T>(object: *mut T, what: &'static str) -> Outcome<Socket> {
+    // SAFETY: the caller's promise.
+    let socket = unsafe { resolve(object) }.ok_or_else(|| format!("the {what} is NULL"))?;
+    match socket.is_of_another_process() {
+        true => Err(format!("the {what} {OF_ANOTHER_PROCESS}").into()),
+        false => Ok(socket),
+    }
+}
+
 /// How often a waiting function looks whether a signal came to another thread.
 const INTERRUPT_CHECK_MS: u64 = 100;
 

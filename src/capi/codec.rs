@@ -3,7 +3,7 @@
 //! What is valid on the wire is [`wire`](crate::wire)'s business. Here a message moves between its frames, its
 //! fields and its ZPL form.
 
-use super::boundary::{Outcome, resolve, wait_for_input};
+use super::boundary::{Outcome, socket_of, wait_for_input};
 use crate::czmq::{
     self,
     sys::{self, zconfig_t, zframe_t, zlist_t, zsock_t},
@@ -299,7 +299,7 @@ impl dafka_proto_t {
     /// `input` is NULL or a live socket.
     pub(super) unsafe fn recv(&mut self, input: *mut zsock_t) -> Outcome<Received> {
         // SAFETY: the caller's promise.
-        let input = unsafe { resolve(input) }.ok_or("the socket is NULL")?;
+        let input = unsafe { socket_of(input, "socket") }?;
         if !wait_for_input(&input, &|| None)? {
             return Ok(Received::Nothing);
         }

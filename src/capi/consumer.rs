@@ -82,18 +82,17 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, entry, entry_void, resolve, run_actor, settings, topic, wait_for_input};
+use super::boundary::{OF_ANOTHER_PROCESS, Outcome, entry, entry_void, resolve, settings, topic};
 use super::object::{into_c, take_back};
+use super::records::{self, OwnedZsock, Sink};
 use super::selftest;
-use crate::actor::{consumer, new_address};
+use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
     self,
-    sys::{self, zactor_t, zconfig_t, zlist_t, zsock_t},
+    sys::{self, zconfig_t, zlist_t, zsock_t},
 };
-use crate::net::Socket;
-use crate::settings::Settings;
-use std::ffi::{CString, c_char, c_int, c_void};
-use zmq::POLLIN;
+use crate::net::{Pipe, Socket};
+use std::ffi::{CString, c_char, c_int};
 
 /// What a consumer is made with.
 #[allow(non_camel_case_types)]
@@ -108,116 +107,80 @@ pub struct dafka_consumer_args_t {
 /// A consumer: an actor, and the reading end of its record pipe.
 #[allow(non_camel_case_types)]
 pub struct dafka_consumer_t {
-    actor: *mut zactor_t,
-    /// Without a socket when the sink is the caller's.
-    source: OwnedZsock,
+    /// Ended before the pipe that it writes into is closed: fields are dropped in this order.
+    actor: Handle,
+    /// `None` when the sink is the caller's.
+    source: Option<OwnedZsock>,
     address: CString,
     topics: Vec<CString>,
     /// What `dafka_consumer_subscription` handed out last.
     list: *mut zlist_t,
 }
 
-/// What the actor's thread is started with.
-struct Start {
-    address: String,
-    settings: Settings,
-    sink: OwnedZsock,
-}
-
-/// A `zsock_t` that we own, or none.
-struct OwnedZsock(*mut zsock_t);
-
-impl Drop for OwnedZsock {
-    fn drop(&mut self) {
-        // SAFETY: NULL; or given away by the caller of dafka_consumer_new, or made there, and destroyed once.
-        unsafe { sys::zsock_destroy(&mut self.0) }
-    }
-}
-
 impl dafka_consumer_t {
     fn new(args: &dafka_consumer_args_t) -> Outcome<dafka_consumer_t> {
         czmq::log::install();
         czmq::init();
-        let mut sink = OwnedZsock(args.record_sink);
-        let mut source = OwnedZsock(std::ptr::null_mut());
-        if sink.0.is_null() {
-            // SAFETY: zsys_create_pipe makes two live sockets, or returns NULL.
-            source.0 = unsafe { sys::zsys_create_pipe(&mut sink.0) };
-            if source.0.is_null() {
-                return Err("cannot make the record pipe".into());
-            }
-        }
+        let (source, sink) = if args.record_sink.is_null() {
+            let (source, sink) = records::pipe()?;
+            (Some(source), sink)
+        } else {
+            // SAFETY: live by the contract of dafka_consumer_new, and given away.
+            (None, unsafe { Sink::of(args.record_sink) }?)
+        };
         let address = new_address();
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
         let settings = unsafe { settings(args.config) };
-        let mut start = Some(Start { address: address.clone(), settings, sink });
-        // SAFETY: `start` outlives the call: the task takes it before it signals, and zactor_new waits for that.
-        let actor = unsafe { sys::zactor_new(task, (&raw mut start).cast()) };
-        let consumer = dafka_consumer_t {
+        let own = address.clone();
+        // Not by zactor_new: that ends the process when it gets no sockets, waits for ever when it gets no thread, and a
+        // Unix signal makes it return before the actor has begun.
+        let actor = spawn("Consumer", move |pipe| {
+            consumer::run(pipe, &own, &settings, consumer::Sink::Socket(&sink.socket))
+        });
+        let actor = actor.map_err(|error| error.to_string())?;
+        if !actor.pipe().settle() {
+            return Err("the consumer cannot start".into());
+        }
+        Ok(dafka_consumer_t {
             actor,
             source,
             address: CString::new(address).expect("hexadecimal digits only"),
             topics: Vec::new(),
             list: std::ptr::null_mut(),
-        };
-        if actor.is_null() {
-            return Err("cannot start the consumer's thread".into());
-        }
-        // SAFETY: the source is NULL or live. Its first message is a signal, also when the actor has failed.
-        if let Some(source) = unsafe { resolve(consumer.source.0) } {
-            let _ = source.wait_for_signal();
-        }
-        Ok(consumer)
+        })
     }
 
-    /// The reading end of the record pipe; NULL with a custom sink.
-    pub(super) fn source(&self) -> *mut zsock_t {
-        self.source.0
+    /// The consumer's end of its actor's pipe.
+    fn pipe(&self) -> Outcome<&Pipe> {
+        let pipe = self.actor.pipe();
+        match pipe.is_of_another_process() {
+            true => Err(format!("the consumer {OF_ANOTHER_PROCESS}").into()),
+            false => Ok(pipe),
+        }
     }
 
-    /// Waits until there is something to read at the source; false when a signal interrupted that.
-    pub(super) fn wait_for_record(&self, source: &Socket) -> Outcome<bool> {
-        // SAFETY: the actor is live as long as the consumer.
-        let actor = unsafe { resolve(self.actor) }.ok_or("the consumer has no actor")?;
-        wait_for_input(source, &|| actor.events().contains(POLLIN).then_some("the consumer has ended"))
+    /// The reading end of the record pipe.
+    pub(super) fn records(&self) -> Outcome<Socket> {
+        self.pipe()?;
+        let source = self.source.as_ref().ok_or("the consumer's records go to another sink")?;
+        // SAFETY: the source is live as long as the consumer, and used by one thread at a time.
+        Ok(unsafe { resolve(source.as_c()) }.ok_or("the consumer's record source is no socket")?)
+    }
+
+    /// True when the actor has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.actor.pipe().has_ended()
     }
 
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {
-        // SAFETY: the actor is live as long as the consumer.
-        let actor = unsafe { resolve(self.actor) }.ok_or("the consumer has no actor")?;
-        Ok(consumer::command(&actor, word, topic)?)
+        Ok(consumer::command(self.pipe()?, word, topic)?)
     }
 }
 
 impl Drop for dafka_consumer_t {
     fn drop(&mut self) {
-        // SAFETY: each is NULL or ours, and destroyed once. The actor goes first: it writes into the pipe, whose other
-        // end is dropped after this.
-        unsafe {
-            sys::zactor_destroy(&mut self.actor);
-            sys::zlist_destroy(&mut self.list);
-        }
-    }
-}
-
-/// The consumer's actor.
-///
-/// # Safety
-/// `args` points to an `Option<Start>`, which is live until this signals.
-unsafe extern "C" fn task(pipe: *mut zsock_t, args: *mut c_void) {
-    // SAFETY: dafka_consumer_t::new starts the actor so.
-    let Some(start) = (unsafe { (*args.cast::<Option<Start>>()).take() }) else { return };
-    // SAFETY: the sink is live until `start` is dropped, at the end of this function; this thread uses it alone.
-    let Some(sink) = (unsafe { resolve(start.sink.0) }) else { return };
-    // SAFETY: zactor_new gives the pipe to this thread.
-    unsafe {
-        run_actor("Consumer", pipe, |pipe| {
-            consumer::run(pipe, &start.address, &start.settings, consumer::Sink::Socket(&sink))
-        });
-    }
-    if !sink.has_signalled() {
-        // It could not start: whoever waits for the sink's signal is not to wait for ever.
-        let _ = sink.try_signal();
+        // SAFETY: NULL or ours, and destroyed once.
+        unsafe { sys::zlist_destroy(&mut self.list) }
     }
 }
 
@@ -234,7 +197,8 @@ unsafe fn consumer<'a>(self_: *mut dafka_consumer_t) -> Outcome<&'a mut dafka_co
 /// `*args` is not modified. It is ready, and this returns, when the towers have welcomed it or
 /// `beacon/connect_timeout` (milliseconds) has passed.
 ///
-/// NULL when `args` is NULL or there are no more sockets or threads; a sink is destroyed in the second case.
+/// NULL when `args` is NULL or there are no more sockets, files or threads: the log names the limit (ZMQ_MAX_SOCKETS,
+/// RLIMIT_NOFILE), see dafka(7). A sink is destroyed then, after a signal.
 ///
 /// # Safety
 /// `args` is NULL or live, with members that are NULL or live.
@@ -350,7 +314,9 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_consumer_record_source(self_: *mut dafka_consumer_t) -> *mut zsock_t {
     // SAFETY: the caller's promise.
-    entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe { Ok(consumer(self_)?.source()) })
+    entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe {
+        Ok(consumer(self_)?.source.as_ref().map_or(std::ptr::null_mut(), OwnedZsock::as_c))
+    })
 }
 
 /// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *

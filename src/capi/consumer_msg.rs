@@ -49,7 +49,7 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve, wait_for_input};
+use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of, wait_for_input};
 use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use super::selftest;
@@ -68,11 +68,11 @@ pub struct dafka_consumer_msg_t {
 }
 
 impl dafka_consumer_msg_t {
-    /// Reads one record: three frames, as RFC 46/DAFKA's consumers hand them on.
-    fn recv(&mut self, source: &Socket) -> Outcome<c_int> {
+    /// Waits for one record and reads it: three frames, as RFC 46/DAFKA's consumers hand them on.
+    fn recv(&mut self, source: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<c_int> {
         let mut frame = Frame::new();
         loop {
-            if source.recv(&mut frame).is_err() {
+            if !wait_for_input(source, ended)? || source.recv(&mut frame).is_err() {
                 // Interrupted, as CZMQ's receiving functions are: no reason for a log line.
                 return Ok(-1);
             }
@@ -215,11 +215,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
     entry("dafka_consumer_msg_recv", -1, || unsafe {
         let msg = msg(self_)?;
         let consumer = consumer.as_ref().ok_or("the consumer is NULL")?;
-        let source = resolve(consumer.source()).ok_or("the consumer's records go to another sink")?;
-        if !consumer.wait_for_record(&source)? {
-            return Ok(-1);
-        }
-        msg.recv(&source)
+        msg.recv(&consumer.records()?, &|| consumer.has_ended().then_some("the consumer has ended"))
     })
 }
 
@@ -240,11 +236,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_recv_from_socket", -1, || unsafe {
         let msg = msg(self_)?;
-        let socket = resolve(socket).ok_or("the socket is NULL")?;
-        if !wait_for_input(&socket, &|| None)? {
-            return Ok(-1);
-        }
-        msg.recv(&socket)
+        let socket = socket_of(socket, "socket")?;
+        msg.recv(&socket, &|| None)
     })
 }
 

@@ -2,7 +2,7 @@
 //! converted back. No logic here, and no panic leaves.
 //!
 //! One file per C class. `boundary` holds what they share, `object` is the only place where objects change
-//! between Rust's and C's ownership.
+//! between Rust's and C's ownership, `records` makes the record pipe.
 
 mod beacon;
 mod boundary;
@@ -14,6 +14,7 @@ mod producer;
 mod producer_msg;
 mod proto;
 mod publisher;
+mod records;
 mod selftest;
 mod store;
 mod subscriber;

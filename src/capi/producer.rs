@@ -69,7 +69,7 @@
 //! }
 //! ```
 
-use super::boundary::{entry, octets, resolve, run_actor, settings};
+use super::boundary::{entry, octets, run_actor, settings, socket_of};
 use super::selftest;
 use crate::actor::Error;
 use crate::actor::producer;
@@ -130,7 +130,7 @@ pub(super) unsafe fn run(
 pub unsafe extern "C" fn dafka_producer_address(self_: *mut zactor_t) -> *const c_char {
     // SAFETY: the caller's promise.
     entry("dafka_producer_address", std::ptr::null(), || unsafe {
-        let pipe = resolve(self_).ok_or("the producer is NULL")?;
+        let pipe = socket_of(self_, "producer")?;
         Ok(producer::address(&pipe)?.cast())
     })
 }

@@ -48,7 +48,7 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, resolve};
+use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of};
 use super::object::{into_c, take_back};
 use super::selftest;
 use crate::actor::producer::{PRODUCER, check_len, send, send_command};
@@ -264,8 +264,8 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// use up `producer/max_unacked_bytes`; a signal does not end that wait.
 ///
 /// Returns 0, or -1 when the message is empty, an argument is NULL, the content is longer than
-/// `producer/max_record_bytes` (which the log names, with the content's size) or the producer has ended. In all but
-/// the last case the message keeps what it has.
+/// `producer/max_record_bytes` (which the log names, with the content's size), the producer has ended, or it belongs to
+/// the process that forked this one. In all but the last two cases the message keeps what it has.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor that runs `dafka_producer`.
@@ -277,7 +277,7 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_send", -1, || unsafe {
         let msg = msg(self_)?;
-        let pipe = resolve(producer).ok_or("the producer is NULL")?;
+        let pipe = socket_of(producer, "producer")?;
         check_len(&pipe, msg.content().map_or(0, <[u8]>::len))?;
         match std::mem::replace(&mut msg.content, Content::Empty) {
             Content::Empty => return Err("the message is empty".into()),

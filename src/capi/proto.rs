@@ -76,7 +76,7 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, entry, entry_void, octets, resolve};
+use super::boundary::{Outcome, entry, entry_void, octets, socket_of};
 pub use super::codec::dafka_proto_t;
 use super::codec::{Name, Received, ZFrame, ZList, move_message, set_subscription};
 use super::object::{into_c, take_back};
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn dafka_proto_recv(self_: *mut dafka_proto_t, input: *mut
 pub unsafe extern "C" fn dafka_proto_send(self_: *mut dafka_proto_t, output: *mut zsock_t) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_proto_send", -1, || unsafe {
-        let output = resolve(output).ok_or("the socket is NULL")?;
+        let output = socket_of(output, "socket")?;
         proto(self_)?.send(&output).map(|()| 0)
     })
 }
@@ -480,7 +480,7 @@ pub unsafe extern "C" fn dafka_proto_set_subjects(self_: *mut dafka_proto_t, sub
 pub unsafe extern "C" fn dafka_proto_subscribe(sub: *mut zsock_t, id: c_char, topic_: *const c_char) {
     // SAFETY: the caller's promise.
     entry("dafka_proto_subscribe", (), || unsafe {
-        let sub = resolve(sub).ok_or("the socket is NULL")?;
+        let sub = socket_of(sub, "socket")?;
         set_subscription(&sub, id as u8, octets(topic_, "the topic")?, true)
     })
 }
@@ -493,7 +493,7 @@ pub unsafe extern "C" fn dafka_proto_subscribe(sub: *mut zsock_t, id: c_char, to
 pub unsafe extern "C" fn dafka_proto_unsubscribe(sub: *mut zsock_t, id: c_char, topic_: *const c_char) {
     // SAFETY: the caller's promise.
     entry("dafka_proto_unsubscribe", (), || unsafe {
-        let sub = resolve(sub).ok_or("the socket is NULL")?;
+        let sub = socket_of(sub, "socket")?;
         set_subscription(&sub, id as u8, octets(topic_, "the topic")?, false)
     })
 }

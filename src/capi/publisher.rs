@@ -55,7 +55,7 @@
 //! }
 //! ```
 
-use super::boundary::{entry, resolve, take_frame};
+use super::boundary::{entry, socket_of, take_frame};
 use super::producer::{dafka_producer_args_t, run};
 use super::selftest;
 use crate::actor::producer::{self, Dialect, check_len, send_command, send_last};
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
         if frame.is_null() {
             return Err("the content is NULL".into());
         }
-        let sent = resolve(self_).ok_or("the publisher is NULL".into()).and_then(|pipe| {
+        let sent = socket_of(self_, "publisher").and_then(|pipe| {
             let pointer = (frame as usize).to_ne_bytes();
             let mut is_handed_over = false;
             check_len(&pipe, sys::zframe_size(frame))?;
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
 pub unsafe extern "C" fn dafka_publisher_address(self_: *mut zactor_t) -> *const c_char {
     // SAFETY: the caller's promise.
     entry("dafka_publisher_address", std::ptr::null(), || unsafe {
-        let pipe = resolve(self_).ok_or("the publisher is NULL")?;
+        let pipe = socket_of(self_, "publisher")?;
         Ok(producer::address(&pipe)?.cast())
     })
 }

@@ -69,7 +69,7 @@
 //! }
 //! ```
 
-use super::boundary::{entry, resolve, run_actor, settings, topic};
+use super::boundary::{entry, run_actor, settings, socket_of, topic};
 use super::selftest;
 use crate::actor::consumer::{self, Sink};
 use crate::actor::new_address;
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn dafka_subscriber_subscribe(self_: *mut zactor_t, topic_
     // SAFETY: the caller's promise.
     entry("dafka_subscriber_subscribe", -1, || unsafe {
         let topic = topic(topic_)?;
-        let pipe = resolve(self_).ok_or("the subscriber is NULL")?;
+        let pipe = socket_of(self_, "subscriber")?;
         consumer::command(&pipe, b"SUBSCRIBE", topic)?;
         Ok(0)
     })

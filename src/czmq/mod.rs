@@ -3,23 +3,62 @@
 //! `sys` declares the functions; the wrappers here and in `net` are the only callers outside `capi`. Which node
 //! does what is none of this module's business.
 
+pub mod fork;
 pub mod log;
 pub mod sys;
 
 use crate::zpl::Item;
+use fork::{GENERATIONS, PerProcess};
 use std::ffi::{CStr, CString};
-use std::os::raw::{c_char, c_void};
-use std::sync::{Mutex, PoisonError};
+use std::os::raw::{c_char, c_int, c_void};
+use std::sync::Mutex;
 
-/// Initializes CZMQ's process context if nobody did yet, and returns it. NULL when CZMQ cannot make one.
+/// The name of libzmq's option; zmq-sys does not declare it.
+const ZMQ_MAX_SOCKETS: c_int = 2;
+/// CZMQ's own default for it.
+const DEFAULT_MAX_SOCKETS: c_int = 1_024;
+
+/// Initializes CZMQ's process context if nobody did yet, and returns it. NULL when CZMQ cannot make one. Allows more
+/// sockets where nobody else has a say in that, see [`allow_more_sockets`].
 ///
 /// Threads may do this at the same time: zsys_init itself would let the second one go on before all is initialized, and
 /// then abort the process (4.2.1, zsys.c: `s_open_sockets == 0`).
 pub fn init() -> *mut c_void {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    static WAS_CALLED: PerProcess<bool> = PerProcess::new([const { Mutex::new(false) }; GENERATIONS]);
+    let mut was_called = WAS_CALLED.lock();
     // SAFETY: zsys_init may be called at any time, by one thread at a time.
-    unsafe { sys::zsys_init() }
+    let context = unsafe { sys::zsys_init() };
+    if !std::mem::replace(&mut *was_called, true) && !context.is_null() {
+        allow_more_sockets(context);
+    }
+    context
+}
+
+/// How many sockets the process may have.
+pub fn max_sockets() -> c_int {
+    // SAFETY: the context lives as long as the process.
+    unsafe { zmq_sys::zmq_ctx_get(init(), ZMQ_MAX_SOCKETS) }
+}
+
+/// Allows as many sockets as files, in place of CZMQ's default, when the application has chosen nothing else
+/// (zsys_set_max_sockets, ZSYS_MAX_SOCKETS). libzmq takes a limit until the first socket is made, and does not tell
+/// whether that was: where this thread is the only one, it was not, as libzmq starts threads with it.
+fn allow_more_sockets(context: *mut c_void) {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads != 1 || std::env::var_os("ZSYS_MAX_SOCKETS").is_some() {
+        return;
+    }
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is writable; the context is live, and has no socket.
+    unsafe {
+        if zmq_sys::zmq_ctx_get(context, ZMQ_MAX_SOCKETS) == DEFAULT_MAX_SOCKETS
+            && libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) == 0
+        {
+            let limit = sys::zsys_socket_limit().min(usize::try_from(files.rlim_cur).unwrap_or(usize::MAX));
+            let limit = c_int::try_from(limit).unwrap_or(c_int::MAX).max(DEFAULT_MAX_SOCKETS);
+            zmq_sys::zmq_ctx_set(context, ZMQ_MAX_SOCKETS, limit);
+        }
+    }
 }
 
 /// Stops CZMQ from catching SIGINT and SIGTERM: the programs handle them themselves.

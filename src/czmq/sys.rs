@@ -28,6 +28,8 @@ unsafe extern "C" {
     pub fn zsys_socket(kind: c_int, filename: *const c_char, line_nbr: usize) -> *mut c_void;
     pub fn zsys_close(handle: *mut c_void, filename: *const c_char, line_nbr: usize) -> c_int;
     pub fn zsys_create_pipe(backend_p: *mut *mut zsock_t) -> *mut zsock_t;
+    pub fn zsys_pipehwm() -> usize;
+    pub fn zsys_socket_limit() -> usize;
     pub fn zsys_interface() -> *const c_char;
     pub fn zsys_set_logstream(stream: *mut libc::FILE);
     pub fn zsys_error(format: *const c_char, ...);

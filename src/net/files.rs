@@ -1,4 +1,7 @@
-//! How many files, and so connections, this process may have open.
+//! How many files, and so connections and sockets, this process may have open.
+
+use crate::czmq;
+use std::os::unix::net::UnixDatagram;
 
 /// How many it may have open now.
 pub fn max_open_files() -> usize {
@@ -14,6 +17,25 @@ pub fn allow_more_open_files() {
     // SAFETY: the structure is initialized, and only read. Where the system refuses, the limit stays.
     unsafe {
         libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
+    }
+}
+
+/// After a socket could not be made (EMFILE): which limit the process has reached, and how to raise it.
+pub fn reached_limit() -> String {
+    // libzmq has one error for both. It makes at least one file for each socket.
+    match UnixDatagram::unbound().err().and_then(|error| error.raw_os_error()) {
+        Some(libc::EMFILE) => {
+            format!(
+                "the process has all {} files open that it may have (RLIMIT_NOFILE: ulimit -n)",
+                max_open_files()
+            )
+        }
+        Some(libc::ENFILE) => "the system has all files open that it may have (fs.file-max)".into(),
+        _ => format!(
+            "all {} ZeroMQ sockets that the process may have are in use (ZMQ_MAX_SOCKETS: call zsys_set_max_sockets \
+             before the first socket is made, or set ZSYS_MAX_SOCKETS in the environment)",
+            czmq::max_sockets()
+        ),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The pair of sockets between an actor and whoever started it, and the rules of that conversation.
 
 use super::{Frame, Kind, Socket, now_ms, poll};
+use crate::czmq;
+use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
@@ -30,16 +32,24 @@ pub fn pipe() -> zmq::Result<(Pipe, Pipe)> {
 /// # Errors
 /// As [`pipe`].
 pub fn pipe_with_limit(limit: i32) -> zmq::Result<(Pipe, Pipe)> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let endpoint = format!("inproc://dafka-pipe-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
     let ends = (Socket::new(Kind::PAIR)?, Socket::new(Kind::PAIR)?);
     for end in [&ends.0, &ends.1] {
         end.zmq().set_sndhwm(limit)?;
         end.zmq().set_rcvhwm(limit)?;
     }
-    ends.0.bind(&endpoint)?;
-    ends.1.connect(&endpoint)?;
+    connect_pair(&ends.0, &ends.1)?;
     Ok(ends)
+}
+
+/// Makes two PAIR sockets the ends of a pipe.
+///
+/// # Errors
+/// What libzmq says.
+pub fn connect_pair(first: &Socket, second: &Socket) -> zmq::Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let endpoint = format!("inproc://dafka-pipe-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    first.bind(&endpoint)?;
+    second.connect(&endpoint)
 }
 
 impl Socket {
@@ -48,8 +58,7 @@ impl Socket {
     /// # Errors
     /// As [`Socket::send`].
     pub fn signal(&self) -> zmq::Result<()> {
-        self.has_signalled.set(true);
-        self.send_frames(&[&SIGNAL.to_ne_bytes()])
+        self.send_signal(SIGNAL)
     }
 
     /// Says "I cannot start": a signal with the status 1. (zactor_new looks at no status.)
@@ -57,8 +66,35 @@ impl Socket {
     /// # Errors
     /// As [`Socket::send`].
     pub fn signal_failure(&self) -> zmq::Result<()> {
+        self.send_signal(SIGNAL | 1)
+    }
+
+    fn send_signal(&self, signal: u64) -> zmq::Result<()> {
+        let mut frame = Frame::copy(&signal.to_ne_bytes());
+        let sent = self.send_unnoted(&mut frame, 0)?;
+        self.note_ready();
+        if sent { Ok(()) } else { Err(zmq::Error::EAGAIN) }
+    }
+
+    /// As [`Socket::signal`], for an actor that zactor_new may have started. An owner that has sent something already
+    /// does not wait for the signal: a Unix signal has interrupted zactor_new. The signal would stay in the pipe, where
+    /// the owner takes it for an answer, and zactor_destroy for the actor's end. So it is not sent then.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub fn signal_ready(&self) -> zmq::Result<()> {
+        if self.events().contains(POLLIN) {
+            self.note_ready();
+            return Ok(());
+        }
+        self.signal()
+    }
+
+    fn note_ready(&self) {
         self.has_signalled.set(true);
-        self.send_frames(&[&(SIGNAL | 1).to_ne_bytes()])
+        if let Some(ear) = self.own_ear.get() {
+            ear.is_ready.store(true, Ordering::Release);
+        }
     }
 
     /// As [`Socket::signal`], without waiting; false when the other end cannot take it now.
@@ -137,11 +173,8 @@ impl Socket {
 
     /// Declares that an actor reads this end of the pipe, for as long as the result lives.
     pub fn hear(&self) -> Hearing {
-        let ear = Arc::new(Ear {
-            is_open: AtomicBool::new(true),
-            budget: OnceLock::new(),
-            record_limit: OnceLock::new(),
-        });
+        let ear = self.own_ear.get_or_init(Arc::default).clone();
+        ear.is_open.store(true, Ordering::Release);
         let hearing = Hearing { endpoint: self.endpoint(), ear };
         ears().insert(hearing.endpoint.clone(), hearing.ear.clone());
         hearing
@@ -151,6 +184,57 @@ impl Socket {
     /// looks like one whose reader has gone.
     pub fn is_heard(&self) -> bool {
         self.ear().is_some()
+    }
+
+    /// Waits until the actor at the other end of the pipe is ready, and reads its ready signal if that was not read: a
+    /// Unix signal that comes during zactor_new makes it return early, and leaves the signal in the pipe. False when the
+    /// actor has ended. SIGINT and SIGTERM under CZMQ's handling end the wait.
+    pub fn settle(&self) -> bool {
+        let due_ms = now_ms() + START_MS;
+        loop {
+            match self.stage() {
+                Stage::Ready => return true,
+                Stage::Ended => return false,
+                Stage::Starting if czmq::interrupted() => return true,
+                // CZMQ has made the pipe, and no thread of ours reads it: it is about to begin, or is none of ours.
+                Stage::Unknown if now_ms() >= due_ms => return false,
+                Stage::Starting | Stage::Unknown => {}
+            }
+            if poll(&mut [self.item(POLLIN)], SETTLE_INTERVAL_MS).is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// True when the actor at the other end of the pipe has ended: it does not start any more, and does not run.
+    pub fn has_ended(&self) -> bool {
+        self.stage() == Stage::Ended
+    }
+
+    /// How far the actor at the other end of the pipe is. Reads its ready signal.
+    fn stage(&self) -> Stage {
+        if self.ear().is_some_and(|ear| ear.is_settled.load(Ordering::Acquire)) {
+            return Stage::Ready;
+        }
+        let events = self.events();
+        // Asked for after the events: an actor whose words are there has begun.
+        let Some(ear) = self.ear() else {
+            let is_ended = events.contains(POLLIN) || !events.contains(POLLOUT);
+            return if is_ended { Stage::Ended } else { Stage::Unknown };
+        };
+        // Asked for before the events: when the signal was sent, it is in the pipe, or was read.
+        let is_ready = ear.is_ready.load(Ordering::Acquire);
+        let is_unread = self.events().contains(POLLIN) && !ear.has_words.load(Ordering::Acquire);
+        let is_read = is_unread && self.try_recv(&mut Frame::new()).unwrap_or(false);
+        if is_read && !ear.is_open.load(Ordering::Acquire) {
+            // It may have been its last word. zactor_destroy must not wait for that: it does not when it finds the pipe
+            // closed, which happens right after it.
+            self.wait_until_closed();
+            return Stage::Ended;
+        }
+        let is_settled = if is_unread { is_read } else { is_ready };
+        ear.is_settled.store(is_settled, Ordering::Release);
+        if is_settled { Stage::Ready } else { Stage::Starting }
     }
 
     /// The actor that reads the other end of the pipe.
@@ -191,12 +275,16 @@ impl Socket {
 
     /// The longest record that the actor at the other end takes, in octets; `None` when it has ended or did not say.
     pub fn record_limit(&self) -> Option<usize> {
-        self.ear()?.record_limit.get().copied()
+        // Not known before it is ready.
+        self.settle().then(|| self.ear())??.record_limit.get().copied()
     }
 
     /// Before `len_bytes` are handed to the actor at the other end: waits until it has room for more, for as long as
     /// `is_patient` says. False when the actor has ended, or patience has.
     pub fn reserve(&self, len_bytes: u64, is_patient: &mut dyn FnMut() -> bool) -> bool {
+        if !self.settle() {
+            return false;
+        }
         loop {
             let Some(ear) = self.ear() else { return false };
             let Some(budget) = ear.budget.get() else { return true };
@@ -217,22 +305,52 @@ impl Socket {
 
 /// How long an actor waits for room for its last word, and its owner for the end that follows it.
 const LAST_WORD_MS: u64 = 30_000;
+/// How long the thread of an actor may take to begin after CZMQ has made its pipe.
+const START_MS: u64 = 10_000;
+/// How often a wait for a starting actor looks whether it is ready.
+const SETTLE_INTERVAL_MS: i64 = 1;
 /// How often a wait looks whether the actor still runs.
 const CHECK_INTERVAL_MS: i64 = 100;
 
+/// How far an actor is, as its owner sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing was heard of it: zactor_new was interrupted before its thread began, or it ends in this moment.
+    Unknown,
+    Starting,
+    Ready,
+    Ended,
+}
+
 /// An actor that reads a pipe, as the other end sees it.
-struct Ear {
+#[derive(Default)]
+pub(super) struct Ear {
     /// False once the actor has ended.
     is_open: AtomicBool,
+    /// It has sent its ready signal, or need not.
+    is_ready: AtomicBool,
+    /// It has sent something else, or is about to.
+    has_words: AtomicBool,
+    /// Its ready signal is not in the pipe any more. Only the owner says so.
+    is_settled: AtomicBool,
     budget: OnceLock<Arc<Budget>>,
     /// The longest record that the actor takes, in octets.
     record_limit: OnceLock<usize>,
 }
 
+impl Ear {
+    /// The actor is about to send something that is no ready signal.
+    pub(super) fn note_words(&self) {
+        self.has_words.store(true, Ordering::Release);
+    }
+}
+
 /// The pipes that an actor reads, by their name.
-fn ears() -> MutexGuard<'static, HashMap<String, Arc<Ear>>> {
-    static EARS: LazyLock<Mutex<HashMap<String, Arc<Ear>>>> = LazyLock::new(Mutex::default);
-    EARS.lock().unwrap_or_else(PoisonError::into_inner)
+type Ears = BTreeMap<String, Arc<Ear>>;
+
+fn ears() -> MutexGuard<'static, Ears> {
+    static EARS: PerProcess<Ears> = PerProcess::new([const { Mutex::new(Ears::new()) }; GENERATIONS]);
+    EARS.lock()
 }
 
 /// How much an actor may be handed, and has not done with: what is in its pipe, and what it holds.

@@ -2,11 +2,13 @@
 
 use super::Frame;
 use super::bind::SocketFile;
-use crate::czmq;
-use std::cell::{Cell, RefCell};
+use super::pipe::Ear;
+use crate::czmq::{self, fork::generation};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_char, c_int, c_void};
+use std::sync::Arc;
 use zmq::{PollEvents, PollItem};
 use zmq_sys::{zmq_msg_recv, zmq_msg_send};
 
@@ -27,6 +29,10 @@ pub struct Socket {
     pub(super) has_signalled: Cell<bool>,
     /// Of an `ipc://` address that it is bound to.
     file: RefCell<Option<SocketFile>>,
+    /// Of an actor's end of its pipe: what the other end knows of the actor.
+    pub(super) own_ear: OnceCell<Arc<Ear>>,
+    /// The process that made it, see [`generation`].
+    generation: u32,
 }
 
 // SAFETY: a ZeroMQ socket may move to another thread, as long as one thread at a time uses it. Not Sync.
@@ -92,6 +98,8 @@ impl Socket {
             owned,
             has_signalled: Cell::new(false),
             file: RefCell::default(),
+            own_ear: OnceCell::new(),
+            generation: generation(),
         }
     }
 
@@ -309,6 +317,14 @@ impl Socket {
     }
 
     fn send_flags(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
+        if let Some(ear) = self.own_ear.get() {
+            ear.note_words();
+        }
+        self.send_unnoted(frame, flags)
+    }
+
+    /// As [`Socket::send_flags`], for an actor's ready signal, which is none of its words.
+    pub(super) fn send_unnoted(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
         loop {
             // SAFETY: socket and message are live; libzmq takes the content and leaves an empty message.
             if unsafe { zmq_msg_send(frame.as_raw(), self.raw, flags) } >= 0 {
@@ -347,6 +363,16 @@ impl Socket {
         uninterrupted(|| self.zmq.get_events()).unwrap_or(PollEvents::empty())
     }
 
+    /// True when another process made the socket and forked this one: it cannot be used here.
+    pub fn is_of_another_process(&self) -> bool {
+        // libzmq (4.3) tells it by EINTR only, each time.
+        const TRIES: usize = 100;
+        match self.owned {
+            true => self.generation != generation(),
+            false => generation() != 0 && (0..TRIES).all(|_| self.zmq.get_events() == Err(zmq::Error::EINTR)),
+        }
+    }
+
     /// This socket as an item of [`poll`].
     pub fn item(&self, events: PollEvents) -> PollItem<'_> {
         self.zmq.as_poll_item(events)
@@ -360,6 +386,10 @@ pub(super) fn set_use_fd(socket: &Socket, fd: c_int) -> zmq::Result<()> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        // The copies of a parent's socket and its file stay: CZMQ counts the child's own sockets only.
+        if self.generation != generation() {
+            return std::mem::forget(self.file.take());
+        }
         // Before libzmq closes its listening socket, a moment later: a process that follows at once finds it free.
         drop(self.file.take());
         if self.owned {

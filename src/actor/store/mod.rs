@@ -52,7 +52,7 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     if reader.wait_until_ready(pipe)? && writer.wait_until_ready(pipe)? {
         check(&writer, &reader, &watch)?;
     }
-    pipe.signal()?;
+    pipe.signal_ready()?;
     supervise(pipe, &writer, &reader, &watch)?;
     drop((writer, reader));
     // Without `store/sync`, this puts the records on disk.

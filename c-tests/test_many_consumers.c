@@ -1,0 +1,182 @@
+/*  =========================================================================
+    test_many_consumers - consumers until the process has no more sockets or files: NULL, and a line that names the limit;
+    and a thousand of them, each with all records
+
+    test_many_consumers sockets | files | default | COUNT
+    =========================================================================
+*/
+
+//  setrlimit
+#define _XOPEN_SOURCE 700
+#include "testing.h"
+#include <dirent.h>
+#include <sys/resource.h>
+
+static size_t
+s_entries (const char *path)
+{
+    size_t count = 0;
+    DIR *dir = opendir (path);
+    CHECK (dir);
+    while (readdir (dir))
+        count++;
+    closedir (dir);
+    return count;
+}
+
+//  Creates consumers until there are no more; destroys all of them; and again. Returns how many there were.
+
+static size_t
+s_exhaust (zconfig_t *config, size_t maximum, const char *limit, const char *number)
+{
+    dafka_consumer_t **consumers = (dafka_consumer_t **) zmalloc (maximum * sizeof (dafka_consumer_t *));
+    dafka_consumer_args_t args = { config, NULL };
+    size_t first = 0;
+    //  CZMQ's first socket starts threads, which have files.
+    zsock_t *other = zsock_new (ZMQ_PAIR);
+    for (int round = 0; round < 3; round++) {
+        test_case ("consumers until there are no more, round %d", round);
+        test_log_begin ();
+        size_t files = s_entries ("/proc/self/fd");
+        size_t count = 0;
+        while ((consumers [count] = dafka_consumer_new (&args))) {
+            CHECK (dafka_consumer_subscribe (consumers [count], "topic") == 0);
+            count++;
+            CHECK (count < maximum);
+        }
+        CHECK (test_log_has ("E:", limit, number));
+        for (size_t index = 0; index < count; index++)
+            dafka_consumer_destroy (&consumers [index]);
+        test_log_end ();
+        CHECK (count > 0);
+        //  Closed sockets give their places back a moment later.
+        while (s_entries ("/proc/self/fd") > files)
+            zclock_sleep (1);
+        if (round == 0)
+            first = count;
+        CHECK (count == first);
+    }
+    zsock_destroy (&other);
+    free (consumers);
+    return first;
+}
+
+static void
+s_limit (size_t files)
+{
+    struct rlimit limit;
+    CHECK (getrlimit (RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = files < limit.rlim_max? files: limit.rlim_max;
+    CHECK (setrlimit (RLIMIT_NOFILE, &limit) == 0);
+}
+
+static void
+s_test_sockets (void)
+{
+    zsys_set_max_sockets (150);
+    zconfig_t *config = test_config ("tcp");            //  As in test_no_sockets
+    zconfig_put (config, "beacon/connect_timeout", "1");
+    s_exhaust (config, 100, "ZMQ_MAX_SOCKETS", " 150 ");
+    zconfig_destroy (&config);
+}
+
+static void
+s_test_files (void)
+{
+    s_limit (200);
+    zsys_set_max_sockets (1000);
+    zconfig_t *config = test_config ("tcp");
+    zconfig_put (config, "beacon/connect_timeout", "1");
+    s_exhaust (config, 100, "RLIMIT_NOFILE", " 200 ");
+    zconfig_destroy (&config);
+}
+
+//  An application that says nothing gets as many sockets as files, if its first socket is a consumer's.
+
+static void
+s_test_default (void)
+{
+    s_limit (1500);
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "beacon/connect_timeout", "1");
+    dafka_consumer_args_t args = { config, NULL };
+    dafka_consumer_t *first = dafka_consumer_new (&args);
+    CHECK (first);
+    size_t count = 0;
+    void *sockets [2000];
+    while (count < 2000 && (sockets [count] = zmq_socket (zsys_init (), ZMQ_PAIR)))
+        count++;
+    for (size_t index = 0; index < count; index++)
+        zmq_close (sockets [index]);
+    CHECK (count > 1024 && count < 1500);
+    dafka_consumer_destroy (&first);
+    zconfig_destroy (&config);
+}
+
+static void
+s_test_thousand (size_t count)
+{
+    //  Each takes about twenty, with the connections.
+    s_limit (30000);
+    zsys_set_max_sockets (0);
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    //  The default: more often would be a burden that no application has.
+    zconfig_put (config, "beacon/interval", "1000");
+    zconfig_put (config, "beacon/timeout", "4000");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    int64_t start_ms = zclock_mono ();
+    test_case ("%lu consumers", (unsigned long) count);
+    dafka_consumer_t **consumers = (dafka_consumer_t **) zmalloc (count * sizeof (dafka_consumer_t *));
+    for (size_t index = 0; index < count; index++) {
+        test_at (index);
+        consumers [index] = test_consumer_new ("topic", config);
+    }
+    printf ("%lu consumers after %d ms: %lu files, %lu threads\n", (unsigned long) count,
+        (int) (zclock_mono () - start_ms), (unsigned long) s_entries ("/proc/self/fd"),
+        (unsigned long) s_entries ("/proc/self/task"));
+    test_case ("each gets all records");
+    zactor_t *producer = test_producer_new ("topic", config);
+    for (int number = 0; number < 10; number++)
+        test_send (producer, "%d", number);
+    for (size_t index = 0; index < count; index++) {
+        test_at (index);
+        for (int number = 0; number < 10; number++) {
+            char content [32];
+            snprintf (content, sizeof content, "%d", number);
+            test_recv (consumers [index], "topic", NULL, content);
+        }
+    }
+    printf ("all have read after %d ms: %lu files\n", (int) (zclock_mono () - start_ms),
+        (unsigned long) s_entries ("/proc/self/fd"));
+    test_case ("ending");
+    for (size_t index = 0; index < count; index++)
+        dafka_consumer_destroy (&consumers [index]);
+    printf ("all have ended after %d ms\n", (int) (zclock_mono () - start_ms));
+    free (consumers);
+    zactor_destroy (&producer);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+int
+main (int argc, char **argv)
+{
+    const char *what = argc > 1? argv [1]: "";
+    test_begin ("test_many_consumers", 120);
+    if (streq (what, "sockets"))
+        s_test_sockets ();
+    else
+    if (streq (what, "files"))
+        s_test_files ();
+    else
+    if (streq (what, "default"))
+        s_test_default ();
+    else {
+        CHECK (atoi (what) > 0);
+        s_test_thousand ((size_t) atoi (what));
+    }
+    test_await_actors ();
+    return test_end ();
+}

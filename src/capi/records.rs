@@ -1,0 +1,154 @@
+//! The two ends of the way that records take from a consumer to the application.
+
+use super::boundary::{Outcome, resolve, socket_of};
+use crate::actor::Error;
+use crate::czmq::{
+    fork::generation,
+    sys::{self, zsock_t},
+};
+use crate::net::{Kind, Socket, connect_pair, now_ms};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::raw::c_int;
+use std::ptr::null_mut;
+
+/// A `zsock_t` that we own, or none.
+pub(super) struct OwnedZsock {
+    raw: *mut zsock_t,
+    /// The process that made it.
+    generation: u32,
+}
+
+// SAFETY: as a ZeroMQ socket, it may move to another thread, as long as one thread at a time uses it.
+unsafe impl Send for OwnedZsock {}
+
+impl OwnedZsock {
+    /// Takes a socket over, or none.
+    ///
+    /// # Safety
+    /// `raw` is NULL or live, and nobody else destroys it.
+    pub(super) unsafe fn new(raw: *mut zsock_t) -> OwnedZsock {
+        OwnedZsock { raw, generation: generation() }
+    }
+
+    /// It remains ours.
+    pub(super) fn as_c(&self) -> *mut zsock_t {
+        self.raw
+    }
+}
+
+impl Drop for OwnedZsock {
+    fn drop(&mut self) {
+        // The copy of a parent's socket stays, see `czmq::fork`.
+        if self.generation == generation() {
+            // SAFETY: NULL or ours, and destroyed once.
+            unsafe { sys::zsock_destroy(&mut self.raw) }
+        }
+    }
+}
+
+/// Where a consumer sends its records. Its reader gets a signal in any case, also when the consumer cannot start.
+pub(super) struct Sink {
+    pub(super) socket: Socket,
+    /// After the socket, which may be borrowed from it.
+    _owner: OwnedZsock,
+}
+
+impl Sink {
+    /// Takes a socket of the application's over.
+    ///
+    /// # Safety
+    /// `raw` is a live socket, which the caller gives away.
+    pub(super) unsafe fn of(raw: *mut zsock_t) -> Outcome<Sink> {
+        // SAFETY: the caller's promise. A socket of another process is left alone.
+        unsafe {
+            let socket = socket_of(raw, "record_sink")?;
+            Ok(Sink { socket, _owner: OwnedZsock::new(raw) })
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if !self.socket.has_signalled() {
+            let _ = self.socket.try_signal();
+        }
+    }
+}
+
+/// A record pipe: what the application reads from, and what the consumer writes to.
+pub(super) fn pipe() -> Outcome<(OwnedZsock, Sink)> {
+    let no_pipe = |error| no_pipe(&Error::from(error));
+    let source = zsock(Kind::PAIR).map_err(|error| self::no_pipe(&error))?;
+    // SAFETY: the source is live, and used by this thread alone; no socket is taken over.
+    let (end, none) = unsafe { (resolve(source.as_c()), OwnedZsock::new(null_mut())) };
+    let end = end.ok_or("the record pipe is no socket")?;
+    let socket = Socket::new(Kind::PAIR).map_err(no_pipe)?;
+    // SAFETY: it only reads a number. As zsys_create_pipe does it: the limits for reading are those of all sockets.
+    let limit = i32::try_from(unsafe { sys::zsys_pipehwm() }).unwrap_or(i32::MAX);
+    for end in [&end, &socket] {
+        end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
+    }
+    connect_pair(&end, &socket).map_err(no_pipe)?;
+    // The signal before the records is for those who wait for it at a sink of their own.
+    socket.signal().map_err(no_pipe)?;
+    end.wait_for_signal().map_err(no_pipe)?;
+    Ok((source, Sink { socket, _owner: none }))
+}
+
+fn no_pipe(error: &Error) -> String {
+    format!("cannot make the record pipe: {error}")
+}
+
+/// What a consumer takes: the pipe of its records (2 sockets) and that of its commands (2); the node's two, with a monitor
+/// (2); its beacon's pipe (2) and two sockets, with a monitor (2).
+const CONSUMER_SOCKETS: usize = 14;
+/// The longest time that closed sockets may take until they can be used again.
+const MAX_CLOSE_MS: u64 = 1_000;
+
+/// A new CZMQ socket. CZMQ (4.2.1, zsock.c: `assert (self->handle)`) ends the process when there is none left: so all that
+/// a consumer needs are made before, and closed again.
+fn zsock(kind: Kind) -> Result<OwnedZsock, Error> {
+    let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
+    // What is short is asked for while it is.
+    let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Socket::new(Kind::PAIR)?));
+    let spare = spare.collect::<Result<Vec<Socket>, Error>>()?;
+    closing.close(spare);
+    // SAFETY: the name is a static string; the socket is nobody else's.
+    unsafe { Ok(OwnedZsock::new(sys::zsock_new_checked(kind as c_int, c"dafka".as_ptr(), line!() as usize))) }
+}
+
+/// Tells when sockets are closed: libzmq does that in another thread. It is an epoll object, which knows an open file by
+/// more than its number: that may be another file's at once.
+struct Closing(OwnedFd);
+
+impl Closing {
+    fn new() -> std::io::Result<Closing> {
+        // SAFETY: a system call without pointers.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if epoll < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: the file is open, and nobody else's.
+        Ok(Closing(unsafe { OwnedFd::from_raw_fd(epoll) }))
+    }
+
+    /// Adds a file, or asks for it: false when it is closed.
+    fn control(&self, operation: c_int, file: c_int) -> bool {
+        let mut nothing = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: the file need not be open; the structure outlives the call.
+        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, file, &mut nothing) == 0 }
+    }
+
+    /// Closes sockets, and waits until others can have their places.
+    fn close(&self, sockets: Vec<Socket>) {
+        let files: Vec<c_int> = sockets.iter().filter_map(|socket| socket.zmq().get_fd().ok()).collect();
+        for &file in &files {
+            self.control(libc::EPOLL_CTL_ADD, file);
+        }
+        drop(sockets);
+        let due_ms = now_ms() + MAX_CLOSE_MS;
+        while files.iter().any(|&file| self.control(libc::EPOLL_CTL_MOD, file)) && now_ms() < due_ms {
+            std::thread::yield_now();
+        }
+    }
+}
