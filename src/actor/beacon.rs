@@ -10,7 +10,7 @@ use crate::net::{
     poll,
 };
 use crate::protocol::discovery::{Discovery, Event, News, Refused};
-use crate::settings;
+use crate::settings::{self, Endpoint};
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,8 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
         if let (false, Some(welcome_due_ms)) = (is_ready, welcome_due_ms) {
             due_ms = Some(due_ms.map_or(welcome_due_ms, |due_ms| due_ms.min(welcome_due_ms)));
         }
-        let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN), beacon.monitor.item(POLLIN)];
+        let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN)];
+        items.extend(beacon.monitor.as_ref().map(|monitor| monitor.item(POLLIN)));
         items.extend(peers.map(|peers| peers.item(POLLIN)));
         items.extend(beacon.resolver.item());
         poll(&mut items, timeout_ms(due_ms, now_ms()))?;
@@ -106,8 +107,8 @@ struct Beacon<'a> {
     name: &'a str,
     outgoing: Socket,
     incoming: Socket,
-    /// Tells when connections to towers come and go.
-    monitor: Socket,
+    /// Tells when connections to towers come and go; `None` where libzmq tells nothing of them.
+    monitor: Option<Socket>,
     towers_connected: usize,
     /// Something tells which peers answer.
     is_watching: bool,
@@ -127,7 +128,9 @@ struct Beacon<'a> {
 
 impl Drop for Beacon<'_> {
     fn drop(&mut self) {
-        self.incoming.stop_monitor();
+        if self.monitor.is_some() {
+            self.incoming.stop_monitor();
+        }
     }
 }
 
@@ -144,11 +147,15 @@ impl<'a> Beacon<'a> {
             socket.beat()?;
             socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         }
-        let monitor = Socket::new(Kind::PAIR)?;
-        let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-        let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
-        incoming.zmq().monitor(&monitored, i32::from(events))?;
-        monitor.connect(&monitored)?;
+        let mut monitor = None;
+        if !settings.pub_addresses.iter().all(Endpoint::is_inproc) {
+            let socket = Socket::new(Kind::PAIR)?;
+            let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+            let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
+            incoming.zmq().monitor(&monitored, i32::from(events))?;
+            socket.connect(&monitored)?;
+            monitor = Some(socket);
+        }
 
         // Before connecting: a tower welcomes a connection, not a subscription.
         incoming.zmq().set_subscribe(WELCOME)?;
@@ -233,7 +240,8 @@ impl<'a> Beacon<'a> {
     /// Follows the connections to the towers.
     fn connections(&mut self) -> Result {
         let mut frame = Frame::new();
-        while self.monitor.try_recv(&mut frame)? {
+        let Some(monitor) = &self.monitor else { return Ok(()) };
+        while monitor.try_recv(&mut frame)? {
             let event = frame.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
             if event == Some(SocketEvent::CONNECTED.to_raw()) {
                 self.towers_connected += 1;
@@ -243,7 +251,7 @@ impl<'a> Beacon<'a> {
                     log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
                 }
             }
-            self.monitor.skip_rest(&frame);
+            monitor.skip_rest(&frame);
             if let Some(discovery) = &mut self.discovery {
                 discovery.tower_lost(self.towers_connected == 0, now_ms());
             }

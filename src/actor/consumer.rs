@@ -5,6 +5,7 @@
 
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command, send_last};
+use super::relay;
 use super::siblings::Sibling;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
@@ -32,6 +33,7 @@ pub enum Sink<'a> {
 pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
     let own = address.as_bytes();
     let _sibling = Sibling::new(own);
+    let member = relay::Member::new(&settings.beacon);
     let node = Node::start(
         &Config {
             name: "Consumer",
@@ -43,7 +45,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions::consumer(own),
-            beacon: &settings.beacon,
+            beacon: &member.settings(&settings.beacon),
         },
         pipe,
     )?;

@@ -10,6 +10,7 @@ mod endpoints;
 mod handle;
 mod node;
 pub mod producer;
+mod relay;
 mod siblings;
 pub mod store;
 pub mod survey;

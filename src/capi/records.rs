@@ -3,6 +3,7 @@
 use super::boundary::{Outcome, resolve, socket_of};
 use crate::actor::Error;
 use crate::czmq::{
+    self,
     fork::generation,
     sys::{self, zsock_t},
 };
@@ -110,11 +111,27 @@ const MAX_CLOSE_MS: u64 = 1_000;
 fn zsock(kind: Kind) -> Result<OwnedZsock, Error> {
     let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
     // What is short is asked for while it is.
-    let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Socket::new(Kind::PAIR)?));
-    let spare = spare.collect::<Result<Vec<Socket>, Error>>()?;
+    let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Spare::new()?));
+    let spare = spare.collect::<Result<Vec<Spare>, Error>>()?;
     closing.close(spare);
     // SAFETY: the name is a static string; the socket is nobody else's.
     unsafe { Ok(OwnedZsock::new(sys::zsock_new_checked(kind as c_int, c"dafka".as_ptr(), line!() as usize))) }
+}
+
+/// A socket that CZMQ does not know: to close one of those takes the longer the more there are (zsys_close).
+struct Spare(zmq::Socket);
+
+impl Spare {
+    fn new() -> zmq::Result<Spare> {
+        // SAFETY: the context lives as long as the process; NULL is checked for; zmq_errno reads this thread's number.
+        unsafe {
+            let raw = zmq_sys::zmq_socket(czmq::init(), Kind::PAIR as c_int);
+            match raw.is_null() {
+                true => Err(zmq::Error::from_raw(zmq_sys::zmq_errno())),
+                false => Ok(Spare(zmq::Socket::from_raw(raw))),
+            }
+        }
+    }
 }
 
 /// Tells when sockets are closed: libzmq does that in another thread. It is an epoll object, which knows an open file by
@@ -140,8 +157,8 @@ impl Closing {
     }
 
     /// Closes sockets, and waits until others can have their places.
-    fn close(&self, sockets: Vec<Socket>) {
-        let files: Vec<c_int> = sockets.iter().filter_map(|socket| socket.zmq().get_fd().ok()).collect();
+    fn close(&self, sockets: Vec<Spare>) {
+        let files: Vec<c_int> = sockets.iter().filter_map(|socket| socket.0.get_fd().ok()).collect();
         for &file in &files {
             self.control(libc::EPOLL_CTL_ADD, file);
         }

@@ -33,6 +33,17 @@ impl Endpoint {
         Ok(Endpoint(octets.into()))
     }
 
+    /// An `inproc://` address. Characters that a log line could not show are left out, and more than ZeroMQ takes.
+    pub fn inproc(name: &str) -> Endpoint {
+        let name = name.bytes().filter(u8::is_ascii_graphic).take(200);
+        Endpoint(b"inproc://".iter().copied().chain(name).collect())
+    }
+
+    /// Whether only this process can reach it.
+    pub fn is_inproc(&self) -> bool {
+        self.0.starts_with(b"inproc://")
+    }
+
     /// Whether the port is chosen when it is bound.
     pub fn has_any_port(&self) -> bool {
         let is_tcp = self.0.starts_with(b"tcp://");

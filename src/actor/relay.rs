@@ -1,0 +1,161 @@
+//! Beacons for many consumers of one process, read from the towers once.
+//!
+//! Each node hears of each other one, and a process with a thousand consumers would read a million beacons per interval.
+//! Consumers have nothing to say to each other, so a few beacons are all that they need: the relay subscribes at the
+//! towers as a node does, and is a tower to the consumers, at an inproc:// address, for all but their own beacons.
+
+use super::siblings::is_consumer;
+use super::{BATCH_COUNT, Handle, MAX_FRAME_LEN_BYTES, Result, spawn};
+use crate::czmq::fork::{GENERATIONS, PerProcess};
+use crate::net::{Frame, Kind, Pipe, Socket, TERM, now_ms, poll};
+use crate::settings::{self, Endpoint};
+use crate::wire::{TowerBeacon, WELCOME};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use zmq::POLLIN;
+
+/// So many consumers with the same towers read them themselves: most processes need no relay.
+const DIRECT_COUNT: usize = 8;
+/// Consumers take silence for the loss of the towers: so often one of their own beacons goes on, too.
+const KEEP_ALIVE_MS: u64 = 250;
+/// Frames of a tower's beacon.
+const BEACON_FRAMES: usize = 3;
+
+/// The consumers of this process, by the addresses of their towers.
+static GROUPS: PerProcess<BTreeMap<String, Group>> =
+    PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
+
+struct Group {
+    consumers: usize,
+    relay: Weak<Relay>,
+}
+
+/// A relay that runs. It ends with the last consumer that uses it.
+struct Relay {
+    _actor: Mutex<Handle>,
+    endpoint: Endpoint,
+}
+
+/// A consumer's place among those with the same towers.
+pub(super) struct Member {
+    towers: String,
+    /// `None` when the consumer reads the towers itself.
+    relay: Option<Arc<Relay>>,
+}
+
+impl Member {
+    /// Joins the consumers that have these towers. When a relay cannot be had, the consumer does without.
+    pub(super) fn new(beacon: &settings::Beacon) -> Member {
+        let towers = settings::list(&beacon.pub_addresses);
+        let mut groups = GROUPS.lock();
+        let group = groups.entry(towers.clone()).or_insert(Group { consumers: 0, relay: Weak::new() });
+        group.consumers += 1;
+        let mut relay = None;
+        if group.consumers > DIRECT_COUNT {
+            relay = group.relay.upgrade().or_else(|| start(&towers, beacon).ok().map(Arc::new));
+            group.relay = relay.as_ref().map_or(Weak::new(), Arc::downgrade);
+        }
+        Member { towers, relay }
+    }
+
+    /// What the consumer's beacon is to use.
+    pub(super) fn settings(&self, beacon: &settings::Beacon) -> settings::Beacon {
+        let mut beacon = beacon.clone();
+        if let Some(relay) = &self.relay {
+            beacon.pub_addresses = vec![relay.endpoint.clone()];
+        }
+        beacon
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut groups = GROUPS.lock();
+        if let Some(group) = groups.get_mut(&self.towers) {
+            group.consumers -= 1;
+            if group.consumers == 0 {
+                groups.remove(&self.towers);
+            }
+        }
+        drop(groups);
+        // The last one waits for the relay's end: not while others wait for the lock.
+        drop(self.relay.take());
+    }
+}
+
+fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    // Log lines of the consumers name it: so it names the towers.
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let endpoint = Endpoint::inproc(&format!("dafka-relay-{number}/{towers}"));
+    let outgoing = Socket::new(Kind::XPUB)?;
+    outgoing.zmq().set_linger(0)?;
+    outgoing.bind(&endpoint)?;
+    let incoming = Socket::new(Kind::SUB)?;
+    incoming.zmq().set_linger(0)?;
+    incoming.beat()?;
+    incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+    // Before connecting: a tower welcomes a connection, not a subscription.
+    incoming.zmq().set_subscribe(WELCOME)?;
+    incoming.zmq().set_subscribe(b"B")?;
+    for address in &beacon.pub_addresses {
+        if let Err(error) = incoming.connect(address) {
+            log::error!("Consumer: cannot connect to a tower at {address}: {error}");
+        }
+    }
+    let actor = spawn("dafka-relay", move |pipe| run(pipe, &incoming, &outgoing))?;
+    Ok(Relay { _actor: Mutex::new(actor), endpoint })
+}
+
+fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket) -> Result {
+    pipe.signal()?;
+    let mut forwarded_ms = 0;
+    loop {
+        poll(&mut [pipe.item(POLLIN), incoming.item(POLLIN), outgoing.item(POLLIN)], -1)?;
+        let mut frame = Frame::new();
+        while pipe.try_recv(&mut frame)? {
+            if frame.as_ref() == TERM {
+                return Ok(());
+            }
+        }
+        // Their subscriptions say nothing new.
+        for _ in 0..BATCH_COUNT {
+            if !outgoing.try_recv(&mut frame)? {
+                break;
+            }
+        }
+        let mut frames: [Frame; BEACON_FRAMES] = Default::default();
+        for _ in 0..BATCH_COUNT {
+            let count = receive(incoming, &mut frames)?;
+            if count == 0 {
+                break;
+            }
+            let octets: Vec<&[u8]> = frames[..count].iter().map(Frame::as_ref).collect();
+            if octets == [WELCOME] {
+                // Consumers that come later are welcome, too.
+                outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
+            } else {
+                let Ok(beacon) = TowerBeacon::decode(&octets) else { continue };
+                if is_consumer(beacon.sender) && now_ms() < forwarded_ms + KEEP_ALIVE_MS {
+                    continue;
+                }
+            }
+            forwarded_ms = now_ms();
+            outgoing.send_frames(&octets)?;
+        }
+    }
+}
+
+/// Receives a message, up to as many frames as a beacon has: how many there are, 0 when there is none.
+fn receive(incoming: &Socket, frames: &mut [Frame; BEACON_FRAMES]) -> Result<usize> {
+    if !incoming.try_recv(&mut frames[0])? {
+        return Ok(0);
+    }
+    let mut count = 1;
+    while count < BEACON_FRAMES && frames[count - 1].more() && incoming.try_recv(&mut frames[count])? {
+        count += 1;
+    }
+    incoming.skip_rest(&frames[count - 1]);
+    Ok(count)
+}
