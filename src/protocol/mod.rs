@@ -9,6 +9,7 @@
 //! | `producer` | numbers, publishes, keeps what is not acknowledged, answers FETCH |
 //! | `consumer` | puts partitions in order and delivers them |
 //! | `replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
+//! | `comparison` | whether stores hold the same records |
 //! | `reader` | the store's answers, from the log |
 //! | `discovery`, `links` | which peers are there, and the connections to them |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
@@ -22,6 +23,7 @@
 //! | `subscriptions` | what each role subscribes to |
 
 pub mod answers;
+pub mod comparison;
 pub mod consumer;
 pub mod discovery;
 pub mod hold_back;

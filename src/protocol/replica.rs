@@ -1,5 +1,6 @@
 //! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
 
+use super::comparison::{Comparison, Divergence, Held};
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
@@ -31,6 +32,7 @@ pub struct Replica<P> {
     store: Box<[u8]>,
     ingest: Ingest<P>,
     resume: Option<Box<Resume>>,
+    comparison: Option<Comparison>,
     /// By partition.
     durable: Vec<Durable>,
     /// Partitions to acknowledge with the next flush.
@@ -60,6 +62,7 @@ impl<P: Payload> Replica<P> {
             // What is on disk is remembered there.
             ingest: Ingest::new(address, Limits { remembered: 0, ..limits }),
             resume: None,
+            comparison: None,
             durable: Vec::new(),
             acks_due: Vec::new(),
             refresh_ms: now_ms + NEW_STORE_MS,
@@ -78,6 +81,12 @@ impl<P: Payload> Replica<P> {
     /// address, tells where one stands when it is spoken of again.
     pub fn resuming(self, resume: Box<Resume>) -> Self {
         Replica { resume: Some(resume), ..self }
+    }
+
+    /// Compares samples of what this store holds with what other stores hold.
+    pub fn comparing(self, held: Box<dyn Held>) -> Self {
+        let comparison = Some(Comparison::new(held, &self.address));
+        Replica { comparison, ..self }
     }
 
     /// Adds a partition that is on disk already, up to, not including, `next`. `None` when there are too many.
@@ -141,6 +150,12 @@ impl<P: Payload> Replica<P> {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
                 let is_live = matches!(message, Message::Record(_));
+                if !is_live
+                    && let Some(comparison) = &mut self.comparison
+                    && comparison.handle_record(position, content.as_ref())
+                {
+                    return;
+                }
                 let Some(partition) = self.find_or_open(position, is_live, from, now_ms) else { return };
                 let is_new = self.ingest.record(
                     partition,
@@ -164,7 +179,11 @@ impl<P: Payload> Replica<P> {
             }
             (Message::DirectHead { position, store }, None) => {
                 // A store is not connected to its own reader.
-                self.has_twin |= !store.is_empty() && **store == *self.store;
+                let is_own = **store == *self.store;
+                self.has_twin |= !store.is_empty() && is_own;
+                if let Some(comparison) = self.comparison.as_mut().filter(|_| !is_own) {
+                    comparison.handle_head(position, store);
+                }
                 let Some(partition) = self.find_or_open(position, false, from, now_ms) else { return };
                 self.ingest.held_by(partition, store, position.sequence, now_ms);
             }
@@ -217,6 +236,11 @@ impl<P: Payload> Replica<P> {
         is_news
     }
 
+    /// A difference to what another store holds, see [`Comparison::poll_divergence`].
+    pub fn poll_divergence(&mut self) -> Option<Divergence> {
+        self.comparison.as_mut()?.poll_divergence()
+    }
+
     /// One partition that stands still, see [`Ingest::stalled`].
     pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
         self.ingest.stalled()
@@ -229,12 +253,16 @@ impl<P: Payload> Replica<P> {
 
     /// When [`Replica::tick`] has something to do next.
     pub fn due_ms(&self) -> u64 {
-        self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
+        let compare_ms = self.comparison.as_ref().and_then(Comparison::due_ms);
+        [self.ingest.due_ms(), compare_ms].into_iter().flatten().fold(self.refresh_ms, u64::min)
     }
 
     /// Sends what is due.
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.tick(now_ms, out);
+        if let Some(comparison) = &mut self.comparison {
+            comparison.handle_timeout(&self.address, now_ms, out);
+        }
         if now_ms >= self.refresh_ms {
             self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
             // The empty topic: every partition of every topic.

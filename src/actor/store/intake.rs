@@ -3,6 +3,7 @@
 //!
 //! Without sockets and threads, so that the simulation in tests/simulation runs this very code.
 
+use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
@@ -161,6 +162,11 @@ impl<P: Payload> Intake<P> {
     /// Whether there is another store of this one's name, see [`Replica::has_twin`].
     pub fn has_twin(&mut self, now_ms: u64) -> bool {
         self.replica.has_twin(now_ms)
+    }
+
+    /// A difference to what another store holds, see [`Replica::poll_divergence`].
+    pub fn poll_divergence(&mut self) -> Option<Divergence> {
+        self.replica.poll_divergence()
     }
 
     /// One partition that stands still, see [`Replica::stalled`].

@@ -8,7 +8,8 @@ use crate::actor::node::{Config, Node};
 use crate::actor::{
     BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, sender, timeout_ms,
 };
-use crate::net::{Frame, Kind, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Peer, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
+use crate::protocol::comparison::{Divergence, Held};
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
 use crate::protocol::{Outbox, subscriptions};
@@ -37,6 +38,7 @@ pub(super) fn run(
         ..Limits::default()
     };
     let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot.clone()));
+    let replica = replica.comparing(Box::new(OnDisk { log: log.clone(), slot: slot.clone() }));
     let mut intake = Intake::new(replica);
     // Further ones are opened when somebody speaks of them.
     for partition in slot
@@ -80,6 +82,7 @@ pub(super) fn run(
         warning: Warning::default(),
         stall_warning: Warning::default(),
         refused: Refused::default(),
+        divergence_warning: Warning::default(),
     };
     actor.run()
 }
@@ -102,6 +105,43 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     })
 }
 
+/// What the store holds, to be compared with what others hold. What cannot be read is not compared: the reader logs it
+/// when somebody asks for it.
+struct OnDisk {
+    log: Arc<Log>,
+    slot: Slot,
+}
+
+impl Held for OnDisk {
+    fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
+        let found = self.slot.during("looking up a partition", || self.log.find(subject, address));
+        found.ok().flatten().map_or(0, |partition| partition.next)
+    }
+
+    fn read(
+        &self,
+        subject: &[u8],
+        address: &[u8],
+        from: u64,
+        count: u64,
+        each: &mut dyn FnMut(u64, &[u8]) -> bool,
+    ) {
+        let read = || self.log.read(subject, address, from, count, usize::MAX, each);
+        let _ = self.slot.during("reading records to compare", read);
+    }
+}
+
+/// A difference between this store and another one for the log.
+fn describe(divergence: &Divergence, frame: &Frame) -> String {
+    let Divergence { subject, address, store, offset } = divergence;
+    let (subject, address, store) = (printable(subject), printable(address), printable(store));
+    let sender = Peer::who_sent(frame).map_or_else(String::new, |peer| format!(", which {peer} sent"));
+    format!(
+        "Store: partition {address} of {subject}: record {offset} differs from that of the store {store}{sender}. Stores \
+         hold different records of this partition; at least one of them is wrong"
+    )
+}
+
 struct Actor<'a> {
     pipe: &'a Pipe,
     verbose: bool,
@@ -115,6 +155,8 @@ struct Actor<'a> {
     /// Of partitions that stand still: other warnings do not hide them.
     stall_warning: Warning,
     refused: Refused,
+    /// Of differences to other stores.
+    divergence_warning: Warning,
 }
 
 impl Actor<'_> {
@@ -213,6 +255,9 @@ impl Actor<'_> {
                                 "Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"
                             )
                         });
+                    }
+                    if let Some(divergence) = self.intake.poll_divergence() {
+                        self.divergence_warning.warn(now_ms(), || describe(&divergence, &frame));
                     }
                 }
                 Ok(message) => self.warning.warn(now_ms(), || {
