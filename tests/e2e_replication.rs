@@ -79,6 +79,34 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
 }
 
 #[test]
+fn a_store_that_lost_its_database_does_not_count_twice() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let published = varied_lines("wiped", 300, 500);
+    let first = cluster.store("first");
+    let settings = [("producer/min_stores", "2"), ("producer/head_interval", "50")];
+    let mut producer = producer_with(&cluster, "wiped", &settings);
+    producer.feed(&published);
+    producer.close_input();
+    hear_acks_of_all(&mut Node::started(&cluster, &[to(b'K', "")]), published.len());
+    first.kill();
+    std::fs::remove_dir_all(cluster.dir().join("first")).expect("removed");
+    let mut second_life = Node::started(&cluster, &[to(b'K', "")]);
+    let first = cluster.store("first");
+    // By another name, as its old one was lost too.
+    hear_acks_of_all(&mut second_life, published.len());
+    assert!(producer.is_running(), "one store that was wiped counted as two");
+
+    let second = cluster.store("second");
+    producer.expect_success("a second store has all");
+    first.kill();
+    second.kill();
+    for store in ["first", "second"] {
+        assert_store_holds(&cluster, store, "wiped", &published);
+    }
+}
+
+#[test]
 fn a_store_that_comes_late_gets_what_only_other_stores_hold() {
     let cluster = Cluster::new();
     let _tower = cluster.tower();

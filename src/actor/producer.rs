@@ -275,6 +275,7 @@ impl Actor<'_> {
         let mut frame = Frame::new();
         for _ in 0..BATCH_COUNT {
             if !self.node.subscriber.try_recv(&mut frame)? {
+                self.producer.has_read_all(now_ms());
                 break;
             }
             let has_more = frame.more();

@@ -17,6 +17,7 @@
 //! | `sources` | which store to ask for a window |
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
 //! | `stall` | whether a partition stands still |
+//! | `copies` | in how many stores a producer's records are |
 //! | `waiting` | whether a producer's records wait for long |
 //! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `remembered` | where partitions stood that had to give way |
@@ -25,6 +26,7 @@
 pub mod answers;
 pub mod comparison;
 pub mod consumer;
+pub mod copies;
 pub mod discovery;
 pub mod hold_back;
 pub mod ingest;

@@ -1,16 +1,17 @@
 //! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
 
 use super::answers::{Answers, Job};
+use super::copies::Copies;
 use super::waiting::{Change, Waiting};
 use super::{Outbox, Payload, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
 
-/// Stores whose ACKs are told apart at a time.
-const MAX_STORES: usize = 1_000;
-
 /// How soon a new peer gets a HEAD: one for all that come together, and when it can be answered with a FETCH.
 const NEW_PEER_MS: u64 = 20;
+
+/// How long a node that always has more to read waits with a new round of ACKs.
+const MAX_READING_MS: u64 = 1_000;
 
 /// Stores take records of so many octets, whatever their limit.
 const ANY_STORE_BYTES: usize = 4_096;
@@ -43,11 +44,9 @@ pub struct Producer<P> {
     first_kept: u64,
     /// What the kept records occupy, see [`cost_bytes`].
     kept_len_bytes: u64,
-    /// How many different stores must have a record before it is acknowledged.
-    min_stores: usize,
-    /// By store (its name in ACKs; those without one are one anonymous store): one after the last record that it has.
-    /// Empty while one store is enough.
-    stores: Vec<(Box<[u8]>, u64)>,
+    copies: Copies,
+    /// When enough stores have acknowledged in the current round, see [`Copies`].
+    round_over_ms: Option<u64>,
     next: u64,
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
@@ -71,8 +70,8 @@ impl<P: Payload> Producer<P> {
             kept: VecDeque::new(),
             first_kept: 0,
             kept_len_bytes: 0,
-            min_stores: 1,
-            stores: Vec::new(),
+            copies: Copies::new(1),
+            round_over_ms: None,
             next: 0,
             head_interval_ms,
             head_due_ms: None,
@@ -84,7 +83,7 @@ impl<P: Payload> Producer<P> {
 
     /// A record counts as acknowledged when so many different stores have it; at least one.
     pub fn with_min_stores(self, min_stores: usize) -> Self {
-        Producer { min_stores: min_stores.max(1), ..self }
+        Producer { copies: Copies::new(min_stores), ..self }
     }
 
     /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
@@ -113,9 +112,9 @@ impl<P: Payload> Producer<P> {
         match message {
             // Nobody can have stored what was not published: such an ACK is a lie or a mistake.
             Message::Ack { topic, subject, sequence, store }
-                if self.is_own(topic, subject) && (self.first_kept..self.next).contains(sequence) =>
+                if self.is_own(topic, subject) && *sequence < self.next =>
             {
-                let end = self.enough_stores_have(store, *sequence + 1);
+                let end = self.copies.acknowledged(store, *sequence + 1);
                 self.forget(end);
             }
             Message::Fetch { topic, address, subject, sequence, count, store: _ }
@@ -173,8 +172,32 @@ impl<P: Payload> Producer<P> {
         self.head_due_ms
     }
 
+    /// All messages that had come were read. Then a new round of ACKs may begin, see [`Copies`].
+    pub fn has_read_all(&mut self, now_ms: u64) {
+        if self.copies.is_round_over() {
+            self.begin_round(now_ms);
+        }
+    }
+
+    fn begin_round(&mut self, now_ms: u64) {
+        self.round_over_ms = None;
+        let end = self.copies.begin_round();
+        // Stores acknowledge again when they get a HEAD.
+        if end > self.first_kept
+            && let Some(due_ms) = &mut self.head_due_ms
+        {
+            *due_ms = (*due_ms).min(now_ms + NEW_PEER_MS);
+        }
+    }
+
     /// Sends a HEAD when it is due.
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        if self.copies.is_round_over() {
+            let over_ms = *self.round_over_ms.get_or_insert(now_ms);
+            if over_ms + MAX_READING_MS <= now_ms {
+                self.begin_round(now_ms);
+            }
+        }
         if self.head_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
             self.send_head(now_ms, out);
         }
@@ -205,7 +228,7 @@ impl<P: Payload> Producer<P> {
             Change::GoesOn => return Some(News::GoesOn),
             Change::Waits { ms } => ms,
         };
-        let have = match (self.min_stores, self.stores_with_the_oldest()) {
+        let have = match (self.copies.min_stores(), self.copies.count(self.first_kept)) {
             (1, _) => "no store says that it has them".into(),
             (min_stores, count) => format!(
                 "{count} of the producer/min_stores = {min_stores} different stores that must have them say that they \
@@ -234,11 +257,6 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// How many of the stores that are told apart have the oldest record that waits.
-    fn stores_with_the_oldest(&self) -> usize {
-        self.stores.iter().filter(|&&(_, end)| end > self.first_kept).count()
-    }
-
     /// What the records that wait for an acknowledgement occupy, in octets.
     pub fn kept_len_bytes(&self) -> u64 {
         self.kept_len_bytes
@@ -246,29 +264,6 @@ impl<P: Payload> Producer<P> {
 
     fn is_own(&self, address: &[u8], subject: &[u8]) -> bool {
         *address == *self.address && *subject == *self.topic
-    }
-
-    /// A store has the records up to, not including, `end`. Up to where that makes enough of them.
-    fn enough_stores_have(&mut self, store: &[u8], end: u64) -> u64 {
-        if self.min_stores == 1 {
-            return end;
-        }
-        match self.stores.iter_mut().find(|(known, _)| **known == *store) {
-            Some((_, known_end)) => *known_end = end.max(*known_end),
-            None => {
-                if self.stores.len() >= MAX_STORES {
-                    // Somebody makes names up, or stores come and go: the one that has least is missed least.
-                    let least = (0..self.stores.len()).min_by_key(|&i| self.stores[i].1);
-                    least.map(|i| self.stores.swap_remove(i));
-                }
-                self.stores.push((store.into(), end));
-            }
-        }
-        let mut ends: Vec<u64> = self.stores.iter().map(|&(_, end)| end).collect();
-        match ends.len().checked_sub(self.min_stores) {
-            Some(i) => *ends.select_nth_unstable(i).1,
-            None => self.first_kept,
-        }
     }
 
     /// Drops the records before `end`: they are acknowledged.

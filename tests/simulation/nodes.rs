@@ -176,6 +176,9 @@ impl Node {
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     node.producer.message_from(&message, &|| sender(from), out);
                 }
+                if inbox.is_empty() {
+                    node.producer.has_read_all(now_ms);
+                }
                 let is_answering = node.producer.answer(turn.answers, out);
                 node.producer.tick(now_ms, out);
                 outcome.is_busy = is_answering || !node.commands.is_empty();
