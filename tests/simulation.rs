@@ -2,6 +2,8 @@
 //!
 //! doc/simulation.md says what is simulated, and how to replay a seed.
 
+#[path = "simulation/accidents.rs"]
+mod accidents;
 #[path = "simulation/clock.rs"]
 mod clock;
 #[path = "simulation/directory.rs"]

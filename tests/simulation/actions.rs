@@ -18,16 +18,8 @@ impl World {
         match action {
             Action::StartStore => {
                 let host = self.random.below(HOSTS) as Host;
-                self.stores.push(Store {
-                    disk: SimDisk::new(),
-                    host,
-                    nodes: None,
-                    is_killed: false,
-                    name: Vec::new(),
-                    read_so_far: BTreeMap::new(),
-                    slowness: 1,
-                });
-                return self.start_store(self.stores.len() - 1);
+                let store = self.add_store(SimDisk::new(), host);
+                return self.start_store(store);
             }
             Action::StartProducer { topic, min_stores } => self.start_producer(topic, min_stores),
             Action::StartConsumer { start, topics } => {
@@ -73,6 +65,43 @@ impl World {
                 if let Some(store) = self.store(store) {
                     self.crash_store(store, false);
                     self.stores[store].is_killed = true;
+                }
+            }
+            Action::WipeStore { store, down } => {
+                if let Some(store) = self.store(store).filter(|&store| !self.stores[store].is_killed) {
+                    self.crash_store(store, false);
+                    self.stores[store].is_killed = true;
+                    let fresh = self.add_store(SimDisk::new(), self.stores[store].host);
+                    self.push((now + down).min(calm_at), Event::StartStore(fresh));
+                }
+            }
+            Action::RollStoreBack { store, after, down } => {
+                if let Some(store) = self.store(store)
+                    && let Some(disk) = self.stores[store].disk.copy()
+                {
+                    self.push((now + after).min(calm_at - 1), Event::Restore { store, disk, down });
+                }
+            }
+            Action::CopyStore { store, is_renamed } => {
+                if let Some(store) = self.store(store)
+                    && let Some(disk) = self.stores[store].disk.copy()
+                {
+                    if is_renamed {
+                        disk.rename(&self.fresh_address());
+                    }
+                    let host = self.random.below(HOSTS) as Host;
+                    let copy = self.add_store(disk, host);
+                    return self.start_store(copy);
+                }
+            }
+            Action::BreakConnections { per_mille, given_up_per_mille } => {
+                for connection in 0..self.network.connections.len() {
+                    if self.network.connections[connection].publisher.is_some()
+                        && self.random.chance(per_mille)
+                    {
+                        let is_given_up = self.random.chance(given_up_per_mille);
+                        self.lose_connection(connection, is_given_up);
+                    }
                 }
             }
             Action::CrashTower { tower, down } => {

@@ -39,7 +39,6 @@ impl World {
             inbox: VecDeque::new(),
             heard: VecDeque::new(),
             news: VecDeque::new(),
-            peers: 0,
             towers: BTreeSet::new(),
             wake_at: None,
             beacon_at: None,
@@ -115,8 +114,10 @@ impl World {
         let name_in_messages = if self.plan.has_store_names { &name[..] } else { b"" };
         let replica = Replica::new(&writer, self.plan.limits, clock.now_ms(self.now)).named(name_in_messages);
         let known = disk.clone();
-        let replica =
-            replica.resuming(Box::new(move |subject, address| Ok(known.committed_next(subject, address))));
+        let replica = replica.resuming(Box::new(move |subject, address| match known.is_read_failing() {
+            true => Err(()),
+            false => Ok(known.committed_next(subject, address)),
+        }));
         let (max_len_bytes, max_count) = self.plan.max_batch;
         let mut intake = Intake::new(replica).with_max_batch(max_len_bytes, max_count);
         for partition in disk.partitions().iter().take(self.plan.limits.partitions) {
@@ -187,14 +188,13 @@ impl World {
             let forgotten = partition.records.len() as u64 - kept;
             if forgotten > partition.forgotten {
                 partition.forgotten = forgotten;
-                let disks = self.stores.iter().map(|store| &store.disk);
-                invariants::forgotten(&name, partition.min_stores, forgotten, disks)?;
+                invariants::forgotten(&self.model, &name, forgotten, &self.stores)?;
             }
             if outcome.has_ended {
-                let all = partition.records.len() as u64;
-                let disks = self.stores.iter().map(|store| &store.disk);
-                invariants::forgotten(&name, partition.min_stores, all, disks)?;
+                let partition = self.model.partitions.get_mut(&name).expect("a partition of the model");
                 partition.is_alive = false;
+                let all = partition.records.len() as u64;
+                invariants::forgotten(&self.model, &name, all, &self.stores)?;
                 self.stop(id);
                 return Ok(());
             }

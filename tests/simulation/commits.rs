@@ -73,6 +73,31 @@ impl World {
         Ok(false)
     }
 
+    pub(super) fn add_store(&mut self, disk: SimDisk, host: Host) -> usize {
+        self.stores.push(Store {
+            disk,
+            host,
+            nodes: None,
+            is_killed: false,
+            name: Vec::new(),
+            read_so_far: BTreeMap::new(),
+            slowness: 1,
+        });
+        self.stores.len() - 1
+    }
+
+    /// Puts a snapshot in the place of a store's disk.
+    pub(super) fn restore(&mut self, store: usize, disk: SimDisk, down: Time) {
+        if self.stores[store].is_killed {
+            return;
+        }
+        self.trace(|| format!("store {store} is restored from a snapshot"));
+        self.crash_store(store, false);
+        self.model.roll_back(store, |name| disk.durable_next(&name.0, &name.1));
+        self.stores[store].disk = disk;
+        self.push((self.now + down).min(self.plan.calm_at), Event::StartStore(store));
+    }
+
     pub(super) fn crash_store(&mut self, store: usize, is_power_cut: bool) {
         let Some(nodes) = self.stores[store].nodes.take() else { return };
         self.trace(|| format!("store {store} crashes; power cut: {is_power_cut}"));

@@ -14,14 +14,35 @@ impl World {
 
     /// The connection is lost; its subscriber goes on trying.
     pub(super) fn break_connection(&mut self, id: ConnectionId) {
+        self.lose_connection(id, false);
+    }
+
+    /// The connection is lost. When libzmq has given it up, it is not tried again until the beacon finds that out.
+    pub(super) fn lose_connection(&mut self, id: ConnectionId, is_given_up: bool) {
         if let Some(publisher) = self.network.connections[id].publisher {
             self.publishing[publisher].retain(|&other| other != id);
         }
         self.network.drop_connection(id);
-        if !self.network.connections[id].is_closed {
+        if self.network.connections[id].is_closed {
+            return;
+        }
+        self.monitor(id, LinkNews::Ended);
+        if !is_given_up {
+            self.monitor(id, LinkNews::Retries);
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::Handshake(id));
         }
+    }
+
+    /// libzmq's monitor tells the subscriber's beacon of a connection.
+    fn monitor(&mut self, id: ConnectionId, news: LinkNews) {
+        if !self.plan.has_monitors {
+            return;
+        }
+        let Connection { subscriber, endpoint, .. } = &self.network.connections[id];
+        let node = &mut self.nodes[*subscriber];
+        node.discovery.news(endpoint, news, node.clock.now_ms(self.now));
+        self.told(*subscriber, Vec::new());
     }
 
     pub(super) fn handshake(&mut self, id: ConnectionId) {
@@ -32,10 +53,13 @@ impl World {
         let found = self.nodes.iter().find(|node| node.is_alive() && node.endpoint == connection.endpoint);
         let found = found.filter(|node| self.network.are_connected(node.host, connection.subscriber_host));
         let Some(publisher) = found.map(|node| node.id) else {
+            self.monitor(id, LinkNews::Retries);
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::Handshake(id));
             return;
         };
+        self.monitor(id, LinkNews::Answers);
+        let connection = &self.network.connections[id];
         let wants = self.nodes[connection.subscriber].wants.clone();
         for prefix in &wants {
             self.nodes[publisher].heard.push_back([b"\x01", prefix.as_slice()].concat());
@@ -53,22 +77,18 @@ impl World {
             match news {
                 News::Connect(endpoint) => {
                     let host = self.nodes[id].host;
-                    self.nodes[id].peers += 1;
                     let connection = self.network.connect(id, host, &endpoint);
                     let is_there = |node: &&Node| node.is_alive() && node.endpoint == endpoint;
                     let there = self.nodes.iter().find(is_there).map_or(host, |node| node.host);
                     let delay = self.network.round_trip(host, there, &mut self.random);
                     self.push(self.now + delay, Event::Handshake(connection));
                 }
-                // Nobody tells its discovery of connections here.
-                News::GivenUp { .. } => unreachable!("libzmq gives nothing up here"),
-                News::Disconnect(endpoint) => {
+                News::Disconnect(endpoint) | News::GivenUp { endpoint, .. } => {
                     let is_it = |connection: &Connection| {
                         connection.subscriber == id
                             && !connection.is_closed
                             && connection.endpoint == endpoint
                     };
-                    self.nodes[id].peers -= 1;
                     if let Some(connection) = self.network.connections.iter().position(is_it) {
                         self.network.connections[connection].is_closed = true;
                         self.break_connection(connection);

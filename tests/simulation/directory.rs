@@ -37,6 +37,18 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
+    pub(crate) fn has_database(&self) -> bool {
+        self.seen.database.as_ref().is_some_and(|file| !file.is_torn)
+    }
+
+    /// A copy that was synced.
+    pub(crate) fn copy(&self) -> Folder {
+        let mut seen = self.seen.clone();
+        seen.new = None;
+        seen.database.iter_mut().for_each(|file| file.is_synced = true);
+        Folder { durable: seen.clone(), seen, steps_left: None }
+    }
+
     /// The power was cut. False when there is no database any more.
     pub(crate) fn cut_power(&mut self, random: &mut Random) -> bool {
         let Folder { seen, durable, .. } = self;

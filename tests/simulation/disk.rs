@@ -135,6 +135,10 @@ pub(crate) enum Mood {
     Good,
     /// Refuses at once.
     Full,
+    /// So many reads pass, the last of which fails.
+    Unreadable {
+        every: u64,
+    },
     /// Takes everything, and then fails to put the header on disk, or to take it back. The system shows it, and does
     /// not try again by itself.
     Unsure,
@@ -154,6 +158,8 @@ struct State {
     version: u64,
     staged: Option<Staged>,
     mood: Mood,
+    /// Reads so far.
+    reads: u64,
     folder: Folder,
 }
 
@@ -213,6 +219,7 @@ impl SimDisk {
             version: 0,
             staged: None,
             mood: Mood::Good,
+            reads: 0,
             folder: Folder::default(),
         })))
     }
@@ -250,6 +257,36 @@ impl SimDisk {
             state.durable.set(table, key, value);
         }
         name
+    }
+
+    /// A copy of the files, as the system shows them; `None` while there is no database.
+    pub(crate) fn copy(&self) -> Option<SimDisk> {
+        let state = &*self.0.borrow();
+        let (copy, tables) = (SimDisk::new(), state.shown());
+        copy.begin_with(tables);
+        copy.with_folder(|folder| *folder = state.folder.copy());
+        state.folder.has_database().then_some(copy)
+    }
+
+    /// Gives the store another name, as a start does without the file that shows whose the directory is.
+    pub(crate) fn rename(&self, name: &[u8]) {
+        let state = &mut *self.0.borrow_mut();
+        let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
+        lookup::rename(&mut update, name).expect("a sound disk");
+        let mut tables = update.tables;
+        update.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
+        (state.durable, state.committed) = (tables.clone(), tables);
+    }
+
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self.0.borrow().mood, Mood::Unreadable { .. })
+    }
+
+    /// Whether this read fails, see [`Mood::Unreadable`].
+    pub(crate) fn is_read_failing(&self) -> bool {
+        let state = &mut *self.0.borrow_mut();
+        state.reads += 1;
+        matches!(state.mood, Mood::Unreadable { every } if state.reads.is_multiple_of(every))
     }
 
     /// True while a commit is under way.
@@ -387,6 +424,9 @@ impl Source for SimLog {
         count: u64,
         each: &mut EachHead,
     ) -> Result<Option<Box<[u8]>>, Self::Error> {
+        if self.disk.is_read_failing() {
+            return Err(Unread::Engine(Damaged));
+        }
         Ok(lookup::heads(&self.disk.committed(), subject, after, count, each)?)
     }
 
@@ -402,7 +442,11 @@ impl Source for SimLog {
             each(offset, content);
             true
         };
+        // A read that fails has handed over some records before.
+        let is_failing = self.disk.is_read_failing();
+        let max_count = if is_failing { max_count / 2 } else { max_count };
         let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
-        walk::read(&self.disk.committed(), subject, address, limited)
+        let read = walk::read(&self.disk.committed(), subject, address, limited)?;
+        if is_failing { Err(Unread::Engine(Damaged)) } else { Ok(read) }
     }
 }

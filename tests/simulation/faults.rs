@@ -83,6 +83,27 @@ pub(crate) enum Action {
         mood: Mood,
         lasts: Time,
     },
+    /// The store comes back with an empty disk, and another name.
+    WipeStore {
+        store: u64,
+        down: Time,
+    },
+    /// A snapshot of the store's disk is taken now, and restored later.
+    RollStoreBack {
+        store: u64,
+        after: Time,
+        down: Time,
+    },
+    /// Another store starts with a copy of this one's disk; it keeps the name unless it is renamed.
+    CopyStore {
+        store: u64,
+        is_renamed: bool,
+    },
+    /// So many of a thousand connections break; of these, libzmq gives up some.
+    BreakConnections {
+        per_mille: u64,
+        given_up_per_mille: u64,
+    },
     Jump {
         node: u64,
         by_ms: u64,
@@ -115,12 +136,14 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     /// Some starts of stores are cut short.
     pub(crate) has_bad_starts: bool,
+    /// Beacons are told of connections that break, as libzmq's monitor does.
+    pub(crate) has_monitors: bool,
     /// Ways that are long, of all runs some.
     pub(crate) ways: Vec<Way>,
 }
 
 /// How often a kind of fault happens: not at all in most runs.
-fn count(random: &mut Random, at_most: u64) -> u64 {
+pub(super) fn count(random: &mut Random, at_most: u64) -> u64 {
     if random.chance(500) { random.between(1, at_most) } else { 0 }
 }
 
@@ -157,6 +180,7 @@ impl Plan {
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
             has_bad_starts: false,
+            has_monitors: false,
             ways: Vec::new(),
         };
         plan.population(random, stores);
@@ -169,6 +193,7 @@ impl Plan {
             plan.stretch(&mut aside);
         }
         plan.has_bad_starts = aside.chance(300);
+        plan.accidents(&mut aside);
         plan
     }
 
@@ -262,7 +287,7 @@ impl Plan {
         self.limits.remembered = producers as usize - places + 1;
     }
 
-    fn at(&mut self, random: &mut Random, action: Action) {
+    pub(super) fn at(&mut self, random: &mut Random, action: Action) {
         let at = random.below(self.calm_at);
         self.actions.push((at, action));
     }

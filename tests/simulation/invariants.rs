@@ -13,11 +13,12 @@ use super::faults::Plan;
 use super::model::{Model, Name};
 use super::nodes::{Node, Role};
 use super::oracle::Oracle;
+use super::world::Store;
 use dafka::protocol::consumer::Start;
 use dafka::storage::walk::Limited;
 use dafka::storage::{lookup, walk};
 use dafka::wire::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most records that one FETCH may ask for.
 const MAX_WINDOW_COUNT: u32 = 16_384;
@@ -70,13 +71,17 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
 }
 
 /// A producer has forgotten its records before `end`: enough stores must have them, whatever happens.
-pub(crate) fn forgotten<'a>(
-    name: &Name,
-    min_stores: usize,
-    end: u64,
-    disks: impl Iterator<Item = &'a SimDisk>,
-) -> Check {
-    let having = disks.filter(|disk| disk.durable_next(&name.0, &name.1) >= end).count();
+///
+/// A store and its copy count once. A store whose disk was restored counts with what it acknowledged before: no producer
+/// can know of that.
+pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) -> Check {
+    let has = |&(i, store): &(usize, &Store)| {
+        let claimed = model.rolled_back.get(&(i, name.clone())).copied().unwrap_or(0);
+        store.disk.durable_next(&name.0, &name.1).max(claimed) >= end
+    };
+    let having: BTreeSet<&[u8]> =
+        stores.iter().enumerate().filter(has).map(|(_, store)| &*store.name).collect();
+    let (having, min_stores) = (having.len(), model.partitions[name].min_stores);
     // Who has published nothing needs no store.
     if having < min_stores && end > 0 {
         let text = format!(

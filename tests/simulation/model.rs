@@ -27,6 +27,8 @@ pub(crate) struct Model {
     pub(crate) partitions: BTreeMap<Name, Partition>,
     /// By store and partition: one after the last record that the store acknowledged.
     pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
+    /// What a store had acknowledged and lost when its disk was restored: producers still count on it.
+    pub(crate) rolled_back: BTreeMap<(usize, Name), u64>,
     /// Records published so far.
     pub(crate) published: u64,
 }
@@ -65,5 +67,17 @@ impl Model {
     pub(crate) fn acknowledge(&mut self, store: usize, name: Name, end: u64) {
         let known = self.acknowledged.entry((store, name)).or_insert(0);
         *known = end.max(*known);
+    }
+
+    /// A store's disk holds less than before: the store owes no more than `end_of` each partition.
+    pub(crate) fn roll_back(&mut self, store: usize, end_of: impl Fn(&Name) -> u64) {
+        for ((of, name), end) in &mut self.acknowledged {
+            let left = end_of(name);
+            if *of == store && left < *end {
+                let lost = self.rolled_back.entry((store, name.clone())).or_insert(0);
+                *lost = (*lost).max(*end);
+                *end = left;
+            }
+        }
     }
 }

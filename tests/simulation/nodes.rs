@@ -42,7 +42,6 @@ pub(crate) struct Node {
     pub(crate) heard: VecDeque<Vec<u8>>,
     /// What its beacon tells it.
     pub(crate) news: VecDeque<Event>,
-    pub(crate) peers: usize,
     /// Towers that it is connected to.
     pub(crate) towers: BTreeSet<usize>,
     pub(crate) wake_at: Option<Time>,
@@ -233,7 +232,12 @@ impl Node {
                     node.reader.message_from(&message, &|| sender(from));
                 }
                 let answered = node.reader.answer(turn.answers, &node.log, out, |content| content.into());
-                outcome.is_busy = answered.map_err(|error| format!("the log cannot be read: {error:?}"))?;
+                outcome.is_busy = match answered {
+                    Ok(is_busy) => is_busy,
+                    // As the actor does it: there may be more to answer.
+                    Err(_) if node.log.disk.is_unreadable() => true,
+                    Err(error) => return Err(format!("the log cannot be read: {error:?}")),
+                };
             }
             Role::Gone => return Ok(outcome),
         }

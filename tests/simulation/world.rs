@@ -12,6 +12,7 @@ use super::random::Random;
 use dafka::actor::store::intake::{Intake, Tried, try_append};
 use dafka::protocol::consumer::{Consumer, Start};
 use dafka::protocol::discovery::{Discovery, Event as News};
+use dafka::protocol::links::News as LinkNews;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
 use dafka::protocol::replica::Replica;
@@ -85,6 +86,12 @@ enum Event {
     },
     Act(Action),
     StartStore(usize),
+    /// The store's disk is replaced by a snapshot, and the store starts after so long.
+    Restore {
+        store: usize,
+        disk: SimDisk,
+        down: Time,
+    },
     StartTower(usize),
     StartConsumer {
         start: Start,
@@ -143,13 +150,14 @@ struct Tower {
     is_alive: bool,
 }
 
-struct Store {
-    disk: SimDisk,
+pub(crate) struct Store {
+    pub(crate) disk: SimDisk,
     host: Host,
     nodes: Option<[NodeId; 2]>,
     /// It never comes back, and what only it had is lost.
     is_killed: bool,
-    name: Vec<u8>,
+    /// Empty before it has started for the first time.
+    pub(crate) name: Vec<u8>,
     /// How far the log was read and found right.
     read_so_far: BTreeMap<Name, u64>,
     /// How much slower the disk is than it should be.
@@ -295,6 +303,7 @@ impl World {
             Event::Disk { node, step } => return self.disk(node, step),
             Event::Act(action) => return self.act(action),
             Event::StartStore(store) => return self.start_store(store),
+            Event::Restore { store, disk, down } => self.restore(store, disk, down),
             Event::StartTower(tower) => {
                 self.trace(|| format!("tower {tower} is back"));
                 self.towers[tower].is_alive = true;

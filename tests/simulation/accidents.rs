@@ -1,0 +1,77 @@
+//! Accidents that are rarer than crashes and cuts: to whole disks, to connections, to what is read.
+//!
+//! They are drawn after everything else, so that the runs without them are the same as before.
+
+use super::clock::{MS, SECOND};
+use super::disk::Mood;
+use super::faults::{Action, Plan, count};
+use super::random::Random;
+
+impl Plan {
+    pub(super) fn accidents(&mut self, random: &mut Random) {
+        if random.chance(200) {
+            self.replicate_widely(random);
+        }
+        if random.chance(250) {
+            self.restore_disks(random);
+        }
+        if random.chance(250) {
+            self.lose_connections(random);
+        }
+        if random.chance(250) {
+            self.fail_reads(random);
+        }
+    }
+
+    /// Five or six stores, of which each record needs up to three.
+    fn replicate_widely(&mut self, random: &mut Random) {
+        let is_store = |(_, action): &&(_, Action)| matches!(action, Action::StartStore);
+        let stores = self.actions.iter().filter(is_store).count() as u64;
+        for _ in stores..random.between(5, 6) {
+            let at = if random.chance(600) { 0 } else { random.below(self.calm_at) };
+            self.actions.push((at, Action::StartStore));
+        }
+        if self.is_crowded || !self.has_store_names {
+            return;
+        }
+        for (_, action) in &mut self.actions {
+            if let Action::StartProducer { min_stores, .. } = action {
+                *min_stores = random.between(1, 3) as usize;
+            }
+        }
+    }
+
+    /// Disks are emptied, restored from snapshots, and copied.
+    fn restore_disks(&mut self, random: &mut Random) {
+        for _ in 0..count(random, 2) {
+            let (store, down) = (random.next(), random.pick(&[10 * MS, 3 * SECOND, 20 * SECOND]));
+            self.at(random, Action::WipeStore { store, down });
+        }
+        for _ in 0..count(random, 3) {
+            let (store, after) = (random.next(), random.between(1, 30) * SECOND);
+            let down = random.pick(&[10 * MS, 3 * SECOND, 20 * SECOND]);
+            self.at(random, Action::RollStoreBack { store, after, down });
+        }
+        for _ in 0..count(random, 2) {
+            let (store, is_renamed) = (random.next(), random.chance(300));
+            self.at(random, Action::CopyStore { store, is_renamed });
+        }
+    }
+
+    fn lose_connections(&mut self, random: &mut Random) {
+        self.has_monitors = true;
+        for _ in 0..random.between(1, 6) {
+            let per_mille = random.pick(&[50, 300, 1_000]);
+            let given_up_per_mille = random.pick(&[0, 300, 1_000]);
+            self.at(random, Action::BreakConnections { per_mille, given_up_per_mille });
+        }
+    }
+
+    fn fail_reads(&mut self, random: &mut Random) {
+        for _ in 0..random.between(1, 6) {
+            let (store, mood) = (random.next(), Mood::Unreadable { every: random.pick(&[1, 2, 10]) });
+            let lasts = random.pick(&[10 * MS, 2 * SECOND, 20 * SECOND]);
+            self.at(random, Action::Mood { store, mood, lasts });
+        }
+    }
+}
