@@ -171,7 +171,7 @@ fn a_power_cut_takes_what_was_not_synced_and_only_that() {
     };
     let mut lost = 0;
     for seed in 0..50 {
-        let disk = SimDisk::new();
+        let disk = SimDisk::new([].into(), 0);
         opening::open(&disk).unwrap();
         disk.append(&batch(0)).unwrap();
         disk.write_header();

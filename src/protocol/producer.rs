@@ -81,6 +81,12 @@ impl<P: Payload> Producer<P> {
         })
     }
 
+    /// Numbers the records from `first` on, not from 0: for stores that have the partition up to there. Before the first
+    /// record is published.
+    pub fn with_first_offset(self, first: u64) -> Self {
+        Producer { first_kept: first, next: first, ..self }
+    }
+
     /// A record counts as acknowledged when so many different stores have it; at least one.
     pub fn with_min_stores(self, min_stores: usize) -> Self {
         Producer { copies: Copies::new(min_stores), ..self }
@@ -125,7 +131,7 @@ impl<P: Payload> Producer<P> {
                 let start = (*sequence).max(self.first_kept);
                 self.answers.push(from, address, (&self.topic, &self.address), start, end);
             }
-            Message::GetHeads { topic, address } if **topic == *self.topic && self.next > 0 => {
+            Message::GetHeads { topic, address } if **topic == *self.topic && self.head_due_ms.is_some() => {
                 out.message(&Message::DirectHead {
                     position: Position::new(address, &self.address, &self.topic, self.next - 1),
                     // No store: whoever asks one for records is answered by the producer in any case.
@@ -205,7 +211,8 @@ impl<P: Payload> Producer<P> {
 
     /// Sends a HEAD now: the stores learn at once what they may have missed.
     pub fn send_head(&mut self, now_ms: u64, out: &mut Outbox<P>) {
-        if self.next > 0 {
+        // Nothing was published before.
+        if self.head_due_ms.is_some() {
             self.head_due_ms = Some(now_ms + self.head_interval_ms);
             out.frame(self.head.frame(self.next - 1));
         }

@@ -6,6 +6,7 @@ use super::clock::{MS, SECOND};
 use super::disk::Mood;
 use super::faults::{Action, Plan, count};
 use super::random::Random;
+use dafka::protocol::consumer::Start;
 
 impl Plan {
     pub(super) fn accidents(&mut self, random: &mut Random) {
@@ -20,6 +21,9 @@ impl Plan {
         }
         if random.chance(250) {
             self.fail_reads(random);
+        }
+        if random.chance(100) {
+            self.begin_far_from_zero(random);
         }
     }
 
@@ -55,6 +59,28 @@ impl Plan {
         for _ in 0..count(random, 2) {
             let (store, is_renamed) = (random.next(), random.chance(300));
             self.at(random, Action::CopyStore { store, is_renamed });
+        }
+    }
+
+    /// Offsets cross 2^32 or 2^63. Nobody has the records from 0 on, so consumers begin with the latest.
+    fn begin_far_from_zero(&mut self, random: &mut Random) {
+        self.first_offset = random.pick(&[1 << 32, 1 << 63]) - random.between(1, 300);
+        let mut producers = self
+            .actions
+            .iter()
+            .filter_map(|(at, action)| match action {
+                Action::StartProducer { topic, .. } => Some((*at, *topic)),
+                _ => None,
+            })
+            .collect::<Vec<_>>();
+        producers.sort_by_key(|&(at, _)| at);
+        let names = producers.iter().enumerate();
+        self.begun =
+            names.map(|(i, (_, topic))| (topic.to_vec(), format!("BEGUN{i:027}").into_bytes())).collect();
+        for (_, action) in &mut self.actions {
+            if let Action::StartConsumer { start, .. } = action {
+                *start = Start::Latest;
+            }
         }
     }
 

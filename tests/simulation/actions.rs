@@ -18,7 +18,7 @@ impl World {
         match action {
             Action::StartStore => {
                 let host = self.random.below(HOSTS) as Host;
-                let store = self.add_store(SimDisk::new(), host);
+                let store = self.add_store(self.new_disk(), host);
                 return self.start_store(store);
             }
             Action::StartProducer { topic, min_stores } => self.start_producer(topic, min_stores),
@@ -71,7 +71,7 @@ impl World {
                 if let Some(store) = self.store(store).filter(|&store| !self.stores[store].is_killed) {
                     self.crash_store(store, false);
                     self.stores[store].is_killed = true;
-                    let fresh = self.add_store(SimDisk::new(), self.stores[store].host);
+                    let fresh = self.add_store(self.new_disk(), self.stores[store].host);
                     self.push((now + down).min(calm_at), Event::StartStore(fresh));
                 }
             }

@@ -62,12 +62,16 @@ impl World {
     }
 
     pub(super) fn start_producer(&mut self, topic: &[u8], min_stores: usize) {
-        let (address, clock, host) =
+        let (mut address, clock, host) =
             (self.fresh_address(), self.fresh_clock(), self.random.below(HOSTS) as Host);
+        if let Some((_, begun)) = self.plan.begun.get(self.producers.len()) {
+            address.clone_from(begun);
+        }
         let name = (topic.to_vec(), address.clone());
         self.model.add_partition(name.clone(), min_stores);
         let producer = Producer::new(topic, &address, HEAD_INTERVAL_MS).expect("a short name");
         let producer = producer.with_min_stores(min_stores).with_max_fetches(self.plan.max_fetches);
+        let producer = producer.with_first_offset(self.plan.first_offset);
         let wants = subscriptions::producer(&address, topic);
         let role =
             Role::Producer(ProducerNode { producer, name, commands: VecDeque::new(), is_terminating: false });
@@ -185,7 +189,7 @@ impl World {
             let name = producer.name.clone();
             let kept = producer.producer.unacknowledged() as u64;
             let partition = self.model.partitions.get_mut(&name).expect("a partition of the model");
-            let forgotten = partition.records.len() as u64 - kept;
+            let forgotten = partition.end() - kept;
             if forgotten > partition.forgotten {
                 partition.forgotten = forgotten;
                 invariants::forgotten(&self.model, &name, forgotten, &self.stores)?;
@@ -193,7 +197,7 @@ impl World {
             if outcome.has_ended {
                 let partition = self.model.partitions.get_mut(&name).expect("a partition of the model");
                 partition.is_alive = false;
-                let all = partition.records.len() as u64;
+                let all = partition.end();
                 invariants::forgotten(&self.model, &name, all, &self.stores)?;
                 self.stop(id);
                 return Ok(());

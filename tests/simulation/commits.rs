@@ -73,6 +73,10 @@ impl World {
         Ok(false)
     }
 
+    pub(super) fn new_disk(&self) -> SimDisk {
+        SimDisk::new(self.plan.begun.clone(), self.plan.first_offset)
+    }
+
     pub(super) fn add_store(&mut self, disk: SimDisk, host: Host) -> usize {
         self.stores.push(Store {
             disk,

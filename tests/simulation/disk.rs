@@ -5,6 +5,7 @@
 //! since the last sync; the end of the process alone leaves all of it.
 
 use super::directory::Folder;
+use super::model::Name;
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
 use dafka::protocol::reader::{EachHead, Source};
@@ -36,6 +37,19 @@ impl Tables {
 
     fn set(&mut self, table: Table, key: Octets, value: Octets) {
         Rc::make_mut(&mut self.0[table as usize]).insert(key, value);
+    }
+
+    /// Writes partitions that begin and end at `offset`, as doc/storage-format.md says; no batch can make them.
+    fn begin_partitions(&mut self, names: &[Name], offset: u64) {
+        for (id, (subject, address)) in (0u64..).zip(names) {
+            let key = [&[subject.len() as u8], &subject[..], address].concat();
+            let value = [id, offset, offset].map(u64::to_be_bytes).concat();
+            self.set(Table::Partitions, key.into(), value.into());
+        }
+        if !names.is_empty() {
+            let next_id = (names.len() as u64).to_be_bytes();
+            self.set(Table::Meta, (*b"next-id").into(), next_id.into());
+        }
     }
 }
 
@@ -145,6 +159,8 @@ pub(crate) enum Mood {
 }
 
 struct State {
+    begun: Rc<[Name]>,
+    first_offset: u64,
     /// What is on the platter and valid: no power cut takes it away.
     durable: Tables,
     /// Entries on the platter that no header makes valid yet.
@@ -208,9 +224,11 @@ impl State {
 pub(crate) struct SimDisk(Rc<RefCell<State>>);
 
 impl SimDisk {
-    /// A disk with nothing on it.
-    pub(crate) fn new() -> SimDisk {
+    /// A disk with nothing on it. A database that is made there begins with empty partitions at `first_offset`.
+    pub(crate) fn new(begun: Rc<[Name]>, first_offset: u64) -> SimDisk {
         SimDisk(Rc::new(RefCell::new(State {
+            begun,
+            first_offset,
             durable: Tables::default(),
             loose: Vec::new(),
             cached: Vec::new(),
@@ -229,8 +247,9 @@ impl SimDisk {
     }
 
     /// There is a new database.
-    pub(crate) fn begin_with(&self, tables: Tables) {
+    pub(crate) fn begin_with(&self, mut tables: Tables) {
         let state = &mut *self.0.borrow_mut();
+        tables.begin_partitions(&state.begun, state.first_offset);
         (state.durable, state.committed) = (tables.clone(), tables);
     }
 
@@ -262,8 +281,11 @@ impl SimDisk {
     /// A copy of the files, as the system shows them; `None` while there is no database.
     pub(crate) fn copy(&self) -> Option<SimDisk> {
         let state = &*self.0.borrow();
-        let (copy, tables) = (SimDisk::new(), state.shown());
-        copy.begin_with(tables);
+        let (copy, tables) = (SimDisk::new(state.begun.clone(), state.first_offset), state.shown());
+        {
+            let copied = &mut *copy.0.borrow_mut();
+            (copied.durable, copied.committed) = (tables.clone(), tables);
+        }
         copy.with_folder(|folder| *folder = state.folder.copy());
         state.folder.has_database().then_some(copy)
     }

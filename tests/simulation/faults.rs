@@ -5,11 +5,13 @@
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
+use super::model::Name;
 use super::network::{Cut, HOSTS, Way, Weather};
 use super::nodes::Turn;
 use super::random::Random;
 use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
+use std::rc::Rc;
 
 /// Topics; one is the beginning of others.
 pub(crate) const TOPICS: [&[u8]; 4] = [b"a", b"ab", b"abc", b"b"];
@@ -136,6 +138,9 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     /// Some starts of stores are cut short.
     pub(crate) has_bad_starts: bool,
+    /// Partitions that all stores begin with, at `first_offset`: those of all producers, one after the other, or none.
+    pub(crate) begun: Rc<[Name]>,
+    pub(crate) first_offset: u64,
     /// Beacons are told of connections that break, as libzmq's monitor does.
     pub(crate) has_monitors: bool,
     /// Ways that are long, of all runs some.
@@ -180,6 +185,8 @@ impl Plan {
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
             has_bad_starts: false,
+            begun: [].into(),
+            first_offset: 0,
             has_monitors: false,
             ways: Vec::new(),
         };

@@ -57,9 +57,9 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
         }
         Message::Head(position) | Message::DirectHead { position, .. } => {
             let name: Name = (position.subject.to_vec(), position.address.to_vec());
-            let published = model.partitions.get(&name).map_or(0, |partition| partition.records.len());
-            if position.sequence >= published as u64 {
-                return fail(1, format!("with {published} records published: {message:?}"));
+            let published = model.partitions.get(&name).map_or(0, |partition| partition.end());
+            if position.sequence >= published {
+                return fail(1, format!("when {published} was the next offset: {message:?}"));
             }
         }
         Message::Fetch { count, .. } if count > MAX_WINDOW_COUNT || count == 0 => {
@@ -83,7 +83,7 @@ pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) 
         stores.iter().enumerate().filter(has).map(|(_, store)| &*store.name).collect();
     let (having, min_stores) = (having.len(), model.partitions[name].min_stores);
     // Who has published nothing needs no store.
-    if having < min_stores && end > 0 {
+    if having < min_stores && end > model.first_offset {
         let text = format!(
             "the producer of {} has forgotten its records before {end}; {having} stores of {min_stores} have them",
             show(name)
@@ -98,8 +98,8 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
     let partitions = lookup::list(tables, None).map_err(|_| (3, "the partitions are damaged".to_owned()))?;
     for partition in partitions {
         let name = (partition.subject.clone(), partition.address.clone());
-        let so_far = read_so_far.entry(name.clone()).or_insert(0);
-        if partition.first != 0 || partition.next < *so_far {
+        let so_far = read_so_far.entry(name.clone()).or_insert(model.first_offset);
+        if partition.first != model.first_offset || partition.next < *so_far {
             return fail(
                 3,
                 format!("the log holds {} of {} after it held {so_far}", partition.next, show(&name)),
@@ -185,7 +185,7 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
 pub(crate) fn left_behind(model: &Model, disks: &[&SimDisk]) -> u64 {
     let dead = model.partitions.iter().filter(|(_, partition)| !partition.is_alive);
     let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max();
-    dead.filter_map(|(name, _)| stored(name)).sum()
+    dead.filter_map(|(name, partition)| stored(name)?.checked_sub(partition.first)).sum()
 }
 
 /// Whether nothing is left to do. `is_final`: also consumers that started at the latest record must have all records of
@@ -202,7 +202,7 @@ pub(crate) fn converged<'a>(
     let is_whole = |name: &Name| model.partitions[name].forgotten <= stored(name);
     let end_of = |name: &Name| {
         let partition = &model.partitions[name];
-        let published = partition.records.len() as u64;
+        let published = partition.end();
         if partition.is_alive && is_whole(name) { stored(name).max(published) } else { stored(name) }
     };
     for name in model.partitions.keys() {
@@ -227,6 +227,9 @@ pub(crate) fn converged<'a>(
             Role::Consumer(consumer) => {
                 for name in model.partitions.keys() {
                     let end = end_of(name);
+                    if end == model.first_offset {
+                        continue;
+                    }
                     reached(
                         &consumer.oracle,
                         name,
@@ -243,7 +246,7 @@ pub(crate) fn converged<'a>(
 }
 
 fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), String> {
-    if !oracle.is_subscribed(&name.0) || end == 0 {
+    if !oracle.is_subscribed(&name.0) {
         return Ok(());
     }
     let next = match (oracle.next.get(name), oracle.start) {

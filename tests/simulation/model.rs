@@ -11,19 +11,30 @@ pub(crate) type Name = (Vec<u8>, Vec<u8>);
 
 /// One partition.
 pub(crate) struct Partition {
-    /// What was published, by offset.
+    /// The offset of the first record that is published.
+    pub(crate) first: u64,
+    /// What was published, from there on.
     pub(crate) records: Vec<Content>,
     /// How many stores must have a record before its producer may forget it.
     pub(crate) min_stores: usize,
     /// False once the producer has crashed, or ended.
     pub(crate) is_alive: bool,
-    /// How many records the producer no longer keeps.
+    /// Records before this one the producer no longer keeps.
     pub(crate) forgotten: u64,
+}
+
+impl Partition {
+    /// The offset after the last record.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
 }
 
 /// All partitions that there ever were, and all acknowledgements.
 #[derive(Default)]
 pub(crate) struct Model {
+    /// The offset at which all partitions begin.
+    pub(crate) first_offset: u64,
     pub(crate) partitions: BTreeMap<Name, Partition>,
     /// By store and partition: one after the last record that the store acknowledged.
     pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
@@ -35,7 +46,9 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn add_partition(&mut self, name: Name, min_stores: usize) {
-        let partition = Partition { records: Vec::new(), min_stores, is_alive: true, forgotten: 0 };
+        let first = self.first_offset;
+        let partition =
+            Partition { first, records: Vec::new(), min_stores, is_alive: true, forgotten: first };
         self.partitions.insert(name, partition);
     }
 
@@ -60,7 +73,9 @@ impl Model {
         // There are few: to make a key for the look-up would take longer.
         let mut partitions = self.partitions.iter();
         let found = partitions.find(|(name, _)| name.1 == address && name.0 == subject);
-        let record = found.and_then(|(_, partition)| partition.records.get(offset as usize));
+        let record = found.and_then(|(_, partition)| {
+            partition.records.get(usize::try_from(offset.checked_sub(partition.first)?).ok()?)
+        });
         record.is_some_and(|record| std::ptr::eq(record.as_ptr(), content.as_ptr()) || **record == *content)
     }
 

@@ -32,7 +32,7 @@ impl Oracle {
         self.topics.push(topic.to_vec());
         if self.was_subscribed.insert(topic.to_vec()) {
             for (name, partition) in model.partitions.iter().filter(|(name, _)| name.0 == topic) {
-                self.published_before.insert(name.clone(), partition.records.len() as u64);
+                self.published_before.insert(name.clone(), partition.end());
             }
         }
     }
@@ -63,7 +63,7 @@ impl Oracle {
             return Err(format!("{} was delivered without a subscription", at()));
         }
         let name = (subject.to_vec(), address.to_vec());
-        let first = if self.start == Start::Earliest { Some(0) } else { None };
+        let first = if self.start == Start::Earliest { Some(model.first_offset) } else { None };
         let published_before = self.published_before.get(&name).copied().unwrap_or(0);
         if self.start == Start::Latest && offset < published_before {
             return Err(format!("{} was delivered, which is older than the subscription", at()));

@@ -233,6 +233,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
     let mut network = Network::new(plan.high_watermark);
     network.weather = plan.weather;
     network.ways.clone_from(&plan.ways);
+    let model = Model { first_offset: plan.first_offset, ..Model::default() };
     let mut world = World {
         now: 0,
         queue: BinaryHeap::new(),
@@ -248,7 +249,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         stores: Vec::new(),
         producers: Vec::new(),
         consumers: Vec::new(),
-        model: Model::default(),
+        model,
         phase: Phase::Faults,
         left_behind: (0, 0),
         outbox: Outbox::new(),
