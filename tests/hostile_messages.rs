@@ -204,3 +204,28 @@ fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
     honest.store.wait_for_log("more like it before");
     honest.end(GROWTH);
 }
+
+/// A consumer of what is new begins where the first HEAD says: a false one does not hide what is published.
+#[test]
+fn a_false_head_hides_no_record_from_a_consumer_of_new_ones() {
+    for claimed in [u64::MAX, u64::MAX - 1, 1_000_000] {
+        let cluster = Cluster::new();
+        let mut honest = Honest::start(&cluster);
+        let mut attacker = Attacker::start(&cluster);
+        let mut consumer = cluster.consumer_of_new("other");
+        attacker.node.subscription(&[b"M", &b"other"[..], &[0]].concat());
+        let mut producer = cluster.producer("other");
+        let producer_address = attacker.node.subscriber_other_than(b'K', &attacker.producer);
+        attacker.node.send(&head("other", &producer_address, claimed));
+        // What the same peer sends later has been read when this has been.
+        attacker.node.send_record(&record("other", "MARK", 0), "mark");
+        assert!(consumer.line("a record of the same peer").ends_with(b" mark"));
+        let published: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i}").into_bytes()).collect();
+        producer.feed(&published);
+        let came = consumer.lines(published.len(), "what was published behind a false HEAD");
+        e2e::assert_contents("other", &came, &published);
+        producer.close_input();
+        producer.expect_success("the end of its input, with a store present");
+        honest.round_trip();
+    }
+}

@@ -1,6 +1,7 @@
 //! The consumer: reads every partition of its topics, in order, each record once.
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
+use super::sequencer::MAX_OFFSET;
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
@@ -121,6 +122,9 @@ impl<P: Payload> Consumer<P> {
                     _ => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
+                if let Message::Record(_) = message {
+                    self.ingest.live_record(partition, position.sequence, now_ms);
+                }
                 self.ingest.record(partition, position.sequence, content, from, now_ms, |offset, content| {
                     deliveries.extend([Delivery { partition, offset, content }]);
                 });
@@ -134,6 +138,8 @@ impl<P: Payload> Consumer<P> {
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
                 let latest = position.sequence.saturating_add(1);
                 let Some(partition) = self.find_or_open(position, latest, from, now_ms) else { return };
+                let is_live = matches!(message, Message::Head(_));
+                self.ingest.last_record(partition, position.sequence, is_live, now_ms);
                 if let Message::DirectHead { store, .. } = message {
                     self.ingest.held_by(partition, store, position.sequence, now_ms);
                 } else {
@@ -199,7 +205,8 @@ impl<P: Payload> Consumer<P> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
-        if position.address.is_empty() || !self.topics.contains(position.subject) {
+        let is_possible = position.sequence <= MAX_OFFSET;
+        if !is_possible || position.address.is_empty() || !self.topics.contains(position.subject) {
             return None;
         }
         let (subject, address) = (position.subject, position.address);
@@ -215,6 +222,8 @@ impl<P: Payload> Consumer<P> {
         let index = self.ingest.open(subject, address, next, from().as_deref(), now_ms, |_, _| true)?;
         if recalled.is_some() {
             self.ingest.prove(index);
+        } else if self.start == Start::Latest {
+            self.ingest.begin(index);
         }
         Some(index)
     }

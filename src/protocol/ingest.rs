@@ -18,7 +18,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
+mod beginning;
 mod stalls;
+
+use beginning::Beginning;
 
 /// The bounds of one ingest.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,7 @@ pub struct Partition<P> {
     /// The partition's name, that is its producer's address.
     pub address: Box<[u8]>,
     sequencer: Sequencer<P>,
+    beginning: Beginning,
     /// When this partition is looked at next; it stands in `Ingest::timers` under this time.
     timer_ms: Option<u64>,
     /// A record came in its turn.
@@ -232,14 +236,13 @@ impl<P: Payload> Ingest<P> {
             self.statistics.refused_of_peer += u64::from(self.has_too_many(from));
             return None;
         }
-        // Requesters differ, and so do one requester's partitions: each begins with another store.
-        let turn = BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.own_address, address));
         let seat = (false, now_ms);
         let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         let partition = Partition {
             subject: subject.into(),
             address: address.into(),
-            sequencer: Sequencer::new(next, turn as usize),
+            sequencer: Sequencer::new(next, self.turn(address)),
+            beginning: Beginning::default(),
             timer_ms: None,
             is_proven: false,
             opened_ms: now_ms,
@@ -257,6 +260,11 @@ impl<P: Payload> Ingest<P> {
         self.remembered.forget(&key);
         self.by_key.insert(key.into(), index);
         Some(index)
+    }
+
+    /// Requesters differ, and so do one requester's partitions: each begins with another store.
+    fn turn(&self, address: &[u8]) -> usize {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one((&self.own_address, address)) as usize
     }
 
     /// A partition is known to be real, although no record of it came yet.
@@ -329,22 +337,27 @@ impl<P: Payload> Ingest<P> {
     }
 
     fn close(&mut self, index: Index, is_remembered: bool) {
-        let Some(partition) = self.partitions[index.0].take() else { return };
+        let Some(mut partition) = self.partitions[index.0].take() else { return };
         let key = partition_key(&partition.address, &partition.subject);
         self.by_key.remove(key.as_slice());
-        self.early_len_bytes -= partition.sequencer.early_len_bytes();
-        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
-        if let Some(timer_ms) = partition.timer_ms {
-            self.timers.remove(&(timer_ms, index));
-        }
+        self.release(&mut partition, index);
         self.seats.remove(&partition.payer, (partition.seat, index));
-        if let Some(seat) = partition.early_seat {
-            self.early_seats.remove(&(seat, index));
-        }
         if is_remembered && partition.sequencer.next() > 0 {
             self.remembered.put(&key, &partition.subject, partition.sequencer.next());
         }
         self.free.push(index);
+    }
+
+    /// Gives back what a partition's early records and its FETCH occupy, which it is to forget.
+    fn release(&mut self, partition: &mut Partition<P>, index: Index) {
+        self.early_len_bytes -= partition.sequencer.early_len_bytes();
+        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
+        if let Some(timer_ms) = partition.timer_ms.take() {
+            self.timers.remove(&(timer_ms, index));
+        }
+        if let Some(seat) = partition.early_seat.take() {
+            self.early_seats.remove(&(seat, index));
+        }
     }
 
     /// The first record of a partition has come in its turn: it is who brought that who pays for it from now on, unless he
@@ -384,7 +397,12 @@ impl<P: Payload> Ingest<P> {
         let room_bytes = self.early_room(index, offset, content.as_ref().len(), now_ms);
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
         partition.heard_ms = now_ms;
-        let sequencer = &mut partition.sequencer;
+        let Partition { sequencer, beginning, .. } = partition;
+        let mut hand_on = |offset, content| {
+            if !beginning.is_handed_on(offset) {
+                hand_on(offset, content);
+            }
+        };
         let was_gapped = sequencer.has_gap();
         let (early_before, in_flight_before) =
             (sequencer.early_len_bytes(), if was_gapped { sequencer.in_flight_len_bytes() } else { 0 });

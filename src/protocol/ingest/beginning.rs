@@ -1,0 +1,189 @@
+//! Where a partition begins that is not read from its first record on.
+//!
+//! A consumer of what is new begins where the first HEAD or RECORD says. Anybody can send a HEAD that is far beyond the
+//! last record, and all that the producer sends would then look old. So the beginning is a claim that the producer's live
+//! messages can disprove.
+
+use super::{Index, Ingest, Partition};
+use crate::protocol::Payload;
+use crate::protocol::sequencer::Sequencer;
+use std::ops::Range;
+
+/// How long a beginning stands, while no record has come in its turn, before messages that contradict it are believed. What
+/// is left over from an earlier connection to the producer is read within this time.
+const CONTRADICTED_MS: u64 = 1_000;
+
+/// The beginning of one partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beginning {
+    /// The first record; 0 when nothing can be before it.
+    first: u64,
+    /// The first record according to those who contradict.
+    contradicted: Option<u64>,
+    /// Records that were handed on before the beginning was corrected.
+    handed_on: Range<u64>,
+}
+
+impl Beginning {
+    /// True for a record that the reader has had already.
+    pub(super) fn is_handed_on(&self, offset: u64) -> bool {
+        self.handed_on.contains(&offset)
+    }
+
+    /// A message says that the partition begins at `first` at the latest.
+    fn contradict(&mut self, first: u64) {
+        self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
+    }
+}
+
+impl<P: Payload> Ingest<P> {
+    /// A partition was opened at the end that somebody has claimed: its beginning may be corrected.
+    pub fn begin(&mut self, index: Index) {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        partition.beginning.first = partition.sequencer.next();
+    }
+
+    /// The producer has just published the record `offset`.
+    pub fn live_record(&mut self, index: Index, offset: u64, now_ms: u64) {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        if offset < partition.beginning.first {
+            partition.beginning.contradict(offset);
+            self.correct(index, now_ms);
+        }
+    }
+
+    /// `offset` is the last record, as somebody says: the producer, if `is_live`, or else a store, which may be behind.
+    pub fn last_record(&mut self, index: Index, offset: u64, is_live: bool, now_ms: u64) {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        let first = offset.saturating_add(1);
+        if first < partition.beginning.first {
+            if is_live && !partition.is_proven {
+                partition.beginning.contradict(first);
+            }
+            self.correct(index, now_ms);
+        }
+    }
+
+    /// Lets a partition begin earlier whose beginning is contradicted, and was not confirmed by a record for a while. One
+    /// that has shown a record begins anew once at most: what was handed on is not handed on again.
+    fn correct(&mut self, index: Index, now_ms: u64) {
+        let Partition { is_proven, moved_ms, opened_ms, beginning, sequencer, .. } = self.partition(index);
+        let confirmed_ms = if *is_proven { *moved_ms } else { *opened_ms };
+        let Some(first) = beginning.contradicted else { return };
+        if now_ms < confirmed_ms + CONTRADICTED_MS || !beginning.handed_on.is_empty() {
+            return;
+        }
+        let handed_on = if *is_proven { beginning.first..sequencer.next() } else { 0..0 };
+        let Some(mut partition) = self.partitions[index.0].take() else { return };
+        self.release(&mut partition, index);
+        let sequencer = Sequencer::new(first, self.turn(&partition.address));
+        let beginning = Beginning { first, contradicted: None, handed_on };
+        self.partitions[index.0] = Some(Partition { sequencer, beginning, opened_ms: now_ms, ..partition });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::protocol::Outbox;
+    use crate::protocol::consumer::{Consumer, Start};
+    use crate::protocol::ingest::Limits;
+    use crate::wire::{Message, Position};
+    use std::sync::Arc;
+
+    type Content = Arc<[u8]>;
+
+    struct Reading {
+        consumer: Consumer<Content>,
+        out: Outbox<Content>,
+    }
+
+    fn at(offset: u64) -> Position<'static> {
+        Position::new(b"topic", b"PARTITION", b"topic", offset)
+    }
+
+    impl Reading {
+        fn new() -> Reading {
+            let mut consumer = Consumer::new(b"ME", Start::Latest, Limits::default(), 0);
+            let mut out = Outbox::new();
+            assert!(consumer.subscribe(b"topic", &mut out));
+            Reading { consumer, out }
+        }
+
+        fn take(&mut self, message: Message, content: Option<Content>, now_ms: u64) -> Vec<u64> {
+            let mut delivered = Vec::new();
+            self.consumer.message(&message, content, now_ms, &mut self.out, &mut delivered);
+            delivered.iter().map(|delivery| delivery.offset).collect()
+        }
+
+        fn record(&mut self, offset: u64, now_ms: u64) -> Vec<u64> {
+            self.take(Message::Record(at(offset)), Some(b"content".as_slice().into()), now_ms)
+        }
+
+        fn answer(&mut self, offset: u64, now_ms: u64) -> Vec<u64> {
+            self.take(Message::DirectRecord(at(offset)), Some(b"content".as_slice().into()), now_ms)
+        }
+
+        fn head(&mut self, offset: u64, now_ms: u64) -> Vec<u64> {
+            self.take(Message::Head(at(offset)), None, now_ms)
+        }
+    }
+
+    #[test]
+    fn a_head_that_no_record_can_follow_opens_nothing() {
+        let mut reading = Reading::new();
+        assert_eq!(reading.head(u64::MAX, 0), [0; 0]);
+        assert_eq!(reading.record(100, 1), [100]);
+    }
+
+    #[test]
+    fn a_beginning_that_live_messages_contradict_is_corrected() {
+        let mut reading = Reading::new();
+        reading.head(u64::MAX - 1, 0);
+        // They may be left over from an earlier connection.
+        assert_eq!(reading.record(100, 10), [0; 0]);
+        assert_eq!(reading.record(101, 20), [0; 0]);
+        assert_eq!(reading.head(u64::MAX - 1, 999), [0; 0]);
+        // A second later, nobody has shown a record that the beginning allows: they were right, and all of them come.
+        assert_eq!(reading.head(101, 1_000), [0; 0]);
+        assert_eq!(reading.record(102, 1_001), [0; 0]);
+        assert_eq!(reading.answer(100, 1_002), [100]);
+        assert_eq!(reading.answer(101, 1_003), [101, 102]);
+        // What is claimed later is asked for, and holds nothing up.
+        reading.head(u64::MAX - 1, 5_000);
+        assert_eq!(reading.record(103, 5_001), [103]);
+    }
+
+    #[test]
+    fn a_beginning_that_was_right_stays() {
+        let mut reading = Reading::new();
+        reading.head(150, 0);
+        assert_eq!(reading.record(90, 1), [0; 0]);
+        assert_eq!(reading.head(91, 2), [0; 0]);
+        assert_eq!(reading.head(150, 1_200), [0; 0]);
+        // A store is behind: that contradicts nobody.
+        let mut reading = Reading::new();
+        reading.head(150, 0);
+        let behind = Message::DirectHead { position: at(100), store: b"STORE" };
+        assert_eq!(reading.take(behind, None, 10_000), [0; 0]);
+        assert_eq!(reading.record(151, 10_001), [151]);
+    }
+
+    #[test]
+    fn after_a_forged_record_the_true_ones_come_each_once() {
+        let mut reading = Reading::new();
+        assert_eq!(reading.record(1 << 63, 0), [1 << 63]);
+        assert_eq!(reading.record(100, 500), [0; 0]);
+        assert_eq!(reading.record(101, 1_000), [0; 0]);
+        assert_eq!(reading.answer(100, 1_010), [100, 101]);
+        // Somebody who forges an early record has nothing delivered twice.
+        let mut reading = Reading::new();
+        assert_eq!(reading.record(10, 0), [10]);
+        assert_eq!(reading.record(11, 1), [11]);
+        assert_eq!(reading.record(8, 2_000), [8]);
+        assert_eq!(reading.answer(9, 2_001), [9]);
+        assert_eq!(reading.answer(10, 2_001), [0; 0]);
+        assert_eq!(reading.answer(11, 2_001), [0; 0]);
+        assert_eq!(reading.record(12, 2_002), [12]);
+        assert_eq!(reading.record(3, 9_000), [0; 0]);
+    }
+}
