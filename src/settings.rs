@@ -106,11 +106,22 @@ pub enum OffsetReset {
     Latest,
 }
 
+/// Which records a consumer delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// All that are published.
+    Published,
+    /// Those that a store has acknowledged.
+    Acknowledged,
+}
+
 /// What a consumer does.
 #[derive(Clone, Debug)]
 pub struct Consumer {
     /// `consumer/offset/reset`; `None` when it is not set.
     pub offset_reset: Option<OffsetReset>,
+    /// `consumer/isolation`: which records are delivered.
+    pub isolation: Isolation,
     /// `consumer/high_watermark`: records that may wait to be read.
     pub high_watermark: i32,
     /// `consumer/reorder_bytes`: what records that came before their turn may occupy.
@@ -237,6 +248,7 @@ impl Settings {
             },
             consumer: Consumer {
                 offset_reset: keys.offset_reset("consumer/offset/reset"),
+                isolation: keys.isolation("consumer/isolation"),
                 high_watermark: keys.high_watermark("consumer/high_watermark"),
                 reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
                 max_partitions,
@@ -357,6 +369,17 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             other => {
                 self.problem(key, other, "must be earliest or latest");
                 None
+            }
+        }
+    }
+
+    fn isolation(&mut self, key: &'static str) -> Isolation {
+        match self.value(key).as_deref() {
+            Some(b"acknowledged") => Isolation::Acknowledged,
+            Some(b"published") | None => Isolation::Published,
+            Some(other) => {
+                self.problem(key, other, "must be published or acknowledged");
+                Isolation::Published
             }
         }
     }
@@ -519,6 +542,7 @@ mod tests {
             ("tower/pub_address", "tcp://*:99999"),
             ("tower/pub_address", "tcp://5557"),
             ("consumer/offset/reset", "newest"),
+            ("consumer/isolation", "committed"),
             ("store/verbose", "yes"),
             ("store/high_watermark", "-1"),
             ("store/db", ""),

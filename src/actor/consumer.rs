@@ -12,7 +12,7 @@ use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms,
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::{Limits, Statistics};
 use crate::protocol::{Outbox, subscriptions};
-use crate::settings::{OffsetReset, Settings};
+use crate::settings::{Isolation, OffsetReset, Settings};
 use crate::wire::{MAX_NAME_LEN, Message};
 use std::collections::VecDeque;
 use zmq::{POLLIN, POLLOUT};
@@ -34,6 +34,9 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     let own = address.as_bytes();
     let _sibling = Sibling::new(own);
     let member = relay::Member::new(&settings.beacon);
+    let is_isolated = settings.consumer.isolation == Isolation::Acknowledged;
+    let acknowledgements = is_isolated.then(subscriptions::acknowledgements);
+    let subscriptions: Vec<_> = subscriptions::consumer(own).into_iter().chain(acknowledgements).collect();
     let node = Node::start(
         &Config {
             name: "Consumer",
@@ -44,7 +47,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             receive_high_watermark: settings.consumer.high_watermark,
             max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             max_frame_key: Some("consumer/max_record_bytes"),
-            subscriptions: &subscriptions::consumer(own),
+            subscriptions: &subscriptions,
             beacon: &member.settings(&settings.beacon),
         },
         pipe,
@@ -59,13 +62,14 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         Some(OffsetReset::Earliest) => Start::Earliest,
         Some(OffsetReset::Latest) | None => Start::Latest,
     };
+    let consumer = Consumer::new(own, start, limits, now_ms());
     pipe.signal_ready()?;
     let actor = Actor {
         pipe,
         sink,
         verbose: settings.consumer.verbose,
         node,
-        consumer: Consumer::new(own, start, limits, now_ms()),
+        consumer: if is_isolated { consumer.isolated(settings.consumer.reorder_bytes) } else { consumer },
         clock: ReadingClock::default(),
         deliveries: VecDeque::new(),
         outbox: Outbox::new(),
@@ -135,6 +139,9 @@ impl Actor<'_> {
             }
             if let Some(text) = self.refused.news(self.consumer.statistics()) {
                 self.warning.warn(now_ms(), || format!("Consumer: {text} are not read"));
+            }
+            if let Some(text) = self.consumer.news(now_ms()) {
+                log::warn!("Consumer: {text}");
             }
             while let Some((subject, address, next)) = self.consumer.stalled() {
                 self.stall_warning.warn(now_ms(), || {

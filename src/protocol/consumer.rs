@@ -2,6 +2,7 @@
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::sequencer::MAX_OFFSET;
+use super::unacknowledged::Unacknowledged;
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
@@ -32,6 +33,8 @@ pub struct Consumer<P> {
     start: Start,
     topics: BTreeSet<Box<[u8]>>,
     ingest: Ingest<P>,
+    /// Records that no store has, if they are not delivered.
+    unacknowledged: Option<Unacknowledged<P>>,
     /// When it asks the stores for the heads of its topics.
     refresh_ms: u64,
     /// What CONSUMER-HELLOs may still be sent until `hellos_ms`: somebody could ask for one with every message.
@@ -53,10 +56,17 @@ impl<P: Payload> Consumer<P> {
             start,
             topics: BTreeSet::new(),
             ingest,
+            unacknowledged: None,
             refresh_ms,
             hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
             hellos_ms: now_ms,
         }
+    }
+
+    /// Delivers no record before a store has acknowledged it; what waits for that occupies at most `limit_bytes`. The caller
+    /// subscribes its socket to all ACKs.
+    pub fn isolated(self, limit_bytes: usize) -> Self {
+        Consumer { unacknowledged: Some(Unacknowledged::new(limit_bytes)), ..self }
     }
 
     /// The topics subscribed to.
@@ -86,6 +96,11 @@ impl<P: Payload> Consumer<P> {
     pub fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         if !self.topics.remove(topic) {
             return false;
+        }
+        if let Some(unacknowledged) = &mut self.unacknowledged {
+            let is_of = |index: &Index| *self.ingest.partition(*index).subject == *topic;
+            let of_topic: Vec<Index> = unacknowledged.partitions().filter(is_of).collect();
+            of_topic.into_iter().for_each(|index| unacknowledged.forget(index));
         }
         self.ingest.close_subject(topic);
         true
@@ -122,12 +137,8 @@ impl<P: Payload> Consumer<P> {
                     _ => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
-                if let Message::Record(_) = message {
-                    self.ingest.live_record(partition, position.sequence, now_ms);
-                }
-                self.ingest.record(partition, position.sequence, content, from, now_ms, |offset, content| {
-                    deliveries.extend([Delivery { partition, offset, content }]);
-                });
+                let is_live = matches!(message, Message::Record(_));
+                self.record(partition, position.sequence, content, is_live, from, now_ms, deliveries);
             }
             // What a store holds may be ahead of what its producer's connection has brought: under latest, it says
             // nothing about where to start. Nor need it where that is known already.
@@ -139,16 +150,96 @@ impl<P: Payload> Consumer<P> {
                 let latest = position.sequence.saturating_add(1);
                 let Some(partition) = self.find_or_open(position, latest, from, now_ms) else { return };
                 let is_live = matches!(message, Message::Head(_));
-                self.ingest.last_record(partition, position.sequence, is_live, now_ms);
-                if let Message::DirectHead { store, .. } = message {
-                    self.ingest.held_by(partition, store, position.sequence, now_ms);
-                } else {
-                    self.ingest.heard_of(partition, position.sequence, now_ms);
+                let kept_count = self.kept_count(partition);
+                if self.ingest.last_record(partition, position.sequence, is_live, kept_count, now_ms) {
+                    self.forget_kept(partition);
                 }
+                match message {
+                    // A producer names no store, nor does a store of libdafka 0.1.0: that is told by its ACKs only.
+                    Message::DirectHead { store, .. } if !store.is_empty() => {
+                        self.held_by(partition, store, position.sequence, now_ms, deliveries);
+                    }
+                    // Nothing is taken before a store has what waits.
+                    _ if self.is_full(partition) => {}
+                    _ => self.ingest.heard_of(partition, position.sequence, now_ms),
+                }
+            }
+            (Message::Ack { topic, subject, sequence, store }, None) if self.unacknowledged.is_some() => {
+                let position = Position::new(b"", topic, subject, *sequence);
+                let Some(partition) = self.ingest.find(&position) else { return };
+                self.held_by(partition, store, *sequence, now_ms, deliveries);
             }
             (Message::StoreHello { address, .. }, None) => self.hello(address, out),
             _ => {}
         }
+    }
+
+    /// Takes a record of a partition, and delivers what is in order now.
+    #[allow(clippy::too_many_arguments)] // One more than clippy takes for few.
+    fn record(
+        &mut self,
+        partition: Index,
+        offset: u64,
+        content: P,
+        is_live: bool,
+        from: &Sender,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        let kept_count = self.kept_count(partition);
+        if is_live && self.ingest.live_record(partition, offset, kept_count, now_ms) {
+            self.forget_kept(partition);
+        }
+        if self.is_full(partition) {
+            return;
+        }
+        let Self { ingest, unacknowledged, .. } = self;
+        ingest.record(partition, offset, content, from, now_ms, |offset, content| {
+            let content = match unacknowledged {
+                Some(unacknowledged) => unacknowledged.take(partition, offset, content),
+                None => Some(content),
+            };
+            deliveries.extend(content.map(|content| Delivery { partition, offset, content }));
+        });
+        if let Some(refused) = self.unacknowledged.as_ref().and_then(|kept| kept.refused(partition)) {
+            self.ingest.rewind(partition, refused);
+        }
+    }
+
+    /// A store has the records of a partition up to `offset`: what waited for that is delivered.
+    fn held_by(
+        &mut self,
+        partition: Index,
+        store: &[u8],
+        offset: u64,
+        now_ms: u64,
+        deliveries: &mut impl Extend<Delivery<P>>,
+    ) {
+        if let Some(unacknowledged) = &mut self.unacknowledged {
+            unacknowledged.acknowledged(partition, offset, |offset, content| {
+                deliveries.extend([Delivery { partition, offset, content }]);
+            });
+        }
+        self.ingest.held_by(partition, store, offset, now_ms);
+    }
+
+    /// How many records of a partition wait for a store.
+    fn kept_count(&self, partition: Index) -> u64 {
+        self.unacknowledged.as_ref().map_or(0, |kept| kept.count(partition))
+    }
+
+    fn forget_kept(&mut self, partition: Index) {
+        self.unacknowledged.iter_mut().for_each(|kept| kept.forget(partition));
+    }
+
+    /// True when no more records of a partition are taken until a store has those that wait.
+    fn is_full(&self, partition: Index) -> bool {
+        self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
+    }
+
+    /// Whether records wait for a store for long now; what to tell the log, if anything. To be called once a second.
+    pub fn news(&mut self, now_ms: u64) -> Option<String> {
+        self.unacknowledged.as_mut()?.news(now_ms)
     }
 
     /// Takes a subscription that somebody made at this consumer's socket: a store that can hear us now gets a
@@ -219,7 +310,12 @@ impl<P: Payload> Consumer<P> {
             Start::Earliest => 0,
             Start::Latest => latest,
         });
-        let index = self.ingest.open(subject, address, next, from().as_deref(), now_ms, |_, _| true)?;
+        let Self { ingest, unacknowledged, .. } = self;
+        // What waits for a store would be lost with its partition.
+        let may_close = |index, _| unacknowledged.as_ref().is_none_or(|kept| kept.count(index) == 0);
+        let index = ingest.open(subject, address, next, from().as_deref(), now_ms, may_close)?;
+        // A partition that was closed may have had its place.
+        self.forget_kept(index);
         if recalled.is_some() {
             self.ingest.prove(index);
         } else if self.start == Start::Latest {

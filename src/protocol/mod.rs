@@ -18,6 +18,7 @@
 //! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
 //! | `stall` | whether a partition stands still |
 //! | `copies` | in how many stores a producer's records are |
+//! | `unacknowledged` | which records a consumer keeps back until a store has them |
 //! | `waiting` | whether a producer's records wait for long |
 //! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `remembered` | where partitions stood that had to give way |
@@ -42,6 +43,7 @@ pub mod sources;
 pub mod stall;
 pub mod subscriptions;
 pub mod turns;
+pub mod unacknowledged;
 pub mod waiting;
 
 pub use outbox::Outbox;

@@ -16,6 +16,11 @@ pub fn consumer(address: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
+/// A consumer's that delivers only what a store has: what stores say to producers.
+pub fn acknowledgements() -> Vec<u8> {
+    prefix(id::ACK, b"")
+}
+
 /// A consumer's for one topic. The NUL that ends the topic on the wire keeps longer topics out.
 pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
     vec![exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]

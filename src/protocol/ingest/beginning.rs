@@ -43,42 +43,59 @@ impl<P: Payload> Ingest<P> {
         partition.beginning.first = partition.sequencer.next();
     }
 
-    /// The producer has just published the record `offset`.
-    pub fn live_record(&mut self, index: Index, offset: u64, now_ms: u64) {
+    /// The producer has just published the record `offset`. True when the partition begins anew: what the caller has kept of
+    /// it, the last `kept_count` records, it must forget.
+    pub fn live_record(&mut self, index: Index, offset: u64, kept_count: u64, now_ms: u64) -> bool {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        if offset < partition.beginning.first {
+        let is_contradiction = offset < partition.beginning.first;
+        if is_contradiction {
             partition.beginning.contradict(offset);
-            self.correct(index, now_ms);
         }
+        is_contradiction && self.correct(index, kept_count, now_ms)
     }
 
-    /// `offset` is the last record, as somebody says: the producer, if `is_live`, or else a store, which may be behind.
-    pub fn last_record(&mut self, index: Index, offset: u64, is_live: bool, now_ms: u64) {
+    /// `offset` is the last record, as somebody says: the producer, if `is_live`, or else a store, which may be behind. Else
+    /// as [`Ingest::live_record`].
+    pub fn last_record(
+        &mut self,
+        index: Index,
+        offset: u64,
+        is_live: bool,
+        kept_count: u64,
+        now_ms: u64,
+    ) -> bool {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
         let first = offset.saturating_add(1);
-        if first < partition.beginning.first {
-            if is_live && !partition.is_proven {
-                partition.beginning.contradict(first);
-            }
-            self.correct(index, now_ms);
+        let is_contradiction = first < partition.beginning.first;
+        if is_contradiction && is_live && !partition.is_proven {
+            partition.beginning.contradict(first);
         }
+        is_contradiction && self.correct(index, kept_count, now_ms)
+    }
+
+    /// Lets a partition go on at `next`, which was handed on and could not be kept: it comes again once it is asked for.
+    pub fn rewind(&mut self, index: Index, next: u64) {
+        let Some(mut partition) = self.partitions[index.0].take() else { return };
+        self.release(&mut partition, index);
+        let sequencer = Sequencer::new(next, self.turn(&partition.address));
+        self.partitions[index.0] = Some(Partition { sequencer, ..partition });
     }
 
     /// Lets a partition begin earlier whose beginning is contradicted, and was not confirmed by a record for a while. One
     /// that has shown a record begins anew once at most: what was handed on is not handed on again.
-    fn correct(&mut self, index: Index, now_ms: u64) {
-        let Partition { is_proven, moved_ms, opened_ms, beginning, sequencer, .. } = self.partition(index);
-        let confirmed_ms = if *is_proven { *moved_ms } else { *opened_ms };
-        let Some(first) = beginning.contradicted else { return };
+    fn correct(&mut self, index: Index, kept_count: u64, now_ms: u64) -> bool {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        let confirmed_ms = if partition.is_proven { partition.moved_ms } else { partition.opened_ms };
+        let beginning = &partition.beginning;
+        let Some(first) = beginning.contradicted else { return false };
         if now_ms < confirmed_ms + CONTRADICTED_MS || !beginning.handed_on.is_empty() {
-            return;
+            return false;
         }
-        let handed_on = if *is_proven { beginning.first..sequencer.next() } else { 0..0 };
-        let Some(mut partition) = self.partitions[index.0].take() else { return };
-        self.release(&mut partition, index);
-        let sequencer = Sequencer::new(first, self.turn(&partition.address));
-        let beginning = Beginning { first, contradicted: None, handed_on };
-        self.partitions[index.0] = Some(Partition { sequencer, beginning, opened_ms: now_ms, ..partition });
+        let handed_on = beginning.first..partition.sequencer.next() - kept_count;
+        partition.beginning = Beginning { first, contradicted: None, handed_on };
+        partition.opened_ms = now_ms;
+        self.rewind(index, first);
+        true
     }
 }
 

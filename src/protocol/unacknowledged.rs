@@ -1,0 +1,176 @@
+//! Records that no store has yet, kept from the application until one has (`consumer/isolation = acknowledged`).
+//!
+//! A record that no store has is gone when its producer ends: who has read it has read what nobody will read again. What
+//! is kept here is bounded; of a partition that exceeds the bound no further records are taken until a store has those
+//! that are kept.
+
+use super::ingest::Index;
+use super::sequencer::EARLY_OVERHEAD_BYTES;
+use super::waiting::{Change, Waiting};
+use std::collections::{HashMap, VecDeque};
+
+/// The records of all partitions that wait for a store.
+#[derive(Debug)]
+pub struct Unacknowledged<P> {
+    limit_bytes: usize,
+    len_bytes: usize,
+    partitions: HashMap<Index, Waiters<P>>,
+    /// How many records were released so far.
+    released: u64,
+    waiting: Waiting,
+}
+
+/// The records of one partition that wait, and what is known of it.
+#[derive(Debug)]
+struct Waiters<P> {
+    /// One after the last record that a store has.
+    end: u64,
+    /// In order, without gaps.
+    records: VecDeque<(u64, P)>,
+    /// The first record for which there was no room.
+    refused: Option<u64>,
+}
+
+impl<P> Default for Waiters<P> {
+    fn default() -> Self {
+        Waiters { end: 0, records: VecDeque::new(), refused: None }
+    }
+}
+
+impl<P: AsRef<[u8]>> Unacknowledged<P> {
+    /// Nothing waits yet. What waits occupies at most `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Self {
+        Unacknowledged {
+            limit_bytes,
+            len_bytes: 0,
+            partitions: HashMap::new(),
+            released: 0,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// Takes the next record of a partition. Returned, when a store has it; else it waits, if there is room.
+    pub fn take(&mut self, index: Index, offset: u64, content: P) -> Option<P> {
+        let waiters = self.partitions.entry(index).or_default();
+        if waiters.refused.is_some() {
+            return None;
+        }
+        if offset < waiters.end {
+            return Some(content);
+        }
+        let cost_bytes = cost_bytes(&content);
+        if self.len_bytes + cost_bytes > self.limit_bytes && self.len_bytes > 0 {
+            waiters.refused = Some(offset);
+        } else {
+            self.len_bytes += cost_bytes;
+            waiters.records.push_back((offset, content));
+        }
+        None
+    }
+
+    /// The first record of a partition for which there was no room: until a store has what waits, none is taken.
+    pub fn refused(&self, index: Index) -> Option<u64> {
+        self.partitions.get(&index)?.refused
+    }
+
+    /// A store has the records up to `offset`, including it: those that waited for it are handed to `release`.
+    pub fn acknowledged(&mut self, index: Index, offset: u64, mut release: impl FnMut(u64, P)) {
+        let waiters = self.partitions.entry(index).or_default();
+        waiters.end = waiters.end.max(offset.saturating_add(1));
+        let is_released =
+            |waiters: &Waiters<P>| waiters.records.front().is_some_and(|(first, _)| *first < waiters.end);
+        while is_released(waiters)
+            && let Some((offset, content)) = waiters.records.pop_front()
+        {
+            self.len_bytes -= cost_bytes(&content);
+            self.released += 1;
+            release(offset, content);
+        }
+        if waiters.records.is_empty() || self.len_bytes <= self.limit_bytes / 2 {
+            waiters.refused = None;
+        }
+    }
+
+    /// How many records of a partition wait.
+    pub fn count(&self, index: Index) -> u64 {
+        self.partitions.get(&index).map_or(0, |waiters| waiters.records.len() as u64)
+    }
+
+    /// Forgets a partition, and what waits of it.
+    pub fn forget(&mut self, index: Index) {
+        if let Some(waiters) = self.partitions.remove(&index) {
+            self.len_bytes -= waiters.records.iter().map(|(_, content)| cost_bytes(content)).sum::<usize>();
+        }
+    }
+
+    /// The partitions of which something is known.
+    pub fn partitions(&self) -> impl Iterator<Item = Index> {
+        self.partitions.keys().copied()
+    }
+
+    /// Looks whether records wait for long now; what to tell the log, if anything.
+    pub fn news(&mut self, now_ms: u64) -> Option<String> {
+        let is_waiting = self.len_bytes > 0;
+        match self.waiting.look(is_waiting.then_some(self.released), now_ms)? {
+            Change::GoesOn => Some("stores acknowledge records again".into()),
+            Change::Waits { ms } => {
+                let count = self.partitions.values().map(|waiters| waiters.records.len()).sum::<usize>();
+                Some(format!(
+                    "{count} records are not handed on, as consumer/isolation is acknowledged: for {} s no store has \
+                     acknowledged one of them",
+                    ms / 1_000
+                ))
+            }
+        }
+    }
+}
+
+fn cost_bytes(content: &impl AsRef<[u8]>) -> usize {
+    content.as_ref().len() + EARLY_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Room for two records.
+    fn waiting() -> Unacknowledged<Vec<u8>> {
+        Unacknowledged::new(2 * (EARLY_OVERHEAD_BYTES + 10))
+    }
+
+    fn released(waiting: &mut Unacknowledged<Vec<u8>>, index: Index, offset: u64) -> Vec<u64> {
+        let mut offsets = Vec::new();
+        waiting.acknowledged(index, offset, |offset, _| offsets.push(offset));
+        offsets
+    }
+
+    #[test]
+    fn records_wait_for_a_store_and_no_further_ones_are_taken_when_there_is_no_room() {
+        let (mut waiting, first, second) = (waiting(), Index(0), Index(1));
+        for offset in 0..3 {
+            assert_eq!(waiting.take(first, offset, vec![0; 10]), None);
+        }
+        assert_eq!((waiting.count(first), waiting.refused(first)), (2, Some(2)));
+        assert_eq!(waiting.take(second, 7, vec![0; 10]), None);
+        assert_eq!(waiting.refused(second), Some(7));
+        // A store has the first one and, of the other partition, more than was taken.
+        assert_eq!(released(&mut waiting, first, 0), [0]);
+        assert_eq!(waiting.refused(first), None);
+        assert_eq!(released(&mut waiting, second, 8), [0; 0]);
+        assert_eq!(waiting.take(second, 7, vec![0; 10]), Some(vec![0; 10]));
+        assert_eq!(waiting.take(second, 9, vec![0; 10]), None);
+        assert_eq!(released(&mut waiting, first, 5), [1]);
+        waiting.forget(second);
+        assert_eq!((waiting.count(second), waiting.len_bytes), (0, 0));
+    }
+
+    #[test]
+    fn it_is_told_when_records_wait_for_long() {
+        let mut waiting = waiting();
+        waiting.take(Index(0), 0, vec![0; 10]);
+        assert_eq!(waiting.news(0), None);
+        assert!(waiting.news(40_000).is_some_and(|text| text.starts_with("1 records are not handed on")));
+        released(&mut waiting, Index(0), 0);
+        assert!(waiting.news(41_000).is_some_and(|text| text.contains("again")));
+    }
+}
