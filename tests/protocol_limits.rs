@@ -329,6 +329,23 @@ fn a_store_takes_one_peers_partitions_so_far_and_what_is_on_its_disk_is_nobodys(
     assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (70, 3, 990));
 }
 
+#[test]
+fn a_store_asks_others_less_often_the_more_they_answer_although_it_holds_all_of_it() {
+    let mut storing = Storing::with(Limits::default());
+    let round = |storing: &mut Storing, heads: u32| {
+        let asked_ms = storing.replica.due_ms();
+        for i in 0..heads {
+            storing.disk.lock().unwrap().insert(fake(i), 1);
+            storing.message(Some("STORE"), &direct_head(&fake(i), 0), asked_ms);
+        }
+        storing.replica.tick(asked_ms, &mut Outbox::new());
+        storing.replica.due_ms() - asked_ms
+    };
+    let intervals_ms = [round(&mut storing, 0), round(&mut storing, 5_000), round(&mut storing, 0)];
+    assert_eq!(intervals_ms, [10_000, 15_000, 10_000]);
+    assert_eq!(storing.replica.statistics().partitions, 0);
+}
+
 /// What all partitions hold of early records, in records of 1,000 octets.
 const LEN: usize = 1_000;
 const COST: usize = LEN + sequencer::EARLY_OVERHEAD_BYTES;

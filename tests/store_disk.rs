@@ -362,3 +362,19 @@ fn a_disk_that_becomes_full_while_a_database_is_made_is_called_full() {
     }
     assert!(refused > 3, "{refused}");
 }
+
+/// What is on disk costs nothing at a start, and takes no room from a new producer.
+#[test]
+fn a_store_with_as_many_partitions_as_it_may_know_starts_small_and_takes_new_ones() {
+    const COUNT: u64 = 100_000;
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let dir = cluster.dir().join("full");
+    make_database(&dir, COUNT);
+    let store = cluster.store_at(&dir, &[("store/max_partitions", &COUNT.to_string())], &[]);
+    let mut producer = cluster.producer_of("new", &lines("line", 10));
+    producer.wait_until_it_catches_signals();
+    producer.expect_success_within("the end of its input, with a full store present", PROMPT);
+    let rss_mib = store.rss_bytes() >> 20;
+    assert!(rss_mib < 64, "{rss_mib} MiB");
+}

@@ -50,7 +50,7 @@ impl<P: Payload> Consumer<P> {
     /// A consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
         let ingest = Ingest::new(address, limits);
-        let refresh_ms = now_ms + ingest.refresh_interval_ms();
+        let refresh_ms = now_ms + ingest.refresh_interval_ms(0);
         Consumer {
             address: address.into(),
             start,
@@ -277,7 +277,7 @@ impl<P: Payload> Consumer<P> {
             (self.hellos_len_bytes, self.hellos_ms) = (MAX_HELLOS_LEN_BYTES, now_ms + HELLOS_INTERVAL_MS);
         }
         if now_ms >= self.refresh_ms {
-            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
+            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms(0);
             for topic in &self.topics {
                 out.message(&Message::GetHeads { topic, address: &self.address });
             }

@@ -535,9 +535,9 @@ impl<P: Payload> Ingest<P> {
         self.cut_ms = Some(now_ms);
     }
 
-    /// How long after one request for heads the next one is due.
-    pub fn refresh_interval_ms(&self) -> u64 {
-        REFRESH_INTERVAL_MS + self.by_key.len() as u64 * REFRESH_PER_PARTITION_MS
+    /// How long after one request for heads the next one is due. The last one brought `head_count` heads.
+    pub fn refresh_interval_ms(&self, head_count: usize) -> u64 {
+        REFRESH_INTERVAL_MS + self.by_key.len().max(head_count) as u64 * REFRESH_PER_PARTITION_MS
     }
 
     /// Makes sure that a partition with a gap is looked at in time: at once when no FETCH is under way.

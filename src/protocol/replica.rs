@@ -39,6 +39,8 @@ pub struct Replica<P> {
     acks_due: Vec<Index>,
     /// When it asks the other stores what they hold.
     refresh_ms: u64,
+    /// How many DIRECT-HEADs came since it asked last.
+    head_count: usize,
     /// Another store goes by this one's name.
     has_twin: bool,
     /// No word of that before this.
@@ -66,6 +68,7 @@ impl<P: Payload> Replica<P> {
             durable: Vec::new(),
             acks_due: Vec::new(),
             refresh_ms: now_ms + NEW_STORE_MS,
+            head_count: 0,
             has_twin: false,
             twin_ms: 0,
         }
@@ -179,6 +182,7 @@ impl<P: Payload> Replica<P> {
             }
             (Message::DirectHead { position, store }, None) => {
                 // A store is not connected to its own reader.
+                self.head_count += 1;
                 let is_own = **store == *self.store;
                 self.has_twin |= !store.is_empty() && is_own;
                 if let Some(comparison) = self.comparison.as_mut().filter(|_| !is_own) {
@@ -264,7 +268,8 @@ impl<P: Payload> Replica<P> {
             comparison.handle_timeout(&self.address, now_ms, out);
         }
         if now_ms >= self.refresh_ms {
-            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms();
+            let head_count = std::mem::take(&mut self.head_count);
+            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms(head_count);
             // The empty topic: every partition of every topic.
             out.message(&Message::GetHeads { topic: b"", address: &self.address });
         }

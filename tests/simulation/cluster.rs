@@ -123,10 +123,7 @@ impl World {
             false => Ok(known.committed_next(subject, address)),
         }));
         let (max_len_bytes, max_count) = self.plan.max_batch;
-        let mut intake = Intake::new(replica).with_max_batch(max_len_bytes, max_count);
-        for partition in disk.partitions().iter().take(self.plan.limits.partitions) {
-            assert!(intake.open(partition), "there is room for so many");
-        }
+        let intake = Intake::new(replica).with_max_batch(max_len_bytes, max_count);
         let wants = subscriptions::store_writer(&writer);
         let role = Role::Writer(Box::new(WriterNode { intake, disk: disk.clone(), store, job: None }));
         let writer_id = self.start(host, writer.clone(), &[&reader], wants, role, clock);

@@ -13,7 +13,7 @@ use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
 use dafka::storage::opening::write_new;
 use dafka::storage::walk::{Limited, Unread};
-use dafka::storage::{AppendError, Batch, Partition, lookup, walk};
+use dafka::storage::{AppendError, Batch, lookup, walk};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -371,10 +371,6 @@ impl SimDisk {
     pub(crate) fn committed_next(&self, subject: &[u8], address: &[u8]) -> u64 {
         let found = lookup::find(&self.0.borrow().committed, subject, address).expect("a sound disk");
         found.map_or(0, |partition| partition.next)
-    }
-
-    pub(crate) fn partitions(&self) -> Vec<Partition> {
-        lookup::list(&self.0.borrow().committed, None).expect("a sound disk")
     }
 }
 

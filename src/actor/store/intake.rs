@@ -7,7 +7,7 @@ use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
-use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Partition, Run, RunIndex};
+use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Run, RunIndex};
 use crate::wire::{Message, Subscription};
 
 /// What one batch holds before the writer stops reading until the disk has taken the one before.
@@ -71,11 +71,6 @@ impl<P: Payload> Intake<P> {
     /// Takes other bounds for a batch.
     pub fn with_max_batch(self, max_batch_len_bytes: usize, max_batch_count: usize) -> Self {
         Intake { max_batch_len_bytes, max_batch_count, ..self }
-    }
-
-    /// Goes on from what the log holds. False when there are too many partitions for this one.
-    pub fn open(&mut self, partition: &Partition) -> bool {
-        self.replica.open(&partition.subject, &partition.address, partition.next).is_some()
     }
 
     /// What waits for the disk: octets of content, and records.

@@ -39,15 +39,9 @@ pub(super) fn run(
     };
     let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot.clone()));
     let replica = replica.comparing(Box::new(OnDisk { log: log.clone(), slot: slot.clone() }));
-    let mut intake = Intake::new(replica);
-    // Further ones are opened when somebody speaks of them.
-    for partition in slot
-        .during("reading the list of partitions", || log.partitions())?
-        .into_iter()
-        .take(limits.partitions)
-    {
-        intake.open(&partition);
-    }
+    // What is on disk is opened when a producer, or a store that has more of it, mentions it: a start reads no partitions, and
+    // takes the same memory however many there are.
+    let intake = Intake::new(replica);
     // What the disk cannot take now waits with the producers, who keep it anyway: a long queue here would only cost
     // memory, and time to fill it. 0 means no limit, to ZeroMQ and in the settings.
     let receive_high_watermark = match settings.store.high_watermark {
