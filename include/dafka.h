@@ -329,6 +329,12 @@ DAFKA_EXPORT void
 //  The address of a producer, which is the name of the partition that it
 //  writes: 32 hexadecimal digits. The string is borrowed, and valid as long as
 //  the actor lives. NULL when `self` is NULL or the producer has ended.
+//
+//  The address changes when another producer is found that has the same one (a
+//  cloned virtual machine, a restored snapshot), which is logged. The producer
+//  goes on in a new partition, and publishes again there, numbered from 0, what
+//  is not acknowledged. What this function returned before remains a valid
+//  string: the old address.
 DAFKA_EXPORT const char *
     dafka_producer_address (zactor_t *self);
 
@@ -452,7 +458,8 @@ DAFKA_EXPORT int
 //  Hands the content to a producer, without a copy; the message is empty then,
 //  and can be used again. The record is published soon after, not before this
 //  returns; its sequence is the number of records that this producer was sent
-//  before it.
+//  before it, unless the producer's address changes (see
+//  `dafka_producer_address`).
 //
 //  Waits while the producer's pipe is full (`zsys_set_pipehwm`), and while
 //  records that wait for acknowledgement use up `producer/max_unacked_bytes`; a
@@ -1029,7 +1036,8 @@ DAFKA_EXPORT int
 
 //  The address of a publisher, which is the name of the partition that it
 //  writes: 32 hexadecimal digits. The string is borrowed, and valid as long as
-//  the actor lives. NULL when `self` is NULL or the publisher has ended.
+//  the actor lives. NULL when `self` is NULL or the publisher has ended. It
+//  changes as `dafka_producer_address` says.
 DAFKA_EXPORT const char *
     dafka_publisher_address (zactor_t *self);
 

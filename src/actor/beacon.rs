@@ -2,7 +2,8 @@
 //!
 //! A thread of its own, so that a busy node stays alive for its peers. On its pipe it understands `START`
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
-//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered wait-ms.
+//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered
+//! wait-ms and `TWIN` endpoint.
 
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
 use crate::net::{
@@ -19,6 +20,9 @@ use zmq::{POLLIN, POLLOUT, SocketEvent};
 /// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. `true`
 /// when a ZeroMQ peer had answered there.
 pub(super) const GIVEN_UP: &str = "GIVEN UP";
+
+/// Another node uses this node's address: its endpoint follows.
+pub(super) const TWIN: &str = "TWIN";
 
 /// What the monitor of a node's subscribing socket is to tell.
 pub(super) const MONITORED: [(SocketEvent, News); 3] = [
@@ -80,6 +84,9 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
             if peers.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
         }
         beacon.tick()?;
+        if let Some(endpoint) = beacon.twin.take_if(|_| peers.is_some()) {
+            pipe.send_frames(&[TWIN, &endpoint].map(str::as_bytes))?;
+        }
         for event in beacon.events.drain(..) {
             let (word, endpoint) = match &event {
                 Event::Connect(endpoint) => ("CONNECT", endpoint),
@@ -118,6 +125,8 @@ struct Beacon<'a> {
     is_consumer: bool,
     discovery: Option<Discovery>,
     events: Vec<Event>,
+    /// Where another node is that uses this node's address.
+    twin: Option<String>,
     /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
     zone: Option<String>,
     resolver: Resolver,
@@ -182,6 +191,7 @@ impl<'a> Beacon<'a> {
             is_consumer: false,
             discovery: None,
             events: Vec::new(),
+            twin: None,
             zone: settings
                 .pub_addresses
                 .iter()
@@ -332,6 +342,13 @@ impl<'a> Beacon<'a> {
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
     fn take(&mut self, beacon: &TowerBeacon) {
         let Some(discovery) = &mut self.discovery else { return };
+        // A tower may see this node at several hosts, but it has one port.
+        if let Some([_, address, _, port]) = &self.announced
+            && *address == *beacon.sender
+            && beacon.endpoint.rsplit_once(':').is_none_or(|(_, other)| other.as_bytes() != port)
+        {
+            self.twin = Some(beacon.endpoint.to_owned());
+        }
         if !discovery.is_peer(beacon.sender) || self.is_consumer && is_consumer(beacon.sender) {
             discovery.tower_heard(now_ms());
             return;

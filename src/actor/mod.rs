@@ -4,6 +4,7 @@
 //! its owner over the pipe it is given, and moves bytes between sockets and its state machine. It ends on
 //! `$TERM`, or when it cannot start.
 
+mod address;
 pub mod beacon;
 pub mod consumer;
 mod endpoints;
@@ -16,6 +17,7 @@ pub mod store;
 pub mod survey;
 pub mod tower;
 
+pub use address::new_address;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 
@@ -122,12 +124,6 @@ fn sender(frame: &Frame) -> Option<Box<[u8]>> {
 /// How long to wait in a poll for something that is due at `due_ms`.
 fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
     due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
-}
-
-/// A fresh node name: a UUID as 32 upper-case hexadecimal digits.
-pub fn new_address() -> String {
-    let mut buffer = uuid::Uuid::encode_buffer();
-    uuid::Uuid::new_v4().simple().encode_upper(&mut buffer).to_owned()
 }
 
 /// A name from the network for a log line.

@@ -35,6 +35,8 @@ pub(super) struct Node {
     /// The same for connections that were given up.
     given_up_warning: RefCell<Warning>,
     beacon: Handle,
+    /// Where another node is that uses this node's address, by the latest beacon that says so.
+    twin: RefCell<Option<String>>,
     /// The beacon's first word is still to come: the wait for it was interrupted.
     is_beacon_starting: Cell<bool>,
     /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
@@ -163,6 +165,7 @@ impl Node {
             max_frame_len_bytes: config.max_frame_len_bytes,
             max_frame_key: config.max_frame_key,
             beacon,
+            twin: RefCell::default(),
             is_beacon_starting: Cell::new(false),
             _monitor: given_back,
         };
@@ -207,6 +210,10 @@ impl Node {
             let (word, endpoint, result) = match words.as_slice() {
                 [word @ "CONNECT", endpoint] => (word, endpoint, self.subscriber.connect(endpoint)),
                 [word @ "DISCONNECT", endpoint] => (word, endpoint, self.subscriber.disconnect(endpoint)),
+                [beacon::TWIN, endpoint] => {
+                    *self.twin.borrow_mut() = Some((*endpoint).to_owned());
+                    continue;
+                }
                 [word @ beacon::GIVEN_UP, endpoint, has_answered, wait_ms] => {
                     is_cut |= *has_answered == "true";
                     self.tell_given_up(endpoint, *has_answered == "true", wait_ms);
@@ -237,7 +244,7 @@ impl Node {
 
     /// Waits until those who are there already hear this node, so that what it publishes first need not be
     /// fetched: until nobody new has come for a moment.
-    pub(super) fn wait_for_peers(&self) -> Result {
+    pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let due_ms = now_ms() + MAX_SETTLE_MS;
         loop {
             let timeout_ms = QUIET_MS.min(due_ms.saturating_sub(now_ms()));
@@ -247,8 +254,13 @@ impl Node {
                 return Ok(());
             }
             self.follow_beacon()?;
-            self.subscriptions(|_| {})?;
+            self.subscriptions(&mut each)?;
         }
+    }
+
+    /// The endpoint of another node that uses this node's address, once per beacon of it.
+    pub(super) fn twin(&self) -> Option<String> {
+        self.twin.take()
     }
 
     /// Reads what others subscribe to at this node's XPUB socket.

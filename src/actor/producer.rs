@@ -9,6 +9,7 @@ use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, po
 use crate::protocol::{
     Outbox,
     producer::{News, Producer, cost_bytes},
+    renewals::Renewals,
     subscriptions,
 };
 use crate::settings::Settings;
@@ -69,14 +70,41 @@ pub fn run_counted(
     dialect: Dialect,
     acknowledged: &Acknowledged,
 ) -> Result {
-    let address = CString::new(new_address()).expect("hexadecimal digits only");
-    let name = address.to_str().expect("hexadecimal digits only");
-    let producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
+    let name = new_address();
+    let mut producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
         .map_err(|error| Error::Name(format!("topic: {error}")))?
         .with_min_stores(settings.producer.min_stores)
-        .with_max_fetches(settings.producer.max_fetches);
+        .with_max_fetches(settings.producer.max_fetches)
+        .unread();
     pipe.limit_records(settings.producer.max_record_bytes);
     let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
+    let node = start_node(&name, topic, settings, pipe)?;
+    node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms()))?;
+    pipe.signal_ready()?;
+    let actor = Actor {
+        pipe,
+        dialect,
+        settings,
+        topic,
+        addresses: vec![c_name(&name)],
+        node,
+        producer,
+        taken: 0,
+        acknowledged,
+        outbox: Outbox::new(),
+        is_terminating: false,
+        is_impatient: settings.producer.terminate_unacked,
+        warning: Warning::default(),
+        renewals: Renewals::default(),
+        twin_warning: Warning::default(),
+        budget,
+        full_ms: None,
+        is_overrun: false,
+    };
+    actor.run()
+}
+
+fn start_node(name: &str, topic: &[u8], settings: &Settings, pipe: &Pipe) -> Result<Node> {
     let node = Node::start(
         &Config {
             name: "Producer",
@@ -95,34 +123,20 @@ pub fn run_counted(
     if settings.producer.verbose {
         log::debug!("Producer: {} publishes {}", node.address, topic.escape_ascii());
     }
-    node.wait_for_peers()?;
-    pipe.signal_ready()?;
-    let actor = Actor {
-        pipe,
-        dialect,
-        settings,
-        address: &address,
-        node,
-        producer,
-        taken: 0,
-        acknowledged,
-        outbox: Outbox::new(),
-        is_terminating: false,
-        is_impatient: settings.producer.terminate_unacked,
-        warning: Warning::default(),
-        budget,
-        full_ms: None,
-        is_overrun: false,
-    };
-    actor.run()
+    Ok(node)
+}
+
+fn c_name(name: &str) -> CString {
+    CString::new(name).expect("hexadecimal digits only")
 }
 
 struct Actor<'a> {
     pipe: &'a Pipe,
     dialect: Dialect,
     settings: &'a Settings,
-    /// Lives as long as the actor: its owner borrows it.
-    address: &'a CString,
+    topic: &'a [u8],
+    /// The one that it has now is the last one. All live as long as the actor: its owner borrows them.
+    addresses: Vec<CString>,
     node: Node,
     producer: Producer<Frame>,
     /// How many records the pipe has brought.
@@ -133,6 +147,8 @@ struct Actor<'a> {
     /// End although records are unacknowledged.
     is_impatient: bool,
     warning: Warning,
+    renewals: Renewals,
+    twin_warning: Warning,
     /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
     budget: Option<Arc<Budget>>,
     /// When the budget was used up last: that is told once, not whenever a fast owner is held back for a moment.
@@ -162,6 +178,7 @@ impl Actor<'_> {
             self.commands()?;
             self.messages()?;
             self.node.follow_beacon()?;
+            self.look_for_twin()?;
             is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);
             self.producer.tick(now_ms(), &mut self.outbox);
             self.account();
@@ -171,6 +188,38 @@ impl Actor<'_> {
                 return self.end();
             }
         }
+    }
+
+    /// When another producer uses this one's address, goes on under a new one: stores keep one record per offset, and
+    /// their ACKs reach both producers.
+    fn look_for_twin(&mut self) -> Result {
+        let (acknowledged, announced) = (self.producer.twin(), self.node.twin());
+        let why = match (acknowledged, announced) {
+            (Some(twin), _) => twin.to_string(),
+            (None, Some(endpoint)) => format!("a node at {endpoint} announces it"),
+            (None, None) => return Ok(()),
+        };
+        let now_ms = now_ms();
+        let old = self.node.address.clone();
+        if !self.renewals.may_renew(now_ms) {
+            self.twin_warning.warn(now_ms, || {
+                format!("Producer: another producer seems to use the address {old} again: {why}; it is kept for now")
+            });
+            return Ok(());
+        }
+        let name = new_address();
+        log::error!(
+            "Producer: another producer uses the address {old}: {why}. This one goes on as {name}, and publishes {} \
+             records again that are not acknowledged; some of those acknowledged before may be the other one's",
+            self.producer.unacknowledged()
+        );
+        publish(&self.node.publisher, &mut self.outbox)?;
+        self.node = start_node(&name, self.topic, self.settings, self.pipe)?;
+        self.addresses.push(c_name(&name));
+        let Self { producer, outbox, .. } = self;
+        let renewed = producer.renew(name.as_bytes(), now_ms, outbox);
+        renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
+        self.node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms))
     }
 
     fn end(self) -> Result {
@@ -261,7 +310,7 @@ impl Actor<'_> {
                 }
                 ABANDON => self.is_impatient = true,
                 GET_ADDRESS => {
-                    let pointer = self.address.as_ptr() as usize;
+                    let pointer = self.addresses.last().map_or(0, |address| address.as_ptr() as usize);
                     self.pipe.send_frames(&[&pointer.to_ne_bytes()])?;
                 }
                 word => log::error!("Producer: unknown command: {}", word.escape_ascii()),

@@ -124,6 +124,10 @@ pub(super) unsafe fn run(
 /// The address of a producer, which is the name of the partition that it writes: 32 hexadecimal digits. The string
 /// is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the producer has ended.
 ///
+/// The address changes when another producer is found that has the same one (a cloned virtual machine, a restored
+/// snapshot), which is logged. The producer goes on in a new partition, and publishes again there, numbered from 0, what
+/// is not acknowledged. What this function returned before remains a valid string: the old address.
+///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`.
 #[unsafe(no_mangle)]

@@ -258,7 +258,7 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 
 /// Hands the content to a producer, without a copy; the message is empty then, and can be used again. The record
 /// is published soon after, not before this returns; its sequence is the number of records that this producer was
-/// sent before it.
+/// sent before it, unless the producer's address changes (see `dafka_producer_address`).
 ///
 /// Waits while the producer's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
 /// use up `producer/max_unacked_bytes`; a signal does not end that wait.

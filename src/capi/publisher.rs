@@ -146,7 +146,8 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
 }
 
 /// The address of a publisher, which is the name of the partition that it writes: 32 hexadecimal digits. The
-/// string is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the publisher has ended.
+/// string is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the publisher has ended. It
+/// changes as `dafka_producer_address` says.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_publisher_actor`.

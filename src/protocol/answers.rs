@@ -47,6 +47,11 @@ impl Answers {
         Answers(Turns::new(max_jobs))
     }
 
+    /// No requests, with the same limit.
+    pub fn emptied(&self) -> Self {
+        Answers(self.0.emptied())
+    }
+
     /// Adds a request, which `from` has sent, for the records from `next` up to, not including, `end`. One that repeats or
     /// extends a request still being answered is merged with it. Empty requests and those from nobody are dropped.
     pub fn push(

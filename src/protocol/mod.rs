@@ -19,6 +19,7 @@
 //! | `stall` | whether a partition stands still |
 //! | `copies` | in how many stores a producer's records are |
 //! | `unacknowledged` | which records a consumer keeps back until a store has them |
+//! | `renewals` | when a producer that shares its address may take a new one |
 //! | `waiting` | whether a producer's records wait for long |
 //! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `remembered` | where partitions stood that had to give way |
@@ -36,6 +37,7 @@ pub mod outbox;
 pub mod producer;
 pub mod reader;
 pub mod remembered;
+pub mod renewals;
 pub mod replica;
 pub mod seats;
 pub mod sequencer;

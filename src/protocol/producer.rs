@@ -33,6 +33,25 @@ pub enum News {
     GoesOn,
 }
 
+/// Why another producer seems to use this one's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Twin {
+    /// A record is acknowledged that this producer has not published.
+    #[error("record {sequence} is acknowledged, and it has published {published}")]
+    Beyond {
+        /// The record.
+        sequence: u64,
+        /// How many records it has published.
+        published: u64,
+    },
+    /// A record is acknowledged that no store can have.
+    #[error("record {sequence} is acknowledged, and no store has subscribed to its records")]
+    Unread {
+        /// The record.
+        sequence: u64,
+    },
+}
+
 /// The producer's state.
 pub struct Producer<P> {
     topic: Box<[u8]>,
@@ -44,6 +63,10 @@ pub struct Producer<P> {
     first_kept: u64,
     /// What the kept records occupy, see [`cost_bytes`].
     kept_len_bytes: u64,
+    /// Somebody has subscribed to its records, or that is not known.
+    is_read: bool,
+    /// Another producer seems to use its address.
+    twin: Option<Twin>,
     copies: Copies,
     /// When enough stores have acknowledged in the current round, see [`Copies`].
     round_over_ms: Option<u64>,
@@ -70,6 +93,8 @@ impl<P: Payload> Producer<P> {
             kept: VecDeque::new(),
             first_kept: 0,
             kept_len_bytes: 0,
+            is_read: true,
+            twin: None,
             copies: Copies::new(1),
             round_over_ms: None,
             next: 0,
@@ -90,6 +115,12 @@ impl<P: Payload> Producer<P> {
     /// A record counts as acknowledged when so many different stores have it; at least one.
     pub fn with_min_stores(self, min_stores: usize) -> Self {
         Producer { copies: Copies::new(min_stores), ..self }
+    }
+
+    /// Nobody has subscribed to its records yet: [`Producer::subscription`] will tell. What is acknowledged before that is
+    /// another producer's of the same address.
+    pub fn unread(self) -> Self {
+        Producer { is_read: false, ..self }
     }
 
     /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
@@ -116,10 +147,16 @@ impl<P: Payload> Producer<P> {
     /// Takes a message from the network.
     pub fn message_from(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
         match message {
-            // Nobody can have stored what was not published: such an ACK is a lie or a mistake.
-            Message::Ack { topic, subject, sequence, store }
-                if self.is_own(topic, subject) && *sequence < self.next =>
+            // Nobody can have stored what was not published.
+            Message::Ack { topic, subject, sequence, .. }
+                if self.is_own(topic, subject) && *sequence >= self.next =>
             {
+                self.twin = Some(Twin::Beyond { sequence: *sequence, published: self.next });
+            }
+            Message::Ack { topic, subject, sequence, .. } if self.is_own(topic, subject) && !self.is_read => {
+                self.twin = Some(Twin::Unread { sequence: *sequence });
+            }
+            Message::Ack { topic, subject, sequence, store } if self.is_own(topic, subject) => {
                 let end = self.copies.acknowledged(store, *sequence + 1);
                 self.forget(end);
             }
@@ -145,6 +182,9 @@ impl<P: Payload> Producer<P> {
     /// Takes a subscription that somebody made at this producer's socket: who asks for its HEADs gets one soon, and so
     /// learns what it has missed before the next one is due.
     pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+        self.is_read |= subscription.subscribe
+            && subscription.id == id::RECORD
+            && self.topic.starts_with(subscription.topic);
         if subscription.subscribe
             && subscription.id == id::HEAD
             && self.topic.starts_with(subscription.topic)
@@ -216,6 +256,30 @@ impl<P: Payload> Producer<P> {
             self.head_due_ms = Some(now_ms + self.head_interval_ms);
             out.frame(self.head.frame(self.next - 1));
         }
+    }
+
+    /// True when another producer seems to use this one's address: says why, once.
+    pub fn twin(&mut self) -> Option<Twin> {
+        self.twin.take()
+    }
+
+    /// Goes on as a producer of `address`, which writes another partition: publishes all kept records again, numbered
+    /// from 0. Acknowledgements so far may have been meant for the twin, and count no more.
+    /// Nobody has subscribed to the new partition's records yet, see [`Producer::unread`].
+    ///
+    /// # Errors
+    /// As [`Producer::new`].
+    pub fn renew(&mut self, address: &[u8], now_ms: u64, out: &mut Outbox<P>) -> Result<(), EncodeError> {
+        let mut renewed = Producer::new(&self.topic, address, self.head_interval_ms)?;
+        renewed.copies = Copies::new(self.copies.min_stores());
+        renewed.answers = self.answers.emptied();
+        renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
+        renewed.is_read = false;
+        for content in std::mem::take(&mut self.kept) {
+            renewed.publish(content, now_ms, out);
+        }
+        *self = renewed;
+        Ok(())
     }
 
     /// True when every record published was acknowledged.

@@ -53,6 +53,11 @@ impl<T> Turns<T> {
         }
     }
 
+    /// No requests, with the same limit.
+    pub fn emptied(&self) -> Self {
+        Turns::new(self.limit)
+    }
+
     /// True when nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -1,0 +1,119 @@
+//! Producers that share an address, as clones of a virtual machine or restored snapshots may.
+
+mod e2e;
+mod peer;
+
+use e2e::{Cluster, Program, lines};
+use peer::{Node, ack, fetch, head, to};
+use std::collections::HashSet;
+use std::path::Path;
+
+const TOPIC: &str = "twins";
+
+#[test]
+fn producers_with_the_same_random_octets_have_two_addresses() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let mut consumer = cluster.consumer(TOPIC);
+    let clone = || {
+        let fixed = ("FIXED_GETRANDOM", Path::new("1"));
+        cluster.preloaded("dafka_console_producer", &[TOPIC], fixed)
+    };
+    let (mut first, mut second) = (clone(), clone());
+    first.feed(&lines("first", 100));
+    let mut printed = consumer.lines(100, "the first one's records");
+    second.feed(&lines("second", 150));
+    for producer in [&mut first, &mut second] {
+        producer.close_input();
+    }
+    printed.extend(consumer.lines(150, "the second one's records"));
+    first.expect_success("all is stored");
+    second.expect_success("all is stored");
+    // What a store holds, not only what went over the network.
+    let stored: HashSet<_> = cluster.consumer(TOPIC).lines(250, "all records").into_iter().collect();
+    assert_eq!(stored, printed.into_iter().collect());
+    assert_eq!(stored.len(), 250);
+}
+
+/// A producer of three records, its address, and a node with these subscriptions that has received the producer's HEAD.
+fn start(subscriptions: &[Vec<u8>]) -> (Cluster, Program, Node, Program, String) {
+    let mut cluster = Cluster::new();
+    cluster.set("producer/head_interval", "200");
+    let tower = cluster.tower();
+    let node = Node::new(&cluster);
+    let mut all = vec![to(b'H', TOPIC), to(b'D', &node.address)];
+    all.extend_from_slice(subscriptions);
+    all.iter().for_each(|subscription| node.subscribe(subscription));
+    let mut node = node;
+    node.start_beacon();
+    let producer = cluster.producer(TOPIC);
+    let address = node.subscriber_of(b'K');
+    node.subscription(&to(b'F', &address));
+    producer.feed(&["r0", "r1", "r2"].map(|line| line.as_bytes().to_vec()));
+    node.message(&head(TOPIC, &address, 2));
+    (cluster, tower, node, producer, address)
+}
+
+/// Waits until the producer has another address, and publishes under it all records. Returns that address.
+#[track_caller]
+fn expect_new_address(node: &mut Node, producer: &mut Program, old: &str, why: &str) -> String {
+    producer.wait_for_log(&format!("another producer uses the address {old}: {why}"));
+    producer.wait_for_log("publishes 3 records again");
+    let new = node.subscriber_other_than(b'K', old);
+    node.subscription(&to(b'F', &new));
+    node.message(&head(TOPIC, &new, 2));
+    node.send(&fetch(&new, &node.address, TOPIC, 0, 3));
+    node.direct_records(&new, TOPIC, 0, &["r0", "r1", "r2"]);
+    new
+}
+
+#[test]
+fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_endlessly() {
+    let (_cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    node.send(&ack(&old, TOPIC, 3));
+    let new = expect_new_address(
+        &mut node,
+        &mut producer,
+        &old,
+        "record 3 is acknowledged, and it has published 3",
+    );
+    // What its twin is told is nothing to it any more; who forges ACKs does not make it take one address after the other.
+    node.send(&ack(&old, TOPIC, 2));
+    for sequence in [99, u64::MAX] {
+        node.send(&ack(&new, TOPIC, sequence));
+    }
+    producer.wait_for_log(&format!("another producer seems to use the address {new} again"));
+    node.send(&fetch(&new, &node.address, TOPIC, 2, 1));
+    node.direct_records(&new, TOPIC, 2, &["r2"]);
+    producer.close_input();
+    node.send(&ack(&new, TOPIC, 2));
+    producer.expect_success("the ACK of all under the new address");
+}
+
+#[test]
+fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
+    // This node does not subscribe to records.
+    let (_cluster, _tower, mut node, mut producer, old) = start(&[]);
+    node.send(&ack(&old, TOPIC, 1));
+    expect_new_address(
+        &mut node,
+        &mut producer,
+        &old,
+        "record 1 is acknowledged, and no store has subscribed",
+    );
+}
+
+#[test]
+fn a_beacon_of_a_producer_s_address_at_another_port_is_a_twin_s() {
+    let (cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    let mut twin = Node::new(&cluster);
+    twin.address = old.clone();
+    twin.start_beacon();
+    let endpoint = twin.endpoint();
+    let new =
+        expect_new_address(&mut node, &mut producer, &old, &format!("a node at {endpoint} announces it"));
+    producer.close_input();
+    node.send(&ack(&new, TOPIC, 2));
+    producer.expect_success("the ACK of all under the new address");
+}
