@@ -81,7 +81,7 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE) $(BUILD)-stage
 
-soak: soak-hosts soak-crash soak-hostile soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-crash soak-hostile soak-consumers soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
 	cargo test --locked --test e2e_hosts -- --ignored
@@ -93,6 +93,11 @@ soak-simulation: deps ## random seeds of the simulation for SECONDS
 soak-crash: deps ## kill stores and cut their power, ROUNDS times (50 here; DAFKA_SEED=n repeats a run)
 	DAFKA_KILL_ROUNDS=$(SOAK_ROUNDS) DAFKA_DAMAGES=2000 cargo test --locked --test crash_kill --test crash_power \
 		--test storage_damage -- --nocapture --test-threads=1
+
+soak-consumers: stage ## a thousand consumers in one process
+	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
+	cmake --build $(CTESTS) --parallel 2 --target test_many_consumers
+	$(CTESTS)/test_many_consumers 1000
 
 replay: deps ## show the simulation's run of SEED, event by event
 	DAFKA_SIM_SEED=$(SEED) cargo test --locked --test simulation -- --exact replay --ignored --nocapture
@@ -119,4 +124,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme \
-	manual soak soak-hosts soak-crash soak-hostile soak-simulation replay mutations bench header man clean
+	manual soak soak-hosts soak-crash soak-hostile soak-consumers soak-simulation replay mutations bench header man clean

@@ -116,8 +116,15 @@ s_test_default (void)
 static void
 s_test_thousand (size_t count)
 {
-    //  Each takes about twenty, with the connections.
+    //  Each takes 17, with the connections; the library keeps a sixteenth of all in reserve.
     s_limit (30000);
+    struct rlimit limit;
+    CHECK (getrlimit (RLIMIT_NOFILE, &limit) == 0);
+    if (limit.rlim_cur < count * 19) {
+        printf ("skipped: %lu consumers take more than the %lu files that are allowed here\n", (unsigned long) count,
+            (unsigned long) limit.rlim_cur);
+        return;
+    }
     zsys_set_max_sockets (0);
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
@@ -164,7 +171,7 @@ int
 main (int argc, char **argv)
 {
     const char *what = argc > 1? argv [1]: "";
-    test_begin ("test_many_consumers", 120);
+    test_begin ("test_many_consumers", 300);
     if (streq (what, "sockets"))
         s_test_sockets ();
     else
