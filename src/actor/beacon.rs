@@ -5,6 +5,7 @@
 //! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered
 //! wait-ms and `TWIN` endpoint.
 
+use super::directory::Directory;
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
 use crate::net::{
     Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files, now_ms,
@@ -42,8 +43,20 @@ const MAX_FRAMES: usize = 8;
 /// # Errors
 /// When a socket cannot be made.
 pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&Socket>) -> Result {
+    run_for(pipe, settings, name, peers, None)
+}
+
+/// The same, which keeps the directory of its node's peers.
+pub(super) fn run_for(
+    pipe: &Pipe,
+    settings: &settings::Beacon,
+    name: &str,
+    peers: Option<&Socket>,
+    directory: Option<&Directory>,
+) -> Result {
     let mut beacon = Beacon::connect(settings, name)?;
     beacon.is_watching = peers.is_some();
+    beacon.is_telling_names = directory.is_some();
     let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
     let mut is_ready = false;
     // What was sent last left no room in the pipe.
@@ -87,6 +100,11 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&
         if let Some(endpoint) = beacon.twin.take_if(|_| peers.is_some()) {
             pipe.send_frames(&[TWIN, &endpoint].map(str::as_bytes))?;
         }
+        while let (Some(directory), Some(discovery)) = (directory, &mut beacon.discovery)
+            && let Some((peer, endpoint)) = discovery.poll_renamed()
+        {
+            directory.set(&peer, endpoint.as_deref());
+        }
         for event in beacon.events.drain(..) {
             let (word, endpoint) = match &event {
                 Event::Connect(endpoint) => ("CONNECT", endpoint),
@@ -119,6 +137,8 @@ struct Beacon<'a> {
     towers_connected: usize,
     /// Something tells which peers answer.
     is_watching: bool,
+    /// The node wants to know where its peers are.
+    is_telling_names: bool,
     /// The node's own beacon, and who else is there; `None` until `START`.
     announced: Option<[Vec<u8>; 4]>,
     /// The node is a consumer: it ignores the others of its process.
@@ -187,6 +207,7 @@ impl<'a> Beacon<'a> {
             monitor,
             towers_connected: 0,
             is_watching: false,
+            is_telling_names: false,
             announced: None,
             is_consumer: false,
             discovery: None,
@@ -244,7 +265,8 @@ impl<'a> Beacon<'a> {
         let discovery = discovery
             .with_max_peers(self.settings.max_peers)
             .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint);
-        self.discovery = Some(discovery.with_max_pending(max_pending));
+        let discovery = discovery.with_max_pending(max_pending);
+        self.discovery = Some(if self.is_telling_names { discovery.telling_names() } else { discovery });
     }
 
     /// Follows the connections to the towers.

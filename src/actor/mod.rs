@@ -7,11 +7,13 @@
 mod address;
 pub mod beacon;
 pub mod consumer;
+mod directory;
 mod endpoints;
 mod handle;
 mod node;
 pub mod producer;
 mod relay;
+mod requesters;
 mod siblings;
 pub mod store;
 pub mod survey;
@@ -22,12 +24,15 @@ pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 
 use crate::net::{Frame, Peer, Socket, reached_limit};
-use crate::protocol::{Outbox, Payload};
+use crate::protocol::{Outbox, Payload, Progress};
 
 /// Messages that an actor takes off one socket before it looks at the others.
 const BATCH_COUNT: usize = 1_000;
 /// Records that are sent in answer to FETCHes, and heads to who asks for them, before the sockets are looked at again.
 const ANSWER_COUNT: u64 = 512;
+
+/// How long a node waits for requesters to read what was sent before.
+const UNREAD_MS: i64 = 10;
 
 /// Messages that may wait to be read, per peer, where nothing is won by a longer queue: more wait with who sends them.
 const MAX_UNREAD_COUNT: i32 = 1_000;
@@ -118,12 +123,22 @@ fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()
 
 /// Who has sent a message, for the state machines.
 fn sender(frame: &Frame) -> Option<Box<[u8]>> {
-    Peer::who_sent(frame).map(|peer| peer.octets().into())
+    Peer::who_sent(frame).map(|peer| peer.name())
 }
 
 /// How long to wait in a poll for something that is due at `due_ms`.
 fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
     due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
+}
+
+/// How long to wait in a poll when answers are left, and otherwise `timeout_ms`.
+fn answer_timeout_ms(progress: Progress, timeout_ms: i64) -> i64 {
+    match (progress, timeout_ms) {
+        (Progress::Idle, _) => timeout_ms,
+        (Progress::Working, _) => 0,
+        (Progress::Waiting, ..0) => UNREAD_MS,
+        (Progress::Waiting, _) => timeout_ms.min(UNREAD_MS),
+    }
 }
 
 /// A name from the network for a log line.

@@ -1,12 +1,14 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
+use super::directory::Directory;
+use super::requesters::Answered;
 use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
 use crate::net::{
-    Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, Warning, is_success, now_ms, poll,
+    Frame, Inbound, InboundLimits, Kind, Peer, Pipe, Socket, Subscribers, Warning, is_success, now_ms, poll,
 };
 use crate::settings;
-use crate::wire::Subscription;
-use std::cell::{Cell, RefCell};
+use crate::wire::{Message, Subscription};
+use std::cell::{Cell, RefCell, RefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use zmq::POLLIN;
@@ -30,6 +32,9 @@ pub(super) struct Node {
     max_frame_key: Option<&'static str>,
     subscribers: RefCell<Subscribers>,
     inbound: Option<Inbound>,
+    answered: RefCell<Answered>,
+    /// Of requests in the name of other nodes.
+    forged_warning: RefCell<Warning>,
     max_subscription_bytes: usize,
     warning: RefCell<Warning>,
     /// The same for connections that were given up.
@@ -146,8 +151,11 @@ impl Node {
         let monitor = watch(&subscriber)?;
         let (give_back, given_back) = channel();
         let lent = Lent { monitor: Some(monitor), give_back };
-        let beacon =
-            spawn("dafka-beacon", move |pipe| beacon::run(pipe, &settings, &name, lent.monitor.as_ref()));
+        let directory = Directory::default();
+        let told = directory.clone();
+        let beacon = spawn("dafka-beacon", move |pipe| {
+            beacon::run_for(pipe, &settings, &name, lent.monitor.as_ref(), Some(&told))
+        });
         if beacon.is_err() {
             subscriber.stop_monitor();
         }
@@ -159,6 +167,8 @@ impl Node {
             subscriber,
             subscribers: RefCell::new(Subscribers::new(config.beacon.max_subscription_bytes)),
             inbound,
+            answered: RefCell::new(Answered::new(directory)),
+            forged_warning: RefCell::default(),
             max_subscription_bytes: config.beacon.max_subscription_bytes,
             warning: RefCell::default(),
             given_up_warning: RefCell::default(),
@@ -266,8 +276,10 @@ impl Node {
     /// Reads what others subscribe to at this node's XPUB socket.
     pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let mut frame = Frame::new();
+        let mut is_behind = true;
         for _ in 0..BATCH_COUNT {
             if !self.publisher.try_recv(&mut frame)? {
+                is_behind = false;
                 break;
             }
             if let Some(inbound) = &self.inbound {
@@ -283,10 +295,30 @@ impl Node {
                 });
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {
+                self.answered.borrow_mut().subscription(&subscription, &frame);
                 each(&subscription);
             }
         }
+        self.answered.borrow_mut().set_behind(is_behind);
         Ok(())
+    }
+
+    /// The requesters that this node answers.
+    pub(super) fn requesters(&self) -> RefMut<'_, Answered> {
+        self.answered.borrow_mut()
+    }
+
+    /// Whether a request comes from the node that gets the answer; logs those that do not.
+    pub(super) fn is_genuine(&self, message: &Message, frame: &Frame) -> bool {
+        let is_genuine = self.answered.borrow().is_genuine(message, frame);
+        if !is_genuine {
+            self.forged_warning.borrow_mut().warn(now_ms(), || {
+                let from =
+                    Peer::who_sent(frame).map_or("a peer".into(), |peer| format!("the peer at {peer}"));
+                format!("{}: dropped a {} of {from} in another node's name", self.name, message.name())
+            });
+        }
+        is_genuine
     }
 
     /// Subscribes to more.

@@ -2,12 +2,12 @@
 
 use super::node::{Config, Node};
 use super::{
-    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, new_address, publish,
-    sender, timeout_ms,
+    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, answer_timeout_ms,
+    new_address, publish, sender, timeout_ms,
 };
 use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
 use crate::protocol::{
-    Outbox,
+    Outbox, Progress,
     producer::{News, Producer, cost_bytes},
     renewals::Renewals,
     subscriptions,
@@ -159,9 +159,9 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     fn run(mut self) -> Result {
-        let mut is_answering = false;
+        let mut progress = Progress::Idle;
         loop {
-            let timeout_ms = if is_answering { 0 } else { timeout_ms(self.producer.due_ms(), now_ms()) };
+            let timeout_ms = answer_timeout_ms(progress, timeout_ms(self.producer.due_ms(), now_ms()));
             let mut items = vec![
                 self.node.subscriber.item(POLLIN),
                 self.node.publisher.item(POLLIN),
@@ -179,7 +179,7 @@ impl Actor<'_> {
             self.messages()?;
             self.node.follow_beacon()?;
             self.look_for_twin()?;
-            is_answering = self.producer.answer(ANSWER_COUNT, &mut self.outbox);
+            progress = self.producer.answer_to(&mut *self.node.requesters(), ANSWER_COUNT, &mut self.outbox);
             self.producer.tick(now_ms(), &mut self.outbox);
             self.account();
             self.tell();
@@ -330,7 +330,9 @@ impl Actor<'_> {
             let has_more = frame.more();
             match Message::decode(frame.as_ref()) {
                 Ok(message) if !has_more => {
-                    self.producer.message_from(&message, &|| sender(&frame), &mut self.outbox)
+                    if self.node.is_genuine(&message, &frame) {
+                        self.producer.message_from(&message, &|| sender(&frame), &mut self.outbox)
+                    }
                 }
                 Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Producer: dropped a {} with too many frames", message.name())

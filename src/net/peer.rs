@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection.
 
-use super::Frame;
+use super::inbound::host_of;
+use super::{Frame, endpoint};
 use std::fmt::{self, Display, Formatter};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +23,19 @@ impl Peer {
         Peer::of(file).unwrap_or(Peer(vec![0]))
     }
 
-    /// What tells it from others, as octets; never none.
-    pub fn octets(&self) -> &[u8] {
-        &self.0
+    /// What tells it from others, as octets: the first 16 of them tell its host.
+    pub fn name(&self) -> Box<[u8]> {
+        let host = self.address().map_or(0, |address| match host_of(address.ip()) {
+            IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped()),
+            IpAddr::V6(ip) => u128::from(ip),
+        });
+        [&host.to_be_bytes()[..], &self.0].concat().into()
+    }
+
+    /// The endpoint that the connection leads to, in its one form and without a zone. `None` of other transports than TCP.
+    pub fn endpoint(&self) -> Option<String> {
+        let address = self.address()?;
+        endpoint::at(address.ip(), address.port())
     }
 
     /// Of a connection's file; `None` when it is none, or has ended.
@@ -124,12 +135,15 @@ mod tests {
             Peer::who_sent(&receive(&subscriber)).expect("TCP tells")
         };
         let (first, second) = (who(0), who(1));
-        assert!(first != second && !first.octets().is_empty());
+        assert!(
+            first != second && first.name()[..16] == second.name()[..16] && first.name() != second.name()
+        );
+        assert!(first.endpoint().unwrap().starts_with("tcp://127.0.0.1:"));
         assert_eq!((who(0), who(1)), (first.clone(), second.clone()));
         // Those whose connections have ended when their messages are read: there is no such file.
         let gone = Peer::at(-1);
         assert_eq!(gone, Peer::at(RawFd::MAX));
-        assert!(![first, second].contains(&gone) && !gone.octets().is_empty());
+        assert!(![first, second].contains(&gone) && !gone.name().is_empty());
         assert_eq!(Peer::who_sent(&Frame::copy(b"made here")), None);
     }
 

@@ -4,8 +4,8 @@
 //! records neither blocks the node nor the requests behind it. All that is asked over one connection is one requester's,
 //! whatever names it is asked under: those may be made up.
 
-use super::Sender;
 use super::turns::{Turn, Turns, request_key};
+use super::{Reading, Sender};
 use crate::wire::partition_key;
 
 /// Requests that may wait at a time. When there is no room, who asks for most loses its latest one; who is dropped
@@ -88,6 +88,11 @@ impl Answers {
     /// Takes the request whose turn it is.
     pub fn pop(&mut self) -> Option<Job> {
         self.0.pop().map(|Turn { request, .. }| request)
+    }
+
+    /// Takes the first request whose answer would be read now, see [`Turns::pop_for`].
+    pub fn pop_for(&mut self, reading: impl FnMut(&Job) -> Reading) -> Option<Job> {
+        self.0.pop_for(reading).map(|Turn { request, .. }| request)
     }
 
     /// Puts the rest of a request behind the others, if there is a rest.

@@ -285,12 +285,10 @@ impl<P: Payload> Ingest<P> {
         if self.by_key.len() < self.limits.partitions {
             return true;
         }
-        let own_count = self.seats.count_of(from);
-        // Nobody gives way to who would have as many then.
-        let greediest = self.seats.greediest().filter(|(count, _)| *count > own_count + 1);
-        greediest.is_some_and(|(_, payer)| self.close_one(Some(&payer), now_ms, may_close))
+        let greediest = self.seats.greediest_for(from);
+        greediest.is_some_and(|payer| self.close_one(Some(&payer), now_ms, may_close))
             || self.close_one(Some(from), now_ms, may_close)
-            || own_count < self.limits.partitions / self.seats.payer_count().max(1)
+            || self.seats.count_of_host(from) < self.limits.partitions / self.seats.host_count().max(1)
                 && self.close_one(None, now_ms, may_close)
     }
 

@@ -51,8 +51,73 @@ pub mod waiting;
 pub use outbox::Outbox;
 
 /// Tells who sent a message: a name that is the same for all that come over one connection, and another one for each
-/// other connection. `None` when that is not known. It is asked seldom, so that it may take its time.
+/// other connection. It begins with the host's, see [`host_of`]. `None` when that is not known. It is asked seldom, so
+/// that it may take its time.
 pub type Sender<'a> = dyn Fn() -> Option<Box<[u8]>> + 'a;
+
+/// How long the part of a sender's name is that all connections of one host have in common.
+pub const HOST_LEN_BYTES: usize = 16;
+
+/// The host of a sender: what is scarce is shared among hosts first, and then among the connections of each. A shorter name
+/// is a host of its own.
+pub fn host_of(sender: &[u8]) -> &[u8] {
+    sender.get(..HOST_LEN_BYTES).unwrap_or(sender)
+}
+
+/// Whether an answer would be read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There is room for it on its way.
+    Ready,
+    /// What was sent before is not read yet, or the requester got enough for now.
+    Full,
+    /// Nobody would get it.
+    Nobody,
+}
+
+/// Who gets answers.
+pub trait Requesters {
+    /// Whether a message with this id would be read by the requester now.
+    fn reading(&mut self, id: u8, requester: &[u8]) -> Reading;
+
+    /// So many heads were sent to a requester.
+    fn sent_heads(&mut self, requester: &[u8], count: u64);
+}
+
+/// Everybody reads everything at once.
+pub struct AllRead;
+
+impl Requesters for AllRead {
+    fn reading(&mut self, _: u8, _: &[u8]) -> Reading {
+        Reading::Ready
+    }
+
+    fn sent_heads(&mut self, _: &[u8], _: u64) {}
+}
+
+/// What is left to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing.
+    Idle,
+    /// Something, when requesters have read what was sent before.
+    Waiting,
+    /// Something, now.
+    Working,
+}
+
+impl Progress {
+    fn of(is_left: bool, is_working: bool) -> Progress {
+        match (is_left, is_working) {
+            (false, _) => Progress::Idle,
+            (true, false) => Progress::Waiting,
+            (true, true) => Progress::Working,
+        }
+    }
+}
+
+/// Requests that are looked at, at most, to find one whose answer would be read now.
+const MAX_LOOKS: usize = 1_024;
 
 /// A record's content, moved by handle.
 pub trait Payload: AsRef<[u8]> {

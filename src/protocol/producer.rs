@@ -3,7 +3,7 @@
 use super::answers::{Answers, Job};
 use super::copies::Copies;
 use super::waiting::{Change, Waiting};
-use super::{Outbox, Payload, Sender};
+use super::{AllRead, Outbox, Payload, Progress, Requesters, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
 
@@ -194,9 +194,20 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Answers a slice of the FETCHes, at most `count` records. True when more is to be answered.
+    /// As [`Producer::answer_to`], where everybody reads everything at once. True when more is to be answered.
     pub fn answer(&mut self, count: u64, out: &mut Outbox<P>) -> bool {
-        let Some(mut job) = self.answers.pop() else { return false };
+        self.answer_to(&mut AllRead, count, out) != Progress::Idle
+    }
+
+    /// Answers a slice of the FETCHes, at most `count` records, to a requester that would read it now.
+    pub fn answer_to(
+        &mut self,
+        requesters: &mut impl Requesters,
+        count: u64,
+        out: &mut Outbox<P>,
+    ) -> Progress {
+        let next = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester));
+        let Some(mut job) = next else { return Progress::of(!self.answers.is_empty(), false) };
         // Records may have been acknowledged, and dropped, since they were asked for.
         job.next = job.next.max(self.first_kept);
         let end = job.end.min(job.next + count);
@@ -210,7 +221,7 @@ impl<P: Payload> Producer<P> {
             }
         }
         self.answers.put_back(Job { next: end.max(job.next), ..job });
-        !self.answers.is_empty()
+        Progress::of(!self.answers.is_empty(), true)
     }
 
     /// When [`Producer::tick`] has something to do next; `None` before the first record.

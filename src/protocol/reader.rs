@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Job};
 use super::turns::{Turn, Turns, request_key};
-use super::{Outbox, Sender};
+use super::{AllRead, Outbox, Progress, Requesters, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes a partition's head: subject, address, offset of its last record.
@@ -132,46 +132,70 @@ impl Reader {
         }
     }
 
-    /// Answers a slice of the requests for heads, at most `count` heads, and one of the FETCHes, at most `count`
-    /// records. True when more is to be answered.
+    /// As [`Reader::answer_to`], where everybody reads everything at once. True when more is to be answered.
     ///
     /// # Errors
-    /// The source's; the request in hand is dropped then, and the requester asks again.
+    /// The source's.
     pub fn answer<S: Source, P>(
         &mut self,
         count: u64,
         source: &S,
         out: &mut Outbox<P>,
-        mut to_payload: impl FnMut(&[u8]) -> P,
+        to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<bool, S::Error> {
-        if let Some(Turn { requester: asker, key, request: job }) = self.head_jobs.pop() {
+        Ok(self.answer_to(&mut AllRead, count, source, out, to_payload)? != Progress::Idle)
+    }
+
+    /// Answers a slice of the requests for heads, at most `count` heads, and one of the FETCHes, at most `count`
+    /// records, to requesters that would read it now.
+    ///
+    /// # Errors
+    /// The source's; the request in hand is dropped then, and the requester asks again.
+    pub fn answer_to<S: Source, P>(
+        &mut self,
+        requesters: &mut impl Requesters,
+        count: u64,
+        source: &S,
+        out: &mut Outbox<P>,
+        mut to_payload: impl FnMut(&[u8]) -> P,
+    ) -> Result<Progress, S::Error> {
+        let mut is_working = false;
+        let next = self.head_jobs.pop_for(|job| requesters.reading(id::DIRECT_HEAD, &job.requester));
+        if let Some(Turn { requester: asker, key, request: job }) = next {
+            is_working = true;
             let subject = Some(&*job.subject).filter(|subject| !subject.is_empty());
+            let mut sent_count = 0;
             let after =
                 source.heads(subject, job.after.as_deref(), count, &mut |subject, address, head| {
+                    sent_count += 1;
                     out.message(&Message::DirectHead {
                         position: Position::new(&job.requester, address, subject, head),
                         store: &self.store,
                     });
                 })?;
+            requesters.sent_heads(&job.requester, sent_count);
             if after.is_some() {
                 self.head_jobs.push(&asker, &key, HeadJob { after, ..job });
             } else if job.is_asked_again {
                 self.head_jobs.push(&asker, &key, HeadJob { after: None, is_asked_again: false, ..job });
             }
         }
-        let Some(job) = self.answers.pop() else { return Ok(!self.head_jobs.is_empty()) };
-        if let Ok(mut template) =
-            PositionTemplate::new(id::DIRECT_RECORD, &job.requester, &job.address, &job.subject)
-        {
-            let count = count.min(job.end - job.next);
-            let read = source.read(&job.subject, &job.address, job.next, count, &mut |offset, content| {
-                out.record(template.frame(offset), to_payload(content));
-            })?;
-            // Nothing there: that was all there is.
-            if read > 0 {
-                self.answers.put_back(Job { next: job.next + read, ..job });
+        if let Some(job) = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester)) {
+            is_working = true;
+            if let Ok(mut template) =
+                PositionTemplate::new(id::DIRECT_RECORD, &job.requester, &job.address, &job.subject)
+            {
+                let count = count.min(job.end - job.next);
+                let read =
+                    source.read(&job.subject, &job.address, job.next, count, &mut |offset, content| {
+                        out.record(template.frame(offset), to_payload(content));
+                    })?;
+                // Nothing there: that was all there is.
+                if read > 0 {
+                    self.answers.put_back(Job { next: job.next + read, ..job });
+                }
             }
         }
-        Ok(!self.answers.is_empty() || !self.head_jobs.is_empty())
+        Ok(Progress::of(!self.answers.is_empty() || !self.head_jobs.is_empty(), is_working))
     }
 }

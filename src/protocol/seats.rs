@@ -4,6 +4,7 @@
 //! makes room for more of them himself. Peers are known by a name that means nothing here, and only as long as they have
 //! partitions: there are never more of them than of these.
 
+use super::host_of;
 use super::ingest::Index;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,6 +25,12 @@ pub struct Seats {
     by_payer: HashMap<Payer, BTreeSet<Seat>>,
     /// Peers by how many partitions they have.
     by_count: BTreeSet<(usize, Payer)>,
+    /// The same for the peers of each host.
+    by_host: HashMap<Box<[u8]>, BTreeSet<(usize, Payer)>>,
+    /// How many partitions the peers of each host have.
+    host_counts: HashMap<Box<[u8]>, usize>,
+    /// Hosts by that.
+    hosts_by_count: BTreeSet<(usize, Box<[u8]>)>,
 }
 
 impl Seats {
@@ -37,9 +44,26 @@ impl Seats {
         self.by_payer.get(payer).map_or(0, BTreeSet::len)
     }
 
-    /// Who has most, and how many that is.
-    pub fn greediest(&self) -> Option<(usize, Payer)> {
-        self.by_count.last().cloned()
+    /// How many hosts have partitions; nobody counts as one.
+    pub fn host_count(&self) -> usize {
+        self.host_counts.len()
+    }
+
+    /// How many partitions the host of a peer has.
+    pub fn count_of_host(&self, payer: &[u8]) -> usize {
+        self.host_counts.get(host_of(payer)).copied().unwrap_or(0)
+    }
+
+    /// The peer that gives way to a new partition of `payer`: the one that has most, of the host that has most, or else of
+    /// the host of `payer`. `None` when the newcomer would have as many then.
+    pub fn greediest_for(&self, payer: &[u8]) -> Option<Payer> {
+        let own_host_count = self.count_of_host(payer);
+        let most = |host: &[u8]| self.by_host.get(host).and_then(|peers| peers.last());
+        match self.hosts_by_count.last() {
+            Some((count, host)) if *count > own_host_count + 1 => most(host),
+            _ => most(host_of(payer)).filter(|(count, _)| *count > self.count_of(payer) + 1),
+        }
+        .map(|(_, payer)| payer.clone())
     }
 
     /// How many that peer has who has most; nobody is none.
@@ -64,7 +88,8 @@ impl Seats {
         };
         let seats = self.by_payer.entry(payer.clone()).or_default();
         seats.insert(seat);
-        Self::count_changed(&mut self.by_count, &payer, seats.len() - 1, seats.len());
+        let count = seats.len();
+        self.count_changed(&payer, count - 1, count);
         payer
     }
 
@@ -77,7 +102,7 @@ impl Seats {
         if count == 0 {
             self.by_payer.remove(payer);
         }
-        Self::count_changed(&mut self.by_count, payer, count + 1, count);
+        self.count_changed(payer, count + 1, count);
     }
 
     /// Gives a partition another place.
@@ -90,10 +115,24 @@ impl Seats {
         }
     }
 
-    fn count_changed(by_count: &mut BTreeSet<(usize, Payer)>, payer: &Payer, before: usize, count: usize) {
-        by_count.remove(&(before, payer.clone()));
-        if count > 0 {
-            by_count.insert((count, payer.clone()));
+    fn count_changed(&mut self, payer: &Payer, before: usize, count: usize) {
+        let host = host_of(payer);
+        let peers = self.by_host.entry(host.into()).or_default();
+        for counts in [&mut self.by_count, peers] {
+            counts.remove(&(before, payer.clone()));
+            if count > 0 {
+                counts.insert((count, payer.clone()));
+            }
+        }
+        if peers.is_empty() {
+            self.by_host.remove(host);
+        }
+        let host_before = self.host_counts.remove(host).unwrap_or(0);
+        self.hosts_by_count.remove(&(host_before, host.into()));
+        let host_count = host_before + count - before;
+        if host_count > 0 {
+            self.host_counts.insert(host.into(), host_count);
+            self.hosts_by_count.insert((host_count, host.into()));
         }
     }
 }
@@ -114,7 +153,7 @@ mod tests {
         seats.remove(&payers[1], seat(1));
         seats.remove(&payers[3], seat(3));
         seats.remove(&payers[6], seat(6));
-        assert_eq!(seats.greediest(), Some((10, b"peer 2"[..].into())));
+        assert_eq!(seats.greediest_for(b"new"), Some(b"peer 2"[..].into()));
         assert_eq!(seats.first(None), Some(seat(5)));
         seats.change(&payers[5], seat(5), (true, 1_000));
         assert_eq!(seats.first(None), Some(seat(7)));
@@ -124,6 +163,30 @@ mod tests {
             seats.remove(&payers[i], seat(i));
         }
         assert_eq!((seats.payer_count(), seats.count_of(b"peer 1"), seats.first(None)), (0, 0, None));
-        assert_eq!((seats.greediest(), seats.all.len(), seats.by_count.len()), (None, 0, 0));
+        assert_eq!((seats.greediest_for(b"new"), seats.all.len(), seats.by_count.len()), (None, 0, 0));
+        assert_eq!((seats.host_count(), seats.hosts_by_count.len(), seats.by_host.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn many_connections_of_one_host_do_not_outvote_a_peer_of_another() {
+        let mut seats = Seats::default();
+        let peer = |host: u8, number: usize| [&[host; 16][..], &number.to_be_bytes()].concat();
+        let mut index = 0;
+        let mut add = |seats: &mut Seats, payer: &[u8], count: usize| {
+            for _ in 0..count {
+                index += 1;
+                seats.add(payer, ((false, index as u64), Index(index)));
+            }
+        };
+        // An honest store with 100 partitions, and 40 connections with 10 each.
+        add(&mut seats, &peer(1, 0), 100);
+        (0..40).for_each(|i| add(&mut seats, &peer(2, i), 10));
+        add(&mut seats, &peer(2, 7), 1);
+        for newcomer in [peer(1, 0), peer(1, 1), peer(3, 0)] {
+            assert_eq!(seats.greediest_for(&newcomer).as_deref(), Some(&peer(2, 7)[..]));
+        }
+        // Among themselves, those of the host give way to each other.
+        assert_eq!(seats.greediest_for(&peer(2, 50)).as_deref(), Some(&peer(2, 7)[..]));
+        assert_eq!(seats.greediest_for(&peer(2, 39)), None);
     }
 }

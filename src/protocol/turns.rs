@@ -1,18 +1,20 @@
-//! What others have asked for, one after the other in turn: each requester has its own queue, and none can crowd the
-//! others out by asking for much. All steps take constant or logarithmic time, however many ask.
+//! What others have asked for, one after the other in turn: first the hosts, then the requesters of each host. Each requester
+//! has its own queue, and none can crowd the others out by asking for much, nor a host by asking over many connections.
 
+use super::{MAX_LOOKS, Reading, host_of};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Requests of many requesters, at most `limit` in all.
 ///
-/// When there is no room, a requester with fewer requests than another has takes the place of that one's latest. So
-/// who asks for one thing gets its turn beside somebody who asks for thousands.
+/// When there is no room, the host that asks for most loses the latest request of its requester that asks for most, unless
+/// the host of the new request would ask for as much then. Within one host, the same holds among its requesters.
 #[derive(Debug)]
 pub struct Turns<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
-    /// Requesters in turn; each that has requests stands here once.
+    hosts: HashMap<Box<[u8]>, Host>,
+    /// Hosts in turn; each that has requests stands here once.
     turns: VecDeque<Box<[u8]>>,
-    /// Requesters by how much they ask for: who has most gives way.
+    /// Hosts by how much they ask for: the one that asks for most gives way.
     by_count: BTreeSet<(usize, Box<[u8]>)>,
     len: usize,
     limit: usize,
@@ -23,6 +25,17 @@ struct Requester<T> {
     /// Keys of the requests, in turn.
     order: VecDeque<Box<[u8]>>,
     requests: HashMap<Box<[u8]>, T>,
+}
+
+/// The requesters of one host.
+#[derive(Debug, Default)]
+struct Host {
+    /// Requesters in turn; each that has requests stands here once.
+    turns: VecDeque<Box<[u8]>>,
+    /// Requesters by how much they ask for.
+    by_count: BTreeSet<(usize, Box<[u8]>)>,
+    /// How much all of them ask for.
+    len: usize,
 }
 
 /// A key for what somebody asks under a name, of at most 255 octets: he may have several.
@@ -46,6 +59,7 @@ impl<T> Turns<T> {
     pub fn new(limit: usize) -> Self {
         Turns {
             requesters: HashMap::new(),
+            hosts: HashMap::new(),
             turns: VecDeque::new(),
             by_count: BTreeSet::new(),
             len: 0,
@@ -82,56 +96,97 @@ impl<T> Turns<T> {
         if count == 0 {
             let known = Requester { order: VecDeque::new(), requests: HashMap::new() };
             self.requesters.insert(requester.into(), known);
-            self.turns.push_back(requester.into());
+            let host = self.hosts.entry(host_of(requester).into()).or_default();
+            if host.len == 0 {
+                self.turns.push_back(host_of(requester).into());
+            }
+            host.turns.push_back(requester.into());
         }
         let known = self.requesters.get_mut(requester).expect("just made, if it was not there");
         let is_new = known.requests.insert(key.into(), request).is_none();
         debug_assert!(is_new, "a request that waits is changed, not added");
         known.order.push_back(key.into());
         self.count_changed(requester, count);
-        self.len += 1;
         true
     }
 
-    /// Takes the request whose turn it is; its requester's next one has its turn after all other requesters.
+    /// Takes the request whose turn it is; its requester's next one has its turn after all other requesters of its host,
+    /// and its host's next one after all other hosts.
     pub fn pop(&mut self) -> Option<Turn<T>> {
-        let requester = self.turns.pop_front()?;
+        let name = self.turns.pop_front()?;
+        let host = self.hosts.get_mut(&name)?;
+        let requester = host.turns.pop_front().expect("a host here has requesters");
         let known = self.requesters.get_mut(&requester)?;
         let count = known.order.len();
         let key = known.order.pop_front().expect("a requester here has requests");
         let request = known.requests.remove(&key).expect("each key has its request");
         if count > 1 {
-            self.turns.push_back(requester.clone());
-        } else {
-            self.requesters.remove(&requester);
+            host.turns.push_back(requester.clone());
+        }
+        if host.len > 1 {
+            self.turns.push_back(name);
         }
         self.count_changed(&requester, count);
-        self.len -= 1;
         Some(Turn { requester, key, request })
     }
 
-    /// Drops the latest request of who has most, unless `requester` would have as many.
-    fn make_room_for(&mut self, requester: &[u8]) -> bool {
-        let own_count = self.requesters.get(requester).map_or(0, |known| known.order.len());
-        let Some((most, greedy)) = self.by_count.last().cloned() else { return false };
-        if most <= own_count + 1 {
-            return false;
+    /// Takes the first request whose answer would be read now, looking at a limited number of them. Those that nobody
+    /// would read are dropped; the others have their turn again later.
+    pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Turn<T>> {
+        for _ in 0..self.len.min(MAX_LOOKS) {
+            let turn = self.pop()?;
+            match reading(&turn.request) {
+                Reading::Ready => return Some(turn),
+                Reading::Full => drop(self.push(&turn.requester, &turn.key, turn.request)),
+                Reading::Nobody => {}
+            }
         }
+        None
+    }
+
+    /// Drops the latest request of the requester that asks for most, of the host that does; or of the requester's own
+    /// host. False when neither asks for enough more.
+    fn make_room_for(&mut self, requester: &[u8]) -> bool {
+        let own_host = self.hosts.get(host_of(requester));
+        let own_host_count = own_host.map_or(0, |host| host.len);
+        let own_count = self.requesters.get(requester).map_or(0, |known| known.order.len());
+        let greedy_host = self.by_count.last().filter(|(most, _)| *most > own_host_count + 1);
+        let greedy = match greedy_host {
+            Some((_, name)) => self.hosts.get(name).and_then(|host| host.by_count.last()),
+            None => own_host.and_then(|host| host.by_count.last()).filter(|(most, _)| *most > own_count + 1),
+        };
+        let Some((count, greedy)) = greedy.cloned() else { return false };
         let known = self.requesters.get_mut(&greedy).expect("a requester that is counted is there");
-        let key = known.order.pop_back().expect("it has more than one");
+        let key = known.order.pop_back().expect("it has some");
         known.requests.remove(&key);
-        self.count_changed(&greedy, most);
-        self.len -= 1;
+        if known.order.is_empty()
+            && let Some(host) = self.hosts.get_mut(host_of(&greedy))
+        {
+            host.turns.retain(|other| *other != greedy);
+        }
+        self.count_changed(&greedy, count);
         true
     }
 
+    /// A requester asks for one thing more or less than before.
     fn count_changed(&mut self, requester: &[u8], before: usize) {
         let count = self.requesters.get(requester).map_or(0, |known| known.order.len());
-        if before > 0 {
-            self.by_count.remove(&(before, requester.into()));
-        }
+        let name = host_of(requester);
+        let Some(host) = self.hosts.get_mut(name) else { return };
+        host.by_count.remove(&(before, requester.into()));
+        self.by_count.remove(&(host.len, name.into()));
+        self.len = self.len + count - before;
+        host.len = host.len + count - before;
         if count > 0 {
-            self.by_count.insert((count, requester.into()));
+            host.by_count.insert((count, requester.into()));
+        } else {
+            self.requesters.remove(requester);
+        }
+        if host.len > 0 {
+            self.by_count.insert((host.len, name.into()));
+        } else {
+            self.hosts.remove(name);
+            self.turns.retain(|other| **other != *name);
         }
     }
 }
@@ -178,6 +233,44 @@ mod tests {
         assert!(!turns.push(&[0], b"other", 9));
         assert_eq!(popped(&mut turns), [0, 1, 2, 3]);
         assert!(turns.push(b"late", b"key", 9));
+    }
+
+    /// A name of a connection: its host's first.
+    fn connection(host: u8, number: u32) -> Vec<u8> {
+        [&[host; 16][..], &number.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn a_host_with_many_connections_has_one_turn_and_gives_way() {
+        let mut turns = Turns::new(1_000);
+        for i in 0..1_500_u32 {
+            assert_eq!(turns.push(&connection(1, i), b"key", i), i < 1_000);
+        }
+        for i in 0..3_u32 {
+            assert!(turns.push(&connection(2, i), b"key", 2_000 + i));
+        }
+        assert_eq!(turns.len(), 1_000);
+        let popped = popped(&mut turns);
+        assert_eq!(popped[..7], [0, 2_000, 1, 2_001, 2, 2_002, 3]);
+        assert_eq!(popped.len(), 1_000);
+        assert!(turns.hosts.is_empty() && turns.requesters.is_empty() && turns.by_count.is_empty());
+    }
+
+    #[test]
+    fn the_first_request_that_would_be_read_is_taken() {
+        let mut turns = Turns::new(10);
+        for i in 0..6_u8 {
+            turns.push(&[i], b"key", u32::from(i));
+        }
+        let reading = |request: &u32| match request {
+            0 | 1 => Reading::Full,
+            2 => Reading::Nobody,
+            _ => Reading::Ready,
+        };
+        let taken: Vec<u32> =
+            std::iter::from_fn(|| turns.pop_for(reading)).map(|turn| turn.request).collect();
+        assert_eq!((taken, turns.len()), (vec![3, 4, 5], 2));
+        assert_eq!(popped(&mut turns), [0, 1]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::watch::Slot;
 use crate::actor::node::{Config, Node};
-use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, publish, sender};
+use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, answer_timeout_ms, publish, sender};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::reader::{EachHead, Reader, Source};
-use crate::protocol::{Outbox, subscriptions};
+use crate::protocol::{Outbox, Progress, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, ReadError};
 use crate::wire::Message;
@@ -112,7 +112,7 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     fn run(mut self) -> Result {
-        let mut is_answering = false;
+        let mut progress = Progress::Idle;
         loop {
             let items = &mut [
                 self.pipe.item(POLLIN),
@@ -120,7 +120,7 @@ impl Actor<'_> {
                 self.node.publisher.item(POLLIN),
                 self.node.beacon().item(POLLIN),
             ];
-            poll(items, if is_answering { 0 } else { -1 })?;
+            poll(items, answer_timeout_ms(progress, -1))?;
 
             let mut frame = Frame::new();
             while self.pipe.try_recv(&mut frame)? {
@@ -131,14 +131,15 @@ impl Actor<'_> {
             self.subscriptions()?;
             self.messages()?;
             self.node.follow_beacon()?;
-            let Self { reader, log, slot, outbox, .. } = &mut self;
-            let answered =
-                slot.during("reading records", || reader.answer(ANSWER_COUNT, *log, outbox, Frame::copy));
-            is_answering = match answered {
-                Ok(is_answering) => is_answering,
+            let Self { node, reader, log, slot, outbox, .. } = &mut self;
+            let answered = slot.during("reading records", || {
+                reader.answer_to(&mut *node.requesters(), ANSWER_COUNT, *log, outbox, Frame::copy)
+            });
+            progress = match answered {
+                Ok(progress) => progress,
                 Err(error) => {
                     self.tell(&error);
-                    true
+                    Progress::Working
                 }
             };
             publish(&self.node.publisher, &mut self.outbox)?;
@@ -179,7 +180,11 @@ impl Actor<'_> {
             }
             let has_more = frame.more();
             match Message::decode(frame.as_ref()) {
-                Ok(message) if !has_more => self.reader.message_from(&message, &|| sender(&frame)),
+                Ok(message) if !has_more => {
+                    if self.node.is_genuine(&message, &frame) {
+                        self.reader.message_from(&message, &|| sender(&frame));
+                    }
+                }
                 Ok(message) => self.warning.warn(now_ms(), || {
                     format!("Store Reader: dropped a {} with too many frames", message.name())
                 }),

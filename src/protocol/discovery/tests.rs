@@ -1,0 +1,206 @@
+//! Tests of which peers are there.
+
+use super::*;
+
+const A: &str = "tcp://127.0.0.1:1001";
+const B: &str = "tcp://127.0.0.1:1002";
+
+fn discovery() -> Discovery {
+    Discovery::new(b"me", &[b"my other half"], 1_000, 4_000, 0)
+}
+
+fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> Vec<Event> {
+    let mut events = Vec::new();
+    discovery.beacon(sender, endpoint, now_ms, &mut events);
+    events
+}
+
+fn tick(discovery: &mut Discovery, now_ms: u64) -> (bool, Vec<Event>) {
+    let mut events = Vec::new();
+    (discovery.tick(now_ms, &mut events), events)
+}
+
+/// The tower says back what this node told it.
+fn echo(discovery: &mut Discovery, now_ms: u64) {
+    assert_eq!(beacon(discovery, b"me", "tcp://127.0.0.1:1", now_ms), []);
+}
+
+#[test]
+fn beacons_at_once_then_every_interval_and_for_a_new_peer() {
+    let mut discovery = discovery();
+    assert!(tick(&mut discovery, 0).0);
+    assert!(!tick(&mut discovery, 999).0);
+    assert!(tick(&mut discovery, 1_000).0);
+    assert_eq!(beacon(&mut discovery, b"peer", A, 1_500), [Event::Connect(A.into())]);
+    assert!(tick(&mut discovery, 1_500).0);
+    assert_eq!(beacon(&mut discovery, b"peer", A, 1_600), []);
+    assert!(!tick(&mut discovery, 1_600).0);
+}
+
+#[test]
+fn itself_and_its_other_half_are_no_peers() {
+    let mut discovery = discovery();
+    assert_eq!(beacon(&mut discovery, b"me", A, 0), []);
+    assert_eq!(beacon(&mut discovery, b"my other half", A, 0), []);
+}
+
+#[test]
+fn a_silent_peer_is_dropped_and_comes_back() {
+    let mut discovery = discovery();
+    beacon(&mut discovery, b"peer", A, 0);
+    for now_ms in [1_500, 2_500, 3_500] {
+        echo(&mut discovery, now_ms);
+    }
+    assert_eq!(tick(&mut discovery, 3_999).1, []);
+    assert_eq!(tick(&mut discovery, 4_000).1, [Event::Disconnect(A.into())]);
+    assert_eq!(beacon(&mut discovery, b"peer", A, 9_000), [Event::Connect(A.into())]);
+}
+
+#[test]
+fn a_port_taken_over_by_a_new_node_stays_connected() {
+    let mut discovery = discovery();
+    beacon(&mut discovery, b"old", A, 0);
+    echo(&mut discovery, 1_500);
+    assert_eq!(beacon(&mut discovery, b"new", A, 3_000), []);
+    echo(&mut discovery, 4_500);
+    assert_eq!(tick(&mut discovery, 5_000).1, []);
+    echo(&mut discovery, 6_000);
+    assert_eq!(tick(&mut discovery, 7_000).1, [Event::Disconnect(A.into())]);
+}
+
+#[test]
+fn a_peer_that_moved_is_followed() {
+    let mut discovery = discovery();
+    beacon(&mut discovery, b"peer", A, 0);
+    // Two towers may see it differently: no reason to change while the first one is confirmed.
+    assert_eq!(beacon(&mut discovery, b"peer", B, 10), []);
+    assert_eq!(beacon(&mut discovery, b"peer", A, 2_000), []);
+    assert_eq!(beacon(&mut discovery, b"peer", B, 5_999), []);
+    let events = beacon(&mut discovery, b"peer", B, 6_000);
+    assert_eq!(events, [Event::Connect(B.into()), Event::Disconnect(A.into())]);
+}
+
+#[test]
+fn peers_outlive_the_towers() {
+    let mut discovery = discovery();
+    beacon(&mut discovery, b"peer", A, 0);
+    discovery.tower_lost(true, 100);
+    assert_eq!(tick(&mut discovery, 60_000).1, []);
+    discovery.tower_lost(false, 60_000);
+    for now_ms in [60_050, 61_000, 62_000] {
+        echo(&mut discovery, now_ms);
+    }
+    assert_eq!(tick(&mut discovery, 63_000).1, []);
+    echo(&mut discovery, 63_500);
+    assert_eq!(tick(&mut discovery, 64_500).1, [Event::Disconnect(A.into())]);
+}
+
+#[test]
+fn peers_outlive_a_tower_that_is_silent() {
+    let mut discovery = discovery();
+    beacon(&mut discovery, b"peer", A, 0);
+    beacon(&mut discovery, b"dead", B, 0);
+    // Not even this node's own beacon comes back: it is the way to the tower that is cut.
+    for now_ms in [4_000, 5_000, 20_000] {
+        assert_eq!(tick(&mut discovery, now_ms).1, [], "{now_ms}");
+    }
+    echo(&mut discovery, 20_500);
+    assert_eq!(tick(&mut discovery, 21_000).1, []);
+    assert_eq!(beacon(&mut discovery, b"peer", A, 21_500), []);
+    for now_ms in [22_500, 23_500] {
+        echo(&mut discovery, now_ms);
+    }
+    assert_eq!(tick(&mut discovery, 24_500).1, [Event::Disconnect(B.into())]);
+}
+
+#[test]
+fn seldom_beacons_are_no_silence() {
+    let mut discovery = Discovery::new(b"me", &[], 3_000, 4_000, 0);
+    beacon(&mut discovery, b"peer", A, 0);
+    echo(&mut discovery, 3_000);
+    assert_eq!(tick(&mut discovery, 4_500).1, [Event::Disconnect(A.into())]);
+}
+
+#[test]
+fn a_flood_of_peers_is_bounded_and_does_not_flood_the_tower() {
+    let mut discovery = discovery();
+    let mut connected = 0;
+    for i in 0..MAX_PEERS as u32 + 100 {
+        connected += beacon(&mut discovery, &i.to_be_bytes(), &format!("tcp://10.0.0.1:{i}"), 5).len();
+    }
+    assert_eq!(connected, MAX_PEERS);
+    assert!(tick(&mut discovery, 5).0);
+    beacon(&mut discovery, b"another", A, 6);
+    assert!(!tick(&mut discovery, 6).0);
+}
+
+#[test]
+fn peers_that_never_answer_give_way_and_those_that_do_stay() {
+    let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
+    let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
+    beacon(&mut discovery, b"real", A, 0);
+    discovery.news(A, News::Answers, 1);
+    for i in 1..=3 {
+        assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
+    }
+    // They are given time to answer; then the oldest one gives way, and however often it beacons.
+    assert_eq!(beacon(&mut discovery, b"new", B, 400), []);
+    beacon(&mut discovery, &[1], &endpoint(1), 450);
+    let events = beacon(&mut discovery, b"new", B, 501);
+    assert_eq!(events, [Event::Disconnect(endpoint(1)), Event::Connect(B.into())]);
+    discovery.news(B, News::Answers, 502);
+    for i in 4..100 {
+        beacon(&mut discovery, &[i as u8], &endpoint(i), 2_000 + 10 * i);
+    }
+    assert_eq!(discovery.pending.len(), 3);
+    for (name, endpoint) in [(&b"real"[..], A), (b"new", B)] {
+        assert_eq!(beacon(&mut discovery, name, endpoint, 3_500), []);
+        assert!(discovery.peers.contains_key(name));
+    }
+    // One that is lost is as pending as a new one.
+    discovery.news(A, News::Ended, 3_600);
+    assert_eq!(discovery.pending.len(), 4);
+    assert_eq!(discovery.peers.len(), discovery.endpoints.len());
+}
+
+#[test]
+fn a_host_keeps_its_limit_and_others_get_in() {
+    let mut discovery = discovery().with_max_peers(6).with_max_peers_per_host(5, before_port);
+    let greedy = |i: u64| format!("tcp://10.0.0.1:{i}");
+    for i in 0..20 {
+        beacon(&mut discovery, &[i as u8], &greedy(i), i);
+        discovery.news(&greedy(i), News::Answers, i);
+    }
+    assert_eq!(discovery.poll_refused(), Some(Refused::Host("tcp://10.0.0.1".into())));
+    assert_eq!(discovery.peers.len(), 5);
+    // Others come: the first one finds room, the next ones take that of the newest ones of the greedy host.
+    let modest = |i: u64| format!("tcp://10.0.0.{}:1", 100 + i);
+    assert_eq!(beacon(&mut discovery, b"0", &modest(0), 30), [Event::Connect(modest(0))]);
+    for i in 1..5 {
+        discovery.news(&modest(i - 1), News::Answers, 31);
+        let events = beacon(&mut discovery, i.to_string().as_bytes(), &modest(i), 31);
+        assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
+        assert_eq!(discovery.poll_refused(), Some(Refused::GaveWay("tcp://10.0.0.1".into())));
+    }
+    // Nobody gives way to an equal. Those who were there first are still there.
+    discovery.news(&modest(4), News::Answers, 31);
+    assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
+    assert_eq!(discovery.poll_refused(), Some(Refused::All("tcp://10.0.0.109".into())));
+    assert!(discovery.endpoints.contains_key(&greedy(0)));
+    // All are gone in the end.
+    for now_ms in [1_500, 2_500, 3_500] {
+        echo(&mut discovery, now_ms);
+    }
+    tick(&mut discovery, 4_100);
+    assert!(discovery.peers.is_empty() && discovery.hosts.is_empty() && discovery.by_count.is_empty());
+}
+
+#[test]
+fn an_endpoint_with_a_thousand_names_is_one() {
+    let mut discovery = discovery().with_max_peers(20);
+    for i in 0..1_000_u32 {
+        assert_eq!(beacon(&mut discovery, &i.to_be_bytes(), A, 0).len(), usize::from(i == 0));
+    }
+    assert_eq!(discovery.peers.len(), MAX_NAMES);
+    assert_eq!(beacon(&mut discovery, b"real", B, 0), [Event::Connect(B.into())]);
+}
