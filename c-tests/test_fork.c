@@ -28,7 +28,9 @@ s_in_child (void (*function) (void))
     if (pid == 0) {
         alarm (CHILD_S);
         function ();
-        _exit (0);
+        //  Not exit: a leak check would miss what only the parent's threads know of.
+        execl ("/bin/true", "true", (char *) NULL);
+        _exit (99);
     }
     int status = -1;
     CHECK (waitpid (pid, &status, 0) == pid);
