@@ -11,6 +11,7 @@ pub(crate) use mutate::{Rng, corpus, mutate};
 pub(crate) use zmtp::{Raw, as_publisher, as_subscriber, is_closed_by_peer, shake_hands};
 
 use crate::e2e::{Cluster, DEADLINE, Program};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 pub(crate) const TOPIC: &str = "hello";
@@ -27,6 +28,8 @@ pub(crate) struct Honest {
     pub(crate) producer: Program,
     pub(crate) consumer: Program,
     sent: usize,
+    /// By address of the producer: the number of its last record.
+    received: HashMap<String, usize>,
     before: Vec<u64>,
     slowest: Duration,
 }
@@ -47,8 +50,16 @@ impl Honest {
 
     /// The same, with nodes that run already.
     pub(crate) fn of(tower: Program, store: Program, producer: Program, consumer: Program) -> Honest {
-        let mut honest =
-            Honest { tower, store, producer, consumer, sent: 0, before: Vec::new(), slowest: Duration::ZERO };
+        let mut honest = Honest {
+            tower,
+            store,
+            producer,
+            consumer,
+            sent: 0,
+            received: HashMap::new(),
+            before: Vec::new(),
+            slowest: Duration::ZERO,
+        };
         honest.round_trip();
         honest.before = honest.rss();
         honest.slowest = Duration::ZERO;
@@ -64,7 +75,8 @@ impl Honest {
         self.programs().iter().map(|(_, program)| program.rss_bytes()).collect()
     }
 
-    /// A record goes from the producer to the consumer, in order, whatever others publish meanwhile.
+    /// A record goes from the producer to the consumer, in order, whatever others publish meanwhile. A producer that took
+    /// forged ACKs for those of a twin publishes again, under another address, what was not acknowledged.
     #[track_caller]
     pub(crate) fn round_trip(&mut self) {
         let line = format!("honest {}", self.sent);
@@ -74,9 +86,15 @@ impl Honest {
         loop {
             let printed = self.consumer.line(&line);
             let printed = String::from_utf8_lossy(&printed).into_owned();
-            if let Some(at) = printed.find("honest ") {
-                assert_eq!(printed[at..], line, "in order, each once");
-                break;
+            if let Some((head, number)) = printed.split_once("honest ") {
+                let number: usize = number.parse().expect("a number");
+                let before = self.received.insert(head.to_owned(), number);
+                assert!(before.is_none_or(|before| before < number), "in order, each once: {printed}");
+                assert!(number < self.sent, "{printed}");
+                if number + 1 == self.sent {
+                    break;
+                }
+                assert!(self.received.len() > 1, "{printed} in place of {line}");
             }
             assert!(start.elapsed() < DEADLINE, "{line} does not come");
         }
