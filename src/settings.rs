@@ -122,8 +122,10 @@ pub struct Consumer {
     pub offset_reset: Option<OffsetReset>,
     /// `consumer/isolation`: which records are delivered.
     pub isolation: Isolation,
-    /// `consumer/high_watermark`: records that may wait to be read.
+    /// `consumer/high_watermark`: records that may wait to be processed; 0 = no limit but `max_unread_bytes`.
     pub high_watermark: i32,
+    /// `consumer/max_unread_bytes`: what messages that wait to be processed may occupy.
+    pub max_unread_bytes: usize,
     /// `consumer/reorder_bytes`: what records that came before their turn may occupy.
     pub reorder_bytes: usize,
     /// `consumer/max_partitions`: partitions known at a time.
@@ -141,8 +143,11 @@ pub struct Consumer {
 pub struct Store {
     /// `store/db`: the database's directory.
     pub db: OsString,
-    /// `store/high_watermark`.
+    /// `store/high_watermark`: records that may wait to be processed, and to be sent to one slow peer; 0 = no limit
+    /// but `max_unread_bytes`.
     pub high_watermark: i32,
+    /// `store/max_unread_bytes`: as the consumer's.
+    pub max_unread_bytes: usize,
     /// `store/sync`: an ACK means that the record is on disk; otherwise, that the operating system has it.
     pub sync: bool,
     /// `store/file_mode`: the permissions of the files that it makes.
@@ -250,6 +255,7 @@ impl Settings {
                 offset_reset: keys.offset_reset("consumer/offset/reset"),
                 isolation: keys.isolation("consumer/isolation"),
                 high_watermark: keys.high_watermark("consumer/high_watermark"),
+                max_unread_bytes: keys.count("consumer/max_unread_bytes", 256 << 20),
                 reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
                 max_partitions,
                 max_partitions_per_peer: keys.half("consumer/max_partitions_per_peer", max_partitions),
@@ -259,6 +265,7 @@ impl Settings {
             store: Store {
                 db: keys.directory("store/db", "storedb"),
                 high_watermark: keys.high_watermark("store/high_watermark"),
+                max_unread_bytes: keys.count("store/max_unread_bytes", 64 << 20),
                 sync: keys.sync("store/sync"),
                 file_mode: keys.file_mode("store/file_mode"),
                 reorder_bytes: keys.count("store/reorder_bytes", 64 << 20),

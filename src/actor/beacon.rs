@@ -8,8 +8,8 @@
 use super::directory::Directory;
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
 use crate::net::{
-    Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files, now_ms,
-    poll,
+    Backlog, Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files,
+    now_ms, poll,
 };
 use crate::protocol::discovery::{Discovery, Event, News, Refused};
 use crate::settings::{self, Endpoint};
@@ -32,6 +32,8 @@ pub(super) const MONITORED: [(SocketEvent, News); 3] = [
     (SocketEvent::CONNECT_RETRIED, News::Retries),
 ];
 
+/// What libzmq may hold of what towers announce, and of what they subscribe to, before a connection is ended.
+const MAX_HELD_BYTES: usize = 4 << 20;
 /// Beacons that are read before the pipe is looked at again.
 const BATCH_COUNT: usize = 1_000;
 /// More frames than any beacon has.
@@ -132,6 +134,9 @@ struct Beacon<'a> {
     name: &'a str,
     outgoing: Socket,
     incoming: Socket,
+    /// Bound what `outgoing` holds, and what `incoming` does.
+    _unread_subscriptions: Backlog,
+    unread: Backlog,
     /// Tells when connections to towers come and go; `None` where libzmq tells nothing of them.
     monitor: Option<Socket>,
     towers_connected: usize,
@@ -189,10 +194,14 @@ impl<'a> Beacon<'a> {
         // Before connecting: a tower welcomes a connection, not a subscription.
         incoming.zmq().set_subscribe(WELCOME)?;
         incoming.zmq().set_subscribe(b"B")?;
-        for (socket, addresses) in
-            [(&outgoing, &settings.sub_addresses), (&incoming, &settings.pub_addresses)]
-        {
+        let unread_subscriptions = Backlog::connecting(name, MAX_HELD_BYTES, 0);
+        let unread = Backlog::connecting(name, MAX_HELD_BYTES, 0);
+        for (socket, addresses, unread) in [
+            (&outgoing, &settings.sub_addresses, &unread_subscriptions),
+            (&incoming, &settings.pub_addresses, &unread),
+        ] {
             for address in addresses {
+                unread.connect(&address.to_text());
                 if let Err(error) = socket.connect(address) {
                     log::error!("{name}: cannot connect to a tower at {address}: {error}");
                 }
@@ -204,6 +213,8 @@ impl<'a> Beacon<'a> {
             name,
             outgoing,
             incoming,
+            _unread_subscriptions: unread_subscriptions,
+            unread,
             monitor,
             towers_connected: 0,
             is_watching: false,
@@ -326,6 +337,7 @@ impl<'a> Beacon<'a> {
     fn receive(&mut self) -> Result<bool> {
         let mut is_welcome = false;
         let mut frames: Vec<Frame> = Vec::new();
+        let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
             frames.clear();
             loop {
@@ -341,9 +353,16 @@ impl<'a> Beacon<'a> {
                     break;
                 }
             }
+            if let Some(first) = frames.first() {
+                let len_bytes = frames.iter().map(|frame| frame.as_ref().len()).sum();
+                self.unread.took(first, len_bytes, frames.len());
+            }
             let frames: Vec<&[u8]> = frames.iter().map(Frame::as_ref).collect();
             match frames.as_slice() {
-                [] => break,
+                [] => {
+                    is_drained = true;
+                    break;
+                }
                 [frame] if *frame == WELCOME => {
                     is_welcome = true;
                     if let Some(discovery) = &mut self.discovery {
@@ -358,6 +377,7 @@ impl<'a> Beacon<'a> {
                 },
             }
         }
+        self.unread.end_turn(is_drained);
         Ok(is_welcome)
     }
 

@@ -1,8 +1,9 @@
 //! The consumer's actor: reads its topics off the network and hands the records to the application's sink.
 //!
-//! An application that reads slowly fills the sink; then the actor stops reading from the network, while its
-//! beacon keeps it alive for its peers. What the network cannot hold meanwhile is fetched later.
+//! An application that reads slowly fills the sink; then the actor processes nothing that it receives, while its
+//! beacon keeps it alive for its peers. What its inbox cannot hold meanwhile is fetched later.
 
+use super::inbox::{Inbox, Received};
 use super::node::{Config, Node};
 use super::producer::{Ended, send_command, send_last};
 use super::relay;
@@ -44,7 +45,6 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: settings.consumer.high_watermark,
-            receive_high_watermark: settings.consumer.high_watermark,
             max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,
@@ -69,6 +69,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         sink,
         verbose: settings.consumer.verbose,
         node,
+        inbox: Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark)),
         consumer: if is_isolated { consumer.isolated(settings.consumer.reorder_bytes) } else { consumer },
         clock: ReadingClock::default(),
         deliveries: VecDeque::new(),
@@ -85,6 +86,7 @@ struct Actor<'a> {
     sink: Sink<'a>,
     verbose: bool,
     node: Node,
+    inbox: Inbox,
     consumer: Consumer<Frame>,
     /// Stands still while the sink is full.
     clock: ReadingClock,
@@ -103,27 +105,34 @@ impl Actor<'_> {
             let is_blocked = self.is_blocked();
             self.clock.can_read(!is_blocked);
             // A blocked sink means that answers wait unread: no time to ask again.
-            let due_ms = (!is_blocked).then(|| self.consumer.due_ms());
+            let due_ms = match self.inbox.is_empty() {
+                _ if is_blocked => None,
+                true => Some(self.consumer.due_ms()),
+                false => Some(0),
+            };
             let pipe_events = match (&self.sink, is_blocked) {
                 (Sink::Pipe(_), true) => POLLIN | POLLOUT,
                 _ => POLLIN,
             };
-            let data = match &self.sink {
-                Sink::Socket(sink) if is_blocked => sink.item(POLLOUT),
-                Sink::Pipe(_) if is_blocked => self.node.beacon().item(POLLIN),
-                _ => self.node.subscriber.item(POLLIN),
-            };
-            let items = &mut [
+            let mut items = vec![
                 self.pipe.item(pipe_events),
                 self.node.beacon().item(POLLIN),
                 self.node.publisher.item(POLLIN),
-                data,
+                self.node.subscriber.item(POLLIN),
             ];
-            poll(items, timeout_ms(due_ms, self.clock.now_ms()))?;
+            if let (Sink::Socket(sink), true) = (&self.sink, is_blocked) {
+                items.push(sink.item(POLLOUT));
+            }
+            poll(&mut items, timeout_ms(due_ms, self.clock.now_ms()))?;
+            drop(items);
 
             if !self.commands()? {
                 if self.verbose {
-                    log::debug!("Consumer: {} ends: {:?}", self.node.address, self.consumer.statistics());
+                    let (dropped, statistics) = (self.inbox.dropped(), self.consumer.statistics());
+                    log::debug!(
+                        "Consumer: {} ends, {dropped} messages dropped: {statistics:?}",
+                        self.node.address
+                    );
                 }
                 return self.end();
             }
@@ -212,15 +221,18 @@ impl Actor<'_> {
         node.subscriptions(|subscription| consumer.subscription(subscription, outbox))
     }
 
-    /// Reads the network until the sink is full, or a batch is done.
+    /// Processes what was received until the sink is full, or a batch is done.
     fn messages(&mut self) -> Result {
-        let mut frame = Frame::new();
         let read_ms = self.clock.now_ms();
         for _ in 0..BATCH_COUNT {
-            if self.is_blocked() || !self.node.subscriber.try_recv(&mut frame)? {
+            if self.is_blocked() {
                 break;
             }
-            let content = receive_content(&self.node.subscriber, &frame)?;
+            let Some(Received { frame, content }) =
+                self.inbox.next(&self.node.subscriber, &self.node.unread)?
+            else {
+                break;
+            };
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     self.consumer.message_from(
@@ -241,7 +253,7 @@ impl Actor<'_> {
                 }
             }
         }
-        Ok(())
+        self.inbox.fill(&self.node.subscriber, &self.node.unread)
     }
 
     /// True while the sink has not taken all that is for it.
@@ -292,6 +304,11 @@ pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
     send_command(pipe, word, 0, |pipe| send_last(pipe, &mut Frame::copy(topic)))
 }
 
+/// A high-water mark as a number of messages; 0 means any number.
+pub(super) fn limit_count(high_watermark: i32) -> usize {
+    usize::try_from(high_watermark).ok().filter(|&count| count > 0).unwrap_or(usize::MAX)
+}
+
 /// What was refused so far for want of room, as far as the log was told.
 #[derive(Default)]
 pub(super) struct Refused(Statistics);
@@ -320,6 +337,10 @@ pub(super) enum Content {
 }
 
 impl Content {
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Content::None)
+    }
+
     pub(super) fn is_one(&self) -> bool {
         matches!(self, Content::One(_))
     }

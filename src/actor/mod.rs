@@ -10,6 +10,7 @@ pub mod consumer;
 mod directory;
 mod endpoints;
 mod handle;
+mod inbox;
 mod node;
 pub mod producer;
 mod relay;
@@ -34,8 +35,9 @@ const ANSWER_COUNT: u64 = 512;
 /// How long a node waits for requesters to read what was sent before.
 const UNREAD_MS: i64 = 10;
 
-/// Messages that may wait to be read, per peer, where nothing is won by a longer queue: more wait with who sends them.
-const MAX_UNREAD_COUNT: i32 = 1_000;
+/// Requests that may wait to be processed, in bytes, where only requests are received: a peer whose request is dropped
+/// repeats it.
+const MAX_UNREAD_REQUEST_BYTES: usize = 16 << 20;
 /// The longest frame that is no record's content: names have 255 octets at most. Longer extensions of the protocol are
 /// not foreseen.
 const MAX_FRAME_LEN_BYTES: usize = 4_096;

@@ -2,9 +2,10 @@
 
 use super::directory::Directory;
 use super::requesters::Answered;
-use super::{BATCH_COUNT, Error, Handle, Result, beacon, spawn};
+use super::{BATCH_COUNT, Error, Handle, MAX_FRAME_LEN_BYTES, Result, beacon, spawn};
 use crate::net::{
-    Frame, Inbound, InboundLimits, Kind, Peer, Pipe, Socket, Subscribers, Warning, is_success, now_ms, poll,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Peer, Pipe, Socket, Subscribers, Warning, is_success,
+    now_ms, poll,
 };
 use crate::settings;
 use crate::wire::{Message, Subscription};
@@ -19,6 +20,11 @@ const LINGER_MS: i32 = 3_000;
 
 /// When nobody new has come for so long, all who are there are taken to be connected.
 const QUIET_MS: u64 = 20;
+/// What libzmq may hold of records that were received, beside one of each connection that is being received, before
+/// the connection that has brought most is ended...
+const MAX_HELD_BYTES: usize = 256 << 20;
+/// ... and where only requests are received.
+const MAX_HELD_REQUEST_BYTES: usize = 64 << 20;
 /// The longest time that a starting node waits for others to connect.
 const MAX_SETTLE_MS: u64 = 200;
 
@@ -35,6 +41,9 @@ pub(super) struct Node {
     answered: RefCell<Answered>,
     /// Of requests in the name of other nodes.
     forged_warning: RefCell<Warning>,
+    /// Bounds what `publisher` holds, and what `subscriber` does.
+    unread_subscriptions: Backlog,
+    pub(super) unread: Backlog,
     max_subscription_bytes: usize,
     warning: RefCell<Warning>,
     /// The same for connections that were given up.
@@ -60,8 +69,6 @@ pub(super) struct Config<'a> {
     pub(super) publisher: Kind,
     /// Messages that may wait to be sent, per peer.
     pub(super) send_high_watermark: i32,
-    /// Messages that may wait to be read, per peer.
-    pub(super) receive_high_watermark: i32,
     /// The longest frame that others may send it.
     pub(super) max_frame_len_bytes: usize,
     /// The key that sets this, if there is one.
@@ -132,6 +139,13 @@ impl Node {
             max_per_host_key: "beacon/max_connections_per_host",
         };
         let inbound = Inbound::at(config.name, &publisher, limits);
+        let unread_subscriptions =
+            Backlog::listening(config.name, &publisher, config.beacon.max_subscription_bytes);
+        let max_held_bytes = match config.max_frame_len_bytes {
+            0..=MAX_FRAME_LEN_BYTES => MAX_HELD_REQUEST_BYTES,
+            _ => MAX_HELD_BYTES,
+        };
+        let unread = Backlog::connecting(config.name, max_held_bytes, config.max_frame_len_bytes);
 
         let subscriber = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
@@ -140,7 +154,6 @@ impl Node {
         subscriber.connect_patiently()?;
         // What does not fit here is never subscribed to.
         subscriber.zmq().set_sndhwm(0)?;
-        subscriber.zmq().set_rcvhwm(config.receive_high_watermark)?;
         subscriber.notice_dead_hosts()?;
         subscriber.notice_unanswered()?;
         for subscription in config.subscriptions {
@@ -169,6 +182,8 @@ impl Node {
             inbound,
             answered: RefCell::new(Answered::new(directory)),
             forged_warning: RefCell::default(),
+            unread_subscriptions,
+            unread,
             max_subscription_bytes: config.beacon.max_subscription_bytes,
             warning: RefCell::default(),
             given_up_warning: RefCell::default(),
@@ -218,8 +233,11 @@ impl Node {
             }
             let words: Vec<&str> = words.iter().filter_map(|word| std::str::from_utf8(word).ok()).collect();
             let (word, endpoint, result) = match words.as_slice() {
-                [word @ "CONNECT", endpoint] => (word, endpoint, self.subscriber.connect(endpoint)),
-                [word @ "DISCONNECT", endpoint] => (word, endpoint, self.subscriber.disconnect(endpoint)),
+                [word @ "CONNECT", endpoint] => {
+                    self.unread.connect(endpoint);
+                    (word, endpoint, self.subscriber.connect(endpoint))
+                }
+                [word @ "DISCONNECT", endpoint] => (word, endpoint, self.disconnect(endpoint)),
                 [beacon::TWIN, endpoint] => {
                     *self.twin.borrow_mut() = Some((*endpoint).to_owned());
                     continue;
@@ -227,7 +245,7 @@ impl Node {
                 [word @ beacon::GIVEN_UP, endpoint, has_answered, wait_ms] => {
                     is_cut |= *has_answered == "true";
                     self.tell_given_up(endpoint, *has_answered == "true", wait_ms);
-                    (word, endpoint, self.subscriber.disconnect(endpoint))
+                    (word, endpoint, self.disconnect(endpoint))
                 }
                 _ => continue,
             };
@@ -237,6 +255,11 @@ impl Node {
             }
         }
         Ok(is_cut)
+    }
+
+    fn disconnect(&self, endpoint: &str) -> zmq::Result<()> {
+        self.unread.disconnect(endpoint);
+        self.subscriber.disconnect(endpoint)
     }
 
     /// libzmq does not tell why.
@@ -276,12 +299,13 @@ impl Node {
     /// Reads what others subscribe to at this node's XPUB socket.
     pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let mut frame = Frame::new();
-        let mut is_behind = true;
+        let mut is_empty = false;
         for _ in 0..BATCH_COUNT {
-            if !self.publisher.try_recv(&mut frame)? {
-                is_behind = false;
+            is_empty = !self.publisher.try_recv(&mut frame)?;
+            if is_empty {
                 break;
             }
+            self.unread_subscriptions.took_subscription(&frame);
             if let Some(inbound) = &self.inbound {
                 inbound.received(&frame);
             }
@@ -299,7 +323,8 @@ impl Node {
                 each(&subscription);
             }
         }
-        self.answered.borrow_mut().set_behind(is_behind);
+        self.answered.borrow_mut().set_behind(!is_empty);
+        self.unread_subscriptions.end_turn(is_empty);
         Ok(())
     }
 
@@ -354,7 +379,6 @@ mod tests {
             ignored: &[],
             publisher: Kind::PUB,
             send_high_watermark: 0,
-            receive_high_watermark: 0,
             max_frame_len_bytes: 1_000,
             max_frame_key: None,
             subscriptions: &[],

@@ -1,9 +1,10 @@
 //! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
 
+use super::inbox::{Inbox, Received};
 use super::node::{Config, Node};
 use super::{
-    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, answer_timeout_ms,
-    new_address, publish, sender, timeout_ms,
+    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result,
+    answer_timeout_ms, new_address, publish, sender, timeout_ms,
 };
 use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
 use crate::protocol::{
@@ -88,6 +89,7 @@ pub fn run_counted(
         topic,
         addresses: vec![c_name(&name)],
         node,
+        inbox: Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX),
         producer,
         taken: 0,
         acknowledged,
@@ -112,7 +114,6 @@ fn start_node(name: &str, topic: &[u8], settings: &Settings, pipe: &Pipe) -> Res
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: settings.producer.high_watermark,
-            receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &subscriptions::producer(name.as_bytes(), topic),
@@ -138,6 +139,7 @@ struct Actor<'a> {
     /// The one that it has now is the last one. All live as long as the actor: its owner borrows them.
     addresses: Vec<CString>,
     node: Node,
+    inbox: Inbox,
     producer: Producer<Frame>,
     /// How many records the pipe has brought.
     taken: u64,
@@ -161,7 +163,10 @@ impl Actor<'_> {
     fn run(mut self) -> Result {
         let mut progress = Progress::Idle;
         loop {
-            let timeout_ms = answer_timeout_ms(progress, timeout_ms(self.producer.due_ms(), now_ms()));
+            let timeout_ms = match self.inbox.is_empty() {
+                true => answer_timeout_ms(progress, timeout_ms(self.producer.due_ms(), now_ms())),
+                false => 0,
+            };
             let mut items = vec![
                 self.node.subscriber.item(POLLIN),
                 self.node.publisher.item(POLLIN),
@@ -215,6 +220,7 @@ impl Actor<'_> {
         );
         publish(&self.node.publisher, &mut self.outbox)?;
         self.node = start_node(&name, self.topic, self.settings, self.pipe)?;
+        self.inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);
         self.addresses.push(c_name(&name));
         let Self { producer, outbox, .. } = self;
         let renewed = producer.renew(name.as_bytes(), now_ms, outbox);
@@ -321,15 +327,15 @@ impl Actor<'_> {
     }
 
     fn messages(&mut self) -> Result {
-        let mut frame = Frame::new();
         for _ in 0..BATCH_COUNT {
-            if !self.node.subscriber.try_recv(&mut frame)? {
+            let Some(Received { frame, content }) =
+                self.inbox.next(&self.node.subscriber, &self.node.unread)?
+            else {
                 self.producer.has_read_all(now_ms());
                 break;
-            }
-            let has_more = frame.more();
+            };
             match Message::decode(frame.as_ref()) {
-                Ok(message) if !has_more => {
+                Ok(message) if content.is_none() => {
                     if self.node.is_genuine(&message, &frame) {
                         self.producer.message_from(&message, &|| sender(&frame), &mut self.outbox)
                     }
@@ -341,9 +347,8 @@ impl Actor<'_> {
                     self.warning.warn(now_ms(), || format!("Producer: dropped a message: {error}"));
                 }
             }
-            self.node.subscriber.skip_rest(&frame);
         }
-        Ok(())
+        self.inbox.fill(&self.node.subscriber, &self.node.unread)
     }
 }
 

@@ -44,7 +44,6 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: 0,
-            receive_high_watermark: 0,
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &[prefix(id::DIRECT_HEAD, address.as_bytes())],
@@ -127,10 +126,13 @@ fn heads(
 ) -> Result<bool> {
     let mut frame = Frame::new();
     let mut is_news = false;
+    let mut is_drained = false;
     for _ in 0..BATCH_COUNT {
-        if !node.subscriber.try_recv(&mut frame)? {
+        is_drained = !node.subscriber.try_recv(&mut frame)?;
+        if is_drained {
             break;
         }
+        node.unread.took(&frame, frame.as_ref().len(), 1);
         if let Ok(Message::DirectHead { position, .. }) = Message::decode(frame.as_ref()) {
             let key = (position.subject.to_vec(), position.address.to_vec());
             let next = position.sequence.saturating_add(1);
@@ -152,5 +154,6 @@ fn heads(
         }
         node.subscriber.skip_rest(&frame);
     }
+    node.unread.end_turn(is_drained);
     Ok(is_news)
 }

@@ -4,8 +4,8 @@ use super::endpoints::EndpointsFile;
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
 use crate::czmq;
 use crate::net::{
-    Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, TERM, Warning, first_ipv6_address,
-    now_ms, poll,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, TERM, Warning,
+    first_ipv6_address, now_ms, poll,
 };
 use crate::settings::{self, Endpoint};
 use crate::text::printable;
@@ -16,6 +16,9 @@ use zmq::POLLIN;
 
 /// Subscriptions that go on to those who publish. Nodes make none but `W` and `B`, which are not among these.
 const MAX_FORWARDED: usize = 1_000;
+
+/// What libzmq may hold of beacons before the connection that has brought most is ended.
+const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// Frames of a node's beacon.
 const BEACON_FRAMES: usize = 4;
@@ -55,6 +58,8 @@ struct Tower<'a> {
     inbound: [Option<Inbound>; 2],
     /// Removed when the tower ends.
     endpoints_file: Option<EndpointsFile>,
+    /// Bounds what `incoming` holds, and what `outgoing` does.
+    unread: [Backlog; 2],
     warning: Warning,
 }
 
@@ -74,6 +79,7 @@ impl<'a> Tower<'a> {
         outgoing.beat()?;
         // Each node that subscribes is no idle stranger, not only the first one.
         outgoing.zmq().set_xpub_verbose(true)?;
+        let unread = [MAX_HELD_BYTES; 2].map(|limit_bytes| Backlog::connecting("Tower", limit_bytes, 0));
         let mut tower = Tower {
             settings,
             incoming,
@@ -83,6 +89,7 @@ impl<'a> Tower<'a> {
             subscribers: Subscribers::new(settings.max_subscription_bytes),
             inbound: [None, None],
             endpoints_file: None,
+            unread,
             warning: Warning::default(),
         };
         // Beacons always come in, whoever listens.
@@ -99,6 +106,9 @@ impl<'a> Tower<'a> {
             max_per_host_count: settings.max_connections_per_host,
             max_per_host_key: "tower/max_connections_per_host",
         };
+        let unread_limits = [MAX_HELD_BYTES, settings.max_subscription_bytes];
+        tower.unread = [(&tower.incoming, unread_limits[0]), (&tower.outgoing, unread_limits[1])]
+            .map(|(socket, limit_bytes)| Backlog::listening("Tower", socket, limit_bytes));
         tower.inbound = [&tower.incoming, &tower.outgoing].map(|socket| Inbound::at("Tower", socket, limits));
         // Not before: a node may have connected to this inproc:// address before it was bound, and have gone since. To
         // welcome that one aborts the process in libzmq 4.3. Those that still wait are welcomed with a message.
@@ -136,10 +146,13 @@ impl<'a> Tower<'a> {
     /// subscribed to in any case.
     fn forward_subscriptions(&mut self) -> Result {
         let mut frame = Frame::new();
+        let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
-            if !self.outgoing.try_recv(&mut frame)? {
+            is_drained = !self.outgoing.try_recv(&mut frame)?;
+            if is_drained {
                 break;
             }
+            self.unread[1].took_subscription(&frame);
             if let [_, Some(inbound)] = &self.inbound {
                 inbound.received(&frame);
             }
@@ -157,6 +170,7 @@ impl<'a> Tower<'a> {
             }
             self.outgoing.skip_rest(&frame);
         }
+        self.unread[1].end_turn(is_drained);
         Ok(())
     }
 
@@ -177,8 +191,10 @@ impl<'a> Tower<'a> {
 
     fn forward_beacons(&mut self) -> Result {
         let mut frames: [Frame; BEACON_FRAMES] = Default::default();
+        let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
-            if !self.incoming.try_recv(&mut frames[0])? {
+            is_drained = !self.incoming.try_recv(&mut frames[0])?;
+            if is_drained {
                 break;
             }
             let mut count = 1;
@@ -188,8 +204,11 @@ impl<'a> Tower<'a> {
             }
             // Frames after those of the beacon are dropped, as 0.1.0 does.
             self.incoming.skip_rest(&frames[count - 1]);
+            let len_bytes = frames[..count].iter().map(|frame| frame.as_ref().len()).sum();
+            self.unread[0].took(&frames[0], len_bytes, count);
             self.forward(&frames[..count])?;
         }
+        self.unread[0].end_turn(is_drained);
         Ok(())
     }
 

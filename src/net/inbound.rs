@@ -53,7 +53,7 @@ struct Listener {
 }
 
 /// Where a socket listens.
-enum Address {
+pub(super) enum Address {
     /// An unspecified IP address stands for all.
     Tcp(SocketAddr),
     /// `struct sockaddr_un`, up to the end of the path.
@@ -100,7 +100,7 @@ impl Drop for Inbound {
 }
 
 impl Address {
-    fn parse(endpoint: &str) -> Option<Address> {
+    pub(super) fn parse(endpoint: &str) -> Option<Address> {
         match endpoint.split_once("://")? {
             ("tcp", address) => Some(Address::Tcp(without_zone(address).parse().ok()?)),
             ("ipc", path) => Some(Address::Unix(Peer::unix(path))),
@@ -109,7 +109,7 @@ impl Address {
     }
 
     /// Whether a connection whose own end is `local` was made to this address.
-    fn is(&self, local: &Peer) -> bool {
+    pub(super) fn is(&self, local: &Peer) -> bool {
         match self {
             Address::Unix(path) => path == local,
             Address::Tcp(bound) => local.address().is_some_and(|local| {
@@ -121,7 +121,7 @@ impl Address {
 }
 
 /// `[fe80::1%eth0]:5556` as an address that Rust parses.
-fn without_zone(address: &str) -> String {
+pub(super) fn without_zone(address: &str) -> String {
     match (address.split_once('%'), address.split_once(']')) {
         (Some((before, _)), Some((_, after))) => format!("{before}]{after}"),
         _ => address.to_owned(),

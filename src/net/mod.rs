@@ -3,6 +3,7 @@
 //! Every socket is made in CZMQ's process context, so that `inproc://` reaches the application's sockets and
 //! the application's zsys settings hold. Knows nothing of messages, records or nodes.
 
+mod backlog;
 mod bind;
 mod clock;
 mod descriptors;
@@ -20,6 +21,7 @@ mod socket;
 mod subscribers;
 mod warning;
 
+pub use backlog::Backlog;
 pub use bind::BindError;
 pub use clock::{ReadingClock, now_ms};
 pub use endpoint::{canonical, host_of_endpoint};

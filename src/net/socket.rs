@@ -156,21 +156,24 @@ impl Socket {
     /// that it comes over, before there is memory for it: by itself, libzmq allocates what a peer announces. Who
     /// connects and says nothing is dropped sooner than libzmq would.
     ///
+    /// There is no high-water mark for what is received: libzmq (4.3.4, 4.3.5) aborts the process when a connection is
+    /// reset while its inbound pipe is full and a PING lies behind that (`!_io_error` in stream_engine_base.cpp). So the
+    /// caller must read the socket all the time.
+    ///
     /// # Errors
     /// What libzmq says.
     pub fn expect_anybody(&self, max_frame_len_bytes: usize) -> zmq::Result<()> {
         self.zmq.set_maxmsgsize(i64::try_from(max_frame_len_bytes).unwrap_or(i64::MAX))?;
+        self.zmq.set_rcvhwm(0)?;
         self.zmq.set_handshake_ivl(HANDSHAKE_MS)
     }
 
-    /// Prepares an XPUB socket that anybody may subscribe at. libzmq takes subscriptions in for as long as some wait, so
-    /// few must wait: it would never be done with who sends them faster than it takes them in.
+    /// Prepares an XPUB socket that anybody may subscribe at.
     ///
     /// # Errors
     /// What libzmq says.
     pub fn expect_subscribers(&self) -> zmq::Result<()> {
-        self.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
-        self.zmq.set_rcvhwm(1)
+        self.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)
     }
 
     /// Prepares a socket that connects to whoever is announced: endpoints where nobody answers are tried ever more

@@ -1,8 +1,11 @@
 //! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
 use super::watch::Slot;
+use crate::actor::inbox::{Inbox, Received};
 use crate::actor::node::{Config, Node};
-use crate::actor::{ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_COUNT, Result, answer_timeout_ms, publish, sender};
+use crate::actor::{
+    ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answer_timeout_ms, publish, sender,
+};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, subscriptions};
@@ -75,7 +78,6 @@ pub(super) fn run(
             ignored: &[writer],
             publisher: Kind::XPUB,
             send_high_watermark,
-            receive_high_watermark: MAX_UNREAD_COUNT,
             max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &subscriptions::store_reader(address.as_bytes()),
@@ -90,6 +92,7 @@ pub(super) fn run(
         log,
         slot,
         node,
+        inbox: Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX),
         reader,
         outbox: Outbox::new(),
         warning: Warning::default(),
@@ -103,6 +106,7 @@ struct Actor<'a> {
     log: &'a Log,
     slot: Slot,
     node: Node,
+    inbox: Inbox,
     reader: Reader,
     outbox: Outbox<Frame>,
     warning: Warning,
@@ -120,7 +124,7 @@ impl Actor<'_> {
                 self.node.publisher.item(POLLIN),
                 self.node.beacon().item(POLLIN),
             ];
-            poll(items, answer_timeout_ms(progress, -1))?;
+            poll(items, if self.inbox.is_empty() { answer_timeout_ms(progress, -1) } else { 0 })?;
 
             let mut frame = Frame::new();
             while self.pipe.try_recv(&mut frame)? {
@@ -173,14 +177,14 @@ impl Actor<'_> {
     }
 
     fn messages(&mut self) -> Result {
-        let mut frame = Frame::new();
         for _ in 0..BATCH_COUNT {
-            if !self.node.subscriber.try_recv(&mut frame)? {
+            let Some(Received { frame, content }) =
+                self.inbox.next(&self.node.subscriber, &self.node.unread)?
+            else {
                 break;
-            }
-            let has_more = frame.more();
+            };
             match Message::decode(frame.as_ref()) {
-                Ok(message) if !has_more => {
+                Ok(message) if content.is_none() => {
                     if self.node.is_genuine(&message, &frame) {
                         self.reader.message_from(&message, &|| sender(&frame));
                     }
@@ -192,8 +196,7 @@ impl Actor<'_> {
                     self.warning.warn(now_ms(), || format!("Store Reader: dropped a message: {error}"));
                 }
             }
-            self.node.subscriber.skip_rest(&frame);
         }
-        Ok(())
+        self.inbox.fill(&self.node.subscriber, &self.node.unread)
     }
 }

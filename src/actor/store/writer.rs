@@ -3,11 +3,10 @@
 use super::committer::Committer;
 use super::intake::{Intake, TooLong};
 use super::watch::{Slot, Watch};
-use crate::actor::consumer::{Refused, receive_content};
+use crate::actor::consumer::{Refused, limit_count};
+use crate::actor::inbox::{Inbox, Received};
 use crate::actor::node::{Config, Node};
-use crate::actor::{
-    BATCH_COUNT, MAX_FRAME_LEN_BYTES, MAX_UNREAD_COUNT, Result, printable, publish, sender, timeout_ms,
-};
+use crate::actor::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Peer, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
 use crate::protocol::comparison::{Divergence, Held};
 use crate::protocol::ingest::Limits;
@@ -42,12 +41,6 @@ pub(super) fn run(
     // What is on disk is opened when a producer, or a store that has more of it, mentions it: a start reads no partitions, and
     // takes the same memory however many there are.
     let intake = Intake::new(replica);
-    // What the disk cannot take now waits with the producers, who keep it anyway: a long queue here would only cost
-    // memory, and time to fill it. 0 means no limit, to ZeroMQ and in the settings.
-    let receive_high_watermark = match settings.store.high_watermark {
-        0 => MAX_UNREAD_COUNT,
-        high_watermark => high_watermark.min(MAX_UNREAD_COUNT),
-    };
     let node = Node::start(
         &Config {
             name: "Store Writer",
@@ -55,7 +48,6 @@ pub(super) fn run(
             ignored: &[reader],
             publisher: Kind::XPUB,
             send_high_watermark: settings.store.high_watermark,
-            receive_high_watermark,
             max_frame_len_bytes: settings.store.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
             max_frame_key: Some("store/max_record_bytes"),
             subscriptions: &subscriptions::store_writer(own),
@@ -69,6 +61,7 @@ pub(super) fn run(
         pipe,
         verbose: settings.store.verbose,
         node,
+        inbox: Inbox::new(settings.store.max_unread_bytes, limit_count(settings.store.high_watermark)),
         intake,
         clock: ReadingClock::default(),
         committer,
@@ -140,6 +133,7 @@ struct Actor<'a> {
     pipe: &'a Pipe,
     verbose: bool,
     node: Node,
+    inbox: Inbox,
     intake: Intake<Frame>,
     /// Stands still while the disk holds us up.
     clock: ReadingClock,
@@ -157,18 +151,19 @@ impl Actor<'_> {
     fn run(mut self) -> Result {
         loop {
             self.clock.can_read(!self.intake.is_full());
-            let mut items = vec![
+            let due_ms = match self.inbox.is_empty() || self.intake.is_full() {
+                true => self.intake.due_ms(),
+                false => Some(0),
+            };
+            let items = &mut [
                 self.pipe.item(POLLIN),
                 self.node.publisher.item(POLLIN),
                 self.node.beacon().item(POLLIN),
                 self.committer.wake().item(POLLIN),
+                self.node.subscriber.item(POLLIN),
             ];
-            if !self.intake.is_full() {
-                items.push(self.node.subscriber.item(POLLIN));
-            }
-            poll(&mut items, timeout_ms(self.intake.due_ms(), self.clock.now_ms()))?;
+            poll(items, timeout_ms(due_ms, self.clock.now_ms()))?;
             let is_committer_awake = items[3].is_readable();
-            drop(items);
 
             let mut frame = Frame::new();
             while self.pipe.try_recv(&mut frame)? {
@@ -220,7 +215,8 @@ impl Actor<'_> {
         }
         self.intake.tick(self.clock.now_ms(), &mut self.outbox);
         if self.verbose {
-            log::debug!("Store: the writer ends: {:?}", self.intake.statistics());
+            let (dropped, statistics) = (self.inbox.dropped(), self.intake.statistics());
+            log::debug!("Store: the writer ends, {dropped} messages dropped: {statistics:?}");
         }
         publish(&self.node.publisher, &mut self.outbox)
     }
@@ -232,13 +228,16 @@ impl Actor<'_> {
     }
 
     fn messages(&mut self) -> Result {
-        let mut frame = Frame::new();
         let read_ms = self.clock.now_ms();
         for _ in 0..BATCH_COUNT {
-            if self.intake.is_full() || !self.node.subscriber.try_recv(&mut frame)? {
+            if self.intake.is_full() {
                 break;
             }
-            let content = receive_content(&self.node.subscriber, &frame)?;
+            let Some(Received { frame, content }) =
+                self.inbox.next(&self.node.subscriber, &self.node.unread)?
+            else {
+                break;
+            };
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     if let Err(TooLong) =
@@ -260,7 +259,7 @@ impl Actor<'_> {
                 Err(error) => self.warning.warn(now_ms(), || format!("Store: dropped a message: {error}")),
             }
         }
-        Ok(())
+        self.inbox.fill(&self.node.subscriber, &self.node.unread)
     }
 
     /// Takes what is durable now, and hands the next batch over when the disk is free.

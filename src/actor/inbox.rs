@@ -1,0 +1,166 @@
+//! What a node has received and has not processed yet.
+//!
+//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::expect_anybody`], so libzmq's
+//! pipes have no limit, and an actor takes everything off its sockets at once. What it cannot process now waits here, up
+//! to a limit in bytes. What does not fit is dropped: the node fetches dropped records later.
+
+use super::consumer::{Content, receive_content};
+use super::{BATCH_COUNT, Result};
+use crate::net::{Backlog, Frame, Socket};
+use crate::wire::id;
+use std::collections::VecDeque;
+
+/// Messages that are taken off the socket between two batches: far more than libzmq receives in that time.
+const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
+
+/// What libzmq and the queue add to the content of a message.
+const OVERHEAD_BYTES: usize = 256;
+
+/// A message: its first frame, and what follows it.
+pub(super) struct Received {
+    pub(super) frame: Frame,
+    pub(super) content: Content,
+}
+
+impl Received {
+    fn len_bytes(&self) -> usize {
+        let content_len_bytes = match &self.content {
+            Content::One(content) => content.as_ref().len(),
+            Content::None | Content::TooMuch => 0,
+        };
+        self.frame.as_ref().len() + content_len_bytes
+    }
+
+    fn cost_bytes(&self) -> usize {
+        OVERHEAD_BYTES + self.len_bytes()
+    }
+
+    /// A record that its producer publishes to everybody. A node that misses one fetches it.
+    fn is_live_record(&self) -> bool {
+        self.frame.as_ref().first() == Some(&id::RECORD)
+    }
+}
+
+/// Messages in the order in which they were received.
+pub(super) struct Inbox {
+    waiting: VecDeque<Received>,
+    waiting_bytes: usize,
+    limit_bytes: usize,
+    limit_count: usize,
+    dropped: u64,
+}
+
+impl Inbox {
+    /// Nothing received. Live records wait up to these limits, responses to requests up to twice as many bytes. One
+    /// message fits as long as the limit is not reached, however long it is.
+    pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
+        Inbox { waiting: VecDeque::new(), waiting_bytes: 0, limit_bytes, limit_count, dropped: 0 }
+    }
+
+    /// The next message, if there is one.
+    pub(super) fn next(&mut self, socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
+        match self.waiting.pop_front() {
+            Some(received) => {
+                self.waiting_bytes -= received.cost_bytes();
+                if self.waiting.is_empty() && self.waiting.capacity() > BATCH_COUNT {
+                    // A long queue leaves no memory behind.
+                    self.waiting = VecDeque::new();
+                }
+                Ok(Some(received))
+            }
+            None => receive(socket, backlog),
+        }
+    }
+
+    /// Takes what was received off the socket. Call it in each turn, after [`Inbox::next`].
+    pub(super) fn fill(&mut self, socket: &Socket, backlog: &Backlog) -> Result {
+        let mut is_drained = false;
+        for _ in 0..MAX_FILL_COUNT {
+            let Some(received) = receive(socket, backlog)? else {
+                is_drained = true;
+                break;
+            };
+            self.push(received);
+        }
+        backlog.end_turn(is_drained);
+        Ok(())
+    }
+
+    fn push(&mut self, received: Received) {
+        let is_full = self.waiting_bytes >= self.limit_bytes || self.waiting.len() >= self.limit_count;
+        let has_room = match received.is_live_record() {
+            true => !is_full,
+            false => self.waiting_bytes < self.limit_bytes.saturating_mul(2),
+        };
+        if has_room {
+            self.waiting_bytes += received.cost_bytes();
+            self.waiting.push_back(received);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// True when nothing waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many messages were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
+    let mut frame = Frame::new();
+    if !socket.try_recv(&mut frame)? {
+        return Ok(None);
+    }
+    let received = Received { content: receive_content(socket, &frame)?, frame };
+    backlog.took(&received.frame, received.len_bytes(), 2);
+    Ok(Some(received))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: u8, len: usize) -> Received {
+        Received { frame: Frame::copy(&[id]), content: Content::One(Frame::zeroed(len).unwrap()) }
+    }
+
+    #[test]
+    fn live_records_are_dropped_before_responses() {
+        let mut inbox = Inbox::new(3_000, 100);
+        for _ in 0..10 {
+            inbox.push(message(id::RECORD, 1_000 - OVERHEAD_BYTES - 1));
+        }
+        assert_eq!((inbox.waiting.len(), inbox.dropped()), (3, 7));
+        for _ in 0..10 {
+            inbox.push(message(id::DIRECT_RECORD, 1_000 - OVERHEAD_BYTES - 1));
+        }
+        assert_eq!((inbox.waiting.len(), inbox.dropped()), (6, 14));
+        // No socket is read while something waits.
+        let socket = Socket::new(crate::net::Kind::SUB).unwrap();
+        let backlog = Backlog::connecting("Test", 0, 0);
+        for _ in 0..4 {
+            assert!(inbox.next(&socket, &backlog).unwrap().is_some());
+        }
+        inbox.push(message(id::RECORD, 1 << 20));
+        assert_eq!((inbox.waiting.len(), inbox.dropped()), (3, 14));
+        inbox.push(message(id::RECORD, 1));
+        assert_eq!(inbox.dropped(), 15);
+        while inbox.next(&socket, &backlog).unwrap().is_some() {}
+        assert_eq!(inbox.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn so_many_live_records_wait() {
+        let mut inbox = Inbox::new(1 << 20, 5);
+        for _ in 0..10 {
+            inbox.push(message(id::RECORD, 1));
+        }
+        inbox.push(message(id::HEAD, 1));
+        assert_eq!((inbox.waiting.len(), inbox.dropped()), (6, 5));
+    }
+}

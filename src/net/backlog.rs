@@ -1,0 +1,472 @@
+//! Bounds what libzmq holds of what peers have sent.
+//!
+//! The inbound pipes of network sockets have no high-water mark, see [`Socket::expect_anybody`], and libzmq sets no limit
+//! to the number of frames of a message. So one thread per process compares, many times a second, what each connection
+//! has received (TCP_INFO) with what its node has taken off the socket. Where a socket holds more than its limit, the
+//! connection that holds most is ended: its peer connects again, and what was lost is fetched.
+//!
+//! Short frames and subscriptions take many times their length in memory. While a lot is held, the thread also compares
+//! how much the process has grown, and ends the connection that holds most when that is out of proportion.
+
+use super::descriptors::{Descriptors, end_connection, socket_number};
+use super::inbound::Address;
+use super::{Frame, Peer, Socket, Warning, now_ms};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the connections are looked at.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
+const PAUSE_FACTOR: u32 = 50;
+/// What a connection may receive per second and never hand to its node: heartbeats.
+const COMMANDS_BYTES_PER_S: u64 = 32;
+const STACK_LEN_BYTES: usize = 256 << 10;
+/// A frame's header at most, and what ZMTP 3.1 writes before a subscription in place of one octet.
+const HEADER_BYTES: usize = 9;
+const SUBSCRIBE_BYTES: usize = 11;
+
+/// A network socket whose unread messages are bounded. For the thread that reads the socket.
+pub struct Backlog {
+    side: Arc<Side>,
+    /// What was taken of one connection and is not counted yet.
+    taken: Cell<(RawFd, u64)>,
+}
+
+struct Side {
+    /// For log lines: the node.
+    name: String,
+    place: Place,
+    limit_bytes: u64,
+    max_frame_len_bytes: u64,
+    /// What the node has taken since the last look, by the connection's descriptor.
+    taken: Mutex<HashMap<RawFd, u64>>,
+    /// The node has found nothing to read, and so has taken everything, since the last look.
+    was_empty: AtomicBool,
+}
+
+/// How a side's connections are told from others.
+enum Place {
+    Listener(Address),
+    /// The addresses that the socket connects to, and how many times each.
+    Endpoints(Mutex<HashMap<SocketAddr, usize>>),
+}
+
+/// Counts changes to the sides and their endpoints.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+impl Backlog {
+    /// Bounds what a bound socket holds, in all, to `limit_bytes`.
+    pub fn listening(name: &str, socket: &Socket, limit_bytes: usize) -> Backlog {
+        let endpoint = socket.zmq().get_last_endpoint().ok().and_then(Result::ok).unwrap_or_default();
+        let place = match Address::parse(&endpoint) {
+            Some(address) => Place::Listener(address),
+            None => Place::Endpoints(Mutex::default()),
+        };
+        Backlog::new(name, place, limit_bytes, 0)
+    }
+
+    /// Bounds what a socket that connects holds, in all, to `limit_bytes`, and one frame of `max_frame_len_bytes` of each
+    /// connection.
+    pub fn connecting(name: &str, limit_bytes: usize, max_frame_len_bytes: usize) -> Backlog {
+        Backlog::new(name, Place::Endpoints(Mutex::default()), limit_bytes, max_frame_len_bytes)
+    }
+
+    fn new(name: &str, place: Place, limit_bytes: usize, max_frame_len_bytes: usize) -> Backlog {
+        let (limit_bytes, max_frame_len_bytes) = (limit_bytes as u64, max_frame_len_bytes as u64);
+        let (taken, was_empty) = (Mutex::default(), AtomicBool::new(false));
+        let side =
+            Arc::new(Side { name: name.into(), place, limit_bytes, max_frame_len_bytes, taken, was_empty });
+        let mut watched = watched();
+        watched.sides.push(side.clone());
+        CHANGES.fetch_add(1, Ordering::Relaxed);
+        if watched.thread.is_none() {
+            watched.thread = spawn();
+        }
+        Backlog { side, taken: Cell::new((-1, 0)) }
+    }
+
+    /// The socket connects to an endpoint. A host that has a name is looked up, in a thread of its own.
+    pub fn connect(&self, endpoint: &str) {
+        let Some(address) = endpoint.strip_prefix("tcp://") else { return };
+        match super::inbound::without_zone(address).parse() {
+            Ok(address) => self.side.add(address),
+            Err(_) => {
+                let (side, address) = (self.side.clone(), address.to_owned());
+                let look_up =
+                    move || address.to_socket_addrs().map(|found| found.for_each(|at| side.add(at)));
+                let builder = std::thread::Builder::new().name("dafka-lookup".into());
+                // Without a thread, this host is not watched.
+                let _ = builder.stack_size(STACK_LEN_BYTES).spawn(look_up);
+            }
+        }
+    }
+
+    /// It no longer does.
+    pub fn disconnect(&self, endpoint: &str) {
+        let Place::Endpoints(endpoints) = &self.side.place else { return };
+        let Some(address) = endpoint.strip_prefix("tcp://") else { return };
+        let Ok(address) = super::inbound::without_zone(address).parse::<SocketAddr>() else { return };
+        let mut endpoints = lock(endpoints);
+        if let Some(count) = endpoints.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                endpoints.remove(&address);
+            }
+        }
+    }
+
+    /// The node has taken a message off the socket: its frames have so many octets.
+    pub fn took(&self, first: &Frame, len_bytes: usize, frames: usize) {
+        let len_bytes = (len_bytes + frames * HEADER_BYTES) as u64;
+        let file = first.source_file().unwrap_or(-1);
+        let (taken_of, taken_bytes) = self.taken.get();
+        if taken_of == file && taken_bytes < SMALL_BYTES {
+            self.taken.set((file, taken_bytes + len_bytes));
+        } else {
+            self.flush();
+            self.taken.set((file, len_bytes));
+        }
+    }
+
+    /// The node has taken a subscription, or its end, off an XPUB socket.
+    pub fn took_subscription(&self, frame: &Frame) {
+        self.took(frame, frame.as_ref().len() + SUBSCRIBE_BYTES, 1);
+    }
+
+    /// The node has finished a turn of reading; `is_empty` when it has found nothing more to read.
+    pub fn end_turn(&self, is_empty: bool) {
+        self.flush();
+        if is_empty {
+            self.side.was_empty.store(true, Ordering::Release);
+        }
+    }
+
+    fn flush(&self) {
+        let (file, len_bytes) = self.taken.replace((-1, 0));
+        if file >= 0 {
+            *lock(&self.side.taken).entry(file).or_default() += len_bytes;
+        }
+    }
+}
+
+impl Drop for Backlog {
+    fn drop(&mut self) {
+        let mut watched = watched();
+        watched.sides.retain(|side| !Arc::ptr_eq(side, &self.side));
+        CHANGES.fetch_add(1, Ordering::Relaxed);
+        let thread = if watched.sides.is_empty() { watched.thread.take() } else { None };
+        drop(watched);
+        if let Some((stop, thread)) = thread {
+            stop.store(true, Ordering::Release);
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Side {
+    fn add(&self, address: SocketAddr) {
+        if let Place::Endpoints(endpoints) = &self.place {
+            let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
+            *lock(endpoints).entry(canonical).or_default() += 1;
+            CHANGES.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a connection belongs to this side.
+    fn has(&self, local: &Peer, peer: &Peer) -> bool {
+        match &self.place {
+            Place::Listener(address) => address.is(local),
+            Place::Endpoints(endpoints) => {
+                peer.address().is_some_and(|address| lock(endpoints).contains_key(&address))
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct Watched {
+    sides: Vec<Arc<Side>>,
+    /// The thread, and what tells it to end.
+    thread: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+}
+
+fn watched() -> MutexGuard<'static, Watched> {
+    static WATCHED: Mutex<Watched> = Mutex::new(Watched { sides: Vec::new(), thread: None });
+    lock(&WATCHED)
+}
+
+/// Starts the thread. `None`, and a line in the log, when it cannot be had.
+fn spawn() -> Option<(Arc<AtomicBool>, JoinHandle<()>)> {
+    let Some(descriptors) = Descriptors::open() else {
+        log::warn!("what peers send is not bounded: /proc/self/fd cannot be read");
+        return None;
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let is_stopped = stop.clone();
+    let builder = std::thread::Builder::new().name("dafka-backlog".into()).stack_size(STACK_LEN_BYTES);
+    match builder.spawn(move || run(descriptors, &is_stopped)) {
+        Ok(thread) => Some((stop, thread)),
+        Err(error) => {
+            log::warn!("what peers send is not bounded: cannot start a thread: {error}");
+            None
+        }
+    }
+}
+
+fn run(descriptors: Descriptors, is_stopped: &AtomicBool) {
+    let mut watch = Watch::new(descriptors);
+    while !is_stopped.load(Ordering::Acquire) {
+        let start = Instant::now();
+        let sides = watched().sides.clone();
+        watch.look(&sides);
+        std::thread::park_timeout(INTERVAL.max(start.elapsed() * PAUSE_FACTOR));
+    }
+}
+
+/// A connection's descriptor and the number of its socket.
+type Id = (RawFd, u64);
+
+/// What the thread knows.
+struct Watch {
+    descriptors: Descriptors,
+    connections: HashMap<Id, Connection>,
+    /// Sockets that are connections of no side.
+    others: HashMap<RawFd, u64>,
+    /// The changes to the sides that are known.
+    changes: u64,
+    /// What connections that have ended have left with a side, by the side's place in memory.
+    left: HashMap<usize, u64>,
+    growth: Growth,
+    looked: Instant,
+    warning: Warning,
+}
+
+/// A connection of a side.
+struct Connection {
+    side: Arc<Side>,
+    peer: Peer,
+    /// Never more than was received.
+    taken_bytes: u64,
+    held_bytes: u64,
+    is_ended: bool,
+    is_seen: bool,
+}
+
+impl Watch {
+    fn new(descriptors: Descriptors) -> Watch {
+        Watch {
+            descriptors,
+            connections: HashMap::new(),
+            others: HashMap::new(),
+            changes: 0,
+            left: HashMap::new(),
+            growth: Growth::default(),
+            looked: Instant::now(),
+            warning: Warning::default(),
+        }
+    }
+
+    fn look(&mut self, sides: &[Arc<Side>]) {
+        let changes = CHANGES.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.changes, changes) != changes {
+            self.others.clear();
+            let is_known = |place: usize| sides.iter().any(|side| place_of(side) == place);
+            self.left.retain(|&place, _| is_known(place));
+            self.connections.retain(|_, connection| is_known(place_of(&connection.side)));
+        }
+        // Several nodes may connect to one endpoint: it does not matter whose connection it is taken for.
+        let mut taken: HashMap<RawFd, u64> = HashMap::new();
+        for side in sides {
+            if side.was_empty.swap(false, Ordering::AcqRel) {
+                self.left.remove(&place_of(side));
+            }
+            lock(&side.taken).drain().for_each(|(file, len)| *taken.entry(file).or_default() += len);
+        }
+        self.list(sides);
+        self.measure(&taken);
+        self.end(sides);
+    }
+
+    /// Finds the connections that there are.
+    fn list(&mut self, sides: &[Arc<Side>]) {
+        self.connections.values_mut().for_each(|connection| connection.is_seen = false);
+        let (connections, known_others, mut others) = (&mut self.connections, &self.others, HashMap::new());
+        self.descriptors.each(|file| {
+            let Some(number) = socket_number(file) else { return };
+            if let Some(connection) = connections.get_mut(&(file, number)) {
+                connection.is_seen = true;
+                return;
+            }
+            if known_others.get(&file) == Some(&number) {
+                others.insert(file, number);
+                return;
+            }
+            // A socket that is not connected yet may become anything.
+            let (Some(local), Some(peer)) = (Peer::local(file), Peer::of(file)) else { return };
+            match sides.iter().find(|side| side.has(&local, &peer)) {
+                Some(side) => drop(connections.insert((file, number), Connection::new(side.clone(), peer))),
+                None => drop(others.insert(file, number)),
+            }
+        });
+        self.others = others;
+        let left = &mut self.left;
+        connections.retain(|_, connection| {
+            if !connection.is_seen && connection.held_bytes > 0 {
+                *left.entry(place_of(&connection.side)).or_default() += connection.held_bytes;
+            }
+            connection.is_seen
+        });
+    }
+
+    /// Finds out what is held of each connection.
+    fn measure(&mut self, taken: &HashMap<RawFd, u64>) {
+        // What is granted for less than a second is granted later.
+        let seconds = self.looked.elapsed().as_secs();
+        if seconds > 0 {
+            self.looked = Instant::now();
+        }
+        for ((file, _), connection) in &mut self.connections {
+            let Some(received_bytes) = received_bytes(*file) else { continue };
+            let taken_bytes = taken.get(file).copied().unwrap_or(0) + seconds * COMMANDS_BYTES_PER_S;
+            connection.taken_bytes = (connection.taken_bytes + taken_bytes).min(received_bytes);
+            connection.held_bytes = received_bytes - connection.taken_bytes;
+            if connection.held_bytes > SMALL_BYTES {
+                connection.held_bytes -= in_kernel_bytes(*file).min(connection.held_bytes);
+            }
+        }
+    }
+
+    /// Ends connections of sides that hold too much.
+    fn end(&mut self, sides: &[Arc<Side>]) {
+        let held_bytes: u64 = self.connections.values().map(|connection| connection.held_bytes).sum();
+        let has_grown = self.growth.is_out_of_proportion(held_bytes);
+        let mut victims = Vec::new();
+        if has_grown {
+            victims.extend(most(self.connections.iter()));
+        }
+        for side in sides {
+            let own =
+                || self.connections.iter().filter(|(_, connection)| Arc::ptr_eq(&connection.side, side));
+            let live = own().filter(|(_, connection)| !connection.is_ended);
+            let held =
+                live.map(|(_, connection)| connection.held_bytes.saturating_sub(side.max_frame_len_bytes));
+            let left = self.left.get(&place_of(side)).copied().unwrap_or(0);
+            if held.sum::<u64>() + left > side.limit_bytes {
+                victims.extend(most(own()));
+            }
+        }
+        for id in victims {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.is_ended = true;
+            end_connection(id.0, id.1);
+            self.warning.warn(now_ms(), || {
+                let (name, peer, held) = (&connection.side.name, &connection.peer, connection.held_bytes);
+                format!(
+                    "{name}: the connection with {peer} was ended: {held} octets that it brought wait to be processed, \
+                     which is too much"
+                )
+            });
+        }
+    }
+}
+
+/// The connection of which most is held, if that is worth it.
+fn most<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> Option<Id> {
+    connections
+        .filter(|(_, connection)| !connection.is_ended && connection.held_bytes > SMALL_BYTES)
+        .max_by_key(|(_, connection)| connection.held_bytes)
+        .map(|(&id, _)| id)
+}
+
+/// What a connection may hold without being ended.
+const SMALL_BYTES: u64 = 64 << 10;
+
+fn place_of(side: &Arc<Side>) -> usize {
+    Arc::as_ptr(side) as usize
+}
+
+impl Connection {
+    fn new(side: Arc<Side>, peer: Peer) -> Connection {
+        Connection { side, peer, taken_bytes: 0, held_bytes: 0, is_ended: false, is_seen: true }
+    }
+}
+
+/// What a TCP connection has received since it was made; `None` for other sockets, and where the kernel does not tell.
+fn received_bytes(file: RawFd) -> Option<u64> {
+    /// Where `tcpi_bytes_received` stands in `struct tcp_info` of linux/tcp.h.
+    const OFFSET: usize = 128;
+    let mut info = [0_u8; OFFSET + 8];
+    let mut len = info.len() as libc::socklen_t;
+    // SAFETY: the buffer is writable and as long as said.
+    let rc = unsafe {
+        libc::getsockopt(file, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut len)
+    };
+    if rc != 0 || len as usize != info.len() {
+        return None;
+    }
+    info.last_chunk().map(|octets| u64::from_ne_bytes(*octets))
+}
+
+/// How much of that libzmq has not read yet.
+fn in_kernel_bytes(file: RawFd) -> u64 {
+    let mut len: libc::c_int = 0;
+    // SAFETY: the pointer is to an int that lives; for a descriptor that is no socket, the call fails.
+    let rc = unsafe { libc::ioctl(file, libc::FIONREAD, &mut len) };
+    if rc == 0 { u64::try_from(len).unwrap_or(0) } else { 0 }
+}
+
+/// What the process has in memory.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: a question without pointers.
+    let page_len_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(page_len_bytes).ok()?)
+}
+
+/// How the process grows while much is held.
+#[derive(Default)]
+struct Growth {
+    /// What the process had in memory, and what was held, when that became much.
+    since: Option<(u64, u64)>,
+}
+
+impl Growth {
+    /// What is much.
+    const MUCH_BYTES: u64 = 8 << 20;
+    /// What each octet that is held may take, and what the process may grow beside that.
+    const FACTOR: u64 = 4;
+    const SLACK_BYTES: u64 = 128 << 20;
+
+    fn is_out_of_proportion(&mut self, held_bytes: u64) -> bool {
+        if held_bytes < Self::MUCH_BYTES {
+            self.since = None;
+            return false;
+        }
+        resident_bytes().is_some_and(|resident_bytes| self.grows(held_bytes, resident_bytes))
+    }
+
+    fn grows(&mut self, held_bytes: u64, resident_bytes: u64) -> bool {
+        let (then_bytes, held_then_bytes) = *self.since.get_or_insert((resident_bytes, held_bytes));
+        let more_bytes = held_bytes.saturating_sub(held_then_bytes);
+        let is_much = resident_bytes > then_bytes + Self::SLACK_BYTES + Self::FACTOR * more_bytes;
+        if is_much {
+            self.since = Some((resident_bytes, held_bytes));
+        }
+        is_much
+    }
+}
+
+#[cfg(test)]
+mod tests;
