@@ -12,13 +12,17 @@ use super::descriptors::{Descriptors, end_connection, socket_number};
 use super::inbound::Address;
 use super::{Frame, Peer, Socket, Warning, now_ms};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+mod door;
+
+use door::{Door, Step};
 
 /// How often the connections are looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -247,6 +251,8 @@ struct Watch {
     changes: u64,
     /// What connections that have ended have left with a side, by the side's place in memory.
     left: HashMap<usize, u64>,
+    /// The entrances of the sides that listen, by the same.
+    doors: HashMap<usize, Door>,
     growth: Growth,
     looked: Instant,
     warning: Warning,
@@ -256,8 +262,11 @@ struct Watch {
 struct Connection {
     side: Arc<Side>,
     peer: Peer,
+    received_bytes: u64,
     /// Never more than was received.
     taken_bytes: u64,
+    /// What was received since the node has read everything.
+    unread_bytes: u64,
     held_bytes: u64,
     is_ended: bool,
     is_seen: bool,
@@ -271,6 +280,7 @@ impl Watch {
             others: HashMap::new(),
             changes: 0,
             left: HashMap::new(),
+            doors: HashMap::new(),
             growth: Growth::default(),
             looked: Instant::now(),
             warning: Warning::default(),
@@ -283,19 +293,57 @@ impl Watch {
             self.others.clear();
             let is_known = |place: usize| sides.iter().any(|side| place_of(side) == place);
             self.left.retain(|&place, _| is_known(place));
+            self.doors.retain(|&place, _| is_known(place));
             self.connections.retain(|_, connection| is_known(place_of(&connection.side)));
         }
         // Several nodes may connect to one endpoint: it does not matter whose connection it is taken for.
         let mut taken: HashMap<RawFd, u64> = HashMap::new();
+        let mut empty = HashSet::new();
         for side in sides {
             if side.was_empty.swap(false, Ordering::AcqRel) {
                 self.left.remove(&place_of(side));
+                empty.insert(place_of(side));
             }
             lock(&side.taken).drain().for_each(|(file, len)| *taken.entry(file).or_default() += len);
         }
         self.list(sides);
-        self.measure(&taken);
+        let received = self.measure(&taken, &empty);
         self.end(sides);
+        for side in sides {
+            if let Place::Listener(address @ Address::Tcp(_)) = &side.place {
+                let received_bytes = received.get(&place_of(side)).copied().unwrap_or(0);
+                self.guard(side, address, received_bytes, empty.contains(&place_of(side)));
+            }
+        }
+    }
+
+    /// Closes the entrance of a listening socket whose node does not come to the end of reading.
+    fn guard(&mut self, side: &Arc<Side>, address: &Address, received_bytes: u64, was_empty: bool) {
+        let door = self.doors.entry(place_of(side)).or_default();
+        match door.look(received_bytes, was_empty, Instant::now()) {
+            Step::Nothing => {}
+            Step::Open => door.open(),
+            Step::Close => {
+                let is_closed = door.close(&mut self.descriptors, address);
+                let name = &side.name;
+                log::warn!(
+                    "{name}: peers send subscriptions or beacons faster than they can be processed: {}",
+                    if is_closed {
+                        "no new connections are accepted for some seconds"
+                    } else {
+                        "nothing can be done"
+                    }
+                );
+            }
+            Step::End => {
+                let own = self.connections.iter().filter(|(_, connection)| {
+                    let is_much = connection.unread_bytes > SMALL_BYTES && !connection.is_ended;
+                    is_much && Arc::ptr_eq(&connection.side, side)
+                });
+                let victims: Vec<Id> = own.map(|(&id, _)| id).collect();
+                victims.into_iter().for_each(|id| self.end_one(id));
+            }
+        }
     }
 
     /// Finds the connections that there are.
@@ -330,7 +378,9 @@ impl Watch {
     }
 
     /// Finds out what is held of each connection.
-    fn measure(&mut self, taken: &HashMap<RawFd, u64>) {
+    /// Returns what was received since the last look, by side.
+    fn measure(&mut self, taken: &HashMap<RawFd, u64>, empty: &HashSet<usize>) -> HashMap<usize, u64> {
+        let mut received: HashMap<usize, u64> = HashMap::new();
         // What is granted for less than a second is granted later.
         let seconds = self.looked.elapsed().as_secs();
         if seconds > 0 {
@@ -338,6 +388,14 @@ impl Watch {
         }
         for ((file, _), connection) in &mut self.connections {
             let Some(received_bytes) = received_bytes(*file) else { continue };
+            let more_bytes =
+                received_bytes - std::mem::replace(&mut connection.received_bytes, received_bytes);
+            let place = place_of(&connection.side);
+            *received.entry(place).or_default() += more_bytes;
+            if empty.contains(&place) {
+                connection.unread_bytes = 0;
+            }
+            connection.unread_bytes += more_bytes;
             let taken_bytes = taken.get(file).copied().unwrap_or(0) + seconds * COMMANDS_BYTES_PER_S;
             connection.taken_bytes = (connection.taken_bytes + taken_bytes).min(received_bytes);
             connection.held_bytes = received_bytes - connection.taken_bytes;
@@ -345,6 +403,7 @@ impl Watch {
                 connection.held_bytes -= in_kernel_bytes(*file).min(connection.held_bytes);
             }
         }
+        received
     }
 
     /// Ends connections of sides that hold too much.
@@ -366,18 +425,20 @@ impl Watch {
                 victims.extend(most(own()));
             }
         }
-        for id in victims {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            connection.is_ended = true;
-            end_connection(id.0, id.1);
-            self.warning.warn(now_ms(), || {
+        victims.into_iter().for_each(|id| self.end_one(id));
+    }
+
+    fn end_one(&mut self, id: Id) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.is_ended = true;
+        end_connection(id.0, id.1);
+        self.warning.warn(now_ms(), || {
                 let (name, peer, held) = (&connection.side.name, &connection.peer, connection.held_bytes);
                 format!(
                     "{name}: the connection with {peer} was ended: {held} octets that it brought wait to be processed, \
                      which is too much"
                 )
             });
-        }
     }
 }
 
@@ -398,7 +459,16 @@ fn place_of(side: &Arc<Side>) -> usize {
 
 impl Connection {
     fn new(side: Arc<Side>, peer: Peer) -> Connection {
-        Connection { side, peer, taken_bytes: 0, held_bytes: 0, is_ended: false, is_seen: true }
+        Connection {
+            side,
+            peer,
+            received_bytes: 0,
+            taken_bytes: 0,
+            unread_bytes: 0,
+            held_bytes: 0,
+            is_ended: false,
+            is_seen: true,
+        }
     }
 }
 

@@ -1,0 +1,174 @@
+//! The entrance of a listening socket, which is closed for a while when newcomers keep the node too busy.
+//!
+//! An XPUB socket does not return to its node while subscriptions come faster than libzmq takes them in. To end the
+//! connections is not enough: peers connect again at once. So the kernel is made to ignore whoever wants to connect, by a
+//! filter at the listening descriptor. Connections that exist do not notice; peers that are ignored try again.
+
+use super::super::descriptors::{Descriptors, socket_number};
+use super::super::inbound::Address;
+use super::super::peer::Peer;
+use super::Id;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+/// What a node may leave unread without being late.
+const SMALL_BYTES: u64 = super::SMALL_BYTES;
+/// After how long the entrance is closed, and after how long the connections that brought much are ended.
+const CLOSE_AFTER: Duration = Duration::from_secs(2);
+const END_AFTER: Duration = Duration::from_secs(5);
+/// How many times as long as the node was busy it stays closed afterwards: newcomers take a fifth of the node's time.
+const CLOSED_FACTOR: u32 = 4;
+const MAX_CLOSED: Duration = Duration::from_secs(30);
+
+/// What is to be done at a listening socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Nothing,
+    Close,
+    /// End the connections that brought much since the node has read everything.
+    End,
+    Open,
+}
+
+/// One listening socket's entrance.
+#[derive(Default)]
+pub(super) struct Door {
+    /// What was received since the node has read everything, and when that became much.
+    unread_bytes: u64,
+    busy_since: Option<Instant>,
+    is_closed: bool,
+    /// When it is opened again; `None` while the node is busy.
+    opens: Option<Instant>,
+    /// The listening descriptor with the filter.
+    filtered: Option<Id>,
+}
+
+impl Door {
+    /// Takes how much was received since the last look, and whether the node has read everything since then.
+    pub(super) fn look(&mut self, received_bytes: u64, was_empty: bool, now: Instant) -> Step {
+        if was_empty {
+            self.unread_bytes = 0;
+            if let Some(since) = self.busy_since.take()
+                && self.is_closed
+            {
+                self.opens = Some(now + ((now - since) * CLOSED_FACTOR).min(MAX_CLOSED));
+            }
+        }
+        self.unread_bytes += received_bytes;
+        if self.unread_bytes > SMALL_BYTES {
+            self.busy_since.get_or_insert(now);
+        }
+        match self.busy_since.map(|since| now - since) {
+            Some(busy) if busy >= END_AFTER => Step::End,
+            Some(busy) if busy >= CLOSE_AFTER && !self.is_closed => {
+                (self.is_closed, self.opens) = (true, None);
+                Step::Close
+            }
+            None if self.opens.is_some_and(|opens| now >= opens) => {
+                (self.is_closed, self.opens) = (false, None);
+                Step::Open
+            }
+            _ => Step::Nothing,
+        }
+    }
+
+    /// Ignores newcomers. False when the socket is not found, or the kernel refuses.
+    pub(super) fn close(&mut self, descriptors: &mut Descriptors, address: &Address) -> bool {
+        let mut found = None;
+        descriptors.each(|file| {
+            if found.is_none()
+                && is_listening(file)
+                && Peer::local(file).is_some_and(|local| address.is(&local))
+            {
+                found = socket_number(file).map(|number| (file, number));
+            }
+        });
+        self.filtered = found.filter(|&(file, _)| ignore_all(file));
+        self.filtered.is_some()
+    }
+
+    /// Lets newcomers in again.
+    pub(super) fn open(&mut self) {
+        let Some((file, number)) = self.filtered.take() else { return };
+        if socket_number(file) == Some(number) {
+            let unused: libc::c_int = 0;
+            set_option(file, libc::SO_DETACH_FILTER, &unused);
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
+fn is_listening(file: RawFd) -> bool {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the value is writable and as long as said.
+    let rc = unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(file, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, value, &mut len)
+    };
+    rc == 0 && value != 0
+}
+
+/// Has the kernel drop whatever comes to a listening socket.
+fn ignore_all(file: RawFd) -> bool {
+    let drop_all = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let mut program = [drop_all];
+    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    set_option(file, libc::SO_ATTACH_FILTER, &filter)
+}
+
+fn set_option<T>(file: RawFd, option: libc::c_int, value: &T) -> bool {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is to a value of that length that lives; the kernel copies what it points to.
+    unsafe { libc::setsockopt(file, libc::SOL_SOCKET, option, std::ptr::from_ref(value).cast(), len) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn newcomers_take_a_fifth_of_the_time() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut door = Door::default();
+        let mut look = |received, was_empty, seconds| door.look(received, was_empty, at(seconds));
+        // What is read at once may be any amount.
+        assert_eq!(look(1 << 30, true, 0), Step::Nothing);
+        assert_eq!(look(1 << 30, true, 10), Step::Nothing);
+        assert_eq!(look(0, false, 11), Step::Nothing);
+        assert_eq!(look(1, false, 12), Step::Close);
+        assert_eq!(look(1, false, 13), Step::Nothing);
+        assert_eq!(look(1, false, 15), Step::End);
+        // It was busy for 6 s, and is closed for 24 s more.
+        assert_eq!(look(0, true, 16), Step::Nothing);
+        assert_eq!(look(0, false, 39), Step::Nothing);
+        assert_eq!(look(0, true, 40), Step::Open);
+        // Little that stays unread, for any time, is no burden.
+        assert_eq!(look(SMALL_BYTES, false, 41), Step::Nothing);
+        assert_eq!(look(0, false, 100), Step::Nothing);
+    }
+
+    #[test]
+    fn whoever_comes_while_it_is_closed_gets_in_later() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut before = TcpStream::connect(address).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        let mut door = Door::default();
+        let mut descriptors = Descriptors::open().unwrap();
+        assert!(door.close(&mut descriptors, &Address::parse(&format!("tcp://{address}")).unwrap()));
+        assert!(TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_err());
+        std::io::Write::write_all(&mut before, b"x").unwrap();
+        std::io::Read::read_exact(&mut accepted, &mut [0]).unwrap();
+        let late = std::thread::spawn(move || TcpStream::connect(address).unwrap());
+        drop(door);
+        late.join().unwrap();
+    }
+}
