@@ -148,8 +148,9 @@
 //  arguments of the actor must stay until it has begun; an application that
 //  reads the actor's pipe itself may read a signal (`zsock_signal`) first; and
 //  when no function of this library was called with the actor, `zactor_destroy`
-//  returns before the actor has ended. Block signals (`pthread_sigmask`) while
-//  `zactor_new` runs to avoid these three.
+//  returns before the actor has ended. In CZMQ 4.2.1 a signal can even end the
+//  process while `zactor_new` makes the pipe (an assertion). Block signals
+//  (`pthread_sigmask`) while `zactor_new` runs to avoid all this.
 //
 //  FORK
 //
