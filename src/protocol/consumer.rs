@@ -161,6 +161,9 @@ impl<P: Payload> Consumer<P> {
                     }
                     // Nothing is taken before a store has what waits.
                     _ if self.is_full(partition) => {}
+                    Message::DirectHead { .. } => {
+                        self.ingest.held_by(partition, b"", position.sequence, now_ms);
+                    }
                     _ => self.ingest.heard_of(partition, position.sequence, now_ms),
                 }
             }

@@ -415,6 +415,7 @@ impl<P: Payload> Ingest<P> {
                     hand_on(sequencer.next() - 1, content);
                 }
                 statistics.handed_on += sequencer.next() - offset;
+                beginning.confirm();
                 is_proof = !partition.is_proven;
                 (partition.is_proven, partition.moved_ms) = (true, now_ms);
             }

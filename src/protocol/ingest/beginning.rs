@@ -30,6 +30,11 @@ impl Beginning {
         self.handed_on.contains(&offset)
     }
 
+    /// A record has come in its turn: who contradicted before that was late.
+    pub(super) fn confirm(&mut self) {
+        self.contradicted = None;
+    }
+
     /// A message says that the partition begins at `first` at the latest.
     fn contradict(&mut self, first: u64) {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
@@ -54,8 +59,8 @@ impl<P: Payload> Ingest<P> {
         is_contradiction && self.correct(index, kept_count, now_ms)
     }
 
-    /// `offset` is the last record, as somebody says: the producer, if `is_live`, or else a store, which may be behind. Else
-    /// as [`Ingest::live_record`].
+    /// `offset` is the last record, as somebody says: the producer, if `is_live`, or else a store, which may be behind, and is
+    /// not believed once a record has come. Else as [`Ingest::live_record`].
     pub fn last_record(
         &mut self,
         index: Index,
@@ -66,7 +71,7 @@ impl<P: Payload> Ingest<P> {
     ) -> bool {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
         let first = offset.saturating_add(1);
-        let is_contradiction = first < partition.beginning.first;
+        let is_contradiction = first < partition.beginning.first && (is_live || !partition.is_proven);
         if is_contradiction && is_live && !partition.is_proven {
             partition.beginning.contradict(first);
         }
@@ -183,6 +188,11 @@ mod tests {
         let behind = Message::DirectHead { position: at(100), store: b"STORE" };
         assert_eq!(reading.take(behind, None, 10_000), [0; 0]);
         assert_eq!(reading.record(151, 10_001), [151]);
+        // Nor do what was left over and a store that is behind together.
+        assert_eq!(reading.record(90, 10_002), [0; 0]);
+        assert_eq!(reading.take(behind, None, 20_000), [0; 0]);
+        assert_eq!(reading.answer(90, 20_001), [0; 0]);
+        assert_eq!(reading.record(152, 20_002), [152]);
     }
 
     #[test]
