@@ -3,10 +3,12 @@
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod attacker;
+mod fuzzer;
 mod mutate;
 mod zmtp;
 
 pub(crate) use attacker::Attacker;
+pub(crate) use fuzzer::{Fuzzer, Role};
 pub(crate) use mutate::{Rng, corpus, mutate};
 pub(crate) use zmtp::{Raw, as_publisher, as_subscriber, is_closed_by_peer, shake_hands};
 
