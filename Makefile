@@ -10,6 +10,7 @@ FILE ?= LICENSE
 SOAK_ROUNDS := $(or $(ROUNDS),50)
 ROUNDS ?= 5
 SEEDS ?= 200
+FRAMES ?= 10000000
 SECONDS ?= 300
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -108,8 +109,9 @@ mutations: deps ## break the source in many ways: the simulation must notice eac
 bench: deps ## throughput beside raw libzmq (ROUNDS=n)
 	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
 
-soak-hostile: deps ## hostile peers for longer (SEEDS=n)
-	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) cargo test --locked --test hostile_messages --test hostile_sockets --test hostile_crowds --test e2e_back_pressure -- --nocapture
+soak-hostile: deps ## hostile peers for longer (SEEDS=n FRAMES=n)
+	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) DAFKA_FUZZ_FRAMES=$(FRAMES) cargo test --locked --test hostile_messages \
+		--test hostile_sockets --test hostile_crowds --test hostile_zmtp --test e2e_back_pressure -- --nocapture
 
 manual: stage ## the manual pages: complete, without warnings, their examples work
 	scripts/check-man $(STAGE)
