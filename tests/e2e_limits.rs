@@ -115,7 +115,7 @@ fn lines_that_are_too_long_are_refused_and_all_others_published() {
 fn connections(log: &str) -> (usize, usize, usize) {
     let (mut now, mut most, mut all) = (0_usize, 0, 0);
     for line in log.lines() {
-        if line.contains(" CONNECTING tcp://") {
+        if line.contains(" CONNECT tcp://") {
             (now, all) = (now + 1, all + 1);
             most = most.max(now);
         } else if line.contains("DISCONNECT tcp://") {

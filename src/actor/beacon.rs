@@ -2,31 +2,25 @@
 //!
 //! A thread of its own, so that a busy node stays alive for its peers. On its pipe it understands `START`
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
-//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint how wait-ms
-//! and `TWIN` endpoint.
+//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered
+//! wait-ms and `TWIN` endpoint.
 
 use super::directory::Directory;
-use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms, towers::Towers};
+use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
 use crate::net::{
     Backlog, Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files,
     now_ms, poll,
 };
 use crate::protocol::discovery::{Discovery, Event, News, Refused};
-use crate::settings;
+use crate::settings::{self, Endpoint};
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, POLLOUT, SocketEvent};
 
-/// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. One of
-/// the three words below says how the connection went.
+/// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. `true`
+/// when a ZeroMQ peer had answered there.
 pub(super) const GIVEN_UP: &str = "GIVEN UP";
-/// A ZeroMQ peer had answered.
-pub(super) const ANSWERED: &str = "ANSWERED";
-/// The connection ended or the time was up before the handshake was done.
-pub(super) const UNANSWERED: &str = "UNANSWERED";
-/// What came was no handshake of a ZeroMQ socket that publishes.
-pub(super) const REFUSED: &str = "REFUSED";
 
 /// Another node uses this node's address: its endpoint follows.
 pub(super) const TWIN: &str = "TWIN";
@@ -37,9 +31,6 @@ pub(super) const MONITORED: [(SocketEvent, News); 3] = [
     (SocketEvent::DISCONNECTED, News::Ended),
     (SocketEvent::CONNECT_RETRIED, News::Retries),
 ];
-
-/// What the monitor is to tell besides: a connection ended during its handshake, but not because of what came over it.
-pub(super) const UNFINISHED: SocketEvent = SocketEvent::HANDSHAKE_FAILED_NO_DETAIL;
 
 /// What libzmq may hold of what towers announce, and of what they subscribe to, before a connection is ended.
 const MAX_HELD_BYTES: usize = 4 << 20;
@@ -78,7 +69,7 @@ pub(super) fn run_for(
             due_ms = Some(due_ms.map_or(welcome_due_ms, |due_ms| due_ms.min(welcome_due_ms)));
         }
         let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN)];
-        items.extend(beacon.towers.items());
+        items.extend(beacon.monitor.as_ref().map(|monitor| monitor.item(POLLIN)));
         items.extend(peers.map(|peers| peers.item(POLLIN)));
         items.extend(beacon.resolver.item());
         poll(&mut items, timeout_ms(due_ms, now_ms()))?;
@@ -97,7 +88,7 @@ pub(super) fn run_for(
         beacon.hosts_found();
         let is_welcome = beacon.receive()?;
         if !is_ready && (is_welcome || welcome_due_ms.is_some_and(|due_ms| now_ms() >= due_ms)) {
-            if !is_welcome && !beacon.towers.is_explained() {
+            if !is_welcome {
                 log::warn!(
                     "{name}: no tower at {} yet, going on without one",
                     settings::list(&settings.pub_addresses)
@@ -108,7 +99,6 @@ pub(super) fn run_for(
             if peers.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
         }
         beacon.tick()?;
-        beacon.warn_unreachable();
         if let Some(endpoint) = beacon.twin.take_if(|_| peers.is_some()) {
             pipe.send_frames(&[TWIN, &endpoint].map(str::as_bytes))?;
         }
@@ -117,21 +107,19 @@ pub(super) fn run_for(
         {
             directory.set(&peer, endpoint.as_deref());
         }
-        for event in std::mem::take(&mut beacon.events) {
+        for event in beacon.events.drain(..) {
             let (word, endpoint) = match &event {
                 Event::Connect(endpoint) => ("CONNECT", endpoint),
                 Event::Disconnect(endpoint) => ("DISCONNECT", endpoint),
                 Event::GivenUp { endpoint, .. } => (GIVEN_UP, endpoint),
             };
             if settings.verbose {
-                // It is CONNECTED when the peer answers.
-                let word = if word == "CONNECT" { "CONNECTING" } else { word };
                 log::debug!("{name}: {word} {endpoint}");
             }
             match &event {
                 Event::GivenUp { has_answered, wait_ms, .. } => {
-                    let (how, wait_ms) = (beacon.how_given_up(endpoint, *has_answered), wait_ms.to_string());
-                    let words = [word, endpoint, how, &wait_ms];
+                    let (has_answered, wait_ms) = (has_answered.to_string(), wait_ms.to_string());
+                    let words = [word, endpoint, &has_answered, &wait_ms];
                     pipe.send_frames(&words.map(str::as_bytes))?;
                 }
                 _ => pipe.send_frames(&[word, endpoint].map(str::as_bytes))?,
@@ -149,7 +137,9 @@ struct Beacon<'a> {
     /// Bound what `outgoing` holds, and what `incoming` does.
     _unread_subscriptions: Backlog,
     unread: Backlog,
-    towers: Towers<'a>,
+    /// Tells when connections to towers come and go; `None` where libzmq tells nothing of them.
+    monitor: Option<Socket>,
+    towers_connected: usize,
     /// Something tells which peers answer.
     is_watching: bool,
     /// The node wants to know where its peers are.
@@ -168,14 +158,11 @@ struct Beacon<'a> {
     warning: Warning,
     /// Of peers for which there is no room: other warnings do not hide them.
     refused_warning: Warning,
-    unreachable_warning: Warning,
-    /// Endpoints whose connections ended during the handshake, until libzmq tries again.
-    unfinished: HashSet<String>,
 }
 
 impl Drop for Beacon<'_> {
     fn drop(&mut self) {
-        if self.towers.are_watched() {
+        if self.monitor.is_some() {
             self.incoming.stop_monitor();
         }
     }
@@ -183,6 +170,7 @@ impl Drop for Beacon<'_> {
 
 impl<'a> Beacon<'a> {
     fn connect(settings: &'a settings::Beacon, name: &'a str) -> Result<Beacon<'a>> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let outgoing = Socket::new(Kind::PUB)?;
         let incoming = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a tower that is not there are not worth waiting for, whatever the application
@@ -193,7 +181,15 @@ impl<'a> Beacon<'a> {
             socket.beat()?;
             socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         }
-        let towers = Towers::watch(&incoming, settings, name)?;
+        let mut monitor = None;
+        if !settings.pub_addresses.iter().all(Endpoint::is_inproc) {
+            let socket = Socket::new(Kind::PAIR)?;
+            let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+            let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
+            incoming.zmq().monitor(&monitored, i32::from(events))?;
+            socket.connect(&monitored)?;
+            monitor = Some(socket);
+        }
 
         // Before connecting: a tower welcomes a connection, not a subscription.
         incoming.zmq().set_subscribe(WELCOME)?;
@@ -219,7 +215,8 @@ impl<'a> Beacon<'a> {
             incoming,
             _unread_subscriptions: unread_subscriptions,
             unread,
-            towers,
+            monitor,
+            towers_connected: 0,
             is_watching: false,
             is_telling_names: false,
             announced: None,
@@ -234,8 +231,6 @@ impl<'a> Beacon<'a> {
             resolver,
             warning: Warning::default(),
             refused_warning: Warning::default(),
-            unreachable_warning: Warning::default(),
-            unfinished: HashSet::new(),
         })
     }
 
@@ -287,10 +282,22 @@ impl<'a> Beacon<'a> {
 
     /// Follows the connections to the towers.
     fn connections(&mut self) -> Result {
-        if self.towers.follow(self.announced.is_some(), now_ms())?
-            && let Some(discovery) = &mut self.discovery
-        {
-            discovery.tower_lost(self.towers.are_lost(), now_ms());
+        let mut frame = Frame::new();
+        let Some(monitor) = &self.monitor else { return Ok(()) };
+        while monitor.try_recv(&mut frame)? {
+            let event = frame.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
+            if event == Some(SocketEvent::CONNECTED.to_raw()) {
+                self.towers_connected += 1;
+            } else if event == Some(SocketEvent::DISCONNECTED.to_raw()) {
+                self.towers_connected = self.towers_connected.saturating_sub(1);
+                if self.towers_connected == 0 {
+                    log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
+                }
+            }
+            monitor.skip_rest(&frame);
+            if let Some(discovery) = &mut self.discovery {
+                discovery.tower_lost(self.towers_connected == 0, now_ms());
+            }
         }
         Ok(())
     }
@@ -303,61 +310,15 @@ impl<'a> Beacon<'a> {
                 continue;
             }
             let event = event.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
-            if event == Some(UNFINISHED.to_raw()) {
-                self.note_unfinished(endpoint.as_ref());
-                continue;
-            }
             let news = MONITORED.iter().find(|(monitored, _)| Some(monitored.to_raw()) == event);
             let (Some(discovery), Some((_, news)), Ok(endpoint)) =
                 (&mut self.discovery, news, std::str::from_utf8(endpoint.as_ref()))
             else {
                 continue;
             };
-            if *news != News::Ended {
-                self.unfinished.remove(endpoint);
-            }
-            if self.settings.verbose && *news == News::Answers {
-                log::debug!("{}: CONNECTED {endpoint}", self.name);
-            }
             discovery.news(endpoint, *news, now_ms());
         }
         Ok(())
-    }
-
-    /// A connection ended during its handshake. libzmq says so just before it says that the connection has ended.
-    fn note_unfinished(&mut self, endpoint: &[u8]) {
-        // Those that libzmq tries again do not stay here.
-        if self.unfinished.len() >= self.settings.max_peers {
-            self.unfinished.clear();
-        }
-        if let Ok(endpoint) = std::str::from_utf8(endpoint) {
-            self.unfinished.insert(endpoint.to_owned());
-        }
-    }
-
-    /// How the connection went that libzmq has given up.
-    fn how_given_up(&mut self, endpoint: &str, has_answered: bool) -> &'static str {
-        match (has_answered, self.unfinished.remove(endpoint)) {
-            (true, _) => ANSWERED,
-            (false, true) => UNANSWERED,
-            (false, false) => REFUSED,
-        }
-    }
-
-    /// Warns of peers that are announced and do not answer.
-    fn warn_unreachable(&mut self) {
-        let unreachable = self.discovery.iter_mut().flat_map(Discovery::take_unreachable);
-        // Without a monitor it is not known who answers.
-        for (endpoint, peer) in unreachable.filter(|_| self.is_watching) {
-            self.unreachable_warning.warn(now_ms(), || {
-                format!(
-                    "{}: nobody answers at {endpoint}, where the peer {} says that it is: can this host reach its \
-                     beacon/address?",
-                    self.name,
-                    peer.escape_ascii()
-                )
-            });
-        }
     }
 
     /// Takes in peers whose hosts were found.
@@ -404,7 +365,6 @@ impl<'a> Beacon<'a> {
                 }
                 [frame] if *frame == WELCOME => {
                     is_welcome = true;
-                    self.towers.welcome(now_ms());
                     if let Some(discovery) = &mut self.discovery {
                         discovery.welcome(now_ms());
                     }
@@ -423,9 +383,6 @@ impl<'a> Beacon<'a> {
 
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
     fn take(&mut self, beacon: &TowerBeacon) {
-        if self.announced.as_ref().is_some_and(|announced| announced[1] == beacon.sender) {
-            self.towers.heard_itself();
-        }
         let Some(discovery) = &mut self.discovery else { return };
         // A tower may see this node at several hosts, but it has one port.
         if let Some([_, address, _, port]) = &self.announced
@@ -512,46 +469,6 @@ fn with_zone<'a>(endpoint: &'a str, own: Option<&str>) -> Cow<'a, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// libzmq may tell of a new attempt so late that a connection counts as given up: then what it told before says why.
-    #[test]
-    fn a_connection_that_broke_during_the_handshake_is_not_refused() {
-        let (settings, _) = settings::Settings::read(|key| {
-            key.ends_with("_address").then(|| "inproc://no-tower-for-given-up".to_owned())
-        });
-        let mut beacon = Beacon::connect(&settings.beacon, "Test").unwrap();
-        beacon.is_watching = true;
-        beacon.start(b"ME", b"1", &[]);
-        let (libzmq, monitor) = crate::net::pipe().unwrap();
-        let unfinished = SocketEvent::HANDSHAKE_FAILED_NO_DETAIL;
-        let (answers, ended) = (SocketEvent::HANDSHAKE_SUCCEEDED, SocketEvent::DISCONNECTED);
-        let cases = [
-            (vec![unfinished, ended], UNANSWERED),
-            (vec![ended], REFUSED),
-            (vec![answers, ended], ANSWERED),
-            (vec![unfinished, ended, SocketEvent::CONNECT_RETRIED, ended], REFUSED),
-        ];
-        for (port, (events, how)) in cases.into_iter().enumerate() {
-            let endpoint = format!("tcp://127.0.0.1:{}", 1 + port);
-            let discovery = beacon.discovery.as_mut().unwrap();
-            discovery.beacon(&[port as u8], &endpoint, now_ms(), &mut beacon.events);
-            beacon.events.clear();
-            for event in events {
-                let event = [&event.to_raw().to_ne_bytes()[..], &[0; 4]].concat();
-                libzmq.send_frames(&[&event, endpoint.as_bytes()]).unwrap();
-            }
-            beacon.answers(&monitor).unwrap();
-            beacon.discovery.as_mut().unwrap().tick(now_ms() + 200, &mut beacon.events);
-            let [Event::GivenUp { endpoint: given_up, has_answered, .. }, ..] = beacon.events.as_slice()
-            else {
-                panic!("{how}: {:?}", beacon.events);
-            };
-            assert_eq!(*given_up, endpoint);
-            let has_answered = *has_answered;
-            assert_eq!(beacon.how_given_up(&endpoint, has_answered), how);
-            assert!(beacon.unfinished.is_empty());
-        }
-    }
 
     #[test]
     fn a_link_local_address_gets_the_zone_of_this_host() {

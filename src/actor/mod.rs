@@ -19,7 +19,6 @@ mod siblings;
 pub mod store;
 pub mod survey;
 pub mod tower;
-mod towers;
 
 pub use address::new_address;
 pub(crate) use handle::panic_text;

@@ -88,8 +88,7 @@ fn watch(subscriber: &Socket) -> Result<Socket> {
     // libzmq waits for room here too.
     monitor.zmq().set_rcvhwm(0)?;
     let endpoint = format!("inproc://dafka-peers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-    let events = beacon::UNFINISHED.to_raw()
-        | beacon::MONITORED.iter().fold(0, |events, (event, _)| events | event.to_raw());
+    let events = beacon::MONITORED.iter().fold(0, |events, (event, _)| events | event.to_raw());
     subscriber.zmq().monitor(&endpoint, i32::from(events))?;
     if let Err(error) = monitor.connect(&endpoint) {
         subscriber.stop_monitor();
@@ -243,9 +242,9 @@ impl Node {
                     *self.twin.borrow_mut() = Some((*endpoint).to_owned());
                     continue;
                 }
-                [word @ beacon::GIVEN_UP, endpoint, how, wait_ms] => {
-                    is_cut |= *how == beacon::ANSWERED;
-                    self.tell_given_up(endpoint, how, wait_ms);
+                [word @ beacon::GIVEN_UP, endpoint, has_answered, wait_ms] => {
+                    is_cut |= *has_answered == "true";
+                    self.tell_given_up(endpoint, *has_answered == "true", wait_ms);
                     (word, endpoint, self.disconnect(endpoint))
                 }
                 _ => continue,
@@ -264,21 +263,15 @@ impl Node {
     }
 
     /// libzmq does not tell why.
-    fn tell_given_up(&self, endpoint: &str, how: &str, wait_ms: &str) {
+    fn tell_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: &str) {
         self.given_up_warning.borrow_mut().warn(now_ms(), || {
             let (name, limit) = (&self.name, self.max_frame_len_bytes);
             let key = self.max_frame_key.map_or(String::new(), |key| format!(", see {key},"));
-            let why = match how {
-                beacon::ANSWERED => format!(
-                    "{endpoint} has sent a frame of more than {limit} octets{key} or something that is no ZeroMQ: the \
-                     connection was ended"
-                ),
-                beacon::REFUSED => {
-                    format!("what answers at {endpoint} is no ZeroMQ socket that publishes: the connection was ended")
-                }
-                _ => format!("the connection to {endpoint} has ended during its handshake; the peer may be overloaded"),
+            let why = match has_answered {
+                true => format!("a frame of more than {limit} octets{key} or something that is no ZeroMQ"),
+                false => "something else than ZeroMQ".to_owned(),
             };
-            format!("{name}: {why}, and is made again after {wait_ms} ms")
+            format!("{name}: {endpoint} has sent {why}: the connection was ended, and is made again after {wait_ms} ms")
         });
     }
 

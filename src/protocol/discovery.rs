@@ -42,8 +42,6 @@ pub enum Refused {
 pub const MAX_PEERS: usize = 10_000;
 /// How long a pending peer stays at least: time enough to answer, unless it is far away.
 const PENDING_STAY_MS: u64 = 500;
-/// When an endpoint that is announced all the time and does not answer is reported.
-const UNREACHABLE_MS: u64 = 10_000;
 /// Names that may announce the same endpoint: a node that was restarted may get its old port, under a new name.
 const MAX_NAMES: usize = 8;
 /// The shortest time between two beacons, however many new peers come.
@@ -82,8 +80,6 @@ pub struct Discovery {
     refused: Option<Refused>,
     /// Peers that were added, with their endpoints, or forgotten; `None` while nobody wants to know.
     renamed: Option<VecDeque<Renamed>>,
-    /// Endpoints that are announced and do not answer, with a peer that announces each, still to be reported.
-    unreachable: Vec<(String, Box<[u8]>)>,
 }
 
 /// A peer, and its endpoint while it is known.
@@ -95,8 +91,6 @@ struct Endpoint {
     names: Vec<Box<[u8]>>,
     /// It stands in `Discovery::pending` since then.
     pending_ms: Option<u64>,
-    /// It was reported as unreachable, and has not answered since.
-    is_reported: bool,
 }
 
 struct Peer {
@@ -149,7 +143,6 @@ impl Discovery {
             added: 0,
             refused: None,
             renamed: None,
-            unreachable: Vec::new(),
         }
     }
 
@@ -309,7 +302,7 @@ impl Discovery {
         let Some(known) = self.endpoints.get_mut(&endpoint) else { return };
         match (known.pending_ms, news) {
             (Some(since_ms), News::Answers) => {
-                (known.pending_ms, known.is_reported) = (None, false);
+                known.pending_ms = None;
                 self.pending.remove(&(since_ms, endpoint));
             }
             (None, News::Ended) => {
@@ -353,28 +346,6 @@ impl Discovery {
         }
     }
 
-    /// Peers that are announced, at endpoints where nobody has answered for [`UNREACHABLE_MS`]: each once, until
-    /// somebody answers there.
-    pub fn take_unreachable(&mut self) -> Vec<(String, Box<[u8]>)> {
-        std::mem::take(&mut self.unreachable)
-    }
-
-    fn find_unreachable(&mut self, now_ms: u64) {
-        let is_due = |(since_ms, _): &&(u64, String)| since_ms + UNREACHABLE_MS <= now_ms;
-        // One that has just ended is no longer announced.
-        let is_announced = |name: &[u8]| {
-            self.peers.get(name).is_some_and(|peer| now_ms < peer.heard_ms + UNREACHABLE_MS / 2)
-        };
-        for (_, endpoint) in self.pending.iter().take_while(is_due) {
-            if let Some(known) = self.endpoints.get_mut(endpoint)
-                && let Some(name) = known.names.iter().find(|name| is_announced(name))
-                && !std::mem::replace(&mut known.is_reported, true)
-            {
-                self.unreachable.push((endpoint.clone(), name.clone()));
-            }
-        }
-    }
-
     /// When [`Discovery::tick`] has something to do next.
     pub fn due_ms(&self) -> u64 {
         let due_ms = self.beacon_due_ms.min(self.expiry_due_ms);
@@ -407,7 +378,6 @@ impl Discovery {
             let Some(peer) = self.forget(&name) else { continue };
             self.remove_endpoint(&name, &peer.endpoint, events);
         }
-        self.find_unreachable(now_ms);
     }
 
     fn beacon_soon(&mut self, now_ms: u64) {

@@ -6,6 +6,7 @@ use super::clock::{MS, SECOND};
 use super::disk::Mood;
 use super::faults::{Action, Plan, count};
 use super::random::Random;
+use super::world::hostile::{Forgery, Habits};
 use dafka::protocol::consumer::Start;
 
 impl Plan {
@@ -24,6 +25,10 @@ impl Plan {
         }
         if random.chance(100) {
             self.begin_far_from_zero(random);
+        }
+        // Made-up partitions begin at 0, all others of such a run do not.
+        if random.chance(200) && !self.is_crowded && self.begun.is_empty() {
+            self.invite_hostiles(random);
         }
     }
 
@@ -81,6 +86,23 @@ impl Plan {
             if let Action::StartConsumer { start, .. } = action {
                 *start = Start::Latest;
             }
+        }
+    }
+
+    fn invite_hostiles(&mut self, random: &mut Random) {
+        self.has_hostiles = true;
+        for _ in 0..random.between(1, 3) {
+            let per_mille = random.pick(&[200, 600, 1_000]);
+            let mut forgeries = Forgery::ALL.to_vec();
+            forgeries.retain(|_| random.chance(per_mille));
+            if forgeries.is_empty() {
+                forgeries.push(random.pick(&Forgery::ALL));
+            }
+            let (burst, pause) = (random.between(1, 30), random.pick(&[5 * MS, 100 * MS, SECOND]));
+            let garbled_per_mille = random.pick(&[0, 100, 500]);
+            let left = random.pick(&[100, 1_000, 3_000]);
+            let habits = Habits { forgeries, burst, pause, left, garbled_per_mille };
+            self.at(random, Action::StartHostile(habits));
         }
     }
 

@@ -67,6 +67,7 @@ impl World {
                     self.stores[store].is_killed = true;
                 }
             }
+            Action::StartHostile(habits) => self.start_hostile(habits),
             Action::WipeStore { store, down } => {
                 if let Some(store) = self.store(store).filter(|&store| !self.stores[store].is_killed) {
                     self.crash_store(store, false);

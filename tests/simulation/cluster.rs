@@ -256,7 +256,7 @@ impl World {
                 // of that, nobody but it knows.
                 let is_latest = matches!(&node.role, Role::Consumer(consumer)
                     if consumer.oracle.start == Start::Latest);
-                let may_ask = self.plan.is_crowded && is_latest;
+                let may_ask = self.plan.is_crowded && is_latest || self.model.is_forged(&name);
                 if matches!(self.phase, Phase::Quiet(_)) && is_there && !may_ask {
                     return Err((
                         4,
@@ -266,13 +266,18 @@ impl World {
             }
             _ => {}
         }
+        self.deliver(id, message, arrivals);
+        Ok(())
+    }
+
+    /// Puts a message on the way to all who want it.
+    pub(super) fn deliver(&mut self, id: NodeId, message: Wired, arrivals: &mut Vec<Arrival>) {
         let connections = &self.publishing[id];
-        let (host, now) = (node.host, self.now);
+        let (host, now) = (self.nodes[id].host, self.now);
         self.network.publish((id, host), connections, &message, now, &mut self.random, arrivals);
         let message = Rc::new(message);
         for Arrival { at, connection, generation } in arrivals.drain(..) {
             self.push(at, Event::Arrive { connection, generation, message: message.clone() });
         }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::model::Name;
 use super::network::{Cut, HOSTS, Way, Weather};
 use super::nodes::Turn;
 use super::random::Random;
+use super::world::hostile::Habits;
 use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use std::rc::Rc;
@@ -85,6 +86,7 @@ pub(crate) enum Action {
         mood: Mood,
         lasts: Time,
     },
+    StartHostile(Habits),
     /// The store comes back with an empty disk, and another name.
     WipeStore {
         store: u64,
@@ -143,6 +145,7 @@ pub(crate) struct Plan {
     pub(crate) first_offset: u64,
     /// Beacons are told of connections that break, as libzmq's monitor does.
     pub(crate) has_monitors: bool,
+    pub(crate) has_hostiles: bool,
     /// Ways that are long, of all runs some.
     pub(crate) ways: Vec<Way>,
 }
@@ -188,6 +191,7 @@ impl Plan {
             begun: [].into(),
             first_offset: 0,
             has_monitors: false,
+            has_hostiles: false,
             ways: Vec::new(),
         };
         plan.population(random, stores);

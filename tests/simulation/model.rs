@@ -17,6 +17,10 @@ pub(crate) struct Partition {
     pub(crate) records: Vec<Content>,
     /// How many stores must have a record before its producer may forget it.
     pub(crate) min_stores: usize,
+    /// RECORDs or ACKs of it were forged.
+    pub(crate) is_forged: bool,
+    /// HEADs of it were forged, live or direct.
+    pub(crate) has_false_heads: bool,
     /// False once the producer has crashed, or ended.
     pub(crate) is_alive: bool,
     /// Records before this one the producer no longer keeps.
@@ -47,8 +51,15 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn add_partition(&mut self, name: Name, min_stores: usize) {
         let first = self.first_offset;
-        let partition =
-            Partition { first, records: Vec::new(), min_stores, is_alive: true, forgotten: first };
+        let partition = Partition {
+            first,
+            records: Vec::new(),
+            min_stores,
+            is_forged: false,
+            has_false_heads: false,
+            is_alive: true,
+            forgotten: first,
+        };
         self.partitions.insert(name, partition);
     }
 
@@ -73,6 +84,9 @@ impl Model {
         // There are few: to make a key for the look-up would take longer.
         let mut partitions = self.partitions.iter();
         let found = partitions.find(|(name, _)| name.1 == address && name.0 == subject);
+        if found.is_some_and(|(_, partition)| partition.is_forged) {
+            return true;
+        }
         let record = found.and_then(|(_, partition)| {
             partition.records.get(usize::try_from(offset.checked_sub(partition.first)?).ok()?)
         });
@@ -94,5 +108,28 @@ impl Model {
                 *end = left;
             }
         }
+    }
+
+    /// Somebody has forged a RECORD or an ACK of a partition, which may be made up.
+    pub(crate) fn forge(&mut self, name: Name) {
+        if !self.partitions.contains_key(&name) {
+            self.add_partition(name.clone(), 1);
+            self.partitions.entry(name.clone()).and_modify(|partition| partition.is_alive = false);
+        }
+        self.partitions.entry(name).and_modify(|partition| partition.is_forged = true);
+    }
+
+    /// Somebody has forged a HEAD of a partition.
+    pub(crate) fn forge_head(&mut self, name: Name) {
+        self.partitions.entry(name).and_modify(|partition| partition.has_false_heads = true);
+    }
+
+    /// Who begins at the latest record may have been told a false one.
+    pub(crate) fn is_end_doubtful(&self, name: &Name) -> bool {
+        self.partitions.get(name).is_some_and(|partition| partition.is_forged || partition.has_false_heads)
+    }
+
+    pub(crate) fn is_forged(&self, name: &Name) -> bool {
+        self.partitions.get(name).is_some_and(|partition| partition.is_forged)
     }
 }

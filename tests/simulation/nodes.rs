@@ -5,6 +5,7 @@ use super::disk::{SimDisk, SimLog};
 use super::model::{Content, Model, Name};
 use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
+use super::world::hostile::Habits;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Delivery};
@@ -59,6 +60,7 @@ pub(crate) enum Role {
     Consumer(Box<ConsumerNode>),
     Writer(Box<WriterNode>),
     Reader(ReaderNode),
+    Hostile(Habits),
     /// It has ended, or crashed.
     Gone,
 }
@@ -131,7 +133,7 @@ impl Node {
             Role::Producer(node) => node.producer.due_ms(),
             Role::Consumer(node) => node.is_reading().then(|| node.consumer.due_ms()),
             Role::Writer(node) => node.intake.due_ms(),
-            Role::Reader(_) | Role::Gone => None,
+            Role::Reader(_) | Role::Hostile(_) | Role::Gone => None,
         }
     }
 
@@ -238,6 +240,10 @@ impl Node {
                     Err(_) if node.log.disk.is_unreadable() => true,
                     Err(error) => return Err(format!("the log cannot be read: {error:?}")),
                 };
+            }
+            Role::Hostile(_) => {
+                heard.clear();
+                while pop(inbox).is_some() {}
             }
             Role::Gone => return Ok(outcome),
         }

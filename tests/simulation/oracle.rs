@@ -3,12 +3,17 @@
 use super::model::{Model, Name};
 use dafka::protocol::consumer::Start;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// What one run of a consumer was handed.
 pub(crate) struct Oracle {
     pub(crate) start: Start,
     /// By partition: the offset that must come next.
     pub(crate) next: BTreeMap<Name, u64>,
+    /// By partition: what it was handed before its beginning was found to be false, and it began anew.
+    handed_on: BTreeMap<Name, Range<u64>>,
+    /// By partition: where it began, under `latest`.
+    begun: BTreeMap<Name, u64>,
     topics: Vec<Vec<u8>>,
     /// By partition: how many records there were when the application first wanted its topic.
     published_before: BTreeMap<Name, u64>,
@@ -21,6 +26,8 @@ impl Oracle {
         Oracle {
             start,
             next: BTreeMap::new(),
+            handed_on: BTreeMap::new(),
+            begun: BTreeMap::new(),
             topics: Vec::new(),
             published_before: BTreeMap::new(),
             was_subscribed: BTreeSet::new(),
@@ -41,6 +48,8 @@ impl Oracle {
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) {
         self.topics.retain(|known| known != topic);
         self.next.retain(|name, _| name.0 != topic);
+        self.handed_on.retain(|name, _| name.0 != topic);
+        self.begun.retain(|name, _| name.0 != topic);
         // Records that the first subscription brought may still be under way when there is a second one.
         self.published_before.retain(|name, _| name.0 != topic);
     }
@@ -65,8 +74,11 @@ impl Oracle {
         let name = (subject.to_vec(), address.to_vec());
         let first = if self.start == Start::Earliest { Some(model.first_offset) } else { None };
         let published_before = self.published_before.get(&name).copied().unwrap_or(0);
-        if self.start == Start::Latest && offset < published_before {
+        if self.start == Start::Latest && offset < published_before && !model.is_end_doubtful(&name) {
             return Err(format!("{} was delivered, which is older than the subscription", at()));
+        }
+        if model.is_end_doubtful(&name) {
+            self.begin_anew(&name, offset);
         }
         match self.next.get(&name).copied().or(first) {
             Some(next) if next != offset => {
@@ -77,8 +89,21 @@ impl Oracle {
         if !model.is_right(subject, address, offset, content) {
             return Err(format!("{} was delivered with another content", at()));
         }
-        self.next.insert(name, offset + 1);
+        let after = self.handed_on.get(&name).filter(|range| range.start == offset + 1);
+        self.next.insert(name.clone(), after.map_or(offset + 1, |range| range.end));
+        self.begun.entry(name).or_insert(offset);
         self.delivered += 1;
         Ok(())
+    }
+
+    /// A consumer that began beyond the last record, since it was told a false one, may go back once. What it was handed
+    /// until then it must not be handed again.
+    fn begin_anew(&mut self, name: &Name, offset: u64) {
+        let (Some(&begun), Some(next)) = (self.begun.get(name), self.next.get_mut(name)) else { return };
+        if self.start == Start::Latest && offset < begun && !self.handed_on.contains_key(name) {
+            self.handed_on.insert(name.clone(), begun..*next);
+            *next = offset;
+            self.begun.insert(name.clone(), offset);
+        }
     }
 }

@@ -66,7 +66,7 @@ impl World {
             return;
         }
         let octets: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        let beacon = NodeBeacon::decode(&octets).expect("a beacon");
+        let Ok(beacon) = NodeBeacon::decode(&octets) else { return };
         let host = match std::str::from_utf8(beacon.host) {
             Ok(host) if !host.is_empty() => host.to_owned(),
             _ => format!("10.0.0.{from}"),

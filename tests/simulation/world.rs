@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, MS, SECOND, Time};
 use super::disk::{Mood, SimDisk, SimLog};
-use super::faults::{Action, Plan};
+use super::faults::{Action, Plan, TOPICS};
 use super::invariants::{self, Check};
 use super::model::{Content, Model, Name};
 use super::network::{Arrival, Connection, ConnectionId, HOSTS, Host, Network, NodeId, Weather, Wired};
@@ -26,6 +26,7 @@ mod actions;
 mod cluster;
 mod commits;
 mod connections;
+pub(crate) mod hostile;
 mod towers;
 
 const BEACON_INTERVAL_MS: u64 = 1_000;
@@ -54,6 +55,8 @@ const QUIET: Time = 12 * SECOND;
 enum Event {
     Wake(NodeId),
     Beacon(NodeId),
+    /// A hostile node's next messages.
+    Forge(NodeId),
     Arrive {
         connection: ConnectionId,
         generation: u64,
@@ -214,6 +217,8 @@ pub(crate) struct World {
     producers: Vec<NodeId>,
     consumers: Vec<NodeId>,
     model: Model,
+    /// Partitions that hostile nodes have made up.
+    made_up: BTreeSet<Name>,
     phase: Phase,
     /// How many records of producers that are gone the stores held last, and since when.
     left_behind: (u64, Time),
@@ -250,6 +255,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         producers: Vec::new(),
         consumers: Vec::new(),
         model,
+        made_up: BTreeSet::new(),
         phase: Phase::Faults,
         left_behind: (0, 0),
         outbox: Outbox::new(),
@@ -293,6 +299,7 @@ impl World {
         match event {
             Event::Wake(node) => return self.turn(node),
             Event::Beacon(node) => self.beacon(node),
+            Event::Forge(node) => self.forge(node),
             Event::Arrive { connection, generation, message } => self.arrive(connection, generation, message),
             Event::Handshake(connection) => self.handshake(connection),
             Event::Subscribe { connection, generation, frame } => {
@@ -387,6 +394,11 @@ impl World {
         self.phase = Phase::Calm;
         (self.network.weather, self.plan.weather) = (Weather::FAIR, Weather::FAIR);
         self.network.cuts.clear();
+        for id in 0..self.nodes.len() {
+            if matches!(self.nodes[id].role, Role::Hostile(_)) {
+                self.stop(id);
+            }
+        }
         // One tower is enough.
         if self.towers.iter().all(|tower| !tower.is_alive) {
             self.towers[0].is_alive = true;

@@ -38,37 +38,6 @@ fn beacons_at_once_then_every_interval_and_for_a_new_peer() {
 }
 
 #[test]
-fn a_peer_that_is_announced_and_does_not_answer_is_reported_once() {
-    let mut discovery = discovery();
-    let mut reported = Vec::new();
-    for now_ms in (0..40_000).step_by(500) {
-        echo(&mut discovery, now_ms);
-        if now_ms == 15_000 {
-            discovery.news(A, News::Answers, now_ms);
-            discovery.news(A, News::Ended, now_ms);
-        }
-        beacon(&mut discovery, b"elsewhere", A, now_ms);
-        beacon(&mut discovery, b"there", B, now_ms);
-        discovery.news(B, News::Answers, now_ms);
-        tick(&mut discovery, now_ms);
-        reported.extend(discovery.take_unreachable().into_iter().map(|found| (now_ms, found)));
-    }
-    let found = (A.to_owned(), Box::from(&b"elsewhere"[..]));
-    assert_eq!(reported.len(), 2, "{reported:?}");
-    for ((now_ms, reported), due_ms) in reported.iter().zip([10_000, 25_000]) {
-        assert_eq!(*reported, found);
-        assert!((due_ms..due_ms + 1_500).contains(now_ms), "{now_ms}");
-    }
-    // One that is not announced any more is none.
-    for now_ms in (40_000..55_000).step_by(500) {
-        discovery.news(B, News::Ended, 40_000);
-        echo(&mut discovery, now_ms);
-        tick(&mut discovery, now_ms);
-        assert_eq!(discovery.take_unreachable(), []);
-    }
-}
-
-#[test]
 fn itself_and_its_other_half_are_no_peers() {
     let mut discovery = discovery();
     assert_eq!(beacon(&mut discovery, b"me", A, 0), []);
