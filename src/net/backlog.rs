@@ -9,9 +9,11 @@
 //! how much the process has grown, and ends the connection that holds most when that is out of proportion.
 
 use super::descriptors::{Descriptors, end_connection, socket_number};
+use super::guard::{Look, survive};
 use super::inbound::Address;
 use super::{Frame, Peer, Socket, Warning, now_ms};
 use std::cell::Cell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
@@ -26,8 +28,6 @@ use door::{Door, Step};
 
 /// How often the connections are looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
-const PAUSE_FACTOR: u32 = 50;
 /// What a connection may receive per second and never hand to its node: heartbeats.
 const COMMANDS_BYTES_PER_S: u64 = 32;
 const STACK_LEN_BYTES: usize = 256 << 10;
@@ -116,11 +116,10 @@ impl Backlog {
         let Place::Endpoints(endpoints) = &self.side.place else { return };
         let Some(address) = endpoint.strip_prefix("tcp://") else { return };
         let Ok(address) = super::inbound::without_zone(address).parse::<SocketAddr>() else { return };
-        let mut endpoints = lock(endpoints);
-        if let Some(count) = endpoints.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                endpoints.remove(&address);
+        if let Entry::Occupied(mut entry) = lock(endpoints).entry(canonical(address)) {
+            match entry.get() {
+                0 | 1 => drop(entry.remove()),
+                _ => *entry.get_mut() -= 1,
             }
         }
     }
@@ -177,8 +176,7 @@ impl Drop for Backlog {
 impl Side {
     fn add(&self, address: SocketAddr) {
         if let Place::Endpoints(endpoints) = &self.place {
-            let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
-            *lock(endpoints).entry(canonical).or_default() += 1;
+            *lock(endpoints).entry(canonical(address)).or_default() += 1;
             CHANGES.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -192,6 +190,11 @@ impl Side {
             }
         }
     }
+}
+
+/// An address as the kernel tells it of a connection.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -230,11 +233,13 @@ fn spawn() -> Option<(Arc<AtomicBool>, JoinHandle<()>)> {
 
 fn run(descriptors: Descriptors, is_stopped: &AtomicBool) {
     let mut watch = Watch::new(descriptors);
+    let mut warning = Warning::default();
     while !is_stopped.load(Ordering::Acquire) {
-        let start = Instant::now();
+        let look = Look::start();
         let sides = watched().sides.clone();
-        watch.look(&sides);
-        std::thread::park_timeout(INTERVAL.max(start.elapsed() * PAUSE_FACTOR));
+        survive("dafka-backlog", &mut warning, || watch.look(&sides));
+        drop(sides);
+        std::thread::park_timeout(look.pause(INTERVAL));
     }
 }
 
@@ -386,22 +391,17 @@ impl Watch {
         if seconds > 0 {
             self.looked = Instant::now();
         }
-        for ((file, _), connection) in &mut self.connections {
-            let Some(received_bytes) = received_bytes(*file) else { continue };
-            let more_bytes =
-                received_bytes - std::mem::replace(&mut connection.received_bytes, received_bytes);
+        for (&id, connection) in &mut self.connections {
+            let taken_bytes = taken.get(&id.0).copied().unwrap_or(0) + seconds * COMMANDS_BYTES_PER_S;
+            // Of a connection that has ended since it was listed nothing more is known.
+            let (received_bytes, in_kernel_bytes) =
+                arrived_bytes(id, connection.taken_bytes).unwrap_or((connection.received_bytes, 0));
             let place = place_of(&connection.side);
-            *received.entry(place).or_default() += more_bytes;
             if empty.contains(&place) {
                 connection.unread_bytes = 0;
             }
-            connection.unread_bytes += more_bytes;
-            let taken_bytes = taken.get(file).copied().unwrap_or(0) + seconds * COMMANDS_BYTES_PER_S;
-            connection.taken_bytes = (connection.taken_bytes + taken_bytes).min(received_bytes);
-            connection.held_bytes = received_bytes - connection.taken_bytes;
-            if connection.held_bytes > SMALL_BYTES {
-                connection.held_bytes -= in_kernel_bytes(*file).min(connection.held_bytes);
-            }
+            *received.entry(place).or_default() +=
+                connection.update(received_bytes, taken_bytes, in_kernel_bytes);
         }
         received
     }
@@ -470,6 +470,28 @@ impl Connection {
             is_seen: true,
         }
     }
+
+    /// Takes what was received since the connection was made, what the node has taken since the last look, and what
+    /// libzmq has not read yet. Returns how much more was received.
+    fn update(&mut self, received_bytes: u64, taken_bytes: u64, in_kernel_bytes: u64) -> u64 {
+        let more_bytes = received_bytes.saturating_sub(self.received_bytes);
+        self.received_bytes += more_bytes;
+        self.unread_bytes += more_bytes;
+        self.taken_bytes = self.taken_bytes.saturating_add(taken_bytes).min(self.received_bytes);
+        self.held_bytes = (self.received_bytes - self.taken_bytes).saturating_sub(in_kernel_bytes);
+        more_bytes
+    }
+}
+
+/// What a connection has received since it was made, and, if the node has taken much less of that, how much libzmq has
+/// not read yet. `None` when the descriptor has become another socket since it was listed, and where the kernel does not
+/// tell.
+fn arrived_bytes((file, number): Id, taken_bytes: u64) -> Option<(u64, u64)> {
+    let received_bytes = received_bytes(file)?;
+    let is_much = received_bytes.saturating_sub(taken_bytes) > SMALL_BYTES;
+    let in_kernel_bytes = if is_much { in_kernel_bytes(file) } else { 0 };
+    // Looked up last: libzmq may close the descriptor, and get it back for another connection, at any time.
+    (socket_number(file) == Some(number)).then_some((received_bytes, in_kernel_bytes))
 }
 
 /// What a TCP connection has received since it was made; `None` for other sockets, and where the kernel does not tell.
@@ -502,7 +524,7 @@ fn resident_bytes() -> Option<u64> {
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     // SAFETY: a question without pointers.
     let page_len_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page_len_bytes).ok()?)
+    pages.checked_mul(u64::try_from(page_len_bytes).ok()?)
 }
 
 /// How the process grows while much is held.
@@ -530,7 +552,10 @@ impl Growth {
     fn grows(&mut self, held_bytes: u64, resident_bytes: u64) -> bool {
         let (then_bytes, held_then_bytes) = *self.since.get_or_insert((resident_bytes, held_bytes));
         let more_bytes = held_bytes.saturating_sub(held_then_bytes);
-        let is_much = resident_bytes > then_bytes + Self::SLACK_BYTES + Self::FACTOR * more_bytes;
+        let is_much = resident_bytes
+            > then_bytes
+                .saturating_add(Self::SLACK_BYTES)
+                .saturating_add(more_bytes.saturating_mul(Self::FACTOR));
         if is_much {
             self.since = Some((resident_bytes, held_bytes));
         }

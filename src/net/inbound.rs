@@ -13,13 +13,14 @@
 //! nothing of connections that were made before they began.
 
 use super::descriptors::{Descriptors, end_connection, socket_number};
+use super::guard::{Look, survive};
 use super::{Frame, Peer, Socket, Warning, max_open_files, now_ms};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod limits;
 
@@ -30,8 +31,6 @@ use limits::{Connection, IDLE_MS, Reason, beyond_reserve, unwanted};
 const INTERVAL_MS: u64 = 1_000;
 /// ... and when many do.
 const BUSY_INTERVAL_MS: u64 = 50;
-/// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
-const PAUSE_FACTOR: u32 = 50;
 /// The part of the descriptors that stays in reserve, and the fewest that do.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
@@ -167,6 +166,7 @@ fn spawn() -> Option<(Arc<Mutex<bool>>, JoinHandle<()>)> {
 fn run(descriptors: Descriptors, stop: &Mutex<bool>) {
     let mut watch = Watch::new(descriptors);
     let mut pause = Duration::from_millis(BUSY_INTERVAL_MS);
+    let mut warning = Warning::default();
     loop {
         let state = state();
         if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -179,10 +179,10 @@ fn run(descriptors: Descriptors, stop: &Mutex<bool>) {
         if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
             return;
         }
-        let start = Instant::now();
-        let is_busy = watch.look(&listeners, now_ms());
-        let interval_ms = if is_busy { BUSY_INTERVAL_MS } else { INTERVAL_MS };
-        pause = Duration::from_millis(interval_ms).max(start.elapsed() * PAUSE_FACTOR);
+        let look = Look::start();
+        let is_busy = survive("dafka-inbound", &mut warning, || watch.look(&listeners, now_ms()));
+        let interval_ms = if is_busy.unwrap_or(true) { BUSY_INTERVAL_MS } else { INTERVAL_MS };
+        pause = look.pause(Duration::from_millis(interval_ms));
     }
 }
 
@@ -223,7 +223,7 @@ impl Watch {
         self.follow(listeners);
         let heard: Vec<HashSet<Id>> = self.listeners.iter_mut().map(Watched::take_spoken).collect();
         // After a pause in which no thread ran, peers are not to blame for their silence.
-        let elapsed_ms = (now_ms - self.looked_ms).min(2 * INTERVAL_MS);
+        let elapsed_ms = now_ms.saturating_sub(self.looked_ms).min(2 * INTERVAL_MS);
         (self.looked_ms, self.looks) = (now_ms, self.looks + 1);
         let (open_count, found, came_count) = self.list();
         for ((watched, found), heard) in self.listeners.iter_mut().zip(found).zip(heard) {

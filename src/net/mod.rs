@@ -10,6 +10,7 @@ mod descriptors;
 mod endpoint;
 mod files;
 mod frame;
+mod guard;
 mod inbound;
 mod interface;
 mod peer;

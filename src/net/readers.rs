@@ -67,6 +67,9 @@ impl Readers {
                 let before = readers.len();
                 readers.retain(|reader| (reader.file, reader.number) != (file, number));
                 self.count -= before - readers.len();
+                if readers.is_empty() {
+                    self.by_prefix.remove(prefix);
+                }
             }
             return;
         }
@@ -77,6 +80,11 @@ impl Readers {
                 !readers.is_empty()
             });
             self.count = self.by_prefix.values().map(Vec::len).sum();
+        }
+        // No key may stay without a reader: peers could make up any number of them.
+        if self.count >= MAX_COUNT && !self.by_prefix.contains_key(prefix) {
+            self.is_incomplete = true;
+            return;
         }
         let readers = self.by_prefix.entry(prefix.into()).or_default();
         if readers.iter().any(|reader| (reader.file, reader.number) == (file, number)) {
@@ -108,6 +116,10 @@ impl Readers {
             let before = readers.len();
             readers.retain(Reader::is_open);
             self.count -= before - readers.len();
+            if readers.is_empty() {
+                self.by_prefix.remove(prefix);
+                continue;
+            }
             found.extend(
                 readers
                     .iter()

@@ -17,6 +17,48 @@ fn growth_that_is_no_more_than_what_is_held_is_in_proportion() {
     assert!(!growth.grows(20 * MIB, 300 * MIB), "it was said");
 }
 
+fn connection(received_bytes: u64) -> Connection {
+    let place = Place::Endpoints(Mutex::default());
+    let (taken, was_empty) = (Mutex::default(), AtomicBool::new(false));
+    let side = Side { name: "Test".into(), place, limit_bytes: 0, max_frame_len_bytes: 0, taken, was_empty };
+    let mut connection = Connection::new(Arc::new(side), Peer::unix("@test"));
+    assert_eq!(connection.update(received_bytes, 0, 0), received_bytes);
+    connection
+}
+
+#[test]
+fn what_is_held_stays_within_what_was_received() {
+    let mut one = connection(1_000);
+    // The kernel tells less than before, or the node tells of what came over an earlier connection.
+    assert_eq!(one.update(10, 300, 0), 0);
+    assert_eq!((one.received_bytes, one.held_bytes, one.unread_bytes), (1_000, 700, 1_000));
+    assert_eq!(one.update(1_100, u64::MAX, 0), 100);
+    assert_eq!((one.held_bytes, one.taken_bytes), (0, 1_100));
+    assert_eq!(one.update(1_500, 0, 9_000), 400);
+    assert_eq!(one.held_bytes, 0);
+}
+
+/// libzmq closes a connection after it was listed, and accepts another one, which gets its descriptor.
+#[test]
+fn a_descriptor_that_is_another_connection_s_now_is_not_measured() {
+    use std::os::fd::AsRawFd;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    std::io::Write::write_all(&mut peer, b"hello").unwrap();
+    let file = accepted.as_raw_fd();
+    let number = socket_number(file).unwrap();
+    accepted.peek(&mut [0; 5]).unwrap();
+    assert_eq!(arrived_bytes((file, number), 0), Some((5, 0)));
+    assert_eq!(arrived_bytes((file, number + 1), 0), None);
+    let mut watch = Watch::new(Descriptors::open().unwrap());
+    watch.connections.insert((file, number + 1), connection(1_000_000));
+    let received = watch.measure(&HashMap::from([(file, 400_000)]), &HashSet::new());
+    assert_eq!(received.values().sum::<u64>(), 0);
+    // Of the old one, what the node has not taken is still held.
+    assert_eq!(watch.connections[&(file, number + 1)].held_bytes, 600_000);
+}
+
 /// Sends to an XPUB socket that nobody reads, until it is cut off.
 #[test]
 fn what_nobody_reads_is_cut_off() {

@@ -113,7 +113,7 @@ fn a_listening_socket_keeps_as_many_connections_as_it_may() {
         inbound.received(&frame);
         // Whoever came too late, whoever says nothing: the subscriber stays.
         let streams: Vec<TcpStream> = (0..20).map(|_| silent(&endpoint)).collect();
-        let start = Instant::now();
+        let start = std::time::Instant::now();
         while streams.iter().filter(|stream| is_ended(stream)).count() < 18 {
             assert!(start.elapsed() < Duration::from_secs(60), "18 of 20 are too many");
             std::thread::sleep(Duration::from_millis(5));

@@ -1,0 +1,72 @@
+//! What the threads that watch the connections of a process have in common.
+
+use super::{Warning, now_ms};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
+const PAUSE_FACTOR: u32 = 50;
+/// The longest such pause.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Measures how much processor time a look at the connections takes. The time on the clock would not do: after a minute
+/// in which the process is stopped, or others use the processors, nobody would look at the connections for an hour.
+pub(super) struct Look {
+    start: Duration,
+}
+
+impl Look {
+    /// A look begins.
+    pub(super) fn start() -> Look {
+        Look { start: thread_time() }
+    }
+
+    /// It ends. Returns how long to wait for the next one, and at least `interval`.
+    pub(super) fn pause(&self, interval: Duration) -> Duration {
+        pause_after(thread_time().saturating_sub(self.start), interval)
+    }
+}
+
+fn pause_after(used: Duration, interval: Duration) -> Duration {
+    interval.max(used.saturating_mul(PAUSE_FACTOR).min(MAX_PAUSE))
+}
+
+/// The processor time that this thread has used.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a structure that lives. Should the call fail, the structure stays zero.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Looks once. After a panic, the thread goes on: without it, peers could end the process.
+pub(super) fn survive<T>(thread: &str, warning: &mut Warning, look: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(look));
+    if result.is_err() {
+        warning.warn(now_ms(), || format!("the thread {thread} has panicked, and goes on"));
+    }
+    result.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_outlives_a_panic() {
+        let mut warning = Warning::default();
+        assert_eq!(survive("test", &mut warning, || -> u8 { panic!("as the test wants it") }), None);
+        assert_eq!(survive("test", &mut warning, || 7), Some(7));
+    }
+
+    #[test]
+    fn only_time_in_which_it_ran_makes_a_guard_pause() {
+        let ms = Duration::from_millis;
+        let look = Look::start();
+        std::thread::sleep(ms(100));
+        assert!(look.pause(ms(20)) < ms(100 * u64::from(PAUSE_FACTOR) / 10));
+        assert_eq!(pause_after(ms(10), ms(20)), ms(500));
+        assert_eq!(pause_after(ms(0), ms(20)), ms(20));
+        assert_eq!(pause_after(Duration::MAX, ms(20)), MAX_PAUSE);
+    }
+}
