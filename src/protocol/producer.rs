@@ -157,7 +157,7 @@ impl<P: Payload> Producer<P> {
                 self.twin = Some(Twin::Unread { sequence: *sequence });
             }
             Message::Ack { topic, subject, sequence, store } if self.is_own(topic, subject) => {
-                let end = self.copies.acknowledged(store, *sequence + 1);
+                let end = self.copies.acknowledged(store, from, *sequence + 1);
                 self.forget(end);
             }
             Message::Fetch { topic, address, subject, sequence, count, store: _ }

@@ -63,15 +63,13 @@ impl World {
             }
             Action::KillStore { store } => {
                 if let Some(store) = self.store(store) {
-                    self.crash_store(store, false);
-                    self.stores[store].is_killed = true;
+                    self.kill_store(store);
                 }
             }
             Action::StartHostile(habits) => self.start_hostile(habits),
             Action::WipeStore { store, down } => {
                 if let Some(store) = self.store(store).filter(|&store| !self.stores[store].is_killed) {
-                    self.crash_store(store, false);
-                    self.stores[store].is_killed = true;
+                    self.kill_store(store);
                     let fresh = self.add_store(self.new_disk(), self.stores[store].host);
                     self.push((now + down).min(calm_at), Event::StartStore(fresh));
                 }

@@ -97,9 +97,25 @@ impl World {
         }
         self.trace(|| format!("store {store} is restored from a snapshot"));
         self.crash_store(store, false);
+        self.note_what_was_safe();
         self.model.roll_back(store, |name| disk.durable_next(&name.0, &name.1));
         self.stores[store].disk = disk;
         self.push((self.now + down).min(self.plan.calm_at), Event::StartStore(store));
+    }
+
+    /// The store never comes back, nor what only it had.
+    pub(super) fn kill_store(&mut self, store: usize) {
+        self.crash_store(store, false);
+        self.note_what_was_safe();
+        self.stores[store].is_killed = true;
+    }
+
+    /// To be called before a disk is lost.
+    fn note_what_was_safe(&mut self) {
+        for (name, partition) in &mut self.model.partitions {
+            let safe = invariants::safe_end(name, partition.min_stores, &self.stores);
+            partition.was_safe = safe.max(partition.was_safe);
+        }
     }
 
     pub(super) fn crash_store(&mut self, store: usize, is_power_cut: bool) {

@@ -7,7 +7,7 @@ impl World {
         let connection = &self.network.connections[id];
         if connection.generation == generation && !connection.is_closed {
             let (subscriber, queue) = (connection.subscriber, connection.queued.clone());
-            self.nodes[subscriber].inbox.push_back(Incoming { message, queue, from: id });
+            self.nodes[subscriber].inbox.push_back(Incoming { message, queue, from: (id, generation) });
             self.wake(subscriber, self.now);
         }
     }

@@ -3,7 +3,7 @@
 //! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
 //!    ([`Oracle::deliver`]); nobody sends a record with another's content ([`sent`]).
 //! 2. What a store acknowledged survives ([`sent`], [`log_is_whole`]); a producer forgets only what enough stores
-//!    have on disk ([`forgotten`]).
+//!    have on disk, or had at once ([`forgotten`]).
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
 //! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
@@ -18,7 +18,7 @@ use dafka::protocol::consumer::Start;
 use dafka::storage::walk::Limited;
 use dafka::storage::{lookup, walk};
 use dafka::wire::Message;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The most records that one FETCH may ask for.
 const MAX_WINDOW_COUNT: u32 = 16_384;
@@ -70,23 +70,29 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
     Ok(())
 }
 
-/// A producer has forgotten its records before `end`: enough stores must have them, whatever happens.
-///
-/// A store and its copy count once. A store whose disk was restored counts with what it acknowledged before: no producer
-/// can know of that.
+/// Up to where as many different stores have a partition as its producer needs. A store and its copy count once.
+pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 {
+    let mut ends: BTreeMap<&[u8], u64> = BTreeMap::new();
+    for store in stores.iter().filter(|store| !store.is_killed && !store.name.is_empty()) {
+        let end = ends.entry(&*store.name).or_default();
+        *end = store.disk.durable_next(&name.0, &name.1).max(*end);
+    }
+    let mut ends: Vec<u64> = ends.into_values().collect();
+    ends.sort_unstable_by(|a, b| b.cmp(a));
+    ends.get(min_stores - 1).copied().unwrap_or(0)
+}
+
+/// A producer has forgotten its records before `end`: enough stores have them, or had them all at once before a disk was
+/// lost. Of disks that are lost one after the other only those count that were there at the same time.
 pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) -> Check {
-    let has = |&(i, store): &(usize, &Store)| {
-        let claimed = model.rolled_back.get(&(i, name.clone())).copied().unwrap_or(0);
-        store.disk.durable_next(&name.0, &name.1).max(claimed) >= end
-    };
-    let having: BTreeSet<&[u8]> =
-        stores.iter().enumerate().filter(has).map(|(_, store)| &*store.name).collect();
-    let (having, min_stores) = (having.len(), model.partitions[name].min_stores);
+    let partition = &model.partitions[name];
+    let safe = safe_end(name, partition.min_stores, stores).max(partition.was_safe);
     // Who has published nothing needs no store.
-    if having < min_stores && !model.is_forged(name) && end > model.first_offset {
+    if safe < end && !model.is_forged(name) && end > model.first_offset {
         let text = format!(
-            "the producer of {} has forgotten its records before {end}; {having} stores of {min_stores} have them",
-            show(name)
+            "the producer of {} has forgotten its records before {end}; those before {safe} were on {} disks at once",
+            show(name),
+            partition.min_stores
         );
         return fail(2, text);
     }

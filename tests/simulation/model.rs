@@ -25,6 +25,8 @@ pub(crate) struct Partition {
     pub(crate) is_alive: bool,
     /// Records before this one the producer no longer keeps.
     pub(crate) forgotten: u64,
+    /// Records before this one were on enough disks at once, before some of these lost them.
+    pub(crate) was_safe: u64,
 }
 
 impl Partition {
@@ -42,8 +44,6 @@ pub(crate) struct Model {
     pub(crate) partitions: BTreeMap<Name, Partition>,
     /// By store and partition: one after the last record that the store acknowledged.
     pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
-    /// What a store had acknowledged and lost when its disk was restored: producers still count on it.
-    pub(crate) rolled_back: BTreeMap<(usize, Name), u64>,
     /// Records published so far.
     pub(crate) published: u64,
 }
@@ -59,6 +59,7 @@ impl Model {
             has_false_heads: false,
             is_alive: true,
             forgotten: first,
+            was_safe: first,
         };
         self.partitions.insert(name, partition);
     }
@@ -100,13 +101,8 @@ impl Model {
 
     /// A store's disk holds less than before: the store owes no more than `end_of` each partition.
     pub(crate) fn roll_back(&mut self, store: usize, end_of: impl Fn(&Name) -> u64) {
-        for ((of, name), end) in &mut self.acknowledged {
-            let left = end_of(name);
-            if *of == store && left < *end {
-                let lost = self.rolled_back.entry((store, name.clone())).or_insert(0);
-                *lost = (*lost).max(*end);
-                *end = left;
-            }
+        for ((_, name), end) in self.acknowledged.iter_mut().filter(|((of, _), _)| *of == store) {
+            *end = end_of(name).min(*end);
         }
     }
 

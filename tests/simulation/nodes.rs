@@ -23,8 +23,8 @@ pub(crate) struct Incoming {
     pub(crate) message: Rc<Wired>,
     /// The queue that has room for one more when it was read.
     pub(crate) queue: Rc<Cell<usize>>,
-    /// It came over this one.
-    pub(crate) from: ConnectionId,
+    /// It came over this connection, and how many were made before it.
+    pub(crate) from: (ConnectionId, u64),
 }
 
 /// One node.
@@ -281,15 +281,15 @@ impl ConsumerNode {
     }
 }
 
-fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, ConnectionId)> {
+fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, (ConnectionId, u64))> {
     let Incoming { message, queue, from } = inbox.pop_front()?;
     queue.set(queue.get().saturating_sub(1));
     Some((message, from))
 }
 
 /// As the state machines know who has sent a message.
-fn sender(from: ConnectionId) -> Option<Box<[u8]>> {
-    Some(from.to_be_bytes().into())
+fn sender((connection, generation): (ConnectionId, u64)) -> Option<Box<[u8]>> {
+    Some([(connection as u64).to_be_bytes(), generation.to_be_bytes()].concat().into())
 }
 
 fn for_each_subscription(heard: &mut VecDeque<Vec<u8>>, mut each: impl FnMut(&Subscription)) {

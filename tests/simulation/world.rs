@@ -158,7 +158,7 @@ pub(crate) struct Store {
     host: Host,
     nodes: Option<[NodeId; 2]>,
     /// It never comes back, and what only it had is lost.
-    is_killed: bool,
+    pub(crate) is_killed: bool,
     /// Empty before it has started for the first time.
     pub(crate) name: Vec<u8>,
     /// How far the log was read and found right.
