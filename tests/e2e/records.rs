@@ -99,7 +99,7 @@ fn shown(content: &[u8]) -> String {
 
 /// What a consumer that ends says of itself: `name: 123` in its last debug line.
 pub(crate) fn statistic(stderr: &str, name: &str) -> u64 {
-    let last = stderr.lines().rfind(|line| line.contains("ends: Statistics")).expect("its statistics");
+    let last = stderr.lines().rfind(|line| line.contains(": Statistics {")).expect("its statistics");
     let (_, rest) = last.split_once(&format!("{name}: ")).expect("a number by that name");
     rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
 }
