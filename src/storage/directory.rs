@@ -83,7 +83,7 @@ fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     let above_it = above(dir);
-    fs::create_dir_all(above_it).map_err(failed("create the directory", above_it))?;
+    fs::create_dir_all(above_it).map_err(failed("create the directory", dir))?;
     // Whoever may read the files may enter.
     let dir_mode = 0o700 | file_mode | (file_mode & 0o444) >> 2;
     match DirBuilder::new().mode(dir_mode).create(dir) {
