@@ -135,7 +135,7 @@ struct Beacon<'a> {
     outgoing: Socket,
     incoming: Socket,
     /// Bound what `outgoing` holds, and what `incoming` does.
-    _unread_subscriptions: Backlog,
+    unread_subscriptions: Backlog,
     unread: Backlog,
     /// Tells when connections to towers come and go; `None` where libzmq tells nothing of them.
     monitor: Option<Socket>,
@@ -213,7 +213,7 @@ impl<'a> Beacon<'a> {
             name,
             outgoing,
             incoming,
-            _unread_subscriptions: unread_subscriptions,
+            unread_subscriptions,
             unread,
             monitor,
             towers_connected: 0,
@@ -444,6 +444,8 @@ impl<'a> Beacon<'a> {
             // A publishing socket does not wait: without a tower, the beacon is simply not heard.
             let frames: Vec<&[u8]> = announced.iter().map(Vec::as_slice).collect();
             self.outgoing.send_frames(&frames)?;
+            // A PUB socket takes the subscriptions that have come before it sends. Nobody can count those.
+            self.unread_subscriptions.end_turn(true);
         }
         Ok(())
     }

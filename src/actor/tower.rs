@@ -10,12 +10,12 @@ use crate::net::{
 use crate::settings::{self, Endpoint};
 use crate::text::printable;
 use crate::wire::{NodeBeacon, TowerBeacon};
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use zmq::POLLIN;
 
-/// Subscriptions that go on to those who publish. Nodes make none but `W` and `B`, which are not among these.
-const MAX_FORWARDED: usize = 1_000;
+mod forwarded;
+
+use forwarded::{Forward, Forwarded};
 
 /// What libzmq may hold of beacons before the connection that has brought most is ended.
 const MAX_HELD_BYTES: usize = 4 << 20;
@@ -51,8 +51,7 @@ struct Tower<'a> {
     incoming: Socket,
     outgoing: Socket,
     own_host: OwnHost,
-    /// Subscriptions that went on to those who publish.
-    forwarded: HashSet<Box<[u8]>>,
+    forwarded: Forwarded,
     subscribers: Subscribers,
     /// Bounds the connections of `incoming`, and of `outgoing`.
     inbound: [Option<Inbound>; 2],
@@ -85,7 +84,7 @@ impl<'a> Tower<'a> {
             incoming,
             outgoing,
             own_host,
-            forwarded: HashSet::new(),
+            forwarded: Forwarded::new(now_ms()),
             subscribers: Subscribers::new(settings.max_subscription_bytes),
             inbound: [None, None],
             endpoints_file: None,
@@ -165,28 +164,19 @@ impl<'a> Tower<'a> {
                     )
                 });
             }
-            if !frame.more() && self.is_news(frame.as_ref()) {
-                self.incoming.try_send(&mut frame, false)?;
+            if !frame.more() {
+                match self.forwarded.take(frame.as_ref(), now_ms()) {
+                    Forward::Yes => drop(self.incoming.try_send(&mut frame, false)?),
+                    Forward::No => {}
+                    Forward::TooMany => self
+                        .warning
+                        .warn(now_ms(), || "Tower: too many subscriptions; a new one is ignored".into()),
+                }
             }
             self.outgoing.skip_rest(&frame);
         }
         self.unread[1].end_turn(is_drained);
         Ok(())
-    }
-
-    /// Whether a subscription, or its end, goes on. Every node keeps each of them, so they must not be many.
-    fn is_news(&mut self, subscription: &[u8]) -> bool {
-        match subscription {
-            [0 | 1, topic @ ..] if topic == b"W" || topic == b"B" => false,
-            [1, topic @ ..] if self.forwarded.contains(topic) => false,
-            [1, topic @ ..] if self.forwarded.len() < MAX_FORWARDED => self.forwarded.insert(topic.into()),
-            [1, ..] => {
-                self.warning.warn(now_ms(), || "Tower: too many subscriptions; a new one is ignored".into());
-                false
-            }
-            [0, topic @ ..] => self.forwarded.remove(topic),
-            _ => false,
-        }
     }
 
     fn forward_beacons(&mut self) -> Result {
