@@ -355,7 +355,7 @@ impl<'a> Beacon<'a> {
             }
             if let Some(first) = frames.first() {
                 let len_bytes = frames.iter().map(|frame| frame.as_ref().len()).sum();
-                self.unread.took(first, len_bytes, frames.len());
+                self.unread.took(first.origin(), len_bytes, frames.len());
             }
             let frames: Vec<&[u8]> = frames.iter().map(Frame::as_ref).collect();
             match frames.as_slice() {

@@ -228,7 +228,7 @@ impl Actor<'_> {
             if self.is_blocked() {
                 break;
             }
-            let Some(Received { frame, content }) =
+            let Some(Received { frame, content, origin }) =
                 self.inbox.next(&self.node.subscriber, &self.node.unread)?
             else {
                 break;
@@ -238,7 +238,7 @@ impl Actor<'_> {
                     self.consumer.message_from(
                         &message,
                         content.into_frame(),
-                        &|| sender(&frame),
+                        &|| sender(origin),
                         read_ms,
                         &mut self.outbox,
                         &mut self.deliveries,

@@ -1,6 +1,6 @@
 //! The endpoints of a node's peers, by name: what its beacon has found, for the node itself.
 
-use crate::net::{Frame, Peer};
+use crate::net::{Origin, Peer};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,8 +30,8 @@ impl Directory {
 
     /// Whether a message comes from the peer with this name: it came over the connection to the endpoint where that peer
     /// is announced. True where the transport does not tell.
-    pub(super) fn is_from(&self, frame: &Frame, name: &[u8]) -> bool {
-        match Peer::who_sent(frame) {
+    pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> bool {
+        match Peer::who_sent(origin) {
             None => true,
             Some(peer) => peer.endpoint().is_some_and(|endpoint| {
                 self.endpoints().get(name).is_some_and(|announced| **announced == *endpoint)

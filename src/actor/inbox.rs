@@ -6,7 +6,7 @@
 
 use super::consumer::{Content, receive_content};
 use super::{BATCH_COUNT, Result};
-use crate::net::{Backlog, Frame, Socket};
+use crate::net::{Backlog, Frame, Origin, Socket};
 use crate::wire::id;
 use std::collections::VecDeque;
 
@@ -20,6 +20,7 @@ const OVERHEAD_BYTES: usize = 256;
 pub(super) struct Received {
     pub(super) frame: Frame,
     pub(super) content: Content,
+    pub(super) origin: Origin,
 }
 
 impl Received {
@@ -116,8 +117,12 @@ fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
     if !socket.try_recv(&mut frame)? {
         return Ok(None);
     }
-    let received = Received { content: receive_content(socket, &frame)?, frame };
-    backlog.took(&received.frame, received.len_bytes(), 2);
+    let content = match receive_content(socket, &frame)? {
+        Content::One(content) => Content::One(content.into_own_memory()),
+        content => content,
+    };
+    let received = Received { content, origin: frame.origin(), frame: frame.into_own_memory() };
+    backlog.took(received.origin, received.len_bytes(), 2);
     Ok(Some(received))
 }
 
@@ -126,7 +131,8 @@ mod tests {
     use super::*;
 
     fn message(id: u8, len: usize) -> Received {
-        Received { frame: Frame::copy(&[id]), content: Content::One(Frame::zeroed(len).unwrap()) }
+        let (frame, content) = (Frame::copy(&[id]), Content::One(Frame::zeroed(len).unwrap()));
+        Received { origin: frame.origin(), frame, content }
     }
 
     #[test]
@@ -152,6 +158,36 @@ mod tests {
         assert_eq!(inbox.dropped(), 15);
         while inbox.next(&socket, &backlog).unwrap().is_some() {}
         assert_eq!(inbox.waiting_bytes, 0);
+    }
+
+    /// What libzmq reads one message at a time would keep 20 KB for each.
+    #[test]
+    fn what_waits_occupies_what_is_counted() {
+        const COUNT: usize = 10_000;
+        let publisher = Socket::new(crate::net::Kind::XPUB).unwrap();
+        let port = publisher.bind_ephemeral().unwrap();
+        let subscriber = Socket::new(crate::net::Kind::SUB).unwrap();
+        subscriber.zmq().set_subscribe(b"").unwrap();
+        subscriber.connect(&format!("tcp://127.0.0.1:{port}")).unwrap();
+        publisher.recv(&mut Frame::new()).unwrap();
+        let backlog = Backlog::connecting("Test", 1 << 20, 0);
+        let mut inbox = Inbox::new(64 << 20, usize::MAX);
+        let resident_bytes = || {
+            let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+            text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+        };
+        let before_bytes = resident_bytes();
+        for count in 1..=COUNT {
+            publisher.send_frames(&[&[id::RECORD; 50], &[b'x'; 100]]).unwrap();
+            while inbox.waiting.len() < count {
+                inbox.fill(&subscriber, &backlog).unwrap();
+            }
+        }
+        assert!(inbox.waiting.iter().all(|received| received.frame.as_ref() == [id::RECORD; 50]));
+        assert!(crate::net::Peer::who_sent(inbox.waiting[0].origin).is_some());
+        let grown_bytes = resident_bytes().saturating_sub(before_bytes);
+        // The rest is for other tests in this process.
+        assert!(grown_bytes < inbox.waiting_bytes + (16 << 20), "{grown_bytes} for {}", inbox.waiting_bytes);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use address::new_address;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 
-use crate::net::{Frame, Peer, Socket, reached_limit};
+use crate::net::{Frame, Origin, Peer, Socket, reached_limit};
 use crate::protocol::{Outbox, Payload, Progress};
 
 /// Messages that an actor takes off one socket before it looks at the others.
@@ -124,8 +124,8 @@ fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()
 }
 
 /// Who has sent a message, for the state machines.
-fn sender(frame: &Frame) -> Option<Box<[u8]>> {
-    Peer::who_sent(frame).map(|peer| peer.name())
+fn sender(origin: Origin) -> Option<Box<[u8]>> {
+    Peer::who_sent(origin).map(|peer| peer.name())
 }
 
 /// How long to wait in a poll for something that is due at `due_ms`.

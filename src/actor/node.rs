@@ -4,8 +4,8 @@ use super::directory::Directory;
 use super::requesters::Answered;
 use super::{BATCH_COUNT, Error, Handle, MAX_FRAME_LEN_BYTES, Result, beacon, spawn};
 use crate::net::{
-    Backlog, Frame, Inbound, InboundLimits, Kind, Peer, Pipe, Socket, Subscribers, Warning, is_success,
-    now_ms, poll,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Warning,
+    is_success, now_ms, poll,
 };
 use crate::settings;
 use crate::wire::{Message, Subscription};
@@ -334,12 +334,12 @@ impl Node {
     }
 
     /// Whether a request comes from the node that gets the answer; logs those that do not.
-    pub(super) fn is_genuine(&self, message: &Message, frame: &Frame) -> bool {
-        let is_genuine = self.answered.borrow().is_genuine(message, frame);
+    pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
+        let is_genuine = self.answered.borrow().is_genuine(message, origin);
         if !is_genuine {
             self.forged_warning.borrow_mut().warn(now_ms(), || {
                 let from =
-                    Peer::who_sent(frame).map_or("a peer".into(), |peer| format!("the peer at {peer}"));
+                    Peer::who_sent(origin).map_or("a peer".into(), |peer| format!("the peer at {peer}"));
                 format!("{}: dropped a {} of {from} in another node's name", self.name, message.name())
             });
         }

@@ -328,7 +328,7 @@ impl Actor<'_> {
 
     fn messages(&mut self) -> Result {
         for _ in 0..BATCH_COUNT {
-            let Some(Received { frame, content }) =
+            let Some(Received { frame, content, origin }) =
                 self.inbox.next(&self.node.subscriber, &self.node.unread)?
             else {
                 self.producer.has_read_all(now_ms());
@@ -336,8 +336,8 @@ impl Actor<'_> {
             };
             match Message::decode(frame.as_ref()) {
                 Ok(message) if content.is_none() => {
-                    if self.node.is_genuine(&message, &frame) {
-                        self.producer.message_from(&message, &|| sender(&frame), &mut self.outbox)
+                    if self.node.is_genuine(&message, origin) {
+                        self.producer.message_from(&message, &|| sender(origin), &mut self.outbox)
                     }
                 }
                 Ok(message) => self.warning.warn(now_ms(), || {

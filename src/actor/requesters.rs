@@ -1,7 +1,7 @@
 //! Who gets answers from a node: only requesters whose answers are read, and heads at a bounded rate.
 
 use super::directory::Directory;
-use crate::net::{Frame, Readers, Reading as Net, now_ms};
+use crate::net::{Frame, Origin, Readers, Reading as Net, now_ms};
 use crate::protocol::{Reading, Requesters};
 use crate::wire::{Message, Subscription, id};
 use std::collections::HashMap;
@@ -43,11 +43,11 @@ impl Answered {
 
     /// Whether a request comes from the node that gets the answer. Anybody can write any name into a request: answers to a
     /// forged one would hit the node of that name.
-    pub(super) fn is_genuine(&self, message: &Message, frame: &Frame) -> bool {
+    pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
         match message {
             Message::Fetch { address, .. }
             | Message::GetHeads { address, .. }
-            | Message::ConsumerHello { address, .. } => self.directory.is_from(frame, address),
+            | Message::ConsumerHello { address, .. } => self.directory.is_from(origin, address),
             _ => true,
         }
     }

@@ -132,11 +132,11 @@ fn heads(
         if is_drained {
             break;
         }
-        node.unread.took(&frame, frame.as_ref().len(), 1);
+        node.unread.took(frame.origin(), frame.as_ref().len(), 1);
         if let Ok(Message::DirectHead { position, .. }) = Message::decode(frame.as_ref()) {
             let key = (position.subject.to_vec(), position.address.to_vec());
             let next = position.sequence.saturating_add(1);
-            is_news |= sender(&frame).is_some_and(|connection| answered.insert(connection));
+            is_news |= sender(frame.origin()).is_some_and(|connection| answered.insert(connection));
             let has_room = survey.next.len() < max_partitions;
             match survey.next.get_mut(&key) {
                 Some(known) if *known >= next => {}

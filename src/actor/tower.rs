@@ -195,7 +195,7 @@ impl<'a> Tower<'a> {
             // Frames after those of the beacon are dropped, as 0.1.0 does.
             self.incoming.skip_rest(&frames[count - 1]);
             let len_bytes = frames[..count].iter().map(|frame| frame.as_ref().len()).sum();
-            self.unread[0].took(&frames[0], len_bytes, count);
+            self.unread[0].took(frames[0].origin(), len_bytes, count);
             self.forward(&frames[..count])?;
         }
         self.unread[0].end_turn(is_drained);

@@ -11,7 +11,7 @@
 use super::descriptors::{Descriptors, end_connection, socket_number};
 use super::guard::{Look, survive};
 use super::inbound::Address;
-use super::{Frame, Peer, Socket, Warning, now_ms};
+use super::{Frame, Origin, Peer, Socket, Warning, now_ms};
 use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -125,9 +125,9 @@ impl Backlog {
     }
 
     /// The node has taken a message off the socket: its frames have so many octets.
-    pub fn took(&self, first: &Frame, len_bytes: usize, frames: usize) {
+    pub fn took(&self, first: Origin, len_bytes: usize, frames: usize) {
         let len_bytes = (len_bytes + frames * HEADER_BYTES) as u64;
-        let file = first.source_file().unwrap_or(-1);
+        let file = first.0.unwrap_or(-1);
         let (taken_of, taken_bytes) = self.taken.get();
         if taken_of == file && taken_bytes < SMALL_BYTES {
             self.taken.set((file, taken_bytes + len_bytes));
@@ -139,7 +139,7 @@ impl Backlog {
 
     /// The node has taken a subscription, or its end, off an XPUB socket.
     pub fn took_subscription(&self, frame: &Frame) {
-        self.took(frame, frame.as_ref().len() + SUBSCRIBE_BYTES, 1);
+        self.took(frame.origin(), frame.as_ref().len() + SUBSCRIBE_BYTES, 1);
     }
 
     /// The node has finished a turn of reading; `is_empty` when it has found nothing more to read.

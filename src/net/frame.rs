@@ -1,8 +1,10 @@
 //! One ZeroMQ frame. The `zmq` crate's own message type cannot share its content between two messages, which
 //! is what publishing a record and keeping it at the same time needs.
 
+use super::peer::Origin;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::os::raw::c_int;
 use zmq_sys::{
@@ -12,6 +14,10 @@ use zmq_sys::{
 
 /// ZMQ_SRCFD of zmq.h, which calls it deprecated, and which libzmq 4.3 knows.
 const SRCFD: c_int = 2;
+
+/// How long frames are whose content libzmq (4.3) leaves where it has read it. Shorter ones stand in the message itself,
+/// longer ones in memory of their own.
+const READ_TOGETHER: RangeInclusive<usize> = 34..=8_192;
 
 /// One frame; its content is counted by reference once it is longer than about 30 octets.
 #[repr(transparent)]
@@ -94,6 +100,23 @@ impl Frame {
         // SAFETY: the message is initialized; zmq_msg_get only reads it.
         let file = unsafe { zmq_msg_get(&self.0, SRCFD) };
         (file >= 0).then_some(file)
+    }
+
+    /// Where it came from, for [`Peer::who_sent`](super::Peer::who_sent).
+    pub fn origin(&self) -> Origin {
+        Origin(self.source_file())
+    }
+
+    /// The same content in memory of its own. What libzmq knows of a received frame ([`Frame::more`], [`Frame::origin`],
+    /// [`Frame::peer_address`]) is lost, as a rule.
+    ///
+    /// For frames that are received and then kept: libzmq reads up to 8 KiB at once, into 20 KB of memory, and the frames
+    /// that it finds there refer to it. So one frame of 34 octets that waits could keep 20 KB.
+    pub fn into_own_memory(self) -> Frame {
+        match READ_TOGETHER.contains(&self.as_ref().len()) {
+            true => Frame::try_copy(self.as_ref()).unwrap_or(self),
+            false => self,
+        }
     }
 
     /// For the calls that send, receive or move the message.

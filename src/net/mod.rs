@@ -30,7 +30,7 @@ pub use files::{allow_more_open_files, max_open_files, reached_limit};
 pub use frame::Frame;
 pub use inbound::{Inbound, InboundLimits};
 pub use interface::first_ipv6_address;
-pub use peer::Peer;
+pub use peer::{Origin, Peer};
 pub use pipe::{Budget, Pipe, TERM, connect_pair, is_signal, is_success, pipe, pipe_with_limit};
 pub use priority::lower_priority;
 pub use readers::{Readers, Reading};

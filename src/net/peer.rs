@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection.
 
+use super::endpoint;
 use super::inbound::host_of;
-use super::{Frame, endpoint};
 use std::fmt::{self, Display, Formatter};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -12,11 +12,15 @@ use std::os::fd::RawFd;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub(super) Vec<u8>);
 
+/// The connection that a message came over, as long as it lives: its descriptor.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin(pub(super) Option<RawFd>);
+
 impl Peer {
-    /// Who has sent a message that was received; `None` when its transport does not tell. A system call: not for each
-    /// message. All whose connections have ended since are taken for one.
-    pub fn who_sent(frame: &Frame) -> Option<Peer> {
-        frame.source_file().map(Peer::at)
+    /// The peer that has sent a message that was received; `None` when its transport does not tell. A system call: not for
+    /// each message. All peers whose connections have ended since are taken for one.
+    pub fn who_sent(origin: Origin) -> Option<Peer> {
+        origin.0.map(Peer::at)
     }
 
     fn at(file: RawFd) -> Peer {
@@ -109,7 +113,7 @@ impl Display for Peer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, Socket};
+    use super::super::{Frame, Kind, Socket};
     use super::*;
 
     fn receive(socket: &Socket) -> Frame {
@@ -132,7 +136,7 @@ mod tests {
         });
         let who = |number: usize| {
             publishers[number].send_frames(&[b"topic"]).unwrap();
-            Peer::who_sent(&receive(&subscriber)).expect("TCP tells")
+            Peer::who_sent(receive(&subscriber).origin()).expect("TCP tells")
         };
         let (first, second) = (who(0), who(1));
         assert!(
@@ -144,7 +148,7 @@ mod tests {
         let gone = Peer::at(-1);
         assert_eq!(gone, Peer::at(RawFd::MAX));
         assert!(![first, second].contains(&gone) && !gone.name().is_empty());
-        assert_eq!(Peer::who_sent(&Frame::copy(b"made here")), None);
+        assert_eq!(Peer::who_sent(Frame::copy(b"made here").origin()), None);
     }
 
     #[test]

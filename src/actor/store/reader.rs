@@ -178,15 +178,15 @@ impl Actor<'_> {
 
     fn messages(&mut self) -> Result {
         for _ in 0..BATCH_COUNT {
-            let Some(Received { frame, content }) =
+            let Some(Received { frame, content, origin }) =
                 self.inbox.next(&self.node.subscriber, &self.node.unread)?
             else {
                 break;
             };
             match Message::decode(frame.as_ref()) {
                 Ok(message) if content.is_none() => {
-                    if self.node.is_genuine(&message, &frame) {
-                        self.reader.message_from(&message, &|| sender(&frame));
+                    if self.node.is_genuine(&message, origin) {
+                        self.reader.message_from(&message, &|| sender(origin));
                     }
                 }
                 Ok(message) => self.warning.warn(now_ms(), || {

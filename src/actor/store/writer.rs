@@ -7,7 +7,7 @@ use crate::actor::consumer::{Refused, limit_count};
 use crate::actor::inbox::{Inbox, Received};
 use crate::actor::node::{Config, Node};
 use crate::actor::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
-use crate::net::{Frame, Kind, Peer, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Origin, Peer, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
 use crate::protocol::comparison::{Divergence, Held};
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
@@ -119,10 +119,10 @@ impl Held for OnDisk {
 }
 
 /// A difference between this store and another one for the log.
-fn describe(divergence: &Divergence, frame: &Frame) -> String {
+fn describe(divergence: &Divergence, origin: Origin) -> String {
     let Divergence { subject, address, store, offset } = divergence;
     let (subject, address, store) = (printable(subject), printable(address), printable(store));
-    let sender = Peer::who_sent(frame).map_or_else(String::new, |peer| format!(", which {peer} sent"));
+    let sender = Peer::who_sent(origin).map_or_else(String::new, |peer| format!(", which {peer} sent"));
     format!(
         "Store: partition {address} of {subject}: record {offset} differs from that of the store {store}{sender}. Stores \
          hold different records of this partition; at least one of them is wrong"
@@ -233,7 +233,7 @@ impl Actor<'_> {
             if self.intake.is_full() {
                 break;
             }
-            let Some(Received { frame, content }) =
+            let Some(Received { frame, content, origin }) =
                 self.inbox.next(&self.node.subscriber, &self.node.unread)?
             else {
                 break;
@@ -241,7 +241,7 @@ impl Actor<'_> {
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     if let Err(TooLong) =
-                        self.intake.message(&message, content.into_frame(), &|| sender(&frame), read_ms)
+                        self.intake.message(&message, content.into_frame(), &|| sender(origin), read_ms)
                     {
                         self.warning.warn(now_ms(), || {
                             format!(
@@ -250,7 +250,7 @@ impl Actor<'_> {
                         });
                     }
                     if let Some(divergence) = self.intake.poll_divergence() {
-                        self.divergence_warning.warn(now_ms(), || describe(&divergence, &frame));
+                        self.divergence_warning.warn(now_ms(), || describe(&divergence, origin));
                     }
                 }
                 Ok(message) => self.warning.warn(now_ms(), || {
