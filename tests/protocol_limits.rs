@@ -326,7 +326,7 @@ fn a_store_takes_one_peers_partitions_so_far_and_what_is_on_its_disk_is_nobodys(
     }
     assert_eq!(storing.commit().len(), 60);
     let statistics = storing.replica.statistics();
-    assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (70, 3, 990));
+    assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (70, 3, 0));
 }
 
 #[test]

@@ -49,7 +49,7 @@ const HELLOS_INTERVAL_MS: u64 = 1_000;
 impl<P: Payload> Consumer<P> {
     /// A consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
-        let ingest = Ingest::new(address, limits);
+        let mut ingest = Ingest::new(address, limits);
         let refresh_ms = now_ms + ingest.refresh_interval_ms(0);
         Consumer {
             address: address.into(),
@@ -195,6 +195,9 @@ impl<P: Payload> Consumer<P> {
         }
         if self.is_full(partition) {
             return;
+        }
+        if is_live {
+            self.ingest.published(partition, offset, now_ms);
         }
         let Self { ingest, unacknowledged, .. } = self;
         ingest.record(partition, offset, content, from, now_ms, |offset, content| {

@@ -3,11 +3,8 @@
 //! What consumer and store have in common. Bounded: the number of partitions, what early records occupy, and
 //! what all FETCHes under way may bring.
 //!
-//! Anybody can make partitions up. So what is scarce goes to those that have shown that they are real, by a record
-//! that came in its turn: of the others, the oldest gives way first. And who brings many makes room himself: a peer has so
-//! many at most, and when there are too many in all, those of who has most give way. So who has no more than others keeps
-//! what he has, whatever others make up. A partition that gave way is opened again, where it stood, as soon as somebody
-//! speaks of it.
+//! Anybody can make partitions up, so room is kept for partitions whose records arrive in order; `room` says which
+//! partition gives way to a new one, and `budget` which peer's FETCHes may be under way.
 
 use super::remembered::Remembered;
 use super::seats::{Payer, Rank, Seats};
@@ -19,9 +16,13 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 mod beginning;
+mod budget;
+mod room;
 mod stalls;
 
 use beginning::Beginning;
+use budget::Budget;
+use room::FIRST_RECORD_MS;
 
 /// The bounds of one ingest.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +93,8 @@ pub struct Partition<P> {
     /// A record came in its turn.
     is_proven: bool,
     opened_ms: u64,
-    /// When there was news of it last.
-    heard_ms: u64,
+    /// Until when it stays because its producer was heard.
+    stays_ms: u64,
     /// When its last record came in its turn, or its first early one came.
     moved_ms: u64,
     /// It stands in `Ingest::seats` so, perhaps with a rank of the past.
@@ -105,22 +106,11 @@ pub struct Partition<P> {
     payer: Payer,
 }
 
-impl<P> Partition<P> {
-    /// What its rank among partitions is now. The time of one that is not proven is that of its opening: no talk
-    /// makes it younger.
-    fn rank(&self) -> Rank {
-        (self.is_proven, if self.is_proven { self.heard_ms } else { self.opened_ms })
-    }
-
-    /// The same among those that have early records.
-    fn early_rank(&self) -> Rank {
-        (self.is_proven, self.moved_ms)
-    }
-}
-
 /// What happened so far, for a node's last debug line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statistics {
+    /// Partitions opened.
+    pub opened: u64,
     /// Records handed on.
     pub handed_on: u64,
     /// Records that came early and were kept.
@@ -168,7 +158,9 @@ pub struct Ingest<P> {
     early_seats: BTreeSet<(Rank, Index)>,
     remembered: Remembered,
     early_len_bytes: usize,
-    in_flight_len_bytes: u64,
+    in_flight: Budget,
+    /// Partitions opened, and refused, when the stores were asked last.
+    surveyed: (u64, u64),
     /// When a connection was given up last.
     cut_ms: Option<u64>,
     statistics: Statistics,
@@ -191,7 +183,8 @@ impl<P: Payload> Ingest<P> {
             early_seats: BTreeSet::new(),
             remembered: Remembered::new(limits.remembered),
             early_len_bytes: 0,
-            in_flight_len_bytes: 0,
+            in_flight: Budget::new(limits.in_flight_len_bytes),
+            surveyed: (0, 0),
             cut_ms: None,
             statistics: Statistics::default(),
             stalled: Vec::new(),
@@ -205,7 +198,7 @@ impl<P: Payload> Ingest<P> {
             peers: self.seats.payer_count(),
             most_of_peer: self.seats.most_of_peer(),
             early_len_bytes: self.early_len_bytes,
-            in_flight_len_bytes: self.in_flight_len_bytes,
+            in_flight_len_bytes: self.in_flight.len_bytes(),
             ..self.statistics
         }
     }
@@ -236,7 +229,7 @@ impl<P: Payload> Ingest<P> {
             self.statistics.refused_of_peer += u64::from(self.has_too_many(from));
             return None;
         }
-        let seat = (false, now_ms);
+        let seat = (false, now_ms + FIRST_RECORD_MS);
         let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         let partition = Partition {
             subject: subject.into(),
@@ -246,7 +239,7 @@ impl<P: Payload> Ingest<P> {
             timer_ms: None,
             is_proven: false,
             opened_ms: now_ms,
-            heard_ms: now_ms,
+            stays_ms: 0,
             moved_ms: now_ms,
             seat,
             payer: self.seats.add(from, (seat, index)),
@@ -259,6 +252,7 @@ impl<P: Payload> Ingest<P> {
         let key = partition_key(address, subject);
         self.remembered.forget(&key);
         self.by_key.insert(key.into(), index);
+        self.statistics.opened += 1;
         Some(index)
     }
 
@@ -270,105 +264,12 @@ impl<P: Payload> Ingest<P> {
     /// A partition is known to be real, although no record of it came yet.
     pub fn prove(&mut self, index: Index) {
         self.partitions[index.0].as_mut().expect("an open partition").is_proven = true;
+        self.reseat(index);
     }
 
     /// Where a partition stood that gave way, if it is remembered.
     pub fn recall(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
         self.remembered.get(&partition_key(address, subject))
-    }
-
-    /// Makes room for a partition that a peer brings; false when there is none.
-    fn make_room(&mut self, from: &[u8], now_ms: u64, may_close: &impl Fn(Index, u64) -> bool) -> bool {
-        if self.has_too_many(from) {
-            return self.close_one(Some(from), now_ms, may_close);
-        }
-        if self.by_key.len() < self.limits.partitions {
-            return true;
-        }
-        let greediest = self.seats.greediest_for(from);
-        greediest.is_some_and(|payer| self.close_one(Some(&payer), now_ms, may_close))
-            || self.close_one(Some(from), now_ms, may_close)
-            || self.seats.count_of_host(from) < self.limits.partitions / self.seats.host_count().max(1)
-                && self.close_one(None, now_ms, may_close)
-    }
-
-    /// True when a peer has as many partitions as one may.
-    fn has_too_many(&self, from: &[u8]) -> bool {
-        !from.is_empty() && self.seats.count_of(from) >= self.limits.partitions_per_peer
-    }
-
-    /// Closes the partition that can be missed best, of a peer or of all. False when there is none.
-    fn close_one(&mut self, of: Option<&[u8]>, now_ms: u64, may_close: &impl Fn(Index, u64) -> bool) -> bool {
-        for _ in 0..MAX_LOOKS {
-            let Some((seat, index)) = self.seats.first(of) else { return false };
-            let partition = self.partitions[index.0].as_mut().expect("an open partition");
-            let mut rank = partition.rank();
-            if rank == seat {
-                if rank.0 && now_ms < rank.1 + STAY_MS {
-                    return false;
-                }
-                let next = partition.sequencer.next();
-                if may_close(index, next) {
-                    self.close(index, true);
-                    self.statistics.closed += 1;
-                    return true;
-                }
-                // Its records are on their way somewhere: it gets another while.
-                (partition.heard_ms, partition.opened_ms) = (now_ms, now_ms);
-                rank = partition.rank();
-            }
-            partition.seat = rank;
-            self.seats.change(&partition.payer, (seat, index), rank);
-        }
-        false
-    }
-
-    /// Forgets every partition of a topic, and what came early of it.
-    pub fn close_subject(&mut self, subject: &[u8]) {
-        let is_of = |partition: &Partition<P>| *partition.subject == *subject;
-        for i in 0..self.partitions.len() {
-            if self.partitions[i].as_ref().is_some_and(is_of) {
-                self.close(Index(i), false);
-            }
-        }
-        self.remembered.forget_subject(subject);
-    }
-
-    fn close(&mut self, index: Index, is_remembered: bool) {
-        let Some(mut partition) = self.partitions[index.0].take() else { return };
-        let key = partition_key(&partition.address, &partition.subject);
-        self.by_key.remove(key.as_slice());
-        self.release(&mut partition, index);
-        self.seats.remove(&partition.payer, (partition.seat, index));
-        if is_remembered && partition.sequencer.next() > 0 {
-            self.remembered.put(&key, &partition.subject, partition.sequencer.next());
-        }
-        self.free.push(index);
-    }
-
-    /// Gives back what a partition's early records and its FETCH occupy, which it is to forget.
-    fn release(&mut self, partition: &mut Partition<P>, index: Index) {
-        self.early_len_bytes -= partition.sequencer.early_len_bytes();
-        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
-        if let Some(timer_ms) = partition.timer_ms.take() {
-            self.timers.remove(&(timer_ms, index));
-        }
-        if let Some(seat) = partition.early_seat.take() {
-            self.early_seats.remove(&(seat, index));
-        }
-    }
-
-    /// The first record of a partition has come in its turn: it is who brought that who pays for it from now on, unless he
-    /// has too many. So nobody can have others' partitions give way by speaking of them first.
-    fn charge(&mut self, index: Index, from: &Sender) {
-        let Some(from) = from() else { return };
-        if self.has_too_many(&from) {
-            return;
-        }
-        let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let seat = (partition.seat, index);
-        self.seats.remove(&partition.payer, seat);
-        partition.payer = self.seats.add(&from, seat);
     }
 
     /// The partition at `index`, which must be open.
@@ -394,7 +295,6 @@ impl<P: Payload> Ingest<P> {
     ) -> bool {
         let room_bytes = self.early_room(index, offset, content.as_ref().len(), now_ms);
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        partition.heard_ms = now_ms;
         let Partition { sequencer, beginning, .. } = partition;
         let mut hand_on = |offset, content| {
             if !beginning.is_handed_on(offset) {
@@ -426,9 +326,12 @@ impl<P: Payload> Ingest<P> {
         // The common case, a live record in order, ends here.
         if was_gapped || sequencer.has_gap() {
             self.early_len_bytes = self.early_len_bytes + sequencer.early_len_bytes() - early_before;
-            self.in_flight_len_bytes =
-                self.in_flight_len_bytes + sequencer.in_flight_len_bytes() - in_flight_before;
-            let has_early = sequencer.early_len_bytes() > 0;
+            self.in_flight.change(&partition.payer, in_flight_before, sequencer.in_flight_len_bytes());
+            if sequencer.is_late() && self.in_flight.has_room(&partition.payer) {
+                sequencer.revive();
+                self.in_flight.change(&partition.payer, 0, sequencer.in_flight_len_bytes());
+            }
+            let (has_early, has_gap) = (sequencer.early_len_bytes() > 0, sequencer.has_gap());
             match (partition.early_seat, has_early) {
                 (None, true) => {
                     partition.moved_ms = now_ms;
@@ -441,6 +344,9 @@ impl<P: Payload> Ingest<P> {
                     self.early_seats.remove(&(seat, index));
                 }
                 _ => {}
+            }
+            if was_gapped && !has_gap {
+                self.reseat(index);
             }
             self.reschedule(index, now_ms);
         }
@@ -489,24 +395,40 @@ impl<P: Payload> Ingest<P> {
         room_bytes(self)
     }
 
-    /// Somebody says that the record `offset` of a partition exists.
-    pub fn heard_of(&mut self, index: Index, offset: u64, now_ms: u64) {
+    /// The producer of a partition publishes the record `offset`, which is to be given to [`Ingest::record`] next. It publishes
+    /// in order: when that is the next one, nobody has shown that there are more. A true claim is repeated.
+    pub fn published(&mut self, index: Index, offset: u64, now_ms: u64) {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        partition.heard_ms = now_ms;
+        partition.stays_ms = now_ms + STAY_MS;
+        let before = partition.sequencer.in_flight_len_bytes();
+        if partition.sequencer.has_gap() && offset == partition.sequencer.next() {
+            partition.sequencer.end_at(offset);
+            self.in_flight.change(&partition.payer, before, partition.sequencer.in_flight_len_bytes());
+        }
+    }
+
+    /// The producer of a partition says that the record `offset` of it exists.
+    pub fn heard_of(&mut self, index: Index, offset: u64, now_ms: u64) {
+        self.partitions[index.0].as_mut().expect("an open partition").stays_ms = now_ms + STAY_MS;
+        self.claimed(index, offset, now_ms);
+    }
+
+    fn claimed(&mut self, index: Index, offset: u64, now_ms: u64) {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        if offset >= partition.sequencer.next() && !partition.sequencer.has_gap() {
+            partition.moved_ms = now_ms;
+        }
         partition.sequencer.heard_of(offset, now_ms);
         if partition.sequencer.has_gap() {
             self.reschedule(index, now_ms);
         }
     }
 
-    /// A store, by its name, says that it has the record `offset` of a partition, and what comes before it. When that
-    /// is known, it is no news: stores speak of all that they hold, as long as they hold it, and what is complete need
-    /// not stay for that.
+    /// A store, by its name, says that it has the record `offset` of a partition, and what comes before it. Stores speak of
+    /// all that they hold, as long as they hold it: what is complete need not stay for that.
     pub fn held_by(&mut self, index: Index, store: &[u8], offset: u64, now_ms: u64) {
         self.name_source(index, store, offset);
-        if offset >= self.next(index) {
-            self.heard_of(index, offset, now_ms);
-        }
+        self.claimed(index, offset, now_ms);
     }
 
     fn name_source(&mut self, index: Index, store: &[u8], offset: u64) {
@@ -535,7 +457,13 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// How long after one request for heads the next one is due. The last one brought `head_count` heads.
-    pub fn refresh_interval_ms(&self, head_count: usize) -> u64 {
+    /// When there was no room for some partitions since, and room was made for others, it comes soon.
+    pub fn refresh_interval_ms(&mut self, head_count: usize) -> u64 {
+        let now = (self.statistics.opened, self.statistics.refused);
+        let before = std::mem::replace(&mut self.surveyed, now);
+        if now.0 > before.0 && now.1 > before.1 {
+            return REFRESH_INTERVAL_MS;
+        }
         REFRESH_INTERVAL_MS + self.by_key.len().max(head_count) as u64 * REFRESH_PER_PARTITION_MS
     }
 
@@ -590,12 +518,12 @@ impl<P: Payload> Ingest<P> {
     fn fetch(&mut self, index: Index, now_ms: u64, out: &mut Outbox<P>) -> u64 {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
         // Whether there is room or not: two that wait for each other's room would wait for ever.
-        self.in_flight_len_bytes -= partition.sequencer.in_flight_len_bytes();
+        self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
         partition.sequencer.give_up_fetch();
         if let Some(due_ms) = self.cut_ms.and_then(|cut_ms| partition.sequencer.hold_back(cut_ms, now_ms)) {
             return due_ms;
         }
-        if self.in_flight_len_bytes > self.limits.in_flight_len_bytes {
+        if !self.in_flight.has_room(&partition.payer) {
             return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
         }
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
@@ -610,7 +538,7 @@ impl<P: Payload> Ingest<P> {
                 store: store.as_deref().unwrap_or_default(),
             });
         }
-        self.in_flight_len_bytes += partition.sequencer.in_flight_len_bytes();
+        self.in_flight.change(&partition.payer, 0, partition.sequencer.in_flight_len_bytes());
         partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS)
     }
 }

@@ -160,6 +160,9 @@ impl<P: Payload> Replica<P> {
                     return;
                 }
                 let Some(partition) = self.find_or_open(position, is_live, from, now_ms) else { return };
+                if is_live {
+                    self.ingest.published(partition, position.sequence, now_ms);
+                }
                 let is_new = self.ingest.record(
                     partition,
                     position.sequence,

@@ -71,12 +71,13 @@ impl Seats {
         self.by_count.iter().rev().find(|(_, payer)| !payer.is_empty()).map_or(0, |(count, _)| *count)
     }
 
-    /// Which partition gives way first: of all, or of one peer.
-    pub fn first(&self, payer: Option<&[u8]>) -> Option<Seat> {
-        match payer {
-            Some(payer) => self.by_payer.get(payer)?.first().copied(),
-            None => self.all.first().copied(),
-        }
+    /// Which partition gives way first, of those that are proven or of the others: of all, or of one peer.
+    pub fn first(&self, payer: Option<&[u8]>, is_proven: bool) -> Option<Seat> {
+        let seats = match payer {
+            Some(payer) => self.by_payer.get(payer)?,
+            None => &self.all,
+        };
+        seats.range(((is_proven, 0), Index(0))..=((is_proven, u64::MAX), Index(usize::MAX))).next().copied()
     }
 
     /// Adds a partition, and returns its payer, of which there is one name in memory however many it pays for.
@@ -149,20 +150,23 @@ mod tests {
             (0..30).map(|i| seats.add(format!("peer {}", i % 3).as_bytes(), seat(i))).collect();
         assert_eq!((seats.payer_count(), seats.count_of(b"peer 1")), (3, 10));
         // The odd ones are not proven.
-        assert_eq!((seats.first(None), seats.first(Some(b"peer 2"))), (Some(seat(1)), Some(seat(5))));
+        assert_eq!(
+            (seats.first(None, false), seats.first(Some(b"peer 2"), false)),
+            (Some(seat(1)), Some(seat(5)))
+        );
         seats.remove(&payers[1], seat(1));
         seats.remove(&payers[3], seat(3));
         seats.remove(&payers[6], seat(6));
         assert_eq!(seats.greediest_for(b"new"), Some(b"peer 2"[..].into()));
-        assert_eq!(seats.first(None), Some(seat(5)));
+        assert_eq!(seats.first(None, false), Some(seat(5)));
         seats.change(&payers[5], seat(5), (true, 1_000));
-        assert_eq!(seats.first(None), Some(seat(7)));
-        assert_eq!(seats.first(Some(b"peer 2")), Some(seat(11)));
+        assert_eq!(seats.first(None, false), Some(seat(7)));
+        assert_eq!(seats.first(Some(b"peer 2"), false), Some(seat(11)));
         seats.remove(&payers[5], ((true, 1_000), Index(5)));
         for i in (0..30).filter(|i| ![1, 3, 5, 6].contains(i)) {
             seats.remove(&payers[i], seat(i));
         }
-        assert_eq!((seats.payer_count(), seats.count_of(b"peer 1"), seats.first(None)), (0, 0, None));
+        assert_eq!((seats.payer_count(), seats.count_of(b"peer 1"), seats.first(None, true)), (0, 0, None));
         assert_eq!((seats.greediest_for(b"new"), seats.all.len(), seats.by_count.len()), (None, 0, 0));
         assert_eq!((seats.host_count(), seats.hosts_by_count.len(), seats.by_host.len()), (0, 0, 0));
     }

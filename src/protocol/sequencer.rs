@@ -223,6 +223,31 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
     }
 
+    /// Records come in answer to a FETCH whose deadline had passed: it needs room again, see [`Sequencer::revive`].
+    pub fn is_late(&self) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.is_overdue && fetch.is_answered)
+    }
+
+    /// There is room for what is left of a late answer.
+    pub fn revive(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.is_overdue = false;
+        }
+    }
+
+    /// Takes back what others have claimed: beside `offset`, only those records exist for certain that have come.
+    pub fn end_at(&mut self, offset: u64) {
+        let known = self.early.last_key_value().map_or(offset, |(&last, _)| last.max(offset)) + 1;
+        self.end = known.max(self.next).min(self.end);
+        if self.end == self.next + 1 && offset == self.next {
+            self.fetch = None;
+        }
+        // Where nothing is missing, nothing is under way.
+        if let Some(fetch) = &mut self.fetch {
+            fetch.end = fetch.end.min(self.end);
+        }
+    }
+
     /// The deadline of the FETCH under way has passed, and a connection was given up at `cut_ms`: when to ask again, if
     /// that shall wait. What was answered in part does not: its next record is not too long, as far as one can tell.
     pub fn hold_back(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
@@ -251,7 +276,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         fetch.end.saturating_sub(self.next).saturating_mul(self.mean_len_bytes.max(64))
     }
 
-    /// What to ask for now, and whom. Call it when [`Sequencer::fetch_due_ms`] has come.
+    /// What to ask for now, and whom. Call it when [`Sequencer::fetch_due_ms`] has come. A claim that nobody has answered
+    /// for a minute, and that no record bears out, is forgotten until it is repeated.
     pub fn request(&mut self, now_ms: u64) -> Option<Request> {
         if !self.has_gap() {
             return None;
@@ -267,6 +293,11 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             }
             let is_large = fetch.end.saturating_sub(self.next) > u64::from(FIRST_WINDOW_COUNT);
             is_too_much = is_large && !fetch.is_cut && (fetch.is_answered || equal_count >= MAX_EQUAL_COUNT);
+        }
+        let is_hopeless = self.retry_ms >= MAX_RETRY_MS && equal_count > MAX_EQUAL_COUNT;
+        if is_hopeless && self.early.is_empty() {
+            self.end = self.next;
+            return None;
         }
         let Choice { store, end, len_bytes } = self.sources.choose(self.next, now_ms);
         self.is_stalled = store.is_none() && self.stall.asked(self.next, now_ms);
@@ -339,10 +370,11 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
-        fetch.is_overdue = false;
         fetch.len_bytes += len_bytes;
         if !fetch.is_answered {
             fetch.is_answered = true;
+            // What was asked for again has no room yet.
+            fetch.is_overdue |= fetch.is_repeated;
             // Behind a producer's queue of live records an answer may take long; asking again would only make
             // that queue longer.
             let first_ms = now_ms.saturating_sub(fetch.first_sent_ms);

@@ -1,0 +1,172 @@
+//! Which partition gives way when there is no room for a new one.
+//!
+//! Anybody can make partitions up. So what is scarce goes to those that have shown that they are real, by a record that
+//! came in order: of the others, the oldest gives way first. And a peer that brings many makes room itself: it has so many
+//! at most, and when there are too many in all, those of the peer with the most give way. So a peer that has no more than
+//! others keeps what it has, whatever others make up.
+//!
+//! Within one peer's share, a new partition does not evict one that still waits for its first record: a store tells the
+//! heads of all that it holds in one burst, and each would evict the one before. Complete partitions of ended producers give
+//! way at once: a consumer remembers where they stood, a store has them on disk, and each is opened again when somebody
+//! speaks of a record that is missing.
+
+use super::{Index, Ingest, Partition, STAY_MS};
+use crate::protocol::seats::Rank;
+use crate::protocol::{Payload, Sender};
+use crate::wire::partition_key;
+
+/// How long a partition stays, beside newer ones of the same peer, for its first record, or for the next one of a gap.
+pub(super) const FIRST_RECORD_MS: u64 = 10_000;
+/// Partitions that are looked at, at most, when one is to give way.
+const MAX_LOOKS: usize = 1_000;
+
+impl<P: Payload> Partition<P> {
+    /// Whether a record came in order, and from when on it may give way. No talk makes one younger that is not proven.
+    pub(super) fn rank(&self) -> Rank {
+        let gap_ms = if self.sequencer.has_gap() { self.moved_ms + FIRST_RECORD_MS } else { 0 };
+        (
+            self.is_proven,
+            if self.is_proven { self.stays_ms.max(gap_ms) } else { self.opened_ms + FIRST_RECORD_MS },
+        )
+    }
+
+    /// Its place among those that have early records.
+    pub(super) fn early_rank(&self) -> Rank {
+        (self.is_proven, self.moved_ms)
+    }
+}
+
+impl<P: Payload> Ingest<P> {
+    /// Makes room for a partition that a peer brings; false when there is none.
+    pub(super) fn make_room(
+        &mut self,
+        from: &[u8],
+        now_ms: u64,
+        may_close: &impl Fn(Index, u64) -> bool,
+    ) -> bool {
+        if self.has_too_many(from) {
+            return self.close_one(Some(from), true, now_ms, may_close);
+        }
+        if self.by_key.len() < self.limits.partitions {
+            return true;
+        }
+        let greediest = self.seats.greediest_for(from);
+        greediest.is_some_and(|payer| self.close_one(Some(&payer), false, now_ms, may_close))
+            || self.close_one(Some(from), !from.is_empty(), now_ms, may_close)
+            || self.seats.count_of_host(from) < self.limits.partitions / self.seats.host_count().max(1)
+                && self.close_one(None, false, now_ms, may_close)
+    }
+
+    /// True when a peer has as many partitions as one may.
+    pub(super) fn has_too_many(&self, from: &[u8]) -> bool {
+        !from.is_empty() && self.seats.count_of(from) >= self.limits.partitions_per_peer
+    }
+
+    /// Closes one partition, of one peer or of all. False when none can be missed. A peer's own new partition waits for the
+    /// first record of those it has brought before; another's does not (`is_own`).
+    fn close_one(
+        &mut self,
+        of: Option<&[u8]>,
+        is_own: bool,
+        now_ms: u64,
+        may_close: &impl Fn(Index, u64) -> bool,
+    ) -> bool {
+        [false, true].into_iter().any(|is_proven| {
+            let is_early = is_proven || is_own;
+            self.close_one_of(of, is_proven, if is_early { now_ms } else { u64::MAX }, now_ms, may_close)
+        })
+    }
+
+    /// Closes the first partition, of those that are proven or of the others, whose time has come by `until_ms`.
+    fn close_one_of(
+        &mut self,
+        of: Option<&[u8]>,
+        is_proven: bool,
+        until_ms: u64,
+        now_ms: u64,
+        may_close: &impl Fn(Index, u64) -> bool,
+    ) -> bool {
+        // Ranks are put right only here. Each look is paid for by a message that has changed one.
+        for _ in 0..MAX_LOOKS {
+            let Some((seat, index)) = self.seats.first(of, is_proven) else { return false };
+            let partition = self.partitions[index.0].as_mut().expect("an open partition");
+            if partition.rank() == seat {
+                if seat.1 > until_ms {
+                    return false;
+                }
+                let next = partition.sequencer.next();
+                if may_close(index, next) {
+                    self.close(index, true);
+                    self.statistics.closed += 1;
+                    return true;
+                }
+                // Its records are on their way somewhere: it gets another while.
+                partition.stays_ms = now_ms + STAY_MS;
+                partition.opened_ms = now_ms;
+            }
+            self.reseat(index);
+        }
+        false
+    }
+
+    /// Puts right when a partition may give way.
+    pub(super) fn reseat(&mut self, index: Index) {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        let (seat, rank) = (partition.seat, partition.rank());
+        if seat != rank {
+            partition.seat = rank;
+            self.seats.change(&partition.payer, (seat, index), rank);
+        }
+    }
+
+    /// Forgets every partition of a topic, and what came early of it.
+    pub fn close_subject(&mut self, subject: &[u8]) {
+        let is_of = |partition: &Partition<P>| *partition.subject == *subject;
+        for i in 0..self.partitions.len() {
+            if self.partitions[i].as_ref().is_some_and(is_of) {
+                self.close(Index(i), false);
+            }
+        }
+        self.remembered.forget_subject(subject);
+    }
+
+    fn close(&mut self, index: Index, is_remembered: bool) {
+        let Some(mut partition) = self.partitions[index.0].take() else { return };
+        let key = partition_key(&partition.address, &partition.subject);
+        self.by_key.remove(key.as_slice());
+        self.release(&mut partition, index);
+        self.seats.remove(&partition.payer, (partition.seat, index));
+        if is_remembered && partition.sequencer.next() > 0 {
+            self.remembered.put(&key, &partition.subject, partition.sequencer.next());
+        }
+        self.free.push(index);
+    }
+
+    /// Gives back what a partition's early records and its FETCH occupy, which it is to forget.
+    pub(super) fn release(&mut self, partition: &mut Partition<P>, index: Index) {
+        self.early_len_bytes -= partition.sequencer.early_len_bytes();
+        self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
+        if let Some(timer_ms) = partition.timer_ms.take() {
+            self.timers.remove(&(timer_ms, index));
+        }
+        if let Some(seat) = partition.early_seat.take() {
+            self.early_seats.remove(&(seat, index));
+        }
+    }
+
+    /// The first record of a partition has come in its turn: it is who brought that who pays for it from now on, unless he
+    /// has too many. So nobody can have others' partitions give way by speaking of them first.
+    pub(super) fn charge(&mut self, index: Index, from: &Sender) {
+        let Some(from) = from() else { return };
+        if self.has_too_many(&from) {
+            return;
+        }
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        let (seat, in_flight_len_bytes) =
+            ((partition.seat, index), partition.sequencer.in_flight_len_bytes());
+        self.in_flight.change(&partition.payer, in_flight_len_bytes, 0);
+        self.seats.remove(&partition.payer, seat);
+        partition.payer = self.seats.add(&from, seat);
+        self.in_flight.change(&partition.payer, 0, in_flight_len_bytes);
+    }
+}

@@ -1,0 +1,139 @@
+//! What peers claim to exist, without proof: how much of it a consumer and a store take, and when they forget it.
+
+use dafka::protocol::Outbox;
+use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::ingest::Limits;
+use dafka::wire::{Message, Position};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+type Content = Arc<[u8]>;
+
+const TOPIC: &[u8] = b"topic";
+const ME: &[u8] = b"ME";
+
+fn name(number: usize) -> Vec<u8> {
+    format!("PARTITION {number}").into_bytes()
+}
+
+struct Reading {
+    consumer: Consumer<Content>,
+    out: Outbox<Content>,
+    delivered: Vec<Delivery<Content>>,
+}
+
+impl Reading {
+    fn new(start: Start, limits: Limits) -> Reading {
+        let mut out = Outbox::new();
+        let mut consumer = Consumer::new(ME, start, limits, 0);
+        consumer.subscribe(TOPIC, &mut out);
+        Reading { consumer, out, delivered: Vec::new() }
+    }
+
+    fn take(&mut self, peer: &str, message: &Message, len: usize, now_ms: u64) -> Vec<u64> {
+        let content = message.has_content().then(|| vec![0; len].into());
+        let from = || Some(peer.as_bytes().into());
+        self.consumer.message_from(message, content, &from, now_ms, &mut self.out, &mut self.delivered);
+        self.delivered.drain(..).map(|delivery| delivery.offset).collect()
+    }
+
+    fn record(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) -> Vec<u64> {
+        self.take(peer, &Message::Record(Position::new(TOPIC, address, TOPIC, offset)), 100, now_ms)
+    }
+
+    fn answer(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) -> Vec<u64> {
+        self.take(peer, &Message::DirectRecord(Position::new(ME, address, TOPIC, offset)), 100, now_ms)
+    }
+
+    fn head(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) {
+        self.take(peer, &Message::Head(Position::new(TOPIC, address, TOPIC, offset)), 0, now_ms);
+    }
+
+    fn direct_head(&mut self, address: &[u8], offset: u64, now_ms: u64) {
+        let position = Position::new(ME, address, TOPIC, offset);
+        self.take("STORE", &Message::DirectHead { position, store: b"STORE" }, 0, now_ms);
+    }
+
+    /// The partitions that are asked for at `now_ms`, and from which record on; true when the stores are asked for heads.
+    fn asked(&mut self, now_ms: u64) -> (Vec<(Vec<u8>, u64)>, bool) {
+        self.consumer.tick(now_ms, &mut self.out);
+        let (mut fetches, mut is_survey) = (Vec::new(), false);
+        self.out.drain(|frame, _| match Message::decode(frame) {
+            Ok(Message::Fetch { topic, sequence, .. }) => fetches.push((topic.to_vec(), sequence)),
+            Ok(Message::GetHeads { .. }) => is_survey = true,
+            _ => {}
+        });
+        (fetches, is_survey)
+    }
+}
+
+#[test]
+fn a_consumer_reads_all_partitions_of_a_store_that_holds_more_than_one_peer_may_bring() {
+    for (limit, held) in [(100, 150), (100, 5_000), (1_000, 1_500)] {
+        let mut reading =
+            Reading::new(Start::Earliest, Limits { partitions_per_peer: limit, ..Limits::default() });
+        let (mut done, mut now_ms) = (BTreeSet::<Vec<u8>>::new(), 0);
+        let (mut heads, mut answers) = (0..held, Vec::<(Vec<u8>, u64)>::new());
+        while done.len() < held && now_ms < 60_000 {
+            for (address, first) in std::mem::take(&mut answers) {
+                if !reading.answer("STORE", &address, first, now_ms).is_empty() {
+                    assert!(done.insert(address), "a record twice");
+                }
+            }
+            // A slice of a response, as a store sends it.
+            for i in heads.by_ref().take(256) {
+                reading.direct_head(&name(i), 0, now_ms);
+            }
+            let (fetches, is_survey) = reading.asked(now_ms);
+            answers = fetches;
+            if is_survey {
+                heads = 0..held;
+            }
+            now_ms += 5;
+        }
+        assert_eq!(done.len(), held, "{limit} of one peer, {now_ms} ms");
+        assert!(now_ms < 45_000, "{held} partitions, {limit} of one peer: {now_ms} ms");
+    }
+}
+
+#[test]
+fn a_claim_that_nobody_answers_is_forgotten_until_it_is_repeated() {
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
+    reading.head("HOSTILE", b"MADE UP", 1 << 40, 0);
+    let mut last_ms = 0;
+    for now_ms in (0..600_000).step_by(50) {
+        if !reading.asked(now_ms).0.is_empty() {
+            last_ms = now_ms;
+        }
+    }
+    assert!((30_000..100_000).contains(&last_ms), "{last_ms}");
+    reading.head("HONEST", b"MADE UP", 3, 600_000);
+    assert_eq!(reading.asked(600_000).0, [(b"MADE UP".to_vec(), 0)]);
+    assert_eq!(reading.answer("HONEST", b"MADE UP", 0, 600_001), [0]);
+}
+
+#[test]
+fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
+    let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
+    let mut reading = Reading::new(Start::Earliest, limits);
+    // They are real, as far as anybody can tell, and each claims more than it delivers.
+    for i in 0..200 {
+        assert_eq!(reading.record("HOSTILE", &name(i), 0, 0), [0]);
+        reading.head("HOSTILE", &name(i), 1_000_000, 0);
+    }
+    reading.asked(0);
+    let drip = |reading: &mut Reading, round: u64, now_ms| {
+        (0..200).for_each(|i| drop(reading.answer("HOSTILE", &name(i), round, now_ms)));
+    };
+    // Late answers ask for room again, so that the limit holds.
+    for round in 1..20 {
+        let now_ms = round * 200;
+        drip(&mut reading, round, now_ms);
+        reading.asked(now_ms);
+        let in_flight_len_bytes = reading.consumer.statistics().in_flight_len_bytes;
+        assert!(in_flight_len_bytes <= 16 << 20, "{in_flight_len_bytes}");
+    }
+    drip(&mut reading, 20, 4_000);
+    reading.head("HONEST", b"REAL", 1_000, 4_000);
+    assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 0)), "it need not wait");
+}
