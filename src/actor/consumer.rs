@@ -149,8 +149,9 @@ impl Actor<'_> {
             if let Some(text) = self.refused.news(self.consumer.statistics()) {
                 self.warning.warn(now_ms(), || format!("Consumer: {text} are not read"));
             }
-            if let Some(text) = self.consumer.news(now_ms()) {
-                log::warn!("Consumer: {text}");
+            if let Some((subject, address, text)) = self.consumer.news(now_ms()) {
+                let (address, topic) = (printable(address), printable(subject));
+                log::warn!("Consumer: partition {address} of {topic}: {text}");
             }
             while let Some((subject, address, next)) = self.consumer.stalled() {
                 self.stall_warning.warn(now_ms(), || {

@@ -213,13 +213,23 @@ impl Actor<'_> {
             return Ok(());
         }
         let name = new_address();
+        publish(&self.node.publisher, &mut self.outbox)?;
+        // Without sockets, files or threads for another node, what is kept stays kept.
+        let node = match start_node(&name, self.topic, self.settings, self.pipe) {
+            Ok(node) => node,
+            Err(error) => {
+                log::error!(
+                    "Producer: another producer uses the address {old}: {why}; a new one cannot be taken now: {error}"
+                );
+                return Ok(());
+            }
+        };
         log::error!(
             "Producer: another producer uses the address {old}: {why}. This one goes on as {name}, and publishes {} \
              records again that are not acknowledged; some of those acknowledged before may be the other one's",
             self.producer.unacknowledged()
         );
-        publish(&self.node.publisher, &mut self.outbox)?;
-        self.node = start_node(&name, self.topic, self.settings, self.pipe)?;
+        self.node = node;
         self.inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);
         self.addresses.push(c_name(&name));
         let Self { producer, outbox, .. } = self;

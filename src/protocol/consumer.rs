@@ -202,7 +202,7 @@ impl<P: Payload> Consumer<P> {
         let Self { ingest, unacknowledged, .. } = self;
         ingest.record(partition, offset, content, from, now_ms, |offset, content| {
             let content = match unacknowledged {
-                Some(unacknowledged) => unacknowledged.take(partition, offset, content),
+                Some(unacknowledged) => unacknowledged.take(partition, offset, content, now_ms),
                 None => Some(content),
             };
             deliveries.extend(content.map(|content| Delivery { partition, offset, content }));
@@ -222,7 +222,7 @@ impl<P: Payload> Consumer<P> {
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
         if let Some(unacknowledged) = &mut self.unacknowledged {
-            unacknowledged.acknowledged(partition, offset, |offset, content| {
+            unacknowledged.acknowledged(partition, offset, now_ms, |offset, content| {
                 deliveries.extend([Delivery { partition, offset, content }]);
             });
         }
@@ -243,9 +243,11 @@ impl<P: Payload> Consumer<P> {
         self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
     }
 
-    /// Whether records wait for a store for long now; what to tell the log, if anything. To be called once a second.
-    pub fn news(&mut self, now_ms: u64) -> Option<String> {
-        self.unacknowledged.as_mut()?.news(now_ms)
+    /// Subject and address of a partition whose records wait for a store for long, and what to tell the log.
+    pub fn news(&mut self, now_ms: u64) -> Option<(&[u8], &[u8], String)> {
+        let (index, text) = self.unacknowledged.as_mut()?.news(now_ms)?;
+        let (subject, address) = self.partition(index);
+        Some((subject, address, text))
     }
 
     /// Takes a subscription that somebody made at this consumer's socket: a store that can hear us now gets a

@@ -1,7 +1,7 @@
 //! When a producer that shares its address with another one may take a new one.
 //!
 //! Whoever claims that there is a twin may lie. Each new address costs: records are published again, and all peers learn
-//! of a new node and a new partition. So a producer takes one at once, and others ever more seldom.
+//! of a new node and a new partition. So a producer takes the first one at once, and later ones with exponential backoff.
 
 /// The shortest time between the first two new addresses.
 const FIRST_WAIT_MS: u64 = 10_000;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_addresses_are_taken_ever_more_seldom() {
+    fn new_addresses_are_taken_with_exponential_backoff() {
         let mut renewals = Renewals::default();
         let renewed: Vec<u64> = (0..200_000).filter(|second| renewals.may_renew(second * 1_000)).collect();
         assert_eq!(renewed[..6], [0, 10, 30, 70, 150, 310]);

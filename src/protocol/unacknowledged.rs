@@ -1,13 +1,16 @@
 //! Records that no store has yet, kept from the application until one has (`consumer/isolation = acknowledged`).
 //!
-//! A record that no store has is gone when its producer ends: who has read it has read what nobody will read again. What
-//! is kept here is bounded; of a partition that exceeds the bound no further records are taken until a store has those
-//! that are kept.
+//! A record that no store has is lost when its producer ends: an application that had read it would have read what no later
+//! reader gets. What is kept here is bounded. When the bound is reached, no further records of the partition are taken until
+//! a store has acknowledged those that are kept.
 
 use super::ingest::Index;
 use super::sequencer::EARLY_OVERHEAD_BYTES;
-use super::waiting::{Change, Waiting};
+use super::waiting::{AGAIN_MS, WAITING_MS};
 use std::collections::{HashMap, VecDeque};
+
+/// How often it is looked for partitions whose records wait for long.
+const NEWS_INTERVAL_MS: u64 = 1_000;
 
 /// The records of all partitions that wait for a store.
 #[derive(Debug)]
@@ -15,9 +18,8 @@ pub struct Unacknowledged<P> {
     limit_bytes: usize,
     len_bytes: usize,
     partitions: HashMap<Index, Waiters<P>>,
-    /// How many records were released so far.
-    released: u64,
-    waiting: Waiting,
+    /// No line in the log about records that wait before this.
+    next_news_ms: u64,
 }
 
 /// The records of one partition that wait, and what is known of it.
@@ -29,28 +31,24 @@ struct Waiters<P> {
     records: VecDeque<(u64, P)>,
     /// The first record for which there was no room.
     refused: Option<u64>,
+    /// When the first one began to wait, or when a store acknowledged one last.
+    since_ms: u64,
 }
 
 impl<P> Default for Waiters<P> {
     fn default() -> Self {
-        Waiters { end: 0, records: VecDeque::new(), refused: None }
+        Waiters { end: 0, records: VecDeque::new(), refused: None, since_ms: 0 }
     }
 }
 
 impl<P: AsRef<[u8]>> Unacknowledged<P> {
     /// Nothing waits yet. What waits occupies at most `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
-        Unacknowledged {
-            limit_bytes,
-            len_bytes: 0,
-            partitions: HashMap::new(),
-            released: 0,
-            waiting: Waiting::default(),
-        }
+        Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_news_ms: WAITING_MS }
     }
 
     /// Takes the next record of a partition. Returned, when a store has it; else it waits, if there is room.
-    pub fn take(&mut self, index: Index, offset: u64, content: P) -> Option<P> {
+    pub fn take(&mut self, index: Index, offset: u64, content: P, now_ms: u64) -> Option<P> {
         let waiters = self.partitions.entry(index).or_default();
         if waiters.refused.is_some() {
             return None;
@@ -63,6 +61,9 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
             waiters.refused = Some(offset);
         } else {
             self.len_bytes += cost_bytes;
+            if waiters.records.is_empty() {
+                waiters.since_ms = now_ms;
+            }
             waiters.records.push_back((offset, content));
         }
         None
@@ -74,7 +75,7 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
     }
 
     /// A store has the records up to `offset`, including it: those that waited for it are handed to `release`.
-    pub fn acknowledged(&mut self, index: Index, offset: u64, mut release: impl FnMut(u64, P)) {
+    pub fn acknowledged(&mut self, index: Index, offset: u64, now_ms: u64, mut release: impl FnMut(u64, P)) {
         let waiters = self.partitions.entry(index).or_default();
         waiters.end = waiters.end.max(offset.saturating_add(1));
         let is_released =
@@ -83,7 +84,7 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
             && let Some((offset, content)) = waiters.records.pop_front()
         {
             self.len_bytes -= cost_bytes(&content);
-            self.released += 1;
+            waiters.since_ms = now_ms;
             release(offset, content);
         }
         if waiters.records.is_empty() || self.len_bytes <= self.limit_bytes / 2 {
@@ -108,20 +109,26 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.keys().copied()
     }
 
-    /// Looks whether records wait for long now; what to tell the log, if anything.
-    pub fn news(&mut self, now_ms: u64) -> Option<String> {
-        let is_waiting = self.len_bytes > 0;
-        match self.waiting.look(is_waiting.then_some(self.released), now_ms)? {
-            Change::GoesOn => Some("stores acknowledge records again".into()),
-            Change::Waits { ms } => {
-                let count = self.partitions.values().map(|waiters| waiters.records.len()).sum::<usize>();
-                Some(format!(
-                    "{count} records are not handed on, as consumer/isolation is acknowledged: for {} s no store has \
-                     acknowledged one of them",
-                    ms / 1_000
-                ))
-            }
+    /// What to tell the log of a partition whose records wait for long, if it is time for that: its index, and the text.
+    pub fn news(&mut self, now_ms: u64) -> Option<(Index, String)> {
+        if now_ms < self.next_news_ms {
+            return None;
         }
+        self.next_news_ms = now_ms + NEWS_INTERVAL_MS;
+        let waiting = self.partitions.iter().filter(|(_, waiters)| !waiters.records.is_empty());
+        let (index, waiters) = waiting.min_by_key(|(_, waiters)| waiters.since_ms)?;
+        let ms = now_ms.saturating_sub(waiters.since_ms);
+        if ms < WAITING_MS {
+            return None;
+        }
+        self.next_news_ms = now_ms + AGAIN_MS;
+        let text = format!(
+            "{} records are not handed on, as consumer/isolation is acknowledged: for {} s no store has acknowledged one of \
+             them",
+            waiters.records.len(),
+            ms / 1_000
+        );
+        Some((*index, text))
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
 
     fn released(waiting: &mut Unacknowledged<Vec<u8>>, index: Index, offset: u64) -> Vec<u64> {
         let mut offsets = Vec::new();
-        waiting.acknowledged(index, offset, |offset, _| offsets.push(offset));
+        waiting.acknowledged(index, offset, 0, |offset, _| offsets.push(offset));
         offsets
     }
 
@@ -148,29 +155,34 @@ mod tests {
     fn records_wait_for_a_store_and_no_further_ones_are_taken_when_there_is_no_room() {
         let (mut waiting, first, second) = (waiting(), Index(0), Index(1));
         for offset in 0..3 {
-            assert_eq!(waiting.take(first, offset, vec![0; 10]), None);
+            assert_eq!(waiting.take(first, offset, vec![0; 10], 0), None);
         }
         assert_eq!((waiting.count(first), waiting.refused(first)), (2, Some(2)));
-        assert_eq!(waiting.take(second, 7, vec![0; 10]), None);
+        assert_eq!(waiting.take(second, 7, vec![0; 10], 0), None);
         assert_eq!(waiting.refused(second), Some(7));
         // A store has the first one and, of the other partition, more than was taken.
         assert_eq!(released(&mut waiting, first, 0), [0]);
         assert_eq!(waiting.refused(first), None);
         assert_eq!(released(&mut waiting, second, 8), [0; 0]);
-        assert_eq!(waiting.take(second, 7, vec![0; 10]), Some(vec![0; 10]));
-        assert_eq!(waiting.take(second, 9, vec![0; 10]), None);
+        assert_eq!(waiting.take(second, 7, vec![0; 10], 0), Some(vec![0; 10]));
+        assert_eq!(waiting.take(second, 9, vec![0; 10], 0), None);
         assert_eq!(released(&mut waiting, first, 5), [1]);
         waiting.forget(second);
         assert_eq!((waiting.count(second), waiting.len_bytes), (0, 0));
     }
 
     #[test]
-    fn it_is_told_when_records_wait_for_long() {
+    fn a_partition_whose_records_wait_for_long_is_told_whatever_others_do() {
         let mut waiting = waiting();
-        waiting.take(Index(0), 0, vec![0; 10]);
-        assert_eq!(waiting.news(0), None);
-        assert!(waiting.news(40_000).is_some_and(|text| text.starts_with("1 records are not handed on")));
+        waiting.take(Index(0), 0, vec![0; 10], 0);
+        waiting.take(Index(1), 0, vec![0; 10], 0);
+        assert_eq!(waiting.news(WAITING_MS - 1), None);
+        waiting.acknowledged(Index(1), 0, WAITING_MS, |_, _| {});
+        let (index, text) = waiting.news(WAITING_MS).expect("one partition waits");
+        assert_eq!(index, Index(0));
+        assert!(text.starts_with("1 records are not handed on"), "{text}");
+        assert_eq!(waiting.news(WAITING_MS + AGAIN_MS - 1), None);
         released(&mut waiting, Index(0), 0);
-        assert!(waiting.news(41_000).is_some_and(|text| text.contains("again")));
+        assert_eq!(waiting.news(WAITING_MS + AGAIN_MS), None);
     }
 }
