@@ -30,6 +30,19 @@ impl Plan {
         if random.chance(200) && !self.is_crowded && self.begun.is_empty() {
             self.invite_hostiles(random);
         }
+        if random.chance(150) && !self.is_crowded && self.begun.is_empty() && !self.has_hostiles {
+            self.start_twins(random);
+        }
+    }
+
+    fn start_twins(&mut self, random: &mut Random) {
+        self.has_twins = true;
+        for _ in 0..random.between(1, 3) {
+            let most = random.pick(&[1, 30, 400]);
+            let lens_bytes = (0..random.between(1, most)).map(|_| random.below(300) as usize).collect();
+            let producer = random.next();
+            self.at(random, Action::StartTwin { producer, lens_bytes });
+        }
     }
 
     /// Five or six stores, of which each record needs up to three.

@@ -66,6 +66,11 @@ impl World {
                     self.kill_store(store);
                 }
             }
+            Action::StartTwin { producer, lens_bytes } => {
+                if let Some(id) = self.living(&self.producers, producer) {
+                    self.start_twin(id, lens_bytes);
+                }
+            }
             Action::StartHostile(habits) => self.start_hostile(habits),
             Action::WipeStore { store, down } => {
                 if let Some(store) = self.store(store).filter(|&store| !self.stores[store].is_killed) {

@@ -73,8 +73,7 @@ impl World {
         let producer = producer.with_min_stores(min_stores).with_max_fetches(self.plan.max_fetches);
         let producer = producer.with_first_offset(self.plan.first_offset);
         let wants = subscriptions::producer(&address, topic);
-        let role =
-            Role::Producer(ProducerNode { producer, name, commands: VecDeque::new(), is_terminating: false });
+        let role = Role::Producer(ProducerNode::new(producer.unread(), name));
         let id = self.start(host, address, &[], wants, role, clock);
         self.producers.push(id);
     }
@@ -182,6 +181,9 @@ impl World {
         }
         self.follow_beacon(id);
         self.publish(id)?;
+        if self.plan.has_twins && self.renew(id)? {
+            return Ok(());
+        }
         if let Role::Producer(producer) = &self.nodes[id].role {
             let name = producer.name.clone();
             let kept = producer.producer.unacknowledged() as u64;

@@ -87,6 +87,11 @@ pub(crate) enum Action {
         lasts: Time,
     },
     StartHostile(Habits),
+    /// Another producer starts with the address of this one, and publishes.
+    StartTwin {
+        producer: u64,
+        lens_bytes: Vec<usize>,
+    },
     /// The store comes back with an empty disk, and another name.
     WipeStore {
         store: u64,
@@ -146,6 +151,7 @@ pub(crate) struct Plan {
     /// Beacons are told of connections that break, as libzmq's monitor does.
     pub(crate) has_monitors: bool,
     pub(crate) has_hostiles: bool,
+    pub(crate) has_twins: bool,
     /// Ways that are long, of all runs some.
     pub(crate) ways: Vec<Way>,
 }
@@ -192,6 +198,7 @@ impl Plan {
             first_offset: 0,
             has_monitors: false,
             has_hostiles: false,
+            has_twins: false,
             ways: Vec::new(),
         };
         plan.population(random, stores);

@@ -18,7 +18,7 @@ use dafka::protocol::consumer::Start;
 use dafka::storage::walk::Limited;
 use dafka::storage::{lookup, walk};
 use dafka::wire::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most records that one FETCH may ask for.
 const MAX_WINDOW_COUNT: u32 = 16_384;
@@ -247,6 +247,19 @@ pub(crate) fn converged<'a>(
                 }
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether each producer has an address of its own.
+pub(crate) fn nobody_has_a_twin(nodes: &[Node]) -> Result<(), String> {
+    let mut names = BTreeSet::new();
+    for node in nodes {
+        if let Role::Producer(producer) = &node.role
+            && !names.insert(&producer.name)
+        {
+            return Err(format!("two producers write {}", show(&producer.name)));
         }
     }
     Ok(())

@@ -13,6 +13,7 @@ use dafka::protocol::discovery::{Discovery, Event};
 use dafka::protocol::ingest::Statistics;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
+use dafka::protocol::renewals::Renewals;
 use dafka::wire::{Message, Subscription};
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -71,6 +72,25 @@ pub(crate) struct ProducerNode {
     /// What its application has told it.
     pub(crate) commands: VecDeque<Command>,
     pub(crate) is_terminating: bool,
+    /// What it has published, and does not know to be stored.
+    pub(crate) kept: VecDeque<Content>,
+    /// It was told of another node that has its address.
+    pub(crate) has_heard_of_twin: bool,
+    pub(crate) renewals: Renewals,
+}
+
+impl ProducerNode {
+    pub(crate) fn new(producer: Producer<Content>, name: Name) -> ProducerNode {
+        ProducerNode {
+            producer,
+            name,
+            commands: VecDeque::new(),
+            is_terminating: false,
+            kept: VecDeque::new(),
+            has_heard_of_twin: false,
+            renewals: Renewals::default(),
+        }
+    }
 }
 
 pub(crate) enum Command {
@@ -164,6 +184,7 @@ impl Node {
                     match command {
                         Command::Publish(len_bytes) => {
                             let content = model.publish(&node.name, len_bytes);
+                            node.kept.push_back(content.clone());
                             node.producer.publish(content, now_ms, out);
                         }
                         Command::Terminate => {
@@ -180,6 +201,8 @@ impl Node {
                 if inbox.is_empty() {
                     node.producer.has_read_all(now_ms);
                 }
+                let forgotten = node.kept.len().saturating_sub(node.producer.unacknowledged());
+                node.kept.drain(..forgotten);
                 let is_answering = node.producer.answer(turn.answers, out);
                 node.producer.tick(now_ms, out);
                 outcome.is_busy = is_answering || !node.commands.is_empty();

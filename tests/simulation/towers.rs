@@ -92,6 +92,10 @@ impl World {
         }
         let octets: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         let beacon = TowerBeacon::decode(&octets).expect("a beacon");
+        if self.plan.has_twins {
+            self.look_for_twin(id, beacon.sender, beacon.endpoint);
+        }
+        let node = &mut self.nodes[id];
         let mut news = Vec::new();
         node.discovery.beacon(beacon.sender, beacon.endpoint, node.clock.now_ms(self.now), &mut news);
         self.told(id, news);

@@ -28,6 +28,7 @@ mod commits;
 mod connections;
 pub(crate) mod hostile;
 mod towers;
+mod twins;
 
 const BEACON_INTERVAL_MS: u64 = 1_000;
 const BEACON_TIMEOUT_MS: u64 = 4_000;
@@ -215,6 +216,8 @@ pub(crate) struct World {
     towers: Vec<Tower>,
     stores: Vec<Store>,
     producers: Vec<NodeId>,
+    /// Producers that began with another one's address.
+    twins: Vec<NodeId>,
     consumers: Vec<NodeId>,
     model: Model,
     /// Partitions that hostile nodes have made up.
@@ -253,6 +256,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         publishing: Vec::new(),
         stores: Vec::new(),
         producers: Vec::new(),
+        twins: Vec::new(),
         consumers: Vec::new(),
         model,
         made_up: BTreeSet::new(),
@@ -348,7 +352,8 @@ impl World {
         let living = self.stores.iter().filter(|store| !store.is_killed);
         let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
-        let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final);
+        let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final)
+            .and_then(|()| invariants::nobody_has_a_twin(&self.nodes));
         let left_behind = invariants::left_behind(&self.model, &disks);
         if left_behind > self.left_behind.0 {
             self.left_behind = (left_behind, self.now);
@@ -367,7 +372,7 @@ impl World {
             (Phase::Calm, Ok(())) if self.now >= acquainted_at => {
                 self.report.convergence = self.report.convergence.max(SECOND);
                 self.phase = Phase::Last(self.now);
-                for id in self.producers.clone() {
+                for id in [&self.producers[..], &self.twins].concat() {
                     self.command(id, [10, 0, 20].map(Command::Publish).into_iter());
                 }
             }

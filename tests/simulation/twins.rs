@@ -1,0 +1,73 @@
+//! Producers that share an address: one takes another, as its actor does it.
+//!
+//! Stores keep one record per offset of what both write, and acknowledge it to both. So that partition is like a forged
+//! one. Each producer that notices takes a new address, and publishes again what it keeps: of that partition, all is
+//! demanded that is of any other.
+
+use super::*;
+use crate::nodes::ProducerNode;
+
+impl World {
+    pub(super) fn start_twin(&mut self, of: NodeId, lens_bytes: Vec<usize>) {
+        let Role::Producer(ProducerNode { name, .. }) = &self.nodes[of].role else { return };
+        let name = name.clone();
+        let min_stores = self.model.partitions[&name].min_stores;
+        self.model.forge(name.clone());
+        let producer = Producer::new(&name.0, &name.1, HEAD_INTERVAL_MS).expect("a short name");
+        let producer = producer.with_min_stores(min_stores).with_max_fetches(self.plan.max_fetches).unread();
+        let wants = subscriptions::producer(&name.1, &name.0);
+        let (address, clock, host) = (name.1.clone(), self.fresh_clock(), self.random.below(HOSTS) as Host);
+        let role = Role::Producer(ProducerNode::new(producer, name));
+        let id = self.start(host, address, &[], wants, role, clock);
+        self.twins.push(id);
+        self.command(id, lens_bytes.into_iter().map(Command::Publish));
+    }
+
+    /// A tower has announced `sender` at `endpoint`.
+    pub(super) fn look_for_twin(&mut self, id: NodeId, sender: &[u8], endpoint: &str) {
+        let port = |endpoint: &str| endpoint.rsplit_once(':').map(|(_, port)| port.to_owned());
+        let node = &mut self.nodes[id];
+        if let Role::Producer(producer) = &mut node.role
+            && node.address == sender
+            && port(endpoint) != port(&node.endpoint)
+        {
+            producer.has_heard_of_twin = true;
+            self.wake(id, self.now);
+        }
+    }
+
+    /// Gives a producer that has noticed a twin a new address; true when it is another node now.
+    pub(super) fn renew(&mut self, id: NodeId) -> Result<bool, (usize, String)> {
+        let node = &mut self.nodes[id];
+        let now_ms = node.clock.now_ms(self.now);
+        let Role::Producer(producer) = &mut node.role else { return Ok(false) };
+        let has_noticed =
+            producer.producer.twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
+        if !has_noticed || !producer.renewals.may_renew(now_ms) {
+            return Ok(false);
+        }
+        let Role::Producer(mut producer) = std::mem::replace(&mut node.role, Role::Gone) else {
+            return Ok(false);
+        };
+        let (host, clock) = (node.host, node.clock.clone());
+        self.stop(id);
+        let address = self.fresh_address();
+        let old = std::mem::replace(&mut producer.name.1, address.clone());
+        let old = (producer.name.0.clone(), old);
+        let is_left = |node: &Node| matches!(&node.role, Role::Producer(other) if other.name == old);
+        let partition = self.model.partitions.get_mut(&old).expect("of the model");
+        partition.is_alive &= self.nodes.iter().any(is_left);
+        let min_stores = partition.min_stores;
+        self.model.add_partition(producer.name.clone(), min_stores);
+        let partition = self.model.partitions.get_mut(&producer.name).expect("of the model");
+        partition.records = producer.kept.iter().cloned().collect();
+        producer.producer.renew(&address, now_ms, &mut self.outbox).expect("a short name");
+        let wants = subscriptions::producer(&address, &producer.name.0);
+        let new = self.start(host, address, &[], wants, Role::Producer(producer), clock);
+        for other in self.producers.iter_mut().chain(&mut self.twins).filter(|other| **other == id) {
+            *other = new;
+        }
+        self.publish(new)?;
+        Ok(true)
+    }
+}
