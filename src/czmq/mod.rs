@@ -19,7 +19,7 @@ const ZMQ_MAX_SOCKETS: c_int = 2;
 const DEFAULT_MAX_SOCKETS: c_int = 1_024;
 
 /// Initializes CZMQ's process context if nobody did yet, and returns it. NULL when CZMQ cannot make one. Allows more
-/// sockets where nobody else has a say in that, see [`allow_more_sockets`].
+/// sockets where nobody else has a say in that, see `allow_more_sockets`.
 ///
 /// Threads may do this at the same time: zsys_init itself would let the second one go on before all is initialized, and
 /// then abort the process (4.2.1, zsys.c: `s_open_sockets == 0`).
