@@ -37,8 +37,8 @@ impl World {
             }
             Action::CrashProducer { producer } => {
                 if let Some(id) = self.living(&self.producers, producer) {
-                    if let Role::Producer(ProducerNode { name, .. }) = &self.nodes[id].role {
-                        self.model.partitions.get_mut(name).expect("of the model").is_alive = false;
+                    if let Role::Producer(producer) = &self.nodes[id].role {
+                        self.model.partitions.get_mut(&producer.name).expect("of the model").is_alive = false;
                     }
                     self.stop(id);
                 }

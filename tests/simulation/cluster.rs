@@ -73,7 +73,7 @@ impl World {
         let producer = producer.with_min_stores(min_stores).with_max_fetches(self.plan.max_fetches);
         let producer = producer.with_first_offset(self.plan.first_offset);
         let wants = subscriptions::producer(&address, topic);
-        let role = Role::Producer(ProducerNode::new(producer.unread(), name));
+        let role = Role::Producer(Box::new(ProducerNode::new(producer.unread(), name)));
         let id = self.start(host, address, &[], wants, role, clock);
         self.producers.push(id);
     }
@@ -128,10 +128,10 @@ impl World {
         let writer_id = self.start(host, writer.clone(), &[&reader], wants, role, clock);
         let wants = subscriptions::store_reader(&reader);
         let log = SimLog { disk, answer_len_bytes: self.plan.answer_len_bytes };
-        let role = Role::Reader(ReaderNode {
+        let role = Role::Reader(Box::new(ReaderNode {
             reader: Reader::new(&reader).named(name_in_messages).with_max_fetches(self.plan.max_fetches),
             log,
-        });
+        }));
         let reader_id = self.start(host, reader, &[&writer], wants, role, clock);
         self.stores[store].nodes = Some([writer_id, reader_id]);
         Ok(())

@@ -57,10 +57,10 @@ pub(crate) struct Node {
 }
 
 pub(crate) enum Role {
-    Producer(ProducerNode),
+    Producer(Box<ProducerNode>),
     Consumer(Box<ConsumerNode>),
     Writer(Box<WriterNode>),
-    Reader(ReaderNode),
+    Reader(Box<ReaderNode>),
     Hostile(Habits),
     /// It has ended, or crashed.
     Gone,

@@ -9,7 +9,8 @@ use crate::nodes::ProducerNode;
 
 impl World {
     pub(super) fn start_twin(&mut self, of: NodeId, lens_bytes: Vec<usize>) {
-        let Role::Producer(ProducerNode { name, .. }) = &self.nodes[of].role else { return };
+        let Role::Producer(original) = &self.nodes[of].role else { return };
+        let name = &original.name;
         let name = name.clone();
         let min_stores = self.model.partitions[&name].min_stores;
         self.model.forge(name.clone());
@@ -17,7 +18,7 @@ impl World {
         let producer = producer.with_min_stores(min_stores).with_max_fetches(self.plan.max_fetches).unread();
         let wants = subscriptions::producer(&name.1, &name.0);
         let (address, clock, host) = (name.1.clone(), self.fresh_clock(), self.random.below(HOSTS) as Host);
-        let role = Role::Producer(ProducerNode::new(producer, name));
+        let role = Role::Producer(Box::new(ProducerNode::new(producer, name)));
         let id = self.start(host, address, &[], wants, role, clock);
         self.twins.push(id);
         self.command(id, lens_bytes.into_iter().map(Command::Publish));
@@ -49,7 +50,7 @@ impl World {
         let Role::Producer(mut producer) = std::mem::replace(&mut node.role, Role::Gone) else {
             return Ok(false);
         };
-        let (host, clock) = (node.host, node.clock.clone());
+        let (host, clock) = (node.host, node.clock);
         self.stop(id);
         let address = self.fresh_address();
         let old = std::mem::replace(&mut producer.name.1, address.clone());

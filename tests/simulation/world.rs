@@ -422,7 +422,8 @@ impl World {
         if self.plan.is_crowded {
             // Who is never silent never gives way: applications end, also those whose records no store can complete.
             for id in self.producers.clone() {
-                let Role::Producer(ProducerNode { name, .. }) = &self.nodes[id].role else { continue };
+                let Role::Producer(producer) = &self.nodes[id].role else { continue };
+                let name = &producer.name;
                 let partition = self.model.partitions.get_mut(name).expect("of the model");
                 let living = self.stores.iter().filter(|store| !store.is_killed);
                 let stored = living.map(|store| store.disk.durable_next(&name.0, &name.1)).max();
