@@ -299,17 +299,28 @@ impl Watch {
             let is_known = |place: usize| sides.iter().any(|side| place_of(side) == place);
             self.left.retain(|&place, _| is_known(place));
             self.doors.retain(|&place, _| is_known(place));
-            self.connections.retain(|_, connection| is_known(place_of(&connection.side)));
+            // Of several nodes that connect to one endpoint, one may have ended whose connection this was not.
+            self.connections.retain(|&id, connection| {
+                if is_known(place_of(&connection.side)) {
+                    return true;
+                }
+                let is_same = socket_number(id.0) == Some(id.1);
+                let local = Peer::local(id.0).filter(|_| is_same);
+                let other = local.and_then(|local| side_of(sides, &local, &connection.peer));
+                other.map(|side| connection.side = side.clone()).is_some()
+            });
         }
-        // Several nodes may connect to one endpoint: it does not matter whose connection it is taken for.
-        let mut taken: HashMap<RawFd, u64> = HashMap::new();
+        let mut taken: HashMap<RawFd, (u64, &Arc<Side>)> = HashMap::new();
         let mut empty = HashSet::new();
         for side in sides {
             if side.was_empty.swap(false, Ordering::AcqRel) {
                 self.left.remove(&place_of(side));
                 empty.insert(place_of(side));
             }
-            lock(&side.taken).drain().for_each(|(file, len)| *taken.entry(file).or_default() += len);
+            for (file, len) in lock(&side.taken).drain() {
+                let (sum, owner) = taken.entry(file).or_insert((0, side));
+                (*sum, *owner) = (*sum + len, side);
+            }
         }
         self.list(sides);
         let received = self.measure(&taken, &empty);
@@ -367,7 +378,7 @@ impl Watch {
             }
             // A socket that is not connected yet may become anything.
             let (Some(local), Some(peer)) = (Peer::local(file), Peer::of(file)) else { return };
-            match sides.iter().find(|side| side.has(&local, &peer)) {
+            match side_of(sides, &local, &peer) {
                 Some(side) => drop(connections.insert((file, number), Connection::new(side.clone(), peer))),
                 None => drop(others.insert(file, number)),
             }
@@ -384,7 +395,11 @@ impl Watch {
 
     /// Finds out what is held of each connection.
     /// Returns what was received since the last look, by side.
-    fn measure(&mut self, taken: &HashMap<RawFd, u64>, empty: &HashSet<usize>) -> HashMap<usize, u64> {
+    fn measure(
+        &mut self,
+        taken: &HashMap<RawFd, (u64, &Arc<Side>)>,
+        empty: &HashSet<usize>,
+    ) -> HashMap<usize, u64> {
         let mut received: HashMap<usize, u64> = HashMap::new();
         // What is granted for less than a second is granted later.
         let seconds = self.looked.elapsed().as_secs();
@@ -392,7 +407,11 @@ impl Watch {
             self.looked = Instant::now();
         }
         for (&id, connection) in &mut self.connections {
-            let taken_bytes = taken.get(&id.0).copied().unwrap_or(0) + seconds * COMMANDS_BYTES_PER_S;
+            let mut taken_bytes = seconds * COMMANDS_BYTES_PER_S;
+            if let Some(&(len, owner)) = taken.get(&id.0) {
+                taken_bytes += len;
+                connection.side = owner.clone();
+            }
             // Of a connection that has ended since it was listed nothing more is known.
             let (received_bytes, in_kernel_bytes) =
                 arrived_bytes(id, connection.taken_bytes).unwrap_or((connection.received_bytes, 0));
@@ -452,6 +471,13 @@ fn most<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> Opti
 
 /// What a connection may hold without being ended.
 const SMALL_BYTES: u64 = 64 << 10;
+
+/// The side that a connection belongs to. Where several nodes connect to one endpoint, that is not known before one of
+/// them has received something over it: until then it is the one that allows most.
+fn side_of<'a>(sides: &'a [Arc<Side>], local: &Peer, peer: &Peer) -> Option<&'a Arc<Side>> {
+    let candidates = sides.iter().filter(|side| side.has(local, peer));
+    candidates.max_by_key(|side| side.limit_bytes.saturating_add(side.max_frame_len_bytes))
+}
 
 fn place_of(side: &Arc<Side>) -> usize {
     Arc::as_ptr(side) as usize

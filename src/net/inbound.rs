@@ -89,12 +89,12 @@ impl Drop for Inbound {
         let mut state = state();
         state.listeners.retain(|listener| !Arc::ptr_eq(listener, &self.0));
         let thread = if state.listeners.is_empty() { state.thread.take() } else { None };
+        let Some((stop, thread)) = thread else { return };
+        // Before the state is free: else the thread could miss it, and wait once more.
+        *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
         drop(state);
-        if let Some((stop, thread)) = thread {
-            *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            GUARD.changed.notify_all();
-            let _ = thread.join();
-        }
+        GUARD.changed.notify_all();
+        let _ = thread.join();
     }
 }
 

@@ -17,11 +17,15 @@ fn growth_that_is_no_more_than_what_is_held_is_in_proportion() {
     assert!(!growth.grows(20 * MIB, 300 * MIB), "it was said");
 }
 
-fn connection(received_bytes: u64) -> Connection {
-    let place = Place::Endpoints(Mutex::default());
+/// A socket that connects to one endpoint.
+fn side(endpoint: SocketAddr, max_frame_len_bytes: u64) -> Arc<Side> {
+    let place = Place::Endpoints(Mutex::new(HashMap::from([(endpoint, 1)])));
     let (taken, was_empty) = (Mutex::default(), AtomicBool::new(false));
-    let side = Side { name: "Test".into(), place, limit_bytes: 0, max_frame_len_bytes: 0, taken, was_empty };
-    let mut connection = Connection::new(Arc::new(side), Peer::unix("@test"));
+    Arc::new(Side { name: "Test".into(), place, limit_bytes: 0, max_frame_len_bytes, taken, was_empty })
+}
+
+fn connection(received_bytes: u64) -> Connection {
+    let mut connection = Connection::new(side(([127, 0, 0, 1], 1).into(), 0), Peer::unix("@test"));
     assert_eq!(connection.update(received_bytes, 0, 0), received_bytes);
     connection
 }
@@ -53,10 +57,35 @@ fn a_descriptor_that_is_another_connection_s_now_is_not_measured() {
     assert_eq!(arrived_bytes((file, number + 1), 0), None);
     let mut watch = Watch::new(Descriptors::open().unwrap());
     watch.connections.insert((file, number + 1), connection(1_000_000));
-    let received = watch.measure(&HashMap::from([(file, 400_000)]), &HashSet::new());
+    let owner = side(([127, 0, 0, 1], 1).into(), 0);
+    let received = watch.measure(&HashMap::from([(file, (400_000, &owner))]), &HashSet::new());
     assert_eq!(received.values().sum::<u64>(), 0);
     // Of the old one, what the node has not taken is still held.
     assert_eq!(watch.connections[&(file, number + 1)].held_bytes, 600_000);
+}
+
+/// A producer, which takes short requests only, and a consumer of one process connect to the same peer.
+#[test]
+fn a_connection_belongs_to_the_node_that_receives_over_it() {
+    use std::os::fd::AsRawFd;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    let stream = std::net::TcpStream::connect(endpoint).unwrap();
+    let id = (stream.as_raw_fd(), socket_number(stream.as_raw_fd()).unwrap());
+    let sides = [side(endpoint, 4_096), side(endpoint, 1 << 30), side(endpoint, 4_096)];
+    let mut watch = Watch::new(Descriptors::open().unwrap());
+    watch.look(&sides);
+    // As long as it is not known whose it is, what the one allows that allows most.
+    assert!(Arc::ptr_eq(&watch.connections[&id].side, &sides[1]));
+    lock(&sides[2].taken).insert(id.0, 10);
+    watch.look(&sides);
+    assert!(Arc::ptr_eq(&watch.connections[&id].side, &sides[2]));
+    // Another one ends: what is known of the connection stays.
+    watch.connections.get_mut(&id).unwrap().received_bytes = 1_000;
+    CHANGES.fetch_add(1, Ordering::Relaxed);
+    watch.look(&sides[..2]);
+    let kept = &watch.connections[&id];
+    assert!(Arc::ptr_eq(&kept.side, &sides[1]) && kept.received_bytes == 1_000);
 }
 
 /// Sends to an XPUB socket that nobody reads, until it is cut off.
