@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 /// So many consumers that have ended are still known: a tower may announce them for a while.
-const MAX_ENDED: usize = 10_000;
+const MAX_ENDED: usize = 100;
 
 struct Siblings {
     addresses: BTreeSet<Box<[u8]>>,
