@@ -508,8 +508,8 @@ DAFKA_EXPORT void
 //
 //  Records wait for the application in the record pipe, a pair of sockets. When
 //  the application reads slowly and the pipe is full (`zsys_set_pipehwm`), the
-//  consumer stops reading from the network, and fetches later what it has
-//  missed meanwhile.
+//  consumer keeps up to `consumer/max_unread_bytes` of what still comes, and
+//  fetches later what it has dropped beyond that.
 //
 //  CONFIGURATION
 //

@@ -7,8 +7,8 @@
 //! begins where its configuration says.
 //!
 //! Records wait for the application in the record pipe, a pair of sockets. When the application reads slowly and
-//! the pipe is full (`zsys_set_pipehwm`), the consumer stops reading from the network, and fetches later what it
-//! has missed meanwhile.
+//! the pipe is full (`zsys_set_pipehwm`), the consumer keeps up to `consumer/max_unread_bytes` of what still comes,
+//! and fetches later what it has dropped beyond that.
 //!
 //! # Configuration
 //!

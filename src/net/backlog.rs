@@ -544,10 +544,12 @@ fn in_kernel_bytes(file: RawFd) -> u64 {
     if rc == 0 { u64::try_from(len).unwrap_or(0) } else { 0 }
 }
 
-/// What the process has in memory.
+/// What the process has in memory of its own: a database that is mapped does not count.
 fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    let mut counts = text.split(' ').skip(1).map_while(|count| count.parse::<u64>().ok());
+    let (resident, shared) = (counts.next()?, counts.next()?);
+    let pages = resident.saturating_sub(shared);
     // SAFETY: a question without pointers.
     let page_len_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages.checked_mul(u64::try_from(page_len_bytes).ok()?)
