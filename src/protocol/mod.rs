@@ -22,6 +22,7 @@
 //! | `renewals` | when a producer that shares its address may take a new one |
 //! | `waiting` | whether a producer's records wait for long |
 //! | `seats` | who has brought which partitions, and in which order they give way |
+//! | `shares` | how much of something scarce each host and each peer has |
 //! | `remembered` | where partitions stood that had to give way |
 //! | `subscriptions` | what each role subscribes to |
 
@@ -41,6 +42,7 @@ pub mod renewals;
 pub mod replica;
 pub mod seats;
 pub mod sequencer;
+pub mod shares;
 pub mod sources;
 pub mod stall;
 pub mod subscriptions;

@@ -4,8 +4,8 @@
 //! makes room for more of them himself. Peers are known by a name that means nothing here, and only as long as they have
 //! partitions: there are never more of them than of these.
 
-use super::host_of;
 use super::ingest::Index;
+use super::shares::RankedShares;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -23,14 +23,8 @@ pub type Payer = Arc<[u8]>;
 pub struct Seats {
     all: BTreeSet<Seat>,
     by_payer: HashMap<Payer, BTreeSet<Seat>>,
-    /// Peers by how many partitions they have.
-    by_count: BTreeSet<(usize, Payer)>,
-    /// The same for the peers of each host.
-    by_host: HashMap<Box<[u8]>, BTreeSet<(usize, Payer)>>,
-    /// How many partitions the peers of each host have.
-    host_counts: HashMap<Box<[u8]>, usize>,
-    /// Hosts by that.
-    hosts_by_count: BTreeSet<(usize, Box<[u8]>)>,
+    /// How many partitions each peer has.
+    counts: RankedShares,
 }
 
 impl Seats {
@@ -46,29 +40,22 @@ impl Seats {
 
     /// How many hosts have partitions; nobody counts as one.
     pub fn host_count(&self) -> usize {
-        self.host_counts.len()
+        self.counts.host_count()
     }
 
     /// How many partitions the host of a peer has.
     pub fn count_of_host(&self, payer: &[u8]) -> usize {
-        self.host_counts.get(host_of(payer)).copied().unwrap_or(0)
+        self.counts.of_host(payer) as usize
     }
 
-    /// The peer that gives way to a new partition of `payer`: the one that has most, of the host that has most, or else of
-    /// the host of `payer`. `None` when the newcomer would have as many then.
+    /// The peer that gives way to a new partition of `payer`, see [`RankedShares::greediest_for`].
     pub fn greediest_for(&self, payer: &[u8]) -> Option<Payer> {
-        let own_host_count = self.count_of_host(payer);
-        let most = |host: &[u8]| self.by_host.get(host).and_then(|peers| peers.last());
-        match self.hosts_by_count.last() {
-            Some((count, host)) if *count > own_host_count + 1 => most(host),
-            _ => most(host_of(payer)).filter(|(count, _)| *count > self.count_of(payer) + 1),
-        }
-        .map(|(_, payer)| payer.clone())
+        self.counts.greediest_for(payer).cloned()
     }
 
-    /// How many that peer has who has most; nobody is none.
+    /// How many partitions the peer with most has; nobody is none.
     pub fn most_of_peer(&self) -> usize {
-        self.by_count.iter().rev().find(|(_, payer)| !payer.is_empty()).map_or(0, |(count, _)| *count)
+        self.counts.greediest().find(|(payer, _)| !payer.is_empty()).map_or(0, |(_, count)| count as usize)
     }
 
     /// Which partition gives way first, of those that are proven or of the others: of all, or of one peer.
@@ -87,10 +74,8 @@ impl Seats {
             Some((payer, _)) => payer.clone(),
             None => payer.into(),
         };
-        let seats = self.by_payer.entry(payer.clone()).or_default();
-        seats.insert(seat);
-        let count = seats.len();
-        self.count_changed(&payer, count - 1, count);
+        self.by_payer.entry(payer.clone()).or_default().insert(seat);
+        self.counts.change(&payer, 0, 1);
         payer
     }
 
@@ -99,11 +84,10 @@ impl Seats {
         self.all.remove(&seat);
         let Some(seats) = self.by_payer.get_mut(payer) else { return };
         seats.remove(&seat);
-        let count = seats.len();
-        if count == 0 {
+        if seats.is_empty() {
             self.by_payer.remove(payer);
         }
-        self.count_changed(payer, count + 1, count);
+        self.counts.change(payer, 1, 0);
     }
 
     /// Gives a partition another place.
@@ -113,27 +97,6 @@ impl Seats {
         if let Some(seats) = self.by_payer.get_mut(payer) {
             seats.remove(&(before, index));
             seats.insert((rank, index));
-        }
-    }
-
-    fn count_changed(&mut self, payer: &Payer, before: usize, count: usize) {
-        let host = host_of(payer);
-        let peers = self.by_host.entry(host.into()).or_default();
-        for counts in [&mut self.by_count, peers] {
-            counts.remove(&(before, payer.clone()));
-            if count > 0 {
-                counts.insert((count, payer.clone()));
-            }
-        }
-        if peers.is_empty() {
-            self.by_host.remove(host);
-        }
-        let host_before = self.host_counts.remove(host).unwrap_or(0);
-        self.hosts_by_count.remove(&(host_before, host.into()));
-        let host_count = host_before + count - before;
-        if host_count > 0 {
-            self.host_counts.insert(host.into(), host_count);
-            self.hosts_by_count.insert((host_count, host.into()));
         }
     }
 }
@@ -167,8 +130,8 @@ mod tests {
             seats.remove(&payers[i], seat(i));
         }
         assert_eq!((seats.payer_count(), seats.count_of(b"peer 1"), seats.first(None, true)), (0, 0, None));
-        assert_eq!((seats.greediest_for(b"new"), seats.all.len(), seats.by_count.len()), (None, 0, 0));
-        assert_eq!((seats.host_count(), seats.hosts_by_count.len(), seats.by_host.len()), (0, 0, 0));
+        assert_eq!((seats.greediest_for(b"new"), seats.all.len(), seats.most_of_peer()), (None, 0, 0));
+        assert_eq!(seats.host_count(), 0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What others have asked for, one after the other in turn: first the hosts, then the requesters of each host. Each requester
 //! has its own queue, and none can crowd the others out by asking for much, nor a host by asking over many connections.
 
+use super::shares::RankedShares;
 use super::{MAX_LOOKS, Reading, host_of};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 /// Requests of many requesters, at most `limit` in all.
 ///
@@ -11,11 +12,12 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 #[derive(Debug)]
 pub struct Turns<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
-    hosts: HashMap<Box<[u8]>, Host>,
+    /// The requesters of each host in turn; each that has requests stands here once.
+    hosts: HashMap<Box<[u8]>, VecDeque<Box<[u8]>>>,
     /// Hosts in turn; each that has requests stands here once.
     turns: VecDeque<Box<[u8]>>,
-    /// Hosts by how much they ask for: the one that asks for most gives way.
-    by_count: BTreeSet<(usize, Box<[u8]>)>,
+    /// How many requests each requester has.
+    counts: RankedShares,
     len: usize,
     limit: usize,
 }
@@ -25,17 +27,6 @@ struct Requester<T> {
     /// Keys of the requests, in turn.
     order: VecDeque<Box<[u8]>>,
     requests: HashMap<Box<[u8]>, T>,
-}
-
-/// The requesters of one host.
-#[derive(Debug, Default)]
-struct Host {
-    /// Requesters in turn; each that has requests stands here once.
-    turns: VecDeque<Box<[u8]>>,
-    /// Requesters by how much they ask for.
-    by_count: BTreeSet<(usize, Box<[u8]>)>,
-    /// How much all of them ask for.
-    len: usize,
 }
 
 /// A key for what somebody asks under a name, of at most 255 octets: he may have several.
@@ -61,7 +52,7 @@ impl<T> Turns<T> {
             requesters: HashMap::new(),
             hosts: HashMap::new(),
             turns: VecDeque::new(),
-            by_count: BTreeSet::new(),
+            counts: RankedShares::default(),
             len: 0,
             limit: limit.max(1),
         }
@@ -92,21 +83,20 @@ impl<T> Turns<T> {
         if self.len >= self.limit && !self.make_room_for(requester) {
             return false;
         }
-        let count = self.requesters.get(requester).map_or(0, |known| known.order.len());
-        if count == 0 {
+        if !self.requesters.contains_key(requester) {
             let known = Requester { order: VecDeque::new(), requests: HashMap::new() };
             self.requesters.insert(requester.into(), known);
             let host = self.hosts.entry(host_of(requester).into()).or_default();
-            if host.len == 0 {
+            if host.is_empty() {
                 self.turns.push_back(host_of(requester).into());
             }
-            host.turns.push_back(requester.into());
+            host.push_back(requester.into());
         }
         let known = self.requesters.get_mut(requester).expect("just made, if it was not there");
         let is_new = known.requests.insert(key.into(), request).is_none();
         debug_assert!(is_new, "a request that waits is changed, not added");
         known.order.push_back(key.into());
-        self.count_changed(requester, count);
+        self.count_changed(requester, true);
         true
     }
 
@@ -115,18 +105,17 @@ impl<T> Turns<T> {
     pub fn pop(&mut self) -> Option<Turn<T>> {
         let name = self.turns.pop_front()?;
         let host = self.hosts.get_mut(&name)?;
-        let requester = host.turns.pop_front().expect("a host here has requesters");
+        let requester = host.pop_front().expect("a host here has requesters");
         let known = self.requesters.get_mut(&requester)?;
-        let count = known.order.len();
         let key = known.order.pop_front().expect("a requester here has requests");
         let request = known.requests.remove(&key).expect("each key has its request");
-        if count > 1 {
-            host.turns.push_back(requester.clone());
+        if !known.order.is_empty() {
+            host.push_back(requester.clone());
         }
-        if host.len > 1 {
+        if !host.is_empty() {
             self.turns.push_back(name);
         }
-        self.count_changed(&requester, count);
+        self.count_changed(&requester, false);
         Some(Turn { requester, key, request })
     }
 
@@ -144,47 +133,32 @@ impl<T> Turns<T> {
         None
     }
 
-    /// Drops the latest request of the requester that asks for most, of the host that does; or of the requester's own
-    /// host. False when neither asks for enough more.
+    /// Drops the latest request of the requester that gives way to another request of `requester`, see
+    /// [`RankedShares::greediest_for`]. False when none does.
     fn make_room_for(&mut self, requester: &[u8]) -> bool {
-        let own_host = self.hosts.get(host_of(requester));
-        let own_host_count = own_host.map_or(0, |host| host.len);
-        let own_count = self.requesters.get(requester).map_or(0, |known| known.order.len());
-        let greedy_host = self.by_count.last().filter(|(most, _)| *most > own_host_count + 1);
-        let greedy = match greedy_host {
-            Some((_, name)) => self.hosts.get(name).and_then(|host| host.by_count.last()),
-            None => own_host.and_then(|host| host.by_count.last()).filter(|(most, _)| *most > own_count + 1),
-        };
-        let Some((count, greedy)) = greedy.cloned() else { return false };
-        let known = self.requesters.get_mut(&greedy).expect("a requester that is counted is there");
+        let Some(greedy) = self.counts.greediest_for(requester).cloned() else { return false };
+        let known = self.requesters.get_mut(&*greedy).expect("a requester that is counted is there");
         let key = known.order.pop_back().expect("it has some");
         known.requests.remove(&key);
         if known.order.is_empty()
             && let Some(host) = self.hosts.get_mut(host_of(&greedy))
         {
-            host.turns.retain(|other| *other != greedy);
+            host.retain(|other| **other != *greedy);
         }
-        self.count_changed(&greedy, count);
+        self.count_changed(&greedy, false);
         true
     }
 
-    /// A requester asks for one thing more or less than before.
-    fn count_changed(&mut self, requester: &[u8], before: usize) {
-        let count = self.requesters.get(requester).map_or(0, |known| known.order.len());
-        let name = host_of(requester);
-        let Some(host) = self.hosts.get_mut(name) else { return };
-        host.by_count.remove(&(before, requester.into()));
-        self.by_count.remove(&(host.len, name.into()));
-        self.len = self.len + count - before;
-        host.len = host.len + count - before;
-        if count > 0 {
-            host.by_count.insert((count, requester.into()));
-        } else {
+    /// A requester has one request more, or less, than before.
+    fn count_changed(&mut self, requester: &[u8], is_more: bool) {
+        let (before, now) = if is_more { (0, 1) } else { (1, 0) };
+        self.counts.change(requester, before, now);
+        self.len = self.len + now as usize - before as usize;
+        if self.counts.of(requester) == 0 {
             self.requesters.remove(requester);
         }
-        if host.len > 0 {
-            self.by_count.insert((host.len, name.into()));
-        } else {
+        let name = host_of(requester);
+        if self.counts.of_host(requester) == 0 {
             self.hosts.remove(name);
             self.turns.retain(|other| **other != *name);
         }
@@ -253,7 +227,7 @@ mod tests {
         let popped = popped(&mut turns);
         assert_eq!(popped[..7], [0, 2_000, 1, 2_001, 2, 2_002, 3]);
         assert_eq!(popped.len(), 1_000);
-        assert!(turns.hosts.is_empty() && turns.requesters.is_empty() && turns.by_count.is_empty());
+        assert!(turns.hosts.is_empty() && turns.requesters.is_empty() && turns.counts.host_count() == 0);
     }
 
     #[test]

@@ -1,0 +1,163 @@
+//! How much of something scarce each peer has, by host and by peer.
+//!
+//! Shares go to hosts first, then to the peers of each host, so that a host gains nothing by many connections. A peer is a
+//! name that begins with its host's, see [`host_of`].
+
+use super::host_of;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The amounts of all peers.
+#[derive(Debug, Default)]
+pub struct Shares {
+    hosts: HashMap<Arc<[u8]>, Host>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    total: u64,
+    peers: HashMap<Arc<[u8]>, u64>,
+}
+
+impl Shares {
+    /// What a peer has.
+    pub fn of(&self, peer: &[u8]) -> u64 {
+        self.hosts.get(host_of(peer)).and_then(|host| host.peers.get(peer)).copied().unwrap_or(0)
+    }
+
+    /// What all peers of a peer's host have.
+    pub fn of_host(&self, peer: &[u8]) -> u64 {
+        self.hosts.get(host_of(peer)).map_or(0, |host| host.total)
+    }
+
+    /// How many hosts have something.
+    pub fn host_count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// One thing that a peer has was `before` and is `now`. Peers that have nothing are forgotten.
+    pub fn change(&mut self, peer: &[u8], before: u64, now: u64) {
+        if before == now {
+            return;
+        }
+        let name = host_of(peer);
+        if !self.hosts.contains_key(name) {
+            self.hosts.insert(name.into(), Host::default());
+        }
+        let Some(host) = self.hosts.get_mut(name) else { return };
+        host.total = host.total + now - before;
+        match host.peers.get_mut(peer) {
+            Some(own) => *own = *own + now - before,
+            None => drop(host.peers.insert(peer.into(), now - before)),
+        }
+        if host.peers.get(peer) == Some(&0) {
+            host.peers.remove(peer);
+        }
+        if host.peers.is_empty() {
+            self.hosts.remove(name);
+        }
+    }
+}
+
+/// Amounts and names, by amount.
+type Ranks = BTreeSet<(u64, Arc<[u8]>)>;
+
+/// [`Shares`], and who has most.
+#[derive(Debug, Default)]
+pub struct RankedShares {
+    shares: Shares,
+    hosts: Ranks,
+    /// The peers of each host.
+    of_host: HashMap<Arc<[u8]>, Ranks>,
+    peers: Ranks,
+}
+
+impl RankedShares {
+    /// See [`Shares::of`].
+    pub fn of(&self, peer: &[u8]) -> u64 {
+        self.shares.of(peer)
+    }
+
+    /// See [`Shares::of_host`].
+    pub fn of_host(&self, peer: &[u8]) -> u64 {
+        self.shares.of_host(peer)
+    }
+
+    /// See [`Shares::host_count`].
+    pub fn host_count(&self) -> usize {
+        self.shares.host_count()
+    }
+
+    /// The peers, those that have most first, and what each has.
+    pub fn greediest(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.peers.iter().rev().map(|(amount, peer)| (&**peer, *amount))
+    }
+
+    /// The peer that gives way to one more thing of `peer`: the one with most of the host with most; or else, where that
+    /// host would not have more than the host of `peer`, the one with most of that host. `None` when `peer` would have as
+    /// much then.
+    pub fn greediest_for(&self, peer: &[u8]) -> Option<&Arc<[u8]>> {
+        let own_host_amount = self.of_host(peer);
+        let most = |host: &[u8]| self.of_host.get(host).and_then(Ranks::last);
+        match self.hosts.last() {
+            Some((amount, host)) if *amount > own_host_amount + 1 => most(host),
+            _ => most(host_of(peer)).filter(|(amount, _)| *amount > self.of(peer) + 1),
+        }
+        .map(|(_, greediest)| greediest)
+    }
+
+    /// See [`Shares::change`].
+    pub fn change(&mut self, peer: &[u8], before: u64, now: u64) {
+        let was = (self.of(peer), self.of_host(peer));
+        self.shares.change(peer, before, now);
+        let is = (self.of(peer), self.of_host(peer));
+        let (name, host): (Arc<[u8]>, Arc<[u8]>) = (peer.into(), host_of(peer).into());
+        let peers_of_host = self.of_host.entry(host.clone()).or_default();
+        for ranks in [&mut self.peers, peers_of_host] {
+            replace(ranks, &name, was.0, is.0);
+        }
+        if peers_of_host.is_empty() {
+            self.of_host.remove(&host);
+        }
+        replace(&mut self.hosts, &host, was.1, is.1);
+    }
+}
+
+/// Who has nothing has no rank.
+fn replace(ranks: &mut Ranks, name: &Arc<[u8]>, was: u64, is: u64) {
+    if was > 0 {
+        ranks.remove(&(was, name.clone()));
+    }
+    if is > 0 {
+        ranks.insert((is, name.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(host: u8, number: u8) -> Vec<u8> {
+        [&[host; 16][..], &[number]].concat()
+    }
+
+    #[test]
+    fn amounts_are_counted_by_host_and_by_peer_and_forgotten() {
+        let mut shares = RankedShares::default();
+        for (host, number, amount) in [(1, 1, 5), (1, 2, 6), (2, 1, 10), (1, 1, 2)] {
+            shares.change(&peer(host, number), 0, amount);
+        }
+        assert_eq!((shares.of(&peer(1, 1)), shares.of_host(&peer(1, 9)), shares.host_count()), (7, 13, 2));
+        assert_eq!(shares.greediest().map(|(_, amount)| amount).collect::<Vec<_>>(), [10, 7, 6]);
+        // The host with most gives way, by its peer with most.
+        assert_eq!(shares.greediest_for(&peer(3, 1)).map(|name| &**name), Some(&*peer(1, 1)));
+        // Within the host with most, the peers give way to each other.
+        assert_eq!(shares.greediest_for(&peer(1, 3)).map(|name| &**name), Some(&*peer(1, 1)));
+        assert_eq!(shares.greediest_for(&peer(1, 2)), None);
+        for (host, number, amount) in [(1, 1, 7), (1, 2, 6), (2, 1, 10)] {
+            shares.change(&peer(host, number), amount, 0);
+        }
+        assert_eq!((shares.host_count(), shares.greediest().count(), shares.of_host.len()), (0, 0, 0));
+        assert_eq!((shares.hosts.len(), shares.greediest_for(&peer(1, 1))), (0, None));
+    }
+}
