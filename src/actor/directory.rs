@@ -41,7 +41,7 @@ impl Directory {
 }
 
 /// The address at the other end of a connection tells no zone.
-fn without_zone(endpoint: &str) -> String {
+pub(super) fn without_zone(endpoint: &str) -> String {
     match (endpoint.split_once('%'), endpoint.split_once(']')) {
         (Some((before, _)), Some((_, after))) => format!("{before}]{after}"),
         _ => endpoint.to_owned(),

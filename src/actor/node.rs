@@ -216,6 +216,11 @@ impl Node {
     /// the first frame of a message off its connection; to disconnect then loses the other frames, and libzmq (4.3.4)
     /// aborts the process at the next read (fq.cpp: `!_more`).
     pub(super) fn follow_beacon(&self) -> Result<bool> {
+        self.follow_beacon_with(|_, _| {})
+    }
+
+    /// As [`Node::follow_beacon`]. `each` is given the endpoints of peers that came (true) or went (false).
+    pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
         let mut frame = Frame::new();
         while self.beacon().try_recv(&mut frame)? {
@@ -234,10 +239,14 @@ impl Node {
             let words: Vec<&str> = words.iter().filter_map(|word| std::str::from_utf8(word).ok()).collect();
             let (word, endpoint, result) = match words.as_slice() {
                 [word @ "CONNECT", endpoint] => {
+                    each(endpoint, true);
                     self.unread.connect(endpoint);
                     (word, endpoint, self.subscriber.connect(endpoint))
                 }
-                [word @ "DISCONNECT", endpoint] => (word, endpoint, self.disconnect(endpoint)),
+                [word @ "DISCONNECT", endpoint] => {
+                    each(endpoint, false);
+                    (word, endpoint, self.disconnect(endpoint))
+                }
                 [beacon::TWIN, endpoint] => {
                     *self.twin.borrow_mut() = Some((*endpoint).to_owned());
                     continue;
@@ -326,6 +335,11 @@ impl Node {
         self.answered.borrow_mut().set_behind(!is_empty);
         self.unread_subscriptions.end_turn(is_empty);
         Ok(())
+    }
+
+    /// Whether more subscriptions wait than [`Node::subscriptions`] has read.
+    pub(super) fn is_behind(&self) -> bool {
+        self.answered.borrow().is_behind()
     }
 
     /// The requesters that this node answers.

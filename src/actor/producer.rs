@@ -1,12 +1,13 @@
 //! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
 
+use super::directory::without_zone;
 use super::inbox::{Inbox, Received};
 use super::node::{Config, Node};
 use super::{
     ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result,
     answer_timeout_ms, new_address, publish, sender, timeout_ms,
 };
-use crate::net::{Budget, Frame, Kind, Pipe, TERM, Warning, is_signal, now_ms, poll};
+use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_ms, poll};
 use crate::protocol::{
     Outbox, Progress,
     producer::{News, Producer, cost_bytes},
@@ -99,6 +100,7 @@ pub fn run_counted(
         warning: Warning::default(),
         renewals: Renewals::default(),
         twin_warning: Warning::default(),
+        twin: None,
         budget,
         full_ms: None,
         is_overrun: false,
@@ -151,6 +153,8 @@ struct Actor<'a> {
     warning: Warning,
     renewals: Renewals,
     twin_warning: Warning,
+    /// Why a new address is to be taken as soon as one may be.
+    twin: Option<String>,
     /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
     budget: Option<Arc<Budget>>,
     /// When the budget was used up last: that is told once, not whenever a fast owner is held back for a moment.
@@ -180,9 +184,10 @@ impl Actor<'_> {
 
             let producer = &mut self.producer;
             self.node.subscriptions(|subscription| producer.subscription(subscription, now_ms()))?;
+            producer.set_behind(self.node.is_behind());
             self.commands()?;
             self.messages()?;
-            self.node.follow_beacon()?;
+            self.follow_beacon()?;
             self.look_for_twin()?;
             progress = self.producer.answer_to(&mut *self.node.requesters(), ANSWER_COUNT, &mut self.outbox);
             self.producer.tick(now_ms(), &mut self.outbox);
@@ -195,21 +200,38 @@ impl Actor<'_> {
         }
     }
 
+    /// Follows peers that come and go: a store counts only while it is there.
+    fn follow_beacon(&mut self) -> Result {
+        let Self { node, producer, .. } = self;
+        node.follow_beacon_with(|endpoint, is_present| {
+            let endpoint = without_zone(endpoint);
+            producer.peer(is_present, &|from| Peer::endpoint_by_name(from).is_some_and(|of| of == endpoint));
+        })?;
+        Ok(())
+    }
+
     /// When another producer uses this one's address, goes on under a new one: stores keep one record per offset, and
     /// their ACKs reach both producers.
     fn look_for_twin(&mut self) -> Result {
         let (acknowledged, announced) = (self.producer.twin(), self.node.twin());
-        let why = match (acknowledged, announced) {
-            (Some(twin), _) => twin.to_string(),
-            (None, Some(endpoint)) => format!("a node at {endpoint} announces it"),
-            (None, None) => return Ok(()),
+        let news = match (acknowledged, announced) {
+            (Some(twin), _) => Some(twin.to_string()),
+            (None, Some(endpoint)) => Some(format!("a node at {endpoint} announces it")),
+            (None, None) => None,
         };
-        let now_ms = now_ms();
+        let (is_news, now_ms) = (news.is_some(), now_ms());
+        let Some(why) = news.or_else(|| self.twin.take()) else { return Ok(()) };
         let old = self.node.address.clone();
         if !self.renewals.may_renew(now_ms) {
-            self.twin_warning.warn(now_ms, || {
-                format!("Producer: another producer seems to use the address {old} again: {why}; it is kept for now")
-            });
+            if is_news {
+                self.twin_warning.warn(now_ms, || {
+                    format!(
+                        "Producer: another producer seems to use the address {old} again: {why}; it is kept for now"
+                    )
+                });
+            }
+            self.producer.keep_acknowledged();
+            self.twin = Some(why);
             return Ok(());
         }
         let name = new_address();
@@ -221,13 +243,15 @@ impl Actor<'_> {
                 log::error!(
                     "Producer: another producer uses the address {old}: {why}; a new one cannot be taken now: {error}"
                 );
+                self.producer.keep_acknowledged();
+                self.twin = Some(why);
                 return Ok(());
             }
         };
         log::error!(
             "Producer: another producer uses the address {old}: {why}. This one goes on as {name}, and publishes {} \
-             records again that are not acknowledged; some of those acknowledged before may be the other one's",
-            self.producer.unacknowledged()
+             records again; some of those acknowledged before may be the other one's",
+            self.producer.kept_count()
         );
         self.node = node;
         self.inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);

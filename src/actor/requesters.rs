@@ -36,6 +36,11 @@ impl Answered {
         }
     }
 
+    /// Whether more subscriptions wait than were read.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
     /// More subscriptions wait than were read.
     pub(super) fn set_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;

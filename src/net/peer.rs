@@ -36,6 +36,11 @@ impl Peer {
         [&host.to_be_bytes()[..], &self.0].concat().into()
     }
 
+    /// The endpoint of the peer with this name, see [`Peer::name`] and [`Peer::endpoint`].
+    pub fn endpoint_by_name(name: &[u8]) -> Option<String> {
+        Peer(name.get(16..)?.to_vec()).endpoint()
+    }
+
     /// The endpoint that the connection leads to, in its one form and without a zone. `None` of other transports than TCP.
     pub fn endpoint(&self) -> Option<String> {
         let address = self.address()?;

@@ -7,11 +7,18 @@
 //!
 //! A store whose database is restored from a copy keeps its name, and may have lost and got again what it acknowledged
 //! before. That takes a restart, so a store begins anew with each connection.
+//!
+//! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not acknowledge again, so
+//! what such a store has acknowledged counts again as soon as its node is back at the same endpoint.
+//!
+//! A peer may invent names. When there are too many, those of peers that are gone are forgotten first, then those of the
+//! host, and the connection, with most names.
 
-use super::Sender;
+use super::shares::RankedShares;
+use super::{Sender, host_of};
 use std::collections::BTreeSet;
 
-/// Stores whose ACKs are told apart at a time.
+/// Names and connections of stores that are told apart at a time.
 const MAX_STORES: usize = 1_000;
 
 /// What stores have of one partition.
@@ -20,6 +27,8 @@ pub struct Copies {
     min_stores: usize,
     /// Empty while one store is enough.
     stores: Vec<Store>,
+    /// How many of them each connection has brought.
+    names: RankedShares,
     is_round_over: bool,
 }
 
@@ -27,8 +36,10 @@ pub struct Copies {
 struct Store {
     /// The name in its ACKs; stores without one are one anonymous store.
     name: Box<[u8]>,
-    /// The connection over which it acknowledges; `None` when that is not known, or the store has no name.
-    from: Option<Box<[u8]>>,
+    /// The connection over which it acknowledges; empty when that is not known.
+    from: Box<[u8]>,
+    /// Its node is a peer of the producer's.
+    is_present: bool,
     /// One after the last record that it has, by its latest ACK.
     end: u64,
     /// The same when the round began.
@@ -42,12 +53,21 @@ impl Store {
     fn can_confirm(&self) -> bool {
         !self.name.is_empty()
     }
+
+    fn counts(&self) -> bool {
+        self.is_confirmed && self.is_present
+    }
 }
 
 impl Copies {
     /// Nothing is stored. A record is safe in `min_stores` different stores; at least one.
     pub fn new(min_stores: usize) -> Self {
-        Copies { min_stores: min_stores.max(1), stores: Vec::new(), is_round_over: false }
+        Copies {
+            min_stores: min_stores.max(1),
+            stores: Vec::new(),
+            names: RankedShares::default(),
+            is_round_over: false,
+        }
     }
 
     /// How many stores must have a record.
@@ -60,28 +80,60 @@ impl Copies {
         if self.min_stores == 1 {
             return end;
         }
-        let from = if name.is_empty() { None } else { from() };
+        let from = from().unwrap_or_default();
         match self.stores.iter_mut().find(|store| *store.name == *name && store.from == from) {
             Some(store) => {
                 // A lower ACK than before: its database was set back.
                 store.end_then = store.end_then.min(end);
-                (store.end, store.is_confirmed) = (end, true);
+                (store.end, store.is_confirmed, store.is_present) = (end, true, true);
             }
             None => self.add(name, from, end),
         }
-        let confirmed = self.stores.iter().filter(|store| store.is_confirmed);
-        let Some(end) = self.shared_end(confirmed) else { return 0 };
+        let counting = self.stores.iter().filter(|store| store.counts());
+        let Some(end) = self.shared_end(counting) else { return 0 };
         self.is_round_over = true;
         end
     }
 
-    fn add(&mut self, name: &[u8], from: Option<Box<[u8]>>, end: u64) {
-        if self.stores.len() >= MAX_STORES {
-            // Somebody makes names up, or stores come and go: the one that has least is missed least.
-            let least = (0..self.stores.len()).min_by_key(|&i| self.stores[i].end);
-            least.map(|i| self.stores.swap_remove(i));
+    /// A peer has come or gone: those connections for which `is_it` is true lead to it, or led to it.
+    pub fn peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
+        for store in self.stores.iter_mut().filter(|store| !store.from.is_empty() && is_it(&store.from)) {
+            // One that can acknowledge again counts when it does.
+            store.is_present = is_present && !store.can_confirm();
         }
-        self.stores.push(Store { name: name.into(), from, end, end_then: 0, is_confirmed: true });
+    }
+
+    fn add(&mut self, name: &[u8], from: Box<[u8]>, end: u64) {
+        if self.stores.len() >= MAX_STORES {
+            self.make_room_for(&from);
+        }
+        self.names.change(&from, 0, 1);
+        self.stores.push(Store {
+            name: name.into(),
+            from,
+            is_present: true,
+            end,
+            end_then: 0,
+            is_confirmed: true,
+        });
+    }
+
+    /// Forgets one name: of a peer that is gone, if there is one; else of the connection with most names of the host with
+    /// most, or of the newcomer's own. Of these, the name that has least is missed least.
+    fn make_room_for(&mut self, from: &[u8]) {
+        let least_of = |is_one: &dyn Fn(&Store) -> bool| {
+            let of = (0..self.stores.len()).filter(|&i| is_one(&self.stores[i]));
+            of.min_by_key(|&i| self.stores[i].end)
+        };
+        let greediest = self.names.greediest_for(from).map_or(from, |greediest| greediest);
+        let least = least_of(&|store| !store.is_present)
+            .or_else(|| least_of(&|store| *store.from == *greediest))
+            .or_else(|| least_of(&|store| host_of(&store.from) == host_of(from)))
+            .or_else(|| least_of(&|_| true));
+        if let Some(least) = least {
+            let Store { from, .. } = self.stores.swap_remove(least);
+            self.names.change(&from, 1, 0);
+        }
     }
 
     /// Up to where enough stores had the records when the round began: the same name counts once.
@@ -102,16 +154,23 @@ impl Copies {
     pub fn begin_round(&mut self) -> u64 {
         self.is_round_over = false;
         // Who was silent in a round that others ended may have a new connection: the old one's place is free.
-        self.stores.retain(|store| store.is_confirmed);
+        let Self { stores, names, .. } = self;
+        stores.retain(|store| {
+            let stays = store.is_confirmed && (store.is_present || !store.can_confirm());
+            if !stays {
+                names.change(&store.from, 1, 0);
+            }
+            stays
+        });
         for store in &mut self.stores {
             (store.end_then, store.is_confirmed) = (store.end, !store.can_confirm());
         }
-        self.shared_end(self.stores.iter()).unwrap_or(0)
+        self.shared_end(self.stores.iter().filter(|store| store.is_present)).unwrap_or(0)
     }
 
     /// How many stores that count in this round have a record.
     pub fn count(&self, record: u64) -> usize {
-        let having = self.stores.iter().filter(|store| store.is_confirmed && store.end > record);
+        let having = self.stores.iter().filter(|store| store.counts() && store.end > record);
         having.map(|store| &*store.name).collect::<BTreeSet<_>>().len()
     }
 }
@@ -184,6 +243,58 @@ mod tests {
         acknowledged(&mut copies, b"a", 12);
         assert_eq!(copies.begin_round(), 10);
         assert_eq!(acknowledged(&mut copies, b"a", 12), 10);
+    }
+
+    #[test]
+    fn a_store_of_0_1_0_counts_only_while_it_is_there() {
+        let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
+            copies.acknowledged(store, &|| Some([connection].into()), end)
+        };
+        let mut copies = Copies::new(2);
+        ack(&mut copies, b"", 1, 100);
+        ack(&mut copies, b"a", 2, 100);
+        assert_eq!(copies.begin_round(), 100);
+        assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
+        copies.peer(false, &|from| *from == [1]);
+        assert_eq!(copies.begin_round(), 0);
+        assert_eq!((ack(&mut copies, b"a", 2, 120), copies.count(0)), (0, 1));
+        // Another one of 0.1.0 has less. When the first one is back, it need not acknowledge again, and both count once.
+        assert_eq!(ack(&mut copies, b"", 3, 50), 0);
+        copies.begin_round();
+        assert_eq!(ack(&mut copies, b"a", 2, 120), 50);
+        copies.peer(true, &|from| *from == [1]);
+        assert_eq!(ack(&mut copies, b"a", 2, 120), 100);
+        // One of ours that is gone counts when it acknowledges again.
+        copies.peer(false, &|from| *from == [2]);
+        copies.peer(true, &|from| *from == [2]);
+        assert_eq!((ack(&mut copies, b"", 1, 100), ack(&mut copies, b"a", 2, 90)), (0, 90));
+    }
+
+    #[test]
+    fn invented_names_push_out_no_honest_store() {
+        let connection = |host: u8, number: u32| [&[host; 16][..], &number.to_be_bytes()].concat();
+        let ack = |copies: &mut Copies, store: &str, from: &[u8], end| {
+            copies.acknowledged(store.as_bytes(), &|| Some(from.into()), end)
+        };
+        let mut copies = Copies::new(2);
+        let honest = [connection(1, 1), connection(2, 1)];
+        for (i, from) in honest.iter().enumerate() {
+            ack(&mut copies, &format!("honest {i}"), from, 5);
+        }
+        for i in 0..5_000 {
+            // Over 50 connections, and each has more than the honest ones.
+            ack(&mut copies, &format!("made up {i}"), &connection(66, i % 50), 1_000_000);
+        }
+        assert!(copies.stores.len() <= MAX_STORES);
+        let honest_left = copies.stores.iter().filter(|store| store.name.starts_with(b"honest")).count();
+        assert_eq!(honest_left, 2);
+        // Those of a peer that is gone are the first to be forgotten.
+        copies.peer(false, &|from| host_of(from) == [66; 16]);
+        for i in 0..1_500 {
+            ack(&mut copies, &format!("late {i}"), &connection(3, i), 1);
+        }
+        let of = |prefix: &[u8]| copies.stores.iter().filter(|store| store.name.starts_with(prefix)).count();
+        assert_eq!((of(b"made up"), of(b"honest"), of(b"late")), (0, 2, 998));
     }
 
     #[test]

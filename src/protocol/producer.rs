@@ -16,6 +16,12 @@ const MAX_READING_MS: u64 = 1_000;
 /// Stores take records of so many octets, whatever their limit.
 const ANY_STORE_BYTES: usize = 4_096;
 
+/// What records may occupy that are acknowledged, and kept for a new address.
+const MAX_DOUBTFUL_LEN_BYTES: u64 = 64 << 20;
+
+/// ACKs that wait until all subscriptions were read.
+const MAX_EARLY_ACKS: usize = 64;
+
 /// What a record costs besides its content while it is kept.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 
@@ -52,6 +58,14 @@ pub enum Twin {
     },
 }
 
+/// An ACK that came before a subscription.
+#[derive(Debug)]
+struct EarlyAck {
+    store: Box<[u8]>,
+    from: Option<Box<[u8]>>,
+    sequence: u64,
+}
+
 /// The producer's state.
 pub struct Producer<P> {
     topic: Box<[u8]>,
@@ -61,10 +75,20 @@ pub struct Producer<P> {
     /// The records from `first_kept` on, in order.
     kept: VecDeque<P>,
     first_kept: u64,
-    /// What the kept records occupy, see [`cost_bytes`].
+    /// Records before this one are acknowledged. Kept are those that are not, and see `is_doubtful`.
+    acknowledged: u64,
+    /// What the records that are not acknowledged occupy, see [`cost_bytes`].
     kept_len_bytes: u64,
+    /// ACKs may be another producer's: acknowledged records are kept for a new address.
+    is_doubtful: bool,
+    /// What the kept records occupy that are acknowledged.
+    doubtful_len_bytes: u64,
     /// Somebody has subscribed to its records, or that is not known.
     is_read: bool,
+    /// Subscriptions wait that were not read yet.
+    is_behind: bool,
+    /// ACKs that came while nobody was known to have subscribed.
+    early_acks: Vec<EarlyAck>,
     /// Another producer seems to use its address.
     twin: Option<Twin>,
     copies: Copies,
@@ -92,8 +116,13 @@ impl<P: Payload> Producer<P> {
             head: PositionTemplate::new(id::HEAD, topic, address, topic)?,
             kept: VecDeque::new(),
             first_kept: 0,
+            acknowledged: 0,
             kept_len_bytes: 0,
+            is_doubtful: false,
+            doubtful_len_bytes: 0,
             is_read: true,
+            is_behind: false,
+            early_acks: Vec::new(),
             twin: None,
             copies: Copies::new(1),
             round_over_ms: None,
@@ -109,7 +138,7 @@ impl<P: Payload> Producer<P> {
     /// Numbers the records from `first` on, not from 0: for stores that have the partition up to there. Before the first
     /// record is published.
     pub fn with_first_offset(self, first: u64) -> Self {
-        Producer { first_kept: first, next: first, ..self }
+        Producer { first_kept: first, acknowledged: first, next: first, ..self }
     }
 
     /// A record counts as acknowledged when so many different stores have it; at least one.
@@ -153,8 +182,14 @@ impl<P: Payload> Producer<P> {
             {
                 self.twin = Some(Twin::Beyond { sequence: *sequence, published: self.next });
             }
-            Message::Ack { topic, subject, sequence, .. } if self.is_own(topic, subject) && !self.is_read => {
-                self.twin = Some(Twin::Unread { sequence: *sequence });
+            Message::Ack { topic, subject, sequence, store }
+                if self.is_own(topic, subject) && !self.is_read =>
+            {
+                if self.early_acks.len() < MAX_EARLY_ACKS {
+                    let (store, from) = ((*store).into(), from());
+                    self.early_acks.push(EarlyAck { store, from, sequence: *sequence });
+                }
+                self.take_early_acks();
             }
             Message::Ack { topic, subject, sequence, store } if self.is_own(topic, subject) => {
                 let end = self.copies.acknowledged(store, from, *sequence + 1);
@@ -176,6 +211,28 @@ impl<P: Payload> Producer<P> {
                 });
             }
             _ => {}
+        }
+    }
+
+    /// Subscriptions wait that were not read, or none do any more. To be called after subscriptions were read, and before
+    /// messages are taken.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+        self.take_early_acks();
+    }
+
+    /// Takes the ACKs that came before a subscription, once it is known whether there is one.
+    fn take_early_acks(&mut self) {
+        if self.is_behind && !self.is_read {
+            return;
+        }
+        for EarlyAck { store, from, sequence } in std::mem::take(&mut self.early_acks) {
+            if self.is_read {
+                let end = self.copies.acknowledged(&store, &|| from.clone(), sequence + 1);
+                self.forget(end);
+            } else {
+                self.twin = Some(Twin::Unread { sequence });
+            }
         }
     }
 
@@ -229,6 +286,11 @@ impl<P: Payload> Producer<P> {
         self.head_due_ms
     }
 
+    /// A peer has come or gone, see [`Copies::peer`].
+    pub fn peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
+        self.copies.peer(is_present, is_it);
+    }
+
     /// All messages that had come were read. Then a new round of ACKs may begin, see [`Copies`].
     pub fn has_read_all(&mut self, now_ms: u64) {
         if self.copies.is_round_over() {
@@ -240,7 +302,7 @@ impl<P: Payload> Producer<P> {
         self.round_over_ms = None;
         let end = self.copies.begin_round();
         // Stores acknowledge again when they get a HEAD.
-        if end > self.first_kept
+        if end > self.acknowledged
             && let Some(due_ms) = &mut self.head_due_ms
         {
             *due_ms = (*due_ms).min(now_ms + NEW_PEER_MS);
@@ -274,6 +336,12 @@ impl<P: Payload> Producer<P> {
         self.twin.take()
     }
 
+    /// Keeps records also after they are acknowledged, up to 64 MiB of these, until [`Producer::renew`] is called: there is
+    /// a twin, so the ACKs may be meant for its records.
+    pub fn keep_acknowledged(&mut self) {
+        self.is_doubtful = true;
+    }
+
     /// Goes on as a producer of `address`, which writes another partition: publishes all kept records again, numbered
     /// from 0. Acknowledgements so far may have been meant for the twin, and count no more.
     /// Nobody has subscribed to the new partition's records yet, see [`Producer::unread`].
@@ -295,22 +363,27 @@ impl<P: Payload> Producer<P> {
 
     /// True when every record published was acknowledged.
     pub fn is_drained(&self) -> bool {
-        self.kept.is_empty()
+        self.acknowledged == self.next
     }
 
     /// How many records wait for an acknowledgement.
     pub fn unacknowledged(&self) -> usize {
+        (self.next - self.acknowledged) as usize
+    }
+
+    /// How many records it keeps: those that wait for an acknowledgement, and see [`Producer::keep_acknowledged`].
+    pub fn kept_count(&self) -> usize {
         self.kept.len()
     }
 
     /// Looks whether records wait for long now; what to tell the log, if anything. To be called with each HEAD at least.
     pub fn news(&mut self, now_ms: u64) -> Option<News> {
-        let oldest = (!self.kept.is_empty()).then_some(self.first_kept);
+        let oldest = (!self.is_drained()).then_some(self.acknowledged);
         let ms = match self.waiting.look(oldest, now_ms)? {
             Change::GoesOn => return Some(News::GoesOn),
             Change::Waits { ms } => ms,
         };
-        let have = match (self.copies.min_stores(), self.copies.count(self.first_kept)) {
+        let have = match (self.copies.min_stores(), self.copies.count(self.acknowledged)) {
             (1, _) => "no store says that it has them".into(),
             (min_stores, count) => format!(
                 "{count} of the producer/min_stores = {min_stores} different stores that must have them say that they \
@@ -319,7 +392,7 @@ impl<P: Payload> Producer<P> {
         };
         Some(News::Waits(format!(
             "{} records of {} wait for acknowledgement; for {} s none was acknowledged: {have}{}",
-            self.kept.len(),
+            self.unacknowledged(),
             self.topic.escape_ascii(),
             ms / 1_000,
             self.perhaps_too_long(),
@@ -329,11 +402,12 @@ impl<P: Payload> Producer<P> {
     /// A store that is sent a longer record than it takes does not answer, but ends the connection. It shows in records
     /// that wait behind one that is longer than all that were acknowledged.
     fn perhaps_too_long(&self) -> String {
-        match self.kept.front().map(|content| content.as_ref().len()) {
+        let oldest = self.kept.get((self.acknowledged - self.first_kept) as usize);
+        match oldest.map(|content| content.as_ref().len()) {
             Some(len) if len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES) => format!(
                 "; the oldest, record {}, has {len} octets, more than any that was acknowledged: a store refuses records \
                  longer than its store/max_record_bytes",
-                self.first_kept
+                self.acknowledged
             ),
             _ => String::new(),
         }
@@ -348,15 +422,23 @@ impl<P: Payload> Producer<P> {
         *address == *self.address && *subject == *self.topic
     }
 
-    /// Drops the records before `end`: they are acknowledged.
+    /// The records before `end` are acknowledged: drops them, unless they are kept for a new address.
     fn forget(&mut self, end: u64) {
-        let count = end.saturating_sub(self.first_kept) as usize;
-        for content in self.kept.drain(..count) {
-            let len_bytes = content.as_ref().len();
+        while self.acknowledged < end {
+            let index = (self.acknowledged - self.first_kept) as usize;
+            let Some(len_bytes) = self.kept.get(index).map(|content| content.as_ref().len()) else { break };
+            self.acknowledged += 1;
             self.kept_len_bytes -= cost_bytes(len_bytes);
+            self.doubtful_len_bytes += cost_bytes(len_bytes);
             self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(len_bytes);
         }
-        self.first_kept += count as u64;
+        let most_bytes = if self.is_doubtful { MAX_DOUBTFUL_LEN_BYTES } else { 0 };
+        while self.doubtful_len_bytes > most_bytes
+            && let Some(content) = self.kept.pop_front()
+        {
+            self.doubtful_len_bytes -= cost_bytes(content.as_ref().len());
+            self.first_kept += 1;
+        }
         // A burst that waited for a store may have grown the queue; do not hold that memory for ever.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {
             self.kept.shrink_to(self.kept.len() * 2);

@@ -1,0 +1,78 @@
+//! What a producer does with ACKs while another one seems to use its address.
+
+use dafka::protocol::Outbox;
+use dafka::protocol::producer::{Producer, Twin};
+use dafka::protocol::subscriptions;
+use dafka::wire::{Message, Subscription};
+use std::sync::Arc;
+
+type Content = Arc<[u8]>;
+
+const TOPIC: &[u8] = b"topic";
+const ME: &[u8] = b"ME";
+
+fn publishing(count: usize, out: &mut Outbox<Content>) -> Producer<Content> {
+    let mut producer = Producer::new(TOPIC, ME, 1_000).unwrap().unread();
+    (0..count).for_each(|i| producer.publish(vec![i as u8; 100].into(), 0, out));
+    producer
+}
+
+fn ack(producer: &mut Producer<Content>, sequence: u64, out: &mut Outbox<Content>) {
+    producer.message(&Message::Ack { topic: ME, subject: TOPIC, sequence, store: b"STORE" }, out);
+}
+
+fn subscribe(producer: &mut Producer<Content>) {
+    let prefix = &subscriptions::store_writer(b"WRITER")[0];
+    let frame = [b"\x01", prefix.as_slice()].concat();
+    producer.subscription(&Subscription::decode(&frame).expect("a subscription"), 0);
+}
+
+#[test]
+fn an_ack_that_is_read_before_the_subscription_is_no_proof_of_a_twin() {
+    let mut out = Outbox::new();
+    let mut producer = publishing(10, &mut out);
+    producer.set_behind(true);
+    ack(&mut producer, 4, &mut out);
+    assert_eq!((producer.twin(), producer.unacknowledged()), (None, 10));
+    subscribe(&mut producer);
+    producer.set_behind(false);
+    assert_eq!((producer.twin(), producer.unacknowledged()), (None, 5));
+    // Where all was read, and nobody has subscribed, there is one.
+    let mut producer = publishing(10, &mut out);
+    producer.set_behind(true);
+    ack(&mut producer, 4, &mut out);
+    producer.set_behind(false);
+    assert_eq!((producer.twin(), producer.unacknowledged()), (Some(Twin::Unread { sequence: 4 }), 10));
+}
+
+#[test]
+fn what_is_acknowledged_while_a_new_address_is_waited_for_is_published_again() {
+    let mut out = Outbox::new();
+    let mut producer = publishing(10, &mut out);
+    subscribe(&mut producer);
+    ack(&mut producer, 1, &mut out);
+    producer.keep_acknowledged();
+    ack(&mut producer, 7, &mut out);
+    assert_eq!((producer.unacknowledged(), producer.kept_count(), producer.is_drained()), (2, 8, false));
+    ack(&mut producer, 9, &mut out);
+    assert_eq!((producer.unacknowledged(), producer.kept_count(), producer.is_drained()), (0, 8, true));
+    assert_eq!((producer.kept_len_bytes(), producer.news(100_000)), (0, None));
+    out.drain(|_, _| {});
+    producer.renew(b"OTHER", 0, &mut out).unwrap();
+    let mut again = Vec::new();
+    out.drain(|_, content: Option<Content>| again.extend(content.map(|content| content[0])));
+    assert_eq!(again, [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!((producer.unacknowledged(), producer.kept_count()), (8, 8));
+    // It is bounded, by the oldest.
+    producer.keep_acknowledged();
+    subscribe(&mut producer);
+    let large: Content = vec![0; 1 << 20].into();
+    for i in 0..100 {
+        producer.publish(large.clone(), 0, &mut out);
+        producer.message(
+            &Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 8 + i, store: b"" },
+            &mut out,
+        );
+    }
+    assert_eq!((producer.unacknowledged(), producer.kept_count()), (0, 63));
+}
