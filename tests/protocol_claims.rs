@@ -3,6 +3,7 @@
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
+use dafka::protocol::replica::{Append, Replica};
 use dafka::wire::{Message, Position};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,6 +53,15 @@ impl Reading {
     fn direct_head(&mut self, address: &[u8], offset: u64, now_ms: u64) {
         let position = Position::new(ME, address, TOPIC, offset);
         self.take("STORE", &Message::DirectHead { position, store: b"STORE" }, 0, now_ms);
+    }
+
+    /// A peer that claims more than its share: no further FETCH for its partitions may go out.
+    fn use_up(&mut self, peer: &str, now_ms: u64) {
+        for i in 0..20 {
+            self.record(peer, &name(i), 0, now_ms);
+            self.head(peer, &name(i), 1_000_000, now_ms);
+        }
+        self.asked(now_ms);
     }
 
     /// The partitions that are asked for at `now_ms`, and from which record on; true when the stores are asked for heads.
@@ -136,4 +146,55 @@ fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
     drip(&mut reading, 20, 4_000);
     reading.head("HONEST", b"REAL", 1_000, 4_000);
     assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 0)), "it need not wait");
+}
+
+#[test]
+fn a_peer_that_mentions_others_partitions_first_does_not_hold_them_up() {
+    let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
+    let mut reading = Reading::new(Start::Earliest, limits);
+    reading.use_up("HOSTILE", 0);
+    reading.head("HOSTILE", b"REAL", 9, 1);
+    assert!(!reading.asked(1).0.contains(&(b"REAL".to_vec(), 0)), "its share is used up");
+    reading.head("HONEST", b"REAL", 9, 1_000);
+    assert!(reading.asked(1_000).0.contains(&(b"REAL".to_vec(), 0)), "it waits for another's share");
+    // The same when it has delivered a record of it before, and then no more.
+    for offset in 0..10 {
+        assert_eq!(reading.answer("HOSTILE", b"REAL", offset, 1_001), [offset]);
+    }
+    reading.use_up("HOSTILE", 1_002);
+    reading.head("HONEST", b"REAL", 19, 1_003);
+    reading.head("HONEST", b"REAL", 19, 4_000);
+    assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 10)));
+}
+
+/// A partition that is on a store's disk is charged to the peer that delivers its records, not to one that mentions it.
+#[test]
+fn what_is_on_disk_is_charged_to_the_peer_that_delivers_it() {
+    let limits = Limits { partitions: 20, partitions_per_peer: 10, ..Limits::default() };
+    let mut replica = Replica::<Content>::new(ME, limits, 0).named(b"OWN").resuming(Box::new(|_, _| Ok(1)));
+    let mut out = Outbox::<Content>::new();
+    let mut take = |replica: &mut Replica<Content>, peer: &str, message: Message, now_ms| {
+        let content = message.has_content().then(|| vec![0; 10].into());
+        let mut appends = Vec::<Append<Content>>::new();
+        replica.message_from(&message, content, &|| Some(peer.as_bytes().into()), now_ms, &mut appends);
+        for Append { partition, offset, .. } in &appends {
+            replica.committed(*partition, offset + 1);
+        }
+        replica.flush_acks(&mut out);
+        appends.len()
+    };
+    for i in 0..10 {
+        let address = name(i);
+        take(&mut replica, "HOSTILE", Message::Head(Position::new(TOPIC, &address, TOPIC, 1)), 0);
+        let record = Message::Record(Position::new(TOPIC, &address, TOPIC, 1));
+        assert_eq!(take(&mut replica, &format!("HONEST {i}"), record, 1), 1);
+    }
+    // It has ten more of its own, and evicts none of the others.
+    for i in 10..20 {
+        let address = name(i);
+        let record = Message::Record(Position::new(TOPIC, &address, TOPIC, 1));
+        assert_eq!(take(&mut replica, "HOSTILE", record, 2), 1);
+    }
+    let statistics = replica.statistics();
+    assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (20, 11, 0), "{statistics:?}");
 }

@@ -94,6 +94,36 @@ fn a_live_partition_gets_in_among_dead_ones_and_stays() {
     assert!(reading.consumer.statistics().closed > 100);
 }
 
+/// Under `consumer/isolation = acknowledged`, records of made-up partitions wait for a store for ever.
+#[test]
+fn partitions_whose_records_wait_for_a_store_keep_no_other_out() {
+    for start in [Start::Earliest, Start::Latest] {
+        let mut reading = Reading::new(start, small(10));
+        reading.consumer = reading.consumer.isolated(1 << 20);
+        for i in 0..10 {
+            for offset in 0..2 {
+                assert_eq!(reading.take_from(Some("HOSTILE"), record(&fake(i), offset), Some(1), 0), []);
+            }
+        }
+        let take = |reading: &mut Reading, message, len, now_ms| {
+            reading.take_from(Some("HONEST"), message, len, now_ms)
+        };
+        let ack =
+            |address, sequence| Message::Ack { topic: address, subject: TOPIC, sequence, store: b"STORE" };
+        assert_eq!(take(&mut reading, record(b"LIVE", 0), Some(1), LONG_MS), []);
+        assert_eq!(take(&mut reading, ack(b"LIVE", 0), None, LONG_MS), [0], "{start:?}");
+        // One of them was real, and has been closed. Its records are delivered after all, each once and in order.
+        let now_ms = 2 * LONG_MS;
+        let closed = fake(0);
+        assert_eq!(take(&mut reading, ack(&closed, 1), None, now_ms), [], "{start:?}");
+        assert_eq!(take(&mut reading, head(&closed, 1), None, now_ms), []);
+        assert_eq!(take(&mut reading, ack(&closed, 1), None, now_ms), []);
+        assert_eq!(take(&mut reading, direct(&closed, 0), Some(1), now_ms), [0], "{start:?}");
+        assert_eq!(take(&mut reading, direct(&closed, 1), Some(1), now_ms), [1]);
+        assert_eq!(take(&mut reading, direct(&closed, 1), Some(1), now_ms), []);
+    }
+}
+
 #[test]
 fn a_partition_that_gave_way_goes_on_where_it_stood() {
     for start in [Start::Earliest, Start::Latest] {

@@ -1,47 +1,110 @@
-//! Whether stores hold the same records: samples of what this store holds are fetched from others and compared.
+//! Whether stores hold the same records.
 //!
-//! Another store's DIRECT-HEADs tell what it holds. Of those, some partitions are drawn at random that are complete here.
-//! For each, a FETCH asks that store for a few records: the first ones, the last ones, or some in between, in turn. No
-//! message is new, so stores of all versions answer. A difference is reported once for each partition and store.
+//! This store walks through the partitions that it and another store both hold. It fetches one run of records after the
+//! other from that store, and compares each record with its own. A difference is logged once for each partition and
+//! store. The FETCHes are ordinary ones, so stores of all versions that name themselves in DIRECT-HEADs answer them.
 //!
-//! The cost is bounded: ten samples a second at most, one at a time, each of about 16 KiB.
+//! Each connection over which DIRECT-HEADs come has a `Walk`. A walk gathers the partitions that follow its cursor, at
+//! most `MAX_BATCH_COUNT`, while the DIRECT-HEADs of one response arrive. Then it compares them, from the first record
+//! to the last, and moves its cursor behind them. The order of partitions is that of their hashes and has no end: after
+//! the last one comes the first one again. So each run of records is compared once in each round.
+//!
+//! An answer counts only when it comes over the connection that the DIRECT-HEADs came over. A peer that uses another
+//! store's name can neither forge that store's answers nor hold up the comparison with it: each walk waits for its own
+//! answers only, and hosts take turns.
+//!
+//! The cost is bounded: `INTERVAL_MS` between two FETCHes, `RUN_COUNT` records and `RUN_LEN_BYTES` in each, and
+//! `LEN_BYTES_PER_MS` in all. Longer records than `MAX_RECORD_LEN_BYTES` are not compared.
 
-use super::Outbox;
+use super::{Outbox, Sender, host_of};
 use crate::wire::{Message, Position, partition_key};
-use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// Partitions that wait to be compared.
-const MAX_CANDIDATES: usize = 256;
-/// The shortest time between two samples.
-const INTERVAL_MS: u64 = 100;
-/// How long the answer to a FETCH is waited for.
+/// Connections whose stores are compared with this one.
+const MAX_WALKS: usize = 32;
+/// Partitions that one walk gathers at a time.
+const MAX_BATCH_COUNT: usize = 512;
+/// A response has ended when no DIRECT-HEAD has come for so long.
+const QUIET_MS: u64 = 1_000;
+/// The shortest time between two FETCHes.
+const INTERVAL_MS: u64 = 200;
+/// How often it looks whether a run was read.
+const READING_MS: u64 = 20;
+/// How long it waits for the answer to a FETCH at least: three times what the last one took, and twice as long after each one
+/// that stays away.
 const PATIENCE_MS: u64 = 5_000;
-/// Records in a sample.
-const SAMPLE_COUNT: u64 = 64;
-/// Content of a sample. Longer records are not compared.
-const SAMPLE_LEN_BYTES: usize = 16 << 10;
-/// Candidates that are looked at within one tick.
+/// How long it waits for the next record of an answer at least: twice what the last answer took.
+const NEXT_MS: u64 = 1_000;
+/// The longest time for which a store that does not answer is left out.
+const MAX_SILENCE_MS: u64 = 600_000;
+/// A walk without a DIRECT-HEAD for so long gives way to another one.
+const FORGOTTEN_MS: u64 = 1_200_000;
+/// Records in a run.
+const RUN_COUNT: usize = 512;
+/// Content of a run; one record may exceed it.
+const RUN_LEN_BYTES: usize = 64 << 10;
+/// The longest record that is compared.
+const MAX_RECORD_LEN_BYTES: usize = 1 << 20;
+/// Content that is fetched in all.
+const LEN_BYTES_PER_MS: u64 = 320;
+/// Partitions that are looked at, at most, to find one to compare.
 const MAX_LOOKS: usize = 16;
 /// Differences that are remembered.
 const MAX_REPORTED: usize = 1_000;
 /// The longest name of a store that is asked; ours are 32 octets long.
 const MAX_STORE_NAME_LEN: usize = 64;
 
-/// What this store holds.
+/// What this store holds. Reading takes its time, and nobody waits for it: it is begun, and its result is asked for.
 pub trait Held {
     /// One after the last record of a partition; 0 when there is none, or when that cannot be read.
     fn next(&self, subject: &[u8], address: &[u8]) -> u64;
 
-    /// Hands over records from one on, at most so many, until `each` returns false.
-    fn read(
-        &self,
-        subject: &[u8],
-        address: &[u8],
-        from: u64,
-        count: u64,
-        each: &mut dyn FnMut(u64, &[u8]) -> bool,
-    );
+    /// Begins to read a run: to call [`Reading::take`] for its records in order, until that returns false. There is one
+    /// reading at a time.
+    fn begin(&mut self, reading: Reading);
+
+    /// The reading that was begun, once it is done. What cannot be read is left out.
+    fn poll(&mut self) -> Option<Reading>;
+}
+
+/// A run of records to be read.
+#[derive(Debug)]
+pub struct Reading {
+    /// The partition's topic.
+    pub subject: Box<[u8]>,
+    /// The partition.
+    pub address: Box<[u8]>,
+    /// The first record to read.
+    pub from: u64,
+    /// One after the last record to read.
+    pub end: u64,
+    hasher: RandomState,
+    /// Records in the run, at most.
+    max_count: usize,
+    /// The first record of the run.
+    first: u64,
+    digests: Vec<u64>,
+    len_bytes: usize,
+}
+
+impl Reading {
+    /// Takes a record. False when the run is complete.
+    pub fn take(&mut self, offset: u64, content: &[u8]) -> bool {
+        let is_too_long = content.len() > MAX_RECORD_LEN_BYTES;
+        if self.digests.is_empty() {
+            // What cannot be compared is passed over.
+            self.first = offset + u64::from(is_too_long);
+        }
+        let is_full = self.len_bytes + content.len() > RUN_LEN_BYTES && !self.digests.is_empty();
+        if is_too_long || is_full {
+            return self.digests.is_empty() && self.first < self.end;
+        }
+        self.len_bytes += content.len();
+        self.digests.push(self.hasher.hash_one(content));
+        self.digests.len() < self.max_count && offset + 1 < self.end
+    }
 }
 
 /// A record that two stores hold with different contents.
@@ -51,114 +114,256 @@ pub struct Divergence {
     pub subject: Box<[u8]>,
     /// The partition.
     pub address: Box<[u8]>,
-    /// The other store.
+    /// The name of the other store, as it came over the connection that the record came over.
     pub store: Box<[u8]>,
     /// The first record that was seen to differ.
     pub offset: u64,
 }
 
 /// A partition that another store holds, too.
+#[derive(Debug)]
 struct Candidate {
     subject: Box<[u8]>,
     address: Box<[u8]>,
     store: Box<[u8]>,
+    /// The next record to compare.
+    next: u64,
     /// One after the last record that the other store has.
     end: u64,
 }
 
 /// Records that were asked for.
+#[derive(Debug)]
 struct Sample {
-    of: Candidate,
     first: u64,
-    /// What this store holds, from `first` on.
-    contents: Vec<Box<[u8]>>,
+    /// Of what this store holds, from `first` on.
+    digests: Vec<u64>,
+    /// Which of them have come.
+    seen: Vec<bool>,
     sent_ms: u64,
+    deadline_ms: u64,
+}
+
+/// The comparison with the store at the other end of one connection.
+#[derive(Debug)]
+struct Walk {
+    /// The connection; `None` when it is not known.
+    from: Option<Box<[u8]>>,
+    /// The partition that was compared last.
+    cursor: u64,
+    /// The partitions to compare, by how far they are behind the cursor as it was when the first one was gathered.
+    batch: BTreeMap<u64, Candidate>,
+    /// They are still being gathered. While they are compared, DIRECT-HEADs add none.
+    is_gathering: bool,
+    heard_ms: u64,
+    sample: Option<Sample>,
+    /// How many records it asks for: less when answers come in part, as what does not fit into a queue on its way is lost.
+    run_count: usize,
+    /// How long the last answer took.
+    answer_ms: u64,
+    /// FETCHes without an answer, one after the other.
+    silent_count: u32,
+    not_before_ms: u64,
+    /// Which FETCH was its latest one.
+    turn: u64,
+}
+
+impl Walk {
+    fn host(&self) -> &[u8] {
+        host_of(self.from.as_deref().unwrap_or_default())
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.is_gathering && self.sample.is_none() && !self.batch.is_empty()
+    }
+
+    /// When it has something to do, if that does not depend on others.
+    fn due_ms(&self) -> Option<u64> {
+        match &self.sample {
+            Some(sample) => Some(sample.deadline_ms),
+            None if self.batch.is_empty() => None,
+            None if self.is_gathering => Some(self.heard_ms + QUIET_MS),
+            None => Some(self.not_before_ms),
+        }
+    }
+
+    /// The first partition of the batch is compared, or cannot be.
+    fn finish_partition(&mut self, own_seed: u64) {
+        if let Some((_, candidate)) = self.batch.pop_first() {
+            self.cursor = place(own_seed, &candidate.subject, &candidate.address);
+        }
+        if self.batch.is_empty() {
+            self.is_gathering = true;
+        }
+    }
+
+    /// No more is waited for: goes on behind the records that have come.
+    fn finish_sample(&mut self, own_seed: u64, now_ms: u64) {
+        let Some(sample) = self.sample.take() else { return };
+        let come = sample.seen.iter().take_while(|seen| **seen).count() as u64;
+        self.run_count = match come as usize == sample.seen.len() {
+            true => (2 * self.run_count).min(RUN_COUNT),
+            false => (self.run_count / 2).max(1),
+        };
+        if come > 0 {
+            self.silent_count = 0;
+            self.answer_ms = now_ms.saturating_sub(sample.sent_ms).min(MAX_SILENCE_MS / 3);
+        } else {
+            self.silent_count = (self.silent_count + 1).min(16);
+            self.not_before_ms = now_ms + (PATIENCE_MS << self.silent_count).min(MAX_SILENCE_MS);
+        }
+        let Some(mut first) = self.batch.first_entry() else { return };
+        let candidate = first.get_mut();
+        candidate.next = sample.first + come;
+        if come == 0 || candidate.next >= candidate.end {
+            self.finish_partition(own_seed);
+        }
+    }
 }
 
 /// The comparison's state.
 pub struct Comparison {
     held: Box<dyn Held>,
-    candidates: Vec<Candidate>,
-    /// How many were seen since the last one was drawn.
-    seen: u64,
-    sample: Option<Sample>,
+    walks: Vec<Walk>,
+    /// Which walk waits for a run to be read, by its connection, and when to ask for that.
+    reading: Option<(Option<Box<[u8]>>, u64)>,
     next_ms: u64,
-    /// Counts samples.
+    /// Counts FETCHes.
     turn: u64,
-    random: u64,
+    /// Orders partitions, for each store in its own way.
+    seed: u64,
+    hasher: RandomState,
     /// Partitions and stores that are known to differ, by a hash.
     reported: HashSet<u64>,
     divergence: Option<Divergence>,
 }
 
 impl Comparison {
-    /// Compares what `held` holds. Stores with different addresses draw different samples.
+    /// Compares what `held` holds. Stores with different addresses compare partitions in different orders.
     pub fn new(held: Box<dyn Held>, own_address: &[u8]) -> Comparison {
         Comparison {
             held,
-            candidates: Vec::new(),
-            seen: 0,
-            sample: None,
+            walks: Vec::new(),
+            reading: None,
             next_ms: 0,
             turn: 0,
-            random: hash(own_address) | 1,
+            seed: hash(own_address),
+            hasher: RandomState::new(),
             reported: HashSet::new(),
             divergence: None,
         }
     }
 
-    /// Another store says that it holds the record of this position, and those before it.
-    pub fn handle_head(&mut self, position: &Position, store: &[u8]) {
+    /// Takes a DIRECT-HEAD of another store: it holds the record of this position, and those before it.
+    pub fn handle_head(&mut self, position: &Position, store: &[u8], from: &Sender, now_ms: u64) {
         if store.is_empty() || store.len() > MAX_STORE_NAME_LEN || position.sequence == u64::MAX {
             return;
         }
-        // Each of those that came since the last draw has the same chance to stay.
-        self.seen += 1;
-        let place = if self.candidates.len() < MAX_CANDIDATES {
-            self.candidates.len()
-        } else {
-            (self.random() % self.seen) as usize
-        };
-        if place >= MAX_CANDIDATES {
+        let seed = self.seed;
+        let Some(walk) = self.walk_of(from(), store, now_ms) else { return };
+        walk.heard_ms = now_ms;
+        if !walk.is_gathering {
+            return;
+        }
+        // Behind all others comes the one at the cursor itself.
+        let distance =
+            place(seed, position.subject, position.address).wrapping_sub(walk.cursor).wrapping_sub(1);
+        let is_full = walk.batch.len() >= MAX_BATCH_COUNT;
+        if is_full && walk.batch.last_key_value().is_some_and(|(&last, _)| distance > last) {
             return;
         }
         let candidate = Candidate {
             subject: position.subject.into(),
             address: position.address.into(),
             store: store.into(),
+            next: 0,
             end: position.sequence + 1,
         };
-        match self.candidates.get_mut(place) {
-            Some(kept) => *kept = candidate,
-            None => self.candidates.push(candidate),
+        if walk.batch.insert(distance, candidate).is_none() && is_full {
+            walk.batch.pop_last();
         }
     }
 
-    /// Takes a record that was sent on request. True when it belongs to a sample: then it is nothing new.
-    pub fn handle_record(&mut self, position: &Position, content: &[u8]) -> bool {
-        let Some(sample) = &self.sample else { return false };
-        let is_of = *position.address == *sample.of.address && *position.subject == *sample.of.subject;
-        let index = position.sequence.checked_sub(sample.first).filter(|_| is_of);
-        let Some(index) = index.and_then(|index| usize::try_from(index).ok()) else { return false };
-        let Some(own) = sample.contents.get(index) else { return false };
-        let is_same = **own == *content;
-        if is_same && index + 1 < sample.contents.len() {
-            return true;
+    /// The walk of a connection, a new one if there is room for it.
+    fn walk_of(&mut self, from: Option<Box<[u8]>>, store: &[u8], now_ms: u64) -> Option<&mut Walk> {
+        if let Some(known) = self.walks.iter().position(|walk| walk.from == from) {
+            return self.walks.get_mut(known);
         }
-        let sample = self.sample.take().expect("there is one");
-        if !is_same {
-            self.report(sample.of, position.sequence);
+        if self.walks.len() >= MAX_WALKS {
+            let gives_way = self.gives_way_to(host_of(from.as_deref().unwrap_or_default()), now_ms)?;
+            self.walks.swap_remove(gives_way);
+        }
+        let is_store = |walk: &&Walk| walk.batch.values().next().is_some_and(|known| *known.store == *store);
+        // A store that has connected anew is compared from where that was broken off.
+        let cursor = self.walks.iter().find(is_store).map_or(hash((self.seed, store)), |walk| walk.cursor);
+        self.walks.push(Walk {
+            from,
+            cursor,
+            batch: BTreeMap::new(),
+            is_gathering: true,
+            heard_ms: now_ms,
+            sample: None,
+            run_count: RUN_COUNT,
+            answer_ms: 0,
+            silent_count: 0,
+            not_before_ms: 0,
+            turn: 0,
+        });
+        self.walks.last_mut()
+    }
+
+    /// The walk that gives way to one of another connection of `host`: one that was forgotten, or else the one that was
+    /// silent for longest of the host that has most walks, if that has more than `host` would.
+    fn gives_way_to(&self, host: &[u8], now_ms: u64) -> Option<usize> {
+        let count = |host: &[u8]| self.walks.iter().filter(|walk| walk.host() == host).count();
+        let oldest = (0..self.walks.len()).min_by_key(|&i| self.walks[i].heard_ms)?;
+        if now_ms >= self.walks[oldest].heard_ms + FORGOTTEN_MS {
+            return Some(oldest);
+        }
+        let greediest = self.walks.iter().map(Walk::host).max_by_key(|host| count(host))?;
+        let loser = if count(greediest) > count(host) + 1 { greediest } else { host };
+        let of_loser = (0..self.walks.len()).filter(|&i| self.walks[i].host() == loser);
+        of_loser.min_by_key(|&i| self.walks[i].heard_ms)
+    }
+
+    /// Takes a DIRECT-RECORD. True when it answers a FETCH of this comparison: then it is nothing new.
+    pub fn handle_record(&mut self, position: &Position, content: &[u8], from: &Sender, now_ms: u64) -> bool {
+        let index_of = |walk: &Walk| {
+            let (sample, (_, of)) = (walk.sample.as_ref()?, walk.batch.first_key_value()?);
+            let is_of = *position.address == *of.address && *position.subject == *of.subject;
+            let index = position.sequence.checked_sub(sample.first).filter(|_| is_of)?;
+            usize::try_from(index).ok().filter(|&index| index < sample.digests.len())
+        };
+        if !self.walks.iter().any(|walk| index_of(walk).is_some()) {
+            return false;
+        }
+        let from = from();
+        let Some(walk) = self.walks.iter_mut().find(|walk| walk.from == from) else { return false };
+        let Some(index) = index_of(walk) else { return false };
+        let Some(sample) = &mut walk.sample else { return false };
+        sample.seen[index] = true;
+        sample.deadline_ms = now_ms + NEXT_MS.max(2 * walk.answer_ms);
+        if sample.digests[index] != self.hasher.hash_one(content) {
+            (walk.answer_ms, walk.silent_count) = (now_ms.saturating_sub(sample.sent_ms), 0);
+            walk.sample = None;
+            if let Some((_, candidate)) = walk.batch.first_key_value() {
+                let key = key(candidate, walk.host());
+                if self.reported.len() >= MAX_REPORTED {
+                    self.reported.clear();
+                }
+                self.reported.insert(key);
+                self.divergence = Some(Divergence {
+                    subject: candidate.subject.clone(),
+                    address: candidate.address.clone(),
+                    store: candidate.store.clone(),
+                    offset: position.sequence,
+                });
+            }
+            walk.finish_partition(self.seed);
+        } else if sample.seen.iter().all(|seen| *seen) {
+            walk.finish_sample(self.seed, now_ms);
         }
         true
-    }
-
-    fn report(&mut self, of: Candidate, offset: u64) {
-        if self.reported.len() >= MAX_REPORTED {
-            self.reported.clear();
-        }
-        self.reported.insert(key(&of));
-        let Candidate { subject, address, store, end: _ } = of;
-        self.divergence = Some(Divergence { subject, address, store, offset });
     }
 
     /// A difference that was found. To be called after each record.
@@ -168,91 +373,132 @@ impl Comparison {
 
     /// When [`Comparison::handle_timeout`] has something to do next.
     pub fn due_ms(&self) -> Option<u64> {
-        match &self.sample {
-            Some(sample) => Some(sample.sent_ms + PATIENCE_MS),
-            None => (!self.candidates.is_empty()).then_some(self.next_ms),
-        }
+        let of_walks = self.walks.iter().filter_map(|walk| {
+            let due_ms = walk.due_ms()?;
+            // One that is ready waits for the next FETCH, or for the run that is being read.
+            if walk.is_ready() && self.reading.is_some() { None } else { Some((walk, due_ms)) }
+        });
+        let of_walks =
+            of_walks.map(|(walk, due_ms)| if walk.is_ready() { due_ms.max(self.next_ms) } else { due_ms });
+        of_walks.chain(self.reading.as_ref().map(|&(_, due_ms)| due_ms)).min()
     }
 
-    /// Asks for the next sample, in the name of `own_address`.
+    /// Sends the next FETCH, in the name of `own_address`, when it is due.
     pub fn handle_timeout<P>(&mut self, own_address: &[u8], now_ms: u64, out: &mut Outbox<P>) {
         if self.due_ms().is_none_or(|due_ms| due_ms > now_ms) {
             return;
         }
-        self.sample = None;
-        self.next_ms = now_ms + INTERVAL_MS;
-        for _ in 0..MAX_LOOKS {
-            let Some(candidate) = self.draw() else { return };
-            if let Some(sample) = self.take_sample(candidate, now_ms) {
-                out.message(&Message::Fetch {
-                    topic: &sample.of.address,
-                    address: own_address,
-                    subject: &sample.of.subject,
-                    sequence: sample.first,
-                    count: sample.contents.len() as u32,
-                    store: &sample.of.store,
-                });
-                self.sample = Some(sample);
-                return;
+        for walk in &mut self.walks {
+            if walk.sample.as_ref().is_some_and(|sample| sample.deadline_ms <= now_ms) {
+                walk.finish_sample(self.seed, now_ms);
             }
+            walk.is_gathering &= walk.batch.is_empty() || walk.heard_ms + QUIET_MS > now_ms;
+        }
+        match self.reading.take() {
+            Some((from, _)) => match self.held.poll() {
+                Some(reading) => self.fetch(&from, reading, own_address, now_ms, out),
+                None => self.reading = Some((from, now_ms + READING_MS)),
+            },
+            None if now_ms >= self.next_ms => self.begin_reading(now_ms),
+            None => {}
         }
     }
 
-    fn draw(&mut self) -> Option<Candidate> {
-        self.seen = 0;
-        if self.candidates.is_empty() {
-            return None;
+    /// Begins to read the next run of the walk whose turn it is.
+    fn begin_reading(&mut self, now_ms: u64) {
+        for _ in 0..MAX_LOOKS {
+            let is_ready = |walk: &&mut Walk| walk.is_ready() && walk.not_before_ms <= now_ms;
+            let turns: Vec<(Box<[u8]>, u64)> =
+                self.walks.iter().map(|walk| (walk.host().into(), walk.turn)).collect();
+            let turn_of_host =
+                |of: &[u8]| turns.iter().filter(|(host, _)| **host == *of).map(|&(_, turn)| turn).max();
+            let ready = self.walks.iter_mut().filter(is_ready);
+            let Some(walk) = ready.min_by_key(|walk| (turn_of_host(walk.host()), walk.turn)) else { return };
+            let Some((_, candidate)) = walk.batch.first_key_value() else { return };
+            // While records are missing here, a FETCH for them may be under way, and the other store would take this one for
+            // its successor.
+            let is_complete = self.held.next(&candidate.subject, &candidate.address) >= candidate.end;
+            if !is_complete || self.reported.contains(&key(candidate, walk.host())) {
+                walk.finish_partition(self.seed);
+                continue;
+            }
+            let (from, end) = (candidate.next, candidate.end);
+            self.held.begin(Reading {
+                subject: candidate.subject.clone(),
+                address: candidate.address.clone(),
+                from,
+                end,
+                hasher: self.hasher.clone(),
+                max_count: walk.run_count,
+                first: from,
+                digests: Vec::new(),
+                len_bytes: 0,
+            });
+            (self.reading, self.next_ms) =
+                (Some((walk.from.clone(), now_ms + READING_MS)), now_ms + INTERVAL_MS);
+            return;
         }
-        let place = self.random() % self.candidates.len() as u64;
-        Some(self.candidates.swap_remove(place as usize))
+        // Others are looked at later: there may be many.
+        self.next_ms = now_ms + READING_MS;
     }
 
-    /// Reads what this store holds of a candidate. `None` when that need not be compared.
-    fn take_sample(&mut self, of: Candidate, now_ms: u64) -> Option<Sample> {
-        let end = of.end;
-        // While records are missing here, a FETCH for them may be under way, and the other store would take this one for its
-        // successor.
-        if self.reported.contains(&key(&of)) || self.held.next(&of.subject, &of.address) < end {
-            return None;
+    /// A run was read: asks the other store for it.
+    fn fetch<P>(
+        &mut self,
+        from: &Option<Box<[u8]>>,
+        reading: Reading,
+        own_address: &[u8],
+        now_ms: u64,
+        out: &mut Outbox<P>,
+    ) {
+        // The walk may have given way meanwhile.
+        let Some(walk) = self.walks.iter_mut().find(|walk| walk.from == *from && walk.is_ready()) else {
+            return;
+        };
+        let Some(mut candidate) = walk.batch.first_entry() else { return };
+        let candidate = candidate.get_mut();
+        if candidate.subject != reading.subject || candidate.address != reading.address {
+            return;
+        }
+        if reading.digests.is_empty() {
+            candidate.next = reading.first;
+            // It cannot be read, or ends with records that are not compared.
+            if reading.first == reading.from || reading.first >= candidate.end {
+                walk.finish_partition(self.seed);
+            }
+            return;
         }
         self.turn += 1;
-        let from = match self.turn % 3 {
-            1 => 0,
-            2 => end.saturating_sub(SAMPLE_COUNT),
-            _ => self.random() % end,
-        };
-        let (mut first, mut contents, mut len_bytes) = (from, Vec::new(), 0);
-        self.held.read(
-            &of.subject,
-            &of.address,
-            from,
-            SAMPLE_COUNT.min(end - from),
-            &mut |offset, content| {
-                len_bytes += content.len();
-                if len_bytes > SAMPLE_LEN_BYTES {
-                    return false;
-                }
-                if contents.is_empty() {
-                    first = offset;
-                }
-                contents.push(content.into());
-                true
-            },
-        );
-        (!contents.is_empty()).then_some(Sample { of, first, contents, sent_ms: now_ms })
-    }
-
-    /// xorshift64
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
+        walk.turn = self.turn;
+        let pause_ms = INTERVAL_MS.max(reading.len_bytes as u64 / LEN_BYTES_PER_MS);
+        self.next_ms = now_ms + pause_ms;
+        out.message(&Message::Fetch {
+            topic: &candidate.address,
+            address: own_address,
+            subject: &candidate.subject,
+            sequence: reading.first,
+            count: reading.digests.len() as u32,
+            store: &candidate.store,
+        });
+        let patience_ms = (PATIENCE_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_SILENCE_MS);
+        walk.sample = Some(Sample {
+            first: reading.first,
+            seen: vec![false; reading.digests.len()],
+            digests: reading.digests,
+            sent_ms: now_ms,
+            deadline_ms: now_ms + patience_ms,
+        });
     }
 }
 
-fn key(of: &Candidate) -> u64 {
-    hash((&of.store, partition_key(&of.address, &of.subject).as_slice()))
+/// Where a partition stands in the order in which one store compares.
+fn place(seed: u64, subject: &[u8], address: &[u8]) -> u64 {
+    hash((seed, subject, address))
+}
+
+/// Names a partition and a store. The same name on another host is another store: somebody may lie.
+fn key(of: &Candidate, host: &[u8]) -> u64 {
+    hash((host, &of.store, partition_key(&of.address, &of.subject).as_slice()))
 }
 
 fn hash(value: impl std::hash::Hash) -> u64 {
@@ -260,95 +506,4 @@ fn hash(value: impl std::hash::Hash) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    /// Holds 1,000 records of every partition.
-    struct Thousand;
-
-    impl Held for Thousand {
-        fn next(&self, _: &[u8], _: &[u8]) -> u64 {
-            1_000
-        }
-
-        fn read(&self, _: &[u8], _: &[u8], from: u64, count: u64, each: &mut dyn FnMut(u64, &[u8]) -> bool) {
-            let _ = (from..from + count).all(|offset| each(offset, &content(offset)));
-        }
-    }
-
-    fn content(offset: u64) -> Vec<u8> {
-        vec![offset as u8; 100]
-    }
-
-    /// The FETCHes that a tick sends: the partition, the first record, how many.
-    fn fetches(comparison: &mut Comparison, now_ms: u64) -> Vec<(Vec<u8>, u64, u32)> {
-        let mut out = Outbox::<Arc<[u8]>>::new();
-        comparison.handle_timeout(b"own", now_ms, &mut out);
-        let mut fetches = Vec::new();
-        out.drain(|frame, _| match Message::decode(frame) {
-            Ok(Message::Fetch { topic, address: b"own", sequence, count, store: b"other", .. }) => {
-                fetches.push((topic.to_vec(), sequence, count));
-            }
-            other => panic!("{other:?}"),
-        });
-        fetches
-    }
-
-    fn position(address: &[u8], sequence: u64) -> Position<'_> {
-        Position::new(b"own", address, b"topic", sequence)
-    }
-
-    #[test]
-    fn a_difference_is_reported_once() {
-        let mut comparison = Comparison::new(Box::new(Thousand), b"own");
-        let mut found = Vec::new();
-        for round in 0..100 {
-            let now_ms = round * INTERVAL_MS;
-            for partition in [b"A", b"B"] {
-                comparison.handle_head(&position(partition, 999), b"other");
-            }
-            for (partition, first, count) in fetches(&mut comparison, now_ms) {
-                for offset in first..first + u64::from(count) {
-                    let is_forged = partition == b"B" && offset >= 990;
-                    let content = if is_forged { vec![0xff; 100] } else { content(offset) };
-                    let is_expected = comparison.handle_record(&position(&partition, offset), &content);
-                    found.extend(comparison.poll_divergence());
-                    assert!(is_expected || !found.is_empty());
-                }
-            }
-        }
-        let expected = Divergence {
-            subject: b"topic"[..].into(),
-            address: b"B"[..].into(),
-            store: b"other"[..].into(),
-            offset: 990,
-        };
-        assert_eq!(found, [expected]);
-        assert!(!comparison.handle_record(&position(b"A", 5), b"not asked for"));
-    }
-
-    #[test]
-    fn samples_are_few_and_small() {
-        let mut comparison = Comparison::new(Box::new(Thousand), b"own");
-        assert_eq!(comparison.due_ms(), None);
-        for i in 0..10_000_u32 {
-            comparison.handle_head(&position(format!("{i:08}").as_bytes(), 999), b"other");
-        }
-        assert_eq!(comparison.candidates.len(), MAX_CANDIDATES);
-        assert!(comparison.candidates.iter().any(|candidate| *candidate.address > b"00009000"[..]));
-        let first = fetches(&mut comparison, 0);
-        assert_eq!(first.len(), 1);
-        assert!(u64::from(first[0].2) <= SAMPLE_COUNT);
-        // Nobody answers: the next one is asked for when that was waited for.
-        assert_eq!(fetches(&mut comparison, INTERVAL_MS), []);
-        assert_eq!(comparison.due_ms(), Some(PATIENCE_MS));
-        assert_eq!(fetches(&mut comparison, PATIENCE_MS).len(), 1);
-        // What is not complete here is not compared.
-        let mut comparison = Comparison::new(Box::new(Thousand), b"own");
-        comparison.handle_head(&position(b"A", 1_000), b"other");
-        comparison.handle_head(&position(b"A", u64::MAX), b"other");
-        assert_eq!(fetches(&mut comparison, 0), []);
-        assert_eq!(comparison.due_ms(), None);
-    }
-}
+mod tests;

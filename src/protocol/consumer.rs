@@ -166,6 +166,7 @@ impl<P: Payload> Consumer<P> {
                     }
                     _ => self.ingest.heard_of(partition, position.sequence, now_ms),
                 }
+                self.ingest.mentioned(partition, from, now_ms);
             }
             (Message::Ack { topic, subject, sequence, store }, None) if self.unacknowledged.is_some() => {
                 let position = Position::new(b"", topic, subject, *sequence);
@@ -198,6 +199,7 @@ impl<P: Payload> Consumer<P> {
         }
         if is_live {
             self.ingest.published(partition, offset, now_ms);
+            self.ingest.mentioned(partition, from, now_ms);
         }
         let Self { ingest, unacknowledged, .. } = self;
         ingest.record(partition, offset, content, from, now_ms, |offset, content| {
@@ -319,10 +321,13 @@ impl<P: Payload> Consumer<P> {
             Start::Latest => latest,
         });
         let Self { ingest, unacknowledged, .. } = self;
-        // What waits for a store would be lost with its partition.
-        let may_close = |index, _| unacknowledged.as_ref().is_none_or(|kept| kept.count(index) == 0);
-        let index = ingest.open(subject, address, next, from().as_deref(), now_ms, may_close)?;
-        // A partition that was closed may have had its place.
+        // The records of a closed partition that wait for a store are fetched again when it is opened again.
+        let resume_at = |index, next| match &*unacknowledged {
+            Some(kept) => kept.resume_at(index, next),
+            None => Some(next),
+        };
+        let index = ingest.open(subject, address, next, from().as_deref(), now_ms, resume_at)?;
+        // A partition that was closed may have had its index.
         self.forget_kept(index);
         if recalled.is_some() {
             self.ingest.prove(index);

@@ -101,9 +101,11 @@ pub struct Partition<P> {
     seat: Rank,
     /// The same for `Ingest::early_seats`, while it has early records.
     early_seat: Option<Rank>,
-    /// Whose it is in `Ingest::seats`: who spoke of it first, until a record of it came in its turn; then who brought
-    /// that.
+    /// The peer that it is charged to in `Ingest::seats` and `Ingest::in_flight`: the one that first mentioned it, and later
+    /// the one that delivered its first record in order.
     payer: Payer,
+    /// Its payer has delivered a record in order.
+    is_charged: bool,
 }
 
 /// What happened so far, for a node's last debug line.
@@ -211,9 +213,9 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Opens a partition whose next record is `next`, of which `from` has spoken, if it is known who. `None` when there
-    /// are too many, and none gives way: `may_close` says of one, whose next record is given too, whether the caller can
-    /// do without it.
+    /// Opens a partition whose next record is `next`, which `from` has mentioned, if that peer is known. `None` when there
+    /// are too many partitions and none can be closed. `resume_at`, given a partition and its next record, returns the
+    /// record at which that partition goes on when it is opened again, or `None` when it cannot be closed now.
     pub fn open(
         &mut self,
         subject: &[u8],
@@ -221,10 +223,10 @@ impl<P: Payload> Ingest<P> {
         next: u64,
         from: Option<&[u8]>,
         now_ms: u64,
-        may_close: impl Fn(Index, u64) -> bool,
+        resume_at: impl Fn(Index, u64) -> Option<u64>,
     ) -> Option<Index> {
         let from = from.unwrap_or_default();
-        if !self.make_room(from, now_ms, &may_close) {
+        if !self.make_room(from, now_ms, &resume_at) {
             self.statistics.refused += 1;
             self.statistics.refused_of_peer += u64::from(self.has_too_many(from));
             return None;
@@ -243,6 +245,7 @@ impl<P: Payload> Ingest<P> {
             moved_ms: now_ms,
             seat,
             payer: self.seats.add(from, (seat, index)),
+            is_charged: false,
             early_seat: None,
         };
         if index.0 == self.partitions.len() {
@@ -306,7 +309,7 @@ impl<P: Payload> Ingest<P> {
             (sequencer.early_len_bytes(), if was_gapped { sequencer.in_flight_len_bytes() } else { 0 });
         let offered = sequencer.offer(offset, content, now_ms, room_bytes);
         let is_new = !matches!(offered, Offer::Duplicate);
-        let mut is_proof = false;
+        let mut is_first = false;
         let statistics = &mut self.statistics;
         match offered {
             Offer::InOrder(content) => {
@@ -316,7 +319,7 @@ impl<P: Payload> Ingest<P> {
                 }
                 statistics.handed_on += sequencer.next() - offset;
                 beginning.confirm();
-                is_proof = !partition.is_proven;
+                is_first = !partition.is_charged;
                 (partition.is_proven, partition.moved_ms) = (true, now_ms);
             }
             Offer::Early => statistics.early += 1,
@@ -350,7 +353,7 @@ impl<P: Payload> Ingest<P> {
             }
             self.reschedule(index, now_ms);
         }
-        if is_proof {
+        if is_first {
             self.charge(index, from);
         }
         is_new

@@ -86,7 +86,7 @@ impl<P: Payload> Replica<P> {
         Replica { resume: Some(resume), ..self }
     }
 
-    /// Compares samples of what this store holds with what other stores hold.
+    /// Compares what this store holds with what other stores hold.
     pub fn comparing(self, held: Box<dyn Held>) -> Self {
         let comparison = Some(Comparison::new(held, &self.address));
         Replica { comparison, ..self }
@@ -108,11 +108,12 @@ impl<P: Payload> Replica<P> {
     ) -> Option<Index> {
         let Self { ingest, durable, resume, .. } = self;
         // Records under way to the disk, and ACKs, name their partition by its index.
-        let may_close = |Index(i), next| {
+        let resume_at = |Index(i), next| {
             let durable: &Durable = &durable[i];
-            durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some())
+            let is_idle = durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some());
+            is_idle.then_some(next)
         };
-        let index = ingest.open(subject, address, next, from, now_ms, may_close)?;
+        let index = ingest.open(subject, address, next, from, now_ms, resume_at)?;
         if next > 0 {
             ingest.prove(index);
         }
@@ -155,13 +156,14 @@ impl<P: Payload> Replica<P> {
                 let is_live = matches!(message, Message::Record(_));
                 if !is_live
                     && let Some(comparison) = &mut self.comparison
-                    && comparison.handle_record(position, content.as_ref())
+                    && comparison.handle_record(position, content.as_ref(), from, now_ms)
                 {
                     return;
                 }
                 let Some(partition) = self.find_or_open(position, is_live, from, now_ms) else { return };
                 if is_live {
                     self.ingest.published(partition, position.sequence, now_ms);
+                    self.ingest.mentioned(partition, from, now_ms);
                 }
                 let is_new = self.ingest.record(
                     partition,
@@ -181,6 +183,7 @@ impl<P: Payload> Replica<P> {
             (Message::Head(position), None) => {
                 let Some(partition) = self.find_or_open(position, true, from, now_ms) else { return };
                 self.ingest.heard_of(partition, position.sequence, now_ms);
+                self.ingest.mentioned(partition, from, now_ms);
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
@@ -189,10 +192,11 @@ impl<P: Payload> Replica<P> {
                 let is_own = **store == *self.store;
                 self.has_twin |= !store.is_empty() && is_own;
                 if let Some(comparison) = self.comparison.as_mut().filter(|_| !is_own) {
-                    comparison.handle_head(position, store);
+                    comparison.handle_head(position, store, from, now_ms);
                 }
                 let Some(partition) = self.find_or_open(position, false, from, now_ms) else { return };
                 self.ingest.held_by(partition, store, position.sequence, now_ms);
+                self.ingest.mentioned(partition, from, now_ms);
             }
             _ => {}
         }

@@ -97,6 +97,15 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.get(&index).map_or(0, |waiters| waiters.records.len() as u64)
     }
 
+    /// The first record of a partition that is not delivered, where `next` is the next one to receive: what waits can be
+    /// fetched again from there. `None` when records after the first one that waits were delivered before it, which happens
+    /// once a false beginning was corrected.
+    pub fn resume_at(&self, index: Index, next: u64) -> Option<u64> {
+        let first = self.partitions.get(&index).and_then(|waiters| waiters.records.front());
+        let first = first.map_or(next, |(offset, _)| *offset);
+        (next - first == self.count(index)).then_some(first)
+    }
+
     /// Forgets a partition, and what waits of it.
     pub fn forget(&mut self, index: Index) {
         if let Some(waiters) = self.partitions.remove(&index) {

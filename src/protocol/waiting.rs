@@ -1,34 +1,36 @@
-//! Whether a producer's records wait for acknowledgement for so long that its operator should know.
+//! Decides when to log that no store acknowledges a producer's records.
 
-/// How long no record is acknowledged, while some wait, before that is worth a line in the log.
+/// After so long without an acknowledgement, while records wait for one, a line is logged.
 pub const WAITING_MS: u64 = 30_000;
 /// The shortest time between two such lines.
 pub const AGAIN_MS: u64 = 60_000;
 
-/// What is new.
+/// What to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// For so long no record was acknowledged, although some wait.
+    /// Records wait, and none of them was acknowledged lately.
     Waits {
-        /// How long.
+        /// For how long the oldest record was the oldest one, in milliseconds.
         ms: u64,
     },
-    /// Some were acknowledged, after it was told that they wait.
+    /// The oldest record was acknowledged, after `Waits` was returned for it.
     GoesOn,
 }
 
-/// What is known of a producer's records that wait.
+/// The state of one producer's records that wait for an acknowledgement.
 #[derive(Debug, Default)]
 pub struct Waiting {
     /// The oldest record that waits, and since when it is the oldest one.
     oldest: Option<(u64, u64)>,
+    /// [`Change::Waits`] was returned for it.
     is_told: bool,
-    /// No line before this.
+    /// The earliest time of the next [`Change::Waits`].
     next_ms: u64,
 }
 
 impl Waiting {
-    /// The oldest record that waits now, `None` when none does. What is new.
+    /// Returns what to log, if anything. `oldest` is the offset of the oldest record that waits now, or `None`. To be called at
+    /// least once a second while records wait.
     pub fn look(&mut self, oldest: Option<u64>, now_ms: u64) -> Option<Change> {
         let known = self.oldest.map(|(record, _)| record);
         if known != oldest {

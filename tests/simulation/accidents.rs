@@ -33,6 +33,19 @@ impl Plan {
         if random.chance(150) && !self.is_crowded && self.begun.is_empty() && !self.has_hostiles {
             self.start_twins(random);
         }
+        self.has_hidden_twins = self.has_twins && random.chance(300);
+        // Stores without names say of nothing but in ACKs that they have it, and are not compared.
+        if random.chance(300) && self.has_store_names {
+            self.isolation_bytes = Some(random.pick(&[500, 5_000, 64 << 20]));
+        }
+        if random.chance(300) && self.has_store_names {
+            self.is_comparing = true;
+            // Over long ways, a large partition takes many round trips to compare.
+            if random.chance(500) && !self.is_crowded && self.begun.is_empty() && self.ways.is_empty() {
+                let (store, record) = (random.next(), random.next());
+                self.at(random, Action::ForgeCopy { store, record });
+            }
+        }
     }
 
     fn start_twins(&mut self, random: &mut Random) {

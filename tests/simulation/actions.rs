@@ -98,6 +98,11 @@ impl World {
                     return self.start_store(copy);
                 }
             }
+            Action::ForgeCopy { store, record } => {
+                if let Some(store) = self.store(store) {
+                    return self.forge_copy(store, record);
+                }
+            }
             Action::BreakConnections { per_mille, given_up_per_mille } => {
                 for connection in 0..self.network.connections.len() {
                     if self.network.connections[connection].publisher.is_some()

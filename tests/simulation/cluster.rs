@@ -81,14 +81,24 @@ impl World {
     pub(super) fn start_consumer(&mut self, start: Start, topics: Vec<Vec<u8>>) {
         let (address, clock, host) =
             (self.fresh_address(), self.fresh_clock(), self.random.below(HOSTS) as Host);
-        let consumer = Consumer::new(&address, start, self.plan.limits, clock.now_ms(self.now));
+        let mut consumer = Consumer::new(&address, start, self.plan.limits, clock.now_ms(self.now));
+        let (mut oracle, mut wants) = (Oracle::new(start), subscriptions::consumer(&address));
+        if let Some(limit_bytes) = self.plan.isolation_bytes
+            && self.random.chance(600)
+        {
+            consumer = consumer.isolated(limit_bytes);
+            wants.push(subscriptions::acknowledgements());
+            oracle.is_isolated = true;
+        }
+        let deliveries = VecDeque::new();
         let role = Role::Consumer(Box::new(ConsumerNode {
             consumer,
-            deliveries: VecDeque::new(),
-            oracle: Oracle::new(start),
+            deliveries,
+            oracle,
             room: None,
+            stands_since_ms: None,
+            stood_still_ms: 0,
         }));
-        let wants = subscriptions::consumer(&address);
         let id = self.start(host, address, &[], wants, role, clock);
         self.consumers.push(id);
         for topic in topics {
@@ -121,6 +131,10 @@ impl World {
             true => Err(()),
             false => Ok(known.committed_next(subject, address)),
         }));
+        let replica = match self.plan.is_comparing {
+            true => replica.comparing(Box::new(SimHeld::new(disk.clone()))),
+            false => replica,
+        };
         let (max_len_bytes, max_count) = self.plan.max_batch;
         let intake = Intake::new(replica).with_max_batch(max_len_bytes, max_count);
         let wants = subscriptions::store_writer(&writer);
@@ -179,8 +193,14 @@ impl World {
         if let Some(gathered) = outcome.gathered {
             invariants::gathered(gathered, self.plan.max_batch)?;
         }
+        self.diverge(id, outcome.divergences)?;
         self.follow_beacon(id);
         self.publish(id)?;
+        if let Role::Consumer(consumer) = &self.nodes[id].role
+            && self.plan.keeps_disks()
+        {
+            invariants::isolated(&consumer.oracle, &self.model, &self.stores)?;
+        }
         if self.plan.has_twins && self.renew(id)? {
             return Ok(());
         }
@@ -236,6 +256,7 @@ impl World {
             Role::Writer(writer) => Some((writer.store, &writer.disk)),
             _ => None,
         };
+        let is_reader = matches!(&node.role, Role::Reader(_));
         self.trace(|| format!("{id} sends {:?}", Message::decode(&message.frame)));
         invariants::sent(
             &self.model,
@@ -249,6 +270,14 @@ impl World {
                     self.model.acknowledge(store, (subject.to_vec(), topic.to_vec()), sequence + 1);
                 }
             }
+            Ok(Message::DirectHead { position, store }) if is_reader && !store.is_empty() => {
+                let name = (position.subject.to_vec(), position.address.to_vec());
+                self.model.hold(name, position.sequence + 1);
+            }
+            // To compare what it has.
+            Ok(Message::Fetch { topic, subject, sequence, .. })
+                if self.plan.is_comparing
+                    && store.is_some_and(|(_, disk)| disk.durable_next(subject, topic) > sequence) => {}
             Ok(Message::Fetch { topic, subject, sequence, .. }) => {
                 self.report.fetches += 1;
                 let name = (subject.to_vec(), topic.to_vec());

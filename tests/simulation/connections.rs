@@ -1,6 +1,7 @@
 //! Connections are made, carry messages and subscriptions, and break.
 
 use super::*;
+use crate::nodes::is_of;
 
 impl World {
     pub(super) fn arrive(&mut self, id: ConnectionId, generation: u64, message: Rc<Wired>) {
@@ -92,6 +93,9 @@ impl World {
                     if let Some(connection) = self.network.connections.iter().position(is_it) {
                         self.network.connections[connection].is_closed = true;
                         self.break_connection(connection);
+                        if let Role::Producer(producer) = &mut self.nodes[id].role {
+                            producer.producer.peer(false, &|from| is_of(from, connection));
+                        }
                     }
                 }
             }

@@ -8,6 +8,7 @@ use super::directory::Folder;
 use super::model::Name;
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
+use dafka::protocol::comparison::{Held, Reading};
 use dafka::protocol::reader::{EachHead, Source};
 use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
@@ -300,6 +301,46 @@ impl SimDisk {
         (state.durable, state.committed) = (tables.clone(), tables);
     }
 
+    /// A copy of the files in which one record has another content.
+    pub(crate) fn forge(&self, name: &Name, forged: u64, content: &[u8]) -> SimDisk {
+        let (copy, tables) = (self.copy().expect("a database"), self.committed());
+        let (mut batch, mut names) = (Batch::new(), Vec::new());
+        let mut add =
+            |subject: &[u8], address: &[u8], _: u64| names.push((subject.to_vec(), address.to_vec()));
+        lookup::heads(&tables, None, None, u64::MAX, &mut add).expect("a sound disk");
+        for (subject, address) in names {
+            let run = batch.run(&subject, &address, 0);
+            let is_it = (&subject, &address) == (&name.0, &name.1);
+            let each = &mut |offset, own: &[u8]| {
+                batch.push_to(run, if is_it && offset == forged { content.to_vec() } else { own.to_vec() });
+                true
+            };
+            let limited = Limited { from: 0, max_count: u64::MAX, max_len_bytes: usize::MAX, each };
+            walk::read(&tables, &subject, &address, limited).expect("a sound disk");
+        }
+        let mut update = Transaction { tables: new_tables(), changed: BTreeMap::new() };
+        assert!(write_batch(&mut update, &batch).is_ok(), "what was written before");
+        let mut tables = update.tables;
+        update.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
+        {
+            let copied = &mut *copy.0.borrow_mut();
+            (copied.durable, copied.committed) = (tables.clone(), tables);
+        }
+        copy
+    }
+
+    /// A record that no power cut can take away.
+    pub(crate) fn record(&self, (subject, address): &Name, offset: u64) -> Option<Vec<u8>> {
+        let mut record = None;
+        let each = &mut |_: u64, content: &[u8]| {
+            record = Some(content.to_vec());
+            false
+        };
+        let limited = Limited { from: offset, max_count: 1, max_len_bytes: usize::MAX, each };
+        walk::read(&self.0.borrow().durable, subject, address, limited).expect("a sound disk");
+        record
+    }
+
     pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self.0.borrow().mood, Mood::Unreadable { .. })
     }
@@ -466,5 +507,38 @@ impl Source for SimLog {
         let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
         let read = walk::read(&self.disk.committed(), subject, address, limited)?;
         if is_failing { Err(Unread::Engine(Damaged)) } else { Ok(read) }
+    }
+}
+
+/// As the store compares what its log holds.
+pub(crate) struct SimHeld {
+    disk: SimDisk,
+    done: Option<Reading>,
+}
+
+impl SimHeld {
+    pub(crate) fn new(disk: SimDisk) -> SimHeld {
+        SimHeld { disk, done: None }
+    }
+}
+
+impl Held for SimHeld {
+    fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
+        if self.disk.is_read_failing() { 0 } else { self.disk.committed_next(subject, address) }
+    }
+
+    fn begin(&mut self, mut reading: Reading) {
+        if !self.disk.is_read_failing() {
+            let (subject, address) = (reading.subject.clone(), reading.address.clone());
+            let (from, max_count) = (reading.from, reading.end - reading.from);
+            let each = &mut |offset, content: &[u8]| reading.take(offset, content);
+            let limited = Limited { from, max_count, max_len_bytes: usize::MAX, each };
+            walk::read(&self.disk.committed(), &subject, &address, limited).expect("a sound disk");
+        }
+        self.done = Some(reading);
+    }
+
+    fn poll(&mut self) -> Option<Reading> {
+        self.done.take()
     }
 }

@@ -108,6 +108,11 @@ pub(crate) enum Action {
         store: u64,
         is_renamed: bool,
     },
+    /// Another store starts with a copy of this one's disk, in which one record is forged, and with a name of its own.
+    ForgeCopy {
+        store: u64,
+        record: u64,
+    },
     /// So many of a thousand connections break; of these, libzmq gives up some.
     BreakConnections {
         per_mille: u64,
@@ -152,6 +157,13 @@ pub(crate) struct Plan {
     pub(crate) has_monitors: bool,
     pub(crate) has_hostiles: bool,
     pub(crate) has_twins: bool,
+    /// Beacons show no twin, as when both have the same port: only ACKs do.
+    pub(crate) has_hidden_twins: bool,
+    /// Some consumers deliver only what a store has acknowledged, and keep so many octets until then.
+    pub(crate) isolation_bytes: Option<usize>,
+    /// Stores compare what they hold.
+    pub(crate) is_comparing: bool,
+    keeps_disks: bool,
     /// Ways that are long, of all runs some.
     pub(crate) ways: Vec<Way>,
 }
@@ -199,6 +211,10 @@ impl Plan {
             has_monitors: false,
             has_hostiles: false,
             has_twins: false,
+            has_hidden_twins: false,
+            isolation_bytes: None,
+            is_comparing: false,
+            keeps_disks: true,
             ways: Vec::new(),
         };
         plan.population(random, stores);
@@ -212,7 +228,15 @@ impl Plan {
         }
         plan.has_bad_starts = aside.chance(300);
         plan.accidents(&mut aside);
+        plan.keeps_disks = !plan.actions.iter().any(|(_, action)| {
+            matches!(action, Action::RollStoreBack { .. } | Action::Mood { mood: Mood::Unsure, .. })
+        });
         plan
+    }
+
+    /// Whether a record that a store has on disk stays on a disk: no disk is set back, or shows what it does not have.
+    pub(crate) fn keeps_disks(&self) -> bool {
+        self.keeps_disks
     }
 
     /// The longest time that a message and its answer are under way when the weather is fair, beyond what others take.

@@ -1,12 +1,15 @@
-//! The five invariants of every run. Each check complains with a text; the world adds when and who.
+//! The six invariants of every run. Each check complains with a text; the world adds when and who.
 //!
 //! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
-//!    ([`Oracle::deliver`]); nobody sends a record with another's content ([`sent`]).
+//!    ([`Oracle::deliver`]); an isolated consumer delivers only what a store has acknowledged; nobody sends a record with
+//!    another's content ([`sent`]).
 //! 2. What a store acknowledged survives ([`sent`], [`log_is_whole`]); a producer forgets only what enough stores
-//!    have on disk, or had at once ([`forgotten`]).
+//!    have on disk, or had at once ([`forgotten`]); what an isolated consumer delivers is on a disk ([`isolated`]).
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
 //! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
+//! 6. A store logs that it differs from another one only where records were forged, and once; a forged record in one store is
+//!    logged by each other one (`World::diverge`, `World::forgeries_are_noticed`).
 
 use super::disk::{SimDisk, Tables};
 use super::faults::Plan;
@@ -95,6 +98,19 @@ pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) 
             partition.min_stores
         );
         return fail(2, text);
+    }
+    Ok(())
+}
+
+/// A consumer has been handed only what a store has on its disk: a killed one, too. Not where disks are set back.
+pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Check {
+    for (name, &next) in oracle.next.iter().filter(|_| oracle.is_isolated) {
+        let stored = stores.iter().map(|store| store.disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
+        if next > stored && !model.is_end_doubtful(name) {
+            let text =
+                format!("a consumer was handed record {} of {} with {stored} on disks", next - 1, show(name));
+            return fail(2, text);
+        }
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ pub(crate) struct Model {
     pub(crate) partitions: BTreeMap<Name, Partition>,
     /// By store and partition: one after the last record that the store acknowledged.
     pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
+    /// By partition: one after the last record that some store has said that it holds, in an ACK or a DIRECT-HEAD.
+    pub(crate) held: BTreeMap<Name, u64>,
     /// Records published so far.
     pub(crate) published: u64,
 }
@@ -95,7 +97,14 @@ impl Model {
     }
 
     pub(crate) fn acknowledge(&mut self, store: usize, name: Name, end: u64) {
+        self.hold(name.clone(), end);
         let known = self.acknowledged.entry((store, name)).or_insert(0);
+        *known = end.max(*known);
+    }
+
+    /// A store says that it holds the records before `end`.
+    pub(crate) fn hold(&mut self, name: Name, end: u64) {
+        let known = self.held.entry(name).or_insert(0);
         *known = end.max(*known);
     }
 

@@ -8,6 +8,7 @@ use super::oracle::Oracle;
 use super::world::hostile::Habits;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::protocol::Outbox;
+use dafka::protocol::comparison::Divergence;
 use dafka::protocol::consumer::{Consumer, Delivery};
 use dafka::protocol::discovery::{Discovery, Event};
 use dafka::protocol::ingest::Statistics;
@@ -72,10 +73,12 @@ pub(crate) struct ProducerNode {
     /// What its application has told it.
     pub(crate) commands: VecDeque<Command>,
     pub(crate) is_terminating: bool,
-    /// What it has published, and does not know to be stored.
+    /// What it keeps of what it has published.
     pub(crate) kept: VecDeque<Content>,
     /// It was told of another node that has its address.
     pub(crate) has_heard_of_twin: bool,
+    /// It has noticed a twin, and takes a new address as soon as it may and can.
+    pub(crate) is_to_renew: bool,
     pub(crate) renewals: Renewals,
 }
 
@@ -88,6 +91,7 @@ impl ProducerNode {
             is_terminating: false,
             kept: VecDeque::new(),
             has_heard_of_twin: false,
+            is_to_renew: false,
             renewals: Renewals::default(),
         }
     }
@@ -106,6 +110,9 @@ pub(crate) struct ConsumerNode {
     pub(crate) oracle: Oracle,
     /// What fits into the sink while the application does not read; `None` while it does.
     pub(crate) room: Option<usize>,
+    /// Its clock stands still while it does not read, as the actor's does: since when, and for how long it did before.
+    pub(crate) stands_since_ms: Option<u64>,
+    pub(crate) stood_still_ms: u64,
 }
 
 pub(crate) struct WriterNode {
@@ -129,6 +136,12 @@ pub(crate) struct Turn {
     pub(crate) answers: u64,
 }
 
+/// A difference to another store, and the connection over which it was found.
+pub(crate) struct Noticed {
+    pub(crate) divergence: Divergence,
+    pub(crate) from: (ConnectionId, u64),
+}
+
 /// What a turn led to.
 #[derive(Default)]
 pub(crate) struct Outcome {
@@ -138,6 +151,8 @@ pub(crate) struct Outcome {
     pub(crate) job: bool,
     /// The producer has nothing left to do.
     pub(crate) has_ended: bool,
+    /// Differences to other stores that were found.
+    pub(crate) divergences: Vec<Noticed>,
     /// What the writer had gathered, in octets of content and in records, when it took its last message.
     pub(crate) gathered: Option<(usize, usize)>,
 }
@@ -151,7 +166,9 @@ impl Node {
     pub(crate) fn due_ms(&self) -> Option<u64> {
         match &self.role {
             Role::Producer(node) => node.producer.due_ms(),
-            Role::Consumer(node) => node.is_reading().then(|| node.consumer.due_ms()),
+            Role::Consumer(node) => {
+                node.is_reading().then(|| node.consumer.due_ms().saturating_add(node.stood_still_ms))
+            }
             Role::Writer(node) => node.intake.due_ms(),
             Role::Reader(_) | Role::Hostile(_) | Role::Gone => None,
         }
@@ -201,7 +218,10 @@ impl Node {
                 if inbox.is_empty() {
                     node.producer.has_read_all(now_ms);
                 }
-                let forgotten = node.kept.len().saturating_sub(node.producer.unacknowledged());
+                let forgotten = node.kept.len().saturating_sub(node.producer.kept_count());
+                if forgotten > 0 && node.is_to_renew {
+                    return Err(format!("a producer with a twin has forgotten {forgotten} records"));
+                }
                 node.kept.drain(..forgotten);
                 let is_answering = node.producer.answer(turn.answers, out);
                 node.producer.tick(now_ms, out);
@@ -211,6 +231,7 @@ impl Node {
             Role::Consumer(node) => {
                 for_each_subscription(heard, |subscription| node.consumer.subscription(subscription, out));
                 node.deliver(model)?;
+                let now_ms = node.read_at(now_ms);
                 for _ in 0..turn.messages {
                     if !node.is_reading() {
                         break;
@@ -225,6 +246,7 @@ impl Node {
                 if node.is_reading() {
                     node.consumer.tick(now_ms, out);
                 } else {
+                    node.stands_since_ms.get_or_insert(now_ms + node.stood_still_ms);
                     return Ok(outcome);
                 }
             }
@@ -237,8 +259,10 @@ impl Node {
                     let Some((wired, from)) = pop(inbox) else { break };
                     outcome.gathered = Some(node.intake.gathered());
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    let (content, from) = (wired.content.clone(), || sender(from));
-                    node.intake.message(&message, content, &from, now_ms).expect("short records");
+                    let (content, by) = (wired.content.clone(), || sender(from));
+                    node.intake.message(&message, content, &by, now_ms).expect("short records");
+                    let found = node.intake.poll_divergence();
+                    outcome.divergences.extend(found.map(|divergence| Noticed { divergence, from }));
                 }
                 if node.job.is_none() {
                     node.job = node.intake.next_job();
@@ -280,6 +304,16 @@ impl ConsumerNode {
         self.deliveries.is_empty()
     }
 
+    /// What its clock says, given the node's.
+    fn read_at(&mut self, now_ms: u64) -> u64 {
+        if self.is_reading()
+            && let Some(since_ms) = self.stands_since_ms.take()
+        {
+            self.stood_still_ms += now_ms - since_ms;
+        }
+        self.stands_since_ms.unwrap_or(now_ms) - self.stood_still_ms
+    }
+
     /// Hands records on until there are none or the sink is full.
     fn deliver(&mut self, model: &Model) -> Result<(), String> {
         while let Some(delivery) = self.deliveries.front() {
@@ -313,6 +347,11 @@ fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, (ConnectionId, u64)
 /// As the state machines know who has sent a message.
 fn sender((connection, generation): (ConnectionId, u64)) -> Option<Box<[u8]>> {
     Some([(connection as u64).to_be_bytes(), generation.to_be_bytes()].concat().into())
+}
+
+/// Whether a sender's name is that of a connection.
+pub(crate) fn is_of(sender: &[u8], connection: ConnectionId) -> bool {
+    sender.starts_with(&(connection as u64).to_be_bytes())
 }
 
 fn for_each_subscription(heard: &mut VecDeque<Vec<u8>>, mut each: impl FnMut(&Subscription)) {

@@ -8,6 +8,8 @@ use std::ops::Range;
 /// What one run of a consumer was handed.
 pub(crate) struct Oracle {
     pub(crate) start: Start,
+    /// It must be handed only what a store has said that it holds.
+    pub(crate) is_isolated: bool,
     /// By partition: the offset that must come next.
     pub(crate) next: BTreeMap<Name, u64>,
     /// By partition: what it was handed before its beginning was found to be false, and it began anew.
@@ -25,6 +27,7 @@ impl Oracle {
     pub(crate) fn new(start: Start) -> Oracle {
         Oracle {
             start,
+            is_isolated: false,
             next: BTreeMap::new(),
             handed_on: BTreeMap::new(),
             begun: BTreeMap::new(),
@@ -76,6 +79,10 @@ impl Oracle {
         let published_before = self.published_before.get(&name).copied().unwrap_or(0);
         if self.start == Start::Latest && offset < published_before && !model.is_end_doubtful(&name) {
             return Err(format!("{} was delivered, which is older than the subscription", at()));
+        }
+        let held = model.held.get(&name).copied().unwrap_or(0);
+        if self.is_isolated && offset >= held && !model.is_end_doubtful(&name) {
+            return Err(format!("{} was delivered where stores have acknowledged {held}", at()));
         }
         if model.is_end_doubtful(&name) {
             self.begin_anew(&name, offset);

@@ -31,6 +31,7 @@ impl World {
         if let Role::Producer(producer) = &mut node.role
             && node.address == sender
             && port(endpoint) != port(&node.endpoint)
+            && !self.plan.has_hidden_twins
         {
             producer.has_heard_of_twin = true;
             self.wake(id, self.now);
@@ -44,9 +45,17 @@ impl World {
         let Role::Producer(producer) = &mut node.role else { return Ok(false) };
         let has_noticed =
             producer.producer.twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
-        if !has_noticed || !producer.renewals.may_renew(now_ms) {
+        producer.is_to_renew |= has_noticed;
+        if !producer.is_to_renew {
             return Ok(false);
         }
+        // Sometimes there are no sockets for another node.
+        let has_no_room = self.phase == Phase::Faults && self.random.chance(300);
+        if !producer.renewals.may_renew(now_ms) || has_no_room {
+            producer.producer.keep_acknowledged();
+            return Ok(false);
+        }
+        producer.is_to_renew = false;
         let Role::Producer(mut producer) = std::mem::replace(&mut node.role, Role::Gone) else {
             return Ok(false);
         };

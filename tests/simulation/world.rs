@@ -1,7 +1,7 @@
 //! The scheduler: a cluster, its network and its disks, driven by one queue of events in virtual time.
 
 use super::clock::{Clock, MS, SECOND, Time};
-use super::disk::{Mood, SimDisk, SimLog};
+use super::disk::{Mood, SimDisk, SimHeld, SimLog};
 use super::faults::{Action, Plan, TOPICS};
 use super::invariants::{self, Check};
 use super::model::{Content, Model, Name};
@@ -18,6 +18,7 @@ use dafka::protocol::reader::Reader;
 use dafka::protocol::replica::Replica;
 use dafka::protocol::{Outbox, subscriptions};
 use dafka::wire::{Message, NodeBeacon, TowerBeacon};
+use divergences::Divergences;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -26,6 +27,7 @@ mod actions;
 mod cluster;
 mod commits;
 mod connections;
+mod divergences;
 pub(crate) mod hostile;
 mod towers;
 mod twins;
@@ -220,6 +222,7 @@ pub(crate) struct World {
     twins: Vec<NodeId>,
     consumers: Vec<NodeId>,
     model: Model,
+    divergences: Divergences,
     /// Partitions that hostile nodes have made up.
     made_up: BTreeSet<Name>,
     phase: Phase,
@@ -259,6 +262,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         twins: Vec::new(),
         consumers: Vec::new(),
         model,
+        divergences: Divergences::default(),
         made_up: BTreeSet::new(),
         phase: Phase::Faults,
         left_behind: (0, 0),
@@ -353,7 +357,11 @@ impl World {
         let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final)
-            .and_then(|()| invariants::nobody_has_a_twin(&self.nodes));
+            .and_then(|()| match self.plan.has_hidden_twins {
+                true => Ok(()),
+                false => invariants::nobody_has_a_twin(&self.nodes),
+            })
+            .and_then(|()| self.forgeries_are_noticed());
         let left_behind = invariants::left_behind(&self.model, &disks);
         if left_behind > self.left_behind.0 {
             self.left_behind = (left_behind, self.now);

@@ -39,8 +39,8 @@ pub(super) struct Committer {
 
 impl Committer {
     pub(super) fn start(log: &Arc<Log>, slot: Slot) -> Result<Committer> {
-        // One job at the disk, one result not yet looked at: the writer hands over no more than that. The last word of a
-        // committer that fails comes on top.
+        // The writer hands over a job only when it has taken the result of the job before. So one job waits at most, and two
+        // results: that of the last job, and the error with which the committer ends.
         let (jobs, next_job) = bounded::<Job>(1);
         let (job_done, done) = bounded::<Result<Job>>(2);
         let (patience, has_patience) = bounded::<()>(0);
@@ -59,7 +59,7 @@ impl Committer {
                     }
                     result
                 });
-                // Its last word: the writer looks at `done`, and finds that nobody is left.
+                // Wakes the writer, which finds that `done` is closed.
                 let _ = waker.signal();
             })
             .map_err(Error::Thread)?;

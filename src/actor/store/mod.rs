@@ -2,6 +2,7 @@
 //! from what is durable.
 
 mod committer;
+mod compare;
 pub mod intake;
 pub mod reader;
 mod watch;

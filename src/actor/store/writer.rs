@@ -1,6 +1,7 @@
 //! The writer: takes records off the network, has them written in batches, acknowledges what is durable.
 
 use super::committer::Committer;
+use super::compare::OnDisk;
 use super::intake::{Intake, TooLong};
 use super::watch::{Slot, Watch};
 use crate::actor::consumer::{Refused, limit_count};
@@ -8,7 +9,7 @@ use crate::actor::inbox::{Inbox, Received};
 use crate::actor::node::{Config, Node};
 use crate::actor::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
 use crate::net::{Frame, Kind, Origin, Peer, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
-use crate::protocol::comparison::{Divergence, Held};
+use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
 use crate::protocol::{Outbox, subscriptions};
@@ -36,8 +37,8 @@ pub(super) fn run(
         early_len_bytes: settings.store.reorder_bytes,
         ..Limits::default()
     };
-    let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot.clone()));
-    let replica = replica.comparing(Box::new(OnDisk { log: log.clone(), slot: slot.clone() }));
+    let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot));
+    let replica = replica.comparing(Box::new(OnDisk::start(log, watch)?));
     // What is on disk is opened when a producer, or a store that has more of it, mentions it: a start reads no partitions, and
     // takes the same memory however many there are.
     let intake = Intake::new(replica);
@@ -90,32 +91,6 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
             Err(())
         }
     })
-}
-
-/// What the store holds, to be compared with what others hold. What cannot be read is not compared: the reader logs it
-/// when somebody asks for it.
-struct OnDisk {
-    log: Arc<Log>,
-    slot: Slot,
-}
-
-impl Held for OnDisk {
-    fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        let found = self.slot.during("looking up a partition", || self.log.find(subject, address));
-        found.ok().flatten().map_or(0, |partition| partition.next)
-    }
-
-    fn read(
-        &self,
-        subject: &[u8],
-        address: &[u8],
-        from: u64,
-        count: u64,
-        each: &mut dyn FnMut(u64, &[u8]) -> bool,
-    ) {
-        let read = || self.log.read(subject, address, from, count, usize::MAX, each);
-        let _ = self.slot.during("reading records to compare", read);
-    }
 }
 
 /// A difference between this store and another one for the log.

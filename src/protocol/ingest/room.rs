@@ -42,19 +42,19 @@ impl<P: Payload> Ingest<P> {
         &mut self,
         from: &[u8],
         now_ms: u64,
-        may_close: &impl Fn(Index, u64) -> bool,
+        resume_at: &impl Fn(Index, u64) -> Option<u64>,
     ) -> bool {
         if self.has_too_many(from) {
-            return self.close_one(Some(from), true, now_ms, may_close);
+            return self.close_one(Some(from), true, now_ms, resume_at);
         }
         if self.by_key.len() < self.limits.partitions {
             return true;
         }
         let greediest = self.seats.greediest_for(from);
-        greediest.is_some_and(|payer| self.close_one(Some(&payer), false, now_ms, may_close))
-            || self.close_one(Some(from), !from.is_empty(), now_ms, may_close)
+        greediest.is_some_and(|payer| self.close_one(Some(&payer), false, now_ms, resume_at))
+            || self.close_one(Some(from), !from.is_empty(), now_ms, resume_at)
             || self.seats.count_of_host(from) < self.limits.partitions / self.seats.host_count().max(1)
-                && self.close_one(None, false, now_ms, may_close)
+                && self.close_one(None, false, now_ms, resume_at)
     }
 
     /// True when a peer has as many partitions as one may.
@@ -69,11 +69,11 @@ impl<P: Payload> Ingest<P> {
         of: Option<&[u8]>,
         is_own: bool,
         now_ms: u64,
-        may_close: &impl Fn(Index, u64) -> bool,
+        resume_at: &impl Fn(Index, u64) -> Option<u64>,
     ) -> bool {
         [false, true].into_iter().any(|is_proven| {
             let is_early = is_proven || is_own;
-            self.close_one_of(of, is_proven, if is_early { now_ms } else { u64::MAX }, now_ms, may_close)
+            self.close_one_of(of, is_proven, if is_early { now_ms } else { u64::MAX }, now_ms, resume_at)
         })
     }
 
@@ -84,7 +84,7 @@ impl<P: Payload> Ingest<P> {
         is_proven: bool,
         until_ms: u64,
         now_ms: u64,
-        may_close: &impl Fn(Index, u64) -> bool,
+        resume_at: &impl Fn(Index, u64) -> Option<u64>,
     ) -> bool {
         // Ranks are put right only here. Each look is paid for by a message that has changed one.
         for _ in 0..MAX_LOOKS {
@@ -95,8 +95,8 @@ impl<P: Payload> Ingest<P> {
                     return false;
                 }
                 let next = partition.sequencer.next();
-                if may_close(index, next) {
-                    self.close(index, true);
+                if let Some(position) = resume_at(index, next) {
+                    self.close(index, Some(position));
                     self.statistics.closed += 1;
                     return true;
                 }
@@ -124,20 +124,22 @@ impl<P: Payload> Ingest<P> {
         let is_of = |partition: &Partition<P>| *partition.subject == *subject;
         for i in 0..self.partitions.len() {
             if self.partitions[i].as_ref().is_some_and(is_of) {
-                self.close(Index(i), false);
+                self.close(Index(i), None);
             }
         }
         self.remembered.forget_subject(subject);
     }
 
-    fn close(&mut self, index: Index, is_remembered: bool) {
+    /// Closes a partition, and remembers where it goes on when it is opened again, unless that is `None`.
+    fn close(&mut self, index: Index, resume_at: Option<u64>) {
         let Some(mut partition) = self.partitions[index.0].take() else { return };
         let key = partition_key(&partition.address, &partition.subject);
         self.by_key.remove(key.as_slice());
         self.release(&mut partition, index);
         self.seats.remove(&partition.payer, (partition.seat, index));
-        if is_remembered && partition.sequencer.next() > 0 {
-            self.remembered.put(&key, &partition.subject, partition.sequencer.next());
+        // A partition of which nothing has come begins anew.
+        if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0) {
+            self.remembered.put(&key, &partition.subject, position);
         }
         self.free.push(index);
     }
@@ -154,11 +156,34 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// The first record of a partition has come in its turn: it is who brought that who pays for it from now on, unless he
-    /// has too many. So nobody can have others' partitions give way by speaking of them first.
+    /// A record of a partition has come in order: the peer that delivered the first one pays for the partition from then
+    /// on, unless it has too many. So nobody can make others' partitions give way by mentioning them first.
     pub(super) fn charge(&mut self, index: Index, from: &Sender) {
-        let Some(from) = from() else { return };
-        if self.has_too_many(&from) {
+        self.partitions[index.0].as_mut().expect("an open partition").is_charged = true;
+        if let Some(from) = from() {
+            self.charge_to(index, &from);
+        }
+    }
+
+    /// A peer mentions a partition. When the partition waits for room in the share of its payer, and the peer has room, the
+    /// peer pays from now on. So a payer whose share is used up cannot hold up a partition of others. A payer that has
+    /// delivered a record keeps the partition for 2 s after the last one.
+    pub fn mentioned(&mut self, index: Index, from: &Sender, now_ms: u64) {
+        let partition = self.partition(index);
+        let is_waiting = partition.sequencer.has_gap() && partition.sequencer.in_flight_len_bytes() == 0;
+        if !is_waiting || self.in_flight.has_room(&partition.payer) {
+            return;
+        }
+        if partition.is_charged && now_ms < partition.moved_ms + STAY_MS {
+            return;
+        }
+        if let Some(from) = from().filter(|from| self.in_flight.has_room(from)) {
+            self.charge_to(index, &from);
+        }
+    }
+
+    fn charge_to(&mut self, index: Index, from: &[u8]) {
+        if *self.partition(index).payer == *from || self.has_too_many(from) {
             return;
         }
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
@@ -166,7 +191,7 @@ impl<P: Payload> Ingest<P> {
             ((partition.seat, index), partition.sequencer.in_flight_len_bytes());
         self.in_flight.change(&partition.payer, in_flight_len_bytes, 0);
         self.seats.remove(&partition.payer, seat);
-        partition.payer = self.seats.add(&from, seat);
+        partition.payer = self.seats.add(from, seat);
         self.in_flight.change(&partition.payer, 0, in_flight_len_bytes);
     }
 }

@@ -1,0 +1,90 @@
+//! What stores log of differences between them, and copies of disks in which a record is forged.
+
+use super::*;
+use crate::nodes::Noticed;
+
+/// Who noticed, the other store, the partition, and the connection over which that was found.
+type Logged = (NodeId, Vec<u8>, Name, (ConnectionId, u64));
+
+/// The forged copies, and what was noticed.
+#[derive(Default)]
+pub(super) struct Divergences {
+    /// A partition, and a record of it that a copy has forged.
+    forged: Vec<(Name, u64)>,
+    logged: BTreeSet<Logged>,
+    /// By number: the store that noticed, the other one's name, and the partition.
+    noticed: BTreeSet<(usize, Vec<u8>, Name)>,
+}
+
+impl World {
+    /// Starts a store with a copy of another one's disk, in which a record is forged.
+    pub(super) fn forge_copy(&mut self, store: usize, record: u64) -> Check {
+        let disk = &self.stores[store].disk;
+        let names: Vec<(Name, u64)> = self
+            .model
+            .partitions
+            .keys()
+            .map(|name| (name.clone(), disk.durable_next(&name.0, &name.1)))
+            .filter(|(_, end)| *end > 0)
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let (name, end) = names[(record % names.len() as u64) as usize].clone();
+        let offset = record / 64 % end;
+        let Some(disk) = disk.copy() else { return Ok(()) };
+        self.trace(|| {
+            format!("record {offset} of {} is forged in a copy of {store}", invariants::show(&name))
+        });
+        let forged = disk.forge(&name, offset, b"forged copy");
+        forged.rename(&self.fresh_address());
+        self.model.forge(name.clone());
+        self.divergences.forged.push((name, offset));
+        let host = self.random.below(HOSTS) as Host;
+        let copy = self.add_store(forged, host);
+        self.start_store(copy)
+    }
+
+    /// A store has logged differences: there are some, and each is logged once for each connection to the other store.
+    pub(super) fn diverge(&mut self, id: NodeId, found: Vec<Noticed>) -> Check {
+        for Noticed { divergence, from } in found {
+            let name = (divergence.subject.to_vec(), divergence.address.to_vec());
+            self.trace(|| format!("{id}: {divergence:?}"));
+            let at = || {
+                format!("{id} logs that record {} of {} differs", divergence.offset, invariants::show(&name))
+            };
+            if !self.model.is_forged(&name) {
+                return Err((6, at()));
+            }
+            let other = divergence.store.to_vec();
+            if !self.divergences.logged.insert((id, other.clone(), name.clone(), from)) {
+                return Err((6, format!("{}, again", at())));
+            }
+            if let Role::Writer(writer) = &self.nodes[id].role {
+                self.divergences.noticed.insert((writer.store, other, name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each store that holds another record than a store of another name has noticed that.
+    pub(super) fn forgeries_are_noticed(&self) -> Result<(), String> {
+        let living = || self.stores.iter().enumerate().filter(|(_, store)| !store.is_killed);
+        for (name, offset) in &self.divergences.forged {
+            for (one, here) in living() {
+                for (_, there) in living().filter(|(_, there)| there.name != here.name) {
+                    let contents = [here, there].map(|store| store.disk.record(name, *offset));
+                    let [Some(here), Some(other)] = contents else { continue };
+                    let key = (one, there.name.clone(), name.clone());
+                    if here != other && !self.divergences.noticed.contains(&key) {
+                        let name = invariants::show(name);
+                        return Err(format!(
+                            "store {one} has not noticed that record {offset} of {name} differs"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
