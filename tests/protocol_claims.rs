@@ -198,3 +198,65 @@ fn what_is_on_disk_is_charged_to_the_peer_that_delivers_it() {
     let statistics = replica.statistics();
     assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (20, 11, 0), "{statistics:?}");
 }
+
+/// The name of a peer: its host's first.
+fn peer(host: &str, number: usize) -> String {
+    format!("{host:16}{number}")
+}
+
+/// Reads 100,000 records of an honest peer beside 30 hostile ones. Each of those drips records of a partition of its own.
+/// How long it took.
+fn read_beside_drips(hostile_host: &str) -> u64 {
+    const RECORD_COUNT: u64 = 100_000;
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
+    let hostile: Vec<(String, Vec<u8>)> = (0..30).map(|i| (peer(hostile_host, i), name(i))).collect();
+    let honest = (peer("HONEST", 99), b"HONEST".to_vec());
+    let mut next = [1; 30];
+    let mut asked = [false; 30];
+    let (mut delivered, mut window, mut took_ms) = (0, 0..0, 0);
+    for now_ms in (0..120_000).step_by(10) {
+        for (i, (peer, partition)) in hostile.iter().enumerate() {
+            if now_ms % 1_000 == 0 {
+                let position = Position::new(TOPIC, partition, TOPIC, 0);
+                reading.take(peer, &Message::Record(position), 1_024, now_ms);
+                reading.head(peer, partition, 1_000_000, now_ms);
+            }
+            // All together half a megabyte a second.
+            if asked[i] && (now_ms / 10 + i as u64).is_multiple_of(6) {
+                let position = Position::new(ME, partition, TOPIC, next[i]);
+                reading.take(peer, &Message::DirectRecord(position), 1_024, now_ms);
+                next[i] += 1;
+            }
+        }
+        // The hostile peers are there first.
+        if now_ms >= 5_000 {
+            took_ms = now_ms - 5_000;
+            for offset in std::mem::take(&mut window) {
+                delivered += reading.answer(&honest.0, &honest.1, offset, now_ms).len() as u64;
+            }
+            if delivered == RECORD_COUNT {
+                return took_ms;
+            }
+            if now_ms % 1_000 == 0 {
+                reading.head(&honest.0, &honest.1, RECORD_COUNT - 1, now_ms);
+            }
+        }
+        reading.consumer.tick(now_ms, &mut reading.out);
+        reading.out.drain(|frame, _| {
+            let Ok(Message::Fetch { topic, sequence, count, .. }) = Message::decode(frame) else { return };
+            match hostile.iter().position(|(_, partition)| partition == topic) {
+                Some(i) => asked[i] = true,
+                None => window = sequence..RECORD_COUNT.min(sequence + u64::from(count)),
+            }
+        });
+    }
+    took_ms
+}
+
+#[test]
+fn peers_that_drip_do_not_slow_down_another_peer() {
+    for host in ["HOSTILE", "HONEST"] {
+        let took_ms = read_beside_drips(host);
+        assert!(took_ms <= 2_000, "{took_ms} ms beside peers of the host {host}");
+    }
+}

@@ -21,7 +21,7 @@ mod room;
 mod stalls;
 
 use beginning::Beginning;
-use budget::Budget;
+use budget::{Budget, Window};
 use room::FIRST_RECORD_MS;
 
 /// The bounds of one ingest.
@@ -101,6 +101,8 @@ pub struct Partition<P> {
     seat: Rank,
     /// The same for `Ingest::early_seats`, while it has early records.
     early_seat: Option<Rank>,
+    /// The FETCH under way, while it counts in `Ingest::in_flight`.
+    window: Option<Window>,
     /// The peer that it is charged to in `Ingest::seats` and `Ingest::in_flight`: the one that first mentioned it, and later
     /// the one that delivered its first record in order.
     payer: Payer,
@@ -247,6 +249,7 @@ impl<P: Payload> Ingest<P> {
             payer: self.seats.add(from, (seat, index)),
             is_charged: false,
             early_seat: None,
+            window: None,
         };
         if index.0 == self.partitions.len() {
             self.partitions.push(None);
@@ -329,11 +332,10 @@ impl<P: Payload> Ingest<P> {
         // The common case, a live record in order, ends here.
         if was_gapped || sequencer.has_gap() {
             self.early_len_bytes = self.early_len_bytes + sequencer.early_len_bytes() - early_before;
-            self.in_flight.change(&partition.payer, in_flight_before, sequencer.in_flight_len_bytes());
-            if sequencer.is_late() && self.in_flight.has_room(&partition.payer) {
-                sequencer.revive();
-                self.in_flight.change(&partition.payer, 0, sequencer.in_flight_len_bytes());
-            }
+            self.recount(index, in_flight_before, now_ms);
+            self.revive(index, now_ms);
+            let partition = self.partitions[index.0].as_mut().expect("an open partition");
+            let sequencer = &partition.sequencer;
             let (has_early, has_gap) = (sequencer.early_len_bytes() > 0, sequencer.has_gap());
             match (partition.early_seat, has_early) {
                 (None, true) => {
@@ -406,7 +408,7 @@ impl<P: Payload> Ingest<P> {
         let before = partition.sequencer.in_flight_len_bytes();
         if partition.sequencer.has_gap() && offset == partition.sequencer.next() {
             partition.sequencer.end_at(offset);
-            self.in_flight.change(&partition.payer, before, partition.sequencer.in_flight_len_bytes());
+            self.recount(index, before, now_ms);
         }
     }
 
@@ -521,14 +523,17 @@ impl<P: Payload> Ingest<P> {
     fn fetch(&mut self, index: Index, now_ms: u64, out: &mut Outbox<P>) -> u64 {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
         // Whether there is room or not: two that wait for each other's room would wait for ever.
-        self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
+        let before = partition.sequencer.in_flight_len_bytes();
         partition.sequencer.give_up_fetch();
+        self.recount(index, before, now_ms);
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
         if let Some(due_ms) = self.cut_ms.and_then(|cut_ms| partition.sequencer.hold_back(cut_ms, now_ms)) {
             return due_ms;
         }
-        if !self.in_flight.has_room(&partition.payer) {
+        if !self.has_room(index, now_ms) {
             return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
         }
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
         if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
             self.statistics.fetches += 1;
             self.stalled.extend(partition.sequencer.is_stalled().then_some((index, first)));
@@ -541,7 +546,8 @@ impl<P: Payload> Ingest<P> {
                 store: store.as_deref().unwrap_or_default(),
             });
         }
-        self.in_flight.change(&partition.payer, 0, partition.sequencer.in_flight_len_bytes());
-        partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS)
+        let due_ms = partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS);
+        self.recount(index, 0, now_ms);
+        due_ms
     }
 }

@@ -108,6 +108,8 @@ struct Fetch {
     is_answered: bool,
     /// Its deadline has passed: what it asks for is no longer taken to be on its way.
     is_overdue: bool,
+    /// It was under way for long when others needed room: it no longer counts.
+    is_slow: bool,
     /// What it asks for may be more than a connection takes: it is not asked for again before this.
     not_before_ms: u64,
     /// A connection was given up since it was sent, and perhaps the answer with it.
@@ -225,7 +227,14 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
 
     /// Records come in answer to a FETCH whose deadline had passed: it needs room again, see [`Sequencer::revive`].
     pub fn is_late(&self) -> bool {
-        self.fetch.as_ref().is_some_and(|fetch| fetch.is_overdue && fetch.is_answered)
+        self.fetch.as_ref().is_some_and(|fetch| fetch.is_overdue && fetch.is_answered && !fetch.is_slow)
+    }
+
+    /// The FETCH under way is slow, and others need room: from now on it takes none.
+    pub fn no_longer_count(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.is_slow = true;
+        }
     }
 
     /// There is room for what is left of a late answer.
@@ -270,7 +279,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
     /// answered the one before: perhaps nobody can, and others must not wait for that.
     pub fn in_flight_len_bytes(&self) -> u64 {
         let Some(fetch) = &self.fetch else { return 0 };
-        if fetch.is_overdue || fetch.is_repeated && !fetch.is_answered {
+        if fetch.is_overdue || fetch.is_slow || fetch.is_repeated && !fetch.is_answered {
             return 0;
         }
         fetch.end.saturating_sub(self.next).saturating_mul(self.mean_len_bytes.max(64))
@@ -327,6 +336,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             is_repeated,
             is_answered: false,
             is_overdue: false,
+            is_slow: false,
             not_before_ms,
             is_cut: false,
             deadline_ms: (now_ms + self.retry_ms.max(2 * self.answer_ms)).max(not_before_ms),

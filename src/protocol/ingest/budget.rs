@@ -1,12 +1,26 @@
 //! What all FETCHes under way may bring, shared among the hosts, and then the peers, that pay for their partitions.
+//!
+//! A peer that answers slowly could keep its share for as long as it likes. So when there is no room, windows that have
+//! been under way for long make some: they go on, but no longer count.
 
+use super::{Index, Ingest, MAX_LOOKS};
+use crate::protocol::Payload;
 use crate::protocol::shares::Shares;
+use std::collections::BTreeSet;
 
 /// How many times what is free one host may have under way: so one alone has three quarters of what hosts share, and
 /// whatever others have, something is left for the next. The same for the peers of a host, of what that may have.
 const SHARE: u64 = 3;
 /// This part of the limit is not shared: it is a reserve for hosts that have nothing under way.
 const RESERVE: u64 = 4;
+/// A window that has been under way for longer makes room for other peers.
+const SLOW_MS: u64 = 1_000;
+
+/// A FETCH under way that counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    since_ms: u64,
+}
 
 /// What FETCHes may bring, in all and by peer.
 #[derive(Debug)]
@@ -14,12 +28,14 @@ pub(super) struct Budget {
     limit_len_bytes: u64,
     len_bytes: u64,
     shares: Shares,
+    /// FETCHes that count, by when they began to; each partition has one at most.
+    windows: BTreeSet<(u64, Index)>,
 }
 
 impl Budget {
     /// Nothing is under way.
     pub(super) fn new(limit_len_bytes: u64) -> Self {
-        Budget { limit_len_bytes, len_bytes: 0, shares: Shares::default() }
+        Budget { limit_len_bytes, len_bytes: 0, shares: Shares::default(), windows: BTreeSet::new() }
     }
 
     /// What all FETCHes under way may bring.
@@ -46,6 +62,61 @@ impl Budget {
     pub(super) fn change(&mut self, payer: &[u8], before: u64, now: u64) {
         self.len_bytes = self.len_bytes + now - before;
         self.shares.change(payer, before, now);
+    }
+
+    /// A partition's window begins to count.
+    fn begin(&mut self, index: Index, now_ms: u64) -> Window {
+        self.windows.insert((now_ms, index));
+        Window { since_ms: now_ms }
+    }
+
+    /// A partition's window, if it has one, no longer counts.
+    pub(super) fn end(&mut self, index: Index, window: Option<Window>) {
+        if let Some(window) = window {
+            self.windows.remove(&(window.since_ms, index));
+        }
+    }
+}
+
+impl<P: Payload> Ingest<P> {
+    /// Puts right what counts of a partition's FETCH; it was `before`.
+    pub(super) fn recount(&mut self, index: Index, before: u64, now_ms: u64) {
+        let partition = self.partitions[index.0].as_mut().expect("an open partition");
+        let now = partition.sequencer.in_flight_len_bytes();
+        self.in_flight.change(&partition.payer, before, now);
+        match (partition.window, now > 0) {
+            (None, true) => partition.window = Some(self.in_flight.begin(index, now_ms)),
+            (Some(_), false) => self.in_flight.end(index, partition.window.take()),
+            _ => {}
+        }
+    }
+
+    /// Lets what is left of a late answer count again, if there is room.
+    pub(super) fn revive(&mut self, index: Index, now_ms: u64) {
+        if self.partition(index).sequencer.is_late() && self.has_room(index, now_ms) {
+            self.partitions[index.0].as_mut().expect("an open partition").sequencer.revive();
+            self.recount(index, 0, now_ms);
+        }
+    }
+
+    /// Whether another FETCH may go out for a partition. Where there is no room, slow windows of other peers make some.
+    pub(super) fn has_room(&mut self, index: Index, now_ms: u64) -> bool {
+        let payer = self.partition(index).payer.clone();
+        while !self.in_flight.has_room(&payer) {
+            let Some(slow) = self.slow_window(&payer, now_ms) else { return false };
+            let partition = self.partitions[slow.0].as_mut().expect("a window's partition is open");
+            let before = partition.sequencer.in_flight_len_bytes();
+            partition.sequencer.no_longer_count();
+            self.recount(slow, before, now_ms);
+        }
+        true
+    }
+
+    /// A partition of another peer than `payer` whose window is slow.
+    fn slow_window(&self, payer: &[u8], now_ms: u64) -> Option<Index> {
+        let is_slow = |&&(since_ms, _): &&(u64, Index)| now_ms >= since_ms + SLOW_MS;
+        let mut slow = self.in_flight.windows.iter().take_while(is_slow).take(MAX_LOOKS);
+        slow.find(|(_, index)| *self.partition(*index).payer != *payer).map(|&(_, index)| index)
     }
 }
 

@@ -148,6 +148,7 @@ impl<P: Payload> Ingest<P> {
     pub(super) fn release(&mut self, partition: &mut Partition<P>, index: Index) {
         self.early_len_bytes -= partition.sequencer.early_len_bytes();
         self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
+        self.in_flight.end(index, partition.window.take());
         if let Some(timer_ms) = partition.timer_ms.take() {
             self.timers.remove(&(timer_ms, index));
         }
