@@ -7,7 +7,10 @@
 //  fork, alarm
 #define _XOPEN_SOURCE 700
 #include "testing.h"
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 static zactor_t *s_producer, *s_publisher, *s_subscriber, *s_beacon;
@@ -121,6 +124,88 @@ s_use_own_nodes (void)
     dafka_consumer_destroy (&s_consumer);
 }
 
+//  The TCP port of a node, as a tower announces it: frames "B", name, endpoint
+
+static int
+s_port (zsock_t *towers, const char *address)
+{
+    while (true) {
+        zmsg_t *beacon = zmsg_recv (towers);
+        CHECK (beacon);
+        zmsg_first (beacon);
+        char *name = zframe_strdup (zmsg_next (beacon)), *endpoint = zframe_strdup (zmsg_next (beacon));
+        int port = streq (name, address) ? atoi (strrchr (endpoint, ':') + 1) : 0;
+        zstr_free (&name);
+        zstr_free (&endpoint);
+        zmsg_destroy (&beacon);
+        if (port)
+            return port;
+    }
+}
+
+#define IDLE_CONNECTIONS 60
+#define MAX_CONNECTIONS 20
+
+//  Connections beyond the limit of the child's own producer are ended.
+
+static void
+s_flood_own_node (void)
+{
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    char *limit = zsys_sprintf ("%d", MAX_CONNECTIONS);
+    zconfig_put (config, "beacon/max_connections_per_host", limit);
+    zstr_free (&limit);
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zsock_t *towers = zsock_new_sub (zconfig_get (config, "beacon/pub_address", NULL), "B");
+    CHECK (towers);
+    zactor_t *producer = test_producer_new ("flooded", config);
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    address.sin_port = htons ((uint16_t) s_port (towers, dafka_producer_address (producer)));
+    address.sin_addr.s_addr = htonl (INADDR_LOOPBACK);
+    int connections [IDLE_CONNECTIONS], ended = 0;
+    for (int number = 0; number < IDLE_CONNECTIONS; number++) {
+        connections [number] = socket (AF_INET, SOCK_STREAM, 0);
+        CHECK (connections [number] >= 0);
+        CHECK (connect (connections [number], (struct sockaddr *) &address, sizeof address) == 0);
+    }
+    while (ended < IDLE_CONNECTIONS - MAX_CONNECTIONS) {
+        for (int number = 0; number < IDLE_CONNECTIONS; number++) {
+            char greeting [64];
+            if (connections [number] >= 0 && recv (connections [number], greeting, sizeof greeting, MSG_DONTWAIT) == 0) {
+                close (connections [number]);
+                connections [number] = -1;
+                ended++;
+            }
+        }
+        zclock_sleep (10);
+    }
+    zactor_destroy (&producer);
+    zsock_destroy (&towers);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
+//  The sockets of this process: "socket:[NUMBER]"
+
+static zlist_t *
+s_sockets (void)
+{
+    zlist_t *sockets = zlist_new ();
+    zlist_autofree (sockets);
+    zlist_comparefn (sockets, (zlist_compare_fn *) strcmp);
+    DIR *directory = opendir ("/proc/self/fd");
+    CHECK (directory);
+    for (struct dirent *entry = readdir (directory); entry; entry = readdir (directory)) {
+        char path [300], target [64] = "";
+        snprintf (path, sizeof path, "/proc/self/fd/%s", entry->d_name);
+        if (readlink (path, target, sizeof target - 1) > 0 && strncmp (target, "socket:", 7) == 0)
+            zlist_append (sockets, target);
+    }
+    closedir (directory);
+    return sockets;
+}
+
 static void *
 s_send_on (void *stop)
 {
@@ -159,6 +244,14 @@ main (void)
         test_case ("nodes of the child's own");
         s_in_child (s_use_own_nodes);
     }
+    test_case ("connections to a node of the child's own");
+    zlist_t *before = s_sockets ();
+    s_in_child (s_flood_own_node);
+    zlist_t *after = s_sockets ();
+    for (char *name = (char *) zlist_first (before); name; name = (char *) zlist_next (before))
+        CHECK (zlist_exists (after, name));
+    zlist_destroy (&before);
+    zlist_destroy (&after);
     stop = true;
     CHECK (pthread_join (thread, NULL) == 0);
     test_case ("the end of the parent's objects in the child");

@@ -9,9 +9,10 @@
 //! how much the process has grown, and ends the connection that holds most when that is out of proportion.
 
 use super::descriptors::{Descriptors, end_connection, socket_number};
-use super::guard::{Look, survive};
+use super::guard::Guard;
 use super::inbound::Address;
 use super::{Frame, Origin, Peer, Socket, Warning, now_ms};
+use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +20,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 mod door;
@@ -89,8 +89,8 @@ impl Backlog {
         let mut watched = watched();
         watched.sides.push(side.clone());
         CHANGES.fetch_add(1, Ordering::Relaxed);
-        if watched.thread.is_none() {
-            watched.thread = spawn();
+        if watched.guard.is_none() {
+            watched.guard = spawn();
         }
         Backlog { side, taken: Cell::new((-1, 0)) }
     }
@@ -163,12 +163,10 @@ impl Drop for Backlog {
         let mut watched = watched();
         watched.sides.retain(|side| !Arc::ptr_eq(side, &self.side));
         CHANGES.fetch_add(1, Ordering::Relaxed);
-        let thread = if watched.sides.is_empty() { watched.thread.take() } else { None };
+        let guard = if watched.sides.is_empty() { watched.guard.take() } else { None };
         drop(watched);
-        if let Some((stop, thread)) = thread {
-            stop.store(true, Ordering::Release);
-            thread.thread().unpark();
-            let _ = thread.join();
+        if let Some(guard) = guard {
+            guard.end();
         }
     }
 }
@@ -204,43 +202,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Default)]
 struct Watched {
     sides: Vec<Arc<Side>>,
-    /// The thread, and what tells it to end.
-    thread: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
+    guard: Option<Guard>,
 }
 
+/// A forked child has none of its parent's threads, and sides of its own.
 fn watched() -> MutexGuard<'static, Watched> {
-    static WATCHED: Mutex<Watched> = Mutex::new(Watched { sides: Vec::new(), thread: None });
-    lock(&WATCHED)
+    static WATCHED: PerProcess<Watched> =
+        PerProcess::new([const { Mutex::new(Watched { sides: Vec::new(), guard: None }) }; GENERATIONS]);
+    WATCHED.lock()
 }
 
 /// Starts the thread. `None`, and a line in the log, when it cannot be had.
-fn spawn() -> Option<(Arc<AtomicBool>, JoinHandle<()>)> {
-    let Some(descriptors) = Descriptors::open() else {
-        log::warn!("what peers send is not bounded: /proc/self/fd cannot be read");
-        return None;
-    };
-    let stop = Arc::new(AtomicBool::new(false));
-    let is_stopped = stop.clone();
-    let builder = std::thread::Builder::new().name("dafka-backlog".into()).stack_size(STACK_LEN_BYTES);
-    match builder.spawn(move || run(descriptors, &is_stopped)) {
-        Ok(thread) => Some((stop, thread)),
-        Err(error) => {
-            log::warn!("what peers send is not bounded: cannot start a thread: {error}");
-            None
+fn spawn() -> Option<Guard> {
+    Guard::start("dafka-backlog", "what peers send is not bounded", INTERVAL, |descriptors| {
+        let mut watch = Watch::new(descriptors);
+        move || {
+            let sides = watched().sides.clone();
+            watch.look(&sides);
+            INTERVAL
         }
-    }
-}
-
-fn run(descriptors: Descriptors, is_stopped: &AtomicBool) {
-    let mut watch = Watch::new(descriptors);
-    let mut warning = Warning::default();
-    while !is_stopped.load(Ordering::Acquire) {
-        let look = Look::start();
-        let sides = watched().sides.clone();
-        survive("dafka-backlog", &mut warning, || watch.look(&sides));
-        drop(sides);
-        std::thread::park_timeout(look.pause(INTERVAL));
-    }
+    })
 }
 
 /// A connection's descriptor and the number of its socket.
@@ -366,8 +347,8 @@ impl Watch {
     fn list(&mut self, sides: &[Arc<Side>]) {
         self.connections.values_mut().for_each(|connection| connection.is_seen = false);
         let (connections, known_others, mut others) = (&mut self.connections, &self.others, HashMap::new());
-        self.descriptors.each(|file| {
-            let Some(number) = socket_number(file) else { return };
+        self.descriptors.each(|file, number| {
+            let Some(number) = number else { return };
             if let Some(connection) = connections.get_mut(&(file, number)) {
                 connection.is_seen = true;
                 return;

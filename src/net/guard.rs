@@ -1,28 +1,99 @@
 //! What the threads that watch the connections of a process have in common.
 
+use super::descriptors::Descriptors;
 use super::{Warning, now_ms};
+use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
 const PAUSE_FACTOR: u32 = 50;
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+const STACK_LEN_BYTES: usize = 256 << 10;
+
+/// A thread that looks at the connections of this process again and again.
+pub(super) struct Guard {
+    is_stopped: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Guard {
+    /// Starts a thread of this name. `watch` makes what looks at the connections: it returns how long to wait at least
+    /// until the next look. After a panic that is `interval`. `None` when there can be no such thread: once per process,
+    /// the log says why, and that `effect` follows.
+    pub(super) fn start<L: FnMut() -> Duration + Send + 'static>(
+        name: &'static str,
+        effect: &'static str,
+        interval: Duration,
+        watch: impl FnOnce(Descriptors) -> L,
+    ) -> Option<Guard> {
+        let Some(descriptors) = Descriptors::open() else {
+            warn_once(effect, "/proc/self/fd cannot be read");
+            return None;
+        };
+        let (look, is_stopped) = (watch(descriptors), Arc::new(AtomicBool::new(false)));
+        let stop = is_stopped.clone();
+        let builder = std::thread::Builder::new().name(name.into()).stack_size(STACK_LEN_BYTES);
+        match builder.spawn(move || run(name, interval, look, &stop)) {
+            Ok(thread) => Some(Guard { is_stopped, thread }),
+            Err(error) => {
+                warn_once(effect, &format!("cannot start a thread: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Has the next look begin now.
+    pub(super) fn wake(&self) {
+        self.thread.thread().unpark();
+    }
+
+    /// Ends the thread, and waits for that. Hold no lock that a look takes.
+    pub(super) fn end(self) {
+        self.is_stopped.store(true, Ordering::Release);
+        self.wake();
+        // A panic was logged.
+        let _ = self.thread.join();
+    }
+}
+
+fn run(name: &str, interval: Duration, mut look: impl FnMut() -> Duration, is_stopped: &AtomicBool) {
+    let mut warning = Warning::default();
+    while !is_stopped.load(Ordering::Acquire) {
+        let measured = Look::start();
+        let interval = survive(name, &mut warning, &mut look).unwrap_or(interval);
+        std::thread::park_timeout(measured.pause(interval));
+    }
+}
+
+/// Logs why a guard is missing, once per process: each of many nodes tries to start it.
+fn warn_once(effect: &'static str, why: &str) {
+    static LOGGED: PerProcess<Vec<&str>> = PerProcess::new([const { Mutex::new(Vec::new()) }; GENERATIONS]);
+    let mut logged = LOGGED.lock();
+    if !logged.contains(&effect) {
+        logged.push(effect);
+        log::warn!("{effect}: {why}");
+    }
+}
 
 /// Measures how much processor time a look at the connections takes. The time on the clock would not do: after a minute
 /// in which the process is stopped, or others use the processors, nobody would look at the connections for an hour.
-pub(super) struct Look {
+struct Look {
     start: Duration,
 }
 
 impl Look {
     /// A look begins.
-    pub(super) fn start() -> Look {
+    fn start() -> Look {
         Look { start: thread_time() }
     }
 
     /// It ends. Returns how long to wait for the next one, and at least `interval`.
-    pub(super) fn pause(&self, interval: Duration) -> Duration {
+    fn pause(&self, interval: Duration) -> Duration {
         pause_after(thread_time().saturating_sub(self.start), interval)
     }
 }
@@ -40,7 +111,7 @@ fn thread_time() -> Duration {
 }
 
 /// Looks once. After a panic, the thread goes on: without it, peers could end the process.
-pub(super) fn survive<T>(thread: &str, warning: &mut Warning, look: impl FnOnce() -> T) -> Option<T> {
+fn survive<T>(thread: &str, warning: &mut Warning, look: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(look));
     if result.is_err() {
         warning.warn(now_ms(), || format!("the thread {thread} has panicked, and goes on"));

@@ -13,13 +13,13 @@
 //! nothing of connections that were made before they began.
 
 use super::descriptors::{Descriptors, end_connection, socket_number};
-use super::guard::{Look, survive};
+use super::guard::Guard;
 use super::{Frame, Peer, Socket, Warning, max_open_files, now_ms};
+use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod limits;
@@ -28,13 +28,14 @@ pub use limits::InboundLimits;
 use limits::{Connection, IDLE_MS, Reason, beyond_reserve, unwanted};
 
 /// How often the connections are looked at when few come...
-const INTERVAL_MS: u64 = 1_000;
+const INTERVAL: Duration = Duration::from_secs(1);
 /// ... and when many do.
-const BUSY_INTERVAL_MS: u64 = 50;
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
+/// The longest time between two looks that counts: in a longer one, no thread of this process ran.
+const MAX_ELAPSED_MS: u64 = 2_000;
 /// The part of the descriptors that stays in reserve, and the fewest that do.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
-const STACK_LEN_BYTES: usize = 256 << 10;
 
 /// A connection's descriptor and the number of its socket.
 type Id = (RawFd, u64);
@@ -66,11 +67,13 @@ impl Inbound {
         let address = Address::parse(&socket.zmq().get_last_endpoint().ok()?.ok()?)?;
         let listener = Arc::new(Listener { name: name.into(), address, limits, spoken: Mutex::default() });
         let mut state = state();
-        if state.thread.is_none() {
-            state.thread = Some(spawn()?);
+        if state.guard.is_none() {
+            state.guard = Some(spawn()?);
         }
         state.listeners.push(listener.clone());
-        GUARD.changed.notify_all();
+        if let Some(guard) = &state.guard {
+            guard.wake();
+        }
         Some(Inbound(listener))
     }
 
@@ -88,13 +91,11 @@ impl Drop for Inbound {
     fn drop(&mut self) {
         let mut state = state();
         state.listeners.retain(|listener| !Arc::ptr_eq(listener, &self.0));
-        let thread = if state.listeners.is_empty() { state.thread.take() } else { None };
-        let Some((stop, thread)) = thread else { return };
-        // Before the state is free: else the thread could miss it, and wait once more.
-        *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let guard = if state.listeners.is_empty() { state.guard.take() } else { None };
         drop(state);
-        GUARD.changed.notify_all();
-        let _ = thread.join();
+        if let Some(guard) = guard {
+            guard.end();
+        }
     }
 }
 
@@ -127,63 +128,29 @@ pub(super) fn without_zone(address: &str) -> String {
     }
 }
 
-struct Guard {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
 #[derive(Default)]
 struct State {
     listeners: Vec<Arc<Listener>>,
-    /// The thread, and what tells it to end.
-    thread: Option<(Arc<Mutex<bool>>, JoinHandle<()>)>,
+    guard: Option<Guard>,
 }
 
-static GUARD: LazyLock<Guard> = LazyLock::new(|| Guard { state: Mutex::default(), changed: Condvar::new() });
-
+/// A forked child has none of its parent's threads, and listeners of its own.
 fn state() -> MutexGuard<'static, State> {
-    GUARD.state.lock().unwrap_or_else(PoisonError::into_inner)
+    static STATE: PerProcess<State> =
+        PerProcess::new([const { Mutex::new(State { listeners: Vec::new(), guard: None }) }; GENERATIONS]);
+    STATE.lock()
 }
 
 /// Starts the thread. `None`, and a line in the log, when it cannot be had.
-fn spawn() -> Option<(Arc<Mutex<bool>>, JoinHandle<()>)> {
-    let Some(descriptors) = Descriptors::open() else {
-        log::warn!("inbound connections are not bounded: /proc/self/fd cannot be read");
-        return None;
-    };
-    let stop = Arc::new(Mutex::new(false));
-    let is_stopped = stop.clone();
-    let builder = std::thread::Builder::new().name("dafka-inbound".into()).stack_size(STACK_LEN_BYTES);
-    match builder.spawn(move || run(descriptors, &is_stopped)) {
-        Ok(thread) => Some((stop, thread)),
-        Err(error) => {
-            log::warn!("inbound connections are not bounded: cannot start a thread: {error}");
-            None
+fn spawn() -> Option<Guard> {
+    Guard::start("dafka-inbound", "inbound connections are not bounded", BUSY_INTERVAL, |descriptors| {
+        let mut watch = Watch::new(descriptors);
+        move || {
+            let listeners = state().listeners.clone();
+            let is_busy = watch.look(&listeners, now_ms());
+            if is_busy { BUSY_INTERVAL } else { INTERVAL }
         }
-    }
-}
-
-fn run(descriptors: Descriptors, stop: &Mutex<bool>) {
-    let mut watch = Watch::new(descriptors);
-    let mut pause = Duration::from_millis(BUSY_INTERVAL_MS);
-    let mut warning = Warning::default();
-    loop {
-        let state = state();
-        if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
-            return;
-        }
-        let waited = GUARD.changed.wait_timeout(state, pause);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let listeners = state.listeners.clone();
-        drop(state);
-        if *stop.lock().unwrap_or_else(PoisonError::into_inner) {
-            return;
-        }
-        let look = Look::start();
-        let is_busy = survive("dafka-inbound", &mut warning, || watch.look(&listeners, now_ms()));
-        let interval_ms = if is_busy.unwrap_or(true) { BUSY_INTERVAL_MS } else { INTERVAL_MS };
-        pause = look.pause(Duration::from_millis(interval_ms));
-    }
+    })
 }
 
 /// What the thread knows.
@@ -223,7 +190,7 @@ impl Watch {
         self.follow(listeners);
         let heard: Vec<HashSet<Id>> = self.listeners.iter_mut().map(Watched::take_spoken).collect();
         // After a pause in which no thread ran, peers are not to blame for their silence.
-        let elapsed_ms = now_ms.saturating_sub(self.looked_ms).min(2 * INTERVAL_MS);
+        let elapsed_ms = now_ms.saturating_sub(self.looked_ms).min(MAX_ELAPSED_MS);
         (self.looked_ms, self.looks) = (now_ms, self.looks + 1);
         let (open_count, found, came_count) = self.list();
         for ((watched, found), heard) in self.listeners.iter_mut().zip(found).zip(heard) {
@@ -260,9 +227,9 @@ impl Watch {
         let mut found = vec![HashSet::new(); self.listeners.len()];
         let mut others = HashMap::new();
         let (listeners, looks, known_others) = (&mut self.listeners, self.looks, &self.others);
-        self.descriptors.each(|file| {
+        self.descriptors.each(|file, number| {
             open_count += 1;
-            let Some(number) = socket_number(file) else { return };
+            let Some(number) = number else { return };
             if known_others.get(&file) == Some(&number) {
                 others.insert(file, number);
                 return;

@@ -2,6 +2,7 @@
 
 use super::Frame;
 use super::bind::SocketFile;
+use super::descriptors::note_inherited;
 use super::pipe::Ear;
 use crate::czmq::{self, fork::generation};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -68,6 +69,7 @@ impl Socket {
     /// # Errors
     /// What libzmq says: usually too many sockets or open files.
     pub fn new(kind: Kind) -> zmq::Result<Socket> {
+        note_inherited();
         czmq::init();
         // SAFETY: the name is a static string; NULL is checked for.
         let raw = unsafe { czmq::sys::zsys_socket(kind as c_int, FILE.as_ptr(), line!() as usize) };

@@ -3,6 +3,7 @@
 //! libzmq keeps each subscription for as long as its connection lives, octet by octet, and sets no limit: 40 MB of them
 //! become more than a gigabyte. So when all of them together are too much, the connection with most is ended.
 
+use super::descriptors::end_connection_if;
 use super::{Frame, Peer};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -40,12 +41,8 @@ impl Subscribers {
             return None;
         }
         let (file, peer) = self.most(Peer::of)?;
-        // libzmq finds the connection ended, closes its file, and drops its subscriptions. Should the file have become
-        // another one's in this very moment, that one is ended: its peer connects again.
-        // SAFETY: a system call without pointers; for a file that is no socket, it does nothing.
-        unsafe {
-            libc::shutdown(file, libc::SHUT_RDWR);
-        }
+        // libzmq finds the connection ended, closes its file, and drops its subscriptions.
+        end_connection_if(file, |file| Peer::of(file).as_ref() == Some(&peer));
         Some(peer.to_string())
     }
 

@@ -4,7 +4,7 @@
 //! connections is not enough: peers connect again at once. So the kernel is made to ignore whoever wants to connect, by a
 //! filter at the listening descriptor. Connections that exist do not notice; peers that are ignored try again.
 
-use super::super::descriptors::{Descriptors, socket_number};
+use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
 use super::super::inbound::Address;
 use super::super::peer::Peer;
 use super::Id;
@@ -75,25 +75,23 @@ impl Door {
     /// Ignores newcomers. False when the socket is not found, or the kernel refuses.
     pub(super) fn close(&mut self, descriptors: &mut Descriptors, address: &Address) -> bool {
         let mut found = None;
-        descriptors.each(|file| {
+        descriptors.each(|file, number| {
             if found.is_none()
                 && is_listening(file)
                 && Peer::local(file).is_some_and(|local| address.is(&local))
             {
-                found = socket_number(file).map(|number| (file, number));
+                found = number.map(|number| (file, number));
             }
         });
-        self.filtered = found.filter(|&(file, _)| ignore_all(file));
+        self.filtered = found.filter(|&id| with_socket(id, ignore_all));
         self.filtered.is_some()
     }
 
     /// Lets newcomers in again.
     pub(super) fn open(&mut self) {
-        let Some((file, number)) = self.filtered.take() else { return };
-        if socket_number(file) == Some(number) {
-            let unused: libc::c_int = 0;
-            set_option(file, libc::SO_DETACH_FILTER, &unused);
-        }
+        let Some(id) = self.filtered.take() else { return };
+        let unused: libc::c_int = 0;
+        with_socket(id, |file| set_option(file, libc::SO_DETACH_FILTER, &unused));
     }
 }
 
@@ -101,6 +99,11 @@ impl Drop for Door {
     fn drop(&mut self) {
         self.open();
     }
+}
+
+/// Calls `act` with a duplicate of a socket's descriptor. False when that is another file by now.
+fn with_socket((file, number): Id, act: impl FnOnce(RawFd) -> bool) -> bool {
+    with_duplicate(file, |file| socket_number(file) == Some(number) && act(file)).unwrap_or(false)
 }
 
 fn is_listening(file: RawFd) -> bool {
