@@ -33,7 +33,7 @@ pub(super) const MONITORED: [(SocketEvent, News); 3] = [
 ];
 
 /// What libzmq may hold of what towers announce, and of what they subscribe to, before a connection is ended.
-const MAX_HELD_BYTES: usize = 4 << 20;
+pub(super) const MAX_HELD_BYTES: usize = 4 << 20;
 /// Beacons that are read before the pipe is looked at again.
 const BATCH_COUNT: usize = 1_000;
 /// More frames than any beacon has.

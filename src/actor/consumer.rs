@@ -9,7 +9,7 @@ use super::producer::{Ended, send_command, send_last};
 use super::relay;
 use super::siblings::Sibling;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::{Limits, Statistics};
 use crate::protocol::{Outbox, subscriptions};
@@ -123,7 +123,7 @@ impl Actor<'_> {
             if let (Sink::Socket(sink), true) = (&self.sink, is_blocked) {
                 items.push(sink.item(POLLOUT));
             }
-            poll(&mut items, timeout_ms(due_ms, self.clock.now_ms()))?;
+            self.node.poll(&mut items, timeout_ms(due_ms, self.clock.now_ms()))?;
             drop(items);
 
             if !self.commands()? {

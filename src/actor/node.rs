@@ -12,7 +12,7 @@ use crate::wire::{Message, Subscription};
 use std::cell::{Cell, RefCell, RefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use zmq::POLLIN;
+use zmq::{POLLIN, PollItem};
 
 /// How long records already published may still go out to live peers when the node ends and the application
 /// set no linger time of its own (zsys_set_linger).
@@ -204,6 +204,14 @@ impl Node {
         Ok(node)
     }
 
+    /// Waits until an item is ready, `timeout_ms` have passed (negative: for ever), or a signal came.
+    pub(super) fn poll(&self, items: &mut [PollItem], timeout_ms: i64) -> Result {
+        // What a peer has sent may be among what is unread: it is not idle then.
+        let inbound = self.inbound.as_ref().filter(|_| !self.is_behind());
+        let _waiting = inbound.map(Inbound::waiting);
+        Ok(poll(items, timeout_ms)?)
+    }
+
     /// The beacon's pipe, to be polled.
     pub(super) fn beacon(&self) -> &Socket {
         self.beacon.pipe()
@@ -291,7 +299,7 @@ impl Node {
         loop {
             let timeout_ms = QUIET_MS.min(due_ms.saturating_sub(now_ms()));
             let items = &mut [self.beacon().item(POLLIN), self.publisher.item(POLLIN)];
-            poll(items, timeout_ms as i64)?;
+            self.poll(items, timeout_ms as i64)?;
             if timeout_ms == 0 || !items.iter().any(|item| item.is_readable()) {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use super::{
     ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result,
     answer_timeout_ms, new_address, publish, sender, timeout_ms,
 };
-use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_ms, poll};
+use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_ms};
 use crate::protocol::{
     Outbox, Progress,
     producer::{News, Producer, cost_bytes},
@@ -179,7 +179,7 @@ impl Actor<'_> {
             if !self.is_deaf() {
                 items.push(self.pipe.item(POLLIN));
             }
-            poll(&mut items, timeout_ms)?;
+            self.node.poll(&mut items, timeout_ms)?;
             drop(items);
 
             let producer = &mut self.producer;

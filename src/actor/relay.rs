@@ -1,18 +1,21 @@
 //! Beacons for many consumers of one process, read from the towers once.
 //!
-//! Each node hears of each other one, and a process with a thousand consumers would read a million beacons per interval.
-//! Consumers have nothing to say to each other, so a few beacons are all that they need: the relay subscribes at the
+//! Each node receives the beacons of all others, and a process with a thousand consumers would read a million beacons per
+//! interval. Consumers do not connect to each other, so a few beacons are all that they need: the relay subscribes at the
 //! towers as a node does, and is a tower to the consumers, at an inproc:// address, for all but their own beacons.
 
+use super::beacon::MAX_HELD_BYTES;
 use super::siblings::is_consumer;
-use super::{BATCH_COUNT, Handle, MAX_FRAME_LEN_BYTES, Result, spawn};
+use super::{BATCH_COUNT, Handle, MAX_FRAME_LEN_BYTES, Result, panic_text, spawn};
 use crate::czmq::fork::{GENERATIONS, PerProcess};
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, now_ms, poll};
+use crate::net::{Backlog, Frame, Kind, Pipe, Socket, TERM, now_ms, poll};
 use crate::settings::{self, Endpoint};
 use crate::wire::{TowerBeacon, WELCOME};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use zmq::POLLIN;
 
 /// So many consumers with the same towers read them themselves: most processes need no relay.
@@ -21,6 +24,8 @@ const DIRECT_COUNT: usize = 8;
 const KEEP_ALIVE_MS: u64 = 250;
 /// Frames of a tower's beacon.
 const BEACON_FRAMES: usize = 3;
+/// How long a relay does nothing after a panic: one that comes again at once must not fill the log.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// The consumers of this process, by the addresses of their towers.
 static GROUPS: PerProcess<BTreeMap<String, Group>> =
@@ -31,10 +36,17 @@ struct Group {
     relay: Weak<Relay>,
 }
 
-/// A relay that runs. It ends with the last consumer that uses it.
+/// A relay. It ends with the last consumer that uses it.
 struct Relay {
-    _actor: Mutex<Handle>,
+    actor: Mutex<Handle>,
     endpoint: Endpoint,
+}
+
+impl Relay {
+    /// False once its thread has ended, because libzmq has refused something.
+    fn is_running(&self) -> bool {
+        !self.actor.lock().unwrap_or_else(PoisonError::into_inner).is_finished()
+    }
 }
 
 /// A consumer's place among those with the same towers.
@@ -53,7 +65,8 @@ impl Member {
         group.consumers += 1;
         let mut relay = None;
         if group.consumers > DIRECT_COUNT {
-            relay = group.relay.upgrade().or_else(|| start(&towers, beacon).ok().map(Arc::new));
+            let running = group.relay.upgrade().filter(|relay| relay.is_running());
+            relay = running.or_else(|| start(&towers, beacon).ok().map(Arc::new));
             group.relay = relay.as_ref().map_or(Weak::new(), Arc::downgrade);
         }
         Member { towers, relay }
@@ -99,17 +112,32 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     // Before connecting: a tower welcomes a connection, not a subscription.
     incoming.zmq().set_subscribe(WELCOME)?;
     incoming.zmq().set_subscribe(b"B")?;
+    let unread = Backlog::connecting("Consumer", MAX_HELD_BYTES, 0);
     for address in &beacon.pub_addresses {
+        unread.connect(&address.to_text());
         if let Err(error) = incoming.connect(address) {
             log::error!("Consumer: cannot connect to a tower at {address}: {error}");
         }
     }
-    let actor = spawn("dafka-relay", move |pipe| run(pipe, &incoming, &outgoing))?;
-    Ok(Relay { _actor: Mutex::new(actor), endpoint })
+    let actor = spawn("dafka-relay", move |pipe| {
+        pipe.signal()?;
+        survive_panics(|| run(pipe, &incoming, &outgoing, &unread))
+    })?;
+    Ok(Relay { actor: Mutex::new(actor), endpoint })
 }
 
-fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket) -> Result {
-    pipe.signal()?;
+/// Runs a relay again after a panic: its consumers find no new peers without it.
+fn survive_panics(mut run: impl FnMut() -> Result) -> Result {
+    loop {
+        match catch_unwind(AssertUnwindSafe(&mut run)) {
+            Ok(result) => return result,
+            Err(panic) => log::error!("Consumer: internal error in the relay: {}", panic_text(&*panic)),
+        }
+        std::thread::sleep(PANIC_PAUSE);
+    }
+}
+
+fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket, unread: &Backlog) -> Result {
     let mut forwarded_ms = 0;
     loop {
         poll(&mut [pipe.item(POLLIN), incoming.item(POLLIN), outgoing.item(POLLIN)], -1)?;
@@ -119,19 +147,23 @@ fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket) -> Result {
                 return Ok(());
             }
         }
-        // Their subscriptions say nothing new.
+        // The subscriptions of the consumers do not matter.
         for _ in 0..BATCH_COUNT {
             if !outgoing.try_recv(&mut frame)? {
                 break;
             }
         }
         let mut frames: [Frame; BEACON_FRAMES] = Default::default();
+        let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
             let count = receive(incoming, &mut frames)?;
-            if count == 0 {
+            is_drained = count == 0;
+            if is_drained {
                 break;
             }
             let octets: Vec<&[u8]> = frames[..count].iter().map(Frame::as_ref).collect();
+            let len_bytes = octets.iter().map(|octets| octets.len()).sum();
+            unread.took(frames[0].origin(), len_bytes, count);
             if octets == [WELCOME] {
                 // Consumers that come later are welcome, too.
                 outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
@@ -144,6 +176,7 @@ fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket) -> Result {
             forwarded_ms = now_ms();
             outgoing.send_frames(&octets)?;
         }
+        unread.end_turn(is_drained);
     }
 }
 
@@ -158,4 +191,42 @@ fn receive(incoming: &Socket, frames: &mut [Frame; BEACON_FRAMES]) -> Result<usi
     }
     incoming.skip_rest(&frames[count - 1]);
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_relay_that_has_ended_is_not_joined() {
+        let (settings, _) = Settings::read(|key| match key {
+            "beacon/pub_address" | "beacon/sub_address" => Some("inproc://relay-test".into()),
+            _ => None,
+        });
+        let mut members: Vec<Member> = (0..DIRECT_COUNT + 2).map(|_| Member::new(&settings.beacon)).collect();
+        let relay = |member: &Member| member.relay.clone().expect("many consumers have a relay");
+        let first = relay(&members[DIRECT_COUNT]);
+        assert!(Arc::ptr_eq(&first, &relay(&members[DIRECT_COUNT + 1])));
+        first.actor.lock().unwrap().say(TERM);
+        while first.is_running() {
+            std::thread::yield_now();
+        }
+        members.extend((0..2).map(|_| Member::new(&settings.beacon)));
+        let [second, same] = [2, 3].map(|i| relay(&members[DIRECT_COUNT + i]));
+        assert!(second.is_running() && Arc::ptr_eq(&second, &same));
+        assert!(second.endpoint.to_text() != first.endpoint.to_text());
+    }
+
+    #[test]
+    fn a_relay_goes_on_after_a_panic() {
+        let mut runs = 0;
+        let result = survive_panics(|| {
+            runs += 1;
+            assert!(runs > 1, "as the test wants it");
+            Ok(())
+        });
+        assert!(result.is_ok());
+        assert_eq!(runs, 2);
+    }
 }

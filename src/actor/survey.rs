@@ -3,7 +3,7 @@
 
 use super::node::{Config, Node};
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, new_address, publish, sender, timeout_ms};
-use crate::net::{Frame, Kind, Pipe, TERM, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, TERM, now_ms};
 use crate::protocol::Outbox;
 use crate::settings::Settings;
 use crate::wire::{Message, id, prefix};
@@ -69,7 +69,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
             node.publisher.item(POLLIN),
             node.beacon().item(POLLIN),
         ];
-        poll(items, timeout_ms(Some(ask_ms.min(end_ms)), now_ms()))?;
+        node.poll(items, timeout_ms(Some(ask_ms.min(end_ms)), now_ms()))?;
         let mut frame = Frame::new();
         while pipe.try_recv(&mut frame)? {
             if frame.as_ref() == TERM {

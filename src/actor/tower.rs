@@ -11,7 +11,7 @@ use crate::settings::{self, Endpoint};
 use crate::text::printable;
 use crate::wire::{NodeBeacon, TowerBeacon};
 use std::net::{IpAddr, Ipv4Addr};
-use zmq::POLLIN;
+use zmq::{POLLIN, PollItem};
 
 mod forwarded;
 
@@ -31,9 +31,10 @@ const BEACON_FRAMES: usize = 4;
 pub fn run(pipe: &Pipe, settings: &settings::Tower) -> Result {
     let mut tower = Tower::bind(settings)?;
     pipe.signal_ready()?;
+    let mut is_drained = false;
     loop {
         let items = &mut [pipe.item(POLLIN), tower.incoming.item(POLLIN), tower.outgoing.item(POLLIN)];
-        poll(items, -1)?;
+        tower.poll(items, is_drained)?;
         let mut frame = Frame::new();
         while pipe.try_recv(&mut frame)? {
             if frame.as_ref() == TERM {
@@ -42,8 +43,8 @@ pub fn run(pipe: &Pipe, settings: &settings::Tower) -> Result {
             log::error!("Tower: unknown command: {}", frame.as_ref().escape_ascii());
             pipe.skip_rest(&frame);
         }
-        tower.forward_subscriptions()?;
-        tower.forward_beacons()?;
+        is_drained = tower.forward_subscriptions()?;
+        is_drained &= tower.forward_beacons()?;
     }
 }
 
@@ -142,9 +143,16 @@ impl<'a> Tower<'a> {
         [(&self.incoming, &self.settings.sub_address), (&self.outgoing, &self.settings.pub_address)]
     }
 
+    /// Waits until an item is ready. `is_drained` when everything was read that was received.
+    fn poll(&self, items: &mut [PollItem], is_drained: bool) -> Result {
+        let inbound = self.inbound.each_ref().map(|inbound| inbound.as_ref().filter(|_| is_drained));
+        let _waiting = inbound.map(|inbound| inbound.map(Inbound::waiting));
+        Ok(poll(items, -1)?)
+    }
+
     /// Nodes' subscriptions go on to those who publish; the welcome's do not (RFC 46/DAFKA), and beacons are
-    /// subscribed to in any case.
-    fn forward_subscriptions(&mut self) -> Result {
+    /// subscribed to in any case. True when none is left to be read.
+    fn forward_subscriptions(&mut self) -> Result<bool> {
         let mut frame = Frame::new();
         let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
@@ -177,10 +185,11 @@ impl<'a> Tower<'a> {
             self.outgoing.skip_rest(&frame);
         }
         self.unread[1].end_turn(is_drained);
-        Ok(())
+        Ok(is_drained)
     }
 
-    fn forward_beacons(&mut self) -> Result {
+    /// True when none is left to be read.
+    fn forward_beacons(&mut self) -> Result<bool> {
         let mut frames: [Frame; BEACON_FRAMES] = Default::default();
         let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
@@ -200,7 +209,7 @@ impl<'a> Tower<'a> {
             self.forward(&frames[..count])?;
         }
         self.unread[0].end_turn(is_drained);
-        Ok(())
+        Ok(is_drained)
     }
 
     fn forward(&mut self, frames: &[Frame]) -> Result {

@@ -67,7 +67,7 @@ static CHANGES: AtomicU64 = AtomicU64::new(0);
 impl Backlog {
     /// Bounds what a bound socket holds, in all, to `limit_bytes`.
     pub fn listening(name: &str, socket: &Socket, limit_bytes: usize) -> Backlog {
-        let endpoint = socket.zmq().get_last_endpoint().ok().and_then(Result::ok).unwrap_or_default();
+        let endpoint = socket.last_endpoint().unwrap_or_default();
         let place = match Address::parse(&endpoint) {
             Some(address) => Place::Listener(address),
             None => Place::Endpoints(Mutex::default()),

@@ -61,7 +61,7 @@ impl Socket {
                 (result, _) => result?,
             },
         }
-        Ok(self.zmq().get_last_endpoint()?.map_or_else(|octets| octets, String::into_bytes))
+        Ok(self.last_endpoint()?)
     }
 
     fn bind_name(&self, endpoint: &str) -> Result<(), BindError> {

@@ -2,15 +2,17 @@
 //!
 //! libzmq accepts every connection and keeps it for as long as the peer likes. When no descriptor is left, its I/O thread
 //! tries to accept without a pause, and the process can open nothing any more. So one thread per process looks at its
-//! sockets, at least once a second. It ends the connections
+//! sockets, at least once a second. It ends connections
 //!
-//! - over which nothing useful came for [`IDLE_MS`]: no subscription at a publisher, no beacon at a tower;
-//! - beyond the limits of their listening socket, per host and in all: first the idle ones, then the newest ones of the
+//! - that are idle: nothing useful was received over them for [`IDLE_MS`] (no subscription at a publisher, no beacon at a
+//!   tower). Time in which the node does not read does not count;
+//! - beyond the limits of their listening socket, per host and in all: first silent ones, then the newest ones of the
 //!   host that has most, so that established peers stay;
-//! - beyond what leaves a reserve of descriptors: the same among the connections of all listening sockets.
+//! - beyond what leaves a reserve of descriptors: silent ones, and then others while there are more than a fair share. The
+//!   application may have used up the descriptors; its peers do not pay for that.
 //!
-//! The thread looks at descriptors because libzmq's monitors would cost two more sockets per listening socket, and tell
-//! nothing of connections that were made before they began.
+//! The thread looks at descriptors because libzmq's monitors would cost two more sockets per listening socket, and do not
+//! report connections that were made before they began.
 
 use super::descriptors::{Descriptors, end_connection, socket_number};
 use super::guard::Guard;
@@ -19,6 +21,7 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +39,8 @@ const MAX_ELAPSED_MS: u64 = 2_000;
 /// The part of the descriptors that stays in reserve, and the fewest that do.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
+/// The part of the descriptors that inbound connections may have although the reserve is used up.
+const FAIR_DIVISOR: usize = 4;
 
 /// A connection's descriptor and the number of its socket.
 type Id = (RawFd, u64);
@@ -48,9 +53,14 @@ struct Listener {
     name: String,
     address: Address,
     limits: InboundLimits,
-    /// Connections over which something useful came since the last look.
-    spoken: Mutex<HashSet<Id>>,
+    /// Connections over which something useful was received since the last look.
+    active: Mutex<HashSet<Id>>,
+    /// How many times the node has begun or ended to wait for messages: odd while it waits.
+    waits: AtomicU64,
 }
+
+/// The node has read everything and waits for more, as long as this lives.
+pub struct Waiting<'a>(&'a AtomicU64);
 
 /// Where a socket listens.
 pub(super) enum Address {
@@ -64,8 +74,8 @@ impl Inbound {
     /// Bounds the connections that are made to `socket`, which is bound. `name` is the node's in log lines. `None` for
     /// transports without descriptors, such as inproc, and where there is no /proc.
     pub fn at(name: &str, socket: &Socket, limits: InboundLimits) -> Option<Inbound> {
-        let address = Address::parse(&socket.zmq().get_last_endpoint().ok()?.ok()?)?;
-        let listener = Arc::new(Listener { name: name.into(), address, limits, spoken: Mutex::default() });
+        let address = Address::parse(&socket.last_endpoint().ok()?)?;
+        let listener = Arc::new(Listener::new(name, address, limits));
         let mut state = state();
         if state.guard.is_none() {
             state.guard = Some(spawn()?);
@@ -77,13 +87,36 @@ impl Inbound {
         Some(Inbound(listener))
     }
 
-    /// Something useful was received: the peer is no idle stranger.
+    /// Something useful was received: the connection is not idle.
     pub fn received(&self, frame: &Frame) {
         if let Some(file) = frame.source_file()
             && let Some(number) = socket_number(file)
         {
-            self.0.spoken.lock().unwrap_or_else(PoisonError::into_inner).insert((file, number));
+            self.0.active().insert((file, number));
         }
+    }
+
+    /// The node has read what was received, and waits for more until the result is dropped. Connections become idle only
+    /// meanwhile: what they have brought to a busy node may be unread.
+    pub fn waiting(&self) -> Waiting<'_> {
+        self.0.waits.fetch_add(1, Ordering::Release);
+        Waiting(&self.0.waits)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Listener {
+    fn new(name: &str, address: Address, limits: InboundLimits) -> Listener {
+        Listener { name: name.into(), address, limits, active: Mutex::default(), waits: AtomicU64::new(0) }
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashSet<Id>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,12 +133,13 @@ impl Drop for Inbound {
 }
 
 impl Address {
-    pub(super) fn parse(endpoint: &str) -> Option<Address> {
-        match endpoint.split_once("://")? {
-            ("tcp", address) => Some(Address::Tcp(without_zone(address).parse().ok()?)),
-            ("ipc", path) => Some(Address::Unix(Peer::unix(path))),
-            _ => None,
+    /// The path of an `ipc://` endpoint need not be text.
+    pub(super) fn parse(endpoint: &[u8]) -> Option<Address> {
+        if let Some(path) = endpoint.strip_prefix(b"ipc://") {
+            return Some(Address::Unix(Peer::unix(path)));
         }
+        let address = str::from_utf8(endpoint.strip_prefix(b"tcp://")?).ok()?;
+        Some(Address::Tcp(without_zone(address).parse().ok()?))
     }
 
     /// Whether a connection whose own end is `local` was made to this address.
@@ -162,14 +196,18 @@ struct Watch {
     looks: u64,
     looked_ms: u64,
     reserve_warning: Warning,
+    /// The reserve is used up, and no connection can be blamed for it.
+    is_short: bool,
 }
 
 /// A listener and its connections.
 struct Watched {
     listener: Arc<Listener>,
     connections: HashMap<Id, Connection>,
-    /// What has spoken and was not found yet: it was accepted during the last look.
-    spoken: HashSet<Id>,
+    /// Active connections that were not found yet: they were accepted during the last look.
+    active: HashSet<Id>,
+    /// `Listener::waits` at the last look.
+    waits: u64,
     warnings: HashMap<Reason, Warning>,
 }
 
@@ -182,19 +220,22 @@ impl Watch {
             looks: 0,
             looked_ms: now_ms(),
             reserve_warning: Warning::default(),
+            is_short: false,
         }
     }
 
     /// Looks at all descriptors, and ends connections. True when many connections come, or few descriptors are left.
     fn look(&mut self, listeners: &[Arc<Listener>], now_ms: u64) -> bool {
         self.follow(listeners);
-        let heard: Vec<HashSet<Id>> = self.listeners.iter_mut().map(Watched::take_spoken).collect();
-        // After a pause in which no thread ran, peers are not to blame for their silence.
+        // Before the descriptors are listed: else a connection could be active that is not listed.
+        let active: Vec<HashSet<Id>> =
+            self.listeners.iter().map(|watched| std::mem::take(&mut *watched.listener.active())).collect();
+        // After a pause in which no thread ran, connections are no more idle than before.
         let elapsed_ms = now_ms.saturating_sub(self.looked_ms).min(MAX_ELAPSED_MS);
         (self.looked_ms, self.looks) = (now_ms, self.looks + 1);
         let (open_count, found, came_count) = self.list();
-        for ((watched, found), heard) in self.listeners.iter_mut().zip(found).zip(heard) {
-            watched.update(&found, heard, elapsed_ms);
+        for ((watched, found), active) in self.listeners.iter_mut().zip(found).zip(active) {
+            watched.update(&found, active, elapsed_ms);
         }
         for watched in &mut self.listeners {
             watched.end_unwanted(now_ms);
@@ -253,56 +294,68 @@ impl Watch {
         (open_count, found, came_count)
     }
 
-    /// Ends `count` connections, so that descriptors stay in reserve.
-    fn keep_reserve(&mut self, count: usize, reserve_count: usize, now_ms: u64) {
-        if count == 0 {
+    /// Ends connections, so that descriptors stay in reserve: `missing_count` of them are missing.
+    fn keep_reserve(&mut self, missing_count: usize, reserve_count: usize, now_ms: u64) {
+        if missing_count == 0 {
+            self.is_short = false;
             return;
         }
-        let all = self.listeners.iter().flat_map(|watched| &watched.connections);
-        let victims = beyond_reserve(all, count);
-        if victims.is_empty() {
-            return;
-        }
+        let all = || self.listeners.iter().flat_map(|watched| &watched.connections);
+        let victims = beyond_reserve(all(), missing_count, max_open_files() / FAIR_DIVISOR);
+        let kept_count = all().filter(|(_, connection)| !connection.is_ended).count() - victims.len();
         for watched in &mut self.listeners {
             victims.iter().for_each(|id| watched.end(*id));
         }
-        self.reserve_warning.warn(now_ms, || {
-            format!(
-                "{} inbound connections were ended: this process may have {} files open, and {reserve_count} of them \
-                 are kept in reserve",
-                victims.len(),
+        if !victims.is_empty() {
+            self.reserve_warning.warn(now_ms, || {
+                format!(
+                    "{} inbound connections were ended: this process may have {} files open, and {reserve_count} of them \
+                     are kept in reserve",
+                    victims.len(),
+                    max_open_files()
+                )
+            });
+        }
+        if victims.len() < missing_count && !std::mem::replace(&mut self.is_short, true) {
+            log::warn!(
+                "fewer than {reserve_count} more files can be opened: this process may have {} open \
+                 (RLIMIT_NOFILE: ulimit -n). Its {kept_count} inbound connections stay",
                 max_open_files()
-            )
-        });
+            );
+        }
     }
 }
 
 impl Watched {
     fn new(listener: Arc<Listener>) -> Watched {
-        let (connections, spoken) = (HashMap::new(), HashSet::new());
-        Watched { listener, connections, spoken, warnings: HashMap::new() }
+        let (connections, active) = (HashMap::new(), HashSet::new());
+        Watched { listener, connections, active, waits: 0, warnings: HashMap::new() }
     }
 
     fn limits(&self) -> &InboundLimits {
         &self.listener.limits
     }
 
-    fn take_spoken(&mut self) -> HashSet<Id> {
-        std::mem::take(&mut *self.listener.spoken.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Takes over which connections there are, and which have spoken.
-    fn update(&mut self, found: &HashSet<Id>, heard: HashSet<Id>, elapsed_ms: u64) {
+    /// Takes over which connections there are, and which are active.
+    fn update(&mut self, found: &HashSet<Id>, active: HashSet<Id>, elapsed_ms: u64) {
         self.connections.retain(|id, _| found.contains(id));
-        for id in self.spoken.drain().chain(heard.iter().copied()) {
+        for id in self.active.drain().chain(active.iter().copied()) {
             if let Some(connection) = self.connections.get_mut(&id) {
-                connection.has_spoken = true;
+                connection.is_active = true;
             }
         }
-        self.spoken = heard.into_iter().filter(|id| !self.connections.contains_key(id)).collect();
-        for connection in self.connections.values_mut() {
-            connection.age_ms += elapsed_ms;
+        self.active = active.into_iter().filter(|id| !self.connections.contains_key(id)).collect();
+        if self.has_waited() {
+            for connection in self.connections.values_mut() {
+                connection.age_ms += elapsed_ms;
+            }
         }
+    }
+
+    /// Whether the node has waited for messages since the last look.
+    fn has_waited(&mut self) -> bool {
+        let waits = self.listener.waits.load(Ordering::Acquire);
+        std::mem::replace(&mut self.waits, waits) != waits || waits % 2 == 1
     }
 
     fn end(&mut self, id: Id) {

@@ -71,11 +71,11 @@ impl Peer {
     }
 
     /// A Unix socket's path, as libzmq writes it: one that begins with `@` is abstract.
-    pub(super) fn unix(path: &str) -> Peer {
+    pub(super) fn unix(path: &[u8]) -> Peer {
         let family = (libc::AF_UNIX as u16).to_ne_bytes();
-        match path.strip_prefix('@') {
-            Some(name) => Peer([&family, &b"\0"[..], name.as_bytes()].concat()),
-            None => Peer([&family, path.as_bytes(), b"\0"].concat()),
+        match path.strip_prefix(b"@") {
+            Some(name) => Peer([&family, &b"\0"[..], name].concat()),
+            None => Peer([&family, path, b"\0"].concat()),
         }
     }
 

@@ -198,6 +198,14 @@ impl Socket {
         endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or(zmq::Error::EINVAL)
     }
 
+    /// The endpoint that the socket has bound or connected to last. The path of an `ipc://` endpoint need not be text.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn last_endpoint(&self) -> zmq::Result<Vec<u8>> {
+        Ok(self.zmq.get_last_endpoint()?.map_or_else(|octets| octets, String::into_bytes))
+    }
+
     /// Removes the file when the socket is closed.
     pub(super) fn keep_file(&self, file: Option<SocketFile>) {
         self.file.replace(file);

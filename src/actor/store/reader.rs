@@ -6,7 +6,7 @@ use crate::actor::node::{Config, Node};
 use crate::actor::{
     ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answer_timeout_ms, publish, sender,
 };
-use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, subscriptions};
 use crate::settings::Settings;
@@ -124,7 +124,7 @@ impl Actor<'_> {
                 self.node.publisher.item(POLLIN),
                 self.node.beacon().item(POLLIN),
             ];
-            poll(items, if self.inbox.is_empty() { answer_timeout_ms(progress, -1) } else { 0 })?;
+            self.node.poll(items, if self.inbox.is_empty() { answer_timeout_ms(progress, -1) } else { 0 })?;
 
             let mut frame = Frame::new();
             while self.pipe.try_recv(&mut frame)? {

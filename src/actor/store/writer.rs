@@ -8,7 +8,7 @@ use crate::actor::consumer::{Refused, limit_count};
 use crate::actor::inbox::{Inbox, Received};
 use crate::actor::node::{Config, Node};
 use crate::actor::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
-use crate::net::{Frame, Kind, Origin, Peer, Pipe, ReadingClock, TERM, Warning, now_ms, poll};
+use crate::net::{Frame, Kind, Origin, Peer, Pipe, ReadingClock, TERM, Warning, now_ms};
 use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
@@ -137,7 +137,7 @@ impl Actor<'_> {
                 self.committer.wake().item(POLLIN),
                 self.node.subscriber.item(POLLIN),
             ];
-            poll(items, timeout_ms(due_ms, self.clock.now_ms()))?;
+            self.node.poll(items, timeout_ms(due_ms, self.clock.now_ms()))?;
             let is_committer_awake = items[3].is_readable();
 
             let mut frame = Frame::new();

@@ -166,7 +166,9 @@ mod tests {
         let (mut accepted, _) = listener.accept().unwrap();
         let mut door = Door::default();
         let mut descriptors = Descriptors::open().unwrap();
-        assert!(door.close(&mut descriptors, &Address::parse(&format!("tcp://{address}")).unwrap()));
+        assert!(
+            door.close(&mut descriptors, &Address::parse(format!("tcp://{address}").as_bytes()).unwrap())
+        );
         assert!(TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_err());
         std::io::Write::write_all(&mut before, b"x").unwrap();
         std::io::Read::read_exact(&mut accepted, &mut [0]).unwrap();

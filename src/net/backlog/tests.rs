@@ -25,7 +25,7 @@ fn side(endpoint: SocketAddr, max_frame_len_bytes: u64) -> Arc<Side> {
 }
 
 fn connection(received_bytes: u64) -> Connection {
-    let mut connection = Connection::new(side(([127, 0, 0, 1], 1).into(), 0), Peer::unix("@test"));
+    let mut connection = Connection::new(side(([127, 0, 0, 1], 1).into(), 0), Peer::unix(b"@test"));
     assert_eq!(connection.update(received_bytes, 0, 0), received_bytes);
     connection
 }

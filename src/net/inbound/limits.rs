@@ -8,9 +8,9 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
-/// How long a peer may take from its connection to its first subscription or beacon.
+/// How long it may take from a connection to the first subscription or beacon over it.
 pub(super) const IDLE_MS: u64 = 10_000;
-/// How long a connection takes at most, as a rule, until something useful comes over it.
+/// How long it takes at most, as a rule, until something useful is received over a new connection.
 const NEW_MS: u64 = 1_000;
 
 /// How many inbound connections one listening socket may have.
@@ -32,9 +32,10 @@ impl InboundLimits {
         self.max_count.min(max_open_files() / 2).max(1)
     }
 
-    /// From one host: a quarter is left to others.
+    /// From one host. It may have all that the limit of open files allows: many nodes of one host are no attack, and where
+    /// there are too many connections in all, the host that has most gives way to others.
     pub(super) fn per_host(&self) -> usize {
-        self.max_per_host_count.min(self.all().div_ceil(4) * 3).min(self.all())
+        self.max_per_host_count.min(self.all()).max(1)
     }
 
     pub(super) fn all_text(&self) -> String {
@@ -60,10 +61,10 @@ pub(super) struct Connection {
     pub(super) host: Host,
     /// The look at which it was found.
     pub(super) found: u64,
-    /// How long it is known, not counting time in which this process stood still.
+    /// How long it is known, without the time in which the node did not read.
     pub(super) age_ms: u64,
-    /// A subscription or a beacon came over it.
-    pub(super) has_spoken: bool,
+    /// A subscription or a beacon was received over it.
+    pub(super) is_active: bool,
     /// It was shut down; libzmq closes it soon.
     pub(super) is_ended: bool,
 }
@@ -85,7 +86,7 @@ impl Display for Host {
 /// Why connections are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
-    /// Nothing useful came.
+    /// Nothing useful was received.
     Idle,
     /// Their host has too many.
     Host,
@@ -97,17 +98,22 @@ impl Connection {
     pub(super) fn new(peer: Peer, found: u64) -> Connection {
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let host = Host(peer.address().map_or(local, |address| host_of(address.ip())));
-        Connection { host, found, age_ms: 0, has_spoken: false, is_ended: false }
+        Connection { host, found, age_ms: 0, is_active: false, is_ended: false }
     }
 
     fn is_idle(&self) -> bool {
-        !self.has_spoken && self.age_ms >= IDLE_MS
+        !self.is_active && self.age_ms >= IDLE_MS
     }
 
-    /// The first ones are ended first: those over which nothing came although there was time, the oldest one first; then
-    /// the newest ones. Of those found at one look, the newest have the highest descriptors, as a rule.
+    /// Nothing useful was received although there was time.
+    fn is_silent(&self) -> bool {
+        !self.is_active && self.age_ms >= NEW_MS
+    }
+
+    /// Connections of the lowest rank are ended first: silent ones, the oldest one first; then the newest ones. Of those
+    /// found at one look, the newest have the highest descriptors, as a rule.
     fn rank(&self, (file, _): Id) -> (bool, Reverse<u64>, Reverse<(u64, RawFd)>) {
-        let is_silent = !self.has_spoken && self.age_ms >= NEW_MS;
+        let is_silent = self.is_silent();
         (!is_silent, Reverse(if is_silent { self.age_ms } else { 0 }), Reverse((self.found, file)))
     }
 }
@@ -137,12 +143,20 @@ pub(super) fn unwanted(
     unwanted
 }
 
-/// `count` connections that are to be ended so that descriptors are left.
+/// The connections that are to be ended because `missing_count` descriptors are missing: silent ones, and then others,
+/// of which `fair_count` stay.
 pub(super) fn beyond_reserve<'a>(
     connections: impl Iterator<Item = (&'a Id, &'a Connection)>,
-    count: usize,
+    missing_count: usize,
+    fair_count: usize,
 ) -> Vec<Id> {
-    of_greediest(by_host(connections), count).into_values().flatten().collect()
+    let live = connections.filter(|(_, connection)| !connection.is_ended);
+    let (silent, others): (Vec<_>, Vec<_>) = live.partition(|(_, connection)| connection.is_silent());
+    let surplus_count =
+        others.len().saturating_sub(fair_count).min(missing_count.saturating_sub(silent.len()));
+    let silent = of_greediest(by_host(silent.into_iter()), missing_count);
+    let others = of_greediest(by_host(others.into_iter()), surplus_count);
+    silent.into_values().chain(others.into_values()).flatten().collect()
 }
 
 /// The connections of each host that are not ended yet, in the order in which they would be.

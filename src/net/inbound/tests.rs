@@ -8,8 +8,8 @@ use std::net::TcpStream;
 const LIMITS: InboundLimits =
     InboundLimits { max_count: 40, max_key: "all", max_per_host_count: 20, max_per_host_key: "host" };
 
-fn connection(host: [u8; 4], found: u64, age_ms: u64, has_spoken: bool) -> Connection {
-    Connection { host: limits::Host(host.into()), found, age_ms, has_spoken, is_ended: false }
+fn connection(host: [u8; 4], found: u64, age_ms: u64, is_active: bool) -> Connection {
+    Connection { host: limits::Host(host.into()), found, age_ms, is_active, is_ended: false }
 }
 
 /// The numbers of the connections that are ended.
@@ -33,7 +33,7 @@ fn the_greediest_host_loses_idle_connections_and_then_the_newest_ones() {
     // A host that has some; one is idle.
     (0..15).for_each(|i| add(i, connection([10, 0, 0, 1], i, 60_000, true)));
     add(15, connection([10, 0, 0, 1], 20, IDLE_MS, false));
-    // One that has too many: two are silent, the others have spoken.
+    // One that has too many: two are silent, the others are active.
     (100..128).for_each(|i| add(i, connection([10, 0, 0, 2], i, 5_000, true)));
     add(128, connection([10, 0, 0, 2], 1, NEW_ENOUGH_MS, false));
     add(129, connection([10, 0, 0, 2], 2, NEW_ENOUGH_MS + 1, false));
@@ -68,17 +68,104 @@ fn a_host_is_known_by_its_address_or_network() {
 
 #[test]
 fn connections_are_told_from_others_by_where_they_were_made_to() {
-    let address = |endpoint| Address::parse(endpoint).unwrap();
+    let address = |endpoint: &str| Address::parse(endpoint.as_bytes()).unwrap();
     let peer = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
     assert!(address("tcp://0.0.0.0:5556").is(&peer("10.0.0.1:5556")));
     assert!(address("tcp://[::]:5556").is(&peer("10.0.0.1:5556")));
     assert!(!address("tcp://0.0.0.0:5556").is(&peer("10.0.0.1:5557")));
     assert!(!address("tcp://10.0.0.2:5556").is(&peer("10.0.0.1:5556")));
     assert!(address("tcp://[fe80::1%eth0]:5556").is(&peer("[fe80::1]:5556")));
-    assert!(Address::parse("inproc://tower").is_none());
+    assert!(Address::parse(b"inproc://tower").is_none());
+    assert!(Address::parse(b"ipc:///tmp/\xe9").unwrap().is(&Peer::unix(b"/tmp/\xe9")));
 }
 
-/// Connects and says nothing.
+#[test]
+fn active_connections_keep_a_fair_share_of_the_descriptors() {
+    let mut connections = HashMap::new();
+    for i in 0..40 {
+        let (host, age_ms, is_active) = if i < 30 { (1, 60_000, true) } else { (2, 2_000, false) };
+        connections.insert((i, i as u64), connection([10, 0, 0, host], 1, age_ms, is_active));
+    }
+    let ended = |missing_count, fair_count| {
+        let victims = beyond_reserve(connections.iter(), missing_count, fair_count);
+        let silent_count = victims.iter().filter(|(file, _)| *file >= 30).count();
+        (silent_count, victims.len() - silent_count)
+    };
+    assert_eq!(ended(5, 20), (5, 0));
+    assert_eq!(ended(15, 20), (10, 5));
+    // The application has the descriptors.
+    assert_eq!(ended(1_000, 20), (10, 10));
+    assert_eq!(ended(1_000, 30), (10, 0));
+}
+
+#[test]
+fn one_host_may_have_all_connections_that_the_limit_of_files_allows() {
+    let limits = InboundLimits { max_count: usize::MAX, max_per_host_count: usize::MAX, ..LIMITS };
+    assert_eq!(limits.per_host(), limits.all());
+    assert_eq!((LIMITS.all(), LIMITS.per_host()), (40, 20));
+}
+
+/// A node that is busy may not have read what a peer has sent.
+#[test]
+fn connections_do_not_become_idle_while_the_node_is_busy() {
+    let socket = Socket::new(Kind::XPUB).unwrap();
+    socket.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = socket.last_endpoint().unwrap();
+    let stream = silent(str::from_utf8(&endpoint).unwrap());
+    // Without the process's own guard, which looks at other times.
+    let inbound = Inbound(Arc::new(Listener::new("Test", Address::parse(&endpoint).unwrap(), LIMITS)));
+    let mut watch = Watch::new(Descriptors::open().unwrap());
+    let mut clock_ms = watch.looked_ms;
+    let mut look = || {
+        clock_ms += 1_000;
+        watch.look(std::slice::from_ref(&inbound.0), clock_ms);
+        watch.listeners[0].connections.values().next().map(|connection| connection.age_ms)
+    };
+    while look().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Busy for a minute, apart from one moment.
+    assert_eq!((0..60).filter_map(|_| look()).max(), Some(0));
+    drop(inbound.waiting());
+    assert_eq!((look(), look()), (Some(1_000), Some(1_000)));
+    let _waiting = inbound.waiting();
+    while !is_ended(&stream) {
+        assert!(look().is_none_or(|age_ms| age_ms < 60_000), "idle, and not ended");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Connects to a Unix socket with a path that is no text.
+#[test]
+fn connections_to_a_path_that_is_no_text_are_bounded() {
+    use std::os::unix::ffi::OsStringExt;
+    let path = [
+        std::env::temp_dir().into_os_string().into_vec(),
+        format!("/dafka-{}-", std::process::id()).into(),
+        b"\xe9".into(),
+    ]
+    .concat();
+    let socket = Socket::new(Kind::XPUB).unwrap();
+    socket.bind(&[b"ipc://", &path[..]].concat()).unwrap();
+    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path));
+    let _inbound = Inbound::at("Test", &socket, InboundLimits { max_count: 2, ..LIMITS }).unwrap();
+    let connect = |_| {
+        let stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut streams: Vec<_> = (0..10).map(connect).collect();
+    let start = std::time::Instant::now();
+    while streams.len() > 2 {
+        assert!(start.elapsed() < Duration::from_secs(60), "8 of 10 are too many");
+        streams.retain_mut(|stream| !matches!(stream.read(&mut [0; 100]), Ok(0)));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(socket);
+    let _ = std::fs::remove_file(&path);
+}
+
+/// Connects and sends nothing.
 fn silent(endpoint: &str) -> TcpStream {
     let port = endpoint.rsplit(':').next().unwrap();
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
@@ -102,7 +189,7 @@ fn a_listening_socket_keeps_as_many_connections_as_it_may() {
     for endpoint in ["tcp://127.0.0.1:*", "tcp://*:*"] {
         let socket = Socket::new(Kind::XPUB).unwrap();
         socket.bind(endpoint).unwrap();
-        let endpoint = socket.zmq().get_last_endpoint().unwrap().unwrap();
+        let endpoint = String::from_utf8(socket.last_endpoint().unwrap()).unwrap();
         let limits = InboundLimits { max_count: 8, max_per_host_count: 3, ..LIMITS };
         let inbound = Inbound::at("Test", &socket, limits).unwrap();
         let subscriber = Socket::new(Kind::SUB).unwrap();
@@ -111,7 +198,7 @@ fn a_listening_socket_keeps_as_many_connections_as_it_may() {
         let mut frame = Frame::new();
         socket.recv(&mut frame).unwrap();
         inbound.received(&frame);
-        // Whoever came too late, whoever says nothing: the subscriber stays.
+        // Silent connections are ended, and the subscriber stays.
         let streams: Vec<TcpStream> = (0..20).map(|_| silent(&endpoint)).collect();
         let start = std::time::Instant::now();
         while streams.iter().filter(|stream| is_ended(stream)).count() < 18 {
