@@ -37,8 +37,10 @@ const READING_MS: u64 = 20;
 const PATIENCE_MS: u64 = 5_000;
 /// How long it waits for the next record of an answer at least: twice what the last answer took.
 const NEXT_MS: u64 = 1_000;
-/// The longest time for which a store that does not answer is left out.
-const MAX_SILENCE_MS: u64 = 600_000;
+/// The longest time that it waits for an answer.
+const MAX_PATIENCE_MS: u64 = 60_000;
+/// FETCHes without an answer, after which a partition is left to the next round.
+const MAX_SILENT_COUNT: u32 = 2;
 /// A walk without a DIRECT-HEAD for so long gives way to another one.
 const FORGOTTEN_MS: u64 = 1_200_000;
 /// Records in a run.
@@ -163,7 +165,6 @@ struct Walk {
     answer_ms: u64,
     /// FETCHes without an answer, one after the other.
     silent_count: u32,
-    not_before_ms: u64,
     /// Which FETCH was its latest one.
     turn: u64,
 }
@@ -183,7 +184,7 @@ impl Walk {
             Some(sample) => Some(sample.deadline_ms),
             None if self.batch.is_empty() => None,
             None if self.is_gathering => Some(self.heard_ms + QUIET_MS),
-            None => Some(self.not_before_ms),
+            None => Some(0),
         }
     }
 
@@ -207,15 +208,15 @@ impl Walk {
         };
         if come > 0 {
             self.silent_count = 0;
-            self.answer_ms = now_ms.saturating_sub(sample.sent_ms).min(MAX_SILENCE_MS / 3);
+            self.answer_ms = now_ms.saturating_sub(sample.sent_ms).min(MAX_PATIENCE_MS / 3);
         } else {
             self.silent_count = (self.silent_count + 1).min(16);
-            self.not_before_ms = now_ms + (PATIENCE_MS << self.silent_count).min(MAX_SILENCE_MS);
         }
         let Some(mut first) = self.batch.first_entry() else { return };
         let candidate = first.get_mut();
         candidate.next = sample.first + come;
-        if come == 0 || candidate.next >= candidate.end {
+        let is_hopeless = come == 0 && self.silent_count >= MAX_SILENT_COUNT;
+        if is_hopeless || candidate.next >= candidate.end {
             self.finish_partition(own_seed);
         }
     }
@@ -306,7 +307,6 @@ impl Comparison {
             run_count: RUN_COUNT,
             answer_ms: 0,
             silent_count: 0,
-            not_before_ms: 0,
             turn: 0,
         });
         self.walks.last_mut()
@@ -407,7 +407,7 @@ impl Comparison {
     /// Begins to read the next run of the walk whose turn it is.
     fn begin_reading(&mut self, now_ms: u64) {
         for _ in 0..MAX_LOOKS {
-            let is_ready = |walk: &&mut Walk| walk.is_ready() && walk.not_before_ms <= now_ms;
+            let is_ready = |walk: &&mut Walk| walk.is_ready();
             let turns: Vec<(Box<[u8]>, u64)> =
                 self.walks.iter().map(|walk| (walk.host().into(), walk.turn)).collect();
             let turn_of_host =
@@ -480,7 +480,7 @@ impl Comparison {
             count: reading.digests.len() as u32,
             store: &candidate.store,
         });
-        let patience_ms = (PATIENCE_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_SILENCE_MS);
+        let patience_ms = (PATIENCE_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_PATIENCE_MS);
         walk.sample = Some(Sample {
             first: reading.first,
             seen: vec![false; reading.digests.len()],

@@ -40,8 +40,9 @@ impl Plan {
         }
         if random.chance(300) && self.has_store_names {
             self.is_comparing = true;
-            // Over long ways, a large partition takes many round trips to compare.
-            if random.chance(500) && !self.is_crowded && self.begun.is_empty() && self.ways.is_empty() {
+            // Over long ways, and through small queues, a partition takes long to compare.
+            let is_quick = self.ways.is_empty() && self.high_watermark > 20 && self.max_fetches > 1;
+            if random.chance(500) && !self.is_crowded && self.begun.is_empty() && is_quick {
                 let (store, record) = (random.next(), random.next());
                 self.at(random, Action::ForgeCopy { store, record });
             }
@@ -89,7 +90,8 @@ impl Plan {
         }
         for _ in 0..count(random, 2) {
             let (store, is_renamed) = (random.next(), random.chance(300));
-            self.at(random, Action::CopyStore { store, is_renamed });
+            let down = random.pick(&[0, 3 * SECOND, 20 * SECOND]);
+            self.at(random, Action::CopyStore { store, is_renamed, down });
         }
     }
 

@@ -80,13 +80,14 @@ impl World {
                 }
             }
             Action::RollStoreBack { store, after, down } => {
-                if let Some(store) = self.store(store)
+                // A snapshot of a database that has no name yet makes another store.
+                if let Some(store) = self.store(store).filter(|&store| !self.stores[store].name.is_empty())
                     && let Some(disk) = self.stores[store].disk.copy()
                 {
                     self.push((now + after).min(calm_at - 1), Event::Restore { store, disk, down });
                 }
             }
-            Action::CopyStore { store, is_renamed } => {
+            Action::CopyStore { store, is_renamed, down } => {
                 if let Some(store) = self.store(store)
                     && let Some(disk) = self.stores[store].disk.copy()
                 {
@@ -95,7 +96,7 @@ impl World {
                     }
                     let host = self.random.below(HOSTS) as Host;
                     let copy = self.add_store(disk, host);
-                    return self.start_store(copy);
+                    self.push((now + down).min(calm_at), Event::StartStore(copy));
                 }
             }
             Action::ForgeCopy { store, record } => {

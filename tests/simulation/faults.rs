@@ -103,10 +103,12 @@ pub(crate) enum Action {
         after: Time,
         down: Time,
     },
-    /// Another store starts with a copy of this one's disk; it keeps the name unless it is renamed.
+    /// Another store starts, after so long, with a copy of this one's disk as it is now; it keeps the name unless it is
+    /// renamed.
     CopyStore {
         store: u64,
         is_renamed: bool,
+        down: Time,
     },
     /// Another store starts with a copy of this one's disk, in which one record is forged, and with a name of its own.
     ForgeCopy {

@@ -196,7 +196,9 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
         }
     }
     // A turn reads so many messages, each of which leads to one, or to a slice of answers and one HEAD per partition.
-    let most = 2 * plan.turn.messages + plan.turn.answers as usize + 1_000;
+    // A producer that takes a new address publishes all that it keeps.
+    let kept = if let Role::Producer(producer) = &node.role { producer.producer.kept_count() } else { 0 };
+    let most = 2 * plan.turn.messages + plan.turn.answers as usize + 1_000 + kept;
     if published > most {
         return fail(5, format!("{published} messages published in one turn"));
     }
@@ -268,13 +270,15 @@ pub(crate) fn converged<'a>(
     Ok(())
 }
 
-/// Whether each producer has an address of its own.
-pub(crate) fn nobody_has_a_twin(nodes: &[Node]) -> Result<(), String> {
+/// Whether no producer waits for a new address, and each has one of its own, unless that `is_hidden` from them.
+pub(crate) fn nobody_has_a_twin(nodes: &[Node], is_hidden: bool) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for node in nodes {
-        if let Role::Producer(producer) = &node.role
-            && !names.insert(&producer.name)
-        {
+        let Role::Producer(producer) = &node.role else { continue };
+        if producer.is_to_renew {
+            return Err(format!("the producer of {} has a twin", show(&producer.name)));
+        }
+        if !names.insert(&producer.name) && !is_hidden {
             return Err(format!("two producers write {}", show(&producer.name)));
         }
     }

@@ -56,6 +56,7 @@ impl World {
             return Ok(false);
         }
         producer.is_to_renew = false;
+        self.renewed_at = self.now;
         let Role::Producer(mut producer) = std::mem::replace(&mut node.role, Role::Gone) else {
             return Ok(false);
         };

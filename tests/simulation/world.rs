@@ -220,6 +220,8 @@ pub(crate) struct World {
     producers: Vec<NodeId>,
     /// Producers that began with another one's address.
     twins: Vec<NodeId>,
+    /// When a producer took a new address last.
+    renewed_at: Time,
     consumers: Vec<NodeId>,
     model: Model,
     divergences: Divergences,
@@ -260,6 +262,7 @@ pub(crate) fn run(seed: u64, has_trace: bool) -> Result<Report, Violation> {
         stores: Vec::new(),
         producers: Vec::new(),
         twins: Vec::new(),
+        renewed_at: 0,
         consumers: Vec::new(),
         model,
         divergences: Divergences::default(),
@@ -357,10 +360,7 @@ impl World {
         let disks: Vec<&SimDisk> = living.map(|store| &store.disk).collect();
         let is_final = !matches!(self.phase, Phase::Calm);
         let converged = invariants::converged(&self.model, &disks, self.nodes.iter(), is_final)
-            .and_then(|()| match self.plan.has_hidden_twins {
-                true => Ok(()),
-                false => invariants::nobody_has_a_twin(&self.nodes),
-            })
+            .and_then(|()| invariants::nobody_has_a_twin(&self.nodes, self.plan.has_hidden_twins))
             .and_then(|()| self.forgeries_are_noticed());
         let left_behind = invariants::left_behind(&self.model, &disks);
         if left_behind > self.left_behind.0 {
@@ -369,7 +369,7 @@ impl World {
         let for_gaps = self.left_behind.1.saturating_sub(calm_at).min(MAX_CONVERGENCE_OF_GAPS);
         let partitions = if self.plan.is_crowded { self.model.partitions.len() as u64 } else { 0 };
         let round_trip = self.plan.round_trip();
-        let acquainted_at = calm_at + ACQUAINTED + ACQUAINTED_ROUND_TRIPS * round_trip;
+        let acquainted_at = calm_at.max(self.renewed_at) + ACQUAINTED + ACQUAINTED_ROUND_TRIPS * round_trip;
         let for_reading = if self.plan.turn.messages == 1 { MAX_CONVERGENCE_OF_SLOW_NODES } else { 0 };
         let most = MAX_CONVERGENCE
             + for_reading
