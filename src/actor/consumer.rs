@@ -146,8 +146,8 @@ impl Actor<'_> {
             if !self.is_blocked() {
                 self.consumer.tick(self.clock.now_ms(), &mut self.outbox);
             }
-            if let Some(text) = self.refused.news(self.consumer.statistics()) {
-                self.warning.warn(now_ms(), || format!("Consumer: {text} are not read"));
+            if let Some(text) = self.refused.news(self.consumer.statistics(), "read") {
+                self.warning.warn(now_ms(), || format!("Consumer: {text}"));
             }
             if let Some((subject, address, text)) = self.consumer.news(now_ms()) {
                 let (address, topic) = (printable(address), printable(subject));
@@ -315,13 +315,15 @@ pub(super) fn limit_count(high_watermark: i32) -> usize {
 pub(super) struct Refused(Statistics);
 
 impl Refused {
-    /// What to tell the log, if there is news.
-    pub(super) fn news(&mut self, now: Statistics) -> Option<&'static str> {
+    /// A line for the log, if there is news. `done` is what the node does with a partition: "read" or "stored".
+    pub(super) fn news(&mut self, now: Statistics, done: &str) -> Option<String> {
         let before = std::mem::replace(&mut self.0, now);
         if now.refused_of_peer > before.refused_of_peer {
-            return Some("too many partitions of one peer; new ones of it");
+            return Some(format!(
+                "too many partitions of one peer; new ones of it are {done} as soon as others give way"
+            ));
         }
-        (now.refused > before.refused).then_some("too many partitions; new ones")
+        (now.refused > before.refused).then(|| format!("too many partitions; new ones are not {done}"))
     }
 }
 

@@ -15,7 +15,7 @@ impl Directory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A peer is known at another endpoint now, or no more.
+    /// A peer is announced at this endpoint now, or no more.
     pub(super) fn set(&self, name: &[u8], endpoint: Option<&str>) {
         match endpoint {
             Some(endpoint) => drop(self.endpoints().insert(name.into(), without_zone(endpoint).into())),
@@ -28,22 +28,54 @@ impl Directory {
         self.endpoints().get(name).cloned()
     }
 
-    /// Whether a message comes from the peer with this name: it came over the connection to the endpoint where that peer
-    /// is announced. True where the transport does not tell.
-    pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> bool {
+    /// Whether a message was received from the peer with this name: over the connection to the endpoint where that peer is
+    /// announced. True where the transport does not tell, and `None` when that connection has ended since.
+    pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
         match Peer::who_sent(origin) {
-            None => true,
-            Some(peer) => peer.endpoint().is_some_and(|endpoint| {
+            None => Some(true),
+            Some(peer) if peer.is_gone() => None,
+            Some(peer) => Some(peer.endpoint().is_some_and(|endpoint| {
                 self.endpoints().get(name).is_some_and(|announced| **announced == *endpoint)
-            }),
+            })),
         }
     }
 }
 
-/// The address at the other end of a connection tells no zone.
+/// The address at the other end of a connection has no zone.
 pub(super) fn without_zone(endpoint: &str) -> String {
     match (endpoint.split_once('%'), endpoint.split_once(']')) {
         (Some((before, _)), Some((_, after))) => format!("{before}]{after}"),
         _ => endpoint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Frame, Kind, Socket};
+
+    #[test]
+    fn a_request_whose_connection_has_ended_is_not_taken_for_forged() {
+        let publisher = Socket::new(Kind::XPUB).unwrap();
+        let endpoint = format!("tcp://127.0.0.1:{}", publisher.bind_ephemeral().unwrap());
+        let subscriber = Socket::new(Kind::SUB).unwrap();
+        subscriber.zmq().set_rcvtimeo(60_000).unwrap();
+        subscriber.zmq().set_subscribe(b"").unwrap();
+        subscriber.connect(&endpoint).unwrap();
+        let mut frame = Frame::new();
+        publisher.recv(&mut frame).unwrap();
+        publisher.send_frames(&[b"request"]).unwrap();
+        subscriber.recv(&mut frame).unwrap();
+        let directory = Directory::default();
+        assert_eq!(directory.is_from(frame.origin(), b"peer"), Some(false));
+        directory.set(b"peer", Some(&endpoint));
+        assert_eq!(directory.is_from(frame.origin(), b"peer"), Some(true));
+        assert_eq!(directory.is_from(frame.origin(), b"other"), Some(false));
+        drop(publisher);
+        let start = std::time::Instant::now();
+        while directory.is_from(frame.origin(), b"peer").is_some() {
+            assert!(start.elapsed().as_secs() < 60, "the connection has ended");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 }

@@ -355,17 +355,18 @@ impl Node {
         self.answered.borrow_mut()
     }
 
-    /// Whether a request comes from the node that gets the answer; logs those that do not.
+    /// Whether a request comes from the node that gets the answer; logs those that do not. One whose connection has ended
+    /// cannot be answered: it is dropped, and no one is blamed.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
         let is_genuine = self.answered.borrow().is_genuine(message, origin);
-        if !is_genuine {
+        if is_genuine == Some(false) {
             self.forged_warning.borrow_mut().warn(now_ms(), || {
                 let from =
                     Peer::who_sent(origin).map_or("a peer".into(), |peer| format!("the peer at {peer}"));
                 format!("{}: dropped a {} of {from} in another node's name", self.name, message.name())
             });
         }
-        is_genuine
+        is_genuine == Some(true)
     }
 
     /// Subscribes to more.

@@ -32,7 +32,7 @@ impl Answered {
     /// Takes a subscription that a peer made at the node's publishing socket.
     pub(super) fn subscription(&mut self, subscription: &Subscription, frame: &Frame) {
         if [id::DIRECT_RECORD, id::DIRECT_HEAD].contains(&subscription.id) {
-            self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame, now_ms());
+            self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame);
         }
     }
 
@@ -47,13 +47,13 @@ impl Answered {
     }
 
     /// Whether a request comes from the node that gets the answer. Anybody can write any name into a request: answers to a
-    /// forged one would hit the node of that name.
-    pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
+    /// forged one would hit the node of that name. `None` when the connection that it came over has ended.
+    pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> Option<bool> {
         match message {
             Message::Fetch { address, .. }
             | Message::GetHeads { address, .. }
             | Message::ConsumerHello { address, .. } => self.directory.is_from(origin, address),
-            _ => true,
+            _ => Some(true),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Publishes each line of standard input as one record.
 
 use dafka::commands;
-use dafka::net::{Frame, now_ms, poll};
+use dafka::net::{Frame, Warning, now_ms, poll};
 use dafka::program::{self, Failure, Line, Lines, Options, Producer, Result, Role, Signals, Summary};
 use std::io::{ErrorKind, Read, StdinLock};
 use std::os::fd::AsRawFd;
@@ -12,6 +12,8 @@ use zmq::{POLLIN, PollItem};
 const SIGNAL_GRACE_MS: u64 = 5_000;
 /// What is read from standard input at a time.
 const READ_LEN_BYTES: usize = 64 << 10;
+/// Lines that are too long and of which each is logged. Of further ones at most one per second is, with a count.
+const LOGGED_LINES: u64 = 10;
 /// The exit code when records are not acknowledged.
 const UNACKNOWLEDGED: u8 = 3;
 
@@ -32,6 +34,7 @@ fn publish_lines(options: Options) -> Result<ExitCode> {
         lines: Lines::new(max_len_bytes),
         max_len_bytes,
         refused: 0,
+        warning: Warning::default(),
     };
     let read = publisher.read();
     let Publisher { producer, refused, .. } = publisher;
@@ -80,6 +83,7 @@ struct Publisher<'a> {
     max_len_bytes: usize,
     /// Lines that were too long.
     refused: u64,
+    warning: Warning,
 }
 
 impl Publisher<'_> {
@@ -131,17 +135,21 @@ impl Publisher<'_> {
         let limit = format_args!("producer/max_record_bytes = {}", self.max_len_bytes);
         match next(&mut self.lines) {
             Line::Whole(line) => return self.producer.publish(&mut Frame::copy(line), self.signals),
-            Line::TooLong { number } => log::warn!(
+            Line::TooLong { number } if self.refused < LOGGED_LINES => log::warn!(
                 target: "dafka",
                 "line {number} is not published: it is longer than {limit}; the rest of it is skipped"
             ),
             Line::Skipped { number, len_bytes } => {
                 self.refused += 1;
-                log::warn!(
-                    target: "dafka",
-                    "line {number} is not published: its {len_bytes} octets are more than {limit}"
-                );
+                let text = || {
+                    format!("line {number} is not published: its {len_bytes} octets are more than {limit}")
+                };
+                match self.refused {
+                    ..=LOGGED_LINES => log::warn!(target: "dafka", "{}", text()),
+                    _ => self.warning.warn(now_ms(), text),
+                }
             }
+            Line::TooLong { .. } => {}
             Line::Part => {}
         }
         Ok(true)

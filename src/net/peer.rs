@@ -27,6 +27,11 @@ impl Peer {
         Peer::of(file).unwrap_or(Peer(vec![0]))
     }
 
+    /// True for the peer of a message whose connection has ended since.
+    pub fn is_gone(&self) -> bool {
+        self.0 == [0]
+    }
+
     /// What tells it from others, as octets: the first 16 of them tell its host.
     pub fn name(&self) -> Box<[u8]> {
         let host = self.address().map_or(0, |address| match host_of(address.ip()) {

@@ -224,7 +224,7 @@ impl Socket {
         };
         // Asked for before the events: when the signal was sent, it is in the pipe, or was read.
         let is_ready = ear.is_ready.load(Ordering::Acquire);
-        let is_unread = self.events().contains(POLLIN) && !ear.has_words.load(Ordering::Acquire);
+        let is_unread = self.events().contains(POLLIN) && !ear.has_sent.load(Ordering::Acquire);
         let is_read = is_unread && self.try_recv(&mut Frame::new()).unwrap_or(false);
         if is_read && !ear.is_open.load(Ordering::Acquire) {
             // It may have been its last word. zactor_destroy must not wait for that: it does not when it finds the pipe
@@ -315,7 +315,7 @@ const CHECK_INTERVAL_MS: i64 = 100;
 /// How far an actor is, as its owner sees it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nothing was heard of it: zactor_new was interrupted before its thread began, or it ends in this moment.
+    /// It is not known: zactor_new was interrupted before its thread began, or it ends in this moment.
     Unknown,
     Starting,
     Ready,
@@ -330,7 +330,7 @@ pub(super) struct Ear {
     /// It has sent its ready signal, or need not.
     is_ready: AtomicBool,
     /// It has sent something else, or is about to.
-    has_words: AtomicBool,
+    has_sent: AtomicBool,
     /// Its ready signal is not in the pipe any more. Only the owner says so.
     is_settled: AtomicBool,
     budget: OnceLock<Arc<Budget>>,
@@ -340,8 +340,8 @@ pub(super) struct Ear {
 
 impl Ear {
     /// The actor is about to send something that is no ready signal.
-    pub(super) fn note_words(&self) {
-        self.has_words.store(true, Ordering::Release);
+    pub(super) fn note_sent(&self) {
+        self.has_sent.store(true, Ordering::Release);
     }
 }
 

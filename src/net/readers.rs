@@ -3,6 +3,9 @@
 //! libzmq queues what a peer does not read, up to a high-water mark in messages, for every connection that subscribes to
 //! it. So answers are made only while the requester's connection can be written to, and only for requesters that subscribe
 //! to them. A connection that subscribes to another node's answers and does not read them is ended.
+//!
+//! All such subscriptions are known. Honest nodes subscribe to their own answers, over a connection or two. Where there are
+//! more than are kept, the connection is ended that is most likely hostile: then its subscriptions are gone, too.
 
 use super::Frame;
 use super::Peer;
@@ -13,19 +16,20 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-/// Subscriptions that are known at a time. Where there are more, requesters that are not known are answered.
+/// Subscriptions that there may be at a time. When there are more, the connection with most is ended.
 const MAX_COUNT: usize = 65_536;
-/// Connections that are known of one subscription.
+/// Connections with the same subscription. When there are more, one of the host with most is ended.
 const MAX_PER_PREFIX: usize = 64;
 /// How long a connection may stand still while another one of the same requester reads.
 const STANDSTILL_MS: u64 = 2_000;
-/// How often the dead ones are looked for when there are too many.
-const PRUNE_INTERVAL_MS: u64 = 10_000;
 
-/// Whether somebody reads what would be sent.
+/// A connection's descriptor and the number of its socket, which tells it from later ones with the same descriptor.
+type Id = (RawFd, u64);
+
+/// Whether a requester reads what would be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// The connection can be written to, or nothing is known.
+    /// The connection can be written to.
     Ready,
     /// What was sent before is not read yet.
     Full,
@@ -38,20 +42,21 @@ pub enum Reading {
 pub struct Readers {
     by_prefix: HashMap<Box<[u8]>, Vec<Reader>>,
     count: usize,
-    is_incomplete: bool,
-    pruned_ms: u64,
 }
 
 struct Reader {
     file: RawFd,
-    /// Tells the socket from later ones with the same descriptor.
     number: u64,
     host: Option<IpAddr>,
-    /// Since when it can not be written to while another one can.
+    /// Since when it cannot be written to while another one can.
     full_ms: Option<u64>,
 }
 
 impl Reader {
+    fn id(&self) -> Id {
+        (self.file, self.number)
+    }
+
     fn is_open(&self) -> bool {
         socket_number(self.file) == Some(self.number)
     }
@@ -59,49 +64,72 @@ impl Reader {
 
 impl Readers {
     /// Takes a subscription to answers, or its end. `prefix` is what is subscribed to.
-    pub fn subscription(&mut self, prefix: &[u8], is_subscribed: bool, frame: &Frame, now_ms: u64) {
+    pub fn subscription(&mut self, prefix: &[u8], is_subscribed: bool, frame: &Frame) {
         let Some(file) = frame.source_file() else { return };
         let Some(number) = socket_number(file) else { return };
-        if !is_subscribed {
-            if let Some(readers) = self.by_prefix.get_mut(prefix) {
-                let before = readers.len();
-                readers.retain(|reader| (reader.file, reader.number) != (file, number));
-                self.count -= before - readers.len();
-                if readers.is_empty() {
-                    self.by_prefix.remove(prefix);
-                }
-            }
-            return;
+        if is_subscribed {
+            let peer = Peer::of(file).and_then(|peer| peer.address());
+            self.add(prefix, (file, number), peer.map(|address| host_of(address.ip())));
+        } else {
+            self.retain(prefix, |reader| reader.id() != (file, number));
         }
-        if self.count >= MAX_COUNT && now_ms >= self.pruned_ms + PRUNE_INTERVAL_MS {
-            self.pruned_ms = now_ms;
-            self.by_prefix.retain(|_, readers| {
-                readers.retain(Reader::is_open);
-                !readers.is_empty()
-            });
-            self.count = self.by_prefix.values().map(Vec::len).sum();
-        }
-        // No key may stay without a reader: peers could make up any number of them.
-        if self.count >= MAX_COUNT && !self.by_prefix.contains_key(prefix) {
-            self.is_incomplete = true;
-            return;
-        }
-        let readers = self.by_prefix.entry(prefix.into()).or_default();
-        if readers.iter().any(|reader| (reader.file, reader.number) == (file, number)) {
+    }
+
+    fn add(&mut self, prefix: &[u8], id: Id, host: Option<IpAddr>) {
+        let readers = self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice);
+        if readers.iter().any(|reader| reader.id() == id) {
             return;
         }
         if readers.len() >= MAX_PER_PREFIX {
-            let before = readers.len();
-            readers.retain(Reader::is_open);
-            self.count -= before - readers.len();
+            self.retain(prefix, Reader::is_open);
+            let readers = self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice);
+            if readers.len() >= MAX_PER_PREFIX
+                && let Some(surplus) = surplus(readers)
+            {
+                end_connection(surplus.0, surplus.1);
+                self.retain(prefix, |reader| reader.id() != surplus);
+            }
         }
-        if self.count >= MAX_COUNT || readers.len() >= MAX_PER_PREFIX {
-            self.is_incomplete = true;
+        if self.count >= MAX_COUNT {
+            self.make_room();
+        }
+        let (file, number) = id;
+        self.by_prefix.entry(prefix.into()).or_default().push(Reader { file, number, host, full_ms: None });
+        self.count += 1;
+    }
+
+    /// Keeps some of the readers of a prefix. No prefix stays without a reader: peers could make up any number of them.
+    fn retain(&mut self, prefix: &[u8], is_kept: impl FnMut(&Reader) -> bool) {
+        let Some(readers) = self.by_prefix.get_mut(prefix) else { return };
+        let before = readers.len();
+        readers.retain(is_kept);
+        self.count -= before - readers.len();
+        if readers.is_empty() {
+            self.by_prefix.remove(prefix);
+        }
+    }
+
+    fn retain_all(&mut self, mut is_kept: impl FnMut(&Reader) -> bool) {
+        self.by_prefix.retain(|_, readers| {
+            readers.retain(&mut is_kept);
+            !readers.is_empty()
+        });
+        self.count = self.by_prefix.values().map(Vec::len).sum();
+    }
+
+    /// Forgets connections that have ended, or ends the one with most subscriptions.
+    fn make_room(&mut self) {
+        self.retain_all(Reader::is_open);
+        if self.count < MAX_COUNT {
             return;
         }
-        let host = Peer::of(file).and_then(|peer| peer.address()).map(|address| host_of(address.ip()));
-        readers.push(Reader { file, number, host, full_ms: None });
-        self.count += 1;
+        let mut counts: HashMap<Id, usize> = HashMap::new();
+        for reader in self.by_prefix.values().flatten() {
+            *counts.entry(reader.id()).or_default() += 1;
+        }
+        let Some((&most, _)) = counts.iter().max_by_key(|(_, count)| **count) else { return };
+        end_connection(most.0, most.1);
+        self.retain_all(|reader| reader.id() != most);
     }
 
     /// Whether a message that begins with `topic` would be read now. `home` is the endpoint that the requester is
@@ -112,14 +140,8 @@ impl Readers {
         let mut found = Vec::new();
         let prefixes = (0..=topic.len()).map(|len| &topic[..len]);
         for prefix in prefixes.clone() {
-            let Some(readers) = self.by_prefix.get_mut(prefix) else { continue };
-            let before = readers.len();
-            readers.retain(Reader::is_open);
-            self.count -= before - readers.len();
-            if readers.is_empty() {
-                self.by_prefix.remove(prefix);
-                continue;
-            }
+            self.retain(prefix, Reader::is_open);
+            let Some(readers) = self.by_prefix.get(prefix) else { continue };
             found.extend(
                 readers
                     .iter()
@@ -127,7 +149,7 @@ impl Readers {
             );
         }
         if found.is_empty() {
-            return if self.is_incomplete { Reading::Ready } else { Reading::Nobody };
+            return Reading::Nobody;
         }
         let has_home = found.iter().any(|&(_, is_home)| is_home);
         if !found.iter().any(|&(is_writable, is_home)| is_writable && is_home == has_home) {
@@ -153,4 +175,97 @@ fn can_be_written(file: RawFd) -> bool {
     let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
     // SAFETY: one item, which is writable; the call does not wait.
     unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
+}
+
+/// Of too many connections with the same subscription: one of the host with most. First one that does not read, then the
+/// newest one.
+fn surplus(readers: &[Reader]) -> Option<Id> {
+    let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
+    for reader in readers {
+        *counts.entry(reader.host).or_default() += 1;
+    }
+    let (host, _) = counts.into_iter().max_by_key(|&(_, count)| count)?;
+    let own = || readers.iter().filter(|reader| reader.host == host).rev();
+    own().find(|reader| !can_be_written(reader.file)).or(own().next()).map(Reader::id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    /// A connection of a peer, and the peer's end of it.
+    fn connection() -> (UnixStream, UnixStream) {
+        let (own, peer) = UnixStream::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        (own, peer)
+    }
+
+    fn id_of(own: &UnixStream) -> Id {
+        (own.as_raw_fd(), socket_number(own.as_raw_fd()).unwrap())
+    }
+
+    /// Writes until the peer has to read.
+    fn fill(mut own: &UnixStream) {
+        while own.write(&[0; 4_096]).is_ok() {}
+    }
+
+    fn is_ended(mut peer: &UnixStream) -> bool {
+        let mut octets = [0; 65_536];
+        loop {
+            match peer.read(&mut octets) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    #[test]
+    fn connections_that_do_not_read_keep_no_answers_from_a_requester() {
+        let (topic, home) = (&b"Evictim"[..], Some("tcp://10.0.0.9:1"));
+        let mut readers = Readers::default();
+        assert_eq!(readers.reading(topic, home, 0), Reading::Nobody);
+        let hostile = Some([10, 0, 0, 1].into());
+        let mut connections = Vec::new();
+        let mut subscribe = |readers: &mut Readers, count: usize| {
+            for _ in 0..count {
+                let (own, peer) = connection();
+                fill(&own);
+                readers.add(topic, id_of(&own), hostile);
+                connections.push((own, peer));
+            }
+        };
+        subscribe(&mut readers, MAX_PER_PREFIX);
+        assert_eq!(readers.reading(topic, home, 0), Reading::Full);
+        let (own, peer) = connection();
+        readers.add(topic, id_of(&own), Some([10, 0, 0, 9].into()));
+        assert_eq!(readers.reading(topic, home, 0), Reading::Ready);
+        subscribe(&mut readers, 2 * MAX_PER_PREFIX);
+        assert_eq!(readers.reading(topic, home, 0), Reading::Ready);
+        assert_eq!((readers.count, readers.by_prefix.len()), (MAX_PER_PREFIX, 1));
+        assert!(!is_ended(&peer));
+        let ended = connections.iter().filter(|(_, peer)| is_ended(peer)).count();
+        assert_eq!(ended, 2 * MAX_PER_PREFIX + 1);
+    }
+
+    #[test]
+    fn a_connection_with_too_many_subscriptions_is_ended() {
+        let mut readers = Readers::default();
+        let (modest, modest_peer) = connection();
+        let (greedy, greedy_peer) = connection();
+        readers.add(b"E0", id_of(&modest), None);
+        for i in 0..MAX_COUNT {
+            readers.add(format!("D{i}").as_bytes(), id_of(&greedy), None);
+        }
+        assert!(is_ended(&greedy_peer) && !is_ended(&modest_peer));
+        assert_eq!(readers.reading(b"E0", None, 0), Reading::Ready);
+        assert_eq!(readers.reading(b"D7", None, 0), Reading::Nobody);
+        assert!(readers.count <= 2);
+        readers.retain(b"E0", |_| false);
+        assert_eq!(readers.reading(b"E0", None, 0), Reading::Nobody);
+    }
 }

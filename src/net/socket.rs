@@ -331,7 +331,7 @@ impl Socket {
 
     fn send_flags(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
         if let Some(ear) = self.own_ear.get() {
-            ear.note_words();
+            ear.note_sent();
         }
         self.send_unnoted(frame, flags)
     }

@@ -154,8 +154,8 @@ impl Actor<'_> {
             }
             self.commit(is_committer_awake)?;
             self.intake.tick(self.clock.now_ms(), &mut self.outbox);
-            if let Some(text) = self.refused.news(self.intake.statistics()) {
-                self.warning.warn(now_ms(), || format!("Store: {text} are not stored"));
+            if let Some(text) = self.refused.news(self.intake.statistics(), "stored") {
+                self.warning.warn(now_ms(), || format!("Store: {text}"));
             }
             if self.intake.has_twin(now_ms()) {
                 log::warn!(
