@@ -239,12 +239,12 @@ impl<P: Payload> Producer<P> {
     /// Takes a subscription that somebody made at this producer's socket: who asks for its HEADs gets one soon, and so
     /// learns what it has missed before the next one is due.
     pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
-        self.is_read |= subscription.subscribe
-            && subscription.id == id::RECORD
-            && self.topic.starts_with(subscription.topic);
-        if subscription.subscribe
-            && subscription.id == id::HEAD
-            && self.topic.starts_with(subscription.topic)
+        if !subscription.subscribe || !self.topic.starts_with(subscription.topic) {
+            return;
+        }
+        // A store that subscribes to HEADs alone learns of the records from these, and fetches them.
+        self.is_read |= matches!(subscription.id, id::RECORD | id::HEAD);
+        if subscription.id == id::HEAD
             && let Some(due_ms) = &mut self.head_due_ms
         {
             *due_ms = (*due_ms).min(now_ms + NEW_PEER_MS);
