@@ -1,20 +1,37 @@
 //! What a node has received and has not processed yet.
 //!
 //! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::expect_anybody`], so libzmq's
-//! pipes have no limit, and an actor takes everything off its sockets at once. What it cannot process now waits here, up
-//! to a limit in bytes. What does not fit is dropped: the node fetches dropped records later.
+//! pipes have no limit, and an actor takes everything off its sockets at once. Messages that it cannot process now wait
+//! here, up to a limit in bytes: one of this inbox, and one of all inboxes of the process. Messages that do not fit are
+//! dropped: the node fetches dropped records later.
 
 use super::consumer::{Content, receive_content};
 use super::{BATCH_COUNT, Result};
+use crate::czmq::fork::{GENERATIONS, generation};
 use crate::net::{Backlog, Frame, Origin, Socket};
 use crate::wire::id;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Messages that are taken off the socket between two batches: far more than libzmq receives in that time.
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
 /// What libzmq and the queue add to the content of a message.
 const OVERHEAD_BYTES: usize = 256;
+
+/// What waits in all inboxes of a process, if the limit of one of them is not higher.
+const MAX_PROCESS_BYTES: usize = 1 << 30;
+/// What may wait in an inbox even when the inboxes of the process are full.
+const RESERVED_BYTES: usize = 1 << 20;
+/// How inexact the process's count may be, per inbox: threads that count in turns slow each other down.
+const UNCOUNTED_BYTES: usize = 256 << 10;
+
+/// What waits in all inboxes of a process. A forked child has a count of its own.
+static PROCESS_BYTES: [AtomicUsize; GENERATIONS] = [const { AtomicUsize::new(0) }; GENERATIONS];
+
+fn process_bytes() -> &'static AtomicUsize {
+    &PROCESS_BYTES[generation() as usize % GENERATIONS]
+}
 
 /// A message: its first frame, and what follows it.
 pub(super) struct Received {
@@ -36,6 +53,15 @@ impl Received {
         OVERHEAD_BYTES + self.len_bytes()
     }
 
+    /// The same, so that it keeps nothing of what libzmq has read together with it.
+    fn into_own_memory(self) -> Received {
+        let content = match self.content {
+            Content::One(content) => Content::One(content.into_own_memory()),
+            content => content,
+        };
+        Received { frame: self.frame.into_own_memory(), content, origin: self.origin }
+    }
+
     /// A record that its producer publishes to everybody. A node that misses one fetches it.
     fn is_live_record(&self) -> bool {
         self.frame.as_ref().first() == Some(&id::RECORD)
@@ -46,6 +72,8 @@ impl Received {
 pub(super) struct Inbox {
     waiting: VecDeque<Received>,
     waiting_bytes: usize,
+    /// What of these stands in the process's count.
+    counted_bytes: usize,
     limit_bytes: usize,
     limit_count: usize,
     dropped: u64,
@@ -55,7 +83,8 @@ impl Inbox {
     /// Nothing received. Live records wait up to these limits, responses to requests up to twice as many bytes. One
     /// message fits as long as the limit is not reached, however long it is.
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
-        Inbox { waiting: VecDeque::new(), waiting_bytes: 0, limit_bytes, limit_count, dropped: 0 }
+        let waiting = VecDeque::new();
+        Inbox { waiting, waiting_bytes: 0, counted_bytes: 0, limit_bytes, limit_count, dropped: 0 }
     }
 
     /// The next message, if there is one.
@@ -63,6 +92,7 @@ impl Inbox {
         match self.waiting.pop_front() {
             Some(received) => {
                 self.waiting_bytes -= received.cost_bytes();
+                self.count_in_process();
                 if self.waiting.is_empty() && self.waiting.capacity() > BATCH_COUNT {
                     // A long queue leaves no memory behind.
                     self.waiting = VecDeque::new();
@@ -88,17 +118,35 @@ impl Inbox {
     }
 
     fn push(&mut self, received: Received) {
-        let is_full = self.waiting_bytes >= self.limit_bytes || self.waiting.len() >= self.limit_count;
-        let has_room = match received.is_live_record() {
-            true => !is_full,
-            false => self.waiting_bytes < self.limit_bytes.saturating_mul(2),
-        };
-        if has_room {
-            self.waiting_bytes += received.cost_bytes();
-            self.waiting.push_back(received);
-        } else {
+        let limit_factor = if received.is_live_record() { 1 } else { 2 };
+        let is_full = self.waiting_bytes >= self.limit_bytes.saturating_mul(limit_factor)
+            || self.is_process_full(limit_factor)
+            || received.is_live_record() && self.waiting.len() >= self.limit_count;
+        if is_full {
             self.dropped += 1;
+            return;
         }
+        self.waiting_bytes += received.cost_bytes();
+        self.count_in_process();
+        self.waiting.push_back(received.into_own_memory());
+    }
+
+    fn is_process_full(&self, limit_factor: usize) -> bool {
+        let limit_bytes = MAX_PROCESS_BYTES.max(self.limit_bytes).saturating_mul(limit_factor);
+        self.waiting_bytes >= RESERVED_BYTES && process_bytes().load(Ordering::Relaxed) >= limit_bytes
+    }
+
+    fn count_in_process(&mut self) {
+        if self.waiting_bytes.abs_diff(self.counted_bytes) >= UNCOUNTED_BYTES {
+            self.count_now();
+        }
+    }
+
+    fn count_now(&mut self) {
+        // Wraps where less waits than before, and so does the sum.
+        let more_bytes = self.waiting_bytes.wrapping_sub(self.counted_bytes);
+        process_bytes().fetch_add(more_bytes, Ordering::Relaxed);
+        self.counted_bytes = self.waiting_bytes;
     }
 
     /// True when nothing waits here.
@@ -112,16 +160,20 @@ impl Inbox {
     }
 }
 
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.waiting_bytes = 0;
+        self.count_now();
+    }
+}
+
 fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
     let mut frame = Frame::new();
     if !socket.try_recv(&mut frame)? {
         return Ok(None);
     }
-    let content = match receive_content(socket, &frame)? {
-        Content::One(content) => Content::One(content.into_own_memory()),
-        content => content,
-    };
-    let received = Received { content, origin: frame.origin(), frame: frame.into_own_memory() };
+    let content = receive_content(socket, &frame)?;
+    let received = Received { content, origin: frame.origin(), frame };
     backlog.took(received.origin, received.len_bytes(), 2);
     Ok(Some(received))
 }

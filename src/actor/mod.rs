@@ -98,6 +98,10 @@ impl Payload for Frame {
     fn share(&mut self) -> Frame {
         Frame::share(self)
     }
+
+    fn into_own_memory(self) -> Frame {
+        Frame::into_own_memory(self)
+    }
 }
 
 /// Publishes what a state machine put into its outbox.

@@ -204,7 +204,9 @@ impl<P: Payload> Consumer<P> {
         let Self { ingest, unacknowledged, .. } = self;
         ingest.record(partition, offset, content, from, now_ms, |offset, content| {
             let content = match unacknowledged {
-                Some(unacknowledged) => unacknowledged.take(partition, offset, content, now_ms),
+                Some(unacknowledged) => {
+                    unacknowledged.take(partition, offset, content.into_own_memory(), now_ms)
+                }
                 None => Some(content),
             };
             deliveries.extend(content.map(|content| Delivery { partition, offset, content }));

@@ -310,6 +310,7 @@ impl<P: Payload> Ingest<P> {
         let was_gapped = sequencer.has_gap();
         let (early_before, in_flight_before) =
             (sequencer.early_len_bytes(), if was_gapped { sequencer.in_flight_len_bytes() } else { 0 });
+        let content = if offset == sequencer.next() { content } else { content.into_own_memory() };
         let offered = sequencer.offer(offset, content, now_ms, room_bytes);
         let is_new = !matches!(offered, Offer::Duplicate);
         let mut is_first = false;

@@ -125,6 +125,14 @@ const MAX_LOOKS: usize = 1_024;
 pub trait Payload: AsRef<[u8]> {
     /// A second handle to the same octets.
     fn share(&mut self) -> Self;
+
+    /// The same octets, for keeping: they occupy no more memory than they need.
+    fn into_own_memory(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
 }
 
 impl Payload for std::sync::Arc<[u8]> {
