@@ -233,6 +233,36 @@ fn subscriptions_without_end_are_cut_off() {
     honest.end(SUBSCRIPTIONS_GROWTH);
 }
 
+/// Each connection brings less than would be too much, all of them at once far more. What they have brought by the time
+/// when they are cut off is processed all the same.
+#[test]
+fn subscriptions_of_many_connections_at_once_are_cut_off() {
+    const CONNECTIONS: usize = 10;
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/max_subscription_bytes", "4194304");
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let producer = attacker.producer.clone();
+    let port = attacker.port_of(&producer);
+    let start = std::sync::Barrier::new(CONNECTIONS);
+    std::thread::scope(|scope| {
+        for seed in 0..CONNECTIONS {
+            let start = &start;
+            scope.spawn(move || {
+                let mut rng = Rng::new(seed as u64 + 1);
+                let subscription = |_| [&[0, 202, 1, b'X'][..], &rng.octets(200)].concat();
+                let subscriptions: Vec<u8> = (0..20_000).flat_map(subscription).collect();
+                let raw = shake_hands(connect(port), "SUB");
+                start.wait();
+                // The other side may end it at any time.
+                let _ = raw.map(|mut raw| raw.0.write_all(&subscriptions));
+            });
+        }
+    });
+    honest.tell();
+    honest.end(SUBSCRIPTIONS_GROWTH);
+}
+
 /// Subscribes so often, each time to 192 octets, which cost 200. The connection, and whether the other side has ended it.
 fn subscribe(port: u16, count: usize) -> (Raw, bool) {
     let mut raw = shake_hands(connect(port), "SUB").expect("a handshake");

@@ -74,6 +74,7 @@ impl<'a> Tower<'a> {
         };
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+        incoming.receive_little()?;
         outgoing.expect_subscribers()?;
         // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
         incoming.beat()?;

@@ -148,18 +148,29 @@ pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(RawFd) -> T) -> Op
     })?
 }
 
-/// Ends the connection of a socket, if the descriptor still is that socket: libzmq finds it ended, and closes it.
+/// Ends the connection of a socket, if the descriptor still is that socket: libzmq finds it ended, and closes it. What
+/// libzmq has not read yet is dropped, if it is a TCP connection.
 pub(super) fn end_connection(file: RawFd, number: u64) -> bool {
     end_connection_if(file, |file| socket_number(file) == Some(number))
 }
 
 /// Ends the connection of a descriptor if `is_right` says of its duplicate that it is the right one.
 pub(super) fn end_connection_if(file: RawFd, is_right: impl FnOnce(RawFd) -> bool) -> bool {
-    let end = |file| {
-        // SAFETY: a system call without pointers.
-        is_right(file) && unsafe { libc::shutdown(file, libc::SHUT_RDWR) } == 0
-    };
+    let end = |file| is_right(file) && (reset(file) || shut_down(file));
     with_duplicate(file, end).unwrap_or(false)
+}
+
+/// Resets a TCP connection. After a shutdown, megabytes could still be read that have arrived before.
+fn reset(file: RawFd) -> bool {
+    // SAFETY: all zero is a valid address; its family is AF_UNSPEC then, which dissolves the association.
+    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    // SAFETY: the address lives, and is as long as said.
+    unsafe { libc::connect(file, &nobody, size_of_val(&nobody) as libc::socklen_t) == 0 }
+}
+
+fn shut_down(file: RawFd) -> bool {
+    // SAFETY: a system call without pointers.
+    unsafe { libc::shutdown(file, libc::SHUT_RDWR) == 0 }
 }
 
 #[cfg(test)]

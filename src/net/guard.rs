@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
 const PAUSE_FACTOR: u32 = 50;
+/// The same where a look says that much is going on, by a pause of less than this.
+const BUSY_PAUSE_FACTOR: u32 = 3;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// The longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 const STACK_LEN_BYTES: usize = 256 << 10;
@@ -99,7 +102,8 @@ impl Look {
 }
 
 fn pause_after(used: Duration, interval: Duration) -> Duration {
-    interval.max(used.saturating_mul(PAUSE_FACTOR).min(MAX_PAUSE))
+    let factor = if interval < BUSY_PAUSE { BUSY_PAUSE_FACTOR } else { PAUSE_FACTOR };
+    interval.max(used.saturating_mul(factor).min(MAX_PAUSE))
 }
 
 /// The processor time that this thread has used.
@@ -137,6 +141,7 @@ mod tests {
         std::thread::sleep(ms(100));
         assert!(look.pause(ms(20)) < ms(100 * u64::from(PAUSE_FACTOR) / 10));
         assert_eq!(pause_after(ms(10), ms(20)), ms(500));
+        assert_eq!(pause_after(ms(10), ms(1)), ms(30));
         assert_eq!(pause_after(ms(0), ms(20)), ms(20));
         assert_eq!(pause_after(Duration::MAX, ms(20)), MAX_PAUSE);
     }

@@ -3,11 +3,14 @@
 //! An XPUB socket does not return to its node while subscriptions come faster than libzmq takes them in. To end the
 //! connections is not enough: peers connect again at once. So the kernel is made to ignore whoever wants to connect, by a
 //! filter at the listening descriptor. Connections that exist do not notice; peers that are ignored try again.
+//!
+//! It is closed at once when the socket holds more than its limit: what connections have brought that were ended then is
+//! still processed, and new connections would bring as much again.
 
 use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
 use super::super::inbound::Address;
 use super::super::peer::Peer;
-use super::Id;
+use super::connection::Id;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -44,8 +47,15 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Takes how much was received since the last look, and whether the node has read everything since then.
-    pub(super) fn look(&mut self, received_bytes: u64, was_empty: bool, now: Instant) -> Step {
+    /// Takes how much was received since the last look, whether the node has read everything since then, and whether the
+    /// socket holds more than its limit.
+    pub(super) fn look(
+        &mut self,
+        received_bytes: u64,
+        was_empty: bool,
+        is_overfull: bool,
+        now: Instant,
+    ) -> Step {
         if was_empty {
             self.unread_bytes = 0;
             if let Some(since) = self.busy_since.take()
@@ -60,7 +70,7 @@ impl Door {
         }
         match self.busy_since.map(|since| now - since) {
             Some(busy) if busy >= END_AFTER => Step::End,
-            Some(busy) if busy >= CLOSE_AFTER && !self.is_closed => {
+            Some(busy) if (busy >= CLOSE_AFTER || is_overfull) && !self.is_closed => {
                 (self.is_closed, self.opens) = (true, None);
                 Step::Close
             }
@@ -141,7 +151,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut door = Door::default();
-        let mut look = |received, was_empty, seconds| door.look(received, was_empty, at(seconds));
+        let mut look = |received, was_empty, seconds| door.look(received, was_empty, false, at(seconds));
         // What is read at once may be any amount.
         assert_eq!(look(1 << 30, true, 0), Step::Nothing);
         assert_eq!(look(1 << 30, true, 10), Step::Nothing);
@@ -156,6 +166,23 @@ mod tests {
         // Little that stays unread, for any time, is no burden.
         assert_eq!(look(SMALL_BYTES, false, 41), Step::Nothing);
         assert_eq!(look(0, false, 100), Step::Nothing);
+    }
+
+    #[test]
+    fn it_is_closed_at_once_when_the_socket_holds_too_much() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut door = Door::default();
+        assert_eq!(
+            door.look(SMALL_BYTES, false, true, at(0)),
+            Step::Nothing,
+            "of connections that ended before"
+        );
+        assert_eq!(door.look(1, false, true, at(20)), Step::Close);
+        assert_eq!(door.look(1, false, true, at(40)), Step::Nothing);
+        assert_eq!(door.look(0, true, false, at(120)), Step::Nothing);
+        assert_eq!(door.look(0, true, false, at(519)), Step::Nothing);
+        assert_eq!(door.look(0, true, false, at(520)), Step::Open);
     }
 
     #[test]
