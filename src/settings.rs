@@ -8,6 +8,7 @@ mod endpoint;
 
 pub use endpoint::{Endpoint, list};
 
+use crate::net::canonical;
 use crate::text::printable;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -404,10 +405,14 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
 
     fn host(&mut self, key: &'static str) -> String {
         let value = self.value(key).unwrap_or_default();
-        if value.len() <= 255 && value.iter().all(|octet| octet.is_ascii_graphic() && *octet != b';') {
-            return value.into_iter().map(char::from).collect();
+        if let Ok(host) = str::from_utf8(&value)
+            && (host.is_empty() || host.is_ascii() && host.len() <= 255 && is_host(host))
+        {
+            return host.into();
         }
-        self.problem(key, &value, "must be a host name or address of at most 255 ASCII characters");
+        let why =
+            "must be a host name or the address of one host, without a port, of at most 255 ASCII characters";
+        self.problem(key, &value, why);
         String::new()
     }
 
@@ -427,6 +432,11 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             vec![default.into()]
         })
     }
+}
+
+/// Whether peers can connect to a port of this host, as far as its text tells.
+fn is_host(host: &str) -> bool {
+    canonical(&format!("tcp://{host}:1")).is_some()
 }
 
 #[cfg(test)]
@@ -505,6 +515,15 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_names_or_addresses() {
+        for host in ["", "127.0.0.1", "host_1.example", "::1", "[fd00::1]", "fe80::7%eth0", "[fe80::7%eth0]"]
+        {
+            let (settings, problems) = read(&[("beacon/address", host)]);
+            assert_eq!((settings.beacon.address.as_str(), problems), (host, Vec::new()));
+        }
+    }
+
+    #[test]
     fn values_are_bytes() {
         let (settings, problems) = Settings::read_all(|key| match key {
             "store/db" => vec![b"d\xe9p\xf4t".to_vec()],
@@ -544,6 +563,10 @@ mod tests {
             ("beacon/timeout", "-5"),
             ("beacon/timeout", "99999999999999999999"),
             ("beacon/address", "two words"),
+            ("beacon/address", "*"),
+            ("beacon/address", "0.0.0.0"),
+            ("beacon/address", "10.0.0.1:5556"),
+            ("beacon/address", "tcp://10.0.0.1"),
             ("beacon/sub_address", "nonsense"),
             ("beacon/pub_address", "tcp://a:1,"),
             ("tower/pub_address", "tcp://*:99999"),

@@ -1,10 +1,10 @@
 //! Opening: whose directory it is, and that what is not ours stays as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dafka::storage::{Log, OpenError, list};
+use dafka::storage::{Batch, Log, OpenError, list};
 
 mod storage_common;
 use storage_common::{append, content, open, options, read_from};
@@ -294,4 +294,23 @@ fn listing_changes_nothing() {
     assert!(matches!(list(path), Err(OpenError::NotAStore { .. })));
     fs::write(path.join("CURRENT"), "MANIFEST-000001\n").expect("written");
     assert!(matches!(list(path), Err(OpenError::LevelDb { .. })));
+}
+
+#[test]
+fn all_of_many_partitions_are_listed() {
+    // With names of this length, a few entries fill a page, so that the tree is high.
+    let (dir, topic) = (dir(), [b't'; 255]);
+    let address = |i: u64| [&i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[..], &[b'a'; 192]].concat();
+    let log = open(dir.path());
+    for batch in 0..4 {
+        let mut appended = Batch::new();
+        for i in batch * 1_000..(batch + 1) * 1_000 {
+            let run = appended.run(&topic, &address(i), 0);
+            appended.push_to(run, b"x");
+        }
+        log.append(&appended).expect("appended");
+    }
+    let listed: BTreeSet<_> = list(dir.path()).expect("a list").into_iter().map(|it| it.address).collect();
+    assert_eq!(listed.len(), 4_000);
+    assert!((0..4_000).all(|i| listed.contains(&*address(i))));
 }

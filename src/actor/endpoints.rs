@@ -13,9 +13,13 @@ pub(super) struct EndpointsFile {
 }
 
 impl EndpointsFile {
-    /// Writes the real endpoints: whoever sees the file sees all of it.
+    /// Writes the real endpoints: whoever sees the file sees all of it. It replaces a regular file only: with enough
+    /// permissions, even a device such as /dev/stdout could be replaced.
     pub(super) fn write(path: &OsStr, sub: &[u8], publ: &[u8]) -> io::Result<EndpointsFile> {
         let text = text(sub, publ)?;
+        if std::fs::symlink_metadata(path).is_ok_and(|data| !data.is_file()) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and no regular file"));
+        }
         let mut temporary = OsString::from(path);
         temporary.push(format!(".{}.tmp", std::process::id()));
         let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
@@ -84,6 +88,22 @@ mod tests {
         let expected = "tower/sub_address = \"tcp://0.0.0.0:7\"\ntower/pub_address = \"tcp://[::]:8\"\n\
                         beacon/sub_address = \"tcp://127.0.0.1:7\"\nbeacon/pub_address = \"tcp://127.0.0.1:8\"\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn only_a_regular_file_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let [target, link, file] = ["target", "link", "file"].map(|name| dir.path().join(name));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for refused in [dir.path(), &*link] {
+            assert!(EndpointsFile::write(refused.as_os_str(), b"inproc://a", b"inproc://b").is_err());
+        }
+        assert!(link.is_symlink() && !target.exists());
+        let written = EndpointsFile::write(file.as_os_str(), b"inproc://a", b"inproc://b").unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().contains("inproc://a"));
+        drop(written);
+        assert!(!file.exists());
     }
 
     #[test]

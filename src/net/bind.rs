@@ -31,6 +31,9 @@ pub enum BindError {
     /// The host of a `tcp://` address is not known.
     #[error("the host {0} is unknown, and no network interface has this name")]
     UnknownHost(String),
+    /// The address is one of IPv6, which is off.
+    #[error("IPv6 is off: set ZSYS_IPV6=1")]
+    NoIpv6,
 }
 
 /// The file of a bound `ipc://` address, removed when dropped; unless another one is there by then.
@@ -65,6 +68,9 @@ impl Socket {
     }
 
     fn bind_name(&self, endpoint: &str) -> Result<(), BindError> {
+        if endpoint.starts_with("tcp://[") && !self.zmq().is_ipv6()? {
+            return Err(BindError::NoIpv6);
+        }
         let (host, port) = split(endpoint).ok_or(zmq::Error::ENODEV)?;
         let Some(address) = address_of(host, self.zmq().is_ipv6()?) else {
             return Err(BindError::UnknownHost(host.into()));

@@ -51,7 +51,7 @@ fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Resu
     let meta = consistent(pages, |header| {
         let mut meta = Entries::new();
         if let Some(tree) = pages.table(header, b"meta")? {
-            pages.walk(&tree, None, &mut |key, value| meta.push((key.into(), value.into())))?;
+            pages.walk(&tree, &mut |key, value| meta.push((key.into(), value.into())))?;
         }
         Ok(meta)
     });
@@ -87,13 +87,8 @@ fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Resu
 fn some_partitions(pages: &Pages, header: &Header, after: Option<&[u8]>) -> Result<Option<Entries>, Unsound> {
     let Some(tree) = pages.table(header, b"partitions")? else { return Ok(None) };
     let mut found = Entries::new();
-    // The page with the key, and those beside it.
-    let key = after.unwrap_or_default();
-    pages.walk(&tree, Some((key, key)), &mut |key, value| {
-        if after.is_none_or(|after| key > after) {
-            found.push((key.into(), value.into()));
-        }
-    })?;
+    let after = after.unwrap_or_default();
+    pages.walk_after(&tree, after, &mut |key, value| found.push((key.into(), value.into())))?;
     Ok(Some(found))
 }
 

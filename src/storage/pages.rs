@@ -190,10 +190,10 @@ impl Pages {
     pub(super) fn check_all_but_records(&self) -> Result<(), Unsound> {
         let header = self.header()?;
         let free = Tree::new(Kind::Free, header.page, &header.octets[FREE_TREE..])?;
-        self.check(&free, None, &mut |_| Ok(()))?;
+        self.check(&free, Range::All, &mut |_| Ok(()))?;
         for name in [&b"meta"[..], b"partitions"] {
             if let Some(tree) = self.table(&header, name)? {
-                self.check(&tree, None, &mut |_| Ok(()))?;
+                self.check(&tree, Range::All, &mut |_| Ok(()))?;
             }
         }
         Ok(())
@@ -219,7 +219,7 @@ impl Pages {
     pub(super) fn table(&self, header: &Header, name: &[u8]) -> Result<Option<Tree>, Unsound> {
         let main = Tree::new(Kind::Main, header.page, &header.octets[MAIN_TREE..])?;
         let mut found = None;
-        self.check(&main, None, &mut |entry| {
+        self.check(&main, Range::All, &mut |entry| {
             if entry.key == name && entry.flags == TABLE {
                 found = Some(Tree::new(Kind::Small, header.page, entry.rest)?);
             }
@@ -228,16 +228,25 @@ impl Pages {
         Ok(found)
     }
 
-    /// Checks the pages of a table with small values, or those with keys in a range and the ones beside them, and hands
-    /// over the keys and values that they hold.
-    pub(super) fn walk(
+    /// Checks the pages of a table with small values, and hands over the keys and values that they hold.
+    pub(super) fn walk(&self, tree: &Tree, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Unsound> {
+        self.check(tree, Range::All, &mut |entry| {
+            each(entry.key, entry.rest);
+            Ok(())
+        })
+    }
+
+    /// The same for the entries that follow a key: at least one, when there are any, and no gap before the last one.
+    pub(super) fn walk_after(
         &self,
         tree: &Tree,
-        range: Range<'_>,
+        key: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), Unsound> {
-        self.check(tree, range, &mut |entry| {
-            each(entry.key, entry.rest);
+        self.check(tree, Range::After(key), &mut |entry| {
+            if entry.key > key {
+                each(entry.key, entry.rest);
+            }
             Ok(())
         })
     }
@@ -250,7 +259,7 @@ impl Pages {
             return Err(Unsound::Damaged { page, reason: "the table of records has no tree" });
         }
         let tree = Tree::new(Kind::Records, page, tree)?;
-        self.check(&tree, Some((&keys.start()[..], &keys.end()[..])), &mut |_| Ok(()))
+        self.check(&tree, Range::Around(&keys.start()[..], &keys.end()[..]), &mut |_| Ok(()))
     }
 
     /// Whether the way to these records of a partition was checked before: it stays sound, as what is written later is.
@@ -286,7 +295,8 @@ impl Pages {
             return Ok(());
         }
         let page_count = self.file.metadata()?.len() / self.page_len as u64;
-        let mut walk = Walk { pages: self, kind: tree.kind, depth: tree.depth, page_count, range, each };
+        let (kind, depth) = (tree.kind, tree.depth);
+        let mut walk = Walk { pages: self, kind, depth, page_count, range, is_done: false, each };
         walk.visit(tree.root, 1, None, None)
     }
 
@@ -315,7 +325,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Range<'a> = Option<(&'a [u8], &'a [u8])>;
+/// Which pages of a tree are visited.
+#[derive(Clone, Copy)]
+enum Range<'a> {
+    All,
+    /// Those with keys from one to another, and some beside them: a cursor that finds nothing goes there.
+    Around(&'a [u8], &'a [u8]),
+    /// From the leaf in which a key belongs to the first leaf that has a greater one.
+    After(&'a [u8]),
+}
 
 /// Sees each entry of a leaf.
 type Each<'a> = dyn FnMut(&Entry<'_>) -> Result<(), Unsound> + 'a;
@@ -327,6 +345,8 @@ struct Walk<'a, 'b> {
     depth: u16,
     page_count: u64,
     range: Range<'a>,
+    /// The range has ended: no further page is visited.
+    is_done: bool,
     each: &'a mut Each<'b>,
 }
 
@@ -371,17 +391,22 @@ impl Walk<'_, '_> {
             if self.kind == Kind::Records {
                 self.pages.set_sound(page);
             }
+            if let Range::After(key) = self.range {
+                self.is_done = entries.last().is_some_and(|entry| entry.key > key);
+            }
             return Ok(());
         }
-        // With those beside the range: a cursor that finds nothing goes there.
+        let place = |key: &[u8]| entries[1..].partition_point(|entry| entry.key <= key);
+        let end = entries.len() - 1;
         let (from, to) = match self.range {
-            None => (0, entries.len() - 1),
-            Some((first, last)) => {
-                let place = |key: &[u8]| entries[1..].partition_point(|entry| entry.key <= key);
-                (place(first).saturating_sub(1), (place(last) + 1).min(entries.len() - 1))
-            }
+            Range::All => (0, end),
+            Range::Around(first, last) => (place(first).saturating_sub(1), (place(last) + 1).min(end)),
+            Range::After(key) => (place(key), end),
         };
         for index in from..=to {
+            if self.is_done {
+                break;
+            }
             let lower = if index == 0 { lower } else { Some(entries[index].key) };
             let upper = entries.get(index + 1).map(|entry| entry.key).or(upper);
             self.visit(entries[index].child, level + 1, lower, upper)?;
