@@ -15,7 +15,7 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,15 +25,16 @@ use std::time::Duration;
 mod connection;
 mod door;
 mod growth;
+mod hosts;
 mod watch;
 
+use hosts::Hosts;
 use watch::Watch;
 
 /// How often the connections are looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The same while a socket holds much of what it may.
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
-const STACK_LEN_BYTES: usize = 256 << 10;
 /// A frame's header at most, and what ZMTP 3.1 writes before a subscription in place of one octet.
 const HEADER_BYTES: usize = 9;
 const SUBSCRIBE_BYTES: usize = 11;
@@ -145,17 +146,7 @@ impl Backlog {
         let Some(address) = endpoint.strip_prefix("tcp://") else { return };
         match super::inbound::without_zone(address).parse() {
             Ok(address) => sides().add_endpoint(&self.side, address),
-            Err(_) => {
-                let (side, address) = (self.side.clone(), address.to_owned());
-                let look_up = move || {
-                    if let Ok(found) = address.to_socket_addrs() {
-                        found.for_each(|address| sides().add_endpoint(&side, address));
-                    }
-                };
-                let builder = std::thread::Builder::new().name("dafka-lookup".into());
-                // Without a thread, this host is not watched.
-                let _ = builder.stack_size(STACK_LEN_BYTES).spawn(look_up);
-            }
+            Err(_) => sides().named.push((address.into(), self.side.clone())),
         }
     }
 
@@ -247,6 +238,8 @@ struct Sides {
     by_id: HashMap<u64, Arc<Side>>,
     by_port: HashMap<u16, Vec<Arc<Side>>>,
     by_endpoint: HashMap<SocketAddr, Vec<Arc<Side>>>,
+    /// Those that connect to a host by its name: `HOST:PORT`.
+    named: Vec<(Box<str>, Arc<Side>)>,
     /// Counts changes to the sides and their endpoints.
     changes: u64,
     guard: Option<Guard>,
@@ -263,6 +256,7 @@ impl Sides {
 
     fn remove(&mut self, side: &Arc<Side>) {
         self.by_id.remove(&side.id);
+        self.named.retain(|(_, other)| !Arc::ptr_eq(other, side));
         match &side.place {
             Place::Listener(Address::Tcp(address)) => remove_from(&mut self.by_port, &address.port(), side),
             Place::Listener(Address::Unix(_)) => {}
@@ -275,10 +269,6 @@ impl Sides {
 
     fn add_endpoint(&mut self, side: &Arc<Side>, address: SocketAddr) {
         let Place::Endpoints(endpoints) = &side.place else { return };
-        // A host name may be found after the side has ended.
-        if !self.by_id.contains_key(&side.id) {
-            return;
-        }
         let address = canonical(address);
         let mut endpoints = lock(endpoints);
         let count = endpoints.entry(address).or_default();
@@ -287,6 +277,21 @@ impl Sides {
             self.by_endpoint.entry(address).or_default().push(side.clone());
         }
         self.changes += 1;
+    }
+
+    /// Adds the addresses of hosts that have names, as far as they are known.
+    fn add_named(&mut self, hosts: &Hosts) {
+        for (name, side) in self.named.clone() {
+            for address in hosts.addresses(&name) {
+                if !self
+                    .by_endpoint
+                    .get(&address)
+                    .is_some_and(|sides| sides.iter().any(|at| Arc::ptr_eq(at, &side)))
+                {
+                    self.add_endpoint(&side, address);
+                }
+            }
+        }
     }
 
     fn remove_endpoint(&mut self, side: &Arc<Side>, address: SocketAddr) {

@@ -6,6 +6,7 @@ use super::connection::{Arrived, Connection, Id, arrived};
 use super::*;
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
 
@@ -286,4 +287,22 @@ fn what_nobody_reads_is_cut_off() {
     (30_000..60_000).for_each(subscribe);
     monitor.recv(&mut frame).unwrap();
     subscriber.stop_monitor();
+}
+
+/// The address of a tower that has a name.
+#[test]
+fn a_connection_to_a_host_that_has_a_name_is_watched() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let backlog = Backlog::connecting("Test", 1, 0);
+    backlog.connect(&format!("tcp://localhost:{port}"));
+    let own = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let [local, peer] = [own.local_addr(), own.peer_addr()].map(|address| Peer::from(address.unwrap()));
+    let start = Instant::now();
+    while sides().side_of(&local, &peer).is_none_or(|side| !Arc::ptr_eq(&side, &backlog.side)) {
+        assert!(start.elapsed() < Duration::from_secs(60), "localhost is not found");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(backlog);
+    assert!(sides().side_of(&local, &peer).is_none());
 }

@@ -3,6 +3,7 @@
 use super::connection::{Connection, Id, arrived};
 use super::door::{Door, Step};
 use super::growth::Growth;
+use super::hosts::Hosts;
 use super::{Address, Place, SMALL_BYTES, Side, Taken, lock, sides};
 use crate::net::descriptors::{Descriptors, end_connection, socket_number};
 use crate::net::{Peer, Warning, now_ms};
@@ -14,6 +15,11 @@ use std::time::{Duration, Instant};
 
 /// What a connection may receive per second and never hand to its node: heartbeats.
 const COMMANDS_BYTES_PER_S: u64 = 32;
+/// How often the names of hosts are looked at.
+const NAMES_INTERVAL: Duration = Duration::from_secs(1);
+/// How many times as much as may be subscribed to at a node a connection may bring before its node has read everything.
+/// Subscriptions are a quarter longer on the wire than they count.
+const UNREAD_FACTOR: u64 = 2;
 /// How long a long frame may take while other connections have to wait for it.
 const MAX_LONG_FRAME: Duration = Duration::from_secs(60);
 
@@ -34,6 +40,9 @@ pub(super) struct Watch {
     doors: HashMap<u64, Door>,
     growth: Growth,
     looked: Instant,
+    hosts: Hosts,
+    /// When the names of hosts are looked at again.
+    names_due: Instant,
     warning: Warning,
 }
 
@@ -61,12 +70,15 @@ impl Watch {
             doors: HashMap::new(),
             growth: Growth::default(),
             looked: Instant::now(),
+            hosts: Hosts::new(),
+            names_due: Instant::now(),
             warning: Warning::default(),
         }
     }
 
     /// Looks at all connections, and ends some. True when a socket holds much of what it may.
     pub(super) fn look(&mut self) -> bool {
+        self.look_names_up();
         self.follow();
         let mut taken: HashMap<RawFd, (Taken, Arc<Side>)> = HashMap::new();
         let mut empty = HashSet::new();
@@ -95,6 +107,18 @@ impl Watch {
             }
         }
         is_busy
+    }
+
+    /// Looks the names of hosts up, once a second.
+    fn look_names_up(&mut self) {
+        let now = Instant::now();
+        if now < self.names_due {
+            return;
+        }
+        self.names_due = now + NAMES_INTERVAL;
+        let names = sides().named.iter().map(|(name, _)| name.clone()).collect();
+        self.hosts.look(&names, now);
+        sides().add_named(&self.hosts);
     }
 
     /// Takes over which sides there are now.
@@ -147,7 +171,9 @@ impl Watch {
             }
             Step::End => {
                 let own = self.connections.iter().filter(|(_, connection)| {
-                    let is_much = connection.unread_bytes() > SMALL_BYTES && !connection.is_ended;
+                    // A consumer of many topics may need longer than this to be read on a slow host.
+                    let allowed_bytes = side.limit_bytes.saturating_mul(UNREAD_FACTOR).max(SMALL_BYTES);
+                    let is_much = connection.unread_bytes() > allowed_bytes && !connection.is_ended;
                     is_much && Arc::ptr_eq(&connection.side, side)
                 });
                 let victims: Vec<Id> = own.map(|(&id, _)| id).collect();
