@@ -424,6 +424,7 @@ impl<P: Payload> Producer<P> {
 
     /// The records before `end` are acknowledged: drops them, unless they are kept for a new address.
     fn forget(&mut self, end: u64) {
+        debug_assert!(end <= self.next, "an ACK of what was not published is for a twin's record");
         while self.acknowledged < end {
             let index = (self.acknowledged - self.first_kept) as usize;
             let Some(len_bytes) = self.kept.get(index).map(|content| content.as_ref().len()) else { break };

@@ -88,6 +88,15 @@ impl Plan {
             let down = random.pick(&[10 * MS, 3 * SECOND, 20 * SECOND]);
             self.at(random, Action::RollStoreBack { store, after, down });
         }
+        // A store is set back, and another one loses its disk, before the first one has got anything again.
+        if self.has_store_names && !self.is_crowded && random.chance(400) {
+            let (store, after) = (random.below(100), random.between(1, 20) * SECOND);
+            let at = random.below(self.calm_at);
+            let lost_at = (at + after + random.below(6 * SECOND)).min(self.calm_at - 1);
+            let down = random.pick(&[10 * MS, SECOND, 3 * SECOND]);
+            self.actions.push((at, Action::RollStoreBack { store, after, down }));
+            self.actions.push((lost_at, Action::WipeStore { store: store + 1, down: 20 * SECOND }));
+        }
         for _ in 0..count(random, 2) {
             let (store, is_renamed) = (random.next(), random.chance(300));
             let down = random.pick(&[0, 3 * SECOND, 20 * SECOND]);
