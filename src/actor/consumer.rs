@@ -229,7 +229,7 @@ impl Actor<'_> {
             if self.is_blocked() {
                 break;
             }
-            let Some(Received { frame, content, origin }) =
+            let Some(Received { frame, content, origin, .. }) =
                 self.inbox.next(&self.node.subscriber, &self.node.unread)?
             else {
                 break;

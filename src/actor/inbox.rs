@@ -38,6 +38,8 @@ pub(super) struct Received {
     pub(super) frame: Frame,
     pub(super) content: Content,
     pub(super) origin: Origin,
+    /// It keeps nothing of what libzmq has read together with it.
+    is_own: bool,
 }
 
 impl Received {
@@ -54,12 +56,15 @@ impl Received {
     }
 
     /// The same, so that it keeps nothing of what libzmq has read together with it.
-    fn into_own_memory(self) -> Received {
+    pub(super) fn into_own_memory(self) -> Received {
+        if self.is_own {
+            return self;
+        }
         let content = match self.content {
             Content::One(content) => Content::One(content.into_own_memory()),
             content => content,
         };
-        Received { frame: self.frame.into_own_memory(), content, origin: self.origin }
+        Received { frame: self.frame.into_own_memory(), content, origin: self.origin, is_own: true }
     }
 
     /// A record that its producer publishes to everybody. A node that misses one fetches it.
@@ -173,7 +178,7 @@ fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
         return Ok(None);
     }
     let content = receive_content(socket, &frame)?;
-    let received = Received { content, origin: frame.origin(), frame };
+    let received = Received { content, origin: frame.origin(), frame, is_own: false };
     backlog.took(received.origin, received.len_bytes(), 2);
     Ok(Some(received))
 }
@@ -184,7 +189,7 @@ mod tests {
 
     fn message(id: u8, len: usize) -> Received {
         let (frame, content) = (Frame::copy(&[id]), Content::One(Frame::zeroed(len).unwrap()));
-        Received { origin: frame.origin(), frame, content }
+        Received { origin: frame.origin(), frame, content, is_own: false }
     }
 
     #[test]

@@ -362,7 +362,7 @@ impl Actor<'_> {
 
     fn messages(&mut self) -> Result {
         for _ in 0..BATCH_COUNT {
-            let Some(Received { frame, content, origin }) =
+            let Some(Received { frame, content, origin, .. }) =
                 self.inbox.next(&self.node.subscriber, &self.node.unread)?
             else {
                 self.producer.has_read_all(now_ms());

@@ -111,10 +111,9 @@ impl Frame {
     /// [`Frame::peer_address`]) is lost, as a rule.
     ///
     /// For frames that are received and then kept: libzmq reads up to 8 KiB at once, into 20 KB of memory, and the frames
-    /// that it finds there refer to it. So one frame of 34 octets that waits could keep 20 KB. Frames that no connection
-    /// brought, such as earlier results, are not copied.
+    /// that it finds there refer to it. So one frame of 34 octets that waits could keep 20 KB.
     pub fn into_own_memory(self) -> Frame {
-        match READ_TOGETHER.contains(&self.as_ref().len()) && self.source_file().is_some() {
+        match READ_TOGETHER.contains(&self.as_ref().len()) {
             true => Frame::try_copy(self.as_ref()).unwrap_or(self),
             false => self,
         }

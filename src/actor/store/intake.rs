@@ -199,7 +199,7 @@ impl<P: Payload> Gathering<P> {
             self.job.ends.push((partition, offset));
             (self.job.batch.run(subject, address, offset), self.job.ends.len() - 1)
         });
-        self.job.batch.push_to(run, content.into_own_memory());
+        self.job.batch.push_to(run, content);
         self.job.ends[end].1 = offset + 1;
     }
 

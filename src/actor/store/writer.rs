@@ -208,11 +208,11 @@ impl Actor<'_> {
             if self.intake.is_full() {
                 break;
             }
-            let Some(Received { frame, content, origin }) =
-                self.inbox.next(&self.node.subscriber, &self.node.unread)?
-            else {
+            let Some(received) = self.inbox.next(&self.node.subscriber, &self.node.unread)? else {
                 break;
             };
+            // A record waits for the disk.
+            let Received { frame, content, origin, .. } = received.into_own_memory();
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     if let Err(TooLong) =
