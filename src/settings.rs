@@ -406,7 +406,8 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
     fn host(&mut self, key: &'static str) -> String {
         let value = self.value(key).unwrap_or_default();
         if let Ok(host) = str::from_utf8(&value)
-            && (host.is_empty() || host.is_ascii() && host.len() <= 255 && is_host(host))
+            && (host.is_empty()
+                || host.is_ascii() && host.len() <= 255 && canonical(&format!("tcp://{host}:1")).is_some())
         {
             return host.into();
         }
@@ -432,11 +433,6 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             vec![default.into()]
         })
     }
-}
-
-/// Whether peers can connect to a port of this host, as far as its text tells.
-fn is_host(host: &str) -> bool {
-    canonical(&format!("tcp://{host}:1")).is_some()
 }
 
 #[cfg(test)]
