@@ -375,10 +375,11 @@ impl Signals {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
         // signal-hook drops a signal that comes after its call of sigaction and before it has noted what to do then.
-        let held = HeldBack::new()?;
+        let mut held = HeldBack::new()?;
         for signal in CAUGHT {
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
         }
+        held.unblock();
         drop(held);
         Ok(Signals(read))
     }
@@ -449,6 +450,16 @@ impl HeldBack {
             Ok(HeldBack { before, _not_send: PhantomData })
         } else {
             Err(std::io::Error::from_raw_os_error(rc))
+        }
+    }
+
+    /// Signals that the parent process had blocked come through, too, when this is dropped.
+    fn unblock(&mut self) {
+        for signal in CAUGHT {
+            // SAFETY: the set was filled by pthread_sigmask; the number is a signal.
+            unsafe {
+                libc::sigdelset(&raw mut self.before, signal);
+            }
         }
     }
 }

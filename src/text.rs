@@ -1,6 +1,7 @@
 //! Bytes that are usually text, such as values of a configuration and paths, in messages.
 
 use std::fmt::Write;
+use std::path::Path;
 
 /// The bytes as one line: valid UTF-8 as it is, control characters and other bytes escaped as in Rust.
 pub fn printable(octets: &[u8]) -> String {
@@ -17,6 +18,11 @@ pub fn printable(octets: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A path as one line, likewise.
+pub fn printable_path(path: &Path) -> String {
+    printable(path.as_os_str().as_encoded_bytes())
 }
 
 #[cfg(test)]

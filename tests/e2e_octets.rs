@@ -66,6 +66,8 @@ fn names_that_are_no_utf8_are_used_as_they_are() {
     let list = list.expect_success("a list");
     assert_eq!(list.stdout.len(), 1);
     assert!(list.stdout[0].starts_with(b"caf\\xe9\t"), "{}", list.stdout[0].escape_ascii());
+    let second = program(&cluster, stored, &[os(b"-c"), &config]).wait("its start", DEADLINE);
+    assert!(second.stderr.contains(r"the store directory d\xe9p\xf4t is in use"), "{}", second.stderr);
     store.signal(libc::SIGTERM);
     store.expect_success("SIGTERM");
     let made: Vec<_> =

@@ -115,6 +115,25 @@ fn a_signal_that_comes_as_soon_as_it_is_caught_ends_every_program() {
     }
 }
 
+/// Some supervisors start programs with signals blocked.
+#[test]
+fn signals_that_the_parent_process_has_blocked_end_every_program() {
+    for signal in SIGNALS {
+        // SAFETY: the set is plain data, filled before it is used. The programs inherit what this thread blocks.
+        let (rc, set) = unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, signal);
+            (libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()), set)
+        };
+        assert!(rc == 0 && unsafe { libc::sigismember(&raw const set, signal) } == 1);
+        let cluster = Cluster::new();
+        let mut programs = nodes(&cluster);
+        programs.push(cluster.tower());
+        interrupt(programs, signal, "that was blocked at the start");
+    }
+}
+
 #[test]
 fn a_signal_ends_a_measurement() {
     for signal in SIGNALS {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::OpenError;
+use crate::text::printable_path;
 
 /// The file that LMDB keeps the data in.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -192,7 +193,7 @@ pub(super) fn warn_of_access(data: &Path, file_mode: u32) {
     if mode & !file_mode & 0o077 != 0 {
         log::warn!(
             "{} has the permissions {mode:03o}: other users may access it; change that, or set store/file_mode",
-            data.display()
+            printable_path(&data)
         );
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::path::PathBuf;
 
 use super::keys::PartitionId;
+use crate::text::printable_path;
 
 /// Why a log could not be opened. Whatever the reason, files of others were not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The operating system refused something.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
         /// What was tried, for example "create the directory".
         action: &'static str,
@@ -21,13 +22,13 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The path is that of something else than a directory.
-    #[error("{} is not a directory", path.display())]
+    #[error("{} is not a directory", printable_path(path))]
     NotADirectory {
         /// The path as it was given.
         path: PathBuf,
     },
     /// Another process, or another log in this one, holds the directory.
-    #[error("the store directory {} is in use by another store", path.display())]
+    #[error("the store directory {} is in use by another store", printable_path(path))]
     Locked {
         /// The directory.
         path: PathBuf,
@@ -36,7 +37,7 @@ pub enum OpenError {
     #[error(
         "{} holds a LevelDB database, such as libdafka 0.1.0 (the C library) writes; it was left untouched, \
          give the store another directory",
-        path.display()
+        printable_path(path)
     )]
     LevelDb {
         /// The directory.
@@ -46,7 +47,7 @@ pub enum OpenError {
     #[error(
         "{} is not a store directory: it holds {entry:?}; it was left untouched, \
          give the store another directory",
-        path.display()
+        printable_path(path)
     )]
     ForeignDirectory {
         /// The directory.
@@ -55,7 +56,7 @@ pub enum OpenError {
         entry: String,
     },
     /// The database file is not that of a store.
-    #[error("{} is not the database of a dafka store: {reason}; it was left untouched", path.display())]
+    #[error("{} is not the database of a dafka store: {reason}; it was left untouched", printable_path(path))]
     NotAStore {
         /// The file.
         path: PathBuf,
@@ -65,7 +66,7 @@ pub enum OpenError {
     /// The database file is damaged, or a database of something else.
     #[error(
         "{} is damaged, or not the database of a dafka store: page {page}: {reason}; it was left untouched",
-        path.display()
+        printable_path(path)
     )]
     Damaged {
         /// The file.
@@ -79,7 +80,7 @@ pub enum OpenError {
     #[error(
         "{} has the store format {found}, this version reads formats up to {supported}; \
          it was left untouched",
-        path.display()
+        printable_path(path)
     )]
     NewerFormat {
         /// The file.
@@ -90,7 +91,7 @@ pub enum OpenError {
         supported: u32,
     },
     /// LMDB refused the database file.
-    #[error("cannot open the database {}: {source}", path.display())]
+    #[error("cannot open the database {}: {source}", printable_path(path))]
     Database {
         /// The file.
         path: PathBuf,
@@ -142,7 +143,7 @@ pub enum AppendError {
     #[error(transparent)]
     Corrupt(Box<Corruption>),
     /// The map, and with it the database, cannot become larger.
-    #[error("the database {} cannot grow beyond {map_len_bytes} octets: {reason}", path.display())]
+    #[error("the database {} cannot grow beyond {map_len_bytes} octets: {reason}", printable_path(path))]
     MapLimit {
         /// The file.
         path: PathBuf,
@@ -153,7 +154,7 @@ pub enum AppendError {
     },
     /// The database file has lost its name: it was removed, renamed or replaced, or its directory was. What is written to
     /// it is lost when the process ends.
-    #[error("the database {} is gone: {reason}", path.display())]
+    #[error("the database {} is gone: {reason}", printable_path(path))]
     Gone {
         /// Where the file was.
         path: PathBuf,
@@ -162,7 +163,7 @@ pub enum AppendError {
     },
     /// The operating system failed to write, for example because the disk is full. A later append may
     /// succeed.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", printable_path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -170,7 +171,7 @@ pub enum AppendError {
         source: io::Error,
     },
     /// LMDB refused, or what it holds is not what this library wrote.
-    #[error("cannot append to the database {}: {source}", path.display())]
+    #[error("cannot append to the database {}: {source}", printable_path(path))]
     Database {
         /// The file.
         path: PathBuf,
@@ -187,7 +188,7 @@ pub enum ReadError {
     #[error(transparent)]
     Corrupt(Box<Corruption>),
     /// The operating system failed.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", printable_path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -195,7 +196,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// LMDB refused, or what it holds is not what this library wrote.
-    #[error("cannot read the database {}: {source}", path.display())]
+    #[error("cannot read the database {}: {source}", printable_path(path))]
     Database {
         /// The file.
         path: PathBuf,
@@ -208,7 +209,7 @@ pub enum ReadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is damaged: partition {} of {} (number {}), record {offset}: {reason}",
-    path.display(), subject.escape_ascii(), address.escape_ascii(), id.0
+    printable_path(path), subject.escape_ascii(), address.escape_ascii(), id.0
 )]
 pub struct Corruption {
     /// The file.

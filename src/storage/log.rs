@@ -21,6 +21,7 @@ use super::pages::{Pages, Unsound};
 use super::place::Place;
 use super::tables::{NEW_LEN_BYTES, RECORDS, Tables, os_error};
 use super::walk::{self, Limited, Unread};
+use crate::text::printable_path;
 
 /// Records whose pages are checked beyond those that are read now.
 const LOOK_AHEAD_COUNT: u64 = 16_384;
@@ -449,7 +450,7 @@ impl Log {
                 true
             }
             Err(error) => {
-                log::error!("cannot open the database {} again: {error}", self.data.display());
+                log::error!("cannot open the database {} again: {error}", printable_path(&self.data));
                 false
             }
         }
@@ -538,7 +539,7 @@ impl Drop for Log {
         if let (false, Some(tables)) = (self.options.sync, &self.alone().tables)
             && let Err(error) = tables.env.sync(true)
         {
-            log::error!("cannot synchronize {}: {error}", self.data.display());
+            log::error!("cannot synchronize {}: {error}", printable_path(&self.data));
         }
     }
 }

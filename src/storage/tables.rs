@@ -14,6 +14,7 @@ use super::lmdb::Lmdb;
 use super::opening::{self, write_new};
 use super::options::Options;
 use super::pages::{Pages, Unsound};
+use crate::text::printable_path;
 
 const META: &str = "meta";
 const PARTITIONS: &str = "partitions";
@@ -134,7 +135,7 @@ pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
             let reason = "it is shorter than its header says";
             return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
         }
-        log::warn!("{} has {found_len} octets, its header says {claimed_len}", data.display());
+        log::warn!("{} has {found_len} octets, its header says {claimed_len}", printable_path(&data));
         OpenOptions::new()
             .write(true)
             .open(data)
