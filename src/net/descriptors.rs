@@ -6,7 +6,7 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Lists the descriptors that this process has open. It holds one of its own, so that it still works when no other
 /// can be had.
@@ -14,6 +14,8 @@ pub(super) struct Descriptors {
     directory: NonNull<libc::DIR>,
     /// Socket numbers, see [`inherited`].
     inherited: Arc<HashSet<u64>>,
+    /// A guard ends connections when no descriptor is left.
+    spare: Option<Arc<Spare>>,
 }
 
 // SAFETY: a directory stream may move to another thread, as long as one thread at a time uses it.
@@ -22,21 +24,19 @@ unsafe impl Send for Descriptors {}
 impl Descriptors {
     /// `None` when /proc is not there, or no descriptor is left.
     pub(super) fn open() -> Option<Descriptors> {
-        // A guard ends connections when no descriptor is left.
-        Spare::lock(|_| ())?;
-        Descriptors::list(inherited())
+        Descriptors::list(inherited(), Some(Spare::get()?))
     }
 
-    fn list(inherited: Arc<HashSet<u64>>) -> Option<Descriptors> {
+    fn list(inherited: Arc<HashSet<u64>>, spare: Option<Arc<Spare>>) -> Option<Descriptors> {
         // SAFETY: the path is a static string; NULL is checked for.
         let directory = unsafe { libc::opendir(c"/proc/self/fd".as_ptr()) };
-        NonNull::new(directory).map(|directory| Descriptors { directory, inherited })
+        NonNull::new(directory).map(|directory| Descriptors { directory, inherited, spare })
     }
 
     /// Calls `each` with every descriptor that is open now, and with its socket's number if it is a socket of this
     /// process's own.
     pub(super) fn each(&mut self, mut each: impl FnMut(RawFd, Option<u64>)) {
-        let spare = Spare::lock(|spare| spare.duplicate.as_raw_fd());
+        let spare = self.spare.as_ref().map(|spare| spare.duplicate.as_raw_fd());
         // SAFETY: the stream is open; an entry is used before the next one is read. Its name is NUL-terminated.
         unsafe {
             libc::rewinddir(self.directory.as_ptr());
@@ -87,7 +87,7 @@ fn inherited() -> Arc<HashSet<u64>> {
     let list = || {
         let mut numbers = HashSet::new();
         if generation() != 0
-            && let Some(mut descriptors) = Descriptors::list(Arc::default())
+            && let Some(mut descriptors) = Descriptors::list(Arc::default(), None)
         {
             descriptors.each(|_, number| numbers.extend(number));
         }
@@ -108,23 +108,26 @@ struct Spare {
     /// What `duplicate` is a duplicate of while it is not in use.
     resting: File,
     duplicate: File,
+    in_use: Mutex<()>,
 }
 
 impl Spare {
+    /// This process's spare descriptor, which stays open as long as somebody holds it. `None` when it cannot be had.
+    fn get() -> Option<Arc<Spare>> {
+        static SPARE: PerProcess<Weak<Spare>> =
+            PerProcess::new([const { Mutex::new(Weak::new()) }; GENERATIONS]);
+        let mut kept = SPARE.lock();
+        kept.upgrade().or_else(|| {
+            let spare = Arc::new(Spare::open()?);
+            *kept = Arc::downgrade(&spare);
+            Some(spare)
+        })
+    }
+
     fn open() -> Option<Spare> {
         let resting = File::open("/dev/null").ok()?;
         let duplicate = resting.try_clone().ok()?;
-        Some(Spare { resting, duplicate })
-    }
-
-    /// Calls `act` with this process's spare descriptor. `None` when there is none.
-    fn lock<T>(act: impl FnOnce(&mut Spare) -> T) -> Option<T> {
-        static SPARE: PerProcess<Option<Spare>> = PerProcess::new([const { Mutex::new(None) }; GENERATIONS]);
-        let mut spare = SPARE.lock();
-        if spare.is_none() {
-            *spare = Spare::open();
-        }
-        spare.as_mut().map(act)
+        Some(Spare { resting, duplicate, in_use: Mutex::new(()) })
     }
 
     /// Makes `duplicate` a duplicate of `file`. False when that is not open.
@@ -138,14 +141,14 @@ impl Spare {
 /// number for another file. The duplicate stays what it is: `act` checks that, and then acts on it. `None` when `file` is
 /// not open.
 pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(RawFd) -> T) -> Option<T> {
-    Spare::lock(|spare| {
-        if !spare.become_duplicate_of(file) {
-            return None;
-        }
-        let result = act(spare.duplicate.as_raw_fd());
-        spare.become_duplicate_of(spare.resting.as_raw_fd());
-        Some(result)
-    })?
+    let spare = Spare::get()?;
+    let _in_use = spare.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+    if !spare.become_duplicate_of(file) {
+        return None;
+    }
+    let result = act(spare.duplicate.as_raw_fd());
+    spare.become_duplicate_of(spare.resting.as_raw_fd());
+    Some(result)
 }
 
 /// Ends the connection of a socket, if the descriptor still is that socket: libzmq finds it ended, and closes it. What
