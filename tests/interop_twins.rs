@@ -3,10 +3,11 @@
 mod e2e;
 mod peer;
 
-use e2e::{Cluster, Program, lines};
-use peer::{Node, ack, fetch, head, to};
+use e2e::{Cluster, DEADLINE, Program, lines};
+use peer::{Node, ack, direct_head, fetch, get_heads, to};
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 const TOPIC: &str = "twins";
 
@@ -36,13 +37,12 @@ fn producers_with_the_same_random_octets_have_two_addresses() {
     assert_eq!(stored.len(), 250);
 }
 
-/// A producer of three records, its address, and a node with these subscriptions that has received the producer's HEAD.
+/// A producer that has published three records, its address, and a node with these subscriptions.
 fn start(subscriptions: &[Vec<u8>]) -> (Cluster, Program, Node, Program, String) {
-    let mut cluster = Cluster::new();
-    cluster.set("producer/head_interval", "200");
+    let cluster = Cluster::new();
     let tower = cluster.tower();
     let node = Node::new(&cluster);
-    let mut all = vec![to(b'H', TOPIC), to(b'D', &node.address)];
+    let mut all = vec![to(b'E', &node.address), to(b'D', &node.address)];
     all.extend_from_slice(subscriptions);
     all.iter().for_each(|subscription| node.subscribe(subscription));
     let mut node = node;
@@ -51,8 +51,22 @@ fn start(subscriptions: &[Vec<u8>]) -> (Cluster, Program, Node, Program, String)
     let address = node.subscriber_of(b'K');
     node.subscription(&to(b'F', &address));
     producer.feed(&["r0", "r1", "r2"].map(|line| line.as_bytes().to_vec()));
-    node.message(&head(TOPIC, &address, 2));
+    await_three_records(&mut node, &address);
     (cluster, tower, node, producer, address)
+}
+
+/// Waits until three records are published under an address.
+#[track_caller]
+fn await_three_records(node: &mut Node, address: &str) {
+    let all = direct_head(&node.address, address, TOPIC, 2);
+    let start = Instant::now();
+    loop {
+        node.send(&get_heads(TOPIC, &node.address));
+        match node.message_within(b"E", Duration::from_millis(100)) {
+            Some(frames) if frames[0].starts_with(&all) => return,
+            _ => assert!(start.elapsed() < DEADLINE, "no three records of {address}"),
+        }
+    }
 }
 
 /// Waits until the producer has another address, and publishes under it all records. Returns that address.
@@ -62,7 +76,7 @@ fn expect_new_address(node: &mut Node, producer: &mut Program, old: &str, why: &
     producer.wait_for_log("publishes 3 records again");
     let new = node.subscriber_other_than(b'K', old);
     node.subscription(&to(b'F', &new));
-    node.message(&head(TOPIC, &new, 2));
+    await_three_records(node, &new);
     node.send(&fetch(&new, &node.address, TOPIC, 0, 3));
     node.direct_records(&new, TOPIC, 0, &["r0", "r1", "r2"]);
     new
@@ -93,7 +107,7 @@ fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_
 
 #[test]
 fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
-    // This node does not subscribe to records.
+    // This node subscribes to neither records nor HEADs.
     let (_cluster, _tower, mut node, mut producer, old) = start(&[]);
     node.send(&ack(&old, TOPIC, 1));
     expect_new_address(

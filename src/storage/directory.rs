@@ -193,7 +193,7 @@ pub(super) fn warn_of_access(data: &Path, file_mode: u32) {
     if mode & !file_mode & 0o077 != 0 {
         log::warn!(
             "{} has the permissions {mode:03o}: other users may access it; change that, or set store/file_mode",
-            printable_path(&data)
+            printable_path(data)
         );
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
             let reason = "it is shorter than its header says";
             return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
         }
-        log::warn!("{} has {found_len} octets, its header says {claimed_len}", printable_path(&data));
+        log::warn!("{} has {found_len} octets, its header says {claimed_len}", printable_path(data));
         OpenOptions::new()
             .write(true)
             .open(data)
