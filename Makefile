@@ -47,7 +47,7 @@ demo: stage ## stream a file from a producer through a tower and a store to a co
 check: lint ## everything that CI runs
 	@# Two halves at a time, as tests wait more than they compute.
 	@($(MAKE) test 2>&1 | sed --unbuffered 's/^/test: /') & rust=$$!; failed=; \
-	$(MAKE) c-test memcheck sanitize packages readme manual demo || failed=1; \
+	$(MAKE) -k c-test memcheck sanitize packages readme manual demo || failed=1; \
 	wait $$rust || failed=1; \
 	[ -z "$$failed" ] || { echo "make check: failed; see *** above" >&2; exit 1; }
 	@echo "make check: everything passed"
@@ -58,7 +58,7 @@ lint: deps ## formatting, lints, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
 test: deps ## the Rust tests: units, properties, programs end to end
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 c-test: stage ## the C tests, against the installed library
 	scripts/check-library $(STAGE)
