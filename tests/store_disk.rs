@@ -84,13 +84,20 @@ fn a_disk_that_hangs_is_logged_and_a_second_signal_ends_the_store() {
     let load = Load::start(&cluster, &["hang"], 1);
     load.wait_for_acks(10);
     fs::write(&hang, "").expect("a file");
-    store.wait_for_log("the disk of storedb does not answer: writing records has not returned for ");
+    let hangs = "the disk of storedb does not answer: writing records has not returned for ";
+    store.wait_for_log(hangs);
     // It goes on when the disk does.
     fs::remove_file(&hang).expect("removed");
     store.wait_for_log("the disk of storedb answers again: writing records took ");
     load.wait_for_acks(10);
 
     fs::write(&hang, "").expect("a file");
+    // Without a write under way, the first signal would end it.
+    let start = Instant::now();
+    while store.log().matches(hangs).count() < 2 {
+        assert!(start.elapsed() < DEADLINE, "{}", store.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     store.signal(libc::SIGTERM);
     store.wait_for_log("another signal ends the program at once");
     assert!(store.is_running(), "the first signal waits for the disk");
