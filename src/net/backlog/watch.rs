@@ -159,15 +159,14 @@ impl Watch {
             Step::Open => door.open(),
             Step::Close => {
                 let is_closed = door.close(&mut self.descriptors, address);
-                let name = &side.name;
-                log::warn!(
-                    "{name}: peers send subscriptions or beacons faster than they can be processed: {}",
-                    if is_closed {
-                        "no new connections are accepted for some seconds"
-                    } else {
-                        "nothing can be done"
-                    }
-                );
+                self.warning.warn(now_ms(), || {
+                    let what = match is_closed {
+                        true => "no new connections are accepted for some seconds",
+                        false => "nothing can be done",
+                    };
+                    let name = &side.name;
+                    format!("{name}: peers send subscriptions or beacons faster than they can be processed: {what}")
+                });
             }
             Step::End => {
                 let own = self.connections.iter().filter(|(_, connection)| {
