@@ -28,6 +28,13 @@ impl Directory {
         self.endpoints().get(name).cloned()
     }
 
+    /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the peer at its
+    /// other end, see [`Peer::name`].
+    pub(super) fn leads_to_peer(&self, connection: &[u8]) -> bool {
+        let endpoint = Peer::endpoint_by_name(connection);
+        endpoint.is_some_and(|endpoint| self.endpoints().values().any(|announced| **announced == *endpoint))
+    }
+
     /// Whether a message was received from the peer with this name: over the connection to the endpoint where that peer is
     /// announced. True where the transport does not tell, and `None` when that connection has ended since.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
@@ -71,11 +78,19 @@ mod tests {
         directory.set(b"peer", Some(&endpoint));
         assert_eq!(directory.is_from(frame.origin(), b"peer"), Some(true));
         assert_eq!(directory.is_from(frame.origin(), b"other"), Some(false));
+        let leads_to_peer = |directory: &Directory| {
+            directory.leads_to_peer(&Peer::who_sent(frame.origin()).expect("TCP tells").name())
+        };
+        assert!(leads_to_peer(&directory) && !leads_to_peer(&Directory::default()));
+        directory.set(b"peer", None);
+        assert!(!leads_to_peer(&directory));
+        directory.set(b"peer", Some(&endpoint));
         drop(publisher);
         let start = std::time::Instant::now();
         while directory.is_from(frame.origin(), b"peer").is_some() {
             assert!(start.elapsed().as_secs() < 60, "the connection has ended");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
+        assert!(!leads_to_peer(&directory));
     }
 }

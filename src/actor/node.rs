@@ -7,6 +7,7 @@ use crate::net::{
     Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Warning,
     is_success, now_ms, poll,
 };
+use crate::protocol::copies::IsPeer;
 use crate::settings;
 use crate::wire::{Message, Subscription};
 use std::cell::{Cell, RefCell, RefMut};
@@ -39,6 +40,7 @@ pub(super) struct Node {
     subscribers: RefCell<Subscribers>,
     inbound: Option<Inbound>,
     answered: RefCell<Answered>,
+    directory: Directory,
     /// Of requests in the name of other nodes.
     forged_warning: RefCell<Warning>,
     /// Bounds what `publisher` holds, and what `subscriber` does.
@@ -165,7 +167,7 @@ impl Node {
         let (give_back, given_back) = channel();
         let lent = Lent { monitor: Some(monitor), give_back };
         let directory = Directory::default();
-        let told = directory.clone();
+        let (told, known) = (directory.clone(), directory.clone());
         let beacon = spawn("dafka-beacon", move |pipe| {
             beacon::run_for(pipe, &settings, &name, lent.monitor.as_ref(), Some(&told))
         });
@@ -180,7 +182,8 @@ impl Node {
             subscriber,
             subscribers: RefCell::new(Subscribers::new(config.beacon.max_subscription_bytes)),
             inbound,
-            answered: RefCell::new(Answered::new(directory)),
+            answered: RefCell::new(Answered::new(known)),
+            directory,
             forged_warning: RefCell::default(),
             unread_subscriptions,
             unread,
@@ -217,6 +220,12 @@ impl Node {
         self.beacon.pipe()
     }
 
+    /// Whether a connection, by the name of the peer at its other end, leads to a node that is a peer now.
+    pub(super) fn is_peer(&self) -> IsPeer {
+        let directory = self.directory.clone();
+        Box::new(move |connection| directory.leads_to_peer(connection))
+    }
+
     /// Connects to peers that came and disconnects from those that went. True when a connection to a peer was given up:
     /// what came over it was not allowed. All that came behind it is lost then.
     ///
@@ -227,7 +236,8 @@ impl Node {
         self.follow_beacon_with(|_, _| {})
     }
 
-    /// As [`Node::follow_beacon`]. `each` is given the endpoints of peers that came (true) or went (false).
+    /// As [`Node::follow_beacon`]. `each` is given the endpoints of peers that came (true) or went (false); also when a
+    /// connection is given up, and when it is made again.
     pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
         let mut frame = Frame::new();
@@ -260,6 +270,7 @@ impl Node {
                     continue;
                 }
                 [word @ beacon::GIVEN_UP, endpoint, has_answered, wait_ms] => {
+                    each(endpoint, false);
                     is_cut |= *has_answered == "true";
                     self.tell_given_up(endpoint, *has_answered == "true", wait_ms);
                     (word, endpoint, self.disconnect(endpoint))

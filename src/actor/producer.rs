@@ -81,6 +81,7 @@ pub fn run_counted(
     pipe.limit_records(settings.producer.max_record_bytes);
     let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
     let node = start_node(&name, topic, settings, pipe)?;
+    producer.set_peers(node.is_peer());
     node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms()))?;
     pipe.signal_ready()?;
     let actor = Actor {
@@ -194,7 +195,7 @@ impl Actor<'_> {
             self.account();
             self.tell();
             publish(&self.node.publisher, &mut self.outbox)?;
-            if self.is_terminating && (self.producer.is_drained() || self.is_impatient) {
+            if self.is_terminating && (self.producer.is_done() || self.is_impatient) {
                 return self.end();
             }
         }
@@ -222,7 +223,13 @@ impl Actor<'_> {
         let (is_news, now_ms) = (news.is_some(), now_ms());
         let Some(why) = news.or_else(|| self.twin.take()) else { return Ok(()) };
         let old = self.node.address.clone();
-        if !self.renewals.may_renew(now_ms) {
+        // An end does not wait for the backoff: what is kept is not proven to be stored.
+        let is_last = self.is_terminating && !self.is_impatient && !self.producer.is_done();
+        let may_renew = match is_last {
+            true => self.renewals.may_renew_at_end(now_ms),
+            false => self.renewals.may_renew(now_ms),
+        };
+        if !may_renew {
             if is_news {
                 self.twin_warning.warn(now_ms, || {
                     format!(
@@ -243,6 +250,7 @@ impl Actor<'_> {
                 log::error!(
                     "Producer: another producer uses the address {old}: {why}; a new one cannot be taken now: {error}"
                 );
+                self.renewals.has_failed();
                 self.producer.keep_acknowledged();
                 self.twin = Some(why);
                 return Ok(());
@@ -259,12 +267,13 @@ impl Actor<'_> {
         let Self { producer, outbox, .. } = self;
         let renewed = producer.renew(name.as_bytes(), now_ms, outbox);
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
+        producer.set_peers(self.node.is_peer());
         self.node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms))
     }
 
     fn end(self) -> Result {
         if self.settings.producer.verbose {
-            let count = self.producer.unacknowledged();
+            let count = self.producer.unproven();
             log::debug!("Producer: {} ends, {count} records unacknowledged", self.node.address);
         }
         Ok(())
@@ -290,7 +299,7 @@ impl Actor<'_> {
 
     /// Tells the owner how many records are acknowledged, and how much room there is.
     fn account(&mut self) {
-        let acknowledged = self.taken - self.producer.unacknowledged() as u64;
+        let acknowledged = self.taken - self.producer.unproven();
         self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
         let Some(budget) = &self.budget else { return };
         let held_bytes = self.producer.kept_len_bytes();

@@ -9,7 +9,8 @@
 //! before. That takes a restart, so a store begins anew with each connection.
 //!
 //! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not acknowledge again, so
-//! what such a store has acknowledged counts again as soon as its node is back at the same endpoint.
+//! what such a store has acknowledged counts again as soon as its node is back at the same endpoint. An ACK of such a store
+//! that is read when its node is no peer any more is ignored: no later event would end its effect.
 //!
 //! A peer may invent names. When there are too many, those of peers that are gone are forgotten first, then those of the
 //! host, and the connection, with most names.
@@ -21,10 +22,13 @@ use std::collections::BTreeSet;
 /// Names and connections of stores that are told apart at a time.
 const MAX_STORES: usize = 1_000;
 
+/// Whether a connection, named as a [`Sender`] names it, leads to a node that is a peer now.
+pub type IsPeer = Box<dyn Fn(&[u8]) -> bool>;
+
 /// What stores have of one partition.
-#[derive(Debug)]
 pub struct Copies {
     min_stores: usize,
+    is_peer: IsPeer,
     /// Empty while one store is enough.
     stores: Vec<Store>,
     /// How many of them each connection has brought.
@@ -64,10 +68,16 @@ impl Copies {
     pub fn new(min_stores: usize) -> Self {
         Copies {
             min_stores: min_stores.max(1),
+            is_peer: Box::new(|_| true),
             stores: Vec::new(),
             names: RankedShares::default(),
             is_round_over: false,
         }
+    }
+
+    /// Asks `is_peer` which connections lead to peers. Without it, all do.
+    pub fn with_peers(self, is_peer: IsPeer) -> Self {
+        Copies { is_peer, ..self }
     }
 
     /// How many stores must have a record.
@@ -80,13 +90,17 @@ impl Copies {
         if self.min_stores == 1 {
             return end;
         }
-        let from = from().unwrap_or_default();
+        let from = from();
+        let is_ignored = name.is_empty() && from.as_deref().is_some_and(|from| !(self.is_peer)(from));
+        let from = from.unwrap_or_default();
         match self.stores.iter_mut().find(|store| *store.name == *name && store.from == from) {
+            Some(_) if is_ignored => {}
             Some(store) => {
                 // A lower ACK than before: its database was set back.
                 store.end_then = store.end_then.min(end);
                 (store.end, store.is_confirmed, store.is_present) = (end, true, true);
             }
+            None if is_ignored => {}
             None => self.add(name, from, end),
         }
         let counting = self.stores.iter().filter(|store| store.counts());
@@ -268,6 +282,33 @@ mod tests {
         copies.peer(false, &|from| *from == [2]);
         copies.peer(true, &|from| *from == [2]);
         assert_eq!((ack(&mut copies, b"", 1, 100), ack(&mut copies, b"a", 2, 90)), (0, 90));
+    }
+
+    #[test]
+    fn an_ack_of_0_1_0_that_is_read_after_its_node_is_gone_does_not_count() {
+        use std::cell::Cell;
+        use std::rc::Rc;
+        let is_there = Rc::new(Cell::new(true));
+        let told = is_there.clone();
+        let mut copies = Copies::new(2).with_peers(Box::new(move |from| *from == [2] || told.get()));
+        let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
+            copies.acknowledged(store, &|| Some([connection].into()), end)
+        };
+        ack(&mut copies, b"", 1, 10);
+        ack(&mut copies, b"a", 2, 100);
+        // The disconnect is processed before the last ACKs: of a store that is known, and of one that is not.
+        is_there.set(false);
+        copies.peer(false, &|from| *from == [1]);
+        ack(&mut copies, b"", 1, 100);
+        ack(&mut copies, b"", 9, 100);
+        assert_eq!((copies.begin_round(), ack(&mut copies, b"a", 2, 100), copies.count(0)), (0, 0, 1));
+        // The node is back. What it acknowledged while it was a peer counts.
+        is_there.set(true);
+        copies.peer(true, &|from| *from == [1]);
+        assert_eq!(ack(&mut copies, b"a", 2, 100), 10);
+        assert_eq!(ack(&mut copies, b"", 1, 100), 10);
+        copies.begin_round();
+        assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
 
 use super::answers::{Answers, Job};
-use super::copies::Copies;
+use super::copies::{Copies, IsPeer};
 use super::waiting::{Change, Waiting};
 use super::{AllRead, Outbox, Payload, Progress, Requesters, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
@@ -83,6 +83,8 @@ pub struct Producer<P> {
     is_doubtful: bool,
     /// What the kept records occupy that are acknowledged.
     doubtful_len_bytes: u64,
+    /// Doubtful records that could not be kept until there was a new address, under all addresses.
+    given_up: u64,
     /// Somebody has subscribed to its records, or that is not known.
     is_read: bool,
     /// Subscriptions wait that were not read yet.
@@ -120,6 +122,7 @@ impl<P: Payload> Producer<P> {
             kept_len_bytes: 0,
             is_doubtful: false,
             doubtful_len_bytes: 0,
+            given_up: 0,
             is_read: true,
             is_behind: false,
             early_acks: Vec::new(),
@@ -144,6 +147,19 @@ impl<P: Payload> Producer<P> {
     /// A record counts as acknowledged when so many different stores have it; at least one.
     pub fn with_min_stores(self, min_stores: usize) -> Self {
         Producer { copies: Copies::new(min_stores), ..self }
+    }
+
+    /// Asks `is_peer` whether an ACK without a name is of a node that is a peer now: others do not count where several
+    /// stores are needed. To be called after [`Producer::with_min_stores`], and again after [`Producer::renew`].
+    pub fn with_peers(mut self, is_peer: IsPeer) -> Self {
+        self.set_peers(is_peer);
+        self
+    }
+
+    /// As [`Producer::with_peers`].
+    pub fn set_peers(&mut self, is_peer: IsPeer) {
+        let copies = std::mem::replace(&mut self.copies, Copies::new(1));
+        self.copies = copies.with_peers(is_peer);
     }
 
     /// Nobody has subscribed to its records yet: [`Producer::subscription`] will tell. What is acknowledged before that is
@@ -180,7 +196,7 @@ impl<P: Payload> Producer<P> {
             Message::Ack { topic, subject, sequence, .. }
                 if self.is_own(topic, subject) && *sequence >= self.next =>
             {
-                self.twin = Some(Twin::Beyond { sequence: *sequence, published: self.next });
+                self.suspect(Twin::Beyond { sequence: *sequence, published: self.next });
             }
             Message::Ack { topic, subject, sequence, store }
                 if self.is_own(topic, subject) && !self.is_read =>
@@ -231,7 +247,7 @@ impl<P: Payload> Producer<P> {
                 let end = self.copies.acknowledged(&store, &|| from.clone(), sequence + 1);
                 self.forget(end);
             } else {
-                self.twin = Some(Twin::Unread { sequence });
+                self.suspect(Twin::Unread { sequence });
             }
         }
     }
@@ -331,6 +347,12 @@ impl<P: Payload> Producer<P> {
         }
     }
 
+    /// There is a twin. The next ACK, which may be read before anybody asks for that, may be meant for its record.
+    fn suspect(&mut self, twin: Twin) {
+        self.twin = Some(twin);
+        self.keep_acknowledged();
+    }
+
     /// True when another producer seems to use this one's address: says why, once.
     pub fn twin(&mut self) -> Option<Twin> {
         self.twin.take()
@@ -354,6 +376,7 @@ impl<P: Payload> Producer<P> {
         renewed.answers = self.answers.emptied();
         renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
         renewed.is_read = false;
+        renewed.given_up = self.given_up;
         for content in std::mem::take(&mut self.kept) {
             renewed.publish(content, now_ms, out);
         }
@@ -364,6 +387,18 @@ impl<P: Payload> Producer<P> {
     /// True when every record published was acknowledged.
     pub fn is_drained(&self) -> bool {
         self.acknowledged == self.next
+    }
+
+    /// True when every record published was acknowledged, and was not doubtful then: the producer may end. See
+    /// [`Producer::keep_acknowledged`].
+    pub fn is_done(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// How many records of those taken so far, under all addresses, are not proven to be stored: they wait for an
+    /// acknowledgement, or it may be meant for a twin's.
+    pub fn unproven(&self) -> u64 {
+        self.kept.len() as u64 + self.given_up
     }
 
     /// How many records wait for an acknowledgement.
@@ -439,6 +474,7 @@ impl<P: Payload> Producer<P> {
         {
             self.doubtful_len_bytes -= cost_bytes(content.as_ref().len());
             self.first_kept += 1;
+            self.given_up += u64::from(self.is_doubtful);
         }
         // A burst that waited for a store may have grown the queue; do not hold that memory for ever.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {

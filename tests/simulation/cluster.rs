@@ -214,6 +214,13 @@ impl World {
                 invariants::forgotten(&self.model, &name, forgotten, &self.stores)?;
             }
             if outcome.has_ended {
+                if producer.is_to_renew && !producer.kept.is_empty() {
+                    let left = producer.kept.len();
+                    return Err((
+                        2,
+                        format!("a producer with a twin ends with {left} records that may be lost"),
+                    ));
+                }
                 let partition = self.model.partitions.get_mut(&name).expect("a partition of the model");
                 partition.is_alive = false;
                 let all = partition.end();

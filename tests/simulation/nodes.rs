@@ -226,7 +226,7 @@ impl Node {
                 let is_answering = node.producer.answer(turn.answers, out);
                 node.producer.tick(now_ms, out);
                 outcome.is_busy = is_answering || !node.commands.is_empty();
-                outcome.has_ended = node.is_terminating && node.producer.is_drained();
+                outcome.has_ended = node.is_terminating && node.producer.is_done();
             }
             Role::Consumer(node) => {
                 for_each_subscription(heard, |subscription| node.consumer.subscription(subscription, out));
