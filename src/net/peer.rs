@@ -41,9 +41,14 @@ impl Peer {
         [&host.to_be_bytes()[..], &self.0].concat().into()
     }
 
-    /// The endpoint of the peer with this name, see [`Peer::name`] and [`Peer::endpoint`].
+    /// The peer with this name, see [`Peer::name`].
+    pub fn by_name(name: &[u8]) -> Option<Peer> {
+        Some(Peer(name.get(16..)?.to_vec()))
+    }
+
+    /// The endpoint of the peer with this name, see [`Peer::endpoint`].
     pub fn endpoint_by_name(name: &[u8]) -> Option<String> {
-        Peer(name.get(16..)?.to_vec()).endpoint()
+        Peer::by_name(name)?.endpoint()
     }
 
     /// The endpoint that the connection leads to, in its one form and without a zone. `None` of other transports than TCP.
@@ -154,6 +159,7 @@ mod tests {
         );
         assert!(first.endpoint().unwrap().starts_with("tcp://127.0.0.1:"));
         assert_eq!((who(0), who(1)), (first.clone(), second.clone()));
+        assert_eq!((Peer::by_name(&first.name()), Peer::by_name(b"short")), (Some(first.clone()), None));
         // Those whose connections have ended when their messages are read: there is no such file.
         let gone = Peer::at(-1);
         assert_eq!(gone, Peer::at(RawFd::MAX));

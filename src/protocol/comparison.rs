@@ -19,7 +19,7 @@
 use super::{Outbox, Sender, host_of};
 use crate::wire::{Message, Position, partition_key};
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 /// Connections whose stores are compared with this one.
@@ -55,6 +55,8 @@ const LEN_BYTES_PER_MS: u64 = 320;
 const MAX_LOOKS: usize = 16;
 /// Differences that are remembered.
 const MAX_REPORTED: usize = 1_000;
+/// Differences that wait to be logged. Further ones count as not found: the next round finds them again.
+const MAX_FOUND: usize = 64;
 /// The longest name of a store that is asked; ours are 32 octets long.
 const MAX_STORE_NAME_LEN: usize = 64;
 
@@ -68,8 +70,15 @@ pub trait Held {
     fn begin(&mut self, reading: Reading);
 
     /// The reading that was begun, once it is done. What cannot be read is left out.
-    fn poll(&mut self) -> Option<Reading>;
+    ///
+    /// # Errors
+    /// When nothing can be read any more. The comparison ends then.
+    fn poll(&mut self) -> Result<Option<Reading>, Ended>;
 }
+
+/// Nothing can be read any more.
+#[derive(Debug)]
+pub struct Ended;
 
 /// A run of records to be read.
 #[derive(Debug)]
@@ -118,6 +127,8 @@ pub struct Divergence {
     pub address: Box<[u8]>,
     /// The name of the other store, as it came over the connection that the record came over.
     pub store: Box<[u8]>,
+    /// The connection that the record came over; `None` when it is not known.
+    pub from: Option<Box<[u8]>>,
     /// The first record that was seen to differ.
     pub offset: u64,
 }
@@ -236,7 +247,10 @@ pub struct Comparison {
     hasher: RandomState,
     /// Partitions and stores that are known to differ, by a hash.
     reported: HashSet<u64>,
-    divergence: Option<Divergence>,
+    /// Differences to be logged.
+    found: VecDeque<Divergence>,
+    /// This store's records cannot be read any more.
+    has_ended: bool,
 }
 
 impl Comparison {
@@ -251,13 +265,18 @@ impl Comparison {
             seed: hash(own_address),
             hasher: RandomState::new(),
             reported: HashSet::new(),
-            divergence: None,
+            found: VecDeque::new(),
+            has_ended: false,
         }
     }
 
     /// Takes a DIRECT-HEAD of another store: it holds the record of this position, and those before it.
     pub fn handle_head(&mut self, position: &Position, store: &[u8], from: &Sender, now_ms: u64) {
-        if store.is_empty() || store.len() > MAX_STORE_NAME_LEN || position.sequence == u64::MAX {
+        if self.has_ended
+            || store.is_empty()
+            || store.len() > MAX_STORE_NAME_LEN
+            || position.sequence == u64::MAX
+        {
             return;
         }
         let seed = self.seed;
@@ -346,16 +365,19 @@ impl Comparison {
         if sample.digests[index] != self.hasher.hash_one(content) {
             (walk.answer_ms, walk.silent_count) = (now_ms.saturating_sub(sample.sent_ms), 0);
             walk.sample = None;
-            if let Some((_, candidate)) = walk.batch.first_key_value() {
+            if let Some((_, candidate)) = walk.batch.first_key_value()
+                && self.found.len() < MAX_FOUND
+            {
                 let key = key(candidate, walk.host());
                 if self.reported.len() >= MAX_REPORTED {
                     self.reported.clear();
                 }
                 self.reported.insert(key);
-                self.divergence = Some(Divergence {
+                self.found.push_back(Divergence {
                     subject: candidate.subject.clone(),
                     address: candidate.address.clone(),
                     store: candidate.store.clone(),
+                    from,
                     offset: position.sequence,
                 });
             }
@@ -366,9 +388,14 @@ impl Comparison {
         true
     }
 
-    /// A difference that was found. To be called after each record.
+    /// A difference that was found, to be logged: each is returned once. They wait until they are asked for.
     pub fn poll_divergence(&mut self) -> Option<Divergence> {
-        self.divergence.take()
+        self.found.pop_front()
+    }
+
+    /// Whether [`Comparison::poll_divergence`] has one.
+    pub fn has_divergence(&self) -> bool {
+        !self.found.is_empty()
     }
 
     /// When [`Comparison::handle_timeout`] has something to do next.
@@ -396,8 +423,12 @@ impl Comparison {
         }
         match self.reading.take() {
             Some((from, _)) => match self.held.poll() {
-                Some(reading) => self.fetch(&from, reading, own_address, now_ms, out),
-                None => self.reading = Some((from, now_ms + READING_MS)),
+                Ok(Some(reading)) => self.fetch(&from, reading, own_address, now_ms, out),
+                Ok(None) => self.reading = Some((from, now_ms + READING_MS)),
+                Err(Ended) => {
+                    self.walks.clear();
+                    self.has_ended = true;
+                }
             },
             None if now_ms >= self.next_ms => self.begin_reading(now_ms),
             None => {}

@@ -247,6 +247,11 @@ impl<P: Payload> Replica<P> {
         is_news
     }
 
+    /// See [`Comparison::has_divergence`].
+    pub fn has_divergence(&self) -> bool {
+        self.comparison.as_ref().is_some_and(Comparison::has_divergence)
+    }
+
     /// A difference to what another store holds, see [`Comparison::poll_divergence`].
     pub fn poll_divergence(&mut self) -> Option<Divergence> {
         self.comparison.as_mut()?.poll_divergence()

@@ -8,7 +8,7 @@ use super::directory::Folder;
 use super::model::Name;
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
-use dafka::protocol::comparison::{Held, Reading};
+use dafka::protocol::comparison::{Ended, Held, Reading};
 use dafka::protocol::reader::{EachHead, Source};
 use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
@@ -538,7 +538,7 @@ impl Held for SimHeld {
         self.done = Some(reading);
     }
 
-    fn poll(&mut self) -> Option<Reading> {
-        self.done.take()
+    fn poll(&mut self) -> Result<Option<Reading>, Ended> {
+        Ok(self.done.take())
     }
 }

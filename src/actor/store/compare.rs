@@ -2,11 +2,13 @@
 //! the disk.
 
 use super::watch::{Slot, Watch};
-use crate::actor::{Error, Result};
+use crate::actor::{Error, Result, panic_text};
+use crate::czmq::log::error_at_edge;
 use crate::net::lower_priority;
-use crate::protocol::comparison::{Held, Reading};
+use crate::protocol::comparison::{Ended, Held, Reading};
 use crate::storage::Log;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -29,6 +31,10 @@ impl OnDisk {
     /// # Errors
     /// When it cannot be had.
     pub(super) fn start(log: &Arc<Log>, watch: &Watch) -> Result<OnDisk> {
+        OnDisk::start_with(log, watch, read)
+    }
+
+    fn start_with(log: &Arc<Log>, watch: &Watch, read: fn(&Log, &mut Reading)) -> Result<OnDisk> {
         // There is one reading at a time.
         let (readings, next_reading) = bounded::<Reading>(1);
         let (reading_done, done) = bounded(1);
@@ -37,11 +43,20 @@ impl OnDisk {
             .name("dafka-compare".into())
             .spawn(move || {
                 lower_priority(NICENESS);
-                for mut reading in next_reading {
-                    slot.during("reading records to compare", || read(&held, &mut reading));
-                    if reading_done.send(reading).is_err() {
-                        break;
+                let run = || {
+                    for mut reading in next_reading {
+                        slot.during("reading records to compare", || read(&held, &mut reading));
+                        if reading_done.send(reading).is_err() {
+                            break;
+                        }
                     }
+                };
+                // Closes `done` in any case.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                    error_at_edge(format_args!(
+                        "Store: internal error in the comparison with other stores: {}; it ends, and the store goes on",
+                        panic_text(&*panic)
+                    ));
                 }
             })
             .map_err(Error::Thread)?;
@@ -71,13 +86,17 @@ impl Held for OnDisk {
 
     fn begin(&mut self, reading: Reading) {
         if let Some(readings) = &self.readings {
-            // A thread that has ended reads nothing more.
+            // Where the thread has ended, `poll` tells it.
             let _ = readings.try_send(reading);
         }
     }
 
-    fn poll(&mut self) -> Option<Reading> {
-        self.done.try_recv().ok()
+    fn poll(&mut self) -> Result<Option<Reading>, Ended> {
+        match self.done.try_recv() {
+            Ok(reading) => Ok(Some(reading)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Ended),
+        }
     }
 }
 
@@ -87,5 +106,49 @@ impl Drop for OnDisk {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Outbox;
+    use crate::protocol::comparison::Comparison;
+    use crate::storage::{Batch, Options};
+    use crate::wire::Position;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// Compares a partition of three records until nothing is left to do. Returns how many FETCHes were sent.
+    fn compare(read: fn(&Log, &mut Reading)) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Arc::new(Log::open(dir.path(), Options::default()).unwrap());
+        let mut batch = Batch::new();
+        let run = batch.run(b"topic", b"PARTITION", 0);
+        (0..3_u8).for_each(|i| batch.push_to(run, vec![i]));
+        log.append(&batch).unwrap();
+        let watch = Watch::start(dir.path().as_os_str()).unwrap();
+        let held = OnDisk::start_with(&log, &watch, read).unwrap();
+        let mut comparison = Comparison::new(Box::new(held), b"own");
+        let position = Position::new(b"own", b"PARTITION", b"topic", 2);
+        comparison.handle_head(&position, b"other", &|| None, 0);
+        let (mut out, mut count, start) = (Outbox::<Arc<[u8]>>::new(), 0, Instant::now());
+        while let Some(now_ms) = comparison.due_ms() {
+            comparison.handle_timeout(b"own", now_ms, &mut out);
+            out.drain(|_, _| count += 1);
+            assert!(start.elapsed() < Duration::from_secs(60), "it waits for ever");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // It does not begin again.
+        comparison.handle_head(&position, b"other", &|| None, 1_000_000);
+        count += usize::from(comparison.due_ms().is_some());
+        count
+    }
+
+    #[test]
+    fn a_panic_ends_the_comparison_and_nobody_waits_for_it() {
+        assert_eq!(compare(|_, _| panic!("a bug in the test")), 0);
+        // FETCHes that nobody answers, and what comes after them.
+        assert!(compare(read) > 1);
     }
 }

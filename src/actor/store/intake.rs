@@ -159,6 +159,11 @@ impl<P: Payload> Intake<P> {
         self.replica.has_twin(now_ms)
     }
 
+    /// See [`Replica::has_divergence`].
+    pub fn has_divergence(&self) -> bool {
+        self.replica.has_divergence()
+    }
+
     /// A difference to what another store holds, see [`Replica::poll_divergence`].
     pub fn poll_divergence(&mut self) -> Option<Divergence> {
         self.replica.poll_divergence()

@@ -8,7 +8,7 @@ use crate::actor::consumer::{Refused, limit_count};
 use crate::actor::inbox::{Inbox, Received};
 use crate::actor::node::{Config, Node};
 use crate::actor::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
-use crate::net::{Frame, Kind, Origin, Peer, Pipe, ReadingClock, TERM, Warning, now_ms};
+use crate::net::{Frame, Kind, Peer, Pipe, ReadingClock, TERM, Warning, now_ms};
 use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
@@ -18,6 +18,9 @@ use crate::storage::{Log, MAX_CONTENT_LEN_BYTES};
 use crate::wire::Message;
 use std::sync::{Arc, Mutex, PoisonError};
 use zmq::POLLIN;
+
+/// Differences to other stores that are logged per second, at most. A store finds fewer on the average: further ones wait.
+const DIVERGENCES_PER_S: usize = 8;
 
 /// Runs a writer until `$TERM`. `reader` is the address of the store's other half, `store` the name of both.
 pub(super) fn run(
@@ -70,7 +73,7 @@ pub(super) fn run(
         warning: Warning::default(),
         stall_warning: Warning::default(),
         refused: Refused::default(),
-        divergence_warning: Warning::default(),
+        divergences_due_ms: 0,
     };
     actor.run()
 }
@@ -94,10 +97,11 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
 }
 
 /// A difference between this store and another one for the log.
-fn describe(divergence: &Divergence, origin: Origin) -> String {
-    let Divergence { subject, address, store, offset } = divergence;
+fn describe(divergence: &Divergence) -> String {
+    let Divergence { subject, address, store, from, offset } = divergence;
     let (subject, address, store) = (printable(subject), printable(address), printable(store));
-    let sender = Peer::who_sent(origin).map_or_else(String::new, |peer| format!(", which {peer} sent"));
+    let peer = from.as_deref().and_then(Peer::by_name);
+    let sender = peer.map_or_else(String::new, |peer| format!(", which {peer} sent"));
     format!(
         "Store: partition {address} of {subject}: record {offset} differs from that of the store {store}{sender}. Stores \
          hold different records of this partition; at least one of them is wrong"
@@ -118,8 +122,8 @@ struct Actor<'a> {
     /// Of partitions that stand still: other warnings do not hide them.
     stall_warning: Warning,
     refused: Refused,
-    /// Of differences to other stores.
-    divergence_warning: Warning,
+    /// No difference to another store is logged before this.
+    divergences_due_ms: u64,
 }
 
 impl Actor<'_> {
@@ -137,7 +141,12 @@ impl Actor<'_> {
                 self.committer.wake().item(POLLIN),
                 self.node.subscriber.item(POLLIN),
             ];
-            self.node.poll(items, timeout_ms(due_ms, self.clock.now_ms()))?;
+            let mut timeout_ms = timeout_ms(due_ms, self.clock.now_ms());
+            if self.intake.has_divergence() {
+                let until_due_ms = self.divergences_due_ms.saturating_sub(now_ms()) as i64;
+                timeout_ms = if timeout_ms < 0 { until_due_ms } else { timeout_ms.min(until_due_ms) };
+            }
+            self.node.poll(items, timeout_ms)?;
             let is_committer_awake = items[3].is_readable();
 
             let mut frame = Frame::new();
@@ -164,6 +173,7 @@ impl Actor<'_> {
                      to make it another"
                 );
             }
+            self.log_divergences(now_ms(), DIVERGENCES_PER_S);
             while let Some((subject, address, next)) = self.intake.stalled() {
                 self.stall_warning.warn(now_ms(), || {
                     let (address, topic) = (printable(address), printable(subject));
@@ -189,11 +199,24 @@ impl Actor<'_> {
             }
         }
         self.intake.tick(self.clock.now_ms(), &mut self.outbox);
+        self.log_divergences(self.divergences_due_ms, usize::MAX);
         if self.verbose {
             let (dropped, statistics) = (self.inbox.dropped(), self.intake.statistics());
             log::debug!("Store: the writer ends, {dropped} messages dropped: {statistics:?}");
         }
         publish(&self.node.publisher, &mut self.outbox)
+    }
+
+    /// Logs differences to other stores, `max_count` per second at most.
+    fn log_divergences(&mut self, now_ms: u64, max_count: usize) {
+        if now_ms < self.divergences_due_ms || !self.intake.has_divergence() {
+            return;
+        }
+        self.divergences_due_ms = now_ms + Warning::INTERVAL_MS;
+        for _ in 0..max_count {
+            let Some(divergence) = self.intake.poll_divergence() else { return };
+            log::warn!("{}", describe(&divergence));
+        }
     }
 
     /// Stores that subscribe to GET-HEADS.
@@ -223,9 +246,6 @@ impl Actor<'_> {
                                 "Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"
                             )
                         });
-                    }
-                    if let Some(divergence) = self.intake.poll_divergence() {
-                        self.divergence_warning.warn(now_ms(), || describe(&divergence, origin));
                     }
                 }
                 Ok(message) => self.warning.warn(now_ms(), || {

@@ -17,8 +17,8 @@ impl Held for Every {
         self.done = Some(reading);
     }
 
-    fn poll(&mut self) -> Option<Reading> {
-        self.done.take()
+    fn poll(&mut self) -> Result<Option<Reading>, Ended> {
+        Ok(self.done.take())
     }
 }
 
@@ -131,6 +131,33 @@ fn a_difference_is_reported_once_for_each_store() {
     found.sort();
     assert_eq!(found, [(vec![b's', 1], 555), (vec![b's', 2], 555)]);
     assert!(!comparison.handle_record(&position(b"A", 5), b"not asked for", &|| None, 60_000));
+}
+
+#[test]
+fn differences_that_are_found_at_once_are_all_reported() {
+    const PARTITIONS: u32 = 100;
+    let (mut comparison, from) = (comparing(10), connection(1, 1));
+    let (mut found, mut most_waiting) = (Vec::new(), 0);
+    for now_ms in (0..60_000).step_by(10) {
+        if now_ms % 10_000 == 0 {
+            heads(&mut comparison, &from, b"other", PARTITIONS, 10, now_ms);
+        }
+        for asked in tick(&mut comparison, now_ms) {
+            comparison.handle_record(&position(&asked.1, 3), b"forged", &|| Some(from.clone()), now_ms);
+        }
+        // They are logged late. What does not fit until then is found in the next round.
+        most_waiting = most_waiting.max(comparison.found.len());
+        if now_ms % 25_000 == 24_990 {
+            while let Some(divergence) = comparison.poll_divergence() {
+                assert_eq!((divergence.offset, divergence.from.as_ref()), (3, Some(&from)));
+                found.push(divergence.address);
+            }
+        }
+    }
+    assert_eq!((most_waiting, found.len()), (MAX_FOUND, PARTITIONS as usize));
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), PARTITIONS as usize);
 }
 
 #[test]
