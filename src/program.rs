@@ -135,6 +135,10 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
         Some(path) => read_config(path)?,
         None => Item::default(),
     };
+    // Without this, a record may go to another directory than its operator has written.
+    if let Some(misspelled) = config.misspelled(&Settings::keys()) {
+        return Err(misspelled.into());
+    }
     // What options say wins over the file.
     let mut given: HashMap<String, Vec<u8>> = HashMap::new();
     let options: &[(&str, &str)] = match role {

@@ -280,6 +280,16 @@ impl Settings {
         (settings, keys.problems)
     }
 
+    /// The keys that there are.
+    pub fn keys() -> Vec<String> {
+        let keys = std::cell::RefCell::new(Vec::new());
+        let _ = Settings::read_all(|key| {
+            keys.borrow_mut().push(key.to_owned());
+            Vec::new()
+        });
+        keys.into_inner()
+    }
+
     /// The same for a subscriber, which, unlike a consumer, starts at the first record unless told otherwise.
     pub fn for_subscriber(mut self) -> Settings {
         self.consumer.offset_reset.get_or_insert(OffsetReset::Earliest);

@@ -26,6 +26,16 @@ pub struct SyntaxError {
     pub why: &'static str,
 }
 
+/// A key that is written in a way in which it is not found.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} is no key; write {key}")]
+pub struct Misspelled {
+    /// How it is written.
+    pub path: String,
+    /// The key that is meant.
+    pub key: String,
+}
+
 /// Spaces per level.
 const INDENT: usize = 4;
 
@@ -89,6 +99,25 @@ impl Item {
         found.into_iter().map(|item| item.value.as_slice()).collect()
     }
 
+    /// The first path, if there is one, that differs from one of these keys in upper and lower case, by empty names, or by
+    /// a `root` before it, which is how CZMQ calls the root.
+    pub fn misspelled(&self, keys: &[String]) -> Option<Misspelled> {
+        self.misspelled_below("", keys)
+    }
+
+    fn misspelled_below(&self, path: &str, keys: &[String]) -> Option<Misspelled> {
+        self.children.iter().find_map(|child| {
+            let name = String::from_utf8_lossy(&child.name);
+            let path = if path.is_empty() { name.into_owned() } else { format!("{path}/{name}") };
+            if !keys.contains(&path)
+                && let Some(key) = keys.iter().find(|key| **key == plain(&path))
+            {
+                return Some(Misspelled { path, key: key.clone() });
+            }
+            child.misspelled_below(&path, keys)
+        })
+    }
+
     fn nested(&self, path: &[u8]) -> Option<&Item> {
         path.split(|&octet| octet == b'/')
             .try_fold(self, |item, name| item.children.iter().find(|child| child.name == name))
@@ -103,6 +132,14 @@ impl Item {
             }
         }
     }
+}
+
+/// A path in lower case, without empty names, and without the root's name.
+fn plain(path: &str) -> String {
+    let path = path.to_ascii_lowercase();
+    let names = path.split('/').filter(|name| !name.is_empty());
+    let names: Vec<&str> = names.collect();
+    names.strip_prefix(&["root"]).unwrap_or(&names).join("/")
 }
 
 /// The characters of names.
@@ -158,6 +195,24 @@ mod tests {
         assert_eq!(values("a/bc = 1\na/b/c = 2\na", "a/b"), [""; 0]);
         // A section alone has no value.
         assert_eq!(values("a/b", "a/b"), [""]);
+    }
+
+    #[test]
+    fn a_key_that_is_written_in_another_way_is_named() {
+        let keys = ["store/db", "store/max_record_bytes"].map(str::to_owned);
+        for (text, path) in [
+            ("store//db = x", "store//db"),
+            ("other = 1\nStore\n    verbose = 1\n    db = x", "Store/db"),
+            ("store\n    DB = x", "store/DB"),
+            ("root\n    store\n        db = x", "root/store/db"),
+            ("Root/store/db = x", "Root/store/db"),
+            ("store/db = x\nSTORE/max_record_bytes = 1", "STORE/max_record_bytes"),
+        ] {
+            let misspelled = Item::parse(text.as_bytes()).unwrap().misspelled(&keys);
+            assert_eq!(misspelled.map(|misspelled| misspelled.path).as_deref(), Some(path), "{text}");
+        }
+        let text = "store\n    db = x\nstore/db = y\napplication\n    Store\n        db = z\nstored/db = 1\nroot = 1";
+        assert_eq!(Item::parse(text.as_bytes()).unwrap().misspelled(&keys), None);
     }
 
     #[test]

@@ -198,6 +198,22 @@ fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
 }
 
 #[test]
+fn a_key_that_is_written_in_another_way_is_refused() {
+    let cluster = Cluster::new();
+    let config = cluster.dir().join("misspelled.cfg").into_os_string().into_string().expect("UTF-8");
+    for (text, words) in [
+        ("store//db = x", ["store//db is no key", "write store/db"]),
+        ("Store/db = x", ["Store/db is no key", "write store/db"]),
+        ("root\n    store\n        db = x", ["root/store/db is no key", "write store/db"]),
+        ("beacon\n    Interval = 5", ["beacon/Interval is no key", "write beacon/interval"]),
+    ] {
+        std::fs::write(&config, text).expect("a file");
+        assert_refused(&cluster, "dafka_stored", &["-c", &config], &[], &words);
+    }
+    assert!(!cluster.dir().join("storedb").exists());
+}
+
+#[test]
 fn unusable_addresses_are_refused() {
     let cluster = Cluster::new();
     for (program, own) in PROGRAMS {

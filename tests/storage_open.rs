@@ -63,6 +63,67 @@ fn what_cannot_be_a_directory_is_told() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_refused_at_once_and_untouched() {
+    let make = |path: &Path, kind: &str| {
+        let done = match kind {
+            "a FIFO" => std::process::Command::new("mkfifo")
+                .arg(path)
+                .status()
+                .map(|status| assert!(status.success())),
+            "a socket" => std::os::unix::net::UnixListener::bind(path).map(drop),
+            "a directory" => fs::create_dir(path),
+            _ => std::os::unix::fs::symlink("/dev/null", path),
+        };
+        done.expect(kind);
+    };
+    for name in ["data.mdb", "lock.mdb", "dafka.lock"] {
+        for kind in ["a FIFO", "a socket", "a directory", "a device"] {
+            for is_alone in [true, false] {
+                let dir = dir();
+                if !is_alone {
+                    drop(open(dir.path()));
+                    fs::remove_file(dir.path().join(name)).expect("there");
+                }
+                make(&dir.path().join(name), kind);
+                let expected = format!("{name} is {kind}, not a regular file");
+                for error in
+                    [refused_untouched(dir.path()), list(dir.path()).expect_err("it cannot be listed")]
+                {
+                    assert!(error.to_string().contains(&expected), "{error}");
+                }
+                let count = fs::read_dir(dir.path()).expect("listable").count();
+                assert_eq!(count, if is_alone { 1 } else { 3 });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_named() {
+    let dir = dir();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("/nowhere/disk", &link).expect("a link");
+    let data = dir.path().join("store");
+    fs::create_dir(&data).expect("a directory");
+    std::os::unix::fs::symlink(link.join("data.mdb"), data.join("data.mdb")).expect("a link");
+    for (path, named, target) in [
+        (link.clone(), link.clone(), "/nowhere/disk"),
+        (link.join("store/db"), link.clone(), "/nowhere/disk"),
+        // A new database in its place would hide the one that it should lead to.
+        (data.clone(), data.join("data.mdb"), "link/data.mdb"),
+    ] {
+        let error = Log::open(&path, options()).expect_err("it cannot be opened");
+        for error in [error, list(&path).expect_err("it cannot be listed")] {
+            let text = error.to_string();
+            assert!(matches!(error, OpenError::DanglingLink { .. }), "{text}");
+            assert!(text.contains(&format!("{} is a symbolic link to", named.display())), "{text}");
+            assert!(text.contains(&format!("{target}, which does not exist")), "{text}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("listable").count(), 2);
+}
+
+#[test]
 fn a_second_log_on_the_directory_is_refused_until_the_first_is_gone() {
     let dir = dir();
     let first = open(dir.path());

@@ -165,7 +165,7 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
 }
 
 /// Reads a configuration, in which a key may be nested or flat (`store/db`). Values that make no sense are logged, and
-/// their defaults used.
+/// their defaults used. So is a key in upper case, with empty names, or below `root`.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.
@@ -174,6 +174,9 @@ pub(super) unsafe fn settings(config: *mut sys::zconfig_t) -> Settings {
     let tree = unsafe { czmq::config_tree(config) };
     let (settings, problems) =
         Settings::read_all(|path| tree.values(path).iter().map(|value| value.to_vec()).collect());
+    if let Some(misspelled) = tree.misspelled(&Settings::keys()) {
+        log::error!("configuration: {misspelled}; it is ignored");
+    }
     for problem in problems {
         log::error!("configuration: {problem}; {}", problem.used);
     }

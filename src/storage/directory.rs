@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::OpenError;
@@ -44,12 +44,45 @@ pub(super) fn claim(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     match fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => look(dir),
         Ok(_) => Err(OpenError::NotADirectory { path: dir.to_path_buf() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(dir, file_mode),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            check_links(dir)?;
+            create(dir, file_mode)
+        }
         Err(error) => Err(failed("look at the directory", dir)(error)),
     }
 }
 
-/// Refuses a directory that holds other files than a store's. Touches nothing in it.
+/// Refuses a path that does not exist, and on which a symbolic link leads nowhere: what it leads to may be a disk that is not
+/// mounted.
+pub(super) fn check_links(path: &Path) -> Result<(), OpenError> {
+    let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let link = missing.filter_map(|path| Some((path, fs::read_link(path).ok()?))).last();
+    match link {
+        Some((path, target)) => Err(OpenError::DanglingLink { path: path.to_path_buf(), target }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses something else than a regular file: to open a FIFO, for example, waits for its other end.
+fn check_file(path: &Path) -> Result<(), OpenError> {
+    let kind = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => return Ok(()),
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_links(path),
+        Err(error) => return Err(failed("look at the file", path)(error)),
+    };
+    let kind = match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_char_device() || kind.is_block_device() => "a device",
+        _ => "something else",
+    };
+    Err(OpenError::NotAFile { path: path.to_path_buf(), kind })
+}
+
+/// Refuses a directory that holds other files than a store's, or under their names something else than files. Touches
+/// nothing in it.
 pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
     let unreadable = || failed("list the directory", dir);
     let mut foreign = None;
@@ -63,13 +96,11 @@ pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
             foreign = Some(name);
         }
     }
-    match foreign {
-        Some(name) => {
-            let entry = name.to_string_lossy().into_owned();
-            Err(OpenError::ForeignDirectory { path: dir.to_path_buf(), entry })
-        }
-        None => Ok(()),
+    if let Some(name) = foreign {
+        let entry = name.to_string_lossy().into_owned();
+        return Err(OpenError::ForeignDirectory { path: dir.to_path_buf(), entry });
     }
+    [DATA_FILE, LOCK_FILE, READERS_FILE].into_iter().try_for_each(|name| check_file(&dir.join(name)))
 }
 
 fn is_ours(name: &OsStr) -> bool {

@@ -27,6 +27,26 @@ pub enum OpenError {
         /// The path as it was given.
         path: PathBuf,
     },
+    /// A file of the store is something else than a regular file.
+    #[error("{} is {kind}, not a regular file; it was left untouched", printable_path(path))]
+    NotAFile {
+        /// The path of the file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A symbolic link leads nowhere.
+    #[error(
+        "{} is a symbolic link to {}, which does not exist",
+        printable_path(path),
+        printable_path(target)
+    )]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// Another process, or another log in this one, holds the directory.
     #[error("the store directory {} is in use by another store", printable_path(path))]
     Locked {

@@ -32,6 +32,7 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 ///
 /// When there is no log, or it cannot be read. Nothing is changed in any case.
 pub fn list(dir: &Path) -> Result<Vec<Partition>, OpenError> {
+    directory::check_links(dir)?;
     if !fs::metadata(dir).map_err(failed("look at the directory", dir))?.is_dir() {
         return Err(OpenError::NotADirectory { path: dir.to_path_buf() });
     }
