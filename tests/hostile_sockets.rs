@@ -6,7 +6,9 @@ mod hostile;
 mod peer;
 
 use e2e::{Cluster, DEADLINE};
-use hostile::{Attacker, Honest, MIB, Raw, Rng, TOPIC, as_publisher, is_closed_by_peer, shake_hands};
+use hostile::{
+    Attacker, Honest, MIB, Raw, Rng, TOPIC, as_publisher, has_sent, is_closed_by_peer, shake_hands,
+};
 use peer::record;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -261,6 +263,39 @@ fn subscriptions_of_many_connections_at_once_are_cut_off() {
     });
     honest.tell();
     honest.end(SUBSCRIPTIONS_GROWTH);
+}
+
+/// Two peers subscribe to the same topic. One of them ends its subscription and makes it again, until that has taken four
+/// times the octets that may be subscribed to, and that the node's socket may hold.
+#[test]
+fn a_shared_subscription_that_is_made_and_ended_many_times_ends_no_connection() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/max_subscription_bytes", "1048576");
+    let _tower = cluster.tower();
+    let store = cluster.store("store");
+    let mut node = peer::Node::started(&cluster, &[]);
+    let reader = node.subscriber_of(b'W');
+    while !node.peers.contains_key(&reader) {
+        node.listen(Duration::from_millis(20));
+    }
+    let port = port_of(&node.peers[&reader]);
+    let [mut steady, mut moving] = [(); 2].map(|()| shake_hands(connect(port), "SUB").expect("a handshake"));
+    let topic = [b'X'; 200];
+    steady.frame(&[&[1], &topic[..]].concat(), false).expect("sent");
+    // A store greets each peer that subscribes to its greeting: it has read everything before.
+    let is_greeted = |raw: &mut Raw, name: &str| {
+        raw.frame(format!("\x01L{name}").as_bytes(), false).is_ok()
+            && has_sent(&mut raw.0, format!("L{name}").as_bytes(), DEADLINE)
+    };
+    for round in 0..100 {
+        for _ in 0..100 {
+            // A connection that was ended does not greet.
+            let _ = moving.frame(&[&[1], &topic[..]].concat(), false);
+            let _ = moving.frame(&[&[0], &topic[..]].concat(), false);
+        }
+        assert!(is_greeted(&mut moving, &format!("moving{round}")), "round {round}: {}", store.log());
+    }
+    assert!(is_greeted(&mut steady, "steady"), "{}", store.log());
 }
 
 /// Subscribes so often, each time to 192 octets, which cost 200. The connection, and whether the other side has ended it.

@@ -129,8 +129,9 @@ impl Node {
             publisher.zmq().set_linger(LINGER_MS)?;
         }
         if config.publisher == Kind::XPUB {
-            // Each peer that subscribes is news, not only the first.
-            publisher.zmq().set_xpub_verbose(true)?;
+            // Each peer that subscribes is news, not only the first one. What the socket kept to itself could not be
+            // counted: a peer that changes its subscriptions again and again would seem to bring too much.
+            publisher.report_every_subscription()?;
         }
         publisher.notice_dead_hosts()?;
         let port = publisher.bind_ephemeral()?;

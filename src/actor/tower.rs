@@ -79,7 +79,8 @@ impl<'a> Tower<'a> {
         // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
         incoming.beat()?;
         outgoing.beat()?;
-        // Each node that subscribes is no idle stranger, not only the first one.
+        // Each node that subscribes is no idle stranger, not only the first one. Of the ends of subscriptions only the last
+        // one of each topic is reported: it is forwarded, and nodes end none before they end.
         outgoing.zmq().set_xpub_verbose(true)?;
         let unread = [MAX_HELD_BYTES; 2].map(|limit_bytes| Backlog::connecting("Tower", limit_bytes, 0));
         let mut tower = Tower {

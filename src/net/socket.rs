@@ -18,6 +18,9 @@ pub use zmq::SocketType as Kind;
 /// The option that becomes TCP_USER_TIMEOUT; zmq-sys does not declare it.
 const ZMQ_TCP_MAXRT: c_int = 80;
 
+/// The option by which an XPUB socket reports each subscription and each end of one; zmq-sys does not wrap it.
+const ZMQ_XPUB_VERBOSER: c_int = 78;
+
 /// The option by which libzmq listens with a socket that was made and bound before.
 const ZMQ_USE_FD: c_int = 89;
 
@@ -179,6 +182,16 @@ impl Socket {
     pub fn expect_subscribers(&self) -> zmq::Result<()> {
         self.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
         self.receive_little()
+    }
+
+    /// Has an XPUB socket report every subscription and every end of one, and not only the first and the last one of each
+    /// topic. So the node can count what each connection has sent and what it subscribes to. When a connection ends, the
+    /// socket reports the ends of all its subscriptions, without their connection ([`Frame::origin`]).
+    ///
+    /// # Errors
+    /// What libzmq says.
+    pub fn report_every_subscription(&self) -> zmq::Result<()> {
+        self.set_int(ZMQ_XPUB_VERBOSER, 1)
     }
 
     /// Prepares a socket that binds, and to which little is sent. The kernel receives so little at a time, per connection,

@@ -2,11 +2,15 @@
 //!
 //! libzmq keeps each subscription for as long as its connection lives, octet by octet, and sets no limit: 40 MB of them
 //! become more than a gigabyte. So when all of them together are too much, the connection with most is ended.
+//!
+//! Each subscription of a connection counts once, as in libzmq. The end of one that the connection has not made counts
+//! nothing: else a peer could make any number of subscriptions, and balance them with ends of others.
 
 use super::descriptors::end_connection_if;
 use super::{Frame, Peer};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::os::fd::RawFd;
 
 /// The subscriptions of all connections of one socket.
@@ -15,11 +19,15 @@ pub struct Subscribers {
     len_bytes: usize,
     /// By the connection's file. Connections that have ended may still stand here; they are found when it matters.
     connections: HashMap<RawFd, Connection>,
+    /// Makes numbers of topics that peers cannot foresee.
+    hasher: RandomState,
 }
 
 struct Connection {
-    /// Who it leads to: its file may be another connection's by now.
+    /// The peer at its other end: its file may be another connection's by now.
     peer: Peer,
+    /// The hashes of what it subscribes to.
+    topics: HashSet<u64>,
     len_bytes: usize,
 }
 
@@ -29,7 +37,7 @@ impl Subscribers {
 
     /// Nobody yet.
     pub fn new(limit_bytes: usize) -> Self {
-        Subscribers { limit_bytes, len_bytes: 0, connections: HashMap::new() }
+        Subscribers { limit_bytes, len_bytes: 0, connections: HashMap::new(), hasher: RandomState::new() }
     }
 
     /// Takes what an XPUB socket received: a subscription or its end. When all are too much, the connection with most is
@@ -64,16 +72,17 @@ impl Subscribers {
         }
         // What a connection has sent may be read after its end.
         let Some(peer) = peer else { return false };
-        let connection = self.connections.entry(file).or_insert(Connection { peer, len_bytes: 0 });
-        if is_subscription {
+        let new = || Connection { peer, topics: HashSet::new(), len_bytes: 0 };
+        let connection = self.connections.entry(file).or_insert_with(new);
+        let topic = self.hasher.hash_one(&octets[1..]);
+        if is_subscription && connection.topics.insert(topic) {
             connection.len_bytes += cost_bytes;
             self.len_bytes += cost_bytes;
-            return self.len_bytes > self.limit_bytes;
+        } else if !is_subscription && connection.topics.remove(&topic) {
+            connection.len_bytes -= cost_bytes;
+            self.len_bytes -= cost_bytes;
         }
-        let freed_bytes = cost_bytes.min(connection.len_bytes);
-        connection.len_bytes -= freed_bytes;
-        self.len_bytes -= freed_bytes;
-        false
+        is_subscription && self.len_bytes > self.limit_bytes
     }
 
     /// Takes the connection with most out, if those that live are too much.
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn who_subscribes_to_most_is_cut_off() {
         let socket = Socket::new(Kind::XPUB).unwrap();
-        socket.zmq().set_xpub_verbose(true).unwrap();
+        socket.report_every_subscription().unwrap();
         let port = socket.bind_ephemeral().unwrap();
         let mut subscribers = Subscribers::new(10_000);
         let (modest, greedy) = (Socket::new(Kind::SUB).unwrap(), Socket::new(Kind::SUB).unwrap());
@@ -130,12 +139,13 @@ mod tests {
         }
         assert!(!pump(&socket, &mut subscribers, 60));
         assert_eq!(subscribers.len_bytes, 60 * 108);
+        // The modest one still subscribes to the first ten.
         for i in 0..40 {
             greedy.zmq().set_unsubscribe(&topic(i)).unwrap();
             greedy.zmq().set_subscribe(&topic(100 + i)).unwrap();
         }
-        // Ten of the ends are not told of: the modest one still subscribes to that.
-        assert!(!pump(&socket, &mut subscribers, 70));
+        assert!(!pump(&socket, &mut subscribers, 80));
+        assert_eq!(subscribers.len_bytes, 60 * 108);
         for i in 0..50 {
             greedy.zmq().set_subscribe(&topic(200 + i)).unwrap();
         }
@@ -153,9 +163,8 @@ mod tests {
     const OTHER: RawFd = 8;
 
     /// Subscribes over [`FILE`] to 92 octets, 100 with what they cost, while `name` is at its other end.
-    fn subscribe(subscribers: &mut Subscribers, name: &str) -> bool {
-        let octets = [&[1][..], &[b'x'; 92]].concat();
-        subscribers.count(FILE, &octets, |file| peer(file, name))
+    fn subscribe(subscribers: &mut Subscribers, number: usize, name: &str) -> bool {
+        subscribers.count(FILE, format!("\x01{number:092}").as_bytes(), |file| peer(file, name))
     }
 
     fn peer(file: RawFd, name: &str) -> Option<Peer> {
@@ -169,12 +178,12 @@ mod tests {
     #[test]
     fn a_file_that_is_another_connection_s_now_counts_anew() {
         let mut subscribers = Subscribers::new(1_000);
-        for _ in 0..6 {
-            assert!(!subscribe(&mut subscribers, "first"));
+        for i in 0..6 {
+            assert!(!subscribe(&mut subscribers, i, "first"));
         }
         // Its successor owes nothing.
-        for _ in 0..6 {
-            assert!(!subscribe(&mut subscribers, "second"), "{}", subscribers.len_bytes);
+        for i in 0..6 {
+            assert!(!subscribe(&mut subscribers, i, "second"), "{}", subscribers.len_bytes);
         }
         assert_eq!(subscribers.len_bytes, 600);
         // An end of what the first one subscribed to, read late, or a lie: it takes nothing off.
@@ -182,7 +191,7 @@ mod tests {
         assert_eq!(subscribers.len_bytes, 0);
         // And it is the one that is ended, not forgotten, when it has most.
         subscribers.count(OTHER, b"\x01x", |file| peer(file, "second"));
-        let is_much = (0..20).any(|_| subscribe(&mut subscribers, "second"));
+        let is_much = (0..20).any(|i| subscribe(&mut subscribers, i, "second"));
         assert!(is_much);
         let (file, most) = subscribers.most(|file| peer(file, "second")).expect("too much");
         assert!(file == FILE && most == Peer(b"second".to_vec()));
@@ -192,12 +201,32 @@ mod tests {
     #[test]
     fn what_ended_connections_had_does_not_count() {
         let mut subscribers = Subscribers::new(1_000);
-        for _ in 0..9 {
-            assert!(!subscribe(&mut subscribers, "first"));
+        for i in 0..9 {
+            assert!(!subscribe(&mut subscribers, i, "first"));
         }
         let octets = [&[1][..], &[b'x'; 192]].concat();
         assert!(subscribers.count(OTHER, &octets, |file| peer(file, "first")));
         assert!(subscribers.most(|file| peer(file, "second")).is_none());
         assert_eq!(subscribers.len_bytes, 200);
+    }
+
+    /// A hostile peer ends what it has not made, and an honest one makes and ends the same topic again and again.
+    #[test]
+    fn only_subscriptions_that_exist_count() {
+        let mut subscribers = Subscribers::new(1_000);
+        let count = |subscribers: &mut Subscribers, octets: &[u8]| {
+            subscribers.count(FILE, octets, |file| peer(file, "first"))
+        };
+        for i in 0..100 {
+            assert!(!subscribe(&mut subscribers, 0, "first"));
+            assert!(!count(&mut subscribers, format!("\0{:092}", if i % 2 == 0 { 0 } else { 7 }).as_bytes()));
+            assert_eq!(subscribers.len_bytes, if i % 2 == 0 { 0 } else { 100 });
+        }
+        let is_too_much = (0..11).any(|i| {
+            let is_too_much = subscribe(&mut subscribers, i, "first");
+            count(&mut subscribers, format!("\0other {i:086}").as_bytes());
+            is_too_much
+        });
+        assert!(is_too_much, "{}", subscribers.len_bytes);
     }
 }

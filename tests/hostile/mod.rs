@@ -10,7 +10,7 @@ mod zmtp;
 pub(crate) use attacker::Attacker;
 pub(crate) use fuzzer::{Fuzzer, Role};
 pub(crate) use mutate::{Rng, corpus, mutate};
-pub(crate) use zmtp::{Raw, as_publisher, as_subscriber, is_closed_by_peer, shake_hands};
+pub(crate) use zmtp::{Raw, as_publisher, as_subscriber, has_sent, is_closed_by_peer, shake_hands};
 
 use crate::e2e::{Cluster, DEADLINE, Program};
 use std::collections::HashMap;

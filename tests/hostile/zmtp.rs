@@ -57,6 +57,20 @@ impl Raw {
     }
 }
 
+/// Reads until `text` has come. False when the other side ends the connection, or is silent for too long.
+pub(crate) fn has_sent(stream: &mut TcpStream, text: &[u8], patience: Duration) -> bool {
+    stream.set_read_timeout(Some(patience)).expect("a time limit");
+    let (mut received, mut buffer) = (Vec::new(), [0; 4_096]);
+    while !received.windows(text.len()).any(|window| window == text) {
+        match stream.read(&mut buffer) {
+            Ok(len) if len > 0 => received.extend_from_slice(&buffer[..len]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// Waits until the other side ends the connection. False when it does not in time.
 pub(crate) fn is_closed_by_peer(stream: &mut TcpStream, patience: Duration) -> bool {
     let due = Instant::now() + patience;
