@@ -352,7 +352,7 @@ impl Node {
                 each(&subscription);
             }
         }
-        self.answered.borrow_mut().set_behind(!is_empty);
+        self.answered.borrow_mut().begin_turn(!is_empty);
         self.unread_subscriptions.end_turn(is_empty);
         Ok(())
     }

@@ -41,9 +41,10 @@ impl Answered {
         self.is_behind
     }
 
-    /// More subscriptions wait than were read.
-    pub(super) fn set_behind(&mut self, is_behind: bool) {
+    /// The node has read subscriptions, and sent what it had to send before; `is_behind` when more of them wait.
+    pub(super) fn begin_turn(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
+        self.readers.begin_turn();
     }
 
     /// Whether a request comes from the node that gets the answer. Anybody can write any name into a request: answers to a

@@ -42,6 +42,30 @@ pub enum Reading {
 pub struct Readers {
     by_prefix: HashMap<Box<[u8]>, Vec<Reader>>,
     count: usize,
+    states: States,
+}
+
+/// What is known of connections in this turn. A peer may subscribe to every prefix of a requester's name, and a node looks
+/// at many requesters in one turn: each connection costs system calls once.
+#[derive(Default)]
+struct States(HashMap<Id, State>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Writable,
+    Full,
+    /// It is closed, or was ended here.
+    Ended,
+}
+
+impl States {
+    fn of(&mut self, reader: &Reader) -> State {
+        *self.0.entry(reader.id()).or_insert_with(|| match reader.is_open() {
+            true if can_be_written(reader.file) => State::Writable,
+            true => State::Full,
+            false => State::Ended,
+        })
+    }
 }
 
 struct Reader {
@@ -63,6 +87,11 @@ impl Reader {
 }
 
 impl Readers {
+    /// The node has sent what it had to send, and begins another turn.
+    pub fn begin_turn(&mut self) {
+        self.states.0.clear();
+    }
+
     /// Takes a subscription to answers, or its end. `prefix` is what is subscribed to.
     pub fn subscription(&mut self, prefix: &[u8], is_subscribed: bool, frame: &Frame) {
         let Some(file) = frame.source_file() else { return };
@@ -132,41 +161,53 @@ impl Readers {
         self.retain_all(|reader| reader.id() != most);
     }
 
-    /// Whether a message that begins with `topic` would be read now. `home` is the endpoint that the requester is
+    /// Whether a message that begins with `topic` would be read, as far as is known since the turn began. `home` is the endpoint that the requester is
     /// announced at: a connection from that host counts before others.
     pub fn reading(&mut self, topic: &[u8], home: Option<&str>, now_ms: u64) -> Reading {
         let home = home.and_then(|endpoint| host_of_endpoint(endpoint).parse::<IpAddr>().ok());
-        // Whether each can be written to, and whether it counts before others.
-        let mut found = Vec::new();
         let prefixes = (0..=topic.len()).map(|len| &topic[..len]);
+        let mut states = std::mem::take(&mut self.states);
+        let (mut is_anybody, mut has_home, mut is_writable, mut is_home_writable) =
+            (false, false, false, false);
         for prefix in prefixes.clone() {
-            self.retain(prefix, Reader::is_open);
-            let Some(readers) = self.by_prefix.get(prefix) else { continue };
-            found.extend(
-                readers
-                    .iter()
-                    .map(|reader| (can_be_written(reader.file), home.is_some() && reader.host == home)),
-            );
-        }
-        if found.is_empty() {
-            return Reading::Nobody;
-        }
-        let has_home = found.iter().any(|&(_, is_home)| is_home);
-        if !found.iter().any(|&(is_writable, is_home)| is_writable && is_home == has_home) {
-            return Reading::Full;
-        }
-        let mut found = found.into_iter();
-        for prefix in prefixes {
-            let readers = self.by_prefix.get_mut(prefix).into_iter().flatten();
-            for (reader, (is_writable, _)) in readers.zip(&mut found) {
-                if is_writable {
-                    reader.full_ms = None;
-                } else if now_ms >= *reader.full_ms.get_or_insert(now_ms) + STANDSTILL_MS {
-                    end_connection(reader.file, reader.number);
+            self.retain(prefix, |reader| {
+                let state = states.of(reader);
+                if state == State::Ended {
+                    return false;
                 }
+                let is_home = home.is_some() && reader.host == home;
+                is_anybody = true;
+                has_home |= is_home;
+                is_writable |= state == State::Writable;
+                is_home_writable |= is_home && state == State::Writable;
+                true
+            });
+        }
+        let reading = match if has_home { is_home_writable } else { is_writable } {
+            _ if !is_anybody => Reading::Nobody,
+            true => Reading::Ready,
+            false => Reading::Full,
+        };
+        if reading == Reading::Ready {
+            prefixes.for_each(|prefix| self.end_standstills(prefix, &mut states, now_ms));
+        }
+        self.states = states;
+        reading
+    }
+
+    /// Another connection of the same requester reads: ends those that have stood still for too long.
+    fn end_standstills(&mut self, prefix: &[u8], states: &mut States, now_ms: u64) {
+        for reader in self.by_prefix.get_mut(prefix).into_iter().flatten() {
+            match states.of(reader) {
+                State::Writable => reader.full_ms = None,
+                State::Full if now_ms >= *reader.full_ms.get_or_insert(now_ms) + STANDSTILL_MS => {
+                    if end_connection(reader.file, reader.number) {
+                        states.0.insert(reader.id(), State::Ended);
+                    }
+                }
+                State::Full | State::Ended => {}
             }
         }
-        Reading::Ready
     }
 }
 
@@ -229,6 +270,10 @@ mod tests {
         let (topic, home) = (&b"Evictim"[..], Some("tcp://10.0.0.9:1"));
         let mut readers = Readers::default();
         assert_eq!(readers.reading(topic, home, 0), Reading::Nobody);
+        let reading = |readers: &mut Readers| {
+            readers.begin_turn();
+            readers.reading(topic, home, 0)
+        };
         let hostile = Some([10, 0, 0, 1].into());
         let mut connections = Vec::new();
         let mut subscribe = |readers: &mut Readers, count: usize| {
@@ -240,16 +285,60 @@ mod tests {
             }
         };
         subscribe(&mut readers, MAX_PER_PREFIX);
-        assert_eq!(readers.reading(topic, home, 0), Reading::Full);
+        assert_eq!(reading(&mut readers), Reading::Full);
         let (own, peer) = connection();
         readers.add(topic, id_of(&own), Some([10, 0, 0, 9].into()));
-        assert_eq!(readers.reading(topic, home, 0), Reading::Ready);
+        assert_eq!(reading(&mut readers), Reading::Ready);
         subscribe(&mut readers, 2 * MAX_PER_PREFIX);
-        assert_eq!(readers.reading(topic, home, 0), Reading::Ready);
+        assert_eq!(reading(&mut readers), Reading::Ready);
         assert_eq!((readers.count, readers.by_prefix.len()), (MAX_PER_PREFIX, 1));
         assert!(!is_ended(&peer));
         let ended = connections.iter().filter(|(_, peer)| is_ended(peer)).count();
         assert_eq!(ended, 2 * MAX_PER_PREFIX + 1);
+    }
+
+    /// A peer subscribes to every prefix of a requester's name.
+    #[test]
+    fn a_connection_is_looked_at_once_a_turn() {
+        let mut readers = Readers::default();
+        let (own, peer) = connection();
+        let name = [b'x'; 200];
+        (0..name.len()).for_each(|len| readers.add(&name[..len], id_of(&own), None));
+        assert_eq!(readers.reading(&name, None, 0), Reading::Ready);
+        // What happens to it meanwhile is seen in the next turn.
+        fill(&own);
+        assert_eq!(readers.reading(&name, None, 0), Reading::Ready);
+        assert_eq!(readers.states.0.len(), 1);
+        readers.begin_turn();
+        assert_eq!(readers.reading(&name, None, 0), Reading::Full);
+        drop((own, peer));
+        assert_eq!(readers.reading(&name, None, 0), Reading::Full);
+        readers.begin_turn();
+        assert_eq!(readers.reading(&name, None, 0), Reading::Nobody);
+        assert_eq!((readers.count, readers.by_prefix.len()), (0, 0));
+    }
+
+    /// Beside one that reads, whatever prefixes it subscribes to.
+    #[test]
+    fn a_connection_that_stands_still_is_ended() {
+        let mut readers = Readers::default();
+        let [(own, peer), (idle, idle_peer)] = [connection(), connection()];
+        fill(&idle);
+        for prefix in [&b"Evictim"[..], b"E", b"Evic"] {
+            readers.add(prefix, id_of(&idle), None);
+        }
+        readers.add(b"Evictim", id_of(&own), None);
+        for now_ms in [0, STANDSTILL_MS - 1] {
+            readers.begin_turn();
+            assert_eq!(readers.reading(b"Evictim", None, now_ms), Reading::Ready);
+        }
+        assert!(!is_ended(&peer));
+        fill(&idle);
+        readers.begin_turn();
+        assert_eq!(readers.reading(b"Evictim", None, STANDSTILL_MS), Reading::Ready);
+        assert!(is_ended(&idle_peer) && !is_ended(&peer));
+        assert_eq!(readers.reading(b"Evictim", None, STANDSTILL_MS), Reading::Ready);
+        assert_eq!(readers.count, 1, "the other one's subscriptions are gone");
     }
 
     #[test]
