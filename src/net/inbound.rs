@@ -209,6 +209,7 @@ struct Watched {
     /// `Listener::waits` at the last look.
     waits: u64,
     warnings: HashMap<Reason, Warning>,
+    refused_warning: Warning,
 }
 
 impl Watch {
@@ -302,21 +303,20 @@ impl Watch {
         }
         let all = || self.listeners.iter().flat_map(|watched| &watched.connections);
         let victims = beyond_reserve(all(), missing_count, max_open_files() / FAIR_DIVISOR);
-        let kept_count = all().filter(|(_, connection)| !connection.is_ended).count() - victims.len();
-        for watched in &mut self.listeners {
-            victims.iter().for_each(|id| watched.end(*id));
-        }
-        if !victims.is_empty() {
+        let live_count = all().filter(|(_, connection)| !connection.is_ended).count();
+        let mut end = |id: &&Id| self.listeners.iter_mut().any(|watched| watched.end(**id));
+        let ended_count = victims.iter().filter(&mut end).count();
+        let kept_count = live_count - ended_count;
+        if ended_count > 0 {
             self.reserve_warning.warn(now_ms, || {
                 format!(
-                    "{} inbound connections were ended: this process may have {} files open, and {reserve_count} of them \
-                     are kept in reserve",
-                    victims.len(),
+                    "{ended_count} inbound connections were ended: this process may have {} files open, and \
+                     {reserve_count} of them are kept in reserve",
                     max_open_files()
                 )
             });
         }
-        if victims.len() < missing_count && !std::mem::replace(&mut self.is_short, true) {
+        if ended_count < missing_count && !std::mem::replace(&mut self.is_short, true) {
             log::warn!(
                 "fewer than {reserve_count} more files can be opened: this process may have {} open \
                  (RLIMIT_NOFILE: ulimit -n). Its {kept_count} inbound connections stay",
@@ -329,7 +329,8 @@ impl Watch {
 impl Watched {
     fn new(listener: Arc<Listener>) -> Watched {
         let (connections, active) = (HashMap::new(), HashSet::new());
-        Watched { listener, connections, active, waits: 0, warnings: HashMap::new() }
+        let (warnings, refused_warning) = (HashMap::new(), Warning::default());
+        Watched { listener, connections, active, waits: 0, warnings, refused_warning }
     }
 
     fn limits(&self) -> &InboundLimits {
@@ -358,19 +359,28 @@ impl Watched {
         std::mem::replace(&mut self.waits, waits) != waits || waits % 2 == 1
     }
 
-    fn end(&mut self, id: Id) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.is_ended = true;
-            end_connection(id.0, id.1);
+    /// Ends a connection. False when it is none of this listener's, has ended by itself, or cannot be ended: the next look
+    /// tries again.
+    fn end(&mut self, id: Id) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        connection.is_ended = end_connection(id.0, id.1);
+        if !connection.is_ended && socket_number(id.0) == Some(id.1) {
+            let (name, host) = (&self.listener.name, connection.host);
+            self.refused_warning
+                .warn(now_ms(), || format!("{name}: a connection from {host} cannot be ended"));
         }
+        connection.is_ended
     }
 
     fn end_unwanted(&mut self, now_ms: u64) {
         for (reason, host, ids) in unwanted(&self.connections, self.limits()) {
-            ids.iter().for_each(|id| self.end(*id));
+            let count = ids.iter().filter(|id| self.end(**id)).count();
+            if count == 0 {
+                continue;
+            }
             let Watched { listener, warnings, .. } = self;
             warnings.entry(reason).or_default().warn(now_ms, || {
-                let (name, limits, count) = (&listener.name, &listener.limits, ids.len());
+                let (name, limits) = (&listener.name, &listener.limits);
                 let what = match count {
                     1 => format!("a connection from {host} was ended"),
                     count => format!("{count} connections from {host} were ended"),

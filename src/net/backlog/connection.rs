@@ -85,17 +85,19 @@ impl Connection {
     }
 
     /// Takes what was received since the connection was made, what the node has taken since the last look, what else it
-    /// need not take, and what libzmq has not read yet. Returns how many more octets were received.
+    /// need not take, and what libzmq has not read yet. Returns how many more octets were received, and how many of those
+    /// taken were not: an earlier connection that had the same descriptor has brought them.
     pub(super) fn update(
         &mut self,
         arrived: Arrived,
         taken: Taken,
         granted_bytes: u64,
         in_kernel_bytes: u64,
-    ) -> u64 {
+    ) -> (u64, u64) {
         let before_bytes = self.received.len_bytes;
         self.received.len_bytes = before_bytes.max(arrived.len_bytes);
         self.received.segments = self.received.segments.max(arrived.segments);
+        let surplus_bytes = taken.len_bytes.saturating_sub(self.received.len_bytes - self.taken_bytes);
         let taken_bytes = taken.len_bytes.saturating_add(granted_bytes);
         self.taken_bytes = self.taken_bytes.saturating_add(taken_bytes).min(self.received.len_bytes);
         self.in_kernel_bytes = in_kernel_bytes;
@@ -104,7 +106,7 @@ impl Connection {
             (self.latest, self.latest_at) = (taken, Instant::now());
             self.latest_received_bytes = self.received.len_bytes;
         }
-        self.received.len_bytes - before_bytes
+        (self.received.len_bytes - before_bytes, surplus_bytes)
     }
 
     /// When the node took something the last time. A message that arrives since then is not complete.
@@ -146,7 +148,7 @@ impl Connection {
 }
 
 /// How many there are in `len_bytes` when there are `count` in `of_bytes`.
-fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
+pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
     match of_bytes {
         0 => 0,
         _ => u64::try_from(u128::from(len_bytes) * u128::from(count) / u128::from(of_bytes))

@@ -28,17 +28,18 @@ pub(super) struct Growth {
     measured: Option<Instant>,
 }
 
-/// What the process had in memory, and how many unknown octets were held.
+/// What the process had in memory, how many unknown octets were held, and how many octets the nodes had taken by then.
 #[derive(Clone, Copy)]
 struct Sizes {
     resident_bytes: u64,
     unknown_bytes: u64,
+    taken_bytes: u64,
 }
 
 struct Start {
     then: Sizes,
     latest: Sizes,
-    /// Looks at which the process had grown by much more than the unknown octets.
+    /// Looks at which the process had grown by much more than what had come.
     excessive_looks: u32,
 }
 
@@ -51,8 +52,9 @@ impl Growth {
     /// An application may allocate any amount within a moment.
     const MIN_LOOKS: u32 = 10;
 
-    /// Takes how many unknown octets are held. True when they occupy much more than their length.
-    pub(super) fn is_excessive(&mut self, unknown_bytes: u64) -> bool {
+    /// Takes how many unknown octets are held, and how many octets the nodes have taken since any time: the application may
+    /// keep those. True when they occupy much more than their length.
+    pub(super) fn is_excessive(&mut self, unknown_bytes: u64, taken_bytes: u64) -> bool {
         if unknown_bytes < Self::MUCH_BYTES {
             self.start = None;
             return false;
@@ -61,7 +63,8 @@ impl Growth {
             return false;
         }
         self.measured = Some(Instant::now());
-        resident_bytes().is_some_and(|resident_bytes| self.grows(Sizes { resident_bytes, unknown_bytes }))
+        let now = |resident_bytes| Sizes { resident_bytes, unknown_bytes, taken_bytes };
+        resident_bytes().is_some_and(|resident_bytes| self.grows(now(resident_bytes)))
     }
 
     fn grows(&mut self, now: Sizes) -> bool {
@@ -77,9 +80,11 @@ impl Growth {
     }
 }
 
-/// How much more the process has grown than the unknown octets explain.
+/// How much more the process has grown than the octets explain that have come meanwhile. Those of a message that was
+/// complete are no longer unknown: its node has taken them.
 fn excess_bytes(then: Sizes, now: Sizes) -> u64 {
-    let explained_bytes = now.unknown_bytes.saturating_sub(then.unknown_bytes).saturating_mul(Growth::FACTOR);
+    let came_bytes = |sizes: Sizes| sizes.unknown_bytes.saturating_add(sizes.taken_bytes);
+    let explained_bytes = came_bytes(now).saturating_sub(came_bytes(then)).saturating_mul(Growth::FACTOR);
     now.resident_bytes.saturating_sub(then.resident_bytes).saturating_sub(explained_bytes)
 }
 
@@ -95,8 +100,29 @@ mod tests {
             growth.grows(Sizes {
                 resident_bytes: (50 + look * resident_mib) * MIB,
                 unknown_bytes: 10 * MIB + look * unknown_mib * MIB,
+                taken_bytes: 0,
             })
         })
+    }
+
+    /// The application keeps records of 20 MiB, one after the other, while another one arrives.
+    #[test]
+    fn records_that_were_taken_are_not_excessive() {
+        let mut growth = Growth::default();
+        for record in 0..50 {
+            let resident_bytes = (50 + 20 * record) * MIB;
+            let (unknown_bytes, taken_bytes) = (10 * MIB, 20 * record * MIB);
+            assert!(
+                !growth.grows(Sizes { resident_bytes, unknown_bytes, taken_bytes }),
+                "after {record} records"
+            );
+        }
+        // What is taken meanwhile does not excuse short frames.
+        let is_excessive = (0..50).any(|look| {
+            let (resident_bytes, unknown_bytes) = ((1_050 + 32 * look) * MIB, (10 + look) * MIB);
+            growth.grows(Sizes { resident_bytes, unknown_bytes, taken_bytes: (1_000 + look) * MIB })
+        });
+        assert!(is_excessive);
     }
 
     #[test]
@@ -104,7 +130,7 @@ mod tests {
         assert!(!look(&mut Growth::default(), 500, 2, 2), "a long record");
         assert!(look(&mut Growth::default(), 20, 32, 1), "frames of two octets");
         let mut growth = Growth::default();
-        assert!(!growth.is_excessive(Growth::MUCH_BYTES - 1) && growth.start.is_none());
+        assert!(!growth.is_excessive(Growth::MUCH_BYTES - 1, 0) && growth.start.is_none());
     }
 
     #[test]
@@ -115,9 +141,8 @@ mod tests {
         let latest = growth.start.as_ref().unwrap().latest;
         for look in 0..500 {
             let unknown_bytes = latest.unknown_bytes + look * MIB;
-            assert!(
-                !growth.grows(Sizes { resident_bytes: latest.resident_bytes + look * MIB, unknown_bytes })
-            );
+            let resident_bytes = latest.resident_bytes + look * MIB;
+            assert!(!growth.grows(Sizes { resident_bytes, unknown_bytes, ..latest }));
         }
     }
 }

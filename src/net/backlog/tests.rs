@@ -5,6 +5,7 @@ use super::super::descriptors::{Descriptors, socket_number};
 use super::connection::{Arrived, Connection, Id, arrived};
 use super::*;
 use std::collections::HashSet;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ fn side(limit_bytes: u64, max_frame_len_bytes: u64) -> Arc<Side> {
 /// A connection that has brought so much in full segments, of which the node has taken nothing.
 fn connection(side: &Arc<Side>, received_bytes: u64) -> Connection {
     let mut connection = Connection::new(side.clone(), Peer::unix(b"@test"));
-    assert_eq!(connection.update(full(received_bytes), Taken::default(), 0, 0), received_bytes);
+    assert_eq!(connection.update(full(received_bytes), Taken::default(), 0, 0), (received_bytes, 0));
     connection
 }
 
@@ -38,11 +39,11 @@ fn watch() -> Watch {
 fn held_bytes_stay_within_received_bytes() {
     let mut one = connection(&side(0, 0), 1_000);
     // The kernel tells less than before, or the node tells of what came over an earlier connection.
-    assert_eq!(one.update(full(10), taken(300, 1), 0, 0), 0);
+    assert_eq!(one.update(full(10), taken(300, 1), 0, 0), (0, 0));
     assert_eq!((one.latest_arrived().0.len_bytes, one.held_bytes, one.unread_bytes()), (1_000, 700, 1_000));
-    assert_eq!(one.update(full(1_100), taken(u64::MAX, 1), 0, 0), 100);
+    assert_eq!(one.update(full(1_100), taken(u64::MAX, 1), 0, 0), (100, u64::MAX - 800));
     assert_eq!((one.held_bytes, one.taken_bytes()), (0, 1_100));
-    assert_eq!(one.update(full(1_500), taken(0, 0), 0, 9_000), 400);
+    assert_eq!(one.update(full(1_500), taken(0, 0), 0, 9_000), (400, 0));
     assert_eq!((one.held_bytes, one.cost_bytes()), (0, 0));
     one.was_empty();
     assert_eq!(one.unread_bytes(), 0);
@@ -80,20 +81,34 @@ fn short_segments_cost_a_buffer_each() {
     assert!((8 * MIB..10 * MIB).contains(&buffers_bytes), "{buffers_bytes}");
 }
 
-/// Ends what is too much of one side. The connections that are ended, by their descriptors.
-fn end(watch: &mut Watch) -> Vec<RawFd> {
-    watch.end();
-    let ended = watch.connections.iter().filter(|(_, connection)| connection.is_ended);
-    let mut ended: Vec<RawFd> = ended.map(|(id, _)| id.0).collect();
-    ended.sort_unstable();
-    ended
+/// Adds connections that have brought so much. Their ends: this process's and the peer's.
+fn add(watch: &mut Watch, side: &Arc<Side>, received_mib: &[u64]) -> Vec<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut add_one = |&received_mib: &u64| {
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (own, _) = listener.accept().unwrap();
+        watch.connections.insert(id_of(&own), connection(side, received_mib * MIB));
+        (own, peer)
+    };
+    received_mib.iter().map(&mut add_one).collect()
 }
 
-/// Adds connections that have brought so much; their descriptors, which are none, count from -2 downwards.
-fn add(watch: &mut Watch, side: &Arc<Side>, received_mib: &[u64]) {
-    for &received_mib in received_mib {
-        let id = (-2 - watch.connections.len() as RawFd, 0);
-        watch.connections.insert(id, connection(side, received_mib * MIB));
+fn id_of(stream: &TcpStream) -> Id {
+    (stream.as_raw_fd(), socket_number(stream.as_raw_fd()).unwrap())
+}
+
+/// Ends what is too much of one side: just this one of `streams`, if any, and its peer notices.
+#[track_caller]
+fn assert_ends(watch: &mut Watch, streams: &mut [(TcpStream, TcpStream)], expected: Option<usize>) {
+    let is_ended = |watch: &Watch, own: &TcpStream| watch.connections[&id_of(own)].is_ended;
+    let before: Vec<bool> = streams.iter().map(|(own, _)| is_ended(watch, own)).collect();
+    watch.end();
+    for (i, ((own, peer), before)) in streams.iter_mut().zip(before).enumerate() {
+        assert_eq!(is_ended(watch, own), before || expected == Some(i), "connection {i}");
+        if expected == Some(i) {
+            let result = std::io::Read::read(peer, &mut [0]);
+            assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "connection {i}");
+        }
     }
 }
 
@@ -101,25 +116,59 @@ fn add(watch: &mut Watch, side: &Arc<Side>, received_mib: &[u64]) {
 fn one_long_frame_is_allowed_per_node() {
     let (node, other) = (side(256 * MIB, 1 << 30), side(256 * MIB, 1 << 30));
     let mut watch = watch();
-    add(&mut watch, &node, &[1_000, 100, 100]);
-    add(&mut watch, &other, &[1_000]);
-    assert!(end(&mut watch).is_empty());
+    let mut streams = add(&mut watch, &node, &[1_000, 100, 90]);
+    streams.extend(add(&mut watch, &other, &[1_000]));
+    assert_ends(&mut watch, &mut streams, None);
     // Of the others, the one with most has to go.
-    add(&mut watch, &node, &[30, 70]);
-    assert_eq!(end(&mut watch), [-3]);
+    streams.extend(add(&mut watch, &node, &[30, 70]));
+    assert_ends(&mut watch, &mut streams, Some(1));
 }
 
 #[test]
 fn what_ended_connections_have_left_counts() {
     let node = side(10 * MIB, 0);
     let mut watch = watch();
-    add(&mut watch, &node, &[2, 7]);
-    assert!(end(&mut watch).is_empty());
-    add(&mut watch, &node, &[6]);
-    assert_eq!(end(&mut watch), [-3], "the others have room");
+    let mut streams = add(&mut watch, &node, &[2, 7]);
+    assert_ends(&mut watch, &mut streams, None);
+    streams.extend(add(&mut watch, &node, &[6]));
+    // The others have room.
+    assert_ends(&mut watch, &mut streams, Some(1));
     // What the ended one has brought is still there.
-    assert_eq!(end(&mut watch), [-4, -3]);
-    assert_eq!(end(&mut watch), [-4, -3, -2]);
+    assert_ends(&mut watch, &mut streams, Some(2));
+    assert_ends(&mut watch, &mut streams, Some(0));
+}
+
+/// A connection ends while its node, which has always something to read, takes what it has brought.
+#[test]
+fn what_the_node_has_taken_of_ended_connections_counts_no_longer() {
+    let node = side(10 * MIB, 0);
+    let mut watch = watch();
+    let ended = add(&mut watch, &node, &[7]);
+    let file = ended[0].0.as_raw_fd();
+    drop(ended);
+    watch.list();
+    let mut streams = add(&mut watch, &node, &[2]);
+    assert_ends(&mut watch, &mut streams, None);
+    watch.measure(HashMap::from([(file, (taken(6 * MIB, 1), node.clone()))]), &HashSet::new());
+    streams.extend(add(&mut watch, &node, &[6]));
+    assert_ends(&mut watch, &mut streams, None);
+    streams.extend(add(&mut watch, &node, &[5]));
+    assert_ends(&mut watch, &mut streams, Some(1));
+}
+
+/// libzmq closes a connection that is to be ended, and its descriptor becomes another socket.
+#[test]
+fn a_connection_that_was_not_ended_does_not_count_as_ended() {
+    let node = side(MIB, 0);
+    let mut watch = watch();
+    let (own, peer) = add(&mut watch, &node, &[2]).remove(0);
+    let (file, number) = id_of(&own);
+    let connection = watch.connections.remove(&(file, number)).unwrap();
+    watch.connections.insert((file, number + 1), connection);
+    watch.end();
+    assert!(!watch.connections[&(file, number + 1)].is_ended);
+    peer.set_nonblocking(true).unwrap();
+    assert_eq!(peer.peek(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 /// libzmq closes a connection after it was listed, and accepts another one, which gets its descriptor.
@@ -136,7 +185,7 @@ fn a_descriptor_that_is_another_connection_s_now_is_not_measured() {
     assert_eq!(arrived((file, number + 1), 0), None);
     let (mut watch, owner) = (watch(), side(0, 0));
     watch.connections.insert((file, number + 1), connection(&owner, 1_000_000));
-    let received = watch.measure(&HashMap::from([(file, (taken(400_000, 1), owner))]), &HashSet::new());
+    let received = watch.measure(HashMap::from([(file, (taken(400_000, 1), owner))]), &HashSet::new());
     assert_eq!(received.values().sum::<u64>(), 0);
     // Of the old one, what the node has not taken is still held.
     assert_eq!(watch.connections[&(file, number + 1)].held_bytes, 600_000);

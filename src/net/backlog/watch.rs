@@ -1,12 +1,13 @@
 //! The thread that looks at what is held of each connection.
 
-use super::connection::{Connection, Id, arrived};
+use super::connection::{Connection, Id, arrived, per};
 use super::door::{Door, Step};
 use super::growth::Growth;
 use super::hosts::Hosts;
 use super::{Address, Place, SMALL_BYTES, Side, Taken, lock, sides};
 use crate::net::descriptors::{Descriptors, end_connection, socket_number};
 use crate::net::{Peer, Warning, now_ms};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -34,9 +35,11 @@ pub(super) struct Watch {
     sides: Vec<Arc<Side>>,
     /// Those of them that listen.
     listeners: Vec<Arc<Side>>,
-    /// What connections that have ended have left with a side, by the side's number.
-    left: HashMap<u64, u64>,
-    /// The entrances of the sides that listen, by the same.
+    /// What connections that have ended have left with a side, by the side's number and the connection's descriptor.
+    left: HashMap<(u64, RawFd), Left>,
+    /// What the nodes have taken in all.
+    taken_bytes: u64,
+    /// The entrances of the sides that listen, by the side's number.
     doors: HashMap<u64, Door>,
     growth: Growth,
     looked: Instant,
@@ -44,6 +47,22 @@ pub(super) struct Watch {
     /// When the names of hosts are looked at again.
     names_due: Instant,
     warning: Warning,
+}
+
+/// What an ended connection has brought and its node has not taken.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    held_bytes: u64,
+    /// What that counts.
+    cost_bytes: u64,
+}
+
+impl Left {
+    fn take(&mut self, taken_bytes: u64) {
+        let held_bytes = self.held_bytes.saturating_sub(taken_bytes);
+        self.cost_bytes = per(held_bytes, self.cost_bytes, self.held_bytes);
+        self.held_bytes = held_bytes;
+    }
 }
 
 /// What a side holds.
@@ -67,6 +86,7 @@ impl Watch {
             sides: Vec::new(),
             listeners: Vec::new(),
             left: HashMap::new(),
+            taken_bytes: 0,
             doors: HashMap::new(),
             growth: Growth::default(),
             looked: Instant::now(),
@@ -84,10 +104,10 @@ impl Watch {
         let mut empty = HashSet::new();
         for side in &self.sides {
             if side.was_empty.swap(false, Ordering::AcqRel) {
-                self.left.remove(&side.id);
                 empty.insert(side.id);
             }
             for (file, more) in lock(&side.taken).drain() {
+                self.taken_bytes = self.taken_bytes.saturating_add(more.len_bytes);
                 let (sum, owner) = taken.entry(file).or_insert_with(|| (Taken::default(), side.clone()));
                 sum.add(more);
                 if !Arc::ptr_eq(owner, side) {
@@ -95,8 +115,9 @@ impl Watch {
                 }
             }
         }
+        self.left.retain(|(side, _), _| !empty.contains(side));
         self.list();
-        let received = self.measure(&taken, &empty);
+        let received = self.measure(taken, &empty);
         let (overfull, is_busy) = self.end();
         for i in 0..self.listeners.len() {
             let side = self.listeners[i].clone();
@@ -130,7 +151,7 @@ impl Watch {
         self.sides = all.by_id.values().cloned().collect();
         self.listeners = all.by_port.values().flatten().cloned().collect();
         self.others.clear();
-        self.left.retain(|id, _| all.by_id.contains_key(id));
+        self.left.retain(|(side, _), _| all.by_id.contains_key(side));
         self.doors.retain(|id, _| all.by_id.contains_key(id));
         // Of several nodes that connect to one endpoint, one may have ended whose connection this was not.
         self.connections.retain(|&id, connection| {
@@ -182,7 +203,7 @@ impl Watch {
     }
 
     /// Finds the connections that there are.
-    fn list(&mut self) {
+    pub(super) fn list(&mut self) {
         self.connections.values_mut().for_each(|connection| connection.is_seen = false);
         let (connections, known_others, mut others) = (&mut self.connections, &self.others, HashMap::new());
         self.descriptors.each(|file, number| {
@@ -204,9 +225,11 @@ impl Watch {
         });
         self.others = others;
         let left = &mut self.left;
-        connections.retain(|_, connection| {
+        connections.retain(|id, connection| {
             if !connection.is_seen && connection.held_bytes > 0 {
-                *left.entry(connection.side.id).or_default() += connection.cost_bytes();
+                let left = left.entry((connection.side.id, id.0)).or_default();
+                left.held_bytes = left.held_bytes.saturating_add(connection.held_bytes);
+                left.cost_bytes = left.cost_bytes.saturating_add(connection.cost_bytes());
             }
             connection.is_seen
         });
@@ -215,22 +238,18 @@ impl Watch {
     /// Finds out what is held of each connection. Returns what was received since the last look, by side.
     pub(super) fn measure(
         &mut self,
-        taken: &HashMap<RawFd, (Taken, Arc<Side>)>,
+        mut taken: HashMap<RawFd, (Taken, Arc<Side>)>,
         empty: &HashSet<u64>,
     ) -> HashMap<u64, u64> {
         let mut received: HashMap<u64, u64> = HashMap::new();
         // What is granted for less than a second is granted later.
         let seconds = self.looked.elapsed().as_secs();
-        if seconds > 0 {
-            self.looked = Instant::now();
-        }
+        self.looked += Duration::from_secs(seconds);
         let granted_bytes = seconds * COMMANDS_BYTES_PER_S;
         for (&id, connection) in &mut self.connections {
-            let taken = taken.get(&id.0).map_or(Taken::default(), |(taken, owner)| {
-                if !Arc::ptr_eq(&connection.side, owner) {
-                    connection.side = owner.clone();
-                }
-                *taken
+            let taken = taken.remove(&id.0).map_or(Taken::default(), |(taken, owner)| {
+                connection.side = owner;
+                taken
             });
             // Of a connection that has ended since it was listed nothing more is known, and of one that was ended here,
             // nothing more is read.
@@ -239,8 +258,14 @@ impl Watch {
             if empty.contains(&connection.side.id) {
                 connection.was_empty();
             }
-            *received.entry(connection.side.id).or_default() +=
+            let (received_bytes, surplus_bytes) =
                 connection.update(arrived, taken, granted_bytes, in_kernel_bytes);
+            *received.entry(connection.side.id).or_default() += received_bytes;
+            take_left(&mut self.left, (connection.side.id, id.0), surplus_bytes);
+        }
+        // What is left to be taken came over connections that have ended.
+        for (file, (taken, owner)) in taken {
+            take_left(&mut self.left, (owner.id, file), taken.len_bytes);
         }
         received
     }
@@ -256,7 +281,7 @@ impl Watch {
             }
         }
         let mut victims = Vec::new();
-        if self.growth.is_excessive(unknown.0) {
+        if self.growth.is_excessive(unknown.0, self.taken_bytes) {
             victims.extend(unknown.1.map(|(_, id)| id));
         }
         let is_busy = held.values().any(Held::is_much);
@@ -268,13 +293,17 @@ impl Watch {
 
     /// What each side holds.
     fn held(&self) -> HashMap<u64, Held> {
+        let mut left: HashMap<u64, u64> = HashMap::new();
+        for (&(side, _), of_one) in &self.left {
+            *left.entry(side).or_default() += of_one.cost_bytes;
+        }
         let mut all: HashMap<u64, Held> = HashMap::new();
         for (&id, connection) in &self.connections {
             if connection.held_bytes == 0 {
                 continue;
             }
             let held = all.entry(connection.side.id).or_insert_with(|| {
-                let ended_bytes = self.left.get(&connection.side.id).copied().unwrap_or(0);
+                let ended_bytes = left.get(&connection.side.id).copied().unwrap_or(0);
                 Held { side: connection.side.clone(), live_bytes: 0, ended_bytes, longest: None }
             });
             if connection.is_ended {
@@ -323,15 +352,30 @@ impl Watch {
 
     fn end_one(&mut self, id: Id) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.is_ended = true;
-        end_connection(id.0, id.1);
+        // One that cannot be ended now is tried again at the next look.
+        connection.is_ended = end_connection(id.0, id.1);
+        let is_ended = connection.is_ended;
+        if !is_ended && socket_number(id.0) != Some(id.1) {
+            // libzmq has closed it meanwhile.
+            return;
+        }
         self.warning.warn(now_ms(), || {
-                let (name, peer, held) = (&connection.side.name, &connection.peer, connection.held_bytes);
-                format!(
-                    "{name}: the connection with {peer} was ended: {held} octets that it brought wait to be processed, \
-                     which is too much"
-                )
-            });
+            let (name, peer, held) = (&connection.side.name, &connection.peer, connection.held_bytes);
+            let what = if is_ended { "was ended" } else { "cannot be ended" };
+            format!(
+                "{name}: the connection with {peer} {what}: {held} octets that it brought wait to be processed, which is \
+                 too much"
+            )
+        });
+    }
+}
+
+/// The node has taken so much of what an ended connection had left.
+fn take_left(left: &mut HashMap<(u64, RawFd), Left>, key: (u64, RawFd), taken_bytes: u64) {
+    let Entry::Occupied(mut entry) = left.entry(key) else { return };
+    entry.get_mut().take(taken_bytes);
+    if entry.get().held_bytes == 0 {
+        entry.remove();
     }
 }
 
