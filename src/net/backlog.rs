@@ -6,7 +6,8 @@
 //! connections that hold most are ended: their peers connect again, and lost records are fetched.
 //!
 //! This file is the nodes' part: each counts what it takes. [`watch`] is the thread's part, [`connection`] estimates what
-//! the messages of one connection occupy, and [`growth`] finds messages whose frames nobody can count.
+//! the messages of one connection occupy, [`growth`] finds messages whose frames nobody can count, and [`rest`] decides how
+//! often the thread looks.
 
 use super::guard::Guard;
 use super::inbound::Address;
@@ -26,12 +27,14 @@ mod connection;
 mod door;
 mod growth;
 mod hosts;
+mod rest;
 mod watch;
 
 use hosts::Hosts;
+use rest::Load;
 use watch::Watch;
 
-/// How often the connections are looked at.
+/// How often the connections are looked at while the process works, see [`rest`].
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The same while a socket holds much of what it may.
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
@@ -364,8 +367,9 @@ impl DerefMut for LockedSides {
 fn spawn() -> Option<Guard> {
     Guard::start("dafka-backlog", "what peers send is not bounded", INTERVAL, |descriptors| {
         let mut watch = Watch::new(descriptors);
-        move || {
-            if watch.look() { BUSY_INTERVAL } else { INTERVAL }
+        move || match watch.is_due().then(|| watch.look()) {
+            Some(Load::Much) => BUSY_INTERVAL,
+            Some(Load::Some | Load::Little) | None => INTERVAL,
         }
     })
 }

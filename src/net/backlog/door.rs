@@ -82,6 +82,11 @@ impl Door {
         }
     }
 
+    /// Whether newcomers are let in, and the node has time for them.
+    pub(super) fn is_at_rest(&self) -> bool {
+        !self.is_closed && self.busy_since.is_none()
+    }
+
     /// Ignores newcomers. False when the socket is not found, or the kernel refuses.
     pub(super) fn close(&mut self, descriptors: &mut Descriptors, address: &Address) -> bool {
         let mut found = None;

@@ -4,6 +4,7 @@ use super::connection::{Connection, Id, arrived, per};
 use super::door::{Door, Step};
 use super::growth::Growth;
 use super::hosts::Hosts;
+use super::rest::{Load, Rest};
 use super::{Address, Place, SMALL_BYTES, Side, Taken, lock, sides};
 use crate::net::descriptors::{Descriptors, end_connection, socket_number};
 use crate::net::{Peer, Warning, now_ms};
@@ -46,6 +47,7 @@ pub(super) struct Watch {
     hosts: Hosts,
     /// When the names of hosts are looked at again.
     names_due: Instant,
+    rest: Rest,
     warning: Warning,
 }
 
@@ -92,12 +94,18 @@ impl Watch {
             looked: Instant::now(),
             hosts: Hosts::new(),
             names_due: Instant::now(),
+            rest: Rest::new(),
             warning: Warning::default(),
         }
     }
 
-    /// Looks at all connections, and ends some. True when a socket holds much of what it may.
-    pub(super) fn look(&mut self) -> bool {
+    /// Whether the process has worked since the latest look, or that was long ago, or there are other sides.
+    pub(super) fn is_due(&self) -> bool {
+        self.rest.is_over() || sides().changes != self.changes
+    }
+
+    /// Looks at all connections, and ends some.
+    pub(super) fn look(&mut self) -> Load {
         self.look_names_up();
         self.follow();
         let mut taken: HashMap<RawFd, (Taken, Arc<Side>)> = HashMap::new();
@@ -127,7 +135,21 @@ impl Watch {
                 self.guard(&side, address, received_bytes, was_empty, is_overfull);
             }
         }
-        is_busy
+        let load = match is_busy {
+            true => Load::Much,
+            false if self.is_at_rest() => Load::Little,
+            false => Load::Some,
+        };
+        self.rest.begin(load);
+        load
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let is_little = |connection: &Connection| connection.held_bytes <= SMALL_BYTES;
+        let left_bytes: u64 = self.left.values().map(|left| left.held_bytes).sum();
+        self.connections.values().all(is_little)
+            && left_bytes <= SMALL_BYTES
+            && self.doors.values().all(Door::is_at_rest)
     }
 
     /// Looks the names of hosts up, once a second.

@@ -1,0 +1,96 @@
+//! When the connections are looked at: often while the process works, seldom while it rests.
+//!
+//! What peers send costs processor time before it occupies memory: libzmq's I/O thread reads each octet, and the nodes take
+//! each message. So the thread looks after [`WORK`] of the process's processor time, and not after a time on the clock. The
+//! time on the clock counts where something is held, see [`Load`]. To read the process's processor time is cheap; to look
+//! takes several system calls for each descriptor.
+//!
+//! The bound on memory stays as tight as it would be with a look each [`INTERVAL`](super::INTERVAL): between two looks, the
+//! process has used at most [`WORK`] and what its threads use in one interval. Peers that bring more than that cause a look.
+//! Where nothing is held, peers can bring only as much between two looks as the I/O thread reads in [`WORK`] (about 2 MB of
+//! short subscriptions). The processor time that the application itself uses counts, too: then the looks are as frequent as
+//! the interval allows.
+
+use std::time::{Duration, Instant};
+
+/// The processor time of the process after which the connections are looked at.
+const WORK: Duration = Duration::from_millis(10);
+/// The longest time between two looks: connections and hosts' names that come and go are found so soon.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// What a look has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// The nodes have taken nearly everything.
+    Little,
+    /// A connection holds more than a few octets, or a listening socket accepts nobody.
+    Some,
+    /// A socket holds much of what it may.
+    Much,
+}
+
+/// Since the latest look.
+pub(super) struct Rest {
+    load: Load,
+    /// The processor time that the process had used.
+    used: Duration,
+    looked: Instant,
+}
+
+impl Rest {
+    /// Nobody has looked yet.
+    pub(super) fn new() -> Rest {
+        Rest { load: Load::Some, used: Duration::ZERO, looked: Instant::now() }
+    }
+
+    /// A look has ended. The time that it took does not count.
+    pub(super) fn begin(&mut self, load: Load) {
+        *self = Rest { load, used: process_time(), looked: Instant::now() };
+    }
+
+    /// Whether it is time for the next look.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over_after(process_time().saturating_sub(self.used), self.looked.elapsed())
+    }
+
+    fn is_over_after(&self, used: Duration, elapsed: Duration) -> bool {
+        self.load != Load::Little || used >= WORK || elapsed >= LONGEST
+    }
+}
+
+/// The processor time that this process has used.
+fn process_time() -> Duration {
+    crate::net::guard::processor_time(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_rests_is_looked_at_seldom() {
+        let ms = Duration::from_millis;
+        let mut rest = Rest::new();
+        assert!(rest.is_over(), "nobody has looked yet");
+        rest.begin(Load::Little);
+        assert!(!rest.is_over_after(ms(9), ms(999)));
+        assert!(rest.is_over_after(ms(10), ms(20)));
+        assert!(rest.is_over_after(ms(0), ms(1_000)));
+        for load in [Load::Some, Load::Much] {
+            rest.begin(load);
+            assert!(rest.is_over_after(ms(0), ms(0)), "{load:?}");
+        }
+    }
+
+    /// Time that threads use counts, and time in which they wait does not.
+    #[test]
+    fn work_ends_the_rest() {
+        let mut rest = Rest::new();
+        rest.begin(Load::Little);
+        let start = Instant::now();
+        while !rest.is_over_after(process_time().saturating_sub(rest.used), Duration::ZERO) {
+            assert!(start.elapsed() < Duration::from_secs(60), "this thread works all the time");
+        }
+        assert!(process_time().saturating_sub(rest.used) >= WORK);
+    }
+}
