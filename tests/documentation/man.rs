@@ -214,6 +214,7 @@ impl<'a> Writer<'a> {
                 self.commands.iter().map(item).collect()
             }
             Some("keys") => keys(),
+            Some("limits") => limits(),
             Some(title) => self.shared(title),
         }
     }
@@ -227,15 +228,26 @@ impl<'a> Writer<'a> {
 
 /// The configuration keys, as doc/configuration.md has them.
 fn keys() -> Vec<Block> {
+    rows("Keys", |[keys, default, meaning]| format!("{keys}: {meaning}. Default: {default}"))
+}
+
+/// The limits that no key changes, as doc/configuration.md has them.
+fn limits() -> Vec<Block> {
+    rows("Fixed limits", |[limit, bounds, beyond]| format!("{limit}: {bounds}. Beyond it: {beyond}."))
+}
+
+/// The rows of a table of doc/configuration.md with three columns, each as an item.
+fn rows(title: &str, item: impl Fn(&[String; 3]) -> String) -> Vec<Block> {
     let text = std::fs::read_to_string(root().join("doc/configuration.md")).expect("doc/configuration.md");
-    let section = sections(&text).into_iter().find(|section| section.title == "Keys").expect("its keys");
+    let section = sections(&text).into_iter().find(|section| section.title == title);
+    let section = section.unwrap_or_else(|| panic!("doc/configuration.md has no section {title}"));
     let rows = section.blocks.iter().filter_map(|block| match block {
         Block::Row(cells) => Some(cells.as_slice()),
         _ => None,
     });
-    let items = rows.skip(1).map(|cells| match cells {
-        [keys, default, meaning] => Block::Item(format!("{keys}: {meaning}. Default: {default}")),
-        other => panic!("a row of keys has three cells: {other:?}"),
+    let items = rows.skip(1).map(|cells| match cells.try_into() {
+        Ok(cells) => Block::Item(item(cells)),
+        Err(_) => panic!("a row of {title} has three cells: {cells:?}"),
     });
     items.collect()
 }
