@@ -85,15 +85,15 @@ readme: stage ## what the README tells a reader to type
 soak: soak-hosts soak-crash soak-hostile soak-consumers soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
-	cargo test --locked --test e2e_hosts -- --ignored
+	cargo test --locked --test e2e several_hosts:: -- --ignored
 
 soak-simulation: deps ## random seeds of the simulation for SECONDS
 	DAFKA_SIM_SECONDS=$(SECONDS) cargo test --locked --test simulation -- \
 		--exact random_seeds_keep_every_invariant --ignored --nocapture
 
 soak-crash: deps ## kill stores and cut their power, ROUNDS times (50 here; DAFKA_SEED=n repeats a run)
-	DAFKA_KILL_ROUNDS=$(SOAK_ROUNDS) DAFKA_DAMAGES=2000 cargo test --locked --test crash_kill --test crash_power \
-		--test storage_damage -- --nocapture --test-threads=1
+	DAFKA_KILL_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test store -- kill:: power:: --nocapture --test-threads=1
+	DAFKA_DAMAGES=2000 cargo test --locked --test storage damage:: -- --nocapture --test-threads=1
 
 soak-consumers: stage ## a thousand consumers in one process
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
@@ -110,8 +110,8 @@ bench: deps ## throughput beside raw libzmq (ROUNDS=n)
 	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
 
 soak-hostile: deps ## hostile peers for longer (SEEDS=n FRAMES=n)
-	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) DAFKA_FUZZ_FRAMES=$(FRAMES) cargo test --locked --test hostile_messages \
-		--test hostile_sockets --test hostile_crowds --test hostile_zmtp --test e2e_back_pressure -- --nocapture
+	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) DAFKA_FUZZ_FRAMES=$(FRAMES) cargo test --locked --test hostile --test e2e -- \
+		messages:: sockets:: crowds:: random_zmtp:: back_pressure:: --nocapture
 
 manual: stage ## the manual pages: complete, without warnings, their examples work
 	scripts/check-man $(STAGE)

@@ -315,7 +315,7 @@ test_free_port (void)
     static int next = -1;
     if (next == -1)
         next = (int) (getpid () % 500) * 20;
-    //  The Rust tests, which may run at the same time, take theirs below 20,000 (tests/e2e/ports.rs).
+    //  The Rust tests, which may run at the same time, take theirs below 20,000 (tests/common/e2e/ports.rs).
     for (int attempt = 0; attempt < 10000; attempt++) {
         int port = 20000 + next;
         next = (next + 1) % 10000;

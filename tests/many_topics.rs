@@ -1,6 +1,8 @@
 //! A consumer of very many topics.
 
+#[path = "common/e2e/mod.rs"]
 mod e2e;
+#[path = "common/peer/mod.rs"]
 mod peer;
 
 use dafka::actor::consumer::{self, Sink};

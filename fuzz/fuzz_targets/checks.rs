@@ -1,4 +1,4 @@
-//! What must hold for any octets: the bodies of the fuzz targets. `tests/wire_corpus.rs` runs them on the
+//! What must hold for any octets: the bodies of the fuzz targets. `tests/wire/corpus.rs` runs them on the
 //! corpus, so that what fuzzing once found stays found without a nightly compiler.
 
 use dafka::wire::{

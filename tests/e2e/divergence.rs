@@ -1,0 +1,57 @@
+//! Stores that hold different records of one partition say so; those that hold the same say nothing.
+
+use crate::e2e::{Cluster, Program};
+use dafka::storage::{Batch, Log, Options};
+use std::path::Path;
+
+/// A partition's name, as producers make them.
+fn address(number: u32) -> String {
+    format!("{number:032X}")
+}
+
+/// A database with 5 partitions of 3,000 records. `forged` says which records another producer of the same name has made.
+fn make_database(dir: &Path, forged: impl Fn(u32, u64) -> bool) {
+    let log = Log::open(dir, Options::default()).expect("the log opens");
+    let mut batch = Batch::new();
+    for partition in 0..5 {
+        let run = batch.run(b"compared", address(partition).as_bytes(), 0);
+        for offset in 0..3_000 {
+            let author = if forged(partition, offset) { "forged" } else { "true" };
+            batch.push_to(run, format!("{author} {partition} {offset}").into_bytes());
+        }
+    }
+    log.append(&batch).expect("appended");
+}
+
+fn divergences(store: &Program) -> Vec<String> {
+    store
+        .log()
+        .lines()
+        .filter(|line| line.contains("differs from that of the store"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn stores_that_hold_different_records_log_each_partition_once() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let dirs = [cluster.dir().join("one"), cluster.dir().join("other")];
+    make_database(&dirs[0], |_, _| false);
+    // All but the third one are found within a second.
+    let differing = [(0, 7), (1, 5), (3, 1_357), (4, 0)];
+    make_database(&dirs[1], |partition, offset| differing.contains(&(partition, offset)));
+    let mut stores: Vec<Program> = dirs.iter().map(|dir| cluster.store_at(dir, &[], &[])).collect();
+    let expected = differing.map(|(partition, offset)| {
+        format!("partition {} of compared: record {offset} differs", address(partition))
+    });
+    for store in &mut stores {
+        expected.iter().for_each(|text| store.wait_for_log(text));
+    }
+    // Meanwhile each compares the other partition.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    for store in &stores {
+        let found = divergences(store);
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+    }
+}

@@ -1,0 +1,23 @@
+//! The programs, end to end: as processes on loopback, and on several hosts.
+
+#[path = "../common/e2e/mod.rs"]
+mod e2e;
+#[path = "../common/peer/mod.rs"]
+mod peer;
+
+mod back_pressure;
+mod catch_up;
+mod divergence;
+mod failures;
+mod isolation;
+mod limits;
+mod octets;
+mod options;
+mod output;
+mod programs;
+mod replication;
+mod several_hosts;
+mod signals;
+mod stalls;
+mod streams;
+mod tower_addresses;

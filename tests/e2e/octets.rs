@@ -1,0 +1,82 @@
+//! Topics, paths and addresses that are not UTF-8, from the command line and from a configuration.
+
+use crate::e2e::{Cluster, DEADLINE, Input, Program};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Runs a program with arguments that need not be text.
+fn program(cluster: &Cluster, file: &str, arguments: &[&OsStr]) -> Program {
+    let mut command = Command::new(file);
+    command.args(arguments).current_dir(cluster.dir());
+    cluster.command(file, &mut command, Input::Pipe)
+}
+
+fn os(octets: &[u8]) -> &OsStr {
+    OsStr::from_bytes(octets)
+}
+
+#[test]
+fn names_that_are_no_utf8_are_used_as_they_are() {
+    let cluster = Cluster::new();
+    let dir = cluster.dir().as_os_str().as_bytes();
+    let path = |name: &[u8]| [dir, b"/", name].concat();
+    let address = |name: &[u8]| OsString::from_vec([b"ipc://", path(name).as_slice()].concat());
+    let (publ, sub) = (address(b"p\xfcb"), address(b"s\xfcb"));
+    let config = OsString::from_vec(path(b"caf\xe9.cfg"));
+    let text = [
+        b"beacon\n    address = 127.0.0.1\n    pub_address = ",
+        publ.as_bytes(),
+        b"\n    sub_address = \"",
+        sub.as_bytes(),
+        b"\"\nstore\n    db = d\xe9p\xf4t\n",
+    ];
+    std::fs::write(&config, text.concat()).expect("a file");
+
+    let towerd = env!("CARGO_BIN_EXE_dafka_towerd");
+    let mut tower = program(&cluster, towerd, &[os(b"--pub"), &publ, os(b"--sub"), &sub]);
+    let start = Instant::now();
+    while [&publ, &sub].iter().any(|address| !std::path::Path::new(os(&address.as_bytes()[6..])).exists()) {
+        assert!(tower.is_running() && start.elapsed() < DEADLINE, "{}", tower.log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let stored = env!("CARGO_BIN_EXE_dafka_stored");
+    let mut store = program(&cluster, stored, &[os(b"-c"), &config]);
+
+    let topic = os(b"caf\xe9");
+    let producer = env!("CARGO_BIN_EXE_dafka_console_producer");
+    let mut producer = program(&cluster, producer, &[os(b"-c"), &config, topic]);
+    producer.feed(&crate::e2e::lines("line", 10));
+    producer.close_input();
+    producer.expect_success("the end of its input, with a store present");
+    let consumer = env!("CARGO_BIN_EXE_dafka_console_consumer");
+    let beginning = os(b"--from-beginning");
+    // The last one names the addresses by options.
+    for node in [&[os(b"-c"), &config][..], &[os(b"--pub"), &publ, os(b"--sub"), &sub]] {
+        let mut consumer = program(&cluster, consumer, &[node, &[beginning, topic]].concat());
+        for line in consumer.lines(10, "stored records") {
+            assert!(line.starts_with(b"caf\xe9 "), "{}", line.escape_ascii());
+        }
+    }
+
+    let list = program(&cluster, stored, &[os(b"-c"), &config, os(b"--list")]);
+    let list = list.expect_success("a list");
+    assert_eq!(list.stdout.len(), 1);
+    assert!(list.stdout[0].starts_with(b"caf\\xe9\t"), "{}", list.stdout[0].escape_ascii());
+    let second = program(&cluster, stored, &[os(b"-c"), &config]).wait("its start", DEADLINE);
+    assert!(second.stderr.contains(r"the store directory d\xe9p\xf4t is in use"), "{}", second.stderr);
+    store.signal(libc::SIGTERM);
+    store.expect_success("SIGTERM");
+    let made: Vec<_> =
+        std::fs::read_dir(cluster.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(made.iter().any(|name| name.as_bytes() == b"d\xe9p\xf4t"), "{made:?}");
+
+    // Messages show the bytes.
+    std::fs::write(&config, b"beacon\n    interval = s\xf4on\n").expect("a file");
+    let refused = program(&cluster, stored, &[os(b"-c"), &config]).wait("its start", DEADLINE);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains(r"beacon/interval = s\xf4on: must be"), "{}", refused.stderr);
+    let gone = program(&cluster, stored, &[os(b"-c"), os(b"g\xf4ne")]).wait("its start", DEADLINE);
+    assert!(gone.stderr.contains(r"cannot read the configuration g\xf4ne: No such file"), "{}", gone.stderr);
+}

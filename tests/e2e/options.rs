@@ -1,0 +1,330 @@
+//! Options and configuration: help, and one clear line for what makes no sense.
+
+use crate::e2e::{Cluster, DEADLINE, Output};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+
+/// All programs, with arguments of their own that make sense.
+const PROGRAMS: [(&str, &[&str]); 6] = [
+    ("dafka_towerd", &[]),
+    ("dafka_stored", &[]),
+    ("dafka_console_producer", &["topic"]),
+    ("dafka_console_consumer", &["topic"]),
+    ("dafka_perf_store", &["10", "10"]),
+    ("dafka_perf_consumer", &["10", "10"]),
+];
+
+/// Those that connect to a tower.
+fn nodes() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    PROGRAMS.into_iter().filter(|(program, _)| *program != "dafka_towerd")
+}
+
+/// Checks that a program ended with an error, told in one line that has all these words.
+#[track_caller]
+fn assert_one_line(what: &str, output: &Output, words: &[&str]) {
+    let Output { status, stdout, stderr } = output;
+    assert!(status.code().is_some_and(|code| code != 0), "{what}: {status:?}, {stderr}");
+    assert_eq!(stdout.first(), None, "{what}: an error is nothing for standard output");
+    assert_eq!(stderr.lines().count(), 1, "{what}: not one line: {stderr}");
+    assert!(stderr.ends_with('\n'), "{what}: no line end: {stderr:?}");
+    for word in words {
+        assert!(stderr.contains(word), "{what}: nothing of {word:?} in: {stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+}
+
+/// Runs a program that should not start, with options before its own arguments.
+#[track_caller]
+fn assert_refused(cluster: &Cluster, program: &str, options: &[&str], own: &[&str], words: &[&str]) {
+    let arguments = [options, own].concat();
+    let what = format!("{program} {}", arguments.join(" "));
+    assert_one_line(&what, &cluster.run(program, &arguments), words);
+}
+
+/// A configuration file with one setting.
+fn config_of(cluster: &Cluster, key: &str, value: &str) -> String {
+    let settings = BTreeMap::from([(key.to_string(), value.to_string())]);
+    cluster.config_file(&settings).into_os_string().into_string().expect("UTF-8")
+}
+
+#[test]
+fn help_is_printed_on_standard_output() {
+    let cluster = Cluster::new();
+    for (program, own) in PROGRAMS {
+        for arguments in [&["-h"][..], &["--help"], &[own, &["--help"]].concat()] {
+            let output = cluster.run(program, arguments);
+            assert_eq!(output.status.code(), Some(0), "{program} {arguments:?}");
+            assert_eq!(output.stderr, "", "{program} {arguments:?}");
+            let text = String::from_utf8(output.stdout.join(&b'\n')).expect("UTF-8");
+            let options: &[&str] = match program {
+                "dafka_console_consumer" => &["--from-beginning", "TOPIC"],
+                "dafka_console_producer" => &["TOPIC"],
+                "dafka_perf_store" | "dafka_perf_consumer" => &["COUNT", "SIZE"],
+                _ => &[],
+            };
+            for word in [&[program, "-c", "--pub", "--sub", "--verbose"], options].concat() {
+                assert!(text.contains(word), "{program} {arguments:?}: nothing of {word} in:\n{text}");
+            }
+            assert!(text.to_lowercase().contains("usage"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn bad_options_are_refused() {
+    let cluster = Cluster::new();
+    for (program, own) in PROGRAMS {
+        assert_refused(&cluster, program, &["--nonsense"], own, &[program, "--nonsense"]);
+        assert_refused(&cluster, program, own, &["-x"], &[program, "-x"]);
+        assert_refused(&cluster, program, own, &["superfluous"], &[program, "superfluous"]);
+        for option in ["-c", "--pub", "--sub"] {
+            assert_refused(&cluster, program, own, &[option], &[program, option]);
+        }
+    }
+    assert_refused(
+        &cluster,
+        "dafka_console_producer",
+        &["--from-beginning"],
+        &["topic"],
+        &["--from-beginning"],
+    );
+}
+
+#[test]
+fn missing_and_impossible_arguments_are_refused() {
+    let cluster = Cluster::new();
+    for program in ["dafka_console_producer", "dafka_console_consumer"] {
+        assert_refused(&cluster, program, &[], &[], &["TOPIC"]);
+        assert_refused(&cluster, program, &[], &[&"t".repeat(256)], &["topic", "255"]);
+        assert_refused(&cluster, program, &[], &[""], &["topic"]);
+    }
+    for program in ["dafka_perf_store", "dafka_perf_consumer"] {
+        assert_refused(&cluster, program, &[], &[], &["COUNT", "SIZE"]);
+        assert_refused(&cluster, program, &[], &["10"], &["SIZE"]);
+        assert_refused(&cluster, program, &[], &["many", "10"], &["COUNT", "many"]);
+        assert_refused(&cluster, program, &[], &["10", "large"], &["SIZE", "large"]);
+        assert_refused(&cluster, program, &[], &["--", "-1", "10"], &["COUNT", "-1"]);
+        assert_refused(&cluster, program, &[], &["99999999999999999999", "10"], &["COUNT"]);
+    }
+}
+
+#[test]
+fn unreadable_configurations_are_refused() {
+    let cluster = Cluster::new();
+    let path = |name: &str| cluster.dir().join(name).into_os_string().into_string().expect("UTF-8");
+    let (missing, directory, garbage, binary) =
+        (path("missing.cfg"), path("directory"), path("garbage.cfg"), path("binary.cfg"));
+    std::fs::create_dir(&directory).expect("a directory");
+    std::fs::write(&garbage, "beacon\n  interval = 100\n = = {\n").expect("a file");
+    std::fs::write(&binary, [0x7f, b'E', b'L', b'F', 0, 1, 0xff, 0xfe, b'\n', 0x80, b'=']).expect("a file");
+    for (program, own) in PROGRAMS {
+        for (config, name) in [
+            (&missing, "missing.cfg"),
+            (&directory, "directory"),
+            (&garbage, "garbage.cfg is not valid ZPL: line 2: "),
+            (&binary, "binary.cfg is not valid ZPL: line 1: "),
+        ] {
+            assert_refused(&cluster, program, &["-c", config], own, &[program, name]);
+        }
+    }
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    let cluster = Cluster::new();
+    let values = [
+        ("beacon/interval", "soon"),
+        ("beacon/interval", "-100"),
+        ("beacon/timeout", "4 s"),
+        ("beacon/connect_timeout", "never"),
+        ("beacon/pub_address", "nowhere"),
+        ("beacon/sub_address", "tcp://127.0.0.1:1,nowhere"),
+    ];
+    for (program, own) in nodes() {
+        for (key, value) in values {
+            let config = config_of(&cluster, key, value);
+            assert_refused(&cluster, program, &["-c", &config], own, &[program, key, value]);
+        }
+    }
+    for (program, own, key, value) in [
+        ("dafka_console_consumer", &["topic"][..], "consumer/offset/reset", "newest"),
+        ("dafka_console_consumer", &["topic"], "consumer/high_watermark", "high"),
+        ("dafka_console_producer", &["topic"], "producer/head_interval", "often"),
+        ("dafka_console_producer", &["topic"], "producer/high_watermark", "-7"),
+        ("dafka_console_producer", &["topic"], "producer/terminate_unacked", "perhaps"),
+        ("dafka_stored", &[], "store/high_watermark", "low"),
+        ("dafka_stored", &[], "store/verbose", "very"),
+        ("dafka_perf_consumer", &["10", "10"], "consumer/offset/reset", "newest"),
+        ("dafka_towerd", &[], "tower/pub_address", "nowhere"),
+        ("dafka_towerd", &[], "tower/sub_address", "tcp://127.0.0.1"),
+    ] {
+        let config = config_of(&cluster, key, value);
+        assert_refused(&cluster, program, &["-c", &config], own, &[program, key, value]);
+    }
+}
+
+#[test]
+fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
+    let cluster = Cluster::new();
+    let tower = cluster.tower();
+    let path = |name: &str| cluster.dir().join(name).into_os_string().into_string().expect("UTF-8");
+    let (config, db) = (path("flat.cfg"), path("flat"));
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    let write = |text: String| std::fs::write(&config, text).expect("a file");
+    write(format!("store/db = {db}\nbeacon/pub_address = {publ}\nbeacon\n    sub_address = {sub}\n"));
+    let mut store = cluster.program("dafka_stored", &["-c", &config], crate::e2e::Input::Pipe);
+    // It acknowledges, so that it has found the tower, and its directory is there.
+    cluster.publish("flat", &crate::e2e::lines("line", 1));
+    assert!(Path::new(&db).join("data.mdb").exists());
+    assert!(!cluster.dir().join("storedb").exists());
+    store.signal(libc::SIGTERM);
+    store.expect_success("SIGTERM");
+    drop(tower);
+
+    let words = ["store/db = other: another value of the same key is "];
+    for text in
+        ["store/db = other\nstore\n    db = x\n", "store\n    db = x\nbeacon\nstore\n    db = other\n"]
+    {
+        write(text.to_owned());
+        assert_refused(&cluster, "dafka_stored", &["-c", &config], &["--list"], &words);
+    }
+    // An option is no second value, and the same twice is none either.
+    write(format!("beacon/pub_address = {publ}\nstore/db = {db}\nstore\n    db = {db}\n"));
+    let list = cluster.run("dafka_stored", &["-c", &config, "--pub", "tcp://127.0.0.1:1", "--list"]);
+    assert_eq!((list.status.code(), list.stdout.len()), (Some(0), 1), "{}", list.stderr);
+}
+
+#[test]
+fn a_key_that_is_written_in_another_way_is_refused() {
+    let cluster = Cluster::new();
+    let config = cluster.dir().join("misspelled.cfg").into_os_string().into_string().expect("UTF-8");
+    for (text, words) in [
+        ("store//db = x", ["store//db is no key", "write store/db"]),
+        ("Store/db = x", ["Store/db is no key", "write store/db"]),
+        ("root\n    store\n        db = x", ["root/store/db is no key", "write store/db"]),
+        ("beacon\n    Interval = 5", ["beacon/Interval is no key", "write beacon/interval"]),
+    ] {
+        std::fs::write(&config, text).expect("a file");
+        assert_refused(&cluster, "dafka_stored", &["-c", &config], &[], &words);
+    }
+    assert!(!cluster.dir().join("storedb").exists());
+}
+
+#[test]
+fn unusable_addresses_are_refused() {
+    let cluster = Cluster::new();
+    for (program, own) in PROGRAMS {
+        for option in ["--pub", "--sub"] {
+            for address in ["nonsense", "tcp://", "tcp://127.0.0.1:port", "tcp://127.0.0.1:99999", "udp//x:1"]
+            {
+                assert_refused(&cluster, program, &[option, address], own, &[program, address]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tower_does_not_start_where_another_socket_listens() {
+    let cluster = Cluster::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = format!("tcp://{}", listener.local_addr().expect("its address"));
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    assert_refused(&cluster, "dafka_towerd", &["--pub", &taken, "--sub", &sub], &[], &[&taken]);
+    assert_refused(&cluster, "dafka_towerd", &["--pub", &publ, "--sub", &taken], &[], &[&taken]);
+    drop(listener);
+    // Both addresses the same.
+    assert_refused(&cluster, "dafka_towerd", &["--pub", &publ, "--sub", &publ], &[], &[&publ]);
+    // With the ports free, it would have started.
+    let tower = cluster.tower();
+    tower.kill();
+}
+
+/// Runs a store on a directory that it cannot use.
+#[track_caller]
+fn assert_store_refused(cluster: &Cluster, dir: &Path, words: &[&str]) {
+    let dir = dir.to_str().expect("UTF-8");
+    let config = config_of(cluster, "store/db", dir);
+    let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
+    let options = ["-c", &config, "--pub", &publ, "--sub", &sub];
+    assert_refused(cluster, "dafka_stored", &options, &[], &[&[dir], words].concat());
+}
+
+#[test]
+fn a_store_does_not_start_on_a_directory_that_cannot_be_made() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let file = cluster.dir().join("file");
+    std::fs::write(&file, "not a directory").expect("a file");
+    assert_store_refused(&cluster, &file, &[]);
+    assert_store_refused(&cluster, &file.join("db"), &[]);
+    assert_store_refused(&cluster, Path::new("/proc/nowhere/db"), &[]);
+    assert_eq!(std::fs::read(&file).expect("the file"), b"not a directory");
+}
+
+#[test]
+fn a_store_does_not_share_its_directory() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let store = cluster.store("db");
+    let published = crate::e2e::lines("line", 100);
+    cluster.publish("shared", &published);
+    assert_store_refused(&cluster, &cluster.dir().join("db"), &["in use"]);
+    // The first one has not suffered, and its end frees the directory, also when that was violent.
+    let mut consumer = cluster.consumer("shared");
+    crate::e2e::assert_contents("shared", &consumer.lines(100, "records from the store"), &published);
+    store.kill();
+    let store = cluster.store("db");
+    let mut consumer = cluster.consumer("shared");
+    crate::e2e::assert_contents("shared", &consumer.lines(100, "records from the new store"), &published);
+    drop(store);
+}
+
+#[test]
+fn a_store_does_not_touch_a_leveldb_database() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let dir = cluster.dir().join("storedb");
+    std::fs::create_dir(&dir).expect("a directory");
+    let files =
+        [("CURRENT", "MANIFEST-000002\n"), ("MANIFEST-000002", "x"), ("000003.log", "records"), ("LOCK", "")];
+    for (name, content) in files {
+        std::fs::write(dir.join(name), content).expect("a file");
+    }
+    assert_store_refused(&cluster, &dir, &["LevelDB"]);
+    let mut names: Vec<_> =
+        std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["000003.log", "CURRENT", "LOCK", "MANIFEST-000002"]);
+    for (name, content) in files {
+        assert_eq!(std::fs::read(dir.join(name)).unwrap(), content.as_bytes());
+    }
+}
+
+#[test]
+fn verbose_programs_tell_what_they_do_on_standard_error_only() {
+    let cluster = Cluster::new();
+    let mut tower = cluster.tower();
+    let mut store = cluster.node("dafka_stored", &["--verbose"], crate::e2e::Input::Pipe);
+    let mut consumer = cluster.node(
+        "dafka_console_consumer",
+        &["--verbose", "--from-beginning", "loud"],
+        crate::e2e::Input::Pipe,
+    );
+    let mut producer = cluster.node("dafka_console_producer", &["-v", "loud"], crate::e2e::Input::Pipe);
+    producer.feed(&crate::e2e::lines("line", 10));
+    producer.close_input();
+    let printed = consumer.lines(10, "records");
+    crate::e2e::assert_contents("loud", &printed, &crate::e2e::lines("line", 10));
+    let producer = producer.expect_success("the end of its input");
+    for program in [&mut store, &mut consumer, &mut tower] {
+        program.signal(libc::SIGTERM);
+    }
+    let mut outputs = vec![producer];
+    outputs.extend([store, consumer].map(|program| program.wait("SIGTERM", DEADLINE)));
+    for output in outputs {
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stderr.is_empty(), "--verbose says nothing");
+        assert!(output.stdout.is_empty(), "log lines on standard output");
+    }
+}

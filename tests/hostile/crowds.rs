@@ -1,0 +1,302 @@
+//! A hundred thousand partitions that somebody makes up, and ten thousand peers that are not there.
+//!
+//! `DAFKA_SOAK=1` runs the long ones too (`make soak-hostile`).
+
+use crate::e2e::{Cluster, DEADLINE, Program, assert_contents};
+use crate::hostile::{Attacker, Honest, MIB, TOPIC};
+use crate::peer::{Node, fetch, get_heads, head, new_address, record};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn is_soak() -> bool {
+    std::env::var_os("DAFKA_SOAK").is_some()
+}
+
+/// A partition costs a consumer or store about a kilobyte: its names, twice, its state, and its places in the tables.
+/// 100,000 of them come to less than 100 MiB; half as much again for batches and for what the allocator keeps.
+const PARTITIONS_GROWTH: u64 = 150 * MIB;
+
+#[test]
+fn a_hundred_thousand_made_up_partitions_harm_nobody() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..100_000).map(|_| new_address()).collect();
+    // Each has a record that nobody has, and every other one one that is there.
+    for (i, name) in names.iter().enumerate() {
+        if i % 2 == 0 {
+            attacker.node.send_record(&record(TOPIC, name, 0), "made up");
+        }
+        attacker.node.send(&head(TOPIC, name, 1_000));
+        if i % 5_000 == 4_999 {
+            attacker.node.listen(Duration::from_millis(1));
+            honest.round_trip();
+        }
+    }
+    honest.check(PARTITIONS_GROWTH);
+    honest.tell();
+    // Newcomers are served as ever.
+    let mut newcomer = cluster.consumer("another");
+    cluster.publish("another", &[b"new".to_vec()]);
+    assert!(newcomer.line("a record of another topic").ends_with(b" new"));
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// The tables are full of partitions that are dead; live ones get in and stay.
+#[test]
+fn live_partitions_get_in_among_dead_ones() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_partitions", "500");
+    cluster.set("store/max_partitions", "500");
+    let mut honest = Honest::start(&cluster);
+    let attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..20_000).map(|_| new_address()).collect();
+    let flood = |from: usize| {
+        for name in names.iter().cycle().skip(from).take(1_000) {
+            attacker.node.send(&head(TOPIC, name, 5));
+        }
+    };
+    flood(0);
+    honest.round_trip();
+    // Another producer, and another, while it goes on: their records are stored, and come.
+    for i in 0..3 {
+        let mut late = cluster.producer_of(TOPIC, &[format!("late {i}").into_bytes()]);
+        let start = Instant::now();
+        let mut from = 0;
+        while late.is_running() {
+            from += 1_000;
+            flood(from);
+            honest.round_trip();
+            assert!(start.elapsed() < DEADLINE, "its record is not stored");
+        }
+        late.expect_success("its record being stored");
+        eprintln!("a late producer was served after {:?} and {from} messages", start.elapsed());
+    }
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// A peer makes up more partitions than may be known at a time, each with a record, and speaks of them all the time: none
+/// of them gives way to another's. Those of others have room all the same, as one peer takes half of it at most.
+#[test]
+fn who_keeps_made_up_partitions_alive_keeps_nobody_out() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_partitions", "500");
+    cluster.set("store/max_partitions", "500");
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..1_000).map(|_| new_address()).collect();
+    for name in &names {
+        attacker.node.send_record(&record(TOPIC, name, 0), "made up");
+    }
+    let mut keep_alive = || {
+        names.iter().for_each(|name| attacker.node.send(&head(TOPIC, name, 0)));
+        attacker.node.listen(Duration::from_millis(50));
+    };
+    keep_alive();
+    honest.round_trip();
+    for i in 0..5 {
+        let line = format!("late {i}").into_bytes();
+        let start = Instant::now();
+        let mut late = cluster.producer_of(TOPIC, std::slice::from_ref(&line));
+        while late.is_running() {
+            keep_alive();
+            assert!(start.elapsed() < DEADLINE, "its record is not stored");
+        }
+        late.expect_success("its record being stored");
+        while !honest.consumer.line("a late producer's record").ends_with(&line) {
+            assert!(start.elapsed() < DEADLINE, "its record does not come");
+        }
+        eprintln!("a late producer was served after {:?}", start.elapsed());
+    }
+    for log in [honest.store.log(), honest.consumer.log()] {
+        assert!(log.contains("too many partitions of one peer"), "{log}");
+    }
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// Somebody asks a store for the heads of everything, and for a record, under thousands of names, all the time: more than
+/// can be answered. Who has a question of his own gets his answer.
+#[test]
+fn thousands_who_ask_for_everything_keep_nobody_from_records() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let attacker = Attacker::start(&cluster);
+    let names: Vec<String> = (0..20_000).map(|_| new_address()).collect();
+    for (i, name) in names.iter().enumerate() {
+        attacker.node.send_record(&record(TOPIC, name, 0), "made up");
+        if i % 1_000 == 999 {
+            honest.round_trip();
+        }
+    }
+    let published: Vec<Vec<u8>> = (0..100_000).map(|i| format!("record {i}").into_bytes()).collect();
+    cluster.publish("another", &published);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (is_over, names) = (&is_over, &names);
+        scope.spawn(move || {
+            for i in (0..5_000).cycle().take_while(|_| !is_over.load(Ordering::Relaxed)) {
+                let requester = format!("FAKE{i}");
+                attacker.node.send(&get_heads("", &requester));
+                attacker.node.send(&fetch(&names[i], &requester, TOPIC, 0, 1));
+                if i % 500 == 0 {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..3 {
+                let start = Instant::now();
+                let mut late = cluster.consumer("another");
+                let came = late.lines(published.len(), "the records of a late consumer");
+                assert_contents("another", &came, &published);
+                eprintln!("a late consumer had {} records after {:?}", came.len(), start.elapsed());
+                assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
+                honest.round_trip();
+            }
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    honest.end(PARTITIONS_GROWTH);
+}
+
+/// Files that a program may have open here: what many systems allow.
+const FILES: u64 = 1_024;
+const PEERS: usize = 10_000;
+
+/// Each peer that is known takes its name, its endpoint, a socket's session and its timer: some 5 KiB for each of those
+/// that are tried at a time, and of these there are few.
+const PEERS_GROWTH: u64 = 64 * MIB;
+
+/// Beacons of nodes that are not there, as fast as ten thousand nodes would.
+struct Crowd {
+    to_tower: zmq::Socket,
+    beacons: Vec<[String; 4]>,
+    next: usize,
+}
+
+impl Crowd {
+    fn new(cluster: &Cluster, endpoint: impl Fn(usize) -> (String, u16)) -> Crowd {
+        let to_tower = zmq::Context::new().socket(zmq::PUB).expect("a socket");
+        to_tower.set_linger(0).expect("linger");
+        to_tower.set_sndhwm(0).expect("a high-water mark");
+        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+        let beacon = |i| {
+            let (host, port) = endpoint(i);
+            ["B".to_owned(), new_address(), host, port.to_string()]
+        };
+        Crowd { to_tower, beacons: (0..PEERS).map(beacon).collect(), next: 0 }
+    }
+
+    /// Beacons of the next `count`.
+    fn beacon(&mut self, count: usize) {
+        for _ in 0..count {
+            self.to_tower.send_multipart(&self.beacons[self.next % PEERS], 0).expect("a beacon");
+            self.next += 1;
+        }
+    }
+}
+
+/// What our consumers subscribe to.
+fn exact(id: u8, topic: &str) -> Vec<u8> {
+    [&[id], topic.as_bytes(), &[0]].concat()
+}
+
+#[track_caller]
+fn outlive(cluster: &Cluster, mut crowd: Crowd) {
+    let mut honest = Honest::start(cluster);
+    let watch = |honest: &mut Honest| {
+        honest.round_trip();
+        let programs: [&Program; 3] = [&honest.store, &honest.producer, &honest.consumer];
+        programs.map(Program::open_files)
+    };
+    let mut most_files = [0; 3];
+    let start = Instant::now();
+    let rounds = if is_soak() { 20 } else { 3 };
+    for round in 0..rounds {
+        // Each of them beacons once a second.
+        for _ in 0..10 {
+            crowd.beacon(PEERS / 10);
+            let files = watch(&mut honest);
+            (0..3).for_each(|i| most_files[i] = most_files[i].max(files[i]));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Newcomers get in, and find each other.
+        let topic = format!("new {round}");
+        let mut consumer = cluster.consumer(&topic);
+        let mut producer = cluster.producer(&topic);
+        producer.feed(&[b"first".to_vec()]);
+        let came = Instant::now();
+        crowd.beacon(PEERS / 10);
+        assert!(consumer.line("a newcomer's record").ends_with(b" first"));
+        assert!(came.elapsed() < crate::hostile::PROMPT, "a newcomer's record took {:?}", came.elapsed());
+        producer.close_input();
+        producer.expect_success("the end of its input, with a store present");
+        eprintln!("round {round}: newcomers were served after {:?}", came.elapsed());
+    }
+    eprintln!(
+        "{} beacons in {:?}; files of store, producer, consumer at most: {most_files:?}",
+        crowd.next,
+        start.elapsed()
+    );
+    assert!(most_files.iter().all(|&files| files < FILES as usize), "{most_files:?}");
+    honest.end(PEERS_GROWTH);
+}
+
+#[test]
+fn ten_thousand_peers_that_are_not_there_harm_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.limit_files(FILES);
+    cluster.set("beacon/interval", "1000");
+    // Nobody listens at the first ports. One endpoint may have 8 names.
+    let crowd = Crowd::new(&cluster, |i| ("127.0.0.1".into(), 1 + i as u16 / 8));
+    outlive(&cluster, crowd);
+}
+
+/// A queue of connections that is full and stays so: the system answers no further ones.
+struct FullListener {
+    port: u16,
+    _listener: TcpListener,
+    _queued: Vec<std::net::TcpStream>,
+}
+
+impl FullListener {
+    fn new() -> FullListener {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        // SAFETY: a system call without pointers, on a socket that is open.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        // The queue has room for one connection.
+        let queued = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
+        FullListener { port, _listener: listener, _queued: vec![queued] }
+    }
+}
+
+#[test]
+fn ten_thousand_peers_that_never_answer_harm_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.limit_files(FILES);
+    cluster.set("beacon/interval", "1000");
+    let full: Vec<FullListener> = (0..PEERS / 8 / 4).map(|_| FullListener::new()).collect();
+    let crowd = Crowd::new(&cluster, |i| ("127.0.0.1".into(), full[i / 8 % full.len()].port));
+    outlive(&cluster, crowd);
+    drop(full);
+}
+
+/// All at an address where somebody real is: that one is not lost among them.
+#[test]
+fn ten_thousand_names_for_one_endpoint_harm_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.limit_files(FILES);
+    cluster.set("beacon/interval", "1000");
+    let mut somebody = Node::secluded(&cluster);
+    let endpoint = somebody.endpoint();
+    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let crowd = Crowd::new(&cluster, |_| ("127.0.0.1".to_owned(), port));
+    outlive(&cluster, crowd);
+    // Those who have looked for peers have connected to the one that is there.
+    somebody.subscription(&exact(b'H', TOPIC));
+}

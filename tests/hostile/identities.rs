@@ -1,0 +1,86 @@
+//! One attacker that pretends to be many peers.
+
+use crate::e2e::{Cluster, assert_contents};
+use crate::hostile::MIB;
+use crate::peer::{Node, fetch, new_address};
+use std::time::Duration;
+
+const TOPIC: &str = "hello";
+
+/// An attacker with one listening socket, which it announces under any number of names and hosts.
+struct Pretender {
+    publisher: zmq::Socket,
+    subscriber: zmq::Socket,
+    to_tower: zmq::Socket,
+    port: u16,
+    names: Vec<String>,
+    _context: zmq::Context,
+}
+
+impl Pretender {
+    fn new(cluster: &Cluster, count: usize) -> Pretender {
+        let context = zmq::Context::new();
+        let socket = |kind| {
+            let socket = context.socket(kind).expect("a socket");
+            socket.set_linger(0).expect("linger");
+            socket.set_sndhwm(0).expect("a high-water mark");
+            socket
+        };
+        let (publisher, subscriber, to_tower) = (socket(zmq::XPUB), socket(zmq::SUB), socket(zmq::PUB));
+        publisher.bind("tcp://*:*").expect("a port");
+        let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
+        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+        let names = (0..count).map(|_| new_address()).collect();
+        Pretender { publisher, subscriber, to_tower, port, names, _context: context }
+    }
+
+    /// Announces all names, each at the host that `host` says.
+    fn beacon(&self, host: impl Fn(usize) -> String) {
+        for (i, name) in self.names.iter().enumerate() {
+            let frames = ["B", name, &host(i), &self.port.to_string()];
+            self.to_tower.send_multipart(frames, 0).expect("a beacon");
+        }
+    }
+}
+
+/// A producer keeps 5 MB of records. The attacker announces one socket at 900 hosts, and asks for all of the records:
+/// over 900 connections, that would be 45 million answers.
+#[test]
+fn one_socket_at_many_hosts_is_one_peer() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let mut producer = cluster.producer(TOPIC);
+    let records: Vec<Vec<u8>> = (0..50_000).map(|i| format!("{i:0100}").into_bytes()).collect();
+    producer.feed(&records);
+    let mut node = Node::started(&cluster, &[b"W".to_vec()]);
+    let address = node.subscriber_of(b'K');
+    let endpoint = node.endpoint_of(&address);
+    let pretender = Pretender::new(&cluster, 900);
+    // The attacker reads none of the answers.
+    pretender.subscriber.set_rcvhwm(10).expect("a high-water mark");
+    pretender.subscriber.set_subscribe(b"D").expect("a subscription");
+    pretender.subscriber.connect(&endpoint).expect("an endpoint");
+    let before = producer.rss_bytes();
+    let mut most_files = 0;
+    for round in 0..6 {
+        pretender.beacon(|i| match round % 2 {
+            0 => format!("127.0.0.1%{}", 1 + i),
+            _ => format!("127.{}.{}.{}", 1 + i % 3, i / 250, 1 + i % 250),
+        });
+        pretender.publisher.send(fetch(&address, &pretender.names[0], TOPIC, 0, 50_000), 0).expect("sent");
+        std::thread::sleep(Duration::from_millis(500));
+        most_files = most_files.max(producer.open_files());
+    }
+    let growth = producer.rss_bytes().saturating_sub(before);
+    eprintln!("{} MiB more, {most_files} files", growth / MIB);
+    assert!(most_files < 100, "{most_files} files");
+    assert!(growth < 100 * MIB, "{growth} octets");
+    assert!(producer.log().contains("is no endpoint of a single host"), "{}", producer.log());
+    // The records were not harmed.
+    let _store = cluster.store("store");
+    let mut consumer = cluster.consumer(TOPIC);
+    producer.close_input();
+    producer.expect_success("the end of its input, with a store present");
+    assert_contents(TOPIC, &consumer.lines(records.len(), "the records"), &records);
+}

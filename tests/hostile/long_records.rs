@@ -1,0 +1,252 @@
+//! Records that are longer than a node takes: libzmq ends the connection that one comes over, and makes no new one by
+//! itself. The partition stays where it is; all else that the same peer has must come.
+
+use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, contents, lines};
+use crate::hostile::{Honest, MIB, TOPIC, as_publisher, is_closed_by_peer};
+use crate::peer::record;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const LIMIT: &str = "100000";
+
+/// Five records that are taken, one that is not, and five more.
+fn with_a_long_one() -> Vec<Vec<u8>> {
+    let mut records = lines("a", 5);
+    records.push(vec![b'x'; 200_000]);
+    records.extend(lines("after", 5));
+    records
+}
+
+/// Records of more than one window.
+fn others(name: &str, count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|i| format!("{name} {i} {}", "y".repeat(100)).into_bytes()).collect()
+}
+
+/// What was printed of each partition.
+fn by_partition(printed: &[Vec<u8>]) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+    let mut partitions: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+    for line in printed {
+        let address = line.split(|&octet| octet == b' ').nth(1).expect("an address");
+        partitions.entry(address.to_vec()).or_default().push(line.clone());
+    }
+    partitions
+}
+
+/// The consumer prints the five of the first partition and all of the others, and no more. How long that took.
+#[track_caller]
+fn expect_all_but_the_long_one(consumer: &mut Program, expected: &[&[Vec<u8>]]) -> Duration {
+    let start = Instant::now();
+    let count = 5 + expected.iter().map(|records| records.len()).sum::<usize>();
+    let printed = consumer.lines_within(count, DEADLINE);
+    assert_eq!(printed.len(), count, "records; the log: {}", consumer.log());
+    let took = start.elapsed();
+    let partitions = by_partition(&printed);
+    assert_eq!(partitions.len(), expected.len() + 1, "partitions");
+    for printed in partitions.values() {
+        let records = contents(TOPIC, printed);
+        let five = lines("a", 5);
+        let matching = expected.iter().copied().chain([&five[..]]).find(|known| known[0] == records[0]);
+        assert_contents(TOPIC, printed, matching.expect("a partition that was published"));
+    }
+    consumer.expect_silence(crate::e2e::QUIET, "what comes after the long one must wait for it");
+    took
+}
+
+/// One line and now and then another one, which name the key.
+#[track_caller]
+fn expect_warning(log: &str, key: &str) {
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(key)).collect();
+    assert!(!lines.is_empty(), "{key} is not named: {log}");
+    assert!(lines.iter().all(|line| line.contains("tcp://127.0.0.1:")), "the endpoint is named: {lines:?}");
+}
+
+#[test]
+fn a_store_with_a_record_that_is_too_long_for_a_consumer() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let (long, many, few) = (with_a_long_one(), others("many", 100_000), lines("few", 3));
+    for records in [&long, &many, &few] {
+        cluster.publish(TOPIC, records);
+    }
+    let mut unlimited = cluster.consumer(TOPIC);
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    let mut consumer = cluster.consumer(TOPIC);
+    let took = expect_all_but_the_long_one(&mut consumer, &[&many, &few]);
+    eprintln!("{} records after {took:?}", many.len());
+    assert!(took < DEADLINE, "{took:?}");
+    expect_warning(&consumer.log(), "consumer/max_record_bytes");
+
+    // It goes on: what is published later comes, live and in time.
+    cluster.publish(TOPIC, &lines("later", 10));
+    let printed = consumer.lines_within(10, DEADLINE);
+    assert_contents(TOPIC, &printed, &lines("later", 10));
+
+    // Who takes longer ones has all.
+    let printed = unlimited.lines_within(100_024, DEADLINE);
+    assert_eq!(printed.len(), 100_024);
+    assert!(!unlimited.log().contains("max_record_bytes"), "{}", unlimited.log());
+}
+
+#[test]
+fn a_producer_with_a_record_that_is_too_long_for_a_consumer() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    // No store: the producers keep what they have published, and answer for it.
+    let (long, many) = (with_a_long_one(), others("many", 100_000));
+    let _first = cluster.producer_of(TOPIC, &long);
+    let _second = cluster.producer_of(TOPIC, &many);
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    let mut consumer = cluster.consumer(TOPIC);
+    let took = expect_all_but_the_long_one(&mut consumer, &[&many]);
+    eprintln!("{} records after {took:?}", many.len());
+    expect_warning(&consumer.log(), "consumer/max_record_bytes");
+    // A new producer is heard.
+    let third = cluster.producer(TOPIC);
+    third.feed(&lines("third", 3));
+    let printed = consumer.lines_within(3, DEADLINE);
+    assert_contents(TOPIC, &printed, &lines("third", 3));
+}
+
+#[test]
+fn a_record_that_is_too_long_for_a_store() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let first = cluster.store("first");
+    let (long, many) = (with_a_long_one(), others("many", 100_000));
+    cluster.publish(TOPIC, &long);
+    cluster.publish(TOPIC, &many);
+    // The second store learns from the first one. Then it is alone.
+    cluster.set("store/max_record_bytes", LIMIT);
+    let second = cluster.store("second");
+    let config = cluster.config_with(&[("store/db", "second")]);
+    let start = Instant::now();
+    let list = loop {
+        let output = cluster.run("dafka_stored", &["-c", config.to_str().expect("UTF-8"), "--list"]);
+        let list = String::from_utf8_lossy(&output.stdout.join(&b"\n"[..])).into_owned();
+        if list.contains("99999") || list.contains("100000") {
+            break list;
+        }
+        assert!(start.elapsed() < DEADLINE, "{list}\n{}", second.log());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    eprintln!("the second store has it after {:?}:\n{list}", start.elapsed());
+    expect_warning(&second.log(), "store/max_record_bytes");
+    first.kill();
+    let mut consumer = cluster.consumer(TOPIC);
+    expect_all_but_the_long_one(&mut consumer, &[&many]);
+}
+
+/// Peers that end are no reason for a warning.
+#[test]
+fn peers_that_are_announced_by_a_host_s_name() {
+    let mut cluster = Cluster::new();
+    cluster.set("beacon/address", "localhost");
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    let _tower = cluster.tower();
+    let store = cluster.store("store");
+    let mut consumer = cluster.consumer(TOPIC);
+    for i in 0..5 {
+        // Each ends while the others begin.
+        let few = lines(&i.to_string(), 3);
+        cluster.publish(TOPIC, &few);
+        assert_contents(TOPIC, &consumer.lines(3, "what was published"), &few);
+    }
+    // The store ends too, and comes again where it was not.
+    store.kill();
+    let _store = cluster.store("store");
+    let few = lines("few", 3);
+    cluster.publish(TOPIC, &few);
+    assert_contents(TOPIC, &consumer.lines(3, "what was published"), &few);
+    assert!(!consumer.log().contains("made again"), "{}", consumer.log());
+    let (long, many) = (with_a_long_one(), others("many", 20_000));
+    cluster.publish(TOPIC, &long);
+    cluster.publish(TOPIC, &many);
+    expect_all_but_the_long_one(&mut consumer, &[&many]);
+    expect_warning(&consumer.log(), "consumer/max_record_bytes");
+}
+
+/// A hostile node that sends nothing but a frame that is too long to whoever connects. How often that was, in the end.
+fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    listener.set_nonblocking(true).expect("an option");
+    let mut node = crate::peer::Node::new(cluster);
+    node.start_beacon_at(port);
+    std::thread::spawn(move || {
+        let (_node, mut count, start) = (node, 0, Instant::now());
+        while start.elapsed() < duration {
+            let Ok((stream, _)) = listener.accept() else {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            stream.set_nonblocking(false).expect("an option");
+            count += 1;
+            if let Ok(mut raw) = as_publisher(stream) {
+                let _ = raw.announce(400 * MIB);
+                is_closed_by_peer(&mut raw.0, Duration::from_secs(1));
+            }
+        }
+        count
+    })
+}
+
+/// libzmq keeps a pointer to a connection that it has given up. Whose memory that is by then must not be ended instead.
+#[test]
+fn connections_that_end_take_no_others_with_them() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    let _tower = cluster.tower();
+    let mut consumer = cluster.consumer_of_new(TOPIC);
+    let mut first = crate::peer::Node::started(&cluster, &[]);
+    first.subscription(&crate::peer::to(b'M', "hello\0"));
+    let traps: Vec<_> = (0..8).map(|_| set_trap(&cluster, Duration::from_secs(3))).collect();
+    let mut nodes: Vec<crate::peer::Node> = Vec::new();
+    for _ in 0..60 {
+        nodes.push(crate::peer::Node::started(&cluster, &[]));
+        // They come while others end.
+        first.listen(Duration::from_millis(20));
+    }
+    traps.into_iter().for_each(|trap| drop(trap.join()));
+    // All are there: each is heard, again and again.
+    let mut unheard: BTreeSet<String> = nodes.iter().map(|node| node.address.clone()).collect();
+    let start = Instant::now();
+    for sequence in 0.. {
+        for node in &nodes {
+            node.send_record(&record(TOPIC, &node.address, sequence), "content");
+        }
+        for line in consumer.lines_within(usize::MAX, Duration::from_millis(100)) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            unheard.remove(line.split(' ').nth(1).expect("an address"));
+        }
+        if unheard.is_empty() {
+            break;
+        }
+        assert!(start.elapsed() < crate::hostile::PROMPT, "nothing is heard of {} nodes", unheard.len());
+    }
+}
+
+/// Who sends such frames whenever somebody connects is connected to ever more seldom.
+#[test]
+fn who_sends_nothing_else_costs_little() {
+    let mut cluster = Cluster::new();
+    cluster.set("consumer/max_record_bytes", LIMIT);
+    cluster.set("store/max_record_bytes", LIMIT);
+    let mut honest = Honest::start(&cluster);
+    let counter = set_trap(&cluster, Duration::from_secs(8));
+    let start = Instant::now();
+    let mut trips = 0;
+    while start.elapsed() < Duration::from_secs(8) {
+        honest.round_trip();
+        trips += 1;
+    }
+    let count = counter.join().expect("a count");
+    eprintln!("{count} connections by four nodes, {trips} round trips");
+    // 0, 100, 300, 700, 1,500, 3,100, 6,300 ms: seven by each.
+    // More when a wait begins anew because the machine stood still; waits of 10 ms would make hundreds.
+    assert!((4 * 3..=4 * 15).contains(&count), "{count} connections in 8 s");
+    assert!(trips > 10, "{trips} round trips");
+    honest.end(64 * MIB);
+}

@@ -1,0 +1,227 @@
+//! Thousands of messages and beacons that are wrong, to every kind of node: all go on, and nobody else's records suffer.
+//!
+//! `DAFKA_SEEDS=n` runs n seeds instead of one (`make soak-hostile`).
+
+use crate::e2e::{Cluster, DEADLINE};
+use crate::hostile::{Attacker, Honest, MIB, Rng, TOPIC, corpus, mutate};
+use crate::peer::{
+    ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, position, record, store_hello,
+    to,
+};
+use std::time::{Duration, Instant};
+
+/// Messages per seed.
+const COUNT: usize = 20_000;
+/// Messages between two looks at the honest nodes.
+const STEP: usize = 2_000;
+/// How long a flood is watched: several of the seconds in which one line is allowed.
+const FLOOD: Duration = Duration::from_secs(3);
+
+/// How far a process may grow: what may wait unread from one peer, the allocator's habits, and early records. The
+/// messages themselves come to some 200 MiB here.
+const GROWTH: u64 = 64 * MIB;
+
+fn seeds() -> u64 {
+    std::env::var("DAFKA_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(3)
+}
+
+impl Attacker {
+    /// Every message that each node listens to, right in itself, with how much of its first frame names the receiver.
+    fn messages(&self) -> Vec<(Vec<Vec<u8>>, usize)> {
+        let Attacker { producer, consumer, writer, reader, .. } = self;
+        let with = |frame: Vec<u8>| vec![frame, b"content".to_vec()];
+        let me = &self.node.address;
+        let to_topic = TOPIC.len() + 2;
+        let to_node = 34;
+        vec![
+            // The partition is the attacker's own: who speaks in another's name, and knows how, is believed.
+            (with(record(TOPIC, me, 0)), to_topic),
+            (with(record(TOPIC, "ANOTHER", 7)), to_topic),
+            (with(direct_record(consumer, me, TOPIC, 0)), to_node),
+            (with(direct_record(writer, me, TOPIC, 1)), to_node),
+            (vec![head(TOPIC, me, 5)], to_topic),
+            (vec![head(TOPIC, "YET ANOTHER", u64::MAX)], to_topic),
+            // The honest partition's head, far away.
+            (vec![head(TOPIC, producer, u64::MAX - 1)], to_topic + 42),
+            (vec![direct_head(consumer, me, TOPIC, 3)], to_node),
+            (vec![direct_head(writer, me, TOPIC, 3)], to_node),
+            (vec![fetch(producer, me, TOPIC, 0, u32::MAX)], to_node),
+            (vec![fetch(producer, "NOBODY", TOPIC, u64::MAX, 1)], to_node),
+            (vec![fetch(me, me, TOPIC, 0, u32::MAX)], 1),
+            // Never published.
+            (vec![ack(producer, TOPIC, u64::MAX)], to_node),
+            (vec![get_heads(TOPIC, me)], 1),
+            (vec![get_heads("", me)], 1),
+            (vec![consumer_hello(reader, me, &[TOPIC, "", "another"])], to_node),
+            (vec![store_hello(consumer, me)], to_node),
+            (vec![position(b'Q', TOPIC, me, TOPIC, 1)], 1),
+        ]
+    }
+}
+
+/// Mutations of an ACK must stay lies that can be known for such: up to what was published it would be believed.
+fn is_believed(frames: &[Vec<u8>], producer: &str) -> bool {
+    let of_producer = |frame: &[u8]| frame.windows(32).any(|window| window == producer.as_bytes());
+    let frame = &frames[0];
+    let id = frame.first().copied().unwrap_or(0);
+    of_producer(frame)
+        && (id == b'K' || matches!(id, b'M' | b'D') && frames.len() == 2)
+        && frame.iter().rev().take(8).filter(|&&octet| octet == 0xff).count() < 3
+}
+
+#[test]
+fn thousands_of_wrong_messages_harm_nobody() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let mut attacker = Attacker::start(&cluster);
+    honest.round_trip();
+    let corpus = corpus("message");
+    for seed in 0..seeds() {
+        let mut rng = Rng::new(seed + 1);
+        let messages = attacker.messages();
+        for i in 0..COUNT {
+            let frames = if rng.below(4) == 0 {
+                mutate(&mut rng, &corpus[i % corpus.len()], 1)
+            } else {
+                let (frames, keep) = &messages[i % messages.len()];
+                mutate(&mut rng, frames, *keep)
+            };
+            if !is_believed(&frames, &attacker.producer) {
+                attacker.node.send_frames(&frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            }
+            if i % STEP == STEP - 1 {
+                attacker.node.listen(Duration::from_millis(1));
+                honest.round_trip();
+                honest.check(GROWTH);
+            }
+        }
+        eprintln!("seed {seed}: {COUNT} messages");
+    }
+    honest.end(GROWTH);
+}
+
+#[test]
+fn thousands_of_wrong_beacons_harm_nobody() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let context = zmq::Context::new();
+    // To the tower, and, as a tower, to nodes that know of this one too.
+    let to_tower = context.socket(zmq::PUB).unwrap();
+    to_tower.set_linger(0).unwrap();
+    to_tower.connect(&cluster.sub_addresses()).unwrap();
+    let from_tower = context.socket(zmq::SUB).unwrap();
+    from_tower.set_subscribe(b"").unwrap();
+    from_tower.connect(&cluster.pub_addresses()).unwrap();
+    // Heard by the tower once it announces something of ours.
+    let start = Instant::now();
+    let probe = [&b"B"[..], b"PROBE", b"127.0.0.1", b"1"];
+    from_tower.set_rcvtimeo(20).unwrap();
+    loop {
+        to_tower.send_multipart(probe, 0).unwrap();
+        let heard = from_tower.recv_multipart(0);
+        if heard.is_ok_and(|frames| frames.get(1).is_some_and(|name| name == b"PROBE")) {
+            break;
+        }
+        assert!(start.elapsed() < DEADLINE);
+    }
+    let corpus = corpus("beacon");
+    let seed: Vec<Vec<u8>> = probe.map(<[u8]>::to_vec).to_vec();
+    for seed_number in 0..seeds() {
+        let mut rng = Rng::new(seed_number + 100);
+        for i in 0..5_000 {
+            let mut frames = if i % 3 == 0 { corpus[i % corpus.len()].clone() } else { seed.clone() };
+            let at = rng.below(frames.len());
+            frames.swap(0, at);
+            frames = mutate(&mut rng, &frames, usize::from(at == 0));
+            let len = frames.len();
+            frames.swap(0, at.min(len - 1));
+            // Only hosts of this machine: what cannot be parsed as an address would be looked up elsewhere.
+            let host = frames.get(2).map_or("", |host| std::str::from_utf8(host).unwrap_or("\n"));
+            let is_name = host.bytes().any(|octet| octet.is_ascii_alphabetic())
+                && host.bytes().all(|octet| octet.is_ascii_graphic());
+            if is_name || (!host.starts_with("127.0.0.") && host.parse::<std::net::IpAddr>().is_ok()) {
+                frames[2] = b"127.0.0.1".to_vec();
+            }
+            to_tower.send_multipart(frames, 0).unwrap();
+            if i % 1_000 == 999 {
+                honest.round_trip();
+            }
+        }
+    }
+    assert!(honest.tower.log().contains("dropped a beacon"), "no wrong beacon has come");
+    honest.end(GROWTH);
+}
+
+/// Dropped messages give one line a second and kind, however many they are.
+#[test]
+fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
+    let cluster = Cluster::new();
+    let mut honest = Honest::start(&cluster);
+    let attacker = Attacker::start(&cluster);
+    let start = Instant::now();
+    let lines = |honest: &Honest| {
+        [&honest.store, &honest.consumer, &honest.producer].map(|program| program.log().lines().count())
+    };
+    let before = lines(&honest);
+    let wrong = [
+        vec![to(b'M', TOPIC), b"content".to_vec()],
+        vec![record(TOPIC, "FAKE", 0)],
+        vec![[&to(b'H', TOPIC)[..], &[0, 7]].concat()],
+        vec![to(b'K', &attacker.producer)],
+        vec![to(b'F', &attacker.producer), b"too much".to_vec()],
+        vec![to(b'F', "x")],
+        vec![get_heads(TOPIC, "x"), b"too much".to_vec()],
+    ];
+    let (mut i, mut steps) = (0, 0);
+    while start.elapsed() < FLOOD || steps <= 3 {
+        i += 1;
+        let frames = &wrong[i % wrong.len()];
+        let keep_topic = [&frames[0][..], b"\0"].concat();
+        let mut frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+        if i % 2 == 0 && frames[0].len() < 40 {
+            frames[0] = &keep_topic;
+        }
+        attacker.node.send_frames(&frames);
+        if i % STEP == 0 {
+            steps += 1;
+            // No more than what is read: this is about log lines.
+            honest.round_trip();
+        }
+    }
+    eprintln!("{i} wrong messages");
+    honest.check(GROWTH);
+    // Two nodes in a store, each with a line a second at most.
+    let most = 2 * (start.elapsed().as_secs() as usize + 2);
+    for (before, now) in before.iter().zip(lines(&honest)) {
+        eprintln!("{} log lines in {:?}", now - before, start.elapsed());
+        assert!(now > *before, "nothing was said");
+        assert!(now - before <= most, "{} lines in {:?}", now - before, start.elapsed());
+    }
+    honest.store.wait_for_log("more like it before");
+    honest.end(GROWTH);
+}
+
+/// A consumer of what is new begins where the first HEAD says: a false one does not hide what is published.
+#[test]
+fn a_false_head_hides_no_record_from_a_consumer_of_new_ones() {
+    for claimed in [u64::MAX, u64::MAX - 1, 1_000_000] {
+        let cluster = Cluster::new();
+        let mut honest = Honest::start(&cluster);
+        let mut attacker = Attacker::start(&cluster);
+        let mut consumer = cluster.consumer_of_new("other");
+        attacker.node.subscription(&[b"M", &b"other"[..], &[0]].concat());
+        let mut producer = cluster.producer("other");
+        let producer_address = attacker.node.subscriber_other_than(b'K', &attacker.producer);
+        attacker.node.send(&head("other", &producer_address, claimed));
+        // What the same peer sends later has been read when this has been.
+        attacker.node.send_record(&record("other", "MARK", 0), "mark");
+        assert!(consumer.line("a record of the same peer").ends_with(b" mark"));
+        let published: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i}").into_bytes()).collect();
+        producer.feed(&published);
+        let came = consumer.lines(published.len(), "what was published behind a false HEAD");
+        crate::e2e::assert_contents("other", &came, &published);
+        producer.close_input();
+        producer.expect_success("the end of its input, with a store present");
+        honest.round_trip();
+    }
+}

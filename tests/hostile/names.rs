@@ -1,0 +1,63 @@
+//! Beacons with host names. To look one up may take minutes, and nobody waits for that.
+
+use crate::e2e::{Cluster, Program, assert_contents, lines};
+use crate::hostile::{Honest, MIB, TOPIC};
+use crate::peer::new_address;
+use std::path::Path;
+use std::time::Duration;
+
+/// A node for which names that end in `.slow` are looked up for a minute, and those in `.here` are this host's.
+fn node(cluster: &Cluster, program: &str, arguments: &[&str]) -> Program {
+    cluster.preloaded(program, arguments, ("NAMES", Path::new("1")))
+}
+
+/// Says that nodes are on hosts of these names.
+fn beacon(to_tower: &zmq::Socket, hosts: &[String]) {
+    for host in hosts {
+        let frames = ["B", &new_address(), host, "1"].map(str::to_owned);
+        to_tower.send_multipart(&frames, 0).expect("a beacon");
+    }
+}
+
+#[test]
+fn names_that_nobody_answers_for_hold_nobody_up() {
+    let mut cluster = Cluster::new();
+    let tower = cluster.tower();
+    cluster.set("store/db", "honest");
+    let store = node(&cluster, "dafka_stored", &[]);
+    let consumer = node(&cluster, "dafka_console_consumer", &["--from-beginning", TOPIC]);
+    let producer = node(&cluster, "dafka_console_producer", &[TOPIC]);
+    let mut honest = Honest::of(tower, store, producer, consumer);
+    let to_tower = zmq::Context::new().socket(zmq::PUB).expect("a socket");
+    to_tower.set_linger(0).expect("linger");
+    to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+    for round in 0..20 {
+        let hosts: Vec<String> = (0..50).map(|i| format!("host-{}.slow", 50 * round + i)).collect();
+        beacon(&to_tower, &hosts);
+        honest.round_trip();
+        // Also for who must connect first.
+        if round % 10 == 9 {
+            let mut newcomer = node(&cluster, "dafka_console_consumer", &["--from-beginning", TOPIC]);
+            newcomer.line("what there is, for a newcomer");
+        }
+    }
+    honest.tell();
+    honest.end(64 * MIB);
+}
+
+#[test]
+fn nodes_meet_by_their_names() {
+    let mut cluster = Cluster::new();
+    let _tower = cluster.tower();
+    cluster.set("beacon/address", "this.host.here");
+    cluster.set("store/db", "store");
+    let _store = node(&cluster, "dafka_stored", &[]);
+    let mut consumer = node(&cluster, "dafka_console_consumer", &["--from-beginning", TOPIC]);
+    let mut producer = node(&cluster, "dafka_console_producer", &[TOPIC]);
+    let all = lines("line", 1_000);
+    producer.feed(&all);
+    assert_contents(TOPIC, &consumer.lines(all.len(), "records of a node with a name"), &all);
+    producer.close_input();
+    producer.expect_success_within("a store with a name has them", Duration::from_secs(60));
+    consumer.expect_no_more();
+}

@@ -1,0 +1,149 @@
+//! Requests in the names of others, and requesters that do not read what they ask for.
+
+use crate::e2e::{Cluster, Program, assert_contents};
+use crate::hostile::{MIB, PROMPT};
+use crate::peer::{Node, consumer_hello, fetch, get_heads, new_address, to};
+use std::time::{Duration, Instant};
+
+const TOPIC: &str = "hello";
+
+/// A store that holds records, and the partition that they are in.
+fn store_of(cluster: &Cluster, records: &[Vec<u8>]) -> (Program, String) {
+    let store = cluster.store("store");
+    let mut node = Node::started(cluster, &[]);
+    let producer = cluster.producer_of(TOPIC, records);
+    let partition = node.subscriber_of(b'K');
+    producer.expect_success("the end of its input, with a store present");
+    (store, partition)
+}
+
+/// One small request in a victim's name would have the store send it everything.
+#[test]
+fn a_request_in_another_nodes_name_is_not_answered() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let records: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i}").into_bytes()).collect();
+    let (mut store, partition) = store_of(&cluster, &records);
+    let mut attacker = Node::started(&cluster, &[]);
+    let mut victim = Node::new(&cluster);
+    for id in [b'D', b'E'] {
+        victim.subscribe(&to(id, &victim.address));
+    }
+    victim.start_beacon();
+    let reader = attacker.subscriber_of(b'W');
+    victim.subscription(b"F");
+    victim.endpoint_of(&reader);
+    // Both are connected to the store, and the victim gets what it asks for itself.
+    // A request that comes before the subscription to its answer is dropped.
+    while victim.message_within(b"E", Duration::from_millis(100)).is_none() {
+        victim.send(&get_heads(TOPIC, &victim.address));
+    }
+    victim.send(&fetch(&partition, &victim.address, TOPIC, 7, 1));
+    victim.message(b"D");
+    for _ in 0..3 {
+        attacker.send(&get_heads("", &victim.address));
+        attacker.send(&get_heads(TOPIC, &victim.address));
+        attacker.send(&consumer_hello(&reader, &victim.address, &[TOPIC]));
+        attacker.send(&fetch(&partition, &victim.address, TOPIC, 0, 1_000));
+    }
+    store.wait_for_log("in another node's name");
+    // Heads that the victim has asked for itself more than once may still come.
+    while victim.message_within(b"E", Duration::from_millis(300)).is_some() {}
+    for id in [b"D", b"E"] {
+        victim.expect_no_message(id, "somebody else has asked for it");
+    }
+    victim.send(&fetch(&partition, &victim.address, TOPIC, 8, 1));
+    victim.message(b"D");
+}
+
+/// A crowd of requesters of one host: each announces an endpoint of its own.
+struct Crowd {
+    requesters: Vec<(String, zmq::Socket, u16)>,
+    subscriber: zmq::Socket,
+    to_tower: zmq::Socket,
+    _context: zmq::Context,
+}
+
+impl Crowd {
+    fn new(cluster: &Cluster, count: usize) -> Crowd {
+        let context = zmq::Context::new();
+        let socket = |kind| {
+            let socket = context.socket(kind).expect("a socket");
+            socket.set_linger(0).expect("linger");
+            socket
+        };
+        let (subscriber, to_tower) = (socket(zmq::SUB), socket(zmq::PUB));
+        subscriber.set_rcvhwm(1).expect("a high-water mark");
+        to_tower.set_sndhwm(0).expect("a high-water mark");
+        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+        let requester = |_| {
+            let publisher = socket(zmq::XPUB);
+            publisher.bind("tcp://127.0.0.1:*").expect("a port");
+            let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
+            let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+            let name = new_address();
+            subscriber.set_subscribe(&to(b'D', &name)).expect("a subscription");
+            subscriber.set_subscribe(&to(b'E', &name)).expect("a subscription");
+            (name, publisher, port)
+        };
+        let requesters = (0..count).map(requester).collect();
+        Crowd { requesters, subscriber, to_tower, _context: context }
+    }
+
+    fn beacon(&self) {
+        for (name, _, port) in &self.requesters {
+            let frames = ["B", name, "127.0.0.1", &port.to_string()];
+            self.to_tower.send_multipart(frames, 0).expect("a beacon");
+        }
+    }
+
+    /// Waits until the store is connected to all, and beacons meanwhile.
+    fn wait(&self) {
+        let start = Instant::now();
+        let is_connected = |publisher: &zmq::Socket| publisher.recv_bytes(zmq::DONTWAIT).is_ok();
+        for (_, publisher, _) in &self.requesters {
+            while !is_connected(publisher) {
+                assert!(start.elapsed() < crate::e2e::DEADLINE, "the store connects to nobody");
+                self.beacon();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+/// Many connections ask a store for all that it has and read none of it. The store keeps none of it for them, and a consumer
+/// replays as if they were not there.
+#[test]
+fn requesters_that_do_not_read_cost_nothing() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let records: Vec<Vec<u8>> = (0..100_000).map(|i| format!("{i:0500}").into_bytes()).collect();
+    let (store, partition) = store_of(&cluster, &records);
+    let crowd = Crowd::new(&cluster, 300);
+    let mut node = Node::started(&cluster, &[]);
+    let reader = node.subscriber_of(b'W');
+    crowd.subscriber.connect(&node.endpoint_of(&reader)).expect("an endpoint");
+    crowd.wait();
+    let before = store.rss_bytes();
+    let ask = || {
+        crowd.beacon();
+        for (name, publisher, _) in &crowd.requesters {
+            publisher.send(fetch(&partition, name, TOPIC, 0, 100_000), 0).expect("sent");
+            publisher.send(get_heads("", name), 0).expect("sent");
+        }
+    };
+    ask();
+    std::thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    let mut consumer = cluster.consumer(TOPIC);
+    let mut came = Vec::new();
+    while came.len() < records.len() {
+        ask();
+        came.extend(consumer.lines_within(records.len() - came.len(), Duration::from_millis(500)));
+        assert!(start.elapsed() < PROMPT, "{} records after {:?}", came.len(), start.elapsed());
+    }
+    assert_contents(TOPIC, &came, &records);
+    let growth = store.rss_bytes().saturating_sub(before);
+    eprintln!("a replay took {:?}; the store has grown by {} MiB", start.elapsed(), growth / MIB);
+    assert!(growth < 100 * MIB, "{growth} octets");
+}

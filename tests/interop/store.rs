@@ -1,0 +1,326 @@
+//! Our store, and producers, consumers and another store of libdafka 0.1.0 played by hand.
+
+use crate::e2e::{Cluster, Program};
+use crate::peer::{
+    Node, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, name_after, new_address,
+    position, record, store_hello, string, to,
+};
+use std::time::Duration;
+
+const TOPIC: &str = "hello";
+
+/// How soon something is said again whose effect does not show.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// A producer of 0.1.0 that both halves of our store are connected to; and the writer's address.
+fn producer_for(cluster: &Cluster) -> (Node, String) {
+    let mut producer = Node::new(cluster);
+    for subscription in [to(b'K', &producer.address), to(b'F', &producer.address)] {
+        producer.subscribe(&subscription);
+    }
+    producer.start_beacon();
+    let writer = producer.subscriber_of(b'D');
+    // Every record and every head of every topic; the reader: every FETCH and GET-HEADS.
+    for subscription in [b"M", b"H", b"F", b"G"] {
+        producer.subscription(subscription);
+    }
+    // Nothing tells when the writer hears our subscriptions but what it says.
+    let probe = new_address();
+    producer.subscribe(&to(b'F', &probe));
+    while producer.message_within(&to(b'F', &probe), MOMENT).is_none() {
+        producer.send(&head("probe", &probe, 0));
+    }
+    (producer, writer)
+}
+
+/// An ACK up to there, and what the store calls itself in it.
+#[track_caller]
+fn expect_ack(producer: &mut Node, subject: &str, sequence: u64) -> String {
+    let expected = ack(&producer.address, subject, sequence);
+    producer.named(&expected)
+}
+
+/// Waits for an ACK up to there; those before are dropped: how a store groups records is its own business. Returns the
+/// store's name.
+#[track_caller]
+fn await_ack(producer: &mut Node, sequence: u64) -> String {
+    let core = ack(&producer.address, TOPIC, sequence);
+    name_after(&core, &producer.message(&core)[0])
+}
+
+/// Publishes records and waits until the store has them; not more at a time than it reads ahead of its disk. Returns the
+/// store's name.
+#[track_caller]
+fn publish(producer: &mut Node, contents: &[&str]) -> String {
+    let mut name = None;
+    for (i, content) in contents.iter().enumerate() {
+        let sequence = i as u64;
+        producer.send_record(&record(TOPIC, &producer.address, sequence), content);
+        if i % 200 == 199 || i + 1 == contents.len() {
+            let acknowledged_by = await_ack(producer, sequence);
+            let name = name.get_or_insert(acknowledged_by.clone());
+            assert_eq!(*name, acknowledged_by, "a store has one name");
+        }
+    }
+    name.expect("at least one record")
+}
+
+/// A consumer of 0.1.0 that our store's reader is connected to; and the reader's address.
+fn consumer_for(cluster: &Cluster) -> (Node, String) {
+    let mut consumer = Node::new(cluster);
+    for id in b"DEL" {
+        consumer.subscribe(&to(*id, &consumer.address));
+    }
+    consumer.start_beacon();
+    let reader = consumer.subscriber_of(b'W');
+    for subscription in [b"F", b"G"] {
+        consumer.subscription(subscription);
+    }
+    // It greets because it has seen our subscription: from now on it hears us, and we hear it.
+    consumer.exactly(&store_hello(&consumer.address, &reader));
+    (consumer, reader)
+}
+
+fn start(cluster: &Cluster) -> (Program, Program) {
+    (cluster.tower(), cluster.store("store"))
+}
+
+#[test]
+fn it_acknowledges_what_it_has_and_again_when_it_hears_of_it_again() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    producer.send_record(&record(TOPIC, &partition, 0), "r0");
+    expect_ack(&mut producer, TOPIC, 0);
+    producer.send_record(&record(TOPIC, &partition, 1), "");
+    expect_ack(&mut producer, TOPIC, 1);
+    // The ACK was lost: the producer would wait for ever.
+    producer.send_record(&record(TOPIC, &partition, 0), "r0");
+    expect_ack(&mut producer, TOPIC, 1);
+    producer.send(&head(TOPIC, &partition, 1));
+    expect_ack(&mut producer, TOPIC, 1);
+    producer.send(&head(TOPIC, &partition, 0));
+    expect_ack(&mut producer, TOPIC, 1);
+}
+
+#[test]
+fn it_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, writer) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    publish(&mut producer, &["r0", "r1"]);
+    producer.send_record(&record(TOPIC, &partition, 4), "r4");
+    assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 2, 2));
+    producer.expect_no_message(&ack(&partition, TOPIC, 4), "records 2 and 3 are missing");
+    producer.send_record(&direct_record(&writer, &partition, TOPIC, 2), "r2");
+    producer.send_record(&direct_record(&writer, &partition, TOPIC, 3), "r3");
+    await_ack(&mut producer, 4);
+    producer.send(&head(TOPIC, &partition, 6));
+    assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
+    // Unanswered, it asks again.
+    assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
+    for sequence in [5, 6] {
+        let frame = direct_record(&writer, &partition, TOPIC, sequence);
+        producer.send_record(&frame, &format!("r{sequence}"));
+    }
+    await_ack(&mut producer, 6);
+}
+
+#[test]
+fn what_is_malformed_changes_nothing() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    let good = record(TOPIC, &partition, 0);
+    let mut version_2 = good.clone();
+    version_2["Mhello\0".len()] = 2;
+    producer.send_record(&version_2, "of another version");
+    producer.send(&good);
+    producer.send_frames(&[&good, b"one", b"two"]);
+    producer.send_record(&good[..good.len() - 1], "cut off");
+    producer.send_frames(&[&head(TOPIC, &partition, 0), b"a HEAD has one frame"]);
+    producer.expect_no_message(b"K", "none of these is a record");
+    producer.send_record(&good, "good");
+    expect_ack(&mut producer, TOPIC, 0);
+    // Which one it has:
+    let (mut consumer, _) = consumer_for(&cluster);
+    consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, 1));
+    consumer.direct_records(&partition, TOPIC, 0, &["good"]);
+}
+
+#[test]
+fn it_answers_with_exactly_count_records() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    publish(&mut producer, &["r0", "r1", "r2", "r3", "r4"]);
+    let (mut consumer, _) = consumer_for(&cluster);
+    consumer.send(&fetch(&partition, &consumer.address, TOPIC, 1, 2));
+    consumer.direct_records(&partition, TOPIC, 1, &["r1", "r2"]);
+    consumer.expect_no_message(b"D", "one record too many, as 0.1.0 sends it");
+    for count in [5, 100_000, u32::MAX] {
+        consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, count));
+        consumer.direct_records(&partition, TOPIC, 0, &["r0", "r1", "r2", "r3", "r4"]);
+    }
+    consumer.send(&fetch(&partition, &consumer.address, TOPIC, 5, 1));
+    consumer.send(&fetch(&partition, &consumer.address, "other", 0, 1));
+    consumer.send(&fetch(&new_address(), &consumer.address, TOPIC, 0, 1));
+    consumer.expect_no_message(b"D", "there is nothing to answer with");
+}
+
+#[test]
+fn a_fetch_that_names_another_store_is_not_for_it() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    let name = publish(&mut producer, &["r0", "r1", "r2"]);
+    let (mut consumer, _) = consumer_for(&cluster);
+    let me = consumer.address.clone();
+    let fetch_from = |store: &str, sequence| {
+        let core = fetch(&partition, &me, TOPIC, sequence, 1);
+        [core, string(store)].concat()
+    };
+    consumer.send(&fetch_from(&new_address(), 0));
+    // The same name but for its last octet, and its first half.
+    let mut similar = name.clone();
+    let last = similar.pop();
+    similar.push(if last == Some('0') { '1' } else { '0' });
+    consumer.send(&fetch_from(&similar, 0));
+    consumer.send(&fetch_from(&name[..16], 0));
+    // What is asked first is answered first: an answer to those above would come before this one.
+    consumer.send(&fetch_from(&name, 1));
+    consumer.direct_records(&partition, TOPIC, 1, &["r1"]);
+    consumer.expect_no_message(b"D", "the other FETCHes name other stores");
+    // Those of 0.1.0 name none, and neither does an empty name.
+    consumer.send(&fetch(&partition, &me, TOPIC, 2, 1));
+    consumer.direct_records(&partition, TOPIC, 2, &["r2"]);
+    consumer.send(&fetch_from("", 0));
+    consumer.direct_records(&partition, TOPIC, 0, &["r0"]);
+}
+
+#[test]
+fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    let name = publish(&mut producer, &["r0", "r1"]);
+    // Two other partitions: of a topic that begins like this one, and of another.
+    let others = [(new_address(), "hello2"), (new_address(), "other")];
+    for (address, subject) in &others {
+        producer.subscribe(&to(b'K', address));
+        producer.send_record(&position(b'M', subject, address, subject, 0), "x");
+        // A subscription of the moment may not have arrived: the store acknowledges heads again.
+        let core = ack(address, subject, 0);
+        let frames = loop {
+            match producer.message_within(&core, MOMENT) {
+                Some(frames) => break frames,
+                None => producer.send(&head(subject, address, 0)),
+            }
+        };
+        assert_eq!(name_after(&core, &frames[0]), name);
+    }
+
+    let (mut consumer, reader) = consumer_for(&cluster);
+    let me = consumer.address.clone();
+    consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
+    assert_eq!(consumer.named(&direct_head(&me, &partition, TOPIC, 1)), name);
+    consumer.send(&consumer_hello(&reader, &me, &[]));
+    consumer.send(&consumer_hello("somebody else", &me, &[TOPIC]));
+    consumer.send(&get_heads("hell", &me));
+    consumer.expect_no_message(b"E", "none of these asks for a topic that there is");
+    consumer.send(&get_heads(TOPIC, &me));
+    assert_eq!(consumer.named(&direct_head(&me, &partition, TOPIC, 1)), name);
+    consumer.expect_no_message(b"E", "hello2 is another topic");
+
+    // The empty topic stands for all.
+    for ask in [get_heads("", &me), consumer_hello(&reader, &me, &[""])] {
+        consumer.send(&ask);
+        let mut heads: Vec<Vec<u8>> = (0..3).map(|_| consumer.message(b"E").remove(0)).collect();
+        let mut expected = [
+            direct_head(&me, &partition, TOPIC, 1),
+            direct_head(&me, &others[0].0, "hello2", 0),
+            direct_head(&me, &others[1].0, "other", 0),
+        ]
+        .map(|core| [core, string(&name)].concat());
+        heads.sort();
+        expected.sort();
+        assert_eq!(heads, expected);
+    }
+}
+
+#[test]
+fn it_serves_after_a_restart_what_it_has_acknowledged() {
+    let cluster = Cluster::new();
+    let (_tower, store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    let name = publish(&mut producer, &["r0", "r1", "r2"]);
+    store.kill();
+    let _store = cluster.store("store");
+    let (mut consumer, reader) = consumer_for(&cluster);
+    let me = consumer.address.clone();
+    consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
+    let same = consumer.named(&direct_head(&me, &partition, TOPIC, 2));
+    assert_eq!(same, name, "the name is in the database");
+    consumer.send(&fetch(&partition, &me, TOPIC, 0, 10));
+    consumer.direct_records(&partition, TOPIC, 0, &["r0", "r1", "r2"]);
+    // It goes on from there, and tells so to a producer that it hears of again.
+    while producer.message_within(&ack(&partition, TOPIC, 2), MOMENT).is_none() {
+        producer.send(&head(TOPIC, &partition, 2));
+    }
+}
+
+#[test]
+fn it_takes_over_what_a_store_of_0_1_0_holds() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    // The old store's reader is there alone; the producer of what it holds has gone long ago.
+    let mut old = Node::started(&cluster, &[to(b'F', ""), to(b'G', "")]);
+    let partition = new_address();
+    let contents = ["old 0", "old 1", "old 2", "old 3"];
+    let _store = cluster.store("store");
+    // Our store asks for everything.
+    let ask = old.message(b"G\0\x01");
+    let writer = crate::peer::string_at(&ask[0], 3);
+    assert_eq!(ask, [get_heads("", &writer)]);
+    old.subscription(&to(b'E', &writer));
+    old.send(&direct_head(&writer, &partition, TOPIC, 3));
+    assert_eq!(old.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 0, 4));
+    for (sequence, content) in (0..).zip(contents) {
+        old.send_record(&direct_record(&writer, &partition, TOPIC, sequence), content);
+    }
+    // What it took over it serves, once it is on disk.
+    let (mut consumer, _) = consumer_for(&cluster);
+    let me = consumer.address.clone();
+    let expected = direct_head(&me, &partition, TOPIC, 3);
+    while consumer.message_within(&expected, MOMENT).is_none() {
+        consumer.send(&get_heads(TOPIC, &me));
+    }
+    consumer.send(&fetch(&partition, &me, TOPIC, 0, 4));
+    consumer.direct_records(&partition, TOPIC, 0, &contents);
+}
+
+#[test]
+fn a_repeated_fetch_of_0_1_0_is_answered_and_others_are_not_held_up() {
+    let cluster = Cluster::new();
+    let (_tower, _store) = start(&cluster);
+    let (mut producer, _) = producer_for(&cluster);
+    let partition = producer.address.clone();
+    let contents: Vec<String> = (0..2_000).map(|i| format!("r{i}")).collect();
+    let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
+    publish(&mut producer, &contents);
+    let (mut greedy, _) = consumer_for(&cluster);
+    let (mut modest, _) = consumer_for(&cluster);
+    for _ in 0..5 {
+        greedy.send(&fetch(&partition, &greedy.address, TOPIC, 0, 100_000));
+    }
+    modest.send(&fetch(&partition, &modest.address, TOPIC, 1_999, 1));
+    modest.direct_records(&partition, TOPIC, 1_999, &["r1999"]);
+    greedy.direct_records(&partition, TOPIC, 0, &contents);
+}

@@ -1,0 +1,159 @@
+//! Producers that share an address, as clones of a virtual machine or restored snapshots may.
+
+use crate::e2e::{Cluster, DEADLINE, Program, lines};
+use crate::peer::{Node, ack, direct_head, fetch, get_heads, to};
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const TOPIC: &str = "twins";
+
+#[test]
+fn producers_with_the_same_random_octets_have_two_addresses() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let _store = cluster.store("store");
+    let mut consumer = cluster.consumer(TOPIC);
+    let clone = || {
+        let fixed = ("FIXED_GETRANDOM", Path::new("1"));
+        cluster.preloaded("dafka_console_producer", &[TOPIC], fixed)
+    };
+    let (mut first, mut second) = (clone(), clone());
+    first.feed(&lines("first", 100));
+    let mut printed = consumer.lines(100, "the first one's records");
+    second.feed(&lines("second", 150));
+    for producer in [&mut first, &mut second] {
+        producer.close_input();
+    }
+    printed.extend(consumer.lines(150, "the second one's records"));
+    first.expect_success("all is stored");
+    second.expect_success("all is stored");
+    // What a store holds, not only what went over the network.
+    let stored: HashSet<_> = cluster.consumer(TOPIC).lines(250, "all records").into_iter().collect();
+    assert_eq!(stored, printed.into_iter().collect());
+    assert_eq!(stored.len(), 250);
+}
+
+/// A producer that has published three records, its address, and a node with these subscriptions.
+fn start(subscriptions: &[Vec<u8>]) -> (Cluster, Program, Node, Program, String) {
+    let cluster = Cluster::new();
+    let tower = cluster.tower();
+    let node = Node::new(&cluster);
+    let mut all = vec![to(b'E', &node.address), to(b'D', &node.address)];
+    all.extend_from_slice(subscriptions);
+    all.iter().for_each(|subscription| node.subscribe(subscription));
+    let mut node = node;
+    node.start_beacon();
+    let producer = cluster.producer(TOPIC);
+    let address = node.subscriber_of(b'K');
+    node.subscription(&to(b'F', &address));
+    producer.feed(&["r0", "r1", "r2"].map(|line| line.as_bytes().to_vec()));
+    await_three_records(&mut node, &address);
+    (cluster, tower, node, producer, address)
+}
+
+/// Waits until three records are published under an address.
+#[track_caller]
+fn await_three_records(node: &mut Node, address: &str) {
+    let all = direct_head(&node.address, address, TOPIC, 2);
+    let start = Instant::now();
+    loop {
+        node.send(&get_heads(TOPIC, &node.address));
+        match node.message_within(b"E", Duration::from_millis(100)) {
+            Some(frames) if frames[0].starts_with(&all) => return,
+            _ => assert!(start.elapsed() < DEADLINE, "no three records of {address}"),
+        }
+    }
+}
+
+/// Waits until the producer has another address, and publishes under it all records. Returns that address.
+#[track_caller]
+fn expect_new_address(node: &mut Node, producer: &mut Program, old: &str, why: &str) -> String {
+    producer.wait_for_log(&format!("another producer uses the address {old}: {why}"));
+    producer.wait_for_log("publishes 3 records again");
+    let new = node.subscriber_other_than(b'K', old);
+    node.subscription(&to(b'F', &new));
+    await_three_records(node, &new);
+    node.send(&fetch(&new, &node.address, TOPIC, 0, 3));
+    node.direct_records(&new, TOPIC, 0, &["r0", "r1", "r2"]);
+    new
+}
+
+#[test]
+fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_endlessly() {
+    let (_cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    node.send(&ack(&old, TOPIC, 3));
+    let new = expect_new_address(
+        &mut node,
+        &mut producer,
+        &old,
+        "record 3 is acknowledged, and it has published 3",
+    );
+    // What its twin is told is nothing to it any more; who forges ACKs does not make it take one address after the other.
+    node.send(&ack(&old, TOPIC, 2));
+    for sequence in [99, u64::MAX] {
+        node.send(&ack(&new, TOPIC, sequence));
+    }
+    producer.wait_for_log(&format!("another producer seems to use the address {new} again"));
+    acknowledge_all(&mut node, &new);
+    // These ACKs may be for the twin's records. A producer that ends publishes the records once more, and does not wait for
+    // that.
+    node.forget_subscriptions();
+    producer.close_input();
+    let last =
+        expect_new_address(&mut node, &mut producer, &new, "record 18446744073709551615 is acknowledged");
+    node.send(&ack(&last, TOPIC, 2));
+    producer.expect_success("the ACK of all under the last address");
+}
+
+/// Acknowledges all three records, and waits until the producer has read that; it has a twin, so it keeps them.
+fn acknowledge_all(node: &mut Node, address: &str) {
+    node.send(&ack(address, TOPIC, 2));
+    node.send(&fetch(address, &node.address, TOPIC, 2, 1));
+    node.direct_records(address, TOPIC, 2, &["r2"]);
+}
+
+#[test]
+fn records_that_may_be_a_twin_s_are_not_acknowledged_when_a_producer_ends() {
+    let (_cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    node.send(&ack(&old, TOPIC, 3));
+    let new = expect_new_address(&mut node, &mut producer, &old, "record 3 is acknowledged");
+    node.send(&ack(&new, TOPIC, 99));
+    acknowledge_all(&mut node, &new);
+    node.forget_subscriptions();
+    producer.signal(libc::SIGTERM);
+    let last = expect_new_address(&mut node, &mut producer, &new, "record 99 is acknowledged");
+    // It has a twin again, and does not wait long enough to take yet another address.
+    node.send(&ack(&last, TOPIC, 99));
+    acknowledge_all(&mut node, &last);
+    let output = producer.wait("SIGTERM and the time for acknowledgements", DEADLINE);
+    assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
+    assert!(output.stderr.contains("3 of 3 records were not acknowledged"), "{}", output.stderr);
+}
+
+#[test]
+fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
+    // This node subscribes to neither records nor HEADs.
+    let (_cluster, _tower, mut node, mut producer, old) = start(&[]);
+    node.send(&ack(&old, TOPIC, 1));
+    expect_new_address(
+        &mut node,
+        &mut producer,
+        &old,
+        "record 1 is acknowledged, and no store has subscribed",
+    );
+}
+
+#[test]
+fn a_beacon_of_a_producer_s_address_at_another_port_is_a_twin_s() {
+    let (cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    let mut twin = Node::new(&cluster);
+    twin.address = old.clone();
+    twin.start_beacon();
+    let endpoint = twin.endpoint();
+    let new =
+        expect_new_address(&mut node, &mut producer, &old, &format!("a node at {endpoint} announces it"));
+    producer.close_input();
+    node.send(&ack(&new, TOPIC, 2));
+    producer.expect_success("the ACK of all under the new address");
+}

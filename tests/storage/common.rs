@@ -1,0 +1,63 @@
+//! What the tests of the log share.
+
+use std::path::Path;
+
+use dafka::storage::{AppendError, Batch, Log, Options, ReadError};
+
+/// Small, so that growth is part of most tests.
+pub(crate) fn options() -> Options {
+    Options { initial_map_len_bytes: 1 << 20, ..Options::default() }
+}
+
+pub(crate) fn open(dir: &Path) -> Log {
+    Log::open(dir, options()).expect("the log opens")
+}
+
+/// Appends one run.
+pub(crate) fn append(
+    log: &Log,
+    subject: &[u8],
+    address: &[u8],
+    first: u64,
+    contents: &[Vec<u8>],
+) -> Result<(), AppendError> {
+    let mut batch = Batch::new();
+    let run = batch.run(subject, address, first);
+    contents.iter().for_each(|content| batch.push_to(run, content));
+    log.append(&batch)
+}
+
+/// Reads with limits; checks that the offsets ascend one by one and that the count is right.
+pub(crate) fn read(
+    log: &Log,
+    partition: (&[u8], &[u8]),
+    from: u64,
+    max_count: u64,
+    max_len_bytes: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
+    let mut got: Vec<(u64, Vec<u8>)> = Vec::new();
+    let count =
+        log.read(partition.0, partition.1, from, max_count, max_len_bytes, &mut |offset, content| {
+            if let Some((before, _)) = got.last() {
+                assert_eq!(offset, before + 1);
+            }
+            got.push((offset, content.to_vec()));
+            true
+        })?;
+    assert_eq!(count, got.len() as u64);
+    Ok(got)
+}
+
+/// Reads all records of a partition from one on.
+pub(crate) fn read_from(log: &Log, partition: (&[u8], &[u8]), from: u64) -> Vec<Vec<u8>> {
+    let got = read(log, partition, from, u64::MAX, usize::MAX).expect("the records are readable");
+    if let Some((first, _)) = got.first() {
+        assert_eq!(*first, from);
+    }
+    got.into_iter().map(|(_, content)| content).collect()
+}
+
+/// Content that tells where it belongs.
+pub(crate) fn content(offset: u64, len: usize) -> Vec<u8> {
+    (0..len as u64).map(|i| (offset.wrapping_mul(37) ^ i.wrapping_mul(11) ^ (i >> 8)) as u8).collect()
+}

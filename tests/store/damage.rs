@@ -1,0 +1,319 @@
+//! A store on a damaged database: it refuses to start with a line that names the file, and touches nothing; or, where
+//! only reading finds it, it refuses what is damaged, names it once, and serves the rest.
+
+use crate::crash::{Load, Partition, Random, check_served, content, seed, served};
+use crate::e2e::{Cluster, DEADLINE, Program};
+use crate::peer::new_address;
+use dafka::storage::{Batch, Log, Options};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const PAGE_LEN: usize = 4096;
+
+/// A database of some partitions that a store has left, with other files beside it.
+fn database(cluster: &Cluster) -> (PathBuf, Vec<Partition>) {
+    let dir = cluster.dir().join("whole");
+    let load = Load::start(cluster, &["damage", "damage two"], 3);
+    let mut store = cluster.store_at(&dir, &[], &[]);
+    while load.partitions().iter().any(|partition| partition.acked.is_none_or(|acked| acked < 300)) {
+        load.wait_for_acks(1);
+    }
+    load.pause();
+    store.signal(libc::SIGTERM);
+    store.expect_success("SIGTERM");
+    fs::write(dir.join(".notes"), b"mine").expect("written");
+    (dir, load.partitions())
+}
+
+fn copy(whole: &Path, to: &Path) {
+    fs::create_dir(to).expect("a new directory");
+    for entry in fs::read_dir(whole).expect("listable") {
+        let entry = entry.expect("listable");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
+
+/// All files of a directory with their contents.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(dir).expect("listable").map(|entry| entry.expect("listable").path());
+    entries.map(|path| (path.clone(), fs::read(path).expect("there"))).collect()
+}
+
+/// Asserts that a store refuses to start: one line, which names the file, and nothing is changed.
+#[track_caller]
+fn refused(cluster: &Cluster, dir: &Path, what: &str) {
+    let before = snapshot(dir);
+    let output = cluster.store_at(dir, &[], &[]).wait("its start on a damaged database", DEADLINE);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{what}: signal {:?}: {}",
+        output.status.signal(),
+        output.stderr
+    );
+    let file = dir.join("data.mdb");
+    let lines: Vec<_> = output.stderr.lines().filter(|line| line.contains("it was left untouched")).collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains(file.to_str().expect("UTF-8"))),
+        "{what}: {}",
+        output.stderr
+    );
+    assert!(snapshot(dir) == before, "{what}: files were changed, added or removed");
+}
+
+#[test]
+fn what_is_damaged_where_a_start_looks_is_refused_untouched() {
+    let test = "damaged start";
+    let mut random = Random::new(seed(test));
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let (whole, partitions) = database(&cluster);
+    let octets = fs::read(whole.join("data.mdb")).expect("there");
+    let mut noise = |range: std::ops::Range<usize>| {
+        let mut octets = octets.clone();
+        octets[range].iter_mut().for_each(|octet| *octet = random.next() as u8);
+        octets
+    };
+    // Both header pages, one of them, and everything behind them.
+    let damaged = [
+        ("noise in the header", noise(0..2 * PAGE_LEN)),
+        ("noise in the first page", noise(0..PAGE_LEN)),
+        ("noise in the second page", noise(PAGE_LEN..2 * PAGE_LEN)),
+        ("noise behind the header", noise(2 * PAGE_LEN..octets.len())),
+        ("noise instead of it", noise(0..octets.len())),
+        ("nothing", Vec::new()),
+        ("100 octets", octets[..100].to_vec()),
+        ("5,000 octets", octets[..5_000].to_vec()),
+        ("two pages", octets[..2 * PAGE_LEN].to_vec()),
+    ];
+    for (number, (what, octets)) in damaged.into_iter().enumerate() {
+        let dir = cluster.dir().join(number.to_string());
+        copy(&whole, &dir);
+        fs::write(dir.join("data.mdb"), octets).expect("written");
+        refused(&cluster, &dir, what);
+    }
+    // A lock file alone is what a store leaves that was killed before it had a database.
+    let dir = cluster.dir().join("lock");
+    fs::create_dir(&dir).expect("new");
+    fs::write(dir.join("dafka.lock"), b"").expect("written");
+    let mut store = cluster.store_at(&dir, &[], &[]);
+    let nothing: Vec<_> =
+        partitions.iter().map(|partition| Partition { acked: None, ..partition.clone() }).collect();
+    assert_eq!(served(&cluster, &mut store, &nothing), 0);
+}
+
+/// Where in the file the content of a record is.
+fn place_of(octets: &[u8], partition: &Partition, sequence: u64) -> usize {
+    let needle = content(partition.number, sequence);
+    let found = octets.windows(needle.len()).position(|window| window == needle);
+    found.expect("the record is in the file")
+}
+
+#[test]
+fn a_flipped_bit_in_a_chunk_is_named_once_and_only_its_partition_is_refused() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let (dir, partitions) = database(&cluster);
+    let mut octets = fs::read(dir.join("data.mdb")).expect("there");
+    let (damaged, sound) = partitions.split_first().expect("some");
+    // A short record could stand elsewhere too, in a page that is free again: all copies of a long one are changed.
+    let sequence = (100..250).max_by_key(|sequence| content(0, *sequence).len()).expect("some");
+    assert!(content(0, sequence).len() > 200);
+    let needle = content(damaged.number, sequence);
+    let first = place_of(&octets, damaged, sequence);
+    for at in first..octets.len() - needle.len() {
+        if octets[at..at + needle.len()] == needle[..] {
+            octets[at + 20] ^= 1;
+        }
+    }
+    fs::write(dir.join("data.mdb"), octets).expect("written");
+
+    let mut store = cluster.store_at(&dir, &[], &[]);
+    served(&cluster, &mut store, sound);
+    let mut count = 0;
+    while count < 3 {
+        let error = check_served(&cluster, &mut store, std::slice::from_ref(damaged), Duration::from_secs(2));
+        let error = error.expect_err("a record is damaged");
+        // A store that stands still for two seconds has not even told what it has.
+        if !error.contains("has no head") {
+            assert!(error.contains("does not serve"), "{error}");
+            count += 1;
+        }
+    }
+    served(&cluster, &mut store, sound);
+    let log = store.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("it is not served")).collect();
+    let [line] = lines[..] else { panic!("not one line: {log}") };
+    for word in ["data.mdb", &damaged.subject, &damaged.address, "checksum"] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    // It takes records, also of this partition, as what is damaged lies behind.
+    let load = Load::start(&cluster, &["damage"], 1);
+    load.wait_for_acks(100);
+}
+
+/// Records of each partition.
+const END: u64 = 600;
+
+/// Ruins the pages of trees that hold the last entries of the partition with this number.
+fn ruin_end(octets: &mut [u8], id: u64, from: u64) -> u32 {
+    let word16 = |page: &[u8], at: usize| usize::from(u16::from_ne_bytes([page[at], page[at + 1]]));
+    let mut ruined = 0;
+    for page in octets.chunks_exact_mut(PAGE_LEN).skip(2) {
+        let (kind, lower) = (word16(page, 10), word16(page, 12));
+        let is_leaf = kind == 2 && (16..=PAGE_LEN).contains(&lower);
+        let has_end = is_leaf
+            && (16..lower).step_by(2).any(|slot| {
+                let at = word16(page, slot);
+                at + 24 <= PAGE_LEN
+                    && word16(page, at + 6) == 16
+                    && page[at + 8..at + 16] == id.to_be_bytes()
+                    && page[at + 16..at + 24] >= from.to_be_bytes()[..]
+            });
+        if has_end {
+            page[16..].fill(0xee);
+            ruined += 1;
+        }
+    }
+    ruined
+}
+
+#[test]
+fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let dir = cluster.dir().join("store");
+    // One entry for each record, so that each partition fills several pages.
+    let log = Log::open(&dir, Options { sync: false, ..Options::default() }).expect("opens");
+    let partitions: Vec<_> = (0..3)
+        .map(|number| Partition {
+            subject: "end".into(),
+            address: new_address(),
+            number,
+            acked: Some(END - 1),
+        })
+        .collect();
+    for partition in &partitions {
+        for sequence in 0..END {
+            let mut batch = Batch::new();
+            let run = batch.run(b"end", partition.address.as_bytes(), sequence);
+            batch.push_to(run, content(partition.number, sequence));
+            log.append(&batch).expect("appended");
+        }
+    }
+    let [victim, _, other] = &partitions[..] else { panic!("three") };
+    let found = log.find(b"end", victim.address.as_bytes()).expect("readable").expect("there");
+    drop(log);
+    let load = Load::go_on(&cluster, partitions.clone(), 3);
+    let (victim_id, end) = (found.id.get(), found.next);
+    let data = dir.join("data.mdb");
+    let mut octets = fs::read(&data).expect("there");
+    assert!(ruin_end(&mut octets, victim_id, end - 1) > 0, "no page has the end of the partition");
+    fs::write(&data, octets).expect("written");
+
+    let mut store = cluster.store_at(&dir, &[], &[]);
+    let start = Instant::now();
+    let acked = |number: u64| load.partitions()[number as usize].acked;
+    while acked(other.number) < other.acked.map(|acked| acked + 1_000) {
+        assert!(store.is_running(), "the store has ended: {}", store.log());
+        assert!(start.elapsed() < DEADLINE, "the other partition is held up: {}", store.log());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    load.pause();
+    // What was on disk may be acknowledged again, nothing more.
+    assert!(acked(victim.number) < Some(end), "acknowledged, and not stored");
+    store.wait_for_log("nothing more of this partition");
+    let log = store.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("nothing more of this partition")).collect();
+    let [line] = lines[..] else { panic!("not one line: {log}") };
+    assert!(line.contains("data.mdb") && line.contains(&victim.address), "{line}");
+    served(
+        &cluster,
+        &mut store,
+        std::slice::from_ref(&Partition { acked: acked(other.number), ..other.clone() }),
+    );
+}
+
+/// What a store makes of a database with some damage in its pages.
+fn survive(cluster: &Cluster, dir: &Path, partitions: &[Partition], what: &str) -> &'static str {
+    let mut store: Program = cluster.store_at(dir, &[], &[]);
+    let mut refused = 0;
+    for partition in partitions {
+        match check_served(cluster, &mut store, std::slice::from_ref(partition), Duration::from_millis(700)) {
+            Ok(_) => {}
+            Err(error) if error.contains("the store has ended") => {
+                let output = store.wait("its start", DEADLINE);
+                assert_eq!(output.status.signal(), None, "{what}: {}", output.stderr);
+                assert_eq!(output.status.code(), Some(1), "{what}: {}", output.stderr);
+                assert!(output.stderr.contains("data.mdb"), "{what}: {}", output.stderr);
+                return "refused";
+            }
+            Err(error) => {
+                assert!(!error.contains("wrong content"), "{what}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    // New records of new partitions find their way, or it is told why not.
+    let load = Load::start(cluster, &["after"], 1);
+    let start = Instant::now();
+    while load.acked_count() < 10 && start.elapsed() < DEADLINE {
+        assert!(store.is_running(), "{what}: the store has ended: {}", store.log());
+        if store.log().contains("nothing more of this partition is stored") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(start.elapsed() < DEADLINE, "{what}: neither stored nor refused: {}", store.log());
+    store.signal(libc::SIGTERM);
+    store.expect_success(what);
+    if refused > 0 { "served in part" } else { "served" }
+}
+
+#[test]
+fn noise_in_any_page_is_survived() {
+    let test = "damaged pages";
+    let seed = seed(test);
+    // Most of it is waiting for what does not come.
+    std::thread::scope(|scope| {
+        for turn in 0..6 {
+            scope.spawn(move || noise_in_pages(test, seed + turn));
+        }
+    });
+}
+
+fn noise_in_pages(test: &str, seed: u64) {
+    let mut random = Random::new(seed);
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let (whole, partitions) = database(&cluster);
+    let octets = fs::read(whole.join("data.mdb")).expect("there");
+    let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
+    for number in 0..2 {
+        let dir = cluster.dir().join(format!("noise-{number}"));
+        copy(&whole, &dir);
+        let mut octets = octets.clone();
+        let page = 2 + random.below((octets.len() / PAGE_LEN) as u64 - 2) as usize;
+        // Half of them in pages of trees, which are fewer.
+        let is_tree = |page: usize| matches!(octets[page * PAGE_LEN + 10], 1 | 2);
+        let page = if number % 2 == 0 {
+            (page..octets.len() / PAGE_LEN)
+                .chain(2..page)
+                .find(|page| is_tree(*page))
+                .expect("a page of a tree")
+        } else {
+            page
+        };
+        let begin = page * PAGE_LEN;
+        octets[begin..begin + PAGE_LEN].iter_mut().for_each(|octet| *octet = random.next() as u8);
+        fs::write(dir.join("data.mdb"), octets).expect("written");
+        *outcomes
+            .entry(survive(&cluster, &dir, &partitions, &format!("noise in page {page}")))
+            .or_default() += 1;
+        assert_eq!(fs::read(dir.join(".notes")).expect("there"), b"mine");
+    }
+    println!("{test}: {outcomes:?}");
+}

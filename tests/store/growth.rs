@@ -1,0 +1,96 @@
+//! A store whose database outgrows its first map: nobody notices.
+
+use crate::e2e::{Cluster, Program};
+use crate::peer::{Node, ack, direct_record, fetch, head, record, to};
+use std::time::Duration;
+
+const TOPIC: &str = "growth";
+/// What a store maps at first, in octets.
+const FIRST_MAP_LEN: u64 = 1 << 30;
+const CONTENT_LEN: usize = 96 << 20;
+const RECORD_COUNT: u64 = 12;
+
+fn content(sequence: u64) -> Vec<u8> {
+    let line = format!("record {sequence} of {RECORD_COUNT}\n").into_bytes();
+    let mut content = line.repeat(CONTENT_LEN / line.len() + 1);
+    content.truncate(CONTENT_LEN + sequence as usize);
+    content
+}
+
+/// The length of the map of the database, in octets.
+fn map_len(store: &Program) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", store.pid())).expect("there");
+    let line = maps.lines().filter(|line| line.ends_with("data.mdb"));
+    let lens = line.filter_map(|line| {
+        let (begin, end) = line.split_whitespace().next()?.split_once('-')?;
+        Some(u64::from_str_radix(end, 16).ok()? - u64::from_str_radix(begin, 16).ok()?)
+    });
+    lens.sum()
+}
+
+/// Room in the file system, in octets.
+fn room(cluster: &Cluster) -> u64 {
+    let mut df = std::process::Command::new("df");
+    let output = df.args(["--output=avail", "-B1"]).arg(cluster.dir()).output().expect("df runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
+    let mut cluster = Cluster::new();
+    if room(&cluster) < 4 * FIRST_MAP_LEN {
+        eprintln!("skipped: there is no room for a database of more than 1 GiB");
+        return;
+    }
+    // Growing is the same, and nobody needs this on disk.
+    cluster.set("store/sync", "never");
+    let _tower = cluster.tower();
+    let mut store = cluster.store("store");
+    let mut producer = Node::new(&cluster);
+    producer.subscribe(&to(b'K', &producer.address));
+    for id in b"DEL" {
+        producer.subscribe(&to(*id, &producer.address));
+    }
+    producer.start_beacon();
+    // It is its own consumer: the store's writer and reader both know it.
+    producer.subscription(b"M");
+    producer.message(b"L");
+    let partition = producer.address.clone();
+    for sequence in 0..RECORD_COUNT {
+        if sequence == 0 {
+            assert_eq!(map_len(&store), FIRST_MAP_LEN);
+        }
+        producer.send_frames(&[&record(TOPIC, &partition, sequence), &content(sequence)]);
+        let expected = ack(&partition, TOPIC, sequence);
+        while producer.message_within(&expected, Duration::from_millis(500)).is_none() {
+            // What was lost on the way, an ACK before it heard our subscription, is said again.
+            producer.send(&head(TOPIC, &partition, sequence));
+            assert!(store.is_running(), "the store has ended: {}", store.log());
+        }
+        // Some are read in between.
+        if let Some(before) = sequence.checked_sub(1).filter(|before| before % 4 == 2) {
+            producer.send(&fetch(&partition, &partition, TOPIC, before, 1));
+            let frames = producer.message(&direct_record(&partition, &partition, TOPIC, before));
+            assert!(frames.len() == 2 && frames[1] == content(before), "record {before} is another one");
+        }
+    }
+    assert!(map_len(&store) > FIRST_MAP_LEN, "{}", map_len(&store));
+    assert_eq!(store.log(), "", "there is nothing to tell");
+    println!("growth: map of {} octets", map_len(&store));
+    store.kill();
+    let store = cluster.store("store");
+    producer.forget_subscriptions();
+    producer.subscription(b"F");
+    for sequence in [0, RECORD_COUNT - 1] {
+        let expected = direct_record(&partition, &partition, TOPIC, sequence);
+        let frames = loop {
+            producer.send(&fetch(&partition, &partition, TOPIC, sequence, 1));
+            if let Some(frames) = producer.message_within(&expected, Duration::from_secs(1)) {
+                break frames;
+            }
+        };
+        assert!(frames[1] == content(sequence), "record {sequence} is another one");
+    }
+    store.kill();
+}

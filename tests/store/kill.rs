@@ -1,0 +1,59 @@
+//! A store that is killed at random moments under load: nothing that it has acknowledged is lost.
+
+use crate::crash::{Load, Random, rounds, seed, served};
+use crate::e2e::Cluster;
+use std::time::{Duration, Instant};
+
+/// Rounds of load, death and check on the same database.
+fn kill_again_and_again(test: &str, sync: &str, rounds: u64) {
+    let mut random = Random::new(seed(test));
+    let mut cluster = Cluster::new();
+    cluster.set("store/sync", sync);
+    let _tower = cluster.tower();
+    let load = Load::start(&cluster, &["kill", "kill two"], 3);
+    let start = Instant::now();
+    let (mut checked, mut in_log) = (0, 0);
+    for round in 0..rounds {
+        let store = cluster.store("store");
+        // Mostly amidst the load; sometimes it has hardly begun.
+        let acks = if random.percent(80) { 1 + random.below(3_000) } else { 0 };
+        let pause = Duration::from_micros(random.below(if acks > 0 { 100_000 } else { 300_000 }));
+        load.wait_for_acks(acks);
+        std::thread::sleep(pause);
+        store.kill();
+        load.pause();
+
+        let partitions = load.partitions();
+        let acked = load.acked_count();
+        let mut store = cluster.store("store");
+        in_log = served(&cluster, &mut store, &partitions);
+        checked += acked;
+        println!(
+            "{test}: round {round}: killed after {acks} ACKs and {pause:?}; {acked} acknowledged, {in_log} served"
+        );
+        store.kill();
+        load.resume();
+    }
+    // It goes on, to the end.
+    let mut store = cluster.store("store");
+    load.wait_for_acks(1_000);
+    load.pause();
+    let partitions = load.partitions();
+    assert!(partitions.iter().all(|partition| partition.acked.is_some()), "each partition has got somewhere");
+    assert!(served(&cluster, &mut store, &partitions) >= in_log.max(1_000));
+    println!(
+        "{test}: {rounds} rounds survived in {:?}: {checked} acknowledged records checked, {} at the end",
+        start.elapsed(),
+        load.acked_count()
+    );
+}
+
+#[test]
+fn what_was_acknowledged_survives_sigkill() {
+    kill_again_and_again("kill, sync = always", "always", rounds(5));
+}
+
+#[test]
+fn what_was_acknowledged_survives_sigkill_without_synchronization_too() {
+    kill_again_and_again("kill, sync = never", "never", rounds(5));
+}
