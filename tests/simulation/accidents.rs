@@ -2,9 +2,9 @@
 //!
 //! They are drawn after everything else, so that the runs without them are the same as before.
 
-use super::clock::{MS, SECOND};
+use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
-use super::faults::{Action, Plan, count};
+use super::faults::{Action, Plan, TOPICS, count};
 use super::random::Random;
 use super::world::hostile::{Forgery, Habits};
 use dafka::protocol::consumer::Start;
@@ -47,6 +47,57 @@ impl Plan {
                 self.at(random, Action::ForgeCopy { store, record });
             }
         }
+        if random.chance(500) && !self.is_crowded && self.begun.is_empty() {
+            match self.count(|action| matches!(action, Action::StartStore)) {
+                1 => self.outlive_a_producer_as_a_copy(random),
+                2 if self.has_store_names => self.lose_one_disk_after_the_other(random),
+                _ => {}
+            }
+        }
+    }
+
+    fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {
+        self.actions.iter().filter(|(_, action)| is_it(action)).count() as u64
+    }
+
+    /// A producer of one partition more, and when it starts: after all producers and stores. `None` when less than `lasts`
+    /// is left until the faults stop.
+    fn last_producer(&mut self, random: &mut Random, min_stores: usize, lasts: Time) -> Option<(u64, Time)> {
+        let is_start = |action: &Action| matches!(action, Action::StartProducer { .. } | Action::StartStore);
+        let starts = self.actions.iter().filter(|(_, action)| is_start(action));
+        let earliest = starts.map(|&(at, _)| at).max().unwrap_or(0) + SECOND;
+        let latest = self.calm_at.checked_sub(lasts).filter(|latest| *latest > earliest)?;
+        let (at, topic) = (random.between(earliest, latest), random.pick(&TOPICS));
+        let producer = self.count(|action| matches!(action, Action::StartProducer { .. }));
+        self.actions.push((at, Action::StartProducer { topic, min_stores }));
+        Some((producer, at))
+    }
+
+    /// The only store is copied. What a producer publishes then is on the original's disk only, and the producer ends before
+    /// the copy starts.
+    fn outlive_a_producer_as_a_copy(&mut self, random: &mut Random) {
+        let Some((producer, start)) = self.last_producer(random, 1, 10 * SECOND) else { return };
+        let publish = || Action::Publish { producer, lens_bytes: vec![100; 30] };
+        self.actions.extend([
+            (start + SECOND, publish()),
+            (start + 3 * SECOND, Action::CopyStore { store: 0, is_renamed: false, down: 20 * SECOND }),
+            (start + 4 * SECOND, publish()),
+            (start + 5 * SECOND, Action::EndProducer { producer }),
+        ]);
+    }
+
+    /// Both stores of a producer that needs two acknowledge its records, and lose them, but never hold them at the same time:
+    /// the second store starts when the first one is set back, and is wiped before that one is back.
+    fn lose_one_disk_after_the_other(&mut self, random: &mut Random) {
+        let Some((producer, start)) = self.last_producer(random, 2, 14 * SECOND) else { return };
+        let (first, second) = if random.chance(500) { (0, 1) } else { (1, 0) };
+        let lost_at = start + 3 * SECOND;
+        self.actions.extend([
+            (start, Action::CrashStore { store: second, is_power_cut: false, down: 3 * SECOND }),
+            (start, Action::RollStoreBack { store: first, after: 3 * SECOND, down: 4 * SECOND }),
+            (start + SECOND, Action::Publish { producer, lens_bytes: vec![100; 30] }),
+            (lost_at + 3 * SECOND, Action::WipeStore { store: second, down: 20 * SECOND }),
+        ]);
     }
 
     fn start_twins(&mut self, random: &mut Random) {
