@@ -108,6 +108,20 @@ impl Plan {
             let producer = random.next();
             self.at(random, Action::StartTwin { producer, lens_bytes });
         }
+        // A producer that is told to end soon after its second twin came: too soon for another new address.
+        if random.chance(800)
+            && let Some((producer, start)) = self.last_producer(random, 1, 8 * SECOND)
+        {
+            let publish = || Action::Publish { producer, lens_bytes: vec![100; 30] };
+            let twin = || Action::StartTwin { producer, lens_bytes: vec![100; 30] };
+            self.actions.extend([
+                (start + SECOND, publish()),
+                (start + 2 * SECOND, twin()),
+                (start + 4 * SECOND, twin()),
+                (start + 5 * SECOND, publish()),
+                (start + 6 * SECOND, Action::EndProducer { producer }),
+            ]);
+        }
     }
 
     /// Five or six stores, of which each record needs up to three.

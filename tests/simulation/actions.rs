@@ -67,7 +67,9 @@ impl World {
                 }
             }
             Action::StartTwin { producer, lens_bytes } => {
-                if let Some(id) = self.living(&self.producers, producer) {
+                let named = self.producers.get(producer as usize).copied();
+                let named = named.filter(|&id| self.nodes[id].is_alive());
+                if let Some(id) = named.or_else(|| self.living(&self.producers, producer)) {
                     self.start_twin(id, lens_bytes);
                 }
             }

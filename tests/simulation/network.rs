@@ -91,6 +91,11 @@ pub(crate) struct Arrival {
     pub(crate) generation: u64,
 }
 
+/// Most differ in the first octet: a simulation compares so often that it takes a tenth of its time.
+fn is_wanted(prefix: &[u8], frame: &[u8]) -> bool {
+    prefix.first().is_none_or(|id| frame.first() == Some(id)) && frame.starts_with(prefix)
+}
+
 impl Network {
     pub(crate) fn new(high_watermark: usize) -> Network {
         Network {
@@ -170,7 +175,7 @@ impl Network {
         for &id in connections {
             let connection = &self.connections[id];
             if connection.publisher != Some(publisher)
-                || !connection.wanted.iter().any(|prefix| message.frame.starts_with(prefix))
+                || !connection.wanted.iter().any(|prefix| is_wanted(prefix, &message.frame))
             {
                 continue;
             }

@@ -50,11 +50,14 @@ impl World {
             return Ok(false);
         }
         // Sometimes there are no sockets for another node.
-        let has_no_room = self.phase == Phase::Faults && self.random.chance(300);
+        let has_no_room = self.phase == Phase::Faults && self.random.chance(500);
         let may_renew = match producer.is_terminating {
             true => producer.renewals.may_renew_at_end(now_ms),
             false => producer.renewals.may_renew(now_ms),
         };
+        if may_renew && has_no_room {
+            producer.renewals.has_failed();
+        }
         if !may_renew || has_no_room {
             producer.producer.keep_acknowledged();
             return Ok(false);
