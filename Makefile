@@ -18,6 +18,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # Everything that is built or written goes below here.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export CARGO_TARGET_DIR := $(TARGET)
+# Incremental compilation makes the first build slower, and most builds here are first ones.
+export CARGO_INCREMENTAL ?= 0
 BUILD := $(TARGET)/cmake
 STAGE := $(TARGET)/stage
 CTESTS := $(TARGET)/c-tests
