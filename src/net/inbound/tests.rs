@@ -109,6 +109,7 @@ fn one_host_may_have_all_connections_that_the_limit_of_files_allows() {
 #[test]
 fn connections_do_not_become_idle_while_the_node_is_busy() {
     let socket = Socket::new(Kind::XPUB).unwrap();
+    without_time_limit(&socket);
     socket.bind("tcp://127.0.0.1:*").unwrap();
     let endpoint = socket.last_endpoint().unwrap();
     let stream = silent(str::from_utf8(&endpoint).unwrap());
@@ -146,6 +147,7 @@ fn connections_to_a_path_that_is_no_text_are_bounded() {
     ]
     .concat();
     let socket = Socket::new(Kind::XPUB).unwrap();
+    without_time_limit(&socket);
     socket.bind(&[b"ipc://", &path[..]].concat()).unwrap();
     let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path));
     let _inbound = Inbound::at("Test", &socket, InboundLimits { max_count: 2, ..LIMITS }).unwrap();
@@ -163,6 +165,11 @@ fn connections_to_a_path_that_is_no_text_are_bounded() {
     }
     drop(socket);
     let _ = std::fs::remove_file(&path);
+}
+
+/// libzmq does not end connections without a handshake by itself.
+fn without_time_limit(socket: &Socket) {
+    socket.zmq().set_handshake_ivl(0).unwrap();
 }
 
 /// Connects and sends nothing.
@@ -188,6 +195,7 @@ fn is_ended(mut stream: &TcpStream) -> bool {
 fn a_listening_socket_keeps_as_many_connections_as_it_may() {
     for endpoint in ["tcp://127.0.0.1:*", "tcp://*:*"] {
         let socket = Socket::new(Kind::XPUB).unwrap();
+        without_time_limit(&socket);
         socket.bind(endpoint).unwrap();
         let endpoint = String::from_utf8(socket.last_endpoint().unwrap()).unwrap();
         let limits = InboundLimits { max_count: 8, max_per_host_count: 3, ..LIMITS };
