@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many times as long as a look takes the pause after it is at least: a process may have a million descriptors.
-const PAUSE_FACTOR: u32 = 50;
+pub(super) const PAUSE_FACTOR: u32 = 50;
 /// The same where a look says that much is going on, by a pause of less than this.
 const BUSY_PAUSE_FACTOR: u32 = 3;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -107,12 +107,16 @@ fn pause_after(used: Duration, interval: Duration) -> Duration {
 }
 
 /// The processor time that this thread has used.
-fn thread_time() -> Duration {
+pub(super) fn thread_time() -> Duration {
     processor_time(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// The processor time that one of the kernel's clocks shows.
-pub(super) fn processor_time(clock: libc::clockid_t) -> Duration {
+/// The processor time that this process has used.
+pub(super) fn process_time() -> Duration {
+    processor_time(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn processor_time(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a structure that lives. Should the call fail, the structure stays zero.
     unsafe { libc::clock_gettime(clock, &mut time) };

@@ -269,6 +269,10 @@ impl Watch {
         let mut found = vec![HashSet::new(); self.listeners.len()];
         let mut others = HashMap::new();
         let (listeners, looks, known_others) = (&mut self.listeners, self.looks, &self.others);
+        let mut places: HashMap<Id, usize> = HashMap::new();
+        for (place, watched) in listeners.iter().enumerate() {
+            places.extend(watched.connections.keys().map(|&id| (id, place)));
+        }
         self.descriptors.each(|file, number| {
             open_count += 1;
             let Some(number) = number else { return };
@@ -276,8 +280,7 @@ impl Watch {
                 others.insert(file, number);
                 return;
             }
-            let known = listeners.iter().position(|known| known.connections.contains_key(&(file, number)));
-            let place = known.or_else(|| {
+            let place = places.get(&(file, number)).copied().or_else(|| {
                 let (local, peer) = (Peer::local(file)?, Peer::of(file)?);
                 let place = listeners.iter().position(|known| known.listener.address.is(&local))?;
                 came_count += 1;

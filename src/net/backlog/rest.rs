@@ -9,8 +9,10 @@
 //! process has used at most [`WORK`] and what its threads use in one interval. Peers that bring more than that cause a look.
 //! Where nothing is held, peers can bring only as much between two looks as the I/O thread reads in [`WORK`] (about 2 MB of
 //! short subscriptions). The processor time that the application itself uses counts, too: then the looks are as frequent as
-//! the interval allows.
+//! the interval allows. In a process of many nodes, a look takes so long that the guard pauses for longer than an interval in
+//! any case; [`Rest`] waits for as much processor time as that pause lasts.
 
+use crate::net::guard::{PAUSE_FACTOR, process_time};
 use std::time::{Duration, Instant};
 
 /// The processor time of the process after which the connections are looked at.
@@ -32,20 +34,22 @@ pub(super) enum Load {
 /// Since the latest look.
 pub(super) struct Rest {
     load: Load,
-    /// The processor time that the process had used.
+    /// The processor time that the process had used, and what it uses until the next look.
     used: Duration,
+    work: Duration,
     looked: Instant,
 }
 
 impl Rest {
     /// Nobody has looked yet.
     pub(super) fn new() -> Rest {
-        Rest { load: Load::Some, used: Duration::ZERO, looked: Instant::now() }
+        Rest { load: Load::Some, used: Duration::ZERO, work: WORK, looked: Instant::now() }
     }
 
-    /// A look has ended. The time that it took does not count.
-    pub(super) fn begin(&mut self, load: Load) {
-        *self = Rest { load, used: process_time(), looked: Instant::now() };
+    /// A look has ended that took `cost` of processor time. That does not count.
+    pub(super) fn begin(&mut self, load: Load, cost: Duration) {
+        let work = WORK.max(cost.saturating_mul(PAUSE_FACTOR));
+        *self = Rest { load, used: process_time(), work, looked: Instant::now() };
     }
 
     /// Whether it is time for the next look.
@@ -54,13 +58,8 @@ impl Rest {
     }
 
     fn is_over_after(&self, used: Duration, elapsed: Duration) -> bool {
-        self.load != Load::Little || used >= WORK || elapsed >= LONGEST
+        self.load != Load::Little || used >= self.work || elapsed >= LONGEST
     }
-}
-
-/// The processor time that this process has used.
-fn process_time() -> Duration {
-    crate::net::guard::processor_time(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 #[cfg(test)]
@@ -72,12 +71,16 @@ mod tests {
         let ms = Duration::from_millis;
         let mut rest = Rest::new();
         assert!(rest.is_over(), "nobody has looked yet");
-        rest.begin(Load::Little);
+        rest.begin(Load::Little, ms(0));
         assert!(!rest.is_over_after(ms(9), ms(999)));
         assert!(rest.is_over_after(ms(10), ms(20)));
         assert!(rest.is_over_after(ms(0), ms(1_000)));
+        // A process of many nodes.
+        rest.begin(Load::Little, ms(2));
+        assert!(!rest.is_over_after(ms(99), ms(999)));
+        assert!(rest.is_over_after(ms(100), ms(100)));
         for load in [Load::Some, Load::Much] {
-            rest.begin(load);
+            rest.begin(load, ms(2));
             assert!(rest.is_over_after(ms(0), ms(0)), "{load:?}");
         }
     }
@@ -86,7 +89,7 @@ mod tests {
     #[test]
     fn work_ends_the_rest() {
         let mut rest = Rest::new();
-        rest.begin(Load::Little);
+        rest.begin(Load::Little, Duration::ZERO);
         let start = Instant::now();
         while !rest.is_over_after(process_time().saturating_sub(rest.used), Duration::ZERO) {
             assert!(start.elapsed() < Duration::from_secs(60), "this thread works all the time");

@@ -7,6 +7,7 @@ use super::hosts::Hosts;
 use super::rest::{Load, Rest};
 use super::{Address, Place, SMALL_BYTES, Side, Taken, lock, sides};
 use crate::net::descriptors::{Descriptors, end_connection, socket_number};
+use crate::net::guard::thread_time;
 use crate::net::{Peer, Warning, now_ms};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -106,6 +107,7 @@ impl Watch {
 
     /// Looks at all connections, and ends some.
     pub(super) fn look(&mut self) -> Load {
+        let start = thread_time();
         self.look_names_up();
         self.follow();
         let mut taken: HashMap<RawFd, (Taken, Arc<Side>)> = HashMap::new();
@@ -140,7 +142,7 @@ impl Watch {
             false if self.is_at_rest() => Load::Little,
             false => Load::Some,
         };
-        self.rest.begin(load);
+        self.rest.begin(load, thread_time().saturating_sub(start));
         load
     }
 
