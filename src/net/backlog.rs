@@ -9,7 +9,7 @@
 //! the messages of one connection occupy, [`growth`] finds messages whose frames nobody can count, and [`rest`] decides how
 //! often the thread looks.
 
-use super::guard::Guard;
+use super::guard::{Guard, thread_time};
 use super::inbound::Address;
 use super::{Frame, Origin, Peer, Socket};
 use crate::czmq::fork::{GENERATIONS, PerProcess};
@@ -38,6 +38,10 @@ use watch::Watch;
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The same while a socket holds much of what it may.
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
+/// While the process rests: how many times as long as it takes to find that out passes until the thread asks again, and the
+/// longest such time. The kernel adds up what all threads have used, and there may be thousands.
+const REST_FACTOR: u32 = 500;
+const MAX_REST_INTERVAL: Duration = Duration::from_millis(500);
 /// A frame's header at most, and what ZMTP 3.1 writes before a subscription in place of one octet.
 const HEADER_BYTES: usize = 9;
 const SUBSCRIBE_BYTES: usize = 11;
@@ -367,9 +371,16 @@ impl DerefMut for LockedSides {
 fn spawn() -> Option<Guard> {
     Guard::start("dafka-backlog", "what peers send is not bounded", INTERVAL, |descriptors| {
         let mut watch = Watch::new(descriptors);
-        move || match watch.is_due().then(|| watch.look()) {
-            Some(Load::Much) => BUSY_INTERVAL,
-            Some(Load::Some | Load::Little) | None => INTERVAL,
+        move || {
+            let start = thread_time();
+            if !watch.is_due() {
+                let cost = thread_time().saturating_sub(start);
+                return cost.saturating_mul(REST_FACTOR).clamp(INTERVAL, MAX_REST_INTERVAL);
+            }
+            match watch.look() {
+                Load::Much => BUSY_INTERVAL,
+                Load::Some | Load::Little => INTERVAL,
+            }
         }
     })
 }

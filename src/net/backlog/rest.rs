@@ -10,7 +10,8 @@
 //! Where nothing is held, peers can bring only as much between two looks as the I/O thread reads in [`WORK`] (about 2 MB of
 //! short subscriptions). The processor time that the application itself uses counts, too: then the looks are as frequent as
 //! the interval allows. In a process of many nodes, a look takes so long that the guard pauses for longer than an interval in
-//! any case; [`Rest`] waits for as much processor time as that pause lasts.
+//! any case; [`Rest`] waits for as much processor time as that pause lasts. With hundreds of threads, it is also asked more
+//! seldom than once in an interval, at least twice a second.
 
 use crate::net::guard::{PAUSE_FACTOR, process_time};
 use std::time::{Duration, Instant};
