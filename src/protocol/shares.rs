@@ -13,6 +13,15 @@ pub struct Shares {
     hosts: HashMap<Arc<[u8]>, Host>,
 }
 
+/// Amounts before a change and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Those of the peer.
+    pub peer: (u64, u64),
+    /// Those of its host.
+    pub host: (u64, u64),
+}
+
 #[derive(Debug, Default)]
 struct Host {
     total: u64,
@@ -35,27 +44,32 @@ impl Shares {
         self.hosts.len()
     }
 
-    /// One thing that a peer has was `before` and is `now`. Peers that have nothing are forgotten.
-    pub fn change(&mut self, peer: &[u8], before: u64, now: u64) {
-        if before == now {
-            return;
-        }
+    /// One thing that a peer has was `before` and is `now`. Peers that have nothing are forgotten. Returns how the amounts of
+    /// the peer and of its host have changed.
+    pub fn change(&mut self, peer: &[u8], before: u64, now: u64) -> Changed {
         let name = host_of(peer);
+        if before == now {
+            let (own, total) = (self.of(peer), self.of_host(peer));
+            return Changed { peer: (own, own), host: (total, total) };
+        }
         if !self.hosts.contains_key(name) {
             self.hosts.insert(name.into(), Host::default());
         }
-        let Some(host) = self.hosts.get_mut(name) else { return };
+        let host = self.hosts.get_mut(name).expect("just made, if it was not there");
+        let host_was = host.total;
         host.total = host.total + now - before;
+        let peer_was = host.peers.get(peer).copied().unwrap_or(0);
+        let peer_is = peer_was + now - before;
         match host.peers.get_mut(peer) {
-            Some(own) => *own = *own + now - before,
-            None => drop(host.peers.insert(peer.into(), now - before)),
+            _ if peer_is == 0 => drop(host.peers.remove(peer)),
+            Some(own) => *own = peer_is,
+            None => drop(host.peers.insert(peer.into(), peer_is)),
         }
-        if host.peers.get(peer) == Some(&0) {
-            host.peers.remove(peer);
-        }
+        let changed = Changed { peer: (peer_was, peer_is), host: (host_was, host.total) };
         if host.peers.is_empty() {
             self.hosts.remove(name);
         }
+        changed
     }
 }
 
@@ -107,24 +121,26 @@ impl RankedShares {
     }
 
     /// See [`Shares::change`].
-    pub fn change(&mut self, peer: &[u8], before: u64, now: u64) {
-        let was = (self.of(peer), self.of_host(peer));
-        self.shares.change(peer, before, now);
-        let is = (self.of(peer), self.of_host(peer));
+    pub fn change(&mut self, peer: &[u8], before: u64, now: u64) -> Changed {
+        let changed = self.shares.change(peer, before, now);
         let (name, host): (Arc<[u8]>, Arc<[u8]>) = (peer.into(), host_of(peer).into());
         let peers_of_host = self.of_host.entry(host.clone()).or_default();
         for ranks in [&mut self.peers, peers_of_host] {
-            replace(ranks, &name, was.0, is.0);
+            replace(ranks, &name, changed.peer);
         }
         if peers_of_host.is_empty() {
             self.of_host.remove(&host);
         }
-        replace(&mut self.hosts, &host, was.1, is.1);
+        replace(&mut self.hosts, &host, changed.host);
+        changed
     }
 }
 
 /// Who has nothing has no rank.
-fn replace(ranks: &mut Ranks, name: &Arc<[u8]>, was: u64, is: u64) {
+fn replace(ranks: &mut Ranks, name: &Arc<[u8]>, (was, is): (u64, u64)) {
+    if was == is {
+        return;
+    }
     if was > 0 {
         ranks.remove(&(was, name.clone()));
     }

@@ -152,13 +152,13 @@ impl<T> Turns<T> {
     /// A requester has one request more, or less, than before.
     fn count_changed(&mut self, requester: &[u8], is_more: bool) {
         let (before, now) = if is_more { (0, 1) } else { (1, 0) };
-        self.counts.change(requester, before, now);
+        let changed = self.counts.change(requester, before, now);
         self.len = self.len + now as usize - before as usize;
-        if self.counts.of(requester) == 0 {
+        if changed.peer.1 == 0 {
             self.requesters.remove(requester);
         }
         let name = host_of(requester);
-        if self.counts.of_host(requester) == 0 {
+        if changed.host.1 == 0 {
             self.hosts.remove(name);
             self.turns.retain(|other| **other != *name);
         }
