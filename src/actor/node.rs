@@ -50,6 +50,7 @@ pub(super) struct Node {
     warning: RefCell<Warning>,
     /// The same for connections that were given up.
     given_up_warning: RefCell<Warning>,
+    cut_off_warning: RefCell<Warning>,
     beacon: Handle,
     /// Where another node is that uses this node's address, by the latest beacon that says so.
     twin: RefCell<Option<String>>,
@@ -191,6 +192,7 @@ impl Node {
             max_subscription_bytes: config.beacon.max_subscription_bytes,
             warning: RefCell::default(),
             given_up_warning: RefCell::default(),
+            cut_off_warning: RefCell::default(),
             max_frame_len_bytes: config.max_frame_len_bytes,
             max_frame_key: config.max_frame_key,
             beacon,
@@ -339,7 +341,7 @@ impl Node {
                 inbound.received(&frame);
             }
             if let Some(peer) = self.subscribers.borrow_mut().take(&frame) {
-                self.warning.borrow_mut().warn(now_ms(), || {
+                self.cut_off_warning.borrow_mut().warn(now_ms(), || {
                     format!(
                         "{}: the peer at {peer} was cut off: all subscriptions together take more than \
                          beacon/max_subscription_bytes = {}, and it has most",

@@ -62,6 +62,8 @@ struct Tower<'a> {
     /// Bounds what `incoming` holds, and what `outgoing` does.
     unread: [Backlog; 2],
     warning: Warning,
+    /// Of its own: lines about ignored subscriptions, which come first, would hide this one for ever.
+    cut_off_warning: Warning,
 }
 
 impl<'a> Tower<'a> {
@@ -94,6 +96,7 @@ impl<'a> Tower<'a> {
             endpoints_file: None,
             unread,
             warning: Warning::default(),
+            cut_off_warning: Warning::default(),
         };
         // Beacons always come in, whoever listens.
         tower.incoming.send_frames(&[b"\x01B"])?;
@@ -167,7 +170,7 @@ impl<'a> Tower<'a> {
                 inbound.received(&frame);
             }
             if let Some(peer) = self.subscribers.take(&frame) {
-                self.warning.warn(now_ms(), || {
+                self.cut_off_warning.warn(now_ms(), || {
                     format!(
                         "Tower: the peer at {peer} was cut off: all subscriptions together take more than \
                          tower/max_subscription_bytes = {}, and it has most",
