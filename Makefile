@@ -60,7 +60,8 @@ lint: deps ## formatting, lints, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
 test: deps ## the Rust tests: units, properties, programs end to end
-	cargo test --locked --no-fail-fast
+	@# More threads than processors: most tests wait most of the time.
+	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast
 
 c-test: stage ## the C tests, against the installed library
 	scripts/check-library $(STAGE)
@@ -71,7 +72,7 @@ c-test: stage ## the C tests, against the installed library
 	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -LE memcheck
 
 memcheck: c-test ## the C tests under valgrind
-	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -L memcheck
+	ctest --test-dir $(CTESTS) --output-on-failure --parallel 3 -L memcheck
 
 sanitize: stage ## the C tests with the address and undefined behaviour sanitizers
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS)-sanitize -S c-tests -DDAFKA_SANITIZE=ON >/dev/null

@@ -96,7 +96,7 @@ fn no_damage_kills_the_process_or_makes_it_hand_over_a_wrong_record() {
     let count: Option<u32> = std::env::var("DAFKA_DAMAGES").ok().and_then(|count| count.parse().ok());
     // Always the same ones, but where it is asked for more (`make soak-crash`).
     let seed: u64 = seed.unwrap_or_else(|| count.map_or(1, |_| u64::from(std::process::id())));
-    let count = count.unwrap_or(400);
+    let count = count.unwrap_or(200);
     println!("DAFKA_SEED={seed}");
     let mut random = Random(seed);
     let dir = tempfile::tempdir().expect("a directory");
