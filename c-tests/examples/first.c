@@ -1,4 +1,4 @@
-//  A first program: a tower, a producer and a consumer in one process; one record goes from one to the other.
+//  A first program: a tower, a producer and a consumer in one process. The producer sends one record to the consumer.
 //  gcc first.c $(pkg-config --cflags --libs libdafka) -lczmq -lzmq -o first
 
 #include <dafka.h>
@@ -11,9 +11,9 @@ int main (void)
     zconfig_put (config, "tower/pub_address", "tcp://127.0.0.1:25557");
     zconfig_put (config, "beacon/sub_address", "tcp://127.0.0.1:25556");
     zconfig_put (config, "beacon/pub_address", "tcp://127.0.0.1:25557");
-    //  The consumer reads from the first record on, also what was published before it came
+    //  The consumer starts at the first record, even if that was published before the consumer started
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    //  No store acknowledges the record: the producer is not to wait for that when it ends
+    //  There is no store to acknowledge the record: let the producer end without an ACK
     zconfig_put (config, "producer/terminate_unacked", "1");
 
     zactor_t *tower = zactor_new (dafka_tower_actor, config);

@@ -59,7 +59,7 @@ main (int argc, char *argv [])
     zconfig_put (config, "beacon/address", "127.0.0.1");
     //  The first tick may be published before the consumer has found the producer; it is not to be missed
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    //  There is no store that would acknowledge records: the producer is not to wait for that when it ends
+    //  There is no store to acknowledge records: let the producer end without an ACK
     zconfig_put (config, "producer/terminate_unacked", "1");
 
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
