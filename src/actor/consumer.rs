@@ -352,6 +352,14 @@ impl Content {
         matches!(self, Content::TooMuch)
     }
 
+    /// None of too much.
+    pub(super) fn octets(&self) -> &[u8] {
+        match self {
+            Content::One(frame) => frame.as_ref(),
+            Content::None | Content::TooMuch => &[],
+        }
+    }
+
     pub(super) fn into_frame(self) -> Option<Frame> {
         match self {
             Content::One(frame) => Some(frame),

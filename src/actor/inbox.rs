@@ -6,18 +6,19 @@
 //! dropped: the node fetches dropped records later.
 
 use super::consumer::{Content, receive_content};
+use super::waiting::Waiting;
 use super::{BATCH_COUNT, Result};
 use crate::czmq::fork::{GENERATIONS, generation};
 use crate::net::{Backlog, Frame, Origin, Socket};
 use crate::wire::id;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long messages may wait in libzmq while the actor processes others: those that arrive in bursts need not be moved.
+const MAX_LAG: Duration = Duration::from_millis(20);
 
 /// Messages that are taken off the socket between two batches: far more than libzmq receives in that time.
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
-
-/// What libzmq and the queue add to the content of a message.
-const OVERHEAD_BYTES: usize = 256;
 
 /// What waits in all inboxes of a process, if the limit of one of them is not higher.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
@@ -39,32 +40,28 @@ pub(super) struct Received {
     pub(super) content: Content,
     pub(super) origin: Origin,
     /// It keeps nothing of what libzmq has read together with it.
-    is_own: bool,
+    pub(super) is_own: bool,
 }
 
 impl Received {
-    fn len_bytes(&self) -> usize {
-        let content_len_bytes = match &self.content {
-            Content::One(content) => content.as_ref().len(),
-            Content::None | Content::TooMuch => 0,
-        };
-        self.frame.as_ref().len() + content_len_bytes
+    pub(super) fn len_bytes(&self) -> usize {
+        self.frame.as_ref().len() + self.content.octets().len()
     }
 
-    fn cost_bytes(&self) -> usize {
-        OVERHEAD_BYTES + self.len_bytes()
-    }
-
-    /// The same, so that it keeps nothing of what libzmq has read together with it.
-    pub(super) fn into_own_memory(self) -> Received {
-        if self.is_own {
-            return self;
+    /// The same; its content keeps nothing of what libzmq has read together with it.
+    pub(super) fn with_own_content(self) -> Received {
+        match self.content {
+            Content::One(content) if !self.is_own => {
+                Received { content: Content::One(content.into_own_memory()), ..self }
+            }
+            _ => self,
         }
-        let content = match self.content {
-            Content::One(content) => Content::One(content.into_own_memory()),
-            content => content,
-        };
-        Received { frame: self.frame.into_own_memory(), content, origin: self.origin, is_own: true }
+    }
+
+    /// The same, all of it.
+    pub(super) fn into_own_memory(self) -> Received {
+        let received = self.with_own_content();
+        Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
     }
 
     /// A record that its producer publishes to everybody. A node that misses one fetches it.
@@ -75,41 +72,54 @@ impl Received {
 
 /// Messages in the order in which they were received.
 pub(super) struct Inbox {
-    waiting: VecDeque<Received>,
-    waiting_bytes: usize,
-    /// What of these stands in the process's count.
+    waiting: Waiting,
+    /// What of their bytes stands in the process's count.
     counted_bytes: usize,
     limit_bytes: usize,
     limit_count: usize,
     dropped: u64,
+    /// Messages that the actor has processed in this turn.
+    processed: usize,
+    /// When the socket was empty the last time.
+    drained_at: Instant,
 }
 
 impl Inbox {
     /// Nothing received. Live records wait up to these limits, responses to requests up to twice as many bytes. One
     /// message fits as long as the limit is not reached, however long it is.
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
-        let waiting = VecDeque::new();
-        Inbox { waiting, waiting_bytes: 0, counted_bytes: 0, limit_bytes, limit_count, dropped: 0 }
+        Inbox {
+            waiting: Waiting::default(),
+            counted_bytes: 0,
+            limit_bytes,
+            limit_count,
+            dropped: 0,
+            processed: 0,
+            drained_at: Instant::now(),
+        }
     }
 
     /// The next message, if there is one.
     pub(super) fn next(&mut self, socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
-        match self.waiting.pop_front() {
+        let received = match self.waiting.pop() {
             Some(received) => {
-                self.waiting_bytes -= received.cost_bytes();
                 self.count_in_process();
-                if self.waiting.is_empty() && self.waiting.capacity() > BATCH_COUNT {
-                    // A long queue leaves no memory behind.
-                    self.waiting = VecDeque::new();
-                }
-                Ok(Some(received))
+                Some(received)
             }
-            None => receive(socket, backlog),
-        }
+            None => receive(socket, backlog)?,
+        };
+        self.processed += usize::from(received.is_some());
+        Ok(received)
     }
 
-    /// Takes what was received off the socket. Call it in each turn, after [`Inbox::next`].
+    /// Takes what was received off the socket, unless the actor keeps up with it. Call it in each turn, after
+    /// [`Inbox::next`].
     pub(super) fn fill(&mut self, socket: &Socket, backlog: &Backlog) -> Result {
+        let is_whole_batch = std::mem::take(&mut self.processed) == BATCH_COUNT;
+        if is_whole_batch && self.is_empty() && self.drained_at.elapsed() < MAX_LAG {
+            backlog.end_turn(false);
+            return Ok(());
+        }
         let mut is_drained = false;
         for _ in 0..MAX_FILL_COUNT {
             let Some(received) = receive(socket, backlog)? else {
@@ -118,45 +128,48 @@ impl Inbox {
             };
             self.push(received);
         }
+        if is_drained {
+            self.drained_at = Instant::now();
+        }
         backlog.end_turn(is_drained);
         Ok(())
     }
 
     fn push(&mut self, received: Received) {
         let limit_factor = if received.is_live_record() { 1 } else { 2 };
-        let is_full = self.waiting_bytes >= self.limit_bytes.saturating_mul(limit_factor)
+        let is_full = self.waiting.occupied_bytes() >= self.limit_bytes.saturating_mul(limit_factor)
             || self.is_process_full(limit_factor)
             || received.is_live_record() && self.waiting.len() >= self.limit_count;
         if is_full {
             self.dropped += 1;
             return;
         }
-        self.waiting_bytes += received.cost_bytes();
+        self.waiting.push(received);
         self.count_in_process();
-        self.waiting.push_back(received.into_own_memory());
     }
 
     fn is_process_full(&self, limit_factor: usize) -> bool {
         let limit_bytes = MAX_PROCESS_BYTES.max(self.limit_bytes).saturating_mul(limit_factor);
-        self.waiting_bytes >= RESERVED_BYTES && process_bytes().load(Ordering::Relaxed) >= limit_bytes
+        self.waiting.occupied_bytes() >= RESERVED_BYTES
+            && process_bytes().load(Ordering::Relaxed) >= limit_bytes
     }
 
     fn count_in_process(&mut self) {
-        if self.waiting_bytes.abs_diff(self.counted_bytes) >= UNCOUNTED_BYTES {
+        if self.waiting.occupied_bytes().abs_diff(self.counted_bytes) >= UNCOUNTED_BYTES {
             self.count_now();
         }
     }
 
     fn count_now(&mut self) {
         // Wraps where less waits than before, and so does the sum.
-        let more_bytes = self.waiting_bytes.wrapping_sub(self.counted_bytes);
+        let more_bytes = self.waiting.occupied_bytes().wrapping_sub(self.counted_bytes);
         process_bytes().fetch_add(more_bytes, Ordering::Relaxed);
-        self.counted_bytes = self.waiting_bytes;
+        self.counted_bytes = self.waiting.occupied_bytes();
     }
 
     /// True when nothing waits here.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.len() == 0
     }
 
     /// How many messages were dropped so far.
@@ -167,7 +180,7 @@ impl Inbox {
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.waiting_bytes = 0;
+        self.waiting = Waiting::default();
         self.count_now();
     }
 }
@@ -185,6 +198,7 @@ fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::waiting::OVERHEAD_BYTES;
     use super::*;
 
     fn message(id: u8, len: usize) -> Received {
@@ -214,7 +228,7 @@ mod tests {
         inbox.push(message(id::RECORD, 1));
         assert_eq!(inbox.dropped(), 15);
         while inbox.next(&socket, &backlog).unwrap().is_some() {}
-        assert_eq!(inbox.waiting_bytes, 0);
+        assert_eq!(inbox.waiting.occupied_bytes(), 0);
     }
 
     /// What libzmq reads one message at a time would keep 20 KB for each.
@@ -249,11 +263,54 @@ mod tests {
                 inbox.fill(&subscriber, &backlog).unwrap();
             }
         }
-        assert!(inbox.waiting.iter().all(|received| received.frame.as_ref() == [id::RECORD; 50]));
-        assert!(crate::net::Peer::who_sent(inbox.waiting[0].origin).is_some());
         let grown_bytes = resident_bytes().saturating_sub(before_bytes);
         // The rest is for libzmq's own buffers.
-        assert!(grown_bytes < inbox.waiting_bytes + (16 << 20), "{grown_bytes} for {}", inbox.waiting_bytes);
+        assert!(
+            grown_bytes < inbox.waiting.occupied_bytes() + (16 << 20),
+            "{grown_bytes} for {}",
+            inbox.waiting.occupied_bytes()
+        );
+        while let Some(received) = inbox.waiting.pop() {
+            assert_eq!(received.frame.as_ref(), [id::RECORD; 50]);
+            assert!(crate::net::Peer::who_sent(received.origin).is_some());
+        }
+    }
+
+    #[test]
+    fn messages_are_moved_only_when_the_actor_lags() {
+        let publisher = Socket::new(crate::net::Kind::XPUB).unwrap();
+        publisher.zmq().set_sndhwm(0).unwrap();
+        publisher.zmq().bind("inproc://lag").unwrap();
+        let subscriber = Socket::new(crate::net::Kind::SUB).unwrap();
+        subscriber.zmq().set_subscribe(b"").unwrap();
+        subscriber.zmq().set_rcvhwm(0).unwrap();
+        subscriber.zmq().connect("inproc://lag").unwrap();
+        publisher.recv(&mut Frame::new()).unwrap();
+        let backlog = Backlog::connecting("Test", 1 << 20, 0);
+        let mut inbox = Inbox::new(64 << 20, usize::MAX);
+        let (mut sent, mut processed) = (0_u32, 0_u32);
+        // How many wait after a turn in which so many were processed, when the socket was not empty for so long.
+        let mut turn = |count: usize, lag: Duration| {
+            let mut send = || {
+                publisher.send_frames(&[&sent.to_be_bytes()]).unwrap();
+                sent += 1;
+            };
+            send();
+            for _ in 0..count {
+                send();
+                let received = inbox.next(&subscriber, &backlog).unwrap().unwrap();
+                assert_eq!(received.frame.as_ref(), processed.to_be_bytes());
+                processed += 1;
+            }
+            inbox.drained_at = Instant::now().checked_sub(lag).unwrap();
+            inbox.fill(&subscriber, &backlog).unwrap();
+            inbox.waiting.len()
+        };
+        assert_eq!(turn(BATCH_COUNT, Duration::ZERO), 0);
+        assert_eq!(turn(BATCH_COUNT, 2 * MAX_LAG), 2);
+        // These are processed first; then the actor keeps up again, until something stops it.
+        assert_eq!(turn(BATCH_COUNT, Duration::ZERO), 0);
+        assert_eq!([turn(3, Duration::ZERO), turn(3, Duration::ZERO)], [4, 5]);
     }
 
     #[test]

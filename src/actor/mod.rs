@@ -19,6 +19,7 @@ mod siblings;
 pub mod store;
 pub mod survey;
 pub mod tower;
+mod waiting;
 
 pub use address::new_address;
 pub(crate) use handle::panic_text;

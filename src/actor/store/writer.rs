@@ -235,7 +235,7 @@ impl Actor<'_> {
                 break;
             };
             // A record waits for the disk.
-            let Received { frame, content, origin, .. } = received.into_own_memory();
+            let Received { frame, content, origin, .. } = received.with_own_content();
             match Message::decode(frame.as_ref()) {
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     if let Err(TooLong) =

@@ -1,0 +1,166 @@
+//! Messages that wait, in little memory.
+//!
+//! A received frame may keep 20 KB of what libzmq has read together with it, and a copy of its own would cost an
+//! allocation. So the octets of short messages are copied one behind the other, into chunks.
+
+use super::consumer::Content;
+use super::inbox::Received;
+use crate::net::{Frame, Origin};
+use std::collections::VecDeque;
+
+/// Messages with longer frames are not copied: libzmq (4.3) keeps these frames in memory of their own.
+const MAX_COPIED_LEN: usize = 8 << 10;
+/// What is allocated at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// What each message takes beside its octets, and what one takes that is not copied.
+pub(super) const OVERHEAD_BYTES: usize = 2 * size_of::<Entry>();
+const UNCOPIED_BYTES: usize = 256;
+
+/// A queue of messages: first in, first out.
+#[derive(Default)]
+pub(super) struct Waiting {
+    entries: VecDeque<Entry>,
+    chunks: VecDeque<Vec<u8>>,
+    /// How many octets of the first chunk were taken.
+    taken_len: usize,
+    occupied_bytes: usize,
+}
+
+/// A message; the octets of its frames stand in a chunk, unless it is there as a whole.
+enum Entry {
+    Whole(Box<Received>),
+    Copied { origin: Origin, frame_len: u16, content: CopiedContent },
+}
+
+/// What follows the first frame.
+#[derive(Clone, Copy)]
+enum CopiedContent {
+    None,
+    TooMuch,
+    One { len: u16 },
+}
+
+impl Waiting {
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What they occupy.
+    pub(super) fn occupied_bytes(&self) -> usize {
+        self.occupied_bytes
+    }
+
+    /// Puts a message at the end.
+    pub(super) fn push(&mut self, received: Received) {
+        self.occupied_bytes += cost_bytes(&received);
+        let entry = match is_copied(&received) {
+            false => Entry::Whole(Box::new(received.into_own_memory())),
+            true => self.copy(&received),
+        };
+        self.entries.push_back(entry);
+    }
+
+    fn copy(&mut self, received: &Received) -> Entry {
+        let (frame, content) = (received.frame.as_ref(), received.content.octets());
+        let len = frame.len() + content.len();
+        if self.chunks.back().is_none_or(|chunk| chunk.capacity() - chunk.len() < len) {
+            self.chunks.push_back(Vec::with_capacity(CHUNK_BYTES));
+        }
+        let chunk = self.chunks.back_mut().expect("there is one now");
+        chunk.extend_from_slice(frame);
+        chunk.extend_from_slice(content);
+        let content = match received.content {
+            Content::None => CopiedContent::None,
+            Content::TooMuch => CopiedContent::TooMuch,
+            Content::One(_) => CopiedContent::One { len: content.len() as u16 },
+        };
+        Entry::Copied { origin: received.origin, frame_len: frame.len() as u16, content }
+    }
+
+    /// Takes the first message.
+    pub(super) fn pop(&mut self) -> Option<Received> {
+        let received = match self.entries.pop_front()? {
+            Entry::Whole(received) => *received,
+            Entry::Copied { origin, frame_len, content } => {
+                let frame = Frame::copy(self.take(frame_len));
+                let content = match content {
+                    CopiedContent::None => Content::None,
+                    CopiedContent::TooMuch => Content::TooMuch,
+                    CopiedContent::One { len } => Content::One(Frame::copy(self.take(len))),
+                };
+                Received { frame, content, origin, is_own: true }
+            }
+        };
+        self.occupied_bytes -= cost_bytes(&received);
+        if self.entries.is_empty() {
+            // A long queue leaves no memory behind.
+            *self = Waiting::default();
+        }
+        Some(received)
+    }
+
+    /// The next octets.
+    fn take(&mut self, len: u16) -> &[u8] {
+        if self.chunks.front().is_some_and(|chunk| chunk.len() == self.taken_len) {
+            self.chunks.pop_front();
+            self.taken_len = 0;
+        }
+        let start = self.taken_len;
+        self.taken_len += usize::from(len);
+        self.chunks.front().map_or(&[], |chunk| &chunk[start..self.taken_len])
+    }
+}
+
+fn cost_bytes(received: &Received) -> usize {
+    let overhead_bytes = if is_copied(received) { OVERHEAD_BYTES } else { UNCOPIED_BYTES };
+    overhead_bytes + received.len_bytes()
+}
+
+fn is_copied(received: &Received) -> bool {
+    [received.frame.as_ref(), received.content.octets()].iter().all(|octets| octets.len() <= MAX_COPIED_LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(number: usize, content: Content) -> Received {
+        let frame = Frame::copy(&number.to_be_bytes()[..number % 9]);
+        Received { origin: frame.origin(), frame, content, is_own: true }
+    }
+
+    fn content(number: usize) -> Content {
+        match number % 5 {
+            0 => Content::None,
+            1 => Content::TooMuch,
+            2 => Content::One(Frame::new()),
+            3 => Content::One(Frame::copy(&vec![number as u8; number % MAX_COPIED_LEN])),
+            _ => Content::One(Frame::copy(&vec![number as u8; number % 100 + MAX_COPIED_LEN - 50])),
+        }
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        let mut waiting = Waiting::default();
+        let (mut pushed, mut popped) = (0, 0);
+        // Sometimes empty, sometimes long.
+        for (push, pop) in [(1, 1), (1_000, 10), (5, 900), (2_000, 2_095)] {
+            for number in pushed..pushed + push {
+                waiting.push(message(number, content(number)));
+            }
+            pushed += push;
+            for number in popped..popped + pop {
+                let (received, expected) = (waiting.pop().unwrap(), message(number, content(number)));
+                assert_eq!(received.frame.as_ref(), expected.frame.as_ref());
+                assert_eq!(received.content.octets(), expected.content.octets());
+                assert_eq!(received.content.is_one(), expected.content.is_one());
+                assert_eq!(received.content.is_none(), expected.content.is_none());
+            }
+            popped += pop;
+            assert_eq!(waiting.len(), pushed - popped);
+        }
+        assert!(waiting.pop().is_none());
+        assert_eq!((waiting.occupied_bytes(), waiting.chunks.len(), waiting.entries.capacity()), (0, 0, 0));
+    }
+}
