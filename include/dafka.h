@@ -282,7 +282,7 @@ extern "C" {
 //          zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
 //          zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //          zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
-//          //  There is no store: the end is not to wait for one
+//          //  There is no store: let the producer end without an ACK
 //          zconfig_put (config, "producer/terminate_unacked", "1");
 //          zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //          assert (tower);
@@ -984,7 +984,7 @@ DAFKA_EXPORT void
 //          zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
 //          zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //          zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
-//          //  There is no store: the end is not to wait for one
+//          //  There is no store: let the producer end without an ACK
 //          zconfig_put (config, "producer/terminate_unacked", "1");
 //          zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //          assert (tower);

@@ -1,0 +1,148 @@
+use super::*;
+use std::collections::HashMap;
+
+fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<Problem>) {
+    let map: HashMap<String, String> =
+        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Settings::read(|key| map.get(key).cloned())
+}
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let (settings, problems) = read(&[]);
+    assert_eq!(problems, []);
+    assert_eq!(settings.tower.sub_address, "tcp://*:5556");
+    assert_eq!(settings.tower.pub_address, "tcp://*:5557");
+    assert_eq!(settings.beacon.sub_addresses, ["tcp://127.0.0.1:5556"]);
+    assert_eq!(settings.beacon.pub_addresses, ["tcp://127.0.0.1:5557"]);
+    assert_eq!(settings.beacon.address, "");
+    assert_eq!((settings.beacon.interval_ms, settings.beacon.timeout_ms), (1_000, 4_000));
+    assert_eq!(settings.beacon.connect_timeout_ms, Some(1_000));
+    assert_eq!(settings.producer.head_interval_ms, 1_000);
+    assert_eq!(settings.producer.high_watermark, 1_000_000);
+    assert!(!settings.producer.terminate_unacked);
+    assert_eq!(settings.consumer.offset_reset, None);
+    assert_eq!(settings.store.db, "storedb");
+    assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (1, None));
+    assert_eq!(settings.consumer.reorder_bytes, 64 << 20);
+    assert_eq!(settings.consumer.max_partitions_per_peer, 100_000);
+    assert_eq!(settings.beacon.max_subscription_bytes, 16 << 20);
+    assert_eq!(settings.tower.max_subscription_bytes, 4 << 20);
+    assert_eq!((settings.beacon.max_connections, settings.beacon.max_connections_per_host), (10_000, 2_000));
+    assert_eq!((settings.tower.max_connections, settings.tower.max_connections_per_host), (10_000, 2_000));
+    assert!(settings.store.sync);
+    assert_eq!(settings.store.file_mode, crate::storage::FILE_MODE);
+}
+
+#[test]
+fn values_are_taken() {
+    let (settings, problems) = read(&[
+        ("beacon/sub_address", "tcp://a:1, inproc://tower"),
+        ("beacon/connect_timeout", "-1"),
+        ("consumer/offset/reset", "earliest"),
+        ("producer/terminate_unacked", "1"),
+        ("tower/sub_address", "tcp://127.0.0.1:*"),
+        ("store/sync", "never"),
+        ("store/file_mode", "0640"),
+        ("producer/min_stores", "2"),
+        ("producer/max_unacked_bytes", "1000000"),
+        ("consumer/max_partitions", "1"),
+        ("store/max_partitions", "1000"),
+        ("store/max_partitions_per_peer", "900"),
+    ]);
+    assert_eq!(problems, []);
+    assert_eq!(settings.beacon.sub_addresses, ["tcp://a:1", "inproc://tower"]);
+    assert_eq!(settings.beacon.connect_timeout_ms, None);
+    assert_eq!(settings.consumer.offset_reset, Some(OffsetReset::Earliest));
+    assert!(settings.producer.terminate_unacked);
+    assert_eq!(settings.tower.sub_address, "tcp://127.0.0.1:*");
+    assert!(!settings.store.sync);
+    assert_eq!(settings.store.file_mode, 0o640);
+    assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (2, Some(1_000_000)));
+    assert_eq!((settings.consumer.max_partitions_per_peer, settings.store.max_partitions_per_peer), (1, 900));
+}
+
+#[test]
+fn hosts_are_names_or_addresses() {
+    for host in ["", "127.0.0.1", "host_1.example", "::1", "[fd00::1]", "fe80::7%eth0", "[fe80::7%eth0]"] {
+        let (settings, problems) = read(&[("beacon/address", host)]);
+        assert_eq!((settings.beacon.address.as_str(), problems), (host, Vec::new()));
+    }
+}
+
+#[test]
+fn values_are_bytes() {
+    let (settings, problems) = Settings::read_all(|key| match key {
+        "store/db" => vec![b"d\xe9p\xf4t".to_vec()],
+        "tower/pub_address" => vec![b"ipc:///run/d\xe9p\xf4t".to_vec()],
+        _ => Vec::new(),
+    });
+    assert_eq!(problems, []);
+    assert_eq!(settings.store.db.as_encoded_bytes(), b"d\xe9p\xf4t");
+    assert_eq!(settings.tower.pub_address.as_ref(), b"ipc:///run/d\xe9p\xf4t");
+    assert_eq!(settings.tower.pub_address.to_string(), "ipc:///run/d\\xe9p\\xf4t");
+    let hosts = |key: &str| (key == "beacon/address").then(|| b"h\xf4te".to_vec()).into_iter().collect();
+    let (_, problems) = Settings::read_all(hosts);
+    assert!(problems[0].to_string().starts_with("beacon/address = h\\xf4te: must "));
+}
+
+#[test]
+fn two_values_of_one_key_are_reported_and_the_first_is_used() {
+    let values = |second: &str| {
+        let second = second.to_owned();
+        Settings::read_all(move |key| match key {
+            "store/db" => vec![b"x".to_vec(), b"x".to_vec(), second.clone().into_bytes()],
+            _ => Vec::new(),
+        })
+    };
+    let (settings, problems) = values("y");
+    assert_eq!(settings.store.db, "x");
+    assert_eq!(problems[0].to_string(), "store/db = y: another value of the same key is x");
+    assert_eq!((problems.len(), problems[0].used.as_str()), (1, "x is used"));
+    assert_eq!(values("x").1, []);
+}
+
+#[test]
+fn nonsense_is_named_and_the_default_used() {
+    for (key, value) in [
+        ("beacon/interval", "soon"),
+        ("beacon/interval", "0"),
+        ("beacon/timeout", "-5"),
+        ("beacon/timeout", "99999999999999999999"),
+        ("beacon/address", "two words"),
+        ("beacon/address", "*"),
+        ("beacon/address", "0.0.0.0"),
+        ("beacon/address", "10.0.0.1:5556"),
+        ("beacon/address", "tcp://10.0.0.1"),
+        ("beacon/sub_address", "nonsense"),
+        ("beacon/pub_address", "tcp://a:1,"),
+        ("tower/pub_address", "tcp://*:99999"),
+        ("tower/pub_address", "tcp://5557"),
+        ("consumer/offset/reset", "newest"),
+        ("consumer/isolation", "committed"),
+        ("store/verbose", "yes"),
+        ("store/high_watermark", "-1"),
+        ("store/db", ""),
+        ("store/sync", "sometimes"),
+        ("store/file_mode", "700"),
+        ("store/file_mode", "0240"),
+        ("producer/min_stores", "0"),
+        ("producer/max_unacked_bytes", "-1"),
+        ("consumer/reorder_bytes", "0"),
+        ("beacon/max_peers", "many"),
+        ("beacon/max_pending_peers", "0"),
+        ("beacon/max_subscription_bytes", "-1"),
+        ("tower/max_subscription_bytes", "all"),
+        ("beacon/max_connections", "0"),
+        ("tower/max_connections_per_host", "none"),
+        ("store/max_record_bytes", "1073741825"),
+        ("producer/max_record_bytes", "1073741825"),
+        ("consumer/max_partitions_per_peer", "0"),
+    ] {
+        let (settings, problems) = read(&[(key, value)]);
+        assert_eq!(problems.len(), 1, "{key} = {value}");
+        assert!(problems[0].to_string().starts_with(&format!("{key} = {value}: must ")));
+        assert_eq!(settings.beacon.interval_ms, 1_000);
+        assert_eq!(settings.consumer.offset_reset, None);
+    }
+}
