@@ -54,6 +54,7 @@ void zlist_autofree (zlist_t *self);
 void *zlist_first (zlist_t *self);
 void *zlist_next (zlist_t *self);
 int zlist_append (zlist_t *self, void *item);
+void zlist_remove (zlist_t *self, void *item);
 
 ziflist_t *ziflist_new (void);
 void ziflist_destroy (ziflist_t **self_p);

@@ -231,11 +231,16 @@ s_test_values (zconfig_t *config)
     };
     zconfig_t *empty = test_config_copy (config);
     for (size_t index = 0; index < KEYS; index++) {
-        for (size_t number = 0; number < sizeof (values) / sizeof (values [0]); number++)
+        for (size_t number = 0; number < sizeof (values) / sizeof (values [0]); number++) {
+            //  Of a switch, any number but 0 is true, as in 0.1.0.
+            if (streq (values [number], "-5")
+            && (strstr (s_keys [index].key, "/verbose") || strstr (s_keys [index].key, "/terminate_unacked")))
+                continue;
             s_try (number % 2 ? s_keys [index].first : s_keys [index].second, config,
                    s_keys [index].key, values [number],
                    //  Octets that are no text may be shown in some other way.
                    s_keys [index].key, isascii (values [number] [0]) ? values [number] : NULL);
+        }
         test_case ("%s empty", s_keys [index].key);
         zconfig_put (empty, s_keys [index].key, "");
         s_start_and_end (s_keys [index].first, empty);

@@ -468,6 +468,10 @@ DAFKA_EXPORT int
 //  records that wait for acknowledgement use up `producer/max_unacked_bytes`; a
 //  signal does not end that wait.
 //
+//  To an actor of the program's own (a test double, a filter) it sends a
+//  message of two frames, `P` and the content; it waits while the pipe is full,
+//  until SIGINT or SIGTERM comes under CZMQ's handling.
+//
 //  Returns 0, or -1 when the message is empty, an argument is NULL, the content
 //  is longer than `producer/max_record_bytes` (which the log names, with the
 //  content's size), the producer has ended, or it belongs to the process that
@@ -638,8 +642,9 @@ DAFKA_EXPORT const char *
     dafka_consumer_address (dafka_consumer_t *self);
 
 //  The topics that the consumer is subscribed to, a list of strings
-//  (`zlist_first`, `zlist_next`). It belongs to the consumer, and is valid
-//  until the next call with the same consumer. NULL when `self` is NULL.
+//  (`zlist_first`, `zlist_next`). It belongs to the consumer, is valid until
+//  that is destroyed, and changes when the consumer subscribes and
+//  unsubscribes. Each call returns the same list. NULL when `self` is NULL.
 DAFKA_EXPORT zlist_t *
     dafka_consumer_subscription (dafka_consumer_t *self);
 
@@ -724,16 +729,16 @@ DAFKA_EXPORT dafka_consumer_msg_t *
 DAFKA_EXPORT void
     dafka_consumer_msg_destroy (dafka_consumer_msg_t **self_p);
 
-//  The topic of the record. The string is borrowed, and valid until the message
-//  receives the next record or is destroyed. NULL when the message is empty or
-//  `self` is NULL.
+//  The topic of the record, "" when the message is empty. The string is
+//  borrowed, and valid until the message receives the next record or is
+//  destroyed. NULL when `self` is NULL.
 DAFKA_EXPORT const char *
     dafka_consumer_msg_subject (dafka_consumer_msg_t *self);
 
 //  The name of the partition that the record is in, which is the address of its
-//  producer. The string is borrowed, and valid until the message receives the
-//  next record or is destroyed. NULL when the message is empty or `self` is
-//  NULL.
+//  producer; "" when the message is empty. The string is borrowed, and valid
+//  until the message receives the next record or is destroyed. NULL when `self`
+//  is NULL.
 DAFKA_EXPORT const char *
     dafka_consumer_msg_address (dafka_consumer_msg_t *self);
 

@@ -122,13 +122,14 @@ fn keep_freed_memory() {
 
 /// Reads options and configuration; `None` when help was asked for, and given.
 fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Option<Options>> {
-    let matches = match command.try_get_matches() {
+    let mut command = command;
+    let matches = match command.try_get_matches_from_mut(std::env::args_os()) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => {
             print(|output| write!(output, "{}", error.render()))?;
             return Ok(None);
         }
-        Err(error) => return Err(Failure(one_line(&error.to_string()))),
+        Err(error) => return Err(refused(&mut command, &error)),
     };
 
     let config = match matches.get_one::<OsString>("config") {
@@ -185,6 +186,18 @@ fn read_config(path: &OsString) -> Result<Item> {
     let text = std::fs::read(path)
         .map_err(|error| Failure(format!("cannot read the configuration {name}: {error}")))?;
     Item::parse(&text).map_err(|error| Failure(format!("the configuration {name} is not valid ZPL: {error}")))
+}
+
+/// What is wrong with the arguments, in a line. When some are missing, the usage follows it. 0.1.0 prints only the usage then,
+/// and succeeds; whoever removes the input after that would lose it.
+fn refused(command: &mut Command, error: &clap::Error) -> Failure {
+    let line = one_line(&error.to_string());
+    match error.kind() {
+        clap::error::ErrorKind::MissingRequiredArgument => {
+            Failure(format!("{line}\n{}", command.render_usage()))
+        }
+        _ => Failure(line),
+    }
 }
 
 /// The first paragraph of an error of the option parser, on one line.

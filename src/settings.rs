@@ -25,6 +25,8 @@ pub struct Problem {
     pub why: String,
     /// What is used in its place, when the node starts all the same.
     pub used: String,
+    /// True for a value that libdafka 0.1.0 takes: an actor takes it as 0.1.0 does, and warns. Programs refuse it.
+    pub is_taken: bool,
 }
 
 /// Where a tower binds.
@@ -226,8 +228,8 @@ impl Settings {
                 sub_addresses: keys.addresses("beacon/sub_address", "tcp://127.0.0.1:5556"),
                 pub_addresses: keys.addresses("beacon/pub_address", "tcp://127.0.0.1:5557"),
                 address: keys.host("beacon/address"),
-                interval_ms: keys.number("beacon/interval", 1_000, 1, MAX_MS) as u64,
-                timeout_ms: keys.number("beacon/timeout", 4_000, 1, MAX_MS) as u64,
+                interval_ms: keys.old_number("beacon/interval", 1_000, 1, MAX_MS) as u64,
+                timeout_ms: keys.old_number("beacon/timeout", 4_000, 1, MAX_MS) as u64,
                 connect_timeout_ms: u64::try_from(keys.number("beacon/connect_timeout", 1_000, -1, MAX_MS))
                     .ok(),
                 max_peers: keys.count("beacon/max_peers", 10_000),
@@ -240,7 +242,7 @@ impl Settings {
                 verbose: keys.flag("beacon/verbose"),
             },
             producer: Producer {
-                head_interval_ms: keys.number("producer/head_interval", 1_000, 1, MAX_MS) as u64,
+                head_interval_ms: keys.old_number("producer/head_interval", 1_000, 1, MAX_MS) as u64,
                 high_watermark: keys.high_watermark("producer/high_watermark"),
                 terminate_unacked: keys.flag("producer/terminate_unacked"),
                 min_stores: keys.number("producer/min_stores", 1, 1, 1_000) as usize,
@@ -305,7 +307,13 @@ struct Keys<L> {
 impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
     fn problem(&mut self, key: &'static str, value: &[u8], why: impl Into<String>) {
         let (value, why, used) = (printable(value), why.into(), "the default is used".to_owned());
-        self.problems.push(Problem { key, value, why, used });
+        self.problems.push(Problem { key, value, why, used, is_taken: false });
+    }
+
+    /// A value that makes no sense, and that 0.1.0 takes for `used`.
+    fn taken(&mut self, key: &'static str, value: &[u8], why: String, used: &str) {
+        let (value, used) = (printable(value), format!("{used} is used, as in libdafka 0.1.0"));
+        self.problems.push(Problem { key, value, why, used, is_taken: true });
     }
 
     /// The value that counts.
@@ -315,7 +323,13 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
         if let Some(other) = values.find(|other| *other != first) {
             let (value, first) = (printable(&other), printable(&first));
             let why = format!("another value of the same key is {first}");
-            self.problems.push(Problem { key, value, why, used: format!("{first} is used") });
+            self.problems.push(Problem {
+                key,
+                value,
+                why,
+                used: format!("{first} is used"),
+                is_taken: false,
+            });
         }
         Some(first)
     }
@@ -328,6 +342,19 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
                 self.problem(key, &value, format!("must be a whole number from {min} to {max}"));
                 default
             }
+        }
+    }
+
+    /// As [`Keys::number`], for a key of 0.1.0, which reads the digits at the beginning: `100ms` is 100.
+    fn old_number(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
+        let Some(value) = self.value(key) else { return default };
+        match digits(&value) {
+            Some((number, rest)) if !rest.trim_ascii().is_empty() && (min..=max).contains(&number) => {
+                let why = format!("must be a whole number from {min} to {max}");
+                self.taken(key, &value, why, &number.to_string());
+                number
+            }
+            _ => self.number(key, default, min, max),
         }
     }
 
@@ -373,11 +400,21 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
     }
 
     fn high_watermark(&mut self, key: &'static str) -> i32 {
-        self.number(key, 1_000_000, 0, i64::from(i32::MAX)) as i32
+        self.old_number(key, 1_000_000, 0, i64::from(i32::MAX)) as i32
     }
 
+    /// True for any number but 0, as in 0.1.0.
     fn flag(&mut self, key: &'static str) -> bool {
-        self.number(key, 0, 0, 1) == 1
+        let Some(value) = self.value(key) else { return false };
+        let why = "must be 0 or 1";
+        let Some((number, rest)) = digits(&value) else {
+            self.problem(key, &value, why);
+            return false;
+        };
+        if !rest.trim_ascii().is_empty() {
+            self.taken(key, &value, why.into(), if number != 0 { "1" } else { "0" });
+        }
+        number != 0
     }
 
     fn offset_reset(&mut self, key: &'static str) -> Option<OffsetReset> {
@@ -385,8 +422,8 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             b"latest" => Some(OffsetReset::Latest),
             b"earliest" => Some(OffsetReset::Earliest),
             other => {
-                self.problem(key, other, "must be earliest or latest");
-                None
+                self.taken(key, other, "must be earliest or latest".into(), "earliest");
+                Some(OffsetReset::Earliest)
             }
         }
     }
@@ -443,6 +480,15 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             vec![default.into()]
         })
     }
+}
+
+/// The number at the beginning of a value, as C's atoi reads it, and what follows it; `None` when there is none.
+fn digits(value: &[u8]) -> Option<(i64, &[u8])> {
+    let value = value.trim_ascii_start();
+    let sign_len = usize::from(value.first().is_some_and(|&octet| octet == b'-' || octet == b'+'));
+    let len = sign_len + value[sign_len..].iter().take_while(|octet| octet.is_ascii_digit()).count();
+    let (number, rest) = value.split_at(len);
+    Some((str::from_utf8(number).ok()?.parse().ok()?, rest))
 }
 
 #[cfg(test)]

@@ -54,6 +54,10 @@ fn every_self_test_passes() {
     for name in names() {
         assert!(stdout.lines().any(|line| line == format!(" * {name}: OK")), "{name} in {stdout}");
     }
+    assert!(
+        stdout.starts_with("Running dafka selftests...\n") && stdout.ends_with("Tests passed OK\n"),
+        "{stdout}"
+    );
     assert_eq!(text(&output.stderr), "", "an alarm where nothing is wrong");
 }
 
@@ -63,6 +67,9 @@ fn one_test_can_be_run_and_be_told_to_talk() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
     assert_eq!(stdout.matches(": OK").count(), 1, "{stdout}");
+    // The first line and the last one are those of 0.1.0.
+    assert!(stdout.starts_with("Running dafka test 'dafka_producer'...\n"), "{stdout}");
+    assert!(stdout.ends_with(" * dafka_producer: OK\n"), "{stdout}");
     assert!(stdout.contains("Producer: "), "no debug lines: {stdout}");
     let output = selftest(&["--test", "dafka_nothing"]);
     assert_eq!(output.status.code(), Some(1));

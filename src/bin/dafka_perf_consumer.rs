@@ -46,6 +46,7 @@ fn measure(options: Options) -> Result {
             return Err(Failure(format!("expected records of {size} octets, got one of {len}")));
         }
         if received == 0 {
+            program::print(|output| writeln!(output, "Received first"))?;
             start = Instant::now();
         }
         received += 1;

@@ -25,6 +25,8 @@ fn measure(options: Options) -> Result {
             return Ok(());
         }
     }
+    // As 0.1.0 prints it. Whether it can be printed is told at the end: first the records are waited for.
+    let told = program::print(|output| writeln!(output, "Done publishing"));
     producer.terminate();
     while !producer.has_ended() {
         signals.wait(producer.pipe())?;
@@ -34,5 +36,6 @@ fn measure(options: Options) -> Result {
         }
     }
     producer.finish().expect_success()?;
+    told?;
     program::print_throughput(count, size, start.elapsed().as_secs_f64())
 }

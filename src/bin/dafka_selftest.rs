@@ -58,11 +58,15 @@ fn run(matches: &ArgMatches) -> program::Result {
         let name = wanted.map_or("", String::as_str);
         return Err(Failure(format!("there is no test {name:?}: see dafka_selftest --list")));
     }
-    say("Running dafka selftests...")?;
+    match wanted {
+        Some(name) => say(&format!("Running dafka test '{name}'..."))?,
+        None => say("Running dafka selftests...")?,
+    }
     for (_, test) in tests {
         test(matches.get_flag("verbose"));
     }
-    say("Tests passed OK")
+    // As in 0.1.0, one test alone is told by its own line.
+    if wanted.is_some() { Ok(()) } else { say("Tests passed OK") }
 }
 
 fn say(line: &str) -> program::Result {

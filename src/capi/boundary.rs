@@ -165,7 +165,7 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
 }
 
 /// Reads a configuration, in which a key may be nested or flat (`store/db`). Values that make no sense are logged, and
-/// their defaults used. So is a key in upper case, with empty names, or below `root`.
+/// their defaults used, or what 0.1.0 takes them for. So is a key in upper case, with empty names, or below `root`.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.
@@ -178,7 +178,8 @@ pub(super) unsafe fn settings(config: *mut sys::zconfig_t) -> Settings {
         log::error!("configuration: {misspelled}; it is ignored");
     }
     for problem in problems {
-        log::error!("configuration: {problem}; {}", problem.used);
+        let level = if problem.is_taken { log::Level::Warn } else { log::Level::Error };
+        log::log!(level, "configuration: {problem}; {}", problem.used);
     }
     settings
 }

@@ -92,7 +92,7 @@ use crate::czmq::{
     sys::{self, zconfig_t, zlist_t, zsock_t},
 };
 use crate::net::{Pipe, Socket};
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 /// What a consumer is made with.
 #[allow(non_camel_case_types)]
@@ -112,9 +112,59 @@ pub struct dafka_consumer_t {
     /// `None` when the sink is the caller's.
     source: Option<OwnedZsock>,
     address: CString,
-    topics: Vec<CString>,
-    /// What `dafka_consumer_subscription` handed out last.
-    list: *mut zlist_t,
+    topics: Topics,
+}
+
+/// The topics of a consumer, for the application to read: one list as long as the consumer lives.
+struct Topics(*mut zlist_t);
+
+impl Topics {
+    fn new() -> Outcome<Topics> {
+        // SAFETY: the list is ours; it copies the strings that it is given (zlist_autofree).
+        unsafe {
+            let list = sys::zlist_new();
+            if list.is_null() {
+                return Err("out of memory".into());
+            }
+            sys::zlist_autofree(list);
+            Ok(Topics(list))
+        }
+    }
+
+    /// The list's own string of a topic; NULL when there is none. The list's cursor stays there, as a program that goes
+    /// through the list and unsubscribes from its topics expects.
+    fn find(&self, topic: &[u8]) -> *mut c_void {
+        // SAFETY: the list is live, and holds strings.
+        unsafe {
+            let mut item = sys::zlist_first(self.0);
+            while !item.is_null() && CStr::from_ptr(item.cast()).to_bytes() != topic {
+                item = sys::zlist_next(self.0);
+            }
+            item
+        }
+    }
+
+    fn insert(&mut self, topic: &CStr) {
+        if self.find(topic.to_bytes()).is_null() {
+            // SAFETY: the list is live, and copies the string.
+            unsafe { sys::zlist_append(self.0, topic.as_ptr().cast_mut().cast()) };
+        }
+    }
+
+    fn remove(&mut self, topic: &[u8]) {
+        let item = self.find(topic);
+        if !item.is_null() {
+            // SAFETY: the list is live, and frees the string, which is its own.
+            unsafe { sys::zlist_remove(self.0, item) };
+        }
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        // SAFETY: ours, and destroyed once.
+        unsafe { sys::zlist_destroy(&mut self.0) }
+    }
 }
 
 impl dafka_consumer_t {
@@ -128,7 +178,7 @@ impl dafka_consumer_t {
             // SAFETY: live by the contract of dafka_consumer_new, and given away.
             (None, unsafe { Sink::of(args.record_sink) }?)
         };
-        let address = new_address();
+        let (address, topics) = (new_address(), Topics::new()?);
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
         let settings = unsafe { settings(args.config) };
         let own = address.clone();
@@ -145,8 +195,7 @@ impl dafka_consumer_t {
             actor,
             source,
             address: CString::new(address).expect("hexadecimal digits only"),
-            topics: Vec::new(),
-            list: std::ptr::null_mut(),
+            topics,
         })
     }
 
@@ -174,13 +223,6 @@ impl dafka_consumer_t {
 
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {
         Ok(consumer::command(self.pipe()?, word, topic)?)
-    }
-}
-
-impl Drop for dafka_consumer_t {
-    fn drop(&mut self) {
-        // SAFETY: NULL or ours, and destroyed once.
-        unsafe { sys::zlist_destroy(&mut self.list) }
     }
 }
 
@@ -239,9 +281,7 @@ pub unsafe extern "C" fn dafka_consumer_subscribe(
     entry("dafka_consumer_subscribe", -1, || unsafe {
         let (consumer, topic) = (consumer(self_)?, topic(topic_)?);
         consumer.command(b"SUBSCRIBE", topic)?;
-        if consumer.topics.iter().all(|known| known.as_bytes() != topic) {
-            consumer.topics.push(CString::new(topic).expect("a C string holds no NUL"));
-        }
+        consumer.topics.insert(CStr::from_ptr(topic_));
         Ok(0)
     })
 }
@@ -263,7 +303,7 @@ pub unsafe extern "C" fn dafka_consumer_unsubscribe(
     entry("dafka_consumer_unsubscribe", -1, || unsafe {
         let (consumer, topic) = (consumer(self_)?, topic(topic_)?);
         consumer.command(b"UNSUBSCRIBE", topic)?;
-        consumer.topics.retain(|known| known.as_bytes() != topic);
+        consumer.topics.remove(topic);
         Ok(0)
     })
 }
@@ -280,26 +320,15 @@ pub unsafe extern "C" fn dafka_consumer_address(self_: *mut dafka_consumer_t) ->
 }
 
 /// The topics that the consumer is subscribed to, a list of strings (`zlist_first`, `zlist_next`). It belongs to
-/// the consumer, and is valid until the next call with the same consumer. NULL when `self` is NULL.
+/// the consumer, is valid until that is destroyed, and changes when the consumer subscribes and unsubscribes. Each call
+/// returns the same list. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_t) -> *mut zlist_t {
-    // SAFETY: the caller's promise; the list copies the strings (zlist_autofree).
-    entry("dafka_consumer_subscription", std::ptr::null_mut(), || unsafe {
-        let consumer = consumer(self_)?;
-        sys::zlist_destroy(&mut consumer.list);
-        consumer.list = sys::zlist_new();
-        if consumer.list.is_null() {
-            return Err("out of memory".into());
-        }
-        sys::zlist_autofree(consumer.list);
-        for topic in &consumer.topics {
-            sys::zlist_append(consumer.list, topic.as_ptr().cast_mut().cast());
-        }
-        Ok(consumer.list)
-    })
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_subscription", std::ptr::null_mut(), || unsafe { Ok(consumer(self_)?.topics.0) })
 }
 
 /// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. It belongs to the consumer, and is

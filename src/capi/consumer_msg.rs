@@ -131,8 +131,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_destroy(self_p: *mut *mut dafka_cons
     entry_void("dafka_consumer_msg_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// The topic of the record. The string is borrowed, and valid until the message receives the next record or is
-/// destroyed. NULL when the message is empty or `self` is NULL.
+/// The topic of the record, "" when the message is empty. The string is borrowed, and valid until the message receives
+/// the next record or is destroyed. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -142,9 +142,9 @@ pub unsafe extern "C" fn dafka_consumer_msg_subject(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_subject", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.subject)) })
 }
 
-/// The name of the partition that the record is in, which is the address of its producer. The string is borrowed,
-/// and valid until the message receives the next record or is destroyed. NULL when the message is empty or `self`
-/// is NULL.
+/// The name of the partition that the record is in, which is the address of its producer; "" when the message is empty.
+/// The string is borrowed, and valid until the message receives the next record or is destroyed. NULL when `self` is
+/// NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -154,8 +154,9 @@ pub unsafe extern "C" fn dafka_consumer_msg_address(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.address)) })
 }
 
+/// Octets that end with a NUL, as C reads them. Without octets "": programs compare it after a failed receive.
 fn string(octets: &[u8]) -> *const c_char {
-    if octets.is_empty() { std::ptr::null() } else { octets.as_ptr().cast() }
+    if octets.is_empty() { c"".as_ptr() } else { octets.as_ptr().cast() }
 }
 
 /// The content of the record. It is borrowed, and valid until the message receives the next record or is

@@ -51,10 +51,17 @@
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::actor::producer::{PRODUCER, check_len, send, send_command};
-use crate::czmq::sys::{self, zactor_t, zframe_t};
-use crate::net::Frame;
+use crate::actor::producer::{PRODUCER, check_len, send, send_command, send_last};
+use crate::czmq::{
+    self,
+    sys::{self, zactor_t, zframe_t},
+};
+use crate::net::{Frame, Socket, poll};
 use std::ffi::{c_char, c_int};
+use zmq::POLLOUT;
+
+/// How often a wait for room in a pipe looks whether a signal came to another thread.
+const ROOM_CHECK_MS: i64 = 100;
 
 /// A record on its way to a producer: empty, or with a content.
 #[allow(non_camel_case_types)]
@@ -97,6 +104,25 @@ impl dafka_producer_msg_t {
             Content::Empty => None,
             Content::Ours(frame) => Some(frame.as_ref()),
             Content::Theirs(frame) => Some(frame.content()),
+        }
+    }
+
+    /// Sends `P` and the content to an actor that is not of this library, and empties the message. Waits while the actor's
+    /// pipe is full, unless a signal interrupts that.
+    fn send_plainly(&mut self, pipe: &Socket) -> Outcome<c_int> {
+        let mut frame =
+            Frame::try_copy(self.content().ok_or("the message is empty")?).ok_or("out of memory")?;
+        let mut command = Frame::copy(PRODUCER.command);
+        while !pipe.try_send(&mut command, true).map_err(|error| error.to_string())? {
+            if czmq::interrupted() || poll(&mut [pipe.item(POLLOUT)], ROOM_CHECK_MS).is_err() {
+                // As CZMQ's sending functions: no reason for a log line.
+                return Ok(-1);
+            }
+        }
+        self.content = Content::Empty;
+        match send_last(pipe, &mut frame) {
+            true => Ok(0),
+            false => Err("the actor has ended".into()),
         }
     }
 
@@ -263,12 +289,15 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// Waits while the producer's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
 /// use up `producer/max_unacked_bytes`; a signal does not end that wait.
 ///
+/// To an actor of the program's own (a test double, a filter) it sends a message of two frames, `P` and the content;
+/// it waits while the pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
+///
 /// Returns 0, or -1 when the message is empty, an argument is NULL, the content is longer than
 /// `producer/max_record_bytes` (which the log names, with the content's size), the producer has ended, or it belongs to
 /// the process that forked this one. In all but the last two cases the message keeps what it has.
 ///
 /// # Safety
-/// `self` is NULL or a live message; `producer` is NULL or a live actor that runs `dafka_producer`.
+/// `self` is NULL or a live message; `producer` is NULL or a live actor.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_producer_msg_send(
     self_: *mut dafka_producer_msg_t,
@@ -278,6 +307,9 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
     entry("dafka_producer_msg_send", -1, || unsafe {
         let msg = msg(self_)?;
         let pipe = socket_of(producer, "producer")?;
+        if pipe.is_foreign() {
+            return msg.send_plainly(&pipe);
+        }
         check_len(&pipe, msg.content().map_or(0, <[u8]>::len))?;
         match std::mem::replace(&mut msg.content, Content::Empty) {
             Content::Empty => return Err("the message is empty".into()),

@@ -74,6 +74,7 @@ unsafe extern "C" {
     pub fn zlist_first(self_: *mut zlist_t) -> *mut c_void;
     pub fn zlist_next(self_: *mut zlist_t) -> *mut c_void;
     pub fn zlist_append(self_: *mut zlist_t, item: *mut c_void) -> c_int;
+    pub fn zlist_remove(self_: *mut zlist_t, item: *mut c_void);
 
     pub fn ziflist_new() -> *mut ziflist_t;
     pub fn ziflist_destroy(self_p: *mut *mut ziflist_t);

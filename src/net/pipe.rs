@@ -4,7 +4,7 @@ use super::{Frame, Kind, Socket, now_ms, poll};
 use crate::czmq;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl Socket {
         let ear = self.own_ear.get_or_init(Arc::default).clone();
         ear.is_open.store(true, Ordering::Release);
         let hearing = Hearing { endpoint: self.endpoint(), ear };
-        ears().insert(hearing.endpoint.clone(), hearing.ear.clone());
+        ears().begin(hearing.endpoint.clone(), hearing.ear.clone());
         hearing
     }
 
@@ -251,16 +251,26 @@ impl Socket {
             {
                 return Some(ear.clone());
             }
-            *last = ears().get(&self.endpoint()).map(|ear| (me, ear.clone()));
+            *last = ears().open.get(&self.endpoint()).map(|ear| (me, ear.clone()));
             last.as_ref().map(|(_, ear)| ear.clone())
         })
+    }
+
+    /// True when no actor of this library reads or has read the other end of the pipe. (One that CZMQ has started and that
+    /// has not begun is not told apart: what is sent to it, it reads when it begins.)
+    pub fn is_foreign(&self) -> bool {
+        self.ear().is_none() && {
+            let endpoint = self.endpoint();
+            let ears = ears();
+            !ears.open.contains_key(&endpoint) && !ears.ended.contains(&endpoint)
+        }
     }
 
     /// Limits what this end's actor may be handed before it says that it has done with it. Without this call there
     /// is no limit but the pipe's. Whoever writes into the pipe without asking [`Socket::reserve`] is not limited.
     pub fn limit(&self, limit_bytes: u64) -> Arc<Budget> {
         let budget = Arc::new(Budget::new(limit_bytes));
-        if let Some(ear) = ears().get(&self.endpoint()) {
+        if let Some(ear) = ears().open.get(&self.endpoint()) {
             let _ = ear.budget.set(budget.clone());
         }
         budget
@@ -268,7 +278,7 @@ impl Socket {
 
     /// Declares the longest record that this end's actor takes, in octets.
     pub fn limit_records(&self, max_len_bytes: usize) {
-        if let Some(ear) = ears().get(&self.endpoint()) {
+        if let Some(ear) = ears().open.get(&self.endpoint()) {
             let _ = ear.record_limit.set(max_len_bytes);
         }
     }
@@ -345,8 +355,35 @@ impl Ear {
     }
 }
 
-/// The pipes that an actor reads, by their name.
-type Ears = BTreeMap<String, Arc<Ear>>;
+/// So many actors that have ended are remembered: a later call on one of them fails, and does not wait for it.
+const MAX_ENDED: usize = 10_000;
+
+/// The pipes of a process.
+struct Ears {
+    /// Those that an actor reads, by their name.
+    open: BTreeMap<String, Arc<Ear>>,
+    /// Those of the actors that have ended, the last ones.
+    ended: VecDeque<String>,
+}
+
+impl Ears {
+    const fn new() -> Ears {
+        Ears { open: BTreeMap::new(), ended: VecDeque::new() }
+    }
+
+    fn begin(&mut self, endpoint: String, ear: Arc<Ear>) {
+        self.open.insert(endpoint, ear);
+    }
+
+    fn end(&mut self, endpoint: &str) {
+        if let Some((endpoint, _)) = self.open.remove_entry(endpoint) {
+            if self.ended.len() >= MAX_ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(endpoint);
+        }
+    }
+}
 
 fn ears() -> MutexGuard<'static, Ears> {
     static EARS: PerProcess<Ears> = PerProcess::new([const { Mutex::new(Ears::new()) }; GENERATIONS]);
@@ -425,7 +462,7 @@ pub struct Hearing {
 impl Drop for Hearing {
     fn drop(&mut self) {
         self.ear.is_open.store(false, Ordering::Release);
-        ears().remove(&self.endpoint);
+        ears().end(&self.endpoint);
     }
 }
 

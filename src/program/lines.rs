@@ -5,8 +5,10 @@ pub struct Lines {
     max_len_bytes: usize,
     /// The part of the current line that was read, when all of it may be kept.
     begun: Vec<u8>,
-    /// How much of the current line was read.
+    /// How much of the current line was read, without `held_returns`.
     len_bytes: u64,
+    /// Carriage returns at the end of what was read. They belong to the line when something but its end follows.
+    held_returns: u64,
     /// The number of the current line, from 1 on.
     number: u64,
 }
@@ -14,7 +16,7 @@ pub struct Lines {
 /// What a piece of the input has brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A whole line, without its end.
+    /// A whole line, without its end: a line feed, and the carriage returns before it.
     Whole(&'a [u8]),
     /// The line of this number has just become longer than the limit. More of it may follow.
     TooLong {
@@ -35,7 +37,7 @@ pub enum Line<'a> {
 impl Lines {
     /// Nothing was read yet. A line of more than `max_len_bytes`, without its end, is skipped.
     pub fn new(max_len_bytes: usize) -> Lines {
-        Lines { max_len_bytes, begun: Vec::new(), len_bytes: 0, number: 1 }
+        Lines { max_len_bytes, begun: Vec::new(), len_bytes: 0, held_returns: 0, number: 1 }
     }
 
     /// Takes a piece of the input that holds no line end but, perhaps, as its last octet. Call [`Lines::next`] after a
@@ -45,8 +47,12 @@ impl Lines {
             Some(part) => (part, true),
             None => (piece, false),
         };
+        let text_len = part.iter().rposition(|&octet| octet != b'\r').map_or(0, |last| last + 1);
+        let (part, returns) = part.split_at(text_len);
+        let held = if part.is_empty() { 0 } else { std::mem::take(&mut self.held_returns) };
+        self.held_returns += returns.len() as u64;
         let was_too_long = self.len_bytes > self.max_len_bytes as u64;
-        self.len_bytes += part.len() as u64;
+        self.len_bytes += held + part.len() as u64;
         match (self.len_bytes > self.max_len_bytes as u64, is_end) {
             (true, false) if was_too_long => Line::Part,
             (true, false) => {
@@ -54,8 +60,9 @@ impl Lines {
                 Line::TooLong { number: self.number }
             }
             (true, true) => Line::Skipped { number: self.number, len_bytes: self.len_bytes },
-            (false, true) if self.begun.is_empty() => Line::Whole(part),
+            (false, true) if self.begun.is_empty() && held == 0 => Line::Whole(part),
             (false, is_end) => {
+                self.begun.resize(self.begun.len() + held as usize, b'\r');
                 self.begun.extend_from_slice(part);
                 if is_end { Line::Whole(&self.begun) } else { Line::Part }
             }
@@ -65,12 +72,12 @@ impl Lines {
     /// Begins the next line.
     pub fn next(&mut self) {
         self.begun.clear();
-        (self.len_bytes, self.number) = (0, self.number + 1);
+        (self.len_bytes, self.held_returns, self.number) = (0, 0, self.number + 1);
     }
 
     /// The input has ended: takes a last line without an end, if there is one.
     pub fn end(&mut self) -> Option<Line<'_>> {
-        (self.len_bytes > 0).then(|| self.push(b"\n"))
+        (self.len_bytes + self.held_returns > 0).then(|| self.push(b"\n"))
     }
 }
 
@@ -116,6 +123,9 @@ mod tests {
             assert_eq!(lines(b"abc\n\nabcdefgh\nx\n1234\nend", len), expected, "{len}");
             assert_eq!(lines(b"12345", len), [Err((1, 5))], "{len}");
             assert_eq!(lines(b"", len), [], "{len}");
+            let expected =
+                [whole("a"), whole(""), whole("abc"), whole("a\rb"), Err((5, 4)), whole("\ra"), whole("")];
+            assert_eq!(lines(b"a\r\n\r\nabc\r\r\r\na\rb\r\nab\rc\r\n\ra\n\r", len), expected, "{len}");
         }
     }
 }

@@ -118,7 +118,6 @@ fn nonsense_is_named_and_the_default_used() {
         ("beacon/pub_address", "tcp://a:1,"),
         ("tower/pub_address", "tcp://*:99999"),
         ("tower/pub_address", "tcp://5557"),
-        ("consumer/offset/reset", "newest"),
         ("consumer/isolation", "committed"),
         ("store/verbose", "yes"),
         ("store/high_watermark", "-1"),
@@ -144,5 +143,39 @@ fn nonsense_is_named_and_the_default_used() {
         assert!(problems[0].to_string().starts_with(&format!("{key} = {value}: must ")));
         assert_eq!(settings.beacon.interval_ms, 1_000);
         assert_eq!(settings.consumer.offset_reset, None);
+        assert!(!problems[0].is_taken);
+    }
+}
+
+#[test]
+fn values_that_0_1_0_takes_are_taken_and_named() {
+    let (settings, problems) = read(&[("consumer/offset/reset", "newest")]);
+    assert_eq!(settings.consumer.offset_reset, Some(OffsetReset::Earliest));
+    assert_eq!(problems[0].to_string(), "consumer/offset/reset = newest: must be earliest or latest");
+    assert_eq!(problems[0].used, "earliest is used, as in libdafka 0.1.0");
+    let (settings, mut problems) = read(&[
+        ("beacon/interval", " 100ms"),
+        ("beacon/timeout", "4 s"),
+        ("producer/head_interval", "5.5"),
+        ("producer/high_watermark", "7 records"),
+        ("store/verbose", "1, please"),
+    ]);
+    assert_eq!((settings.beacon.interval_ms, settings.beacon.timeout_ms), (100, 4));
+    assert_eq!((settings.producer.head_interval_ms, settings.producer.high_watermark), (5, 7));
+    assert!(settings.store.verbose);
+    assert_eq!(problems.len(), 5);
+    assert!(problems.iter().all(|problem| problem.is_taken));
+    // What only this library has is not guessed at.
+    (_, problems) = read(&[("store/max_record_bytes", "1 GiB")]);
+    assert!(problems.len() == 1 && !problems[0].is_taken);
+}
+
+#[test]
+fn any_number_but_0_is_true() {
+    for (value, is_true) in
+        [("0", false), ("1", true), ("2", true), ("-1", true), (" 1 ", true), ("00", false)]
+    {
+        let (settings, problems) = read(&[("producer/terminate_unacked", value)]);
+        assert_eq!((settings.producer.terminate_unacked, problems), (is_true, Vec::new()), "{value}");
     }
 }

@@ -42,6 +42,19 @@ fn assert_refused(cluster: &Cluster, program: &str, options: &[&str], own: &[&st
     assert_one_line(&what, &cluster.run(program, &arguments), words);
 }
 
+/// Runs a program without arguments that it needs: a line names those, a second one is the usage.
+#[track_caller]
+fn assert_usage(cluster: &Cluster, program: &str, arguments: &[&str], missing: &[&str]) {
+    let Output { status, stdout, stderr } = cluster.run(program, arguments);
+    assert!(status.code().is_some_and(|code| code != 0), "{program}: {status:?}, {stderr}");
+    assert_eq!(stdout.first(), None, "{program}: an error is nothing for standard output");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{program}: {stderr}");
+    assert!(missing.iter().all(|name| lines[0].contains(name)), "{program}: {stderr}");
+    let usage = format!("Usage: {program} [OPTIONS] ");
+    assert!(lines[1].starts_with(&usage) && missing.iter().all(|name| lines[1].contains(name)), "{stderr}");
+}
+
 /// A configuration file with one setting.
 fn config_of(cluster: &Cluster, key: &str, value: &str) -> String {
     let settings = BTreeMap::from([(key.to_string(), value.to_string())]);
@@ -95,13 +108,13 @@ fn bad_options_are_refused() {
 fn missing_and_impossible_arguments_are_refused() {
     let cluster = Cluster::new();
     for program in ["dafka_console_producer", "dafka_console_consumer"] {
-        assert_refused(&cluster, program, &[], &[], &["TOPIC"]);
+        assert_usage(&cluster, program, &[], &["TOPIC"]);
         assert_refused(&cluster, program, &[], &[&"t".repeat(256)], &["topic", "255"]);
         assert_refused(&cluster, program, &[], &[""], &["topic"]);
     }
     for program in ["dafka_perf_store", "dafka_perf_consumer"] {
-        assert_refused(&cluster, program, &[], &[], &["COUNT", "SIZE"]);
-        assert_refused(&cluster, program, &[], &["10"], &["SIZE"]);
+        assert_usage(&cluster, program, &[], &["COUNT", "SIZE"]);
+        assert_usage(&cluster, program, &["10"], &["SIZE"]);
         assert_refused(&cluster, program, &[], &["many", "10"], &["COUNT", "many"]);
         assert_refused(&cluster, program, &[], &["10", "large"], &["SIZE", "large"]);
         assert_refused(&cluster, program, &[], &["--", "-1", "10"], &["COUNT", "-1"]);
@@ -136,6 +149,7 @@ fn values_that_make_no_sense_are_refused() {
     let values = [
         ("beacon/interval", "soon"),
         ("beacon/interval", "-100"),
+        ("beacon/interval", "100ms"),
         ("beacon/timeout", "4 s"),
         ("beacon/connect_timeout", "never"),
         ("beacon/pub_address", "nowhere"),

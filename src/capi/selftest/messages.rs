@@ -68,7 +68,7 @@ pub(in crate::capi) fn consumer_msg(_verbose: bool) {
     check!(!msg.is_null());
     // SAFETY: message and socket are live until they are destroyed.
     unsafe {
-        check!(dafka_consumer_msg_subject(msg).is_null() && dafka_consumer_msg_content(msg).is_null());
+        check!(says(dafka_consumer_msg_subject(msg), "") && dafka_consumer_msg_content(msg).is_null());
         check!(ours.socket().send_frames(&[b"hello", b"ADDRESS", b"world"]).is_ok());
         check!(dafka_consumer_msg_recv_from_socket(msg, theirs.0) == 0);
         check!(says(dafka_consumer_msg_subject(msg), "hello"));
