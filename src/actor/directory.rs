@@ -2,9 +2,33 @@
 
 use crate::net::{Origin, Peer};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-type Endpoints = HashMap<Box<[u8]>, Box<str>>;
+#[derive(Default)]
+struct Endpoints {
+    by_name: HashMap<Box<[u8]>, Box<str>>,
+    /// How many names each one has.
+    names: HashMap<Box<str>, usize>,
+}
+
+impl Endpoints {
+    fn remove(&mut self, name: &[u8]) {
+        let Some(endpoint) = self.by_name.remove(name) else { return };
+        if let Entry::Occupied(mut count) = self.names.entry(endpoint) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    fn insert(&mut self, name: &[u8], endpoint: &str) {
+        self.remove(name);
+        *self.names.entry(endpoint.into()).or_default() += 1;
+        self.by_name.insert(name.into(), endpoint.into());
+    }
+}
 
 /// Shared by a node and its beacon.
 #[derive(Clone, Default)]
@@ -18,21 +42,21 @@ impl Directory {
     /// A peer is announced at this endpoint now, or no more.
     pub(super) fn set(&self, name: &[u8], endpoint: Option<&str>) {
         match endpoint {
-            Some(endpoint) => drop(self.endpoints().insert(name.into(), without_zone(endpoint).into())),
-            None => drop(self.endpoints().remove(name)),
+            Some(endpoint) => self.endpoints().insert(name, &without_zone(endpoint)),
+            None => self.endpoints().remove(name),
         }
     }
 
     /// Where a peer is announced.
     pub(super) fn endpoint_of(&self, name: &[u8]) -> Option<Box<str>> {
-        self.endpoints().get(name).cloned()
+        self.endpoints().by_name.get(name).cloned()
     }
 
     /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the peer at its
     /// other end, see [`Peer::name`].
     pub(super) fn leads_to_peer(&self, connection: &[u8]) -> bool {
         let endpoint = Peer::endpoint_by_name(connection);
-        endpoint.is_some_and(|endpoint| self.endpoints().values().any(|announced| **announced == *endpoint))
+        endpoint.is_some_and(|endpoint| self.endpoints().names.contains_key(&*endpoint))
     }
 
     /// Whether a message was received from the peer with this name: over the connection to the endpoint where that peer is
@@ -42,7 +66,7 @@ impl Directory {
             None => Some(true),
             Some(peer) if peer.is_gone() => None,
             Some(peer) => Some(peer.endpoint().is_some_and(|endpoint| {
-                self.endpoints().get(name).is_some_and(|announced| **announced == *endpoint)
+                self.endpoints().by_name.get(name).is_some_and(|announced| **announced == *endpoint)
             })),
         }
     }

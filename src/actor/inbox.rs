@@ -243,7 +243,7 @@ mod tests {
     #[test]
     #[ignore = "measures its process: runs in one of its own, started by another test"]
     fn fill_and_measure() {
-        const COUNT: usize = 10_000;
+        const COUNT: usize = 100_000;
         let publisher = Socket::new(crate::net::Kind::XPUB).unwrap();
         let port = publisher.bind_ephemeral().unwrap();
         let subscriber = Socket::new(crate::net::Kind::SUB).unwrap();
@@ -264,9 +264,9 @@ mod tests {
             }
         }
         let grown_bytes = resident_bytes().saturating_sub(before_bytes);
-        // The rest is for libzmq's own buffers.
+        // The rest is for libzmq's own buffers, and for queues that grow in steps.
         assert!(
-            grown_bytes < inbox.waiting.occupied_bytes() + (16 << 20),
+            grown_bytes < inbox.waiting.occupied_bytes() * 5 / 4 + (8 << 20),
             "{grown_bytes} for {}",
             inbox.waiting.occupied_bytes()
         );

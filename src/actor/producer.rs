@@ -11,7 +11,7 @@ use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_
 use crate::protocol::{
     Outbox, Progress,
     producer::{News, Producer, cost_bytes},
-    renewals::Renewals,
+    renewals::{Renewals, Step},
     subscriptions,
 };
 use crate::settings::Settings;
@@ -101,7 +101,6 @@ pub fn run_counted(
         warning: Warning::default(),
         renewals: Renewals::default(),
         twin_warning: Warning::default(),
-        twin: None,
         budget,
         full_ms: None,
         is_overrun: false,
@@ -154,8 +153,6 @@ struct Actor<'a> {
     warning: Warning,
     renewals: Renewals,
     twin_warning: Warning,
-    /// Why a new address is to be taken as soon as one may be.
-    twin: Option<String>,
     /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
     budget: Option<Arc<Budget>>,
     /// When the budget was used up last: that is told once, not whenever a fast owner is held back for a moment.
@@ -220,27 +217,19 @@ impl Actor<'_> {
             (None, Some(endpoint)) => Some(format!("a node at {endpoint} announces it")),
             (None, None) => None,
         };
-        let (is_news, now_ms) = (news.is_some(), now_ms());
-        let Some(why) = news.or_else(|| self.twin.take()) else { return Ok(()) };
-        let old = self.node.address.clone();
-        // An end does not wait for the backoff: what is kept is not proven to be stored.
-        let is_last = self.is_terminating && !self.is_impatient && !self.producer.is_done();
-        let may_renew = match is_last {
-            true => self.renewals.may_renew_at_end(now_ms),
-            false => self.renewals.may_renew(now_ms),
-        };
-        if !may_renew {
-            if is_news {
-                self.twin_warning.warn(now_ms, || {
-                    format!(
-                        "Producer: another producer seems to use the address {old} again: {why}; it is kept for now"
-                    )
-                });
+        let (is_news, now_ms, old) = (news.is_some(), now_ms(), self.node.address.clone());
+        let is_ending = self.is_terminating && !self.is_impatient && !self.producer.is_done();
+        let why = match self.renewals.look(news, is_ending, now_ms) {
+            None => return Ok(()),
+            Some(Step::Renew(why)) => why,
+            Some(Step::Wait(why)) => {
+                if is_news {
+                    self.warn_of_twin(&old, &why, is_ending);
+                }
+                self.producer.keep_acknowledged();
+                return Ok(());
             }
-            self.producer.keep_acknowledged();
-            self.twin = Some(why);
-            return Ok(());
-        }
+        };
         let name = new_address();
         publish(&self.node.publisher, &mut self.outbox)?;
         // Without sockets, files or threads for another node, what is kept stays kept.
@@ -250,9 +239,8 @@ impl Actor<'_> {
                 log::error!(
                     "Producer: another producer uses the address {old}: {why}; a new one cannot be taken now: {error}"
                 );
-                self.renewals.has_failed();
+                self.renewals.has_failed(why);
                 self.producer.keep_acknowledged();
-                self.twin = Some(why);
                 return Ok(());
             }
         };
@@ -269,6 +257,16 @@ impl Actor<'_> {
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
         producer.set_peers(self.node.is_peer());
         self.node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms))
+    }
+
+    fn warn_of_twin(&mut self, old: &str, why: &str, is_ending: bool) {
+        self.twin_warning.warn(now_ms(), || {
+            let then = match is_ending {
+                true => "this one publishes again under another one within 20 s, and then ends",
+                false => "it is kept for now",
+            };
+            format!("Producer: another producer seems to use the address {old} again: {why}; {then}")
+        });
     }
 
     fn end(self) -> Result {

@@ -49,6 +49,8 @@ const SUBSCRIBE_BYTES: usize = 11;
 const SMALL_BYTES: u64 = 64 << 10;
 /// What a socket that listens may hold at least: where less may be subscribed to, the node finds that out by itself.
 const MIN_LISTENING_BYTES: usize = 1 << 20;
+/// Frames are long when they have so many octets on average: a record of 8 KiB has two frames.
+const LONG_FRAME_LEN_BYTES: u64 = 4 << 10;
 /// What a node takes in one turn before the thread is told of it.
 const TURN_BYTES: u64 = 1 << 20;
 
@@ -77,6 +79,11 @@ struct Taken {
 }
 
 impl Taken {
+    /// Its octets, if they came in long frames: these occupy no more than their length.
+    fn long_bytes(self) -> u64 {
+        if self.len_bytes >= self.frames.saturating_mul(LONG_FRAME_LEN_BYTES) { self.len_bytes } else { 0 }
+    }
+
     fn add(&mut self, other: Taken) {
         self.len_bytes += other.len_bytes;
         self.frames += other.frames;

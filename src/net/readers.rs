@@ -161,8 +161,8 @@ impl Readers {
         self.retain_all(|reader| reader.id() != most);
     }
 
-    /// Whether a message that begins with `topic` would be read, as far as is known since the turn began. `home` is the endpoint that the requester is
-    /// announced at: a connection from that host counts before others.
+    /// Whether a message that begins with `topic` would be read, as far as is known since the turn began. `home` is the
+    /// endpoint that the requester is announced at: a connection from that host counts before others.
     pub fn reading(&mut self, topic: &[u8], home: Option<&str>, now_ms: u64) -> Reading {
         let home = home.and_then(|endpoint| host_of_endpoint(endpoint).parse::<IpAddr>().ok());
         let prefixes = (0..=topic.len()).map(|len| &topic[..len]);

@@ -94,11 +94,13 @@ impl Copies {
         let is_ignored = name.is_empty() && from.as_deref().is_some_and(|from| !(self.is_peer)(from));
         let from = from.unwrap_or_default();
         match self.stores.iter_mut().find(|store| *store.name == *name && store.from == from) {
-            Some(_) if is_ignored => {}
             Some(store) => {
                 // A lower ACK than before: its database was set back.
-                store.end_then = store.end_then.min(end);
-                (store.end, store.is_confirmed, store.is_present) = (end, true, true);
+                (store.end, store.end_then) = (end, store.end_then.min(end));
+                // What is ignored now counts when its node is back: it will not be said again.
+                if !is_ignored {
+                    (store.is_confirmed, store.is_present) = (true, true);
+                }
             }
             None if is_ignored => {}
             None => self.add(name, from, end),
@@ -302,12 +304,9 @@ mod tests {
         ack(&mut copies, b"", 1, 100);
         ack(&mut copies, b"", 9, 100);
         assert_eq!((copies.begin_round(), ack(&mut copies, b"a", 2, 100), copies.count(0)), (0, 0, 1));
-        // The node is back. What it acknowledged while it was a peer counts.
+        // The node is back: what it has acknowledged counts.
         is_there.set(true);
         copies.peer(true, &|from| *from == [1]);
-        assert_eq!(ack(&mut copies, b"a", 2, 100), 10);
-        assert_eq!(ack(&mut copies, b"", 1, 100), 10);
-        copies.begin_round();
         assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
     }
 

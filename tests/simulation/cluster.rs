@@ -214,7 +214,7 @@ impl World {
                 invariants::forgotten(&self.model, &name, forgotten, &self.stores)?;
             }
             if outcome.has_ended {
-                if producer.is_to_renew && !producer.kept.is_empty() {
+                if producer.renewals.is_deferred() && !producer.kept.is_empty() {
                     let left = producer.kept.len();
                     return Err((
                         2,

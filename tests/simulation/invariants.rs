@@ -275,7 +275,7 @@ pub(crate) fn nobody_has_a_twin(nodes: &[Node], is_hidden: bool) -> Result<(), S
     let mut names = BTreeSet::new();
     for node in nodes {
         let Role::Producer(producer) = &node.role else { continue };
-        if producer.is_to_renew {
+        if producer.renewals.is_deferred() {
             return Err(format!("the producer of {} has a twin", show(&producer.name)));
         }
         if !names.insert(&producer.name) && !is_hidden {

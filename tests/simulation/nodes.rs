@@ -77,8 +77,7 @@ pub(crate) struct ProducerNode {
     pub(crate) kept: VecDeque<Content>,
     /// It was told of another node that has its address.
     pub(crate) has_heard_of_twin: bool,
-    /// It has noticed a twin, and takes a new address as soon as it may and can.
-    pub(crate) is_to_renew: bool,
+    /// When it takes a new address because it has noticed a twin.
     pub(crate) renewals: Renewals,
 }
 
@@ -91,7 +90,6 @@ impl ProducerNode {
             is_terminating: false,
             kept: VecDeque::new(),
             has_heard_of_twin: false,
-            is_to_renew: false,
             renewals: Renewals::default(),
         }
     }
@@ -219,7 +217,7 @@ impl Node {
                     node.producer.has_read_all(now_ms);
                 }
                 let forgotten = node.kept.len().saturating_sub(node.producer.kept_count());
-                if forgotten > 0 && node.is_to_renew {
+                if forgotten > 0 && node.renewals.is_deferred() {
                     return Err(format!("a producer with a twin has forgotten {forgotten} records"));
                 }
                 node.kept.drain(..forgotten);

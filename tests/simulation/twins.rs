@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::nodes::ProducerNode;
+use dafka::protocol::renewals::Step;
 
 impl World {
     pub(super) fn start_twin(&mut self, of: NodeId, lens_bytes: Vec<usize>) {
@@ -45,24 +46,18 @@ impl World {
         let Role::Producer(producer) = &mut node.role else { return Ok(false) };
         let has_noticed =
             producer.producer.twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
-        producer.is_to_renew |= has_noticed;
-        if !producer.is_to_renew {
-            return Ok(false);
-        }
+        let (news, is_ending) = (has_noticed.then(String::new), producer.is_terminating);
+        let Some(step) = producer.renewals.look(news, is_ending, now_ms) else { return Ok(false) };
         // Sometimes there are no sockets for another node.
         let has_no_room = self.phase == Phase::Faults && self.random.chance(500);
-        let may_renew = match producer.is_terminating {
-            true => producer.renewals.may_renew_at_end(now_ms),
-            false => producer.renewals.may_renew(now_ms),
-        };
+        let may_renew = matches!(step, Step::Renew(_));
         if may_renew && has_no_room {
-            producer.renewals.has_failed();
+            producer.renewals.has_failed(String::new());
         }
         if !may_renew || has_no_room {
             producer.producer.keep_acknowledged();
             return Ok(false);
         }
-        producer.is_to_renew = false;
         self.renewed_at = self.now;
         let Role::Producer(mut producer) = std::mem::replace(&mut node.role, Role::Gone) else {
             return Ok(false);

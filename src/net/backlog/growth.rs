@@ -28,12 +28,13 @@ pub(super) struct Growth {
     measured: Option<Instant>,
 }
 
-/// What the process had in memory, how many unknown octets were held, and how many octets the nodes had taken by then.
+/// What the process had in memory, how many unknown octets were held, and how many octets of long frames the nodes had
+/// taken by then.
 #[derive(Clone, Copy)]
 struct Sizes {
     resident_bytes: u64,
     unknown_bytes: u64,
-    taken_bytes: u64,
+    taken_long_bytes: u64,
 }
 
 struct Start {
@@ -49,12 +50,14 @@ impl Growth {
     /// What each further octet may take, and what the process may grow beside that.
     const FACTOR: u64 = 2;
     const SLACK_BYTES: u64 = 256 << 20;
+    /// What the application may keep of records that nodes have taken meanwhile.
+    const MAX_TAKEN_BYTES: u64 = 1 << 30;
     /// An application may allocate any amount within a moment.
     const MIN_LOOKS: u32 = 10;
 
-    /// Takes how many unknown octets are held, and how many octets the nodes have taken since any time: the application may
-    /// keep those. True when they occupy much more than their length.
-    pub(super) fn is_excessive(&mut self, unknown_bytes: u64, taken_bytes: u64) -> bool {
+    /// Takes how many unknown octets are held, and how many octets of long frames the nodes have taken since any time: the
+    /// application may keep those. True when the unknown octets occupy much more than their length.
+    pub(super) fn is_excessive(&mut self, unknown_bytes: u64, taken_long_bytes: u64) -> bool {
         if unknown_bytes < Self::MUCH_BYTES {
             self.start = None;
             return false;
@@ -63,7 +66,7 @@ impl Growth {
             return false;
         }
         self.measured = Some(Instant::now());
-        let now = |resident_bytes| Sizes { resident_bytes, unknown_bytes, taken_bytes };
+        let now = |resident_bytes| Sizes { resident_bytes, unknown_bytes, taken_long_bytes };
         resident_bytes().is_some_and(|resident_bytes| self.grows(now(resident_bytes)))
     }
 
@@ -81,15 +84,18 @@ impl Growth {
 }
 
 /// How much more the process has grown than the octets explain that have come meanwhile. Those of a message that was
-/// complete are no longer unknown: its node has taken them.
+/// complete are no longer unknown: its node has taken them. Of these, only long frames count: the traffic of short ones,
+/// which nodes take and forget, would excuse anything.
 fn excess_bytes(then: Sizes, now: Sizes) -> u64 {
-    let came_bytes = |sizes: Sizes| sizes.unknown_bytes.saturating_add(sizes.taken_bytes);
-    let explained_bytes = came_bytes(now).saturating_sub(came_bytes(then)).saturating_mul(Growth::FACTOR);
+    let taken_bytes = now.taken_long_bytes.saturating_sub(then.taken_long_bytes).min(Growth::MAX_TAKEN_BYTES);
+    let came_bytes = now.unknown_bytes.saturating_add(taken_bytes).saturating_sub(then.unknown_bytes);
+    let explained_bytes = came_bytes.saturating_mul(Growth::FACTOR);
     now.resident_bytes.saturating_sub(then.resident_bytes).saturating_sub(explained_bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Taken;
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -100,7 +106,7 @@ mod tests {
             growth.grows(Sizes {
                 resident_bytes: (50 + look * resident_mib) * MIB,
                 unknown_bytes: 10 * MIB + look * unknown_mib * MIB,
-                taken_bytes: 0,
+                taken_long_bytes: 0,
             })
         })
     }
@@ -111,18 +117,22 @@ mod tests {
         let mut growth = Growth::default();
         for record in 0..50 {
             let resident_bytes = (50 + 20 * record) * MIB;
-            let (unknown_bytes, taken_bytes) = (10 * MIB, 20 * record * MIB);
+            let (unknown_bytes, taken_long_bytes) = (10 * MIB, 20 * record * MIB);
             assert!(
-                !growth.grows(Sizes { resident_bytes, unknown_bytes, taken_bytes }),
+                !growth.grows(Sizes { resident_bytes, unknown_bytes, taken_long_bytes }),
                 "after {record} records"
             );
         }
-        // What is taken meanwhile does not excuse short frames.
-        let is_excessive = (0..50).any(|look| {
+        // However much is taken meanwhile, it does not excuse short frames for ever.
+        let is_excessive = (0..100).any(|look| {
             let (resident_bytes, unknown_bytes) = ((1_050 + 32 * look) * MIB, (10 + look) * MIB);
-            growth.grows(Sizes { resident_bytes, unknown_bytes, taken_bytes: (1_000 + look) * MIB })
+            growth.grows(Sizes { resident_bytes, unknown_bytes, taken_long_bytes: (1_000 + 14 * look) * MIB })
         });
         assert!(is_excessive);
+        // Of short records, nothing is excused.
+        let short = Taken { len_bytes: 100 * MIB, frames: MIB };
+        let long = Taken { len_bytes: 20 * MIB, frames: 2 };
+        assert_eq!([short.long_bytes(), long.long_bytes()], [0, 20 * MIB]);
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! time on the clock counts where something is held, see [`Load`]. To read the process's processor time is cheap; to look
 //! takes several system calls for each descriptor.
 //!
-//! The bound on memory stays as tight as it would be with a look each [`INTERVAL`](super::INTERVAL): between two looks, the
-//! process has used at most [`WORK`] and what its threads use in one interval. Peers that bring more than that cause a look.
-//! Where nothing is held, peers can bring only as much between two looks as the I/O thread reads in [`WORK`] (about 2 MB of
-//! short subscriptions). The processor time that the application itself uses counts, too: then the looks are as frequent as
-//! the interval allows. In a process of many nodes, a look takes so long that the guard pauses for longer than an interval in
-//! any case; [`Rest`] waits for as much processor time as that pause lasts. With hundreds of threads, it is also asked more
-//! seldom than once in an interval, at least twice a second.
+//! So between two looks at a process that holds nothing, peers can bring what the I/O thread reads in [`WORK`] (about 2 MB of
+//! short subscriptions) and in the time until [`Rest`] is asked again: one [`INTERVAL`](super::INTERVAL), as with a look each
+//! interval. The processor time that the application itself uses counts, too: then the looks are as frequent as the interval
+//! allows.
+//!
+//! In a process of many nodes a look costs more. There, the guard waits for 50 times as much processor time as the latest
+//! look took, and pauses for up to 2 s after it; with hundreds of threads, [`Rest`] is asked twice a second. What peers can
+//! bring between two looks grows by that.
 
 use crate::net::guard::{PAUSE_FACTOR, process_time};
 use std::time::{Duration, Instant};

@@ -39,8 +39,8 @@ pub(super) struct Watch {
     listeners: Vec<Arc<Side>>,
     /// What connections that have ended have left with a side, by the side's number and the connection's descriptor.
     left: HashMap<(u64, RawFd), Left>,
-    /// What the nodes have taken in all.
-    taken_bytes: u64,
+    /// What the nodes have taken of messages with long frames.
+    taken_long_bytes: u64,
     /// The entrances of the sides that listen, by the side's number.
     doors: HashMap<u64, Door>,
     growth: Growth,
@@ -89,7 +89,7 @@ impl Watch {
             sides: Vec::new(),
             listeners: Vec::new(),
             left: HashMap::new(),
-            taken_bytes: 0,
+            taken_long_bytes: 0,
             doors: HashMap::new(),
             growth: Growth::default(),
             looked: Instant::now(),
@@ -117,7 +117,7 @@ impl Watch {
                 empty.insert(side.id);
             }
             for (file, more) in lock(&side.taken).drain() {
-                self.taken_bytes = self.taken_bytes.saturating_add(more.len_bytes);
+                self.taken_long_bytes = self.taken_long_bytes.saturating_add(more.long_bytes());
                 let (sum, owner) = taken.entry(file).or_insert_with(|| (Taken::default(), side.clone()));
                 sum.add(more);
                 if !Arc::ptr_eq(owner, side) {
@@ -305,7 +305,7 @@ impl Watch {
             }
         }
         let mut victims = Vec::new();
-        if self.growth.is_excessive(unknown.0, self.taken_bytes) {
+        if self.growth.is_excessive(unknown.0, self.taken_long_bytes) {
             victims.extend(unknown.1.map(|(_, id)| id));
         }
         let is_busy = held.values().any(Held::is_much);
