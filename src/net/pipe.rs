@@ -5,6 +5,7 @@ use crate::czmq;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub fn pipe_with_limit(limit: i32) -> zmq::Result<(Pipe, Pipe)> {
 /// What libzmq says.
 pub fn connect_pair(first: &Socket, second: &Socket) -> zmq::Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let endpoint = format!("inproc://dafka-pipe-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    let endpoint = format!("{INNER_PIPE}{}", COUNTER.fetch_add(1, Ordering::Relaxed));
     first.bind(&endpoint)?;
     second.connect(&endpoint)
 }
@@ -262,7 +263,7 @@ impl Socket {
         self.ear().is_none() && {
             let endpoint = self.endpoint();
             let ears = ears();
-            !ears.open.contains_key(&endpoint) && !ears.ended.contains(&endpoint)
+            !ears.open.contains_key(&endpoint) && !ears.ended.contains(&hash(&endpoint))
         }
     }
 
@@ -355,15 +356,18 @@ impl Ear {
     }
 }
 
-/// So many actors that have ended are remembered: a later call on one of them fails, and does not wait for it.
-const MAX_ENDED: usize = 10_000;
+/// So many actors that CZMQ has started and that have ended are remembered: a later call on one of them fails, and does
+/// not wait for it.
+const MAX_ENDED: usize = 1_000;
+/// How the names of the pipes of [`connect_pair`] begin. They are for actors that applications do not see.
+const INNER_PIPE: &str = "inproc://dafka-pipe-";
 
 /// The pipes of a process.
 struct Ears {
     /// Those that an actor reads, by their name.
     open: BTreeMap<String, Arc<Ear>>,
-    /// Those of the actors that have ended, the last ones.
-    ended: VecDeque<String>,
+    /// The hashes of the names of those whose actors have ended last.
+    ended: VecDeque<u64>,
 }
 
 impl Ears {
@@ -376,13 +380,20 @@ impl Ears {
     }
 
     fn end(&mut self, endpoint: &str) {
-        if let Some((endpoint, _)) = self.open.remove_entry(endpoint) {
-            if self.ended.len() >= MAX_ENDED {
-                self.ended.pop_front();
-            }
-            self.ended.push_back(endpoint);
+        if self.open.remove(endpoint).is_none() || endpoint.starts_with(INNER_PIPE) {
+            return;
         }
+        if self.ended.len() >= MAX_ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(hash(endpoint));
     }
+}
+
+fn hash(endpoint: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    endpoint.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn ears() -> MutexGuard<'static, Ears> {
