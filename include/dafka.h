@@ -66,9 +66,10 @@
 //  A node gets a `zconfig_t *` when it starts, and reads its keys from there.
 //  NULL means the defaults, and so does a key that is missing. A key may be
 //  nested, as zconfig_put makes it, or flat: an item named `store/db`. A value
-//  that makes no sense is logged with its key, and the default is used. The
-//  keys, with their units and defaults, are in the manual page dafka(7) and in
-//  doc/configuration.md. Most programs need these:
+//  that makes no sense is logged with its key, and the default is used, or what
+//  libdafka 0.1.0 takes it for. The keys, with their units and defaults, are in
+//  the manual page dafka(7) and in doc/configuration.md. Most programs need
+//  these:
 //
 //    - `tower/sub_address`, `tower/pub_address`: where a tower binds
 //    - `beacon/sub_address`, `beacon/pub_address`: the same addresses, as nodes
@@ -851,7 +852,7 @@ DAFKA_EXPORT void
 //  The tower's actor: a function for `zactor_new`, whose `args` is a
 //  `zconfig_t *`, or NULL for the defaults. Not to be called directly. It is
 //  ready, and `zactor_new` returns, when it has bound to both addresses. When
-//  it cannot, it logs why and ends.
+//  it cannot, it logs why, and waits for `zactor_destroy`.
 DAFKA_EXPORT void
     dafka_tower_actor (zsock_t *pipe, void *args);
 

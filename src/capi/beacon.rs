@@ -159,8 +159,8 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let pipe = socket_of(beacon, "beacon")?;
         let sub = socket_of(sub, "socket")?;
         let prefix = octets(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        // A pipe that takes nothing has nobody at its other end any more.
-        let ended = || (!pipe.events().contains(POLLOUT)).then_some(ENDED);
+        // A pipe that takes nothing has nobody at its other end any more. An actor that has failed waits there for `$TERM`.
+        let ended = || (!pipe.events().contains(POLLOUT) || pipe.has_ended()).then_some(ENDED);
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         loop {
             if !wait_for_input(&pipe, &ended)? || pipe.recv(&mut word).is_err() {

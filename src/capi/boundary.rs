@@ -57,7 +57,10 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
     })
 }
 
-/// Runs an actor's body on CZMQ's thread: `pipe` is the actor's end. Its failures and panics end it.
+/// Runs an actor's body on CZMQ's thread: `pipe` is the actor's end. Its failures and panics end it: its owner is woken
+/// then, and this returns when the owner has sent `$TERM`, so that zactor_destroy gets the last word that it waits for
+/// even when the owner has read from the pipe. Does not return when the pipe was closed beneath the actor, as
+/// zsys_shutdown does at the end of a program that has not destroyed it: CZMQ's thread would use the pipe, and abort.
 ///
 /// # Safety
 /// `pipe` is NULL or a live `zsock_t` that this thread alone uses until this returns.
@@ -71,7 +74,10 @@ pub(super) unsafe fn run_actor(
     match unsafe { resolve(pipe) } {
         // CZMQ says the last word, whatever came of it.
         Some(pipe) => {
-            actor::guard(name, &pipe, body);
+            let is_ended = actor::guard(name, &pipe, body) || pipe.wait_for_term();
+            while !is_ended || pipe.is_closed_beneath() {
+                std::thread::park();
+            }
         }
         None => czmq::log::error_at_edge(format_args!("{name}: the pipe is NULL")),
     }

@@ -53,7 +53,7 @@ use std::ffi::c_void;
 
 /// The tower's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Not
 /// to be called directly. It is ready, and `zactor_new` returns, when it has bound to both addresses. When it
-/// cannot, it logs why and ends.
+/// cannot, it logs why, and waits for `zactor_destroy`.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.

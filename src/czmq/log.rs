@@ -4,7 +4,9 @@
 use super::sys;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::ffi::CString;
+use std::io::Write;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 struct Czmq;
 
@@ -25,11 +27,29 @@ impl Log for Czmq {
             Level::Info => sys::zsys_info,
             Level::Debug | Level::Trace => sys::zsys_debug,
         };
+        if is_exiting() {
+            let line = format!("{}: {}\n", &record.level().as_str()[..1], record.args());
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            return;
+        }
         // SAFETY: "%s" takes exactly the one NUL-terminated string that follows.
         unsafe { print(c"%s".as_ptr(), line.as_ptr()) }
     }
 
     fn flush(&self) {}
+}
+
+/// The process ends: CZMQ is shut down, or about to be. A thread that logs through CZMQ after that would initialize it
+/// again, which aborts the process while sockets are open (4.2.1, zsys.c: `!s_process_ctx`).
+static IS_EXITING: AtomicBool = AtomicBool::new(false);
+
+/// True when the process ends: sockets that CZMQ has made may be closed beneath the threads that use them.
+pub fn is_exiting() -> bool {
+    IS_EXITING.load(Ordering::Acquire)
+}
+
+extern "C" fn note_exit() {
+    IS_EXITING.store(true, Ordering::Release);
 }
 
 unsafe extern "C" {
@@ -48,6 +68,10 @@ pub fn to_stderr() {
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        // After CZMQ has registered its own function for the end of the process: ours is called before that one.
+        super::init();
+        // SAFETY: the function only sets a flag. Without memory it is not registered, and nothing else changes.
+        unsafe { libc::atexit(note_exit) };
         if log::set_logger(&Czmq).is_ok() {
             log::set_max_level(LevelFilter::Debug);
         }

@@ -4,7 +4,7 @@ use super::{Frame, Kind, Socket, now_ms, poll};
 use crate::czmq;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -148,12 +148,49 @@ impl Socket {
         }
     }
 
-    /// After an actor's last word: waits until it has closed its end, which it does right after that.
+    /// After an actor's last word: waits until it has closed its end, which it does right after that, or waits for `$TERM`.
     pub fn wait_until_closed(&self) {
-        let due_ms = now_ms() + LAST_WORD_MS;
-        while self.events().contains(POLLOUT) && now_ms() < due_ms {
+        let (endpoint, due_ms) = (self.endpoint(), now_ms() + LAST_WORD_MS);
+        let is_lingering = || ears().lingering.contains(&endpoint);
+        while self.events().contains(POLLOUT) && !is_lingering() && now_ms() < due_ms {
             std::thread::yield_now();
         }
+    }
+
+    /// For an actor that has failed, and whose owner has not ended it: wakes the owner, and waits for `$TERM`. What comes
+    /// before that is dropped. False when the process ends: the pipe must not be touched any more.
+    pub fn wait_for_term(&self) -> bool {
+        let endpoint = self.endpoint();
+        // Before the signal: whoever has read that must not wait for the pipe to be closed.
+        ears().lingering.insert(endpoint.clone());
+        let mut frame = Frame::new();
+        let _ = self.try_send(&mut Frame::copy(&(SIGNAL | 1).to_ne_bytes()), false);
+        // At the end of a program that has not destroyed the actor, CZMQ closes the pipe beneath it: it is not touched then.
+        while !czmq::log::is_exiting() {
+            if self.try_recv(&mut frame).unwrap_or(false) {
+                if frame.as_ref() == TERM {
+                    break;
+                }
+                self.skip_rest(&frame);
+            } else if !self.events().contains(POLLIN) && self.wait_for_descriptor().is_err() {
+                break;
+            }
+        }
+        ears().lingering.remove(&endpoint);
+        !czmq::log::is_exiting()
+    }
+
+    /// Waits until libzmq has something to do for this socket, or ends it.
+    fn wait_for_descriptor(&self) -> zmq::Result<()> {
+        let mut item = libc::pollfd { fd: self.zmq().get_fd()?, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure, which outlives the call.
+        unsafe { libc::poll(&mut item, 1, -1) };
+        Ok(())
+    }
+
+    /// True when CZMQ has closed this end of the pipe, although its actor runs.
+    pub fn is_closed_beneath(&self) -> bool {
+        self.zmq().get_events() == Err(zmq::Error::ENOTSOCK)
     }
 
     /// Waits until there is something to read in the pipe. `false` when the actor at the other end has ended
@@ -220,7 +257,8 @@ impl Socket {
         let events = self.events();
         // Asked for after the events: an actor whose words are there has begun.
         let Some(ear) = self.ear() else {
-            let is_ended = events.contains(POLLIN) || !events.contains(POLLOUT);
+            let is_ended =
+                events.contains(POLLIN) || !events.contains(POLLOUT) || ears().has_ended(&self.endpoint());
             return if is_ended { Stage::Ended } else { Stage::Unknown };
         };
         // Asked for before the events: when the signal was sent, it is in the pipe, or was read.
@@ -263,7 +301,7 @@ impl Socket {
         self.ear().is_none() && {
             let endpoint = self.endpoint();
             let ears = ears();
-            !ears.open.contains_key(&endpoint) && !ears.ended.contains(&hash(&endpoint))
+            !ears.open.contains_key(&endpoint) && !ears.has_ended(&endpoint)
         }
     }
 
@@ -368,15 +406,24 @@ struct Ears {
     open: BTreeMap<String, Arc<Ear>>,
     /// The hashes of the names of those whose actors have ended last.
     ended: VecDeque<u64>,
+    /// The names of those whose actors have failed, and wait for `$TERM`.
+    lingering: BTreeSet<String>,
 }
 
 impl Ears {
     const fn new() -> Ears {
-        Ears { open: BTreeMap::new(), ended: VecDeque::new() }
+        Ears { open: BTreeMap::new(), ended: VecDeque::new(), lingering: BTreeSet::new() }
     }
 
     fn begin(&mut self, endpoint: String, ear: Arc<Ear>) {
+        // CZMQ may use a name again.
+        let hashed = hash(&endpoint);
+        self.ended.retain(|ended| *ended != hashed);
         self.open.insert(endpoint, ear);
+    }
+
+    fn has_ended(&self, endpoint: &str) -> bool {
+        self.ended.contains(&hash(endpoint))
     }
 
     fn end(&mut self, endpoint: &str) {
