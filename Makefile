@@ -15,8 +15,6 @@ SECONDS ?= 300
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-APART := a_slow_application_does_not_make_a_consumer_ask_twice
-
 # Everything that is built or written goes below here.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export CARGO_TARGET_DIR := $(TARGET)
@@ -62,9 +60,8 @@ lint: deps ## formatting, lints, documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
 test: deps ## the Rust tests: units, properties, programs end to end
-	@# More threads than processors: most tests wait most of the time. One measures how late answers are, and runs apart.
-	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast -- --skip $(APART)
-	cargo test --locked --test e2e -- $(APART)
+	@# More threads than processors: most tests wait most of the time.
+	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast
 
 c-test: stage ## the C tests, against the installed library
 	scripts/check-library $(STAGE)

@@ -121,7 +121,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn fixed_seeds_keep_every_invariant() {
     let next = AtomicU64::new(0);
-    let count = number("DAFKA_SIM_SEEDS").unwrap_or(300);
+    let count = number("DAFKA_SIM_SEEDS").unwrap_or(150);
     run_all(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&seed| seed < count));
 }
 

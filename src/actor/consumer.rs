@@ -144,6 +144,7 @@ impl Actor<'_> {
                 self.consumer.cut(self.clock.now_ms());
             }
             if !self.is_blocked() {
+                self.consumer.set_unread_since(self.inbox.oldest_ms());
                 self.consumer.tick(self.clock.now_ms(), &mut self.outbox);
             }
             if let Some(text) = self.refused.news(self.consumer.statistics(), "read") {
@@ -254,7 +255,7 @@ impl Actor<'_> {
                 }
             }
         }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread)
+        self.inbox.fill(&self.node.subscriber, &self.node.unread, self.clock.now_ms())
     }
 
     /// True while the sink has not taken all that is for it.

@@ -11,6 +11,7 @@ use super::{BATCH_COUNT, Result};
 use crate::czmq::fork::{GENERATIONS, generation};
 use crate::net::{Backlog, Frame, Origin, Socket};
 use crate::wire::id;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,8 @@ impl Received {
 /// Messages in the order in which they were received.
 pub(super) struct Inbox {
     waiting: Waiting,
+    /// When they were taken off the socket, in milliseconds, and how many of them at that time.
+    arrivals: VecDeque<(u64, usize)>,
     /// What of their bytes stands in the process's count.
     counted_bytes: usize,
     limit_bytes: usize,
@@ -90,6 +93,7 @@ impl Inbox {
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
         Inbox {
             waiting: Waiting::default(),
+            arrivals: VecDeque::new(),
             counted_bytes: 0,
             limit_bytes,
             limit_count,
@@ -104,6 +108,7 @@ impl Inbox {
         let received = match self.waiting.pop() {
             Some(received) => {
                 self.count_in_process();
+                self.depart();
                 Some(received)
             }
             None => receive(socket, backlog)?,
@@ -112,9 +117,9 @@ impl Inbox {
         Ok(received)
     }
 
-    /// Takes what was received off the socket, unless the actor keeps up with it. Call it in each turn, after
-    /// [`Inbox::next`].
-    pub(super) fn fill(&mut self, socket: &Socket, backlog: &Backlog) -> Result {
+    /// Takes what was received off the socket, unless the actor keeps up with it. `now_ms` is the time of the actor's
+    /// clock. Call it in each turn, after [`Inbox::next`].
+    pub(super) fn fill(&mut self, socket: &Socket, backlog: &Backlog, now_ms: u64) -> Result {
         let is_whole_batch = std::mem::take(&mut self.processed) == BATCH_COUNT;
         if is_whole_batch && self.is_empty() && self.drained_at.elapsed() < MAX_LAG {
             backlog.end_turn(false);
@@ -126,7 +131,7 @@ impl Inbox {
                 is_drained = true;
                 break;
             };
-            self.push(received);
+            self.push(received, now_ms);
         }
         if is_drained {
             self.drained_at = Instant::now();
@@ -135,7 +140,7 @@ impl Inbox {
         Ok(())
     }
 
-    fn push(&mut self, received: Received) {
+    fn push(&mut self, received: Received, now_ms: u64) {
         let limit_factor = if received.is_live_record() { 1 } else { 2 };
         let is_full = self.waiting.occupied_bytes() >= self.limit_bytes.saturating_mul(limit_factor)
             || self.is_process_full(limit_factor)
@@ -145,7 +150,26 @@ impl Inbox {
             return;
         }
         self.waiting.push(received);
+        match self.arrivals.back_mut() {
+            Some((arrived_ms, count)) if *arrived_ms == now_ms => *count += 1,
+            _ => self.arrivals.push_back((now_ms, 1)),
+        }
         self.count_in_process();
+    }
+
+    /// The message that came first does not wait any more.
+    fn depart(&mut self) {
+        let (_, count) = self.arrivals.front_mut().expect("a message that waited has arrived");
+        *count -= 1;
+        if *count == 0 {
+            self.arrivals.pop_front();
+        }
+    }
+
+    /// When the message that has waited longest was taken off the socket, by the clock of [`Inbox::fill`]; `None` when
+    /// none waits.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        self.arrivals.front().map(|&(arrived_ms, _)| arrived_ms)
     }
 
     fn is_process_full(&self, limit_factor: usize) -> bool {
@@ -210,11 +234,11 @@ mod tests {
     fn live_records_are_dropped_before_responses() {
         let mut inbox = Inbox::new(3_000, 100);
         for _ in 0..10 {
-            inbox.push(message(id::RECORD, 1_000 - OVERHEAD_BYTES - 1));
+            inbox.push(message(id::RECORD, 1_000 - OVERHEAD_BYTES - 1), 0);
         }
         assert_eq!((inbox.waiting.len(), inbox.dropped()), (3, 7));
         for _ in 0..10 {
-            inbox.push(message(id::DIRECT_RECORD, 1_000 - OVERHEAD_BYTES - 1));
+            inbox.push(message(id::DIRECT_RECORD, 1_000 - OVERHEAD_BYTES - 1), 0);
         }
         assert_eq!((inbox.waiting.len(), inbox.dropped()), (6, 14));
         // No socket is read while something waits.
@@ -223,9 +247,9 @@ mod tests {
         for _ in 0..4 {
             assert!(inbox.next(&socket, &backlog).unwrap().is_some());
         }
-        inbox.push(message(id::RECORD, 1 << 20));
+        inbox.push(message(id::RECORD, 1 << 20), 0);
         assert_eq!((inbox.waiting.len(), inbox.dropped()), (3, 14));
-        inbox.push(message(id::RECORD, 1));
+        inbox.push(message(id::RECORD, 1), 0);
         assert_eq!(inbox.dropped(), 15);
         while inbox.next(&socket, &backlog).unwrap().is_some() {}
         assert_eq!(inbox.waiting.occupied_bytes(), 0);
@@ -260,7 +284,7 @@ mod tests {
         for count in 1..=COUNT {
             publisher.send_frames(&[&[id::RECORD; 50], &[b'x'; 100]]).unwrap();
             while inbox.waiting.len() < count {
-                inbox.fill(&subscriber, &backlog).unwrap();
+                inbox.fill(&subscriber, &backlog, 0).unwrap();
             }
         }
         let grown_bytes = resident_bytes().saturating_sub(before_bytes);
@@ -303,7 +327,7 @@ mod tests {
                 processed += 1;
             }
             inbox.drained_at = Instant::now().checked_sub(lag).unwrap();
-            inbox.fill(&subscriber, &backlog).unwrap();
+            inbox.fill(&subscriber, &backlog, 0).unwrap();
             inbox.waiting.len()
         };
         assert_eq!(turn(BATCH_COUNT, Duration::ZERO), 0);
@@ -314,12 +338,28 @@ mod tests {
     }
 
     #[test]
+    fn the_arrival_of_the_first_that_waits_is_known() {
+        let mut inbox = Inbox::new(1 << 20, usize::MAX);
+        let socket = Socket::new(crate::net::Kind::SUB).unwrap();
+        let backlog = Backlog::connecting("Test", 0, 0);
+        let arrivals = [5, 5, 7, 9, 9, 9];
+        for now_ms in arrivals {
+            inbox.push(message(id::RECORD, 1), now_ms);
+        }
+        for arrived_ms in arrivals {
+            assert_eq!(inbox.oldest_ms(), Some(arrived_ms));
+            inbox.next(&socket, &backlog).unwrap();
+        }
+        assert_eq!(inbox.oldest_ms(), None);
+    }
+
+    #[test]
     fn so_many_live_records_wait() {
         let mut inbox = Inbox::new(1 << 20, 5);
         for _ in 0..10 {
-            inbox.push(message(id::RECORD, 1));
+            inbox.push(message(id::RECORD, 1), 0);
         }
-        inbox.push(message(id::HEAD, 1));
+        inbox.push(message(id::HEAD, 1), 0);
         assert_eq!((inbox.waiting.len(), inbox.dropped()), (6, 5));
     }
 }

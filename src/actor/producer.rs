@@ -389,7 +389,7 @@ impl Actor<'_> {
                 }
             }
         }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread)
+        self.inbox.fill(&self.node.subscriber, &self.node.unread, now_ms())
     }
 }
 

@@ -262,6 +262,11 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
+    /// Messages wait that were received at this time and later: see [`Ingest::set_unread_since`].
+    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
+        self.ingest.set_unread_since(unread_since_ms);
+    }
+
     /// A connection was given up, see [`Ingest::cut`].
     pub fn cut(&mut self, now_ms: u64) {
         self.ingest.cut(now_ms);

@@ -167,6 +167,8 @@ pub struct Ingest<P> {
     surveyed: (u64, u64),
     /// When a connection was given up last.
     cut_ms: Option<u64>,
+    /// When the first message was received that was not handed over yet.
+    unread_since_ms: Option<u64>,
     statistics: Statistics,
     /// Partitions that the last tick has found standing still, and at which record.
     stalled: Vec<(Index, u64)>,
@@ -190,6 +192,7 @@ impl<P: Payload> Ingest<P> {
             in_flight: Budget::new(limits.in_flight_len_bytes),
             surveyed: (0, 0),
             cut_ms: None,
+            unread_since_ms: None,
             statistics: Statistics::default(),
             stalled: Vec::new(),
         }
@@ -457,6 +460,12 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer.held_by(&store, offset.saturating_add(1));
     }
 
+    /// Messages wait that were received at this time and later, and were not handed over: the answers to what was asked
+    /// for may be among them. `None` when nothing waits.
+    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
+        self.unread_since_ms = unread_since_ms;
+    }
+
     /// A connection was given up: something came over it that is not allowed, and perhaps in answer to a FETCH.
     pub fn cut(&mut self, now_ms: u64) {
         self.cut_ms = Some(now_ms);
@@ -495,17 +504,18 @@ impl<P: Payload> Ingest<P> {
         self.timers.first().map(|&(due_ms, _)| due_ms)
     }
 
-    /// Sends the FETCHes that are due.
+    /// Sends the FETCHes that are due. What may be there unread is not asked for again.
     pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.stalled.clear();
+        let read_until_ms = self.unread_since_ms.unwrap_or(now_ms).min(now_ms);
         while let Some(&(timer_ms, index)) = self.timers.first()
-            && timer_ms <= now_ms
+            && timer_ms <= read_until_ms
         {
             self.timers.pop_first();
             let partition = self.partitions[index.0].as_mut().expect("a timer's partition is open");
             partition.timer_ms = None;
             let Some(mut due_ms) = partition.sequencer.fetch_due_ms() else { continue };
-            if due_ms <= now_ms {
+            if due_ms <= read_until_ms {
                 due_ms = self.fetch(index, now_ms, out);
             }
             let partition = self.partitions[index.0].as_mut().expect("a timer's partition is open");

@@ -4,7 +4,7 @@
 use crate::e2e::{Cluster, Input, assert_contents, lines, statistic};
 use std::time::Duration;
 
-const COUNT: usize = 1_500_000;
+const COUNT: usize = 600_000;
 /// For a machine that does other things, too.
 const PATIENCE: Duration = Duration::from_secs(180);
 

@@ -108,3 +108,30 @@ fn many_partitions_that_wait_for_room_cost_little() {
     let later: Duration = (2..202).map(&mut tick).sum();
     assert!(later < 5 * all, "{later:?} in 200 ms, after {all:?} for each once");
 }
+
+#[test]
+fn what_may_wait_unread_is_not_asked_for_again() {
+    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
+    let (mut out, mut deliveries) = (Outbox::new(), Vec::<Delivery<Content>>::new());
+    consumer.subscribe(TOPIC, &mut out);
+    let head = Message::Head(Position::new(TOPIC, b"PARTITION", TOPIC, 9));
+    consumer.message(&head, None, 0, &mut out, &mut deliveries);
+    out.drain(|_, _| ());
+    let mut fetches = |now_ms, unread_since_ms| {
+        consumer.set_unread_since(unread_since_ms);
+        consumer.tick(now_ms, &mut out);
+        let mut count = 0;
+        out.drain(|frame, _| {
+            count += u64::from(matches!(Message::decode(frame).unwrap(), Message::Fetch { .. }))
+        });
+        count
+    };
+    assert_eq!(fetches(1, None), 1);
+    // An answer would be late, but what has come since the 200th millisecond has not been read.
+    assert_eq!(fetches(2_000, Some(200)), 0);
+    // All that came in two seconds has been read, and no answer was among it.
+    assert_eq!(fetches(2_100, Some(2_000)), 1);
+    // The time to answer the second one begins when it was sent.
+    assert_eq!(fetches(2_200, Some(2_050)), 0);
+    assert_eq!(fetches(5_000, None), 1);
+}

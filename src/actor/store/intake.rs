@@ -149,6 +149,11 @@ impl<P: Payload> Intake<P> {
         self.replica.flush_acks(out);
     }
 
+    /// Messages wait unread, see [`Replica::set_unread_since`].
+    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
+        self.replica.set_unread_since(unread_since_ms);
+    }
+
     /// A connection was given up, see [`Replica::cut`].
     pub fn cut(&mut self, now_ms: u64) {
         self.replica.cut(now_ms);

@@ -197,6 +197,6 @@ impl Actor<'_> {
                 }
             }
         }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread)
+        self.inbox.fill(&self.node.subscriber, &self.node.unread, now_ms())
     }
 }

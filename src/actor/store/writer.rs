@@ -162,6 +162,7 @@ impl Actor<'_> {
                 self.intake.cut(self.clock.now_ms());
             }
             self.commit(is_committer_awake)?;
+            self.intake.set_unread_since(self.inbox.oldest_ms());
             self.intake.tick(self.clock.now_ms(), &mut self.outbox);
             if let Some(text) = self.refused.news(self.intake.statistics(), "stored") {
                 self.warning.warn(now_ms(), || format!("Store: {text}"));
@@ -254,7 +255,7 @@ impl Actor<'_> {
                 Err(error) => self.warning.warn(now_ms(), || format!("Store: dropped a message: {error}")),
             }
         }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread)
+        self.inbox.fill(&self.node.subscriber, &self.node.unread, self.clock.now_ms())
     }
 
     /// Takes what is durable now, and hands the next batch over when the disk is free.
