@@ -82,6 +82,30 @@ s_test_words (zconfig_t *config)
     zactor_destroy (&first);                //  With a word unread, or about to come
 }
 
+//  A node is where it listens: programs of the Java implementation send beacons without a sender, and others may share one.
+
+static void
+s_test_shared_names (zconfig_t *config)
+{
+    const char *names [] = { "n", "" };
+    for (size_t index = 0; index < 2; index++) {
+        test_case ("two nodes that share the name '%s'", names [index]);
+        zactor_t *receiver = s_beacon_new (config, "Receiver");
+        zactor_t *first = s_beacon_new (config, "First");
+        zactor_t *second = s_beacon_new (config, "Second");
+        CHECK (zsock_send (receiver, "ssi", "START", "receiver", 999) == 0);
+        CHECK (zsock_send (first, "ssi", "START", names [index], 1001) == 0);
+        s_check_word (receiver, "CONNECT", 1001, 999);
+        CHECK (zsock_send (second, "ssi", "START", names [index], 1002) == 0);
+        s_check_word (receiver, "CONNECT", 1002, 999);
+        zactor_destroy (&second);
+        s_check_word (receiver, "DISCONNECT", 1002, 999);
+        zactor_destroy (&first);
+        s_check_word (receiver, "DISCONNECT", 1001, 999);
+        zactor_destroy (&receiver);
+    }
+}
+
 //  Subscribes to what nobody else does: a node of another test may still connect to a port that was its peer's, and is
 //  the XPUB's now.
 
@@ -249,6 +273,7 @@ main (void)
         zactor_t *tower = zactor_new (dafka_tower_actor, config);
         CHECK (tower);
         s_test_words (config);
+        s_test_shared_names (config);
         s_test_recv (config);
         zactor_destroy (&tower);
         zconfig_destroy (&config);

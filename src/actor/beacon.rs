@@ -103,9 +103,9 @@ pub(super) fn run_for(
             pipe.send_frames(&[TWIN, &endpoint].map(str::as_bytes))?;
         }
         while let (Some(directory), Some(discovery)) = (directory, &mut beacon.discovery)
-            && let Some((peer, endpoint)) = discovery.poll_renamed()
+            && let Some((peer, endpoint, is_known)) = discovery.poll_renamed()
         {
-            directory.set(&peer, endpoint.as_deref());
+            directory.set(&peer, &endpoint, is_known);
         }
         for event in beacon.events.drain(..) {
             let (word, endpoint) = match &event {
@@ -275,7 +275,8 @@ impl<'a> Beacon<'a> {
         };
         let discovery = discovery
             .with_max_peers(self.settings.max_peers)
-            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint);
+            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint)
+            .with_port(port);
         let discovery = discovery.with_max_pending(max_pending);
         self.discovery = Some(if self.is_telling_names { discovery.telling_names() } else { discovery });
     }
@@ -386,12 +387,15 @@ impl<'a> Beacon<'a> {
         let Some(discovery) = &mut self.discovery else { return };
         // A tower may see this node at several hosts, but it has one port.
         if let Some([_, address, _, port]) = &self.announced
+            && !address.is_empty()
             && *address == *beacon.sender
             && beacon.endpoint.rsplit_once(':').is_none_or(|(_, other)| other.as_bytes() != port)
         {
             self.twin = Some(beacon.endpoint.to_owned());
         }
-        if !discovery.is_peer(beacon.sender) || self.is_consumer && is_consumer(beacon.sender) {
+        if !discovery.is_peer(beacon.sender, beacon.endpoint)
+            || self.is_consumer && is_consumer(beacon.sender)
+        {
             discovery.tower_heard(now_ms());
             return;
         }

@@ -7,26 +7,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct Endpoints {
-    by_name: HashMap<Box<[u8]>, Box<str>>,
+    /// Several nodes may have the same name, or none. The endpoint that was announced first stands first.
+    by_name: HashMap<Box<[u8]>, Vec<Box<str>>>,
     /// How many names each one has.
     names: HashMap<Box<str>, usize>,
 }
 
 impl Endpoints {
-    fn remove(&mut self, name: &[u8]) {
-        let Some(endpoint) = self.by_name.remove(name) else { return };
+    fn insert(&mut self, name: &[u8], endpoint: Box<str>) {
+        let of_name = self.by_name.entry(name.into()).or_default();
+        if !of_name.contains(&endpoint) {
+            of_name.push(endpoint.clone());
+            *self.names.entry(endpoint).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, name: &[u8], endpoint: Box<str>) {
+        let Entry::Occupied(mut of_name) = self.by_name.entry(name.into()) else { return };
+        let Some(i) = of_name.get().iter().position(|known| *known == endpoint) else { return };
+        of_name.get_mut().remove(i);
+        if of_name.get().is_empty() {
+            of_name.remove();
+        }
         if let Entry::Occupied(mut count) = self.names.entry(endpoint) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
             }
         }
-    }
-
-    fn insert(&mut self, name: &[u8], endpoint: &str) {
-        self.remove(name);
-        *self.names.entry(endpoint.into()).or_default() += 1;
-        self.by_name.insert(name.into(), endpoint.into());
     }
 }
 
@@ -40,16 +48,17 @@ impl Directory {
     }
 
     /// A peer is announced at this endpoint now, or no more.
-    pub(super) fn set(&self, name: &[u8], endpoint: Option<&str>) {
-        match endpoint {
-            Some(endpoint) => self.endpoints().insert(name, &without_zone(endpoint)),
-            None => self.endpoints().remove(name),
+    pub(super) fn set(&self, name: &[u8], endpoint: &str, is_known: bool) {
+        let endpoint: Box<str> = without_zone(endpoint).into();
+        match is_known {
+            true => self.endpoints().insert(name, endpoint),
+            false => self.endpoints().remove(name, endpoint),
         }
     }
 
-    /// Where a peer is announced.
+    /// Where a peer is announced: where it was announced first, while it still is.
     pub(super) fn endpoint_of(&self, name: &[u8]) -> Option<Box<str>> {
-        self.endpoints().by_name.get(name).cloned()
+        self.endpoints().by_name.get(name)?.first().cloned()
     }
 
     /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the peer at its
@@ -61,13 +70,25 @@ impl Directory {
 
     /// Whether a message was received from the peer with this name: over the connection to the endpoint where that peer is
     /// announced. True where the transport does not tell, and `None` when that connection has ended since.
+    ///
+    /// Of nodes that share a name, only the first one counts: else anybody could take a name that is there. A name that
+    /// nobody has announced may be that of any node whose beacons have no sender, as those of the Java implementation.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
         match Peer::who_sent(origin) {
             None => Some(true),
             Some(peer) if peer.is_gone() => None,
-            Some(peer) => Some(peer.endpoint().is_some_and(|endpoint| {
-                self.endpoints().by_name.get(name).is_some_and(|announced| **announced == *endpoint)
-            })),
+            Some(peer) => Some(peer.endpoint().is_some_and(|endpoint| self.is_at(name, &endpoint))),
+        }
+    }
+
+    fn is_at(&self, name: &[u8], endpoint: &str) -> bool {
+        let all = self.endpoints();
+        match all.by_name.get(name) {
+            Some(of_name) => of_name.first().is_some_and(|announced| **announced == *endpoint),
+            None => all
+                .by_name
+                .get(&b""[..])
+                .is_some_and(|nameless| nameless.iter().any(|known| **known == *endpoint)),
         }
     }
 }
@@ -86,6 +107,24 @@ mod tests {
     use crate::net::{Frame, Kind, Socket};
 
     #[test]
+    fn the_first_node_keeps_its_name_and_others_may_have_none() {
+        let directory = Directory::default();
+        let (first, second) = ("tcp://10.0.0.1:1", "tcp://10.0.0.2:1");
+        directory.set(b"peer", first, true);
+        directory.set(b"peer", second, true);
+        assert!(directory.is_at(b"peer", first) && !directory.is_at(b"peer", second));
+        assert_eq!(directory.endpoint_of(b"peer").as_deref(), Some(first));
+        directory.set(b"peer", first, false);
+        assert!(directory.is_at(b"peer", second));
+        directory.set(b"", first, true);
+        assert!(!directory.is_at(b"peer", first) && directory.is_at(b"another", first));
+        assert!(!directory.is_at(b"another", second));
+        directory.set(b"", first, false);
+        directory.set(b"peer", second, false);
+        assert!(directory.endpoints().by_name.is_empty() && directory.endpoints().names.is_empty());
+    }
+
+    #[test]
     fn a_request_whose_connection_has_ended_is_not_taken_for_forged() {
         let publisher = Socket::new(Kind::XPUB).unwrap();
         let endpoint = format!("tcp://127.0.0.1:{}", publisher.bind_ephemeral().unwrap());
@@ -99,16 +138,16 @@ mod tests {
         subscriber.recv(&mut frame).unwrap();
         let directory = Directory::default();
         assert_eq!(directory.is_from(frame.origin(), b"peer"), Some(false));
-        directory.set(b"peer", Some(&endpoint));
+        directory.set(b"peer", &endpoint, true);
         assert_eq!(directory.is_from(frame.origin(), b"peer"), Some(true));
         assert_eq!(directory.is_from(frame.origin(), b"other"), Some(false));
         let leads_to_peer = |directory: &Directory| {
             directory.leads_to_peer(&Peer::who_sent(frame.origin()).expect("TCP tells").name())
         };
         assert!(leads_to_peer(&directory) && !leads_to_peer(&Directory::default()));
-        directory.set(b"peer", None);
+        directory.set(b"peer", &endpoint, false);
         assert!(!leads_to_peer(&directory));
-        directory.set(b"peer", Some(&endpoint));
+        directory.set(b"peer", &endpoint, true);
         drop(publisher);
         let start = std::time::Instant::now();
         while directory.is_from(frame.origin(), b"peer").is_some() {

@@ -81,7 +81,7 @@ impl Resolver {
         match host.address {
             Some(address) => peer_endpoint(address, port).map(Cow::from),
             None => {
-                let is_known = host.waiting.iter().any(|(known, _)| **known == *asker);
+                let is_known = host.waiting.iter().any(|(known, at)| **known == *asker && **at == *port);
                 if host.is_looked_up && host.waiting.len() < MAX_WAITING && !is_known {
                     host.waiting.push((asker.into(), port.into()));
                 }

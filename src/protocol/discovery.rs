@@ -3,10 +3,14 @@
 //! Anybody can beacon in any name. So peers that have not answered at their endpoint yet are pending, and few: the one
 //! that is so for longest gives way to a new one. One host has a limited number of peers. When the table is full, the host
 //! that has most loses its newest peer to a newcomer from a host that has fewer: established peers stay.
+//!
+//! A name of 32 hexadecimal digits is a node's address: it belongs to one peer, wherever towers see that. Other names may be
+//! shared, or empty: then a peer is where it is announced. Several towers may see one node at several hosts: it has the same
+//! name and port there, and counts once.
 
 pub use super::links::News;
 
-use super::links::Links;
+use super::links::{Links, Pace};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// What the node is to do.
@@ -44,23 +48,27 @@ pub const MAX_PEERS: usize = 10_000;
 const PENDING_STAY_MS: u64 = 500;
 /// Names that may announce the same endpoint: a node that was restarted may get its old port, under a new name.
 const MAX_NAMES: usize = 8;
-/// The shortest time between two beacons, however many new peers come.
-const MIN_BEACON_GAP_MS: u64 = 20;
+/// Beacons that answer new peers: how many at once, and how long it takes until there may be one more.
+const ANSWER_COUNT: u64 = 16;
+const ANSWER_MS: u64 = 20;
 
 /// The peers of one node.
 pub struct Discovery {
     own_address: Box<[u8]>,
+    /// The port that this node announces, if that is known.
+    own_port: Option<Box<str>>,
     /// Peers that this node never connects to: the other half of its own store.
     ignored: Vec<Box<[u8]>>,
     interval_ms: u64,
     timeout_ms: u64,
-    peers: HashMap<Box<[u8]>, Peer>,
+    peers: HashMap<Key, Peer>,
     endpoints: HashMap<String, Endpoint>,
     links: Links,
     /// Endpoints where nobody has answered yet, or does any more, and since when.
     pending: BTreeSet<(u64, String)>,
     beacon_due_ms: u64,
-    last_beacon_ms: Option<u64>,
+    /// Beacons that were sent.
+    sent: Pace,
     expiry_due_ms: u64,
     is_tower_lost: bool,
     /// When a tower was heard last. It says to each node what that node told it: a tower that is there is never silent
@@ -71,7 +79,7 @@ pub struct Discovery {
     max_pending: usize,
     /// The host of an endpoint, as far as limits are concerned.
     host_of: fn(&str) -> String,
-    /// The peers of each host, the newest one last: which beacon was its first one, and its name.
+    /// The peers of each host, the newest one last: which beacon was its first one, and which peer it is.
     hosts: HashMap<String, Numbered>,
     /// Hosts by how many peers they have.
     by_count: BTreeSet<(usize, String)>,
@@ -82,8 +90,31 @@ pub struct Discovery {
     renamed: Option<VecDeque<Renamed>>,
 }
 
-/// A peer, and its endpoint while it is known.
-type Renamed = (Box<[u8]>, Option<String>);
+/// A peer's name, its endpoint, and whether it is known there.
+type Renamed = (Box<[u8]>, String, bool);
+
+/// A peer: its name, and what tells it from others that share the name.
+type Key = (Box<[u8]>, Box<str>);
+
+fn key(name: &[u8], endpoint: &str) -> Key {
+    let place = match name {
+        [] => endpoint,
+        // Two nodes with one address are a mistake: to read both would mix their records.
+        address if is_address(address) => "",
+        _ => port(endpoint),
+    };
+    (name.into(), place.into())
+}
+
+/// True for a node's address, which belongs to one node: a UUID of 32 hexadecimal digits.
+fn is_address(name: &[u8]) -> bool {
+    name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// The port of an endpoint.
+fn port(endpoint: &str) -> &str {
+    endpoint.rsplit_once(':').map_or(endpoint, |(_, port)| port)
+}
 
 #[derive(Default)]
 struct Endpoint {
@@ -104,7 +135,7 @@ struct Peer {
 }
 
 /// Peers in the order in which they were added.
-type Numbered = BTreeSet<(u64, Box<[u8]>)>;
+type Numbered = BTreeSet<(u64, Key)>;
 
 /// The host of an endpoint: what stands before its port.
 fn before_port(endpoint: &str) -> String {
@@ -122,6 +153,7 @@ impl Discovery {
     ) -> Self {
         Discovery {
             own_address: own_address.into(),
+            own_port: None,
             ignored: ignored.iter().map(|&address| address.into()).collect(),
             interval_ms,
             timeout_ms,
@@ -130,7 +162,7 @@ impl Discovery {
             links: Links::default(),
             pending: BTreeSet::new(),
             beacon_due_ms: now_ms,
-            last_beacon_ms: None,
+            sent: Pace::default(),
             expiry_due_ms: now_ms + timeout_ms,
             is_tower_lost: false,
             tower_heard_ms: now_ms,
@@ -161,6 +193,11 @@ impl Discovery {
         Discovery { max_peers_per_host, host_of, ..self }
     }
 
+    /// Announces this port: another node that has no name either is told apart by it.
+    pub fn with_port(self, port: u16) -> Self {
+        Discovery { own_port: Some(port.to_string().into()), ..self }
+    }
+
     /// Tells which peers are known: then [`Discovery::poll_renamed`] must be asked.
     pub fn telling_names(self) -> Self {
         Discovery { renamed: Some(VecDeque::new()), ..self }
@@ -176,23 +213,33 @@ impl Discovery {
         self.refused.take()
     }
 
-    /// Whether a beacon is of somebody else.
-    pub fn is_peer(&self, sender: &[u8]) -> bool {
-        *sender != *self.own_address && self.ignored.iter().all(|ignored| **ignored != *sender)
+    /// Whether a beacon is of another node.
+    pub fn is_peer(&self, sender: &[u8], endpoint: &str) -> bool {
+        let is_other =
+            || sender.is_empty() && self.own_port.as_deref().is_some_and(|own| own != port(endpoint));
+        (*sender != *self.own_address || is_other())
+            && self.ignored.iter().all(|ignored| **ignored != *sender)
     }
 
     /// Takes a tower's beacon.
     pub fn beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
         self.tower_heard(now_ms);
-        if !self.is_peer(sender) {
+        if !self.is_peer(sender, endpoint) {
             return;
         }
-        match self.peers.get_mut(sender) {
-            Some(peer) if peer.endpoint == endpoint => (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms),
+        let silence_ms = self.silence_ms();
+        match self.peers.get_mut(&key(sender, endpoint)) {
+            Some(peer) if peer.endpoint == endpoint => {
+                let was_silent = now_ms >= peer.confirmed_ms + silence_ms;
+                (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms);
+                if was_silent {
+                    self.announced_anew(endpoint, now_ms, events);
+                }
+            }
             // Another tower sees the node at another address: the one that we use is as good while it is confirmed.
             Some(peer) if now_ms < peer.confirmed_ms + self.timeout_ms => peer.heard_ms = now_ms,
             Some(_) => {
-                let Some(old) = self.forget(sender) else { return };
+                let Some(old) = self.forget(&key(sender, endpoint)) else { return };
                 self.add(sender, endpoint, now_ms, events);
                 self.remove_endpoint(sender, &old.endpoint, events);
             }
@@ -205,13 +252,19 @@ impl Discovery {
         }
     }
 
+    /// A node that was not there is announced at an endpoint that is known: the connection need not wait.
+    fn announced_anew(&mut self, endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
+        let host = (self.host_of)(endpoint);
+        self.links.announced(endpoint, &host, now_ms, events);
+    }
+
     /// Adds a peer, if there is room or another one gives way.
     fn add(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) -> bool {
-        let known = self.endpoints.get(endpoint);
-        if known.is_some_and(|known| known.names.len() >= MAX_NAMES) {
+        let is_new = !self.endpoints.contains_key(endpoint);
+        self.announced_anew(endpoint, now_ms, events);
+        if !is_new && !self.has_room_for_a_name(endpoint, now_ms) {
             return false;
         }
-        let is_new = known.is_none();
         let host = (self.host_of)(endpoint);
         if self.count_of(&host) >= self.max_peers_per_host && !self.give_way(Some(&host), now_ms, events) {
             self.refused = Some(Refused::Host(host));
@@ -223,13 +276,13 @@ impl Discovery {
             return false;
         }
         self.added += 1;
-        let number = self.added;
+        let (number, key) = (self.added, key(sender, endpoint));
         let peer = Peer { endpoint: endpoint.to_owned(), heard_ms: now_ms, confirmed_ms: now_ms, number };
-        self.peers.insert(sender.into(), peer);
+        self.peers.insert(key.clone(), peer);
         if let Some(renamed) = &mut self.renamed {
-            renamed.push_back((sender.into(), Some(endpoint.to_owned())));
+            renamed.push_back((sender.into(), endpoint.to_owned(), true));
         }
-        self.count(&host, |peers| peers.insert((number, sender.into())));
+        self.count(&host, |peers| peers.insert((number, key)));
         let known = self.endpoints.entry(endpoint.to_owned()).or_default();
         known.names.push(sender.into());
         if known.names.len() == 1 {
@@ -237,6 +290,22 @@ impl Discovery {
             self.pending.insert((now_ms, endpoint.to_owned()));
             self.links.connect(endpoint, now_ms, events);
         }
+        true
+    }
+
+    /// Whether one more name may announce a known endpoint; one that is silent gives way.
+    fn has_room_for_a_name(&mut self, endpoint: &str, now_ms: u64) -> bool {
+        let silent_ms = 2 * self.interval_ms;
+        let Some(known) = self.endpoints.get(endpoint).filter(|known| known.names.len() >= MAX_NAMES) else {
+            return true;
+        };
+        let is_silent = |name: &[u8]| {
+            let peer = self.peers.get(&key(name, endpoint));
+            peer.is_none_or(|peer| now_ms >= peer.heard_ms + silent_ms)
+        };
+        let Some(name) = known.names.iter().find(|name| is_silent(name)).cloned() else { return false };
+        self.forget(&key(&name, endpoint));
+        self.endpoints.get_mut(endpoint).into_iter().for_each(|known| known.names.retain(|of| *of != name));
         true
     }
 
@@ -249,7 +318,7 @@ impl Discovery {
         let Some(endpoint) = oldest.map(|(_, endpoint)| endpoint.clone()) else { return false };
         let names = self.endpoints.get(&endpoint).map(|known| known.names.clone()).unwrap_or_default();
         for name in names {
-            self.forget(&name);
+            self.forget(&key(&name, &endpoint));
             self.remove_endpoint(&name, &endpoint, events);
         }
         true
@@ -261,10 +330,10 @@ impl Discovery {
         if self.peers.len() < self.max_peers || most <= self.count_of(host) + 1 {
             return false;
         }
-        let newest = self.hosts.get(&greediest).and_then(BTreeSet::last).map(|(_, name)| name.clone());
-        let Some(name) = newest else { return false };
-        let Some(peer) = self.forget(&name) else { return false };
-        self.remove_endpoint(&name, &peer.endpoint, events);
+        let newest = self.hosts.get(&greediest).and_then(BTreeSet::last).map(|(_, key)| key.clone());
+        let Some(key) = newest else { return false };
+        let Some(peer) = self.forget(&key) else { return false };
+        self.remove_endpoint(&key.0, &peer.endpoint, events);
         self.refused = Some(Refused::GaveWay(greediest));
         true
     }
@@ -286,13 +355,13 @@ impl Discovery {
     }
 
     /// Removes a peer; its endpoint stays.
-    fn forget(&mut self, name: &[u8]) -> Option<Peer> {
-        let peer = self.peers.remove(name)?;
+    fn forget(&mut self, key: &Key) -> Option<Peer> {
+        let peer = self.peers.remove(key)?;
         if let Some(renamed) = &mut self.renamed {
-            renamed.push_back((name.into(), None));
+            renamed.push_back((key.0.clone(), peer.endpoint.clone(), false));
         }
         let host = (self.host_of)(&peer.endpoint);
-        self.count(&host, |peers| peers.remove(&(peer.number, name.into())));
+        self.count(&host, |peers| peers.remove(&(peer.number, key.clone())));
         Some(peer)
     }
 
@@ -337,7 +406,12 @@ impl Discovery {
     }
 
     fn is_tower_silent(&self, now_ms: u64) -> bool {
-        now_ms >= self.tower_heard_ms + (self.timeout_ms / 2).max(self.interval_ms * 2)
+        now_ms >= self.tower_heard_ms + self.silence_ms()
+    }
+
+    /// How long a node or tower that is there is silent at the most.
+    fn silence_ms(&self) -> u64 {
+        (self.timeout_ms / 2).max(self.interval_ms * 2)
     }
 
     fn forgive(&mut self, now_ms: u64) {
@@ -361,7 +435,7 @@ impl Discovery {
         let is_due = now_ms >= self.beacon_due_ms;
         if is_due {
             self.beacon_due_ms = now_ms + self.interval_ms;
-            self.last_beacon_ms = Some(now_ms);
+            self.sent.take(ANSWER_MS, now_ms);
         }
         is_due
     }
@@ -372,17 +446,16 @@ impl Discovery {
         if self.is_tower_lost || self.is_tower_silent(now_ms) {
             return;
         }
-        let is_expired = |(_, peer): &(_, &Peer)| now_ms >= peer.heard_ms + self.timeout_ms;
-        let expired: Vec<_> = self.peers.iter().filter(is_expired).map(|(name, _)| name.clone()).collect();
-        for name in expired {
-            let Some(peer) = self.forget(&name) else { continue };
-            self.remove_endpoint(&name, &peer.endpoint, events);
+        let is_expired = |(_, peer): &(&Key, &Peer)| now_ms >= peer.heard_ms + self.timeout_ms;
+        let expired: Vec<_> = self.peers.iter().filter(is_expired).map(|(key, _)| key.clone()).collect();
+        for key in expired {
+            let Some(peer) = self.forget(&key) else { continue };
+            self.remove_endpoint(&key.0, &peer.endpoint, events);
         }
     }
 
     fn beacon_soon(&mut self, now_ms: u64) {
-        let soonest_ms =
-            self.last_beacon_ms.map_or(now_ms, |last_ms| now_ms.max(last_ms + MIN_BEACON_GAP_MS));
+        let soonest_ms = now_ms.max(self.sent.due_ms(ANSWER_COUNT, ANSWER_MS));
         self.beacon_due_ms = self.beacon_due_ms.min(soonest_ms);
     }
 

@@ -4,6 +4,9 @@
 //! ZeroMQ does not allow, or a frame that is longer than it may be, is given up for good, and nothing tells so: it has
 //! ended, and no new attempt is announced. Then the endpoint is disconnected from, and connected to again: soon, when the
 //! connection has lasted for longer than it had waited, else ever more seldom.
+//!
+//! Both waits end early when a node is announced anew at the endpoint: another node has taken the address over. Anybody can
+//! send a beacon, so such reconnects are bounded by endpoint and by host.
 
 use super::discovery::Event;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -21,6 +24,15 @@ const DELAY_MS: u64 = 1_000;
 
 /// How often a connection is made again at the most because others were given up: it may share its memory with several.
 const MAX_RENEWALS: u8 = 3;
+
+/// Early reconnects of one endpoint, and of all endpoints of one host: how many at once...
+const ENDPOINT_HURRY_COUNT: u64 = 10;
+const HOST_HURRY_COUNT: u64 = 50;
+/// ... and how long it takes until there may be one more.
+const ENDPOINT_HURRY_MS: u64 = 1_000;
+const HOST_HURRY_MS: u64 = 100;
+/// Hosts whose early reconnects are counted at a time.
+const MAX_HURRIED_HOSTS: usize = 1_000;
 
 /// What libzmq tells of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +59,19 @@ pub struct Links {
     begun: VecDeque<(u64, String)>,
     /// Other names by which libzmq speaks of an endpoint: it may write an IPv6 address in another way.
     aliases: HashMap<String, String>,
+    /// Early reconnects by host.
+    hurried: HashMap<String, Pace>,
 }
 
 #[derive(Debug)]
 struct Link {
     state: State,
+    /// libzmq could not connect, and waits before it tries again.
+    is_retrying: bool,
+    /// A node was announced anew since the connection ended.
+    is_wanted: bool,
+    /// Early reconnects.
+    hurried: Pace,
     /// Since when somebody has answered.
     answered_ms: Option<u64>,
     /// It stands in `Links::begun` under this time; older entries say nothing.
@@ -73,11 +93,33 @@ enum State {
     Waiting(u64),
 }
 
+/// A rate: so many at once, and one more each interval.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// When all that was taken is available again.
+    restored_ms: u64,
+}
+
+impl Pace {
+    /// When the next one may be taken.
+    pub(super) fn due_ms(self, count: u64, interval_ms: u64) -> u64 {
+        self.restored_ms.saturating_sub((count - 1) * interval_ms)
+    }
+
+    /// Takes one.
+    pub(super) fn take(&mut self, interval_ms: u64, now_ms: u64) {
+        self.restored_ms = self.restored_ms.max(now_ms) + interval_ms;
+    }
+}
+
 impl Links {
     /// Connects to an endpoint.
     pub fn connect(&mut self, endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
         let link = Link {
             state: State::Open,
+            is_retrying: false,
+            is_wanted: false,
+            hurried: Pace::default(),
             answered_ms: None,
             begun_ms: None,
             renewals: 0,
@@ -95,10 +137,51 @@ impl Links {
         }
         if let Some(link) = self.links.get_mut(endpoint) {
             (link.state, link.answered_ms, link.begun_ms) = (State::Open, None, Some(now_ms));
+            (link.is_retrying, link.is_wanted) = (false, false);
             link.renewals = 0;
         }
         self.begun.push_back((now_ms, endpoint.to_owned()));
         events.push(Event::Connect(endpoint.to_owned()));
+    }
+
+    /// A node is announced anew at an endpoint of `host`. When libzmq waits before it tries to connect again, or this does,
+    /// the connection is made now.
+    pub fn announced(&mut self, endpoint: &str, host: &str, now_ms: u64, events: &mut Vec<Event>) {
+        let Some(link) = self.links.get_mut(endpoint) else { return };
+        let (state, is_retrying) = (link.state, link.is_retrying);
+        match state {
+            State::Open if !is_retrying => {}
+            // libzmq tries again at once, or has given up: that is known soon.
+            State::Ended(_) => link.is_wanted = true,
+            State::Open if self.may_hurry(endpoint, host, now_ms) => {
+                events.push(Event::Disconnect(endpoint.to_owned()));
+                self.begin(endpoint, now_ms, events);
+            }
+            State::Waiting(until_ms) if self.may_hurry(endpoint, host, now_ms) => {
+                self.waiting.remove(&(until_ms, endpoint.to_owned()));
+                self.begin(endpoint, now_ms, events);
+            }
+            State::Open | State::Waiting(_) => {}
+        }
+    }
+
+    /// Takes one early reconnect, if there may be one.
+    fn may_hurry(&mut self, endpoint: &str, host: &str, now_ms: u64) -> bool {
+        if self.hurried.len() >= MAX_HURRIED_HOSTS {
+            self.hurried.retain(|_, pace| pace.restored_ms > now_ms);
+        }
+        let Some(link) = self.links.get_mut(endpoint) else { return false };
+        let of_host = self.hurried.get(host).copied().unwrap_or_default();
+        let is_full = self.hurried.len() >= MAX_HURRIED_HOSTS && !self.hurried.contains_key(host);
+        if is_full
+            || link.hurried.due_ms(ENDPOINT_HURRY_COUNT, ENDPOINT_HURRY_MS) > now_ms
+            || of_host.due_ms(HOST_HURRY_COUNT, HOST_HURRY_MS) > now_ms
+        {
+            return false;
+        }
+        link.hurried.take(ENDPOINT_HURRY_MS, now_ms);
+        self.hurried.entry(host.to_owned()).or_default().take(HOST_HURRY_MS, now_ms);
+        true
     }
 
     /// Ends the connection to an endpoint for good.
@@ -123,6 +206,7 @@ impl Links {
         self.now_ms = now_ms;
         let name = self.name(endpoint, news)?;
         let link = self.links.get_mut(&name)?;
+        link.is_retrying = news == News::Retries;
         match (link.state, news) {
             (State::Open, News::Ended) => {
                 link.state = State::Ended(now_ms);
@@ -130,7 +214,7 @@ impl Links {
             }
             (State::Ended(since_ms), News::Answers | News::Retries) => {
                 self.ended.remove(&(since_ms, name.clone()));
-                link.state = State::Open;
+                (link.state, link.is_wanted) = (State::Open, false);
                 link.answered_ms = (news == News::Answers).then_some(now_ms);
             }
             (State::Open, News::Answers) => link.answered_ms = Some(now_ms),
@@ -200,12 +284,19 @@ impl Links {
             true => FIRST_WAIT_MS,
             false => (2 * link.waited_ms).clamp(FIRST_WAIT_MS, MAX_WAIT_MS),
         };
-        let until_ms = now_ms.max(ended_ms + link.waited_ms);
+        // A node that was announced meanwhile: no more than the shortest wait, if that is not too often.
+        let is_wanted = std::mem::take(&mut link.is_wanted)
+            && link.hurried.due_ms(ENDPOINT_HURRY_COUNT, ENDPOINT_HURRY_MS) <= now_ms;
+        if is_wanted {
+            link.hurried.take(ENDPOINT_HURRY_MS, now_ms);
+        }
+        let wait_ms = if is_wanted { FIRST_WAIT_MS } else { link.waited_ms };
+        let until_ms = now_ms.max(ended_ms + wait_ms);
         link.state = State::Waiting(until_ms);
         events.push(Event::GivenUp {
             endpoint: endpoint.clone(),
             has_answered: link.answered_ms.is_some(),
-            wait_ms: link.waited_ms,
+            wait_ms,
         });
         self.waiting.insert((until_ms, endpoint));
     }
@@ -312,6 +403,64 @@ mod tests {
         end(99);
         end(199);
         assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 4_000, 4_000, 4_000, 100, 100, 200, 400]);
+    }
+
+    fn announced(links: &mut Links, now_ms: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        links.announced(A, "a", now_ms, &mut events);
+        events
+    }
+
+    #[test]
+    fn a_node_that_is_announced_anew_is_connected_to_at_once() {
+        let again = || vec![Event::Disconnect(A.into()), Event::Connect(A.into())];
+        let mut links = connected(&[A]);
+        assert_eq!(announced(&mut links, 100), []);
+        links.news(A, News::Ended, 1_000);
+        assert_eq!(announced(&mut links, 1_000), []);
+        links.news(A, News::Retries, 1_001);
+        assert_eq!(announced(&mut links, 4_500), again());
+        // That attempt is under way.
+        assert_eq!(announced(&mut links, 4_501), []);
+        links.news(A, News::Retries, 4_502);
+        assert_eq!(announced(&mut links, 4_503), again());
+        // The same where libzmq had given up: at once, or with the shortest wait.
+        for now_ms in [5_000, 6_000, 7_000] {
+            links.news(A, News::Answers, now_ms);
+            links.news(A, News::Ended, now_ms + 50);
+            assert_eq!(announced(&mut links, now_ms + 60), []);
+            let connect = Event::Connect(A.into());
+            assert_eq!(tick(&mut links, now_ms + 150), [given_up(A, true, 100), connect.clone()]);
+            links.news(A, News::Answers, now_ms + 160);
+            links.news(A, News::Ended, now_ms + 170);
+            assert_eq!(tick(&mut links, now_ms + 270).len(), 1);
+            assert_eq!(announced(&mut links, now_ms + 300), [connect]);
+        }
+        assert!(links.waiting.is_empty() && links.ended.is_empty());
+    }
+
+    #[test]
+    fn forged_announcements_cause_no_more_than_one_reconnect_per_second_and_endpoint() {
+        let mut links = connected(&[A]);
+        links.news(A, News::Ended, 100);
+        links.news(A, News::Retries, 101);
+        let mut count = 0;
+        for now_ms in 1_000..61_000 {
+            count += announced(&mut links, now_ms).len() / 2;
+            links.news(A, News::Retries, now_ms);
+        }
+        assert_eq!(count, 10 + 59);
+        // All endpoints of a host together.
+        let endpoints: Vec<String> = (1..=2_000).map(|port| format!("tcp://10.0.0.1:{port}")).collect();
+        let mut links = connected(&endpoints.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut events = Vec::new();
+        for now_ms in (1_000..11_000).step_by(100) {
+            for endpoint in &endpoints {
+                links.news(endpoint, News::Retries, now_ms);
+                links.announced(endpoint, "10.0.0.1", now_ms, &mut events);
+            }
+        }
+        assert_eq!(events.len() / 2, 50 + 99);
     }
 
     #[test]

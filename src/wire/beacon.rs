@@ -25,7 +25,7 @@ const MAX_HOST_LEN: usize = 255;
 /// A node beacon, from a node to the tower: I live, and peers reach me at this port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBeacon<'a> {
-    /// The node's address.
+    /// The node's address. Nodes of the Java implementation leave it empty.
     pub sender: &'a [u8],
     /// The host that the node wants to be reached at: ASCII, as an endpoint takes it. Often empty: then it is
     /// the host that the beacon comes from.
@@ -86,9 +86,9 @@ fn check(valid: bool, message: &'static str, field: &'static str) -> Result<(), 
     if valid { Ok(()) } else { Err(DecodeError::Invalid { message, field }) }
 }
 
-/// Whether this is a node's address: it is not, when it is empty, since nobody could subscribe to it.
+/// Whether this may be a node's address, or none at all.
 fn is_sender(sender: &[u8]) -> bool {
-    (1..=MAX_NAME_LEN).contains(&sender.len()) && !sender.contains(&0)
+    sender.len() <= MAX_NAME_LEN && !sender.contains(&0)
 }
 
 /// Whether ZeroMQ can take this for the host of a TCP endpoint to connect to.

@@ -1,7 +1,7 @@
 //! Our tower with nodes of libdafka 0.1.0, and our nodes with a tower of it, played by hand.
 
 use crate::e2e::{Cluster, DEADLINE, QUIET};
-use crate::peer::{Node, new_address, record, to};
+use crate::peer::{Node, fetch, new_address, record, to};
 use std::time::{Duration, Instant};
 
 fn socket(context: &zmq::Context, kind: zmq::SocketType) -> zmq::Socket {
@@ -60,7 +60,7 @@ fn our_tower_welcomes_and_says_where_nodes_are() {
         &[&b"B"[..], address.as_bytes()][..],
         &[b"B", address.as_bytes(), b"host", b"port"],
         &[b"B", address.as_bytes(), b"host", b"70000"],
-        &[b"B", b"", b"host", b"7001"],
+        &[b"B", &[b's'; 256], b"host", b"7001"],
         &[b"X", address.as_bytes(), b"host", b"7001"],
     ] {
         node.send_multipart(bad, 0).unwrap();
@@ -112,6 +112,35 @@ fn nodes_of_0_1_0_find_each_other_by_our_tower() {
     }
     second.send_record(&record("topic", &second.address, 0), "content");
     assert_eq!(first.message(b"M")[1], b"content");
+}
+
+/// Programs of the Java implementation send beacons without a sender.
+#[test]
+fn nodes_without_a_name_are_announced_and_connected_to_and_answered() {
+    let cluster = Cluster::new();
+    let _tower = cluster.tower();
+    let producer = cluster.producer("topic");
+    producer.feed(&[b"one".to_vec()]);
+    let mut nodes = [(); 2].map(|()| {
+        let mut node = Node::new(&cluster);
+        node.subscribe(&to(b'D', &node.address));
+        node.start_nameless_beacon();
+        node
+    });
+    for node in &mut nodes {
+        let producer = node.subscriber_of(b'K');
+        node.subscription(&to(b'F', &producer));
+        // What is sent before the node's own subscription has come is lost: it asks again.
+        let due = Instant::now() + DEADLINE;
+        let record = loop {
+            node.send(&fetch(&producer, &node.address, "topic", 0, 1));
+            match node.message_within(b"D", Duration::from_millis(100)) {
+                Some(frames) => break frames,
+                None => assert!(Instant::now() < due, "no response to a FETCH of a node without a name"),
+            }
+        };
+        assert_eq!(record[1], b"one");
+    }
 }
 
 /// A tower of 0.1.0, played by hand: an XSUB that hears beacons, an XPUB that announces.
@@ -188,6 +217,33 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_whom_it_announces() {
     producer.send_record(&record("topic", &producer.address, 0), "one");
     let expected = format!("topic {} one", producer.address);
     assert_eq!(consumer.line("the record"), expected.as_bytes());
+}
+
+/// Nodes of 0.1.0 take their ports from 49152 on, so that one producer after the other has the same.
+#[test]
+fn a_new_node_at_an_endpoint_where_nobody_was_for_some_time_is_connected_to_at_once() {
+    let (cluster, tower) = (Cluster::new(), Tower::new());
+    let mut consumer = tower.consumer(&cluster, "topic");
+    tower.beacon();
+    let await_subscription = |node: &mut Node, start: Instant| {
+        while !node.has_subscription(b"Mtopic\0") {
+            assert!(start.elapsed() < DEADLINE, "it does not connect");
+            tower.announce(&["B", &node.address, &node.endpoint()]);
+            node.listen(Duration::from_millis(50));
+        }
+        start.elapsed()
+    };
+    let mut old = Node::at(&tower.addresses.0, &tower.addresses.1);
+    let endpoint = old.endpoint();
+    await_subscription(&mut old, Instant::now());
+    drop(old);
+    // By now libzmq tries to connect every few seconds: it has just done so, and does again after 3 s.
+    std::thread::sleep(Duration::from_millis(3_800));
+    let mut new = Node::bound(&tower.addresses.0, &tower.addresses.1, &endpoint);
+    let took = await_subscription(&mut new, Instant::now());
+    assert!(took < Duration::from_millis(800), "{took:?}");
+    new.send_record(&record("topic", &new.address, 0), "first");
+    assert_eq!(consumer.line("the first record"), format!("topic {} first", new.address).as_bytes());
 }
 
 #[test]

@@ -18,9 +18,16 @@ impl World {
         clock: Clock,
     ) -> NodeId {
         let id = self.nodes.len();
+        // Beacons do not tell twins apart that have the same port: they are as hidden from each other as `has_hidden_twins`.
+        let may_share_port = self.plan.has_hidden_twins;
         let endpoint = loop {
-            let endpoint = format!("tcp://10.0.0.{host}:{}", 1_000 + self.random.below(30));
-            if !self.nodes.iter().any(|node| node.is_alive() && node.endpoint == endpoint) {
+            let port = format!(":{}", 1_000 + self.random.below(30));
+            let endpoint = format!("tcp://10.0.0.{host}{port}");
+            let is_taken = |node: &Node| {
+                node.endpoint == endpoint
+                    || !may_share_port && node.address == address && node.endpoint.ends_with(&port)
+            };
+            if !self.nodes.iter().any(|node| node.is_alive() && is_taken(node)) {
                 break endpoint;
             }
         };

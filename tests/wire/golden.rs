@@ -515,6 +515,11 @@ fn node_beacon() {
 #[test]
 fn tower_beacon() {
     let frames: [&[u8]; 3] = [b"B", ALICE, b"tcp://192.0.2.1:49152"];
+    // A program of the Java implementation names no sender.
+    let nameless = [&b"B"[..], b"", b"", b"1"];
+    assert_eq!(NodeBeacon::decode(&nameless), Ok(NodeBeacon { sender: b"", host: b"", port: 1 }));
+    let beacon = TowerBeacon { sender: b"", endpoint: "tcp://h:1" };
+    assert_eq!(TowerBeacon::decode(&[b"B", b"", b"tcp://h:1"]), Ok(beacon));
     let beacon = TowerBeacon { sender: ALICE, endpoint: "tcp://192.0.2.1:49152" };
     assert_eq!(TowerBeacon::decode(&frames), Ok(beacon.clone()));
     assert_eq!(beacon.encode(), frames);
@@ -538,7 +543,7 @@ fn refuses_bad_beacons() {
     assert_eq!(node(&[b"B", b"s", b""]), "node beacon: 3 frames where 4 are needed");
     assert_eq!(node(&[b"W", b"s", b"", b"1"]), "node beacon: the first frame is not valid");
     assert_eq!(node(&[b"B\0", b"s", b"", b"1"]), "node beacon: the first frame is not valid");
-    for sender in [&b""[..], b"a\0b", &[b's'; 256]] {
+    for sender in [&b"a\0b"[..], &[b's'; 256]] {
         assert_eq!(node(&[b"B", sender, b"", b"1"]), "node beacon: the sender is not valid");
     }
     let hosts =
@@ -558,7 +563,7 @@ fn refuses_bad_tower_beacons() {
     let tower = |frames: &[&[u8]]| TowerBeacon::decode(frames).unwrap_err().to_string();
     assert_eq!(tower(&[b"B", b"s"]), "tower beacon: 2 frames where 3 are needed");
     assert_eq!(tower(&[b"b", b"s", b"tcp://h:1"]), "tower beacon: the first frame is not valid");
-    assert_eq!(tower(&[b"B", b"", b"tcp://h:1"]), "tower beacon: the sender is not valid");
+    assert_eq!(tower(&[b"B", b"\0", b"tcp://h:1"]), "tower beacon: the sender is not valid");
     let too_long = format!("tcp://{}:1", "h".repeat(256));
     let bad = [
         "",

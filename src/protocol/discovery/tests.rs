@@ -71,13 +71,86 @@ fn a_port_taken_over_by_a_new_node_stays_connected() {
 #[test]
 fn a_peer_that_moved_is_followed() {
     let mut discovery = discovery();
+    let elsewhere = "tcp://10.0.0.1:1001";
     beacon(&mut discovery, b"peer", A, 0);
     // Two towers may see it differently: no reason to change while the first one is confirmed.
-    assert_eq!(beacon(&mut discovery, b"peer", B, 10), []);
+    assert_eq!(beacon(&mut discovery, b"peer", elsewhere, 10), []);
     assert_eq!(beacon(&mut discovery, b"peer", A, 2_000), []);
-    assert_eq!(beacon(&mut discovery, b"peer", B, 5_999), []);
-    let events = beacon(&mut discovery, b"peer", B, 6_000);
-    assert_eq!(events, [Event::Connect(B.into()), Event::Disconnect(A.into())]);
+    assert_eq!(beacon(&mut discovery, b"peer", elsewhere, 5_999), []);
+    let events = beacon(&mut discovery, b"peer", elsewhere, 6_000);
+    assert_eq!(events, [Event::Connect(elsewhere.into()), Event::Disconnect(A.into())]);
+    // At another port it is another node, which may be there beside the first one.
+    assert_eq!(beacon(&mut discovery, b"peer", B, 6_001), [Event::Connect(B.into())]);
+}
+
+#[test]
+fn nodes_that_share_a_name_or_have_none_are_told_apart() {
+    let mut discovery = discovery().telling_names();
+    for (name, endpoint) in [(&b"n"[..], A), (b"n", B), (b"", "tcp://10.0.0.1:5"), (b"", "tcp://10.0.0.2:5")]
+    {
+        assert_eq!(beacon(&mut discovery, name, endpoint, 0), [Event::Connect(endpoint.into())]);
+        assert_eq!(discovery.poll_renamed(), Some((name.into(), endpoint.into(), true)));
+    }
+    for now_ms in [1_500, 2_500, 3_500] {
+        echo(&mut discovery, now_ms);
+        assert_eq!(beacon(&mut discovery, b"n", B, now_ms), []);
+    }
+    let mut events = tick(&mut discovery, 4_000).1;
+    events.sort_by_key(|event| format!("{event:?}"));
+    let gone = [A, "tcp://10.0.0.1:5", "tcp://10.0.0.2:5"].map(|endpoint| Event::Disconnect(endpoint.into()));
+    assert_eq!(events.len(), 3);
+    assert!(gone.iter().all(|event| events.contains(event)), "{events:?}");
+    // An address belongs to one node.
+    let address = b"0123456789ABCDEF0123456789ABCDEF";
+    assert_eq!(beacon(&mut discovery, address, A, 4_000), [Event::Connect(A.into())]);
+    assert_eq!(beacon(&mut discovery, address, "tcp://127.0.0.1:9", 4_001), []);
+    // A node that has no name itself.
+    let mut nameless = Discovery::new(b"", &[], 1_000, 4_000, 0).with_port(1_001);
+    assert_eq!(beacon(&mut nameless, b"", A, 0), []);
+    assert_eq!(beacon(&mut nameless, b"", B, 0), [Event::Connect(B.into())]);
+}
+
+#[test]
+fn a_new_node_at_an_endpoint_where_nobody_answers_is_connected_to_at_once() {
+    let mut discovery = discovery();
+    let again = || [Event::Disconnect(A.into()), Event::Connect(A.into())];
+    let retries = |discovery: &mut Discovery, now_ms| {
+        discovery.news(A, News::Ended, now_ms);
+        discovery.news(A, News::Retries, now_ms);
+    };
+    beacon(&mut discovery, b"first", A, 0);
+    discovery.news(A, News::Answers, 1);
+    retries(&mut discovery, 100);
+    assert_eq!(beacon(&mut discovery, b"first", A, 1_000), []);
+    assert_eq!(beacon(&mut discovery, b"second", A, 1_100), again());
+    // Others take the place of those that are gone; but not of each other.
+    for i in 2..MAX_NAMES {
+        assert_eq!(beacon(&mut discovery, &[i as u8], A, 1_200), []);
+    }
+    retries(&mut discovery, 1_300);
+    assert_eq!(beacon(&mut discovery, b"early", A, 1_400), again());
+    assert!(!discovery.peers.contains_key(&key(b"early", A)));
+    assert_eq!(beacon(&mut discovery, b"late", A, 3_000), []);
+    assert!(discovery.peers.contains_key(&key(b"late", A)));
+    assert_eq!(discovery.peers.len(), MAX_NAMES);
+    // One that was silent for long is new, too.
+    retries(&mut discovery, 3_100);
+    assert_eq!(beacon(&mut discovery, b"late", A, 4_900), []);
+    assert_eq!(beacon(&mut discovery, b"late", A, 6_900), again());
+}
+
+#[test]
+fn new_peers_are_answered_at_once_but_not_without_end() {
+    let mut discovery = discovery();
+    let answered = |discovery: &mut Discovery, i: u64, now_ms| {
+        beacon(discovery, &i.to_be_bytes(), &format!("tcp://10.0.0.1:{i}"), now_ms);
+        tick(discovery, now_ms).0
+    };
+    assert!(tick(&mut discovery, 0).0);
+    // The two halves of a store come one after the other.
+    assert!(answered(&mut discovery, 1, 1) && answered(&mut discovery, 2, 1));
+    let count = (0..1_000).filter(|&i| answered(&mut discovery, 3 + i, 2 + i)).count();
+    assert!((50..=66).contains(&count), "{count}");
 }
 
 #[test]
@@ -130,8 +203,7 @@ fn a_flood_of_peers_is_bounded_and_does_not_flood_the_tower() {
     }
     assert_eq!(connected, MAX_PEERS);
     assert!(tick(&mut discovery, 5).0);
-    beacon(&mut discovery, b"another", A, 6);
-    assert!(!tick(&mut discovery, 6).0);
+    assert!(!tick(&mut discovery, 5).0);
 }
 
 #[test]
@@ -155,7 +227,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
     assert_eq!(discovery.pending.len(), 3);
     for (name, endpoint) in [(&b"real"[..], A), (b"new", B)] {
         assert_eq!(beacon(&mut discovery, name, endpoint, 3_500), []);
-        assert!(discovery.peers.contains_key(name));
+        assert!(discovery.peers.contains_key(&key(name, endpoint)));
     }
     // One that is lost is as pending as a new one.
     discovery.news(A, News::Ended, 3_600);

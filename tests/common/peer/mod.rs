@@ -64,6 +64,11 @@ impl Node {
 
     /// The same, with the tower's endpoints.
     pub(crate) fn at(tower_pub: &str, tower_sub: &str) -> Node {
+        Node::bound(tower_pub, tower_sub, "tcp://127.0.0.1:*")
+    }
+
+    /// The same, at an endpoint of its own.
+    pub(crate) fn bound(tower_pub: &str, tower_sub: &str, endpoint: &str) -> Node {
         let context = zmq::Context::new();
         let socket = |kind| {
             let socket = context.socket(kind).expect("a socket");
@@ -74,7 +79,7 @@ impl Node {
         publisher.set_xpub_verbose(true).expect("verbose");
         // Nothing that a test sends is dropped on the way.
         publisher.set_sndhwm(0).expect("a high-water mark");
-        publisher.bind("tcp://127.0.0.1:*").expect("a free port");
+        publisher.bind(endpoint).expect("a free port");
         let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
         let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         let tower = socket(zmq::SUB);
@@ -131,10 +136,19 @@ impl Node {
 
     /// The same, with somebody else's port.
     pub(crate) fn start_beacon_at(&mut self, port: u16) {
+        self.start_beacon_as(&self.address.clone(), port);
+    }
+
+    /// The same without a sender, as programs of the Java implementation send it.
+    pub(crate) fn start_nameless_beacon(&mut self) {
+        self.start_beacon_as("", self.port);
+    }
+
+    fn start_beacon_as(&mut self, sender: &str, port: u16) {
         let socket = self.context.socket(zmq::PUB).expect("a socket");
         socket.set_linger(0).expect("linger");
         socket.connect(&self.tower_sub).expect("the tower");
-        let frames = ["B".to_owned(), self.address.clone(), "127.0.0.1".to_owned(), port.to_string()];
+        let frames = ["B".to_owned(), sender.to_owned(), "127.0.0.1".to_owned(), port.to_string()];
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -190,7 +204,8 @@ impl Node {
             assert_eq!(text(0), "B");
             assert_eq!(frames.len(), 3, "a tower's beacon has three frames");
             let (sender, endpoint) = (text(1), text(2));
-            if self.is_following && sender != self.address && self.peers.get(&sender) != Some(&endpoint) {
+            let is_other = !sender.is_empty() && sender != self.address;
+            if self.is_following && is_other && self.peers.get(&sender) != Some(&endpoint) {
                 self.subscriber.connect(&endpoint).expect("an endpoint");
                 self.peers.insert(sender, endpoint);
             }
