@@ -152,19 +152,74 @@ s_call_publisher (zactor_t *refused, size_t calls)
     zactor_destroy (&refused);
 }
 
+//  Waits for one record of each of two topics, in any order
+
+static void
+s_recv_both (dafka_consumer_t *consumer, const char *first, const char *second)
+{
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    bool found [2] = { false, false };
+    while (!found [0] || !found [1]) {
+        CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+        const char *subject = dafka_consumer_msg_subject (msg);
+        CHECK (streq (subject, first) || streq (subject, second));
+        found [streq (subject, second)] = true;
+    }
+    dafka_consumer_msg_destroy (&msg);
+}
+
+static void
+s_test_many_topics (zconfig_t *config)
+{
+    zactor_t *first = test_producer_new ("many-1", config);
+    zactor_t *second = test_producer_new ("many-2", config);
+    zactor_t *other = test_producer_new ("other", config);
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "consumer/topic_match", "prefix");
+    test_case ("consumer/topic_match = prefix: a topic stands for all that begin with it");
+    dafka_consumer_t *prefix = test_consumer_new ("many", config);
+    zconfig_put (config, "consumer/topic_match", "exact");
+    test_case ("the empty topic stands for all");
+    dafka_consumer_t *all = test_consumer_new ("", config);
+    dafka_consumer_t *exact = test_consumer_new ("many-2", config);
+    test_send (other, "%s", "of the other topic");
+    test_send (first, "%s", "of the first topic");
+    test_send (second, "%s", "of the second topic");
+    s_recv_both (prefix, "many-1", "many-2");
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    int found = 0;
+    while (found != 7) {
+        CHECK (dafka_consumer_msg_recv (msg, all) == 0);
+        const char *subject = dafka_consumer_msg_subject (msg);
+        found |= streq (subject, "many-1") ? 1 : streq (subject, "many-2") ? 2 : streq (subject, "other") ? 4 : 0;
+    }
+    CHECK (dafka_consumer_msg_recv (msg, exact) == 0);
+    CHECK_STR (dafka_consumer_msg_subject (msg), "many-2");
+    dafka_consumer_msg_destroy (&msg);
+    CHECK (dafka_consumer_unsubscribe (all, "") == 0);
+    CHECK (zlist_size (dafka_consumer_subscription (all)) == 0);
+    dafka_consumer_destroy (&prefix);
+    dafka_consumer_destroy (&all);
+    dafka_consumer_destroy (&exact);
+    zactor_destroy (&first);
+    zactor_destroy (&second);
+    zactor_destroy (&other);
+}
+
 static void
 s_test_refused_producers (zconfig_t *config, const char *topic)
 {
     size_t rounds = test_scale (400, 16);
     for (size_t round = 0; round < rounds; round++) {
-        test_case ("a producer with a topic of 256 octets does not start");
-        dafka_producer_args_t args = { topic, config };
+        const char *refused_topic = round % 8 < 4 ? topic : "";
+        test_case ("a producer with a topic of %lu octets does not start", (unsigned long) strlen (refused_topic));
+        dafka_producer_args_t args = { refused_topic, config };
         zactor_t *refused = zactor_new (dafka_producer, &args);
         CHECK (refused);
         s_call_producer (refused, round % 4);
 
         test_case ("a publisher with a topic of 256 octets does not start");
-        dafka_publisher_args_t publisher_args = { topic, config };
+        dafka_publisher_args_t publisher_args = { refused_topic, config };
         refused = zactor_new (dafka_publisher_actor, &publisher_args);
         CHECK (refused);
         s_call_publisher (refused, round % 4);
@@ -189,6 +244,7 @@ main (void)
     topic [255] = 't';
     topic [256] = 0;
     s_test_too_long_topic (config, topic);
+    s_test_many_topics (config);
     s_test_refused_producers (config, topic);
     s_test_longest_record (config);
 

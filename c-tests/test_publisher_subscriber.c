@@ -78,10 +78,48 @@ s_destroy_while_full (zactor_t *publisher, zconfig_t *config)
     }
 }
 
+//  Without a store a publisher ends at once; with one that no longer responds, when its time is over.
+static void
+s_test_end (void)
+{
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "publisher/terminate_timeout", "700");
+    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    CHECK (tower);
+
+    test_case ("zactor_destroy of a publisher without a store");
+    zactor_t *publisher = test_publisher_new ("ends", config);
+    test_publish (publisher, "%s", "nobody stores this");
+    int64_t start = zclock_mono ();
+    zactor_destroy (&publisher);
+    CHECK (zclock_mono () - start < 10000);
+
+    test_case ("zactor_destroy of a publisher whose store has gone: it waits for publisher/terminate_timeout");
+    zactor_t *store = zactor_new (dafka_store_actor, config);
+    CHECK (store);
+    publisher = test_publisher_new ("ends", config);
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "consumer/isolation", "acknowledged");
+    dafka_consumer_t *isolated = test_consumer_new ("ends", config);
+    test_publish (publisher, "%s", "stored");
+    //  A store has acknowledged the record
+    test_recv (isolated, "ends", dafka_publisher_address (publisher), "stored");
+    dafka_consumer_destroy (&isolated);
+    zactor_destroy (&store);
+    test_publish (publisher, "%s", "not stored");
+    start = zclock_mono ();
+    zactor_destroy (&publisher);
+    int64_t took = zclock_mono () - start;
+    CHECK (took >= 690 && took < 10000);
+    zactor_destroy (&tower);
+    zconfig_destroy (&config);
+}
+
 int
 main (void)
 {
     test_begin ("test_publisher_subscriber", 120);
+    s_test_end ();
     //  No consumer/offset/reset: a subscriber's own default is to read all.
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "producer/terminate_unacked", "1");    //  There is no store

@@ -619,8 +619,10 @@ DAFKA_EXPORT void
     dafka_consumer_destroy (dafka_consumer_t **self_p);
 
 //  Subscribes to a topic, a name of 1 to 255 octets that is compared as a
-//  whole: `weather` does not subscribe to `weather2`. To subscribe twice is one
-//  subscription. Does not wait for anybody: records come when peers are found.
+//  whole: `weather` does not subscribe to `weather2`, unless
+//  `consumer/topic_match` is `prefix`. The empty topic stands for all. To
+//  subscribe twice is one subscription. Does not wait for anybody: records come
+//  when peers are found.
 //
 //  Returns 0, or -1 when the topic is no topic, an argument is NULL or the
 //  consumer has ended.
@@ -961,13 +963,16 @@ DAFKA_EXPORT void
 //  A publisher is a producer (see dafka_producer(3)) that is handed frames in
 //  place of messages: the actor of programs that were written for the first
 //  generation of the API. New programs use `dafka_producer`. `zactor_new`
-//  starts it with a `dafka_publisher_args_t`; `zactor_destroy` ends it as it
-//  ends a producer: it waits until all records are acknowledged, unless
-//  `producer/terminate_unacked` is 1.
+//  starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it: at once
+//  when no store has ever acknowledged a record of it and none is there. Else
+//  it waits until all records are acknowledged, but for
+//  `publisher/terminate_timeout` milliseconds at most (30,000 by default), and
+//  not when `producer/terminate_unacked` is 1.
 //
 //  CONFIGURATION
 //
-//  The keys of a producer: those below `producer/` and `beacon/`.
+//  The keys of a producer: those below `producer/` and `beacon/`; and
+//  `publisher/terminate_timeout`.
 //
 //  COMMANDS
 //
@@ -1138,8 +1143,8 @@ DAFKA_EXPORT void
 DAFKA_EXPORT void
     dafka_subscriber_actor (zsock_t *pipe, void *args);
 
-//  Subscribes to a topic, a name of 1 to 255 octets that is compared as a
-//  whole. To subscribe twice is one subscription.
+//  Subscribes to a topic as [`dafka_consumer_subscribe`] does. To subscribe
+//  twice is one subscription.
 //
 //  Returns 0, or -1 when the topic is no topic, an argument is NULL or the
 //  subscriber has ended.

@@ -100,6 +100,23 @@ pub struct Producer {
     pub verbose: bool,
 }
 
+/// What a publisher of the first generation does differently from a producer.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// `publisher/terminate_timeout`: how long it waits for acknowledgements when it ends, if a store has acknowledged
+    /// anything before.
+    pub terminate_timeout_ms: u64,
+}
+
+/// Which topics a subscription stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicMatch {
+    /// The topic itself.
+    Exact,
+    /// All topics that begin with it.
+    Prefix,
+}
+
 /// Where to start in a partition met for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetReset {
@@ -125,6 +142,8 @@ pub struct Consumer {
     pub offset_reset: Option<OffsetReset>,
     /// `consumer/isolation`: which records are delivered.
     pub isolation: Isolation,
+    /// `consumer/topic_match`: which topics a subscription stands for.
+    pub topic_match: TopicMatch,
     /// `consumer/high_watermark`: records that may wait to be processed; 0 = no limit but `max_unread_bytes`.
     pub high_watermark: i32,
     /// `consumer/max_unread_bytes`: what messages that wait to be processed may occupy.
@@ -178,6 +197,8 @@ pub struct Settings {
     pub beacon: Beacon,
     /// `producer/*`
     pub producer: Producer,
+    /// `publisher/*`
+    pub publisher: Publisher,
     /// `consumer/*`
     pub consumer: Consumer,
     /// `store/*`
@@ -254,9 +275,13 @@ impl Settings {
                 max_record_bytes: keys.record_len("producer/max_record_bytes"),
                 verbose: keys.flag("producer/verbose"),
             },
+            publisher: Publisher {
+                terminate_timeout_ms: keys.number("publisher/terminate_timeout", 30_000, 0, MAX_MS) as u64,
+            },
             consumer: Consumer {
                 offset_reset: keys.offset_reset("consumer/offset/reset"),
                 isolation: keys.isolation("consumer/isolation"),
+                topic_match: keys.topic_match("consumer/topic_match"),
                 high_watermark: keys.high_watermark("consumer/high_watermark"),
                 max_unread_bytes: keys.count("consumer/max_unread_bytes", 256 << 20),
                 reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
@@ -435,6 +460,17 @@ impl<L: Fn(&str) -> Vec<Vec<u8>>> Keys<L> {
             Some(other) => {
                 self.problem(key, other, "must be published or acknowledged");
                 Isolation::Published
+            }
+        }
+    }
+
+    fn topic_match(&mut self, key: &'static str) -> TopicMatch {
+        match self.value(key).as_deref() {
+            Some(b"prefix") => TopicMatch::Prefix,
+            Some(b"exact") | None => TopicMatch::Exact,
+            Some(other) => {
+                self.problem(key, other, "must be exact or prefix");
+                TopicMatch::Exact
             }
         }
     }

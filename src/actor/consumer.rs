@@ -13,7 +13,7 @@ use crate::net::{Frame, Kind, Pipe, ReadingClock, Socket, TERM, Warning, now_ms}
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::{Limits, Statistics};
 use crate::protocol::{Outbox, subscriptions};
-use crate::settings::{Isolation, OffsetReset, Settings};
+use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message};
 use std::collections::VecDeque;
 use zmq::{POLLIN, POLLOUT};
@@ -62,7 +62,10 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         Some(OffsetReset::Earliest) => Start::Earliest,
         Some(OffsetReset::Latest) | None => Start::Latest,
     };
-    let consumer = Consumer::new(own, start, limits, now_ms());
+    let mut consumer = Consumer::new(own, start, limits, now_ms());
+    if settings.consumer.topic_match == TopicMatch::Prefix {
+        consumer = consumer.matching_prefixes();
+    }
     pipe.signal_ready()?;
     let actor = Actor {
         pipe,
@@ -191,12 +194,12 @@ impl Actor<'_> {
     }
 
     fn subscribe(&mut self, topic: &[u8]) -> Result {
-        if !is_topic(topic) {
-            log::error!("Consumer: a topic has 1 to {MAX_NAME_LEN} octets and no NUL");
+        if !is_subscription(topic) {
+            log::error!("Consumer: a topic has at most {MAX_NAME_LEN} octets and no NUL");
             return Ok(());
         }
         if self.consumer.subscribe(topic, &mut self.outbox) {
-            for prefix in subscriptions::topic(topic) {
+            for prefix in self.prefixes(topic) {
                 self.node.subscribe(&prefix)?;
             }
             if self.verbose {
@@ -206,11 +209,21 @@ impl Actor<'_> {
         Ok(())
     }
 
+    /// What the socket subscribes to for a topic.
+    fn prefixes(&self, topic: &[u8]) -> Vec<Vec<u8>> {
+        match self.consumer.is_beginning(topic) {
+            true => subscriptions::topics(topic),
+            false => subscriptions::topic(topic),
+        }
+    }
+
     fn unsubscribe(&mut self, topic: &[u8]) -> Result {
         let Self { deliveries, consumer, .. } = self;
-        deliveries.retain(|delivery| consumer.partition(delivery.partition).0 != topic);
+        if consumer.topics().any(|known| known == topic) {
+            deliveries.retain(|delivery| consumer.remains(topic, consumer.partition(delivery.partition).0));
+        }
         if self.consumer.unsubscribe(topic) {
-            for prefix in subscriptions::topic(topic) {
+            for prefix in self.prefixes(topic) {
                 self.node.unsubscribe(&prefix)?;
             }
         }
@@ -328,7 +341,12 @@ impl Refused {
     }
 }
 
-/// True for what can be subscribed to and published.
+/// True for what can be subscribed to: a topic, or the empty one, which stands for all.
+pub fn is_subscription(topic: &[u8]) -> bool {
+    topic.is_empty() || is_topic(topic)
+}
+
+/// True for what can be published.
 pub fn is_topic(topic: &[u8]) -> bool {
     (1..=MAX_NAME_LEN).contains(&topic.len()) && !topic.contains(&0)
 }

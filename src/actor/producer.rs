@@ -28,10 +28,15 @@ pub struct Dialect {
     pub command: &'static [u8],
     /// Makes the content of the command's second frame; `None` when there is none in it.
     pub content: fn(Frame) -> Option<Frame>,
+    /// `$TERM` gives it a limited time to wait for acknowledgements, see [`Actor::give_time`].
+    pub ends_unacknowledged: bool,
 }
 
 /// Frame `P`, then the content.
-pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some };
+pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some, ends_unacknowledged: false };
+
+/// How long a publisher to which no store has acknowledged waits for one that is there.
+const FIRST_ACK_MS: u64 = 1_000;
 
 /// The command that asks for the partition's name; answered with a pointer to it.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
@@ -72,6 +77,9 @@ pub fn run_counted(
     dialect: Dialect,
     acknowledged: &Acknowledged,
 ) -> Result {
+    if topic.is_empty() {
+        return Err(Error::Name("the topic is empty: it stands for all topics".into()));
+    }
     let name = new_address();
     let mut producer = Producer::new(topic, name.as_bytes(), settings.producer.head_interval_ms)
         .map_err(|error| Error::Name(format!("topic: {error}")))?
@@ -97,6 +105,7 @@ pub fn run_counted(
         acknowledged,
         outbox: Outbox::new(),
         is_terminating: false,
+        end_ms: None,
         is_impatient: settings.producer.terminate_unacked,
         warning: Warning::default(),
         renewals: Renewals::default(),
@@ -148,6 +157,8 @@ struct Actor<'a> {
     acknowledged: &'a Acknowledged,
     outbox: Outbox<Frame>,
     is_terminating: bool,
+    /// When it ends although records are unacknowledged.
+    end_ms: Option<u64>,
     /// End although records are unacknowledged.
     is_impatient: bool,
     warning: Warning,
@@ -166,7 +177,7 @@ impl Actor<'_> {
         let mut progress = Progress::Idle;
         loop {
             let timeout_ms = match self.inbox.is_empty() {
-                true => answer_timeout_ms(progress, timeout_ms(self.producer.due_ms(), now_ms())),
+                true => answer_timeout_ms(progress, timeout_ms(self.due_ms(), now_ms())),
                 false => 0,
             };
             let mut items = vec![
@@ -192,10 +203,31 @@ impl Actor<'_> {
             self.account();
             self.tell();
             publish(&self.node.publisher, &mut self.outbox)?;
-            if self.is_terminating && (self.producer.is_done() || self.is_impatient) {
-                return self.end();
+            let is_late = self.end_ms.is_some_and(|end_ms| now_ms() >= end_ms);
+            if self.is_terminating && (self.producer.is_done() || self.is_impatient || is_late) {
+                return self.end(is_late);
             }
         }
+    }
+
+    /// When there is something to do next.
+    fn due_ms(&self) -> Option<u64> {
+        self.producer.due_ms().into_iter().chain(self.end_ms).min()
+    }
+
+    /// Limits how long a publisher of the first generation waits after `$TERM`: not at all without a store, else for
+    /// `publisher/terminate_timeout` at the most, or for a moment while no store has acknowledged anything.
+    fn give_time(&mut self) {
+        if !self.dialect.ends_unacknowledged {
+            return;
+        }
+        let timeout_ms = self.settings.publisher.terminate_timeout_ms;
+        let wait_ms = match (self.producer.is_stored(), self.producer.has_store()) {
+            (true, _) => timeout_ms,
+            (false, true) => timeout_ms.min(FIRST_ACK_MS),
+            (false, false) => 0,
+        };
+        self.end_ms = Some(now_ms() + wait_ms);
     }
 
     /// Follows peers that come and go: a store counts only while it is there.
@@ -269,8 +301,14 @@ impl Actor<'_> {
         });
     }
 
-    fn end(self) -> Result {
-        if self.settings.producer.verbose {
+    fn end(self, is_late: bool) -> Result {
+        if is_late && !self.is_impatient && !self.producer.is_done() {
+            log::warn!(
+                "Publisher: {} ends, {} records unacknowledged",
+                self.node.address,
+                self.producer.unproven()
+            );
+        } else if self.settings.producer.verbose {
             let count = self.producer.unproven();
             log::debug!("Producer: {} ends, {count} records unacknowledged", self.node.address);
         }
@@ -353,6 +391,7 @@ impl Actor<'_> {
                     self.is_terminating = true;
                     // The stores learn at once what they may have missed.
                     self.producer.send_head(now_ms, &mut self.outbox);
+                    self.give_time();
                     break;
                 }
                 ABANDON => self.is_impatient = true,

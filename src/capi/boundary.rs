@@ -156,17 +156,17 @@ pub(super) unsafe fn octets<'a>(text: *const c_char, what: &'static str) -> Outc
     Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// A topic's name out of a C string.
+/// A topic to subscribe to out of a C string.
 ///
 /// # Safety
 /// As [`octets`].
 pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
     // SAFETY: the caller's promise.
     let topic = unsafe { octets(text, "topic") }?;
-    if actor::consumer::is_topic(topic) {
+    if actor::consumer::is_subscription(topic) {
         Ok(topic)
     } else {
-        Err(format!("a topic has 1 to 255 octets, this one has {}", topic.len()).into())
+        Err(format!("a topic has at most 255 octets, this one has {}", topic.len()).into())
     }
 }
 

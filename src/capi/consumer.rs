@@ -265,8 +265,8 @@ pub unsafe extern "C" fn dafka_consumer_destroy(self_p: *mut *mut dafka_consumer
 }
 
 /// Subscribes to a topic, a name of 1 to 255 octets that is compared as a whole: `weather` does not subscribe to
-/// `weather2`. To subscribe twice is one subscription. Does not wait for anybody: records come when peers are
-/// found.
+/// `weather2`, unless `consumer/topic_match` is `prefix`. The empty topic stands for all. To subscribe twice is one
+/// subscription. Does not wait for anybody: records come when peers are found.
 ///
 /// Returns 0, or -1 when the topic is no topic, an argument is NULL or the consumer has ended.
 ///

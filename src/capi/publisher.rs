@@ -2,12 +2,14 @@
 //!
 //! A publisher is a producer (see dafka_producer(3)) that is handed frames in place of messages: the actor of
 //! programs that were written for the first generation of the API. New programs use `dafka_producer`. `zactor_new`
-//! starts it with a `dafka_publisher_args_t`; `zactor_destroy` ends it as it ends a producer: it waits until all
-//! records are acknowledged, unless `producer/terminate_unacked` is 1.
+//! starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it: at once when no store has ever acknowledged a
+//! record of it and none is there. Else it waits until all records are acknowledged, but for
+//! `publisher/terminate_timeout` milliseconds at most (30,000 by default), and not when `producer/terminate_unacked`
+//! is 1.
 //!
 //! # Configuration
 //!
-//! The keys of a producer: those below `producer/` and `beacon/`.
+//! The keys of a producer: those below `producer/` and `beacon/`; and `publisher/terminate_timeout`.
 //!
 //! # Commands
 //!
@@ -84,7 +86,7 @@ const _: () = {
 };
 
 /// `PUBLISH`, then a frame that holds a pointer to the content's `zframe_t` (zsock_bsend's picture `p`).
-const PUBLISHER: Dialect = Dialect { command: b"PUBLISH", content };
+const PUBLISHER: Dialect = Dialect { command: b"PUBLISH", content, ends_unacknowledged: true };
 
 fn content(pointer: Frame) -> Option<Frame> {
     let octets: [u8; size_of::<usize>()] = pointer.as_ref().try_into().ok()?;

@@ -32,6 +32,8 @@ pub struct Consumer<P> {
     address: Box<[u8]>,
     start: Start,
     topics: BTreeSet<Box<[u8]>>,
+    /// A topic stands for all that begin with it.
+    is_prefix: bool,
     ingest: Ingest<P>,
     /// Records that no store has, if they are not delivered.
     unacknowledged: Option<Unacknowledged<P>>,
@@ -55,12 +57,18 @@ impl<P: Payload> Consumer<P> {
             address: address.into(),
             start,
             topics: BTreeSet::new(),
+            is_prefix: false,
             ingest,
             unacknowledged: None,
             refresh_ms,
             hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
             hellos_ms: now_ms,
         }
+    }
+
+    /// Has a topic stand for all topics that begin with it. By itself only the empty one stands for others: for all.
+    pub fn matching_prefixes(self) -> Self {
+        Consumer { is_prefix: true, ..self }
     }
 
     /// Delivers no record before a store has acknowledged it; what waits for that occupies at most `limit_bytes`. The caller
@@ -80,29 +88,66 @@ impl<P: Payload> Consumer<P> {
         (&partition.subject, &partition.address)
     }
 
+    /// True for a topic that stands for all that begin with it.
+    pub fn is_beginning(&self, topic: &[u8]) -> bool {
+        self.is_prefix || topic.is_empty()
+    }
+
+    /// Whether a topic stands for the subject of a record.
+    fn is_of(&self, topic: &[u8], subject: &[u8]) -> bool {
+        *topic == *subject || self.is_beginning(topic) && subject.starts_with(topic)
+    }
+
+    /// Whether one of the topics stands for a subject.
+    fn is_subscribed(&self, subject: &[u8]) -> bool {
+        self.topics.contains(subject)
+            || self.topics.contains(&b""[..])
+            || self.is_prefix && (1..subject.len()).any(|len| self.topics.contains(&subject[..len]))
+    }
+
+    /// Whether a topic other than `topic` stands for a subject: it stays when that one is unsubscribed from.
+    pub fn remains(&self, topic: &[u8], subject: &[u8]) -> bool {
+        self.topics.iter().any(|other| **other != *topic && self.is_of(other, subject))
+    }
+
+    /// What to ask stores for. They answer for one topic or for all.
+    fn asked(&self) -> Vec<&[u8]> {
+        let is_all = self.is_prefix && !self.topics.is_empty() || self.topics.contains(&b""[..]);
+        if is_all { vec![b""] } else { self.topics().collect() }
+    }
+
     /// Adds a topic; false when it was there. The caller subscribes its socket to RECORD and HEAD of it.
     pub fn subscribe(&mut self, topic: &[u8], out: &mut Outbox<P>) -> bool {
         if !self.topics.insert(topic.into()) {
             return false;
         }
         if self.start == Start::Earliest {
+            let topic = if self.is_prefix { b"" } else { topic };
             out.message(&Message::GetHeads { topic, address: &self.address });
         }
         true
     }
 
     /// Removes a topic; false when it was not there. Deliveries of it that the caller still holds must be
-    /// dropped first: their partitions are gone afterwards.
+    /// dropped first, unless [`Consumer::remains`]: their partitions are gone afterwards.
     pub fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         if !self.topics.remove(topic) {
             return false;
         }
-        if let Some(unacknowledged) = &mut self.unacknowledged {
-            let is_of = |index: &Index| *self.ingest.partition(*index).subject == *topic;
-            let of_topic: Vec<Index> = unacknowledged.partitions().filter(is_of).collect();
-            of_topic.into_iter().for_each(|index| unacknowledged.forget(index));
+        let mut ended = Vec::new();
+        if let Some(unacknowledged) = &self.unacknowledged {
+            let is_ended = |index: &Index| !self.is_subscribed(&self.ingest.partition(*index).subject);
+            ended.extend(unacknowledged.partitions().filter(is_ended));
         }
-        self.ingest.close_subject(topic);
+        if let Some(unacknowledged) = &mut self.unacknowledged {
+            ended.iter().for_each(|&index| unacknowledged.forget(index));
+        }
+        let ended =
+            self.ingest.subjects().filter(|subject| !self.is_subscribed(subject)).map(Box::from).collect();
+        self.ingest.close_subjects(&ended);
+        if !self.topics().any(|topic| self.is_beginning(topic)) {
+            self.ingest.remember_only(self.topics.iter().map(|topic| topic.as_ref()));
+        }
         true
     }
 
@@ -295,7 +340,7 @@ impl<P: Payload> Consumer<P> {
         }
         if now_ms >= self.refresh_ms {
             self.refresh_ms = now_ms + self.ingest.refresh_interval_ms(0);
-            for topic in &self.topics {
+            for topic in self.asked() {
                 out.message(&Message::GetHeads { topic, address: &self.address });
             }
         }
@@ -314,7 +359,7 @@ impl<P: Payload> Consumer<P> {
             return Some(partition);
         }
         let is_possible = position.sequence <= MAX_OFFSET;
-        if !is_possible || position.address.is_empty() || !self.topics.contains(position.subject) {
+        if !is_possible || position.address.is_empty() || !self.is_subscribed(position.subject) {
             return None;
         }
         let (subject, address) = (position.subject, position.address);
@@ -346,7 +391,7 @@ impl<P: Payload> Consumer<P> {
 
     /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].
     fn hello(&mut self, store: &[u8], out: &mut Outbox<P>) {
-        let names = self.topics.iter().map(|topic| topic.len() + 4).sum::<usize>();
+        let names = self.asked().iter().map(|topic| topic.len() + 4).sum::<usize>();
         let len_bytes = 64 + if self.start == Start::Earliest { names } else { 0 };
         if len_bytes > self.hellos_len_bytes && self.hellos_len_bytes < MAX_HELLOS_LEN_BYTES {
             return;
@@ -354,7 +399,7 @@ impl<P: Payload> Consumer<P> {
         self.hellos_len_bytes = self.hellos_len_bytes.saturating_sub(len_bytes);
         let mut subjects = SubjectsBuf::new();
         if self.start == Start::Earliest {
-            for topic in &self.topics {
+            for topic in self.asked() {
                 // Topics were checked for their length when they were subscribed to.
                 let _ = subjects.push(topic);
             }

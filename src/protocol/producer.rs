@@ -87,6 +87,10 @@ pub struct Producer<P> {
     given_up: u64,
     /// Somebody has subscribed to its records, or that is not known.
     is_read: bool,
+    /// A peer has subscribed to all records, as a store does.
+    has_store: bool,
+    /// A store has acknowledged a record.
+    is_stored: bool,
     /// Subscriptions wait that were not read yet.
     is_behind: bool,
     /// ACKs that came while nobody was known to have subscribed.
@@ -124,6 +128,8 @@ impl<P: Payload> Producer<P> {
             doubtful_len_bytes: 0,
             given_up: 0,
             is_read: true,
+            has_store: false,
+            is_stored: false,
             is_behind: false,
             early_acks: Vec::new(),
             twin: None,
@@ -252,15 +258,18 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Takes a subscription that somebody made at this producer's socket: who asks for its HEADs gets one soon, and so
-    /// learns what it has missed before the next one is due.
+    /// Takes a subscription that a peer made at this producer's socket. A node of this library that asks for HEADs gets one
+    /// soon, and so learns what it has missed before the next one is due. A node of libdafka 0.1.0 does not: its consumers
+    /// take the record of a HEAD that comes first for a new one. The NUL after the topic tells them apart.
     pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !subscription.subscribe || !self.topic.starts_with(subscription.topic) {
             return;
         }
         // A store that subscribes to HEADs alone learns of the records from these, and fetches them.
         self.is_read |= matches!(subscription.id, id::RECORD | id::HEAD);
+        self.has_store |= subscription.id == id::RECORD && subscription.topic.is_empty();
         if subscription.id == id::HEAD
+            && subscription.is_exact
             && let Some(due_ms) = &mut self.head_due_ms
         {
             *due_ms = (*due_ms).min(now_ms + NEW_PEER_MS);
@@ -376,12 +385,23 @@ impl<P: Payload> Producer<P> {
         renewed.answers = self.answers.emptied();
         renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
         renewed.is_read = false;
+        renewed.is_stored = self.is_stored;
         renewed.given_up = self.given_up;
         for content in std::mem::take(&mut self.kept) {
             renewed.publish(content, now_ms, out);
         }
         *self = renewed;
         Ok(())
+    }
+
+    /// True when a store has acknowledged a record, under any address.
+    pub fn is_stored(&self) -> bool {
+        self.is_stored
+    }
+
+    /// True when a peer has subscribed to all records, as a store does.
+    pub fn has_store(&self) -> bool {
+        self.has_store
     }
 
     /// True when every record published was acknowledged.
@@ -464,6 +484,7 @@ impl<P: Payload> Producer<P> {
             let index = (self.acknowledged - self.first_kept) as usize;
             let Some(len_bytes) = self.kept.get(index).map(|content| content.as_ref().len()) else { break };
             self.acknowledged += 1;
+            self.is_stored = true;
             self.kept_len_bytes -= cost_bytes(len_bytes);
             self.doubtful_len_bytes += cost_bytes(len_bytes);
             self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(len_bytes);

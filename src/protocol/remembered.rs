@@ -3,7 +3,7 @@
 //! names.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 
 /// The positions that were remembered last, at most `limit`.
@@ -73,9 +73,9 @@ impl Remembered {
     }
 
     /// Forgets every partition of a topic.
-    pub fn forget_subject(&mut self, subject: &[u8]) {
-        let subject = self.hashers[0].hash_one(subject);
-        self.positions.retain(|_, position| position.subject != subject);
+    pub fn retain_subjects<'a>(&mut self, subjects: impl Iterator<Item = &'a [u8]>) {
+        let subjects: HashSet<u64> = subjects.map(|subject| self.hashers[0].hash_one(subject)).collect();
+        self.positions.retain(|_, position| subjects.contains(&position.subject));
     }
 
     fn hash(&self, key: &[u8]) -> [u64; 2] {
@@ -119,7 +119,7 @@ mod tests {
         let mut remembered = Remembered::new(10);
         remembered.put(b"a", b"one", 1);
         remembered.put(b"b", b"two", 2);
-        remembered.forget_subject(b"one");
+        remembered.retain_subjects([&b"two"[..]].into_iter());
         assert_eq!((remembered.get(b"a"), remembered.get(b"b")), (None, Some(2)));
     }
 }

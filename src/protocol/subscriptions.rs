@@ -26,11 +26,19 @@ pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
     vec![exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]
 }
 
+/// A consumer's for all topics that begin so, the empty one for all. To the last one, which no HEAD matches, producers
+/// respond with a HEAD: see [`Producer::subscription`](super::producer::Producer::subscription).
+pub fn topics(beginning: &[u8]) -> Vec<Vec<u8>> {
+    vec![prefix(id::RECORD, beginning), prefix(id::HEAD, beginning), exact_prefix(id::HEAD, beginning)]
+}
+
 /// A store's writer's: every record and head, and what is said to it.
 pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
     vec![
         prefix(id::RECORD, b""),
         prefix(id::HEAD, b""),
+        // As in `topics`.
+        exact_prefix(id::HEAD, b""),
         prefix(id::DIRECT_RECORD, address),
         prefix(id::DIRECT_HEAD, address),
     ]

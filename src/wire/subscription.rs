@@ -13,6 +13,8 @@ pub struct Subscription<'a> {
     /// The topic, or the beginning of topics. Not checked: a peer may subscribe to whatever it likes, so this
     /// can be longer than a name and can hold a NUL.
     pub topic: &'a [u8],
+    /// A NUL follows the topic, see [`exact_prefix`]. Nodes of libdafka 0.1.0 make no such subscriptions.
+    pub is_exact: bool,
 }
 
 impl<'a> Subscription<'a> {
@@ -27,8 +29,8 @@ impl<'a> Subscription<'a> {
             [1, id, topic @ ..] => (true, *id, topic),
             _ => return None,
         };
-        let topic = topic.strip_suffix(b"\0").unwrap_or(topic);
-        Some(Self { subscribe, id, topic })
+        let exact = topic.strip_suffix(b"\0");
+        Some(Self { subscribe, id, topic: exact.unwrap_or(topic), is_exact: exact.is_some() })
     }
 }
 
@@ -58,15 +60,17 @@ mod tests {
 
     #[test]
     fn reads_subscriptions() {
-        let hello = Some(Subscription { subscribe: true, id: id::RECORD, topic: b"hello" });
-        assert_eq!(Subscription::decode(b"\x01Mhello"), hello);
-        assert_eq!(Subscription::decode(b"\x01Mhello\0"), hello);
-        let end = Some(Subscription { subscribe: false, id: id::STORE_HELLO, topic: b"ABCD" });
+        let hello =
+            |is_exact| Some(Subscription { subscribe: true, id: id::RECORD, topic: b"hello", is_exact });
+        assert_eq!(Subscription::decode(b"\x01Mhello"), hello(false));
+        assert_eq!(Subscription::decode(b"\x01Mhello\0"), hello(true));
+        let end =
+            Some(Subscription { subscribe: false, id: id::STORE_HELLO, topic: b"ABCD", is_exact: false });
         assert_eq!(Subscription::decode(b"\0LABCD"), end);
         // A subscription to every RECORD, as a store has it.
-        let all = Some(Subscription { subscribe: true, id: id::RECORD, topic: b"" });
-        assert_eq!(Subscription::decode(b"\x01M"), all);
-        assert_eq!(Subscription::decode(b"\x01M\0"), all);
+        let all = |is_exact| Some(Subscription { subscribe: true, id: id::RECORD, topic: b"", is_exact });
+        assert_eq!(Subscription::decode(b"\x01M"), all(false));
+        assert_eq!(Subscription::decode(b"\x01M\0"), all(true));
     }
 
     #[test]
@@ -76,7 +80,7 @@ mod tests {
         // The id is the id, also when it is the NUL.
         assert_eq!(
             Subscription::decode(b"\x01\0"),
-            Some(Subscription { subscribe: true, id: 0, topic: b"" })
+            Some(Subscription { subscribe: true, id: 0, topic: b"", is_exact: false })
         );
     }
 

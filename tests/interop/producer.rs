@@ -135,3 +135,33 @@ fn it_tells_its_head_to_who_asks() {
     node.send(&get_heads("hello2", &node.address));
     node.expect_no_message(b"E", "that is another topic");
 }
+
+/// A consumer of 0.1.0 under latest takes the record of a HEAD that comes first for a new one.
+#[test]
+fn a_new_peer_gets_a_head_at_once_only_if_it_is_a_node_of_this_library() {
+    let mut cluster = Cluster::new();
+    cluster.set("producer/head_interval", "60000");
+    let _tower = cluster.tower();
+    let producer = cluster.producer(TOPIC);
+    let mut first = Node::started(&cluster, &[to(b'M', TOPIC)]);
+    while first.message_within(&to(b'M', TOPIC), MOMENT).is_none() {
+        feed(&producer, &["published before"]);
+    }
+    let mut old = Node::started(&cluster, &[to(b'M', TOPIC), to(b'H', TOPIC), to(b'H', "")]);
+    let address = old.subscriber_of(b'K');
+    old.subscription(&to(b'F', &address));
+    // The producer has read the subscriptions once it publishes what this node receives.
+    let frames = loop {
+        feed(&producer, &["live"]);
+        if let Some(frames) = old.message_within(b"", MOMENT) {
+            break frames;
+        }
+    };
+    assert!(frames[0].starts_with(&to(b'M', TOPIC)), "a HEAD upon its subscription");
+    old.expect_no_message(b"H", "a HEAD upon its subscription");
+    // Our consumers subscribe with a NUL after the topic; our stores also to H and a NUL.
+    for subscription in [&b"Hhello\0"[..], b"H\0"] {
+        let mut ours = Node::started(&cluster, &[to(b'H', ""), subscription.to_vec()]);
+        ours.message(&to(b'H', TOPIC));
+    }
+}

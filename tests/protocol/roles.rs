@@ -224,15 +224,16 @@ fn a_producer_tells_what_it_keeps() {
 }
 
 #[test]
-fn a_producer_sends_a_head_soon_to_who_subscribes_to_its_heads() {
+fn a_producer_sends_a_head_soon_to_a_node_of_this_library_that_subscribes_to_its_heads() {
     let (mut producer, mut out) = producer_with(3);
     let subscription = |frame: &'static [u8]| Subscription::decode(frame).unwrap();
-    // Records, another topic, the end of a subscription: nothing new for anybody.
-    for other in [&b"\x01Mtopic\0"[..], b"\x01Htopic2", b"\x00Htopic\0"] {
+    // Records, another topic, the end of a subscription: nothing new for anybody. A consumer of 0.1.0 under latest takes
+    // the record of a HEAD that comes first for a new one.
+    for other in [&b"\x01Mtopic\0"[..], b"\x01Htopic2\0", b"\x00Htopic\0", b"\x01Htopic", b"\x01H"] {
         producer.subscription(&subscription(other), 100);
         assert_eq!(producer.due_ms(), Some(1_000));
     }
-    for frame in [&b"\x01Htopic\0"[..], b"\x01H"] {
+    for frame in [&b"\x01Htopic\0"[..], b"\x01H\0"] {
         producer.subscription(&subscription(frame), 100);
         let due_ms = producer.due_ms().unwrap();
         assert!((101..200).contains(&due_ms), "{due_ms}");
@@ -449,7 +450,8 @@ fn topics_are_exact() {
 
 #[test]
 fn stores_get_a_hello_with_the_topics_under_earliest_only() {
-    let subscription = Subscription { subscribe: true, id: id::CONSUMER_HELLO, topic: b"STORE" };
+    let subscription =
+        Subscription { subscribe: true, id: id::CONSUMER_HELLO, topic: b"STORE", is_exact: false };
     for (start, expected) in [
         (Start::Earliest, r#"CONSUMER-HELLO STORE ME ["topic"]"#),
         (Start::Latest, "CONSUMER-HELLO STORE ME []"),
@@ -463,6 +465,52 @@ fn stores_get_a_hello_with_the_topics_under_earliest_only() {
         reading.consumer.subscription(&end, &mut reading.out);
         assert_eq!(sent(&mut reading.out).len(), 0);
     }
+}
+
+const TOPICS: [&[u8]; 4] = [b"a", b"ab", b"abc", b"b"];
+
+/// Publishes one record of each topic, and returns the topics of those that are delivered.
+fn subjects(reading: &mut Reading, sequence: u64) -> Vec<String> {
+    for topic in TOPICS {
+        let record = Message::Record(Position::new(topic, PARTITION, topic, sequence));
+        reading.take(record, Some(content(sequence)), 1);
+    }
+    let subject = |delivery: &Delivery<Content>| {
+        String::from_utf8_lossy(reading.consumer.partition(delivery.partition).0).into_owned()
+    };
+    let subjects = reading.delivered.iter().map(subject).collect();
+    reading.delivered.clear();
+    subjects
+}
+
+#[test]
+fn the_empty_topic_and_prefixes_stand_for_many_topics() {
+    let reading = |is_prefix: bool, topics: &[&[u8]]| {
+        let mut consumer = Consumer::new(ME, Start::Earliest, Limits::default(), 0);
+        if is_prefix {
+            consumer = consumer.matching_prefixes();
+        }
+        let mut reading = Reading { consumer, out: Outbox::new(), delivered: Vec::new() };
+        topics.iter().for_each(|topic| assert!(reading.consumer.subscribe(topic, &mut reading.out)));
+        reading
+    };
+    let mut all = reading(false, &[b"", b"b"]);
+    assert_eq!(sent(&mut all.out), ["GET-HEADS  ME", "GET-HEADS b ME"]);
+    assert_eq!(subjects(&mut all, 0), ["a", "ab", "abc", "b"]);
+    // The stores are asked for all topics, once.
+    let hello = Subscription { subscribe: true, id: id::CONSUMER_HELLO, topic: b"STORE", is_exact: false };
+    all.consumer.subscription(&hello, &mut all.out);
+    all.consumer.tick(100_000, &mut all.out);
+    assert_eq!(sent(&mut all.out), [r#"CONSUMER-HELLO STORE ME [""]"#, "GET-HEADS  ME"]);
+    assert!(all.consumer.remains(b"", b"b") && !all.consumer.remains(b"", b"ab"));
+    assert!(all.consumer.unsubscribe(b""));
+    assert_eq!(subjects(&mut all, 1), ["b"]);
+
+    assert_eq!(subjects(&mut reading(false, &[b"ab"]), 0), ["ab"]);
+    let mut two = reading(true, &[b"ab"]);
+    assert_eq!(sent(&mut two.out), ["GET-HEADS  ME"], "a store responds for one topic or for all");
+    assert_eq!(subjects(&mut two, 0), ["ab", "abc"]);
+    assert_eq!(subjects(&mut reading(true, &[b"abc", b"a"]), 0), ["a", "ab", "abc"]);
 }
 
 #[test]
@@ -592,7 +640,7 @@ fn a_store_fetches_what_it_lacks_before_it_writes_what_came_early() {
 #[test]
 fn a_store_asks_other_stores_what_they_hold_and_fetches_it() {
     let mut storing = Storing::new();
-    let subscription = Subscription { subscribe: true, id: id::GET_HEADS, topic: b"" };
+    let subscription = Subscription { subscribe: true, id: id::GET_HEADS, topic: b"", is_exact: false };
     storing.replica.subscription(&subscription, 1);
     let due_ms = storing.replica.due_ms();
     storing.replica.tick(due_ms, &mut storing.out);
@@ -760,13 +808,24 @@ fn a_reader_tells_the_heads_of_one_topic_or_of_all() {
 #[test]
 fn a_reader_greets_consumers_and_answers_their_hello() {
     let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
-    reader.subscription(&Subscription { subscribe: true, id: id::STORE_HELLO, topic: ME }, &mut out);
-    reader.subscription(&Subscription { subscribe: false, id: id::STORE_HELLO, topic: ME }, &mut out);
-    reader.subscription(&Subscription { subscribe: true, id: id::DIRECT_HEAD, topic: ME }, &mut out);
+    reader.subscription(
+        &Subscription { subscribe: true, id: id::STORE_HELLO, topic: ME, is_exact: false },
+        &mut out,
+    );
+    reader.subscription(
+        &Subscription { subscribe: false, id: id::STORE_HELLO, topic: ME, is_exact: false },
+        &mut out,
+    );
+    reader.subscription(
+        &Subscription { subscribe: true, id: id::DIRECT_HEAD, topic: ME, is_exact: false },
+        &mut out,
+    );
     assert_eq!(sent(&mut out), ["STORE-HELLO ME STORE"]);
     // A peer may subscribe to what is no name.
-    reader
-        .subscription(&Subscription { subscribe: true, id: id::STORE_HELLO, topic: &[b'x'; 300] }, &mut out);
+    reader.subscription(
+        &Subscription { subscribe: true, id: id::STORE_HELLO, topic: &[b'x'; 300], is_exact: false },
+        &mut out,
+    );
     assert_eq!(sent(&mut out).len(), 0);
 
     let mut subjects = SubjectsBuf::new();

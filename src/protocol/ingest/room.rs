@@ -14,6 +14,7 @@ use super::{Index, Ingest, Partition, STAY_MS};
 use crate::protocol::seats::Rank;
 use crate::protocol::{Payload, Sender};
 use crate::wire::partition_key;
+use std::collections::HashSet;
 
 /// How long a partition stays, beside newer ones of the same peer, for its first record, or for the next one of a gap.
 pub(super) const FIRST_RECORD_MS: u64 = 10_000;
@@ -120,14 +121,23 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Forgets every partition of a topic, and what came early of it.
-    pub fn close_subject(&mut self, subject: &[u8]) {
-        let is_of = |partition: &Partition<P>| *partition.subject == *subject;
+    pub fn close_subjects(&mut self, subjects: &HashSet<Box<[u8]>>) {
+        let is_of = |partition: &Partition<P>| subjects.contains(&partition.subject);
         for i in 0..self.partitions.len() {
             if self.partitions[i].as_ref().is_some_and(is_of) {
                 self.close(Index(i), None);
             }
         }
-        self.remembered.forget_subject(subject);
+    }
+
+    /// The subjects of all partitions, each as often as there are partitions of it.
+    pub fn subjects(&self) -> impl Iterator<Item = &[u8]> {
+        self.partitions.iter().flatten().map(|partition| partition.subject.as_ref())
+    }
+
+    /// Forgets where partitions of other subjects gave way.
+    pub fn remember_only<'a>(&mut self, subjects: impl Iterator<Item = &'a [u8]>) {
+        self.remembered.retain_subjects(subjects);
     }
 
     /// Closes a partition, and remembers where it goes on when it is opened again, unless that is `None`.
