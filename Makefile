@@ -69,7 +69,7 @@ c-test: stage ## the C tests, against the installed library
 	scripts/check-drop-in $(STAGE)
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
 	cmake --build $(CTESTS) --parallel 2
-	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -LE memcheck
+	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -LE 'memcheck|soak'
 
 memcheck: c-test ## the C tests under valgrind
 	ctest --test-dir $(CTESTS) --output-on-failure --parallel 3 -L memcheck
@@ -85,7 +85,7 @@ packages: stage ## build Debian packages, install, use and remove them (target/p
 readme: stage ## what the README tells a reader to type
 	scripts/check-readme $(STAGE) $(BUILD)-stage
 
-soak: soak-hosts soak-crash soak-hostile soak-consumers soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
 	cargo test --locked --test e2e several_hosts:: -- --ignored
@@ -102,6 +102,11 @@ soak-consumers: stage ## a thousand consumers in one process
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
 	cmake --build $(CTESTS) --parallel 2 --target test_many_consumers
 	$(CTESTS)/test_many_consumers 1000
+
+soak-memcheck: stage ## the C tests that take long under valgrind
+	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
+	cmake --build $(CTESTS) --parallel 2
+	ctest --test-dir $(CTESTS) --output-on-failure -L soak
 
 replay: deps ## show the simulation's run of SEED, event by event
 	DAFKA_SIM_SEED=$(SEED) cargo test --locked --test simulation -- --exact replay --ignored --nocapture
@@ -129,4 +134,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme \
-	manual soak soak-hosts soak-crash soak-hostile soak-consumers soak-simulation replay mutations bench header man clean
+	manual soak soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation replay mutations bench header man clean
