@@ -33,15 +33,16 @@ fn nodes(cluster: &Cluster) -> Vec<Program> {
     ]
 }
 
-/// As [`nodes`], with records that have gone from one to the other.
+/// As [`nodes`], with records that have gone from one to the other, and that the store has acknowledged.
 fn busy_nodes(cluster: &Cluster) -> Vec<Program> {
     let mut programs = nodes(cluster);
-    let [_, producer, consumer, ..] = &mut programs[..] else { unreachable!("as made") };
+    let isolated = [("consumer/isolation", "acknowledged")];
+    let arguments = ["--from-beginning", "topic"];
+    programs.push(cluster.node_with("dafka_console_consumer", &arguments, &isolated, Input::Pipe));
+    let [_, producer, consumer, .., isolated] = &mut programs[..] else { unreachable!("as made") };
     producer.feed(&lines("line", 1_000));
     consumer.lines(1_000, "records");
-    // What comes from another producer is known to be stored when that one ends.
-    cluster.publish("topic", &lines("other", 1));
-    consumer.line("the record of another producer");
+    isolated.lines(1_000, "acknowledged records");
     programs
 }
 
