@@ -9,6 +9,7 @@
 
 #define FIRST "0123456789ABCDEF0123456789ABCDEF"
 #define SECOND "FEDCBA9876543210FEDCBA9876543210"
+#define THIRD "33333333333333333333333333333333"
 
 static zactor_t *
 s_beacon_new (zconfig_t *config, const char *log_prefix)
@@ -41,6 +42,31 @@ s_check_word (zactor_t *beacon, const char *expected, int port, int own)
     zstr_free (&wanted);
 }
 
+//  The next word of the beacon. A peer whose thread stood still, which goes and comes back, is passed over.
+
+static void
+s_check_next (zactor_t *beacon, const char *expected, const char *wanted)
+{
+    char *word, *endpoint, *gone = NULL;
+    CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
+    while (gone || (streq (word, "DISCONNECT") && strneq (endpoint, wanted))) {
+        if (gone) {
+            CHECK_STR (word, "CONNECT");
+            CHECK_STR (endpoint, gone);
+            zstr_free (&gone);
+        }
+        else
+            gone = strdup (endpoint);
+        zstr_free (&endpoint);
+        zstr_free (&word);
+        CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
+    }
+    CHECK_STR (endpoint, wanted);
+    CHECK_STR (word, expected);
+    zstr_free (&endpoint);
+    zstr_free (&word);
+}
+
 static void
 s_test_words (zconfig_t *config)
 {
@@ -56,10 +82,22 @@ s_test_words (zconfig_t *config)
     CHECK (zstr_send (second, "STOP") == 0);
     s_check_word (first, "DISCONNECT", 2222, 1111);
 
-    test_case ("a peer starts again, at another port");
+    test_case ("a peer starts again, at another port: it has kept its own peers");
     CHECK (zsock_send (second, "ssi", "START", SECOND, 3333) == 0);
     s_check_word (first, "CONNECT", 3333, 1111);
-    s_check_word (second, "CONNECT", 1111, 3333);
+    zactor_t *third = s_beacon_new (config, "Third");
+    CHECK (zsock_send (third, "ssi", "START", THIRD, 5555) == 0);
+    s_check_word (first, "CONNECT", 5555, 1111);
+    s_check_next (second, "CONNECT", "tcp://127.0.0.1:5555");
+
+    test_case ("a beacon that has stopped still tells of its peers");
+    CHECK (zstr_send (second, "STOP") == 0);
+    s_check_word (first, "DISCONNECT", 3333, 1111);
+    zactor_destroy (&third);
+    s_check_next (second, "DISCONNECT", "tcp://127.0.0.1:5555");
+    s_check_word (first, "DISCONNECT", 5555, 1111);
+    CHECK (zsock_send (second, "ssi", "START", SECOND, 3333) == 0);
+    s_check_word (first, "CONNECT", 3333, 1111);
 
     test_case ("a peer ends");
     zactor_destroy (&second);
@@ -189,6 +227,113 @@ s_test_recv (zconfig_t *config)
     zactor_destroy (&first);
 }
 
+//  A node that only listens, and peers that name their host themselves, or leave that to the tower
+
+static void
+s_test_listener (zconfig_t *config, bool is_inproc)
+{
+    test_case ("a beacon that was never started tells of a peer whose host cannot be found");
+    zconfig_t *named = test_config_copy (config);
+    zactor_t *listener = s_beacon_new (config, "Listener");
+    zconfig_put (named, "beacon/address", "no-such-host.invalid");
+    zactor_t *peer = s_beacon_new (named, "Peer");
+    CHECK (zsock_send (peer, "ssi", "START", "a peer", 1000) == 0);
+    s_check_next (listener, "CONNECT", "tcp://no-such-host.invalid:1000");
+    zactor_destroy (&peer);
+    s_check_next (listener, "DISCONNECT", "tcp://no-such-host.invalid:1000");
+
+    test_case ("a name stays a name; dafka_beacon_recv connects to the host");
+    zconfig_put (named, "beacon/address", "localhost");
+    zsock_t *xpub = zsock_new (ZMQ_XPUB);
+    int port = zsock_bind (xpub, "tcp://127.0.0.1:*");
+    CHECK (port > 0);
+    char *endpoint = zsys_sprintf ("tcp://localhost:%d", port);
+    zsock_t *sub = s_sub_new ();
+    peer = s_beacon_new (named, "Peer");
+    zactor_t *other = s_beacon_new (config, "Other listener");
+    CHECK (zsock_send (peer, "ssi", "START", "another peer", port) == 0);
+    s_check_next (other, "CONNECT", endpoint);
+    dafka_beacon_recv (listener, sub, false, "Listener");
+    s_check_subscription (xpub, sub, 1);
+    zactor_destroy (&peer);
+    dafka_beacon_recv (listener, sub, false, "Listener");
+    s_check_subscription (xpub, sub, 0);
+    s_check_next (other, "DISCONNECT", endpoint);
+    zactor_destroy (&other);
+
+    test_case ("dafka_beacon_recv does not connect to a host that is not found");
+    zconfig_put (named, "beacon/address", "no-such-host.invalid");
+    peer = s_beacon_new (named, "Peer");
+    CHECK (zsock_send (peer, "ssi", "START", "a peer", 1000) == 0);
+    test_log_begin ();
+    dafka_beacon_recv (listener, sub, false, "Listener");
+    CHECK (test_log_has ("E:", "no-such-host.invalid:1000", "not found"));
+    zactor_destroy (&peer);
+    dafka_beacon_recv (listener, sub, false, "Listener");
+    test_log_end ();
+
+    if (is_inproc) {
+        test_case ("where the tower finds the host, nodes over inproc are at this host's first interface");
+        ziflist_t *interfaces = ziflist_new ();
+        CHECK (interfaces);
+        const char *host = ziflist_first (interfaces)? ziflist_address (interfaces): "127.0.0.1";
+        zconfig_put (named, "beacon/address", "");
+        peer = s_beacon_new (named, "Peer");
+        CHECK (zsock_send (peer, "ssi", "START", "a third peer", 1000) == 0);
+        char *found = zsys_sprintf ("tcp://%s:1000", host);
+        s_check_next (listener, "CONNECT", found);
+        zstr_free (&found);
+        zactor_destroy (&peer);
+        ziflist_destroy (&interfaces);
+    }
+    zactor_destroy (&listener);
+    zsock_destroy (&sub);
+    zsock_destroy (&xpub);
+    zstr_free (&endpoint);
+    zconfig_destroy (&named);
+}
+
+//  Somebody announces many peers. So many of them that are reported at a time may be of one host.
+
+#define MAX_OF_HOST 10
+
+static void
+s_test_crowd (const char *name, const char *format)
+{
+    test_case ("the peers of one host are limited: %s", name);
+    zconfig_t *config = test_config ("inproc");
+    zconfig_putf (config, "beacon/max_peers_per_host", "%d", MAX_OF_HOST);
+    zsock_t *xpub = zsock_new (ZMQ_XPUB);
+    zsock_set_xpub_welcome_msg (xpub, "W");
+    CHECK (zsock_bind (xpub, "%s", zconfig_get (config, "tower/pub_address", "")) == 0);
+    zsock_t *sub = zsock_new (ZMQ_SUB);
+    CHECK (zsock_bind (sub, "%s", zconfig_get (config, "tower/sub_address", "")) == 0);
+    zactor_t *beacon = s_beacon_new (config, "Listener");
+    int connected = 0, changes = 0;
+    test_log_begin ();
+    while (changes < 5 * MAX_OF_HOST) {
+        for (int port = 1001; port <= 1000 + 5 * MAX_OF_HOST; port++) {
+            char *endpoint = zsys_sprintf (format, port, port);
+            CHECK (zsock_send (xpub, "sss", "B", endpoint, endpoint) == 0);
+            zstr_free (&endpoint);
+        }
+        while (test_poll (beacon, 50)) {
+            char *word, *endpoint;
+            CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
+            connected += streq (word, "CONNECT") ? 1 : -1;
+            CHECK (connected <= MAX_OF_HOST);
+            changes++;
+            zstr_free (&endpoint);
+            zstr_free (&word);
+        }
+    }
+    test_log_end ();
+    zactor_destroy (&beacon);
+    zsock_destroy (&sub);
+    zsock_destroy (&xpub);
+    zconfig_destroy (&config);
+}
+
 //  How many threads this process has
 
 static size_t
@@ -266,6 +411,8 @@ main (void)
 {
     test_begin ("test_beacon", 60);
     s_test_ended ();
+    s_test_crowd ("names that are found", "tcp://localhost:%d");
+    s_test_crowd ("names that are not found", "tcp://no-such-host-%d.invalid:%d");
     for (int round = 0; round < 2; round++) {
         zconfig_t *config = test_config (round ? "tcp" : "inproc");
         zconfig_put (config, "beacon/timeout", "1000");     //  Long enough for a loaded machine
@@ -275,6 +422,7 @@ main (void)
         s_test_words (config);
         s_test_shared_names (config);
         s_test_recv (config);
+        s_test_listener (config, round == 0);
         zactor_destroy (&tower);
         zconfig_destroy (&config);
     }

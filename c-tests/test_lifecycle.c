@@ -334,6 +334,28 @@ s_start_and_end (zactor_fn task, void *args)
     CHECK (zclock_mono () - start < AT_ONCE_MS);
 }
 
+//  Nothing introduces them later: without the other one, the producer would wait for ever.
+
+static void
+s_test_store_before_tower_ends (void)
+{
+    size_t count = test_scale (20, 3);
+    for (size_t round = 0; round < count; round++) {
+        test_case ("a tower that ends still introduces a store that has just come, round %zu", round);
+        zconfig_t *config = test_config ("inproc");
+        zactor_t *tower = zactor_new (dafka_tower_actor, config);
+        CHECK (tower);
+        zactor_t *producer = test_producer_new ("introduced", config);
+        test_send (producer, "before there was a store");
+        zactor_t *store = zactor_new (dafka_store_actor, config);
+        CHECK (store);
+        zactor_destroy (&tower);
+        zactor_destroy (&producer);         //  When the store has the record
+        zactor_destroy (&store);
+        zconfig_destroy (&config);
+    }
+}
+
 static void
 s_test_failed_store (void)
 {
@@ -457,6 +479,7 @@ main (void)
     s_test_late_tower ("inproc");
     s_test_restarted_tower ();
     s_test_ends_with_tower ();
+    s_test_store_before_tower_ends ();
     s_test_failed_store ();
     s_test_failed_tower ();
     s_test_many ();

@@ -564,11 +564,14 @@ s_test_tower (const char *transport, bool everywhere)
     zconfig_t *config = test_config (transport);
     char *host = strdup ("127.0.0.1");
     if (everywhere) {
-        //  Nodes on other hosts could not reach 127.0.0.1: a tower that they can reach names an interface of its own.
         zconfig_putf (config, "tower/sub_address", "tcp://*%s",
                       strrchr (zconfig_get (config, "beacon/sub_address", ""), ':'));
         zconfig_putf (config, "tower/pub_address", "tcp://*%s",
                       strrchr (zconfig_get (config, "beacon/pub_address", ""), ':'));
+    }
+    //  Nodes on other hosts could not reach 127.0.0.1: a tower that they can reach names an interface of its own. So does one
+    //  at inproc addresses, as in 0.1.0.
+    if (everywhere || streq (transport, "inproc")) {
         ziflist_t *interfaces = ziflist_new ();
         if (ziflist_first (interfaces)) {
             freen (host);

@@ -1193,13 +1193,23 @@ DAFKA_EXPORT void
 //      as 32 hexadecimal digits, and the TCP port that it listens at
 //      (`zsock_send` with picture `ssi`). Peers that announce the same address
 //      are the node itself, and ignored.
-//    - `STOP`: forget all this.
+//    - `STOP`: announce the node no more. The beacon keeps its peers, and goes
+//      on to report them.
 //    - `$TERM`: end, as `zactor_destroy` sends it.
 //
 //  The beacon sends:
 //
 //    - `CONNECT` or `DISCONNECT`: a peer came or went; a second frame holds its
-//      endpoint. `dafka_beacon_recv` applies it to a socket.
+//      endpoint as it was announced. `dafka_beacon_recv` applies it to a
+//      socket.
+//
+//  It does so without `START`, too: then the node only listens.
+//
+//  The host in an endpoint may be a name, and may not exist. When the beacon
+//  finds the host late or elsewhere, it sends `DISCONNECT` and `CONNECT` for
+//  the endpoint. A program that connects by itself (`zsock_connect`) makes
+//  ZeroMQ look the name up, in the thread that serves all sockets of the
+//  process; `dafka_beacon_recv` does not.
 //
 //  EXAMPLE
 //
@@ -1214,6 +1224,7 @@ DAFKA_EXPORT void
 //          zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
 //          zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //          zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//          zconfig_put (config, "beacon/address", "127.0.0.1");
 //          zconfig_put (config, "producer/head_interval", "100");
 //          zconfig_put (config, "producer/terminate_unacked", "1");
 //          zactor_t *tower = zactor_new (dafka_tower_actor, config);
@@ -1283,12 +1294,13 @@ DAFKA_EXPORT void
     dafka_beacon_actor (zsock_t *pipe, void *args);
 
 //  Waits for one `CONNECT` or `DISCONNECT` of a beacon and applies it to a
-//  socket (`zmq_connect`, `zmq_disconnect`). With `verbose` the change is
-//  logged, after `log_prefix` (NULL: "Beacon"). An endpoint that cannot be used
-//  is logged, as is a NULL beacon or socket, and a beacon that has ended;
-//  nothing else happens then, and nothing happens when a signal (SIGINT and
-//  SIGTERM under CZMQ's handling) or the time limit of the beacon's pipe
-//  (`zsock_set_rcvtimeo`) ends the wait.
+//  socket (`zmq_connect`, `zmq_disconnect`). A host that has a name is
+//  connected to by the address that the beacon has found. With `verbose` the
+//  change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that
+//  cannot be used is logged, as is a NULL beacon or socket, and a beacon that
+//  has ended; nothing else happens then, and nothing happens when a signal
+//  (SIGINT and SIGTERM under CZMQ's handling) or the time limit of the beacon's
+//  pipe (`zsock_set_rcvtimeo`) ends the wait.
 DAFKA_EXPORT void
     dafka_beacon_recv (zactor_t *beacon, zsock_t *sub, bool verbose, const char *log_prefix);
 

@@ -4,6 +4,9 @@
 //! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
 //! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered
 //! wait-ms and `TWIN` endpoint.
+//!
+//! The beacon of a node reports peers from `START` on, with the addresses of their hosts. That of an application (without a
+//! monitor) reports them from the beginning, and endpoints as they were announced: see [`reported`].
 
 use super::directory::Directory;
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
@@ -14,9 +17,12 @@ use crate::net::{
 use crate::protocol::discovery::{Discovery, Event, News, Refused};
 use crate::settings::{self, Endpoint};
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
+use reported::Reported;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, POLLOUT, SocketEvent};
+
+mod reported;
 
 /// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. `true`
 /// when a ZeroMQ peer had answered there.
@@ -39,16 +45,16 @@ const BATCH_COUNT: usize = 1_000;
 /// More frames than any beacon has.
 const MAX_FRAMES: usize = 8;
 
-/// Runs a beacon until `$TERM`. `name` stands in its log lines. `peers` is the monitor of the node's subscribing socket,
-/// if it has one: it tells which peers answer.
+/// Runs an application's beacon until `$TERM`. `name` stands in its log lines.
 ///
 /// # Errors
 /// When a socket cannot be made.
-pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str, peers: Option<&Socket>) -> Result {
-    run_for(pipe, settings, name, peers, None)
+pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
+    run_for(pipe, settings, name, None, None)
 }
 
-/// The same, which keeps the directory of its node's peers.
+/// Runs the beacon of a node, whose directory of peers it keeps. `peers` is the monitor of the node's subscribing socket: it
+/// tells which peers answer.
 pub(super) fn run_for(
     pipe: &Pipe,
     settings: &settings::Beacon,
@@ -59,6 +65,7 @@ pub(super) fn run_for(
     let mut beacon = Beacon::connect(settings, name)?;
     beacon.is_watching = peers.is_some();
     beacon.is_telling_names = directory.is_some();
+    beacon.reported = (!beacon.is_watching).then(Reported::default);
     let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
     let mut is_ready = false;
     // What was sent last left no room in the pipe.
@@ -95,6 +102,8 @@ pub(super) fn run_for(
                 );
             }
             is_ready = true;
+            // Not before: zactor_new drops what it receives before the signal.
+            beacon.listen();
             // A node reads the signal late by itself.
             if peers.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
         }
@@ -144,11 +153,14 @@ struct Beacon<'a> {
     is_watching: bool,
     /// The node wants to know where its peers are.
     is_telling_names: bool,
-    /// The node's own beacon, and who else is there; `None` until `START`.
+    /// The node's own beacon, from `START` to `STOP`.
     announced: Option<[Vec<u8>; 4]>,
     /// The node is a consumer: it ignores the others of its process.
     is_consumer: bool,
+    /// The node's peers; `None` until `START`, or until an application's beacon is ready.
     discovery: Option<Discovery>,
+    /// The endpoints that an application was told.
+    reported: Option<Reported>,
     events: Vec<Event>,
     /// Where another node is that uses this node's address.
     twin: Option<String>,
@@ -222,6 +234,7 @@ impl<'a> Beacon<'a> {
             announced: None,
             is_consumer: false,
             discovery: None,
+            reported: None,
             events: Vec::new(),
             twin: None,
             zone: settings
@@ -247,7 +260,10 @@ impl<'a> Beacon<'a> {
             match words.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice() {
                 [word] if *word == TERM => return Ok(false),
                 [b"START", address, port, ignored @ ..] => self.start(address, port, ignored),
-                [b"STOP"] => (self.announced, self.discovery) = (None, None),
+                [b"STOP"] => {
+                    self.announced = None;
+                    self.discovery.iter_mut().for_each(Discovery::conceal);
+                }
                 [word, ..] => {
                     log::error!("{}: unknown command to the beacon: {}", self.name, word.escape_ascii());
                 }
@@ -266,19 +282,29 @@ impl<'a> Beacon<'a> {
         let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
         self.announced = Some(beacon.encode());
         self.is_consumer = is_consumer(address);
-        let (interval_ms, timeout_ms) = (self.settings.interval_ms, self.settings.timeout_ms);
-        let discovery = Discovery::new(address, ignored, interval_ms, timeout_ms, now_ms());
+        let mut discovery = self.discovery.take().unwrap_or_else(|| self.no_peers());
+        discovery.announce(address, port, ignored, now_ms());
+        self.discovery = Some(discovery);
+    }
+
+    /// Looks for peers without making the node known, if an application wants to know of them.
+    fn listen(&mut self) {
+        if self.reported.is_some() && self.discovery.is_none() {
+            self.discovery = Some(self.no_peers());
+        }
+    }
+
+    fn no_peers(&self) -> Discovery {
         // Where nothing tells who answers, nobody is waited for. A pending peer takes a file while it is tried.
         let max_pending = match self.is_watching {
             true => self.settings.max_pending_peers.min((max_open_files() / 8).max(16)),
             false => self.settings.max_peers,
         };
-        let discovery = discovery
+        let discovery = Discovery::listening(self.settings.interval_ms, self.settings.timeout_ms, now_ms())
             .with_max_peers(self.settings.max_peers)
-            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint)
-            .with_port(port);
+            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint);
         let discovery = discovery.with_max_pending(max_pending);
-        self.discovery = Some(if self.is_telling_names { discovery.telling_names() } else { discovery });
+        if self.is_telling_names { discovery.telling_names() } else { discovery }
     }
 
     /// Follows the connections to the towers.
@@ -322,15 +348,22 @@ impl<'a> Beacon<'a> {
         Ok(())
     }
 
-    /// Takes in peers whose hosts were found.
+    /// Takes in peers whose hosts were found. An application is told of those that were not, too.
     fn hosts_found(&mut self) {
-        let Self { resolver, discovery, events, warning, name, .. } = self;
-        resolver.found(now_ms(), |sender, host, endpoint| match (endpoint, &mut *discovery) {
-            (Some(endpoint), Some(discovery)) => discovery.beacon(sender, endpoint, now_ms(), events),
-            (Some(_), None) => {}
-            (None, _) => warning.warn(now_ms(), || {
-                format!("{name}: there is no host {}, where a peer says it is", host.escape_debug())
-            }),
+        let Self { resolver, discovery, reported, events, warning, name, .. } = self;
+        resolver.found(now_ms(), |sender, announced, endpoint| {
+            if endpoint.is_none() {
+                warning.warn(now_ms(), || {
+                    format!(
+                        "{name}: the host of {} is not found, where a peer says it is",
+                        announced.escape_debug()
+                    )
+                });
+            }
+            let endpoint = endpoint.or(reported.as_ref().map(|_| announced));
+            if let (Some(endpoint), Some(discovery)) = (endpoint, &mut *discovery) {
+                add(discovery, reported.as_mut(), sender, [announced, endpoint], events);
+            }
         });
     }
 
@@ -412,8 +445,14 @@ impl<'a> Beacon<'a> {
             self.warning.warn(now_ms(), text);
             return;
         };
-        match self.resolver.resolve(beacon.sender, &endpoint, now_ms()) {
-            Some(endpoint) => discovery.beacon(beacon.sender, &endpoint, now_ms(), &mut self.events),
+        let mut known = self.resolver.resolve(beacon.sender, &endpoint, now_ms());
+        if known.is_none() && self.reported.is_some() && self.resolver.is_missing(&endpoint, now_ms()) {
+            known = Some(endpoint.as_str().into());
+        }
+        match known {
+            Some(known) => {
+                add(discovery, self.reported.as_mut(), beacon.sender, [&announced, &known], &mut self.events);
+            }
             None => discovery.tower_heard(now_ms()),
         }
         self.tell_refused();
@@ -442,9 +481,13 @@ impl<'a> Beacon<'a> {
 
     /// Sends the node's beacon when it is due, and drops silent peers.
     fn tick(&mut self) -> Result {
-        if let (Some(discovery), Some(announced)) = (&mut self.discovery, &self.announced)
-            && discovery.tick(now_ms(), &mut self.events)
-        {
+        let Some(discovery) = &mut self.discovery else { return Ok(()) };
+        let before = self.events.len();
+        let is_due = discovery.tick(now_ms(), &mut self.events);
+        if let Some(reported) = &mut self.reported {
+            reported.rewrite(&mut self.events, before, "");
+        }
+        if let (Some(announced), true) = (&self.announced, is_due) {
             // A publishing socket does not wait: without a tower, the beacon is simply not heard.
             let frames: Vec<&[u8]> = announced.iter().map(Vec::as_slice).collect();
             self.outgoing.send_frames(&frames)?;
@@ -452,6 +495,21 @@ impl<'a> Beacon<'a> {
             self.unread_subscriptions.end_turn(true);
         }
         Ok(())
+    }
+}
+
+/// Takes in a peer at an endpoint: as a tower announced it, and as it is known.
+fn add(
+    discovery: &mut Discovery,
+    reported: Option<&mut Reported>,
+    sender: &[u8],
+    [announced, known]: [&str; 2],
+    events: &mut Vec<Event>,
+) {
+    let before = events.len();
+    discovery.beacon(sender, known, now_ms(), events);
+    if let Some(reported) = reported {
+        reported.rewrite(events, before, announced);
     }
 }
 

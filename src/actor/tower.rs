@@ -1,7 +1,7 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
 use super::endpoints::EndpointsFile;
-use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result};
+use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result, timeout_ms};
 use crate::czmq;
 use crate::net::{
     Backlog, Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, TERM, Warning,
@@ -21,10 +21,14 @@ use forwarded::{Forward, Forwarded};
 /// frames take 32 times as much memory.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
+/// How long a tower still introduces a node that has connected, after it was told to end: a node that knows only some of
+/// its peers would wait for the others in vain.
+const INTRODUCTION_MS: u64 = 250;
+
 /// Frames of a node's beacon.
 const BEACON_FRAMES: usize = 4;
 
-/// Runs a tower until `$TERM`.
+/// Runs a tower until `$TERM`, and until nodes that have just connected are introduced.
 ///
 /// # Errors
 /// When it cannot bind.
@@ -32,19 +36,24 @@ pub fn run(pipe: &Pipe, settings: &settings::Tower) -> Result {
     let mut tower = Tower::bind(settings)?;
     pipe.signal_ready()?;
     let mut is_drained = false;
+    let mut end_ms = None;
     loop {
         let items = &mut [pipe.item(POLLIN), tower.incoming.item(POLLIN), tower.outgoing.item(POLLIN)];
-        tower.poll(items, is_drained)?;
+        tower.poll(items, is_drained, timeout_ms(end_ms, now_ms()))?;
         let mut frame = Frame::new();
         while pipe.try_recv(&mut frame)? {
             if frame.as_ref() == TERM {
-                return Ok(());
+                end_ms = Some(tower.introduced_ms());
+                continue;
             }
             log::error!("Tower: unknown command: {}", frame.as_ref().escape_ascii());
             pipe.skip_rest(&frame);
         }
         is_drained = tower.forward_subscriptions()?;
         is_drained &= tower.forward_beacons()?;
+        if end_ms.is_some_and(|end_ms| now_ms() >= end_ms) {
+            return Ok(());
+        }
     }
 }
 
@@ -57,6 +66,8 @@ struct Tower<'a> {
     subscribers: Subscribers,
     /// Bounds the connections of `incoming`, and of `outgoing`.
     inbound: [Option<Inbound>; 2],
+    /// When a node connected last, by its subscription.
+    newest_ms: Option<u64>,
     /// Removed when the tower ends.
     endpoints_file: Option<EndpointsFile>,
     /// Bounds what `incoming` holds, and what `outgoing` does.
@@ -68,8 +79,11 @@ struct Tower<'a> {
 
 impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
-        // A tower that only this host can reach has only this host's nodes.
-        let is_local = is_local(&settings.sub_address.to_text()) && is_local(&settings.pub_address.to_text());
+        // A tower that only this host can reach has only this host's nodes. Where it is reached over inproc alone, programs
+        // may rely on what 0.1.0 announces: the first interface.
+        let addresses = [&settings.sub_address, &settings.pub_address];
+        let is_local = addresses.iter().all(|address| is_local(&address.to_text()))
+            && !addresses.iter().all(|address| address.is_inproc());
         let own_host = match is_local {
             true => OwnHost::default(),
             false => OwnHost { ipv4: czmq::first_interface_address(), ipv6: first_ipv6_address() },
@@ -93,6 +107,7 @@ impl<'a> Tower<'a> {
             forwarded: Forwarded::new(now_ms()),
             subscribers: Subscribers::new(settings.max_subscription_bytes),
             inbound: [None, None],
+            newest_ms: None,
             endpoints_file: None,
             unread,
             warning: Warning::default(),
@@ -148,11 +163,17 @@ impl<'a> Tower<'a> {
         [(&self.incoming, &self.settings.sub_address), (&self.outgoing, &self.settings.pub_address)]
     }
 
-    /// Waits until an item is ready. `is_drained` when everything was read that was received.
-    fn poll(&self, items: &mut [PollItem], is_drained: bool) -> Result {
+    /// When the newest node is introduced to the others; 0 when there is none.
+    fn introduced_ms(&self) -> u64 {
+        self.newest_ms.map_or(0, |newest_ms| newest_ms + INTRODUCTION_MS)
+    }
+
+    /// Waits until an item is ready, or `timeout_ms` have passed (negative: for ever). `is_drained` when everything was read
+    /// that was received.
+    fn poll(&self, items: &mut [PollItem], is_drained: bool, timeout_ms: i64) -> Result {
         let inbound = self.inbound.each_ref().map(|inbound| inbound.as_ref().filter(|_| is_drained));
         let _waiting = inbound.map(|inbound| inbound.map(Inbound::waiting));
-        Ok(poll(items, -1)?)
+        Ok(poll(items, timeout_ms)?)
     }
 
     /// Nodes' subscriptions go on to those who publish; the welcome's do not (RFC 46/DAFKA), and beacons are
@@ -168,6 +189,9 @@ impl<'a> Tower<'a> {
             self.unread[1].took_subscription(&frame);
             if let [_, Some(inbound)] = &self.inbound {
                 inbound.received(&frame);
+            }
+            if frame.as_ref().first() == Some(&1) {
+                self.newest_ms = Some(now_ms());
             }
             if let Some(peer) = self.subscribers.take(&frame) {
                 self.cut_off_warning.warn(now_ms(), || {

@@ -20,13 +20,19 @@
 //! - `START`: make the node known; two more frames hold its address, a UUID as 32 hexadecimal digits, and the TCP
 //!   port that it listens at (`zsock_send` with picture `ssi`). Peers that announce the same address are the node
 //!   itself, and ignored.
-//! - `STOP`: forget all this.
+//! - `STOP`: announce the node no more. The beacon keeps its peers, and goes on to report them.
 //! - `$TERM`: end, as `zactor_destroy` sends it.
 //!
 //! The beacon sends:
 //!
-//! - `CONNECT` or `DISCONNECT`: a peer came or went; a second frame holds its endpoint. `dafka_beacon_recv`
-//!   applies it to a socket.
+//! - `CONNECT` or `DISCONNECT`: a peer came or went; a second frame holds its endpoint as it was announced.
+//!   `dafka_beacon_recv` applies it to a socket.
+//!
+//! It does so without `START`, too: then the node only listens.
+//!
+//! The host in an endpoint may be a name, and may not exist. When the beacon finds the host late or elsewhere, it sends
+//! `DISCONNECT` and `CONNECT` for the endpoint. A program that connects by itself (`zsock_connect`) makes ZeroMQ look the
+//! name up, in the thread that serves all sockets of the process; `dafka_beacon_recv` does not.
 //!
 //! # Example
 //!
@@ -42,6 +48,7 @@
 //!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
 //!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
+//!     zconfig_put (config, "beacon/address", "127.0.0.1");
 //!     zconfig_put (config, "producer/head_interval", "100");
 //!     zconfig_put (config, "producer/terminate_unacked", "1");
 //!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
@@ -99,7 +106,7 @@ use super::boundary::{entry, octets, run_actor, settings, socket_of, wait_for_in
 use super::selftest;
 use crate::actor::beacon;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
-use crate::net::{Frame, is_signal};
+use crate::net::{Frame, is_signal, names};
 use std::ffi::{c_char, c_void};
 use zmq::POLLOUT;
 
@@ -130,16 +137,17 @@ pub unsafe extern "C" fn dafka_beacon_actor(pipe: *mut zsock_t, args: *mut c_voi
             let prefix =
                 args.and_then(|args| octets(args.log_prefix, "log_prefix").ok()).unwrap_or(b"Beacon");
             let name = String::from_utf8_lossy(prefix).into_owned();
-            beacon::run(pipe, &settings(config).beacon, &name, None)
+            beacon::run(pipe, &settings(config).beacon, &name)
         });
     }
 }
 
 const ENDED: &str = "the beacon has ended";
+const NOT_FOUND: &str = "the host is not found; the beacon reports the peer again when it is";
 const NO_CHANGE: &str = "a beacon says CONNECT or DISCONNECT, and an endpoint";
 
 /// Waits for one `CONNECT` or `DISCONNECT` of a beacon and applies it to a socket (`zmq_connect`,
-/// `zmq_disconnect`). With `verbose` the change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that
+/// `zmq_disconnect`). A host that has a name is connected to by the address that the beacon has found. With `verbose` the change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that
 /// cannot be used is logged, as is a NULL beacon or socket, and a beacon that has ended; nothing else happens then, and
 /// nothing happens when a signal (SIGINT and SIGTERM under CZMQ's handling) or the time limit of the beacon's pipe
 /// (`zsock_set_rcvtimeo`) ends the wait.
@@ -183,8 +191,13 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         pipe.skip_rest(&endpoint);
         let endpoint = std::str::from_utf8(endpoint.as_ref()).map_err(|_| "an endpoint is no text")?;
         let applied = match word.as_ref() {
-            b"CONNECT" => sub.connect(endpoint),
-            b"DISCONNECT" => sub.disconnect(endpoint),
+            b"CONNECT" => match names::connect(&sub, endpoint) {
+                Some(address) => sub.connect(&address),
+                None => return Err(format!("{prefix}: {endpoint}: {NOT_FOUND}").into()),
+            },
+            b"DISCONNECT" => {
+                names::disconnect(&sub, endpoint).map_or(Ok(()), |address| sub.disconnect(&address))
+            }
             _ => return Err(NO_CHANGE.into()),
         };
         if verbose {

@@ -47,14 +47,23 @@ fn is_name(host: &str) -> bool {
     (1..=255).contains(&host.len()) && host.bytes().all(is_in_names)
 }
 
-/// What stands for the host of an endpoint in its one form where peers are counted by host: see `host_of`.
+/// What stands for all hosts that were not found: nobody can tell how many they are, and a name costs nothing.
+const NOT_FOUND: &str = "a host that is not found";
+
+/// What stands for the host of an endpoint in its one form where peers are counted by host: see `host_of`. All names count
+/// as one host: those that were found have an address in their place.
 pub fn host_of_endpoint(endpoint: &str) -> String {
     let host = endpoint
         .strip_prefix("tcp://")
         .and_then(|rest| rest.rsplit_once(':'))
         .map_or(endpoint, |(host, _)| host);
     let inner = host.trim_start_matches('[').trim_end_matches(']');
-    inner.parse::<IpAddr>().map_or_else(|_| inner.to_owned(), |address| host_of(address).to_string())
+    match (inner.parse::<IpAddr>(), inner.contains('%')) {
+        (Ok(address), _) => host_of(address).to_string(),
+        // A link-local address: no name has a zone.
+        (Err(_), true) => inner.to_owned(),
+        (Err(_), false) => NOT_FOUND.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +111,7 @@ mod tests {
         assert_eq!(host_of_endpoint("tcp://10.0.0.1:5"), "10.0.0.1");
         assert_eq!(host_of_endpoint("tcp://[fd00::1:2:3:4]:5"), host_of_endpoint("tcp://[fd00::5]:6"));
         assert_ne!(host_of_endpoint("tcp://[fe80::1%eth0]:5"), host_of_endpoint("tcp://[fe80::2%eth0]:5"));
-        assert_eq!(host_of_endpoint("not an endpoint"), "not an endpoint");
+        assert_eq!(host_of_endpoint("tcp://one.example:5"), host_of_endpoint("tcp://another.example:6"));
+        assert_ne!(host_of_endpoint("tcp://one.example:5"), host_of_endpoint("tcp://10.0.0.1:5"));
     }
 }

@@ -13,6 +13,7 @@ mod frame;
 mod guard;
 mod inbound;
 mod interface;
+pub mod names;
 mod peer;
 mod pipe;
 mod priority;

@@ -26,6 +26,8 @@ const REFRESH_MS: u64 = 60_000;
 const RETRY_MS: u64 = 10_000;
 /// A host that nobody has asked for so long is forgotten when there is no room.
 const FORGET_MS: u64 = 10_000;
+/// A host whose first look-up takes longer counts as missing until there is an answer.
+const PATIENCE_MS: u64 = 1_000;
 /// Who is told when a host was found; others ask again.
 const MAX_WAITING: usize = 8;
 /// Looking a host up takes little, but what the system has for it is not known.
@@ -45,6 +47,8 @@ pub struct Resolver {
 struct Host {
     address: Option<IpAddr>,
     is_looked_up: bool,
+    /// The last look-up found nothing.
+    has_failed: bool,
     /// When that began, or ended, last.
     looked_up_ms: Option<u64>,
     asked_ms: u64,
@@ -90,6 +94,16 @@ impl Resolver {
         }
     }
 
+    /// Whether the host of an endpoint that [`Resolver::resolve`] was asked for cannot be connected to: it was not found, or
+    /// not soon enough, or stands for no single host.
+    pub fn is_missing(&self, endpoint: &str, now_ms: u64) -> bool {
+        let Some((name, _)) = split(endpoint) else { return false };
+        self.hosts.get(name).is_none_or(|host| {
+            let is_recent = host.looked_up_ms.is_some_and(|looked_up_ms| now_ms < looked_up_ms + PATIENCE_MS);
+            host.has_failed || host.address.is_some() || !(host.is_looked_up && is_recent)
+        })
+    }
+
     fn has_room(&mut self, now_ms: u64) -> bool {
         if self.hosts.len() >= MAX_HOSTS {
             self.hosts.retain(|_, host| host.is_looked_up || now_ms < host.asked_ms + FORGET_MS);
@@ -131,7 +145,7 @@ impl Resolver {
         self.wake.as_ref().map(|(wake, _)| PollItem::from_fd(wake.as_raw_fd(), POLLIN))
     }
 
-    /// Takes the answers that came: who asked, for which host, and the endpoint, if there is such a host.
+    /// Takes the answers that came: who asked, for which endpoint, and that with the host's address, if there is such a host.
     pub fn found(&mut self, now_ms: u64, mut each: impl FnMut(&[u8], &str, Option<&str>)) {
         if let Some((wake, _)) = &mut self.wake {
             let mut octets = [0; 64];
@@ -141,10 +155,11 @@ impl Resolver {
             self.lookups -= 1;
             let Some(host) = self.hosts.get_mut(&name) else { continue };
             (host.is_looked_up, host.looked_up_ms) = (false, Some(now_ms));
+            host.has_failed = address.is_none();
             host.address = address.or(host.address);
             for (asker, port) in mem::take(&mut host.waiting) {
                 let endpoint = host.address.and_then(|address| peer_endpoint(address, &port));
-                each(&asker, &name, endpoint.as_deref());
+                each(&asker, &format!("tcp://{name}:{port}"), endpoint.as_deref());
             }
         }
     }
@@ -242,11 +257,15 @@ mod tests {
         // No name at all: no server is asked.
         let endpoint = format!("tcp://{}:1", "x".repeat(250));
         assert_eq!(resolver.resolve(b"me", &endpoint, 5), None);
+        assert!(!resolver.is_missing(&endpoint, 5), "nobody knows yet");
+        assert!(resolver.is_missing(&endpoint, 5 + PATIENCE_MS));
         assert_eq!(wait(&mut resolver, 6), [(b"me".to_vec(), None)]);
+        assert!(resolver.is_missing(&endpoint, 6));
         assert_eq!(resolver.resolve(b"me", &endpoint, RETRY_MS + 5), None);
         assert_eq!(resolver.lookups, 0);
         assert_eq!(resolver.resolve(b"me", &endpoint, RETRY_MS + 6), None);
         assert_eq!(resolver.lookups, 1);
+        assert!(resolver.is_missing(&endpoint, RETRY_MS + 6), "it stays so until there is an answer");
         assert_eq!(wait(&mut resolver, RETRY_MS + 6), [(b"me".to_vec(), None)]);
     }
 

@@ -54,7 +54,8 @@ const ANSWER_MS: u64 = 20;
 
 /// The peers of one node.
 pub struct Discovery {
-    own_address: Box<[u8]>,
+    /// `None` until this node announces itself.
+    own_address: Option<Box<[u8]>>,
     /// The port that this node announces, if that is known.
     own_port: Option<Box<str>>,
     /// Peers that this node never connects to: the other half of its own store.
@@ -71,8 +72,10 @@ pub struct Discovery {
     sent: Pace,
     expiry_due_ms: u64,
     is_tower_lost: bool,
+    /// This node announces itself.
+    is_announced: bool,
     /// When a tower was heard last. It says to each node what that node told it: a tower that is there is never silent
-    /// for long.
+    /// for long, while this node announces itself.
     tower_heard_ms: u64,
     max_peers: usize,
     max_peers_per_host: usize,
@@ -152,7 +155,7 @@ impl Discovery {
         now_ms: u64,
     ) -> Self {
         Discovery {
-            own_address: own_address.into(),
+            own_address: Some(own_address.into()),
             own_port: None,
             ignored: ignored.iter().map(|&address| address.into()).collect(),
             interval_ms,
@@ -165,6 +168,7 @@ impl Discovery {
             sent: Pace::default(),
             expiry_due_ms: now_ms + timeout_ms,
             is_tower_lost: false,
+            is_announced: true,
             tower_heard_ms: now_ms,
             max_peers: MAX_PEERS,
             max_peers_per_host: MAX_PEERS,
@@ -176,6 +180,28 @@ impl Discovery {
             refused: None,
             renamed: None,
         }
+    }
+
+    /// The peers of a node that does not announce itself: all nodes are its peers.
+    pub fn listening(interval_ms: u64, timeout_ms: u64, now_ms: u64) -> Self {
+        let discovery = Discovery::new(b"", &[], interval_ms, timeout_ms, now_ms);
+        Discovery { own_address: None, is_announced: false, ..discovery }
+    }
+
+    /// This node announces itself from now on, under another address than before. It keeps its peers; the first beacon is
+    /// due at once.
+    pub fn announce(&mut self, own_address: &[u8], own_port: u16, ignored: &[&[u8]], now_ms: u64) {
+        self.own_address = Some(own_address.into());
+        self.own_port = Some(own_port.to_string().into());
+        self.ignored = ignored.iter().map(|&address| address.into()).collect();
+        self.is_announced = true;
+        self.tower_heard_ms = now_ms;
+        self.beacon_due_ms = now_ms;
+    }
+
+    /// This node announces itself no more. It keeps its peers.
+    pub fn conceal(&mut self) {
+        self.is_announced = false;
     }
 
     /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::news`] must be told.
@@ -217,7 +243,7 @@ impl Discovery {
     pub fn is_peer(&self, sender: &[u8], endpoint: &str) -> bool {
         let is_other =
             || sender.is_empty() && self.own_port.as_deref().is_some_and(|own| own != port(endpoint));
-        (*sender != *self.own_address || is_other())
+        (self.own_address.as_deref() != Some(sender) || is_other())
             && self.ignored.iter().all(|ignored| **ignored != *sender)
     }
 
@@ -406,7 +432,7 @@ impl Discovery {
     }
 
     fn is_tower_silent(&self, now_ms: u64) -> bool {
-        now_ms >= self.tower_heard_ms + self.silence_ms()
+        self.is_announced && now_ms >= self.tower_heard_ms + self.silence_ms()
     }
 
     /// How long a node or tower that is there is silent at the most.

@@ -15,7 +15,8 @@ pub(in crate::capi) fn tower(verbose: bool) {
     }
     check!(watcher.socket().zmq().connect(&network.tower("pub")).is_ok());
     check!(frames(&watcher.socket()) == [b"W"]);
-    for (host, endpoint) in [("host", "tcp://host:7001"), ("", "tcp://127.0.0.1:7001")] {
+    let own = crate::czmq::first_interface_address().unwrap_or_else(|| "127.0.0.1".into());
+    for (host, endpoint) in [("host", "tcp://host:7001".to_owned()), ("", format!("tcp://{own}:7001"))] {
         // A publisher drops what nobody has subscribed to yet, so that the beacon is sent until it arrives. Those of
         // the round before may still be under way.
         let (mut tries, mut heard) = (0, Vec::new());
