@@ -179,6 +179,21 @@ s_test_version (void)
     zstr_free (&version);
 }
 
+//  What the dafka_selftest of 0.1.0 calls for its private classes
+
+static void
+s_test_private_selftest (void)
+{
+    test_case ("the checks of the library's inside");
+    dafka_private_selftest (false, "dafka_unacked_list_test");
+    dafka_private_selftest (false, "$ALL");
+    dafka_private_selftest (false, "no such test");
+    test_log_begin ();
+    dafka_private_selftest (false, NULL);
+    CHECK (test_log_has ("E:", "dafka_private_selftest", "NULL"));
+    test_log_end ();
+}
+
 int
 main (void)
 {
@@ -187,5 +202,6 @@ main (void)
     s_test_arguments ();
     s_test_numbers ();
     s_test_version ();
+    s_test_private_selftest ();
     return test_end ();
 }

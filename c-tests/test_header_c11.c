@@ -80,7 +80,7 @@ main (void)
     CHECK (DAFKA_PROTO_CONSUMER_HELLO == 'W' && DAFKA_PROTO_STORE_HELLO == 'L');
 
     s_check_functions ();
-    CHECK (s_functions == 84);
+    CHECK (s_functions == 85);
     printf (" * test_header_c11: OK\n");
     return 0;
 }

@@ -15,6 +15,23 @@
 #include <dafka_proto.h>
 #include <dafka_library.h>
 
+//  Old programs ask whether a type is there, and hide functions of their own.
+#if !defined (DAFKA_CONSUMER_MSG_T_DEFINED) || !defined (DAFKA_PRODUCER_MSG_T_DEFINED) \
+    || !defined (DAFKA_PRODUCER_T_DEFINED) || !defined (DAFKA_CONSUMER_T_DEFINED) || !defined (DAFKA_PROTO_T_DEFINED) \
+    || !defined (DAFKA_BEACON_T_DEFINED) || !defined (DAFKA_TOWER_T_DEFINED) || !defined (DAFKA_STORE_T_DEFINED) \
+    || !defined (DAFKA_PUBLISHER_T_DEFINED) || !defined (DAFKA_SUBSCRIBER_T_DEFINED)
+#   error "DAFKA_*_T_DEFINED"
+#endif
+
+DAFKA_PRIVATE int
+    hidden (void);
+
+int
+hidden (void)
+{
+    return 1;
+}
+
 int
 main (void)
 {
@@ -22,7 +39,7 @@ main (void)
     int rc = dafka_producer_msg_set_content_str (msg, "hello");
     bool equal = dafka_producer_msg_streq (msg, "hello");
     dafka_producer_msg_destroy (&msg);
-    if (rc != 0 || !equal || DAFKA_PROTO_RECORD != 'M') {
+    if (rc != 0 || !equal || hidden () != 1 || DAFKA_PROTO_RECORD != 'M') {
         fprintf (stderr, "%s: check failed\n", __FILE__);
         return 1;
     }

@@ -209,8 +209,10 @@
 
 #if defined (__GNUC__)
 #   define DAFKA_EXPORT __attribute__ ((visibility ("default")))
+#   define DAFKA_PRIVATE __attribute__ ((visibility ("hidden")))
 #else
 #   define DAFKA_EXPORT
+#   define DAFKA_PRIVATE
 #endif
 
 //  The messages of the wire protocol (RFC 46/DAFKA), by their first octet.
@@ -227,15 +229,37 @@
 
 //  Opaque types.
 typedef struct _dafka_proto_t dafka_proto_t;
+#define DAFKA_PROTO_T_DEFINED
 typedef struct _dafka_beacon_t dafka_beacon_t;
+#define DAFKA_BEACON_T_DEFINED
 typedef struct _dafka_tower_t dafka_tower_t;
+#define DAFKA_TOWER_T_DEFINED
 typedef struct _dafka_store_t dafka_store_t;
+#define DAFKA_STORE_T_DEFINED
 typedef struct _dafka_producer_t dafka_producer_t;
+#define DAFKA_PRODUCER_T_DEFINED
 typedef struct _dafka_producer_msg_t dafka_producer_msg_t;
+#define DAFKA_PRODUCER_MSG_T_DEFINED
 typedef struct _dafka_consumer_t dafka_consumer_t;
+#define DAFKA_CONSUMER_T_DEFINED
 typedef struct _dafka_consumer_msg_t dafka_consumer_msg_t;
+#define DAFKA_CONSUMER_MSG_T_DEFINED
 typedef struct _dafka_publisher_t dafka_publisher_t;
+#define DAFKA_PUBLISHER_T_DEFINED
 typedef struct _dafka_subscriber_t dafka_subscriber_t;
+#define DAFKA_SUBSCRIBER_T_DEFINED
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+//  Checks the inside of the library, as dafka_selftest of libdafka 0.1.0 expects: all of it ("$ALL"), or one of
+//  "dafka_unacked_list_test", "dafka_util_test" and "dafka_test_peer_test". Prints a line that ends with OK for
+//  each; a check that fails aborts the process. Another name is no test, and nothing happens.
+DAFKA_EXPORT void
+    dafka_private_selftest (bool verbose, const char *subtest);
+#ifdef __cplusplus
+}
+#endif
 
 #ifdef __cplusplus
 extern "C" {

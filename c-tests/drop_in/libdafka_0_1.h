@@ -133,6 +133,7 @@ void dafka_consumer_test (bool);
 void dafka_consumer_msg_test (bool);
 void dafka_publisher_test (bool);
 void dafka_subscriber_test (bool);
+void dafka_private_selftest (bool, const char *);
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,7 @@ pub use producer::*;
 pub use producer_msg::*;
 pub use proto::*;
 pub use publisher::*;
+pub use selftest::dafka_private_selftest;
 pub use store::*;
 pub use subscriber::*;
 pub use tower::*;

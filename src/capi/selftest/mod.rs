@@ -3,10 +3,13 @@
 
 mod discovery;
 mod messages;
+mod private;
 mod proto;
 mod streams;
 
 pub(super) use discovery::{beacon, tower};
+pub use private::dafka_private_selftest;
+
 pub(super) use messages::{consumer_msg, producer_msg};
 pub(super) use proto::proto;
 pub(super) use streams::{consumer, producer, publisher, store, subscriber};

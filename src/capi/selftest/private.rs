@@ -1,0 +1,68 @@
+//! Checks of the library's inside, under the names that the C library has for its private classes.
+
+use super::{check, run, tower};
+use crate::capi::boundary::{entry, octets};
+use crate::protocol::ingest::Index;
+use crate::protocol::unacknowledged::Unacknowledged;
+use crate::wire::Message;
+use std::ffi::c_char;
+
+/// A name without its `_test`, and what it runs.
+type Test = (&'static str, fn(verbose: bool));
+
+const TESTS: [Test; 3] =
+    [("dafka_unacked_list", unacknowledged), ("dafka_util", messages), ("dafka_test_peer", tower)];
+
+/// Documented in `dafka.h`, by cbindgen.toml: it belongs to no class.
+///
+/// # Safety
+/// `subtest` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_private_selftest(verbose: bool, subtest: *const c_char) {
+    // SAFETY: the caller's promise.
+    entry("dafka_private_selftest", (), || unsafe {
+        let subtest = octets(subtest, "subtest")?;
+        for (name, test) in TESTS {
+            if subtest == b"$ALL" || subtest.strip_suffix(b"_test") == Some(name.as_bytes()) {
+                run(name, verbose, test);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Records that no store has yet are released in order, each once.
+fn unacknowledged(_verbose: bool) {
+    let mut records = Unacknowledged::new(1_000_000);
+    let index = Index(0);
+    for offset in 0..3_u8 {
+        check!(records.take(index, offset.into(), vec![offset], 0).is_none());
+    }
+    let mut released = Vec::new();
+    records.acknowledged(index, 1, 0, |offset, content| released.push((offset, content)));
+    check!(released == [(0, vec![0]), (1, vec![1])]);
+    check!(records.count(index) == 1);
+    // A store has it already.
+    check!(records.take(index, 1, vec![1], 0) == Some(vec![1]));
+    records.acknowledged(index, 2, 0, |offset, content| released.push((offset, content)));
+    check!(released.len() == 3 && records.count(index) == 0);
+}
+
+/// A message is read as it was written, and not when its end is missing.
+fn messages(_verbose: bool) {
+    let message = Message::Fetch {
+        topic: b"PARTITION",
+        address: b"REQUESTER",
+        subject: b"topic",
+        sequence: 0x0123_4567_89AB_CDEF,
+        count: 0x0123_4567,
+        store: b"",
+    };
+    let mut frame = Vec::new();
+    check!(message.encode(&mut frame).is_ok());
+    check!(Message::decode(&frame) == Ok(message));
+    // The last octet is the length of the store's name, which may be left out.
+    for len_bytes in 0..frame.len() - 1 {
+        check!(Message::decode(&frame[..len_bytes]).is_err());
+    }
+}
