@@ -1173,8 +1173,8 @@ DAFKA_EXPORT void
 DAFKA_EXPORT void
     dafka_subscriber_actor (zsock_t *pipe, void *args);
 
-//  Subscribes to a topic as [`dafka_consumer_subscribe`] does. To subscribe
-//  twice is one subscription.
+//  Subscribes to a topic as `dafka_consumer_subscribe` does. To subscribe twice
+//  is one subscription.
 //
 //  Returns 0, or -1 when the topic is no topic, an argument is NULL or the
 //  subscriber has ended.

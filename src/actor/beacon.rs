@@ -6,7 +6,7 @@
 //! wait-ms and `TWIN` endpoint.
 //!
 //! The beacon of a node reports peers from `START` on, with the addresses of their hosts. That of an application (without a
-//! monitor) reports them from the beginning, and endpoints as they were announced: see [`reported`].
+//! monitor) reports them from the beginning, and endpoints as they were announced: see `beacon/reported.rs`.
 
 use super::directory::Directory;
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};

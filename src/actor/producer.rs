@@ -28,7 +28,7 @@ pub struct Dialect {
     pub command: &'static [u8],
     /// Makes the content of the command's second frame; `None` when there is none in it.
     pub content: fn(Frame) -> Option<Frame>,
-    /// `$TERM` gives it a limited time to wait for acknowledgements, see [`Actor::give_time`].
+    /// `$TERM` gives it a limited time to wait for acknowledgements: `Actor::give_time` says how much.
     pub ends_unacknowledged: bool,
 }
 

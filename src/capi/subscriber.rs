@@ -93,7 +93,7 @@ pub unsafe extern "C" fn dafka_subscriber_actor(pipe: *mut zsock_t, args: *mut c
     }
 }
 
-/// Subscribes to a topic as [`dafka_consumer_subscribe`] does. To subscribe twice is one
+/// Subscribes to a topic as `dafka_consumer_subscribe` does. To subscribe twice is one
 /// subscription.
 ///
 /// Returns 0, or -1 when the topic is no topic, an argument is NULL or the subscriber has ended.
