@@ -303,6 +303,7 @@ s_test_crowd (const char *name, const char *format)
     test_case ("the peers of one host are limited: %s", name);
     zconfig_t *config = test_config ("inproc");
     zconfig_putf (config, "beacon/max_peers_per_host", "%d", MAX_OF_HOST);
+    zconfig_put (config, "beacon/connect_timeout", "0");    //  Nothing is welcomed while the XPUB is not used
     zsock_t *xpub = zsock_new (ZMQ_XPUB);
     zsock_set_xpub_welcome_msg (xpub, "W");
     CHECK (zsock_bind (xpub, "%s", zconfig_get (config, "tower/pub_address", "")) == 0);
@@ -415,7 +416,7 @@ main (void)
     s_test_crowd ("names that are not found", "tcp://no-such-host-%d.invalid:%d");
     for (int round = 0; round < 2; round++) {
         zconfig_t *config = test_config (round ? "tcp" : "inproc");
-        zconfig_put (config, "beacon/timeout", "1000");     //  Long enough for a loaded machine
+        zconfig_put (config, "beacon/timeout", "500");      //  Long enough for a loaded machine
         test_case ("starting a tower");
         zactor_t *tower = zactor_new (dafka_tower_actor, config);
         CHECK (tower);

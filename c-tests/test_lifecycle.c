@@ -82,6 +82,7 @@ s_test_arguments_freed (void)
     dafka_beacon_args_t *beacon_args = (dafka_beacon_args_t *) zmalloc (sizeof (dafka_beacon_args_t));
     beacon_args->log_prefix = log_prefix;
     beacon_args->config = copy;
+    test_log_begin ();
     zactor_t *beacon = zactor_new (dafka_beacon_actor, beacon_args);
     CHECK (beacon);
     CHECK (beacon_args->config == copy && beacon_args->log_prefix == log_prefix);
@@ -107,8 +108,7 @@ s_test_arguments_freed (void)
     test_publish (publisher, "from the publisher");
     test_recv (consumer, "freed", dafka_publisher_address (publisher), "from the publisher");
 
-    //  The beacon sees producer, publisher, consumer and so on; its lines have the prefix.
-    test_log_begin ();
+    //  The beacon has told of producer, publisher, consumer and so on; its lines have the prefix.
     char *uuid = strdup ("0123456789ABCDEF0123456789ABCDEF");
     CHECK (zsock_send (beacon, "ssi", "START", uuid, 12345) == 0);
     test_spoil_str (&uuid);

@@ -78,27 +78,91 @@ s_destroy_while_full (zactor_t *publisher, zconfig_t *config)
     }
 }
 
-//  Without a store a publisher ends at once; with one that no longer responds, when its time is over.
+//  Plays a store that takes its time: says RECORD on its pipe when it has got one, and acknowledges that two seconds later.
+static void
+s_late_store (zsock_t *pipe, void *args)
+{
+    zsock_t *pub = zsock_new (ZMQ_PUB);
+    int port = zsock_bind (pub, "tcp://127.0.0.1:*");
+    CHECK (port > 0);
+    zsock_t *sub = zsock_new (ZMQ_SUB);
+    zsock_set_subscribe (sub, "M");
+    dafka_beacon_args_t beacon_args = { "Late store", (zconfig_t *) args };
+    zactor_t *beacon = zactor_new (dafka_beacon_actor, &beacon_args);
+    CHECK (beacon);
+    CHECK (zsock_send (beacon, "ssi", "START", "LATE", port) == 0);
+    zpoller_t *poller = zpoller_new (pipe, beacon, sub, NULL);
+    dafka_proto_t *record = dafka_proto_new ();
+    CHECK (poller && record);
+    zsock_signal (pipe, 0);
+
+    int64_t ack_at = INT64_MAX;
+    while (true) {
+        void *which = zpoller_wait (poller, 50);
+        if (which == beacon)
+            dafka_beacon_recv (beacon, sub, false, "Late store");
+        else if (which == sub && dafka_proto_recv (record, sub) == 0 && ack_at == INT64_MAX) {
+            ack_at = zclock_mono () + 2000;
+            zstr_send (pipe, "RECORD");
+        }
+        else if (which == pipe)
+            break;                                  //  $TERM
+        if (zclock_mono () >= ack_at) {
+            dafka_proto_t *ack = dafka_proto_new ();
+            dafka_proto_set_id (ack, DAFKA_PROTO_ACK);
+            dafka_proto_set_topic (ack, dafka_proto_address (record));
+            dafka_proto_set_subject (ack, dafka_proto_subject (record));
+            dafka_proto_set_sequence (ack, dafka_proto_sequence (record));
+            CHECK (dafka_proto_send (ack, pub) == 0);
+            dafka_proto_destroy (&ack);
+        }
+    }
+    zpoller_destroy (&poller);
+    dafka_proto_destroy (&record);
+    zactor_destroy (&beacon);
+    zsock_destroy (&sub);
+    zsock_destroy (&pub);
+}
+
+//  Without a store a publisher ends at once; with one that does not respond, when its time is over.
 static void
 s_test_end (void)
 {
     zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "publisher/terminate_timeout", "700");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "publisher/terminate_timeout", "60000");
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     CHECK (tower);
 
     test_case ("zactor_destroy of a publisher without a store");
     zactor_t *publisher = test_publisher_new ("ends", config);
+    dafka_consumer_t *mirror = test_consumer_new ("", config);
     test_publish (publisher, "%s", "nobody stores this");
+    test_recv (mirror, "ends", dafka_publisher_address (publisher), "nobody stores this");
     int64_t start = zclock_mono ();
     zactor_destroy (&publisher);
-    CHECK (zclock_mono () - start < 10000);
+    CHECK (zclock_mono () - start < 20000);
+    dafka_consumer_destroy (&mirror);
+
+    test_case ("zactor_destroy of a publisher whose store has not acknowledged anything yet");
+    zactor_t *late = zactor_new (s_late_store, config);
+    CHECK (late);
+    publisher = test_publisher_new ("ends", config);
+    test_publish (publisher, "%s", "acknowledged late");
+    char *word = zstr_recv (late);
+    CHECK_STR (word, "RECORD");
+    zstr_free (&word);
+    test_log_begin ();
+    zactor_destroy (&publisher);
+    CHECK (!test_log_has ("W:", "unacknowledged", NULL));
+    test_log_end ();
+    zactor_destroy (&late);
+    zconfig_put (config, "publisher/terminate_timeout", "700");
 
     test_case ("zactor_destroy of a publisher whose store has gone: it waits for publisher/terminate_timeout");
     zactor_t *store = zactor_new (dafka_store_actor, config);
     CHECK (store);
     publisher = test_publisher_new ("ends", config);
-    zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "consumer/isolation", "acknowledged");
     dafka_consumer_t *isolated = test_consumer_new ("ends", config);
     test_publish (publisher, "%s", "stored");

@@ -11,7 +11,7 @@ typedef struct {
     zconfig_t *config;
     size_t count;                       //  Records of each writer
     zsock_t *ready;                     //  Where a reader says that it has all
-    const char *name;
+    zactor_t *publisher;
 } thread_t;
 
 static void
@@ -40,15 +40,14 @@ static void *
 s_publisher (void *args)
 {
     thread_t *self = (thread_t *) args;
-    zactor_t *publisher = test_publisher_new ("threads", self->config);
+    self->publisher = test_publisher_new ("threads", self->config);
     for (size_t number = 0; number < self->count; number++) {
         char *content = zsys_sprintf ("publisher %lu", (unsigned long) number);
         zframe_t *frame = zframe_from (content);
-        CHECK (dafka_publisher_publish (publisher, &frame) == 0);
+        CHECK (dafka_publisher_publish (self->publisher, &frame) == 0);
         zstr_free (&content);
     }
-    zactor_destroy (&publisher);
-    return args;
+    return args;                        //  It would end before a slow store is connected
 }
 
 //  The numbers of the two writers come in any mixture, each writer's own without a gap.
@@ -136,6 +135,7 @@ s_test_threads (zconfig_t *config, bool readers_first)
         int index = readers_first ? number : 4 - number;
         threads [index].config = config;
         threads [index].count = test_scale (10000, 200);
+        threads [index].publisher = NULL;
         threads [index].ready = zsock_new_push (name);
         CHECK (threads [index].ready);
         CHECK (pthread_create (&handles [index], NULL, tasks [index], &threads [index]) == 0);
@@ -153,6 +153,7 @@ s_test_threads (zconfig_t *config, bool readers_first)
         void *result;
         CHECK (pthread_join (handles [number], &result) == 0);
         CHECK (result == &threads [number]);
+        zactor_destroy (&threads [number].publisher);
         zsock_destroy (&threads [number].ready);
     }
     zactor_destroy (&producer);

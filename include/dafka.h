@@ -988,8 +988,9 @@ DAFKA_EXPORT void
 //  place of messages: the actor of programs that were written for the first
 //  generation of the API. New programs use `dafka_producer`. `zactor_new`
 //  starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it: at once
-//  when no store has ever acknowledged a record of it and none is there. Else
-//  it waits until all records are acknowledged, but for
+//  when no store has ever acknowledged a record of it and none is there, but
+//  not within a second after the start, which a store has to connect to it.
+//  Else it waits until all records are acknowledged, but for
 //  `publisher/terminate_timeout` milliseconds at most (30,000 by default), and
 //  not when `producer/terminate_unacked` is 1.
 //

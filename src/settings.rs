@@ -103,8 +103,8 @@ pub struct Producer {
 /// What a publisher of the first generation does differently from a producer.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    /// `publisher/terminate_timeout`: how long it waits for acknowledgements when it ends, if a store has acknowledged
-    /// anything before.
+    /// `publisher/terminate_timeout`: how long it waits for acknowledgements when it ends, if there is a store or one has
+    /// acknowledged anything before.
     pub terminate_timeout_ms: u64,
 }
 

@@ -35,8 +35,8 @@ pub struct Dialect {
 /// Frame `P`, then the content.
 pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some, ends_unacknowledged: false };
 
-/// How long a publisher to which no store has acknowledged waits for one that is there.
-const FIRST_ACK_MS: u64 = 1_000;
+/// How long after a producer's start a store that is there may connect to it.
+const STORE_CONNECTS_MS: u64 = 1_000;
 
 /// The command that asks for the partition's name; answered with a pointer to it.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
@@ -104,8 +104,8 @@ pub fn run_counted(
         taken: 0,
         acknowledged,
         outbox: Outbox::new(),
-        is_terminating: false,
-        end_ms: None,
+        started_ms: now_ms(),
+        terminating_since_ms: None,
         is_impatient: settings.producer.terminate_unacked,
         warning: Warning::default(),
         renewals: Renewals::default(),
@@ -156,9 +156,9 @@ struct Actor<'a> {
     taken: u64,
     acknowledged: &'a Acknowledged,
     outbox: Outbox<Frame>,
-    is_terminating: bool,
-    /// When it ends although records are unacknowledged.
-    end_ms: Option<u64>,
+    started_ms: u64,
+    /// When it read `$TERM`.
+    terminating_since_ms: Option<u64>,
     /// End although records are unacknowledged.
     is_impatient: bool,
     warning: Warning,
@@ -203,8 +203,10 @@ impl Actor<'_> {
             self.account();
             self.tell();
             publish(&self.node.publisher, &mut self.outbox)?;
-            let is_late = self.end_ms.is_some_and(|end_ms| now_ms() >= end_ms);
-            if self.is_terminating && (self.producer.is_done() || self.is_impatient || is_late) {
+            let is_late = self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms);
+            if self.terminating_since_ms.is_some()
+                && (self.producer.is_done() || self.is_impatient || is_late)
+            {
                 return self.end(is_late);
             }
         }
@@ -212,22 +214,17 @@ impl Actor<'_> {
 
     /// When there is something to do next.
     fn due_ms(&self) -> Option<u64> {
-        self.producer.due_ms().into_iter().chain(self.end_ms).min()
+        self.producer.due_ms().into_iter().chain(self.end_ms()).min()
     }
 
-    /// Limits how long a publisher of the first generation waits after `$TERM`: not at all without a store, else for
-    /// `publisher/terminate_timeout` at the most, or for a moment while no store has acknowledged anything.
-    fn give_time(&mut self) {
-        if !self.dialect.ends_unacknowledged {
-            return;
+    /// When a publisher of the first generation ends although records are unacknowledged: `publisher/terminate_timeout`
+    /// after `$TERM`, or at once while there is no store. One that is there has a moment to connect to a new publisher.
+    fn end_ms(&self) -> Option<u64> {
+        let since_ms = self.terminating_since_ms.filter(|_| self.dialect.ends_unacknowledged)?;
+        match self.producer.may_be_stored() {
+            true => Some(since_ms + self.settings.publisher.terminate_timeout_ms),
+            false => Some(since_ms.max(self.started_ms + STORE_CONNECTS_MS)),
         }
-        let timeout_ms = self.settings.publisher.terminate_timeout_ms;
-        let wait_ms = match (self.producer.is_stored(), self.producer.has_store()) {
-            (true, _) => timeout_ms,
-            (false, true) => timeout_ms.min(FIRST_ACK_MS),
-            (false, false) => 0,
-        };
-        self.end_ms = Some(now_ms() + wait_ms);
     }
 
     /// Follows peers that come and go: a store counts only while it is there.
@@ -250,7 +247,7 @@ impl Actor<'_> {
             (None, None) => None,
         };
         let (is_news, now_ms, old) = (news.is_some(), now_ms(), self.node.address.clone());
-        let is_ending = self.is_terminating && !self.is_impatient && !self.producer.is_done();
+        let is_ending = self.terminating_since_ms.is_some() && !self.is_impatient && !self.producer.is_done();
         let why = match self.renewals.look(news, is_ending, now_ms) {
             None => return Ok(()),
             Some(Step::Renew(why)) => why,
@@ -388,10 +385,9 @@ impl Actor<'_> {
             }
             match command.as_ref() {
                 TERM => {
-                    self.is_terminating = true;
+                    self.terminating_since_ms = Some(now_ms);
                     // The stores learn at once what they may have missed.
                     self.producer.send_head(now_ms, &mut self.outbox);
-                    self.give_time();
                     break;
                 }
                 ABANDON => self.is_impatient = true,

@@ -87,8 +87,8 @@ pub struct Producer<P> {
     given_up: u64,
     /// Somebody has subscribed to its records, or that is not known.
     is_read: bool,
-    /// A peer has subscribed to all records, as a store does.
-    has_store: bool,
+    /// How many stores subscribe to its records.
+    stores: i64,
     /// A store has acknowledged a record.
     is_stored: bool,
     /// Subscriptions wait that were not read yet.
@@ -128,7 +128,7 @@ impl<P: Payload> Producer<P> {
             doubtful_len_bytes: 0,
             given_up: 0,
             is_read: true,
-            has_store: false,
+            stores: 0,
             is_stored: false,
             is_behind: false,
             early_acks: Vec::new(),
@@ -262,12 +262,18 @@ impl<P: Payload> Producer<P> {
     /// soon, and so learns what it has missed before the next one is due. A node of libdafka 0.1.0 does not: its consumers
     /// take the record of a HEAD that comes first for a new one. The NUL after the topic tells them apart.
     pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
-        if !subscription.subscribe || !self.topic.starts_with(subscription.topic) {
+        if !self.topic.starts_with(subscription.topic) {
+            return;
+        }
+        if subscription.id == id::RECORD && subscription.topic.is_empty() {
+            // Stores make the first one of these, consumers of all topics both, see `subscriptions::topics`.
+            self.stores += if subscription.subscribe != subscription.is_exact { 1 } else { -1 };
+        }
+        if !subscription.subscribe {
             return;
         }
         // A store that subscribes to HEADs alone learns of the records from these, and fetches them.
         self.is_read |= matches!(subscription.id, id::RECORD | id::HEAD);
-        self.has_store |= subscription.id == id::RECORD && subscription.topic.is_empty();
         if subscription.id == id::HEAD
             && subscription.is_exact
             && let Some(due_ms) = &mut self.head_due_ms
@@ -385,7 +391,7 @@ impl<P: Payload> Producer<P> {
         renewed.answers = self.answers.emptied();
         renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
         renewed.is_read = false;
-        renewed.is_stored = self.is_stored;
+        renewed.is_stored = self.is_stored || self.stores > 0;
         renewed.given_up = self.given_up;
         for content in std::mem::take(&mut self.kept) {
             renewed.publish(content, now_ms, out);
@@ -394,14 +400,12 @@ impl<P: Payload> Producer<P> {
         Ok(())
     }
 
-    /// True when a store has acknowledged a record, under any address.
-    pub fn is_stored(&self) -> bool {
-        self.is_stored
-    }
-
-    /// True when a peer has subscribed to all records, as a store does.
-    pub fn has_store(&self) -> bool {
-        self.has_store
+    /// True when stores may acknowledge its records: one has done so, under any address, or subscribes to them. While
+    /// subscriptions wait that were not read, that is not known; then it is true, too.
+    ///
+    /// A consumer of libdafka 0.1.0 that subscribes to all topics counts as a store.
+    pub fn may_be_stored(&self) -> bool {
+        self.is_stored || self.stores > 0 || self.is_behind
     }
 
     /// True when every record published was acknowledged.

@@ -26,10 +26,11 @@ pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
     vec![exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]
 }
 
-/// A consumer's for all topics that begin so, the empty one for all. To the last one, which no HEAD matches, producers
-/// respond with a HEAD: see [`Producer::subscription`](super::producer::Producer::subscription).
+/// A consumer's for all topics that begin so, the empty one for all. The last two match nothing more than the others:
+/// to one for HEADs, producers respond with a HEAD; the one for RECORDs tells a consumer of all topics from a store. See
+/// [`Producer::subscription`](super::producer::Producer::subscription).
 pub fn topics(beginning: &[u8]) -> Vec<Vec<u8>> {
-    vec![prefix(id::RECORD, beginning), prefix(id::HEAD, beginning), exact_prefix(id::HEAD, beginning)]
+    [prefix, exact_prefix].map(|of| [of(id::RECORD, beginning), of(id::HEAD, beginning)]).concat()
 }
 
 /// A store's writer's: every record and head, and what is said to it.
