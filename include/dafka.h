@@ -132,6 +132,12 @@
 //  `zsys_set_ipv6` hold for nodes that start after them. Destroy all nodes
 //  before `zsys_shutdown`.
 //
+//  A program that leaves `main`, or calls `exit`, without destroying its nodes
+//  ends without an abort. `exit` has them end: they handle what they were
+//  handed, for up to 200 ms, and do not wait for acknowledgements. A store
+//  writes what it has taken in. `exit` waits for that, for at most 5 seconds.
+//  To lose no record, destroy producers.
+//
 //  SIGNALS
 //
 //  CZMQ catches SIGINT and SIGTERM unless it is told not to

@@ -1,8 +1,8 @@
 //! Starting an actor from Rust, and keeping its panics in.
 
 use super::{Error, Result};
-use crate::czmq::fork::generation;
 use crate::czmq::log::error_at_edge;
+use crate::czmq::{exit, fork::generation};
 use crate::net::{Frame, Pipe, TERM, pipe, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
@@ -101,6 +101,7 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
         .name(thread_name.clone())
         .spawn(move || {
             let _hearing = hearing;
+            exit::help();
             // Its last word, as CZMQ's actors have it; with a status, which theirs have not.
             let _ = if guard(&thread_name, &theirs, run) { theirs.signal() } else { theirs.signal_failure() };
         })
@@ -116,13 +117,15 @@ pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool
         let _hearing = pipe.hear();
         catch_unwind(AssertUnwindSafe(|| run(pipe)))
     };
-    // A program has left main without ending its actors. What fails then is nobody's concern.
+    // A program has shut CZMQ down without ending its actors. What fails then is nobody's concern.
     if pipe.is_closed_beneath() {
         return false;
     }
     match result {
         Ok(Ok(())) => return true,
         Ok(Err(Error::Logged)) => {}
+        // At the end of the process, polls fail.
+        Ok(Err(_)) if exit::is_ended_here() => {}
         Ok(Err(error)) => error_at_edge(format_args!("{name}: {error}")),
         Err(panic) => error_at_edge(format_args!("{name}: internal error: {}", panic_text(&*panic))),
     }

@@ -1,6 +1,7 @@
 //! What every C function does at its edges.
 
 use crate::actor;
+use crate::czmq::exit::{self, Running};
 use crate::czmq::{self, sys};
 use crate::net::{Frame, Pipe, Socket, now_ms};
 use crate::settings::Settings;
@@ -45,6 +46,7 @@ pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T
         Ok(Err(Failure(text))) => text,
         Err(panic) => format!("internal error: {}", actor::panic_text(&*panic)).into(),
     };
+    exit::stop_application();
     czmq::log::error_at_edge(format_args!("{name}: {failure}"));
     fallback
 }
@@ -59,8 +61,8 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
 
 /// Runs an actor's body on CZMQ's thread: `pipe` is the actor's end. Its failures and panics end it: its owner is woken
 /// then, and this returns when the owner has sent `$TERM`, so that zactor_destroy gets the last word that it waits for
-/// even when the owner has read from the pipe. Does not return when the pipe was closed beneath the actor, as
-/// zsys_shutdown does at the end of a program that has not destroyed it: CZMQ's thread would use the pipe, and abort.
+/// even when the owner has read from the pipe. At the end of the process it returns too. Does not return when the program
+/// has called zsys_shutdown, which closes the pipe beneath the actor: CZMQ's thread would use the pipe, and abort.
 ///
 /// # Safety
 /// `pipe` is NULL or a live `zsock_t` that this thread alone uses until this returns.
@@ -70,12 +72,16 @@ pub(super) unsafe fn run_actor(
     body: impl FnOnce(&Pipe) -> actor::Result,
 ) {
     czmq::log::install();
+    let _running = Running::begin();
     // SAFETY: the caller's promise.
     match unsafe { resolve(pipe) } {
         // CZMQ says the last word, whatever came of it.
         Some(pipe) => {
-            let is_ended = actor::guard(name, &pipe, body) || pipe.wait_for_term();
-            while !is_ended || pipe.is_closed_beneath() {
+            if !actor::guard(name, &pipe, body) {
+                pipe.wait_for_term();
+            }
+            exit::stop_if_late();
+            while pipe.is_closed_beneath() {
                 std::thread::park();
             }
         }
@@ -128,6 +134,7 @@ pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'stati
     let limit_ms = u64::try_from(socket.zmq().get_rcvtimeo().unwrap_or(-1)).ok();
     let due_ms = limit_ms.map(|limit_ms| now_ms() + limit_ms);
     while !socket.events().contains(POLLIN) {
+        exit::stop_application();
         let left_ms = due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms()));
         if czmq::interrupted() || left_ms == 0 {
             return Ok(false);

@@ -89,6 +89,7 @@ use super::selftest;
 use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
     self,
+    exit::Running,
     sys::{self, zconfig_t, zlist_t, zsock_t},
 };
 use crate::net::{Pipe, Socket};
@@ -185,6 +186,7 @@ impl dafka_consumer_t {
         // Not by zactor_new: that ends the process when it gets no sockets, waits for ever when it gets no thread, and a
         // Unix signal makes it return before the actor has begun.
         let actor = spawn("Consumer", move |pipe| {
+            let _running = Running::begin();
             consumer::run(pipe, &own, &settings, consumer::Sink::Socket(&sink.socket))
         });
         let actor = actor.map_err(|error| error.to_string())?;

@@ -1,12 +1,11 @@
 //! Sends our log lines through CZMQ's log, so that zsys_set_logstream, zsys_set_logident and
 //! zsys_set_logsender hold for them too.
 
-use super::sys;
+use super::{exit, sys};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::ffi::CString;
 use std::io::Write;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 struct Czmq;
 
@@ -27,7 +26,7 @@ impl Log for Czmq {
             Level::Info => sys::zsys_info,
             Level::Debug | Level::Trace => sys::zsys_debug,
         };
-        if is_exiting() {
+        if exit::is_closed() {
             let line = format!("{}: {}\n", &record.level().as_str()[..1], record.args());
             let _ = std::io::stderr().write_all(line.as_bytes());
             return;
@@ -37,19 +36,6 @@ impl Log for Czmq {
     }
 
     fn flush(&self) {}
-}
-
-/// The process ends: CZMQ is shut down, or about to be. A thread that logs through CZMQ after that would initialize it
-/// again, which aborts the process while sockets are open (4.2.1, zsys.c: `!s_process_ctx`).
-static IS_EXITING: AtomicBool = AtomicBool::new(false);
-
-/// True when the process ends: sockets that CZMQ has made may be closed beneath the threads that use them.
-pub fn is_exiting() -> bool {
-    IS_EXITING.load(Ordering::Acquire)
-}
-
-extern "C" fn note_exit() {
-    IS_EXITING.store(true, Ordering::Release);
 }
 
 unsafe extern "C" {
@@ -64,14 +50,11 @@ pub fn to_stderr() {
 }
 
 /// Makes CZMQ's log the destination of this library's lines. A program that has set a logger of its own (one
-/// written in Rust) keeps it. Cheap to call again.
+/// written in Rust) keeps it. Prepares for the end of the process, too. Cheap to call again.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // After CZMQ has registered its own function for the end of the process: ours is called before that one.
-        super::init();
-        // SAFETY: the function only sets a flag. Without memory it is not registered, and nothing else changes.
-        unsafe { libc::atexit(note_exit) };
+        exit::install();
         if log::set_logger(&Czmq).is_ok() {
             log::set_max_level(LevelFilter::Debug);
         }

@@ -3,6 +3,7 @@
 //! `sys` declares the functions; the wrappers here and in `net` are the only callers outside `capi`. Which node
 //! does what is none of this module's business.
 
+pub mod exit;
 pub mod fork;
 pub mod log;
 pub mod sys;

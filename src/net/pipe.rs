@@ -1,8 +1,8 @@
 //! The pair of sockets between an actor and whoever started it, and the rules of that conversation.
 
 use super::{Frame, Kind, Socket, now_ms, poll};
-use crate::czmq;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
+use crate::czmq::{self, exit};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -157,35 +157,23 @@ impl Socket {
         }
     }
 
-    /// For an actor that has failed, and whose owner has not ended it: wakes the owner, and waits for `$TERM`. What comes
-    /// before that is dropped. False when the process ends: the pipe must not be touched any more.
-    pub fn wait_for_term(&self) -> bool {
+    /// For an actor that has failed, and whose owner has not ended it: wakes the owner, and waits for `$TERM`, or the end of
+    /// the process. What comes before that is dropped.
+    pub fn wait_for_term(&self) {
         let endpoint = self.endpoint();
         // Before the signal: whoever has read that must not wait for the pipe to be closed.
         ears().lingering.insert(endpoint.clone());
         let mut frame = Frame::new();
         let _ = self.try_send(&mut Frame::copy(&(SIGNAL | 1).to_ne_bytes()), false);
-        // At the end of a program that has not destroyed the actor, CZMQ closes the pipe beneath it: it is not touched then.
-        while !czmq::log::is_exiting() {
+        while poll(&mut [self.item(POLLIN)], -1).is_ok() {
             if self.try_recv(&mut frame).unwrap_or(false) {
                 if frame.as_ref() == TERM {
                     break;
                 }
                 self.skip_rest(&frame);
-            } else if !self.events().contains(POLLIN) && self.wait_for_descriptor().is_err() {
-                break;
             }
         }
         ears().lingering.remove(&endpoint);
-        !czmq::log::is_exiting()
-    }
-
-    /// Waits until libzmq has something to do for this socket, or ends it.
-    fn wait_for_descriptor(&self) -> zmq::Result<()> {
-        let mut item = libc::pollfd { fd: self.zmq().get_fd()?, events: libc::POLLIN, revents: 0 };
-        // SAFETY: one structure, which outlives the call.
-        unsafe { libc::poll(&mut item, 1, -1) };
-        Ok(())
     }
 
     /// True when CZMQ has closed this end of the pipe, although its actor runs.
@@ -201,6 +189,7 @@ impl Socket {
 
     fn wait_for(&self, events: PollEvents) -> bool {
         while !self.events().contains(events) {
+            exit::stop_application();
             if !self.is_heard() || poll(&mut [self.item(events)], CHECK_INTERVAL_MS).is_err() {
                 // What the actor said just before it ended counts.
                 return self.events().contains(events);
@@ -230,6 +219,7 @@ impl Socket {
     pub fn settle(&self) -> bool {
         let due_ms = now_ms() + START_MS;
         loop {
+            exit::stop_application();
             match self.stage() {
                 Stage::Ready => return true,
                 Stage::Ended => return false,
@@ -335,6 +325,7 @@ impl Socket {
             return false;
         }
         loop {
+            exit::stop_application();
             let Some(ear) = self.ear() else { return false };
             let Some(budget) = ear.budget.get() else { return true };
             if budget.reserve(len_bytes) {

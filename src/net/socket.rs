@@ -4,14 +4,15 @@ use super::Frame;
 use super::bind::SocketFile;
 use super::descriptors::note_inherited;
 use super::pipe::Ear;
+use crate::czmq::exit::{self, Role};
 use crate::czmq::{self, fork::generation};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_char, c_int, c_void};
 use std::sync::Arc;
-use zmq::{PollEvents, PollItem};
-use zmq_sys::{zmq_msg_recv, zmq_msg_send};
+use zmq::{POLLIN, PollEvents, PollItem};
+use zmq_sys::{zmq_msg_recv, zmq_msg_send, zmq_poll, zmq_pollitem_t};
 
 pub use zmq::SocketType as Kind;
 
@@ -65,6 +66,8 @@ const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
 const RECEIVE_BUFFER_BYTES: i32 = 4_096;
 /// How long a peer may take to say what it is.
 const HANDSHAKE_MS: i32 = 10_000;
+/// How often a wait looks whether the process ends, where there is no file that would say so.
+const EXIT_CHECK_INTERVAL_MS: i64 = 100;
 /// The longest time between two tries to connect to a peer.
 const MAX_RECONNECT_MS: i32 = 4_000;
 
@@ -242,6 +245,7 @@ impl Socket {
     /// # Errors
     /// Anything but "none now" (ETERM when the context ends).
     pub fn try_recv(&self, frame: &mut Frame) -> zmq::Result<bool> {
+        exit::stop_if_late();
         loop {
             // SAFETY: socket and message are live.
             if unsafe { zmq_msg_recv(frame.as_raw(), self.raw, zmq::DONTWAIT) } >= 0 {
@@ -364,6 +368,7 @@ impl Socket {
 
     /// As [`Socket::send_flags`], for an actor's ready signal, which is none of its words.
     pub(super) fn send_unnoted(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
+        exit::stop_if_late();
         loop {
             // SAFETY: socket and message are live; libzmq takes the content and leaves an empty message.
             if unsafe { zmq_msg_send(frame.as_raw(), self.raw, flags) } >= 0 {
@@ -399,6 +404,7 @@ impl Socket {
 
     /// The events that the socket is ready for now.
     pub fn events(&self) -> PollEvents {
+        exit::stop_if_late();
         uninterrupted(|| self.zmq.get_events()).unwrap_or(PollEvents::empty())
     }
 
@@ -429,6 +435,7 @@ impl Drop for Socket {
         if self.generation != generation() {
             return std::mem::forget(self.file.take());
         }
+        exit::stop_if_late();
         // Before libzmq closes its listening socket, a moment later: a process that follows at once finds it free.
         drop(self.file.take());
         if self.owned {
@@ -440,14 +447,70 @@ impl Drop for Socket {
     }
 }
 
-/// Waits until an item is ready, `timeout_ms` have passed (negative: for ever), or a signal came.
+/// Waits until an item is ready, `timeout_ms` have passed (negative: for ever), or a signal came. At the end of the
+/// process it may return sooner.
 ///
 /// # Errors
-/// ETERM when the context ends; a signal is no error.
+/// ETERM when the context ends, and in an actor at the end of the process; a signal is no error.
 pub fn poll(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    if exit::role() != Role::Application {
+        if !exit::is_ending() {
+            poll_until_exit(items, timeout_ms)?;
+        }
+        if exit::is_ending() {
+            return poll_at_exit(items, timeout_ms);
+        }
+        return Ok(());
+    }
+    poll_count(items, timeout_ms).map(|_| ())
+}
+
+/// How many items are ready.
+fn poll_count(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<usize> {
     match zmq::poll(items, timeout_ms) {
-        Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(zmq::Error::EINTR) => Ok(0),
         Err(error) => Err(error),
+    }
+}
+
+/// As [`poll`]; returns, too, when the process begins to end.
+fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    let Some(fd) = exit::descriptor() else {
+        let limit_ms = EXIT_CHECK_INTERVAL_MS;
+        return poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })
+            .map(|_| ());
+    };
+    let exit = zmq_pollitem_t { socket: std::ptr::null_mut(), fd, events: POLLIN.bits(), revents: 0 };
+    // SAFETY: PollItem is a zmq_pollitem_t (`repr (C)`, with a marker of no size), whose sockets are borrowed.
+    let ours =
+        unsafe { std::slice::from_raw_parts_mut(items.as_mut_ptr().cast::<zmq_pollitem_t>(), items.len()) };
+    let mut all = Vec::with_capacity(ours.len() + 1);
+    for item in std::iter::once(&exit).chain(&*ours) {
+        all.push(zmq_pollitem_t { socket: item.socket, fd: item.fd, events: item.events, revents: 0 });
+    }
+    // SAFETY: the items are live, and as many as that.
+    let rc = unsafe { zmq_poll(all.as_mut_ptr(), all.len() as c_int, timeout_ms) };
+    for (ours, polled) in ours.iter_mut().zip(&all[1..]) {
+        ours.revents = polled.revents;
+    }
+    match rc {
+        -1 => Err(last_error()).or_else(|error| if error == zmq::Error::EINTR { Ok(()) } else { Err(error) }),
+        _ => Ok(()),
+    }
+}
+
+/// As [`poll`], while the process ends: an actor handles what there is and ends; a part of it goes on until the actor ends
+/// it.
+fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    exit::stop_if_late();
+    let is_actor = exit::role() == Role::Actor;
+    let limit_ms = if is_actor { 0 } else { exit::TICK_MS };
+    let count = poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })?;
+    exit::stop_if_late();
+    match is_actor && (count == 0 || !exit::is_draining()) {
+        true => Err(zmq::Error::ETERM),
+        false => Ok(()),
     }
 }
 
