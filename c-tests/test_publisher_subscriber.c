@@ -78,7 +78,8 @@ s_destroy_while_full (zactor_t *publisher, zconfig_t *config)
     }
 }
 
-//  Plays a store that takes its time: says RECORD on its pipe when it has got one, and acknowledges that two seconds later.
+//  Plays a store that takes its time: says HEARD on its pipe when it has heard of a record (if it was published before this
+//  store was connected, of its HEAD), and acknowledges that two seconds later.
 static void
 s_late_store (zsock_t *pipe, void *args)
 {
@@ -87,6 +88,7 @@ s_late_store (zsock_t *pipe, void *args)
     CHECK (port > 0);
     zsock_t *sub = zsock_new (ZMQ_SUB);
     zsock_set_subscribe (sub, "M");
+    zsock_set_subscribe (sub, "H");
     dafka_beacon_args_t beacon_args = { "Late store", (zconfig_t *) args };
     zactor_t *beacon = zactor_new (dafka_beacon_actor, &beacon_args);
     CHECK (beacon);
@@ -103,7 +105,7 @@ s_late_store (zsock_t *pipe, void *args)
             dafka_beacon_recv (beacon, sub, false, "Late store");
         else if (which == sub && dafka_proto_recv (record, sub) == 0 && ack_at == INT64_MAX) {
             ack_at = zclock_mono () + 2000;
-            zstr_send (pipe, "RECORD");
+            zstr_send (pipe, "HEARD");
         }
         else if (which == pipe)
             break;                                  //  $TERM
@@ -150,7 +152,7 @@ s_test_end (void)
     publisher = test_publisher_new ("ends", config);
     test_publish (publisher, "%s", "acknowledged late");
     char *word = zstr_recv (late);
-    CHECK_STR (word, "RECORD");
+    CHECK_STR (word, "HEARD");
     zstr_free (&word);
     test_log_begin ();
     zactor_destroy (&publisher);

@@ -6,21 +6,37 @@
 use super::Socket;
 use super::resolver::split;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// More than this many connections by name are forgotten: the sockets were closed without being disconnected.
+/// So many connections by name are known, the newest ones: sockets are closed without being disconnected.
 const MAX_CONNECTIONS: usize = 10_000;
 
 struct Names {
     /// By announced endpoint: the endpoint with the host's address, and how many beacons announce it.
     found: BTreeMap<String, (String, usize)>,
-    /// By socket and announced endpoint: what the socket is connected to.
-    connections: BTreeMap<(usize, String), String>,
+    /// The newest one last.
+    connections: VecDeque<Connection>,
+}
+
+struct Connection {
+    /// The socket's address, which another one has after it was closed.
+    socket: usize,
+    announced: String,
+    address: String,
+}
+
+impl Names {
+    /// Forgets what a socket was connected to for an announced endpoint, and returns it.
+    fn take(&mut self, socket: &Socket, announced: &str) -> Option<String> {
+        let is_it = |known: &Connection| known.socket == socket.raw as usize && known.announced == announced;
+        let index = self.connections.iter().position(is_it)?;
+        self.connections.remove(index).map(|known| known.address)
+    }
 }
 
 static NAMES: PerProcess<Names> = PerProcess::new(
-    [const { Mutex::new(Names { found: BTreeMap::new(), connections: BTreeMap::new() }) }; GENERATIONS],
+    [const { Mutex::new(Names { found: BTreeMap::new(), connections: VecDeque::new() }) }; GENERATIONS],
 );
 
 /// A beacon reports an endpoint to its owner. `address` is the same with the host's address, where that is found.
@@ -55,10 +71,15 @@ pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
     }
     let mut names = NAMES.lock();
     let address = names.found.get(endpoint)?.0.clone();
+    names.take(socket, endpoint);
     if names.connections.len() >= MAX_CONNECTIONS {
-        names.connections.clear();
+        names.connections.pop_front();
     }
-    names.connections.insert(key(socket, endpoint), address.clone());
+    names.connections.push_back(Connection {
+        socket: socket.raw as usize,
+        announced: endpoint.to_owned(),
+        address: address.clone(),
+    });
     Some(address)
 }
 
@@ -66,17 +87,13 @@ pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
 pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
     match split(endpoint) {
         None => Some(endpoint.to_owned()),
-        Some(_) => NAMES.lock().connections.remove(&key(socket, endpoint)),
+        Some(_) => NAMES.lock().take(socket, endpoint),
     }
 }
 
 /// Whether an address stands for a name.
 fn is_found(endpoint: &str, address: &str) -> bool {
     split(endpoint).is_some() && split(address).is_none()
-}
-
-fn key(socket: &Socket, endpoint: &str) -> (usize, String) {
-    (socket.raw as usize, endpoint.to_owned())
 }
 
 #[cfg(test)]
@@ -112,5 +129,18 @@ mod tests {
         withdraw(NAMED, "tcp://10.0.0.2:5");
         assert_eq!(connect(&first, NAMED), None);
         assert_eq!(disconnect(&second, NAMED).as_deref(), Some("tcp://10.0.0.2:5"));
+    }
+
+    #[test]
+    fn the_newest_connections_are_known() {
+        let socket = Socket::new(Kind::SUB).unwrap();
+        let named = |i: usize| format!("tcp://names-test-{i}.invalid:5");
+        for i in 0..=MAX_CONNECTIONS {
+            announce(&named(i), "tcp://10.0.0.3:5");
+            connect(&socket, &named(i));
+        }
+        let known = [1, 0, MAX_CONNECTIONS].map(|i| disconnect(&socket, &named(i)).is_some());
+        (0..=MAX_CONNECTIONS).for_each(|i| withdraw(&named(i), "tcp://10.0.0.3:5"));
+        assert_eq!(known, [true, false, true]);
     }
 }

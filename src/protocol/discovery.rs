@@ -114,6 +114,15 @@ fn is_address(name: &[u8]) -> bool {
     name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// True when an endpoint names its host, and has not the host's address.
+fn has_host_name(endpoint: &str) -> bool {
+    let Some((host, _)) = endpoint.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')) else {
+        return false;
+    };
+    let is_ipv6 = host.starts_with('[') && host.ends_with(']');
+    !is_ipv6 && host.parse::<std::net::Ipv4Addr>().is_err()
+}
+
 /// The port of an endpoint.
 fn port(endpoint: &str) -> &str {
     endpoint.rsplit_once(':').map_or(endpoint, |(_, port)| port)
@@ -262,8 +271,14 @@ impl Discovery {
                     self.announced_anew(endpoint, now_ms, events);
                 }
             }
-            // Another tower sees the node at another address: the one that we use is as good while it is confirmed.
-            Some(peer) if now_ms < peer.confirmed_ms + self.timeout_ms => peer.heard_ms = now_ms,
+            // Another tower sees the node at another address: the one that we use is as good while it is confirmed. But the
+            // name of a host that was not found is none.
+            Some(peer)
+                if now_ms < peer.confirmed_ms + self.timeout_ms
+                    && (!has_host_name(&peer.endpoint) || has_host_name(endpoint)) =>
+            {
+                peer.heard_ms = now_ms;
+            }
             Some(_) => {
                 let Some(old) = self.forget(&key(sender, endpoint)) else { return };
                 self.add(sender, endpoint, now_ms, events);

@@ -57,6 +57,18 @@ fn a_silent_peer_is_dropped_and_comes_back() {
 }
 
 #[test]
+fn a_host_that_is_found_late_is_connected_to_at_once() {
+    let mut discovery = discovery();
+    const NAMED: &str = "tcp://late.invalid:1001";
+    assert_eq!(beacon(&mut discovery, b"peer", NAMED, 0), [Event::Connect(NAMED.into())]);
+    let found = [Event::Connect(A.into()), Event::Disconnect(NAMED.into())];
+    assert_eq!(beacon(&mut discovery, b"peer", A, 1_000), found);
+    // An address that is in use stays, whatever another tower says.
+    assert_eq!(beacon(&mut discovery, b"peer", "tcp://127.0.0.2:1001", 2_000), []);
+    assert_eq!(beacon(&mut discovery, b"peer", NAMED, 3_000), []);
+}
+
+#[test]
 fn a_port_taken_over_by_a_new_node_stays_connected() {
     let mut discovery = discovery();
     beacon(&mut discovery, b"old", A, 0);
