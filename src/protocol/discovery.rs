@@ -119,8 +119,8 @@ fn has_host_name(endpoint: &str) -> bool {
     let Some((host, _)) = endpoint.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')) else {
         return false;
     };
-    let is_ipv6 = host.starts_with('[') && host.ends_with(']');
-    !is_ipv6 && host.parse::<std::net::Ipv4Addr>().is_err()
+    let is_ipv4 = host.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
+    !is_ipv4 && !host.starts_with('[')
 }
 
 /// The port of an endpoint.
