@@ -2,7 +2,7 @@
 
 use crate::e2e::{Cluster, Program, assert_contents};
 use crate::hostile::{MIB, PROMPT};
-use crate::peer::{Node, consumer_hello, fetch, get_heads, new_address, to};
+use crate::peer::{Node, consumer_hello, fetch, get_heads, new_address, string_at, to};
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "hello";
@@ -10,10 +10,18 @@ const TOPIC: &str = "hello";
 /// A store that holds records, and the partition that they are in.
 fn store_of(cluster: &Cluster, records: &[Vec<u8>]) -> (Program, String) {
     let store = cluster.store("store");
-    let mut node = Node::started(cluster, &[]);
-    let producer = cluster.producer_of(TOPIC, records);
-    let partition = node.subscriber_of(b'K');
-    producer.expect_success("the end of its input, with a store present");
+    cluster.publish(TOPIC, records);
+    let mut node = Node::new(cluster);
+    node.subscribe(&to(b'E', &node.address));
+    node.start_beacon();
+    // A request that comes before the subscription to its answer is dropped.
+    let head = loop {
+        node.send(&get_heads(TOPIC, &node.address));
+        if let Some(frames) = node.message_within(b"E", Duration::from_millis(100)) {
+            break frames;
+        }
+    };
+    let partition = string_at(&head[0], to(b'E', &node.address).len() + 2);
     (store, partition)
 }
 
