@@ -69,7 +69,7 @@ c-test: stage ## the C tests, against the installed library
 	scripts/check-drop-in $(STAGE)
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
 	cmake --build $(CTESTS) --parallel 2
-	ctest --test-dir $(CTESTS) --output-on-failure --parallel 2 -LE 'memcheck|soak'
+	ctest --test-dir $(CTESTS) --output-on-failure --parallel 3 -LE 'memcheck|soak'
 
 memcheck: c-test ## the C tests under valgrind
 	ctest --test-dir $(CTESTS) --output-on-failure --parallel 3 -L memcheck
@@ -77,7 +77,7 @@ memcheck: c-test ## the C tests under valgrind
 sanitize: stage ## the C tests with the address and undefined behaviour sanitizers
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS)-sanitize -S c-tests -DDAFKA_SANITIZE=ON >/dev/null
 	cmake --build $(CTESTS)-sanitize --parallel 2
-	ctest --test-dir $(CTESTS)-sanitize --output-on-failure --parallel 2
+	ctest --test-dir $(CTESTS)-sanitize --output-on-failure --parallel 3
 
 packages: stage ## build Debian packages, install, use and remove them (target/packages)
 	scripts/check-packages $(TARGET)

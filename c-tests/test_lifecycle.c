@@ -339,7 +339,7 @@ s_start_and_end (zactor_fn task, void *args)
 static void
 s_test_store_before_tower_ends (void)
 {
-    size_t count = test_scale (20, 3);
+    size_t count = test_scale (5, 3);
     for (size_t round = 0; round < count; round++) {
         test_case ("a tower that ends still introduces a store that has just come, round %zu", round);
         zconfig_t *config = test_config ("inproc");
