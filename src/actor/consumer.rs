@@ -249,6 +249,8 @@ impl Actor<'_> {
                 break;
             };
             match Message::decode(frame.as_ref()) {
+                Ok(message)
+                    if self.node.is_unasked(&message, origin, |of| self.consumer.is_store_asked(of)) => {}
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     self.consumer.message_from(
                         &message,

@@ -9,7 +9,7 @@ use crate::net::{
 };
 use crate::protocol::copies::IsPeer;
 use crate::settings;
-use crate::wire::{Message, Subscription};
+use crate::wire::{Message, Position, Subscription};
 use std::cell::{Cell, RefCell, RefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -381,6 +381,18 @@ impl Node {
             });
         }
         is_genuine == Some(true)
+    }
+
+    /// Whether a message is an answer that is not taken, as a store is asked for the record (`is_store_asked`): one of a
+    /// producer of libdafka 0.1.0. It answers every FETCH of its partition, whoever is asked.
+    pub(super) fn is_unasked(
+        &self,
+        message: &Message,
+        origin: Origin,
+        is_store_asked: impl Fn(&Position) -> bool,
+    ) -> bool {
+        let Message::DirectRecord(position) = message else { return false };
+        self.answered.borrow_mut().is_from_0_1_0(position.address, origin) && is_store_asked(position)
     }
 
     /// Subscribes to more.

@@ -1,10 +1,12 @@
-//! Who gets answers from a node: only requesters whose answers are read, and heads at a bounded rate.
+//! Who gets answers from a node: only requesters whose answers are read, and heads at a bounded rate. And which producers
+//! are not of this library: what these answer is not taken while a store is asked.
 
 use super::directory::Directory;
 use crate::net::{Frame, Origin, Readers, Reading as Net, now_ms};
 use crate::protocol::{Reading, Requesters};
 use crate::wire::{Message, Subscription, id};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::RawFd;
 
 /// Heads that one requester gets per second, for as long as it asks...
 const HEADS_PER_S: u64 = 50_000;
@@ -12,6 +14,8 @@ const HEADS_PER_S: u64 = 50_000;
 const HEADS_AT_ONCE: u64 = 250_000;
 /// Requesters whose heads are counted at a time.
 const MAX_COUNTED: usize = 10_000;
+/// Producers of this library that are known at a time.
+const MAX_PRODUCERS: usize = 65_536;
 
 /// The requesters of one node.
 #[derive(Default)]
@@ -22,6 +26,13 @@ pub(super) struct Answered {
     is_behind: bool,
     /// By requester: the heads that it got beyond the rate, and when that was.
     heads: HashMap<Box<[u8]>, (u64, u64)>,
+    /// The producers of this library: over one connection, they subscribe to FETCHes of their partition and, as those of
+    /// 0.1.0 do not, to GET-HEADS.
+    producers: HashSet<Box<[u8]>>,
+    /// Who has subscribed to FETCHes last, and over which connection.
+    last_producer: Option<(RawFd, Box<[u8]>)>,
+    /// The producer that [`Answered::is_by_0_1_0`] was asked about last in this turn, and the answer.
+    asked_producer: Option<(Box<[u8]>, bool)>,
 }
 
 impl Answered {
@@ -31,9 +42,43 @@ impl Answered {
 
     /// Takes a subscription that a peer made at the node's publishing socket.
     pub(super) fn subscription(&mut self, subscription: &Subscription, frame: &Frame) {
-        if [id::DIRECT_RECORD, id::DIRECT_HEAD].contains(&subscription.id) {
-            self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame);
+        match subscription.id {
+            id::DIRECT_RECORD | id::DIRECT_HEAD => {
+                self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame);
+            }
+            id::FETCH if subscription.subscribe => {
+                self.last_producer = frame.source_file().map(|file| (file, subscription.topic.into()));
+            }
+            // libzmq sends subscriptions in alphabetical order: this one comes right after the one to FETCHes.
+            id::GET_HEADS if subscription.subscribe && subscription.is_exact => {
+                let file = frame.source_file();
+                if let Some((_, producer)) = self.last_producer.take_if(|(last, _)| Some(*last) == file) {
+                    if self.producers.len() >= MAX_PRODUCERS {
+                        self.producers.clear();
+                    }
+                    self.producers.insert(producer);
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// Whether a partition's producer runs, and is one of libdafka 0.1.0, as far as is known.
+    fn is_by_0_1_0(&mut self, producer: &[u8]) -> bool {
+        if let Some((asked, answer)) = &self.asked_producer
+            && **asked == *producer
+        {
+            return *answer;
+        }
+        let answer = !self.producers.contains(producer) && self.directory.endpoint_of(producer).is_some();
+        self.asked_producer = Some((producer.into(), answer));
+        answer
+    }
+
+    /// Whether a producer of libdafka 0.1.0 has sent this answer itself. It may have a wrong content: such a producer mixes
+    /// records up when it sends them again.
+    pub(super) fn is_from_0_1_0(&mut self, producer: &[u8], origin: Origin) -> bool {
+        self.is_by_0_1_0(producer) && self.directory.is_from(origin, producer) == Some(true)
     }
 
     /// Whether more subscriptions wait than were read.
@@ -44,6 +89,7 @@ impl Answered {
     /// The node has read subscriptions, and sent what it had to send before; `is_behind` when more of them wait.
     pub(super) fn begin_turn(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
+        self.asked_producer = None;
         self.readers.begin_turn();
     }
 

@@ -96,7 +96,7 @@ impl Frame {
     }
 
     /// The file of the connection that the message came over, as an XPUB socket tells it of subscriptions.
-    pub(super) fn source_file(&self) -> Option<RawFd> {
+    pub fn source_file(&self) -> Option<RawFd> {
         // SAFETY: the message is initialized; zmq_msg_get only reads it.
         let file = unsafe { zmq_msg_get(&self.0, SRCFD) };
         (file >= 0).then_some(file)

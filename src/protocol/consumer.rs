@@ -151,6 +151,11 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
+    /// Whether a single store is asked for the next records of a partition.
+    pub fn is_store_asked(&self, position: &Position) -> bool {
+        self.ingest.is_store_asked(position)
+    }
+
     /// Takes a message of which it is not known who has sent it; see [`Consumer::message_from`].
     pub fn message(
         &mut self,

@@ -460,6 +460,11 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer.held_by(&store, offset.saturating_add(1));
     }
 
+    /// Whether the answer of a single store is waited for.
+    pub fn is_store_asked(&self, position: &Position) -> bool {
+        self.find(position).is_some_and(|index| self.partition(index).sequencer.is_store_asked())
+    }
+
     /// Messages wait that were received at this time and later, and were not handed over: the answers to what was asked
     /// for may be among them. `None` when nothing waits.
     pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {

@@ -202,6 +202,11 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
     }
 
+    /// True while the answer of a single store is waited for, until that is overdue.
+    pub fn is_store_asked(&self) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.store.is_some() && !fetch.is_overdue)
+    }
+
     /// A store says that it has the records before `end`.
     pub fn held_by(&mut self, store: &Arc<[u8]>, end: u64) {
         self.sources.held_by(store, end);

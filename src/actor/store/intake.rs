@@ -8,7 +8,7 @@ use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Run, RunIndex};
-use crate::wire::{Message, Subscription};
+use crate::wire::{Message, Position, Subscription};
 
 /// What one batch holds before the writer stops reading until the disk has taken the one before.
 const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
@@ -109,6 +109,11 @@ impl<P: Payload> Intake<P> {
             self.gathering.push(&self.replica, append);
         }
         Ok(())
+    }
+
+    /// Whether a single store is asked for the next records of a partition.
+    pub fn is_store_asked(&self, position: &Position) -> bool {
+        self.replica.is_store_asked(position)
     }
 
     /// Takes a subscription that somebody made at the writer's socket.

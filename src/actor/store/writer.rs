@@ -238,6 +238,8 @@ impl Actor<'_> {
             // A record waits for the disk.
             let Received { frame, content, origin, .. } = received.with_own_content();
             match Message::decode(frame.as_ref()) {
+                Ok(message)
+                    if self.node.is_unasked(&message, origin, |of| self.intake.is_store_asked(of)) => {}
                 Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
                     if let Err(TooLong) =
                         self.intake.message(&message, content.into_frame(), &|| sender(origin), read_ms)
