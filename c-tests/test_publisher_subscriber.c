@@ -159,6 +159,19 @@ s_test_end (void)
     CHECK (!test_log_has ("W:", "unacknowledged", NULL));
     test_log_end ();
     zactor_destroy (&late);
+
+    test_case ("zactor_destroy of a new publisher without a store: publisher/terminate_timeout holds from the start");
+    zconfig_put (config, "publisher/terminate_timeout", "0");
+    //  Without the limit, a publisher is a second old at least: a slow machine has several tries
+    bool in_time = false;
+    for (int number = 0; number < 10 && !in_time; number++) {
+        start = zclock_mono ();
+        publisher = test_publisher_new ("ends", config);
+        test_publish (publisher, "%s", "nobody stores this");
+        zactor_destroy (&publisher);
+        in_time = zclock_mono () - start < 1000;
+    }
+    CHECK (in_time);
     zconfig_put (config, "publisher/terminate_timeout", "700");
 
     test_case ("zactor_destroy of a publisher whose store has gone: it waits for publisher/terminate_timeout");

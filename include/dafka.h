@@ -134,9 +134,15 @@
 //
 //  A program that leaves `main`, or calls `exit`, without destroying its nodes
 //  ends without an abort. `exit` has them end: they handle what they were
-//  handed, for up to 200 ms, and do not wait for acknowledgements. A store
-//  writes what it has taken in. `exit` waits for that, for at most 5 seconds.
-//  To lose no record, destroy producers.
+//  handed, for up to 200 ms, and do not wait for acknowledgements. What a store
+//  has acknowledged is kept. `exit` waits for the nodes, usually less than 200
+//  ms, and at most 5 seconds. CZMQ then closes their sockets, which takes it
+//  another 200 ms; what peers have not received by then is sent for at most 3
+//  more seconds (`zsys_set_linger` changes that). To lose no record, destroy
+//  producers before that. A function that does so at the end of the process
+//  (`atexit`) must be registered after the first node has started: functions
+//  are called in reverse order, and one that was registered earlier finds the
+//  producers ended.
 //
 //  SIGNALS
 //
@@ -993,12 +999,12 @@ DAFKA_EXPORT void
 //  A publisher is a producer (see dafka_producer(3)) that is handed frames in
 //  place of messages: the actor of programs that were written for the first
 //  generation of the API. New programs use `dafka_producer`. `zactor_new`
-//  starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it: at once
-//  when no store has ever acknowledged a record of it and none is there, but
-//  not within a second after the start, which a store has to connect to it.
-//  Else it waits until all records are acknowledged, but for
-//  `publisher/terminate_timeout` milliseconds at most (30,000 by default), and
-//  not when `producer/terminate_unacked` is 1.
+//  starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it. A
+//  publisher that no store has acknowledged or is connected to ends at once,
+//  but not before it is one second old: a store may need that long to connect.
+//  Else it waits until all records are acknowledged.
+//  `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits
+//  both waits, and `producer/terminate_unacked = 1` ends it at once.
 //
 //  CONFIGURATION
 //

@@ -109,7 +109,7 @@ pub(super) fn run_for(
         }
         beacon.tick()?;
         if let Some(endpoint) = beacon.twin.take_if(|_| peers.is_some()) {
-            pipe.send_frames(&[TWIN, &endpoint].map(str::as_bytes))?;
+            pipe.send_to_owner(&[TWIN, &endpoint].map(str::as_bytes))?;
         }
         while let (Some(directory), Some(discovery)) = (directory, &mut beacon.discovery)
             && let Some((peer, endpoint, is_known)) = discovery.poll_renamed()
@@ -129,9 +129,9 @@ pub(super) fn run_for(
                 Event::GivenUp { has_answered, wait_ms, .. } => {
                     let (has_answered, wait_ms) = (has_answered.to_string(), wait_ms.to_string());
                     let words = [word, endpoint, &has_answered, &wait_ms];
-                    pipe.send_frames(&words.map(str::as_bytes))?;
+                    pipe.send_to_owner(&words.map(str::as_bytes))?;
                 }
-                _ => pipe.send_frames(&[word, endpoint].map(str::as_bytes))?,
+                _ => pipe.send_to_owner(&[word, endpoint].map(str::as_bytes))?,
             }
             may_be_full = !pipe.events().contains(POLLOUT);
         }

@@ -28,7 +28,7 @@ pub struct Dialect {
     pub command: &'static [u8],
     /// Makes the content of the command's second frame; `None` when there is none in it.
     pub content: fn(Frame) -> Option<Frame>,
-    /// `$TERM` gives it a limited time to wait for acknowledgements: `Actor::give_time` says how much.
+    /// `$TERM` gives it a limited time to wait for acknowledgements: `Actor::end_ms` says how much.
     pub ends_unacknowledged: bool,
 }
 
@@ -218,12 +218,14 @@ impl Actor<'_> {
     }
 
     /// When a publisher of the first generation ends although records are unacknowledged: `publisher/terminate_timeout`
-    /// after `$TERM`, or at once while there is no store. One that is there has a moment to connect to a new publisher.
+    /// after `$TERM` at the latest, and at once while there is no store. A store that is there may need a moment to
+    /// connect: so a publisher without one is [`STORE_CONNECTS_MS`] old at least.
     fn end_ms(&self) -> Option<u64> {
         let since_ms = self.terminating_since_ms.filter(|_| self.dialect.ends_unacknowledged)?;
+        let latest_ms = since_ms + self.settings.publisher.terminate_timeout_ms;
         match self.producer.may_be_stored() {
-            true => Some(since_ms + self.settings.publisher.terminate_timeout_ms),
-            false => Some(since_ms.max(self.started_ms + STORE_CONNECTS_MS)),
+            true => Some(latest_ms),
+            false => Some((self.started_ms + STORE_CONNECTS_MS).clamp(since_ms, latest_ms)),
         }
     }
 

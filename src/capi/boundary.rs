@@ -72,7 +72,7 @@ pub(super) unsafe fn run_actor(
     body: impl FnOnce(&Pipe) -> actor::Result,
 ) {
     czmq::log::install();
-    let _running = Running::begin();
+    let running = Running::begin();
     // SAFETY: the caller's promise.
     match unsafe { resolve(pipe) } {
         // CZMQ says the last word, whatever came of it.
@@ -81,8 +81,8 @@ pub(super) unsafe fn run_actor(
                 pipe.wait_for_term();
             }
             exit::stop_if_late();
-            while pipe.is_closed_beneath() {
-                std::thread::park();
+            if pipe.is_closed_beneath() {
+                running.stop();
             }
         }
         None => czmq::log::error_at_edge(format_args!("{name}: the pipe is NULL")),
@@ -145,6 +145,7 @@ pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'stati
             return Err(why.into());
         }
         if zmq::poll(&mut [socket.item(POLLIN)], left_ms.min(INTERRUPT_CHECK_MS) as i64).is_err() {
+            exit::stop_application();
             return Ok(false);
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! A publisher is a producer (see dafka_producer(3)) that is handed frames in place of messages: the actor of
 //! programs that were written for the first generation of the API. New programs use `dafka_producer`. `zactor_new`
-//! starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it: at once when no store has ever acknowledged a
-//! record of it and none is there, but not within a second after the start, which a store has to connect to it. Else it
-//! waits until all records are acknowledged, but for `publisher/terminate_timeout` milliseconds at most (30,000 by
-//! default), and not when `producer/terminate_unacked` is 1.
+//! starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it. A publisher that no store has acknowledged or
+//! is connected to ends at once, but not before it is one second old: a store may need that long to connect. Else it waits
+//! until all records are acknowledged. `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits both waits,
+//! and `producer/terminate_unacked = 1` ends it at once.
 //!
 //! # Configuration
 //!

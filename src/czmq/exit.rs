@@ -98,13 +98,24 @@ pub fn descriptor() -> Option<RawFd> {
 pub struct Running(());
 
 impl Running {
-    /// Begins.
+    /// Begins. Does not return when the process has ended its actors already: CZMQ may have closed this one's pipe.
     pub fn begin() -> Running {
         let mut actors = ACTORS.lock();
+        if is_closed() && !is_exiting_thread() {
+            drop(actors);
+            park();
+        }
         actors.threads.insert(thread());
         ROLE.set(Role::Actor);
         DESCRIPTOR.set(actors.descriptor());
         Running(())
+    }
+
+    /// Does not return: the program has called zsys_shutdown, which has closed the actor's pipe, and CZMQ's thread would
+    /// use that. The end of the process does not wait for this thread.
+    pub fn stop(self) -> ! {
+        ACTORS.lock().threads.remove(&thread());
+        park();
     }
 }
 
@@ -164,7 +175,13 @@ pub fn stop_application() {
 
 #[cold]
 fn stop() {
-    while !is_exiting_thread() {
+    if !is_exiting_thread() {
+        park();
+    }
+}
+
+fn park() -> ! {
+    loop {
         std::thread::park();
     }
 }
@@ -201,28 +218,47 @@ extern "C" fn end() {
             unsafe { libc::write(descriptor.as_raw_fd(), (&raw const ONE).cast(), size_of_val(&ONE)) };
         }
     }
-    while has_actors() {
-        if began.elapsed() > LIMIT {
-            IS_STOPPED.store(true, Ordering::Release);
-            // Threads that wait at sockets see it.
-            std::thread::sleep(Duration::from_millis(4 * TICK_MS as u64));
-            break;
-        }
+    while !try_close(began.elapsed() > LIMIT) {
         std::thread::sleep(CHECK_INTERVAL);
     }
-    STATE.store(CLOSED, Ordering::Release);
 }
 
 /// What an eventfd takes.
 static ONE: u64 = 1;
 
-/// Whether a thread that ran an actor when the process began to end is still there, other than this one.
-fn has_actors() -> bool {
+/// Closes the door when no thread runs an actor, other than this one: one that begins later stops. True when it has done
+/// so. `is_late` closes it whatever runs.
+fn try_close(is_late: bool) -> bool {
     let own = thread();
     let mut actors = ACTORS.lock();
     // SAFETY: the signal 0 only asks whether there is such a thread in this process.
     actors
         .threads
         .retain(|&id| id != own && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) } == 0);
-    !actors.threads.is_empty()
+    let left = actors.threads.len();
+    if left == 0 || is_late {
+        IS_STOPPED.store(left > 0, Ordering::Release);
+        STATE.store(CLOSED, Ordering::Release);
+    }
+    drop(actors);
+    if left > 0 && is_late {
+        let limit_s = LIMIT.as_secs();
+        say(&format!(
+            "E: nodes that have not ended within {limit_s} s: {left}; the process ends without them\n"
+        ));
+        // Threads that wait at sockets see it.
+        std::thread::sleep(Duration::from_millis(4 * TICK_MS as u64));
+    }
+    is_closed()
+}
+
+/// Writes a line to standard error, unless that would wait: a log that nobody reads may be what actors wait for.
+fn say(line: &str) {
+    let mut stderr = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one live item, and the octets of a string.
+    unsafe {
+        if libc::poll(&raw mut stderr, 1, 0) == 1 {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        }
+    }
 }

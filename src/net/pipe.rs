@@ -120,12 +120,23 @@ impl Socket {
     pub fn wait_for_signal(&self) -> zmq::Result<bool> {
         let mut frame = Frame::new();
         loop {
-            match self.recv(&mut frame) {
-                Ok(()) if is_signal(&frame) => return Ok(is_success(&frame)),
-                Ok(()) | Err(zmq::Error::EINTR) => {}
-                Err(error) => return Err(error),
+            if !self.try_recv(&mut frame)? {
+                poll(&mut [self.item(POLLIN)], -1)?;
+            } else if is_signal(&frame) {
+                return Ok(is_success(&frame));
             }
         }
+    }
+
+    /// As [`Socket::send_frames`], for an actor that its owner may not read from: the end of the process ends the wait.
+    ///
+    /// # Errors
+    /// ETERM when the context or the process ends.
+    pub fn send_to_owner(&self, frames: &[&[u8]]) -> zmq::Result<()> {
+        while !self.events().contains(POLLOUT) {
+            poll(&mut [self.item(POLLOUT)], -1)?;
+        }
+        self.send_frames(frames)
     }
 
     /// Waits until one more message fits into the pipe. zactor_destroy sends `$TERM` without waiting and

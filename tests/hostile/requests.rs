@@ -1,6 +1,6 @@
 //! Requests in the names of others, and requesters that do not read what they ask for.
 
-use crate::e2e::{Cluster, Program, assert_contents};
+use crate::e2e::{Cluster, DEADLINE, Program, assert_contents};
 use crate::hostile::{MIB, PROMPT};
 use crate::peer::{Node, consumer_hello, fetch, get_heads, new_address, string_at, to};
 use std::time::{Duration, Instant};
@@ -15,7 +15,9 @@ fn store_of(cluster: &Cluster, records: &[Vec<u8>]) -> (Program, String) {
     node.subscribe(&to(b'E', &node.address));
     node.start_beacon();
     // A request that comes before the subscription to its answer is dropped.
+    let start = Instant::now();
     let head = loop {
+        assert!(start.elapsed() < DEADLINE, "the store tells no head");
         node.send(&get_heads(TOPIC, &node.address));
         if let Some(frames) = node.message_within(b"E", Duration::from_millis(100)) {
             break frames;
@@ -43,7 +45,9 @@ fn a_request_in_another_nodes_name_is_not_answered() {
     victim.endpoint_of(&reader);
     // Both are connected to the store, and the victim gets what it asks for itself.
     // A request that comes before the subscription to its answer is dropped.
+    let start = Instant::now();
     while victim.message_within(b"E", Duration::from_millis(100)).is_none() {
+        assert!(start.elapsed() < DEADLINE, "the store answers nothing");
         victim.send(&get_heads(TOPIC, &victim.address));
     }
     victim.send(&fetch(&partition, &victim.address, TOPIC, 7, 1));
@@ -111,7 +115,7 @@ impl Crowd {
         let is_connected = |publisher: &zmq::Socket| publisher.recv_bytes(zmq::DONTWAIT).is_ok();
         for (_, publisher, _) in &self.requesters {
             while !is_connected(publisher) {
-                assert!(start.elapsed() < crate::e2e::DEADLINE, "the store connects to nobody");
+                assert!(start.elapsed() < DEADLINE, "the store connects to nobody");
                 self.beacon();
                 std::thread::sleep(Duration::from_millis(20));
             }
