@@ -5,7 +5,7 @@
 //! here, up to a limit in bytes: one of this inbox, and one of all inboxes of the process. Messages that do not fit are
 //! dropped: the node fetches dropped records later.
 
-use super::consumer::{Content, receive_content};
+use super::content::{Content, receive_content};
 use super::waiting::Waiting;
 use super::{BATCH_COUNT, Result};
 use crate::czmq::fork::{GENERATIONS, generation};
@@ -33,6 +33,11 @@ static PROCESS_BYTES: [AtomicUsize; GENERATIONS] = [const { AtomicUsize::new(0) 
 
 fn process_bytes() -> &'static AtomicUsize {
     &PROCESS_BYTES[generation() as usize % GENERATIONS]
+}
+
+/// A high-water mark as a number of messages; 0 means any number.
+pub(super) fn limit_count(high_watermark: i32) -> usize {
+    usize::try_from(high_watermark).ok().filter(|&count| count > 0).unwrap_or(usize::MAX)
 }
 
 /// A message: its first frame, and what follows it.

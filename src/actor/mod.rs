@@ -6,15 +6,20 @@
 
 mod address;
 pub mod beacon;
+pub mod command;
 pub mod consumer;
+mod content;
 mod directory;
 mod endpoints;
 mod handle;
 mod inbox;
 mod node;
+mod node_loop;
 pub mod producer;
+mod refused;
 mod relay;
 mod requesters;
+mod role;
 mod siblings;
 pub mod store;
 pub mod survey;
@@ -34,7 +39,7 @@ const BATCH_COUNT: usize = 1_000;
 const ANSWER_COUNT: u64 = 512;
 
 /// How long a node waits for requesters to read what was sent before.
-const UNREAD_MS: i64 = 10;
+const UNREAD_MS: u64 = 10;
 
 /// Requests that may wait to be processed, in bytes, where only requests are received: a peer whose request is dropped
 /// repeats it.
@@ -138,13 +143,12 @@ fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
     due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
 }
 
-/// How long to wait in a poll when answers are left, and otherwise `timeout_ms`.
-fn answer_timeout_ms(progress: Progress, timeout_ms: i64) -> i64 {
-    match (progress, timeout_ms) {
-        (Progress::Idle, _) => timeout_ms,
-        (Progress::Working, _) => 0,
-        (Progress::Waiting, ..0) => UNREAD_MS,
-        (Progress::Waiting, _) => timeout_ms.min(UNREAD_MS),
+/// When to go on answering requests.
+fn answers_due_ms(progress: Progress, now_ms: u64) -> Option<u64> {
+    match progress {
+        Progress::Idle => None,
+        Progress::Working => Some(now_ms),
+        Progress::Waiting => Some(now_ms + UNREAD_MS),
     }
 }
 

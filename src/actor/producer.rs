@@ -1,25 +1,27 @@
 //! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
 
+use super::command::{Ended, hand_over, send_command, send_last};
 use super::directory::without_zone;
-use super::inbox::{Inbox, Received};
+use super::inbox::Inbox;
 use super::node::{Config, Node};
+use super::node_loop::{self, Common};
+use super::role::{Flow, Receives, Role};
 use super::{
-    ANSWER_COUNT, BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result,
-    answer_timeout_ms, new_address, publish, sender, timeout_ms,
+    ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms, new_address,
 };
 use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_ms};
 use crate::protocol::{
-    Outbox, Progress,
+    Outbox, Progress, Sender,
     producer::{News, Producer, cost_bytes},
     renewals::{Renewals, Step},
     subscriptions,
 };
 use crate::settings::Settings;
-use crate::wire::Message;
+use crate::wire::{Message, Subscription};
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zmq::POLLIN;
+use zmq::{POLLIN, PollEvents};
 
 /// How records come in over the pipe: the two generations of the API differ in it.
 #[derive(Clone, Copy)]
@@ -28,7 +30,7 @@ pub struct Dialect {
     pub command: &'static [u8],
     /// Makes the content of the command's second frame; `None` when there is none in it.
     pub content: fn(Frame) -> Option<Frame>,
-    /// `$TERM` gives it a limited time to wait for acknowledgements: `Actor::end_ms` says how much.
+    /// `$TERM` gives it a limited time to wait for acknowledgements: `ProducerRole::end_ms` says how much.
     pub ends_unacknowledged: bool,
 }
 
@@ -92,29 +94,29 @@ pub fn run_counted(
     producer.set_peers(node.is_peer());
     node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms()))?;
     pipe.signal_ready()?;
-    let actor = Actor {
-        pipe,
+    let role = ProducerRole {
         dialect,
         settings,
         topic,
         addresses: vec![c_name(&name)],
-        node,
-        inbox: Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX),
         producer,
+        progress: Progress::Idle,
         taken: 0,
         acknowledged,
-        outbox: Outbox::new(),
         started_ms: now_ms(),
         terminating_since_ms: None,
         is_impatient: settings.producer.terminate_unacked,
-        warning: Warning::default(),
         renewals: Renewals::default(),
         twin_warning: Warning::default(),
         budget,
         full_ms: None,
         is_overrun: false,
     };
-    actor.run()
+    node_loop::run(role, Common::new(pipe, node, new_inbox()))
+}
+
+fn new_inbox() -> Inbox {
+    Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX)
 }
 
 fn start_node(name: &str, topic: &[u8], settings: &Settings, pipe: &Pipe) -> Result<Node> {
@@ -142,26 +144,24 @@ fn c_name(name: &str) -> CString {
     CString::new(name).expect("hexadecimal digits only")
 }
 
-struct Actor<'a> {
-    pipe: &'a Pipe,
+/// The role of a producer.
+struct ProducerRole<'a> {
     dialect: Dialect,
     settings: &'a Settings,
     topic: &'a [u8],
     /// The one that it has now is the last one. All live as long as the actor: its owner borrows them.
     addresses: Vec<CString>,
-    node: Node,
-    inbox: Inbox,
     producer: Producer<Frame>,
+    /// What is left to answer.
+    progress: Progress,
     /// How many records the pipe has brought.
     taken: u64,
     acknowledged: &'a Acknowledged,
-    outbox: Outbox<Frame>,
     started_ms: u64,
     /// When it read `$TERM`.
     terminating_since_ms: Option<u64>,
     /// End although records are unacknowledged.
     is_impatient: bool,
-    warning: Warning,
     renewals: Renewals,
     twin_warning: Warning,
     /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
@@ -172,51 +172,100 @@ struct Actor<'a> {
     is_overrun: bool,
 }
 
-impl Actor<'_> {
-    fn run(mut self) -> Result {
-        let mut progress = Progress::Idle;
-        loop {
-            let timeout_ms = match self.inbox.is_empty() {
-                true => answer_timeout_ms(progress, timeout_ms(self.due_ms(), now_ms())),
-                false => 0,
-            };
-            let mut items = vec![
-                self.node.subscriber.item(POLLIN),
-                self.node.publisher.item(POLLIN),
-                self.node.beacon().item(POLLIN),
-            ];
-            if !self.is_deaf() {
-                items.push(self.pipe.item(POLLIN));
-            }
-            self.node.poll(&mut items, timeout_ms)?;
-            drop(items);
+impl Role for ProducerRole<'_> {
+    const NAME: &'static str = "Producer";
+    const RECEIVES: Receives = Receives::Requests;
 
-            let producer = &mut self.producer;
-            self.node.subscriptions(|subscription| producer.subscription(subscription, now_ms()))?;
-            producer.set_behind(self.node.is_behind());
-            self.commands()?;
-            self.messages()?;
-            self.follow_beacon()?;
-            self.look_for_twin()?;
-            progress = self.producer.answer_to(&mut *self.node.requesters(), ANSWER_COUNT, &mut self.outbox);
-            self.producer.tick(now_ms(), &mut self.outbox);
-            self.account();
-            self.tell();
-            publish(&self.node.publisher, &mut self.outbox)?;
-            let is_late = self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms);
-            if self.terminating_since_ms.is_some()
-                && (self.producer.is_done() || self.is_impatient || is_late)
-            {
-                return self.end(is_late);
+    fn due_ms(&self, now_ms: u64) -> Option<u64> {
+        let answers_ms = answers_due_ms(self.progress, now_ms);
+        [self.producer.due_ms(), self.end_ms(), answers_ms].into_iter().flatten().min()
+    }
+
+    fn pipe_events(&self) -> PollEvents {
+        if self.is_deaf() { PollEvents::empty() } else { POLLIN }
+    }
+
+    /// Whatever was sent before `$TERM` is read before it.
+    fn handle_command(
+        &mut self,
+        common: &mut Common,
+        command: &[u8],
+        argument: Option<Frame>,
+        now_ms: u64,
+    ) -> Result<Flow> {
+        match (command, argument) {
+            (command, Some(content)) if command == self.dialect.command => {
+                self.publish(common, content, now_ms);
             }
+            (TERM, _) => {
+                self.terminating_since_ms = Some(now_ms);
+                // The stores learn at once what they may have missed.
+                self.producer.send_head(now_ms, &mut common.outbox);
+            }
+            (ABANDON, _) => self.is_impatient = true,
+            (GET_ADDRESS, _) => {
+                let pointer = self.addresses.last().map_or(0, |address| address.as_ptr() as usize);
+                common.pipe.send_frames(&[&pointer.to_ne_bytes()])?;
+            }
+            (word, _) => log::error!("Producer: unknown command: {}", word.escape_ascii()),
         }
+        Ok(Flow::Continue)
     }
 
-    /// When there is something to do next.
-    fn due_ms(&self) -> Option<u64> {
-        self.producer.due_ms().into_iter().chain(self.end_ms()).min()
+    fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, _: &mut Outbox<Frame>) {
+        self.producer.subscription(subscription, now_ms);
     }
 
+    fn before_messages(&mut self, common: &mut Common) -> Result {
+        self.producer.set_behind(common.node.is_behind());
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        common: &mut Common,
+        message: &Message,
+        _: Option<Frame>,
+        from: &Sender,
+        _: u64,
+    ) -> Result {
+        self.producer.message_from(message, from, &mut common.outbox);
+        Ok(())
+    }
+
+    fn handle_all_read(&mut self, now_ms: u64) {
+        self.producer.has_read_all(now_ms);
+    }
+
+    /// A store counts only while it is there.
+    fn handle_peer(&mut self, endpoint: &str, is_present: bool) {
+        let endpoint = without_zone(endpoint);
+        self.producer.peer(is_present, &|from| Peer::endpoint_by_name(from).is_some_and(|of| of == endpoint));
+    }
+
+    fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
+        self.look_for_twin(common)?;
+        let Common { node, outbox, .. } = common;
+        self.progress = self.producer.answer_to(&mut *node.requesters(), ANSWER_COUNT, outbox);
+        self.producer.tick(now_ms(), outbox);
+        self.account();
+        self.tell(&node.address);
+        let is_over = self.producer.is_done() || self.is_impatient || self.is_late();
+        Ok(if self.terminating_since_ms.is_some() && is_over { Flow::End } else { Flow::Continue })
+    }
+
+    fn end(self, common: Common) -> Result {
+        let (address, count) = (&common.node.address, self.producer.unproven());
+        if self.is_late() && !self.is_impatient && !self.producer.is_done() {
+            log::warn!("Publisher: {address} ends, {count} records unacknowledged");
+        } else if self.settings.producer.verbose {
+            log::debug!("Producer: {address} ends, {count} records unacknowledged");
+        }
+        Ok(())
+    }
+}
+
+impl ProducerRole<'_> {
     /// When a publisher of the first generation ends although records are unacknowledged: `publisher/terminate_timeout`
     /// after `$TERM` at the latest, and at once while there is no store. A store that is there may need a moment to
     /// connect: so a publisher without one is [`STORE_CONNECTS_MS`] old at least.
@@ -229,26 +278,21 @@ impl Actor<'_> {
         }
     }
 
-    /// Follows peers that come and go: a store counts only while it is there.
-    fn follow_beacon(&mut self) -> Result {
-        let Self { node, producer, .. } = self;
-        node.follow_beacon_with(|endpoint, is_present| {
-            let endpoint = without_zone(endpoint);
-            producer.peer(is_present, &|from| Peer::endpoint_by_name(from).is_some_and(|of| of == endpoint));
-        })?;
-        Ok(())
+    /// True when it need not wait for acknowledgements any more.
+    fn is_late(&self) -> bool {
+        self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms)
     }
 
     /// When another producer uses this one's address, goes on under a new one: stores keep one record per offset, and
     /// their ACKs reach both producers.
-    fn look_for_twin(&mut self) -> Result {
-        let (acknowledged, announced) = (self.producer.twin(), self.node.twin());
+    fn look_for_twin(&mut self, common: &mut Common) -> Result {
+        let (acknowledged, announced) = (self.producer.twin(), common.node.twin());
         let news = match (acknowledged, announced) {
             (Some(twin), _) => Some(twin.to_string()),
             (None, Some(endpoint)) => Some(format!("a node at {endpoint} announces it")),
             (None, None) => None,
         };
-        let (is_news, now_ms, old) = (news.is_some(), now_ms(), self.node.address.clone());
+        let (is_news, now_ms, old) = (news.is_some(), now_ms(), common.node.address.clone());
         let is_ending = self.terminating_since_ms.is_some() && !self.is_impatient && !self.producer.is_done();
         let why = match self.renewals.look(news, is_ending, now_ms) {
             None => return Ok(()),
@@ -262,9 +306,9 @@ impl Actor<'_> {
             }
         };
         let name = new_address();
-        publish(&self.node.publisher, &mut self.outbox)?;
+        common.publish()?;
         // Without sockets, files or threads for another node, what is kept stays kept.
-        let node = match start_node(&name, self.topic, self.settings, self.pipe) {
+        let node = match start_node(&name, self.topic, self.settings, common.pipe) {
             Ok(node) => node,
             Err(error) => {
                 log::error!(
@@ -280,14 +324,14 @@ impl Actor<'_> {
              records again; some of those acknowledged before may be the other one's",
             self.producer.kept_count()
         );
-        self.node = node;
-        self.inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);
+        common.node = node;
+        common.inbox = new_inbox();
         self.addresses.push(c_name(&name));
-        let Self { producer, outbox, .. } = self;
-        let renewed = producer.renew(name.as_bytes(), now_ms, outbox);
+        let producer = &mut self.producer;
+        let renewed = producer.renew(name.as_bytes(), now_ms, &mut common.outbox);
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
-        producer.set_peers(self.node.is_peer());
-        self.node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms))
+        producer.set_peers(common.node.is_peer());
+        common.node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms))
     }
 
     fn warn_of_twin(&mut self, old: &str, why: &str, is_ending: bool) {
@@ -300,20 +344,6 @@ impl Actor<'_> {
         });
     }
 
-    fn end(self, is_late: bool) -> Result {
-        if is_late && !self.is_impatient && !self.producer.is_done() {
-            log::warn!(
-                "Publisher: {} ends, {} records unacknowledged",
-                self.node.address,
-                self.producer.unproven()
-            );
-        } else if self.settings.producer.verbose {
-            let count = self.producer.unproven();
-            log::debug!("Producer: {} ends, {count} records unacknowledged", self.node.address);
-        }
-        Ok(())
-    }
-
     /// True while what is in the pipe has to wait there. Owners that send by [`send_command`] wait themselves, so that
     /// `$TERM` always gets through; this is for those that do not. A producer that may end at once has to see `$TERM`.
     fn is_deaf(&self) -> bool {
@@ -322,11 +352,11 @@ impl Actor<'_> {
     }
 
     /// Tells the log of records that nobody acknowledges.
-    fn tell(&mut self) {
+    fn tell(&mut self, address: &str) {
         match self.producer.news(now_ms()) {
-            Some(News::Waits(text)) => log::warn!("Producer: {} {text}", self.node.address),
+            Some(News::Waits(text)) => log::warn!("Producer: {address} {text}"),
             Some(News::GoesOn) => {
-                log::info!("Producer: {} its records are acknowledged again", self.node.address)
+                log::info!("Producer: {address} its records are acknowledged again")
             }
             None => {}
         }
@@ -351,89 +381,24 @@ impl Actor<'_> {
         }
     }
 
-    /// Reads the pipe: whatever was sent before `$TERM` is read before it.
-    fn commands(&mut self) -> Result {
-        let now_ms = now_ms();
-        let mut command = Frame::new();
-        for _ in 0..BATCH_COUNT {
-            if self.is_deaf() || !self.pipe.try_recv(&mut command)? {
-                break;
-            }
-            if command.as_ref() == self.dialect.command && command.more() {
-                let mut content = Frame::new();
-                self.pipe.try_recv(&mut content)?;
-                if content.more() {
-                    self.pipe.skip_rest(&command);
-                }
-                match (self.dialect.content)(content) {
-                    // The owner writes into the pipe by itself.
-                    Some(content) if content.as_ref().len() > self.settings.producer.max_record_bytes => {
-                        let len_bytes = content.as_ref().len();
-                        let error =
-                            TooLong { len_bytes, limit_bytes: self.settings.producer.max_record_bytes };
-                        log::error!("Producer: {}: {error}", self.node.address);
-                    }
-                    Some(content) => {
-                        if let Some(budget) = &self.budget {
-                            self.is_overrun |= self.producer.kept_len_bytes() >= budget.limit_bytes();
-                            budget.received(cost_bytes(content.as_ref().len()));
-                        }
-                        self.taken += 1;
-                        self.producer.publish(content, now_ms, &mut self.outbox);
-                    }
-                    None => log::error!("Producer: a command to publish without content was ignored"),
-                }
-                continue;
-            }
-            match command.as_ref() {
-                TERM => {
-                    self.terminating_since_ms = Some(now_ms);
-                    // The stores learn at once what they may have missed.
-                    self.producer.send_head(now_ms, &mut self.outbox);
-                    break;
-                }
-                ABANDON => self.is_impatient = true,
-                GET_ADDRESS => {
-                    let pointer = self.addresses.last().map_or(0, |address| address.as_ptr() as usize);
-                    self.pipe.send_frames(&[&pointer.to_ne_bytes()])?;
-                }
-                word => log::error!("Producer: unknown command: {}", word.escape_ascii()),
-            }
-            self.pipe.skip_rest(&command);
+    /// Takes a record from the owner.
+    fn publish(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
+        let Some(content) = (self.dialect.content)(content) else {
+            return log::error!("Producer: a command to publish without content was ignored");
+        };
+        let (len_bytes, limit_bytes) = (content.as_ref().len(), self.settings.producer.max_record_bytes);
+        if len_bytes > limit_bytes {
+            // The owner writes into the pipe by itself.
+            return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
         }
-        Ok(())
-    }
-
-    fn messages(&mut self) -> Result {
-        for _ in 0..BATCH_COUNT {
-            let Some(Received { frame, content, origin, .. }) =
-                self.inbox.next(&self.node.subscriber, &self.node.unread)?
-            else {
-                self.producer.has_read_all(now_ms());
-                break;
-            };
-            match Message::decode(frame.as_ref()) {
-                Ok(message) if content.is_none() => {
-                    if self.node.is_genuine(&message, origin) {
-                        self.producer.message_from(&message, &|| sender(origin), &mut self.outbox)
-                    }
-                }
-                Ok(message) => self.warning.warn(now_ms(), || {
-                    format!("Producer: dropped a {} with too many frames", message.name())
-                }),
-                Err(error) => {
-                    self.warning.warn(now_ms(), || format!("Producer: dropped a message: {error}"));
-                }
-            }
+        if let Some(budget) = &self.budget {
+            self.is_overrun |= self.producer.kept_len_bytes() >= budget.limit_bytes();
+            budget.received(cost_bytes(len_bytes));
         }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread, now_ms())
+        self.taken += 1;
+        self.producer.publish(content, now_ms, &mut common.outbox);
     }
 }
-
-/// Why a record could not be handed to a producer.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the actor has ended")]
-pub struct Ended;
 
 /// Why a record is not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -513,60 +478,4 @@ pub fn send_while(
         return if pipe.is_heard() { Ok(false) } else { Err(Ended) };
     }
     hand_over(pipe, PRODUCER.command, |pipe| send_last(pipe, content)).map(|()| true)
-}
-
-/// Sends a command that carries a record of `content_len_bytes`, with what `rest` sends as its remaining frames; waits
-/// before that until the producer may keep so much, and after it until one more message fits in, so that
-/// zactor_destroy's `$TERM`, which does not wait, always does. `rest` must not wait, see [`send_last`].
-///
-/// # Errors
-/// When the actor has ended.
-pub fn send_command(
-    pipe: &Pipe,
-    command: &[u8],
-    content_len_bytes: usize,
-    rest: impl FnOnce(&Pipe) -> bool,
-) -> Result<(), Ended> {
-    if pipe.reserve(cost_bytes(content_len_bytes), &mut || true) {
-        hand_over(pipe, command, rest)
-    } else {
-        Err(Ended)
-    }
-}
-
-fn hand_over(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
-    let mut command = Frame::copy(command);
-    while !pipe.try_send(&mut command, true).map_err(|_| Ended)? {
-        if !pipe.wait_for_room() {
-            return Err(Ended);
-        }
-    }
-    if rest(pipe) && pipe.wait_for_room() { Ok(()) } else { Err(Ended) }
-}
-
-/// Sends the last frame of a message whose frames before it were taken; false when the actor has ended in between.
-/// libzmq counts whole messages, so where the first frame had room the last one has: one that is not taken is one for a
-/// pipe that was closed, and would be waited with for ever.
-pub fn send_last(pipe: &Pipe, frame: &mut Frame) -> bool {
-    pipe.try_send(frame, false).unwrap_or(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_actor_that_ends_in_the_middle_of_a_command_is_not_waited_for() {
-        for limit in [0, 1] {
-            let (ours, theirs) = crate::net::pipe_with_limit(limit).unwrap();
-            let hearing = theirs.hear();
-            theirs.signal().unwrap();
-            let sent = send_command(&ours, PRODUCER.command, 1, |pipe| {
-                drop((hearing, theirs));
-                pipe.wait_until_closed();
-                send_last(pipe, &mut Frame::copy(b"x"))
-            });
-            assert_eq!(sent, Err(Ended), "{limit}");
-        }
-    }
 }

@@ -1,15 +1,17 @@
 //! The survey: a node that asks every store what it holds, and ends. For an operator who wants to know what one store
 //! lacks that others have; works with stores of libdafka 0.1.0.
 
+use super::inbox::Inbox;
 use super::node::{Config, Node};
-use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, new_address, publish, sender, timeout_ms};
+use super::node_loop::{self, Common};
+use super::role::{Flow, Receives, Role};
+use super::{MAX_FRAME_LEN_BYTES, Result, new_address};
 use crate::net::{Frame, Kind, Pipe, TERM, now_ms};
-use crate::protocol::Outbox;
+use crate::protocol::{self, Outbox};
 use crate::settings::Settings;
-use crate::wire::{Message, id, prefix};
+use crate::wire::{Message, Position, Subscription, id, prefix};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::Sender;
-use zmq::POLLIN;
 
 /// How often the stores are asked: a question may come before a store hears us, an answer before we hear it.
 const ASK_INTERVAL_MS: u64 = 500;
@@ -19,6 +21,8 @@ const QUIET_MS: u64 = 3_000;
 const SILENT_MS: u64 = 15_000;
 /// The longest that it takes, however many go on coming.
 const MAX_MS: u64 = 60_000;
+/// Answers that may wait to be processed, in bytes; what does not fit is asked for again.
+const MAX_UNREAD_BYTES: usize = 64 << 20;
 
 /// What the stores of a network hold.
 #[derive(Debug, Default)]
@@ -52,108 +56,135 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
         pipe,
     )?;
     pipe.signal()?;
-    let mut survey = Survey::default();
-    let mut outbox = Outbox::<Frame>::new();
-    let mut ask_ms = now_ms();
-    // Who has answered: connections.
-    let mut answered = HashSet::new();
-    let mut news_ms = now_ms();
-    let last_ms = now_ms() + MAX_MS;
-    loop {
-        // What came while this thread stood still counts: it ends only after a look.
-        let looked_ms = now_ms();
-        let end_ms = news_ms + if answered.len() < survey.stores { SILENT_MS } else { QUIET_MS };
-        let items = &mut [
-            pipe.item(POLLIN),
-            node.subscriber.item(POLLIN),
-            node.publisher.item(POLLIN),
-            node.beacon().item(POLLIN),
-        ];
-        node.poll(items, timeout_ms(Some(ask_ms.min(end_ms)), now_ms()))?;
-        let mut frame = Frame::new();
-        while pipe.try_recv(&mut frame)? {
-            if frame.as_ref() == TERM {
-                return Ok(());
-            }
-        }
-        let mut is_news = false;
-        node.subscriptions(|subscription| {
-            // The readers of all stores do.
-            if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
-                survey.stores += 1;
-                is_news = true;
-            }
-        })?;
-        is_news |= heads(&node, &mut survey, &mut answered, settings.store.max_partitions)?;
-        if node.follow_beacon()? {
-            survey.left_out = Some("a connection was given up".to_owned());
-        }
-        if is_news {
-            news_ms = now_ms();
-        }
-        if now_ms() >= ask_ms {
-            ask_ms = now_ms() + ASK_INTERVAL_MS;
-            outbox.message(&Message::GetHeads { topic: b"", address: address.as_bytes() });
-            publish(&node.publisher, &mut outbox)?;
-        }
-        if is_news && looked_ms < last_ms {
-            continue;
-        }
-        if looked_ms >= end_ms.min(last_ms) {
-            if looked_ms < end_ms {
-                let limit = format!("answers still came after {} s", MAX_MS / 1_000);
-                survey.left_out.get_or_insert(limit);
-            }
-            break;
-        }
-    }
-    let silent = survey.stores.saturating_sub(answered.len());
-    if silent > 0 {
-        let silent = format!("{silent} of them said nothing, as one that has nothing or is too slow");
-        survey.left_out.get_or_insert(silent);
-    }
-    // Nobody waits for it any more when this fails.
-    let _ = found.send(survey);
-    Ok(())
+    let now_ms = now_ms();
+    let role = SurveyRole {
+        address: address.as_bytes(),
+        max_partitions: settings.store.max_partitions,
+        found,
+        survey: Survey::default(),
+        answered: HashSet::new(),
+        is_news: false,
+        news_ms: now_ms,
+        ask_ms: now_ms,
+        looked_ms: now_ms,
+        last_ms: now_ms + MAX_MS,
+    };
+    node_loop::run(role, Common::new(pipe, node, Inbox::new(MAX_UNREAD_BYTES, usize::MAX)))
 }
 
-/// Takes the answers that are there; true when one of them is new.
-fn heads(
-    node: &Node,
-    survey: &mut Survey,
-    answered: &mut HashSet<Box<[u8]>>,
+/// The role of a survey.
+struct SurveyRole<'a> {
+    address: &'a [u8],
     max_partitions: usize,
-) -> Result<bool> {
-    let mut frame = Frame::new();
-    let mut is_news = false;
-    let mut is_drained = false;
-    for _ in 0..BATCH_COUNT {
-        is_drained = !node.subscriber.try_recv(&mut frame)?;
-        if is_drained {
-            break;
+    found: &'a Sender<Survey>,
+    survey: Survey,
+    /// Who has answered: connections.
+    answered: HashSet<Box<[u8]>>,
+    /// A store or a partition was new in this turn.
+    is_news: bool,
+    /// When one was new last.
+    news_ms: u64,
+    /// When the stores are asked next.
+    ask_ms: u64,
+    /// When this turn began to wait for input.
+    looked_ms: u64,
+    last_ms: u64,
+}
+
+impl Role for SurveyRole<'_> {
+    const NAME: &'static str = "Survey";
+    const RECEIVES: Receives = Receives::Records;
+
+    fn due_ms(&self, _: u64) -> Option<u64> {
+        Some(self.ask_ms.min(self.end_ms()))
+    }
+
+    fn handle_command(&mut self, _: &mut Common, command: &[u8], _: Option<Frame>, _: u64) -> Result<Flow> {
+        Ok(if command == TERM { Flow::End } else { Flow::Continue })
+    }
+
+    /// The readers of all stores subscribe to GET-HEADS.
+    fn handle_subscription(&mut self, subscription: &Subscription, _: u64, _: &mut Outbox<Frame>) {
+        if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
+            self.survey.stores += 1;
+            self.is_news = true;
         }
-        node.unread.took(frame.origin(), frame.as_ref().len(), 1);
-        if let Ok(Message::DirectHead { position, .. }) = Message::decode(frame.as_ref()) {
-            let key = (position.subject.to_vec(), position.address.to_vec());
-            let next = position.sequence.saturating_add(1);
-            is_news |= sender(frame.origin()).is_some_and(|connection| answered.insert(connection));
-            let has_room = survey.next.len() < max_partitions;
-            match survey.next.get_mut(&key) {
-                Some(known) if *known >= next => {}
-                // Not news: its producer is at work, and will go on.
-                Some(known) => *known = next,
-                None if has_room => {
-                    survey.next.insert(key, next);
-                    is_news = true;
-                }
-                None => {
-                    let limit = format!("only store/max_partitions = {max_partitions} were looked at");
-                    survey.left_out = Some(limit);
-                }
+    }
+
+    fn handle_message(
+        &mut self,
+        _: &mut Common,
+        message: &Message,
+        _: Option<Frame>,
+        from: &protocol::Sender,
+        _: u64,
+    ) -> Result {
+        if let Message::DirectHead { position, .. } = message {
+            self.is_news |= from().is_some_and(|connection| self.answered.insert(connection));
+            self.head(position);
+        }
+        Ok(())
+    }
+
+    fn handle_cut(&mut self, _: u64) {
+        self.survey.left_out = Some("a connection was given up".to_owned());
+    }
+
+    /// Asks, and ends when all have spoken.
+    fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
+        let now_ms = now_ms();
+        // What came while this thread stood still counts: it ends only after a look.
+        let looked_ms = std::mem::replace(&mut self.looked_ms, now_ms);
+        let is_news = std::mem::take(&mut self.is_news);
+        if is_news {
+            self.news_ms = now_ms;
+        }
+        if now_ms >= self.ask_ms {
+            self.ask_ms = now_ms + ASK_INTERVAL_MS;
+            common.outbox.message(&Message::GetHeads { topic: b"", address: self.address });
+        }
+        let end_ms = self.end_ms();
+        if is_news && looked_ms < self.last_ms || looked_ms < end_ms.min(self.last_ms) {
+            return Ok(Flow::Continue);
+        }
+        if looked_ms < end_ms {
+            let limit = format!("answers still came after {} s", MAX_MS / 1_000);
+            self.survey.left_out.get_or_insert(limit);
+        }
+        let silent = self.survey.stores.saturating_sub(self.answered.len());
+        if silent > 0 {
+            let silent = format!("{silent} of them said nothing, as one that has nothing or is too slow");
+            self.survey.left_out.get_or_insert(silent);
+        }
+        // Nobody waits for it any more when this fails.
+        let _ = self.found.send(std::mem::take(&mut self.survey));
+        Ok(Flow::End)
+    }
+}
+
+impl SurveyRole<'_> {
+    /// When all have spoken, if nothing new comes.
+    fn end_ms(&self) -> u64 {
+        self.news_ms + if self.answered.len() < self.survey.stores { SILENT_MS } else { QUIET_MS }
+    }
+
+    /// Takes the newest record of a partition that a store has.
+    fn head(&mut self, position: &Position) {
+        let key = (position.subject.to_vec(), position.address.to_vec());
+        let next = position.sequence.saturating_add(1);
+        let has_room = self.survey.next.len() < self.max_partitions;
+        match self.survey.next.get_mut(&key) {
+            Some(known) if *known >= next => {}
+            // Not news: its producer is at work, and will go on.
+            Some(known) => *known = next,
+            None if has_room => {
+                self.survey.next.insert(key, next);
+                self.is_news = true;
+            }
+            None => {
+                let limit = format!("only store/max_partitions = {} were looked at", self.max_partitions);
+                self.survey.left_out = Some(limit);
             }
         }
-        node.subscriber.skip_rest(&frame);
     }
-    node.unread.end_turn(is_drained);
-    Ok(is_news)
 }

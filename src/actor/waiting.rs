@@ -3,7 +3,7 @@
 //! A received frame may keep 20 KB of what libzmq has read together with it, and a copy of its own would cost an
 //! allocation. So the octets of short messages are copied one behind the other, into chunks.
 
-use super::consumer::Content;
+use super::content::Content;
 use super::inbox::Received;
 use crate::net::{Frame, Origin};
 use std::collections::VecDeque;

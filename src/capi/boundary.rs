@@ -25,8 +25,8 @@ impl From<String> for Failure {
     }
 }
 
-impl From<actor::producer::Ended> for Failure {
-    fn from(ended: actor::producer::Ended) -> Failure {
+impl From<actor::command::Ended> for Failure {
+    fn from(ended: actor::command::Ended) -> Failure {
         Failure(ended.to_string().into())
     }
 }

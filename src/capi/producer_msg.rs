@@ -51,7 +51,8 @@
 use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::actor::producer::{PRODUCER, check_len, send, send_command, send_last};
+use crate::actor::command::{send_command, send_last};
+use crate::actor::producer::{PRODUCER, check_len, send};
 use crate::czmq::{
     self,
     sys::{self, zactor_t, zframe_t},

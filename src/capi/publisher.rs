@@ -60,7 +60,8 @@
 use super::boundary::{entry, socket_of, take_frame};
 use super::producer::{dafka_producer_args_t, run};
 use super::selftest;
-use crate::actor::producer::{self, Dialect, check_len, send_command, send_last};
+use crate::actor::command::{send_command, send_last};
+use crate::actor::producer::{self, Dialect, check_len};
 use crate::czmq::sys::{self, zactor_t, zconfig_t, zframe_t, zsock_t};
 use crate::net::Frame;
 use std::ffi::{c_char, c_int, c_void};

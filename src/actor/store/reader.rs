@@ -1,19 +1,18 @@
 //! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
 use super::watch::Slot;
-use crate::actor::inbox::{Inbox, Received};
+use crate::actor::inbox::Inbox;
 use crate::actor::node::{Config, Node};
-use crate::actor::{
-    ANSWER_COUNT, BATCH_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answer_timeout_ms, publish, sender,
-};
+use crate::actor::node_loop::{self, Common};
+use crate::actor::role::{Flow, Receives, Role};
+use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms};
 use crate::protocol::reader::{EachHead, Reader, Source};
-use crate::protocol::{Outbox, Progress, subscriptions};
+use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, ReadError};
-use crate::wire::Message;
+use crate::wire::{Message, Subscription};
 use std::collections::HashSet;
-use zmq::POLLIN;
 
 /// Content that is read from the log before the sockets are looked at again.
 const ANSWER_LEN_BYTES: usize = 1 << 20;
@@ -87,78 +86,71 @@ pub(super) fn run(
     )?;
     pipe.signal()?;
     let reader = Reader::new(address.as_bytes()).named(store).with_max_fetches(settings.store.max_fetches);
-    Actor {
-        pipe,
-        log,
-        slot,
-        node,
-        inbox: Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX),
-        reader,
-        outbox: Outbox::new(),
-        warning: Warning::default(),
-        told: HashSet::new(),
-    }
-    .run()
+    let role = ReaderRole { log, slot, reader, progress: Progress::Idle, told: HashSet::new() };
+    node_loop::run(role, Common::new(pipe, node, Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX)))
 }
 
-struct Actor<'a> {
-    pipe: &'a Pipe,
+/// The role of a store's reader.
+struct ReaderRole<'a> {
     log: &'a Log,
     slot: Slot,
-    node: Node,
-    inbox: Inbox,
     reader: Reader,
-    outbox: Outbox<Frame>,
-    warning: Warning,
+    /// What is left to answer.
+    progress: Progress,
     /// What was said to be unreadable.
     told: HashSet<Vec<u8>>,
 }
 
-impl Actor<'_> {
-    fn run(mut self) -> Result {
-        let mut progress = Progress::Idle;
-        loop {
-            let items = &mut [
-                self.pipe.item(POLLIN),
-                self.node.subscriber.item(POLLIN),
-                self.node.publisher.item(POLLIN),
-                self.node.beacon().item(POLLIN),
-            ];
-            self.node.poll(items, if self.inbox.is_empty() { answer_timeout_ms(progress, -1) } else { 0 })?;
+impl Role for ReaderRole<'_> {
+    const NAME: &'static str = "Store Reader";
+    const RECEIVES: Receives = Receives::Requests;
 
-            let mut frame = Frame::new();
-            while self.pipe.try_recv(&mut frame)? {
-                if frame.as_ref() == TERM {
-                    return Ok(());
-                }
+    fn due_ms(&self, now_ms: u64) -> Option<u64> {
+        answers_due_ms(self.progress, now_ms)
+    }
+
+    fn handle_command(&mut self, _: &mut Common, command: &[u8], _: Option<Frame>, _: u64) -> Result<Flow> {
+        Ok(if command == TERM { Flow::End } else { Flow::Continue })
+    }
+
+    /// Consumers subscribe to our STORE-HELLO.
+    fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
+        self.reader.subscription(subscription, out);
+    }
+
+    fn handle_message(
+        &mut self,
+        _: &mut Common,
+        message: &Message,
+        _: Option<Frame>,
+        from: &Sender,
+        _: u64,
+    ) -> Result {
+        self.reader.message_from(message, from);
+        Ok(())
+    }
+
+    fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
+        let Self { reader, log, slot, .. } = self;
+        let Common { node, outbox, .. } = &mut *common;
+        let answered = slot.during("reading records", || {
+            reader.answer_to(&mut *node.requesters(), ANSWER_COUNT, *log, outbox, Frame::copy)
+        });
+        self.progress = match answered {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.tell(&error, &mut common.warning);
+                Progress::Working
             }
-            self.subscriptions()?;
-            self.messages()?;
-            self.node.follow_beacon()?;
-            let Self { node, reader, log, slot, outbox, .. } = &mut self;
-            let answered = slot.during("reading records", || {
-                reader.answer_to(&mut *node.requesters(), ANSWER_COUNT, *log, outbox, Frame::copy)
-            });
-            progress = match answered {
-                Ok(progress) => progress,
-                Err(error) => {
-                    self.tell(&error);
-                    Progress::Working
-                }
-            };
-            publish(&self.node.publisher, &mut self.outbox)?;
-        }
+        };
+        Ok(Flow::Continue)
     }
+}
 
-    /// Consumers that subscribe to our STORE-HELLO.
-    fn subscriptions(&mut self) -> Result {
-        let Self { node, reader, outbox, .. } = self;
-        node.subscriptions(|subscription| reader.subscription(subscription, outbox))
-    }
-
+impl ReaderRole<'_> {
     /// Logs what cannot be read: once for each partition, and for each other kind of error, as those who want to read
     /// it ask again and again.
-    fn tell(&mut self, error: &ReadError) {
+    fn tell(&mut self, error: &ReadError, warning: &mut Warning) {
         let what = match error {
             ReadError::Corrupt(corruption) => {
                 [&corruption.subject[..], b"\0", &corruption.address[..]].concat()
@@ -172,31 +164,7 @@ impl Actor<'_> {
             log::error!("Store Reader: {error}; it is not served");
             self.told.insert(what);
         } else {
-            self.warning.warn(now_ms(), || format!("Store Reader: {error}; it is not served"));
+            warning.warn(now_ms(), || format!("Store Reader: {error}; it is not served"));
         }
-    }
-
-    fn messages(&mut self) -> Result {
-        for _ in 0..BATCH_COUNT {
-            let Some(Received { frame, content, origin, .. }) =
-                self.inbox.next(&self.node.subscriber, &self.node.unread)?
-            else {
-                break;
-            };
-            match Message::decode(frame.as_ref()) {
-                Ok(message) if content.is_none() => {
-                    if self.node.is_genuine(&message, origin) {
-                        self.reader.message_from(&message, &|| sender(origin));
-                    }
-                }
-                Ok(message) => self.warning.warn(now_ms(), || {
-                    format!("Store Reader: dropped a {} with too many frames", message.name())
-                }),
-                Err(error) => {
-                    self.warning.warn(now_ms(), || format!("Store Reader: dropped a message: {error}"));
-                }
-            }
-        }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread, now_ms())
     }
 }

@@ -4,20 +4,22 @@ use super::committer::Committer;
 use super::compare::OnDisk;
 use super::intake::{Intake, TooLong};
 use super::watch::{Slot, Watch};
-use crate::actor::consumer::{Refused, limit_count};
-use crate::actor::inbox::{Inbox, Received};
+use crate::actor::inbox::{Inbox, limit_count};
 use crate::actor::node::{Config, Node};
-use crate::actor::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result, printable, publish, sender, timeout_ms};
-use crate::net::{Frame, Kind, Peer, Pipe, ReadingClock, TERM, Warning, now_ms};
+use crate::actor::node_loop::{self, Common};
+use crate::actor::refused::Refused;
+use crate::actor::role::{Flow, Receives, Role};
+use crate::actor::{MAX_FRAME_LEN_BYTES, Result, printable};
+use crate::net::{Frame, Kind, Peer, Pipe, TERM, Warning, now_ms};
 use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::Limits;
 use crate::protocol::replica::{Replica, Resume};
-use crate::protocol::{Outbox, subscriptions};
+use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, MAX_CONTENT_LEN_BYTES};
-use crate::wire::Message;
+use crate::wire::{Message, Position, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
-use zmq::POLLIN;
+use zmq::{POLLIN, PollItem};
 
 /// Differences to other stores that are logged per second, at most. A store finds fewer on the average: further ones wait.
 const DIVERGENCES_PER_S: usize = 8;
@@ -61,21 +63,16 @@ pub(super) fn run(
     )?;
     let committer = Committer::start(log, watch.slot())?;
     pipe.signal()?;
-    let actor = Actor {
-        pipe,
+    let inbox = Inbox::new(settings.store.max_unread_bytes, limit_count(settings.store.high_watermark));
+    let role = WriterRole {
         verbose: settings.store.verbose,
-        node,
-        inbox: Inbox::new(settings.store.max_unread_bytes, limit_count(settings.store.high_watermark)),
         intake,
-        clock: ReadingClock::default(),
         committer,
-        outbox: Outbox::new(),
-        warning: Warning::default(),
         stall_warning: Warning::default(),
         refused: Refused::default(),
         divergences_due_ms: 0,
     };
-    actor.run()
+    node_loop::run(role, Common::new(pipe, node, inbox))
 }
 
 /// Where a partition stands in the log: for those that gave way to others.
@@ -108,17 +105,11 @@ fn describe(divergence: &Divergence) -> String {
     )
 }
 
-struct Actor<'a> {
-    pipe: &'a Pipe,
+/// The role of a store's writer.
+struct WriterRole {
     verbose: bool,
-    node: Node,
-    inbox: Inbox,
     intake: Intake<Frame>,
-    /// Stands still while the disk holds us up.
-    clock: ReadingClock,
     committer: Committer,
-    outbox: Outbox<Frame>,
-    warning: Warning,
     /// Of partitions that stand still: other warnings do not hide them.
     stall_warning: Warning,
     refused: Refused,
@@ -126,67 +117,71 @@ struct Actor<'a> {
     divergences_due_ms: u64,
 }
 
-impl Actor<'_> {
-    fn run(mut self) -> Result {
-        loop {
-            self.clock.can_read(!self.intake.is_full());
-            let due_ms = match self.inbox.is_empty() || self.intake.is_full() {
-                true => self.intake.due_ms(),
-                false => Some(0),
-            };
-            let items = &mut [
-                self.pipe.item(POLLIN),
-                self.node.publisher.item(POLLIN),
-                self.node.beacon().item(POLLIN),
-                self.committer.wake().item(POLLIN),
-                self.node.subscriber.item(POLLIN),
-            ];
-            let mut timeout_ms = timeout_ms(due_ms, self.clock.now_ms());
-            if self.intake.has_divergence() {
-                let until_due_ms = self.divergences_due_ms.saturating_sub(now_ms()) as i64;
-                timeout_ms = if timeout_ms < 0 { until_due_ms } else { timeout_ms.min(until_due_ms) };
-            }
-            self.node.poll(items, timeout_ms)?;
-            let is_committer_awake = items[3].is_readable();
+impl Role for WriterRole {
+    const NAME: &'static str = "Store";
+    const RECEIVES: Receives = Receives::Records;
+    /// A record waits for the disk.
+    const KEEPS_CONTENT: bool = true;
 
-            let mut frame = Frame::new();
-            while self.pipe.try_recv(&mut frame)? {
-                if frame.as_ref() == TERM {
-                    return self.end();
-                }
-            }
-            self.subscriptions()?;
-            self.clock.can_read(!self.intake.is_full());
-            self.messages()?;
-            if self.node.follow_beacon()? {
-                self.intake.cut(self.clock.now_ms());
-            }
-            self.commit(is_committer_awake)?;
-            self.intake.set_unread_since(self.inbox.oldest_ms());
-            self.intake.tick(self.clock.now_ms(), &mut self.outbox);
-            if let Some(text) = self.refused.news(self.intake.statistics(), "stored") {
-                self.warning.warn(now_ms(), || format!("Store: {text}"));
-            }
-            if self.intake.has_twin(now_ms()) {
-                log::warn!(
-                    "Store: another store goes by this store's name: its database is a copy of this one's, or this \
-                     one's of it. Both count as one store; remove the file dafka.lock from the copy, while no store uses it, \
-                     to make it another"
-                );
-            }
-            self.log_divergences(now_ms(), DIVERGENCES_PER_S);
-            while let Some((subject, address, next)) = self.intake.stalled() {
-                self.stall_warning.warn(now_ms(), || {
-                    let (address, topic) = (printable(address), printable(subject));
-                    format!("Store: partition {address} of {topic} stays at record {next}: nobody answers with it; it is not stored further")
-                });
-            }
-            publish(&self.node.publisher, &mut self.outbox)?;
+    fn can_receive(&self) -> bool {
+        !self.intake.is_full()
+    }
+
+    fn due_ms(&self, now_ms: u64) -> Option<u64> {
+        let divergence_ms = self.intake.has_divergence().then(|| {
+            // By the clock that does not stand still.
+            now_ms + self.divergences_due_ms.saturating_sub(crate::net::now_ms())
+        });
+        self.intake.due_ms().into_iter().chain(divergence_ms).min()
+    }
+
+    fn other_item(&self) -> Option<PollItem<'_>> {
+        Some(self.committer.wake().item(POLLIN))
+    }
+
+    fn handle_command(&mut self, _: &mut Common, command: &[u8], _: Option<Frame>, _: u64) -> Result<Flow> {
+        Ok(if command == TERM { Flow::End } else { Flow::Continue })
+    }
+
+    /// Stores subscribe to GET-HEADS.
+    fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, _: &mut Outbox<Frame>) {
+        self.intake.subscription(subscription, now_ms);
+    }
+
+    fn is_store_asked(&self, position: &Position) -> bool {
+        self.intake.is_store_asked(position)
+    }
+
+    fn handle_message(
+        &mut self,
+        common: &mut Common,
+        message: &Message,
+        content: Option<Frame>,
+        from: &Sender,
+        read_ms: u64,
+    ) -> Result {
+        if let Err(TooLong) = self.intake.message(message, content, from, read_ms) {
+            common.warning.warn(now_ms(), || {
+                format!("Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept")
+            });
         }
+        Ok(())
+    }
+
+    fn handle_cut(&mut self, now_ms: u64) {
+        self.intake.cut(now_ms);
+    }
+
+    fn turn(&mut self, common: &mut Common, is_committer_awake: bool) -> Result<Flow> {
+        self.commit(is_committer_awake)?;
+        self.intake.set_unread_since(common.inbox.oldest_ms());
+        self.intake.tick(common.clock.now_ms(), &mut common.outbox);
+        self.tell(&mut common.warning);
+        Ok(Flow::Continue)
     }
 
     /// Writes what was gathered, and acknowledges it.
-    fn end(mut self) -> Result {
+    fn end(mut self, mut common: Common) -> Result {
         for _ in 0..2 {
             let was_busy = self.committer.is_busy();
             match self.committer.finish()? {
@@ -199,13 +194,35 @@ impl Actor<'_> {
                 self.committer.commit(job)?;
             }
         }
-        self.intake.tick(self.clock.now_ms(), &mut self.outbox);
+        self.intake.tick(common.clock.now_ms(), &mut common.outbox);
         self.log_divergences(self.divergences_due_ms, usize::MAX);
         if self.verbose {
-            let (dropped, statistics) = (self.inbox.dropped(), self.intake.statistics());
+            let (dropped, statistics) = (common.inbox.dropped(), self.intake.statistics());
             log::debug!("Store: the writer ends, {dropped} messages dropped: {statistics:?}");
         }
-        publish(&self.node.publisher, &mut self.outbox)
+        common.publish()
+    }
+}
+
+impl WriterRole {
+    fn tell(&mut self, warning: &mut Warning) {
+        if let Some(text) = self.refused.news(self.intake.statistics(), "stored") {
+            warning.warn(now_ms(), || format!("Store: {text}"));
+        }
+        if self.intake.has_twin(now_ms()) {
+            log::warn!(
+                "Store: another store goes by this store's name: its database is a copy of this one's, or this \
+                 one's of it. Both count as one store; remove the file dafka.lock from the copy, while no store uses it, \
+                 to make it another"
+            );
+        }
+        self.log_divergences(now_ms(), DIVERGENCES_PER_S);
+        while let Some((subject, address, next)) = self.intake.stalled() {
+            self.stall_warning.warn(now_ms(), || {
+                let (address, topic) = (printable(address), printable(subject));
+                format!("Store: partition {address} of {topic} stays at record {next}: nobody answers with it; it is not stored further")
+            });
+        }
     }
 
     /// Logs differences to other stores, `max_count` per second at most.
@@ -218,46 +235,6 @@ impl Actor<'_> {
             let Some(divergence) = self.intake.poll_divergence() else { return };
             log::warn!("{}", describe(&divergence));
         }
-    }
-
-    /// Stores that subscribe to GET-HEADS.
-    fn subscriptions(&mut self) -> Result {
-        let Self { node, intake, clock, .. } = self;
-        node.subscriptions(|subscription| intake.subscription(subscription, clock.now_ms()))
-    }
-
-    fn messages(&mut self) -> Result {
-        let read_ms = self.clock.now_ms();
-        for _ in 0..BATCH_COUNT {
-            if self.intake.is_full() {
-                break;
-            }
-            let Some(received) = self.inbox.next(&self.node.subscriber, &self.node.unread)? else {
-                break;
-            };
-            // A record waits for the disk.
-            let Received { frame, content, origin, .. } = received.with_own_content();
-            match Message::decode(frame.as_ref()) {
-                Ok(message)
-                    if self.node.is_unasked(&message, origin, |of| self.intake.is_store_asked(of)) => {}
-                Ok(message) if message.has_content() == content.is_one() && !content.is_too_much() => {
-                    if let Err(TooLong) =
-                        self.intake.message(&message, content.into_frame(), &|| sender(origin), read_ms)
-                    {
-                        self.warning.warn(now_ms(), || {
-                            format!(
-                                "Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"
-                            )
-                        });
-                    }
-                }
-                Ok(message) => self.warning.warn(now_ms(), || {
-                    format!("Store: dropped a {} with a wrong number of frames", message.name())
-                }),
-                Err(error) => self.warning.warn(now_ms(), || format!("Store: dropped a message: {error}")),
-            }
-        }
-        self.inbox.fill(&self.node.subscriber, &self.node.unread, self.clock.now_ms())
     }
 
     /// Takes what is durable now, and hands the next batch over when the disk is free.

@@ -1,0 +1,168 @@
+//! The loop that every node runs, whatever its [`Role`].
+//!
+//! One turn waits for input, reads commands, subscriptions, messages and what the beacon says, lets the role do what is
+//! due, and publishes what the role's state machine wants to send. Each step is bounded, so that no input can keep the
+//! node from another one.
+
+use super::inbox::{Inbox, Received};
+use super::node::Node;
+use super::role::{Flow, Receives, Role};
+use super::{BATCH_COUNT, Result, publish, sender, timeout_ms};
+use crate::net::{Frame, Pipe, ReadingClock, Warning, now_ms};
+use crate::protocol::Outbox;
+use crate::wire::Message;
+use zmq::POLLIN;
+
+/// What the nodes of all roles have.
+pub(super) struct Common<'a> {
+    /// To the owner.
+    pub(super) pipe: &'a Pipe,
+    pub(super) node: Node,
+    pub(super) inbox: Inbox,
+    /// Stands still while the role takes no messages.
+    pub(super) clock: ReadingClock,
+    /// What is published at the end of the turn.
+    pub(super) outbox: Outbox<Frame>,
+    /// Of what was dropped.
+    pub(super) warning: Warning,
+}
+
+impl<'a> Common<'a> {
+    /// For a node that has just started.
+    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox) -> Common<'a> {
+        let (clock, outbox, warning) = (ReadingClock::default(), Outbox::new(), Warning::default());
+        Common { pipe, node, inbox, clock, outbox, warning }
+    }
+
+    /// Publishes what is in the outbox.
+    pub(super) fn publish(&mut self) -> Result {
+        publish(&self.node.publisher, &mut self.outbox)
+    }
+}
+
+/// Runs a node until its role ends it.
+///
+/// # Errors
+/// What the role's methods return, and what libzmq refuses.
+pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
+    loop {
+        common.clock.can_read(role.can_receive());
+        let is_other_ready = wait(&common, &role)?;
+        if commands(&mut common, &mut role)? == Flow::End {
+            return role.end(common);
+        }
+        subscriptions(&mut common, &mut role)?;
+        role.before_messages(&mut common)?;
+        common.clock.can_read(role.can_receive());
+        messages(&mut common, &mut role)?;
+        // After messages, see there.
+        if common.node.follow_beacon_with(|endpoint, is_present| role.handle_peer(endpoint, is_present))? {
+            role.handle_cut(common.clock.now_ms());
+        }
+        let flow = role.turn(&mut common, is_other_ready)?;
+        common.publish()?;
+        if flow == Flow::End {
+            return role.end(common);
+        }
+    }
+}
+
+/// Waits until there is something to do. True when the role's own item is readable.
+fn wait(common: &Common, role: &impl Role) -> Result<bool> {
+    let Common { pipe, node, inbox, clock, .. } = common;
+    let now_ms = clock.now_ms();
+    let due_ms = match role.can_receive() && !inbox.is_empty() {
+        true => Some(now_ms),
+        false => role.due_ms(now_ms),
+    };
+    let (other, pipe) = (role.other_item(), pipe.item(role.pipe_events()));
+    let has_other = other.is_some();
+    let mut items = [
+        node.subscriber.item(POLLIN),
+        node.publisher.item(POLLIN),
+        node.beacon().item(POLLIN),
+        pipe,
+        // The last one is not looked at when there is none.
+        other.unwrap_or_else(|| node.publisher.item(POLLIN)),
+    ];
+    let count = items.len() - usize::from(!has_other);
+    node.poll(&mut items[..count], timeout_ms(due_ms, now_ms))?;
+    Ok(has_other && items[4].is_readable())
+}
+
+/// Reads the owner's pipe.
+fn commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
+    let now_ms = common.clock.now_ms();
+    let mut command = Frame::new();
+    for _ in 0..BATCH_COUNT {
+        if !role.pipe_events().contains(POLLIN) || !common.pipe.try_recv(&mut command)? {
+            break;
+        }
+        let mut argument = Frame::new();
+        let has_argument = command.more() && common.pipe.try_recv(&mut argument)?;
+        if has_argument {
+            common.pipe.skip_rest(&argument);
+        }
+        let argument = has_argument.then_some(argument);
+        if role.handle_command(common, command.as_ref(), argument, now_ms)? == Flow::End {
+            return Ok(Flow::End);
+        }
+    }
+    Ok(Flow::Continue)
+}
+
+/// Reads what peers subscribe to.
+fn subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
+    let Common { node, outbox, clock, .. } = common;
+    let now_ms = clock.now_ms();
+    node.subscriptions(|subscription| role.handle_subscription(subscription, now_ms, outbox))
+}
+
+/// Reads messages until the role takes no more, or a batch is done.
+fn messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
+    let read_ms = common.clock.now_ms();
+    for _ in 0..BATCH_COUNT {
+        if !role.can_receive() {
+            break;
+        }
+        let Some(received) = common.inbox.next(&common.node.subscriber, &common.node.unread)? else {
+            role.handle_all_read(read_ms);
+            break;
+        };
+        let received = if R::KEEPS_CONTENT { received.with_own_content() } else { received };
+        message(common, role, received, read_ms)?;
+    }
+    common.inbox.fill(&common.node.subscriber, &common.node.unread, common.clock.now_ms())
+}
+
+/// Hands one message to the role, if it has the frames that it should have, and comes from whom it should.
+fn message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_ms: u64) -> Result {
+    let Received { frame, content, origin, .. } = received;
+    let message = match Message::decode(frame.as_ref()) {
+        Ok(message) => message,
+        Err(error) => {
+            common.warning.warn(now_ms(), || format!("{}: dropped a message: {error}", R::NAME));
+            return Ok(());
+        }
+    };
+    let is_taken = match R::RECEIVES {
+        Receives::Requests if content.is_none() => common.node.is_genuine(&message, origin),
+        Receives::Records if message.has_content() == content.is_one() && !content.is_too_much() => {
+            !common.node.is_unasked(&message, origin, |position| role.is_store_asked(position))
+        }
+        receives => {
+            let what = match receives {
+                Receives::Requests => "too many frames",
+                Receives::Records => "a wrong number of frames",
+            };
+            common
+                .warning
+                .warn(now_ms(), || format!("{}: dropped a {} with {what}", R::NAME, message.name()));
+            false
+        }
+    };
+    if !is_taken {
+        return Ok(());
+    }
+    role.handle_message(common, &message, content.into_frame(), &|| sender(origin), read_ms)
+}
