@@ -10,6 +10,7 @@
 //! | [`zpl`] | configurations in ZPL |
 //! | [`settings`] | the configuration keys and their meaning |
 //! | [`text`] | bytes in messages |
+//! | [`rate_limit`] | a rate with a burst |
 //! | [`actor`] | one thread per node: state machine + sockets + log |
 //! | [`capi`] | the C functions of `dafka.h` |
 //! | [`program`] | what the command-line programs share |
@@ -25,6 +26,7 @@ pub mod czmq;
 pub mod net;
 pub mod program;
 pub mod protocol;
+pub mod rate_limit;
 pub mod settings;
 pub mod storage;
 pub mod text;

@@ -1,45 +1,65 @@
 //! The beacon: makes a node known to the towers, and tells it of its peers.
 //!
-//! A thread of its own, so that a busy node stays alive for its peers. On its pipe it understands `START`
-//! address port, `STOP` and `$TERM`; it says a signal when a tower has welcomed it (or none has in time), then
-//! `CONNECT` endpoint and `DISCONNECT` endpoint; to who gives it a monitor also `GIVEN UP` endpoint has-answered
-//! wait-ms and `TWIN` endpoint.
+//! The beacon has a thread of its own, so that a busy node stays alive for its peers. It takes `START` address port, `STOP`
+//! and `$TERM` from its pipe. It sends a signal when a tower has welcomed it, or none has in time.
 //!
-//! The beacon of a node reports peers from `START` on, with the addresses of their hosts. That of an application (without a
-//! monitor) reports them from the beginning, and endpoints as they were announced: see `beacon/reported.rs`.
+//! The beacon of a node reports peers from `START` on, with the addresses of their hosts, as [`Report`]s.
+//!
+//! The beacon of an application (the C class `dafka_beacon`) reports peers from the beginning, and endpoints as they were
+//! announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT` endpoint on its pipe.
 
 use super::directory::Directory;
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
+use crate::net::reconnect::{Action, ConnectionEvent};
 use crate::net::{
-    Backlog, Frame, Kind, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint, max_open_files,
-    now_ms, poll,
+    Backlog, Frame, Kind, Monitor, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint,
+    max_open_files, now_ms, poll,
 };
-use crate::protocol::discovery::{Discovery, Event, News, Refused};
+use crate::protocol::discovery::{Discovery, Refused};
 use crate::settings::{self, Endpoint};
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use reported::Reported;
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use zmq::{POLLIN, POLLOUT, SocketEvent};
 
+mod peers;
 mod reported;
 
-/// libzmq has given the connection to an endpoint up: disconnect from it; it is connected to again after some time. `true`
-/// when a ZeroMQ peer had answered there.
-pub(super) const GIVEN_UP: &str = "GIVEN UP";
+pub use peers::Peers;
 
-/// Another node uses this node's address: its endpoint follows.
-pub(super) const TWIN: &str = "TWIN";
+/// What a node's beacon reports to its node.
+pub(super) enum Report {
+    /// What to do with the subscribing socket.
+    Connection(Action),
+    /// Another node uses this node's address, and is announced at this endpoint.
+    Twin(String),
+}
 
-/// What the monitor of a node's subscribing socket is to tell.
-pub(super) const MONITORED: [(SocketEvent, News); 3] = [
-    (SocketEvent::HANDSHAKE_SUCCEEDED, News::Answers),
-    (SocketEvent::DISCONNECTED, News::Ended),
-    (SocketEvent::CONNECT_RETRIED, News::Retries),
-];
+/// What a node's beacon sends on its pipe after each [`Report`], so that the node's poll returns.
+pub(super) const REPORTED: &[u8] = b"REPORTED";
+
+/// What a node shares with its beacon.
+pub(super) struct Owner<'a> {
+    /// Reports on the connections of the node's subscribing socket.
+    pub(super) monitor: &'a Monitor,
+    pub(super) reports: Sender<Report>,
+    /// The beacon keeps it.
+    pub(super) directory: Directory,
+}
+
+impl Owner<'_> {
+    fn report(&self, pipe: &Pipe, report: Report) -> Result {
+        // A node that is gone ends this thread by its pipe.
+        let _ = self.reports.send(report);
+        Ok(pipe.send_to_owner(&[REPORTED])?)
+    }
+}
 
 /// What libzmq may hold of what towers announce, and of what they subscribe to, before a connection is ended.
 pub(super) const MAX_HELD_BYTES: usize = 4 << 20;
+/// What the connections to towers are watched for.
+const TOWER_EVENTS: &[SocketEvent] = &[SocketEvent::CONNECTED, SocketEvent::DISCONNECTED];
 /// Beacons that are read before the pipe is looked at again.
 const BATCH_COUNT: usize = 1_000;
 /// More frames than any beacon has.
@@ -50,34 +70,25 @@ const MAX_FRAMES: usize = 8;
 /// # Errors
 /// When a socket cannot be made.
 pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
-    run_for(pipe, settings, name, None, None)
+    run_for(pipe, settings, name, None)
 }
 
-/// Runs the beacon of a node, whose directory of peers it keeps. `peers` is the monitor of the node's subscribing socket: it
-/// tells which peers answer.
-pub(super) fn run_for(
-    pipe: &Pipe,
-    settings: &settings::Beacon,
-    name: &str,
-    peers: Option<&Socket>,
-    directory: Option<&Directory>,
-) -> Result {
+/// Runs the beacon of a node until `$TERM`; without `node`, that of an application.
+pub(super) fn run_for(pipe: &Pipe, settings: &settings::Beacon, name: &str, node: Option<&Owner>) -> Result {
     let mut beacon = Beacon::connect(settings, name)?;
-    beacon.is_watching = peers.is_some();
-    beacon.is_telling_names = directory.is_some();
-    beacon.reported = (!beacon.is_watching).then(Reported::default);
+    beacon.reported = node.is_none().then(Reported::default);
     let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
     let mut is_ready = false;
     // What was sent last left no room in the pipe.
     let mut may_be_full = false;
     loop {
-        let mut due_ms = beacon.discovery.as_ref().map(Discovery::due_ms);
+        let mut due_ms = beacon.peers.as_ref().map(Peers::due_ms);
         if let (false, Some(welcome_due_ms)) = (is_ready, welcome_due_ms) {
             due_ms = Some(due_ms.map_or(welcome_due_ms, |due_ms| due_ms.min(welcome_due_ms)));
         }
         let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN)];
-        items.extend(beacon.monitor.as_ref().map(|monitor| monitor.item(POLLIN)));
-        items.extend(peers.map(|peers| peers.item(POLLIN)));
+        items.extend(beacon.monitor.as_ref().map(Monitor::item));
+        items.extend(node.map(|node| node.monitor.item()));
         items.extend(beacon.resolver.item());
         poll(&mut items, timeout_ms(due_ms, now_ms()))?;
         drop(items);
@@ -89,8 +100,8 @@ pub(super) fn run_for(
             return Ok(());
         }
         beacon.connections()?;
-        if let Some(peers) = peers {
-            beacon.answers(peers)?;
+        if let Some(node) = node {
+            beacon.peer_connections(node.monitor)?;
         }
         beacon.hosts_found();
         let is_welcome = beacon.receive()?;
@@ -105,33 +116,24 @@ pub(super) fn run_for(
             // Not before: zactor_new drops what it receives before the signal.
             beacon.listen();
             // A node reads the signal late by itself.
-            if peers.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
+            if node.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
         }
         beacon.tick()?;
-        if let Some(endpoint) = beacon.twin.take_if(|_| peers.is_some()) {
-            pipe.send_to_owner(&[TWIN, &endpoint].map(str::as_bytes))?;
+        if let (Some(node), Some(endpoint)) = (node, beacon.twin.take()) {
+            node.report(pipe, Report::Twin(endpoint))?;
         }
-        while let (Some(directory), Some(discovery)) = (directory, &mut beacon.discovery)
-            && let Some((peer, endpoint, is_known)) = discovery.poll_renamed()
+        while let (Some(node), Some(peers)) = (node, &mut beacon.peers)
+            && let Some((peer, endpoint, is_known)) = peers.discovery.poll_renamed()
         {
-            directory.set(&peer, &endpoint, is_known);
+            node.directory.set(&peer, &endpoint, is_known);
         }
-        for event in beacon.events.drain(..) {
-            let (word, endpoint) = match &event {
-                Event::Connect(endpoint) => ("CONNECT", endpoint),
-                Event::Disconnect(endpoint) => ("DISCONNECT", endpoint),
-                Event::GivenUp { endpoint, .. } => (GIVEN_UP, endpoint),
-            };
+        for action in beacon.actions.drain(..) {
             if settings.verbose {
-                log::debug!("{name}: {word} {endpoint}");
+                log::debug!("{name}: {} {}", action.name(), action.endpoint());
             }
-            match &event {
-                Event::GivenUp { has_answered, wait_ms, .. } => {
-                    let (has_answered, wait_ms) = (has_answered.to_string(), wait_ms.to_string());
-                    let words = [word, endpoint, &has_answered, &wait_ms];
-                    pipe.send_to_owner(&words.map(str::as_bytes))?;
-                }
-                _ => pipe.send_to_owner(&[word, endpoint].map(str::as_bytes))?,
+            match node {
+                Some(node) => node.report(pipe, Report::Connection(action))?,
+                None => pipe.send_to_owner(&[action.name(), action.endpoint()].map(str::as_bytes))?,
             }
             may_be_full = !pipe.events().contains(POLLOUT);
         }
@@ -147,21 +149,17 @@ struct Beacon<'a> {
     unread_subscriptions: Backlog,
     unread: Backlog,
     /// Tells when connections to towers come and go; `None` where libzmq tells nothing of them.
-    monitor: Option<Socket>,
+    monitor: Option<Monitor>,
     towers_connected: usize,
-    /// Something tells which peers answer.
-    is_watching: bool,
-    /// The node wants to know where its peers are.
-    is_telling_names: bool,
     /// The node's own beacon, from `START` to `STOP`.
     announced: Option<[Vec<u8>; 4]>,
     /// The node is a consumer: it ignores the others of its process.
     is_consumer: bool,
     /// The node's peers; `None` until `START`, or until an application's beacon is ready.
-    discovery: Option<Discovery>,
-    /// The endpoints that an application was told.
+    peers: Option<Peers>,
+    /// The endpoints that an application was told; `None` for a node.
     reported: Option<Reported>,
-    events: Vec<Event>,
+    actions: Vec<Action>,
     /// Where another node is that uses this node's address.
     twin: Option<String>,
     /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
@@ -182,7 +180,6 @@ impl Drop for Beacon<'_> {
 
 impl<'a> Beacon<'a> {
     fn connect(settings: &'a settings::Beacon, name: &'a str) -> Result<Beacon<'a>> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
         let outgoing = Socket::new(Kind::PUB)?;
         let incoming = Socket::new(Kind::SUB)?;
         // Subscriptions on their way to a tower that is not there are not worth waiting for, whatever the application
@@ -193,15 +190,8 @@ impl<'a> Beacon<'a> {
             socket.beat()?;
             socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         }
-        let mut monitor = None;
-        if !settings.pub_addresses.iter().all(Endpoint::is_inproc) {
-            let socket = Socket::new(Kind::PAIR)?;
-            let monitored = format!("inproc://dafka-towers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-            let events = SocketEvent::CONNECTED.to_raw() | SocketEvent::DISCONNECTED.to_raw();
-            incoming.zmq().monitor(&monitored, i32::from(events))?;
-            socket.connect(&monitored)?;
-            monitor = Some(socket);
-        }
+        let has_monitor = !settings.pub_addresses.iter().all(Endpoint::is_inproc);
+        let monitor = has_monitor.then(|| Monitor::start(&incoming, TOWER_EVENTS)).transpose()?;
 
         // Before connecting: a tower welcomes a connection, not a subscription.
         incoming.zmq().set_subscribe(WELCOME)?;
@@ -229,13 +219,11 @@ impl<'a> Beacon<'a> {
             unread,
             monitor,
             towers_connected: 0,
-            is_watching: false,
-            is_telling_names: false,
             announced: None,
             is_consumer: false,
-            discovery: None,
+            peers: None,
             reported: None,
-            events: Vec::new(),
+            actions: Vec::new(),
             twin: None,
             zone: settings
                 .pub_addresses
@@ -262,7 +250,7 @@ impl<'a> Beacon<'a> {
                 [b"START", address, port, ignored @ ..] => self.start(address, port, ignored),
                 [b"STOP"] => {
                     self.announced = None;
-                    self.discovery.iter_mut().for_each(Discovery::conceal);
+                    self.peers.iter_mut().for_each(|peers| peers.discovery.conceal());
                 }
                 [word, ..] => {
                     log::error!("{}: unknown command to the beacon: {}", self.name, word.escape_ascii());
@@ -282,75 +270,66 @@ impl<'a> Beacon<'a> {
         let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
         self.announced = Some(beacon.encode());
         self.is_consumer = is_consumer(address);
-        let mut discovery = self.discovery.take().unwrap_or_else(|| self.no_peers());
-        discovery.announce(address, port, ignored, now_ms());
-        self.discovery = Some(discovery);
+        let mut peers = self.peers.take().unwrap_or_else(|| self.no_peers());
+        peers.discovery.announce(address, port, ignored, now_ms());
+        self.peers = Some(peers);
     }
 
     /// Looks for peers without making the node known, if an application wants to know of them.
     fn listen(&mut self) {
-        if self.reported.is_some() && self.discovery.is_none() {
-            self.discovery = Some(self.no_peers());
+        if self.reported.is_some() && self.peers.is_none() {
+            self.peers = Some(self.no_peers());
         }
     }
 
-    fn no_peers(&self) -> Discovery {
-        // Where nothing tells who answers, nobody is waited for. A pending peer takes a file while it is tried.
-        let max_pending = match self.is_watching {
+    fn no_peers(&self) -> Peers {
+        let is_node = self.reported.is_none();
+        // An application's beacon does not learn who answers, so it waits for nobody. A pending peer takes a file while it is
+        // tried.
+        let max_pending = match is_node {
             true => self.settings.max_pending_peers.min((max_open_files() / 8).max(16)),
             false => self.settings.max_peers,
         };
         let discovery = Discovery::listening(self.settings.interval_ms, self.settings.timeout_ms, now_ms())
             .with_max_peers(self.settings.max_peers)
-            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint);
-        let discovery = discovery.with_max_pending(max_pending);
-        if self.is_telling_names { discovery.telling_names() } else { discovery }
+            .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint)
+            .with_max_pending(max_pending);
+        // A node has a directory of its peers' names.
+        Peers::new(if is_node { discovery.telling_names() } else { discovery })
     }
 
     /// Follows the connections to the towers.
     fn connections(&mut self) -> Result {
-        let mut frame = Frame::new();
         let Some(monitor) = &self.monitor else { return Ok(()) };
-        while monitor.try_recv(&mut frame)? {
-            let event = frame.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
-            if event == Some(SocketEvent::CONNECTED.to_raw()) {
+        while let Some((event, _)) = monitor.try_recv()? {
+            if event == SocketEvent::CONNECTED {
                 self.towers_connected += 1;
-            } else if event == Some(SocketEvent::DISCONNECTED.to_raw()) {
+            } else {
                 self.towers_connected = self.towers_connected.saturating_sub(1);
                 if self.towers_connected == 0 {
                     log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
                 }
             }
-            monitor.skip_rest(&frame);
-            if let Some(discovery) = &mut self.discovery {
-                discovery.tower_lost(self.towers_connected == 0, now_ms());
+            if let Some(peers) = &mut self.peers {
+                peers.discovery.tower_lost(self.towers_connected == 0, now_ms());
             }
         }
         Ok(())
     }
 
     /// Follows the connections to the peers.
-    fn answers(&mut self, peers: &Socket) -> Result {
-        let (mut event, mut endpoint) = (Frame::new(), Frame::new());
-        while peers.try_recv(&mut event)? {
-            if !event.more() || !peers.try_recv(&mut endpoint)? {
-                continue;
+    fn peer_connections(&mut self, monitor: &Monitor) -> Result {
+        while let Some((event, endpoint)) = monitor.try_recv()? {
+            if let (Some(peers), Some(event)) = (&mut self.peers, ConnectionEvent::of(event)) {
+                peers.handle_connection(&endpoint, event, now_ms());
             }
-            let event = event.as_ref().first_chunk().map(|octets| u16::from_ne_bytes(*octets));
-            let news = MONITORED.iter().find(|(monitored, _)| Some(monitored.to_raw()) == event);
-            let (Some(discovery), Some((_, news)), Ok(endpoint)) =
-                (&mut self.discovery, news, std::str::from_utf8(endpoint.as_ref()))
-            else {
-                continue;
-            };
-            discovery.news(endpoint, *news, now_ms());
         }
         Ok(())
     }
 
     /// Takes in peers whose hosts were found. An application is told of those that were not, too.
     fn hosts_found(&mut self) {
-        let Self { resolver, discovery, reported, events, warning, name, .. } = self;
+        let Self { resolver, peers, reported, actions, warning, name, .. } = self;
         resolver.found(now_ms(), |sender, announced, endpoint| {
             if endpoint.is_none() {
                 warning.warn(now_ms(), || {
@@ -361,8 +340,8 @@ impl<'a> Beacon<'a> {
                 });
             }
             let endpoint = endpoint.or(reported.as_ref().map(|_| announced));
-            if let (Some(endpoint), Some(discovery)) = (endpoint, &mut *discovery) {
-                add(discovery, reported.as_mut(), sender, [announced, endpoint], events);
+            if let (Some(endpoint), Some(peers)) = (endpoint, &mut *peers) {
+                add(peers, reported.as_mut(), sender, [announced, endpoint], actions);
             }
         });
     }
@@ -399,8 +378,8 @@ impl<'a> Beacon<'a> {
                 }
                 [frame] if *frame == WELCOME => {
                     is_welcome = true;
-                    if let Some(discovery) = &mut self.discovery {
-                        discovery.welcome(now_ms());
+                    if let Some(peers) = &mut self.peers {
+                        peers.discovery.welcome(now_ms());
                     }
                 }
                 frames => match TowerBeacon::decode(frames) {
@@ -417,7 +396,7 @@ impl<'a> Beacon<'a> {
 
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
     fn take(&mut self, beacon: &TowerBeacon) {
-        let Some(discovery) = &mut self.discovery else { return };
+        let Some(peers) = &mut self.peers else { return };
         // A tower may see this node at several hosts, but it has one port.
         if let Some([_, address, _, port]) = &self.announced
             && !address.is_empty()
@@ -426,15 +405,15 @@ impl<'a> Beacon<'a> {
         {
             self.twin = Some(beacon.endpoint.to_owned());
         }
-        if !discovery.is_peer(beacon.sender, beacon.endpoint)
+        if !peers.discovery.is_peer(beacon.sender, beacon.endpoint)
             || self.is_consumer && is_consumer(beacon.sender)
         {
-            discovery.tower_heard(now_ms());
+            peers.discovery.tower_heard(now_ms());
             return;
         }
         let announced = with_zone(beacon.endpoint, self.zone.as_deref());
         let Some(endpoint) = canonical(&announced) else {
-            discovery.tower_heard(now_ms());
+            peers.discovery.tower_heard(now_ms());
             let text = || {
                 format!(
                     "{}: a peer is ignored: {} is no endpoint of a single host",
@@ -451,16 +430,17 @@ impl<'a> Beacon<'a> {
         }
         match known {
             Some(known) => {
-                add(discovery, self.reported.as_mut(), beacon.sender, [&announced, &known], &mut self.events);
+                add(peers, self.reported.as_mut(), beacon.sender, [&announced, &known], &mut self.actions);
             }
-            None => discovery.tower_heard(now_ms()),
+            None => peers.discovery.tower_heard(now_ms()),
         }
         self.tell_refused();
     }
 
     /// Logs that peers are refused.
     fn tell_refused(&mut self) {
-        let Some(refused) = self.discovery.as_mut().and_then(Discovery::poll_refused) else { return };
+        let refused = self.peers.as_mut().and_then(|peers| peers.discovery.poll_refused());
+        let Some(refused) = refused else { return };
         let (name, settings) = (self.name, self.settings);
         self.refused_warning.warn(now_ms(), || match refused {
             Refused::Host(host) => format!(
@@ -481,11 +461,11 @@ impl<'a> Beacon<'a> {
 
     /// Sends the node's beacon when it is due, and drops silent peers.
     fn tick(&mut self) -> Result {
-        let Some(discovery) = &mut self.discovery else { return Ok(()) };
-        let before = self.events.len();
-        let is_due = discovery.tick(now_ms(), &mut self.events);
+        let Some(peers) = &mut self.peers else { return Ok(()) };
+        let before = self.actions.len();
+        let is_due = peers.handle_timeout(now_ms(), &mut self.actions);
         if let Some(reported) = &mut self.reported {
-            reported.rewrite(&mut self.events, before, "");
+            reported.rewrite(&mut self.actions, before, "");
         }
         if let (Some(announced), true) = (&self.announced, is_due) {
             // A publishing socket does not wait: without a tower, the beacon is simply not heard.
@@ -500,16 +480,16 @@ impl<'a> Beacon<'a> {
 
 /// Takes in a peer at an endpoint: as a tower announced it, and as it is known.
 fn add(
-    discovery: &mut Discovery,
+    peers: &mut Peers,
     reported: Option<&mut Reported>,
     sender: &[u8],
     [announced, known]: [&str; 2],
-    events: &mut Vec<Event>,
+    actions: &mut Vec<Action>,
 ) {
-    let before = events.len();
-    discovery.beacon(sender, known, now_ms(), events);
+    let before = actions.len();
+    peers.handle_beacon(sender, known, now_ms(), actions);
     if let Some(reported) = reported {
-        reported.rewrite(events, before, announced);
+        reported.rewrite(actions, before, announced);
     }
 }
 

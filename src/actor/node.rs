@@ -1,18 +1,20 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
+use super::beacon::{self, Owner, REPORTED, Report};
 use super::directory::Directory;
 use super::requesters::Answered;
-use super::{BATCH_COUNT, Error, Handle, MAX_FRAME_LEN_BYTES, Result, beacon, spawn};
+use super::{BATCH_COUNT, Error, Handle, MAX_FRAME_LEN_BYTES, Result, spawn};
+use crate::net::reconnect::{Action, ConnectionEvent};
 use crate::net::{
-    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Warning,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Monitor, Origin, Peer, Pipe, Socket, Subscribers, Warning,
     is_success, now_ms, poll,
 };
 use crate::protocol::copies::IsPeer;
 use crate::settings;
 use crate::wire::{Message, Position, Subscription};
 use std::cell::{Cell, RefCell, RefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use zmq::{POLLIN, PollItem};
 
 /// How long records already published may still go out to live peers when the node ends and the application
@@ -52,12 +54,14 @@ pub(super) struct Node {
     given_up_warning: RefCell<Warning>,
     cut_off_warning: RefCell<Warning>,
     beacon: Handle,
+    /// One for each [`REPORTED`] on the beacon's pipe.
+    reports: Receiver<Report>,
     /// Where another node is that uses this node's address, by the latest beacon that says so.
     twin: RefCell<Option<String>>,
     /// The beacon's first word is still to come: the wait for it was interrupted.
     is_beacon_starting: Cell<bool>,
-    /// Brings the monitor of `subscriber` back when the beacon has ended, see [`watch`].
-    _monitor: Receiver<Socket>,
+    /// The beacon reads it. Held here too: it must live until the monitor is stopped, even if the beacon panics.
+    _monitor: Arc<Mutex<Monitor>>,
 }
 
 /// What a node is made of.
@@ -79,38 +83,6 @@ pub(super) struct Config<'a> {
     /// What it subscribes to from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
-}
-
-/// Has libzmq tell when a peer answers at its endpoint, when the connection ends, and when it is tried again.
-///
-/// Once the result is closed, libzmq waits for ever to tell more, and all of the process's sockets with it. So it must
-/// live until [`Socket::stop_monitor`] was called.
-fn watch(subscriber: &Socket) -> Result<Socket> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let monitor = Socket::new(Kind::PAIR)?;
-    // libzmq waits for room here too.
-    monitor.zmq().set_rcvhwm(0)?;
-    let endpoint = format!("inproc://dafka-peers-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-    let events = beacon::MONITORED.iter().fold(0, |events, (event, _)| events | event.to_raw());
-    subscriber.zmq().monitor(&endpoint, i32::from(events))?;
-    if let Err(error) = monitor.connect(&endpoint) {
-        subscriber.stop_monitor();
-        return Err(error.into());
-    }
-    Ok(monitor)
-}
-
-/// A monitor in the hands of the beacon's thread: it comes back however that ends, also in a panic.
-struct Lent {
-    monitor: Option<Socket>,
-    give_back: Sender<Socket>,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // A node that is gone has stopped the monitor.
-        let _ = self.monitor.take().map(|monitor| self.give_back.send(monitor));
-    }
 }
 
 impl Drop for Node {
@@ -165,13 +137,16 @@ impl Node {
         }
 
         let (settings, name) = (config.beacon.clone(), config.name.to_owned());
-        let monitor = watch(&subscriber)?;
-        let (give_back, given_back) = channel();
-        let lent = Lent { monitor: Some(monitor), give_back };
+        let monitor = Monitor::start(&subscriber, ConnectionEvent::MONITORED)?;
+        let monitor = Arc::new(Mutex::new(monitor));
         let directory = Directory::default();
-        let (told, known) = (directory.clone(), directory.clone());
+        let (told, known, watched) = (directory.clone(), directory.clone(), monitor.clone());
+        let (sender, reports) = channel();
         let beacon = spawn("dafka-beacon", move |pipe| {
-            beacon::run_for(pipe, &settings, &name, lent.monitor.as_ref(), Some(&told))
+            // Nobody else locks it.
+            let monitor = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            let owner = Owner { monitor: &monitor, reports: sender, directory: told };
+            beacon::run_for(pipe, &settings, &name, Some(&owner))
         });
         if beacon.is_err() {
             subscriber.stop_monitor();
@@ -196,9 +171,10 @@ impl Node {
             max_frame_len_bytes: config.max_frame_len_bytes,
             max_frame_key: config.max_frame_key,
             beacon,
+            reports,
             twin: RefCell::default(),
             is_beacon_starting: Cell::new(false),
-            _monitor: given_back,
+            _monitor: monitor,
         };
         // What is to be read at the pipe may come just when the beacon fails: then it is not there to be told, and its
         // word ends the node.
@@ -245,11 +221,7 @@ impl Node {
         let mut is_cut = false;
         let mut frame = Frame::new();
         while self.beacon().try_recv(&mut frame)? {
-            let mut words = vec![frame.as_ref().to_vec()];
-            while frame.more() && self.beacon().try_recv(&mut frame)? {
-                words.push(frame.as_ref().to_vec());
-            }
-            if words.len() < 2 {
+            if frame.as_ref() != REPORTED {
                 if self.is_beacon_starting.take() && is_success(&frame) {
                     continue;
                 }
@@ -257,44 +229,45 @@ impl Node {
                 // and that its peers soon drop: it ends, visibly.
                 return Err(Error::Ended("node's beacon"));
             }
-            let words: Vec<&str> = words.iter().filter_map(|word| std::str::from_utf8(word).ok()).collect();
-            let (word, endpoint, result) = match words.as_slice() {
-                [word @ "CONNECT", endpoint] => {
-                    each(endpoint, true);
-                    self.unread.connect(endpoint);
-                    (word, endpoint, self.subscriber.connect(endpoint))
-                }
-                [word @ "DISCONNECT", endpoint] => {
-                    each(endpoint, false);
-                    (word, endpoint, self.disconnect(endpoint))
-                }
-                [beacon::TWIN, endpoint] => {
-                    *self.twin.borrow_mut() = Some((*endpoint).to_owned());
-                    continue;
-                }
-                [word @ beacon::GIVEN_UP, endpoint, has_answered, wait_ms] => {
-                    each(endpoint, false);
-                    is_cut |= *has_answered == "true";
-                    self.tell_given_up(endpoint, *has_answered == "true", wait_ms);
-                    (word, endpoint, self.disconnect(endpoint))
-                }
-                _ => continue,
-            };
-            if let Err(error) = result {
-                let mut warning = self.warning.borrow_mut();
-                warning.warn(now_ms(), || format!("{}: {word} {endpoint}: {error}", self.name));
+            match self.reports.try_recv() {
+                Ok(Report::Connection(action)) => is_cut |= self.act(&action, &mut each),
+                Ok(Report::Twin(endpoint)) => *self.twin.borrow_mut() = Some(endpoint),
+                // There is one for each frame.
+                Err(_) => {}
             }
         }
         Ok(is_cut)
     }
 
-    fn disconnect(&self, endpoint: &str) -> zmq::Result<()> {
-        self.unread.disconnect(endpoint);
-        self.subscriber.disconnect(endpoint)
+    /// Connects or disconnects the subscribing socket. True when the connection of a ZeroMQ peer was given up.
+    fn act(&self, action: &Action, each: &mut impl FnMut(&str, bool)) -> bool {
+        let endpoint = action.endpoint();
+        let is_connect = matches!(action, Action::Connect(_));
+        each(endpoint, is_connect);
+        let mut is_cut = false;
+        if let Action::GivenUp { has_answered, wait_ms, .. } = action {
+            is_cut = *has_answered;
+            self.tell_given_up(endpoint, *has_answered, *wait_ms);
+        }
+        let result = match is_connect {
+            true => {
+                self.unread.connect(endpoint);
+                self.subscriber.connect(endpoint)
+            }
+            false => {
+                self.unread.disconnect(endpoint);
+                self.subscriber.disconnect(endpoint)
+            }
+        };
+        if let Err(error) = result {
+            let mut warning = self.warning.borrow_mut();
+            warning.warn(now_ms(), || format!("{}: {} {endpoint}: {error}", self.name, action.name()));
+        }
+        is_cut
     }
 
     /// libzmq does not tell why.
-    fn tell_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: &str) {
+    fn tell_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: u64) {
         self.given_up_warning.borrow_mut().warn(now_ms(), || {
             let (name, limit) = (&self.name, self.max_frame_len_bytes);
             let key = self.max_frame_key.map_or(String::new(), |key| format!(", see {key},"));

@@ -1,4 +1,4 @@
-//! Which peers are there: beacons in, "connect to" and "disconnect from" out.
+//! Which peers there are: takes beacons, and says which endpoints to connect to.
 //!
 //! Anybody can beacon in any name. So peers that have not answered at their endpoint yet are pending, and few: the one
 //! that is so for longest gives way to a new one. One host has a limited number of peers. When the table is full, the host
@@ -8,27 +8,24 @@
 //! shared, or empty: then a peer is where it is announced. Several towers may see one node at several hosts: it has the same
 //! name and port there, and counts once.
 
-pub use super::links::News;
-
-use super::links::{Links, Pace};
+use crate::rate_limit::RateLimit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-/// What the node is to do.
+/// A change of the endpoints of all peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Connect to a peer's endpoint.
+    /// A peer is announced at an endpoint where there was none: connect to it.
     Connect(String),
-    /// Disconnect from it.
-    Disconnect(String),
-    /// The same, as libzmq has given the connection up: what came over it is not allowed.
-    GivenUp {
-        /// The peer's endpoint.
+    /// A new peer, or one that was silent, is announced at an endpoint that has peers already: a connection that waits
+    /// should be retried now.
+    Announced {
+        /// The peers' endpoint.
         endpoint: String,
-        /// It was a ZeroMQ peer until then; else it spoke something else from the start.
-        has_answered: bool,
-        /// How long after its end the connection is made again.
-        wait_ms: u64,
+        /// Its host, as far as limits are concerned.
+        host: String,
     },
+    /// The endpoint has no peer any more: disconnect from it.
+    Disconnect(String),
 }
 
 /// Why there was no room for a peer, and which host it is about.
@@ -64,12 +61,11 @@ pub struct Discovery {
     timeout_ms: u64,
     peers: HashMap<Key, Peer>,
     endpoints: HashMap<String, Endpoint>,
-    links: Links,
     /// Endpoints where nobody has answered yet, or does any more, and since when.
     pending: BTreeSet<(u64, String)>,
     beacon_due_ms: u64,
     /// Beacons that were sent.
-    sent: Pace,
+    sent: RateLimit,
     expiry_due_ms: u64,
     is_tower_lost: bool,
     /// This node announces itself.
@@ -171,10 +167,9 @@ impl Discovery {
             timeout_ms,
             peers: HashMap::new(),
             endpoints: HashMap::new(),
-            links: Links::default(),
             pending: BTreeSet::new(),
             beacon_due_ms: now_ms,
-            sent: Pace::default(),
+            sent: RateLimit::default(),
             expiry_due_ms: now_ms + timeout_ms,
             is_tower_lost: false,
             is_announced: true,
@@ -213,7 +208,8 @@ impl Discovery {
         self.is_announced = false;
     }
 
-    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::news`] must be told.
+    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::answered`] and
+    /// [`Discovery::lost`] must be called.
     pub fn with_max_pending(self, max_pending: usize) -> Self {
         Discovery { max_pending, ..self }
     }
@@ -268,7 +264,7 @@ impl Discovery {
                 let was_silent = now_ms >= peer.confirmed_ms + silence_ms;
                 (peer.heard_ms, peer.confirmed_ms) = (now_ms, now_ms);
                 if was_silent {
-                    self.announced_anew(endpoint, now_ms, events);
+                    self.announce_known(endpoint, events);
                 }
             }
             // Another tower sees the node at another address: the one that we use is as good while it is confirmed. But the
@@ -293,16 +289,17 @@ impl Discovery {
         }
     }
 
-    /// A node that was not there is announced at an endpoint that is known: the connection need not wait.
-    fn announced_anew(&mut self, endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
-        let host = (self.host_of)(endpoint);
-        self.links.announced(endpoint, &host, now_ms, events);
+    /// A node that was not there is announced at an endpoint that is known.
+    fn announce_known(&mut self, endpoint: &str, events: &mut Vec<Event>) {
+        events.push(Event::Announced { endpoint: endpoint.to_owned(), host: (self.host_of)(endpoint) });
     }
 
     /// Adds a peer, if there is room or another one gives way.
     fn add(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) -> bool {
         let is_new = !self.endpoints.contains_key(endpoint);
-        self.announced_anew(endpoint, now_ms, events);
+        if !is_new {
+            self.announce_known(endpoint, events);
+        }
         if !is_new && !self.has_room_for_a_name(endpoint, now_ms) {
             return false;
         }
@@ -329,7 +326,7 @@ impl Discovery {
         if known.names.len() == 1 {
             known.pending_ms = Some(now_ms);
             self.pending.insert((now_ms, endpoint.to_owned()));
-            self.links.connect(endpoint, now_ms, events);
+            events.push(Event::Connect(endpoint.to_owned()));
         }
         true
     }
@@ -406,20 +403,20 @@ impl Discovery {
         Some(peer)
     }
 
-    /// Takes what libzmq tells of the connection to an endpoint.
-    pub fn news(&mut self, endpoint: &str, news: News, now_ms: u64) {
-        let Some(endpoint) = self.links.news(endpoint, news, now_ms) else { return };
-        let Some(known) = self.endpoints.get_mut(&endpoint) else { return };
-        match (known.pending_ms, news) {
-            (Some(since_ms), News::Answers) => {
-                known.pending_ms = None;
-                self.pending.remove(&(since_ms, endpoint));
-            }
-            (None, News::Ended) => {
-                known.pending_ms = Some(now_ms);
-                self.pending.insert((now_ms, endpoint));
-            }
-            _ => {}
+    /// A peer has answered at its endpoint.
+    pub fn answered(&mut self, endpoint: &str) {
+        let Some(known) = self.endpoints.get_mut(endpoint) else { return };
+        if let Some(since_ms) = known.pending_ms.take() {
+            self.pending.remove(&(since_ms, endpoint.to_owned()));
+        }
+    }
+
+    /// The connection to an endpoint has ended: its peer is pending until it answers again.
+    pub fn lost(&mut self, endpoint: &str, now_ms: u64) {
+        let Some(known) = self.endpoints.get_mut(endpoint) else { return };
+        if known.pending_ms.is_none() {
+            known.pending_ms = Some(now_ms);
+            self.pending.insert((now_ms, endpoint.to_owned()));
         }
     }
 
@@ -463,16 +460,14 @@ impl Discovery {
 
     /// When [`Discovery::tick`] has something to do next.
     pub fn due_ms(&self) -> u64 {
-        let due_ms = self.beacon_due_ms.min(self.expiry_due_ms);
-        self.links.due_ms().map_or(due_ms, |links_due_ms| links_due_ms.min(due_ms))
+        self.beacon_due_ms.min(self.expiry_due_ms)
     }
 
-    /// Drops peers that have been silent too long, and connects again where libzmq does not. True when a beacon is to be sent now.
+    /// Drops peers that have been silent too long. True when a beacon is to be sent now.
     pub fn tick(&mut self, now_ms: u64, events: &mut Vec<Event>) -> bool {
         if now_ms >= self.expiry_due_ms {
             self.expire(now_ms, events);
         }
-        self.links.tick(now_ms, events);
         let is_due = now_ms >= self.beacon_due_ms;
         if is_due {
             self.beacon_due_ms = now_ms + self.interval_ms;
@@ -509,7 +504,7 @@ impl Discovery {
                 self.pending.remove(&(since_ms, endpoint.to_owned()));
             }
             self.endpoints.remove(endpoint);
-            self.links.disconnect(endpoint, events);
+            events.push(Event::Disconnect(endpoint.to_owned()));
         }
     }
 }

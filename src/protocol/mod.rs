@@ -11,7 +11,7 @@
 //! | `replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
 //! | `comparison` | whether stores hold the same records |
 //! | `reader` | the store's answers, from the log |
-//! | `discovery`, `links` | which peers are there, and the connections to them |
+//! | `discovery` | which peers there are |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
 //! | `hold_back` | how long to wait with what may end connections |
 //! | `sources` | which store to ask for a window |
@@ -33,7 +33,6 @@ pub mod copies;
 pub mod discovery;
 pub mod hold_back;
 pub mod ingest;
-pub mod links;
 pub mod outbox;
 pub mod producer;
 pub mod reader;

@@ -40,7 +40,7 @@ impl World {
             address,
             endpoint,
             clock,
-            discovery,
+            peers: Peers::new(discovery),
             role,
             wants,
             inbox: VecDeque::new(),

@@ -27,22 +27,22 @@ impl World {
         if self.network.connections[id].is_closed {
             return;
         }
-        self.monitor(id, LinkNews::Ended);
+        self.monitor(id, ConnectionEvent::Ended);
         if !is_given_up {
-            self.monitor(id, LinkNews::Retries);
+            self.monitor(id, ConnectionEvent::Retrying);
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::Handshake(id));
         }
     }
 
     /// libzmq's monitor tells the subscriber's beacon of a connection.
-    fn monitor(&mut self, id: ConnectionId, news: LinkNews) {
+    fn monitor(&mut self, id: ConnectionId, event: ConnectionEvent) {
         if !self.plan.has_monitors {
             return;
         }
         let Connection { subscriber, endpoint, .. } = &self.network.connections[id];
         let node = &mut self.nodes[*subscriber];
-        node.discovery.news(endpoint, news, node.clock.now_ms(self.now));
+        node.peers.handle_connection(endpoint, event, node.clock.now_ms(self.now));
         self.told(*subscriber, Vec::new());
     }
 
@@ -54,12 +54,12 @@ impl World {
         let found = self.nodes.iter().find(|node| node.is_alive() && node.endpoint == connection.endpoint);
         let found = found.filter(|node| self.network.are_connected(node.host, connection.subscriber_host));
         let Some(publisher) = found.map(|node| node.id) else {
-            self.monitor(id, LinkNews::Retries);
+            self.monitor(id, ConnectionEvent::Retrying);
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::Handshake(id));
             return;
         };
-        self.monitor(id, LinkNews::Answers);
+        self.monitor(id, ConnectionEvent::Established);
         let connection = &self.network.connections[id];
         let wants = self.nodes[connection.subscriber].wants.clone();
         for prefix in &wants {
@@ -76,7 +76,7 @@ impl World {
         while let Some(news) = self.nodes[id].news.pop_front() {
             self.trace(|| format!("{id}: {news:?}"));
             match news {
-                News::Connect(endpoint) => {
+                Connecting::Connect(endpoint) => {
                     let host = self.nodes[id].host;
                     let connection = self.network.connect(id, host, &endpoint);
                     let is_there = |node: &&Node| node.is_alive() && node.endpoint == endpoint;
@@ -84,7 +84,7 @@ impl World {
                     let delay = self.network.round_trip(host, there, &mut self.random);
                     self.push(self.now + delay, Event::Handshake(connection));
                 }
-                News::Disconnect(endpoint) | News::GivenUp { endpoint, .. } => {
+                Connecting::Disconnect(endpoint) | Connecting::GivenUp { endpoint, .. } => {
                     let is_it = |connection: &Connection| {
                         connection.subscriber == id
                             && !connection.is_closed

@@ -6,11 +6,12 @@ use super::model::{Content, Model, Name};
 use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
 use super::world::hostile::Habits;
+use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
+use dafka::net::reconnect::Action;
 use dafka::protocol::Outbox;
 use dafka::protocol::comparison::Divergence;
 use dafka::protocol::consumer::{Consumer, Delivery};
-use dafka::protocol::discovery::{Discovery, Event};
 use dafka::protocol::ingest::Statistics;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
@@ -36,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) address: Vec<u8>,
     pub(crate) endpoint: String,
     pub(crate) clock: Clock,
-    pub(crate) discovery: Discovery,
+    pub(crate) peers: Peers,
     pub(crate) role: Role,
     /// What its socket subscribes to.
     pub(crate) wants: Vec<Vec<u8>>,
@@ -44,7 +45,7 @@ pub(crate) struct Node {
     /// Subscriptions that others made at its socket.
     pub(crate) heard: VecDeque<Vec<u8>>,
     /// What its beacon tells it.
-    pub(crate) news: VecDeque<Event>,
+    pub(crate) news: VecDeque<Action>,
     /// Towers that it is connected to.
     pub(crate) towers: BTreeSet<usize>,
     pub(crate) wake_at: Option<Time>,

@@ -24,12 +24,12 @@ impl World {
             return;
         }
         let mut news = Vec::new();
-        let is_due = node.discovery.tick(node.clock.now_ms(self.now), &mut news);
+        let is_due = node.peers.handle_timeout(node.clock.now_ms(self.now), &mut news);
         // Peers that expire together do so in the order of a hash table, which is not the seed's.
         news.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
         let has_news = !news.is_empty();
         node.news.extend(news);
-        let at = node.clock.when(node.discovery.due_ms(), self.now + 1);
+        let at = node.clock.when(node.peers.due_ms(), self.now + 1);
         if is_due {
             let (_, host_and_port) = node.endpoint.split_once("//").expect("an endpoint");
             let (host, port) = host_and_port.rsplit_once(':').expect("an endpoint");
@@ -97,16 +97,16 @@ impl World {
         }
         let node = &mut self.nodes[id];
         let mut news = Vec::new();
-        node.discovery.beacon(beacon.sender, beacon.endpoint, node.clock.now_ms(self.now), &mut news);
+        node.peers.handle_beacon(beacon.sender, beacon.endpoint, node.clock.now_ms(self.now), &mut news);
         self.told(id, news);
     }
 
     /// The discovery was told something: it may have news, and may want to beacon sooner.
-    pub(super) fn told(&mut self, id: NodeId, news: Vec<News>) {
+    pub(super) fn told(&mut self, id: NodeId, news: Vec<Connecting>) {
         let node = &mut self.nodes[id];
         let has_news = !news.is_empty();
         node.news.extend(news);
-        let at = node.clock.when(node.discovery.due_ms(), self.now);
+        let at = node.clock.when(node.peers.due_ms(), self.now);
         self.beacon_at(id, at);
         if has_news {
             self.wake(id, self.now);
@@ -126,8 +126,8 @@ impl World {
         }
         let now_ms = node.clock.now_ms(self.now);
         node.towers.insert(tower);
-        node.discovery.tower_lost(false, now_ms);
-        node.discovery.welcome(now_ms);
+        node.peers.discovery.tower_lost(false, now_ms);
+        node.peers.discovery.welcome(now_ms);
         self.told(id, Vec::new());
     }
 
@@ -144,7 +144,7 @@ impl World {
         let node = &mut self.nodes[id];
         if node.is_alive() && node.towers.remove(&tower) {
             let is_lost = node.towers.is_empty();
-            node.discovery.tower_lost(is_lost, node.clock.now_ms(self.now));
+            node.peers.discovery.tower_lost(is_lost, node.clock.now_ms(self.now));
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::TowerConnect { tower, node: id });
         }

@@ -9,10 +9,11 @@ use super::network::{Arrival, Connection, ConnectionId, HOSTS, Host, Network, No
 use super::nodes::{Command, ConsumerNode, Incoming, Node, ProducerNode, ReaderNode, Role, WriterNode};
 use super::oracle::Oracle;
 use super::random::Random;
+use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Tried, try_append};
+use dafka::net::reconnect::{Action as Connecting, ConnectionEvent};
 use dafka::protocol::consumer::{Consumer, Start};
-use dafka::protocol::discovery::{Discovery, Event as News};
-use dafka::protocol::links::News as LinkNews;
+use dafka::protocol::discovery::Discovery;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
 use dafka::protocol::replica::Replica;

@@ -4,7 +4,7 @@
 //! way around the limits.
 
 use crate::net::names;
-use crate::protocol::discovery::Event;
+use crate::net::reconnect::Action;
 use std::collections::HashMap;
 
 /// The endpoints that were reported.
@@ -17,33 +17,33 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    /// Puts announced endpoints in place of known ones in `events`, from the event with index `from` on. They are about
+    /// Puts announced endpoints in place of known ones in `actions`, from the action with index `from` on. They are about
     /// the peer that is announced at `announced`, if one is connected to.
     ///
     /// An announced endpoint whose host is found, or found elsewhere, is disconnected from before it is connected to again.
-    pub(super) fn rewrite(&mut self, events: &mut Vec<Event>, from: usize, announced: &str) {
-        for event in events.split_off(from) {
-            match event {
-                Event::Connect(known) => {
+    pub(super) fn rewrite(&mut self, actions: &mut Vec<Action>, from: usize, announced: &str) {
+        for action in actions.split_off(from) {
+            match action {
+                Action::Connect(known) => {
                     let endpoint = announced.to_owned();
                     if let Some(before) = self.known.insert(endpoint.clone(), known.clone()) {
                         self.announced.remove(&before);
                         names::withdraw(&endpoint, &before);
-                        events.push(Event::Disconnect(endpoint.clone()));
+                        actions.push(Action::Disconnect(endpoint.clone()));
                     }
                     names::announce(&endpoint, &known);
                     self.announced.insert(known, endpoint.clone());
-                    events.push(Event::Connect(endpoint));
+                    actions.push(Action::Connect(endpoint));
                 }
-                Event::Disconnect(known) => {
+                Action::Disconnect(known) => {
                     // Else it was reported when its host was found elsewhere.
                     if let Some(endpoint) = self.announced.remove(&known) {
                         self.known.remove(&endpoint);
                         names::withdraw(&endpoint, &known);
-                        events.push(Event::Disconnect(endpoint));
+                        actions.push(Action::Disconnect(endpoint));
                     }
                 }
-                given_up @ Event::GivenUp { .. } => events.push(given_up),
+                given_up @ Action::GivenUp { .. } => actions.push(given_up),
             }
         }
     }
@@ -63,35 +63,35 @@ mod tests {
     const HERE: &str = "tcp://10.0.0.1:5";
     const THERE: &str = "tcp://10.0.0.2:5";
 
-    fn connect(endpoint: &str) -> Event {
-        Event::Connect(endpoint.into())
+    fn connect(endpoint: &str) -> Action {
+        Action::Connect(endpoint.into())
     }
 
-    fn disconnect(endpoint: &str) -> Event {
-        Event::Disconnect(endpoint.into())
+    fn disconnect(endpoint: &str) -> Action {
+        Action::Disconnect(endpoint.into())
     }
 
     #[test]
     fn endpoints_are_reported_as_they_were_announced() {
         let mut reported = Reported::default();
-        let mut events = vec![connect("an earlier one")];
-        events.push(connect(HERE));
-        reported.rewrite(&mut events, 1, NAMED);
-        assert_eq!(events, [connect("an earlier one"), connect(NAMED)]);
-        let mut events = vec![disconnect(HERE)];
-        reported.rewrite(&mut events, 0, "");
-        assert_eq!(events, [disconnect(NAMED)]);
+        let mut actions = vec![connect("an earlier one")];
+        actions.push(connect(HERE));
+        reported.rewrite(&mut actions, 1, NAMED);
+        assert_eq!(actions, [connect("an earlier one"), connect(NAMED)]);
+        let mut actions = vec![disconnect(HERE)];
+        reported.rewrite(&mut actions, 0, "");
+        assert_eq!(actions, [disconnect(NAMED)]);
     }
 
     #[test]
     fn a_host_that_is_found_late_or_elsewhere_is_reported_anew() {
         let mut reported = Reported::default();
         for (known, before) in [(NAMED, None), (HERE, Some(NAMED)), (THERE, Some(HERE))] {
-            let mut events = vec![connect(known)];
-            events.extend(before.map(disconnect));
-            reported.rewrite(&mut events, 0, NAMED);
+            let mut actions = vec![connect(known)];
+            actions.extend(before.map(disconnect));
+            reported.rewrite(&mut actions, 0, NAMED);
             assert_eq!(
-                events,
+                actions,
                 [before.map(|_| disconnect(NAMED)), Some(connect(NAMED))]
                     .into_iter()
                     .flatten()
@@ -99,8 +99,8 @@ mod tests {
             );
         }
         // Another peer takes the first endpoint.
-        let mut events = vec![connect(HERE), disconnect(THERE)];
-        reported.rewrite(&mut events, 0, HERE);
-        assert_eq!(events, [connect(HERE), disconnect(NAMED)]);
+        let mut actions = vec![connect(HERE), disconnect(THERE)];
+        reported.rewrite(&mut actions, 0, HERE);
+        assert_eq!(actions, [connect(HERE), disconnect(NAMED)]);
     }
 }

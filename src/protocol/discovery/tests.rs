@@ -9,10 +9,21 @@ fn discovery() -> Discovery {
     Discovery::new(b"me", &[b"my other half"], 1_000, 4_000, 0)
 }
 
+/// Takes a beacon. Returns where to connect and to disconnect.
 fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> Vec<Event> {
     let mut events = Vec::new();
     discovery.beacon(sender, endpoint, now_ms, &mut events);
+    events.retain(|event| !matches!(event, Event::Announced { .. }));
     events
+}
+
+/// Takes a beacon of a known endpoint. True when the node there is new.
+fn is_announced(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> bool {
+    let mut events = Vec::new();
+    discovery.beacon(sender, endpoint, now_ms, &mut events);
+    let announced = Event::Announced { endpoint: endpoint.into(), host: before_port(endpoint) };
+    assert!(events.is_empty() || events == [announced], "{events:?}");
+    !events.is_empty()
 }
 
 fn tick(discovery: &mut Discovery, now_ms: u64) -> (bool, Vec<Event>) {
@@ -123,32 +134,23 @@ fn nodes_that_share_a_name_or_have_none_are_told_apart() {
 }
 
 #[test]
-fn a_new_node_at_an_endpoint_where_nobody_answers_is_connected_to_at_once() {
+fn a_new_node_at_a_known_endpoint_is_told() {
     let mut discovery = discovery();
-    let again = || [Event::Disconnect(A.into()), Event::Connect(A.into())];
-    let retries = |discovery: &mut Discovery, now_ms| {
-        discovery.news(A, News::Ended, now_ms);
-        discovery.news(A, News::Retries, now_ms);
-    };
-    beacon(&mut discovery, b"first", A, 0);
-    discovery.news(A, News::Answers, 1);
-    retries(&mut discovery, 100);
-    assert_eq!(beacon(&mut discovery, b"first", A, 1_000), []);
-    assert_eq!(beacon(&mut discovery, b"second", A, 1_100), again());
+    assert_eq!(beacon(&mut discovery, b"first", A, 0), [Event::Connect(A.into())]);
+    assert!(!is_announced(&mut discovery, b"first", A, 1_000));
+    assert!(is_announced(&mut discovery, b"second", A, 1_100));
     // Others take the place of those that are gone; but not of each other.
     for i in 2..MAX_NAMES {
-        assert_eq!(beacon(&mut discovery, &[i as u8], A, 1_200), []);
+        assert!(is_announced(&mut discovery, &[i as u8], A, 1_200));
     }
-    retries(&mut discovery, 1_300);
-    assert_eq!(beacon(&mut discovery, b"early", A, 1_400), again());
+    assert!(is_announced(&mut discovery, b"early", A, 1_400));
     assert!(!discovery.peers.contains_key(&key(b"early", A)));
-    assert_eq!(beacon(&mut discovery, b"late", A, 3_000), []);
+    assert!(is_announced(&mut discovery, b"late", A, 3_000));
     assert!(discovery.peers.contains_key(&key(b"late", A)));
     assert_eq!(discovery.peers.len(), MAX_NAMES);
     // One that was silent for long is new, too.
-    retries(&mut discovery, 3_100);
-    assert_eq!(beacon(&mut discovery, b"late", A, 4_900), []);
-    assert_eq!(beacon(&mut discovery, b"late", A, 6_900), again());
+    assert!(!is_announced(&mut discovery, b"late", A, 4_900));
+    assert!(is_announced(&mut discovery, b"late", A, 6_900));
 }
 
 #[test]
@@ -223,7 +225,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
     let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
     let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
     beacon(&mut discovery, b"real", A, 0);
-    discovery.news(A, News::Answers, 1);
+    discovery.answered(A);
     for i in 1..=3 {
         assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
     }
@@ -232,7 +234,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
     beacon(&mut discovery, &[1], &endpoint(1), 450);
     let events = beacon(&mut discovery, b"new", B, 501);
     assert_eq!(events, [Event::Disconnect(endpoint(1)), Event::Connect(B.into())]);
-    discovery.news(B, News::Answers, 502);
+    discovery.answered(B);
     for i in 4..100 {
         beacon(&mut discovery, &[i as u8], &endpoint(i), 2_000 + 10 * i);
     }
@@ -242,7 +244,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
         assert!(discovery.peers.contains_key(&key(name, endpoint)));
     }
     // One that is lost is as pending as a new one.
-    discovery.news(A, News::Ended, 3_600);
+    discovery.lost(A, 3_600);
     assert_eq!(discovery.pending.len(), 4);
     assert_eq!(discovery.peers.len(), discovery.endpoints.len());
 }
@@ -253,7 +255,7 @@ fn a_host_keeps_its_limit_and_others_get_in() {
     let greedy = |i: u64| format!("tcp://10.0.0.1:{i}");
     for i in 0..20 {
         beacon(&mut discovery, &[i as u8], &greedy(i), i);
-        discovery.news(&greedy(i), News::Answers, i);
+        discovery.answered(&greedy(i));
     }
     assert_eq!(discovery.poll_refused(), Some(Refused::Host("tcp://10.0.0.1".into())));
     assert_eq!(discovery.peers.len(), 5);
@@ -261,13 +263,13 @@ fn a_host_keeps_its_limit_and_others_get_in() {
     let modest = |i: u64| format!("tcp://10.0.0.{}:1", 100 + i);
     assert_eq!(beacon(&mut discovery, b"0", &modest(0), 30), [Event::Connect(modest(0))]);
     for i in 1..5 {
-        discovery.news(&modest(i - 1), News::Answers, 31);
+        discovery.answered(&modest(i - 1));
         let events = beacon(&mut discovery, i.to_string().as_bytes(), &modest(i), 31);
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
         assert_eq!(discovery.poll_refused(), Some(Refused::GaveWay("tcp://10.0.0.1".into())));
     }
     // Nobody gives way to an equal. Those who were there first are still there.
-    discovery.news(&modest(4), News::Answers, 31);
+    discovery.answered(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
     assert_eq!(discovery.poll_refused(), Some(Refused::All("tcp://10.0.0.109".into())));
     assert!(discovery.endpoints.contains_key(&greedy(0)));

@@ -1,0 +1,26 @@
+//! A rate limit with a burst, as a state machine that is given the time.
+
+/// A token bucket: `count` events at once, and one more each `interval_ms`. Both are given at each call, so that a limit
+/// takes eight bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RateLimit {
+    /// When all that was taken is available again.
+    restored_ms: u64,
+}
+
+impl RateLimit {
+    /// When the next event is allowed.
+    pub fn due_ms(self, count: u64, interval_ms: u64) -> u64 {
+        self.restored_ms.saturating_sub((count - 1) * interval_ms)
+    }
+
+    /// Counts an event at `now_ms`.
+    pub fn take(&mut self, interval_ms: u64, now_ms: u64) {
+        self.restored_ms = self.restored_ms.max(now_ms) + interval_ms;
+    }
+
+    /// Whether no event counts any more: the limit is as good as a new one.
+    pub fn is_restored(self, now_ms: u64) -> bool {
+        self.restored_ms <= now_ms
+    }
+}
