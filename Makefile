@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 FILE ?= LICENSE
@@ -35,7 +36,8 @@ build: deps ## build the library and the programs
 	cmake --build $(BUILD)
 
 install: build ## install to PREFIX (default /usr/local)
-	cmake --install $(BUILD)
+	@cmake --install $(BUILD) >/dev/null
+	@echo "installed to $(PREFIX): bin/dafka_*, include/dafka*.h, lib*/libdafka*, share/man"
 
 stage: deps ## build, and install below target/stage
 	cmake -B $(BUILD)-stage -S . -DCMAKE_INSTALL_PREFIX=$(STAGE) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null

@@ -1,28 +1,12 @@
 #  Debian packages of the installed files: libdafka0 (runtime), libdafka-dev (development), dafka-tools (tools).
 #
-#  CPack splits them by component. What it does not do, and Debian wants, is here: stripped files, compressed manual
-#  pages, a copyright file and a changelog in each package.
+#  CPack splits them by component. Debian also wants compressed manual pages, and a copyright file and a changelog in
+#  each package: they are made here.
 
 set (DAFKA_MAINTAINER "The Dafka maintainers <maintainers@dafka.example>" CACHE STRING "Who makes the packages")
 set (debian_revision 1)
 
-find_program (STRIP strip REQUIRED)
 find_program (GZIP gzip REQUIRED)
-
-#  Stripped copies.
-set (artifact_dir ${CMAKE_CURRENT_BINARY_DIR}/stripped)
-set (strip_commands COMMAND ${CMAKE_COMMAND} -E make_directory ${artifact_dir})
-foreach (file libdafka.so ${programs})
-    list (APPEND strip_commands
-        COMMAND ${STRIP} --strip-unneeded --remove-section=.comment -o ${artifact_dir}/${file} ${release_dir}/${file})
-endforeach ()
-add_custom_target (stripped ALL
-    ${strip_commands}
-    COMMAND ${STRIP} --strip-debug --enable-deterministic-archives
-            -o ${artifact_dir}/libdafka.a ${release_dir}/libdafka.a
-    COMMENT "Stripping"
-    VERBATIM)
-add_dependencies (stripped cargo_build)
 
 #  Without name and time in the header, so that the same input gives the same package.
 function (compress source target)

@@ -28,13 +28,11 @@
 //
 //  COMPILE AND LINK
 //
-//      gcc app.c -o app $(pkg-config --cflags --libs libdafka) -lczmq -lzmq
+//      gcc app.c -o app $(pkg-config --cflags --libs libdafka)
 //
 //  The archive in place of the shared library:
 //
-//      archive=$(pkg-config --variable=archive libdafka)
-//      others=$(pkg-config --static --cflags --libs libdafka | sed s/-ldafka//)
-//      gcc app.c -o app $archive $others
+//      gcc app.c -o app $(pkg-config --cflags libdafka) $(pkg-config --variable=archive_libs libdafka)
 //
 //  With CMake: `find_package (dafka REQUIRED)`, then
 //  `target_link_libraries (app dafka::dafka)`; the archive is

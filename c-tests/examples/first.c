@@ -1,5 +1,5 @@
 //  A first program: a tower, a producer and a consumer in one process. The producer sends one record to the consumer.
-//  gcc first.c $(pkg-config --cflags --libs libdafka) -lczmq -lzmq -o first
+//  gcc first.c $(pkg-config --cflags --libs libdafka) -o first
 
 #include <dafka.h>
 
