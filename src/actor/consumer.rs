@@ -7,14 +7,15 @@ use super::command::{Ended, send_command, send_last};
 use super::inbox::{Inbox, limit_count};
 use super::node::{Config, Node};
 use super::node_loop::{self, Common};
-use super::refused::Refused;
+use super::notices::Notices;
 use super::relay;
 use super::role::{Flow, Receives, Role};
 use super::siblings::Sibling;
-use super::{MAX_FRAME_LEN_BYTES, Result, printable};
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, Warning, now_ms};
+use super::{MAX_FRAME_LEN_BYTES, Result};
+use crate::net::{Frame, Kind, Pipe, Socket, TERM, now_ms};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
+use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
@@ -74,15 +75,9 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         consumer = consumer.isolated(settings.consumer.reorder_bytes);
     }
     let inbox = Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark));
-    let role = ConsumerRole {
-        sink,
-        verbose: settings.consumer.verbose,
-        consumer,
-        deliveries: VecDeque::new(),
-        stall_warning: Warning::default(),
-        refused: Refused::default(),
-    };
-    node_loop::run(role, Common::new(pipe, node, inbox))
+    let role =
+        ConsumerRole { sink, verbose: settings.consumer.verbose, consumer, deliveries: VecDeque::new() };
+    node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Consumer", "read")))
 }
 
 /// The role of a consumer.
@@ -92,13 +87,9 @@ struct ConsumerRole<'a> {
     consumer: Consumer<Frame>,
     /// What the sink has not taken yet.
     deliveries: VecDeque<Delivery<Frame>>,
-    /// Of partitions that stand still: other warnings do not hide them.
-    stall_warning: Warning,
-    refused: Refused,
 }
 
 impl Role for ConsumerRole<'_> {
-    const NAME: &'static str = "Consumer";
     const RECEIVES: Receives = Receives::Records;
 
     /// Nothing that is received is processed while the sink is full.
@@ -143,7 +134,7 @@ impl Role for ConsumerRole<'_> {
 
     /// Stores subscribe to our CONSUMER-HELLO.
     fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
-        self.consumer.subscription(subscription, out);
+        self.consumer.handle_subscription(subscription, out);
     }
 
     fn before_messages(&mut self, _: &mut Common) -> Result {
@@ -163,21 +154,24 @@ impl Role for ConsumerRole<'_> {
         now_ms: u64,
     ) -> Result {
         let Self { consumer, deliveries, .. } = self;
-        consumer.message_from(message, content, from, now_ms, &mut common.outbox, deliveries);
+        consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
         self.deliver()
     }
 
     fn handle_cut(&mut self, now_ms: u64) {
-        self.consumer.cut(now_ms);
+        self.consumer.handle_cut(now_ms);
     }
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         if !self.is_blocked() {
-            self.consumer.set_unread_since(common.inbox.oldest_ms());
-            self.consumer.tick(common.clock.now_ms(), &mut common.outbox);
+            self.consumer.handle_unread(common.inbox.oldest_ms());
+            self.consumer.handle_timeout(common.clock.now_ms(), &mut common.outbox);
         }
-        self.tell(&mut common.warning);
         Ok(Flow::Continue)
+    }
+
+    fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        self.consumer.poll_notice(now_ms)
     }
 
     fn end(self, common: Common) -> Result {
@@ -194,22 +188,6 @@ impl Role for ConsumerRole<'_> {
 }
 
 impl ConsumerRole<'_> {
-    fn tell(&mut self, warning: &mut Warning) {
-        if let Some(text) = self.refused.news(self.consumer.statistics(), "read") {
-            warning.warn(now_ms(), || format!("Consumer: {text}"));
-        }
-        if let Some((subject, address, text)) = self.consumer.news(now_ms()) {
-            let (address, topic) = (printable(address), printable(subject));
-            log::warn!("Consumer: partition {address} of {topic}: {text}");
-        }
-        while let Some((subject, address, next)) = self.consumer.stalled() {
-            self.stall_warning.warn(now_ms(), || {
-                let (address, topic) = (printable(address), printable(subject));
-                format!("Consumer: partition {address} of {topic} stays at record {next}: nobody answers with it; it is not read further")
-            });
-        }
-    }
-
     fn subscribe(&mut self, common: &mut Common, topic: &[u8]) -> Result {
         if !is_subscription(topic) {
             log::error!("Consumer: a topic has at most {MAX_NAME_LEN} octets and no NUL");

@@ -6,9 +6,10 @@
 
 use super::inbox::{Inbox, Received};
 use super::node::Node;
+use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{BATCH_COUNT, Result, publish, sender, timeout_ms};
-use crate::net::{Frame, Pipe, ReadingClock, Warning, now_ms};
+use crate::net::{Frame, Pipe, ReadingClock, now_ms};
 use crate::protocol::Outbox;
 use crate::wire::Message;
 use zmq::POLLIN;
@@ -23,15 +24,32 @@ pub(super) struct Common<'a> {
     pub(super) clock: ReadingClock,
     /// What is published at the end of the turn.
     pub(super) outbox: Outbox<Frame>,
-    /// Of what was dropped.
-    pub(super) warning: Warning,
+    pub(super) notices: Notices,
 }
 
 impl<'a> Common<'a> {
     /// For a node that has just started.
-    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox) -> Common<'a> {
-        let (clock, outbox, warning) = (ReadingClock::default(), Outbox::new(), Warning::default());
-        Common { pipe, node, inbox, clock, outbox, warning }
+    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox, notices: Notices) -> Common<'a> {
+        Common { pipe, node, inbox, clock: ReadingClock::default(), outbox: Outbox::new(), notices }
+    }
+
+    /// Takes the role's notices.
+    pub(super) fn take_notices(&mut self, role: &mut impl Role) {
+        let now_ms = self.clock.now_ms();
+        while self.notices.has_room()
+            && let Some(notice) = role.poll_notice(now_ms)
+        {
+            self.notices.take(notice, &self.node.address);
+        }
+    }
+
+    /// Takes the role's notices and logs all that wait for their line: the node ends.
+    pub(super) fn log_rest(&mut self, role: &mut impl Role) {
+        self.take_notices(role);
+        while self.notices.due_ms().is_some() {
+            self.notices.log_rest();
+            self.take_notices(role);
+        }
     }
 
     /// Publishes what is in the outbox.
@@ -60,6 +78,8 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
             role.handle_cut(common.clock.now_ms());
         }
         let flow = role.turn(&mut common, is_other_ready)?;
+        common.take_notices(&mut role);
+        common.notices.log_due(now_ms());
         common.publish()?;
         if flow == Flow::End {
             return role.end(common);
@@ -69,12 +89,15 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
 
 /// Waits until there is something to do. True when the role's own item is readable.
 fn wait(common: &Common, role: &impl Role) -> Result<bool> {
-    let Common { pipe, node, inbox, clock, .. } = common;
+    let Common { pipe, node, inbox, clock, notices, .. } = common;
     let now_ms = clock.now_ms();
-    let due_ms = match role.can_receive() && !inbox.is_empty() {
+    let role_ms = match role.can_receive() && !inbox.is_empty() {
         true => Some(now_ms),
         false => role.due_ms(now_ms),
     };
+    // These are due by the clock that does not stand still.
+    let notices_ms = notices.due_ms().map(|due_ms| now_ms + due_ms.saturating_sub(self::now_ms()));
+    let due_ms = role_ms.into_iter().chain(notices_ms).min();
     let (other, pipe) = (role.other_item(), pipe.item(role.pipe_events()));
     let has_other = other.is_some();
     let mut items = [
@@ -141,7 +164,7 @@ fn message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_
     let message = match Message::decode(frame.as_ref()) {
         Ok(message) => message,
         Err(error) => {
-            common.warning.warn(now_ms(), || format!("{}: dropped a message: {error}", R::NAME));
+            common.notices.warn(|| format!("dropped a message: {error}"));
             return Ok(());
         }
     };
@@ -155,9 +178,7 @@ fn message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_
                 Receives::Requests => "too many frames",
                 Receives::Records => "a wrong number of frames",
             };
-            common
-                .warning
-                .warn(now_ms(), || format!("{}: dropped a {} with {what}", R::NAME, message.name()));
+            common.notices.warn(|| format!("dropped a {} with {what}", message.name()));
             false
         }
     };

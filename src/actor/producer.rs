@@ -5,6 +5,7 @@ use super::directory::without_zone;
 use super::inbox::Inbox;
 use super::node::{Config, Node};
 use super::node_loop::{self, Common};
+use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{
     ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms, new_address,
@@ -12,7 +13,8 @@ use super::{
 use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_ms};
 use crate::protocol::{
     Outbox, Progress, Sender,
-    producer::{News, Producer, cost_bytes},
+    notice::Notice,
+    producer::{Producer, cost_bytes},
     renewals::{Renewals, Step},
     subscriptions,
 };
@@ -92,7 +94,7 @@ pub fn run_counted(
     let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
     let node = start_node(&name, topic, settings, pipe)?;
     producer.set_peers(node.is_peer());
-    node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms()))?;
+    node.wait_for_peers(|subscription| producer.handle_subscription(subscription, now_ms()))?;
     pipe.signal_ready()?;
     let role = ProducerRole {
         dialect,
@@ -112,7 +114,7 @@ pub fn run_counted(
         full_ms: None,
         is_overrun: false,
     };
-    node_loop::run(role, Common::new(pipe, node, new_inbox()))
+    node_loop::run(role, Common::new(pipe, node, new_inbox(), Notices::new("Producer", "published")))
 }
 
 fn new_inbox() -> Inbox {
@@ -173,7 +175,6 @@ struct ProducerRole<'a> {
 }
 
 impl Role for ProducerRole<'_> {
-    const NAME: &'static str = "Producer";
     const RECEIVES: Receives = Receives::Requests;
 
     fn due_ms(&self, now_ms: u64) -> Option<u64> {
@@ -213,11 +214,11 @@ impl Role for ProducerRole<'_> {
     }
 
     fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, _: &mut Outbox<Frame>) {
-        self.producer.subscription(subscription, now_ms);
+        self.producer.handle_subscription(subscription, now_ms);
     }
 
     fn before_messages(&mut self, common: &mut Common) -> Result {
-        self.producer.set_behind(common.node.is_behind());
+        self.producer.handle_behind(common.node.is_behind());
         Ok(())
     }
 
@@ -229,29 +230,33 @@ impl Role for ProducerRole<'_> {
         from: &Sender,
         _: u64,
     ) -> Result {
-        self.producer.message_from(message, from, &mut common.outbox);
+        self.producer.handle_message(message, from, &mut common.outbox);
         Ok(())
     }
 
     fn handle_all_read(&mut self, now_ms: u64) {
-        self.producer.has_read_all(now_ms);
+        self.producer.handle_all_read(now_ms);
     }
 
     /// A store counts only while it is there.
     fn handle_peer(&mut self, endpoint: &str, is_present: bool) {
         let endpoint = without_zone(endpoint);
-        self.producer.peer(is_present, &|from| Peer::endpoint_by_name(from).is_some_and(|of| of == endpoint));
+        self.producer
+            .handle_peer(is_present, &|from| Peer::endpoint_by_name(from).is_some_and(|of| of == endpoint));
     }
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         self.look_for_twin(common)?;
         let Common { node, outbox, .. } = common;
-        self.progress = self.producer.answer_to(&mut *node.requesters(), ANSWER_COUNT, outbox);
-        self.producer.tick(now_ms(), outbox);
+        self.progress = self.producer.poll_answers(&mut *node.requesters(), ANSWER_COUNT, outbox);
+        self.producer.handle_timeout(now_ms(), outbox);
         self.account();
-        self.tell(&node.address);
         let is_over = self.producer.is_done() || self.is_impatient || self.is_late();
         Ok(if self.terminating_since_ms.is_some() && is_over { Flow::End } else { Flow::Continue })
+    }
+
+    fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        self.producer.poll_notice(now_ms)
     }
 
     fn end(self, common: Common) -> Result {
@@ -286,7 +291,7 @@ impl ProducerRole<'_> {
     /// When another producer uses this one's address, goes on under a new one: stores keep one record per offset, and
     /// their ACKs reach both producers.
     fn look_for_twin(&mut self, common: &mut Common) -> Result {
-        let (acknowledged, announced) = (self.producer.twin(), common.node.twin());
+        let (acknowledged, announced) = (self.producer.poll_twin(), common.node.twin());
         let news = match (acknowledged, announced) {
             (Some(twin), _) => Some(twin.to_string()),
             (None, Some(endpoint)) => Some(format!("a node at {endpoint} announces it")),
@@ -331,7 +336,7 @@ impl ProducerRole<'_> {
         let renewed = producer.renew(name.as_bytes(), now_ms, &mut common.outbox);
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
         producer.set_peers(common.node.is_peer());
-        common.node.wait_for_peers(|subscription| producer.subscription(subscription, now_ms))
+        common.node.wait_for_peers(|subscription| producer.handle_subscription(subscription, now_ms))
     }
 
     fn warn_of_twin(&mut self, old: &str, why: &str, is_ending: bool) {
@@ -349,17 +354,6 @@ impl ProducerRole<'_> {
     fn is_deaf(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
         self.is_overrun && !self.is_impatient && self.budget.as_ref().is_some_and(is_over)
-    }
-
-    /// Tells the log of records that nobody acknowledges.
-    fn tell(&mut self, address: &str) {
-        match self.producer.news(now_ms()) {
-            Some(News::Waits(text)) => log::warn!("Producer: {address} {text}"),
-            Some(News::GoesOn) => {
-                log::info!("Producer: {address} its records are acknowledged again")
-            }
-            None => {}
-        }
     }
 
     /// Tells the owner how many records are acknowledged, and how much room there is.

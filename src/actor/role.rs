@@ -6,6 +6,7 @@
 use super::Result;
 use super::node_loop::Common;
 use crate::net::Frame;
+use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender};
 use crate::wire::{Message, Position, Subscription};
 use zmq::{POLLIN, PollEvents, PollItem};
@@ -32,8 +33,6 @@ pub(super) enum Receives {
 ///
 /// The loop calls the methods in the order in which they stand here, in each turn.
 pub(super) trait Role: Sized {
-    /// Begins the role's log lines.
-    const NAME: &'static str;
     /// What it reads off the network.
     const RECEIVES: Receives;
     /// It keeps the contents of records for so long that each must have memory of its own.
@@ -102,6 +101,11 @@ pub(super) trait Role: Sized {
     /// Does what is due, after all input. The loop publishes afterwards what it finds in the outbox. `is_other_ready`:
     /// [`Role::other_item`] is readable.
     fn turn(&mut self, common: &mut Common, is_other_ready: bool) -> Result<Flow>;
+
+    /// The next notice of the state machine, for the log.
+    fn poll_notice(&mut self, _now_ms: u64) -> Option<Notice> {
+        None
+    }
 
     /// Ends the node, after a method has returned [`Flow::End`].
     fn end(self, _common: Common) -> Result {

@@ -4,6 +4,7 @@
 use super::inbox::Inbox;
 use super::node::{Config, Node};
 use super::node_loop::{self, Common};
+use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{MAX_FRAME_LEN_BYTES, Result, new_address};
 use crate::net::{Frame, Kind, Pipe, TERM, now_ms};
@@ -56,6 +57,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
         pipe,
     )?;
     pipe.signal()?;
+    let inbox = Inbox::new(MAX_UNREAD_BYTES, usize::MAX);
     let now_ms = now_ms();
     let role = SurveyRole {
         address: address.as_bytes(),
@@ -69,7 +71,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
         looked_ms: now_ms,
         last_ms: now_ms + MAX_MS,
     };
-    node_loop::run(role, Common::new(pipe, node, Inbox::new(MAX_UNREAD_BYTES, usize::MAX)))
+    node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Survey", "looked at")))
 }
 
 /// The role of a survey.
@@ -92,7 +94,6 @@ struct SurveyRole<'a> {
 }
 
 impl Role for SurveyRole<'_> {
-    const NAME: &'static str = "Survey";
     const RECEIVES: Receives = Receives::Records;
 
     fn due_ms(&self, _: u64) -> Option<u64> {

@@ -393,11 +393,6 @@ impl Comparison {
         self.found.pop_front()
     }
 
-    /// Whether [`Comparison::poll_divergence`] has one.
-    pub fn has_divergence(&self) -> bool {
-        !self.found.is_empty()
-    }
-
     /// When [`Comparison::handle_timeout`] has something to do next.
     pub fn due_ms(&self) -> Option<u64> {
         let of_walks = self.walks.iter().filter_map(|walk| {

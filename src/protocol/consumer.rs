@@ -1,8 +1,9 @@
 //! The consumer: reads every partition of its topics, in order, each record once.
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
+use super::notice::Notice;
 use super::sequencer::MAX_OFFSET;
-use super::unacknowledged::Unacknowledged;
+use super::unacknowledged::{Stall, Unacknowledged};
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
@@ -156,21 +157,9 @@ impl<P: Payload> Consumer<P> {
         self.ingest.is_store_asked(position)
     }
 
-    /// Takes a message of which it is not known who has sent it; see [`Consumer::message_from`].
-    pub fn message(
-        &mut self,
-        message: &Message,
-        content: Option<P>,
-        now_ms: u64,
-        out: &mut Outbox<P>,
-        deliveries: &mut impl Extend<Delivery<P>>,
-    ) {
-        self.message_from(message, content, &|| None, now_ms, out, deliveries);
-    }
-
     /// Takes a message from the network. Records that are in order now are added to `deliveries`. The caller holds no
     /// deliveries of earlier messages: their partitions may give way to a new one.
-    pub fn message_from(
+    pub fn handle_message(
         &mut self,
         message: &Message,
         content: Option<P>,
@@ -297,34 +286,35 @@ impl<P: Payload> Consumer<P> {
         self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
     }
 
-    /// Subject and address of a partition whose records wait for a store for long, and what to tell the log.
-    pub fn news(&mut self, now_ms: u64) -> Option<(&[u8], &[u8], String)> {
-        let (index, text) = self.unacknowledged.as_mut()?.news(now_ms)?;
-        let (subject, address) = self.partition(index);
-        Some((subject, address, text))
+    /// The next notice, if there is one.
+    pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        let stall = self.unacknowledged.as_mut().and_then(|kept| kept.poll_stall(now_ms));
+        match stall {
+            Some(Stall { partition, count, ms }) => {
+                let partition = self.ingest.partition(partition);
+                let (subject, address) = (partition.subject.clone(), partition.address.clone());
+                Some(Notice::DeliveryStalled { subject, address, count, ms })
+            }
+            None => self.ingest.poll_notice(),
+        }
     }
 
     /// Takes a subscription that somebody made at this consumer's socket: a store that can hear us now gets a
     /// CONSUMER-HELLO.
-    pub fn subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
+    pub fn handle_subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
         }
     }
 
-    /// Messages wait that were received at this time and later: see [`Ingest::set_unread_since`].
-    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
-        self.ingest.set_unread_since(unread_since_ms);
+    /// Messages wait that were received at this time and later: see [`Ingest::handle_unread`].
+    pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
+        self.ingest.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up, see [`Ingest::cut`].
-    pub fn cut(&mut self, now_ms: u64) {
-        self.ingest.cut(now_ms);
-    }
-
-    /// One partition that stands still, see [`Ingest::stalled`].
-    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
-        self.ingest.stalled()
+    /// A connection was given up, see [`Ingest::handle_cut`].
+    pub fn handle_cut(&mut self, now_ms: u64) {
+        self.ingest.handle_cut(now_ms);
     }
 
     /// What happened so far.
@@ -332,14 +322,14 @@ impl<P: Payload> Consumer<P> {
         self.ingest.statistics()
     }
 
-    /// When [`Consumer::tick`] has something to do next.
+    /// When [`Consumer::handle_timeout`] has something to do next.
     pub fn due_ms(&self) -> u64 {
         self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
     }
 
     /// Sends what is due.
-    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
-        self.ingest.tick(now_ms, out);
+    pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        self.ingest.handle_timeout(now_ms, out);
         if now_ms >= self.hellos_ms {
             (self.hellos_len_bytes, self.hellos_ms) = (MAX_HELLOS_LEN_BYTES, now_ms + HELLOS_INTERVAL_MS);
         }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 mod beginning;
 mod budget;
+mod notices;
 mod room;
-mod stalls;
 
 use beginning::Beginning;
 use budget::{Budget, Window};
@@ -170,8 +170,10 @@ pub struct Ingest<P> {
     /// When the first message was received that was not handed over yet.
     unread_since_ms: Option<u64>,
     statistics: Statistics,
-    /// Partitions that the last tick has found standing still, and at which record.
+    /// Partitions that the last [`Ingest::handle_timeout`] has found standing still, and at which record.
     stalled: Vec<(Index, u64)>,
+    /// What [`Ingest::poll_notice`] has told of `refused` and `refused_of_peer`.
+    told_refused: (u64, u64),
 }
 
 impl<P: Payload> Ingest<P> {
@@ -195,6 +197,7 @@ impl<P: Payload> Ingest<P> {
             unread_since_ms: None,
             statistics: Statistics::default(),
             stalled: Vec::new(),
+            told_refused: (0, 0),
         }
     }
 
@@ -467,12 +470,12 @@ impl<P: Payload> Ingest<P> {
 
     /// Messages wait that were received at this time and later, and were not handed over: the answers to what was asked
     /// for may be among them. `None` when nothing waits.
-    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
+    pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.unread_since_ms = unread_since_ms;
     }
 
     /// A connection was given up: something came over it that is not allowed, and perhaps in answer to a FETCH.
-    pub fn cut(&mut self, now_ms: u64) {
+    pub fn handle_cut(&mut self, now_ms: u64) {
         self.cut_ms = Some(now_ms);
     }
 
@@ -504,13 +507,13 @@ impl<P: Payload> Ingest<P> {
         self.timers.insert((due_ms, index));
     }
 
-    /// When [`Ingest::tick`] has something to do next.
+    /// When [`Ingest::handle_timeout`] has something to do next.
     pub fn due_ms(&self) -> Option<u64> {
         self.timers.first().map(|&(due_ms, _)| due_ms)
     }
 
     /// Sends the FETCHes that are due. What may be there unread is not asked for again.
-    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+    pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.stalled.clear();
         let read_until_ms = self.unread_since_ms.unwrap_or(now_ms).min(now_ms);
         while let Some(&(timer_ms, index)) = self.timers.first()

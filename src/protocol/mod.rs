@@ -1,8 +1,66 @@
 //! What each role does, as state machines without sockets, clocks, threads or a database.
 //!
-//! A machine takes a decoded message or a tick, with the time given in milliseconds, and puts what is to be
-//! done into an [`Outbox`] (messages to publish) or a list that its method names (records to deliver, records
-//! to append). The actor around it moves bytes; a simulation can do the same under a seed.
+//! # The contract
+//!
+//! All of them have the same kinds of methods:
+//!
+//! - `handle_*` takes input: a message, a subscription, a lost connection, what the disk has done. The caller passes the
+//!   time in milliseconds, by a clock that never goes back. Commands of the application have their own names:
+//!   `publish`, `subscribe`, `unsubscribe`, `renew`.
+//! - `handle_timeout` does what is due, and `due_ms` returns when it must be called next.
+//! - `poll_*` returns output that waits: `poll_answers` sends the next slice of the answers to requests, `poll_job` returns
+//!   records to write, `poll_acks` sends what is acknowledged, `poll_notice` returns what an operator should know of
+//!   ([`notice::Notice`]), `poll_twin` a reason to take another address.
+//! - The others read state, or set it up (`with_*` and the like, before any input).
+//!
+//! What is to be published, and records in order, are the output of nearly every call. A call appends them to what the
+//! caller passes: an [`Outbox`], and a list of records to deliver or to append. So no record is moved through a queue
+//! between, and the lists keep their memory from turn to turn.
+//!
+//! One turn of the caller's loop is, in this order:
+//!
+//! 1. commands of the application;
+//! 2. `handle_subscription` for each subscription that peers have made; a producer is told then whether more of them wait
+//!    (`handle_behind`), as an ACK of a peer without a subscription shows a twin;
+//! 3. `handle_message` for each message that was received, until the application or the disk takes no more; then
+//!    `handle_all_read` or `handle_unread` say whether messages are left: answers may be among them;
+//! 4. `handle_peer` and `handle_cut` for peers that have come or gone, and connections that were given up. After
+//!    messages: what came over a connection counts before its end;
+//! 5. `handle_committed` for what the disk has written, and `poll_job` for what it is to write next;
+//! 6. `poll_answers`, `handle_timeout`, `poll_notice` until it returns `None`;
+//! 7. the outbox is published. It never waits: what a peer cannot take, its FETCH brings later.
+//!
+//! The loop then sleeps until there is input, or until `due_ms`. `handle_timeout` may be called at any time before that.
+//! While messages lie unread because the application or the disk takes no more, the machine's time must stand still:
+//! answers that lie unread are not late. A caller that leaves `handle_timeout` out meanwhile does the same.
+//!
+//! The actors' loop is `actor::node_loop`; tests/simulation runs the machines under a seed.
+//!
+//! ```
+//! use dafka::protocol::{AllRead, Outbox, Progress, producer::Producer};
+//! use dafka::wire::Message;
+//! use std::sync::Arc;
+//!
+//! let mut out = Outbox::<Arc<[u8]>>::new();
+//! let mut producer = Producer::new(b"topic", b"PARTITION", 1_000).unwrap();
+//! // A command, at 0 ms.
+//! producer.publish(b"content"[..].into(), 0, &mut out);
+//! // A message: a store has the record. Nobody knows who has sent it.
+//! let ack = Message::Ack { topic: b"PARTITION", subject: b"topic", sequence: 0, store: b"STORE" };
+//! producer.handle_message(&ack, &|| None, &mut out);
+//! producer.handle_all_read(1);
+//! // What is due, and what waits.
+//! assert_eq!(producer.poll_answers(&mut AllRead, 100, &mut out), Progress::Idle);
+//! assert_eq!(producer.due_ms(), Some(1_000));
+//! producer.handle_timeout(1_000, &mut out);
+//! assert_eq!(producer.poll_notice(1_000), None);
+//! // What is published: RECORD and HEAD.
+//! let mut published = Vec::new();
+//! out.drain(|frame, content| published.push((frame[0], content.is_some())));
+//! assert_eq!(published, [(b'M', true), (b'H', false)]);
+//! ```
+//!
+//! # The files
 //!
 //! | file | role |
 //! | --- | --- |
@@ -21,6 +79,7 @@
 //! | `unacknowledged` | which records a consumer keeps back until a store has them |
 //! | `renewals` | when a producer that shares its address may take a new one |
 //! | `waiting` | whether a producer's records wait for long |
+//! | `notice` | what the machines report to an operator |
 //! | `seats` | who has brought which partitions, and in which order they give way |
 //! | `shares` | how much of something scarce each host and each peer has |
 //! | `remembered` | where partitions stood that had to give way |
@@ -33,6 +92,7 @@ pub mod copies;
 pub mod discovery;
 pub mod hold_back;
 pub mod ingest;
+pub mod notice;
 pub mod outbox;
 pub mod producer;
 pub mod reader;
@@ -85,7 +145,7 @@ pub trait Requesters {
     fn sent_heads(&mut self, requester: &[u8], count: u64);
 }
 
-/// Everybody reads everything at once.
+/// Everybody reads everything at once: for simulations, which have no queues between nodes.
 pub struct AllRead;
 
 impl Requesters for AllRead {

@@ -2,8 +2,9 @@
 
 use super::answers::{Answers, Job};
 use super::copies::{Copies, IsPeer};
+use super::notice::{AckStall, Notice};
 use super::waiting::{Change, Waiting};
-use super::{AllRead, Outbox, Payload, Progress, Requesters, Sender};
+use super::{Outbox, Payload, Progress, Requesters, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
 
@@ -28,15 +29,6 @@ const RECORD_OVERHEAD_BYTES: u64 = 128;
 /// What keeping a record occupies.
 pub fn cost_bytes(content_len_bytes: usize) -> u64 {
     content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
-}
-
-/// What to tell the log of records that wait.
-#[derive(Debug, PartialEq, Eq)]
-pub enum News {
-    /// They wait for long: how many, for how long, and for what.
-    Waits(String),
-    /// Some were acknowledged, after it was told that they wait.
-    GoesOn,
 }
 
 /// Why another producer seems to use this one's address.
@@ -168,7 +160,7 @@ impl<P: Payload> Producer<P> {
         self.copies = copies.with_peers(is_peer);
     }
 
-    /// Nobody has subscribed to its records yet: [`Producer::subscription`] will tell. What is acknowledged before that is
+    /// Nobody has subscribed to its records yet: [`Producer::handle_subscription`] will tell. What is acknowledged before that is
     /// another producer's of the same address.
     pub fn unread(self) -> Self {
         Producer { is_read: false, ..self }
@@ -190,13 +182,8 @@ impl<P: Payload> Producer<P> {
         self.head_due_ms.get_or_insert(now_ms + self.head_interval_ms);
     }
 
-    /// Takes a message of which it is not known who has sent it; see [`Producer::message_from`].
-    pub fn message(&mut self, message: &Message, out: &mut Outbox<P>) {
-        self.message_from(message, &|| None, out);
-    }
-
     /// Takes a message from the network.
-    pub fn message_from(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
+    pub fn handle_message(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
         match message {
             // Nobody can have stored what was not published.
             Message::Ack { topic, subject, sequence, .. }
@@ -238,7 +225,7 @@ impl<P: Payload> Producer<P> {
 
     /// Subscriptions wait that were not read, or none do any more. To be called after subscriptions were read, and before
     /// messages are taken.
-    pub fn set_behind(&mut self, is_behind: bool) {
+    pub fn handle_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
         self.take_early_acks();
     }
@@ -261,7 +248,7 @@ impl<P: Payload> Producer<P> {
     /// Takes a subscription that a peer made at this producer's socket. A node of this library that asks for HEADs gets one
     /// soon, and so learns what it has missed before the next one is due. A node of libdafka 0.1.0 does not: its consumers
     /// take the record of a HEAD that comes first for a new one. The NUL after the topic tells them apart.
-    pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+    pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !self.topic.starts_with(subscription.topic) {
             return;
         }
@@ -282,13 +269,8 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// As [`Producer::answer_to`], where everybody reads everything at once. True when more is to be answered.
-    pub fn answer(&mut self, count: u64, out: &mut Outbox<P>) -> bool {
-        self.answer_to(&mut AllRead, count, out) != Progress::Idle
-    }
-
     /// Answers a slice of the FETCHes, at most `count` records, to a requester that would read it now.
-    pub fn answer_to(
+    pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
         count: u64,
@@ -312,18 +294,18 @@ impl<P: Payload> Producer<P> {
         Progress::of(!self.answers.is_empty(), true)
     }
 
-    /// When [`Producer::tick`] has something to do next; `None` before the first record.
+    /// When [`Producer::handle_timeout`] has something to do next; `None` before the first record.
     pub fn due_ms(&self) -> Option<u64> {
         self.head_due_ms
     }
 
     /// A peer has come or gone, see [`Copies::peer`].
-    pub fn peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
+    pub fn handle_peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
         self.copies.peer(is_present, is_it);
     }
 
     /// All messages that had come were read. Then a new round of ACKs may begin, see [`Copies`].
-    pub fn has_read_all(&mut self, now_ms: u64) {
+    pub fn handle_all_read(&mut self, now_ms: u64) {
         if self.copies.is_round_over() {
             self.begin_round(now_ms);
         }
@@ -341,7 +323,7 @@ impl<P: Payload> Producer<P> {
     }
 
     /// Sends a HEAD when it is due.
-    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+    pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         if self.copies.is_round_over() {
             let over_ms = *self.round_over_ms.get_or_insert(now_ms);
             if over_ms + MAX_READING_MS <= now_ms {
@@ -368,8 +350,8 @@ impl<P: Payload> Producer<P> {
         self.keep_acknowledged();
     }
 
-    /// True when another producer seems to use this one's address: says why, once.
-    pub fn twin(&mut self) -> Option<Twin> {
+    /// Why another producer seems to use this one's address, if one does; each reason once.
+    pub fn poll_twin(&mut self) -> Option<Twin> {
         self.twin.take()
     }
 
@@ -435,41 +417,28 @@ impl<P: Payload> Producer<P> {
         self.kept.len()
     }
 
-    /// Looks whether records wait for long now; what to tell the log, if anything. To be called with each HEAD at least.
-    pub fn news(&mut self, now_ms: u64) -> Option<News> {
+    /// The next notice, if there is one. To be called with each HEAD at least.
+    pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let oldest = (!self.is_drained()).then_some(self.acknowledged);
-        let ms = match self.waiting.look(oldest, now_ms)? {
-            Change::GoesOn => return Some(News::GoesOn),
-            Change::Waits { ms } => ms,
-        };
-        let have = match (self.copies.min_stores(), self.copies.count(self.acknowledged)) {
-            (1, _) => "no store says that it has them".into(),
-            (min_stores, count) => format!(
-                "{count} of the producer/min_stores = {min_stores} different stores that must have them say that they \
-                 have the oldest"
-            ),
-        };
-        Some(News::Waits(format!(
-            "{} records of {} wait for acknowledgement; for {} s none was acknowledged: {have}{}",
-            self.unacknowledged(),
-            self.topic.escape_ascii(),
-            ms / 1_000,
-            self.perhaps_too_long(),
-        )))
+        match self.waiting.look(oldest, now_ms)? {
+            Change::GoesOn => Some(Notice::AcksResumed),
+            Change::Waits { ms } => Some(Notice::AckStalled(AckStall {
+                topic: self.topic.clone(),
+                count: self.unacknowledged(),
+                ms,
+                min_stores: self.copies.min_stores(),
+                stores: self.copies.count(self.acknowledged),
+                long_record: self.long_record(),
+            })),
+        }
     }
 
-    /// A store that is sent a longer record than it takes does not answer, but ends the connection. It shows in records
-    /// that wait behind one that is longer than all that were acknowledged.
-    fn perhaps_too_long(&self) -> String {
-        let oldest = self.kept.get((self.acknowledged - self.first_kept) as usize);
-        match oldest.map(|content| content.as_ref().len()) {
-            Some(len) if len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES) => format!(
-                "; the oldest, record {}, has {len} octets, more than any that was acknowledged: a store refuses records \
-                 longer than its store/max_record_bytes",
-                self.acknowledged
-            ),
-            _ => String::new(),
-        }
+    /// The oldest record that waits and its length, if that is more than all that were acknowledged and more than stores
+    /// take in any case.
+    fn long_record(&self) -> Option<(u64, usize)> {
+        let oldest = self.kept.get((self.acknowledged - self.first_kept) as usize)?;
+        let len = oldest.as_ref().len();
+        (len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES)).then_some((self.acknowledged, len))
     }
 
     /// What the records that wait for an acknowledgement occupy, in octets.

@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Job};
 use super::turns::{Turn, Turns, request_key};
-use super::{AllRead, Outbox, Progress, Requesters, Sender};
+use super::{Outbox, Progress, Requesters, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes a partition's head: subject, address, offset of its last record.
@@ -84,13 +84,8 @@ impl Reader {
         Reader { answers: Answers::new(max_fetches), ..self }
     }
 
-    /// Takes a message of which it is not known who has sent it; see [`Reader::message_from`].
-    pub fn message(&mut self, message: &Message) {
-        self.message_from(message, &|| None);
-    }
-
-    /// Takes a message from the network; [`Reader::answer`] answers it.
-    pub fn message_from(&mut self, message: &Message, from: &Sender) {
+    /// Takes a message from the network; [`Reader::poll_answers`] answers it.
+    pub fn handle_message(&mut self, message: &Message, from: &Sender) {
         match message {
             // Another store is asked.
             Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
@@ -126,24 +121,10 @@ impl Reader {
 
     /// Takes a subscription that somebody made at this reader's socket: a consumer that can hear us now gets
     /// a STORE-HELLO.
-    pub fn subscription<P>(&self, subscription: &Subscription, out: &mut Outbox<P>) {
+    pub fn handle_subscription<P>(&self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::STORE_HELLO {
             out.message(&Message::StoreHello { topic: subscription.topic, address: &self.address });
         }
-    }
-
-    /// As [`Reader::answer_to`], where everybody reads everything at once. True when more is to be answered.
-    ///
-    /// # Errors
-    /// The source's.
-    pub fn answer<S: Source, P>(
-        &mut self,
-        count: u64,
-        source: &S,
-        out: &mut Outbox<P>,
-        to_payload: impl FnMut(&[u8]) -> P,
-    ) -> Result<bool, S::Error> {
-        Ok(self.answer_to(&mut AllRead, count, source, out, to_payload)? != Progress::Idle)
     }
 
     /// Answers a slice of the requests for heads, at most `count` heads, and one of the FETCHes, at most `count`
@@ -151,7 +132,7 @@ impl Reader {
     ///
     /// # Errors
     /// The source's; the request in hand is dropped then, and the requester asks again.
-    pub fn answer_to<S: Source, P>(
+    pub fn poll_answers<S: Source, P>(
         &mut self,
         requesters: &mut impl Requesters,
         count: u64,

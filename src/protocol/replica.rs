@@ -1,7 +1,8 @@
 //! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
 
-use super::comparison::{Comparison, Divergence, Held};
+use super::comparison::{Comparison, Held};
 use super::ingest::{Index, Ingest, Limits, Statistics};
+use super::notice::Notice;
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
 
@@ -35,7 +36,7 @@ pub struct Replica<P> {
     comparison: Option<Comparison>,
     /// By partition.
     durable: Vec<Durable>,
-    /// Partitions to acknowledge with the next flush.
+    /// Partitions to acknowledge with the next [`Replica::poll_acks`].
     acks_due: Vec<Index>,
     /// When it asks the other stores what they hold.
     refresh_ms: u64,
@@ -136,19 +137,8 @@ impl<P: Payload> Replica<P> {
         self.ingest.is_store_asked(position)
     }
 
-    /// Takes a message of which it is not known who has sent it; see [`Replica::message_from`].
-    pub fn message(
-        &mut self,
-        message: &Message,
-        content: Option<P>,
-        now_ms: u64,
-        appends: &mut impl Extend<Append<P>>,
-    ) {
-        self.message_from(message, content, &|| None, now_ms, appends);
-    }
-
     /// Takes a message from the network. Records that are in order now are added to `appends`, to be written.
-    pub fn message_from(
+    pub fn handle_message(
         &mut self,
         message: &Message,
         content: Option<P>,
@@ -209,14 +199,14 @@ impl<P: Payload> Replica<P> {
 
     /// Takes a subscription that somebody made at this node's socket. Stores subscribe to GET-HEADS: when a
     /// store has come, it is asked what it holds.
-    pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+    pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.refresh_ms = self.refresh_ms.min(now_ms + NEW_STORE_MS);
         }
     }
 
     /// A partition is durable up to, not including, `next`.
-    pub fn committed(&mut self, partition: Index, next: u64) {
+    pub fn handle_committed(&mut self, partition: Index, next: u64) {
         let durable = &mut self.durable[partition.0];
         debug_assert!(durable.next <= next, "what is durable stays so");
         durable.next = next;
@@ -224,7 +214,7 @@ impl<P: Payload> Replica<P> {
     }
 
     /// Publishes the ACKs that are due: one per partition.
-    pub fn flush_acks(&mut self, out: &mut Outbox<P>) {
+    pub fn poll_acks(&mut self, out: &mut Outbox<P>) {
         for index in self.acks_due.drain(..) {
             let durable = &mut self.durable[index.0];
             durable.is_ack_due = false;
@@ -238,38 +228,24 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Messages wait that were received at this time and later: see [`Ingest::set_unread_since`].
-    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
-        self.ingest.set_unread_since(unread_since_ms);
+    /// Messages wait that were received at this time and later: see [`Ingest::handle_unread`].
+    pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
+        self.ingest.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up, see [`Ingest::cut`].
-    pub fn cut(&mut self, now_ms: u64) {
-        self.ingest.cut(now_ms);
+    /// A connection was given up, see [`Ingest::handle_cut`].
+    pub fn handle_cut(&mut self, now_ms: u64) {
+        self.ingest.handle_cut(now_ms);
     }
 
-    /// True, once a minute, when another store goes by this one's name: together they count as one.
-    pub fn has_twin(&mut self, now_ms: u64) -> bool {
-        let is_news = std::mem::take(&mut self.has_twin) && now_ms >= self.twin_ms;
-        if is_news {
+    /// The next notice, if there is one. A twin is told once a minute.
+    pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        if std::mem::take(&mut self.has_twin) && now_ms >= self.twin_ms {
             self.twin_ms = now_ms + TWIN_AGAIN_MS;
+            return Some(Notice::TwinStore);
         }
-        is_news
-    }
-
-    /// See [`Comparison::has_divergence`].
-    pub fn has_divergence(&self) -> bool {
-        self.comparison.as_ref().is_some_and(Comparison::has_divergence)
-    }
-
-    /// A difference to what another store holds, see [`Comparison::poll_divergence`].
-    pub fn poll_divergence(&mut self) -> Option<Divergence> {
-        self.comparison.as_mut()?.poll_divergence()
-    }
-
-    /// One partition that stands still, see [`Ingest::stalled`].
-    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
-        self.ingest.stalled()
+        let divergence = self.comparison.as_mut().and_then(Comparison::poll_divergence);
+        divergence.map(Notice::Divergence).or_else(|| self.ingest.poll_notice())
     }
 
     /// What happened so far.
@@ -277,15 +253,15 @@ impl<P: Payload> Replica<P> {
         self.ingest.statistics()
     }
 
-    /// When [`Replica::tick`] has something to do next.
+    /// When [`Replica::handle_timeout`] has something to do next.
     pub fn due_ms(&self) -> u64 {
         let compare_ms = self.comparison.as_ref().and_then(Comparison::due_ms);
         [self.ingest.due_ms(), compare_ms].into_iter().flatten().fold(self.refresh_ms, u64::min)
     }
 
     /// Sends what is due.
-    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
-        self.ingest.tick(now_ms, out);
+    pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        self.ingest.handle_timeout(now_ms, out);
         if let Some(comparison) = &mut self.comparison {
             comparison.handle_timeout(&self.address, now_ms, out);
         }

@@ -28,7 +28,7 @@ pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
 
 /// A consumer's for all topics that begin so, the empty one for all. The last two match nothing more than the others:
 /// to one for HEADs, producers respond with a HEAD; the one for RECORDs tells a consumer of all topics from a store. See
-/// [`Producer::subscription`](super::producer::Producer::subscription).
+/// [`Producer::handle_subscription`](super::producer::Producer::handle_subscription).
 pub fn topics(beginning: &[u8]) -> Vec<Vec<u8>> {
     [prefix, exact_prefix].map(|of| [of(id::RECORD, beginning), of(id::HEAD, beginning)]).concat()
 }

@@ -10,7 +10,7 @@ use super::waiting::{AGAIN_MS, WAITING_MS};
 use std::collections::{HashMap, VecDeque};
 
 /// How often it is looked for partitions whose records wait for long.
-const NEWS_INTERVAL_MS: u64 = 1_000;
+const LOOK_INTERVAL_MS: u64 = 1_000;
 
 /// The records of all partitions that wait for a store.
 #[derive(Debug)]
@@ -18,8 +18,19 @@ pub struct Unacknowledged<P> {
     limit_bytes: usize,
     len_bytes: usize,
     partitions: HashMap<Index, Waiters<P>>,
-    /// No line in the log about records that wait before this.
-    next_news_ms: u64,
+    /// [`Unacknowledged::poll_stall`] returns nothing before this.
+    next_stall_ms: u64,
+}
+
+/// A partition whose records wait for long.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// The partition.
+    pub partition: Index,
+    /// How many records wait.
+    pub count: usize,
+    /// For how long, in milliseconds.
+    pub ms: u64,
 }
 
 /// The records of one partition that wait, and what is known of it.
@@ -44,7 +55,7 @@ impl<P> Default for Waiters<P> {
 impl<P: AsRef<[u8]>> Unacknowledged<P> {
     /// Nothing waits yet. What waits occupies at most `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
-        Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_news_ms: WAITING_MS }
+        Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_stall_ms: WAITING_MS }
     }
 
     /// Takes the next record of a partition. Returned, when a store has it; else it waits, if there is room.
@@ -118,26 +129,20 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.keys().copied()
     }
 
-    /// What to tell the log of a partition whose records wait for long, if it is time for that: its index, and the text.
-    pub fn news(&mut self, now_ms: u64) -> Option<(Index, String)> {
-        if now_ms < self.next_news_ms {
+    /// The partition whose records wait for longest, if that is long and it is time to tell.
+    pub fn poll_stall(&mut self, now_ms: u64) -> Option<Stall> {
+        if now_ms < self.next_stall_ms {
             return None;
         }
-        self.next_news_ms = now_ms + NEWS_INTERVAL_MS;
+        self.next_stall_ms = now_ms + LOOK_INTERVAL_MS;
         let waiting = self.partitions.iter().filter(|(_, waiters)| !waiters.records.is_empty());
         let (index, waiters) = waiting.min_by_key(|(_, waiters)| waiters.since_ms)?;
         let ms = now_ms.saturating_sub(waiters.since_ms);
         if ms < WAITING_MS {
             return None;
         }
-        self.next_news_ms = now_ms + AGAIN_MS;
-        let text = format!(
-            "{} records are not handed on, as consumer/isolation is acknowledged: for {} s no store has acknowledged one of \
-             them",
-            waiters.records.len(),
-            ms / 1_000
-        );
-        Some((*index, text))
+        self.next_stall_ms = now_ms + AGAIN_MS;
+        Some(Stall { partition: *index, count: waiters.records.len(), ms })
     }
 }
 
@@ -185,13 +190,12 @@ mod tests {
         let mut waiting = waiting();
         waiting.take(Index(0), 0, vec![0; 10], 0);
         waiting.take(Index(1), 0, vec![0; 10], 0);
-        assert_eq!(waiting.news(WAITING_MS - 1), None);
+        assert_eq!(waiting.poll_stall(WAITING_MS - 1), None);
         waiting.acknowledged(Index(1), 0, WAITING_MS, |_, _| {});
-        let (index, text) = waiting.news(WAITING_MS).expect("one partition waits");
-        assert_eq!(index, Index(0));
-        assert!(text.starts_with("1 records are not handed on"), "{text}");
-        assert_eq!(waiting.news(WAITING_MS + AGAIN_MS - 1), None);
+        let stall = Stall { partition: Index(0), count: 1, ms: WAITING_MS };
+        assert_eq!(waiting.poll_stall(WAITING_MS), Some(stall));
+        assert_eq!(waiting.poll_stall(WAITING_MS + AGAIN_MS - 1), None);
         released(&mut waiting, Index(0), 0);
-        assert_eq!(waiting.news(WAITING_MS + AGAIN_MS), None);
+        assert_eq!(waiting.poll_stall(WAITING_MS + AGAIN_MS), None);
     }
 }

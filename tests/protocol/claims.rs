@@ -34,7 +34,7 @@ impl Reading {
     fn take(&mut self, peer: &str, message: &Message, len: usize, now_ms: u64) -> Vec<u64> {
         let content = message.has_content().then(|| vec![0; len].into());
         let from = || Some(peer.as_bytes().into());
-        self.consumer.message_from(message, content, &from, now_ms, &mut self.out, &mut self.delivered);
+        self.consumer.handle_message(message, content, &from, now_ms, &mut self.out, &mut self.delivered);
         self.delivered.drain(..).map(|delivery| delivery.offset).collect()
     }
 
@@ -66,7 +66,7 @@ impl Reading {
 
     /// The partitions that are asked for at `now_ms`, and from which record on; true when the stores are asked for heads.
     fn asked(&mut self, now_ms: u64) -> (Vec<(Vec<u8>, u64)>, bool) {
-        self.consumer.tick(now_ms, &mut self.out);
+        self.consumer.handle_timeout(now_ms, &mut self.out);
         let (mut fetches, mut is_survey) = (Vec::new(), false);
         self.out.drain(|frame, _| match Message::decode(frame) {
             Ok(Message::Fetch { topic, sequence, .. }) => fetches.push((topic.to_vec(), sequence)),
@@ -176,11 +176,11 @@ fn what_is_on_disk_is_charged_to_the_peer_that_delivers_it() {
     let mut take = |replica: &mut Replica<Content>, peer: &str, message: Message, now_ms| {
         let content = message.has_content().then(|| vec![0; 10].into());
         let mut appends = Vec::<Append<Content>>::new();
-        replica.message_from(&message, content, &|| Some(peer.as_bytes().into()), now_ms, &mut appends);
+        replica.handle_message(&message, content, &|| Some(peer.as_bytes().into()), now_ms, &mut appends);
         for Append { partition, offset, .. } in &appends {
-            replica.committed(*partition, offset + 1);
+            replica.handle_committed(*partition, offset + 1);
         }
-        replica.flush_acks(&mut out);
+        replica.poll_acks(&mut out);
         appends.len()
     };
     for i in 0..10 {
@@ -241,7 +241,7 @@ fn read_beside_drips(hostile_host: &str) -> u64 {
                 reading.head(&honest.0, &honest.1, RECORD_COUNT - 1, now_ms);
             }
         }
-        reading.consumer.tick(now_ms, &mut reading.out);
+        reading.consumer.handle_timeout(now_ms, &mut reading.out);
         reading.out.drain(|frame, _| {
             let Ok(Message::Fetch { topic, sequence, count, .. }) = Message::decode(frame) else { return };
             match hostile.iter().position(|(_, partition)| partition == topic) {

@@ -1,7 +1,8 @@
 //! A store's reader tells heads in slices: who asks for a hundred thousand holds nobody up.
 
-use dafka::protocol::Outbox;
+use crate::UNKNOWN;
 use dafka::protocol::reader::{EachHead, Reader, Source};
+use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::wire::{Message, SubjectsBuf};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -70,7 +71,10 @@ impl Source for Log {
 /// One answer of at most `count`: to whom, and of which partition, by what it is. False when there is no more.
 fn answer(reader: &mut Reader, log: &Log, count: u64) -> (Vec<(String, String)>, bool) {
     let mut out = Outbox::<Content>::new();
-    let is_answering = reader.answer(count, log, &mut out, |content| content.into()).expect("a sound log");
+    let is_answering = reader
+        .poll_answers(&mut AllRead, count, log, &mut out, |content| content.into())
+        .expect("a sound log")
+        != Progress::Idle;
     let mut told = Vec::new();
     out.drain(|frame, _| {
         let message = Message::decode(frame).expect("a message");
@@ -110,7 +114,7 @@ fn all_heads_are_told_once_whatever_the_slices() {
         log.partitions.keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     for (count, calls) in [(1, 100), (7, 15), (50, 2), (99, 2), (100, 1), (1_000, 1)] {
         let mut reader = Reader::new(b"STORE");
-        reader.message(&get_heads(b"", b"ME"));
+        reader.handle_message(&get_heads(b"", b"ME"), UNKNOWN);
         log.calls.set(0);
         let told: Vec<String> =
             answer_all(&mut reader, &log, count).into_iter().map(|(_, partition)| partition).collect();
@@ -124,7 +128,7 @@ fn partitions_that_come_and_go_meanwhile_neither_repeat_nor_miss_others() {
     let mut log = Log::new(1_000);
     let stay: Vec<Vec<u8>> = log.partitions.keys().filter(|name| name.ends_with(b"1")).cloned().collect();
     let mut reader = Reader::new(b"STORE");
-    reader.message(&get_heads(TOPIC, b"ME"));
+    reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);
     let mut told = Vec::new();
     for round in 0_u32.. {
         let (slice, is_answering) = answer(&mut reader, &log, 10);
@@ -149,7 +153,7 @@ fn a_fetch_is_answered_beside_thousands_who_ask_for_everything() {
     let log = Log::new(100_000);
     let mut reader = Reader::new(b"STORE");
     for i in 0..10_000 {
-        reader.message(&get_heads(b"", format!("FAKE{i}").as_bytes()));
+        reader.handle_message(&get_heads(b"", format!("FAKE{i}").as_bytes()), UNKNOWN);
     }
     // In the midst of it, too.
     for round in 0..5 {
@@ -157,7 +161,7 @@ fn a_fetch_is_answered_beside_thousands_who_ask_for_everything() {
             assert!(answer(&mut reader, &log, 512).1);
         }
         log.heads.set(0);
-        reader.message(&fetch(b"00000007", b"ME"));
+        reader.handle_message(&fetch(b"00000007", b"ME"), UNKNOWN);
         let (told, is_answering) = answer(&mut reader, &log, 512);
         assert!(is_answering, "the others wait for theirs");
         assert!(told.contains(&("DIRECT-RECORD ME".into(), "00000007".into())), "round {round}");
@@ -170,10 +174,10 @@ fn who_asks_for_heads_waits_for_one_slice_of_each_other() {
     let log = Log::new(2_000);
     let mut reader = Reader::new(b"STORE");
     for i in 0..1_000 {
-        reader.message(&get_heads(b"", format!("FAKE{i}").as_bytes()));
-        reader.message(&get_heads(TOPIC, format!("FAKE{i}").as_bytes()));
+        reader.handle_message(&get_heads(b"", format!("FAKE{i}").as_bytes()), UNKNOWN);
+        reader.handle_message(&get_heads(TOPIC, format!("FAKE{i}").as_bytes()), UNKNOWN);
     }
-    reader.message(&get_heads(TOPIC, b"ME"));
+    reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);
     let (mut own, mut turns) = (0, 0);
     while own < 2_000 {
         turns += 1;
@@ -189,17 +193,17 @@ fn who_asks_again_in_the_midst_of_the_answer_gets_another_one() {
     let mut subjects = SubjectsBuf::new();
     subjects.push(TOPIC).unwrap();
     let hello = Message::ConsumerHello { topic: b"STORE", address: b"ME", subjects: subjects.as_subjects() };
-    reader.message(&get_heads(TOPIC, b"ME"));
+    reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);
     // Before it has begun, it is the same request.
-    reader.message(&hello);
+    reader.handle_message(&hello, UNKNOWN);
     assert_eq!(answer(&mut reader, &log, 30).0.len(), 30);
     // It may be another one by that name, or have missed what it was told.
     for _ in 0..10 {
-        reader.message(&hello);
-        reader.message(&get_heads(TOPIC, b"ME"));
+        reader.handle_message(&hello, UNKNOWN);
+        reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);
     }
     assert_eq!(answer_all(&mut reader, &log, 30).len(), 70 + 100);
-    reader.message(&get_heads(TOPIC, b"ME"));
+    reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);
     assert_eq!(answer_all(&mut reader, &log, 30).len(), 100);
 }
 
@@ -210,15 +214,15 @@ fn one_who_asks_under_thousands_of_names_keeps_nobody_out() {
     let hostile = || Some(b"a connection"[..].into());
     for i in 0..10_000_u64 {
         let name = format!("FAKE{i}");
-        reader.message_from(&get_heads(b"", name.as_bytes()), &hostile);
-        reader.message_from(&fetch(b"00000001", name.as_bytes()), &hostile);
+        reader.handle_message(&get_heads(b"", name.as_bytes()), &hostile);
+        reader.handle_message(&fetch(b"00000001", name.as_bytes()), &hostile);
     }
     for _ in 0..10 {
         answer(&mut reader, &log, 512);
     }
     let honest = || Some(b"another one"[..].into());
-    reader.message_from(&get_heads(TOPIC, b"ME"), &honest);
-    reader.message_from(&fetch(b"00000007", b"ME"), &honest);
+    reader.handle_message(&get_heads(TOPIC, b"ME"), &honest);
+    reader.handle_message(&fetch(b"00000007", b"ME"), &honest);
     let (mut heads, mut records, mut turns) = (0, 0, 0);
     while heads < 20_000 || records < 1 {
         turns += 1;

@@ -1,9 +1,10 @@
 //! Producer and consumer on a long way from each other, and many partitions that wait: real state machines, virtual time.
 
-use dafka::protocol::Outbox;
+use crate::UNKNOWN;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::producer::Producer;
+use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::wire::{Message, Position};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,13 +33,13 @@ fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
         if live_ms > 0 && now_ms % live_ms == 0 {
             producer.publish(content.clone(), now_ms, &mut from_producer);
         }
-        producer.tick(now_ms, &mut from_producer);
+        producer.handle_timeout(now_ms, &mut from_producer);
         while to_producer.front().is_some_and(|message| message.0 <= now_ms)
             && let Some((_, frame)) = to_producer.pop_front()
         {
-            producer.message(&Message::decode(&frame).unwrap(), &mut from_producer);
+            producer.handle_message(&Message::decode(&frame).unwrap(), UNKNOWN, &mut from_producer);
         }
-        while producer.answer(512, &mut from_producer) {}
+        while producer.poll_answers(&mut AllRead, 512, &mut from_producer) != Progress::Idle {}
         let arrives_ms = now_ms + round_trip_ms / 2;
         from_producer.drain(|frame, content| {
             sent += u64::from(matches!(Message::decode(frame).unwrap(), Message::DirectRecord(_)));
@@ -48,10 +49,10 @@ fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
             && let Some((_, frame, content)) = to_consumer.pop_front()
         {
             let message = Message::decode(&frame).unwrap();
-            consumer.message(&message, content, now_ms, &mut from_consumer, &mut deliveries);
+            consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut from_consumer, &mut deliveries);
             delivered += deliveries.drain(..).count() as u64;
         }
-        consumer.tick(now_ms, &mut from_consumer);
+        consumer.handle_timeout(now_ms, &mut from_consumer);
         from_consumer.drain(|frame, _| to_producer.push_back((arrives_ms, frame.to_vec())));
         if delivered >= BACKLOG {
             return (now_ms, sent);
@@ -92,13 +93,20 @@ fn many_partitions_that_wait_for_room_cost_little() {
     for i in 0..100_000 {
         let address = format!("{i:032}");
         let position = |sequence| Position::new(TOPIC, address.as_bytes(), TOPIC, sequence);
-        consumer.message(&Message::Record(position(0)), Some(content.clone()), 0, &mut out, &mut deliveries);
+        consumer.handle_message(
+            &Message::Record(position(0)),
+            Some(content.clone()),
+            UNKNOWN,
+            0,
+            &mut out,
+            &mut deliveries,
+        );
         deliveries.clear();
-        consumer.message(&Message::Head(position(199)), None, 0, &mut out, &mut deliveries);
+        consumer.handle_message(&Message::Head(position(199)), None, UNKNOWN, 0, &mut out, &mut deliveries);
     }
     let mut tick = |now_ms| -> Duration {
         let start = time_of_this_thread();
-        consumer.tick(now_ms, &mut out);
+        consumer.handle_timeout(now_ms, &mut out);
         let took = time_of_this_thread() - start;
         out.drain(|_, _| ());
         took
@@ -115,11 +123,11 @@ fn what_may_wait_unread_is_not_asked_for_again() {
     let (mut out, mut deliveries) = (Outbox::new(), Vec::<Delivery<Content>>::new());
     consumer.subscribe(TOPIC, &mut out);
     let head = Message::Head(Position::new(TOPIC, b"PARTITION", TOPIC, 9));
-    consumer.message(&head, None, 0, &mut out, &mut deliveries);
+    consumer.handle_message(&head, None, UNKNOWN, 0, &mut out, &mut deliveries);
     out.drain(|_, _| ());
     let mut fetches = |now_ms, unread_since_ms| {
-        consumer.set_unread_since(unread_since_ms);
-        consumer.tick(now_ms, &mut out);
+        consumer.handle_unread(unread_since_ms);
+        consumer.handle_timeout(now_ms, &mut out);
         let mut count = 0;
         out.drain(|frame, _| {
             count += u64::from(matches!(Message::decode(frame).unwrap(), Message::Fetch { .. }))

@@ -1,5 +1,6 @@
 //! The bounds of the roles' state machines, and who is served when somebody else wants everything.
 
+use crate::UNKNOWN;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::replica::{Append, Replica};
@@ -64,8 +65,8 @@ impl Reading {
     ) -> Vec<u64> {
         let content = len.map(|len| vec![0; len].into());
         let from = || peer.map(|peer| peer.as_bytes().into());
-        self.consumer.message_from(&message, content, &from, now_ms, &mut self.out, &mut self.delivered);
-        self.consumer.tick(now_ms, &mut self.out);
+        self.consumer.handle_message(&message, content, &from, now_ms, &mut self.out, &mut self.delivered);
+        self.consumer.handle_timeout(now_ms, &mut self.out);
         self.out.drain(|_, _| {});
         self.delivered.drain(..).map(|delivery| delivery.offset).collect()
     }
@@ -191,10 +192,16 @@ fn what_stores_say_of_complete_partitions_keeps_no_other_out() {
     let mut storing = Storing::new(1);
     storing.record(b"FIRST", 0, 0);
     assert_eq!(storing.commit(), ["FIRST 0"]);
-    storing.replica.message(&direct_head(b"FIRST", 0), None, LONG_MS, &mut storing.appends);
+    storing.replica.handle_message(&direct_head(b"FIRST", 0), None, UNKNOWN, LONG_MS, &mut storing.appends);
     storing.record(b"OTHER", 0, LONG_MS);
     assert_eq!(storing.commit(), ["OTHER 0"]);
-    storing.replica.message(&direct_head(b"FIRST", 0), None, 2 * LONG_MS, &mut storing.appends);
+    storing.replica.handle_message(
+        &direct_head(b"FIRST", 0),
+        None,
+        UNKNOWN,
+        2 * LONG_MS,
+        &mut storing.appends,
+    );
     assert_eq!(storing.replica.statistics().closed, 1, "the store's disk has it");
 }
 
@@ -368,7 +375,7 @@ fn a_store_asks_others_less_often_the_more_they_answer_although_it_holds_all_of_
             storing.disk.lock().unwrap().insert(fake(i), 1);
             storing.message(Some("STORE"), &direct_head(&fake(i), 0), asked_ms);
         }
-        storing.replica.tick(asked_ms, &mut Outbox::new());
+        storing.replica.handle_timeout(asked_ms, &mut Outbox::new());
         storing.replica.due_ms() - asked_ms
     };
     let intervals_ms = [round(&mut storing, 0), round(&mut storing, 5_000), round(&mut storing, 0)];
@@ -447,14 +454,20 @@ impl Storing {
     }
 
     fn record(&mut self, address: &[u8], sequence: u64, now_ms: u64) {
-        self.replica.message(&record(address, sequence), Some(vec![].into()), now_ms, &mut self.appends);
+        self.replica.handle_message(
+            &record(address, sequence),
+            Some(vec![].into()),
+            UNKNOWN,
+            now_ms,
+            &mut self.appends,
+        );
     }
 
     /// Takes a message of a peer, with a content if it has one.
     fn message(&mut self, peer: Option<&str>, message: &Message, now_ms: u64) {
         let content = message.has_content().then(|| vec![].into());
         let from = || peer.map(|peer| peer.as_bytes().into());
-        self.replica.message_from(message, content, &from, now_ms, &mut self.appends);
+        self.replica.handle_message(message, content, &from, now_ms, &mut self.appends);
     }
 
     /// What was to be written is on disk now: partitions and offsets.
@@ -465,10 +478,10 @@ impl Storing {
             written.push(format!("{} {offset}", String::from_utf8_lossy(&address)));
             let before = self.disk.lock().unwrap().insert(address, offset + 1);
             assert_eq!(before.unwrap_or(0), offset, "a gap in the log");
-            self.replica.committed(partition, offset + 1);
+            self.replica.handle_committed(partition, offset + 1);
         }
         let mut out = Outbox::new();
-        self.replica.flush_acks(&mut out);
+        self.replica.poll_acks(&mut out);
         written
     }
 }
@@ -520,11 +533,18 @@ fn hellos_to_made_up_stores_are_bounded() {
         for i in 0..1_000 {
             let name = fake(i);
             let hello = Message::StoreHello { topic: ME, address: &name };
-            reading.consumer.message(&hello, None, now_ms, &mut reading.out, &mut reading.delivered);
+            reading.consumer.handle_message(
+                &hello,
+                None,
+                UNKNOWN,
+                now_ms,
+                &mut reading.out,
+                &mut reading.delivered,
+            );
         }
         let (mut count, mut len_bytes) = (0, 0);
         reading.out.drain(|frame, _| (count, len_bytes) = (count + 1, len_bytes + frame.len()));
-        reading.consumer.tick(now_ms, &mut reading.out);
+        reading.consumer.handle_timeout(now_ms, &mut reading.out);
         assert!(count > 0 && len_bytes < 2 << 20, "{count} hellos of {len_bytes} octets");
     };
     hellos(&mut reading, 0);
@@ -545,9 +565,10 @@ fn catch_up_ms(count: u64, drips: &[&'static [u8]], speak_ms: u64) -> u64 {
     for now_ms in (0..1_000_000).step_by(5) {
         let mut speak = |store| {
             let position = Position::new(ME, b"PART", TOPIC, count - 1);
-            consumer.message(
+            consumer.handle_message(
                 &Message::DirectHead { position, store },
                 None,
+                UNKNOWN,
                 now_ms,
                 &mut out,
                 &mut delivered,
@@ -562,9 +583,16 @@ fn catch_up_ms(count: u64, drips: &[&'static [u8]], speak_ms: u64) -> u64 {
         let later = answers.split_off(&(now_ms + 1, 0));
         for offset in std::mem::replace(&mut answers, later).into_values().flatten() {
             let record = direct(b"PART", offset);
-            consumer.message(&record, Some(content.clone()), now_ms, &mut out, &mut delivered);
+            consumer.handle_message(
+                &record,
+                Some(content.clone()),
+                UNKNOWN,
+                now_ms,
+                &mut out,
+                &mut delivered,
+            );
         }
-        consumer.tick(now_ms, &mut out);
+        consumer.handle_timeout(now_ms, &mut out);
         out.drain(|frame, _| {
             let Ok(Message::Fetch { sequence, count: window, store, .. }) = Message::decode(frame) else {
                 return;

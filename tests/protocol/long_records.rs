@@ -1,6 +1,7 @@
 //! Partitions with records that are longer than a connection takes, and others on the same connection: a real consumer
 //! and real answers, in virtual time.
 
+use crate::UNKNOWN;
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
@@ -44,7 +45,7 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
             for name in &names {
                 let position = Position::new(b"ME", name, TOPIC, count - 1);
                 let head = Message::DirectHead { position, store: b"STORE" };
-                consumer.message(&head, None, now_ms, &mut out, &mut deliveries);
+                consumer.handle_message(&head, None, UNKNOWN, now_ms, &mut out, &mut deliveries);
             }
         }
         let mut room = RECORDS_PER_MS * STEP_MS;
@@ -63,12 +64,19 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
             }
             let position = Position::new(b"ME", &names[partition], TOPIC, next);
             let message = Message::DirectRecord(position);
-            consumer.message(&message, Some(content.clone()), now_ms, &mut out, &mut deliveries);
+            consumer.handle_message(
+                &message,
+                Some(content.clone()),
+                UNKNOWN,
+                now_ms,
+                &mut out,
+                &mut deliveries,
+            );
             room -= 1;
             asked.push_front((partition, next + 1, end));
         }
         if outcome.cuts_ms.last().is_some_and(|cut_ms| cut_ms + 100 == now_ms) {
-            consumer.cut(now_ms);
+            consumer.handle_cut(now_ms);
         }
         for delivery in deliveries.drain(..) {
             let number = number_of(consumer.partition(delivery.partition).1);
@@ -79,7 +87,7 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
         if outcome.done_ms.is_none() && (bad..bad + good).all(is_done) {
             outcome.done_ms = Some(now_ms);
         }
-        consumer.tick(now_ms, &mut out);
+        consumer.handle_timeout(now_ms, &mut out);
         out.drain(|frame, _| match Message::decode(frame).expect("a message") {
             // Without a connection, answers go nowhere.
             Message::Fetch { topic, sequence, count: window, .. } if is_up_at_ms <= now_ms => {

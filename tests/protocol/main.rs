@@ -1,5 +1,10 @@
 //! The state machines of the roles, without sockets, clocks and disks.
 
+use dafka::protocol::Sender;
+
+/// The sender of a message of which it is not known who has sent it.
+const UNKNOWN: &Sender = &|| None;
+
 mod claims;
 mod heads;
 mod latency;

@@ -1,11 +1,12 @@
 //! The roles' state machines, one at a time: what each answers to what.
 
+use crate::UNKNOWN;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::{EachHead, Reader, Source};
 use dafka::protocol::replica::{Append, Replica};
-use dafka::protocol::{Outbox, sequencer};
+use dafka::protocol::{AllRead, Outbox, Progress, sequencer};
 use dafka::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,9 +97,9 @@ fn a_producer_numbers_its_records_and_sends_heads_after_the_first() {
         ["RECORD topic PARTITION topic 0: record 0", "RECORD topic PARTITION topic 1: record 1"]
     );
     assert_eq!(producer.due_ms(), Some(1_010));
-    producer.tick(1_009, &mut out);
+    producer.handle_timeout(1_009, &mut out);
     assert_eq!(sent(&mut out).len(), 0);
-    producer.tick(1_010, &mut out);
+    producer.handle_timeout(1_010, &mut out);
     assert_eq!(sent(&mut out), ["HEAD topic PARTITION topic 1"]);
     assert_eq!(producer.due_ms(), Some(2_010));
 }
@@ -107,17 +108,24 @@ fn a_producer_numbers_its_records_and_sends_heads_after_the_first() {
 fn a_producer_keeps_what_is_not_acknowledged() {
     let (mut producer, mut out) = producer_with(10);
     assert_eq!(producer.unacknowledged(), 10);
-    producer.message(&ack(3), &mut out);
-    producer.message(&ack(2), &mut out);
+    producer.handle_message(&ack(3), UNKNOWN, &mut out);
+    producer.handle_message(&ack(2), UNKNOWN, &mut out);
     assert_eq!(producer.unacknowledged(), 6);
     // Lies: never published, another's.
-    producer.message(&ack(10), &mut out);
-    producer.message(&ack(u64::MAX), &mut out);
-    producer.message(&Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 9, store: b"" }, &mut out);
-    producer
-        .message(&Message::Ack { topic: PARTITION, subject: b"other", sequence: 9, store: b"" }, &mut out);
+    producer.handle_message(&ack(10), UNKNOWN, &mut out);
+    producer.handle_message(&ack(u64::MAX), UNKNOWN, &mut out);
+    producer.handle_message(
+        &Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 9, store: b"" },
+        UNKNOWN,
+        &mut out,
+    );
+    producer.handle_message(
+        &Message::Ack { topic: PARTITION, subject: b"other", sequence: 9, store: b"" },
+        UNKNOWN,
+        &mut out,
+    );
     assert_eq!(producer.unacknowledged(), 6);
-    producer.message(&ack(9), &mut out);
+    producer.handle_message(&ack(9), UNKNOWN, &mut out);
     assert!(producer.is_drained());
 }
 
@@ -128,9 +136,9 @@ fn ack_of(store: &'static [u8], sequence: u64) -> Message<'static> {
 /// A round of ACKs: what the stores have acknowledged counts once they acknowledge it again.
 fn round(producer: &mut Producer<Content>, acks: &[(&'static [u8], u64)], out: &mut Outbox<Content>) {
     for _ in 0..2 {
-        producer.has_read_all(0);
+        producer.handle_all_read(0);
         for &(store, sequence) in acks {
-            producer.message(&ack_of(store, sequence), out);
+            producer.handle_message(&ack_of(store, sequence), UNKNOWN, out);
         }
     }
 }
@@ -152,7 +160,7 @@ fn a_producer_keeps_what_too_few_stores_have() {
     round(&mut producer, &[(b"C", 9), (b"A", 5)], &mut out);
     assert_eq!(producer.unacknowledged(), 4);
     // An older ACK takes nothing back.
-    producer.message(&ack_of(b"A", 4), &mut out);
+    producer.handle_message(&ack_of(b"A", 4), UNKNOWN, &mut out);
     assert_eq!(producer.unacknowledged(), 4);
     round(&mut producer, &[(b"C", 9), (b"A", 9)], &mut out);
     assert!(producer.is_drained());
@@ -164,19 +172,19 @@ fn a_producer_asks_stores_to_acknowledge_again_when_that_can_be_enough() {
     let (producer, mut out) = producer_with(10);
     let mut producer = producer.with_min_stores(2);
     let due_ms = |producer: &Producer<Content>| producer.due_ms().unwrap();
-    producer.message(&ack_of(b"A", 9), &mut out);
-    producer.has_read_all(100);
+    producer.handle_message(&ack_of(b"A", 9), UNKNOWN, &mut out);
+    producer.handle_all_read(100);
     assert_eq!(due_ms(&producer), 1_000, "one store is too few");
-    producer.message(&ack_of(b"B", 9), &mut out);
-    producer.has_read_all(100);
+    producer.handle_message(&ack_of(b"B", 9), UNKNOWN, &mut out);
+    producer.handle_all_read(100);
     assert_eq!(due_ms(&producer), 120);
-    producer.tick(120, &mut out);
+    producer.handle_timeout(120, &mut out);
     assert_eq!(sent(&mut out), ["HEAD topic PARTITION topic 9"]);
     // Once a round: the store that does not answer gets the next HEAD like all others.
-    producer.message(&ack_of(b"A", 9), &mut out);
-    producer.has_read_all(130);
+    producer.handle_message(&ack_of(b"A", 9), UNKNOWN, &mut out);
+    producer.handle_all_read(130);
     assert_eq!((producer.unacknowledged(), due_ms(&producer)), (10, 1_120));
-    producer.message(&ack_of(b"B", 9), &mut out);
+    producer.handle_message(&ack_of(b"B", 9), UNKNOWN, &mut out);
     assert!(producer.is_drained());
 }
 
@@ -185,13 +193,13 @@ fn a_producer_that_always_has_more_to_read_counts_acks_all_the_same() {
     let (producer, mut out) = producer_with(10);
     let mut producer = producer.with_min_stores(2);
     for now_ms in [0, 999, 1_000] {
-        producer.message(&ack_of(b"A", 9), &mut out);
-        producer.message(&ack_of(b"B", 9), &mut out);
+        producer.handle_message(&ack_of(b"A", 9), UNKNOWN, &mut out);
+        producer.handle_message(&ack_of(b"B", 9), UNKNOWN, &mut out);
         assert_eq!(producer.unacknowledged(), 10);
-        producer.tick(now_ms, &mut out);
+        producer.handle_timeout(now_ms, &mut out);
     }
-    producer.message(&ack_of(b"A", 9), &mut out);
-    producer.message(&ack_of(b"B", 9), &mut out);
+    producer.handle_message(&ack_of(b"A", 9), UNKNOWN, &mut out);
+    producer.handle_message(&ack_of(b"B", 9), UNKNOWN, &mut out);
     assert!(producer.is_drained());
 }
 
@@ -203,7 +211,7 @@ fn made_up_stores_do_not_grow_a_producers_memory_nor_hide_real_ones() {
     for i in 0..10_000u32 {
         let name = format!("made up {i}");
         let ack = Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 0, store: name.as_bytes() };
-        producer.message(&ack, &mut out);
+        producer.handle_message(&ack, UNKNOWN, &mut out);
     }
     assert!(producer.unacknowledged() >= 9);
     round(&mut producer, &[(b"A", 9), (b"B", 9), (b"C", 9)], &mut out);
@@ -219,7 +227,7 @@ fn a_producer_tells_what_it_keeps() {
     }
     let overhead = dafka::protocol::producer::cost_bytes(0);
     assert_eq!(producer.kept_len_bytes(), 1_010 + 3 * overhead);
-    producer.message(&ack(1), &mut out);
+    producer.handle_message(&ack(1), UNKNOWN, &mut out);
     assert_eq!(producer.kept_len_bytes(), 1_000 + overhead);
 }
 
@@ -230,39 +238,39 @@ fn a_producer_sends_a_head_soon_to_a_node_of_this_library_that_subscribes_to_its
     // Records, another topic, the end of a subscription: nothing new for anybody. A consumer of 0.1.0 under latest takes
     // the record of a HEAD that comes first for a new one.
     for other in [&b"\x01Mtopic\0"[..], b"\x01Htopic2\0", b"\x00Htopic\0", b"\x01Htopic", b"\x01H"] {
-        producer.subscription(&subscription(other), 100);
+        producer.handle_subscription(&subscription(other), 100);
         assert_eq!(producer.due_ms(), Some(1_000));
     }
     for frame in [&b"\x01Htopic\0"[..], b"\x01H\0"] {
-        producer.subscription(&subscription(frame), 100);
+        producer.handle_subscription(&subscription(frame), 100);
         let due_ms = producer.due_ms().unwrap();
         assert!((101..200).contains(&due_ms), "{due_ms}");
-        producer.tick(due_ms, &mut out);
+        producer.handle_timeout(due_ms, &mut out);
         assert_eq!(sent(&mut out), ["HEAD topic PARTITION topic 2"]);
         assert_eq!(producer.due_ms(), Some(due_ms + 1_000));
     }
     // Without a record there is no head.
     let (mut producer, _) = producer_with(0);
-    producer.subscription(&subscription(b"\x01Htopic\0"), 100);
+    producer.handle_subscription(&subscription(b"\x01Htopic\0"), 100);
     assert_eq!(producer.due_ms(), None);
 }
 
 #[test]
 fn a_producer_answers_fetches_from_what_it_keeps() {
     let (mut producer, mut out) = producer_with(10);
-    producer.message(&ack(3), &mut out);
-    producer.message(&fetch(5, 2), &mut out);
-    assert!(!producer.answer(100, &mut out));
+    producer.handle_message(&ack(3), UNKNOWN, &mut out);
+    producer.handle_message(&fetch(5, 2), UNKNOWN, &mut out);
+    assert_eq!(producer.poll_answers(&mut AllRead, 100, &mut out), Progress::Idle);
     assert_eq!(
         sent(&mut out),
         ["DIRECT-RECORD ME PARTITION topic 5: record 5", "DIRECT-RECORD ME PARTITION topic 6: record 6"]
     );
     // What was acknowledged is the stores' to answer; what is not there cannot be answered.
-    producer.message(&fetch(0, u32::MAX), &mut out);
-    producer.message(&fetch(10, 5), &mut out);
-    producer.message(&fetch(u64::MAX, u32::MAX), &mut out);
-    assert!(producer.answer(4, &mut out));
-    assert!(!producer.answer(4, &mut out));
+    producer.handle_message(&fetch(0, u32::MAX), UNKNOWN, &mut out);
+    producer.handle_message(&fetch(10, 5), UNKNOWN, &mut out);
+    producer.handle_message(&fetch(u64::MAX, u32::MAX), UNKNOWN, &mut out);
+    assert_eq!(producer.poll_answers(&mut AllRead, 4, &mut out), Progress::Working);
+    assert_eq!(producer.poll_answers(&mut AllRead, 4, &mut out), Progress::Idle);
     let answered = sent(&mut out);
     assert_eq!(answered.len(), 6);
     assert_eq!(answered[0], "DIRECT-RECORD ME PARTITION topic 4: record 4");
@@ -272,14 +280,14 @@ fn a_producer_answers_fetches_from_what_it_keeps() {
 #[test]
 fn records_acknowledged_while_they_are_asked_for_are_not_sent() {
     let (mut producer, mut out) = producer_with(10);
-    producer.message(&fetch(0, 10), &mut out);
-    assert!(producer.answer(2, &mut out));
-    producer.message(&ack(7), &mut out);
-    assert!(!producer.answer(100, &mut out));
+    producer.handle_message(&fetch(0, 10), UNKNOWN, &mut out);
+    assert_eq!(producer.poll_answers(&mut AllRead, 2, &mut out), Progress::Working);
+    producer.handle_message(&ack(7), UNKNOWN, &mut out);
+    assert_eq!(producer.poll_answers(&mut AllRead, 100, &mut out), Progress::Idle);
     assert_eq!(sent(&mut out).last().unwrap(), "DIRECT-RECORD ME PARTITION topic 9: record 9");
-    producer.message(&fetch(8, 2), &mut out);
-    producer.message(&ack(9), &mut out);
-    assert!(!producer.answer(100, &mut out));
+    producer.handle_message(&fetch(8, 2), UNKNOWN, &mut out);
+    producer.handle_message(&ack(9), UNKNOWN, &mut out);
+    assert_eq!(producer.poll_answers(&mut AllRead, 100, &mut out), Progress::Idle);
     assert_eq!(sent(&mut out).len(), 0);
 }
 
@@ -287,11 +295,11 @@ fn records_acknowledged_while_they_are_asked_for_are_not_sent() {
 fn a_producer_answers_get_heads_once_it_has_published() {
     let get_heads = Message::GetHeads { topic: TOPIC, address: ME };
     let (mut producer, mut out) = producer_with(0);
-    producer.message(&get_heads, &mut out);
+    producer.handle_message(&get_heads, UNKNOWN, &mut out);
     assert_eq!(sent(&mut out).len(), 0);
     let (mut producer, mut out) = producer_with(3);
-    producer.message(&get_heads, &mut out);
-    producer.message(&Message::GetHeads { topic: b"topic2", address: ME }, &mut out);
+    producer.handle_message(&get_heads, UNKNOWN, &mut out);
+    producer.handle_message(&Message::GetHeads { topic: b"topic2", address: ME }, UNKNOWN, &mut out);
     assert_eq!(sent(&mut out), ["DIRECT-HEAD ME PARTITION topic 2"]);
 }
 
@@ -312,8 +320,8 @@ impl Reading {
     }
 
     fn take(&mut self, message: Message, content: Option<Content>, now_ms: u64) {
-        self.consumer.message(&message, content, now_ms, &mut self.out, &mut self.delivered);
-        self.consumer.tick(now_ms, &mut self.out);
+        self.consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut self.out, &mut self.delivered);
+        self.consumer.handle_timeout(now_ms, &mut self.out);
     }
 
     /// Offsets delivered since the last call; each with the right content.
@@ -381,11 +389,11 @@ fn fetches_that_nobody_answers_do_not_hold_up_others() {
     let names = [b"A", b"B", b"C", b"D"];
     for (now_ms, name) in names.iter().enumerate() {
         let message = Message::Head(Position::new(TOPIC, *name, TOPIC, 9));
-        consumer.message(&message, None, now_ms as u64, &mut out, &mut delivered);
+        consumer.handle_message(&message, None, UNKNOWN, now_ms as u64, &mut out, &mut delivered);
     }
     let mut asked = std::collections::BTreeSet::new();
     for now_ms in 10..2_000 {
-        consumer.tick(now_ms, &mut out);
+        consumer.handle_timeout(now_ms, &mut out);
         asked.extend(sent(&mut out));
         if now_ms == 10 {
             assert_eq!(asked.len(), 1, "the others wait: {asked:?}");
@@ -404,17 +412,17 @@ fn fetches_that_were_answered_in_part_do_not_wait_for_each_other() {
     let names = [b"A", b"B"];
     for name in names {
         let message = Message::Head(Position::new(TOPIC, name, TOPIC, 99));
-        consumer.message(&message, None, 0, &mut out, &mut delivered);
+        consumer.handle_message(&message, None, UNKNOWN, 0, &mut out, &mut delivered);
     }
-    consumer.tick(0, &mut out);
+    consumer.handle_timeout(0, &mut out);
     // Each brings one record, so long that the rest of its window would take all the room there is; then no more.
     for name in names {
         let message = Message::DirectRecord(Position::new(ME, name, TOPIC, 0));
-        consumer.message(&message, Some(vec![0; 1_000].into()), 1, &mut out, &mut delivered);
+        consumer.handle_message(&message, Some(vec![0; 1_000].into()), UNKNOWN, 1, &mut out, &mut delivered);
     }
     sent(&mut out);
     for now_ms in 2..5_000 {
-        consumer.tick(now_ms, &mut out);
+        consumer.handle_timeout(now_ms, &mut out);
     }
     let asked = sent(&mut out);
     for name in ["A", "B"] {
@@ -430,7 +438,7 @@ fn an_unanswered_fetch_is_repeated_without_anybody_else_speaking() {
     sent(&mut reading.out);
     let due_ms = reading.consumer.due_ms();
     assert!(due_ms > 1_000 && due_ms <= 2_000);
-    reading.consumer.tick(due_ms, &mut reading.out);
+    reading.consumer.handle_timeout(due_ms, &mut reading.out);
     assert_eq!(sent(&mut reading.out), ["FETCH PARTITION ME topic 0 1"]);
 }
 
@@ -458,11 +466,11 @@ fn stores_get_a_hello_with_the_topics_under_earliest_only() {
     ] {
         let mut reading = Reading::new(start);
         sent(&mut reading.out);
-        reading.consumer.subscription(&subscription, &mut reading.out);
+        reading.consumer.handle_subscription(&subscription, &mut reading.out);
         reading.take(Message::StoreHello { topic: ME, address: b"STORE" }, None, 1);
         assert_eq!(sent(&mut reading.out), [expected, expected]);
         let end = Subscription { subscribe: false, ..subscription };
-        reading.consumer.subscription(&end, &mut reading.out);
+        reading.consumer.handle_subscription(&end, &mut reading.out);
         assert_eq!(sent(&mut reading.out).len(), 0);
     }
 }
@@ -499,8 +507,8 @@ fn the_empty_topic_and_prefixes_stand_for_many_topics() {
     assert_eq!(subjects(&mut all, 0), ["a", "ab", "abc", "b"]);
     // The stores are asked for all topics, once.
     let hello = Subscription { subscribe: true, id: id::CONSUMER_HELLO, topic: b"STORE", is_exact: false };
-    all.consumer.subscription(&hello, &mut all.out);
-    all.consumer.tick(100_000, &mut all.out);
+    all.consumer.handle_subscription(&hello, &mut all.out);
+    all.consumer.handle_timeout(100_000, &mut all.out);
     assert_eq!(sent(&mut all.out), [r#"CONSUMER-HELLO STORE ME [""]"#, "GET-HEADS  ME"]);
     assert!(all.consumer.remains(b"", b"b") && !all.consumer.remains(b"", b"ab"));
     assert!(all.consumer.unsubscribe(b""));
@@ -521,7 +529,7 @@ fn unsubscribing_forgets_the_partitions() {
     assert!(reading.consumer.unsubscribe(TOPIC));
     assert!(!reading.consumer.unsubscribe(TOPIC));
     reading.take(direct(0), Some(content(0)), 2);
-    reading.consumer.tick(9_999, &mut reading.out);
+    reading.consumer.handle_timeout(9_999, &mut reading.out);
     assert_eq!(reading.delivered(), [0; 0]);
     assert_eq!(sent(&mut reading.out).len(), 0);
     // Subscribed to again, the topic is read from its beginning.
@@ -559,7 +567,7 @@ fn partitions_are_bounded() {
     for i in 0..5_u8 {
         let address = [b'A' + i];
         let message = Message::Record(Position::new(TOPIC, &address, TOPIC, 0));
-        consumer.message(&message, Some(content(0)), 0, &mut out, &mut delivered);
+        consumer.handle_message(&message, Some(content(0)), UNKNOWN, 0, &mut out, &mut delivered);
     }
     assert_eq!(delivered.len(), 3);
 }
@@ -578,8 +586,8 @@ impl Storing {
     }
 
     fn take(&mut self, message: Message, content: Option<Content>) {
-        self.replica.message(&message, content, 1, &mut self.appends);
-        self.replica.tick(1, &mut self.out);
+        self.replica.handle_message(&message, content, UNKNOWN, 1, &mut self.appends);
+        self.replica.handle_timeout(1, &mut self.out);
     }
 
     /// Everything that was to be written is durable now.
@@ -587,14 +595,14 @@ impl Storing {
         let mut offsets = Vec::new();
         for append in self.appends.drain(..) {
             assert_eq!(append.content, content(append.offset));
-            self.replica.committed(append.partition, append.offset + 1);
+            self.replica.handle_committed(append.partition, append.offset + 1);
             offsets.push(append.offset);
         }
         offsets
     }
 
     fn sent(&mut self) -> Vec<String> {
-        self.replica.flush_acks(&mut self.out);
+        self.replica.poll_acks(&mut self.out);
         sent(&mut self.out)
     }
 }
@@ -641,9 +649,9 @@ fn a_store_fetches_what_it_lacks_before_it_writes_what_came_early() {
 fn a_store_asks_other_stores_what_they_hold_and_fetches_it() {
     let mut storing = Storing::new();
     let subscription = Subscription { subscribe: true, id: id::GET_HEADS, topic: b"", is_exact: false };
-    storing.replica.subscription(&subscription, 1);
+    storing.replica.handle_subscription(&subscription, 1);
     let due_ms = storing.replica.due_ms();
-    storing.replica.tick(due_ms, &mut storing.out);
+    storing.replica.handle_timeout(due_ms, &mut storing.out);
     assert_eq!(storing.sent(), ["GET-HEADS  ME"]);
     storing.take(direct_head(b"OLD", b"old topic", 9, b""), None);
     assert_eq!(storing.sent(), ["FETCH OLD ME old topic 0 10"]);
@@ -714,22 +722,24 @@ fn log() -> Log {
 }
 
 fn answer_all(reader: &mut Reader, out: &mut Outbox<Content>) -> Vec<String> {
-    while reader.answer(100, &log(), out, |content| content.into()).unwrap() {}
+    while reader.poll_answers(&mut AllRead, 100, &log(), out, |content| content.into()).unwrap()
+        != Progress::Idle
+    {}
     sent(out)
 }
 
 #[test]
 fn a_reader_answers_exactly_what_was_asked_for() {
     let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
-    reader.message(&fetch(2, 5));
+    reader.handle_message(&fetch(2, 5), UNKNOWN);
     let answered = answer_all(&mut reader, &mut out);
     assert_eq!(answered.len(), 5);
     assert_eq!(answered[0], "DIRECT-RECORD ME PARTITION topic 2: record 2");
     assert_eq!(answered[4], "DIRECT-RECORD ME PARTITION topic 6: record 6");
-    reader.message(&fetch(8, u32::MAX));
+    reader.handle_message(&fetch(8, u32::MAX), UNKNOWN);
     assert_eq!(answer_all(&mut reader, &mut out).len(), 2);
     for nothing in [fetch(10, 1), fetch(u64::MAX, u32::MAX), fetch(0, 0)] {
-        reader.message(&nothing);
+        reader.handle_message(&nothing, UNKNOWN);
         assert_eq!(answer_all(&mut reader, &mut out).len(), 0);
     }
 }
@@ -746,13 +756,13 @@ fn a_store_that_is_not_asked_leaves_the_answer_to_the_one_that_is() {
         store,
     };
     for (store, count) in [(&b"STORE"[..], 2), (b"ANOTHER", 0), (b"", 2), (b"READER", 0)] {
-        reader.message(&fetch(store));
+        reader.handle_message(&fetch(store), UNKNOWN);
         assert_eq!(answer_all(&mut reader, &mut out).len(), count);
     }
     // A producer is asked in any case: what it keeps may be nowhere else.
     let (mut producer, mut out) = producer_with(2);
-    producer.message(&fetch(b"STORE"), &mut out);
-    producer.answer(10, &mut out);
+    producer.handle_message(&fetch(b"STORE"), UNKNOWN, &mut out);
+    producer.poll_answers(&mut AllRead, 10, &mut out);
     assert_eq!(sent(&mut out).len(), 2);
 }
 
@@ -760,8 +770,10 @@ fn a_store_that_is_not_asked_leaves_the_answer_to_the_one_that_is() {
 fn who_misses_records_asks_one_of_the_stores_that_have_them() {
     let named = |store| {
         let (mut reader, mut out) = (Reader::new(b"READER").named(store), Outbox::<Content>::new());
-        reader.message(&Message::GetHeads { topic: TOPIC, address: ME });
-        while reader.answer(1, &log(), &mut out, |content| content.into()).unwrap() {}
+        reader.handle_message(&Message::GetHeads { topic: TOPIC, address: ME }, UNKNOWN);
+        while reader.poll_answers(&mut AllRead, 1, &log(), &mut out, |content| content.into()).unwrap()
+            != Progress::Idle
+        {}
         out
     };
     let mut reading = Reading::new(Start::Earliest);
@@ -772,13 +784,26 @@ fn who_misses_records_asks_one_of_the_stores_that_have_them() {
         heads.drain(|frame, _| frames.push(frame.to_vec()));
         assert_eq!(frames.len(), 2);
         for frame in &frames {
-            storing.replica.message(&Message::decode(frame).unwrap(), None, 0, &mut storing.appends);
+            storing.replica.handle_message(
+                &Message::decode(frame).unwrap(),
+                None,
+                UNKNOWN,
+                0,
+                &mut storing.appends,
+            );
             let (consumer, out) = (&mut reading.consumer, &mut reading.out);
-            consumer.message(&Message::decode(frame).unwrap(), None, 0, out, &mut reading.delivered);
+            consumer.handle_message(
+                &Message::decode(frame).unwrap(),
+                None,
+                UNKNOWN,
+                0,
+                out,
+                &mut reading.delivered,
+            );
         }
     }
-    reading.consumer.tick(0, &mut reading.out);
-    storing.replica.tick(0, &mut storing.out);
+    reading.consumer.handle_timeout(0, &mut reading.out);
+    storing.replica.handle_timeout(0, &mut storing.out);
     for out in [&mut reading.out, &mut storing.out] {
         let mut stores = Vec::new();
         out.drain(|frame, _| match Message::decode(frame).unwrap() {
@@ -793,36 +818,36 @@ fn who_misses_records_asks_one_of_the_stores_that_have_them() {
 #[test]
 fn a_reader_tells_the_heads_of_one_topic_or_of_all() {
     let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
-    reader.message(&Message::GetHeads { topic: TOPIC, address: ME });
-    reader.message(&Message::GetHeads { topic: TOPIC, address: ME });
+    reader.handle_message(&Message::GetHeads { topic: TOPIC, address: ME }, UNKNOWN);
+    reader.handle_message(&Message::GetHeads { topic: TOPIC, address: ME }, UNKNOWN);
     assert_eq!(
         answer_all(&mut reader, &mut out),
         ["DIRECT-HEAD ME OTHER topic 1", "DIRECT-HEAD ME PARTITION topic 9"]
     );
-    reader.message(&Message::GetHeads { topic: b"", address: ME });
+    reader.handle_message(&Message::GetHeads { topic: b"", address: ME }, UNKNOWN);
     assert_eq!(answer_all(&mut reader, &mut out).len(), 3);
-    reader.message(&Message::GetHeads { topic: b"", address: b"" });
+    reader.handle_message(&Message::GetHeads { topic: b"", address: b"" }, UNKNOWN);
     assert_eq!(answer_all(&mut reader, &mut out).len(), 0);
 }
 
 #[test]
 fn a_reader_greets_consumers_and_answers_their_hello() {
     let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
-    reader.subscription(
+    reader.handle_subscription(
         &Subscription { subscribe: true, id: id::STORE_HELLO, topic: ME, is_exact: false },
         &mut out,
     );
-    reader.subscription(
+    reader.handle_subscription(
         &Subscription { subscribe: false, id: id::STORE_HELLO, topic: ME, is_exact: false },
         &mut out,
     );
-    reader.subscription(
+    reader.handle_subscription(
         &Subscription { subscribe: true, id: id::DIRECT_HEAD, topic: ME, is_exact: false },
         &mut out,
     );
     assert_eq!(sent(&mut out), ["STORE-HELLO ME STORE"]);
     // A peer may subscribe to what is no name.
-    reader.subscription(
+    reader.handle_subscription(
         &Subscription { subscribe: true, id: id::STORE_HELLO, topic: &[b'x'; 300], is_exact: false },
         &mut out,
     );
@@ -832,9 +857,9 @@ fn a_reader_greets_consumers_and_answers_their_hello() {
     subjects.push(b"topic2").unwrap();
     subjects.push(b"unknown").unwrap();
     let hello = |topic| Message::ConsumerHello { topic, address: ME, subjects: subjects.as_subjects() };
-    reader.message(&hello(b"ANOTHER STORE"));
+    reader.handle_message(&hello(b"ANOTHER STORE"), UNKNOWN);
     assert_eq!(answer_all(&mut reader, &mut out).len(), 0);
-    reader.message(&hello(b"STORE"));
+    reader.handle_message(&hello(b"STORE"), UNKNOWN);
     assert_eq!(answer_all(&mut reader, &mut out), ["DIRECT-HEAD ME PARTITION topic2 0"]);
 }
 
@@ -845,10 +870,9 @@ fn a_subject_named_a_thousand_times_is_answered_once() {
     for _ in 0..1_000 {
         subjects.push(b"").unwrap();
     }
-    reader.message(&Message::ConsumerHello {
-        topic: b"STORE",
-        address: ME,
-        subjects: subjects.as_subjects(),
-    });
+    reader.handle_message(
+        &Message::ConsumerHello { topic: b"STORE", address: ME, subjects: subjects.as_subjects() },
+        UNKNOWN,
+    );
     assert_eq!(answer_all(&mut reader, &mut out).len(), 3);
 }

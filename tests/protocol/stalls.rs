@@ -1,9 +1,11 @@
 //! Standstills are told: of partitions whose next record nobody has, and of records that nobody acknowledges.
 
+use crate::UNKNOWN;
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Start};
 use dafka::protocol::ingest::Limits;
-use dafka::protocol::producer::{News, Producer};
+use dafka::protocol::notice::{AckStall, Notice};
+use dafka::protocol::producer::Producer;
 use dafka::protocol::replica::Replica;
 use dafka::wire::{Message, Position};
 use std::sync::Arc;
@@ -24,9 +26,6 @@ fn direct(sequence: u64) -> Message<'static> {
 /// Takes a message, or none, at a time; the record at which its partition was told to stand still.
 type Node<'a> = dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64> + 'a;
 
-/// A consumer's or a store's standstill, as it is told.
-type Told<'a> = Option<(&'a [u8], &'a [u8], u64)>;
-
 /// Lets time go by with a HEAD each second; the times at which the partition was told to stand still, and where.
 fn stalls(node: &mut Node, seconds: std::ops::Range<u64>) -> Vec<(u64, u64)> {
     let mut told = Vec::new();
@@ -37,10 +36,11 @@ fn stalls(node: &mut Node, seconds: std::ops::Range<u64>) -> Vec<(u64, u64)> {
     told
 }
 
-fn record_of(told: Told) -> Option<u64> {
-    let (subject, address, record) = told?;
-    assert_eq!((subject, address), (TOPIC, PARTITION));
-    Some(record)
+/// The record at which the partition stands still, if that is what the notice says.
+fn record_of(notice: Option<Notice>) -> Option<u64> {
+    let Notice::FetchStalled { subject, address, next } = notice? else { panic!("another notice") };
+    assert_eq!((&*subject, &*address), (TOPIC, PARTITION));
+    Some(next)
 }
 
 fn assert_told(node: &mut Node) {
@@ -61,10 +61,10 @@ fn a_consumer_tells_once_that_nobody_has_the_next_record() {
     consumer.subscribe(TOPIC, &mut out);
     assert_told(&mut |message, content, now_ms| {
         if let Some(message) = message {
-            consumer.message(&message, content, now_ms, &mut out, &mut delivered);
+            consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut out, &mut delivered);
         }
-        consumer.tick(now_ms, &mut out);
-        record_of(consumer.stalled())
+        consumer.handle_timeout(now_ms, &mut out);
+        record_of(consumer.poll_notice(now_ms))
     });
 }
 
@@ -74,15 +74,15 @@ fn a_store_tells_once_that_nobody_has_the_next_record() {
     let (mut out, mut appends) = (Outbox::new(), Vec::new());
     assert_told(&mut |message, content, now_ms| {
         if let Some(message) = message {
-            replica.message(&message, content, now_ms, &mut appends);
+            replica.handle_message(&message, content, UNKNOWN, now_ms, &mut appends);
         }
         // The disk takes each at once.
         for append in appends.drain(..) {
-            replica.committed(append.partition, append.offset + 1);
+            replica.handle_committed(append.partition, append.offset + 1);
         }
-        replica.flush_acks(&mut out);
-        replica.tick(now_ms, &mut out);
-        record_of(replica.stalled())
+        replica.poll_acks(&mut out);
+        replica.handle_timeout(now_ms, &mut out);
+        record_of(replica.poll_notice(now_ms))
     });
 }
 
@@ -94,26 +94,27 @@ fn what_is_answered_late_is_no_standstill() {
     // One record every 20 s.
     for second in 0..400 {
         let now_ms = second * 1_000;
-        consumer.message(&head(199), None, now_ms, &mut out, &mut delivered);
+        consumer.handle_message(&head(199), None, UNKNOWN, now_ms, &mut out, &mut delivered);
         if second % 20 == 19 {
             let record = direct(second / 20);
-            consumer.message(&record, Some(b"content"[..].into()), now_ms, &mut out, &mut delivered);
+            consumer.handle_message(
+                &record,
+                Some(b"content"[..].into()),
+                UNKNOWN,
+                now_ms,
+                &mut out,
+                &mut delivered,
+            );
         }
-        consumer.tick(now_ms, &mut out);
-        assert_eq!(consumer.stalled(), None);
+        consumer.handle_timeout(now_ms, &mut out);
+        assert_eq!(consumer.poll_notice(now_ms), None);
     }
     assert_eq!(delivered.len(), 20);
 }
 
 #[test]
 fn a_producer_tells_what_waits_and_for_how_many_stores() {
-    for (min_stores, expected) in [
-        (1, "no store says that it has them"),
-        (
-            2,
-            "1 of the producer/min_stores = 2 different stores that must have them say that they have the oldest",
-        ),
-    ] {
+    for min_stores in [1, 2] {
         let producer = Producer::<Content>::new(TOPIC, PARTITION, 1_000).unwrap();
         let (mut producer, mut out) = (producer.with_min_stores(min_stores), Outbox::new());
         for _ in 0..10 {
@@ -121,23 +122,28 @@ fn a_producer_tells_what_waits_and_for_how_many_stores() {
         }
         let ack = |sequence, store| Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store };
         if min_stores == 2 {
-            producer.message(&ack(9, b"one"), &mut out);
+            producer.handle_message(&ack(9, b"one"), UNKNOWN, &mut out);
         }
         let told: Vec<_> =
-            (0..70).filter_map(|second| Some((second, producer.news(second * 1_000)?))).collect();
-        let text = format!(
-            "10 records of topic wait for acknowledgement; for 30 s none was acknowledged: {expected}"
-        );
-        assert_eq!(told, [(30, News::Waits(text))]);
-        producer.message(&ack(8, b"two"), &mut out);
+            (0..70).filter_map(|second| Some((second, producer.poll_notice(second * 1_000)?))).collect();
+        let stall = AckStall {
+            topic: TOPIC.into(),
+            count: 10,
+            ms: 30_000,
+            min_stores,
+            stores: min_stores - 1,
+            long_record: None,
+        };
+        assert_eq!(told, [(30, Notice::AckStalled(stall))]);
+        producer.handle_message(&ack(8, b"two"), UNKNOWN, &mut out);
         if min_stores == 2 {
             // What stores have counts once each has acknowledged it again.
-            producer.has_read_all(69_000);
-            producer.message(&ack(9, b"one"), &mut out);
-            producer.message(&ack(8, b"two"), &mut out);
+            producer.handle_all_read(69_000);
+            producer.handle_message(&ack(9, b"one"), UNKNOWN, &mut out);
+            producer.handle_message(&ack(8, b"two"), UNKNOWN, &mut out);
         }
-        assert_eq!(producer.news(70_000), Some(News::GoesOn));
-        assert_eq!(producer.news(89_000), None);
+        assert_eq!(producer.poll_notice(70_000), Some(Notice::AcksResumed));
+        assert_eq!(producer.poll_notice(89_000), None);
     }
 }
 
@@ -148,17 +154,16 @@ fn a_producer_names_the_record_that_stores_may_refuse_for_its_length() {
     for len in [5_000, 5_001, 10] {
         producer.publish(vec![0; len].into(), 0, &mut out);
     }
-    producer.message(&Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 0, store: b"" }, &mut out);
-    let told: Vec<_> = (0..70).filter_map(|second| producer.news(second * 1_000)).collect();
-    let [News::Waits(text)] = &told[..] else { panic!("{told:?}") };
-    let hint = "; the oldest, record 1, has 5001 octets, more than any that was acknowledged: a store refuses records \
-                longer than its store/max_record_bytes";
-    assert!(text.ends_with(hint), "{text}");
+    let ack = |sequence| Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store: b"" };
+    producer.handle_message(&ack(0), UNKNOWN, &mut out);
+    let told: Vec<_> = (0..70).filter_map(|second| producer.poll_notice(second * 1_000)).collect();
+    let [Notice::AckStalled(stall)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(stall.long_record, Some((1, 5_001)));
     // Longer ones were acknowledged.
-    producer.message(&Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 1, store: b"" }, &mut out);
-    let told: Vec<_> = (70..140).filter_map(|second| producer.news(second * 1_000)).collect();
-    let [News::GoesOn, News::Waits(text)] = &told[..] else { panic!("{told:?}") };
-    assert!(text.ends_with("no store says that it has them"), "{text}");
+    producer.handle_message(&ack(1), UNKNOWN, &mut out);
+    let told: Vec<_> = (70..140).filter_map(|second| producer.poll_notice(second * 1_000)).collect();
+    let [Notice::AcksResumed, Notice::AckStalled(stall)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(stall.long_record, None);
 }
 
 #[test]
@@ -167,8 +172,8 @@ fn a_store_tells_once_a_minute_of_another_one_with_its_name() {
     let mut appends = Vec::new();
     let mut told = |store: &[u8], now_ms| {
         let head = Message::DirectHead { position: Position::new(b"ME", PARTITION, TOPIC, 9), store };
-        replica.message(&head, None, now_ms, &mut appends);
-        replica.has_twin(now_ms)
+        replica.handle_message(&head, None, UNKNOWN, now_ms, &mut appends);
+        replica.poll_notice(now_ms) == Some(Notice::TwinStore)
     };
     assert_eq!([told(b"OTHER", 0), told(b"", 0)], [false; 2]);
     let times: Vec<u64> = (0..100).filter(|second| told(b"STORE", second * 1_000)).collect();
@@ -176,6 +181,6 @@ fn a_store_tells_once_a_minute_of_another_one_with_its_name() {
     // Stores of 0.1.0 have no name; they are not twins, not even of one that has none.
     let mut nameless = Replica::<Content>::new(b"ME", Limits::default(), 0);
     let head = Message::DirectHead { position: Position::new(b"ME", PARTITION, TOPIC, 9), store: b"" };
-    nameless.message(&head, None, 0, &mut appends);
-    assert!(!nameless.has_twin(0));
+    nameless.handle_message(&head, None, UNKNOWN, 0, &mut appends);
+    assert_eq!(nameless.poll_notice(0), None);
 }

@@ -46,7 +46,7 @@ impl World {
             DiskStep::Done => {}
         }
         if let Some(job) = writer.job.take() {
-            writer.intake.committed(job);
+            writer.intake.handle_committed(job);
         }
         let Store { disk, read_so_far, .. } = &mut self.stores[store];
         invariants::log_is_right(&disk.committed(), &self.model, read_so_far)?;

@@ -94,7 +94,7 @@ impl World {
                         self.network.connections[connection].is_closed = true;
                         self.break_connection(connection);
                         if let Role::Producer(producer) = &mut self.nodes[id].role {
-                            producer.producer.peer(false, &|from| is_of(from, connection));
+                            producer.producer.handle_peer(false, &|from| is_of(from, connection));
                         }
                     }
                 }

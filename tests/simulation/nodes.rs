@@ -9,13 +9,14 @@ use super::world::hostile::Habits;
 use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::net::reconnect::Action;
-use dafka::protocol::Outbox;
 use dafka::protocol::comparison::Divergence;
 use dafka::protocol::consumer::{Consumer, Delivery};
 use dafka::protocol::ingest::Statistics;
+use dafka::protocol::notice::Notice;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
 use dafka::protocol::renewals::Renewals;
+use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::wire::{Message, Subscription};
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -195,7 +196,9 @@ impl Node {
         let mut outcome = Outcome::default();
         match role {
             Role::Producer(node) => {
-                for_each_subscription(heard, |subscription| node.producer.subscription(subscription, now_ms));
+                for_each_subscription(heard, |subscription| {
+                    node.producer.handle_subscription(subscription, now_ms)
+                });
                 for command in node.commands.drain(..node.commands.len().min(turn.messages)) {
                     match command {
                         Command::Publish(len_bytes) => {
@@ -212,23 +215,26 @@ impl Node {
                 for _ in 0..turn.messages {
                     let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    node.producer.message_from(&message, &|| sender(from), out);
+                    node.producer.handle_message(&message, &|| sender(from), out);
                 }
                 if inbox.is_empty() {
-                    node.producer.has_read_all(now_ms);
+                    node.producer.handle_all_read(now_ms);
                 }
                 let forgotten = node.kept.len().saturating_sub(node.producer.kept_count());
                 if forgotten > 0 && node.renewals.is_deferred() {
                     return Err(format!("a producer with a twin has forgotten {forgotten} records"));
                 }
                 node.kept.drain(..forgotten);
-                let is_answering = node.producer.answer(turn.answers, out);
-                node.producer.tick(now_ms, out);
+                let is_answering =
+                    node.producer.poll_answers(&mut AllRead, turn.answers, out) != Progress::Idle;
+                node.producer.handle_timeout(now_ms, out);
                 outcome.is_busy = is_answering || !node.commands.is_empty();
                 outcome.has_ended = node.is_terminating && node.producer.is_done();
             }
             Role::Consumer(node) => {
-                for_each_subscription(heard, |subscription| node.consumer.subscription(subscription, out));
+                for_each_subscription(heard, |subscription| {
+                    node.consumer.handle_subscription(subscription, out)
+                });
                 node.deliver(model)?;
                 let now_ms = node.read_at(now_ms);
                 for _ in 0..turn.messages {
@@ -239,18 +245,20 @@ impl Node {
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     let (content, from) = (wired.content.clone(), || sender(from));
                     let ConsumerNode { consumer, deliveries, .. } = &mut **node;
-                    consumer.message_from(&message, content, &from, now_ms, out, deliveries);
+                    consumer.handle_message(&message, content, &from, now_ms, out, deliveries);
                     node.deliver(model)?;
                 }
                 if node.is_reading() {
-                    node.consumer.tick(now_ms, out);
+                    node.consumer.handle_timeout(now_ms, out);
                 } else {
                     node.stands_since_ms.get_or_insert(now_ms + node.stood_still_ms);
                     return Ok(outcome);
                 }
             }
             Role::Writer(node) => {
-                for_each_subscription(heard, |subscription| node.intake.subscription(subscription, now_ms));
+                for_each_subscription(heard, |subscription| {
+                    node.intake.handle_subscription(subscription, now_ms)
+                });
                 for _ in 0..turn.messages {
                     if node.intake.is_full() {
                         break;
@@ -259,29 +267,36 @@ impl Node {
                     outcome.gathered = Some(node.intake.gathered());
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     let (content, by) = (wired.content.clone(), || sender(from));
-                    node.intake.message(&message, content, &by, now_ms).expect("short records");
-                    let found = node.intake.poll_divergence();
-                    outcome.divergences.extend(found.map(|divergence| Noticed { divergence, from }));
+                    node.intake.handle_message(&message, content, &by, now_ms).expect("short records");
+                    while let Some(notice) = node.intake.poll_notice(now_ms) {
+                        if let Notice::Divergence(divergence) = notice {
+                            outcome.divergences.push(Noticed { divergence, from });
+                        }
+                    }
                 }
                 if node.job.is_none() {
-                    node.job = node.intake.next_job();
+                    node.job = node.intake.poll_job();
                     outcome.job = node.job.is_some();
                 }
-                node.intake.tick(now_ms, out);
+                node.intake.handle_timeout(now_ms, out);
                 if node.intake.is_full() {
                     return Ok(outcome);
                 }
             }
             Role::Reader(node) => {
-                for_each_subscription(heard, |subscription| node.reader.subscription(subscription, out));
+                for_each_subscription(heard, |subscription| {
+                    node.reader.handle_subscription(subscription, out)
+                });
                 for _ in 0..turn.messages {
                     let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    node.reader.message_from(&message, &|| sender(from));
+                    node.reader.handle_message(&message, &|| sender(from));
                 }
-                let answered = node.reader.answer(turn.answers, &node.log, out, |content| content.into());
+                let answered =
+                    node.reader
+                        .poll_answers(&mut AllRead, turn.answers, &node.log, out, |content| content.into());
                 outcome.is_busy = match answered {
-                    Ok(is_busy) => is_busy,
+                    Ok(progress) => progress != Progress::Idle,
                     // As the actor does it: there may be more to answer.
                     Err(_) if node.log.disk.is_unreadable() => true,
                     Err(error) => return Err(format!("the log cannot be read: {error:?}")),

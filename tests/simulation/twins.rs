@@ -45,7 +45,7 @@ impl World {
         let now_ms = node.clock.now_ms(self.now);
         let Role::Producer(producer) = &mut node.role else { return Ok(false) };
         let has_noticed =
-            producer.producer.twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
+            producer.producer.poll_twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
         let (news, is_ending) = (has_noticed.then(String::new), producer.is_terminating);
         let Some(step) = producer.renewals.look(news, is_ending, now_ms) else { return Ok(false) };
         // Sometimes there are no sockets for another node.

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dafka::protocol::Outbox;
 use dafka::protocol::reader::Reader;
+use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::storage::{Batch, Log, Options};
 use dafka::wire::Message;
 
@@ -133,12 +133,14 @@ fn heads() {
     let (mut reader, mut out) = (Reader::new(b"READER").named(b"STORE"), Outbox::<Payload>::new());
     for (name, topic) in [("everything", &b""[..]), ("one topic", b"hello")] {
         let took = (0..10).map(|_| {
-            reader.message(&Message::GetHeads { topic, address: b"ME" });
+            reader.handle_message(&Message::GetHeads { topic, address: b"ME" }, &|| None);
             let (begin, mut count, mut longest) = (Instant::now(), 0, Duration::ZERO);
             loop {
                 let begin = Instant::now();
-                let is_answering =
-                    reader.answer(512, &log, &mut out, |content| content.into()).expect("a log");
+                let is_answering = reader
+                    .poll_answers(&mut AllRead, 512, &log, &mut out, |content| content.into())
+                    .expect("a log")
+                    != Progress::Idle;
                 out.drain(|_, _| count += 1);
                 longest = longest.max(begin.elapsed());
                 if !is_answering {

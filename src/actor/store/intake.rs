@@ -3,8 +3,8 @@
 //!
 //! Without sockets and threads, so that the simulation in tests/simulation runs this very code.
 
-use crate::protocol::comparison::Divergence;
 use crate::protocol::ingest::{Index, Statistics};
+use crate::protocol::notice::Notice;
 use crate::protocol::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Run, RunIndex};
@@ -94,7 +94,7 @@ impl<P: Payload> Intake<P> {
     ///
     /// # Errors
     /// When it is a record that the log cannot hold.
-    pub fn message(
+    pub fn handle_message(
         &mut self,
         message: &Message,
         content: Option<P>,
@@ -104,7 +104,7 @@ impl<P: Payload> Intake<P> {
         if content.as_ref().is_some_and(|content| content.as_ref().len() > MAX_CONTENT_LEN_BYTES) {
             return Err(TooLong);
         }
-        self.replica.message_from(message, content, from, now_ms, &mut self.appends);
+        self.replica.handle_message(message, content, from, now_ms, &mut self.appends);
         for append in self.appends.drain(..) {
             self.gathering.push(&self.replica, append);
         }
@@ -117,12 +117,12 @@ impl<P: Payload> Intake<P> {
     }
 
     /// Takes a subscription that somebody made at the writer's socket.
-    pub fn subscription(&mut self, subscription: &Subscription, now_ms: u64) {
-        self.replica.subscription(subscription, now_ms);
+    pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
+        self.replica.handle_subscription(subscription, now_ms);
     }
 
     /// The next batch for the disk, which has nothing to do; `None` when nothing was gathered.
-    pub fn next_job(&mut self) -> Option<Job<P>> {
+    pub fn poll_job(&mut self) -> Option<Job<P>> {
         if self.is_empty() {
             return None;
         }
@@ -131,57 +131,42 @@ impl<P: Payload> Intake<P> {
     }
 
     /// The disk has a batch for good.
-    pub fn committed(&mut self, mut job: Job<P>) {
+    pub fn handle_committed(&mut self, mut job: Job<P>) {
         for (partition, end) in job.ends.drain(..) {
-            self.replica.committed(partition, end);
+            self.replica.handle_committed(partition, end);
         }
         // The records' memory is free again now, not with the next batch.
         job.batch.clear();
         self.spare = job;
     }
 
-    /// When [`Intake::tick`] has something to do next; `None` while the disk holds us up: answers wait unread, and it
+    /// When [`Intake::handle_timeout`] has something to do next; `None` while the disk holds us up: answers wait unread, and it
     /// is no time to ask again.
     pub fn due_ms(&self) -> Option<u64> {
         (!self.is_full()).then(|| self.replica.due_ms())
     }
 
     /// Sends what is due: requests, and the ACKs of what is durable.
-    pub fn tick(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+    pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         if !self.is_full() {
-            self.replica.tick(now_ms, out);
+            self.replica.handle_timeout(now_ms, out);
         }
-        self.replica.flush_acks(out);
+        self.replica.poll_acks(out);
     }
 
-    /// Messages wait unread, see [`Replica::set_unread_since`].
-    pub fn set_unread_since(&mut self, unread_since_ms: Option<u64>) {
-        self.replica.set_unread_since(unread_since_ms);
+    /// Messages wait unread, see [`Replica::handle_unread`].
+    pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
+        self.replica.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up, see [`Replica::cut`].
-    pub fn cut(&mut self, now_ms: u64) {
-        self.replica.cut(now_ms);
+    /// A connection was given up, see [`Replica::handle_cut`].
+    pub fn handle_cut(&mut self, now_ms: u64) {
+        self.replica.handle_cut(now_ms);
     }
 
-    /// Whether there is another store of this one's name, see [`Replica::has_twin`].
-    pub fn has_twin(&mut self, now_ms: u64) -> bool {
-        self.replica.has_twin(now_ms)
-    }
-
-    /// See [`Replica::has_divergence`].
-    pub fn has_divergence(&self) -> bool {
-        self.replica.has_divergence()
-    }
-
-    /// A difference to what another store holds, see [`Replica::poll_divergence`].
-    pub fn poll_divergence(&mut self) -> Option<Divergence> {
-        self.replica.poll_divergence()
-    }
-
-    /// One partition that stands still, see [`Replica::stalled`].
-    pub fn stalled(&mut self) -> Option<(&[u8], &[u8], u64)> {
-        self.replica.stalled()
+    /// The next notice, if there is one.
+    pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        self.replica.poll_notice(now_ms)
     }
 
     /// What happened so far.

@@ -4,9 +4,10 @@ use super::watch::Slot;
 use crate::actor::inbox::Inbox;
 use crate::actor::node::{Config, Node};
 use crate::actor::node_loop::{self, Common};
+use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms};
-use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms};
+use crate::net::{Frame, Kind, Pipe, TERM};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
@@ -86,8 +87,9 @@ pub(super) fn run(
     )?;
     pipe.signal()?;
     let reader = Reader::new(address.as_bytes()).named(store).with_max_fetches(settings.store.max_fetches);
+    let inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);
     let role = ReaderRole { log, slot, reader, progress: Progress::Idle, told: HashSet::new() };
-    node_loop::run(role, Common::new(pipe, node, Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX)))
+    node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store Reader", "served")))
 }
 
 /// The role of a store's reader.
@@ -102,7 +104,6 @@ struct ReaderRole<'a> {
 }
 
 impl Role for ReaderRole<'_> {
-    const NAME: &'static str = "Store Reader";
     const RECEIVES: Receives = Receives::Requests;
 
     fn due_ms(&self, now_ms: u64) -> Option<u64> {
@@ -115,7 +116,7 @@ impl Role for ReaderRole<'_> {
 
     /// Consumers subscribe to our STORE-HELLO.
     fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
-        self.reader.subscription(subscription, out);
+        self.reader.handle_subscription(subscription, out);
     }
 
     fn handle_message(
@@ -126,7 +127,7 @@ impl Role for ReaderRole<'_> {
         from: &Sender,
         _: u64,
     ) -> Result {
-        self.reader.message_from(message, from);
+        self.reader.handle_message(message, from);
         Ok(())
     }
 
@@ -134,12 +135,12 @@ impl Role for ReaderRole<'_> {
         let Self { reader, log, slot, .. } = self;
         let Common { node, outbox, .. } = &mut *common;
         let answered = slot.during("reading records", || {
-            reader.answer_to(&mut *node.requesters(), ANSWER_COUNT, *log, outbox, Frame::copy)
+            reader.poll_answers(&mut *node.requesters(), ANSWER_COUNT, *log, outbox, Frame::copy)
         });
         self.progress = match answered {
             Ok(progress) => progress,
             Err(error) => {
-                self.tell(&error, &mut common.warning);
+                self.tell(&error, &mut common.notices);
                 Progress::Working
             }
         };
@@ -150,7 +151,7 @@ impl Role for ReaderRole<'_> {
 impl ReaderRole<'_> {
     /// Logs what cannot be read: once for each partition, and for each other kind of error, as those who want to read
     /// it ask again and again.
-    fn tell(&mut self, error: &ReadError, warning: &mut Warning) {
+    fn tell(&mut self, error: &ReadError, notices: &mut Notices) {
         let what = match error {
             ReadError::Corrupt(corruption) => {
                 [&corruption.subject[..], b"\0", &corruption.address[..]].concat()
@@ -164,7 +165,7 @@ impl ReaderRole<'_> {
             log::error!("Store Reader: {error}; it is not served");
             self.told.insert(what);
         } else {
-            warning.warn(now_ms(), || format!("Store Reader: {error}; it is not served"));
+            notices.warn(|| format!("{error}; it is not served"));
         }
     }
 }

@@ -7,12 +7,12 @@ use super::watch::{Slot, Watch};
 use crate::actor::inbox::{Inbox, limit_count};
 use crate::actor::node::{Config, Node};
 use crate::actor::node_loop::{self, Common};
-use crate::actor::refused::Refused;
+use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{MAX_FRAME_LEN_BYTES, Result, printable};
-use crate::net::{Frame, Kind, Peer, Pipe, TERM, Warning, now_ms};
-use crate::protocol::comparison::Divergence;
+use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms};
 use crate::protocol::ingest::Limits;
+use crate::protocol::notice::Notice;
 use crate::protocol::replica::{Replica, Resume};
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::Settings;
@@ -20,9 +20,6 @@ use crate::storage::{Log, MAX_CONTENT_LEN_BYTES};
 use crate::wire::{Message, Position, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
 use zmq::{POLLIN, PollItem};
-
-/// Differences to other stores that are logged per second, at most. A store finds fewer on the average: further ones wait.
-const DIVERGENCES_PER_S: usize = 8;
 
 /// Runs a writer until `$TERM`. `reader` is the address of the store's other half, `store` the name of both.
 pub(super) fn run(
@@ -64,15 +61,8 @@ pub(super) fn run(
     let committer = Committer::start(log, watch.slot())?;
     pipe.signal()?;
     let inbox = Inbox::new(settings.store.max_unread_bytes, limit_count(settings.store.high_watermark));
-    let role = WriterRole {
-        verbose: settings.store.verbose,
-        intake,
-        committer,
-        stall_warning: Warning::default(),
-        refused: Refused::default(),
-        divergences_due_ms: 0,
-    };
-    node_loop::run(role, Common::new(pipe, node, inbox))
+    let role = WriterRole { verbose: settings.store.verbose, intake, committer };
+    node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store", "stored")))
 }
 
 /// Where a partition stands in the log: for those that gave way to others.
@@ -93,32 +83,14 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     })
 }
 
-/// A difference between this store and another one for the log.
-fn describe(divergence: &Divergence) -> String {
-    let Divergence { subject, address, store, from, offset } = divergence;
-    let (subject, address, store) = (printable(subject), printable(address), printable(store));
-    let peer = from.as_deref().and_then(Peer::by_name);
-    let sender = peer.map_or_else(String::new, |peer| format!(", which {peer} sent"));
-    format!(
-        "Store: partition {address} of {subject}: record {offset} differs from that of the store {store}{sender}. Stores \
-         hold different records of this partition; at least one of them is wrong"
-    )
-}
-
 /// The role of a store's writer.
 struct WriterRole {
     verbose: bool,
     intake: Intake<Frame>,
     committer: Committer,
-    /// Of partitions that stand still: other warnings do not hide them.
-    stall_warning: Warning,
-    refused: Refused,
-    /// No difference to another store is logged before this.
-    divergences_due_ms: u64,
 }
 
 impl Role for WriterRole {
-    const NAME: &'static str = "Store";
     const RECEIVES: Receives = Receives::Records;
     /// A record waits for the disk.
     const KEEPS_CONTENT: bool = true;
@@ -127,12 +99,8 @@ impl Role for WriterRole {
         !self.intake.is_full()
     }
 
-    fn due_ms(&self, now_ms: u64) -> Option<u64> {
-        let divergence_ms = self.intake.has_divergence().then(|| {
-            // By the clock that does not stand still.
-            now_ms + self.divergences_due_ms.saturating_sub(crate::net::now_ms())
-        });
-        self.intake.due_ms().into_iter().chain(divergence_ms).min()
+    fn due_ms(&self, _: u64) -> Option<u64> {
+        self.intake.due_ms()
     }
 
     fn other_item(&self) -> Option<PollItem<'_>> {
@@ -145,7 +113,7 @@ impl Role for WriterRole {
 
     /// Stores subscribe to GET-HEADS.
     fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, _: &mut Outbox<Frame>) {
-        self.intake.subscription(subscription, now_ms);
+        self.intake.handle_subscription(subscription, now_ms);
     }
 
     fn is_store_asked(&self, position: &Position) -> bool {
@@ -160,24 +128,27 @@ impl Role for WriterRole {
         from: &Sender,
         read_ms: u64,
     ) -> Result {
-        if let Err(TooLong) = self.intake.message(message, content, from, read_ms) {
-            common.warning.warn(now_ms(), || {
-                format!("Store: a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept")
-            });
+        if let Err(TooLong) = self.intake.handle_message(message, content, from, read_ms) {
+            common
+                .notices
+                .warn(|| format!("a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"));
         }
         Ok(())
     }
 
     fn handle_cut(&mut self, now_ms: u64) {
-        self.intake.cut(now_ms);
+        self.intake.handle_cut(now_ms);
     }
 
     fn turn(&mut self, common: &mut Common, is_committer_awake: bool) -> Result<Flow> {
         self.commit(is_committer_awake)?;
-        self.intake.set_unread_since(common.inbox.oldest_ms());
-        self.intake.tick(common.clock.now_ms(), &mut common.outbox);
-        self.tell(&mut common.warning);
+        self.intake.handle_unread(common.inbox.oldest_ms());
+        self.intake.handle_timeout(common.clock.now_ms(), &mut common.outbox);
         Ok(Flow::Continue)
+    }
+
+    fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
+        self.intake.poll_notice(now_ms)
     }
 
     /// Writes what was gathered, and acknowledges it.
@@ -185,17 +156,17 @@ impl Role for WriterRole {
         for _ in 0..2 {
             let was_busy = self.committer.is_busy();
             match self.committer.finish()? {
-                Some(job) => self.intake.committed(job),
+                Some(job) => self.intake.handle_committed(job),
                 // The disk refuses it.
                 None if was_busy => break,
                 None => {}
             }
-            if let Some(job) = self.intake.next_job() {
+            if let Some(job) = self.intake.poll_job() {
                 self.committer.commit(job)?;
             }
         }
-        self.intake.tick(common.clock.now_ms(), &mut common.outbox);
-        self.log_divergences(self.divergences_due_ms, usize::MAX);
+        self.intake.handle_timeout(common.clock.now_ms(), &mut common.outbox);
+        common.log_rest(&mut self);
         if self.verbose {
             let (dropped, statistics) = (common.inbox.dropped(), self.intake.statistics());
             log::debug!("Store: the writer ends, {dropped} messages dropped: {statistics:?}");
@@ -205,47 +176,15 @@ impl Role for WriterRole {
 }
 
 impl WriterRole {
-    fn tell(&mut self, warning: &mut Warning) {
-        if let Some(text) = self.refused.news(self.intake.statistics(), "stored") {
-            warning.warn(now_ms(), || format!("Store: {text}"));
-        }
-        if self.intake.has_twin(now_ms()) {
-            log::warn!(
-                "Store: another store goes by this store's name: its database is a copy of this one's, or this \
-                 one's of it. Both count as one store; remove the file dafka.lock from the copy, while no store uses it, \
-                 to make it another"
-            );
-        }
-        self.log_divergences(now_ms(), DIVERGENCES_PER_S);
-        while let Some((subject, address, next)) = self.intake.stalled() {
-            self.stall_warning.warn(now_ms(), || {
-                let (address, topic) = (printable(address), printable(subject));
-                format!("Store: partition {address} of {topic} stays at record {next}: nobody answers with it; it is not stored further")
-            });
-        }
-    }
-
-    /// Logs differences to other stores, `max_count` per second at most.
-    fn log_divergences(&mut self, now_ms: u64, max_count: usize) {
-        if now_ms < self.divergences_due_ms || !self.intake.has_divergence() {
-            return;
-        }
-        self.divergences_due_ms = now_ms + Warning::INTERVAL_MS;
-        for _ in 0..max_count {
-            let Some(divergence) = self.intake.poll_divergence() else { return };
-            log::warn!("{}", describe(&divergence));
-        }
-    }
-
     /// Takes what is durable now, and hands the next batch over when the disk is free.
     fn commit(&mut self, is_committer_awake: bool) -> Result {
         if (self.committer.is_busy() || is_committer_awake)
             && let Some(job) = self.committer.finished()?
         {
-            self.intake.committed(job);
+            self.intake.handle_committed(job);
         }
         if !self.committer.is_busy()
-            && let Some(job) = self.intake.next_job()
+            && let Some(job) = self.intake.poll_job()
         {
             self.committer.commit(job)?;
         }

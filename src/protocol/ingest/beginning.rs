@@ -133,7 +133,7 @@ mod tests {
 
         fn take(&mut self, message: Message, content: Option<Content>, now_ms: u64) -> Vec<u64> {
             let mut delivered = Vec::new();
-            self.consumer.message(&message, content, now_ms, &mut self.out, &mut delivered);
+            self.consumer.handle_message(&message, content, &|| None, now_ms, &mut self.out, &mut delivered);
             delivered.iter().map(|delivery| delivery.offset).collect()
         }
 

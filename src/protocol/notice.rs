@@ -1,0 +1,62 @@
+//! Conditions that an operator should know of.
+//!
+//! A state machine returns them from its `poll_notice`. What becomes of them (a line in the log, or none when there were
+//! many) is the caller's business.
+
+use super::comparison::Divergence;
+
+/// One condition.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Partitions were ignored: there are as many as there may be, and none can be evicted.
+    TooManyPartitions,
+    /// The same, as one peer has brought as many as one peer may bring.
+    TooManyPartitionsOfPeer,
+    /// A partition stands still: everybody was asked for its next record for
+    /// [`STALL_MS`](super::stall::STALL_MS), and nobody has sent it. Returned once for each record.
+    FetchStalled {
+        /// The partition's topic.
+        subject: Box<[u8]>,
+        /// The partition.
+        address: Box<[u8]>,
+        /// The record that is missing.
+        next: u64,
+    },
+    /// A consumer keeps records of a partition back, and no store acknowledges them.
+    DeliveryStalled {
+        /// The partition's topic.
+        subject: Box<[u8]>,
+        /// The partition.
+        address: Box<[u8]>,
+        /// How many records wait.
+        count: usize,
+        /// For how long, in milliseconds.
+        ms: u64,
+    },
+    /// No store acknowledges a producer's records, or too few stores do.
+    AckStalled(AckStall),
+    /// A producer's records are acknowledged again, after [`Notice::AckStalled`].
+    AcksResumed,
+    /// Another store has this store's name: together they count as one.
+    TwinStore,
+    /// Another store holds another content of a record.
+    Divergence(Divergence),
+}
+
+/// A producer's records that wait for an acknowledgement.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AckStall {
+    /// The topic.
+    pub topic: Box<[u8]>,
+    /// How many records wait.
+    pub count: usize,
+    /// How long the oldest one was the oldest one, in milliseconds.
+    pub ms: u64,
+    /// How many different stores must have a record...
+    pub min_stores: usize,
+    /// ... and how many of them have the oldest one.
+    pub stores: usize,
+    /// The oldest record and its length in octets, if stores may refuse it for that: it is longer than all that were
+    /// acknowledged.
+    pub long_record: Option<(u64, usize)>,
+}
