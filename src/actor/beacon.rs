@@ -3,7 +3,7 @@
 //! The beacon has a thread of its own, so that a busy node stays alive for its peers. It takes `START` address port, `STOP`
 //! and `$TERM` from its pipe. It sends a signal when a tower has welcomed it, or none has in time.
 //!
-//! The beacon of a node reports peers from `START` on, with the addresses of their hosts, as [`Report`]s.
+//! The beacon of a node reports peers from `START` on, with the addresses of their hosts, as `Report`s.
 //!
 //! The beacon of an application (the C class `dafka_beacon`) reports peers from the beginning, and endpoints as they were
 //! announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT` endpoint on its pipe.
