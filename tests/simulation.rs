@@ -29,7 +29,7 @@ mod world;
 
 use dafka::actor::store::intake::Disk;
 use dafka::protocol::consumer::Start;
-use dafka::storage::{Batch, opening};
+use dafka::storage::{Batch, PartitionName, opening};
 use disk::SimDisk;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,9 +164,10 @@ fn what_is_wrong_is_told() {
 
 #[test]
 fn a_power_cut_takes_what_was_not_synced_and_only_that() {
+    const P: PartitionName = PartitionName { topic: b"a", producer: b"P" };
     let batch = |first: u64| {
         let mut batch = Batch::new();
-        batch.push(b"a", b"P", first, b"content").unwrap();
+        batch.push(P, first, b"content").unwrap();
         batch
     };
     let mut lost = 0;
@@ -178,9 +179,9 @@ fn a_power_cut_takes_what_was_not_synced_and_only_that() {
         disk.finish();
         disk.append(&batch(1)).unwrap();
         disk.write_header();
-        assert_eq!((disk.next(b"a", b"P"), disk.durable_next(b"a", b"P")), (Some(1), 1));
+        assert_eq!((disk.next(P), disk.durable_next(P)), (Some(1), 1));
         disk.crash(Some(&mut random::Random::new(seed)));
-        let left = disk.durable_next(b"a", b"P");
+        let left = disk.durable_next(P);
         assert!((1..=2).contains(&left), "{left}");
         lost += 2 - left;
     }

@@ -27,8 +27,8 @@ fn list(settings: &Settings) -> Result {
     let partitions = storage::list(Path::new(&settings.store.db))?;
     program::print(|output| {
         for partition in &partitions {
-            let (subject, address) = (partition.subject.escape_ascii(), partition.address.escape_ascii());
-            writeln!(output, "{subject}\t{address}\t{}\t{}", partition.first, partition.next)?;
+            let (topic, producer) = (partition.topic.escape_ascii(), partition.producer.escape_ascii());
+            writeln!(output, "{topic}\t{producer}\t{}\t{}", partition.first, partition.next)?;
         }
         Ok(())
     })
@@ -63,7 +63,7 @@ fn missing(settings: Settings) -> Result {
     // After the others were asked: what came meanwhile counts for this one.
     let held: BTreeMap<_, _> = storage::list(Path::new(&db))?
         .into_iter()
-        .map(|partition| ((partition.subject, partition.address), partition.next))
+        .map(|partition| ((partition.topic, partition.producer), partition.next))
         .collect();
     let (mut partitions, mut records) = (0_u64, 0_u64);
     let mut lines = Vec::new();

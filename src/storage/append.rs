@@ -5,7 +5,7 @@ use super::chunk::{self, MAX_CONTENT_LEN_BYTES};
 use super::engine::{Table, Update};
 use super::error::AppendError;
 use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, record_key};
-use super::lookup::find_value;
+use super::partitions::find_value;
 
 /// The key in `meta` of the number that the next new partition gets: 8 octets, big-endian.
 pub(super) const NEXT_ID_KEY: &str = "next-id";
@@ -44,8 +44,8 @@ fn write_run<U: Update, P: AsRef<[u8]>>(
     run: Run<'_>,
     mut records: Records<'_, P>,
 ) -> Result<(), WriteError<U::Error>> {
-    let Some(key) = PartitionKey::new(run.subject, run.address) else {
-        let len_bytes = run.subject.len().max(run.address.len());
+    let Some(key) = PartitionKey::new(run.name) else {
+        let len_bytes = run.name.topic.len().max(run.name.producer.len());
         let error = AppendError::NameTooLong { len_bytes, max_len_bytes: MAX_NAME_LEN_BYTES };
         return Err(WriteError::Refused(error));
     };
@@ -53,8 +53,8 @@ fn write_run<U: Update, P: AsRef<[u8]>>(
     let expected = found.map_or(0, |value| value.next);
     if run.first_offset != expected {
         return Err(WriteError::Refused(AppendError::NotContiguous {
-            subject: run.subject.to_vec(),
-            address: run.address.to_vec(),
+            topic: run.name.topic.to_vec(),
+            producer: run.name.producer.to_vec(),
             expected,
             got: run.first_offset,
         }));

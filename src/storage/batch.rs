@@ -1,6 +1,7 @@
 //! Records gathered for one append.
 
 use super::error::BatchError;
+use super::keys::PartitionName;
 
 /// Records to append, grouped by partition into runs: the records of a run follow one another.
 ///
@@ -15,7 +16,7 @@ pub struct Batch<P> {
     /// All records in the order of pushing; those of one run are linked, so that any number of runs share one
     /// allocation that is never larger than the largest batch.
     records: Vec<RecordEntry<P>>,
-    /// The names of the runs, one after the other: subject, address, subject, address, ...
+    /// The names of the runs, one after the other: topic, producer, topic, producer, ...
     names: Vec<u8>,
     content_len_bytes: usize,
     /// How often the batch was cleared: handles from before are refused.
@@ -32,10 +33,8 @@ pub struct RunIndex {
 /// One run of a batch, as [`Batch::runs`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
-    /// The subject of the partition.
-    pub subject: &'a [u8],
-    /// The address of the partition's producer.
-    pub address: &'a [u8],
+    /// The partition.
+    pub name: PartitionName<'a>,
     /// The offset of the first record.
     pub first_offset: u64,
     /// The number of records; may be 0.
@@ -44,7 +43,7 @@ pub struct Run<'a> {
 
 #[derive(Debug)]
 struct RunEntry {
-    /// Where in `names` the subject begins, where it ends and the address begins, where the address ends.
+    /// Where in `names` the topic begins, where it ends and the producer begins, where the producer ends.
     names: [usize; 3],
     first_offset: u64,
     count: usize,
@@ -83,11 +82,11 @@ impl<P: AsRef<[u8]>> Batch<P> {
     /// Names longer than [`MAX_NAME_LEN_BYTES`](super::MAX_NAME_LEN_BYTES) are refused by the append. A
     /// partition may have more than one run; then each must begin where the one before ended. Runs that
     /// stay empty append nothing.
-    pub fn run(&mut self, subject: &[u8], address: &[u8], first_offset: u64) -> RunIndex {
+    pub fn run(&mut self, name: PartitionName<'_>, first_offset: u64) -> RunIndex {
         let begin = self.names.len();
-        self.names.extend_from_slice(subject);
+        self.names.extend_from_slice(name.topic);
         let middle = self.names.len();
-        self.names.extend_from_slice(address);
+        self.names.extend_from_slice(name.producer);
         let names = [begin, middle, self.names.len()];
         self.runs.push(RunEntry { names, first_offset, count: 0, head: 0, tail: 0 });
         RunIndex { index: self.runs.len() - 1, generation: self.generation }
@@ -121,15 +120,8 @@ impl<P: AsRef<[u8]>> Batch<P> {
     ///
     /// [`BatchError::NotContiguous`] when the batch holds records of the partition and `offset` does not
     /// follow them; the batch stays as it was.
-    pub fn push(
-        &mut self,
-        subject: &[u8],
-        address: &[u8],
-        offset: u64,
-        content: P,
-    ) -> Result<(), BatchError> {
-        let same = |run: Run<'_>| run.subject == subject && run.address == address;
-        let found = (0..self.runs.len()).rev().find(|&index| same(self.view(index)));
+    pub fn push(&mut self, name: PartitionName<'_>, offset: u64, content: P) -> Result<(), BatchError> {
+        let found = (0..self.runs.len()).rev().find(|&index| self.view(index).name == name);
         let run = match found {
             Some(index) => {
                 let held = &self.runs[index];
@@ -139,7 +131,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
                 }
                 RunIndex { index, generation: self.generation }
             }
-            None => self.run(subject, address, offset),
+            None => self.run(name, offset),
         };
         self.push_to(run, content);
         Ok(())
@@ -196,8 +188,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
         let run = &self.runs[index];
         let [begin, middle, end] = run.names;
         Run {
-            subject: &self.names[begin..middle],
-            address: &self.names[middle..end],
+            name: PartitionName { topic: &self.names[begin..middle], producer: &self.names[middle..end] },
             first_offset: run.first_offset,
             count: run.count as u64,
         }
@@ -234,6 +225,10 @@ impl<'a, P: AsRef<[u8]>> Iterator for Records<'a, P> {
 mod tests {
     use super::*;
 
+    fn named<'a>(topic: &'a [u8], producer: &'a [u8]) -> PartitionName<'a> {
+        PartitionName { topic, producer }
+    }
+
     fn contents(batch: &Batch<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
         batch.runs_with_records().map(|(_, records)| records.map(<[u8]>::to_vec).collect()).collect()
     }
@@ -241,9 +236,9 @@ mod tests {
     #[test]
     fn interleaved_pushes_come_out_run_by_run() {
         let mut batch = Batch::new();
-        let a = batch.run(b"s", b"A", 7);
-        let b = batch.run(b"s", b"B", 0);
-        let empty = batch.run(b"s", b"C", 3);
+        let a = batch.run(named(b"s", b"A"), 7);
+        let b = batch.run(named(b"s", b"B"), 0);
+        let empty = batch.run(named(b"s", b"C"), 3);
         for (run, content) in [(a, "a0"), (b, "b0"), (b, "b1"), (a, "a1"), (b, ""), (a, "a2")] {
             batch.push_to(run, content.as_bytes().to_vec());
         }
@@ -251,7 +246,8 @@ mod tests {
         let expected: [&[&[u8]]; 3] = [&[b"a0", b"a1", b"a2"], &[b"b0", b"b1", b""], &[]];
         assert_eq!(contents(&batch), expected);
         assert_eq!((batch.len(), batch.content_len_bytes(), batch.is_empty()), (6, 10, false));
-        let runs: Vec<_> = batch.runs().map(|r| (r.address.to_vec(), r.first_offset, r.count)).collect();
+        let runs: Vec<_> =
+            batch.runs().map(|r| (r.name.producer.to_vec(), r.first_offset, r.count)).collect();
         assert_eq!(runs, [(b"A".to_vec(), 7, 3), (b"B".to_vec(), 0, 3), (b"C".to_vec(), 3, 0)]);
     }
 
@@ -260,10 +256,10 @@ mod tests {
         let mut batch = Batch::new();
         for (address, content) in [(b"A", "a0"), (b"B", "b0"), (b"A", "a1"), (b"C", "c0")] {
             let offset = if content.ends_with('1') { 1 } else { 0 };
-            batch.push(b"s", address, offset, content.as_bytes().to_vec()).expect("in order");
+            batch.push(named(b"s", address), offset, content.as_bytes().to_vec()).expect("in order");
         }
-        batch.leave_out(|run| run.address == b"B");
-        let runs: Vec<_> = batch.runs().map(|run| (run.address, run.first_offset, run.count)).collect();
+        batch.leave_out(|run| run.name.producer == b"B");
+        let runs: Vec<_> = batch.runs().map(|run| (run.name.producer, run.first_offset, run.count)).collect();
         assert_eq!(runs, [(&b"A"[..], 0, 2), (b"C", 0, 1)]);
         assert_eq!(contents(&batch), [vec![b"a0".to_vec(), b"a1".to_vec()], vec![b"c0".to_vec()]]);
         assert_eq!(batch.content_len_bytes(), 6);
@@ -272,25 +268,25 @@ mod tests {
     #[test]
     fn push_demands_the_following_offset() {
         let mut batch = Batch::new();
-        batch.push(b"s", b"A", 5, b"5".to_vec()).expect("first");
-        batch.push(b"s", b"B", 0, b"0".to_vec()).expect("another partition");
-        batch.push(b"s", b"A", 6, b"6".to_vec()).expect("next");
+        batch.push(named(b"s", b"A"), 5, b"5".to_vec()).expect("first");
+        batch.push(named(b"s", b"B"), 0, b"0".to_vec()).expect("another partition");
+        batch.push(named(b"s", b"A"), 6, b"6".to_vec()).expect("next");
         for got in [5, 6, 8] {
-            let error = batch.push(b"s", b"A", got, b"x".to_vec()).expect_err("not next");
+            let error = batch.push(named(b"s", b"A"), got, b"x".to_vec()).expect_err("not next");
             assert!(matches!(error, BatchError::NotContiguous { expected: 7, got: g } if g == got));
         }
         assert_eq!(batch.len(), 3);
-        batch.push(b"t", b"A", u64::MAX, b"last".to_vec()).expect("the last offset");
-        batch.push(b"t", b"A", 0, b"wrapped".to_vec()).expect_err("no offset follows the last one");
+        batch.push(named(b"t", b"A"), u64::MAX, b"last".to_vec()).expect("the last offset");
+        batch.push(named(b"t", b"A"), 0, b"wrapped".to_vec()).expect_err("no offset follows the last one");
     }
 
     #[test]
     fn clear_empties_it_for_the_next_round() {
         let mut batch = Batch::new();
-        batch.push(b"s", b"A", 5, b"5".to_vec()).expect("first");
+        batch.push(named(b"s", b"A"), 5, b"5".to_vec()).expect("first");
         batch.clear();
         assert!(batch.is_empty() && batch.runs().next().is_none() && batch.content_len_bytes() == 0);
-        batch.push(b"s", b"A", 9, b"9".to_vec()).expect("a new beginning");
+        batch.push(named(b"s", b"A"), 9, b"9".to_vec()).expect("a new beginning");
         assert_eq!(contents(&batch), [[b"9".to_vec()]]);
     }
 
@@ -298,9 +294,9 @@ mod tests {
     #[should_panic(expected = "cleared")]
     fn a_handle_from_before_clear_is_refused() {
         let mut batch = Batch::new();
-        let old = batch.run(b"s", b"A", 0);
+        let old = batch.run(named(b"s", b"A"), 0);
         batch.clear();
-        batch.run(b"s", b"B", 0);
+        batch.run(named(b"s", b"B"), 0);
         batch.push_to(old, b"astray".to_vec());
     }
 }

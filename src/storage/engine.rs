@@ -9,7 +9,7 @@
 pub enum Table {
     /// What the log knows of itself.
     Meta,
-    /// By subject and address: a partition's number and offsets.
+    /// By topic and producer: a partition's number and offsets.
     Partitions,
     /// By partition number and offset: chunks of records.
     Records,

@@ -127,13 +127,13 @@ pub enum AppendError {
     /// A run does not begin where its partition ends.
     #[error(
         "partition {} of {}: expected the record {expected}, got {got}",
-        subject.escape_ascii(), address.escape_ascii()
+        topic.escape_ascii(), producer.escape_ascii()
     )]
     NotContiguous {
-        /// The subject of the partition.
-        subject: Vec<u8>,
+        /// The topic of the partition.
+        topic: Vec<u8>,
         /// The address of the partition's producer.
-        address: Vec<u8>,
+        producer: Vec<u8>,
         /// The offset after the last record of the partition, 0 for a new one.
         expected: u64,
         /// The first offset of the run.
@@ -151,7 +151,7 @@ pub enum AppendError {
         /// The greatest length in octets.
         max_len_bytes: usize,
     },
-    /// The subject or the address is longer than a key can hold.
+    /// The topic or the producer's address is longer than a key can hold.
     #[error("a partition's name of {len_bytes} octets is longer than {max_len_bytes} octets")]
     NameTooLong {
         /// The length of the longer one in octets.
@@ -229,15 +229,15 @@ pub enum ReadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is damaged: partition {} of {} (number {}), record {offset}: {reason}",
-    printable_path(path), subject.escape_ascii(), address.escape_ascii(), id.0
+    printable_path(path), topic.escape_ascii(), producer.escape_ascii(), id.0
 )]
 pub struct Corruption {
     /// The file.
     pub path: PathBuf,
-    /// The subject of the partition.
-    pub subject: Vec<u8>,
+    /// The topic of the partition.
+    pub topic: Vec<u8>,
     /// The address of the partition's producer.
-    pub address: Vec<u8>,
+    pub producer: Vec<u8>,
     /// The number of the partition.
     pub id: PartitionId,
     /// The first record that cannot be read.

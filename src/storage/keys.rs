@@ -1,9 +1,18 @@
 //! Keys and values of the tables `partitions` and `records`. All numbers are big-endian, so that LMDB's
 //! octet-wise order of keys is the numeric order.
 
-/// The longest subject and the longest address, in octets: one of each and the length octet make 511, which
+/// The longest topic and the longest producer address, in octets: one of each and the length octet make 511, which
 /// is the longest key that LMDB takes.
 pub const MAX_NAME_LEN_BYTES: usize = 255;
+
+/// What names a partition. Both parts are any octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionName<'a> {
+    /// The topic.
+    pub topic: &'a [u8],
+    /// The address of the producer that writes the partition.
+    pub producer: &'a [u8],
+}
 
 /// The number by which the log knows a partition; never reused within a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +31,7 @@ pub(super) const RECORD_KEY_LEN: usize = 16;
 /// The length of a value of the table `partitions`, in octets.
 pub(super) const PARTITION_VALUE_LEN: usize = 24;
 
-/// A key of the table `partitions`: the subject's length (one octet), the subject, the address.
+/// A key of the table `partitions`: the topic's length (one octet), the topic, the producer's address.
 ///
 /// The length goes first rather than a separator between the two: names are any octets, so a separator
 /// could be part of one and two partitions could meet in one key.
@@ -33,30 +42,32 @@ pub(super) struct PartitionKey {
 }
 
 impl PartitionKey {
-    /// The key of one partition; nothing when a name is longer than [`MAX_NAME_LEN_BYTES`].
-    pub(super) fn new(subject: &[u8], address: &[u8]) -> Option<PartitionKey> {
-        let mut key = PartitionKey::of_subject(subject)?;
-        if address.len() > MAX_NAME_LEN_BYTES {
+    /// The key of one partition; `None` when a part of its name is longer than [`MAX_NAME_LEN_BYTES`].
+    pub(super) fn new(name: PartitionName<'_>) -> Option<PartitionKey> {
+        let PartitionName { topic, producer } = name;
+        let mut key = PartitionKey::of_topic(topic)?;
+        if producer.len() > MAX_NAME_LEN_BYTES {
             return None;
         }
-        key.octets[key.len..key.len + address.len()].copy_from_slice(address);
-        key.len += address.len();
+        key.octets[key.len..key.len + producer.len()].copy_from_slice(producer);
+        key.len += producer.len();
         Some(key)
     }
 
-    /// What the keys of all partitions of a subject, and of no other, begin with.
-    pub(super) fn of_subject(subject: &[u8]) -> Option<PartitionKey> {
-        let subject_len = u8::try_from(subject.len()).ok()?;
+    /// The prefix of the keys of all partitions of a topic, and of no other key.
+    pub(super) fn of_topic(topic: &[u8]) -> Option<PartitionKey> {
+        let topic_len = u8::try_from(topic.len()).ok()?;
         let mut octets = [0; 1 + 2 * MAX_NAME_LEN_BYTES];
-        octets[0] = subject_len;
-        octets[1..1 + subject.len()].copy_from_slice(subject);
-        Some(PartitionKey { octets, len: 1 + subject.len() })
+        octets[0] = topic_len;
+        octets[1..1 + topic.len()].copy_from_slice(topic);
+        Some(PartitionKey { octets, len: 1 + topic.len() })
     }
 
-    /// Splits a stored key into subject and address; nothing when it is malformed.
-    pub(super) fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
-        let (&subject_len, names) = key.split_first()?;
-        names.split_at_checked(usize::from(subject_len))
+    /// The name in a stored key; `None` when the key is malformed.
+    pub(super) fn name(key: &[u8]) -> Option<PartitionName<'_>> {
+        let (&topic_len, parts) = key.split_first()?;
+        let (topic, producer) = parts.split_at_checked(usize::from(topic_len))?;
+        Some(PartitionName { topic, producer })
     }
 }
 
@@ -125,18 +136,21 @@ mod tests {
     #[test]
     fn a_partition_key_splits_into_what_it_was_made_of() {
         let long = [0xff; MAX_NAME_LEN_BYTES];
-        for (subject, address) in
+        for (topic, producer) in
             [(&b"hello"[..], &b"A"[..]), (b"", b""), (b"a\0b", b"c"), (&long, &long), (b"", &long)]
         {
-            let key = PartitionKey::new(subject, address).expect("fits");
+            let name = PartitionName { topic, producer };
+            let key = PartitionKey::new(name).expect("fits");
             assert!(key.as_ref().len() <= 511);
-            assert_eq!(PartitionKey::split(key.as_ref()), Some((subject, address)));
+            assert_eq!(PartitionKey::name(key.as_ref()), Some(name));
         }
     }
 
     #[test]
     fn different_names_make_different_keys() {
-        let key = |s: &[u8], a: &[u8]| PartitionKey::new(s, a).expect("fits").as_ref().to_vec();
+        let key = |topic: &[u8], producer: &[u8]| {
+            PartitionKey::new(PartitionName { topic, producer }).expect("fits").as_ref().to_vec()
+        };
         assert_ne!(key(b"a\0b", b"c"), key(b"a", b"b\0c"));
         assert_ne!(key(b"ab", b"c"), key(b"a", b"bc"));
     }
@@ -144,14 +158,14 @@ mod tests {
     #[test]
     fn names_that_are_too_long_make_no_key() {
         let long = [1; MAX_NAME_LEN_BYTES + 1];
-        assert!(PartitionKey::new(&long, b"").is_none());
-        assert!(PartitionKey::new(b"", &long).is_none());
+        assert!(PartitionKey::new(PartitionName { topic: &long, producer: b"" }).is_none());
+        assert!(PartitionKey::new(PartitionName { topic: b"", producer: &long }).is_none());
     }
 
     #[test]
     fn malformed_keys_and_values_are_refused() {
-        assert_eq!(PartitionKey::split(b""), None);
-        assert_eq!(PartitionKey::split(b"\x03ab"), None);
+        assert_eq!(PartitionKey::name(b""), None);
+        assert_eq!(PartitionKey::name(b"\x03ab"), None);
         assert_eq!(split_record_key(&[0; 15]), None);
         let value = PartitionValue { id: PartitionId(7), first: 2, next: 9 };
         assert_eq!(PartitionValue::decode(&value.encode()), Some(value));

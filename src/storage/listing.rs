@@ -8,13 +8,13 @@
 use std::fs;
 use std::path::Path;
 
+use super::database;
 use super::directory::{self, DATA_FILE, failed};
 use super::error::OpenError;
 use super::keys::{PartitionKey, PartitionValue};
-use super::lookup::{self, Partition};
 use super::opening;
 use super::pages::{Header, Pages, Unsound};
-use super::tables;
+use super::partitions::Partition;
 
 /// How often something is read again before the database counts as damaged. A commit takes longer than what is read at a
 /// time.
@@ -23,7 +23,7 @@ const MAX_TRIES: usize = 100_000;
 /// Entries of a table.
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// All partitions of the log in `dir`, by subject and address. Each is shown as it is at the moment when it is read, which is
+/// All partitions of the log in `dir`, by topic and producer. Each is shown as it is at the moment when it is read, which is
 /// not the same for all while a store writes.
 ///
 /// The log may be in use, by this or another process. Only the file of the database is read.
@@ -38,17 +38,17 @@ pub fn list(dir: &Path) -> Result<Vec<Partition>, OpenError> {
     }
     directory::look(dir)?;
     let data = dir.join(DATA_FILE);
-    tables::check_marks(&data)?;
+    database::check_marks(&data)?;
     let pages = Pages::open(&data).map_err(failed("open the database", &data))?;
     let mut listed = Vec::new();
     read_all(&pages, &data, &mut |partition| listed.push(partition))?;
-    // The database's own order begins with the length of the subject.
-    listed.sort_by(|a, b| (&a.subject, &a.address).cmp(&(&b.subject, &b.address)));
+    // The database's own order begins with the length of the topic.
+    listed.sort_by(|a, b| a.name().cmp(&b.name()));
     Ok(listed)
 }
 
 fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Result<(), OpenError> {
-    let unsound = |unsound| tables::unsound(data, unsound);
+    let unsound = |unsound| database::unsound(data, unsound);
     let meta = consistent(pages, |header| {
         let mut meta = Entries::new();
         if let Some(tree) = pages.table(header, b"meta")? {
@@ -71,13 +71,11 @@ fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Resu
         let Some((last, _)) = found.last() else { return Ok(()) };
         let last = last.clone();
         for (key, value) in &found {
-            let (Some((subject, address)), Some(value)) =
-                (PartitionKey::split(key), PartitionValue::decode(value))
-            else {
+            let (Some(name), Some(value)) = (PartitionKey::name(key), PartitionValue::decode(value)) else {
                 let reason = "an entry of the table of partitions is none";
                 return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
             };
-            each(lookup::partition(subject, address, value));
+            each(Partition::new(name, value));
         }
         after = Some(last);
     }

@@ -1,9 +1,18 @@
-//! LMDB as the log's engine.
+//! LMDB as the log's engine: an open environment, and its transactions.
 
-use lmdb::{Cursor, Database, RoCursor, RwTransaction, Transaction, WriteFlags};
+use std::io;
+use std::path::Path;
+
+use lmdb::{
+    Cursor, Database, Environment, EnvironmentFlags, RoCursor, RwTransaction, Transaction, WriteFlags,
+};
 
 use super::engine::{Entry, Snapshot, Table, Update};
-use super::tables::Tables;
+use super::options::Options;
+
+pub(super) const META: &str = "meta";
+pub(super) const PARTITIONS: &str = "partitions";
+pub(super) const RECORDS: &str = "records";
 
 /// LMDB's names of cursor movements, which the crate does not pass on.
 mod movement {
@@ -11,6 +20,66 @@ mod movement {
     pub(super) const NEXT: u32 = 8;
     pub(super) const PREVIOUS: u32 = 12;
     pub(super) const AT_OR_AFTER: u32 = 17;
+}
+
+/// Permissions as LMDB takes them.
+pub(super) fn mode(file_mode: u32) -> lmdb_sys::mdb_mode_t {
+    file_mode as lmdb_sys::mdb_mode_t
+}
+
+/// An open environment and its tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) env: Environment,
+    /// The table of tables.
+    pub(super) main: Database,
+    pub(super) meta: Database,
+    pub(super) partitions: Database,
+    pub(super) records: Database,
+    /// The length of the memory map: the database cannot become longer.
+    pub(super) map_len_bytes: usize,
+}
+
+impl Tables {
+    /// Opens a database that was created or checked before. It must not be open in this process already:
+    /// LMDB's locks would not notice.
+    pub(super) fn open(dir: &Path, options: &Options, map_len_bytes: usize) -> lmdb::Result<Tables> {
+        // Read transactions live for one call, on any thread: they are not to be tied to threads.
+        let mut flags = EnvironmentFlags::NO_TLS;
+        if !options.sync {
+            flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
+        }
+        let env = Environment::new()
+            .set_flags(flags)
+            .set_max_dbs(3)
+            .set_map_size(map_len_bytes)
+            .open_with_permissions(dir, mode(options.file_mode))?;
+        let main = env.open_db(None)?;
+        let meta = env.open_db(Some(META))?;
+        let partitions = env.open_db(Some(PARTITIONS))?;
+        let records = env.open_db(Some(RECORDS))?;
+        // LMDB makes it longer when the data demands it.
+        let map_len_bytes = env.info()?.map_size();
+        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
+    }
+
+    /// Frees the places of dead processes in the table of readers, and returns how many there were.
+    pub(super) fn clear_stale_readers(&self) -> lmdb::Result<usize> {
+        let mut count = 0;
+        // SAFETY: the environment is open as long as this lives, and `count` is a number that LMDB may set.
+        match unsafe { lmdb_sys::mdb_reader_check(self.env.env(), &raw mut count) } {
+            0 => Ok(usize::try_from(count).unwrap_or(0)),
+            code => Err(lmdb::Error::from_err_code(code)),
+        }
+    }
+}
+
+/// The operating system's error that LMDB passed on, if it is one.
+pub(super) fn os_error(error: lmdb::Error) -> Option<io::Error> {
+    match error {
+        lmdb::Error::Other(code) if code > 0 => Some(io::Error::from_raw_os_error(code)),
+        _ => None,
+    }
 }
 
 /// One transaction over the tables of an environment.
@@ -56,7 +125,7 @@ impl<T: Transaction> Snapshot for Lmdb<'_, T> {
         } else {
             entry(&cursor, Some(key), movement::AT_OR_AFTER)?
         };
-        Ok(Entries { cursor, place: Place::At(first) })
+        Ok(Entries { cursor, position: Position::At(first) })
     }
 
     fn entries_around(&self, table: Table, key: &[u8]) -> lmdb::Result<Entries<'_>> {
@@ -66,7 +135,7 @@ impl<T: Transaction> Snapshot for Lmdb<'_, T> {
             Some(_) => entry(&cursor, None, movement::PREVIOUS)?,
             None => entry(&cursor, None, movement::LAST)?,
         };
-        Ok(Entries { cursor, place: Place::At(first) })
+        Ok(Entries { cursor, position: Position::At(first) })
     }
 }
 
@@ -85,10 +154,10 @@ impl Update for Lmdb<'_, RwTransaction<'_>> {
 /// A walk over a table.
 pub(super) struct Entries<'txn> {
     cursor: RoCursor<'txn>,
-    place: Place<'txn>,
+    position: Position<'txn>,
 }
 
-enum Place<'txn> {
+enum Position<'txn> {
     /// Found already, and not handed out yet; nothing when the walk is over before it begins.
     At(Option<Entry<'txn>>),
     /// The next one is to be looked up.
@@ -101,13 +170,13 @@ impl<'txn> Iterator for Entries<'txn> {
     type Item = lmdb::Result<Entry<'txn>>;
 
     fn next(&mut self) -> Option<lmdb::Result<Entry<'txn>>> {
-        let found = match std::mem::replace(&mut self.place, Place::End) {
-            Place::At(found) => Ok(found),
-            Place::Before => entry(&self.cursor, None, movement::NEXT),
-            Place::End => Ok(None),
+        let found = match std::mem::replace(&mut self.position, Position::End) {
+            Position::At(found) => Ok(found),
+            Position::Before => entry(&self.cursor, None, movement::NEXT),
+            Position::End => Ok(None),
         };
         if matches!(found, Ok(Some(_))) {
-            self.place = Place::Before;
+            self.position = Position::Before;
         }
         found.transpose()
     }

@@ -10,17 +10,17 @@ use lmdb::{RoTransaction, Transaction};
 
 use super::append::{WriteError, write_batch};
 use super::batch::{Batch, Run};
+use super::database::NEW_LEN_BYTES;
 use super::directory;
 use super::error::{AppendError, Corruption, OpenError, ReadError};
-use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
-use super::lmdb::Lmdb;
-use super::lookup::{self, Partition};
+use super::fs_directory::FsDirectory;
+use super::keys::{PartitionId, PartitionKey, PartitionName, PartitionValue, record_key};
+use super::lmdb::{Lmdb, RECORDS, Tables, os_error};
 use super::opening::{self, Opened};
 use super::options::{Options, round_up};
 use super::pages::{Pages, Unsound};
-use super::place::Place;
-use super::tables::{NEW_LEN_BYTES, RECORDS, Tables, os_error};
-use super::walk::{self, Limited, Unread};
+use super::partitions::{self, Partition};
+use super::scan::{self, Limited, Unread};
 use crate::text::printable_path;
 
 /// Records whose pages are checked beyond those that are read now.
@@ -62,9 +62,9 @@ impl Log {
     ///
     /// See [`OpenError`]; a directory or a database of something else is left as it was.
     pub fn open(dir: &Path, options: Options) -> Result<Log, OpenError> {
-        let place = Place::new(dir, &options);
-        let Opened { database: (pages, tables), lock, is_adopted } = opening::open(&place)?;
-        let data = place.data;
+        let directory = FsDirectory::new(dir, &options);
+        let Opened { database: (pages, tables), lock, is_adopted } = opening::open(&directory)?;
+        let data = directory.data;
         directory::warn_of_access(&data, options.file_mode);
         let state = State { map_len_bytes: tables.map_len_bytes, tables: Some(tables), is_unsettled: false };
         Ok(Log {
@@ -89,9 +89,9 @@ impl Log {
             self.with_tables(|tables| {
                 let mut update = Lmdb { txn: tables.env.begin_rw_txn()?, tables };
                 let name = if self.is_copy.load(Ordering::Relaxed) {
-                    lookup::rename(&mut update, fresh)?
+                    partitions::rename(&mut update, fresh)?
                 } else {
-                    lookup::identity(&mut update, fresh)?
+                    partitions::identity(&mut update, fresh)?
                 };
                 update.txn.commit()?;
                 self.is_copy.store(false, Ordering::Relaxed);
@@ -115,32 +115,32 @@ impl Log {
         self.list(None)
     }
 
-    /// The partitions of one subject.
+    /// The partitions of one topic.
     ///
     /// # Errors
     ///
     /// When the table of partitions cannot be read.
-    pub fn partitions_of(&self, subject: &[u8]) -> Result<Vec<Partition>, ReadError> {
-        self.list(Some(subject))
+    pub fn partitions_of(&self, topic: &[u8]) -> Result<Vec<Partition>, ReadError> {
+        self.list(Some(topic))
     }
 
-    /// Tells the partitions of one subject, or of all, that have records; `count` at most, from after the place on
+    /// Hands the partitions of one topic, or of all, that have records to `each`; `count` at most, from after the place on
     /// where another call has stopped. Returns where it stopped itself; `None` when there are no more.
     ///
     /// All are read from one snapshot, the next ones from another. `each` must not call the log, as in [`Log::read`].
     ///
     /// # Errors
     ///
-    /// When the table of partitions cannot be read; those before were told.
+    /// When the table of partitions cannot be read; those before were handed over.
     pub fn heads(
         &self,
-        subject: Option<&[u8]>,
+        topic: Option<&[u8]>,
         after: Option<&[u8]>,
         count: u64,
-        each: &mut lookup::EachHead,
+        each: &mut partitions::EachHead,
     ) -> Result<Option<Box<[u8]>>, ReadError> {
         self.reading(|txn| {
-            lookup::heads(txn, subject, after, count, each).map_err(|error| self.read_error(error))
+            partitions::heads(txn, topic, after, count, each).map_err(|error| self.read_error(error))
         })
     }
 
@@ -149,8 +149,8 @@ impl Log {
     /// # Errors
     ///
     /// When the table of partitions cannot be read.
-    pub fn find(&self, subject: &[u8], address: &[u8]) -> Result<Option<Partition>, ReadError> {
-        self.reading(|txn| lookup::find(txn, subject, address).map_err(|error| self.read_error(error)))
+    pub fn find(&self, name: PartitionName<'_>) -> Result<Option<Partition>, ReadError> {
+        self.reading(|txn| partitions::find(txn, name).map_err(|error| self.read_error(error)))
     }
 
     /// Appends a whole batch, or nothing of it, and waits until it is on disk (see [`Options::sync`]).
@@ -264,20 +264,19 @@ impl Log {
     /// [`ReadError::Corrupt`] when records are damaged or missing; those before were handed over.
     pub fn read(
         &self,
-        subject: &[u8],
-        address: &[u8],
+        name: PartitionName<'_>,
         from: u64,
         max_count: u64,
         max_len_bytes: usize,
         each: &mut dyn FnMut(u64, &[u8]) -> bool,
     ) -> Result<u64, ReadError> {
         self.reading(|snapshot| {
-            let max_count = self.sound_count(snapshot, (subject, address), from, max_count)?;
+            let max_count = self.sound_count(snapshot, name, from, max_count)?;
             let limited = Limited { from, max_count, max_len_bytes, each };
-            walk::read(snapshot, subject, address, limited).map_err(|unread| match unread {
+            scan::read(snapshot, name, limited).map_err(|unread| match unread {
                 Unread::Engine(error) => self.read_error(error),
                 Unread::Corrupt { id, offset, reason } => {
-                    ReadError::Corrupt(self.corruption(&Damage { subject, address, id, offset }, reason))
+                    ReadError::Corrupt(self.corruption(&Damage { name, id, offset }, reason))
                 }
             })
         })
@@ -288,18 +287,18 @@ impl Log {
     fn sound_count(
         &self,
         snapshot: &Lmdb<'_, RoTransaction<'_>>,
-        (subject, address): (&[u8], &[u8]),
+        name: PartitionName<'_>,
         from: u64,
         max_count: u64,
     ) -> Result<u64, ReadError> {
-        let Some(key) = PartitionKey::new(subject, address) else { return Ok(max_count) };
-        let value = lookup::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
+        let Some(key) = PartitionKey::new(name) else { return Ok(max_count) };
+        let value = partitions::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
         let Some(PartitionValue { id, first, next }) = value else { return Ok(max_count) };
         let wanted = from.max(first)..from.saturating_add(max_count).min(next);
         if wanted.is_empty() {
             return Ok(max_count);
         }
-        let damage = Damage { subject, address, id, offset: wanted.start };
+        let damage = Damage { name, id, offset: wanted.start };
         Ok(self.sound_end(snapshot, wanted, next, &damage)? - from)
     }
 
@@ -339,19 +338,19 @@ impl Log {
 
     /// Before the first append to a partition: whether the way to its end is sound.
     fn check_end(&self, run: Run<'_>) -> Result<(), AppendError> {
-        let Run { subject, address, .. } = run;
-        let Some(key) = PartitionKey::new(subject, address) else { return Ok(()) };
+        let Run { name, .. } = run;
+        let Some(key) = PartitionKey::new(name) else { return Ok(()) };
         let checked = self.pages.once(key.as_ref(), || {
             self.reading(|snapshot| {
-                let value = lookup::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
+                let value = partitions::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
                 // A new partition's records come after those of all others.
                 let Some(PartitionValue { id, next, .. }) = value else {
-                    let damage = Damage { subject, address, id: PartitionId(u64::MAX), offset: 0 };
+                    let damage = Damage { name, id: PartitionId(u64::MAX), offset: 0 };
                     return self.check_pages(snapshot, [0xff; 16]..=[0xff; 16], &damage);
                 };
-                let damage = Damage { subject, address, id, offset: next };
+                let damage = Damage { name, id, offset: next };
                 self.check_pages(snapshot, record_key(id, next)..=record_key(id, next), &damage)?;
-                match lookup::has_records_beyond(snapshot, id, next) {
+                match partitions::has_records_beyond(snapshot, id, next) {
                     Ok(true) => {
                         let reason = "there are records beyond the end of the partition";
                         Err(ReadError::Corrupt(self.corruption(&damage, reason)))
@@ -386,16 +385,16 @@ impl Log {
     fn corruption(&self, damage: &Damage<'_>, reason: &'static str) -> Box<Corruption> {
         Box::new(Corruption {
             path: self.data.clone(),
-            subject: damage.subject.to_vec(),
-            address: damage.address.to_vec(),
+            topic: damage.name.topic.to_vec(),
+            producer: damage.name.producer.to_vec(),
             id: damage.id,
             offset: damage.offset,
             reason,
         })
     }
 
-    fn list(&self, subject: Option<&[u8]>) -> Result<Vec<Partition>, ReadError> {
-        self.reading(|txn| lookup::list(txn, subject).map_err(|error| self.read_error(error)))
+    fn list(&self, topic: Option<&[u8]>) -> Result<Vec<Partition>, ReadError> {
+        self.reading(|txn| partitions::list(txn, topic).map_err(|error| self.read_error(error)))
     }
 
     /// Runs one read transaction; once more when LMDB demands to be opened anew.
@@ -527,8 +526,7 @@ impl Log {
 
 /// Where something is damaged.
 struct Damage<'a> {
-    subject: &'a [u8],
-    address: &'a [u8],
+    name: PartitionName<'a>,
     id: PartitionId,
     offset: u64,
 }

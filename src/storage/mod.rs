@@ -1,6 +1,6 @@
 //! The partitioned record log: what a store keeps on disk.
 //!
-//! A [`Log`] holds any number of partitions, each named by a subject and the address of the producer that
+//! A [`Log`] holds any number of partitions, each named by a topic and the address of the producer that
 //! writes it. The records of a partition are numbered from 0 and stored as a contiguous prefix: an append
 //! must begin exactly where the partition ends. One thread appends batches, others read at the same time
 //! and never wait for it.
@@ -14,13 +14,13 @@
 //! | `options` | how a log is opened |
 //! | `opening` | what happens when a log is opened, and in which order |
 //! | `append` | writing one batch in one transaction |
-//! | `lookup` | which partitions there are |
-//! | `walk` | walking over the chunks of one partition |
+//! | `partitions` | which partitions there are |
+//! | `scan` | reading the chunks of one partition |
 //! | `engine` | what the last three need of a database |
-//! | `lmdb` | LMDB as that database |
+//! | `lmdb` | LMDB as that database: an open environment, and its transactions |
 //! | `batch` | records gathered for one append |
-//! | `tables` | the LMDB environment: creating, checking, opening |
-//! | `place` | a directory of files, as `opening` needs it |
+//! | `database` | the file of the database: creating and checking it |
+//! | `fs_directory` | the directory of a log in the file system, as `opening` needs it |
 //! | `pages` | looking at LMDB's pages before LMDB does |
 //! | `directory` | whose directory it is: look before touching, lock, make durable |
 //! | `chunk` | records packed together: encoding, total decoding |
@@ -31,26 +31,26 @@
 pub mod append;
 mod batch;
 mod chunk;
+mod database;
 mod directory;
 pub mod engine;
 mod error;
+mod fs_directory;
 mod keys;
 mod listing;
 mod lmdb;
 mod log;
-pub mod lookup;
 pub mod opening;
 mod options;
 mod pages;
-mod place;
-mod tables;
-pub mod walk;
+pub mod partitions;
+pub mod scan;
 
 pub use self::batch::{Batch, Run, RunIndex};
 pub use self::chunk::MAX_CONTENT_LEN_BYTES;
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
-pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId};
+pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionName};
 pub use self::listing::list;
 pub use self::log::Log;
-pub use self::lookup::Partition;
 pub use self::options::{FILE_MODE, Options};
+pub use self::partitions::Partition;

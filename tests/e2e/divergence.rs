@@ -1,7 +1,7 @@
 //! Stores that hold different records of one partition say so; those that hold the same say nothing.
 
 use crate::e2e::{Cluster, Program};
-use dafka::storage::{Batch, Log, Options};
+use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::path::Path;
 
 /// A partition's name, as producers make them.
@@ -14,7 +14,7 @@ fn make_database(dir: &Path, forged: impl Fn(u32, u64) -> bool) {
     let log = Log::open(dir, Options::default()).expect("the log opens");
     let mut batch = Batch::new();
     for partition in 0..5 {
-        let run = batch.run(b"compared", address(partition).as_bytes(), 0);
+        let run = batch.run(PartitionName { topic: b"compared", producer: address(partition).as_bytes() }, 0);
         for offset in 0..3_000 {
             let author = if forged(partition, offset) { "forged" } else { "true" };
             batch.push_to(run, format!("{author} {partition} {offset}").into_bytes());

@@ -136,7 +136,7 @@ impl World {
         let known = disk.clone();
         let replica = replica.resuming(Box::new(move |subject, address| match known.is_read_failing() {
             true => Err(()),
-            false => Ok(known.committed_next(subject, address)),
+            false => Ok(known.committed_next(PartitionName { topic: subject, producer: address })),
         }));
         let replica = match self.plan.is_comparing {
             true => replica.comparing(Box::new(SimHeld::new(disk.clone()))),
@@ -291,12 +291,16 @@ impl World {
             // To compare what it has.
             Ok(Message::Fetch { topic, subject, sequence, .. })
                 if self.plan.is_comparing
-                    && store.is_some_and(|(_, disk)| disk.durable_next(subject, topic) > sequence) => {}
+                    && store.is_some_and(|(_, disk)| {
+                        disk.durable_next(PartitionName { topic: subject, producer: topic }) > sequence
+                    }) => {}
             Ok(Message::Fetch { topic, subject, sequence, .. }) => {
                 self.report.fetches += 1;
                 let name = (subject.to_vec(), topic.to_vec());
                 let mut living = self.stores.iter().filter(|store| !store.is_killed);
-                let is_there = living.any(|store| store.disk.durable_next(subject, topic) > sequence);
+                let is_there = living.any(|store| {
+                    store.disk.durable_next(PartitionName { topic: subject, producer: topic }) > sequence
+                });
                 // It may have met the partition by a HEAD alone, which gave way before there was a record to hand on:
                 // of that, nobody but it knows.
                 let is_latest = matches!(&node.role, Role::Consumer(consumer)

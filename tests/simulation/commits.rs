@@ -98,7 +98,7 @@ impl World {
         self.trace(|| format!("store {store} is restored from a snapshot"));
         self.crash_store(store, false);
         self.note_what_was_safe();
-        self.model.roll_back(store, |name| disk.durable_next(&name.0, &name.1));
+        self.model.roll_back(store, |name| disk.durable_next(named(name)));
         self.stores[store].disk = disk;
         self.push((self.now + down).min(self.plan.calm_at), Event::StartStore(store));
     }

@@ -13,8 +13,8 @@ use dafka::protocol::reader::{EachHead, Source};
 use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
 use dafka::storage::opening::write_new;
-use dafka::storage::walk::{Limited, Unread};
-use dafka::storage::{AppendError, Batch, lookup, walk};
+use dafka::storage::scan::{Limited, Unread};
+use dafka::storage::{AppendError, Batch, PartitionName, partitions, scan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -270,7 +270,7 @@ impl SimDisk {
     pub(crate) fn identity(&self, fresh: &[u8]) -> Vec<u8> {
         let state = &mut *self.0.borrow_mut();
         let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
-        let name = lookup::identity(&mut update, fresh).expect("a sound disk");
+        let name = partitions::identity(&mut update, fresh).expect("a sound disk");
         for ((table, key), value) in update.changed {
             let value: Octets = value.into();
             state.committed.set(table, key.clone(), value.clone());
@@ -295,7 +295,7 @@ impl SimDisk {
     pub(crate) fn rename(&self, name: &[u8]) {
         let state = &mut *self.0.borrow_mut();
         let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
-        lookup::rename(&mut update, name).expect("a sound disk");
+        partitions::rename(&mut update, name).expect("a sound disk");
         let mut tables = update.tables;
         update.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
         (state.durable, state.committed) = (tables.clone(), tables);
@@ -305,18 +305,17 @@ impl SimDisk {
     pub(crate) fn forge(&self, name: &Name, forged: u64, content: &[u8]) -> SimDisk {
         let (copy, tables) = (self.copy().expect("a database"), self.committed());
         let (mut batch, mut names) = (Batch::new(), Vec::new());
-        let mut add =
-            |subject: &[u8], address: &[u8], _: u64| names.push((subject.to_vec(), address.to_vec()));
-        lookup::heads(&tables, None, None, u64::MAX, &mut add).expect("a sound disk");
-        for (subject, address) in names {
-            let run = batch.run(&subject, &address, 0);
-            let is_it = (&subject, &address) == (&name.0, &name.1);
+        let mut add = |name: PartitionName<'_>, _| names.push((name.topic.to_vec(), name.producer.to_vec()));
+        partitions::heads(&tables, None, None, u64::MAX, &mut add).expect("a sound disk");
+        for own in names {
+            let (partition, is_it) = (named(&own), own == *name);
+            let run = batch.run(partition, 0);
             let each = &mut |offset, own: &[u8]| {
                 batch.push_to(run, if is_it && offset == forged { content.to_vec() } else { own.to_vec() });
                 true
             };
             let limited = Limited { from: 0, max_count: u64::MAX, max_len_bytes: usize::MAX, each };
-            walk::read(&tables, &subject, &address, limited).expect("a sound disk");
+            scan::read(&tables, partition, limited).expect("a sound disk");
         }
         let mut update = Transaction { tables: new_tables(), changed: BTreeMap::new() };
         assert!(write_batch(&mut update, &batch).is_ok(), "what was written before");
@@ -330,14 +329,14 @@ impl SimDisk {
     }
 
     /// A record that no power cut can take away.
-    pub(crate) fn record(&self, (subject, address): &Name, offset: u64) -> Option<Vec<u8>> {
+    pub(crate) fn record(&self, name: &Name, offset: u64) -> Option<Vec<u8>> {
         let mut record = None;
         let each = &mut |_: u64, content: &[u8]| {
             record = Some(content.to_vec());
             false
         };
         let limited = Limited { from: offset, max_count: 1, max_len_bytes: usize::MAX, each };
-        walk::read(&self.0.borrow().durable, subject, address, limited).expect("a sound disk");
+        scan::read(&self.0.borrow().durable, named(name), limited).expect("a sound disk");
         record
     }
 
@@ -403,16 +402,21 @@ impl SimDisk {
         self.0.borrow().committed.clone()
     }
 
-    pub(crate) fn durable_next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        let found = lookup::find(&self.0.borrow().durable, subject, address).expect("a sound disk");
+    pub(crate) fn durable_next(&self, name: PartitionName<'_>) -> u64 {
+        let found = partitions::find(&self.0.borrow().durable, name).expect("a sound disk");
         found.map_or(0, |partition| partition.next)
     }
 
     /// Where a partition stands, as the process sees it.
-    pub(crate) fn committed_next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        let found = lookup::find(&self.0.borrow().committed, subject, address).expect("a sound disk");
+    pub(crate) fn committed_next(&self, name: PartitionName<'_>) -> u64 {
+        let found = partitions::find(&self.0.borrow().committed, name).expect("a sound disk");
         found.map_or(0, |partition| partition.next)
     }
+}
+
+/// As the log names a partition.
+pub(crate) fn named((topic, producer): &Name) -> PartitionName<'_> {
+    PartitionName { topic, producer }
 }
 
 impl Disk for SimDisk {
@@ -424,9 +428,9 @@ impl Disk for SimDisk {
             return failed(io::ErrorKind::StorageFull);
         }
         for run in batch.runs() {
-            let found = lookup::find(&state.committed, run.subject, run.address).expect("a sound disk");
+            let found = partitions::find(&state.committed, run.name).expect("a sound disk");
             let is_beyond = found.is_some_and(|partition| {
-                let found = lookup::has_records_beyond(&state.committed, partition.id, partition.next);
+                let found = partitions::has_records_beyond(&state.committed, partition.id, partition.next);
                 found.expect("a sound disk")
             });
             assert!(!is_beyond, "there are records beyond the end of a partition");
@@ -461,8 +465,8 @@ impl Disk for SimDisk {
         self.put_headers().map_err(failed)
     }
 
-    fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
-        let found = lookup::find(&self.0.borrow().committed, subject, address).expect("a sound disk");
+    fn next(&self, name: PartitionName<'_>) -> Option<u64> {
+        let found = partitions::find(&self.0.borrow().committed, name).expect("a sound disk");
         found.map(|partition| partition.next)
     }
 }
@@ -486,7 +490,9 @@ impl Source for SimLog {
         if self.disk.is_read_failing() {
             return Err(Unread::Engine(Damaged));
         }
-        Ok(lookup::heads(&self.disk.committed(), subject, after, count, each)?)
+        Ok(partitions::heads(&self.disk.committed(), subject, after, count, &mut |name, head| {
+            each(name.topic, name.producer, head);
+        })?)
     }
 
     fn read(
@@ -505,7 +511,8 @@ impl Source for SimLog {
         let is_failing = self.disk.is_read_failing();
         let max_count = if is_failing { max_count / 2 } else { max_count };
         let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
-        let read = walk::read(&self.disk.committed(), subject, address, limited)?;
+        let read =
+            scan::read(&self.disk.committed(), PartitionName { topic: subject, producer: address }, limited)?;
         if is_failing { Err(Unread::Engine(Damaged)) } else { Ok(read) }
     }
 }
@@ -524,16 +531,17 @@ impl SimHeld {
 
 impl Held for SimHeld {
     fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        if self.disk.is_read_failing() { 0 } else { self.disk.committed_next(subject, address) }
+        let name = PartitionName { topic: subject, producer: address };
+        if self.disk.is_read_failing() { 0 } else { self.disk.committed_next(name) }
     }
 
     fn begin(&mut self, mut reading: Reading) {
         if !self.disk.is_read_failing() {
-            let (subject, address) = (reading.subject.clone(), reading.address.clone());
+            let name = (reading.subject.to_vec(), reading.address.to_vec());
             let (from, max_count) = (reading.from, reading.end - reading.from);
             let each = &mut |offset, content: &[u8]| reading.take(offset, content);
             let limited = Limited { from, max_count, max_len_bytes: usize::MAX, each };
-            walk::read(&self.disk.committed(), &subject, &address, limited).expect("a sound disk");
+            scan::read(&self.disk.committed(), named(&name), limited).expect("a sound disk");
         }
         self.done = Some(reading);
     }

@@ -24,7 +24,7 @@ impl World {
             .model
             .partitions
             .keys()
-            .map(|name| (name.clone(), disk.durable_next(&name.0, &name.1)))
+            .map(|name| (name.clone(), disk.durable_next(named(name))))
             .filter(|(_, end)| *end > 0)
             .collect();
         if names.is_empty() {

@@ -11,15 +11,15 @@
 //! 6. A store logs that it differs from another one only where records were forged, and once; a forged record in one store is
 //!    logged by each other one (`World::diverge`, `World::forgeries_are_noticed`).
 
-use super::disk::{SimDisk, Tables};
+use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;
 use super::model::{Model, Name};
 use super::nodes::{Node, Role};
 use super::oracle::Oracle;
 use super::world::Store;
 use dafka::protocol::consumer::Start;
-use dafka::storage::walk::Limited;
-use dafka::storage::{lookup, walk};
+use dafka::storage::scan::Limited;
+use dafka::storage::{PartitionName, partitions, scan};
 use dafka::wire::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +52,8 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
             }
         }
         Message::Ack { topic, subject, sequence, .. } => {
-            let durable = store.map_or(0, |disk| disk.durable_next(subject, topic));
+            let durable =
+                store.map_or(0, |disk| disk.durable_next(PartitionName { topic: subject, producer: topic }));
             if sequence >= durable {
                 let name = show(&(subject.to_vec(), topic.to_vec()));
                 return fail(2, format!("an ACK of {sequence} of {name} with {durable} records on disk"));
@@ -78,7 +79,7 @@ pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 
     let mut ends: BTreeMap<&[u8], u64> = BTreeMap::new();
     for store in stores.iter().filter(|store| !store.is_killed && !store.name.is_empty()) {
         let end = ends.entry(&*store.name).or_default();
-        *end = store.disk.durable_next(&name.0, &name.1).max(*end);
+        *end = store.disk.durable_next(named(name)).max(*end);
     }
     let mut ends: Vec<u64> = ends.into_values().collect();
     ends.sort_unstable_by(|a, b| b.cmp(a));
@@ -105,7 +106,7 @@ pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) 
 /// A consumer has been handed only what a store has on its disk: a killed one, too. Not where disks are set back.
 pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Check {
     for (name, &next) in oracle.next.iter().filter(|_| oracle.is_isolated) {
-        let stored = stores.iter().map(|store| store.disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
+        let stored = stores.iter().map(|store| store.disk.durable_next(named(name))).max().unwrap_or(0);
         if next > stored && !model.is_end_doubtful(name) {
             let text =
                 format!("a consumer was handed record {} of {} with {stored} on disks", next - 1, show(name));
@@ -117,9 +118,10 @@ pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Chec
 
 /// Reads each partition of a log, from where it was read before on, and remembers how far that is.
 pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTreeMap<Name, u64>) -> Check {
-    let partitions = lookup::list(tables, None).map_err(|_| (3, "the partitions are damaged".to_owned()))?;
+    let partitions =
+        partitions::list(tables, None).map_err(|_| (3, "the partitions are damaged".to_owned()))?;
     for partition in partitions {
-        let name = (partition.subject.clone(), partition.address.clone());
+        let name = (partition.topic.clone(), partition.producer.clone());
         let so_far = read_so_far.entry(name.clone()).or_insert(model.first_offset);
         if partition.first != model.first_offset || partition.next < *so_far {
             return fail(
@@ -138,7 +140,7 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
         };
         let limited =
             Limited { from: *so_far, max_count: u64::MAX, max_len_bytes: usize::MAX, each: &mut each };
-        let read = walk::read(tables, &name.0, &name.1, limited);
+        let read = scan::read(tables, named(&name), limited);
         if read.is_err() || wrong.is_some() || expected != partition.next {
             let at = wrong.unwrap_or(expected);
             return fail(3, format!("the log of {} is wrong at {at}: {read:?}", show(&name)));
@@ -152,7 +154,7 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
 pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check {
     log_is_right(&disk.committed(), model, &mut BTreeMap::new())?;
     for ((of, name), &end) in &model.acknowledged {
-        let durable = disk.durable_next(&name.0, &name.1);
+        let durable = disk.durable_next(named(name));
         if *of == store && durable < end {
             let text = format!(
                 "store {store} has {durable} of the {end} records of {} that it acknowledged",
@@ -208,7 +210,7 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
 /// How many records the stores hold of producers that are gone: each as far as the one that has most of it.
 pub(crate) fn left_behind(model: &Model, disks: &[&SimDisk]) -> u64 {
     let dead = model.partitions.iter().filter(|(_, partition)| !partition.is_alive);
-    let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max();
+    let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(named(name))).max();
     dead.filter_map(|(name, partition)| stored(name)?.checked_sub(partition.first)).sum()
 }
 
@@ -220,8 +222,7 @@ pub(crate) fn converged<'a>(
     nodes: impl Iterator<Item = &'a Node>,
     is_final: bool,
 ) -> Result<(), String> {
-    let stored =
-        |name: &Name| disks.iter().map(|disk| disk.durable_next(&name.0, &name.1)).max().unwrap_or(0);
+    let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(named(name))).max().unwrap_or(0);
     // What a producer has forgotten may have been on a store that is gone for good: producer/min_stores is for that.
     let is_whole = |name: &Name| model.partitions[name].forgotten <= stored(name);
     let end_of = |name: &Name| {
@@ -233,7 +234,7 @@ pub(crate) fn converged<'a>(
     for name in names() {
         let end = end_of(name);
         for (store, disk) in disks.iter().enumerate() {
-            let has = disk.durable_next(&name.0, &name.1);
+            let has = disk.durable_next(named(name));
             if has != end {
                 return Err(format!("store {store} has {has} of the {end} records of {}", show(name)));
             }

@@ -1,7 +1,7 @@
 //! The scheduler: a cluster, its network and its disks, driven by one queue of events in virtual time.
 
 use super::clock::{Clock, MS, SECOND, Time};
-use super::disk::{Mood, SimDisk, SimHeld, SimLog};
+use super::disk::{Mood, SimDisk, SimHeld, SimLog, named};
 use super::faults::{Action, Plan, TOPICS};
 use super::invariants::{self, Check};
 use super::model::{Content, Model, Name};
@@ -18,6 +18,7 @@ use dafka::protocol::producer::Producer;
 use dafka::protocol::reader::Reader;
 use dafka::protocol::replica::Replica;
 use dafka::protocol::{Outbox, subscriptions};
+use dafka::storage::PartitionName;
 use dafka::wire::{Message, NodeBeacon, TowerBeacon};
 use divergences::Divergences;
 use std::cmp::Reverse;
@@ -435,7 +436,7 @@ impl World {
                 let name = &producer.name;
                 let partition = self.model.partitions.get_mut(name).expect("of the model");
                 let living = self.stores.iter().filter(|store| !store.is_killed);
-                let stored = living.map(|store| store.disk.durable_next(&name.0, &name.1)).max();
+                let stored = living.map(|store| store.disk.durable_next(named(name))).max();
                 if partition.forgotten > stored.unwrap_or(0) {
                     partition.is_alive = false;
                     self.stop(id);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dafka::storage::{AppendError, Batch, Log, Options, ReadError};
+use dafka::storage::{AppendError, Batch, Log, Options, PartitionName, ReadError};
 
 /// Small, so that growth is part of most tests.
 pub(crate) fn options() -> Options {
@@ -13,16 +13,19 @@ pub(crate) fn open(dir: &Path) -> Log {
     Log::open(dir, options()).expect("the log opens")
 }
 
+pub(crate) fn named<'a>(topic: &'a [u8], producer: &'a [u8]) -> PartitionName<'a> {
+    PartitionName { topic, producer }
+}
+
 /// Appends one run.
 pub(crate) fn append(
     log: &Log,
-    subject: &[u8],
-    address: &[u8],
+    name: PartitionName<'_>,
     first: u64,
     contents: &[Vec<u8>],
 ) -> Result<(), AppendError> {
     let mut batch = Batch::new();
-    let run = batch.run(subject, address, first);
+    let run = batch.run(name, first);
     contents.iter().for_each(|content| batch.push_to(run, content));
     log.append(&batch)
 }
@@ -30,27 +33,26 @@ pub(crate) fn append(
 /// Reads with limits; checks that the offsets ascend one by one and that the count is right.
 pub(crate) fn read(
     log: &Log,
-    partition: (&[u8], &[u8]),
+    name: PartitionName<'_>,
     from: u64,
     max_count: u64,
     max_len_bytes: usize,
 ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
     let mut got: Vec<(u64, Vec<u8>)> = Vec::new();
-    let count =
-        log.read(partition.0, partition.1, from, max_count, max_len_bytes, &mut |offset, content| {
-            if let Some((before, _)) = got.last() {
-                assert_eq!(offset, before + 1);
-            }
-            got.push((offset, content.to_vec()));
-            true
-        })?;
+    let count = log.read(name, from, max_count, max_len_bytes, &mut |offset, content| {
+        if let Some((before, _)) = got.last() {
+            assert_eq!(offset, before + 1);
+        }
+        got.push((offset, content.to_vec()));
+        true
+    })?;
     assert_eq!(count, got.len() as u64);
     Ok(got)
 }
 
 /// Reads all records of a partition from one on.
-pub(crate) fn read_from(log: &Log, partition: (&[u8], &[u8]), from: u64) -> Vec<Vec<u8>> {
-    let got = read(log, partition, from, u64::MAX, usize::MAX).expect("the records are readable");
+pub(crate) fn read_from(log: &Log, name: PartitionName<'_>, from: u64) -> Vec<Vec<u8>> {
+    let got = read(log, name, from, u64::MAX, usize::MAX).expect("the records are readable");
     if let Some((first, _)) = got.first() {
         assert_eq!(*first, from);
     }

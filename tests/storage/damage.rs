@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::append;
+use crate::common::{append, named};
 
 const PAGE_LEN: usize = 4096;
 
@@ -40,9 +40,9 @@ fn database(dir: &Path) -> Vec<u8> {
         for partition in 0..60 {
             let (subject, address) = names(partition);
             let count = 1 + (partition + first) % 3;
-            let next = log.find(&subject, &address).expect("readable").map_or(0, |found| found.next);
+            let next = log.find(named(&subject, &address)).expect("readable").map_or(0, |found| found.next);
             let contents: Vec<_> = (next..next + count).map(|offset| content(partition, offset)).collect();
-            append(&log, &subject, &address, next, &contents).expect("append");
+            append(&log, named(&subject, &address), next, &contents).expect("append");
         }
     }
     drop(log);
@@ -164,11 +164,11 @@ fn child_uses_a_damaged_database() {
             return;
         }
     };
-    let named = |error: String| {
+    let check_message = |error: String| {
         assert!(error.contains("data.mdb"), "names no file: {error}");
         println!("{error}");
     };
-    let _ = log.partitions().map_err(|error| named(error.to_string()));
+    let _ = log.partitions().map_err(|error| check_message(error.to_string()));
     let (mut sound, mut unsound) = (0, 0);
     for partition in 0..60 {
         let (subject, address) = names(partition);
@@ -176,19 +176,19 @@ fn child_uses_a_damaged_database() {
             assert!(octets == content(partition, offset), "{partition}/{offset} is wrong");
             true
         };
-        match log.read(&subject, &address, 0, u64::MAX, usize::MAX, &mut each) {
+        match log.read(named(&subject, &address), 0, u64::MAX, usize::MAX, &mut each) {
             Ok(_) => sound += 1,
             Err(error) => {
                 unsound += 1;
-                named(error.to_string());
+                check_message(error.to_string());
             }
         }
     }
     println!("{sound} partitions can be read, {unsound} cannot");
     for partition in 0..70 {
         let (subject, address) = names(partition);
-        let next = log.find(&subject, &address).ok().flatten().map_or(0, |found| found.next);
+        let next = log.find(named(&subject, &address)).ok().flatten().map_or(0, |found| found.next);
         let contents: Vec<_> = (next..next + 3).map(|offset| content(partition, offset)).collect();
-        let _ = append(&log, &subject, &address, next, &contents).map_err(|error| error.to_string());
+        let _ = append(&log, named(&subject, &address), next, &contents).map_err(|error| error.to_string());
     }
 }

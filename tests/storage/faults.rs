@@ -7,11 +7,11 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dafka::storage::{AppendError, Log, OpenError, ReadError};
+use dafka::storage::{AppendError, Log, OpenError, PartitionName, ReadError};
 
 use crate::common::{append, content, open, options, read, read_from};
 
-const P: (&[u8], &[u8]) = (b"hello", b"A");
+const P: PartitionName = PartitionName { topic: b"hello", producer: b"A" };
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
@@ -24,7 +24,7 @@ fn marked_log(dir: &Path, marks: u64) {
         let contents: Vec<_> =
             (first..first + marks).map(|offset| format!("<<mark {offset:05}>>{}", "x".repeat(200))).collect();
         let contents: Vec<_> = contents.into_iter().map(String::into_bytes).collect();
-        append(&log, P.0, P.1, first, &contents).expect("append");
+        append(&log, P, first, &contents).expect("append");
     }
 }
 
@@ -64,7 +64,7 @@ fn a_flipped_bit_in_a_record_is_noticed_and_named_and_the_others_are_read() {
                 assert!(text.contains(word), "{text}");
             }
         }
-        append(&log, P.0, P.1, 3 * marks, &[vec![1]]).expect("the log goes on");
+        append(&log, P, 3 * marks, &[vec![1]]).expect("the log goes on");
     }
 }
 
@@ -141,13 +141,13 @@ fn fill(data: &Path, meta: bool) {
 fn a_failed_write_appends_nothing_and_the_log_goes_on() {
     let dir = dir();
     let log = open(dir.path());
-    append(&log, P.0, P.1, 0, &[content(0, 100)]).expect("append");
+    append(&log, P, 0, &[content(0, 100)]).expect("append");
     fill(&dir.path().join("data.mdb"), false);
-    let error = append(&log, P.0, P.1, 1, &[content(1, 100_000)]).expect_err("nothing can be written");
+    let error = append(&log, P, 1, &[content(1, 100_000)]).expect_err("nothing can be written");
     assert!(matches!(&error, AppendError::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC)));
     assert!(error.to_string().contains("data.mdb"), "{error}");
     assert_eq!(read_from(&log, P, 0), [content(0, 100)]);
-    append(&log, P.0, P.1, 1, &[content(1, 100_000)]).expect("the disk has room again");
+    append(&log, P, 1, &[content(1, 100_000)]).expect("the disk has room again");
     drop(log);
     assert!(read_from(&open(dir.path()), P, 0) == [content(0, 100), content(1, 100_000)]);
 }
@@ -156,12 +156,12 @@ fn a_failed_write_appends_nothing_and_the_log_goes_on() {
 fn a_failed_write_of_the_header_does_not_leave_the_log_unusable() {
     let dir = dir();
     let log = open(dir.path());
-    append(&log, P.0, P.1, 0, &[content(0, 100)]).expect("append");
+    append(&log, P, 0, &[content(0, 100)]).expect("append");
     fill(&dir.path().join("data.mdb"), true);
-    let error = append(&log, P.0, P.1, 1, &[content(1, 100)]).expect_err("no header can be written");
+    let error = append(&log, P, 1, &[content(1, 100)]).expect_err("no header can be written");
     assert!(matches!(&error, AppendError::Io { .. }), "{error}");
     assert_eq!(read_from(&log, P, 0), [content(0, 100)]);
-    append(&log, P.0, P.1, 1, &[content(1, 100)]).expect("it was opened anew");
+    append(&log, P, 1, &[content(1, 100)]).expect("it was opened anew");
     assert_eq!(read_from(&log, P, 0), [content(0, 100), content(1, 100)]);
 }
 
@@ -200,16 +200,16 @@ fn limit_file_len(len: u64) {
 fn child_meets_a_limit_of_the_file_length() {
     let Some(dir) = given_dir() else { return };
     let log = open(&dir);
-    append(&log, P.0, P.1, 0, &[content(0, 100_000)]).expect("append");
+    append(&log, P, 0, &[content(0, 100_000)]).expect("append");
     limit_file_len(1_000_000);
     for _ in 0..3 {
         // A short write first, then none: both are input/output errors.
-        let error = append(&log, P.0, P.1, 1, &[content(1, 3_000_000)]).expect_err("no room");
+        let error = append(&log, P, 1, &[content(1, 3_000_000)]).expect_err("no room");
         assert!(matches!(&error, AppendError::Io { .. }), "{error}");
         assert!(read_from(&log, P, 0) == [content(0, 100_000)]);
     }
     limit_file_len(libc::RLIM_INFINITY);
-    append(&log, P.0, P.1, 1, &[content(1, 3_000_000)]).expect("there is room again");
+    append(&log, P, 1, &[content(1, 3_000_000)]).expect("there is room again");
     assert!(read_from(&log, P, 0) == [content(0, 100_000), content(1, 3_000_000)]);
 }
 
@@ -229,17 +229,17 @@ fn a_full_file_system_is_called_full() {
     }
     let result = std::panic::catch_unwind(|| {
         let log = open(dir.path());
-        append(&log, P.0, P.1, 0, &[content(0, 100_000)]).expect("append");
+        append(&log, P, 0, &[content(0, 100_000)]).expect("append");
         let filler = dir.path().join(".filler");
         fs::write(&filler, vec![1; 2_000_000]).expect("write");
         for len in [2_000_000, 10_000_000] {
-            let error = append(&log, P.0, P.1, 1, &[content(1, len)]).expect_err("no room");
+            let error = append(&log, P, 1, &[content(1, len)]).expect_err("no room");
             let told = matches!(&error, AppendError::Io { source, .. }
                 if source.raw_os_error() == Some(libc::ENOSPC));
             assert!(told, "{error}");
         }
         fs::remove_file(filler).expect("there");
-        append(&log, P.0, P.1, 1, &[content(1, 2_000_000)]).expect("there is room again");
+        append(&log, P, 1, &[content(1, 2_000_000)]).expect("there is room again");
         assert!(read_from(&log, P, 0) == [content(0, 100_000), content(1, 2_000_000)]);
     });
     // Lazily: a process that another test is starting may hold our files for the moment between fork and exec.
@@ -270,7 +270,7 @@ fn what_append_returned_for_survives_being_killed() {
         child.kill().expect("running");
         child.wait().expect("ended");
         let log = open(dir.path());
-        let found = log.find(P.0, P.1).expect("readable").expect("there").next;
+        let found = log.find(P).expect("readable").expect("there").next;
         assert!(found >= acknowledged, "{found} of {acknowledged} are left");
         let got = read_from(&log, P, 0);
         assert!(got.len() as u64 == found);
@@ -284,11 +284,11 @@ fn what_append_returned_for_survives_being_killed() {
 fn child_appends_until_killed() {
     let Some(dir) = given_dir() else { return };
     let log = open(&dir);
-    let mut next = log.find(P.0, P.1).expect("readable").map_or(0, |partition| partition.next);
+    let mut next = log.find(P).expect("readable").map_or(0, |partition| partition.next);
     let mut out = std::io::stdout();
     loop {
         let contents: Vec<_> = (next..next + 7).map(|o| content(o, (o % 5 * 3000) as usize)).collect();
-        append(&log, P.0, P.1, next, &contents).expect("append");
+        append(&log, P, next, &contents).expect("append");
         next += 7;
         writeln!(out, "{next} appended").expect("write");
     }
@@ -306,7 +306,7 @@ fn a_map_that_does_not_fit_the_address_space_is_told_and_the_log_goes_on() {
 fn child_has_little_address_space() {
     let Some(dir) = given_dir() else { return };
     let log = open(&dir);
-    append(&log, P.0, P.1, 0, &[content(0, 1000)]).expect("append");
+    append(&log, P, 0, &[content(0, 1000)]).expect("append");
     let big = vec![content(1, 40 << 20)];
     let mut status = String::new();
     File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status)).expect("readable");
@@ -319,14 +319,14 @@ fn child_has_little_address_space() {
     // SAFETY: the structure is complete; the limit is this process's own.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
     for _ in 0..3 {
-        let error = append(&log, P.0, P.1, 1, &big).expect_err("no room for the map");
+        let error = append(&log, P, 1, &big).expect_err("no room for the map");
         assert!(matches!(&error, AppendError::MapLimit { .. }), "{error}");
         assert!(read_from(&log, P, 0) == [content(0, 1000)]);
     }
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: as above.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
-    append(&log, P.0, P.1, 1, &big).expect("there is room again");
+    append(&log, P, 1, &big).expect("there is room again");
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn garbage_in_the_pages_of_a_tree_is_an_error() {
         drop(file);
         if let Ok(log) = Log::open(dir.path(), options()) {
             let _ = (log.partitions(), read(&log, P, 0, u64::MAX, usize::MAX));
-            let _ = append(&log, P.0, P.1, 6, &[vec![1]]);
+            let _ = append(&log, P, 6, &[vec![1]]);
         }
     }
 }

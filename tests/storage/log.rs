@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dafka::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, MAX_NAME_LEN_BYTES, Options};
+use dafka::storage::{
+    AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, MAX_NAME_LEN_BYTES, Options, PartitionName,
+};
 
-use crate::common::{append, content, open, options, read, read_from};
+use crate::common::{append, content, named, open, options, read, read_from};
 
-const P: (&[u8], &[u8]) = (b"hello", b"A");
+const P: PartitionName = PartitionName { topic: b"hello", producer: b"A" };
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
@@ -23,11 +25,11 @@ fn records_of_all_lengths_come_back_also_after_reopening() {
     with_nuls.push(vec![0; 1000]);
     {
         let log = open(dir.path());
-        append(&log, P.0, P.1, 0, &with_nuls).expect("append");
+        append(&log, P, 0, &with_nuls).expect("append");
         assert!(read_from(&log, P, 0) == with_nuls);
     }
     let log = open(dir.path());
-    let partition = log.find(P.0, P.1).expect("readable").expect("there");
+    let partition = log.find(P).expect("readable").expect("there");
     assert_eq!((partition.first, partition.next), (0, with_nuls.len() as u64));
     for from in 0..=with_nuls.len() {
         assert!(read_from(&log, P, from as u64) == with_nuls[from..], "from {from}");
@@ -39,7 +41,7 @@ fn a_record_of_256_mib_fits() {
     let dir = dir();
     let log = open(dir.path());
     let long = vec![content(0, 300), content(1, 256 << 20), content(2, 10)];
-    append(&log, P.0, P.1, 0, &long).expect("append");
+    append(&log, P, 0, &long).expect("append");
     assert!(read_from(&log, P, 0) == long);
 }
 
@@ -55,7 +57,7 @@ fn a_record_that_is_too_long_is_refused_with_its_whole_batch() {
     let dir = dir();
     let log = open(dir.path());
     let mut batch = Batch::new();
-    let run = batch.run(P.0, P.1, 0);
+    let run = batch.run(P, 0);
     batch.push_to(run, Huge(vec![1]));
     // Zeroed memory that is never touched takes no memory.
     batch.push_to(run, Huge(vec![0; MAX_CONTENT_LEN_BYTES + 1]));
@@ -73,7 +75,7 @@ fn one_batch_holds_many_partitions() {
     for round in 0..3u64 {
         let mut batch = Batch::new();
         let runs: Vec<_> =
-            names.iter().map(|(s, a)| batch.run(s.as_bytes(), a.as_bytes(), round * 5)).collect();
+            names.iter().map(|(s, a)| batch.run(named(s.as_bytes(), a.as_bytes()), round * 5)).collect();
         for record in 0..5 {
             for (index, run) in runs.iter().enumerate() {
                 batch.push_to(*run, content(index as u64 * 1000 + round * 5 + record, 60 * index));
@@ -88,7 +90,7 @@ fn one_batch_holds_many_partitions() {
     let ids: std::collections::HashSet<_> = partitions.iter().map(|p| p.id).collect();
     assert_eq!(ids.len(), 200);
     for (index, (subject, address)) in names.iter().enumerate() {
-        let got = read_from(&log, (subject.as_bytes(), address.as_bytes()), 0);
+        let got = read_from(&log, named(subject.as_bytes(), address.as_bytes()), 0);
         let expected: Vec<_> = (0..15).map(|o| content(index as u64 * 1000 + o, 60 * index)).collect();
         assert!(got == expected, "{subject} {address}");
     }
@@ -100,23 +102,23 @@ fn an_append_must_begin_where_the_partition_ends_and_is_all_or_nothing() {
     let log = open(dir.path());
     let refused = |log: &Log, first, expected_offset| {
         let mut batch = Batch::new();
-        batch.push(b"other", b"B", 0, content(0, 10)).expect("a run");
-        batch.push(P.0, P.1, first, content(first, 10)).expect("a run");
+        batch.push(named(b"other", b"B"), 0, content(0, 10)).expect("a run");
+        batch.push(P, first, content(first, 10)).expect("a run");
         match log.append(&batch).expect_err("not contiguous") {
-            AppendError::NotContiguous { subject, address, expected, got } => {
-                assert_eq!((&subject[..], &address[..], expected, got), (P.0, P.1, expected_offset, first));
+            AppendError::NotContiguous { topic, producer, expected, got } => {
+                assert_eq!((named(&topic, &producer), expected, got), (P, expected_offset, first));
             }
             error => panic!("{error}"),
         }
-        assert_eq!(log.find(b"other", b"B").expect("readable"), None);
+        assert_eq!(log.find(named(b"other", b"B")).expect("readable"), None);
     };
     refused(&log, 1, 0);
     refused(&log, u64::MAX, 0);
-    append(&log, P.0, P.1, 0, &[content(0, 10), content(1, 10)]).expect("append");
+    append(&log, P, 0, &[content(0, 10), content(1, 10)]).expect("append");
     for first in [0, 1, 3, 4, u64::MAX] {
         refused(&log, first, 2);
     }
-    append(&log, P.0, P.1, 2, &[content(2, 10)]).expect("append");
+    append(&log, P, 2, &[content(2, 10)]).expect("append");
     assert_eq!(read_from(&log, P, 0), [content(0, 10), content(1, 10), content(2, 10)]);
 }
 
@@ -127,7 +129,7 @@ fn two_runs_of_a_partition_in_one_batch_must_follow_one_another() {
     let two = |second_first| {
         let mut batch = Batch::new();
         for first in [0, second_first] {
-            let run = batch.run(P.0, P.1, first);
+            let run = batch.run(P, first);
             batch.push_to(run, content(first, 5));
             batch.push_to(run, content(first + 1, 5));
         }
@@ -148,9 +150,9 @@ fn empty_batches_and_empty_runs_append_nothing() {
     let log = open(dir.path());
     let mut batch = Batch::new();
     log.append(&batch).expect("nothing to do");
-    batch.run(b"empty", b"E", 77);
+    batch.run(named(b"empty", b"E"), 77);
     log.append(&batch).expect("nothing to do");
-    let run = batch.run(P.0, P.1, 0);
+    let run = batch.run(P, 0);
     batch.push_to(run, b"x");
     log.append(&batch).expect("append");
     assert_eq!(log.partitions().expect("readable").len(), 1);
@@ -162,9 +164,9 @@ fn reads_keep_their_limits() {
     let log = open(dir.path());
     // Three chunks of different sizes, so that limits fall into the midst and onto the borders.
     let all: Vec<_> = (0..2500).map(|offset| content(offset, 100)).collect();
-    append(&log, P.0, P.1, 0, &all[..1000]).expect("append");
-    append(&log, P.0, P.1, 1000, &all[1000..1001]).expect("append");
-    append(&log, P.0, P.1, 1001, &all[1001..]).expect("append");
+    append(&log, P, 0, &all[..1000]).expect("append");
+    append(&log, P, 1000, &all[1000..1001]).expect("append");
+    append(&log, P, 1001, &all[1001..]).expect("append");
     let offsets = |from, max_count, max_len| -> Vec<u64> {
         let got = read(&log, P, from, max_count, max_len).expect("readable");
         for (offset, content) in &got {
@@ -193,27 +195,31 @@ fn reads_keep_their_limits() {
     assert_eq!(offsets(990, 5, 2000), range(990..995));
     // One that is too long comes alone, also before empty ones.
     let (long, empty) = (content(0, 100), Vec::new());
-    append(&log, b"s", b"long", 0, &[long, empty.clone(), empty]).expect("append");
+    append(&log, named(b"s", b"long"), 0, &[long, empty.clone(), empty]).expect("append");
     for (max_len, count) in [(0, 1), (99, 1), (100, 3)] {
-        assert_eq!(read(&log, (b"s", b"long"), 0, 100, max_len).expect("readable").len(), count, "{max_len}");
+        assert_eq!(
+            read(&log, named(b"s", b"long"), 0, 100, max_len).expect("readable").len(),
+            count,
+            "{max_len}"
+        );
     }
     // Until the receiver has enough.
     let mut seen = Vec::new();
-    let handed = log.read(P.0, P.1, 998, 100, usize::MAX, &mut |offset, _| {
+    let handed = log.read(P, 998, 100, usize::MAX, &mut |offset, _| {
         seen.push(offset);
         offset < 1001
     });
     assert_eq!((handed.expect("readable"), seen), (4, range(998..1002)));
     // Nothing of what is not there.
-    assert_eq!(read(&log, (b"hello", b"B"), 0, 10, 1000).expect("readable"), []);
-    assert_eq!(read(&log, (&[0; 256], b"A"), 0, 10, 1000).expect("readable"), []);
+    assert_eq!(read(&log, named(b"hello", b"B"), 0, 10, 1000).expect("readable"), []);
+    assert_eq!(read(&log, named(&[0; 256], b"A"), 0, 10, 1000).expect("readable"), []);
 }
 
 #[test]
 fn an_empty_content_is_handed_over_when_the_octets_are_used_up() {
     let dir = dir();
     let log = open(dir.path());
-    append(&log, P.0, P.1, 0, &[content(0, 10), Vec::new(), Vec::new(), vec![1]]).expect("append");
+    append(&log, P, 0, &[content(0, 10), Vec::new(), Vec::new(), vec![1]]).expect("append");
     assert_eq!(read(&log, P, 0, 10, 10).expect("readable").len(), 3);
 }
 
@@ -233,17 +239,17 @@ fn names_are_any_octets_up_to_the_limit() {
         (vec![0xc3, 0x28], vec![0xff, 0x00]),
     ];
     for (index, (subject, address)) in names.iter().enumerate() {
-        append(&log, subject, address, 0, &[content(index as u64, 20)]).expect("append");
+        append(&log, named(subject, address), 0, &[content(index as u64, 20)]).expect("append");
     }
     assert_eq!(log.partitions().expect("readable").len(), names.len());
     for (index, (subject, address)) in names.iter().enumerate() {
-        assert_eq!(read_from(&log, (subject, address), 0), [content(index as u64, 20)]);
+        assert_eq!(read_from(&log, named(subject, address), 0), [content(index as u64, 20)]);
     }
     let too_long = vec![1; MAX_NAME_LEN_BYTES + 1];
     for (subject, address) in [(&too_long[..], &b"A"[..]), (b"hello", &too_long)] {
-        let error = append(&log, subject, address, 0, &[vec![1]]).expect_err("too long");
+        let error = append(&log, named(subject, address), 0, &[vec![1]]).expect_err("too long");
         assert!(matches!(error, AppendError::NameTooLong { len_bytes: 256, max_len_bytes: 255 }));
-        assert_eq!(log.find(subject, address).expect("readable"), None);
+        assert_eq!(log.find(named(subject, address)).expect("readable"), None);
     }
     assert_eq!(log.partitions_of(&too_long).expect("readable"), []);
 }
@@ -255,12 +261,12 @@ fn a_subject_is_not_taken_for_one_that_it_begins() {
     for (subject, address) in
         [("hello", "B"), ("hello", "A"), ("hello2", "A"), ("hell", "oA"), ("", "hello"), ("hello2", "")]
     {
-        append(&log, subject.as_bytes(), address.as_bytes(), 0, &[vec![1]]).expect("append");
+        append(&log, named(subject.as_bytes(), address.as_bytes()), 0, &[vec![1]]).expect("append");
     }
     let of = |subject: &[u8]| -> Vec<String> {
         let partitions = log.partitions_of(subject).expect("readable");
-        assert!(partitions.iter().all(|p| p.subject == subject));
-        partitions.into_iter().map(|p| String::from_utf8(p.address).expect("text")).collect()
+        assert!(partitions.iter().all(|p| p.topic == subject));
+        partitions.into_iter().map(|p| String::from_utf8(p.producer).expect("text")).collect()
     };
     assert_eq!(of(b"hello"), ["A", "B"]);
     assert_eq!(of(b"hello2"), ["", "A"]);
@@ -277,13 +283,13 @@ fn heads_are_told_in_slices_of_any_length() {
     let names: Vec<(&[u8], &[u8])> =
         vec![(b"hello", b"A"), (b"hello", b"B"), (b"hello", b"C"), (b"hello2", b"A"), (&long, &long)];
     for (i, (subject, address)) in names.iter().enumerate() {
-        append(&log, subject, address, 0, &vec![vec![1]; i + 1]).expect("append");
+        append(&log, named(subject, address), 0, &vec![vec![1]; i + 1]).expect("append");
     }
     let slices = |subject: Option<&[u8]>, count| {
         let (mut told, mut after, mut calls) = (Vec::new(), None::<Box<[u8]>>, 0);
         loop {
-            let each = &mut |subject: &[u8], address: &[u8], head| {
-                told.push((subject.to_vec(), address.to_vec(), head));
+            let each = &mut |name: PartitionName<'_>, head| {
+                told.push((name.topic.to_vec(), name.producer.to_vec(), head));
             };
             after = log.heads(subject, after.as_deref(), count, each).expect("readable");
             calls += 1;
@@ -306,12 +312,12 @@ fn heads_are_told_in_slices_of_any_length() {
     assert_eq!(slices(Some(&[1; MAX_NAME_LEN_BYTES + 1]), 1), (vec![], 1));
     // What comes meanwhile is told when it comes behind the place.
     let mut told = Vec::new();
-    let mut each = |_: &[u8], address: &[u8], head| told.push((address.to_vec(), head));
+    let mut each = |name: PartitionName<'_>, head| told.push((name.producer.to_vec(), head));
     let place = log.heads(Some(b"hello"), None, 2, &mut each).expect("readable");
     for address in [b"AA", b"BB"] {
-        append(&log, b"hello", address, 0, &[vec![1]]).expect("append");
+        append(&log, named(b"hello", address), 0, &[vec![1]]).expect("append");
     }
-    append(&log, b"hello", b"C", 3, &[vec![1]]).expect("append");
+    append(&log, named(b"hello", b"C"), 3, &[vec![1]]).expect("append");
     assert_eq!(log.heads(Some(b"hello"), place.as_deref(), 2, &mut each).expect("readable"), None);
     assert_eq!(told, [(b"A".to_vec(), 0), (b"B".to_vec(), 1), (b"BB".to_vec(), 0), (b"C".to_vec(), 3)]);
 }
@@ -342,7 +348,7 @@ fn the_map_grows_unseen_while_others_read() {
         }
         for first in (0..total).step_by(10) {
             let contents: Vec<_> = (first..first + 10).map(|offset| content(offset, 20_000)).collect();
-            append(&log, P.0, P.1, first, &contents).expect("append");
+            append(&log, P, first, &contents).expect("append");
         }
         done.store(true, Ordering::Release);
     });
@@ -359,14 +365,14 @@ fn many_threads_append_to_partitions_of_their_own() {
             let log = &log;
             scope.spawn(move || {
                 for offset in 0..40 {
-                    append(log, b"s", &[thread], offset, &[content(offset, 9000)]).expect("append");
+                    append(log, named(b"s", &[thread]), offset, &[content(offset, 9000)]).expect("append");
                 }
             });
         }
     });
     for thread in 0..4u8 {
         let expected: Vec<_> = (0..40).map(|offset| content(offset, 9000)).collect();
-        assert!(read_from(&log, (b"s", &[thread]), 0) == expected);
+        assert!(read_from(&log, named(b"s", &[thread]), 0) == expected);
     }
 }
 
@@ -375,7 +381,7 @@ fn one_batch_may_be_many_times_the_map() {
     let dir = dir();
     let log = open(dir.path());
     let contents: Vec<_> = (0..40).map(|offset| content(offset, 1 << 20)).collect();
-    append(&log, P.0, P.1, 0, &contents).expect("append");
+    append(&log, P, 0, &contents).expect("append");
     assert!(read_from(&log, P, 0) == contents);
 }
 
@@ -384,14 +390,14 @@ fn a_limit_of_the_map_is_told_and_what_is_there_stays_readable() {
     let dir = dir();
     let limited = Options { max_map_len_bytes: 4 << 20, ..options() };
     let log = Log::open(dir.path(), limited).expect("open");
-    append(&log, P.0, P.1, 0, &[content(0, 1 << 20)]).expect("append");
-    let error = append(&log, P.0, P.1, 1, &[content(1, 8 << 20)]).expect_err("too much");
+    append(&log, P, 0, &[content(0, 1 << 20)]).expect("append");
+    let error = append(&log, P, 1, &[content(1, 8 << 20)]).expect_err("too much");
     assert!(
         matches!(&error, AppendError::MapLimit { map_len_bytes, .. } if *map_len_bytes == 4 << 20),
         "{error}"
     );
     assert!(error.to_string().contains("data.mdb"), "{error}");
-    append(&log, P.0, P.1, 1, &[content(1, 1000)]).expect("a small one still fits");
+    append(&log, P, 1, &[content(1, 1000)]).expect("a small one still fits");
     assert!(read_from(&log, P, 0) == [content(0, 1 << 20), content(1, 1000)]);
 }
 
@@ -401,7 +407,7 @@ fn without_sync_records_are_there_after_reopening_too() {
     let quick = || Log::open(dir.path(), Options { sync: false, ..options() }).expect("open");
     let log = quick();
     for offset in 0..50 {
-        append(&log, P.0, P.1, offset, &[content(offset, 5000)]).expect("append");
+        append(&log, P, offset, &[content(offset, 5000)]).expect("append");
     }
     drop(log);
     assert_eq!(read_from(&quick(), P, 0), (0..50).map(|o| content(o, 5000)).collect::<Vec<_>>());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dafka::storage::{AppendError, Batch};
 use proptest::prelude::*;
 
-use crate::common::{content, open, read};
+use crate::common::{content, named, open, read};
 
 /// What is done to log and model.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ proptest! {
                     let mut batch = Batch::new();
                     for (partition, lens) in runs {
                         let records = model.entry(partition).or_default();
-                        let run = batch.run(b"s", &[partition], records.len() as u64);
+                        let run = batch.run(named(b"s", &[partition]), records.len() as u64);
                         for len in lens {
                             let record = content(records.len() as u64 + u64::from(partition) * 1000, len);
                             batch.push_to(run, record.clone());
@@ -84,7 +84,7 @@ proptest! {
                         continue;
                     };
                     let mut batch = Batch::new();
-                    batch.push(b"s", &[partition], first, b"astray").expect("a run");
+                    batch.push(named(b"s", &[partition]), first, b"astray").expect("a run");
                     let error = log.append(&batch).expect_err("not contiguous");
                     let told = matches!(error, AppendError::NotContiguous { expected, got, .. }
                         if expected == end && got == first);
@@ -92,7 +92,7 @@ proptest! {
                 }
                 Step::Read { partition, from, max_count, max_len } => {
                     let records = model.get(&partition).map_or(&[][..], Vec::as_slice);
-                    let got = read(&log, (b"s", &[partition]), from, max_count, max_len).expect("readable");
+                    let got = read(&log, named(b"s", &[partition]), from, max_count, max_len).expect("readable");
                     prop_assert!(got == expected(records, from, max_count, max_len));
                 }
                 Step::Reopen => {
@@ -101,12 +101,12 @@ proptest! {
                 }
             }
             let heads: Vec<_> = log
-                .partitions_of(b"s").expect("readable").into_iter().map(|p| (p.address[0], p.next)).collect();
+                .partitions_of(b"s").expect("readable").into_iter().map(|p| (p.producer[0], p.next)).collect();
             let model_heads: Vec<_> = model.iter().map(|(p, records)| (*p, records.len() as u64)).collect();
             prop_assert_eq!(heads, model_heads);
         }
         for (partition, records) in &model {
-            let got = read(&log, (b"s", &[*partition]), 0, u64::MAX, usize::MAX).expect("readable");
+            let got = read(&log, named(b"s", &[*partition]), 0, u64::MAX, usize::MAX).expect("readable");
             prop_assert!(got == expected(records, 0, u64::MAX, usize::MAX));
         }
     }

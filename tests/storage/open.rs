@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dafka::storage::{Batch, Log, OpenError, list};
+use dafka::storage::{Batch, Log, OpenError, PartitionName, list};
 
-use crate::common::{append, content, open, options, read_from};
+use crate::common::{append, content, named, open, options, read_from};
 
-const P: (&[u8], &[u8]) = (b"hello", b"A");
+const P: PartitionName = PartitionName { topic: b"hello", producer: b"A" };
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
@@ -126,9 +126,9 @@ fn a_link_that_leads_nowhere_is_named() {
 fn a_second_log_on_the_directory_is_refused_until_the_first_is_gone() {
     let dir = dir();
     let first = open(dir.path());
-    append(&first, P.0, P.1, 0, &[content(0, 10)]).expect("append");
+    append(&first, P, 0, &[content(0, 10)]).expect("append");
     assert!(matches!(refused(dir.path()), OpenError::Locked { .. }));
-    append(&first, P.0, P.1, 1, &[content(1, 10)]).expect("the first one goes on");
+    append(&first, P, 1, &[content(1, 10)]).expect("the first one goes on");
     drop(first);
     assert_eq!(read_from(&open(dir.path()), P, 0).len(), 2);
 }
@@ -291,7 +291,7 @@ fn a_newer_format_is_refused_untouched() {
 fn a_copied_database_without_lock_files_opens() {
     let dir1 = dir();
     let log = open(dir1.path());
-    append(&log, P.0, P.1, 0, &[content(0, 100_000)]).expect("append");
+    append(&log, P, 0, &[content(0, 100_000)]).expect("append");
     drop(log);
     let dir2 = dir();
     fs::copy(dir1.path().join("data.mdb"), dir2.path().join("data.mdb")).expect("copy");
@@ -332,16 +332,15 @@ fn listing_changes_nothing() {
     assert!(snapshot(path).is_empty());
 
     let log = open(path);
-    append(&log, b"z", b"A", 0, &vec![b"x".to_vec(); 3]).expect("appended");
-    append(&log, b"long", b"B", 0, &vec![b"x".to_vec(); 2]).expect("appended");
-    append(&log, b"long", b"A", 0, &vec![b"x".to_vec(); 1]).expect("appended");
+    append(&log, named(b"z", b"A"), 0, &vec![b"x".to_vec(); 3]).expect("appended");
+    append(&log, named(b"long", b"B"), 0, &vec![b"x".to_vec(); 2]).expect("appended");
+    append(&log, named(b"long", b"A"), 0, &vec![b"x".to_vec(); 1]).expect("appended");
     drop(log);
     // With LMDB's table of readers, and without one, as after copying the database.
     for _ in 0..2 {
         let before = snapshot(path);
         let listed = list(path).expect("a list");
-        let listed: Vec<_> =
-            listed.iter().map(|it| (&*it.subject, &*it.address, it.first, it.next)).collect();
+        let listed: Vec<_> = listed.iter().map(|it| (&*it.topic, &*it.producer, it.first, it.next)).collect();
         let expected: [(&[u8], &[u8], u64, u64); 3] =
             [(b"long", b"A", 0, 1), (b"long", b"B", 0, 2), (b"z", b"A", 0, 3)];
         assert_eq!(listed, expected);
@@ -365,12 +364,12 @@ fn all_of_many_partitions_are_listed() {
     for batch in 0..4 {
         let mut appended = Batch::new();
         for i in batch * 1_000..(batch + 1) * 1_000 {
-            let run = appended.run(&topic, &address(i), 0);
+            let run = appended.run(named(&topic, &address(i)), 0);
             appended.push_to(run, b"x");
         }
         log.append(&appended).expect("appended");
     }
-    let listed: BTreeSet<_> = list(dir.path()).expect("a list").into_iter().map(|it| it.address).collect();
+    let listed: BTreeSet<_> = list(dir.path()).expect("a list").into_iter().map(|it| it.producer).collect();
     assert_eq!(listed.len(), 4_000);
     assert!((0..4_000).all(|i| listed.contains(&*address(i))));
 }

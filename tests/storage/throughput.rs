@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dafka::protocol::reader::Reader;
 use dafka::protocol::{AllRead, Outbox, Progress};
-use dafka::storage::{Batch, Log, Options};
+use dafka::storage::{Batch, Log, Options, PartitionName};
 use dafka::wire::Message;
 
 /// A payload that is shared, as a message's is: one reference count per record, one buffer.
@@ -34,6 +34,8 @@ fn payload(len: usize) -> Payload {
     (0..len).map(|i| (i * 31) as u8).collect()
 }
 
+const NAME: PartitionName = PartitionName { topic: b"hello", producer: b"0123456789ABCDEF0123456789ABCDEF" };
+
 fn append(dir: &Path, round: &Round, sync: bool) -> (Log, Duration) {
     let log = Log::open(dir, Options { sync, ..Options::default() }).expect("open");
     let content = payload(round.content_len);
@@ -41,7 +43,7 @@ fn append(dir: &Path, round: &Round, sync: bool) -> (Log, Duration) {
     let begin = Instant::now();
     let mut next = 0;
     while next < round.count {
-        let run = batch.run(b"hello", b"0123456789ABCDEF0123456789ABCDEF", next);
+        let run = batch.run(NAME, next);
         for _ in 0..round.batch_count {
             batch.push_to(run, content.clone());
         }
@@ -58,7 +60,7 @@ fn read(log: &Log, round: &Round) -> Duration {
     let mut sum = 0u64;
     while next < round.count {
         let handed = log
-            .read(b"hello", b"0123456789ABCDEF0123456789ABCDEF", next, 1000, 1 << 20, &mut |_, content| {
+            .read(NAME, next, 1000, 1 << 20, &mut |_, content| {
                 sum += content.len() as u64;
                 true
             })
@@ -126,7 +128,7 @@ fn heads() {
     let log = Log::open(dir.path(), Options { sync: false, ..Options::default() }).expect("open");
     let mut batch = Batch::new();
     for i in 0..PARTITIONS {
-        let run = batch.run(b"hello", format!("{i:032X}").as_bytes(), 0);
+        let run = batch.run(PartitionName { topic: b"hello", producer: format!("{i:032X}").as_bytes() }, 0);
         batch.push_to(run, payload(10));
     }
     log.append(&batch).expect("append");

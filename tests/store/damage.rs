@@ -4,7 +4,7 @@
 use crate::crash::{Load, Partition, Random, check_served, content, seed, served};
 use crate::e2e::{Cluster, DEADLINE, Program};
 use crate::peer::new_address;
-use dafka::storage::{Batch, Log, Options};
+use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -199,13 +199,17 @@ fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
     for partition in &partitions {
         for sequence in 0..END {
             let mut batch = Batch::new();
-            let run = batch.run(b"end", partition.address.as_bytes(), sequence);
+            let run =
+                batch.run(PartitionName { topic: b"end", producer: partition.address.as_bytes() }, sequence);
             batch.push_to(run, content(partition.number, sequence));
             log.append(&batch).expect("appended");
         }
     }
     let [victim, _, other] = &partitions[..] else { panic!("three") };
-    let found = log.find(b"end", victim.address.as_bytes()).expect("readable").expect("there");
+    let found = log
+        .find(PartitionName { topic: b"end", producer: victim.address.as_bytes() })
+        .expect("readable")
+        .expect("there");
     drop(log);
     let load = Load::go_on(&cluster, partitions.clone(), 3);
     let (victim_id, end) = (found.id.get(), found.next);

@@ -2,7 +2,7 @@
 
 use crate::crash::{Load, Tmpfs};
 use crate::e2e::{Cluster, DEADLINE, Output, PROMPT, Program, lines};
-use dafka::storage::{Batch, Log, Options};
+use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -135,7 +135,7 @@ fn make_database(dir: &Path, partitions: u64) {
     let log = Log::open(dir, Options::default()).expect("the log opens");
     let mut batch = Batch::new();
     for i in 0..partitions {
-        let run = batch.run(b"many", format!("{i:032X}").as_bytes(), 0);
+        let run = batch.run(PartitionName { topic: b"many", producer: format!("{i:032X}").as_bytes() }, 0);
         batch.push_to(run, b"record");
     }
     log.append(&batch).expect("appended");
@@ -293,10 +293,10 @@ fn a_list_beside_a_store_that_writes_is_right() {
     for _ in 0..200 {
         let acked = load.partitions();
         let listed = dafka::storage::list(&dir).expect("a list");
-        assert_eq!(listed.iter().filter(|partition| partition.subject == b"many").count(), 2_000);
+        assert_eq!(listed.iter().filter(|partition| partition.topic == b"many").count(), 2_000);
         let mut now = std::collections::BTreeMap::new();
         for partition in listed {
-            let key = (partition.subject, partition.address);
+            let key = (partition.topic, partition.producer);
             assert!(now.insert(key.clone(), partition.next).is_none(), "one partition twice");
             let before = nexts.insert(key, partition.next).unwrap_or(0);
             assert!(before <= partition.next, "a partition has become shorter");

@@ -2,7 +2,7 @@
 
 use crate::crash::{Load, Partition, content, served};
 use crate::e2e::{Cluster, PROMPT, Program};
-use dafka::storage::{Batch, Log, Options};
+use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,7 +25,9 @@ fn fill(dir: &Path) -> Vec<Partition> {
     for first in (0..RECORDS_PER_PARTITION).step_by(10) {
         batch.clear();
         for partition in &partitions {
-            let run = batch.run(partition.subject.as_bytes(), partition.address.as_bytes(), first);
+            let (topic, producer) = (partition.subject.as_bytes(), partition.address.as_bytes());
+            let name = PartitionName { topic, producer };
+            let run = batch.run(name, first);
             for sequence in first..first + 10 {
                 let mut content = content(partition.number, sequence);
                 content.resize(CONTENT_LEN, b'.');

@@ -124,7 +124,7 @@ impl Drop for Committer {
     }
 }
 
-/// Partitions to which nothing can be appended, because their end is damaged: subject and address.
+/// Partitions to which nothing can be appended, because their end is damaged: topic and producer.
 type Closed = HashSet<(Vec<u8>, Vec<u8>)>;
 
 /// What the committer writes to.
@@ -200,7 +200,7 @@ impl Disk<'_> {
                 Tried::Impossible(error) => return Err(self.failed(&error)),
                 Tried::Refused(AppendError::Corrupt(corruption)) => {
                     log::error!("Store: {corruption}; nothing more of this partition is stored");
-                    closed.insert((corruption.subject, corruption.address));
+                    closed.insert((corruption.topic, corruption.producer));
                     leave_out(job, closed);
                     continue;
                 }
@@ -231,6 +231,6 @@ impl Disk<'_> {
 
 fn leave_out(job: &mut Job, closed: &Closed) {
     if !closed.is_empty() {
-        job.leave_out(|run| closed.contains(&(run.subject.to_vec(), run.address.to_vec())));
+        job.leave_out(|run| closed.contains(&(run.name.topic.to_vec(), run.name.producer.to_vec())));
     }
 }

@@ -6,7 +6,7 @@ use crate::actor::{Error, Result, panic_text};
 use crate::czmq::log::error_at_edge;
 use crate::net::lower_priority;
 use crate::protocol::comparison::{Ended, Held, Reading};
-use crate::storage::Log;
+use crate::storage::{Log, PartitionName};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -71,16 +71,16 @@ impl OnDisk {
 }
 
 fn read(log: &Log, reading: &mut Reading) {
-    let (subject, address) = (reading.subject.clone(), reading.address.clone());
+    let (topic, producer) = (reading.subject.clone(), reading.address.clone());
+    let name = PartitionName { topic: &topic, producer: &producer };
     let (from, count) = (reading.from, reading.end.saturating_sub(reading.from));
-    let _ = log.read(&subject, &address, from, count, usize::MAX, &mut |offset, content| {
-        reading.take(offset, content)
-    });
+    let _ = log.read(name, from, count, usize::MAX, &mut |offset, content| reading.take(offset, content));
 }
 
 impl Held for OnDisk {
     fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        let found = self.slot.during("looking up a partition", || self.log.find(subject, address));
+        let name = PartitionName { topic: subject, producer: address };
+        let found = self.slot.during("looking up a partition", || self.log.find(name));
         found.ok().flatten().map_or(0, |partition| partition.next)
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(Log::open(dir.path(), Options::default()).unwrap());
         let mut batch = Batch::new();
-        let run = batch.run(b"topic", b"PARTITION", 0);
+        let run = batch.run(PartitionName { topic: b"topic", producer: b"PARTITION" }, 0);
         (0..3_u8).for_each(|i| batch.push_to(run, vec![i]));
         log.append(&batch).unwrap();
         let watch = Watch::start(dir.path().as_os_str()).unwrap();

@@ -7,7 +7,7 @@ use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::notice::Notice;
 use crate::protocol::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
-use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, Run, RunIndex};
+use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, PartitionName, Run, RunIndex};
 use crate::wire::{Message, Position, Subscription};
 
 /// What one batch holds before the writer stops reading until the disk has taken the one before.
@@ -195,9 +195,9 @@ impl<P: Payload> Gathering<P> {
             self.runs.resize(partition.0 + 1, None);
         }
         let (run, end) = *self.runs[partition.0].get_or_insert_with(|| {
-            let (subject, address) = replica.partition(partition);
+            let (topic, producer) = replica.partition(partition);
             self.job.ends.push((partition, offset));
-            (self.job.batch.run(subject, address, offset), self.job.ends.len() - 1)
+            (self.job.batch.run(PartitionName { topic, producer }, offset), self.job.ends.len() - 1)
         });
         self.job.batch.push_to(run, content);
         self.job.ends[end].1 = offset + 1;
@@ -229,7 +229,7 @@ pub trait Disk {
     fn sync(&self) -> Result<(), AppendError>;
 
     /// One after the last record of a partition, as far as that can be told.
-    fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64>;
+    fn next(&self, name: PartitionName<'_>) -> Option<u64>;
 }
 
 impl Disk for Log {
@@ -241,8 +241,8 @@ impl Disk for Log {
         Log::sync(self)
     }
 
-    fn next(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
-        self.find(subject, address).ok().flatten().map(|partition| partition.next)
+    fn next(&self, name: PartitionName<'_>) -> Option<u64> {
+        self.find(name).ok().flatten().map(|partition| partition.next)
     }
 }
 
@@ -275,7 +275,5 @@ pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
 
 /// A commit that fails twice over may have gone through after all (see [`Log::append`]), and then as a whole.
 fn has_all<P: Payload>(disk: &impl Disk, batch: &Batch<P>) -> bool {
-    batch.runs().all(|run| {
-        disk.next(run.subject, run.address).is_some_and(|next| next >= run.first_offset + run.count)
-    })
+    batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }

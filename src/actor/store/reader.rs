@@ -11,7 +11,7 @@ use crate::net::{Frame, Kind, Pipe, TERM};
 use crate::protocol::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
-use crate::storage::{Log, ReadError};
+use crate::storage::{Log, PartitionName, ReadError};
 use crate::wire::{Message, Subscription};
 use std::collections::HashSet;
 
@@ -38,7 +38,7 @@ impl Source for Log {
         count: u64,
         each: &mut EachHead,
     ) -> Result<Option<Box<[u8]>>, ReadError> {
-        Log::heads(self, subject, after, count, each)
+        Log::heads(self, subject, after, count, &mut |name, head| each(name.topic, name.producer, head))
     }
 
     fn read(
@@ -49,7 +49,8 @@ impl Source for Log {
         count: u64,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<u64, ReadError> {
-        Log::read(self, subject, address, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
+        let name = PartitionName { topic: subject, producer: address };
+        Log::read(self, name, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
             each(offset, content);
             true
         })
@@ -154,7 +155,7 @@ impl ReaderRole<'_> {
     fn tell(&mut self, error: &ReadError, notices: &mut Notices) {
         let what = match error {
             ReadError::Corrupt(corruption) => {
-                [&corruption.subject[..], b"\0", &corruption.address[..]].concat()
+                [&corruption.topic[..], b"\0", &corruption.producer[..]].concat()
             }
             error => error.to_string().into_bytes(),
         };

@@ -16,7 +16,7 @@ use crate::protocol::notice::Notice;
 use crate::protocol::replica::{Replica, Resume};
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::Settings;
-use crate::storage::{Log, MAX_CONTENT_LEN_BYTES};
+use crate::storage::{Log, MAX_CONTENT_LEN_BYTES, PartitionName};
 use crate::wire::{Message, Position, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
 use zmq::{POLLIN, PollItem};
@@ -68,10 +68,8 @@ pub(super) fn run(
 /// Where a partition stands in the log: for those that gave way to others.
 fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     let log = log.clone();
-    let find = move |subject: &[u8], address: &[u8]| {
-        slot.during("looking up a partition", || log.find(subject, address))
-    };
-    Box::new(move |subject, address| match find(subject, address) {
+    let find = move |name: PartitionName| slot.during("looking up a partition", || log.find(name));
+    Box::new(move |subject, address| match find(PartitionName { topic: subject, producer: address }) {
         Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
         Err(error) => {
             // What is on disk cannot be told: nothing may be written then. Who speaks of it does so again.

@@ -3,7 +3,7 @@
 use super::{Partition, content};
 use crate::e2e::{Cluster, DEADLINE, Program};
 use crate::peer::{Node, direct_head, direct_record, fetch, get_heads, number_8_at, string_at, to};
-use dafka::storage::{Log, Options};
+use dafka::storage::{Log, Options, PartitionName};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -112,8 +112,8 @@ pub(crate) fn check_log(dir: &Path, partitions: &[Partition]) -> u64 {
     let log = Log::open(dir, Options::default()).unwrap_or_else(|error| panic!("{error}"));
     let mut count = 0;
     for Partition { subject, address, number, acked } in partitions {
-        let (subject, address) = (subject.as_bytes(), address.as_bytes());
-        let found = log.find(subject, address).unwrap_or_else(|error| panic!("{error}"));
+        let name = PartitionName { topic: subject.as_bytes(), producer: address.as_bytes() };
+        let found = log.find(name).unwrap_or_else(|error| panic!("{error}"));
         let end = found.map_or(0, |partition| partition.next);
         assert!(
             end >= acked.map_or(0, |acked| acked + 1),
@@ -128,7 +128,7 @@ pub(crate) fn check_log(dir: &Path, partitions: &[Partition]) -> u64 {
                 next += 1;
                 true
             };
-            let read = log.read(subject, address, from, u64::MAX, 1 << 24, &mut each);
+            let read = log.read(name, from, u64::MAX, 1 << 24, &mut each);
             assert!(read.unwrap_or_else(|error| panic!("{error}")) > 0);
         }
         count += end;

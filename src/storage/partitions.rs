@@ -1,7 +1,7 @@
-//! What the tables say of partitions, and of the log itself.
+//! The table of partitions: finding one, listing them; and the name of the log itself.
 
 use super::engine::{Snapshot, Table, Update};
-use super::keys::{PartitionId, PartitionKey, PartitionValue, record_key};
+use super::keys::{PartitionId, PartitionKey, PartitionName, PartitionValue, record_key};
 
 /// The key in `meta` of the log's own name; missing until it gets one.
 const IDENTITY_KEY: &[u8] = b"identity";
@@ -11,20 +11,32 @@ const IDENTITY_KEY: &[u8] = b"identity";
 pub struct Partition {
     /// Its number in this log.
     pub id: PartitionId,
-    /// The subject.
-    pub subject: Vec<u8>,
-    /// The address of the producer.
-    pub address: Vec<u8>,
+    /// The topic.
+    pub topic: Vec<u8>,
+    /// The address of the producer that writes it.
+    pub producer: Vec<u8>,
     /// The offset of the oldest record.
     pub first: u64,
     /// The offset after the newest record; the same as `first` when there is none.
     pub next: u64,
 }
 
-/// Takes a partition's head: subject, address, offset of its last record.
-pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
+impl Partition {
+    pub(super) fn new(name: PartitionName<'_>, value: PartitionValue) -> Partition {
+        let PartitionValue { id, first, next } = value;
+        Partition { id, topic: name.topic.to_vec(), producer: name.producer.to_vec(), first, next }
+    }
 
-type EachValue<'a> = dyn FnMut(&[u8], &[u8], PartitionValue) + 'a;
+    /// Its name.
+    pub fn name(&self) -> PartitionName<'_> {
+        PartitionName { topic: &self.topic, producer: &self.producer }
+    }
+}
+
+/// Takes a partition's head: its name, and the offset of its last record.
+pub type EachHead<'a> = dyn FnMut(PartitionName<'_>, u64) + 'a;
+
+type EachValue<'a> = dyn FnMut(PartitionName<'_>, PartitionValue) + 'a;
 
 /// What the table of partitions says of one.
 pub(super) fn find_value<S: Snapshot>(
@@ -41,57 +53,55 @@ pub(super) fn find_value<S: Snapshot>(
 ///
 /// # Errors
 /// The engine's.
-pub fn find<S: Snapshot>(txn: &S, subject: &[u8], address: &[u8]) -> Result<Option<Partition>, S::Error> {
-    let Some(key) = PartitionKey::new(subject, address) else { return Ok(None) };
-    Ok(find_value(txn, &key)?.map(|value| partition(subject, address, value)))
+pub fn find<S: Snapshot>(txn: &S, name: PartitionName<'_>) -> Result<Option<Partition>, S::Error> {
+    let Some(key) = PartitionKey::new(name) else { return Ok(None) };
+    Ok(find_value(txn, &key)?.map(|value| Partition::new(name, value)))
 }
 
-/// The partitions of one subject, or, with `None`, of all.
+/// The partitions of one topic, or, with `None`, of all.
 ///
 /// # Errors
 /// The engine's.
-pub fn list<S: Snapshot>(txn: &S, subject: Option<&[u8]>) -> Result<Vec<Partition>, S::Error> {
+pub fn list<S: Snapshot>(txn: &S, topic: Option<&[u8]>) -> Result<Vec<Partition>, S::Error> {
     let mut partitions = Vec::new();
-    walk(txn, subject, None, u64::MAX, &mut |subject, address, value| {
-        partitions.push(partition(subject, address, value));
-    })?;
+    scan(txn, topic, None, u64::MAX, &mut |name, value| partitions.push(Partition::new(name, value)))?;
     Ok(partitions)
 }
 
-/// Tells the partitions of one subject, or, with `None`, of all, that have records: subject, address, offset of the
-/// last record. Looks at `count` of them at most, from after the place on where another call has stopped; that place may
+/// Hands the partitions of one topic, or, with `None`, of all, that have records to `each`: name, and offset of the last
+/// record. Looks at `count` of them at most, from after the place on where another call has stopped; that place may
 /// be of an earlier snapshot. Returns where it stopped itself; `None` when there are no more.
 ///
 /// # Errors
 /// The engine's.
 pub fn heads<S: Snapshot>(
     txn: &S,
-    subject: Option<&[u8]>,
+    topic: Option<&[u8]>,
     after: Option<&[u8]>,
     count: u64,
     each: &mut EachHead,
 ) -> Result<Option<Box<[u8]>>, S::Error> {
-    walk(txn, subject, after, count, &mut |subject, address, PartitionValue { first, next, .. }| {
+    scan(txn, topic, after, count, &mut |name, PartitionValue { first, next, .. }| {
         if next > first {
-            each(subject, address, next - 1);
+            each(name, next - 1);
         }
     })
 }
 
-/// Walks over the table of partitions in the order of its keys, of which a place is one.
-fn walk<S: Snapshot>(
+/// Goes over the table of partitions in the order of its keys, of which a place is one.
+fn scan<S: Snapshot>(
     txn: &S,
-    subject: Option<&[u8]>,
+    topic: Option<&[u8]>,
     after: Option<&[u8]>,
     count: u64,
     each: &mut EachValue,
 ) -> Result<Option<Box<[u8]>>, S::Error> {
-    let of_subject = match subject.map(PartitionKey::of_subject) {
+    let of_topic = match topic.map(PartitionKey::of_topic) {
         Some(None) => return Ok(None),
-        Some(of_subject) => of_subject,
+        Some(of_topic) => of_topic,
         None => None,
     };
-    let prefix = of_subject.as_ref().map_or(&[][..], PartitionKey::as_ref);
+    let prefix = of_topic.as_ref().map_or(&[][..], PartitionKey::as_ref);
     let (mut place, mut left) = (after, count);
     for entry in txn.entries_from(Table::Partitions, after.unwrap_or(prefix))? {
         let (key, value) = entry?;
@@ -104,8 +114,8 @@ fn walk<S: Snapshot>(
         if left == 0 {
             return Ok(place.map(Box::from));
         }
-        let (subject, address) = PartitionKey::split(key).ok_or_else(S::damaged)?;
-        each(subject, address, PartitionValue::decode(value).ok_or_else(S::damaged)?);
+        let name = PartitionKey::name(key).ok_or_else(S::damaged)?;
+        each(name, PartitionValue::decode(value).ok_or_else(S::damaged)?);
         (place, left) = (Some(key), left - 1);
     }
     Ok(None)
@@ -138,9 +148,4 @@ pub fn identity<U: Update>(txn: &mut U, fresh: &[u8]) -> Result<Vec<u8>, U::Erro
 /// The engine's.
 pub fn rename<U: Update>(txn: &mut U, name: &[u8]) -> Result<Vec<u8>, U::Error> {
     txn.put(Table::Meta, IDENTITY_KEY, name).map(|()| name.to_vec())
-}
-
-pub(super) fn partition(subject: &[u8], address: &[u8], value: PartitionValue) -> Partition {
-    let PartitionValue { id, first, next } = value;
-    Partition { id, subject: subject.to_vec(), address: address.to_vec(), first, next }
 }

@@ -1,11 +1,11 @@
-//! Walking over the chunks of one partition in one snapshot.
+//! Reading the chunks of one partition, in one snapshot.
 
 use std::ops::Range;
 
 use super::chunk::Chunk;
 use super::engine::{Snapshot, Table};
-use super::keys::{PartitionId, PartitionKey, record_key, split_record_key};
-use super::lookup::find_value;
+use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
+use super::partitions::find_value;
 
 /// What one read hands over.
 pub struct Limited<'a> {
@@ -47,11 +47,10 @@ impl<E> From<E> for Unread<E> {
 /// See [`Unread`]; records before that were handed over.
 pub fn read<S: Snapshot>(
     txn: &S,
-    subject: &[u8],
-    address: &[u8],
+    name: PartitionName<'_>,
     limited: Limited<'_>,
 ) -> Result<u64, Unread<S::Error>> {
-    let Some(key) = PartitionKey::new(subject, address) else { return Ok(0) };
+    let Some(key) = PartitionKey::new(name) else { return Ok(0) };
     let Some(value) = find_value(txn, &key)? else { return Ok(0) };
     let begin = limited.from.max(value.first);
     let end = limited.from.saturating_add(limited.max_count).min(value.next);
@@ -84,7 +83,7 @@ impl Handing<'_> {
     }
 }
 
-/// Walks the chunks that hold the records of `range`, which is not empty and all of which the partition has.
+/// Reads the chunks that hold the records of `range`, which is not empty and all of which the partition has.
 fn hand_over<S: Snapshot>(
     txn: &S,
     id: PartitionId,

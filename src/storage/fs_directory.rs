@@ -1,29 +1,30 @@
-//! A log's directory as it is: files, and LMDB's database among them.
+//! The directory of a log in the file system, with LMDB's database in it, as `opening` needs it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::database;
 use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
 use super::error::OpenError;
+use super::lmdb::Tables;
 use super::opening::Directory;
 use super::options::Options;
 use super::pages::Pages;
-use super::tables::{self, Tables};
 
 /// A directory, and how to open the log in it.
-pub(super) struct Place<'a> {
+pub(super) struct FsDirectory<'a> {
     pub(super) dir: &'a Path,
     pub(super) data: PathBuf,
     pub(super) options: &'a Options,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn new(dir: &'a Path, options: &'a Options) -> Place<'a> {
-        Place { dir, data: dir.join(DATA_FILE), options }
+impl<'a> FsDirectory<'a> {
+    pub(super) fn new(dir: &'a Path, options: &'a Options) -> FsDirectory<'a> {
+        FsDirectory { dir, data: dir.join(DATA_FILE), options }
     }
 }
 
-impl Directory for Place<'_> {
+impl Directory for FsDirectory<'_> {
     type Lock = directory::Lock;
     type Database = (Pages, Tables);
 
@@ -44,19 +45,19 @@ impl Directory for Place<'_> {
     }
 
     fn check(&self, is_ours: bool) -> Result<(), OpenError> {
-        tables::check(&self.data, is_ours)
+        database::check(&self.data, is_ours)
     }
 
     fn build_new(&self) -> Result<(), OpenError> {
-        tables::build_new(self.dir, self.options.file_mode)
+        database::build_new(self.dir, self.options.file_mode)
     }
 
     fn sync_new(&self) -> Result<(), OpenError> {
-        tables::sync_new(self.dir)
+        database::sync_new(self.dir)
     }
 
     fn rename_new(&self) -> Result<(), OpenError> {
-        tables::rename_new(self.dir)
+        database::rename_new(self.dir)
     }
 
     fn sync(&self) -> Result<(), OpenError> {
@@ -69,7 +70,7 @@ impl Directory for Place<'_> {
         let data_len = fs::metadata(&self.data).map_err(failed("look at the database", &self.data))?.len();
         let map_len_bytes = self.options.first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX));
         let tables = Tables::open(self.dir, self.options, map_len_bytes)
-            .map_err(|error| tables::database_error(&self.data, error))?;
+            .map_err(|error| database::database_error(&self.data, error))?;
         Ok((pages, tables))
     }
 

@@ -1,82 +1,24 @@
-//! The LMDB environment under a log: creating a new one whole, checking one that is there without changing
-//! it, opening it.
+//! The file of the database: creating a new one whole, checking one that is there without changing it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::size_of;
 use std::path::{Path, PathBuf};
 
-use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction};
+use lmdb::{DatabaseFlags, Environment, EnvironmentFlags, Transaction};
 
 use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
 use super::error::OpenError;
-use super::lmdb::Lmdb;
+use super::lmdb::{Lmdb, META, PARTITIONS, RECORDS, Tables, mode, os_error};
 use super::opening::{self, write_new};
-use super::options::Options;
 use super::pages::{Pages, Unsound};
 use crate::text::printable_path;
-
-const META: &str = "meta";
-const PARTITIONS: &str = "partitions";
-pub(super) const RECORDS: &str = "records";
 
 /// Room for an empty database; only the creation uses it.
 const NEW_MAP_LEN: usize = 1 << 20;
 
 /// More than a new database takes on the disk, in octets.
 pub(super) const NEW_LEN_BYTES: u64 = 1 << 16;
-
-/// Permissions as LMDB takes them.
-fn mode(file_mode: u32) -> lmdb_sys::mdb_mode_t {
-    file_mode as lmdb_sys::mdb_mode_t
-}
-
-/// An open environment and its tables.
-#[derive(Debug)]
-pub(super) struct Tables {
-    pub(super) env: Environment,
-    /// The table of tables.
-    pub(super) main: Database,
-    pub(super) meta: Database,
-    pub(super) partitions: Database,
-    pub(super) records: Database,
-    /// The length of the memory map: the database cannot become longer.
-    pub(super) map_len_bytes: usize,
-}
-
-impl Tables {
-    /// Opens a database that was created or checked before. It must not be open in this process already:
-    /// LMDB's locks would not notice.
-    pub(super) fn open(dir: &Path, options: &Options, map_len_bytes: usize) -> lmdb::Result<Tables> {
-        // Read transactions live for one call, on any thread: they are not to be tied to threads.
-        let mut flags = EnvironmentFlags::NO_TLS;
-        if !options.sync {
-            flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
-        }
-        let env = Environment::new()
-            .set_flags(flags)
-            .set_max_dbs(3)
-            .set_map_size(map_len_bytes)
-            .open_with_permissions(dir, mode(options.file_mode))?;
-        let main = env.open_db(None)?;
-        let meta = env.open_db(Some(META))?;
-        let partitions = env.open_db(Some(PARTITIONS))?;
-        let records = env.open_db(Some(RECORDS))?;
-        // LMDB makes it longer when the data demands it.
-        let map_len_bytes = env.info()?.map_size();
-        Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
-    }
-
-    /// Frees the places of dead processes in the table of readers, and returns how many there were.
-    pub(super) fn clear_stale_readers(&self) -> lmdb::Result<usize> {
-        let mut count = 0;
-        // SAFETY: the environment is open as long as this lives, and `count` is a number that LMDB may set.
-        match unsafe { lmdb_sys::mdb_reader_check(self.env.env(), &raw mut count) } {
-            0 => Ok(usize::try_from(count).unwrap_or(0)),
-            code => Err(lmdb::Error::from_err_code(code)),
-        }
-    }
-}
 
 /// Builds an empty database under another name than that of one that is in use; what is left of another try goes.
 pub(super) fn build_new(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
@@ -279,13 +221,5 @@ pub(super) fn database_error(path: &Path, error: lmdb::Error) -> OpenError {
     match os_error(error) {
         Some(source) => OpenError::Io { action: "open the database", path, source },
         None => OpenError::Database { path, source: error },
-    }
-}
-
-/// The operating system's error that LMDB passed on, if it is one.
-pub(super) fn os_error(error: lmdb::Error) -> Option<io::Error> {
-    match error {
-        lmdb::Error::Other(code) if code > 0 => Some(io::Error::from_raw_os_error(code)),
-        _ => None,
     }
 }
