@@ -6,7 +6,8 @@
 use super::boundary::{Outcome, socket_of, wait_for_input};
 use crate::czmq::{
     self,
-    sys::{self, zconfig_t, zframe_t, zlist_t, zsock_t},
+    owned::ZFrame,
+    sys::{self, zconfig_t, zlist_t, zsock_t},
 };
 use crate::net::{Frame, Kind, Socket};
 use crate::wire::{MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, VERSION, id};
@@ -59,52 +60,6 @@ impl Name {
 impl Default for Name {
     fn default() -> Name {
         Name::new(b"")
-    }
-}
-
-/// A `zframe_t` that we own, or none.
-pub(super) struct ZFrame(*mut zframe_t);
-
-impl ZFrame {
-    /// A copy of a frame of the caller's.
-    ///
-    /// # Safety
-    /// `frame` is NULL or a live frame.
-    pub(super) unsafe fn copy(frame: *mut zframe_t) -> ZFrame {
-        // SAFETY: the caller's promise; NULL is not handed on.
-        ZFrame(if frame.is_null() { frame } else { unsafe { sys::zframe_dup(frame) } })
-    }
-
-    fn new(octets: &[u8]) -> ZFrame {
-        // SAFETY: zframe_new copies the octets.
-        ZFrame(unsafe { sys::zframe_new(octets.as_ptr().cast(), octets.len()) })
-    }
-
-    pub(super) fn as_c(&self) -> *mut zframe_t {
-        self.0
-    }
-
-    fn octets(&self) -> Option<&[u8]> {
-        // SAFETY: NULL, or live and ours; data and size describe its content.
-        unsafe {
-            (!self.0.is_null()).then(|| match sys::zframe_size(self.0) {
-                0 => &[],
-                size => std::slice::from_raw_parts(sys::zframe_data(self.0), size),
-            })
-        }
-    }
-}
-
-impl Default for ZFrame {
-    fn default() -> ZFrame {
-        ZFrame(std::ptr::null_mut())
-    }
-}
-
-impl Drop for ZFrame {
-    fn drop(&mut self) {
-        // SAFETY: NULL, or ours and destroyed once.
-        unsafe { sys::zframe_destroy(&mut self.0) }
     }
 }
 
@@ -282,7 +237,7 @@ impl dafka_proto_t {
         let sent = |result: zmq::Result<()>| result.map_err(|error| format!("cannot send: {error}"));
         let frame = self.encode()?;
         if is(output, Kind::ROUTER) {
-            let routing_id = self.routing_id.octets().ok_or("a ROUTER needs the message's routing id")?;
+            let routing_id = self.routing_id.content().ok_or("a ROUTER needs the message's routing id")?;
             sent(output.send(&mut Frame::copy(routing_id), true))?;
         }
         let has_content = fields(self.id).is_some_and(|fields| fields.content);
@@ -399,7 +354,7 @@ impl dafka_proto_t {
         };
         let text = |name: &str, value: &Name| format!("    {name}='{}'", value.octets().escape_ascii());
         let mut lines = vec![format!("{PREFIX}{}:", fields.name.to_string_lossy())];
-        if let Some(routing_id) = self.routing_id.octets() {
+        if let Some(routing_id) = self.routing_id.content() {
             lines.push(format!("    routing_id={}", hex(routing_id)));
         }
         lines.push(text("topic", &self.topic));
@@ -429,7 +384,7 @@ impl dafka_proto_t {
             let put = |node, name: &CStr, value: &CStr| sys::zconfig_put(node, name.as_ptr(), value.as_ptr());
             let put_text = |node, name, value: String| put(node, name, &Name::unlimited(value));
             put_text(root, c"message", format!("{PREFIX}{}", fields.name.to_string_lossy()));
-            if let Some(routing_id) = self.routing_id.octets() {
+            if let Some(routing_id) = self.routing_id.content() {
                 put_text(root, c"routing_id", hex(routing_id));
             }
             put(root, c"topic", &self.topic.0);

@@ -84,12 +84,13 @@
 
 use super::boundary::{OF_ANOTHER_PROCESS, Outcome, entry, entry_void, resolve, settings, topic};
 use super::object::{into_c, take_back};
-use super::records::{self, OwnedZsock, Sink};
+use super::records::{self, Sink};
 use super::selftest;
 use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
     self,
     exit::Running,
+    owned::ZSock,
     sys::{self, zconfig_t, zlist_t, zsock_t},
 };
 use crate::net::{Pipe, Socket};
@@ -111,7 +112,7 @@ pub struct dafka_consumer_t {
     /// Ended before the pipe that it writes into is closed: fields are dropped in this order.
     actor: Handle,
     /// `None` when the sink is the caller's.
-    source: Option<OwnedZsock>,
+    source: Option<ZSock>,
     address: CString,
     topics: Topics,
 }
@@ -346,7 +347,7 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 pub unsafe extern "C" fn dafka_consumer_record_source(self_: *mut dafka_consumer_t) -> *mut zsock_t {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe {
-        Ok(consumer(self_)?.source.as_ref().map_or(std::ptr::null_mut(), OwnedZsock::as_c))
+        Ok(consumer(self_)?.source.as_ref().map_or(std::ptr::null_mut(), ZSock::as_c))
     })
 }
 

@@ -53,7 +53,8 @@ use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of, w
 use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::czmq::sys::{self, zframe_t, zsock_t};
+use crate::czmq::owned::ZFrame;
+use crate::czmq::sys::{zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
 use std::ffi::{c_char, c_int};
 
@@ -191,11 +192,12 @@ pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consu
 /// `self` is NULL or a live message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consumer_msg_t) -> *mut zframe_t {
-    // SAFETY: the caller's promise; zframe_new copies the content.
+    // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_get_content", std::ptr::null_mut(), || unsafe {
-        Ok(msg(self_)?.content.take().map_or(std::ptr::null_mut(), |content| {
-            sys::zframe_new(content.as_ref().as_ptr().cast(), content.as_ref().len())
-        }))
+        Ok(msg(self_)?
+            .content
+            .take()
+            .map_or(std::ptr::null_mut(), |content| ZFrame::new(content.as_ref()).into_c()))
     })
 }
 

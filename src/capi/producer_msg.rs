@@ -55,7 +55,8 @@ use crate::actor::command::{send_command, send_last};
 use crate::actor::producer::{PRODUCER, check_len, send};
 use crate::czmq::{
     self,
-    sys::{self, zactor_t, zframe_t},
+    owned::ZFrame,
+    sys::{zactor_t, zframe_t},
 };
 use crate::net::{Frame, Socket, poll};
 use std::ffi::{c_char, c_int};
@@ -74,29 +75,7 @@ enum Content {
     Empty,
     Ours(Frame),
     /// Taken from the caller, and handed on without a copy.
-    Theirs(Zframe),
-}
-
-/// A `zframe_t` that we own.
-struct Zframe(*mut zframe_t);
-
-impl Zframe {
-    fn content(&self) -> &[u8] {
-        // SAFETY: the frame is live and ours; data and size describe its content.
-        unsafe {
-            match sys::zframe_size(self.0) {
-                0 => &[],
-                size => std::slice::from_raw_parts(sys::zframe_data(self.0), size),
-            }
-        }
-    }
-}
-
-impl Drop for Zframe {
-    fn drop(&mut self) {
-        // SAFETY: ours, destroyed once; zframe_destroy accepts a pointer to NULL.
-        unsafe { sys::zframe_destroy(&mut self.0) }
-    }
+    Theirs(ZFrame),
 }
 
 impl dafka_producer_msg_t {
@@ -104,7 +83,7 @@ impl dafka_producer_msg_t {
         match &self.content {
             Content::Empty => None,
             Content::Ours(frame) => Some(frame.as_ref()),
-            Content::Theirs(frame) => Some(frame.content()),
+            Content::Theirs(frame) => frame.content(),
         }
     }
 
@@ -193,12 +172,12 @@ pub unsafe extern "C" fn dafka_producer_msg_content_size(self_: *mut dafka_produ
 /// `self` is NULL or a live message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_producer_msg_get_content(self_: *mut dafka_producer_msg_t) -> *mut zframe_t {
-    // SAFETY: the caller's promise; zframe_new copies the content.
+    // SAFETY: the caller's promise.
     entry("dafka_producer_msg_get_content", std::ptr::null_mut(), || unsafe {
         Ok(match std::mem::replace(&mut msg(self_)?.content, Content::Empty) {
             Content::Empty => std::ptr::null_mut(),
-            Content::Ours(frame) => sys::zframe_new(frame.as_ref().as_ptr().cast(), frame.as_ref().len()),
-            Content::Theirs(mut frame) => std::mem::replace(&mut frame.0, std::ptr::null_mut()),
+            Content::Ours(frame) => ZFrame::new(frame.as_ref()).into_c(),
+            Content::Theirs(frame) => frame.into_c(),
         })
     })
 }
@@ -235,7 +214,7 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content(
         let content = match taken {
             None => Content::Empty,
             Some(frame) if frame.is_null() => Content::Empty,
-            Some(frame) => Content::Theirs(Zframe(frame)),
+            Some(frame) => Content::Theirs(ZFrame::from_c(frame)),
         };
         msg(self_)?.content = content;
         Ok(())
@@ -316,15 +295,9 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
             Content::Empty => return Err("the message is empty".into()),
             Content::Ours(mut frame) => send(&pipe, &mut frame)?,
             Content::Theirs(mut frame) => {
-                send_command(&pipe, PRODUCER.command, sys::zframe_size(frame.0), |_| {
-                    // As send_last does it: without waiting, whatever signals come.
-                    loop {
-                        let rc = sys::zframe_send(&mut frame.0, producer.cast(), sys::ZFRAME_DONTWAIT);
-                        if rc == 0 || zmq_sys::zmq_errno() != libc::EINTR {
-                            return rc == 0;
-                        }
-                    }
-                })?;
+                let len_bytes = frame.content().map_or(0, <[u8]>::len);
+                // As send_last does it: without waiting, whatever signals come.
+                send_command(&pipe, PRODUCER.command, len_bytes, |_| frame.try_send(producer.cast()))?;
             }
         }
         Ok(0)

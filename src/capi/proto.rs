@@ -78,10 +78,11 @@
 
 use super::boundary::{Outcome, entry, entry_void, octets, socket_of};
 pub use super::codec::dafka_proto_t;
-use super::codec::{Name, Received, ZFrame, ZList, move_message, set_subscription};
+use super::codec::{Name, Received, ZList, move_message, set_subscription};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::czmq::sys::{self, zconfig_t, zframe_t, zlist_t, zsock_t};
+use crate::czmq::owned::ZFrame;
+use crate::czmq::sys::{zconfig_t, zframe_t, zlist_t, zsock_t};
 use std::ffi::{c_char, c_int};
 use std::ptr::{null, null_mut};
 use zmq_sys::zmq_msg_t;
@@ -184,10 +185,10 @@ pub unsafe extern "C" fn dafka_proto_send(self_: *mut dafka_proto_t, output: *mu
 /// `self` is NULL or a live message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_proto_encode(self_: *mut dafka_proto_t) -> *mut zframe_t {
-    // SAFETY: the caller's promise; zframe_new copies the octets.
+    // SAFETY: the caller's promise.
     entry("dafka_proto_encode", null_mut(), || unsafe {
         let frame = proto(self_)?.encode()?;
-        Ok(sys::zframe_new(frame.as_ptr().cast(), frame.len()))
+        Ok(ZFrame::new(&frame).into_c())
     })
 }
 

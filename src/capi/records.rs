@@ -4,54 +4,18 @@ use super::boundary::{Outcome, resolve, socket_of};
 use crate::actor::Error;
 use crate::czmq::{
     self,
-    fork::generation,
+    owned::ZSock,
     sys::{self, zsock_t},
 };
 use crate::net::{Kind, Socket, connect_pair, now_ms};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::raw::c_int;
-use std::ptr::null_mut;
-
-/// A `zsock_t` that we own, or none.
-pub(super) struct OwnedZsock {
-    raw: *mut zsock_t,
-    /// The process that made it.
-    generation: u32,
-}
-
-// SAFETY: as a ZeroMQ socket, it may move to another thread, as long as one thread at a time uses it.
-unsafe impl Send for OwnedZsock {}
-
-impl OwnedZsock {
-    /// Takes a socket over, or none.
-    ///
-    /// # Safety
-    /// `raw` is NULL or live, and nobody else destroys it.
-    pub(super) unsafe fn new(raw: *mut zsock_t) -> OwnedZsock {
-        OwnedZsock { raw, generation: generation() }
-    }
-
-    /// It remains ours.
-    pub(super) fn as_c(&self) -> *mut zsock_t {
-        self.raw
-    }
-}
-
-impl Drop for OwnedZsock {
-    fn drop(&mut self) {
-        // The copy of a parent's socket stays, see `czmq::fork`.
-        if self.generation == generation() {
-            // SAFETY: NULL or ours, and destroyed once.
-            unsafe { sys::zsock_destroy(&mut self.raw) }
-        }
-    }
-}
 
 /// Where a consumer sends its records. Its reader gets a signal in any case, also when the consumer cannot start.
 pub(super) struct Sink {
     pub(super) socket: Socket,
     /// After the socket, which may be borrowed from it.
-    _owner: OwnedZsock,
+    _owner: ZSock,
 }
 
 impl Sink {
@@ -63,7 +27,7 @@ impl Sink {
         // SAFETY: the caller's promise. A socket of another process is left alone.
         unsafe {
             let socket = socket_of(raw, "record_sink")?;
-            Ok(Sink { socket, _owner: OwnedZsock::new(raw) })
+            Ok(Sink { socket, _owner: ZSock::from_c(raw) })
         }
     }
 }
@@ -77,11 +41,11 @@ impl Drop for Sink {
 }
 
 /// A record pipe: what the application reads from, and what the consumer writes to.
-pub(super) fn pipe() -> Outcome<(OwnedZsock, Sink)> {
+pub(super) fn pipe() -> Outcome<(ZSock, Sink)> {
     let no_pipe = |error| no_pipe(&Error::from(error));
     let source = zsock(Kind::PAIR).map_err(|error| self::no_pipe(&error))?;
-    // SAFETY: the source is live, and used by this thread alone; no socket is taken over.
-    let (end, none) = unsafe { (resolve(source.as_c()), OwnedZsock::new(null_mut())) };
+    // SAFETY: the source is live, and used by this thread alone.
+    let end = unsafe { resolve(source.as_c()) };
     let end = end.ok_or("the record pipe is no socket")?;
     let socket = Socket::new(Kind::PAIR).map_err(no_pipe)?;
     // SAFETY: it only reads a number. As zsys_create_pipe does it: the limits for reading are those of all sockets.
@@ -93,7 +57,7 @@ pub(super) fn pipe() -> Outcome<(OwnedZsock, Sink)> {
     // The signal before the records is for those who wait for it at a sink of their own.
     socket.signal().map_err(no_pipe)?;
     end.wait_for_signal().map_err(no_pipe)?;
-    Ok((source, Sink { socket, _owner: none }))
+    Ok((source, Sink { socket, _owner: ZSock::default() }))
 }
 
 fn no_pipe(error: &Error) -> String {
@@ -108,14 +72,13 @@ const MAX_CLOSE_MS: u64 = 1_000;
 
 /// A new CZMQ socket. CZMQ (4.2.1, zsock.c: `assert (self->handle)`) ends the process when there is none left: so all that
 /// a consumer needs are made before, and closed again.
-fn zsock(kind: Kind) -> Result<OwnedZsock, Error> {
+fn zsock(kind: Kind) -> Result<ZSock, Error> {
     let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
     // What is short is asked for while it is.
     let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Spare::new()?));
     let spare = spare.collect::<Result<Vec<Spare>, Error>>()?;
     closing.close(spare);
-    // SAFETY: the name is a static string; the socket is nobody else's.
-    unsafe { Ok(OwnedZsock::new(sys::zsock_new_checked(kind as c_int, c"dafka".as_ptr(), line!() as usize))) }
+    Ok(ZSock::new(kind))
 }
 
 /// A socket that CZMQ does not know: to close one of those takes the longer the more there are (zsys_close).

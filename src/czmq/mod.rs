@@ -6,6 +6,7 @@
 pub mod exit;
 pub mod fork;
 pub mod log;
+pub mod owned;
 pub mod sys;
 
 use crate::zpl::Item;

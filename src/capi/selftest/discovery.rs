@@ -60,7 +60,7 @@ pub(in crate::capi) fn beacon(verbose: bool) {
     check!(first.pipe().send_frames(&[b"START", b"FIRST", b"1"]).is_ok());
     check!(second.pipe().send_frames(&[b"START", b"SECOND", port.as_bytes()]).is_ok());
     // SAFETY: actor and socket are live.
-    unsafe { dafka_beacon_recv(first.0, subscriber.0, verbose, c"Self test".as_ptr()) };
+    unsafe { dafka_beacon_recv(first.0, subscriber.as_c(), verbose, c"Self test".as_ptr()) };
     let mut tries = 0;
     while !subscriber.socket_has_input() {
         check!(publisher.socket().send_frames(&[b"anybody there?"]).is_ok());
@@ -79,6 +79,6 @@ pub(in crate::capi) fn beacon(verbose: bool) {
         check!(heard[0] == b"CONNECT");
     }
     // SAFETY: NULL is allowed.
-    quietly(|| unsafe { dafka_beacon_recv(std::ptr::null_mut(), subscriber.0, verbose, null()) });
+    quietly(|| unsafe { dafka_beacon_recv(std::ptr::null_mut(), subscriber.as_c(), verbose, null()) });
     check!(first.pipe().send_frames(&[b"STOP"]).is_ok());
 }

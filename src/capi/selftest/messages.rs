@@ -70,7 +70,7 @@ pub(in crate::capi) fn consumer_msg(_verbose: bool) {
     unsafe {
         check!(says(dafka_consumer_msg_subject(msg), "") && dafka_consumer_msg_content(msg).is_null());
         check!(ours.socket().send_frames(&[b"hello", b"ADDRESS", b"world"]).is_ok());
-        check!(dafka_consumer_msg_recv_from_socket(msg, theirs.0) == 0);
+        check!(dafka_consumer_msg_recv_from_socket(msg, theirs.as_c()) == 0);
         check!(says(dafka_consumer_msg_subject(msg), "hello"));
         check!(says(dafka_consumer_msg_address(msg), "ADDRESS"));
         check!(holds(dafka_consumer_msg_content(msg), dafka_consumer_msg_content_size(msg), b"world"));
@@ -83,10 +83,10 @@ pub(in crate::capi) fn consumer_msg(_verbose: bool) {
 
         for frames in [&[&b"one"[..]][..], &[b"one", b"two"], &[b"one", b"two", b"three", b"four"]] {
             check!(ours.socket().send_frames(frames).is_ok());
-            quietly(|| check!(dafka_consumer_msg_recv_from_socket(msg, theirs.0) == -1));
+            quietly(|| check!(dafka_consumer_msg_recv_from_socket(msg, theirs.as_c()) == -1));
         }
         check!(ours.socket().send_frames(&[b"hello", b"ADDRESS", b""]).is_ok());
-        check!(dafka_consumer_msg_recv_from_socket(msg, theirs.0) == 0);
+        check!(dafka_consumer_msg_recv_from_socket(msg, theirs.as_c()) == 0);
         check!(dafka_consumer_msg_streq(msg, c"".as_ptr()));
         quietly(|| {
             check!(dafka_consumer_msg_recv(msg, null_mut()) == -1);

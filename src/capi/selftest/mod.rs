@@ -18,6 +18,7 @@ use super::boundary::resolve;
 use super::tower::dafka_tower_actor;
 use crate::czmq::{
     self, Config,
+    owned::{ZFrame, ZSock},
     sys::{self, zactor_fn, zactor_t, zconfig_t, zframe_t, zsock_t},
 };
 use crate::net::{Frame, Kind, Socket};
@@ -96,15 +97,13 @@ impl Drop for Actor {
     }
 }
 
-/// A `zsock_t`, destroyed when dropped.
-struct Zsock(*mut zsock_t);
+/// A CZMQ socket of the tests', which gives up waiting after a time.
+struct Zsock(ZSock);
 
 impl Zsock {
     fn new(kind: Kind) -> Zsock {
-        // SAFETY: zsock_new_checked makes a socket or returns NULL; the name is a static string.
-        let sock = unsafe { sys::zsock_new_checked(kind as i32, c"dafka".as_ptr(), line!() as usize) };
-        check!(!sock.is_null());
-        let sock = Zsock(sock);
+        let sock = Zsock(ZSock::new(kind));
+        check!(!sock.as_c().is_null());
         check!(sock.socket().zmq().set_rcvtimeo(LIMIT_MS).is_ok());
         sock
     }
@@ -121,15 +120,12 @@ impl Zsock {
         sock
     }
 
-    fn socket(&self) -> Socket {
-        socket(self.0)
+    fn as_c(&self) -> *mut zsock_t {
+        self.0.as_c()
     }
-}
 
-impl Drop for Zsock {
-    fn drop(&mut self) {
-        // SAFETY: live, and destroyed once; NULL once it was given away.
-        unsafe { sys::zsock_destroy(&mut self.0) }
+    fn socket(&self) -> Socket {
+        socket(self.as_c())
     }
 }
 
@@ -235,21 +231,13 @@ fn take_text(string: *mut c_char) -> String {
 
 /// A new frame.
 fn zframe(octets: &[u8]) -> *mut zframe_t {
-    // SAFETY: zframe_new copies the octets.
-    let frame = unsafe { sys::zframe_new(octets.as_ptr().cast(), octets.len()) };
+    let frame = ZFrame::new(octets).into_c();
     check!(!frame.is_null());
     frame
 }
 
 /// Destroys a frame that a function gave away; true when it held `octets`.
-fn take_zframe(mut frame: *mut zframe_t, octets: &[u8]) -> bool {
-    if frame.is_null() {
-        return false;
-    }
-    // SAFETY: the frame is live and the test's.
-    unsafe {
-        let same = holds(sys::zframe_data(frame), sys::zframe_size(frame), octets);
-        sys::zframe_destroy(&mut frame);
-        same
-    }
+fn take_zframe(frame: *mut zframe_t, octets: &[u8]) -> bool {
+    // SAFETY: NULL, or the frame is live and the test's.
+    unsafe { ZFrame::from_c(frame) }.content() == Some(octets)
 }

@@ -37,15 +37,15 @@ pub(in crate::capi) fn proto(verbose: bool) {
             if verbose {
                 dafka_proto_print(message);
             }
-            check!(dafka_proto_send(message, dealer.0) == 0);
-            check!(dafka_proto_recv(proto, router.0) == 0);
+            check!(dafka_proto_send(message, dealer.as_c()) == 0);
+            check!(dafka_proto_recv(proto, router.as_c()) == 0);
             check_fields(proto, id);
             check!(!dafka_proto_routing_id(proto).is_null());
 
             // Back by its routing id, as a copy, as ZPL.
             let mut copy = dafka_proto_dup(proto);
-            check!(dafka_proto_send(copy, router.0) == 0);
-            check!(dafka_proto_recv(proto, dealer.0) == 0);
+            check!(dafka_proto_send(copy, router.as_c()) == 0);
+            check!(dafka_proto_recv(proto, dealer.as_c()) == 0);
             check_fields(proto, id);
             let mut zpl = dafka_proto_zpl(copy, null_mut());
             check!(!zpl.is_null());
@@ -153,10 +153,10 @@ unsafe fn no_messages(proto: *mut dafka_proto_t, dealer: &Zsock, router: &Zsock)
             &[ack, b"one frame too many", b"and another"],
         ] {
             check!(dealer.socket().send_frames(frames).is_ok());
-            quietly(|| check!(dafka_proto_recv(proto, router.0) == -2));
+            quietly(|| check!(dafka_proto_recv(proto, router.as_c()) == -2));
         }
         check!(dealer.socket().send_frames(&[ack]).is_ok());
-        check!(dafka_proto_recv(proto, router.0) == 0);
+        check!(dafka_proto_recv(proto, router.as_c()) == 0);
         check!(says(dafka_proto_topic(proto), "partition"));
         check!(dafka_proto_sequence(proto) == 7);
     }
@@ -201,21 +201,21 @@ fn subscriptions() {
     let mut head = null_mut();
     // SAFETY: messages and sockets are live, and the test's own.
     unsafe {
-        dafka_proto_subscribe(subscriber.0, id::HEAD as c_char, c"top".as_ptr());
-        check!(dafka_proto_recv(proto, publisher.0) == 0);
+        dafka_proto_subscribe(subscriber.as_c(), id::HEAD as c_char, c"top".as_ptr());
+        check!(dafka_proto_recv(proto, publisher.as_c()) == 0);
         check!(dafka_proto_is_subscribe(proto) && dafka_proto_id(proto) as u8 == id::HEAD);
         check!(says(dafka_proto_topic(proto), "top"));
 
         for id in [id::ACK, id::HEAD] {
             dafka_proto_destroy(&mut head);
             head = filled(id);
-            check!(dafka_proto_send(head, publisher.0) == 0);
+            check!(dafka_proto_send(head, publisher.as_c()) == 0);
         }
-        check!(dafka_proto_recv(proto, subscriber.0) == 0);
+        check!(dafka_proto_recv(proto, subscriber.as_c()) == 0);
         check_fields(proto, id::HEAD);
 
-        dafka_proto_unsubscribe(subscriber.0, id::HEAD as c_char, c"top".as_ptr());
-        check!(dafka_proto_recv(proto, publisher.0) == 0);
+        dafka_proto_unsubscribe(subscriber.as_c(), id::HEAD as c_char, c"top".as_ptr());
+        check!(dafka_proto_recv(proto, publisher.as_c()) == 0);
         check!(!dafka_proto_is_subscribe(proto) && says(dafka_proto_topic(proto), "top"));
         dafka_proto_destroy(&mut head);
         dafka_proto_destroy(&mut proto);
