@@ -9,13 +9,14 @@
 //! announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT` endpoint on its pipe.
 
 use super::directory::Directory;
+use super::notices::Notices;
 use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
 use crate::net::reconnect::{Action, ConnectionEvent};
 use crate::net::{
-    Backlog, Frame, Kind, Monitor, Pipe, Resolver, Socket, TERM, Warning, canonical, host_of_endpoint,
-    max_open_files, now_ms, poll,
+    Backlog, Frame, Kind, Monitor, Pipe, Resolver, Socket, TERM, canonical, host_of_endpoint, max_open_files,
+    now_ms, poll,
 };
-use crate::protocol::discovery::{Discovery, Refused};
+use crate::protocol::discovery::Discovery;
 use crate::settings::{self, Endpoint};
 use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
 use reported::Reported;
@@ -165,9 +166,7 @@ struct Beacon<'a> {
     /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
     zone: Option<String>,
     resolver: Resolver,
-    warning: Warning,
-    /// Of peers for which there is no room: other warnings do not hide them.
-    refused_warning: Warning,
+    notices: Notices<'a>,
 }
 
 impl Drop for Beacon<'_> {
@@ -230,8 +229,7 @@ impl<'a> Beacon<'a> {
                 .iter()
                 .find_map(|address| Some(zone(&address.to_text())?.to_owned())),
             resolver,
-            warning: Warning::default(),
-            refused_warning: Warning::default(),
+            notices: Notices::new(name, "connected to"),
         })
     }
 
@@ -311,7 +309,7 @@ impl<'a> Beacon<'a> {
                 }
             }
             if let Some(peers) = &mut self.peers {
-                peers.discovery.tower_lost(self.towers_connected == 0, now_ms());
+                peers.discovery.handle_tower_lost(self.towers_connected == 0, now_ms());
             }
         }
         Ok(())
@@ -329,14 +327,11 @@ impl<'a> Beacon<'a> {
 
     /// Takes in peers whose hosts were found. An application is told of those that were not, too.
     fn hosts_found(&mut self) {
-        let Self { resolver, peers, reported, actions, warning, name, .. } = self;
+        let Self { resolver, peers, reported, actions, notices, .. } = self;
         resolver.found(now_ms(), |sender, announced, endpoint| {
             if endpoint.is_none() {
-                warning.warn(now_ms(), || {
-                    format!(
-                        "{name}: the host of {} is not found, where a peer says it is",
-                        announced.escape_debug()
-                    )
+                notices.warn(|| {
+                    format!("the host of {} is not found, where a peer says it is", announced.escape_debug())
                 });
             }
             let endpoint = endpoint.or(reported.as_ref().map(|_| announced));
@@ -379,14 +374,12 @@ impl<'a> Beacon<'a> {
                 [frame] if *frame == WELCOME => {
                     is_welcome = true;
                     if let Some(peers) = &mut self.peers {
-                        peers.discovery.welcome(now_ms());
+                        peers.discovery.handle_welcome(now_ms());
                     }
                 }
                 frames => match TowerBeacon::decode(frames) {
                     Ok(beacon) => self.take(&beacon),
-                    Err(error) => self
-                        .warning
-                        .warn(now_ms(), || format!("{}: dropped a tower's beacon: {error}", self.name)),
+                    Err(error) => self.notices.warn(|| format!("dropped a tower's beacon: {error}")),
                 },
             }
         }
@@ -408,20 +401,15 @@ impl<'a> Beacon<'a> {
         if !peers.discovery.is_peer(beacon.sender, beacon.endpoint)
             || self.is_consumer && is_consumer(beacon.sender)
         {
-            peers.discovery.tower_heard(now_ms());
+            peers.discovery.handle_tower_heard(now_ms());
             return;
         }
         let announced = with_zone(beacon.endpoint, self.zone.as_deref());
         let Some(endpoint) = canonical(&announced) else {
-            peers.discovery.tower_heard(now_ms());
-            let text = || {
-                format!(
-                    "{}: a peer is ignored: {} is no endpoint of a single host",
-                    self.name,
-                    announced.escape_debug()
-                )
-            };
-            self.warning.warn(now_ms(), text);
+            peers.discovery.handle_tower_heard(now_ms());
+            self.notices.warn(|| {
+                format!("a peer is ignored: {} is no endpoint of a single host", announced.escape_debug())
+            });
             return;
         };
         let mut known = self.resolver.resolve(beacon.sender, &endpoint, now_ms());
@@ -432,31 +420,11 @@ impl<'a> Beacon<'a> {
             Some(known) => {
                 add(peers, self.reported.as_mut(), beacon.sender, [&announced, &known], &mut self.actions);
             }
-            None => peers.discovery.tower_heard(now_ms()),
+            None => peers.discovery.handle_tower_heard(now_ms()),
         }
-        self.tell_refused();
-    }
-
-    /// Logs that peers are refused.
-    fn tell_refused(&mut self) {
-        let refused = self.peers.as_mut().and_then(|peers| peers.discovery.poll_refused());
-        let Some(refused) = refused else { return };
-        let (name, settings) = (self.name, self.settings);
-        self.refused_warning.warn(now_ms(), || match refused {
-            Refused::Host(host) => format!(
-                "{name}: a peer at {host} is ignored: there are beacon/max_peers_per_host = {} of that host",
-                settings.max_peers_per_host
-            ),
-            Refused::All(host) => format!(
-                "{name}: a peer at {host} is ignored: there are beacon/max_peers = {} peers",
-                settings.max_peers
-            ),
-            Refused::GaveWay(host) => format!(
-                "{name}: a peer at {host} gave way to one of another host: there are beacon/max_peers = {} peers, \
-                 and that host has most",
-                settings.max_peers
-            ),
-        });
+        if let Some(notice) = peers.discovery.poll_notice() {
+            self.notices.take(notice, "");
+        }
     }
 
     /// Sends the node's beacon when it is due, and drops silent peers.

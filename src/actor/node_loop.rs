@@ -24,12 +24,12 @@ pub(super) struct Common<'a> {
     pub(super) clock: ReadingClock,
     /// What is published at the end of the turn.
     pub(super) outbox: Outbox<Frame>,
-    pub(super) notices: Notices,
+    pub(super) notices: Notices<'a>,
 }
 
 impl<'a> Common<'a> {
     /// For a node that has just started.
-    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox, notices: Notices) -> Common<'a> {
+    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox, notices: Notices<'a>) -> Common<'a> {
         Common { pipe, node, inbox, clock: ReadingClock::default(), outbox: Outbox::new(), notices }
     }
 

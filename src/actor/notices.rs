@@ -1,4 +1,5 @@
-//! Turns what a node has to say into log lines: the notices of its state machine, and warnings of its loop.
+//! Turns what a node has to say into log lines: the notices of its state machines, and warnings of its loop and of its
+//! beacon.
 //!
 //! Peers can cause any of them, so each kind has a limited rate.
 
@@ -14,29 +15,32 @@ const DIVERGENCES_PER_S: usize = 8;
 const MAX_DIVERGENCES: usize = 64;
 
 /// The log lines of one node.
-pub(super) struct Notices {
+pub(super) struct Notices<'a> {
     /// Begins each line.
-    name: &'static str,
+    name: &'a str,
     /// What the node does with records, for the lines: "read", "stored".
     does: &'static str,
     /// Of what was dropped or refused.
     warning: Warning,
     /// Of partitions that stand still: other warnings do not hide them.
     stall_warning: Warning,
+    /// The same of peers for which there is no room.
+    peers_warning: Warning,
     /// Differences to other stores that wait for their line.
     divergences: VecDeque<Divergence>,
     /// No line of them before this.
     divergences_due_ms: u64,
 }
 
-impl Notices {
+impl<'a> Notices<'a> {
     /// Begins each line with `name`. `does` is what the node does with records: "read", "stored".
-    pub(super) fn new(name: &'static str, does: &'static str) -> Notices {
+    pub(super) fn new(name: &'a str, does: &'static str) -> Notices<'a> {
         Notices {
             name,
             does,
             warning: Warning::default(),
             stall_warning: Warning::default(),
+            peers_warning: Warning::default(),
             divergences: VecDeque::new(),
             divergences_due_ms: 0,
         }
@@ -87,6 +91,20 @@ impl Notices {
                  make it another"
             ),
             Notice::Divergence(divergence) => self.divergences.push_back(divergence),
+            Notice::TooManyPeersOfHost { host, limit } => self.peers_warning.warn(now_ms(), || {
+                format!(
+                    "{name}: a peer at {host} is ignored: there are beacon/max_peers_per_host = {limit} of that host"
+                )
+            }),
+            Notice::TooManyPeers { host, limit } => self.peers_warning.warn(now_ms(), || {
+                format!("{name}: a peer at {host} is ignored: there are beacon/max_peers = {limit} peers")
+            }),
+            Notice::PeerEvicted { host, limit } => self.peers_warning.warn(now_ms(), || {
+                format!(
+                    "{name}: a peer at {host} gave way to one of another host: there are beacon/max_peers = {limit} \
+                     peers, and that host has most"
+                )
+            }),
         }
     }
 

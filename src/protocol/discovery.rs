@@ -8,6 +8,7 @@
 //! shared, or empty: then a peer is where it is announced. Several towers may see one node at several hosts: it has the same
 //! name and port there, and counts once.
 
+use super::notice::Notice;
 use crate::rate_limit::RateLimit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -26,17 +27,6 @@ pub enum Event {
     },
     /// The endpoint has no peer any more: disconnect from it.
     Disconnect(String),
-}
-
-/// Why there was no room for a peer, and which host it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its host has as many peers as one may have.
-    Host(String),
-    /// The table is full, and its host has no fewer peers than others.
-    All(String),
-    /// It gave way to a peer of a host that has fewer.
-    GaveWay(String),
 }
 
 /// Peers known at a time; beacons of further ones are ignored.
@@ -84,7 +74,7 @@ pub struct Discovery {
     by_count: BTreeSet<(usize, String)>,
     /// Peers that were added so far.
     added: u64,
-    refused: Option<Refused>,
+    notice: Option<Notice>,
     /// Peers that were added, with their endpoints, or forgotten; `None` while nobody wants to know.
     renamed: Option<VecDeque<Renamed>>,
 }
@@ -181,7 +171,7 @@ impl Discovery {
             hosts: HashMap::new(),
             by_count: BTreeSet::new(),
             added: 0,
-            refused: None,
+            notice: None,
             renamed: None,
         }
     }
@@ -208,8 +198,8 @@ impl Discovery {
         self.is_announced = false;
     }
 
-    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::answered`] and
-    /// [`Discovery::lost`] must be called.
+    /// Has at most about `max_pending` endpoints where nobody has answered yet: then [`Discovery::handle_answer`] and
+    /// [`Discovery::handle_lost`] must be called.
     pub fn with_max_pending(self, max_pending: usize) -> Self {
         Discovery { max_pending, ..self }
     }
@@ -239,9 +229,9 @@ impl Discovery {
         self.renamed.as_mut()?.pop_front()
     }
 
-    /// Why the last beacon found no room, or who gave way to it.
-    pub fn poll_refused(&mut self) -> Option<Refused> {
-        self.refused.take()
+    /// The next notice: why the last beacon found no room, or who gave way to it.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notice.take()
     }
 
     /// Whether a beacon is of another node.
@@ -253,8 +243,8 @@ impl Discovery {
     }
 
     /// Takes a tower's beacon.
-    pub fn beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
-        self.tower_heard(now_ms);
+    pub fn handle_beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) {
+        self.handle_tower_heard(now_ms);
         if !self.is_peer(sender, endpoint) {
             return;
         }
@@ -305,12 +295,12 @@ impl Discovery {
         }
         let host = (self.host_of)(endpoint);
         if self.count_of(&host) >= self.max_peers_per_host && !self.give_way(Some(&host), now_ms, events) {
-            self.refused = Some(Refused::Host(host));
+            self.notice = Some(Notice::TooManyPeersOfHost { host, limit: self.max_peers_per_host });
             return false;
         }
         let is_full = self.peers.len() >= self.max_peers || is_new && self.pending.len() >= self.max_pending;
         if is_full && !self.give_way(None, now_ms, events) && !self.greediest_gives_way(&host, events) {
-            self.refused = Some(Refused::All(host));
+            self.notice = Some(Notice::TooManyPeers { host, limit: self.max_peers });
             return false;
         }
         self.added += 1;
@@ -372,7 +362,7 @@ impl Discovery {
         let Some(key) = newest else { return false };
         let Some(peer) = self.forget(&key) else { return false };
         self.remove_endpoint(&key.0, &peer.endpoint, events);
-        self.refused = Some(Refused::GaveWay(greediest));
+        self.notice = Some(Notice::PeerEvicted { host: greediest, limit: self.max_peers });
         true
     }
 
@@ -404,7 +394,7 @@ impl Discovery {
     }
 
     /// A peer has answered at its endpoint.
-    pub fn answered(&mut self, endpoint: &str) {
+    pub fn handle_answer(&mut self, endpoint: &str) {
         let Some(known) = self.endpoints.get_mut(endpoint) else { return };
         if let Some(since_ms) = known.pending_ms.take() {
             self.pending.remove(&(since_ms, endpoint.to_owned()));
@@ -412,7 +402,7 @@ impl Discovery {
     }
 
     /// The connection to an endpoint has ended: its peer is pending until it answers again.
-    pub fn lost(&mut self, endpoint: &str, now_ms: u64) {
+    pub fn handle_lost(&mut self, endpoint: &str, now_ms: u64) {
         let Some(known) = self.endpoints.get_mut(endpoint) else { return };
         if known.pending_ms.is_none() {
             known.pending_ms = Some(now_ms);
@@ -421,13 +411,13 @@ impl Discovery {
     }
 
     /// A tower welcomes us: it, and who is with it, hear of us at once.
-    pub fn welcome(&mut self, now_ms: u64) {
+    pub fn handle_welcome(&mut self, now_ms: u64) {
         self.beacon_soon(now_ms);
     }
 
     /// The connection to every tower is gone, or one is back. While there is none, silence says nothing about
     /// the peers: they stay, and are given a full timeout once a tower is back.
-    pub fn tower_lost(&mut self, is_lost: bool, now_ms: u64) {
+    pub fn handle_tower_lost(&mut self, is_lost: bool, now_ms: u64) {
         if self.is_tower_lost && !is_lost {
             self.forgive(now_ms);
         }
@@ -436,7 +426,7 @@ impl Discovery {
 
     /// A tower that is connected but silent is as good as lost: the way to it may be cut, which takes the connection
     /// longer to notice than the peers' timeout is.
-    pub fn tower_heard(&mut self, now_ms: u64) {
+    pub fn handle_tower_heard(&mut self, now_ms: u64) {
         if self.is_tower_silent(now_ms) {
             self.forgive(now_ms);
         }
@@ -458,13 +448,13 @@ impl Discovery {
         }
     }
 
-    /// When [`Discovery::tick`] has something to do next.
+    /// When [`Discovery::handle_timeout`] has something to do next.
     pub fn due_ms(&self) -> u64 {
         self.beacon_due_ms.min(self.expiry_due_ms)
     }
 
     /// Drops peers that have been silent too long. True when a beacon is to be sent now.
-    pub fn tick(&mut self, now_ms: u64, events: &mut Vec<Event>) -> bool {
+    pub fn handle_timeout(&mut self, now_ms: u64, events: &mut Vec<Event>) -> bool {
         if now_ms >= self.expiry_due_ms {
             self.expire(now_ms, events);
         }

@@ -5,17 +5,17 @@
 //! All of them have the same kinds of methods:
 //!
 //! - `handle_*` takes input: a message, a subscription, a lost connection, what the disk has done. The caller passes the
-//!   time in milliseconds, by a clock that never goes back. Commands of the application have their own names:
-//!   `publish`, `subscribe`, `unsubscribe`, `renew`.
+//!   time in milliseconds, by a clock that never goes back. Commands have their own
+//!   names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`.
 //! - `handle_timeout` does what is due, and `due_ms` returns when it must be called next.
 //! - `poll_*` returns output that waits: `poll_answers` sends the next slice of the answers to requests, `poll_job` returns
 //!   records to write, `poll_acks` sends what is acknowledged, `poll_notice` returns what an operator should know of
 //!   ([`notice::Notice`]), `poll_twin` a reason to take another address.
 //! - The others read state, or set it up (`with_*` and the like, before any input).
 //!
-//! What is to be published, and records in order, are the output of nearly every call. A call appends them to what the
-//! caller passes: an [`Outbox`], and a list of records to deliver or to append. So no record is moved through a queue
-//! between, and the lists keep their memory from turn to turn.
+//! What is to be published, records in order, and endpoints to connect to are the output of nearly every call. A call
+//! appends them to what the caller passes: an [`Outbox`], and a list. So no record is moved through a queue between, and
+//! the lists keep their memory from turn to turn.
 //!
 //! One turn of the caller's loop is, in this order:
 //!

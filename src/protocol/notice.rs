@@ -41,6 +41,27 @@ pub enum Notice {
     TwinStore,
     /// Another store holds another content of a record.
     Divergence(Divergence),
+    /// A peer was ignored: its host has as many peers as one host may have.
+    TooManyPeersOfHost {
+        /// The peer's host.
+        host: String,
+        /// How many peers one host may have.
+        limit: usize,
+    },
+    /// A peer was ignored: there are as many as there may be, and its host has no fewer than others.
+    TooManyPeers {
+        /// The peer's host.
+        host: String,
+        /// How many peers there may be.
+        limit: usize,
+    },
+    /// A peer was dropped for a new one: there are as many as there may be, and its host has most.
+    PeerEvicted {
+        /// The host of the peer that was dropped.
+        host: String,
+        /// How many peers there may be.
+        limit: usize,
+    },
 }
 
 /// A producer's records that wait for an acknowledgement.

@@ -126,8 +126,8 @@ impl World {
         }
         let now_ms = node.clock.now_ms(self.now);
         node.towers.insert(tower);
-        node.peers.discovery.tower_lost(false, now_ms);
-        node.peers.discovery.welcome(now_ms);
+        node.peers.discovery.handle_tower_lost(false, now_ms);
+        node.peers.discovery.handle_welcome(now_ms);
         self.told(id, Vec::new());
     }
 
@@ -144,7 +144,7 @@ impl World {
         let node = &mut self.nodes[id];
         if node.is_alive() && node.towers.remove(&tower) {
             let is_lost = node.towers.is_empty();
-            node.peers.discovery.tower_lost(is_lost, node.clock.now_ms(self.now));
+            node.peers.discovery.handle_tower_lost(is_lost, node.clock.now_ms(self.now));
             let delay = self.network.retry_delay(&mut self.random);
             self.push(self.now + delay, Event::TowerConnect { tower, node: id });
         }

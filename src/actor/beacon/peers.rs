@@ -23,7 +23,7 @@ impl Peers {
     /// Takes a tower's beacon.
     pub fn handle_beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, actions: &mut Vec<Action>) {
         let mut events = Vec::new();
-        self.discovery.beacon(sender, endpoint, now_ms, &mut events);
+        self.discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
         self.apply(events, now_ms, actions);
     }
 
@@ -31,8 +31,8 @@ impl Peers {
     pub fn handle_connection(&mut self, endpoint: &str, event: ConnectionEvent, now_ms: u64) {
         let Some(endpoint) = self.reconnect.handle_event(endpoint, event, now_ms) else { return };
         match event {
-            ConnectionEvent::Established => self.discovery.answered(&endpoint),
-            ConnectionEvent::Ended => self.discovery.lost(&endpoint, now_ms),
+            ConnectionEvent::Established => self.discovery.handle_answer(&endpoint),
+            ConnectionEvent::Ended => self.discovery.handle_lost(&endpoint, now_ms),
             ConnectionEvent::Retrying => {}
         }
     }
@@ -46,7 +46,7 @@ impl Peers {
     /// Drops peers that have been silent too long, and makes connections again. True when a beacon is to be sent now.
     pub fn handle_timeout(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> bool {
         let mut events = Vec::new();
-        let is_beacon_due = self.discovery.tick(now_ms, &mut events);
+        let is_beacon_due = self.discovery.handle_timeout(now_ms, &mut events);
         self.apply(events, now_ms, actions);
         self.reconnect.handle_timeout(now_ms, actions);
         is_beacon_due

@@ -12,7 +12,7 @@ fn discovery() -> Discovery {
 /// Takes a beacon. Returns where to connect and to disconnect.
 fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> Vec<Event> {
     let mut events = Vec::new();
-    discovery.beacon(sender, endpoint, now_ms, &mut events);
+    discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
     events.retain(|event| !matches!(event, Event::Announced { .. }));
     events
 }
@@ -20,7 +20,7 @@ fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64)
 /// Takes a beacon of a known endpoint. True when the node there is new.
 fn is_announced(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> bool {
     let mut events = Vec::new();
-    discovery.beacon(sender, endpoint, now_ms, &mut events);
+    discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
     let announced = Event::Announced { endpoint: endpoint.into(), host: before_port(endpoint) };
     assert!(events.is_empty() || events == [announced], "{events:?}");
     !events.is_empty()
@@ -28,7 +28,7 @@ fn is_announced(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms
 
 fn tick(discovery: &mut Discovery, now_ms: u64) -> (bool, Vec<Event>) {
     let mut events = Vec::new();
-    (discovery.tick(now_ms, &mut events), events)
+    (discovery.handle_timeout(now_ms, &mut events), events)
 }
 
 /// The tower says back what this node told it.
@@ -171,9 +171,9 @@ fn new_peers_are_answered_at_once_but_not_without_end() {
 fn peers_outlive_the_towers() {
     let mut discovery = discovery();
     beacon(&mut discovery, b"peer", A, 0);
-    discovery.tower_lost(true, 100);
+    discovery.handle_tower_lost(true, 100);
     assert_eq!(tick(&mut discovery, 60_000).1, []);
-    discovery.tower_lost(false, 60_000);
+    discovery.handle_tower_lost(false, 60_000);
     for now_ms in [60_050, 61_000, 62_000] {
         echo(&mut discovery, now_ms);
     }
@@ -225,7 +225,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
     let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
     let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
     beacon(&mut discovery, b"real", A, 0);
-    discovery.answered(A);
+    discovery.handle_answer(A);
     for i in 1..=3 {
         assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
     }
@@ -234,7 +234,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
     beacon(&mut discovery, &[1], &endpoint(1), 450);
     let events = beacon(&mut discovery, b"new", B, 501);
     assert_eq!(events, [Event::Disconnect(endpoint(1)), Event::Connect(B.into())]);
-    discovery.answered(B);
+    discovery.handle_answer(B);
     for i in 4..100 {
         beacon(&mut discovery, &[i as u8], &endpoint(i), 2_000 + 10 * i);
     }
@@ -244,7 +244,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
         assert!(discovery.peers.contains_key(&key(name, endpoint)));
     }
     // One that is lost is as pending as a new one.
-    discovery.lost(A, 3_600);
+    discovery.handle_lost(A, 3_600);
     assert_eq!(discovery.pending.len(), 4);
     assert_eq!(discovery.peers.len(), discovery.endpoints.len());
 }
@@ -255,23 +255,32 @@ fn a_host_keeps_its_limit_and_others_get_in() {
     let greedy = |i: u64| format!("tcp://10.0.0.1:{i}");
     for i in 0..20 {
         beacon(&mut discovery, &[i as u8], &greedy(i), i);
-        discovery.answered(&greedy(i));
+        discovery.handle_answer(&greedy(i));
     }
-    assert_eq!(discovery.poll_refused(), Some(Refused::Host("tcp://10.0.0.1".into())));
+    assert_eq!(
+        discovery.poll_notice(),
+        Some(Notice::TooManyPeersOfHost { host: "tcp://10.0.0.1".into(), limit: 5 })
+    );
     assert_eq!(discovery.peers.len(), 5);
     // Others come: the first one finds room, the next ones take that of the newest ones of the greedy host.
     let modest = |i: u64| format!("tcp://10.0.0.{}:1", 100 + i);
     assert_eq!(beacon(&mut discovery, b"0", &modest(0), 30), [Event::Connect(modest(0))]);
     for i in 1..5 {
-        discovery.answered(&modest(i - 1));
+        discovery.handle_answer(&modest(i - 1));
         let events = beacon(&mut discovery, i.to_string().as_bytes(), &modest(i), 31);
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
-        assert_eq!(discovery.poll_refused(), Some(Refused::GaveWay("tcp://10.0.0.1".into())));
+        assert_eq!(
+            discovery.poll_notice(),
+            Some(Notice::PeerEvicted { host: "tcp://10.0.0.1".into(), limit: 6 })
+        );
     }
     // Nobody gives way to an equal. Those who were there first are still there.
-    discovery.answered(&modest(4));
+    discovery.handle_answer(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
-    assert_eq!(discovery.poll_refused(), Some(Refused::All("tcp://10.0.0.109".into())));
+    assert_eq!(
+        discovery.poll_notice(),
+        Some(Notice::TooManyPeers { host: "tcp://10.0.0.109".into(), limit: 6 })
+    );
     assert!(discovery.endpoints.contains_key(&greedy(0)));
     // All are gone in the end.
     for now_ms in [1_500, 2_500, 3_500] {
