@@ -18,7 +18,7 @@ use crate::net::{
 };
 use crate::protocol::discovery::Discovery;
 use crate::settings::{self, Endpoint};
-use crate::wire::{NodeBeacon, TowerBeacon, WELCOME};
+use crate::wire::{self, NodeBeacon, TowerBeacon, WELCOME};
 use reported::Reported;
 use std::borrow::Cow;
 use std::sync::mpsc::Sender;
@@ -394,7 +394,7 @@ impl<'a> Beacon<'a> {
         if let Some([_, address, _, port]) = &self.announced
             && !address.is_empty()
             && *address == *beacon.sender
-            && beacon.endpoint.rsplit_once(':').is_none_or(|(_, other)| other.as_bytes() != port)
+            && wire::Endpoint::parse(beacon.endpoint).is_none_or(|other| other.port.as_bytes() != port)
         {
             self.twin = Some(beacon.endpoint.to_owned());
         }
@@ -461,19 +461,17 @@ fn add(
     }
 }
 
-/// The zone in an endpoint: what stands between `%` and `]` in `tcp://[fe80::1%eth0]:5557`.
+/// The zone in an endpoint such as `tcp://[fe80::1%eth0]:5557`, if it has one.
 fn zone(endpoint: &str) -> Option<&str> {
-    let (_, rest) = endpoint.split_once('%')?;
-    rest.split_once(']').map(|(zone, _)| zone)
+    let parts = wire::Endpoint::parse(endpoint)?;
+    parts.zone().filter(|_| parts.host.starts_with('['))
 }
 
 /// An endpoint that has a zone, with `own` in its place: the tower names its own interface, which may have another name
 /// here.
 fn with_zone<'a>(endpoint: &'a str, own: Option<&str>) -> Cow<'a, str> {
-    match (zone(endpoint), own) {
-        (Some(zone), Some(own)) if zone != own => {
-            endpoint.replacen(&format!("%{zone}]"), &format!("%{own}]"), 1).into()
-        }
+    match (wire::Endpoint::parse(endpoint), zone(endpoint), own) {
+        (Some(parts), Some(zone), Some(own)) if zone != own => parts.with_zone(Some(own)).into(),
         _ => endpoint.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! The endpoints of a node's peers, by name: what its beacon has found, for the node itself.
 
 use crate::net::{Origin, Peer};
+use crate::wire::Endpoint;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,10 +96,7 @@ impl Directory {
 
 /// The address at the other end of a connection has no zone.
 pub(super) fn without_zone(endpoint: &str) -> String {
-    match (endpoint.split_once('%'), endpoint.split_once(']')) {
-        (Some((before, _)), Some((_, after))) => format!("{before}]{after}"),
-        _ => endpoint.to_owned(),
-    }
+    Endpoint::parse(endpoint).map_or_else(|| endpoint.to_owned(), |parts| parts.with_zone(None))
 }
 
 #[cfg(test)]

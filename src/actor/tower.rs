@@ -9,7 +9,7 @@ use crate::net::{
 };
 use crate::settings::{self, Endpoint};
 use crate::text::printable;
-use crate::wire::{NodeBeacon, TowerBeacon};
+use crate::wire::{self, NodeBeacon, TowerBeacon};
 use std::net::{IpAddr, Ipv4Addr};
 use zmq::{POLLIN, PollItem};
 
@@ -314,14 +314,13 @@ impl Drop for Tower<'_> {
 
 /// True for an address that only this host can reach.
 fn is_local(address: &str) -> bool {
-    match address.split_once("://") {
-        Some(("tcp", rest)) => {
-            let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host == "localhost" || host == "lo" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        }
-        Some(("inproc" | "ipc", _)) => true,
-        _ => false,
+    match wire::Endpoint::parse(address) {
+        Some(parts) if parts.zone().is_some() => false,
+        Some(parts) => match parts.address() {
+            "localhost" | "lo" => true,
+            host => host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        },
+        None => address.starts_with("inproc://") || address.starts_with("ipc://"),
     }
 }
 

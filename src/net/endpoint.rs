@@ -1,22 +1,17 @@
 //! Endpoints that peers announce, in one form: two texts that lead to the same peer must not count as two peers.
 
 use super::inbound::host_of;
+use crate::wire::Endpoint;
 use std::net::IpAddr;
 
 /// The one form of an announced endpoint `tcp://HOST:PORT`. An address of the loopback becomes 127.0.0.1, an IPv4
 /// address written as one of IPv6 becomes an IPv4 address, and a zone stays only where an address needs one: a link-local
 /// one of IPv6. A name stays a name. `None` for what names no single host or port.
 pub fn canonical(endpoint: &str) -> Option<String> {
-    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
-    let port = port.parse::<u16>().ok().filter(|&port| port > 0)?;
-    let inner = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None => host,
-    };
-    let (address, zone) = match inner.split_once('%') {
-        Some((address, zone)) => (address, Some(zone)),
-        None => (inner, None),
-    };
+    let parts = Endpoint::parse(endpoint)?;
+    let port = parts.port.parse::<u16>().ok().filter(|&port| port > 0)?;
+    // A bracket that has no other one stays a part of the address, and is in no name.
+    let (address, zone) = (parts.address(), parts.zone());
     match (address.parse::<IpAddr>(), zone) {
         (Ok(IpAddr::V6(address)), Some(zone)) => {
             let is_name = !zone.is_empty()
@@ -24,7 +19,7 @@ pub fn canonical(endpoint: &str) -> Option<String> {
             (address.is_unicast_link_local() && is_name).then(|| format!("tcp://[{address}%{zone}]:{port}"))
         }
         (Ok(address), None) => at(address, port),
-        (Err(_), None) if is_name(inner) => Some(format!("tcp://{inner}:{port}")),
+        (Err(_), None) if is_name(address) => Some(format!("tcp://{address}:{port}")),
         _ => None,
     }
 }
@@ -53,16 +48,12 @@ const NOT_FOUND: &str = "a host that is not found";
 /// What stands for the host of an endpoint in its one form where peers are counted by host: see `host_of`. All names count
 /// as one host: those that were found have an address in their place.
 pub fn host_of_endpoint(endpoint: &str) -> String {
-    let host = endpoint
-        .strip_prefix("tcp://")
-        .and_then(|rest| rest.rsplit_once(':'))
-        .map_or(endpoint, |(host, _)| host);
-    let inner = host.trim_start_matches('[').trim_end_matches(']');
-    match (inner.parse::<IpAddr>(), inner.contains('%')) {
-        (Ok(address), _) => host_of(address).to_string(),
+    let Some(parts) = Endpoint::parse(endpoint) else { return NOT_FOUND.to_owned() };
+    match (parts.zone(), parts.address().parse::<IpAddr>()) {
         // A link-local address: no name has a zone.
-        (Err(_), true) => inner.to_owned(),
-        (Err(_), false) => NOT_FOUND.to_owned(),
+        (Some(zone), _) => format!("{}%{zone}", parts.address()),
+        (None, Ok(address)) => host_of(address).to_string(),
+        (None, Err(_)) => NOT_FOUND.to_owned(),
     }
 }
 

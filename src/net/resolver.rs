@@ -5,6 +5,7 @@
 //! addresses only.
 
 use super::endpoint;
+use crate::wire::Endpoint;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -167,10 +168,8 @@ impl Resolver {
 
 /// Host and port of an endpoint that has a name for its host.
 pub(super) fn split(endpoint: &str) -> Option<(&str, &str)> {
-    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
-    let inner = host.trim_start_matches('[').trim_end_matches(']');
-    let (address, _zone) = inner.split_once('%').unwrap_or((inner, ""));
-    address.parse::<IpAddr>().is_err().then_some((host, port))
+    let parts = Endpoint::parse(endpoint)?;
+    parts.address().parse::<IpAddr>().is_err().then_some((parts.host, parts.port))
 }
 
 pub(super) fn endpoint_of(address: IpAddr, port: &str) -> String {

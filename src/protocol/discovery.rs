@@ -10,6 +10,7 @@
 
 use super::notice::Notice;
 use crate::rate_limit::RateLimit;
+use crate::wire;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// A change of the endpoints of all peers.
@@ -102,9 +103,7 @@ fn is_address(name: &[u8]) -> bool {
 
 /// True when an endpoint names its host, and has not the host's address.
 fn has_host_name(endpoint: &str) -> bool {
-    let Some((host, _)) = endpoint.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')) else {
-        return false;
-    };
+    let Some(wire::Endpoint { host, .. }) = wire::Endpoint::parse(endpoint) else { return false };
     let is_ipv4 = host.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
     !is_ipv4 && !host.starts_with('[')
 }

@@ -4,7 +4,7 @@
 //! tower beacon with the node's endpoint to all nodes. Unlike messages, these are text in several frames,
 //! without a version. Frames after those known here are ignored.
 
-use super::{DecodeError, MAX_NAME_LEN};
+use super::{DecodeError, Endpoint, MAX_NAME_LEN};
 use std::str;
 
 /// What a tower sends, as a single frame, to each node that has just subscribed to it.
@@ -15,9 +15,6 @@ pub const BEACON: &[u8] = b"B";
 
 const NODE_BEACON: &str = "node beacon";
 const TOWER_BEACON: &str = "tower beacon";
-
-/// The only transport that nodes reach each other by.
-const TRANSPORT: &str = "tcp://";
 
 /// The most octets of a host: a DNS name has fewer.
 const MAX_HOST_LEN: usize = 255;
@@ -116,11 +113,11 @@ fn parse_port(text: &[u8]) -> Option<u16> {
 /// An endpoint in the form `tcp://HOST:PORT`.
 fn parse_endpoint(endpoint: &[u8]) -> Option<&str> {
     // First, so that a frame of any length costs nothing.
-    if endpoint.len() > TRANSPORT.len() + MAX_HOST_LEN + ":65535".len() {
+    if endpoint.len() > Endpoint::TRANSPORT.len() + MAX_HOST_LEN + ":65535".len() {
         return None;
     }
     let endpoint = str::from_utf8(endpoint).ok()?;
-    let (host, port) = endpoint.strip_prefix(TRANSPORT)?.rsplit_once(':')?;
+    let Endpoint { host, port } = Endpoint::parse(endpoint)?;
     parse_port(port.as_bytes())?;
     is_host(host.as_bytes()).then_some(endpoint)
 }

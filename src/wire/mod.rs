@@ -21,6 +21,7 @@
 
 pub mod beacon;
 mod cursor;
+mod endpoint;
 mod error;
 mod message;
 mod position;
@@ -28,6 +29,7 @@ mod subjects;
 mod subscription;
 
 pub use beacon::{NodeBeacon, TowerBeacon, WELCOME};
+pub use endpoint::Endpoint;
 pub use error::{DecodeError, EncodeError};
 pub use message::Message;
 pub use position::{Position, PositionTemplate, partition_key};
