@@ -31,61 +31,83 @@ help: ## show this
 deps: ## install what is missing (Debian packages)
 	@scripts/install-deps
 
-build: deps ## build the library and the programs
-	cmake -B $(BUILD) -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null
-	cmake --build $(BUILD)
+# `make check` runs the parts below one by one. It sets BUILT, as it has built what they need, and REPORT, as it reads what
+# they print.
+ifndef BUILT
+build stage lint test-build test: deps
+library c-build sanitize packages readme manual demo: stage
+c-test memcheck: c-build
+endif
+ifdef REPORT
+# The time and the output of each test. Libtest's option for the time is unstable, so that stable test programs accept it
+# only with RUSTC_BOOTSTRAP.
+TEST_RUNNER := --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]'
+TEST_OPTIONS := -- -Zunstable-options --report-time --show-output
+endif
+
+build: ## build the library and the programs
+	@cmake -B $(BUILD) -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null
+	@cmake --build $(BUILD)
 
 install: build ## install to PREFIX (default /usr/local)
 	@cmake --install $(BUILD) >/dev/null
 	@echo "installed to $(PREFIX): bin/dafka_*, include/dafka*.h, lib*/libdafka*, share/man"
 
-stage: deps ## build, and install below target/stage
-	cmake -B $(BUILD)-stage -S . -DCMAKE_INSTALL_PREFIX=$(STAGE) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null
-	cmake --build $(BUILD)-stage
-	rm -rf $(STAGE)
-	cmake --install $(BUILD)-stage >/dev/null
+stage: ## build, and install below target/stage
+	@cmake -B $(BUILD)-stage -S . -DCMAKE_INSTALL_PREFIX=$(STAGE) -DDAFKA_CARGO_DIR=$(TARGET) >/dev/null
+	@cmake --build $(BUILD)-stage
+	@rm -rf $(STAGE)
+	@cmake --install $(BUILD)-stage >/dev/null
 
-demo: stage ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
+demo: ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
 	@scripts/demo $(STAGE) "$(FILE)"
 
-check: lint ## everything that CI runs
-	@# Two halves at a time, as tests wait more than they compute.
-	@($(MAKE) test 2>&1 | sed --unbuffered 's/^/test: /') & rust=$$!; failed=; \
-	$(MAKE) -k c-test memcheck sanitize packages readme manual demo || failed=1; \
-	wait $$rust || failed=1; \
-	[ -z "$$failed" ] || { echo "make check: failed; see *** above" >&2; exit 1; }
-	@echo "make check: everything passed"
+check: deps ## everything that CI runs; ROOT=1 permits it to install and purge Debian packages on this host
+	@ROOT=$(ROOT) scripts/check $(TARGET)
 
-lint: deps ## formatting, lints, documentation
+lint: ## formatting, lints, documentation
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
-test: deps ## the Rust tests: units, properties, programs end to end
-	@# More threads than processors: most tests wait most of the time.
-	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast
+test-build: ## compile the Rust tests
+	cargo test --locked --no-run
 
-c-test: stage ## the C tests, against the installed library
+test: ## the Rust tests: units, properties, programs end to end
+	@# More threads than processors: most tests wait most of the time.
+	failed=; \
+	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast --lib --bins --tests $(TEST_RUNNER) $(TEST_OPTIONS) || failed=1; \
+	cargo test --locked --doc || failed=1; \
+	[ -z "$$failed" ]
+
+library: ## the installed files, and the ways in which programs link the library
 	scripts/check-library $(STAGE)
 	scripts/check-ways-in $(STAGE)
 	scripts/check-drop-in $(STAGE)
+
+c-build: ## compile the C tests
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
 	cmake --build $(CTESTS) --parallel 2
-	ctest --test-dir $(CTESTS) --output-on-failure --parallel 3 -LE 'memcheck|soak'
 
-memcheck: c-test ## the C tests under valgrind
-	ctest --test-dir $(CTESTS) --output-on-failure --parallel 3 -L memcheck
+c-test: ## the C tests, against the installed library
+	ctest --test-dir $(CTESTS) --output-on-failure --no-tests=error --parallel 3 -LE 'memcheck|soak'
 
-sanitize: stage ## the C tests with the address and undefined behaviour sanitizers
+memcheck: ## the C tests under valgrind
+	ctest --test-dir $(CTESTS) --output-on-failure --no-tests=error --parallel 3 -L memcheck
+
+sanitize: ## the C tests with the address and undefined behaviour sanitizers
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS)-sanitize -S c-tests -DDAFKA_SANITIZE=ON >/dev/null
 	cmake --build $(CTESTS)-sanitize --parallel 2
-	ctest --test-dir $(CTESTS)-sanitize --output-on-failure --parallel 3
+	ctest --test-dir $(CTESTS)-sanitize --output-on-failure --no-tests=error --parallel 3
 
-packages: stage ## build Debian packages, install, use and remove them (target/packages)
-	scripts/check-packages $(TARGET)
+packages: ## build Debian packages (target/packages), install, use and remove them in a root of their own
+	ROOT=$(ROOT) scripts/check-packages $(TARGET)
 
-readme: stage ## what the README tells a reader to type
+readme: ## what the README tells a reader to type
 	scripts/check-readme $(STAGE) $(BUILD)-stage
+
+manual: ## the manual pages: complete, without warnings, their examples work
+	scripts/check-man $(STAGE)
 
 soak: soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
@@ -105,10 +127,8 @@ soak-consumers: stage ## a thousand consumers in one process
 	cmake --build $(CTESTS) --parallel 2 --target test_many_consumers
 	$(CTESTS)/test_many_consumers 1000
 
-soak-memcheck: stage ## the C tests that take long under valgrind
-	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
-	cmake --build $(CTESTS) --parallel 2
-	ctest --test-dir $(CTESTS) --output-on-failure -L soak
+soak-memcheck: c-build ## the C tests that take long under valgrind
+	ctest --test-dir $(CTESTS) --output-on-failure --no-tests=error -L soak
 
 replay: deps ## show the simulation's run of SEED, event by event
 	DAFKA_SIM_SEED=$(SEED) cargo test --locked --test simulation -- --exact replay --ignored --nocapture
@@ -123,9 +143,6 @@ soak-hostile: deps ## hostile peers for longer (SEEDS=n FRAMES=n)
 	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) DAFKA_FUZZ_FRAMES=$(FRAMES) cargo test --locked --test hostile --test e2e -- \
 		messages:: sockets:: crowds:: random_zmtp:: back_pressure:: --nocapture
 
-manual: stage ## the manual pages: complete, without warnings, their examples work
-	scripts/check-man $(STAGE)
-
 header: deps ## write include/dafka.h anew
 	DAFKA_UPDATE_HEADER=1 cargo test --locked --test header
 
@@ -135,5 +152,5 @@ man: deps ## write the manual pages in doc/man anew
 clean: ## remove what was built
 	rm -rf $(TARGET)
 
-.PHONY: help deps build install stage demo check lint test c-test memcheck sanitize packages readme \
-	manual soak soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation replay mutations bench header man clean
+.PHONY: help deps build install stage demo check lint test-build test library c-build c-test memcheck sanitize packages \
+	readme manual soak soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation replay mutations bench header man clean
