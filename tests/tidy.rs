@@ -126,14 +126,6 @@ fn no_panic_leaves_an_exported_function() {
     assert_eq!(unguarded(misnamed), ["dafka_x"]);
 }
 
-#[test]
-fn files_can_be_read_at_one_sitting() {
-    for file in files(&source()) {
-        let count = std::fs::read_to_string(&file).unwrap().lines().count();
-        assert!(count <= 600, "{} has {count} lines", file.display());
-    }
-}
-
 /// The declarations of CZMQ functions in Rust are those that c-tests/czmq_declarations.c checks against czmq.h.
 #[test]
 fn every_czmq_declaration_is_checked_by_the_c_compiler() {
