@@ -1,4 +1,4 @@
-//! What follows the first frame of a message.
+//! The frames after the first one of a message.
 
 use super::Result;
 use crate::net::{Frame, Socket};

@@ -1,4 +1,4 @@
-//! Starting an actor from Rust, and keeping its panics in.
+//! Starts an actor from Rust, and contains its panics.
 
 use super::{Error, Result};
 use crate::czmq::log::error_at_edge;

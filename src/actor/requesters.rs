@@ -1,5 +1,5 @@
-//! Who gets answers from a node: only requesters whose answers are read, and heads at a bounded rate. And which producers
-//! are not of this library: what these answer is not taken while a store is asked.
+//! Which requesters a node answers: only those that read their answers, and heads at a bounded rate. Also which
+//! producers are nodes of 0.1.0: what they answer is not taken while a store is asked.
 
 use super::directory::Directory;
 use crate::net::{Frame, Origin, Readers, Reading as Net, now_ms};

@@ -1,7 +1,4 @@
-//! Messages that wait, in little memory.
-//!
-//! A received frame may keep 20 KB of what libzmq has read together with it, and a copy of its own would cost an
-//! allocation. So the octets of short messages are copied one behind the other, into chunks.
+//! Messages that wait, stored compactly.
 
 use super::content::Content;
 use super::inbox::Received;

@@ -1,4 +1,5 @@
-//! Endpoints that peers announce, in one form: two texts that lead to the same peer must not count as two peers.
+//! The canonical form of endpoints that peers announce: two texts that lead to the same peer must not count as two
+//! peers.
 
 use super::inbound::host_of;
 use crate::wire::Endpoint;

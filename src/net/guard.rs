@@ -1,4 +1,4 @@
-//! What the threads that watch the connections of a process have in common.
+//! What the threads have in common that limit the connections of a process.
 
 use super::descriptors::Descriptors;
 use super::{Warning, now_ms};

@@ -1,7 +1,7 @@
-//! Where the hosts are that peers are announced at by name, as the beacons of this process have found.
+//! The addresses of hosts that peers announce by name, as the beacons of this process have found them.
 //!
-//! An application gets the endpoints of peers as they were announced. libzmq would look the name of a host up in the thread
-//! that does all of the process's input and output. So [`connect`] tells it the address.
+//! An application receives endpoints as they were announced. libzmq would look up a host name in the thread that does
+//! all of the process's input and output. So [`connect`] passes libzmq the address.
 
 use super::Socket;
 use super::resolver::split;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection.
+//! Identifies the peer at the other end of a connection.
 
 use super::endpoint;
 use super::inbound::host_of;

@@ -1,4 +1,4 @@
-//! Work that may wait for other work.
+//! Lowers the priority of work that can wait.
 
 /// Lets the other threads of this machine go first when there are not enough processors for all: `steps` is what
 /// nice(1) calls the niceness to add. On Linux it applies to the calling thread alone; where the system refuses, the

@@ -1,11 +1,11 @@
-//! Which inbound connections get the answers to a requester, and whether they read them.
+//! Which inbound connections receive the answers to a requester, and whether their peers read them.
 //!
 //! libzmq queues what a peer does not read, up to a high-water mark in messages, for every connection that subscribes to
-//! it. So answers are made only while the requester's connection can be written to, and only for requesters that subscribe
-//! to them. A connection that subscribes to another node's answers and does not read them is ended.
+//! it. So a node answers only requesters that subscribe to their answers, and only while their connection is writable.
+//! It ends a connection that subscribes to another node's answers and does not read them.
 //!
-//! All such subscriptions are known. Honest nodes subscribe to their own answers, over a connection or two. Where there are
-//! more than are kept, the connection is ended that is most likely hostile: then its subscriptions are gone, too.
+//! All such subscriptions are known. An honest node subscribes to its own answers, over one or two connections. When
+//! there are too many, the connection that is most likely hostile is ended, and its subscriptions with it.
 
 use super::Frame;
 use super::Peer;

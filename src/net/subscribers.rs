@@ -1,10 +1,10 @@
-//! Who has subscribed to how much at a socket that anybody may connect to.
+//! Limits the subscriptions at a socket that any peer may connect to.
 //!
-//! libzmq keeps each subscription for as long as its connection lives, octet by octet, and sets no limit: 40 MB of them
-//! become more than a gigabyte. So when all of them together are too much, the connection with most is ended.
+//! libzmq keeps each subscription while its connection lives, byte by byte and without a limit: 40 MB of subscriptions
+//! become more than a gigabyte. When all subscriptions together are too large, the connection with most is ended.
 //!
-//! Each subscription of a connection counts once, as in libzmq. The end of one that the connection has not made counts
-//! nothing: else a peer could make any number of subscriptions, and balance them with ends of others.
+//! Each subscription of a connection counts once, as in libzmq. The end of a subscription that the connection has not
+//! made counts nothing: else a peer could make any number of subscriptions, and balance them with ends of others.
 
 use super::descriptors::end_connection_if;
 use super::{Frame, Peer};

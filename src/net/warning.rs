@@ -1,4 +1,4 @@
-//! Warnings about what the network sends, so rarely that nobody can fill a log with them.
+//! Limits the rate of warnings about what peers send, so that no peer can fill a log.
 
 /// One kind of warning: at most one line in [`Warning::INTERVAL_MS`], which also tells how many it stands for.
 #[derive(Default)]

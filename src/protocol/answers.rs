@@ -1,10 +1,10 @@
 //! The FETCH requests that a producer or a store's reader is answering.
 //!
-//! Each is answered in slices, one requester after the other, so that a request for four thousand million
-//! records neither blocks the node nor the requests behind it. All that is asked over one connection is one requester's,
-//! whatever names it is asked under: those may be made up.
+//! Requests are answered in slices, and requesters take turns. So a request for four billion records blocks neither the
+//! node nor other requests. All requests of one connection count as one requester's: the names in requests can be
+//! invented.
 
-use super::turns::{Turn, Turns, request_key};
+use super::fair_queue::{FairQueue, Queued, request_key};
 use super::{Reading, Sender};
 use crate::wire::partition_key;
 
@@ -33,7 +33,7 @@ pub struct Job {
 
 /// The requests, in turn.
 #[derive(Debug)]
-pub struct Answers(Turns<Job>);
+pub struct Answers(FairQueue<Job>);
 
 impl Default for Answers {
     fn default() -> Self {
@@ -44,7 +44,7 @@ impl Default for Answers {
 impl Answers {
     /// No requests; at most `max_jobs` at a time.
     pub fn new(max_jobs: usize) -> Self {
-        Answers(Turns::new(max_jobs))
+        Answers(FairQueue::new(max_jobs))
     }
 
     /// No requests, with the same limit.
@@ -87,12 +87,12 @@ impl Answers {
 
     /// Takes the request whose turn it is.
     pub fn pop(&mut self) -> Option<Job> {
-        self.0.pop().map(|Turn { request, .. }| request)
+        self.0.pop().map(|Queued { request, .. }| request)
     }
 
-    /// Takes the first request whose answer would be read now, see [`Turns::pop_for`].
+    /// Takes the first request whose answer would be read now, see [`FairQueue::pop_for`].
     pub fn pop_for(&mut self, reading: impl FnMut(&Job) -> Reading) -> Option<Job> {
-        self.0.pop_for(reading).map(|Turn { request, .. }| request)
+        self.0.pop_for(reading).map(|Queued { request, .. }| request)
     }
 
     /// Puts the rest of a request behind the others, if there is a rest.

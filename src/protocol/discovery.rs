@@ -1,12 +1,12 @@
-//! Which peers there are: takes beacons, and says which endpoints to connect to.
+//! Discovery: handles beacons, and returns which endpoints to connect to.
 //!
-//! Anybody can beacon in any name. So peers that have not answered at their endpoint yet are pending, and few: the one
-//! that is so for longest gives way to a new one. One host has a limited number of peers. When the table is full, the host
-//! that has most loses its newest peer to a newcomer from a host that has fewer: established peers stay.
+//! Any node can send a beacon in any name. So few peers may be pending, which means that they have not answered at their
+//! endpoint yet: a new one evicts the oldest. The peers of one host are limited, too. When the table is full, a newcomer
+//! evicts the newest peer of the host that has most peers, if its own host has fewer: established peers stay.
 //!
-//! A name of 32 hexadecimal digits is a node's address: it belongs to one peer, wherever towers see that. Other names may be
-//! shared, or empty: then a peer is where it is announced. Several towers may see one node at several hosts: it has the same
-//! name and port there, and counts once.
+//! A name of 32 hexadecimal digits is a node's address. It belongs to one peer, at whichever host towers see that peer:
+//! the node has the same name and port there, and counts once. Other names may be shared or empty: such a peer is
+//! identified by its endpoint.
 
 use super::notice::Notice;
 use crate::rate_limit::RateLimit;

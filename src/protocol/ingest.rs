@@ -1,13 +1,12 @@
-//! Many partitions, each put in order by its [`Sequencer`], and the FETCHes for all of them.
+//! The partitions of a consumer or a store: each is put in order by its [`Sequencer`], and missing records are
+//! requested.
 //!
-//! What consumer and store have in common. Bounded: the number of partitions, what early records occupy, and
-//! what all FETCHes under way may bring.
-//!
-//! Anybody can make partitions up, so room is kept for partitions whose records arrive in order; `room` says which
-//! partition gives way to a new one, and `budget` which peer's FETCHes may be under way.
+//! The number of partitions, the bytes of early records and the bytes that FETCHes in flight may bring are limited. Any
+//! peer can invent partitions, so partitions whose records arrive in order have priority. `room` decides which partition
+//! a new one evicts, `budget` which peers' FETCHes may be in flight.
 
-use super::remembered::Remembered;
-use super::seats::{Payer, Rank, Seats};
+use super::evicted_positions::EvictedPositions;
+use super::eviction::{EvictionOrder, Payer, Rank};
 use super::sequencer::{EARLY_OVERHEAD_BYTES, Offer, Request, Sequencer};
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, partition_key};
@@ -33,7 +32,7 @@ pub struct Limits {
     /// The same of those that one peer has brought; who sent a message is not always known.
     pub partitions_per_peer: usize,
     /// Partitions that gave way and whose position is remembered.
-    pub remembered: usize,
+    pub evicted_positions: usize,
     /// What early records of all partitions may occupy.
     pub early_len_bytes: usize,
     /// What all FETCHes under way may bring.
@@ -45,7 +44,7 @@ impl Default for Limits {
         Limits {
             partitions: 200_000,
             partitions_per_peer: 100_000,
-            remembered: 1_000_000,
+            evicted_positions: 1_000_000,
             early_len_bytes: 64 << 20,
             in_flight_len_bytes: 64 << 20,
         }
@@ -97,13 +96,13 @@ pub struct Partition<P> {
     stays_ms: u64,
     /// When its last record came in its turn, or its first early one came.
     moved_ms: u64,
-    /// It stands in `Ingest::seats` so, perhaps with a rank of the past.
-    seat: Rank,
-    /// The same for `Ingest::early_seats`, while it has early records.
-    early_seat: Option<Rank>,
+    /// It stands in `Ingest::eviction` so, perhaps with a rank of the past.
+    listed_rank: Rank,
+    /// The same for `Ingest::early_order`, while it has early records.
+    listed_early_rank: Option<Rank>,
     /// The FETCH under way, while it counts in `Ingest::in_flight`.
     window: Option<Window>,
-    /// The peer that it is charged to in `Ingest::seats` and `Ingest::in_flight`: the one that first mentioned it, and later
+    /// The peer that it is charged to in `Ingest::eviction` and `Ingest::in_flight`: the one that first mentioned it, and later
     /// the one that delivered its first record in order.
     payer: Payer,
     /// Its payer has delivered a record in order.
@@ -157,10 +156,10 @@ pub struct Ingest<P> {
     /// The names of stores, each once however many partitions they hold.
     stores: HashSet<Arc<[u8]>>,
     /// Who gives way first. Ranks change with every record, so they are put right only when somebody is looked for.
-    seats: Seats,
+    eviction: EvictionOrder,
     /// The same for those that have early records.
-    early_seats: BTreeSet<(Rank, Index)>,
-    remembered: Remembered,
+    early_order: BTreeSet<(Rank, Index)>,
+    evicted_positions: EvictedPositions,
     early_len_bytes: usize,
     in_flight: Budget,
     /// Partitions opened, and refused, when the stores were asked last.
@@ -187,9 +186,9 @@ impl<P: Payload> Ingest<P> {
             free: Vec::new(),
             timers: BTreeSet::new(),
             stores: HashSet::new(),
-            seats: Seats::default(),
-            early_seats: BTreeSet::new(),
-            remembered: Remembered::new(limits.remembered),
+            eviction: EvictionOrder::default(),
+            early_order: BTreeSet::new(),
+            evicted_positions: EvictedPositions::new(limits.evicted_positions),
             early_len_bytes: 0,
             in_flight: Budget::new(limits.in_flight_len_bytes),
             surveyed: (0, 0),
@@ -205,8 +204,8 @@ impl<P: Payload> Ingest<P> {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             partitions: self.by_key.len(),
-            peers: self.seats.payer_count(),
-            most_of_peer: self.seats.most_of_peer(),
+            peers: self.eviction.payer_count(),
+            most_of_peer: self.eviction.most_of_peer(),
             early_len_bytes: self.early_len_bytes,
             in_flight_len_bytes: self.in_flight.len_bytes(),
             ..self.statistics
@@ -239,7 +238,7 @@ impl<P: Payload> Ingest<P> {
             self.statistics.refused_of_peer += u64::from(self.has_too_many(from));
             return None;
         }
-        let seat = (false, now_ms + FIRST_RECORD_MS);
+        let listed_rank = Rank { is_proven: false, time_ms: now_ms + FIRST_RECORD_MS };
         let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         let partition = Partition {
             subject: subject.into(),
@@ -251,10 +250,10 @@ impl<P: Payload> Ingest<P> {
             opened_ms: now_ms,
             stays_ms: 0,
             moved_ms: now_ms,
-            seat,
-            payer: self.seats.add(from, (seat, index)),
+            listed_rank,
+            payer: self.eviction.add(from, (listed_rank, index)),
             is_charged: false,
-            early_seat: None,
+            listed_early_rank: None,
             window: None,
         };
         if index.0 == self.partitions.len() {
@@ -262,7 +261,7 @@ impl<P: Payload> Ingest<P> {
         }
         self.partitions[index.0] = Some(partition);
         let key = partition_key(address, subject);
-        self.remembered.forget(&key);
+        self.evicted_positions.forget(&key);
         self.by_key.insert(key.into(), index);
         self.statistics.opened += 1;
         Some(index)
@@ -276,12 +275,12 @@ impl<P: Payload> Ingest<P> {
     /// A partition is known to be real, although no record of it came yet.
     pub fn prove(&mut self, index: Index) {
         self.partitions[index.0].as_mut().expect("an open partition").is_proven = true;
-        self.reseat(index);
+        self.update_rank(index);
     }
 
     /// Where a partition stood that gave way, if it is remembered.
     pub fn recall(&self, subject: &[u8], address: &[u8]) -> Option<u64> {
-        self.remembered.get(&partition_key(address, subject))
+        self.evicted_positions.get(&partition_key(address, subject))
     }
 
     /// The partition at `index`, which must be open.
@@ -344,21 +343,21 @@ impl<P: Payload> Ingest<P> {
             let partition = self.partitions[index.0].as_mut().expect("an open partition");
             let sequencer = &partition.sequencer;
             let (has_early, has_gap) = (sequencer.early_len_bytes() > 0, sequencer.has_gap());
-            match (partition.early_seat, has_early) {
+            match (partition.listed_early_rank, has_early) {
                 (None, true) => {
                     partition.moved_ms = now_ms;
-                    let seat = partition.early_rank();
-                    partition.early_seat = Some(seat);
-                    self.early_seats.insert((seat, index));
+                    let listed_rank = partition.early_rank();
+                    partition.listed_early_rank = Some(listed_rank);
+                    self.early_order.insert((listed_rank, index));
                 }
-                (Some(seat), false) => {
-                    partition.early_seat = None;
-                    self.early_seats.remove(&(seat, index));
+                (Some(listed_rank), false) => {
+                    partition.listed_early_rank = None;
+                    self.early_order.remove(&(listed_rank, index));
                 }
                 _ => {}
             }
             if was_gapped && !has_gap {
-                self.reseat(index);
+                self.update_rank(index);
             }
             self.reschedule(index, now_ms);
         }
@@ -387,20 +386,23 @@ impl<P: Payload> Ingest<P> {
             if room_bytes(self) >= cost_bytes {
                 break;
             }
-            let Some(&(seat, first)) = self.early_seats.first() else { break };
+            let Some(&(listed_rank, first)) = self.early_order.first() else { break };
             let partition = self.partitions[first.0].as_mut().expect("an open partition");
             let rank = partition.early_rank();
-            self.early_seats.remove(&(seat, first));
-            if rank == seat && first != index && (is_proven && !rank.0 || now_ms >= rank.1 + STALE_EARLY_MS) {
-                partition.early_seat = None;
+            self.early_order.remove(&(listed_rank, first));
+            if rank == listed_rank
+                && first != index
+                && (is_proven && !rank.is_proven || now_ms >= rank.time_ms + STALE_EARLY_MS)
+            {
+                partition.listed_early_rank = None;
                 let (count, freed_bytes) = partition.sequencer.drop_early();
                 self.early_len_bytes -= freed_bytes;
                 self.statistics.early_dropped += count as u64;
                 continue;
             }
-            partition.early_seat = Some(rank);
-            self.early_seats.insert((rank, first));
-            if rank == seat {
+            partition.listed_early_rank = Some(rank);
+            self.early_order.insert((rank, first));
+            if rank == listed_rank {
                 break;
             }
         }

@@ -71,43 +71,43 @@
 //! | `reader` | the store's answers, from the log |
 //! | `discovery` | which peers there are |
 //! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
-//! | `hold_back` | how long to wait with what may end connections |
+//! | `backoff` | how long to wait before a FETCH that may end connections |
 //! | `sources` | which store to ask for a window |
-//! | `answers`, `turns` | what producer and reader share: FETCH requests being answered, each requester in its turn |
-//! | `stall` | whether a partition stands still |
+//! | `answers`, `fair_queue` | what producer and reader share: FETCH requests that are being answered, in fair order |
+//! | `fetch_stall` | whether a partition stalls because no peer has its next record |
 //! | `copies` | in how many stores a producer's records are |
 //! | `unacknowledged` | which records a consumer keeps back until a store has them |
 //! | `renewals` | when a producer that shares its address may take a new one |
-//! | `waiting` | whether a producer's records wait for long |
+//! | `ack_stall` | whether records of a producer wait long for acknowledgement |
 //! | `notice` | what the machines report to an operator |
-//! | `seats` | who has brought which partitions, and in which order they give way |
+//! | `eviction` | the order in which partitions are evicted, and the peer that each is charged to |
 //! | `shares` | how much of something scarce each host and each peer has |
-//! | `remembered` | where partitions stood that had to give way |
+//! | `evicted_positions` | the positions of evicted partitions |
 //! | `subscriptions` | what each role subscribes to |
 
+pub mod ack_stall;
 pub mod answers;
+pub mod backoff;
 pub mod comparison;
 pub mod consumer;
 pub mod copies;
 pub mod discovery;
-pub mod hold_back;
+pub mod evicted_positions;
+pub mod eviction;
+pub mod fair_queue;
+pub mod fetch_stall;
 pub mod ingest;
 pub mod notice;
 pub mod outbox;
 pub mod producer;
 pub mod reader;
-pub mod remembered;
 pub mod renewals;
 pub mod replica;
-pub mod seats;
 pub mod sequencer;
 pub mod shares;
 pub mod sources;
-pub mod stall;
 pub mod subscriptions;
-pub mod turns;
 pub mod unacknowledged;
-pub mod waiting;
 
 pub use outbox::Outbox;
 

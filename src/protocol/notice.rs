@@ -1,7 +1,6 @@
-//! Conditions that an operator should know of.
+//! Conditions that an operator should know.
 //!
-//! A state machine returns them from its `poll_notice`. What becomes of them (a line in the log, or none when there were
-//! many) is the caller's business.
+//! A state machine returns them from `poll_notice`. The caller logs them, or drops them when there are too many.
 
 use super::comparison::Divergence;
 
@@ -13,7 +12,7 @@ pub enum Notice {
     /// The same, as one peer has brought as many as one peer may bring.
     TooManyPartitionsOfPeer,
     /// A partition stands still: everybody was asked for its next record for
-    /// [`STALL_MS`](super::stall::STALL_MS), and nobody has sent it. Returned once for each record.
+    /// [`STALL_MS`](super::fetch_stall::STALL_MS), and nobody has sent it. Returned once for each record.
     FetchStalled {
         /// The partition's topic.
         subject: Box<[u8]>,

@@ -1,9 +1,9 @@
 //! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
 
+use super::ack_stall::{AckStallDetector, Change};
 use super::answers::{Answers, Job};
 use super::copies::{Copies, IsPeer};
 use super::notice::{AckStall, Notice};
-use super::waiting::{Change, Waiting};
 use super::{Outbox, Payload, Progress, Requesters, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use std::collections::VecDeque;
@@ -96,7 +96,7 @@ pub struct Producer<P> {
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
     answers: Answers,
-    waiting: Waiting,
+    waiting: AckStallDetector,
     /// The longest record that was acknowledged, in octets.
     longest_acknowledged_bytes: usize,
 }
@@ -131,7 +131,7 @@ impl<P: Payload> Producer<P> {
             head_interval_ms,
             head_due_ms: None,
             answers: Answers::default(),
-            waiting: Waiting::default(),
+            waiting: AckStallDetector::default(),
             longest_acknowledged_bytes: 0,
         })
     }

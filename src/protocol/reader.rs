@@ -1,7 +1,7 @@
 //! The store's answers: FETCH, GET-HEADS and CONSUMER-HELLO, from the durable log.
 
 use super::answers::{Answers, Job};
-use super::turns::{Turn, Turns, request_key};
+use super::fair_queue::{FairQueue, Queued, request_key};
 use super::{Outbox, Progress, Requesters, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
@@ -48,7 +48,7 @@ pub struct Reader {
     store: Box<[u8]>,
     answers: Answers,
     /// Who wants to know heads of what. Each once, however often it is asked.
-    head_jobs: Turns<HeadJob>,
+    head_jobs: FairQueue<HeadJob>,
 }
 
 /// The rest of one request for heads.
@@ -70,7 +70,7 @@ impl Reader {
             address: address.into(),
             store: Box::default(),
             answers: Answers::default(),
-            head_jobs: Turns::new(MAX_HEAD_JOBS),
+            head_jobs: FairQueue::new(MAX_HEAD_JOBS),
         }
     }
 
@@ -142,7 +142,7 @@ impl Reader {
     ) -> Result<Progress, S::Error> {
         let mut is_working = false;
         let next = self.head_jobs.pop_for(|job| requesters.reading(id::DIRECT_HEAD, &job.requester));
-        if let Some(Turn { requester: asker, key, request: job }) = next {
+        if let Some(Queued { requester: asker, key, request: job }) = next {
             is_working = true;
             let subject = Some(&*job.subject).filter(|subject| !subject.is_empty());
             let mut sent_count = 0;

@@ -1,9 +1,9 @@
-//! When a producer that shares its address with another one may take a new one.
+//! Decides when a producer that shares its address with another one may take a new address.
 //!
-//! Whoever claims that there is a twin may lie. Each new address costs: records are published again, and all peers learn
-//! of a new node and a new partition. So a producer takes the first one at once, and later ones with exponential backoff.
-//! A producer that is told to end takes one more without waiting, and further ones soon: what it keeps is not proven to be
-//! stored before that, and its owner waits.
+//! A peer that reports such a twin may lie, and each new address has a cost: the producer publishes its records again,
+//! and all peers learn a new node and a new partition. So the producer takes the first new address at once, and later
+//! ones with exponential backoff. A producer that ends takes one more at once and further ones soon: until then its
+//! records are not proven to be stored, and its owner waits.
 
 /// The shortest time between the first two new addresses.
 const FIRST_WAIT_MS: u64 = 10_000;

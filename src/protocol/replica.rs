@@ -63,7 +63,7 @@ impl<P: Payload> Replica<P> {
             address: address.into(),
             store: Box::default(),
             // What is on disk is remembered there.
-            ingest: Ingest::new(address, Limits { remembered: 0, ..limits }),
+            ingest: Ingest::new(address, Limits { evicted_positions: 0, ..limits }),
             resume: None,
             comparison: None,
             durable: Vec::new(),

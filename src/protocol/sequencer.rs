@@ -1,14 +1,14 @@
-//! One partition as its reader sees it: which record comes next, which came early, what to ask for.
+//! Puts the records of one partition in order, and decides what to request.
 //!
-//! Records come in any order, twice, or not at all. The sequencer hands them on in order, each once. What came
-//! early waits in a buffer; what is missing is asked for by FETCH, one window at a time. A window is as many
-//! records as fit into a few MiB, judged by those seen so far, and shrinks when answers stay away or break off; on a long
-//! way it goes over several gaps. It is asked of one of the stores that say they hold the partition, in turn; of all when
-//! none is known, or those that are stay silent.
+//! Records arrive in any order, twice, or not at all. The sequencer returns them in order, each once. It buffers early
+//! records, and requests missing ones with FETCH, one window at a time. A window is as many records as fit into a few
+//! MiB, judged by the records seen so far. It shrinks when answers do not come or break off. Over a long way it spans
+//! several gaps. FETCHes rotate among the stores that advertise the partition; when none is known, or they do not
+//! answer, all peers are asked.
 
-use super::hold_back::HoldBack;
+use super::backoff::Backoff;
+use super::fetch_stall::FetchStallDetector;
 use super::sources::{Choice, Sources};
-use super::stall::Stall;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -72,9 +72,9 @@ pub struct Sequencer<P> {
     /// The last one may have been the answer to an earlier FETCH.
     is_answer_doubted: bool,
     retry_ms: u64,
-    held_back: HoldBack,
+    backoff: Backoff,
     sources: Sources,
-    stall: Stall,
+    stall: FetchStallDetector,
     /// The last FETCH has found that the partition stands still.
     is_stalled: bool,
 }
@@ -131,9 +131,9 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             answer_ms: 0,
             is_answer_doubted: false,
             retry_ms: FIRST_RETRY_MS,
-            held_back: HoldBack::new(turn),
+            backoff: Backoff::new(turn),
             sources: Sources::new(turn),
-            stall: Stall::default(),
+            stall: FetchStallDetector::default(),
             is_stalled: false,
         }
     }
@@ -274,8 +274,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         if fetch.is_answered {
             return None;
         }
-        self.held_back.cut();
-        fetch.not_before_ms = cut_ms + self.held_back.wait_ms();
+        self.backoff.cut();
+        fetch.not_before_ms = cut_ms + self.backoff.wait_ms();
         fetch.deadline_ms = fetch.not_before_ms.max(now_ms);
         (fetch.deadline_ms > now_ms).then_some(fetch.deadline_ms)
     }
@@ -329,7 +329,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
             0 => u64::from(FIRST_WINDOW_COUNT),
             mean_len_bytes => (len_bytes.min(MAX_WINDOW_LEN_BYTES) / mean_len_bytes).max(1),
         };
-        let not_before_ms = now_ms + self.held_back.wait_ms();
+        let not_before_ms = now_ms + self.backoff.wait_ms();
         let count = (gap_end - self.next).min(fitting).min(u64::from(self.max_window_count)) as u32;
         self.fetch = Some(Fetch {
             end: self.next + u64::from(count),
@@ -412,7 +412,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         }
         let took_ms = now_ms.saturating_sub(fetch.sent_ms);
         self.sources.answered(fetch.store.as_ref(), fetch.len_bytes, took_ms, now_ms);
-        self.held_back.answered();
+        self.backoff.answered();
         self.fetch = None;
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }

@@ -1,8 +1,8 @@
-//! The stores that say they hold a partition: which of them to ask for the next window.
+//! The stores that advertise a partition, and which of them to ask for the next window.
 //!
-//! They take turns, so that the work is spread; who is much slower than another is left out for a while; who does not
-//! answer is forgotten until it speaks again, and then left out for longer. What stores say of themselves is not to be
-//! trusted: after two FETCHes in a row that brought nothing, everybody is asked, and for some time to come.
+//! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not answer is
+//! dropped until it sends something again, and then skipped for longer. What stores advertise may be false: after two
+//! FETCHes in a row without an answer, all peers are asked, and for some windows after that.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What each role's socket subscribes to. ZeroMQ matches prefixes of the first frame.
+//! What the socket of each role subscribes to. ZeroMQ matches prefixes of the first frame.
 
 use crate::wire::{exact_prefix, id, prefix};
 

@@ -1,12 +1,11 @@
-//! Records that no store has yet, kept from the application until one has (`consumer/isolation = acknowledged`).
+//! Holds records back from the application until a store has acknowledged them (`consumer/isolation = acknowledged`).
 //!
-//! A record that no store has is lost when its producer ends: an application that had read it would have read what no later
-//! reader gets. What is kept here is bounded. When the bound is reached, no further records of the partition are taken until
-//! a store has acknowledged those that are kept.
+//! A record that no store has is lost when its producer ends. An application that had read it would have read a record
+//! that no later reader gets. The buffer is limited: while it is full, further records of the partition are refused.
 
+use super::ack_stall::{AGAIN_MS, WAITING_MS};
 use super::ingest::Index;
 use super::sequencer::EARLY_OVERHEAD_BYTES;
-use super::waiting::{AGAIN_MS, WAITING_MS};
 use std::collections::{HashMap, VecDeque};
 
 /// How often it is looked for partitions whose records wait for long.

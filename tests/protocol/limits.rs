@@ -152,7 +152,7 @@ fn a_partition_that_gave_way_goes_on_where_it_stood() {
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let mut reading = Reading::new(Start::Earliest, Limits { remembered: 10, ..small(3) });
+    let mut reading = Reading::new(Start::Earliest, Limits { evicted_positions: 10, ..small(3) });
     for i in 0..100 {
         reading.take(record(&fake(i), 0), Some(1), LONG_MS * u64::from(i));
     }
@@ -163,7 +163,7 @@ fn what_is_remembered_is_bounded() {
 
 #[test]
 fn a_partition_that_is_refused_pushes_no_other_out_of_what_is_remembered() {
-    let mut reading = Reading::new(Start::Earliest, Limits { remembered: 3, ..small(1) });
+    let mut reading = Reading::new(Start::Earliest, Limits { evicted_positions: 3, ..small(1) });
     for (i, address) in [b"OLD", b"BAD", b"NEW"].into_iter().enumerate() {
         assert_eq!(reading.take(record(address, 0), Some(1), LONG_MS * i as u64), [0]);
     }

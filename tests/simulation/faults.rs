@@ -262,7 +262,7 @@ impl Plan {
             }
         };
         // With one partition more, one more may have to give way.
-        self.limits.remembered += 1;
+        self.limits.evicted_positions += 1;
         // What is under way counts: small queues would make every long way a bad one.
         self.high_watermark = random.pick(&[50_000, 1_000_000]);
         self.turn = Turn { messages: random.pick(&[100, 1_000]), answers: random.pick(&[64, 512]) };
@@ -328,7 +328,7 @@ impl Plan {
         // What gave way is never forgotten: all that has no place, also when one peer brings all there are, and one that is
         // about to take another's.
         let places = self.limits.partitions.min(self.limits.partitions_per_peer);
-        self.limits.remembered = producers as usize - places + 1;
+        self.limits.evicted_positions = producers as usize - places + 1;
     }
 
     pub(super) fn at(&mut self, random: &mut Random, action: Action) {

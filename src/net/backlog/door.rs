@@ -1,11 +1,11 @@
-//! The entrance of a listening socket, which is closed for a while when newcomers keep the node too busy.
+//! Closes a listening socket for a while when new connections keep its node too busy.
 //!
-//! An XPUB socket does not return to its node while subscriptions come faster than libzmq takes them in. To end the
-//! connections is not enough: peers connect again at once. So the kernel is made to ignore whoever wants to connect, by a
-//! filter at the listening descriptor. Connections that exist do not notice; peers that are ignored try again.
+//! An XPUB socket does not return to its node while subscriptions come faster than libzmq processes them. Ending the
+//! connections is not enough: peers reconnect at once. So a filter at the listening descriptor makes the kernel ignore
+//! new connections. Existing connections are not affected, and ignored peers retry.
 //!
-//! It is closed at once when the socket holds more than its limit: what connections have brought that were ended then is
-//! still processed, and new connections would bring as much again.
+//! The socket is closed at once when it holds more than its limit: libzmq still processes what ended connections have
+//! sent, and new connections would add as much again.
 
 use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
 use super::super::inbound::Address;

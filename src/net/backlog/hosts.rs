@@ -1,7 +1,7 @@
 //! The addresses of hosts that sockets connect to by name.
 //!
-//! libzmq looks a name up with each attempt to connect, and does not report what it has found. So the names are looked up
-//! here too, again and again: until there is an answer, and in case that another address stands behind the name later.
+//! libzmq looks a name up with each attempt to connect, and does not report the result. So the names are looked up here,
+//! too: until there is an answer, and again later in case the name leads to another address.
 
 use super::lock;
 use std::collections::{HashMap, HashSet};

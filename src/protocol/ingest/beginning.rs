@@ -1,8 +1,8 @@
-//! Where a partition begins that is not read from its first record on.
+//! Where a partition begins for a consumer that does not read it from its first record.
 //!
-//! A consumer of what is new begins where the first HEAD or RECORD says. Anybody can send a HEAD that is far beyond the
-//! last record, and all that the producer sends would then look old. So the beginning is a claim that the producer's live
-//! messages can disprove.
+//! Such a consumer begins at the first HEAD or RECORD. Any peer can send a HEAD far beyond the last record, and all
+//! records of the producer would then look old. So the beginning is a claim, and live messages of the producer can
+//! disprove it.
 
 use super::{Index, Ingest, Partition};
 use crate::protocol::Payload;

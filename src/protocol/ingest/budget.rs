@@ -1,7 +1,8 @@
-//! What all FETCHes under way may bring, shared among the hosts, and then the peers, that pay for their partitions.
+//! Limits what all FETCHes in flight may bring. Hosts share the limit, and then the peers that partitions are charged
+//! to.
 //!
-//! A peer that answers slowly could keep its share for as long as it likes. So when there is no room, windows that have
-//! been under way for long make some: they go on, but no longer count.
+//! A slow peer could occupy its share without end. So when there is no room, windows that have been in flight for long
+//! stop counting. They go on all the same.
 
 use super::{Index, Ingest, MAX_LOOKS};
 use crate::protocol::Payload;

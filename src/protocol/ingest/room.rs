@@ -1,17 +1,17 @@
-//! Which partition gives way when there is no room for a new one.
+//! Decides which partition is evicted when there is no room for a new one.
 //!
-//! Anybody can make partitions up. So what is scarce goes to those that have shown that they are real, by a record that
-//! came in order: of the others, the oldest gives way first. And a peer that brings many makes room itself: it has so many
-//! at most, and when there are too many in all, those of the peer with the most give way. So a peer that has no more than
-//! others keeps what it has, whatever others make up.
+//! Any peer can invent partitions. So a partition that has delivered a record in order outlasts one that has not; among
+//! the latter, the oldest is evicted first. A peer that brings many partitions evicts its own: it has a limit, and when
+//! there are too many in all, the peer with the most partitions loses one. So a peer that has no more than others loses
+//! nothing, however many partitions others invent.
 //!
-//! Within one peer's share, a new partition does not evict one that still waits for its first record: a store tells the
-//! heads of all that it holds in one burst, and each would evict the one before. Complete partitions of ended producers give
-//! way at once: a consumer remembers where they stood, a store has them on disk, and each is opened again when somebody
-//! speaks of a record that is missing.
+//! Within one peer's share, a new partition does not evict one that still waits for its first record. A store sends the
+//! heads of all its partitions in one burst, and each head would evict the partition before. Complete partitions of
+//! ended producers are evicted at once: a consumer keeps their positions, a store has them on disk, and a peer that
+//! mentions a missing record opens them again.
 
 use super::{Index, Ingest, Partition, STAY_MS};
-use crate::protocol::seats::Rank;
+use crate::protocol::eviction::Rank;
 use crate::protocol::{Payload, Sender};
 use crate::wire::partition_key;
 use std::collections::HashSet;
@@ -25,15 +25,14 @@ impl<P: Payload> Partition<P> {
     /// Whether a record came in order, and from when on it may give way. No talk makes one younger that is not proven.
     pub(super) fn rank(&self) -> Rank {
         let gap_ms = if self.sequencer.has_gap() { self.moved_ms + FIRST_RECORD_MS } else { 0 };
-        (
-            self.is_proven,
-            if self.is_proven { self.stays_ms.max(gap_ms) } else { self.opened_ms + FIRST_RECORD_MS },
-        )
+        let time_ms =
+            if self.is_proven { self.stays_ms.max(gap_ms) } else { self.opened_ms + FIRST_RECORD_MS };
+        Rank { is_proven: self.is_proven, time_ms }
     }
 
-    /// Its place among those that have early records.
+    /// Its rank among those that have early records.
     pub(super) fn early_rank(&self) -> Rank {
-        (self.is_proven, self.moved_ms)
+        Rank { is_proven: self.is_proven, time_ms: self.moved_ms }
     }
 }
 
@@ -51,16 +50,16 @@ impl<P: Payload> Ingest<P> {
         if self.by_key.len() < self.limits.partitions {
             return true;
         }
-        let greediest = self.seats.greediest_for(from);
+        let greediest = self.eviction.greediest_for(from);
         greediest.is_some_and(|payer| self.close_one(Some(&payer), false, now_ms, resume_at))
             || self.close_one(Some(from), !from.is_empty(), now_ms, resume_at)
-            || self.seats.count_of_host(from) < self.limits.partitions / self.seats.host_count().max(1)
+            || self.eviction.count_of_host(from) < self.limits.partitions / self.eviction.host_count().max(1)
                 && self.close_one(None, false, now_ms, resume_at)
     }
 
     /// True when a peer has as many partitions as one may.
     pub(super) fn has_too_many(&self, from: &[u8]) -> bool {
-        !from.is_empty() && self.seats.count_of(from) >= self.limits.partitions_per_peer
+        !from.is_empty() && self.eviction.count_of(from) >= self.limits.partitions_per_peer
     }
 
     /// Closes one partition, of one peer or of all. False when none can be missed. A peer's own new partition waits for the
@@ -89,10 +88,10 @@ impl<P: Payload> Ingest<P> {
     ) -> bool {
         // Ranks are put right only here. Each look is paid for by a message that has changed one.
         for _ in 0..MAX_LOOKS {
-            let Some((seat, index)) = self.seats.first(of, is_proven) else { return false };
+            let Some((listed_rank, index)) = self.eviction.first(of, is_proven) else { return false };
             let partition = self.partitions[index.0].as_mut().expect("an open partition");
-            if partition.rank() == seat {
-                if seat.1 > until_ms {
+            if partition.rank() == listed_rank {
+                if listed_rank.time_ms > until_ms {
                     return false;
                 }
                 let next = partition.sequencer.next();
@@ -105,18 +104,18 @@ impl<P: Payload> Ingest<P> {
                 partition.stays_ms = now_ms + STAY_MS;
                 partition.opened_ms = now_ms;
             }
-            self.reseat(index);
+            self.update_rank(index);
         }
         false
     }
 
     /// Puts right when a partition may give way.
-    pub(super) fn reseat(&mut self, index: Index) {
+    pub(super) fn update_rank(&mut self, index: Index) {
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let (seat, rank) = (partition.seat, partition.rank());
-        if seat != rank {
-            partition.seat = rank;
-            self.seats.change(&partition.payer, (seat, index), rank);
+        let (listed_rank, rank) = (partition.listed_rank, partition.rank());
+        if listed_rank != rank {
+            partition.listed_rank = rank;
+            self.eviction.change(&partition.payer, (listed_rank, index), rank);
         }
     }
 
@@ -137,7 +136,7 @@ impl<P: Payload> Ingest<P> {
 
     /// Forgets where partitions of other subjects gave way.
     pub fn remember_only<'a>(&mut self, subjects: impl Iterator<Item = &'a [u8]>) {
-        self.remembered.retain_subjects(subjects);
+        self.evicted_positions.retain_subjects(subjects);
     }
 
     /// Closes a partition, and remembers where it goes on when it is opened again, unless that is `None`.
@@ -146,10 +145,10 @@ impl<P: Payload> Ingest<P> {
         let key = partition_key(&partition.address, &partition.subject);
         self.by_key.remove(key.as_slice());
         self.release(&mut partition, index);
-        self.seats.remove(&partition.payer, (partition.seat, index));
+        self.eviction.remove(&partition.payer, (partition.listed_rank, index));
         // A partition of which nothing has come begins anew.
         if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0) {
-            self.remembered.put(&key, &partition.subject, position);
+            self.evicted_positions.put(&key, &partition.subject, position);
         }
         self.free.push(index);
     }
@@ -162,8 +161,8 @@ impl<P: Payload> Ingest<P> {
         if let Some(timer_ms) = partition.timer_ms.take() {
             self.timers.remove(&(timer_ms, index));
         }
-        if let Some(seat) = partition.early_seat.take() {
-            self.early_seats.remove(&(seat, index));
+        if let Some(listed_rank) = partition.listed_early_rank.take() {
+            self.early_order.remove(&(listed_rank, index));
         }
     }
 
@@ -198,11 +197,11 @@ impl<P: Payload> Ingest<P> {
             return;
         }
         let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let (seat, in_flight_len_bytes) =
-            ((partition.seat, index), partition.sequencer.in_flight_len_bytes());
+        let (listed_rank, in_flight_len_bytes) =
+            ((partition.listed_rank, index), partition.sequencer.in_flight_len_bytes());
         self.in_flight.change(&partition.payer, in_flight_len_bytes, 0);
-        self.seats.remove(&partition.payer, seat);
-        partition.payer = self.seats.add(from, seat);
+        self.eviction.remove(&partition.payer, listed_rank);
+        partition.payer = self.eviction.add(from, listed_rank);
         self.in_flight.change(&partition.payer, 0, in_flight_len_bytes);
     }
 }

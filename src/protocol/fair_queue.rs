@@ -1,5 +1,5 @@
-//! What others have asked for, one after the other in turn: first the hosts, then the requesters of each host. Each requester
-//! has its own queue, and none can crowd the others out by asking for much, nor a host by asking over many connections.
+//! A fair queue of requests: hosts take turns, and so do the requesters of each host. Each requester has a queue of its
+//! own. A requester cannot crowd out others by many requests, nor a host by many connections.
 
 use super::shares::RankedShares;
 use super::{MAX_LOOKS, Reading, host_of};
@@ -7,15 +7,16 @@ use std::collections::{HashMap, VecDeque};
 
 /// Requests of many requesters, at most `limit` in all.
 ///
-/// When there is no room, the host that asks for most loses the latest request of its requester that asks for most, unless
-/// the host of the new request would ask for as much then. Within one host, the same holds among its requesters.
+/// A request that finds the queue full evicts the latest request of the host with the most requests, from the requester of
+/// that host with the most. It is refused when its own host would then have as many. The same holds among the requesters
+/// of one host.
 #[derive(Debug)]
-pub struct Turns<T> {
+pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
     /// The requesters of each host in turn; each that has requests stands here once.
     hosts: HashMap<Box<[u8]>, VecDeque<Box<[u8]>>>,
     /// Hosts in turn; each that has requests stands here once.
-    turns: VecDeque<Box<[u8]>>,
+    host_order: VecDeque<Box<[u8]>>,
     /// How many requests each requester has.
     counts: RankedShares,
     len: usize,
@@ -29,15 +30,15 @@ struct Requester<T> {
     requests: HashMap<Box<[u8]>, T>,
 }
 
-/// A key for what somebody asks under a name, of at most 255 octets: he may have several.
+/// The key of a request under a name of at most 255 bytes: a requester may use several names.
 pub fn request_key(name: &[u8], key: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, key].concat()
 }
 
-/// A request whose turn it is.
+/// The next request.
 #[derive(Debug)]
-pub struct Turn<T> {
-    /// Who has asked.
+pub struct Queued<T> {
+    /// The requester.
     pub requester: Box<[u8]>,
     /// What tells this requester's requests apart.
     pub key: Box<[u8]>,
@@ -45,13 +46,13 @@ pub struct Turn<T> {
     pub request: T,
 }
 
-impl<T> Turns<T> {
+impl<T> FairQueue<T> {
     /// No requests; at most `limit` at a time.
     pub fn new(limit: usize) -> Self {
-        Turns {
+        FairQueue {
             requesters: HashMap::new(),
             hosts: HashMap::new(),
-            turns: VecDeque::new(),
+            host_order: VecDeque::new(),
             counts: RankedShares::default(),
             len: 0,
             limit: limit.max(1),
@@ -60,10 +61,10 @@ impl<T> Turns<T> {
 
     /// No requests, with the same limit.
     pub fn emptied(&self) -> Self {
-        Turns::new(self.limit)
+        FairQueue::new(self.limit)
     }
 
-    /// True when nobody waits.
+    /// True when there is no request.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -88,7 +89,7 @@ impl<T> Turns<T> {
             self.requesters.insert(requester.into(), known);
             let host = self.hosts.entry(host_of(requester).into()).or_default();
             if host.is_empty() {
-                self.turns.push_back(host_of(requester).into());
+                self.host_order.push_back(host_of(requester).into());
             }
             host.push_back(requester.into());
         }
@@ -102,8 +103,8 @@ impl<T> Turns<T> {
 
     /// Takes the request whose turn it is; its requester's next one has its turn after all other requesters of its host,
     /// and its host's next one after all other hosts.
-    pub fn pop(&mut self) -> Option<Turn<T>> {
-        let name = self.turns.pop_front()?;
+    pub fn pop(&mut self) -> Option<Queued<T>> {
+        let name = self.host_order.pop_front()?;
         let host = self.hosts.get_mut(&name)?;
         let requester = host.pop_front().expect("a host here has requesters");
         let known = self.requesters.get_mut(&requester)?;
@@ -113,15 +114,15 @@ impl<T> Turns<T> {
             host.push_back(requester.clone());
         }
         if !host.is_empty() {
-            self.turns.push_back(name);
+            self.host_order.push_back(name);
         }
         self.count_changed(&requester, false);
-        Some(Turn { requester, key, request })
+        Some(Queued { requester, key, request })
     }
 
     /// Takes the first request whose answer would be read now, looking at a limited number of them. Those that nobody
     /// would read are dropped; the others have their turn again later.
-    pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Turn<T>> {
+    pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Queued<T>> {
         for _ in 0..self.len.min(MAX_LOOKS) {
             let turn = self.pop()?;
             match reading(&turn.request) {
@@ -160,7 +161,7 @@ impl<T> Turns<T> {
         let name = host_of(requester);
         if changed.host.1 == 0 {
             self.hosts.remove(name);
-            self.turns.retain(|other| **other != *name);
+            self.host_order.retain(|other| **other != *name);
         }
     }
 }
@@ -169,44 +170,44 @@ impl<T> Turns<T> {
 mod tests {
     use super::*;
 
-    fn popped(turns: &mut Turns<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| turns.pop()).map(|turn| turn.request).collect()
+    fn popped(queue: &mut FairQueue<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| queue.pop()).map(|turn| turn.request).collect()
     }
 
     #[test]
     fn who_asks_for_one_thing_does_not_wait_for_who_asks_for_many() {
-        let mut turns = Turns::new(1_000);
+        let mut queue = FairQueue::new(1_000);
         for i in 0..100_u32 {
-            assert!(turns.push(b"greedy", &i.to_be_bytes(), i));
+            assert!(queue.push(b"greedy", &i.to_be_bytes(), i));
         }
-        assert!(turns.push(b"modest", b"key", 777));
-        assert_eq!(popped(&mut turns)[..3], [0, 777, 1]);
-        assert!(turns.is_empty());
+        assert!(queue.push(b"modest", b"key", 777));
+        assert_eq!(popped(&mut queue)[..3], [0, 777, 1]);
+        assert!(queue.is_empty());
     }
 
     #[test]
     fn a_modest_requester_gets_in_when_a_greedy_one_has_filled_all() {
-        let mut turns = Turns::new(10);
+        let mut queue = FairQueue::new(10);
         for i in 0..100_u32 {
-            assert_eq!(turns.push(b"greedy", &i.to_be_bytes(), i), i < 10);
+            assert_eq!(queue.push(b"greedy", &i.to_be_bytes(), i), i < 10);
         }
         for i in 0..3_u32 {
-            assert!(turns.push(b"modest", &i.to_be_bytes(), 100 + i));
+            assert!(queue.push(b"modest", &i.to_be_bytes(), 100 + i));
         }
-        assert_eq!(turns.len(), 10);
-        assert_eq!(popped(&mut turns), [0, 100, 1, 101, 2, 102, 3, 4, 5, 6]);
+        assert_eq!(queue.len(), 10);
+        assert_eq!(popped(&mut queue), [0, 100, 1, 101, 2, 102, 3, 4, 5, 6]);
     }
 
     #[test]
     fn nobody_gives_way_to_an_equal() {
-        let mut turns = Turns::new(4);
+        let mut queue = FairQueue::new(4);
         for i in 0..4_u8 {
-            assert!(turns.push(&[i], b"key", u32::from(i)));
+            assert!(queue.push(&[i], b"key", u32::from(i)));
         }
-        assert!(!turns.push(b"late", b"key", 9));
-        assert!(!turns.push(&[0], b"other", 9));
-        assert_eq!(popped(&mut turns), [0, 1, 2, 3]);
-        assert!(turns.push(b"late", b"key", 9));
+        assert!(!queue.push(b"late", b"key", 9));
+        assert!(!queue.push(&[0], b"other", 9));
+        assert_eq!(popped(&mut queue), [0, 1, 2, 3]);
+        assert!(queue.push(b"late", b"key", 9));
     }
 
     /// A name of a connection: its host's first.
@@ -216,25 +217,25 @@ mod tests {
 
     #[test]
     fn a_host_with_many_connections_has_one_turn_and_gives_way() {
-        let mut turns = Turns::new(1_000);
+        let mut queue = FairQueue::new(1_000);
         for i in 0..1_500_u32 {
-            assert_eq!(turns.push(&connection(1, i), b"key", i), i < 1_000);
+            assert_eq!(queue.push(&connection(1, i), b"key", i), i < 1_000);
         }
         for i in 0..3_u32 {
-            assert!(turns.push(&connection(2, i), b"key", 2_000 + i));
+            assert!(queue.push(&connection(2, i), b"key", 2_000 + i));
         }
-        assert_eq!(turns.len(), 1_000);
-        let popped = popped(&mut turns);
+        assert_eq!(queue.len(), 1_000);
+        let popped = popped(&mut queue);
         assert_eq!(popped[..7], [0, 2_000, 1, 2_001, 2, 2_002, 3]);
         assert_eq!(popped.len(), 1_000);
-        assert!(turns.hosts.is_empty() && turns.requesters.is_empty() && turns.counts.host_count() == 0);
+        assert!(queue.hosts.is_empty() && queue.requesters.is_empty() && queue.counts.host_count() == 0);
     }
 
     #[test]
     fn the_first_request_that_would_be_read_is_taken() {
-        let mut turns = Turns::new(10);
+        let mut queue = FairQueue::new(10);
         for i in 0..6_u8 {
-            turns.push(&[i], b"key", u32::from(i));
+            queue.push(&[i], b"key", u32::from(i));
         }
         let reading = |request: &u32| match request {
             0 | 1 => Reading::Full,
@@ -242,18 +243,18 @@ mod tests {
             _ => Reading::Ready,
         };
         let taken: Vec<u32> =
-            std::iter::from_fn(|| turns.pop_for(reading)).map(|turn| turn.request).collect();
-        assert_eq!((taken, turns.len()), (vec![3, 4, 5], 2));
-        assert_eq!(popped(&mut turns), [0, 1]);
+            std::iter::from_fn(|| queue.pop_for(reading)).map(|turn| turn.request).collect();
+        assert_eq!((taken, queue.len()), (vec![3, 4, 5], 2));
+        assert_eq!(popped(&mut queue), [0, 1]);
     }
 
     #[test]
     fn requests_that_wait_are_found() {
-        let mut turns = Turns::new(4);
-        turns.push(b"a", b"key", 1);
-        *turns.get_mut(b"a", b"key").unwrap() = 2;
-        assert!(turns.get_mut(b"a", b"other").is_none() && turns.get_mut(b"b", b"key").is_none());
-        assert_eq!(popped(&mut turns), [2]);
-        assert!(turns.get_mut(b"a", b"key").is_none());
+        let mut queue = FairQueue::new(4);
+        queue.push(b"a", b"key", 1);
+        *queue.get_mut(b"a", b"key").unwrap() = 2;
+        assert!(queue.get_mut(b"a", b"other").is_none() && queue.get_mut(b"b", b"key").is_none());
+        assert_eq!(popped(&mut queue), [2]);
+        assert!(queue.get_mut(b"a", b"key").is_none());
     }
 }

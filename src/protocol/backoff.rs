@@ -1,8 +1,8 @@
-//! How long a partition waits whose FETCHes seem to end the connections over which the answers come.
+//! Exponential backoff for a partition whose FETCHes seem to end the connections that carry the answers.
 //!
-//! A record that is longer than a connection takes ends it, with all that others wait for. Nothing tells whose answer it
-//! was but the outcome. So whoever has waited in vain waits again, twice as long, and no two for the same time: those that
-//! can be answered soon are.
+//! libzmq ends a connection over which a record longer than its limit comes; answers to other partitions are lost with it.
+//! Nothing shows which partition's answer it was. So each partition that waited in vain waits twice as long before its next
+//! FETCH. No two partitions wait equally long, so the ones that can be answered soon are.
 
 /// The wait after the first connection that was given up; it doubles with each further one.
 const FIRST_WAIT_MS: u64 = 250;
@@ -11,17 +11,17 @@ const MAX_WAIT_MS: u64 = 30_000;
 
 /// The state of one partition.
 #[derive(Debug)]
-pub struct HoldBack {
-    /// How many FETCHes in a row had no answer, and a connection was given up meanwhile.
+pub struct Backoff {
+    /// FETCHes in a row that had no answer while a connection was given up.
     count: u32,
-    /// What makes this partition differ from others.
+    /// Differs between partitions.
     turn: u64,
 }
 
-impl HoldBack {
+impl Backoff {
     /// Nothing to wait for. Partitions with different `turn`s wait for different times.
     pub fn new(turn: usize) -> Self {
-        HoldBack { count: 0, turn: turn as u64 }
+        Backoff { count: 0, turn: turn as u64 }
     }
 
     /// A FETCH had no answer, and a connection was given up meanwhile.
@@ -55,9 +55,9 @@ mod tests {
     #[test]
     fn waits_grow_and_differ() {
         let waits = |turn| {
-            let mut held = HoldBack::new(turn);
-            assert_eq!(held.wait_ms(), 0);
-            let mut next = || (held.cut(), held.wait_ms()).1;
+            let mut backoff = Backoff::new(turn);
+            assert_eq!(backoff.wait_ms(), 0);
+            let mut next = || (backoff.cut(), backoff.wait_ms()).1;
             (0..12).map(|_| next()).collect::<Vec<u64>>()
         };
         let all: Vec<Vec<u64>> = (0..100).map(waits).collect();
@@ -67,11 +67,11 @@ mod tests {
             let different: HashSet<u64> = all.iter().map(|waits| waits[i]).collect();
             assert!(different.len() > 50, "{i}: {}", different.len());
         }
-        let mut held = HoldBack::new(7);
-        (0..100).for_each(|_| held.cut());
-        assert!(held.wait_ms() >= MAX_WAIT_MS);
-        held.answered();
-        assert_eq!(held.wait_ms(), 0);
+        let mut backoff = Backoff::new(7);
+        (0..100).for_each(|_| backoff.cut());
+        assert!(backoff.wait_ms() >= MAX_WAIT_MS);
+        backoff.answered();
+        assert_eq!(backoff.wait_ms(), 0);
     }
 
     /// First offset and count of the next FETCH.

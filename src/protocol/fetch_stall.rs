@@ -1,19 +1,19 @@
-//! Whether a partition stands still: its next record is missing, everybody was asked for it for a while, and nobody has it.
+//! Decides when to log that a partition stalls: all peers were asked for its next record for a while, and none has it.
 
-/// How long everybody is asked in vain for one record before that is worth a line in the log.
+/// How long all peers are asked for one record in vain before a line is logged.
 pub const STALL_MS: u64 = 30_000;
 
-/// What is known of it, for one partition.
+/// The state of one partition.
 #[derive(Debug, Default)]
-pub struct Stall {
-    /// The record that everybody was asked for last, and since when.
+pub struct FetchStallDetector {
+    /// The record that all peers were asked for last, and since when.
     asked: Option<(u64, u64)>,
-    /// It was told of that record.
+    /// The stall at that record was logged.
     is_told: bool,
 }
 
-impl Stall {
-    /// Everybody is asked for the record `next`. True when the partition stands still there; once for each record.
+impl FetchStallDetector {
+    /// All peers are asked for the record `next`. True when the partition stalls there; once for each record.
     pub fn asked(&mut self, next: u64, now_ms: u64) -> bool {
         let since_ms = match self.asked {
             Some((record, since_ms)) if record == next => since_ms,
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn it_is_told_once_for_each_record_that_nobody_has() {
-        let mut stall = Stall::default();
+        let mut stall = FetchStallDetector::default();
         let mut told = |next, now_ms| stall.asked(next, now_ms);
         assert_eq!([0, 1_000, 29_999].map(|ms| told(5, ms)), [false; 3]);
         assert_eq!([30_000, 31_000, 90_000].map(|ms| told(5, ms)), [true, false, false]);

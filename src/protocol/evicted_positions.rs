@@ -1,19 +1,18 @@
-//! Where partitions stood that had to give way, so that one that comes back goes on there: no record twice, none left
-//! out. Names are kept as hashes under a key that nobody outside knows: an entry takes about 80 octets, whatever the
-//! names.
+//! The positions of evicted partitions. A partition that is opened again continues at its position, so that the
+//! application gets each record once. Names are kept as keyed hashes: an entry takes about 80 bytes, however long they are.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 
-/// The positions that were remembered last, at most `limit`.
+/// The newest positions, at most `limit`.
 #[derive(Debug)]
-pub struct Remembered {
+pub struct EvictedPositions {
     limit: usize,
-    /// Two hashes of 64 bits: made-up names cannot be found to meet a real one.
+    /// Two keyed hashes of 64 bits: an attacker cannot find a name that collides with a real one.
     hashers: [RandomState; 2],
     positions: HashMap<[u64; 2], Position>,
-    /// In the order in which they were remembered; one that was forgotten since stands here in vain.
+    /// Oldest first; entries without a position in `positions` are obsolete.
     order: VecDeque<([u64; 2], u64)>,
     count: u64,
 }
@@ -26,10 +25,10 @@ struct Position {
     serial: u64,
 }
 
-impl Remembered {
+impl EvictedPositions {
     /// Nothing yet.
     pub fn new(limit: usize) -> Self {
-        Remembered {
+        EvictedPositions {
             limit,
             hashers: [RandomState::new(), RandomState::new()],
             positions: HashMap::new(),
@@ -38,7 +37,7 @@ impl Remembered {
         }
     }
 
-    /// Remembers that a partition's next record is `next`. The oldest entry gives way when there are too many.
+    /// Notes that the next record of a partition is `next`. Drops the oldest entry when there are too many.
     pub fn put(&mut self, key: &[u8], subject: &[u8], next: u64) {
         let (hash, subject) = (self.hash(key), self.hashers[0].hash_one(subject));
         self.count += 1;
@@ -50,14 +49,14 @@ impl Remembered {
                 self.positions.remove(&hash);
             }
         }
-        // What stands there in vain must not push out what does not: partitions that come and go make much of it.
+        // Obsolete entries must not push out current ones: partitions that come and go leave many.
         if self.order.len() > 2 * self.limit {
             let Self { order, positions, .. } = self;
             order.retain(|(hash, serial)| positions.get(hash).is_some_and(|known| known.serial == *serial));
         }
     }
 
-    /// Where a partition stood, if that is known.
+    /// The position of an evicted partition, if it is known.
     pub fn get(&self, key: &[u8]) -> Option<u64> {
         if self.positions.is_empty() {
             return None;
@@ -65,7 +64,7 @@ impl Remembered {
         self.positions.get(&self.hash(key)).map(|position| position.next)
     }
 
-    /// Forgets a partition: it is open again.
+    /// Drops the entry of a partition that is open again.
     pub fn forget(&mut self, key: &[u8]) {
         if !self.positions.is_empty() {
             self.positions.remove(&self.hash(key));
@@ -89,14 +88,14 @@ mod tests {
 
     #[test]
     fn the_latest_are_remembered() {
-        let mut remembered = Remembered::new(3);
+        let mut remembered = EvictedPositions::new(3);
         for i in 0..5_u8 {
             remembered.put(&[i], b"topic", u64::from(i) + 100);
         }
         assert_eq!([0, 1, 2].map(|i| remembered.get(&[i])), [None, None, Some(102)]);
         remembered.forget(&[2]);
         assert_eq!(remembered.get(&[2]), None);
-        // Remembered anew: the old entry in the order does not take it along.
+        // EvictedPositions anew: the old entry in the order does not take it along.
         remembered.put(&[2], b"topic", 7);
         remembered.put(&[9], b"topic", 9);
         assert_eq!([2, 3, 4, 9].map(|i| remembered.get(&[i])), [Some(7), None, Some(104), Some(9)]);
@@ -104,7 +103,7 @@ mod tests {
 
     #[test]
     fn one_that_comes_and_goes_pushes_no_other_out() {
-        let mut remembered = Remembered::new(3);
+        let mut remembered = EvictedPositions::new(3);
         remembered.put(b"stays", b"topic", 1);
         for next in 2..100 {
             remembered.put(b"moves", b"topic", next);
@@ -116,7 +115,7 @@ mod tests {
 
     #[test]
     fn topics_are_forgotten() {
-        let mut remembered = Remembered::new(10);
+        let mut remembered = EvictedPositions::new(10);
         remembered.put(b"a", b"one", 1);
         remembered.put(b"b", b"two", 2);
         remembered.retain_subjects([&b"two"[..]].into_iter());

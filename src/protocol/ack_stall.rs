@@ -19,7 +19,7 @@ pub enum Change {
 
 /// The state of one producer's records that wait for an acknowledgement.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct AckStallDetector {
     /// The oldest record that waits, and since when it is the oldest one.
     oldest: Option<(u64, u64)>,
     /// [`Change::Waits`] was returned for it.
@@ -28,7 +28,7 @@ pub struct Waiting {
     next_ms: u64,
 }
 
-impl Waiting {
+impl AckStallDetector {
     /// Returns what to log, if anything. `oldest` is the offset of the oldest record that waits now, or `None`. To be called at
     /// least once a second while records wait.
     pub fn look(&mut self, oldest: Option<u64>, now_ms: u64) -> Option<Change> {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn it_is_told_once_a_minute_and_when_it_goes_on() {
-        let mut waiting = Waiting::default();
+        let mut waiting = AckStallDetector::default();
         let mut told: Vec<(u64, Change)> = Vec::new();
         for second in 0..200 {
             // The record 3 waits from 10 s on, until 150 s.
@@ -68,7 +68,7 @@ mod tests {
         let waits = |second| (second, Change::Waits { ms: (second - 10) * 1_000 });
         assert_eq!(told, [waits(40), waits(100), (150, Change::GoesOn)]);
         // Not twice within a minute, also when it went on meanwhile.
-        let mut waiting = Waiting { next_ms: 60_000, ..Waiting::default() };
+        let mut waiting = AckStallDetector { next_ms: 60_000, ..AckStallDetector::default() };
         let told: Vec<u64> =
             (0..100).filter(|second| waiting.look(Some(0), second * 1_000).is_some()).collect();
         assert_eq!(told, [60]);
