@@ -70,13 +70,16 @@ lint: ## formatting, lints, documentation
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
+# The programs are built for the tests that run them; they have no unit tests.
+TESTED := --lib --test '*'
+
 test-build: ## compile the Rust tests
-	cargo test --locked --no-run
+	cargo test --locked --no-run $(TESTED)
 
 test: ## the Rust tests: units, properties, programs end to end
 	@# More threads than processors: most tests wait most of the time.
 	failed=; \
-	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast --lib --bins --tests $(TEST_RUNNER) $(TEST_OPTIONS) || failed=1; \
+	RUST_TEST_THREADS=4 cargo test --locked --no-fail-fast $(TESTED) $(TEST_RUNNER) $(TEST_OPTIONS) || failed=1; \
 	cargo test --locked --doc || failed=1; \
 	[ -z "$$failed" ]
 
