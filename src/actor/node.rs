@@ -9,7 +9,7 @@ use crate::net::{
     Backlog, Frame, Inbound, InboundLimits, Kind, Monitor, Origin, Peer, Pipe, Socket, Subscribers, Warning,
     is_success, now_ms, poll,
 };
-use crate::protocol::copies::IsPeer;
+use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
 use crate::wire::{Message, Position, Subscription};
 use std::cell::{Cell, RefCell, RefMut};

@@ -5,8 +5,8 @@
 
 use super::printable;
 use crate::net::{Peer, Warning, now_ms};
-use crate::protocol::comparison::Divergence;
 use crate::protocol::notice::{AckStall, Notice};
+use crate::protocol::store::comparison::Divergence;
 use std::collections::VecDeque;
 
 /// Differences between stores that are logged per second, at most. A store finds fewer on the average: further ones wait.

@@ -14,8 +14,10 @@ use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_
 use crate::protocol::{
     Outbox, Progress, Sender,
     notice::Notice,
-    producer::{Producer, cost_bytes},
-    renewals::{Renewals, Step},
+    producer::{
+        Producer, cost_bytes,
+        renewals::{Renewals, Step},
+    },
     subscriptions,
 };
 use crate::settings::Settings;

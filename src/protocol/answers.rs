@@ -4,9 +4,11 @@
 //! node nor other requests. All requests of one connection count as one requester's: the names in requests can be
 //! invented.
 
-use super::fair_queue::{FairQueue, Queued, request_key};
 use super::{Reading, Sender};
 use crate::wire::partition_key;
+use fair_queue::{FairQueue, Queued, request_key};
+
+pub mod fair_queue;
 
 /// Requests that may wait at a time. When there is no room, who asks for most loses its latest one; who is dropped
 /// asks again.

@@ -2,11 +2,13 @@
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
-use super::sequencer::MAX_OFFSET;
-use super::unacknowledged::{Stall, Unacknowledged};
+use super::partition::sequencer::MAX_OFFSET;
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
+use unacknowledged::{Stall, Unacknowledged};
+
+pub mod unacknowledged;
 
 /// Where to start in a partition met for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,17 +5,19 @@
 //! peer can invent partitions, so partitions whose records arrive in order have priority. `room` decides which partition
 //! a new one evicts, `budget` which peers' FETCHes may be in flight.
 
-use super::evicted_positions::EvictedPositions;
-use super::eviction::{EvictionOrder, Payer, Rank};
-use super::sequencer::{EARLY_OVERHEAD_BYTES, Offer, Request, Sequencer};
+use super::partition::sequencer::{EARLY_OVERHEAD_BYTES, Offer, Request, Sequencer};
 use super::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, partition_key};
+use evicted_positions::EvictedPositions;
+use eviction::{EvictionOrder, Payer, Rank};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 mod beginning;
 mod budget;
+pub mod evicted_positions;
+pub mod eviction;
 mod notices;
 mod room;
 

@@ -64,50 +64,40 @@
 //!
 //! | file | role |
 //! | --- | --- |
-//! | `producer` | numbers, publishes, keeps what is not acknowledged, answers FETCH |
-//! | `consumer` | puts partitions in order and delivers them |
-//! | `replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
-//! | `comparison` | whether stores hold the same records |
-//! | `reader` | the store's answers, from the log |
+//! | `producer` | numbers and publishes records, keeps those that are not acknowledged, answers FETCH |
+//! | `producer::copies` | in how many stores a producer's records are |
+//! | `producer::renewals` | when a producer that shares its address may take a new one |
+//! | `producer::ack_stall` | whether records of a producer wait long for acknowledgement |
+//! | `consumer` | puts partitions in order and delivers their records |
+//! | `consumer::unacknowledged` | which records a consumer keeps back until a store has them |
+//! | `store::replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
+//! | `store::reader` | the store's answers, from the log |
+//! | `store::comparison` | whether stores hold the same records |
 //! | `discovery` | which peers there are |
-//! | `ingest`, `sequencer` | what consumer and replica share: order, gaps, FETCH windows |
-//! | `backoff` | how long to wait before a FETCH that may end connections |
-//! | `sources` | which store to ask for a window |
-//! | `answers`, `fair_queue` | what producer and reader share: FETCH requests that are being answered, in fair order |
-//! | `fetch_stall` | whether a partition stalls because no peer has its next record |
-//! | `copies` | in how many stores a producer's records are |
-//! | `unacknowledged` | which records a consumer keeps back until a store has them |
-//! | `renewals` | when a producer that shares its address may take a new one |
-//! | `ack_stall` | whether records of a producer wait long for acknowledgement |
+//! | `ingest` | all partitions of a consumer or a replica |
+//! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
+//! | `ingest::evicted_positions` | the positions of evicted partitions |
+//! | `partition::sequencer` | one partition: order, gaps, FETCH windows |
+//! | `partition::sources` | which store to ask for a window |
+//! | `partition::backoff` | how long to wait before a FETCH that may end connections |
+//! | `partition::fetch_stall` | whether a partition stalls because no peer has its next record |
+//! | `answers`, `answers::fair_queue` | FETCH requests that a producer or reader is answering, in fair order |
 //! | `notice` | what the machines report to an operator |
-//! | `eviction` | the order in which partitions are evicted, and the peer that each is charged to |
+//! | `outbox` | the messages that a call publishes |
 //! | `shares` | how much of something scarce each host and each peer has |
-//! | `evicted_positions` | the positions of evicted partitions |
 //! | `subscriptions` | what each role subscribes to |
 
-pub mod ack_stall;
 pub mod answers;
-pub mod backoff;
-pub mod comparison;
 pub mod consumer;
-pub mod copies;
 pub mod discovery;
-pub mod evicted_positions;
-pub mod eviction;
-pub mod fair_queue;
-pub mod fetch_stall;
 pub mod ingest;
 pub mod notice;
 pub mod outbox;
+pub mod partition;
 pub mod producer;
-pub mod reader;
-pub mod renewals;
-pub mod replica;
-pub mod sequencer;
 pub mod shares;
-pub mod sources;
+pub mod store;
 pub mod subscriptions;
-pub mod unacknowledged;
 
 pub use outbox::Outbox;
 

@@ -2,7 +2,7 @@
 //!
 //! A state machine returns them from `poll_notice`. The caller logs them, or drops them when there are too many.
 
-use super::comparison::Divergence;
+use super::store::comparison::Divergence;
 
 /// One condition.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Notice {
     /// The same, as one peer has brought as many as one peer may bring.
     TooManyPartitionsOfPeer,
     /// A partition stands still: everybody was asked for its next record for
-    /// [`STALL_MS`](super::fetch_stall::STALL_MS), and nobody has sent it. Returned once for each record.
+    /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS), and nobody has sent it. Returned once for each record.
     FetchStalled {
         /// The partition's topic.
         subject: Box<[u8]>,

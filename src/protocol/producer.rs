@@ -1,12 +1,16 @@
 //! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
 
-use super::ack_stall::{AckStallDetector, Change};
 use super::answers::{Answers, Job};
-use super::copies::{Copies, IsPeer};
 use super::notice::{AckStall, Notice};
 use super::{Outbox, Payload, Progress, Requesters, Sender};
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
+use ack_stall::{AckStallDetector, Change};
+use copies::{Copies, IsPeer};
 use std::collections::VecDeque;
+
+pub mod ack_stall;
+pub mod copies;
+pub mod renewals;
 
 /// How soon a new peer gets a HEAD: one for all that come together, and when it can be answered with a FETCH.
 const NEW_PEER_MS: u64 = 20;

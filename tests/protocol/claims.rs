@@ -3,7 +3,7 @@
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
-use dafka::protocol::replica::{Append, Replica};
+use dafka::protocol::store::replica::{Append, Replica};
 use dafka::wire::{Message, Position};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A store's reader tells heads in slices: who asks for a hundred thousand holds nobody up.
 
 use crate::UNKNOWN;
-use dafka::protocol::reader::{EachHead, Reader, Source};
+use dafka::protocol::store::reader::{EachHead, Reader, Source};
 use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::wire::{Message, SubjectsBuf};
 use std::cell::Cell;

@@ -3,8 +3,8 @@
 use crate::UNKNOWN;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
-use dafka::protocol::replica::{Append, Replica};
-use dafka::protocol::{Outbox, sequencer};
+use dafka::protocol::store::replica::{Append, Replica};
+use dafka::protocol::{Outbox, partition::sequencer};
 use dafka::wire::{Message, Position};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@ use dafka::protocol::consumer::{Consumer, Start};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::notice::{AckStall, Notice};
 use dafka::protocol::producer::Producer;
-use dafka::protocol::replica::Replica;
+use dafka::protocol::store::replica::Replica;
 use dafka::wire::{Message, Position};
 use std::sync::Arc;
 

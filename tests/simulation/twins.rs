@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::nodes::ProducerNode;
-use dafka::protocol::renewals::Step;
+use dafka::protocol::producer::renewals::Step;
 
 impl World {
     pub(super) fn start_twin(&mut self, of: NodeId, lens_bytes: Vec<usize>) {

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dafka::protocol::reader::Reader;
+use dafka::protocol::store::reader::Reader;
 use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::storage::{Batch, Log, Options, PartitionName};
 use dafka::wire::Message;

@@ -5,7 +5,7 @@ use super::watch::{Slot, Watch};
 use crate::actor::{Error, Result, panic_text};
 use crate::czmq::log::error_at_edge;
 use crate::net::lower_priority;
-use crate::protocol::comparison::{Ended, Held, Reading};
+use crate::protocol::store::comparison::{Ended, Held, Reading};
 use crate::storage::{Log, PartitionName};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -113,7 +113,7 @@ impl Drop for OnDisk {
 mod tests {
     use super::*;
     use crate::protocol::Outbox;
-    use crate::protocol::comparison::Comparison;
+    use crate::protocol::store::comparison::Comparison;
     use crate::storage::{Batch, Options};
     use crate::wire::Position;
     use std::sync::Arc;

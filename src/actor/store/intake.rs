@@ -5,7 +5,7 @@
 
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::notice::Notice;
-use crate::protocol::replica::{Append, Replica};
+use crate::protocol::store::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, PartitionName, Run, RunIndex};
 use crate::wire::{Message, Position, Subscription};

@@ -8,7 +8,7 @@ use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms};
 use crate::net::{Frame, Kind, Pipe, TERM};
-use crate::protocol::reader::{EachHead, Reader, Source};
+use crate::protocol::store::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, PartitionName, ReadError};

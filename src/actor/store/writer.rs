@@ -13,7 +13,7 @@ use crate::actor::{MAX_FRAME_LEN_BYTES, Result, printable};
 use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
-use crate::protocol::replica::{Replica, Resume};
+use crate::protocol::store::replica::{Replica, Resume};
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, MAX_CONTENT_LEN_BYTES, PartitionName};

@@ -2,8 +2,8 @@
 
 use super::{check, run, tower};
 use crate::capi::boundary::{entry, octets};
+use crate::protocol::consumer::unacknowledged::Unacknowledged;
 use crate::protocol::ingest::Index;
-use crate::protocol::unacknowledged::Unacknowledged;
 use crate::wire::Message;
 use std::ffi::c_char;
 

@@ -6,7 +6,7 @@
 
 use super::{Index, Ingest, Partition};
 use crate::protocol::Payload;
-use crate::protocol::sequencer::Sequencer;
+use crate::protocol::partition::sequencer::Sequencer;
 use std::ops::Range;
 
 /// How long a beginning stands, while no record has come in its turn, before messages that contradict it are believed. What

@@ -10,8 +10,8 @@
 //! ended producers are evicted at once: a consumer keeps their positions, a store has them on disk, and a peer that
 //! mentions a missing record opens them again.
 
+use super::eviction::Rank;
 use super::{Index, Ingest, Partition, STAY_MS};
-use crate::protocol::eviction::Rank;
 use crate::protocol::{Payload, Sender};
 use crate::wire::partition_key;
 use std::collections::HashSet;

@@ -3,8 +3,8 @@
 //! Any peer can invent partitions. Each partition is charged to the peer that first mentioned it, so that a peer which
 //! brings many evicts its own. A peer is known only while it has partitions: there are never more peers than partitions.
 
-use super::ingest::Index;
-use super::shares::RankedShares;
+use super::Index;
+use crate::protocol::shares::RankedShares;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

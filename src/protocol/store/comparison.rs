@@ -16,7 +16,7 @@
 //! The cost is bounded: `INTERVAL_MS` between two FETCHes, `RUN_COUNT` records and `RUN_LEN_BYTES` in each, and
 //! `LEN_BYTES_PER_MS` in all. Longer records than `MAX_RECORD_LEN_BYTES` are not compared.
 
-use super::{Outbox, Sender, host_of};
+use crate::protocol::{Outbox, Sender, host_of};
 use crate::wire::{Message, Position, partition_key};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet, VecDeque};

@@ -3,9 +3,9 @@
 //! A record that no store has is lost when its producer ends. An application that had read it would have read a record
 //! that no later reader gets. The buffer is limited: while it is full, further records of the partition are refused.
 
-use super::ack_stall::{AGAIN_MS, WAITING_MS};
-use super::ingest::Index;
-use super::sequencer::EARLY_OVERHEAD_BYTES;
+use crate::protocol::ingest::Index;
+use crate::protocol::partition::sequencer::EARLY_OVERHEAD_BYTES;
+use crate::protocol::producer::ack_stall::{AGAIN_MS, WAITING_MS};
 use std::collections::{HashMap, VecDeque};
 
 /// How often it is looked for partitions whose records wait for long.

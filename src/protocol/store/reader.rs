@@ -1,8 +1,8 @@
 //! The store's answers: FETCH, GET-HEADS and CONSUMER-HELLO, from the durable log.
 
-use super::answers::{Answers, Job};
-use super::fair_queue::{FairQueue, Queued, request_key};
-use super::{Outbox, Progress, Requesters, Sender};
+use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
+use crate::protocol::answers::{Answers, Job};
+use crate::protocol::{Outbox, Progress, Requesters, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes a partition's head: subject, address, offset of its last record.

@@ -15,8 +15,8 @@
 //! A peer may invent names. When there are too many, those of peers that are gone are forgotten first, then those of the
 //! host, and the connection, with most names.
 
-use super::shares::RankedShares;
-use super::{Sender, host_of};
+use crate::protocol::shares::RankedShares;
+use crate::protocol::{Sender, host_of};
 use std::collections::BTreeSet;
 
 /// Names and connections of stores that are told apart at a time.

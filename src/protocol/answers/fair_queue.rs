@@ -1,8 +1,8 @@
 //! A fair queue of requests: hosts take turns, and so do the requesters of each host. Each requester has a queue of its
 //! own. A requester cannot crowd out others by many requests, nor a host by many connections.
 
-use super::shares::RankedShares;
-use super::{MAX_LOOKS, Reading, host_of};
+use crate::protocol::shares::RankedShares;
+use crate::protocol::{MAX_LOOKS, Reading, host_of};
 use std::collections::{HashMap, VecDeque};
 
 /// Requests of many requesters, at most `limit` in all.

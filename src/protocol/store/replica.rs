@@ -1,9 +1,9 @@
 //! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
 
 use super::comparison::{Comparison, Held};
-use super::ingest::{Index, Ingest, Limits, Statistics};
-use super::notice::Notice;
-use super::{Outbox, Payload, Sender};
+use crate::protocol::ingest::{Index, Ingest, Limits, Statistics};
+use crate::protocol::notice::Notice;
+use crate::protocol::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
 
 /// How soon it asks after another store has come: by then both hear each other.

@@ -1,0 +1,9 @@
+//! One partition: its records in order, the gaps to fetch, and the store to ask.
+//!
+//! `sequencer` puts the records in order and plans FETCH requests. `sources` selects the store that each request is sent to,
+//! `backoff` delays requests that may end connections, and `fetch_stall` detects that no peer has the next record.
+
+pub mod backoff;
+pub mod fetch_stall;
+pub mod sequencer;
+pub mod sources;

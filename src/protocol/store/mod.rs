@@ -1,0 +1,6 @@
+//! A store: `replica` receives, orders and acknowledges records; `reader` answers requests from the log; `comparison`
+//! detects that two stores hold different records at the same offset.
+
+pub mod comparison;
+pub mod reader;
+pub mod replica;
