@@ -65,10 +65,11 @@ demo: ## stream a file from a producer through a tower and a store to a consumer
 check: deps ## everything that CI runs; ROOT=1 permits it to install and purge Debian packages on this host
 	@ROOT=$(ROOT) scripts/check $(TARGET)
 
-lint: ## formatting, lints, documentation
+lint: ## formatting, lints, documentation, mutations that fit the source
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	scripts/check-mutations --check
 
 # The programs are built for the tests that run them; they have no unit tests.
 TESTED := --lib --test '*'
@@ -136,7 +137,7 @@ soak-memcheck: c-build ## the C tests that take long under valgrind
 replay: deps ## show the simulation's run of SEED, event by event
 	DAFKA_SIM_SEED=$(SEED) cargo test --locked --test simulation -- --exact replay --ignored --nocapture
 
-mutations: deps ## break the source in many ways: the simulation must notice each
+mutations: deps ## break promises of the source, one at a time: the simulation must notice each
 	scripts/check-mutations
 
 bench: deps ## throughput beside raw libzmq (ROUNDS=n)
