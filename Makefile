@@ -66,13 +66,13 @@ check: deps ## everything that CI runs; ROOT=1 permits it to install and purge D
 	@ROOT=$(ROOT) scripts/check $(TARGET)
 
 lint: ## formatting, lints, documentation, mutations that fit the source
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	scripts/check-mutations --check
 
 # The programs are built for the tests that run them; they have no unit tests.
-TESTED := --lib --test '*'
+TESTED := --workspace --lib --test '*'
 
 test-build: ## compile the Rust tests
 	cargo test --locked --no-run $(TESTED)
@@ -147,11 +147,11 @@ soak-hostile: deps ## hostile peers for longer (SEEDS=n FRAMES=n)
 	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) DAFKA_FUZZ_FRAMES=$(FRAMES) cargo test --locked --test hostile --test e2e -- \
 		messages:: sockets:: crowds:: random_zmtp:: back_pressure:: --nocapture
 
-header: deps ## write include/dafka.h anew
-	DAFKA_UPDATE_HEADER=1 cargo test --locked --test header
+header: deps ## write include/dafka.h
+	cargo xtask header
 
-man: deps ## write the manual pages in doc/man anew
-	DAFKA_UPDATE_MAN=1 cargo test --locked --test manual
+man: deps ## write the manual pages in doc/man
+	cargo xtask man
 
 clean: ## remove what was built
 	rm -rf $(TARGET)

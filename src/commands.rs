@@ -1,5 +1,4 @@
-//! The command lines of the programs: names, options, help. The manual pages are made from them too, by
-//! tests/manual.rs.
+//! The command lines of the programs: names, options, help. xtask generates the manual pages from them.
 
 use crate::program::{PERF_TOPIC, Role};
 use clap::{Arg, ArgAction, Command, builder::ValueParser};

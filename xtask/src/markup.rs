@@ -1,27 +1,30 @@
-//! The markup of the documentation: what the comments in src/capi, introduction.md and doc/man/src are written in.
-//!
-//! Paragraphs, `- ` items, fenced code and `# ` headings, with code words between backticks; in doc/*.md tables too.
+//! Parses the markup of the comments in src/capi, of introduction.md and of doc/man/src: paragraphs, `- ` items, fenced
+//! code, `# ` headings, and code words between backticks. In doc/*.md there are tables, too.
 
 /// A part of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Block {
+pub enum Block {
+    /// Text that is filled.
     Paragraph(String),
+    /// An item of a list.
     Item(String),
+    /// Lines that stay as they are.
     Code(String),
-    /// A row of a table; the first one is its head.
+    /// A row of a table. The first row is the table's head.
     Row(Vec<String>),
 }
 
-/// What stands under a heading.
+/// A heading and the blocks below it.
 #[derive(Clone, Debug)]
-pub(crate) struct Section {
-    /// Empty for what stands before the first heading.
-    pub(crate) title: String,
-    pub(crate) blocks: Vec<Block>,
+pub struct Section {
+    /// Empty for the text before the first heading.
+    pub title: String,
+    /// The blocks below the heading.
+    pub blocks: Vec<Block>,
 }
 
-/// The sections of a text, and before them what precedes the first heading, even if that is nothing.
-pub(crate) fn sections(text: &str) -> Vec<Section> {
+/// Parses the sections of a text. The first one is the text before the first heading, which may be empty.
+pub fn sections(text: &str) -> Vec<Section> {
     let mut parts = vec![(String::new(), String::new())];
     let mut is_code = false;
     for line in text.lines() {
@@ -38,11 +41,11 @@ pub(crate) fn sections(text: &str) -> Vec<Section> {
     parts.into_iter().map(|(title, text)| Section { title, blocks: blocks(&text) }).collect()
 }
 
-/// The blocks of a text without headings.
-pub(crate) fn blocks(text: &str) -> Vec<Block> {
+/// Parses the blocks of a text without headings.
+pub fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
-    // False after a block that the next line cannot go on with.
+    // Whether the next line may continue the last block.
     let mut is_open = false;
     while let Some(line) = lines.next() {
         if line.starts_with("```") {
@@ -73,8 +76,8 @@ pub(crate) fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// The words of a text. What stands between backticks is one word, with what touches it.
-pub(crate) fn words(text: &str) -> Vec<String> {
+/// The words of a text. Code between backticks is one word, together with the characters that touch it.
+pub fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_code = false;
     for character in text.chars() {
@@ -89,8 +92,8 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Fills lines of at most `width` characters, if the words allow.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+/// Fills lines of at most `width` characters. A longer word gets a line alone.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words(text) {
         match lines.last_mut() {

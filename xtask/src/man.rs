@@ -1,22 +1,23 @@
-//! Manual pages in the language of man(7), out of the documentation of the C API, the programs' command lines and the
-//! texts in doc/man/src.
+//! Writes the manual pages, in the macros of man(7). The sources are the documentation of the C API, the programs' command
+//! lines and the texts in doc/man/src.
 
-use crate::documentation::markup::{Block, Section, sections, words};
-use crate::documentation::{Class, Function, Reference, Struct, plain, root};
+use crate::markup::{Block, Section, sections, words};
+use crate::reference::{Class, Function, Reference, Struct, plain};
+use crate::{root, version};
 use clap::{Arg, ArgAction, Command};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// When the documentation was last gone through as a whole: man(7) wants a date, and it must not be the day on which
-/// somebody happens to make the pages.
+/// The day of the last review of the whole documentation. man(7) requires a date. The day of generation would make each
+/// page differ each day.
 const DATE: &str = "2026-11-24";
 
-/// The width of the pages' source.
+/// The width of lines in a page's source.
 const SOURCE_WIDTH: usize = 78;
-/// That of prototypes, on a terminal with 80 columns.
+/// The width of prototypes on a terminal with 80 columns.
 const PROTOTYPE_WIDTH: usize = 72;
 
-/// All pages by their file's name, `dafka_producer.3`.
-pub(crate) fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<String, String> {
+/// All pages, by file name, such as `dafka_producer.3`.
+pub fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<String, String> {
     let writer = Writer::new(reference, commands);
     let mut pages = BTreeMap::from([("dafka.7".to_owned(), writer.overview())]);
     for command in commands {
@@ -27,7 +28,7 @@ pub(crate) fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<Str
     }
     for class in &reference.classes {
         for function in &class.functions {
-            // One function has the name of its class.
+            // The name of one function is the name of its class.
             let link = || format!(".so man3/{}.3\n", class.name);
             pages.entry(format!("{}.3", function.name)).or_insert_with(link);
         }
@@ -41,11 +42,11 @@ fn source(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What a page needs to know of the others.
+/// The input of all pages.
 struct Writer<'a> {
     reference: &'a Reference,
     commands: &'a [Command],
-    /// Names that have a page, and its section.
+    /// The section of each page, by name.
     sections: BTreeMap<&'a str, char>,
 }
 
@@ -63,7 +64,7 @@ impl<'a> Writer<'a> {
     fn page(&self, name: &'a str, section: char, purpose: &str) -> Page<'_> {
         let mut page = Page { name, text: String::new(), sections: &self.sections, italic: BTreeSet::new() };
         let title = name.to_uppercase();
-        let version = env!("CARGO_PKG_VERSION");
+        let version = version();
         page.text += Page::NOTE;
         page.line(&format!(".TH {title} {section} {DATE} \"dafka {version}\" \"Dafka Manual\""));
         page.line(".SH NAME");
@@ -131,14 +132,14 @@ impl<'a> Writer<'a> {
         let name = self.commands.iter().map(Command::get_name).find(|name| *name == command.get_name());
         let name = name.expect("one of the programs");
         let about = command.get_about().expect("a description").to_string();
-        // A name's line says it in one sentence, as others do: "runs a tower".
+        // The NAME section has the first sentence only, such as "runs a tower".
         let first = about.split(". ").next().unwrap_or_default().trim_end_matches('.');
         let (start, rest) = first.split_at(1);
         let mut page = self.page(name, '1', &format!("{}{rest}", start.to_lowercase()));
 
         page.line(".SH SYNOPSIS");
         page.line(&format!(".B \\%{name}"));
-        // Options go before arguments; what every program understands need not be said here.
+        // Options precede arguments. The synopsis leaves out --help and --version.
         let mut arguments: Vec<&Arg> = command.get_arguments().collect();
         arguments.sort_by_key(|argument| argument.is_positional());
         for argument in &arguments {
@@ -161,7 +162,7 @@ impl<'a> Writer<'a> {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             page.tagged(&usage(argument).replace("|", ", "), &help);
         }
-        // What all programs in a network have in common, unless a page says it in its own way.
+        // Sections that all network programs share, unless this page has a section of the same title.
         let mut rest: Vec<Section> = own.into_iter().filter(|section| !section.title.is_empty()).collect();
         if command.get_arguments().any(|argument| argument.get_id() == "config") {
             for section in sections(&source("programs.md")) {
@@ -174,7 +175,7 @@ impl<'a> Writer<'a> {
         rest.sort_by_key(|section| {
             let order = ["Configuration", "Exit status", "Environment", "Signals", "Files", "Examples"];
             let place = order.iter().position(|title| *title == section.title);
-            place.unwrap_or_else(|| panic!("{name}: where does {} belong?", section.title))
+            place.unwrap_or_else(|| panic!("{name}: the section {} has no place", section.title))
         });
         for section in &rest {
             page.section(&section.title, &section.blocks);
@@ -201,7 +202,7 @@ impl<'a> Writer<'a> {
         page.text
     }
 
-    /// What a placeholder stands for, `@Title@`; any other block is itself.
+    /// Replaces a placeholder such as `@Title@` by its blocks. Returns any other block unchanged.
     fn filled(&self, block: Block) -> Vec<Block> {
         let Block::Paragraph(text) = &block else { return vec![block] };
         match text.strip_prefix('@').and_then(|text| text.strip_suffix('@')) {
@@ -226,17 +227,17 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The configuration keys, as doc/configuration.md has them.
+/// The table of configuration keys in doc/configuration.md.
 fn keys() -> Vec<Block> {
     rows("Keys", |[keys, default, meaning]| format!("{keys}: {meaning}. Default: {default}"))
 }
 
-/// The limits that no key changes, as doc/configuration.md has them.
+/// The table of limits without a key in doc/configuration.md.
 fn limits() -> Vec<Block> {
     rows("Fixed limits", |[limit, bounds, beyond]| format!("{limit}: {bounds}. Beyond it: {beyond}."))
 }
 
-/// The rows of a table of doc/configuration.md with three columns, each as an item.
+/// The rows of a table with three columns in doc/configuration.md, each as an item.
 fn rows(title: &str, item: impl Fn(&[String; 3]) -> String) -> Vec<Block> {
     let text = std::fs::read_to_string(root().join("doc/configuration.md")).expect("doc/configuration.md");
     let section = sections(&text).into_iter().find(|section| section.title == title);
@@ -252,7 +253,7 @@ fn rows(title: &str, item: impl Fn(&[String; 3]) -> String) -> Vec<Block> {
     items.collect()
 }
 
-/// How an option is given: `-v|--verbose`, `--pub address`, `TOPIC`.
+/// The usage of an option: `-v|--verbose`, `--pub address`, `TOPIC`.
 fn usage(argument: &Arg) -> String {
     let names = [
         argument.get_short().map(|short| format!("-{short}")),
@@ -272,17 +273,17 @@ fn usage(argument: &Arg) -> String {
     }
 }
 
-/// A page under way.
+/// A page while it is written.
 struct Page<'a> {
     name: &'a str,
     text: String,
     sections: &'a BTreeMap<&'a str, char>,
-    /// Code words that are parameters of the function at hand.
+    /// Code words that are parameters of the current function.
     italic: BTreeSet<String>,
 }
 
 impl Page<'_> {
-    const NOTE: &'static str = ".\\\" Made by `make man`, see tests/manual.rs. Do not edit.\n";
+    const NOTE: &'static str = ".\\\" Made by `make man`. Do not edit.\n";
 
     fn line(&mut self, line: &str) {
         self.text += line;
@@ -297,7 +298,7 @@ impl Page<'_> {
     fn blocks(&mut self, blocks: &[Block]) {
         for (i, block) in blocks.iter().enumerate() {
             match block {
-                // A heading needs no distance.
+                // No empty line after a heading.
                 Block::Paragraph(text) if i == 0 => self.fill(text),
                 Block::Paragraph(text) => self.paragraph(text),
                 Block::Item(text) => match term(text) {
@@ -375,14 +376,14 @@ impl Page<'_> {
         }
     }
 
-    /// Fills lines; a sentence begins a new one, so that it is set apart from the one before.
+    /// Fills lines. Each sentence starts a new line, so that formatters put the right space between sentences.
     fn fill(&mut self, text: &str) {
         let mut line = String::new();
         let mut ends_sentence = false;
         for word in words(text) {
             let mut set = self.inline(&word);
             if set.contains("\\fB") || set.contains('_') {
-                // Names are not to be divided.
+                // Do not hyphenate names.
                 set.insert_str(0, "\\%");
             }
             if !line.is_empty() && (ends_sentence || line.len() + 1 + set.len() > SOURCE_WIDTH) {
@@ -400,7 +401,7 @@ impl Page<'_> {
         }
     }
 
-    /// Text with code words between backticks, and names of pages, `dafka(7)`.
+    /// Formats text with code words between backticks and names of pages such as `dafka(7)`.
     fn inline(&self, text: &str) -> String {
         let mut set = String::new();
         for (i, part) in text.split('`').enumerate() {
@@ -435,7 +436,7 @@ impl Page<'_> {
     }
 }
 
-/// An item that begins with what it is about, up to a colon: that, and the rest.
+/// Splits an item that starts with a code word and a colon into that word and the rest.
 fn term(item: &str) -> Option<(&str, &str)> {
     if !item.starts_with('`') {
         return None;
@@ -449,7 +450,7 @@ fn term(item: &str) -> Option<(&str, &str)> {
     Some((&item[..colon], &item[colon + 2..]))
 }
 
-/// Text for people: a hyphen that is a minus is one.
+/// Escapes prose. A hyphen before a number becomes a minus sign.
 fn prose(text: &str) -> String {
     let mut set = String::new();
     let mut last = ' ';
@@ -465,7 +466,7 @@ fn prose(text: &str) -> String {
     set
 }
 
-/// Text for compilers and shells: each character as it is.
+/// Escapes code, so that each character can be copied from the formatted page.
 fn code(text: &str) -> String {
     let mut set = String::new();
     for character in text.chars() {
@@ -482,7 +483,7 @@ fn code(text: &str) -> String {
     set
 }
 
-/// A line that is none of man's commands.
+/// Escapes a line that would be a macro.
 fn guarded(line: &str) -> String {
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() }
 }

@@ -1,19 +1,15 @@
-//! The committed `include/dafka.h` is what src/capi says today, and says all of it. `make header` writes it anew.
+//! The committed `include/dafka.h` is current and complete.
 
-mod documentation;
-
-use documentation::{CLASSES, Class, Function, Reference, Struct, header, plain, root};
 use std::path::{Path, PathBuf};
+use xtask::header::header;
+use xtask::reference::{CLASSES, Class, Function, Reference, Struct, plain};
+use xtask::{Target, root, stale};
 
 #[test]
 fn the_committed_header_is_up_to_date() {
-    let path = root().join("include/dafka.h");
-    let made = header(&Reference::read());
-    if std::env::var_os("DAFKA_UPDATE_HEADER").is_some() {
-        std::fs::write(&path, &made).expect("include/dafka.h is writable");
-    }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(made == committed, "include/dafka.h is stale: run `make header` and commit it");
+    let committed = Target::Header.read(&Target::Header.folder()).expect("the folder include");
+    let stale = stale(&Target::Header.generate(), &committed);
+    assert!(stale.is_empty(), "include/dafka.h is stale: run `make header` and commit it");
 }
 
 #[test]
@@ -33,7 +29,7 @@ fn every_exported_function_is_declared_once() {
             assert_eq!(declarations, 1, "{name} in the header");
         }
     }
-    // A file that is not in the list would be missing from the header.
+    // The header would lack the functions of a file that is not in the list.
     for entry in std::fs::read_dir(root().join("src/capi")).unwrap() {
         let path: PathBuf = entry.unwrap().path();
         if path.is_dir() {
@@ -45,7 +41,7 @@ fn every_exported_function_is_declared_once() {
     }
 }
 
-/// What a C programmer would miss.
+/// Missing parts of the documentation.
 fn gaps(reference: &Reference) -> Vec<String> {
     let mut gaps = Vec::new();
     for class in &reference.classes {
@@ -53,7 +49,7 @@ fn gaps(reference: &Reference) -> Vec<String> {
         let mut note = |gap: &str| gaps.push(format!("{name}: {gap}"));
         let has_text = sections.first().is_some_and(|section| !section.blocks.is_empty());
         if purpose.is_empty() || !has_text {
-            note("does not say what it is for");
+            note("does not state its purpose");
         }
         if !example.contains("#include <dafka.h>") || !example.contains("int main (void)\n{") {
             note("has no example that is a whole program");
@@ -74,9 +70,9 @@ fn gaps(reference: &Reference) -> Vec<String> {
             if text.is_empty() {
                 note(&format!("{name} is not documented"));
             } else if result == "int" && !text.contains("-1") {
-                note(&format!("{name} does not tell when it returns -1"));
+                note(&format!("{name} does not state when it returns -1"));
             } else if result.ends_with('*') && !text.contains("NULL") {
-                note(&format!("{name} does not tell when it returns NULL"));
+                note(&format!("{name} does not state when it returns NULL"));
             }
         }
     }
@@ -88,9 +84,8 @@ fn everything_is_documented() {
     assert_eq!(gaps(&Reference::read()), Vec::<String>::new());
 }
 
-/// Lines that a C compiler or a C programmer would stumble over.
+/// Comment lines that break a C compiler, or that name terms of Rust.
 fn flaws(header: &str) -> Vec<String> {
-    // Words of the language behind it.
     const FOREIGN: [&str; 14] = [
         "Rust",
         "rust",
@@ -109,7 +104,7 @@ fn flaws(header: &str) -> Vec<String> {
     ];
     let comments = header.lines().filter(|line| line.trim_start().starts_with("//"));
     let is_flawed = |line: &&str| {
-        // A backslash at the end makes the next line a comment too; and a comment may stand within another one.
+        // A backslash at the end of a line makes the next line a comment. `*/` ends a comment around the header's text.
         line.ends_with(['\\', ' '])
             || line.contains("??/")
             || line.contains("*/")
@@ -123,7 +118,7 @@ fn c_programmers_and_compilers_understand_the_comments() {
     assert_eq!(flaws(&header(&Reference::read())), Vec::<String>::new());
 }
 
-/// A class as those in src/capi, in a file of its own.
+/// The source of a class.
 const SAMPLE: &str = "\
 //! Class `dafka_sample`: shows that the checks can fail.
 //!
@@ -168,7 +163,7 @@ fn sample(from: &str, to: &str) -> Reference {
 }
 
 #[test]
-fn a_header_is_made_of_all_that_is_said() {
+fn the_header_contains_the_whole_documentation() {
     let text = header(&sample("", ""));
     let expected = "
 //  ============================================================================
@@ -203,9 +198,9 @@ DAFKA_EXPORT byte *
     );
 }
 
-/// Every test above is seen to fail.
+/// Every check above can fail.
 #[test]
-fn what_is_missing_is_noticed() {
+fn missing_documentation_is_detected() {
     let good = sample("", "");
     assert_eq!(gaps(&good), Vec::<String>::new());
     assert_eq!(flaws(&header(&good)), Vec::<String>::new());
@@ -218,12 +213,12 @@ fn what_is_missing_is_noticed() {
         (
             "or -1 when `self` is NULL",
             "or something else",
-            "dafka_sample_run does not tell when it returns -1",
+            "dafka_sample_run does not state when it returns -1",
         ),
         ("/// A copy, or NULL.\n", "", "dafka_sample_copy is not documented"),
-        ("or NULL.", "or nothing.", "dafka_sample_copy does not tell when it returns NULL"),
-        ("//! Class `dafka_sample`: shows", "//! Shows", "does not say what it is for"),
-        ("//! It is for nothing else.\n", "", "does not say what it is for"),
+        ("or NULL.", "or nothing.", "dafka_sample_copy does not state when it returns NULL"),
+        ("//! Class `dafka_sample`: shows", "//! Shows", "does not state its purpose"),
+        ("//! It is for nothing else.\n", "", "does not state its purpose"),
         ("//! ```c", "//! no code", "has no example that is a whole program"),
         ("int main (void)", "static void s_part (void)", "has no example that is a whole program"),
         ("//! #include <dafka.h>", "//! #include <czmq.h>", "has no example that is a whole program"),
@@ -231,7 +226,7 @@ fn what_is_missing_is_noticed() {
     ] {
         let sample = sample(from, to);
         assert!(gaps(&sample).contains(&format!("dafka_sample: {gap}")), "{gap}: {:?}", gaps(&sample));
-        // Whatever changes, the committed header is stale.
+        // After any change, the committed header is stale.
         assert_ne!(header(&sample), header(&good), "{from}");
     }
     for (from, to) in [
