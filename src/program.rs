@@ -259,7 +259,7 @@ pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result 
 /// When the actor fails.
 fn end(actor: &Handle, signals: &Signals) -> Result {
     let begun = Instant::now();
-    actor.say(TERM);
+    actor.send(TERM);
     let (mut has_succeeded, mut is_told) = (true, false);
     loop {
         while actor.has_ended() {

@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 /// machines, processes and moments apart is mixed in.
 pub fn new_address() -> String {
     let mut octets = *uuid::Uuid::new_v4().as_bytes();
-    for (octet, mixed) in octets.iter_mut().zip(mixture()) {
+    for (octet, mixed) in octets.iter_mut().zip(extra_entropy()) {
         *octet ^= mixed;
     }
     let mut buffer = uuid::Uuid::encode_buffer();
@@ -20,7 +20,7 @@ pub fn new_address() -> String {
 }
 
 /// 128 bits that depend on everything that may differ between two nodes.
-fn mixture() -> [u8; 16] {
+fn extra_entropy() -> [u8; 16] {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
     let mut mixture = [0; 16];
@@ -63,8 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mixed_in_is_never_the_same() {
-        let mixtures: HashSet<[u8; 16]> = (0..1_000).map(|_| mixture()).collect();
+    fn extra_entropy_differs_in_each_call() {
+        let mixtures: HashSet<[u8; 16]> = (0..1_000).map(|_| extra_entropy()).collect();
         assert_eq!(mixtures.len(), 1_000);
     }
 }

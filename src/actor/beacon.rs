@@ -9,25 +9,29 @@
 //! announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT` endpoint on its pipe.
 
 use super::directory::Directory;
+use super::local_consumers::is_local_consumer;
 use super::notices::Notices;
-use super::{MAX_FRAME_LEN_BYTES, Result, siblings::is_consumer, timeout_ms};
+use super::{Result, timeout_ms};
 use crate::net::reconnect::{Action, ConnectionEvent};
 use crate::net::{
-    Backlog, Frame, Kind, Monitor, Pipe, Resolver, Socket, TERM, canonical, host_of_endpoint, max_open_files,
-    now_ms, poll,
+    Frame, Monitor, Pipe, Resolver, TERM, canonical, host_of_endpoint, max_open_files, now_ms, poll,
 };
 use crate::protocol::discovery::Discovery;
 use crate::settings::{self, Endpoint};
 use crate::wire::{self, NodeBeacon, TowerBeacon, WELCOME};
 use reported::Reported;
-use std::borrow::Cow;
 use std::sync::mpsc::Sender;
-use zmq::{POLLIN, POLLOUT, SocketEvent};
+use towers::Towers;
+use zmq::{POLLIN, POLLOUT};
+use zone::{with_zone, zone};
 
 mod peers;
 mod reported;
+mod towers;
+mod zone;
 
 pub use peers::Peers;
+pub(super) use towers::MAX_HELD_BYTES;
 
 /// What a node's beacon reports to its node.
 pub(super) enum Report {
@@ -57,14 +61,8 @@ impl Owner<'_> {
     }
 }
 
-/// What libzmq may hold of what towers announce, and of what they subscribe to, before a connection is ended.
-pub(super) const MAX_HELD_BYTES: usize = 4 << 20;
-/// What the connections to towers are watched for.
-const TOWER_EVENTS: &[SocketEvent] = &[SocketEvent::CONNECTED, SocketEvent::DISCONNECTED];
-/// Beacons that are read before the pipe is looked at again.
+/// Beacons that are read before the pipe is read again.
 const BATCH_COUNT: usize = 1_000;
-/// More frames than any beacon has.
-const MAX_FRAMES: usize = 8;
 
 /// Runs an application's beacon until `$TERM`. `name` stands in its log lines.
 ///
@@ -74,167 +72,95 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
     run_for(pipe, settings, name, None)
 }
 
-/// Runs the beacon of a node until `$TERM`; without `node`, that of an application.
+/// Runs the beacon of a node until `$TERM`. Without `node`, it is the beacon of an application.
 pub(super) fn run_for(pipe: &Pipe, settings: &settings::Beacon, name: &str, node: Option<&Owner>) -> Result {
-    let mut beacon = Beacon::connect(settings, name)?;
-    beacon.reported = node.is_none().then(Reported::default);
-    let welcome_due_ms = settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms);
-    let mut is_ready = false;
-    // What was sent last left no room in the pipe.
-    let mut may_be_full = false;
+    let mut beacon = Beacon::connect(settings, name, node.is_some())?;
     loop {
-        let mut due_ms = beacon.peers.as_ref().map(Peers::due_ms);
-        if let (false, Some(welcome_due_ms)) = (is_ready, welcome_due_ms) {
-            due_ms = Some(due_ms.map_or(welcome_due_ms, |due_ms| due_ms.min(welcome_due_ms)));
-        }
-        let mut items = vec![pipe.item(POLLIN), beacon.incoming.item(POLLIN)];
-        items.extend(beacon.monitor.as_ref().map(Monitor::item));
-        items.extend(node.map(|node| node.monitor.item()));
-        items.extend(beacon.resolver.item());
-        poll(&mut items, timeout_ms(due_ms, now_ms()))?;
-        drop(items);
-
-        if !beacon.commands(pipe)? {
-            if may_be_full {
+        beacon.wait(pipe, node)?;
+        if !beacon.handle_commands(pipe)? {
+            if beacon.may_be_full {
                 pipe.wait_for_last_word();
             }
             return Ok(());
         }
-        beacon.connections()?;
+        beacon.handle_tower_connections()?;
         if let Some(node) = node {
-            beacon.peer_connections(node.monitor)?;
+            beacon.handle_peer_connections(node.monitor)?;
         }
-        beacon.hosts_found();
+        beacon.handle_resolved_hosts();
         let is_welcome = beacon.receive()?;
-        if !is_ready && (is_welcome || welcome_due_ms.is_some_and(|due_ms| now_ms() >= due_ms)) {
-            if !is_welcome {
-                log::warn!(
-                    "{name}: no tower at {} yet, going on without one",
-                    settings::list(&settings.pub_addresses)
-                );
-            }
-            is_ready = true;
-            // Not before: zactor_new drops what it receives before the signal.
-            beacon.listen();
-            // A node reads the signal late by itself.
-            if node.is_some() { pipe.signal() } else { pipe.signal_ready() }?;
-        }
-        beacon.tick()?;
-        if let (Some(node), Some(endpoint)) = (node, beacon.twin.take()) {
-            node.report(pipe, Report::Twin(endpoint))?;
-        }
-        while let (Some(node), Some(peers)) = (node, &mut beacon.peers)
-            && let Some((peer, endpoint, is_known)) = peers.discovery.poll_renamed()
-        {
-            node.directory.set(&peer, &endpoint, is_known);
-        }
-        for action in beacon.actions.drain(..) {
-            if settings.verbose {
-                log::debug!("{name}: {} {}", action.name(), action.endpoint());
-            }
-            match node {
-                Some(node) => node.report(pipe, Report::Connection(action))?,
-                None => pipe.send_to_owner(&[action.name(), action.endpoint()].map(str::as_bytes))?,
-            }
-            may_be_full = !pipe.events().contains(POLLOUT);
-        }
+        beacon.signal_when_ready(pipe, is_welcome)?;
+        beacon.handle_timeout()?;
+        beacon.report(pipe, node)?;
     }
 }
 
 struct Beacon<'a> {
     settings: &'a settings::Beacon,
     name: &'a str,
-    outgoing: Socket,
-    incoming: Socket,
-    /// Bound what `outgoing` holds, and what `incoming` does.
-    unread_subscriptions: Backlog,
-    unread: Backlog,
-    /// Tells when connections to towers come and go; `None` where libzmq tells nothing of them.
-    monitor: Option<Monitor>,
-    towers_connected: usize,
+    towers: Towers<'a>,
+    /// When the beacon is ready even without a tower's welcome; `None` = never.
+    welcome_due_ms: Option<u64>,
+    /// It has sent its ready signal.
+    is_ready: bool,
     /// The node's own beacon, from `START` to `STOP`.
     announced: Option<[Vec<u8>; 4]>,
-    /// The node is a consumer: it ignores the others of its process.
+    /// The node is a consumer: it ignores the other consumers of its process.
     is_consumer: bool,
     /// The node's peers; `None` until `START`, or until an application's beacon is ready.
     peers: Option<Peers>,
-    /// The endpoints that an application was told; `None` for a node.
+    /// The endpoints that an application was informed of; `None` for a node.
     reported: Option<Reported>,
+    /// Actions to report to the owner at the end of the turn.
     actions: Vec<Action>,
-    /// Where another node is that uses this node's address.
+    /// The pipe had no room left after the latest report.
+    may_be_full: bool,
+    /// Where another node with this node's address is announced.
     twin: Option<String>,
-    /// The interface by which the towers are reached, when that matters: with IPv6 link-local addresses.
+    /// The interface on which the towers are reached, when their addresses are IPv6 link-local ones.
     zone: Option<String>,
     resolver: Resolver,
     notices: Notices<'a>,
 }
 
-impl Drop for Beacon<'_> {
-    fn drop(&mut self) {
-        if self.monitor.is_some() {
-            self.incoming.stop_monitor();
-        }
-    }
-}
-
 impl<'a> Beacon<'a> {
-    fn connect(settings: &'a settings::Beacon, name: &'a str) -> Result<Beacon<'a>> {
-        let outgoing = Socket::new(Kind::PUB)?;
-        let incoming = Socket::new(Kind::SUB)?;
-        // Subscriptions on their way to a tower that is not there are not worth waiting for, whatever the application
-        // set, nor are beacons of a node that ends.
-        outgoing.zmq().set_linger(0)?;
-        incoming.zmq().set_linger(0)?;
-        for socket in [&outgoing, &incoming] {
-            socket.beat()?;
-            socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
-        }
-        let has_monitor = !settings.pub_addresses.iter().all(Endpoint::is_inproc);
-        let monitor = has_monitor.then(|| Monitor::start(&incoming, TOWER_EVENTS)).transpose()?;
-
-        // Before connecting: a tower welcomes a connection, not a subscription.
-        incoming.zmq().set_subscribe(WELCOME)?;
-        incoming.zmq().set_subscribe(b"B")?;
-        let unread_subscriptions = Backlog::connecting(name, MAX_HELD_BYTES, 0);
-        let unread = Backlog::connecting(name, MAX_HELD_BYTES, 0);
-        for (socket, addresses, unread) in [
-            (&outgoing, &settings.sub_addresses, &unread_subscriptions),
-            (&incoming, &settings.pub_addresses, &unread),
-        ] {
-            for address in addresses {
-                unread.connect(&address.to_text());
-                if let Err(error) = socket.connect(address) {
-                    log::error!("{name}: cannot connect to a tower at {address}: {error}");
-                }
-            }
-        }
-        let resolver = Resolver::new(incoming.zmq().is_ipv6()?);
+    fn connect(settings: &'a settings::Beacon, name: &'a str, is_node: bool) -> Result<Beacon<'a>> {
+        let towers = Towers::connect(settings, name)?;
+        let resolver = Resolver::new(towers.is_ipv6()?);
+        let zone_of = |address: &Endpoint| Some(zone(&address.to_text())?.to_owned());
         Ok(Beacon {
             settings,
             name,
-            outgoing,
-            incoming,
-            unread_subscriptions,
-            unread,
-            monitor,
-            towers_connected: 0,
+            towers,
+            welcome_due_ms: settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms),
+            is_ready: false,
             announced: None,
             is_consumer: false,
             peers: None,
-            reported: None,
+            reported: (!is_node).then(Reported::default),
             actions: Vec::new(),
+            may_be_full: false,
             twin: None,
-            zone: settings
-                .pub_addresses
-                .iter()
-                .find_map(|address| Some(zone(&address.to_text())?.to_owned())),
+            zone: settings.pub_addresses.iter().find_map(zone_of),
             resolver,
             notices: Notices::new(name, "connected to"),
         })
     }
 
+    /// Waits for input, or until something is due.
+    fn wait(&self, pipe: &Pipe, node: Option<&Owner>) -> Result {
+        let peers_ms = self.peers.as_ref().map(Peers::due_ms);
+        let welcome_ms = self.welcome_due_ms.filter(|_| !self.is_ready);
+        let due_ms = peers_ms.into_iter().chain(welcome_ms).min();
+        let mut items = vec![pipe.item(POLLIN)];
+        items.extend(self.towers.items());
+        items.extend(node.map(|node| node.monitor.item()));
+        items.extend(self.resolver.item());
+        Ok(poll(&mut items, timeout_ms(due_ms, now_ms()))?)
+    }
+
     /// Reads the pipe; false on `$TERM`.
-    fn commands(&mut self, pipe: &Pipe) -> Result<bool> {
+    fn handle_commands(&mut self, pipe: &Pipe) -> Result<bool> {
         let mut frame = Frame::new();
         let mut words: Vec<Vec<u8>> = Vec::new();
         while pipe.try_recv(&mut frame)? {
@@ -267,20 +193,38 @@ impl<'a> Beacon<'a> {
         };
         let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
         self.announced = Some(beacon.encode());
-        self.is_consumer = is_consumer(address);
-        let mut peers = self.peers.take().unwrap_or_else(|| self.no_peers());
+        self.is_consumer = is_local_consumer(address);
+        let mut peers = self.peers.take().unwrap_or_else(|| self.new_peers());
         peers.discovery.announce(address, port, ignored, now_ms());
         self.peers = Some(peers);
     }
 
+    /// Sends the ready signal when a tower has welcomed the beacon, or none has in time.
+    fn signal_when_ready(&mut self, pipe: &Pipe, is_welcome: bool) -> Result {
+        let is_late = || self.welcome_due_ms.is_some_and(|due_ms| now_ms() >= due_ms);
+        if self.is_ready || !is_welcome && !is_late() {
+            return Ok(());
+        }
+        if !is_welcome {
+            let addresses = settings::list(&self.settings.pub_addresses);
+            log::warn!("{}: no tower at {addresses} yet, going on without one", self.name);
+        }
+        self.is_ready = true;
+        // Not before: zactor_new drops what it receives before the signal.
+        self.start_discovery();
+        // A node can read the signal later. An application's zactor_new waits for it.
+        if self.reported.is_none() { pipe.signal() } else { pipe.signal_ready() }?;
+        Ok(())
+    }
+
     /// Looks for peers without making the node known, if an application wants to know of them.
-    fn listen(&mut self) {
+    fn start_discovery(&mut self) {
         if self.reported.is_some() && self.peers.is_none() {
-            self.peers = Some(self.no_peers());
+            self.peers = Some(self.new_peers());
         }
     }
 
-    fn no_peers(&self) -> Peers {
+    fn new_peers(&self) -> Peers {
         let is_node = self.reported.is_none();
         // An application's beacon does not learn who answers, so it waits for nobody. A pending peer takes a file while it is
         // tried.
@@ -296,27 +240,18 @@ impl<'a> Beacon<'a> {
         Peers::new(if is_node { discovery.telling_names() } else { discovery })
     }
 
-    /// Follows the connections to the towers.
-    fn connections(&mut self) -> Result {
-        let Some(monitor) = &self.monitor else { return Ok(()) };
-        while let Some((event, _)) = monitor.try_recv()? {
-            if event == SocketEvent::CONNECTED {
-                self.towers_connected += 1;
-            } else {
-                self.towers_connected = self.towers_connected.saturating_sub(1);
-                if self.towers_connected == 0 {
-                    log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
-                }
-            }
+    /// Handles connects and disconnects of towers.
+    fn handle_tower_connections(&mut self) -> Result {
+        while let Some(is_none_left) = self.towers.poll_change()? {
             if let Some(peers) = &mut self.peers {
-                peers.discovery.handle_tower_lost(self.towers_connected == 0, now_ms());
+                peers.discovery.handle_tower_lost(is_none_left, now_ms());
             }
         }
         Ok(())
     }
 
     /// Follows the connections to the peers.
-    fn peer_connections(&mut self, monitor: &Monitor) -> Result {
+    fn handle_peer_connections(&mut self, monitor: &Monitor) -> Result {
         while let Some((event, endpoint)) = monitor.try_recv()? {
             if let (Some(peers), Some(event)) = (&mut self.peers, ConnectionEvent::of(event)) {
                 peers.handle_connection(&endpoint, event, now_ms());
@@ -326,7 +261,7 @@ impl<'a> Beacon<'a> {
     }
 
     /// Takes in peers whose hosts were found. An application is told of those that were not, too.
-    fn hosts_found(&mut self) {
+    fn handle_resolved_hosts(&mut self) {
         let Self { resolver, peers, reported, actions, notices, .. } = self;
         resolver.found(now_ms(), |sender, announced, endpoint| {
             if endpoint.is_none() {
@@ -336,41 +271,23 @@ impl<'a> Beacon<'a> {
             }
             let endpoint = endpoint.or(reported.as_ref().map(|_| announced));
             if let (Some(endpoint), Some(peers)) = (endpoint, &mut *peers) {
-                add(peers, reported.as_mut(), sender, [announced, endpoint], actions);
+                add_peer(peers, reported.as_mut(), sender, [announced, endpoint], actions);
             }
         });
     }
 
-    /// Reads what the towers say; true when one of them said welcome.
+    /// Receives what the towers send. Returns true when it includes a welcome.
     fn receive(&mut self) -> Result<bool> {
         let mut is_welcome = false;
         let mut frames: Vec<Frame> = Vec::new();
         let mut is_drained = false;
         for _ in 0..BATCH_COUNT {
-            frames.clear();
-            loop {
-                let mut frame = Frame::new();
-                if !self.incoming.try_recv(&mut frame)? {
-                    break;
-                }
-                let more = frame.more();
-                if frames.len() < MAX_FRAMES {
-                    frames.push(frame);
-                }
-                if !more {
-                    break;
-                }
-            }
-            if let Some(first) = frames.first() {
-                let len_bytes = frames.iter().map(|frame| frame.as_ref().len()).sum();
-                self.unread.took(first.origin(), len_bytes, frames.len());
+            is_drained = !self.towers.receive(&mut frames)?;
+            if is_drained {
+                break;
             }
             let frames: Vec<&[u8]> = frames.iter().map(Frame::as_ref).collect();
             match frames.as_slice() {
-                [] => {
-                    is_drained = true;
-                    break;
-                }
                 [frame] if *frame == WELCOME => {
                     is_welcome = true;
                     if let Some(peers) = &mut self.peers {
@@ -378,17 +295,17 @@ impl<'a> Beacon<'a> {
                     }
                 }
                 frames => match TowerBeacon::decode(frames) {
-                    Ok(beacon) => self.take(&beacon),
+                    Ok(beacon) => self.handle_tower_beacon(&beacon),
                     Err(error) => self.notices.warn(|| format!("dropped a tower's beacon: {error}")),
                 },
             }
         }
-        self.unread.end_turn(is_drained);
+        self.towers.end_turn(is_drained);
         Ok(is_welcome)
     }
 
     /// Takes in who a tower announces: a host that has a name, once it is known where that is.
-    fn take(&mut self, beacon: &TowerBeacon) {
+    fn handle_tower_beacon(&mut self, beacon: &TowerBeacon) {
         let Some(peers) = &mut self.peers else { return };
         // A tower may see this node at several hosts, but it has one port.
         if let Some([_, address, _, port]) = &self.announced
@@ -399,7 +316,7 @@ impl<'a> Beacon<'a> {
             self.twin = Some(beacon.endpoint.to_owned());
         }
         if !peers.discovery.is_peer(beacon.sender, beacon.endpoint)
-            || self.is_consumer && is_consumer(beacon.sender)
+            || self.is_consumer && is_local_consumer(beacon.sender)
         {
             peers.discovery.handle_tower_heard(now_ms());
             return;
@@ -418,7 +335,13 @@ impl<'a> Beacon<'a> {
         }
         match known {
             Some(known) => {
-                add(peers, self.reported.as_mut(), beacon.sender, [&announced, &known], &mut self.actions);
+                add_peer(
+                    peers,
+                    self.reported.as_mut(),
+                    beacon.sender,
+                    [&announced, &known],
+                    &mut self.actions,
+                );
             }
             None => peers.discovery.handle_tower_heard(now_ms()),
         }
@@ -428,7 +351,7 @@ impl<'a> Beacon<'a> {
     }
 
     /// Sends the node's beacon when it is due, and drops silent peers.
-    fn tick(&mut self) -> Result {
+    fn handle_timeout(&mut self) -> Result {
         let Some(peers) = &mut self.peers else { return Ok(()) };
         let before = self.actions.len();
         let is_due = peers.handle_timeout(now_ms(), &mut self.actions);
@@ -436,18 +359,37 @@ impl<'a> Beacon<'a> {
             reported.rewrite(&mut self.actions, before, "");
         }
         if let (Some(announced), true) = (&self.announced, is_due) {
-            // A publishing socket does not wait: without a tower, the beacon is simply not heard.
-            let frames: Vec<&[u8]> = announced.iter().map(Vec::as_slice).collect();
-            self.outgoing.send_frames(&frames)?;
-            // A PUB socket takes the subscriptions that have come before it sends. Nobody can count those.
-            self.unread_subscriptions.end_turn(true);
+            self.towers.send(announced)?;
+        }
+        Ok(())
+    }
+
+    /// Reports to the owner what has changed in this turn.
+    fn report(&mut self, pipe: &Pipe, node: Option<&Owner>) -> Result {
+        if let (Some(node), Some(endpoint)) = (node, self.twin.take()) {
+            node.report(pipe, Report::Twin(endpoint))?;
+        }
+        while let (Some(node), Some(peers)) = (node, &mut self.peers)
+            && let Some((peer, endpoint, is_known)) = peers.discovery.poll_renamed()
+        {
+            node.directory.set(&peer, &endpoint, is_known);
+        }
+        for action in self.actions.drain(..) {
+            if self.settings.verbose {
+                log::debug!("{}: {} {}", self.name, action.name(), action.endpoint());
+            }
+            match node {
+                Some(node) => node.report(pipe, Report::Connection(action))?,
+                None => pipe.send_to_owner(&[action.name(), action.endpoint()].map(str::as_bytes))?,
+            }
+            self.may_be_full = !pipe.events().contains(POLLOUT);
         }
         Ok(())
     }
 }
 
 /// Takes in a peer at an endpoint: as a tower announced it, and as it is known.
-fn add(
+fn add_peer(
     peers: &mut Peers,
     reported: Option<&mut Reported>,
     sender: &[u8],
@@ -458,37 +400,5 @@ fn add(
     peers.handle_beacon(sender, known, now_ms(), actions);
     if let Some(reported) = reported {
         reported.rewrite(actions, before, announced);
-    }
-}
-
-/// The zone in an endpoint such as `tcp://[fe80::1%eth0]:5557`, if it has one.
-fn zone(endpoint: &str) -> Option<&str> {
-    let parts = wire::Endpoint::parse(endpoint)?;
-    parts.zone().filter(|_| parts.host.starts_with('['))
-}
-
-/// An endpoint that has a zone, with `own` in its place: the tower names its own interface, which may have another name
-/// here.
-fn with_zone<'a>(endpoint: &'a str, own: Option<&str>) -> Cow<'a, str> {
-    match (wire::Endpoint::parse(endpoint), zone(endpoint), own) {
-        (Some(parts), Some(zone), Some(own)) if zone != own => parts.with_zone(Some(own)).into(),
-        _ => endpoint.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_local_address_gets_the_zone_of_this_host() {
-        let tower = "tcp://[fe80::1%eth0]:5557";
-        assert_eq!(zone(tower), Some("eth0"));
-        for other in ["tcp://*:5557", "inproc://tower", "tcp://[::1]:1", "tcp://[::1%", "tcp://[::1%]:2"] {
-            assert!(zone(other).is_none_or(str::is_empty), "{other}");
-        }
-        assert_eq!(with_zone("tcp://[fe80::2%br0]:1", zone(tower)), "tcp://[fe80::2%eth0]:1");
-        assert_eq!(with_zone("tcp://[fe80::2%br0]:1", None), "tcp://[fe80::2%br0]:1");
-        assert_eq!(with_zone("tcp://[fd00::2]:1", zone(tower)), "tcp://[fd00::2]:1");
     }
 }

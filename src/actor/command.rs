@@ -21,14 +21,18 @@ pub fn send_command(
     rest: impl FnOnce(&Pipe) -> bool,
 ) -> Result<(), Ended> {
     if pipe.reserve(cost_bytes(content_len_bytes), &mut || true) {
-        hand_over(pipe, command, rest)
+        send_reserved(pipe, command, rest)
     } else {
         Err(Ended)
     }
 }
 
 /// As [`send_command`], for a command that needs no room, or has it already.
-pub(super) fn hand_over(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
+pub(super) fn send_reserved(
+    pipe: &Pipe,
+    command: &[u8],
+    rest: impl FnOnce(&Pipe) -> bool,
+) -> Result<(), Ended> {
     let mut command = Frame::copy(command);
     while !pipe.try_send(&mut command, true).map_err(|_| Ended)? {
         if !pipe.wait_for_room() {

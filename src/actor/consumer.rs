@@ -4,13 +4,14 @@
 //! beacon keeps it alive for its peers. What its inbox cannot hold meanwhile is fetched later.
 
 use super::command::{Ended, send_command, send_last};
+use super::common::Common;
 use super::inbox::{Inbox, limit_count};
+use super::local_consumers::LocalConsumer;
 use super::node::{Config, Node};
-use super::node_loop::{self, Common};
+use super::node_loop;
 use super::notices::Notices;
 use super::relay;
 use super::role::{Flow, Receives, Role};
-use super::siblings::Sibling;
 use super::{MAX_FRAME_LEN_BYTES, Result};
 use crate::net::{Frame, Kind, Pipe, Socket, TERM, now_ms};
 use crate::protocol::consumer::{Consumer, Delivery, Start};
@@ -37,7 +38,7 @@ pub enum Sink<'a> {
 /// When sockets or threads cannot be had.
 pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
     let own = address.as_bytes();
-    let _sibling = Sibling::new(own);
+    let _local_consumer = LocalConsumer::new(own);
     let member = relay::Member::new(&settings.beacon);
     let is_isolated = settings.consumer.isolation == Isolation::Acknowledged;
     let acknowledgements = is_isolated.then(subscriptions::acknowledgements);
@@ -109,7 +110,7 @@ impl Role for ConsumerRole<'_> {
         }
     }
 
-    fn other_item(&self) -> Option<PollItem<'_>> {
+    fn extra_item(&self) -> Option<PollItem<'_>> {
         match &self.sink {
             Sink::Socket(sink) if self.is_blocked() => Some(sink.item(POLLOUT)),
             _ => None,
@@ -227,11 +228,11 @@ impl ConsumerRole<'_> {
 
     /// True while the sink has not taken all that is for it.
     fn is_blocked(&self) -> bool {
-        let is_greeted = match &self.sink {
+        let has_signalled = match &self.sink {
             Sink::Socket(sink) => sink.has_signalled(),
             Sink::Pipe(_) => true,
         };
-        !is_greeted || !self.deliveries.is_empty()
+        !has_signalled || !self.deliveries.is_empty()
     }
 
     /// Hands records on until there are none or the sink is full.

@@ -24,13 +24,13 @@ impl Handle {
     }
 
     /// Sends the actor a word, if it is still there.
-    pub fn say(&self, word: &[u8]) {
-        self.tell(&[word]);
+    pub fn send(&self, word: &[u8]) {
+        self.send_frames(&[word]);
     }
 
     /// Sends the actor a message of several frames, if it is still there. Does not wait: the pipe has room without
     /// limit, so one that takes nothing is one whose other end was closed, and would be waited for for ever.
-    pub fn tell(&self, frames: &[&[u8]]) {
+    pub fn send_frames(&self, frames: &[&[u8]]) {
         for (i, frame) in frames.iter().enumerate() {
             if !self.pipe.try_send(&mut Frame::copy(frame), i + 1 < frames.len()).unwrap_or(false) {
                 return;
@@ -80,7 +80,7 @@ impl Drop for Handle {
             std::mem::forget(self.thread.take());
             return;
         }
-        self.say(TERM);
+        self.send(TERM);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     /// The first word, then the last one.
-    fn words(run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> (bool, bool) {
+    fn signals(run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> (bool, bool) {
         let handle = spawn("test", run).unwrap();
         let is_ready = handle.wait_until_ready(&pipe().unwrap().0).is_ok();
         (is_ready, handle.has_succeeded().unwrap())
@@ -160,24 +160,24 @@ mod tests {
             std::thread::yield_now();
         }
         handle.pipe.wait_until_closed();
-        handle.tell(&[b"START", b"ADDRESS", b"1"]);
-        handle.say(b"STOP");
+        handle.send_frames(&[b"START", b"ADDRESS", b"1"]);
+        handle.send(b"STOP");
         assert!(handle.wait_until_ready(&pipe().unwrap().0).is_err(), "what it said before counts");
     }
 
     #[test]
-    fn the_last_word_says_how_an_actor_ended() {
-        assert_eq!(words(|pipe| Ok(pipe.signal()?)), (true, true));
+    fn the_last_signal_shows_whether_an_actor_failed() {
+        assert_eq!(signals(|pipe| Ok(pipe.signal()?)), (true, true));
         let fails = |pipe: &Pipe| {
             pipe.signal()?;
             Err(Error::Ended("part"))
         };
-        assert_eq!(words(fails), (true, false));
+        assert_eq!(signals(fails), (true, false));
         let panics = |pipe: &Pipe| {
             pipe.signal()?;
             panic!("of a test")
         };
-        assert_eq!(words(panics), (true, false));
-        assert_eq!(words(|_| Err(Error::CannotStart)), (false, false));
+        assert_eq!(signals(panics), (true, false));
+        assert_eq!(signals(|_| Err(Error::CannotStart)), (false, false));
     }
 }

@@ -5,12 +5,11 @@
 //! here, up to a limit in bytes: one of this inbox, and one of all inboxes of the process. Messages that do not fit are
 //! dropped: the node fetches dropped records later.
 
-use super::content::{Content, receive_content};
-use super::waiting::Waiting;
+use super::message_queue::MessageQueue;
+use super::received::{Received, receive_content};
 use super::{BATCH_COUNT, Result};
 use crate::czmq::fork::{GENERATIONS, generation};
-use crate::net::{Backlog, Frame, Origin, Socket};
-use crate::wire::id;
+use crate::net::{Backlog, Frame, Socket};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -40,45 +39,9 @@ pub(super) fn limit_count(high_watermark: i32) -> usize {
     usize::try_from(high_watermark).ok().filter(|&count| count > 0).unwrap_or(usize::MAX)
 }
 
-/// A message: its first frame, and what follows it.
-pub(super) struct Received {
-    pub(super) frame: Frame,
-    pub(super) content: Content,
-    pub(super) origin: Origin,
-    /// It keeps nothing of what libzmq has read together with it.
-    pub(super) is_own: bool,
-}
-
-impl Received {
-    pub(super) fn len_bytes(&self) -> usize {
-        self.frame.as_ref().len() + self.content.octets().len()
-    }
-
-    /// The same; its content keeps nothing of what libzmq has read together with it.
-    pub(super) fn with_own_content(self) -> Received {
-        match self.content {
-            Content::One(content) if !self.is_own => {
-                Received { content: Content::One(content.into_own_memory()), ..self }
-            }
-            _ => self,
-        }
-    }
-
-    /// The same, all of it.
-    pub(super) fn into_own_memory(self) -> Received {
-        let received = self.with_own_content();
-        Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
-    }
-
-    /// A record that its producer publishes to everybody. A node that misses one fetches it.
-    fn is_live_record(&self) -> bool {
-        self.frame.as_ref().first() == Some(&id::RECORD)
-    }
-}
-
 /// Messages in the order in which they were received.
 pub(super) struct Inbox {
-    waiting: Waiting,
+    queue: MessageQueue,
     /// When they were taken off the socket, in milliseconds, and how many of them at that time.
     arrivals: VecDeque<(u64, usize)>,
     /// What of their bytes stands in the process's count.
@@ -97,7 +60,7 @@ impl Inbox {
     /// message fits as long as the limit is not reached, however long it is.
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
         Inbox {
-            waiting: Waiting::default(),
+            queue: MessageQueue::default(),
             arrivals: VecDeque::new(),
             counted_bytes: 0,
             limit_bytes,
@@ -110,7 +73,7 @@ impl Inbox {
 
     /// The next message, if there is one.
     pub(super) fn next(&mut self, socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
-        let received = match self.waiting.pop() {
+        let received = match self.queue.pop() {
             Some(received) => {
                 self.count_in_process();
                 self.depart();
@@ -147,14 +110,14 @@ impl Inbox {
 
     fn push(&mut self, received: Received, now_ms: u64) {
         let limit_factor = if received.is_live_record() { 1 } else { 2 };
-        let is_full = self.waiting.occupied_bytes() >= self.limit_bytes.saturating_mul(limit_factor)
+        let is_full = self.queue.occupied_bytes() >= self.limit_bytes.saturating_mul(limit_factor)
             || self.is_process_full(limit_factor)
-            || received.is_live_record() && self.waiting.len() >= self.limit_count;
+            || received.is_live_record() && self.queue.len() >= self.limit_count;
         if is_full {
             self.dropped += 1;
             return;
         }
-        self.waiting.push(received);
+        self.queue.push(received);
         match self.arrivals.back_mut() {
             Some((arrived_ms, count)) if *arrived_ms == now_ms => *count += 1,
             _ => self.arrivals.push_back((now_ms, 1)),
@@ -179,26 +142,26 @@ impl Inbox {
 
     fn is_process_full(&self, limit_factor: usize) -> bool {
         let limit_bytes = MAX_PROCESS_BYTES.max(self.limit_bytes).saturating_mul(limit_factor);
-        self.waiting.occupied_bytes() >= RESERVED_BYTES
+        self.queue.occupied_bytes() >= RESERVED_BYTES
             && process_bytes().load(Ordering::Relaxed) >= limit_bytes
     }
 
     fn count_in_process(&mut self) {
-        if self.waiting.occupied_bytes().abs_diff(self.counted_bytes) >= UNCOUNTED_BYTES {
+        if self.queue.occupied_bytes().abs_diff(self.counted_bytes) >= UNCOUNTED_BYTES {
             self.count_now();
         }
     }
 
     fn count_now(&mut self) {
         // Wraps where less waits than before, and so does the sum.
-        let more_bytes = self.waiting.occupied_bytes().wrapping_sub(self.counted_bytes);
+        let more_bytes = self.queue.occupied_bytes().wrapping_sub(self.counted_bytes);
         process_bytes().fetch_add(more_bytes, Ordering::Relaxed);
-        self.counted_bytes = self.waiting.occupied_bytes();
+        self.counted_bytes = self.queue.occupied_bytes();
     }
 
     /// True when nothing waits here.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.len() == 0
+        self.queue.len() == 0
     }
 
     /// How many messages were dropped so far.
@@ -209,7 +172,7 @@ impl Inbox {
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.waiting = Waiting::default();
+        self.queue = MessageQueue::default();
         self.count_now();
     }
 }
@@ -227,8 +190,10 @@ fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::waiting::OVERHEAD_BYTES;
+    use super::super::message_queue::OVERHEAD_BYTES;
+    use super::super::received::Content;
     use super::*;
+    use crate::wire::id;
 
     fn message(id: u8, len: usize) -> Received {
         let (frame, content) = (Frame::copy(&[id]), Content::One(Frame::zeroed(len).unwrap()));
@@ -241,11 +206,11 @@ mod tests {
         for _ in 0..10 {
             inbox.push(message(id::RECORD, 1_000 - OVERHEAD_BYTES - 1), 0);
         }
-        assert_eq!((inbox.waiting.len(), inbox.dropped()), (3, 7));
+        assert_eq!((inbox.queue.len(), inbox.dropped()), (3, 7));
         for _ in 0..10 {
             inbox.push(message(id::DIRECT_RECORD, 1_000 - OVERHEAD_BYTES - 1), 0);
         }
-        assert_eq!((inbox.waiting.len(), inbox.dropped()), (6, 14));
+        assert_eq!((inbox.queue.len(), inbox.dropped()), (6, 14));
         // No socket is read while something waits.
         let socket = Socket::new(crate::net::Kind::SUB).unwrap();
         let backlog = Backlog::connecting("Test", 0, 0);
@@ -253,11 +218,11 @@ mod tests {
             assert!(inbox.next(&socket, &backlog).unwrap().is_some());
         }
         inbox.push(message(id::RECORD, 1 << 20), 0);
-        assert_eq!((inbox.waiting.len(), inbox.dropped()), (3, 14));
+        assert_eq!((inbox.queue.len(), inbox.dropped()), (3, 14));
         inbox.push(message(id::RECORD, 1), 0);
         assert_eq!(inbox.dropped(), 15);
         while inbox.next(&socket, &backlog).unwrap().is_some() {}
-        assert_eq!(inbox.waiting.occupied_bytes(), 0);
+        assert_eq!(inbox.queue.occupied_bytes(), 0);
     }
 
     /// What libzmq reads one message at a time would keep 20 KB for each.
@@ -288,18 +253,18 @@ mod tests {
         let before_bytes = resident_bytes();
         for count in 1..=COUNT {
             publisher.send_frames(&[&[id::RECORD; 50], &[b'x'; 100]]).unwrap();
-            while inbox.waiting.len() < count {
+            while inbox.queue.len() < count {
                 inbox.fill(&subscriber, &backlog, 0).unwrap();
             }
         }
         let grown_bytes = resident_bytes().saturating_sub(before_bytes);
         // The rest is for libzmq's own buffers, and for queues that grow in steps.
         assert!(
-            grown_bytes < inbox.waiting.occupied_bytes() * 5 / 4 + (8 << 20),
+            grown_bytes < inbox.queue.occupied_bytes() * 5 / 4 + (8 << 20),
             "{grown_bytes} for {}",
-            inbox.waiting.occupied_bytes()
+            inbox.queue.occupied_bytes()
         );
-        while let Some(received) = inbox.waiting.pop() {
+        while let Some(received) = inbox.queue.pop() {
             assert_eq!(received.frame.as_ref(), [id::RECORD; 50]);
             assert!(crate::net::Peer::who_sent(received.origin).is_some());
         }
@@ -333,7 +298,7 @@ mod tests {
             }
             inbox.drained_at = Instant::now().checked_sub(lag).unwrap();
             inbox.fill(&subscriber, &backlog, 0).unwrap();
-            inbox.waiting.len()
+            inbox.queue.len()
         };
         assert_eq!(turn(BATCH_COUNT, Duration::ZERO), 0);
         assert_eq!(turn(BATCH_COUNT, 2 * MAX_LAG), 2);
@@ -365,6 +330,6 @@ mod tests {
             inbox.push(message(id::RECORD, 1), 0);
         }
         inbox.push(message(id::HEAD, 1), 0);
-        assert_eq!((inbox.waiting.len(), inbox.dropped()), (6, 5));
+        assert_eq!((inbox.queue.len(), inbox.dropped()), (6, 5));
     }
 }

@@ -1,25 +1,23 @@
 //! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
 
-use super::beacon::{self, Owner, REPORTED, Report};
+use super::beacon::Report;
 use super::directory::Directory;
-use super::requesters::Answered;
-use super::{BATCH_COUNT, Error, Handle, MAX_FRAME_LEN_BYTES, Result, spawn};
-use crate::net::reconnect::{Action, ConnectionEvent};
+use super::requesters::RequesterTable;
+use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result};
+use crate::net::reconnect::Action;
 use crate::net::{
-    Backlog, Frame, Inbound, InboundLimits, Kind, Monitor, Origin, Peer, Pipe, Socket, Subscribers, Warning,
-    is_success, now_ms, poll,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Warning, now_ms,
+    poll,
 };
 use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
 use crate::wire::{Message, Position, Subscription};
-use std::cell::{Cell, RefCell, RefMut};
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use beacon_link::BeaconLink;
+use std::cell::{RefCell, RefMut};
 use zmq::{POLLIN, PollItem};
 
-/// How long records already published may still go out to live peers when the node ends and the application
-/// set no linger time of its own (zsys_set_linger).
-const LINGER_MS: i32 = 3_000;
+mod beacon_link;
+mod sockets;
 
 /// When nobody new has come for so long, all who are there are taken to be connected.
 const QUIET_MS: u64 = 20;
@@ -41,27 +39,21 @@ pub(super) struct Node {
     max_frame_key: Option<&'static str>,
     subscribers: RefCell<Subscribers>,
     inbound: Option<Inbound>,
-    answered: RefCell<Answered>,
+    requesters: RefCell<RequesterTable>,
     directory: Directory,
-    /// Of requests in the name of other nodes.
+    /// Limits log lines about requests in the name of other nodes.
     forged_warning: RefCell<Warning>,
-    /// Bounds what `publisher` holds, and what `subscriber` does.
+    /// Limits what libzmq holds for `publisher`.
     unread_subscriptions: Backlog,
+    /// Limits what libzmq holds for `subscriber`.
     pub(super) unread: Backlog,
     max_subscription_bytes: usize,
-    warning: RefCell<Warning>,
-    /// The same for connections that were given up.
+    connect_warning: RefCell<Warning>,
     given_up_warning: RefCell<Warning>,
     cut_off_warning: RefCell<Warning>,
-    beacon: Handle,
-    /// One for each [`REPORTED`] on the beacon's pipe.
-    reports: Receiver<Report>,
-    /// Where another node is that uses this node's address, by the latest beacon that says so.
+    beacon: BeaconLink,
+    /// Where the latest beacon announced another node with this node's address.
     twin: RefCell<Option<String>>,
-    /// The beacon's first word is still to come: the wait for it was interrupted.
-    is_beacon_starting: Cell<bool>,
-    /// The beacon reads it. Held here too: it must live until the monitor is stopped, even if the beacon panics.
-    _monitor: Arc<Mutex<Monitor>>,
 }
 
 /// What a node is made of.
@@ -92,21 +84,10 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Binds, and becomes known to the towers; waits for one for as long as the settings say, or until something
-    /// is to be read at `pipe`.
+    /// Starts a node and announces it to the towers. Waits for a tower's welcome for as long as the settings allow, or until
+    /// `pipe` is readable.
     pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
-        let publisher = Socket::new(config.publisher)?;
-        publisher.expect_subscribers()?;
-        publisher.zmq().set_sndhwm(config.send_high_watermark)?;
-        if publisher.zmq().get_linger()? == 0 {
-            publisher.zmq().set_linger(LINGER_MS)?;
-        }
-        if config.publisher == Kind::XPUB {
-            // Each peer that subscribes is news, not only the first one. What the socket kept to itself could not be
-            // counted: a peer that changes its subscriptions again and again would seem to bring too much.
-            publisher.report_every_subscription()?;
-        }
-        publisher.notice_dead_hosts()?;
+        let publisher = sockets::publisher(config)?;
         let port = publisher.bind_ephemeral()?;
         let limits = InboundLimits {
             max_count: config.beacon.max_connections,
@@ -115,74 +96,38 @@ impl Node {
             max_per_host_key: "beacon/max_connections_per_host",
         };
         let inbound = Inbound::at(config.name, &publisher, limits);
-        let unread_subscriptions =
-            Backlog::listening(config.name, &publisher, config.beacon.max_subscription_bytes);
+        let max_subscription_bytes = config.beacon.max_subscription_bytes;
+        let unread_subscriptions = Backlog::listening(config.name, &publisher, max_subscription_bytes);
         let max_held_bytes = match config.max_frame_len_bytes {
             0..=MAX_FRAME_LEN_BYTES => MAX_HELD_REQUEST_BYTES,
             _ => MAX_HELD_BYTES,
         };
         let unread = Backlog::connecting(config.name, max_held_bytes, config.max_frame_len_bytes);
-
-        let subscriber = Socket::new(Kind::SUB)?;
-        // Subscriptions on their way to a dead peer are not worth waiting for, whatever the application set.
-        subscriber.zmq().set_linger(0)?;
-        subscriber.expect_anybody(config.max_frame_len_bytes)?;
-        subscriber.connect_patiently()?;
-        // What does not fit here is never subscribed to.
-        subscriber.zmq().set_sndhwm(0)?;
-        subscriber.notice_dead_hosts()?;
-        subscriber.notice_unanswered()?;
-        for subscription in config.subscriptions {
-            subscriber.zmq().set_subscribe(subscription)?;
-        }
-
-        let (settings, name) = (config.beacon.clone(), config.name.to_owned());
-        let monitor = Monitor::start(&subscriber, ConnectionEvent::MONITORED)?;
-        let monitor = Arc::new(Mutex::new(monitor));
+        let subscriber = sockets::subscriber(config)?;
         let directory = Directory::default();
-        let (told, known, watched) = (directory.clone(), directory.clone(), monitor.clone());
-        let (sender, reports) = channel();
-        let beacon = spawn("dafka-beacon", move |pipe| {
-            // Nobody else locks it.
-            let monitor = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            let owner = Owner { monitor: &monitor, reports: sender, directory: told };
-            beacon::run_for(pipe, &settings, &name, Some(&owner))
-        });
-        if beacon.is_err() {
-            subscriber.stop_monitor();
-        }
-        let beacon = beacon?;
+        let beacon = BeaconLink::start(config, &subscriber, &directory)?;
         let node = Node {
             name: config.name.to_owned(),
             address: config.address.to_owned(),
             publisher,
             subscriber,
-            subscribers: RefCell::new(Subscribers::new(config.beacon.max_subscription_bytes)),
+            subscribers: RefCell::new(Subscribers::new(max_subscription_bytes)),
             inbound,
-            answered: RefCell::new(Answered::new(known)),
+            requesters: RefCell::new(RequesterTable::new(directory.clone())),
             directory,
             forged_warning: RefCell::default(),
             unread_subscriptions,
             unread,
-            max_subscription_bytes: config.beacon.max_subscription_bytes,
-            warning: RefCell::default(),
+            max_subscription_bytes,
+            connect_warning: RefCell::default(),
             given_up_warning: RefCell::default(),
             cut_off_warning: RefCell::default(),
             max_frame_len_bytes: config.max_frame_len_bytes,
             max_frame_key: config.max_frame_key,
             beacon,
-            reports,
             twin: RefCell::default(),
-            is_beacon_starting: Cell::new(false),
-            _monitor: monitor,
         };
-        // What is to be read at the pipe may come just when the beacon fails: then it is not there to be told, and its
-        // word ends the node.
-        node.is_beacon_starting.set(!node.beacon.wait_until_ready(pipe)?);
-        let port = port.to_string();
-        let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
-        start.extend(config.ignored.iter().map(|address| address.as_bytes()));
-        node.beacon.tell(&start);
+        node.beacon.announce(config, port, pipe)?;
         Ok(node)
     }
 
@@ -196,7 +141,7 @@ impl Node {
 
     /// The beacon's pipe, to be polled.
     pub(super) fn beacon(&self) -> &Socket {
-        self.beacon.pipe()
+        self.beacon.socket()
     }
 
     /// Whether a connection, by the name of the peer at its other end, leads to a node that is a peer now.
@@ -215,39 +160,28 @@ impl Node {
         self.follow_beacon_with(|_, _| {})
     }
 
-    /// As [`Node::follow_beacon`]. `each` is given the endpoints of peers that came (true) or went (false); also when a
-    /// connection is given up, and when it is made again.
+    /// As [`Node::follow_beacon`]. Calls `each` with the endpoint of a peer that appeared (true) or disappeared (false). This
+    /// includes a connection that was given up, and its next attempt.
     pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
-        let mut frame = Frame::new();
-        while self.beacon().try_recv(&mut frame)? {
-            if frame.as_ref() != REPORTED {
-                if self.is_beacon_starting.take() && is_success(&frame) {
-                    continue;
-                }
-                // Its last signal: it has failed, and has said why. A node without a beacon is one that nobody finds,
-                // and that its peers soon drop: it ends, visibly.
-                return Err(Error::Ended("node's beacon"));
-            }
-            match self.reports.try_recv() {
-                Ok(Report::Connection(action)) => is_cut |= self.act(&action, &mut each),
-                Ok(Report::Twin(endpoint)) => *self.twin.borrow_mut() = Some(endpoint),
-                // There is one for each frame.
-                Err(_) => {}
+        while let Some(report) = self.beacon.poll_report()? {
+            match report {
+                Report::Connection(action) => is_cut |= self.apply(&action, &mut each),
+                Report::Twin(endpoint) => *self.twin.borrow_mut() = Some(endpoint),
             }
         }
         Ok(is_cut)
     }
 
     /// Connects or disconnects the subscribing socket. True when the connection of a ZeroMQ peer was given up.
-    fn act(&self, action: &Action, each: &mut impl FnMut(&str, bool)) -> bool {
+    fn apply(&self, action: &Action, each: &mut impl FnMut(&str, bool)) -> bool {
         let endpoint = action.endpoint();
         let is_connect = matches!(action, Action::Connect(_));
         each(endpoint, is_connect);
         let mut is_cut = false;
         if let Action::GivenUp { has_answered, wait_ms, .. } = action {
             is_cut = *has_answered;
-            self.tell_given_up(endpoint, *has_answered, *wait_ms);
+            self.warn_of_given_up(endpoint, *has_answered, *wait_ms);
         }
         let result = match is_connect {
             true => {
@@ -260,14 +194,14 @@ impl Node {
             }
         };
         if let Err(error) = result {
-            let mut warning = self.warning.borrow_mut();
+            let mut warning = self.connect_warning.borrow_mut();
             warning.warn(now_ms(), || format!("{}: {} {endpoint}: {error}", self.name, action.name()));
         }
         is_cut
     }
 
     /// libzmq does not tell why.
-    fn tell_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: u64) {
+    fn warn_of_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: u64) {
         self.given_up_warning.borrow_mut().warn(now_ms(), || {
             let (name, limit) = (&self.name, self.max_frame_len_bytes);
             let key = self.max_frame_key.map_or(String::new(), |key| format!(", see {key},"));
@@ -323,29 +257,29 @@ impl Node {
                 });
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {
-                self.answered.borrow_mut().subscription(&subscription, &frame);
+                self.requesters.borrow_mut().handle_subscription(&subscription, &frame);
                 each(&subscription);
             }
         }
-        self.answered.borrow_mut().begin_turn(!is_empty);
+        self.requesters.borrow_mut().begin_turn(!is_empty);
         self.unread_subscriptions.end_turn(is_empty);
         Ok(())
     }
 
     /// Whether more subscriptions wait than [`Node::subscriptions`] has read.
     pub(super) fn is_behind(&self) -> bool {
-        self.answered.borrow().is_behind()
+        self.requesters.borrow().is_behind()
     }
 
     /// The requesters that this node answers.
-    pub(super) fn requesters(&self) -> RefMut<'_, Answered> {
-        self.answered.borrow_mut()
+    pub(super) fn requesters(&self) -> RefMut<'_, RequesterTable> {
+        self.requesters.borrow_mut()
     }
 
     /// Whether a request comes from the node that gets the answer; logs those that do not. One whose connection has ended
     /// cannot be answered: it is dropped, and no one is blamed.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
-        let is_genuine = self.answered.borrow().is_genuine(message, origin);
+        let is_genuine = self.requesters.borrow().is_genuine(message, origin);
         if is_genuine == Some(false) {
             self.forged_warning.borrow_mut().warn(now_ms(), || {
                 let from =
@@ -358,14 +292,14 @@ impl Node {
 
     /// Whether a message is an answer that is not taken, as a store is asked for the record (`is_store_asked`): one of a
     /// producer of libdafka 0.1.0. It answers every FETCH of its partition, whoever is asked.
-    pub(super) fn is_unasked(
+    pub(super) fn is_unwanted_answer(
         &self,
         message: &Message,
         origin: Origin,
         is_store_asked: impl Fn(&Position) -> bool,
     ) -> bool {
         let Message::DirectRecord(position) = message else { return false };
-        self.answered.borrow_mut().is_from_0_1_0(position.address, origin) && is_store_asked(position)
+        self.requesters.borrow_mut().is_from_0_1_0(position.address, origin) && is_store_asked(position)
     }
 
     /// Subscribes to more.
@@ -408,10 +342,10 @@ mod tests {
         };
         // When this thread stands still for longer than the beacon waits, that is ready first.
         let mut node = Node::start(&config, &own).unwrap();
-        while !node.is_beacon_starting.get() {
+        while !node.beacon.is_starting() {
             node = Node::start(&config, &own).unwrap();
         }
-        while node.is_beacon_starting.get() {
+        while node.beacon.is_starting() {
             poll(&mut [node.beacon().item(POLLIN)], 60_000).unwrap();
             assert!(node.beacon().events().contains(POLLIN), "the beacon says that it is ready");
             assert!(!node.follow_beacon().unwrap());

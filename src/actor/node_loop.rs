@@ -4,59 +4,13 @@
 //! due, and publishes what the role's state machine wants to send. Each step is bounded, so that no input can keep the
 //! node from another one.
 
-use super::inbox::{Inbox, Received};
-use super::node::Node;
-use super::notices::Notices;
+use super::common::Common;
+use super::received::Received;
 use super::role::{Flow, Receives, Role};
-use super::{BATCH_COUNT, Result, publish, sender, timeout_ms};
-use crate::net::{Frame, Pipe, ReadingClock, now_ms};
-use crate::protocol::Outbox;
+use super::{BATCH_COUNT, Result, sender, timeout_ms};
+use crate::net::{Frame, now_ms};
 use crate::wire::Message;
 use zmq::POLLIN;
-
-/// What the nodes of all roles have.
-pub(super) struct Common<'a> {
-    /// To the owner.
-    pub(super) pipe: &'a Pipe,
-    pub(super) node: Node,
-    pub(super) inbox: Inbox,
-    /// Stands still while the role takes no messages.
-    pub(super) clock: ReadingClock,
-    /// What is published at the end of the turn.
-    pub(super) outbox: Outbox<Frame>,
-    pub(super) notices: Notices<'a>,
-}
-
-impl<'a> Common<'a> {
-    /// For a node that has just started.
-    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox, notices: Notices<'a>) -> Common<'a> {
-        Common { pipe, node, inbox, clock: ReadingClock::default(), outbox: Outbox::new(), notices }
-    }
-
-    /// Takes the role's notices.
-    pub(super) fn take_notices(&mut self, role: &mut impl Role) {
-        let now_ms = self.clock.now_ms();
-        while self.notices.has_room()
-            && let Some(notice) = role.poll_notice(now_ms)
-        {
-            self.notices.take(notice, &self.node.address);
-        }
-    }
-
-    /// Takes the role's notices and logs all that wait for their line: the node ends.
-    pub(super) fn log_rest(&mut self, role: &mut impl Role) {
-        self.take_notices(role);
-        while self.notices.due_ms().is_some() {
-            self.notices.log_rest();
-            self.take_notices(role);
-        }
-    }
-
-    /// Publishes what is in the outbox.
-    pub(super) fn publish(&mut self) -> Result {
-        publish(&self.node.publisher, &mut self.outbox)
-    }
-}
 
 /// Runs a node until its role ends it.
 ///
@@ -65,20 +19,20 @@ impl<'a> Common<'a> {
 pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
     loop {
         common.clock.can_read(role.can_receive());
-        let is_other_ready = wait(&common, &role)?;
-        if commands(&mut common, &mut role)? == Flow::End {
+        let is_extra_ready = wait(&common, &role)?;
+        if read_commands(&mut common, &mut role)? == Flow::End {
             return role.end(common);
         }
-        subscriptions(&mut common, &mut role)?;
+        read_subscriptions(&mut common, &mut role)?;
         role.before_messages(&mut common)?;
         common.clock.can_read(role.can_receive());
-        messages(&mut common, &mut role)?;
+        read_messages(&mut common, &mut role)?;
         // After messages, see there.
         if common.node.follow_beacon_with(|endpoint, is_present| role.handle_peer(endpoint, is_present))? {
             role.handle_cut(common.clock.now_ms());
         }
-        let flow = role.turn(&mut common, is_other_ready)?;
-        common.take_notices(&mut role);
+        let flow = role.turn(&mut common, is_extra_ready)?;
+        take_notices(&mut common, &mut role);
         common.notices.log_due(now_ms());
         common.publish()?;
         if flow == Flow::End {
@@ -98,23 +52,23 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
     // These are due by the clock that does not stand still.
     let notices_ms = notices.due_ms().map(|due_ms| now_ms + due_ms.saturating_sub(self::now_ms()));
     let due_ms = role_ms.into_iter().chain(notices_ms).min();
-    let (other, pipe) = (role.other_item(), pipe.item(role.pipe_events()));
-    let has_other = other.is_some();
+    let (extra, pipe) = (role.extra_item(), pipe.item(role.pipe_events()));
+    let has_extra = extra.is_some();
     let mut items = [
         node.subscriber.item(POLLIN),
         node.publisher.item(POLLIN),
         node.beacon().item(POLLIN),
         pipe,
         // The last one is not looked at when there is none.
-        other.unwrap_or_else(|| node.publisher.item(POLLIN)),
+        extra.unwrap_or_else(|| node.publisher.item(POLLIN)),
     ];
-    let count = items.len() - usize::from(!has_other);
+    let count = items.len() - usize::from(!has_extra);
     node.poll(&mut items[..count], timeout_ms(due_ms, now_ms))?;
-    Ok(has_other && items[4].is_readable())
+    Ok(has_extra && items[4].is_readable())
 }
 
 /// Reads the owner's pipe.
-fn commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
+fn read_commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
     let now_ms = common.clock.now_ms();
     let mut command = Frame::new();
     for _ in 0..BATCH_COUNT {
@@ -135,14 +89,14 @@ fn commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
 }
 
 /// Reads what peers subscribe to.
-fn subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
+fn read_subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
     let Common { node, outbox, clock, .. } = common;
     let now_ms = clock.now_ms();
     node.subscriptions(|subscription| role.handle_subscription(subscription, now_ms, outbox))
 }
 
 /// Reads messages until the role takes no more, or a batch is done.
-fn messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
+fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
     let read_ms = common.clock.now_ms();
     for _ in 0..BATCH_COUNT {
         if !role.can_receive() {
@@ -153,13 +107,13 @@ fn messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
             break;
         };
         let received = if R::KEEPS_CONTENT { received.with_own_content() } else { received };
-        message(common, role, received, read_ms)?;
+        handle_message(common, role, received, read_ms)?;
     }
     common.inbox.fill(&common.node.subscriber, &common.node.unread, common.clock.now_ms())
 }
 
 /// Hands one message to the role, if it has the frames that it should have, and comes from whom it should.
-fn message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_ms: u64) -> Result {
+fn handle_message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_ms: u64) -> Result {
     let Received { frame, content, origin, .. } = received;
     let message = match Message::decode(frame.as_ref()) {
         Ok(message) => message,
@@ -171,7 +125,7 @@ fn message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_
     let is_taken = match R::RECEIVES {
         Receives::Requests if content.is_none() => common.node.is_genuine(&message, origin),
         Receives::Records if message.has_content() == content.is_one() && !content.is_too_much() => {
-            !common.node.is_unasked(&message, origin, |position| role.is_store_asked(position))
+            !common.node.is_unwanted_answer(&message, origin, |position| role.is_store_asked(position))
         }
         receives => {
             let what = match receives {
@@ -186,4 +140,23 @@ fn message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_
         return Ok(());
     }
     role.handle_message(common, &message, content.into_frame(), &|| sender(origin), read_ms)
+}
+
+/// Passes the role's notices to the log.
+fn take_notices(common: &mut Common, role: &mut impl Role) {
+    let now_ms = common.clock.now_ms();
+    while common.notices.has_room()
+        && let Some(notice) = role.poll_notice(now_ms)
+    {
+        common.notices.take(notice, &common.node.address);
+    }
+}
+
+/// Logs all notices that remain, without a limit on their rate. A role calls this when the node ends.
+pub(super) fn log_remaining_notices(common: &mut Common, role: &mut impl Role) {
+    take_notices(common, role);
+    while common.notices.due_ms().is_some() {
+        common.notices.log_rest();
+        take_notices(common, role);
+    }
 }

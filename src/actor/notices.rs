@@ -19,7 +19,7 @@ pub(super) struct Notices<'a> {
     /// Begins each line.
     name: &'a str,
     /// What the node does with records, for the lines: "read", "stored".
-    does: &'static str,
+    verb: &'static str,
     /// Of what was dropped or refused.
     warning: Warning,
     /// Of partitions that stand still: other warnings do not hide them.
@@ -34,10 +34,10 @@ pub(super) struct Notices<'a> {
 
 impl<'a> Notices<'a> {
     /// Begins each line with `name`. `does` is what the node does with records: "read", "stored".
-    pub(super) fn new(name: &'a str, does: &'static str) -> Notices<'a> {
+    pub(super) fn new(name: &'a str, verb: &'static str) -> Notices<'a> {
         Notices {
             name,
-            does,
+            verb,
             warning: Warning::default(),
             stall_warning: Warning::default(),
             peers_warning: Warning::default(),
@@ -59,21 +59,21 @@ impl<'a> Notices<'a> {
 
     /// Takes a notice of the node's state machine. `address` is the node's.
     pub(super) fn take(&mut self, notice: Notice, address: &str) {
-        let (name, does) = (self.name, self.does);
+        let (name, verb) = (self.name, self.verb);
         match notice {
             Notice::TooManyPartitions => {
-                self.warn(|| format!("too many partitions; new ones are not {does}"));
+                self.warn(|| format!("too many partitions; new ones are not {verb}"));
             }
             Notice::TooManyPartitionsOfPeer => self.warn(|| {
                 format!(
-                    "too many partitions of one peer; new ones of it are {does} as soon as others give way"
+                    "too many partitions of one peer; new ones of it are {verb} as soon as others give way"
                 )
             }),
             Notice::FetchStalled { subject, address, next } => self.stall_warning.warn(now_ms(), || {
                 let (address, topic) = (printable(&address), printable(&subject));
                 format!(
                     "{name}: partition {address} of {topic} stays at record {next}: nobody answers with it; it is \
-                     not {does} further"
+                     not {verb} further"
                 )
             }),
             Notice::DeliveryStalled { subject, address, count, ms } => {

@@ -1,16 +1,16 @@
 //! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
 
-use super::command::{Ended, hand_over, send_command, send_last};
+use super::common::Common;
 use super::directory::without_zone;
 use super::inbox::Inbox;
 use super::node::{Config, Node};
-use super::node_loop::{self, Common};
+use super::node_loop;
 use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{
     ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms, new_address,
 };
-use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, is_signal, now_ms};
+use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, now_ms};
 use crate::protocol::{
     Outbox, Progress, Sender,
     notice::Notice,
@@ -26,6 +26,10 @@ use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, PollEvents};
+
+mod owner;
+
+pub use owner::{TooLong, address, check_len, send, send_while};
 
 /// How records come in over the pipe: the two generations of the API differ in it.
 #[derive(Clone, Copy)]
@@ -48,7 +52,7 @@ const STORE_CONNECTS_MS: u64 = 1_000;
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
 
 /// A budget that was not used up for so long is worth a line when it is again.
-const FULL_AGAIN_MS: u64 = 60_000;
+const BUDGET_WARNING_INTERVAL_MS: u64 = 60_000;
 
 /// Ends a producer that waits for acknowledgements.
 pub const ABANDON: &[u8] = b"$ABANDON";
@@ -105,16 +109,16 @@ pub fn run_counted(
         addresses: vec![c_name(&name)],
         producer,
         progress: Progress::Idle,
-        taken: 0,
+        received_count: 0,
         acknowledged,
         started_ms: now_ms(),
         terminating_since_ms: None,
-        is_impatient: settings.producer.terminate_unacked,
+        is_abandoned: settings.producer.terminate_unacked,
         renewals: Renewals::default(),
         twin_warning: Warning::default(),
         budget,
-        full_ms: None,
-        is_overrun: false,
+        budget_full_ms: None,
+        has_exceeded_budget: false,
     };
     node_loop::run(role, Common::new(pipe, node, new_inbox(), Notices::new("Producer", "published")))
 }
@@ -159,21 +163,21 @@ struct ProducerRole<'a> {
     /// What is left to answer.
     progress: Progress,
     /// How many records the pipe has brought.
-    taken: u64,
+    received_count: u64,
     acknowledged: &'a Acknowledged,
     started_ms: u64,
     /// When it read `$TERM`.
     terminating_since_ms: Option<u64>,
     /// End although records are unacknowledged.
-    is_impatient: bool,
+    is_abandoned: bool,
     renewals: Renewals,
     twin_warning: Warning,
     /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
     budget: Option<Arc<Budget>>,
     /// When the budget was used up last: that is told once, not whenever a fast owner is held back for a moment.
-    full_ms: Option<u64>,
+    budget_full_ms: Option<u64>,
     /// Records came beyond the budget: the owner writes into the pipe by itself.
-    is_overrun: bool,
+    has_exceeded_budget: bool,
 }
 
 impl Role for ProducerRole<'_> {
@@ -185,7 +189,7 @@ impl Role for ProducerRole<'_> {
     }
 
     fn pipe_events(&self) -> PollEvents {
-        if self.is_deaf() { PollEvents::empty() } else { POLLIN }
+        if self.is_over_budget() { PollEvents::empty() } else { POLLIN }
     }
 
     /// Whatever was sent before `$TERM` is read before it.
@@ -205,7 +209,7 @@ impl Role for ProducerRole<'_> {
                 // The stores learn at once what they may have missed.
                 self.producer.send_head(now_ms, &mut common.outbox);
             }
-            (ABANDON, _) => self.is_impatient = true,
+            (ABANDON, _) => self.is_abandoned = true,
             (GET_ADDRESS, _) => {
                 let pointer = self.addresses.last().map_or(0, |address| address.as_ptr() as usize);
                 common.pipe.send_frames(&[&pointer.to_ne_bytes()])?;
@@ -248,12 +252,12 @@ impl Role for ProducerRole<'_> {
     }
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
-        self.look_for_twin(common)?;
+        self.handle_twin(common)?;
         let Common { node, outbox, .. } = common;
         self.progress = self.producer.poll_answers(&mut *node.requesters(), ANSWER_COUNT, outbox);
         self.producer.handle_timeout(now_ms(), outbox);
-        self.account();
-        let is_over = self.producer.is_done() || self.is_impatient || self.is_late();
+        self.inform_owner();
+        let is_over = self.producer.is_done() || self.is_abandoned || self.has_timed_out();
         Ok(if self.terminating_since_ms.is_some() && is_over { Flow::End } else { Flow::Continue })
     }
 
@@ -263,7 +267,7 @@ impl Role for ProducerRole<'_> {
 
     fn end(self, common: Common) -> Result {
         let (address, count) = (&common.node.address, self.producer.unproven());
-        if self.is_late() && !self.is_impatient && !self.producer.is_done() {
+        if self.has_timed_out() && !self.is_abandoned && !self.producer.is_done() {
             log::warn!("Publisher: {address} ends, {count} records unacknowledged");
         } else if self.settings.producer.verbose {
             log::debug!("Producer: {address} ends, {count} records unacknowledged");
@@ -286,26 +290,26 @@ impl ProducerRole<'_> {
     }
 
     /// True when it need not wait for acknowledgements any more.
-    fn is_late(&self) -> bool {
+    fn has_timed_out(&self) -> bool {
         self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms)
     }
 
     /// When another producer uses this one's address, goes on under a new one: stores keep one record per offset, and
     /// their ACKs reach both producers.
-    fn look_for_twin(&mut self, common: &mut Common) -> Result {
+    fn handle_twin(&mut self, common: &mut Common) -> Result {
         let (acknowledged, announced) = (self.producer.poll_twin(), common.node.twin());
-        let news = match (acknowledged, announced) {
+        let sign = match (acknowledged, announced) {
             (Some(twin), _) => Some(twin.to_string()),
             (None, Some(endpoint)) => Some(format!("a node at {endpoint} announces it")),
             (None, None) => None,
         };
-        let (is_news, now_ms, old) = (news.is_some(), now_ms(), common.node.address.clone());
-        let is_ending = self.terminating_since_ms.is_some() && !self.is_impatient && !self.producer.is_done();
-        let why = match self.renewals.look(news, is_ending, now_ms) {
+        let (is_new_sign, now_ms, old) = (sign.is_some(), now_ms(), common.node.address.clone());
+        let is_ending = self.terminating_since_ms.is_some() && !self.is_abandoned && !self.producer.is_done();
+        let why = match self.renewals.look(sign, is_ending, now_ms) {
             None => return Ok(()),
             Some(Step::Renew(why)) => why,
             Some(Step::Wait(why)) => {
-                if is_news {
+                if is_new_sign {
                     self.warn_of_twin(&old, &why, is_ending);
                 }
                 self.producer.keep_acknowledged();
@@ -319,7 +323,7 @@ impl ProducerRole<'_> {
             Ok(node) => node,
             Err(error) => {
                 log::error!(
-                    "Producer: another producer uses the address {old}: {why}; a new one cannot be taken now: {error}"
+                    "Producer: another producer uses the address {old}: {why}; a new one cannot be received_count now: {error}"
                 );
                 self.renewals.has_failed(why);
                 self.producer.keep_acknowledged();
@@ -353,27 +357,30 @@ impl ProducerRole<'_> {
 
     /// True while what is in the pipe has to wait there. Owners that send by [`send_command`] wait themselves, so that
     /// `$TERM` always gets through; this is for those that do not. A producer that may end at once has to see `$TERM`.
-    fn is_deaf(&self) -> bool {
+    fn is_over_budget(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
-        self.is_overrun && !self.is_impatient && self.budget.as_ref().is_some_and(is_over)
+        self.has_exceeded_budget && !self.is_abandoned && self.budget.as_ref().is_some_and(is_over)
     }
 
     /// Tells the owner how many records are acknowledged, and how much room there is.
-    fn account(&mut self) {
-        let acknowledged = self.taken - self.producer.unproven();
+    fn inform_owner(&mut self) {
+        let acknowledged = self.received_count - self.producer.unproven();
         self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
         let Some(budget) = &self.budget else { return };
         let held_bytes = self.producer.kept_len_bytes();
         if budget.set_held(held_bytes) {
             let now_ms = now_ms();
-            if self.full_ms.is_none_or(|full_ms| now_ms > full_ms + FULL_AGAIN_MS) {
+            if self
+                .budget_full_ms
+                .is_none_or(|budget_full_ms| now_ms > budget_full_ms + BUDGET_WARNING_INTERVAL_MS)
+            {
                 log::warn!(
                     "Producer: {held_bytes} octets wait for stores to acknowledge them (producer/max_unacked_bytes = \
                      {}); sending waits",
                     budget.limit_bytes()
                 );
             }
-            self.full_ms = Some(now_ms);
+            self.budget_full_ms = Some(now_ms);
         }
     }
 
@@ -388,90 +395,10 @@ impl ProducerRole<'_> {
             return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
         }
         if let Some(budget) = &self.budget {
-            self.is_overrun |= self.producer.kept_len_bytes() >= budget.limit_bytes();
+            self.has_exceeded_budget |= self.producer.kept_len_bytes() >= budget.limit_bytes();
             budget.received(cost_bytes(len_bytes));
         }
-        self.taken += 1;
+        self.received_count += 1;
         self.producer.publish(content, now_ms, &mut common.outbox);
     }
-}
-
-/// Why a record is not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a record of {len_bytes} octets is not published: it is longer than producer/max_record_bytes = {limit_bytes}"
-)]
-pub struct TooLong {
-    /// The record's length.
-    pub len_bytes: usize,
-    /// The longest that is published.
-    pub limit_bytes: usize,
-}
-
-/// Checks a record's length before it is handed to the producer at the other end of `pipe`.
-///
-/// # Errors
-/// When it is longer than that producer publishes.
-pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
-    match pipe.record_limit() {
-        Some(limit_bytes) if len_bytes > limit_bytes => Err(TooLong { len_bytes, limit_bytes }),
-        _ => Ok(()),
-    }
-}
-
-/// Asks the producer at the other end of `pipe` for its partition's name. The pointer is to a NUL-terminated
-/// string that lives as long as the actor.
-///
-/// # Errors
-/// When the producer has ended.
-pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
-    if !pipe.settle() {
-        return Err(Ended);
-    }
-    let mut word = Frame::copy(GET_ADDRESS);
-    while !pipe.try_send(&mut word, false).map_err(|_| Ended)? {
-        if !pipe.wait_for_room() {
-            return Err(Ended);
-        }
-    }
-    let mut answer = Frame::new();
-    while pipe.wait_for_word() {
-        if !pipe.try_recv(&mut answer).map_err(|_| Ended)? {
-            continue;
-        }
-        let octets: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
-        match octets {
-            Ok(octets) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(octets) as *const u8),
-            // Its ready signal, when it was not waited for; its last word comes after it has ended.
-            Ok(_) if pipe.is_heard() => {}
-            _ => break,
-        }
-    }
-    // It has ended, and its last word may have been read here. zactor_destroy must not wait for it: it does not when
-    // it finds the pipe closed, which happens right after that word.
-    pipe.wait_until_closed();
-    Err(Ended)
-}
-
-/// Hands a record to the producer at the other end of `pipe`, and waits until one more message fits in.
-///
-/// # Errors
-/// When the producer has ended.
-pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
-    send_command(pipe, PRODUCER.command, content.as_ref().len(), |pipe| send_last(pipe, content))
-}
-
-/// As [`send`], for as long as `is_patient` says: false when it no longer did before the record was handed over.
-///
-/// # Errors
-/// When the producer has ended.
-pub fn send_while(
-    pipe: &Pipe,
-    content: &mut Frame,
-    is_patient: &mut dyn FnMut() -> bool,
-) -> Result<bool, Ended> {
-    if !pipe.reserve(cost_bytes(content.as_ref().len()), is_patient) {
-        return if pipe.is_heard() { Ok(false) } else { Err(Ended) };
-    }
-    hand_over(pipe, PRODUCER.command, |pipe| send_last(pipe, content)).map(|()| true)
 }

@@ -5,7 +5,7 @@
 //! towers as a node does, and is a tower to the consumers, at an inproc:// address, for all but their own beacons.
 
 use super::beacon::MAX_HELD_BYTES;
-use super::siblings::is_consumer;
+use super::local_consumers::is_local_consumer;
 use super::{BATCH_COUNT, Handle, MAX_FRAME_LEN_BYTES, Result, panic_text, spawn};
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use crate::net::{Backlog, Frame, Kind, Pipe, Socket, TERM, now_ms, poll};
@@ -19,7 +19,7 @@ use std::time::Duration;
 use zmq::POLLIN;
 
 /// So many consumers with the same towers read them themselves: most processes need no relay.
-const DIRECT_COUNT: usize = 8;
+const MAX_DIRECT_COUNT: usize = 8;
 /// Consumers take silence for the loss of the towers: so often one of their own beacons goes on, too.
 const KEEP_ALIVE_MS: u64 = 250;
 /// Frames of a tower's beacon.
@@ -64,7 +64,7 @@ impl Member {
         let group = groups.entry(towers.clone()).or_insert(Group { consumers: 0, relay: Weak::new() });
         group.consumers += 1;
         let mut relay = None;
-        if group.consumers > DIRECT_COUNT {
+        if group.consumers > MAX_DIRECT_COUNT {
             let running = group.relay.upgrade().filter(|relay| relay.is_running());
             relay = running.or_else(|| start(&towers, beacon).ok().map(Arc::new));
             group.relay = relay.as_ref().map_or(Weak::new(), Arc::downgrade);
@@ -121,13 +121,13 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     }
     let actor = spawn("dafka-relay", move |pipe| {
         pipe.signal()?;
-        survive_panics(|| run(pipe, &incoming, &outgoing, &unread))
+        restart_after_panics(|| run(pipe, &incoming, &outgoing, &unread))
     })?;
     Ok(Relay { actor: Mutex::new(actor), endpoint })
 }
 
 /// Runs a relay again after a panic: its consumers find no new peers without it.
-fn survive_panics(mut run: impl FnMut() -> Result) -> Result {
+fn restart_after_panics(mut run: impl FnMut() -> Result) -> Result {
     loop {
         match catch_unwind(AssertUnwindSafe(&mut run)) {
             Ok(result) => return result,
@@ -169,7 +169,7 @@ fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket, unread: &Backlog) -> R
                 outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
             } else {
                 let Ok(beacon) = TowerBeacon::decode(&octets) else { continue };
-                if is_consumer(beacon.sender) && now_ms() < forwarded_ms + KEEP_ALIVE_MS {
+                if is_local_consumer(beacon.sender) && now_ms() < forwarded_ms + KEEP_ALIVE_MS {
                     continue;
                 }
             }
@@ -204,16 +204,17 @@ mod tests {
             "beacon/pub_address" | "beacon/sub_address" => Some("inproc://relay-test".into()),
             _ => None,
         });
-        let mut members: Vec<Member> = (0..DIRECT_COUNT + 2).map(|_| Member::new(&settings.beacon)).collect();
+        let mut members: Vec<Member> =
+            (0..MAX_DIRECT_COUNT + 2).map(|_| Member::new(&settings.beacon)).collect();
         let relay = |member: &Member| member.relay.clone().expect("many consumers have a relay");
-        let first = relay(&members[DIRECT_COUNT]);
-        assert!(Arc::ptr_eq(&first, &relay(&members[DIRECT_COUNT + 1])));
-        first.actor.lock().unwrap().say(TERM);
+        let first = relay(&members[MAX_DIRECT_COUNT]);
+        assert!(Arc::ptr_eq(&first, &relay(&members[MAX_DIRECT_COUNT + 1])));
+        first.actor.lock().unwrap().send(TERM);
         while first.is_running() {
             std::thread::yield_now();
         }
         members.extend((0..2).map(|_| Member::new(&settings.beacon)));
-        let [second, same] = [2, 3].map(|i| relay(&members[DIRECT_COUNT + i]));
+        let [second, same] = [2, 3].map(|i| relay(&members[MAX_DIRECT_COUNT + i]));
         assert!(second.is_running() && Arc::ptr_eq(&second, &same));
         assert!(second.endpoint.to_text() != first.endpoint.to_text());
     }
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn a_relay_goes_on_after_a_panic() {
         let mut runs = 0;
-        let result = survive_panics(|| {
+        let result = restart_after_panics(|| {
             runs += 1;
             assert!(runs > 1, "as the test wants it");
             Ok(())

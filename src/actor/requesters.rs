@@ -2,7 +2,7 @@
 //! producers are nodes of 0.1.0: what they answer is not taken while a store is asked.
 
 use super::directory::Directory;
-use crate::net::{Frame, Origin, Readers, Reading as Net, now_ms};
+use crate::net::{Frame, Origin, Readers, Reading as ConnectionReading, now_ms};
 use crate::protocol::{Reading, Requesters};
 use crate::wire::{Message, Subscription, id};
 use std::collections::{HashMap, HashSet};
@@ -13,13 +13,13 @@ const HEADS_PER_S: u64 = 50_000;
 /// ... and at once: those of all partitions that a store knows by default.
 const HEADS_AT_ONCE: u64 = 250_000;
 /// Requesters whose heads are counted at a time.
-const MAX_COUNTED: usize = 10_000;
+const MAX_RATED_REQUESTERS: usize = 10_000;
 /// Producers of this library that are known at a time.
 const MAX_PRODUCERS: usize = 65_536;
 
 /// The requesters of one node.
 #[derive(Default)]
-pub(super) struct Answered {
+pub(super) struct RequesterTable {
     readers: Readers,
     directory: Directory,
     /// Subscriptions wait that were not read yet: it is not known that nobody would get an answer.
@@ -31,17 +31,17 @@ pub(super) struct Answered {
     producers: HashSet<Box<[u8]>>,
     /// Who has subscribed to FETCHes last, and over which connection.
     last_producer: Option<(RawFd, Box<[u8]>)>,
-    /// The producer that [`Answered::is_by_0_1_0`] was asked about last in this turn, and the answer.
+    /// The producer that [`RequesterTable::is_by_0_1_0`] was asked about last in this turn, and the answer.
     asked_producer: Option<(Box<[u8]>, bool)>,
 }
 
-impl Answered {
-    pub(super) fn new(directory: Directory) -> Answered {
-        Answered { directory, ..Answered::default() }
+impl RequesterTable {
+    pub(super) fn new(directory: Directory) -> RequesterTable {
+        RequesterTable { directory, ..RequesterTable::default() }
     }
 
     /// Takes a subscription that a peer made at the node's publishing socket.
-    pub(super) fn subscription(&mut self, subscription: &Subscription, frame: &Frame) {
+    pub(super) fn handle_subscription(&mut self, subscription: &Subscription, frame: &Frame) {
         match subscription.id {
             id::DIRECT_RECORD | id::DIRECT_HEAD => {
                 self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame);
@@ -104,32 +104,32 @@ impl Answered {
         }
     }
 
-    fn heads_beyond(&self, requester: &[u8]) -> u64 {
+    fn heads_over_rate(&self, requester: &[u8]) -> u64 {
         let Some((beyond, at_ms)) = self.heads.get(requester) else { return 0 };
         beyond.saturating_sub(now_ms().saturating_sub(*at_ms) * HEADS_PER_S / 1_000)
     }
 }
 
-impl Requesters for Answered {
+impl Requesters for RequesterTable {
     fn reading(&mut self, id: u8, requester: &[u8]) -> Reading {
-        if id == id::DIRECT_HEAD && self.heads_beyond(requester) >= HEADS_AT_ONCE {
+        if id == id::DIRECT_HEAD && self.heads_over_rate(requester) >= HEADS_AT_ONCE {
             return Reading::Full;
         }
         let home = self.directory.endpoint_of(requester);
         match self.readers.reading(&[&[id], requester].concat(), home.as_deref(), now_ms()) {
-            Net::Ready => Reading::Ready,
-            Net::Nobody if !self.is_behind => Reading::Nobody,
-            Net::Full | Net::Nobody => Reading::Full,
+            ConnectionReading::Ready => Reading::Ready,
+            ConnectionReading::Nobody if !self.is_behind => Reading::Nobody,
+            ConnectionReading::Full | ConnectionReading::Nobody => Reading::Full,
         }
     }
 
     fn sent_heads(&mut self, requester: &[u8], count: u64) {
-        let beyond = self.heads_beyond(requester) + count;
-        if self.heads.len() >= MAX_COUNTED {
+        let beyond = self.heads_over_rate(requester) + count;
+        if self.heads.len() >= MAX_RATED_REQUESTERS {
             let is_counted = |(beyond, at_ms): &(u64, u64)| now_ms() < at_ms + beyond * 1_000 / HEADS_PER_S;
             self.heads.retain(|_, counted| is_counted(counted));
         }
-        if self.heads.len() < MAX_COUNTED || self.heads.contains_key(requester) {
+        if self.heads.len() < MAX_RATED_REQUESTERS || self.heads.contains_key(requester) {
             self.heads.insert(requester.into(), (beyond, now_ms()));
         }
     }

@@ -4,7 +4,7 @@
 //! machine in `protocol` and implement this trait.
 
 use super::Result;
-use super::node_loop::Common;
+use super::common::Common;
 use crate::net::Frame;
 use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender};
@@ -53,7 +53,7 @@ pub(super) trait Role: Sized {
     }
 
     /// One more thing to wait for.
-    fn other_item(&self) -> Option<PollItem<'_>> {
+    fn extra_item(&self) -> Option<PollItem<'_>> {
         None
     }
 
@@ -98,9 +98,9 @@ pub(super) trait Role: Sized {
     /// A connection was given up, and messages of that peer are lost.
     fn handle_cut(&mut self, _now_ms: u64) {}
 
-    /// Does what is due, after all input. The loop publishes afterwards what it finds in the outbox. `is_other_ready`:
-    /// [`Role::other_item`] is readable.
-    fn turn(&mut self, common: &mut Common, is_other_ready: bool) -> Result<Flow>;
+    /// Does what is due, after all input. The loop publishes afterwards what it finds in the outbox. `is_extra_ready`:
+    /// [`Role::extra_item`] is readable.
+    fn turn(&mut self, common: &mut Common, is_extra_ready: bool) -> Result<Flow>;
 
     /// The next notice of the state machine, for the log.
     fn poll_notice(&mut self, _now_ms: u64) -> Option<Notice> {

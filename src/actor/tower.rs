@@ -1,6 +1,6 @@
 //! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
 
-use super::endpoints::EndpointsFile;
+use super::endpoints_file::EndpointsFile;
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result, timeout_ms};
 use crate::czmq;
 use crate::net::{
@@ -276,10 +276,10 @@ impl<'a> Tower<'a> {
             None => (peer_address, false),
         };
         match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
-            Ok(address) if address.is_loopback() => self.own_host.to_others(address.is_ipv6()),
+            Ok(address) if address.is_loopback() => self.own_host.for_other_hosts(address.is_ipv6()),
             Ok(_) if is_zoned => peer_address.to_owned(),
             Ok(address) => address.to_string(),
-            Err(_) => self.own_host.to_others(false),
+            Err(_) => self.own_host.for_other_hosts(false),
         }
     }
 }
@@ -293,7 +293,7 @@ struct OwnHost {
 
 impl OwnHost {
     /// In the family that the node speaks, if possible.
-    fn to_others(&self, is_ipv6: bool) -> String {
+    fn for_other_hosts(&self, is_ipv6: bool) -> String {
         let (first, second) = if is_ipv6 { (&self.ipv6, &self.ipv4) } else { (&self.ipv4, &self.ipv6) };
         first.as_ref().or(second.as_ref()).cloned().unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string())
     }
@@ -352,10 +352,10 @@ mod tests {
             ipv6: ipv6.map(str::to_owned),
         };
         let both = host(Some("10.0.0.1"), Some("fd00::1"));
-        assert_eq!([both.to_others(false), both.to_others(true)], ["10.0.0.1", "fd00::1"]);
-        assert_eq!(host(Some("10.0.0.1"), None).to_others(true), "10.0.0.1");
-        assert_eq!(host(None, Some("fd00::1")).to_others(false), "fd00::1");
-        assert_eq!(host(None, None).to_others(true), "127.0.0.1");
+        assert_eq!([both.for_other_hosts(false), both.for_other_hosts(true)], ["10.0.0.1", "fd00::1"]);
+        assert_eq!(host(Some("10.0.0.1"), None).for_other_hosts(true), "10.0.0.1");
+        assert_eq!(host(None, Some("fd00::1")).for_other_hosts(false), "fd00::1");
+        assert_eq!(host(None, None).for_other_hosts(true), "127.0.0.1");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs a store until SIGINT or SIGTERM; or tells what it holds, and what it lacks.
 
-use dafka::actor::{self, store, survey};
+use dafka::actor::{self, inventory, store};
 use dafka::commands;
 use dafka::program::{self, Failure, Options, Result, Role, Signals};
 use dafka::settings::Settings;
@@ -42,7 +42,7 @@ fn missing(settings: Settings) -> Result {
     let signals = Signals::catch()?;
     let interrupted = || Failure("interrupted before the stores have answered".into());
     let (sender, receiver) = channel();
-    let actor = actor::spawn("dafka-survey", move |pipe| survey::run(pipe, &settings, &sender))?;
+    let actor = actor::spawn("dafka-inventory", move |pipe| inventory::run(pipe, &settings, &sender))?;
     if !program::wait_until_ready(&actor, &signals)? {
         return Err(interrupted());
     }
@@ -77,7 +77,7 @@ fn missing(settings: Settings) -> Result {
     program::print(|output| output.write_all(&lines))?;
     let asked = format!("stores asked: {}, partitions there: {}", found.stores, found.next.len());
     let missing = format!("{records} records of {partitions} partitions are missing: {asked}");
-    match (partitions, found.left_out) {
+    match (partitions, found.incomplete_because) {
         (0, None) => {
             program::complain(format_args!("nothing is missing: {asked}"));
             Ok(())

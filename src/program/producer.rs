@@ -67,19 +67,19 @@ impl Producer {
 
     /// Tells the actor to end as soon as all records are acknowledged.
     pub fn terminate(&self) {
-        self.actor.say(TERM);
+        self.actor.send(TERM);
     }
 
     /// Ends the actor whether records are acknowledged or not.
     pub fn abandon(self) -> Summary {
-        self.actor.say(ABANDON);
+        self.actor.send(ABANDON);
         self.finish()
     }
 
     /// Waits until the actor has ended.
     pub fn finish(self) -> Summary {
         let Producer { actor, acknowledged, given } = self;
-        actor.say(TERM);
+        actor.send(TERM);
         let has_failed = !actor.has_succeeded().unwrap_or(false);
         drop(actor);
         Summary { given, unacknowledged: given.saturating_sub(acknowledged.get()), has_failed }

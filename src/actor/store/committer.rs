@@ -1,8 +1,8 @@
 //! The committer: one thread that appends batches to the log, so that the writer gathers the next one while
 //! the disk is busy with this one.
 
+use super::disk_watch::Slot;
 use super::intake::{self, Tried, try_append};
-use super::watch::Slot;
 use crate::actor::{Error, Result, guard};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
 use crate::storage::{AppendError, Log};
@@ -17,7 +17,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How often the committer looks after the database: whether it still has its name, and whether processes that read it
 /// have died.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where processors are short, live records go before the disk: a batch that waits grows, and costs less per record.
 const NICENESS: i32 = 5;
@@ -30,7 +30,7 @@ pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<Job>>,
     /// Closed to say that a batch which the disk refuses is not to be tried again.
-    patience: Option<Sender<()>>,
+    retries: Option<Sender<()>>,
     /// Becomes readable when a job is done, and when the committer has ended.
     wake: Pipe,
     thread: Option<JoinHandle<()>>,
@@ -43,7 +43,7 @@ impl Committer {
         // results: that of the last job, and the error with which the committer ends.
         let (jobs, next_job) = bounded::<Job>(1);
         let (job_done, done) = bounded::<Result<Job>>(2);
-        let (patience, has_patience) = bounded::<()>(0);
+        let (retries, may_retry) = bounded::<()>(0);
         let (wake, waker) = pipe()?;
         let log = log.clone();
         let thread = std::thread::Builder::new()
@@ -51,7 +51,7 @@ impl Committer {
             .spawn(move || {
                 lower_priority(NICENESS);
                 guard("dafka-commit", &waker, move |waker| {
-                    let disk = Disk { log: &log, slot, has_patience };
+                    let disk = Disk { log: &log, slot, may_retry };
                     let result = disk.run(&next_job, &job_done, waker);
                     if let Err(Error::Logged) = result {
                         // The writer need not log it again.
@@ -59,12 +59,12 @@ impl Committer {
                     }
                     result
                 });
-                // Wakes the writer, which finds that `done` is closed.
+                // Wakes the writer, which finds that `done` is damaged.
                 let _ = waker.signal();
             })
             .map_err(Error::Thread)?;
-        let (jobs, patience) = (Some(jobs), Some(patience));
-        Ok(Committer { jobs, done, patience, wake, thread: Some(thread), is_busy: false })
+        let (jobs, retries) = (Some(jobs), Some(retries));
+        Ok(Committer { jobs, done, retries, wake, thread: Some(thread), is_busy: false })
     }
 
     /// The pipe to poll for a finished job.
@@ -107,7 +107,7 @@ impl Committer {
     /// # Errors
     /// When the committer has failed.
     pub(super) fn finish(&mut self) -> Result<Option<Job>> {
-        self.patience = None;
+        self.retries = None;
         if !std::mem::take(&mut self.is_busy) {
             return self.finished();
         }
@@ -117,7 +117,7 @@ impl Committer {
 
 impl Drop for Committer {
     fn drop(&mut self) {
-        (self.jobs, self.patience) = (None, None);
+        (self.jobs, self.retries) = (None, None);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -125,13 +125,13 @@ impl Drop for Committer {
 }
 
 /// Partitions to which nothing can be appended, because their end is damaged: topic and producer.
-type Closed = HashSet<(Vec<u8>, Vec<u8>)>;
+type Damaged = HashSet<(Vec<u8>, Vec<u8>)>;
 
 /// What the committer writes to.
 struct Disk<'a> {
     log: &'a Log,
     slot: Slot,
-    has_patience: Receiver<()>,
+    may_retry: Receiver<()>,
 }
 
 /// Why no more can be written.
@@ -148,11 +148,11 @@ impl Disk<'_> {
     /// # Errors
     /// [`Error::Logged`] when the log cannot take anything any more.
     fn run(&self, jobs: &Receiver<Job>, done: &Sender<Result<Job>>, waker: &Pipe) -> Result {
-        let mut closed = Closed::new();
-        let mut looked = Instant::now();
+        let mut damaged = Damaged::new();
+        let mut maintained_at = Instant::now();
         loop {
-            let tried = match jobs.recv_timeout(UPKEEP_INTERVAL) {
-                Ok(mut job) => match self.append(&mut job, &mut closed) {
+            let tried = match jobs.recv_timeout(MAINTENANCE_INTERVAL) {
+                Ok(mut job) => match self.append(&mut job, &mut damaged) {
                     Ok(()) if done.send(Ok(job)).is_ok() => waker.send_frames(&[b""]).map(Ok)?,
                     Ok(()) => Err(Stop::Ending),
                     stopped => stopped,
@@ -161,9 +161,9 @@ impl Disk<'_> {
                 Err(RecvTimeoutError::Disconnected) => Err(Stop::Ending),
             };
             let tried = match tried {
-                Ok(()) if looked.elapsed() >= UPKEEP_INTERVAL => {
-                    looked = Instant::now();
-                    self.look_after()
+                Ok(()) if maintained_at.elapsed() >= MAINTENANCE_INTERVAL => {
+                    maintained_at = Instant::now();
+                    self.maintain()
                 }
                 tried => tried,
             };
@@ -176,7 +176,7 @@ impl Disk<'_> {
     }
 
     /// Looks after a database that may have nothing to do.
-    fn look_after(&self) -> Result<(), Stop> {
+    fn maintain(&self) -> Result<(), Stop> {
         self.slot.during("looking after the database", || {
             if let Err(error @ AppendError::Gone { .. }) = self.log.check_presence() {
                 return Err(self.failed(&error));
@@ -190,33 +190,33 @@ impl Disk<'_> {
 
     /// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. Partitions
     /// that are damaged are left out of it: they must not hold up the others.
-    fn append(&self, job: &mut Job, closed: &mut Closed) -> Result<(), Stop> {
+    fn append(&self, job: &mut Job, damaged: &mut Damaged) -> Result<(), Stop> {
         // What was logged of this batch: each kind of error once, however they alternate.
-        let mut told: Vec<String> = Vec::new();
-        leave_out(job, closed);
+        let mut logged: Vec<String> = Vec::new();
+        leave_out(job, damaged);
         loop {
             match self.slot.during("writing records", || try_append(self.log, job)) {
                 Tried::Done => break,
                 Tried::Impossible(error) => return Err(self.failed(&error)),
                 Tried::Refused(AppendError::Corrupt(corruption)) => {
                     log::error!("Store: {corruption}; nothing more of this partition is stored");
-                    closed.insert((corruption.topic, corruption.producer));
-                    leave_out(job, closed);
+                    damaged.insert((corruption.topic, corruption.producer));
+                    leave_out(job, damaged);
                     continue;
                 }
                 Tried::Refused(error) => {
                     let text = error.to_string();
-                    if !told.contains(&text) {
+                    if !logged.contains(&text) {
                         log::error!("Store: {text}; nothing is acknowledged until it goes through");
-                        told.push(text);
+                        logged.push(text);
                     }
                 }
             }
-            if self.has_patience.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
+            if self.may_retry.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
                 return Err(Stop::Ending);
             }
         }
-        if !told.is_empty() {
+        if !logged.is_empty() {
             log::info!("Store: the disk takes records again");
         }
         Ok(())
@@ -224,13 +224,13 @@ impl Disk<'_> {
 
     fn failed(&self, error: &AppendError) -> Stop {
         log::error!("Store: {error}; the store cannot go on");
-        self.slot.set_lost();
+        self.slot.set_failed();
         Stop::Failed
     }
 }
 
-fn leave_out(job: &mut Job, closed: &Closed) {
-    if !closed.is_empty() {
-        job.leave_out(|run| closed.contains(&(run.name.topic.to_vec(), run.name.producer.to_vec())));
+fn leave_out(job: &mut Job, damaged: &Damaged) {
+    if !damaged.is_empty() {
+        job.leave_out(|run| damaged.contains(&(run.name.topic.to_vec(), run.name.producer.to_vec())));
     }
 }

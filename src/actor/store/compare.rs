@@ -1,7 +1,7 @@
 //! Reads what the store holds, to compare it with what others hold, in a thread of its own: the writer does not wait for
 //! the disk.
 
-use super::watch::{Slot, Watch};
+use super::disk_watch::{DiskWatch, Slot};
 use crate::actor::{Error, Result, panic_text};
 use crate::czmq::log::error_at_edge;
 use crate::net::lower_priority;
@@ -30,11 +30,11 @@ impl OnDisk {
     ///
     /// # Errors
     /// When it cannot be had.
-    pub(super) fn start(log: &Arc<Log>, watch: &Watch) -> Result<OnDisk> {
+    pub(super) fn start(log: &Arc<Log>, watch: &DiskWatch) -> Result<OnDisk> {
         OnDisk::start_with(log, watch, read)
     }
 
-    fn start_with(log: &Arc<Log>, watch: &Watch, read: fn(&Log, &mut Reading)) -> Result<OnDisk> {
+    fn start_with(log: &Arc<Log>, watch: &DiskWatch, read: fn(&Log, &mut Reading)) -> Result<OnDisk> {
         // There is one reading at a time.
         let (readings, next_reading) = bounded::<Reading>(1);
         let (reading_done, done) = bounded(1);
@@ -127,7 +127,7 @@ mod tests {
         let run = batch.run(PartitionName { topic: b"topic", producer: b"PARTITION" }, 0);
         (0..3_u8).for_each(|i| batch.push_to(run, vec![i]));
         log.append(&batch).unwrap();
-        let watch = Watch::start(dir.path().as_os_str()).unwrap();
+        let watch = DiskWatch::start(dir.path().as_os_str()).unwrap();
         let held = OnDisk::start_with(&log, &watch, read).unwrap();
         let mut comparison = Comparison::new(Box::new(held), b"own");
         let position = Position::new(b"own", b"PARTITION", b"topic", 2);

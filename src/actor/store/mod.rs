@@ -3,12 +3,12 @@
 
 mod committer;
 mod compare;
+mod disk_watch;
 pub mod intake;
 pub mod reader;
-mod watch;
 mod writer;
 
-use self::watch::Watch;
+use self::disk_watch::DiskWatch;
 use super::{Error, Handle, Result, new_address, spawn};
 use crate::net::{Frame, Pipe, TERM, poll};
 use crate::settings::Settings;
@@ -26,7 +26,7 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     let (sync, file_mode) = (settings.store.sync, settings.store.file_mode);
     let options = Options { sync, file_mode, ..Options::default() };
     // It ends last: closing the database may take long too.
-    let watch = Arc::new(Watch::start(&settings.store.db)?);
+    let watch = Arc::new(DiskWatch::start(&settings.store.db)?);
     let slot = watch.slot();
     let open = || Log::open(Path::new(&settings.store.db), options);
     let log = Arc::new(slot.during("opening the database", open)?);
@@ -62,14 +62,14 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
 }
 
 /// Waits for `$TERM` and ends both nodes, or for the end of one of them.
-fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &Watch) -> Result {
+fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &DiskWatch) -> Result {
     let mut frame = Frame::new();
     loop {
         poll(&mut [pipe.item(POLLIN), writer.pipe().item(POLLIN), reader.pipe().item(POLLIN)], -1)?;
         while pipe.try_recv(&mut frame)? {
             if frame.as_ref() == TERM {
-                reader.say(TERM);
-                writer.say(TERM);
+                reader.send(TERM);
+                writer.send(TERM);
                 return if writer.has_succeeded()? { Ok(()) } else { Err(Error::Logged) };
             }
             log::error!("Store: unknown command: {}", frame.as_ref().escape_ascii());
@@ -80,10 +80,10 @@ fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &Watch) -> Re
 }
 
 /// One half without the other is no store: it ends, visibly, rather than acknowledge what nobody can read.
-fn check(writer: &Handle, reader: &Handle, watch: &Watch) -> Result {
+fn check(writer: &Handle, reader: &Handle, watch: &DiskWatch) -> Result {
     for (handle, name) in [(writer, "store's writer"), (reader, "store's reader")] {
         if handle.pipe().events().contains(POLLIN) {
-            return Err(if watch.is_lost() { Error::Logged } else { Error::Ended(name) });
+            return Err(if watch.has_failed() { Error::Logged } else { Error::Ended(name) });
         }
     }
     Ok(())

@@ -1,9 +1,10 @@
 //! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
-use super::watch::Slot;
+use super::disk_watch::Slot;
+use crate::actor::common::Common;
 use crate::actor::inbox::Inbox;
 use crate::actor::node::{Config, Node};
-use crate::actor::node_loop::{self, Common};
+use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms};
@@ -19,7 +20,7 @@ use std::collections::HashSet;
 const ANSWER_LEN_BYTES: usize = 1 << 20;
 
 /// What is unreadable is named once, as long as there are not more such things; then, of all together, one a second.
-const MAX_TOLD_COUNT: usize = 1_000;
+const MAX_LOGGED_COUNT: usize = 1_000;
 
 /// Records that may wait for one requester to read them: as many as libdafka 0.1.0 asks for at once, and some more. Ours
 /// ask for 16,384 of a partition. What is on disk already need not fill the memory, too.
@@ -89,7 +90,7 @@ pub(super) fn run(
     pipe.signal()?;
     let reader = Reader::new(address.as_bytes()).named(store).with_max_fetches(settings.store.max_fetches);
     let inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);
-    let role = ReaderRole { log, slot, reader, progress: Progress::Idle, told: HashSet::new() };
+    let role = ReaderRole { log, slot, reader, progress: Progress::Idle, logged: HashSet::new() };
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store Reader", "served")))
 }
 
@@ -101,7 +102,7 @@ struct ReaderRole<'a> {
     /// What is left to answer.
     progress: Progress,
     /// What was said to be unreadable.
-    told: HashSet<Vec<u8>>,
+    logged: HashSet<Vec<u8>>,
 }
 
 impl Role for ReaderRole<'_> {
@@ -141,7 +142,7 @@ impl Role for ReaderRole<'_> {
         self.progress = match answered {
             Ok(progress) => progress,
             Err(error) => {
-                self.tell(&error, &mut common.notices);
+                self.log_unreadable(&error, &mut common.notices);
                 Progress::Working
             }
         };
@@ -152,19 +153,19 @@ impl Role for ReaderRole<'_> {
 impl ReaderRole<'_> {
     /// Logs what cannot be read: once for each partition, and for each other kind of error, as those who want to read
     /// it ask again and again.
-    fn tell(&mut self, error: &ReadError, notices: &mut Notices) {
+    fn log_unreadable(&mut self, error: &ReadError, notices: &mut Notices) {
         let what = match error {
             ReadError::Corrupt(corruption) => {
                 [&corruption.topic[..], b"\0", &corruption.producer[..]].concat()
             }
             error => error.to_string().into_bytes(),
         };
-        if self.told.contains(&what) {
+        if self.logged.contains(&what) {
             return;
         }
-        if self.told.len() < MAX_TOLD_COUNT {
+        if self.logged.len() < MAX_LOGGED_COUNT {
             log::error!("Store Reader: {error}; it is not served");
-            self.told.insert(what);
+            self.logged.insert(what);
         } else {
             notices.warn(|| format!("{error}; it is not served"));
         }

@@ -2,11 +2,12 @@
 
 use super::committer::Committer;
 use super::compare::OnDisk;
+use super::disk_watch::{DiskWatch, Slot};
 use super::intake::{Intake, TooLong};
-use super::watch::{Slot, Watch};
+use crate::actor::common::Common;
 use crate::actor::inbox::{Inbox, limit_count};
 use crate::actor::node::{Config, Node};
-use crate::actor::node_loop::{self, Common};
+use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{MAX_FRAME_LEN_BYTES, Result, printable};
@@ -28,7 +29,7 @@ pub(super) fn run(
     reader: &str,
     store: &[u8],
     log: &Arc<Log>,
-    watch: &Watch,
+    watch: &DiskWatch,
     settings: &Settings,
 ) -> Result {
     let slot = watch.slot();
@@ -101,7 +102,7 @@ impl Role for WriterRole {
         self.intake.due_ms()
     }
 
-    fn other_item(&self) -> Option<PollItem<'_>> {
+    fn extra_item(&self) -> Option<PollItem<'_>> {
         Some(self.committer.wake().item(POLLIN))
     }
 
@@ -164,7 +165,7 @@ impl Role for WriterRole {
             }
         }
         self.intake.handle_timeout(common.clock.now_ms(), &mut common.outbox);
-        common.log_rest(&mut self);
+        node_loop::log_remaining_notices(&mut common, &mut self);
         if self.verbose {
             let (dropped, statistics) = (common.inbox.dropped(), self.intake.statistics());
             log::debug!("Store: the writer ends, {dropped} messages dropped: {statistics:?}");

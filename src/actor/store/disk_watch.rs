@@ -12,18 +12,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How often the watch looks.
-const TICK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An operation that was seen by so many looks in a row is logged. Looks are counted, not seconds: after the process
 /// stood still, there is one look for all that time.
-const PATIENCE_TICKS: u32 = 5;
+const MAX_CHECK_COUNT: u32 = 5;
 
 /// Operations of one thread on the disk.
 #[derive(Clone)]
 pub(super) struct Slot {
     /// For messages.
     dir: Arc<str>,
-    is_lost: Arc<AtomicBool>,
+    has_failed: Arc<AtomicBool>,
     current: Arc<Mutex<Option<Operation>>>,
 }
 
@@ -32,15 +32,15 @@ struct Operation {
     name: &'static str,
     since: Instant,
     /// How many looks have seen it.
-    ticks: u32,
+    check_count: u32,
     /// After so many it is logged.
-    log_ticks: u32,
+    log_at_count: u32,
 }
 
 impl Slot {
     /// Runs an operation on the disk, which is logged when it does not return for some seconds.
     pub(super) fn during<R>(&self, name: &'static str, operation: impl FnOnce() -> R) -> R {
-        let begun = Operation { name, since: Instant::now(), ticks: 0, log_ticks: PATIENCE_TICKS };
+        let begun = Operation { name, since: Instant::now(), check_count: 0, log_at_count: MAX_CHECK_COUNT };
         *lock(&self.current) = Some(begun);
         // Also when the operation panics.
         let _end = End(self);
@@ -48,19 +48,19 @@ impl Slot {
     }
 
     /// The database can take nothing any more, and that was logged: nothing that follows from it needs a line.
-    pub(super) fn set_lost(&self) {
-        self.is_lost.store(true, Ordering::Release);
+    pub(super) fn set_failed(&self) {
+        self.has_failed.store(true, Ordering::Release);
     }
 
-    /// Logs an operation that takes long: after [`PATIENCE_TICKS`], and again after each twice as many.
-    fn look(&self) {
+    /// Logs an operation that takes long: after [`MAX_CHECK_COUNT`], and again after each twice as many.
+    fn check(&self) {
         let mut current = lock(&self.current);
         let Some(operation) = &mut *current else { return };
-        operation.ticks += 1;
-        if operation.ticks < operation.log_ticks {
+        operation.check_count += 1;
+        if operation.check_count < operation.log_at_count {
             return;
         }
-        operation.log_ticks *= 2;
+        operation.log_at_count *= 2;
         let (name, took) = (operation.name, operation.since.elapsed().as_secs());
         // The thread at the disk must not wait for the log.
         drop(current);
@@ -75,7 +75,7 @@ struct End<'a>(&'a Slot);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         let Some(operation) = lock(&self.0.current).take() else { return };
-        if operation.log_ticks > PATIENCE_TICKS {
+        if operation.log_at_count > MAX_CHECK_COUNT {
             let (dir, name, took) = (&self.0.dir, operation.name, operation.since.elapsed().as_secs());
             log::info!("Store: the disk of {dir} answers again: {name} took {took} s");
         }
@@ -88,18 +88,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The watch: a thread that ends when this is dropped.
-pub(super) struct Watch {
+pub(super) struct DiskWatch {
     dir: Arc<str>,
-    is_lost: Arc<AtomicBool>,
+    has_failed: Arc<AtomicBool>,
     slots: Arc<Mutex<Vec<Slot>>>,
     /// Closed to end the thread.
     running: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watch {
+impl DiskWatch {
     /// Starts the watch over the disk with the directory `dir`.
-    pub(super) fn start(dir: &OsStr) -> Result<Watch> {
+    pub(super) fn start(dir: &OsStr) -> Result<DiskWatch> {
         let slots: Arc<Mutex<Vec<Slot>>> = Arc::default();
         let (running, has_ended) = bounded(0);
         let watched = slots.clone();
@@ -107,9 +107,9 @@ impl Watch {
             .name("dafka-disk".into())
             .spawn(move || watch(&watched, &has_ended))
             .map_err(Error::Thread)?;
-        Ok(Watch {
+        Ok(DiskWatch {
             dir: printable(dir.as_encoded_bytes()).into(),
-            is_lost: Arc::default(),
+            has_failed: Arc::default(),
             slots,
             running: Some(running),
             thread: Some(thread),
@@ -118,18 +118,19 @@ impl Watch {
 
     /// A slot for one more thread.
     pub(super) fn slot(&self) -> Slot {
-        let slot = Slot { dir: self.dir.clone(), is_lost: self.is_lost.clone(), current: Arc::default() };
+        let slot =
+            Slot { dir: self.dir.clone(), has_failed: self.has_failed.clone(), current: Arc::default() };
         lock(&self.slots).push(slot.clone());
         slot
     }
 
-    /// Whether [`Slot::set_lost`] was called.
-    pub(super) fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Acquire)
+    /// Whether [`Slot::set_failed`] was called.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 }
 
-impl Drop for Watch {
+impl Drop for DiskWatch {
     fn drop(&mut self) {
         self.running = None;
         if let Some(thread) = self.thread.take() {
@@ -139,8 +140,8 @@ impl Drop for Watch {
 }
 
 fn watch(slots: &Mutex<Vec<Slot>>, has_ended: &Receiver<()>) {
-    while has_ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+    while has_ended.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let slots = lock(slots).clone();
-        slots.iter().for_each(Slot::look);
+        slots.iter().for_each(Slot::check);
     }
 }

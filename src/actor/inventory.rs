@@ -1,9 +1,10 @@
 //! The survey: a node that asks every store what it holds, and ends. For an operator who wants to know what one store
 //! lacks that others have; works with stores of libdafka 0.1.0.
 
+use super::common::Common;
 use super::inbox::Inbox;
 use super::node::{Config, Node};
-use super::node_loop::{self, Common};
+use super::node_loop;
 use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{MAX_FRAME_LEN_BYTES, Result, new_address};
@@ -15,11 +16,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::Sender;
 
 /// How often the stores are asked: a question may come before a store hears us, an answer before we hear it.
-const ASK_INTERVAL_MS: u64 = 500;
+const REQUEST_INTERVAL_MS: u64 = 500;
 /// When no store and no partition was new for so long, all have spoken.
-const QUIET_MS: u64 = 3_000;
+const COMPLETE_MS: u64 = 3_000;
 /// The same while there is a store that has said nothing.
-const SILENT_MS: u64 = 15_000;
+const INCOMPLETE_MS: u64 = 15_000;
 /// The longest that it takes, however many go on coming.
 const MAX_MS: u64 = 60_000;
 /// Answers that may wait to be processed, in bytes; what does not fit is asked for again.
@@ -27,24 +28,24 @@ const MAX_UNREAD_BYTES: usize = 64 << 20;
 
 /// What the stores of a network hold.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct Inventory {
     /// How many stores there are.
     pub stores: usize,
     /// By subject and address: the offset after the newest record that any of them has.
     pub next: BTreeMap<(Vec<u8>, Vec<u8>), u64>,
     /// Why it may not have heard of all.
-    pub left_out: Option<String>,
+    pub incomplete_because: Option<String>,
 }
 
 /// Runs a survey, and sends what it has found; nothing when `$TERM` came before.
 ///
 /// # Errors
 /// When sockets cannot be had.
-pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
+pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Inventory>) -> Result {
     let address = new_address();
     let node = Node::start(
         &Config {
-            name: "Survey",
+            name: "Inventory",
             address: &address,
             ignored: &[],
             publisher: Kind::XPUB,
@@ -59,45 +60,45 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Survey>) -> Result {
     pipe.signal()?;
     let inbox = Inbox::new(MAX_UNREAD_BYTES, usize::MAX);
     let now_ms = now_ms();
-    let role = SurveyRole {
+    let role = InventoryRole {
         address: address.as_bytes(),
         max_partitions: settings.store.max_partitions,
         found,
-        survey: Survey::default(),
+        inventory: Inventory::default(),
         answered: HashSet::new(),
-        is_news: false,
-        news_ms: now_ms,
-        ask_ms: now_ms,
-        looked_ms: now_ms,
-        last_ms: now_ms + MAX_MS,
+        has_new: false,
+        latest_new_ms: now_ms,
+        next_request_ms: now_ms,
+        turn_ms: now_ms,
+        latest_end_ms: now_ms + MAX_MS,
     };
-    node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Survey", "looked at")))
+    node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Inventory", "looked at")))
 }
 
 /// The role of a survey.
-struct SurveyRole<'a> {
+struct InventoryRole<'a> {
     address: &'a [u8],
     max_partitions: usize,
-    found: &'a Sender<Survey>,
-    survey: Survey,
+    found: &'a Sender<Inventory>,
+    inventory: Inventory,
     /// Who has answered: connections.
     answered: HashSet<Box<[u8]>>,
     /// A store or a partition was new in this turn.
-    is_news: bool,
+    has_new: bool,
     /// When one was new last.
-    news_ms: u64,
+    latest_new_ms: u64,
     /// When the stores are asked next.
-    ask_ms: u64,
+    next_request_ms: u64,
     /// When this turn began to wait for input.
-    looked_ms: u64,
-    last_ms: u64,
+    turn_ms: u64,
+    latest_end_ms: u64,
 }
 
-impl Role for SurveyRole<'_> {
+impl Role for InventoryRole<'_> {
     const RECEIVES: Receives = Receives::Records;
 
     fn due_ms(&self, _: u64) -> Option<u64> {
-        Some(self.ask_ms.min(self.end_ms()))
+        Some(self.next_request_ms.min(self.end_ms()))
     }
 
     fn handle_command(&mut self, _: &mut Common, command: &[u8], _: Option<Frame>, _: u64) -> Result<Flow> {
@@ -107,8 +108,8 @@ impl Role for SurveyRole<'_> {
     /// The readers of all stores subscribe to GET-HEADS.
     fn handle_subscription(&mut self, subscription: &Subscription, _: u64, _: &mut Outbox<Frame>) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
-            self.survey.stores += 1;
-            self.is_news = true;
+            self.inventory.stores += 1;
+            self.has_new = true;
         }
     }
 
@@ -121,70 +122,72 @@ impl Role for SurveyRole<'_> {
         _: u64,
     ) -> Result {
         if let Message::DirectHead { position, .. } = message {
-            self.is_news |= from().is_some_and(|connection| self.answered.insert(connection));
-            self.head(position);
+            self.has_new |= from().is_some_and(|connection| self.answered.insert(connection));
+            self.handle_head(position);
         }
         Ok(())
     }
 
     fn handle_cut(&mut self, _: u64) {
-        self.survey.left_out = Some("a connection was given up".to_owned());
+        self.inventory.incomplete_because = Some("a connection was given up".to_owned());
     }
 
     /// Asks, and ends when all have spoken.
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         let now_ms = now_ms();
         // What came while this thread stood still counts: it ends only after a look.
-        let looked_ms = std::mem::replace(&mut self.looked_ms, now_ms);
-        let is_news = std::mem::take(&mut self.is_news);
-        if is_news {
-            self.news_ms = now_ms;
+        let turn_ms = std::mem::replace(&mut self.turn_ms, now_ms);
+        let has_new = std::mem::take(&mut self.has_new);
+        if has_new {
+            self.latest_new_ms = now_ms;
         }
-        if now_ms >= self.ask_ms {
-            self.ask_ms = now_ms + ASK_INTERVAL_MS;
+        if now_ms >= self.next_request_ms {
+            self.next_request_ms = now_ms + REQUEST_INTERVAL_MS;
             common.outbox.message(&Message::GetHeads { topic: b"", address: self.address });
         }
         let end_ms = self.end_ms();
-        if is_news && looked_ms < self.last_ms || looked_ms < end_ms.min(self.last_ms) {
+        if has_new && turn_ms < self.latest_end_ms || turn_ms < end_ms.min(self.latest_end_ms) {
             return Ok(Flow::Continue);
         }
-        if looked_ms < end_ms {
+        if turn_ms < end_ms {
             let limit = format!("answers still came after {} s", MAX_MS / 1_000);
-            self.survey.left_out.get_or_insert(limit);
+            self.inventory.incomplete_because.get_or_insert(limit);
         }
-        let silent = self.survey.stores.saturating_sub(self.answered.len());
-        if silent > 0 {
-            let silent = format!("{silent} of them said nothing, as one that has nothing or is too slow");
-            self.survey.left_out.get_or_insert(silent);
+        let silent_count = self.inventory.stores.saturating_sub(self.answered.len());
+        if silent_count > 0 {
+            let silent =
+                format!("{silent_count} of them said nothing, as one that has nothing or is too slow");
+            self.inventory.incomplete_because.get_or_insert(silent);
         }
         // Nobody waits for it any more when this fails.
-        let _ = self.found.send(std::mem::take(&mut self.survey));
+        let _ = self.found.send(std::mem::take(&mut self.inventory));
         Ok(Flow::End)
     }
 }
 
-impl SurveyRole<'_> {
+impl InventoryRole<'_> {
     /// When all have spoken, if nothing new comes.
     fn end_ms(&self) -> u64 {
-        self.news_ms + if self.answered.len() < self.survey.stores { SILENT_MS } else { QUIET_MS }
+        self.latest_new_ms
+            + if self.answered.len() < self.inventory.stores { INCOMPLETE_MS } else { COMPLETE_MS }
     }
 
     /// Takes the newest record of a partition that a store has.
-    fn head(&mut self, position: &Position) {
+    fn handle_head(&mut self, position: &Position) {
         let key = (position.subject.to_vec(), position.address.to_vec());
         let next = position.sequence.saturating_add(1);
-        let has_room = self.survey.next.len() < self.max_partitions;
-        match self.survey.next.get_mut(&key) {
+        let has_room = self.inventory.next.len() < self.max_partitions;
+        match self.inventory.next.get_mut(&key) {
             Some(known) if *known >= next => {}
             // Not news: its producer is at work, and will go on.
             Some(known) => *known = next,
             None if has_room => {
-                self.survey.next.insert(key, next);
-                self.is_news = true;
+                self.inventory.next.insert(key, next);
+                self.has_new = true;
             }
             None => {
                 let limit = format!("only store/max_partitions = {} were looked at", self.max_partitions);
-                self.survey.left_out = Some(limit);
+                self.inventory.incomplete_because = Some(limit);
             }
         }
     }

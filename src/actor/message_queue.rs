@@ -1,7 +1,6 @@
 //! Messages that wait, stored compactly.
 
-use super::content::Content;
-use super::inbox::Received;
+use super::received::{Content, Received};
 use crate::net::{Frame, Origin};
 use std::collections::VecDeque;
 
@@ -15,7 +14,7 @@ const UNCOPIED_BYTES: usize = 256;
 
 /// A queue of messages: first in, first out.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct MessageQueue {
     entries: VecDeque<Entry>,
     chunks: VecDeque<Vec<u8>>,
     /// How many octets of the first chunk were taken.
@@ -37,7 +36,7 @@ enum CopiedContent {
     One { len: u16 },
 }
 
-impl Waiting {
+impl MessageQueue {
     /// How many messages wait.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
@@ -92,7 +91,7 @@ impl Waiting {
         self.occupied_bytes -= cost_bytes(&received);
         if self.entries.is_empty() {
             // A long queue leaves no memory behind.
-            *self = Waiting::default();
+            *self = MessageQueue::default();
         }
         Some(received)
     }
@@ -139,25 +138,25 @@ mod tests {
 
     #[test]
     fn messages_come_out_as_they_went_in() {
-        let mut waiting = Waiting::default();
+        let mut queue = MessageQueue::default();
         let (mut pushed, mut popped) = (0, 0);
         // Sometimes empty, sometimes long.
         for (push, pop) in [(1, 1), (1_000, 10), (5, 900), (2_000, 2_095)] {
             for number in pushed..pushed + push {
-                waiting.push(message(number, content(number)));
+                queue.push(message(number, content(number)));
             }
             pushed += push;
             for number in popped..popped + pop {
-                let (received, expected) = (waiting.pop().unwrap(), message(number, content(number)));
+                let (received, expected) = (queue.pop().unwrap(), message(number, content(number)));
                 assert_eq!(received.frame.as_ref(), expected.frame.as_ref());
                 assert_eq!(received.content.octets(), expected.content.octets());
                 assert_eq!(received.content.is_one(), expected.content.is_one());
                 assert_eq!(received.content.is_none(), expected.content.is_none());
             }
             popped += pop;
-            assert_eq!(waiting.len(), pushed - popped);
+            assert_eq!(queue.len(), pushed - popped);
         }
-        assert!(waiting.pop().is_none());
-        assert_eq!((waiting.occupied_bytes(), waiting.chunks.len(), waiting.entries.capacity()), (0, 0, 0));
+        assert!(queue.pop().is_none());
+        assert_eq!((queue.occupied_bytes(), queue.chunks.len(), queue.entries.capacity()), (0, 0, 0));
     }
 }

@@ -1,0 +1,33 @@
+//! The parts of a node that are the same for all roles.
+
+use super::inbox::Inbox;
+use super::node::Node;
+use super::notices::Notices;
+use super::{Result, publish};
+use crate::net::{Frame, Pipe, ReadingClock};
+use crate::protocol::Outbox;
+
+/// The parts of a running node that its loop and its role share.
+pub(super) struct Common<'a> {
+    /// The actor's end of its pipe to the owner.
+    pub(super) pipe: &'a Pipe,
+    pub(super) node: Node,
+    pub(super) inbox: Inbox,
+    /// The role's clock. It stops while the role accepts no messages.
+    pub(super) clock: ReadingClock,
+    /// Messages that the loop publishes at the end of the turn.
+    pub(super) outbox: Outbox<Frame>,
+    pub(super) notices: Notices<'a>,
+}
+
+impl<'a> Common<'a> {
+    /// For a node that has just started.
+    pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox, notices: Notices<'a>) -> Common<'a> {
+        Common { pipe, node, inbox, clock: ReadingClock::default(), outbox: Outbox::new(), notices }
+    }
+
+    /// Publishes the messages in the outbox.
+    pub(super) fn publish(&mut self) -> Result {
+        publish(&self.node.publisher, &mut self.outbox)
+    }
+}

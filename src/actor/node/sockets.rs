@@ -1,0 +1,44 @@
+//! Creates the two sockets of a node.
+
+use super::Config;
+use crate::actor::Result;
+use crate::net::{Kind, Socket};
+
+/// After a node ends, libzmq sends published records to live peers for this long. An application can set another time
+/// with zsys_set_linger.
+const LINGER_MS: i32 = 3_000;
+
+/// Creates the socket on which a node publishes. It is not bound yet.
+pub(super) fn publisher(config: &Config) -> Result<Socket> {
+    let publisher = Socket::new(config.publisher)?;
+    publisher.expect_subscribers()?;
+    publisher.zmq().set_sndhwm(config.send_high_watermark)?;
+    if publisher.zmq().get_linger()? == 0 {
+        publisher.zmq().set_linger(LINGER_MS)?;
+    }
+    if config.publisher == Kind::XPUB {
+        // Without this option, the socket reports only the first subscription to a topic. The node must see the
+        // subscription of each peer, and it counts the bytes of all of them: unreported ones would stay in the count of a
+        // peer that often changes its subscriptions, until the node ends its connection.
+        publisher.report_every_subscription()?;
+    }
+    publisher.notice_dead_hosts()?;
+    Ok(publisher)
+}
+
+/// Creates the socket on which a node receives. It is not connected yet.
+pub(super) fn subscriber(config: &Config) -> Result<Socket> {
+    let subscriber = Socket::new(Kind::SUB)?;
+    // The node's end does not wait for subscriptions that a dead peer has not received, whatever the application set.
+    subscriber.zmq().set_linger(0)?;
+    subscriber.expect_anybody(config.max_frame_len_bytes)?;
+    subscriber.connect_patiently()?;
+    // No limit: libzmq drops a subscription that exceeds it, and never sends it.
+    subscriber.zmq().set_sndhwm(0)?;
+    subscriber.notice_dead_hosts()?;
+    subscriber.notice_unanswered()?;
+    for subscription in config.subscriptions {
+        subscriber.zmq().set_subscribe(subscription)?;
+    }
+    Ok(subscriber)
+}

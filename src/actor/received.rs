@@ -1,0 +1,92 @@
+//! One message as a node received it.
+
+use super::Result;
+use crate::net::{Frame, Origin, Socket};
+use crate::wire::id;
+
+/// A message: its first frame, and what follows it.
+pub(super) struct Received {
+    pub(super) frame: Frame,
+    pub(super) content: Content,
+    pub(super) origin: Origin,
+    /// It keeps nothing of what libzmq has read together with it.
+    pub(super) is_own: bool,
+}
+
+impl Received {
+    pub(super) fn len_bytes(&self) -> usize {
+        self.frame.as_ref().len() + self.content.octets().len()
+    }
+
+    /// The same; its content keeps nothing of what libzmq has read together with it.
+    pub(super) fn with_own_content(self) -> Received {
+        match self.content {
+            Content::One(content) if !self.is_own => {
+                Received { content: Content::One(content.into_own_memory()), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// The same, all of it.
+    pub(super) fn into_own_memory(self) -> Received {
+        let received = self.with_own_content();
+        Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
+    }
+
+    /// A record that its producer publishes to everybody. A node that misses one fetches it.
+    pub(super) fn is_live_record(&self) -> bool {
+        self.frame.as_ref().first() == Some(&id::RECORD)
+    }
+}
+
+/// The frames after a message's first one.
+pub(super) enum Content {
+    None,
+    One(Frame),
+    TooMuch,
+}
+
+impl Content {
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Content::None)
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self, Content::One(_))
+    }
+
+    pub(super) fn is_too_much(&self) -> bool {
+        matches!(self, Content::TooMuch)
+    }
+
+    /// None of too much.
+    pub(super) fn octets(&self) -> &[u8] {
+        match self {
+            Content::One(frame) => frame.as_ref(),
+            Content::None | Content::TooMuch => &[],
+        }
+    }
+
+    pub(super) fn into_frame(self) -> Option<Frame> {
+        match self {
+            Content::One(frame) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+/// Reads what follows a message's first frame.
+pub(super) fn receive_content(socket: &Socket, first: &Frame) -> Result<Content> {
+    if !first.more() {
+        return Ok(Content::None);
+    }
+    let mut content = Frame::new();
+    socket.try_recv(&mut content)?;
+    Ok(if content.more() {
+        socket.skip_rest(&content);
+        Content::TooMuch
+    } else {
+        Content::One(content)
+    })
+}
