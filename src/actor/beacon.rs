@@ -237,7 +237,7 @@ impl<'a> Beacon<'a> {
             .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint)
             .with_max_pending(max_pending);
         // A node has a directory of its peers' names.
-        Peers::new(if is_node { discovery.telling_names() } else { discovery })
+        Peers::new(if is_node { discovery.reporting_names() } else { discovery })
     }
 
     /// Handles connects and disconnects of towers.

@@ -1,8 +1,8 @@
 //! The FETCH requests that a producer or a store's reader is answering.
 //!
-//! Requests are answered in slices, and requesters take turns. So a request for four billion records blocks neither the
-//! node nor other requests. All requests of one connection count as one requester's: the names in requests can be
-//! invented.
+//! Requests are answered in parts, and requesters take turns. So a request for four billion records blocks neither
+//! the node nor other requests. All requests over one connection count as one requester's, because a peer can invent
+//! the names in its requests.
 
 use super::{Reading, Sender};
 use crate::wire::partition_key;
@@ -10,22 +10,22 @@ use fair_queue::{FairQueue, Queued, request_key};
 
 pub mod fair_queue;
 
-/// Requests that may wait at a time. When there is no room, who asks for most loses its latest one; who is dropped
-/// asks again.
+/// The limit of waiting requests. When it is reached, the requester with most requests loses its latest one, see
+/// [`FairQueue`]. Requesters retry.
 pub const MAX_JOBS: usize = 4_096;
 
-/// The rest of one request.
+/// The remaining part of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Whose turn it is.
-    pub asker: Box<[u8]>,
-    /// Who gets the records.
+    /// Whose turn it takes: the connection, or the requester if the connection is not known.
+    pub client: Box<[u8]>,
+    /// The node that gets the records.
     pub requester: Box<[u8]>,
     /// The partition's topic.
     pub subject: Box<[u8]>,
     /// The partition.
     pub address: Box<[u8]>,
-    /// The first record that was asked for.
+    /// The first record of the request.
     pub first: u64,
     /// The next record to send.
     pub next: u64,
@@ -33,7 +33,7 @@ pub struct Job {
     pub end: u64,
 }
 
-/// The requests, in turn.
+/// The requests, in a fair queue.
 #[derive(Debug)]
 pub struct Answers(FairQueue<Job>);
 
@@ -44,18 +44,19 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// No requests; at most `max_jobs` at a time.
+    /// Returns an empty queue of at most `max_jobs` requests.
     pub fn new(max_jobs: usize) -> Self {
         Answers(FairQueue::new(max_jobs))
     }
 
-    /// No requests, with the same limit.
+    /// Returns an empty queue with the same limit.
     pub fn emptied(&self) -> Self {
         Answers(self.0.emptied())
     }
 
-    /// Adds a request, which `from` has sent, for the records from `next` up to, not including, `end`. One that repeats or
-    /// extends a request still being answered is merged with it. Empty requests and those from nobody are dropped.
+    /// Adds a request that came over the connection `from`, for the records from `next` up to, not including, `end`.
+    /// It is merged with a waiting request that it repeats or extends. Empty requests and those without a requester
+    /// are dropped.
     pub fn push(
         &mut self,
         from: &Sender,
@@ -67,12 +68,13 @@ impl Answers {
         if next >= end || requester.is_empty() {
             return;
         }
-        let asker = from().unwrap_or_else(|| requester.into());
+        let client = from().unwrap_or_else(|| requester.into());
         let key = request_key(requester, &partition_key(address, subject));
-        match self.0.get_mut(&asker, &key) {
-            // Said again, perhaps for less, because the answer takes its time: what was sent already is on its way.
+        match self.0.get_mut(&client, &key) {
+            // The requester repeats its request, perhaps for fewer records, because the response takes long. The
+            // records that were sent already are in flight.
             Some(job) if next == job.first && end <= job.end => {}
-            // The requester moves through its partition: what it asks for now is what it needs now.
+            // The requester continues in its partition. It needs the records that it requests now.
             Some(job) if next <= job.end && job.next <= end => {
                 job.next = job.next.min(next);
                 job.end = job.end.max(end);
@@ -81,31 +83,31 @@ impl Answers {
             Some(job) => (job.first, job.next, job.end) = (next, next, end),
             None => {
                 let (requester, subject, address) = (requester.into(), subject.into(), address.into());
-                let job = Job { asker: asker.clone(), requester, subject, address, first: next, next, end };
-                self.0.push(&asker, &key, job);
+                let job = Job { client: client.clone(), requester, subject, address, first: next, next, end };
+                self.0.push(&client, &key, job);
             }
         }
     }
 
-    /// Takes the request whose turn it is.
+    /// Returns the next request.
     pub fn pop(&mut self) -> Option<Job> {
         self.0.pop().map(|Queued { request, .. }| request)
     }
 
-    /// Takes the first request whose answer would be read now, see [`FairQueue::pop_for`].
+    /// Returns the first request whose requester can receive a response now, see [`FairQueue::pop_for`].
     pub fn pop_for(&mut self, reading: impl FnMut(&Job) -> Reading) -> Option<Job> {
         self.0.pop_for(reading).map(|Queued { request, .. }| request)
     }
 
-    /// Puts the rest of a request behind the others, if there is a rest.
+    /// Puts the remaining part of a request behind the others, if records remain.
     pub fn put_back(&mut self, job: Job) {
         if job.next < job.end {
             let key = request_key(&job.requester, &partition_key(&job.address, &job.subject));
-            self.0.push(&job.asker.clone(), &key, job);
+            self.0.push(&job.client.clone(), &key, job);
         }
     }
 
-    /// True when nothing is to be answered.
+    /// True when there is no request.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_said_again_while_it_is_answered_does_not_begin_anew() {
+    fn a_request_that_is_repeated_while_it_is_answered_does_not_start_over() {
         let mut answers = Answers::default();
         answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
         let mut job = answers.pop().unwrap();
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_requests_are_dropped_and_others_bounded() {
+    fn empty_requests_are_dropped_and_others_are_limited() {
         let mut answers = Answers::default();
         answers.push(&|| None, b"a", (b"s", b"p"), 5, 5);
         answers.push(&|| None, b"", (b"s", b"p"), 0, 5);
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_under_many_names_has_one_turn() {
+    fn a_connection_with_many_names_takes_one_turn() {
         let mut answers = Answers::new(100);
         let hostile = || Some(b"hostile"[..].into());
         for i in 0..1_000_u64 {

@@ -1,4 +1,4 @@
-//! The consumer: reads every partition of its topics, in order, each record once.
+//! The consumer: reads every partition of its topics, and delivers each record once and in order.
 
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
@@ -10,23 +10,23 @@ use unacknowledged::{Stall, Unacknowledged};
 
 pub mod unacknowledged;
 
-/// Where to start in a partition met for the first time.
+/// Where to start in a partition that is new to the consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At its first record.
     Earliest,
-    /// After what was published before.
+    /// After all records that were published before.
     Latest,
 }
 
-/// A record to hand to the application.
+/// A record for the application.
 #[derive(Debug)]
 pub struct Delivery<P> {
-    /// The partition, see [`Consumer::partition`].
+    /// The record's partition, see [`Consumer::partition`].
     pub partition: Index,
-    /// The record's offset in it.
+    /// The record's offset in its partition.
     pub offset: u64,
-    /// The record.
+    /// The record's content.
     pub content: P,
 }
 
@@ -35,24 +35,25 @@ pub struct Consumer<P> {
     address: Box<[u8]>,
     start: Start,
     topics: BTreeSet<Box<[u8]>>,
-    /// A topic stands for all that begin with it.
+    /// Whether each topic stands for all topics that begin with it.
     is_prefix: bool,
     ingest: Ingest<P>,
-    /// Records that no store has, if they are not delivered.
+    /// Records that no store has acknowledged, if such records are held back.
     unacknowledged: Option<Unacknowledged<P>>,
-    /// When it asks the stores for the heads of its topics.
+    /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
-    /// What CONSUMER-HELLOs may still be sent until `hellos_ms`: somebody could ask for one with every message.
+    /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, a peer could cause one
+    /// with every message.
     hellos_len_bytes: usize,
     hellos_ms: u64,
 }
 
-/// What CONSUMER-HELLOs may come to in one interval; the first one always goes out.
+/// The limit of CONSUMER-HELLOs in one interval. The first one is sent whatever its length.
 const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
 const HELLOS_INTERVAL_MS: u64 = 1_000;
 
 impl<P: Payload> Consumer<P> {
-    /// A consumer without topics.
+    /// Returns a consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
         let mut ingest = Ingest::new(address, limits);
         let refresh_ms = now_ms + ingest.refresh_interval_ms(0);
@@ -69,57 +70,60 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Has a topic stand for all topics that begin with it. By itself only the empty one stands for others: for all.
+    /// Makes each topic stand for all topics that begin with it. Otherwise only the empty topic stands for other
+    /// topics: for all.
     pub fn matching_prefixes(self) -> Self {
         Consumer { is_prefix: true, ..self }
     }
 
-    /// Delivers no record before a store has acknowledged it; what waits for that occupies at most `limit_bytes`. The caller
-    /// subscribes its socket to all ACKs.
+    /// Delivers a record only after a store has acknowledged it. Records that wait for that occupy at most
+    /// `limit_bytes`. The caller must subscribe its socket to all ACKs.
     pub fn isolated(self, limit_bytes: usize) -> Self {
         Consumer { unacknowledged: Some(Unacknowledged::new(limit_bytes)), ..self }
     }
 
-    /// The topics subscribed to.
+    /// Returns the topics that the consumer subscribes to.
     pub fn topics(&self) -> impl Iterator<Item = &[u8]> {
         self.topics.iter().map(|topic| topic.as_ref())
     }
 
-    /// Subject and address of a delivery's partition.
+    /// Returns topic and producer of the partition of a delivery.
     pub fn partition(&self, index: Index) -> (&[u8], &[u8]) {
         let partition = self.ingest.partition(index);
         (&partition.subject, &partition.address)
     }
 
-    /// True for a topic that stands for all that begin with it.
+    /// True for a topic that stands for all topics that begin with it.
     pub fn is_beginning(&self, topic: &[u8]) -> bool {
         self.is_prefix || topic.is_empty()
     }
 
-    /// Whether a topic stands for the subject of a record.
+    /// Whether a subscribed topic stands for the topic of a record.
     fn is_of(&self, topic: &[u8], subject: &[u8]) -> bool {
         *topic == *subject || self.is_beginning(topic) && subject.starts_with(topic)
     }
 
-    /// Whether one of the topics stands for a subject.
+    /// Whether any subscribed topic stands for the topic of a record.
     fn is_subscribed(&self, subject: &[u8]) -> bool {
         self.topics.contains(subject)
             || self.topics.contains(&b""[..])
             || self.is_prefix && (1..subject.len()).any(|len| self.topics.contains(&subject[..len]))
     }
 
-    /// Whether a topic other than `topic` stands for a subject: it stays when that one is unsubscribed from.
+    /// Whether a subscribed topic other than `topic` stands for the topic of a record. Such records are still
+    /// delivered after `topic` is unsubscribed.
     pub fn remains(&self, topic: &[u8], subject: &[u8]) -> bool {
         self.topics.iter().any(|other| **other != *topic && self.is_of(other, subject))
     }
 
-    /// What to ask stores for. They answer for one topic or for all.
+    /// The topics of a GET-HEADS. Stores answer for one topic or for all.
     fn asked(&self) -> Vec<&[u8]> {
         let is_all = self.is_prefix && !self.topics.is_empty() || self.topics.contains(&b""[..]);
         if is_all { vec![b""] } else { self.topics().collect() }
     }
 
-    /// Adds a topic; false when it was there. The caller subscribes its socket to RECORD and HEAD of it.
+    /// Adds a topic. Returns false when it was subscribed already. The caller must subscribe its socket to the
+    /// topic's RECORDs and HEADs.
     pub fn subscribe(&mut self, topic: &[u8], out: &mut Outbox<P>) -> bool {
         if !self.topics.insert(topic.into()) {
             return false;
@@ -131,8 +135,8 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Removes a topic; false when it was not there. Deliveries of it that the caller still holds must be
-    /// dropped first, unless [`Consumer::remains`]: their partitions are gone afterwards.
+    /// Removes a topic. Returns false when it was not subscribed. The call closes the topic's partitions, so the
+    /// caller must first drop pending deliveries of it, unless [`Consumer::remains`] is true for them.
     pub fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         if !self.topics.remove(topic) {
             return false;
@@ -154,13 +158,13 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Whether a single store is asked for the next records of a partition.
+    /// Whether the next records of a partition are requested from a single store.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.ingest.is_store_asked(position)
     }
 
-    /// Takes a message from the network. Records that are in order now are added to `deliveries`. The caller holds no
-    /// deliveries of earlier messages: their partitions may give way to a new one.
+    /// Handles a message from the network. Appends the records that are in order now to `deliveries`. The caller must
+    /// have taken all earlier deliveries: their partitions may be evicted for a new one.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -172,7 +176,7 @@ impl<P: Payload> Consumer<P> {
     ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
-                // An answer opens nothing: who asked for it knew the partition.
+                // A response opens no partition: the consumer requested it for a partition that it had.
                 let partition = match message {
                     Message::Record(_) => self.find_or_open(position, position.sequence, from, now_ms),
                     _ => self.ingest.find(position),
@@ -181,8 +185,8 @@ impl<P: Payload> Consumer<P> {
                 let is_live = matches!(message, Message::Record(_));
                 self.record(partition, position.sequence, content, is_live, from, now_ms, deliveries);
             }
-            // What a store holds may be ahead of what its producer's connection has brought: under latest, it says
-            // nothing about where to start. Nor need it where that is known already.
+            // Under `latest`, a DIRECT-HEAD does not show where to start: a store may be ahead of the records that
+            // have come from the producer. It is not needed where the position is known.
             (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest
                     && self.ingest.find(position).is_none()
@@ -196,11 +200,12 @@ impl<P: Payload> Consumer<P> {
                     self.forget_kept(partition);
                 }
                 match message {
-                    // A producer names no store, nor does a store of libdafka 0.1.0: that is told by its ACKs only.
+                    // A producer names no store, nor does a store of libdafka 0.1.0. Only an ACK shows that such a
+                    // store has a record.
                     Message::DirectHead { store, .. } if !store.is_empty() => {
                         self.held_by(partition, store, position.sequence, now_ms, deliveries);
                     }
-                    // Nothing is taken before a store has what waits.
+                    // The buffer is full: records are accepted again when a store has acknowledged those in it.
                     _ if self.is_full(partition) => {}
                     Message::DirectHead { .. } => {
                         self.ingest.held_by(partition, b"", position.sequence, now_ms);
@@ -219,8 +224,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Takes a record of a partition, and delivers what is in order now.
-    #[allow(clippy::too_many_arguments)] // One more than clippy takes for few.
+    /// Handles a record of a partition, and delivers all records that are in order now.
+    #[allow(clippy::too_many_arguments)] // One more than clippy accepts.
     fn record(
         &mut self,
         partition: Index,
@@ -257,7 +262,7 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// A store has the records of a partition up to `offset`: what waited for that is delivered.
+    /// A store has the records of a partition up to `offset`. Delivers those that were held back for that.
     fn held_by(
         &mut self,
         partition: Index,
@@ -274,7 +279,7 @@ impl<P: Payload> Consumer<P> {
         self.ingest.held_by(partition, store, offset, now_ms);
     }
 
-    /// How many records of a partition wait for a store.
+    /// How many records of a partition are held back until a store has them.
     fn kept_count(&self, partition: Index) -> u64 {
         self.unacknowledged.as_ref().map_or(0, |kept| kept.count(partition))
     }
@@ -283,12 +288,13 @@ impl<P: Payload> Consumer<P> {
         self.unacknowledged.iter_mut().for_each(|kept| kept.forget(partition));
     }
 
-    /// True when no more records of a partition are taken until a store has those that wait.
+    /// True when no further records of a partition are accepted until a store has acknowledged those that are held
+    /// back.
     fn is_full(&self, partition: Index) -> bool {
         self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
     }
 
-    /// The next notice, if there is one.
+    /// Returns the next notice, if any.
     pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let stall = self.unacknowledged.as_mut().and_then(|kept| kept.poll_stall(now_ms));
         match stall {
@@ -301,35 +307,35 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Takes a subscription that somebody made at this consumer's socket: a store that can hear us now gets a
-    /// CONSUMER-HELLO.
+    /// Handles a subscription that a peer made at this consumer's socket. A store that subscribes to CONSUMER-HELLO
+    /// can receive it now, and gets one.
     pub fn handle_subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
         }
     }
 
-    /// Messages wait that were received at this time and later: see [`Ingest::handle_unread`].
+    /// Messages are unread that were received at this time or later, see [`Ingest::handle_unread`].
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.ingest.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up, see [`Ingest::handle_cut`].
+    /// A connection has been given up, see [`Ingest::handle_cut`].
     pub fn handle_cut(&mut self, now_ms: u64) {
         self.ingest.handle_cut(now_ms);
     }
 
-    /// What happened so far.
+    /// Returns the counters so far.
     pub fn statistics(&self) -> Statistics {
         self.ingest.statistics()
     }
 
-    /// When [`Consumer::handle_timeout`] has something to do next.
+    /// When [`Consumer::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> u64 {
         self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
     }
 
-    /// Sends what is due.
+    /// Sends everything that is due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.handle_timeout(now_ms, out);
         if now_ms >= self.hellos_ms {
@@ -343,8 +349,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// The partition of a message. A partition of a subscribed topic that was not known is opened: where it stood when
-    /// it gave way to others; else at 0, or, under [`Start::Latest`], at `latest`.
+    /// Returns the partition of a message. Opens an unknown partition of a subscribed topic: at the position where it
+    /// was evicted, or else at 0, or at `latest` under [`Start::Latest`].
     fn find_or_open(
         &mut self,
         position: &Position,
@@ -362,7 +368,7 @@ impl<P: Payload> Consumer<P> {
         let (subject, address) = (position.subject, position.address);
         let recalled = self.ingest.recall(subject, address);
         if recalled.is_some_and(|next| position.sequence < next) {
-            // No news: it need not take another's place.
+            // All its records were delivered before. It need not evict another partition.
             return None;
         }
         let next = recalled.unwrap_or(match self.start {
@@ -370,13 +376,13 @@ impl<P: Payload> Consumer<P> {
             Start::Latest => latest,
         });
         let Self { ingest, unacknowledged, .. } = self;
-        // The records of a closed partition that wait for a store are fetched again when it is opened again.
+        // Records of an evicted partition that are held back are fetched again when it is opened again.
         let resume_at = |index, next| match &*unacknowledged {
             Some(kept) => kept.resume_at(index, next),
             None => Some(next),
         };
         let index = ingest.open(subject, address, next, from().as_deref(), now_ms, resume_at)?;
-        // A partition that was closed may have had its index.
+        // A closed partition may have had the same index.
         self.forget_kept(index);
         if recalled.is_some() {
             self.ingest.prove(index);
@@ -386,7 +392,7 @@ impl<P: Payload> Consumer<P> {
         Some(index)
     }
 
-    /// CONSUMER-HELLO to one store: with the topics, or with none under [`Start::Latest`].
+    /// Sends CONSUMER-HELLO to one store: with the topics, or without them under [`Start::Latest`].
     fn hello(&mut self, store: &[u8], out: &mut Outbox<P>) {
         let names = self.asked().iter().map(|topic| topic.len() + 4).sum::<usize>();
         let len_bytes = 64 + if self.start == Start::Earliest { names } else { 0 };
@@ -397,7 +403,7 @@ impl<P: Payload> Consumer<P> {
         let mut subjects = SubjectsBuf::new();
         if self.start == Start::Earliest {
             for topic in self.asked() {
-                // Topics were checked for their length when they were subscribed to.
+                // Too long topics cannot be subscribed to, so this does not fail.
                 let _ = subjects.push(topic);
             }
         }

@@ -1,40 +1,48 @@
-//! What each role does, as state machines without sockets, clocks, threads or a database.
+//! The protocol: one state machine for each role, without sockets, clocks, threads or a database.
 //!
 //! # The contract
 //!
-//! All of them have the same kinds of methods:
+//! A state machine receives input and time from its caller, and returns what the caller must do. All machines have the
+//! same kinds of methods:
 //!
-//! - `handle_*` takes input: a message, a subscription, a lost connection, what the disk has done. The caller passes the
-//!   time in milliseconds, by a clock that never goes back. Commands have their own
-//!   names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`.
-//! - `handle_timeout` does what is due, and `due_ms` returns when it must be called next.
-//! - `poll_*` returns output that waits: `poll_answers` sends the next slice of the answers to requests, `poll_job` returns
-//!   records to write, `poll_acks` sends what is acknowledged, `poll_notice` returns what an operator should know of
-//!   ([`notice::Notice`]), `poll_twin` a reason to take another address.
-//! - The others read state, or set it up (`with_*` and the like, before any input).
+//! - `handle_*` takes input: a message, a subscription, a lost connection, or a finished commit. Commands have their
+//!   own names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`. The caller passes the time in
+//!   milliseconds, from a clock that never goes back.
+//! - `due_ms` returns when `handle_timeout` must be called next. `handle_timeout` does everything that is due.
+//! - `poll_*` returns output that is ready. `poll_answers` sends the next responses to requests. `poll_job` returns
+//!   records to write to disk. `poll_acks` sends ACKs of records that are on disk. `poll_notice` returns a condition
+//!   that an operator should know ([`notice::Notice`]). `poll_twin` returns a reason to take another address.
+//! - Other methods read state, or configure a new machine (`with_*` and similar, before any input).
 //!
-//! What is to be published, records in order, and endpoints to connect to are the output of nearly every call. A call
-//! appends them to what the caller passes: an [`Outbox`], and a list. So no record is moved through a queue between, and
-//! the lists keep their memory from turn to turn.
+//! Nearly every call may produce messages to publish, records in order, or endpoints to connect to. The call appends
+//! them to an [`Outbox`] or a list that the caller passes. So no record moves through a queue in between, and the lists
+//! keep their memory from turn to turn.
 //!
-//! One turn of the caller's loop is, in this order:
+//! # One turn of the loop
 //!
-//! 1. commands of the application;
-//! 2. `handle_subscription` for each subscription that peers have made; a producer is told then whether more of them wait
-//!    (`handle_behind`), as an ACK of a peer without a subscription shows a twin;
-//! 3. `handle_message` for each message that was received, until the application or the disk takes no more; then
-//!    `handle_all_read` or `handle_unread` say whether messages are left: answers may be among them;
-//! 4. `handle_peer` and `handle_cut` for peers that have come or gone, and connections that were given up. After
-//!    messages: what came over a connection counts before its end;
-//! 5. `handle_committed` for what the disk has written, and `poll_job` for what it is to write next;
-//! 6. `poll_answers`, `handle_timeout`, `poll_notice` until it returns `None`;
-//! 7. the outbox is published. It never waits: what a peer cannot take, its FETCH brings later.
+//! The caller does the following in each turn of its loop, in this order:
 //!
-//! The loop then sleeps until there is input, or until `due_ms`. `handle_timeout` may be called at any time before that.
-//! While messages lie unread because the application or the disk takes no more, the machine's time must stand still:
-//! answers that lie unread are not late. A caller that leaves `handle_timeout` out meanwhile does the same.
+//! 1. It passes on the commands of the application.
+//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then tells a producer whether more
+//!    subscriptions wait (`handle_behind`): the producer takes an ACK without a known subscription for the sign of a
+//!    twin.
+//! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. Then it
+//!    calls `handle_all_read` of a producer if no message is left, and `handle_unread` of a consumer or replica with
+//!    the time of the oldest unread message: unread messages may be responses.
+//! 4. It calls `handle_peer` when a peer has appeared or disappeared, and `handle_cut` when a connection has been
+//!    given up. This follows the messages, because a message counts if it arrived before the end of its connection.
+//! 5. It calls `handle_committed` for records that the disk has written, and `poll_job` for the next ones to write.
+//! 6. It calls `poll_answers`, `handle_timeout`, and `poll_notice` until that returns `None`.
+//! 7. It publishes the outbox. Publishing never waits: a peer fetches later what it could not receive.
 //!
-//! The actors' loop is `actor::node_loop`; tests/simulation runs the machines under a seed.
+//! Then the loop sleeps until there is input, or until `due_ms`. The caller may call `handle_timeout` before that time.
+//!
+//! The caller may stop reading messages while the application or the disk accepts no more. Unread responses are not
+//! late, so the machine's clock must stand still meanwhile, or the caller must not call `handle_timeout`.
+//!
+//! `actor::node_loop` is the loop of all nodes. `tests/simulation` runs the same machines in virtual time.
+//!
+//! # Example
 //!
 //! ```
 //! use dafka::protocol::{AllRead, Outbox, Progress, producer::Producer};
@@ -45,16 +53,16 @@
 //! let mut producer = Producer::new(b"topic", b"PARTITION", 1_000).unwrap();
 //! // A command, at 0 ms.
 //! producer.publish(b"content"[..].into(), 0, &mut out);
-//! // A message: a store has the record. Nobody knows who has sent it.
+//! // A message: a store acknowledges the record. The connection is not known.
 //! let ack = Message::Ack { topic: b"PARTITION", subject: b"topic", sequence: 0, store: b"STORE" };
 //! producer.handle_message(&ack, &|| None, &mut out);
 //! producer.handle_all_read(1);
-//! // What is due, and what waits.
+//! // Responses, timeouts and notices.
 //! assert_eq!(producer.poll_answers(&mut AllRead, 100, &mut out), Progress::Idle);
 //! assert_eq!(producer.due_ms(), Some(1_000));
 //! producer.handle_timeout(1_000, &mut out);
 //! assert_eq!(producer.poll_notice(1_000), None);
-//! // What is published: RECORD and HEAD.
+//! // The outbox now holds a RECORD and a HEAD.
 //! let mut published = Vec::new();
 //! out.drain(|frame, content| published.push((frame[0], content.is_some())));
 //! assert_eq!(published, [(b'M', true), (b'H', false)]);
@@ -65,27 +73,27 @@
 //! | file | role |
 //! | --- | --- |
 //! | `producer` | numbers and publishes records, keeps those that are not acknowledged, answers FETCH |
-//! | `producer::copies` | in how many stores a producer's records are |
-//! | `producer::renewals` | when a producer that shares its address may take a new one |
-//! | `producer::ack_stall` | whether records of a producer wait long for acknowledgement |
+//! | `producer::copies` | how many stores have each record |
+//! | `producer::renewals` | when a producer with a twin may take a new address |
+//! | `producer::ack_stall` | detects that no store acknowledges records |
 //! | `consumer` | puts partitions in order and delivers their records |
-//! | `consumer::unacknowledged` | which records a consumer keeps back until a store has them |
-//! | `store::replica` | the store's ingest: puts partitions in order, acknowledges what is durable |
-//! | `store::reader` | the store's answers, from the log |
-//! | `store::comparison` | whether stores hold the same records |
-//! | `discovery` | which peers there are |
+//! | `consumer::unacknowledged` | holds records back until a store has them |
+//! | `store::replica` | orders the records that a store receives, acknowledges those on disk |
+//! | `store::reader` | answers requests from the log |
+//! | `store::comparison` | detects that two stores hold different records |
+//! | `discovery` | which peers exist, and where |
 //! | `ingest` | all partitions of a consumer or a replica |
 //! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
 //! | `ingest::evicted_positions` | the positions of evicted partitions |
 //! | `partition::sequencer` | one partition: order, gaps, FETCH windows |
-//! | `partition::sources` | which store to ask for a window |
-//! | `partition::backoff` | how long to wait before a FETCH that may end connections |
-//! | `partition::fetch_stall` | whether a partition stalls because no peer has its next record |
-//! | `answers`, `answers::fair_queue` | FETCH requests that a producer or reader is answering, in fair order |
-//! | `notice` | what the machines report to an operator |
-//! | `outbox` | the messages that a call publishes |
-//! | `shares` | how much of something scarce each host and each peer has |
-//! | `subscriptions` | what each role subscribes to |
+//! | `partition::sources` | selects the store for each FETCH |
+//! | `partition::backoff` | delays FETCHes whose responses may end connections |
+//! | `partition::fetch_stall` | detects that no peer has the next record |
+//! | `answers`, `answers::fair_queue` | FETCHes that a producer or reader is answering, in fair order |
+//! | `notice` | conditions that an operator should know |
+//! | `outbox` | messages to publish |
+//! | `shares` | how much of a limited resource each host and peer uses |
+//! | `subscriptions` | the subscriptions of each role |
 
 pub mod answers;
 pub mod consumer;
@@ -101,41 +109,41 @@ pub mod subscriptions;
 
 pub use outbox::Outbox;
 
-/// Tells who sent a message: a name that is the same for all that come over one connection, and another one for each
-/// other connection. It begins with the host's, see [`host_of`]. `None` when that is not known. It is asked seldom, so
-/// that it may take its time.
+/// Returns the name of the connection over which a message came, or `None` if it is not known. All messages of one
+/// connection have the same name, and no two connections share one. The name begins with the host, see [`host_of`]. The
+/// function is called rarely, so it may be slow.
 pub type Sender<'a> = dyn Fn() -> Option<Box<[u8]>> + 'a;
 
-/// How long the part of a sender's name is that all connections of one host have in common.
+/// The length of the host's part in the name of a connection.
 pub const HOST_LEN_BYTES: usize = 16;
 
-/// The host of a sender: what is scarce is shared among hosts first, and then among the connections of each. A shorter name
-/// is a host of its own.
+/// The host's part of a connection's name. Limited resources are divided among hosts first, and then among the
+/// connections of each host. A name that is shorter than [`HOST_LEN_BYTES`] is a separate host.
 pub fn host_of(sender: &[u8]) -> &[u8] {
     sender.get(..HOST_LEN_BYTES).unwrap_or(sender)
 }
 
-/// Whether an answer would be read now.
+/// Whether a requester can receive a response now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// There is room for it on its way.
+    /// The requester's queue has room.
     Ready,
-    /// What was sent before is not read yet, or the requester got enough for now.
+    /// The requester has not read earlier responses yet, or has reached its rate limit.
     Full,
-    /// Nobody would get it.
+    /// No connection subscribes to the response.
     Nobody,
 }
 
-/// Who gets answers.
+/// The requesters' queues, as the caller sees them.
 pub trait Requesters {
-    /// Whether a message with this id would be read by the requester now.
+    /// Whether the requester can receive a message with this id now.
     fn reading(&mut self, id: u8, requester: &[u8]) -> Reading;
 
-    /// So many heads were sent to a requester.
+    /// Counts heads that were sent to a requester.
     fn sent_heads(&mut self, requester: &[u8], count: u64);
 }
 
-/// Everybody reads everything at once: for simulations, which have no queues between nodes.
+/// Requesters that can always receive: for simulations, which have no queues between nodes.
 pub struct AllRead;
 
 impl Requesters for AllRead {
@@ -146,14 +154,14 @@ impl Requesters for AllRead {
     fn sent_heads(&mut self, _: &[u8], _: u64) {}
 }
 
-/// What is left to answer.
+/// Whether requests are left to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing.
+    /// No request is left.
     Idle,
-    /// Something, when requesters have read what was sent before.
+    /// Requests are left, but their requesters cannot receive responses now.
     Waiting,
-    /// Something, now.
+    /// Requests are left that can be answered now.
     Working,
 }
 
@@ -167,15 +175,15 @@ impl Progress {
     }
 }
 
-/// Requests that are looked at, at most, to find one whose answer would be read now.
+/// How many requests are examined to find one whose requester can receive a response now.
 const MAX_LOOKS: usize = 1_024;
 
-/// A record's content, moved by handle.
+/// A handle to a record's content. Moving it does not copy the content.
 pub trait Payload: AsRef<[u8]> {
-    /// A second handle to the same octets.
+    /// Returns a second handle to the same content.
     fn share(&mut self) -> Self;
 
-    /// The same octets, for keeping: they occupy no more memory than they need.
+    /// Returns the same content in memory of its own length, for records that are kept for long.
     fn into_own_memory(self) -> Self
     where
         Self: Sized,

@@ -1,27 +1,27 @@
 //! Conditions that an operator should know.
 //!
-//! A state machine returns them from `poll_notice`. The caller logs them, or drops them when there are too many.
+//! A state machine returns them from `poll_notice`. The caller logs them, and drops some when there are too many.
 
 use super::store::comparison::Divergence;
 
 /// One condition.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Partitions were ignored: there are as many as there may be, and none can be evicted.
+    /// Partitions were ignored: the limit of known partitions is reached, and none can be evicted.
     TooManyPartitions,
-    /// The same, as one peer has brought as many as one peer may bring.
+    /// Partitions of one peer were ignored: its limit is reached, and none of its partitions can be evicted.
     TooManyPartitionsOfPeer,
-    /// A partition stands still: everybody was asked for its next record for
-    /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS), and nobody has sent it. Returned once for each record.
+    /// A partition stalls: all peers were asked for its next record for
+    /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS), and none has sent it. Returned once for each record.
     FetchStalled {
         /// The partition's topic.
         subject: Box<[u8]>,
         /// The partition.
         address: Box<[u8]>,
-        /// The record that is missing.
+        /// The offset of the missing record.
         next: u64,
     },
-    /// A consumer keeps records of a partition back, and no store acknowledges them.
+    /// A consumer holds records of a partition back, and no store acknowledges them.
     DeliveryStalled {
         /// The partition's topic.
         subject: Box<[u8]>,
@@ -29,36 +29,36 @@ pub enum Notice {
         address: Box<[u8]>,
         /// How many records wait.
         count: usize,
-        /// For how long, in milliseconds.
+        /// How long they have waited, in milliseconds.
         ms: u64,
     },
     /// No store acknowledges a producer's records, or too few stores do.
     AckStalled(AckStall),
-    /// A producer's records are acknowledged again, after [`Notice::AckStalled`].
+    /// Stores acknowledge a producer's records again, after [`Notice::AckStalled`].
     AcksResumed,
-    /// Another store has this store's name: together they count as one.
+    /// Another store has this store's name. Producers count both as one store.
     TwinStore,
-    /// Another store holds another content of a record.
+    /// Another store holds a different content of a record.
     Divergence(Divergence),
-    /// A peer was ignored: its host has as many peers as one host may have.
+    /// A peer was ignored: its host has reached the limit of peers per host.
     TooManyPeersOfHost {
         /// The peer's host.
         host: String,
-        /// How many peers one host may have.
+        /// The limit of peers per host.
         limit: usize,
     },
-    /// A peer was ignored: there are as many as there may be, and its host has no fewer than others.
+    /// A peer was ignored: the limit of peers is reached, and no host has more peers than its host would have.
     TooManyPeers {
         /// The peer's host.
         host: String,
-        /// How many peers there may be.
+        /// The limit of peers.
         limit: usize,
     },
-    /// A peer was dropped for a new one: there are as many as there may be, and its host has most.
+    /// A peer was evicted for a new one: the limit of peers is reached, and its host has most peers.
     PeerEvicted {
-        /// The host of the peer that was dropped.
+        /// The host of the evicted peer.
         host: String,
-        /// How many peers there may be.
+        /// The limit of peers.
         limit: usize,
     },
 }
@@ -70,13 +70,13 @@ pub struct AckStall {
     pub topic: Box<[u8]>,
     /// How many records wait.
     pub count: usize,
-    /// How long the oldest one was the oldest one, in milliseconds.
+    /// How long the oldest record has been the oldest one, in milliseconds.
     pub ms: u64,
-    /// How many different stores must have a record...
+    /// How many different stores must have a record.
     pub min_stores: usize,
-    /// ... and how many of them have the oldest one.
+    /// How many stores have the oldest record.
     pub stores: usize,
-    /// The oldest record and its length in octets, if stores may refuse it for that: it is longer than all that were
-    /// acknowledged.
+    /// The offset and the length of the oldest record, if stores may refuse it because of its length: it is longer
+    /// than all acknowledged records.
     pub long_record: Option<(u64, usize)>,
 }

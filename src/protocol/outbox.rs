@@ -1,16 +1,16 @@
-//! The messages that a state machine wants published, in order. Reused from call to call: no allocation per
-//! message once it has grown.
+//! The messages that a state machine publishes, in order. The outbox is reused: once it has grown, messages without
+//! content need no allocation.
 
 use crate::wire::Message;
 
-/// Messages to publish, each a first frame and perhaps a content frame.
+/// Messages to publish: each has a first frame and perhaps a content frame.
 pub struct Outbox<P> {
     octets: Vec<u8>,
     messages: Vec<Outgoing<P>>,
 }
 
 struct Outgoing<P> {
-    /// Where the first frame ends in `octets`; it starts where the one before ends.
+    /// The end of the first frame in `octets`. It starts at the end of the previous frame.
     end: usize,
     content: Option<P>,
 }
@@ -23,30 +23,30 @@ impl<P> Outbox<P> {
 
     /// Adds a message without content.
     pub fn message(&mut self, message: &Message) {
-        // A name that does not fit can only come from a hostile subscription: nobody to answer.
+        // A name that is too long can only come from a hostile peer, which gets no response.
         if message.encode(&mut self.octets).is_ok() {
             self.messages.push(Outgoing { end: self.octets.len(), content: None });
         }
     }
 
-    /// Adds a message whose first frame is encoded already, with its content.
+    /// Adds a message with content. Its first frame is already encoded.
     pub fn record(&mut self, frame: &[u8], content: P) {
         self.octets.extend_from_slice(frame);
         self.messages.push(Outgoing { end: self.octets.len(), content: Some(content) });
     }
 
-    /// Adds a message without content whose first frame is encoded already.
+    /// Adds a message without content. Its first frame is already encoded.
     pub fn frame(&mut self, frame: &[u8]) {
         self.octets.extend_from_slice(frame);
         self.messages.push(Outgoing { end: self.octets.len(), content: None });
     }
 
-    /// True when there is nothing to publish.
+    /// True when there is no message to publish.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Hands out every message in order and empties the outbox.
+    /// Passes every message to `each`, in order, and empties the outbox.
     pub fn drain(&mut self, mut each: impl FnMut(&[u8], Option<P>)) {
         let mut start = 0;
         for Outgoing { end, content } in self.messages.drain(..) {

@@ -1,4 +1,5 @@
-//! The producer: numbers records from 0, keeps each until it is acknowledged, answers FETCH and GET-HEADS.
+//! The producer: numbers records from 0, keeps each record until stores have acknowledged it, and answers FETCH and
+//! GET-HEADS.
 
 use super::answers::{Answers, Job};
 use super::notice::{AckStall, Notice};
@@ -12,49 +13,50 @@ pub mod ack_stall;
 pub mod copies;
 pub mod renewals;
 
-/// How soon a new peer gets a HEAD: one for all that come together, and when it can be answered with a FETCH.
+/// A new peer gets a HEAD after this time. It has then subscribed, and can send a FETCH. One HEAD serves all peers
+/// that connect within the time.
 const NEW_PEER_MS: u64 = 20;
 
-/// How long a node that always has more to read waits with a new round of ACKs.
+/// A node that always has unread messages begins a new round of ACKs after this time.
 const MAX_READING_MS: u64 = 1_000;
 
-/// Stores take records of so many octets, whatever their limit.
+/// Every store accepts records of this length, whatever its limit is.
 const ANY_STORE_BYTES: usize = 4_096;
 
-/// What records may occupy that are acknowledged, and kept for a new address.
+/// The limit of the acknowledged records that are kept for a new address.
 const MAX_DOUBTFUL_LEN_BYTES: u64 = 64 << 20;
 
-/// ACKs that wait until all subscriptions were read.
+/// How many ACKs may wait until all subscriptions are read.
 const MAX_EARLY_ACKS: usize = 64;
 
-/// What a record costs besides its content while it is kept.
+/// The memory that a kept record occupies besides its content.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 
-/// What keeping a record occupies.
+/// The memory that a kept record occupies.
 pub fn cost_bytes(content_len_bytes: usize) -> u64 {
     content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
 }
 
-/// Why another producer seems to use this one's address.
+/// Why another producer seems to use this producer's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Twin {
-    /// A record is acknowledged that this producer has not published.
+    /// A store acknowledged a record that this producer has not published.
     #[error("record {sequence} is acknowledged, and it has published {published}")]
     Beyond {
-        /// The record.
+        /// The record's offset.
         sequence: u64,
-        /// How many records it has published.
+        /// How many records this producer has published.
         published: u64,
     },
-    /// A record is acknowledged that no store can have.
+    /// A store acknowledged a record that no store can have received.
     #[error("record {sequence} is acknowledged, and no store has subscribed to its records")]
     Unread {
-        /// The record.
+        /// The record's offset.
         sequence: u64,
     },
 }
 
-/// An ACK that came before a subscription.
+/// An ACK that was read before any subscription.
 #[derive(Debug)]
 struct EarlyAck {
     store: Box<[u8]>,
@@ -68,48 +70,49 @@ pub struct Producer<P> {
     address: Box<[u8]>,
     record: PositionTemplate,
     head: PositionTemplate,
-    /// The records from `first_kept` on, in order.
+    /// The records from `first_kept` on, in order: all unacknowledged ones, and acknowledged ones while
+    /// `is_doubtful`.
     kept: VecDeque<P>,
     first_kept: u64,
-    /// Records before this one are acknowledged. Kept are those that are not, and see `is_doubtful`.
+    /// Records before this offset are acknowledged.
     acknowledged: u64,
-    /// What the records that are not acknowledged occupy, see [`cost_bytes`].
+    /// The memory that the unacknowledged records occupy, see [`cost_bytes`].
     kept_len_bytes: u64,
-    /// ACKs may be another producer's: acknowledged records are kept for a new address.
+    /// ACKs may be for another producer's records, so acknowledged records are kept for a new address.
     is_doubtful: bool,
-    /// What the kept records occupy that are acknowledged.
+    /// The memory that the kept acknowledged records occupy.
     doubtful_len_bytes: u64,
-    /// Doubtful records that could not be kept until there was a new address, under all addresses.
+    /// How many doubtful records were dropped before there was a new address, over all addresses.
     given_up: u64,
-    /// Somebody has subscribed to its records, or that is not known.
+    /// Whether a peer has subscribed to its records. True also when that is not known.
     is_read: bool,
     /// How many stores subscribe to its records.
     stores: i64,
-    /// A store has acknowledged a record.
+    /// Whether a store has acknowledged a record.
     is_stored: bool,
-    /// Subscriptions wait that were not read yet.
+    /// Whether unread subscriptions wait.
     is_behind: bool,
-    /// ACKs that came while nobody was known to have subscribed.
+    /// ACKs that were read while no peer was known to have subscribed.
     early_acks: Vec<EarlyAck>,
-    /// Another producer seems to use its address.
+    /// Why another producer seems to use this producer's address.
     twin: Option<Twin>,
     copies: Copies,
-    /// When enough stores have acknowledged in the current round, see [`Copies`].
+    /// When enough stores had acknowledged in the current round, see [`Copies`].
     round_over_ms: Option<u64>,
     next: u64,
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
     answers: Answers,
-    waiting: AckStallDetector,
-    /// The longest record that was acknowledged, in octets.
+    ack_stall: AckStallDetector,
+    /// The length of the longest acknowledged record.
     longest_acknowledged_bytes: usize,
 }
 
 impl<P: Payload> Producer<P> {
-    /// A producer of one partition, named `address`, of `topic`.
+    /// Returns a producer that writes the partition `address` of `topic`.
     ///
     /// # Errors
-    /// When the topic is longer than 255 octets or holds a NUL.
+    /// When the topic is longer than 255 octets or contains a NUL.
     pub fn new(topic: &[u8], address: &[u8], head_interval_ms: u64) -> Result<Self, EncodeError> {
         Ok(Producer {
             topic: topic.into(),
@@ -135,61 +138,62 @@ impl<P: Payload> Producer<P> {
             head_interval_ms,
             head_due_ms: None,
             answers: Answers::default(),
-            waiting: AckStallDetector::default(),
+            ack_stall: AckStallDetector::default(),
             longest_acknowledged_bytes: 0,
         })
     }
 
-    /// Numbers the records from `first` on, not from 0: for stores that have the partition up to there. Before the first
-    /// record is published.
+    /// Numbers the records from `first` on instead of 0, for stores that have the partition up to there. To be called
+    /// before the first record is published.
     pub fn with_first_offset(self, first: u64) -> Self {
         Producer { first_kept: first, acknowledged: first, next: first, ..self }
     }
 
-    /// A record counts as acknowledged when so many different stores have it; at least one.
+    /// A record counts as acknowledged when `min_stores` different stores have it; at least one.
     pub fn with_min_stores(self, min_stores: usize) -> Self {
         Producer { copies: Copies::new(min_stores), ..self }
     }
 
-    /// Asks `is_peer` whether an ACK without a name is of a node that is a peer now: others do not count where several
-    /// stores are needed. To be called after [`Producer::with_min_stores`], and again after [`Producer::renew`].
+    /// `is_peer` returns whether an ACK without a store's name comes from a node that is a peer now. If several
+    /// stores are needed, other such ACKs do not count. To be called after [`Producer::with_min_stores`], and again
+    /// after [`Producer::renew`].
     pub fn with_peers(mut self, is_peer: IsPeer) -> Self {
         self.set_peers(is_peer);
         self
     }
 
-    /// As [`Producer::with_peers`].
+    /// Like [`Producer::with_peers`].
     pub fn set_peers(&mut self, is_peer: IsPeer) {
         let copies = std::mem::replace(&mut self.copies, Copies::new(1));
         self.copies = copies.with_peers(is_peer);
     }
 
-    /// Nobody has subscribed to its records yet: [`Producer::handle_subscription`] will tell. What is acknowledged before that is
-    /// another producer's of the same address.
+    /// Declares that no peer has subscribed to the records yet: [`Producer::handle_subscription`] will report
+    /// subscriptions. An ACK before the first one is for a record of another producer with the same address.
     pub fn unread(self) -> Self {
         Producer { is_read: false, ..self }
     }
 
-    /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
+    /// Limits the FETCHes that wait. Further ones are dropped, and the requesters retry.
     pub fn with_max_fetches(self, max_fetches: usize) -> Self {
         Producer { answers: Answers::new(max_fetches), ..self }
     }
 
-    /// Publishes a record and keeps it.
+    /// Publishes a record, and keeps it until it is acknowledged.
     pub fn publish(&mut self, mut content: P, now_ms: u64, out: &mut Outbox<P>) {
         let sequence = self.next;
         self.kept_len_bytes += cost_bytes(content.as_ref().len());
         self.kept.push_back(content.share());
         self.next += 1;
         out.record(self.record.frame(sequence), content);
-        // After the first record, a HEAD every interval.
+        // After the first record, a HEAD is sent at each interval.
         self.head_due_ms.get_or_insert(now_ms + self.head_interval_ms);
     }
 
-    /// Takes a message from the network.
+    /// Handles a message from the network.
     pub fn handle_message(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
         match message {
-            // Nobody can have stored what was not published.
+            // No store can have a record that was not published.
             Message::Ack { topic, subject, sequence, .. }
                 if self.is_own(topic, subject) && *sequence >= self.next =>
             {
@@ -212,14 +216,14 @@ impl<P: Payload> Producer<P> {
                 if self.is_own(topic, subject) =>
             {
                 let end = sequence.saturating_add(u64::from(*count)).min(self.next);
-                // What was acknowledged is the stores' to answer.
+                // Stores answer requests for acknowledged records.
                 let start = (*sequence).max(self.first_kept);
                 self.answers.push(from, address, (&self.topic, &self.address), start, end);
             }
             Message::GetHeads { topic, address } if **topic == *self.topic && self.head_due_ms.is_some() => {
                 out.message(&Message::DirectHead {
                     position: Position::new(address, &self.address, &self.topic, self.next - 1),
-                    // No store: whoever asks one for records is answered by the producer in any case.
+                    // The producer is not a store. It answers FETCHes that name a store, too.
                     store: b"",
                 });
             }
@@ -227,14 +231,14 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Subscriptions wait that were not read, or none do any more. To be called after subscriptions were read, and before
-    /// messages are taken.
+    /// Sets whether unread subscriptions wait. To be called after subscriptions were read, and before messages are
+    /// handled.
     pub fn handle_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
         self.take_early_acks();
     }
 
-    /// Takes the ACKs that came before a subscription, once it is known whether there is one.
+    /// Handles the early ACKs, once it is known whether there is a subscription.
     fn take_early_acks(&mut self) {
         if self.is_behind && !self.is_read {
             return;
@@ -249,21 +253,24 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Takes a subscription that a peer made at this producer's socket. A node of this library that asks for HEADs gets one
-    /// soon, and so learns what it has missed before the next one is due. A node of libdafka 0.1.0 does not: its consumers
-    /// take the record of a HEAD that comes first for a new one. The NUL after the topic tells them apart.
+    /// Handles a subscription that a peer made at this producer's socket.
+    ///
+    /// A node of this library that subscribes to HEADs gets one soon, so that it can fetch missing records before the
+    /// next HEAD is due. A consumer of libdafka 0.1.0 must not get one: it would take the record of its first HEAD
+    /// for a new one. The NUL after the topic distinguishes the two.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !self.topic.starts_with(subscription.topic) {
             return;
         }
         if subscription.id == id::RECORD && subscription.topic.is_empty() {
-            // Stores make the first one of these, consumers of all topics both, see `subscriptions::topics`.
+            // Stores make only the subscription without a NUL. Consumers of all topics make both, see
+            // `subscriptions::topics`.
             self.stores += if subscription.subscribe != subscription.is_exact { 1 } else { -1 };
         }
         if !subscription.subscribe {
             return;
         }
-        // A store that subscribes to HEADs alone learns of the records from these, and fetches them.
+        // A store that subscribes only to HEADs fetches the records.
         self.is_read |= matches!(subscription.id, id::RECORD | id::HEAD);
         if subscription.id == id::HEAD
             && subscription.is_exact
@@ -273,7 +280,7 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Answers a slice of the FETCHes, at most `count` records, to a requester that would read it now.
+    /// Answers part of a FETCH, at most `count` records, whose requester can receive them now.
     pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
@@ -282,7 +289,7 @@ impl<P: Payload> Producer<P> {
     ) -> Progress {
         let next = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester));
         let Some(mut job) = next else { return Progress::of(!self.answers.is_empty(), false) };
-        // Records may have been acknowledged, and dropped, since they were asked for.
+        // Records may have been acknowledged and dropped since the request.
         job.next = job.next.max(self.first_kept);
         let end = job.end.min(job.next + count);
         if let Ok(mut template) =
@@ -298,17 +305,17 @@ impl<P: Payload> Producer<P> {
         Progress::of(!self.answers.is_empty(), true)
     }
 
-    /// When [`Producer::handle_timeout`] has something to do next; `None` before the first record.
+    /// When [`Producer::handle_timeout`] must be called next; `None` before the first record.
     pub fn due_ms(&self) -> Option<u64> {
         self.head_due_ms
     }
 
-    /// A peer has come or gone, see [`Copies::peer`].
+    /// A peer has appeared or disappeared, see [`Copies::peer`].
     pub fn handle_peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
         self.copies.peer(is_present, is_it);
     }
 
-    /// All messages that had come were read. Then a new round of ACKs may begin, see [`Copies`].
+    /// All received messages have been handled. A new round of ACKs may begin then, see [`Copies`].
     pub fn handle_all_read(&mut self, now_ms: u64) {
         if self.copies.is_round_over() {
             self.begin_round(now_ms);
@@ -339,38 +346,38 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sends a HEAD now: the stores learn at once what they may have missed.
+    /// Sends a HEAD now, so that stores detect missing records at once.
     pub fn send_head(&mut self, now_ms: u64, out: &mut Outbox<P>) {
-        // Nothing was published before.
+        // Before the first record there is no HEAD.
         if self.head_due_ms.is_some() {
             self.head_due_ms = Some(now_ms + self.head_interval_ms);
             out.frame(self.head.frame(self.next - 1));
         }
     }
 
-    /// There is a twin. The next ACK, which may be read before anybody asks for that, may be meant for its record.
+    /// Notes that there is a twin. From now on, ACKs may be for its records.
     fn suspect(&mut self, twin: Twin) {
         self.twin = Some(twin);
         self.keep_acknowledged();
     }
 
-    /// Why another producer seems to use this one's address, if one does; each reason once.
+    /// Returns why another producer seems to use this producer's address. Each reason is returned once.
     pub fn poll_twin(&mut self) -> Option<Twin> {
         self.twin.take()
     }
 
-    /// Keeps records also after they are acknowledged, up to 64 MiB of these, until [`Producer::renew`] is called: there is
-    /// a twin, so the ACKs may be meant for its records.
+    /// Keeps records also after they are acknowledged, up to 64 MiB of them, until [`Producer::renew`] is called. To
+    /// be called when there is a twin: ACKs may be for its records.
     pub fn keep_acknowledged(&mut self) {
         self.is_doubtful = true;
     }
 
-    /// Goes on as a producer of `address`, which writes another partition: publishes all kept records again, numbered
-    /// from 0. Acknowledgements so far may have been meant for the twin, and count no more.
-    /// Nobody has subscribed to the new partition's records yet, see [`Producer::unread`].
+    /// Continues as a producer with another address, in another partition. It publishes all kept records again,
+    /// numbered from 0. ACKs up to now may have been for the twin's records, and no longer count. No peer has
+    /// subscribed to the new partition yet, see [`Producer::unread`].
     ///
     /// # Errors
-    /// As [`Producer::new`].
+    /// Like [`Producer::new`].
     pub fn renew(&mut self, address: &[u8], now_ms: u64, out: &mut Outbox<P>) -> Result<(), EncodeError> {
         let mut renewed = Producer::new(&self.topic, address, self.head_interval_ms)?;
         renewed.copies = Copies::new(self.copies.min_stores());
@@ -386,47 +393,47 @@ impl<P: Payload> Producer<P> {
         Ok(())
     }
 
-    /// True when stores may acknowledge its records: one has done so, under any address, or subscribes to them. While
-    /// subscriptions wait that were not read, that is not known; then it is true, too.
+    /// True when stores may acknowledge its records: a store has acknowledged one, under any address, or subscribes
+    /// to them. True also while unread subscriptions wait.
     ///
     /// A consumer of libdafka 0.1.0 that subscribes to all topics counts as a store.
     pub fn may_be_stored(&self) -> bool {
         self.is_stored || self.stores > 0 || self.is_behind
     }
 
-    /// True when every record published was acknowledged.
+    /// True when every published record is acknowledged.
     pub fn is_drained(&self) -> bool {
         self.acknowledged == self.next
     }
 
-    /// True when every record published was acknowledged, and was not doubtful then: the producer may end. See
+    /// True when every published record is acknowledged and no ACK is doubtful: the producer may end. See
     /// [`Producer::keep_acknowledged`].
     pub fn is_done(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// How many records of those taken so far, under all addresses, are not proven to be stored: they wait for an
-    /// acknowledgement, or it may be meant for a twin's.
+    /// How many records are not proven to be stored, over all addresses: unacknowledged ones, and those whose ACK may
+    /// be for a twin's record.
     pub fn unproven(&self) -> u64 {
         self.kept.len() as u64 + self.given_up
     }
 
-    /// How many records wait for an acknowledgement.
+    /// How many records are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         (self.next - self.acknowledged) as usize
     }
 
-    /// How many records it keeps: those that wait for an acknowledgement, and see [`Producer::keep_acknowledged`].
+    /// How many records it keeps: unacknowledged ones, and those of [`Producer::keep_acknowledged`].
     pub fn kept_count(&self) -> usize {
         self.kept.len()
     }
 
-    /// The next notice, if there is one. To be called with each HEAD at least.
+    /// Returns the next notice, if any. To be called at least with each HEAD.
     pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let oldest = (!self.is_drained()).then_some(self.acknowledged);
-        match self.waiting.look(oldest, now_ms)? {
-            Change::GoesOn => Some(Notice::AcksResumed),
-            Change::Waits { ms } => Some(Notice::AckStalled(AckStall {
+        match self.ack_stall.check(oldest, now_ms)? {
+            Change::Resumed => Some(Notice::AcksResumed),
+            Change::Stalled { ms } => Some(Notice::AckStalled(AckStall {
                 topic: self.topic.clone(),
                 count: self.unacknowledged(),
                 ms,
@@ -437,15 +444,15 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// The oldest record that waits and its length, if that is more than all that were acknowledged and more than stores
-    /// take in any case.
+    /// Returns the oldest unacknowledged record and its length, if it is longer than all acknowledged records and
+    /// than every store accepts.
     fn long_record(&self) -> Option<(u64, usize)> {
         let oldest = self.kept.get((self.acknowledged - self.first_kept) as usize)?;
         let len = oldest.as_ref().len();
         (len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES)).then_some((self.acknowledged, len))
     }
 
-    /// What the records that wait for an acknowledgement occupy, in octets.
+    /// The memory that the unacknowledged records occupy.
     pub fn kept_len_bytes(&self) -> u64 {
         self.kept_len_bytes
     }
@@ -454,7 +461,7 @@ impl<P: Payload> Producer<P> {
         *address == *self.address && *subject == *self.topic
     }
 
-    /// The records before `end` are acknowledged: drops them, unless they are kept for a new address.
+    /// Marks the records before `end` as acknowledged, and drops them unless they are kept for a new address.
     fn forget(&mut self, end: u64) {
         debug_assert!(end <= self.next, "an ACK of what was not published is for a twin's record");
         while self.acknowledged < end {
@@ -474,7 +481,7 @@ impl<P: Payload> Producer<P> {
             self.first_kept += 1;
             self.given_up += u64::from(self.is_doubtful);
         }
-        // A burst that waited for a store may have grown the queue; do not hold that memory for ever.
+        // A burst may have grown the queue while no store was there. Release that memory.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {
             self.kept.shrink_to(self.kept.len() * 2);
         }

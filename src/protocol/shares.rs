@@ -1,7 +1,7 @@
-//! How much of something scarce each peer has, by host and by peer.
+//! How much of a limited resource each peer uses, by host and by peer.
 //!
-//! Shares go to hosts first, then to the peers of each host, so that a host gains nothing by many connections. A peer is a
-//! name that begins with its host's, see [`host_of`].
+//! Resources are divided among hosts first, then among the peers of each host, so that a host gains nothing by many
+//! connections. A peer is the name of a connection, which begins with the host, see [`host_of`].
 
 use super::host_of;
 use std::collections::{BTreeSet, HashMap};
@@ -13,12 +13,12 @@ pub struct Shares {
     hosts: HashMap<Arc<[u8]>, Host>,
 }
 
-/// Amounts before a change and after it.
+/// The amounts before a change and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed {
-    /// Those of the peer.
+    /// The amounts of the peer.
     pub peer: (u64, u64),
-    /// Those of its host.
+    /// The amounts of its host.
     pub host: (u64, u64),
 }
 
@@ -29,23 +29,23 @@ struct Host {
 }
 
 impl Shares {
-    /// What a peer has.
+    /// The amount of a peer.
     pub fn of(&self, peer: &[u8]) -> u64 {
         self.hosts.get(host_of(peer)).and_then(|host| host.peers.get(peer)).copied().unwrap_or(0)
     }
 
-    /// What all peers of a peer's host have.
+    /// The amount of all peers of a peer's host.
     pub fn of_host(&self, peer: &[u8]) -> u64 {
         self.hosts.get(host_of(peer)).map_or(0, |host| host.total)
     }
 
-    /// How many hosts have something.
+    /// The number of hosts with an amount.
     pub fn host_count(&self) -> usize {
         self.hosts.len()
     }
 
-    /// One thing that a peer has was `before` and is `now`. Peers that have nothing are forgotten. Returns how the amounts of
-    /// the peer and of its host have changed.
+    /// Changes one part of a peer's amount from `before` to `now`. Drops peers without an amount. Returns the amounts
+    /// of the peer and of its host before and after.
     pub fn change(&mut self, peer: &[u8], before: u64, now: u64) -> Changed {
         let name = host_of(peer);
         if before == now {
@@ -73,10 +73,10 @@ impl Shares {
     }
 }
 
-/// Amounts and names, by amount.
+/// Names, ordered by amount.
 type Ranks = BTreeSet<(u64, Arc<[u8]>)>;
 
-/// [`Shares`], and who has most.
+/// [`Shares`], and the order of peers and hosts by amount.
 #[derive(Debug, Default)]
 pub struct RankedShares {
     shares: Shares,
@@ -102,14 +102,14 @@ impl RankedShares {
         self.shares.host_count()
     }
 
-    /// The peers, those that have most first, and what each has.
+    /// The peers and their amounts, the largest amount first.
     pub fn greediest(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.peers.iter().rev().map(|(amount, peer)| (&**peer, *amount))
     }
 
-    /// The peer that gives way to one more thing of `peer`: the one with most of the host with most; or else, where that
-    /// host would not have more than the host of `peer`, the one with most of that host. `None` when `peer` would have as
-    /// much then.
+    /// The peer from which to take one part for `peer`. That is the largest peer of the largest host. If that host
+    /// would not have more than the host of `peer` then, it is the largest peer of the host of `peer`. `None` if that
+    /// peer would not have more than `peer` then.
     pub fn greediest_for(&self, peer: &[u8]) -> Option<&Arc<[u8]>> {
         let own_host_amount = self.of_host(peer);
         let most = |host: &[u8]| self.of_host.get(host).and_then(Ranks::last);
@@ -136,7 +136,7 @@ impl RankedShares {
     }
 }
 
-/// Who has nothing has no rank.
+/// Updates a rank. A name without an amount has no rank.
 fn replace(ranks: &mut Ranks, name: &Arc<[u8]>, (was, is): (u64, u64)) {
     if was == is {
         return;
@@ -158,16 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_counted_by_host_and_by_peer_and_forgotten() {
+    fn amounts_are_counted_by_host_and_by_peer() {
         let mut shares = RankedShares::default();
         for (host, number, amount) in [(1, 1, 5), (1, 2, 6), (2, 1, 10), (1, 1, 2)] {
             shares.change(&peer(host, number), 0, amount);
         }
         assert_eq!((shares.of(&peer(1, 1)), shares.of_host(&peer(1, 9)), shares.host_count()), (7, 13, 2));
         assert_eq!(shares.greediest().map(|(_, amount)| amount).collect::<Vec<_>>(), [10, 7, 6]);
-        // The host with most gives way, by its peer with most.
+        // The largest host is the first to lose, and of its peers the largest one.
         assert_eq!(shares.greediest_for(&peer(3, 1)).map(|name| &**name), Some(&*peer(1, 1)));
-        // Within the host with most, the peers give way to each other.
+        // A new peer of the largest host takes from the largest peer of that host.
         assert_eq!(shares.greediest_for(&peer(1, 3)).map(|name| &**name), Some(&*peer(1, 1)));
         assert_eq!(shares.greediest_for(&peer(1, 2)), None);
         for (host, number, amount) in [(1, 1, 7), (1, 2, 6), (2, 1, 10)] {

@@ -1,23 +1,23 @@
-//! A fair queue of requests: hosts take turns, and so do the requesters of each host. Each requester has a queue of its
-//! own. A requester cannot crowd out others by many requests, nor a host by many connections.
+//! A fair queue of requests: hosts take turns, and so do the requesters of each host. Each requester has its own
+//! queue. A requester cannot delay others by many requests, nor a host by many connections.
 
 use crate::protocol::shares::RankedShares;
 use crate::protocol::{MAX_LOOKS, Reading, host_of};
 use std::collections::{HashMap, VecDeque};
 
-/// Requests of many requesters, at most `limit` in all.
+/// A fair queue of at most `limit` requests.
 ///
-/// A request that finds the queue full evicts the latest request of the host with the most requests, from the requester of
-/// that host with the most. It is refused when its own host would then have as many. The same holds among the requesters
-/// of one host.
+/// A request that finds the queue full evicts the latest request of the host with most requests, from the requester
+/// of that host with most requests. It is refused when its own host would then have as many. The same holds among the
+/// requesters of one host.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
-    /// The requesters of each host in turn; each that has requests stands here once.
+    /// The requesters of each host, in the order of their turns. Each requester with requests is in it once.
     hosts: HashMap<Box<[u8]>, VecDeque<Box<[u8]>>>,
-    /// Hosts in turn; each that has requests stands here once.
+    /// The order of the hosts' turns. Each host with requests is in it once.
     host_order: VecDeque<Box<[u8]>>,
-    /// How many requests each requester has.
+    /// The number of requests of each requester.
     counts: RankedShares,
     len: usize,
     limit: usize,
@@ -25,29 +25,29 @@ pub struct FairQueue<T> {
 
 #[derive(Debug)]
 struct Requester<T> {
-    /// Keys of the requests, in turn.
+    /// The keys of the requests, in order.
     order: VecDeque<Box<[u8]>>,
     requests: HashMap<Box<[u8]>, T>,
 }
 
-/// The key of a request under a name of at most 255 bytes: a requester may use several names.
+/// The key of a request under a requester's name of at most 255 bytes. One connection may use several names.
 pub fn request_key(name: &[u8], key: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, key].concat()
 }
 
-/// The next request.
+/// A request that was taken from the queue.
 #[derive(Debug)]
 pub struct Queued<T> {
     /// The requester.
     pub requester: Box<[u8]>,
-    /// What tells this requester's requests apart.
+    /// Distinguishes the requests of one requester.
     pub key: Box<[u8]>,
     /// The request.
     pub request: T,
 }
 
 impl<T> FairQueue<T> {
-    /// No requests; at most `limit` at a time.
+    /// Returns an empty queue of at most `limit` requests.
     pub fn new(limit: usize) -> Self {
         FairQueue {
             requesters: HashMap::new(),
@@ -59,7 +59,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// No requests, with the same limit.
+    /// Returns an empty queue with the same limit.
     pub fn emptied(&self) -> Self {
         FairQueue::new(self.limit)
     }
@@ -69,17 +69,17 @@ impl<T> FairQueue<T> {
         self.len == 0
     }
 
-    /// How many requests wait.
+    /// The number of requests.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// A request that waits already.
+    /// Returns a waiting request.
     pub fn get_mut(&mut self, requester: &[u8], key: &[u8]) -> Option<&mut T> {
         self.requesters.get_mut(requester)?.requests.get_mut(key)
     }
 
-    /// Adds a request that does not wait yet, behind the requester's others. False when there is no room for it.
+    /// Adds a request behind the requester's others. The key must be new. Returns false when there is no room.
     pub fn push(&mut self, requester: &[u8], key: &[u8], request: T) -> bool {
         if self.len >= self.limit && !self.make_room_for(requester) {
             return false;
@@ -101,8 +101,8 @@ impl<T> FairQueue<T> {
         true
     }
 
-    /// Takes the request whose turn it is; its requester's next one has its turn after all other requesters of its host,
-    /// and its host's next one after all other hosts.
+    /// Takes the next request. The next request of its requester comes after all other requesters of its host, and
+    /// the next one of its host after all other hosts.
     pub fn pop(&mut self) -> Option<Queued<T>> {
         let name = self.host_order.pop_front()?;
         let host = self.hosts.get_mut(&name)?;
@@ -120,8 +120,8 @@ impl<T> FairQueue<T> {
         Some(Queued { requester, key, request })
     }
 
-    /// Takes the first request whose answer would be read now, looking at a limited number of them. Those that nobody
-    /// would read are dropped; the others have their turn again later.
+    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests.
+    /// Drops those whose response no connection subscribes to, and puts the others back.
     pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Queued<T>> {
         for _ in 0..self.len.min(MAX_LOOKS) {
             let turn = self.pop()?;
@@ -134,8 +134,8 @@ impl<T> FairQueue<T> {
         None
     }
 
-    /// Drops the latest request of the requester that gives way to another request of `requester`, see
-    /// [`RankedShares::greediest_for`]. False when none does.
+    /// Drops the latest request of the requester that [`RankedShares::greediest_for`] selects. Returns false when it
+    /// selects none.
     fn make_room_for(&mut self, requester: &[u8]) -> bool {
         let Some(greedy) = self.counts.greediest_for(requester).cloned() else { return false };
         let known = self.requesters.get_mut(&*greedy).expect("a requester that is counted is there");
@@ -150,7 +150,7 @@ impl<T> FairQueue<T> {
         true
     }
 
-    /// A requester has one request more, or less, than before.
+    /// Counts one request more, or one less.
     fn count_changed(&mut self, requester: &[u8], is_more: bool) {
         let (before, now) = if is_more { (0, 1) } else { (1, 0) };
         let changed = self.counts.change(requester, before, now);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_one_thing_does_not_wait_for_who_asks_for_many() {
+    fn a_requester_with_one_request_does_not_wait_for_one_with_many() {
         let mut queue = FairQueue::new(1_000);
         for i in 0..100_u32 {
             assert!(queue.push(b"greedy", &i.to_be_bytes(), i));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_modest_requester_gets_in_when_a_greedy_one_has_filled_all() {
+    fn a_modest_requester_evicts_requests_of_a_greedy_one() {
         let mut queue = FairQueue::new(10);
         for i in 0..100_u32 {
             assert_eq!(queue.push(b"greedy", &i.to_be_bytes(), i), i < 10);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gives_way_to_an_equal() {
+    fn no_request_is_evicted_for_a_requester_with_as_many() {
         let mut queue = FairQueue::new(4);
         for i in 0..4_u8 {
             assert!(queue.push(&[i], b"key", u32::from(i)));
@@ -210,13 +210,13 @@ mod tests {
         assert!(queue.push(b"late", b"key", 9));
     }
 
-    /// A name of a connection: its host's first.
+    /// The name of a connection, which begins with the host.
     fn connection(host: u8, number: u32) -> Vec<u8> {
         [&[host; 16][..], &number.to_be_bytes()].concat()
     }
 
     #[test]
-    fn a_host_with_many_connections_has_one_turn_and_gives_way() {
+    fn a_host_with_many_connections_takes_one_turn_and_loses_requests() {
         let mut queue = FairQueue::new(1_000);
         for i in 0..1_500_u32 {
             assert_eq!(queue.push(&connection(1, i), b"key", i), i < 1_000);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_request_that_would_be_read_is_taken() {
+    fn the_first_request_whose_requester_can_receive_is_returned() {
         let mut queue = FairQueue::new(10);
         for i in 0..6_u8 {
             queue.push(&[i], b"key", u32::from(i));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_wait_are_found() {
+    fn waiting_requests_are_found() {
         let mut queue = FairQueue::new(4);
         queue.push(b"a", b"key", 1);
         *queue.get_mut(b"a", b"key").unwrap() = 2;

@@ -1,147 +1,150 @@
 //! Holds records back from the application until a store has acknowledged them (`consumer/isolation = acknowledged`).
 //!
-//! A record that no store has is lost when its producer ends. An application that had read it would have read a record
-//! that no later reader gets. The buffer is limited: while it is full, further records of the partition are refused.
+//! If a producer ends before any store has its record, the record is lost. An application that had received it would
+//! have received a record that no later reader gets. The buffer is limited: while it is full, further records of the
+//! partition are refused.
 
 use crate::protocol::ingest::Index;
 use crate::protocol::partition::sequencer::EARLY_OVERHEAD_BYTES;
-use crate::protocol::producer::ack_stall::{AGAIN_MS, WAITING_MS};
+use crate::protocol::producer::ack_stall::{REPORT_INTERVAL_MS, STALL_MS};
 use std::collections::{HashMap, VecDeque};
 
-/// How often it is looked for partitions whose records wait for long.
-const LOOK_INTERVAL_MS: u64 = 1_000;
+/// How often to search for partitions whose records have been held back for long.
+const SEARCH_INTERVAL_MS: u64 = 1_000;
 
-/// The records of all partitions that wait for a store.
+/// The records of all partitions that are held back.
 #[derive(Debug)]
 pub struct Unacknowledged<P> {
     limit_bytes: usize,
     len_bytes: usize,
-    partitions: HashMap<Index, Waiters<P>>,
-    /// [`Unacknowledged::poll_stall`] returns nothing before this.
+    partitions: HashMap<Index, HeldBack<P>>,
+    /// [`Unacknowledged::poll_stall`] returns nothing before this time.
     next_stall_ms: u64,
 }
 
-/// A partition whose records wait for long.
+/// A partition whose records have been held back for long.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stall {
     /// The partition.
     pub partition: Index,
-    /// How many records wait.
+    /// How many records are held back.
     pub count: usize,
-    /// For how long, in milliseconds.
+    /// How long, in milliseconds.
     pub ms: u64,
 }
 
-/// The records of one partition that wait, and what is known of it.
+/// The records of one partition that are held back.
 #[derive(Debug)]
-struct Waiters<P> {
+struct HeldBack<P> {
     /// One after the last record that a store has.
     end: u64,
     /// In order, without gaps.
     records: VecDeque<(u64, P)>,
     /// The first record for which there was no room.
     refused: Option<u64>,
-    /// When the first one began to wait, or when a store acknowledged one last.
+    /// Since when the first record is held back, or when a store last acknowledged one.
     since_ms: u64,
 }
 
-impl<P> Default for Waiters<P> {
+impl<P> Default for HeldBack<P> {
     fn default() -> Self {
-        Waiters { end: 0, records: VecDeque::new(), refused: None, since_ms: 0 }
+        HeldBack { end: 0, records: VecDeque::new(), refused: None, since_ms: 0 }
     }
 }
 
 impl<P: AsRef<[u8]>> Unacknowledged<P> {
-    /// Nothing waits yet. What waits occupies at most `limit_bytes`.
+    /// Returns an empty buffer of at most `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
-        Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_stall_ms: WAITING_MS }
+        Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_stall_ms: STALL_MS }
     }
 
-    /// Takes the next record of a partition. Returned, when a store has it; else it waits, if there is room.
+    /// Takes the next record of a partition. Returns it when a store has it. Otherwise holds it back, if there is
+    /// room.
     pub fn take(&mut self, index: Index, offset: u64, content: P, now_ms: u64) -> Option<P> {
-        let waiters = self.partitions.entry(index).or_default();
-        if waiters.refused.is_some() {
+        let held = self.partitions.entry(index).or_default();
+        if held.refused.is_some() {
             return None;
         }
-        if offset < waiters.end {
+        if offset < held.end {
             return Some(content);
         }
         let cost_bytes = cost_bytes(&content);
         if self.len_bytes + cost_bytes > self.limit_bytes && self.len_bytes > 0 {
-            waiters.refused = Some(offset);
+            held.refused = Some(offset);
         } else {
             self.len_bytes += cost_bytes;
-            if waiters.records.is_empty() {
-                waiters.since_ms = now_ms;
+            if held.records.is_empty() {
+                held.since_ms = now_ms;
             }
-            waiters.records.push_back((offset, content));
+            held.records.push_back((offset, content));
         }
         None
     }
 
-    /// The first record of a partition for which there was no room: until a store has what waits, none is taken.
+    /// The first record of a partition for which there was no room. No further record is taken until stores have
+    /// acknowledged records that are held back.
     pub fn refused(&self, index: Index) -> Option<u64> {
         self.partitions.get(&index)?.refused
     }
 
-    /// A store has the records up to `offset`, including it: those that waited for it are handed to `release`.
+    /// A store has the records up to and including `offset`. Passes those that were held back to `release`.
     pub fn acknowledged(&mut self, index: Index, offset: u64, now_ms: u64, mut release: impl FnMut(u64, P)) {
-        let waiters = self.partitions.entry(index).or_default();
-        waiters.end = waiters.end.max(offset.saturating_add(1));
+        let held = self.partitions.entry(index).or_default();
+        held.end = held.end.max(offset.saturating_add(1));
         let is_released =
-            |waiters: &Waiters<P>| waiters.records.front().is_some_and(|(first, _)| *first < waiters.end);
-        while is_released(waiters)
-            && let Some((offset, content)) = waiters.records.pop_front()
+            |held: &HeldBack<P>| held.records.front().is_some_and(|(first, _)| *first < held.end);
+        while is_released(held)
+            && let Some((offset, content)) = held.records.pop_front()
         {
             self.len_bytes -= cost_bytes(&content);
-            waiters.since_ms = now_ms;
+            held.since_ms = now_ms;
             release(offset, content);
         }
-        if waiters.records.is_empty() || self.len_bytes <= self.limit_bytes / 2 {
-            waiters.refused = None;
+        if held.records.is_empty() || self.len_bytes <= self.limit_bytes / 2 {
+            held.refused = None;
         }
     }
 
-    /// How many records of a partition wait.
+    /// How many records of a partition are held back.
     pub fn count(&self, index: Index) -> u64 {
-        self.partitions.get(&index).map_or(0, |waiters| waiters.records.len() as u64)
+        self.partitions.get(&index).map_or(0, |held| held.records.len() as u64)
     }
 
-    /// The first record of a partition that is not delivered, where `next` is the next one to receive: what waits can be
-    /// fetched again from there. `None` when records after the first one that waits were delivered before it, which happens
-    /// once a false beginning was corrected.
+    /// The first record of a partition that was not delivered, where `next` is the next record to receive. Records
+    /// that are held back can be fetched again from there. `None` when a record after the first one that is held back
+    /// has been delivered: that happens after a wrong start offset was corrected.
     pub fn resume_at(&self, index: Index, next: u64) -> Option<u64> {
-        let first = self.partitions.get(&index).and_then(|waiters| waiters.records.front());
+        let first = self.partitions.get(&index).and_then(|held| held.records.front());
         let first = first.map_or(next, |(offset, _)| *offset);
         (next - first == self.count(index)).then_some(first)
     }
 
-    /// Forgets a partition, and what waits of it.
+    /// Drops a partition, and its records.
     pub fn forget(&mut self, index: Index) {
-        if let Some(waiters) = self.partitions.remove(&index) {
-            self.len_bytes -= waiters.records.iter().map(|(_, content)| cost_bytes(content)).sum::<usize>();
+        if let Some(held) = self.partitions.remove(&index) {
+            self.len_bytes -= held.records.iter().map(|(_, content)| cost_bytes(content)).sum::<usize>();
         }
     }
 
-    /// The partitions of which something is known.
+    /// The partitions in the buffer.
     pub fn partitions(&self) -> impl Iterator<Item = Index> {
         self.partitions.keys().copied()
     }
 
-    /// The partition whose records wait for longest, if that is long and it is time to tell.
+    /// Returns the partition whose records have been held back longest, if that is long and a report is due.
     pub fn poll_stall(&mut self, now_ms: u64) -> Option<Stall> {
         if now_ms < self.next_stall_ms {
             return None;
         }
-        self.next_stall_ms = now_ms + LOOK_INTERVAL_MS;
-        let waiting = self.partitions.iter().filter(|(_, waiters)| !waiters.records.is_empty());
-        let (index, waiters) = waiting.min_by_key(|(_, waiters)| waiters.since_ms)?;
-        let ms = now_ms.saturating_sub(waiters.since_ms);
-        if ms < WAITING_MS {
+        self.next_stall_ms = now_ms + SEARCH_INTERVAL_MS;
+        let waiting = self.partitions.iter().filter(|(_, held)| !held.records.is_empty());
+        let (index, held) = waiting.min_by_key(|(_, held)| held.since_ms)?;
+        let ms = now_ms.saturating_sub(held.since_ms);
+        if ms < STALL_MS {
             return None;
         }
-        self.next_stall_ms = now_ms + AGAIN_MS;
-        Some(Stall { partition: *index, count: waiters.records.len(), ms })
+        self.next_stall_ms = now_ms + REPORT_INTERVAL_MS;
+        Some(Stall { partition: *index, count: held.records.len(), ms })
     }
 }
 
@@ -153,7 +156,7 @@ fn cost_bytes(content: &impl AsRef<[u8]>) -> usize {
 mod tests {
     use super::*;
 
-    /// Room for two records.
+    /// A buffer for two records.
     fn waiting() -> Unacknowledged<Vec<u8>> {
         Unacknowledged::new(2 * (EARLY_OVERHEAD_BYTES + 10))
     }
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn records_wait_for_a_store_and_no_further_ones_are_taken_when_there_is_no_room() {
+    fn records_are_held_back_for_a_store_and_refused_when_there_is_no_room() {
         let (mut waiting, first, second) = (waiting(), Index(0), Index(1));
         for offset in 0..3 {
             assert_eq!(waiting.take(first, offset, vec![0; 10], 0), None);
@@ -173,7 +176,7 @@ mod tests {
         assert_eq!((waiting.count(first), waiting.refused(first)), (2, Some(2)));
         assert_eq!(waiting.take(second, 7, vec![0; 10], 0), None);
         assert_eq!(waiting.refused(second), Some(7));
-        // A store has the first one and, of the other partition, more than was taken.
+        // A store has the first record and, of the other partition, more than was received.
         assert_eq!(released(&mut waiting, first, 0), [0]);
         assert_eq!(waiting.refused(first), None);
         assert_eq!(released(&mut waiting, second, 8), [0; 0]);
@@ -185,16 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_whose_records_wait_for_long_is_told_whatever_others_do() {
+    fn a_partition_whose_records_are_held_back_for_long_is_reported() {
         let mut waiting = waiting();
         waiting.take(Index(0), 0, vec![0; 10], 0);
         waiting.take(Index(1), 0, vec![0; 10], 0);
-        assert_eq!(waiting.poll_stall(WAITING_MS - 1), None);
-        waiting.acknowledged(Index(1), 0, WAITING_MS, |_, _| {});
-        let stall = Stall { partition: Index(0), count: 1, ms: WAITING_MS };
-        assert_eq!(waiting.poll_stall(WAITING_MS), Some(stall));
-        assert_eq!(waiting.poll_stall(WAITING_MS + AGAIN_MS - 1), None);
+        assert_eq!(waiting.poll_stall(STALL_MS - 1), None);
+        waiting.acknowledged(Index(1), 0, STALL_MS, |_, _| {});
+        let stall = Stall { partition: Index(0), count: 1, ms: STALL_MS };
+        assert_eq!(waiting.poll_stall(STALL_MS), Some(stall));
+        assert_eq!(waiting.poll_stall(STALL_MS + REPORT_INTERVAL_MS - 1), None);
         released(&mut waiting, Index(0), 0);
-        assert_eq!(waiting.poll_stall(WAITING_MS + AGAIN_MS), None);
+        assert_eq!(waiting.poll_stall(STALL_MS + REPORT_INTERVAL_MS), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of which peers are there.
+//! Tests of discovery.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn discovery() -> Discovery {
     Discovery::new(b"me", &[b"my other half"], 1_000, 4_000, 0)
 }
 
-/// Takes a beacon. Returns where to connect and to disconnect.
+/// Handles a beacon. Returns the `Connect` and `Disconnect` events.
 fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> Vec<Event> {
     let mut events = Vec::new();
     discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
@@ -17,7 +17,7 @@ fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64)
     events
 }
 
-/// Takes a beacon of a known endpoint. True when the node there is new.
+/// Handles a beacon of a known endpoint. Returns true when it is reported as a new node there.
 fn is_announced(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> bool {
     let mut events = Vec::new();
     discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
@@ -31,7 +31,7 @@ fn tick(discovery: &mut Discovery, now_ms: u64) -> (bool, Vec<Event>) {
     (discovery.handle_timeout(now_ms, &mut events), events)
 }
 
-/// The tower says back what this node told it.
+/// The tower forwards this node's own beacon to it.
 fn echo(discovery: &mut Discovery, now_ms: u64) {
     assert_eq!(beacon(discovery, b"me", "tcp://127.0.0.1:1", now_ms), []);
 }
@@ -49,7 +49,7 @@ fn beacons_at_once_then_every_interval_and_for_a_new_peer() {
 }
 
 #[test]
-fn itself_and_its_other_half_are_no_peers() {
+fn a_node_and_its_ignored_addresses_are_no_peers() {
     let mut discovery = discovery();
     assert_eq!(beacon(&mut discovery, b"me", A, 0), []);
     assert_eq!(beacon(&mut discovery, b"my other half", A, 0), []);
@@ -68,19 +68,19 @@ fn a_silent_peer_is_dropped_and_comes_back() {
 }
 
 #[test]
-fn a_host_that_is_found_late_is_connected_to_at_once() {
+fn a_host_that_is_resolved_late_is_connected_to_at_once() {
     let mut discovery = discovery();
     const NAMED: &str = "tcp://late.invalid:1001";
     assert_eq!(beacon(&mut discovery, b"peer", NAMED, 0), [Event::Connect(NAMED.into())]);
     let found = [Event::Connect(A.into()), Event::Disconnect(NAMED.into())];
     assert_eq!(beacon(&mut discovery, b"peer", A, 1_000), found);
-    // An address that is in use stays, whatever another tower says.
+    // An address in use stays, even if another tower announces another one.
     assert_eq!(beacon(&mut discovery, b"peer", "tcp://127.0.0.2:1001", 2_000), []);
     assert_eq!(beacon(&mut discovery, b"peer", NAMED, 3_000), []);
 }
 
 #[test]
-fn a_port_taken_over_by_a_new_node_stays_connected() {
+fn an_endpoint_that_a_new_node_takes_over_stays_connected() {
     let mut discovery = discovery();
     beacon(&mut discovery, b"old", A, 0);
     echo(&mut discovery, 1_500);
@@ -96,19 +96,19 @@ fn a_peer_that_moved_is_followed() {
     let mut discovery = discovery();
     let elsewhere = "tcp://10.0.0.1:1001";
     beacon(&mut discovery, b"peer", A, 0);
-    // Two towers may see it differently: no reason to change while the first one is confirmed.
+    // Two towers may see different addresses of the peer. The first one stays while it is confirmed.
     assert_eq!(beacon(&mut discovery, b"peer", elsewhere, 10), []);
     assert_eq!(beacon(&mut discovery, b"peer", A, 2_000), []);
     assert_eq!(beacon(&mut discovery, b"peer", elsewhere, 5_999), []);
     let events = beacon(&mut discovery, b"peer", elsewhere, 6_000);
     assert_eq!(events, [Event::Connect(elsewhere.into()), Event::Disconnect(A.into())]);
-    // At another port it is another node, which may be there beside the first one.
+    // The same name at another port is another node. Both are connected.
     assert_eq!(beacon(&mut discovery, b"peer", B, 6_001), [Event::Connect(B.into())]);
 }
 
 #[test]
-fn nodes_that_share_a_name_or_have_none_are_told_apart() {
-    let mut discovery = discovery().telling_names();
+fn nodes_that_share_a_name_or_have_none_are_different_peers() {
+    let mut discovery = discovery().reporting_names();
     for (name, endpoint) in [(&b"n"[..], A), (b"n", B), (b"", "tcp://10.0.0.1:5"), (b"", "tcp://10.0.0.2:5")]
     {
         assert_eq!(beacon(&mut discovery, name, endpoint, 0), [Event::Connect(endpoint.into())]);
@@ -127,19 +127,19 @@ fn nodes_that_share_a_name_or_have_none_are_told_apart() {
     let address = b"0123456789ABCDEF0123456789ABCDEF";
     assert_eq!(beacon(&mut discovery, address, A, 4_000), [Event::Connect(A.into())]);
     assert_eq!(beacon(&mut discovery, address, "tcp://127.0.0.1:9", 4_001), []);
-    // A node that has no name itself.
+    // This node has no name itself.
     let mut nameless = Discovery::new(b"", &[], 1_000, 4_000, 0).with_port(1_001);
     assert_eq!(beacon(&mut nameless, b"", A, 0), []);
     assert_eq!(beacon(&mut nameless, b"", B, 0), [Event::Connect(B.into())]);
 }
 
 #[test]
-fn a_new_node_at_a_known_endpoint_is_told() {
+fn a_new_node_at_a_known_endpoint_is_reported() {
     let mut discovery = discovery();
     assert_eq!(beacon(&mut discovery, b"first", A, 0), [Event::Connect(A.into())]);
     assert!(!is_announced(&mut discovery, b"first", A, 1_000));
     assert!(is_announced(&mut discovery, b"second", A, 1_100));
-    // Others take the place of those that are gone; but not of each other.
+    // Further names evict silent names only.
     for i in 2..MAX_NAMES {
         assert!(is_announced(&mut discovery, &[i as u8], A, 1_200));
     }
@@ -148,27 +148,27 @@ fn a_new_node_at_a_known_endpoint_is_told() {
     assert!(is_announced(&mut discovery, b"late", A, 3_000));
     assert!(discovery.peers.contains_key(&key(b"late", A)));
     assert_eq!(discovery.peers.len(), MAX_NAMES);
-    // One that was silent for long is new, too.
+    // A name that was silent for long is new again.
     assert!(!is_announced(&mut discovery, b"late", A, 4_900));
     assert!(is_announced(&mut discovery, b"late", A, 6_900));
 }
 
 #[test]
-fn new_peers_are_answered_at_once_but_not_without_end() {
+fn new_peers_get_a_beacon_at_once_at_a_limited_rate() {
     let mut discovery = discovery();
     let answered = |discovery: &mut Discovery, i: u64, now_ms| {
         beacon(discovery, &i.to_be_bytes(), &format!("tcp://10.0.0.1:{i}"), now_ms);
         tick(discovery, now_ms).0
     };
     assert!(tick(&mut discovery, 0).0);
-    // The two halves of a store come one after the other.
+    // A store has two nodes, whose beacons come one after the other.
     assert!(answered(&mut discovery, 1, 1) && answered(&mut discovery, 2, 1));
     let count = (0..1_000).filter(|&i| answered(&mut discovery, 3 + i, 2 + i)).count();
     assert!((50..=66).contains(&count), "{count}");
 }
 
 #[test]
-fn peers_outlive_the_towers() {
+fn peers_stay_while_all_towers_are_lost() {
     let mut discovery = discovery();
     beacon(&mut discovery, b"peer", A, 0);
     discovery.handle_tower_lost(true, 100);
@@ -183,11 +183,11 @@ fn peers_outlive_the_towers() {
 }
 
 #[test]
-fn peers_outlive_a_tower_that_is_silent() {
+fn peers_stay_while_a_tower_is_silent() {
     let mut discovery = discovery();
     beacon(&mut discovery, b"peer", A, 0);
     beacon(&mut discovery, b"dead", B, 0);
-    // Not even this node's own beacon comes back: it is the way to the tower that is cut.
+    // Not even this node's own beacon comes back, so the path to the tower is cut.
     for now_ms in [4_000, 5_000, 20_000] {
         assert_eq!(tick(&mut discovery, now_ms).1, [], "{now_ms}");
     }
@@ -201,7 +201,7 @@ fn peers_outlive_a_tower_that_is_silent() {
 }
 
 #[test]
-fn seldom_beacons_are_no_silence() {
+fn a_long_beacon_interval_does_not_count_as_silence() {
     let mut discovery = Discovery::new(b"me", &[], 3_000, 4_000, 0);
     beacon(&mut discovery, b"peer", A, 0);
     echo(&mut discovery, 3_000);
@@ -209,7 +209,7 @@ fn seldom_beacons_are_no_silence() {
 }
 
 #[test]
-fn a_flood_of_peers_is_bounded_and_does_not_flood_the_tower() {
+fn many_new_peers_are_limited_and_cause_one_beacon() {
     let mut discovery = discovery();
     let mut connected = 0;
     for i in 0..MAX_PEERS as u32 + 100 {
@@ -221,7 +221,7 @@ fn a_flood_of_peers_is_bounded_and_does_not_flood_the_tower() {
 }
 
 #[test]
-fn peers_that_never_answer_give_way_and_those_that_do_stay() {
+fn peers_that_do_not_respond_are_evicted_and_others_stay() {
     let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
     let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
     beacon(&mut discovery, b"real", A, 0);
@@ -229,7 +229,7 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
     for i in 1..=3 {
         assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
     }
-    // They are given time to answer; then the oldest one gives way, and however often it beacons.
+    // They get time to respond. Then the oldest one is evicted, although it sends beacons.
     assert_eq!(beacon(&mut discovery, b"new", B, 400), []);
     beacon(&mut discovery, &[1], &endpoint(1), 450);
     let events = beacon(&mut discovery, b"new", B, 501);
@@ -243,14 +243,14 @@ fn peers_that_never_answer_give_way_and_those_that_do_stay() {
         assert_eq!(beacon(&mut discovery, name, endpoint, 3_500), []);
         assert!(discovery.peers.contains_key(&key(name, endpoint)));
     }
-    // One that is lost is as pending as a new one.
+    // An endpoint whose connection is lost is pending too.
     discovery.handle_lost(A, 3_600);
     assert_eq!(discovery.pending.len(), 4);
     assert_eq!(discovery.peers.len(), discovery.endpoints.len());
 }
 
 #[test]
-fn a_host_keeps_its_limit_and_others_get_in() {
+fn peers_of_one_host_are_limited_and_others_evict_them() {
     let mut discovery = discovery().with_max_peers(6).with_max_peers_per_host(5, before_port);
     let greedy = |i: u64| format!("tcp://10.0.0.1:{i}");
     for i in 0..20 {
@@ -262,7 +262,7 @@ fn a_host_keeps_its_limit_and_others_get_in() {
         Some(Notice::TooManyPeersOfHost { host: "tcp://10.0.0.1".into(), limit: 5 })
     );
     assert_eq!(discovery.peers.len(), 5);
-    // Others come: the first one finds room, the next ones take that of the newest ones of the greedy host.
+    // Other hosts' peers come. The first one finds room. Each further one evicts the newest peer of the greedy host.
     let modest = |i: u64| format!("tcp://10.0.0.{}:1", 100 + i);
     assert_eq!(beacon(&mut discovery, b"0", &modest(0), 30), [Event::Connect(modest(0))]);
     for i in 1..5 {
@@ -274,7 +274,7 @@ fn a_host_keeps_its_limit_and_others_get_in() {
             Some(Notice::PeerEvicted { host: "tcp://10.0.0.1".into(), limit: 6 })
         );
     }
-    // Nobody gives way to an equal. Those who were there first are still there.
+    // No peer is evicted for a host that would then have as many. The first peers of the greedy host are still there.
     discovery.handle_answer(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
     assert_eq!(
@@ -282,7 +282,7 @@ fn a_host_keeps_its_limit_and_others_get_in() {
         Some(Notice::TooManyPeers { host: "tcp://10.0.0.109".into(), limit: 6 })
     );
     assert!(discovery.endpoints.contains_key(&greedy(0)));
-    // All are gone in the end.
+    // All peers expire in the end.
     for now_ms in [1_500, 2_500, 3_500] {
         echo(&mut discovery, now_ms);
     }
@@ -291,7 +291,7 @@ fn a_host_keeps_its_limit_and_others_get_in() {
 }
 
 #[test]
-fn an_endpoint_with_a_thousand_names_is_one() {
+fn an_endpoint_with_a_thousand_names_counts_as_a_few_peers() {
     let mut discovery = discovery().with_max_peers(20);
     for i in 0..1_000_u32 {
         assert_eq!(beacon(&mut discovery, &i.to_be_bytes(), A, 0).len(), usize::from(i == 0));

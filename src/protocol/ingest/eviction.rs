@@ -1,26 +1,27 @@
 //! The order in which partitions are evicted, and the peer that each is charged to.
 //!
-//! Any peer can invent partitions. Each partition is charged to the peer that first mentioned it, so that a peer which
-//! brings many evicts its own. A peer is known only while it has partitions: there are never more peers than partitions.
+//! Any peer can invent partitions. Each partition is charged to the peer that first mentioned it, so that a peer
+//! which brings many partitions evicts its own. A peer is stored only while it has partitions, so there are never
+//! more peers than partitions.
 
 use super::Index;
 use crate::protocol::shares::RankedShares;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// The partition with the lower rank is evicted first: unproven before proven, and then by time.
+/// Partitions with a lower rank are evicted first: unproven before proven ones, and then by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// A record of it came in order.
+    /// Whether a record of it has come in order.
     pub is_proven: bool,
-    /// When it may be evicted, or when it last moved.
+    /// When it may be evicted, or when its last in-order record came.
     pub time_ms: u64,
 }
 
-/// A partition in the order.
+/// A partition and its rank.
 pub type Entry = (Rank, Index);
 
-/// The peer that a partition is charged to; empty: no peer.
+/// The peer that a partition is charged to; empty if it is charged to no peer.
 pub type Payer = Arc<[u8]>;
 
 /// All partitions in the order of eviction: those of each peer, and all together.
@@ -28,42 +29,42 @@ pub type Payer = Arc<[u8]>;
 pub struct EvictionOrder {
     all: BTreeSet<Entry>,
     by_payer: HashMap<Payer, BTreeSet<Entry>>,
-    /// How many partitions each peer has.
+    /// The number of partitions of each peer.
     counts: RankedShares,
 }
 
 impl EvictionOrder {
-    /// How many peers have partitions; nobody counts as one.
+    /// The number of peers that have partitions. The empty peer counts too.
     pub fn payer_count(&self) -> usize {
         self.by_payer.len()
     }
 
-    /// How many partitions a peer has.
+    /// The number of partitions of a peer.
     pub fn count_of(&self, payer: &[u8]) -> usize {
         self.by_payer.get(payer).map_or(0, BTreeSet::len)
     }
 
-    /// How many hosts have partitions; nobody counts as one.
+    /// The number of hosts that have partitions. The empty host counts too.
     pub fn host_count(&self) -> usize {
         self.counts.host_count()
     }
 
-    /// How many partitions the host of a peer has.
+    /// The number of partitions of a peer's host.
     pub fn count_of_host(&self, payer: &[u8]) -> usize {
         self.counts.of_host(payer) as usize
     }
 
-    /// The peer that gives way to a new partition of `payer`, see [`RankedShares::greediest_for`].
+    /// The peer of which a partition is evicted for a new partition of `payer`, see [`RankedShares::greediest_for`].
     pub fn greediest_for(&self, payer: &[u8]) -> Option<Payer> {
         self.counts.greediest_for(payer).cloned()
     }
 
-    /// How many partitions the peer with most has; nobody is none.
+    /// The number of partitions of the peer that has most. The empty peer does not count.
     pub fn most_of_peer(&self) -> usize {
         self.counts.greediest().find(|(payer, _)| !payer.is_empty()).map_or(0, |(_, count)| count as usize)
     }
 
-    /// The partition to evict first among the proven or the unproven ones: of all, or of one peer.
+    /// The proven or unproven partition to evict first: of all partitions, or of one peer.
     pub fn first(&self, payer: Option<&[u8]>, is_proven: bool) -> Option<Entry> {
         let order = match payer {
             Some(payer) => self.by_payer.get(payer)?,
@@ -73,7 +74,7 @@ impl EvictionOrder {
         order.range((first, Index(0))..=(last, Index(usize::MAX))).next().copied()
     }
 
-    /// Adds a partition, and returns its payer, of which there is one name in memory however many it pays for.
+    /// Adds a partition. Returns its payer, as the one copy of that name which all its partitions share.
     pub fn add(&mut self, payer: &[u8], entry: Entry) -> Payer {
         self.all.insert(entry);
         let payer = match self.by_payer.get_key_value(payer) {
@@ -96,7 +97,7 @@ impl EvictionOrder {
         self.counts.change(payer, 1, 0);
     }
 
-    /// Gives a partition another rank.
+    /// Changes the rank of a partition.
     pub fn change(&mut self, payer: &Payer, (before, index): Entry, rank: Rank) {
         self.all.remove(&(before, index));
         self.all.insert((rank, index));
@@ -112,14 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_are_known_as_long_as_they_have_partitions() {
+    fn peers_are_stored_while_they_have_partitions() {
         let mut order = EvictionOrder::default();
         let rank = |is_proven, time_ms| Rank { is_proven, time_ms };
         let entry = |i: usize| (rank(i.is_multiple_of(2), i as u64), Index(i));
         let payers: Vec<Payer> =
             (0..30).map(|i| order.add(format!("peer {}", i % 3).as_bytes(), entry(i))).collect();
         assert_eq!((order.payer_count(), order.count_of(b"peer 1")), (3, 10));
-        // The odd ones are not proven.
+        // The odd partitions are not proven.
         assert_eq!(
             (order.first(None, false), order.first(Some(b"peer 2"), false)),
             (Some(entry(1)), Some(entry(5)))
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn many_connections_of_one_host_do_not_outvote_a_peer_of_another() {
+    fn many_connections_of_one_host_do_not_evict_partitions_of_another() {
         let mut order = EvictionOrder::default();
         let peer = |host: u8, number: usize| [&[host; 16][..], &number.to_be_bytes()].concat();
         let mut index = 0;
@@ -153,14 +154,14 @@ mod tests {
                 order.add(payer, (rank, Index(index)));
             }
         };
-        // An honest store with 100 partitions, and 40 connections with 10 each.
+        // An honest store has 100 partitions, and 40 connections of one host have 10 each.
         add(&mut order, &peer(1, 0), 100);
         (0..40).for_each(|i| add(&mut order, &peer(2, i), 10));
         add(&mut order, &peer(2, 7), 1);
         for newcomer in [peer(1, 0), peer(1, 1), peer(3, 0)] {
             assert_eq!(order.greediest_for(&newcomer).as_deref(), Some(&peer(2, 7)[..]));
         }
-        // Among themselves, those of the host give way to each other.
+        // A new connection of that host takes from the largest connection of that host.
         assert_eq!(order.greediest_for(&peer(2, 50)).as_deref(), Some(&peer(2, 7)[..]));
         assert_eq!(order.greediest_for(&peer(2, 39)), None);
     }

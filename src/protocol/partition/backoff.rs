@@ -1,46 +1,47 @@
 //! Exponential backoff for a partition whose FETCHes seem to end the connections that carry the answers.
 //!
-//! libzmq ends a connection over which a record longer than its limit comes; answers to other partitions are lost with it.
-//! Nothing shows which partition's answer it was. So each partition that waited in vain waits twice as long before its next
-//! FETCH. No two partitions wait equally long, so the ones that can be answered soon are.
+//! libzmq ends a connection over which a record longer than its limit comes. Responses for other partitions are lost
+//! with it, and nothing shows which partition's response it was. So each partition whose FETCH had no response waits
+//! twice as long as before until its next FETCH. No two partitions wait equally long, so partitions whose records are
+//! short enough get their responses in between.
 
-/// The wait after the first connection that was given up; it doubles with each further one.
+/// The wait after the first connection that was given up. It doubles with each further one.
 const FIRST_WAIT_MS: u64 = 250;
-/// The longest wait; some wait up to twice as long.
+/// The limit of the doubled wait. The random part may add as much again.
 const MAX_WAIT_MS: u64 = 30_000;
 
-/// The state of one partition.
+/// The backoff of one partition.
 #[derive(Debug)]
 pub struct Backoff {
-    /// FETCHes in a row that had no answer while a connection was given up.
+    /// The number of consecutive FETCHes without a response during which a connection was given up.
     count: u32,
-    /// Differs between partitions.
+    /// A number that differs between partitions.
     turn: u64,
 }
 
 impl Backoff {
-    /// Nothing to wait for. Partitions with different `turn`s wait for different times.
+    /// Returns a backoff without a wait. Partitions with different `turn`s wait for different times.
     pub fn new(turn: usize) -> Self {
         Backoff { count: 0, turn: turn as u64 }
     }
 
-    /// A FETCH had no answer, and a connection was given up meanwhile.
+    /// A FETCH had no response, and a connection has been given up since.
     pub fn cut(&mut self) {
         self.count += 1;
     }
 
-    /// How long to wait after that, and after each further FETCH, which may have found no connection.
+    /// How long to wait after that, and after each further FETCH, which may have been lost without a connection.
     pub fn wait_ms(&self) -> u64 {
         if self.count == 0 {
             return 0;
         }
         let wait_ms = (FIRST_WAIT_MS << (self.count - 1).min(16)).min(MAX_WAIT_MS);
-        // Any number that differs from partition to partition, and from time to time.
+        // A pseudo-random number that differs between partitions and between waits.
         let number = (self.turn ^ u64::from(self.count)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         wait_ms + number % wait_ms
     }
 
-    /// There was an answer.
+    /// A response has come.
     pub fn answered(&mut self) {
         self.count = 0;
     }
@@ -74,28 +75,28 @@ mod tests {
         assert_eq!(backoff.wait_ms(), 0);
     }
 
-    /// First offset and count of the next FETCH.
+    /// The first offset and the count of the next FETCH.
     fn asked(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> Option<(u64, u32)> {
         sequencer.request(now_ms).map(|request| (request.first, request.count))
     }
 
     #[test]
-    fn what_may_end_connections_is_held_back_whatever_others_say() {
+    fn fetches_that_may_end_connections_are_delayed() {
         let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
         sequencer.heard_of(9, 0);
         assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
         let due_ms = sequencer.hold_back(100, 250).unwrap();
         assert!((350..600).contains(&due_ms), "{due_ms}");
         assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
-        // Once for each FETCH, and not for a connection that was given up before it.
+        // It applies once to each FETCH, and not for a connection that was given up before the FETCH.
         assert_eq!(sequencer.hold_back(due_ms - 1, due_ms), None);
         assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
         assert_eq!(sequencer.hold_back(100, due_ms + 500), None);
-        // It came in part, and the rest was lost with the connection.
+        // A part of the response came, and the rest was lost with the connection.
         (0..4).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
         assert_eq!(sequencer.hold_back(due_ms + 1, due_ms + 500), None);
         assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
-        // The fifth time: 4 s at least, and as long after a FETCH that may have found no connection.
+        // The fifth wait is at least 4 s. It is as long after a FETCH that may have been lost without a connection.
         let mut now_ms = 2_000;
         for _ in 0..4 {
             now_ms = sequencer.hold_back(now_ms, now_ms).unwrap();
@@ -104,7 +105,7 @@ mod tests {
         sequencer.heard_of(9, now_ms);
         let wait_ms = sequencer.fetch_due_ms().unwrap() - now_ms;
         assert!((4_000..8_000).contains(&wait_ms), "{wait_ms}");
-        // An answer, and all is as new.
+        // After a response, the backoff starts over.
         (4..9).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
         sequencer.offer(9, vec![7], 0, 0);
         sequencer.heard_of(20, now_ms);
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn less_is_asked_for_when_answers_come_in_part_only() {
+    fn smaller_windows_are_requested_when_responses_are_partial() {
         let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
         sequencer.heard_of(99_999, 0);
         let mut counts = Vec::new();
@@ -121,7 +122,7 @@ mod tests {
         for _ in 0..12 {
             let (from, count) = asked(&mut sequencer, now_ms).unwrap();
             counts.push(count);
-            // Of a large answer most does not fit into a queue on its way.
+            // Most of a large response does not fit into a queue on its path.
             for offset in from..from + u64::from(count.min(20)) {
                 sequencer.offer(offset, vec![0; 100], now_ms, 0);
             }
@@ -132,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_with_a_connection_is_not_too_much() {
+    fn records_lost_with_a_connection_do_not_shrink_the_windows() {
         let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
         sequencer.heard_of(99_999, 0);
         let (mut now_ms, mut counts) = (0, Vec::new());
         for _ in 0..12 {
             let (first, count) = asked(&mut sequencer, now_ms).expect("a FETCH");
             counts.push(count);
-            // It comes in part, or not at all.
+            // A part of the response comes, or nothing.
             for offset in first..first + u64::from(count.min(20)) * (counts.len() as u64 % 2) {
                 sequencer.offer(offset, vec![7; 10], now_ms, 0);
             }
@@ -147,7 +148,7 @@ mod tests {
             now_ms = sequencer.hold_back(now_ms, now_ms).unwrap_or(now_ms);
         }
         assert!(counts[1..].iter().all(|&count| count == counts[1]), "{counts:?}");
-        // Nor do answers take longer than they do.
+        // Nor does the estimated response time grow.
         asked(&mut sequencer, now_ms);
         sequencer.offer(sequencer.next(), vec![7], now_ms, 0);
         assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_WAIT_MS));

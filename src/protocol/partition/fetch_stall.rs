@@ -1,30 +1,30 @@
-//! Decides when to log that a partition stalls: all peers were asked for its next record for a while, and none has it.
+//! Detects that a partition stalls: all peers were asked for its next record, and none has sent it.
 
-/// How long all peers are asked for one record in vain before a line is logged.
+/// A stall is reported when one record was requested from all peers for this long.
 pub const STALL_MS: u64 = 30_000;
 
-/// The state of one partition.
+/// The stall of one partition.
 #[derive(Debug, Default)]
 pub struct FetchStallDetector {
-    /// The record that all peers were asked for last, and since when.
+    /// The record that was last requested from all peers, and since when.
     asked: Option<(u64, u64)>,
-    /// The stall at that record was logged.
-    is_told: bool,
+    /// Whether the stall at that record was reported.
+    is_reported: bool,
 }
 
 impl FetchStallDetector {
-    /// All peers are asked for the record `next`. True when the partition stalls there; once for each record.
+    /// All peers are asked for the record `next`. Returns true when the partition stalls there, once for each record.
     pub fn asked(&mut self, next: u64, now_ms: u64) -> bool {
         let since_ms = match self.asked {
             Some((record, since_ms)) if record == next => since_ms,
             _ => {
-                (self.asked, self.is_told) = (Some((next, now_ms)), false);
+                (self.asked, self.is_reported) = (Some((next, now_ms)), false);
                 return false;
             }
         };
-        let is_news = !self.is_told && now_ms >= since_ms + STALL_MS;
-        self.is_told |= is_news;
-        is_news
+        let is_due = !self.is_reported && now_ms >= since_ms + STALL_MS;
+        self.is_reported |= is_due;
+        is_due
     }
 }
 
@@ -33,12 +33,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_once_for_each_record_that_nobody_has() {
+    fn a_stall_is_reported_once_for_each_record() {
         let mut stall = FetchStallDetector::default();
-        let mut told = |next, now_ms| stall.asked(next, now_ms);
-        assert_eq!([0, 1_000, 29_999].map(|ms| told(5, ms)), [false; 3]);
-        assert_eq!([30_000, 31_000, 90_000].map(|ms| told(5, ms)), [true, false, false]);
-        // It went on, and stands still again.
-        assert_eq!([91_000, 120_999, 121_000, 200_000].map(|ms| told(6, ms)), [false, false, true, false]);
+        let mut reported = |next, now_ms| stall.asked(next, now_ms);
+        assert_eq!([0, 1_000, 29_999].map(|ms| reported(5, ms)), [false; 3]);
+        assert_eq!([30_000, 31_000, 90_000].map(|ms| reported(5, ms)), [true, false, false]);
+        // The partition continued, and stalls again.
+        assert_eq!(
+            [91_000, 120_999, 121_000, 200_000].map(|ms| reported(6, ms)),
+            [false, false, true, false]
+        );
     }
 }

@@ -1,85 +1,86 @@
 //! The stores that advertise a partition, and which of them to ask for the next window.
 //!
-//! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not answer is
-//! dropped until it sends something again, and then skipped for longer. What stores advertise may be false: after two
-//! FETCHes in a row without an answer, all peers are asked, and for some windows after that.
+//! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not respond
+//! is dropped until it sends something again, and then skipped for longer. The claims of stores may be false: after
+//! two consecutive FETCHes without a response, all peers are asked, also for some windows after that.
 
 use std::sync::Arc;
 
-/// Stores that a partition remembers as holding it.
+/// The limit of stores of a partition.
 const MAX_SOURCES: usize = 4;
-/// FETCHes to single stores that may bring nothing before everybody is asked.
-const MAX_FRUITLESS: u32 = 2;
-/// Windows that everybody is asked for after that, before a single store is tried again.
+/// After this many consecutive FETCHes to single stores without a complete response, all peers are asked.
+const MAX_INCOMPLETE: u32 = 2;
+/// How many windows all peers are asked for then, before a single store is tried again.
 const ASK_ALL_WINDOWS: u32 = 16;
-/// How many times as fast another one must be for a store to count as slow.
+/// A store is slow if another one is more than this many times as fast.
 const SLOW_FACTOR: u64 = 4;
-/// How long a slow store is left out.
+/// How long a slow store is skipped.
 const SLOW_MS: u64 = 60_000;
-/// How long a store is left out that did not answer: many times what it costs to find out that one only drips.
-const SHUN_MS: u64 = 600_000;
-/// Stores that a partition remembers as having left a FETCH unanswered.
-const MAX_SHUNNED: usize = 16;
-/// The shortest answer that says something about a store's speed.
+/// How long a store that did not respond is skipped. It takes much less time to find out again that a store sends too
+/// slowly.
+const SKIP_MS: u64 = 600_000;
+/// The limit of stores that did not respond, for one partition.
+const MAX_SKIPPED: usize = 16;
+/// The shortest response from which a store's speed is measured.
 const MIN_SAMPLE_LEN_BYTES: u64 = 256 << 10;
-/// An answer that took no longer is fast enough, whatever others do.
+/// A store whose response took no longer is never slow.
 const FAST_ENOUGH_MS: u64 = 50;
-/// What a store is asked for whose speed is not known, when there are others.
+/// The length of a request to a store of unknown speed, when there are other stores.
 const TRIAL_LEN_BYTES: u64 = 1 << 20;
 
-/// A store that says it holds the partition.
+/// A store that advertises the partition.
 #[derive(Debug)]
 struct Source {
     store: Arc<[u8]>,
-    /// One after the last record that it has, as far as it has said so.
+    /// One after the last record that the store has, by its latest message.
     end: u64,
-    /// How fast it has answered lately, in octets per ms.
+    /// Its recent speed, in bytes per millisecond.
     speed: Option<u64>,
-    /// How long its last answer took.
+    /// How long its last response took.
     took_ms: u64,
-    /// It is left out until then, while others are there.
+    /// The store is skipped until then, while there are others.
     slow_until_ms: u64,
 }
 
-/// Whom to ask, and for how much at the most.
+/// Which store to ask, and for how much at most.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The store; `None`: everybody.
+    /// The store; `None` for all peers.
     pub store: Option<Arc<[u8]>>,
-    /// One after the last record to ask for.
+    /// One after the last record to request.
     pub end: u64,
-    /// What the answer should bring in content.
+    /// The content to request.
     pub len_bytes: u64,
 }
 
 impl Choice {
-    const EVERYBODY: Choice = Choice { store: None, end: u64::MAX, len_bytes: u64::MAX };
+    const ALL_PEERS: Choice = Choice { store: None, end: u64::MAX, len_bytes: u64::MAX };
 }
 
 /// The stores of one partition.
 #[derive(Debug)]
 pub struct Sources {
     known: Vec<Source>,
-    /// Stores that left a FETCH unanswered, and until when they count as slow: who speaks up again and again, and never
-    /// answers, would else be new each time.
-    shunned: Vec<(Arc<[u8]>, u64)>,
-    /// Whose turn it is.
+    /// Stores that did not respond, and until when they are skipped. Otherwise a store that advertises the partition
+    /// again and again, and never responds, would count as new each time.
+    skipped: Vec<(Arc<[u8]>, u64)>,
+    /// Selects the next store.
     turn: usize,
-    /// FETCHes in a row that did not bring what they asked for.
-    fruitless: u32,
-    /// Windows that everybody is still to be asked for.
+    /// Consecutive FETCHes without a complete response.
+    incomplete_count: u32,
+    /// How many windows all peers must still be asked for.
     ask_all: u32,
 }
 
 impl Sources {
-    /// None yet. Requesters with different `turn`s begin with different stores.
+    /// Returns an empty set of stores. Requesters with different `turn`s begin with different stores.
     pub fn new(turn: usize) -> Self {
-        Sources { known: Vec::new(), shunned: Vec::new(), turn, fruitless: 0, ask_all: 0 }
+        Sources { known: Vec::new(), skipped: Vec::new(), turn, incomplete_count: 0, ask_all: 0 }
     }
 
-    /// A store says that it has the records before `end`.
+    /// A store has the records before `end`.
     pub fn held_by(&mut self, store: &Arc<[u8]>, end: u64) {
-        let slow_until_ms = self.shunned_until_ms(store);
+        let slow_until_ms = self.skip_until_ms(store);
         let new = || Source { store: store.clone(), end, speed: None, took_ms: 0, slow_until_ms };
         if let Some(source) = self.known.iter_mut().find(|source| source.store == *store) {
             source.end = end;
@@ -92,47 +93,47 @@ impl Sources {
         }
     }
 
-    /// Until when a store counts as slow that was not known. When there are very many that do not answer, somebody makes
-    /// names up, and the next name is no better.
-    fn shunned_until_ms(&self, store: &Arc<[u8]>) -> u64 {
-        let known = self.shunned.iter().find(|(shunned, _)| shunned == store);
-        let any = self.shunned.iter().map(|&(_, until_ms)| until_ms).min();
-        let stranger_ms = any.filter(|_| self.shunned.len() >= MAX_SHUNNED).unwrap_or(0);
-        known.map_or(stranger_ms, |&(_, until_ms)| until_ms)
+    /// Until when a new store is skipped. When very many stores do not respond, a peer probably invents names. Then
+    /// any new name is skipped too.
+    fn skip_until_ms(&self, store: &Arc<[u8]>) -> u64 {
+        let known = self.skipped.iter().find(|(skipped, _)| skipped == store);
+        let any = self.skipped.iter().map(|&(_, until_ms)| until_ms).min();
+        let unknown_until_ms = any.filter(|_| self.skipped.len() >= MAX_SKIPPED).unwrap_or(0);
+        known.map_or(unknown_until_ms, |&(_, until_ms)| until_ms)
     }
 
-    fn shun(&mut self, store: &Arc<[u8]>, now_ms: u64) {
-        self.shunned.retain(|(shunned, until_ms)| shunned != store && *until_ms > now_ms);
-        if self.shunned.len() >= MAX_SHUNNED {
-            self.shunned.remove(0);
+    fn skip(&mut self, store: &Arc<[u8]>, now_ms: u64) {
+        self.skipped.retain(|(skipped, until_ms)| skipped != store && *until_ms > now_ms);
+        if self.skipped.len() >= MAX_SKIPPED {
+            self.skipped.remove(0);
         }
-        self.shunned.push((store.clone(), now_ms + SHUN_MS));
+        self.skipped.push((store.clone(), now_ms + SKIP_MS));
     }
 
-    /// A FETCH to `store` (`None`: to everybody) has not brought all that it asked for. A part of it is no better than
-    /// nothing: who brings a little, and a little again, would never be given up.
+    /// A FETCH to `store` (`None`: to all peers) has no complete response. A partial response counts as none.
+    /// Otherwise a store that sends a few records at a time would never be dropped.
     pub fn silent(&mut self, store: Option<&Arc<[u8]>>, now_ms: u64) {
         if let Some(store) = store {
-            self.shun(store, now_ms);
-            // Gone, perhaps. If it is not, it will say again what it has.
+            self.skip(store, now_ms);
+            // The store may be gone. If it is not, it will advertise the partition again.
             self.known.retain(|source| source.store != *store);
         }
-        self.fruitless = self.fruitless.saturating_add(1);
-        if self.fruitless >= MAX_FRUITLESS {
+        self.incomplete_count = self.incomplete_count.saturating_add(1);
+        if self.incomplete_count >= MAX_INCOMPLETE {
             self.ask_all = ASK_ALL_WINDOWS;
         }
     }
 
-    /// A FETCH to `store` (`None`: to everybody) has brought all that it asked for.
+    /// A FETCH to `store` (`None`: to all peers) has a complete response.
     pub fn answered(&mut self, store: Option<&Arc<[u8]>>, len_bytes: u64, took_ms: u64, now_ms: u64) {
-        self.fruitless = 0;
+        self.incomplete_count = 0;
         let Some(store) = store else {
             self.ask_all = self.ask_all.saturating_sub(1);
             return;
         };
-        if took_ms <= FAST_ENOUGH_MS && self.shunned.iter().any(|(shunned, _)| shunned == store) {
-            // It was down, or far away for a while.
-            self.shunned.retain(|(shunned, _)| shunned != store);
+        if took_ms <= FAST_ENOUGH_MS && self.skipped.iter().any(|(skipped, _)| skipped == store) {
+            // The store was down, or the path to it was slow for a while.
+            self.skipped.retain(|(skipped, _)| skipped != store);
             let known = self.known.iter_mut().find(|source| source.store == *store);
             known.into_iter().for_each(|source| source.slow_until_ms = 0);
         }
@@ -147,18 +148,19 @@ impl Sources {
         for source in &mut self.known {
             let is_slow = source.speed.is_some_and(|speed| speed.saturating_mul(SLOW_FACTOR) < best);
             if is_slow && source.took_ms > FAST_ENOUGH_MS {
-                // When it is tried again, its speed is found anew.
+                // The speed is measured again when the store is tried again.
                 (source.slow_until_ms, source.speed) = (now_ms + SLOW_MS, None);
             }
         }
     }
 
-    /// Whom to ask for the record `next` and what follows it: in turn those that say they have it. Else one that has
-    /// what came before: it has told some time ago what it had, and may well have more by now. Else everybody.
+    /// Selects where to request the record `next` and those after it. Stores that advertise `next` take turns. If
+    /// there is none, selects a store that has earlier records: it may have got further ones since its last message.
+    /// If that fails, selects all peers.
     pub fn choose(&mut self, next: u64, now_ms: u64) -> Choice {
         self.turn = self.turn.wrapping_add(1);
         if self.ask_all > 0 || self.known.is_empty() {
-            return Choice::EVERYBODY;
+            return Choice::ALL_PEERS;
         }
         let has_next = |source: &&Source| source.end > next;
         let is_fast = |source: &&Source| source.slow_until_ms <= now_ms;
@@ -166,16 +168,16 @@ impl Sources {
         let fast = self.known.iter().filter(has_next).filter(is_fast);
         let any = self.known.iter().filter(has_next);
         let (source, end) = match (fast.clone().count(), any.clone().count()) {
-            (0, 0) if self.fruitless > 0 => return Choice::EVERYBODY,
+            (0, 0) if self.incomplete_count > 0 => return Choice::ALL_PEERS,
             (0, 0) => (self.known.get(nth(self.known.len())), u64::MAX),
             (0, count) => (any.clone().nth(nth(count)), 0),
             (count, _) => (fast.clone().nth(nth(count)), 0),
         };
-        let Some(source) = source else { return Choice::EVERYBODY };
+        let Some(source) = source else { return Choice::ALL_PEERS };
         let is_trial = source.speed.is_none() && self.known.len() > 1;
         Choice {
             store: Some(source.store.clone()),
-            // What lies beyond is for another one to answer.
+            // Another store may have the records after that.
             end: source.end.max(end),
             len_bytes: if is_trial { TRIAL_LEN_BYTES } else { u64::MAX },
         }
@@ -196,13 +198,14 @@ mod tests {
         sources
     }
 
-    /// Who is asked for the record `next`.
+    /// The store that is asked for the record `next`.
     fn asked(sources: &mut Sources, next: u64, now_ms: u64) -> String {
         let choice = sources.choose(next, now_ms);
         choice.store.map_or("all".into(), |store| String::from_utf8_lossy(&store).into_owned())
     }
 
-    /// As many windows of 8 MiB as that; each store answers with its speed in MiB/s. Who was asked, and how long it took.
+    /// Requests windows of 8 MiB. Each store responds with its speed in MiB/s. Returns the stores, and how long it
+    /// took.
     fn replay(sources: &mut Sources, count: usize, speed: impl Fn(&str) -> u64) -> (Vec<String>, u64) {
         let (mut now_ms, mut stores) = (0, Vec::new());
         for _ in 0..count {
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_take_turns_and_requesters_begin_differently() {
+    fn stores_take_turns_and_requesters_begin_with_different_ones() {
         let mut first = sources(0, &[("A", 9), ("B", 9)]);
         let mut second = sources(1, &[("A", 9), ("B", 9)]);
         let four = |sources: &mut Sources| -> Vec<String> { (0..4).map(|_| asked(sources, 0, 0)).collect() };
@@ -228,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_store_is_replaced_and_everybody_asked_after_two() {
+    fn a_silent_store_is_replaced_and_all_peers_are_asked_after_two() {
         let mut sources = sources(0, &[("A", 9), ("B", 9), ("C", 9)]);
         assert_eq!(asked(&mut sources, 0, 0), "B");
         sources.silent(Some(&name("B")), 0);
         assert_eq!(asked(&mut sources, 0, 0), "A");
         sources.silent(Some(&name("A")), 0);
         assert_eq!(asked(&mut sources, 0, 0), "all");
-        // Once there was an answer, single ones are tried again, though not at once.
+        // After a response, single stores are tried again, but not at once.
         for _ in 0..ASK_ALL_WINDOWS {
             assert_eq!(asked(&mut sources, 0, 0), "all");
             sources.answered(None, 1, 1, 0);
@@ -244,11 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn liars_cannot_keep_everybody_from_being_asked() {
+    fn stores_that_never_respond_do_not_keep_other_peers_from_being_asked() {
         let mut sources = sources(0, &[]);
         let mut asked_all = 0;
         for i in 0..100 {
-            // They speak up again and again, claim more than the honest one, and never answer.
+            // The liars advertise again and again, claim more records than the honest store, and never respond.
             for liar in ["L1", "L2", "L3", "L4"] {
                 sources.held_by(&name(liar), 1_000_000);
             }
@@ -266,27 +269,27 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_store_is_left_out_and_tried_again_later() {
+    fn a_slow_store_is_skipped_and_tried_again_later() {
         let speed = |store: &str| if store == "slow" { 1 } else { 500 };
         let mut both = sources(0, &[("fast", 9), ("slow", 9)]);
         let (stores, took_ms) = replay(&mut both, 64, speed);
         assert_eq!(stores.iter().filter(|store| *store == "slow").count(), 1, "{stores:?}");
-        // The fast one alone takes a second.
+        // The fast store alone takes a second.
         assert!(took_ms < 3_000, "{took_ms}");
         assert_eq!(asked(&mut both, 0, SLOW_MS / 2), "fast");
         let later: Vec<_> = (0..2).map(|_| asked(&mut both, 0, took_ms + SLOW_MS)).collect();
         assert!(later.contains(&"slow".to_owned()), "{later:?}");
-        // Alone it is asked in any case.
+        // A slow store is asked if there is no other.
         both.silent(Some(&name("fast")), 0);
         assert_eq!(asked(&mut both, 0, SLOW_MS / 2), "slow");
     }
 
     #[test]
-    fn a_store_is_asked_for_what_it_has() {
+    fn a_store_is_asked_for_records_that_it_has() {
         let mut some = sources(0, &[("A", 4), ("B", 10)]);
         let choice = some.choose(5, 0);
         assert_eq!((choice.store, choice.end), (Some(name("B")), 10));
-        // What was said some time ago says little: the first try is one of those that are known, the next one all.
+        // An old message may be outdated. The first FETCH goes to a known store, and the next one to all peers.
         let choice = some.choose(10, 0);
         assert_eq!(choice.end, u64::MAX);
         some.silent(choice.store.as_ref(), 0);
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_stores_do_not_grow_a_partition() {
+    fn invented_stores_do_not_grow_a_partition() {
         let mut many = sources(0, &[]);
         (1..1_000).for_each(|end| many.held_by(&name(&end.to_string()), end));
         assert_eq!(many.known.len(), MAX_SOURCES);

@@ -1,59 +1,60 @@
-//! In how many different stores each record is, as far as ACKs prove it.
+//! Counts the stores that have each record, as far as ACKs prove it.
 //!
-//! That a store has acknowledged a record does not mean that it still has it: a store that lost its database comes back
-//! under another name, and the same record would count twice. So ACKs are counted in rounds. A round begins with what
-//! each store has acknowledged so far, and a store counts once it has acknowledged again, at least as much, after that.
-//! All stores that count in one round had these records when it began.
+//! An ACK does not prove that the store still has the record. A store that lost its database returns under another
+//! name, so the same disk could count twice. ACKs are therefore counted in rounds. A round begins with the records
+//! that each store has acknowledged so far. A store counts in the round once it has repeated an ACK of at least these
+//! records. So all stores that count in a round had these records when the round began.
 //!
-//! A store whose database is restored from a copy keeps its name, and may have lost and got again what it acknowledged
-//! before. That takes a restart, so a store begins anew with each connection.
+//! A store whose database is restored from a copy keeps its name, although it lost records that it had acknowledged
+//! and may have received them again. Restoring takes a restart, so the ACKs of a store are counted from zero for each
+//! new connection.
 //!
-//! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not acknowledge again, so
-//! what such a store has acknowledged counts again as soon as its node is back at the same endpoint. An ACK of such a store
-//! that is read when its node is no peer any more is ignored: no later event would end its effect.
+//! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not repeat ACKs,
+//! so the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a
+//! store is ignored when its node is no longer a peer: no later event would end its effect.
 //!
-//! A peer may invent names. When there are too many, those of peers that are gone are forgotten first, then those of the
-//! host, and the connection, with most names.
+//! A peer may invent names. When there are too many, names of peers that are gone are dropped first, and then names
+//! of the host with most names, and of its connection with most names.
 
 use crate::protocol::shares::RankedShares;
 use crate::protocol::{Sender, host_of};
 use std::collections::BTreeSet;
 
-/// Names and connections of stores that are told apart at a time.
+/// The limit of known stores, each a name and a connection.
 const MAX_STORES: usize = 1_000;
 
-/// Whether a connection, named as a [`Sender`] names it, leads to a node that is a peer now.
+/// Returns whether a connection, named as a [`Sender`] names it, leads to a current peer.
 pub type IsPeer = Box<dyn Fn(&[u8]) -> bool>;
 
-/// What stores have of one partition.
+/// The records of one partition that stores have.
 pub struct Copies {
     min_stores: usize,
     is_peer: IsPeer,
     /// Empty while one store is enough.
     stores: Vec<Store>,
-    /// How many of them each connection has brought.
+    /// The number of `stores` of each connection.
     names: RankedShares,
     is_round_over: bool,
 }
 
 #[derive(Debug)]
 struct Store {
-    /// The name in its ACKs; stores without one are one anonymous store.
+    /// The name in its ACKs. All stores without a name count as one store.
     name: Box<[u8]>,
     /// The connection over which it acknowledges; empty when that is not known.
     from: Box<[u8]>,
-    /// Its node is a peer of the producer's.
+    /// Whether its node is a peer of the producer's node.
     is_present: bool,
     /// One after the last record that it has, by its latest ACK.
     end: u64,
-    /// The same when the round began.
+    /// The value of `end` when the round began.
     end_then: u64,
-    /// It has acknowledged in this round.
+    /// Whether it has acknowledged in this round.
     is_confirmed: bool,
 }
 
 impl Store {
-    /// Stores of libdafka 0.1.0 have no name, and do not acknowledge again what they have acknowledged.
+    /// Stores of libdafka 0.1.0 have no name, and do not repeat ACKs.
     fn can_confirm(&self) -> bool {
         !self.name.is_empty()
     }
@@ -64,7 +65,7 @@ impl Store {
 }
 
 impl Copies {
-    /// Nothing is stored. A record is safe in `min_stores` different stores; at least one.
+    /// A record is safe when `min_stores` different stores have it; at least one.
     pub fn new(min_stores: usize) -> Self {
         Copies {
             min_stores: min_stores.max(1),
@@ -75,7 +76,7 @@ impl Copies {
         }
     }
 
-    /// Asks `is_peer` which connections lead to peers. Without it, all do.
+    /// `is_peer` returns which connections lead to peers. Without it, all do.
     pub fn with_peers(self, is_peer: IsPeer) -> Self {
         Copies { is_peer, ..self }
     }
@@ -85,7 +86,8 @@ impl Copies {
         self.min_stores
     }
 
-    /// A store has acknowledged the records before `end`, `from` a connection. Returns up to where enough stores have them.
+    /// A store has acknowledged the records before `end`, over the connection `from`. Returns the end of the records
+    /// that enough stores have.
     pub fn acknowledged(&mut self, name: &[u8], from: &Sender, end: u64) -> u64 {
         if self.min_stores == 1 {
             return end;
@@ -95,9 +97,9 @@ impl Copies {
         let from = from.unwrap_or_default();
         match self.stores.iter_mut().find(|store| *store.name == *name && store.from == from) {
             Some(store) => {
-                // A lower ACK than before: its database was set back.
+                // The ACK may be lower than before: the store's database was restored from a copy.
                 (store.end, store.end_then) = (end, store.end_then.min(end));
-                // What is ignored now counts when its node is back: it will not be said again.
+                // An ignored ACK counts when the store's node is back, because the store will not repeat it.
                 if !is_ignored {
                     (store.is_confirmed, store.is_present) = (true, true);
                 }
@@ -111,10 +113,10 @@ impl Copies {
         end
     }
 
-    /// A peer has come or gone: those connections for which `is_it` is true lead to it, or led to it.
+    /// A peer has appeared or disappeared. `is_it` returns whether a connection leads (or led) to that peer.
     pub fn peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
         for store in self.stores.iter_mut().filter(|store| !store.from.is_empty() && is_it(&store.from)) {
-            // One that can acknowledge again counts when it does.
+            // A store that can repeat ACKs counts when it does.
             store.is_present = is_present && !store.can_confirm();
         }
     }
@@ -134,16 +136,17 @@ impl Copies {
         });
     }
 
-    /// Forgets one name: of a peer that is gone, if there is one; else of the connection with most names of the host with
-    /// most, or of the newcomer's own. Of these, the name that has least is missed least.
+    /// Drops one name: of a peer that is gone, if there is one; otherwise of the connection with most names of the
+    /// host with most names, or of the new name's own host. Of several, drops the name with the fewest records, which
+    /// matters least.
     fn make_room_for(&mut self, from: &[u8]) {
         let least_of = |is_one: &dyn Fn(&Store) -> bool| {
             let of = (0..self.stores.len()).filter(|&i| is_one(&self.stores[i]));
             of.min_by_key(|&i| self.stores[i].end)
         };
-        let greediest = self.names.greediest_for(from).map_or(from, |greediest| greediest);
+        let largest = self.names.greediest_for(from).map_or(from, |largest| largest);
         let least = least_of(&|store| !store.is_present)
-            .or_else(|| least_of(&|store| *store.from == *greediest))
+            .or_else(|| least_of(&|store| *store.from == *largest))
             .or_else(|| least_of(&|store| host_of(&store.from) == host_of(from)))
             .or_else(|| least_of(&|_| true));
         if let Some(least) = least {
@@ -152,24 +155,25 @@ impl Copies {
         }
     }
 
-    /// Up to where enough stores had the records when the round began: the same name counts once.
+    /// The end of the records that enough stores had when the round began. Each name counts once.
     fn shared_end<'a>(&self, stores: impl Iterator<Item = &'a Store>) -> Option<u64> {
         let mut ends: Vec<(&[u8], u64)> = stores.map(|store| (&*store.name, store.end_then)).collect();
         ends.sort_unstable_by(|a, b| b.cmp(a));
         ends.dedup_by_key(|&mut (name, _)| name);
-        least_of_best(ends.into_iter().map(|(_, end)| end).collect(), self.min_stores)
+        smallest_of_largest(ends.into_iter().map(|(_, end)| end).collect(), self.min_stores)
     }
 
-    /// True when enough stores count in this round: the next one can begin.
+    /// True when enough stores count in this round, so that the next one may begin.
     pub fn is_round_over(&self) -> bool {
         self.is_round_over
     }
 
-    /// Begins a round. Call it when all ACKs that have come were read: one that was sent before the round began must not
-    /// count in it. Returns up to where enough stores have the records if each acknowledges again.
+    /// Begins a round. To be called when all received ACKs have been handled: an ACK that was sent before the round
+    /// began must not count in it. Returns the end of the records that enough stores have, if each of them
+    /// acknowledges again.
     pub fn begin_round(&mut self) -> u64 {
         self.is_round_over = false;
-        // Who was silent in a round that others ended may have a new connection: the old one's place is free.
+        // A store that has not acknowledged in this round may have a new connection. Its old entry is dropped.
         let Self { stores, names, .. } = self;
         stores.retain(|store| {
             let stays = store.is_confirmed && (store.is_present || !store.can_confirm());
@@ -191,8 +195,8 @@ impl Copies {
     }
 }
 
-/// The least of the `count` largest numbers; `None` when there are fewer.
-fn least_of_best(mut numbers: Vec<u64>, count: usize) -> Option<u64> {
+/// The smallest of the `count` largest numbers; `None` when there are fewer.
+fn smallest_of_largest(mut numbers: Vec<u64>, count: usize) -> Option<u64> {
     let index = numbers.len().checked_sub(count)?;
     Some(*numbers.select_nth_unstable(index).1)
 }
@@ -201,12 +205,12 @@ fn least_of_best(mut numbers: Vec<u64>, count: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// An ACK over a connection that is not known.
+    /// An ACK over an unknown connection.
     fn acknowledged(copies: &mut Copies, store: &[u8], end: u64) -> u64 {
         copies.acknowledged(store, &|| None, end)
     }
 
-    /// All stores acknowledge, and then again in the round that begins then.
+    /// All stores acknowledge, a new round begins, and they acknowledge again.
     fn twice(copies: &mut Copies, acks: &[(&[u8], u64)]) -> u64 {
         for &(store, end) in acks {
             acknowledged(copies, store, end);
@@ -216,22 +220,22 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_wiped_counts_once() {
+    fn a_store_that_lost_its_database_counts_once() {
         let mut copies = Copies::new(2);
         acknowledged(&mut copies, b"a", 100);
-        // It comes back under another name, and acknowledges as often as it likes.
+        // It returns under another name. The number of its ACKs does not matter.
         for _ in 0..5 {
             assert_eq!(acknowledged(&mut copies, b"a, wiped", 100), 0);
             if copies.is_round_over() {
                 copies.begin_round();
             }
         }
-        // Another store, or the first one again.
+        // Another store acknowledges too.
         assert_eq!(twice(&mut copies, &[(b"a, wiped", 100), (b"b", 90)]), 90);
     }
 
     #[test]
-    fn a_store_that_vanished_counts_again_when_it_is_back() {
+    fn a_store_that_is_back_counts_when_it_acknowledges_again() {
         let mut copies = Copies::new(2);
         assert_eq!(twice(&mut copies, &[(b"a", 10), (b"b", 10)]), 10);
         copies.begin_round();
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_set_back_counts_for_less() {
+    fn a_store_that_lost_records_counts_with_fewer() {
         let mut copies = Copies::new(2);
         twice(&mut copies, &[(b"a", 100), (b"b", 100)]);
         copies.begin_round();
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_0_1_0_counts_only_while_it_is_there() {
+    fn a_store_of_0_1_0_counts_only_while_it_is_a_peer() {
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
             copies.acknowledged(store, &|| Some([connection].into()), end)
         };
@@ -274,13 +278,14 @@ mod tests {
         copies.peer(false, &|from| *from == [1]);
         assert_eq!(copies.begin_round(), 0);
         assert_eq!((ack(&mut copies, b"a", 2, 120), copies.count(0)), (0, 1));
-        // Another one of 0.1.0 has less. When the first one is back, it need not acknowledge again, and both count once.
+        // Another store of 0.1.0 has less. The first one need not acknowledge again when it is back. Both count as
+        // one store.
         assert_eq!(ack(&mut copies, b"", 3, 50), 0);
         copies.begin_round();
         assert_eq!(ack(&mut copies, b"a", 2, 120), 50);
         copies.peer(true, &|from| *from == [1]);
         assert_eq!(ack(&mut copies, b"a", 2, 120), 100);
-        // One of ours that is gone counts when it acknowledges again.
+        // A store of this library that was gone counts when it acknowledges again.
         copies.peer(false, &|from| *from == [2]);
         copies.peer(true, &|from| *from == [2]);
         assert_eq!((ack(&mut copies, b"", 1, 100), ack(&mut copies, b"a", 2, 90)), (0, 90));
@@ -291,27 +296,27 @@ mod tests {
         use std::cell::Cell;
         use std::rc::Rc;
         let is_there = Rc::new(Cell::new(true));
-        let told = is_there.clone();
-        let mut copies = Copies::new(2).with_peers(Box::new(move |from| *from == [2] || told.get()));
+        let shared = is_there.clone();
+        let mut copies = Copies::new(2).with_peers(Box::new(move |from| *from == [2] || shared.get()));
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
             copies.acknowledged(store, &|| Some([connection].into()), end)
         };
         ack(&mut copies, b"", 1, 10);
         ack(&mut copies, b"a", 2, 100);
-        // The disconnect is processed before the last ACKs: of a store that is known, and of one that is not.
+        // The disconnect is handled before the last ACKs: one of a known store, and one of an unknown store.
         is_there.set(false);
         copies.peer(false, &|from| *from == [1]);
         ack(&mut copies, b"", 1, 100);
         ack(&mut copies, b"", 9, 100);
         assert_eq!((copies.begin_round(), ack(&mut copies, b"a", 2, 100), copies.count(0)), (0, 0, 1));
-        // The node is back: what it has acknowledged counts.
+        // The node is back, so its ACKs count.
         is_there.set(true);
         copies.peer(true, &|from| *from == [1]);
         assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
     }
 
     #[test]
-    fn invented_names_push_out_no_honest_store() {
+    fn invented_names_evict_no_honest_store() {
         let connection = |host: u8, number: u32| [&[host; 16][..], &number.to_be_bytes()].concat();
         let ack = |copies: &mut Copies, store: &str, from: &[u8], end| {
             copies.acknowledged(store.as_bytes(), &|| Some(from.into()), end)
@@ -322,13 +327,13 @@ mod tests {
             ack(&mut copies, &format!("honest {i}"), from, 5);
         }
         for i in 0..5_000 {
-            // Over 50 connections, and each has more than the honest ones.
+            // They come over 50 connections. Each name has more records than the honest stores.
             ack(&mut copies, &format!("made up {i}"), &connection(66, i % 50), 1_000_000);
         }
         assert!(copies.stores.len() <= MAX_STORES);
         let honest_left = copies.stores.iter().filter(|store| store.name.starts_with(b"honest")).count();
         assert_eq!(honest_left, 2);
-        // Those of a peer that is gone are the first to be forgotten.
+        // Names of a peer that is gone are dropped first.
         copies.peer(false, &|from| host_of(from) == [66; 16]);
         for i in 0..1_500 {
             ack(&mut copies, &format!("late {i}"), &connection(3, i), 1);
@@ -338,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_comes_back_begins_anew_and_its_copy_is_no_other_store() {
+    fn a_store_with_a_new_connection_starts_over_and_its_copy_is_the_same_store() {
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
             copies.acknowledged(store, &|| Some([connection].into()), end)
         };
@@ -347,15 +352,15 @@ mod tests {
         ack(&mut copies, b"b", 2, 100);
         copies.begin_round();
         assert_eq!(ack(&mut copies, b"b", 2, 100), 0);
-        // Its database was restored, and b may have lost its own before a got anything again.
+        // Its database was restored, and b may have lost its database before a received the records again.
         assert_eq!(ack(&mut copies, b"a", 3, 100), 0);
         assert!(copies.is_round_over());
         assert_eq!(copies.begin_round(), 100);
-        // A copy of a store, which has the same name.
+        // A copy of a store has the same name.
         assert_eq!([ack(&mut copies, b"a", 3, 100), ack(&mut copies, b"a", 4, 100)], [0, 0]);
         assert_eq!((copies.count(99), ack(&mut copies, b"b", 2, 100)), (1, 100));
         assert_eq!(copies.begin_round(), 100);
-        // Both go on, and do not hinder each other.
+        // Both continue, and do not disturb each other.
         assert_eq!([4, 3].map(|connection| ack(&mut copies, b"a", connection, 120)), [0, 0]);
         assert_eq!(ack(&mut copies, b"b", 2, 120), 100);
     }

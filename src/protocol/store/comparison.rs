@@ -1,20 +1,20 @@
-//! Whether stores hold the same records.
+//! Detects that two stores hold different records.
 //!
-//! This store walks through the partitions that it and another store both hold. It fetches one run of records after the
-//! other from that store, and compares each record with its own. A difference is logged once for each partition and
-//! store. The FETCHes are ordinary ones, so stores of all versions that name themselves in DIRECT-HEADs answer them.
+//! This store goes through the partitions that it and another store both hold. It fetches run after run of records
+//! from the other store, and compares each record with its own. A difference is logged once for each partition and
+//! store. The FETCHes are ordinary ones, so every store that names itself in its DIRECT-HEADs answers them.
 //!
-//! Each connection over which DIRECT-HEADs come has a `Walk`. A walk gathers the partitions that follow its cursor, at
-//! most `MAX_BATCH_COUNT`, while the DIRECT-HEADs of one response arrive. Then it compares them, from the first record
-//! to the last, and moves its cursor behind them. The order of partitions is that of their hashes and has no end: after
-//! the last one comes the first one again. So each run of records is compared once in each round.
+//! Each connection over which DIRECT-HEADs come has a `Walk`. While the DIRECT-HEADs of one response arrive, the walk
+//! gathers the partitions after its cursor, at most `MAX_BATCH_COUNT`. Then it compares them, from the first record
+//! to the last, and moves its cursor behind them. Partitions are ordered by their hashes, and the first one follows
+//! the last one. So each run of records is compared once in each round.
 //!
-//! An answer counts only when it comes over the connection that the DIRECT-HEADs came over. A peer that uses another
-//! store's name can neither forge that store's answers nor hold up the comparison with it: each walk waits for its own
-//! answers only, and hosts take turns.
+//! A response counts only when it comes over the same connection as the DIRECT-HEADs. So a peer that uses another
+//! store's name can neither forge that store's responses nor delay the comparison with it: each walk waits only for
+//! its own responses, and hosts take turns.
 //!
-//! The cost is bounded: `INTERVAL_MS` between two FETCHes, `RUN_COUNT` records and `RUN_LEN_BYTES` in each, and
-//! `LEN_BYTES_PER_MS` in all. Longer records than `MAX_RECORD_LEN_BYTES` are not compared.
+//! The cost is limited: to one FETCH per `INTERVAL_MS`, to `RUN_COUNT` records and `RUN_LEN_BYTES` per FETCH, and to
+//! `LEN_BYTES_PER_MS` in total. Records longer than `MAX_RECORD_LEN_BYTES` are not compared.
 
 use crate::protocol::{Outbox, Sender, host_of};
 use crate::wire::{Message, Position, partition_key};
@@ -22,65 +22,66 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// Connections whose stores are compared with this one.
+/// The limit of walks.
 const MAX_WALKS: usize = 32;
-/// Partitions that one walk gathers at a time.
+/// The limit of partitions that one walk gathers at a time.
 const MAX_BATCH_COUNT: usize = 512;
-/// A response has ended when no DIRECT-HEAD has come for so long.
+/// A response has ended when no DIRECT-HEAD has come for this time.
 const QUIET_MS: u64 = 1_000;
 /// The shortest time between two FETCHes.
 const INTERVAL_MS: u64 = 200;
-/// How often it looks whether a run was read.
+/// How often to check whether a run has been read.
 const READING_MS: u64 = 20;
-/// How long it waits for the answer to a FETCH at least: three times what the last one took, and twice as long after each one
-/// that stays away.
-const PATIENCE_MS: u64 = 5_000;
-/// How long it waits for the next record of an answer at least: twice what the last answer took.
-const NEXT_MS: u64 = 1_000;
-/// The longest time that it waits for an answer.
-const MAX_PATIENCE_MS: u64 = 60_000;
-/// FETCHes without an answer, after which a partition is left to the next round.
+/// The shortest timeout of a FETCH. The timeout is three times the last response time, and doubles after each FETCH
+/// without a response.
+const MIN_TIMEOUT_MS: u64 = 5_000;
+/// The shortest timeout for the next record of a response. It is twice the last response time.
+const MIN_RECORD_TIMEOUT_MS: u64 = 1_000;
+/// The longest timeout of a FETCH.
+const MAX_TIMEOUT_MS: u64 = 60_000;
+/// After this many FETCHes without a response, a partition is left to the next round.
 const MAX_SILENT_COUNT: u32 = 2;
-/// A walk without a DIRECT-HEAD for so long gives way to another one.
-const FORGOTTEN_MS: u64 = 1_200_000;
-/// Records in a run.
+/// A walk that has not received a DIRECT-HEAD for this time is evicted first.
+const IDLE_MS: u64 = 1_200_000;
+/// The limit of records in a run.
 const RUN_COUNT: usize = 512;
-/// Content of a run; one record may exceed it.
+/// The limit of content in a run. One record may exceed it.
 const RUN_LEN_BYTES: usize = 64 << 10;
 /// The longest record that is compared.
 const MAX_RECORD_LEN_BYTES: usize = 1 << 20;
-/// Content that is fetched in all.
+/// The rate of fetched content, over all walks.
 const LEN_BYTES_PER_MS: u64 = 320;
-/// Partitions that are looked at, at most, to find one to compare.
+/// How many partitions are examined to find one to compare.
 const MAX_LOOKS: usize = 16;
-/// Differences that are remembered.
+/// The limit of stored differences.
 const MAX_REPORTED: usize = 1_000;
-/// Differences that wait to be logged. Further ones count as not found: the next round finds them again.
+/// The limit of differences that wait to be logged. Further ones are not stored, and the next round finds them again.
 const MAX_FOUND: usize = 64;
-/// The longest name of a store that is asked; ours are 32 octets long.
+/// The longest name of a store that is compared. Our stores' names have 32 bytes.
 const MAX_STORE_NAME_LEN: usize = 64;
 
-/// What this store holds. Reading takes its time, and nobody waits for it: it is begun, and its result is asked for.
+/// The records of this store. Reading is slow and must not block, so the caller starts it and later polls for the
+/// result.
 pub trait Held {
     /// One after the last record of a partition; 0 when there is none, or when that cannot be read.
     fn next(&self, subject: &[u8], address: &[u8]) -> u64;
 
-    /// Begins to read a run: to call [`Reading::take`] for its records in order, until that returns false. There is one
-    /// reading at a time.
+    /// Starts to read a run: the reader calls [`Reading::take`] for each record in order, until that returns false.
+    /// There is one reading at a time.
     fn begin(&mut self, reading: Reading);
 
-    /// The reading that was begun, once it is done. What cannot be read is left out.
+    /// Returns the reading when it is complete. Records that cannot be read are missing in it.
     ///
     /// # Errors
-    /// When nothing can be read any more. The comparison ends then.
+    /// When records can no longer be read. The comparison ends then.
     fn poll(&mut self) -> Result<Option<Reading>, Ended>;
 }
 
-/// Nothing can be read any more.
+/// Records can no longer be read.
 #[derive(Debug)]
 pub struct Ended;
 
-/// A run of records to be read.
+/// A run of records to read.
 #[derive(Debug)]
 pub struct Reading {
     /// The partition's topic.
@@ -92,7 +93,7 @@ pub struct Reading {
     /// One after the last record to read.
     pub end: u64,
     hasher: RandomState,
-    /// Records in the run, at most.
+    /// The limit of records in the run.
     max_count: usize,
     /// The first record of the run.
     first: u64,
@@ -101,11 +102,11 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Takes a record. False when the run is complete.
+    /// Takes a record. Returns false when the run is complete.
     pub fn take(&mut self, offset: u64, content: &[u8]) -> bool {
         let is_too_long = content.len() > MAX_RECORD_LEN_BYTES;
         if self.digests.is_empty() {
-            // What cannot be compared is passed over.
+            // Skip records that are too long to compare.
             self.first = offset + u64::from(is_too_long);
         }
         let is_full = self.len_bytes + content.len() > RUN_LEN_BYTES && !self.digests.is_empty();
@@ -125,15 +126,15 @@ pub struct Divergence {
     pub subject: Box<[u8]>,
     /// The partition.
     pub address: Box<[u8]>,
-    /// The name of the other store, as it came over the connection that the record came over.
+    /// The name of the other store, as it came over the record's connection.
     pub store: Box<[u8]>,
-    /// The connection that the record came over; `None` when it is not known.
+    /// The connection over which the record came; `None` when it is not known.
     pub from: Option<Box<[u8]>>,
-    /// The first record that was seen to differ.
+    /// The first record that was found to differ.
     pub offset: u64,
 }
 
-/// A partition that another store holds, too.
+/// A partition that another store holds too.
 #[derive(Debug)]
 struct Candidate {
     subject: Box<[u8]>,
@@ -145,13 +146,13 @@ struct Candidate {
     end: u64,
 }
 
-/// Records that were asked for.
+/// A run that was requested from the other store.
 #[derive(Debug)]
 struct Sample {
     first: u64,
-    /// Of what this store holds, from `first` on.
+    /// The digests of this store's records, from `first` on.
     digests: Vec<u64>,
-    /// Which of them have come.
+    /// Which of the records have come.
     seen: Vec<bool>,
     sent_ms: u64,
     deadline_ms: u64,
@@ -162,21 +163,22 @@ struct Sample {
 struct Walk {
     /// The connection; `None` when it is not known.
     from: Option<Box<[u8]>>,
-    /// The partition that was compared last.
+    /// The place of the last partition that was compared.
     cursor: u64,
-    /// The partitions to compare, by how far they are behind the cursor as it was when the first one was gathered.
+    /// The partitions to compare, by their distance from the cursor at the time when the first one was gathered.
     batch: BTreeMap<u64, Candidate>,
-    /// They are still being gathered. While they are compared, DIRECT-HEADs add none.
+    /// Whether partitions are still gathered. While they are compared, DIRECT-HEADs add none.
     is_gathering: bool,
     heard_ms: u64,
     sample: Option<Sample>,
-    /// How many records it asks for: less when answers come in part, as what does not fit into a queue on its way is lost.
+    /// How many records to request. It shrinks when only part of a response comes: a queue on the path may be too
+    /// short for all.
     run_count: usize,
-    /// How long the last answer took.
+    /// The response time of the last FETCH.
     answer_ms: u64,
-    /// FETCHes without an answer, one after the other.
+    /// The number of consecutive FETCHes without a response.
     silent_count: u32,
-    /// Which FETCH was its latest one.
+    /// The number of its latest FETCH.
     turn: u64,
 }
 
@@ -189,7 +191,7 @@ impl Walk {
         !self.is_gathering && self.sample.is_none() && !self.batch.is_empty()
     }
 
-    /// When it has something to do, if that does not depend on others.
+    /// When it has something to do, if that does not depend on other walks.
     fn due_ms(&self) -> Option<u64> {
         match &self.sample {
             Some(sample) => Some(sample.deadline_ms),
@@ -199,7 +201,7 @@ impl Walk {
         }
     }
 
-    /// The first partition of the batch is compared, or cannot be.
+    /// Removes the first partition of the batch: it is compared, or cannot be.
     fn finish_partition(&mut self, own_seed: u64) {
         if let Some((_, candidate)) = self.batch.pop_first() {
             self.cursor = place(own_seed, &candidate.subject, &candidate.address);
@@ -209,7 +211,7 @@ impl Walk {
         }
     }
 
-    /// No more is waited for: goes on behind the records that have come.
+    /// Ends the wait for a response. Continues after the records that have come.
     fn finish_sample(&mut self, own_seed: u64, now_ms: u64) {
         let Some(sample) = self.sample.take() else { return };
         let come = sample.seen.iter().take_while(|seen| **seen).count() as u64;
@@ -219,42 +221,43 @@ impl Walk {
         };
         if come > 0 {
             self.silent_count = 0;
-            self.answer_ms = now_ms.saturating_sub(sample.sent_ms).min(MAX_PATIENCE_MS / 3);
+            self.answer_ms = now_ms.saturating_sub(sample.sent_ms).min(MAX_TIMEOUT_MS / 3);
         } else {
             self.silent_count = (self.silent_count + 1).min(16);
         }
         let Some(mut first) = self.batch.first_entry() else { return };
         let candidate = first.get_mut();
         candidate.next = sample.first + come;
-        let is_hopeless = come == 0 && self.silent_count >= MAX_SILENT_COUNT;
-        if is_hopeless || candidate.next >= candidate.end {
+        let is_skipped = come == 0 && self.silent_count >= MAX_SILENT_COUNT;
+        if is_skipped || candidate.next >= candidate.end {
             self.finish_partition(own_seed);
         }
     }
 }
 
-/// The comparison's state.
+/// The state of the comparison with all stores.
 pub struct Comparison {
     held: Box<dyn Held>,
     walks: Vec<Walk>,
-    /// Which walk waits for a run to be read, by its connection, and when to ask for that.
+    /// The walk for which a run is being read, and when to check for the result.
     reading: Option<(Option<Box<[u8]>>, u64)>,
     next_ms: u64,
-    /// Counts FETCHes.
+    /// The number of FETCHes.
     turn: u64,
-    /// Orders partitions, for each store in its own way.
+    /// Determines the order of partitions. It differs between stores.
     seed: u64,
     hasher: RandomState,
-    /// Partitions and stores that are known to differ, by a hash.
+    /// Hashes of the partitions and stores that are known to differ.
     reported: HashSet<u64>,
-    /// Differences to be logged.
+    /// Differences that wait to be logged.
     found: VecDeque<Divergence>,
-    /// This store's records cannot be read any more.
+    /// Whether this store's records can no longer be read.
     has_ended: bool,
 }
 
 impl Comparison {
-    /// Compares what `held` holds. Stores with different addresses compare partitions in different orders.
+    /// Returns a comparison of the records in `held`. Stores with different addresses compare partitions in different
+    /// orders.
     pub fn new(held: Box<dyn Held>, own_address: &[u8]) -> Comparison {
         Comparison {
             held,
@@ -270,7 +273,7 @@ impl Comparison {
         }
     }
 
-    /// Takes a DIRECT-HEAD of another store: it holds the record of this position, and those before it.
+    /// Handles a DIRECT-HEAD of another store: it holds the record at this position, and those before it.
     pub fn handle_head(&mut self, position: &Position, store: &[u8], from: &Sender, now_ms: u64) {
         if self.has_ended
             || store.is_empty()
@@ -285,7 +288,7 @@ impl Comparison {
         if !walk.is_gathering {
             return;
         }
-        // Behind all others comes the one at the cursor itself.
+        // The partition at the cursor itself is the last one.
         let distance =
             place(seed, position.subject, position.address).wrapping_sub(walk.cursor).wrapping_sub(1);
         let is_full = walk.batch.len() >= MAX_BATCH_COUNT;
@@ -304,17 +307,17 @@ impl Comparison {
         }
     }
 
-    /// The walk of a connection, a new one if there is room for it.
+    /// Returns the walk of a connection. Adds one if there is room.
     fn walk_of(&mut self, from: Option<Box<[u8]>>, store: &[u8], now_ms: u64) -> Option<&mut Walk> {
         if let Some(known) = self.walks.iter().position(|walk| walk.from == from) {
             return self.walks.get_mut(known);
         }
         if self.walks.len() >= MAX_WALKS {
-            let gives_way = self.gives_way_to(host_of(from.as_deref().unwrap_or_default()), now_ms)?;
-            self.walks.swap_remove(gives_way);
+            let evicted = self.walk_to_evict_for(host_of(from.as_deref().unwrap_or_default()), now_ms)?;
+            self.walks.swap_remove(evicted);
         }
         let is_store = |walk: &&Walk| walk.batch.values().next().is_some_and(|known| *known.store == *store);
-        // A store that has connected anew is compared from where that was broken off.
+        // A store with a new connection is compared from where the old walk ended.
         let cursor = self.walks.iter().find(is_store).map_or(hash((self.seed, store)), |walk| walk.cursor);
         self.walks.push(Walk {
             from,
@@ -331,21 +334,22 @@ impl Comparison {
         self.walks.last_mut()
     }
 
-    /// The walk that gives way to one of another connection of `host`: one that was forgotten, or else the one that was
-    /// silent for longest of the host that has most walks, if that has more than `host` would.
-    fn gives_way_to(&self, host: &[u8], now_ms: u64) -> Option<usize> {
+    /// The walk to evict for a new connection of `host`. That is the walk with the oldest DIRECT-HEAD, if it is older than
+    /// `IDLE_MS`. Otherwise it is such a walk of the host with most walks, or of `host` itself if it would have as many.
+    fn walk_to_evict_for(&self, host: &[u8], now_ms: u64) -> Option<usize> {
         let count = |host: &[u8]| self.walks.iter().filter(|walk| walk.host() == host).count();
         let oldest = (0..self.walks.len()).min_by_key(|&i| self.walks[i].heard_ms)?;
-        if now_ms >= self.walks[oldest].heard_ms + FORGOTTEN_MS {
+        if now_ms >= self.walks[oldest].heard_ms + IDLE_MS {
             return Some(oldest);
         }
-        let greediest = self.walks.iter().map(Walk::host).max_by_key(|host| count(host))?;
-        let loser = if count(greediest) > count(host) + 1 { greediest } else { host };
+        let largest = self.walks.iter().map(Walk::host).max_by_key(|host| count(host))?;
+        let loser = if count(largest) > count(host) + 1 { largest } else { host };
         let of_loser = (0..self.walks.len()).filter(|&i| self.walks[i].host() == loser);
         of_loser.min_by_key(|&i| self.walks[i].heard_ms)
     }
 
-    /// Takes a DIRECT-RECORD. True when it answers a FETCH of this comparison: then it is nothing new.
+    /// Handles a DIRECT-RECORD. Returns true when it answers a FETCH of this comparison. Such a record is not new to
+    /// the store.
     pub fn handle_record(&mut self, position: &Position, content: &[u8], from: &Sender, now_ms: u64) -> bool {
         let index_of = |walk: &Walk| {
             let (sample, (_, of)) = (walk.sample.as_ref()?, walk.batch.first_key_value()?);
@@ -361,7 +365,7 @@ impl Comparison {
         let Some(index) = index_of(walk) else { return false };
         let Some(sample) = &mut walk.sample else { return false };
         sample.seen[index] = true;
-        sample.deadline_ms = now_ms + NEXT_MS.max(2 * walk.answer_ms);
+        sample.deadline_ms = now_ms + MIN_RECORD_TIMEOUT_MS.max(2 * walk.answer_ms);
         if sample.digests[index] != self.hasher.hash_one(content) {
             (walk.answer_ms, walk.silent_count) = (now_ms.saturating_sub(sample.sent_ms), 0);
             walk.sample = None;
@@ -388,16 +392,16 @@ impl Comparison {
         true
     }
 
-    /// A difference that was found, to be logged: each is returned once. They wait until they are asked for.
+    /// Returns the next difference to log. Each is returned once.
     pub fn poll_divergence(&mut self) -> Option<Divergence> {
         self.found.pop_front()
     }
 
-    /// When [`Comparison::handle_timeout`] has something to do next.
+    /// When [`Comparison::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> Option<u64> {
         let of_walks = self.walks.iter().filter_map(|walk| {
             let due_ms = walk.due_ms()?;
-            // One that is ready waits for the next FETCH, or for the run that is being read.
+            // A ready walk waits for the next FETCH, or for the run that is being read.
             if walk.is_ready() && self.reading.is_some() { None } else { Some((walk, due_ms)) }
         });
         let of_walks =
@@ -430,7 +434,7 @@ impl Comparison {
         }
     }
 
-    /// Begins to read the next run of the walk whose turn it is.
+    /// Starts to read the next run, of the walk whose turn it is.
     fn begin_reading(&mut self, now_ms: u64) {
         for _ in 0..MAX_LOOKS {
             let is_ready = |walk: &&mut Walk| walk.is_ready();
@@ -441,8 +445,8 @@ impl Comparison {
             let ready = self.walks.iter_mut().filter(is_ready);
             let Some(walk) = ready.min_by_key(|walk| (turn_of_host(walk.host()), walk.turn)) else { return };
             let Some((_, candidate)) = walk.batch.first_key_value() else { return };
-            // While records are missing here, a FETCH for them may be under way, and the other store would take this one for
-            // its successor.
+            // If this store lacks records, a FETCH for them may be in flight. The other store would take this FETCH
+            // for its continuation.
             let is_complete = self.held.next(&candidate.subject, &candidate.address) >= candidate.end;
             if !is_complete || self.reported.contains(&key(candidate, walk.host())) {
                 walk.finish_partition(self.seed);
@@ -464,11 +468,11 @@ impl Comparison {
                 (Some((walk.from.clone(), now_ms + READING_MS)), now_ms + INTERVAL_MS);
             return;
         }
-        // Others are looked at later: there may be many.
+        // There may be many further partitions. They are examined later.
         self.next_ms = now_ms + READING_MS;
     }
 
-    /// A run was read: asks the other store for it.
+    /// Requests a run that was read from the other store.
     fn fetch<P>(
         &mut self,
         from: &Option<Box<[u8]>>,
@@ -477,7 +481,7 @@ impl Comparison {
         now_ms: u64,
         out: &mut Outbox<P>,
     ) {
-        // The walk may have given way meanwhile.
+        // The walk may have been evicted meanwhile.
         let Some(walk) = self.walks.iter_mut().find(|walk| walk.from == *from && walk.is_ready()) else {
             return;
         };
@@ -488,7 +492,7 @@ impl Comparison {
         }
         if reading.digests.is_empty() {
             candidate.next = reading.first;
-            // It cannot be read, or ends with records that are not compared.
+            // The partition cannot be read, or ends with records that are too long to compare.
             if reading.first == reading.from || reading.first >= candidate.end {
                 walk.finish_partition(self.seed);
             }
@@ -506,23 +510,24 @@ impl Comparison {
             count: reading.digests.len() as u32,
             store: &candidate.store,
         });
-        let patience_ms = (PATIENCE_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_PATIENCE_MS);
+        let timeout_ms = (MIN_TIMEOUT_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_TIMEOUT_MS);
         walk.sample = Some(Sample {
             first: reading.first,
             seen: vec![false; reading.digests.len()],
             digests: reading.digests,
             sent_ms: now_ms,
-            deadline_ms: now_ms + patience_ms,
+            deadline_ms: now_ms + timeout_ms,
         });
     }
 }
 
-/// Where a partition stands in the order in which one store compares.
+/// The place of a partition in the order in which one store compares.
 fn place(seed: u64, subject: &[u8], address: &[u8]) -> u64 {
     hash((seed, subject, address))
 }
 
-/// Names a partition and a store. The same name on another host is another store: somebody may lie.
+/// Identifies a partition and a store. The same store name on another host counts as another store, because a peer
+/// may forge names.
 fn key(of: &Candidate, host: &[u8]) -> u64 {
     hash((host, &of.store, partition_key(&of.address, &of.subject).as_slice()))
 }

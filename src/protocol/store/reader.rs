@@ -1,22 +1,22 @@
-//! The store's answers: FETCH, GET-HEADS and CONSUMER-HELLO, from the durable log.
+//! The part of a store that answers FETCH, GET-HEADS and CONSUMER-HELLO, from the records on disk.
 
 use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
 use crate::protocol::answers::{Answers, Job};
 use crate::protocol::{Outbox, Progress, Requesters, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
-/// Takes a partition's head: subject, address, offset of its last record.
+/// Takes the head of a partition: topic, producer, and offset of the last record.
 pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
 
-/// What the answers are read from.
+/// The log, as the reader sees it.
 pub trait Source {
-    /// What goes wrong when it is read.
+    /// A read error.
     type Error;
 
-    /// Tells partitions with at least one record: subject, address, offset of its last record. Those of one topic, or,
-    /// with `None`, all. Looks at `count` of them at most, in an order that stays the same whichever come and go, from
-    /// after the place on where another call has stopped. Returns where it stopped itself, in the source's own terms;
-    /// `None` when there are no more.
+    /// Passes the heads of partitions that have at least one record to `each`: of one topic, or of all topics for
+    /// `None`. Examines at most `count` partitions, in an order that does not change when partitions come and go.
+    /// Starts after the position `after`, which a previous call returned. Returns the position where it stopped, in a
+    /// format of its own, or `None` when there are no further partitions.
     fn heads(
         &self,
         subject: Option<&[u8]>,
@@ -25,8 +25,8 @@ pub trait Source {
         each: &mut EachHead,
     ) -> Result<Option<Box<[u8]>>, Self::Error>;
 
-    /// Hands on records from `from` on in ascending order, at most `count`; may stop sooner, but not before
-    /// the first. Returns how many.
+    /// Passes at most `count` records from `from` on to `each`, in ascending order. May stop earlier, but not before
+    /// the first one. Returns how many.
     fn read(
         &self,
         subject: &[u8],
@@ -37,8 +37,8 @@ pub trait Source {
     ) -> Result<u64, Self::Error>;
 }
 
-/// Requests for heads that may wait at a time. When there is no room, who asks for most loses its latest one; who is
-/// dropped asks again.
+/// The limit of waiting requests for heads. When it is reached, the requester with most requests loses its latest
+/// one, see [`FairQueue`]. Requesters retry.
 const MAX_HEAD_JOBS: usize = 4_096;
 
 /// The reader's state.
@@ -47,24 +47,25 @@ pub struct Reader {
     /// The store's name in its DIRECT-HEADs.
     store: Box<[u8]>,
     answers: Answers,
-    /// Who wants to know heads of what. Each once, however often it is asked.
+    /// The waiting requests for heads. A repeated request is merged with the waiting one.
     head_jobs: FairQueue<HeadJob>,
 }
 
-/// The rest of one request for heads.
+/// The remaining part of one request for heads.
 struct HeadJob {
-    /// Who gets them.
+    /// The node that gets the heads.
     requester: Box<[u8]>,
-    /// Of which subject; the empty one: of all.
+    /// The topic; empty for all topics.
     subject: Box<[u8]>,
-    /// Where the source has stopped, if some heads are told already.
+    /// Where the source stopped, if some heads were sent already.
     after: Option<Box<[u8]>>,
-    /// It was asked again since: all is told once more, as what was told before may be what the requester has missed.
-    is_asked_again: bool,
+    /// The request was repeated after some heads were sent. All heads are then sent once more, because the requester
+    /// may have missed some.
+    is_repeated: bool,
 }
 
 impl Reader {
-    /// A reader with nothing to answer.
+    /// Returns a reader without requests.
     pub fn new(address: &[u8]) -> Self {
         Reader {
             address: address.into(),
@@ -74,20 +75,21 @@ impl Reader {
         }
     }
 
-    /// Names the store in its DIRECT-HEADs, as in its ACKs: so it can be asked for records, and others left in peace.
+    /// Sets the store's name in its DIRECT-HEADs, the same as in its ACKs. So a FETCH can name the one store that
+    /// must answer it.
     pub fn named(self, store: &[u8]) -> Self {
         Reader { store: store.into(), ..self }
     }
 
-    /// Lets at most `max_fetches` FETCHes wait at a time; further ones are dropped: requesters ask again.
+    /// Limits the FETCHes that wait. Further ones are dropped, and requesters retry.
     pub fn with_max_fetches(self, max_fetches: usize) -> Self {
         Reader { answers: Answers::new(max_fetches), ..self }
     }
 
-    /// Takes a message from the network; [`Reader::poll_answers`] answers it.
+    /// Handles a message from the network. [`Reader::poll_answers`] answers it.
     pub fn handle_message(&mut self, message: &Message, from: &Sender) {
         match message {
-            // Another store is asked.
+            // The FETCH names another store.
             Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
             Message::Fetch { topic, address, subject, sequence, count, store: _ } => {
                 let end = sequence.saturating_add(u64::from(*count));
@@ -102,36 +104,36 @@ impl Reader {
         }
     }
 
-    /// The empty subject stands for all.
+    /// Adds a request for heads. The empty subject stands for all topics.
     fn push_head_job(&mut self, from: &Sender, requester: &[u8], subject: &[u8]) {
         if requester.is_empty() {
             return;
         }
-        let asker = from().unwrap_or_else(|| requester.into());
+        let client = from().unwrap_or_else(|| requester.into());
         let key = request_key(requester, subject);
-        match self.head_jobs.get_mut(&asker, &key) {
-            Some(job) => job.is_asked_again = job.after.is_some(),
+        match self.head_jobs.get_mut(&client, &key) {
+            Some(job) => job.is_repeated = job.after.is_some(),
             None => {
                 let (requester, subject) = (requester.into(), subject.into());
-                let job = HeadJob { requester, subject, after: None, is_asked_again: false };
-                self.head_jobs.push(&asker, &key, job);
+                let job = HeadJob { requester, subject, after: None, is_repeated: false };
+                self.head_jobs.push(&client, &key, job);
             }
         }
     }
 
-    /// Takes a subscription that somebody made at this reader's socket: a consumer that can hear us now gets
-    /// a STORE-HELLO.
+    /// Handles a subscription that a peer made at this reader's socket. A consumer that subscribes to STORE-HELLO can
+    /// receive it now, and gets one.
     pub fn handle_subscription<P>(&self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::STORE_HELLO {
             out.message(&Message::StoreHello { topic: subscription.topic, address: &self.address });
         }
     }
 
-    /// Answers a slice of the requests for heads, at most `count` heads, and one of the FETCHes, at most `count`
-    /// records, to requesters that would read it now.
+    /// Answers part of the requests for heads, at most `count` heads, and part of one FETCH, at most `count` records.
+    /// Skips requesters that cannot receive now.
     ///
     /// # Errors
-    /// The source's; the request in hand is dropped then, and the requester asks again.
+    /// Returns the error of the source. The current request is dropped then, and the requester retries.
     pub fn poll_answers<S: Source, P>(
         &mut self,
         requesters: &mut impl Requesters,
@@ -142,7 +144,7 @@ impl Reader {
     ) -> Result<Progress, S::Error> {
         let mut is_working = false;
         let next = self.head_jobs.pop_for(|job| requesters.reading(id::DIRECT_HEAD, &job.requester));
-        if let Some(Queued { requester: asker, key, request: job }) = next {
+        if let Some(Queued { requester: client, key, request: job }) = next {
             is_working = true;
             let subject = Some(&*job.subject).filter(|subject| !subject.is_empty());
             let mut sent_count = 0;
@@ -156,9 +158,9 @@ impl Reader {
                 })?;
             requesters.sent_heads(&job.requester, sent_count);
             if after.is_some() {
-                self.head_jobs.push(&asker, &key, HeadJob { after, ..job });
-            } else if job.is_asked_again {
-                self.head_jobs.push(&asker, &key, HeadJob { after: None, is_asked_again: false, ..job });
+                self.head_jobs.push(&client, &key, HeadJob { after, ..job });
+            } else if job.is_repeated {
+                self.head_jobs.push(&client, &key, HeadJob { after: None, is_repeated: false, ..job });
             }
         }
         if let Some(job) = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester)) {
@@ -171,7 +173,7 @@ impl Reader {
                     source.read(&job.subject, &job.address, job.next, count, &mut |offset, content| {
                         out.record(template.frame(offset), to_payload(content));
                     })?;
-                // Nothing there: that was all there is.
+                // Without a record here, the response is complete.
                 if read > 0 {
                     self.answers.put_back(Job { next: job.next + read, ..job });
                 }

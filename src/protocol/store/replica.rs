@@ -1,4 +1,5 @@
-//! The store's ingest: puts every partition in order, hands it on to be written, acknowledges what is durable.
+//! The part of a store that receives records: puts each partition in order, passes the records on to be written, and
+//! acknowledges those on disk.
 
 use super::comparison::{Comparison, Held};
 use crate::protocol::ingest::{Index, Ingest, Limits, Statistics};
@@ -6,24 +7,24 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
 
-/// How soon it asks after another store has come: by then both hear each other.
+/// How long after another store has connected to ask what it holds. By then the connections in both directions exist.
 const NEW_STORE_MS: u64 = 200;
-/// The shortest time between two words of another store that goes by this one's name.
-const TWIN_AGAIN_MS: u64 = 60_000;
+/// The shortest time between two notices of a twin store.
+const TWIN_INTERVAL_MS: u64 = 60_000;
 
 /// A record to write.
 #[derive(Debug)]
 pub struct Append<P> {
-    /// The partition, see [`Replica::partition`].
+    /// The record's partition, see [`Replica::partition`].
     pub partition: Index,
-    /// The record's offset in it.
+    /// The record's offset in its partition.
     pub offset: u64,
-    /// The record.
+    /// The record's content.
     pub content: P,
 }
 
-/// Tells where a partition stands on disk: one after its last record, 0 when there is none. An error when that cannot
-/// be told now.
+/// Returns the end of a partition on disk: one after its last record, or 0 when there is none. Returns an error when
+/// that cannot be read now.
 pub type Resume = dyn Fn(&[u8], &[u8]) -> Result<u64, ()>;
 
 /// The replica's state.
@@ -34,35 +35,35 @@ pub struct Replica<P> {
     ingest: Ingest<P>,
     resume: Option<Box<Resume>>,
     comparison: Option<Comparison>,
-    /// By partition.
+    /// The state on disk of each partition, by index.
     durable: Vec<Durable>,
-    /// Partitions to acknowledge with the next [`Replica::poll_acks`].
+    /// Partitions whose ACK the next [`Replica::poll_acks`] sends.
     acks_due: Vec<Index>,
-    /// When it asks the other stores what they hold.
+    /// When to ask the other stores next what they hold.
     refresh_ms: u64,
-    /// How many DIRECT-HEADs came since it asked last.
+    /// How many DIRECT-HEADs have come since the other stores were asked.
     head_count: usize,
-    /// Another store goes by this one's name.
+    /// Whether another store uses this store's name.
     has_twin: bool,
-    /// No word of that before this.
+    /// No notice of a twin store before this time.
     twin_ms: u64,
 }
 
-/// What is on disk of one partition.
+/// The records of one partition that are on disk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Durable {
-    /// One after its last durable record.
+    /// One after the last record.
     next: u64,
     is_ack_due: bool,
 }
 
 impl<P: Payload> Replica<P> {
-    /// A replica without partitions.
+    /// Returns a replica without partitions.
     pub fn new(address: &[u8], limits: Limits, now_ms: u64) -> Self {
         Replica {
             address: address.into(),
             store: Box::default(),
-            // What is on disk is remembered there.
+            // The disk has the positions of evicted partitions.
             ingest: Ingest::new(address, Limits { evicted_positions: 0, ..limits }),
             resume: None,
             comparison: None,
@@ -75,27 +76,28 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Names the store in its ACKs, so that producers can tell one store that acknowledges twice from two stores:
-    /// a name that survives restarts, unlike the node's address.
+    /// Sets the store's name in its ACKs. The name stays the same after a restart, unlike the node's address. So
+    /// producers can distinguish one store that acknowledges twice from two stores.
     pub fn named(self, store: &[u8]) -> Self {
         Replica { store: store.into(), ..self }
     }
 
-    /// Lets partitions that are on disk give way to others when there are too many: `resume`, given subject and
-    /// address, tells where one stands when it is spoken of again.
+    /// Lets partitions that are on disk be evicted. When a message mentions such a partition again, `resume` returns
+    /// where it ends on disk, given its topic and producer.
     pub fn resuming(self, resume: Box<Resume>) -> Self {
         Replica { resume: Some(resume), ..self }
     }
 
-    /// Compares what this store holds with what other stores hold.
+    /// Compares the records of this store with those of other stores.
     pub fn comparing(self, held: Box<dyn Held>) -> Self {
         let comparison = Some(Comparison::new(held, &self.address));
         Replica { comparison, ..self }
     }
 
-    /// Adds a partition that is on disk already, up to, not including, `next`. `None` when there are too many.
+    /// Adds a partition that is on disk up to, not including, `next`. Returns `None` when there are too many
+    /// partitions.
     pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
-        // Nobody has brought it.
+        // It is charged to no peer.
         self.open_at(subject, address, next, None, 0)
     }
 
@@ -108,7 +110,8 @@ impl<P: Payload> Replica<P> {
         now_ms: u64,
     ) -> Option<Index> {
         let Self { ingest, durable, resume, .. } = self;
-        // Records under way to the disk, and ACKs, name their partition by its index.
+        // Records that are being written, and ACKs, refer to their partition by its index. A partition with such
+        // records cannot be evicted.
         let resume_at = |Index(i), next| {
             let durable: &Durable = &durable[i];
             let is_idle = durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some());
@@ -126,18 +129,19 @@ impl<P: Payload> Replica<P> {
         Some(index)
     }
 
-    /// Subject and address of a partition.
+    /// Returns topic and producer of a partition.
     pub fn partition(&self, index: Index) -> (&[u8], &[u8]) {
         let partition = self.ingest.partition(index);
         (&partition.subject, &partition.address)
     }
 
-    /// Whether a single store is asked for the next records of a partition.
+    /// Whether the next records of a partition are requested from a single store.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.ingest.is_store_asked(position)
     }
 
-    /// Takes a message from the network. Records that are in order now are added to `appends`, to be written.
+    /// Handles a message from the network. Appends the records that are in order now, and must be written, to
+    /// `appends`.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -170,7 +174,7 @@ impl<P: Payload> Replica<P> {
                         appends.extend([Append { partition, offset, content }]);
                     },
                 );
-                // Its producer does not know that we have it: our ACK may have been lost.
+                // The producer sent the record again: our ACK may have been lost.
                 if !is_new && is_live {
                     self.acknowledge(partition);
                 }
@@ -182,7 +186,7 @@ impl<P: Payload> Replica<P> {
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
-                // A store is not connected to its own reader.
+                // A store does not connect to its own reader, so the same name shows a twin store.
                 self.head_count += 1;
                 let is_own = **store == *self.store;
                 self.has_twin |= !store.is_empty() && is_own;
@@ -197,15 +201,15 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Takes a subscription that somebody made at this node's socket. Stores subscribe to GET-HEADS: when a
-    /// store has come, it is asked what it holds.
+    /// Handles a subscription that a peer made at this node's socket. A subscription to GET-HEADS shows that a store
+    /// has connected. It is then asked what it holds.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.refresh_ms = self.refresh_ms.min(now_ms + NEW_STORE_MS);
         }
     }
 
-    /// A partition is durable up to, not including, `next`.
+    /// The records of a partition are on disk up to, not including, `next`.
     pub fn handle_committed(&mut self, partition: Index, next: u64) {
         let durable = &mut self.durable[partition.0];
         debug_assert!(durable.next <= next, "what is durable stays so");
@@ -213,7 +217,7 @@ impl<P: Payload> Replica<P> {
         self.acknowledge(partition);
     }
 
-    /// Publishes the ACKs that are due: one per partition.
+    /// Sends the ACKs that are due, one for each partition.
     pub fn poll_acks(&mut self, out: &mut Outbox<P>) {
         for index in self.acks_due.drain(..) {
             let durable = &mut self.durable[index.0];
@@ -228,38 +232,38 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Messages wait that were received at this time and later: see [`Ingest::handle_unread`].
+    /// Messages are unread that were received at this time or later, see [`Ingest::handle_unread`].
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.ingest.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up, see [`Ingest::handle_cut`].
+    /// A connection has been given up, see [`Ingest::handle_cut`].
     pub fn handle_cut(&mut self, now_ms: u64) {
         self.ingest.handle_cut(now_ms);
     }
 
-    /// The next notice, if there is one. A twin is told once a minute.
+    /// Returns the next notice, if any. A twin store is reported once a minute.
     pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         if std::mem::take(&mut self.has_twin) && now_ms >= self.twin_ms {
-            self.twin_ms = now_ms + TWIN_AGAIN_MS;
+            self.twin_ms = now_ms + TWIN_INTERVAL_MS;
             return Some(Notice::TwinStore);
         }
         let divergence = self.comparison.as_mut().and_then(Comparison::poll_divergence);
         divergence.map(Notice::Divergence).or_else(|| self.ingest.poll_notice())
     }
 
-    /// What happened so far.
+    /// Returns the counters so far.
     pub fn statistics(&self) -> Statistics {
         self.ingest.statistics()
     }
 
-    /// When [`Replica::handle_timeout`] has something to do next.
+    /// When [`Replica::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> u64 {
         let compare_ms = self.comparison.as_ref().and_then(Comparison::due_ms);
         [self.ingest.due_ms(), compare_ms].into_iter().flatten().fold(self.refresh_ms, u64::min)
     }
 
-    /// Sends what is due.
+    /// Sends everything that is due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.handle_timeout(now_ms, out);
         if let Some(comparison) = &mut self.comparison {
@@ -268,7 +272,7 @@ impl<P: Payload> Replica<P> {
         if now_ms >= self.refresh_ms {
             let head_count = std::mem::take(&mut self.head_count);
             self.refresh_ms = now_ms + self.ingest.refresh_interval_ms(head_count);
-            // The empty topic: every partition of every topic.
+            // The empty topic stands for all partitions of all topics.
             out.message(&Message::GetHeads { topic: b"", address: &self.address });
         }
     }
@@ -281,8 +285,9 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// The partition of a message. One that gave way goes on where it stands on disk. `is_live`: its producer speaks of
-    /// it, and wants an ACK; others need it open only for what is not on disk.
+    /// Returns the partition of a message. Opens an unknown or evicted partition at its end on disk. `is_live`: the
+    /// message comes from the producer, which waits for an ACK. For other messages, a partition is opened only if
+    /// they bring records that are not on disk.
     fn find_or_open(
         &mut self,
         position: &Position,

@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::Arc;
 
-/// Holds so many records of every partition. Record 7 of each has 2 MiB.
+/// Holds this many records of every partition. Record 7 of each has 2 MiB.
 struct Every {
     count: u64,
     done: Option<Reading>,
@@ -30,7 +30,7 @@ fn comparing(count: u64) -> Comparison {
     Comparison::new(Box::new(Every { count, done: None }), b"own")
 }
 
-/// A FETCH that was sent: to which store, for which partition, the first record, and how many.
+/// A FETCH that was sent: the store, the partition, the first record, and the count.
 type Asked = (Vec<u8>, Vec<u8>, u64, u32);
 
 fn tick(comparison: &mut Comparison, now_ms: u64) -> Vec<Asked> {
@@ -50,7 +50,7 @@ fn position(address: &[u8], sequence: u64) -> Position<'_> {
     Position::new(b"own", address, b"topic", sequence)
 }
 
-/// The name of a host's connection.
+/// The name of a connection of a host.
 fn connection(host: u8, number: u8) -> Box<[u8]> {
     [&[host; 16][..], &[number]].concat().into()
 }
@@ -98,14 +98,14 @@ fn each_record_of_each_partition_is_compared_once_in_a_round() {
             }
             assert_eq!(answer(&mut comparison, &asked, &from, None, now_ms), []);
         }
-        // All but the record of 2 MiB.
+        // All records except the one of 2 MiB.
         if compared.len() == PARTITIONS as usize * 999 {
             break;
         }
     }
     assert_eq!(compared.len(), PARTITIONS as usize * 999);
     assert!(compared.keys().all(|(_, offset)| *offset != 7));
-    // Three FETCHes a partition, and for some of them four, at five a second, and waiting for DIRECT-HEADs.
+    // Each partition takes three or four FETCHes at five per second, and the wait for DIRECT-HEADs.
     assert!(last_ms < 1_100_000, "{fetched} FETCHes, {last_ms} ms");
     let twice = compared.values().filter(|times| **times > 1).count();
     assert!(twice <= 2 * MAX_BATCH_COUNT * 1_000, "{twice}");
@@ -134,7 +134,7 @@ fn a_difference_is_reported_once_for_each_store() {
 }
 
 #[test]
-fn differences_that_are_found_at_once_are_all_reported() {
+fn differences_that_are_found_together_are_all_reported() {
     const PARTITIONS: u32 = 100;
     let (mut comparison, from) = (comparing(10), connection(1, 1));
     let (mut found, mut most_waiting) = (Vec::new(), 0);
@@ -145,7 +145,7 @@ fn differences_that_are_found_at_once_are_all_reported() {
         for asked in tick(&mut comparison, now_ms) {
             comparison.handle_record(&position(&asked.1, 3), b"forged", &|| Some(from.clone()), now_ms);
         }
-        // They are logged late. What does not fit until then is found in the next round.
+        // The differences are logged late. Those that do not fit in the meantime are found in the next round.
         most_waiting = most_waiting.max(comparison.found.len());
         if now_ms % 25_000 == 24_990 {
             while let Some(divergence) = comparison.poll_divergence() {
@@ -161,13 +161,13 @@ fn differences_that_are_found_at_once_are_all_reported() {
 }
 
 #[test]
-fn a_third_party_forges_no_answer_and_holds_nobody_up() {
+fn a_third_party_cannot_forge_a_response_or_delay_a_comparison() {
     let (mut comparison, honest) = (comparing(600), connection(1, 1));
     let mut answered = 0;
     for now_ms in (0..60_000).step_by(10) {
         if now_ms % 10_000 == 0 {
             heads(&mut comparison, &honest, b"honest", 40, 600, now_ms);
-            // It uses the other store's name, over many connections, and answers no FETCH over its own.
+            // It uses the other store's name over many connections, and answers no FETCH over its own.
             for number in 0..100 {
                 heads(&mut comparison, &connection(66, number), b"honest", 40, 600, now_ms);
             }
@@ -182,13 +182,13 @@ fn a_third_party_forges_no_answer_and_holds_nobody_up() {
             }
         }
     }
-    // 40 partitions, two FETCHes for each, before 20 s have passed.
+    // There are 40 partitions with two FETCHes each, within 20 s.
     assert!(answered >= 80, "{answered}");
     assert!(comparison.walks.len() <= MAX_WALKS);
 }
 
 #[test]
-fn what_is_lost_is_asked_for_again_and_a_silent_store_is_left_out() {
+fn lost_records_are_requested_again_and_a_silent_store_is_skipped() {
     let (mut comparison, from) = (comparing(500), connection(1, 1));
     heads(&mut comparison, &from, b"other", 2, 500, 0);
     assert_eq!((tick(&mut comparison, 0), comparison.due_ms()), (vec![], Some(QUIET_MS)));
@@ -198,19 +198,19 @@ fn what_is_lost_is_asked_for_again_and_a_silent_store_is_left_out() {
         if asked.is_empty()
             && let Some((store, partition, first, _)) = fetches.first()
         {
-            // The other half of the answer is lost.
+            // The other half of the response is lost.
             let half = (store.clone(), partition.clone(), *first, 5);
             answer(&mut comparison, &half, &from, None, now_ms);
         }
         asked.extend(fetches.into_iter().map(|fetch| (now_ms, fetch.2)));
     }
     let offsets: Vec<u64> = asked.iter().map(|&(_, first)| first).collect();
-    // The rest of the first partition twice, and then the other one.
+    // The rest of the first partition is requested twice, and then the other partition.
     assert_eq!(offsets, [0, 5, 5, 0]);
     let waits: Vec<u64> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
-    assert!(waits[1] >= PATIENCE_MS && waits[2] >= 2 * PATIENCE_MS, "{asked:?}");
+    assert!(waits[1] >= MIN_TIMEOUT_MS && waits[2] >= 2 * MIN_TIMEOUT_MS, "{asked:?}");
     assert_eq!(comparison.due_ms(), None);
-    // What is not complete here is not compared.
+    // A partition that is not complete here is not compared.
     let mut comparison = comparing(500);
     heads(&mut comparison, &from, b"other", 2, 501, 0);
     comparison.handle_head(&position(b"A", u64::MAX), b"other", &|| None, 0);
