@@ -3,7 +3,7 @@
 use crate::program::{PERF_TOPIC, Role};
 use clap::{Arg, ArgAction, Command, builder::ValueParser};
 
-/// All of them.
+/// All programs.
 pub fn all() -> [Command; 7] {
     [towerd(), stored(), console_producer(), console_consumer(), perf_store(), perf_consumer(), selftest()]
 }
@@ -12,7 +12,7 @@ pub fn all() -> [Command; 7] {
 pub fn towerd() -> Command {
     let about = "Runs a Dafka tower, which introduces producers, consumers and stores to each other.";
     let endpoints_file =
-        "Write the addresses that it listens at to this file, as a configuration for nodes on this host";
+        "Write the real addresses of the tower to this file, as a configuration for nodes on this host";
     network_program("dafka_towerd", about, Role::Tower).arg(
         Arg::new("endpoints-file")
             .long("endpoints-file")
@@ -29,7 +29,7 @@ pub fn stored() -> Command {
         Arg::new(id).long(id).action(ArgAction::SetTrue).conflicts_with(other).help(help)
     };
     let list = "Print what the store holds, and end";
-    let missing = "Print what other stores hold and this one does not, and end; exit code 0 only when that is known to be nothing";
+    let missing = "Print what other stores hold and this one lacks, and end; exit code 0 only if it certainly lacks nothing";
     network_program("dafka_stored", about, Role::Node)
         .arg(flag("list", "missing", list))
         .arg(flag("missing", "list", missing))
@@ -37,15 +37,15 @@ pub fn stored() -> Command {
 
 /// `dafka_console_producer`
 pub fn console_producer() -> Command {
-    let about = "Publishes each line of standard input, without its line end, as one record. At the end of input \
-                 it waits until all records are acknowledged.";
+    let about = "Publishes each line of standard input as a record, without its line end. At the end of input it \
+                 waits until all records are acknowledged.";
     network_program("dafka_console_producer", about, Role::Node).arg(topic("Topic to publish to"))
 }
 
 /// `dafka_console_consumer`
 pub fn console_consumer() -> Command {
     let about = "Prints subject, address and content of each record of a topic, until interrupted.";
-    let help = "Start at the first record of each partition, instead of with what is published from now on";
+    let help = "Start at the first record of each partition, not at the next published one";
     network_program("dafka_console_consumer", about, Role::Node)
         .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
         .arg(topic("Topic to read"))
@@ -54,7 +54,7 @@ pub fn console_consumer() -> Command {
 /// `dafka_perf_store`
 pub fn perf_store() -> Command {
     let about = format!(
-        "Publishes COUNT records of SIZE octets on the topic {PERF_TOPIC}, waits until all are acknowledged, and \
+        "Publishes COUNT records of SIZE bytes on the topic {PERF_TOPIC}, waits until all are acknowledged, and \
          prints the throughput."
     );
     with_count_and_size(network_program("dafka_perf_store", about, Role::Node))
@@ -63,7 +63,7 @@ pub fn perf_store() -> Command {
 /// `dafka_perf_consumer`
 pub fn perf_consumer() -> Command {
     let about = format!(
-        "Receives COUNT records of SIZE octets of the topic {PERF_TOPIC} and prints the throughput, measured from \
+        "Receives COUNT records of SIZE bytes of the topic {PERF_TOPIC} and prints the throughput, measured from \
          the first record to the last."
     );
     with_count_and_size(network_program("dafka_perf_consumer", about, Role::Node))
@@ -81,15 +81,15 @@ pub fn selftest() -> Command {
         .arg(flag("number", 'n', "Print how many tests there are"))
         .arg(flag("list", 'l', "Print the names of all tests"))
         .arg(Arg::new("test").short('t').long("test").value_name("NAME").help("Run only this test"))
-        .arg(flag("continue", 'c', "Accepted for the sake of old scripts; without effect"))
+        .arg(flag("continue", 'c', "Without effect; accepted for compatibility with 0.1.0"))
 }
 
-/// A program that takes part in a network, with the options that all of these have.
+/// A program that joins a network, with the options that all such programs have.
 fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr>, role: Role) -> Command {
     let (publ, sub) = match role {
         Role::Tower => (
-            "Address to bind, where nodes hear of each other",
-            "Address to bind, where nodes' beacons come in",
+            "Address to bind, which sends the endpoints of all nodes",
+            "Address to bind, which receives the beacons of the nodes",
         ),
         Role::Node => (
             "Address of the tower's XPUB socket; comma-separated for several towers",
@@ -128,5 +128,5 @@ fn with_count_and_size(command: Command) -> Command {
     let count = |name: &'static str, help: &'static str| {
         Arg::new(name).required(true).value_parser(clap::value_parser!(u64)).help(help)
     };
-    command.arg(count("COUNT", "Number of records")).arg(count("SIZE", "Length of each record in octets"))
+    command.arg(count("COUNT", "Number of records")).arg(count("SIZE", "Length of each record in bytes"))
 }

@@ -1,23 +1,23 @@
 //! Dafka: decentralized, distributed streaming on ZeroMQ.
 //!
-//! | module | what it is for |
+//! | module | contents |
 //! | --- | --- |
 //! | [`wire`] | messages and beacons as octets |
-//! | [`protocol`] | what each role does, as pure state machines |
-//! | [`storage`] | the partitioned record log on disk |
+//! | [`protocol`] | the roles as pure state machines |
+//! | [`storage`] | the record log on disk, in partitions |
 //! | [`net`] | sockets, frames, time |
-//! | [`czmq`] | CZMQ: context, log, the C objects we are handed |
+//! | [`czmq`] | CZMQ: context, log, objects of C programs |
 //! | [`zpl`] | configurations in ZPL |
 //! | [`settings`] | the configuration keys and their meaning |
 //! | [`text`] | bytes in messages |
 //! | [`rate_limit`] | a rate with a burst |
-//! | [`actor`] | one thread per node: state machine + sockets + log |
+//! | [`actor`] | one thread per node: state machine, sockets, log |
 //! | [`capi`] | the C functions of `dafka.h` |
-//! | [`program`] | what the command-line programs share |
+//! | [`program`] | shared code of the command-line programs |
 //! | [`commands`] | their command lines |
 //!
-//! Arrows point down only: `capi` and `program` use `actor`, which uses `protocol`, `storage` and `net`, which
-//! use `wire` and `czmq`. `wire`, `protocol` and `storage` know nothing of C, sockets or threads.
+//! Dependencies point down only: `capi` and `program` use `actor`, which uses `protocol`, `storage` and `net`, which
+//! use `wire` and `czmq`. `wire`, `protocol` and `storage` do not depend on C, sockets or threads.
 
 pub mod actor;
 pub mod capi;

@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 
-/// Records that may wait to be printed.
+/// Number of records that may wait to be printed.
 const PIPE_LIMIT: i32 = 10_000;
 
-/// How long a reader that does not read is waited for once a signal has come.
+/// How long the program waits after a signal for a reader that does not read.
 const READER_GRACE_MS: u64 = 2_000;
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn print_records(mut options: Options) -> Result {
         if consumer.actor.has_ended() {
             return Err(Failure::logged());
         }
-        // With no event asked for, standard output is ready only when its reader has gone.
+        // Without a requested event, poll reports standard output only when its reader has gone.
         let items = &mut [
             PollItem::from_fd(std::io::stdout().as_raw_fd(), PollEvents::empty()),
             signals.item(),
@@ -57,7 +57,7 @@ fn print_records(mut options: Options) -> Result {
     };
     match result {
         Err(error) => {
-            // What the buffer still holds cannot be written any more.
+            // The rest of the buffer cannot be written any more.
             let _ = output.into_parts();
             match error.kind() {
                 // A signal came while the reader did not read.
@@ -69,28 +69,28 @@ fn print_records(mut options: Options) -> Result {
     }
 }
 
-/// Standard output, which a signal interrupts when its reader does not read.
+/// Standard output. A signal limits the time that a write waits for the reader.
 struct Output<'a> {
     file: File,
     signals: &'a Signals,
-    /// Once a signal has come: how long to wait for the reader.
+    /// After a signal: when to stop waiting for the reader.
     due_ms: Option<u64>,
 }
 
 impl Write for Output<'_> {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         loop {
             if self.signals.is_pending() {
                 self.due_ms.get_or_insert_with(|| now_ms() + READER_GRACE_MS);
             }
             let timeout_ms = self.due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms()) as i64);
             let file = PollItem::from_fd(self.file.as_raw_fd(), POLLOUT);
-            // With a signal, there is no more to wait for but the reader.
+            // After a signal, wait only for the reader.
             let items = &mut [file, self.signals.item()][..if self.due_ms.is_some() { 1 } else { 2 }];
             poll(items, timeout_ms).map_err(std::io::Error::other)?;
             if items[0].is_writable() {
-                // A pipe that is writable takes so many at once.
-                return self.file.write(&octets[..octets.len().min(libc::PIPE_BUF)]);
+                // A writable pipe accepts this many bytes without blocking.
+                return self.file.write(&bytes[..bytes.len().min(libc::PIPE_BUF)]);
             }
             if items[0].is_error() {
                 return Err(ErrorKind::BrokenPipe.into());
@@ -123,8 +123,8 @@ impl From<zmq::Error> for Stop {
     }
 }
 
-/// Prints the records that wait, then writes them out: one at once when the stream is idle, many at a time when
-/// it is not.
+/// Prints the records that wait, and flushes. So a single record appears at once, and a busy stream is written in large
+/// pieces.
 fn print_waiting(source: &Socket, signals: &Signals, output: &mut impl Write) -> Result<(), Stop> {
     let (mut subject, mut address, mut content) = (Frame::new(), Frame::new(), Frame::new());
     let mut count = 0_u32;

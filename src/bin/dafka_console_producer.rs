@@ -8,11 +8,12 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use zmq::{POLLIN, PollItem};
 
-/// How long acknowledgements are waited for once a signal has come.
+/// How long the program waits for acknowledgements after a signal.
 const SIGNAL_GRACE_MS: u64 = 5_000;
-/// What is read from standard input at a time.
+/// Bytes to read from standard input at once.
 const READ_LEN_BYTES: usize = 64 << 10;
-/// Lines that are too long and of which each is logged. Of further ones at most one per second is, with a count.
+/// The number of refused lines that are logged one by one. Of further ones, at most one per second is logged, with a
+/// count.
 const LOGGED_LINES: u64 = 10;
 /// The exit code when records are not acknowledged.
 const UNACKNOWLEDGED: u8 = 3;
@@ -41,7 +42,7 @@ fn publish_lines(options: Options) -> Result<ExitCode> {
     let (summary, failure) = match read {
         Ok(End::OfInput) => finish(producer, &signals, None),
         Ok(End::Signal) => finish(producer, &signals, Some(now_ms() + SIGNAL_GRACE_MS)),
-        // Acknowledgements may never come.
+        // Do not wait for acknowledgements, which may never come.
         Err(failure) => (producer.abandon(), Some(failure)),
     };
     if refused > 0 {
@@ -69,7 +70,7 @@ fn publish_lines(options: Options) -> Result<ExitCode> {
     }
 }
 
-/// Why no more lines are read.
+/// Why the program stops reading lines.
 enum End {
     OfInput,
     Signal,
@@ -81,7 +82,7 @@ struct Publisher<'a> {
     signals: &'a Signals,
     lines: Lines,
     max_len_bytes: usize,
-    /// Lines that were too long.
+    /// Number of lines that were too long.
     refused: u64,
     warning: Warning,
 }
@@ -115,14 +116,14 @@ impl Publisher<'_> {
     }
 
     fn publish_chunk(&mut self, chunk: &[u8]) -> Result {
-        let mut pieces = chunk.split_inclusive(|&octet| octet == b'\n');
+        let mut pieces = chunk.split_inclusive(|&byte| byte == b'\n');
         for piece in pieces.by_ref() {
             let is_published = self.publish(|lines| lines.push(piece))?;
             if piece.ends_with(b"\n") {
                 self.lines.next();
             }
             if !is_published {
-                // A signal came. Lines that were read and not published are lost.
+                // A signal came. Lines that were read and not published are lost, but counted.
                 break;
             }
         }
@@ -130,7 +131,7 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Publishes a line, if there is one. False when a signal came before there was room for it.
+    /// Publishes the line, if there is one. False when a signal came before there was room for it.
     fn publish<'a>(&'a mut self, next: impl FnOnce(&'a mut Lines) -> Line<'a>) -> Result<bool> {
         let limit = format_args!("producer/max_record_bytes = {}", self.max_len_bytes);
         match next(&mut self.lines) {
@@ -141,9 +142,8 @@ impl Publisher<'_> {
             ),
             Line::Skipped { number, len_bytes } => {
                 self.refused += 1;
-                let text = || {
-                    format!("line {number} is not published: its {len_bytes} octets are more than {limit}")
-                };
+                let text =
+                    || format!("line {number} is not published: its {len_bytes} bytes are more than {limit}");
                 match self.refused {
                     ..=LOGGED_LINES => log::warn!(target: "dafka", "{}", text()),
                     _ => self.warning.warn(now_ms(), text),
@@ -156,7 +156,7 @@ impl Publisher<'_> {
     }
 }
 
-/// Reads what is there; 0 at the end of the input, `None` when it was interrupted.
+/// Reads the available input. 0 at the end of the input, `None` when the read was interrupted.
 fn read_some(input: &mut StdinLock, chunk: &mut [u8]) -> Result<Option<usize>> {
     match input.read(chunk) {
         Ok(len) => Ok(Some(len)),
@@ -165,7 +165,7 @@ fn read_some(input: &mut StdinLock, chunk: &mut [u8]) -> Result<Option<usize>> {
     }
 }
 
-/// Waits until all records are acknowledged; once a signal has come, only for a while.
+/// Waits until all records are acknowledged, or until a timeout after a signal.
 fn finish(producer: Producer, signals: &Signals, due_ms: Option<u64>) -> (Summary, Option<Failure>) {
     producer.terminate();
     match wait(&producer, signals, due_ms) {

@@ -6,13 +6,13 @@ use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Records that may wait to be counted.
+/// Number of records that may wait to be counted.
 const PIPE_LIMIT: i32 = 10_000;
-/// After so many records it looks for a signal, also while more wait.
+/// How many records it reads between two checks for a signal.
 const SIGNAL_INTERVAL: u64 = 1_000;
 
 fn main() -> ExitCode {
-    // A measurement that misses the first records would never end.
+    // A measurement that missed the first records would never end.
     let defaults = [("consumer/offset/reset", "earliest")];
     program::run(commands::perf_consumer(), Role::Node, &defaults, measure)
 }
@@ -43,14 +43,14 @@ fn measure(options: Options) -> Result {
         consumer.source.recv_more(&mut frame)?;
         if frame.as_ref().len() as u64 != size {
             let len = frame.as_ref().len();
-            return Err(Failure(format!("expected records of {size} octets, got one of {len}")));
+            return Err(Failure(format!("expected records of {size} bytes, got one of {len}")));
         }
         if received == 0 {
             program::print(|output| writeln!(output, "Received first"))?;
             start = Instant::now();
         }
         received += 1;
-        // There may always be one more.
+        // The pipe may never be empty.
         if received % SIGNAL_INTERVAL == 0 && signals.came() {
             return Ok(());
         }

@@ -25,8 +25,8 @@ fn measure(options: Options) -> Result {
             return Ok(());
         }
     }
-    // As 0.1.0 prints it. Whether it can be printed is told at the end: first the records are waited for.
-    let told = program::print(|output| writeln!(output, "Done publishing"));
+    // 0.1.0 prints this too. An error is reported at the end, after the wait for the acknowledgements.
+    let printed = program::print(|output| writeln!(output, "Done publishing"));
     producer.terminate();
     while !producer.has_ended() {
         signals.wait(producer.pipe())?;
@@ -36,6 +36,6 @@ fn measure(options: Options) -> Result {
         }
     }
     producer.finish().expect_success()?;
-    told?;
+    printed?;
     program::print_throughput(count, size, start.elapsed().as_secs_f64())
 }

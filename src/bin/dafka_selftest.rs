@@ -5,7 +5,7 @@ use dafka::program::{self, Failure};
 use dafka::{capi, commands};
 use std::process::ExitCode;
 
-/// A class's self test: as its C programs know it.
+/// A class's name and its self test.
 type Test = (&'static str, extern "C" fn(bool));
 
 const TESTS: [Test; 10] = [
@@ -45,11 +45,11 @@ fn exit_code(result: program::Result) -> ExitCode {
 
 fn run(matches: &ArgMatches) -> program::Result {
     if matches.get_flag("number") {
-        return say(&TESTS.len().to_string());
+        return print_line(&TESTS.len().to_string());
     }
     if matches.get_flag("list") {
         let names: String = TESTS.iter().map(|(name, _)| format!("\n    {name}")).collect();
-        return say(&format!("Available tests:{names}"));
+        return print_line(&format!("Available tests:{names}"));
     }
     let wanted = matches.get_one::<String>("test");
     let tests: Vec<Test> =
@@ -59,16 +59,16 @@ fn run(matches: &ArgMatches) -> program::Result {
         return Err(Failure(format!("there is no test {name:?}: see dafka_selftest --list")));
     }
     match wanted {
-        Some(name) => say(&format!("Running dafka test '{name}'..."))?,
-        None => say("Running dafka selftests...")?,
+        Some(name) => print_line(&format!("Running dafka test '{name}'..."))?,
+        None => print_line("Running dafka selftests...")?,
     }
     for (_, test) in tests {
         test(matches.get_flag("verbose"));
     }
-    // As in 0.1.0, one test alone is told by its own line.
-    if wanted.is_some() { Ok(()) } else { say("Tests passed OK") }
+    // As in 0.1.0, a single test prints only its own line.
+    if wanted.is_some() { Ok(()) } else { print_line("Tests passed OK") }
 }
 
-fn say(line: &str) -> program::Result {
+fn print_line(line: &str) -> program::Result {
     program::print(|output| writeln!(output, "{line}"))
 }

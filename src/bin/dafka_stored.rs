@@ -1,4 +1,4 @@
-//! Runs a store until SIGINT or SIGTERM; or tells what it holds, and what it lacks.
+//! Runs a store until SIGINT or SIGTERM, or prints what it holds or lacks.
 
 use dafka::actor::{self, inventory, store};
 use dafka::commands;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Prints what the database holds.
+/// Prints the partitions in the database.
 fn list(settings: &Settings) -> Result {
     let partitions = storage::list(Path::new(&settings.store.db))?;
     program::print(|output| {
@@ -34,10 +34,11 @@ fn list(settings: &Settings) -> Result {
     })
 }
 
-/// Prints what other stores hold and the database does not. A failure when there is such a thing, or when it is not known.
+/// Prints what other stores hold and the database lacks. It is a failure when there is such a partition, or when this
+/// is unknown.
 fn missing(settings: Settings) -> Result {
     let db = settings.store.db.clone();
-    // What is wrong with the database need not wait for the network.
+    // Report an error of the database before using the network.
     storage::list(Path::new(&db))?;
     let signals = Signals::catch()?;
     let interrupted = || Failure("interrupted before the stores have answered".into());
@@ -52,15 +53,15 @@ fn missing(settings: Settings) -> Result {
             return Err(interrupted());
         }
     }
-    // From here on there is nothing to end but this: a reader that does not read must not keep it.
-    if signals.let_go() {
+    // The actor has ended. A signal may end the process at once, even if the reader of the output does not read.
+    if signals.restore_defaults() {
         return Err(interrupted());
     }
     let found = receiver.recv().map_err(|_| Failure::logged())?;
     if found.stores == 0 {
         return Err(Failure("no store answers".into()));
     }
-    // After the others were asked: what came meanwhile counts for this one.
+    // Read after the survey, so that records which arrived meanwhile count as held.
     let held: BTreeMap<_, _> = storage::list(Path::new(&db))?
         .into_iter()
         .map(|partition| ((partition.topic, partition.producer), partition.next))

@@ -1,43 +1,46 @@
-//! Class `dafka_beacon`: makes a node known, and tells it of its peers.
+//! Class `dafka_beacon`: announces a node, and reports its peers.
 //!
-//! Producers, consumers and stores have a beacon of their own; an application needs this class only when it is a
-//! node itself, one that speaks the protocol with `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A
-//! beacon is an actor that tells the towers each `beacon/interval` where its node listens, and its node where the
-//! others do. A peer that is silent for `beacon/timeout` is gone, unless it is the towers that are gone.
-//! `zactor_new` starts it with a `dafka_beacon_args_t`, and returns when a tower has welcomed it, or none has
-//! within `beacon/connect_timeout`; `zactor_destroy` ends it.
+//! Producers, consumers and stores have their own beacon. An application needs this class only when it is itself a node
+//! that speaks the protocol with `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an actor. In each
+//! `beacon/interval` it sends the endpoint of its node to the towers. It reports the endpoints of the other nodes to
+//! its owner. It reports a peer as gone after `beacon/timeout` without a beacon from it, as long as a tower is
+//! connected.
+//!
+//! `zactor_new` starts a beacon with a `dafka_beacon_args_t`. It returns when a tower has answered, or when
+//! `beacon/connect_timeout` has passed. `zactor_destroy` ends the beacon.
 //!
 //! # Configuration
 //!
-//! The keys below `beacon/`: `beacon/sub_address` and `beacon/pub_address` (where the towers are),
-//! `beacon/address` (the host that peers are to connect to, when the tower cannot find out), `beacon/interval`,
+//! The keys below `beacon/`: `beacon/sub_address` and `beacon/pub_address` (the addresses of the towers),
+//! `beacon/address` (the host that peers connect to, when the tower cannot determine it), `beacon/interval`,
 //! `beacon/timeout` and `beacon/connect_timeout` in milliseconds, `beacon/max_peers`, `beacon/verbose`.
 //!
 //! # Commands
 //!
 //! The owner sends:
 //!
-//! - `START`: make the node known; two more frames hold its address, a UUID as 32 hexadecimal digits, and the TCP
-//!   port that it listens at (`zsock_send` with picture `ssi`). Peers that announce the same address are the node
-//!   itself, and ignored.
-//! - `STOP`: announce the node no more. The beacon keeps its peers, and goes on to report them.
-//! - `$TERM`: end, as `zactor_destroy` sends it.
+//! - `START`: announce the node. Two more frames hold its address (a UUID as 32 hexadecimal digits) and the TCP port
+//!   that it listens at (`zsock_send` with picture `ssi`). The beacon ignores announcements of the same address, which
+//!   are its own.
+//! - `STOP`: stop announcing the node. The beacon keeps its peers and continues to report them.
+//! - `$TERM`: end. `zactor_destroy` sends it.
 //!
 //! The beacon sends:
 //!
-//! - `CONNECT` or `DISCONNECT`: a peer came or went; a second frame holds its endpoint as it was announced.
-//!   `dafka_beacon_recv` applies it to a socket.
+//! - `CONNECT` or `DISCONNECT`: a peer has appeared or gone. A second frame holds the endpoint as the peer announced
+//!   it. `dafka_beacon_recv` applies the change to a socket.
 //!
-//! It does so without `START`, too: then the node only listens.
+//! The beacon also reports peers without `START`. The node then stays unknown to its peers.
 //!
-//! The host in an endpoint may be a name, and may not exist. When the beacon finds the host late or elsewhere, it sends
-//! `DISCONNECT` and `CONNECT` for the endpoint. A program that connects by itself (`zsock_connect`) makes ZeroMQ look the
-//! name up, in the thread that serves all sockets of the process; `dafka_beacon_recv` does not.
+//! The host in an endpoint may be a name that cannot be resolved. When the beacon resolves it later, or to another
+//! address, it sends `DISCONNECT` and `CONNECT` for the endpoint. A program that connects directly (`zsock_connect`)
+//! makes ZeroMQ resolve the name in the thread that serves all sockets of the process, and blocks it meanwhile.
+//! `dafka_beacon_recv` avoids that.
 //!
 //! # Example
 //!
 //! ```c
-//! //  Tells of each partition of a topic that it hears of
+//! //  Prints the partition of a producer that it discovers
 //!
 //! #include <dafka.h>
 //!
@@ -54,21 +57,21 @@
 //!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //!     assert (tower);
 //!
-//!     //  What a node has: a socket for what it says, one for what it hears
+//!     //  A node has a socket that sends and one that receives
 //!     zsock_t *pub = zsock_new (ZMQ_XPUB);
 //!     zsock_t *sub = zsock_new (ZMQ_SUB);
 //!     int port = zsock_bind (pub, "tcp://127.0.0.1:*");
 //!     assert (port > 0);
 //!     dafka_proto_subscribe (sub, DAFKA_PROTO_HEAD, "weather");
 //!
-//!     //  Its beacon makes it known under a name of its own
+//!     //  The beacon announces the node under its address
 //!     zuuid_t *uuid = zuuid_new ();
 //!     dafka_beacon_args_t args = { "Example", config };
 //!     zactor_t *beacon = zactor_new (dafka_beacon_actor, &args);
 //!     assert (beacon);
 //!     zsock_send (beacon, "ssi", "START", zuuid_str (uuid), port);
 //!
-//!     //  Another node comes, and publishes
+//!     //  Another node starts, and publishes a record
 //!     dafka_producer_args_t producer_args = { "weather", config };
 //!     zactor_t *producer = zactor_new (dafka_producer, &producer_args);
 //!     assert (producer);
@@ -78,7 +81,7 @@
 //!     assert (rc == 0);
 //!     dafka_producer_msg_destroy (&msg);
 //!
-//!     //  The beacon tells of it, and the socket is connected to it
+//!     //  The beacon reports the producer, and the socket connects to it
 //!     dafka_beacon_recv (beacon, sub, false, "Example");
 //!     dafka_proto_t *head = dafka_proto_new ();
 //!     rc = dafka_proto_recv (head, sub);
@@ -102,7 +105,7 @@
 //! }
 //! ```
 
-use super::boundary::{entry, octets, run_actor, settings, socket_of, wait_for_input};
+use super::boundary::{bytes, entry, run_actor, settings, socket_of, wait_for_input};
 use super::selftest;
 use crate::actor::beacon;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
@@ -110,20 +113,20 @@ use crate::net::{Frame, is_signal, names};
 use std::ffi::{c_char, c_void};
 use zmq::POLLOUT;
 
-/// What `dafka_beacon_actor` is started with. Prefix and configuration remain the caller's, and may be freed
-/// once `zactor_new` has returned.
+/// The arguments of `dafka_beacon_actor`. The caller keeps prefix and configuration, and may free them after
+/// `zactor_new` has returned.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct dafka_beacon_args_t {
-    /// What its log lines begin with; NULL: "Beacon".
+    /// The prefix of its log lines. NULL: "Beacon".
     pub log_prefix: *const c_char,
-    /// NULL: defaults.
+    /// NULL for the defaults.
     pub config: *mut zconfig_t,
 }
 
 /// The beacon's actor: a function for `zactor_new`, whose `args` is a `dafka_beacon_args_t *`, or NULL for the
-/// defaults. Not to be called directly. It is ready, and `zactor_new` returns, when a tower has welcomed it or
-/// `beacon/connect_timeout` (milliseconds) has passed.
+/// defaults. Do not call it directly. `zactor_new` returns when a tower has answered or `beacon/connect_timeout`
+/// (milliseconds) has passed.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or live, with members that are NULL or live.
@@ -134,8 +137,7 @@ pub unsafe extern "C" fn dafka_beacon_actor(pipe: *mut zsock_t, args: *mut c_voi
         run_actor("Beacon", pipe, |pipe| {
             let args = args.cast::<dafka_beacon_args_t>().as_ref();
             let config = args.map_or(std::ptr::null_mut(), |args| args.config);
-            let prefix =
-                args.and_then(|args| octets(args.log_prefix, "log_prefix").ok()).unwrap_or(b"Beacon");
+            let prefix = args.and_then(|args| bytes(args.log_prefix, "log_prefix").ok()).unwrap_or(b"Beacon");
             let name = String::from_utf8_lossy(prefix).into_owned();
             beacon::run(pipe, &settings(config).beacon, &name)
         });
@@ -143,14 +145,16 @@ pub unsafe extern "C" fn dafka_beacon_actor(pipe: *mut zsock_t, args: *mut c_voi
 }
 
 const ENDED: &str = "the beacon has ended";
-const NOT_FOUND: &str = "the host is not found; the beacon reports the peer again when it is";
-const NO_CHANGE: &str = "a beacon says CONNECT or DISCONNECT, and an endpoint";
+const NOT_FOUND: &str = "the host is not found; the beacon reports the peer again when it is found";
+const NO_CHANGE: &str = "a beacon sends CONNECT or DISCONNECT, and an endpoint";
 
-/// Waits for one `CONNECT` or `DISCONNECT` of a beacon and applies it to a socket (`zmq_connect`,
-/// `zmq_disconnect`). A host that has a name is connected to by the address that the beacon has found. With `verbose` the change is logged, after `log_prefix` (NULL: "Beacon"). An endpoint that
-/// cannot be used is logged, as is a NULL beacon or socket, and a beacon that has ended; nothing else happens then, and
-/// nothing happens when a signal (SIGINT and SIGTERM under CZMQ's handling) or the time limit of the beacon's pipe
-/// (`zsock_set_rcvtimeo`) ends the wait.
+/// Waits for one `CONNECT` or `DISCONNECT` of a beacon, and applies it to a socket (`zmq_connect`, `zmq_disconnect`).
+/// If the host is a name, the socket connects to the address that the beacon has found for it. With `verbose` the
+/// change is logged, after `log_prefix` (NULL: "Beacon").
+///
+/// An endpoint that cannot be used is logged, and nothing else happens. The same holds for a NULL beacon, a NULL
+/// socket, and a beacon that has ended. Nothing happens when a signal ends the wait (SIGINT or SIGTERM under CZMQ's
+/// handling), or when the timeout of the beacon's pipe has passed (`zsock_set_rcvtimeo`).
 ///
 /// # Safety
 /// `beacon` is NULL or a live actor that runs `dafka_beacon_actor`; `sub` is NULL or a live socket; `log_prefix`
@@ -166,8 +170,9 @@ pub unsafe extern "C" fn dafka_beacon_recv(
     entry("dafka_beacon_recv", (), || unsafe {
         let pipe = socket_of(beacon, "beacon")?;
         let sub = socket_of(sub, "socket")?;
-        let prefix = octets(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        // A pipe that takes nothing has nobody at its other end any more. An actor that has failed waits there for `$TERM`.
+        let prefix = bytes(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
+        // A pipe that is not writable has lost its other end. An actor that has failed still holds it, and waits for
+        // `$TERM`.
         let ended = || (!pipe.events().contains(POLLOUT) || pipe.has_ended()).then_some(ENDED);
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         loop {
@@ -177,10 +182,10 @@ pub unsafe extern "C" fn dafka_beacon_recv(
             if !is_signal(&word) {
                 break;
             }
-            // Its ready signal, when a Unix signal has interrupted zactor_new; or its last word.
+            // Either its ready signal, when a Unix signal has interrupted zactor_new, or its last signal.
             if !pipe.is_heard() {
-                // zactor_destroy must not wait for it: it does not when it finds the pipe closed, which happens right
-                // after that word.
+                // zactor_destroy would wait for this signal again, unless it finds the pipe closed. The actor closes it
+                // right after the signal.
                 pipe.wait_until_closed();
                 return Err(ENDED.into());
             }
@@ -207,9 +212,8 @@ pub unsafe extern "C" fn dafka_beacon_recv(
     })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_beacon: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
-/// do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_beacon: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_beacon_test(verbose: bool) {
     selftest::run("dafka_beacon", verbose, selftest::beacon);

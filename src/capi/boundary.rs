@@ -1,16 +1,17 @@
-//! What every C function does at its edges.
+//! What the C functions share: the panic boundary, conversion of arguments, and waiting for input.
 
 use crate::actor;
 use crate::czmq::exit::{self, Running};
+use crate::czmq::owned::ZFrame;
 use crate::czmq::{self, sys};
-use crate::net::{Frame, Pipe, Socket, now_ms};
+use crate::net::{Pipe, Socket, now_ms};
 use crate::settings::Settings;
 use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zmq::POLLIN;
 
-/// What a C function was called with that it cannot use, or why it failed: one log line.
+/// Why a C function failed, such as an argument that it cannot use. It becomes one log line.
 pub(super) struct Failure(Cow<'static, str>);
 
 impl From<&'static str> for Failure {
@@ -39,7 +40,7 @@ impl From<actor::producer::TooLong> for Failure {
 
 pub(super) type Outcome<T> = Result<T, Failure>;
 
-/// Runs the body of a C function: a failure becomes a log line and `fallback`, and so does a panic.
+/// Runs the body of a C function. A failure or a panic becomes a log line, and the function returns `fallback`.
 pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T>) -> T {
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
@@ -51,7 +52,7 @@ pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T
     fallback
 }
 
-/// As [`entry`] for the functions that only free something: they have no way to say no.
+/// As [`entry`], for destructors, which cannot return an error.
 pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
     entry(name, (), || {
         body();
@@ -59,13 +60,17 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
     })
 }
 
-/// Runs an actor's body on CZMQ's thread: `pipe` is the actor's end. Its failures and panics end it: its owner is woken
-/// then, and this returns when the owner has sent `$TERM`, so that zactor_destroy gets the last word that it waits for
-/// even when the owner has read from the pipe. At the end of the process it returns too. Does not return when the program
-/// has called zsys_shutdown, which closes the pipe beneath the actor: CZMQ's thread would use the pipe, and abort.
+/// Runs an actor's body on the thread that CZMQ made; `pipe` is the actor's end.
+///
+/// When the body fails or panics, the owner is woken. This function then returns after the owner has sent `$TERM`. So
+/// `zactor_destroy` gets the signal that it waits for, even when the owner has read from the pipe before. At the end of
+/// the process this function returns without waiting.
+///
+/// It does not return when the program has called `zsys_shutdown`, which closes the pipe while the actor still runs.
+/// CZMQ's thread would use the closed pipe and abort the process.
 ///
 /// # Safety
-/// `pipe` is NULL or a live `zsock_t` that this thread alone uses until this returns.
+/// `pipe` is NULL or a live `zsock_t` that only this thread uses until this function returns.
 pub(super) unsafe fn run_actor(
     name: &str,
     pipe: *mut sys::zsock_t,
@@ -75,7 +80,7 @@ pub(super) unsafe fn run_actor(
     let running = Running::begin();
     // SAFETY: the caller's promise.
     match unsafe { resolve(pipe) } {
-        // CZMQ says the last word, whatever came of it.
+        // CZMQ sends the actor's last signal, whether the body succeeded or failed.
         Some(pipe) => {
             if !actor::guard(name, &pipe, body) {
                 pipe.wait_for_term();
@@ -92,7 +97,7 @@ pub(super) unsafe fn run_actor(
 /// The libzmq socket inside a `zsock_t` or `zactor_t`. `None` for NULL.
 ///
 /// # Safety
-/// `object` is NULL or a live `zsock_t` or `zactor_t` that outlives the result, used by this thread alone.
+/// `object` is NULL, or a live `zsock_t` or `zactor_t` that outlives the result. Only this thread uses it.
 pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
     if object.is_null() {
         return None;
@@ -104,10 +109,10 @@ pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
     }
 }
 
-/// Why an object cannot be used.
+/// The error for an object that a forked child has inherited.
 pub(super) const OF_ANOTHER_PROCESS: &str = "belongs to the process that forked this one";
 
-/// As [`resolve`], for a socket or an actor that a C function was called with: `what`.
+/// As [`resolve`], for a socket or an actor that a C program passed in. `what` names it in the error.
 ///
 /// # Safety
 /// As [`resolve`].
@@ -120,16 +125,17 @@ pub(super) unsafe fn socket_of<T>(object: *mut T, what: &'static str) -> Outcome
     }
 }
 
-/// How often a waiting function looks whether a signal came to another thread.
+/// How often a waiting function checks whether another thread has received a signal.
 const INTERRUPT_CHECK_MS: u64 = 100;
 
-/// Waits until there is something to read at `socket`; false when SIGINT or SIGTERM came under CZMQ's handling, or
-/// any signal came to this thread, or when the socket's own time limit (ZMQ_RCVTIMEO) has passed. Fails when `ended`
-/// says why nothing more will come.
+/// Waits until `socket` is readable. Fails when `ended` returns a reason why no more input can come.
+///
+/// Returns false when SIGINT or SIGTERM came under CZMQ's handling, when any signal interrupted this thread, or when
+/// the socket's own timeout (ZMQ_RCVTIMEO) has passed.
 pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<bool> {
     let kind = socket.zmq().get_socket_type();
     if matches!(kind, Ok(zmq::SocketType::PUB | zmq::SocketType::PUSH)) {
-        return Err("this type of socket cannot receive".into());
+        return Err("this socket type cannot receive".into());
     }
     let limit_ms = u64::try_from(socket.zmq().get_rcvtimeo().unwrap_or(-1)).ok();
     let due_ms = limit_ms.map(|limit_ms| now_ms() + limit_ms);
@@ -152,11 +158,11 @@ pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'stati
     Ok(true)
 }
 
-/// A C string's octets.
+/// The bytes of a C string.
 ///
 /// # Safety
 /// `text` is NULL or a NUL-terminated string that outlives the result.
-pub(super) unsafe fn octets<'a>(text: *const c_char, what: &'static str) -> Outcome<&'a [u8]> {
+pub(super) unsafe fn bytes<'a>(text: *const c_char, what: &'static str) -> Outcome<&'a [u8]> {
     if text.is_null() {
         return Err(format!("{what} is NULL").into());
     }
@@ -164,22 +170,24 @@ pub(super) unsafe fn octets<'a>(text: *const c_char, what: &'static str) -> Outc
     Ok(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// A topic to subscribe to out of a C string.
+/// A C string as a topic to subscribe to.
 ///
 /// # Safety
-/// As [`octets`].
+/// As [`bytes`].
 pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
     // SAFETY: the caller's promise.
-    let topic = unsafe { octets(text, "topic") }?;
+    let topic = unsafe { bytes(text, "topic") }?;
     if actor::consumer::is_subscription(topic) {
         Ok(topic)
     } else {
-        Err(format!("a topic has at most 255 octets, this one has {}", topic.len()).into())
+        Err(format!("a topic has at most 255 bytes, this one has {}", topic.len()).into())
     }
 }
 
-/// Reads a configuration, in which a key may be nested or flat (`store/db`). Values that make no sense are logged, and
-/// their defaults used, or what 0.1.0 takes them for. So is a key in upper case, with empty names, or below `root`.
+/// Reads a configuration. A key may be nested or flat (`store/db`).
+///
+/// An invalid value is logged. Its default is used, or the value that libdafka 0.1.0 would read. A key in upper case,
+/// with empty parts, or below `root` is logged too, and ignored.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.
@@ -198,30 +206,22 @@ pub(super) unsafe fn settings(config: *mut sys::zconfig_t) -> Settings {
     settings
 }
 
-/// The content of a frame, which is destroyed; the caller's reference becomes NULL. `None` when there is none.
+/// Takes over a frame that the caller hands in; the caller's reference becomes NULL.
 ///
 /// # Safety
 /// `frame` is NULL, or points to NULL or to a live `zframe_t` that the caller gives away.
-pub(super) unsafe fn take_frame(frame: *mut *mut sys::zframe_t) -> Option<Frame> {
-    // SAFETY: the caller's promise; data and size describe the frame's content, copied before it goes.
+pub(super) unsafe fn take_frame(frame: *mut *mut sys::zframe_t) -> ZFrame {
+    // SAFETY: the caller's promise; the reference is NULL afterwards, so that the frame has one owner.
     unsafe {
-        let reference = frame.as_mut()?;
-        if reference.is_null() {
-            return None;
-        }
-        let (data, size) = (sys::zframe_data(*reference), sys::zframe_size(*reference));
-        let content = match size {
-            0 => Some(Frame::new()),
-            _ => Frame::try_copy(std::slice::from_raw_parts(data, size)),
-        };
-        sys::zframe_destroy(reference);
-        content
+        frame.as_mut().map_or_else(ZFrame::default, |frame| {
+            ZFrame::from_c(std::mem::replace(frame, std::ptr::null_mut()))
+        })
     }
 }
 
-/// A fresh NUL-terminated copy for C, to be freed with zstr_free.
+/// A new copy for C with a NUL after it, to be freed with `zstr_free`.
 pub(super) fn c_strdup(content: &[u8]) -> Outcome<*mut c_char> {
-    // SAFETY: malloc'ed with room for the content and the NUL, both written before anybody reads it.
+    // SAFETY: malloc returned room for the content and the NUL, and both are written before the copy is read.
     unsafe {
         let copy = libc::malloc(content.len() + 1).cast::<u8>();
         if copy.is_null() {

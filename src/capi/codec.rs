@@ -1,19 +1,16 @@
-//! The protocol codec behind class `dafka_proto`: one message as an object with fields, in C's types.
+//! The object behind class `dafka_proto`: one protocol message with fields in C's types, and its way to and from
+//! frames.
 //!
-//! What is valid on the wire is [`wire`](crate::wire)'s business. Here a message moves between its frames, its
-//! fields and its ZPL form.
+//! [`wire`](crate::wire) decides what is valid on the wire.
 
 use super::boundary::{Outcome, socket_of, wait_for_input};
-use crate::czmq::{
-    self,
-    owned::ZFrame,
-    sys::{self, zconfig_t, zlist_t, zsock_t},
-};
+use super::zlist::ZList;
+use crate::czmq::{owned::ZFrame, sys::zsock_t};
 use crate::net::{Frame, Kind, Socket};
-use crate::wire::{MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, VERSION, id};
+use crate::wire::{MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, id};
 use std::ffi::{CStr, CString, c_char, c_int};
 
-/// A protocol message: its id, its ZeroMQ topic, and the fields of all messages; each message uses some of them.
+/// A protocol message: its id, its ZeroMQ topic, and the fields of all messages. Each message uses some of them.
 #[allow(non_camel_case_types)]
 #[derive(Default)]
 pub struct dafka_proto_t {
@@ -29,30 +26,34 @@ pub struct dafka_proto_t {
     pub(super) subjects: ZList,
 }
 
-/// What `dafka_proto_recv` returns.
+/// The result of `dafka_proto_recv`.
 pub(super) enum Received {
     Message,
-    /// A signal came, or nothing within the socket's time limit.
+    /// A signal came, or the socket's timeout has passed.
     Nothing,
-    /// What came is no message; it was dropped.
+    /// The received frames are not a message. They were dropped.
     Malformed(String),
 }
 
-/// A string of at most 255 octets, NUL-terminated for C.
+/// A NUL-terminated string of at most 255 bytes.
 pub(super) struct Name(CString);
 
 impl Name {
-    /// The octets up to the first NUL, if there is one, and at most 255 of them.
-    pub(super) fn new(octets: &[u8]) -> Name {
-        let len = octets.iter().take(MAX_NAME_LEN).take_while(|&&octet| octet != 0).count();
-        Name(CString::new(&octets[..len]).expect("cut before the first NUL"))
+    /// The bytes up to the first NUL, if there is one, and at most 255 of them.
+    pub(super) fn new(bytes: &[u8]) -> Name {
+        let len = bytes.iter().take(MAX_NAME_LEN).take_while(|&&byte| byte != 0).count();
+        Name(CString::new(&bytes[..len]).expect("cut before the first NUL"))
     }
 
     pub(super) fn as_c(&self) -> *const c_char {
         self.0.as_ptr()
     }
 
-    fn octets(&self) -> &[u8] {
+    pub(super) fn as_c_str(&self) -> &CStr {
+        &self.0
+    }
+
+    fn bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -63,86 +64,17 @@ impl Default for Name {
     }
 }
 
-/// A `zlist_t` of strings that we own, or none.
-pub(super) struct ZList(*mut zlist_t);
-
-impl ZList {
-    /// Takes a list of the caller's.
-    ///
-    /// # Safety
-    /// `list` is NULL or a live list of strings that the caller gives away.
-    pub(super) unsafe fn from_c(list: *mut zlist_t) -> ZList {
-        ZList(list)
-    }
-
-    /// Gives the list away; NULL when there is none.
-    pub(super) fn take(&mut self) -> *mut zlist_t {
-        std::mem::replace(&mut self.0, std::ptr::null_mut())
-    }
-
-    pub(super) fn as_c(&self) -> *mut zlist_t {
-        self.0
-    }
-
-    /// A list that owns copies of `strings`.
-    fn new<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Outcome<ZList> {
-        // SAFETY: a fresh list, checked for NULL; with autofree it copies each string.
-        unsafe {
-            let list = ZList(sys::zlist_new());
-            if list.0.is_null() {
-                return Err("out of memory".into());
-            }
-            sys::zlist_autofree(list.0);
-            for string in strings {
-                if sys::zlist_append(list.0, string.as_ptr().cast_mut().cast()) != 0 {
-                    return Err("out of memory".into());
-                }
-            }
-            Ok(list)
-        }
-    }
-
-    /// Copies of the strings, in order. Moves the list's cursor.
-    fn strings(&self) -> Vec<CString> {
-        let mut strings = Vec::new();
-        if !self.0.is_null() {
-            // SAFETY: the list is live and ours, its items are strings; each is copied before the next call.
-            unsafe {
-                let mut item = sys::zlist_first(self.0);
-                while !item.is_null() {
-                    strings.push(CStr::from_ptr(item.cast::<c_char>()).to_owned());
-                    item = sys::zlist_next(self.0);
-                }
-            }
-        }
-        strings
-    }
-}
-
-impl Default for ZList {
-    fn default() -> ZList {
-        ZList(std::ptr::null_mut())
-    }
-}
-
-impl Drop for ZList {
-    fn drop(&mut self) {
-        // SAFETY: NULL, or ours and destroyed once.
-        unsafe { sys::zlist_destroy(&mut self.0) }
-    }
-}
-
-/// Which fields a message carries besides its topic, in the order of the wire.
-struct Fields {
-    id: u8,
-    /// As C programs write it, without `DAFKA_PROTO_`.
-    name: &'static CStr,
-    address: bool,
-    subject: bool,
-    sequence: bool,
-    count: bool,
-    subjects: bool,
-    content: bool,
+/// The fields that a message has besides its topic, in the order of the wire.
+pub(super) struct Fields {
+    pub(super) id: u8,
+    /// As C programs spell it, without `DAFKA_PROTO_`.
+    pub(super) name: &'static CStr,
+    pub(super) address: bool,
+    pub(super) subject: bool,
+    pub(super) sequence: bool,
+    pub(super) count: bool,
+    pub(super) subjects: bool,
+    pub(super) content: bool,
 }
 
 const NO_FIELDS: Fields = Fields {
@@ -158,7 +90,7 @@ const NO_FIELDS: Fields = Fields {
 
 const POSITION: Fields = Fields { address: true, subject: true, sequence: true, ..NO_FIELDS };
 
-const MESSAGES: [Fields; 9] = [
+pub(super) const MESSAGES: [Fields; 9] = [
     Fields { id: id::RECORD, name: c"RECORD", content: true, ..POSITION },
     Fields { id: id::DIRECT_RECORD, name: c"DIRECT_RECORD", content: true, ..POSITION },
     Fields { id: id::FETCH, name: c"FETCH", count: true, ..POSITION },
@@ -170,15 +102,12 @@ const MESSAGES: [Fields; 9] = [
     Fields { id: id::STORE_HELLO, name: c"STORE_HELLO", address: true, ..NO_FIELDS },
 ];
 
-fn fields(id: u8) -> Option<&'static Fields> {
+pub(super) fn fields(id: u8) -> Option<&'static Fields> {
     MESSAGES.iter().find(|fields| fields.id == id)
 }
 
-/// What the names of messages begin with in C and in ZPL.
-const PREFIX: &str = "DAFKA_PROTO_";
-
 impl dafka_proto_t {
-    /// The message's name; "?" when the id is that of no message.
+    /// The message's name; "?" when no message has this id.
     pub(super) fn command(&self) -> &'static CStr {
         fields(self.id).unwrap_or(&NO_FIELDS).name
     }
@@ -193,12 +122,12 @@ impl dafka_proto_t {
             routing_id: unsafe { ZFrame::copy(self.routing_id.as_c()) },
             id: self.id,
             is_subscribe: self.is_subscribe,
-            topic: Name::new(self.topic.octets()),
-            address: Name::new(self.address.octets()),
-            subject: Name::new(self.subject.octets()),
+            topic: Name::new(self.topic.bytes()),
+            address: Name::new(self.address.bytes()),
+            subject: Name::new(self.subject.bytes()),
             sequence: self.sequence,
             count: self.count,
-            // A copy of its own: whoever is given a zmq_msg_t may write to it.
+            // Not shared: the caller of dafka_proto_content may write to the zmq_msg_t.
             content: Frame::try_copy(self.content.as_ref()).ok_or("out of memory")?,
             subjects,
         })
@@ -206,7 +135,7 @@ impl dafka_proto_t {
 
     /// The message's first frame.
     pub(super) fn encode(&self) -> Outcome<Vec<u8>> {
-        let (topic, address, subject) = (self.topic.octets(), self.address.octets(), self.subject.octets());
+        let (topic, address, subject) = (self.topic.bytes(), self.address.bytes(), self.subject.bytes());
         let (sequence, count) = (self.sequence, self.count);
         let position = Position::new(topic, address, subject, sequence);
         let mut subjects = SubjectsBuf::new();
@@ -232,7 +161,7 @@ impl dafka_proto_t {
         Ok(frame)
     }
 
-    /// Sends the message; on a ROUTER after its routing id.
+    /// Sends the message. A ROUTER sends its routing id first.
     pub(super) fn send(&mut self, output: &Socket) -> Outcome<()> {
         let sent = |result: zmq::Result<()>| result.map_err(|error| format!("cannot send: {error}"));
         let frame = self.encode()?;
@@ -248,7 +177,7 @@ impl dafka_proto_t {
         Ok(())
     }
 
-    /// Reads one message, or a subscription off an XPUB. What is no message changes nothing but the routing id.
+    /// Reads one message, or a subscription from an XPUB. Malformed input changes only the routing id.
     ///
     /// # Safety
     /// `input` is NULL or a live socket.
@@ -268,17 +197,17 @@ impl dafka_proto_t {
         };
         if is(&input, Kind::ROUTER) {
             self.routing_id = ZFrame::new(frame.as_ref());
-            // The frames of a message come all at once.
+            // The frames of a message arrive together, so this does not wait.
             if !frame.more() || input.recv_more(&mut frame).is_err() {
-                return Ok(Received::Malformed("nothing follows the routing id".into()));
+                return Ok(Received::Malformed("no frame follows the routing id".into()));
             }
         }
         if is(&input, Kind::XPUB) {
             let Some(subscription) = Subscription::decode(frame.as_ref()) else {
-                return malformed(&frame, "no subscription to a message".into());
+                return malformed(&frame, "not a subscription to a message".into());
             };
             if subscription.topic.len() > MAX_NAME_LEN {
-                return malformed(&frame, "a subscription to a topic of more than 255 octets".into());
+                return malformed(&frame, "a subscription to a topic of more than 255 bytes".into());
             }
             self.is_subscribe = subscription.subscribe;
             self.id = subscription.id;
@@ -305,7 +234,7 @@ impl dafka_proto_t {
         Ok(Received::Message)
     }
 
-    /// Takes the fields over; those that the message does not have are empty then.
+    /// Copies the fields. Fields that the message does not have become empty or 0.
     fn set_message(&mut self, message: &Message) -> Outcome<()> {
         let none: &[u8] = &[];
         let (mut address, mut subject, mut sequence, mut count) = (none, none, 0, 0);
@@ -337,7 +266,7 @@ impl dafka_proto_t {
             Message::ConsumerHello { topic: _, address: from, subjects: wanted } => {
                 address = from;
                 let names: Vec<Name> = wanted.iter().map(Name::new).collect();
-                subjects = ZList::new(names.iter().map(|name| name.0.as_c_str()))?;
+                subjects = ZList::new(names.iter().map(Name::as_c_str))?;
             }
         }
         self.id = message.id();
@@ -346,191 +275,20 @@ impl dafka_proto_t {
         (self.sequence, self.count, self.subjects) = (sequence, count, subjects);
         Ok(())
     }
-
-    /// The message's fields as lines `name=value`.
-    pub(super) fn lines(&self) -> Vec<String> {
-        let Some(fields) = fields(self.id) else {
-            return vec![format!("{PREFIX}? (id 0x{:02X})", self.id)];
-        };
-        let text = |name: &str, value: &Name| format!("    {name}='{}'", value.octets().escape_ascii());
-        let mut lines = vec![format!("{PREFIX}{}:", fields.name.to_string_lossy())];
-        if let Some(routing_id) = self.routing_id.content() {
-            lines.push(format!("    routing_id={}", hex(routing_id)));
-        }
-        lines.push(text("topic", &self.topic));
-        lines.push(format!("    version={VERSION}"));
-        lines.extend(fields.address.then(|| text("address", &self.address)));
-        lines.extend(fields.subject.then(|| text("subject", &self.subject)));
-        lines.extend(fields.sequence.then(|| format!("    sequence={}", self.sequence)));
-        lines.extend(fields.count.then(|| format!("    count={}", self.count)));
-        if fields.subjects {
-            let quoted = |subject: CString| format!("'{}'", subject.as_bytes().escape_ascii());
-            let subjects: Vec<String> = self.subjects.strings().into_iter().map(quoted).collect();
-            lines.push(format!("    subjects={{{}}}", subjects.join(", ")));
-        }
-        lines.extend(fields.content.then(|| format!("    content=[{} octets]", self.content.as_ref().len())));
-        lines
-    }
-
-    /// The message's ZPL form, as a child of `parent` (NULL: as a root).
-    ///
-    /// # Safety
-    /// `parent` is NULL or a live configuration.
-    pub(super) unsafe fn zpl(&self, parent: *mut zconfig_t) -> Outcome<*mut zconfig_t> {
-        let fields = fields(self.id).ok_or("no message has this id")?;
-        // SAFETY: the caller's promise; the nodes belong to their parents, the strings are copied.
-        unsafe {
-            let root = new_node(c"dafka_proto", parent)?;
-            let put = |node, name: &CStr, value: &CStr| sys::zconfig_put(node, name.as_ptr(), value.as_ptr());
-            let put_text = |node, name, value: String| put(node, name, &Name::unlimited(value));
-            put_text(root, c"message", format!("{PREFIX}{}", fields.name.to_string_lossy()));
-            if let Some(routing_id) = self.routing_id.content() {
-                put_text(root, c"routing_id", hex(routing_id));
-            }
-            put(root, c"topic", &self.topic.0);
-            let content = new_node(c"content", root)?;
-            put_text(content, c"version", VERSION.to_string());
-            if fields.address {
-                put(content, c"address", &self.address.0);
-            }
-            if fields.subject {
-                put(content, c"subject", &self.subject.0);
-            }
-            if fields.sequence {
-                put_text(content, c"sequence", self.sequence.to_string());
-            }
-            if fields.count {
-                put_text(content, c"count", self.count.to_string());
-            }
-            if fields.subjects {
-                let list = new_node(c"subjects", content)?;
-                for (i, subject) in self.subjects.strings().iter().enumerate() {
-                    put(list, &Name::unlimited(i.to_string()), subject);
-                }
-            }
-            if fields.content {
-                put_text(content, c"content", hex(self.content.as_ref()));
-            }
-            Ok(root)
-        }
-    }
-
-    /// A message out of its ZPL form.
-    ///
-    /// # Safety
-    /// `root` is NULL or a live configuration.
-    pub(super) unsafe fn from_zpl(root: *mut zconfig_t) -> Outcome<dafka_proto_t> {
-        if root.is_null() {
-            return Err("the configuration is NULL".into());
-        }
-        // SAFETY: `root` is live, by the caller's promise; what is found in it lives as long as it does.
-        let (text, list) = unsafe {
-            let text = |path: &str| czmq::config_get_octets(root, path);
-            (text, sys::zconfig_locate(root, c"content/subjects".as_ptr()))
-        };
-        let message = text("message").ok_or("the configuration names no message")?;
-        let name = message.strip_prefix(PREFIX.as_bytes());
-        let fields = MESSAGES
-            .iter()
-            .find(|fields| name == Some(fields.name.to_bytes()))
-            .ok_or_else(|| format!("there is no message {}", message.escape_ascii()))?;
-        let need = |path: &str| text(path).ok_or_else(|| format!("{path} is missing"));
-        let name = |path: &str, wanted: bool| -> Outcome<Name> {
-            let octets = if wanted { need(path)? } else { Vec::new() };
-            if octets.len() > MAX_NAME_LEN {
-                return Err(format!("{path} has more than {MAX_NAME_LEN} octets").into());
-            }
-            Ok(Name::new(&octets))
-        };
-        let number = |path: &str, wanted: bool| -> Outcome<u64> {
-            let text = if wanted { need(path)? } else { return Ok(0) };
-            let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-            number.ok_or_else(|| format!("{path} is no number").into())
-        };
-        if number("content/version", true)? != u64::from(VERSION) {
-            return Err(format!("content/version is not {VERSION}").into());
-        }
-        let octets = |path: &str| -> Outcome<Option<Vec<u8>>> {
-            let Some(text) = text(path) else { return Ok(None) };
-            unhex(&text).map(Some).ok_or_else(|| format!("{path} is not hexadecimal").into())
-        };
-        let content = octets("content/content")?.filter(|_| fields.content).unwrap_or_default();
-        let mut subjects = Vec::new();
-        if fields.subjects && !list.is_null() {
-            // SAFETY: the nodes are live as long as `root`; values are strings or NULL, copied at once.
-            unsafe {
-                let mut child = sys::zconfig_child(list);
-                while !child.is_null() {
-                    let value = sys::zconfig_value(child);
-                    if !value.is_null() {
-                        subjects.push(CStr::from_ptr(value).to_owned());
-                    }
-                    child = sys::zconfig_next(child);
-                }
-            }
-        }
-        Ok(dafka_proto_t {
-            routing_id: octets("routing_id")?.map_or_else(ZFrame::default, |octets| ZFrame::new(&octets)),
-            id: fields.id,
-            is_subscribe: false,
-            topic: name("topic", true)?,
-            address: name("content/address", fields.address)?,
-            subject: name("content/subject", fields.subject)?,
-            sequence: number("content/sequence", fields.sequence)?,
-            count: u32::try_from(number("content/count", fields.count)?)
-                .map_err(|_| "content/count is more than 2^32 - 1")?,
-            content: Frame::try_copy(&content).ok_or("out of memory")?,
-            subjects: match fields.subjects {
-                true => ZList::new(subjects.iter().map(CString::as_c_str))?,
-                false => ZList::default(),
-            },
-        })
-    }
 }
 
-impl Name {
-    /// A C string of any length, for values that were made here and hold no NUL.
-    fn unlimited(text: String) -> CString {
-        CString::new(text).unwrap_or_default()
-    }
-}
-
-/// Subscribes to all messages with this id whose topic begins with `topic`, or no longer does.
+/// Subscribes to all messages with this id whose topic begins with `topic`, or unsubscribes from them.
 pub(super) fn set_subscription(sub: &Socket, id: u8, topic: &[u8], subscribe: bool) -> Outcome<()> {
     let prefix = crate::wire::prefix(id, topic);
     let set = if subscribe { sub.zmq().set_subscribe(&prefix) } else { sub.zmq().set_unsubscribe(&prefix) };
-    set.map_err(|error| format!("the socket takes no subscription: {error}").into())
+    set.map_err(|error| format!("the socket does not accept subscriptions: {error}").into())
 }
 
 fn is(socket: &Socket, kind: Kind) -> bool {
     socket.zmq().get_socket_type() == Ok(kind)
 }
 
-/// A new node of a configuration.
-///
-/// # Safety
-/// `parent` is NULL or a live configuration, which owns the node then.
-unsafe fn new_node(name: &CStr, parent: *mut zconfig_t) -> Outcome<*mut zconfig_t> {
-    // SAFETY: the caller's promise; the name is copied.
-    let node = unsafe { sys::zconfig_new(name.as_ptr(), parent) };
-    if node.is_null() { Err("out of memory".into()) } else { Ok(node) }
-}
-
-fn hex(octets: &[u8]) -> String {
-    use std::fmt::Write;
-    octets.iter().fold(String::with_capacity(2 * octets.len()), |mut text, octet| {
-        let _ = write!(text, "{octet:02X}");
-        text
-    })
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |octet: u8| char::from(octet).to_digit(16);
-    let pair = |pair: &[u8]| u8::try_from(digit(pair[0])? << 4 | digit(*pair.get(1)?)?).ok();
-    text.chunks(2).map(pair).collect()
-}
-
-/// Moves a message into another that is initialized (zmq_msg_move).
+/// Moves a message into another initialized one (zmq_msg_move).
 ///
 /// # Safety
 /// Each is NULL or a live, initialized message.
@@ -543,5 +301,5 @@ pub(super) unsafe fn move_message(to: *mut zmq_sys::zmq_msg_t, from: *mut zmq_sy
     if rc == 0 { Ok(()) } else { Err("the zmq_msg_t is not initialized".into()) }
 }
 
-// The content is handed out as a pointer to the zmq_msg_t that a Frame is.
+// dafka_proto_content returns a pointer to a Frame as a zmq_msg_t.
 const _: () = assert!(size_of::<Frame>() == size_of::<zmq_sys::zmq_msg_t>());

@@ -1,7 +1,7 @@
 //! Class `dafka_consumer_msg`: a record that was received.
 //!
-//! A message is empty until it receives a record, and holds that record until it receives the next one. A program
-//! needs one message for any number of records.
+//! A message is empty until it receives a record. It holds that record until it receives the next one. A program needs
+//! one message for any number of records.
 //!
 //! # Example
 //!
@@ -10,12 +10,12 @@
 //!
 //! int main (void)
 //! {
-//!     //  Where a consumer's records go: any socket will do
+//!     //  A pipe in place of a consumer: records can come from any socket
 //!     zsock_t *sink = NULL;
 //!     zsock_t *source = zsys_create_pipe (&sink);
 //!     assert (source);
 //!
-//!     //  As a consumer hands over a record: topic, partition, content
+//!     //  A record as a consumer sends it: topic, partition, content
 //!     zmsg_t *record = zmsg_new ();
 //!     zmsg_addstr (record, "weather");
 //!     zmsg_addstr (record, "0123456789ABCDEF0123456789ABCDEF");
@@ -36,7 +36,7 @@
 //!     assert (streq (text, "20 degrees"));
 //!     zstr_free (&text);
 //!
-//!     //  To keep the content, take it out
+//!     //  Take the content out to keep it
 //!     zframe_t *content = dafka_consumer_msg_get_content (msg);
 //!     assert (zframe_streq (content, "20 degrees"));
 //!     assert (dafka_consumer_msg_content_size (msg) == 0);
@@ -49,7 +49,7 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of, wait_for_input};
+use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, wait_for_input};
 use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use super::selftest;
@@ -58,26 +58,26 @@ use crate::czmq::sys::{zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
 use std::ffi::{c_char, c_int};
 
-/// A record as a consumer hands it over; empty before the first one.
+/// A record that a consumer has delivered; empty before the first one.
 #[allow(non_camel_case_types)]
 #[derive(Default)]
 pub struct dafka_consumer_msg_t {
-    /// NUL-terminated, as C reads them; the memory is used again from record to record.
+    /// NUL-terminated, for C. Each record reuses the memory.
     subject: Vec<u8>,
     address: Vec<u8>,
     content: Option<Frame>,
 }
 
 impl dafka_consumer_msg_t {
-    /// Waits for one record and reads it: three frames, as RFC 46/DAFKA's consumers hand them on.
+    /// Waits for one record and reads its three frames, as consumers of RFC 46/DAFKA send it.
     fn recv(&mut self, source: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<c_int> {
         let mut frame = Frame::new();
         loop {
             if !wait_for_input(source, ended)? || source.recv(&mut frame).is_err() {
-                // Interrupted, as CZMQ's receiving functions are: no reason for a log line.
+                // CZMQ's receiving functions do not log an interrupted wait either.
                 return Ok(-1);
             }
-            // A sink's first message is a signal, for those who wait for it; not a record.
+            // The first message of a sink is a signal, not a record.
             if !is_signal(&frame) {
                 break;
             }
@@ -109,20 +109,20 @@ fn set_string(string: &mut Vec<u8>, frame: &Frame) {
 /// The message behind a C pointer.
 ///
 /// # Safety
-/// NULL or a live message that nobody else uses meanwhile.
+/// `self_` is NULL, or a live message that only this call uses.
 unsafe fn msg<'a>(self_: *mut dafka_consumer_msg_t) -> Outcome<&'a mut dafka_consumer_msg_t> {
     // SAFETY: the caller's promise.
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
-/// A new, empty message. The caller owns it, and destroys it with `dafka_consumer_msg_destroy`. NULL only after an
+/// Makes an empty message. The caller owns it, and destroys it with `dafka_consumer_msg_destroy`. NULL only after an
 /// internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_consumer_msg_new() -> *mut dafka_consumer_msg_t {
     entry("dafka_consumer_msg_new", std::ptr::null_mut(), || Ok(into_c(dafka_consumer_msg_t::default())))
 }
 
-/// Destroys a message with the record in it and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+/// Destroys a message and its record, and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live message.
@@ -132,8 +132,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_destroy(self_p: *mut *mut dafka_cons
     entry_void("dafka_consumer_msg_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// The topic of the record, "" when the message is empty. The string is borrowed, and valid until the message receives
-/// the next record or is destroyed. NULL when `self` is NULL.
+/// The topic of the record, or "" when the message is empty. The string is borrowed, and valid until the message
+/// receives the next record or is destroyed. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -143,9 +143,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_subject(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_subject", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.subject)) })
 }
 
-/// The name of the partition that the record is in, which is the address of its producer; "" when the message is empty.
-/// The string is borrowed, and valid until the message receives the next record or is destroyed. NULL when `self` is
-/// NULL.
+/// The name of the record's partition, which is the address of its producer; "" when the message is empty. The string
+/// is borrowed, and valid until the message receives the next record or is destroyed. NULL when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -155,13 +154,13 @@ pub unsafe extern "C" fn dafka_consumer_msg_address(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.address)) })
 }
 
-/// Octets that end with a NUL, as C reads them. Without octets "": programs compare it after a failed receive.
-fn string(octets: &[u8]) -> *const c_char {
-    if octets.is_empty() { c"".as_ptr() } else { octets.as_ptr().cast() }
+/// Bytes that end with a NUL, as a C string; "" without bytes, since programs compare the string after a failed receive.
+fn string(bytes: &[u8]) -> *const c_char {
+    if bytes.is_empty() { c"".as_ptr() } else { bytes.as_ptr().cast() }
 }
 
-/// The content of the record. It is borrowed, and valid until the message receives the next record or is
-/// destroyed. NULL when the message is empty or `self` is NULL.
+/// The content of the record. It is borrowed, and valid until the message receives the next record or is destroyed.
+/// NULL when the message has no content or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -173,7 +172,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_m
     })
 }
 
-/// The length of the content in octets; 0 when there is none or `self` is NULL.
+/// The length of the content in bytes. 0 when there is no content or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -185,8 +184,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consu
     })
 }
 
-/// Takes the content out of the message, which keeps the names of topic and partition. The caller owns the frame,
-/// and destroys it with `zframe_destroy`. NULL when there is no content or `self` is NULL.
+/// Moves the content out of the message, which keeps the names of topic and partition. The caller owns the frame, and
+/// destroys it with `zframe_destroy`. NULL when there is no content or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -201,11 +200,11 @@ pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consum
     })
 }
 
-/// Waits for the next record of a consumer and reads it into the message, in place of the one before.
+/// Waits for the next record of a consumer and reads it into the message. It replaces the previous record.
 ///
-/// Returns 0, or -1 when a signal interrupted it (SIGINT and SIGTERM under CZMQ's handling), the time limit of the
-/// record source (`zsock_set_rcvtimeo`) has passed, the consumer has ended or has a sink of the caller's, or an
-/// argument is NULL; the message is as before then.
+/// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
+/// the timeout of the record source (`zsock_set_rcvtimeo`) has passed, when the consumer has ended or uses a sink of
+/// the application, or when an argument is NULL. The message is then unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `consumer` is NULL or a live consumer.
@@ -222,12 +221,13 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
     })
 }
 
-/// Waits for a record at a socket that carries what a consumer sends to its sink, and reads it into the message,
-/// in place of the one before. Signals (`zsock_signal`) are left out.
+/// Waits for a record on a socket that is connected to a consumer's sink, and reads it into the message. It replaces
+/// the previous record. Signals (`zsock_signal`) are skipped.
 ///
-/// Returns 0, or -1 when a signal interrupted it (SIGINT and SIGTERM under CZMQ's handling), the time limit of the
-/// socket (`zsock_set_rcvtimeo`) has passed, the socket cannot receive, what came is no record of three frames (it
-/// is dropped, and the message is empty then) or an argument is NULL.
+/// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
+/// the timeout of the socket (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when an argument is
+/// NULL. It also returns -1 when the received message does not have the three frames of a record: that message is
+/// dropped, and `self` is empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `socket` is NULL or a live `zsock_t`.
@@ -244,8 +244,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     })
 }
 
-/// A fresh copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when
-/// there is no content, there is no memory for it or `self` is NULL.
+/// A new copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when there is
+/// no content, no memory, or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -257,8 +257,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_strdup(self_: *mut dafka_consumer_ms
     })
 }
 
-/// True when the content equals a string, whose NUL does not count; false when not, when there is no content or an
-/// argument is NULL.
+/// True when the content equals a string, without the string's NUL. False otherwise, also when there is no content or
+/// an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `text` is NULL or a string.
@@ -269,14 +269,13 @@ pub unsafe extern "C" fn dafka_consumer_msg_streq(
 ) -> bool {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_streq", false, || unsafe {
-        let text = octets(text, "the string")?;
+        let text = bytes(text, "the string")?;
         Ok(msg(self_)?.content.as_ref().is_some_and(|content| content.as_ref() == text))
     })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_consumer_msg: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
-/// they do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_consumer_msg: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_consumer_msg_test(verbose: bool) {
     selftest::run("dafka_consumer_msg", verbose, selftest::consumer_msg);

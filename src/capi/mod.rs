@@ -1,8 +1,8 @@
-//! The C functions of `dafka.h`: pointers checked, arguments converted, one call into the library, the result
-//! converted back. No logic here, and no panic leaves.
+//! The C functions of `dafka.h`. Each one checks its pointers, converts its arguments, calls the library once and
+//! converts the result back. There is no protocol logic here, and no panic reaches the caller.
 //!
-//! One file per C class. `boundary` holds what they share, `object` is the only place where objects change
-//! between Rust's and C's ownership, `records` makes the record pipe.
+//! Each C class has a file. `boundary` holds what the functions share. `object` is the only place where objects change
+//! between Rust's and C's ownership. `records` makes the record pipe, and `zlist` owns lists of strings.
 
 mod beacon;
 mod boundary;
@@ -13,12 +13,14 @@ mod object;
 mod producer;
 mod producer_msg;
 mod proto;
+mod proto_text;
 mod publisher;
 mod records;
 mod selftest;
 mod store;
 mod subscriber;
 mod tower;
+mod zlist;
 
 pub use beacon::*;
 pub use consumer::*;

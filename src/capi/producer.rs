@@ -1,29 +1,28 @@
 //! Class `dafka_producer`: publishes records to a topic.
 //!
-//! A producer is an actor that writes one partition of one topic. It numbers its records from 0, publishes them to
-//! whoever is subscribed, and keeps each of them until stores have acknowledged it, so that consumers and stores
-//! can ask for what they have missed (RFC 46/DAFKA, "Topics, Partitions and Records" and "The RECORD Command").
-//! `zactor_new` starts it with a `dafka_producer_args_t`; records are handed to it as `dafka_producer_msg_t`.
+//! A producer is an actor that writes one partition of one topic. It numbers its records from 0 and publishes them to
+//! all subscribed nodes. It keeps each record until stores have acknowledged it, so that consumers and stores can
+//! request records that they missed (RFC 46/DAFKA, "Topics, Partitions and Records" and "The RECORD Command").
+//! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records.
 //!
-//! `zactor_destroy` ends it. All that was sent before is published; then it waits until every record is
-//! acknowledged, for ever if there is no store, unless `producer/terminate_unacked` is 1.
+//! `zactor_destroy` ends a producer. It publishes everything that was sent before, and then waits until every record is
+//! acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
 //!
 //! # Configuration
 //!
-//! The keys below `producer/` and `beacon/`. Most wanted: `beacon/sub_address` and `beacon/pub_address` (where the
-//! tower is), `producer/terminate_unacked`, `producer/min_stores` (in how many stores a record has to be),
-//! `producer/max_unacked_bytes` (how much memory records that wait for acknowledgement may use),
-//! `producer/max_record_bytes` (the longest record that it takes).
+//! The keys below `producer/` and `beacon/`. The most important ones are `beacon/sub_address` and `beacon/pub_address`
+//! (the addresses of the tower), `producer/terminate_unacked`, `producer/min_stores` (how many stores must acknowledge
+//! a record), `producer/max_unacked_bytes` (memory limit for records that wait for acknowledgement), and
+//! `producer/max_record_bytes` (maximum length of a record).
 //!
 //! # Commands
 //!
-//! Programs that write to the actor's pipe by themselves (`zsock_send`, `zmsg_send`) may send it:
+//! Programs that write to the actor's pipe directly (`zsock_send`, `zmsg_send`) may send these commands:
 //!
-//! - `P`: publish; a second frame holds the content. A longer one than `producer/max_record_bytes` is logged and
+//! - `P`: publish. A second frame holds the content. A content longer than `producer/max_record_bytes` is logged and
 //!   dropped. The pipe's high-water mark applies (`zsys_set_pipehwm`).
-//! - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address` returns (`zsock_brecv` with picture
-//!   `p`).
-//! - `$TERM`: end, as `zactor_destroy` sends it.
+//! - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address` returns (`zsock_brecv` with picture `p`).
+//! - `$TERM`: end. `zactor_destroy` sends it.
 //!
 //! # Example
 //!
@@ -32,7 +31,7 @@
 //!
 //! int main (void)
 //! {
-//!     //  A tower inside this process, and where its nodes find it
+//!     //  A tower inside this process, and its addresses for the nodes
 //!     zconfig_t *config = zconfig_new ("root", NULL);
 //!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
 //!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
@@ -69,27 +68,27 @@
 //! }
 //! ```
 
-use super::boundary::{entry, octets, run_actor, settings, socket_of};
+use super::boundary::{bytes, entry, run_actor, settings, socket_of};
 use super::selftest;
 use crate::actor::Error;
 use crate::actor::producer;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
 use std::ffi::{c_char, c_void};
 
-/// What `dafka_producer` is started with. Topic and configuration remain the caller's, and may be freed once
-/// `zactor_new` has returned.
+/// The arguments of `dafka_producer`. The caller keeps topic and configuration, and may free them after `zactor_new`
+/// has returned.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct dafka_producer_args_t {
-    /// The topic to publish to, 1 to 255 octets.
+    /// The topic to publish to, 1 to 255 bytes.
     pub topic: *const c_char,
-    /// NULL: defaults.
+    /// NULL for the defaults.
     pub config: *mut zconfig_t,
 }
 
-/// The producer's actor: a function for `zactor_new`, whose `args` is a `dafka_producer_args_t *`. Not to be
-/// called directly. It is ready, and `zactor_new` returns, when the towers have welcomed it or
-/// `beacon/connect_timeout` (milliseconds) has passed. Without a topic it logs an error and ends.
+/// The producer's actor: a function for `zactor_new`, whose `args` is a `dafka_producer_args_t *`. Do not call it
+/// directly. `zactor_new` returns when the towers have answered or `beacon/connect_timeout` (milliseconds) has passed.
+/// Without a topic the producer logs an error and ends.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or live, with live members.
@@ -99,7 +98,7 @@ pub unsafe extern "C" fn dafka_producer(pipe: *mut zsock_t, args: *mut c_void) {
     unsafe { run("Producer", pipe, args.cast(), producer::PRODUCER) }
 }
 
-/// Runs either generation's producer.
+/// Runs the producer of either generation of the API.
 ///
 /// # Safety
 /// As [`dafka_producer`].
@@ -113,20 +112,20 @@ pub(super) unsafe fn run(
     unsafe {
         run_actor(name, pipe, |pipe| {
             let args = args.as_ref().ok_or(Error::Name("args is NULL".into()))?;
-            let topic =
-                octets(args.topic, "topic").map_err(|_| Error::Name("topic is NULL".into()))?.to_vec();
+            let topic = bytes(args.topic, "topic").map_err(|_| Error::Name("topic is NULL".into()))?.to_vec();
             let settings = settings(args.config);
             producer::run(pipe, &topic, &settings, dialect)
         });
     }
 }
 
-/// The address of a producer, which is the name of the partition that it writes: 32 hexadecimal digits. The string
+/// The address of a producer, which is also the name of the partition that it writes: 32 hexadecimal digits. The string
 /// is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the producer has ended.
 ///
-/// The address changes when another producer is found that has the same one (a cloned virtual machine, a restored
-/// snapshot), which is logged. The producer goes on in a new partition, and publishes again there, numbered from 0, what
-/// is not acknowledged. What this function returned before remains a valid string: the old address.
+/// The address changes when the producer finds another producer with the same address, for example in a cloned virtual
+/// machine or a restored snapshot. The producer logs this and continues in a new partition. There it publishes all
+/// unacknowledged records again, numbered from 0. A string that this function returned before stays valid and holds the
+/// old address.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`.
@@ -139,9 +138,8 @@ pub unsafe extern "C" fn dafka_producer_address(self_: *mut zactor_t) -> *const 
     })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_producer: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
-/// they do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_producer: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_test(verbose: bool) {
     selftest::run("dafka_producer", verbose, selftest::producer);

@@ -1,8 +1,8 @@
-//! Class `dafka_producer_msg`: a record that is to be published.
+//! Class `dafka_producer_msg`: a record to publish.
 //!
-//! A message is empty, or has a content: any number of octets, also none. It gets one, is sent to a producer,
-//! which leaves it empty, and gets the next one: a program needs one message for any number of records. A producer
-//! takes contents of up to `producer/max_record_bytes`, 1 GiB by default and at most, a store those of up to
+//! A message is empty or has a content of zero or more bytes. After a producer has taken the content, the message is
+//! empty and can be used again, so a program needs one message for any number of records. A producer accepts contents
+//! of up to `producer/max_record_bytes`, which is 1 GiB by default and at most. A store accepts up to
 //! `store/max_record_bytes`.
 //!
 //! # Example
@@ -22,9 +22,9 @@
 //!     assert (dafka_producer_msg_content_size (msg) == 5);
 //!     assert (dafka_producer_msg_streq (msg, "hello"));
 //!
-//!     //  Any octets
-//!     const byte octets [] = { 0, 1, 2, 255 };
-//!     rc = dafka_producer_msg_set_content_buffer (msg, octets, 4);
+//!     //  Any bytes
+//!     const byte bytes [] = { 0, 1, 2, 255 };
+//!     rc = dafka_producer_msg_set_content_buffer (msg, bytes, 4);
 //!     assert (rc == 0);
 //!     assert (dafka_producer_msg_content (msg) [3] == 255);
 //!
@@ -36,7 +36,7 @@
 //!     printf ("the content is %s\n", text);
 //!     zstr_free (&text);
 //!
-//!     //  And out again: the message is empty then
+//!     //  Moves the content out: the message is empty then
 //!     frame = dafka_producer_msg_get_content (msg);
 //!     assert (zframe_streq (frame, "world"));
 //!     zframe_destroy (&frame);
@@ -48,7 +48,7 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, c_strdup, entry, entry_void, octets, socket_of};
+use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, take_frame};
 use super::object::{into_c, take_back};
 use super::selftest;
 use crate::actor::command::{send_command, send_last};
@@ -62,10 +62,10 @@ use crate::net::{Frame, Socket, poll};
 use std::ffi::{c_char, c_int};
 use zmq::POLLOUT;
 
-/// How often a wait for room in a pipe looks whether a signal came to another thread.
+/// How often a send that waits for room in a pipe checks whether another thread has received a signal.
 const ROOM_CHECK_MS: i64 = 100;
 
-/// A record on its way to a producer: empty, or with a content.
+/// A record to send to a producer: empty, or with a content.
 #[allow(non_camel_case_types)]
 pub struct dafka_producer_msg_t {
     content: Content,
@@ -74,7 +74,7 @@ pub struct dafka_producer_msg_t {
 enum Content {
     Empty,
     Ours(Frame),
-    /// Taken from the caller, and handed on without a copy.
+    /// A frame of the application, passed on without a copy.
     Theirs(ZFrame),
 }
 
@@ -87,15 +87,15 @@ impl dafka_producer_msg_t {
         }
     }
 
-    /// Sends `P` and the content to an actor that is not of this library, and empties the message. Waits while the actor's
-    /// pipe is full, unless a signal interrupts that.
+    /// Sends `P` and the content to an actor that does not belong to this library, and empties the message. Waits while
+    /// the actor's pipe is full, unless a signal interrupts the wait.
     fn send_plainly(&mut self, pipe: &Socket) -> Outcome<c_int> {
         let mut frame =
             Frame::try_copy(self.content().ok_or("the message is empty")?).ok_or("out of memory")?;
         let mut command = Frame::copy(PRODUCER.command);
         while !pipe.try_send(&mut command, true).map_err(|error| error.to_string())? {
             if czmq::interrupted() || poll(&mut [pipe.item(POLLOUT)], ROOM_CHECK_MS).is_err() {
-                // As CZMQ's sending functions: no reason for a log line.
+                // CZMQ's sending functions do not log an interrupted wait either.
                 return Ok(-1);
             }
         }
@@ -115,13 +115,13 @@ impl dafka_producer_msg_t {
 /// The message behind a C pointer.
 ///
 /// # Safety
-/// NULL or a live message that nobody else uses meanwhile.
+/// `self_` is NULL, or a live message that only this call uses.
 unsafe fn msg<'a>(self_: *mut dafka_producer_msg_t) -> Outcome<&'a mut dafka_producer_msg_t> {
     // SAFETY: the caller's promise.
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
-/// A new, empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`. NULL only after an
+/// Makes an empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`. NULL only after an
 /// internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
@@ -130,7 +130,7 @@ pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
     })
 }
 
-/// Destroys a message with its content and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+/// Destroys a message and its content, and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live message.
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn dafka_producer_msg_destroy(self_p: *mut *mut dafka_prod
     entry_void("dafka_producer_msg_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// The content. It is borrowed, and valid until the message gets another one, is sent or is destroyed. NULL when
+/// The content. It is borrowed, and valid until the message gets another content, is sent or is destroyed. NULL when
 /// the message is empty or `self` is NULL.
 ///
 /// # Safety
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn dafka_producer_msg_content(self_: *mut dafka_producer_m
     })
 }
 
-/// The length of the content in octets; 0 when the message is empty or `self` is NULL.
+/// The length of the content in bytes. 0 when the message is empty or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn dafka_producer_msg_content_size(self_: *mut dafka_produ
     })
 }
 
-/// Takes the content out of the message, which is empty then. The caller owns the frame, and destroys it with
+/// Moves the content out of the message, which is empty then. The caller owns the frame, and destroys it with
 /// `zframe_destroy`. NULL when the message is empty or `self` is NULL.
 ///
 /// # Safety
@@ -182,10 +182,10 @@ pub unsafe extern "C" fn dafka_producer_msg_get_content(self_: *mut dafka_produc
     })
 }
 
-/// Gives the message a content of `size` octets, all zero, in place of what it has. To fill it, write to what
-/// `dafka_producer_msg_content` returns, without its `const`.
+/// Replaces the content with `size` zero bytes. To fill them, cast away the `const` of the pointer that
+/// `dafka_producer_msg_content` returns.
 ///
-/// Returns 0, or -1 when there is no memory for it or `self` is NULL; the message is as before then.
+/// Returns 0, or -1 when there is no memory or `self` is NULL. The message is then unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -198,8 +198,8 @@ pub unsafe extern "C" fn dafka_producer_msg_init_content(
     entry("dafka_producer_msg_init_content", -1, || unsafe { msg(self_)?.set(Frame::zeroed(size)) })
 }
 
-/// Gives the message a frame as its content, without a copy, in place of what it has. Takes the frame over and
-/// sets `*content` to NULL, also when `self` is NULL; with a NULL frame the message is empty.
+/// Replaces the content with a frame, without a copy. Takes ownership of the frame and sets `*content` to NULL, also
+/// when `self` is NULL. With a NULL frame the message becomes empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL, or points to NULL or to a live frame.
@@ -210,20 +210,18 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content(
 ) {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_set_content", (), || unsafe {
-        let taken = content.as_mut().map(|content| std::mem::replace(content, std::ptr::null_mut()));
-        let content = match taken {
+        let frame = take_frame(content);
+        msg(self_)?.content = match frame.content() {
             None => Content::Empty,
-            Some(frame) if frame.is_null() => Content::Empty,
-            Some(frame) => Content::Theirs(ZFrame::from_c(frame)),
+            Some(_) => Content::Theirs(frame),
         };
-        msg(self_)?.content = content;
         Ok(())
     })
 }
 
-/// Gives the message a copy of a string, without its NUL, as its content, in place of what it has.
+/// Replaces the content with a copy of a string, without its NUL.
 ///
-/// Returns 0, or -1 when there is no memory for it or an argument is NULL; the message is as before then.
+/// Returns 0, or -1 when there is no memory or an argument is NULL. The message is then unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or a string.
@@ -234,14 +232,14 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_str(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_set_content_str", -1, || unsafe {
-        msg(self_)?.set(Frame::try_copy(octets(content, "the content")?))
+        msg(self_)?.set(Frame::try_copy(bytes(content, "the content")?))
     })
 }
 
-/// Gives the message a copy of `size` octets as its content, in place of what it has.
+/// Replaces the content with a copy of `size` bytes.
 ///
-/// Returns 0, or -1 when there is no memory for it or an argument is NULL (`content` may be NULL when `size` is
-/// 0); the message is as before then.
+/// Returns 0, or -1 when there is no memory or an argument is NULL (`content` may be NULL when `size` is 0). The
+/// message is then unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or points to `size` octets.
@@ -262,19 +260,19 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
     })
 }
 
-/// Hands the content to a producer, without a copy; the message is empty then, and can be used again. The record
-/// is published soon after, not before this returns; its sequence is the number of records that this producer was
-/// sent before it, unless the producer's address changes (see `dafka_producer_address`).
+/// Hands the content to a producer without a copy. The message is then empty, and can be used again. The producer
+/// publishes the record soon after this function has returned. The record's sequence is the number of records that were
+/// sent to this producer before, unless the producer's address changes (see `dafka_producer_address`).
 ///
-/// Waits while the producer's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
-/// use up `producer/max_unacked_bytes`; a signal does not end that wait.
+/// The function waits while the producer's pipe is full (`zsys_set_pipehwm`). It also waits while records that are not
+/// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.
 ///
-/// To an actor of the program's own (a test double, a filter) it sends a message of two frames, `P` and the content;
-/// it waits while the pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
+/// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
+/// the content. The function waits while its pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
 ///
-/// Returns 0, or -1 when the message is empty, an argument is NULL, the content is longer than
-/// `producer/max_record_bytes` (which the log names, with the content's size), the producer has ended, or it belongs to
-/// the process that forked this one. In all but the last two cases the message keeps what it has.
+/// Returns 0, or -1. It returns -1 when the message is empty, when an argument is NULL, or when the content is longer
+/// than `producer/max_record_bytes` (the log contains the limit and the size of the content): the message then keeps
+/// its content. It also returns -1 when the producer has ended, or belongs to the process that forked this one.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor.
@@ -296,7 +294,7 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
             Content::Ours(mut frame) => send(&pipe, &mut frame)?,
             Content::Theirs(mut frame) => {
                 let len_bytes = frame.content().map_or(0, <[u8]>::len);
-                // As send_last does it: without waiting, whatever signals come.
+                // As send_last: without waiting, and signals do not interrupt it.
                 send_command(&pipe, PRODUCER.command, len_bytes, |_| frame.try_send(producer.cast()))?;
             }
         }
@@ -304,8 +302,8 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
     })
 }
 
-/// A fresh copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when
-/// the message is empty, there is no memory for it or `self` is NULL.
+/// A new copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when the
+/// message is empty, there is no memory, or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -317,7 +315,7 @@ pub unsafe extern "C" fn dafka_producer_msg_strdup(self_: *mut dafka_producer_ms
     })
 }
 
-/// True when the content equals a string, whose NUL does not count; false when not, when the message is empty or
+/// True when the content equals a string, without the string's NUL. False otherwise, also when the message is empty or
 /// an argument is NULL.
 ///
 /// # Safety
@@ -329,14 +327,13 @@ pub unsafe extern "C" fn dafka_producer_msg_streq(
 ) -> bool {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_streq", false, || unsafe {
-        let text = octets(text, "the string")?;
+        let text = bytes(text, "the string")?;
         Ok(msg(self_)?.content().is_some_and(|content| content == text))
     })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_producer_msg: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
-/// they do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_producer_msg: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_msg_test(verbose: bool) {
     selftest::run("dafka_producer_msg", verbose, selftest::producer_msg);

@@ -1,22 +1,22 @@
 //! Class `dafka_proto`: a message of the wire protocol.
 //!
-//! Producers, consumers and stores do all this by themselves; the class is for programs that speak the protocol,
-//! such as test peers and monitors. A message has an id, a ZeroMQ topic and the fields that its id asks for (RFC
-//! 46/DAFKA, "Protocol Grammar", without the signature, which no implementation sends). It is sent to and received
-//! from `zsock_t`, and can be sent more than once.
+//! Producers, consumers and stores send and receive these messages themselves. This class is for programs that speak
+//! the protocol directly, such as test peers and monitors. A message has an id, a ZeroMQ topic, and the fields that
+//! belong to its id (RFC 46/DAFKA, "Protocol Grammar", without the signature, which no implementation sends). It is
+//! sent to and received from `zsock_t`, and can be sent more than once.
 //!
 //! # Messages
 //!
-//! - `DAFKA_PROTO_RECORD` 'M': topic, address, subject, sequence, content. Producer to consumers and stores
-//! - `DAFKA_PROTO_DIRECT_RECORD` 'D': the same fields. Producer or store to the one who asked
-//! - `DAFKA_PROTO_FETCH` 'F': topic, address, subject, sequence, count. Consumer or store to the partition's
+//! - `DAFKA_PROTO_RECORD` 'M': topic, address, subject, sequence, content. From a producer to consumers and stores
+//! - `DAFKA_PROTO_DIRECT_RECORD` 'D': the same fields. From a producer or store to the node that requested it
+//! - `DAFKA_PROTO_FETCH` 'F': topic, address, subject, sequence, count. From a consumer or store to the partition's
 //!   producer and to all stores
-//! - `DAFKA_PROTO_ACK` 'K': topic, subject, sequence. Store to producer
-//! - `DAFKA_PROTO_HEAD` 'H': topic, address, subject, sequence. Producer to consumers and stores
-//! - `DAFKA_PROTO_DIRECT_HEAD` 'E': the same fields. Producer or store to one consumer
-//! - `DAFKA_PROTO_GET_HEADS` 'G': topic, address. Consumer to producers and stores
-//! - `DAFKA_PROTO_CONSUMER_HELLO` 'W': topic, address, subjects. Consumer to one store
-//! - `DAFKA_PROTO_STORE_HELLO` 'L': topic, address. Store to one consumer
+//! - `DAFKA_PROTO_ACK` 'K': topic, subject, sequence. From a store to a producer
+//! - `DAFKA_PROTO_HEAD` 'H': topic, address, subject, sequence. From a producer to consumers and stores
+//! - `DAFKA_PROTO_DIRECT_HEAD` 'E': the same fields. From a producer or store to one consumer
+//! - `DAFKA_PROTO_GET_HEADS` 'G': topic, address. From a consumer to producers and stores
+//! - `DAFKA_PROTO_CONSUMER_HELLO` 'W': topic, address, subjects. From a consumer to one store
+//! - `DAFKA_PROTO_STORE_HELLO` 'L': topic, address. From a store to one consumer
 //!
 //! # Example
 //!
@@ -31,7 +31,7 @@
 //!     int rc = zsock_connect (subscriber, "inproc://example");
 //!     assert (rc == 0);
 //!
-//!     //  A publisher sees who subscribes to what
+//!     //  The XPUB receives the subscription
 //!     dafka_proto_subscribe (subscriber, DAFKA_PROTO_RECORD, "weather");
 //!     dafka_proto_t *proto = dafka_proto_new ();
 //!     assert (proto);
@@ -62,7 +62,7 @@
 //!             dafka_proto_subject (received),
 //!             (unsigned) zmq_msg_size (dafka_proto_content (received)));
 //!
-//!     //  And as a configuration, to be read by people
+//!     //  The message as a configuration, which people can read
 //!     zconfig_t *zpl = dafka_proto_zpl (received, NULL);
 //!     assert (streq (zconfig_get (zpl, "message", ""),
 //!                    "DAFKA_PROTO_RECORD"));
@@ -76,11 +76,12 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, entry, entry_void, octets, socket_of};
+use super::boundary::{Outcome, bytes, entry, entry_void, socket_of};
 pub use super::codec::dafka_proto_t;
-use super::codec::{Name, Received, ZList, move_message, set_subscription};
+use super::codec::{Name, Received, move_message, set_subscription};
 use super::object::{into_c, take_back};
 use super::selftest;
+use super::zlist::ZList;
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zconfig_t, zframe_t, zlist_t, zsock_t};
 use std::ffi::{c_char, c_int};
@@ -90,21 +91,21 @@ use zmq_sys::zmq_msg_t;
 /// The message behind a C pointer.
 ///
 /// # Safety
-/// NULL or a live message that nobody else uses meanwhile.
+/// `self_` is NULL, or a live message that only this call uses.
 unsafe fn proto<'a>(self_: *mut dafka_proto_t) -> Outcome<&'a mut dafka_proto_t> {
     // SAFETY: the caller's promise.
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
-/// A new message: its id is 0, which is that of no message, and all its fields are empty or 0. The caller owns it,
+/// Makes a message with id 0, which no message of the protocol has. All its fields are empty or 0. The caller owns it,
 /// and destroys it with `dafka_proto_destroy`. NULL only after an internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_proto_new() -> *mut dafka_proto_t {
     entry("dafka_proto_new", null_mut(), || Ok(into_c(dafka_proto_t::default())))
 }
 
-/// A new message out of its ZPL form, as `dafka_proto_zpl` makes it; the configuration remains the caller's. The
-/// caller owns the message. NULL when the configuration is NULL or holds no message.
+/// Makes a message from its ZPL form (see `dafka_proto_zpl`). The caller keeps the configuration, and owns the message.
+/// NULL when the configuration is NULL or does not hold a message.
 ///
 /// # Safety
 /// `config` is NULL or a live configuration.
@@ -114,7 +115,7 @@ pub unsafe extern "C" fn dafka_proto_new_zpl(config: *mut zconfig_t) -> *mut daf
     entry("dafka_proto_new_zpl", null_mut(), || unsafe { Ok(into_c(dafka_proto_t::from_zpl(config)?)) })
 }
 
-/// Destroys a message with all that it holds and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
+/// Destroys a message and its fields, and sets `*self_p` to NULL. Accepts NULL and a pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live message.
@@ -124,8 +125,8 @@ pub unsafe extern "C" fn dafka_proto_destroy(self_p: *mut *mut dafka_proto_t) {
     entry_void("dafka_proto_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// A deep copy, which the caller owns and destroys with `dafka_proto_destroy`. NULL when `self` is NULL or there
-/// is no memory for it.
+/// Makes a deep copy. The caller owns it, and destroys it with `dafka_proto_destroy`. NULL when `self` is NULL or there
+/// is no memory.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -135,14 +136,14 @@ pub unsafe extern "C" fn dafka_proto_dup(self_: *mut dafka_proto_t) -> *mut dafk
     entry("dafka_proto_dup", null_mut(), || unsafe { Ok(into_c(proto(self_)?.duplicate()?)) })
 }
 
-/// Waits for a message and reads it; the fields that it does not have are empty then, or 0. On a ROUTER it reads
-/// the routing id first. On an XPUB it reads a subscription in place of a message, or the end of one
-/// (`dafka_proto_is_subscribe`): it sets id and topic and leaves the other fields alone.
+/// Waits for a message and reads it. Fields that the message does not have become empty or 0. From a ROUTER, the
+/// function reads the routing id first. From an XPUB, it reads the start or the end of a subscription in place of a
+/// message (`dafka_proto_is_subscribe`). It then sets the id and the topic, and leaves the other fields unchanged.
 ///
-/// Returns 0; -1 when a signal interrupted it (SIGINT and SIGTERM under CZMQ's handling), the time limit of the
-/// socket (`zsock_set_rcvtimeo`) has passed, the socket cannot receive or an argument is NULL; -2 when what came
-/// is no message of this protocol: all its frames are dropped, one line is logged, and the fields, but for the
-/// routing id, are as before.
+/// Returns 0 on success. Returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
+/// the timeout of the socket has passed (`zsock_set_rcvtimeo`), when the socket cannot receive, or when an argument is
+/// NULL. Returns -2 when the received frames are not a message of this protocol. The function then drops them and logs
+/// one line. The fields stay unchanged, except for the routing id.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `input` is NULL or a live socket.
@@ -161,11 +162,11 @@ pub unsafe extern "C" fn dafka_proto_recv(self_: *mut dafka_proto_t, input: *mut
     })
 }
 
-/// Sends the message, on a ROUTER after its routing id. It keeps what it has, and can be sent again. Waits while
-/// the socket is full.
+/// Sends the message. A ROUTER sends its routing id first. The message keeps its fields, and can be sent again. The
+/// function waits while the socket is full.
 ///
-/// Returns 0, or -1 when the id is that of no message, the socket cannot send, a ROUTER's message has no routing
-/// id or an argument is NULL.
+/// Returns 0, or -1 when no message has this id, the socket cannot send, a ROUTER's message has no routing id, or an
+/// argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `output` is NULL or a live socket.
@@ -178,8 +179,8 @@ pub unsafe extern "C" fn dafka_proto_send(self_: *mut dafka_proto_t, output: *mu
     })
 }
 
-/// The first frame of the message, as it is sent; RECORD and DIRECT_RECORD have their content as a second one. The
-/// caller owns the frame. NULL when `self` is NULL or its id is that of no message.
+/// The first frame of the message, as it is sent. RECORD and DIRECT_RECORD have their content in a second frame. The
+/// caller owns the frame. NULL when `self` is NULL or no message has this id.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -192,7 +193,7 @@ pub unsafe extern "C" fn dafka_proto_encode(self_: *mut dafka_proto_t) -> *mut z
     })
 }
 
-/// Prints the message to the log, a line for each field (`zsys_debug`).
+/// Writes the message to the log, one line for each field (`zsys_debug`).
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -208,11 +209,12 @@ pub unsafe extern "C" fn dafka_proto_print(self_: *mut dafka_proto_t) {
     })
 }
 
-/// The message in ZPL form (ZeroMQ RFC 4): a node `dafka_proto`, a child of `parent`, which owns it then, or the
-/// root of a new configuration when `parent` is NULL, which the caller owns then. It holds `message` (the name of
-/// the constant), `routing_id` in hexadecimal digits if there is one, `topic`, and a node `content` with `version`
-/// and the fields of the message by their names: `content` in hexadecimal digits, `subjects` as children. NULL
-/// when `self` is NULL or its id is that of no message.
+/// The message in ZPL form (ZeroMQ RFC 4): a node `dafka_proto`. When `parent` is NULL, the node is the root of a new
+/// configuration, which the caller owns. Otherwise it is a child of `parent`, which owns it.
+///
+/// The node holds `message` (the name of the constant), `routing_id` in hexadecimal digits if there is one, `topic`,
+/// and a node `content`. That node holds `version` and the fields of the message by their names: `content` in
+/// hexadecimal digits, `subjects` as children. NULL when `self` is NULL or no message has this id.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `parent` is NULL or a live configuration.
@@ -225,7 +227,7 @@ pub unsafe extern "C" fn dafka_proto_zpl(
     entry("dafka_proto_zpl", null_mut(), || unsafe { proto(self_)?.zpl(parent) })
 }
 
-/// The routing id of the peer that the message came from, when that was a ROUTER, or goes to. The frame is
+/// The routing id: the peer that sent the message to a ROUTER, or the peer that a ROUTER sends it to. The frame is
 /// borrowed, and valid until the message changes. NULL when there is none or `self` is NULL.
 ///
 /// # Safety
@@ -236,7 +238,7 @@ pub unsafe extern "C" fn dafka_proto_routing_id(self_: *mut dafka_proto_t) -> *m
     entry("dafka_proto_routing_id", null_mut(), || unsafe { Ok(proto(self_)?.routing_id.as_c()) })
 }
 
-/// Sets the routing id to a copy of a frame, which remains the caller's; NULL for none.
+/// Sets the routing id to a copy of a frame, which the caller keeps. NULL removes it.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `routing_id` is NULL or a live frame.
@@ -259,7 +261,7 @@ pub unsafe extern "C" fn dafka_proto_id(self_: *mut dafka_proto_t) -> c_char {
     entry("dafka_proto_id", 0, || unsafe { Ok(proto(self_)?.id as c_char) })
 }
 
-/// Sets the id of the message, which decides which of the fields are sent.
+/// Sets the id of the message. The id determines which fields are sent.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -273,7 +275,7 @@ pub unsafe extern "C" fn dafka_proto_set_id(self_: *mut dafka_proto_t, id: c_cha
 }
 
 /// The name of the message, a constant string: "RECORD", "DIRECT_RECORD", "FETCH", "ACK", "HEAD", "DIRECT_HEAD",
-/// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when its id is that of no message; never NULL.
+/// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when no message has this id. Never NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -283,9 +285,9 @@ pub unsafe extern "C" fn dafka_proto_command(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_command", c"?".as_ptr(), || unsafe { Ok(proto(self_)?.command().as_ptr()) })
 }
 
-/// The ZeroMQ topic, by which the message finds who subscribed to it: the topic's name in RECORD, HEAD and
-/// GET_HEADS, the partition in FETCH and ACK, the address of the receiver in the others. The string is borrowed,
-/// and valid until the field changes. NULL only when `self` is.
+/// The ZeroMQ topic, to which the receivers of the message are subscribed. It is the topic's name in RECORD, HEAD and
+/// GET_HEADS, the partition in FETCH and ACK, and the address of the receiver in the others. The string is borrowed,
+/// and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -295,7 +297,7 @@ pub unsafe extern "C" fn dafka_proto_topic(self_: *mut dafka_proto_t) -> *const 
     entry("dafka_proto_topic", null(), || unsafe { Ok(proto(self_)?.topic.as_c()) })
 }
 
-/// Sets the ZeroMQ topic to a copy of a string, of which at most 255 octets are kept.
+/// Sets the ZeroMQ topic to a copy of a string, cut after 255 bytes.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `topic` is NULL or a string.
@@ -303,13 +305,13 @@ pub unsafe extern "C" fn dafka_proto_topic(self_: *mut dafka_proto_t) -> *const 
 pub unsafe extern "C" fn dafka_proto_set_topic(self_: *mut dafka_proto_t, topic: *const c_char) {
     // SAFETY: the caller's promise.
     entry("dafka_proto_set_topic", (), || unsafe {
-        proto(self_)?.topic = Name::new(octets(topic, "the topic")?);
+        proto(self_)?.topic = Name::new(bytes(topic, "the topic")?);
         Ok(())
     })
 }
 
-/// The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, the sender in the others. The string
-/// is borrowed, and valid until the field changes. NULL only when `self` is.
+/// The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, the sender in the others. The string is
+/// borrowed, and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -319,7 +321,7 @@ pub unsafe extern "C" fn dafka_proto_address(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_address", null(), || unsafe { Ok(proto(self_)?.address.as_c()) })
 }
 
-/// Sets the address to a copy of a string, of which at most 255 octets are kept.
+/// Sets the address to a copy of a string, cut after 255 bytes.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `address` is NULL or a string.
@@ -327,13 +329,13 @@ pub unsafe extern "C" fn dafka_proto_address(self_: *mut dafka_proto_t) -> *cons
 pub unsafe extern "C" fn dafka_proto_set_address(self_: *mut dafka_proto_t, address: *const c_char) {
     // SAFETY: the caller's promise.
     entry("dafka_proto_set_address", (), || unsafe {
-        proto(self_)?.address = Name::new(octets(address, "the address")?);
+        proto(self_)?.address = Name::new(bytes(address, "the address")?);
         Ok(())
     })
 }
 
-/// The subject, which is the topic's name. The string is borrowed, and valid until the field changes. NULL only
-/// when `self` is.
+/// The subject, which is the topic's name. The string is borrowed, and valid until the field changes. NULL only when
+/// `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -343,7 +345,7 @@ pub unsafe extern "C" fn dafka_proto_subject(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_subject", null(), || unsafe { Ok(proto(self_)?.subject.as_c()) })
 }
 
-/// Sets the subject to a copy of a string, of which at most 255 octets are kept.
+/// Sets the subject to a copy of a string, cut after 255 bytes.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `subject` is NULL or a string.
@@ -351,13 +353,13 @@ pub unsafe extern "C" fn dafka_proto_subject(self_: *mut dafka_proto_t) -> *cons
 pub unsafe extern "C" fn dafka_proto_set_subject(self_: *mut dafka_proto_t, subject: *const c_char) {
     // SAFETY: the caller's promise.
     entry("dafka_proto_set_subject", (), || unsafe {
-        proto(self_)?.subject = Name::new(octets(subject, "the subject")?);
+        proto(self_)?.subject = Name::new(bytes(subject, "the subject")?);
         Ok(())
     })
 }
 
-/// The sequence: the number of a record in its partition, 0 for the first one. In HEAD and DIRECT_HEAD that of the
-/// last record there is, in ACK of the last one that the store has, in FETCH of the first one that is asked for.
+/// The sequence: the number of a record in its partition, from 0. It is the last existing record in HEAD and
+/// DIRECT_HEAD, the last record that the store has in ACK, and the first requested record in FETCH.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -380,7 +382,7 @@ pub unsafe extern "C" fn dafka_proto_set_sequence(self_: *mut dafka_proto_t, seq
     })
 }
 
-/// The count of a FETCH: how many records it asks for.
+/// The number of records that a FETCH requests.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -403,8 +405,8 @@ pub unsafe extern "C" fn dafka_proto_set_count(self_: *mut dafka_proto_t, count:
     })
 }
 
-/// The content of a RECORD or DIRECT_RECORD. It is borrowed, to be read (`zmq_msg_data`, `zmq_msg_size`) and not
-/// to be closed, and valid until the message changes. NULL only when `self` is.
+/// The content of a RECORD or DIRECT_RECORD. It is borrowed, and valid until the message changes. Read it with
+/// `zmq_msg_data` and `zmq_msg_size`; do not close it. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -414,8 +416,8 @@ pub unsafe extern "C" fn dafka_proto_content(self_: *mut dafka_proto_t) -> *mut 
     entry("dafka_proto_content", null_mut(), || unsafe { Ok(proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content to `content`, a message that the caller has initialized (`zmq_msg_init`) and owns; what that
-/// held is released. The content of `self` is empty then.
+/// Moves the content to `content`, a message that the caller has initialized (`zmq_msg_init`) and owns. What `content`
+/// held before is released. The content of `self` is then empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.
@@ -425,7 +427,8 @@ pub unsafe extern "C" fn dafka_proto_get_content(self_: *mut dafka_proto_t, cont
     entry("dafka_proto_get_content", (), || unsafe { move_message(content, proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content in from `content`, which is empty then and remains the caller's to close (`zmq_msg_close`).
+/// Moves the content in from `content`, which is then empty. The caller still owns `content`, and closes it
+/// (`zmq_msg_close`).
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.
@@ -435,8 +438,8 @@ pub unsafe extern "C" fn dafka_proto_set_content(self_: *mut dafka_proto_t, cont
     entry("dafka_proto_set_content", (), || unsafe { move_message(proto(self_)?.content.as_raw(), content) })
 }
 
-/// The topics of a CONSUMER_HELLO, a list of strings. It is borrowed, and valid until the message changes. NULL
-/// when there is no list or `self` is NULL.
+/// The topics of a CONSUMER_HELLO, a list of strings. It is borrowed, and valid until the message changes. NULL when
+/// there is no list or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -446,8 +449,8 @@ pub unsafe extern "C" fn dafka_proto_subjects(self_: *mut dafka_proto_t) -> *mut
     entry("dafka_proto_subjects", null_mut(), || unsafe { Ok(proto(self_)?.subjects.as_c()) })
 }
 
-/// Moves the list of topics out: the caller owns it, and destroys it with `zlist_destroy`; the message has none
-/// then. NULL when there is no list or `self` is NULL.
+/// Moves the list of topics out of the message. The caller owns the list, and destroys it with `zlist_destroy`. NULL
+/// when there is no list or `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -457,8 +460,8 @@ pub unsafe extern "C" fn dafka_proto_get_subjects(self_: *mut dafka_proto_t) -> 
     entry("dafka_proto_get_subjects", null_mut(), || unsafe { Ok(proto(self_)?.subjects.take()) })
 }
 
-/// Moves a list of strings in and sets `*subjects_p` to NULL; the list that was there is destroyed. A pointer to
-/// NULL leaves the message without a list.
+/// Moves a list of strings into the message and sets `*subjects_p` to NULL. The previous list is destroyed. A pointer
+/// to NULL removes the list.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `subjects_p` is NULL, or points to NULL or to a live list of strings.
@@ -482,11 +485,11 @@ pub unsafe extern "C" fn dafka_proto_subscribe(sub: *mut zsock_t, id: c_char, to
     // SAFETY: the caller's promise.
     entry("dafka_proto_subscribe", (), || unsafe {
         let sub = socket_of(sub, "socket")?;
-        set_subscription(&sub, id as u8, octets(topic_, "the topic")?, true)
+        set_subscription(&sub, id as u8, bytes(topic_, "the topic")?, true)
     })
 }
 
-/// Ends what `dafka_proto_subscribe` began (ZMQ_UNSUBSCRIBE).
+/// Ends a subscription that `dafka_proto_subscribe` has started (ZMQ_UNSUBSCRIBE).
 ///
 /// # Safety
 /// `sub` is NULL or a live socket; `topic` is NULL or a string.
@@ -495,11 +498,11 @@ pub unsafe extern "C" fn dafka_proto_unsubscribe(sub: *mut zsock_t, id: c_char, 
     // SAFETY: the caller's promise.
     entry("dafka_proto_unsubscribe", (), || unsafe {
         let sub = socket_of(sub, "socket")?;
-        set_subscription(&sub, id as u8, octets(topic_, "the topic")?, false)
+        set_subscription(&sub, id as u8, bytes(topic_, "the topic")?, false)
     })
 }
 
-/// True when the last subscription that was read off an XPUB began; false when it ended.
+/// True when the last message from an XPUB started a subscription, false when it ended one.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -509,9 +512,8 @@ pub unsafe extern "C" fn dafka_proto_is_subscribe(self_: *mut dafka_proto_t) -> 
     entry("dafka_proto_is_subscribe", false, || unsafe { Ok(proto(self_)?.is_subscribe) })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_proto: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
-/// do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_proto: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_proto_test(verbose: bool) {
     selftest::run("dafka_proto", verbose, selftest::proto);

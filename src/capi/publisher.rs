@@ -1,25 +1,26 @@
 //! Class `dafka_publisher`: publishes records to a topic (first generation of the API).
 //!
-//! A publisher is a producer (see dafka_producer(3)) that is handed frames in place of messages: the actor of
-//! programs that were written for the first generation of the API. New programs use `dafka_producer`. `zactor_new`
-//! starts it with a `dafka_publisher_args_t`. `zactor_destroy` ends it. A publisher that no store has acknowledged or
-//! is connected to ends at once, but not before it is one second old: a store may need that long to connect. Else it waits
-//! until all records are acknowledged. `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits both waits,
-//! and `producer/terminate_unacked = 1` ends it at once.
+//! A publisher is a producer (see dafka_producer(3)) that receives frames instead of messages. It exists for programs
+//! that were written for the first generation of the API; new programs use `dafka_producer`. `zactor_new` starts a
+//! publisher with a `dafka_publisher_args_t`.
+//!
+//! `zactor_destroy` ends it. If a store is connected to the publisher or has acknowledged records, the publisher waits
+//! until all records are acknowledged. If not, it ends at once, but not in the first second of its life, because a
+//! store may need that long to connect. `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits both
+//! waits. With `producer/terminate_unacked = 1` it ends at once.
 //!
 //! # Configuration
 //!
-//! The keys of a producer: those below `producer/` and `beacon/`; and `publisher/terminate_timeout`.
+//! The keys of a producer, which are those below `producer/` and `beacon/`, and `publisher/terminate_timeout`.
 //!
 //! # Commands
 //!
-//! Programs that write to the actor's pipe by themselves may send it:
+//! Programs that write to the actor's pipe directly may send these commands:
 //!
-//! - `PUBLISH`: a second frame holds a pointer to a `zframe_t` (`zsock_bsend` with picture `p`), which is the
-//!   publisher's then.
-//! - `GET ADDRESS`: the answer is the pointer that `dafka_publisher_address` returns (`zsock_brecv` with picture
-//!   `p`).
-//! - `$TERM`: end, as `zactor_destroy` sends it.
+//! - `PUBLISH`: publish. A second frame holds a pointer to a `zframe_t` (`zsock_bsend` with picture `p`). The publisher
+//!   then owns that frame.
+//! - `GET ADDRESS`: the answer is the pointer that `dafka_publisher_address` returns (`zsock_brecv` with picture `p`).
+//! - `$TERM`: end. `zactor_destroy` sends it.
 //!
 //! # Example
 //!
@@ -62,22 +63,23 @@ use super::producer::{dafka_producer_args_t, run};
 use super::selftest;
 use crate::actor::command::{send_command, send_last};
 use crate::actor::producer::{self, Dialect, check_len};
-use crate::czmq::sys::{self, zactor_t, zconfig_t, zframe_t, zsock_t};
+use crate::czmq::owned::ZFrame;
+use crate::czmq::sys::{zactor_t, zconfig_t, zframe_t, zsock_t};
 use crate::net::Frame;
 use std::ffi::{c_char, c_int, c_void};
 
-/// What `dafka_publisher_actor` is started with. Topic and configuration remain the caller's, and may be freed
-/// once `zactor_new` has returned.
+/// The arguments of `dafka_publisher_actor`. The caller keeps topic and configuration, and may free them after
+/// `zactor_new` has returned.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct dafka_publisher_args_t {
-    /// The topic to publish to, 1 to 255 octets.
+    /// The topic to publish to, 1 to 255 bytes.
     pub topic: *const c_char,
-    /// NULL: defaults.
+    /// NULL for the defaults.
     pub config: *mut zconfig_t,
 }
 
-// The two generations name the same layout differently: one function serves both.
+// Both generations have the same layout under different names, so one function serves both.
 const _: () = {
     assert!(size_of::<dafka_publisher_args_t>() == size_of::<dafka_producer_args_t>());
     assert!(
@@ -86,19 +88,19 @@ const _: () = {
     );
 };
 
-/// `PUBLISH`, then a frame that holds a pointer to the content's `zframe_t` (zsock_bsend's picture `p`).
+/// `PUBLISH`, then a frame with a pointer to the content's `zframe_t` (picture `p` of zsock_bsend).
 const PUBLISHER: Dialect = Dialect { command: b"PUBLISH", content, ends_unacknowledged: true };
 
 fn content(pointer: Frame) -> Option<Frame> {
-    let octets: [u8; size_of::<usize>()] = pointer.as_ref().try_into().ok()?;
-    let mut frame = usize::from_ne_bytes(octets) as *mut zframe_t;
+    let bytes: [u8; size_of::<usize>()] = pointer.as_ref().try_into().ok()?;
     // SAFETY: the command's contract: a pointer to a live frame, whose ownership passes with it.
-    unsafe { take_frame(&mut frame) }
+    let frame = unsafe { ZFrame::from_c(usize::from_ne_bytes(bytes) as *mut zframe_t) };
+    Frame::try_copy(frame.content()?)
 }
 
-/// The publisher's actor: a function for `zactor_new`, whose `args` is a `dafka_publisher_args_t *`. Not to be
-/// called directly. It is ready, and `zactor_new` returns, when the towers have welcomed it or
-/// `beacon/connect_timeout` (milliseconds) has passed. Without a topic it logs an error and ends.
+/// The publisher's actor: a function for `zactor_new`, whose `args` is a `dafka_publisher_args_t *`. Do not call it
+/// directly. `zactor_new` returns when the towers have answered or `beacon/connect_timeout` (milliseconds) has passed.
+/// Without a topic the publisher logs an error and ends.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or live, with live members.
@@ -108,49 +110,41 @@ pub unsafe extern "C" fn dafka_publisher_actor(pipe: *mut zsock_t, args: *mut c_
     unsafe { run("Publisher", pipe, args.cast(), PUBLISHER) }
 }
 
-/// Publishes a record. Takes the frame over, which is its content, and sets `*content` to NULL, also when it
-/// fails. The record is published soon after, not before this returns.
+/// Publishes a record. The frame is its content. The function takes ownership of the frame and sets `*content` to NULL,
+/// also when it fails. The publisher publishes the record soon after this function has returned.
 ///
-/// Waits while the publisher's pipe is full (`zsys_set_pipehwm`), and while records that wait for acknowledgement
-/// use up `producer/max_unacked_bytes`; a signal does not end that wait.
+/// The function waits while the publisher's pipe is full (`zsys_set_pipehwm`). It also waits while records that are not
+/// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.
 ///
 /// Returns 0, or -1 when the publisher has ended, an argument is NULL or the content is longer than
-/// `producer/max_record_bytes`, which the log names.
+/// `producer/max_record_bytes` (the log contains that limit).
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_publisher_actor`; `content` is NULL, or points to NULL or to
 /// a live frame.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: *mut *mut zframe_t) -> c_int {
-    // SAFETY: the caller's promise. A frame that was not handed over is destroyed here.
+    // SAFETY: the caller's promise. A frame that is not handed over is destroyed here.
     entry("dafka_publisher_publish", -1, || unsafe {
-        let mut frame = content
-            .as_mut()
-            .map_or(std::ptr::null_mut(), |content| std::mem::replace(content, std::ptr::null_mut()));
-        if frame.is_null() {
-            return Err("the content is NULL".into());
-        }
-        let sent = socket_of(self_, "publisher").and_then(|pipe| {
-            let pointer = (frame as usize).to_ne_bytes();
-            let mut is_handed_over = false;
-            check_len(&pipe, sys::zframe_size(frame))?;
-            let sent = send_command(&pipe, PUBLISHER.command, sys::zframe_size(frame), |pipe| {
-                is_handed_over = send_last(pipe, &mut Frame::copy(&pointer));
-                is_handed_over
-            });
+        let frame = take_frame(content);
+        let len_bytes = frame.content().ok_or("the content is NULL")?.len();
+        let pipe = socket_of(self_, "publisher")?;
+        check_len(&pipe, len_bytes)?;
+        send_command(&pipe, PUBLISHER.command, len_bytes, |pipe| {
+            let pointer = (frame.as_c() as usize).to_ne_bytes();
+            let is_handed_over = send_last(pipe, &mut Frame::copy(&pointer));
             if is_handed_over {
-                frame = std::ptr::null_mut();
+                frame.into_c();
             }
-            Ok(sent?)
-        });
-        drop(take_frame(&mut frame));
-        sent.map(|()| 0)
+            is_handed_over
+        })?;
+        Ok(0)
     })
 }
 
-/// The address of a publisher, which is the name of the partition that it writes: 32 hexadecimal digits. The
-/// string is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the publisher has ended. It
-/// changes as `dafka_producer_address` says.
+/// The address of a publisher, which is also the name of the partition that it writes: 32 hexadecimal digits. The
+/// string is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the publisher has ended. The
+/// address may change, see `dafka_producer_address`.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_publisher_actor`.
@@ -163,9 +157,8 @@ pub unsafe extern "C" fn dafka_publisher_address(self_: *mut zactor_t) -> *const
     })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_publisher: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
-/// they do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_publisher: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_publisher_test(verbose: bool) {
     selftest::run("dafka_publisher", verbose, selftest::publisher);

@@ -1,4 +1,4 @@
-//! The two ends of the way that records take from a consumer to the application.
+//! The record pipe: the two sockets between a consumer and its application.
 
 use super::boundary::{Outcome, resolve, socket_of};
 use crate::actor::Error;
@@ -11,20 +11,20 @@ use crate::net::{Kind, Socket, connect_pair, now_ms};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::raw::c_int;
 
-/// Where a consumer sends its records. Its reader gets a signal in any case, also when the consumer cannot start.
+/// Where a consumer sends its records. The reader always gets a signal, also when the consumer cannot start.
 pub(super) struct Sink {
     pub(super) socket: Socket,
-    /// After the socket, which may be borrowed from it.
+    /// Dropped after the socket, which may be borrowed from it.
     _owner: ZSock,
 }
 
 impl Sink {
-    /// Takes a socket of the application's over.
+    /// Takes over a socket of the application.
     ///
     /// # Safety
-    /// `raw` is a live socket, which the caller gives away.
+    /// `raw` is a live socket that the caller gives away.
     pub(super) unsafe fn of(raw: *mut zsock_t) -> Outcome<Sink> {
-        // SAFETY: the caller's promise. A socket of another process is left alone.
+        // SAFETY: the caller's promise. A socket of another process is not taken over.
         unsafe {
             let socket = socket_of(raw, "record_sink")?;
             Ok(Sink { socket, _owner: ZSock::from_c(raw) })
@@ -40,21 +40,21 @@ impl Drop for Sink {
     }
 }
 
-/// A record pipe: what the application reads from, and what the consumer writes to.
+/// Makes a record pipe: the end that the application reads from, and the end that the consumer writes to.
 pub(super) fn pipe() -> Outcome<(ZSock, Sink)> {
     let no_pipe = |error| no_pipe(&Error::from(error));
     let source = zsock(Kind::PAIR).map_err(|error| self::no_pipe(&error))?;
-    // SAFETY: the source is live, and used by this thread alone.
+    // SAFETY: the source is live, and only this thread uses it.
     let end = unsafe { resolve(source.as_c()) };
     let end = end.ok_or("the record pipe is no socket")?;
     let socket = Socket::new(Kind::PAIR).map_err(no_pipe)?;
-    // SAFETY: it only reads a number. As zsys_create_pipe does it: the limits for reading are those of all sockets.
+    // SAFETY: it only reads a number. Like zsys_create_pipe, this sets the limit for sending only.
     let limit = i32::try_from(unsafe { sys::zsys_pipehwm() }).unwrap_or(i32::MAX);
     for end in [&end, &socket] {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
     }
     connect_pair(&end, &socket).map_err(no_pipe)?;
-    // The signal before the records is for those who wait for it at a sink of their own.
+    // The application never sees the signal that precedes the records: it is for sinks of applications.
     socket.signal().map_err(no_pipe)?;
     end.wait_for_signal().map_err(no_pipe)?;
     Ok((source, Sink { socket, _owner: ZSock::default() }))
@@ -64,29 +64,30 @@ fn no_pipe(error: &Error) -> String {
     format!("cannot make the record pipe: {error}")
 }
 
-/// What a consumer takes: the pipe of its records (2 sockets) and that of its commands (2); the node's two, with a monitor
-/// (2); its beacon's pipe (2) and two sockets, with a monitor (2).
+/// The sockets of a consumer: its record pipe (2), its command pipe (2), the node's two sockets and a monitor's pair
+/// (4), its beacon's pipe (2), and the beacon's two sockets and a monitor's pair (4).
 const CONSUMER_SOCKETS: usize = 14;
-/// The longest time that closed sockets may take until they can be used again.
+/// The longest wait for closed sockets to become available again.
 const MAX_CLOSE_MS: u64 = 1_000;
 
-/// A new CZMQ socket. CZMQ (4.2.1, zsock.c: `assert (self->handle)`) ends the process when there is none left: so all that
-/// a consumer needs are made before, and closed again.
+/// A new CZMQ socket. When no socket is left, CZMQ ends the process (4.2.1, zsock.c: `assert (self->handle)`). So this
+/// function first opens and closes as many sockets as a consumer needs.
 fn zsock(kind: Kind) -> Result<ZSock, Error> {
     let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
-    // What is short is asked for while it is.
+    // Any shortage shows here, and becomes an error.
     let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Spare::new()?));
     let spare = spare.collect::<Result<Vec<Spare>, Error>>()?;
     closing.close(spare);
     Ok(ZSock::new(kind))
 }
 
-/// A socket that CZMQ does not know: to close one of those takes the longer the more there are (zsys_close).
+/// A socket that CZMQ does not manage. Closing a CZMQ socket takes longer the more of them exist (zsys_close).
 struct Spare(zmq::Socket);
 
 impl Spare {
     fn new() -> zmq::Result<Spare> {
-        // SAFETY: the context lives as long as the process; NULL is checked for; zmq_errno reads this thread's number.
+        // SAFETY: the context lives as long as the process, NULL is checked for, and zmq_errno reads this thread's
+        // error.
         unsafe {
             let raw = zmq_sys::zmq_socket(czmq::init(), Kind::PAIR as c_int);
             match raw.is_null() {
@@ -97,8 +98,8 @@ impl Spare {
     }
 }
 
-/// Tells when sockets are closed: libzmq does that in another thread. It is an epoll object, which knows an open file by
-/// more than its number: that may be another file's at once.
+/// Detects when sockets are closed, which libzmq does in another thread. It is an epoll instance: epoll identifies an
+/// open file by more than its number, which another file may reuse at once.
 struct Closing(OwnedFd);
 
 impl Closing {
@@ -108,18 +109,18 @@ impl Closing {
         if epoll < 0 {
             return Err(std::io::Error::last_os_error());
         }
-        // SAFETY: the file is open, and nobody else's.
+        // SAFETY: the file is open, and has no other owner.
         Ok(Closing(unsafe { OwnedFd::from_raw_fd(epoll) }))
     }
 
-    /// Adds a file, or asks for it: false when it is closed.
+    /// Adds a file, or checks it. False when it is closed.
     fn control(&self, operation: c_int, file: c_int) -> bool {
         let mut nothing = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: the file need not be open; the structure outlives the call.
         unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, file, &mut nothing) == 0 }
     }
 
-    /// Closes sockets, and waits until others can have their places.
+    /// Closes sockets, and waits until libzmq can reuse their slots.
     fn close(&self, sockets: Vec<Spare>) {
         let files: Vec<c_int> = sockets.iter().filter_map(|socket| socket.0.get_fd().ok()).collect();
         for &file in &files {

@@ -1,20 +1,21 @@
 //! Class `dafka_store`: keeps records on disk.
 //!
-//! A store is an actor that takes in the records of all topics, writes them to its directory, and then
-//! acknowledges them to their producers (RFC 46/DAFKA, "ZeroMQ Subscriptions"): with `store/sync = always`, the
-//! default, an acknowledged record survives the end of the process and of the power. It answers consumers that ask
-//! for earlier records, whether their producer still runs or not, and gives other stores what they lack.
-//! `zactor_new` starts it with a `zconfig_t`. `zactor_destroy` ends it: what it has taken in by then is written.
-//! The program dafka_stored(1) is a store and nothing else.
+//! A store is an actor that receives the records of all topics, writes them to its directory, and then acknowledges
+//! them to their producers (RFC 46/DAFKA, "ZeroMQ Subscriptions"). With `store/sync = always`, the default, an
+//! acknowledged record survives a crash of the process and a power failure. The store answers consumers that ask for
+//! earlier records, whether the producer still runs or not. It also sends other stores the records that they lack.
 //!
-//! A directory that cannot be used is logged, and the actor ends: one that is not writable, that another store
-//! uses, or that holds another database (such as the LevelDB files of the C library's store). When the disk is
-//! full, nothing is acknowledged until there is room again.
+//! `zactor_new` starts a store with a `zconfig_t`. `zactor_destroy` ends it, after it has written what it received. The
+//! program dafka_stored(1) runs one store.
+//!
+//! When a store cannot use its directory, it logs why and ends. Examples are a directory that is not writable, that
+//! another store uses, or that holds another database (such as the LevelDB files of the C library's store). When the
+//! disk is full, the store acknowledges nothing until there is room again.
 //!
 //! # Configuration
 //!
-//! The keys below `store/` and `beacon/`. Most wanted: `store/db` (the directory, `storedb` by default),
-//! `beacon/sub_address` and `beacon/pub_address` (where the tower is).
+//! The keys below `store/` and `beacon/`. The most important ones are `store/db` (the directory, `storedb` by default),
+//! and `beacon/sub_address` and `beacon/pub_address` (the addresses of the tower).
 //!
 //! # Example
 //!
@@ -34,7 +35,7 @@
 //!     zactor_t *store = zactor_new (dafka_store_actor, config);
 //!     assert (tower && store);
 //!
-//!     //  Whoever publishes gets acknowledgements from the store ...
+//!     //  The store acknowledges what a producer publishes ...
 //!     dafka_producer_args_t producer_args = { "weather", config };
 //!     zactor_t *producer = zactor_new (dafka_producer, &producer_args);
 //!     assert (producer);
@@ -43,10 +44,10 @@
 //!     int rc = dafka_producer_msg_send (sent, producer);
 //!     assert (rc == 0);
 //!     dafka_producer_msg_destroy (&sent);
-//!     //  ... and waits for the last one: the record is on disk now
+//!     //  ... and the producer waits for that: the record is on disk now
 //!     zactor_destroy (&producer);
 //!
-//!     //  Who comes later reads it from there
+//!     //  A consumer that starts later reads it from the store
 //!     dafka_consumer_args_t consumer_args = { config, NULL };
 //!     dafka_consumer_t *consumer = dafka_consumer_new (&consumer_args);
 //!     assert (consumer);
@@ -62,7 +63,7 @@
 //!     zactor_destroy (&store);
 //!     zactor_destroy (&tower);
 //!     zconfig_destroy (&config);
-//!     //  Only an example's records may go
+//!     //  These records were only an example
 //!     zdir_t *db = zdir_new ("example-db", NULL);
 //!     zdir_remove (db, true);
 //!     zdir_destroy (&db);
@@ -76,10 +77,9 @@ use crate::actor::store;
 use crate::czmq::sys::{zconfig_t, zsock_t};
 use std::ffi::c_void;
 
-/// The store's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Not
-/// to be called directly. It is ready, and `zactor_new` returns, when its directory is open and the towers have
-/// welcomed it or `beacon/connect_timeout` (milliseconds) has passed. When it cannot use the directory, it logs
-/// why and ends.
+/// The store's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Do not
+/// call it directly. `zactor_new` returns when the store has opened its directory, and the towers have answered or
+/// `beacon/connect_timeout` (milliseconds) has passed. A store that cannot use its directory logs why and ends.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.
@@ -91,9 +91,8 @@ pub unsafe extern "C" fn dafka_store_actor(pipe: *mut zsock_t, args: *mut c_void
     }
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_store: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
-/// do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_store: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_store_test(verbose: bool) {
     selftest::run("dafka_store", verbose, selftest::store);

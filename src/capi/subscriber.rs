@@ -1,24 +1,24 @@
 //! Class `dafka_subscriber`: reads the records of topics (first generation of the API).
 //!
-//! A subscriber is a consumer (see dafka_consumer(3)) that hands records over on its actor's pipe: for programs
-//! that were written for the first generation of the API. New programs use `dafka_consumer`. `zactor_new` starts
-//! it with a `zconfig_t`, `zactor_destroy` ends it.
+//! A subscriber is a consumer (see dafka_consumer(3)) that sends records to the application over its actor's pipe. It
+//! exists for programs that were written for the first generation of the API; new programs use `dafka_consumer`.
+//! `zactor_new` starts a subscriber with a `zconfig_t`, and `zactor_destroy` ends it.
 //!
-//! A record is read with `zsock_brecv` and the picture `ssf`: the topic, the partition and the content. The two
-//! strings belong to the actor and are valid until the next record; the frame is the caller's. `zpoller` and
-//! `zloop` take the actor as they take a socket.
+//! To read a record, call `zsock_brecv` with the picture `ssf`: topic, partition, content. The actor owns the two
+//! strings, which are valid until the next record. The caller owns the frame. `zpoller` and `zloop` accept the actor
+//! like a socket.
 //!
 //! # Configuration
 //!
-//! The keys of a consumer, with one difference: unless `consumer/offset/reset` is `latest`, a subscriber reads
-//! each partition from its first record.
+//! The keys of a consumer, with one difference: unless `consumer/offset/reset` is `latest`, a subscriber reads each
+//! partition from its first record.
 //!
 //! # Commands
 //!
-//! Programs that write to the actor's pipe by themselves may send it:
+//! Programs that write to the actor's pipe directly may send these commands:
 //!
 //! - `SUBSCRIBE` or `UNSUBSCRIBE`: a second frame holds the topic (`zsock_send` with picture `ss`).
-//! - `$TERM`: end, as `zactor_destroy` sends it.
+//! - `$TERM`: end. `zactor_destroy` sends it.
 //!
 //! # Example
 //!
@@ -36,7 +36,7 @@
 //!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //!     assert (tower);
 //!
-//!     //  Somebody publishes
+//!     //  A publisher publishes a record
 //!     dafka_publisher_args_t args = { "weather", config };
 //!     zactor_t *publisher = zactor_new (dafka_publisher_actor, &args);
 //!     assert (publisher);
@@ -49,8 +49,8 @@
 //!     rc = dafka_subscriber_subscribe (subscriber, "weather");
 //!     assert (rc == 0);
 //!
-//!     //  The strings stay the actor's, until the next record; the frame
-//!     //  is ours
+//!     //  The actor owns the strings, until the next record; we own the
+//!     //  frame
 //!     char *subject, *address;
 //!     zframe_t *content;
 //!     rc = zsock_brecv (subscriber, "ssf", &subject, &address, &content);
@@ -76,9 +76,9 @@ use crate::actor::new_address;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
 use std::ffi::{c_char, c_int, c_void};
 
-/// The subscriber's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults.
-/// Not to be called directly. It is ready, and `zactor_new` returns, when the towers have welcomed it or
-/// `beacon/connect_timeout` (milliseconds) has passed.
+/// The subscriber's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Do
+/// not call it directly. `zactor_new` returns when the towers have answered or `beacon/connect_timeout` (milliseconds)
+/// has passed.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.
@@ -93,10 +93,9 @@ pub unsafe extern "C" fn dafka_subscriber_actor(pipe: *mut zsock_t, args: *mut c
     }
 }
 
-/// Subscribes to a topic as `dafka_consumer_subscribe` does. To subscribe twice is one
-/// subscription.
+/// Subscribes to a topic, as `dafka_consumer_subscribe` does.
 ///
-/// Returns 0, or -1 when the topic is no topic, an argument is NULL or the subscriber has ended.
+/// Returns 0, or -1 when the topic is too long, an argument is NULL or the subscriber has ended.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_subscriber_actor`; `topic` is NULL or a string.
@@ -111,9 +110,8 @@ pub unsafe extern "C" fn dafka_subscriber_subscribe(self_: *mut zactor_t, topic_
     })
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_subscriber: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what
-/// they do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_subscriber: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_subscriber_test(verbose: bool) {
     selftest::run("dafka_subscriber", verbose, selftest::subscriber);

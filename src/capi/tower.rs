@@ -1,16 +1,20 @@
 //! Class `dafka_tower`: introduces nodes to each other.
 //!
-//! A tower is an actor that tells each node where the others are; no records pass through it (RFC 46/DAFKA,
-//! "Interconnection Model"). A network needs one tower at least; with several of them, all nodes name all of them,
-//! and any one may fail. Nodes that know each other go on without a tower. `zactor_new` starts it with a
-//! `zconfig_t`, `zactor_destroy` ends it. The program dafka_towerd(1) is a tower and nothing else.
+//! A tower is an actor that receives the endpoint of each node and forwards it to all others. No records pass through
+//! it (RFC 46/DAFKA, "Interconnection Model"). A network needs at least one tower. With several towers, each node is
+//! configured with all of them, and any one may fail. Nodes that are connected to each other continue without a tower.
+//!
+//! `zactor_new` starts a tower with a `zconfig_t`, and `zactor_destroy` ends it. The program dafka_towerd(1) runs one
+//! tower.
 //!
 //! # Configuration
 //!
-//! `tower/sub_address`: where it binds for what nodes tell it, `tcp://*:5556` by default. `tower/pub_address`:
-//! where it binds for what it tells them, `tcp://*:5557` by default. `tower/endpoints_file`: where it writes the
-//! addresses that it listens at, with the ports that it got in place of `*` or 0. `tower/verbose`: 1 to log each node that it
-//! hears of. A tower that only listens on this host (loopback, `inproc://`, `ipc://`) introduces its nodes as
+//! `tower/sub_address`: where the tower binds to receive from nodes, `tcp://*:5556` by default. `tower/pub_address`:
+//! where it binds to send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`: a file to which it writes the
+//! addresses that it listens at, with the real ports in place of `*` or 0. `tower/verbose`: 1 to log each node that
+//! announces itself.
+//!
+//! A tower that listens only on this host (loopback, `inproc://`, `ipc://`) announces the nodes of this host as
 //! 127.0.0.1.
 //!
 //! # Example
@@ -24,14 +28,14 @@
 //!     //  Where the tower binds; other hosts need tcp://*:5556
 //!     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
 //!     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
-//!     //  The same, as nodes connect to it
+//!     //  The same addresses, for nodes that connect to it
 //!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
 //!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //!     assert (tower);
 //!
-//!     //  A node that finds it: the consumer starts without waiting for
-//!     //  beacon/connect_timeout
+//!     //  A node: the consumer finds the tower, so that it starts before
+//!     //  beacon/connect_timeout has passed
 //!     dafka_consumer_args_t args = { config, NULL };
 //!     dafka_consumer_t *consumer = dafka_consumer_new (&args);
 //!     assert (consumer);
@@ -51,9 +55,9 @@ use crate::actor::tower;
 use crate::czmq::sys::{zconfig_t, zsock_t};
 use std::ffi::c_void;
 
-/// The tower's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Not
-/// to be called directly. It is ready, and `zactor_new` returns, when it has bound to both addresses. When it
-/// cannot, it logs why, and waits for `zactor_destroy`.
+/// The tower's actor: a function for `zactor_new`, whose `args` is a `zconfig_t *`, or NULL for the defaults. Do not
+/// call it directly. `zactor_new` returns when the tower has bound to both addresses. A tower that cannot bind logs
+/// why, and waits for `zactor_destroy`.
 ///
 /// # Safety
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.
@@ -65,9 +69,8 @@ pub unsafe extern "C" fn dafka_tower_actor(pipe: *mut zsock_t, args: *mut c_void
     }
 }
 
-/// The self test of this class, as `dafka_selftest` runs it: uses the functions of the class and prints " *
-/// dafka_tower: OK"; a check that fails aborts the process. With `verbose`, the nodes that it runs log what they
-/// do.
+/// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *
+/// dafka_tower: OK". A failed check aborts the process. With `verbose`, the nodes of the test log what they do.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_tower_test(verbose: bool) {
     selftest::run("dafka_tower", verbose, selftest::tower);

@@ -1,24 +1,24 @@
 //! Lines of an input, of bounded length.
 
-/// Splits an input that is read piece by piece into lines. A line that is longer than a limit is skipped as it is read.
+/// Splits an input that is read in pieces into lines. A line longer than the limit is skipped while it is read.
 pub struct Lines {
     max_len_bytes: usize,
-    /// The part of the current line that was read, when all of it may be kept.
-    begun: Vec<u8>,
-    /// How much of the current line was read, without `held_returns`.
+    /// The part of the current line that was read; empty when the line is too long.
+    partial: Vec<u8>,
+    /// The length of the current line so far, without `held_returns`.
     len_bytes: u64,
-    /// Carriage returns at the end of what was read. They belong to the line when something but its end follows.
+    /// Carriage returns at the end of the input so far. They belong to the line if more of the line follows.
     held_returns: u64,
     /// The number of the current line, from 1 on.
     number: u64,
 }
 
-/// What a piece of the input has brought.
+/// The result of a piece of input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A whole line, without its end: a line feed, and the carriage returns before it.
     Whole(&'a [u8]),
-    /// The line of this number has just become longer than the limit. More of it may follow.
+    /// The line with this number has just exceeded the limit. More of it may follow.
     TooLong {
         /// The number of the line, from 1 on.
         number: u64,
@@ -30,24 +30,24 @@ pub enum Line<'a> {
         /// The length of the whole line.
         len_bytes: u64,
     },
-    /// The line goes on.
+    /// The line continues.
     Part,
 }
 
 impl Lines {
-    /// Nothing was read yet. A line of more than `max_len_bytes`, without its end, is skipped.
+    /// Starts at line 1. A line of more than `max_len_bytes`, without its end, is skipped.
     pub fn new(max_len_bytes: usize) -> Lines {
-        Lines { max_len_bytes, begun: Vec::new(), len_bytes: 0, held_returns: 0, number: 1 }
+        Lines { max_len_bytes, partial: Vec::new(), len_bytes: 0, held_returns: 0, number: 1 }
     }
 
-    /// Takes a piece of the input that holds no line end but, perhaps, as its last octet. Call [`Lines::next`] after a
-    /// piece that ended a line.
+    /// Takes a piece of the input. A line end may only be its last byte. Call [`Lines::next`] after a piece that ended
+    /// a line.
     pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> Line<'a> {
         let (part, is_end) = match piece.strip_suffix(b"\n") {
             Some(part) => (part, true),
             None => (piece, false),
         };
-        let text_len = part.iter().rposition(|&octet| octet != b'\r').map_or(0, |last| last + 1);
+        let text_len = part.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
         let (part, returns) = part.split_at(text_len);
         let held = if part.is_empty() { 0 } else { std::mem::take(&mut self.held_returns) };
         self.held_returns += returns.len() as u64;
@@ -56,26 +56,26 @@ impl Lines {
         match (self.len_bytes > self.max_len_bytes as u64, is_end) {
             (true, false) if was_too_long => Line::Part,
             (true, false) => {
-                self.begun = Vec::new();
+                self.partial = Vec::new();
                 Line::TooLong { number: self.number }
             }
             (true, true) => Line::Skipped { number: self.number, len_bytes: self.len_bytes },
-            (false, true) if self.begun.is_empty() && held == 0 => Line::Whole(part),
+            (false, true) if self.partial.is_empty() && held == 0 => Line::Whole(part),
             (false, is_end) => {
-                self.begun.resize(self.begun.len() + held as usize, b'\r');
-                self.begun.extend_from_slice(part);
-                if is_end { Line::Whole(&self.begun) } else { Line::Part }
+                self.partial.resize(self.partial.len() + held as usize, b'\r');
+                self.partial.extend_from_slice(part);
+                if is_end { Line::Whole(&self.partial) } else { Line::Part }
             }
         }
     }
 
-    /// Begins the next line.
+    /// Starts the next line.
     pub fn next(&mut self) {
-        self.begun.clear();
+        self.partial.clear();
         (self.len_bytes, self.held_returns, self.number) = (0, 0, self.number + 1);
     }
 
-    /// The input has ended: takes a last line without an end, if there is one.
+    /// Ends the input. Returns the last line, if it has no line end.
     pub fn end(&mut self) -> Option<Line<'_>> {
         (self.len_bytes + self.held_returns > 0).then(|| self.push(b"\n"))
     }
@@ -85,12 +85,13 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// The lines of an input that is read in pieces of `len` octets: content, or number and length of a skipped one.
+    /// The lines of an input that is read in pieces of `len` bytes: their content, or the number and length of skipped
+    /// lines.
     fn lines(input: &[u8], len: usize) -> Vec<Result<Vec<u8>, (u64, u64)>> {
         let mut lines = Lines::new(3);
         let mut found = Vec::new();
         let mut announced = None;
-        let pieces = input.chunks(len).flat_map(|chunk| chunk.split_inclusive(|&octet| octet == b'\n'));
+        let pieces = input.chunks(len).flat_map(|chunk| chunk.split_inclusive(|&byte| byte == b'\n'));
         for piece in pieces {
             match lines.push(piece) {
                 Line::Whole(line) => found.push(Ok(line.to_vec())),
@@ -98,13 +99,13 @@ mod tests {
                     assert!(announced.take().is_none_or(|announced| announced == number));
                     found.push(Err((number, len_bytes)));
                 }
-                Line::TooLong { number } => assert_eq!(announced.replace(number), None, "told once"),
+                Line::TooLong { number } => assert_eq!(announced.replace(number), None, "announced once"),
                 Line::Part => {}
             }
             if piece.ends_with(b"\n") {
                 lines.next();
             }
-            assert!(lines.begun.len() <= 3);
+            assert!(lines.partial.len() <= 3);
         }
         match lines.end() {
             Some(Line::Whole(line)) => found.push(Ok(line.to_vec())),
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_in_whatever_pieces_they_are_read() {
+    fn the_size_of_the_pieces_does_not_change_the_lines() {
         let whole = |line: &str| Ok(line.as_bytes().to_vec());
         for len in 1..20 {
             let expected = [whole("abc"), whole(""), Err((3, 8)), whole("x"), Err((5, 4)), whole("end")];

@@ -1,4 +1,4 @@
-//! A producer as the programs use it: it counts the records that stores have not acknowledged.
+//! A producer as the programs use it. It counts the records that stores have not acknowledged.
 
 use super::{Failure, Result, Signals, wait_until_ready};
 use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, check_len, run_counted, send_while};
@@ -6,26 +6,26 @@ use crate::actor::{self, Handle};
 use crate::net::{Frame, Socket, TERM};
 use crate::settings::Settings;
 
-/// A running producer and the number of records that it was given.
+/// A running producer and the number of its records.
 pub struct Producer {
     actor: Handle,
     acknowledged: Acknowledged,
     given: u64,
 }
 
-/// What became of the records of a producer that has ended.
+/// The result of a producer that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Records that the producer was given, or should have been.
+    /// Records that the program handed to the producer, or skipped.
     pub given: u64,
-    /// Those of them that not enough stores have acknowledged.
+    /// The part of them that not enough stores have acknowledged.
     pub unacknowledged: u64,
-    /// The actor ended because of an error; the log says which.
+    /// The actor ended because of an error, which is in the log.
     pub has_failed: bool,
 }
 
 impl Producer {
-    /// Starts a producer of `topic`; `None` when a signal came before it was ready.
+    /// Starts a producer of `topic`. `None` when a signal came before it was ready.
     ///
     /// # Errors
     /// When it cannot start.
@@ -39,11 +39,11 @@ impl Producer {
         Ok(is_ready.then_some(Producer { actor, acknowledged, given: 0 }))
     }
 
-    /// Publishes a record. With `producer/max_unacked_bytes` it waits for stores; false when a signal came before there
-    /// was room for the record, which counts as unacknowledged then.
+    /// Publishes a record. With `producer/max_unacked_bytes` it waits for stores. False when a signal came before there
+    /// was room for the record; the record then counts as unacknowledged.
     ///
     /// # Errors
-    /// When the record is longer than the producer takes, or the actor has ended.
+    /// When the record is longer than the producer accepts, or the actor has ended.
     pub fn publish(&mut self, content: &mut Frame, signals: &Signals) -> Result<bool> {
         check_len(self.actor.pipe(), content.as_ref().len())?;
         self.given += 1;
@@ -55,22 +55,22 @@ impl Producer {
         self.given += count;
     }
 
-    /// To be polled: readable once the actor has ended.
+    /// For `poll`: readable when the actor has ended.
     pub fn pipe(&self) -> &Socket {
         self.actor.pipe()
     }
 
-    /// True once the actor has ended.
+    /// True when the actor has ended.
     pub fn has_ended(&self) -> bool {
         self.actor.has_ended()
     }
 
-    /// Tells the actor to end as soon as all records are acknowledged.
+    /// Makes the actor end as soon as all records are acknowledged.
     pub fn terminate(&self) {
         self.actor.send(TERM);
     }
 
-    /// Ends the actor whether records are acknowledged or not.
+    /// Ends the actor, even if records are not acknowledged.
     pub fn abandon(self) -> Summary {
         self.actor.send(ABANDON);
         self.finish()

@@ -80,7 +80,7 @@ fn lines_that_are_too_long_are_refused_and_all_others_published() {
         &[line(1_000), b"third".to_vec()],
     );
     producer.wait_for_log(
-        "line 2 is not published: its 1001 octets are more than producer/max_record_bytes = 1000",
+        "line 2 is not published: its 1001 bytes are more than producer/max_record_bytes = 1000",
     );
     // One that does not end: it is told at once, and does not grow in memory.
     let before_bytes = producer.rss_bytes();

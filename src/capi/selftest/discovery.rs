@@ -1,46 +1,46 @@
 //! Classes `dafka_tower` and `dafka_beacon`.
 
-use super::{Actor, Network, Zsock, check, frames, quietly};
+use super::support::{Actor, LIMIT_MS, Network, Zsock, check, frames, quietly};
 use crate::capi::beacon::*;
 use crate::net::Kind;
 use std::ptr::null;
 
-/// A tower welcomes who connects, and turns a node's beacon into one that says where to connect to.
+/// A tower welcomes a node that connects. It completes a node's beacon with the host to connect to, and forwards it.
 pub(in crate::capi) fn tower(verbose: bool) {
     let network = Network::new(verbose);
     let node = Zsock::connected(Kind::PUB, &network.tower("sub"));
     let watcher = Zsock::new(Kind::SUB);
-    for word in [b"W", b"B"] {
-        check!(watcher.socket().zmq().set_subscribe(word).is_ok());
+    for kind in [b"W", b"B"] {
+        check!(watcher.socket().zmq().set_subscribe(kind).is_ok());
     }
     check!(watcher.socket().zmq().connect(&network.tower("pub")).is_ok());
     check!(frames(&watcher.socket()) == [b"W"]);
     let own = crate::czmq::first_interface_address().unwrap_or_else(|| "127.0.0.1".into());
     for (host, endpoint) in [("host", "tcp://host:7001".to_owned()), ("", format!("tcp://{own}:7001"))] {
-        // A publisher drops what nobody has subscribed to yet, so that the beacon is sent until it arrives. Those of
-        // the round before may still be under way.
-        let (mut tries, mut heard) = (0, Vec::new());
-        while heard != [&b"B"[..], b"NODE", endpoint.as_bytes()] {
+        // A publisher drops messages without a subscriber, so send the beacon until it arrives. Beacons of the previous
+        // round may still arrive first.
+        let (mut tries, mut received) = (0, Vec::new());
+        while received != [&b"B"[..], b"NODE", endpoint.as_bytes()] {
             check!(node.socket().send_frames(&[b"B", b"NODE", host.as_bytes(), b"7001"]).is_ok());
             tries += 1;
-            check!(tries < super::LIMIT_MS / 10);
+            check!(tries < LIMIT_MS / 10);
             if watcher.socket_has_input() {
-                heard = frames(&watcher.socket());
-                check!(heard.len() == 3 && heard[..2] == [&b"B"[..], b"NODE"]);
+                received = frames(&watcher.socket());
+                check!(received.len() == 3 && received[..2] == [&b"B"[..], b"NODE"]);
             }
         }
     }
 }
 
 impl Zsock {
-    /// Waits a little for something to read.
+    /// Waits up to 10 ms for input.
     fn socket_has_input(&self) -> bool {
         let socket = self.socket();
         zmq::poll(&mut [socket.item(zmq::POLLIN)], 10) == Ok(1)
     }
 }
 
-/// Two beacons find each other, `dafka_beacon_recv` connects a socket, and a beacon that ended is missed.
+/// Two beacons discover each other, `dafka_beacon_recv` connects a socket, and a beacon that ended is reported.
 pub(in crate::capi) fn beacon(verbose: bool) {
     let mut network = Network::new(verbose);
     network.config.put("beacon/timeout", "1000");
@@ -56,7 +56,7 @@ pub(in crate::capi) fn beacon(verbose: bool) {
     let subscriber = Zsock::new(Kind::SUB);
     check!(subscriber.socket().zmq().set_subscribe(b"").is_ok());
 
-    // The port of the first is never connected to: nothing need listen there.
+    // Nothing connects to the port of the first node, so nothing needs to listen there.
     check!(first.pipe().send_frames(&[b"START", b"FIRST", b"1"]).is_ok());
     check!(second.pipe().send_frames(&[b"START", b"SECOND", port.as_bytes()]).is_ok());
     // SAFETY: actor and socket are live.
@@ -65,18 +65,18 @@ pub(in crate::capi) fn beacon(verbose: bool) {
     while !subscriber.socket_has_input() {
         check!(publisher.socket().send_frames(&[b"anybody there?"]).is_ok());
         tries += 1;
-        check!(tries < super::LIMIT_MS / 10);
+        check!(tries < LIMIT_MS / 10);
     }
     check!(frames(&second.pipe())[0] == b"CONNECT");
 
     second.end();
     loop {
-        let heard = frames(&first.pipe());
-        check!(heard.len() == 2 && heard[1] == format!("tcp://127.0.0.1:{port}").as_bytes());
-        if heard[0] == b"DISCONNECT" {
+        let change = frames(&first.pipe());
+        check!(change.len() == 2 && change[1] == format!("tcp://127.0.0.1:{port}").as_bytes());
+        if change[0] == b"DISCONNECT" {
             break;
         }
-        check!(heard[0] == b"CONNECT");
+        check!(change[0] == b"CONNECT");
     }
     // SAFETY: NULL is allowed.
     quietly(|| unsafe { dafka_beacon_recv(std::ptr::null_mut(), subscriber.as_c(), verbose, null()) });

@@ -1,18 +1,18 @@
 //! Classes `dafka_producer_msg` and `dafka_consumer_msg`.
 
-use super::{Zsock, check, holds, quietly, says, take_text, take_zframe, unique, zframe};
+use super::support::{Zsock, check, equals, holds, quietly, take_text, take_zframe, unique, zframe};
 use crate::capi::{consumer_msg::*, producer_msg::*};
 use crate::net::Kind;
 use std::ptr::{null, null_mut};
 
-/// Every way to set and to read a content.
+/// All functions that set and read a content.
 pub(in crate::capi) fn producer_msg(_verbose: bool) {
     let mut msg = dafka_producer_msg_new();
     check!(!msg.is_null());
     // SAFETY: the message is live until it is destroyed; frames and buffers are the test's own.
     unsafe {
-        let holds = |octets: &[u8]| {
-            holds(dafka_producer_msg_content(msg), dafka_producer_msg_content_size(msg), octets)
+        let holds = |expected: &[u8]| {
+            holds(dafka_producer_msg_content(msg), dafka_producer_msg_content_size(msg), expected)
         };
         let is_empty = || {
             dafka_producer_msg_content(msg).is_null()
@@ -27,9 +27,9 @@ pub(in crate::capi) fn producer_msg(_verbose: bool) {
         check!(!dafka_producer_msg_streq(msg, c"hell".as_ptr()));
         check!(take_text(dafka_producer_msg_strdup(msg)) == "hello");
 
-        let octets = b"with\0NUL";
-        check!(dafka_producer_msg_set_content_buffer(msg, octets.as_ptr(), octets.len()) == 0);
-        check!(holds(octets) && !dafka_producer_msg_streq(msg, c"with".as_ptr()));
+        let bytes = b"with\0NUL";
+        check!(dafka_producer_msg_set_content_buffer(msg, bytes.as_ptr(), bytes.len()) == 0);
+        check!(holds(bytes) && !dafka_producer_msg_streq(msg, c"with".as_ptr()));
 
         let mut frame = zframe(b"a frame");
         dafka_producer_msg_set_content(msg, &mut frame);
@@ -43,14 +43,14 @@ pub(in crate::capi) fn producer_msg(_verbose: bool) {
         quietly(|| check!(dafka_producer_msg_init_content(msg, usize::MAX / 2) == -1));
         check!(holds(b"xxxxx"));
 
-        // A content of no octets is a content.
+        // An empty content is still a content.
         check!(dafka_producer_msg_set_content_str(msg, c"".as_ptr()) == 0);
         check!(dafka_producer_msg_streq(msg, c"".as_ptr()));
         quietly(|| {
             check!(dafka_producer_msg_send(msg, null_mut()) == -1);
             check!(dafka_producer_msg_streq(msg, c"".as_ptr()));
             check!(dafka_producer_msg_set_content_str(msg, null()) == -1);
-            check!(dafka_producer_msg_set_content_buffer(null_mut(), octets.as_ptr(), 1) == -1);
+            check!(dafka_producer_msg_set_content_buffer(null_mut(), bytes.as_ptr(), 1) == -1);
         });
 
         dafka_producer_msg_destroy(&mut msg);
@@ -59,7 +59,7 @@ pub(in crate::capi) fn producer_msg(_verbose: bool) {
     }
 }
 
-/// Records off a socket, and every way to read them; what is no record.
+/// Records from a socket, all functions that read them, and messages that are not records.
 pub(in crate::capi) fn consumer_msg(_verbose: bool) {
     let endpoint = format!("inproc://dafka-selftest-records-{}", unique());
     let ours = Zsock::bound(Kind::PAIR, &endpoint);
@@ -68,11 +68,11 @@ pub(in crate::capi) fn consumer_msg(_verbose: bool) {
     check!(!msg.is_null());
     // SAFETY: message and socket are live until they are destroyed.
     unsafe {
-        check!(says(dafka_consumer_msg_subject(msg), "") && dafka_consumer_msg_content(msg).is_null());
+        check!(equals(dafka_consumer_msg_subject(msg), "") && dafka_consumer_msg_content(msg).is_null());
         check!(ours.socket().send_frames(&[b"hello", b"ADDRESS", b"world"]).is_ok());
         check!(dafka_consumer_msg_recv_from_socket(msg, theirs.as_c()) == 0);
-        check!(says(dafka_consumer_msg_subject(msg), "hello"));
-        check!(says(dafka_consumer_msg_address(msg), "ADDRESS"));
+        check!(equals(dafka_consumer_msg_subject(msg), "hello"));
+        check!(equals(dafka_consumer_msg_address(msg), "ADDRESS"));
         check!(holds(dafka_consumer_msg_content(msg), dafka_consumer_msg_content_size(msg), b"world"));
         check!(dafka_consumer_msg_streq(msg, c"world".as_ptr()));
         check!(!dafka_consumer_msg_streq(msg, c"worlds".as_ptr()));

@@ -1,243 +1,27 @@
-//! The self tests behind `dafka_NAME_test`: each exercises its class through the C functions, with real actors over
-//! inproc and loopback sockets, and aborts the process when a check fails, as a failed C assertion does.
+//! The self tests behind `dafka_NAME_test`. Each uses its class through the C functions, with real actors over inproc
+//! and loopback sockets. A failed check aborts the process, like a failed C assertion.
 
 mod discovery;
 mod messages;
 mod private;
 mod proto;
 mod streams;
+mod support;
 
 pub(super) use discovery::{beacon, tower};
-pub use private::dafka_private_selftest;
-
 pub(super) use messages::{consumer_msg, producer_msg};
+pub use private::dafka_private_selftest;
 pub(super) use proto::proto;
 pub(super) use streams::{consumer, producer, publisher, store, subscriber};
 
-use super::boundary::resolve;
-use super::tower::dafka_tower_actor;
-use crate::czmq::{
-    self, Config,
-    owned::{ZFrame, ZSock},
-    sys::{self, zactor_fn, zactor_t, zconfig_t, zframe_t, zsock_t},
-};
-use crate::net::{Frame, Kind, Socket};
-use std::ffi::{CStr, c_char, c_void};
+use crate::czmq;
 use std::io::Write;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How long a test waits for what has to come: only a broken class takes that long.
-const LIMIT_MS: i32 = 60_000;
-
-/// Runs one class's test.
+/// Runs the self test of one class.
 pub(super) fn run(name: &str, verbose: bool, test: fn(verbose: bool)) {
     czmq::init();
     czmq::log::install();
     test(verbose);
-    // Whether anybody still reads the output is no matter of the test's.
+    // A closed standard output does not fail the test.
     let _ = writeln!(std::io::stdout(), " * {name}: OK");
-}
-
-/// Provokes errors without their log lines: a self test that passes does not alarm anybody.
-fn quietly(provoke: impl FnOnce()) {
-    let level = log::max_level();
-    log::set_max_level(log::LevelFilter::Off);
-    provoke();
-    log::set_max_level(level);
-}
-
-/// Ends the process when a condition does not hold, with the place and the condition.
-macro_rules! check {
-    ($condition:expr) => {
-        if !$condition {
-            $crate::capi::selftest::fail(file!(), line!(), stringify!($condition));
-        }
-    };
-}
-use check;
-
-/// What a failed check does.
-fn fail(file: &str, line: u32, condition: &str) -> ! {
-    let _ = writeln!(std::io::stderr(), "\n{file}:{line}: self test failed: {condition}");
-    std::process::abort()
-}
-
-/// A number that no other test of this process has.
-fn unique() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// An actor, ended when dropped.
-struct Actor(*mut zactor_t);
-
-impl Actor {
-    /// # Safety
-    /// `args` is what the actor's function takes.
-    unsafe fn new(function: zactor_fn, args: *mut c_void) -> Actor {
-        // SAFETY: the caller's promise.
-        let actor = unsafe { sys::zactor_new(function, args) };
-        check!(!actor.is_null());
-        Actor(actor)
-    }
-
-    fn pipe(&self) -> Socket {
-        socket(self.0)
-    }
-
-    /// Waits until it has ended.
-    fn end(self) {}
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        // SAFETY: live, and destroyed once.
-        unsafe { sys::zactor_destroy(&mut self.0) }
-    }
-}
-
-/// A CZMQ socket of the tests', which gives up waiting after a time.
-struct Zsock(ZSock);
-
-impl Zsock {
-    fn new(kind: Kind) -> Zsock {
-        let sock = Zsock(ZSock::new(kind));
-        check!(!sock.as_c().is_null());
-        check!(sock.socket().zmq().set_rcvtimeo(LIMIT_MS).is_ok());
-        sock
-    }
-
-    fn bound(kind: Kind, endpoint: &str) -> Zsock {
-        let sock = Zsock::new(kind);
-        check!(sock.socket().zmq().bind(endpoint).is_ok());
-        sock
-    }
-
-    fn connected(kind: Kind, endpoint: &str) -> Zsock {
-        let sock = Zsock::new(kind);
-        check!(sock.socket().zmq().connect(endpoint).is_ok());
-        sock
-    }
-
-    fn as_c(&self) -> *mut zsock_t {
-        self.0.as_c()
-    }
-
-    fn socket(&self) -> Socket {
-        socket(self.as_c())
-    }
-}
-
-/// The libzmq socket of an object of the test's, which gives up waiting after a time.
-fn socket<T>(object: *mut T) -> Socket {
-    // SAFETY: the tests hold live sockets and actors only, and use each from one thread.
-    let Some(socket) = (unsafe { resolve(object) }) else { fail(file!(), line!(), "there is a socket") };
-    check!(socket.zmq().set_rcvtimeo(LIMIT_MS).is_ok());
-    socket
-}
-
-/// The next message's frames.
-fn frames(socket: &Socket) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    loop {
-        let mut frame = Frame::new();
-        check!(socket.recv(&mut frame).is_ok());
-        frames.push(frame.as_ref().to_vec());
-        if !frame.more() {
-            return frames;
-        }
-    }
-}
-
-/// A tower over inproc, and a configuration for the nodes that it introduces.
-struct Network {
-    config: Config,
-    /// Ends after the nodes, which the tests end before this is dropped.
-    _tower: Actor,
-    directory: PathBuf,
-}
-
-impl Network {
-    fn new(verbose: bool) -> Network {
-        let number = unique();
-        let mut config = Config::new();
-        for side in ["sub", "pub"] {
-            let endpoint = format!("inproc://dafka-selftest-{number}-{side}");
-            config.put(&format!("tower/{side}_address"), &endpoint);
-            config.put(&format!("beacon/{side}_address"), &endpoint);
-        }
-        let directory = std::env::temp_dir().join(format!("dafka-selftest-{}-{number}", std::process::id()));
-        config.put("store/db", &directory.to_string_lossy());
-        config.put("beacon/address", "127.0.0.1");
-        config.put("beacon/interval", "50");
-        // A tower that takes its time is nothing to tell.
-        config.put("beacon/connect_timeout", "60000");
-        config.put("producer/head_interval", "50");
-        config.put("consumer/offset/reset", "earliest");
-        if verbose {
-            for class in ["tower", "beacon", "producer", "consumer", "store"] {
-                config.put(&format!("{class}/verbose"), "1");
-            }
-        }
-        // SAFETY: the tower takes a configuration, and copies what it needs.
-        let tower = unsafe { Actor::new(dafka_tower_actor, config.as_c().cast()) };
-        Network { config, _tower: tower, directory }
-    }
-
-    fn config(&self) -> *mut zconfig_t {
-        self.config.as_c()
-    }
-
-    /// Where its tower can be reached.
-    fn tower(&self, side: &str) -> String {
-        self.config.get(&format!("tower/{side}_address")).unwrap_or_default()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        // Only tests with a store have made it.
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// True when a borrowed C string says `text`.
-fn says(string: *const c_char, text: &str) -> bool {
-    // SAFETY: NULL, or a string that the object under test keeps alive.
-    !string.is_null() && unsafe { CStr::from_ptr(string) }.to_bytes() == text.as_bytes()
-}
-
-/// A borrowed C string's text.
-fn text(string: *const c_char) -> String {
-    check!(!string.is_null());
-    // SAFETY: as in says.
-    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
-}
-
-/// True when a borrowed content is `octets`.
-fn holds(data: *const u8, size: usize, octets: &[u8]) -> bool {
-    // SAFETY: the object under test says that `size` octets are there.
-    size == octets.len() && !data.is_null() && unsafe { std::slice::from_raw_parts(data, size) } == octets
-}
-
-/// Frees a string that a function gave away, and returns its text.
-fn take_text(string: *mut c_char) -> String {
-    let text = text(string);
-    // SAFETY: zstr_free is free (3), and the string was the caller's.
-    unsafe { libc::free(string.cast()) };
-    text
-}
-
-/// A new frame.
-fn zframe(octets: &[u8]) -> *mut zframe_t {
-    let frame = ZFrame::new(octets).into_c();
-    check!(!frame.is_null());
-    frame
-}
-
-/// Destroys a frame that a function gave away; true when it held `octets`.
-fn take_zframe(frame: *mut zframe_t, octets: &[u8]) -> bool {
-    // SAFETY: NULL, or the frame is live and the test's.
-    unsafe { ZFrame::from_c(frame) }.content() == Some(octets)
 }

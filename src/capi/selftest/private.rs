@@ -1,19 +1,20 @@
-//! Checks of the library's inside, under the names that the C library has for its private classes.
+//! Checks of the library's internals, under the names of the C library's private classes.
 
-use super::{check, run, tower};
-use crate::capi::boundary::{entry, octets};
+use super::support::check;
+use super::{run, tower};
+use crate::capi::boundary::{bytes, entry};
 use crate::protocol::consumer::unacknowledged::Unacknowledged;
 use crate::protocol::ingest::Index;
 use crate::wire::Message;
 use std::ffi::c_char;
 
-/// A name without its `_test`, and what it runs.
+/// A name without its `_test`, and its function.
 type Test = (&'static str, fn(verbose: bool));
 
 const TESTS: [Test; 3] =
     [("dafka_unacked_list", unacknowledged), ("dafka_util", messages), ("dafka_test_peer", tower)];
 
-/// Documented in `dafka.h`, by cbindgen.toml: it belongs to no class.
+/// Documented in `dafka.h` by cbindgen.toml, since it belongs to no class.
 ///
 /// # Safety
 /// `subtest` is NULL or a string.
@@ -21,7 +22,7 @@ const TESTS: [Test; 3] =
 pub unsafe extern "C" fn dafka_private_selftest(verbose: bool, subtest: *const c_char) {
     // SAFETY: the caller's promise.
     entry("dafka_private_selftest", (), || unsafe {
-        let subtest = octets(subtest, "subtest")?;
+        let subtest = bytes(subtest, "subtest")?;
         for (name, test) in TESTS {
             if subtest == b"$ALL" || subtest.strip_suffix(b"_test") == Some(name.as_bytes()) {
                 run(name, verbose, test);
@@ -31,7 +32,7 @@ pub unsafe extern "C" fn dafka_private_selftest(verbose: bool, subtest: *const c
     })
 }
 
-/// Records that no store has yet are released in order, each once.
+/// Records are released in order, each of them once, when a store acknowledges them.
 fn unacknowledged(_verbose: bool) {
     let mut records = Unacknowledged::new(1_000_000);
     let index = Index(0);
@@ -42,13 +43,13 @@ fn unacknowledged(_verbose: bool) {
     records.acknowledged(index, 1, 0, |offset, content| released.push((offset, content)));
     check!(released == [(0, vec![0]), (1, vec![1])]);
     check!(records.count(index) == 1);
-    // A store has it already.
+    // A store has acknowledged this one already.
     check!(records.take(index, 1, vec![1], 0) == Some(vec![1]));
     records.acknowledged(index, 2, 0, |offset, content| released.push((offset, content)));
     check!(released.len() == 3 && records.count(index) == 0);
 }
 
-/// A message is read as it was written, and not when its end is missing.
+/// A message decodes to what was encoded. A truncated message does not decode.
 fn messages(_verbose: bool) {
     let message = Message::Fetch {
         topic: b"PARTITION",
@@ -61,7 +62,7 @@ fn messages(_verbose: bool) {
     let mut frame = Vec::new();
     check!(message.encode(&mut frame).is_ok());
     check!(Message::decode(&frame) == Ok(message));
-    // The last octet is the length of the store's name, which may be left out.
+    // The last octet is the length of the store's name, which is optional.
     for len_bytes in 0..frame.len() - 1 {
         check!(Message::decode(&frame[..len_bytes]).is_err());
     }

@@ -1,8 +1,8 @@
 //! Class `dafka_proto`.
 
-use super::{Zsock, check, holds, quietly, says, take_zframe, unique, zframe};
+use super::support::{Zsock, check, equals, holds, quietly, take_zframe, unique, zframe};
 use crate::capi::proto::*;
-use crate::czmq::sys;
+use crate::czmq::{owned::ZFrame, sys};
 use crate::net::{Frame, Kind};
 use crate::wire::id;
 use std::ffi::{CStr, c_char};
@@ -22,18 +22,18 @@ const MESSAGES: [(u8, &str); 9] = [
     (id::STORE_HELLO, "STORE_HELLO"),
 ];
 
-/// Each message through each way in and out; subscriptions; what is no message.
+/// Sends and receives each message in each form; subscriptions; malformed input.
 pub(in crate::capi) fn proto(verbose: bool) {
     let endpoint = format!("inproc://dafka-selftest-proto-{}", unique());
     let router = Zsock::bound(Kind::ROUTER, &endpoint);
     let dealer = Zsock::connected(Kind::DEALER, &endpoint);
     let mut proto = dafka_proto_new();
     check!(!proto.is_null());
-    // SAFETY: messages and sockets are live, and the test's own.
+    // SAFETY: messages and sockets are live, and owned by the test.
     unsafe {
         for (id, name) in MESSAGES {
             let mut message = filled(id);
-            check!(says(dafka_proto_command(message), name));
+            check!(equals(dafka_proto_command(message), name));
             if verbose {
                 dafka_proto_print(message);
             }
@@ -42,7 +42,7 @@ pub(in crate::capi) fn proto(verbose: bool) {
             check_fields(proto, id);
             check!(!dafka_proto_routing_id(proto).is_null());
 
-            // Back by its routing id, as a copy, as ZPL.
+            // Back to the sender by routing id, as a copy, and through ZPL.
             let mut copy = dafka_proto_dup(proto);
             check!(dafka_proto_send(copy, router.as_c()) == 0);
             check!(dafka_proto_recv(proto, dealer.as_c()) == 0);
@@ -60,24 +60,24 @@ pub(in crate::capi) fn proto(verbose: bool) {
             let frame = dafka_proto_encode(message);
             check!(!frame.is_null() && *sys::zframe_data(frame) == id);
             check!(sys::zframe_size(frame) > 6);
-            drop(super::super::boundary::take_frame(&mut { frame }));
+            drop(ZFrame::from_c(frame));
             dafka_proto_destroy(&mut message);
             check!(message.is_null());
             dafka_proto_destroy(&mut message);
         }
-        no_messages(proto, &dealer, &router);
+        malformed(proto, &dealer, &router);
         moves(proto);
         dafka_proto_destroy(&mut proto);
     }
     subscriptions();
 }
 
-/// A message with every field set, whether it is sent or not.
+/// A message with all fields set, also those that are not sent.
 ///
 /// # Safety
-/// None beyond the C functions' own: the result is live, and the caller's.
+/// The caller owns the result, which is live.
 unsafe fn filled(id: u8) -> *mut dafka_proto_t {
-    // SAFETY: what is handed over is live for the length of the call.
+    // SAFETY: the arguments outlive each call.
     unsafe {
         let message = dafka_proto_new();
         check!(!message.is_null());
@@ -100,7 +100,7 @@ unsafe fn filled(id: u8) -> *mut dafka_proto_t {
     }
 }
 
-/// The fields of the message with this id are those of [`filled`].
+/// Checks that the fields of the message with this id are those of [`filled`].
 ///
 /// # Safety
 /// `proto` is live.
@@ -108,12 +108,12 @@ unsafe fn check_fields(proto: *mut dafka_proto_t, id: u8) {
     // SAFETY: the caller's promise; what is borrowed is used before the next call.
     unsafe {
         check!(dafka_proto_id(proto) as u8 == id);
-        check!(says(dafka_proto_topic(proto), "topic"));
+        check!(equals(dafka_proto_topic(proto), "topic"));
         if id != id::ACK {
-            check!(says(dafka_proto_address(proto), &ADDRESS.to_string_lossy()));
+            check!(equals(dafka_proto_address(proto), &ADDRESS.to_string_lossy()));
         }
         if ![id::GET_HEADS, id::CONSUMER_HELLO, id::STORE_HELLO].contains(&id) {
-            check!(says(dafka_proto_subject(proto), "subject"));
+            check!(equals(dafka_proto_subject(proto), "subject"));
             check!(dafka_proto_sequence(proto) == u64::MAX - 1);
         }
         if id == id::FETCH {
@@ -122,8 +122,8 @@ unsafe fn check_fields(proto: *mut dafka_proto_t, id: u8) {
         if id == id::CONSUMER_HELLO {
             let subjects = dafka_proto_subjects(proto);
             check!(!subjects.is_null());
-            check!(says(sys::zlist_first(subjects).cast(), "first"));
-            check!(says(sys::zlist_next(subjects).cast(), "second"));
+            check!(equals(sys::zlist_first(subjects).cast(), "first"));
+            check!(equals(sys::zlist_next(subjects).cast(), "second"));
             check!(sys::zlist_next(subjects).is_null());
         }
         if [id::RECORD, id::DIRECT_RECORD].contains(&id) {
@@ -134,11 +134,11 @@ unsafe fn check_fields(proto: *mut dafka_proto_t, id: u8) {
     }
 }
 
-/// What is no message is dropped with all its frames, and harms neither the object nor the message after it.
+/// A malformed message is dropped with all its frames. The object and the next message are not affected.
 ///
 /// # Safety
 /// `proto` is live.
-unsafe fn no_messages(proto: *mut dafka_proto_t, dealer: &Zsock, router: &Zsock) {
+unsafe fn malformed(proto: *mut dafka_proto_t, dealer: &Zsock, router: &Zsock) {
     // SAFETY: the caller's promise.
     unsafe {
         let ack = b"Kpartition\0\x01\x05topic\0\0\0\0\0\0\0\x07";
@@ -157,17 +157,17 @@ unsafe fn no_messages(proto: *mut dafka_proto_t, dealer: &Zsock, router: &Zsock)
         }
         check!(dealer.socket().send_frames(&[ack]).is_ok());
         check!(dafka_proto_recv(proto, router.as_c()) == 0);
-        check!(says(dafka_proto_topic(proto), "partition"));
+        check!(equals(dafka_proto_topic(proto), "partition"));
         check!(dafka_proto_sequence(proto) == 7);
     }
 }
 
-/// Content, subjects and routing id change hands; strings are cut at 255 octets.
+/// Content, subjects and routing id change owners. Strings are cut after 255 bytes.
 ///
 /// # Safety
 /// `proto` is live.
 unsafe fn moves(proto: *mut dafka_proto_t) {
-    // SAFETY: the caller's promise; what was moved out is the test's.
+    // SAFETY: the caller's promise; the test owns what was moved out.
     unsafe {
         let mut message = filled(id::CONSUMER_HELLO);
         let mut content = Frame::copy(b"was here before");
@@ -185,26 +185,26 @@ unsafe fn moves(proto: *mut dafka_proto_t) {
 
         let long = std::ffi::CString::new([b'x'; 300]).unwrap_or_default();
         dafka_proto_set_subject(message, long.as_ptr());
-        check!(says(dafka_proto_subject(message), &"x".repeat(255)));
+        check!(equals(dafka_proto_subject(message), &"x".repeat(255)));
         dafka_proto_destroy(&mut message);
-        quietly(|| check!(says(dafka_proto_command(null_mut()), "?")));
+        quietly(|| check!(equals(dafka_proto_command(null_mut()), "?")));
         check!(dafka_proto_id(proto) as u8 == id::ACK);
     }
 }
 
-/// An XPUB sees who subscribes to what, and a subscription is a prefix.
+/// An XPUB receives subscriptions. A subscription matches a prefix.
 fn subscriptions() {
     let endpoint = format!("inproc://dafka-selftest-proto-{}", unique());
     let publisher = Zsock::bound(Kind::XPUB, &endpoint);
     let subscriber = Zsock::connected(Kind::SUB, &endpoint);
     let mut proto = dafka_proto_new();
     let mut head = null_mut();
-    // SAFETY: messages and sockets are live, and the test's own.
+    // SAFETY: messages and sockets are live, and owned by the test.
     unsafe {
         dafka_proto_subscribe(subscriber.as_c(), id::HEAD as c_char, c"top".as_ptr());
         check!(dafka_proto_recv(proto, publisher.as_c()) == 0);
         check!(dafka_proto_is_subscribe(proto) && dafka_proto_id(proto) as u8 == id::HEAD);
-        check!(says(dafka_proto_topic(proto), "top"));
+        check!(equals(dafka_proto_topic(proto), "top"));
 
         for id in [id::ACK, id::HEAD] {
             dafka_proto_destroy(&mut head);
@@ -216,7 +216,7 @@ fn subscriptions() {
 
         dafka_proto_unsubscribe(subscriber.as_c(), id::HEAD as c_char, c"top".as_ptr());
         check!(dafka_proto_recv(proto, publisher.as_c()) == 0);
-        check!(!dafka_proto_is_subscribe(proto) && says(dafka_proto_topic(proto), "top"));
+        check!(!dafka_proto_is_subscribe(proto) && equals(dafka_proto_topic(proto), "top"));
         dafka_proto_destroy(&mut head);
         dafka_proto_destroy(&mut proto);
     }

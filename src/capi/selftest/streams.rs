@@ -1,6 +1,6 @@
 //! Classes `dafka_producer`, `dafka_consumer`, `dafka_publisher`, `dafka_subscriber` and `dafka_store`.
 
-use super::{Actor, Network, check, frames, quietly, says, socket, take_zframe, text, zframe};
+use super::support::{Actor, Network, check, equals, frames, quietly, socket, take_zframe, text, zframe};
 use crate::capi::{
     consumer::*, consumer_msg::*, producer::*, producer_msg::*, publisher::*, store::*, subscriber::*,
 };
@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 
 const TOPIC: &std::ffi::CStr = c"selftest";
 
-/// A name of 256 octets, which is no topic.
+/// A name of 256 bytes, one more than a topic may have.
 fn too_long() -> CString {
     c_string(&"t".repeat(256))
 }
@@ -33,17 +33,17 @@ impl Consumer {
         self
     }
 
-    /// The next records are these, from one partition.
+    /// Checks that the next records are these, from one partition.
     fn check_records(&self, address: &str, contents: &[&str]) {
         let mut msg = dafka_consumer_msg_new();
         // SAFETY: consumer and message are live.
         unsafe {
-            // Gives up waiting after a time.
+            // Sets the timeout.
             drop(socket(dafka_consumer_record_source(self.0)));
             for content in contents {
                 check!(dafka_consumer_msg_recv(msg, self.0) == 0);
-                check!(says(dafka_consumer_msg_subject(msg), "selftest"));
-                check!(says(dafka_consumer_msg_address(msg), address));
+                check!(equals(dafka_consumer_msg_subject(msg), "selftest"));
+                check!(equals(dafka_consumer_msg_address(msg), address));
                 check!(dafka_consumer_msg_streq(msg, c_string(content).as_ptr()));
             }
             dafka_consumer_msg_destroy(&mut msg);
@@ -83,20 +83,20 @@ fn produce(producer: &Actor, contents: &[&str]) {
             check!(dafka_producer_msg_set_content_str(msg, c_string(content).as_ptr()) == 0);
             check!(dafka_producer_msg_send(msg, producer.0) == 0);
         }
-        // An empty message is none.
+        // An empty message cannot be sent.
         quietly(|| check!(dafka_producer_msg_send(msg, producer.0) == -1));
         dafka_producer_msg_destroy(&mut msg);
     }
 }
 
-/// Without a store nobody acknowledges: the producer is to end all the same.
+/// Without a store, no record is acknowledged. The producer must end all the same.
 fn without_store(verbose: bool) -> Network {
     let mut network = Network::new(verbose);
     network.config.put("producer/terminate_unacked", "1");
     network
 }
 
-/// Records from a producer, live and from its memory.
+/// Live records, and records from the producer's memory.
 pub(in crate::capi) fn producer(verbose: bool) {
     let network = without_store(verbose);
     let (producer, address) = new_producer(&network);
@@ -110,12 +110,12 @@ pub(in crate::capi) fn producer(verbose: bool) {
     late.check_records(&address, &["three"]);
 }
 
-/// Subscriptions, the two kinds of sink, and what is refused.
+/// Subscriptions, both kinds of sink, and invalid arguments.
 pub(in crate::capi) fn consumer(verbose: bool) {
     let network = without_store(verbose);
     let (producer, address) = new_producer(&network);
     let consumer = Consumer::new(&network);
-    // SAFETY: consumer and strings are live; what is borrowed is used before the next call.
+    // SAFETY: consumer and strings are live; borrowed strings are used before the next call.
     unsafe {
         check!(text(dafka_consumer_address(consumer.0)).len() == 32);
         check!(sys::zlist_first(dafka_consumer_subscription(consumer.0)).is_null());
@@ -124,7 +124,7 @@ pub(in crate::capi) fn consumer(verbose: bool) {
         }
         check!(dafka_consumer_unsubscribe(consumer.0, c"another".as_ptr()) == 0);
         let topics = dafka_consumer_subscription(consumer.0);
-        check!(says(sys::zlist_first(topics).cast::<c_char>(), "selftest"));
+        check!(equals(sys::zlist_first(topics).cast::<c_char>(), "selftest"));
         check!(sys::zlist_next(topics).is_null());
         quietly(|| {
             check!(dafka_consumer_subscribe(consumer.0, too_long().as_ptr()) == -1);
@@ -150,7 +150,7 @@ pub(in crate::capi) fn consumer(verbose: bool) {
     }
 }
 
-/// The publisher takes frames; a consumer understands it.
+/// The publisher takes frames, and a consumer reads them.
 pub(in crate::capi) fn publisher(verbose: bool) {
     let network = without_store(verbose);
     let (publisher, address) = new_publisher(&network);
@@ -186,7 +186,7 @@ fn publish(publisher: &Actor, contents: &[&str]) {
     }
 }
 
-/// The subscriber hands records over its pipe, from the first one on.
+/// The subscriber sends records over its pipe, from the first record on.
 pub(in crate::capi) fn subscriber(verbose: bool) {
     let network = without_store(verbose);
     let (publisher, name) = new_publisher(&network);
@@ -197,8 +197,8 @@ pub(in crate::capi) fn subscriber(verbose: bool) {
         for content in contents {
             let (mut subject, mut address, mut frame) = (null_mut::<c_char>(), null_mut(), null_mut());
             drop(subscriber.pipe());
-            // SAFETY: the picture says what the pointers are for. The strings belong to the socket until its next
-            // record, the frame is the test's.
+            // SAFETY: the picture matches the pointers. The socket owns the strings until its next record, the test
+            // owns the frame.
             unsafe {
                 let picture = c"ssf".as_ptr();
                 check!(
@@ -211,7 +211,7 @@ pub(in crate::capi) fn subscriber(verbose: bool) {
                     ) == 0
                 );
             }
-            check!(says(subject, "selftest") && says(address, &name));
+            check!(equals(subject, "selftest") && equals(address, &name));
             check!(take_zframe(frame, content.as_bytes()));
         }
     };
@@ -228,10 +228,10 @@ pub(in crate::capi) fn subscriber(verbose: bool) {
     check_records(&["three"]);
 }
 
-/// A producer ends when the store has its records; the store serves them, also after a restart.
+/// A producer ends when the store has its records. The store serves them, also after a restart.
 pub(in crate::capi) fn store(verbose: bool) {
     let network = Network::new(verbose);
-    // A store without a directory ends at once, and the producer would wait for it for ever.
+    // A store without a directory ends at once, and the producer would wait for ever.
     check!(std::fs::create_dir(&network.directory).is_ok());
     // SAFETY: the store takes a configuration, and copies what it needs.
     let new_store = || unsafe { Actor::new(dafka_store_actor, network.config().cast()) };

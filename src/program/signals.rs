@@ -1,0 +1,122 @@
+//! SIGINT and SIGTERM in the programs.
+
+use crate::net::Socket;
+use std::io::{ErrorKind, Read};
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use zmq::{POLLIN, PollItem};
+
+/// The signals that end a program.
+const CAUGHT: [libc::c_int; 2] = [libc::SIGINT, libc::SIGTERM];
+
+/// SIGINT and SIGTERM, as an item for `poll`.
+pub struct Signals(UnixStream);
+
+impl Signals {
+    /// Catches both signals from now on.
+    ///
+    /// # Errors
+    /// The error of the operating system.
+    pub fn catch() -> super::Result<Signals> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        // signal-hook drops a signal that comes between its call of sigaction and the registration of the action.
+        let mut blocked = BlockedSignals::new()?;
+        for signal in CAUGHT {
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        blocked.unblock();
+        drop(blocked);
+        Ok(Signals(read))
+    }
+
+    /// Restores the default effect of both signals, which ends the program at once. True when a signal came before
+    /// that.
+    pub fn restore_defaults(self) -> bool {
+        for signal in CAUGHT {
+            // SAFETY: SIG_DFL is not a function; signal-hook's handler is not called any more.
+            unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        self.came()
+    }
+
+    /// An item of [`poll`](crate::net::poll) that becomes readable with the first signal, and stays readable.
+    pub fn item(&self) -> PollItem<'_> {
+        PollItem::from_fd(self.0.as_raw_fd(), POLLIN)
+    }
+
+    /// True when a signal came since the last call.
+    pub fn came(&self) -> bool {
+        let mut byte = [0];
+        loop {
+            match (&self.0).read(&mut byte) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result.is_ok_and(|count| count > 0),
+            }
+        }
+    }
+
+    /// True when a signal came that [`Signals::came`] has not reported yet.
+    pub fn is_pending(&self) -> bool {
+        let items = &mut [self.item()];
+        zmq::poll(items, 0).is_ok_and(|count| count > 0)
+    }
+
+    /// Waits for the first signal, or until `socket` is readable.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn wait(&self, socket: &Socket) -> zmq::Result<()> {
+        crate::net::poll(&mut [self.item(), socket.item(POLLIN)], -1)
+    }
+}
+
+/// Blocks the signals in [`CAUGHT`] as long as it lives. Threads that start meanwhile inherit that. When a program
+/// starts, this thread is the only one that takes signals.
+pub(super) struct BlockedSignals {
+    /// The signals that this thread had blocked before.
+    before: libc::sigset_t,
+    /// The mask belongs to this thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl BlockedSignals {
+    pub(super) fn new() -> std::io::Result<BlockedSignals> {
+        // SAFETY: sigset_t is plain data, which sigemptyset and pthread_sigmask fill; the numbers are signals.
+        let (rc, before) = unsafe {
+            let (mut set, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigemptyset(&raw mut set);
+            for signal in CAUGHT {
+                libc::sigaddset(&raw mut set, signal);
+            }
+            (libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before), before)
+        };
+        if rc == 0 {
+            Ok(BlockedSignals { before, _not_send: PhantomData })
+        } else {
+            Err(std::io::Error::from_raw_os_error(rc))
+        }
+    }
+
+    /// When this object is dropped, unblocks also those signals that the parent process had blocked.
+    fn unblock(&mut self) {
+        for signal in CAUGHT {
+            // SAFETY: the set was filled by pthread_sigmask; the number is a signal.
+            unsafe {
+                libc::sigdelset(&raw mut self.before, signal);
+            }
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: pthread_sigmask has returned this mask.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
+        }
+    }
+}
