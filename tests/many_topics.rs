@@ -16,11 +16,10 @@ fn topic(i: usize) -> String {
     format!("topic {i}")
 }
 
-/// CZMQ's high-water mark is 1,000, also for subscriptions on their way to a new peer.
+/// CZMQ's high-water mark is 1,000, and also limits the subscriptions on their way to a new peer.
 #[test]
 fn who_comes_later_hears_of_every_topic() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
     let (settings, problems) = Settings::read(|key| match key {
         "beacon/pub_address" => Some(publ.clone()),
@@ -38,7 +37,7 @@ fn who_comes_later_hears_of_every_topic() {
     for i in 0..TOPICS {
         consumer::command(actor.pipe(), b"SUBSCRIBE", topic(i).as_bytes()).expect("a subscription");
     }
-    // Each of them reaches who comes now; else the records of some topics would come when it asks for heads again.
+    // Each subscription reaches a peer that connects now. Otherwise records would arrive only after the next GET-HEADS.
     let mut late = peer::Node::started(&cluster, &[]);
     for i in (0..TOPICS).step_by(TOPICS / 50).chain([TOPICS - 1]) {
         for prefix in ["M", "H"] {

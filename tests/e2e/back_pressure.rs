@@ -1,4 +1,4 @@
-//! Nodes that cannot keep up: nothing is lost, and nobody else waits for them.
+//! Nodes that are too slow: no record is lost, and no other node waits for them.
 
 use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines};
 use crate::peer::{Node, direct_record, fetch, get_heads, to};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 const TOPIC: &str = "load";
 
-/// `count` different lines of 100 octets.
+/// `count` different lines of 100 bytes.
 fn long_lines(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|i| format!("{i:0100}").into_bytes()).collect()
 }
 
-/// How long reading all the lines takes, which must be these.
+/// Reads these lines, and returns how long that takes.
 #[track_caller]
 fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
     let start = Instant::now();
@@ -23,18 +23,17 @@ fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
 
 #[test]
 fn producers_keep_what_a_stopped_store_does_not_take() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut store = cluster.store("stopped");
     let loads: Vec<Vec<Vec<u8>>> = (0..2).map(|i| lines(&format!("load {i}"), 100_000)).collect();
     let mut producers: Vec<Program> = loads.iter().map(|_| cluster.producer(TOPIC)).collect();
-    // The store has some of it when it stops, and the rest comes while it stands.
+    // The store has a part when it stops.
     let third = loads[0].len() / 3;
     for (producer, load) in producers.iter().zip(&loads) {
         producer.feed(&load[..third]);
     }
     let mut consumer = cluster.consumer(TOPIC);
-    // What the store alone has, nobody can read while it stands: the consumer has all of that by then.
+    // Records that only the store has cannot be read while it is stopped, so the consumer must have them by then.
     let mut printed = consumer.lines(2 * third, "the first records");
     store.pause();
     for (producer, load) in producers.iter_mut().zip(&loads) {
@@ -51,23 +50,18 @@ fn producers_keep_what_a_stopped_store_does_not_take() {
     for producer in producers {
         producer.expect_success("the store going on");
     }
-    // What was acknowledged is there.
-    let mut late = cluster.consumer(TOPIC);
-    let printed = late.lines(2 * loads[0].len(), "all records, from the store");
-    assert_each_partition(TOPIC, &printed, &[&loads[0], &loads[1]]);
-    late.expect_no_more();
+    // The store has all acknowledged records.
+    cluster.assert_each_stored(TOPIC, &[&loads[0], &loads[1]]);
 }
 
-/// How long a consumer stands still: twice as long as its peers wait for it.
+/// How long a consumer is stopped: twice the timeout of its peers.
 const STANDSTILL: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let load = long_lines(300_000);
-    // Without anybody standing still.
+    // First without a stopped consumer.
     let (mut one, mut other) = (cluster.consumer(TOPIC), cluster.consumer(TOPIC));
     let publish = |load: &[Vec<u8>]| cluster.producer_of(TOPIC, load);
     let producer = publish(&load);
@@ -80,10 +74,10 @@ fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
     let beside = read_all(&mut other, &load);
     producer.expect_success("the end of its input, with a store present");
     eprintln!("{} records: in {usual:?}, beside a stopped consumer in {beside:?}", load.len());
-    // Was it held up, it would be until the other one goes on.
+    // If it waited for the stopped consumer, it would wait until that continues.
     assert!(beside < 3 * usual + Duration::from_secs(10), "{usual:?}, beside a stopped consumer {beside:?}");
-    // Also what comes one by one.
-    let mut single = cluster.producer("single");
+    // Single records are not delayed either.
+    let single = cluster.producer("single");
     let mut reader = cluster.consumer("single");
     let mut tell = || {
         let start = Instant::now();
@@ -91,7 +85,7 @@ fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
         reader.line("a single record");
         start.elapsed()
     };
-    // The first one waits for the two to meet.
+    // Before the first one arrives, producer and consumer must connect.
     tell();
     let (met, mut slowest) = (Instant::now(), Duration::ZERO);
     while stopped.elapsed() < STANDSTILL || met.elapsed() < STANDSTILL / 4 {
@@ -104,15 +98,14 @@ fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
     let late = read_all(&mut one, &load);
     eprintln!("the stopped consumer has them all after {late:?}");
     one.expect_no_more();
-    single.close_input();
-    single.expect_success("the end of its input, with a store present");
+    single.finish("the end of its input, with a store present");
 }
 
 #[test]
 fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/timeout", "1500");
-    // Little fits into its sockets: the rest is fetched.
+    // Its sockets hold few records, so it fetches the rest.
     cluster.set("consumer/high_watermark", "1000");
     let _tower = cluster.tower();
     let _store = cluster.store("store");
@@ -122,19 +115,15 @@ fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later(
     let producer = cluster.producer_of(TOPIC, &load);
     read_all(&mut other, &load);
     producer.expect_success("the end of its input, with a store present");
-    // Nobody reads what it prints, for longer than a dead peer is waited for: its beacon goes on.
+    // Do not read its output, for longer than the timeout of silent peers. Its beacon continues.
     let mut observer = Node::new(&cluster);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
         observer.listen(Duration::from_millis(50));
     }
     observer.peers.clear();
-    // Both halves of the store, and both consumers.
-    let due = Instant::now() + DEADLINE;
-    while observer.peers.len() < 4 {
-        assert!(Instant::now() < due, "{:?}", observer.peers);
-        observer.listen(Duration::from_millis(50));
-    }
+    // Both nodes of the store, and both consumers.
+    observer.wait_for_peers(4);
     assert_eq!(observer.peers.len(), 4, "{:?}", observer.peers);
     assert!(unread.is_running() && unread.rss_bytes() < 100 << 20, "{} octets", unread.rss_bytes());
     let late = read_all(&mut unread, &load);
@@ -143,40 +132,29 @@ fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later(
     unread.expect_no_more();
 }
 
-/// What a process has in memory besides what it has mapped from files, in octets.
+/// The memory of a process without mapped files.
 fn own_memory_bytes(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says so");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+    program.memory_bytes("RssAnon:")
 }
 
 #[test]
 fn a_requester_that_does_not_read_does_not_fill_a_stores_memory() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let store = cluster.store("store");
     let count = 400_000;
     let published: Vec<Vec<u8>> = (0..count).map(|i| format!("{i:0500}").into_bytes()).collect();
     cluster.publish(TOPIC, &published);
 
-    let me = crate::peer::new_address();
     let mut requester = Node::new(&cluster);
-    requester.address = me.clone();
+    let me = requester.address.clone();
     requester.subscribe(&to(b'D', &me));
     requester.subscribe(&to(b'E', &me));
     requester.start_beacon();
-    requester.follow();
     requester.subscription(b"G");
-    // The answer may go out before the store hears who asks.
-    let head = loop {
-        requester.send(&get_heads(TOPIC, &me));
-        if let Some(mut frames) = requester.message_within(&to(b'E', &me), Duration::from_millis(100)) {
-            break frames.remove(0);
-        }
-    };
+    let head = requester.ask(&get_heads(TOPIC, &me), &to(b'E', &me)).remove(0);
     let partition = String::from_utf8(head[1 + 32 + 1 + 1 + 1..][..32].to_vec()).expect("an address");
     let before_bytes = own_memory_bytes(&store);
-    // All of it at once; and then it does not read for a while.
+    // Request all records, and then read nothing for a while.
     requester.send(&fetch(&partition, &me, TOPIC, 0, u32::MAX));
     let (start, mut most_bytes) = (Instant::now(), before_bytes);
     while start.elapsed() < Duration::from_secs(3) {
@@ -185,9 +163,9 @@ fn a_requester_that_does_not_read_does_not_fill_a_stores_memory() {
     }
     let growth_bytes = most_bytes - before_bytes;
     println!("{} MiB of 190 MiB of records", growth_bytes >> 20);
-    // What the kernel does not take waits on disk.
+    // Records that the kernel does not take stay on disk.
     assert!(growth_bytes < 20 << 20, "{growth_bytes} octets");
-    // It was asked, and goes on where the requester reads.
+    // The store continues when the requester reads.
     let mut frame = Vec::new();
     for _ in 0..100_000 {
         frame = requester.message(&to(b'D', &me)).remove(0);

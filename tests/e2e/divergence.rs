@@ -1,15 +1,15 @@
-//! Stores that hold different records of one partition say so; those that hold the same say nothing.
+//! Stores log when they hold different records at the same offset.
 
 use crate::e2e::{Cluster, Program};
 use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::path::Path;
 
-/// A partition's name, as producers make them.
+/// The address of a producer.
 fn address(number: u32) -> String {
     format!("{number:032X}")
 }
 
-/// A database with 5 partitions of 3,000 records. `forged` says which records another producer of the same name has made.
+/// A database with 5 partitions of 3,000 records. Another producer with the same address wrote the `forged` ones.
 fn make_database(dir: &Path, forged: impl Fn(u32, u64) -> bool) {
     let log = Log::open(dir, Options::default()).expect("the log opens");
     let mut batch = Batch::new();
@@ -34,11 +34,10 @@ fn divergences(store: &Program) -> Vec<String> {
 
 #[test]
 fn stores_that_hold_different_records_log_each_partition_once() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dirs = [cluster.dir().join("one"), cluster.dir().join("other")];
     make_database(&dirs[0], |_, _| false);
-    // All but the third one are found within a second.
+    // Partition 2 does not differ.
     let differing = [(0, 7), (1, 5), (3, 1_357), (4, 0)];
     make_database(&dirs[1], |partition, offset| differing.contains(&(partition, offset)));
     let mut stores: Vec<Program> = dirs.iter().map(|dir| cluster.store_at(dir, &[], &[])).collect();
@@ -48,7 +47,7 @@ fn stores_that_hold_different_records_log_each_partition_once() {
     for store in &mut stores {
         expected.iter().for_each(|text| store.wait_for_log(text));
     }
-    // Meanwhile each compares the other partition.
+    // Meanwhile the stores compare the other partition.
     std::thread::sleep(std::time::Duration::from_secs(2));
     for store in &stores {
         let found = divergences(store);

@@ -1,20 +1,18 @@
-//! Towers, stores and peers that die, come late or stand still: no record is lost, doubled or out of order.
+//! Towers, stores and peers that end, start late or stop: no record is lost, duplicated or out of order.
 
-use crate::e2e::{Cluster, DEADLINE, PROMPT, Program, assert_contents, lines, varied_lines};
+use crate::e2e::{Cluster, PROMPT, Program, assert_contents, lines, varied_lines};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long an unheard peer stays, in the tests that wait for longer than that.
+/// The timeout of silent peers, in the tests that wait for longer than that.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A cluster whose nodes forget unheard peers soon.
-fn forgetful(towers: usize) -> Cluster {
-    let mut cluster = Cluster::with_towers(towers);
-    cluster.set("beacon/timeout", &TIMEOUT.as_millis().to_string());
-    cluster
+/// A cluster whose nodes soon disconnect from silent peers.
+fn with_short_timeout(towers: usize) -> Cluster {
+    Cluster::with_towers(towers).with("beacon/timeout", &TIMEOUT.as_millis().to_string())
 }
 
-/// A producer and a consumer that has printed all that was published.
+/// A producer and a consumer.
 struct Flow {
     topic: &'static str,
     producer: Program,
@@ -37,14 +35,14 @@ impl Flow {
         self.producer.feed(&self.published[begin..]);
     }
 
-    /// Waits until the consumer has printed all that was published.
+    /// Waits until the consumer has printed all published lines.
     #[track_caller]
     fn arrive(&mut self, what: &str) {
         let count = self.published.len() - self.printed.len();
         self.printed.extend(self.consumer.lines(count, what));
     }
 
-    /// Publishes lines for a while, each of which has to arrive.
+    /// Publishes lines for a while, and waits for each.
     #[track_caller]
     fn go_on_for(&mut self, duration: Duration, what: &str) {
         let start = Instant::now();
@@ -55,36 +53,26 @@ impl Flow {
         }
     }
 
-    /// Ends the producer, for which a store is needed, and checks what was printed.
+    /// Ends the producer, which needs a store, and checks the printed lines.
     #[track_caller]
-    fn finish(mut self) -> Vec<Vec<u8>> {
-        self.producer.close_input();
-        self.producer.expect_success("the end of its input, with a store present");
+    fn finish(self) -> Vec<Vec<u8>> {
+        self.producer.finish("the end of its input, with a store present");
         self.consumer.expect_no_more();
         assert_contents(self.topic, &self.printed, &self.published);
         self.published
     }
 }
 
-/// Checks what a consumer that is started now is given.
-#[track_caller]
-fn assert_replayed(cluster: &Cluster, topic: &str, expected: &[Vec<u8>]) {
-    let mut consumer = cluster.consumer(topic);
-    assert_contents(topic, &consumer.lines(expected.len(), "all records, late"), expected);
-    consumer.expect_no_more();
-}
-
 #[test]
 fn a_store_that_is_killed_and_restarted_in_mid_stream_has_every_record_once() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let store = cluster.store("store");
     let mut flow = Flow::start(&cluster, "crash");
     for _ in 0..5 {
         flow.publish(1_000);
         flow.arrive("records before the crash");
     }
-    // The first crash comes amidst a burst.
+    // The first crash is during a burst.
     flow.publish(10_000);
     flow.printed.extend(flow.consumer.lines(1_000, "the begin of the burst"));
     store.kill();
@@ -96,7 +84,7 @@ fn a_store_that_is_killed_and_restarted_in_mid_stream_has_every_record_once() {
         flow.publish(1_000);
         flow.arrive("records after the restart");
     }
-    // The second one while it catches up, and it comes back amidst another burst.
+    // The second crash is while the store catches up. It restarts during another burst.
     store.kill();
     flow.publish(10_000);
     flow.printed.extend(flow.consumer.lines(1_000, "the begin of the second burst"));
@@ -104,19 +92,18 @@ fn a_store_that_is_killed_and_restarted_in_mid_stream_has_every_record_once() {
     flow.arrive("records of the second burst");
 
     let all = flow.finish();
-    assert_replayed(&cluster, "crash", &all);
+    cluster.assert_stored("crash", &all);
 }
 
 #[test]
 fn a_store_restarted_again_and_again_loses_nothing() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut producer = cluster.producer("again");
     let all = varied_lines("again", 20_000, 1_000);
     for piece in all.chunks(2_000) {
         let store = cluster.store("store");
         producer.feed(piece);
-        // What a store without the producer's help has of it differs from round to round.
+        // The store has a different part in each round.
         let mut consumer = cluster.consumer("again");
         consumer.lines(1_000, "records from the store or the producer");
         store.kill();
@@ -124,12 +111,12 @@ fn a_store_restarted_again_and_again_loses_nothing() {
     producer.close_input();
     let _store = cluster.store("store");
     producer.expect_success("the end of its input, with a store present");
-    assert_replayed(&cluster, "again", &all);
+    cluster.assert_stored("again", &all);
 }
 
 #[test]
 fn with_two_towers_one_may_be_dead_from_the_start() {
-    let cluster = forgetful(2);
+    let cluster = with_short_timeout(2);
     let towers = [cluster.tower_number(0), cluster.tower_number(1)];
     let _store = cluster.store("store");
     let before = lines("before", 100);
@@ -142,13 +129,13 @@ fn with_two_towers_one_may_be_dead_from_the_start() {
     flow.arrive("records with one tower");
     flow.go_on_for(2 * TIMEOUT, "records with one tower");
     let all = flow.finish();
-    assert_replayed(&cluster, "one", &all);
-    assert_replayed(&cluster, "before", &before);
+    cluster.assert_stored("one", &all);
+    cluster.assert_stored("before", &before);
 }
 
 #[test]
 fn with_two_towers_one_may_die_in_mid_stream() {
-    let cluster = forgetful(2);
+    let cluster = with_short_timeout(2);
     let towers = [cluster.tower_number(0), cluster.tower_number(1)];
     let _store = cluster.store("store");
     let mut flow = Flow::start(&cluster, "died");
@@ -158,20 +145,20 @@ fn with_two_towers_one_may_die_in_mid_stream() {
     let [first, second] = towers;
     first.kill();
     flow.go_on_for(3 * TIMEOUT, "records with one tower");
-    assert_replayed(&cluster, "died", &flow.published);
-    // The dead one comes back, and the other one dies.
+    cluster.assert_stored("died", &flow.published);
+    // The dead tower restarts, and the other one is killed.
     let _first = cluster.tower_number(0);
     flow.go_on_for(TIMEOUT, "records with both again");
     second.kill();
     flow.go_on_for(3 * TIMEOUT, "records with the other one");
-    assert_replayed(&cluster, "died", &flow.published);
+    cluster.assert_stored("died", &flow.published);
     let all = flow.finish();
-    assert_replayed(&cluster, "died", &all);
+    cluster.assert_stored("died", &all);
 }
 
 #[test]
 fn a_tower_may_come_last_and_be_replaced() {
-    let cluster = forgetful(1);
+    let cluster = with_short_timeout(1);
     let _store = cluster.store("store");
     let mut flow = Flow::start(&cluster, "alone");
     flow.publish(1_000);
@@ -181,7 +168,7 @@ fn a_tower_may_come_last_and_be_replaced() {
     flow.arrive("records once there is a tower");
     tower.kill();
     let _tower = cluster.tower();
-    // A new consumer finds all those that knew the old tower.
+    // A new consumer finds the nodes of the old tower.
     let mut newcomer = cluster.consumer("alone");
     let mut printed = newcomer.lines(1_000, "records, for a consumer that came with the new tower");
     flow.publish(1_000);
@@ -192,13 +179,13 @@ fn a_tower_may_come_last_and_be_replaced() {
     flow.go_on_for(2 * TIMEOUT, "records with the new tower");
 
     let all = flow.finish();
-    assert_replayed(&cluster, "alone", &all);
+    cluster.assert_stored("alone", &all);
 }
 
 #[test]
 fn nodes_that_know_each_other_go_on_without_a_tower() {
     let mut cluster = Cluster::new();
-    // The default. After less, a busy machine may keep one of them silent, and nobody introduces those again that part.
+    // The default. With a shorter timeout, a busy machine could delay beacons, and without a tower no node reconnects.
     let timeout = 4 * TIMEOUT;
     cluster.set("beacon/timeout", &timeout.as_millis().to_string());
     let tower = cluster.tower();
@@ -206,21 +193,18 @@ fn nodes_that_know_each_other_go_on_without_a_tower() {
     let mut flow = Flow::start(&cluster, "towerless");
     flow.publish(100);
     flow.arrive("records with a tower");
-    // The consumer has both for peers: the store serves what was published by a producer that has gone.
+    // The consumer is connected to both: the store serves the record of a producer that has ended.
     cluster.publish("towerless", &lines("other", 1));
     flow.consumer.line("the record of another producer");
-    // Beacons go around a few times: everybody knows everybody.
+    // By then all nodes have received beacons of all others.
     flow.go_on_for(TIMEOUT, "records with a tower");
 
     tower.kill();
     flow.go_on_for(2 * timeout, "records without a tower");
-    // The store is still there too: else the producer would not end.
+    // The producer ends, so it is still connected to the store.
     let all = flow.finish();
     let _tower = cluster.tower();
-    let mut consumer = cluster.consumer("towerless");
-    let printed = consumer.lines(all.len() + 1, "all records, once there is a tower again");
-    crate::e2e::assert_each_partition("towerless", &printed, &[&all, &lines("other", 1)]);
-    consumer.expect_no_more();
+    cluster.assert_each_stored("towerless", &[&all, &lines("other", 1)]);
 }
 
 #[test]
@@ -233,8 +217,8 @@ fn a_tower_that_stands_still_makes_nodes_part_amidst_a_flood() {
     let mut consumer = cluster.consumer("flood");
     let producer = cluster.producer_of("flood", &all);
     let mut printed = consumer.lines(1, "the first record");
-    // Nobody is heard of any more, so that all are dropped while their records come in; then all are found again. What
-    // is printed is read slowly, so that the flood lasts.
+    // Without beacons, nodes disconnect while records arrive. Then they connect again. The test reads slowly, so that the
+    // flood lasts.
     for _ in 0..4 {
         tower.pause();
         std::thread::sleep(Duration::from_millis(600));
@@ -245,24 +229,21 @@ fn a_tower_that_stands_still_makes_nodes_part_amidst_a_flood() {
     assert_contents("flood", &printed, &all);
     producer.expect_success("the end of its input, with a store present");
     consumer.expect_no_more();
-    assert_replayed(&cluster, "flood", &all);
+    cluster.assert_stored("flood", &all);
 }
 
 #[test]
 fn a_consumer_that_stood_still_during_100_000_records_gets_them_all() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let all = varied_lines("stood", 100_000, 400);
     let mut consumer = cluster.consumer("stood");
-    let mut producer = cluster.producer("stood");
+    let producer = cluster.producer("stood");
     producer.feed(&all[..1_000]);
     let mut printed = consumer.lines(1_000, "records before it stands still");
 
     consumer.pause();
     producer.feed(&all[1_000..]);
-    producer.close_input();
-    producer.expect_success("the end of its input, while a consumer stands still");
+    producer.finish("the end of its input, while a consumer stands still");
     consumer.resume();
     printed.extend(consumer.lines(all.len() - 1_000, "records once it runs again"));
     assert_contents("stood", &printed, &all);
@@ -280,14 +261,14 @@ fn a_peer_that_stands_still_lets_the_others_end() {
     producer.feed(&all[..100]);
     let mut printed = reader.lines(100, "records before it stands still");
 
-    // About 40 MB wait for it: more than the buffers of a connection take.
+    // About 40 MB wait for it, more than the buffers of a connection hold.
     reader.pause();
     producer.feed(&all[100..]);
     producer.close_input();
-    // It ends when the store has all, whatever it would still like to say to the consumer.
+    // It ends when the store has all, although data for the consumer waits.
     producer.expect_success("the end of its input, while a consumer stands still");
 
-    // A second one stands still in the midst of a replay from the store.
+    // A second consumer stops during a replay from the store.
     let mut late = cluster.consumer("queued");
     late.lines(100, "the begin of the replay");
     late.pause();
@@ -296,7 +277,7 @@ fn a_peer_that_stands_still_lets_the_others_end() {
     store.expect_success_within("SIGTERM, while two consumers stand still", PROMPT);
     tower.expect_success_within("SIGTERM, while two consumers stand still", PROMPT);
 
-    // Back on their feet, the consumers are none the worse for it.
+    // The consumers continue without loss.
     reader.resume();
     late.resume();
     let _tower = cluster.tower();
@@ -310,26 +291,25 @@ fn a_peer_that_stands_still_lets_the_others_end() {
 
 #[test]
 fn a_producer_does_not_lose_what_a_store_standing_still_has_not_acknowledged() {
-    let cluster = forgetful(1);
+    let cluster = with_short_timeout(1);
     let _tower = cluster.tower();
     let mut store = cluster.store("store");
     let mut flow = Flow::start(&cluster, "slow");
     flow.publish(1_000);
     flow.arrive("records while the store runs");
 
-    // For longer than it takes to be forgotten.
+    // For longer than the timeout of silent peers.
     store.pause();
     flow.go_on_for(2 * TIMEOUT, "records while the store stands still");
     store.resume();
     let all = flow.finish();
-    assert_replayed(&cluster, "slow", &all);
+    cluster.assert_stored("slow", &all);
 }
 
-/// Exit code 0 says that all is acknowledged.
+/// Exit code 0 means that all records are acknowledged.
 #[test]
 fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_success() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     for (program, arguments, topic, code) in [
         ("dafka_console_producer", &["unstored"][..], "unstored", 3),
         ("dafka_perf_store", &["10", "10"], "$STORE_PERF", 1),
@@ -339,15 +319,9 @@ fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_s
         let mut producer = cluster.preloaded(program, arguments, ("FAIL_POLL", &fail));
         producer.feed(&lines("line", 10));
         producer.close_input();
-        witness.lines(10, "records that nobody stores");
+        witness.lines(10, "records that no store has");
         std::fs::write(&fail, "").expect("a file");
-        let output = producer.wait("the failure of its actor", DEADLINE);
-        assert_eq!(output.status.code(), Some(code), "{program}: {}", output.stderr);
-        assert!(
-            output.stderr.contains("dafka-producer: socket: Bad address"),
-            "{program}: {}",
-            output.stderr
-        );
+        let output = producer.expect_exit(program, code, &["dafka-producer: socket: Bad address"]);
         let printed: &[&[u8]] = if program == "dafka_perf_store" { &[b"Done publishing"] } else { &[] };
         assert_eq!(output.stdout, printed, "{program} prints no measurement");
     }
@@ -356,9 +330,7 @@ fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_s
 #[test]
 fn a_signal_in_the_middle_of_a_record_does_no_harm() {
     const TOPIC: &str = "$STORE_PERF";
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let all: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i:010}").into_bytes()).collect();
     cluster.publish(TOPIC, &all);
     let interrupted = ("INTERRUPT_RECV", Path::new("yes"));
@@ -366,6 +338,6 @@ fn a_signal_in_the_middle_of_a_record_does_no_harm() {
     let output = measured.expect_success("all records");
     assert_eq!(output.stdout[2], b"message count: 1000");
     let mut consumer = cluster.preloaded("dafka_console_consumer", &["--from-beginning", TOPIC], interrupted);
-    assert_contents(TOPIC, &consumer.lines(all.len(), "all records"), &all);
+    consumer.expect_records(TOPIC, &all, "all records");
     consumer.expect_no_more();
 }

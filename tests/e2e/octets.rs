@@ -1,16 +1,15 @@
-//! Topics, paths and addresses that are not UTF-8, from the command line and from a configuration.
+//! Topics, paths and addresses that are not UTF-8, on the command line and in a configuration.
 
-use crate::e2e::{Cluster, DEADLINE, Input, Program};
+use crate::e2e::{Cluster, Program};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-/// Runs a program with arguments that need not be text.
+/// Starts a program with arguments that need not be UTF-8.
 fn program(cluster: &Cluster, file: &str, arguments: &[&OsStr]) -> Program {
     let mut command = Command::new(file);
     command.args(arguments).current_dir(cluster.dir());
-    cluster.command(file, &mut command, Input::Pipe)
+    cluster.command(file, &mut command)
 }
 
 fn os(octets: &[u8]) -> &OsStr {
@@ -36,23 +35,19 @@ fn names_that_are_no_utf8_are_used_as_they_are() {
 
     let towerd = env!("CARGO_BIN_EXE_dafka_towerd");
     let mut tower = program(&cluster, towerd, &[os(b"--pub"), &publ, os(b"--sub"), &sub]);
-    let start = Instant::now();
-    while [&publ, &sub].iter().any(|address| !std::path::Path::new(os(&address.as_bytes()[6..])).exists()) {
-        assert!(tower.is_running() && start.elapsed() < DEADLINE, "{}", tower.log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let exists = |address: &&OsString| std::path::Path::new(os(&address.as_bytes()[6..])).exists();
+    tower.wait_until("it listens", |_| [&publ, &sub].iter().all(exists));
     let stored = env!("CARGO_BIN_EXE_dafka_stored");
-    let mut store = program(&cluster, stored, &[os(b"-c"), &config]);
+    let store = program(&cluster, stored, &[os(b"-c"), &config]);
 
     let topic = os(b"caf\xe9");
     let producer = env!("CARGO_BIN_EXE_dafka_console_producer");
-    let mut producer = program(&cluster, producer, &[os(b"-c"), &config, topic]);
+    let producer = program(&cluster, producer, &[os(b"-c"), &config, topic]);
     producer.feed(&crate::e2e::lines("line", 10));
-    producer.close_input();
-    producer.expect_success("the end of its input, with a store present");
+    producer.finish("the end of its input, with a store present");
     let consumer = env!("CARGO_BIN_EXE_dafka_console_consumer");
     let beginning = os(b"--from-beginning");
-    // The last one names the addresses by options.
+    // The second consumer gets the addresses by options.
     for node in [&[os(b"-c"), &config][..], &[os(b"--pub"), &publ, os(b"--sub"), &sub]] {
         let mut consumer = program(&cluster, consumer, &[node, &[beginning, topic]].concat());
         for line in consumer.lines(10, "stored records") {
@@ -64,19 +59,17 @@ fn names_that_are_no_utf8_are_used_as_they_are() {
     let list = list.expect_success("a list");
     assert_eq!(list.stdout.len(), 1);
     assert!(list.stdout[0].starts_with(b"caf\\xe9\t"), "{}", list.stdout[0].escape_ascii());
-    let second = program(&cluster, stored, &[os(b"-c"), &config]).wait("its start", DEADLINE);
-    assert!(second.stderr.contains(r"the store directory d\xe9p\xf4t is in use"), "{}", second.stderr);
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    let second = program(&cluster, stored, &[os(b"-c"), &config]);
+    second.expect_exit("its start", 1, &[r"the store directory d\xe9p\xf4t is in use"]);
+    store.terminate();
     let made: Vec<_> =
         std::fs::read_dir(cluster.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(made.iter().any(|name| name.as_bytes() == b"d\xe9p\xf4t"), "{made:?}");
 
-    // Messages show the bytes.
+    // Log lines show the bytes.
     std::fs::write(&config, b"beacon\n    interval = s\xf4on\n").expect("a file");
-    let refused = program(&cluster, stored, &[os(b"-c"), &config]).wait("its start", DEADLINE);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(refused.stderr.contains(r"beacon/interval = s\xf4on: must be"), "{}", refused.stderr);
-    let gone = program(&cluster, stored, &[os(b"-c"), os(b"g\xf4ne")]).wait("its start", DEADLINE);
-    assert!(gone.stderr.contains(r"cannot read the configuration g\xf4ne: No such file"), "{}", gone.stderr);
+    let refused = program(&cluster, stored, &[os(b"-c"), &config]);
+    refused.expect_exit("its start", 1, &[r"beacon/interval = s\xf4on: must be"]);
+    let gone = program(&cluster, stored, &[os(b"-c"), os(b"g\xf4ne")]);
+    gone.expect_exit("its start", 1, &[r"cannot read the configuration g\xf4ne: No such file"]);
 }

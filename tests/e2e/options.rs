@@ -1,12 +1,11 @@
-//! Options and configuration: help, and one clear line for what makes no sense.
+//! Options and configuration: help, and one clear line for invalid values.
 
-use crate::e2e::{Cluster, DEADLINE, Output};
-use std::collections::BTreeMap;
+use crate::e2e::{Cluster, Output, lines};
 use std::net::TcpListener;
 use std::path::Path;
 
-/// All programs, with arguments of their own that make sense.
-const PROGRAMS: [(&str, &[&str]); 6] = [
+/// All programs, with valid arguments.
+pub(crate) const PROGRAMS: [(&str, &[&str]); 6] = [
     ("dafka_towerd", &[]),
     ("dafka_stored", &[]),
     ("dafka_console_producer", &["topic"]),
@@ -15,17 +14,17 @@ const PROGRAMS: [(&str, &[&str]); 6] = [
     ("dafka_perf_consumer", &["10", "10"]),
 ];
 
-/// Those that connect to a tower.
+/// The programs that connect to a tower.
 fn nodes() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     PROGRAMS.into_iter().filter(|(program, _)| *program != "dafka_towerd")
 }
 
-/// Checks that a program ended with an error, told in one line that has all these words.
+/// Checks that a program has ended with an error, and has logged one line with all these words.
 #[track_caller]
 fn assert_one_line(what: &str, output: &Output, words: &[&str]) {
     let Output { status, stdout, stderr } = output;
     assert!(status.code().is_some_and(|code| code != 0), "{what}: {status:?}, {stderr}");
-    assert_eq!(stdout.first(), None, "{what}: an error is nothing for standard output");
+    assert_eq!(stdout.first(), None, "{what}: output on standard output");
     assert_eq!(stderr.lines().count(), 1, "{what}: not one line: {stderr}");
     assert!(stderr.ends_with('\n'), "{what}: no line end: {stderr:?}");
     for word in words {
@@ -34,7 +33,7 @@ fn assert_one_line(what: &str, output: &Output, words: &[&str]) {
     assert!(!stderr.contains("panicked"), "{what}: {stderr}");
 }
 
-/// Runs a program that should not start, with options before its own arguments.
+/// Runs a program that must not start, with options before its other arguments.
 #[track_caller]
 fn assert_refused(cluster: &Cluster, program: &str, options: &[&str], own: &[&str], words: &[&str]) {
     let arguments = [options, own].concat();
@@ -42,23 +41,17 @@ fn assert_refused(cluster: &Cluster, program: &str, options: &[&str], own: &[&st
     assert_one_line(&what, &cluster.run(program, &arguments), words);
 }
 
-/// Runs a program without arguments that it needs: a line names those, a second one is the usage.
+/// Runs a program without required arguments: the first line names them, the second one is the usage.
 #[track_caller]
 fn assert_usage(cluster: &Cluster, program: &str, arguments: &[&str], missing: &[&str]) {
     let Output { status, stdout, stderr } = cluster.run(program, arguments);
     assert!(status.code().is_some_and(|code| code != 0), "{program}: {status:?}, {stderr}");
-    assert_eq!(stdout.first(), None, "{program}: an error is nothing for standard output");
+    assert_eq!(stdout.first(), None, "{program}: output on standard output");
     let lines: Vec<&str> = stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{program}: {stderr}");
     assert!(missing.iter().all(|name| lines[0].contains(name)), "{program}: {stderr}");
     let usage = format!("Usage: {program} [OPTIONS] ");
     assert!(lines[1].starts_with(&usage) && missing.iter().all(|name| lines[1].contains(name)), "{stderr}");
-}
-
-/// A configuration file with one setting.
-fn config_of(cluster: &Cluster, key: &str, value: &str) -> String {
-    let settings = BTreeMap::from([(key.to_string(), value.to_string())]);
-    cluster.config_file(&settings).into_os_string().into_string().expect("UTF-8")
 }
 
 #[test]
@@ -95,13 +88,8 @@ fn bad_options_are_refused() {
             assert_refused(&cluster, program, own, &[option], &[program, option]);
         }
     }
-    assert_refused(
-        &cluster,
-        "dafka_console_producer",
-        &["--from-beginning"],
-        &["topic"],
-        &["--from-beginning"],
-    );
+    let option = ["--from-beginning"];
+    assert_refused(&cluster, "dafka_console_producer", &option, &["topic"], &option);
 }
 
 #[test]
@@ -125,7 +113,7 @@ fn missing_and_impossible_arguments_are_refused() {
 #[test]
 fn unreadable_configurations_are_refused() {
     let cluster = Cluster::new();
-    let path = |name: &str| cluster.dir().join(name).into_os_string().into_string().expect("UTF-8");
+    let path = |name: &str| cluster.path(name);
     let (missing, directory, garbage, binary) =
         (path("missing.cfg"), path("directory"), path("garbage.cfg"), path("binary.cfg"));
     std::fs::create_dir(&directory).expect("a directory");
@@ -157,7 +145,7 @@ fn values_that_make_no_sense_are_refused() {
     ];
     for (program, own) in nodes() {
         for (key, value) in values {
-            let config = config_of(&cluster, key, value);
+            let config = cluster.config_of(&[(key, value)]);
             assert_refused(&cluster, program, &["-c", &config], own, &[program, key, value]);
         }
     }
@@ -173,7 +161,7 @@ fn values_that_make_no_sense_are_refused() {
         ("dafka_towerd", &[], "tower/pub_address", "nowhere"),
         ("dafka_towerd", &[], "tower/sub_address", "tcp://127.0.0.1"),
     ] {
-        let config = config_of(&cluster, key, value);
+        let config = cluster.config_of(&[(key, value)]);
         assert_refused(&cluster, program, &["-c", &config], own, &[program, key, value]);
     }
 }
@@ -182,18 +170,17 @@ fn values_that_make_no_sense_are_refused() {
 fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
     let cluster = Cluster::new();
     let tower = cluster.tower();
-    let path = |name: &str| cluster.dir().join(name).into_os_string().into_string().expect("UTF-8");
+    let path = |name: &str| cluster.path(name);
     let (config, db) = (path("flat.cfg"), path("flat"));
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
     let write = |text: String| std::fs::write(&config, text).expect("a file");
     write(format!("store/db = {db}\nbeacon/pub_address = {publ}\nbeacon\n    sub_address = {sub}\n"));
-    let mut store = cluster.program("dafka_stored", &["-c", &config], crate::e2e::Input::Pipe);
-    // It acknowledges, so that it has found the tower, and its directory is there.
-    cluster.publish("flat", &crate::e2e::lines("line", 1));
+    let store = cluster.program("dafka_stored", &["-c", &config]);
+    // It acknowledges a record, so it has found the tower.
+    cluster.publish("flat", &lines("line", 1));
     assert!(Path::new(&db).join("data.mdb").exists());
     assert!(!cluster.dir().join("storedb").exists());
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    store.terminate();
     drop(tower);
 
     let words = ["store/db = other: another value of the same key is "];
@@ -203,7 +190,7 @@ fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
         write(text.to_owned());
         assert_refused(&cluster, "dafka_stored", &["-c", &config], &["--list"], &words);
     }
-    // An option is no second value, and the same twice is none either.
+    // An option is not a second value. The same value twice is allowed.
     write(format!("beacon/pub_address = {publ}\nstore/db = {db}\nstore\n    db = {db}\n"));
     let list = cluster.run("dafka_stored", &["-c", &config, "--pub", "tcp://127.0.0.1:1", "--list"]);
     assert_eq!((list.status.code(), list.stdout.len()), (Some(0), 1), "{}", list.stderr);
@@ -212,7 +199,7 @@ fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
 #[test]
 fn a_key_that_is_written_in_another_way_is_refused() {
     let cluster = Cluster::new();
-    let config = cluster.dir().join("misspelled.cfg").into_os_string().into_string().expect("UTF-8");
+    let config = cluster.path("misspelled.cfg");
     for (text, words) in [
         ("store//db = x", ["store//db is no key", "write store/db"]),
         ("Store/db = x", ["Store/db is no key", "write store/db"]),
@@ -249,16 +236,16 @@ fn a_tower_does_not_start_where_another_socket_listens() {
     drop(listener);
     // Both addresses the same.
     assert_refused(&cluster, "dafka_towerd", &["--pub", &publ, "--sub", &publ], &[], &[&publ]);
-    // With the ports free, it would have started.
+    // With free ports, a tower starts.
     let tower = cluster.tower();
     tower.kill();
 }
 
-/// Runs a store on a directory that it cannot use.
+/// Runs a store that must refuse its directory.
 #[track_caller]
 fn assert_store_refused(cluster: &Cluster, dir: &Path, words: &[&str]) {
     let dir = dir.to_str().expect("UTF-8");
-    let config = config_of(cluster, "store/db", dir);
+    let config = cluster.config_of(&[("store/db", dir)]);
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
     let options = ["-c", &config, "--pub", &publ, "--sub", &sub];
     assert_refused(cluster, "dafka_stored", &options, &[], &[&[dir], words].concat());
@@ -266,8 +253,7 @@ fn assert_store_refused(cluster: &Cluster, dir: &Path, words: &[&str]) {
 
 #[test]
 fn a_store_does_not_start_on_a_directory_that_cannot_be_made() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let file = cluster.dir().join("file");
     std::fs::write(&file, "not a directory").expect("a file");
     assert_store_refused(&cluster, &file, &[]);
@@ -278,26 +264,21 @@ fn a_store_does_not_start_on_a_directory_that_cannot_be_made() {
 
 #[test]
 fn a_store_does_not_share_its_directory() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let store = cluster.store("db");
-    let published = crate::e2e::lines("line", 100);
+    let published = lines("line", 100);
     cluster.publish("shared", &published);
     assert_store_refused(&cluster, &cluster.dir().join("db"), &["in use"]);
-    // The first one has not suffered, and its end frees the directory, also when that was violent.
-    let mut consumer = cluster.consumer("shared");
-    crate::e2e::assert_contents("shared", &consumer.lines(100, "records from the store"), &published);
+    // The first store still works. Its end frees the directory, even by SIGKILL.
+    cluster.assert_stored("shared", &published);
     store.kill();
-    let store = cluster.store("db");
-    let mut consumer = cluster.consumer("shared");
-    crate::e2e::assert_contents("shared", &consumer.lines(100, "records from the new store"), &published);
-    drop(store);
+    let _store = cluster.store("db");
+    cluster.assert_stored("shared", &published);
 }
 
 #[test]
 fn a_store_does_not_touch_a_leveldb_database() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("storedb");
     std::fs::create_dir(&dir).expect("a directory");
     let files =
@@ -305,7 +286,7 @@ fn a_store_does_not_touch_a_leveldb_database() {
     for (name, content) in files {
         std::fs::write(dir.join(name), content).expect("a file");
     }
-    assert_store_refused(&cluster, &dir, &["LevelDB"]);
+    assert_store_refused(&cluster, &dir, &["LevelDB", "0.1.0", "another directory"]);
     let mut names: Vec<_> =
         std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -317,28 +298,15 @@ fn a_store_does_not_touch_a_leveldb_database() {
 
 #[test]
 fn verbose_programs_tell_what_they_do_on_standard_error_only() {
-    let cluster = Cluster::new();
-    let mut tower = cluster.tower();
-    let mut store = cluster.node("dafka_stored", &["--verbose"], crate::e2e::Input::Pipe);
-    let mut consumer = cluster.node(
-        "dafka_console_consumer",
-        &["--verbose", "--from-beginning", "loud"],
-        crate::e2e::Input::Pipe,
-    );
-    let mut producer = cluster.node("dafka_console_producer", &["-v", "loud"], crate::e2e::Input::Pipe);
-    producer.feed(&crate::e2e::lines("line", 10));
-    producer.close_input();
-    let printed = consumer.lines(10, "records");
-    crate::e2e::assert_contents("loud", &printed, &crate::e2e::lines("line", 10));
-    let producer = producer.expect_success("the end of its input");
-    for program in [&mut store, &mut consumer, &mut tower] {
-        program.signal(libc::SIGTERM);
-    }
-    let mut outputs = vec![producer];
-    outputs.extend([store, consumer].map(|program| program.wait("SIGTERM", DEADLINE)));
-    for output in outputs {
-        assert_eq!(output.status.code(), Some(0));
-        assert!(!output.stderr.is_empty(), "--verbose says nothing");
+    let cluster = Cluster::new().with_tower();
+    let store = cluster.node("dafka_stored", &["--verbose"]);
+    let mut consumer = cluster.node("dafka_console_consumer", &["--verbose", "--from-beginning", "loud"]);
+    let producer = cluster.node("dafka_console_producer", &["-v", "loud"]);
+    producer.feed(&lines("line", 10));
+    let producer = producer.finish("the end of its input");
+    consumer.expect_records("loud", &lines("line", 10), "records");
+    for output in [producer, store.terminate(), consumer.terminate()] {
+        assert!(!output.stderr.is_empty(), "--verbose logs nothing");
         assert!(output.stdout.is_empty(), "log lines on standard output");
     }
 }

@@ -1,34 +1,31 @@
-//! Several stores: each ends up with every partition, a record counts when enough of them have it, and a producer
-//! that too few acknowledge does not eat up the memory.
+//! Several stores: each copies every partition, a producer waits for enough stores, and its memory is limited meanwhile.
 
 use crate::e2e::{
-    Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
+    Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
 };
 use crate::peer::{Node, number_8_at, to};
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-/// What the stores hold is read from one of them alone, while the others are down.
+/// Starts one store alone, and checks that it has these records.
 fn assert_store_holds(cluster: &Cluster, store: &str, topic: &str, expected: &[Vec<u8>]) {
     let _store = cluster.store(store);
-    let mut consumer = cluster.consumer(topic);
-    assert_contents(topic, &consumer.lines(expected.len(), "what one store holds"), expected);
-    consumer.expect_no_more();
+    cluster.assert_stored(topic, expected);
 }
 
-/// A producer with settings of its own.
+/// A producer with further settings.
 fn producer_with(cluster: &Cluster, topic: &str, settings: &[(&str, &str)]) -> Program {
-    cluster.node_with("dafka_console_producer", &[topic], settings, Input::Pipe)
+    cluster.node_with("dafka_console_producer", &[topic], settings)
 }
 
-/// The record that an ACK of one of our stores says is stored, with all before it: what comes before the store's name.
+/// The offset in an ACK of one of our stores. The store's name follows it.
 fn acknowledged(ack: &[u8]) -> u64 {
     number_8_at(ack, ack.len() - 33 - 8)
 }
 
-/// Hears a store say that it has all of so many records, again and again, as each HEAD of the producer makes it do: by
-/// then the producer has heard it too. If it had taken that for enough, no other HEAD would come.
-fn hear_acks_of_all(observer: &mut Node, count: usize) {
+/// Waits for several ACKs of all records. The store repeats them for each HEAD of the producer, so by then the producer has
+/// received some, too. If they were enough for it, it would send no more HEADs.
+fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     let due = Instant::now() + DEADLINE;
     for _ in 0..4 {
         while acknowledged(&observer.message(b"K")[0]) + 1 < count as u64 {
@@ -37,121 +34,61 @@ fn hear_acks_of_all(observer: &mut Node, count: usize) {
     }
 }
 
+/// A store that starts again does not count as a second store: with its database, and without it, where it has a new name.
 #[test]
 fn two_stores_must_have_each_record_when_two_are_asked_for() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let published = varied_lines("both", 3_000, 500);
-    let first = cluster.store("first");
-    let settings = [("producer/min_stores", "2"), ("producer/head_interval", "50")];
-    let mut producer = producer_with(&cluster, "both", &settings);
-    producer.feed(&published);
-    producer.close_input();
-    hear_acks_of_all(&mut Node::started(&cluster, &[to(b'K', "")]), published.len());
-    // The first store has all, and says so: that is not enough, also not when it says so in two lives.
-    let mut consumer = cluster.consumer("both");
-    assert_contents("both", &consumer.lines(published.len(), "live records"), &published);
-    assert!(producer.is_running());
-    first.kill();
-    // Never heard the first life.
-    let mut second_life = Node::started(&cluster, &[to(b'K', "")]);
-    let first = cluster.store("first");
-    let mut late = cluster.consumer("both");
-    assert_contents(
-        "both",
-        &late.lines(published.len(), "records of the first store's second life"),
-        &published,
-    );
-    hear_acks_of_all(&mut second_life, published.len());
-    assert!(producer.is_running(), "one store that was restarted counted as two");
-
-    let second = cluster.store("second");
-    producer.expect_success("a second store has all");
-    // Each of them has all: acknowledged means on the disks of both.
-    first.kill();
-    second.kill();
-    for store in ["first", "second"] {
-        assert_store_holds(&cluster, store, "both", &published);
-    }
-}
-
-#[test]
-fn a_store_that_lost_its_database_does_not_count_twice() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let published = varied_lines("wiped", 300, 500);
-    let first = cluster.store("first");
-    let settings = [("producer/min_stores", "2"), ("producer/head_interval", "50")];
-    let mut producer = producer_with(&cluster, "wiped", &settings);
-    producer.feed(&published);
-    producer.close_input();
-    hear_acks_of_all(&mut Node::started(&cluster, &[to(b'K', "")]), published.len());
-    first.kill();
-    std::fs::remove_dir_all(cluster.dir().join("first")).expect("removed");
-    let mut second_life = Node::started(&cluster, &[to(b'K', "")]);
-    let first = cluster.store("first");
-    // By another name, as its old one was lost too.
-    hear_acks_of_all(&mut second_life, published.len());
-    assert!(producer.is_running(), "one store that was wiped counted as two");
-
-    let second = cluster.store("second");
-    producer.expect_success("a second store has all");
-    first.kill();
-    second.kill();
-    for store in ["first", "second"] {
-        assert_store_holds(&cluster, store, "wiped", &published);
-    }
-}
-
-#[test]
-fn a_store_that_comes_late_gets_what_only_other_stores_hold() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let mut old = cluster.store("old");
-    let partitions: Vec<_> = (0..5).map(|i| varied_lines(&format!("p{i}"), 400, 2_000)).collect();
-    for partition in &partitions {
-        cluster.publish("gone", partition);
-    }
-    // The new store acknowledges these to nobody: what it serves while the old one stands still tells what it has.
-    let _new = cluster.store("new");
-    let due = Instant::now() + DEADLINE;
-    let expected: Vec<&[Vec<u8>]> = partitions.iter().map(Vec::as_slice).collect();
-    for round in 1.. {
-        // Time to catch up, and for a consumer to start and read; how much it takes is not known.
-        std::thread::sleep(round * Duration::from_millis(500));
-        old.pause();
-        let printed = cluster.consumer("gone").lines_within(2_000, round * Duration::from_secs(1));
-        if printed.len() == 2_000 {
-            assert_each_partition("gone", &printed, &expected);
-            return;
+    for is_wiped in [false, true] {
+        let cluster = Cluster::new().with_tower();
+        let published = varied_lines("both", if is_wiped { 300 } else { 3_000 }, 500);
+        let first = cluster.store("first");
+        let settings = [("producer/min_stores", "2"), ("producer/head_interval", "50")];
+        let mut producer = producer_with(&cluster, "both", &settings);
+        producer.feed(&published);
+        producer.close_input();
+        wait_for_acks_of_all(&mut Node::started(&cluster, &[to(b'K', "")]), published.len());
+        cluster.assert_stored("both", &published);
+        assert!(producer.is_running(), "one store is not enough");
+        first.kill();
+        if is_wiped {
+            std::fs::remove_dir_all(cluster.path("first")).expect("removed");
         }
-        assert!(Instant::now() < due, "the new store serves {} records", printed.len());
-        old.resume();
+        // This node has not received the ACKs of the first run.
+        let mut observer = Node::started(&cluster, &[to(b'K', "")]);
+        let first = cluster.store("first");
+        cluster.assert_stored("both", &published);
+        wait_for_acks_of_all(&mut observer, published.len());
+        assert!(producer.is_running(), "a restarted store counted as two, wiped: {is_wiped}");
+
+        let second = cluster.store("second");
+        producer.expect_success("a second store has all");
+        // Both have all records on disk.
+        first.kill();
+        second.kill();
+        for store in ["first", "second"] {
+            assert_store_holds(&cluster, store, "both", &published);
+        }
     }
 }
 
 #[test]
 fn what_every_store_has_is_fetched_from_one_of_them() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let _stores = ["a", "b", "c"].map(|name| cluster.store(name));
     let published = varied_lines("spread", 20_000, 200);
-    let mut producer = producer_with(&cluster, "spread", &[("producer/min_stores", "3")]);
+    let producer = producer_with(&cluster, "spread", &[("producer/min_stores", "3")]);
     producer.feed(&published);
-    producer.close_input();
-    producer.expect_success("each of three stores has all");
+    producer.finish("each of three stores has all");
 
     let replay = || {
         let arguments = ["--from-beginning", "--verbose", "spread"];
-        let mut consumer = cluster.node("dafka_console_consumer", &arguments, Input::Pipe);
-        assert_contents("spread", &consumer.lines(published.len(), "the replay"), &published);
-        consumer.signal(libc::SIGTERM);
-        let stderr = consumer.expect_success("SIGTERM").stderr;
+        let mut consumer = cluster.node("dafka_console_consumer", &arguments);
+        consumer.expect_records("spread", &published, "the replay");
+        let stderr = consumer.terminate().stderr;
         assert_eq!(statistic(&stderr, "handed_on"), published.len() as u64, "{stderr}");
         statistic(&stderr, "duplicates")
     };
-    // If all answered, there would be twice as many as there are records. A store that stands still for a moment is
-    // replaced, and answers all the same: not each time.
+    // If all three answered, there would be twice as many duplicates as records. A store that is slow for a moment may answer
+    // after another one, but not each time.
     let mut duplicates = Vec::new();
     while duplicates.last().is_none_or(|&count| count >= published.len() as u64 / 4) {
         duplicates.push(replay());
@@ -162,17 +99,16 @@ fn what_every_store_has_is_fetched_from_one_of_them() {
 #[test]
 fn a_store_that_falls_silent_in_the_midst_of_a_replay_is_replaced() {
     let mut cluster = Cluster::new();
-    // Silent, but not gone: only that no answer comes tells.
+    // The store stops without a disconnect: only the missing answers show it.
     cluster.set("beacon/timeout", "600000");
     let _tower = cluster.tower();
     let mut stores = ["a", "b"].map(|name| cluster.store(name));
     let published = varied_lines("silent", 200_000, 200);
-    let mut producer = producer_with(&cluster, "silent", &[("producer/min_stores", "2")]);
+    let producer = producer_with(&cluster, "silent", &[("producer/min_stores", "2")]);
     producer.feed(&published);
-    producer.close_input();
-    producer.expect_success("each of two stores has all");
+    producer.finish("each of two stores has all");
 
-    // Windows go to both in turn, so either of them is missed.
+    // FETCH windows rotate among the stores, so each of them must be replaced.
     for store in &mut stores {
         let mut consumer = cluster.consumer("silent");
         let mut printed = consumer.lines(1_000, "the replay's begin");
@@ -183,8 +119,8 @@ fn a_store_that_falls_silent_in_the_midst_of_a_replay_is_replaced() {
     }
 }
 
-/// A store or a consumer that stands still for a moment, because the machine is busy, is rightly asked again: that does not
-/// happen each time, and an application that is slow would do it each time.
+/// On a busy machine a store may be slow for a moment, and the consumer rightly repeats its request. That does not happen
+/// each time. An application that reads slowly would cause it each time.
 #[test]
 fn a_slow_application_does_not_make_a_consumer_ask_twice() {
     let repeats: Vec<u64> = std::iter::repeat_with(records_that_a_slow_application_gets_twice)
@@ -197,27 +133,24 @@ fn a_slow_application_does_not_make_a_consumer_ask_twice() {
 const SLOW_COUNT: u64 = 60_000;
 
 fn records_that_a_slow_application_gets_twice() -> u64 {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let partitions: Vec<_> =
         (0..5).map(|i| lines(&format!("partition {i}"), SLOW_COUNT as usize / 5)).collect();
     partitions.iter().for_each(|partition| cluster.publish("slow", partition));
 
     let arguments = ["--from-beginning", "--verbose", "slow"];
-    let mut consumer = cluster.node("dafka_console_consumer", &arguments, Input::Pipe);
+    let mut consumer = cluster.node("dafka_console_consumer", &arguments);
     let mut printed = Vec::new();
-    // Nobody reads ahead for it.
+    // Read the output directly, without the thread that reads ahead.
     let mut output = BufReader::new(consumer.take_output()).split(b'\n');
     while printed.len() < SLOW_COUNT as usize {
         printed.extend(output.by_ref().take(5_000).map(|line| line.expect("a record")));
-        // What the application does with them: longer than a FETCH waits for its answer.
+        // Longer than the timeout of a FETCH.
         std::thread::sleep(Duration::from_millis(500));
     }
     let expected: Vec<&[Vec<u8>]> = partitions.iter().map(Vec::as_slice).collect();
     assert_each_partition("slow", &printed, &expected);
-    consumer.signal(libc::SIGTERM);
-    let stderr = consumer.expect_success("SIGTERM").stderr;
+    let stderr = consumer.terminate().stderr;
     let duplicates = statistic(&stderr, "duplicates");
     eprintln!("{duplicates} records came more than once\n{stderr}");
     duplicates
@@ -225,8 +158,7 @@ fn records_that_a_slow_application_gets_twice() -> u64 {
 
 #[test]
 fn a_producer_without_a_store_keeps_to_its_memory_and_goes_on_when_one_comes() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("bounded");
     let limit = 100_000;
     let published = lines("bounded", 20_000);
@@ -234,7 +166,7 @@ fn a_producer_without_a_store_keeps_to_its_memory_and_goes_on_when_one_comes() {
         producer_with(&cluster, "bounded", &[("producer/max_unacked_bytes", &limit.to_string())]);
     producer.feed(&published);
     producer.close_input();
-    // At the limit, give or take one record, it reads no more.
+    // At the limit, or one record before it, it stops reading.
     let mut first = consumer.lines(101, "the first records");
     first.extend(consumer.lines_within(published.len() - first.len(), Duration::from_secs(2)));
     let occupied: usize = published[..first.len()].iter().map(|line| line.len() + 128).sum();
@@ -246,33 +178,28 @@ fn a_producer_without_a_store_keeps_to_its_memory_and_goes_on_when_one_comes() {
     printed.extend(consumer.lines(published.len() - printed.len(), "the rest, once a store acknowledges"));
     assert_contents("bounded", &printed, &published);
     let output = producer.expect_success("a store has all");
-    let told = output.stderr.matches("producer/max_unacked_bytes").count();
-    assert_eq!(told, 1, "it says so once: {}", output.stderr);
+    let count = output.stderr.matches("producer/max_unacked_bytes").count();
+    assert_eq!(count, 1, "it is logged once: {}", output.stderr);
 }
 
 #[test]
 fn a_producer_that_waits_for_stores_can_be_interrupted() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("stuck");
     let mut producer = producer_with(&cluster, "stuck", &[("producer/max_unacked_bytes", "10000")]);
     producer.feed(&lines("stuck", 5_000));
     consumer.line("the first record");
     producer.signal(libc::SIGTERM);
-    // It waits a while for acknowledgements, not for ever.
-    let output = producer.wait("SIGTERM, with its memory full", DEADLINE);
-    assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
-    assert!(output.stderr.contains("records were not acknowledged"), "{}", output.stderr);
+    // It waits for acknowledgements only for some time.
+    producer.expect_exit("SIGTERM, with its memory full", 3, &["records were not acknowledged"]);
 }
 
 #[test]
 fn a_copied_store_counts_as_another_without_its_lock_file_and_is_named_as_a_twin_with_it() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let mut original = cluster.store("original");
+    let cluster = Cluster::new().with_tower();
+    let original = cluster.store("original");
     cluster.publish("copied", &lines("before", 100));
-    original.signal(libc::SIGTERM);
-    original.expect_success("SIGTERM");
+    original.terminate();
     for (copy, files) in [("twin", &["data.mdb", "dafka.lock"][..]), ("other", &["data.mdb"])] {
         std::fs::create_dir(cluster.dir().join(copy)).expect("a directory");
         for file in files {

@@ -1,17 +1,18 @@
-//! Nodes on several hosts, in network namespaces: addresses that the tower finds out, links that are cut, lossy or slow,
-//! hosts that vanish. Where namespaces are not allowed, each test says so and is skipped.
+//! Nodes on several hosts, in network namespaces: addresses that the tower finds out, links that are cut, lossy or slow, and
+//! hosts that vanish. Where namespaces are not allowed, each test prints that and is skipped.
 
 use crate::e2e::{
-    Family, Hosts, Link, Program, announced, assert_contents, assert_each_partition, lines, varied_lines,
+    DEADLINE, Family, Hosts, Link, Program, announced, assert_contents, assert_each_partition,
+    assert_each_replayed, lines, wait_until,
 };
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How soon all goes on after a link has healed, on a machine that may be busy. TCP by itself, which doubles the time
-/// between its attempts, takes up to as long as the cut was, and may take a quarter of an hour to notice a dead peer.
+/// How soon records flow after a link works again, on a machine that may be busy. TCP alone, with its exponential backoff,
+/// takes up to as long as the cut was. It may take a quarter of an hour to notice a dead peer.
 const RECOVERY: Duration = Duration::from_secs(15);
 
-/// How long a node of these tests may be silent.
+/// The timeout of silent peers.
 const TIMEOUT: Duration = Duration::from_millis(4_000);
 
 /// The hosts at which a tower has announced nodes.
@@ -23,23 +24,16 @@ fn announced_hosts(tower: &Program) -> BTreeSet<String> {
 /// Waits until a tower has announced so many nodes.
 #[track_caller]
 fn wait_until_announced(tower: &Program, count: usize) {
-    let start = Instant::now();
-    while announced(tower).len() < count {
-        assert!(start.elapsed() < crate::e2e::DEADLINE, "announced: {:?}", announced(tower));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("the tower announces all nodes", || announced(tower).len() >= count);
 }
 
-/// All of these lines, once more from a consumer that comes now.
+/// Checks that a consumer which starts now on this host receives these records.
 #[track_caller]
 fn assert_served(hosts: &Hosts, host: usize, topic: &str, expected: &[&[Vec<u8>]]) {
-    let mut consumer = hosts.consumer(host, topic);
-    let count = expected.iter().map(|lines| lines.len()).sum();
-    assert_each_partition(topic, &consumer.lines(count, "what the store has"), expected);
-    consumer.expect_no_more();
+    assert_each_replayed(hosts.consumer(host, topic), topic, expected);
 }
 
-/// Feeds a producer and reads its consumer: everything, in order, exactly once, and soon.
+/// A producer and a consumer that must print all lines, in order, each once, and soon.
 struct Stream {
     producer: Program,
     consumer: Program,
@@ -48,8 +42,12 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(producer: Program, consumer: Program) -> Stream {
-        Stream { producer, consumer, published: Vec::new(), printed: Vec::new() }
+    /// The consumer has printed some lines.
+    fn start(producer: Program, consumer: Program) -> Stream {
+        let mut stream = Stream { producer, consumer, published: Vec::new(), printed: Vec::new() };
+        stream.feed(1_000);
+        stream.expect_all("before any fault", DEADLINE);
+        stream
     }
 
     fn feed(&mut self, count: usize) {
@@ -59,7 +57,7 @@ impl Stream {
         self.published.extend_from_slice(new);
     }
 
-    /// Waits until the consumer has all.
+    /// Waits until the consumer has printed all lines.
     #[track_caller]
     fn expect_all(&mut self, what: &str, deadline: Duration) {
         let start = Instant::now();
@@ -72,7 +70,7 @@ impl Stream {
         assert!(elapsed < deadline, "{what}: {elapsed:?}");
     }
 
-    /// And that a store has all too.
+    /// Ends the producer, which needs a store, and checks the printed lines.
     #[track_caller]
     fn end(mut self, topic: &str) -> Vec<Vec<u8>> {
         self.producer.close_input();
@@ -84,44 +82,12 @@ impl Stream {
 }
 
 #[test]
-fn the_tower_finds_out_where_nodes_are() {
-    // The tower and one producer on one host, store and consumer on another, a producer on a third.
-    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
-    let tower = hosts.tower(0);
-    let _store = hosts.store(1, "store");
-    let mut consumer = hosts.consumer(1, "found");
-    let near = varied_lines("near", 300, 500);
-    let far = varied_lines("far", 300, 500);
-    let producers = [hosts.producer(0, "found"), hosts.producer(2, "found")];
-    producers[0].feed(&near);
-    producers[1].feed(&far);
-    let expected: [&[Vec<u8>]; 2] = [&near, &far];
-    assert_each_partition("found", &consumer.lines(600, "both partitions"), &expected);
-    for mut producer in producers {
-        producer.close_input();
-        producer.expect_success("the end of its input");
-    }
-    // The store's two nodes, the consumer, the producers: each at its own host, and the tower's own host is not 127.0.0.1
-    // to the others.
-    let announced = announced(&tower);
-    assert_eq!(announced.len(), 5, "{announced:?}");
-    assert!(announced.values().all(|endpoints| endpoints.len() == 1), "{announced:?}");
-    let expected_hosts = [0, 1, 2].map(|host| format!("tcp://{}", hosts.network.address(host)));
-    assert_eq!(announced_hosts(&tower), BTreeSet::from(expected_hosts));
-    for host in 0..3 {
-        assert_served(&hosts, host, "found", &expected);
-    }
-}
-
-#[test]
 fn a_short_cut_loses_nothing() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let _tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut stream = Stream::new(hosts.producer(2, "short"), hosts.consumer(1, "short"));
-    stream.feed(1_000);
-    stream.expect_all("before the cut", crate::e2e::DEADLINE);
-    // Shorter than anybody's patience: TCP sends again what was lost.
+    let mut stream = Stream::start(hosts.producer(2, "short"), hosts.consumer(1, "short"));
+    // Shorter than all timeouts: TCP repeats the lost segments.
     for _ in 0..3 {
         hosts.network.isolate(2);
         stream.feed(1_000);
@@ -133,21 +99,19 @@ fn a_short_cut_loses_nothing() {
     assert_served(&hosts, 2, "short", &[&published]);
 }
 
-/// Cuts a host off until the others have dropped its nodes, and heals.
+/// Cuts a host off until the others have disconnected from its nodes, and connects it again.
 fn cut_off(isolated: usize, topic: &str) {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let _tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut stream = Stream::new(hosts.producer(2, topic), hosts.consumer(1, topic));
-    stream.feed(1_000);
-    stream.expect_all("before the cut", crate::e2e::DEADLINE);
+    let mut stream = Stream::start(hosts.producer(2, topic), hosts.consumer(1, topic));
     hosts.network.isolate(isolated);
     stream.feed(1_000);
     let (here, there) = match isolated {
         1 => (&mut stream.producer, &mut stream.consumer),
         _ => (&mut stream.consumer, &mut stream.producer),
     };
-    // Who still hears the tower has dropped who does not; who does not, has noticed.
+    // The nodes with a tower have disconnected from those without one. The nodes without a tower have logged that.
     here.wait_for_log(&format!("DISCONNECT tcp://{}:", hosts.network.address(isolated)));
     there.wait_for_log("no tower is left");
     assert!(!there.log().contains("DISCONNECT"), "{}", there.log());
@@ -170,17 +134,15 @@ fn a_store_and_a_consumer_that_were_cut_off_go_on() {
     cut_off(1, "store");
 }
 
-/// What two stores must have is not acknowledged while one of them is cut off; when it is back it gets what it missed,
-/// and has all of it when the other one is gone.
+/// A producer that needs two stores waits while one of them is cut off. Then that store copies the missing records, and has
+/// all of them when the other one ends.
 #[test]
 fn a_store_that_was_cut_off_is_waited_for_and_gets_what_it_missed() {
     let Some(mut hosts) = Hosts::new(Family::V4, &[1, 2, 3, 4], &[0]) else { return };
     hosts.set("producer/min_stores", "2");
     let _tower = hosts.tower(0);
     let (_back, near) = (hosts.store(1, "far"), hosts.store(2, "near"));
-    let mut stream = Stream::new(hosts.producer(3, "both"), hosts.consumer(3, "both"));
-    stream.feed(1_000);
-    stream.expect_all("before the cut", crate::e2e::DEADLINE);
+    let mut stream = Stream::start(hosts.producer(3, "both"), hosts.consumer(3, "both"));
     let far = format!("CONNECT tcp://{}:", hosts.network.address(1));
     stream.producer.wait_for_log(&far);
     hosts.network.isolate(1);
@@ -188,7 +150,7 @@ fn a_store_that_was_cut_off_is_waited_for_and_gets_what_it_missed() {
     stream.producer.wait_for_log(&format!("DIS{far}"));
     stream.feed(1_000);
     stream.expect_all("while a store is cut off", RECOVERY);
-    // One store has all: that is not enough.
+    // One store has all records, which is not enough.
     assert_served(&hosts, 0, "both", &[&stream.published]);
     stream.producer.close_input();
     stream.producer.expect_silence(Duration::from_secs(1), "it waits for the other store");
@@ -198,16 +160,14 @@ fn a_store_that_was_cut_off_is_waited_for_and_gets_what_it_missed() {
     assert_served(&hosts, 0, "both", &[&published]);
 }
 
-/// TCP by itself would need up to another minute.
+/// TCP alone would need up to another minute.
 #[test]
 #[ignore = "takes more than a minute"]
 fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let _tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut stream = Stream::new(hosts.producer(2, "minute"), hosts.consumer(1, "minute"));
-    stream.feed(1_000);
-    stream.expect_all("before the cut", crate::e2e::DEADLINE);
+    let mut stream = Stream::start(hosts.producer(2, "minute"), hosts.consumer(1, "minute"));
     hosts.network.isolate(1);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(70) {
@@ -225,11 +185,9 @@ fn nodes_do_not_part_when_the_towers_host_is_cut_off() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let _tower = hosts.tower(0);
     let store = hosts.store(1, "store");
-    let mut stream = Stream::new(hosts.producer(2, "towerless"), hosts.consumer(1, "towerless"));
-    stream.feed(1_000);
-    stream.expect_all("before the cut", crate::e2e::DEADLINE);
+    let mut stream = Stream::start(hosts.producer(2, "towerless"), hosts.consumer(1, "towerless"));
     hosts.network.isolate(0);
-    // For twice as long as a peer may be silent: nobody drops anybody, since nobody is heard of.
+    // Twice the timeout: without beacons from a tower, no node disconnects.
     let start = Instant::now();
     while start.elapsed() < TIMEOUT * 2 {
         stream.feed(100);
@@ -240,7 +198,7 @@ fn nodes_do_not_part_when_the_towers_host_is_cut_off() {
         assert!(!node.log().contains("DISCONNECT"), "{}", node.log());
     }
     hosts.network.join(0);
-    // A node that comes now is found by the others, and finds them.
+    // A node that starts now finds the others, and they find it.
     let start = Instant::now();
     let mut late = hosts.consumer(0, "towerless");
     let printed = late.lines(stream.published.len(), "a late consumer");
@@ -254,14 +212,12 @@ fn one_direction_alone_is_cut() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let _tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut stream = Stream::new(hosts.producer(2, "oneway"), hosts.consumer(1, "oneway"));
-    stream.feed(1_000);
-    stream.expect_all("before the cut", crate::e2e::DEADLINE);
-    // Both hear the tower, and are announced: no beacon tells of this.
+    let mut stream = Stream::start(hosts.producer(2, "oneway"), hosts.consumer(1, "oneway"));
+    // Both receive beacons and are announced, so no beacon shows the cut.
     for (from, to) in [(1, 2), (2, 1)] {
         hosts.network.set(from, to, Link { is_cut: true, ..Link::default() });
         stream.feed(1_000);
-        // Longer than it takes to notice.
+        // Longer than the nodes take to notice the cut.
         std::thread::sleep(TIMEOUT * 2);
         stream.feed(1_000);
         hosts.network.set(from, to, Link::default());
@@ -275,12 +231,12 @@ fn one_direction_alone_is_cut() {
 fn loss_and_delay_in_one_direction() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let lossy = Link { loss_per_mille: 50, delay: Duration::from_millis(20), ..Link::default() };
-    // From the producer to the store and its acknowledgements back: one direction each.
+    // One direction of each of two links.
     hosts.network.set(2, 1, lossy);
     hosts.network.set(1, 0, lossy);
     let _tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut stream = Stream::new(hosts.producer(2, "lossy"), hosts.consumer(1, "lossy"));
+    let mut stream = Stream::start(hosts.producer(2, "lossy"), hosts.consumer(1, "lossy"));
     for _ in 0..5 {
         stream.feed(2_000);
         stream.expect_all("over a lossy link", RECOVERY);
@@ -304,12 +260,12 @@ fn a_new_host_takes_the_address_of_one_that_vanished() {
     let mut printed = consumer.lines(first.len(), "the old host's records");
     let endpoints: BTreeSet<_> = announced(&tower).into_values().flatten().collect();
     let endpoint = endpoints.iter().find(|endpoint| endpoint.contains("10.231.0.3:")).expect("the old one");
-    // The new host's producer will be at the old one's endpoint, which its peers are connected to: a listening socket
-    // gets an odd port if there is one, a connection an even one.
+    // Give the new host's producer the endpoint of the old one, to which its peers are connected. The kernel prefers odd
+    // ports for listening sockets, and even ones for connections.
     let others = (40_001..40_100).step_by(2).map(|port| port.to_string());
     let others: Vec<_> = others.filter(|port| !endpoint.ends_with(port.as_str())).collect();
     hosts.network.sysctl(3, "net/ipv4/ip_local_reserved_ports", &others.join(","));
-    // The wire is pulled: nobody hears a word of its end.
+    // As if its cable was pulled: no peer receives a FIN or RST.
     hosts.network.isolate(2);
     hosts.network.set_down(2);
     old.kill();
@@ -331,7 +287,7 @@ fn a_new_host_takes_the_address_of_one_that_vanished() {
     let all: Vec<_> = announced(&tower).into_values().flatten().collect();
     let of_both = all.iter().filter(|announced| *announced == endpoint).count();
     assert_eq!(of_both, 2, "the same endpoint: {all:?}");
-    // Whether the store had the old one's records before it vanished is not known. The new one's it has acknowledged.
+    // The store may or may not have the old producer's records. It has acknowledged those of the new one.
     let mut late = hosts.consumer(0, "again");
     let mut served = Vec::new();
     while served.len() < second.len() {
@@ -349,9 +305,7 @@ fn one_of_two_towers_is_cut_off() {
     let first = hosts.tower(0);
     let second = hosts.tower(1);
     let _store = hosts.store(2, "store");
-    let mut stream = Stream::new(hosts.producer(3, "two"), hosts.consumer(2, "two"));
-    stream.feed(1_000);
-    stream.expect_all("with both towers", crate::e2e::DEADLINE);
+    let mut stream = Stream::start(hosts.producer(3, "two"), hosts.consumer(2, "two"));
     for tower in [&first, &second] {
         wait_until_announced(tower, 4);
     }
@@ -362,52 +316,65 @@ fn one_of_two_towers_is_cut_off() {
         stream.expect_all("with one tower", crate::e2e::PROMPT);
         std::thread::sleep(Duration::from_millis(200));
     }
-    // The other tower is enough for nodes that come now, and for those that are there.
+    // The other tower is enough, for present nodes and for new ones.
     assert_served(&hosts, 3, "two", &[&stream.published]);
     assert!(!stream.producer.log().contains("no tower is left"), "{}", stream.producer.log());
-    // The first one alone is enough again when it is back.
+    // When the first tower is connected again, it alone is enough.
     hosts.network.join(0);
     wait_until_announced(&first, 4);
     let known = first.log().len();
     hosts.network.isolate(1);
     let mut late = hosts.consumer(3, "two");
-    assert_contents("two", &late.lines(stream.published.len(), "by the first tower"), &stream.published);
+    late.expect_records("two", &stream.published, "by the first tower");
     assert!(first.log().len() > known);
     stream.end("two");
 }
 
-/// Everything by IPv6 alone.
-fn by_ipv6(hosts: Hosts, announced_at: &[String]) {
+/// Two partitions from two hosts to a third one. The tower announces each node at its own host.
+fn assert_announced_at(hosts: Hosts, endpoints: &[String]) {
+    // The tower and a producer on the first host, a store and a consumer on the second, a producer on the third.
     let tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut consumer = hosts.consumer(1, "six");
-    let near = lines("near", 300);
-    let far = lines("far", 300);
-    let producers = [hosts.producer(0, "six"), hosts.producer(2, "six")];
+    let mut consumer = hosts.consumer(1, "found");
+    let (near, far) = (lines("near", 300), lines("far", 300));
+    let producers = [hosts.producer(0, "found"), hosts.producer(2, "found")];
     producers[0].feed(&near);
     producers[1].feed(&far);
     let expected: [&[Vec<u8>]; 2] = [&near, &far];
-    assert_each_partition("six", &consumer.lines(600, "both partitions"), &expected);
-    for mut producer in producers {
-        producer.close_input();
-        producer.expect_success("the end of its input");
+    assert_each_partition("found", &consumer.lines(600, "both partitions"), &expected);
+    for producer in producers {
+        producer.finish("the end of its input");
     }
-    assert_eq!(announced_hosts(&tower), announced_at.iter().cloned().collect());
-    assert_served(&hosts, 2, "six", &expected);
+    // The two nodes of the store, the consumer and the producers.
+    let announced = announced(&tower);
+    assert_eq!(announced.len(), 5, "{announced:?}");
+    assert!(announced.values().all(|endpoints| endpoints.len() == 1), "{announced:?}");
+    assert_eq!(announced_hosts(&tower), endpoints.iter().cloned().collect());
+    for host in 0..3 {
+        assert_served(&hosts, host, "found", &expected);
+    }
+}
+
+/// Nodes on the tower's host are not announced at 127.0.0.1.
+#[test]
+fn the_tower_finds_out_where_nodes_are() {
+    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
+    let expected = [0, 1, 2].map(|host| format!("tcp://{}", hosts.network.address(host)));
+    assert_announced_at(hosts, &expected);
 }
 
 #[test]
 fn hosts_that_speak_ipv6_only() {
     let Some(hosts) = Hosts::new(Family::V6, &[1, 2, 3], &[0]) else { return };
     let expected = [0, 1, 2].map(|host| format!("tcp://{}", hosts.network.address_v6(host)));
-    by_ipv6(hosts, &expected);
+    assert_announced_at(hosts, &expected);
 }
 
 #[test]
 fn hosts_with_link_local_addresses() {
     let Some(hosts) = Hosts::new(Family::V6, &[1, 2, 3], &[0]) else { return };
-    // The tower's own host by its first interface's address; the others by the one they came from.
+    // The tower announces its own host by the address of its first interface, and the others by their source address.
     let own = format!("tcp://{}", hosts.network.address_v6(0));
     let expected = [own, "tcp://[fe80::2%eth0]".into(), "tcp://[fe80::3%eth0]".into()];
-    by_ipv6(hosts.link_local(), &expected);
+    assert_announced_at(hosts.link_local(), &expected);
 }

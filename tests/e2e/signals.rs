@@ -1,7 +1,9 @@
-//! SIGINT and SIGTERM end every program soon, with what it holds flushed; with exit code 0, unless records are not
+//! SIGINT and SIGTERM end every program soon, after it has flushed its data. The exit code is 0, unless records are not
 //! acknowledged.
 
-use crate::e2e::{Cluster, DEADLINE, Input, Output, PROMPT, Program, assert_contents, lines, varied_lines};
+use crate::e2e::{
+    Cluster, DEADLINE, Output, PROMPT, Program, assert_contents, lines, varied_lines, wait_until,
+};
 use std::fs::File;
 use std::io::Seek;
 use std::path::Path;
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
-/// Sends a signal to all at once, and waits until all have ended.
+/// Sends a signal to all programs, and waits until all have ended.
 #[track_caller]
 fn interrupt(programs: Vec<Program>, signal: i32, when: &str) {
     let mut programs = programs;
@@ -22,23 +24,23 @@ fn interrupt(programs: Vec<Program>, signal: i32, when: &str) {
     }
 }
 
-/// One of each, but for the tower. Nothing is unacknowledged.
+/// One program of each kind except a tower. No record is unacknowledged.
 fn nodes(cluster: &Cluster) -> Vec<Program> {
     vec![
         cluster.store("store"),
         cluster.producer("topic"),
         cluster.consumer("topic"),
         cluster.consumer_of_new("topic"),
-        cluster.node("dafka_perf_consumer", &["10", "10"], Input::Pipe),
+        cluster.node("dafka_perf_consumer", &["10", "10"]),
     ]
 }
 
-/// As [`nodes`], with records that have gone from one to the other, and that the store has acknowledged.
+/// As [`nodes`], after consumers have received records, which the store has acknowledged.
 fn busy_nodes(cluster: &Cluster) -> Vec<Program> {
     let mut programs = nodes(cluster);
     let isolated = [("consumer/isolation", "acknowledged")];
     let arguments = ["--from-beginning", "topic"];
-    programs.push(cluster.node_with("dafka_console_consumer", &arguments, &isolated, Input::Pipe));
+    programs.push(cluster.node_with("dafka_console_consumer", &arguments, &isolated));
     let [_, producer, consumer, .., isolated] = &mut programs[..] else { unreachable!("as made") };
     producer.feed(&lines("line", 1_000));
     consumer.lines(1_000, "records");
@@ -47,24 +49,17 @@ fn busy_nodes(cluster: &Cluster) -> Vec<Program> {
 }
 
 #[test]
-fn signals_end_every_program_while_a_tower_is_there() {
-    for signal in SIGNALS {
+fn signals_end_every_program_while_a_tower_is_there_and_after_it_has_died() {
+    for (signal, has_died) in SIGNALS.into_iter().flat_map(|signal| [(signal, false), (signal, true)]) {
         let cluster = Cluster::new();
         let tower = cluster.tower();
         let mut programs = busy_nodes(&cluster);
-        programs.push(tower);
-        interrupt(programs, signal, "with a tower");
-    }
-}
-
-#[test]
-fn signals_end_every_program_when_the_tower_has_died() {
-    for signal in SIGNALS {
-        let cluster = Cluster::new();
-        let tower = cluster.tower();
-        let programs = busy_nodes(&cluster);
-        tower.kill();
-        interrupt(programs, signal, "after the end of the tower");
+        if has_died {
+            tower.kill()
+        } else {
+            programs.push(tower)
+        }
+        interrupt(programs, signal, if has_died { "after the end of the tower" } else { "with a tower" });
     }
 }
 
@@ -72,7 +67,7 @@ fn signals_end_every_program_when_the_tower_has_died() {
 fn signals_end_every_program_when_there_never_was_a_tower() {
     for signal in SIGNALS {
         let cluster = Cluster::new();
-        // While it waits for one, and when it has given up on that.
+        // While they wait for a tower, and after they have stopped waiting.
         interrupt(nodes(&cluster), signal, "at the start, without a tower");
         let programs = nodes(&cluster);
         std::thread::sleep(Duration::from_millis(1_500));
@@ -86,7 +81,7 @@ fn signals_end_every_program_that_waits_for_a_tower_for_ever() {
         let mut cluster = Cluster::new();
         cluster.set("beacon/connect_timeout", "-1");
         let mut programs = nodes(&cluster);
-        programs.push(cluster.node("dafka_perf_store", &["10", "10"], Input::Pipe));
+        programs.push(cluster.node("dafka_perf_store", &["10", "10"]));
         let producer = cluster.producer("topic");
         producer.feed(&lines("line", 10));
         programs.push(producer);
@@ -96,29 +91,21 @@ fn signals_end_every_program_that_waits_for_a_tower_for_ever() {
 
 #[test]
 fn a_signal_that_comes_as_soon_as_it_is_caught_ends_every_program() {
-    let programs: [(&str, &[&str]); 6] = [
-        ("dafka_towerd", &[]),
-        ("dafka_stored", &[]),
-        ("dafka_console_producer", &["topic"]),
-        ("dafka_console_consumer", &["topic"]),
-        ("dafka_perf_consumer", &["10", "10"]),
-        ("dafka_perf_store", &["10", "10"]),
-    ];
     for signal in SIGNALS {
         let number = signal.to_string();
         let cluster = Cluster::new();
-        for (program, arguments) in programs {
+        for (program, arguments) in crate::options::PROGRAMS {
             let program = cluster.preloaded(program, arguments, ("EARLY_SIGNAL", Path::new(&number)));
             program.expect_success_within(&format!("an early signal {signal}"), PROMPT);
         }
     }
 }
 
-/// Some supervisors start programs with signals blocked.
+/// Some supervisors start programs with blocked signals.
 #[test]
 fn signals_that_the_parent_process_has_blocked_end_every_program() {
     for signal in SIGNALS {
-        // SAFETY: the set is plain data, filled before it is used. The programs inherit what this thread blocks.
+        // SAFETY: the set is plain data, initialized before its use. The programs inherit the signals that this thread blocks.
         let rc = unsafe {
             let mut set = std::mem::zeroed();
             libc::sigemptyset(&raw mut set);
@@ -136,29 +123,28 @@ fn signals_that_the_parent_process_has_blocked_end_every_program() {
 #[test]
 fn a_signal_ends_a_measurement() {
     for signal in SIGNALS {
-        let cluster = Cluster::new();
-        let _tower = cluster.tower();
-        // Nobody acknowledges.
+        let cluster = Cluster::new().with_tower();
+        // There is no store, so no record is acknowledged.
         let mut witness = cluster.consumer("$STORE_PERF");
-        let waiting = cluster.node("dafka_perf_store", &["1000", "10"], Input::Pipe);
+        let waiting = cluster.node("dafka_perf_store", &["1000", "10"]);
         witness.lines(1_000, "the records of the measurement");
         interrupt(vec![waiting], signal, "before the acknowledgements");
 
-        // Amidst more records than can be published meanwhile.
+        // During measurements of more records than can be published meanwhile.
         let _store = cluster.store("store");
-        let publishing = cluster.node("dafka_perf_store", &["1000000000", "10"], Input::Pipe);
+        let publishing = cluster.node("dafka_perf_store", &["1000000000", "10"]);
         witness.lines(100, "the records of a large measurement");
-        let receiving = cluster.node("dafka_perf_consumer", &["1000000000", "10"], Input::Pipe);
+        let receiving = cluster.node("dafka_perf_consumer", &["1000000000", "10"]);
         witness.kill();
         interrupt(vec![publishing, receiving], signal, "amidst a measurement");
     }
 }
 
-/// Expects the exit code of a producer some of whose records are not acknowledged, and the line that counts them.
+/// Waits until a producer ends with unacknowledged records: exit code 3, and a line with their number.
 #[track_caller]
 fn expect_unacknowledged(producer: Program, what: &str, of: u64) -> Output {
     let output = producer.wait(what, 2 * PROMPT);
-    assert_eq!(output.status.code(), Some(3), "{what}: {}", output.stderr);
+    output.assert_exit(what, 3, &[]);
     let suffix = format!(" of {of} records were not acknowledged\n");
     assert_eq!(output.stderr.matches(&suffix).count(), 1, "{what}: {}", output.stderr);
     output
@@ -180,7 +166,7 @@ fn a_producer_whose_records_nobody_acknowledges_ends_5_s_after_the_signal() {
             producers.push((producer, signal));
         }
     }
-    // The time that the producers waited before the signal does not count.
+    // The time before the signal does not count.
     std::thread::sleep(Duration::from_millis(6_000));
     let signalled = Instant::now();
     for (producer, signal) in &mut producers {
@@ -195,7 +181,7 @@ fn a_producer_whose_records_nobody_acknowledges_ends_5_s_after_the_signal() {
 
 #[test]
 fn a_second_signal_ends_a_producer_at_once() {
-    // After the first signal it waits for 5 s. On a busy machine it may take long to end at once: but not each time.
+    // After the first signal it waits for 5 s. On a busy machine an end at once may take long, but not each time.
     let mut took = Vec::new();
     while took.len() < 3 {
         let elapsed = time_after_a_second_signal();
@@ -208,15 +194,14 @@ fn a_second_signal_ends_a_producer_at_once() {
 }
 
 fn time_after_a_second_signal() -> Duration {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("twice");
     let mut producer = cluster.producer("twice");
     producer.feed(&lines("line", 100));
     consumer.lines(100, "records");
     let first = Instant::now();
     producer.signal(libc::SIGINT);
-    // The first one alone is not enough.
+    // The first signal does not end it at once.
     std::thread::sleep(Duration::from_millis(500));
     if !producer.is_running() {
         assert!(first.elapsed() > Duration::from_secs(4), "ended without time for acknowledgements");
@@ -228,8 +213,8 @@ fn time_after_a_second_signal() -> Duration {
     start.elapsed()
 }
 
-/// A producer that hears of its store only after the five seconds that it waits is right to give up, and says so. That
-/// happens where the machine stands still for so long: hardly three times in a row.
+/// On a very busy machine, a store may answer after the 5 s for which a producer waits. Then the producer rightly ends with
+/// unacknowledged records. That hardly happens three times in a row.
 #[track_caller]
 fn assert_handed_over_in_time(hand_over: fn() -> bool) {
     assert!((0..3).any(|_| hand_over()), "a producer has given up three times");
@@ -250,14 +235,13 @@ fn a_producer_hands_over_what_it_holds_to_a_store_that_comes_in_time() {
 }
 
 fn hand_over_to_a_store_that_stood_still() -> bool {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut store = cluster.store("store");
     let mut consumer = cluster.consumer("held");
     let mut producer = cluster.producer("held");
     producer.feed(&lines("line", 1_000));
     consumer.lines(1_000, "records, with a store");
-    // What comes now is published, and not acknowledged.
+    // These records are published and not acknowledged.
     store.pause();
     let all = lines("line", 3_000);
     producer.feed(&all[1_000..]);
@@ -268,9 +252,7 @@ fn hand_over_to_a_store_that_stood_still() -> bool {
     if has_given_up(producer, "SIGTERM, and a store that goes on", signalled) {
         return false;
     }
-    let mut late = cluster.consumer("held");
-    assert_contents("held", &late.lines(all.len(), "records from the store"), &all);
-    late.expect_no_more();
+    cluster.assert_stored("held", &all);
     true
 }
 
@@ -280,42 +262,32 @@ fn a_producer_interrupted_in_mid_input_has_published_what_it_has_read() {
 }
 
 fn interrupt_in_mid_input() -> bool {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let all = varied_lines("input", 200_000, 100);
     let octets = [all.join(&b'\n'), vec![b'\n']].concat();
     let path = cluster.dir().join("input");
     std::fs::write(&path, &octets).expect("a file");
     let mut file = File::open(&path).expect("the file");
     let mut witness = cluster.consumer("input");
-    let input = Input::File(file.try_clone().expect("the same open file"));
-    let producer = cluster.node("dafka_console_producer", &["input"], input);
+    let input = file.try_clone().expect("the same open file");
+    let producer = cluster.node_reading("dafka_console_producer", &["input"], input);
     witness.line("the first record");
     let signalled = Instant::now();
-    // SAFETY: it was not waited for yet, so the number is its own, also when it has ended just now.
-    unsafe {
-        libc::kill(producer.pid() as i32, libc::SIGTERM);
-    }
+    producer.signal_even_if_ended(libc::SIGTERM);
     if has_given_up(producer, "SIGTERM in mid-input", signalled) {
         return false;
     }
-    // The position of an open file is common to all that have it open.
+    // The producer shares the position of the open file.
     let read = file.stream_position().expect("a position") as usize;
     let count = octets[..read].iter().filter(|&&octet| octet == b'\n').count();
-    let mut late = cluster.consumer("input");
-    assert_contents("input", &late.lines(count, "lines read before the signal"), &all[..count]);
-    late.expect_no_more();
+    cluster.assert_stored("input", &all[..count]);
     true
 }
 
 #[test]
 fn a_consumer_interrupted_in_mid_stream_has_printed_whole_lines() {
-    let mut cluster = Cluster::new();
-    // A tower that takes its time is nothing to tell.
-    cluster.set("beacon/connect_timeout", "60000");
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    // With this timeout, consumers log no line about a slow tower.
+    let cluster = Cluster::new().with("beacon/connect_timeout", "60000").with_tower().with_store();
     let all = varied_lines("whole", 50_000, 500);
     cluster.publish("whole", &all);
     for signal in SIGNALS {
@@ -331,8 +303,7 @@ fn a_consumer_interrupted_in_mid_stream_has_printed_whole_lines() {
 
 #[test]
 fn a_consumer_whose_reader_does_not_read_can_be_interrupted() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let producer = cluster.producer("stuck");
     producer.feed(&varied_lines("stuck", 5_000, 2_000));
     let mut witness = cluster.consumer("stuck");
@@ -347,19 +318,14 @@ fn a_consumer_whose_reader_does_not_read_can_be_interrupted() {
     }
 }
 
-/// Waits until no more fits into a pipe that nobody reads.
-fn wait_until_full(output: &impl std::os::fd::AsRawFd) {
-    let start = Instant::now();
+/// Waits until the length of the data in a pipe does not grow any more.
+fn wait_until_full(output: &impl std::os::fd::AsFd) {
     let (mut len, mut since) = (0, Instant::now());
-    while len == 0 || since.elapsed() < Duration::from_millis(500) {
-        let mut now: libc::c_int = 0;
-        // SAFETY: FIONREAD stores one int.
-        let rc = unsafe { libc::ioctl(output.as_raw_fd(), libc::FIONREAD, &raw mut now) };
-        assert_eq!(rc, 0, "FIONREAD: {}", std::io::Error::last_os_error());
+    wait_until("the pipe is full", || {
+        let now = rustix::io::ioctl_fionread(output).expect("FIONREAD");
         if now != len {
             (len, since) = (now, Instant::now());
         }
-        assert!(start.elapsed() < DEADLINE, "nothing was printed");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        len > 0 && since.elapsed() > Duration::from_millis(500)
+    });
 }

@@ -1,16 +1,14 @@
-//! Standstills are told in the log: here the only store's database is lost, with records that their producer has
-//! forgotten.
+//! Stalls are logged. Here the only store loses its database, with records that the producer no longer keeps.
 
-use crate::e2e::{Cluster, Input, lines};
+use crate::e2e::{Cluster, lines};
 
 #[test]
 fn a_lost_database_is_told_by_the_store_a_consumer_and_the_producer() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let store = cluster.store("lost");
-    // It keeps 30 records at most: when it publishes the last ones, the first ones were acknowledged and forgotten.
+    // It keeps at most 30 records. When it publishes the last ones, the first ones are acknowledged and dropped.
     let settings = [("producer/max_unacked_bytes", "4096")];
-    let producer = &mut cluster.node_with("dafka_console_producer", &["topic"], &settings, Input::Pipe);
+    let producer = &mut cluster.node_with("dafka_console_producer", &["topic"], &settings);
     let mut live = cluster.consumer("topic");
     producer.feed(&lines("kept", 300));
     live.lines(300, "the first records");
@@ -24,6 +22,6 @@ fn a_lost_database_is_told_by_the_store_a_consumer_and_the_producer() {
     late.wait_for_log("of topic stays at record 0: nobody answers with it; it is not read further");
     producer.wait_for_log(" records of topic wait for acknowledgement");
     assert!(producer.log().contains("no store says that it has them"), "{}", producer.log());
-    // Who has the records before does not wait for them.
+    // A consumer that has the records does not wait for them.
     assert!(!live.log().contains("stays at record"), "{}", live.log());
 }

@@ -1,7 +1,7 @@
-//! Records flow from producers through stores to consumers: all of them, in order, each once.
+//! Consumers receive all records of producers and stores, in order, each once.
 
 use crate::e2e::{
-    Cluster, DEADLINE, Input, Program, assert_contents, assert_each_partition, contents, lines, varied_lines,
+    Cluster, DEADLINE, Program, assert_contents, assert_each_partition, contents, lines, varied_lines,
 };
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn live_records_reach_a_consumer_without_a_store() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("live");
     let producer = cluster.producer("live");
     let all = lines("live", 1_100);
@@ -30,89 +29,65 @@ fn live_records_reach_a_consumer_without_a_store() {
 
 #[test]
 fn a_store_replays_20_000_records_after_the_producer_has_ended() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let all = varied_lines("stored", 20_000, 2_000);
     cluster.publish("replay", &all);
 
-    let mut consumer = cluster.consumer("replay");
-    let printed = consumer.lines(all.len(), "replay from the store");
-    assert_contents("replay", &printed, &all);
-    consumer.expect_no_more();
+    cluster.assert_stored("replay", &all);
 }
 
 #[test]
 fn a_producer_without_a_store_replays_5_000_lines_of_varied_length() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut witness = cluster.consumer("kept");
     let producer = cluster.producer("kept");
     let all = varied_lines("kept", 5_000, 5_000);
     producer.feed(&all);
-    // What the witness has printed was published. It leaves before the consumer comes.
+    // The witness shows that all is published. It ends before the consumer starts.
     witness.lines(all.len(), "records as they are published");
     witness.kill();
 
-    let mut consumer = cluster.consumer("kept");
-    let printed = consumer.lines(all.len(), "replay from the producer");
-    assert_contents("kept", &printed, &all);
-    consumer.expect_no_more();
+    cluster.assert_stored("kept", &all);
 }
 
 #[test]
 fn a_producer_waits_for_a_store_that_comes_late() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let all = lines("early", 2_000);
     let mut witness = cluster.consumer("late");
     let mut producer = cluster.producer_of("late", &all);
     witness.lines(all.len(), "records without a store");
     witness.kill();
-    // Its input has ended, all is published, and nobody has acknowledged anything.
+    // Its input has ended, all is published, and nothing is acknowledged.
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(producer.is_running(), "the producer has ended although no store has its records");
 
     let _store = cluster.store("store");
     producer.expect_success("a store came");
-    let mut consumer = cluster.consumer("late");
-    let printed = consumer.lines(all.len(), "records from the late store");
-    assert_contents("late", &printed, &all);
-    consumer.expect_no_more();
+    cluster.assert_stored("late", &all);
 }
 
 #[test]
 fn two_producers_of_one_topic_are_two_partitions() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let (a, b) = (lines("a", 5_000), varied_lines("b", 5_000, 500));
     let mut live = cluster.consumer("two");
-    let (mut producer_a, mut producer_b) = (cluster.producer("two"), cluster.producer("two"));
+    let (producer_a, producer_b) = (cluster.producer("two"), cluster.producer("two"));
     for (a, b) in a.chunks(500).zip(b.chunks(500)) {
         producer_a.feed(a);
         producer_b.feed(b);
     }
-    producer_a.close_input();
-    producer_b.close_input();
-
     let printed = live.lines(10_000, "live records of both");
     assert_each_partition("two", &printed, &[&a, &b]);
     live.expect_no_more();
-    producer_a.expect_success("the end of its input");
-    producer_b.expect_success("the end of its input");
-
-    let mut late = cluster.consumer("two");
-    let printed = late.lines(10_000, "stored records of both");
-    assert_each_partition("two", &printed, &[&a, &b]);
-    late.expect_no_more();
+    producer_a.finish("the end of its input");
+    producer_b.finish("the end of its input");
+    cluster.assert_each_stored("two", &[&a, &b]);
 }
 
 #[test]
 fn topics_that_begin_alike_are_told_apart() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let (short, long) = (lines("short", 500), lines("long", 700));
     let check = |mut of_short: Program, mut of_long: Program, what: &str| {
         assert_contents("hello", &of_short.lines(short.len(), what), &short);
@@ -122,7 +97,7 @@ fn topics_that_begin_alike_are_told_apart() {
     };
 
     let live = (cluster.consumer("hello"), cluster.consumer("hello2"));
-    // Consumers of a beginning and of a longer name get nothing at all.
+    // Consumers of a prefix and of a longer name receive nothing.
     let (none, none2) = (cluster.consumer("hell"), cluster.consumer("hello22"));
     let of_long = cluster.producer_of("hello2", &long);
     let of_short = cluster.producer_of("hello", &short);
@@ -136,10 +111,7 @@ fn topics_that_begin_alike_are_told_apart() {
 
 #[test]
 fn a_consumer_of_new_records_gets_nothing_published_before_it_came() {
-    let mut cluster = Cluster::new();
-    cluster.set("producer/head_interval", "100");
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with("producer/head_interval", "100").with_tower().with_store();
     cluster.publish("news", &lines("stored before", 1_000));
     let mut witness = cluster.consumer("news");
     let producer = cluster.producer("news");
@@ -147,9 +119,9 @@ fn a_consumer_of_new_records_gets_nothing_published_before_it_came() {
     witness.lines(2_000, "old records");
 
     let mut consumer = cluster.consumer_of_new("news");
-    // Meanwhile it hears of old records: by HEADs from the producer, and from the store.
+    // Meanwhile it receives HEADs of old records from the producer and from the store.
     consumer.expect_silence(Duration::from_millis(1_500), "nothing new was published");
-    // Nothing tells when it is connected to the producer, except a record that arrives.
+    // Only a received record shows that it is connected to the producer.
     let start = Instant::now();
     let mut published = 0;
     let first = loop {
@@ -175,14 +147,12 @@ fn a_consumer_of_new_records_gets_nothing_published_before_it_came() {
 
 #[test]
 fn a_consumer_started_in_mid_stream_gets_every_record_once() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let mut first = cluster.consumer("mid");
-    let mut producer = cluster.producer("mid");
+    let producer = cluster.producer("mid");
     let all = varied_lines("mid", 20_000, 500);
     let mut later = Vec::new();
-    // The one half is replayed while the other is published.
+    // They start while records are published, so they replay a part.
     for (i, piece) in all.chunks(1_000).enumerate() {
         producer.feed(piece);
         first.lines(piece.len(), "live records");
@@ -190,93 +160,81 @@ fn a_consumer_started_in_mid_stream_gets_every_record_once() {
             later.push(cluster.consumer("mid"));
         }
     }
-    producer.close_input();
-    producer.expect_success("the end of its input");
+    producer.finish("the end of its input");
     for mut consumer in later {
-        let printed = consumer.lines(all.len(), "replayed, then live records");
-        assert_contents("mid", &printed, &all);
+        consumer.expect_records("mid", &all, "replayed, then live records");
         consumer.expect_no_more();
     }
 }
 
 #[test]
 fn each_of_two_stores_ends_up_with_everything() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let all = varied_lines("both", 60_000, 200);
     let store_a = cluster.store("a");
     let mut store_b = cluster.store("b");
     cluster.publish("both", &all);
-    // The producer has ended when the first of the two had everything. The second gets the rest from it.
-    let store_a = wait_until_the_other_store_has(&cluster, store_a, "both", &all);
-    // And the other way round, for which the one that stood still has to be running again.
-    store_b = wait_until_the_other_store_has(&cluster, store_b, "both", &all);
+    // The producer has ended when the first store had all records. The second one copies the rest from it.
+    let store_a = wait_until_the_other_store_has(&cluster, store_a, "both", &[&all]);
+    // And the other way round.
+    store_b = wait_until_the_other_store_has(&cluster, store_b, "both", &[&all]);
 
-    // Both answer, and each record is printed once. (So many that the slower one answers some, too.)
-    let mut consumer = cluster.consumer("both");
-    assert_contents("both", &consumer.lines(all.len(), "records from both stores"), &all);
-    consumer.expect_no_more();
+    // Both stores answer, and the consumer prints each record once.
+    cluster.assert_stored("both", &all);
 
     store_a.kill();
-    let mut consumer = cluster.consumer("both");
-    assert_contents("both", &consumer.lines(all.len(), "records from the second store"), &all);
-    consumer.expect_no_more();
+    cluster.assert_stored("both", &all);
 
     let store_a = cluster.store("a");
     store_b.kill();
-    let mut consumer = cluster.consumer("both");
-    assert_contents("both", &consumer.lines(all.len(), "records from the first store"), &all);
-    consumer.expect_no_more();
+    cluster.assert_stored("both", &all);
     drop(store_a);
 }
 
 #[test]
 fn a_store_that_joins_late_learns_from_the_other_what_producers_left_behind() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let all = varied_lines("gone", 10_000, 500);
+    let cluster = Cluster::new().with_tower();
+    let all: Vec<_> = (0..5).map(|i| varied_lines(&format!("gone {i}"), 2_000, 500)).collect();
+    let all: Vec<&[Vec<u8>]> = all.iter().map(Vec::as_slice).collect();
     let first = cluster.store("a");
-    // Several topics, and their producers are gone before the second store comes.
+    // Several topics and partitions, whose producers end before the second store starts.
     let other = lines("other", 100);
-    cluster.publish("gone", &all);
+    all.iter().for_each(|partition| cluster.publish("gone", partition));
     cluster.publish("other", &other);
 
     let _second = cluster.store("b");
     let first = wait_until_the_other_store_has(&cluster, first, "gone", &all);
-    let first = wait_until_the_other_store_has(&cluster, first, "other", &other);
+    let first = wait_until_the_other_store_has(&cluster, first, "other", &[&other]);
     first.kill();
-    for (topic, expected) in [("gone", &all), ("other", &other)] {
-        let mut consumer = cluster.consumer(topic);
-        assert_contents(topic, &consumer.lines(expected.len(), "records from the late store"), expected);
-        consumer.expect_no_more();
-    }
+    cluster.assert_each_stored("gone", &all);
+    cluster.assert_stored("other", &other);
 }
 
-/// Waits until a consumer is served everything while `store` stands still, that is by another store.
+/// Waits until a consumer receives everything while `store` is stopped, so from another store.
 #[track_caller]
 fn wait_until_the_other_store_has(
     cluster: &Cluster,
     mut store: Program,
     topic: &str,
-    all: &[Vec<u8>],
+    all: &[&[Vec<u8>]],
 ) -> Program {
-    let start = Instant::now();
-    // In between it runs, for longer each time, and can hand over what the other one lacks.
+    let (start, count) = (Instant::now(), all.iter().map(|partition| partition.len()).sum());
+    // Between the attempts it runs, longer each time, so that the other store can copy the rest.
     for running in [0, 1, 2, 4, 8, 16, 32].map(Duration::from_secs) {
         std::thread::sleep(running);
         store.pause();
         let mut consumer = cluster.consumer(topic);
-        let printed = consumer.lines_within(all.len(), Duration::from_secs(3));
+        let printed = consumer.lines_within(count, Duration::from_secs(3));
         store.resume();
-        if printed.len() == all.len() {
-            assert_contents(topic, &printed, all);
+        if printed.len() == count {
+            assert_each_partition(topic, &printed, all);
             return store;
         }
     }
     panic!("after {:?} the other store does not serve all of {topic}", start.elapsed());
 }
 
-/// `DAFKA_E2E_MILLION` says how many lines it really is.
+/// `DAFKA_E2E_MILLION` sets another number of lines.
 #[test]
 fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
     let count =
@@ -292,38 +250,36 @@ fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
 
     let _tower = cluster.tower();
     let store = cluster.store("store");
-    let input = Input::File(File::open(&path).expect("the file"));
-    let producer = cluster.node("dafka_console_producer", &["million"], input);
+    let input = File::open(&path).expect("the file");
+    let producer = cluster.node_reading("dafka_console_producer", &["million"], input);
     let deadline = DEADLINE + Duration::from_millis(count as u64 / 10);
     producer.expect_success_within("the end of the file", deadline);
-    // All are acknowledged, so nothing else is needed to have them.
+    // All lines are acknowledged, so a restarted store must have them.
     store.kill();
     let _store = cluster.store("store");
     let mut consumer = cluster.consumer("million");
-    // Piece by piece: a million lines need not be kept.
+    // In pieces, to keep fewer than a million lines in memory.
     for begin in (0..count).step_by(10_000) {
         let expected = (begin..count.min(begin + 10_000)).map(line).collect::<Vec<_>>();
-        assert_contents("million", &consumer.lines(expected.len(), "all lines"), &expected);
+        consumer.expect_records("million", &expected, "all lines");
     }
     consumer.expect_no_more();
 }
 
-/// A write for each record is what an idle stream needs, and half of the time of a busy one.
+/// A write per record is right for an idle stream. It would take half of the time of a busy stream.
 #[test]
 fn a_consumer_of_a_busy_stream_writes_many_records_at_a_time() {
     const RECORDS: usize = 100_000;
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let all = lines("line", RECORDS);
     cluster.publish("busy", &all);
     let count = cluster.dir().join("count");
     let arguments = ["--from-beginning", "busy"];
     let mut consumer = cluster.preloaded("dafka_console_consumer", &arguments, ("COUNT_WRITES", &count));
-    assert_contents("busy", &consumer.lines(all.len(), "all records"), &all);
+    consumer.expect_records("busy", &all, "all records");
     consumer.expect_no_more();
     let writes: usize = std::fs::read_to_string(count).expect("the count").parse().expect("a number");
-    // About 65 lines fit into what a pipe takes at once.
+    // One write to a pipe takes about 65 lines.
     assert!(writes >= RECORDS / 100, "only {writes} writes: are all counted?");
     assert!(writes <= RECORDS / 10, "{writes} writes of {RECORDS} records");
 }

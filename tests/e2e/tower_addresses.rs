@@ -1,51 +1,31 @@
-//! Where a tower binds: addresses that are taken, left behind, chosen by the system, or nobody's.
+//! The addresses of a tower: in use, left by a killed tower, chosen by the system, or unknown.
 
-use crate::e2e::{Cluster, DEADLINE, Input, Program};
-use std::io::Write;
-use std::os::fd::AsRawFd;
+use crate::e2e::{Cluster, Program, wait_until};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Towers that are started at the same time.
 const RIVALS: usize = 6;
 
 fn tower(cluster: &Cluster, sub: &str, publ: &str) -> Program {
-    cluster.program("dafka_towerd", &["--sub", sub, "--pub", publ], Input::Pipe)
+    cluster.program("dafka_towerd", &["--sub", sub, "--pub", publ])
 }
 
-/// Waits until a condition holds while a program runs.
-#[track_caller]
-fn wait_until(program: &mut Program, what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(program.is_running(), "{what}: the program has ended: {}", program.log());
-        assert!(start.elapsed() < DEADLINE, "{what}: {}", program.log());
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Checks that a tower does not start, and says why in one line.
+/// Checks that a tower does not start, and logs one line with these words.
 #[track_caller]
 fn assert_refused(program: Program, words: &[&str]) {
-    let output = program.wait("its start", DEADLINE);
-    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
-    let lines: Vec<&str> = output.stderr.lines().collect();
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    for word in words {
-        assert!(lines[0].contains(word), "nothing of {word:?} in {lines:?}");
-    }
+    let output = program.expect_exit("its start", 1, words);
+    assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
 }
 
-/// Checks that a network works: a record gets through a store.
+/// Checks that nodes with these options work: a store acknowledges a record.
 #[track_caller]
 fn assert_works(cluster: &Cluster, options: &[&str], topic: &str) {
-    let store = cluster.program("dafka_stored", options, Input::Pipe);
-    let mut producer = cluster.program("dafka_console_producer", &[options, &[topic]].concat(), Input::Pipe);
+    let store = cluster.program("dafka_stored", options);
+    let producer = cluster.program("dafka_console_producer", &[options, &[topic]].concat());
     producer.feed(&crate::e2e::lines("line", 1));
-    producer.close_input();
-    producer.expect_success("the end of its input, with a store present");
+    producer.finish("the end of its input, with a store present");
     drop(store);
 }
 
@@ -59,48 +39,42 @@ fn an_ipc_address_has_one_tower_and_a_file_there_stays() {
     let (sub_path, pub_path) = (cluster.dir().join("s"), cluster.dir().join("p"));
     let (sub, publ) = (format!("ipc://{}", sub_path.display()), format!("ipc://{}", pub_path.display()));
     let config = cluster.config_with(&[]);
-    let options = ["-c", config.to_str().expect("UTF-8"), "--sub", &sub, "--pub", &publ];
+    let options = ["-c", &config, "--sub", &sub, "--pub", &publ];
 
-    // What is no socket stays, at either address. The first one is free again after that.
+    // A file that is not a socket stays. The tower frees its first address again.
     std::fs::write(&pub_path, "a file").expect("a file");
     assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &publ, "no socket"]);
     assert_eq!(std::fs::read(&pub_path).expect("the file"), b"a file");
     assert!(!sub_path.exists());
     std::fs::remove_file(&pub_path).expect("the file");
 
-    // A tower that was killed leaves its sockets: of those that come next, one takes them over.
+    // A killed tower leaves its sockets. One of the towers that start next uses them again.
     let mut killed = tower(&cluster, &sub, &publ);
-    wait_until(&mut killed, "it listens", || is_socket(&sub_path) && is_socket(&pub_path));
+    killed.wait_until("it listens", |_| is_socket(&sub_path) && is_socket(&pub_path));
     killed.kill();
     assert!(is_socket(&sub_path) && is_socket(&pub_path));
     let mut rivals: Vec<Program> = (0..RIVALS).map(|_| tower(&cluster, &sub, &publ)).collect();
-    let start = Instant::now();
-    while rivals.len() > 1 {
-        assert!(start.elapsed() < DEADLINE, "{} towers run", rivals.len());
-        for i in (0..rivals.len()).rev() {
-            if !rivals[i].is_running() {
-                assert_refused(rivals.remove(i), &["cannot bind to", "in use"]);
-            }
+    wait_until("one tower remains", || {
+        for ended in rivals.extract_if(.., |tower| !tower.is_running()) {
+            assert_refused(ended, &["cannot bind to", "in use"]);
         }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+        rivals.len() <= 1
+    });
     let mut first = rivals.pop().expect("one of them runs");
-    wait_until(&mut first, "it listens", || is_socket(&pub_path));
+    first.wait_until("it listens", |_| is_socket(&pub_path));
     assert_works(&cluster, &options, "first");
 
-    // A tower that does not read is there all the same; one that goes takes its files along.
+    // A tower that is stopped still has its addresses. A tower that ends removes its sockets.
     first.pause();
     assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &sub, "in use"]);
     first.resume();
     assert_works(&cluster, &options, "second");
-    first.signal(libc::SIGTERM);
-    first.expect_success("SIGTERM");
+    first.terminate();
     assert!(!sub_path.exists() && !pub_path.exists());
 
-    // A queue that is full is no sign that nobody is there.
+    // A listener with a full queue is in use, too.
     let listener = UnixListener::bind(&sub_path).expect("a socket");
-    // SAFETY: a system call without pointers on a descriptor that lives.
-    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    rustix::net::listen(&listener, 0).expect("a shorter queue");
     let _waiting = UnixStream::connect(&sub_path).expect("room for one");
     assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &sub, "in use"]);
 }
@@ -110,18 +84,14 @@ fn an_abstract_ipc_address_has_one_tower_and_touches_no_file() {
     let cluster = Cluster::new();
     let name = format!("dafka-test-{}", std::process::id());
     let (sub, publ) = (format!("ipc://@{name}-s"), format!("ipc://@{name}-p"));
-    // A file of the same name in the working directory.
+    // A file with the same name in the working directory stays.
     let file = cluster.dir().join(format!("@{name}-s"));
     std::fs::write(&file, "a file").expect("a file");
-    let mut first = cluster.program("dafka_towerd", &["-v", "--sub", &sub, "--pub", &publ], Input::Pipe);
+    let mut first = cluster.program("dafka_towerd", &["-v", "--sub", &sub, "--pub", &publ]);
     first.wait_for_log(&format!("bound to {sub} and {publ}"));
     assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &sub, "in use"]);
     let config = cluster.config_with(&[]);
-    assert_works(
-        &cluster,
-        &["-c", config.to_str().expect("UTF-8"), "--sub", &sub, "--pub", &publ],
-        "abstract",
-    );
+    assert_works(&cluster, &["-c", &config, "--sub", &sub, "--pub", &publ], "abstract");
     assert_eq!(std::fs::read(&file).expect("the file"), b"a file");
     assert_refused(tower(&cluster, "ipc://@", &publ), &["cannot bind to ipc://@"]);
 }
@@ -129,13 +99,12 @@ fn an_abstract_ipc_address_has_one_tower_and_touches_no_file() {
 #[test]
 fn a_port_that_the_system_chooses_is_logged_and_written_to_a_file() {
     let cluster = Cluster::new();
-    let path = cluster.dir().join("endpoints");
-    let file = path.to_str().expect("UTF-8");
+    let file = &*cluster.path("endpoints");
     let options = ["--sub", "tcp://127.0.0.1:*", "--pub", "tcp://*:0", "--endpoints-file", file];
-    let mut tower = cluster.program("dafka_towerd", &options, Input::Pipe);
-    wait_until(&mut tower, "the file", || path.exists());
-    // Whoever sees it sees all of it.
-    let text = std::fs::read_to_string(&path).expect("the file");
+    let mut tower = cluster.program("dafka_towerd", &options);
+    tower.wait_until("the file exists", |_| Path::new(file).exists());
+    // The file is complete as soon as it exists.
+    let text = std::fs::read_to_string(file).expect("the file");
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
         line.and_then(|line| line.strip_suffix('"')).unwrap_or_else(|| panic!("no {key} in {text}"))
@@ -146,33 +115,19 @@ fn a_port_that_the_system_chooses_is_logged_and_written_to_a_file() {
     assert_eq!(value("beacon/pub_address"), publ.replace("0.0.0.0", "127.0.0.1"));
     tower.wait_for_log(&format!("bound to {sub} and {publ}"));
 
-    // It is a configuration for nodes.
-    let mut node = std::fs::File::options()
-        .append(true)
-        .create(true)
-        .open(cluster.dir().join("node.cfg"))
-        .expect("a file");
-    writeln!(node, "{text}beacon/address = 127.0.0.1").expect("a file");
-    let config = cluster.dir().join("node.cfg");
-    assert_works(&cluster, &["-c", config.to_str().expect("UTF-8")], "any port");
-    assert!(
-        std::fs::read_dir(cluster.dir())
-            .unwrap()
-            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().ends_with(".tmp") })
-    );
+    // The file is a configuration for nodes.
+    let config = cluster.path("node.cfg");
+    std::fs::write(&config, format!("{text}beacon/address = 127.0.0.1\n")).expect("a file");
+    assert_works(&cluster, &["-c", &config], "any port");
+    let mut files = std::fs::read_dir(cluster.dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(files.all(|name| !name.to_string_lossy().ends_with(".tmp")));
 
-    tower.signal(libc::SIGTERM);
-    tower.expect_success("SIGTERM");
-    assert!(!path.exists());
+    tower.terminate();
+    assert!(!Path::new(file).exists());
     let options =
         ["--sub", "tcp://127.0.0.1:*", "--pub", "tcp://127.0.0.1:*", "--endpoints-file", "/nowhere/file"];
-    let refused = cluster.program("dafka_towerd", &options, Input::Pipe).wait("its start", DEADLINE);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        refused.stderr.contains("cannot write its endpoints to /nowhere/file: No such file"),
-        "{}",
-        refused.stderr
-    );
+    let text = "cannot write its endpoints to /nowhere/file: No such file";
+    cluster.program("dafka_towerd", &options).expect_exit("its start", 1, &[text]);
 }
 
 #[test]
@@ -180,7 +135,7 @@ fn a_host_to_bind_may_be_a_name_and_an_unknown_one_is_told() {
     let cluster = Cluster::new();
     let mut named = tower(&cluster, "tcp://localhost:*", "tcp://lo:*");
     named.wait_for_log("bound to tcp://127.0.0.1:");
-    // Too long for a host: no server is asked.
+    // This is too long for a host name, so the system sends no DNS request.
     let unknown = "x".repeat(250);
     for address in [format!("tcp://{unknown}:*"), format!("tcp://{unknown}:5556")] {
         let words = ["cannot bind to", &address, &format!("the host {unknown} is unknown")];

@@ -1,5 +1,5 @@
-//! Records that are longer than a node takes: libzmq ends the connection that one comes over, and makes no new one by
-//! itself. The partition stays where it is; all else that the same peer has must come.
+//! Records that are longer than a node accepts. libzmq ends the connection when such a record arrives, and does not
+//! reconnect by itself. The partition stalls, and all other partitions of the same peer must not.
 
 use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, contents, lines};
 use crate::hostile::{Honest, MIB, TOPIC, as_publisher, is_closed_by_peer};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const LIMIT: &str = "100000";
 
-/// Five records that are taken, one that is not, and five more.
+/// Five short records, one that is too long, and five more short ones.
 fn with_a_long_one() -> Vec<Vec<u8>> {
     let mut records = lines("a", 5);
     records.push(vec![b'x'; 200_000]);
@@ -19,12 +19,12 @@ fn with_a_long_one() -> Vec<Vec<u8>> {
     records
 }
 
-/// Records of more than one window.
+/// Records for more than one FETCH window.
 fn others(name: &str, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|i| format!("{name} {i} {}", "y".repeat(100)).into_bytes()).collect()
 }
 
-/// What was printed of each partition.
+/// The printed lines of each partition.
 fn by_partition(printed: &[Vec<u8>]) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
     let mut partitions: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
     for line in printed {
@@ -34,7 +34,8 @@ fn by_partition(printed: &[Vec<u8>]) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
     partitions
 }
 
-/// The consumer prints the five of the first partition and all of the others, and no more. How long that took.
+/// Checks that the consumer prints the first five records of one partition, all records of the others, and no more. Returns
+/// how long that took.
 #[track_caller]
 fn expect_all_but_the_long_one(consumer: &mut Program, expected: &[&[Vec<u8>]]) -> Duration {
     let start = Instant::now();
@@ -54,7 +55,7 @@ fn expect_all_but_the_long_one(consumer: &mut Program, expected: &[&[Vec<u8>]]) 
     took
 }
 
-/// One line and now and then another one, which name the key.
+/// Checks that lines name the key and the endpoint.
 #[track_caller]
 fn expect_warning(log: &str, key: &str) {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(key)).collect();
@@ -64,9 +65,7 @@ fn expect_warning(log: &str, key: &str) {
 
 #[test]
 fn a_store_with_a_record_that_is_too_long_for_a_consumer() {
-    let mut cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let mut cluster = Cluster::new().with_tower().with_store();
     let (long, many, few) = (with_a_long_one(), others("many", 100_000), lines("few", 3));
     for records in [&long, &many, &few] {
         cluster.publish(TOPIC, records);
@@ -79,12 +78,12 @@ fn a_store_with_a_record_that_is_too_long_for_a_consumer() {
     assert!(took < DEADLINE, "{took:?}");
     expect_warning(&consumer.log(), "consumer/max_record_bytes");
 
-    // It goes on: what is published later comes, live and in time.
+    // Records that are published later arrive.
     cluster.publish(TOPIC, &lines("later", 10));
     let printed = consumer.lines_within(10, DEADLINE);
     assert_contents(TOPIC, &printed, &lines("later", 10));
 
-    // Who takes longer ones has all.
+    // A consumer without the limit receives all.
     let printed = unlimited.lines_within(100_024, DEADLINE);
     assert_eq!(printed.len(), 100_024);
     assert!(!unlimited.log().contains("max_record_bytes"), "{}", unlimited.log());
@@ -92,9 +91,8 @@ fn a_store_with_a_record_that_is_too_long_for_a_consumer() {
 
 #[test]
 fn a_producer_with_a_record_that_is_too_long_for_a_consumer() {
-    let mut cluster = Cluster::new();
-    let _tower = cluster.tower();
-    // No store: the producers keep what they have published, and answer for it.
+    let mut cluster = Cluster::new().with_tower();
+    // Without a store, the producers keep their records and answer FETCHes.
     let (long, many) = (with_a_long_one(), others("many", 100_000));
     let _first = cluster.producer_of(TOPIC, &long);
     let _second = cluster.producer_of(TOPIC, &many);
@@ -103,7 +101,7 @@ fn a_producer_with_a_record_that_is_too_long_for_a_consumer() {
     let took = expect_all_but_the_long_one(&mut consumer, &[&many]);
     eprintln!("{} records after {took:?}", many.len());
     expect_warning(&consumer.log(), "consumer/max_record_bytes");
-    // A new producer is heard.
+    // The consumer connects to a new producer.
     let third = cluster.producer(TOPIC);
     third.feed(&lines("third", 3));
     let printed = consumer.lines_within(3, DEADLINE);
@@ -112,19 +110,18 @@ fn a_producer_with_a_record_that_is_too_long_for_a_consumer() {
 
 #[test]
 fn a_record_that_is_too_long_for_a_store() {
-    let mut cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut cluster = Cluster::new().with_tower();
     let first = cluster.store("first");
     let (long, many) = (with_a_long_one(), others("many", 100_000));
     cluster.publish(TOPIC, &long);
     cluster.publish(TOPIC, &many);
-    // The second store learns from the first one. Then it is alone.
+    // The second store copies from the first one, which then ends.
     cluster.set("store/max_record_bytes", LIMIT);
     let second = cluster.store("second");
     let config = cluster.config_with(&[("store/db", "second")]);
     let start = Instant::now();
     let list = loop {
-        let output = cluster.run("dafka_stored", &["-c", config.to_str().expect("UTF-8"), "--list"]);
+        let output = cluster.run("dafka_stored", &["-c", &config, "--list"]);
         let list = String::from_utf8_lossy(&output.stdout.join(&b"\n"[..])).into_owned();
         if list.contains("99999") || list.contains("100000") {
             break list;
@@ -139,27 +136,27 @@ fn a_record_that_is_too_long_for_a_store() {
     expect_all_but_the_long_one(&mut consumer, &[&many]);
 }
 
-/// Peers that end are no reason for a warning.
+/// Peers that end cause no warning.
 #[test]
 fn peers_that_are_announced_by_a_host_s_name() {
-    let mut cluster = Cluster::new();
-    cluster.set("beacon/address", "localhost");
-    cluster.set("consumer/max_record_bytes", LIMIT);
-    let _tower = cluster.tower();
+    let cluster = Cluster::new()
+        .with("beacon/address", "localhost")
+        .with("consumer/max_record_bytes", LIMIT)
+        .with_tower();
     let store = cluster.store("store");
     let mut consumer = cluster.consumer(TOPIC);
     for i in 0..5 {
-        // Each ends while the others begin.
+        // Each ends while the next one starts.
         let few = lines(&i.to_string(), 3);
         cluster.publish(TOPIC, &few);
-        assert_contents(TOPIC, &consumer.lines(3, "what was published"), &few);
+        consumer.expect_records(TOPIC, &few, "what was published");
     }
-    // The store ends too, and comes again where it was not.
+    // The store also ends, and starts again at another port.
     store.kill();
     let _store = cluster.store("store");
     let few = lines("few", 3);
     cluster.publish(TOPIC, &few);
-    assert_contents(TOPIC, &consumer.lines(3, "what was published"), &few);
+    consumer.expect_records(TOPIC, &few, "what was published");
     assert!(!consumer.log().contains("made again"), "{}", consumer.log());
     let (long, many) = (with_a_long_one(), others("many", 20_000));
     cluster.publish(TOPIC, &long);
@@ -168,7 +165,7 @@ fn peers_that_are_announced_by_a_host_s_name() {
     expect_warning(&consumer.log(), "consumer/max_record_bytes");
 }
 
-/// A hostile node that sends nothing but a frame that is too long to whoever connects. How often that was, in the end.
+/// A hostile node that sends only a too long frame to each peer that connects. Returns the number of connections at its end.
 fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -193,12 +190,10 @@ fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
     })
 }
 
-/// libzmq keeps a pointer to a connection that it has given up. Whose memory that is by then must not be ended instead.
+/// libzmq keeps a pointer to a dead connection. When its memory belongs to another connection, that one must not end.
 #[test]
 fn connections_that_end_take_no_others_with_them() {
-    let mut cluster = Cluster::new();
-    cluster.set("consumer/max_record_bytes", LIMIT);
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with("consumer/max_record_bytes", LIMIT).with_tower();
     let mut consumer = cluster.consumer_of_new(TOPIC);
     let mut first = crate::peer::Node::started(&cluster, &[]);
     first.subscription(&crate::peer::to(b'M', "hello\0"));
@@ -206,11 +201,11 @@ fn connections_that_end_take_no_others_with_them() {
     let mut nodes: Vec<crate::peer::Node> = Vec::new();
     for _ in 0..60 {
         nodes.push(crate::peer::Node::started(&cluster, &[]));
-        // They come while others end.
+        // These connect while other connections end.
         first.listen(Duration::from_millis(20));
     }
     traps.into_iter().for_each(|trap| drop(trap.join()));
-    // All are there: each is heard, again and again.
+    // The consumer receives records of all nodes.
     let mut unheard: BTreeSet<String> = nodes.iter().map(|node| node.address.clone()).collect();
     let start = Instant::now();
     for sequence in 0.. {
@@ -228,7 +223,7 @@ fn connections_that_end_take_no_others_with_them() {
     }
 }
 
-/// Who sends such frames whenever somebody connects is connected to ever more seldom.
+/// Nodes reconnect with exponential backoff to a peer that sends such frames.
 #[test]
 fn who_sends_nothing_else_costs_little() {
     let mut cluster = Cluster::new();
@@ -244,8 +239,8 @@ fn who_sends_nothing_else_costs_little() {
     }
     let count = counter.join().expect("a count");
     eprintln!("{count} connections by four nodes, {trips} round trips");
-    // 0, 100, 300, 700, 1,500, 3,100, 6,300 ms: seven by each.
-    // More when a wait begins anew because the machine stood still; waits of 10 ms would make hundreds.
+    // Each connects after 0, 100, 300, 700, 1,500, 3,100 and 6,300 ms: seven times. A busy machine may restart the backoff.
+    // Without backoff there would be hundreds of connections.
     assert!((4 * 3..=4 * 15).contains(&count), "{count} connections in 8 s");
     assert!(trips > 10, "{trips} round trips");
     honest.end(64 * MIB);

@@ -1,4 +1,4 @@
-//! Peers that mean harm, or send what makes no sense: the honest nodes go on.
+//! Hostile or faulty peers do not disturb the other nodes.
 
 #[path = "../common/e2e/mod.rs"]
 mod e2e;

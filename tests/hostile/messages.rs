@@ -1,8 +1,8 @@
-//! Thousands of messages and beacons that are wrong, to every kind of node: all go on, and nobody else's records suffer.
+//! Thousands of malformed messages and beacons to every kind of node. All nodes continue, and no other record is affected.
 //!
-//! `DAFKA_SEEDS=n` runs n seeds instead of one (`make soak-hostile`).
+//! `DAFKA_SEEDS=n` runs n seeds instead of three (`make soak-hostile`).
 
-use crate::e2e::{Cluster, DEADLINE};
+use crate::e2e::{Cluster, wait_until};
 use crate::hostile::{Attacker, Honest, MIB, Rng, TOPIC, corpus, mutate};
 use crate::peer::{
     ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, position, record, store_hello,
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 /// Messages per seed.
 const COUNT: usize = 20_000;
-/// Messages between two looks at the honest nodes.
+/// The number of messages between two checks of the honest nodes.
 const STEP: usize = 2_000;
-/// How long a flood is watched: several of the seconds in which one line is allowed.
+/// How long a flood lasts: several times the second for which one line is allowed.
 const FLOOD: Duration = Duration::from_secs(3);
 
-/// How far a process may grow: what may wait unread from one peer, the allocator's habits, and early records. The
-/// messages themselves come to some 200 MiB here.
+/// How much a process may grow: unread messages of one peer, free memory of the allocator, and early records. The messages
+/// have some 200 MiB in total.
 const GROWTH: u64 = 64 * MIB;
 
 fn seeds() -> u64 {
@@ -26,7 +26,7 @@ fn seeds() -> u64 {
 }
 
 impl Attacker {
-    /// Every message that each node listens to, right in itself, with how much of its first frame names the receiver.
+    /// A valid message of each kind for each node, with the length of the part of its first frame that names the receiver.
     fn messages(&self) -> Vec<(Vec<Vec<u8>>, usize)> {
         let Attacker { producer, consumer, writer, reader, .. } = self;
         let with = |frame: Vec<u8>| vec![frame, b"content".to_vec()];
@@ -34,7 +34,7 @@ impl Attacker {
         let to_topic = TOPIC.len() + 2;
         let to_node = 34;
         vec![
-            // The partition is the attacker's own: who speaks in another's name, and knows how, is believed.
+            // The attacker's own partition, because nodes accept valid messages in the name of another node.
             (with(record(TOPIC, me, 0)), to_topic),
             (with(record(TOPIC, "ANOTHER", 7)), to_topic),
             (with(direct_record(consumer, me, TOPIC, 0)), to_node),
@@ -48,7 +48,7 @@ impl Attacker {
             (vec![fetch(producer, me, TOPIC, 0, u32::MAX)], to_node),
             (vec![fetch(producer, "NOBODY", TOPIC, u64::MAX, 1)], to_node),
             (vec![fetch(me, me, TOPIC, 0, u32::MAX)], 1),
-            // Never published.
+            // A record that was never published.
             (vec![ack(producer, TOPIC, u64::MAX)], to_node),
             (vec![get_heads(TOPIC, me)], 1),
             (vec![get_heads("", me)], 1),
@@ -59,8 +59,8 @@ impl Attacker {
     }
 }
 
-/// Mutations of an ACK must stay lies that can be known for such: up to what was published it would be believed.
-fn is_believed(frames: &[Vec<u8>], producer: &str) -> bool {
+/// Whether an honest node would accept a mutated message of the honest partition, such as an ACK of a published record.
+fn would_be_accepted(frames: &[Vec<u8>], producer: &str) -> bool {
     let of_producer = |frame: &[u8]| frame.windows(32).any(|window| window == producer.as_bytes());
     let frame = &frames[0];
     let id = frame.first().copied().unwrap_or(0);
@@ -77,16 +77,16 @@ fn thousands_of_wrong_messages_harm_nobody() {
     honest.round_trip();
     let corpus = corpus("message");
     for seed in 0..seeds() {
-        let mut rng = Rng::new(seed + 1);
+        let mut rng = Rng::with_seed(seed + 1);
         let messages = attacker.messages();
         for i in 0..COUNT {
-            let frames = if rng.below(4) == 0 {
+            let frames = if rng.usize(..4) == 0 {
                 mutate(&mut rng, &corpus[i % corpus.len()], 1)
             } else {
                 let (frames, keep) = &messages[i % messages.len()];
                 mutate(&mut rng, frames, *keep)
             };
-            if !is_believed(&frames, &attacker.producer) {
+            if !would_be_accepted(&frames, &attacker.producer) {
                 attacker.node.send_frames(&frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
             }
             if i % STEP == STEP - 1 {
@@ -105,37 +105,32 @@ fn thousands_of_wrong_beacons_harm_nobody() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let context = zmq::Context::new();
-    // To the tower, and, as a tower, to nodes that know of this one too.
     let to_tower = context.socket(zmq::PUB).unwrap();
     to_tower.set_linger(0).unwrap();
     to_tower.connect(&cluster.sub_addresses()).unwrap();
     let from_tower = context.socket(zmq::SUB).unwrap();
     from_tower.set_subscribe(b"").unwrap();
     from_tower.connect(&cluster.pub_addresses()).unwrap();
-    // Heard by the tower once it announces something of ours.
-    let start = Instant::now();
+    // When the tower announces our beacon, it is connected.
     let probe = [&b"B"[..], b"PROBE", b"127.0.0.1", b"1"];
     from_tower.set_rcvtimeo(20).unwrap();
-    loop {
+    wait_until("the tower announces the probe", || {
         to_tower.send_multipart(probe, 0).unwrap();
-        let heard = from_tower.recv_multipart(0);
-        if heard.is_ok_and(|frames| frames.get(1).is_some_and(|name| name == b"PROBE")) {
-            break;
-        }
-        assert!(start.elapsed() < DEADLINE);
-    }
+        let received = from_tower.recv_multipart(0);
+        received.is_ok_and(|frames| frames.get(1).is_some_and(|name| name == b"PROBE"))
+    });
     let corpus = corpus("beacon");
     let seed: Vec<Vec<u8>> = probe.map(<[u8]>::to_vec).to_vec();
     for seed_number in 0..seeds() {
-        let mut rng = Rng::new(seed_number + 100);
+        let mut rng = Rng::with_seed(seed_number + 100);
         for i in 0..5_000 {
             let mut frames = if i % 3 == 0 { corpus[i % corpus.len()].clone() } else { seed.clone() };
-            let at = rng.below(frames.len());
+            let at = rng.usize(..frames.len());
             frames.swap(0, at);
             frames = mutate(&mut rng, &frames, usize::from(at == 0));
             let len = frames.len();
             frames.swap(0, at.min(len - 1));
-            // Only hosts of this machine: what cannot be parsed as an address would be looked up elsewhere.
+            // Only hosts of this machine: a name would cause DNS requests.
             let host = frames.get(2).map_or("", |host| std::str::from_utf8(host).unwrap_or("\n"));
             let is_name = host.bytes().any(|octet| octet.is_ascii_alphabetic())
                 && host.bytes().all(|octet| octet.is_ascii_graphic());
@@ -152,7 +147,7 @@ fn thousands_of_wrong_beacons_harm_nobody() {
     honest.end(GROWTH);
 }
 
-/// Dropped messages give one line a second and kind, however many they are.
+/// Dropped messages cause one log line per second and kind, however many they are.
 #[test]
 fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
     let cluster = Cluster::new();
@@ -184,13 +179,13 @@ fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
         attacker.node.send_frames(&frames);
         if i % STEP == 0 {
             steps += 1;
-            // No more than what is read: this is about log lines.
+            // Do not send faster than the nodes read.
             honest.round_trip();
         }
     }
     eprintln!("{i} wrong messages");
     honest.check(GROWTH);
-    // Two nodes in a store, each with a line a second at most.
+    // A store has two nodes, each with at most one line per second.
     let most = 2 * (start.elapsed().as_secs() as usize + 2);
     for (before, now) in before.iter().zip(lines(&honest)) {
         eprintln!("{} log lines in {:?}", now - before, start.elapsed());
@@ -201,7 +196,7 @@ fn a_flood_of_wrong_messages_is_no_flood_of_log_lines() {
     honest.end(GROWTH);
 }
 
-/// A consumer of what is new begins where the first HEAD says: a false one does not hide what is published.
+/// A consumer of new records starts at the first HEAD. A false HEAD must not hide published records.
 #[test]
 fn a_false_head_hides_no_record_from_a_consumer_of_new_ones() {
     for claimed in [u64::MAX, u64::MAX - 1, 1_000_000] {
@@ -210,18 +205,17 @@ fn a_false_head_hides_no_record_from_a_consumer_of_new_ones() {
         let mut attacker = Attacker::start(&cluster);
         let mut consumer = cluster.consumer_of_new("other");
         attacker.node.subscription(&[b"M", &b"other"[..], &[0]].concat());
-        let mut producer = cluster.producer("other");
+        let producer = cluster.producer("other");
         let producer_address = attacker.node.subscriber_other_than(b'K', &attacker.producer);
         attacker.node.send(&head("other", &producer_address, claimed));
-        // What the same peer sends later has been read when this has been.
+        // When the consumer has printed this record, it has processed the HEAD.
         attacker.node.send_record(&record("other", "MARK", 0), "mark");
         assert!(consumer.line("a record of the same peer").ends_with(b" mark"));
         let published: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i}").into_bytes()).collect();
         producer.feed(&published);
         let came = consumer.lines(published.len(), "what was published behind a false HEAD");
         crate::e2e::assert_contents("other", &came, &published);
-        producer.close_input();
-        producer.expect_success("the end of its input, with a store present");
+        producer.finish("the end of its input, with a store present");
         honest.round_trip();
     }
 }

@@ -1,17 +1,17 @@
-//! Beacons with host names. To look one up may take minutes, and nobody waits for that.
+//! Beacons with host names. A DNS request may take minutes, and no node waits for it.
 
-use crate::e2e::{Cluster, Program, assert_contents, lines};
+use crate::e2e::{Cluster, Program, lines};
 use crate::hostile::{Honest, MIB, TOPIC};
 use crate::peer::new_address;
 use std::path::Path;
 use std::time::Duration;
 
-/// A node for which names that end in `.slow` are looked up for a minute, and those in `.here` are this host's.
+/// Starts a node for which the lookup of names in `.slow` takes a minute, and names in `.here` are this host.
 fn node(cluster: &Cluster, program: &str, arguments: &[&str]) -> Program {
     cluster.preloaded(program, arguments, ("NAMES", Path::new("1")))
 }
 
-/// Says that nodes are on hosts of these names.
+/// Sends beacons of nodes on hosts with these names.
 fn beacon(to_tower: &zmq::Socket, hosts: &[String]) {
     for host in hosts {
         let frames = ["B", &new_address(), host, "1"].map(str::to_owned);
@@ -35,7 +35,7 @@ fn names_that_nobody_answers_for_hold_nobody_up() {
         let hosts: Vec<String> = (0..50).map(|i| format!("host-{}.slow", 50 * round + i)).collect();
         beacon(&to_tower, &hosts);
         honest.round_trip();
-        // Also for who must connect first.
+        // New nodes work, too.
         if round % 10 == 9 {
             let mut newcomer = node(&cluster, "dafka_console_consumer", &["--from-beginning", TOPIC]);
             newcomer.line("what there is, for a newcomer");
@@ -47,8 +47,7 @@ fn names_that_nobody_answers_for_hold_nobody_up() {
 
 #[test]
 fn nodes_meet_by_their_names() {
-    let mut cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut cluster = Cluster::new().with_tower();
     cluster.set("beacon/address", "this.host.here");
     cluster.set("store/db", "store");
     let _store = node(&cluster, "dafka_stored", &[]);
@@ -56,7 +55,7 @@ fn nodes_meet_by_their_names() {
     let mut producer = node(&cluster, "dafka_console_producer", &[TOPIC]);
     let all = lines("line", 1_000);
     producer.feed(&all);
-    assert_contents(TOPIC, &consumer.lines(all.len(), "records of a node with a name"), &all);
+    consumer.expect_records(TOPIC, &all, "records of a node with a name");
     producer.close_input();
     producer.expect_success_within("a store with a name has them", Duration::from_secs(60));
     consumer.expect_no_more();

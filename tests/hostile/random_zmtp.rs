@@ -1,33 +1,33 @@
-//! Random ZMTP at every kind of socket of every kind of node, in both directions, while honest records go on.
+//! Random ZMTP to every kind of socket of every kind of node, in both directions, while honest records flow.
 //!
 //! `DAFKA_FUZZ_FRAMES=n` sends n frames (`make soak-hostile`: ten million).
 
-use crate::e2e::{Cluster, DEADLINE, Program};
+use crate::e2e::{Cluster, DEADLINE, Program, port_of};
 use crate::hostile::{Attacker, Fuzzer, Honest, MIB, Role, TOPIC};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How far a process may grow: subscriptions, what waits unread, and the partitions and records made up by the way.
+/// How much a process may grow: subscriptions, unread messages, and made-up partitions and records.
 const GROWTH: u64 = 128 * MIB;
 
-/// How many hostile nodes are announced, to which all others connect.
+/// How many hostile nodes are announced. All others connect to them.
 const TRAPS: usize = 4;
 
 fn frames_wanted() -> u64 {
     std::env::var("DAFKA_FUZZ_FRAMES").ok().and_then(|count| count.parse().ok()).unwrap_or(500_000)
 }
 
-/// Where fuzzing peers meet a socket of an honest node.
+/// A socket of an honest node, and how fuzzing peers connect to it.
 struct Place {
     name: String,
     role: Role,
-    door: Door,
-    /// Frames that were taken there.
+    access: Access,
+    /// The number of frames that the socket has taken.
     frames: AtomicU64,
 }
 
-enum Door {
+enum Access {
     /// The node listens.
     Port(u16),
     /// The node connects.
@@ -35,29 +35,29 @@ enum Door {
 }
 
 impl Place {
-    fn new(name: &str, role: Role, door: Door) -> Place {
-        Place { name: name.to_owned(), role, door, frames: AtomicU64::new(0) }
+    fn new(name: &str, role: Role, access: Access) -> Place {
+        Place { name: name.to_owned(), role, access, frames: AtomicU64::new(0) }
     }
 
-    /// A port that nodes are expected to connect to.
+    /// A port to which nodes connect.
     fn trap(name: &str, role: Role, port: u16) -> Place {
-        Place::new(name, role, Door::Trap(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port")))
+        Place::new(name, role, Access::Trap(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a port")))
     }
 
     fn address(&self) -> SocketAddr {
-        match &self.door {
-            Door::Port(port) => (Ipv4Addr::LOCALHOST, *port).into(),
-            Door::Trap(listener) => listener.local_addr().expect("bound"),
+        match &self.access {
+            Access::Port(port) => (Ipv4Addr::LOCALHOST, *port).into(),
+            Access::Trap(listener) => listener.local_addr().expect("bound"),
         }
     }
 
-    /// Attacks one connection after the other.
+    /// Attacks connections one after the other.
     fn fuzz(&self, seed: u64, is_over: &AtomicBool) {
         let mut fuzzer = Fuzzer::new(seed, self.role);
         while !is_over.load(Ordering::Relaxed) {
-            let stream = match &self.door {
-                Door::Port(_) => TcpStream::connect_timeout(&self.address(), Duration::from_millis(200)),
-                Door::Trap(listener) => listener.accept().map(|(stream, _)| stream),
+            let stream = match &self.access {
+                Access::Port(_) => TcpStream::connect_timeout(&self.address(), Duration::from_millis(200)),
+                Access::Trap(listener) => listener.accept().map(|(stream, _)| stream),
             };
             if let Ok(stream) = stream {
                 self.frames.fetch_add(fuzzer.attack(stream), Ordering::Relaxed);
@@ -65,14 +65,10 @@ impl Place {
         }
     }
 
-    /// Wakes who waits for a connection.
+    /// Ends the wait for a connection.
     fn wake(&self) {
         let _ = TcpStream::connect(self.address());
     }
-}
-
-fn port_of(endpoint: &str) -> u16 {
-    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
 /// The sockets that listen: each node's XPUB, and the tower's XPUB and XSUB.
@@ -83,7 +79,7 @@ fn listening(cluster: &Cluster, attacker: &mut Attacker) -> Vec<Place> {
     let mut places: Vec<Place> = nodes
         .iter()
         .map(|(name, address)| {
-            Place::new(&format!("{name}'s XPUB"), Role::Subscriber, Door::Port(attacker.port_of(address)))
+            Place::new(&format!("{name}'s XPUB"), Role::Subscriber, Access::Port(attacker.port_of(address)))
         })
         .collect();
     let ends = [
@@ -91,7 +87,7 @@ fn listening(cluster: &Cluster, attacker: &mut Attacker) -> Vec<Place> {
         ("XSUB", Role::Publisher, cluster.sub_addresses()),
     ];
     for (kind, role, endpoint) in ends {
-        places.push(Place::new(&format!("tower's {kind}"), role, Door::Port(port_of(&endpoint))));
+        places.push(Place::new(&format!("tower's {kind}"), role, Access::Port(port_of(&endpoint))));
     }
     places
 }
@@ -102,7 +98,7 @@ fn random_zmtp_ends_no_node() {
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
     let mut places = listening(&cluster, &mut attacker);
-    // The SUB of producer, consumer and both halves of the store, which connect to whoever is announced.
+    // The SUB sockets of producer, consumer and both nodes of the store connect to all announced nodes.
     let mut announced = Vec::new();
     for i in 0..TRAPS {
         let place = Place::trap(&format!("SUB of all, at trap {i}"), Role::Publisher, 0);
@@ -135,7 +131,7 @@ fn random_zmtp_ends_no_node() {
                 turn += 1;
                 honest.round_trip();
                 honest.check(GROWTH);
-                // A slow leak shows as growth that does not level off.
+                // The output shows a slow leak as constant growth.
                 if total() >= told + wanted / 10 {
                     told = total();
                     eprintln!("{told} frames after {:?}", start.elapsed());
@@ -163,7 +159,7 @@ fn random_zmtp_ends_no_node() {
     }
 }
 
-/// Lets one of the programs stand still while its peers go on.
+/// Stops one of the programs for a moment.
 fn pause(honest: &mut Honest, turn: usize) {
     let Honest { tower, store, producer, consumer, .. } = honest;
     let program: &mut Program = [tower, store, producer, consumer][turn % 4];

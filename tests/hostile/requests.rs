@@ -1,37 +1,28 @@
-//! Requests in the names of others, and requesters that do not read what they ask for.
+//! Requests in the name of another node, and requesters that do not read the answers.
 
-use crate::e2e::{Cluster, DEADLINE, Program, assert_contents};
+use crate::e2e::{Cluster, Program, assert_contents, port_of, wait_until};
 use crate::hostile::{MIB, PROMPT};
 use crate::peer::{Node, consumer_hello, fetch, get_heads, new_address, string_at, to};
 use std::time::{Duration, Instant};
 
 const TOPIC: &str = "hello";
 
-/// A store that holds records, and the partition that they are in.
+/// A store with records, and their partition.
 fn store_of(cluster: &Cluster, records: &[Vec<u8>]) -> (Program, String) {
     let store = cluster.store("store");
     cluster.publish(TOPIC, records);
     let mut node = Node::new(cluster);
     node.subscribe(&to(b'E', &node.address));
     node.start_beacon();
-    // A request that comes before the subscription to its answer is dropped.
-    let start = Instant::now();
-    let head = loop {
-        assert!(start.elapsed() < DEADLINE, "the store tells no head");
-        node.send(&get_heads(TOPIC, &node.address));
-        if let Some(frames) = node.message_within(b"E", Duration::from_millis(100)) {
-            break frames;
-        }
-    };
+    let head = node.ask(&get_heads(TOPIC, &node.address), b"E");
     let partition = string_at(&head[0], to(b'E', &node.address).len() + 2);
     (store, partition)
 }
 
-/// One small request in a victim's name would have the store send it everything.
+/// One small request in the name of a victim would make the store send it all records.
 #[test]
 fn a_request_in_another_nodes_name_is_not_answered() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let records: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i}").into_bytes()).collect();
     let (mut store, partition) = store_of(&cluster, &records);
     let mut attacker = Node::started(&cluster, &[]);
@@ -43,13 +34,8 @@ fn a_request_in_another_nodes_name_is_not_answered() {
     let reader = attacker.subscriber_of(b'W');
     victim.subscription(b"F");
     victim.endpoint_of(&reader);
-    // Both are connected to the store, and the victim gets what it asks for itself.
-    // A request that comes before the subscription to its answer is dropped.
-    let start = Instant::now();
-    while victim.message_within(b"E", Duration::from_millis(100)).is_none() {
-        assert!(start.elapsed() < DEADLINE, "the store answers nothing");
-        victim.send(&get_heads(TOPIC, &victim.address));
-    }
+    // Both are connected to the store, and the victim receives answers to its own requests.
+    victim.ask(&get_heads(TOPIC, &victim.address), b"E");
     victim.send(&fetch(&partition, &victim.address, TOPIC, 7, 1));
     victim.message(b"D");
     for _ in 0..3 {
@@ -59,16 +45,16 @@ fn a_request_in_another_nodes_name_is_not_answered() {
         attacker.send(&fetch(&partition, &victim.address, TOPIC, 0, 1_000));
     }
     store.wait_for_log("in another node's name");
-    // Heads that the victim has asked for itself more than once may still come.
+    // Heads that the victim itself has requested may still arrive.
     while victim.message_within(b"E", Duration::from_millis(300)).is_some() {}
     for id in [b"D", b"E"] {
-        victim.expect_no_message(id, "somebody else has asked for it");
+        victim.expect_no_message(id, "another node has requested it");
     }
     victim.send(&fetch(&partition, &victim.address, TOPIC, 8, 1));
     victim.message(b"D");
 }
 
-/// A crowd of requesters of one host: each announces an endpoint of its own.
+/// Many requesters on one host, each with its own endpoint.
 struct Crowd {
     requesters: Vec<(String, zmq::Socket, u16)>,
     subscriber: zmq::Socket,
@@ -92,7 +78,7 @@ impl Crowd {
             let publisher = socket(zmq::XPUB);
             publisher.bind("tcp://127.0.0.1:*").expect("a port");
             let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
-            let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+            let port = port_of(&endpoint);
             let name = new_address();
             subscriber.set_subscribe(&to(b'D', &name)).expect("a subscription");
             subscriber.set_subscribe(&to(b'E', &name)).expect("a subscription");
@@ -109,26 +95,26 @@ impl Crowd {
         }
     }
 
-    /// Waits until the store is connected to all, and beacons meanwhile.
+    /// Beacons until the store is connected to all.
     fn wait(&self) {
-        let start = Instant::now();
-        let is_connected = |publisher: &zmq::Socket| publisher.recv_bytes(zmq::DONTWAIT).is_ok();
         for (_, publisher, _) in &self.requesters {
-            while !is_connected(publisher) {
-                assert!(start.elapsed() < DEADLINE, "the store connects to nobody");
-                self.beacon();
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            wait_until("the store connects", || {
+                let is_connected = publisher.recv_bytes(zmq::DONTWAIT).is_ok();
+                if !is_connected {
+                    self.beacon();
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                is_connected
+            });
         }
     }
 }
 
-/// Many connections ask a store for all that it has and read none of it. The store keeps none of it for them, and a consumer
-/// replays as if they were not there.
+/// Many peers request all records of a store and read nothing. The store buffers nothing for them, and a consumer reads as
+/// fast as without them.
 #[test]
 fn requesters_that_do_not_read_cost_nothing() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let records: Vec<Vec<u8>> = (0..100_000).map(|i| format!("{i:0500}").into_bytes()).collect();
     let (store, partition) = store_of(&cluster, &records);
     let crowd = Crowd::new(&cluster, 300);

@@ -1,32 +1,27 @@
-//! Peers that send more than a node has processed, then a PING, and then reset the connection.
+//! Peers that send more than a node can process, then a PING, and then reset the connection.
 //!
 //! libzmq (4.3.4, 4.3.5) aborts the process when it answers a PING that waited behind a full inbound pipe after the
-//! connection was reset. So no pipe towards a peer may ever be full.
+//! connection was reset. So no pipe of a peer may ever be full.
 
-use crate::e2e::{Cluster, DEADLINE, Program};
+use crate::e2e::{Cluster, DEADLINE, Program, port_of, reset};
 use crate::hostile::{Attacker, Honest, MIB, Raw, TOPIC, shake_hands};
 use crate::peer::{ack, direct_head, fetch, get_heads, head, record};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 const GROWTH: u64 = 128 * MIB;
 
-/// Connections that are made to, or taken from, each socket.
+/// The number of connections to or from each socket.
 const TRIES: usize = 12;
 
 /// Messages per connection: more than libzmq reads ahead by default, and than a processor handles in a time slice.
 const MESSAGES: usize = 8_000;
 
-/// A PING that comes after each so many messages: one of them lies in libzmq's buffer, wherever it stops to read.
+/// The number of messages between two PINGs. So one is in libzmq's buffer, wherever libzmq stops reading.
 const PING_INTERVAL: usize = 20;
 
 const PING: &[u8] = b"\x04\x07\x04PING\0\0";
-
-fn port_of(endpoint: &str) -> u16 {
-    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
 
 /// A frame of ZMTP.
 fn frame(octets: &[u8], more: bool) -> Vec<u8> {
@@ -45,17 +40,7 @@ fn attack(mut raw: Raw, message: impl Fn(usize) -> Vec<u8>) {
     octets.extend(PING);
     // The node may have ended the connection.
     let _ = raw.0.write_all(&octets);
-    reset(&raw.0);
-}
-
-/// Closing the connection sends RST from now on.
-fn reset(stream: &TcpStream) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let len = size_of_val(&linger) as libc::socklen_t;
-    let value = (&raw const linger).cast();
-    // SAFETY: the descriptor is open, and the pointer is to a value of that length that lives.
-    let rc = unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, len) };
-    assert_eq!(rc, 0, "SO_LINGER");
+    reset(raw.0);
 }
 
 fn connect(port: u16, kind: &str) -> Raw {
@@ -122,7 +107,7 @@ fn a_ping_behind_a_full_pipe_ends_no_node_that_connects() {
     let mut node = crate::peer::Node::new(&cluster);
     node.start_beacon_at(trap.local_addr().expect("bound").port());
     let Attacker { producer, consumer, writer, reader, .. } = &attacker;
-    // What each node subscribes to; those of all four at each, as nothing tells which one has connected.
+    // Messages to which the nodes subscribe. All four get all of them, because the attacker does not know which one connects.
     let messages = [
         frame(&ack(producer, TOPIC, 0), false),
         frame(&get_heads(TOPIC, "nobody"), false),
@@ -134,7 +119,7 @@ fn a_ping_behind_a_full_pipe_ends_no_node_that_connects() {
         frame(&crate::peer::consumer_hello(reader, "nobody", &[TOPIC]), false),
     ];
     for _ in 0..TRIES {
-        // Producer, consumer, and both halves of the store.
+        // Producer, consumer, and both nodes of the store.
         for _ in 0..4 {
             let raw = accept(&trap, "XPUB");
             attack(raw, |i| messages[i % messages.len()].clone());
@@ -144,7 +129,7 @@ fn a_ping_behind_a_full_pipe_ends_no_node_that_connects() {
     honest.end(GROWTH);
 }
 
-/// A node connects to the towers that it is told of, and these may be anybody's.
+/// A tower may be hostile, too.
 #[test]
 fn a_ping_behind_a_full_pipe_ends_no_node_of_a_hostile_tower() {
     let cluster = Cluster::new();

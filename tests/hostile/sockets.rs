@@ -1,25 +1,21 @@
-//! Who speaks no ZeroMQ, or stops in the middle, or announces more than there is memory for, at every TCP port of every
-//! kind of node.
+//! Peers at every TCP port of every kind of node that do not speak ZeroMQ, stop in the middle, or announce frames that are
+//! longer than the memory.
 
-use crate::e2e::{Cluster, DEADLINE};
+use crate::e2e::{Cluster, DEADLINE, port_of};
 use crate::hostile::{
-    Attacker, Honest, MIB, Raw, Rng, TOPIC, as_publisher, has_sent, is_closed_by_peer, shake_hands,
+    Attacker, Honest, MIB, Raw, Rng, TOPIC, as_publisher, has_sent, is_closed_by_peer, octets, shake_hands,
 };
 use crate::peer::record;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How far a process may grow: connections and their buffers. A frame that is announced counts nothing.
+/// How much a process may grow: connections and their buffers. An announced frame costs nothing.
 const GROWTH: u64 = 64 * MIB;
 
-/// What subscriptions may take, per node, when 4 MiB of them are let in: libzmq makes 35 octets of each. A store has two
-/// nodes, and more come in before who was cut off is gone.
+/// How much a process may grow when peers subscribe to prefixes of 4 MiB in total: libzmq needs 35 bytes for each. A store
+/// has two nodes, and more subscriptions arrive before a connection has ended.
 const SUBSCRIPTIONS_GROWTH: u64 = 400 * MIB;
-
-fn port_of(endpoint: &str) -> u16 {
-    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection");
@@ -27,7 +23,7 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
-/// All ports that anybody can connect to, and the kind of socket that is welcome there.
+/// All listening ports, with the kind of socket that connects there.
 fn ports(cluster: &Cluster, attacker: &mut Attacker) -> Vec<(u16, &'static str)> {
     let nodes =
         [&attacker.producer, &attacker.consumer, &attacker.writer, &attacker.reader].map(String::clone);
@@ -43,16 +39,16 @@ fn garbage_on_every_port_harms_nobody() {
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
     let ports = ports(&cluster, &mut attacker);
-    let mut rng = Rng::new(7);
+    let mut rng = Rng::with_seed(7);
     let mut open = Vec::new();
     for (port, kind) in ports {
         for i in 0..200 {
             let mut stream = connect(port);
-            let len = 1 + rng.below(500);
-            // What is refused in the middle cannot be written to the end.
+            let len = 1 + rng.usize(..500);
+            // Writes fail when the other side ends the connection.
             let _ = match i % 8 {
                 0 => stream.write_all(b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"),
-                1 => stream.write_all(&rng.octets(len)),
+                1 => stream.write_all(&octets(&mut rng, len)),
                 // Half a greeting, or nothing at all, and then silence.
                 2 => stream.write_all(&[0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3]),
                 3 => Ok(()),
@@ -64,12 +60,12 @@ fn garbage_on_every_port_harms_nobody() {
                     let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 9, 9];
                     greeting.extend(b"CURVE");
                     greeting.resize(64, 0xff);
-                    greeting.extend(rng.octets(len));
+                    greeting.extend(octets(&mut rng, len));
                     stream.write_all(&greeting)
                 }
-                // All well, and then anything.
+                // A valid handshake, and then random bytes.
                 _ => shake_hands(stream.try_clone().expect("a handle"), kind)
-                    .and_then(|Raw(mut stream)| stream.write_all(&rng.octets(len))),
+                    .and_then(|Raw(mut stream)| stream.write_all(&octets(&mut rng, len))),
             };
             if i % 2 == 0 {
                 open.push(stream);
@@ -98,7 +94,7 @@ fn announced_frames_without_end_are_refused_at_every_port() {
     honest.end(GROWTH);
 }
 
-/// A hostile node that others connect to, in one more cluster's terms: its beacon, and what comes in at its port.
+/// A hostile node to which others connect.
 struct Trap {
     listener: TcpListener,
     /// Keeps its beacon going.
@@ -124,7 +120,7 @@ impl Trap {
     }
 }
 
-/// The writer and the consumer take long frames, as records are; nobody else does, and nobody takes all.
+/// A writer and a consumer accept long frames, because records may be long. Other nodes do not, and none accepts any length.
 #[test]
 fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
     let mut cluster = Cluster::new();
@@ -132,21 +128,21 @@ fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
     cluster.set("store/max_record_bytes", "1000000");
     let mut honest = Honest::start(&cluster);
     let trap = Trap::set(&cluster);
-    // Producer, consumer, and both halves of the store.
+    // Producer, consumer, and both nodes of the store.
     let mut connections: Vec<Raw> = (0..4).map(|_| trap.next()).collect();
     for raw in &mut connections {
         raw.frame(&record(TOPIC, "FAKE", 9), true).expect("sent");
         raw.announce(400 * MIB).expect("sent");
     }
     honest.round_trip();
-    // The reader takes a long CONSUMER-HELLO, but not so long a one.
+    // The reader accepts a long CONSUMER-HELLO, but not such a long one.
     for raw in &mut connections {
         assert!(is_closed_by_peer(&mut raw.0, DEADLINE), "a frame of 400 MiB");
     }
     honest.end(GROWTH);
 }
 
-/// With the default, a record of hundreds of MiB may come: what is announced costs nothing before it is there.
+/// By default a record may have hundreds of MiB. An announced record costs nothing before its content arrives.
 #[test]
 fn a_long_frame_that_never_comes_costs_nothing() {
     let cluster = Cluster::new();
@@ -162,18 +158,18 @@ fn a_long_frame_that_never_comes_costs_nothing() {
         honest.round_trip();
     }
     honest.check(GROWTH);
-    // Two announce 2^63 octets to all four, which even a store's disk has no room for.
+    // Announce 2^63 bytes to all four nodes.
     let greedy = Trap::set(&cluster);
     for mut raw in (0..4).map(|_| greedy.next()).collect::<Vec<_>>() {
-        // It may have been made again meanwhile, as others were that were made at the same time.
+        // The node may have replaced this connection.
         let _ = raw.announce(u64::MAX >> 1);
         assert!(is_closed_by_peer(&mut raw.0, DEADLINE), "a frame of 2^63-1 octets");
     }
     honest.end(GROWTH);
 }
 
-/// A thousand connections that say nothing, with no more files to be had than that: whoever is connected goes on, and
-/// newcomers get in when the silent ones are dropped.
+/// Silent connections use up all files that a store may have open. Connected nodes continue, and new nodes can connect when
+/// the store ends the silent connections.
 #[test]
 fn silent_connections_take_files_for_a_while_only() {
     let mut cluster = Cluster::new();
@@ -199,20 +195,20 @@ fn silent_connections_take_files_for_a_while_only() {
     // A new producer's first record is acknowledged as soon as the store can take its connection.
     cluster.publish("other", &[b"late".to_vec()]);
     eprintln!("a newcomer was served after {:?}", start.elapsed());
-    // libzmq by itself would wait 30 s for them to say something.
+    // libzmq alone would wait 30 s for their greeting.
     assert!(start.elapsed() < Duration::from_secs(29), "a newcomer was served after {:?}", start.elapsed());
     drop(silent);
     honest.end(GROWTH);
 }
 
-/// Each subscription takes memory for as long as its connection lives: who makes too many is cut off.
+/// A subscription occupies memory until its connection ends, so nodes end a connection with too many.
 #[test]
 fn subscriptions_without_end_are_cut_off() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/max_subscription_bytes", "4194304");
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
-    let mut rng = Rng::new(3);
+    let mut rng = Rng::with_seed(3);
     for (port, kind) in ports(&cluster, &mut attacker) {
         if kind != "SUB" {
             continue;
@@ -221,7 +217,7 @@ fn subscriptions_without_end_are_cut_off() {
         let mut count = 0;
         let is_cut_off = (0..200_000).any(|_| {
             count += 1;
-            let subscription = [&[1, b'X'][..], &rng.octets(200)].concat();
+            let subscription = [&[1, b'X'][..], &octets(&mut rng, 200)].concat();
             raw.frame(&subscription, false).is_err()
         });
         eprintln!("port {port}: {count} subscriptions, cut off: {is_cut_off}");
@@ -231,8 +227,8 @@ fn subscriptions_without_end_are_cut_off() {
     honest.end(SUBSCRIPTIONS_GROWTH);
 }
 
-/// Each connection brings less than would be too much, all of them at once far more. What they have brought by the time
-/// when they are cut off is processed all the same.
+/// Each connection subscribes to less than the limit, and all together to far more. The node still processes the
+/// subscriptions that arrive before it ends the connections.
 #[test]
 fn subscriptions_of_many_connections_at_once_are_cut_off() {
     const CONNECTIONS: usize = 10;
@@ -247,12 +243,12 @@ fn subscriptions_of_many_connections_at_once_are_cut_off() {
         for seed in 0..CONNECTIONS {
             let start = &start;
             scope.spawn(move || {
-                let mut rng = Rng::new(seed as u64 + 1);
-                let subscription = |_| [&[0, 202, 1, b'X'][..], &rng.octets(200)].concat();
+                let mut rng = Rng::with_seed(seed as u64 + 1);
+                let subscription = |_| [&[0, 202, 1, b'X'][..], &octets(&mut rng, 200)].concat();
                 let subscriptions: Vec<u8> = (0..20_000).flat_map(subscription).collect();
                 let raw = shake_hands(connect(port), "SUB");
                 start.wait();
-                // The other side may end it at any time.
+                // The node may end the connection at any time.
                 let _ = raw.map(|mut raw| raw.0.write_all(&subscriptions));
             });
         }
@@ -261,31 +257,26 @@ fn subscriptions_of_many_connections_at_once_are_cut_off() {
     honest.end(SUBSCRIPTIONS_GROWTH);
 }
 
-/// Two peers subscribe to the same topic. One of them ends its subscription and makes it again, until that has taken four
-/// times the octets that may be subscribed to, and that the node's socket may hold.
+/// Two peers subscribe to the same topic. One of them unsubscribes and subscribes again, with four times as many bytes in
+/// total as the limit.
 #[test]
 fn a_shared_subscription_that_is_made_and_ended_many_times_ends_no_connection() {
-    let mut cluster = Cluster::new();
-    cluster.set("beacon/max_subscription_bytes", "1048576");
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with("beacon/max_subscription_bytes", "1048576").with_tower();
     let store = cluster.store("store");
     let mut node = crate::peer::Node::started(&cluster, &[]);
     let reader = node.subscriber_of(b'W');
-    while !node.peers.contains_key(&reader) {
-        node.listen(Duration::from_millis(20));
-    }
-    let port = port_of(&node.peers[&reader]);
+    let port = port_of(&node.endpoint_of(&reader));
     let [mut steady, mut moving] = [(); 2].map(|()| shake_hands(connect(port), "SUB").expect("a handshake"));
     let topic = [b'X'; 200];
     steady.frame(&[&[1], &topic[..]].concat(), false).expect("sent");
-    // A store greets each peer that subscribes to its greeting: it has read everything before.
+    // A store sends STORE-HELLO when a peer subscribes to it, after it has processed all earlier subscriptions.
     let is_greeted = |raw: &mut Raw, name: &str| {
         raw.frame(format!("\x01L{name}").as_bytes(), false).is_ok()
             && has_sent(&mut raw.0, format!("L{name}").as_bytes(), DEADLINE)
     };
     for round in 0..100 {
         for _ in 0..100 {
-            // A connection that was ended does not greet.
+            // When the node has ended the connection, the check below fails.
             let _ = moving.frame(&[&[1], &topic[..]].concat(), false);
             let _ = moving.frame(&[&[0], &topic[..]].concat(), false);
         }
@@ -294,13 +285,13 @@ fn a_shared_subscription_that_is_made_and_ended_many_times_ends_no_connection() 
     assert!(is_greeted(&mut steady, "steady"), "{}", store.log());
 }
 
-/// Subscribes so often, each time to 192 octets, which cost 200. The connection, and whether the other side has ended it.
+/// Subscribes to `count` prefixes of 192 bytes, which cost 200. Returns the connection and whether the other side has ended it.
 fn subscribe(port: u16, count: usize) -> (Raw, bool) {
     let mut raw = shake_hands(connect(port), "SUB").expect("a handshake");
-    // To what nobody else subscribes to, who may not be known yet to have ended: a tower hears of it once only.
+    // Prefixes that no other connection has, because libzmq reports a shared subscription only once.
     let own = raw.0.local_addr().expect("an address").port();
     for i in 0..count {
-        // Once the other side has ended it, it cannot be written to.
+        // Writes fail when the other side has ended the connection.
         let _ = raw.frame(format!("\x01X{own:05}{i:0186}").as_bytes(), false);
     }
     let patience = if count > 500 { DEADLINE } else { crate::e2e::QUIET };
@@ -308,7 +299,7 @@ fn subscribe(port: u16, count: usize) -> (Raw, bool) {
     (raw, is_cut_off)
 }
 
-/// Who needs more has a key for it. The log says which, and who was cut off.
+/// A key sets the limit of subscriptions. The log names the key and the peer.
 #[test]
 fn keys_say_what_others_may_subscribe_to() {
     for (limit, is_cut_off) in [("100000", true), ("1000000", false)] {
@@ -320,14 +311,11 @@ fn keys_say_what_others_may_subscribe_to() {
         let mut node = crate::peer::Node::started(&cluster, &[]);
         let reader = node.subscriber_of(b'W');
         let writer = node.subscriber_of(b'D');
-        for address in [&reader, &writer] {
-            while !node.peers.contains_key(address) {
-                node.listen(Duration::from_millis(20));
-            }
-        }
+        let reader_endpoint = node.endpoint_of(&reader);
+        node.endpoint_of(&writer);
         for (mut program, key, endpoint) in [
             (tower, "tower/max_subscription_bytes", cluster.pub_addresses()),
-            (store, "beacon/max_subscription_bytes", node.peers[&reader].clone()),
+            (store, "beacon/max_subscription_bytes", reader_endpoint),
         ] {
             let port = port_of(&endpoint);
             assert!(!subscribe(port, 400).1, "{key}: 80,000 octets");
@@ -337,7 +325,7 @@ fn keys_say_what_others_may_subscribe_to() {
                 assert!(!program.log().contains(key), "{}", program.log());
                 continue;
             }
-            // One before this one may not be known yet to have ended, and be cut off instead: then once more.
+            // The node may end an earlier connection instead, whose end it has not noticed yet. Then try again.
             let start = Instant::now();
             loop {
                 let (raw, is_cut_off) = subscribe(port, 600);
@@ -345,7 +333,7 @@ fn keys_say_what_others_may_subscribe_to() {
                 program.wait_for_log(&format!("{key} = {limit}"));
                 let own = raw.0.local_addr().expect("an address");
                 let is_named = || program.log().contains(&format!("the peer at {own} was cut off"));
-                // For longer than a second: there is one line in a second, and the next one needs one of its own.
+                // For longer than a second, because the node logs at most one line per second.
                 let told = Instant::now();
                 while !is_named() && told.elapsed() < Duration::from_millis(1_500) {
                     std::thread::sleep(Duration::from_millis(5));

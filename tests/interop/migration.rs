@@ -1,20 +1,19 @@
-//! Moving from libdafka 0.1.0 (doc/migration.md): old stores, played by hand, hold partitions whose producers have gone
-//! long ago; our store beside them copies all, and serves it when the old ones are gone.
+//! Moving from libdafka 0.1.0 (doc/migration.md): simulated old stores hold partitions whose producers have ended. Our store
+//! copies all of them, and serves them when the old stores have ended.
 
-use crate::e2e::{Cluster, DEADLINE, PROMPT, assert_each_partition};
+use crate::e2e::{Cluster, DEADLINE, PROMPT, assert_each_partition, wait_until};
 use crate::peer::{Node, direct_head, direct_record, new_address, number_4_at, number_8_at, string_at, to};
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a store holds: by subject and address, the records, some of which may be missing.
+/// By subject and address: the records of a store by offset. Some may be missing.
 type Partitions = BTreeMap<(String, String), BTreeMap<u64, String>>;
 
-/// Adds a partition with records `first` to, not including, `next`, and returns its address.
+/// Adds a partition with these records, and returns its address.
 fn add(partitions: &mut Partitions, subject: &str, records: std::ops::Range<u64>) -> String {
     let address = new_address();
     add_to(partitions, subject, &address, records);
@@ -26,7 +25,7 @@ fn add_to(partitions: &mut Partitions, subject: &str, address: &str, records: st
     partitions.entry((subject.into(), address.into())).or_default().extend(contents);
 }
 
-/// What that record holds, in whichever store. Every hundredth is empty, every thousandth is long.
+/// The content of a record, the same in each store. Each hundredth is empty, each thousandth is long.
 fn content(subject: &str, address: &str, sequence: u64) -> String {
     match sequence % 1_000 {
         500 => "x".repeat(200_000),
@@ -35,53 +34,48 @@ fn content(subject: &str, address: &str, sequence: u64) -> String {
     }
 }
 
-/// Manners of an old store.
+/// How an old store behaves.
 #[derive(Clone, Default)]
-struct Manners {
-    /// Between two records.
+struct Behavior {
+    /// The pause between two records.
     pause: Duration,
-    /// Each answer comes twice.
-    says_it_twice: bool,
-    /// After so many records it is gone, in the middle of an answer.
+    /// It sends each answer twice.
+    answers_twice: bool,
+    /// It ends after so many records, in the middle of an answer.
     dies_after: Option<usize>,
-    /// It hears who asks what it holds, and does not answer.
+    /// It does not answer GET-HEADS.
     is_mute: bool,
 }
 
-/// The reader of a store of 0.1.0. Its writer has nothing to say to another store.
+/// The reader of a store of 0.1.0. Its writer sends nothing to another store.
 struct OldStore {
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl OldStore {
-    fn start(cluster: &Cluster, partitions: &Partitions, manners: Manners) -> OldStore {
+    fn start(cluster: &Cluster, partitions: &Partitions, behavior: Behavior) -> OldStore {
         let mut node = Node::started(cluster, &[to(b'F', ""), to(b'G', "")]);
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (flag, count, partitions) = (stop.clone(), sent.clone(), partitions.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, count, partitions) = (stop.clone(), AtomicUsize::new(0), partitions.clone());
         let thread = std::thread::spawn(move || {
             while !flag.load(Ordering::Acquire) {
                 if let Some(frames) = node.message_within(b"", Duration::from_millis(20))
-                    && !answer(&node, &frames[0], &partitions, &manners, &count, &flag)
+                    && !answer(&node, &frames[0], &partitions, &behavior, &count, &flag)
                 {
-                    // The process is gone: its sockets and its beacon.
+                    // As if the process has ended: this drops its sockets and its beacon.
                     return;
                 }
             }
         });
-        OldStore { stop, sent, thread: Some(thread) }
+        OldStore { stop, thread: Some(thread) }
     }
 
-    /// Waits until it is gone by itself.
+    /// Waits until it ends by itself.
     #[track_caller]
     fn wait(mut self) {
-        let start = Instant::now();
         let thread = self.thread.take().expect("not waited for yet");
-        while !thread.is_finished() {
-            assert!(start.elapsed() < DEADLINE, "it lives on, with {:?} records sent", self.sent);
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait_until("the old store ends", || thread.is_finished());
         thread.join().expect("the old store has not failed");
     }
 }
@@ -96,12 +90,12 @@ impl Drop for OldStore {
     }
 }
 
-/// Answers as 0.1.0 does, which decodes what it knows and looks at nothing that follows; false when it died over it.
+/// Answers as 0.1.0 does, which ignores bytes after the fields that it knows. False when it ends during the answer.
 fn answer(
     node: &Node,
     frame: &[u8],
     partitions: &Partitions,
-    manners: &Manners,
+    behavior: &Behavior,
     count: &AtomicUsize,
     stop: &AtomicBool,
 ) -> bool {
@@ -109,11 +103,11 @@ fn answer(
     let topic = String::from_utf8(frame[1..1 + topic_len].to_vec()).expect("UTF-8");
     let at = topic_len + 3;
     let requester = string_at(frame, at);
-    let times = if manners.says_it_twice { 2 } else { 1 };
+    let times = if behavior.answers_twice { 2 } else { 1 };
     match frame[0] {
-        b'G' if manners.is_mute => {}
+        b'G' if behavior.is_mute => {}
         b'G' => {
-            // It compares the beginning, so that the empty topic means all.
+            // 0.1.0 compares prefixes, so the empty topic means all.
             for ((subject, address), records) in partitions.iter().filter(|it| it.0.0.starts_with(&topic)) {
                 let &last = records.keys().next_back().expect("a partition has records");
                 for _ in 0..times {
@@ -128,9 +122,9 @@ fn answer(
             let (sequence, wanted) = (number_8_at(frame, at), number_4_at(frame, at + 8));
             let Some(records) = partitions.get(&(subject.clone(), topic.clone())) else { return true };
             for _ in 0..times {
-                // One too many; and from the first one on that it has.
+                // One record too many, from the first one on that it has.
                 for (&sequence, content) in records.range(sequence..).take(wanted as usize + 1) {
-                    if manners.dies_after.is_some_and(|limit| count.load(Ordering::Acquire) >= limit) {
+                    if behavior.dies_after.is_some_and(|limit| count.load(Ordering::Acquire) >= limit) {
                         return false;
                     }
                     if stop.load(Ordering::Acquire) {
@@ -138,8 +132,8 @@ fn answer(
                     }
                     node.send_record(&direct_record(&requester, &topic, &subject, sequence), content);
                     count.fetch_add(1, Ordering::AcqRel);
-                    if !manners.pause.is_zero() {
-                        std::thread::sleep(manners.pause);
+                    if !behavior.pause.is_zero() {
+                        std::thread::sleep(behavior.pause);
                     }
                 }
             }
@@ -149,17 +143,15 @@ fn answer(
     true
 }
 
-/// Runs `dafka_stored` with an option that asks: its exit code and lines, and what it says.
+/// Runs `dafka_stored` with an option that prints something: its exit code, its lines and its standard error.
 fn ask(cluster: &Cluster, store: &str, option: &str) -> (i32, Vec<String>, String) {
-    let db = cluster.dir().join(store);
-    let settings = [("store/db", db.to_str().expect("UTF-8"))];
-    let program = cluster.node_with("dafka_stored", &[option], &settings, crate::e2e::Input::Pipe);
+    let program = cluster.node_with("dafka_stored", &[option], &[("store/db", &cluster.path(store))]);
     let output = program.wait(option, DEADLINE);
     let lines = output.stdout.into_iter().map(|line| String::from_utf8(line).expect("ASCII")).collect();
     (output.status.code().expect("an exit code"), lines, output.stderr)
 }
 
-/// What `--missing` says, once those were asked: a store that is slow for some seconds is not waited for.
+/// The result of `--missing` in a run that asks these stores. It does not wait for a store that is slow for seconds.
 fn ask_missing(cluster: &Cluster, store: &str, asked: &str) -> (i32, Vec<String>, String) {
     let start = Instant::now();
     loop {
@@ -170,7 +162,7 @@ fn ask_missing(cluster: &Cluster, store: &str, asked: &str) -> (i32, Vec<String>
     }
 }
 
-/// What `--list` prints of a store that holds this.
+/// The lines that `--list` prints for a store with these partitions.
 fn listed(partitions: &Partitions) -> Vec<String> {
     let line = |((subject, address), records): (&(String, String), &BTreeMap<u64, String>)| {
         format!("{subject}\t{address}\t0\t{}", records.len())
@@ -178,13 +170,13 @@ fn listed(partitions: &Partitions) -> Vec<String> {
     partitions.iter().map(line).collect()
 }
 
-/// Waits until our store holds just this, on disk.
+/// Waits until our store has exactly these partitions on disk.
 #[track_caller]
 fn wait_until_copied(cluster: &Cluster, store: &str, partitions: &Partitions) {
     let start = Instant::now();
     loop {
         let (code, lines, log) = ask(cluster, store, "--list");
-        // Before its first start has come that far there is no database.
+        // There is no database before its first start has created it.
         if code == 0 && lines == listed(partitions) {
             return;
         }
@@ -193,7 +185,7 @@ fn wait_until_copied(cluster: &Cluster, store: &str, partitions: &Partitions) {
     }
 }
 
-/// Reads everything from our store, alone.
+/// Reads all records from our store.
 #[track_caller]
 fn assert_served(cluster: &Cluster, partitions: &Partitions) {
     let mut subjects: BTreeMap<&str, Vec<Vec<Vec<u8>>>> = BTreeMap::new();
@@ -222,15 +214,14 @@ fn several() -> Partitions {
 
 #[test]
 fn all_is_copied_and_served_after_the_old_store_has_gone() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let partitions = several();
-    let old = OldStore::start(&cluster, &partitions, Manners::default());
+    let old = OldStore::start(&cluster, &partitions, Behavior::default());
     let store = cluster.store("new");
     wait_until_copied(&cluster, "new", &partitions);
     drop(old);
     assert_served(&cluster, &partitions);
-    // It is on disk.
+    // All is on disk.
     store.kill();
     let _store = cluster.store("new");
     assert_served(&cluster, &partitions);
@@ -238,25 +229,23 @@ fn all_is_copied_and_served_after_the_old_store_has_gone() {
 
 #[test]
 fn what_is_missing_can_be_seen() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     // No database yet.
     let (code, lines, log) = ask(&cluster, "new", "--list");
     assert_eq!((code, lines.len()), (1, 0), "{log}");
     assert!(log.starts_with("dafka_stored: cannot look at the directory"), "{log}");
-    assert!(!cluster.dir().join("new").exists(), "to look makes no directory");
-    // A store that has met nobody.
+    assert!(!cluster.dir().join("new").exists(), "--list creates no directory");
+    // A store that has never had a peer.
     let mut store = cluster.store("new");
     store.wait_until_it_catches_signals();
     wait_until_copied(&cluster, "new", &Partitions::new());
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    store.terminate();
     let (code, _, log) = ask(&cluster, "new", "--missing");
     assert_eq!(code, 1, "{log}");
     assert!(log.contains("no store answers"), "{log}");
 
     let partitions = several();
-    let _old = OldStore::start(&cluster, &partitions, Manners::default());
+    let _old = OldStore::start(&cluster, &partitions, Behavior::default());
     let (code, lines, log) = ask_missing(&cluster, "new", "stores asked: 1, partitions there: 9");
     assert_eq!(code, 1, "{log}");
     assert_eq!(lines, listed(&partitions), "subject, address, here, there");
@@ -278,38 +267,35 @@ fn who_asks_what_is_missing_before_there_is_a_tower_can_be_interrupted() {
     wait_until_copied(&cluster, "new", &Partitions::new());
     store.kill();
     tower.kill();
-    cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
+    cluster.set("store/db", &cluster.path("new"));
     cluster.set("beacon/connect_timeout", "-1");
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        let mut program = cluster.node("dafka_stored", &["--missing"], crate::e2e::Input::Pipe);
+        let mut program = cluster.node("dafka_stored", &["--missing"]);
         program.wait_until_it_catches_signals();
         program.signal(signal);
         let ended = program.wait("a signal while it waits for a tower", PROMPT);
-        assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains("interrupted before the stores have answered"), "{}", ended.stderr);
+        ended.assert_exit("a signal", 1, &["interrupted before the stores have answered"]);
     }
 }
 
-/// Who asks may stop the old store when the exit code is 0: it must not be when the answer is not known.
+/// An operator may stop the old store when the exit code is 0. So it must not be 0 when the result is not known.
 #[test]
 fn what_is_not_known_counts_as_missing() {
-    let mut cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut cluster = Cluster::new().with_tower();
     let partitions = several();
-    let old = OldStore::start(&cluster, &partitions, Manners::default());
+    let old = OldStore::start(&cluster, &partitions, Behavior::default());
     let _store = cluster.store("new");
     wait_until_copied(&cluster, "new", &partitions);
 
-    // Exactly that: whose answer never comes. It is waited for, so that there is time for a signal.
-    let mute = OldStore::start(&cluster, &partitions, Manners { is_mute: true, ..Manners::default() });
-    cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
+    // This store never answers. `--missing` waits for it, so there is time for a signal.
+    let mute = OldStore::start(&cluster, &partitions, Behavior { is_mute: true, ..Behavior::default() });
+    cluster.set("store/db", &cluster.path("new"));
     for signal in [libc::SIGTERM, libc::SIGINT] {
-        let mut program = cluster.node("dafka_stored", &["--verbose", "--missing"], crate::e2e::Input::Pipe);
+        let mut program = cluster.node("dafka_stored", &["--verbose", "--missing"]);
         program.wait_for_log("CONNECT");
         program.signal(signal);
         let ended = program.wait("a signal while it asks", PROMPT);
-        assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains("interrupted before the stores have answered"), "{}", ended.stderr);
+        ended.assert_exit("a signal", 1, &["interrupted before the stores have answered"]);
     }
     let (code, lines, log) = ask_missing(&cluster, "new", "stores asked: 3, partitions there: 9");
     assert_eq!((code, lines.len()), (1, 0), "{log}");
@@ -327,30 +313,23 @@ fn what_is_not_known_counts_as_missing() {
 
 #[test]
 fn what_is_missing_can_be_interrupted_while_nobody_reads_it() {
-    let mut cluster = Cluster::new();
-    let _tower = cluster.tower();
-    cluster.set("store/db", cluster.dir().join("new").to_str().expect("UTF-8"));
+    let mut cluster = Cluster::new().with_tower();
+    cluster.set("store/db", &cluster.path("new"));
     let mut store = cluster.store("new");
     store.wait_until_it_catches_signals();
     wait_until_copied(&cluster, "new", &Partitions::new());
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    store.terminate();
 
     let mut partitions = Partitions::new();
     for i in 0..40 {
         add(&mut partitions, &format!("{i:0250}"), 0..1);
     }
-    let _old = OldStore::start(&cluster, &partitions, Manners::default());
-    let mut program = cluster.node("dafka_stored", &["--missing"], crate::e2e::Input::Pipe);
+    let _old = OldStore::start(&cluster, &partitions, Behavior::default());
+    let mut program = cluster.node("dafka_stored", &["--missing"]);
     let output = program.take_output();
-    // Less than there is to print.
-    // SAFETY: F_SETPIPE_SZ takes one number.
-    let size = unsafe { libc::fcntl(output.as_raw_fd(), libc::F_SETPIPE_SZ, 4_096) };
-    assert_eq!(size, 4_096, "F_SETPIPE_SZ: {}", std::io::Error::last_os_error());
-    let mut item = libc::pollfd { fd: output.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one item is all there is.
-    let count = unsafe { libc::poll(&raw mut item, 1, DEADLINE.as_millis() as i32) };
-    assert_eq!(count, 1, "it begins to print");
+    // Less than the length of the list.
+    assert_eq!(rustix::pipe::fcntl_setpipe_size(&output, 4_096), Ok(4_096), "F_SETPIPE_SZ");
+    wait_until("it prints something", || rustix::io::ioctl_fionread(&output).expect("FIONREAD") > 0);
     program.signal(libc::SIGTERM);
     let ended = program.wait("SIGTERM while it prints", PROMPT);
     assert_eq!(ended.status.signal(), Some(libc::SIGTERM), "{}", ended.stderr);
@@ -359,14 +338,13 @@ fn what_is_missing_can_be_interrupted_while_nobody_reads_it() {
 
 #[test]
 fn an_old_store_that_is_slow_and_repeats_itself() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut partitions = Partitions::new();
     for subject in ["one", "two"] {
         add(&mut partitions, subject, 0..400);
     }
-    let manners = Manners { pause: Duration::from_millis(2), says_it_twice: true, ..Manners::default() };
-    let old = OldStore::start(&cluster, &partitions, manners);
+    let behavior = Behavior { pause: Duration::from_millis(2), answers_twice: true, ..Behavior::default() };
+    let old = OldStore::start(&cluster, &partitions, behavior);
     let _store = cluster.store("new");
     wait_until_copied(&cluster, "new", &partitions);
     drop(old);
@@ -375,15 +353,14 @@ fn an_old_store_that_is_slow_and_repeats_itself() {
 
 #[test]
 fn two_old_stores_at_once() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let both = several();
     let (mut first, mut second) = (both.clone(), both.clone());
     add(&mut first, "hello", 0..700);
     add(&mut second, "hello", 0..900);
     add(&mut second, "only here", 0..10);
     let all: Partitions = first.clone().into_iter().chain(second.clone()).collect();
-    let old = [first, second].map(|held| OldStore::start(&cluster, &held, Manners::default()));
+    let old = [first, second].map(|held| OldStore::start(&cluster, &held, Behavior::default()));
     let _store = cluster.store("new");
     wait_until_copied(&cluster, "new", &all);
     drop(old);
@@ -392,22 +369,21 @@ fn two_old_stores_at_once() {
 
 #[test]
 fn an_old_store_that_dies_in_the_middle_and_comes_back() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut partitions = Partitions::new();
     for _ in 0..3 {
         add(&mut partitions, "broken", 0..4_000);
     }
     let _store = cluster.store("new");
     for dies_after in [1_000, 2_500] {
-        let manners = Manners { dies_after: Some(dies_after), ..Manners::default() };
-        OldStore::start(&cluster, &partitions, manners).wait();
+        let behavior = Behavior { dies_after: Some(dies_after), ..Behavior::default() };
+        OldStore::start(&cluster, &partitions, behavior).wait();
     }
-    // What it has taken over by now it has; the rest it gets from the third life.
+    // By now our store has a part. It copies the rest from the third run of the old store.
     let (code, lines, log) = ask(&cluster, "new", "--list");
     assert_eq!(code, 0, "{log}");
-    assert_ne!(lines, listed(&partitions), "it has died too late for this test");
-    let old = OldStore::start(&cluster, &partitions, Manners::default());
+    assert_ne!(lines, listed(&partitions), "the old store has ended too late for this test");
+    let old = OldStore::start(&cluster, &partitions, Behavior::default());
     wait_until_copied(&cluster, "new", &partitions);
     drop(old);
     assert_served(&cluster, &partitions);
@@ -415,19 +391,18 @@ fn an_old_store_that_dies_in_the_middle_and_comes_back() {
 
 #[test]
 fn old_stores_that_hold_a_part_each() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut whole = Partitions::new();
     let address = add(&mut whole, "parts", 0..900);
     let mut beginning = Partitions::new();
     add_to(&mut beginning, "parts", &address, 0..350);
-    // This one was there only later. It answers with what it has, from wherever that begins.
+    // This store started later. It answers with the records that it has, from its first one on.
     let mut end = Partitions::new();
     add_to(&mut end, "parts", &address, 300..900);
-    // And of this one nobody has the beginning: it does not hold up the others.
+    // No store has the first records of this partition. It does not delay the others.
     let headless = add(&mut end, "headless", 5..20);
     let _store = cluster.store("new");
-    let old = [beginning, end].map(|held| OldStore::start(&cluster, &held, Manners::default()));
+    let old = [beginning, end].map(|held| OldStore::start(&cluster, &held, Behavior::default()));
     wait_until_copied(&cluster, "new", &whole);
     let (code, lines, log) = ask_missing(&cluster, "new", "partitions there: 2");
     assert_eq!((code, lines), (1, vec![format!("headless\t{headless}\t0\t20")]), "{log}");
@@ -437,9 +412,7 @@ fn old_stores_that_hold_a_part_each() {
 
 #[test]
 fn what_is_missing_is_told_while_a_producer_is_at_work() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let producer = cluster.producer("busy");
     producer.feed(&[b"line".to_vec()]);
     while ask(&cluster, "store", "--list").1.is_empty() {}
@@ -453,16 +426,14 @@ fn what_is_missing_is_told_while_a_producer_is_at_work() {
     });
     let (code, lines, stderr) = ask_missing(&cluster, "store", "stores asked: 1");
     stop.store(true, Ordering::Relaxed);
-    work.join().expect("it goes on");
-    // The records of the moment may be missing: then it says so.
+    work.join().expect("the producer runs");
+    // The latest records may be missing. Then it reports that.
     assert!(code == 0 && lines.is_empty() || code == 1 && lines.len() == 1, "{code}: {lines:?}: {stderr}");
 }
 
 #[test]
 fn what_is_there_can_be_listed_at_any_moment_of_a_store_at_work() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let topics: Vec<String> = (0..8).map(|i| format!("busy {i}")).collect();
     let load: Vec<Vec<u8>> = (0..40_000).map(|i| format!("{i:0100}").into_bytes()).collect();
     let producers: Vec<_> = topics.iter().map(|topic| cluster.producer_of(topic, &load)).collect();
@@ -487,6 +458,6 @@ fn what_is_there_can_be_listed_at_any_moment_of_a_store_at_work() {
     }
     println!("listed {looks} times");
     for producer in producers {
-        producer.expect_success("the end of its input, with a store present");
+        producer.expect_success("all is stored");
     }
 }

@@ -1,37 +1,23 @@
-//! Two nodes never find each other at the same moment. Each pair of roles, one of them played by hand as libdafka 0.1.0
-//! does it, in both orders of events: it beacons, and is heard, before it is connected to anybody (beacon first); or it
-//! connects and subscribes before anybody hears of it (subscription first). What is said into the void is said again.
+//! Two nodes never find each other at the same moment. These tests have a test for each pair of roles and each order.
+//!
+//! One node of the pair is ours, the other one is a simulated node of libdafka 0.1.0. "Beacon first": our node connects to
+//! the simulated one before that connects to any node. "Subscription first": the simulated node connects and subscribes to
+//! our node before our node connects to it. Messages without a connection are lost, and must be repeated.
 
 use crate::e2e::{Cluster, Program, QUIET};
 use crate::peer::{
-    Node, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, new_address, record,
-    store_hello, string_at, to,
+    Node, RETRY_INTERVAL, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head,
+    new_address, record, store_hello, string_at, to,
 };
-use std::time::Duration;
+use crate::{TOPIC, expect_lines, feed};
 
-const TOPIC: &str = "hello";
-
-/// How soon something is said again whose effect does not show; 0.1.0 takes a second.
-const MOMENT: Duration = Duration::from_millis(50);
-
-/// Says something again and again until a message comes that begins so; returns its first frame.
-#[track_caller]
-fn say_until(node: &mut Node, frame: &[u8], prefix: &[u8]) -> Vec<u8> {
-    loop {
-        node.send(frame);
-        if let Some(mut frames) = node.message_within(prefix, MOMENT) {
-            return frames.remove(0);
-        }
-    }
-}
-
-/// Asks until the one record that is asked for comes. How often that was.
+/// Requests a record until it arrives. Returns the number of requests.
 #[track_caller]
 fn expect_answer(node: &mut Node, partition: &str, sequence: u64, content: &str) -> usize {
     let expected = direct_record(&node.address, partition, TOPIC, sequence);
     for count in 1.. {
         node.send(&fetch(partition, &node.address, TOPIC, sequence, 1));
-        if let Some(frames) = node.message_within(&expected, MOMENT) {
+        if let Some(frames) = node.message_within(&expected, RETRY_INTERVAL) {
             assert_eq!(frames.len(), 2);
             assert_eq!(String::from_utf8_lossy(&frames[1]), content);
             return count;
@@ -40,15 +26,7 @@ fn expect_answer(node: &mut Node, partition: &str, sequence: u64, content: &str)
     unreachable!()
 }
 
-#[track_caller]
-fn expect_lines(consumer: &mut Program, partition: &str, contents: &[&str]) {
-    for content in contents {
-        let line = consumer.line("the next record");
-        assert_eq!(String::from_utf8_lossy(&line), format!("{TOPIC} {partition} {content}"));
-    }
-}
-
-/// Answers a FETCH with what it asks for, and returns who asked.
+/// Answers a FETCH, and returns the address of the requester.
 #[track_caller]
 fn answer(node: &mut Node, contents: &[&str], subject: &str) -> String {
     let (partition, from, of, first, count) = node.fetch();
@@ -59,11 +37,7 @@ fn answer(node: &mut Node, contents: &[&str], subject: &str) -> String {
     from
 }
 
-fn feed(producer: &Program, lines: &[&str]) {
-    producer.feed(&lines.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>());
-}
-
-/// Our producer, which has published three records, and its address as `node` hears it.
+/// Our producer, which publishes three records, and its address.
 fn our_producer(cluster: &Cluster, node: &mut Node, id: u8) -> (Program, String) {
     let producer = cluster.producer(TOPIC);
     let address = node.subscriber_of(id);
@@ -73,17 +47,15 @@ fn our_producer(cluster: &Cluster, node: &mut Node, id: u8) -> (Program, String)
 
 #[test]
 fn our_producer_and_a_consumer_beacon_first() {
-    let mut cluster = Cluster::new();
-    cluster.set("producer/head_interval", "100");
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with("producer/head_interval", "100").with_tower();
     let mut consumer = Node::secluded(&cluster);
     for id in [to(b'M', TOPIC), to(b'H', TOPIC), to(b'D', &consumer.address)] {
         consumer.subscribe(&id);
     }
-    // The producer is connected to it, and hears its FETCH; nobody hears the answer.
+    // The producer is connected to the consumer and receives its FETCH. The response is lost.
     let (_producer, address) = our_producer(&cluster, &mut consumer, b'F');
     consumer.send(&fetch(&address, &consumer.address, TOPIC, 0, 3));
-    consumer.expect_no_message(b"", "it is connected to nobody");
+    consumer.expect_no_message(b"", "it is not connected to any node");
     consumer.follow();
     consumer.message(&head(TOPIC, &address, 2));
     expect_answer(&mut consumer, &address, 0, "r0");
@@ -92,27 +64,25 @@ fn our_producer_and_a_consumer_beacon_first() {
 
 #[test]
 fn our_producer_and_a_consumer_subscription_first() {
-    let mut cluster = Cluster::new();
-    cluster.set("producer/head_interval", "100");
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with("producer/head_interval", "100").with_tower();
     let mut consumer = Node::new(&cluster);
     for id in [to(b'M', TOPIC), to(b'H', TOPIC), to(b'D', &consumer.address)] {
         consumer.subscribe(&id);
     }
     let producer = cluster.producer(TOPIC);
     feed(&producer, &["r0", "r1", "r2"]);
-    // It hears the producer, which does not hear it: it has not beaconed.
+    // The consumer receives from the producer, but not the other way round, because it has not beaconed.
     let frames = consumer.message(b"H");
     let address = string_at(&frames[0], "Hhello\0\x01".len());
     consumer.message(&head(TOPIC, &address, 2));
     consumer.send(&fetch(&address, &consumer.address, TOPIC, 0, 3));
-    consumer.expect_no_message(b"D", "the producer does not hear it");
+    consumer.expect_no_message(b"D", "the producer is not connected to it");
     consumer.start_beacon();
     expect_answer(&mut consumer, &address, 0, "r0");
     expect_answer(&mut consumer, &address, 1, "r1");
 }
 
-/// A tower, and our store, which holds a record of a producer that has gone; and its partition.
+/// A tower, our store with one record of a producer that has ended, and the partition of that record.
 fn our_store(cluster: &Cluster) -> (Program, Program, String) {
     let (tower, store) = (cluster.tower(), cluster.store("store"));
     cluster.publish(TOPIC, &[b"r0".to_vec()]);
@@ -120,8 +90,8 @@ fn our_store(cluster: &Cluster) -> (Program, Program, String) {
     let address = asking.address.clone();
     asking.subscribe(&to(b'E', &address));
     asking.subscriber_of(b'W');
-    let head = say_until(&mut asking, &get_heads(TOPIC, &address), &to(b'E', &address));
-    let partition = string_at(&head, address.len() + 3);
+    let head = asking.ask(&get_heads(TOPIC, &address), &to(b'E', &address));
+    let partition = string_at(&head[0], address.len() + 3);
     (tower, store, partition)
 }
 
@@ -134,10 +104,10 @@ fn our_store_and_a_consumer_beacon_first() {
     for id in b"DEL" {
         consumer.subscribe(&to(*id, &me));
     }
-    // It greets because it sees the store's subscription to that; it does not hear the answer.
+    // It sends CONSUMER-HELLO because the store subscribes to that. It does not receive the answer.
     let reader = consumer.subscriber_of(b'W');
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
-    consumer.expect_no_message(b"", "it is connected to nobody");
+    consumer.expect_no_message(b"", "it is not connected to any node");
     consumer.follow();
     consumer.exactly(&store_hello(&me, &reader));
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
@@ -154,12 +124,12 @@ fn our_store_and_a_consumer_subscription_first() {
     for id in b"DEL" {
         consumer.subscribe(&to(*id, &me));
     }
-    // The store greets because it sees the consumer's subscription to that; it does not hear the answer.
+    // The store sends STORE-HELLO because the consumer subscribes to that. It does not receive the answer.
     let hello = consumer.message(&to(b'L', &me));
     let reader = string_at(&hello[0], me.len() + 3);
     assert_eq!(hello, [store_hello(&me, &reader)]);
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
-    consumer.expect_no_message(b"E", "the store does not hear it");
+    consumer.expect_no_message(b"E", "the store is not connected to it");
     consumer.start_beacon();
     consumer.subscription(&to(b'W', &reader));
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
@@ -169,60 +139,55 @@ fn our_store_and_a_consumer_subscription_first() {
 
 #[test]
 fn our_store_and_a_producer_beacon_first() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = (cluster.tower(), cluster.store("store"));
+    let cluster = Cluster::new().with_tower().with_store();
     let mut producer = Node::secluded(&cluster);
     let partition = producer.address.clone();
     for id in b"KF" {
         producer.subscribe(&to(*id, &partition));
     }
-    // Its record is stored; it does not hear the ACK, and it would wait for ever without another.
+    // The store stores its record. The ACK is lost, so the producer needs another one.
     producer.subscription(b"M");
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
-    producer.expect_no_message(b"", "it is connected to nobody");
+    producer.expect_no_message(b"", "it is not connected to any node");
     producer.follow();
-    say_until(&mut producer, &head(TOPIC, &partition, 0), &ack(&partition, TOPIC, 0));
+    producer.ask(&head(TOPIC, &partition, 0), &ack(&partition, TOPIC, 0));
 }
 
 #[test]
 fn our_store_and_a_producer_subscription_first() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = (cluster.tower(), cluster.store("store"));
+    let cluster = Cluster::new().with_tower().with_store();
     let mut producer = Node::new(&cluster);
     let partition = producer.address.clone();
     for id in b"KF" {
         producer.subscribe(&to(*id, &partition));
     }
-    // Both halves of the store are there for it, it is not for them: its first record is lost.
-    while producer.peers.len() < 2 {
-        producer.listen(MOMENT);
-    }
+    // It is connected to both nodes of the store, and they are not connected to it. So its first record is lost.
+    producer.wait_for_peers(2);
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
-    producer.expect_no_message(b"", "nobody hears it");
+    producer.expect_no_message(b"", "no node is connected to it");
     producer.start_beacon();
     producer.subscription(b"H");
-    let asked = say_until(&mut producer, &head(TOPIC, &partition, 0), &to(b'F', &partition));
-    let writer = string_at(&asked, partition.len() + 3);
-    assert_eq!(asked, fetch(&partition, &writer, TOPIC, 0, 1));
-    producer.send_record(&direct_record(&writer, &partition, TOPIC, 0), "r0");
+    let asked = producer.ask(&head(TOPIC, &partition, 0), &to(b'F', &partition));
+    let writer = string_at(&asked[0], partition.len() + 3);
+    assert_eq!(asked[0], fetch(&partition, &writer, TOPIC, 0, 1));
+    producer.send_records_to(&writer, &partition, TOPIC, 0, &["r0"]);
     producer.message(&ack(&partition, TOPIC, 0));
 }
 
 #[test]
 fn our_consumer_and_a_producer_beacon_first() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let mut producer = Node::secluded(&cluster);
     let partition = producer.address.clone();
     producer.subscribe(&to(b'F', &partition));
     producer.subscription(b"Mhello\0");
-    // Record 1 is lost: it is asked for, which the producer does not hear until it is connected.
+    // Record 1 is lost. The producer receives the FETCH for it when it is connected.
     for (sequence, content) in [(0, "r0"), (2, "r2")] {
         producer.send_record(&record(TOPIC, &partition, sequence), content);
     }
     expect_lines(&mut consumer, &partition, &["r0"]);
-    producer.expect_no_message(b"", "it is connected to nobody");
+    producer.expect_no_message(b"", "it is not connected to any node");
     producer.follow();
     answer(&mut producer, &["r0", "r1", "r2"], TOPIC);
     expect_lines(&mut consumer, &partition, &["r1", "r2"]);
@@ -231,17 +196,14 @@ fn our_consumer_and_a_producer_beacon_first() {
 
 #[test]
 fn our_consumer_and_a_producer_subscription_first() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let mut producer = Node::new(&cluster);
     let partition = producer.address.clone();
     producer.subscribe(&to(b'F', &partition));
-    while producer.peers.is_empty() {
-        producer.listen(MOMENT);
-    }
+    producer.wait_for_peers(1);
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
-    producer.expect_no_message(b"", "nobody hears it");
+    producer.expect_no_message(b"", "no node is connected to it");
     producer.start_beacon();
     producer.subscription(b"Hhello\0");
     producer.send(&head(TOPIC, &partition, 1));
@@ -252,19 +214,18 @@ fn our_consumer_and_a_producer_subscription_first() {
 /// (A store that connects before it is announced: `interop/consumer.rs`.)
 #[test]
 fn our_consumer_and_a_store_beacon_first() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let mut store = Node::secluded(&cluster);
     let me = store.address.clone();
     for id in [to(b'F', ""), to(b'G', ""), to(b'W', &me)] {
         store.subscribe(&id);
     }
-    // It greets because it sees the consumer's subscription to that; it does not hear the answer.
+    // It sends STORE-HELLO because the consumer subscribes to that. It does not receive the answer.
     let address = store.subscriber_of(b'L');
     store.subscription(b"Mhello\0");
     store.send(&store_hello(&address, &me));
-    store.expect_no_message(b"", "it is connected to nobody");
+    store.expect_no_message(b"", "it is not connected to any node");
     store.follow();
     store.exactly(&consumer_hello(&me, &address, &[TOPIC]));
     let partition = new_address();
@@ -273,12 +234,11 @@ fn our_consumer_and_a_store_beacon_first() {
     expect_lines(&mut consumer, &partition, &["s0", "s1"]);
 }
 
-/// A FETCH goes to the producer and to all stores, and all of them may answer: each record is delivered once, with the
-/// content that it has everywhere; 0.1.0's stores send one record too many.
+/// A FETCH goes to the producer and to all stores, and all of them may answer. The consumer delivers each record once.
+/// Stores of 0.1.0 send one record too many.
 #[test]
 fn our_consumer_is_answered_by_two_stores_and_the_producer_at_once() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let contents = ["r0", "r1", "r2", "r3", "r4"];
     let mut nodes = [Node::new(&cluster), Node::new(&cluster), Node::new(&cluster)];
@@ -291,13 +251,13 @@ fn our_consumer_is_answered_by_two_stores_and_the_producer_at_once() {
         node.subscription(b"Hhello\0");
     }
     let address = nodes[0].subscriber_of(b'D');
-    // All three hear what it asks for: it asks again, as long as nothing comes.
+    // All three receive the FETCH, because the consumer repeats it until an answer arrives.
     nodes[0].send(&head(TOPIC, &partition, 3));
     let asked: Vec<_> = nodes.iter_mut().map(Node::fetch).collect();
     for asked in asked {
         assert_eq!(asked, (partition.clone(), address.clone(), TOPIC.into(), 0, 4));
     }
-    // Interleaved: the stores one more than was asked for, one of them in two parts.
+    // The answers are interleaved. The stores send one record too many, and one of them sends its answer in two parts.
     let answer = |node: &Node, sequences: std::ops::Range<usize>| {
         for sequence in sequences {
             let frame = direct_record(&address, &partition, TOPIC, sequence as u64);
@@ -317,8 +277,7 @@ fn our_consumer_is_answered_by_two_stores_and_the_producer_at_once() {
 
 #[test]
 fn our_store_takes_over_what_two_stores_hold_at_once() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let contents = ["s0", "s1", "s2", "s3", "s4"];
     let mut old = [Node::new(&cluster), Node::new(&cluster)];
     for node in &mut old {
@@ -338,26 +297,21 @@ fn our_store_takes_over_what_two_stores_hold_at_once() {
         node.send(&direct_head(&writer, &partition, TOPIC, 3));
     }
     for node in &mut old {
-        let (asked, from, subject, first, count) = node.fetch();
-        assert_eq!((asked, from, subject.as_str(), first), (partition.clone(), writer.clone(), TOPIC, 0));
-        assert_eq!(count, 4);
-        // One too many: the partition has grown meanwhile.
-        for (sequence, content) in (0..).zip(contents) {
-            node.send_record(&direct_record(&writer, &partition, TOPIC, sequence), content);
-        }
+        assert_eq!(node.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 0, 4));
+        node.send_records_to(&writer, &partition, TOPIC, 0, &contents);
     }
-    // What it took over it serves, each record once.
+    // Our store serves what it has copied, each record once.
     let mut consumer = Node::started(&cluster, &[]);
     let me = consumer.address.clone();
     for id in b"DEL" {
         consumer.subscribe(&to(*id, &me));
     }
-    say_until(&mut consumer, &get_heads(TOPIC, &me), &direct_head(&me, &partition, TOPIC, 4));
+    consumer.ask(&get_heads(TOPIC, &me), &direct_head(&me, &partition, TOPIC, 4));
     let mut answers = expect_answer(&mut consumer, &partition, 0, "s0");
     consumer.send(&fetch(&partition, &me, TOPIC, 1, 100));
     for (sequence, content) in (1..).zip(&contents[1..]) {
         let mut frames = consumer.message(b"D");
-        // That one comes as often as it was asked for.
+        // Record 0 arrives as often as the consumer has requested it.
         while answers > 1 && frames[0] == direct_record(&me, &partition, TOPIC, 0) {
             answers -= 1;
             frames = consumer.message(b"D");

@@ -1,18 +1,13 @@
-//! Our store, and producers, consumers and another store of libdafka 0.1.0 played by hand.
+//! Our store with simulated producers, consumers and another store of libdafka 0.1.0.
 
-use crate::e2e::{Cluster, Program};
+use crate::TOPIC;
+use crate::e2e::Cluster;
 use crate::peer::{
-    Node, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head, name_after, new_address,
-    position, record, store_hello, string, to,
+    Node, ack, consumer_hello, direct_head, fetch, get_heads, head, name_after, new_address, position,
+    record, store_hello, string, to,
 };
-use std::time::Duration;
 
-const TOPIC: &str = "hello";
-
-/// How soon something is said again whose effect does not show.
-const MOMENT: Duration = Duration::from_millis(50);
-
-/// A producer of 0.1.0 that both halves of our store are connected to; and the writer's address.
+/// A producer of 0.1.0 to which both nodes of our store are connected, and the address of the writer.
 fn producer_for(cluster: &Cluster) -> (Node, String) {
     let mut producer = Node::new(cluster);
     for subscription in [to(b'K', &producer.address), to(b'F', &producer.address)] {
@@ -20,36 +15,32 @@ fn producer_for(cluster: &Cluster) -> (Node, String) {
     }
     producer.start_beacon();
     let writer = producer.subscriber_of(b'D');
-    // Every record and every head of every topic; the reader: every FETCH and GET-HEADS.
+    // The writer subscribes to all records and heads, the reader to all FETCHes and GET-HEADS.
     for subscription in [b"M", b"H", b"F", b"G"] {
         producer.subscription(subscription);
     }
-    // Nothing tells when the writer hears our subscriptions but what it says.
+    // Only an answer shows that the writer has received our subscriptions.
     let probe = new_address();
     producer.subscribe(&to(b'F', &probe));
-    while producer.message_within(&to(b'F', &probe), MOMENT).is_none() {
-        producer.send(&head("probe", &probe, 0));
-    }
+    producer.ask(&head("probe", &probe, 0), &to(b'F', &probe));
     (producer, writer)
 }
 
-/// An ACK up to there, and what the store calls itself in it.
+/// Waits for an ACK, which must be of this record. Returns the store's name.
 #[track_caller]
 fn expect_ack(producer: &mut Node, subject: &str, sequence: u64) -> String {
-    let expected = ack(&producer.address, subject, sequence);
-    producer.named(&expected)
+    producer.named(&ack(&producer.address, subject, sequence))
 }
 
-/// Waits for an ACK up to there; those before are dropped: how a store groups records is its own business. Returns the
-/// store's name.
+/// Waits for an ACK of this record, and drops others: a store may group records. Returns the store's name.
 #[track_caller]
 fn await_ack(producer: &mut Node, sequence: u64) -> String {
     let core = ack(&producer.address, TOPIC, sequence);
     name_after(&core, &producer.message(&core)[0])
 }
 
-/// Publishes records and waits until the store has them; not more at a time than it reads ahead of its disk. Returns the
-/// store's name.
+/// Publishes records and waits until the store acknowledges them. It sends no more at once than the store reads ahead of
+/// its disk. Returns the store's name.
 #[track_caller]
 fn publish(producer: &mut Node, contents: &[&str]) -> String {
     let mut name = None;
@@ -65,7 +56,7 @@ fn publish(producer: &mut Node, contents: &[&str]) -> String {
     name.expect("at least one record")
 }
 
-/// A consumer of 0.1.0 that our store's reader is connected to; and the reader's address.
+/// A consumer of 0.1.0 to which our store's reader is connected, and the reader's address.
 fn consumer_for(cluster: &Cluster) -> (Node, String) {
     let mut consumer = Node::new(cluster);
     for id in b"DEL" {
@@ -76,26 +67,21 @@ fn consumer_for(cluster: &Cluster) -> (Node, String) {
     for subscription in [b"F", b"G"] {
         consumer.subscription(subscription);
     }
-    // It greets because it has seen our subscription: from now on it hears us, and we hear it.
+    // The reader sends STORE-HELLO because it has received our subscription. Now both receive each other's messages.
     consumer.exactly(&store_hello(&consumer.address, &reader));
     (consumer, reader)
 }
 
-fn start(cluster: &Cluster) -> (Program, Program) {
-    (cluster.tower(), cluster.store("store"))
-}
-
 #[test]
 fn it_acknowledges_what_it_has_and_again_when_it_hears_of_it_again() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
     expect_ack(&mut producer, TOPIC, 0);
     producer.send_record(&record(TOPIC, &partition, 1), "");
     expect_ack(&mut producer, TOPIC, 1);
-    // The ACK was lost: the producer would wait for ever.
+    // As if the ACK was lost.
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
     expect_ack(&mut producer, TOPIC, 1);
     producer.send(&head(TOPIC, &partition, 1));
@@ -106,32 +92,27 @@ fn it_acknowledges_what_it_has_and_again_when_it_hears_of_it_again() {
 
 #[test]
 fn it_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, writer) = producer_for(&cluster);
     let partition = producer.address.clone();
     publish(&mut producer, &["r0", "r1"]);
     producer.send_record(&record(TOPIC, &partition, 4), "r4");
     assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 2, 2));
     producer.expect_no_message(&ack(&partition, TOPIC, 4), "records 2 and 3 are missing");
-    producer.send_record(&direct_record(&writer, &partition, TOPIC, 2), "r2");
-    producer.send_record(&direct_record(&writer, &partition, TOPIC, 3), "r3");
+    producer.send_records_to(&writer, &partition, TOPIC, 2, &["r2"]);
+    producer.send_records_to(&writer, &partition, TOPIC, 3, &["r3"]);
     await_ack(&mut producer, 4);
     producer.send(&head(TOPIC, &partition, 6));
     assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
-    // Unanswered, it asks again.
+    // It repeats an unanswered FETCH.
     assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
-    for sequence in [5, 6] {
-        let frame = direct_record(&writer, &partition, TOPIC, sequence);
-        producer.send_record(&frame, &format!("r{sequence}"));
-    }
+    producer.send_records_to(&writer, &partition, TOPIC, 5, &["r5", "r6"]);
     await_ack(&mut producer, 6);
 }
 
 #[test]
 fn what_is_malformed_changes_nothing() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     let good = record(TOPIC, &partition, 0);
@@ -145,7 +126,7 @@ fn what_is_malformed_changes_nothing() {
     producer.expect_no_message(b"K", "none of these is a record");
     producer.send_record(&good, "good");
     expect_ack(&mut producer, TOPIC, 0);
-    // Which one it has:
+    // The stored one is the valid one.
     let (mut consumer, _) = consumer_for(&cluster);
     consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, 1));
     consumer.direct_records(&partition, TOPIC, 0, &["good"]);
@@ -153,8 +134,7 @@ fn what_is_malformed_changes_nothing() {
 
 #[test]
 fn it_answers_with_exactly_count_records() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     publish(&mut producer, &["r0", "r1", "r2", "r3", "r4"]);
@@ -174,8 +154,7 @@ fn it_answers_with_exactly_count_records() {
 
 #[test]
 fn a_fetch_that_names_another_store_is_not_for_it() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     let name = publish(&mut producer, &["r0", "r1", "r2"]);
@@ -186,17 +165,17 @@ fn a_fetch_that_names_another_store_is_not_for_it() {
         [core, string(store)].concat()
     };
     consumer.send(&fetch_from(&new_address(), 0));
-    // The same name but for its last octet, and its first half.
+    // A name that differs in its last byte, and the first half of the name.
     let mut similar = name.clone();
     let last = similar.pop();
     similar.push(if last == Some('0') { '1' } else { '0' });
     consumer.send(&fetch_from(&similar, 0));
     consumer.send(&fetch_from(&name[..16], 0));
-    // What is asked first is answered first: an answer to those above would come before this one.
+    // The store answers in the order of the requests, so an answer to those above would arrive before this one.
     consumer.send(&fetch_from(&name, 1));
     consumer.direct_records(&partition, TOPIC, 1, &["r1"]);
     consumer.expect_no_message(b"D", "the other FETCHes name other stores");
-    // Those of 0.1.0 name none, and neither does an empty name.
+    // A FETCH of 0.1.0 names no store, and an empty name means no store.
     consumer.send(&fetch(&partition, &me, TOPIC, 2, 1));
     consumer.direct_records(&partition, TOPIC, 2, &["r2"]);
     consumer.send(&fetch_from("", 0));
@@ -205,25 +184,18 @@ fn a_fetch_that_names_another_store_is_not_for_it() {
 
 #[test]
 fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     let name = publish(&mut producer, &["r0", "r1"]);
-    // Two other partitions: of a topic that begins like this one, and of another.
+    // Two other partitions: one of a topic with this topic as its prefix, and one of another topic.
     let others = [(new_address(), "hello2"), (new_address(), "other")];
     for (address, subject) in &others {
         producer.subscribe(&to(b'K', address));
         producer.send_record(&position(b'M', subject, address, subject, 0), "x");
-        // A subscription of the moment may not have arrived: the store acknowledges heads again.
+        // The ACK is lost when it is sent before the new subscription arrives. A HEAD makes the store repeat it.
         let core = ack(address, subject, 0);
-        let frames = loop {
-            match producer.message_within(&core, MOMENT) {
-                Some(frames) => break frames,
-                None => producer.send(&head(subject, address, 0)),
-            }
-        };
-        assert_eq!(name_after(&core, &frames[0]), name);
+        assert_eq!(name_after(&core, &producer.ask(&head(subject, address, 0), &core)[0]), name);
     }
 
     let (mut consumer, reader) = consumer_for(&cluster);
@@ -231,14 +203,14 @@ fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
     assert_eq!(consumer.named(&direct_head(&me, &partition, TOPIC, 1)), name);
     consumer.send(&consumer_hello(&reader, &me, &[]));
-    consumer.send(&consumer_hello("somebody else", &me, &[TOPIC]));
+    consumer.send(&consumer_hello("another store", &me, &[TOPIC]));
     consumer.send(&get_heads("hell", &me));
     consumer.expect_no_message(b"E", "none of these asks for a topic that there is");
     consumer.send(&get_heads(TOPIC, &me));
     assert_eq!(consumer.named(&direct_head(&me, &partition, TOPIC, 1)), name);
     consumer.expect_no_message(b"E", "hello2 is another topic");
 
-    // The empty topic stands for all.
+    // The empty topic means all topics.
     for ask in [get_heads("", &me), consumer_hello(&reader, &me, &[""])] {
         consumer.send(&ask);
         let mut heads: Vec<Vec<u8>> = (0..3).map(|_| consumer.message(b"E").remove(0)).collect();
@@ -256,8 +228,8 @@ fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
 
 #[test]
 fn it_serves_after_a_restart_what_it_has_acknowledged() {
-    let cluster = Cluster::new();
-    let (_tower, store) = start(&cluster);
+    let cluster = Cluster::new().with_tower();
+    let store = cluster.store("store");
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     let name = publish(&mut producer, &["r0", "r1", "r2"]);
@@ -270,46 +242,37 @@ fn it_serves_after_a_restart_what_it_has_acknowledged() {
     assert_eq!(same, name, "the name is in the database");
     consumer.send(&fetch(&partition, &me, TOPIC, 0, 10));
     consumer.direct_records(&partition, TOPIC, 0, &["r0", "r1", "r2"]);
-    // It goes on from there, and tells so to a producer that it hears of again.
-    while producer.message_within(&ack(&partition, TOPIC, 2), MOMENT).is_none() {
-        producer.send(&head(TOPIC, &partition, 2));
-    }
+    // It acknowledges the records to the producer again.
+    producer.ask(&head(TOPIC, &partition, 2), &ack(&partition, TOPIC, 2));
 }
 
 #[test]
 fn it_takes_over_what_a_store_of_0_1_0_holds() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    // The old store's reader is there alone; the producer of what it holds has gone long ago.
+    let cluster = Cluster::new().with_tower();
+    // Only the reader of the old store runs. The producer of its records has ended.
     let mut old = Node::started(&cluster, &[to(b'F', ""), to(b'G', "")]);
     let partition = new_address();
     let contents = ["old 0", "old 1", "old 2", "old 3"];
     let _store = cluster.store("store");
-    // Our store asks for everything.
+    // Our store requests all heads.
     let ask = old.message(b"G\0\x01");
     let writer = crate::peer::string_at(&ask[0], 3);
     assert_eq!(ask, [get_heads("", &writer)]);
     old.subscription(&to(b'E', &writer));
     old.send(&direct_head(&writer, &partition, TOPIC, 3));
     assert_eq!(old.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 0, 4));
-    for (sequence, content) in (0..).zip(contents) {
-        old.send_record(&direct_record(&writer, &partition, TOPIC, sequence), content);
-    }
-    // What it took over it serves, once it is on disk.
+    old.send_records_to(&writer, &partition, TOPIC, 0, &contents);
+    // It serves what it has copied, once that is on disk.
     let (mut consumer, _) = consumer_for(&cluster);
     let me = consumer.address.clone();
-    let expected = direct_head(&me, &partition, TOPIC, 3);
-    while consumer.message_within(&expected, MOMENT).is_none() {
-        consumer.send(&get_heads(TOPIC, &me));
-    }
+    consumer.ask(&get_heads(TOPIC, &me), &direct_head(&me, &partition, TOPIC, 3));
     consumer.send(&fetch(&partition, &me, TOPIC, 0, 4));
     consumer.direct_records(&partition, TOPIC, 0, &contents);
 }
 
 #[test]
 fn a_repeated_fetch_of_0_1_0_is_answered_and_others_are_not_held_up() {
-    let cluster = Cluster::new();
-    let (_tower, _store) = start(&cluster);
+    let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     let contents: Vec<String> = (0..2_000).map(|i| format!("r{i}")).collect();

@@ -1,6 +1,6 @@
-//! Our tower with nodes of libdafka 0.1.0, and our nodes with a tower of it, played by hand.
+//! Our tower with simulated nodes of libdafka 0.1.0, and our nodes with a simulated tower of it.
 
-use crate::e2e::{Cluster, DEADLINE, QUIET};
+use crate::e2e::{Cluster, DEADLINE, Program, QUIET};
 use crate::peer::{Node, fetch, new_address, record, to};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ fn socket(context: &zmq::Context, kind: zmq::SocketType) -> zmq::Socket {
     socket
 }
 
-/// Waits a little for a message.
+/// Waits for a message. `None` when none arrives within `patience`.
 fn within(socket: &zmq::Socket, patience: Duration) -> Option<Vec<Vec<u8>>> {
     let has_input = socket.poll(zmq::POLLIN, patience.as_millis() as i64).expect("poll") > 0;
     has_input.then(|| socket.recv_multipart(zmq::DONTWAIT).expect("a message"))
@@ -19,8 +19,7 @@ fn within(socket: &zmq::Socket, patience: Duration) -> Option<Vec<Vec<u8>>> {
 
 #[test]
 fn our_tower_welcomes_and_says_where_nodes_are() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let context = zmq::Context::new();
     let listener = socket(&context, zmq::SUB);
     for word in [b"W", b"B"] {
@@ -39,19 +38,18 @@ fn our_tower_welcomes_and_says_where_nodes_are() {
         let expected = [b"B".to_vec(), address.clone().into_bytes(), endpoint.as_bytes().to_vec()];
         let due = Instant::now() + DEADLINE;
         loop {
-            // A PUB socket drops what it sends before it is connected.
+            // A PUB socket drops messages while it is not connected.
             node.send_multipart(beacon, 0).unwrap();
             match within(&listener, Duration::from_millis(50)) {
                 Some(frames) if frames == expected => break,
-                // Who comes while the tower begins may be welcomed twice.
+                // A node that connects while the tower starts may receive two welcomes.
                 Some(frames) if frames == [b"W"] => {}
                 Some(frames) => assert_eq!(frames.len(), 3, "extra frames are dropped: {frames:?}"),
                 None => assert!(Instant::now() < due, "no beacon of {endpoint}"),
             }
         }
     }
-    // What is no beacon goes no further.
-    // In the order in which they were sent: marks before and behind.
+    // The tower drops messages that are not beacons. Messages keep their order, so beacons before and after them show it.
     let marks = [new_address(), new_address()];
     let mark =
         |address: &str| node.send_multipart([&b"B"[..], address.as_bytes(), b"host", b"7002"], 0).unwrap();
@@ -72,7 +70,7 @@ fn our_tower_welcomes_and_says_where_nodes_are() {
         if frames[1] == marks[1].as_bytes() {
             break;
         }
-        assert!(!is_marked, "passed on: {frames:?}");
+        assert!(!is_marked, "forwarded: {frames:?}");
         is_marked = frames[1] == marks[0].as_bytes();
     }
     assert!(is_marked, "the first mark");
@@ -80,10 +78,9 @@ fn our_tower_welcomes_and_says_where_nodes_are() {
 
 #[test]
 fn our_tower_passes_subscriptions_on_but_not_that_to_its_welcome() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let context = zmq::Context::new();
-    // A node that looks at what is subscribed to, as an XPUB can.
+    // An XPUB socket receives the subscriptions of others.
     let node = socket(&context, zmq::XPUB);
     node.connect(&cluster.sub_addresses()).unwrap();
     assert_eq!(node.recv_bytes(0).unwrap(), b"\x01B");
@@ -99,11 +96,10 @@ fn our_tower_passes_subscriptions_on_but_not_that_to_its_welcome() {
 
 #[test]
 fn nodes_of_0_1_0_find_each_other_by_our_tower() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut first = Node::started(&cluster, &[to(b'M', "topic")]);
     let mut second = Node::started(&cluster, &[]);
-    // The second sees the first's subscription once the first has connected to it, which it does while it listens.
+    // The first connects to the second while it listens. Then the second receives the subscription.
     let due = Instant::now() + DEADLINE;
     while !second.has_subscription(&to(b'M', "topic")) {
         assert!(Instant::now() < due, "the first does not connect to the second");
@@ -117,8 +113,7 @@ fn nodes_of_0_1_0_find_each_other_by_our_tower() {
 /// Programs of the Java implementation send beacons without a sender.
 #[test]
 fn nodes_without_a_name_are_announced_and_connected_to_and_answered() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let producer = cluster.producer("topic");
     producer.feed(&[b"one".to_vec()]);
     let mut nodes = [(); 2].map(|()| {
@@ -130,20 +125,12 @@ fn nodes_without_a_name_are_announced_and_connected_to_and_answered() {
     for node in &mut nodes {
         let producer = node.subscriber_of(b'K');
         node.subscription(&to(b'F', &producer));
-        // What is sent before the node's own subscription has come is lost: it asks again.
-        let due = Instant::now() + DEADLINE;
-        let record = loop {
-            node.send(&fetch(&producer, &node.address, "topic", 0, 1));
-            match node.message_within(b"D", Duration::from_millis(100)) {
-                Some(frames) => break frames,
-                None => assert!(Instant::now() < due, "no response to a FETCH of a node without a name"),
-            }
-        };
-        assert_eq!(record[1], b"one");
+        let request = fetch(&producer, &node.address, "topic", 0, 1);
+        assert_eq!(node.ask(&request, b"D")[1], b"one");
     }
 }
 
-/// A tower of 0.1.0, played by hand: an XSUB that hears beacons, an XPUB that announces.
+/// A simulated tower of 0.1.0: an XSUB socket that receives beacons, and an XPUB socket that announces nodes.
 struct Tower {
     incoming: zmq::Socket,
     outgoing: zmq::Socket,
@@ -176,21 +163,26 @@ impl Tower {
         self.outgoing.send_multipart(frames, 0).unwrap();
     }
 
-    /// Starts one of our console consumers of a topic.
-    fn consumer(&self, cluster: &Cluster, topic: &str) -> crate::e2e::Program {
-        let (publ, sub) = (self.addresses.0.as_str(), self.addresses.1.as_str());
-        let settings =
-            [("beacon/pub_address", publ), ("beacon/sub_address", sub), ("beacon/timeout", "1000")];
-        let settings =
-            settings.into_iter().chain([("beacon/address", "127.0.0.1"), ("beacon/interval", "50")]);
-        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let config = cluster.config_file(&settings);
-        let config = config.to_str().expect("UTF-8");
-        cluster.program(
-            "dafka_console_consumer",
-            &["-c", config, "--from-beginning", topic],
-            crate::e2e::Input::Pipe,
-        )
+    /// Announces a node until our consumer subscribes to the topic there.
+    #[track_caller]
+    fn announce_until_subscribed(&self, address: &str, node: &mut Node) {
+        let due = Instant::now() + DEADLINE;
+        while !node.has_subscription(b"Mtopic\0") {
+            assert!(Instant::now() < due, "our consumer does not connect");
+            self.announce(&["B", address, &node.endpoint()]);
+            node.listen(Duration::from_millis(50));
+        }
+    }
+
+    /// Starts one of our console consumers.
+    fn consumer(&self, cluster: &Cluster, topic: &str) -> Program {
+        let config = cluster.config_with(&[
+            ("beacon/pub_address", &self.addresses.0),
+            ("beacon/sub_address", &self.addresses.1),
+            ("beacon/timeout", "1000"),
+            ("beacon/interval", "50"),
+        ]);
+        cluster.program("dafka_console_consumer", &["-c", &config, "--from-beginning", topic])
     }
 }
 
@@ -204,8 +196,8 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_whom_it_announces() {
     assert!(beacon[3].parse::<u16>().is_ok_and(|port| port > 0));
     assert_eq!(tower.beacon(), beacon, "again at its interval");
 
-    // Announced with frames that it does not know; and itself, which it ignores.
-    // The producer does not listen to this tower. The consumer may hear it later than it is heard.
+    // The consumer ignores an announcement of itself, and unknown frames after a beacon.
+    // The producer is not connected to this tower.
     let mut producer = Node::at("tcp://127.0.0.1:1", "tcp://127.0.0.1:1");
     let due = Instant::now() + DEADLINE;
     while !producer.has_subscription(b"Mtopic\0") {
@@ -219,28 +211,22 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_whom_it_announces() {
     assert_eq!(consumer.line("the record"), expected.as_bytes());
 }
 
-/// Nodes of 0.1.0 take their ports from 49152 on, so that one producer after the other has the same.
+/// Nodes of 0.1.0 use ports from 49152 on, so producers that run one after the other have the same port.
 #[test]
 fn a_new_node_at_an_endpoint_where_nobody_was_for_some_time_is_connected_to_at_once() {
     let (cluster, tower) = (Cluster::new(), Tower::new());
     let mut consumer = tower.consumer(&cluster, "topic");
     tower.beacon();
-    let await_subscription = |node: &mut Node, start: Instant| {
-        while !node.has_subscription(b"Mtopic\0") {
-            assert!(start.elapsed() < DEADLINE, "it does not connect");
-            tower.announce(&["B", &node.address, &node.endpoint()]);
-            node.listen(Duration::from_millis(50));
-        }
-        start.elapsed()
-    };
     let mut old = Node::at(&tower.addresses.0, &tower.addresses.1);
     let endpoint = old.endpoint();
-    await_subscription(&mut old, Instant::now());
+    tower.announce_until_subscribed(&old.address.clone(), &mut old);
     drop(old);
-    // By now libzmq tries to connect every few seconds: it has just done so, and does again after 3 s.
+    // By now libzmq tries to connect every few seconds. It has just tried, and tries again after 3 s.
     std::thread::sleep(Duration::from_millis(3_800));
     let mut new = Node::bound(&tower.addresses.0, &tower.addresses.1, &endpoint);
-    let took = await_subscription(&mut new, Instant::now());
+    let start = Instant::now();
+    tower.announce_until_subscribed(&new.address.clone(), &mut new);
+    let took = start.elapsed();
     assert!(took < Duration::from_millis(800), "{took:?}");
     new.send_record(&record("topic", &new.address, 0), "first");
     assert_eq!(consumer.line("the first record"), format!("topic {} first", new.address).as_bytes());
@@ -253,38 +239,25 @@ fn our_node_follows_a_peer_that_moves_or_comes_back() {
     tower.beacon();
     let mut old = Node::at(&tower.addresses.0, &tower.addresses.1);
     let address = old.address.clone();
-    let due = Instant::now() + DEADLINE;
-    while !old.has_subscription(b"Mtopic\0") {
-        assert!(Instant::now() < due, "it does not connect to the old endpoint");
-        tower.announce(&["B", &address, &old.endpoint()]);
-        old.listen(Duration::from_millis(50));
-    }
+    tower.announce_until_subscribed(&address, &mut old);
     old.send_record(&record("topic", &address, 0), "one");
     assert_eq!(consumer.line("the first record"), format!("topic {address} one").as_bytes());
 
-    // The same node at another endpoint, for longer than the old one is believed in.
+    // The same node at another endpoint, for longer than the timeout of the old one.
     let mut new = Node::at(&tower.addresses.0, &tower.addresses.1);
-    let due = Instant::now() + DEADLINE;
-    while !new.has_subscription(b"Mtopic\0") {
-        assert!(Instant::now() < due, "it does not connect to the new endpoint");
-        tower.announce(&["B", &address, &new.endpoint()]);
-        new.listen(Duration::from_millis(50));
-    }
+    tower.announce_until_subscribed(&address, &mut new);
     new.send_record(&record("topic", &address, 1), "two");
     assert_eq!(consumer.line("the second record"), format!("topic {address} two").as_bytes());
 
-    // The peer is silent for longer than the timeout, the tower is not: as each tower does, it tells the node of itself. It
-    // disconnects, and a new beacon brings it back.
-    let is_gone = |node: &mut Node| {
-        let due = Instant::now() + DEADLINE;
-        while !node.has_unsubscription(b"Mtopic\0") {
-            assert!(Instant::now() < due, "it does not disconnect");
-            let own = tower.beacon();
-            tower.announce(&["B", &own[1], &format!("tcp://127.0.0.1:{}", own[3])]);
-            node.listen(Duration::from_millis(50));
-        }
-    };
-    is_gone(&mut new);
+    // The peer sends no beacons for longer than the timeout. The tower still announces the consumer itself. The consumer
+    // disconnects, and connects again after a new beacon.
+    let due = Instant::now() + DEADLINE;
+    while !new.has_unsubscription(b"Mtopic\0") {
+        assert!(Instant::now() < due, "it does not disconnect");
+        let own = tower.beacon();
+        tower.announce(&["B", &own[1], &format!("tcp://127.0.0.1:{}", own[3])]);
+        new.listen(Duration::from_millis(50));
+    }
     new.forget_subscriptions();
     tower.announce(&["B", &address, &new.endpoint()]);
     new.subscription(b"Mtopic\0");

@@ -1,72 +1,57 @@
-//! Producers that share an address, as clones of a virtual machine or restored snapshots may.
+//! Producers that share an address, as clones of a virtual machine or restored snapshots may do.
 
-use crate::e2e::{Cluster, DEADLINE, Program, lines};
+use crate::e2e::{Cluster, Program, lines};
 use crate::peer::{Node, ack, direct_head, fetch, get_heads, to};
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 const TOPIC: &str = "twins";
 
 #[test]
 fn producers_with_the_same_random_octets_have_two_addresses() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    let _store = cluster.store("store");
+    let cluster = Cluster::new().with_tower().with_store();
     let mut consumer = cluster.consumer(TOPIC);
     let clone = || {
         let fixed = ("FIXED_GETRANDOM", Path::new("1"));
         cluster.preloaded("dafka_console_producer", &[TOPIC], fixed)
     };
-    let (mut first, mut second) = (clone(), clone());
+    let (first, second) = (clone(), clone());
     first.feed(&lines("first", 100));
     let mut printed = consumer.lines(100, "the first one's records");
     second.feed(&lines("second", 150));
-    for producer in [&mut first, &mut second] {
-        producer.close_input();
-    }
     printed.extend(consumer.lines(150, "the second one's records"));
-    first.expect_success("all is stored");
-    second.expect_success("all is stored");
-    // What a store holds, not only what went over the network.
+    first.finish("all is stored");
+    second.finish("all is stored");
+    // The store has these too.
     let stored: HashSet<_> = cluster.consumer(TOPIC).lines(250, "all records").into_iter().collect();
     assert_eq!(stored, printed.into_iter().collect());
     assert_eq!(stored.len(), 250);
 }
 
-/// A producer that has published three records, its address, and a node with these subscriptions.
-fn start(subscriptions: &[Vec<u8>]) -> (Cluster, Program, Node, Program, String) {
-    let cluster = Cluster::new();
-    let tower = cluster.tower();
-    let node = Node::new(&cluster);
+/// A node with these subscriptions, a producer that has published three records, and its address.
+fn start(subscriptions: &[Vec<u8>]) -> (Cluster, Node, Program, String) {
+    let cluster = Cluster::new().with_tower();
+    let mut node = Node::new(&cluster);
     let mut all = vec![to(b'E', &node.address), to(b'D', &node.address)];
     all.extend_from_slice(subscriptions);
     all.iter().for_each(|subscription| node.subscribe(subscription));
-    let mut node = node;
     node.start_beacon();
     let producer = cluster.producer(TOPIC);
     let address = node.subscriber_of(b'K');
     node.subscription(&to(b'F', &address));
     producer.feed(&["r0", "r1", "r2"].map(|line| line.as_bytes().to_vec()));
     await_three_records(&mut node, &address);
-    (cluster, tower, node, producer, address)
+    (cluster, node, producer, address)
 }
 
 /// Waits until three records are published under an address.
 #[track_caller]
 fn await_three_records(node: &mut Node, address: &str) {
     let all = direct_head(&node.address, address, TOPIC, 2);
-    let start = Instant::now();
-    loop {
-        node.send(&get_heads(TOPIC, &node.address));
-        match node.message_within(b"E", Duration::from_millis(100)) {
-            Some(frames) if frames[0].starts_with(&all) => return,
-            _ => assert!(start.elapsed() < DEADLINE, "no three records of {address}"),
-        }
-    }
+    node.ask(&get_heads(TOPIC, &node.address), &all);
 }
 
-/// Waits until the producer has another address, and publishes under it all records. Returns that address.
+/// Waits until the producer has another address and has published all records under it. Returns that address.
 #[track_caller]
 fn expect_new_address(node: &mut Node, producer: &mut Program, old: &str, why: &str) -> String {
     producer.wait_for_log(&format!("another producer uses the address {old}: {why}"));
@@ -81,7 +66,7 @@ fn expect_new_address(node: &mut Node, producer: &mut Program, old: &str, why: &
 
 #[test]
 fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_endlessly() {
-    let (_cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    let (_cluster, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
     node.send(&ack(&old, TOPIC, 3));
     let new = expect_new_address(
         &mut node,
@@ -89,15 +74,14 @@ fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_
         &old,
         "record 3 is acknowledged, and it has published 3",
     );
-    // What its twin is told is nothing to it any more; who forges ACKs does not make it take one address after the other.
+    // ACKs to the old address have no effect any more. Forged ACKs do not make it take one address after the other.
     node.send(&ack(&old, TOPIC, 2));
     for sequence in [99, u64::MAX] {
         node.send(&ack(&new, TOPIC, sequence));
     }
     producer.wait_for_log(&format!("another producer seems to use the address {new} again"));
     acknowledge_all(&mut node, &new);
-    // These ACKs may be for the twin's records. A producer that ends publishes the records once more, and does not wait for
-    // that.
+    // These ACKs may be for the twin's records. So a producer that ends publishes its records once more, without a pause.
     node.forget_subscriptions();
     producer.close_input();
     let last =
@@ -106,7 +90,7 @@ fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_
     producer.expect_success("the ACK of all under the last address");
 }
 
-/// Acknowledges all three records, and waits until the producer has read that; it has a twin, so it keeps them.
+/// Acknowledges all three records, and waits until the producer has read that. It has a twin, so it keeps the records.
 fn acknowledge_all(node: &mut Node, address: &str) {
     node.send(&ack(address, TOPIC, 2));
     node.send(&fetch(address, &node.address, TOPIC, 2, 1));
@@ -115,7 +99,7 @@ fn acknowledge_all(node: &mut Node, address: &str) {
 
 #[test]
 fn records_that_may_be_a_twin_s_are_not_acknowledged_when_a_producer_ends() {
-    let (_cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    let (_cluster, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
     node.send(&ack(&old, TOPIC, 3));
     let new = expect_new_address(&mut node, &mut producer, &old, "record 3 is acknowledged");
     node.send(&ack(&new, TOPIC, 99));
@@ -123,18 +107,17 @@ fn records_that_may_be_a_twin_s_are_not_acknowledged_when_a_producer_ends() {
     node.forget_subscriptions();
     producer.signal(libc::SIGTERM);
     let last = expect_new_address(&mut node, &mut producer, &new, "record 99 is acknowledged");
-    // It has a twin again, and does not wait long enough to take yet another address.
+    // It has a twin again, and ends before it may take yet another address.
     node.send(&ack(&last, TOPIC, 99));
     acknowledge_all(&mut node, &last);
-    let output = producer.wait("SIGTERM and the time for acknowledgements", DEADLINE);
-    assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
-    assert!(output.stderr.contains("3 of 3 records were not acknowledged"), "{}", output.stderr);
+    let what = "SIGTERM and the time for acknowledgements";
+    producer.expect_exit(what, 3, &["3 of 3 records were not acknowledged"]);
 }
 
 #[test]
 fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
     // This node subscribes to neither records nor HEADs.
-    let (_cluster, _tower, mut node, mut producer, old) = start(&[]);
+    let (_cluster, mut node, mut producer, old) = start(&[]);
     node.send(&ack(&old, TOPIC, 1));
     expect_new_address(
         &mut node,
@@ -146,14 +129,13 @@ fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
 
 #[test]
 fn a_beacon_of_a_producer_s_address_at_another_port_is_a_twin_s() {
-    let (cluster, _tower, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
+    let (cluster, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
     let mut twin = Node::new(&cluster);
     twin.address = old.clone();
     twin.start_beacon();
     let endpoint = twin.endpoint();
     let new =
         expect_new_address(&mut node, &mut producer, &old, &format!("a node at {endpoint} announces it"));
-    producer.close_input();
     node.send(&ack(&new, TOPIC, 2));
-    producer.expect_success("the ACK of all under the new address");
+    producer.finish("the ACK of all under the new address");
 }

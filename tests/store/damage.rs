@@ -1,29 +1,27 @@
-//! A store on a damaged database: it refuses to start with a line that names the file, and touches nothing; or, where
-//! only reading finds it, it refuses what is damaged, names it once, and serves the rest.
+//! A store on a damaged database. Either it refuses to start, with a line that names the file, and changes nothing. Or, where
+//! only reading finds the damage, it logs the damage once and serves the rest.
 
-use crate::crash::{Load, Partition, Random, check_served, content, seed, served};
-use crate::e2e::{Cluster, DEADLINE, Program};
+use crate::crash::{Load, Partition, Rng, check_served, content, seed, served};
+use crate::e2e::{Cluster, Program, wait_until};
 use crate::peer::new_address;
 use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PAGE_LEN: usize = 4096;
 
-/// A database of some partitions that a store has left, with other files beside it.
+/// The database of a store that has ended, with another file beside it, and its partitions.
 fn database(cluster: &Cluster) -> (PathBuf, Vec<Partition>) {
     let dir = cluster.dir().join("whole");
     let load = Load::start(cluster, &["damage", "damage two"], 3);
-    let mut store = cluster.store_at(&dir, &[], &[]);
-    while load.partitions().iter().any(|partition| partition.acked.is_none_or(|acked| acked < 300)) {
-        load.wait_for_acks(1);
-    }
+    let store = cluster.store_at(&dir, &[], &[]);
+    wait_until("each partition has records", || {
+        load.partitions().iter().all(|partition| partition.acked.is_some_and(|acked| acked >= 300))
+    });
     load.pause();
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    store.terminate();
     fs::write(dir.join(".notes"), b"mine").expect("written");
     (dir, load.partitions())
 }
@@ -42,42 +40,30 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     entries.map(|path| (path.clone(), fs::read(path).expect("there"))).collect()
 }
 
-/// Asserts that a store refuses to start: one line, which names the file, and nothing is changed.
+/// Checks that a store refuses to start, logs one line with the name of the file, and changes nothing.
 #[track_caller]
 fn refused(cluster: &Cluster, dir: &Path, what: &str) {
     let before = snapshot(dir);
-    let output = cluster.store_at(dir, &[], &[]).wait("its start on a damaged database", DEADLINE);
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{what}: signal {:?}: {}",
-        output.status.signal(),
-        output.stderr
-    );
-    let file = dir.join("data.mdb");
+    let output = cluster.store_at(dir, &[], &[]).expect_exit(what, 1, &[]);
+    let file = dir.join("data.mdb").display().to_string();
     let lines: Vec<_> = output.stderr.lines().filter(|line| line.contains("it was left untouched")).collect();
-    assert!(
-        matches!(lines[..], [line] if line.contains(file.to_str().expect("UTF-8"))),
-        "{what}: {}",
-        output.stderr
-    );
+    assert!(matches!(lines[..], [line] if line.contains(&file)), "{what}: {}", output.stderr);
     assert!(snapshot(dir) == before, "{what}: files were changed, added or removed");
 }
 
 #[test]
 fn what_is_damaged_where_a_start_looks_is_refused_untouched() {
     let test = "damaged start";
-    let mut random = Random::new(seed(test));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with_tower();
     let (whole, partitions) = database(&cluster);
     let octets = fs::read(whole.join("data.mdb")).expect("there");
     let mut noise = |range: std::ops::Range<usize>| {
         let mut octets = octets.clone();
-        octets[range].iter_mut().for_each(|octet| *octet = random.next() as u8);
+        octets[range].iter_mut().for_each(|octet| *octet = random.u64(..) as u8);
         octets
     };
-    // Both header pages, one of them, and everything behind them.
+    // Both header pages, one of them, and everything after them.
     let damaged = [
         ("noise in the header", noise(0..2 * PAGE_LEN)),
         ("noise in the first page", noise(0..PAGE_LEN)),
@@ -95,7 +81,7 @@ fn what_is_damaged_where_a_start_looks_is_refused_untouched() {
         fs::write(dir.join("data.mdb"), octets).expect("written");
         refused(&cluster, &dir, what);
     }
-    // A lock file alone is what a store leaves that was killed before it had a database.
+    // A store that was killed before it had a database leaves only a lock file.
     let dir = cluster.dir().join("lock");
     fs::create_dir(&dir).expect("new");
     fs::write(dir.join("dafka.lock"), b"").expect("written");
@@ -105,7 +91,7 @@ fn what_is_damaged_where_a_start_looks_is_refused_untouched() {
     assert_eq!(served(&cluster, &mut store, &nothing), 0);
 }
 
-/// Where in the file the content of a record is.
+/// The position of a record's content in the file.
 fn place_of(octets: &[u8], partition: &Partition, sequence: u64) -> usize {
     let needle = content(partition.number, sequence);
     let found = octets.windows(needle.len()).position(|window| window == needle);
@@ -114,12 +100,12 @@ fn place_of(octets: &[u8], partition: &Partition, sequence: u64) -> usize {
 
 #[test]
 fn a_flipped_bit_in_a_chunk_is_named_once_and_only_its_partition_is_refused() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let (dir, partitions) = database(&cluster);
     let mut octets = fs::read(dir.join("data.mdb")).expect("there");
     let (damaged, sound) = partitions.split_first().expect("some");
-    // A short record could stand elsewhere too, in a page that is free again: all copies of a long one are changed.
+    // Free pages may have further copies of the record: damage all of them. A long record, because the content of a short one
+    // may be a part of others.
     let sequence = (100..250).max_by_key(|sequence| content(0, *sequence).len()).expect("some");
     assert!(content(0, sequence).len() > 200);
     let needle = content(damaged.number, sequence);
@@ -137,7 +123,7 @@ fn a_flipped_bit_in_a_chunk_is_named_once_and_only_its_partition_is_refused() {
     while count < 3 {
         let error = check_served(&cluster, &mut store, std::slice::from_ref(damaged), Duration::from_secs(2));
         let error = error.expect_err("a record is damaged");
-        // A store that stands still for two seconds has not even told what it has.
+        // A store that is slow for two seconds has not even reported its heads.
         if !error.contains("has no head") {
             assert!(error.contains("does not serve"), "{error}");
             count += 1;
@@ -150,15 +136,15 @@ fn a_flipped_bit_in_a_chunk_is_named_once_and_only_its_partition_is_refused() {
     for word in ["data.mdb", &damaged.subject, &damaged.address, "checksum"] {
         assert!(line.contains(word), "{word}: {line}");
     }
-    // It takes records, also of this partition, as what is damaged lies behind.
+    // It still stores new records, also of this topic.
     let load = Load::start(&cluster, &["damage"], 1);
     load.wait_for_acks(100);
 }
 
-/// Records of each partition.
+/// The number of records of each partition.
 const END: u64 = 600;
 
-/// Ruins the pages of trees that hold the last entries of the partition with this number.
+/// Damages the tree pages with the last entries of the partition with this number. Returns the number of pages.
 fn ruin_end(octets: &mut [u8], id: u64, from: u64) -> u32 {
     let word16 = |page: &[u8], at: usize| usize::from(u16::from_ne_bytes([page[at], page[at + 1]]));
     let mut ruined = 0;
@@ -183,10 +169,9 @@ fn ruin_end(octets: &mut [u8], id: u64, from: u64) -> u32 {
 
 #[test]
 fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("store");
-    // One entry for each record, so that each partition fills several pages.
+    // One entry per record, so that each partition fills several pages.
     let log = Log::open(&dir, Options { sync: false, ..Options::default() }).expect("opens");
     let partitions: Vec<_> = (0..3)
         .map(|number| Partition {
@@ -219,15 +204,12 @@ fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
     fs::write(&data, octets).expect("written");
 
     let mut store = cluster.store_at(&dir, &[], &[]);
-    let start = Instant::now();
     let acked = |number: u64| load.partitions()[number as usize].acked;
-    while acked(other.number) < other.acked.map(|acked| acked + 1_000) {
-        assert!(store.is_running(), "the store has ended: {}", store.log());
-        assert!(start.elapsed() < DEADLINE, "the other partition is held up: {}", store.log());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    store.wait_until("the other partition grows", |_| {
+        acked(other.number) >= other.acked.map(|acked| acked + 1_000)
+    });
     load.pause();
-    // What was on disk may be acknowledged again, nothing more.
+    // The store may acknowledge again the records that were on disk, and no others.
     assert!(acked(victim.number) < Some(end), "acknowledged, and not stored");
     store.wait_for_log("nothing more of this partition");
     let log = store.log();
@@ -241,7 +223,7 @@ fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
     );
 }
 
-/// What a store makes of a database with some damage in its pages.
+/// Runs a store on a database with damaged pages, and returns a word about the result.
 fn survive(cluster: &Cluster, dir: &Path, partitions: &[Partition], what: &str) -> &'static str {
     let mut store: Program = cluster.store_at(dir, &[], &[]);
     let mut refused = 0;
@@ -249,10 +231,7 @@ fn survive(cluster: &Cluster, dir: &Path, partitions: &[Partition], what: &str) 
         match check_served(cluster, &mut store, std::slice::from_ref(partition), Duration::from_millis(700)) {
             Ok(_) => {}
             Err(error) if error.contains("the store has ended") => {
-                let output = store.wait("its start", DEADLINE);
-                assert_eq!(output.status.signal(), None, "{what}: {}", output.stderr);
-                assert_eq!(output.status.code(), Some(1), "{what}: {}", output.stderr);
-                assert!(output.stderr.contains("data.mdb"), "{what}: {}", output.stderr);
+                store.expect_exit(what, 1, &["data.mdb"]);
                 return "refused";
             }
             Err(error) => {
@@ -261,17 +240,11 @@ fn survive(cluster: &Cluster, dir: &Path, partitions: &[Partition], what: &str) 
             }
         }
     }
-    // New records of new partitions find their way, or it is told why not.
+    // It stores new records of new partitions, or logs why it cannot.
     let load = Load::start(cluster, &["after"], 1);
-    let start = Instant::now();
-    while load.acked_count() < 10 && start.elapsed() < DEADLINE {
-        assert!(store.is_running(), "{what}: the store has ended: {}", store.log());
-        if store.log().contains("nothing more of this partition is stored") {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    assert!(start.elapsed() < DEADLINE, "{what}: neither stored nor refused: {}", store.log());
+    store.wait_until(&format!("{what}: new records are stored or refused"), |store| {
+        load.acked_count() >= 10 || store.log().contains("nothing more of this partition is stored")
+    });
     store.signal(libc::SIGTERM);
     store.expect_success(what);
     if refused > 0 { "served in part" } else { "served" }
@@ -281,7 +254,7 @@ fn survive(cluster: &Cluster, dir: &Path, partitions: &[Partition], what: &str) 
 fn noise_in_any_page_is_survived() {
     let test = "damaged pages";
     let seed = seed(test);
-    // Most of it is waiting for what does not come.
+    // Most of the time is waiting for missing answers, so the turns run in parallel.
     std::thread::scope(|scope| {
         for turn in 0..6 {
             scope.spawn(move || noise_in_pages(test, seed + turn));
@@ -290,9 +263,8 @@ fn noise_in_any_page_is_survived() {
 }
 
 fn noise_in_pages(test: &str, seed: u64) {
-    let mut random = Random::new(seed);
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed);
+    let cluster = Cluster::new().with_tower();
     let (whole, partitions) = database(&cluster);
     let octets = fs::read(whole.join("data.mdb")).expect("there");
     let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
@@ -300,8 +272,8 @@ fn noise_in_pages(test: &str, seed: u64) {
         let dir = cluster.dir().join(format!("noise-{number}"));
         copy(&whole, &dir);
         let mut octets = octets.clone();
-        let page = 2 + random.below((octets.len() / PAGE_LEN) as u64 - 2) as usize;
-        // Half of them in pages of trees, which are fewer.
+        let page = 2 + random.u64(..((octets.len() / PAGE_LEN) as u64 - 2)) as usize;
+        // Half of them in tree pages, which are fewer.
         let is_tree = |page: usize| matches!(octets[page * PAGE_LEN + 10], 1 | 2);
         let page = if number % 2 == 0 {
             (page..octets.len() / PAGE_LEN)
@@ -312,7 +284,7 @@ fn noise_in_pages(test: &str, seed: u64) {
             page
         };
         let begin = page * PAGE_LEN;
-        octets[begin..begin + PAGE_LEN].iter_mut().for_each(|octet| *octet = random.next() as u8);
+        octets[begin..begin + PAGE_LEN].iter_mut().for_each(|octet| *octet = random.u64(..) as u8);
         fs::write(dir.join("data.mdb"), octets).expect("written");
         *outcomes
             .entry(survive(&cluster, &dir, &partitions, &format!("noise in page {page}")))

@@ -1,7 +1,7 @@
-//! What an operator, an accident or another program does to a store's directory and its disk while it is used.
+//! Changes to the directory and the disk of a store while it runs: by operators, accidents and other programs.
 
 use crate::crash::{Load, Tmpfs};
-use crate::e2e::{Cluster, DEADLINE, Output, PROMPT, Program, lines};
+use crate::e2e::{Cluster, DEADLINE, PROMPT, Program, lines, wait_until};
 use dafka::storage::{Batch, Log, Options, PartitionName};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -9,28 +9,26 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Waits until a store has ended by itself, and checks that it said so in one line.
+/// Waits until a store ends by itself, and checks that it logs one line about its database.
 #[track_caller]
-fn expect_gone(store: Program, dir: &Path, what: &str) -> Output {
-    let output = store.wait(what, DEADLINE);
-    assert_eq!(output.status.code(), Some(1), "{what}: {:?}: {}", output.status, output.stderr);
+fn expect_gone(store: Program, dir: &Path, what: &str) {
+    let output = store.expect_exit(what, 1, &[]);
     let log: Vec<&str> = output.stderr.lines().filter(|line| !line.contains(" I: ")).collect();
     assert_eq!(log.len(), 1, "{what}: {}", output.stderr);
     let data = dir.join("data.mdb");
     let expected = format!("the database {} is gone", data.display());
     assert!(log[0].contains(&expected) && log[0].contains("cannot go on"), "{what}: {}", output.stderr);
-    output
 }
 
 type Lose = fn(&Path);
 
-/// How a database loses its name.
+/// How the file of a database can lose its name.
 const LOSSES: [(&str, Lose); 4] = [
     ("its directory was removed", |dir| fs::remove_dir_all(dir).expect("removed")),
     ("its directory was renamed", |dir| fs::rename(dir, dir.with_extension("old")).expect("renamed")),
-    ("its directory was made anew", |dir| {
+    ("its directory was replaced", |dir| {
         fs::remove_dir_all(dir).expect("removed");
         fs::create_dir(dir).expect("made");
     }),
@@ -44,9 +42,8 @@ const LOSSES: [(&str, Lose); 4] = [
 #[test]
 fn a_store_whose_database_has_lost_its_name_acknowledges_nothing_and_ends() {
     for (what, lose) in LOSSES {
-        // At work: nothing is acknowledged that was written after the loss.
-        let cluster = Cluster::new();
-        let _tower = cluster.tower();
+        // The store must not acknowledge records that it writes after the loss.
+        let cluster = Cluster::new().with_tower();
         let dir = cluster.dir().join("store");
         let store = cluster.store_at(&dir, &[], &[]);
         cluster.publish("gone", &lines("before", 3));
@@ -62,8 +59,7 @@ fn a_store_whose_database_has_lost_its_name_acknowledges_nothing_and_ends() {
 
 #[test]
 fn a_store_without_work_notices_that_its_database_is_gone() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("store");
     let store = cluster.store_at(&dir, &[], &[]);
     cluster.publish("idle", &lines("before", 3));
@@ -73,8 +69,7 @@ fn a_store_without_work_notices_that_its_database_is_gone() {
 
 #[test]
 fn a_disk_that_hangs_is_logged_and_a_second_signal_ends_the_store() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let hang = cluster.dir().join("hang");
     let mut store = cluster.preloaded("dafka_stored", &[], ("HANG_SYNC", &hang));
     let load = Load::start(&cluster, &["hang"], 1);
@@ -82,25 +77,20 @@ fn a_disk_that_hangs_is_logged_and_a_second_signal_ends_the_store() {
     fs::write(&hang, "").expect("a file");
     let hangs = "the disk of storedb does not answer: writing records has not returned for ";
     store.wait_for_log(hangs);
-    // It goes on when the disk does.
+    // It continues when the disk answers again.
     fs::remove_file(&hang).expect("removed");
     store.wait_for_log("the disk of storedb answers again: writing records took ");
     load.wait_for_acks(10);
 
     fs::write(&hang, "").expect("a file");
-    // Without a write under way, the first signal would end it.
-    let start = Instant::now();
-    while store.log().matches(hangs).count() < 2 {
-        assert!(start.elapsed() < DEADLINE, "{}", store.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    // Without a pending write, the first signal would end it.
+    store.wait_until("the disk hangs again", |store| store.log().matches(hangs).count() >= 2);
     store.signal(libc::SIGTERM);
     store.wait_for_log("another signal ends the program at once");
     assert!(store.is_running(), "the first signal waits for the disk");
     store.signal(libc::SIGINT);
     let output = store.wait("a second signal", PROMPT);
-    assert_eq!(output.status.code(), Some(3), "{:?}: {}", output.status, output.stderr);
-    assert!(output.stderr.contains("ended at once by a second signal"), "{}", output.stderr);
+    output.assert_exit("a second signal", 3, &["ended at once by a second signal"]);
 }
 
 #[test]
@@ -113,14 +103,12 @@ fn a_disk_that_hangs_while_a_store_starts_is_logged_and_a_second_signal_ends_the
     store.signal(libc::SIGTERM);
     std::thread::sleep(Duration::from_secs(1));
     store.signal(libc::SIGTERM);
-    let output = store.wait("a second signal", PROMPT);
-    assert_eq!(output.status.code(), Some(3), "{:?}: {}", output.status, output.stderr);
+    store.wait("a second signal", PROMPT).assert_exit("a second signal", 3, &[]);
 }
 
 #[test]
 fn two_signals_at_once_are_one() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let mut store = cluster.store("store");
     cluster.publish("twice", &lines("line", 10));
     store.signal(libc::SIGTERM);
@@ -130,7 +118,7 @@ fn two_signals_at_once_are_one() {
 
 const STORED: &str = env!("CARGO_BIN_EXE_dafka_stored");
 
-/// A database with one record in each of many partitions.
+/// A database with many partitions of one record.
 fn make_database(dir: &Path, partitions: u64) {
     let log = Log::open(dir, Options::default()).expect("the log opens");
     let mut batch = Batch::new();
@@ -141,7 +129,7 @@ fn make_database(dir: &Path, partitions: u64) {
     log.append(&batch).expect("appended");
 }
 
-/// Runs `dafka_stored --list` for the directory `storedb` in `dir`. `command` starts with the program, or with what runs it.
+/// Runs `dafka_stored --list` for the directory `storedb` in `dir`. `command` is the program, or a command that runs it.
 fn list(dir: &Path, mut command: Command) -> std::process::Output {
     command.args(["--list"]).current_dir(dir).output().expect("it runs")
 }
@@ -165,8 +153,7 @@ fn a_list_for_a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn a_list_needs_to_read_the_database_and_nothing_else() {
-    // SAFETY: a system call without arguments.
-    if unsafe { libc::geteuid() } != 0 {
+    if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can run a program as another user");
         return;
     }
@@ -207,7 +194,7 @@ fn a_list_from_another_pid_namespace_is_complete() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     make_database(&dir.path().join("storedb"), 10);
-    // The process with number 1 holds the database, as a reader too: it has begun to read.
+    // The process with number 1 there holds the database and reads it.
     let this = std::env::current_exe().expect("known");
     let mut reader = unshare(&[this.to_str().expect("UTF-8"), "--exact", READER, "--ignored", "--nocapture"]);
     let mut reader = reader.env("STORE", dir.path()).stdout(Stdio::piped()).spawn().expect("it runs");
@@ -250,19 +237,15 @@ fn the_place_of_a_reader_that_was_killed_is_freed() {
     let cluster = Cluster::new();
     let mut store = cluster.store("storedb");
     store.wait_until_it_catches_signals();
-    let start = Instant::now();
     let lock = cluster.dir().join("storedb/lock.mdb");
-    while !lock.exists() {
-        assert!(start.elapsed() < DEADLINE, "no table of readers");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("there is a table of readers", || lock.exists());
     let this = std::env::current_exe().expect("known");
     let mut reader = Command::new(this);
     reader.args(["--exact", READER, "--ignored", "--nocapture"]).env("STORE", cluster.dir());
     let mut reader = reader.stdout(Stdio::piped()).spawn().expect("it runs");
     let number = reader.id();
     wait_for_line(&mut reader, &format!("reading as {number}"));
-    // A place in LMDB's table: 64 octets, with the transaction before the number of the process.
+    // An entry of LMDB's table has 64 bytes: the transaction, and then the number of the process.
     let has_place = || {
         let table = fs::read(&lock).expect("the table of readers");
         let mut places = table.chunks_exact(64);
@@ -271,19 +254,13 @@ fn the_place_of_a_reader_that_was_killed_is_freed() {
     assert!(has_place(), "the reader has no place");
     reader.kill().expect("it runs");
     reader.wait().expect("it ends");
-    let start = Instant::now();
-    while has_place() {
-        assert!(start.elapsed() < DEADLINE, "the reader was killed, and has its place still");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    wait_until("the store removes the entry of the killed reader", || !has_place());
+    store.terminate();
 }
 
 #[test]
 fn a_list_beside_a_store_that_writes_is_right() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("storedb");
     make_database(&dir, 2_000);
     let _store = cluster.store_at(&dir, &[("store/sync", "never")], &[]);
@@ -323,25 +300,20 @@ fn new_databases_are_for_their_owner_unless_a_key_says_otherwise() {
         let dir = parent.join("store");
         let mut store = cluster.store_at(&dir, settings, &[]);
         store.wait_until_it_catches_signals();
-        store.signal(libc::SIGTERM);
-        store.expect_success("SIGTERM");
+        store.terminate();
         assert_eq!(mode(&dir), directory);
         for name in ["data.mdb", "lock.mdb", "dafka.lock"] {
             assert_eq!(mode(&dir.join(name)), file, "{name}");
         }
-        assert_eq!(
-            mode(&parent),
-            mode(cluster.dir()) | mode(&parent),
-            "only the store's own directory is closed"
-        );
+        let before = mode(cluster.dir());
+        assert_eq!(mode(&parent) & before, before, "the store restricts only its own directory");
 
-        // What exists is left as it is, and is told.
+        // Permissions of existing files stay, and are logged.
         fs::set_permissions(dir.join("data.mdb"), Permissions::from_mode(0o644)).expect("changed");
         let mut store = cluster.store_at(&dir, settings, &[]);
         store.wait_for_log("data.mdb has the permissions 644: other users may access it");
         store.wait_until_it_catches_signals();
-        store.signal(libc::SIGTERM);
-        store.expect_success("SIGTERM");
+        store.terminate();
         assert_eq!(mode(&dir.join("data.mdb")), 0o644);
     }
 }
@@ -366,17 +338,15 @@ fn a_disk_that_becomes_full_while_a_database_is_made_is_called_full() {
     assert!(refused > 3, "{refused}");
 }
 
-/// What is on disk costs nothing at a start, and takes no room from a new producer.
+/// Partitions on disk cost nothing at a start, and do not count against the limit of known partitions.
 #[test]
 fn a_store_with_as_many_partitions_as_it_may_know_starts_small_and_takes_new_ones() {
     const COUNT: u64 = 100_000;
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("full");
     make_database(&dir, COUNT);
     let store = cluster.store_at(&dir, &[("store/max_partitions", &COUNT.to_string())], &[]);
-    let mut producer = cluster.producer_of("new", &lines("line", 10));
-    producer.wait_until_it_catches_signals();
+    let producer = cluster.producer_of("new", &lines("line", 10));
     producer.expect_success_within("the end of its input, with a full store present", PROMPT);
     let rss_mib = store.rss_bytes() >> 20;
     assert!(rss_mib < 64, "{rss_mib} MiB");

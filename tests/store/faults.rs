@@ -1,31 +1,26 @@
-//! A store whose disk is full, read-only or failing: it acknowledges nothing that is not on disk, says so once, and
-//! goes on by itself when the disk does.
+//! A store whose disk is full, read-only or failing. It acknowledges only records on disk, logs the condition once, and
+//! continues by itself when the disk works again.
 
-use crate::crash::{Fault, Load, PowerCut, Random, Tmpfs, check_log, seed, served};
-use crate::e2e::{Cluster, DEADLINE, Program};
-use std::time::{Duration, Instant};
+use crate::crash::{Fault, Load, PowerCut, Rng, Tmpfs, seed, served};
+use crate::e2e::{Cluster, Program};
+use std::time::Duration;
 
 const FAILED: &str = "nothing is acknowledged until it goes through";
 const HEALED: &str = "the disk takes records again";
 
-/// Longer than two tries of the store to write a batch again.
+/// Longer than two retries of a write by the store.
 const TWO_TRIES: Duration = Duration::from_millis(2_500);
 
-/// Waits until a store has written a line with `text` so often.
+/// Waits until a store has logged a line with `text` so often.
 #[track_caller]
 fn wait_for_line(store: &mut Program, text: &str, count: usize) {
-    let start = Instant::now();
-    while store.log().matches(text).count() < count {
-        assert!(store.is_running(), "the store has ended: {}", store.log());
-        assert!(start.elapsed() < DEADLINE, "no line {text}: {}", store.log());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    store.wait_until(text, |store| store.log().matches(text).count() >= count);
 }
 
-/// Nothing more is acknowledged for some tries of the store, and it has complained so often in all.
+/// Checks that the store acknowledges nothing during some retries, and has logged the failure so often.
 #[track_caller]
 fn stands(store: &mut Program, load: &Load, complaints: usize) {
-    // What is on its way is heard first: until nothing has come for a while.
+    // First read the ACKs that are on their way.
     load.pause();
     load.resume();
     let mut acked = load.acked_count();
@@ -55,7 +50,7 @@ fn a_full_disk_is_told_once_and_is_over_when_there_is_room() {
     assert!(store.log().contains("No space left on device"), "{}", store.log());
     assert!(store.log().contains("data.mdb"), "{}", store.log());
 
-    // What it has it serves, also one that is started on the full disk.
+    // It serves its records, also after a start on the full disk.
     load.pause();
     served(&cluster, &mut store, &load.partitions());
     store.kill();
@@ -82,18 +77,16 @@ fn a_disk_without_any_room_refuses_a_store_with_a_line_instead_of_killing_it() {
     let Some(disk) = Tmpfs::mount(&cluster.dir().join("none"), "size=1m") else { return };
     let _tower = cluster.tower();
     let dir = disk.path().join("store");
-    // Few enough that there is room for more.
-    let mut store = cluster.store_at(&dir, &[], &[]);
+    // So few that there is room for more.
+    let store = cluster.store_at(&dir, &[], &[]);
     cluster.publish("none", &crate::e2e::lines("line", 10));
-    store.signal(libc::SIGTERM);
-    store.expect_success("SIGTERM");
+    store.terminate();
     // As after moving a database to another disk.
     std::fs::remove_file(dir.join("lock.mdb")).expect("there");
     let filler = disk.path().join("filler");
     let _ = std::fs::write(&filler, vec![1; 2 << 20]).expect_err("the disk is full");
-    let output = cluster.store_at(&dir, &[], &[]).wait("its start on a full disk", DEADLINE);
-    assert_eq!(output.status.code(), Some(1), "{:?}: {}", output.status, output.stderr);
-    assert!(output.stderr.contains("lock.mdb: No space left on device"), "{}", output.stderr);
+    let store = cluster.store_at(&dir, &[], &[]);
+    store.expect_exit("its start on a full disk", 1, &["lock.mdb: No space left on device"]);
     std::fs::remove_file(filler).expect("there");
     let mut store = cluster.store_at(&dir, &[], &[]);
     let load = Load::start(&cluster, &["none"], 1);
@@ -114,10 +107,8 @@ fn a_read_only_file_system_refuses_a_store_until_it_can_be_written() {
     load.pause();
     store.kill();
     disk.remount("ro");
-    let output = cluster.store_at(&dir, &[], &[]).wait("its start on a read-only disk", DEADLINE);
-    assert_eq!(output.status.code(), Some(1), "{:?}: {}", output.status, output.stderr);
-    assert!(output.stderr.contains("Read-only file system"), "{}", output.stderr);
-    assert!(output.stderr.contains(dir.to_str().expect("UTF-8")), "{}", output.stderr);
+    let texts = ["Read-only file system", dir.to_str().expect("UTF-8")];
+    let output = cluster.store_at(&dir, &[], &[]).expect_exit("its start on a read-only disk", 1, &texts);
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
     disk.remount("rw");
     let mut store = cluster.store_at(&dir, &[], &[]);
@@ -129,16 +120,15 @@ fn a_read_only_file_system_refuses_a_store_until_it_can_be_written() {
 #[test]
 fn a_disk_that_fails_is_told_once_acknowledges_nothing_and_is_over_by_itself() {
     let test = "a failing disk";
-    let mut random = Random::new(seed(test));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with_tower();
     let mut disk = PowerCut::new(&cluster.dir().join("store"));
     let mut store = cluster.store_at(disk.dir(), &[], &disk.environment());
     let load = Load::start(&cluster, &["fails", "fails too"], 2);
     load.wait_for_acks(100);
     let faults = [
         (Fault::Write, libc::ENOSPC, "No space left on device"),
-        // The system has remounted it so, as it does after errors.
+        // As if the system has remounted it read-only, as after errors.
         (Fault::All, libc::EROFS, "Read-only file system"),
         (Fault::HalfWrite, libc::EIO, "Input/output error"),
         (Fault::Sync, libc::EIO, "Input/output error"),
@@ -152,21 +142,17 @@ fn a_disk_that_fails_is_told_once_acknowledges_nothing_and_is_over_by_itself() {
         stands(&mut store, &load, done + 1);
         assert!(store.log()[logged..].contains(text), "{text}: {}", store.log());
         assert!(store.log()[logged..].contains("data.mdb"), "{}", store.log());
-        // Were the power cut now, all that was acknowledged would be there.
+        // A power cut now would keep all acknowledged records.
         load.pause();
-        for number in 0..8 {
-            let dir = disk.dir().with_extension(format!("{done}-{number}"));
-            disk.write_image(&dir, &mut random);
-            check_log(&dir, &load.partitions());
-        }
+        crate::power::check_images(&disk, &load, &mut random);
         load.resume();
         disk.control.heal();
         wait_for_line(&mut store, HEALED, done + 1);
         load.wait_for_acks(200);
     }
-    // One failure now and then, while it runs.
+    // Single failures while it runs.
     for _ in 0..5 {
-        let (fault, errno, _) = faults[random.below(5) as usize];
+        let (fault, errno, _) = faults[random.u64(..5) as usize];
         disk.control.fail_once(fault, errno);
     }
     load.wait_for_acks(200);

@@ -1,11 +1,11 @@
-//! A store whose database outgrows its first map: nobody notices.
+//! A store whose database outgrows its first map, without an effect on its peers.
 
 use crate::e2e::{Cluster, Program};
 use crate::peer::{Node, ack, direct_record, fetch, head, record, to};
 use std::time::Duration;
 
 const TOPIC: &str = "growth";
-/// What a store maps at first, in octets.
+/// The length of the first map of a store, in bytes.
 const FIRST_MAP_LEN: u64 = 1 << 30;
 const CONTENT_LEN: usize = 96 << 20;
 const RECORD_COUNT: u64 = 12;
@@ -17,7 +17,7 @@ fn content(sequence: u64) -> Vec<u8> {
     content
 }
 
-/// The length of the map of the database, in octets.
+/// The length of the map of the database, in bytes.
 fn map_len(store: &Program) -> u64 {
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", store.pid())).expect("there");
     let line = maps.lines().filter(|line| line.ends_with("data.mdb"));
@@ -28,7 +28,7 @@ fn map_len(store: &Program) -> u64 {
     lens.sum()
 }
 
-/// Room in the file system, in octets.
+/// Free space in the file system, in bytes.
 fn room(cluster: &Cluster) -> u64 {
     let mut df = std::process::Command::new("df");
     let output = df.args(["--output=avail", "-B1"]).arg(cluster.dir()).output().expect("df runs");
@@ -43,7 +43,7 @@ fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
         eprintln!("skipped: there is no room for a database of more than 1 GiB");
         return;
     }
-    // Growing is the same, and nobody needs this on disk.
+    // Growing does not depend on this, and the test is faster.
     cluster.set("store/sync", "never");
     let _tower = cluster.tower();
     let mut store = cluster.store("store");
@@ -53,7 +53,7 @@ fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
         producer.subscribe(&to(*id, &producer.address));
     }
     producer.start_beacon();
-    // It is its own consumer: the store's writer and reader both know it.
+    // It is also a consumer. Both nodes of the store are connected to it.
     producer.subscription(b"M");
     producer.message(b"L");
     let partition = producer.address.clone();
@@ -64,11 +64,11 @@ fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
         producer.send_frames(&[&record(TOPIC, &partition, sequence), &content(sequence)]);
         let expected = ack(&partition, TOPIC, sequence);
         while producer.message_within(&expected, Duration::from_millis(500)).is_none() {
-            // What was lost on the way, an ACK before it heard our subscription, is said again.
+            // An ACK is lost when the store sends it before it has received our subscription. A HEAD makes it repeat the ACK.
             producer.send(&head(TOPIC, &partition, sequence));
             assert!(store.is_running(), "the store has ended: {}", store.log());
         }
-        // Some are read in between.
+        // Read some records in between.
         if let Some(before) = sequence.checked_sub(1).filter(|before| before % 4 == 2) {
             producer.send(&fetch(&partition, &partition, TOPIC, before, 1));
             let frames = producer.message(&direct_record(&partition, &partition, TOPIC, before));
@@ -76,7 +76,7 @@ fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
         }
     }
     assert!(map_len(&store) > FIRST_MAP_LEN, "{}", map_len(&store));
-    assert_eq!(store.log(), "", "there is nothing to tell");
+    assert_eq!(store.log(), "", "no condition to log");
     println!("growth: map of {} octets", map_len(&store));
     store.kill();
     let store = cluster.store("store");
@@ -84,12 +84,8 @@ fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
     producer.subscription(b"F");
     for sequence in [0, RECORD_COUNT - 1] {
         let expected = direct_record(&partition, &partition, TOPIC, sequence);
-        let frames = loop {
-            producer.send(&fetch(&partition, &partition, TOPIC, sequence, 1));
-            if let Some(frames) = producer.message_within(&expected, Duration::from_secs(1)) {
-                break frames;
-            }
-        };
+        let request = fetch(&partition, &partition, TOPIC, sequence, 1);
+        let frames = producer.ask_each(Duration::from_secs(1), &request, &expected);
         assert!(frames[1] == content(sequence), "record {sequence} is another one");
     }
     store.kill();

@@ -1,23 +1,21 @@
-//! A store that is killed at random moments under load: nothing that it has acknowledged is lost.
+//! A store that is killed at random moments under load loses no acknowledged record.
 
-use crate::crash::{Load, Random, rounds, seed, served};
+use crate::crash::{Load, Rng, rounds, seed, served};
 use crate::e2e::Cluster;
 use std::time::{Duration, Instant};
 
-/// Rounds of load, death and check on the same database.
+/// Loads, kills and checks a store in rounds, on the same database.
 fn kill_again_and_again(test: &str, sync: &str, rounds: u64) {
-    let mut random = Random::new(seed(test));
-    let mut cluster = Cluster::new();
-    cluster.set("store/sync", sync);
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with("store/sync", sync).with_tower();
     let load = Load::start(&cluster, &["kill", "kill two"], 3);
     let start = Instant::now();
     let (mut checked, mut in_log) = (0, 0);
     for round in 0..rounds {
         let store = cluster.store("store");
-        // Mostly amidst the load; sometimes it has hardly begun.
-        let acks = if random.percent(80) { 1 + random.below(3_000) } else { 0 };
-        let pause = Duration::from_micros(random.below(if acks > 0 { 100_000 } else { 300_000 }));
+        // Mostly during the load, sometimes at its start.
+        let acks = if random.u64(..100) < 80 { 1 + random.u64(..3_000) } else { 0 };
+        let pause = Duration::from_micros(random.u64(..(if acks > 0 { 100_000 } else { 300_000 })));
         load.wait_for_acks(acks);
         std::thread::sleep(pause);
         store.kill();
@@ -34,12 +32,15 @@ fn kill_again_and_again(test: &str, sync: &str, rounds: u64) {
         store.kill();
         load.resume();
     }
-    // It goes on, to the end.
+    // The last store continues.
     let mut store = cluster.store("store");
     load.wait_for_acks(1_000);
     load.pause();
     let partitions = load.partitions();
-    assert!(partitions.iter().all(|partition| partition.acked.is_some()), "each partition has got somewhere");
+    assert!(
+        partitions.iter().all(|partition| partition.acked.is_some()),
+        "each partition has acknowledged records"
+    );
     assert!(served(&cluster, &mut store, &partitions) >= in_log.max(1_000));
     println!(
         "{test}: {rounds} rounds survived in {:?}: {checked} acknowledged records checked, {} at the end",

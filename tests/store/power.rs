@@ -1,46 +1,51 @@
-//! Power cuts, simulated: what a store has not put on the disk may be gone, whole or in part. See `crash/powercut.c`
-//! and `crash/image.rs`.
+//! Simulated power cuts: data that a store has not synchronized may be lost, completely or in part. See
+//! `crash/powercut.c` and `crash/image.rs`.
 
-use crate::crash::{Fault, Load, PowerCut, Random, check_log, check_served, rounds, seed, served};
-use crate::e2e::{Cluster, DEADLINE};
+use crate::crash::{Fault, Load, PowerCut, Rng, check_log, check_served, rounds, seed, served};
+use crate::e2e::{Cluster, wait_until};
 use std::time::{Duration, Instant};
 
-/// Further disks as they may be after each cut, looked at without a process.
+/// The number of further possible disks after each cut, which the tests check without a process.
 const IMAGES: u64 = 10;
+
+/// Checks that all acknowledged records are on possible disks after a power cut.
+#[track_caller]
+pub(crate) fn check_images(disk: &PowerCut, load: &Load, random: &mut Rng) {
+    for _ in 0..IMAGES {
+        let dir = disk.dir().with_extension(random.u64(..).to_string());
+        disk.write_image(&dir, random);
+        check_log(&dir, &load.partitions());
+        std::fs::remove_dir_all(dir).expect("there");
+    }
+}
 
 #[test]
 fn what_was_acknowledged_survives_a_power_cut() {
     let test = "power cut";
-    let mut random = Random::new(seed(test));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with_tower();
     let load = Load::start(&cluster, &["power", "power two"], 3);
     let mut disk = PowerCut::new(&cluster.dir().join("store"));
     let start = Instant::now();
     let (rounds, mut checked) = (rounds(5), 0);
     for round in 0..rounds {
         let store = cluster.store_at(disk.dir(), &[], &disk.environment());
-        // Sometimes the power is cut before there is anything, or while the store is at its beginning.
-        let acks = if random.percent(80) { 1 + random.below(2_000) } else { 0 };
+        // Sometimes the cut comes before the first record, or while the store starts.
+        let acks = if random.u64(..100) < 80 { 1 + random.u64(..2_000) } else { 0 };
         load.wait_for_acks(acks);
-        std::thread::sleep(Duration::from_micros(random.below(if acks > 0 { 30_000 } else { 200_000 })));
+        std::thread::sleep(Duration::from_micros(random.u64(..(if acks > 0 { 30_000 } else { 200_000 }))));
         store.kill();
         load.pause();
 
         let partitions = load.partitions();
-        for number in 0..IMAGES {
-            let dir = cluster.dir().join(format!("image-{round}-{number}"));
-            disk.write_image(&dir, &mut random);
-            check_log(&dir, &partitions);
-            checked += load.acked_count();
-            std::fs::remove_dir_all(dir).expect("there");
-        }
+        check_images(&disk, &load, &mut random);
+        checked += IMAGES * load.acked_count();
         disk.cut(&mut random);
         let mut store = cluster.store_at(disk.dir(), &[], &disk.environment());
         let in_log = served(&cluster, &mut store, &partitions);
         checked += load.acked_count();
         println!("{test}: round {round}: {} acknowledged, {in_log} served", load.acked_count());
-        // What it told of while nothing was published is there after another cut.
+        // After another cut, all served records are still there.
         store.kill();
         disk.cut(&mut random);
         assert!(check_log(disk.dir(), &partitions) >= in_log, "what was served is gone");
@@ -54,12 +59,11 @@ fn what_was_acknowledged_survives_a_power_cut() {
 
 #[test]
 fn without_synchronization_a_power_cut_loses_what_was_acknowledged() {
-    // Not a promise, but the proof that the other test can fail.
+    // This shows that the other test can fail.
     let test = "power cut, sync = never";
-    let mut random = Random::new(seed(test));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
-    // By chance a cut may lose nothing, about every third time; not so many in a row.
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with_tower();
+    // About every third cut loses nothing, but not so many in a row.
     for round in 0..40 {
         let load = Load::start(&cluster, &["power"], 2);
         let mut disk = PowerCut::new(&cluster.dir().join(format!("store-{round}")));
@@ -81,17 +85,16 @@ fn without_synchronization_a_power_cut_loses_what_was_acknowledged() {
 #[test]
 fn what_another_run_left_to_the_system_is_acknowledged_only_when_it_is_on_disk() {
     let test = "power cut after sync = never";
-    let mut random = Random::new(seed(test));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with_tower();
     for _ in 0..4 {
         let load = Load::start(&cluster, &["left"], 1);
-        let mut disk = PowerCut::new(&cluster.dir().join(format!("store-{}", random.next())));
+        let mut disk = PowerCut::new(&cluster.dir().join(format!("store-{}", random.u64(..))));
         let store = cluster.store_at(disk.dir(), &[("store/sync", "never")], &disk.environment());
         load.wait_for_acks(1_000);
         store.kill();
         load.pause();
-        // Now it synchronizes, and tells what it has.
+        // This store synchronizes, and reports its records.
         let mut store = cluster.store_at(disk.dir(), &[], &disk.environment());
         served(&cluster, &mut store, &load.partitions());
         store.kill();
@@ -103,55 +106,43 @@ fn what_another_run_left_to_the_system_is_acknowledged_only_when_it_is_on_disk()
 #[test]
 fn a_header_that_was_written_but_not_synchronized_acknowledges_nothing() {
     let test = "power cut after a failed header";
-    let mut random = Random::new(seed(test));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed(test));
+    let cluster = Cluster::new().with_tower();
     for _ in 0..2 {
         let load = Load::start(&cluster, &["header"], 1);
-        let disk = PowerCut::new(&cluster.dir().join(format!("store-{}", random.next())));
+        let disk = PowerCut::new(&cluster.dir().join(format!("store-{}", random.u64(..))));
         let store = cluster.store_at(disk.dir(), &[], &disk.environment());
         load.wait_for_acks(100);
-        // The header reaches the system's memory, but not the disk; and LMDB cannot undo it. The batch is in the log now,
-        // and the next try finds it there. Then the disk takes nothing at all.
+        // The header reaches the system's memory and not the disk, and LMDB cannot undo it. So the batch is in the log, and
+        // the next retry finds it there. Then the disk refuses everything.
         disk.control.fail_once(Fault::Header, libc::EIO);
         disk.control.fail(Fault::All, libc::EIO, None);
         let (failed, acked) = (disk.control.failed(), load.acked_count());
-        let start = Instant::now();
-        while disk.control.failed() == failed && load.acked_count() == acked && start.elapsed() < DEADLINE {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the disk refuses a write", || {
+            disk.control.failed() != failed || load.acked_count() != acked
+        });
         store.kill();
         load.pause();
-        for number in 0..IMAGES {
-            let dir = disk.dir().with_extension(number.to_string());
-            disk.write_image(&dir, &mut random);
-            check_log(&dir, &load.partitions());
-        }
+        check_images(&disk, &load, &mut random);
     }
 }
 
 #[test]
 fn a_store_that_cannot_settle_its_header_does_not_start() {
-    let mut random = Random::new(seed("a header that is not on disk, and a restart"));
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let mut random = Rng::with_seed(seed("a header that is not on disk, and a restart"));
+    let cluster = Cluster::new().with_tower();
     let load = Load::start(&cluster, &["header"], 1);
     let disk = PowerCut::new(&cluster.dir().join("store"));
     let store = cluster.store_at(disk.dir(), &[], &disk.environment());
     load.wait_for_acks(100);
-    // The last header is with the operating system only, and the disk goes on failing.
+    // The last header is only in the system's memory, and the disk still fails.
     disk.control.fail_once(Fault::Header, libc::EIO);
     disk.control.fail(Fault::Header, libc::EIO, None);
     store.kill();
-    let output = cluster.store_at(disk.dir(), &[], &disk.environment()).wait("its start", DEADLINE);
-    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
-    assert!(output.stderr.contains("put on disk what is in the database"), "{}", output.stderr);
+    let store = cluster.store_at(disk.dir(), &[], &disk.environment());
+    store.expect_exit("its start", 1, &["put on disk what is in the database"]);
     load.pause();
-    for number in 0..IMAGES {
-        let dir = disk.dir().with_extension(number.to_string());
-        disk.write_image(&dir, &mut random);
-        check_log(&dir, &load.partitions());
-    }
+    check_images(&disk, &load, &mut random);
     disk.control.heal();
     let mut store = cluster.store_at(disk.dir(), &[], &disk.environment());
     served(&cluster, &mut store, &load.partitions());

@@ -1,4 +1,4 @@
-//! How a store starts: at once, however much it holds. There is nothing to repair and nothing to read through.
+//! A store starts at once, however many records it has. It repairs nothing, and reads only a small part of its database.
 
 use crate::crash::{Load, Partition, content, served};
 use crate::e2e::{Cluster, PROMPT, Program};
@@ -10,7 +10,7 @@ const PARTITION_COUNT: u64 = 5_000;
 const RECORDS_PER_PARTITION: u64 = 40;
 const CONTENT_LEN: usize = 1_000;
 
-/// Fills a log as many small batches do: the records of a partition are scattered over the file.
+/// Fills a log as many small batches do, so that the records of a partition are scattered over the file.
 fn fill(dir: &Path) -> Vec<Partition> {
     let log = Log::open(dir, Options { sync: false, ..Options::default() }).expect("opens");
     let partitions: Vec<_> = (0..PARTITION_COUNT)
@@ -39,7 +39,7 @@ fn fill(dir: &Path) -> Vec<Partition> {
     partitions
 }
 
-/// What a process has read of files, through system calls and through its map of the database, in octets.
+/// How much a process has read of files, by system calls and through its map of the database, in bytes.
 fn read_len(store: &Program) -> u64 {
     let pid = store.pid();
     let proc = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("there");
@@ -55,13 +55,12 @@ fn read_len(store: &Program) -> u64 {
 
 #[test]
 fn a_start_reads_a_small_part_of_what_a_store_holds() {
-    let cluster = Cluster::new();
-    let _tower = cluster.tower();
+    let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("store");
     let partitions = fill(&dir);
     let len = std::fs::metadata(dir.join("data.mdb")).expect("there").len();
 
-    // A store without anything takes as long to join.
+    // The same for an empty store, to compare with.
     let start = Instant::now();
     let mut empty = cluster.store("empty");
     served(&cluster, &mut empty, &[]);
@@ -80,7 +79,7 @@ fn a_start_reads_a_small_part_of_what_a_store_holds() {
     );
     assert!(took < empty_took + PROMPT, "{took:?}, {empty_took:?} without records");
     assert!(read < len / 4, "{read} of {len} octets were read");
-    // It is at work.
+    // It stores new records.
     let load = Load::start(&cluster, &["start"], 1);
     load.wait_for_acks(10);
 }

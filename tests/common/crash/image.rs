@@ -1,39 +1,38 @@
-//! The simulated power cut: what may be on the disk when the power fails under a store that runs with `powercut.c`.
+//! The simulated power cut: states of the disk that are possible when the power fails under a store with `powercut.c`.
 
-use super::Random;
+use super::Rng;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
-/// What a disk writes at once, in octets, or not at all.
+/// The length of what a disk writes as a whole or not at all, in bytes.
 const SECTOR_LEN: usize = 512;
 
-/// Which operations fail, and how, as `powercut.c` has it.
+/// Which operations fail, and how. `powercut.c` implements this.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
-    /// Writes, without effect.
+    /// Writes fail without effect.
     Write,
-    /// Writes, half done.
+    /// Writes fail after half of the data.
     HalfWrite,
-    /// Synchronizations.
+    /// Synchronizations fail.
     Sync,
-    /// The write of a header page: in the system's memory, not on the disk; nor is anything else written.
+    /// The write of a header page fails. The page is in the system's memory and not on the disk. No other write reaches it.
     Header,
-    /// Writes, synchronizations and all.
+    /// All of these operations fail.
     All,
 }
 
-/// The file by which a running store's disk is made to fail.
+/// The file that makes the disk of a running store fail.
 pub(crate) struct Control {
     file: fs::File,
 }
 
 impl Control {
-    /// Lets operations fail from now on: `count` times, or, with `None`, until further notice.
+    /// Makes operations fail from now on: `count` times, or until [`Control::heal`].
     pub(crate) fn fail(&self, fault: Fault, errno: i32, count: Option<u8>) {
         let (operations, how) = match fault {
             Fault::Write => (1, 0),
@@ -50,22 +49,19 @@ impl Control {
         self.file.write_all_at(&[0; 4], 0).expect("written");
     }
 
-    /// Operations that have failed so far.
+    /// The number of operations that have failed so far.
     pub(crate) fn failed(&self) -> u32 {
         let mut octets = [0; 4];
         self.file.read_exact_at(&mut octets, 8).expect("there");
         u32::from_ne_bytes(octets)
     }
 
-    /// Lets one operation fail, and waits until it has.
+    /// Makes one operation fail, and waits until it has failed.
     #[track_caller]
     pub(crate) fn fail_once(&self, fault: Fault, errno: i32) {
-        let (start, before) = (Instant::now(), self.failed());
+        let before = self.failed();
         self.fail(fault, errno, Some(1));
-        while self.failed() == before {
-            assert!(start.elapsed() < crate::e2e::DEADLINE, "no operation has failed");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        crate::e2e::wait_until("an operation fails", || self.failed() != before);
     }
 }
 
@@ -75,7 +71,7 @@ pub(crate) struct PowerCut {
     journal: PathBuf,
     control_path: PathBuf,
     pub(crate) control: Control,
-    /// What was on the disk when the journal began: by inode.
+    /// The state of the disk when the journal began.
     before: Disk,
 }
 
@@ -86,7 +82,7 @@ struct Disk {
     names: BTreeMap<String, u64>,
 }
 
-/// A change that may or may not be on the disk.
+/// A change that may be on the disk or not.
 enum Change {
     Write { offset: usize, data: Vec<u8> },
     Truncate { len: usize },
@@ -99,11 +95,11 @@ struct Pending {
     inode: u64,
     change: Change,
     is_durable: bool,
-    /// The system has forgotten that it is not on the disk: no later synchronization puts it there.
+    /// The system treats it as written after an error, so no later synchronization writes it.
     is_forgotten: bool,
 }
 
-/// The library that is preloaded: compiled once per test program.
+/// The library to preload, compiled once per test program.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
@@ -119,7 +115,7 @@ fn library() -> &'static Path {
 }
 
 impl PowerCut {
-    /// An empty disk; `dir` is not there yet.
+    /// An empty disk. Creates `dir`.
     pub(crate) fn new(dir: &Path) -> PowerCut {
         fs::create_dir(dir).expect("a new directory");
         let (journal, control_path) = (dir.with_extension("journal"), dir.with_extension("control"));
@@ -140,7 +136,7 @@ impl PowerCut {
         &self.dir
     }
 
-    /// What a store that is to run on this disk needs in its environment. None must run there now.
+    /// The environment of a store on this disk. No store may run there now.
     pub(crate) fn environment(&self) -> [(&'static str, &Path); 4] {
         self.trim();
         [
@@ -151,7 +147,7 @@ impl PowerCut {
         ]
     }
 
-    /// Cuts off what a store was killed at writing to the journal: the next one goes on behind it.
+    /// Removes an incomplete last entry, which a killed store has left in the journal. The next store appends to it.
     fn trim(&self) {
         let octets = fs::read(&self.journal).expect("there");
         let mut journal = Journal(&octets);
@@ -161,7 +157,7 @@ impl PowerCut {
         file.set_len(len as u64).expect("cut off");
     }
 
-    /// What is there now is on the disk.
+    /// Starts a new journal. The present content is on the disk.
     fn begin(&mut self) {
         self.control.heal();
         fs::write(&self.journal, b"").expect("written");
@@ -174,8 +170,8 @@ impl PowerCut {
         }
     }
 
-    /// The disk as it may be after a power cut at the end of the journal.
-    fn image(&self, random: &mut Random) -> Disk {
+    /// A possible state of the disk after a power cut at the end of the journal.
+    fn image(&self, random: &mut Rng) -> Disk {
         let mut disk = self.before.clone();
         let dir_inode = fs::metadata(&self.dir).expect("there").ino();
         let mut pending: Vec<Pending> = Vec::new();
@@ -185,7 +181,7 @@ impl PowerCut {
                 b'W' => Some(Change::Write { offset: number as usize, data: data.to_vec() }),
                 b'T' => Some(Change::Truncate { len: number as usize }),
                 b'C' => {
-                    // A number may be used again: nothing of the old file is in the new one.
+                    // The system may reuse an inode number. The new file contains nothing of the old one.
                     pending.retain(|it| it.inode != inode || it.is_entry());
                     disk.contents.insert(inode, Vec::new());
                     Some(Change::Create { name: text() })
@@ -202,7 +198,7 @@ impl PowerCut {
                 }
                 b'S' => {
                     let of_file = pending.iter_mut().filter(|it| it.inode == inode);
-                    // Who synchronizes a new file keeps it: all file systems that matter write its entry then.
+                    // Synchronizing a new file also writes its directory entry, on all file systems that matter.
                     of_file
                         .filter(|it| !it.is_forgotten)
                         .for_each(|it| it.is_durable |= it.is_content_or_new());
@@ -221,22 +217,22 @@ impl PowerCut {
                 is_durable: false,
                 is_forgotten: false,
             }));
-            // What is durable, with nothing before it that is not, need not be kept.
+            // Apply durable changes that no pending change precedes.
             let done = pending.iter().take_while(|it| it.is_durable).count();
             pending.drain(..done).for_each(|it| disk.apply(it.inode, it.change));
         }
-        // From all of it to nothing of it.
-        let likely_percent = [0, 10, 50, 90, 100][random.below(5) as usize];
+        // From nothing of it to all of it.
+        let likely_percent = [0, 10, 50, 90, 100][random.u64(..5) as usize];
         for Pending { inode, change, is_durable, .. } in pending {
             match change {
                 change if is_durable => disk.apply(inode, change),
-                Change::Write { offset, data } if !random.percent(likely_percent) => {
-                    if random.percent(40) {
+                Change::Write { offset, data } if random.u64(..100) >= likely_percent => {
+                    if random.u64(..100) < 40 {
                         disk.tear(random, inode, offset, &data);
                     }
                 }
                 change => {
-                    if random.percent(likely_percent) || matches!(change, Change::Write { .. }) {
+                    if random.u64(..100) < likely_percent || matches!(change, Change::Write { .. }) {
                         disk.apply(inode, change);
                     }
                 }
@@ -245,14 +241,14 @@ impl PowerCut {
         disk
     }
 
-    /// Writes a disk as it may be after a power cut now, under a store that was killed, to another directory.
-    pub(crate) fn write_image(&self, dir: &Path, random: &mut Random) {
+    /// Writes a possible state of the disk after a power cut now to another directory. The store must have been killed.
+    pub(crate) fn write_image(&self, dir: &Path, random: &mut Rng) {
         fs::create_dir(dir).expect("a new directory");
         self.image(random).write(dir, random);
     }
 
-    /// Cuts the power of a store that was killed: the directory becomes such a disk, on which all goes on.
-    pub(crate) fn cut(&mut self, random: &mut Random) {
+    /// Replaces the directory by such a state, on which the next store continues.
+    pub(crate) fn cut(&mut self, random: &mut Rng) {
         let image = self.image(random);
         for entry in fs::read_dir(&self.dir).expect("listable") {
             fs::remove_file(entry.expect("listable").path()).expect("removed");
@@ -303,15 +299,15 @@ impl Disk {
         content[offset..end].copy_from_slice(data);
     }
 
-    /// Writes some sectors of it: the first ones, or any.
-    fn tear(&mut self, random: &mut Random, inode: u64, offset: usize, data: &[u8]) {
-        let is_prefix = random.percent(50);
-        let mut left = random.below(data.len().div_ceil(SECTOR_LEN) as u64 + 1);
+    /// Writes some sectors of the data: the first ones, or any.
+    fn tear(&mut self, random: &mut Rng, inode: u64, offset: usize, data: &[u8]) {
+        let is_prefix = random.u64(..100) < 50;
+        let mut left = random.u64(..(data.len().div_ceil(SECTOR_LEN) as u64 + 1));
         let mut at = 0;
         while at < data.len() {
             let end = ((offset + at) / SECTOR_LEN + 1) * SECTOR_LEN - offset;
             let end = end.min(data.len());
-            if if is_prefix { left > 0 } else { random.percent(50) } {
+            if if is_prefix { left > 0 } else { random.u64(..100) < 50 } {
                 self.put(inode, offset + at, &data[at..end]);
             }
             left = left.saturating_sub(1);
@@ -319,20 +315,20 @@ impl Disk {
         }
     }
 
-    fn write(&self, dir: &Path, random: &mut Random) {
+    fn write(&self, dir: &Path, random: &mut Rng) {
         for (name, inode) in self.names.iter().filter(|(name, _)| *name != "lock.mdb") {
             fs::write(dir.join(name), &self.contents[inode]).expect("written");
         }
-        // LMDB's table of readers is of no worth: it may be missing, or anything.
-        if random.percent(70) {
-            let len = random.below(20_000);
-            let octets: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+        // LMDB's table of readers is not needed: it may be missing, or contain anything.
+        if random.u64(..100) < 70 {
+            let len = random.u64(..20_000);
+            let octets: Vec<u8> = (0..len).map(|_| random.u64(..) as u8).collect();
             fs::write(dir.join("lock.mdb"), octets).expect("written");
         }
     }
 }
 
-/// The entries of a journal; the last one may be cut off, and never happened then.
+/// The entries of a journal. An incomplete last entry does not count.
 struct Journal<'a>(&'a [u8]);
 
 impl<'a> Iterator for Journal<'a> {

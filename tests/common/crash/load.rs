@@ -1,16 +1,16 @@
-//! Producers of libdafka 0.1.0, played by hand, that publish as fast as they are acknowledged, and note how far.
+//! Simulated producers of libdafka 0.1.0. They publish as fast as stores acknowledge, and record the acknowledgements.
 
-use super::Random;
-use crate::e2e::{Cluster, DEADLINE};
+use super::Rng;
+use crate::e2e::{Cluster, wait_until};
 use crate::peer::{Node, direct_record, head, new_address, number_8_at, parse_fetch, record, string_at, to};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Records that a partition may have published beyond the last acknowledged one.
+/// How many records a partition may publish beyond the last acknowledged one.
 const WINDOW: u64 = 300;
-/// Records that a partition publishes before the node looks for answers.
+/// How many records a partition publishes before the node reads responses.
 const BURST: u64 = 20;
 const HEAD_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -19,24 +19,24 @@ const HEAD_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Partition {
     pub(crate) subject: String,
     pub(crate) address: String,
-    /// Tells its contents from those of others.
+    /// Its number. The contents of its records depend on it.
     pub(crate) number: u64,
     /// The last acknowledged record.
     pub(crate) acked: Option<u64>,
 }
 
-/// The content of a record: it tells where it belongs, mostly short, sometimes longer than a page or a chunk.
+/// The content of a record. It names partition and offset. It is mostly short, and sometimes longer than a page or a chunk.
 pub(crate) fn content(partition: u64, sequence: u64) -> Vec<u8> {
-    let mut random = Random::new(partition << 40 ^ sequence);
-    let len = match random.below(1_000) {
-        0 => 60_000 + random.below(100_000),
-        1..10 => 3_000 + random.below(10_000),
-        10..200 => 200 + random.below(1_000),
-        _ => random.below(200),
+    let mut random = Rng::with_seed(partition << 40 ^ sequence);
+    let len = match random.u64(..1_000) {
+        0 => 60_000 + random.u64(..100_000),
+        1..10 => 3_000 + random.u64(..10_000),
+        10..200 => 200 + random.u64(..1_000),
+        _ => random.u64(..200),
     };
     let mut content = format!("{partition}/{sequence}/").into_bytes();
     while (content.len() as u64) < len {
-        content.extend_from_slice(&random.next().to_ne_bytes());
+        content.extend_from_slice(&random.u64(..).to_ne_bytes());
     }
     content
 }
@@ -49,14 +49,14 @@ struct Shared {
     partitions: Mutex<Vec<Partition>>,
 }
 
-/// Some producers, each in a thread of its own.
+/// Some producers, each in its own thread.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    /// Producers of one topic each, with `partitions` partitions each: a node that plays several.
+    /// A producer per topic. Each node writes `partitions` partitions, as that many producers of 0.1.0 would.
     pub(crate) fn start(cluster: &Cluster, topics: &[&str], partitions: usize) -> Load {
         let all = (0..topics.len() * partitions).map(|number| Partition {
             subject: topics[number / partitions].into(),
@@ -67,7 +67,7 @@ impl Load {
         Load::go_on(cluster, all.collect(), partitions)
     }
 
-    /// Producers of partitions of which something is acknowledged already; `per_node` of them in each.
+    /// Producers of partitions some of whose records are acknowledged already, with `per_node` partitions in each node.
     pub(crate) fn go_on(cluster: &Cluster, partitions: Vec<Partition>, per_node: usize) -> Load {
         let shared = Arc::new(Shared::default());
         *shared.partitions.lock().unwrap() = partitions.clone();
@@ -92,54 +92,45 @@ impl Load {
         Load { shared, threads }
     }
 
-    /// What was acknowledged until now.
+    /// The partitions, with the last acknowledged record of each.
     pub(crate) fn partitions(&self) -> Vec<Partition> {
         self.shared.partitions.lock().unwrap().clone()
     }
 
-    /// Records that were acknowledged until now.
+    /// The number of records that are acknowledged until now.
     pub(crate) fn acked_count(&self) -> u64 {
         self.partitions().iter().map(|partition| partition.acked.map_or(0, |acked| acked + 1)).sum()
     }
 
-    /// Waits until so many records more are acknowledged.
+    /// Waits until `count` more records are acknowledged.
     #[track_caller]
     pub(crate) fn wait_for_acks(&self, count: u64) {
-        let (start, before) = (Instant::now(), self.acked_count());
-        while self.acked_count() < before + count {
-            self.check();
-            assert!(start.elapsed() < DEADLINE, "no {count} more records are acknowledged after {before}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let before = self.acked_count();
+        self.wait_until("more records are acknowledged", || self.acked_count() >= before + count);
     }
 
-    /// Silences the producers, and waits until what was said to them is heard: a store is on its own then.
+    /// Stops publishing and responding, and waits until the producers have read all messages to them.
     #[track_caller]
     pub(crate) fn pause(&self) {
         self.shared.wants_pause.store(true, Ordering::SeqCst);
-        let start = Instant::now();
-        while self.shared.paused.load(Ordering::SeqCst) < self.threads.len() {
-            self.check();
-            assert!(start.elapsed() < DEADLINE, "the producers do not pause");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let paused = || self.shared.paused.load(Ordering::SeqCst);
+        self.wait_until("the producers pause", || paused() == self.threads.len());
     }
 
     pub(crate) fn resume(&self) {
         self.shared.wants_pause.store(false, Ordering::SeqCst);
-        // Nobody still counts as paused when the next pause begins.
-        let start = Instant::now();
-        while self.shared.paused.load(Ordering::SeqCst) > 0 {
-            self.check();
-            assert!(start.elapsed() < DEADLINE, "the producers do not go on");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        // No producer may still count as paused when the next pause begins.
+        self.wait_until("the producers continue", || self.shared.paused.load(Ordering::SeqCst) == 0);
     }
 
-    /// Fails when a producer has found something wrong.
+    /// Waits until a condition holds. Fails when a producer has found an error.
     #[track_caller]
-    fn check(&self) {
-        assert!(self.threads.iter().all(|thread| !thread.is_finished()), "a producer has failed: see above");
+    fn wait_until(&self, condition: &str, holds: impl Fn() -> bool) {
+        wait_until(condition, || {
+            let is_running = self.threads.iter().all(|thread| !thread.is_finished());
+            assert!(is_running, "a producer has failed: see above");
+            holds()
+        });
     }
 }
 
@@ -156,9 +147,9 @@ impl Drop for Load {
 struct Producer {
     node: Node,
     own: Vec<Partition>,
-    /// Per partition, the next record to publish.
+    /// Per partition: the next record to publish.
     next: Vec<u64>,
-    /// Where its partitions are among all.
+    /// The index of its first partition among all.
     begin: usize,
     shared: Arc<Shared>,
     head_due: Instant,
@@ -190,7 +181,7 @@ impl Producer {
         }
     }
 
-    /// Publishes some records where the window allows it; false when it allows none.
+    /// Publishes some records where the window allows it. Returns false when it allows none.
     fn publish(&mut self) -> bool {
         let mut published = false;
         for (partition, next) in self.own.iter().zip(&mut self.next) {
@@ -231,12 +222,12 @@ impl Producer {
                 let Some(index) = self.own.iter().position(|partition| partition.address == address) else {
                     return;
                 };
-                // The nodes of this test have addresses that begin so: its consumers ask the store.
+                // The request of a consumer of this test, which wants the response of the store.
                 if from.starts_with(&format!("{:016X}", std::process::id())) {
                     return;
                 }
                 let acked = self.own[index].acked.map_or(0, |acked| acked + 1);
-                // A producer keeps only what nobody has acknowledged: it could not answer this.
+                // A producer keeps only unacknowledged records, so it could not answer this.
                 assert!(first >= acked, "a store asks for {first}, but {acked} records are acknowledged");
                 if is_silent {
                     return;

@@ -1,4 +1,4 @@
-//! A consumer of libdafka 0.1.0, played by hand, that checks what a store serves.
+//! A simulated consumer of libdafka 0.1.0 that checks what a store serves.
 
 use super::{Partition, content};
 use crate::e2e::{Cluster, DEADLINE, Program};
@@ -7,10 +7,10 @@ use dafka::storage::{Log, Options, PartitionName};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long to wait before something is asked again.
+/// How long to wait before a request is repeated.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A consumer that the store has greeted; an error when the store ends before that.
+/// A consumer that has received a STORE-HELLO. An error when the store ends before that.
 fn consumer(cluster: &Cluster, store: &mut Program) -> Result<Node, String> {
     let mut consumer = Node::new(cluster);
     for id in b"DEL" {
@@ -27,7 +27,7 @@ fn consumer(cluster: &Cluster, store: &mut Program) -> Result<Node, String> {
     Ok(consumer)
 }
 
-/// The head that a store tells of a partition.
+/// The head of a partition, as the store reports it.
 fn head_of(consumer: &mut Node, partition: &Partition, deadline: Duration) -> Option<u64> {
     let start = Instant::now();
     let prefix = direct_head(&consumer.address, &partition.address, &partition.subject, 0);
@@ -41,7 +41,7 @@ fn head_of(consumer: &mut Node, partition: &Partition, deadline: Duration) -> Op
     None
 }
 
-/// Reads a partition from its first record to its last; says how many records there are.
+/// Reads a partition from its first record to its last, and returns the number of records.
 fn read(consumer: &mut Node, partition: &Partition, deadline: Duration) -> Result<u64, String> {
     let Partition { subject, address, number, acked } = partition;
     let name = format!("partition {number} of {subject}, acknowledged up to {acked:?}");
@@ -54,7 +54,7 @@ fn read(consumer: &mut Node, partition: &Partition, deadline: Duration) -> Resul
     let mut next = 0;
     let mut last_heard = Instant::now();
     while next <= head {
-        // Again after a silence: what is lost on the way is nobody's fault.
+        // Repeated after a pause, because messages may be lost.
         let count = u32::try_from(head - next + 1).expect("not so many");
         consumer.send(&fetch(address, &consumer.address, subject, next, count));
         while next <= head
@@ -84,8 +84,8 @@ fn read(consumer: &mut Node, partition: &Partition, deadline: Duration) -> Resul
     Ok(head + 1)
 }
 
-/// Checks that the store of this cluster serves all that was acknowledged, from the first record on, and what
-/// else it has, each with the right content. Says how many records it serves.
+/// Checks that the store of this cluster serves all acknowledged records, and that each record it serves has the right
+/// content. Returns the number of records that it serves.
 pub(crate) fn check_served(
     cluster: &Cluster,
     store: &mut Program,
@@ -100,13 +100,13 @@ pub(crate) fn check_served(
     served
 }
 
-/// The same, which must be so.
+/// As [`check_served`], but fails the test.
 #[track_caller]
 pub(crate) fn served(cluster: &Cluster, store: &mut Program, partitions: &[Partition]) -> u64 {
     check_served(cluster, store, partitions, DEADLINE).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Checks that a log has all that was acknowledged, and what it has with the right content. Says how many there are.
+/// Checks that a log has all acknowledged records, and that each has the right content. Returns the number of records.
 #[track_caller]
 pub(crate) fn check_log(dir: &Path, partitions: &[Partition]) -> u64 {
     let log = Log::open(dir, Options::default()).unwrap_or_else(|error| panic!("{error}"));

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    /// Mounts one; prints a message, and returns none, where that is not permitted.
+    /// Mounts a file system in memory. Prints a message and returns `None` where that is not permitted.
     pub(crate) fn mount(dir: &Path, options: &str) -> Option<Tmpfs> {
         std::fs::create_dir(dir).expect("a new directory");
         let mut mount = Command::new("mount");
@@ -23,7 +23,7 @@ impl Tmpfs {
         &self.0
     }
 
-    /// Changes its options. What was written so far stays.
+    /// Changes its options. Its content stays.
     #[track_caller]
     pub(crate) fn remount(&self, options: &str) {
         let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();
@@ -33,7 +33,7 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        // Lazily: a process that another test is starting may hold our files for the moment between fork and exec.
+        // Lazily, because a process that another test starts may hold our files between fork and exec.
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }

@@ -1,139 +1,161 @@
-//! Towers, stores, producers and consumers that belong together.
+//! The processes of one test, which all use the same towers.
 
 use super::ports::Port;
-use super::{DEADLINE, Input, Logs, Output, Program};
-use std::cell::Cell;
+use super::{DEADLINE, Logs, Output, Program, assert_each_replayed, wait_until};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// Where the processes of one test meet: ports for its towers, a directory, common settings.
+/// The ports of the towers, a directory, and the settings that all nodes of a test share.
 pub(crate) struct Cluster {
+    /// Programs that run until the test ends.
+    background: Vec<Program>,
     towers: Vec<(Port, Port)>,
     settings: BTreeMap<String, String>,
-    /// How many files a program may have open; as many as this process when not set.
+    /// How many files a program may have open. `None`: the limit of this process.
     file_limit: Option<u64>,
-    files: Cell<u32>,
+    config_count: AtomicU32,
     logs: Logs,
     dir: TempDir,
 }
 
 impl Cluster {
-    /// Nothing runs yet.
+    /// A cluster in which nothing runs yet.
     pub(crate) fn new() -> Cluster {
         Cluster::with_towers(1)
     }
 
-    /// As [`Cluster::new`], with the ports for several towers.
+    /// As [`Cluster::new`], with ports for several towers.
     pub(crate) fn with_towers(count: usize) -> Cluster {
-        let mut cluster = Cluster {
+        let cluster = Cluster {
+            background: Vec::new(),
             towers: (0..count).map(|_| (Port::reserve(), Port::reserve())).collect(),
             settings: BTreeMap::new(),
             file_limit: None,
-            files: Cell::new(0),
+            config_count: AtomicU32::new(0),
             logs: Logs::default(),
             dir: tempfile::tempdir().expect("a temporary directory"),
         };
-        cluster.set("beacon/address", "127.0.0.1");
-        cluster.set("beacon/interval", "100");
-        cluster
+        cluster.with("beacon/address", "127.0.0.1").with("beacon/interval", "100")
     }
 
-    /// Changes a setting of the nodes that are started from now on.
+    /// The same cluster with another setting.
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Cluster {
+        self.set(key, value);
+        self
+    }
+
+    /// The same cluster with a tower that runs until the test ends.
+    pub(crate) fn with_tower(mut self) -> Cluster {
+        self.background.push(self.tower());
+        self
+    }
+
+    /// The same cluster with a store that runs until the test ends.
+    pub(crate) fn with_store(mut self) -> Cluster {
+        self.background.push(self.store("store"));
+        self
+    }
+
+    /// Changes a setting of the nodes that start from now on.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.settings.insert(key.into(), value.into());
     }
 
-    /// Lets the programs that are started from now on have so many files open, and no more.
+    /// Limits how many files the programs that start from now on may have open.
     pub(crate) fn limit_files(&mut self, count: u64) {
         self.file_limit = Some(count);
     }
 
-    /// A directory for this test alone.
+    /// The directory of this test.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Where the towers' XPUB sockets are.
+    /// The path of a file in that directory, as text.
+    pub(crate) fn path(&self, name: &str) -> String {
+        text(self.dir().join(name))
+    }
+
+    /// The endpoints of the towers' XPUB sockets.
     pub(crate) fn pub_addresses(&self) -> String {
         self.towers.iter().map(|tower| tower.0.endpoint()).collect::<Vec<_>>().join(",")
     }
 
-    /// Where the towers' XSUB sockets are.
+    /// The endpoints of the towers' XSUB sockets.
     pub(crate) fn sub_addresses(&self) -> String {
         self.towers.iter().map(|tower| tower.1.endpoint()).collect::<Vec<_>>().join(",")
     }
 
-    /// Writes a configuration file, and says where.
-    pub(crate) fn config_file(&self, settings: &BTreeMap<String, String>) -> PathBuf {
-        let number = self.files.replace(self.files.get() + 1);
-        let path = self.dir().join(format!("{number}.cfg"));
-        std::fs::write(&path, zpl(settings)).expect("a configuration file");
+    /// Writes a configuration file with these settings only, and returns its path.
+    pub(crate) fn config_of(&self, settings: &[(&str, &str)]) -> String {
+        let settings = settings.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+        let path = self.path(&format!("{}.cfg", self.config_count.fetch_add(1, Ordering::Relaxed)));
+        std::fs::write(&path, zpl(&settings)).expect("a configuration file");
         path
     }
 
-    /// Writes a configuration file with the settings of this cluster, and further ones.
-    pub(crate) fn config_with(&self, settings: &[(&str, &str)]) -> PathBuf {
-        let mut all = self.settings.clone();
-        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
-        self.config_file(&all)
+    /// Writes a configuration file with the settings of this cluster and further ones, and returns its path.
+    pub(crate) fn config_with(&self, settings: &[(&str, &str)]) -> String {
+        let mut all: BTreeMap<&str, &str> =
+            self.settings.iter().map(|(key, value)| (&**key, &**value)).collect();
+        all.extend(settings.iter().copied());
+        self.config_of(&all.into_iter().collect::<Vec<_>>())
     }
 
-    /// Runs one of the programs with these arguments only.
-    pub(crate) fn program(&self, program: &str, arguments: &[&str], input: Input) -> Program {
+    /// Starts one of the programs with these arguments only.
+    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Program {
+        self.program_reading(program, arguments, Stdio::piped())
+    }
+
+    fn program_reading(&self, program: &str, arguments: &[&str], input: Stdio) -> Program {
         let mut command = Command::new(executable(program));
         command.args(arguments).current_dir(self.dir());
         if let Some(count) = self.file_limit {
-            let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
-            // SAFETY: setrlimit is a system call, which a child may do between fork and exec.
-            unsafe {
-                command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                });
-            }
+            let limit = Rlimit { current: Some(count), maximum: Some(count) };
+            super::program::before_exec(&mut command, move || Ok(setrlimit(Resource::Nofile, limit)?));
         }
         Program::start(&format!("{program} {}", arguments.join(" ")), &mut command, input, &self.logs)
     }
 
     /// Runs a program that should end by itself, with empty input.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        let mut program = self.program(program, arguments, Input::Pipe);
-        program.close_input();
-        program.wait("its start", DEADLINE)
+        self.program_reading(program, arguments, Stdio::null()).wait("its start", DEADLINE)
     }
 
-    /// Runs any command, as part of this test.
-    pub(crate) fn command(&self, name: &str, command: &mut Command, input: Input) -> Program {
-        Program::start(name, command, input, &self.logs)
+    /// Starts any command as a part of this test.
+    pub(crate) fn command(&self, name: &str, command: &mut Command) -> Program {
+        Program::start(name, command, Stdio::piped(), &self.logs)
     }
 
-    /// Runs a node: one of the programs, with the settings of this cluster.
-    pub(crate) fn node(&self, program: &str, arguments: &[&str], input: Input) -> Program {
-        self.node_with(program, arguments, &[], input)
+    /// Starts a node: one of the programs, with the settings of this cluster.
+    pub(crate) fn node(&self, program: &str, arguments: &[&str]) -> Program {
+        self.node_with(program, arguments, &[])
     }
 
     /// As [`Cluster::node`], with further settings.
-    pub(crate) fn node_with(
-        &self,
-        program: &str,
-        arguments: &[&str],
-        settings: &[(&str, &str)],
-        input: Input,
-    ) -> Program {
-        let config = self.config_with(settings);
-        let (publ, sub) = (self.pub_addresses(), self.sub_addresses());
-        let mut options = vec!["-c", config.to_str().expect("UTF-8"), "--pub", &publ, "--sub", &sub];
-        options.extend_from_slice(arguments);
-        self.program(program, &options, input)
+    pub(crate) fn node_with(&self, program: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Program {
+        self.start_node(program, arguments, settings, Stdio::piped())
     }
 
-    /// A node into which `preload.c` is loaded, with an environment variable that says what that does there.
+    /// As [`Cluster::node`], with a file as its standard input.
+    pub(crate) fn node_reading(&self, program: &str, arguments: &[&str], input: File) -> Program {
+        self.start_node(program, arguments, &[], input.into())
+    }
+
+    fn start_node(&self, program: &str, own: &[&str], settings: &[(&str, &str)], input: Stdio) -> Program {
+        let (publ, sub) = (self.pub_addresses(), self.sub_addresses());
+        let options = ["-c", &self.config_with(settings), "--pub", &publ, "--sub", &sub];
+        self.program_reading(program, &[&options, own].concat(), input)
+    }
+
+    /// Starts a node that loads `preload.c`, with an environment variable that controls that library.
     pub(crate) fn preloaded(&self, program: &str, arguments: &[&str], variable: (&str, &Path)) -> Program {
         let library = self.dir().join("preload.so");
         if !library.exists() {
@@ -144,9 +166,9 @@ impl Cluster {
         }
         let mut command = Command::new(executable(program));
         command.args(["--pub", &self.pub_addresses(), "--sub", &self.sub_addresses()]);
-        command.arg("-c").arg(self.config_file(&self.settings)).args(arguments).current_dir(self.dir());
+        command.arg("-c").arg(self.config_with(&[])).args(arguments).current_dir(self.dir());
         command.env("LD_PRELOAD", &library).env(variable.0, variable.1);
-        self.command(program, &mut command, Input::Pipe)
+        self.command(program, &mut command)
     }
 
     /// Starts the tower.
@@ -158,24 +180,18 @@ impl Cluster {
     pub(crate) fn tower_number(&self, index: usize) -> Program {
         let (publ, sub) = &self.towers[index];
         let config = self.config_with(&[]);
-        let config = config.to_str().expect("UTF-8");
-        let arguments = ["-c", config, "--pub", &publ.endpoint(), "--sub", &sub.endpoint()];
-        let mut tower = self.program("dafka_towerd", &arguments, Input::Pipe);
-        let start = Instant::now();
-        for port in [publ, sub] {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port.number())).is_err() {
-                assert!(tower.is_running(), "the tower has ended");
-                assert!(start.elapsed() < DEADLINE, "the tower does not listen");
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
+        let arguments = ["-c", &config, "--pub", &publ.endpoint(), "--sub", &sub.endpoint()];
+        let mut tower = self.program("dafka_towerd", &arguments);
+        wait_until("the tower listens", || {
+            assert!(tower.is_running(), "the tower has ended");
+            [publ, sub].iter().all(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, port.number())).is_ok())
+        });
         tower
     }
 
     /// Starts a store that keeps its records in the directory `name`.
     pub(crate) fn store(&self, name: &str) -> Program {
-        let dir = self.dir().join(name);
-        self.node_with("dafka_stored", &[], &[("store/db", dir.to_str().expect("UTF-8"))], Input::Pipe)
+        self.node_with("dafka_stored", &[], &[("store/db", &self.path(name))])
     }
 
     /// Starts a store on any directory, with further settings and environment variables.
@@ -185,19 +201,17 @@ impl Cluster {
         settings: &[(&str, &str)],
         environment: &[(&str, &Path)],
     ) -> Program {
-        let mut all = self.settings.clone();
-        all.extend(settings.iter().map(|&(key, value)| (key.into(), value.into())));
-        all.insert("store/db".into(), dir.to_str().expect("UTF-8").into());
+        let settings = [settings, &[("store/db", dir.to_str().expect("UTF-8"))]].concat();
         let mut command = Command::new(executable("dafka_stored"));
-        command.arg("-c").arg(self.config_file(&all));
+        command.arg("-c").arg(self.config_with(&settings));
         command.args(["--pub", &self.pub_addresses(), "--sub", &self.sub_addresses()]);
         command.current_dir(self.dir()).envs(environment.iter().copied());
-        self.command("dafka_stored", &mut command, Input::Pipe)
+        self.command("dafka_stored", &mut command)
     }
 
     /// Starts a console producer whose input stays open.
     pub(crate) fn producer(&self, topic: &str) -> Program {
-        self.node("dafka_console_producer", &[topic], Input::Pipe)
+        self.node("dafka_console_producer", &[topic])
     }
 
     /// Starts a console producer of these lines and no others.
@@ -216,18 +230,31 @@ impl Cluster {
 
     /// Starts a console consumer of all records.
     pub(crate) fn consumer(&self, topic: &str) -> Program {
-        self.node("dafka_console_consumer", &["--from-beginning", topic], Input::Pipe)
+        self.node("dafka_console_consumer", &["--from-beginning", topic])
     }
 
     /// Starts a console consumer of new records.
     pub(crate) fn consumer_of_new(&self, topic: &str) -> Program {
-        self.node("dafka_console_consumer", &[topic], Input::Pipe)
+        self.node("dafka_console_consumer", &[topic])
+    }
+
+    /// Checks that a consumer which starts now receives exactly these records, all of one partition.
+    #[track_caller]
+    pub(crate) fn assert_stored(&self, topic: &str, expected: &[Vec<u8>]) {
+        self.assert_each_stored(topic, &[expected]);
+    }
+
+    /// As [`Cluster::assert_stored`], for several partitions.
+    #[track_caller]
+    pub(crate) fn assert_each_stored(&self, topic: &str, expected: &[&[Vec<u8>]]) {
+        assert_each_replayed(self.consumer(topic), topic, expected);
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.background.clear();
             self.logs.print();
         }
     }
@@ -244,6 +271,10 @@ pub(super) fn executable(program: &str) -> &'static str {
         "dafka_perf_consumer" => env!("CARGO_BIN_EXE_dafka_perf_consumer"),
         other => panic!("no program {other}"),
     }
+}
+
+fn text(path: PathBuf) -> String {
+    path.into_os_string().into_string().expect("UTF-8")
 }
 
 /// Settings as a ZPL file: `a/b/c = v` is a `c` inside a `b` inside an `a`.

@@ -1,10 +1,11 @@
-//! Several hosts on one machine: network namespaces, and a switch between them that loses, delays and cuts as told.
+//! Several hosts on one machine: network namespaces, and a switch between them that can drop, delay and block frames.
 //!
-//! Each host's `eth0` is a TAP device whose other end is a file of this process. So every frame between two hosts
-//! passes through the thread below: it can be dropped in one direction only, at once and without the hosts' kernels
-//! being told, and needs neither `tc` nor the kernel's netem, which not every machine has.
+//! Each host's `eth0` is a TAP device whose other end is a file of this process. So a thread of this process forwards every
+//! frame between two hosts. It can drop frames in one direction, at once, and unseen by the hosts' kernels. It needs
+//! neither `tc` nor the kernel's netem, which not every machine has.
 
-use super::{Cluster, Input, Program};
+use super::{Cluster, Program};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -16,16 +17,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a direction between two hosts does to frames.
+/// What happens to frames in one direction between two hosts.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Link {
     pub(crate) is_cut: bool,
-    /// Frames that are lost, of 1,000.
+    /// How many of 1,000 frames are lost.
     pub(crate) loss_per_mille: u64,
     pub(crate) delay: Duration,
 }
 
-/// The hosts of one test. What runs on them must end before it is dropped.
+/// The hosts of one test. The processes on them must end before this is dropped.
 pub(crate) struct Network {
     hosts: Vec<Host>,
     links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
@@ -54,8 +55,8 @@ pub(crate) enum Family {
 }
 
 impl Network {
-    /// Hosts with these numbers as the last part of their addresses; the links among them are in order, except to a
-    /// host whose number an earlier one has: that one is cut off. `None`, and a message why, where there cannot be any.
+    /// Hosts with these numbers as the last part of their addresses. A host with the number of an earlier one starts cut
+    /// off. Returns `None`, and prints the reason, where namespaces are not possible.
     pub(crate) fn new(family: Family, numbers: &[u8]) -> Option<Network> {
         remove_left_overs();
         let mut hosts = Vec::new();
@@ -67,7 +68,7 @@ impl Network {
                     ports.push(port);
                 }
                 Err(problem) => {
-                    // Past the test harness, which keeps what a test that passes prints.
+                    // Not by `eprintln`: the test harness hides the output of tests that pass.
                     let test = std::thread::current().name().unwrap_or_default().to_owned();
                     let _ =
                         writeln!(std::io::stderr(), "{test}: skipped, no network namespaces here: {problem}");
@@ -84,7 +85,7 @@ impl Network {
             homes: HashMap::new(),
             under_way: BinaryHeap::new(),
             sequence: 0,
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: fastrand::Rng::with_seed(1),
         };
         let switch = Some(std::thread::spawn(move || switch.run()));
         let network = Network { hosts, links, stop, switch };
@@ -101,12 +102,12 @@ impl Network {
         self.links.lock().unwrap().insert((from, to), link);
     }
 
-    /// Cuts a host off, so that nobody is told: what is sent vanishes.
+    /// Cuts a host off. Frames to and from it vanish, and no kernel notices.
     pub(crate) fn isolate(&self, host: usize) {
         self.connect(host, Link { is_cut: true, ..Link::default() });
     }
 
-    /// Undoes that.
+    /// Undoes [`Network::isolate`].
     pub(crate) fn join(&self, host: usize) {
         self.connect(host, Link::default());
     }
@@ -118,7 +119,7 @@ impl Network {
         }
     }
 
-    /// Takes a host's interface down: its kernel knows, and forgets routes.
+    /// Takes a host's interface down. Its kernel notices, and removes routes.
     pub(crate) fn set_down(&self, host: usize) {
         ip(&["-n", &self.hosts[host].namespace, "link", "set", "eth0", "down"]).expect("an interface");
     }
@@ -126,7 +127,7 @@ impl Network {
     /// A command that runs on a host.
     pub(crate) fn command(&self, host: usize, program: &str) -> Command {
         let mut command = Command::new("ip");
-        // It becomes the program: signals reach that.
+        // `ip` becomes the program by exec, so signals reach the program.
         command.args(["netns", "exec", &self.hosts[host].namespace, program]);
         command
     }
@@ -157,7 +158,7 @@ impl Drop for Network {
 
 const PREFIX: &str = "dafka-";
 
-/// Removes the namespaces of test processes that were killed.
+/// Removes the namespaces that killed test processes have left.
 fn remove_left_overs() {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
     for entry in entries.flatten() {
@@ -191,7 +192,7 @@ fn host(family: Family, number: u8) -> Result<(Host, File), String> {
     let namespace = ["-n", &host.namespace];
     let inside = |arguments: &[&str]| ip(&[&namespace, arguments].concat());
     inside(&["link", "set", "lo", "up"])?;
-    // Its link-local address is the one below, there at once.
+    // The kernel makes no link-local address: the one below exists at once.
     inside(&["link", "set", "eth0", "addrgenmode", "none"])?;
     inside(&["link", "set", "eth0", "up"])?;
     match family {
@@ -211,7 +212,7 @@ fn tap() -> Result<(File, String), String> {
     let tap = tap.map_err(|error| format!("/dev/net/tun: {error}"))?;
     // SAFETY: all zero is a valid value of this plain C structure.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The kernel puts a number that is free in place of %d.
+    // The kernel replaces %d by a free number.
     for (to, &from) in request.ifr_name.iter_mut().zip(b"dafka%d") {
         *to = from as libc::c_char;
     }
@@ -224,17 +225,17 @@ fn tap() -> Result<(File, String), String> {
     Ok((tap, name.collect()))
 }
 
-/// What moves frames between the hosts.
+/// Forwards frames between the hosts.
 struct Switch {
     ports: Vec<File>,
     links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
     stop: Arc<AtomicBool>,
-    /// The port behind which a hardware address was seen last.
+    /// By hardware address: the port where it was seen last.
     homes: HashMap<[u8; 6], usize>,
     /// Delayed frames.
     under_way: BinaryHeap<UnderWay>,
     sequence: u64,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 #[derive(PartialEq, Eq)]
@@ -258,7 +259,7 @@ impl PartialOrd for UnderWay {
     }
 }
 
-/// How often the switch looks whether it is to stop.
+/// How often the switch checks whether it must stop.
 const CHECK: Duration = Duration::from_millis(50);
 
 impl Switch {
@@ -272,21 +273,11 @@ impl Switch {
             }
             let patience =
                 self.under_way.peek().map_or(CHECK, |first| first.due.duration_since(now).min(CHECK));
-            let mut polled: Vec<libc::pollfd> = self
-                .ports
-                .iter()
-                .map(|port| libc::pollfd { fd: port.as_raw_fd(), events: libc::POLLIN, revents: 0 })
-                .collect();
-            // SAFETY: the pointer and the length are those of one array. Rounded up, so as not to spin.
-            unsafe {
-                libc::poll(
-                    polled.as_mut_ptr(),
-                    polled.len() as libc::nfds_t,
-                    patience.as_millis() as i32 + 1,
-                );
-            }
+            let mut polled: Vec<_> = self.ports.iter().map(|port| PollFd::new(port, PollFlags::IN)).collect();
+            let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+            let _ = poll(&mut polled, Some(&patience));
             for from in 0..self.ports.len() {
-                // Bounded, so that a busy host does not hold up the others.
+                // Limited, so that a busy host does not delay the others.
                 for _ in 0..64 {
                     let Ok(len) = (&self.ports[from]).read(&mut buffer) else { break };
                     self.forward(from, &buffer[..len]);
@@ -305,7 +296,7 @@ impl Switch {
                 continue;
             }
             let link = self.link(from, to);
-            if link.is_cut || self.random() % 1_000 < link.loss_per_mille {
+            if link.is_cut || self.random.u64(..1_000) < link.loss_per_mille {
                 continue;
             }
             if link.delay.is_zero() {
@@ -323,44 +314,34 @@ impl Switch {
         self.links.lock().unwrap().get(&(from, to)).copied().unwrap_or_default()
     }
 
-    /// A frame that a host cannot take now is lost, as on any network.
+    /// A frame that the host cannot take now is lost.
     fn deliver(&self, to: usize, frame: &[u8]) {
         let _ = (&self.ports[to]).write(frame);
-    }
-
-    /// xorshift64
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
     }
 }
 
 /// The programs on the hosts.
 pub(crate) struct Hosts {
-    // Before the network: it has the processes' logs, and prints them when a test fails.
+    // Dropped before the network: it prints the logs of a test that fails.
     cluster: Cluster,
     pub(crate) network: Network,
-    /// Hosts that have a tower, as nodes know it.
+    /// The hosts of the towers.
     towers: Vec<usize>,
     family: Family,
-    /// The hosts' link-local addresses in place of the others.
+    /// Whether nodes use the link-local addresses of the hosts.
     is_link_local: bool,
 }
 
 impl Hosts {
-    /// As [`Network::new`]; towers are to run on the hosts `towers`.
+    /// As [`Network::new`], for towers on the hosts `towers`.
     pub(crate) fn new(family: Family, numbers: &[u8], towers: &[usize]) -> Option<Hosts> {
         let network = Network::new(family, numbers)?;
-        let mut cluster = Cluster::new();
-        // The towers find it out.
-        cluster.set("beacon/address", "");
-        cluster.set("beacon/verbose", "1");
+        // The towers find out the addresses of the nodes.
+        let cluster = Cluster::new().with("beacon/address", "").with("beacon/verbose", "1");
         Some(Hosts { cluster, network, towers: towers.to_vec(), family, is_link_local: false })
     }
 
-    /// Nodes know the towers by their link-local addresses.
+    /// The same hosts, where nodes use the towers' link-local addresses.
     pub(crate) fn link_local(self) -> Hosts {
         Hosts { is_link_local: true, ..self }
     }
@@ -378,7 +359,7 @@ impl Hosts {
             command.env("ZSYS_IPV6", "1");
         }
         let name = format!("{program} on host {host}");
-        self.cluster.command(&name, &mut command, Input::Pipe)
+        self.cluster.command(&name, &mut command)
     }
 
     /// Runs a node.
@@ -391,12 +372,11 @@ impl Hosts {
     ) -> Program {
         let config = self.cluster.config_with(settings);
         let (publ, sub) = (self.tower_addresses(host, 5557), self.tower_addresses(host, 5556));
-        let mut all = vec!["-c", config.to_str().expect("UTF-8"), "--pub", &publ, "--sub", &sub];
-        all.extend(arguments);
-        self.run(host, program, &all)
+        let options = ["-c", &config, "--pub", &publ, "--sub", &sub];
+        self.run(host, program, &[&options, arguments].concat())
     }
 
-    /// The towers' addresses as a node on this host knows them: its own host's by the loopback.
+    /// The towers' addresses for a node on this host. A tower on the same host has the loopback address.
     fn tower_addresses(&self, host: usize, port: u16) -> String {
         let address = |&tower: &usize| {
             let address = match self.family {
@@ -413,7 +393,7 @@ impl Hosts {
         self.towers.iter().map(address).collect::<Vec<_>>().join(",")
     }
 
-    /// Starts a tower that says what it announces, and waits until it listens.
+    /// Starts a tower that logs what it announces, and waits until it listens.
     pub(crate) fn tower(&self, host: usize) -> Program {
         let any = match self.family {
             Family::V4 => "*",
@@ -427,8 +407,7 @@ impl Hosts {
 
     /// Starts a store that keeps its records in the directory `name`.
     pub(crate) fn store(&self, host: usize, name: &str) -> Program {
-        let dir = self.cluster.dir().join(name);
-        self.node(host, "dafka_stored", &[], &[("store/db", dir.to_str().expect("UTF-8"))])
+        self.node(host, "dafka_stored", &[], &[("store/db", &self.cluster.path(name))])
     }
 
     /// Starts a console producer whose input stays open.
@@ -442,7 +421,7 @@ impl Hosts {
     }
 }
 
-/// What a tower has announced, as its log has it: by node, the endpoints.
+/// By node: the endpoints that a tower has announced, from its log.
 pub(crate) fn announced(tower: &Program) -> BTreeMap<String, Vec<String>> {
     let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in tower.log().lines() {

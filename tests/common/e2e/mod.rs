@@ -1,7 +1,7 @@
-//! What the end-to-end tests share: the six programs as processes on loopback, fed and read line by line.
+//! Shared by the end-to-end tests: the programs as processes on loopback, with their input and output line by line.
 //!
-//! The tests are black-box: they know the options, the keys and the output of the programs, and nothing of the
-//! library. Nothing sleeps where an event can be waited for, and every wait ends after [`DEADLINE`].
+//! The tests know the options, the keys and the output of the programs, and nothing of the library. They wait for events,
+//! not for fixed times, and each wait ends after [`DEADLINE`].
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod cluster;
@@ -12,16 +12,45 @@ mod records;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use hosts::{Family, Hosts, Link, Network, announced};
-pub(crate) use program::{Input, Logs, Output, Program};
+pub(crate) use program::{Logs, Output, Program};
 pub(crate) use records::{assert_contents, assert_each_partition, contents, lines, statistic, varied_lines};
 
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-/// How long a test waits for anything before it fails. Generous: the machine may be busy with other things.
+/// How long a test waits for anything before it fails. It is long because the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// "Within a few seconds", on a machine that may be busy.
 pub(crate) const PROMPT: Duration = Duration::from_secs(10);
 
-/// How long a test watches for something that must not happen.
+/// How long a test waits to see that something does not happen.
 pub(crate) const QUIET: Duration = Duration::from_millis(300);
+
+/// Waits until a condition holds. The failure names it.
+#[track_caller]
+pub(crate) fn wait_until(condition: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {condition}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Checks that a consumer receives exactly these records, in as many partitions.
+#[track_caller]
+pub(crate) fn assert_each_replayed(mut consumer: Program, topic: &str, expected: &[&[Vec<u8>]]) {
+    let count = expected.iter().map(|partition| partition.len()).sum();
+    assert_each_partition(topic, &consumer.lines(count, "all records, for a new consumer"), expected);
+    consumer.expect_no_more();
+}
+
+/// The port of a TCP endpoint.
+pub(crate) fn port_of(endpoint: &str) -> u16 {
+    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an endpoint with a port")
+}
+
+/// Closes a connection with RST instead of FIN.
+pub(crate) fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("SO_LINGER");
+}

@@ -1,48 +1,41 @@
 //! Ports for towers.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A TCP port that no other test uses until this is dropped.
 ///
-/// Ports that the system hands out for port 0 are no good here: between two towers on the same port a node's own
-/// socket could be given it. So this one lies below that range, and a Unix socket of a name made of the
-/// port, which the system frees with the process, keeps other test processes off it.
+/// Ports that the system assigns for port 0 do not work here: after one tower ends and before the next one starts on the
+/// same port, the system could assign the port to a node's own socket. So this port lies below that range. An abstract
+/// Unix socket whose name contains the port keeps other test processes off it. The system frees it with the process.
 pub(crate) struct Port {
     number: u16,
     _reserved: UnixListener,
 }
 
-/// Whether nobody listens at a port. Does not listen itself: a process that is being started may hold a copy of the
-/// socket for a while, which does no harm to who listens there later with SO_REUSEADDR, as libzmq does.
+/// Whether nobody listens at a port.
+///
+/// This binds, and does not listen: a process that is starting may hold a copy of the socket for a moment. A bound socket
+/// does no harm to a later listener with SO_REUSEADDR, which libzmq sets.
 fn is_free(number: u16) -> bool {
-    // SAFETY: plain system calls; the descriptor is this function's own, and the pointers are to values that live.
-    unsafe {
-        let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
-        if fd < 0 {
-            return false;
-        }
-        let _owned = OwnedFd::from_raw_fd(fd);
-        let on: libc::c_int = 1;
-        let on_len = size_of_val(&on) as libc::socklen_t;
-        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, (&raw const on).cast(), on_len);
-        let mut anywhere: libc::sockaddr_in = std::mem::zeroed();
-        (anywhere.sin_family, anywhere.sin_port) = (libc::AF_INET as libc::sa_family_t, number.to_be());
-        let len = size_of_val(&anywhere) as libc::socklen_t;
-        libc::bind(fd, (&raw const anywhere).cast(), len) == 0
-    }
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    socket.is_ok_and(|socket| {
+        sockopt::set_socket_reuseaddr(&socket, true).expect("SO_REUSEADDR");
+        bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, number)).is_ok()
+    })
 }
 
-/// The C tests, which may run at the same time, take theirs from 20,000 on (c-tests/testing.c).
+/// The C tests, which may run at the same time, use ports from 20,000 on (c-tests/testing.c).
 const FIRST: u32 = 10_000;
 const COUNT: u32 = 10_000;
 
 impl Port {
     pub(crate) fn reserve() -> Port {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Test processes start at different places, so that they seldom meet.
+        // Each test process starts at another place, so that they seldom collide.
         let start = std::process::id().wrapping_mul(97);
         for _ in 0..COUNT {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);

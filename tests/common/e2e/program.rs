@@ -1,7 +1,7 @@
-//! One process: its input, its output line by line, its signals, its end.
+//! One process: its input, its output line by line, its signals and its end.
 
-use super::{DEADLINE, QUIET};
-use std::fs::File;
+use super::{DEADLINE, QUIET, assert_contents, wait_until};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Lines that the reading thread hands over at a time: a million lines must not cost a million hand-overs.
+/// How many lines the reading thread sends at a time: a million lines must not cost a million messages.
 const LINES_PER_CHUNK: usize = 1_000;
 
-/// What every process of a test wrote to its standard error.
+/// The standard error of each process of a test.
 #[derive(Clone, Default)]
 pub(crate) struct Logs(Arc<Mutex<Vec<Log>>>);
 
@@ -30,29 +30,22 @@ impl Logs {
         log
     }
 
-    /// Prints all, for a test that fails.
+    /// Prints all of it, for a test that fails.
     pub(crate) fn print(&self) {
         for Log { name, text } in &*self.0.lock().unwrap() {
             let text = text.lock().unwrap();
-            // The end tells most.
+            // The end is the most useful part.
             let text = &text[text.len().saturating_sub(4_000)..];
             eprintln!("--- standard error of {name}:\n{}", String::from_utf8_lossy(text));
         }
     }
 }
 
-/// Where a process has its standard input from.
-pub(crate) enum Input {
-    /// From [`Program::feed`].
-    Pipe,
-    File(File),
-}
-
-/// A process that ends with this value at the latest.
+/// A process. It is killed when this is dropped.
 pub(crate) struct Program {
     name: String,
     child: Child,
-    /// What is to be written to its standard input; none when that was closed.
+    /// Data for its standard input. `None` once that is closed.
     input: Option<Sender<Vec<u8>>>,
     output: Option<ChildStdout>,
     lines: Option<Lines>,
@@ -60,7 +53,7 @@ pub(crate) struct Program {
     log_reader: Option<JoinHandle<()>>,
 }
 
-/// Lines that were read off a process, and those on their way.
+/// Lines of output that a thread has read, and the channel for those that follow.
 struct Lines {
     chunks: Receiver<Vec<Vec<u8>>>,
     waiting: std::vec::IntoIter<Vec<u8>>,
@@ -83,14 +76,14 @@ impl Lines {
                 let len = output.read_until(b'\n', &mut line).expect("the output can be read");
                 let at_end = len == 0;
                 if !at_end {
-                    // Only the end of the output may lack a line end; a test sees it as a line of its own.
+                    // Only the last line may lack its line end. A test sees that.
                     match line.pop_if(|octet| *octet == b'\n') {
                         Some(_) => {}
                         None => line.extend_from_slice(b"<no line end>"),
                     }
                     chunk.push(line);
                 }
-                // Whoever waits gets at once what is there.
+                // Do not hold back lines when no more can be read now.
                 if at_end || output.buffer().is_empty() || chunk.len() == LINES_PER_CHUNK {
                     let is_wanted = sender.send(std::mem::take(&mut chunk)).is_ok();
                     if at_end || !is_wanted {
@@ -116,33 +109,44 @@ impl Lines {
     }
 }
 
-/// What a process left behind.
+/// The result of a process that has ended.
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<Vec<u8>>,
     pub(crate) stderr: String,
 }
 
-impl Program {
-    pub(crate) fn start(name: &str, command: &mut Command, input: Input, logs: &Logs) -> Program {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.stdin(match input {
-            Input::Pipe => Stdio::piped(),
-            Input::File(file) => file.into(),
-        });
-        // SAFETY: prctl is a system call, which a child may do between fork and exec.
-        unsafe {
-            // When the test program is killed, no destructor runs, and nothing may be left behind either.
-            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
+impl Output {
+    /// Checks the exit code, and that the standard error contains all these texts.
+    #[track_caller]
+    pub(crate) fn assert_exit(&self, what: &str, code: i32, texts: &[&str]) {
+        let Output { status, stderr, .. } = self;
+        assert_eq!(status.code(), Some(code), "{what}: {status:?}: {stderr}");
+        for text in texts {
+            assert!(stderr.contains(text), "{what}: no {text:?} in: {stderr}");
         }
+    }
+}
+
+/// Lets the child process do something between fork and exec.
+pub(super) fn before_exec(
+    command: &mut Command,
+    action: impl Fn() -> std::io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: the callers' actions are single system calls, which a child may make between fork and exec.
+    unsafe { command.pre_exec(action) };
+}
+
+impl Program {
+    pub(crate) fn start(name: &str, command: &mut Command, input: Stdio, logs: &Logs) -> Program {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // When the test program is killed, no destructor runs, and no process may remain.
+        before_exec(command, || Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let name = format!("{name} [{}]", child.id());
         let input = child.stdin.take().map(|mut stdin| {
             let (sender, receiver) = channel::<Vec<u8>>();
-            // A thread of its own, so that a test never waits in a write.
+            // In another thread, so that a test never blocks in a write.
             std::thread::spawn(move || {
                 for octets in receiver {
                     if stdin.write_all(&octets).is_err() {
@@ -166,26 +170,26 @@ impl Program {
         Program { name, child, input, output, lines: None, log, log_reader: Some(log_reader) }
     }
 
-    /// Hands octets to its standard input.
+    /// Writes bytes to its standard input.
     pub(crate) fn feed_octets(&self, octets: Vec<u8>) {
         let input = self.input.as_ref().expect("the input is open");
-        // A process that has ended is found when something is expected of it.
+        // A later check finds it when the process has ended.
         let _ = input.send(octets);
     }
 
-    /// Hands lines to its standard input.
+    /// Writes lines to its standard input.
     pub(crate) fn feed(&self, lines: &[Vec<u8>]) {
         let mut octets = lines.join(&b'\n');
         octets.push(b'\n');
         self.feed_octets(octets);
     }
 
-    /// Closes its standard input, after what was fed.
+    /// Closes its standard input, after all that was written to it.
     pub(crate) fn close_input(&mut self) {
         self.input = None;
     }
 
-    /// Its standard output itself.
+    /// Its standard output, for a test that reads it by itself.
     pub(crate) fn take_output(&mut self) -> ChildStdout {
         self.output.take().expect("the output was not taken yet")
     }
@@ -217,7 +221,7 @@ impl Program {
         lines
     }
 
-    /// Up to `count` lines; fewer when none comes for `patience`.
+    /// Up to `count` lines. It stops when no line comes for `patience`.
     pub(crate) fn lines_within(&mut self, count: usize, patience: Duration) -> Vec<Vec<u8>> {
         let mut lines = Vec::new();
         while lines.len() < count {
@@ -241,12 +245,17 @@ impl Program {
         }
     }
 
-    /// Interrupts a consumer from which nothing more is to come, and checks that nothing does.
+    /// Reads as many lines as there are `expected` records, and checks that they are these, of one partition of `topic`.
+    #[track_caller]
+    pub(crate) fn expect_records(&mut self, topic: &str, expected: &[Vec<u8>], what: &str) {
+        assert_contents(topic, &self.lines(expected.len(), what), expected);
+    }
+
+    /// Ends a consumer, and checks that it prints nothing more.
     #[track_caller]
     pub(crate) fn expect_no_more(mut self) {
         self.expect_silence(QUIET, "all records were there already");
-        self.signal(libc::SIGTERM);
-        let output = self.expect_success("SIGTERM");
+        let output = self.terminate();
         let rest = output.stdout.iter().map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>();
         assert!(rest.is_empty(), "more than all records: {rest:?}");
     }
@@ -255,28 +264,39 @@ impl Program {
         self.child.id()
     }
 
-    /// What it has written to its standard error so far.
+    /// Its standard error so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned()
     }
 
-    /// Waits until it has written this to its standard error.
+    /// Waits until its standard error contains this.
     #[track_caller]
     pub(crate) fn wait_for_log(&mut self, text: &str) {
-        let start = Instant::now();
-        while !self.log().contains(text) {
-            assert!(self.is_running(), "{} has ended, waited for its log: {text}", self.name);
-            assert!(start.elapsed() < DEADLINE, "{}: its log does not say: {text}", self.name);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.wait_until(&format!("its log contains: {text}"), |program| program.log().contains(text));
     }
 
-    /// What it has in memory now, in octets.
+    /// Waits until a condition holds while the process runs.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, condition: &str, mut holds: impl FnMut(&mut Program) -> bool) {
+        let condition = format!("{}: {condition}", self.name);
+        wait_until(&condition, || {
+            assert!(self.is_running(), "the process has ended, waited for {condition}");
+            holds(self)
+        });
+    }
+
+    /// Its resident memory.
     #[track_caller]
     pub(crate) fn rss_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// One of the sizes in `/proc/PID/status`, such as `VmRSS:`.
+    #[track_caller]
+    pub(crate) fn memory_bytes(&self, key: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid());
         let status = std::fs::read_to_string(path).unwrap_or_else(|_| panic!("{} has ended", self.name));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kib.unwrap_or_else(|| panic!("{} has ended", self.name)) * 1_024
     }
@@ -296,43 +316,37 @@ impl Program {
     #[track_caller]
     pub(crate) fn signal(&mut self, signal: i32) {
         assert!(self.is_running(), "{} has ended before signal {signal}", self.name);
-        // SAFETY: a system call without pointers. The process is not waited for yet, so the number is its own.
-        let rc = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
-        assert_eq!(rc, 0, "{}: signal {signal}: {}", self.name, std::io::Error::last_os_error());
+        self.signal_even_if_ended(signal);
     }
 
-    /// Waits until it handles SIGINT and SIGTERM: before, a signal would just kill it.
+    /// Sends a signal to a process that may have ended. Its number is still its own, because nobody has waited for it.
+    #[track_caller]
+    pub(crate) fn signal_even_if_ended(&self, signal: i32) {
+        let sent =
+            kill_process(Pid::from_child(&self.child), Signal::from_named_raw(signal).expect("a signal"));
+        sent.unwrap_or_else(|error| panic!("{}: signal {signal}: {error}", self.name));
+    }
+
+    /// Waits until it handles SIGINT and SIGTERM. Before that, a signal would kill it.
     #[track_caller]
     pub(crate) fn wait_until_it_catches_signals(&mut self) {
         let wanted = 1_u64 << (libc::SIGINT - 1) | 1 << (libc::SIGTERM - 1);
-        let start = Instant::now();
-        loop {
-            assert!(self.is_running(), "{} has ended before it was ready", self.name);
+        self.wait_until("it catches signals", |program| {
             let status =
-                std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-            let mask = |name| {
-                let mask = status.lines().find_map(|line| line.strip_prefix(name));
-                mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-            };
-            if mask("SigCgt:") & wanted == wanted {
-                return;
-            }
-            assert!(start.elapsed() < DEADLINE, "{}: does not catch signals", self.name);
-            std::thread::sleep(Duration::from_millis(2));
-        }
+                std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap_or_default();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+            mask & wanted == wanted
+        });
     }
 
-    /// Stops it with SIGSTOP, until SIGCONT, and waits until it stands.
+    /// Stops it with SIGSTOP, and waits until it has stopped.
     #[track_caller]
     pub(crate) fn pause(&mut self) {
         self.signal(libc::SIGSTOP);
-        let start = Instant::now();
-        let stat = format!("/proc/{}/stat", self.child.id());
+        let stat = format!("/proc/{}/stat", self.pid());
         // The state comes after the name in parentheses.
-        while !std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") T ")) {
-            assert!(start.elapsed() < DEADLINE, "{}: does not stop", self.name);
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait_until("it stops", || std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") T ")));
     }
 
     #[track_caller]
@@ -355,11 +369,11 @@ impl Program {
         }
     }
 
-    /// Waits until it ends by itself; not longer than `deadline`.
+    /// Waits until it ends by itself, at most for `deadline`.
     #[track_caller]
     pub(crate) fn wait(mut self, what: &str, deadline: Duration) -> Output {
         let start = Instant::now();
-        // Read while it ends: what it has to say may be more than a pipe holds.
+        // Read while it ends: its output may be more than a pipe holds.
         if self.lines.is_none() {
             self.lines = self.output.take().map(Lines::read);
         }
@@ -381,6 +395,28 @@ impl Program {
         self.end();
         let stderr = String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned();
         Output { status, stdout, stderr }
+    }
+
+    /// Waits until it ends with this exit code, and checks that its standard error contains all these texts.
+    #[track_caller]
+    pub(crate) fn expect_exit(self, what: &str, code: i32, texts: &[&str]) -> Output {
+        let output = self.wait(what, DEADLINE);
+        output.assert_exit(what, code, texts);
+        output
+    }
+
+    /// Closes its standard input, and waits until it ends with exit code 0.
+    #[track_caller]
+    pub(crate) fn finish(mut self, what: &str) -> Output {
+        self.close_input();
+        self.expect_success(what)
+    }
+
+    /// Sends SIGTERM, and waits until it ends with exit code 0.
+    #[track_caller]
+    pub(crate) fn terminate(mut self) -> Output {
+        self.signal(libc::SIGTERM);
+        self.expect_success("SIGTERM")
     }
 
     /// Waits until it ends with exit code 0.

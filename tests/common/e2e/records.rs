@@ -1,4 +1,4 @@
-//! Lines to publish, and what a consumer made of them.
+//! Lines to publish, and checks of the lines that a consumer prints.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,30 +8,26 @@ pub(crate) fn lines(name: &str, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|i| format!("{name} {i}").into_bytes()).collect()
 }
 
-/// `count` different lines of 0 to about `max_len` octets, always the same ones.
+/// `count` different lines of 0 to about `max_len` bytes, the same in each run.
 pub(crate) fn varied_lines(name: &str, count: usize, max_len: usize) -> Vec<Vec<u8>> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = fastrand::Rng::with_seed(1);
     let line = |i: usize| {
         let mut line = format!("{name} {i} ").into_bytes();
-        // xorshift64: cheap, and the same everywhere.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        // Mostly short ones, as lines are.
-        let len = (state % max_len as u64) as usize >> ((state >> 32) % 8);
+        // Most lines are short.
+        let len = random.usize(..max_len) >> random.u32(..8);
         line.extend((line.len()..len).map(|at| b'a' + ((i + at) % 26) as u8));
         line
     };
     (0..count).map(line).collect()
 }
 
-/// The record that a console consumer printed as `line`.
+/// A record as a console consumer prints it.
 struct Record<'a> {
     address: &'a [u8],
     content: &'a [u8],
 }
 
-/// Takes `subject address content` apart.
+/// Parses `subject address content`.
 fn parse<'a>(topic: &str, line: &'a [u8]) -> Record<'a> {
     let shown = || String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
     let rest = line.strip_prefix(topic.as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
@@ -65,7 +61,7 @@ pub(crate) fn assert_each_partition(topic: &str, printed: &[Vec<u8>], expected: 
     }
     assert_eq!(partitions.len(), expected.len(), "partitions of {topic}");
     for contents in partitions.values() {
-        // Partitions are told apart by how their first records begin.
+        // The first record identifies the partition.
         let expected = expected
             .iter()
             .find(|expected| expected.first().is_some_and(|first| first == contents[0]))
@@ -76,7 +72,7 @@ pub(crate) fn assert_each_partition(topic: &str, printed: &[Vec<u8>], expected: 
     }
 }
 
-/// The first place where two lists are different, in words.
+/// A text about the first difference of two lists.
 fn difference(got: &[&[u8]], expected: &[Vec<u8>]) -> Option<String> {
     let at = got.iter().zip(expected).position(|(got, expected)| got != expected);
     let at = match at {
@@ -97,7 +93,7 @@ fn shown(content: &[u8]) -> String {
     format!("{begin:?} ({} octets)", content.len())
 }
 
-/// What a consumer that ends says of itself: `name: 123` in its last debug line.
+/// A number of the statistics that a consumer logs when it ends: `name: 123`.
 pub(crate) fn statistic(stderr: &str, name: &str) -> u64 {
     let last = stderr.lines().rfind(|line| line.contains(": Statistics {")).expect("its statistics");
     let (_, rest) = last.split_once(&format!("{name}: ")).expect("a number by that name");

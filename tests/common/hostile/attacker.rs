@@ -1,10 +1,9 @@
-//! A node that means harm.
+//! A hostile node.
 
-use crate::e2e::{Cluster, DEADLINE};
+use crate::e2e::{Cluster, port_of};
 use crate::peer::Node;
-use std::time::{Duration, Instant};
 
-/// A hostile node that every other one is connected to, and the addresses of those.
+/// A hostile node that all honest nodes are connected to, and their addresses.
 pub(crate) struct Attacker {
     pub(crate) node: Node,
     pub(crate) producer: String,
@@ -18,7 +17,7 @@ impl Attacker {
         let mut node = Node::started(cluster, &[b"W".to_vec(), b"D".to_vec(), b"K".to_vec()]);
         let producer = node.subscriber_of(b'K');
         let consumer = node.subscriber_of(b'L');
-        // The reader: of whom a CONSUMER-HELLO is expected.
+        // The reader subscribes to CONSUMER-HELLO.
         let reader = node.subscriber_of(b'W');
         for prefix in [b"M", b"H", b"F", b"G"] {
             node.subscription(prefix);
@@ -28,13 +27,8 @@ impl Attacker {
         Attacker { node, producer, consumer, writer, reader }
     }
 
-    /// Where a node's XPUB socket listens.
+    /// The port of a node's XPUB socket.
     pub(crate) fn port_of(&mut self, address: &str) -> u16 {
-        let start = Instant::now();
-        while !self.node.peers.contains_key(address) {
-            assert!(start.elapsed() < DEADLINE, "no tower has announced {address}");
-            self.node.listen(Duration::from_millis(20));
-        }
-        self.node.peers[address].rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+        port_of(&self.node.endpoint_of(address))
     }
 }

@@ -1,5 +1,4 @@
-//! What the tests of hostile peers share: the honest nodes that must not suffer, octets that are wrong, and ZMTP spoken
-//! by hand over TCP.
+//! Shared by the tests of hostile peers: the honest nodes, malformed messages, and ZMTP over plain TCP.
 
 mod attacker;
 mod fuzzer;
@@ -7,8 +6,9 @@ mod mutate;
 mod zmtp;
 
 pub(crate) use attacker::Attacker;
+pub(crate) use fastrand::Rng;
 pub(crate) use fuzzer::{Fuzzer, Role};
-pub(crate) use mutate::{Rng, corpus, mutate};
+pub(crate) use mutate::{corpus, mutate, octets};
 pub(crate) use zmtp::{Raw, as_publisher, as_subscriber, has_sent, is_closed_by_peer, shake_hands};
 
 use crate::e2e::{Cluster, DEADLINE, Program};
@@ -17,19 +17,19 @@ use std::time::{Duration, Instant};
 
 pub(crate) const TOPIC: &str = "hello";
 
-/// How long a record may take from producer to consumer while somebody does his worst, on a machine that is busy.
+/// How long a record may take from producer to consumer during an attack, on a machine that may be busy.
 pub(crate) const PROMPT: Duration = Duration::from_secs(30);
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// One node of each kind, and what each had in memory before anything happened.
+/// One node of each kind, and the memory of each before the attack.
 pub(crate) struct Honest {
     pub(crate) tower: Program,
     pub(crate) store: Program,
     pub(crate) producer: Program,
     pub(crate) consumer: Program,
     sent: usize,
-    /// By address of the producer: the number of its last record.
+    /// By producer address: the number of its last record.
     received: HashMap<String, usize>,
     before: Vec<u64>,
     slowest: Duration,
@@ -41,7 +41,7 @@ impl Honest {
         Honest::join(cluster, tower)
     }
 
-    /// The others, where the tower runs already.
+    /// Starts the other nodes, where the tower runs already.
     pub(crate) fn join(cluster: &Cluster, tower: Program) -> Honest {
         let store = cluster.store("honest");
         let consumer = cluster.consumer(TOPIC);
@@ -49,7 +49,7 @@ impl Honest {
         Honest::of(tower, store, producer, consumer)
     }
 
-    /// The same, with nodes that run already.
+    /// As [`Honest::start`], with nodes that run already.
     pub(crate) fn of(tower: Program, store: Program, producer: Program, consumer: Program) -> Honest {
         let mut honest = Honest {
             tower,
@@ -76,8 +76,9 @@ impl Honest {
         self.programs().iter().map(|(_, program)| program.rss_bytes()).collect()
     }
 
-    /// A record goes from the producer to the consumer, in order, whatever others publish meanwhile. A producer that took
-    /// forged ACKs for those of a twin publishes again, under another address, what was not acknowledged.
+    /// Sends a record from the producer to the consumer, and checks the order. Other producers may publish meanwhile.
+    /// Forged ACKs may look to the producer like those of a twin. Then it publishes unacknowledged records again, under
+    /// another address.
     #[track_caller]
     pub(crate) fn round_trip(&mut self) {
         let line = format!("honest {}", self.sent);
@@ -105,7 +106,7 @@ impl Honest {
         }
     }
 
-    /// All are there, and have not grown by more than `growth_bytes`.
+    /// Checks that all programs run, and that none has grown by more than `growth_bytes`.
     #[track_caller]
     pub(crate) fn check(&mut self, growth_bytes: u64) {
         let before = self.before.clone();
@@ -116,7 +117,7 @@ impl Honest {
         }
     }
 
-    /// Prints what the bounds of the tests are judged by.
+    /// Prints the measured values, to choose the limits of the tests by.
     pub(crate) fn tell(&mut self) {
         let (before, now) = (self.before.clone(), self.rss());
         let mib =
@@ -125,17 +126,15 @@ impl Honest {
         eprintln!("slowest round trip so far: {:?}", self.slowest);
     }
 
-    /// Everything published was stored and acknowledged, and all end as they should.
+    /// Checks that all published records are acknowledged, and that all programs end with exit code 0.
     #[track_caller]
     pub(crate) fn end(mut self, growth_bytes: u64) {
         self.round_trip();
         self.check(growth_bytes);
         self.tell();
-        self.producer.close_input();
-        self.producer.expect_success("the end of its input, with a store present");
-        for mut program in [self.consumer, self.store, self.tower] {
-            program.signal(libc::SIGTERM);
-            program.expect_success("SIGTERM");
+        self.producer.finish("the end of its input, with a store present");
+        for program in [self.consumer, self.store, self.tower] {
+            program.terminate();
         }
     }
 }

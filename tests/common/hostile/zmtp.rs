@@ -1,13 +1,13 @@
-//! ZMTP 3.0 by hand: what no ZeroMQ library would send.
+//! ZMTP 3.0 over plain TCP, to send what no ZeroMQ library would send.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// A TCP connection on which a handshake was made.
+/// A TCP connection after the ZMTP handshake.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
-/// Greets, says of which kind the socket is, and reads the same from the other side.
+/// Performs the handshake as a socket of this kind.
 pub(crate) fn shake_hands(mut stream: TcpStream, kind: &str) -> std::io::Result<Raw> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0];
@@ -31,12 +31,12 @@ pub(crate) fn shake_hands(mut stream: TcpStream, kind: &str) -> std::io::Result<
     Ok(Raw(stream))
 }
 
-/// The same for a node that has connected to us.
+/// Performs the handshake with a node that has connected to us.
 pub(crate) fn as_publisher(stream: TcpStream) -> std::io::Result<Raw> {
     shake_hands(stream, "XPUB")
 }
 
-/// The same as a subscriber of one prefix.
+/// Performs the handshake as a subscriber of one prefix.
 pub(crate) fn as_subscriber(stream: TcpStream, prefix: &[u8]) -> std::io::Result<Raw> {
     let mut raw = shake_hands(stream, "SUB")?;
     raw.frame(&[&[1], prefix].concat(), false)?;
@@ -44,7 +44,7 @@ pub(crate) fn as_subscriber(stream: TcpStream, prefix: &[u8]) -> std::io::Result
 }
 
 impl Raw {
-    /// Says that a frame of so many octets follows.
+    /// Sends the header of a frame of this length.
     pub(crate) fn announce(&mut self, len: u64) -> std::io::Result<()> {
         self.0.write_all(&[2])?;
         self.0.write_all(&len.to_be_bytes())
@@ -57,7 +57,7 @@ impl Raw {
     }
 }
 
-/// Reads until `text` has come. False when the other side ends the connection, or is silent for too long.
+/// Reads until `text` arrives. False when the other side ends the connection, or sends nothing for `patience`.
 pub(crate) fn has_sent(stream: &mut TcpStream, text: &[u8], patience: Duration) -> bool {
     stream.set_read_timeout(Some(patience)).expect("a time limit");
     let (mut received, mut buffer) = (Vec::new(), [0; 4_096]);
@@ -71,7 +71,7 @@ pub(crate) fn has_sent(stream: &mut TcpStream, text: &[u8], patience: Duration) 
     true
 }
 
-/// Waits until the other side ends the connection. False when it does not in time.
+/// Waits until the other side ends the connection. False when it does not do so in time.
 pub(crate) fn is_closed_by_peer(stream: &mut TcpStream, patience: Duration) -> bool {
     let due = Instant::now() + patience;
     stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");

@@ -1,24 +1,27 @@
-//! A node of libdafka 0.1.0, played by hand: raw ZeroMQ sockets, and octets that no code of the library has made.
+//! A simulated node of libdafka 0.1.0: raw ZeroMQ sockets, and messages that no code of the library encodes.
 //!
-//! A node does only what a test tells it, but for its beacon, which a thread of its own sends, and for connecting to
-//! whom the tower announces, which it does while it waits for something.
+//! A node sends only what a test sends, except for its beacon, which a thread sends. While it waits for something, it
+//! connects to the nodes that the tower announces.
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod octets;
 
 pub(crate) use octets::*;
 
-use crate::e2e::{Cluster, DEADLINE, QUIET};
+use crate::e2e::{Cluster, DEADLINE, QUIET, port_of};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a node of 0.1.0 beacons at, faster here than there.
+/// The interval of beacons, shorter than that of 0.1.0.
 const BEACON_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A node's address: 32 upper-case hexadecimal digits that no other node has.
+/// How soon [`Node::ask`] repeats a request.
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A new address of a node: 32 upper-case hexadecimal digits.
 pub(crate) fn new_address() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     format!("{:016X}{:016X}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -31,13 +34,13 @@ pub(crate) struct Node {
     subscriber: zmq::Socket,
     tower: zmq::Socket,
     port: u16,
-    /// Nodes that a tower has announced, with their endpoints: it is connected to them.
+    /// By address: the endpoints that a tower has announced, to which this node is connected.
     pub(crate) peers: HashMap<String, String>,
-    /// False as long as it connects to nobody, as a node that has not heard of anybody yet.
+    /// False while it ignores announcements, as if it had received none.
     is_following: bool,
-    /// Messages at its SUB socket that nobody has waited for yet.
+    /// Messages from its SUB socket that the test has not taken yet.
     messages: VecDeque<Vec<Vec<u8>>>,
-    /// All that others ever subscribed to at its XPUB socket.
+    /// All frames about subscriptions that its XPUB socket has received.
     subscriptions: Vec<Vec<u8>>,
     beacon: Option<Beacon>,
     context: zmq::Context,
@@ -57,17 +60,17 @@ impl Drop for Beacon {
 }
 
 impl Node {
-    /// A node that listens, and is not known to anybody yet.
+    /// A node that listens and does not beacon yet.
     pub(crate) fn new(cluster: &Cluster) -> Node {
         Node::at(&cluster.pub_addresses(), &cluster.sub_addresses())
     }
 
-    /// The same, with the tower's endpoints.
+    /// As [`Node::new`], with the tower's endpoints.
     pub(crate) fn at(tower_pub: &str, tower_sub: &str) -> Node {
         Node::bound(tower_pub, tower_sub, "tcp://127.0.0.1:*")
     }
 
-    /// The same, at an endpoint of its own.
+    /// As [`Node::at`], with its own endpoint.
     pub(crate) fn bound(tower_pub: &str, tower_sub: &str, endpoint: &str) -> Node {
         let context = zmq::Context::new();
         let socket = |kind| {
@@ -77,11 +80,11 @@ impl Node {
         };
         let publisher = socket(zmq::XPUB);
         publisher.set_xpub_verbose(true).expect("verbose");
-        // Nothing that a test sends is dropped on the way.
+        // Never drop what a test sends.
         publisher.set_sndhwm(0).expect("a high-water mark");
         publisher.bind(endpoint).expect("a free port");
         let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
-        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let port = port_of(&endpoint);
         let tower = socket(zmq::SUB);
         tower.set_subscribe(b"B").expect("a subscription");
         tower.connect(tower_pub).expect("the tower");
@@ -111,7 +114,7 @@ impl Node {
         node
     }
 
-    /// A node that others hear of before it hears of them: it connects to nobody until [`Node::follow`].
+    /// A node that beacons, and connects to no other node until [`Node::follow`].
     pub(crate) fn secluded(cluster: &Cluster) -> Node {
         let mut node = Node::new(cluster);
         node.is_following = false;
@@ -119,27 +122,27 @@ impl Node {
         node
     }
 
-    /// Connects to those whom a tower announces from now on; it announces them again and again.
+    /// Connects to the nodes that a tower announces from now on. The tower repeats its announcements.
     pub(crate) fn follow(&mut self) {
         self.is_following = true;
     }
 
-    /// Subscribes, from the next connection on and on those that are there.
+    /// Subscribes on the present connections and on later ones.
     pub(crate) fn subscribe(&self, prefix: &[u8]) {
         self.subscriber.set_subscribe(prefix).expect("a subscription");
     }
 
-    /// Beacons: `B`, address, host, port.
+    /// Starts to beacon: `B`, address, host, port.
     pub(crate) fn start_beacon(&mut self) {
         self.start_beacon_at(self.port);
     }
 
-    /// The same, with somebody else's port.
+    /// As [`Node::start_beacon`], with another port.
     pub(crate) fn start_beacon_at(&mut self, port: u16) {
         self.start_beacon_as(&self.address.clone(), port);
     }
 
-    /// The same without a sender, as programs of the Java implementation send it.
+    /// As [`Node::start_beacon`], without a sender, as programs of the Java implementation.
     pub(crate) fn start_nameless_beacon(&mut self) {
         self.start_beacon_as("", self.port);
     }
@@ -168,11 +171,18 @@ impl Node {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
-    /// The endpoint that the tower announces of another node.
+    /// Waits until the tower announces another node, and returns its endpoint.
     #[track_caller]
     pub(crate) fn endpoint_of(&mut self, address: &str) -> String {
         let found = self.wait(DEADLINE, |node| node.peers.get(address).cloned());
         found.unwrap_or_else(|| panic!("no tower has announced {address}"))
+    }
+
+    /// Waits until towers have announced so many nodes, to which this node connects.
+    #[track_caller]
+    pub(crate) fn wait_for_peers(&mut self, count: usize) {
+        let found = self.wait(DEADLINE, |node| (node.peers.len() >= count).then_some(()));
+        assert!(found.is_some(), "only {:?} were announced", self.peers);
     }
 
     /// Publishes one frame.
@@ -185,12 +195,47 @@ impl Node {
         self.publisher.send_multipart(frames, 0).expect("sent");
     }
 
+    /// Sends `frame` again and again until a message arrives that starts with `prefix`. Returns that message.
+    ///
+    /// ZeroMQ drops a message or its answer when it arrives before the subscription to it.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, frame: &[u8], prefix: &[u8]) -> Vec<Vec<u8>> {
+        self.ask_each(RETRY_INTERVAL, frame, prefix)
+    }
+
+    /// As [`Node::ask`], with another pause between the requests.
+    #[track_caller]
+    pub(crate) fn ask_each(&mut self, interval: Duration, frame: &[u8], prefix: &[u8]) -> Vec<Vec<u8>> {
+        let due = Instant::now() + DEADLINE;
+        loop {
+            self.send(frame);
+            if let Some(frames) = self.message_within(prefix, interval) {
+                return frames;
+            }
+            assert!(Instant::now() < due, "no message {}", prefix.escape_ascii());
+        }
+    }
+
     /// Publishes a RECORD or DIRECT-RECORD with its content.
     pub(crate) fn send_record(&self, frame: &[u8], content: &str) {
         self.send_frames(&[frame, content.as_bytes()]);
     }
 
-    /// Reads what is there, and connects to whom the tower announces; waits for it at most so long.
+    /// Publishes DIRECT-RECORDs to the node `to`: records of a partition from `first` on.
+    pub(crate) fn send_records_to(
+        &self,
+        to: &str,
+        partition: &str,
+        subject: &str,
+        first: u64,
+        contents: &[&str],
+    ) {
+        for (sequence, content) in (first..).zip(contents) {
+            self.send_record(&direct_record(to, partition, subject, sequence), content);
+        }
+    }
+
+    /// Reads all received messages, and connects to announced nodes. Waits at most `timeout` for input.
     fn pump(&mut self, timeout: Duration) {
         let timeout_ms = timeout.as_millis().min(10_000) as i64;
         let items = &mut [
@@ -218,7 +263,7 @@ impl Node {
         }
     }
 
-    /// Waits until `pick` finds what it wants in what was heard.
+    /// Waits until `pick` returns something.
     fn wait<T>(&mut self, patience: Duration, mut pick: impl FnMut(&mut Node) -> Option<T>) -> Option<T> {
         let due = Instant::now() + patience;
         loop {
@@ -233,7 +278,7 @@ impl Node {
         }
     }
 
-    /// The next message whose first frame begins so; those before it are dropped.
+    /// The next message whose first frame starts with `prefix`. Drops the messages before it.
     fn take_message(&mut self, prefix: &[u8]) -> Option<Vec<Vec<u8>>> {
         while let Some(frames) = self.messages.pop_front() {
             if frames[0].starts_with(prefix) {
@@ -243,24 +288,24 @@ impl Node {
         None
     }
 
-    /// Waits for a message whose first frame begins so; others are dropped.
+    /// Waits for a message whose first frame starts with `prefix`, and drops others.
     #[track_caller]
     pub(crate) fn message(&mut self, prefix: &[u8]) -> Vec<Vec<u8>> {
         let picked = self.wait(DEADLINE, |node| node.take_message(prefix));
         picked.unwrap_or_else(|| panic!("no message {}", prefix.escape_ascii()))
     }
 
-    /// The same within a while; nothing when there is none.
+    /// As [`Node::message`], but returns `None` when no such message arrives within `patience`.
     pub(crate) fn message_within(&mut self, prefix: &[u8], patience: Duration) -> Option<Vec<Vec<u8>>> {
         self.wait(patience, |node| node.take_message(prefix))
     }
 
-    /// Reads what comes, for a while.
+    /// Reads messages for `duration`, and keeps them.
     pub(crate) fn listen(&mut self, duration: Duration) {
         self.wait(duration, |_| None::<()>);
     }
 
-    /// The same for a message of one frame that is known in full.
+    /// Waits for a message with the id of this frame, which must be exactly this frame.
     #[track_caller]
     pub(crate) fn exactly(&mut self, frame: &[u8]) {
         let got = self.message(&frame[..1]);
@@ -268,7 +313,7 @@ impl Node {
         assert_eq!(got[0].escape_ascii().to_string(), frame.escape_ascii().to_string());
     }
 
-    /// The same with the name of one of our stores after it, which 0.1.0 ignores. Returns the name.
+    /// As [`Node::exactly`], with the name of one of our stores after it, which 0.1.0 ignores. Returns the name.
     #[track_caller]
     pub(crate) fn named(&mut self, core: &[u8]) -> String {
         let got = self.message(&core[..1]);
@@ -282,7 +327,7 @@ impl Node {
         self.fetch_of("")
     }
 
-    /// Waits for a FETCH from that record on or a later one: those before are repeats of such as were answered.
+    /// Waits for a FETCH from record `first` or a later one on. Those before it repeat answered requests.
     #[track_caller]
     pub(crate) fn fetch_from(&mut self, first: u64) -> (String, String, String, u64, u32) {
         loop {
@@ -293,7 +338,7 @@ impl Node {
         }
     }
 
-    /// Waits for a FETCH of a partition whose name begins so.
+    /// Waits for a FETCH of a partition whose address starts with `partition`.
     #[track_caller]
     pub(crate) fn fetch_of(&mut self, partition: &str) -> (String, String, String, u64, u32) {
         let frames = self.message(&to(b'F', partition));
@@ -301,7 +346,7 @@ impl Node {
         parse_fetch(&frames[0])
     }
 
-    /// Waits until somebody has subscribed to just this.
+    /// Waits until a peer subscribes to exactly this prefix.
     #[track_caller]
     pub(crate) fn subscription(&mut self, prefix: &[u8]) {
         let wanted = [&[1], prefix].concat();
@@ -309,17 +354,13 @@ impl Node {
         assert!(found.is_some(), "no subscription to {}", prefix.escape_ascii());
     }
 
-    /// Waits until somebody has subscribed to messages with this id and an address, and returns that.
+    /// Waits until a peer subscribes to messages with this id and its address, and returns the address.
     #[track_caller]
     pub(crate) fn subscriber_of(&mut self, id: u8) -> String {
-        let found = self.wait(DEADLINE, |node| {
-            node.subscriptions.iter().find(|octets| octets.starts_with(&[1, id])).cloned()
-        });
-        let octets = found.unwrap_or_else(|| panic!("no subscription to {}", id.escape_ascii()));
-        String::from_utf8(octets[2..].to_vec()).expect("UTF-8")
+        self.subscriber_other_than(id, "no address")
     }
 
-    /// The same of somebody else.
+    /// As [`Node::subscriber_of`], for another address than this one.
     #[track_caller]
     pub(crate) fn subscriber_other_than(&mut self, id: u8, address: &str) -> String {
         let other = to(id, address);
@@ -331,7 +372,7 @@ impl Node {
         String::from_utf8(octets[2..].to_vec()).expect("UTF-8")
     }
 
-    /// True when somebody has ended a subscription to just this, or has gone.
+    /// True when a peer has ended its subscription to exactly this prefix, or has disconnected.
     pub(crate) fn has_unsubscription(&self, prefix: &[u8]) -> bool {
         self.subscriptions.contains(&[&[0], prefix].concat())
     }
@@ -340,12 +381,12 @@ impl Node {
         self.subscriptions.clear();
     }
 
-    /// True when somebody has subscribed to just this.
+    /// True when a peer has subscribed to exactly this prefix.
     pub(crate) fn has_subscription(&self, prefix: &[u8]) -> bool {
         self.subscriptions.contains(&[&[1], prefix].concat())
     }
 
-    /// Nothing that begins so comes for a while.
+    /// Checks that no message whose first frame starts with `prefix` arrives.
     #[track_caller]
     pub(crate) fn expect_no_message(&mut self, prefix: &[u8], why: &str) {
         let found = self.wait(QUIET, |node| node.take_message(prefix));
@@ -354,7 +395,7 @@ impl Node {
         }
     }
 
-    /// DIRECT-RECORDs of a partition, in this order, with these contents.
+    /// Waits for DIRECT-RECORDs of a partition, in this order, with these contents.
     #[track_caller]
     pub(crate) fn direct_records(&mut self, partition: &str, subject: &str, from: u64, contents: &[&str]) {
         for (sequence, content) in (from..).zip(contents) {
@@ -367,7 +408,7 @@ impl Node {
     }
 }
 
-/// What a node subscribes to for messages to itself, or to a topic as 0.1.0 does it: without a NUL.
+/// The prefix to which a node subscribes for messages to itself, or as 0.1.0 for messages to a topic: without a NUL.
 pub(crate) fn to(id: u8, topic: &str) -> Vec<u8> {
     [&[id], topic.as_bytes()].concat()
 }

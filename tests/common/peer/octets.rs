@@ -1,5 +1,4 @@
-//! The octets of each message, put together by hand from the description of the wire protocol: none of the library's
-//! codec, which is what is being tested.
+//! Encodes each message by the description of the wire protocol, without the library's codec, which is under test.
 
 /// A number-4 or number-8, big-endian.
 pub(crate) fn number_4(number: u32) -> Vec<u8> {
@@ -10,17 +9,17 @@ pub(crate) fn number_8(number: u64) -> Vec<u8> {
     [number_4((number >> 32) as u32), number_4(number as u32)].concat()
 }
 
-/// A string: its length in one octet before it.
+/// A string: one octet with its length, and its octets.
 pub(crate) fn string(text: &str) -> Vec<u8> {
     [&[u8::try_from(text.len()).expect("at most 255")][..], text.as_bytes()].concat()
 }
 
-/// A longstr: its length in four octets before it.
+/// A longstr: four octets with its length, and its octets.
 pub(crate) fn longstr(text: &str) -> Vec<u8> {
     [number_4(text.len() as u32), text.as_bytes().to_vec()].concat()
 }
 
-/// What each first frame begins with: id, topic, NUL, version 1.
+/// The start of each first frame: id, topic, NUL, version 1.
 fn start(id: u8, topic: &str) -> Vec<u8> {
     [&[id][..], topic.as_bytes(), &[0, 1]].concat()
 }
@@ -71,7 +70,7 @@ pub(crate) fn store_hello(consumer: &str, from: &str) -> Vec<u8> {
     [start(b'L', consumer), string(from)].concat()
 }
 
-/// What stands between the octets of a frame from `at` on: for fields whose value is not known before.
+/// Decodes the string at `at`.
 pub(crate) fn string_at(frame: &[u8], at: usize) -> String {
     let len = usize::from(frame[at]);
     String::from_utf8(frame[at + 1..at + 1 + len].to_vec()).expect("UTF-8")
@@ -85,7 +84,7 @@ pub(crate) fn number_4_at(frame: &[u8], at: usize) -> u32 {
     frame[at..at + 4].iter().fold(0, |number, &octet| number << 8 | u32::from(octet))
 }
 
-/// The name that one of our stores puts after the fields that 0.1.0 knows, which have to be exactly these.
+/// The store name after the fields of 0.1.0, which must be exactly `core`.
 #[track_caller]
 pub(crate) fn name_after(core: &[u8], frame: &[u8]) -> String {
     let (begin, name) = frame.split_at_checked(core.len()).unwrap_or((frame, b""));
@@ -94,7 +93,7 @@ pub(crate) fn name_after(core: &[u8], frame: &[u8]) -> String {
     string_at(name, 0)
 }
 
-/// A FETCH taken apart: partition, requester, subject, sequence, count.
+/// Decodes a FETCH: partition, requester, subject, sequence, count.
 pub(crate) fn parse_fetch(frame: &[u8]) -> (String, String, String, u64, u32) {
     assert_eq!(frame[0], b'F');
     let topic_len = frame[1..].iter().position(|&octet| octet == 0).expect("a NUL");
