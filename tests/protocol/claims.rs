@@ -1,61 +1,38 @@
-//! What peers claim to exist, without proof: how much of it a consumer and a store take, and when they forget it.
+//! Partitions that peers claim to have, without proof: how many a consumer and a store accept, and when they evict them.
 
+use crate::rig::{Content, ME, Reading, direct, direct_head, head, record, store};
 use dafka::protocol::Outbox;
-use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
-use dafka::protocol::store::replica::{Append, Replica};
-use dafka::wire::{Message, Position};
+use dafka::protocol::store::replica::Replica;
+use dafka::wire::Message;
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-type Content = Arc<[u8]>;
-
-const TOPIC: &[u8] = b"topic";
-const ME: &[u8] = b"ME";
 
 fn name(number: usize) -> Vec<u8> {
     format!("PARTITION {number}").into_bytes()
 }
 
-struct Reading {
-    consumer: Consumer<Content>,
-    out: Outbox<Content>,
-    delivered: Vec<Delivery<Content>>,
-}
-
 impl Reading {
-    fn new(start: Start, limits: Limits) -> Reading {
-        let mut out = Outbox::new();
-        let mut consumer = Consumer::new(ME, start, limits, 0);
-        consumer.subscribe(TOPIC, &mut out);
-        Reading { consumer, out, delivered: Vec::new() }
-    }
-
-    fn take(&mut self, peer: &str, message: &Message, len: usize, now_ms: u64) -> Vec<u64> {
-        let content = message.has_content().then(|| vec![0; len].into());
-        let from = || Some(peer.as_bytes().into());
-        self.consumer.handle_message(message, content, &from, now_ms, &mut self.out, &mut self.delivered);
-        self.delivered.drain(..).map(|delivery| delivery.offset).collect()
+    /// Passes a message of a peer to the consumer. Returns the offsets of delivered records.
+    fn from_peer(&mut self, peer: &str, message: &Message, len_bytes: usize, now_ms: u64) -> Vec<u64> {
+        let content = crate::rig::content_for(message, len_bytes);
+        self.handle_from(&|| Some(peer.as_bytes().into()), message, content, now_ms);
+        self.offsets()
     }
 
     fn record(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) -> Vec<u64> {
-        self.take(peer, &Message::Record(Position::new(TOPIC, address, TOPIC, offset)), 100, now_ms)
+        self.from_peer(peer, &record(address, offset), 100, now_ms)
     }
 
     fn answer(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) -> Vec<u64> {
-        self.take(peer, &Message::DirectRecord(Position::new(ME, address, TOPIC, offset)), 100, now_ms)
+        self.from_peer(peer, &direct(address, offset), 100, now_ms)
     }
 
     fn head(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) {
-        self.take(peer, &Message::Head(Position::new(TOPIC, address, TOPIC, offset)), 0, now_ms);
+        self.from_peer(peer, &head(address, offset), 0, now_ms);
     }
 
-    fn direct_head(&mut self, address: &[u8], offset: u64, now_ms: u64) {
-        let position = Position::new(ME, address, TOPIC, offset);
-        self.take("STORE", &Message::DirectHead { position, store: b"STORE" }, 0, now_ms);
-    }
-
-    /// A peer that claims more than its share: no further FETCH for its partitions may go out.
+    /// A peer claims more than its share, so the consumer sends no further FETCH for its partitions.
     fn use_up(&mut self, peer: &str, now_ms: u64) {
         for i in 0..20 {
             self.record(peer, &name(i), 0, now_ms);
@@ -64,16 +41,11 @@ impl Reading {
         self.asked(now_ms);
     }
 
-    /// The partitions that are asked for at `now_ms`, and from which record on; true when the stores are asked for heads.
+    /// The partitions and first records of the FETCHes at `now_ms`, and whether the consumer sends GET-HEADS.
     fn asked(&mut self, now_ms: u64) -> (Vec<(Vec<u8>, u64)>, bool) {
-        self.consumer.handle_timeout(now_ms, &mut self.out);
-        let (mut fetches, mut is_survey) = (Vec::new(), false);
-        self.out.drain(|frame, _| match Message::decode(frame) {
-            Ok(Message::Fetch { topic, sequence, .. }) => fetches.push((topic.to_vec(), sequence)),
-            Ok(Message::GetHeads { .. }) => is_survey = true,
-            _ => {}
-        });
-        (fetches, is_survey)
+        self.handle_timeout(now_ms);
+        let (fetches, has_get_heads) = self.requests();
+        (fetches.into_iter().map(|(topic, sequence, _)| (topic, sequence)).collect(), has_get_heads)
     }
 }
 
@@ -90,13 +62,13 @@ fn a_consumer_reads_all_partitions_of_a_store_that_holds_more_than_one_peer_may_
                     assert!(done.insert(address), "a record twice");
                 }
             }
-            // A slice of a response, as a store sends it.
+            // A slice of a response, as large as a store sends it.
             for i in heads.by_ref().take(256) {
-                reading.direct_head(&name(i), 0, now_ms);
+                reading.from_peer("STORE", &direct_head(&name(i), 0, b"STORE"), 0, now_ms);
             }
-            let (fetches, is_survey) = reading.asked(now_ms);
+            let (fetches, has_get_heads) = reading.asked(now_ms);
             answers = fetches;
-            if is_survey {
+            if has_get_heads {
                 heads = 0..held;
             }
             now_ms += 5;
@@ -126,7 +98,7 @@ fn a_claim_that_nobody_answers_is_forgotten_until_it_is_repeated() {
 fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
     let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
-    // They are real, as far as anybody can tell, and each claims more than it delivers.
+    // They have records, and each claims more than it delivers.
     for i in 0..200 {
         assert_eq!(reading.record("HOSTILE", &name(i), 0, 0), [0]);
         reading.head("HOSTILE", &name(i), 1_000_000, 0);
@@ -135,7 +107,7 @@ fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
     let drip = |reading: &mut Reading, round: u64, now_ms| {
         (0..200).for_each(|i| drop(reading.answer("HOSTILE", &name(i), round, now_ms)));
     };
-    // Late answers ask for room again, so that the limit holds.
+    // Late answers need room again, so that the limit holds.
     for round in 1..20 {
         let now_ms = round * 200;
         drip(&mut reading, round, now_ms);
@@ -145,7 +117,7 @@ fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
     }
     drip(&mut reading, 20, 4_000);
     reading.head("HONEST", b"REAL", 1_000, 4_000);
-    assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 0)), "it need not wait");
+    assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 0)), "the honest peer has room");
 }
 
 #[test]
@@ -156,8 +128,11 @@ fn a_peer_that_mentions_others_partitions_first_does_not_hold_them_up() {
     reading.head("HOSTILE", b"REAL", 9, 1);
     assert!(!reading.asked(1).0.contains(&(b"REAL".to_vec(), 0)), "its share is used up");
     reading.head("HONEST", b"REAL", 9, 1_000);
-    assert!(reading.asked(1_000).0.contains(&(b"REAL".to_vec(), 0)), "it waits for another's share");
-    // The same when it has delivered a record of it before, and then no more.
+    assert!(
+        reading.asked(1_000).0.contains(&(b"REAL".to_vec(), 0)),
+        "the share of another peer does not count"
+    );
+    // The same when it has delivered records of the partition before.
     for offset in 0..10 {
         assert_eq!(reading.answer("HOSTILE", b"REAL", offset, 1_001), [offset]);
     }
@@ -167,45 +142,40 @@ fn a_peer_that_mentions_others_partitions_first_does_not_hold_them_up() {
     assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 10)));
 }
 
-/// A partition that is on a store's disk is charged to the peer that delivers its records, not to one that mentions it.
+/// A partition on a store's disk is charged to the peer that delivers its records, not to one that only sends its head.
 #[test]
 fn what_is_on_disk_is_charged_to_the_peer_that_delivers_it() {
     let limits = Limits { partitions: 20, partitions_per_peer: 10, ..Limits::default() };
     let mut replica = Replica::<Content>::new(ME, limits, 0).named(b"OWN").resuming(Box::new(|_, _| Ok(1)));
     let mut out = Outbox::<Content>::new();
     let mut take = |replica: &mut Replica<Content>, peer: &str, message: Message, now_ms| {
-        let content = message.has_content().then(|| vec![0; 10].into());
-        let mut appends = Vec::<Append<Content>>::new();
-        replica.handle_message(&message, content, &|| Some(peer.as_bytes().into()), now_ms, &mut appends);
-        for Append { partition, offset, .. } in &appends {
-            replica.handle_committed(*partition, offset + 1);
+        let appends = store(replica, &|| Some(peer.as_bytes().into()), &message, 10, now_ms);
+        for append in &appends {
+            replica.handle_committed(append.partition, append.offset + 1);
         }
         replica.poll_acks(&mut out);
         appends.len()
     };
     for i in 0..10 {
         let address = name(i);
-        take(&mut replica, "HOSTILE", Message::Head(Position::new(TOPIC, &address, TOPIC, 1)), 0);
-        let record = Message::Record(Position::new(TOPIC, &address, TOPIC, 1));
-        assert_eq!(take(&mut replica, &format!("HONEST {i}"), record, 1), 1);
+        take(&mut replica, "HOSTILE", head(&address, 1), 0);
+        assert_eq!(take(&mut replica, &format!("HONEST {i}"), record(&address, 1), 1), 1);
     }
-    // It has ten more of its own, and evicts none of the others.
+    // It brings ten more, and evicts none of the others.
     for i in 10..20 {
-        let address = name(i);
-        let record = Message::Record(Position::new(TOPIC, &address, TOPIC, 1));
-        assert_eq!(take(&mut replica, "HOSTILE", record, 2), 1);
+        assert_eq!(take(&mut replica, "HOSTILE", record(&name(i), 1), 2), 1);
     }
     let statistics = replica.statistics();
     assert_eq!((statistics.partitions, statistics.peers, statistics.closed), (20, 11, 0), "{statistics:?}");
 }
 
-/// The name of a peer: its host's first.
+/// The name of a peer, which starts with its host.
 fn peer(host: &str, number: usize) -> String {
     format!("{host:16}{number}")
 }
 
-/// Reads 100,000 records of an honest peer beside 30 hostile ones. Each of those drips records of a partition of its own.
-/// How long it took.
+/// Reads 100,000 records of an honest peer beside 30 hostile ones, and returns how long that takes. Each hostile peer sends
+/// records of its partition slowly.
 fn read_beside_drips(hostile_host: &str) -> u64 {
     const RECORD_COUNT: u64 = 100_000;
     let mut reading = Reading::new(Start::Earliest, Limits::default());
@@ -217,18 +187,16 @@ fn read_beside_drips(hostile_host: &str) -> u64 {
     for now_ms in (0..120_000).step_by(10) {
         for (i, (peer, partition)) in hostile.iter().enumerate() {
             if now_ms % 1_000 == 0 {
-                let position = Position::new(TOPIC, partition, TOPIC, 0);
-                reading.take(peer, &Message::Record(position), 1_024, now_ms);
+                reading.from_peer(peer, &record(partition, 0), 1_024, now_ms);
                 reading.head(peer, partition, 1_000_000, now_ms);
             }
-            // All together half a megabyte a second.
+            // Half a megabyte per second in total.
             if asked[i] && (now_ms / 10 + i as u64).is_multiple_of(6) {
-                let position = Position::new(ME, partition, TOPIC, next[i]);
-                reading.take(peer, &Message::DirectRecord(position), 1_024, now_ms);
+                reading.from_peer(peer, &direct(partition, next[i]), 1_024, now_ms);
                 next[i] += 1;
             }
         }
-        // The hostile peers are there first.
+        // The hostile peers connect first.
         if now_ms >= 5_000 {
             took_ms = now_ms - 5_000;
             for offset in std::mem::take(&mut window) {
@@ -241,14 +209,13 @@ fn read_beside_drips(hostile_host: &str) -> u64 {
                 reading.head(&honest.0, &honest.1, RECORD_COUNT - 1, now_ms);
             }
         }
-        reading.consumer.handle_timeout(now_ms, &mut reading.out);
-        reading.out.drain(|frame, _| {
-            let Ok(Message::Fetch { topic, sequence, count, .. }) = Message::decode(frame) else { return };
-            match hostile.iter().position(|(_, partition)| partition == topic) {
+        reading.handle_timeout(now_ms);
+        for (topic, sequence, count) in reading.requests().0 {
+            match hostile.iter().position(|(_, partition)| *partition == topic) {
                 Some(i) => asked[i] = true,
                 None => window = sequence..RECORD_COUNT.min(sequence + u64::from(count)),
             }
-        });
+        }
     }
     took_ms
 }

@@ -1,34 +1,30 @@
-//! Producer and consumer on a long way from each other, and many partitions that wait: real state machines, virtual time.
+//! A producer and a consumer with a long round trip, and many partitions that wait: real state machines, virtual time.
 
 use crate::UNKNOWN;
-use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use crate::rig::{Content, PARTITION, Reading, TOPIC, head, record};
+use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::producer::Producer;
 use dafka::protocol::{AllRead, Outbox, Progress};
-use dafka::wire::{Message, Position};
+use dafka::wire::Message;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-type Content = Arc<[u8]>;
-
-const TOPIC: &[u8] = b"topic";
 const BACKLOG: u64 = 50_000;
 const STEP_MS: usize = 5;
 
-/// How long a consumer takes for a backlog when each message takes half of `round_trip_ms`, and how many records are sent
-/// for that. The producer goes on meanwhile, a record every `live_ms` (0: it does not).
+/// How long a consumer takes to read a backlog when each message takes half of `round_trip_ms`, and how many records the
+/// producer sends for that. The producer also publishes a record every `live_ms`, or none if that is 0.
 fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
     let content: Content = vec![7; 1_000].into();
-    let mut producer = Producer::new(TOPIC, b"PARTITION", 1_000).unwrap();
-    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
-    let (mut from_producer, mut from_consumer) = (Outbox::new(), Outbox::new());
+    let mut producer = Producer::new(TOPIC, PARTITION, 1_000).unwrap();
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
+    let mut from_producer = Outbox::new();
     let mut to_consumer: VecDeque<(u64, Vec<u8>, Option<Content>)> = VecDeque::new();
     let mut to_producer: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
     (0..BACKLOG).for_each(|_| producer.publish(content.clone(), 0, &mut from_producer));
     from_producer.drain(|_, _| ());
-    consumer.subscribe(TOPIC, &mut from_consumer);
-    let (mut sent, mut delivered, mut deliveries) = (0, 0, Vec::<Delivery<Content>>::new());
+    let (mut sent, mut delivered) = (0, 0);
     for now_ms in (0..600_000).step_by(STEP_MS) {
         if live_ms > 0 && now_ms % live_ms == 0 {
             producer.publish(content.clone(), now_ms, &mut from_producer);
@@ -48,12 +44,11 @@ fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
         while to_consumer.front().is_some_and(|message| message.0 <= now_ms)
             && let Some((_, frame, content)) = to_consumer.pop_front()
         {
-            let message = Message::decode(&frame).unwrap();
-            consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut from_consumer, &mut deliveries);
-            delivered += deliveries.drain(..).count() as u64;
+            reading.handle(&Message::decode(&frame).unwrap(), content, now_ms);
+            delivered += reading.offsets().len() as u64;
         }
-        consumer.handle_timeout(now_ms, &mut from_consumer);
-        from_consumer.drain(|frame, _| to_producer.push_back((arrives_ms, frame.to_vec())));
+        reading.handle_timeout(now_ms);
+        reading.out.drain(|frame, _| to_producer.push_back((arrives_ms, frame.to_vec())));
         if delivered >= BACKLOG {
             return (now_ms, sent);
         }
@@ -68,78 +63,59 @@ fn a_long_way_costs_time_and_little_else() {
     for round_trip_ms in [100, 300, 500, 800, 900, 1_500, 3_000, 6_000] {
         for live_ms in [0, 10] {
             let (took_ms, sent) = catch_up(round_trip_ms, live_ms);
-            // It begins with small windows, then takes 8,000 or so of these records at a time.
+            // It starts with small windows. Later ones have some 8,000 of these records.
             assert!(took_ms <= 10 * round_trip_ms, "{round_trip_ms} ms, {live_ms}: {took_ms} ms");
-            // Before it is known how long answers take, some are asked for twice.
+            // Before the consumer knows how long answers take, it requests some records twice.
             assert!(sent < 2 * BACKLOG, "{round_trip_ms} ms, {live_ms}: {sent} records sent");
         }
     }
 }
 
-/// What this thread has computed for, whatever else runs on the machine.
+/// The processor time of this thread, which does not depend on other load.
 fn time_of_this_thread() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it writes to what it is given, and knows this clock.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 #[test]
 fn many_partitions_that_wait_for_room_cost_little() {
-    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
-    let (mut out, mut deliveries) = (Outbox::new(), Vec::<Delivery<Content>>::new());
-    consumer.subscribe(TOPIC, &mut out);
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
     let content: Content = vec![7; 1_000].into();
     for i in 0..100_000 {
         let address = format!("{i:032}");
-        let position = |sequence| Position::new(TOPIC, address.as_bytes(), TOPIC, sequence);
-        consumer.handle_message(
-            &Message::Record(position(0)),
-            Some(content.clone()),
-            UNKNOWN,
-            0,
-            &mut out,
-            &mut deliveries,
-        );
-        deliveries.clear();
-        consumer.handle_message(&Message::Head(position(199)), None, UNKNOWN, 0, &mut out, &mut deliveries);
+        reading.handle(&record(address.as_bytes(), 0), Some(content.clone()), 0);
+        reading.delivered.clear();
+        reading.handle(&head(address.as_bytes(), 199), None, 0);
     }
     let mut tick = |now_ms| -> Duration {
         let start = time_of_this_thread();
-        consumer.handle_timeout(now_ms, &mut out);
+        reading.handle_timeout(now_ms);
         let took = time_of_this_thread() - start;
-        out.drain(|_, _| ());
+        reading.out.drain(|_, _| ());
         took
     };
-    // Each is looked at once: that takes its time. Then few at a time.
+    // The first call checks each partition, the later ones only few.
     let all = tick(1);
     let later: Duration = (2..202).map(&mut tick).sum();
     assert!(later < 5 * all, "{later:?} in 200 ms, after {all:?} for each once");
 }
 
 #[test]
-fn what_may_wait_unread_is_not_asked_for_again() {
-    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
-    let (mut out, mut deliveries) = (Outbox::new(), Vec::<Delivery<Content>>::new());
-    consumer.subscribe(TOPIC, &mut out);
-    let head = Message::Head(Position::new(TOPIC, b"PARTITION", TOPIC, 9));
-    consumer.handle_message(&head, None, UNKNOWN, 0, &mut out, &mut deliveries);
-    out.drain(|_, _| ());
+fn a_fetch_is_not_repeated_while_its_answer_may_wait_unread() {
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
+    reading.handle(&head(PARTITION, 9), None, 0);
+    reading.requests();
     let mut fetches = |now_ms, unread_since_ms| {
-        consumer.handle_unread(unread_since_ms);
-        consumer.handle_timeout(now_ms, &mut out);
-        let mut count = 0;
-        out.drain(|frame, _| {
-            count += u64::from(matches!(Message::decode(frame).unwrap(), Message::Fetch { .. }))
-        });
-        count
+        reading.consumer.handle_unread(unread_since_ms);
+        reading.handle_timeout(now_ms);
+        reading.requests().0.len()
     };
     assert_eq!(fetches(1, None), 1);
-    // An answer would be late, but what has come since the 200th millisecond has not been read.
+    // The answer would be late, but the node has not read messages since 200 ms.
     assert_eq!(fetches(2_000, Some(200)), 0);
-    // All that came in two seconds has been read, and no answer was among it.
+    // The node has read all messages of two seconds, without an answer.
     assert_eq!(fetches(2_100, Some(2_000)), 1);
-    // The time to answer the second one begins when it was sent.
+    // The timeout of the second FETCH starts when it was sent.
     assert_eq!(fetches(2_200, Some(2_050)), 0);
     assert_eq!(fetches(5_000, None), 1);
 }

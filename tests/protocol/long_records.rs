@@ -1,51 +1,41 @@
-//! Partitions with records that are longer than a connection takes, and others on the same connection: a real consumer
-//! and real answers, in virtual time.
+//! Records that are longer than a connection accepts, and other partitions on the same connection: a real consumer and
+//! simulated answers, in virtual time.
 
-use crate::UNKNOWN;
-use dafka::protocol::Outbox;
-use dafka::protocol::consumer::{Consumer, Delivery, Start};
+use crate::rig::{Content, Reading, direct, direct_head};
+use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
-use dafka::wire::{Message, Position};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-type Content = Arc<[u8]>;
-
-const TOPIC: &[u8] = b"topic";
-/// The record of a bad partition that is too long.
+/// The offset of the too long record of a bad partition.
 const LONG: u64 = 5;
-/// What a store sends within a millisecond.
+/// How many records a store sends per millisecond.
 const RECORDS_PER_MS: usize = 100;
-/// How long after a connection was ended the node knows, and has another one.
+/// How long after the end of a connection the node has another one.
 const MADE_AGAIN_MS: u64 = 110;
 const STEP_MS: usize = 5;
 
 struct Outcome {
-    /// When the last record of all good partitions was there.
+    /// When all records of the good partitions were delivered.
     done_ms: Option<u64>,
-    /// When a connection was ended.
+    /// When connections ended.
     cuts_ms: Vec<u64>,
 }
 
-/// A store with so many `bad` and `good` partitions, each of `count` records. The first connection that a long record
-/// comes over ends, with all that was to follow. `talk_ms`: how often somebody speaks of every partition.
+/// A store with so many `bad` and `good` partitions, each of `count` records. A connection ends when a long record arrives,
+/// and all later data is lost. Every `talk_ms`, the consumer receives the heads of all partitions.
 fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Outcome {
     let content: Content = vec![7; 100].into();
-    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
-    let mut out = Outbox::new();
-    consumer.subscribe(TOPIC, &mut out);
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
     let names: Vec<Vec<u8>> = (0..bad + good).map(|i| format!("{i:032}").into_bytes()).collect();
     let number_of = |name: &[u8]| names.iter().position(|known| known == name).expect("a partition");
     let mut asked: VecDeque<(usize, u64, u64)> = VecDeque::new();
     let mut is_up_at_ms = 0;
-    let (mut deliveries, mut delivered) = (Vec::<Delivery<Content>>::new(), BTreeMap::<usize, u64>::new());
+    let mut delivered = BTreeMap::<usize, u64>::new();
     let mut outcome = Outcome { done_ms: None, cuts_ms: Vec::new() };
     for now_ms in (0..last_ms).step_by(STEP_MS) {
         if is_up_at_ms <= now_ms && (now_ms == is_up_at_ms || now_ms % talk_ms == 0) {
             for name in &names {
-                let position = Position::new(b"ME", name, TOPIC, count - 1);
-                let head = Message::DirectHead { position, store: b"STORE" };
-                consumer.handle_message(&head, None, UNKNOWN, now_ms, &mut out, &mut deliveries);
+                reading.handle(&direct_head(name, count - 1, b"STORE"), None, now_ms);
             }
         }
         let mut room = RECORDS_PER_MS * STEP_MS;
@@ -62,40 +52,28 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
                 is_up_at_ms = now_ms + MADE_AGAIN_MS;
                 break;
             }
-            let position = Position::new(b"ME", &names[partition], TOPIC, next);
-            let message = Message::DirectRecord(position);
-            consumer.handle_message(
-                &message,
-                Some(content.clone()),
-                UNKNOWN,
-                now_ms,
-                &mut out,
-                &mut deliveries,
-            );
+            reading.handle(&direct(&names[partition], next), Some(content.clone()), now_ms);
             room -= 1;
             asked.push_front((partition, next + 1, end));
         }
         if outcome.cuts_ms.last().is_some_and(|cut_ms| cut_ms + 100 == now_ms) {
-            consumer.handle_cut(now_ms);
+            reading.consumer.handle_cut(now_ms);
         }
-        for delivery in deliveries.drain(..) {
-            let number = number_of(consumer.partition(delivery.partition).1);
+        for delivery in std::mem::take(&mut reading.delivered) {
+            let number = number_of(reading.consumer.partition(delivery.partition).1);
             *delivered.entry(number).or_default() += 1;
-            assert!(number >= bad || delivered[&number] <= LONG, "what comes after the long one waits");
+            assert!(number >= bad || delivered[&number] <= LONG, "records after the long one wait");
         }
         let is_done = |number: usize| delivered.get(&number) == Some(&count);
         if outcome.done_ms.is_none() && (bad..bad + good).all(is_done) {
             outcome.done_ms = Some(now_ms);
         }
-        consumer.handle_timeout(now_ms, &mut out);
-        out.drain(|frame, _| match Message::decode(frame).expect("a message") {
-            // Without a connection, answers go nowhere.
-            Message::Fetch { topic, sequence, count: window, .. } if is_up_at_ms <= now_ms => {
-                let end = (sequence + u64::from(window)).min(count);
-                asked.push_back((number_of(topic), sequence, end));
-            }
-            _ => {}
-        });
+        reading.handle_timeout(now_ms);
+        // Without a connection, requests are lost.
+        let requests = reading.requests().0.into_iter().filter(|_| is_up_at_ms <= now_ms);
+        asked.extend(requests.map(|(topic, sequence, window)| {
+            (number_of(&topic), sequence, (sequence + u64::from(window)).min(count))
+        }));
     }
     outcome
 }

@@ -2,7 +2,7 @@
 
 use dafka::protocol::Sender;
 
-/// The sender of a message of which it is not known who has sent it.
+/// The sender of a message from an unknown peer.
 const UNKNOWN: &Sender = &|| None;
 
 mod claims;
@@ -10,6 +10,7 @@ mod heads;
 mod latency;
 mod limits;
 mod long_records;
+mod rig;
 mod roles;
 mod stalls;
 mod twins;

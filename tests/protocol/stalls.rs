@@ -1,82 +1,67 @@
-//! Standstills are told: of partitions whose next record nobody has, and of records that nobody acknowledges.
+//! Notices about stalls: of partitions whose next record no peer has, and of records that no store acknowledges.
 
 use crate::UNKNOWN;
+use crate::rig::{Content, ME, PARTITION, Reading, TOPIC, ack, direct, direct_head, head};
 use dafka::protocol::Outbox;
-use dafka::protocol::consumer::{Consumer, Start};
+use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::notice::{AckStall, Notice};
 use dafka::protocol::producer::Producer;
 use dafka::protocol::store::replica::Replica;
-use dafka::wire::{Message, Position};
-use std::sync::Arc;
+use dafka::wire::Message;
 
-type Content = Arc<[u8]>;
-
-const TOPIC: &[u8] = b"topic";
-const PARTITION: &[u8] = b"PARTITION";
-
-fn head(sequence: u64) -> Message<'static> {
-    Message::Head(Position::new(TOPIC, PARTITION, TOPIC, sequence))
-}
-
-fn direct(sequence: u64) -> Message<'static> {
-    Message::DirectRecord(Position::new(b"ME", PARTITION, TOPIC, sequence))
-}
-
-/// Takes a message, or none, at a time; the record at which its partition was told to stand still.
+/// Handles a message, or none, at a time. Returns the record at which a notice says that the partition stalls.
 type Node<'a> = dyn FnMut(Option<Message>, Option<Content>, u64) -> Option<u64> + 'a;
 
-/// Lets time go by with a HEAD each second; the times at which the partition was told to stand still, and where.
+/// Simulates some seconds with a HEAD each second. Returns the times and the records of the notices.
 fn stalls(node: &mut Node, seconds: std::ops::Range<u64>) -> Vec<(u64, u64)> {
     let mut told = Vec::new();
     for ms in (seconds.start * 1_000..seconds.end * 1_000).step_by(100) {
-        let message = (ms % 1_000 == 0).then(|| head(199));
+        let message = (ms % 1_000 == 0).then(|| head(PARTITION, 199));
         told.extend(node(message, None, ms).map(|record| (ms / 1_000, record)));
     }
     told
 }
 
-/// The record at which the partition stands still, if that is what the notice says.
+/// The record of a notice about a stall.
 fn record_of(notice: Option<Notice>) -> Option<u64> {
     let Notice::FetchStalled { subject, address, next } = notice? else { panic!("another notice") };
     assert_eq!((&*subject, &*address), (TOPIC, PARTITION));
     Some(next)
 }
 
-fn assert_told(node: &mut Node) {
-    let told = stalls(node, 0..300);
-    assert!(matches!(told[..], [(30..=33, 0)]), "{told:?}");
-    // Somebody had some of it after all; it stands still behind that.
+fn assert_noticed(node: &mut Node) {
+    let noticed = stalls(node, 0..300);
+    assert!(matches!(noticed[..], [(30..=33, 0)]), "{noticed:?}");
+    // A peer has some records after all. The partition stalls after them.
     for offset in 0..5 {
-        assert_eq!(node(Some(direct(offset)), Some(b"content"[..].into()), 300_000), None);
+        assert_eq!(node(Some(direct(PARTITION, offset)), Some(b"content"[..].into()), 300_000), None);
     }
-    let told = stalls(node, 300..600);
-    assert!(matches!(told[..], [(330..=363, 5)]), "{told:?}");
+    let noticed = stalls(node, 300..600);
+    assert!(matches!(noticed[..], [(330..=363, 5)]), "{noticed:?}");
 }
 
 #[test]
 fn a_consumer_tells_once_that_nobody_has_the_next_record() {
-    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
-    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
-    consumer.subscribe(TOPIC, &mut out);
-    assert_told(&mut |message, content, now_ms| {
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
+    assert_noticed(&mut |message, content, now_ms| {
         if let Some(message) = message {
-            consumer.handle_message(&message, content, UNKNOWN, now_ms, &mut out, &mut delivered);
+            reading.handle(&message, content, now_ms);
         }
-        consumer.handle_timeout(now_ms, &mut out);
-        record_of(consumer.poll_notice(now_ms))
+        reading.handle_timeout(now_ms);
+        record_of(reading.consumer.poll_notice(now_ms))
     });
 }
 
 #[test]
 fn a_store_tells_once_that_nobody_has_the_next_record() {
-    let mut replica = Replica::<Content>::new(b"ME", Limits::default(), 0);
+    let mut replica = Replica::<Content>::new(ME, Limits::default(), 0);
     let (mut out, mut appends) = (Outbox::new(), Vec::new());
-    assert_told(&mut |message, content, now_ms| {
+    assert_noticed(&mut |message, content, now_ms| {
         if let Some(message) = message {
             replica.handle_message(&message, content, UNKNOWN, now_ms, &mut appends);
         }
-        // The disk takes each at once.
+        // The disk writes each record at once.
         for append in appends.drain(..) {
             replica.handle_committed(append.partition, append.offset + 1);
         }
@@ -88,28 +73,18 @@ fn a_store_tells_once_that_nobody_has_the_next_record() {
 
 #[test]
 fn what_is_answered_late_is_no_standstill() {
-    let mut consumer = Consumer::<Content>::new(b"ME", Start::Earliest, Limits::default(), 0);
-    let (mut out, mut delivered) = (Outbox::new(), Vec::new());
-    consumer.subscribe(TOPIC, &mut out);
+    let mut reading = Reading::new(Start::Earliest, Limits::default());
     // One record every 20 s.
     for second in 0..400 {
         let now_ms = second * 1_000;
-        consumer.handle_message(&head(199), None, UNKNOWN, now_ms, &mut out, &mut delivered);
+        reading.handle(&head(PARTITION, 199), None, now_ms);
         if second % 20 == 19 {
-            let record = direct(second / 20);
-            consumer.handle_message(
-                &record,
-                Some(b"content"[..].into()),
-                UNKNOWN,
-                now_ms,
-                &mut out,
-                &mut delivered,
-            );
+            reading.handle(&direct(PARTITION, second / 20), Some(b"content"[..].into()), now_ms);
         }
-        consumer.handle_timeout(now_ms, &mut out);
-        assert_eq!(consumer.poll_notice(now_ms), None);
+        reading.handle_timeout(now_ms);
+        assert_eq!(reading.consumer.poll_notice(now_ms), None);
     }
-    assert_eq!(delivered.len(), 20);
+    assert_eq!(reading.delivered.len(), 20);
 }
 
 #[test]
@@ -120,7 +95,7 @@ fn a_producer_tells_what_waits_and_for_how_many_stores() {
         for _ in 0..10 {
             producer.publish(b"content"[..].into(), 0, &mut out);
         }
-        let ack = |sequence, store| Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store };
+        let ack = |sequence, store| ack(PARTITION, sequence, store);
         if min_stores == 2 {
             producer.handle_message(&ack(9, b"one"), UNKNOWN, &mut out);
         }
@@ -137,7 +112,7 @@ fn a_producer_tells_what_waits_and_for_how_many_stores() {
         assert_eq!(told, [(30, Notice::AckStalled(stall))]);
         producer.handle_message(&ack(8, b"two"), UNKNOWN, &mut out);
         if min_stores == 2 {
-            // What stores have counts once each has acknowledged it again.
+            // ACKs count when each store has repeated its ACK.
             producer.handle_all_read(69_000);
             producer.handle_message(&ack(9, b"one"), UNKNOWN, &mut out);
             producer.handle_message(&ack(8, b"two"), UNKNOWN, &mut out);
@@ -154,12 +129,12 @@ fn a_producer_names_the_record_that_stores_may_refuse_for_its_length() {
     for len in [5_000, 5_001, 10] {
         producer.publish(vec![0; len].into(), 0, &mut out);
     }
-    let ack = |sequence| Message::Ack { topic: PARTITION, subject: TOPIC, sequence, store: b"" };
+    let ack = |sequence| ack(PARTITION, sequence, b"");
     producer.handle_message(&ack(0), UNKNOWN, &mut out);
     let told: Vec<_> = (0..70).filter_map(|second| producer.poll_notice(second * 1_000)).collect();
     let [Notice::AckStalled(stall)] = &told[..] else { panic!("{told:?}") };
     assert_eq!(stall.long_record, Some((1, 5_001)));
-    // Longer ones were acknowledged.
+    // Now the longest unacknowledged record is shorter than acknowledged ones.
     producer.handle_message(&ack(1), UNKNOWN, &mut out);
     let told: Vec<_> = (70..140).filter_map(|second| producer.poll_notice(second * 1_000)).collect();
     let [Notice::AcksResumed, Notice::AckStalled(stall)] = &told[..] else { panic!("{told:?}") };
@@ -168,19 +143,17 @@ fn a_producer_names_the_record_that_stores_may_refuse_for_its_length() {
 
 #[test]
 fn a_store_tells_once_a_minute_of_another_one_with_its_name() {
-    let mut replica = Replica::<Content>::new(b"ME", Limits::default(), 0).named(b"STORE");
+    let mut replica = Replica::<Content>::new(ME, Limits::default(), 0).named(b"STORE");
     let mut appends = Vec::new();
     let mut told = |store: &[u8], now_ms| {
-        let head = Message::DirectHead { position: Position::new(b"ME", PARTITION, TOPIC, 9), store };
-        replica.handle_message(&head, None, UNKNOWN, now_ms, &mut appends);
+        replica.handle_message(&direct_head(PARTITION, 9, store), None, UNKNOWN, now_ms, &mut appends);
         replica.poll_notice(now_ms) == Some(Notice::TwinStore)
     };
     assert_eq!([told(b"OTHER", 0), told(b"", 0)], [false; 2]);
     let times: Vec<u64> = (0..100).filter(|second| told(b"STORE", second * 1_000)).collect();
     assert_eq!(times, [0, 60]);
-    // Stores of 0.1.0 have no name; they are not twins, not even of one that has none.
-    let mut nameless = Replica::<Content>::new(b"ME", Limits::default(), 0);
-    let head = Message::DirectHead { position: Position::new(b"ME", PARTITION, TOPIC, 9), store: b"" };
-    nameless.handle_message(&head, None, UNKNOWN, 0, &mut appends);
+    // Stores of 0.1.0 have no name. They are not twins, not even of a store without a name.
+    let mut nameless = Replica::<Content>::new(ME, Limits::default(), 0);
+    nameless.handle_message(&direct_head(PARTITION, 9, b""), None, UNKNOWN, 0, &mut appends);
     assert_eq!(nameless.poll_notice(0), None);
 }

@@ -1,16 +1,11 @@
-//! What a producer does with ACKs while another one seems to use its address.
+//! How a producer handles ACKs while another one seems to use its address.
 
 use crate::UNKNOWN;
+use crate::rig::{Content, ME, TOPIC};
 use dafka::protocol::Outbox;
 use dafka::protocol::producer::{Producer, Twin};
 use dafka::protocol::subscriptions;
-use dafka::wire::{Message, Subscription};
-use std::sync::Arc;
-
-type Content = Arc<[u8]>;
-
-const TOPIC: &[u8] = b"topic";
-const ME: &[u8] = b"ME";
+use dafka::wire::Subscription;
 
 fn publishing(count: usize, out: &mut Outbox<Content>) -> Producer<Content> {
     let mut producer = Producer::new(TOPIC, ME, 1_000).unwrap().unread();
@@ -19,11 +14,7 @@ fn publishing(count: usize, out: &mut Outbox<Content>) -> Producer<Content> {
 }
 
 fn ack(producer: &mut Producer<Content>, sequence: u64, out: &mut Outbox<Content>) {
-    producer.handle_message(
-        &Message::Ack { topic: ME, subject: TOPIC, sequence, store: b"STORE" },
-        UNKNOWN,
-        out,
-    );
+    producer.handle_message(&crate::rig::ack(ME, sequence, b"STORE"), UNKNOWN, out);
 }
 
 fn subscribe(producer: &mut Producer<Content>) {
@@ -42,7 +33,7 @@ fn an_ack_that_is_read_before_the_subscription_is_no_proof_of_a_twin() {
     subscribe(&mut producer);
     producer.handle_behind(false);
     assert_eq!((producer.poll_twin(), producer.unacknowledged()), (None, 5));
-    // Where all was read, and nobody has subscribed, there is one.
+    // After all messages are processed, and without a subscription, there is a twin.
     let mut producer = publishing(10, &mut out);
     producer.handle_behind(true);
     ack(&mut producer, 4, &mut out);
@@ -56,7 +47,7 @@ fn what_is_acknowledged_while_a_new_address_is_waited_for_is_published_again() {
     let mut producer = publishing(10, &mut out);
     subscribe(&mut producer);
     ack(&mut producer, 1, &mut out);
-    // What comes right after the proof of a twin may be meant for its records already.
+    // ACKs after the one that shows the twin may be for its records.
     ack(&mut producer, 10, &mut out);
     ack(&mut producer, 7, &mut out);
     assert_eq!(producer.poll_twin(), Some(Twin::Beyond { sequence: 10, published: 10 }));
@@ -71,27 +62,19 @@ fn what_is_acknowledged_while_a_new_address_is_waited_for_is_published_again() {
     out.drain(|_, content: Option<Content>| again.extend(content.map(|content| content[0])));
     assert_eq!(again, [2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!((producer.unacknowledged(), producer.kept_count()), (8, 8));
-    // It is bounded, by the oldest.
+    // The kept records have a limit. The oldest ones are dropped.
     producer.keep_acknowledged();
     subscribe(&mut producer);
     let large: Content = vec![0; 1 << 20].into();
     for i in 0..100 {
         producer.publish(large.clone(), 0, &mut out);
-        producer.handle_message(
-            &Message::Ack { topic: b"OTHER", subject: TOPIC, sequence: 8 + i, store: b"" },
-            UNKNOWN,
-            &mut out,
-        );
+        producer.handle_message(&crate::rig::ack(b"OTHER", 8 + i, b""), UNKNOWN, &mut out);
     }
     assert_eq!((producer.unacknowledged(), producer.kept_count()), (0, 63));
-    // What gave way is not proven to be stored, whatever is acknowledged under another address.
+    // Dropped records remain unproven, whatever is acknowledged under another address.
     assert_eq!(producer.unproven(), 108);
     producer.renew(b"THIRD", 0, &mut out).unwrap();
     subscribe(&mut producer);
-    producer.handle_message(
-        &Message::Ack { topic: b"THIRD", subject: TOPIC, sequence: 62, store: b"" },
-        UNKNOWN,
-        &mut out,
-    );
+    producer.handle_message(&crate::rig::ack(b"THIRD", 62, b""), UNKNOWN, &mut out);
     assert_eq!((producer.is_done(), producer.unproven()), (true, 45));
 }
