@@ -4,7 +4,7 @@ use dafka::net::{Kind, Socket};
 use std::process::Command;
 use std::sync::Barrier;
 
-/// Set in the processes that this test starts: each has one first use.
+/// Set in the processes that this test starts, each of which uses CZMQ for the first time.
 const CHILD: &str = "DAFKA_FIRST_USE";
 
 #[test]

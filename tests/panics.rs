@@ -1,22 +1,23 @@
-//! A panic inside an actor or an entry point: the process lives, the object returns errors, zactor_destroy returns.
+//! A panic inside an actor or an entry point: the process continues, the object returns errors, zactor_destroy returns.
 //!
-//! Nothing in the library panics on purpose. It does call whatever logger the process has installed, from inside
-//! every actor and entry point: here that logger panics.
+//! The library does not panic on purpose. It calls the logger of the process from every actor and entry point, and here that
+//! logger panics.
 
 use dafka::capi::*;
 use dafka::czmq::{
     Config,
     sys::{self, zactor_fn, zactor_t},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What takes long only when something hangs.
+/// How long to wait before a test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Panics at the first line that holds the trap's text; keeps the lines that report what happened.
+/// Panics at the first line that contains the text of the trap, and keeps the error lines.
 struct Logger {
     state: Mutex<State>,
     changed: Condvar,
@@ -24,7 +25,7 @@ struct Logger {
 
 struct State {
     trap: Option<String>,
-    /// Panic for each line, also for the one that reports a panic.
+    /// Panics at each line, also at the one that reports a panic.
     is_broken: bool,
     errors: Vec<String>,
 }
@@ -82,7 +83,7 @@ fn set_trap(text: &str) {
     LOGGER.state().trap = Some(text.to_owned());
 }
 
-/// Waits until an error line holds `text`.
+/// Waits until an error line contains `text`.
 #[track_caller]
 fn expect_error(text: &str) {
     let due = Instant::now() + LIMIT;
@@ -94,7 +95,7 @@ fn expect_error(text: &str) {
     }
 }
 
-/// A configuration without a tower that anybody listens at; all debug lines.
+/// A configuration without a running tower, with all debug lines.
 fn config(directory: &std::path::Path) -> Config {
     let mut config = Config::new();
     for side in ["sub", "pub"] {
@@ -115,7 +116,7 @@ unsafe extern "C" {
     fn zstr_send(dest: *mut c_void, string: *const std::ffi::c_char) -> i32;
 }
 
-/// Starts an actor and makes it panic while it handles a command that it does not know.
+/// Starts an actor and makes it panic while it handles an unknown command.
 unsafe fn panicked(function: zactor_fn, args: *mut c_void) -> *mut zactor_t {
     // SAFETY: the arguments are what the actor takes; the actor lives until its test destroys it.
     unsafe {
@@ -151,7 +152,7 @@ fn towers_stores_and_beacons() {
         // SAFETY: the arguments are what each actor takes.
         destroy(unsafe { panicked(function, args) });
     }
-    // A beacon that has ended says nothing more: nobody waits for it.
+    // A call does not wait for a beacon that has ended.
     LOGGER.state().errors.clear();
     // SAFETY: as above.
     unsafe {
@@ -260,7 +261,7 @@ fn network(directory: &std::path::Path) -> Config {
     config
 }
 
-/// Each node has a thread for its beacon, in which it hears of a peer: a node that can no longer be found ends.
+/// Each node has a thread for its beacon. When that thread panics, peers cannot find the node any more, so the node ends.
 #[test]
 fn beacons_inside_nodes() {
     let _alone = alone();
@@ -289,7 +290,7 @@ fn beacons_inside_nodes() {
                 "Consumer" => consumer = dafka_consumer_new(&mut consumer_args),
                 _ => actor = start(dafka_store_actor, config.as_c().cast()),
             }
-            // Whom it hears of: for those that publish a subscriber, for the others a producer.
+            // A peer: a subscriber for nodes that publish, a producer for the others.
             let peer = match node {
                 "Producer" | "Publisher" => start(dafka_subscriber_actor, config.as_c().cast()),
                 _ => start(dafka_producer, (&raw mut args).cast()),
@@ -298,7 +299,7 @@ fn beacons_inside_nodes() {
             expect_error("node's beacon has ended");
             let mut msg = dafka_consumer_msg_new();
             let mut sent = dafka_producer_msg_new();
-            // The node ends just after it has said so.
+            // The node ends soon after it has logged that.
             let due = Instant::now() + LIMIT;
             let has_ended = || match node {
                 "Producer" => {
@@ -331,31 +332,26 @@ fn beacons_inside_nodes() {
     }
 }
 
-/// No file of this process can grow beyond that, for as long as it lives.
-struct FileLimit(libc::rlimit);
+/// A limit for the length of files that this process writes, until this is dropped.
+struct FileLimit(Rlimit);
 
 impl FileLimit {
     fn new(len_bytes: u64) -> FileLimit {
-        // SAFETY: plain system calls; the signal would end the process where an error is enough.
-        unsafe {
-            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-            let mut before = std::mem::zeroed();
-            assert_eq!(libc::getrlimit(libc::RLIMIT_FSIZE, &mut before), 0);
-            let limit = libc::rlimit { rlim_cur: len_bytes, ..before };
-            assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
-            FileLimit(before)
-        }
+        // SAFETY: a plain system call. The signal would end the process, and the test needs the error.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        let before = getrlimit(Resource::Fsize);
+        setrlimit(Resource::Fsize, Rlimit { current: Some(len_bytes), ..before }).expect("a limit");
+        FileLimit(before)
     }
 }
 
 impl Drop for FileLimit {
     fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &self.0) };
+        setrlimit(Resource::Fsize, self.0).expect("a limit");
     }
 }
 
-/// The limit is one of the whole process, and of what it prints: hence one of its own, whose output is a pipe.
+/// In another process whose output is a pipe, because the limit is for all files of a process, and for its output.
 #[test]
 fn threads_of_a_store() {
     let _alone = alone();
@@ -369,7 +365,7 @@ fn threads_of_a_store() {
     }
 }
 
-/// The store's threads: the one that writes to the disk, while the disk refuses; and the writer, as it ends.
+/// The thread that writes to the disk panics while the disk fails, and the writer panics at its end.
 #[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn child_panics_in_the_threads_of_a_store() {
@@ -401,7 +397,7 @@ fn child_panics_in_the_threads_of_a_store() {
             destroy(store);
             expect_error(&format!("{thread}: internal error: the trap snapped"));
             destroy(producer);
-            // The store's directory is free again, and the store can go on from what is there.
+            // The directory is free again, and a store can start with it.
             LOGGER.state().errors.clear();
             destroy(sys::zactor_new(dafka_store_actor, config.as_c().cast()));
             assert_eq!(LOGGER.state().errors, Vec::<String>::new());
@@ -410,7 +406,7 @@ fn child_panics_in_the_threads_of_a_store() {
     }
 }
 
-/// Before an actor is ready: zactor_new and dafka_consumer_new must return all the same.
+/// A panic before an actor is ready: zactor_new and dafka_consumer_new must still return.
 #[test]
 fn actors_that_start() {
     let _alone = alone();

@@ -17,7 +17,7 @@ fn text(octets: &[u8]) -> String {
     String::from_utf8(octets.to_vec()).expect("UTF-8")
 }
 
-/// The tests that it lists.
+/// The names of the tests.
 fn names() -> Vec<String> {
     let listed = text(&selftest(&["--list"]).stdout);
     let names: Vec<String> =
@@ -58,7 +58,7 @@ fn every_self_test_passes() {
         stdout.starts_with("Running dafka selftests...\n") && stdout.ends_with("Tests passed OK\n"),
         "{stdout}"
     );
-    assert_eq!(text(&output.stderr), "", "an alarm where nothing is wrong");
+    assert_eq!(text(&output.stderr), "", "output on standard error");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn one_test_can_be_run_and_be_told_to_talk() {
     assert!(text(&output.stderr).contains("dafka_nothing"));
 }
 
-/// Nothing is worth a self test that cannot fail: here no directory for the store can be made.
+/// The self test can fail: here it cannot create the directory of the store.
 #[test]
 fn a_failed_check_aborts() {
     let output =

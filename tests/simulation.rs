@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use world::Report;
 
-/// Runs one seed; what went wrong, in one line, with the way to see it again.
+/// Runs one seed. The error describes the failure in one line, with the command that replays it.
 fn run(seed: u64) -> Result<Report, String> {
     let ran = catch_unwind(AssertUnwindSafe(|| world::run(seed, false)));
     let told = match ran {
@@ -56,7 +56,7 @@ fn run(seed: u64) -> Result<Report, String> {
     Err(format!("seed {seed}: {told}\nreplay it: make replay SEED={seed}"))
 }
 
-/// Runs seeds on all processors until `seeds` has no more or one fails; prints what that was.
+/// Runs seeds on all processors until `next_seed` returns `None` or a seed fails. Prints a summary.
 fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
     let begin = Instant::now();
     let is_over = std::sync::atomic::AtomicBool::new(false);
@@ -98,7 +98,7 @@ fn run_all(next_seed: impl Fn() -> Option<u64> + Sync) {
     let hours = total.simulated as f64 / clock::SECOND as f64 / 3_600.0;
     println!(
         "{runs} seeds, {hours:.1} cluster-hours in {:.1} s ({:.0} a minute); {} records published, {} delivered; {} \
-         messages sent, {} lost; {} FETCHes; {} times a partition gave way; longest convergence {} s (seed {slowest})",
+         messages sent, {} lost; {} FETCHes; {} partitions evicted; longest convergence {} s (seed {slowest})",
         begin.elapsed().as_secs_f64(),
         hours / begin.elapsed().as_secs_f64() * 60.0,
         total.published,
@@ -132,7 +132,7 @@ fn a_seed_replays_its_run() {
     }
 }
 
-/// The oracle and the disk can say no: the mutations (make mutations) show it for the rest.
+/// The oracle can fail. The mutations (make mutations) show that for the rest.
 #[test]
 fn what_is_wrong_is_told() {
     let mut model = model::Model::default();
@@ -148,11 +148,11 @@ fn what_is_wrong_is_told() {
     let mut deliver = |offset: usize, content: usize| {
         earliest.deliver(&model, b"a", b"P", offset as u64, &contents[content])
     };
-    assert!(deliver(1, 1).is_err(), "the first one is missing");
+    assert!(deliver(1, 1).is_err(), "the first record is missing");
     assert_eq!(deliver(0, 0), Ok(()));
     assert!(deliver(0, 0).is_err(), "twice");
     assert!(deliver(2, 2).is_err(), "a gap");
-    assert!(deliver(1, 2).is_err(), "another's content");
+    assert!(deliver(1, 2).is_err(), "content of another record");
     assert_eq!(deliver(1, 1), Ok(()));
     let mut latest = oracle(Start::Latest);
     assert_eq!(latest.deliver(&model, b"a", b"P", 2, &contents[2]), Ok(()));
@@ -185,7 +185,7 @@ fn a_power_cut_takes_what_was_not_synced_and_only_that() {
         assert!((1..=2).contains(&left), "{left}");
         lost += 2 - left;
     }
-    assert!((1..50).contains(&lost), "sometimes the header is there: {lost}");
+    assert!((1..50).contains(&lost), "sometimes the header is on disk: {lost}");
 }
 
 #[test]

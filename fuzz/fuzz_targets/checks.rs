@@ -1,22 +1,22 @@
-//! What must hold for any octets: the bodies of the fuzz targets. `tests/wire/corpus.rs` runs them on the
-//! corpus, so that what fuzzing once found stays found without a nightly compiler.
+//! Checks that must hold for any octets: the bodies of the fuzz targets. `tests/wire/corpus.rs` runs them on the corpus, so
+//! that former findings stay tested without a nightly compiler.
 
 use dafka::wire::{
     Message, NodeBeacon, Position, PositionTemplate, Subscription, TowerBeacon, partition_key,
 };
 
-/// The octets as a message's first frame, and as a subscription. Whether they are a message.
+/// Checks octets as the first frame of a message, and as a subscription. Returns whether they are a message.
 pub(crate) fn check_message(octets: &[u8]) -> bool {
     if let Some(subscription) = Subscription::decode(octets) {
         assert!(subscription.topic.len() + 2 <= octets.len());
     }
     let Ok(message) = Message::decode(octets) else { return false };
 
-    // There is one way only to write a message, so what was read must be the beginning of the octets.
+    // Each message has only one encoding, so the octets must start with it.
     let mut encoded = Vec::new();
     message.encode(&mut encoded).expect("what was decoded can be encoded");
     assert!(octets.starts_with(&encoded), "{message:?} encodes to {}", encoded.escape_ascii());
-    // What follows it changed nothing; without its last octet it is none, or lacks what 0.1.0 does not know.
+    // Octets after it have no effect. Without its last octet it is invalid, or has no store name.
     assert_eq!(Message::decode(&encoded), Ok(message));
     match (Message::decode(&encoded[..encoded.len() - 1]), without_extension(message)) {
         (Err(_), _) => {}
@@ -67,8 +67,8 @@ fn check_position(id: u8, position: Position, frame: &[u8]) {
     assert_eq!(template.frame(sequence), frame);
 }
 
-/// The octets as a beacon's frames, with a newline between two frames (which no valid frame but a sender
-/// contains). Whether they are a beacon.
+/// Checks octets as the frames of a beacon, with a newline between two frames. Of all valid frames, only a sender can contain
+/// a newline. Returns whether they are a beacon.
 pub(crate) fn check_beacon(octets: &[u8]) -> bool {
     let frames: Vec<&[u8]> = octets.split(|&octet| octet == b'\n').collect();
     let (node, tower) = (NodeBeacon::decode(&frames), TowerBeacon::decode(&frames));
@@ -91,7 +91,7 @@ fn check_node_beacon(beacon: &NodeBeacon, frames: &[&[u8]]) {
     if beacon.host.is_empty() {
         return;
     }
-    // A tower that accepts this announces something that nodes accept.
+    // When a tower accepts a beacon, nodes accept its announcement.
     let host = std::str::from_utf8(beacon.host).expect("a host is ASCII");
     let endpoint = format!("tcp://{host}:{}", beacon.port);
     let announced = TowerBeacon { sender: beacon.sender, endpoint: &endpoint };

@@ -1,6 +1,6 @@
-//! Accidents that are rarer than crashes and cuts: to whole disks, to connections, to what is read.
+//! Faults that are rarer than crashes and cuts: of whole disks, of connections and of reads.
 //!
-//! They are drawn after everything else, so that the runs without them are the same as before.
+//! They are drawn after everything else, so that a seed without them makes the same run as without this file.
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
@@ -26,7 +26,7 @@ impl Plan {
         if random.chance(100) {
             self.begin_far_from_zero(random);
         }
-        // Made-up partitions begin at 0, all others of such a run do not.
+        // Made-up partitions start at 0, so they do not fit a run whose partitions start elsewhere.
         if random.chance(200) && !self.is_crowded && self.begun.is_empty() {
             self.invite_hostiles(random);
         }
@@ -34,13 +34,13 @@ impl Plan {
             self.start_twins(random);
         }
         self.has_hidden_twins = self.has_twins && random.chance(300);
-        // Stores without names say of nothing but in ACKs that they have it, and are not compared.
+        // Stores without names report their records only in ACKs, and are not compared.
         if random.chance(300) && self.has_store_names {
             self.isolation_bytes = Some(random.pick(&[500, 5_000, 64 << 20]));
         }
         if random.chance(300) && self.has_store_names {
             self.is_comparing = true;
-            // Over long ways, and through small queues, a partition takes long to compare.
+            // With long delays and small queues, comparing a partition takes too long.
             let is_quick = self.ways.is_empty() && self.high_watermark > 20 && self.max_fetches > 1;
             if random.chance(500) && !self.is_crowded && self.begun.is_empty() && is_quick {
                 let (store, record) = (random.next(), random.next());
@@ -60,8 +60,8 @@ impl Plan {
         self.actions.iter().filter(|(_, action)| is_it(action)).count() as u64
     }
 
-    /// A producer of one partition more, and when it starts: after all producers and stores. `None` when less than `lasts`
-    /// is left until the faults stop.
+    /// Adds a producer that starts after all producers and stores. Returns its number and its start, or `None` when less than
+    /// `lasts` is left until the faults stop.
     fn last_producer(&mut self, random: &mut Random, min_stores: usize, lasts: Time) -> Option<(u64, Time)> {
         let is_start = |action: &Action| matches!(action, Action::StartProducer { .. } | Action::StartStore);
         let starts = self.actions.iter().filter(|(_, action)| is_start(action));
@@ -73,8 +73,8 @@ impl Plan {
         Some((producer, at))
     }
 
-    /// The only store is copied. What a producer publishes then is on the original's disk only, and the producer ends before
-    /// the copy starts.
+    /// The only store is copied. A producer then publishes records that only the original has, and ends before the copy
+    /// starts.
     fn outlive_a_producer_as_a_copy(&mut self, random: &mut Random) {
         let Some((producer, start)) = self.last_producer(random, 1, 10 * SECOND) else { return };
         let publish = || Action::Publish { producer, lens_bytes: vec![100; 30] };
@@ -86,8 +86,8 @@ impl Plan {
         ]);
     }
 
-    /// Both stores of a producer that needs two acknowledge its records, and lose them, but never hold them at the same time:
-    /// the second store starts when the first one is set back, and is wiped before that one is back.
+    /// A producer needs two stores. Both acknowledge its records and lose them, but never have them at the same time: the
+    /// second store starts when the first one is restored from an old snapshot, and is wiped before the first one restarts.
     fn lose_one_disk_after_the_other(&mut self, random: &mut Random) {
         let Some((producer, start)) = self.last_producer(random, 2, 14 * SECOND) else { return };
         let (first, second) = if random.chance(500) { (0, 1) } else { (1, 0) };
@@ -108,7 +108,7 @@ impl Plan {
             let producer = random.next();
             self.at(random, Action::StartTwin { producer, lens_bytes });
         }
-        // A producer that is told to end soon after its second twin came: too soon for another new address.
+        // A producer that must end soon after its second twin starts, too soon for another new address.
         if random.chance(800)
             && let Some((producer, start)) = self.last_producer(random, 1, 8 * SECOND)
         {
@@ -124,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// Five or six stores, of which each record needs up to three.
+    /// Five or six stores. A record needs up to three of them.
     fn replicate_widely(&mut self, random: &mut Random) {
         let is_store = |(_, action): &&(_, Action)| matches!(action, Action::StartStore);
         let stores = self.actions.iter().filter(is_store).count() as u64;
@@ -153,7 +153,7 @@ impl Plan {
             let down = random.pick(&[10 * MS, 3 * SECOND, 20 * SECOND]);
             self.at(random, Action::RollStoreBack { store, after, down });
         }
-        // A store is set back, and another one loses its disk, before the first one has got anything again.
+        // A store is restored from an old snapshot, and another one loses its disk before the first one has caught up.
         if self.has_store_names && !self.is_crowded && random.chance(400) {
             let (store, after) = (random.below(100), random.between(1, 20) * SECOND);
             let at = random.below(self.calm_at);
@@ -169,7 +169,7 @@ impl Plan {
         }
     }
 
-    /// Offsets cross 2^32 or 2^63. Nobody has the records from 0 on, so consumers begin with the latest.
+    /// Offsets cross 2^32 or 2^63. No node has the records from 0 on, so consumers start with the latest.
     fn begin_far_from_zero(&mut self, random: &mut Random) {
         self.first_offset = random.pick(&[1 << 32, 1 << 63]) - random.between(1, 300);
         let mut producers = self

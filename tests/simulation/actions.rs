@@ -1,4 +1,4 @@
-//! What happens to the cluster: the plan's actions, carried out.
+//! Executes the actions of the plan.
 
 use super::*;
 
@@ -82,7 +82,7 @@ impl World {
                 }
             }
             Action::RollStoreBack { store, after, down } => {
-                // A snapshot of a database that has no name yet makes another store.
+                // A snapshot of a database without a name would become another store.
                 if let Some(store) = self.store(store).filter(|&store| !self.stores[store].name.is_empty())
                     && let Some(disk) = self.stores[store].disk.copy()
                 {
@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    /// Connections across a cut do not wait for its end.
+    /// Breaks the connections across a cut.
     pub(super) fn break_what_is_cut(&mut self) {
         for i in 0..self.network.connections.len() {
             let connection = &self.network.connections[i];

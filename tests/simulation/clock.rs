@@ -1,6 +1,6 @@
-//! Time: one true clock, which the scheduler turns, and one per node, which starts anywhere and jumps.
+//! Time: one true clock, which the scheduler advances, and one per node, which has an offset and can jump.
 
-/// True time, in microseconds from the start of the run.
+/// True time in microseconds since the start of the run.
 pub(crate) type Time = u64;
 
 pub(crate) const MS: Time = 1_000;
@@ -17,17 +17,17 @@ impl Clock {
         Clock { offset_ms }
     }
 
-    /// What the node takes for the time.
+    /// The time as the node sees it.
     pub(crate) fn now_ms(&self, now: Time) -> u64 {
         now / MS + self.offset_ms
     }
 
-    /// When the node's clock will say `due_ms`; not before `now`.
+    /// The true time when the node's clock shows `due_ms`, and not before `now`.
     pub(crate) fn when(&self, due_ms: u64, now: Time) -> Time {
         due_ms.saturating_sub(self.offset_ms).saturating_mul(MS).max(now)
     }
 
-    /// Jumps ahead, as when a machine was suspended.
+    /// Jumps ahead, as after a machine was suspended.
     pub(crate) fn jump(&mut self, by_ms: u64) {
         self.offset_ms += by_ms;
     }

@@ -1,4 +1,4 @@
-//! Nodes start, take turns, publish and end.
+//! Starts, turns, publishing and ends of nodes.
 
 use super::*;
 
@@ -7,7 +7,7 @@ impl World {
         format!("{:016X}{:016X}", self.random.next(), self.random.next()).into_bytes()
     }
 
-    /// Starts a node. Ports are few, so that a new node sometimes gets the port of one that is gone.
+    /// Starts a node. There are few ports, so a new node sometimes has the port of one that has ended.
     pub(super) fn start(
         &mut self,
         host: Host,
@@ -18,7 +18,7 @@ impl World {
         clock: Clock,
     ) -> NodeId {
         let id = self.nodes.len();
-        // Beacons do not tell twins apart that have the same port: they are as hidden from each other as `has_hidden_twins`.
+        // Beacons cannot distinguish twins with the same port, so they may share one only under `has_hidden_twins`.
         let may_share_port = self.plan.has_hidden_twins;
         let endpoint = loop {
             let port = format!(":{}", 1_000 + self.random.below(30));
@@ -158,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// The node is gone: its connections break.
+    /// Ends a node, and breaks its connections.
     pub(super) fn stop(&mut self, id: NodeId) {
         self.trace(|| format!("{id} is gone"));
         let node = &mut self.nodes[id];
@@ -288,7 +288,7 @@ impl World {
                 let name = (position.subject.to_vec(), position.address.to_vec());
                 self.model.hold(name, position.sequence + 1);
             }
-            // To compare what it has.
+            // A FETCH to compare records.
             Ok(Message::Fetch { topic, subject, sequence, .. })
                 if self.plan.is_comparing
                     && store.is_some_and(|(_, disk)| {
@@ -301,8 +301,8 @@ impl World {
                 let is_there = living.any(|store| {
                     store.disk.durable_next(PartitionName { topic: subject, producer: topic }) > sequence
                 });
-                // It may have met the partition by a HEAD alone, which gave way before there was a record to hand on:
-                // of that, nobody but it knows.
+                // A consumer may know a partition only by a HEAD, and may have evicted it before the first record. Only the
+                // consumer knows that.
                 let is_latest = matches!(&node.role, Role::Consumer(consumer)
                     if consumer.oracle.start == Start::Latest);
                 let may_ask = self.plan.is_crowded && is_latest || self.model.is_forged(&name);
@@ -319,7 +319,7 @@ impl World {
         Ok(())
     }
 
-    /// Puts a message on the way to all who want it.
+    /// Sends a message to all subscribers.
     pub(super) fn deliver(&mut self, id: NodeId, message: Wired, arrivals: &mut Vec<Arrival>) {
         let connections = &self.publishing[id];
         let (host, now) = (self.nodes[id].host, self.now);

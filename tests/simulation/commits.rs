@@ -1,14 +1,14 @@
-//! What stores and their disks do at which time.
+//! The steps of stores and their disks, and their times.
 
 use super::*;
 use dafka::storage::{OpenError, opening};
 use std::io;
 
-/// Steps of a start, at most.
+/// How many steps a start has at most.
 const MAX_START_STEPS: u64 = 12;
 
 impl World {
-    /// The writer's batch goes to the disk.
+    /// Starts to write the writer's batch to the disk.
     pub(super) fn start_commit(&mut self, id: NodeId) -> Check {
         let Role::Writer(writer) = &self.nodes[id].role else { return Ok(()) };
         let WriterNode { disk, job: Some(job), store, .. } = &**writer else { return Ok(()) };
@@ -54,7 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// Opens a store's log; false when that is to be tried again.
+    /// Opens a store's log. False when the store must try again.
     pub(super) fn open_log(&mut self, store: usize, disk: &SimDisk) -> Result<bool, (usize, String)> {
         let ends_early = self.plan.has_bad_starts && self.phase == Phase::Faults && self.random.chance(500);
         disk.end_after(ends_early.then(|| self.random.below(MAX_START_STEPS)));
@@ -65,7 +65,7 @@ impl World {
                 self.trace(|| format!("store {store} ends as it starts; power cut: {is_power_cut}"));
                 disk.crash(is_power_cut.then_some(&mut self.random));
             }
-            // The disk refuses it now.
+            // The disk refuses it at present.
             OpenError::Io { .. } => self.trace(|| format!("store {store} does not start: {error}")),
             error => return Err((2, format!("store {store} never starts again: {error}"))),
         }
@@ -90,7 +90,7 @@ impl World {
         self.stores.len() - 1
     }
 
-    /// Puts a snapshot in the place of a store's disk.
+    /// Replaces a store's disk by a snapshot.
     pub(super) fn restore(&mut self, store: usize, disk: SimDisk, down: Time) {
         if self.stores[store].is_killed {
             return;
@@ -103,14 +103,14 @@ impl World {
         self.push((self.now + down).min(self.plan.calm_at), Event::StartStore(store));
     }
 
-    /// The store never comes back, nor what only it had.
+    /// Ends a store for the rest of the run. Records that only it had are lost.
     pub(super) fn kill_store(&mut self, store: usize) {
         self.crash_store(store, false);
         self.note_what_was_safe();
         self.stores[store].is_killed = true;
     }
 
-    /// To be called before a disk is lost.
+    /// Must be called before a disk is lost.
     fn note_what_was_safe(&mut self) {
         for (name, partition) in &mut self.model.partitions {
             let safe = invariants::safe_end(name, partition.min_stores, &self.stores);
@@ -124,7 +124,7 @@ impl World {
         nodes.into_iter().for_each(|node| self.stop(node));
         let Store { disk, read_so_far, .. } = &mut self.stores[store];
         disk.crash(is_power_cut.then_some(&mut self.random));
-        // What was not acknowledged may be gone; what is there is read anew.
+        // Unacknowledged records may be lost. The log is checked again from its start.
         read_so_far.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! Connections are made, carry messages and subscriptions, and break.
+//! Connections: handshakes, messages, subscriptions and breaks.
 
 use super::*;
 use crate::nodes::is_of;
@@ -13,12 +13,12 @@ impl World {
         }
     }
 
-    /// The connection is lost; its subscriber goes on trying.
+    /// Breaks a connection. Its subscriber tries to reconnect.
     pub(super) fn break_connection(&mut self, id: ConnectionId) {
         self.lose_connection(id, false);
     }
 
-    /// The connection is lost. When libzmq has given it up, it is not tried again until the beacon finds that out.
+    /// Breaks a connection. When libzmq has given it up, the subscriber reconnects only after its beacon has noticed that.
     pub(super) fn lose_connection(&mut self, id: ConnectionId, is_given_up: bool) {
         if let Some(publisher) = self.network.connections[id].publisher {
             self.publishing[publisher].retain(|&other| other != id);
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    /// libzmq's monitor tells the subscriber's beacon of a connection.
+    /// Reports an event of libzmq's monitor to the subscriber's beacon.
     fn monitor(&mut self, id: ConnectionId, event: ConnectionEvent) {
         if !self.plan.has_monitors {
             return;
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// A consumer's application wants a topic.
+    /// The application of a consumer subscribes to a topic.
     pub(super) fn subscribe(&mut self, id: NodeId, topic: &[u8]) {
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
         if consumer.consumer.subscribe(topic, &mut self.outbox) {
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// Tells all publishers that a node is connected to.
+    /// Sends subscriptions to all publishers to which a node is connected.
     pub(super) fn announce(&mut self, id: NodeId, word: u8, prefixes: Vec<Vec<u8>>) {
         for i in 0..self.network.connections.len() {
             let connection = &self.network.connections[i];

@@ -1,7 +1,7 @@
-//! A store's directory on a simulated disk: what a log needs of one to be opened.
+//! A store's directory on a simulated disk, as far as opening a log needs it.
 //!
-//! Entries are there at once for who looks, and on disk once the directory was synced: a power cut leaves any of those
-//! made since. A file that was not synced is torn then.
+//! New entries are visible at once, and on disk after the directory is synced. A power cut keeps any part of the entries since
+//! then. It may tear a file that was not synced.
 
 use super::disk::{SimDisk, Tables, new_tables};
 use super::random::Random;
@@ -11,7 +11,7 @@ use dafka::storage::opening::{Directory, check_format, format_of};
 use std::io;
 use std::path::Path;
 
-/// What lies in a directory.
+/// The entries of a directory.
 #[derive(Clone, Default)]
 struct Entries {
     has_lock: bool,
@@ -19,7 +19,7 @@ struct Entries {
     database: Option<File>,
 }
 
-/// A file as it was created. (What was committed to it since is the disk's matter.)
+/// A file as it was created. The disk has later commits.
 #[derive(Clone)]
 struct File {
     tables: Tables,
@@ -27,12 +27,12 @@ struct File {
     is_torn: bool,
 }
 
-/// The directory, and what is on disk of it.
+/// The directory as it is visible, and as it is on disk.
 #[derive(Default)]
 pub(crate) struct Folder {
     seen: Entries,
     durable: Entries,
-    /// Before this step, the process ends.
+    /// The number of steps before the process ends.
     steps_left: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Folder {
         self.seen.database.as_ref().is_some_and(|file| !file.is_torn)
     }
 
-    /// A copy that was synced.
+    /// A copy, which is synced.
     pub(crate) fn copy(&self) -> Folder {
         let mut seen = self.seen.clone();
         seen.new = None;
@@ -49,7 +49,7 @@ impl Folder {
         Folder { durable: seen.clone(), seen, steps_left: None }
     }
 
-    /// The power was cut. False when there is no database any more.
+    /// Cuts the power. False when there is no database afterwards.
     pub(crate) fn cut_power(&mut self, random: &mut Random) -> bool {
         let Folder { seen, durable, .. } = self;
         if random.chance(500) {
@@ -68,12 +68,12 @@ impl Folder {
 }
 
 impl SimDisk {
-    /// Lets the process end in the midst of opening its log, or, with `None`, not.
+    /// Ends the process after so many steps of opening its log. With `None`, it does not end.
     pub(crate) fn end_after(&self, steps: Option<u64>) {
         self.with_folder(|folder| folder.steps_left = steps);
     }
 
-    /// One step; the error when the process ends before it.
+    /// Runs one step. An error when the process ends before it.
     fn step<R>(&self, step: impl FnOnce(&mut Folder) -> R) -> Result<R, OpenError> {
         self.with_folder(|folder| {
             match &mut folder.steps_left {

@@ -1,8 +1,8 @@
-//! A store's disk: the log's tables over blocks that are lost when they were not synced.
+//! A store's disk: the tables of the log in blocks, which a power cut may lose before they are synced.
 //!
-//! The engine beneath the real storage logic. As LMDB does, a commit writes what has changed beside what is there,
-//! syncs, then writes a header that makes it valid, and syncs again. A power cut leaves any part of what was written
-//! since the last sync; the end of the process alone leaves all of it.
+//! This is the engine below the real storage logic. As in LMDB, a commit writes changed entries beside the old ones, syncs,
+//! writes a header that makes them valid, and syncs again. A power cut keeps any part of the writes since the last sync. The
+//! end of the process keeps all of them.
 
 use super::directory::Folder;
 use super::model::Name;
@@ -23,11 +23,11 @@ use std::rc::Rc;
 type Octets = Rc<[u8]>;
 type Map = BTreeMap<Octets, Octets>;
 
-/// The engine's only error: it holds what the log never writes.
+/// The only error of the engine: it holds data that the log never writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Damaged;
 
-/// The tables at one moment; copies share what did not change.
+/// The tables at one moment. Copies share unchanged tables.
 #[derive(Clone, Default)]
 pub(crate) struct Tables([Rc<Map>; 3]);
 
@@ -40,7 +40,7 @@ impl Tables {
         Rc::make_mut(&mut self.0[table as usize]).insert(key, value);
     }
 
-    /// Writes partitions that begin and end at `offset`, as doc/storage-format.md says; no batch can make them.
+    /// Writes empty partitions at `offset`, in the format of doc/storage-format.md. No batch could create them.
     fn begin_partitions(&mut self, names: &[Name], offset: u64) {
         for (id, (subject, address)) in (0u64..).zip(names) {
             let key = [&[subject.len() as u8], &subject[..], address].concat();
@@ -81,7 +81,7 @@ impl Snapshot for Tables {
     }
 }
 
-/// A transaction: what it changes lies over the tables that it began with.
+/// A transaction: changes on top of the tables at its start.
 struct Transaction {
     tables: Tables,
     changed: BTreeMap<(Table, Octets), Vec<u8>>,
@@ -121,12 +121,12 @@ impl Update for Transaction {
         if self.get(table, key)?.is_some() {
             return Err(Damaged);
         }
-        // Whatever was in the page before.
+        // Reserved space has any content.
         Ok(self.changed.entry((table, key.into())).or_insert(vec![0xAA; len]))
     }
 }
 
-/// What an empty log holds.
+/// The tables of an empty log.
 pub(crate) fn new_tables() -> Tables {
     let mut new = Transaction { tables: Tables::default(), changed: BTreeMap::new() };
     write_new(&mut new).expect("an empty log");
@@ -135,59 +135,57 @@ pub(crate) fn new_tables() -> Tables {
     tables
 }
 
-/// What is written to the disk at a time.
+/// A unit of writing.
 #[derive(Clone)]
 enum Block {
-    /// An entry of a table, beside the one that it replaces. (What it holds stands in the header's tables.)
+    // An entry of a table, beside the one that it replaces. Its data is in the tables of the header.
     Entry { version: u64 },
-    /// So many entries make this version the valid one.
+    // Makes a version with so many entries valid.
     Header { version: u64, entries: usize, tables: Tables },
 }
 
-/// How the disk treats writes.
+/// How the disk handles operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Good,
-    /// Refuses at once.
+    // Refuses at once.
     Full,
-    /// So many reads pass, the last of which fails.
-    Unreadable {
-        every: u64,
-    },
-    /// Takes everything, and then fails to put the header on disk, or to take it back. The system shows it, and does
-    /// not try again by itself.
+    // Each `every`th read fails.
+    Unreadable { every: u64 },
+    // Accepts the entries, and then fails to sync the header and to undo it. The header is visible, and the system does not
+    // try to write it again.
     Unsure,
 }
 
 struct State {
     begun: Rc<[Name]>,
     first_offset: u64,
-    /// What is on the platter and valid: no power cut takes it away.
+    /// The valid data on the platter, which no power cut can lose.
     durable: Tables,
-    /// Entries on the platter that no header makes valid yet.
+    /// Entries on the platter without a header that makes them valid.
     loose: Vec<Block>,
-    /// Written, and not synced.
+    /// Written, and not synced yet.
     cached: Vec<Block>,
-    /// Written, shown, and not on the platter, whatever is synced: see [`Mood::Unsure`].
+    /// Written and visible, but not on the platter, even after a sync: see [`Mood::Unsure`].
     forgotten: Vec<Block>,
-    /// What the process sees.
+    /// The data that the process sees.
     committed: Tables,
     version: u64,
     staged: Option<Staged>,
     mood: Mood,
-    /// Reads so far.
+    /// The number of reads so far.
     reads: u64,
     folder: Folder,
 }
 
-/// The commit under way.
+/// A commit in progress.
 struct Staged {
     tables: Tables,
     header: Block,
 }
 
 impl State {
-    /// These blocks are on the platter.
+    /// Puts these blocks on the platter.
     fn settle(&mut self, blocks: Vec<Block>) {
         for block in blocks {
             let Block::Header { version, entries, tables } = block else {
@@ -204,7 +202,7 @@ impl State {
         }
     }
 
-    /// What the system shows to who opens the database, synced or not.
+    /// The data that a process sees when it opens the database, synced or not.
     fn shown(&self) -> Tables {
         let mut written = self.cached.iter().chain(&self.forgotten).rev();
         let header = written.find_map(|block| match block {
@@ -220,12 +218,12 @@ impl State {
     }
 }
 
-/// A disk, shared by the store's two halves.
+/// A disk, shared by the store's two nodes.
 #[derive(Clone)]
 pub(crate) struct SimDisk(Rc<RefCell<State>>);
 
 impl SimDisk {
-    /// A disk with nothing on it. A database that is made there begins with empty partitions at `first_offset`.
+    /// An empty disk. A new database there has empty partitions at `first_offset`.
     pub(crate) fn new(begun: Rc<[Name]>, first_offset: u64) -> SimDisk {
         SimDisk(Rc::new(RefCell::new(State {
             begun,
@@ -247,14 +245,14 @@ impl SimDisk {
         body(&mut self.0.borrow_mut().folder)
     }
 
-    /// There is a new database.
+    /// Sets the tables of a new database.
     pub(crate) fn begin_with(&self, mut tables: Tables) {
         let state = &mut *self.0.borrow_mut();
         tables.begin_partitions(&state.begun, state.first_offset);
         (state.durable, state.committed) = (tables.clone(), tables);
     }
 
-    /// Writes the headers anew, as they are shown, and syncs.
+    /// Writes the visible headers again, and syncs.
     pub(crate) fn put_headers(&self) -> io::Result<()> {
         let state = &mut *self.0.borrow_mut();
         if state.mood == Mood::Unsure {
@@ -266,7 +264,7 @@ impl SimDisk {
         Ok(())
     }
 
-    /// The store's name: written and synced before it does anything else.
+    /// The store's name, which a start writes and syncs first.
     pub(crate) fn identity(&self, fresh: &[u8]) -> Vec<u8> {
         let state = &mut *self.0.borrow_mut();
         let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
@@ -279,7 +277,7 @@ impl SimDisk {
         name
     }
 
-    /// A copy of the files, as the system shows them; `None` while there is no database.
+    /// A copy of the visible files. `None` while there is no database.
     pub(crate) fn copy(&self) -> Option<SimDisk> {
         let state = &*self.0.borrow();
         let (copy, tables) = (SimDisk::new(state.begun.clone(), state.first_offset), state.shown());
@@ -291,7 +289,7 @@ impl SimDisk {
         state.folder.has_database().then_some(copy)
     }
 
-    /// Gives the store another name, as a start does without the file that shows whose the directory is.
+    /// Gives the store another name, as a start without the lock file does.
     pub(crate) fn rename(&self, name: &[u8]) {
         let state = &mut *self.0.borrow_mut();
         let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
@@ -328,7 +326,7 @@ impl SimDisk {
         copy
     }
 
-    /// A record that no power cut can take away.
+    /// A record that no power cut can lose.
     pub(crate) fn record(&self, name: &Name, offset: u64) -> Option<Vec<u8>> {
         let mut record = None;
         let each = &mut |_: u64, content: &[u8]| {
@@ -344,14 +342,14 @@ impl SimDisk {
         matches!(self.0.borrow().mood, Mood::Unreadable { .. })
     }
 
-    /// Whether this read fails, see [`Mood::Unreadable`].
+    /// Counts a read. True when it fails, see [`Mood::Unreadable`].
     pub(crate) fn is_read_failing(&self) -> bool {
         let state = &mut *self.0.borrow_mut();
         state.reads += 1;
         matches!(state.mood, Mood::Unreadable { every } if state.reads.is_multiple_of(every))
     }
 
-    /// True while a commit is under way.
+    /// True while a commit is in progress.
     pub(crate) fn is_committing(&self) -> bool {
         self.0.borrow().staged.is_some()
     }
@@ -360,7 +358,7 @@ impl SimDisk {
         self.0.borrow_mut().mood = mood;
     }
 
-    /// The commit's entries have reached the platter; its header is written.
+    /// Syncs the entries of the commit, and writes its header.
     pub(crate) fn write_header(&self) {
         let state = &mut *self.0.borrow_mut();
         state.sync();
@@ -369,7 +367,7 @@ impl SimDisk {
         }
     }
 
-    /// The commit's header has reached the platter: it is done.
+    /// Syncs the header of the commit, which completes it.
     pub(crate) fn finish(&self) {
         let state = &mut *self.0.borrow_mut();
         state.sync();
@@ -378,7 +376,7 @@ impl SimDisk {
         }
     }
 
-    /// The process has ended, and, when there is `power_cut`, the power was cut: of what was not synced any part is there.
+    /// Ends the process. With `power_cut`, the power fails too, and any part of the unsynced writes remains.
     pub(crate) fn crash(&self, power_cut: Option<&mut Random>) {
         let state = &mut *self.0.borrow_mut();
         state.staged = None;
@@ -388,7 +386,7 @@ impl SimDisk {
             survivors.append(&mut state.forgotten);
             survivors.retain(|_| random.chance(per_mille));
             state.settle(survivors);
-            // What no header refers to is not there for who opens the log next.
+            // The next start does not see entries without a header.
             state.loose.clear();
             if !state.folder.cut_power(random) {
                 state.durable = Tables::default();
@@ -397,7 +395,7 @@ impl SimDisk {
         state.committed = state.shown();
     }
 
-    /// What the process sees.
+    /// The tables that the process sees.
     pub(crate) fn committed(&self) -> Tables {
         self.0.borrow().committed.clone()
     }
@@ -407,20 +405,20 @@ impl SimDisk {
         found.map_or(0, |partition| partition.next)
     }
 
-    /// Where a partition stands, as the process sees it.
+    /// The next offset of a partition, as the process sees it.
     pub(crate) fn committed_next(&self, name: PartitionName<'_>) -> u64 {
         let found = partitions::find(&self.0.borrow().committed, name).expect("a sound disk");
         found.map_or(0, |partition| partition.next)
     }
 }
 
-/// As the log names a partition.
+/// The name of a partition as the log uses it.
 pub(crate) fn named((topic, producer): &Name) -> PartitionName<'_> {
     PartitionName { topic, producer }
 }
 
 impl Disk for SimDisk {
-    /// Begins a commit. What it returns holds once [`SimDisk::finish`] was called.
+    /// Starts a commit. The result is final after [`SimDisk::finish`].
     fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         let state = &mut *self.0.borrow_mut();
         let failed = |kind| Err(AppendError::Io { path: "simulated".into(), source: io::Error::from(kind) });
@@ -471,7 +469,7 @@ impl Disk for SimDisk {
     }
 }
 
-/// As the store's reader reads the log.
+/// The log as the store's reader uses it.
 pub(crate) struct SimLog {
     pub(crate) disk: SimDisk,
     pub(crate) answer_len_bytes: usize,
@@ -507,7 +505,7 @@ impl Source for SimLog {
             each(offset, content);
             true
         };
-        // A read that fails has handed over some records before.
+        // A read may fail after some records.
         let is_failing = self.disk.is_read_failing();
         let max_count = if is_failing { max_count / 2 } else { max_count };
         let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
@@ -517,7 +515,7 @@ impl Source for SimLog {
     }
 }
 
-/// As the store compares what its log holds.
+/// The log as the store compares it with other stores.
 pub(crate) struct SimHeld {
     disk: SimDisk,
     done: Option<Reading>,

@@ -1,23 +1,23 @@
-//! What stores log of differences between them, and copies of disks in which a record is forged.
+//! The differences between stores that they log, and copies of disks with a forged record.
 
 use super::*;
 use crate::nodes::Noticed;
 
-/// Who noticed, the other store, the partition, and the connection over which that was found.
+/// The node that logged, the other store, the partition, and the connection.
 type Logged = (NodeId, Vec<u8>, Name, (ConnectionId, u64));
 
-/// The forged copies, and what was noticed.
+/// The forged copies, and the logged differences.
 #[derive(Default)]
 pub(super) struct Divergences {
-    /// A partition, and a record of it that a copy has forged.
+    /// Partitions, with the offset that is forged in a copy.
     forged: Vec<(Name, u64)>,
     logged: BTreeSet<Logged>,
-    /// By number: the store that noticed, the other one's name, and the partition.
+    /// The number of the store that noticed, the other store's name, and the partition.
     noticed: BTreeSet<(usize, Vec<u8>, Name)>,
 }
 
 impl World {
-    /// Starts a store with a copy of another one's disk, in which a record is forged.
+    /// Starts a store with a copy of another store's disk in which a record is forged.
     pub(super) fn forge_copy(&mut self, store: usize, record: u64) -> Check {
         let disk = &self.stores[store].disk;
         let names: Vec<(Name, u64)> = self
@@ -45,7 +45,7 @@ impl World {
         self.start_store(copy)
     }
 
-    /// A store has logged differences: there are some, and each is logged once for each connection to the other store.
+    /// Checks the differences that a store has logged: they exist, and each is logged once per connection to the other store.
     pub(super) fn diverge(&mut self, id: NodeId, found: Vec<Noticed>) -> Check {
         for Noticed { divergence, from } in found {
             let name = (divergence.subject.to_vec(), divergence.address.to_vec());
@@ -67,7 +67,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether each store that holds another record than a store of another name has noticed that.
+    /// Checks that each store has noticed when a store with another name has another record.
     pub(super) fn forgeries_are_noticed(&self) -> Result<(), String> {
         let living = || self.stores.iter().enumerate().filter(|(_, store)| !store.is_killed);
         for (name, offset) in &self.divergences.forged {

@@ -1,7 +1,7 @@
-//! What happens to a cluster, and when: made from the seed before the run begins.
+//! The plan of a run: all events and their times, made from the seed before the run starts.
 //!
-//! Each run has its own mix: which kinds of faults there are at all, how often, how large everything is. A run in
-//! which everything goes wrong at once finds less than many in which a few things do.
+//! Each run has its own mix: the kinds of faults, their number, and all sizes. Many runs with few kinds of faults find more
+//! than runs with all kinds at once.
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
@@ -14,121 +14,47 @@ use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use std::rc::Rc;
 
-/// Topics; one is the beginning of others.
+/// Topics. One is a prefix of others.
 pub(crate) const TOPICS: [&[u8]; 4] = [b"a", b"ab", b"abc", b"b"];
 
-/// Something that is done to the cluster. Numbers choose one of those that there are.
+/// An action on the cluster. Numbers select one of the existing nodes.
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     StartStore,
-    StartProducer {
-        topic: &'static [u8],
-        min_stores: usize,
-    },
-    StartConsumer {
-        start: Start,
-        topics: Vec<&'static [u8]>,
-    },
-    Publish {
-        producer: u64,
-        lens_bytes: Vec<usize>,
-    },
-    /// The application is done: the producer ends when all is acknowledged.
-    EndProducer {
-        producer: u64,
-    },
-    CrashProducer {
-        producer: u64,
-    },
-    CrashConsumer {
-        consumer: u64,
-    },
-    CrashStore {
-        store: u64,
-        is_power_cut: bool,
-        down: Time,
-    },
-    /// This store never comes back.
-    KillStore {
-        store: u64,
-    },
-    /// A tower that is down for ever may stay so, as long as there is another one.
-    CrashTower {
-        tower: u64,
-        down: Time,
-    },
-    Resubscribe {
-        consumer: u64,
-        topic: &'static [u8],
-        after: Time,
-    },
-    Stall {
-        consumer: u64,
-        room: usize,
-        lasts: Time,
-    },
-    Cut {
-        cuts: Vec<Cut>,
-        breaks: bool,
-        lasts: Time,
-    },
-    Weather {
-        weather: Weather,
-        lasts: Time,
-    },
-    SlowDisk {
-        store: u64,
-        factor: u64,
-        lasts: Time,
-    },
-    Mood {
-        store: u64,
-        mood: Mood,
-        lasts: Time,
-    },
+    StartProducer { topic: &'static [u8], min_stores: usize },
+    StartConsumer { start: Start, topics: Vec<&'static [u8]> },
+    Publish { producer: u64, lens_bytes: Vec<usize> },
+    // The application ends the producer, which waits for acknowledgements.
+    EndProducer { producer: u64 },
+    CrashProducer { producer: u64 },
+    CrashConsumer { consumer: u64 },
+    CrashStore { store: u64, is_power_cut: bool, down: Time },
+    // This store never starts again.
+    KillStore { store: u64 },
+    // A tower may stay down for the rest of the run if another one runs.
+    CrashTower { tower: u64, down: Time },
+    Resubscribe { consumer: u64, topic: &'static [u8], after: Time },
+    Stall { consumer: u64, room: usize, lasts: Time },
+    Cut { cuts: Vec<Cut>, breaks: bool, lasts: Time },
+    Weather { weather: Weather, lasts: Time },
+    SlowDisk { store: u64, factor: u64, lasts: Time },
+    Mood { store: u64, mood: Mood, lasts: Time },
     StartHostile(Habits),
-    /// Another producer starts with the address of this one, and publishes.
-    StartTwin {
-        producer: u64,
-        lens_bytes: Vec<usize>,
-    },
-    /// The store comes back with an empty disk, and another name.
-    WipeStore {
-        store: u64,
-        down: Time,
-    },
-    /// A snapshot of the store's disk is taken now, and restored later.
-    RollStoreBack {
-        store: u64,
-        after: Time,
-        down: Time,
-    },
-    /// Another store starts, after so long, with a copy of this one's disk as it is now; it keeps the name unless it is
-    /// renamed.
-    CopyStore {
-        store: u64,
-        is_renamed: bool,
-        down: Time,
-    },
-    /// Another store starts with a copy of this one's disk, in which one record is forged, and with a name of its own.
-    ForgeCopy {
-        store: u64,
-        record: u64,
-    },
-    /// So many of a thousand connections break; of these, libzmq gives up some.
-    BreakConnections {
-        per_mille: u64,
-        given_up_per_mille: u64,
-    },
-    Jump {
-        node: u64,
-        by_ms: u64,
-    },
-    /// The process does nothing for a while, its beacon neither.
-    Freeze {
-        node: u64,
-        lasts: Time,
-    },
+    // Another producer starts with the same address, and publishes.
+    StartTwin { producer: u64, lens_bytes: Vec<usize> },
+    // The store restarts with an empty disk and another name.
+    WipeStore { store: u64, down: Time },
+    // Takes a snapshot of the store's disk, and restores it later.
+    RollStoreBack { store: u64, after: Time, down: Time },
+    // Another store starts later with a copy of the present disk, and with the same name unless it is renamed.
+    CopyStore { store: u64, is_renamed: bool, down: Time },
+    // Another store starts with another name and a copy of this store's disk in which one record is forged.
+    ForgeCopy { store: u64, record: u64 },
+    // So many of a thousand connections break. libzmq gives up some of them.
+    BreakConnections { per_mille: u64, given_up_per_mille: u64 },
+    Jump { node: u64, by_ms: u64 },
+    // The process and its beacon stop for a while.
+    Freeze { node: u64, lasts: Time },
 }
 
 /// A whole run.
@@ -139,38 +65,38 @@ pub(crate) struct Plan {
     /// When the faults stop.
     pub(crate) calm_at: Time,
     pub(crate) limits: Limits,
-    /// There are more partitions than stores and consumers may know at a time.
+    /// There are more partitions than stores and consumers may know at once.
     pub(crate) is_crowded: bool,
     pub(crate) max_batch: (usize, usize),
     pub(crate) turn: Turn,
     pub(crate) answer_len_bytes: usize,
-    /// FETCHes that may wait for their answers at a producer or reader.
+    /// How many FETCHes may wait at a producer or a reader.
     pub(crate) max_fetches: usize,
-    /// False: stores say no names, as those of libdafka 0.1.0.
+    /// False: stores send no names, as those of libdafka 0.1.0.
     pub(crate) has_store_names: bool,
     pub(crate) high_watermark: usize,
     pub(crate) weather: Weather,
-    /// Some starts of stores are cut short.
+    /// Some stores end while they start.
     pub(crate) has_bad_starts: bool,
-    /// Partitions that all stores begin with, at `first_offset`: those of all producers, one after the other, or none.
+    /// Partitions that all stores have from the start, empty at `first_offset`: those of all producers in their order, or none.
     pub(crate) begun: Rc<[Name]>,
     pub(crate) first_offset: u64,
-    /// Beacons are told of connections that break, as libzmq's monitor does.
+    /// Beacons receive events of broken connections, as from libzmq's monitor.
     pub(crate) has_monitors: bool,
     pub(crate) has_hostiles: bool,
     pub(crate) has_twins: bool,
-    /// Beacons show no twin, as when both have the same port: only ACKs do.
+    /// Only ACKs show twins, as when both have the same port.
     pub(crate) has_hidden_twins: bool,
-    /// Some consumers deliver only what a store has acknowledged, and keep so many octets until then.
+    /// Some consumers deliver only acknowledged records, and keep so many bytes until then.
     pub(crate) isolation_bytes: Option<usize>,
-    /// Stores compare what they hold.
+    /// Stores compare their records.
     pub(crate) is_comparing: bool,
     keeps_disks: bool,
-    /// Ways that are long, of all runs some.
+    /// Long ways between hosts, in some runs.
     pub(crate) ways: Vec<Way>,
 }
 
-/// How often a kind of fault happens: not at all in most runs.
+/// How often a kind of fault happens: not at all in half of the runs.
 pub(super) fn count(random: &mut Random, at_most: u64) -> u64 {
     if random.chance(500) { random.between(1, at_most) } else { 0 }
 }
@@ -236,18 +162,18 @@ impl Plan {
         plan
     }
 
-    /// Whether a record that a store has on disk stays on a disk: no disk is set back, or shows what it does not have.
+    /// Whether records on disk stay on a disk: no disk is restored from an old snapshot, or shows data that it does not have.
     pub(crate) fn keeps_disks(&self) -> bool {
         self.keeps_disks
     }
 
-    /// The longest time that a message and its answer are under way when the weather is fair, beyond what others take.
+    /// The longest additional round trip on a fair network.
     pub(crate) fn round_trip(&self) -> Time {
         2 * self.ways.iter().map(|way| way.delay_us + way.jitter_us).max().unwrap_or(0)
     }
 
-    /// Makes ways so long that FETCHes time out before they can be answered, and partitions so long that catching up
-    /// takes several windows.
+    /// Makes delays so long that FETCHes time out before their answers arrive, and partitions so long that catching up needs
+    /// several windows.
     fn stretch(&mut self, random: &mut Random) {
         let delay_us = random.pick(&[300, 500, 800, 1_300, 2_000, 3_000]) * MS;
         let jitter_us = random.pick(&[0, delay_us / 10, delay_us / 3]);
@@ -261,9 +187,9 @@ impl Plan {
                 if kind == 1 { vec![there] } else { vec![there, back] }
             }
         };
-        // With one partition more, one more may have to give way.
+        // The additional partition may need another evicted position.
         self.limits.evicted_positions += 1;
-        // What is under way counts: small queues would make every long way a bad one.
+        // Messages in flight count: with small queues, each long way would lose messages.
         self.high_watermark = random.pick(&[50_000, 1_000_000]);
         self.turn = Turn { messages: random.pick(&[100, 1_000]), answers: random.pick(&[64, 512]) };
         self.answer_len_bytes = random.pick(&[50_000, 1 << 20]);
@@ -281,7 +207,7 @@ impl Plan {
             let at = random.between(start, self.calm_at);
             self.actions.push((at, Action::Publish { producer, lens_bytes }));
         }
-        // It goes on while others catch up with it.
+        // It continues while others catch up.
         for _ in 0..random.pick(&[0, 100]) {
             let at = random.between(start, self.calm_at);
             self.actions.push((at, Action::Publish { producer, lens_bytes: vec![100] }));
@@ -291,13 +217,13 @@ impl Plan {
         self.actions.push((at, Action::StartConsumer { start: from, topics: vec![topic] }));
     }
 
-    /// Makes more partitions than may be known at a time.
+    /// Makes more partitions than nodes may know at once.
     fn crowd(&mut self, random: &mut Random) {
         self.is_crowded = true;
         let (mut producers, mut start) = (0, 0);
         for (at, action) in &mut self.actions {
             if let Action::StartProducer { min_stores, .. } = action {
-                // With 2, two producers might wait for ever for each other's seat at another store.
+                // With 2, two producers might wait without end for each other's place at another store.
                 *min_stores = 1;
                 (producers, start) = (producers + 1, *at.max(&mut start));
             }
@@ -319,14 +245,14 @@ impl Plan {
         }
         self.limits.partitions = random.between(1, producers - 1) as usize;
         if random.chance(900) {
-            // It meets partitions early, and loses sight of some: stores alone have their last records then.
+            // This consumer knows partitions early and evicts some. Then only stores have their last records.
             let at = random.below(self.calm_at / 4);
             let topics = TOPICS.to_vec();
             self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
         }
         self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);
-        // What gave way is never forgotten: all that has no place, also when one peer brings all there are, and one that is
-        // about to take another's.
+        // Evicted positions are never forgotten: enough for all partitions without a place, also when one peer has all of them,
+        // and for one that is about to replace another.
         let places = self.limits.partitions.min(self.limits.partitions_per_peer);
         self.limits.evicted_positions = producers as usize - places + 1;
     }
@@ -336,7 +262,7 @@ impl Plan {
         self.actions.push((at, action));
     }
 
-    /// Who there is, and what is published.
+    /// The nodes, and the published records.
     fn population(&mut self, random: &mut Random, stores: u64) {
         for i in 0..stores {
             // Some stores join late.
@@ -350,7 +276,7 @@ impl Plan {
         }
         let left = stores - u64::from(is_one_killed);
         let producers = random.between(1, 5);
-        // One after the other: an action names a producer by its number.
+        // In the order of their starts, because an action selects a producer by its number.
         let mut start = 0;
         for i in 0..producers {
             let most = if self.has_store_names { left.min(2) } else { 1 };

@@ -1,16 +1,16 @@
-//! Hostile nodes: they beacon and connect as others do, and publish forged messages until faults stop.
+//! Hostile nodes. They beacon and connect as others do, and publish forged messages until the faults stop.
 //!
-//! Without authentication, a forged RECORD or ACK is as good as a true one. So the model marks the partitions of which
-//! such messages were sent, and the invariants demand less of them. All other messages are forged of any partition. Of
-//! these only HEADs make a difference: where a consumer of what is new begins.
+//! Without authentication, nodes cannot distinguish a forged RECORD or ACK from a true one. So the model marks the partitions
+//! of such messages, and the invariants demand less of them. Other messages may be forged for any partition. Of these, only
+//! HEADs have an effect: on the first offset of a consumer of new records.
 
 use super::*;
 use dafka::wire::{Position, SubjectsBuf};
 
-/// So many partitions are made up, also by flipped bits.
+/// How many partitions are made up at most, also by flipped bits.
 const MAX_MADE_UP: usize = 30;
 
-/// What a hostile node forges.
+/// A kind of forged message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forgery {
     /// RECORD or DIRECT-RECORD.
@@ -44,12 +44,12 @@ impl Forgery {
 #[derive(Clone, Debug)]
 pub(crate) struct Habits {
     pub(crate) forgeries: Vec<Forgery>,
-    /// Messages at a time, and how long it pauses.
+    /// The number of messages at once, and the pause between bursts.
     pub(crate) burst: u64,
     pub(crate) pause: Time,
-    /// Messages that are left to it: more would not find more, but take long.
+    /// How many messages it may still send. More would take long and find nothing more.
     pub(crate) left: u64,
-    /// So many of a thousand messages are cut short or changed in one octet.
+    /// How many of a thousand messages are truncated or have a flipped bit.
     pub(crate) garbled_per_mille: u64,
 }
 
@@ -133,7 +133,7 @@ impl World {
         message.encode(&mut frame).is_ok().then_some(frame)
     }
 
-    /// A partition to lie about: one that there is, or one that is made up.
+    /// A partition for a forged message: an existing one, or a made-up one.
     fn victim(&mut self, is_to_be_forged: bool) -> Option<Name> {
         if self.random.chance(100) {
             let address = format!("MADEUP{:026}", self.random.below(5)).into_bytes();
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// Publishes a frame, and marks the partition that it forges.
+    /// Publishes a frame, and marks its partition.
     fn publish_forged(&mut self, id: NodeId, frame: Vec<u8>) {
         let (name, forges, has_content) = match Message::decode(&frame) {
             Ok(Message::Record(position) | Message::DirectRecord(position)) => {
@@ -205,7 +205,7 @@ impl World {
         self.deliver(id, Wired { frame, content }, &mut Vec::new());
     }
 
-    /// Each flipped bit may make another partition: there are a few of these, as with many a run would take long.
+    /// A flipped bit may make another partition. Only few are allowed, because a run with many would take long.
     fn is_known_or_made_up(&mut self, name: &Name) -> bool {
         let is_new = !self.model.partitions.contains_key(name) && !self.made_up.contains(name);
         if is_new && self.made_up.len() < MAX_MADE_UP {
@@ -214,7 +214,7 @@ impl World {
         !is_new || self.made_up.contains(name)
     }
 
-    /// Another node's address at this node's endpoint, or an endpoint where nobody is.
+    /// Sends a beacon with the address of any node and a random endpoint.
     fn forge_beacon(&mut self, id: NodeId) {
         let sender = self.any_address();
         let host = format!("10.0.0.{}", self.random.below(HOSTS)).into_bytes();
@@ -231,7 +231,7 @@ impl World {
     }
 }
 
-/// Half of all partitions are never forged: all that is promised is demanded of them.
+/// Half of all partitions are never forged, so that the invariants demand all promises of them.
 fn may_be_forged((subject, address): &Name) -> bool {
     let octets = subject.iter().chain(address);
     address.starts_with(b"MADEUP") || octets.fold(0u8, |sum, &octet| sum.wrapping_add(octet)) % 2 == 1

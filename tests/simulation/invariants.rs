@@ -1,15 +1,15 @@
-//! The six invariants of every run. Each check complains with a text; the world adds when and who.
+//! The six invariants of every run. A failed check returns a text, and the world adds the time.
 //!
 //! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
-//!    ([`Oracle::deliver`]); an isolated consumer delivers only what a store has acknowledged; nobody sends a record with
-//!    another's content ([`sent`]).
-//! 2. What a store acknowledged survives ([`sent`], [`log_is_whole`]); a producer forgets only what enough stores
-//!    have on disk, or had at once ([`forgotten`]); what an isolated consumer delivers is on a disk ([`isolated`]).
+//!    ([`Oracle::deliver`]). An isolated consumer delivers only records that a store has acknowledged. No node sends a record
+//!    with the content of another one ([`sent`]).
+//! 2. Acknowledged records survive ([`sent`], [`log_is_whole`]). A producer drops only records that enough stores have on
+//!    disk, or had at the same time ([`forgotten`]). Records that an isolated consumer delivers are on a disk ([`isolated`]).
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
 //! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
-//! 6. A store logs that it differs from another one only where records were forged, and once; a forged record in one store is
-//!    logged by each other one (`World::diverge`, `World::forgeries_are_noticed`).
+//! 6. A store logs a difference to another store only where records were forged, and once. Each store logs forged records of
+//!    the others (`World::diverge`, `World::forgeries_are_noticed`).
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;
@@ -23,14 +23,14 @@ use dafka::storage::{PartitionName, partitions, scan};
 use dafka::wire::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most records that one FETCH may ask for.
+/// How many records a FETCH may request at most.
 const MAX_WINDOW_COUNT: u32 = 16_384;
-/// The most content that one FETCH may ask for, by what its sender knows.
+/// How many bytes of content a FETCH may request at most, as its sender estimates.
 const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
 
 pub(crate) type Check = Result<(), (usize, String)>;
 
-/// A partition's name for a person to read.
+/// The name of a partition as text.
 pub(crate) fn show((subject, address): &Name) -> String {
     format!("{}/{}", subject.escape_ascii(), address.escape_ascii())
 }
@@ -39,10 +39,10 @@ fn fail(invariant: usize, text: String) -> Check {
     Err((invariant, text))
 }
 
-/// A message is about to be published. `store` is the one that publishes it, if it is one, and its disk.
+/// Checks a message before it is published. `store` is the disk of the store that publishes it, if a store does.
 pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: Option<&SimDisk>) -> Check {
     let Ok(message) = Message::decode(frame) else {
-        return fail(1, format!("a frame that is no message: {}", frame.escape_ascii()));
+        return fail(1, format!("a frame that is not a message: {}", frame.escape_ascii()));
     };
     match message {
         Message::Record(position) | Message::DirectRecord(position) => {
@@ -67,14 +67,14 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: O
             }
         }
         Message::Fetch { count, .. } if count > MAX_WINDOW_COUNT || count == 0 => {
-            return fail(5, format!("a window without measure: {message:?}"));
+            return fail(5, format!("a window without limit: {message:?}"));
         }
         _ => {}
     }
     Ok(())
 }
 
-/// Up to where as many different stores have a partition as its producer needs. A store and its copy count once.
+/// The end of the records that enough different stores have. A store and its copy count once.
 pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 {
     let mut ends: BTreeMap<&[u8], u64> = BTreeMap::new();
     for store in stores.iter().filter(|store| !store.is_killed && !store.name.is_empty()) {
@@ -86,12 +86,12 @@ pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 
     ends.get(min_stores - 1).copied().unwrap_or(0)
 }
 
-/// A producer has forgotten its records before `end`: enough stores have them, or had them all at once before a disk was
-/// lost. Of disks that are lost one after the other only those count that were there at the same time.
+/// Checks that enough stores have the records before `end`, which a producer has dropped, or had all of them at the same time
+/// before a disk was lost.
 pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) -> Check {
     let partition = &model.partitions[name];
     let safe = safe_end(name, partition.min_stores, stores).max(partition.was_safe);
-    // Who has published nothing needs no store.
+    // A producer without records needs no store.
     if safe < end && !model.is_forged(name) && end > model.first_offset {
         let text = format!(
             "the producer of {} has forgotten its records before {end}; those before {safe} were on {} disks at once",
@@ -103,7 +103,8 @@ pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) 
     Ok(())
 }
 
-/// A consumer has been handed only what a store has on its disk: a killed one, too. Not where disks are set back.
+/// Checks that each delivered record of an isolated consumer is on a disk, which may be that of a killed store. Does not hold
+/// where disks are restored from old snapshots.
 pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Check {
     for (name, &next) in oracle.next.iter().filter(|_| oracle.is_isolated) {
         let stored = stores.iter().map(|store| store.disk.durable_next(named(name))).max().unwrap_or(0);
@@ -116,7 +117,7 @@ pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Chec
     Ok(())
 }
 
-/// Reads each partition of a log, from where it was read before on, and remembers how far that is.
+/// Checks each partition of a log, from the end of the last check on.
 pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTreeMap<Name, u64>) -> Check {
     let partitions =
         partitions::list(tables, None).map_err(|_| (3, "the partitions are damaged".to_owned()))?;
@@ -150,7 +151,7 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
     Ok(())
 }
 
-/// After a restart: all is there that was acknowledged, from 0 on, and it is right.
+/// After a restart: checks that all acknowledged records are there, from 0 on, with the right content.
 pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check {
     log_is_right(&disk.committed(), model, &mut BTreeMap::new())?;
     for ((of, name), &end) in &model.acknowledged {
@@ -166,8 +167,8 @@ pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check
     Ok(())
 }
 
-/// What a store's writer had gathered for its disk, in octets and in records, when it took one more message: while the
-/// disk refuses what it has, it reads no more than a batch.
+/// Checks what a store's writer had gathered, in bytes and in records, when it took another message. While the disk refuses
+/// the data, the writer reads at most a batch.
 pub(crate) fn gathered((len_bytes, count): (usize, usize), max_batch: (usize, usize)) -> Check {
     if len_bytes >= max_batch.0 || count >= max_batch.1 {
         return fail(5, format!("the writer reads on with {count} records of {len_bytes} octets gathered"));
@@ -175,7 +176,7 @@ pub(crate) fn gathered((len_bytes, count): (usize, usize), max_batch: (usize, us
     Ok(())
 }
 
-/// What a node occupies after a turn.
+/// Checks the memory of a node after a turn.
 pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bool) -> Check {
     if let Some(statistics) = node.ingested() {
         if statistics.partitions > plan.limits.partitions {
@@ -190,15 +191,15 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
         if statistics.early_len_bytes > plan.limits.early_len_bytes {
             return fail(5, format!("early records occupy {} octets", statistics.early_len_bytes));
         }
-        // Between FETCHes, longer records than were known may make the estimate grow.
+        // Between FETCHes, longer records may increase the estimate.
         if has_fetched
             && statistics.in_flight_len_bytes > plan.limits.in_flight_len_bytes + MAX_WINDOW_LEN_BYTES
         {
             return fail(5, format!("FETCHes may bring {} octets", statistics.in_flight_len_bytes));
         }
     }
-    // A turn reads so many messages, each of which leads to one, or to a slice of answers and one HEAD per partition.
-    // A producer that takes a new address publishes all that it keeps.
+    // A turn reads a limited number of messages. Each leads to one message, or to a slice of answers and one HEAD per
+    // partition. A producer with a new address publishes all records that it keeps.
     let kept = if let Role::Producer(producer) = &node.role { producer.producer.kept_count() } else { 0 };
     let most = 2 * plan.turn.messages + plan.turn.answers as usize + 1_000 + kept;
     if published > most {
@@ -207,15 +208,15 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
     Ok(())
 }
 
-/// How many records the stores hold of producers that are gone: each as far as the one that has most of it.
+/// How many records of ended producers the stores have: for each partition, those of the store with the most.
 pub(crate) fn left_behind(model: &Model, disks: &[&SimDisk]) -> u64 {
     let dead = model.partitions.iter().filter(|(_, partition)| !partition.is_alive);
     let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(named(name))).max();
     dead.filter_map(|(name, partition)| stored(name)?.checked_sub(partition.first)).sum()
 }
 
-/// Whether nothing is left to do. `is_final`: also consumers that started at the latest record must have all records of
-/// live partitions.
+/// Checks that nothing is left to do. With `is_final`, consumers that started at the latest record must also have all records
+/// of live partitions.
 pub(crate) fn converged<'a>(
     model: &Model,
     disks: &[&SimDisk],
@@ -223,7 +224,7 @@ pub(crate) fn converged<'a>(
     is_final: bool,
 ) -> Result<(), String> {
     let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(named(name))).max().unwrap_or(0);
-    // What a producer has forgotten may have been on a store that is gone for good: producer/min_stores is for that.
+    // The stores of dropped records may all be killed. producer/min_stores exists for that.
     let is_whole = |name: &Name| model.partitions[name].forgotten <= stored(name);
     let end_of = |name: &Name| {
         let partition = &model.partitions[name];
@@ -271,7 +272,7 @@ pub(crate) fn converged<'a>(
     Ok(())
 }
 
-/// Whether no producer waits for a new address, and each has one of its own, unless that `is_hidden` from them.
+/// Checks that no producer waits for a new address, and that all addresses differ, unless twins are hidden.
 pub(crate) fn nobody_has_a_twin(nodes: &[Node], is_hidden: bool) -> Result<(), String> {
     let mut names = BTreeSet::new();
     for node in nodes {
@@ -294,7 +295,7 @@ fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), S
         (Some(&next), _) => next,
         (None, Start::Earliest) => 0,
         (None, Start::Latest) if is_due => 0,
-        // It has not met this partition.
+        // It does not know this partition.
         (None, Start::Latest) => return Ok(()),
     };
     if next < end { Err(format!("{next} of the {end} records of {}", show(name))) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! What is true, whatever the cluster believes: which records were published, and who owes what to whom.
+//! The model: the true state of the cluster, with all published records and acknowledgements.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ pub(crate) type Name = (Vec<u8>, Vec<u8>);
 pub(crate) struct Partition {
     /// The offset of the first record that is published.
     pub(crate) first: u64,
-    /// What was published, from there on.
+    /// The published records, from `first` on.
     pub(crate) records: Vec<Content>,
-    /// How many stores must have a record before its producer may forget it.
+    /// How many stores must have a record before its producer may drop it.
     pub(crate) min_stores: usize,
     /// RECORDs or ACKs of it were forged.
     pub(crate) is_forged: bool,
     /// HEADs of it were forged, live or direct.
     pub(crate) has_false_heads: bool,
-    /// False once the producer has crashed, or ended.
+    /// False after the producer has crashed or ended.
     pub(crate) is_alive: bool,
-    /// Records before this one the producer no longer keeps.
+    /// The producer no longer keeps the records before this offset.
     pub(crate) forgotten: u64,
-    /// Records before this one were on enough disks at once, before some of these lost them.
+    /// The records before this offset were on enough disks at the same time, before some disks lost them.
     pub(crate) was_safe: u64,
 }
 
@@ -36,17 +36,17 @@ impl Partition {
     }
 }
 
-/// All partitions that there ever were, and all acknowledgements.
+/// All partitions of the run, and all acknowledgements.
 #[derive(Default)]
 pub(crate) struct Model {
-    /// The offset at which all partitions begin.
+    /// The offset at which all partitions start.
     pub(crate) first_offset: u64,
     pub(crate) partitions: BTreeMap<Name, Partition>,
-    /// By store and partition: one after the last record that the store acknowledged.
+    /// By store and partition: the offset after the last acknowledged record.
     pub(crate) acknowledged: BTreeMap<(usize, Name), u64>,
-    /// By partition: one after the last record that some store has said that it holds, in an ACK or a DIRECT-HEAD.
+    /// By partition: the offset after the last record that a store has reported in an ACK or a DIRECT-HEAD.
     pub(crate) held: BTreeMap<Name, u64>,
-    /// Records published so far.
+    /// The number of published records.
     pub(crate) published: u64,
 }
 
@@ -66,13 +66,13 @@ impl Model {
         self.partitions.insert(name, partition);
     }
 
-    /// Makes the next record of a partition: its content tells whose it is, and which.
+    /// Makes the next record of a partition. Its content names the producer and the offset.
     pub(crate) fn publish(&mut self, name: &Name, len_bytes: usize) -> Content {
         let partition = self.partitions.get_mut(name).expect("a partition of the model");
         let mut content = format!("{}/{}/", name.1.escape_ascii(), partition.records.len()).into_bytes();
         let filler = partition.records.len() as u8;
         if len_bytes < content.len() {
-            // Short and empty records are records, too.
+            // Records may be short or empty.
             content.truncate(len_bytes);
         }
         content.resize(len_bytes, filler);
@@ -82,9 +82,9 @@ impl Model {
         content
     }
 
-    /// Whether this is what was published there.
+    /// Whether this content was published at this offset.
     pub(crate) fn is_right(&self, subject: &[u8], address: &[u8], offset: u64, content: &[u8]) -> bool {
-        // There are few: to make a key for the look-up would take longer.
+        // There are few partitions: making a key for the lookup would take longer.
         let mut partitions = self.partitions.iter();
         let found = partitions.find(|(name, _)| name.1 == address && name.0 == subject);
         if found.is_some_and(|(_, partition)| partition.is_forged) {
@@ -102,20 +102,20 @@ impl Model {
         *known = end.max(*known);
     }
 
-    /// A store says that it holds the records before `end`.
+    /// A store reports that it has the records before `end`.
     pub(crate) fn hold(&mut self, name: Name, end: u64) {
         let known = self.held.entry(name).or_insert(0);
         *known = end.max(*known);
     }
 
-    /// A store's disk holds less than before: the store owes no more than `end_of` each partition.
+    /// A store's disk has fewer records than before: it must have only those before `end_of` each partition.
     pub(crate) fn roll_back(&mut self, store: usize, end_of: impl Fn(&Name) -> u64) {
         for ((_, name), end) in self.acknowledged.iter_mut().filter(|((of, _), _)| *of == store) {
             *end = end_of(name).min(*end);
         }
     }
 
-    /// Somebody has forged a RECORD or an ACK of a partition, which may be made up.
+    /// Marks a partition with forged RECORDs or ACKs. The partition may be made up.
     pub(crate) fn forge(&mut self, name: Name) {
         if !self.partitions.contains_key(&name) {
             self.add_partition(name.clone(), 1);
@@ -124,12 +124,12 @@ impl Model {
         self.partitions.entry(name).and_modify(|partition| partition.is_forged = true);
     }
 
-    /// Somebody has forged a HEAD of a partition.
+    /// Marks a partition with forged HEADs.
     pub(crate) fn forge_head(&mut self, name: Name) {
         self.partitions.entry(name).and_modify(|partition| partition.has_false_heads = true);
     }
 
-    /// Who begins at the latest record may have been told a false one.
+    /// Whether a consumer that starts at the latest record may have received a false one.
     pub(crate) fn is_end_doubtful(&self, name: &Name) -> bool {
         self.partitions.get(name).is_some_and(|partition| partition.is_forged || partition.has_false_heads)
     }

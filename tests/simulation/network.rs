@@ -1,8 +1,8 @@
-//! The network: connections from subscribers to publishers, routing by prefix, and all that goes wrong with them.
+//! The network: connections from subscribers to publishers, routing by prefix, and their faults.
 //!
-//! A connection carries messages one way, from a publisher's socket to a subscriber's, and subscriptions the other
-//! way. As in ZeroMQ the subscriber connects, and goes on trying for as long as it is told to; what a full queue
-//! cannot take is dropped. Unlike TCP, this network may also lose, double and reorder messages.
+//! A connection carries messages from a publisher's socket to a subscriber's, and subscriptions in the other direction. As in
+//! ZeroMQ, the subscriber connects, and retries until it disconnects. A full queue drops messages. Unlike TCP, this network may
+//! also lose, duplicate and reorder messages.
 
 use super::clock::{MS, Time};
 use super::model::Content;
@@ -12,24 +12,24 @@ use std::rc::Rc;
 
 pub(crate) type NodeId = usize;
 pub(crate) type ConnectionId = usize;
-/// A machine: what can be cut off from others.
+/// The number of a machine, which can be cut off from others.
 pub(crate) type Host = usize;
 
-/// Hosts that there are; nodes may share one.
+/// The number of hosts. Nodes may share one.
 pub(crate) const HOSTS: u64 = 12;
 
-/// A message as it travels.
+/// A message on the network.
 pub(crate) struct Wired {
     pub(crate) frame: Vec<u8>,
     pub(crate) content: Option<Content>,
 }
 
-/// How well the network works.
+/// The faults of the network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
     pub(crate) loss_per_mille: u64,
     pub(crate) double_per_mille: u64,
-    /// False: each message takes its own time, and may overtake others.
+    /// False: each message has its own delay, and may overtake others.
     pub(crate) is_ordered: bool,
     pub(crate) delay_us: u64,
     pub(crate) jitter_us: u64,
@@ -40,8 +40,8 @@ impl Weather {
         Weather { loss_per_mille: 0, double_per_mille: 0, is_ordered: true, delay_us: 300, jitter_us: 200 };
 }
 
-/// A long way from some hosts (bits) to others: what goes there takes so much longer. Distance is no fault: it stays when
-/// the weather is fair.
+/// A long way from some hosts (bits) to others, with an additional delay. This is not a fault, so it remains when the faults
+/// stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     pub(crate) from: u64,
@@ -61,13 +61,13 @@ pub(crate) struct Connection {
     pub(crate) subscriber: NodeId,
     pub(crate) subscriber_host: Host,
     pub(crate) endpoint: String,
-    /// Who is at the other end, while there is a connection.
+    /// The node at the other end, while there is a connection.
     pub(crate) publisher: Option<NodeId>,
-    /// Counts connections made: what belongs to an earlier one is lost.
+    /// Counts the breaks: messages of an earlier generation are lost.
     pub(crate) generation: u64,
-    /// What the publisher knows that the subscriber wants.
+    /// The subscriptions that have reached the publisher.
     pub(crate) wanted: Vec<Vec<u8>>,
-    /// Messages under way, or not yet read.
+    /// The number of messages in flight or unread.
     pub(crate) queued: Rc<Cell<usize>>,
     last_arrival: Time,
     pub(crate) is_closed: bool,
@@ -78,20 +78,20 @@ pub(crate) struct Network {
     pub(crate) weather: Weather,
     pub(crate) ways: Vec<Way>,
     pub(crate) cuts: Vec<Cut>,
-    /// Messages per connection that may wait; further ones are dropped.
+    /// How many messages per connection may wait. Further ones are dropped.
     pub(crate) high_watermark: usize,
     pub(crate) sent: u64,
     pub(crate) lost: u64,
 }
 
-/// A message that is to arrive.
+/// A message in flight.
 pub(crate) struct Arrival {
     pub(crate) at: Time,
     pub(crate) connection: ConnectionId,
     pub(crate) generation: u64,
 }
 
-/// Most differ in the first octet: a simulation compares so often that it takes a tenth of its time.
+/// Compares the first byte first, because most prefixes differ there. This needs a tenth of the time of a simulation.
 fn is_wanted(prefix: &[u8], frame: &[u8]) -> bool {
     prefix.first().is_none_or(|id| frame.first() == Some(id)) && frame.starts_with(prefix)
 }
@@ -117,7 +117,7 @@ impl Network {
         self.is_open(a, b) && self.is_open(b, a)
     }
 
-    /// How long something takes from a host to another.
+    /// The delay from one host to another.
     pub(crate) fn delay(&self, from: Host, to: Host, random: &mut Random) -> Time {
         let near = self.weather.delay_us + random.below(self.weather.jitter_us + 1);
         let is_it = |way: &&Way| from != to && way.from >> from & 1 == 1 && way.to >> to & 1 == 1;
@@ -127,12 +127,12 @@ impl Network {
         }
     }
 
-    /// The same there and back.
+    /// The delay there and back.
     pub(crate) fn round_trip(&self, a: Host, b: Host, random: &mut Random) -> Time {
         self.delay(a, b, random) + self.delay(b, a, random)
     }
 
-    /// A subscriber is told to connect. The connection is made later.
+    /// A subscriber starts to connect. The handshake follows later.
     pub(crate) fn connect(
         &mut self,
         subscriber: NodeId,
@@ -153,7 +153,7 @@ impl Network {
         self.connections.len() - 1
     }
 
-    /// There is no connection any more; what was under way is lost.
+    /// Removes the connection, and loses its messages in flight.
     pub(crate) fn drop_connection(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id];
         connection.publisher = None;
@@ -162,7 +162,7 @@ impl Network {
         connection.queued = Rc::default();
     }
 
-    /// Sends a message to all who want it, and adds when it arrives where.
+    /// Sends a message to all subscribers, and adds its arrivals.
     pub(crate) fn publish(
         &mut self,
         (publisher, host): (NodeId, Host),
@@ -203,7 +203,7 @@ impl Network {
         }
     }
 
-    /// How long until a lost connection is tried again.
+    /// The pause before the next attempt to connect.
     pub(crate) fn retry_delay(&self, random: &mut Random) -> Time {
         random.between(100 * MS, 300 * MS)
     }

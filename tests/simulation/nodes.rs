@@ -1,4 +1,4 @@
-//! The nodes: the real state machines, each with the loop that its actor runs around it, without sockets.
+//! The nodes: the real state machines, each in the loop of its actor, without sockets.
 
 use super::clock::{Clock, Time};
 use super::disk::{SimDisk, SimLog};
@@ -25,9 +25,9 @@ use std::rc::Rc;
 /// A message that waits to be read.
 pub(crate) struct Incoming {
     pub(crate) message: Rc<Wired>,
-    /// The queue that has room for one more when it was read.
+    /// The queue of its connection, which gets room when this is read.
     pub(crate) queue: Rc<Cell<usize>>,
-    /// It came over this connection, and how many were made before it.
+    /// The connection of the message, and its generation.
     pub(crate) from: (ConnectionId, u64),
 }
 
@@ -40,20 +40,20 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     pub(crate) role: Role,
-    /// What its socket subscribes to.
+    /// The subscriptions of its socket.
     pub(crate) wants: Vec<Vec<u8>>,
     pub(crate) inbox: VecDeque<Incoming>,
-    /// Subscriptions that others made at its socket.
+    /// Subscriptions of others that its socket has received.
     pub(crate) heard: VecDeque<Vec<u8>>,
-    /// What its beacon tells it.
+    /// Actions from its beacon.
     pub(crate) news: VecDeque<Action>,
-    /// Towers that it is connected to.
+    /// The towers to which it is connected.
     pub(crate) towers: BTreeSet<usize>,
     pub(crate) wake_at: Option<Time>,
     pub(crate) beacon_at: Option<Time>,
-    /// Not before this can it take its next turn.
+    /// When it can take its next turn.
     pub(crate) ready_at: Time,
-    /// Nor can its beacon before this.
+    /// When its beacon can run again.
     pub(crate) frozen_until: Time,
     /// How long a turn of its loop takes.
     pub(crate) turn_us: u64,
@@ -72,14 +72,14 @@ pub(crate) enum Role {
 pub(crate) struct ProducerNode {
     pub(crate) producer: Producer<Content>,
     pub(crate) name: Name,
-    /// What its application has told it.
+    /// Commands from its application.
     pub(crate) commands: VecDeque<Command>,
     pub(crate) is_terminating: bool,
-    /// What it keeps of what it has published.
+    /// The published records that it keeps.
     pub(crate) kept: VecDeque<Content>,
-    /// It was told of another node that has its address.
+    /// A tower has announced another node with its address.
     pub(crate) has_heard_of_twin: bool,
-    /// When it takes a new address because it has noticed a twin.
+    /// Decides when it takes a new address because of a twin.
     pub(crate) renewals: Renewals,
 }
 
@@ -98,9 +98,9 @@ impl ProducerNode {
 }
 
 pub(crate) enum Command {
-    /// Publish a record of so many octets.
+    /// Publish a record of so many bytes.
     Publish(usize),
-    /// End when all is acknowledged.
+    /// End when all records are acknowledged.
     Terminate,
 }
 
@@ -108,9 +108,9 @@ pub(crate) struct ConsumerNode {
     pub(crate) consumer: Consumer<Content>,
     pub(crate) deliveries: VecDeque<Delivery<Content>>,
     pub(crate) oracle: Oracle,
-    /// What fits into the sink while the application does not read; `None` while it does.
+    /// How many records fit into the sink while the application does not read. `None` while it reads.
     pub(crate) room: Option<usize>,
-    /// Its clock stands still while it does not read, as the actor's does: since when, and for how long it did before.
+    /// While it does not read, its clock stands still, as the actor's does: since when, and for how long before.
     pub(crate) stands_since_ms: Option<u64>,
     pub(crate) stood_still_ms: u64,
 }
@@ -118,9 +118,9 @@ pub(crate) struct ConsumerNode {
 pub(crate) struct WriterNode {
     pub(crate) intake: Intake<Content>,
     pub(crate) disk: SimDisk,
-    /// Which store it is.
+    /// The number of its store.
     pub(crate) store: usize,
-    /// The batch that the disk is busy with.
+    /// The batch that the disk writes.
     pub(crate) job: Option<Job<Content>>,
 }
 
@@ -136,13 +136,13 @@ pub(crate) struct Turn {
     pub(crate) answers: u64,
 }
 
-/// A difference to another store, and the connection over which it was found.
+/// A difference to another store, and the connection that showed it.
 pub(crate) struct Noticed {
     pub(crate) divergence: Divergence,
     pub(crate) from: (ConnectionId, u64),
 }
 
-/// What a turn led to.
+/// The result of a turn.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// There is more to do at once.
@@ -151,9 +151,9 @@ pub(crate) struct Outcome {
     pub(crate) job: bool,
     /// The producer has nothing left to do.
     pub(crate) has_ended: bool,
-    /// Differences to other stores that were found.
+    /// New differences to other stores.
     pub(crate) divergences: Vec<Noticed>,
-    /// What the writer had gathered, in octets of content and in records, when it took its last message.
+    /// What the writer had gathered, in bytes of content and in records, when it took its last message.
     pub(crate) gathered: Option<(usize, usize)>,
 }
 
@@ -162,7 +162,7 @@ impl Node {
         !matches!(self.role, Role::Gone)
     }
 
-    /// When the node has something to do by itself.
+    /// When the node needs a turn without a message.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         match &self.role {
             Role::Producer(node) => node.producer.due_ms(),
@@ -174,7 +174,7 @@ impl Node {
         }
     }
 
-    /// What a store or a consumer has taken in.
+    /// The statistics of a store or a consumer.
     pub(crate) fn ingested(&self) -> Option<Statistics> {
         match &self.role {
             Role::Consumer(node) => Some(node.consumer.statistics()),
@@ -183,7 +183,7 @@ impl Node {
         }
     }
 
-    /// One turn of the actor's loop, less what its beacon says. Complains of a delivery that is wrong.
+    /// One turn of the actor's loop, without the actions of its beacon. An error when a delivery is wrong.
     pub(crate) fn turn(
         &mut self,
         now: Time,
@@ -297,7 +297,7 @@ impl Node {
                         .poll_answers(&mut AllRead, turn.answers, &node.log, out, |content| content.into());
                 outcome.is_busy = match answered {
                     Ok(progress) => progress != Progress::Idle,
-                    // As the actor does it: there may be more to answer.
+                    // As the actor does: there may be more to answer.
                     Err(_) if node.log.disk.is_unreadable() => true,
                     Err(error) => return Err(format!("the log cannot be read: {error:?}")),
                 };
@@ -318,7 +318,7 @@ impl ConsumerNode {
         self.deliveries.is_empty()
     }
 
-    /// What its clock says, given the node's.
+    /// The time of its clock at this time of the node.
     fn read_at(&mut self, now_ms: u64) -> u64 {
         if self.is_reading()
             && let Some(since_ms) = self.stands_since_ms.take()
@@ -328,7 +328,7 @@ impl ConsumerNode {
         self.stands_since_ms.unwrap_or(now_ms) - self.stood_still_ms
     }
 
-    /// Hands records on until there are none or the sink is full.
+    /// Delivers records until there are none or the sink is full.
     fn deliver(&mut self, model: &Model) -> Result<(), String> {
         while let Some(delivery) = self.deliveries.front() {
             match &mut self.room {
@@ -343,7 +343,7 @@ impl ConsumerNode {
         Ok(())
     }
 
-    /// As the actor does it: what the application no longer wants is not handed to it.
+    /// As the actor does: drops waiting records of the topic.
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         let ConsumerNode { deliveries, consumer, .. } = self;
         deliveries.retain(|delivery| consumer.partition(delivery.partition).0 != topic);
@@ -358,12 +358,12 @@ fn pop(inbox: &mut VecDeque<Incoming>) -> Option<(Rc<Wired>, (ConnectionId, u64)
     Some((message, from))
 }
 
-/// As the state machines know who has sent a message.
+/// The sender of a message, as the state machines identify it.
 fn sender((connection, generation): (ConnectionId, u64)) -> Option<Box<[u8]>> {
     Some([(connection as u64).to_be_bytes(), generation.to_be_bytes()].concat().into())
 }
 
-/// Whether a sender's name is that of a connection.
+/// Whether a sender is this connection.
 pub(crate) fn is_of(sender: &[u8], connection: ConnectionId) -> bool {
     sender.starts_with(&(connection as u64).to_be_bytes())
 }

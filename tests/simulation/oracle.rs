@@ -1,23 +1,23 @@
-//! What an application must see: judges each delivery against the model.
+//! The oracle checks each delivery to an application against the model.
 
 use super::model::{Model, Name};
 use dafka::protocol::consumer::Start;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// What one run of a consumer was handed.
+/// The deliveries of one run of a consumer.
 pub(crate) struct Oracle {
     pub(crate) start: Start,
-    /// It must be handed only what a store has said that it holds.
+    /// It may deliver only records that a store has reported.
     pub(crate) is_isolated: bool,
-    /// By partition: the offset that must come next.
+    /// By partition: the next offset.
     pub(crate) next: BTreeMap<Name, u64>,
-    /// By partition: what it was handed before its beginning was found to be false, and it began anew.
+    /// By partition: the records before it started again, because its first offset was false.
     handed_on: BTreeMap<Name, Range<u64>>,
-    /// By partition: where it began, under `latest`.
+    /// By partition: the first delivered offset, under `latest`.
     begun: BTreeMap<Name, u64>,
     topics: Vec<Vec<u8>>,
-    /// By partition: how many records there were when the application first wanted its topic.
+    /// By partition: the end at the first subscription to its topic.
     published_before: BTreeMap<Name, u64>,
     was_subscribed: BTreeSet<Vec<u8>>,
     pub(crate) delivered: u64,
@@ -47,13 +47,13 @@ impl Oracle {
         }
     }
 
-    /// The application no longer wants a topic; should it want it again, that begins anew.
+    /// The application unsubscribes. A later subscription starts again.
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) {
         self.topics.retain(|known| known != topic);
         self.next.retain(|name, _| name.0 != topic);
         self.handed_on.retain(|name, _| name.0 != topic);
         self.begun.retain(|name, _| name.0 != topic);
-        // Records that the first subscription brought may still be under way when there is a second one.
+        // Records of the first subscription may still be in flight after a second one.
         self.published_before.retain(|name, _| name.0 != topic);
     }
 
@@ -61,7 +61,7 @@ impl Oracle {
         self.topics.iter().any(|known| known == topic)
     }
 
-    /// Judges a delivery.
+    /// Checks a delivery.
     pub(crate) fn deliver(
         &mut self,
         model: &Model,
@@ -103,8 +103,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A consumer that began beyond the last record, since it was told a false one, may go back once. What it was handed
-    /// until then it must not be handed again.
+    /// A consumer that started beyond the last record, because of a false head, may go back once. It must not deliver earlier
+    /// records again.
     fn begin_anew(&mut self, name: &Name, offset: u64) {
         let (Some(&begun), Some(next)) = (self.begun.get(name), self.next.get_mut(name)) else { return };
         if self.start == Start::Latest && offset < begun && !self.handed_on.contains_key(name) {

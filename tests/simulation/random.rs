@@ -1,6 +1,7 @@
-//! The one source of chance: all that a run does follows from its seed, on every machine.
+//! The only source of randomness. A seed makes the same run on every machine and with every version of a crate, so this
+//! generator is our own.
 
-/// A generator of numbers (splitmix64).
+/// A random number generator (splitmix64).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -8,7 +9,7 @@ impl Random {
         Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
     }
 
-    /// Another generator that begins where this one stands: what it is used for changes nothing that follows here.
+    /// Another generator with the present state. Its use does not change the later numbers of this one.
     pub(crate) fn aside(&self) -> Random {
         Random::new(self.0)
     }
@@ -21,17 +22,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 up to, not including, `end`.
+    /// A number from 0 to `end`, without `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in so many of a thousand cases.
+    /// True in `per_mille` of a thousand cases.
     pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
         per_mille > 0 && self.below(1_000) < per_mille
     }

@@ -12,7 +12,7 @@ impl World {
         }
     }
 
-    /// The turn of a node's beacon, which has a thread of its own.
+    /// Runs a node's beacon, which has its own thread.
     pub(super) fn beacon(&mut self, id: NodeId) {
         let node = &mut self.nodes[id];
         if node.beacon_at != Some(self.now) || !node.is_alive() {
@@ -25,7 +25,7 @@ impl World {
         }
         let mut news = Vec::new();
         let is_due = node.peers.handle_timeout(node.clock.now_ms(self.now), &mut news);
-        // Peers that expire together do so in the order of a hash table, which is not the seed's.
+        // Peers that expire together have the order of a hash table, which does not depend on the seed.
         news.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
         let has_news = !news.is_empty();
         node.news.extend(news);
@@ -33,7 +33,7 @@ impl World {
         if is_due {
             let (_, host_and_port) = node.endpoint.split_once("//").expect("an endpoint");
             let (host, port) = host_and_port.rsplit_once(':').expect("an endpoint");
-            // Some nodes say which host they are on; for the others, the tower does.
+            // Some nodes send their host. For the others, the tower adds it.
             let host = if id.is_multiple_of(2) { host.as_bytes() } else { b"" };
             let port = port.parse().expect("a port");
             let frames = NodeBeacon { sender: &node.address, host, port }.encode();
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// How long a beacon is under way; `None` when it is lost.
+    /// The delay of a beacon. `None` when it is lost.
     pub(super) fn beacon_delay(&mut self, from: Host, to: Host) -> Option<Time> {
         let is_lost =
             !self.network.is_open(from, to) || self.random.chance(self.network.weather.loss_per_mille);
@@ -60,7 +60,7 @@ impl World {
         (!is_lost).then_some(delay)
     }
 
-    /// As the tower's actor does it: read, rewritten, sent to all.
+    /// As the tower's actor does: decodes a beacon, and announces the node to all.
     pub(super) fn node_beacon(&mut self, tower: usize, from: Host, frames: &[Vec<u8>]) {
         if !self.towers[tower].is_alive {
             return;
@@ -86,7 +86,7 @@ impl World {
 
     pub(super) fn tower_beacon(&mut self, tower: usize, id: NodeId, frames: &[Vec<u8>]) {
         let node = &mut self.nodes[id];
-        // What comes while it is frozen is old when it is read: it might as well be lost.
+        // Drop messages to a frozen node, because they would be old when it reads them.
         if !node.is_alive() || !node.towers.contains(&tower) || self.now < node.frozen_until {
             return;
         }
@@ -101,7 +101,7 @@ impl World {
         self.told(id, news);
     }
 
-    /// The discovery was told something: it may have news, and may want to beacon sooner.
+    /// The discovery has handled an event: it may have actions, and may beacon earlier.
     pub(super) fn told(&mut self, id: NodeId, news: Vec<Connecting>) {
         let node = &mut self.nodes[id];
         let has_news = !news.is_empty();
@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    /// The node's connection to the tower is gone.
+    /// Ends the node's connection to the tower.
     pub(super) fn leave_tower(&mut self, tower: usize, id: NodeId) {
         let node = &mut self.nodes[id];
         if node.is_alive() && node.towers.remove(&tower) {

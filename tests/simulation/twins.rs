@@ -1,8 +1,8 @@
-//! Producers that share an address: one takes another, as its actor does it.
+//! Producers that share an address, and take a new one, as their actor does.
 //!
-//! Stores keep one record per offset of what both write, and acknowledge it to both. So that partition is like a forged
-//! one. Each producer that notices takes a new address, and publishes again what it keeps: of that partition, all is
-//! demanded that is of any other.
+//! Stores keep one record per offset of both producers, and acknowledge it to both. So that partition counts as forged. A
+//! producer that notices its twin takes a new address, and publishes again the records that it keeps. The invariants demand
+//! everything of the new partition.
 
 use super::*;
 use crate::nodes::ProducerNode;
@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    /// Gives a producer that has noticed a twin a new address; true when it is another node now.
+    /// Gives a new address to a producer that has noticed a twin. True when it has become another node.
     pub(super) fn renew(&mut self, id: NodeId) -> Result<bool, (usize, String)> {
         let node = &mut self.nodes[id];
         let now_ms = node.clock.now_ms(self.now);
@@ -48,7 +48,7 @@ impl World {
             producer.producer.poll_twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
         let (news, is_ending) = (has_noticed.then(String::new), producer.is_terminating);
         let Some(step) = producer.renewals.look(news, is_ending, now_ms) else { return Ok(false) };
-        // Sometimes there are no sockets for another node.
+        // Sometimes there are no sockets for a new node.
         let has_no_room = self.phase == Phase::Faults && self.random.chance(500);
         let may_renew = matches!(step, Step::Renew(_));
         if may_renew && has_no_room {

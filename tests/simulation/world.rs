@@ -39,88 +39,53 @@ const BEACON_TIMEOUT_MS: u64 = 4_000;
 const HEAD_INTERVAL_MS: u64 = 1_000;
 /// How long a store waits before it tries a refused batch again, as its committer does.
 const DISK_RETRY: Time = SECOND;
-/// In so much time everything must have converged once faults have stopped.
+/// How long convergence may take after the faults stop.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
-/// Where a producer is gone, stores that lack different records have to fill their gaps from each other, in turn. Each time
-/// that brings them on, they get as much time again, and in all so much more.
+/// Without their producer, stores with different gaps must fill them from each other, one after the other. Each progress gives
+/// them as much time again, and in total so much more.
 const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
-/// Where partitions have to take turns, each of them may take so much more.
+/// When partitions must replace each other, the additional time for each of them.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
-/// Where nodes take in one message at a time, as few as 500 a second, the answers that wait to be read need so much more.
+/// When nodes read one message per turn, as few as 500 per second, the additional time for waiting answers.
 const MAX_CONVERGENCE_OF_SLOW_NODES: Time = 100 * SECOND;
-/// And for every round trip that the longest way takes, so much more.
+/// The additional time, in round trips of the longest way.
 const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
-/// By then everybody knows everybody again.
+/// When all nodes know each other again.
 const ACQUAINTED: Time = 10 * SECOND;
-/// It takes so many round trips.
+/// The round trips that this needs.
 const ACQUAINTED_ROUND_TRIPS: u64 = 3;
-/// How long the cluster is watched once there is nothing left to do.
+/// How long the run continues after all work is done.
 const QUIET: Time = 12 * SECOND;
 
 enum Event {
     Wake(NodeId),
     Beacon(NodeId),
-    /// A hostile node's next messages.
+    // A hostile node's next messages.
     Forge(NodeId),
-    Arrive {
-        connection: ConnectionId,
-        generation: u64,
-        message: Rc<Wired>,
-    },
+    Arrive { connection: ConnectionId, generation: u64, message: Rc<Wired> },
     Handshake(ConnectionId),
-    /// A subscription reaches the publisher.
-    Subscribe {
-        connection: ConnectionId,
-        generation: u64,
-        frame: Vec<u8>,
-    },
-    NodeBeacon {
-        tower: usize,
-        from: Host,
-        frames: Rc<[Vec<u8>]>,
-    },
-    TowerBeacon {
-        tower: usize,
-        node: NodeId,
-        frames: Rc<[Vec<u8>]>,
-    },
-    TowerConnect {
-        tower: usize,
-        node: NodeId,
-    },
-    Disk {
-        node: NodeId,
-        step: DiskStep,
-    },
+    // A subscription reaches the publisher.
+    Subscribe { connection: ConnectionId, generation: u64, frame: Vec<u8> },
+    NodeBeacon { tower: usize, from: Host, frames: Rc<[Vec<u8>]> },
+    TowerBeacon { tower: usize, node: NodeId, frames: Rc<[Vec<u8>]> },
+    TowerConnect { tower: usize, node: NodeId },
+    Disk { node: NodeId, step: DiskStep },
     Act(Action),
     StartStore(usize),
-    /// The store's disk is replaced by a snapshot, and the store starts after so long.
-    Restore {
-        store: usize,
-        disk: SimDisk,
-        down: Time,
-    },
+    // The store's disk is replaced by a snapshot, and the store starts after so long.
+    Restore { store: usize, disk: SimDisk, down: Time },
     StartTower(usize),
-    StartConsumer {
-        start: Start,
-        topics: Vec<Vec<u8>>,
-    },
-    Subscribed {
-        node: NodeId,
-        topic: &'static [u8],
-    },
+    StartConsumer { start: Start, topics: Vec<Vec<u8>> },
+    Subscribed { node: NodeId, topic: &'static [u8] },
     Resume(NodeId),
-    Clear {
-        weather: bool,
-        cuts: usize,
-    },
+    Clear { weather: bool, cuts: usize },
     DiskIsGood(usize),
     Check,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum DiskStep {
-    /// The entries are on the platter: the header goes out.
+    /// The entries are on the platter. Write the header.
     Header,
     /// The header is on the platter.
     Finish,
@@ -131,7 +96,7 @@ enum DiskStep {
 
 struct Entry {
     at: Time,
-    /// Events of the same time happen in the order in which they were made.
+    /// Orders events of the same time by their creation.
     number: u64,
     event: Event,
 }
@@ -162,25 +127,25 @@ pub(crate) struct Store {
     pub(crate) disk: SimDisk,
     host: Host,
     nodes: Option<[NodeId; 2]>,
-    /// It never comes back, and what only it had is lost.
+    /// It never starts again, and records that only it had are lost.
     pub(crate) is_killed: bool,
     /// Empty before it has started for the first time.
     pub(crate) name: Vec<u8>,
-    /// How far the log was read and found right.
+    /// By partition: the end of the checked part of the log.
     read_so_far: BTreeMap<Name, u64>,
-    /// How much slower the disk is than it should be.
+    /// The factor by which the disk is slower than usual.
     slowness: u64,
 }
 
-/// What the run is about now.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Faults,
-    /// Faults have stopped: everything is to converge.
+    /// The faults have stopped, and everything must converge.
     Calm,
-    /// The last records were published.
+    /// The last records are published.
     Last(Time),
-    /// There is nothing left to do.
+    /// All work is done.
     Quiet(Time),
 }
 
@@ -192,7 +157,7 @@ pub(crate) struct Violation {
     pub(crate) text: String,
 }
 
-/// What a run was like.
+/// The numbers of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) simulated: Time,
@@ -202,7 +167,7 @@ pub(crate) struct Report {
     pub(crate) sent: u64,
     pub(crate) lost: u64,
     pub(crate) fetches: u64,
-    /// Partitions that gave way to others, at stores and consumers.
+    /// Partitions that stores and consumers have evicted.
     pub(crate) closed: u64,
     pub(crate) events: u64,
 }
@@ -215,22 +180,22 @@ pub(crate) struct World {
     plan: Plan,
     network: Network,
     nodes: Vec<Node>,
-    /// By node: connections of others to its publishing socket.
+    /// By node: the connections to its publishing socket.
     publishing: Vec<Vec<ConnectionId>>,
     towers: Vec<Tower>,
     stores: Vec<Store>,
     producers: Vec<NodeId>,
-    /// Producers that began with another one's address.
+    /// Producers that started with the address of another one.
     twins: Vec<NodeId>,
-    /// When a producer took a new address last.
+    /// When a producer last took a new address.
     renewed_at: Time,
     consumers: Vec<NodeId>,
     model: Model,
     divergences: Divergences,
-    /// Partitions that hostile nodes have made up.
+    /// The partitions that hostile nodes have made up.
     made_up: BTreeSet<Name>,
     phase: Phase,
-    /// How many records of producers that are gone the stores held last, and since when.
+    /// How many records of ended producers the stores have, and since when.
     left_behind: (u64, Time),
     outbox: Outbox<Content>,
     report: Report,
@@ -352,7 +317,7 @@ impl World {
         Ok(())
     }
 
-    /// Once a second, from the end of the faults on.
+    /// Checks for convergence, once per second from the end of the faults on.
     fn check(&mut self) -> Check {
         let calm_at = self.plan.calm_at;
         if self.phase == Phase::Faults {
@@ -389,7 +354,7 @@ impl World {
             (Phase::Last(_), Ok(())) => self.phase = Phase::Quiet(self.now + QUIET),
             (Phase::Calm, Err(text)) if self.now > calm_at + most => return Err((4, text)),
             (Phase::Last(since), Err(text)) if self.now > since + most => return Err((4, text)),
-            // A consumer that began at the latest record has met another partition, see `send`.
+            // A consumer that started at the latest record has opened another partition, see `send`.
             (Phase::Quiet(_), Err(_)) if self.plan.is_crowded => self.phase = Phase::Last(self.now),
             (Phase::Quiet(_), Err(text)) => return Err((4, format!("no longer: {text}"))),
             (Phase::Calm, Err(text)) => {
@@ -403,7 +368,7 @@ impl World {
         Ok(())
     }
 
-    /// From now on everything works.
+    /// Ends all faults.
     fn calm(&mut self) -> Check {
         self.trace(|| "calm".to_owned());
         self.phase = Phase::Calm;
@@ -414,7 +379,7 @@ impl World {
                 self.stop(id);
             }
         }
-        // One tower is enough.
+        // One running tower is enough.
         if self.towers.iter().all(|tower| !tower.is_alive) {
             self.towers[0].is_alive = true;
         }
@@ -430,7 +395,7 @@ impl World {
             }
         }
         if self.plan.is_crowded {
-            // Who is never silent never gives way: applications end, also those whose records no store can complete.
+            // Active partitions are never evicted. So producers end, also those whose records no store can complete.
             for id in self.producers.clone() {
                 let Role::Producer(producer) = &self.nodes[id].role else { continue };
                 let name = &producer.name;

@@ -1,10 +1,11 @@
-//! What the tests of the log share.
+//! Shared by the tests of the log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use dafka::storage::{AppendError, Batch, Log, Options, PartitionName, ReadError};
 
-/// Small, so that growth is part of most tests.
+/// A small map, so that most tests need it to grow.
 pub(crate) fn options() -> Options {
     Options { initial_map_len_bytes: 1 << 20, ..Options::default() }
 }
@@ -15,6 +16,26 @@ pub(crate) fn open(dir: &Path) -> Log {
 
 pub(crate) fn named<'a>(topic: &'a [u8], producer: &'a [u8]) -> PartitionName<'a> {
     PartitionName { topic, producer }
+}
+
+/// The partition of most tests.
+pub(crate) const P: PartitionName = PartitionName { topic: b"hello", producer: b"A" };
+
+pub(crate) fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+/// Runs an ignored test in another process, with a directory.
+pub(crate) fn in_a_process(test: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("known"));
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("DAFKA_TEST_DIR", dir).env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// The directory of a test that [`in_a_process`] runs.
+pub(crate) fn given_dir() -> Option<PathBuf> {
+    std::env::var_os("DAFKA_TEST_DIR").map(Into::into)
 }
 
 /// Appends one run.
@@ -59,7 +80,7 @@ pub(crate) fn read_from(log: &Log, name: PartitionName<'_>, from: u64) -> Vec<Ve
     got.into_iter().map(|(_, content)| content).collect()
 }
 
-/// Content that tells where it belongs.
+/// A content that depends on the offset.
 pub(crate) fn content(offset: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (offset.wrapping_mul(37) ^ i.wrapping_mul(11) ^ (i >> 8)) as u8).collect()
 }

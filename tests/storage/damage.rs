@@ -1,28 +1,15 @@
-//! Damage anywhere in the database file: it is refused with a line that names the file, or what is sound is served; no
-//! wrong record is handed over, and nothing kills the process.
+//! Damage anywhere in the database file. The log refuses the file with an error that names it, or serves the sound part. It
+//! never returns a wrong record, and the process never dies.
 
 use dafka::storage::{Log, Options, list};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::common::{append, named};
+use crate::common::{append, given_dir, in_a_process, named};
 
 const PAGE_LEN: usize = 4096;
-
-/// Numbers that look random and are the same for the same seed (the generator is SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) as usize % end
-    }
-}
 
 fn content(partition: u64, offset: u64) -> Vec<u8> {
     let len = [20, 3, 700, 90, 20, 3, 300, 2_500][(partition + offset) as usize % 8];
@@ -33,7 +20,7 @@ fn names(partition: u64) -> ([u8; 1], Vec<u8>) {
     ([b's' + (partition % 3) as u8], format!("{partition:032X}").into_bytes())
 }
 
-/// A database with trees of several levels, and pages that are free again.
+/// A database with trees of several levels, and with free pages.
 fn database(dir: &Path) -> Vec<u8> {
     let log = Log::open(dir, Options::default()).expect("opens");
     for first in 0..30 {
@@ -49,14 +36,14 @@ fn database(dir: &Path) -> Vec<u8> {
     fs::read(dir.join("data.mdb")).expect("there")
 }
 
-/// Damages an image in one of many ways; says how.
-fn damage(octets: &mut Vec<u8>, random: &mut Random) -> String {
+/// Damages an image in one of many ways, and describes the damage.
+fn damage(octets: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
     let pages = octets.len() / PAGE_LEN;
-    let page = random.below(pages);
+    let page = random.usize(..pages);
     let at = page * PAGE_LEN;
-    match random.below(7) {
+    match random.usize(..7) {
         0 => {
-            octets[at..at + PAGE_LEN].iter_mut().for_each(|octet| *octet = random.below(256) as u8);
+            random.fill(&mut octets[at..at + PAGE_LEN]);
             format!("noise in page {page}")
         }
         1 => {
@@ -68,23 +55,23 @@ fn damage(octets: &mut Vec<u8>, random: &mut Random) -> String {
             format!("zeros in page {page}")
         }
         3 => {
-            let from = random.below(pages);
+            let from = random.usize(..pages);
             octets.copy_within(from * PAGE_LEN..(from + 1) * PAGE_LEN, at);
             format!("page {from} in the place of {page}")
         }
         4 => {
-            // The header of a page, and where its entries are.
-            let place = at + random.below(60);
-            octets[place] ^= 1 << random.below(8);
+            // The header of a page, and the positions of its entries.
+            let place = at + random.usize(..60);
+            octets[place] ^= 1 << random.usize(..8);
             format!("a bit at {place}, in the head of page {page}")
         }
         5 => {
-            let place = at + random.below(PAGE_LEN);
-            octets[place] ^= 1 << random.below(8);
+            let place = at + random.usize(..PAGE_LEN);
+            octets[place] ^= 1 << random.usize(..8);
             format!("a bit at {place}, in page {page}")
         }
         _ => {
-            octets.truncate(at + random.below(PAGE_LEN));
+            octets.truncate(at + random.usize(..PAGE_LEN));
             format!("cut off to {} octets", octets.len())
         }
     }
@@ -94,11 +81,11 @@ fn damage(octets: &mut Vec<u8>, random: &mut Random) -> String {
 fn no_damage_kills_the_process_or_makes_it_hand_over_a_wrong_record() {
     let seed = std::env::var("DAFKA_SEED").ok().and_then(|seed| seed.parse().ok());
     let count: Option<u32> = std::env::var("DAFKA_DAMAGES").ok().and_then(|count| count.parse().ok());
-    // Always the same ones, but where it is asked for more (`make soak-crash`).
+    // Always the same damage, except with DAFKA_DAMAGES (`make soak-crash`).
     let seed: u64 = seed.unwrap_or_else(|| count.map_or(1, |_| u64::from(std::process::id())));
     let count = count.unwrap_or(200);
     println!("DAFKA_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = fastrand::Rng::with_seed(seed);
     let dir = tempfile::tempdir().expect("a directory");
     let whole = database(&dir.path().join("whole"));
     let (mut refused, mut killed) = (0, Vec::new());
@@ -110,19 +97,8 @@ fn no_damage_kills_the_process_or_makes_it_hand_over_a_wrong_record() {
         fs::write(store.join("data.mdb"), &octets).expect("written");
         fs::write(store.join("dafka.lock"), b"").expect("written");
         fs::write(store.join(".notes"), b"mine").expect("written");
-        let output = Command::new(std::env::current_exe().expect("known"))
-            .args([
-                "--exact",
-                "damage::child_uses_a_damaged_database",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env("DAFKA_TEST_DIR", &store)
-            .env("RUST_BACKTRACE", "0")
-            .stdin(Stdio::null())
-            .output()
-            .expect("runs");
+        let mut child = in_a_process("damage::child_uses_a_damaged_database", &store);
+        let output = child.stdin(Stdio::null()).output().expect("runs");
         let text =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
@@ -149,14 +125,12 @@ fn no_damage_kills_the_process_or_makes_it_hand_over_a_wrong_record() {
 #[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn child_uses_a_damaged_database() {
-    let Some(dir) = std::env::var_os("DAFKA_TEST_DIR") else { return };
-    let dir = Path::new(&dir);
-    // Its operator looks at it first.
-    if let Err(error) = list(dir) {
+    let Some(dir) = given_dir() else { return };
+    if let Err(error) = list(&dir) {
         assert!(error.to_string().contains("data.mdb"), "names no file: {error}");
         println!("not listed: {error}");
     }
-    let log = match Log::open(dir, Options::default()) {
+    let log = match Log::open(&dir, Options::default()) {
         Ok(log) => log,
         Err(error) => {
             assert!(error.to_string().contains("data.mdb"), "names no file: {error}");

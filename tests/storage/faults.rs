@@ -1,5 +1,5 @@
-//! Faults of the disk beneath the log: damage, a full disk, failing writes, death in the midst of an append.
-//! None may crash it, lose what an append returned for, or leave it unusable afterwards.
+//! Faults of the disk: damage, a full disk, failing writes, and the end of the process during an append. The log must not
+//! crash, must not lose appended records, and must work afterwards.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -7,17 +7,13 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dafka::storage::{AppendError, Log, OpenError, PartitionName, ReadError};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::common::{append, content, open, options, read, read_from};
+use dafka::storage::{AppendError, Log, OpenError, ReadError};
 
-const P: PartitionName = PartitionName { topic: b"hello", producer: b"A" };
+use crate::common::{P, append, content, dir, given_dir, in_a_process, open, options, read, read_from};
 
-fn dir() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a directory")
-}
-
-/// A closed log of three appends with a mark in each record; `marks` records per append.
+/// Makes a log of three appends of `marks` records, with a mark in each record.
 fn marked_log(dir: &Path, marks: u64) {
     let log = open(dir);
     for first in (0..3 * marks).step_by(marks as usize) {
@@ -28,7 +24,7 @@ fn marked_log(dir: &Path, marks: u64) {
     }
 }
 
-/// Changes one octet in each place where `needle` stands in the database file.
+/// Changes one byte of each occurrence of `needle` in the database file.
 fn damage(dir: &Path, needle: &[u8]) {
     let path = dir.join("data.mdb");
     let mut octets = fs::read(&path).expect("there");
@@ -48,7 +44,7 @@ fn corrupt(result: Result<Vec<(u64, Vec<u8>)>, ReadError>) -> Box<dafka::storage
 
 #[test]
 fn a_flipped_bit_in_a_record_is_noticed_and_named_and_the_others_are_read() {
-    // Two records make a chunk that lies among others in a page, 100 make one with pages of its own.
+    // Two records make a chunk that shares a page, 100 make one with its own pages.
     for marks in [2, 100] {
         let dir = dir();
         marked_log(dir.path(), marks);
@@ -101,7 +97,7 @@ fn a_database_that_was_cut_off_never_kills_the_process() {
             let dir = dir();
             fs::write(dir.path().join("dafka.lock"), b"").expect("write");
             fs::write(dir.path().join("data.mdb"), &octets[..len]).expect("write");
-            // Opened or refused, read or refused; the process lives, and no wrong record is handed over.
+            // The log may refuse the file or the read. It must not crash or return a wrong record.
             let Ok(log) = Log::open(dir.path(), options()) else { continue };
             if let Ok(got) = read(&log, P, 0, u64::MAX, usize::MAX) {
                 got.iter().for_each(|(o, c)| assert!(c.starts_with(format!("<<mark {o:05}>>").as_bytes())));
@@ -109,7 +105,7 @@ fn a_database_that_was_cut_off_never_kills_the_process() {
             let _ = log.partitions();
         }
     }
-    // Without a lock file nobody knows that it is ours: it is left alone.
+    // Without a lock file the database may belong to another program, so it stays as it is.
     let dir = dir();
     let cut = &octets[..octets.len() - 4096];
     fs::write(dir.path().join("data.mdb"), cut).expect("write");
@@ -118,9 +114,8 @@ fn a_database_that_was_cut_off_never_kills_the_process() {
     assert!(fs::read(dir.path().join("data.mdb")).expect("there") == cut);
 }
 
-/// Puts `/dev/full`, to which no octet can be written, in the place of one of LMDB's open files: with
-/// `meta` the one through which the header pages are written, else the one for all other pages. It stays
-/// until the log opens its database anew.
+/// Replaces one of LMDB's open files by `/dev/full`, to which every write fails: the file for the header pages (`meta`), or
+/// the one for all other pages. This lasts until the log opens its database again.
 fn fill(data: &Path, meta: bool) {
     let path = fs::canonicalize(data).expect("there");
     let found = fs::read_dir("/proc/self/fd").expect("listable").find_map(|entry| {
@@ -165,54 +160,6 @@ fn a_failed_write_of_the_header_does_not_leave_the_log_unusable() {
     assert_eq!(read_from(&log, P, 0), [content(0, 100), content(1, 100)]);
 }
 
-/// Runs one of the ignored tests below in a process of its own, with a directory.
-fn in_a_process(test: &str, dir: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("known"));
-    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
-    command.env("DAFKA_TEST_DIR", dir);
-    command
-}
-
-fn given_dir() -> Option<std::path::PathBuf> {
-    std::env::var_os("DAFKA_TEST_DIR").map(Into::into)
-}
-
-#[test]
-fn a_full_disk_is_told_appends_nothing_and_is_over_when_there_is_room() {
-    let dir = dir();
-    let status =
-        in_a_process("faults::child_meets_a_limit_of_the_file_length", dir.path()).status().expect("runs");
-    assert!(status.success());
-    assert!(read_from(&open(dir.path()), P, 0) == [content(0, 100_000), content(1, 3_000_000)]);
-}
-
-fn limit_file_len(len: u64) {
-    let limit = libc::rlimit { rlim_cur: len, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the structure is complete; the limit and the signal's handling are this process's own.
-    unsafe {
-        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
-    }
-}
-
-#[test]
-#[ignore = "runs in a process of its own, started by another test"]
-fn child_meets_a_limit_of_the_file_length() {
-    let Some(dir) = given_dir() else { return };
-    let log = open(&dir);
-    append(&log, P, 0, &[content(0, 100_000)]).expect("append");
-    limit_file_len(1_000_000);
-    for _ in 0..3 {
-        // A short write first, then none: both are input/output errors.
-        let error = append(&log, P, 1, &[content(1, 3_000_000)]).expect_err("no room");
-        assert!(matches!(&error, AppendError::Io { .. }), "{error}");
-        assert!(read_from(&log, P, 0) == [content(0, 100_000)]);
-    }
-    limit_file_len(libc::RLIM_INFINITY);
-    append(&log, P, 1, &[content(1, 3_000_000)]).expect("there is room again");
-    assert!(read_from(&log, P, 0) == [content(0, 100_000), content(1, 3_000_000)]);
-}
-
 /// Mounts a small file system; false where that is not permitted.
 fn mount_tmpfs(dir: &Path, len: &str) -> bool {
     let args = ["-t", "tmpfs", "-o", len, "tmpfs"];
@@ -242,7 +189,7 @@ fn a_full_file_system_is_called_full() {
         append(&log, P, 1, &[content(1, 2_000_000)]).expect("there is room again");
         assert!(read_from(&log, P, 0) == [content(0, 100_000), content(1, 2_000_000)]);
     });
-    // Lazily: a process that another test is starting may hold our files for the moment between fork and exec.
+    // Lazily, because a process that another test starts may hold our files between fork and exec.
     let unmounted = Command::new("umount").arg("--lazy").arg(dir.path()).status();
     assert!(result.is_ok() && unmounted.is_ok_and(|status| status.success()));
 }
@@ -314,24 +261,21 @@ fn child_has_little_address_space() {
         .lines()
         .find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse().ok())
         .expect("there");
-    // Room for the page of the record, not for the map that it needs.
-    let limit = libc::rlimit { rlim_cur: used_kb * 1024 + (60 << 20), rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the structure is complete; the limit is this process's own.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    let limit_to = |current| setrlimit(Resource::As, Rlimit { current, maximum: None }).expect("a limit");
+    // Room for the record, and not for the map that it needs.
+    limit_to(Some(used_kb * 1024 + (60 << 20)));
     for _ in 0..3 {
         let error = append(&log, P, 1, &big).expect_err("no room for the map");
         assert!(matches!(&error, AppendError::MapLimit { .. }), "{error}");
         assert!(read_from(&log, P, 0) == [content(0, 1000)]);
     }
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    limit_to(None);
     append(&log, P, 1, &big).expect("there is room again");
 }
 
 #[test]
 fn garbage_in_the_pages_of_a_tree_is_an_error() {
-    // The roots of the tables lie behind the two header pages; a page of zeros there is no page of a tree.
+    // The two header pages come first. Among the others are the roots of the tables. A page of zeros is not a tree page.
     let whole = dir();
     marked_log(whole.path(), 2);
     let pages = fs::metadata(whole.path().join("data.mdb")).expect("there").len() / 4096;

@@ -1,4 +1,4 @@
-//! The record log: what is appended is read, within the limits, in order, by partition, also after reopening.
+//! The record log: reads return appended records, within their limits, in order, by partition, also after reopening.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,13 +6,7 @@ use dafka::storage::{
     AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, MAX_NAME_LEN_BYTES, Options, PartitionName,
 };
 
-use crate::common::{append, content, named, open, options, read, read_from};
-
-const P: PartitionName = PartitionName { topic: b"hello", producer: b"A" };
-
-fn dir() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a directory")
-}
+use crate::common::{P, append, content, dir, named, open, options, read, read_from};
 
 #[test]
 fn records_of_all_lengths_come_back_also_after_reopening() {
@@ -47,7 +41,7 @@ fn a_record_of_256_mib_fits() {
 
 #[test]
 fn a_record_that_is_too_long_is_refused_with_its_whole_batch() {
-    /// Claims a length without having it: the limit is checked before the content is looked at.
+    // The append must check the length before it reads the content.
     struct Huge(Vec<u8>);
     impl AsRef<[u8]> for Huge {
         fn as_ref(&self) -> &[u8] {
@@ -162,7 +156,7 @@ fn empty_batches_and_empty_runs_append_nothing() {
 fn reads_keep_their_limits() {
     let dir = dir();
     let log = open(dir.path());
-    // Three chunks of different sizes, so that limits fall into the midst and onto the borders.
+    // Three chunks of different sizes, so that limits are inside chunks and at their borders.
     let all: Vec<_> = (0..2500).map(|offset| content(offset, 100)).collect();
     append(&log, P, 0, &all[..1000]).expect("append");
     append(&log, P, 1000, &all[1000..1001]).expect("append");
@@ -186,14 +180,14 @@ fn reads_keep_their_limits() {
     for beyond in [2500, 2501, u64::MAX - 1, u64::MAX] {
         assert_eq!(offsets(beyond, u64::MAX, usize::MAX), []);
     }
-    // Octets: as many as fit, but always one.
+    // A limit in bytes: as many records as fit, but at least one.
     assert_eq!(offsets(7, 100, 0), [7]);
     assert_eq!(offsets(7, 100, 99), [7]);
     assert_eq!(offsets(7, 100, 199), [7]);
     assert_eq!(offsets(7, 100, 200), [7, 8]);
     assert_eq!(offsets(990, 100, 2000), range(990..1010));
     assert_eq!(offsets(990, 5, 2000), range(990..995));
-    // One that is too long comes alone, also before empty ones.
+    // A record above the limit comes alone, also before empty ones. With the bytes used up, empty records still fit.
     let (long, empty) = (content(0, 100), Vec::new());
     append(&log, named(b"s", b"long"), 0, &[long, empty.clone(), empty]).expect("append");
     for (max_len, count) in [(0, 1), (99, 1), (100, 3)] {
@@ -203,24 +197,16 @@ fn reads_keep_their_limits() {
             "{max_len}"
         );
     }
-    // Until the receiver has enough.
+    // Until the receiver stops it.
     let mut seen = Vec::new();
     let handed = log.read(P, 998, 100, usize::MAX, &mut |offset, _| {
         seen.push(offset);
         offset < 1001
     });
     assert_eq!((handed.expect("readable"), seen), (4, range(998..1002)));
-    // Nothing of what is not there.
+    // Nothing of unknown partitions.
     assert_eq!(read(&log, named(b"hello", b"B"), 0, 10, 1000).expect("readable"), []);
     assert_eq!(read(&log, named(&[0; 256], b"A"), 0, 10, 1000).expect("readable"), []);
-}
-
-#[test]
-fn an_empty_content_is_handed_over_when_the_octets_are_used_up() {
-    let dir = dir();
-    let log = open(dir.path());
-    append(&log, P, 0, &[content(0, 10), Vec::new(), Vec::new(), vec![1]]).expect("append");
-    assert_eq!(read(&log, P, 0, 10, 10).expect("readable").len(), 3);
 }
 
 #[test]
@@ -310,7 +296,7 @@ fn heads_are_told_in_slices_of_any_length() {
     assert_eq!(slices(Some(b"nothing"), 1), (vec![], 1));
     assert_eq!(slices(Some(&long), 1).0.len(), 1);
     assert_eq!(slices(Some(&[1; MAX_NAME_LEN_BYTES + 1]), 1), (vec![], 1));
-    // What comes meanwhile is told when it comes behind the place.
+    // New partitions after the place are reported.
     let mut told = Vec::new();
     let mut each = |name: PartitionName<'_>, head| told.push((name.producer.to_vec(), head));
     let place = log.heads(Some(b"hello"), None, 2, &mut each).expect("readable");
@@ -340,7 +326,7 @@ fn the_map_grows_unseen_while_others_read() {
                         next = offset + 1;
                     }
                     assert!(log.partitions().expect("readable").len() <= 1);
-                    // Once all is written each round brings something: no number of earlier ones may end the test.
+                    // When all is written, each round reads something.
                     rounds_at_end += u64::from(last_round);
                     assert!(rounds_at_end <= total, "{next} of {total} after {rounds_at_end} rounds");
                 }
@@ -352,7 +338,7 @@ fn the_map_grows_unseen_while_others_read() {
         }
         done.store(true, Ordering::Release);
     });
-    // Thirty times the map that it began with.
+    // Thirty times the first map.
     assert!(std::fs::metadata(dir.path().join("data.mdb")).expect("there").len() > 30_000_000);
 }
 
@@ -374,15 +360,6 @@ fn many_threads_append_to_partitions_of_their_own() {
         let expected: Vec<_> = (0..40).map(|offset| content(offset, 9000)).collect();
         assert!(read_from(&log, named(b"s", &[thread]), 0) == expected);
     }
-}
-
-#[test]
-fn one_batch_may_be_many_times_the_map() {
-    let dir = dir();
-    let log = open(dir.path());
-    let contents: Vec<_> = (0..40).map(|offset| content(offset, 1 << 20)).collect();
-    append(&log, P, 0, &contents).expect("append");
-    assert!(read_from(&log, P, 0) == contents);
 }
 
 #[test]
@@ -411,10 +388,4 @@ fn without_sync_records_are_there_after_reopening_too() {
     }
     drop(log);
     assert_eq!(read_from(&quick(), P, 0), (0..50).map(|o| content(o, 5000)).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_log_can_be_shared_among_threads() {
-    fn shareable<T: Send + Sync>() {}
-    shareable::<Log>();
 }

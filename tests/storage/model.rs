@@ -1,4 +1,4 @@
-//! Random appends, reads and reopenings, compared with vectors.
+//! Random appends, reads and reopenings. Vectors are the model.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,14 @@ use proptest::prelude::*;
 
 use crate::common::{content, named, open, read};
 
-/// What is done to log and model.
+/// An operation on log and model.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Appends a run of records of these lengths to each of these partitions.
+    // Appends a run of records of these lengths to each of these partitions.
     Append(Vec<(u8, Vec<usize>)>),
-    /// Tries to append that far off the end.
-    Misplaced {
-        partition: u8,
-        by: i8,
-    },
-    Read {
-        partition: u8,
-        from: u64,
-        max_count: u64,
-        max_len: usize,
-    },
+    // Tries to append at another offset than the end.
+    Misplaced { partition: u8, by: i8 },
+    Read { partition: u8, from: u64, max_count: u64, max_len: usize },
     Reopen,
 }
 
@@ -40,7 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..25)
 }
 
-/// What a read has to return.
+/// The expected result of a read.
 fn expected(records: &[Vec<u8>], from: u64, max_count: u64, max_len: usize) -> Vec<(u64, Vec<u8>)> {
     let mut got: Vec<(u64, Vec<u8>)> = Vec::new();
     let mut sum = 0;

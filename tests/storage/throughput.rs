@@ -1,4 +1,4 @@
-//! How fast the log appends and reads, beside a plain file that gets the same octets with a sync as often.
+//! How fast the log appends and reads, compared with a plain file that gets the same bytes with as many syncs.
 //!
 //! `cargo test --release --test storage throughput:: -- --ignored --nocapture`; `DAFKA_BENCH_DIR` names the
 //! disk.
@@ -13,7 +13,7 @@ use dafka::protocol::{AllRead, Outbox, Progress};
 use dafka::storage::{Batch, Log, Options, PartitionName};
 use dafka::wire::Message;
 
-/// A payload that is shared, as a message's is: one reference count per record, one buffer.
+/// A shared content, as of a message: one reference count per record, and one buffer.
 type Payload = std::sync::Arc<[u8]>;
 
 struct Round {
@@ -119,7 +119,7 @@ fn throughput() {
     }
 }
 
-/// A store's answer to who asks for the heads of everything, until the last of 100,000 is told.
+/// How long a store takes to answer a request for 100,000 heads.
 #[test]
 #[ignore = "a measurement"]
 fn heads() {

@@ -1,5 +1,5 @@
-//! Runs the bodies of the fuzz targets on each file of their committed corpus. Files whose names begin with
-//! `bad-` are refused, all others are accepted.
+//! Runs the checks of the fuzz targets on each file of their committed corpus. Files whose names start with `bad-` must be
+//! refused, all others accepted.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +9,14 @@ fn run_corpus(target: &str, check: fn(&[u8]) -> bool) {
     let mut files = 0;
     for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
         let path = entry.unwrap().path();
-        // Says which file it was when a check fails.
+        // Shows the file when a check fails.
         println!("{}", path.display());
         let accepted = check(&fs::read(&path).unwrap());
         let bad = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("bad-"));
         assert_eq!(accepted, !bad, "{}", path.display());
         files += 1;
     }
-    // A test that reads nothing would pass for ever.
+    // Without files, the test would always pass.
     assert!(files >= 10, "only {files} files in {}", folder.display());
 }
 

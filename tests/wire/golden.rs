@@ -1,34 +1,35 @@
-//! Golden octets: each message and beacon as written down by hand from the protocol's description, so that
-//! the codec is held against that and not against itself.
+//! Golden frames: each message and beacon, encoded by hand by the description of the protocol. So these tests compare the
+//! codec with the description, and not with itself.
 
 use dafka::wire::{
     DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
     WELCOME, id, partition_key,
 };
 
-/// Two node addresses: UUIDs as 32 upper-case hex digits, which is 0x20 octets.
+/// Node addresses: UUIDs as 32 upper-case hexadecimal digits, which are 0x20 octets.
 const ALICE: &[u8; 32] = b"0123456789ABCDEF0123456789ABCDEF";
 const STORE: &[u8; 32] = b"FEDCBA9876543210FEDCBA9876543210";
 const BOB: &[u8; 32] = b"00112233445566778899AABBCCDDEEFF";
 
-/// Puts the parts of a frame together.
-fn octets(parts: &[&[u8]]) -> Vec<u8> {
+fn concat(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// The message has exactly this frame, in both directions, also when extensions follow it.
+/// Checks name, content and encoding of a message, in both directions, also with extensions after the frame.
 #[track_caller]
-fn assert_golden(message: Message, frame: &[u8]) {
+fn assert_golden(message: Message, name: &str, frame: &[u8]) {
     assert_eq!(Message::decode(frame), Ok(message));
+    assert_eq!(message.name(), name);
+    assert_eq!(message.has_content(), ["RECORD", "DIRECT-RECORD"].contains(&name));
 
     let mut encoded = b"before".to_vec();
     message.encode(&mut encoded).unwrap();
-    assert_eq!(encoded.escape_ascii().to_string(), octets(&[b"before", frame]).escape_ascii().to_string());
+    assert_eq!(encoded.escape_ascii().to_string(), concat(&[b"before", frame]).escape_ascii().to_string());
 
     for extension in [&b"\0"[..], b"\x01", b"\xFF\xFF\xFF\xFF", &[0xA5; 100]] {
-        assert_eq!(Message::decode(&octets(&[frame, extension])), Ok(message));
+        assert_eq!(Message::decode(&concat(&[frame, extension])), Ok(message));
     }
-    // Nothing that is cut off is taken for whole.
+    // A truncated frame is never valid.
     for len in 0..frame.len() {
         Message::decode(&frame[..len]).unwrap_err();
     }
@@ -36,15 +37,16 @@ fn assert_golden(message: Message, frame: &[u8]) {
     assert_eq!(frame[1..].iter().position(|&octet| octet == 0), Some(message.topic().len()));
 }
 
-/// The same for the four messages that carry a position and nothing else, with the template and the key.
+/// As [`assert_golden`], for the messages with a position and nothing else, with the template and the key.
 #[track_caller]
 fn assert_golden_position<'a>(
     variant: fn(Position<'a>) -> Message<'a>,
+    name: &str,
     position: Position<'a>,
     frame: &[u8],
     key: &[u8],
 ) {
-    assert_golden(variant(position), frame);
+    assert_golden(variant(position), name, frame);
 
     let Position { topic, address, subject, sequence, .. } = position;
     let mut template = PositionTemplate::new(frame[0], topic, address, subject).unwrap();
@@ -65,7 +67,7 @@ fn assert_golden_position<'a>(
 
 #[test]
 fn record() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"M",                                // RECORD
         b"hello\0",                          // topic
         b"\x01",                             // version
@@ -74,16 +76,14 @@ fn record() {
         b"\x05hello",                        // subject: 5 octets
         b"\x01\x02\x03\x04\x05\x06\x07\x08", // sequence, most significant octet first
     ]);
-    let key = octets(&[b"\x20", ALICE, b"\x05hello"]);
+    let key = concat(&[b"\x20", ALICE, b"\x05hello"]);
     let position = Position::new(b"hello", ALICE, b"hello", 0x0102_0304_0506_0708);
-    assert_golden_position(Message::Record, position, &frame, &key);
-    assert_eq!(Message::Record(position).name(), "RECORD");
-    assert!(Message::Record(position).has_content());
+    assert_golden_position(Message::Record, "RECORD", position, &frame, &key);
 }
 
 #[test]
 fn direct_record() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"D", // DIRECT-RECORD
         STORE,
         b"\0",   // topic: the requester
@@ -93,16 +93,14 @@ fn direct_record() {
         b"\x01t",                            // subject
         b"\x00\x00\x00\x00\x00\x00\x00\x2A", // sequence
     ]);
-    let key = octets(&[b"\x20", ALICE, b"\x01t"]);
+    let key = concat(&[b"\x20", ALICE, b"\x01t"]);
     let position = Position::new(STORE, ALICE, b"t", 42);
-    assert_golden_position(Message::DirectRecord, position, &frame, &key);
-    assert_eq!(Message::DirectRecord(position).name(), "DIRECT-RECORD");
-    assert!(Message::DirectRecord(position).has_content());
+    assert_golden_position(Message::DirectRecord, "DIRECT-RECORD", position, &frame, &key);
 }
 
 #[test]
 fn head() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"H",                                // HEAD
         b"gr\xFC\xDFe\0",                    // topic: ISO 8859-1, not UTF-8
         b"\x01",                             // version
@@ -111,14 +109,12 @@ fn head() {
         b"\x00\x00\x00\x00\x00\x01\x86\xA0", // sequence: 100,000
     ]);
     let position = Position::new(b"gr\xFC\xDFe", b"abc", b"gr\xFC\xDFe", 100_000);
-    assert_golden_position(Message::Head, position, &frame, b"\x03abc\x05gr\xFC\xDFe");
-    assert_eq!(Message::Head(position).name(), "HEAD");
-    assert!(!Message::Head(position).has_content());
+    assert_golden_position(Message::Head, "HEAD", position, &frame, b"\x03abc\x05gr\xFC\xDFe");
 }
 
 #[test]
 fn direct_head() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"E", // DIRECT-HEAD
         STORE,
         b"\0",   // topic: the requester
@@ -128,17 +124,15 @@ fn direct_head() {
         b"\x05hello",                        // subject
         b"\x00\x00\x00\x00\x00\x00\x00\x00", // sequence
     ]);
-    let key = octets(&[b"\x20", ALICE, b"\x05hello"]);
+    let key = concat(&[b"\x20", ALICE, b"\x05hello"]);
     let position = Position::new(STORE, ALICE, b"hello", 0);
     let anonymous = |position| Message::DirectHead { position, store: b"" };
-    assert_golden_position(anonymous, position, &frame, &key);
-    assert_eq!(anonymous(position).name(), "DIRECT-HEAD");
-    assert!(!anonymous(position).has_content());
+    assert_golden_position(anonymous, "DIRECT-HEAD", position, &frame, &key);
 }
 
 #[test]
 fn fetch() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"F", // FETCH
         ALICE,
         b"\0",   // topic: the partition
@@ -157,14 +151,12 @@ fn fetch() {
         count: 100_000,
         store: b"",
     };
-    assert_golden(message, &frame);
-    assert_eq!(message.name(), "FETCH");
-    assert!(!message.has_content());
+    assert_golden(message, "FETCH", &frame);
 }
 
 #[test]
 fn ack() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"K", // ACK
         ALICE,
         b"\0",                               // topic: the producer
@@ -173,64 +165,45 @@ fn ack() {
         b"\x00\x00\x00\x00\x00\x00\x00\x07", // sequence
     ]);
     let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: b"" };
-    assert_golden(message, &frame);
-    assert_eq!(message.name(), "ACK");
-    assert!(!message.has_content());
+    assert_golden(message, "ACK", &frame);
 }
 
-/// Our stores say who they are, in a string after all that 0.1.0 knows.
+/// Our stores send their name in a string after the fields of 0.1.0.
 #[test]
-fn ack_of_a_store_that_names_itself() {
+fn store_names_follow_the_fields_of_0_1_0() {
     let ack = |store| Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store };
-    let core = octets(&[b"K", ALICE, b"\0\x01\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
+    let core = concat(&[b"K", ALICE, b"\0\x01\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
     assert_extended(ack(STORE), ack(b""), &core);
-}
 
-#[test]
-fn direct_head_of_a_store_that_names_itself() {
     let position = Position::new(BOB, ALICE, b"hello", 7);
     let head = |store| Message::DirectHead { position, store };
-    let core = octets(&[b"E", BOB, b"\0\x01\x20", ALICE, b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
+    let core = concat(&[b"E", BOB, b"\0\x01\x20", ALICE, b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
     assert_extended(head(STORE), head(b""), &core);
+
+    let (subject, sequence, count) = (b"hello", 7, 2);
+    let fetch = |store| Message::Fetch { topic: ALICE, address: BOB, subject, sequence, count, store };
+    let numbers = b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x02";
+    assert_extended(fetch(STORE), fetch(b""), &concat(&[b"F", ALICE, b"\0\x01\x20", BOB, numbers]));
 }
 
-#[test]
-fn fetch_that_asks_one_store() {
-    let fetch = |store| Message::Fetch {
-        topic: ALICE,
-        address: BOB,
-        subject: b"hello",
-        sequence: 7,
-        count: 2,
-        store,
-    };
-    let core = octets(&[
-        b"F",
-        ALICE,
-        b"\0\x01\x20",
-        BOB,
-        b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x02",
-    ]);
-    assert_extended(fetch(STORE), fetch(b""), &core);
-}
-
-/// The message that names `STORE` is that of 0.1.0, and a string after it.
+/// Checks that the message with the name `STORE` is the message of 0.1.0 with a string after it.
+#[track_caller]
 fn assert_extended(named: Message, anonymous: Message, core: &[u8]) {
-    let frame = octets(&[core, b"\x20", STORE]);
+    let frame = concat(&[core, b"\x20", STORE]);
     let mut encoded = Vec::new();
     named.encode(&mut encoded).unwrap();
     assert_eq!(encoded, frame);
     assert_eq!(Message::decode(&frame), Ok(named));
     assert_eq!(Message::decode(core), Ok(anonymous));
-    // What is no string there is another extension, and the message one without a name.
+    // Other bytes after the fields are another extension, and the message has no store name.
     for other in [&b"\x20too short"[..], b"\x03a\0b", b"\xff"] {
-        assert_eq!(Message::decode(&octets(&[core, other])), Ok(anonymous));
+        assert_eq!(Message::decode(&concat(&[core, other])), Ok(anonymous));
     }
 }
 
 #[test]
 fn get_heads() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"G",       // GET-HEADS
         b"hello\0", // topic
         b"\x01",    // version
@@ -238,18 +211,16 @@ fn get_heads() {
         STORE,
     ]);
     let message = Message::GetHeads { topic: b"hello", address: STORE };
-    assert_golden(message, &frame);
-    assert_eq!(message.name(), "GET-HEADS");
-    assert!(!message.has_content());
+    assert_golden(message, "GET-HEADS", &frame);
 
     // Of all topics.
-    let frame = octets(&[b"G", b"\0", b"\x01", b"\x20", STORE]);
-    assert_golden(Message::GetHeads { topic: b"", address: STORE }, &frame);
+    let frame = concat(&[b"G", b"\0", b"\x01", b"\x20", STORE]);
+    assert_golden(Message::GetHeads { topic: b"", address: STORE }, "GET-HEADS", &frame);
 }
 
 #[test]
 fn consumer_hello() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"W", // CONSUMER-HELLO
         STORE,
         b"\0",   // topic: the store's reader
@@ -266,25 +237,23 @@ fn consumer_hello() {
         subjects.push(subject).unwrap();
     }
     let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: subjects.as_subjects() };
-    assert_golden(message, &frame);
-    assert_eq!(message.name(), "CONSUMER-HELLO");
-    assert!(!message.has_content());
+    assert_golden(message, "CONSUMER-HELLO", &frame);
 
     let Ok(Message::ConsumerHello { subjects, .. }) = Message::decode(&frame) else { panic!("no hello") };
     assert_eq!(subjects.iter().collect::<Vec<_>>(), [&b"hello"[..], b"", b"hello2"]);
     assert_eq!((subjects.len(), subjects.iter().len(), subjects.is_empty()), (3, 3, false));
 
     // Under offset reset `latest`.
-    let frame = octets(&[b"W", STORE, b"\0", b"\x01", b"\x20", ALICE, b"\0\0\0\0"]);
+    let frame = concat(&[b"W", STORE, b"\0", b"\x01", b"\x20", ALICE, b"\0\0\0\0"]);
     let subjects = SubjectsBuf::new();
     assert!(subjects.as_subjects().is_empty());
     let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: subjects.as_subjects() };
-    assert_golden(message, &frame);
+    assert_golden(message, "CONSUMER-HELLO", &frame);
 }
 
 #[test]
 fn store_hello() {
-    let frame = octets(&[
+    let frame = concat(&[
         b"L", // STORE-HELLO
         ALICE, b"\0",   // topic: the consumer
         b"\x01", // version
@@ -292,47 +261,41 @@ fn store_hello() {
         STORE,
     ]);
     let message = Message::StoreHello { topic: ALICE, address: STORE };
-    assert_golden(message, &frame);
-    assert_eq!(message.name(), "STORE-HELLO");
-    assert!(!message.has_content());
+    assert_golden(message, "STORE-HELLO", &frame);
 }
 
 #[test]
 fn empty_names() {
     let frame = b"M\0\x01\0\0\0\0\0\0\0\0\0\0";
-    assert_golden_position(Message::Record, Position::new(b"", b"", b"", 0), frame, b"\0\0");
+    assert_golden_position(Message::Record, "RECORD", Position::new(b"", b"", b"", 0), frame, b"\0\0");
     let fetch = Message::Fetch { topic: b"", address: b"", subject: b"", sequence: 0, count: 0, store: b"" };
-    assert_golden(fetch, b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-    assert_golden(
-        Message::Ack { topic: b"", subject: b"", sequence: 0, store: b"" },
-        b"K\0\x01\0\0\0\0\0\0\0\0\0",
-    );
-    assert_golden(Message::StoreHello { topic: b"", address: b"" }, b"L\0\x01\0");
+    assert_golden(fetch, "FETCH", b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let ack = Message::Ack { topic: b"", subject: b"", sequence: 0, store: b"" };
+    assert_golden(ack, "ACK", b"K\0\x01\0\0\0\0\0\0\0\0\0");
+    assert_golden(Message::StoreHello { topic: b"", address: b"" }, "STORE-HELLO", b"L\0\x01\0");
 }
 
 #[test]
 fn longest_names_and_greatest_numbers() {
     let (t, a, s) = ([b't'; 255], [b'a'; 255], [b's'; 255]);
-
-    let key = octets(&[b"\xFF", &a, b"\xFF", &s]);
-    let frame = octets(&[b"H", &t, b"\0\x01", &key, &[0xFF; 8]]);
-    assert_golden_position(Message::Head, Position::new(&t, &a, &s, u64::MAX), &frame, &key);
-
-    let frame = octets(&[b"F", &t, b"\0\x01", &key, &[0xFF; 8], &[0xFF; 4]]);
     let (sequence, count) = (u64::MAX, u32::MAX);
-    assert_golden(
-        Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count, store: b"" },
-        &frame,
-    );
 
-    let frame = octets(&[b"K", &t, b"\0\x01\xFF", &s, &[0xFF; 8]]);
-    assert_golden(Message::Ack { topic: &t, subject: &s, sequence, store: b"" }, &frame);
+    let key = concat(&[b"\xFF", &a, b"\xFF", &s]);
+    let frame = concat(&[b"H", &t, b"\0\x01", &key, &[0xFF; 8]]);
+    assert_golden_position(Message::Head, "HEAD", Position::new(&t, &a, &s, sequence), &frame, &key);
 
-    let frame = octets(&[b"W", &t, b"\0\x01\xFF", &a, b"\0\0\0\x01", b"\0\0\0\xFF", &s]);
+    let frame = concat(&[b"F", &t, b"\0\x01", &key, &[0xFF; 8], &[0xFF; 4]]);
+    let fetch = Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count, store: b"" };
+    assert_golden(fetch, "FETCH", &frame);
+
+    let frame = concat(&[b"K", &t, b"\0\x01\xFF", &s, &[0xFF; 8]]);
+    assert_golden(Message::Ack { topic: &t, subject: &s, sequence, store: b"" }, "ACK", &frame);
+
+    let frame = concat(&[b"W", &t, b"\0\x01\xFF", &a, b"\0\0\0\x01", b"\0\0\0\xFF", &s]);
     let mut subjects = SubjectsBuf::new();
     subjects.push(&s).unwrap();
-    let subjects = subjects.as_subjects();
-    assert_golden(Message::ConsumerHello { topic: &t, address: &a, subjects }, &frame);
+    let hello = Message::ConsumerHello { topic: &t, address: &a, subjects: subjects.as_subjects() };
+    assert_golden(hello, "CONSUMER-HELLO", &frame);
 }
 
 #[track_caller]
@@ -347,29 +310,28 @@ fn refuses_with_reasons() {
     assert_eq!(Message::decode(b"G\0\x02\0"), Err(DecodeError::Version(2)));
     assert_eq!(Message::decode(b"G\0\0\0"), Err(DecodeError::Version(0)));
 
-    assert_refused(b"", "the frame is empty");
-    assert_refused(b"\xAA\xA5", "no message has the id 0xAA");
-    assert_refused(b"K\0\x03", "protocol version 3 is not supported");
-    assert_refused(b"Mhello", "RECORD: the frame ends before the end of its topic");
-    assert_refused(b"Ehello\0", "DIRECT-HEAD: the frame ends before the end of its version");
-    assert_refused(b"G\0\x01", "GET-HEADS: the frame ends before the end of its address");
-    assert_refused(b"G\0\x01\x05abcd", "GET-HEADS: the frame ends before the end of its address");
-    assert_refused(b"M\0\x01\0", "RECORD: the frame ends before the end of its subject");
-    assert_refused(
-        b"D\0\x01\0\0\0\0\0\0\0\0\0",
-        "DIRECT-RECORD: the frame ends before the end of its sequence",
-    );
-    assert_refused(b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0", "FETCH: the frame ends before the end of its count");
-    assert_refused(b"L\0\x01\x03a\0b", "STORE-HELLO: the address contains a NUL");
-    assert_refused(b"K\0\x01\x01\0\0\0\0\0\0\0\0\0", "ACK: the subject contains a NUL");
+    for (frame, why) in [
+        (&b""[..], "the frame is empty"),
+        (b"\xAA\xA5", "no message has the id 0xAA"),
+        (b"K\0\x03", "protocol version 3 is not supported"),
+        (b"Mhello", "RECORD: the frame ends before the end of its topic"),
+        (b"Ehello\0", "DIRECT-HEAD: the frame ends before the end of its version"),
+        (b"G\0\x01", "GET-HEADS: the frame ends before the end of its address"),
+        (b"G\0\x01\x05abcd", "GET-HEADS: the frame ends before the end of its address"),
+        (b"M\0\x01\0", "RECORD: the frame ends before the end of its subject"),
+        (b"D\0\x01\0\0\0\0\0\0\0\0\0", "DIRECT-RECORD: the frame ends before the end of its sequence"),
+        (b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0", "FETCH: the frame ends before the end of its count"),
+        (b"L\0\x01\x03a\0b", "STORE-HELLO: the address contains a NUL"),
+        (b"K\0\x01\x01\0\0\0\0\0\0\0\0\0", "ACK: the subject contains a NUL"),
+    ] {
+        assert_refused(frame, why);
+    }
 
     let why = "HEAD: the topic is longer than 255 octets";
-    assert_refused(&octets(&[b"H", &[b't'; 256], b"\0\x01", &[0; 10]]), why);
-    assert_refused(&octets(&[b"H", &[b't'; 256]]), why);
-    assert_refused(
-        &octets(&[b"H", &[b't'; 255]]),
-        "HEAD: the frame ends before the end of its topic", // the NUL is missing
-    );
+    assert_refused(&concat(&[b"H", &[b't'; 256], b"\0\x01", &[0; 10]]), why);
+    assert_refused(&concat(&[b"H", &[b't'; 256]]), why);
+    // The NUL is missing.
+    assert_refused(&concat(&[b"H", &[b't'; 255]]), "HEAD: the frame ends before the end of its topic");
 }
 
 #[test]
@@ -385,10 +347,10 @@ fn refuses_subjects() {
 
     let why = "CONSUMER-HELLO: the subjects is longer than 255 octets";
     assert_refused(b"W\0\x01\0\0\0\0\x01\xFF\xFF\xFF\xFF", why);
-    assert_refused(&octets(&[b"W\0\x01\0\0\0\0\x01\0\0\x01\0", &[b's'; 256]]), why);
+    assert_refused(&concat(&[b"W\0\x01\0\0\0\0\x01\0\0\x01\0", &[b's'; 256]]), why);
 }
 
-/// A count that cannot be true costs no walk, however long the frame: this would take minutes otherwise.
+/// An impossible count is refused without a look at the subjects, which would take minutes here.
 #[test]
 fn refuses_impossible_subject_counts_at_once() {
     let mut frame = b"W\0\x01\0\xFF\xFF\xFF\xFF".to_vec();
@@ -462,7 +424,7 @@ fn templates_are_for_positions_only() {
     );
 }
 
-/// A key never speaks for other names than those in the public fields.
+/// A position has a key only for the names in its public fields.
 #[test]
 fn a_changed_position_has_no_key() {
     let frame = b"Mt\0\x01\x01a\x01s\0\0\0\0\0\0\0\x01";

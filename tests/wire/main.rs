@@ -1,4 +1,4 @@
-//! The codec: golden octets, properties, and the corpus of the fuzz targets.
+//! The codec: golden frames, properties, and the corpus of the fuzz targets.
 
 #[path = "../../fuzz/fuzz_targets/checks.rs"]
 mod checks;

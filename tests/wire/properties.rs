@@ -1,11 +1,11 @@
-//! Properties of the codec, on generated messages and on generated damage.
+//! Properties of the codec, with generated messages and generated damage.
 
 use dafka::wire::{Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, partition_key};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// A message that owns its names, for `Message` borrows them.
+/// A message that owns its names. `Message` borrows them.
 #[derive(Clone, Debug)]
 struct Owned {
     id: u8,
@@ -54,7 +54,7 @@ fn ids() -> impl Strategy<Value = u8> {
     select(b"MDHEFKGWL".to_vec())
 }
 
-/// Any octets but NUL; most names are short, some as long as can be.
+/// Any octets except NUL. Most names are short, some have the largest length.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => vec(1..=u8::MAX, 0..12), 1 => vec(1..=u8::MAX, 32), 1 => vec(1..=u8::MAX, 250..=255)]
 }
@@ -77,7 +77,7 @@ fn message() -> impl Strategy<Value = Owned> {
     )
 }
 
-/// One thing that goes wrong with a frame.
+/// A mutation of a frame.
 #[derive(Clone, Debug)]
 enum Damage {
     Set(Index, u8),
@@ -85,7 +85,7 @@ enum Damage {
     Insert(Index, Vec<u8>),
     Remove(Index, usize),
     Truncate(Index),
-    /// Four octets that make a great length or count.
+    /// Four octets that make a large length or count.
     Great(Index),
 }
 
@@ -128,7 +128,7 @@ fn host() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z0-9.-]{1,40}", "[!-)+-:<-Z^-~]{1,255}", r"\[[0-9a-f:]{1,39}(%[a-z0-9]{1,8})?\]"]
 }
 
-/// Many cases, since one takes microseconds; a failure prints what it shrank to, and leaves no file behind.
+/// Many cases, because one takes microseconds. A failure prints its smallest case, and writes no file.
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -144,7 +144,7 @@ proptest! {
         frame.extend(extension);
         let extended = Message::decode(&frame).expect("what follows is ignored");
         if crate::checks::without_extension(owned.message()) == owned.message() {
-            // What follows an ACK of 0.1.0 may look like the name of a store.
+            // The extension may look like the name of a store.
             prop_assert_eq!(crate::checks::without_extension(extended), owned.message());
         } else {
             prop_assert_eq!(extended, owned.message());
@@ -204,7 +204,7 @@ proptest! {
         }
     }
 
-    /// Equal keys only for equal partitions: no octet may move from one name to the other unseen.
+    /// Keys are equal only for equal partitions: an octet that moves from one name to the other changes the key.
     #[test]
     fn keys_tell_partitions_apart(names in vec(1..4_u8, 0..6), one in any::<Index>(), two in any::<Index>()) {
         let (one, two) = (one.index(names.len() + 1), two.index(names.len() + 1));
