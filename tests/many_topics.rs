@@ -18,7 +18,7 @@ fn topic(i: usize) -> String {
 
 /// CZMQ's high-water mark is 1,000, and also limits the subscriptions on their way to a new peer.
 #[test]
-fn who_comes_later_hears_of_every_topic() {
+fn a_consumer_of_5_000_topics_subscribes_to_all_at_a_late_peer() {
     let cluster = Cluster::new().with_tower();
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
     let (settings, problems) = Settings::read(|key| match key {

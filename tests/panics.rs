@@ -137,7 +137,7 @@ fn destroy(mut actor: *mut zactor_t) {
 }
 
 #[test]
-fn towers_stores_and_beacons() {
+fn towers_stores_and_beacons_can_be_destroyed_after_a_panic() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());
@@ -173,7 +173,7 @@ fn towers_stores_and_beacons() {
 }
 
 #[test]
-fn producers() {
+fn a_producer_returns_errors_after_a_panic() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());
@@ -191,7 +191,7 @@ fn producers() {
 }
 
 #[test]
-fn publishers() {
+fn a_publisher_returns_errors_after_a_panic() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());
@@ -208,7 +208,7 @@ fn publishers() {
 }
 
 #[test]
-fn subscribers() {
+fn a_subscriber_returns_errors_after_a_panic() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());
@@ -221,7 +221,7 @@ fn subscribers() {
 }
 
 #[test]
-fn consumers() {
+fn a_consumer_returns_errors_after_a_panic() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());
@@ -263,7 +263,7 @@ fn network(directory: &std::path::Path) -> Config {
 
 /// Each node has a thread for its beacon. When that thread panics, peers cannot find the node any more, so the node ends.
 #[test]
-fn beacons_inside_nodes() {
+fn nodes_end_after_a_panic_of_their_beacon() {
     let _alone = alone();
     let nodes = ["Producer", "Publisher", "Subscriber", "Consumer", "Store Writer", "Store Reader"];
     for node in nodes {
@@ -353,7 +353,7 @@ impl Drop for FileLimit {
 
 /// In another process whose output is a pipe, because the limit is for all files of a process, and for its output.
 #[test]
-fn threads_of_a_store() {
+fn a_store_ends_after_a_panic_in_one_of_its_threads() {
     let _alone = alone();
     let mut command = std::process::Command::new(std::env::current_exe().expect("known"));
     command.args(["--exact", "child_panics_in_the_threads_of_a_store", "--ignored", "--nocapture"]);
@@ -408,7 +408,7 @@ fn child_panics_in_the_threads_of_a_store() {
 
 /// A panic before an actor is ready: zactor_new and dafka_consumer_new must still return.
 #[test]
-fn actors_that_start() {
+fn actors_that_panic_at_their_start_can_be_destroyed() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path());
@@ -435,7 +435,7 @@ fn actors_that_start() {
 }
 
 #[test]
-fn entry_points() {
+fn a_panic_in_an_entry_point_is_an_error() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path());
@@ -456,7 +456,7 @@ fn entry_points() {
 
 /// A logger that panics even at the line that reports a panic.
 #[test]
-fn with_a_logger_that_always_panics() {
+fn a_logger_that_always_panics_is_contained() {
     let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path());

@@ -62,7 +62,7 @@ fn every_self_test_passes() {
 }
 
 #[test]
-fn one_test_can_be_run_and_be_told_to_talk() {
+fn one_test_can_run_alone_and_verbosely() {
     let output = selftest(&["--verbose", "--test", "dafka_producer"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);

@@ -134,7 +134,7 @@ fn a_seed_replays_its_run() {
 
 /// The oracle can fail. The mutations (make mutations) show that for the rest.
 #[test]
-fn what_is_wrong_is_told() {
+fn the_oracle_reports_wrong_deliveries() {
     let mut model = model::Model::default();
     let name: model::Name = (b"a".to_vec(), b"P".to_vec());
     model.add_partition(name.clone(), 1);
@@ -163,7 +163,7 @@ fn what_is_wrong_is_told() {
 }
 
 #[test]
-fn a_power_cut_takes_what_was_not_synced_and_only_that() {
+fn a_power_cut_loses_only_unsynced_writes() {
     const P: PartitionName = PartitionName { topic: b"a", producer: b"P" };
     let batch = |first: u64| {
         let mut batch = Batch::new();

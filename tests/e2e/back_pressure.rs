@@ -22,7 +22,7 @@ fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
 }
 
 #[test]
-fn producers_keep_what_a_stopped_store_does_not_take() {
+fn producers_keep_records_while_a_store_is_stopped() {
     let cluster = Cluster::new().with_tower();
     let mut store = cluster.store("stopped");
     let loads: Vec<Vec<Vec<u8>>> = (0..2).map(|i| lines(&format!("load {i}"), 100_000)).collect();
@@ -58,7 +58,7 @@ fn producers_keep_what_a_stopped_store_does_not_take() {
 const STANDSTILL: Duration = Duration::from_secs(8);
 
 #[test]
-fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
+fn a_stopped_consumer_delays_no_other_node_and_receives_everything_later() {
     let cluster = Cluster::new().with_tower().with_store();
     let load = long_lines(300_000);
     // First without a stopped consumer.
@@ -102,7 +102,7 @@ fn a_stopped_consumer_holds_nobody_up_and_gets_everything_later() {
 }
 
 #[test]
-fn a_consumer_whose_output_nobody_reads_stays_a_peer_and_gives_everything_later() {
+fn a_consumer_whose_output_is_not_read_keeps_its_connections_and_loses_nothing() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/timeout", "1500");
     // Its sockets hold few records, so it fetches the rest.

@@ -64,7 +64,7 @@ impl Flow {
 }
 
 #[test]
-fn a_store_that_is_killed_and_restarted_in_mid_stream_has_every_record_once() {
+fn a_store_that_is_killed_and_restarted_during_a_stream_has_every_record_once() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.store("store");
     let mut flow = Flow::start(&cluster, "crash");
@@ -96,7 +96,7 @@ fn a_store_that_is_killed_and_restarted_in_mid_stream_has_every_record_once() {
 }
 
 #[test]
-fn a_store_restarted_again_and_again_loses_nothing() {
+fn a_store_that_restarts_repeatedly_loses_nothing() {
     let cluster = Cluster::new().with_tower();
     let mut producer = cluster.producer("again");
     let all = varied_lines("again", 20_000, 1_000);
@@ -134,7 +134,7 @@ fn with_two_towers_one_may_be_dead_from_the_start() {
 }
 
 #[test]
-fn with_two_towers_one_may_die_in_mid_stream() {
+fn with_two_towers_one_may_die_during_a_stream() {
     let cluster = with_short_timeout(2);
     let towers = [cluster.tower_number(0), cluster.tower_number(1)];
     let _store = cluster.store("store");
@@ -157,7 +157,7 @@ fn with_two_towers_one_may_die_in_mid_stream() {
 }
 
 #[test]
-fn a_tower_may_come_last_and_be_replaced() {
+fn a_tower_may_start_last_and_be_replaced() {
     let cluster = with_short_timeout(1);
     let _store = cluster.store("store");
     let mut flow = Flow::start(&cluster, "alone");
@@ -183,7 +183,7 @@ fn a_tower_may_come_last_and_be_replaced() {
 }
 
 #[test]
-fn nodes_that_know_each_other_go_on_without_a_tower() {
+fn connected_nodes_continue_without_a_tower() {
     let mut cluster = Cluster::new();
     // The default. With a shorter timeout, a busy machine could delay beacons, and without a tower no node reconnects.
     let timeout = 4 * TIMEOUT;
@@ -208,7 +208,7 @@ fn nodes_that_know_each_other_go_on_without_a_tower() {
 }
 
 #[test]
-fn a_tower_that_stands_still_makes_nodes_part_amidst_a_flood() {
+fn nodes_reconnect_during_a_flood_after_their_tower_was_stopped() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/timeout", "300");
     let mut tower = cluster.tower();
@@ -233,7 +233,7 @@ fn a_tower_that_stands_still_makes_nodes_part_amidst_a_flood() {
 }
 
 #[test]
-fn a_consumer_that_stood_still_during_100_000_records_gets_them_all() {
+fn a_consumer_that_was_stopped_during_100_000_records_receives_them_all() {
     let cluster = Cluster::new().with_tower().with_store();
     let all = varied_lines("stood", 100_000, 400);
     let mut consumer = cluster.consumer("stood");
@@ -251,7 +251,7 @@ fn a_consumer_that_stood_still_during_100_000_records_gets_them_all() {
 }
 
 #[test]
-fn a_peer_that_stands_still_lets_the_others_end() {
+fn programs_can_end_while_a_peer_is_stopped() {
     let cluster = Cluster::new();
     let mut tower = cluster.tower();
     let mut store = cluster.store("store");
@@ -290,7 +290,7 @@ fn a_peer_that_stands_still_lets_the_others_end() {
 }
 
 #[test]
-fn a_producer_does_not_lose_what_a_store_standing_still_has_not_acknowledged() {
+fn a_producer_keeps_unacknowledged_records_while_a_store_is_stopped() {
     let cluster = with_short_timeout(1);
     let _tower = cluster.tower();
     let mut store = cluster.store("store");
@@ -328,7 +328,7 @@ fn a_producer_that_fails_while_it_waits_for_acknowledgements_does_not_end_with_s
 }
 
 #[test]
-fn a_signal_in_the_middle_of_a_record_does_no_harm() {
+fn a_signal_in_the_middle_of_a_record_has_no_effect() {
     const TOPIC: &str = "$STORE_PERF";
     let cluster = Cluster::new().with_tower().with_store();
     let all: Vec<Vec<u8>> = (0..1_000).map(|i| format!("{i:010}").into_bytes()).collect();

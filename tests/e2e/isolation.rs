@@ -11,7 +11,7 @@ fn isolated(cluster: &Cluster, settings: &[(&str, &str)]) -> Program {
 
 /// A producer ends before a store has its records. Only consumers without isolation read these.
 #[test]
-fn what_no_store_has_is_not_read_under_isolation() {
+fn an_isolated_consumer_does_not_read_records_that_no_store_has() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.store("store");
     let (mut isolated, mut other) = (isolated(&cluster, &[]), cluster.consumer(TOPIC));
@@ -40,7 +40,7 @@ fn what_no_store_has_is_not_read_under_isolation() {
 
 /// More records wait than the limit allows. The consumer fetches the others when a store has them.
 #[test]
-fn what_waits_for_a_store_is_bounded_and_comes_in_the_end() {
+fn an_isolated_consumer_limits_waiting_records_and_delivers_all() {
     let cluster = Cluster::new().with_tower();
     let (mut isolated, mut other) =
         (isolated(&cluster, &[("consumer/reorder_bytes", "10000")]), cluster.consumer(TOPIC));

@@ -31,7 +31,7 @@ fn assert_bounded(node: Program) {
 }
 
 #[test]
-fn early_records_at_a_consumer() {
+fn a_consumer_limits_its_early_records() {
     let cluster = Cluster::new().with("consumer/reorder_bytes", REORDER_BYTES).with_tower();
     let arguments = ["--from-beginning", "--verbose", TOPIC];
     let mut consumer = cluster.node("dafka_console_consumer", &arguments);
@@ -43,7 +43,7 @@ fn early_records_at_a_consumer() {
 }
 
 #[test]
-fn early_records_at_a_store() {
+fn a_store_limits_its_early_records() {
     let mut cluster = Cluster::new().with("store/reorder_bytes", REORDER_BYTES).with_tower();
     cluster.set("store/db", "db");
     let store = cluster.node("dafka_stored", &["--verbose"]);
@@ -102,7 +102,7 @@ fn connections(log: &str) -> (usize, usize, usize) {
 }
 
 #[test]
-fn peers() {
+fn a_node_limits_its_peers() {
     let cluster = Cluster::new().with("beacon/max_peers", "3").with("beacon/verbose", "1").with_tower();
     let nodes: Vec<Node> = (0..6).map(|_| Node::started(&cluster, &[])).collect();
     let consumer = cluster.consumer(TOPIC);
@@ -123,7 +123,7 @@ fn peers() {
 }
 
 #[test]
-fn peers_that_do_not_answer() {
+fn a_node_limits_its_pending_peers() {
     let cluster =
         Cluster::new().with("beacon/max_pending_peers", "2").with("beacon/verbose", "1").with_tower();
     // No process listens at these ports.

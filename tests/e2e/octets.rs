@@ -17,7 +17,7 @@ fn os(octets: &[u8]) -> &OsStr {
 }
 
 #[test]
-fn names_that_are_no_utf8_are_used_as_they_are() {
+fn names_that_are_not_utf8_are_used_unchanged() {
     let cluster = Cluster::new();
     let dir = cluster.dir().as_os_str().as_bytes();
     let path = |name: &[u8]| [dir, b"/", name].concat();

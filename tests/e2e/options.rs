@@ -132,7 +132,7 @@ fn unreadable_configurations_are_refused() {
 }
 
 #[test]
-fn values_that_make_no_sense_are_refused() {
+fn invalid_values_are_refused() {
     let cluster = Cluster::new();
     let values = [
         ("beacon/interval", "soon"),
@@ -167,7 +167,7 @@ fn values_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
+fn a_key_may_be_written_in_one_line_and_two_values_are_refused() {
     let cluster = Cluster::new();
     let tower = cluster.tower();
     let path = |name: &str| cluster.path(name);
@@ -197,7 +197,7 @@ fn a_key_may_be_flat_and_two_values_of_it_are_refused() {
 }
 
 #[test]
-fn a_key_that_is_written_in_another_way_is_refused() {
+fn a_misspelled_key_is_refused() {
     let cluster = Cluster::new();
     let config = cluster.path("misspelled.cfg");
     for (text, words) in [
@@ -297,7 +297,7 @@ fn a_store_does_not_touch_a_leveldb_database() {
 }
 
 #[test]
-fn verbose_programs_tell_what_they_do_on_standard_error_only() {
+fn verbose_programs_log_only_to_standard_error() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.node("dafka_stored", &["--verbose"]);
     let mut consumer = cluster.node("dafka_console_consumer", &["--verbose", "--from-beginning", "loud"]);

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn large_and_odd_lines_come_out_as_they_went_in() {
+fn large_and_unusual_lines_are_printed_unchanged() {
     let cluster = Cluster::new().with_tower().with_store();
     let large: Vec<u8> = (0..1 << 20).map(|i| b'a' + (i % 26) as u8).collect();
     let all_octets: Vec<u8> = (0..=255).filter(|&octet| octet != b'\n').collect();
@@ -57,7 +57,7 @@ fn large_and_odd_lines_come_out_as_they_went_in() {
 }
 
 #[test]
-fn the_last_line_end_makes_no_record_and_no_input_needs_no_store() {
+fn the_last_line_end_is_not_a_record_and_empty_input_needs_no_store() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("ends");
     // A producer without records does not wait for a store.
@@ -77,7 +77,7 @@ fn the_last_line_end_makes_no_record_and_no_input_needs_no_store() {
 }
 
 #[test]
-fn an_idle_consumer_writes_each_record_through_at_once() {
+fn an_idle_consumer_prints_each_record_at_once() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("through");
     let producer = cluster.producer("through");
@@ -100,7 +100,7 @@ fn an_idle_consumer_writes_each_record_through_at_once() {
 }
 
 #[test]
-fn a_consumer_ends_when_its_reader_has_gone() {
+fn a_consumer_ends_when_its_output_pipe_is_closed() {
     let cluster = Cluster::new().with_tower();
     // The consumer is idle, or has more to print, when the reader ends.
     for more in [0, 10_000] {
@@ -165,7 +165,7 @@ fn shell_consumer(cluster: &Cluster, topic: &str, file: &str) -> Program {
 }
 
 #[test]
-fn a_consumer_that_cannot_write_says_so() {
+fn a_consumer_that_cannot_write_logs_one_line() {
     let cluster = Cluster::new().with_tower();
     let producer = cluster.producer("full");
     producer.feed(&lines("line", 1));
@@ -177,7 +177,7 @@ fn a_consumer_that_cannot_write_says_so() {
 }
 
 #[test]
-fn the_perf_programs_print_what_they_have_measured() {
+fn the_perf_programs_print_their_measurements() {
     let cluster = Cluster::new().with("beacon/connect_timeout", "60000").with_tower().with_store();
     let earliest = [("consumer/offset/reset", "earliest")];
     let arguments = ["20000", "100"];
@@ -287,7 +287,7 @@ fn expect_unacknowledged(producer: Program, what: &str, count: usize) -> Output 
 }
 
 #[test]
-fn a_producer_whose_input_cannot_be_read_counts_what_is_not_acknowledged() {
+fn a_producer_whose_input_fails_reports_unacknowledged_records() {
     let cluster = Cluster::new();
     // A program can open a directory, and cannot read it.
     let input = File::open(cluster.dir()).expect("a directory");
@@ -309,7 +309,7 @@ fn a_producer_whose_input_cannot_be_read_counts_what_is_not_acknowledged() {
 }
 
 #[test]
-fn options_may_stand_after_the_topic() {
+fn options_may_follow_the_topic() {
     let cluster = Cluster::new().with_tower().with_store();
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
     let arguments = ["after", "--pub", &publ, "--sub", &sub];

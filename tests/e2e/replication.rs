@@ -36,7 +36,7 @@ fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
 
 /// A store that starts again does not count as a second store: with its database, and without it, where it has a new name.
 #[test]
-fn two_stores_must_have_each_record_when_two_are_asked_for() {
+fn a_producer_with_min_stores_2_waits_until_two_different_stores_have_each_record() {
     for is_wiped in [false, true] {
         let cluster = Cluster::new().with_tower();
         let published = varied_lines("both", if is_wiped { 300 } else { 3_000 }, 500);
@@ -71,7 +71,7 @@ fn two_stores_must_have_each_record_when_two_are_asked_for() {
 }
 
 #[test]
-fn what_every_store_has_is_fetched_from_one_of_them() {
+fn records_of_several_stores_are_fetched_from_one_of_them() {
     let cluster = Cluster::new().with_tower();
     let _stores = ["a", "b", "c"].map(|name| cluster.store(name));
     let published = varied_lines("spread", 20_000, 200);
@@ -97,7 +97,7 @@ fn what_every_store_has_is_fetched_from_one_of_them() {
 }
 
 #[test]
-fn a_store_that_falls_silent_in_the_midst_of_a_replay_is_replaced() {
+fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
     let mut cluster = Cluster::new();
     // The store stops without a disconnect: only the missing answers show it.
     cluster.set("beacon/timeout", "600000");
@@ -122,7 +122,7 @@ fn a_store_that_falls_silent_in_the_midst_of_a_replay_is_replaced() {
 /// On a busy machine a store may be slow for a moment, and the consumer rightly repeats its request. That does not happen
 /// each time. An application that reads slowly would cause it each time.
 #[test]
-fn a_slow_application_does_not_make_a_consumer_ask_twice() {
+fn a_slow_application_does_not_cause_repeated_fetches() {
     let repeats: Vec<u64> = std::iter::repeat_with(records_that_a_slow_application_gets_twice)
         .take(3)
         .take_while(|&repeats| repeats >= SLOW_COUNT / 10)
@@ -157,7 +157,7 @@ fn records_that_a_slow_application_gets_twice() -> u64 {
 }
 
 #[test]
-fn a_producer_without_a_store_keeps_to_its_memory_and_goes_on_when_one_comes() {
+fn a_producer_without_a_store_limits_its_memory_and_continues_with_a_store() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer("bounded");
     let limit = 100_000;
@@ -195,7 +195,7 @@ fn a_producer_that_waits_for_stores_can_be_interrupted() {
 }
 
 #[test]
-fn a_copied_store_counts_as_another_without_its_lock_file_and_is_named_as_a_twin_with_it() {
+fn a_copied_store_is_another_store_without_its_lock_file_and_a_twin_with_it() {
     let cluster = Cluster::new().with_tower();
     let original = cluster.store("original");
     cluster.publish("copied", &lines("before", 100));

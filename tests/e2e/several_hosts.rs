@@ -125,19 +125,19 @@ fn cut_off(isolated: usize, topic: &str) {
 }
 
 #[test]
-fn a_producer_that_was_cut_off_goes_on() {
+fn a_producer_continues_after_it_was_cut_off() {
     cut_off(2, "producer");
 }
 
 #[test]
-fn a_store_and_a_consumer_that_were_cut_off_go_on() {
+fn a_store_and_a_consumer_continue_after_they_were_cut_off() {
     cut_off(1, "store");
 }
 
 /// A producer that needs two stores waits while one of them is cut off. Then that store copies the missing records, and has
 /// all of them when the other one ends.
 #[test]
-fn a_store_that_was_cut_off_is_waited_for_and_gets_what_it_missed() {
+fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
     let Some(mut hosts) = Hosts::new(Family::V4, &[1, 2, 3, 4], &[0]) else { return };
     hosts.set("producer/min_stores", "2");
     let _tower = hosts.tower(0);
@@ -181,7 +181,7 @@ fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
 }
 
 #[test]
-fn nodes_do_not_part_when_the_towers_host_is_cut_off() {
+fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
     let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
     let _tower = hosts.tower(0);
     let store = hosts.store(1, "store");

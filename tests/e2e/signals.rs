@@ -76,7 +76,7 @@ fn signals_end_every_program_when_there_never_was_a_tower() {
 }
 
 #[test]
-fn signals_end_every_program_that_waits_for_a_tower_for_ever() {
+fn signals_end_every_program_that_waits_for_a_tower_without_limit() {
     for signal in SIGNALS {
         let mut cluster = Cluster::new();
         cluster.set("beacon/connect_timeout", "-1");
@@ -151,7 +151,7 @@ fn expect_unacknowledged(producer: Program, what: &str, of: u64) -> Output {
 }
 
 #[test]
-fn a_producer_whose_records_nobody_acknowledges_ends_5_s_after_the_signal() {
+fn a_producer_without_acknowledgements_ends_5_s_after_the_signal() {
     let clusters = [Cluster::new(), Cluster::new()];
     let _tower = clusters[0].tower();
     let mut producers = Vec::new();
@@ -230,7 +230,7 @@ fn has_given_up(producer: Program, what: &str, signalled: Instant) -> bool {
 }
 
 #[test]
-fn a_producer_hands_over_what_it_holds_to_a_store_that_comes_in_time() {
+fn a_producer_that_ends_waits_for_a_store_that_was_stopped() {
     assert_handed_over_in_time(hand_over_to_a_store_that_stood_still);
 }
 
@@ -257,7 +257,7 @@ fn hand_over_to_a_store_that_stood_still() -> bool {
 }
 
 #[test]
-fn a_producer_interrupted_in_mid_input_has_published_what_it_has_read() {
+fn a_producer_interrupted_during_its_input_has_published_all_lines_it_has_read() {
     assert_handed_over_in_time(interrupt_in_mid_input);
 }
 
@@ -285,7 +285,7 @@ fn interrupt_in_mid_input() -> bool {
 }
 
 #[test]
-fn a_consumer_interrupted_in_mid_stream_has_printed_whole_lines() {
+fn a_consumer_interrupted_during_a_stream_has_printed_whole_lines() {
     // With this timeout, consumers log no line about a slow tower.
     let cluster = Cluster::new().with("beacon/connect_timeout", "60000").with_tower().with_store();
     let all = varied_lines("whole", 50_000, 500);
@@ -302,7 +302,7 @@ fn a_consumer_interrupted_in_mid_stream_has_printed_whole_lines() {
 }
 
 #[test]
-fn a_consumer_whose_reader_does_not_read_can_be_interrupted() {
+fn a_consumer_whose_output_is_not_read_can_be_interrupted() {
     let cluster = Cluster::new().with_tower();
     let producer = cluster.producer("stuck");
     producer.feed(&varied_lines("stuck", 5_000, 2_000));

@@ -3,7 +3,7 @@
 use crate::e2e::{Cluster, lines};
 
 #[test]
-fn a_lost_database_is_told_by_the_store_a_consumer_and_the_producer() {
+fn a_lost_database_is_logged_by_the_store_a_consumer_and_the_producer() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.store("lost");
     // It keeps at most 30 records. When it publishes the last ones, the first ones are acknowledged and dropped.

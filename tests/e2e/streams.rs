@@ -146,7 +146,7 @@ fn a_consumer_of_new_records_gets_nothing_published_before_it_came() {
 }
 
 #[test]
-fn a_consumer_started_in_mid_stream_gets_every_record_once() {
+fn a_consumer_that_starts_during_a_stream_receives_every_record_once() {
     let cluster = Cluster::new().with_tower().with_store();
     let mut first = cluster.consumer("mid");
     let producer = cluster.producer("mid");
@@ -192,7 +192,7 @@ fn each_of_two_stores_ends_up_with_everything() {
 }
 
 #[test]
-fn a_store_that_joins_late_learns_from_the_other_what_producers_left_behind() {
+fn a_store_that_starts_late_copies_the_records_of_ended_producers_from_another_store() {
     let cluster = Cluster::new().with_tower();
     let all: Vec<_> = (0..5).map(|i| varied_lines(&format!("gone {i}"), 2_000, 500)).collect();
     let all: Vec<&[Vec<u8>]> = all.iter().map(Vec::as_slice).collect();

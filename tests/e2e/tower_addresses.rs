@@ -131,7 +131,7 @@ fn a_port_that_the_system_chooses_is_logged_and_written_to_a_file() {
 }
 
 #[test]
-fn a_host_to_bind_may_be_a_name_and_an_unknown_one_is_told() {
+fn a_tower_binds_to_a_host_name_and_reports_an_unknown_one() {
     let cluster = Cluster::new();
     let mut named = tower(&cluster, "tcp://localhost:*", "tcp://lo:*");
     named.wait_for_log("bound to tcp://127.0.0.1:");

@@ -24,7 +24,7 @@ fn processor_time(program: &Program) -> Duration {
 /// Attackers hold more connections than there are descriptors. Some send nothing, some only shake hands, some subscribe. The
 /// nodes accept new peers, do not spin, log what they refuse, and end idle connections.
 #[test]
-fn connections_without_number_harm_nobody() {
+fn nodes_work_with_more_connections_than_file_descriptors() {
     let mut cluster = Cluster::new();
     cluster.limit_files(FILES);
     let mut honest = Honest::start(&cluster);

@@ -19,7 +19,7 @@ fn is_soak() -> bool {
 const PARTITIONS_GROWTH: u64 = 150 * MIB;
 
 #[test]
-fn a_hundred_thousand_made_up_partitions_harm_nobody() {
+fn honest_nodes_work_during_a_flood_of_100_000_made_up_partitions() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
@@ -46,7 +46,7 @@ fn a_hundred_thousand_made_up_partitions_harm_nobody() {
 
 /// The tables are full of partitions without records. Live partitions replace some, and stay.
 #[test]
-fn live_partitions_get_in_among_dead_ones() {
+fn live_partitions_replace_partitions_without_records() {
     let mut cluster = Cluster::new();
     cluster.set("consumer/max_partitions", "500");
     cluster.set("store/max_partitions", "500");
@@ -80,7 +80,7 @@ fn live_partitions_get_in_among_dead_ones() {
 /// A peer makes up more partitions than a node may know, each with a record, and repeats their heads, so that none is
 /// evicted. Other peers' partitions still have room, because one peer may take at most half of it.
 #[test]
-fn who_keeps_made_up_partitions_alive_keeps_nobody_out() {
+fn active_made_up_partitions_of_one_peer_leave_room_for_others() {
     let mut cluster = Cluster::new();
     cluster.set("consumer/max_partitions", "500");
     cluster.set("store/max_partitions", "500");
@@ -119,7 +119,7 @@ fn who_keeps_made_up_partitions_alive_keeps_nobody_out() {
 /// A peer requests all heads and a record under thousands of names, more than a store can answer. Other peers still get
 /// their answers.
 #[test]
-fn thousands_who_ask_for_everything_keep_nobody_from_records() {
+fn consumers_read_records_beside_thousands_of_requests_for_all_heads() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let attacker = Attacker::start(&cluster);
@@ -240,7 +240,7 @@ fn outlive(cluster: &Cluster, mut crowd: Crowd) {
 }
 
 #[test]
-fn ten_thousand_peers_that_are_not_there_harm_nobody() {
+fn honest_nodes_work_with_10_000_peers_that_do_not_exist() {
     let mut cluster = Cluster::new();
     cluster.limit_files(FILES);
     cluster.set("beacon/interval", "1000");
@@ -268,7 +268,7 @@ impl FullListener {
 }
 
 #[test]
-fn ten_thousand_peers_that_never_answer_harm_nobody() {
+fn honest_nodes_work_with_10_000_peers_that_never_answer() {
     let mut cluster = Cluster::new();
     cluster.limit_files(FILES);
     cluster.set("beacon/interval", "1000");
@@ -280,7 +280,7 @@ fn ten_thousand_peers_that_never_answer_harm_nobody() {
 
 /// All names are at the endpoint of a real node, to which nodes still connect.
 #[test]
-fn ten_thousand_names_for_one_endpoint_harm_nobody() {
+fn honest_nodes_work_with_10_000_names_for_one_endpoint() {
     let mut cluster = Cluster::new();
     cluster.limit_files(FILES);
     cluster.set("beacon/interval", "1000");

@@ -64,7 +64,7 @@ fn expect_warning(log: &str, key: &str) {
 }
 
 #[test]
-fn a_store_with_a_record_that_is_too_long_for_a_consumer() {
+fn a_consumer_skips_a_too_long_record_of_a_store() {
     let mut cluster = Cluster::new().with_tower().with_store();
     let (long, many, few) = (with_a_long_one(), others("many", 100_000), lines("few", 3));
     for records in [&long, &many, &few] {
@@ -90,7 +90,7 @@ fn a_store_with_a_record_that_is_too_long_for_a_consumer() {
 }
 
 #[test]
-fn a_producer_with_a_record_that_is_too_long_for_a_consumer() {
+fn a_consumer_skips_a_too_long_record_of_a_producer() {
     let mut cluster = Cluster::new().with_tower();
     // Without a store, the producers keep their records and answer FETCHes.
     let (long, many) = (with_a_long_one(), others("many", 100_000));
@@ -109,7 +109,7 @@ fn a_producer_with_a_record_that_is_too_long_for_a_consumer() {
 }
 
 #[test]
-fn a_record_that_is_too_long_for_a_store() {
+fn a_store_skips_a_too_long_record_of_another_store() {
     let mut cluster = Cluster::new().with_tower();
     let first = cluster.store("first");
     let (long, many) = (with_a_long_one(), others("many", 100_000));
@@ -192,7 +192,7 @@ fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
 
 /// libzmq keeps a pointer to a dead connection. When its memory belongs to another connection, that one must not end.
 #[test]
-fn connections_that_end_take_no_others_with_them() {
+fn connections_that_end_do_not_end_others() {
     let cluster = Cluster::new().with("consumer/max_record_bytes", LIMIT).with_tower();
     let mut consumer = cluster.consumer_of_new(TOPIC);
     let mut first = crate::peer::Node::started(&cluster, &[]);
@@ -225,7 +225,7 @@ fn connections_that_end_take_no_others_with_them() {
 
 /// Nodes reconnect with exponential backoff to a peer that sends such frames.
 #[test]
-fn who_sends_nothing_else_costs_little() {
+fn nodes_reconnect_seldom_to_a_peer_that_sends_only_too_long_frames() {
     let mut cluster = Cluster::new();
     cluster.set("consumer/max_record_bytes", LIMIT);
     cluster.set("store/max_record_bytes", LIMIT);

@@ -20,7 +20,7 @@ fn beacon(to_tower: &zmq::Socket, hosts: &[String]) {
 }
 
 #[test]
-fn names_that_nobody_answers_for_hold_nobody_up() {
+fn host_names_without_a_dns_answer_delay_no_node() {
     let mut cluster = Cluster::new();
     let tower = cluster.tower();
     cluster.set("store/db", "honest");

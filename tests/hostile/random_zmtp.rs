@@ -93,7 +93,7 @@ fn listening(cluster: &Cluster, attacker: &mut Attacker) -> Vec<Place> {
 }
 
 #[test]
-fn random_zmtp_ends_no_node() {
+fn random_zmtp_does_not_end_a_node() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);

@@ -113,7 +113,7 @@ impl Crowd {
 /// Many peers request all records of a store and read nothing. The store buffers nothing for them, and a consumer reads as
 /// fast as without them.
 #[test]
-fn requesters_that_do_not_read_cost_nothing() {
+fn requesters_that_do_not_read_cost_a_store_nothing() {
     let cluster = Cluster::new().with_tower();
     let records: Vec<Vec<u8>> = (0..100_000).map(|i| format!("{i:0500}").into_bytes()).collect();
     let (store, partition) = store_of(&cluster, &records);

@@ -81,7 +81,7 @@ fn beacon(_: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_ping_behind_a_full_pipe_ends_no_node_that_listens() {
+fn a_ping_behind_a_full_pipe_does_not_end_a_listening_node() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
@@ -99,7 +99,7 @@ fn a_ping_behind_a_full_pipe_ends_no_node_that_listens() {
 }
 
 #[test]
-fn a_ping_behind_a_full_pipe_ends_no_node_that_connects() {
+fn a_ping_behind_a_full_pipe_does_not_end_a_connecting_node() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let attacker = Attacker::start(&cluster);
@@ -131,7 +131,7 @@ fn a_ping_behind_a_full_pipe_ends_no_node_that_connects() {
 
 /// A tower may be hostile, too.
 #[test]
-fn a_ping_behind_a_full_pipe_ends_no_node_of_a_hostile_tower() {
+fn a_ping_behind_a_full_pipe_of_a_hostile_tower_does_not_end_a_node() {
     let cluster = Cluster::new();
     let (incoming, outgoing) =
         (listener(port_of(&cluster.pub_addresses())), listener(port_of(&cluster.sub_addresses())));

@@ -34,7 +34,7 @@ fn ports(cluster: &Cluster, attacker: &mut Attacker) -> Vec<(u16, &'static str)>
 }
 
 #[test]
-fn garbage_on_every_port_harms_nobody() {
+fn honest_nodes_work_with_garbage_on_every_port() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
@@ -79,7 +79,7 @@ fn garbage_on_every_port_harms_nobody() {
 }
 
 #[test]
-fn announced_frames_without_end_are_refused_at_every_port() {
+fn announced_frames_that_are_too_long_are_refused_at_every_port() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
@@ -144,7 +144,7 @@ fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
 
 /// By default a record may have hundreds of MiB. An announced record costs nothing before its content arrives.
 #[test]
-fn a_long_frame_that_never_comes_costs_nothing() {
+fn an_announced_long_frame_costs_no_memory_before_it_arrives() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let traps: Vec<Trap> = (0..8).map(|_| Trap::set(&cluster)).collect();
@@ -171,7 +171,7 @@ fn a_long_frame_that_never_comes_costs_nothing() {
 /// Silent connections use up all files that a store may have open. Connected nodes continue, and new nodes can connect when
 /// the store ends the silent connections.
 #[test]
-fn silent_connections_take_files_for_a_while_only() {
+fn silent_connections_occupy_files_only_for_a_while() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/timeout", "60000");
     cluster.limit_files(256);
@@ -203,7 +203,7 @@ fn silent_connections_take_files_for_a_while_only() {
 
 /// A subscription occupies memory until its connection ends, so nodes end a connection with too many.
 #[test]
-fn subscriptions_without_end_are_cut_off() {
+fn a_peer_with_too_many_subscriptions_is_disconnected() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/max_subscription_bytes", "4194304");
     let mut honest = Honest::start(&cluster);
@@ -230,7 +230,7 @@ fn subscriptions_without_end_are_cut_off() {
 /// Each connection subscribes to less than the limit, and all together to far more. The node still processes the
 /// subscriptions that arrive before it ends the connections.
 #[test]
-fn subscriptions_of_many_connections_at_once_are_cut_off() {
+fn peers_with_too_many_subscriptions_in_total_are_disconnected() {
     const CONNECTIONS: usize = 10;
     let mut cluster = Cluster::new();
     cluster.set("beacon/max_subscription_bytes", "4194304");
@@ -260,7 +260,7 @@ fn subscriptions_of_many_connections_at_once_are_cut_off() {
 /// Two peers subscribe to the same topic. One of them unsubscribes and subscribes again, with four times as many bytes in
 /// total as the limit.
 #[test]
-fn a_shared_subscription_that_is_made_and_ended_many_times_ends_no_connection() {
+fn many_changes_of_a_shared_subscription_do_not_end_a_connection() {
     let cluster = Cluster::new().with("beacon/max_subscription_bytes", "1048576").with_tower();
     let store = cluster.store("store");
     let mut node = crate::peer::Node::started(&cluster, &[]);
@@ -301,7 +301,7 @@ fn subscribe(port: u16, count: usize) -> (Raw, bool) {
 
 /// A key sets the limit of subscriptions. The log names the key and the peer.
 #[test]
-fn keys_say_what_others_may_subscribe_to() {
+fn keys_limit_the_subscriptions_of_peers() {
     for (limit, is_cut_off) in [("100000", true), ("1000000", false)] {
         let mut cluster = Cluster::new();
         cluster.set("beacon/max_subscription_bytes", limit);

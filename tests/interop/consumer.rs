@@ -54,7 +54,7 @@ fn live_records_and_a_gap_that_the_producer_fills() {
 }
 
 #[test]
-fn an_unanswered_fetch_is_repeated_and_one_answered_in_part_goes_on() {
+fn an_unanswered_fetch_is_repeated_and_a_partly_answered_one_continues() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let (mut producer, address) = producer_for(&cluster);
@@ -74,7 +74,7 @@ fn an_unanswered_fetch_is_repeated_and_one_answered_in_part_goes_on() {
 }
 
 #[test]
-fn what_is_no_record_of_its_topic_is_dropped() {
+fn a_consumer_drops_malformed_records_and_records_of_other_topics() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let (mut producer, address) = producer_for(&cluster);
@@ -97,7 +97,7 @@ fn what_is_no_record_of_its_topic_is_dropped() {
 }
 
 #[test]
-fn it_greets_a_store_that_greets_it_or_subscribes_to_its_greeting() {
+fn a_consumer_sends_its_hello_after_a_store_hello_or_a_subscription() {
     let cluster = Cluster::new().with_tower();
     let _consumer = cluster.consumer(TOPIC);
     // By now the consumer has subscribed to its topic.
@@ -125,7 +125,7 @@ fn a_store_that_connects_without_being_announced_is_greeted_too() {
 }
 
 #[test]
-fn under_latest_it_greets_with_no_topics() {
+fn under_latest_a_consumer_sends_its_hello_without_topics() {
     let cluster = Cluster::new().with_tower();
     let _consumer = cluster.consumer_of_new(TOPIC);
     let (mut store, consumer) = store_for(&cluster);
@@ -133,7 +133,7 @@ fn under_latest_it_greets_with_no_topics() {
 }
 
 #[test]
-fn it_reads_from_two_stores_at_once_each_record_once() {
+fn a_consumer_reads_from_two_stores_at_once_each_record_once() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let partition = new_address();
@@ -157,7 +157,7 @@ fn it_reads_from_two_stores_at_once_each_record_once() {
 }
 
 #[test]
-fn what_a_store_is_asked_for_is_not_taken_from_a_producer_of_0_1_0() {
+fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let (mut store, _) = store_for(&cluster);
@@ -180,7 +180,7 @@ fn what_a_store_is_asked_for_is_not_taken_from_a_producer_of_0_1_0() {
 }
 
 #[test]
-fn one_record_more_than_was_asked_for_does_no_harm() {
+fn one_record_more_than_requested_is_delivered_once() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let (mut store, address) = store_for(&cluster);
@@ -199,7 +199,7 @@ fn one_record_more_than_was_asked_for_does_no_harm() {
 }
 
 #[test]
-fn it_asks_for_heads_when_it_subscribes() {
+fn a_consumer_requests_heads_when_it_subscribes() {
     let cluster = Cluster::new().with_tower();
     // The consumer sends GET-HEADS when both are connected, or at its next retry.
     let mut store = Node::started(&cluster, &[to(b'G', "")]);
@@ -209,7 +209,7 @@ fn it_asks_for_heads_when_it_subscribes() {
 }
 
 #[test]
-fn under_latest_it_starts_with_the_first_record_that_it_hears() {
+fn under_latest_a_consumer_starts_with_its_first_record() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer_of_new(TOPIC);
     let (mut producer, _) = producer_for(&cluster);
@@ -222,7 +222,7 @@ fn under_latest_it_starts_with_the_first_record_that_it_hears() {
 }
 
 #[test]
-fn under_latest_a_head_is_where_it_starts_and_nothing_is_fetched() {
+fn under_latest_a_consumer_starts_after_its_first_head_and_fetches_nothing() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer_of_new(TOPIC);
     let (mut producer, address) = producer_for(&cluster);

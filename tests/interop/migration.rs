@@ -213,7 +213,7 @@ fn several() -> Partitions {
 }
 
 #[test]
-fn all_is_copied_and_served_after_the_old_store_has_gone() {
+fn a_new_store_copies_an_old_store_and_serves_its_records_after_its_end() {
     let cluster = Cluster::new().with_tower();
     let partitions = several();
     let old = OldStore::start(&cluster, &partitions, Behavior::default());
@@ -228,7 +228,7 @@ fn all_is_copied_and_served_after_the_old_store_has_gone() {
 }
 
 #[test]
-fn what_is_missing_can_be_seen() {
+fn the_missing_option_lists_missing_records() {
     let cluster = Cluster::new().with_tower();
     // No database yet.
     let (code, lines, log) = ask(&cluster, "new", "--list");
@@ -260,7 +260,7 @@ fn what_is_missing_can_be_seen() {
 }
 
 #[test]
-fn who_asks_what_is_missing_before_there_is_a_tower_can_be_interrupted() {
+fn the_missing_option_can_be_interrupted_while_it_waits_for_a_tower() {
     let mut cluster = Cluster::new();
     let tower = cluster.tower();
     let store = cluster.store("new");
@@ -280,7 +280,7 @@ fn who_asks_what_is_missing_before_there_is_a_tower_can_be_interrupted() {
 
 /// An operator may stop the old store when the exit code is 0. So it must not be 0 when the result is not known.
 #[test]
-fn what_is_not_known_counts_as_missing() {
+fn the_missing_option_fails_when_a_store_does_not_answer() {
     let mut cluster = Cluster::new().with_tower();
     let partitions = several();
     let old = OldStore::start(&cluster, &partitions, Behavior::default());
@@ -312,7 +312,7 @@ fn what_is_not_known_counts_as_missing() {
 }
 
 #[test]
-fn what_is_missing_can_be_interrupted_while_nobody_reads_it() {
+fn the_missing_option_can_be_interrupted_while_its_output_is_not_read() {
     let mut cluster = Cluster::new().with_tower();
     cluster.set("store/db", &cluster.path("new"));
     let mut store = cluster.store("new");
@@ -337,7 +337,7 @@ fn what_is_missing_can_be_interrupted_while_nobody_reads_it() {
 }
 
 #[test]
-fn an_old_store_that_is_slow_and_repeats_itself() {
+fn a_new_store_copies_an_old_store_that_is_slow_and_answers_twice() {
     let cluster = Cluster::new().with_tower();
     let mut partitions = Partitions::new();
     for subject in ["one", "two"] {
@@ -352,7 +352,7 @@ fn an_old_store_that_is_slow_and_repeats_itself() {
 }
 
 #[test]
-fn two_old_stores_at_once() {
+fn a_new_store_copies_two_old_stores_at_once() {
     let cluster = Cluster::new().with_tower();
     let both = several();
     let (mut first, mut second) = (both.clone(), both.clone());
@@ -368,7 +368,7 @@ fn two_old_stores_at_once() {
 }
 
 #[test]
-fn an_old_store_that_dies_in_the_middle_and_comes_back() {
+fn a_new_store_copies_an_old_store_that_ends_and_restarts() {
     let cluster = Cluster::new().with_tower();
     let mut partitions = Partitions::new();
     for _ in 0..3 {
@@ -390,7 +390,7 @@ fn an_old_store_that_dies_in_the_middle_and_comes_back() {
 }
 
 #[test]
-fn old_stores_that_hold_a_part_each() {
+fn a_new_store_combines_the_parts_of_two_old_stores() {
     let cluster = Cluster::new().with_tower();
     let mut whole = Partitions::new();
     let address = add(&mut whole, "parts", 0..900);
@@ -411,7 +411,7 @@ fn old_stores_that_hold_a_part_each() {
 }
 
 #[test]
-fn what_is_missing_is_told_while_a_producer_is_at_work() {
+fn the_missing_option_works_while_a_producer_publishes() {
     let cluster = Cluster::new().with_tower().with_store();
     let producer = cluster.producer("busy");
     producer.feed(&[b"line".to_vec()]);
@@ -432,7 +432,7 @@ fn what_is_missing_is_told_while_a_producer_is_at_work() {
 }
 
 #[test]
-fn what_is_there_can_be_listed_at_any_moment_of_a_store_at_work() {
+fn the_list_option_works_at_any_moment_of_a_busy_store() {
     let cluster = Cluster::new().with_tower().with_store();
     let topics: Vec<String> = (0..8).map(|i| format!("busy {i}")).collect();
     let load: Vec<Vec<u8>> = (0..40_000).map(|i| format!("{i:0100}").into_bytes()).collect();

@@ -276,7 +276,7 @@ fn our_consumer_is_answered_by_two_stores_and_the_producer_at_once() {
 }
 
 #[test]
-fn our_store_takes_over_what_two_stores_hold_at_once() {
+fn our_store_copies_two_stores_at_once() {
     let cluster = Cluster::new().with_tower();
     let contents = ["s0", "s1", "s2", "s3", "s4"];
     let mut old = [Node::new(&cluster), Node::new(&cluster)];

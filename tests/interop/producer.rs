@@ -22,7 +22,7 @@ fn start(lines: &[&str]) -> (Cluster, Node, Program, String) {
 }
 
 #[test]
-fn its_subscriptions_records_and_heads_are_laid_out_as_the_protocol_says() {
+fn a_producers_subscriptions_records_and_heads_match_the_protocol() {
     let cluster = Cluster::new().with("producer/head_interval", "100").with_tower();
     let mut node = Node::started(&cluster, &[to(b'M', TOPIC), to(b'H', TOPIC)]);
     let producer = cluster.producer(TOPIC);
@@ -53,7 +53,7 @@ fn its_subscriptions_records_and_heads_are_laid_out_as_the_protocol_says() {
 }
 
 #[test]
-fn it_answers_a_fetch_with_exactly_what_was_asked_for() {
+fn a_producer_answers_a_fetch_with_exactly_the_requested_records() {
     let (_cluster, mut node, _producer, address) = start(&["r0", "r1", "r2", "r3", "r4"]);
     node.send(&fetch(&address, &node.address, TOPIC, 1, 2));
     node.direct_records(&address, TOPIC, 1, &["r1", "r2"]);
@@ -73,7 +73,7 @@ fn it_answers_a_fetch_with_exactly_what_was_asked_for() {
 }
 
 #[test]
-fn what_was_acknowledged_is_not_its_to_answer() {
+fn a_producer_does_not_answer_with_acknowledged_records() {
     let (_cluster, mut node, mut producer, address) = start(&["r0", "r1", "r2", "r3"]);
     node.send(&ack(&address, TOPIC, 1));
     node.send(&fetch(&address, &node.address, TOPIC, 0, 4));
@@ -82,7 +82,7 @@ fn what_was_acknowledged_is_not_its_to_answer() {
 }
 
 #[test]
-fn it_ends_when_the_last_record_is_acknowledged_and_not_before() {
+fn a_producer_ends_when_the_last_record_is_acknowledged_and_not_before() {
     let (_cluster, mut node, mut producer, address) = start(&["r0", "r1", "r2"]);
     producer.close_input();
     for harmless in [
@@ -108,7 +108,7 @@ fn it_ends_when_the_last_record_is_acknowledged_and_not_before() {
 }
 
 #[test]
-fn it_tells_its_head_to_who_asks() {
+fn a_producer_answers_get_heads_of_its_topic() {
     let (_cluster, mut node, _producer, address) = start(&["r0", "r1"]);
     node.send(&get_heads(TOPIC, &node.address));
     let expected = direct_head(&node.address, &address, TOPIC, 1);
@@ -119,7 +119,7 @@ fn it_tells_its_head_to_who_asks() {
 
 /// A consumer of 0.1.0 under `latest` treats the record of a first HEAD as new, so our producers must not send it one.
 #[test]
-fn a_new_peer_gets_a_head_at_once_only_if_it_is_a_node_of_this_library() {
+fn a_producer_sends_a_new_peer_a_head_at_once_only_if_it_is_of_this_library() {
     let cluster = Cluster::new().with("producer/head_interval", "60000").with_tower();
     let producer = cluster.producer(TOPIC);
     let mut first = Node::started(&cluster, &[to(b'M', TOPIC)]);

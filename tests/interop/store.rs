@@ -73,7 +73,7 @@ fn consumer_for(cluster: &Cluster) -> (Node, String) {
 }
 
 #[test]
-fn it_acknowledges_what_it_has_and_again_when_it_hears_of_it_again() {
+fn a_store_repeats_its_ack_for_repeated_records_and_heads() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
@@ -91,7 +91,7 @@ fn it_acknowledges_what_it_has_and_again_when_it_hears_of_it_again() {
 }
 
 #[test]
-fn it_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
+fn a_store_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, writer) = producer_for(&cluster);
     let partition = producer.address.clone();
@@ -111,7 +111,7 @@ fn it_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
 }
 
 #[test]
-fn what_is_malformed_changes_nothing() {
+fn a_store_ignores_malformed_messages() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
@@ -133,7 +133,7 @@ fn what_is_malformed_changes_nothing() {
 }
 
 #[test]
-fn it_answers_with_exactly_count_records() {
+fn a_store_answers_a_fetch_with_exactly_the_requested_records() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
@@ -153,7 +153,7 @@ fn it_answers_with_exactly_count_records() {
 }
 
 #[test]
-fn a_fetch_that_names_another_store_is_not_for_it() {
+fn a_store_ignores_a_fetch_that_names_another_store() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
@@ -183,7 +183,7 @@ fn a_fetch_that_names_another_store_is_not_for_it() {
 }
 
 #[test]
-fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
+fn a_store_sends_a_consumer_store_hello_and_the_heads_of_its_topics() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
@@ -227,7 +227,7 @@ fn it_greets_a_consumer_and_tells_it_the_heads_of_its_topics() {
 }
 
 #[test]
-fn it_serves_after_a_restart_what_it_has_acknowledged() {
+fn a_store_serves_acknowledged_records_after_a_restart() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.store("store");
     let (mut producer, _) = producer_for(&cluster);
@@ -247,7 +247,7 @@ fn it_serves_after_a_restart_what_it_has_acknowledged() {
 }
 
 #[test]
-fn it_takes_over_what_a_store_of_0_1_0_holds() {
+fn a_store_copies_the_records_of_a_store_of_0_1_0() {
     let cluster = Cluster::new().with_tower();
     // Only the reader of the old store runs. The producer of its records has ended.
     let mut old = Node::started(&cluster, &[to(b'F', ""), to(b'G', "")]);
@@ -271,7 +271,7 @@ fn it_takes_over_what_a_store_of_0_1_0_holds() {
 }
 
 #[test]
-fn a_repeated_fetch_of_0_1_0_is_answered_and_others_are_not_held_up() {
+fn repeated_fetches_of_0_1_0_do_not_delay_other_requests() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();

@@ -18,7 +18,7 @@ fn within(socket: &zmq::Socket, patience: Duration) -> Option<Vec<Vec<u8>>> {
 }
 
 #[test]
-fn our_tower_welcomes_and_says_where_nodes_are() {
+fn our_tower_sends_its_welcome_and_announces_nodes() {
     let cluster = Cluster::new().with_tower();
     let context = zmq::Context::new();
     let listener = socket(&context, zmq::SUB);
@@ -77,7 +77,7 @@ fn our_tower_welcomes_and_says_where_nodes_are() {
 }
 
 #[test]
-fn our_tower_passes_subscriptions_on_but_not_that_to_its_welcome() {
+fn our_tower_forwards_subscriptions_except_the_one_to_its_welcome() {
     let cluster = Cluster::new().with_tower();
     let context = zmq::Context::new();
     // An XPUB socket receives the subscriptions of others.
@@ -187,7 +187,7 @@ impl Tower {
 }
 
 #[test]
-fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_whom_it_announces() {
+fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_announced_nodes() {
     let (cluster, tower) = (Cluster::new(), Tower::new());
     let mut consumer = tower.consumer(&cluster, "topic");
     let beacon = tower.beacon();
@@ -213,7 +213,7 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_whom_it_announces() {
 
 /// Nodes of 0.1.0 use ports from 49152 on, so producers that run one after the other have the same port.
 #[test]
-fn a_new_node_at_an_endpoint_where_nobody_was_for_some_time_is_connected_to_at_once() {
+fn a_node_connects_at_once_to_a_new_node_at_an_endpoint_that_was_unused() {
     let (cluster, tower) = (Cluster::new(), Tower::new());
     let mut consumer = tower.consumer(&cluster, "topic");
     tower.beacon();

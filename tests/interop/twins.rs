@@ -65,7 +65,7 @@ fn expect_new_address(node: &mut Node, producer: &mut Program, old: &str, why: &
 }
 
 #[test]
-fn an_ack_of_what_was_not_published_makes_a_producer_take_a_new_address_but_not_endlessly() {
+fn an_ack_of_an_unpublished_record_makes_a_producer_take_one_new_address() {
     let (_cluster, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
     node.send(&ack(&old, TOPIC, 3));
     let new = expect_new_address(
@@ -98,7 +98,7 @@ fn acknowledge_all(node: &mut Node, address: &str) {
 }
 
 #[test]
-fn records_that_may_be_a_twin_s_are_not_acknowledged_when_a_producer_ends() {
+fn a_producer_with_a_twin_reports_records_without_proof_as_unacknowledged() {
     let (_cluster, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
     node.send(&ack(&old, TOPIC, 3));
     let new = expect_new_address(&mut node, &mut producer, &old, "record 3 is acknowledged");
@@ -115,7 +115,7 @@ fn records_that_may_be_a_twin_s_are_not_acknowledged_when_a_producer_ends() {
 }
 
 #[test]
-fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
+fn an_ack_without_a_subscribed_store_shows_a_twin() {
     // This node subscribes to neither records nor HEADs.
     let (_cluster, mut node, mut producer, old) = start(&[]);
     node.send(&ack(&old, TOPIC, 1));
@@ -128,7 +128,7 @@ fn an_ack_of_records_that_no_store_reads_is_a_twin_s() {
 }
 
 #[test]
-fn a_beacon_of_a_producer_s_address_at_another_port_is_a_twin_s() {
+fn a_beacon_with_the_producers_address_and_another_port_shows_a_twin() {
     let (cluster, mut node, mut producer, old) = start(&[to(b'M', TOPIC)]);
     let mut twin = Node::new(&cluster);
     twin.address = old.clone();

@@ -50,7 +50,7 @@ impl Reading {
 }
 
 #[test]
-fn a_consumer_reads_all_partitions_of_a_store_that_holds_more_than_one_peer_may_bring() {
+fn a_consumer_reads_all_partitions_of_a_store_with_more_partitions_than_the_limit_per_peer() {
     for (limit, held) in [(100, 150), (100, 5_000), (1_000, 1_500)] {
         let mut reading =
             Reading::new(Start::Earliest, Limits { partitions_per_peer: limit, ..Limits::default() });
@@ -79,7 +79,7 @@ fn a_consumer_reads_all_partitions_of_a_store_that_holds_more_than_one_peer_may_
 }
 
 #[test]
-fn a_claim_that_nobody_answers_is_forgotten_until_it_is_repeated() {
+fn an_unanswered_head_is_dropped_until_it_is_repeated() {
     let mut reading = Reading::new(Start::Earliest, Limits::default());
     reading.head("HOSTILE", b"MADE UP", 1 << 40, 0);
     let mut last_ms = 0;
@@ -95,7 +95,7 @@ fn a_claim_that_nobody_answers_is_forgotten_until_it_is_repeated() {
 }
 
 #[test]
-fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
+fn slow_windows_of_one_peer_leave_room_for_another_peer() {
     let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
     // They have records, and each claims more than it delivers.
@@ -121,7 +121,7 @@ fn windows_of_one_peer_that_drip_leave_room_for_another_peer() {
 }
 
 #[test]
-fn a_peer_that_mentions_others_partitions_first_does_not_hold_them_up() {
+fn a_peer_that_first_sends_the_head_of_anothers_partition_does_not_delay_it() {
     let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
     reading.use_up("HOSTILE", 0);
@@ -144,7 +144,7 @@ fn a_peer_that_mentions_others_partitions_first_does_not_hold_them_up() {
 
 /// A partition on a store's disk is charged to the peer that delivers its records, not to one that only sends its head.
 #[test]
-fn what_is_on_disk_is_charged_to_the_peer_that_delivers_it() {
+fn a_partition_on_disk_is_charged_to_the_peer_that_delivers_it() {
     let limits = Limits { partitions: 20, partitions_per_peer: 10, ..Limits::default() };
     let mut replica = Replica::<Content>::new(ME, limits, 0).named(b"OWN").resuming(Box::new(|_, _| Ok(1)));
     let mut out = Outbox::<Content>::new();
@@ -221,7 +221,7 @@ fn read_beside_drips(hostile_host: &str) -> u64 {
 }
 
 #[test]
-fn peers_that_drip_do_not_slow_down_another_peer() {
+fn slow_peers_do_not_slow_down_another_peer() {
     for host in ["HOSTILE", "HONEST"] {
         let took_ms = read_beside_drips(host);
         assert!(took_ms <= 2_000, "{took_ms} ms beside peers of the host {host}");

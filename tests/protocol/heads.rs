@@ -47,7 +47,7 @@ fn fetch<'a>(partition: &'a [u8], address: &'a [u8]) -> Message<'a> {
 }
 
 #[test]
-fn all_heads_are_told_once_whatever_the_slices() {
+fn all_heads_are_sent_once_with_any_slice_length() {
     let log = log_of(100);
     let expected: Vec<String> =
         log.partitions.keys().map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect();
@@ -63,7 +63,7 @@ fn all_heads_are_told_once_whatever_the_slices() {
 }
 
 #[test]
-fn partitions_that_come_and_go_meanwhile_neither_repeat_nor_miss_others() {
+fn partitions_that_change_meanwhile_cause_no_repeated_or_missing_heads() {
     let mut log = log_of(1_000);
     let stay: Vec<Vec<u8>> =
         log.partitions.keys().map(|name| name.1.clone()).filter(|name| name.ends_with(b"1")).collect();
@@ -90,7 +90,7 @@ fn partitions_that_come_and_go_meanwhile_neither_repeat_nor_miss_others() {
 }
 
 #[test]
-fn a_fetch_is_answered_beside_thousands_who_ask_for_everything() {
+fn a_fetch_is_answered_beside_thousands_of_requests_for_all_heads() {
     let log = log_of(100_000);
     let mut reader = Reader::new(b"STORE");
     for i in 0..10_000 {
@@ -111,7 +111,7 @@ fn a_fetch_is_answered_beside_thousands_who_ask_for_everything() {
 }
 
 #[test]
-fn who_asks_for_heads_waits_for_one_slice_of_each_other() {
+fn a_request_for_heads_waits_for_one_slice_of_each_other_request() {
     let log = log_of(2_000);
     let mut reader = Reader::new(b"STORE");
     for i in 0..1_000 {
@@ -128,7 +128,7 @@ fn who_asks_for_heads_waits_for_one_slice_of_each_other() {
 }
 
 #[test]
-fn who_asks_again_in_the_midst_of_the_answer_gets_another_one() {
+fn a_repeated_request_during_the_answer_gets_another_answer() {
     let log = log_of(100);
     let mut reader = Reader::new(b"STORE");
     let mut subjects = SubjectsBuf::new();
@@ -149,7 +149,7 @@ fn who_asks_again_in_the_midst_of_the_answer_gets_another_one() {
 }
 
 #[test]
-fn one_who_asks_under_thousands_of_names_keeps_nobody_out() {
+fn requests_under_thousands_of_names_do_not_delay_other_requests() {
     let log = log_of(20_000);
     let mut reader = Reader::new(b"STORE");
     let hostile = || Some(b"a connection"[..].into());

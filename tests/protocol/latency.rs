@@ -59,7 +59,7 @@ fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
 }
 
 #[test]
-fn a_long_way_costs_time_and_little_else() {
+fn a_long_round_trip_causes_few_duplicates() {
     for round_trip_ms in [100, 300, 500, 800, 900, 1_500, 3_000, 6_000] {
         for live_ms in [0, 10] {
             let (took_ms, sent) = catch_up(round_trip_ms, live_ms);

@@ -42,7 +42,7 @@ fn small(partitions: usize) -> Limits {
 }
 
 #[test]
-fn a_live_partition_gets_in_among_dead_ones_and_stays() {
+fn a_live_partition_replaces_one_without_records_and_stays() {
     let mut reading = Reading::new(Start::Earliest, small(50));
     for i in 0..50 {
         reading.take(head(&fake(i), 1_000), None, 0);
@@ -62,7 +62,7 @@ fn a_live_partition_gets_in_among_dead_ones_and_stays() {
 
 /// Under `consumer/isolation = acknowledged`, records of made-up partitions wait for a store without end.
 #[test]
-fn partitions_whose_records_wait_for_a_store_keep_no_other_out() {
+fn partitions_whose_records_wait_for_a_store_can_be_evicted() {
     for start in [Start::Earliest, Start::Latest] {
         let mut reading = Reading::new(start, small(10));
         reading.consumer = reading.consumer.isolated(1 << 20);
@@ -90,7 +90,7 @@ fn partitions_whose_records_wait_for_a_store_keep_no_other_out() {
 }
 
 #[test]
-fn a_partition_that_gave_way_goes_on_where_it_stood() {
+fn an_evicted_partition_continues_at_its_position() {
     for start in [Start::Earliest, Start::Latest] {
         let mut reading = Reading::new(start, small(3));
         assert_eq!(reading.take(record(b"QUIET", 0), Some(1), 0), [0]);
@@ -115,7 +115,7 @@ fn a_partition_that_gave_way_goes_on_where_it_stood() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded() {
+fn evicted_positions_are_limited() {
     let mut reading = Reading::new(Start::Earliest, Limits { evicted_positions: 10, ..small(3) });
     for i in 0..100 {
         reading.take(record(&fake(i), 0), Some(1), LONG_MS * u64::from(i));
@@ -126,7 +126,7 @@ fn what_is_remembered_is_bounded() {
 }
 
 #[test]
-fn a_partition_that_is_refused_pushes_no_other_out_of_what_is_remembered() {
+fn a_refused_partition_replaces_no_evicted_position() {
     let mut reading = Reading::new(Start::Earliest, Limits { evicted_positions: 3, ..small(1) });
     for (i, address) in [b"OLD", b"BAD", b"NEW"].into_iter().enumerate() {
         assert_eq!(reading.take(record(address, 0), Some(1), LONG_MS * i as u64), [0]);
@@ -138,7 +138,7 @@ fn a_partition_that_is_refused_pushes_no_other_out_of_what_is_remembered() {
 }
 
 #[test]
-fn what_stores_say_of_complete_partitions_keeps_no_other_out() {
+fn heads_of_complete_partitions_do_not_prevent_their_eviction() {
     for start in [Start::Earliest, Start::Latest] {
         let mut reading = Reading::new(start, small(1));
         assert_eq!(reading.take(record(b"FIRST", 0), Some(1), 0), [0]);
@@ -225,7 +225,7 @@ fn a_flood_from_one_peer_leaves_the_partitions_of_others_alone() {
 }
 
 #[test]
-fn who_has_most_makes_room_and_only_down_to_an_equal_share() {
+fn the_peer_with_most_partitions_loses_some_down_to_an_equal_share() {
     let mut reading = of_peers(100, 80);
     let most = Brought::by(&mut reading, "A STORE", 60, 0);
     let few = Brought::by(&mut reading, "MODEST", 20, 0);
@@ -236,7 +236,7 @@ fn who_has_most_makes_room_and_only_down_to_an_equal_share() {
 }
 
 #[test]
-fn a_peer_has_so_many_partitions_and_no_more() {
+fn a_peer_cannot_have_more_partitions_than_its_limit() {
     let mut reading = of_peers(1_000, 10);
     for i in 0..10 {
         assert_eq!(reading.take_from(Some("ONE"), record(&fake(i), 0), Some(1), 0), [0]);
@@ -259,7 +259,7 @@ fn a_peer_has_so_many_partitions_and_no_more() {
 }
 
 #[test]
-fn who_brings_the_first_record_pays_for_a_partition_and_not_who_speaks_of_it_first() {
+fn a_partition_is_charged_to_the_peer_with_its_first_record() {
     let mut reading = of_peers(1_000, 5);
     for i in 0..5 {
         reading.take_from(Some("HOSTILE"), head(&fake(i), 10), None, 0);
@@ -284,7 +284,7 @@ fn who_brings_the_first_record_pays_for_a_partition_and_not_who_speaks_of_it_fir
 }
 
 #[test]
-fn peers_that_come_and_go_leave_nothing_behind() {
+fn ended_peers_occupy_no_memory() {
     let mut reading = of_peers(100, 50);
     for i in 0..10_000 {
         let (peer, now_ms) = (format!("PEER{i}"), u64::from(i) * 100);
@@ -302,7 +302,7 @@ fn peers_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
-fn a_store_takes_one_peers_partitions_so_far_and_what_is_on_its_disk_is_nobodys() {
+fn a_store_limits_the_partitions_of_a_peer_without_those_on_its_disk() {
     let limits = Limits { partitions: 100, partitions_per_peer: 10, ..Limits::default() };
     let mut storing = Storing::with(limits);
     for i in 0..50 {
@@ -325,7 +325,7 @@ fn a_store_takes_one_peers_partitions_so_far_and_what_is_on_its_disk_is_nobodys(
 }
 
 #[test]
-fn a_store_asks_others_less_often_the_more_they_answer_although_it_holds_all_of_it() {
+fn a_store_requests_heads_less_often_when_the_answers_are_long() {
     let mut storing = Storing::with(Limits::default());
     let round = |storing: &mut Storing, heads: u32| {
         let asked_ms = storing.replica.due_ms();
@@ -346,7 +346,7 @@ const LEN: usize = 1_000;
 const COST: usize = LEN + sequencer::EARLY_OVERHEAD_BYTES;
 
 #[test]
-fn records_of_gaps_that_nobody_fills_give_way() {
+fn early_records_of_stalled_partitions_are_dropped() {
     let limits = Limits { early_len_bytes: 100 * COST, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
     // Partitions without a record in order fill the buffer.
@@ -438,7 +438,7 @@ impl Storing {
 }
 
 #[test]
-fn a_store_of_more_partitions_than_it_knows_at_a_time_stores_them_all() {
+fn a_store_stores_more_partitions_than_it_may_know_at_once() {
     let mut storing = Storing::new(10);
     for round in 0..3 {
         for i in 0..100 {
@@ -452,7 +452,7 @@ fn a_store_of_more_partitions_than_it_knows_at_a_time_stores_them_all() {
 }
 
 #[test]
-fn a_partition_with_records_under_way_to_the_disk_stays() {
+fn a_partition_with_pending_writes_is_not_evicted() {
     let mut storing = Storing::new(2);
     storing.record(b"A", 0, 0);
     storing.record(b"B", 0, 0);
@@ -467,7 +467,7 @@ fn a_partition_with_records_under_way_to_the_disk_stays() {
 }
 
 #[test]
-fn a_partition_that_the_disk_cannot_tell_of_is_left_alone() {
+fn a_partition_that_the_disk_cannot_read_is_not_opened() {
     let mut storing = Storing::new(10);
     storing.record(b"UNREADABLE", 0, 0);
     assert_eq!(storing.commit(), [""; 0]);
@@ -537,7 +537,7 @@ fn catch_up_ms(count: u64, drips: &[&'static [u8]], claim_ms: u64) -> u64 {
 }
 
 #[test]
-fn stores_that_drip_and_speak_up_again_and_again_do_not_hold_up_catching_up() {
+fn slow_stores_that_repeat_their_heads_do_not_slow_down_catching_up() {
     let names: [&[u8]; 3] = [b"B", b"C", b"D"];
     for (drips, claim_ms) in [(1, 1_000), (1, 100), (3, 1_000), (3, 100)] {
         let took_ms = catch_up_ms(1_000_000, &names[..drips], claim_ms);

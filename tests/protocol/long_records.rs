@@ -79,7 +79,7 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
 }
 
 #[test]
-fn one_long_record_costs_the_others_little() {
+fn one_too_long_record_delays_other_partitions_little() {
     for talk_ms in [100, 1_000, 10_000] {
         let outcome = replay(1, 3, 100_000, talk_ms, 600_000);
         let done_ms = outcome.done_ms.expect("all good partitions come to their end");
@@ -92,7 +92,7 @@ fn one_long_record_costs_the_others_little() {
 }
 
 #[test]
-fn many_long_records_do_not_hold_all_up_for_ever() {
+fn many_too_long_records_do_not_stall_other_partitions() {
     for (bad, limit_ms) in [(10, 60_000), (100, 300_000)] {
         let outcome = replay(bad, 10, 20_000, 1_000, 600_000);
         let done_ms = outcome.done_ms.expect("all good partitions come to their end");

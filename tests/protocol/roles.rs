@@ -94,7 +94,7 @@ fn a_producer_numbers_its_records_and_sends_heads_after_the_first() {
 }
 
 #[test]
-fn a_producer_keeps_what_is_not_acknowledged() {
+fn a_producer_keeps_unacknowledged_records() {
     let (mut producer, mut out) = producer_with(10);
     assert_eq!(producer.unacknowledged(), 10);
     producer.handle_message(&ack_of(b"", 3), UNKNOWN, &mut out);
@@ -121,7 +121,7 @@ fn round(producer: &mut Producer<Content>, acks: &[(&'static [u8], u64)], out: &
 }
 
 #[test]
-fn a_producer_keeps_what_too_few_stores_have() {
+fn a_producer_keeps_records_that_too_few_stores_have() {
     let (producer, mut out) = producer_with(10);
     let mut producer = producer.with_min_stores(2);
     // One store does not count twice, however often it sends its ACK.
@@ -145,7 +145,7 @@ fn a_producer_keeps_what_too_few_stores_have() {
 }
 
 #[test]
-fn a_producer_asks_stores_to_acknowledge_again_when_that_can_be_enough() {
+fn a_producer_sends_a_head_early_when_repeated_acks_can_be_enough() {
     let (producer, mut out) = producer_with(10);
     let mut producer = producer.with_min_stores(2);
     let due_ms = |producer: &Producer<Content>| producer.due_ms().unwrap();
@@ -166,7 +166,7 @@ fn a_producer_asks_stores_to_acknowledge_again_when_that_can_be_enough() {
 }
 
 #[test]
-fn a_producer_that_always_has_more_to_read_counts_acks_all_the_same() {
+fn acks_count_in_a_producer_that_always_has_messages_to_read() {
     let (producer, mut out) = producer_with(10);
     let mut producer = producer.with_min_stores(2);
     for now_ms in [0, 999, 1_000] {
@@ -196,7 +196,7 @@ fn made_up_stores_do_not_grow_a_producers_memory_nor_hide_real_ones() {
 }
 
 #[test]
-fn a_producer_tells_what_it_keeps() {
+fn a_producer_reports_the_length_of_its_kept_records() {
     let (mut producer, mut out) = producer_with(0);
     assert_eq!(producer.kept_len_bytes(), 0);
     for len in [0, 10, 1_000] {
@@ -317,7 +317,7 @@ fn an_earliest_consumer_asks_for_heads_and_fetches_from_the_beginning() {
 }
 
 #[test]
-fn a_latest_consumer_starts_with_what_it_hears_first() {
+fn a_latest_consumer_starts_at_its_first_record_or_after_its_first_head() {
     let mut reading = Reading::at(Start::Latest);
     assert_eq!(sent(&mut reading.out).len(), 0);
     reading.accept(record(5), Some(content(5)), 1);
@@ -347,7 +347,7 @@ fn an_answer_opens_no_partition() {
 }
 
 #[test]
-fn fetches_that_nobody_answers_do_not_hold_up_others() {
+fn unanswered_fetches_do_not_delay_others() {
     let limits = Limits { in_flight_len_bytes: 100, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
     sent(&mut reading.out);
@@ -368,7 +368,7 @@ fn fetches_that_nobody_answers_do_not_hold_up_others() {
 
 /// Found by the simulation, seed 9 of its first version.
 #[test]
-fn fetches_that_were_answered_in_part_do_not_wait_for_each_other() {
+fn partly_answered_fetches_do_not_wait_for_each_other() {
     let limits = Limits { in_flight_len_bytes: 2_000, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
     let names = [b"A", b"B"];
@@ -388,7 +388,7 @@ fn fetches_that_were_answered_in_part_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn an_unanswered_fetch_is_repeated_without_anybody_else_speaking() {
+fn an_unanswered_fetch_is_repeated_without_another_message() {
     let mut reading = Reading::at(Start::Earliest);
     reading.accept(head(0), None, 1_000);
     sent(&mut reading.out);
@@ -448,7 +448,7 @@ fn subjects(reading: &mut Reading, sequence: u64) -> Vec<String> {
 }
 
 #[test]
-fn the_empty_topic_and_prefixes_stand_for_many_topics() {
+fn the_empty_topic_and_prefixes_match_many_topics() {
     let reading = |is_prefix: bool, topics: &[&[u8]]| {
         let mut consumer = Consumer::new(ME, Start::Earliest, Limits::default(), 0);
         if is_prefix {
@@ -477,7 +477,7 @@ fn the_empty_topic_and_prefixes_stand_for_many_topics() {
 }
 
 #[test]
-fn unsubscribing_forgets_the_partitions() {
+fn unsubscribing_drops_the_partitions() {
     let mut reading = Reading::at(Start::Earliest);
     reading.accept(record(1), Some(content(1)), 1);
     sent(&mut reading.out);
@@ -495,7 +495,7 @@ fn unsubscribing_forgets_the_partitions() {
 }
 
 #[test]
-fn messages_that_make_no_sense_change_nothing() {
+fn invalid_messages_have_no_effect() {
     let mut reading = Reading::at(Start::Earliest);
     sent(&mut reading.out);
     reading.accept(record(0), None, 1);
@@ -549,7 +549,7 @@ impl Storing {
 }
 
 #[test]
-fn a_store_acknowledges_what_is_durable_and_nothing_else() {
+fn a_store_acknowledges_only_durable_records() {
     let mut storing = Storing::new();
     for offset in 0..3 {
         storing.take(record(offset), Some(content(offset)));
@@ -561,7 +561,7 @@ fn a_store_acknowledges_what_is_durable_and_nothing_else() {
 }
 
 #[test]
-fn a_store_acknowledges_again_what_it_sees_again() {
+fn a_store_acknowledges_repeated_records_and_heads_again() {
     let mut storing = Storing::new();
     storing.replica.open(TOPIC, PARTITION, 5).unwrap();
     storing.take(record(3), Some(content(3)));
@@ -575,7 +575,7 @@ fn a_store_acknowledges_again_what_it_sees_again() {
 }
 
 #[test]
-fn a_store_fetches_what_it_lacks_before_it_writes_what_came_early() {
+fn a_store_fetches_a_gap_before_it_writes_early_records() {
     let mut storing = Storing::new();
     storing.take(record(2), Some(content(2)));
     assert_eq!(storing.sent(), ["FETCH PARTITION ME topic 0 2"]);
@@ -587,7 +587,7 @@ fn a_store_fetches_what_it_lacks_before_it_writes_what_came_early() {
 }
 
 #[test]
-fn a_store_asks_other_stores_what_they_hold_and_fetches_it() {
+fn a_store_requests_heads_from_other_stores_and_fetches_their_records() {
     let mut storing = Storing::new();
     storing.replica.handle_subscription(&subscription(id::GET_HEADS, b""), 1);
     let due_ms = storing.replica.due_ms();
@@ -599,7 +599,7 @@ fn a_store_asks_other_stores_what_they_hold_and_fetches_it() {
 }
 
 #[test]
-fn names_that_name_nothing_open_no_partition() {
+fn empty_names_open_no_partition() {
     let mut storing = Storing::new();
     storing.take(Message::Record(Position::new(TOPIC, b"", TOPIC, 0)), Some(content(0)));
     storing.take(Message::Record(Position::new(b"", PARTITION, b"", 0)), Some(content(0)));
@@ -641,7 +641,7 @@ fn a_reader_answers_exactly_what_was_asked_for() {
 }
 
 #[test]
-fn a_store_that_is_not_asked_leaves_the_answer_to_the_one_that_is() {
+fn a_store_answers_only_fetches_with_its_name_or_without_a_name() {
     let (mut reader, mut out) = (Reader::new(b"READER").named(b"STORE"), Outbox::new());
     let fetch = |store| crate::rig::fetch(PARTITION, 0, 2, store);
     for (store, count) in [(&b"STORE"[..], 2), (b"ANOTHER", 0), (b"", 2), (b"READER", 0)] {
@@ -656,7 +656,7 @@ fn a_store_that_is_not_asked_leaves_the_answer_to_the_one_that_is() {
 }
 
 #[test]
-fn who_misses_records_asks_one_of_the_stores_that_have_them() {
+fn a_fetch_names_one_of_the_stores_that_have_the_records() {
     let named = |store| {
         let (mut reader, mut out) = (Reader::new(b"READER").named(store), Outbox::<Content>::new());
         reader.handle_message(&get_heads(TOPIC, ME), UNKNOWN);
@@ -692,7 +692,7 @@ fn who_misses_records_asks_one_of_the_stores_that_have_them() {
 }
 
 #[test]
-fn a_reader_tells_the_heads_of_one_topic_or_of_all() {
+fn a_reader_sends_the_heads_of_one_topic_or_of_all() {
     let (mut reader, mut out) = (Reader::new(b"STORE"), Outbox::new());
     reader.handle_message(&get_heads(TOPIC, ME), UNKNOWN);
     reader.handle_message(&get_heads(TOPIC, ME), UNKNOWN);

@@ -42,7 +42,7 @@ fn assert_noticed(node: &mut Node) {
 }
 
 #[test]
-fn a_consumer_tells_once_that_nobody_has_the_next_record() {
+fn a_consumer_reports_a_stalled_partition_once() {
     let mut reading = Reading::new(Start::Earliest, Limits::default());
     assert_noticed(&mut |message, content, now_ms| {
         if let Some(message) = message {
@@ -54,7 +54,7 @@ fn a_consumer_tells_once_that_nobody_has_the_next_record() {
 }
 
 #[test]
-fn a_store_tells_once_that_nobody_has_the_next_record() {
+fn a_store_reports_a_stalled_partition_once() {
     let mut replica = Replica::<Content>::new(ME, Limits::default(), 0);
     let (mut out, mut appends) = (Outbox::new(), Vec::new());
     assert_noticed(&mut |message, content, now_ms| {
@@ -72,7 +72,7 @@ fn a_store_tells_once_that_nobody_has_the_next_record() {
 }
 
 #[test]
-fn what_is_answered_late_is_no_standstill() {
+fn a_late_answer_is_not_a_stall() {
     let mut reading = Reading::new(Start::Earliest, Limits::default());
     // One record every 20 s.
     for second in 0..400 {
@@ -88,7 +88,7 @@ fn what_is_answered_late_is_no_standstill() {
 }
 
 #[test]
-fn a_producer_tells_what_waits_and_for_how_many_stores() {
+fn a_producer_reports_unacknowledged_records_and_the_number_of_stores() {
     for min_stores in [1, 2] {
         let producer = Producer::<Content>::new(TOPIC, PARTITION, 1_000).unwrap();
         let (mut producer, mut out) = (producer.with_min_stores(min_stores), Outbox::new());
@@ -123,7 +123,7 @@ fn a_producer_tells_what_waits_and_for_how_many_stores() {
 }
 
 #[test]
-fn a_producer_names_the_record_that_stores_may_refuse_for_its_length() {
+fn a_stall_notice_names_the_longest_unacknowledged_record() {
     let mut out = Outbox::new();
     let mut producer = Producer::<Content>::new(TOPIC, PARTITION, 1_000).unwrap();
     for len in [5_000, 5_001, 10] {
@@ -142,7 +142,7 @@ fn a_producer_names_the_record_that_stores_may_refuse_for_its_length() {
 }
 
 #[test]
-fn a_store_tells_once_a_minute_of_another_one_with_its_name() {
+fn a_store_reports_another_store_with_its_name_once_per_minute() {
     let mut replica = Replica::<Content>::new(ME, Limits::default(), 0).named(b"STORE");
     let mut appends = Vec::new();
     let mut told = |store: &[u8], now_ms| {

@@ -24,7 +24,7 @@ fn subscribe(producer: &mut Producer<Content>) {
 }
 
 #[test]
-fn an_ack_that_is_read_before_the_subscription_is_no_proof_of_a_twin() {
+fn an_ack_that_is_processed_before_the_subscription_does_not_show_a_twin() {
     let mut out = Outbox::new();
     let mut producer = publishing(10, &mut out);
     producer.handle_behind(true);
@@ -42,7 +42,7 @@ fn an_ack_that_is_read_before_the_subscription_is_no_proof_of_a_twin() {
 }
 
 #[test]
-fn what_is_acknowledged_while_a_new_address_is_waited_for_is_published_again() {
+fn records_acknowledged_before_a_new_address_are_published_again() {
     let mut out = Outbox::new();
     let mut producer = publishing(10, &mut out);
     subscribe(&mut producer);

@@ -78,7 +78,7 @@ fn damage(octets: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
 }
 
 #[test]
-fn no_damage_kills_the_process_or_makes_it_hand_over_a_wrong_record() {
+fn damage_never_kills_the_process_or_causes_a_wrong_record() {
     let seed = std::env::var("DAFKA_SEED").ok().and_then(|seed| seed.parse().ok());
     let count: Option<u32> = std::env::var("DAFKA_DAMAGES").ok().and_then(|count| count.parse().ok());
     // Always the same damage, except with DAFKA_DAMAGES (`make soak-crash`).

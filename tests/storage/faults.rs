@@ -43,7 +43,7 @@ fn corrupt(result: Result<Vec<(u64, Vec<u8>)>, ReadError>) -> Box<dafka::storage
 }
 
 #[test]
-fn a_flipped_bit_in_a_record_is_noticed_and_named_and_the_others_are_read() {
+fn a_flipped_bit_is_reported_with_its_record_and_other_records_are_read() {
     // Two records make a chunk that shares a page, 100 make one with its own pages.
     for marks in [2, 100] {
         let dir = dir();
@@ -65,7 +65,7 @@ fn a_flipped_bit_in_a_record_is_noticed_and_named_and_the_others_are_read() {
 }
 
 #[test]
-fn a_missing_chunk_is_noticed() {
+fn a_missing_chunk_is_reported() {
     use lmdb::Transaction;
     for (missing, reads) in [(0u64, [0, 10]), (20, [0, 25]), (40, [0, 59])] {
         let dir = dir();
@@ -133,7 +133,7 @@ fn fill(data: &Path, meta: bool) {
 }
 
 #[test]
-fn a_failed_write_appends_nothing_and_the_log_goes_on() {
+fn a_failed_write_appends_nothing_and_the_log_still_works() {
     let dir = dir();
     let log = open(dir.path());
     append(&log, P, 0, &[content(0, 100)]).expect("append");
@@ -168,7 +168,7 @@ fn mount_tmpfs(dir: &Path, len: &str) -> bool {
 }
 
 #[test]
-fn a_full_file_system_is_called_full() {
+fn a_full_file_system_is_reported_as_full() {
     let dir = dir();
     if !mount_tmpfs(dir.path(), "size=3m") {
         eprintln!("skipped: mounting a small file system is not permitted here");
@@ -195,7 +195,7 @@ fn a_full_file_system_is_called_full() {
 }
 
 #[test]
-fn what_append_returned_for_survives_being_killed() {
+fn appended_records_survive_a_kill() {
     let dir = dir();
     let mut next = 0u64;
     for round in 0..6u64 {
@@ -242,7 +242,7 @@ fn child_appends_until_killed() {
 }
 
 #[test]
-fn a_map_that_does_not_fit_the_address_space_is_told_and_the_log_goes_on() {
+fn an_append_fails_when_its_map_does_not_fit_the_address_space() {
     let dir = dir();
     let status = in_a_process("faults::child_has_little_address_space", dir.path()).status().expect("runs");
     assert!(status.success());

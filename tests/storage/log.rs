@@ -241,7 +241,7 @@ fn names_are_any_octets_up_to_the_limit() {
 }
 
 #[test]
-fn a_subject_is_not_taken_for_one_that_it_begins() {
+fn partitions_of_a_topic_do_not_include_topics_with_the_same_prefix() {
     let dir = dir();
     let log = open(dir.path());
     for (subject, address) in
@@ -262,7 +262,7 @@ fn a_subject_is_not_taken_for_one_that_it_begins() {
 }
 
 #[test]
-fn heads_are_told_in_slices_of_any_length() {
+fn heads_are_read_in_slices_of_any_length() {
     let dir = dir();
     let log = open(dir.path());
     let long = vec![0xff; MAX_NAME_LEN_BYTES];
@@ -309,7 +309,7 @@ fn heads_are_told_in_slices_of_any_length() {
 }
 
 #[test]
-fn the_map_grows_unseen_while_others_read() {
+fn the_map_grows_while_other_threads_read() {
     let dir = dir();
     let log = open(dir.path());
     let done = AtomicBool::new(false);
@@ -363,7 +363,7 @@ fn many_threads_append_to_partitions_of_their_own() {
 }
 
 #[test]
-fn a_limit_of_the_map_is_told_and_what_is_there_stays_readable() {
+fn an_append_beyond_the_map_limit_fails_and_records_stay_readable() {
     let dir = dir();
     let limited = Options { max_map_len_bytes: 4 << 20, ..options() };
     let log = Log::open(dir.path(), limited).expect("open");

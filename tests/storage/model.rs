@@ -50,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_does_what_vectors_do(steps in steps()) {
+    fn the_log_behaves_as_its_model(steps in steps()) {
         let dir = tempfile::tempdir().expect("a directory");
         let mut log = open(dir.path());
         let mut model: BTreeMap<u8, Vec<Vec<u8>>> = BTreeMap::new();

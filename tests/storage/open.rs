@@ -42,7 +42,7 @@ fn missing_directories_are_created() {
 }
 
 #[test]
-fn what_cannot_be_a_directory_is_told() {
+fn a_path_that_cannot_be_a_directory_is_refused() {
     let dir = dir();
     let file = dir.path().join("file");
     fs::write(&file, b"mine").expect("write");
@@ -56,7 +56,7 @@ fn what_cannot_be_a_directory_is_told() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_once_and_untouched() {
+fn a_file_that_is_not_regular_is_refused_at_once_and_untouched() {
     let make = |path: &Path, kind: &str| {
         let done = match kind {
             "a FIFO" => std::process::Command::new("mkfifo")
@@ -92,7 +92,7 @@ fn what_is_no_regular_file_is_refused_at_once_and_untouched() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_named() {
+fn a_dangling_link_is_reported_with_its_name() {
     let dir = dir();
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("/nowhere/disk", &link).expect("a link");
@@ -117,7 +117,7 @@ fn a_link_that_leads_nowhere_is_named() {
 }
 
 #[test]
-fn a_copy_of_the_lock_in_a_process_that_is_being_started_does_not_hold_the_directory() {
+fn a_copy_of_the_lock_in_a_starting_process_does_not_lock_the_directory() {
     let dir = dir();
     let log = open(dir.path());
     let real = dir.path().canonicalize().expect("there");
@@ -285,7 +285,7 @@ fn a_copy_without_a_lock_file_gets_another_name_and_one_with_it_keeps_it() {
 }
 
 #[test]
-fn listing_changes_nothing() {
+fn a_list_changes_nothing() {
     let dir = dir();
     let path = dir.path();
     assert!(matches!(list(&path.join("none")), Err(OpenError::Io { .. })));

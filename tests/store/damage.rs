@@ -52,7 +52,7 @@ fn refused(cluster: &Cluster, dir: &Path, what: &str) {
 }
 
 #[test]
-fn what_is_damaged_where_a_start_looks_is_refused_untouched() {
+fn a_store_refuses_damage_that_its_start_finds_and_changes_nothing() {
     let test = "damaged start";
     let mut random = Rng::with_seed(seed(test));
     let cluster = Cluster::new().with_tower();
@@ -99,7 +99,7 @@ fn place_of(octets: &[u8], partition: &Partition, sequence: u64) -> usize {
 }
 
 #[test]
-fn a_flipped_bit_in_a_chunk_is_named_once_and_only_its_partition_is_refused() {
+fn a_store_logs_a_flipped_bit_once_and_stops_serving_only_its_partition() {
     let cluster = Cluster::new().with_tower();
     let (dir, partitions) = database(&cluster);
     let mut octets = fs::read(dir.join("data.mdb")).expect("there");
@@ -168,7 +168,7 @@ fn ruin_end(octets: &mut [u8], id: u64, from: u64) -> u32 {
 }
 
 #[test]
-fn a_partition_whose_end_is_damaged_is_closed_and_the_others_go_on() {
+fn a_partition_with_a_damaged_end_is_closed_and_others_continue() {
     let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("store");
     // One entry per record, so that each partition fills several pages.
@@ -251,7 +251,7 @@ fn survive(cluster: &Cluster, dir: &Path, partitions: &[Partition], what: &str) 
 }
 
 #[test]
-fn noise_in_any_page_is_survived() {
+fn a_store_survives_noise_in_any_page() {
     let test = "damaged pages";
     let seed = seed(test);
     // Most of the time is waiting for missing answers, so the turns run in parallel.

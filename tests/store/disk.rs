@@ -58,7 +58,7 @@ fn a_store_whose_database_has_lost_its_name_acknowledges_nothing_and_ends() {
 }
 
 #[test]
-fn a_store_without_work_notices_that_its_database_is_gone() {
+fn an_idle_store_notices_that_its_database_is_gone() {
     let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("store");
     let store = cluster.store_at(&dir, &[], &[]);
@@ -107,7 +107,7 @@ fn a_disk_that_hangs_while_a_store_starts_is_logged_and_a_second_signal_ends_the
 }
 
 #[test]
-fn two_signals_at_once_are_one() {
+fn two_signals_at_once_count_as_one() {
     let cluster = Cluster::new().with_tower();
     let mut store = cluster.store("store");
     cluster.publish("twice", &lines("line", 10));
@@ -135,7 +135,7 @@ fn list(dir: &Path, mut command: Command) -> std::process::Output {
 }
 
 #[test]
-fn a_list_for_a_reader_that_has_seen_enough_is_no_error() {
+fn a_list_into_a_closed_pipe_is_not_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
     make_database(&dir.path().join("storedb"), 20_000);
     let mut command = Command::new(STORED);
@@ -152,7 +152,7 @@ fn a_list_for_a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[test]
-fn a_list_needs_to_read_the_database_and_nothing_else() {
+fn a_list_needs_only_permission_to_read_the_database() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can run a program as another user");
         return;
@@ -233,7 +233,7 @@ fn wait_for_line(child: &mut std::process::Child, text: &str) {
 }
 
 #[test]
-fn the_place_of_a_reader_that_was_killed_is_freed() {
+fn a_store_removes_the_table_entry_of_a_killed_reader() {
     let cluster = Cluster::new();
     let mut store = cluster.store("storedb");
     store.wait_until_it_catches_signals();
@@ -259,7 +259,7 @@ fn the_place_of_a_reader_that_was_killed_is_freed() {
 }
 
 #[test]
-fn a_list_beside_a_store_that_writes_is_right() {
+fn a_list_is_right_while_a_store_writes() {
     let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("storedb");
     make_database(&dir, 2_000);
@@ -319,7 +319,7 @@ fn new_databases_are_for_their_owner_unless_a_key_says_otherwise() {
 }
 
 #[test]
-fn a_disk_that_becomes_full_while_a_database_is_made_is_called_full() {
+fn a_full_disk_during_the_creation_of_a_database_is_reported_as_full() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut refused = 0;
     for kib in (4..=100).step_by(4) {

@@ -38,7 +38,7 @@ fn stands(store: &mut Program, load: &Load, complaints: usize) {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_is_over_when_there_is_room() {
+fn a_store_logs_a_full_disk_once_and_recovers_when_there_is_space() {
     let cluster = Cluster::new();
     let Some(disk) = Tmpfs::mount(&cluster.dir().join("small"), "size=6m") else { return };
     let _tower = cluster.tower();
@@ -72,7 +72,7 @@ fn a_full_disk_is_told_once_and_is_over_when_there_is_room() {
 }
 
 #[test]
-fn a_disk_without_any_room_refuses_a_store_with_a_line_instead_of_killing_it() {
+fn a_store_on_a_disk_without_free_space_refuses_to_start_with_one_line() {
     let cluster = Cluster::new();
     let Some(disk) = Tmpfs::mount(&cluster.dir().join("none"), "size=1m") else { return };
     let _tower = cluster.tower();
@@ -118,7 +118,7 @@ fn a_read_only_file_system_refuses_a_store_until_it_can_be_written() {
 }
 
 #[test]
-fn a_disk_that_fails_is_told_once_acknowledges_nothing_and_is_over_by_itself() {
+fn a_store_logs_a_failing_disk_once_acknowledges_nothing_and_recovers() {
     let test = "a failing disk";
     let mut random = Rng::with_seed(seed(test));
     let cluster = Cluster::new().with_tower();

@@ -37,7 +37,7 @@ fn room(cluster: &Cluster) -> u64 {
 }
 
 #[test]
-fn a_database_outgrows_its_first_map_while_records_come_in_and_are_read() {
+fn a_database_outgrows_its_first_map_while_records_are_written_and_read() {
     let mut cluster = Cluster::new();
     if room(&cluster) < 4 * FIRST_MAP_LEN {
         eprintln!("skipped: there is no room for a database of more than 1 GiB");

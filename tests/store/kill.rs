@@ -50,11 +50,11 @@ fn kill_again_and_again(test: &str, sync: &str, rounds: u64) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_sigkill() {
+fn acknowledged_records_survive_sigkill() {
     kill_again_and_again("kill, sync = always", "always", rounds(5));
 }
 
 #[test]
-fn what_was_acknowledged_survives_sigkill_without_synchronization_too() {
+fn acknowledged_records_survive_sigkill_without_synchronization() {
     kill_again_and_again("kill, sync = never", "never", rounds(5));
 }

@@ -20,7 +20,7 @@ pub(crate) fn check_images(disk: &PowerCut, load: &Load, random: &mut Rng) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_power_cut() {
+fn acknowledged_records_survive_a_power_cut() {
     let test = "power cut";
     let mut random = Rng::with_seed(seed(test));
     let cluster = Cluster::new().with_tower();
@@ -58,7 +58,7 @@ fn what_was_acknowledged_survives_a_power_cut() {
 }
 
 #[test]
-fn without_synchronization_a_power_cut_loses_what_was_acknowledged() {
+fn without_synchronization_a_power_cut_loses_acknowledged_records() {
     // This shows that the other test can fail.
     let test = "power cut, sync = never";
     let mut random = Rng::with_seed(seed(test));
@@ -83,7 +83,7 @@ fn without_synchronization_a_power_cut_loses_what_was_acknowledged() {
 }
 
 #[test]
-fn what_another_run_left_to_the_system_is_acknowledged_only_when_it_is_on_disk() {
+fn unsynchronized_records_of_an_earlier_run_are_acknowledged_only_when_on_disk() {
     let test = "power cut after sync = never";
     let mut random = Rng::with_seed(seed(test));
     let cluster = Cluster::new().with_tower();
@@ -104,7 +104,7 @@ fn what_another_run_left_to_the_system_is_acknowledged_only_when_it_is_on_disk()
 }
 
 #[test]
-fn a_header_that_was_written_but_not_synchronized_acknowledges_nothing() {
+fn a_store_does_not_acknowledge_records_whose_header_is_not_synchronized() {
     let test = "power cut after a failed header";
     let mut random = Rng::with_seed(seed(test));
     let cluster = Cluster::new().with_tower();

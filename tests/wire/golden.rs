@@ -304,7 +304,7 @@ fn assert_refused(frame: &[u8], why: &str) {
 }
 
 #[test]
-fn refuses_with_reasons() {
+fn bad_frames_are_refused_with_reasons() {
     assert_eq!(Message::decode(b""), Err(DecodeError::Empty));
     assert_eq!(Message::decode(b"X\0\x01"), Err(DecodeError::UnknownId(b'X')));
     assert_eq!(Message::decode(b"G\0\x02\0"), Err(DecodeError::Version(2)));
@@ -335,7 +335,7 @@ fn refuses_with_reasons() {
 }
 
 #[test]
-fn refuses_subjects() {
+fn bad_subjects_are_refused() {
     let why = "CONSUMER-HELLO: the frame ends before the end of its subjects";
     assert_refused(b"W\0\x01\0", why);
     assert_refused(b"W\0\x01\0\0\0\0", why);
@@ -352,7 +352,7 @@ fn refuses_subjects() {
 
 /// An impossible count is refused without a look at the subjects, which would take minutes here.
 #[test]
-fn refuses_impossible_subject_counts_at_once() {
+fn impossible_subject_counts_are_refused_at_once() {
     let mut frame = b"W\0\x01\0\xFF\xFF\xFF\xFF".to_vec();
     frame.resize(16_000_000, 0);
     let started = std::time::Instant::now();
@@ -363,7 +363,7 @@ fn refuses_impossible_subject_counts_at_once() {
 }
 
 #[test]
-fn refuses_to_encode_what_no_frame_can_carry() {
+fn refuses_to_encode_invalid_names() {
     let long = [b'x'; 256];
     let too_long = |message, field| EncodeError::TooLong { message, field };
     let nul = |message, field| EncodeError::Nul { message, field };
@@ -395,7 +395,7 @@ fn refuses_to_encode_what_no_frame_can_carry() {
 }
 
 #[test]
-fn refuses_to_push_bad_subjects() {
+fn bad_subjects_are_not_pushed() {
     let mut subjects = SubjectsBuf::new();
     subjects.push(b"good").unwrap();
     let before = subjects.clone();
@@ -498,7 +498,7 @@ fn tower_beacon() {
 }
 
 #[test]
-fn refuses_bad_beacons() {
+fn bad_node_beacons_are_refused() {
     let why = |result: Result<NodeBeacon, DecodeError>| result.unwrap_err().to_string();
     let node = |frames: &[&'static [u8]]| why(NodeBeacon::decode(frames));
     assert_eq!(node(&[]), "node beacon: 0 frames where 4 are needed");
@@ -521,7 +521,7 @@ fn refuses_bad_beacons() {
 }
 
 #[test]
-fn refuses_bad_tower_beacons() {
+fn bad_tower_beacons_are_refused() {
     let tower = |frames: &[&[u8]]| TowerBeacon::decode(frames).unwrap_err().to_string();
     assert_eq!(tower(&[b"B", b"s"]), "tower beacon: 2 frames where 3 are needed");
     assert_eq!(tower(&[b"b", b"s", b"tcp://h:1"]), "tower beacon: the first frame is not valid");

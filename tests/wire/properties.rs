@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_are_refused_or_read_as_they_stand(owned in message(), harms in vec(damage(), 1..5)) {
+    fn damaged_messages_are_refused_or_decoded_exactly(owned in message(), harms in vec(damage(), 1..5)) {
         let mut frame = owned.frame();
         for damage in &harms {
             harm(&mut frame, damage);
@@ -175,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_read_or_refused(
+    fn any_octets_are_decoded_or_refused(
         id in ids(),
         topic in vec(any::<u8>(), 0..300),
         rest in vec(any::<u8>(), 0..64),
@@ -206,14 +206,14 @@ proptest! {
 
     /// Keys are equal only for equal partitions: an octet that moves from one name to the other changes the key.
     #[test]
-    fn keys_tell_partitions_apart(names in vec(1..4_u8, 0..6), one in any::<Index>(), two in any::<Index>()) {
+    fn different_partitions_have_different_keys(names in vec(1..4_u8, 0..6), one in any::<Index>(), two in any::<Index>()) {
         let (one, two) = (one.index(names.len() + 1), two.index(names.len() + 1));
         let key = |at: usize| partition_key(&names[..at], &names[at..]);
         prop_assert_eq!(key(one) == key(two), one == two);
     }
 
     #[test]
-    fn unfit_names_are_not_encoded(mut owned in message(), at in any::<Index>(), long in any::<bool>()) {
+    fn invalid_names_are_not_encoded(mut owned in message(), at in any::<Index>(), long in any::<bool>()) {
         owned.topic = if long {
             vec![b'x'; 256 + at.index(1000)]
         } else {
@@ -258,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_beacons_are_refused_or_read_as_they_stand(
+    fn damaged_beacons_are_refused_or_decoded_exactly(
         text in prop_oneof![
             "B\n[A-F0-9]{1,32}\n[a-z.]{0,9}\n[0-9]{1,6}",
             "B\n[A-F0-9]{1,32}\ntcp://[a-z.]{1,9}:[0-9]{1,6}",
