@@ -1,11 +1,11 @@
-//! Throughput from producer to acknowledged and from producer to consumer, beside raw libzmq in the same run.
+//! Throughput from a producer to its acknowledgements and to a consumer, compared with raw libzmq in the same run.
 //!
-//! Per round and record length: raw libzmq, PUB to SUB over loopback TCP, two frames per message, the first as
-//! long as a RECORD's; then a tower, a store that syncs, a producer and a consumer, each a process. Medians over
-//! the rounds, and their ratio to raw, since machines differ and are noisy.
+//! Each round measures each record length. First raw libzmq: PUB to SUB over loopback TCP, with two frames per message, the
+//! first as long as that of a RECORD. Then a tower, a store that syncs, a producer and a consumer, each in its own process. The
+//! result is the median of the rounds, and its ratio to raw libzmq, because machines differ and are noisy.
 //!
-//! `make bench` runs it. `ROUNDS=n` changes the number of rounds, `DAFKA_BENCH_DIR` where the store's database
-//! lives (default: the target folder).
+//! `make bench` runs it. `ROUNDS=n` sets the number of rounds, and `DAFKA_BENCH_DIR` the folder of the store's database
+//! (default: the target folder).
 
 use dafka::net::{Frame, Kind, Socket};
 use std::io::{BufRead, BufReader};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-/// Length of the records in octets, and how many of them one measurement sends.
+/// The length of the records in bytes, and how many of them one measurement sends.
 const SIZES: [(usize, u64); 3] = [(100, 1_000_000), (1_000, 400_000), (10_000, 60_000)];
 
-/// Records per second of 0.1.0, which does not sync, as parts of raw: acknowledged and consumed.
+/// The results of 0.1.0, which does not sync, relative to raw libzmq: acknowledged and consumed.
 const C_LIBRARY: [(f64, f64); 3] = [(0.17, 0.29), (0.27, 0.63), (0.20, 0.54)];
 
 fn main() {
@@ -75,7 +75,7 @@ fn measure_raw(size: usize, count: u64) -> f64 {
     count as f64 / seconds
 }
 
-/// Publishes messages of two frames once somebody listens.
+/// Publishes messages of two frames after a subscriber has connected.
 fn raw_publish(size: usize, count: u64) {
     let socket = Socket::new(Kind::XPUB).unwrap();
     socket.zmq().set_sndhwm(0).unwrap();
@@ -92,7 +92,7 @@ fn raw_publish(size: usize, count: u64) {
         socket.send(&mut Frame::copy(header.frame(sequence)), true).unwrap();
         socket.send(&mut Frame::zeroed(size).unwrap(), false).unwrap();
     }
-    // Wait until the receiver has gone.
+    // Wait until the receiver has disconnected.
     while socket.recv(&mut frame).is_ok_and(|()| frame.as_ref().first() != Some(&0)) {}
 }
 
@@ -140,7 +140,7 @@ fn measure_dafka(size: usize, count: u64) -> (f64, f64) {
     let _store = program(env!("CARGO_BIN_EXE_dafka_stored"), &[]);
     wait_for(|| db.join("data.mdb").exists());
     let mut consumer = program(env!("CARGO_BIN_EXE_dafka_perf_consumer"), &[&count, &size]);
-    // Until all know each other: otherwise the measurement would begin with a catch-up.
+    // Until all nodes are connected. Otherwise the measurement would start with catching up.
     std::thread::sleep(std::time::Duration::from_millis(500));
     let mut producer = program(env!("CARGO_BIN_EXE_dafka_perf_store"), &[&count, &size]);
     (producer.throughput(), consumer.throughput())
@@ -164,7 +164,7 @@ fn wait_for(condition: impl Fn() -> bool) {
     }
 }
 
-/// A process that ends with this object.
+/// A process. It is killed when this is dropped.
 struct Process {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
@@ -183,7 +183,7 @@ impl Process {
         line.trim().to_owned()
     }
 
-    /// What the performance programs print.
+    /// The throughput that a performance program prints.
     fn throughput(&mut self) -> f64 {
         loop {
             let line = self.line();

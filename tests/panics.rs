@@ -112,6 +112,12 @@ fn config(directory: &std::path::Path) -> Config {
     config
 }
 
+fn setup() -> (MutexGuard<'static, ()>, Config, tempfile::TempDir) {
+    let (guard, directory) = (alone(), tempfile::tempdir().unwrap());
+    let config = config(directory.path());
+    (guard, config, directory)
+}
+
 unsafe extern "C" {
     fn zstr_send(dest: *mut c_void, string: *const std::ffi::c_char) -> i32;
 }
@@ -138,9 +144,7 @@ fn destroy(mut actor: *mut zactor_t) {
 
 #[test]
 fn towers_stores_and_beacons_can_be_destroyed_after_a_panic() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path());
+    let (_alone, config, _directory) = setup();
     let mut beacon_args = dafka_beacon_args_t { log_prefix: c"Test".as_ptr(), config: config.as_c() };
     let actors: [(zactor_fn, *mut c_void); 3] = [
         (dafka_tower_actor, config.as_c().cast()),
@@ -174,9 +178,7 @@ fn towers_stores_and_beacons_can_be_destroyed_after_a_panic() {
 
 #[test]
 fn a_producer_returns_errors_after_a_panic() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path());
+    let (_alone, config, _directory) = setup();
     let mut args = dafka_producer_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
     // SAFETY: actor, message and arguments are live.
     unsafe {
@@ -192,9 +194,7 @@ fn a_producer_returns_errors_after_a_panic() {
 
 #[test]
 fn a_publisher_returns_errors_after_a_panic() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path());
+    let (_alone, config, _directory) = setup();
     let mut args = dafka_publisher_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
     // SAFETY: actor, frame and arguments are live.
     unsafe {
@@ -209,9 +209,7 @@ fn a_publisher_returns_errors_after_a_panic() {
 
 #[test]
 fn a_subscriber_returns_errors_after_a_panic() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path());
+    let (_alone, config, _directory) = setup();
     // SAFETY: actor and configuration are live.
     unsafe {
         let subscriber = panicked(dafka_subscriber_actor, config.as_c().cast());
@@ -222,9 +220,7 @@ fn a_subscriber_returns_errors_after_a_panic() {
 
 #[test]
 fn a_consumer_returns_errors_after_a_panic() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path());
+    let (_alone, config, _directory) = setup();
     let mut args = dafka_consumer_args_t { config: config.as_c(), record_sink: null_mut() };
     // SAFETY: consumer, message and arguments are live.
     unsafe {
@@ -409,9 +405,7 @@ fn child_panics_in_the_threads_of_a_store() {
 /// A panic before an actor is ready: zactor_new and dafka_consumer_new must still return.
 #[test]
 fn actors_that_panic_at_their_start_can_be_destroyed() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let mut config = config(directory.path());
+    let (_alone, mut config, _directory) = setup();
     config.put("beacon/interval", "TRAP");
     let mut producer_args = dafka_producer_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
     let mut publisher_args = dafka_publisher_args_t { topic: c"topic".as_ptr(), config: config.as_c() };
@@ -436,9 +430,7 @@ fn actors_that_panic_at_their_start_can_be_destroyed() {
 
 #[test]
 fn a_panic_in_an_entry_point_is_an_error() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let mut config = config(directory.path());
+    let (_alone, mut config, _directory) = setup();
     config.put("consumer/offset/reset", "TRAP");
     let mut args = dafka_consumer_args_t { config: config.as_c(), record_sink: null_mut() };
     set_trap("TRAP");
@@ -457,9 +449,7 @@ fn a_panic_in_an_entry_point_is_an_error() {
 /// A logger that panics even at the line that reports a panic.
 #[test]
 fn a_logger_that_always_panics_is_contained() {
-    let _alone = alone();
-    let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path());
+    let (_alone, config, _directory) = setup();
     LOGGER.state().is_broken = true;
     // SAFETY: NULL is allowed; the configuration is live.
     unsafe {

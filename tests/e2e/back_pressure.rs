@@ -1,6 +1,6 @@
 //! Nodes that are too slow: no record is lost, and no other node waits for them.
 
-use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines};
+use crate::e2e::{Cluster, DEADLINE, Program, assert_contents};
 use crate::peer::{Node, direct_record, fetch, get_heads, to};
 use std::time::{Duration, Instant};
 
@@ -19,39 +19,6 @@ fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
     let duration = start.elapsed();
     assert_contents(TOPIC, &printed, expected);
     duration
-}
-
-#[test]
-fn producers_keep_records_while_a_store_is_stopped() {
-    let cluster = Cluster::new().with_tower();
-    let mut store = cluster.store("stopped");
-    let loads: Vec<Vec<Vec<u8>>> = (0..2).map(|i| lines(&format!("load {i}"), 100_000)).collect();
-    let mut producers: Vec<Program> = loads.iter().map(|_| cluster.producer(TOPIC)).collect();
-    // The store has a part when it stops.
-    let third = loads[0].len() / 3;
-    for (producer, load) in producers.iter().zip(&loads) {
-        producer.feed(&load[..third]);
-    }
-    let mut consumer = cluster.consumer(TOPIC);
-    // Records that only the store has cannot be read while it is stopped, so the consumer must have them by then.
-    let mut printed = consumer.lines(2 * third, "the first records");
-    store.pause();
-    for (producer, load) in producers.iter_mut().zip(&loads) {
-        producer.feed(&load[third..]);
-        producer.close_input();
-    }
-    // The consumer does not need the store.
-    printed.extend(consumer.lines(2 * (loads[0].len() - third), "records while the store stands"));
-    assert_each_partition(TOPIC, &printed, &[&loads[0], &loads[1]]);
-    for producer in &mut producers {
-        assert!(producer.is_running(), "it has ended although its records are not stored");
-    }
-    store.resume();
-    for producer in producers {
-        producer.expect_success("the store going on");
-    }
-    // The store has all acknowledged records.
-    cluster.assert_each_stored(TOPIC, &[&loads[0], &loads[1]]);
 }
 
 /// How long a consumer is stopped: twice the timeout of its peers.

@@ -83,10 +83,7 @@ impl Stream {
 
 #[test]
 fn a_short_cut_loses_nothing() {
-    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
-    let _tower = hosts.tower(0);
-    let _store = hosts.store(1, "store");
-    let mut stream = Stream::start(hosts.producer(2, "short"), hosts.consumer(1, "short"));
+    let Some((hosts, [_tower, _store], mut stream)) = three_hosts("short") else { return };
     // Shorter than all timeouts: TCP repeats the lost segments.
     for _ in 0..3 {
         hosts.network.isolate(2);
@@ -101,10 +98,7 @@ fn a_short_cut_loses_nothing() {
 
 /// Cuts a host off until the others have disconnected from its nodes, and connects it again.
 fn cut_off(isolated: usize, topic: &str) {
-    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
-    let _tower = hosts.tower(0);
-    let _store = hosts.store(1, "store");
-    let mut stream = Stream::start(hosts.producer(2, topic), hosts.consumer(1, topic));
+    let Some((hosts, [_tower, _store], mut stream)) = three_hosts(topic) else { return };
     hosts.network.isolate(isolated);
     stream.feed(1_000);
     let (here, there) = match isolated {
@@ -164,10 +158,7 @@ fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
 #[test]
 #[ignore = "takes more than a minute"]
 fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
-    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
-    let _tower = hosts.tower(0);
-    let _store = hosts.store(1, "store");
-    let mut stream = Stream::start(hosts.producer(2, "minute"), hosts.consumer(1, "minute"));
+    let Some((hosts, [_tower, _store], mut stream)) = three_hosts("minute") else { return };
     hosts.network.isolate(1);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(70) {
@@ -182,10 +173,7 @@ fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
 
 #[test]
 fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
-    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
-    let _tower = hosts.tower(0);
-    let store = hosts.store(1, "store");
-    let mut stream = Stream::start(hosts.producer(2, "towerless"), hosts.consumer(1, "towerless"));
+    let Some((hosts, [_tower, store], mut stream)) = three_hosts("towerless") else { return };
     hosts.network.isolate(0);
     // Twice the timeout: without beacons from a tower, no node disconnects.
     let start = Instant::now();
@@ -209,10 +197,7 @@ fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
 
 #[test]
 fn one_direction_alone_is_cut() {
-    let Some(hosts) = Hosts::new(Family::V4, &[1, 2, 3], &[0]) else { return };
-    let _tower = hosts.tower(0);
-    let _store = hosts.store(1, "store");
-    let mut stream = Stream::start(hosts.producer(2, "oneway"), hosts.consumer(1, "oneway"));
+    let Some((hosts, [_tower, _store], mut stream)) = three_hosts("oneway") else { return };
     // Both receive beacons and are announced, so no beacon shows the cut.
     for (from, to) in [(1, 2), (2, 1)] {
         hosts.network.set(from, to, Link { is_cut: true, ..Link::default() });
@@ -353,6 +338,14 @@ fn assert_announced_at(hosts: Hosts, endpoints: &[String]) {
     for host in 0..3 {
         assert_served(&hosts, host, "found", &expected);
     }
+}
+
+/// A tower on the first host, a store and a consumer on the second, and a producer on the third.
+fn three_hosts(topic: &str) -> Option<(Hosts, [Program; 2], Stream)> {
+    let hosts = Hosts::new(Family::V4, &[1, 2, 3], &[0])?;
+    let programs = [hosts.tower(0), hosts.store(1, "store")];
+    let stream = Stream::start(hosts.producer(2, topic), hosts.consumer(1, topic));
+    Some((hosts, programs, stream))
 }
 
 /// Nodes on the tower's host are not announced at 127.0.0.1.

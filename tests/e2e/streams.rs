@@ -8,35 +8,6 @@ use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
 
 #[test]
-fn live_records_reach_a_consumer_without_a_store() {
-    let cluster = Cluster::new().with_tower();
-    let mut consumer = cluster.consumer("live");
-    let producer = cluster.producer("live");
-    let all = lines("live", 1_100);
-
-    // One at a time, then many at once.
-    let mut printed = Vec::new();
-    for line in &all[..100] {
-        producer.feed(std::slice::from_ref(line));
-        printed.push(consumer.line("a live record"));
-    }
-    producer.feed(&all[100..]);
-    printed.extend(consumer.lines(1_000, "live records"));
-
-    assert_contents("live", &printed, &all);
-    consumer.expect_no_more();
-}
-
-#[test]
-fn a_store_replays_20_000_records_after_the_producer_has_ended() {
-    let cluster = Cluster::new().with_tower().with_store();
-    let all = varied_lines("stored", 20_000, 2_000);
-    cluster.publish("replay", &all);
-
-    cluster.assert_stored("replay", &all);
-}
-
-#[test]
 fn a_producer_without_a_store_replays_5_000_lines_of_varied_length() {
     let cluster = Cluster::new().with_tower();
     let mut witness = cluster.consumer("kept");

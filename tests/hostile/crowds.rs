@@ -3,7 +3,7 @@
 //! `DAFKA_SOAK=1` runs the long ones too (`make soak-hostile`).
 
 use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, port_of};
-use crate::hostile::{Attacker, Honest, MIB, TOPIC};
+use crate::hostile::{Attacker, Honest, MIB, TOPIC, beacon, beacon_socket};
 use crate::peer::{Node, fetch, get_heads, head, new_address, record};
 use std::net::{Ipv4Addr, TcpListener};
 use std::panic::AssertUnwindSafe;
@@ -41,39 +41,6 @@ fn honest_nodes_work_during_a_flood_of_100_000_made_up_partitions() {
     let mut newcomer = cluster.consumer("another");
     cluster.publish("another", &[b"new".to_vec()]);
     assert!(newcomer.line("a record of another topic").ends_with(b" new"));
-    honest.end(PARTITIONS_GROWTH);
-}
-
-/// The tables are full of partitions without records. Live partitions replace some, and stay.
-#[test]
-fn live_partitions_replace_partitions_without_records() {
-    let mut cluster = Cluster::new();
-    cluster.set("consumer/max_partitions", "500");
-    cluster.set("store/max_partitions", "500");
-    let mut honest = Honest::start(&cluster);
-    let attacker = Attacker::start(&cluster);
-    let names: Vec<String> = (0..20_000).map(|_| new_address()).collect();
-    let flood = |from: usize| {
-        for name in names.iter().cycle().skip(from).take(1_000) {
-            attacker.node.send(&head(TOPIC, name, 5));
-        }
-    };
-    flood(0);
-    honest.round_trip();
-    // The records of new producers are stored during the flood.
-    for i in 0..3 {
-        let mut late = cluster.producer_of(TOPIC, &[format!("late {i}").into_bytes()]);
-        let start = Instant::now();
-        let mut from = 0;
-        while late.is_running() {
-            from += 1_000;
-            flood(from);
-            honest.round_trip();
-            assert!(start.elapsed() < DEADLINE, "its record is not stored");
-        }
-        late.expect_success("its record being stored");
-        eprintln!("a late producer was served after {:?} and {from} messages", start.elapsed());
-    }
     honest.end(PARTITIONS_GROWTH);
 }
 
@@ -173,27 +140,24 @@ const PEERS_GROWTH: u64 = 64 * MIB;
 /// Sends the beacons of ten thousand nodes that do not exist.
 struct Crowd {
     to_tower: zmq::Socket,
-    beacons: Vec<[String; 4]>,
+    beacons: Vec<(String, String, u16)>,
     next: usize,
 }
 
 impl Crowd {
     fn new(cluster: &Cluster, endpoint: impl Fn(usize) -> (String, u16)) -> Crowd {
-        let to_tower = zmq::Context::new().socket(zmq::PUB).expect("a socket");
-        to_tower.set_linger(0).expect("linger");
-        to_tower.set_sndhwm(0).expect("a high-water mark");
-        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
         let beacon = |i| {
             let (host, port) = endpoint(i);
-            ["B".to_owned(), new_address(), host, port.to_string()]
+            (new_address(), host, port)
         };
-        Crowd { to_tower, beacons: (0..PEERS).map(beacon).collect(), next: 0 }
+        Crowd { to_tower: beacon_socket(cluster), beacons: (0..PEERS).map(beacon).collect(), next: 0 }
     }
 
     /// Sends the beacons of the next `count` nodes.
     fn beacon(&mut self, count: usize) {
         for _ in 0..count {
-            self.to_tower.send_multipart(&self.beacons[self.next % PEERS], 0).expect("a beacon");
+            let (name, host, port) = &self.beacons[self.next % PEERS];
+            beacon(&self.to_tower, name, host, *port);
             self.next += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! One attacker that announces itself as many peers.
 
 use crate::e2e::{Cluster, port_of};
-use crate::hostile::MIB;
+use crate::hostile::{MIB, beacon, beacon_socket};
 use crate::peer::{Node, fetch, new_address};
 use std::time::Duration;
 
@@ -20,26 +20,22 @@ struct Pretender {
 impl Pretender {
     fn new(cluster: &Cluster, count: usize) -> Pretender {
         let context = zmq::Context::new();
-        let socket = |kind| {
-            let socket = context.socket(kind).expect("a socket");
+        let [publisher, subscriber] =
+            [zmq::XPUB, zmq::SUB].map(|kind| context.socket(kind).expect("a socket"));
+        for socket in [&publisher, &subscriber] {
             socket.set_linger(0).expect("linger");
-            socket.set_sndhwm(0).expect("a high-water mark");
-            socket
-        };
-        let (publisher, subscriber, to_tower) = (socket(zmq::XPUB), socket(zmq::SUB), socket(zmq::PUB));
+        }
         publisher.bind("tcp://*:*").expect("a port");
-        let endpoint = publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8");
-        let port = port_of(&endpoint);
-        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+        let port = port_of(&publisher.get_last_endpoint().expect("an endpoint").expect("UTF-8"));
         let names = (0..count).map(|_| new_address()).collect();
+        let to_tower = beacon_socket(cluster);
         Pretender { publisher, subscriber, to_tower, port, names, _context: context }
     }
 
     /// Announces all names, each at the host `host(number)`.
     fn beacon(&self, host: impl Fn(usize) -> String) {
         for (i, name) in self.names.iter().enumerate() {
-            let frames = ["B", name, &host(i), &self.port.to_string()];
-            self.to_tower.send_multipart(frames, 0).expect("a beacon");
+            beacon(&self.to_tower, name, &host(i), self.port);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Beacons with host names. A DNS request may take minutes, and no node waits for it.
 
 use crate::e2e::{Cluster, Program, lines};
-use crate::hostile::{Honest, MIB, TOPIC};
+use crate::hostile::{Honest, MIB, TOPIC, beacon, beacon_socket};
 use crate::peer::new_address;
 use std::path::Path;
 use std::time::Duration;
@@ -9,14 +9,6 @@ use std::time::Duration;
 /// Starts a node for which the lookup of names in `.slow` takes a minute, and names in `.here` are this host.
 fn node(cluster: &Cluster, program: &str, arguments: &[&str]) -> Program {
     cluster.preloaded(program, arguments, ("NAMES", Path::new("1")))
-}
-
-/// Sends beacons of nodes on hosts with these names.
-fn beacon(to_tower: &zmq::Socket, hosts: &[String]) {
-    for host in hosts {
-        let frames = ["B", &new_address(), host, "1"].map(str::to_owned);
-        to_tower.send_multipart(&frames, 0).expect("a beacon");
-    }
 }
 
 #[test]
@@ -28,12 +20,11 @@ fn host_names_without_a_dns_answer_delay_no_node() {
     let consumer = node(&cluster, "dafka_console_consumer", &["--from-beginning", TOPIC]);
     let producer = node(&cluster, "dafka_console_producer", &[TOPIC]);
     let mut honest = Honest::of(tower, store, producer, consumer);
-    let to_tower = zmq::Context::new().socket(zmq::PUB).expect("a socket");
-    to_tower.set_linger(0).expect("linger");
-    to_tower.connect(&cluster.sub_addresses()).expect("the tower");
+    let to_tower = beacon_socket(&cluster);
     for round in 0..20 {
-        let hosts: Vec<String> = (0..50).map(|i| format!("host-{}.slow", 50 * round + i)).collect();
-        beacon(&to_tower, &hosts);
+        for i in 0..50 {
+            beacon(&to_tower, &new_address(), &format!("host-{}.slow", 50 * round + i), 1);
+        }
         honest.round_trip();
         // New nodes work, too.
         if round % 10 == 9 {

@@ -1,7 +1,7 @@
 //! Requests in the name of another node, and requesters that do not read the answers.
 
 use crate::e2e::{Cluster, Program, assert_contents, port_of, wait_until};
-use crate::hostile::{MIB, PROMPT};
+use crate::hostile::{MIB, PROMPT, beacon, beacon_socket};
 use crate::peer::{Node, consumer_hello, fetch, get_heads, new_address, string_at, to};
 use std::time::{Duration, Instant};
 
@@ -70,10 +70,8 @@ impl Crowd {
             socket.set_linger(0).expect("linger");
             socket
         };
-        let (subscriber, to_tower) = (socket(zmq::SUB), socket(zmq::PUB));
+        let subscriber = socket(zmq::SUB);
         subscriber.set_rcvhwm(1).expect("a high-water mark");
-        to_tower.set_sndhwm(0).expect("a high-water mark");
-        to_tower.connect(&cluster.sub_addresses()).expect("the tower");
         let requester = |_| {
             let publisher = socket(zmq::XPUB);
             publisher.bind("tcp://127.0.0.1:*").expect("a port");
@@ -85,13 +83,12 @@ impl Crowd {
             (name, publisher, port)
         };
         let requesters = (0..count).map(requester).collect();
-        Crowd { requesters, subscriber, to_tower, _context: context }
+        Crowd { requesters, subscriber, to_tower: beacon_socket(cluster), _context: context }
     }
 
     fn beacon(&self) {
         for (name, _, port) in &self.requesters {
-            let frames = ["B", name, "127.0.0.1", &port.to_string()];
-            self.to_tower.send_multipart(frames, 0).expect("a beacon");
+            beacon(&self.to_tower, name, "127.0.0.1", *port);
         }
     }
 

@@ -125,14 +125,6 @@ fn a_store_that_connects_without_being_announced_is_greeted_too() {
 }
 
 #[test]
-fn under_latest_a_consumer_sends_its_hello_without_topics() {
-    let cluster = Cluster::new().with_tower();
-    let _consumer = cluster.consumer_of_new(TOPIC);
-    let (mut store, consumer) = store_for(&cluster);
-    store.exactly(&consumer_hello(&store.address, &consumer, &[]));
-}
-
-#[test]
 fn a_consumer_reads_from_two_stores_at_once_each_record_once() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
@@ -180,25 +172,6 @@ fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
 }
 
 #[test]
-fn one_record_more_than_requested_is_delivered_once() {
-    let cluster = Cluster::new().with_tower();
-    let mut consumer = cluster.consumer(TOPIC);
-    let (mut store, address) = store_for(&cluster);
-    let partition = new_address();
-    store.message(b"W");
-    store.send(&direct_head(&address, &partition, TOPIC, 1));
-    assert_eq!(store.fetch().4, 2);
-    // Stores of 0.1.0 send `count` + 1 records. Here the partition has a new record.
-    store.send_records_to(&address, &partition, TOPIC, 0, &["s0", "s1", "s2"]);
-    expect_lines(&mut consumer, &partition, &["s0", "s1", "s2"]);
-    store.send(&direct_head(&address, &partition, TOPIC, 3));
-    let (_, _, _, sequence, count) = store.fetch_from(3);
-    assert_eq!((sequence, count), (3, 1));
-    store.send_records_to(&address, &partition, TOPIC, 3, &["s3"]);
-    expect_lines(&mut consumer, &partition, &["s3"]);
-}
-
-#[test]
 fn a_consumer_requests_heads_when_it_subscribes() {
     let cluster = Cluster::new().with_tower();
     // The consumer sends GET-HEADS when both are connected, or at its next retry.
@@ -206,36 +179,4 @@ fn a_consumer_requests_heads_when_it_subscribes() {
     let _consumer = cluster.consumer(TOPIC);
     let consumer = store.subscriber_of(b'L');
     store.exactly(&get_heads(TOPIC, &consumer));
-}
-
-#[test]
-fn under_latest_a_consumer_starts_with_its_first_record() {
-    let cluster = Cluster::new().with_tower();
-    let mut consumer = cluster.consumer_of_new(TOPIC);
-    let (mut producer, _) = producer_for(&cluster);
-    let partition = producer.address.clone();
-    producer.send_record(&record(TOPIC, &partition, 7), "r7");
-    expect_lines(&mut consumer, &partition, &["r7"]);
-    producer.send_record(&record(TOPIC, &partition, 8), "r8");
-    expect_lines(&mut consumer, &partition, &["r8"]);
-    producer.expect_no_message(b"F", "it does not read records of before its start");
-}
-
-#[test]
-fn under_latest_a_consumer_starts_after_its_first_head_and_fetches_nothing() {
-    let cluster = Cluster::new().with_tower();
-    let mut consumer = cluster.consumer_of_new(TOPIC);
-    let (mut producer, address) = producer_for(&cluster);
-    let partition = producer.address.clone();
-    producer.send(&head(TOPIC, &partition, 7));
-    producer.expect_no_message(
-        b"F",
-        "0.1.0 would fetch and deliver record 7, which is older than the subscription",
-    );
-    producer.send_record(&record(TOPIC, &partition, 9), "r9");
-    // From now on the consumer misses no record.
-    assert_eq!(producer.fetch(), (partition.clone(), address.clone(), TOPIC.into(), 8, 1));
-    producer.send_records_to(&address, &partition, TOPIC, 8, &["r8"]);
-    expect_lines(&mut consumer, &partition, &["r8", "r9"]);
-    consumer.expect_silence(QUIET, "nothing older");
 }

@@ -1,7 +1,7 @@
 //! Moving from libdafka 0.1.0 (doc/migration.md): simulated old stores hold partitions whose producers have ended. Our store
 //! copies all of them, and serves them when the old stores have ended.
 
-use crate::e2e::{Cluster, DEADLINE, PROMPT, assert_each_partition, wait_until};
+use crate::e2e::{Cluster, DEADLINE, PROMPT, wait_until};
 use crate::peer::{Node, direct_head, direct_record, new_address, number_4_at, number_8_at, string_at, to};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -194,11 +194,7 @@ fn assert_served(cluster: &Cluster, partitions: &Partitions) {
         subjects.entry(subject).or_default().push(contents);
     }
     for (subject, expected) in subjects {
-        let mut consumer = cluster.consumer(subject);
-        let count = expected.iter().map(Vec::len).sum();
-        let expected: Vec<&[Vec<u8>]> = expected.iter().map(Vec::as_slice).collect();
-        assert_each_partition(subject, &consumer.lines(count, subject), &expected);
-        consumer.expect_no_more();
+        cluster.assert_each_stored(subject, &expected.iter().map(Vec::as_slice).collect::<Vec<_>>());
     }
 }
 
@@ -212,19 +208,31 @@ fn several() -> Partitions {
     partitions
 }
 
-#[test]
-fn a_new_store_copies_an_old_store_and_serves_its_records_after_its_end() {
-    let cluster = Cluster::new().with_tower();
-    let partitions = several();
-    let old = OldStore::start(&cluster, &partitions, Behavior::default());
+/// Checks that a new store copies these partitions, and serves them after the end of the old stores and after a restart.
+#[track_caller]
+fn assert_copied(cluster: &Cluster, old: Vec<OldStore>, partitions: &Partitions) {
     let store = cluster.store("new");
-    wait_until_copied(&cluster, "new", &partitions);
+    wait_until_copied(cluster, "new", partitions);
     drop(old);
-    assert_served(&cluster, &partitions);
+    assert_served(cluster, partitions);
     // All is on disk.
     store.kill();
     let _store = cluster.store("new");
-    assert_served(&cluster, &partitions);
+    assert_served(cluster, partitions);
+}
+
+#[test]
+fn a_new_store_copies_an_old_store_and_serves_its_records_after_its_end() {
+    let two = (0..2).fold(Partitions::new(), |mut all, i| {
+        add(&mut all, &format!("topic {i}"), 0..400);
+        all
+    });
+    let slow = Behavior { pause: Duration::from_millis(2), answers_twice: true, ..Behavior::default() };
+    for (partitions, behavior) in [(several(), Behavior::default()), (two, slow)] {
+        let cluster = Cluster::new().with_tower();
+        let old = OldStore::start(&cluster, &partitions, behavior);
+        assert_copied(&cluster, vec![old], &partitions);
+    }
 }
 
 #[test]
@@ -337,21 +345,6 @@ fn the_missing_option_can_be_interrupted_while_its_output_is_not_read() {
 }
 
 #[test]
-fn a_new_store_copies_an_old_store_that_is_slow_and_answers_twice() {
-    let cluster = Cluster::new().with_tower();
-    let mut partitions = Partitions::new();
-    for subject in ["one", "two"] {
-        add(&mut partitions, subject, 0..400);
-    }
-    let behavior = Behavior { pause: Duration::from_millis(2), answers_twice: true, ..Behavior::default() };
-    let old = OldStore::start(&cluster, &partitions, behavior);
-    let _store = cluster.store("new");
-    wait_until_copied(&cluster, "new", &partitions);
-    drop(old);
-    assert_served(&cluster, &partitions);
-}
-
-#[test]
 fn a_new_store_copies_two_old_stores_at_once() {
     let cluster = Cluster::new().with_tower();
     let both = several();
@@ -361,10 +354,7 @@ fn a_new_store_copies_two_old_stores_at_once() {
     add(&mut second, "only here", 0..10);
     let all: Partitions = first.clone().into_iter().chain(second.clone()).collect();
     let old = [first, second].map(|held| OldStore::start(&cluster, &held, Behavior::default()));
-    let _store = cluster.store("new");
-    wait_until_copied(&cluster, "new", &all);
-    drop(old);
-    assert_served(&cluster, &all);
+    assert_copied(&cluster, old.into(), &all);
 }
 
 #[test]

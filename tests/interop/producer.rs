@@ -1,7 +1,7 @@
 //! Our producer with simulated consumers and stores of libdafka 0.1.0.
 
 use crate::e2e::{Cluster, Program};
-use crate::peer::{Node, RETRY_INTERVAL, ack, direct_head, fetch, get_heads, head, record, to};
+use crate::peer::{Node, RETRY_INTERVAL, fetch, head, record, to};
 use crate::{TOPIC, feed};
 
 /// A cluster with a tower, a node that subscribes to all messages of the topic, and our producer with its address.
@@ -70,51 +70,6 @@ fn a_producer_answers_a_fetch_with_exactly_the_requested_records() {
     // It still answers after these.
     node.send(&fetch(&address, &node.address, TOPIC, 4, 1));
     node.direct_records(&address, TOPIC, 4, &["r4"]);
-}
-
-#[test]
-fn a_producer_does_not_answer_with_acknowledged_records() {
-    let (_cluster, mut node, mut producer, address) = start(&["r0", "r1", "r2", "r3"]);
-    node.send(&ack(&address, TOPIC, 1));
-    node.send(&fetch(&address, &node.address, TOPIC, 0, 4));
-    node.direct_records(&address, TOPIC, 2, &["r2", "r3"]);
-    assert!(producer.is_running());
-}
-
-#[test]
-fn a_producer_ends_when_the_last_record_is_acknowledged_and_not_before() {
-    let (_cluster, mut node, mut producer, address) = start(&["r0", "r1", "r2"]);
-    producer.close_input();
-    for harmless in [
-        ack(&address, TOPIC, 0),
-        ack(&address, TOPIC, 1),
-        // Repeated, older, of another topic, of another partition, of another version, truncated.
-        ack(&address, TOPIC, 1),
-        ack(&address, TOPIC, 0),
-        ack(&address, "other", 2),
-        ack(&"0".repeat(32), TOPIC, 2),
-        [&to(b'K', &address)[..], b"\0\x02\x05hello\0\0\0\0\0\0\0\x02"].concat(),
-        ack(&address, TOPIC, 2)[..40].to_vec(),
-    ] {
-        node.send(&harmless);
-    }
-    // It has read them when it answers this later FETCH.
-    node.send(&fetch(&address, &node.address, TOPIC, 2, 1));
-    node.direct_records(&address, TOPIC, 2, &["r2"]);
-    assert!(producer.is_running());
-    // Bytes after the last field are ignored.
-    node.send(&[&ack(&address, TOPIC, 2)[..], b"\xff\xff"].concat());
-    producer.expect_success("the last ACK");
-}
-
-#[test]
-fn a_producer_answers_get_heads_of_its_topic() {
-    let (_cluster, mut node, _producer, address) = start(&["r0", "r1"]);
-    node.send(&get_heads(TOPIC, &node.address));
-    let expected = direct_head(&node.address, &address, TOPIC, 1);
-    node.exactly(&expected);
-    node.send(&get_heads("hello2", &node.address));
-    node.expect_no_message(b"E", "that is another topic");
 }
 
 /// A consumer of 0.1.0 under `latest` treats the record of a first HEAD as new, so our producers must not send it one.

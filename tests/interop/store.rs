@@ -73,24 +73,6 @@ fn consumer_for(cluster: &Cluster) -> (Node, String) {
 }
 
 #[test]
-fn a_store_repeats_its_ack_for_repeated_records_and_heads() {
-    let cluster = Cluster::new().with_tower().with_store();
-    let (mut producer, _) = producer_for(&cluster);
-    let partition = producer.address.clone();
-    producer.send_record(&record(TOPIC, &partition, 0), "r0");
-    expect_ack(&mut producer, TOPIC, 0);
-    producer.send_record(&record(TOPIC, &partition, 1), "");
-    expect_ack(&mut producer, TOPIC, 1);
-    // As if the ACK was lost.
-    producer.send_record(&record(TOPIC, &partition, 0), "r0");
-    expect_ack(&mut producer, TOPIC, 1);
-    producer.send(&head(TOPIC, &partition, 1));
-    expect_ack(&mut producer, TOPIC, 1);
-    producer.send(&head(TOPIC, &partition, 0));
-    expect_ack(&mut producer, TOPIC, 1);
-}
-
-#[test]
 fn a_store_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
     let cluster = Cluster::new().with_tower().with_store();
     let (mut producer, writer) = producer_for(&cluster);
@@ -130,26 +112,6 @@ fn a_store_ignores_malformed_messages() {
     let (mut consumer, _) = consumer_for(&cluster);
     consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, 1));
     consumer.direct_records(&partition, TOPIC, 0, &["good"]);
-}
-
-#[test]
-fn a_store_answers_a_fetch_with_exactly_the_requested_records() {
-    let cluster = Cluster::new().with_tower().with_store();
-    let (mut producer, _) = producer_for(&cluster);
-    let partition = producer.address.clone();
-    publish(&mut producer, &["r0", "r1", "r2", "r3", "r4"]);
-    let (mut consumer, _) = consumer_for(&cluster);
-    consumer.send(&fetch(&partition, &consumer.address, TOPIC, 1, 2));
-    consumer.direct_records(&partition, TOPIC, 1, &["r1", "r2"]);
-    consumer.expect_no_message(b"D", "one record too many, as 0.1.0 sends it");
-    for count in [5, 100_000, u32::MAX] {
-        consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, count));
-        consumer.direct_records(&partition, TOPIC, 0, &["r0", "r1", "r2", "r3", "r4"]);
-    }
-    consumer.send(&fetch(&partition, &consumer.address, TOPIC, 5, 1));
-    consumer.send(&fetch(&partition, &consumer.address, "other", 0, 1));
-    consumer.send(&fetch(&new_address(), &consumer.address, TOPIC, 0, 1));
-    consumer.expect_no_message(b"D", "there is nothing to answer with");
 }
 
 #[test]

@@ -322,6 +322,7 @@ fn a_latest_consumer_starts_at_its_first_record_or_after_its_first_head() {
     assert_eq!(sent(&mut reading.out).len(), 0);
     reading.accept(record(5), Some(content(5)), 1);
     assert_eq!(reading.delivered(), [5]);
+    assert_eq!(sent(&mut reading.out).len(), 0, "it fetches no older records");
     // After a HEAD with 5, record 5 is old and the next record is 6.
     let mut reading = Reading::at(Start::Latest);
     reading.accept(head(5), None, 1);

@@ -6,4 +6,3 @@ mod faults;
 mod log;
 mod model;
 mod open;
-mod throughput;

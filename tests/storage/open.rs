@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dafka::storage::{Batch, Log, OpenError, list};
 
-use crate::common::{P, append, content, dir, named, open, options, read_from};
+use crate::common::{append, dir, named, open, options};
 
 fn refused(dir: &Path) -> OpenError {
     match Log::open(dir, options()) {
@@ -31,28 +31,6 @@ fn refused_untouched(dir: &Path) -> OpenError {
     let error = refused(dir);
     assert!(snapshot(dir) == before, "files were changed, added or removed");
     error
-}
-
-#[test]
-fn missing_directories_are_created() {
-    let dir = dir();
-    let deep = dir.path().join("a/b/c");
-    drop(open(&deep));
-    open(&deep);
-}
-
-#[test]
-fn a_path_that_cannot_be_a_directory_is_refused() {
-    let dir = dir();
-    let file = dir.path().join("file");
-    fs::write(&file, b"mine").expect("write");
-    assert!(matches!(refused(&file), OpenError::NotADirectory { .. }));
-    assert_eq!(fs::read(&file).expect("there"), b"mine");
-    let error = refused(&file.join("below"));
-    assert!(matches!(error, OpenError::Io { .. }), "{error}");
-    // Not even root can create directories there.
-    let error = refused(Path::new("/proc/no-store-here/db"));
-    assert!(matches!(error, OpenError::Io { .. }) && error.to_string().contains("cannot"), "{error}");
 }
 
 #[test]
@@ -251,17 +229,6 @@ fn a_newer_format_is_refused_untouched() {
     let error = refused_untouched(dir.path());
     assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
     assert!(error.to_string().contains("data.mdb"), "{error}");
-}
-
-#[test]
-fn a_copied_database_without_lock_files_opens() {
-    let dir1 = dir();
-    let log = open(dir1.path());
-    append(&log, P, 0, &[content(0, 100_000)]).expect("append");
-    drop(log);
-    let dir2 = dir();
-    fs::copy(dir1.path().join("data.mdb"), dir2.path().join("data.mdb")).expect("copy");
-    assert!(read_from(&open(dir2.path()), P, 0) == [content(0, 100_000)]);
 }
 
 #[test]

@@ -65,105 +65,56 @@ fn assert_golden_position<'a>(
     assert_eq!(position.key(), None);
 }
 
+/// After the topic with its NUL and the version: address, subject and sequence, most significant octet first.
 #[test]
 fn record() {
-    let frame = concat(&[
-        b"M",                                // RECORD
-        b"hello\0",                          // topic
-        b"\x01",                             // version
-        b"\x20",                             // address: 32 octets
-        ALICE,                               //
-        b"\x05hello",                        // subject: 5 octets
-        b"\x01\x02\x03\x04\x05\x06\x07\x08", // sequence, most significant octet first
-    ]);
     let key = concat(&[b"\x20", ALICE, b"\x05hello"]);
+    let frame = concat(&[b"M", b"hello\0", b"\x01", &key, b"\x01\x02\x03\x04\x05\x06\x07\x08"]);
     let position = Position::new(b"hello", ALICE, b"hello", 0x0102_0304_0506_0708);
     assert_golden_position(Message::Record, "RECORD", position, &frame, &key);
 }
 
+/// The topic is the requester.
 #[test]
 fn direct_record() {
-    let frame = concat(&[
-        b"D", // DIRECT-RECORD
-        STORE,
-        b"\0",   // topic: the requester
-        b"\x01", // version
-        b"\x20", // address: the partition
-        ALICE,
-        b"\x01t",                            // subject
-        b"\x00\x00\x00\x00\x00\x00\x00\x2A", // sequence
-    ]);
     let key = concat(&[b"\x20", ALICE, b"\x01t"]);
+    let frame = concat(&[b"D", STORE, b"\0", b"\x01", &key, b"\0\0\0\0\0\0\0\x2A"]);
     let position = Position::new(STORE, ALICE, b"t", 42);
     assert_golden_position(Message::DirectRecord, "DIRECT-RECORD", position, &frame, &key);
 }
 
+/// The topic is ISO 8859-1, which is not UTF-8.
 #[test]
 fn head() {
-    let frame = concat(&[
-        b"H",                                // HEAD
-        b"gr\xFC\xDFe\0",                    // topic: ISO 8859-1, not UTF-8
-        b"\x01",                             // version
-        b"\x03abc",                          // address
-        b"\x05gr\xFC\xDFe",                  // subject
-        b"\x00\x00\x00\x00\x00\x01\x86\xA0", // sequence: 100,000
-    ]);
+    let key = b"\x03abc\x05gr\xFC\xDFe";
+    let frame = concat(&[b"H", b"gr\xFC\xDFe\0", b"\x01", key, b"\0\0\0\0\0\x01\x86\xA0"]);
     let position = Position::new(b"gr\xFC\xDFe", b"abc", b"gr\xFC\xDFe", 100_000);
-    assert_golden_position(Message::Head, "HEAD", position, &frame, b"\x03abc\x05gr\xFC\xDFe");
+    assert_golden_position(Message::Head, "HEAD", position, &frame, key);
 }
 
 #[test]
 fn direct_head() {
-    let frame = concat(&[
-        b"E", // DIRECT-HEAD
-        STORE,
-        b"\0",   // topic: the requester
-        b"\x01", // version
-        b"\x20", // address: the partition
-        ALICE,
-        b"\x05hello",                        // subject
-        b"\x00\x00\x00\x00\x00\x00\x00\x00", // sequence
-    ]);
     let key = concat(&[b"\x20", ALICE, b"\x05hello"]);
+    let frame = concat(&[b"E", STORE, b"\0", b"\x01", &key, &[0; 8]]);
     let position = Position::new(STORE, ALICE, b"hello", 0);
     let anonymous = |position| Message::DirectHead { position, store: b"" };
     assert_golden_position(anonymous, "DIRECT-HEAD", position, &frame, &key);
 }
 
+/// The topic is the partition. Then: address of the requester, subject, sequence, count.
 #[test]
 fn fetch() {
-    let frame = concat(&[
-        b"F", // FETCH
-        ALICE,
-        b"\0",   // topic: the partition
-        b"\x01", // version
-        b"\x20", // address: the requester
-        STORE,
-        b"\x05hello",                        // subject
-        b"\x00\x00\x00\x00\x00\x00\x01\x00", // sequence: 256
-        b"\x00\x01\x86\xA0",                 // count: 100,000
-    ]);
-    let message = Message::Fetch {
-        topic: ALICE,
-        address: STORE,
-        subject: b"hello",
-        sequence: 256,
-        count: 100_000,
-        store: b"",
-    };
+    let numbers = b"\0\0\0\0\0\0\x01\0\0\x01\x86\xA0";
+    let frame = concat(&[b"F", ALICE, b"\0", b"\x01", b"\x20", STORE, b"\x05hello", numbers]);
+    let (subject, sequence, count, store) = (b"hello", 256, 100_000, b"");
+    let message = Message::Fetch { topic: ALICE, address: STORE, subject, sequence, count, store };
     assert_golden(message, "FETCH", &frame);
 }
 
+/// The topic is the producer. Then: subject, sequence.
 #[test]
 fn ack() {
-    let frame = concat(&[
-        b"K", // ACK
-        ALICE,
-        b"\0",                               // topic: the producer
-        b"\x01",                             // version
-        b"\x05hello",                        // subject
-        b"\x00\x00\x00\x00\x00\x00\x00\x07", // sequence
-    ]);
+    let frame = concat(&[b"K", ALICE, b"\0", b"\x01", b"\x05hello", b"\0\0\0\0\0\0\0\x07"]);
     let message = Message::Ack { topic: ALICE, subject: b"hello", sequence: 7, store: b"" };
     assert_golden(message, "ACK", &frame);
 }
@@ -201,67 +152,40 @@ fn assert_extended(named: Message, anonymous: Message, core: &[u8]) {
     }
 }
 
+/// After the version: address of the requester. The empty topic means all topics.
 #[test]
 fn get_heads() {
-    let frame = concat(&[
-        b"G",       // GET-HEADS
-        b"hello\0", // topic
-        b"\x01",    // version
-        b"\x20",    // address: the requester
-        STORE,
-    ]);
-    let message = Message::GetHeads { topic: b"hello", address: STORE };
-    assert_golden(message, "GET-HEADS", &frame);
-
-    // Of all topics.
-    let frame = concat(&[b"G", b"\0", b"\x01", b"\x20", STORE]);
-    assert_golden(Message::GetHeads { topic: b"", address: STORE }, "GET-HEADS", &frame);
+    for topic in [&b"hello"[..], b""] {
+        let frame = concat(&[b"G", topic, b"\0", b"\x01", b"\x20", STORE]);
+        assert_golden(Message::GetHeads { topic, address: STORE }, "GET-HEADS", &frame);
+    }
 }
 
+/// The topic is the store's reader. Then: address of the consumer, number of subjects, subjects as longstr. Under offset
+/// reset `latest` there are none.
 #[test]
 fn consumer_hello() {
-    let frame = concat(&[
-        b"W", // CONSUMER-HELLO
-        STORE,
-        b"\0",   // topic: the store's reader
-        b"\x01", // version
-        b"\x20", // address: the consumer
-        ALICE,
-        b"\x00\x00\x00\x03",      // three subjects
-        b"\x00\x00\x00\x05hello", //
-        b"\x00\x00\x00\x00",      // the empty one
-        b"\x00\x00\x00\x06hello2",
-    ]);
-    let mut subjects = SubjectsBuf::new();
-    for subject in [&b"hello"[..], b"", b"hello2"] {
-        subjects.push(subject).unwrap();
+    let three = b"\0\0\0\x03\0\0\0\x05hello\0\0\0\0\0\0\0\x06hello2";
+    for (names, encoded) in [(&[&b"hello"[..], b"", b"hello2"][..], &three[..]), (&[], b"\0\0\0\0")] {
+        let frame = concat(&[b"W", STORE, b"\0", b"\x01", b"\x20", ALICE, encoded]);
+        let mut buf = SubjectsBuf::new();
+        names.iter().for_each(|name| buf.push(name).unwrap());
+        let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: buf.as_subjects() };
+        assert_golden(message, "CONSUMER-HELLO", &frame);
+
+        let Ok(Message::ConsumerHello { subjects, .. }) = Message::decode(&frame) else { panic!("no hello") };
+        assert_eq!(subjects.iter().collect::<Vec<_>>(), names);
+        let count = names.len();
+        assert_eq!((subjects.len() as usize, subjects.iter().len()), (count, count));
+        assert_eq!(subjects.is_empty(), names.is_empty());
     }
-    let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: subjects.as_subjects() };
-    assert_golden(message, "CONSUMER-HELLO", &frame);
-
-    let Ok(Message::ConsumerHello { subjects, .. }) = Message::decode(&frame) else { panic!("no hello") };
-    assert_eq!(subjects.iter().collect::<Vec<_>>(), [&b"hello"[..], b"", b"hello2"]);
-    assert_eq!((subjects.len(), subjects.iter().len(), subjects.is_empty()), (3, 3, false));
-
-    // Under offset reset `latest`.
-    let frame = concat(&[b"W", STORE, b"\0", b"\x01", b"\x20", ALICE, b"\0\0\0\0"]);
-    let subjects = SubjectsBuf::new();
-    assert!(subjects.as_subjects().is_empty());
-    let message = Message::ConsumerHello { topic: STORE, address: ALICE, subjects: subjects.as_subjects() };
-    assert_golden(message, "CONSUMER-HELLO", &frame);
 }
 
+/// The topic is the consumer. Then: address of the store's reader.
 #[test]
 fn store_hello() {
-    let frame = concat(&[
-        b"L", // STORE-HELLO
-        ALICE, b"\0",   // topic: the consumer
-        b"\x01", // version
-        b"\x20", // address: the store's reader
-        STORE,
-    ]);
-    let message = Message::StoreHello { topic: ALICE, address: STORE };
-    assert_golden(message, "STORE-HELLO", &frame);
+    let frame = concat(&[b"L", ALICE, b"\0", b"\x01", b"\x20", STORE]);
+    assert_golden(Message::StoreHello { topic: ALICE, address: STORE }, "STORE-HELLO", &frame);
 }
 
 #[test]

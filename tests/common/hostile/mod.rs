@@ -22,6 +22,20 @@ pub(crate) const PROMPT: Duration = Duration::from_secs(30);
 
 pub(crate) const MIB: u64 = 1 << 20;
 
+/// A socket that sends beacons to the tower of a cluster, and drops none.
+pub(crate) fn beacon_socket(cluster: &Cluster) -> zmq::Socket {
+    let socket = zmq::Context::new().socket(zmq::PUB).expect("a socket");
+    socket.set_linger(0).expect("linger");
+    socket.set_sndhwm(0).expect("a high-water mark");
+    socket.connect(&cluster.sub_addresses()).expect("the tower");
+    socket
+}
+
+/// Announces a node.
+pub(crate) fn beacon(socket: &zmq::Socket, name: &str, host: &str, port: u16) {
+    socket.send_multipart(["B", name, host, &port.to_string()], 0).expect("a beacon");
+}
+
 /// One node of each kind, and the memory of each before the attack.
 pub(crate) struct Honest {
     pub(crate) tower: Program,
