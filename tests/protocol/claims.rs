@@ -14,22 +14,22 @@ fn name(number: usize) -> Vec<u8> {
 
 impl Reading {
     /// Passes a message of a peer to the consumer. Returns the offsets of delivered records.
-    fn from_peer(&mut self, peer: &str, message: &Message, len_bytes: usize, now_ms: u64) -> Vec<u64> {
+    fn receive(&mut self, peer: &str, message: &Message, len_bytes: usize, now_ms: u64) -> Vec<u64> {
         let content = crate::rig::content_for(message, len_bytes);
         self.handle_from(&|| Some(peer.as_bytes().into()), message, content, now_ms);
         self.offsets()
     }
 
     fn record(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) -> Vec<u64> {
-        self.from_peer(peer, &record(address, offset), 100, now_ms)
+        self.receive(peer, &record(address, offset), 100, now_ms)
     }
 
     fn answer(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) -> Vec<u64> {
-        self.from_peer(peer, &direct(address, offset), 100, now_ms)
+        self.receive(peer, &direct(address, offset), 100, now_ms)
     }
 
     fn head(&mut self, peer: &str, address: &[u8], offset: u64, now_ms: u64) {
-        self.from_peer(peer, &head(address, offset), 0, now_ms);
+        self.receive(peer, &head(address, offset), 0, now_ms);
     }
 
     /// A peer claims more than its share, so the consumer sends no further FETCH for its partitions.
@@ -64,7 +64,7 @@ fn a_consumer_reads_all_partitions_of_a_store_with_more_partitions_than_the_limi
             }
             // A slice of a response, as large as a store sends it.
             for i in heads.by_ref().take(256) {
-                reading.from_peer("STORE", &direct_head(&name(i), 0, b"STORE"), 0, now_ms);
+                reading.receive("STORE", &direct_head(&name(i), 0, b"STORE"), 0, now_ms);
             }
             let (fetches, has_get_heads) = reading.asked(now_ms);
             answers = fetches;
@@ -187,12 +187,12 @@ fn read_beside_drips(hostile_host: &str) -> u64 {
     for now_ms in (0..120_000).step_by(10) {
         for (i, (peer, partition)) in hostile.iter().enumerate() {
             if now_ms % 1_000 == 0 {
-                reading.from_peer(peer, &record(partition, 0), 1_024, now_ms);
+                reading.receive(peer, &record(partition, 0), 1_024, now_ms);
                 reading.head(peer, partition, 1_000_000, now_ms);
             }
             // Half a megabyte per second in total.
             if asked[i] && (now_ms / 10 + i as u64).is_multiple_of(6) {
-                reading.from_peer(peer, &direct(partition, next[i]), 1_024, now_ms);
+                reading.receive(peer, &direct(partition, next[i]), 1_024, now_ms);
                 next[i] += 1;
             }
         }
