@@ -80,7 +80,7 @@ fn lines_that_are_too_long_are_refused_and_all_others_published() {
         producer.rss_bytes()
     );
     producer.close_input();
-    let line_4 = "line 4 is not published: its 67108864 octets are more";
+    let line_4 = "line 4 is not published: its 67108864 bytes are more";
     let output = producer.expect_exit("the end of its input", 1, &[line_4]);
     let last = "2 lines were not published: they are longer than producer/max_record_bytes = 1000\n";
     assert!(output.stderr.ends_with(last), "{}", output.stderr);
