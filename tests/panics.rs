@@ -367,7 +367,7 @@ fn a_store_ends_after_a_panic_in_one_of_its_threads() {
 fn child_panics_in_the_threads_of_a_store() {
     let _alone = alone();
     for (trap, thread) in [
-        ("nothing is acknowledged until it goes through", "dafka-commit"),
+        ("nothing is acknowledged until a retry succeeds", "dafka-commit"),
         ("Store: the writer ends", "dafka-writer"),
     ] {
         let directory = tempfile::tempdir().unwrap();

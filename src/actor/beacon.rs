@@ -1,12 +1,15 @@
-//! The beacon: makes a node known to the towers, and tells it of its peers.
+//! The beacon: announces a node to the towers, and reports the node's peers to it.
 //!
-//! The beacon has a thread of its own, so that a busy node stays alive for its peers. It takes `START` address port, `STOP`
-//! and `$TERM` from its pipe. It sends a signal when a tower has welcomed it, or none has in time.
+//! The beacon has its own thread, so that its peers do not drop a busy node. Its commands on the pipe are `START`
+//! address port, `STOP` and `$TERM`. It sends a ready signal when a tower has welcomed it, or none has within the
+//! timeout.
 //!
-//! The beacon of a node reports peers from `START` on, with the addresses of their hosts, as `Report`s.
+//! The beacon of a node reports peers after `START`. Their endpoints contain the addresses of their hosts. It sends
+//! them as `Report`s.
 //!
-//! The beacon of an application (the C class `dafka_beacon`) reports peers from the beginning, and endpoints as they were
-//! announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT` endpoint on its pipe.
+//! The beacon of an application (the C class `dafka_beacon`) reports peers as soon as it is ready. It reports endpoints
+//! in the form in which they were announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT`
+//! endpoint on its pipe.
 
 use super::directory::Directory;
 use super::local_consumers::is_local_consumer;
@@ -33,41 +36,41 @@ mod zone;
 pub use peers::Peers;
 pub(super) use towers::MAX_HELD_BYTES;
 
-/// What a node's beacon reports to its node.
+/// A report of a node's beacon to its node.
 pub(super) enum Report {
-    /// What to do with the subscribing socket.
+    /// An action for the subscribing socket.
     Connection(Action),
-    /// Another node uses this node's address, and is announced at this endpoint.
+    /// Another node at this endpoint announces this node's address.
     Twin(String),
 }
 
-/// What a node's beacon sends on its pipe after each [`Report`], so that the node's poll returns.
+/// The frame that the beacon sends on its pipe after each [`Report`], so that the node's poll returns.
 pub(super) const REPORTED: &[u8] = b"REPORTED";
 
-/// What a node shares with its beacon.
+/// The parts that a node shares with its beacon.
 pub(super) struct Owner<'a> {
-    /// Reports on the connections of the node's subscribing socket.
+    /// Reports events of the subscribing socket's connections.
     pub(super) monitor: &'a Monitor,
     pub(super) reports: Sender<Report>,
-    /// The beacon keeps it.
+    /// The beacon writes it, the node reads it.
     pub(super) directory: Directory,
 }
 
 impl Owner<'_> {
     fn report(&self, pipe: &Pipe, report: Report) -> Result {
-        // A node that is gone ends this thread by its pipe.
+        // Fails when the node has ended. Then the pipe ends this thread.
         let _ = self.reports.send(report);
         Ok(pipe.send_to_owner(&[REPORTED])?)
     }
 }
 
-/// Beacons that are read before the pipe is read again.
+/// The most beacons that are received before the pipe is read again.
 const BATCH_COUNT: usize = 1_000;
 
-/// Runs an application's beacon until `$TERM`. `name` stands in its log lines.
+/// Runs an application's beacon until `$TERM`. `name` is the start of its log lines.
 ///
 /// # Errors
-/// When a socket cannot be made.
+/// When a socket cannot be created.
 pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
     run_for(pipe, settings, name, None)
 }
@@ -99,23 +102,23 @@ struct Beacon<'a> {
     settings: &'a settings::Beacon,
     name: &'a str,
     towers: Towers<'a>,
-    /// When the beacon is ready even without a tower's welcome; `None` = never.
+    /// When the beacon becomes ready even without a tower's welcome; `None` = never.
     welcome_due_ms: Option<u64>,
-    /// It has sent its ready signal.
+    /// The ready signal was sent.
     is_ready: bool,
-    /// The node's own beacon, from `START` to `STOP`.
+    /// The frames of the node's own beacon, from `START` to `STOP`.
     announced: Option<[Vec<u8>; 4]>,
     /// The node is a consumer: it ignores the other consumers of its process.
     is_consumer: bool,
     /// The node's peers; `None` until `START`, or until an application's beacon is ready.
     peers: Option<Peers>,
-    /// The endpoints that an application was informed of; `None` for a node.
+    /// The endpoints that were reported to an application; `None` for a node.
     reported: Option<Reported>,
     /// Actions to report to the owner at the end of the turn.
     actions: Vec<Action>,
-    /// The pipe had no room left after the latest report.
+    /// The pipe had no room after the latest report.
     may_be_full: bool,
-    /// Where another node with this node's address is announced.
+    /// The endpoint of another node with this node's address.
     twin: Option<String>,
     /// The interface on which the towers are reached, when their addresses are IPv6 link-local ones.
     zone: Option<String>,
@@ -159,25 +162,25 @@ impl<'a> Beacon<'a> {
         Ok(poll(&mut items, timeout_ms(due_ms, now_ms()))?)
     }
 
-    /// Reads the pipe; false on `$TERM`.
+    /// Handles commands from the pipe. Returns false on `$TERM`.
     fn handle_commands(&mut self, pipe: &Pipe) -> Result<bool> {
         let mut frame = Frame::new();
-        let mut words: Vec<Vec<u8>> = Vec::new();
+        let mut command: Vec<Vec<u8>> = Vec::new();
         while pipe.try_recv(&mut frame)? {
-            words.clear();
-            words.push(frame.as_ref().to_vec());
+            command.clear();
+            command.push(frame.as_ref().to_vec());
             while frame.more() && pipe.try_recv(&mut frame)? {
-                words.push(frame.as_ref().to_vec());
+                command.push(frame.as_ref().to_vec());
             }
-            match words.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice() {
-                [word] if *word == TERM => return Ok(false),
+            match command.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice() {
+                [term] if *term == TERM => return Ok(false),
                 [b"START", address, port, ignored @ ..] => self.start(address, port, ignored),
                 [b"STOP"] => {
                     self.announced = None;
                     self.peers.iter_mut().for_each(|peers| peers.discovery.conceal());
                 }
-                [word, ..] => {
-                    log::error!("{}: unknown command to the beacon: {}", self.name, word.escape_ascii());
+                [unknown, ..] => {
+                    log::error!("{}: unknown command to the beacon: {}", self.name, unknown.escape_ascii());
                 }
                 [] => {}
             }
@@ -207,17 +210,17 @@ impl<'a> Beacon<'a> {
         }
         if !is_welcome {
             let addresses = settings::list(&self.settings.pub_addresses);
-            log::warn!("{}: no tower at {addresses} yet, going on without one", self.name);
+            log::warn!("{}: no tower at {addresses} yet; continuing without one", self.name);
         }
         self.is_ready = true;
-        // Not before: zactor_new drops what it receives before the signal.
+        // Only now: zactor_new discards what it receives before the signal.
         self.start_discovery();
         // A node can read the signal later. An application's zactor_new waits for it.
         if self.reported.is_none() { pipe.signal() } else { pipe.signal_ready() }?;
         Ok(())
     }
 
-    /// Looks for peers without making the node known, if an application wants to know of them.
+    /// Starts to look for peers without a `START`, for an application.
     fn start_discovery(&mut self) {
         if self.reported.is_some() && self.peers.is_none() {
             self.peers = Some(self.new_peers());
@@ -226,8 +229,8 @@ impl<'a> Beacon<'a> {
 
     fn new_peers(&self) -> Peers {
         let is_node = self.reported.is_none();
-        // An application's beacon does not learn who answers, so it waits for nobody. A pending peer takes a file while it is
-        // tried.
+        // An application's beacon has no connections, so no peer of it is pending. For a node, a pending peer occupies
+        // a file while libzmq tries to connect.
         let max_pending = match is_node {
             true => self.settings.max_pending_peers.min((max_open_files() / 8).max(16)),
             false => self.settings.max_peers,
@@ -236,7 +239,7 @@ impl<'a> Beacon<'a> {
             .with_max_peers(self.settings.max_peers)
             .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint)
             .with_max_pending(max_pending);
-        // A node has a directory of its peers' names.
+        // A node maintains a directory of its peers' names.
         Peers::new(if is_node { discovery.reporting_names() } else { discovery })
     }
 
@@ -250,7 +253,7 @@ impl<'a> Beacon<'a> {
         Ok(())
     }
 
-    /// Follows the connections to the peers.
+    /// Handles events of the connections to peers.
     fn handle_peer_connections(&mut self, monitor: &Monitor) -> Result {
         while let Some((event, endpoint)) = monitor.try_recv()? {
             if let (Some(peers), Some(event)) = (&mut self.peers, ConnectionEvent::of(event)) {
@@ -260,13 +263,13 @@ impl<'a> Beacon<'a> {
         Ok(())
     }
 
-    /// Takes in peers whose hosts were found. An application is told of those that were not, too.
+    /// Adds peers whose hosts were resolved. An application gets a report even of a peer whose host was not found.
     fn handle_resolved_hosts(&mut self) {
         let Self { resolver, peers, reported, actions, notices, .. } = self;
         resolver.found(now_ms(), |sender, announced, endpoint| {
             if endpoint.is_none() {
                 notices.warn(|| {
-                    format!("the host of {} is not found, where a peer says it is", announced.escape_debug())
+                    format!("cannot find the host of {}, where a peer is announced", announced.escape_debug())
                 });
             }
             let endpoint = endpoint.or(reported.as_ref().map(|_| announced));
@@ -304,10 +307,10 @@ impl<'a> Beacon<'a> {
         Ok(is_welcome)
     }
 
-    /// Takes in who a tower announces: a host that has a name, once it is known where that is.
+    /// Adds the peer that a tower announces. If its host is a name, it is added once the name is resolved.
     fn handle_tower_beacon(&mut self, beacon: &TowerBeacon) {
         let Some(peers) = &mut self.peers else { return };
-        // A tower may see this node at several hosts, but it has one port.
+        // The tower may see this node's own beacons from several hosts, but always with the same port.
         if let Some([_, address, _, port]) = &self.announced
             && !address.is_empty()
             && *address == *beacon.sender
@@ -325,7 +328,7 @@ impl<'a> Beacon<'a> {
         let Some(endpoint) = canonical(&announced) else {
             peers.discovery.handle_tower_heard(now_ms());
             self.notices.warn(|| {
-                format!("a peer is ignored: {} is no endpoint of a single host", announced.escape_debug())
+                format!("a peer is ignored: {} is not an endpoint of a single host", announced.escape_debug())
             });
             return;
         };
@@ -388,7 +391,7 @@ impl<'a> Beacon<'a> {
     }
 }
 
-/// Takes in a peer at an endpoint: as a tower announced it, and as it is known.
+/// Adds a peer. `announced` is its endpoint as a tower announced it, `known` the same with the address of the host.
 fn add_peer(
     peers: &mut Peers,
     reported: Option<&mut Reported>,

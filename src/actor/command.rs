@@ -1,16 +1,18 @@
-//! Commands of several frames to an actor.
+//! Sends commands of several frames to an actor.
 
 use crate::net::{Frame, Pipe};
 use crate::protocol::producer::cost_bytes;
 
-/// Why a command could not be handed to an actor.
+/// A command could not be sent, because the actor has ended.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the actor has ended")]
 pub struct Ended;
 
-/// Sends a command that carries a record of `content_len_bytes`, with what `rest` sends as its remaining frames; waits
-/// before that until the producer may keep so much, and after it until one more message fits in, so that
-/// zactor_destroy's `$TERM`, which does not wait, always does. `rest` must not wait, see [`send_last`].
+/// Sends a command that carries a record of `content_len_bytes`. `rest` sends the frames after the first one; it must
+/// not wait, see [`send_last`].
+///
+/// Before it sends, this waits until the producer may keep that many more bytes. Afterwards, it waits until one more
+/// message fits into the pipe. So there is always room for the `$TERM` of zactor_destroy, which does not wait.
 ///
 /// # Errors
 /// When the actor has ended.
@@ -27,7 +29,7 @@ pub fn send_command(
     }
 }
 
-/// As [`send_command`], for a command that needs no room, or has it already.
+/// As [`send_command`], for a command that needs no reservation, or has one already.
 pub(super) fn send_reserved(
     pipe: &Pipe,
     command: &[u8],
@@ -42,9 +44,9 @@ pub(super) fn send_reserved(
     if rest(pipe) && pipe.wait_for_room() { Ok(()) } else { Err(Ended) }
 }
 
-/// Sends the last frame of a message whose frames before it were taken; false when the actor has ended in between.
-/// libzmq counts whole messages, so where the first frame had room the last one has: one that is not taken is one for a
-/// pipe that was closed, and would be waited with for ever.
+/// Sends the last frame of a message whose earlier frames were accepted. Returns false when the actor has ended
+/// meanwhile. libzmq counts whole messages, so the last frame has room if the first one had. When it is not accepted,
+/// the pipe is closed, and a wait would never end.
 pub fn send_last(pipe: &Pipe, frame: &mut Frame) -> bool {
     pipe.try_send(frame, false).unwrap_or(false)
 }

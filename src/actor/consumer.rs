@@ -1,7 +1,7 @@
-//! The consumer's actor: reads its topics off the network and hands the records to the application's sink.
+//! The consumer's actor: receives records of its topics and delivers them to the application's sink.
 //!
-//! An application that reads slowly fills the sink; then the actor processes nothing that it receives, while its
-//! beacon keeps it alive for its peers. What its inbox cannot hold meanwhile is fetched later.
+//! When the application reads slowly, the sink fills up. Then the actor stops processing messages. Its beacon still
+//! runs, so its peers do not drop it. Records that do not fit into the inbox meanwhile are fetched later.
 
 use super::command::{Ended, send_command, send_last};
 use super::common::Common;
@@ -23,19 +23,19 @@ use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
 use std::collections::VecDeque;
 use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 
-/// Where records go.
+/// Where records are delivered.
 pub enum Sink<'a> {
-    /// A socket of its own: frames subject, address, content.
+    /// A separate socket. A record has the frames topic, producer and content.
     Socket(&'a Socket),
-    /// The actor's pipe: subject and address, each with its length before it, in one frame, then the content
-    /// (zsock_bsend's picture `ssf`).
+    /// The actor's pipe. The first frame has the topic and the producer, each after its length in one byte; the second
+    /// one has the content. This is zsock_bsend's picture `ssf`.
     Pipe(&'a Pipe),
 }
 
-/// Runs a consumer until `$TERM`. `address` is its UUID. A sink of its own gets a signal before the records.
+/// Runs a consumer until `$TERM`. `address` is its UUID. A separate sink receives a signal before the records.
 ///
 /// # Errors
-/// When sockets or threads cannot be had.
+/// When no more sockets or threads are available.
 pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
     let own = address.as_bytes();
     let _local_consumer = LocalConsumer::new(own);
@@ -86,19 +86,19 @@ struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
     consumer: Consumer<Frame>,
-    /// What the sink has not taken yet.
+    /// Records that the sink has not accepted yet.
     deliveries: VecDeque<Delivery<Frame>>,
 }
 
 impl Role for ConsumerRole<'_> {
     const RECEIVES: Receives = Receives::Records;
 
-    /// Nothing that is received is processed while the sink is full.
+    /// No message is processed while the sink is full.
     fn can_receive(&self) -> bool {
         !self.is_blocked()
     }
 
-    /// A blocked sink means that answers wait unread: no time to ask again.
+    /// While the sink is full, responses wait unread, so requests must not be repeated.
     fn due_ms(&self, _: u64) -> Option<u64> {
         (!self.is_blocked()).then(|| self.consumer.due_ms())
     }
@@ -128,7 +128,7 @@ impl Role for ConsumerRole<'_> {
             (TERM, _) => return Ok(Flow::End),
             (b"SUBSCRIBE", Some(topic)) => self.subscribe(common, topic.as_ref())?,
             (b"UNSUBSCRIBE", Some(topic)) => self.unsubscribe(common, topic.as_ref())?,
-            (word, _) => log::error!("Consumer: unknown command: {}", word.escape_ascii()),
+            (command, _) => log::error!("Consumer: unknown command: {}", command.escape_ascii()),
         }
         Ok(Flow::Continue)
     }
@@ -191,7 +191,7 @@ impl Role for ConsumerRole<'_> {
 impl ConsumerRole<'_> {
     fn subscribe(&mut self, common: &mut Common, topic: &[u8]) -> Result {
         if !is_subscription(topic) {
-            log::error!("Consumer: a topic has at most {MAX_NAME_LEN} octets and no NUL");
+            log::error!("Consumer: a topic has at most {MAX_NAME_LEN} bytes and no NUL");
             return Ok(());
         }
         if self.consumer.subscribe(topic, &mut common.outbox) {
@@ -205,7 +205,7 @@ impl ConsumerRole<'_> {
         Ok(())
     }
 
-    /// What the socket subscribes to for a topic.
+    /// The subscriptions of the socket for a topic.
     fn prefixes(&self, topic: &[u8]) -> Vec<Vec<u8>> {
         match self.consumer.is_beginning(topic) {
             true => subscriptions::topics(topic),
@@ -226,7 +226,7 @@ impl ConsumerRole<'_> {
         Ok(())
     }
 
-    /// True while the sink has not taken all that is for it.
+    /// True while the sink has not accepted all deliveries.
     fn is_blocked(&self) -> bool {
         let has_signalled = match &self.sink {
             Sink::Socket(sink) => sink.has_signalled(),
@@ -235,7 +235,7 @@ impl ConsumerRole<'_> {
         !has_signalled || !self.deliveries.is_empty()
     }
 
-    /// Hands records on until there are none or the sink is full.
+    /// Delivers records until none is left or the sink is full.
     fn deliver(&mut self) -> Result {
         if let Sink::Socket(sink) = &self.sink
             && !sink.has_signalled()
@@ -270,16 +270,16 @@ impl ConsumerRole<'_> {
 ///
 /// # Errors
 /// When the consumer has ended.
-pub fn command(pipe: &Pipe, word: &[u8], topic: &[u8]) -> Result<(), Ended> {
-    send_command(pipe, word, 0, |pipe| send_last(pipe, &mut Frame::copy(topic)))
+pub fn command(pipe: &Pipe, command: &[u8], topic: &[u8]) -> Result<(), Ended> {
+    send_command(pipe, command, 0, |pipe| send_last(pipe, &mut Frame::copy(topic)))
 }
 
-/// True for what can be subscribed to: a topic, or the empty one, which stands for all.
+/// True for a topic, and for the empty one, which stands for all topics.
 pub fn is_subscription(topic: &[u8]) -> bool {
     topic.is_empty() || is_topic(topic)
 }
 
-/// True for what can be published.
+/// True for a valid topic of a producer.
 pub fn is_topic(topic: &[u8]) -> bool {
     (1..=MAX_NAME_LEN).contains(&topic.len()) && !topic.contains(&0)
 }

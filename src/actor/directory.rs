@@ -1,4 +1,4 @@
-//! The endpoints of a node's peers, by name: what its beacon has found, for the node itself.
+//! The endpoints of a node's peers, by the peers' names. The beacon maintains it for its node.
 
 use crate::net::{Origin, Peer};
 use crate::wire::Endpoint;
@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct Endpoints {
-    /// Several nodes may have the same name, or none. The endpoint that was announced first stands first.
+    /// Several nodes may have the same name, or none. The endpoint that was announced first is first.
     by_name: HashMap<Box<[u8]>, Vec<Box<str>>>,
-    /// How many names each one has.
+    /// By endpoint: how many names it has.
     names: HashMap<Box<str>, usize>,
 }
 
@@ -39,7 +39,7 @@ impl Endpoints {
     }
 }
 
-/// Shared by a node and its beacon.
+/// A directory that a node shares with its beacon.
 #[derive(Clone, Default)]
 pub(super) struct Directory(Arc<Mutex<Endpoints>>);
 
@@ -48,7 +48,7 @@ impl Directory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A peer is announced at this endpoint now, or no more.
+    /// Adds the endpoint of a peer, or removes it.
     pub(super) fn set(&self, name: &[u8], endpoint: &str, is_known: bool) {
         let endpoint: Box<str> = without_zone(endpoint).into();
         match is_known {
@@ -57,23 +57,24 @@ impl Directory {
         }
     }
 
-    /// Where a peer is announced: where it was announced first, while it still is.
+    /// The endpoint of a peer: of those announced now, the earliest.
     pub(super) fn endpoint_of(&self, name: &[u8]) -> Option<Box<str>> {
         self.endpoints().by_name.get(name)?.first().cloned()
     }
 
-    /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the peer at its
-    /// other end, see [`Peer::name`].
+    /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the other
+    /// end, see [`Peer::name`].
     pub(super) fn leads_to_peer(&self, connection: &[u8]) -> bool {
         let endpoint = Peer::endpoint_by_name(connection);
         endpoint.is_some_and(|endpoint| self.endpoints().names.contains_key(&*endpoint))
     }
 
-    /// Whether a message was received from the peer with this name: over the connection to the endpoint where that peer is
-    /// announced. True where the transport does not tell, and `None` when that connection has ended since.
+    /// Whether a message came from the peer with this name, that is, over the connection to that peer's endpoint.
+    /// Returns true where the transport does not report the connection, and `None` when the connection has ended.
     ///
-    /// Of nodes that share a name, only the first one counts: else anybody could take a name that is there. A name that
-    /// nobody has announced may be that of any node whose beacons have no sender, as those of the Java implementation.
+    /// Of several nodes with one name, only the first counts; otherwise any node could take the name of another.
+    /// Beacons of the Java implementation have no sender. So a name that is not announced may belong to any node whose
+    /// beacons have none.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
         match Peer::who_sent(origin) {
             None => Some(true),
@@ -94,7 +95,7 @@ impl Directory {
     }
 }
 
-/// The address at the other end of a connection has no zone.
+/// An endpoint without its zone: the peer address of a connection has none.
 pub(super) fn without_zone(endpoint: &str) -> String {
     Endpoint::parse(endpoint).map_or_else(|| endpoint.to_owned(), |parts| parts.with_zone(None))
 }

@@ -1,4 +1,4 @@
-//! The file in which a tower says where it listens: for scripts, and for nodes that read it as their configuration.
+//! The file to which a tower writes its endpoints, for scripts and as configuration for nodes.
 
 use crate::text::printable;
 use std::ffi::{OsStr, OsString};
@@ -6,25 +6,25 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The file; removed when dropped, unless another one is there by then.
+/// The file. Dropping this removes it, unless it was replaced by another file.
 pub(super) struct EndpointsFile {
     path: PathBuf,
     id: (u64, u64),
 }
 
 impl EndpointsFile {
-    /// Writes the real endpoints: whoever sees the file sees all of it. It replaces a regular file only: with enough
-    /// permissions, even a device such as /dev/stdout could be replaced.
+    /// Writes the actual endpoints. The file appears with its whole content. Only a regular file is replaced: a process
+    /// with enough permissions could otherwise replace a device such as /dev/stdout.
     pub(super) fn write(path: &OsStr, sub: &[u8], publ: &[u8]) -> io::Result<EndpointsFile> {
         let text = text(sub, publ)?;
         if std::fs::symlink_metadata(path).is_ok_and(|data| !data.is_file()) {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and no regular file"));
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is not a regular file"));
         }
         let mut temporary = OsString::from(path);
         temporary.push(format!(".{}.tmp", std::process::id()));
         let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
         if let Err(error) = written {
-            // There may be no such file.
+            // The file may not exist.
             let _ = std::fs::remove_file(&temporary);
             return Err(error);
         }
@@ -35,7 +35,7 @@ impl EndpointsFile {
 impl Drop for EndpointsFile {
     fn drop(&mut self) {
         if id(&self.path).is_ok_and(|id| id == self.id) {
-            // Nobody is to be told when this fails.
+            // A failure has no consequence.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -45,7 +45,7 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|data| (data.dev(), data.ino()))
 }
 
-/// Where the tower listens, and how a node on this host connects to it.
+/// The endpoints of the tower, and those to which a node on this host connects.
 fn text(sub: &[u8], publ: &[u8]) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     for (key, endpoint) in [
@@ -68,7 +68,8 @@ fn text(sub: &[u8], publ: &[u8]) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The loopback stands for all interfaces. A socket that listens at all of IPv6 takes IPv4 too.
+/// Replaces the address of all interfaces by the loopback. A socket that listens on all IPv6 addresses accepts IPv4
+/// too.
 fn on_this_host(endpoint: &[u8]) -> Vec<u8> {
     for any in [&b"tcp://0.0.0.0:"[..], b"tcp://[::]:"] {
         if let Some(port) = endpoint.strip_prefix(any) {

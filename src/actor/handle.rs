@@ -1,4 +1,4 @@
-//! Starts an actor from Rust, and contains its panics.
+//! Starts an actor from Rust, and catches its panics.
 
 use super::{Error, Result};
 use crate::czmq::log::error_at_edge;
@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use zmq::POLLIN;
 
-/// A running actor. Dropping it ends the actor and waits for that.
+/// A running actor. Dropping the handle ends the actor and waits for its end.
 pub struct Handle {
     pipe: Pipe,
-    /// The process that its thread runs in.
+    /// The process in which its thread runs.
     generation: u32,
-    /// Taken when the thread is joined. Joined before the pipe is closed: fields are dropped after `drop`.
+    /// `None` once it was joined. It is joined before the pipe is closed: fields are dropped after `drop`.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -23,13 +23,13 @@ impl Handle {
         &self.pipe
     }
 
-    /// Sends the actor a word, if it is still there.
-    pub fn send(&self, word: &[u8]) {
-        self.send_frames(&[word]);
+    /// Sends a command of one frame to the actor. Does nothing if the actor has ended.
+    pub fn send(&self, command: &[u8]) {
+        self.send_frames(&[command]);
     }
 
-    /// Sends the actor a message of several frames, if it is still there. Does not wait: the pipe has room without
-    /// limit, so one that takes nothing is one whose other end was closed, and would be waited for for ever.
+    /// Sends a command of several frames to the actor. Does nothing if the actor has ended. This does not wait: the
+    /// pipe has no limit, so a send fails only when the other end is closed, and a wait would never end.
     pub fn send_frames(&self, frames: &[&[u8]]) {
         for (i, frame) in frames.iter().enumerate() {
             if !self.pipe.try_send(&mut Frame::copy(frame), i + 1 < frames.len()).unwrap_or(false) {
@@ -38,10 +38,10 @@ impl Handle {
         }
     }
 
-    /// Waits for the actor's ready signal. False when `interrupt` has something to read before that.
+    /// Waits for the actor's ready signal. Returns false when `interrupt` becomes readable first.
     ///
     /// # Errors
-    /// When the actor cannot start; the log says why.
+    /// When the actor cannot start. The log contains the reason.
     pub fn wait_until_ready(&self, interrupt: &Pipe) -> Result<bool> {
         while !self.pipe.events().contains(POLLIN) {
             if interrupt.events().contains(POLLIN) {
@@ -52,19 +52,19 @@ impl Handle {
         if self.pipe.wait_for_signal()? { Ok(true) } else { Err(Error::CannotStart) }
     }
 
-    /// True once the actor has ended by itself, or could not start. For actors that say nothing on their pipe
-    /// but their last word.
+    /// True once the actor has ended by itself, or could not start. Only for actors that send nothing but signals on
+    /// their pipe.
     pub fn has_ended(&self) -> bool {
         self.pipe.events().contains(POLLIN)
     }
 
-    /// True once the actor's thread has ended: dropping the handle does not wait then.
+    /// True once the actor's thread has ended. Dropping the handle does not wait then.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits for the actor's last word. False when it has failed; the log says why. For actors that say nothing else
-    /// on their pipe, and have said that they are ready.
+    /// Waits for the actor's last signal. Returns false when the actor has failed; the log contains the reason. Only
+    /// for actors that are ready and send nothing but signals on their pipe.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -76,7 +76,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.generation != generation() {
-            // A child has none of its parent's threads: to join one would take for ever.
+            // A forked child has no threads of its parent, so a join would never return.
             std::mem::forget(self.thread.take());
             return;
         }
@@ -87,37 +87,37 @@ impl Drop for Handle {
     }
 }
 
-/// Runs an actor's function in a thread of its own. Its first word on the pipe is a signal: it is ready, or cannot
-/// start. So is its last one: it has ended as it should, or failed.
+/// Runs an actor's function in a thread. The actor's first message on the pipe is a signal: it is ready, or cannot
+/// start. Its last message is a signal too: it has ended normally, or has failed.
 ///
 /// # Errors
-/// When there are no more sockets or threads.
+/// When no more sockets or threads are available.
 pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> Result<Handle> {
     let (ours, theirs) = pipe()?;
     let thread_name = name.to_owned();
-    // Before the thread begins: it is about to read the pipe.
+    // Before the thread starts, because the owner may send at once.
     let hearing = theirs.hear();
     let thread = std::thread::Builder::new()
         .name(thread_name.clone())
         .spawn(move || {
             let _hearing = hearing;
             exit::help();
-            // Its last word, as CZMQ's actors have it; with a status, which theirs have not.
+            // CZMQ's actors send a last signal, too. Theirs has no status.
             let _ = if guard(&thread_name, &theirs, run) { theirs.signal() } else { theirs.signal_failure() };
         })
         .map_err(Error::Thread)?;
     Ok(Handle { pipe: ours, generation: generation(), thread: Some(thread) })
 }
 
-/// Runs an actor's function, logs why it failed, and lets no panic out. An actor that fails before it is ready
-/// signals all the same: whoever started it waits for that. False when it failed.
+/// Runs an actor's function, logs its error, and catches its panic. An actor that fails before it is ready sends a
+/// failure signal, because its owner waits for a signal. Returns false when the actor failed.
 pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool {
     let result = {
-        // Until it returns: nobody must hand anything to an actor that has gone, or wait for it.
+        // Dropped when the function returns: from then on, no owner may send to this actor or wait for it.
         let _hearing = pipe.hear();
         catch_unwind(AssertUnwindSafe(|| run(pipe)))
     };
-    // A program has shut CZMQ down without ending its actors. What fails then is nobody's concern.
+    // The program has shut CZMQ down without ending its actors, so errors are expected.
     if pipe.is_closed_beneath() {
         return false;
     }
@@ -129,14 +129,14 @@ pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool
         Ok(Err(error)) => error_at_edge(format_args!("{name}: {error}")),
         Err(panic) => error_at_edge(format_args!("{name}: internal error: {}", panic_text(&*panic))),
     }
-    // An owner that has sent something does not wait for it, see signal_ready.
+    // An owner that has sent something does not wait for the signal, see `Pipe::signal_ready`.
     if !pipe.has_signalled() && !pipe.events().contains(POLLIN) {
         let _ = pipe.signal_failure();
     }
     false
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panic")
@@ -146,7 +146,7 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 mod tests {
     use super::*;
 
-    /// The first word, then the last one.
+    /// Whether the first and the last signal report success.
     fn signals(run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> (bool, bool) {
         let handle = spawn("test", run).unwrap();
         let is_ready = handle.wait_until_ready(&pipe().unwrap().0).is_ok();
@@ -162,7 +162,7 @@ mod tests {
         handle.pipe.wait_until_closed();
         handle.send_frames(&[b"START", b"ADDRESS", b"1"]);
         handle.send(b"STOP");
-        assert!(handle.wait_until_ready(&pipe().unwrap().0).is_err(), "what it said before counts");
+        assert!(handle.wait_until_ready(&pipe().unwrap().0).is_err(), "it has signalled a failure");
     }
 
     #[test]

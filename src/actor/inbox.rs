@@ -1,9 +1,9 @@
-//! What a node has received and has not processed yet.
+//! Messages that a node has received and has not processed.
 //!
-//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::expect_anybody`], so libzmq's
-//! pipes have no limit, and an actor takes everything off its sockets at once. Messages that it cannot process now wait
-//! here, up to a limit in bytes: one of this inbox, and one of all inboxes of the process. Messages that do not fit are
-//! dropped: the node fetches dropped records later.
+//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::expect_anybody`]. So libzmq's
+//! pipes have no limit, and an actor takes all messages off its socket at once. Messages that it cannot process yet
+//! wait here. Two limits in bytes apply: one to this inbox, one to all inboxes of the process. Messages that do not fit
+//! are dropped, and the node fetches the lost records later.
 
 use super::message_queue::MessageQueue;
 use super::received::{Received, receive_content};
@@ -14,50 +14,53 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long messages may wait in libzmq while the actor processes others: those that arrive in bursts need not be moved.
+/// How long messages may stay in libzmq while the actor processes others. Moving the messages of a short burst is not
+/// worth it.
 const MAX_LAG: Duration = Duration::from_millis(20);
 
-/// Messages that are taken off the socket between two batches: far more than libzmq receives in that time.
+/// The most messages that [`Inbox::fill`] takes off the socket: far more than libzmq receives during a batch.
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
-/// What waits in all inboxes of a process, if the limit of one of them is not higher.
+/// The limit of all inboxes of a process together, unless the limit of one inbox is higher.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
-/// What may wait in an inbox even when the inboxes of the process are full.
+/// What an inbox may hold even when the process has reached its limit.
 const RESERVED_BYTES: usize = 1 << 20;
-/// How inexact the process's count may be, per inbox: threads that count in turns slow each other down.
+/// Each inbox updates the process's count in steps of this size: threads that update one counter often slow each other
+/// down.
 const UNCOUNTED_BYTES: usize = 256 << 10;
 
-/// What waits in all inboxes of a process. A forked child has a count of its own.
+/// What all inboxes of a process hold. A forked child has its own count.
 static PROCESS_BYTES: [AtomicUsize; GENERATIONS] = [const { AtomicUsize::new(0) }; GENERATIONS];
 
 fn process_bytes() -> &'static AtomicUsize {
     &PROCESS_BYTES[generation() as usize % GENERATIONS]
 }
 
-/// A high-water mark as a number of messages; 0 means any number.
+/// A high-water mark as a number of messages; 0 means no limit.
 pub(super) fn limit_count(high_watermark: i32) -> usize {
     usize::try_from(high_watermark).ok().filter(|&count| count > 0).unwrap_or(usize::MAX)
 }
 
-/// Messages in the order in which they were received.
+/// A queue of received messages.
 pub(super) struct Inbox {
     queue: MessageQueue,
-    /// When they were taken off the socket, in milliseconds, and how many of them at that time.
+    /// When messages were taken off the socket, in milliseconds, and how many of them at that time. The oldest ones are
+    /// first.
     arrivals: VecDeque<(u64, usize)>,
-    /// What of their bytes stands in the process's count.
+    /// The part of the queue's bytes that the process's count includes.
     counted_bytes: usize,
     limit_bytes: usize,
     limit_count: usize,
     dropped: u64,
-    /// Messages that the actor has processed in this turn.
+    /// Messages processed in this turn.
     processed: usize,
-    /// When the socket was empty the last time.
+    /// When the socket was empty last.
     drained_at: Instant,
 }
 
 impl Inbox {
-    /// Nothing received. Live records wait up to these limits, responses to requests up to twice as many bytes. One
-    /// message fits as long as the limit is not reached, however long it is.
+    /// Creates an empty inbox. The limits apply to live records; responses to requests may occupy twice as many bytes.
+    /// While a limit is not reached, one more message fits, whatever its length.
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
         Inbox {
             queue: MessageQueue::default(),
@@ -71,7 +74,7 @@ impl Inbox {
         }
     }
 
-    /// The next message, if there is one.
+    /// The next message, from the queue or from the socket.
     pub(super) fn next(&mut self, socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
         let received = match self.queue.pop() {
             Some(received) => {
@@ -85,8 +88,8 @@ impl Inbox {
         Ok(received)
     }
 
-    /// Takes what was received off the socket, unless the actor keeps up with it. `now_ms` is the time of the actor's
-    /// clock. Call it in each turn, after [`Inbox::next`].
+    /// Moves received messages from the socket to the queue, unless the actor keeps up with them. `now_ms` is the time
+    /// of the role's clock. Call this in each turn, after [`Inbox::next`].
     pub(super) fn fill(&mut self, socket: &Socket, backlog: &Backlog, now_ms: u64) -> Result {
         let is_whole_batch = std::mem::take(&mut self.processed) == BATCH_COUNT;
         if is_whole_batch && self.is_empty() && self.drained_at.elapsed() < MAX_LAG {
@@ -125,7 +128,7 @@ impl Inbox {
         self.count_in_process();
     }
 
-    /// The message that came first does not wait any more.
+    /// Removes the oldest message from `arrivals`.
     fn depart(&mut self) {
         let (_, count) = self.arrivals.front_mut().expect("a message that waited has arrived");
         *count -= 1;
@@ -134,8 +137,8 @@ impl Inbox {
         }
     }
 
-    /// When the message that has waited longest was taken off the socket, by the clock of [`Inbox::fill`]; `None` when
-    /// none waits.
+    /// When the oldest message in the queue was taken off the socket, by the clock of [`Inbox::fill`]; `None` when the
+    /// queue is empty.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         self.arrivals.front().map(|&(arrived_ms, _)| arrived_ms)
     }
@@ -153,18 +156,18 @@ impl Inbox {
     }
 
     fn count_now(&mut self) {
-        // Wraps where less waits than before, and so does the sum.
+        // Wraps when the queue has shrunk. The sum then wraps back.
         let more_bytes = self.queue.occupied_bytes().wrapping_sub(self.counted_bytes);
         process_bytes().fetch_add(more_bytes, Ordering::Relaxed);
         self.counted_bytes = self.queue.occupied_bytes();
     }
 
-    /// True when nothing waits here.
+    /// True when the queue is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.len() == 0
     }
 
-    /// How many messages were dropped so far.
+    /// How many messages were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -211,7 +214,7 @@ mod tests {
             inbox.push(message(id::DIRECT_RECORD, 1_000 - OVERHEAD_BYTES - 1), 0);
         }
         assert_eq!((inbox.queue.len(), inbox.dropped()), (6, 14));
-        // No socket is read while something waits.
+        // The socket is not read while the queue has messages.
         let socket = Socket::new(crate::net::Kind::SUB).unwrap();
         let backlog = Backlog::connecting("Test", 0, 0);
         for _ in 0..4 {
@@ -225,9 +228,9 @@ mod tests {
         assert_eq!(inbox.queue.occupied_bytes(), 0);
     }
 
-    /// What libzmq reads one message at a time would keep 20 KB for each.
+    /// Without copying, each message that libzmq reads alone would keep a buffer of 20 KB.
     #[test]
-    fn what_waits_occupies_what_is_counted() {
+    fn queued_messages_occupy_the_memory_that_is_counted() {
         let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
         alone.args(["--exact", "actor::inbox::tests::fill_and_measure", "--ignored"]);
         let output = alone.output().unwrap();
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "measures its process: runs in one of its own, started by another test"]
+    #[ignore = "measures its process: another test starts it in a separate process"]
     fn fill_and_measure() {
         const COUNT: usize = 100_000;
         let publisher = Socket::new(crate::net::Kind::XPUB).unwrap();
@@ -258,7 +261,7 @@ mod tests {
             }
         }
         let grown_bytes = resident_bytes().saturating_sub(before_bytes);
-        // The rest is for libzmq's own buffers, and for queues that grow in steps.
+        // The slack covers libzmq's buffers, and queues that grow in steps.
         assert!(
             grown_bytes < inbox.queue.occupied_bytes() * 5 / 4 + (8 << 20),
             "{grown_bytes} for {}",
@@ -283,7 +286,8 @@ mod tests {
         let backlog = Backlog::connecting("Test", 1 << 20, 0);
         let mut inbox = Inbox::new(64 << 20, usize::MAX);
         let (mut sent, mut processed) = (0_u32, 0_u32);
-        // How many wait after a turn in which so many were processed, when the socket was not empty for so long.
+        // Processes `count` messages in a turn, after the socket was last empty `lag` ago. Returns the length of the
+        // queue after it.
         let mut turn = |count: usize, lag: Duration| {
             let mut send = || {
                 publisher.send_frames(&[&sent.to_be_bytes()]).unwrap();
@@ -302,13 +306,13 @@ mod tests {
         };
         assert_eq!(turn(BATCH_COUNT, Duration::ZERO), 0);
         assert_eq!(turn(BATCH_COUNT, 2 * MAX_LAG), 2);
-        // These are processed first; then the actor keeps up again, until something stops it.
+        // The queue is processed first. Then the actor keeps up again, until it processes less than a batch.
         assert_eq!(turn(BATCH_COUNT, Duration::ZERO), 0);
         assert_eq!([turn(3, Duration::ZERO), turn(3, Duration::ZERO)], [4, 5]);
     }
 
     #[test]
-    fn the_arrival_of_the_first_that_waits_is_known() {
+    fn the_arrival_of_the_oldest_message_is_known() {
         let mut inbox = Inbox::new(1 << 20, usize::MAX);
         let socket = Socket::new(crate::net::Kind::SUB).unwrap();
         let backlog = Backlog::connecting("Test", 0, 0);
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_live_records_wait() {
+    fn the_number_of_waiting_live_records_is_limited() {
         let mut inbox = Inbox::new(1 << 20, 5);
         for _ in 0..10 {
             inbox.push(message(id::RECORD, 1), 0);

@@ -1,5 +1,5 @@
-//! The survey: a node that asks every store what it holds, and ends. For an operator who wants to know what one store
-//! lacks that others have; works with stores of libdafka 0.1.0.
+//! The inventory: a node that asks every store what it holds, and then ends. `dafka_stored --missing` uses it to find
+//! records that one store lacks. Stores of libdafka 0.1.0 respond to it, too.
 
 use super::common::Common;
 use super::inbox::Inbox;
@@ -15,32 +15,33 @@ use crate::wire::{Message, Position, Subscription, id, prefix};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::Sender;
 
-/// How often the stores are asked: a question may come before a store hears us, an answer before we hear it.
+/// How often the stores are asked. A request may be sent before a store has subscribed to it, and a response before we
+/// have subscribed to that.
 const REQUEST_INTERVAL_MS: u64 = 500;
-/// When no store and no partition was new for so long, all have spoken.
+/// The inventory ends when this long no store and no partition was new.
 const COMPLETE_MS: u64 = 3_000;
-/// The same while there is a store that has said nothing.
+/// The same while a store has not responded.
 const INCOMPLETE_MS: u64 = 15_000;
-/// The longest that it takes, however many go on coming.
+/// The longest duration, even if new responses continue to arrive.
 const MAX_MS: u64 = 60_000;
-/// Answers that may wait to be processed, in bytes; what does not fit is asked for again.
+/// The most bytes of responses that may wait to be processed. Dropped ones arrive again after the next request.
 const MAX_UNREAD_BYTES: usize = 64 << 20;
 
 /// What the stores of a network hold.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    /// How many stores there are.
+    /// How many stores were found.
     pub stores: usize,
-    /// By subject and address: the offset after the newest record that any of them has.
+    /// By topic and producer: the offset after the newest record that any store has.
     pub next: BTreeMap<(Vec<u8>, Vec<u8>), u64>,
-    /// Why it may not have heard of all.
+    /// Why stores or partitions may be left out.
     pub incomplete_because: Option<String>,
 }
 
-/// Runs a survey, and sends what it has found; nothing when `$TERM` came before.
+/// Runs an inventory, and sends its result. Sends nothing when `$TERM` arrives first.
 ///
 /// # Errors
-/// When sockets cannot be had.
+/// When no more sockets are available.
 pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Inventory>) -> Result {
     let address = new_address();
     let node = Node::start(
@@ -75,19 +76,19 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Inventory>) -> Resul
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Inventory", "looked at")))
 }
 
-/// The role of a survey.
+/// The role of an inventory.
 struct InventoryRole<'a> {
     address: &'a [u8],
     max_partitions: usize,
     found: &'a Sender<Inventory>,
     inventory: Inventory,
-    /// Who has answered: connections.
+    /// The stores that have responded, by connection.
     answered: HashSet<Box<[u8]>>,
     /// A store or a partition was new in this turn.
     has_new: bool,
-    /// When one was new last.
+    /// When a store or a partition was new last.
     latest_new_ms: u64,
-    /// When the stores are asked next.
+    /// When the stores are asked again.
     next_request_ms: u64,
     /// When this turn began to wait for input.
     turn_ms: u64,
@@ -132,10 +133,11 @@ impl Role for InventoryRole<'_> {
         self.inventory.incomplete_because = Some("a connection was given up".to_owned());
     }
 
-    /// Asks, and ends when all have spoken.
+    /// Sends requests, and ends when the result is complete.
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         let now_ms = now_ms();
-        // What came while this thread stood still counts: it ends only after a look.
+        // Input that arrived while this thread was suspended counts. So the end is decided by the time before this
+        // turn's input.
         let turn_ms = std::mem::replace(&mut self.turn_ms, now_ms);
         let has_new = std::mem::take(&mut self.has_new);
         if has_new {
@@ -150,43 +152,44 @@ impl Role for InventoryRole<'_> {
             return Ok(Flow::Continue);
         }
         if turn_ms < end_ms {
-            let limit = format!("answers still came after {} s", MAX_MS / 1_000);
+            let limit = format!("responses still arrived after {} s", MAX_MS / 1_000);
             self.inventory.incomplete_because.get_or_insert(limit);
         }
         let silent_count = self.inventory.stores.saturating_sub(self.answered.len());
         if silent_count > 0 {
             let silent =
-                format!("{silent_count} of them said nothing, as one that has nothing or is too slow");
+                format!("{silent_count} of them did not respond: they hold nothing, or are too slow");
             self.inventory.incomplete_because.get_or_insert(silent);
         }
-        // Nobody waits for it any more when this fails.
+        // Fails when the receiver has ended. Then the result is not needed.
         let _ = self.found.send(std::mem::take(&mut self.inventory));
         Ok(Flow::End)
     }
 }
 
 impl InventoryRole<'_> {
-    /// When all have spoken, if nothing new comes.
+    /// When the inventory ends if nothing new arrives.
     fn end_ms(&self) -> u64 {
         self.latest_new_ms
             + if self.answered.len() < self.inventory.stores { INCOMPLETE_MS } else { COMPLETE_MS }
     }
 
-    /// Takes the newest record of a partition that a store has.
+    /// Handles the head of a partition that a store has.
     fn handle_head(&mut self, position: &Position) {
         let key = (position.subject.to_vec(), position.address.to_vec());
         let next = position.sequence.saturating_add(1);
         let has_room = self.inventory.next.len() < self.max_partitions;
         match self.inventory.next.get_mut(&key) {
             Some(known) if *known >= next => {}
-            // Not news: its producer is at work, and will go on.
+            // A later head of a known partition is not new: its producer is still publishing.
             Some(known) => *known = next,
             None if has_room => {
                 self.inventory.next.insert(key, next);
                 self.has_new = true;
             }
             None => {
-                let limit = format!("only store/max_partitions = {} were looked at", self.max_partitions);
+                let limit =
+                    format!("only store/max_partitions = {} partitions were counted", self.max_partitions);
                 self.inventory.incomplete_because = Some(limit);
             }
         }

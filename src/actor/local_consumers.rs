@@ -1,11 +1,11 @@
-//! The consumers of this process. They have nothing to say to each other, so they do not connect: a thousand of them
-//! would need a million connections.
+//! The consumers of this process. Consumers exchange no messages, so they do not connect to each other: a thousand of
+//! them would need a million connections.
 
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
-/// So many consumers that have ended are still known: a tower may announce them for a while.
+/// How many addresses of ended consumers are kept: a tower may still announce such a consumer for a while.
 const MAX_ENDED: usize = 100;
 
 struct LocalConsumers {
@@ -18,11 +18,11 @@ static LOCAL_CONSUMERS: PerProcess<LocalConsumers> = PerProcess::new(
         GENERATIONS],
 );
 
-/// A consumer that runs.
+/// A running consumer. Dropping it marks the consumer as ended.
 pub(super) struct LocalConsumer(Box<[u8]>);
 
 impl LocalConsumer {
-    /// Makes a consumer known by its address.
+    /// Registers a consumer's address.
     pub(super) fn new(address: &[u8]) -> LocalConsumer {
         LOCAL_CONSUMERS.lock().addresses.insert(address.into());
         LocalConsumer(address.into())
@@ -41,7 +41,7 @@ impl Drop for LocalConsumer {
     }
 }
 
-/// True for the address of a consumer that runs in this process, or has run.
+/// True for the address of a consumer that runs in this process, or has recently ended.
 pub(super) fn is_local_consumer(address: &[u8]) -> bool {
     LOCAL_CONSUMERS.lock().addresses.contains(address)
 }

@@ -1,34 +1,34 @@
-//! Messages that wait, stored compactly.
+//! A queue of received messages in compact memory.
 
 use super::received::{Content, Received};
 use crate::net::{Frame, Origin};
 use std::collections::VecDeque;
 
-/// Messages with longer frames are not copied: libzmq (4.3) keeps these frames in memory of their own.
+/// Messages with longer frames are not copied: libzmq (4.3) allocates such frames one by one.
 const MAX_COPIED_LEN: usize = 8 << 10;
-/// What is allocated at a time.
+/// The size of an allocation.
 const CHUNK_BYTES: usize = 64 << 10;
-/// What each message takes beside its octets, and what one takes that is not copied.
+/// The memory that a copied message takes besides its bytes, and that a message takes which is not copied.
 pub(super) const OVERHEAD_BYTES: usize = 2 * size_of::<Entry>();
 const UNCOPIED_BYTES: usize = 256;
 
-/// A queue of messages: first in, first out.
+/// A first-in, first-out queue.
 #[derive(Default)]
 pub(super) struct MessageQueue {
     entries: VecDeque<Entry>,
     chunks: VecDeque<Vec<u8>>,
-    /// How many octets of the first chunk were taken.
+    /// How many bytes of the first chunk were popped.
     taken_len: usize,
     occupied_bytes: usize,
 }
 
-/// A message; the octets of its frames stand in a chunk, unless it is there as a whole.
+/// A message. The bytes of a copied one are in a chunk.
 enum Entry {
     Whole(Box<Received>),
     Copied { origin: Origin, frame_len: u16, content: CopiedContent },
 }
 
-/// What follows the first frame.
+/// The frames after the first one.
 #[derive(Clone, Copy)]
 enum CopiedContent {
     None,
@@ -37,17 +37,17 @@ enum CopiedContent {
 }
 
 impl MessageQueue {
-    /// How many messages wait.
+    /// The number of messages.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// What they occupy.
+    /// The memory that they occupy.
     pub(super) fn occupied_bytes(&self) -> usize {
         self.occupied_bytes
     }
 
-    /// Puts a message at the end.
+    /// Appends a message.
     pub(super) fn push(&mut self, received: Received) {
         self.occupied_bytes += cost_bytes(&received);
         let entry = match is_copied(&received) {
@@ -58,7 +58,7 @@ impl MessageQueue {
     }
 
     fn copy(&mut self, received: &Received) -> Entry {
-        let (frame, content) = (received.frame.as_ref(), received.content.octets());
+        let (frame, content) = (received.frame.as_ref(), received.content.bytes());
         let len = frame.len() + content.len();
         if self.chunks.back().is_none_or(|chunk| chunk.capacity() - chunk.len() < len) {
             self.chunks.push_back(Vec::with_capacity(CHUNK_BYTES));
@@ -74,7 +74,7 @@ impl MessageQueue {
         Entry::Copied { origin: received.origin, frame_len: frame.len() as u16, content }
     }
 
-    /// Takes the first message.
+    /// Removes the first message.
     pub(super) fn pop(&mut self) -> Option<Received> {
         let received = match self.entries.pop_front()? {
             Entry::Whole(received) => *received,
@@ -90,13 +90,13 @@ impl MessageQueue {
         };
         self.occupied_bytes -= cost_bytes(&received);
         if self.entries.is_empty() {
-            // A long queue leaves no memory behind.
+            // Frees the memory of a queue that was long.
             *self = MessageQueue::default();
         }
         Some(received)
     }
 
-    /// The next octets.
+    /// The next `len` bytes of the chunks.
     fn take(&mut self, len: u16) -> &[u8] {
         if self.chunks.front().is_some_and(|chunk| chunk.len() == self.taken_len) {
             self.chunks.pop_front();
@@ -114,7 +114,7 @@ fn cost_bytes(received: &Received) -> usize {
 }
 
 fn is_copied(received: &Received) -> bool {
-    [received.frame.as_ref(), received.content.octets()].iter().all(|octets| octets.len() <= MAX_COPIED_LEN)
+    [received.frame.as_ref(), received.content.bytes()].iter().all(|bytes| bytes.len() <= MAX_COPIED_LEN)
 }
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
     fn messages_come_out_as_they_went_in() {
         let mut queue = MessageQueue::default();
         let (mut pushed, mut popped) = (0, 0);
-        // Sometimes empty, sometimes long.
+        // The queue is empty at times, and long at others.
         for (push, pop) in [(1, 1), (1_000, 10), (5, 900), (2_000, 2_095)] {
             for number in pushed..pushed + push {
                 queue.push(message(number, content(number)));
@@ -149,7 +149,7 @@ mod tests {
             for number in popped..popped + pop {
                 let (received, expected) = (queue.pop().unwrap(), message(number, content(number)));
                 assert_eq!(received.frame.as_ref(), expected.frame.as_ref());
-                assert_eq!(received.content.octets(), expected.content.octets());
+                assert_eq!(received.content.bytes(), expected.content.bytes());
                 assert_eq!(received.content.is_one(), expected.content.is_one());
                 assert_eq!(received.content.is_none(), expected.content.is_none());
             }

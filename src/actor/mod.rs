@@ -1,8 +1,7 @@
-//! One thread per node: sockets, timers and a command pipe around a state machine.
+//! One thread per node. The thread moves bytes between sockets and a state machine, and runs its timers.
 //!
-//! An actor runs in the thread that calls its `run` function (for C callers: CZMQ's zactor thread), talks to
-//! its owner over the pipe it is given, and moves bytes between sockets and its state machine. It ends on
-//! `$TERM`, or when it cannot start.
+//! An actor runs in the thread that calls its `run` function; for C callers, this is CZMQ's zactor thread. Its owner
+//! controls it over a pipe. It ends when it receives `$TERM`, or when it cannot start.
 
 mod address;
 pub mod beacon;
@@ -34,25 +33,25 @@ pub use handle::{Handle, guard, spawn};
 use crate::net::{Frame, Origin, Peer, Socket, reached_limit};
 use crate::protocol::{Outbox, Payload, Progress};
 
-/// Messages that an actor takes off one socket before it looks at the others.
+/// The most messages that an actor receives from one socket before it turns to the others.
 const BATCH_COUNT: usize = 1_000;
-/// Records that are sent in answer to FETCHes, and heads to who asks for them, before the sockets are looked at again.
+/// The most records and heads that a node sends in response to requests before it reads its sockets again.
 const ANSWER_COUNT: u64 = 512;
 
-/// How long a node waits for requesters to read what was sent before.
+/// Pause after which a node checks again whether requesters have read earlier responses.
 const UNREAD_MS: u64 = 10;
 
-/// Requests that may wait to be processed, in bytes, where only requests are received: a peer whose request is dropped
-/// repeats it.
+/// The most bytes of requests that may wait to be processed, in nodes that receive only requests. A requester repeats a
+/// request that was dropped.
 const MAX_UNREAD_REQUEST_BYTES: usize = 16 << 20;
-/// The longest frame that is no record's content: names have 255 octets at most. Longer extensions of the protocol are
-/// not foreseen.
+/// The longest frame other than a record's content. Names have at most 255 bytes; the rest is room for extensions of
+/// the protocol.
 const MAX_FRAME_LEN_BYTES: usize = 4_096;
 
 /// Why an actor could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// libzmq refused something.
+    /// libzmq returned an error.
     #[error("{0}: {1}")]
     Socket(String, zmq::Error),
     /// An address cannot be bound.
@@ -61,7 +60,7 @@ pub enum Error {
     /// A file cannot be written.
     #[error("{0}: {1}")]
     File(String, std::io::Error),
-    /// There are no more sockets, or no more files.
+    /// A limit on sockets or open files is reached.
     #[error("socket: {0}: {1}")]
     Limit(zmq::Error, String),
     /// The store's database cannot be used.
@@ -78,10 +77,10 @@ pub enum Error {
         "cannot start a thread: {0} (limits: ulimit -u, kernel.threads-max, pids.max of the control group)"
     )]
     Thread(std::io::Error),
-    /// A part of the node could not start, and has said why.
+    /// A part of the node could not start, and has logged the reason.
     #[error("a part of it cannot start")]
     CannotStart,
-    /// A part of the node has failed, and has logged why.
+    /// A part of the node has failed, and has logged the reason.
     #[error("a part of it has failed")]
     Logged,
     /// Another part of the node has ended.
@@ -98,7 +97,7 @@ impl From<zmq::Error> for Error {
     }
 }
 
-/// What an actor's function returns.
+/// The result of an actor's function.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 impl Payload for Frame {
@@ -111,7 +110,7 @@ impl Payload for Frame {
     }
 }
 
-/// Publishes what a state machine put into its outbox.
+/// Publishes the messages in an outbox.
 fn publish(socket: &Socket, outbox: &mut Outbox<Frame>) -> Result {
     let mut result = Ok(());
     outbox.drain(|frame, content| {
@@ -123,7 +122,8 @@ fn publish(socket: &Socket, outbox: &mut Outbox<Frame>) -> Result {
 }
 
 fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()> {
-    // A publishing socket never waits: what a peer cannot take, its FETCH will bring.
+    // A publishing socket never waits: it drops what exceeds a peer's high-water mark. The peer requests it later with
+    // FETCH.
     match content {
         None => socket.try_send(&mut Frame::copy(frame), false)?,
         Some(mut content) => {
@@ -134,17 +134,17 @@ fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()
     Ok(())
 }
 
-/// Who has sent a message, for the state machines.
+/// The peer that sent a message, by the name that the state machines use.
 fn sender(origin: Origin) -> Option<Box<[u8]>> {
     Peer::who_sent(origin).map(|peer| peer.name())
 }
 
-/// How long to wait in a poll for something that is due at `due_ms`.
+/// The timeout of a poll that must return at `due_ms`.
 fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
     due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
 }
 
-/// When to go on answering requests.
+/// When a node continues to send responses.
 fn answers_due_ms(progress: Progress, now_ms: u64) -> Option<u64> {
     match progress {
         Progress::Idle => None,
@@ -153,7 +153,7 @@ fn answers_due_ms(progress: Progress, now_ms: u64) -> Option<u64> {
     }
 }
 
-/// A name from the network for a log line.
+/// Escapes a name from the network for a log line.
 fn printable(name: &[u8]) -> String {
     name.escape_ascii().to_string()
 }

@@ -1,4 +1,4 @@
-//! What every node has: a name, a socket that publishes, one that subscribes, and a beacon.
+//! The parts of every node except a tower: a name, a publishing socket, a subscribing socket, and a beacon.
 
 use super::beacon::Report;
 use super::directory::Directory;
@@ -19,14 +19,14 @@ use zmq::{POLLIN, PollItem};
 mod beacon_link;
 mod sockets;
 
-/// When nobody new has come for so long, all who are there are taken to be connected.
+/// A starting node continues after this long without a new peer.
 const QUIET_MS: u64 = 20;
-/// What libzmq may hold of records that were received, beside one of each connection that is being received, before
-/// the connection that has brought most is ended...
+/// The most that libzmq may hold of unread records, besides the message that each connection is receiving. Beyond it,
+/// the connection with the most unread data is ended.
 const MAX_HELD_BYTES: usize = 256 << 20;
-/// ... and where only requests are received.
+/// The same for a node that receives only requests.
 const MAX_HELD_REQUEST_BYTES: usize = 64 << 20;
-/// The longest time that a starting node waits for others to connect.
+/// The longest time that a starting node waits for peers to connect.
 const MAX_SETTLE_MS: u64 = 200;
 
 /// A node on the network.
@@ -56,23 +56,23 @@ pub(super) struct Node {
     twin: RefCell<Option<String>>,
 }
 
-/// What a node is made of.
+/// The parameters of a node.
 pub(super) struct Config<'a> {
-    /// For log lines: "Producer", "Store Writer", ...
+    /// The start of its log lines: "Producer", "Store Writer", ...
     pub(super) name: &'a str,
     /// The node's UUID.
     pub(super) address: &'a str,
-    /// UUIDs of nodes that it never connects to.
+    /// UUIDs of nodes to which it never connects.
     pub(super) ignored: &'a [&'a str],
     /// PUB or XPUB.
     pub(super) publisher: Kind,
-    /// Messages that may wait to be sent, per peer.
+    /// The most messages that may wait to be sent to one peer.
     pub(super) send_high_watermark: i32,
-    /// The longest frame that others may send it.
+    /// The longest frame that peers may send.
     pub(super) max_frame_len_bytes: usize,
-    /// The key that sets this, if there is one.
+    /// The configuration key of this limit, if it has one.
     pub(super) max_frame_key: Option<&'static str>,
-    /// What it subscribes to from the start.
+    /// Its subscriptions from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
 }
@@ -84,8 +84,8 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Starts a node and announces it to the towers. Waits for a tower's welcome for as long as the settings allow, or until
-    /// `pipe` is readable.
+    /// Starts a node and announces it to the towers. Waits for a tower's welcome for as long as the settings allow, or
+    /// until `pipe` is readable.
     pub(super) fn start(config: &Config, pipe: &Pipe) -> Result<Node> {
         let publisher = sockets::publisher(config)?;
         let port = publisher.bind_ephemeral()?;
@@ -131,37 +131,39 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until an item is ready, `timeout_ms` have passed (negative: for ever), or a signal came.
+    /// Waits until an item is ready, `timeout_ms` have passed (negative: without limit), or a signal came.
     pub(super) fn poll(&self, items: &mut [PollItem], timeout_ms: i64) -> Result {
-        // What a peer has sent may be among what is unread: it is not idle then.
+        // The limit on idle connections counts only time in which everything received was read: an unread message may
+        // come from a peer that looks idle.
         let inbound = self.inbound.as_ref().filter(|_| !self.is_behind());
         let _waiting = inbound.map(Inbound::waiting);
         Ok(poll(items, timeout_ms)?)
     }
 
-    /// The beacon's pipe, to be polled.
+    /// The socket to poll for the beacon's reports.
     pub(super) fn beacon(&self) -> &Socket {
         self.beacon.socket()
     }
 
-    /// Whether a connection, by the name of the peer at its other end, leads to a node that is a peer now.
+    /// Returns a function that takes the name of a connection: whether this connection leads to a node that is a peer
+    /// now.
     pub(super) fn is_peer(&self) -> IsPeer {
         let directory = self.directory.clone();
         Box::new(move |connection| directory.leads_to_peer(connection))
     }
 
-    /// Connects to peers that came and disconnects from those that went. True when a connection to a peer was given up:
-    /// what came over it was not allowed. All that came behind it is lost then.
+    /// Connects to new peers and disconnects from peers that left. Returns true when a connection to a peer was given
+    /// up, because the peer sent what is not allowed. All messages behind it are lost.
     ///
-    /// Call it after messages were read and before the subscribing socket is polled again. A poll makes libzmq take
-    /// the first frame of a message off its connection; to disconnect then loses the other frames, and libzmq (4.3.4)
+    /// Call this after messages were read, and before the subscribing socket is polled again. A poll makes libzmq read
+    /// the first frame of a message from its connection. A disconnect then loses the other frames, and libzmq (4.3.4)
     /// aborts the process at the next read (fq.cpp: `!_more`).
     pub(super) fn follow_beacon(&self) -> Result<bool> {
         self.follow_beacon_with(|_, _| {})
     }
 
-    /// As [`Node::follow_beacon`]. Calls `each` with the endpoint of a peer that appeared (true) or disappeared (false). This
-    /// includes a connection that was given up, and its next attempt.
+    /// As [`Node::follow_beacon`]. Calls `each` with the endpoint of a peer that appeared (true) or disappeared
+    /// (false). This includes a connection that was given up, and its next attempt.
     pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
         while let Some(report) = self.beacon.poll_report()? {
@@ -173,7 +175,7 @@ impl Node {
         Ok(is_cut)
     }
 
-    /// Connects or disconnects the subscribing socket. True when the connection of a ZeroMQ peer was given up.
+    /// Connects or disconnects the subscribing socket. Returns true when the connection to a ZeroMQ peer was given up.
     fn apply(&self, action: &Action, each: &mut impl FnMut(&str, bool)) -> bool {
         let endpoint = action.endpoint();
         let is_connect = matches!(action, Action::Connect(_));
@@ -200,21 +202,21 @@ impl Node {
         is_cut
     }
 
-    /// libzmq does not tell why.
+    /// libzmq does not report the reason, so the line names all that are possible.
     fn warn_of_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: u64) {
         self.given_up_warning.borrow_mut().warn(now_ms(), || {
             let (name, limit) = (&self.name, self.max_frame_len_bytes);
-            let key = self.max_frame_key.map_or(String::new(), |key| format!(", see {key},"));
+            let key = self.max_frame_key.map_or(String::new(), |key| format!(" (see {key})"));
             let why = match has_answered {
-                true => format!("a frame of more than {limit} octets{key} or something that is no ZeroMQ"),
-                false => "something else than ZeroMQ".to_owned(),
+                true => format!("a frame of more than {limit} bytes{key}, or data that is not ZeroMQ"),
+                false => "data that is not ZeroMQ".to_owned(),
             };
-            format!("{name}: {endpoint} has sent {why}: the connection was ended, and is made again after {wait_ms} ms")
+            format!("{name}: disconnected {endpoint}, which sent {why}; reconnecting after {wait_ms} ms")
         });
     }
 
-    /// Waits until those who are there already hear this node, so that what it publishes first need not be
-    /// fetched: until nobody new has come for a moment.
+    /// Waits until existing peers have connected, so that they need not fetch the first records: until no new peer has
+    /// come for [`QUIET_MS`].
     pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let due_ms = now_ms() + MAX_SETTLE_MS;
         loop {
@@ -229,12 +231,12 @@ impl Node {
         }
     }
 
-    /// The endpoint of another node that uses this node's address, once per beacon of it.
+    /// The endpoint of another node that uses this node's address. Returned once for each beacon of that node.
     pub(super) fn twin(&self) -> Option<String> {
         self.twin.take()
     }
 
-    /// Reads what others subscribe to at this node's XPUB socket.
+    /// Reads the subscriptions of peers from the node's XPUB socket.
     pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let mut frame = Frame::new();
         let mut is_empty = false;
@@ -250,8 +252,8 @@ impl Node {
             if let Some(peer) = self.subscribers.borrow_mut().take(&frame) {
                 self.cut_off_warning.borrow_mut().warn(now_ms(), || {
                     format!(
-                        "{}: the peer at {peer} was cut off: all subscriptions together take more than \
-                         beacon/max_subscription_bytes = {}, and it has most",
+                        "{}: the peer at {peer} was disconnected: all subscriptions together take more than \
+                         beacon/max_subscription_bytes = {}, and this peer has the most",
                         self.name, self.max_subscription_bytes
                     )
                 });
@@ -266,7 +268,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether more subscriptions wait than [`Node::subscriptions`] has read.
+    /// Whether [`Node::subscriptions`] has left some unread.
     pub(super) fn is_behind(&self) -> bool {
         self.requesters.borrow().is_behind()
     }
@@ -276,8 +278,8 @@ impl Node {
         self.requesters.borrow_mut()
     }
 
-    /// Whether a request comes from the node that gets the answer; logs those that do not. One whose connection has ended
-    /// cannot be answered: it is dropped, and no one is blamed.
+    /// Whether a request comes from the node that will receive the response. Logs a request that does not. A request
+    /// whose connection has ended is dropped without a log line, since its sender is not known any more.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
         let is_genuine = self.requesters.borrow().is_genuine(message, origin);
         if is_genuine == Some(false) {
@@ -290,8 +292,8 @@ impl Node {
         is_genuine == Some(true)
     }
 
-    /// Whether a message is an answer that is not taken, as a store is asked for the record (`is_store_asked`): one of a
-    /// producer of libdafka 0.1.0. It answers every FETCH of its partition, whoever is asked.
+    /// Whether a message is a response that the node drops: a 0.1.0 producer responds to every FETCH of its partition,
+    /// even when the FETCH names a store (`is_store_asked`).
     pub(super) fn is_unwanted_answer(
         &self,
         message: &Message,
@@ -302,7 +304,7 @@ impl Node {
         self.requesters.borrow_mut().is_from_0_1_0(position.address, origin) && is_store_asked(position)
     }
 
-    /// Subscribes to more.
+    /// Adds a subscription.
     pub(super) fn subscribe(&self, prefix: &[u8]) -> Result {
         Ok(self.subscriber.zmq().set_subscribe(prefix)?)
     }
@@ -320,9 +322,9 @@ mod tests {
     use crate::settings::Settings;
 
     #[test]
-    fn a_beacon_that_is_ready_after_the_node_was_told_to_end_has_not_failed() {
+    fn a_beacon_that_is_ready_only_after_term_has_not_failed() {
         let (settings, _) = Settings::read(|key| match key {
-            // Nobody is there.
+            // No tower is there.
             "beacon/pub_address" | "beacon/sub_address" => Some("inproc://no-tower".into()),
             "beacon/connect_timeout" => Some("200".into()),
             _ => None,
@@ -340,14 +342,15 @@ mod tests {
             subscriptions: &[],
             beacon: &settings.beacon,
         };
-        // When this thread stands still for longer than the beacon waits, that is ready first.
+        // When this thread is suspended for longer than the beacon's timeout, the beacon is ready before the wait for
+        // it.
         let mut node = Node::start(&config, &own).unwrap();
         while !node.beacon.is_starting() {
             node = Node::start(&config, &own).unwrap();
         }
         while node.beacon.is_starting() {
             poll(&mut [node.beacon().item(POLLIN)], 60_000).unwrap();
-            assert!(node.beacon().events().contains(POLLIN), "the beacon says that it is ready");
+            assert!(node.beacon().events().contains(POLLIN), "the beacon sends its ready signal");
             assert!(!node.follow_beacon().unwrap());
         }
     }

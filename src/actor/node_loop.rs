@@ -1,8 +1,8 @@
-//! The loop that every node runs, whatever its [`Role`].
+//! The loop that every node except a tower runs. Its [`Role`] says what differs.
 //!
-//! One turn waits for input, reads commands, subscriptions, messages and what the beacon says, lets the role do what is
-//! due, and publishes what the role's state machine wants to send. Each step is bounded, so that no input can keep the
-//! node from another one.
+//! A turn waits for input, and reads commands, subscriptions, messages and the beacon's reports. Then the role does
+//! what is due, and the loop publishes the messages of the role's state machine. Each step is bounded, so no kind of
+//! input can block the others.
 
 use super::common::Common;
 use super::received::Received;
@@ -15,7 +15,7 @@ use zmq::POLLIN;
 /// Runs a node until its role ends it.
 ///
 /// # Errors
-/// What the role's methods return, and what libzmq refuses.
+/// Errors of the role's methods and of libzmq.
 pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
     loop {
         common.clock.can_read(role.can_receive());
@@ -27,7 +27,7 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
         role.before_messages(&mut common)?;
         common.clock.can_read(role.can_receive());
         read_messages(&mut common, &mut role)?;
-        // After messages, see there.
+        // Only after messages were read, see [`Node::follow_beacon`](super::node::Node::follow_beacon).
         if common.node.follow_beacon_with(|endpoint, is_present| role.handle_peer(endpoint, is_present))? {
             role.handle_cut(common.clock.now_ms());
         }
@@ -41,7 +41,7 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
     }
 }
 
-/// Waits until there is something to do. True when the role's own item is readable.
+/// Waits for input, or until something is due. Returns true when the role's extra item is ready.
 fn wait(common: &Common, role: &impl Role) -> Result<bool> {
     let Common { pipe, node, inbox, clock, notices, .. } = common;
     let now_ms = clock.now_ms();
@@ -49,7 +49,7 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
         true => Some(now_ms),
         false => role.due_ms(now_ms),
     };
-    // These are due by the clock that does not stand still.
+    // The log's clock does not stop, unlike the role's.
     let notices_ms = notices.due_ms().map(|due_ms| now_ms + due_ms.saturating_sub(self::now_ms()));
     let due_ms = role_ms.into_iter().chain(notices_ms).min();
     let (extra, pipe) = (role.extra_item(), pipe.item(role.pipe_events()));
@@ -59,7 +59,7 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
         node.publisher.item(POLLIN),
         node.beacon().item(POLLIN),
         pipe,
-        // The last one is not looked at when there is none.
+        // A placeholder, which is not polled.
         extra.unwrap_or_else(|| node.publisher.item(POLLIN)),
     ];
     let count = items.len() - usize::from(!has_extra);
@@ -67,7 +67,7 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
     Ok(has_extra && items[4].is_readable())
 }
 
-/// Reads the owner's pipe.
+/// Reads commands from the owner's pipe.
 fn read_commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
     let now_ms = common.clock.now_ms();
     let mut command = Frame::new();
@@ -88,14 +88,14 @@ fn read_commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
     Ok(Flow::Continue)
 }
 
-/// Reads what peers subscribe to.
+/// Reads subscriptions of peers.
 fn read_subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
     let Common { node, outbox, clock, .. } = common;
     let now_ms = clock.now_ms();
     node.subscriptions(|subscription| role.handle_subscription(subscription, now_ms, outbox))
 }
 
-/// Reads messages until the role takes no more, or a batch is done.
+/// Reads messages until the role accepts no more, or a batch is done. Then fills the inbox.
 fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
     let read_ms = common.clock.now_ms();
     for _ in 0..BATCH_COUNT {
@@ -112,7 +112,7 @@ fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
     common.inbox.fill(&common.node.subscriber, &common.node.unread, common.clock.now_ms())
 }
 
-/// Hands one message to the role, if it has the frames that it should have, and comes from whom it should.
+/// Passes a message to the role, unless it has the wrong number of frames or comes from the wrong sender.
 fn handle_message<R: Role>(common: &mut Common, role: &mut R, received: Received, read_ms: u64) -> Result {
     let Received { frame, content, origin, .. } = received;
     let message = match Message::decode(frame.as_ref()) {

@@ -1,7 +1,6 @@
-//! Turns what a node has to say into log lines: the notices of its state machines, and warnings of its loop and of its
-//! beacon.
+//! Writes the log lines of a node: the notices of its state machines, and warnings of its loop and its beacon.
 //!
-//! Peers can cause any of them, so each kind has a limited rate.
+//! Peers can cause any of these conditions, so the rate of each kind is limited.
 
 use super::printable;
 use crate::net::{Peer, Warning, now_ms};
@@ -9,31 +8,31 @@ use crate::protocol::notice::{AckStall, Notice};
 use crate::protocol::store::comparison::Divergence;
 use std::collections::VecDeque;
 
-/// Differences between stores that are logged per second, at most. A store finds fewer on the average: further ones wait.
+/// The most divergences logged per second. On average a store finds fewer; further ones wait.
 const DIVERGENCES_PER_S: usize = 8;
-/// Differences that may wait to be logged.
+/// The most divergences that may wait to be logged.
 const MAX_DIVERGENCES: usize = 64;
 
 /// The log lines of one node.
 pub(super) struct Notices<'a> {
-    /// Begins each line.
+    /// The start of each line.
     name: &'a str,
-    /// What the node does with records, for the lines: "read", "stored".
+    /// What the node does with records: "read", "stored".
     verb: &'static str,
-    /// Of what was dropped or refused.
+    /// Limits lines about dropped messages and refused partitions.
     warning: Warning,
-    /// Of partitions that stand still: other warnings do not hide them.
+    /// Limits lines about stalled partitions, so that other warnings do not hide them.
     stall_warning: Warning,
-    /// The same of peers for which there is no room.
+    /// Limits lines about peers that exceed a limit.
     peers_warning: Warning,
-    /// Differences to other stores that wait for their line.
+    /// Divergences that wait to be logged.
     divergences: VecDeque<Divergence>,
-    /// No line of them before this.
+    /// The next divergences are logged no earlier.
     divergences_due_ms: u64,
 }
 
 impl<'a> Notices<'a> {
-    /// Begins each line with `name`. `does` is what the node does with records: "read", "stored".
+    /// Each line starts with `name`. `verb` is what the node does with records: "read", "stored".
     pub(super) fn new(name: &'a str, verb: &'static str) -> Notices<'a> {
         Notices {
             name,
@@ -46,18 +45,18 @@ impl<'a> Notices<'a> {
         }
     }
 
-    /// Logs something that a peer may cause again and again: one line a second, for all such things together.
+    /// Logs a condition that a peer may cause often. All such lines together are limited to one per second.
     pub(super) fn warn(&mut self, text: impl FnOnce() -> String) {
         let name = self.name;
         self.warning.warn(now_ms(), || format!("{name}: {}", text()));
     }
 
-    /// Whether [`Notices::take`] may be called: too many notices wait to be logged otherwise.
+    /// Whether [`Notices::take`] may be called. False when too many divergences wait to be logged.
     pub(super) fn has_room(&self) -> bool {
         self.divergences.len() < MAX_DIVERGENCES
     }
 
-    /// Takes a notice of the node's state machine. `address` is the node's.
+    /// Logs a notice of the node's state machine, or keeps it to be logged later. `address` is the node's address.
     pub(super) fn take(&mut self, notice: Notice, address: &str) {
         let (name, verb) = (self.name, self.verb);
         match notice {
@@ -65,55 +64,53 @@ impl<'a> Notices<'a> {
                 self.warn(|| format!("too many partitions; new ones are not {verb}"));
             }
             Notice::TooManyPartitionsOfPeer => self.warn(|| {
-                format!(
-                    "too many partitions of one peer; new ones of it are {verb} as soon as others give way"
-                )
+                format!("too many partitions of one peer; its new ones are not {verb} until others are evicted")
             }),
             Notice::FetchStalled { subject, address, next } => self.stall_warning.warn(now_ms(), || {
                 let (address, topic) = (printable(&address), printable(&subject));
                 format!(
-                    "{name}: partition {address} of {topic} stays at record {next}: nobody answers with it; it is \
-                     not {verb} further"
+                    "{name}: partition {address} of {topic} is stalled: no peer sends record {next}; later records are \
+                     not {verb}"
                 )
             }),
             Notice::DeliveryStalled { subject, address, count, ms } => {
                 let (address, topic, s) = (printable(&address), printable(&subject), ms / 1_000);
                 log::warn!(
-                    "{name}: partition {address} of {topic}: {count} records are not handed on, as consumer/isolation \
-                     is acknowledged: for {s} s no store has acknowledged one of them"
+                    "{name}: partition {address} of {topic}: {count} records are not delivered, because \
+                     consumer/isolation is acknowledged and no store has acknowledged one of them for {s} s"
                 );
             }
             Notice::AckStalled(stall) => log::warn!("{name}: {address} {}", describe_stall(&stall)),
-            Notice::AcksResumed => log::info!("{name}: {address} its records are acknowledged again"),
+            Notice::AcksResumed => log::info!("{name}: stores acknowledge the records of {address} again"),
             Notice::TwinStore => log::warn!(
-                "{name}: another store goes by this store's name: its database is a copy of this one's, or this one's \
-                 of it. Both count as one store; remove the file dafka.lock from the copy, while no store uses it, to \
-                 make it another"
+                "{name}: another store has this store's name, because one database is a copy of the other. Both count \
+                 as one store. To make the copy a separate store, stop it and remove the file dafka.lock from it"
             ),
             Notice::Divergence(divergence) => self.divergences.push_back(divergence),
             Notice::TooManyPeersOfHost { host, limit } => self.peers_warning.warn(now_ms(), || {
                 format!(
-                    "{name}: a peer at {host} is ignored: there are beacon/max_peers_per_host = {limit} of that host"
+                    "{name}: a peer at {host} is ignored: that host already has beacon/max_peers_per_host = {limit} \
+                     peers"
                 )
             }),
             Notice::TooManyPeers { host, limit } => self.peers_warning.warn(now_ms(), || {
-                format!("{name}: a peer at {host} is ignored: there are beacon/max_peers = {limit} peers")
+                format!("{name}: a peer at {host} is ignored: there are already beacon/max_peers = {limit} peers")
             }),
             Notice::PeerEvicted { host, limit } => self.peers_warning.warn(now_ms(), || {
                 format!(
-                    "{name}: a peer at {host} gave way to one of another host: there are beacon/max_peers = {limit} \
-                     peers, and that host has most"
+                    "{name}: a peer at {host} was evicted for a peer of another host: there are beacon/max_peers = \
+                     {limit} peers, and {host} has the most"
                 )
             }),
         }
     }
 
-    /// When [`Notices::log_due`] has something to log.
+    /// When [`Notices::log_due`] must be called next.
     pub(super) fn due_ms(&self) -> Option<u64> {
         (!self.divergences.is_empty()).then_some(self.divergences_due_ms)
     }
 
-    /// Logs what had to wait until now.
+    /// Logs the divergences that are due.
     pub(super) fn log_due(&mut self, now_ms: u64) {
         if self.due_ms().is_none_or(|due_ms| now_ms < due_ms) {
             return;
@@ -123,7 +120,7 @@ impl<'a> Notices<'a> {
         self.divergences.drain(..count).for_each(|divergence| log_divergence(self.name, &divergence));
     }
 
-    /// Logs all that waits: the node ends.
+    /// Logs all divergences that wait. Call this when the node ends.
     pub(super) fn log_rest(&mut self) {
         self.divergences.drain(..).for_each(|divergence| log_divergence(self.name, &divergence));
     }
@@ -133,7 +130,7 @@ fn log_divergence(name: &str, divergence: &Divergence) {
     let Divergence { subject, address, store, from, offset } = divergence;
     let (subject, address, store) = (printable(subject), printable(address), printable(store));
     let peer = from.as_deref().and_then(Peer::by_name);
-    let sender = peer.map_or_else(String::new, |peer| format!(", which {peer} sent"));
+    let sender = peer.map_or_else(String::new, |peer| format!(", received from {peer}"));
     log::warn!(
         "{name}: partition {address} of {subject}: record {offset} differs from that of the store {store}{sender}. \
          Stores hold different records of this partition; at least one of them is wrong"
@@ -143,21 +140,20 @@ fn log_divergence(name: &str, divergence: &Divergence) {
 fn describe_stall(stall: &AckStall) -> String {
     let AckStall { topic, count, ms, min_stores, stores, long_record } = stall;
     let have = match min_stores {
-        1 => "no store says that it has them".into(),
+        1 => "no store reports that it has them".into(),
         _ => format!(
-            "{stores} of the producer/min_stores = {min_stores} different stores that must have them say that they have \
-             the oldest"
+            "{stores} of the producer/min_stores = {min_stores} required stores report that they have the oldest"
         ),
     };
-    // A store that is sent a longer record than it takes does not answer, but ends the connection.
+    // A store that receives a longer record than it accepts does not reply. It ends the connection.
     let perhaps_too_long = long_record.map_or_else(String::new, |(offset, len)| {
         format!(
-            "; the oldest, record {offset}, has {len} octets, more than any that was acknowledged: a store refuses records \
-             longer than its store/max_record_bytes"
+            "; the oldest, record {offset}, has {len} bytes, more than any acknowledged record: a store refuses \
+             records longer than its store/max_record_bytes"
         )
     });
     format!(
-        "{count} records of {} wait for acknowledgement; for {} s none was acknowledged: {have}{perhaps_too_long}",
+        "{count} records of {} wait for acknowledgement; none was acknowledged for {} s: {have}{perhaps_too_long}",
         printable(topic),
         ms / 1_000
     )
@@ -168,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stall_of_acks_names_what_may_be_the_reason() {
+    fn a_stall_of_acks_names_the_possible_reason() {
         let stall = |min_stores, long_record| AckStall {
             topic: b"topic"[..].into(),
             count: 10,
@@ -177,20 +173,20 @@ mod tests {
             stores: 1,
             long_record,
         };
-        let begin = "10 records of topic wait for acknowledgement; for 30 s none was acknowledged: ";
+        let begin = "10 records of topic wait for acknowledgement; none was acknowledged for 30 s: ";
         let texts =
             [stall(1, None), stall(2, None), stall(1, Some((1, 5_001)))].map(|stall| describe_stall(&stall));
         let ends = [
-            "no store says that it has them",
-            "1 of the producer/min_stores = 2 different stores that must have them say that they have the oldest",
-            "no store says that it has them; the oldest, record 1, has 5001 octets, more than any that was acknowledged: \
-             a store refuses records longer than its store/max_record_bytes",
+            "no store reports that it has them",
+            "1 of the producer/min_stores = 2 required stores report that they have the oldest",
+            "no store reports that it has them; the oldest, record 1, has 5001 bytes, more than any acknowledged \
+             record: a store refuses records longer than its store/max_record_bytes",
         ];
         assert_eq!(texts, ends.map(|end| format!("{begin}{end}")));
     }
 
     #[test]
-    fn differences_wait_for_their_line() {
+    fn divergences_wait_until_they_are_logged() {
         let mut notices = Notices::new("Store", "stored");
         let mut count = 0;
         while notices.has_room() {

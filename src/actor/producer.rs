@@ -1,4 +1,5 @@
-//! The producer's actor: takes records off its pipe, publishes them, answers for them until stores have them.
+//! The producer's actor: reads records from its pipe, publishes them, and responds to requests for them until stores
+//! have acknowledged them.
 
 use super::common::Common;
 use super::directory::without_zone;
@@ -31,33 +32,33 @@ mod owner;
 
 pub use owner::{TooLong, address, check_len, send, send_while};
 
-/// How records come in over the pipe: the two generations of the API differ in it.
+/// How commands to publish look. The two generations of the C API differ in this.
 #[derive(Clone, Copy)]
 pub struct Dialect {
     /// The first frame of the command that publishes.
     pub command: &'static [u8],
-    /// Makes the content of the command's second frame; `None` when there is none in it.
+    /// Turns the command's second frame into the content; `None` when it contains none.
     pub content: fn(Frame) -> Option<Frame>,
-    /// `$TERM` gives it a limited time to wait for acknowledgements: `ProducerRole::end_ms` says how much.
+    /// After `$TERM`, the producer waits only for a limited time for acknowledgements, see `ProducerRole::end_ms`.
     pub ends_unacknowledged: bool,
 }
 
 /// Frame `P`, then the content.
 pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some, ends_unacknowledged: false };
 
-/// How long after a producer's start a store that is there may connect to it.
+/// A store that runs already has this long to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
 
-/// The command that asks for the partition's name; answered with a pointer to it.
+/// The command that requests the partition's name. The response is a pointer to it.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
 
-/// A budget that was not used up for so long is worth a line when it is again.
+/// A full budget is logged again only if it was not full for this long.
 const BUDGET_WARNING_INTERVAL_MS: u64 = 60_000;
 
 /// Ends a producer that waits for acknowledgements.
 pub const ABANDON: &[u8] = b"$ABANDON";
 
-/// How many records of a producer are acknowledged, for its owner.
+/// The number of a producer's acknowledged records, for its owner.
 #[derive(Clone, Default)]
 pub struct Acknowledged(Arc<AtomicU64>);
 
@@ -68,15 +69,15 @@ impl Acknowledged {
     }
 }
 
-/// Runs a producer of `topic` until `$TERM`, and then until all is acknowledged.
+/// Runs a producer of `topic` until `$TERM`, and then until all records are acknowledged.
 ///
 /// # Errors
-/// When the topic's name is too long, or sockets or threads cannot be had.
+/// When the topic's name is too long, or no more sockets or threads are available.
 pub fn run(pipe: &Pipe, topic: &[u8], settings: &Settings, dialect: Dialect) -> Result {
     run_counted(pipe, topic, settings, dialect, &Acknowledged::default())
 }
 
-/// As [`run`], and keeps `acknowledged` up to date.
+/// As [`run`], and updates `acknowledged`.
 ///
 /// # Errors
 /// As [`run`].
@@ -157,26 +158,27 @@ struct ProducerRole<'a> {
     dialect: Dialect,
     settings: &'a Settings,
     topic: &'a [u8],
-    /// The one that it has now is the last one. All live as long as the actor: its owner borrows them.
+    /// All names of the partition; the last one is in use. They live as long as the actor, because its owner has
+    /// pointers to them.
     addresses: Vec<CString>,
     producer: Producer<Frame>,
-    /// What is left to answer.
+    /// Whether responses are left to send.
     progress: Progress,
-    /// How many records the pipe has brought.
+    /// How many records were received from the pipe.
     received_count: u64,
     acknowledged: &'a Acknowledged,
     started_ms: u64,
-    /// When it read `$TERM`.
+    /// When `$TERM` was received.
     terminating_since_ms: Option<u64>,
-    /// End although records are unacknowledged.
+    /// The producer ends although records are unacknowledged.
     is_abandoned: bool,
     renewals: Renewals,
     twin_warning: Warning,
-    /// What the owner may hand over before stores have acknowledged it; `None` = any amount.
+    /// How many bytes the owner may send before stores acknowledge them; `None` = no limit.
     budget: Option<Arc<Budget>>,
-    /// When the budget was used up last: that is told once, not whenever a fast owner is held back for a moment.
+    /// When the budget was full last. It is logged once, not each time when a fast owner has to wait for a moment.
     budget_full_ms: Option<u64>,
-    /// Records came beyond the budget: the owner writes into the pipe by itself.
+    /// The owner has exceeded the budget: it writes into the pipe without `send_command`.
     has_exceeded_budget: bool,
 }
 
@@ -192,7 +194,7 @@ impl Role for ProducerRole<'_> {
         if self.is_over_budget() { PollEvents::empty() } else { POLLIN }
     }
 
-    /// Whatever was sent before `$TERM` is read before it.
+    /// Commands are handled in order, so all records before `$TERM` are published.
     fn handle_command(
         &mut self,
         common: &mut Common,
@@ -206,7 +208,7 @@ impl Role for ProducerRole<'_> {
             }
             (TERM, _) => {
                 self.terminating_since_ms = Some(now_ms);
-                // The stores learn at once what they may have missed.
+                // Stores learn at once which records they have missed.
                 self.producer.send_head(now_ms, &mut common.outbox);
             }
             (ABANDON, _) => self.is_abandoned = true,
@@ -214,7 +216,7 @@ impl Role for ProducerRole<'_> {
                 let pointer = self.addresses.last().map_or(0, |address| address.as_ptr() as usize);
                 common.pipe.send_frames(&[&pointer.to_ne_bytes()])?;
             }
-            (word, _) => log::error!("Producer: unknown command: {}", word.escape_ascii()),
+            (command, _) => log::error!("Producer: unknown command: {}", command.escape_ascii()),
         }
         Ok(Flow::Continue)
     }
@@ -244,7 +246,7 @@ impl Role for ProducerRole<'_> {
         self.producer.handle_all_read(now_ms);
     }
 
-    /// A store counts only while it is there.
+    /// A store's acknowledgements count only while it is connected.
     fn handle_peer(&mut self, endpoint: &str, is_present: bool) {
         let endpoint = without_zone(endpoint);
         self.producer
@@ -277,9 +279,9 @@ impl Role for ProducerRole<'_> {
 }
 
 impl ProducerRole<'_> {
-    /// When a publisher of the first generation ends although records are unacknowledged: `publisher/terminate_timeout`
-    /// after `$TERM` at the latest, and at once while there is no store. A store that is there may need a moment to
-    /// connect: so a publisher without one is [`STORE_CONNECTS_MS`] old at least.
+    /// When a publisher of the first generation ends although records are unacknowledged: at most
+    /// `publisher/terminate_timeout` after `$TERM`. Without a store, it ends at once, but not before it is
+    /// [`STORE_CONNECTS_MS`] old, because a store may still be connecting.
     fn end_ms(&self) -> Option<u64> {
         let since_ms = self.terminating_since_ms.filter(|_| self.dialect.ends_unacknowledged)?;
         let latest_ms = since_ms + self.settings.publisher.terminate_timeout_ms;
@@ -289,13 +291,13 @@ impl ProducerRole<'_> {
         }
     }
 
-    /// True when it need not wait for acknowledgements any more.
+    /// True when the producer need not wait for acknowledgements any longer.
     fn has_timed_out(&self) -> bool {
         self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms)
     }
 
-    /// When another producer uses this one's address, goes on under a new one: stores keep one record per offset, and
-    /// their ACKs reach both producers.
+    /// Changes to a new address when another producer uses this one's address: stores keep only one record per offset,
+    /// and their ACKs reach both producers.
     fn handle_twin(&mut self, common: &mut Common) -> Result {
         let (acknowledged, announced) = (self.producer.poll_twin(), common.node.twin());
         let sign = match (acknowledged, announced) {
@@ -318,12 +320,13 @@ impl ProducerRole<'_> {
         };
         let name = new_address();
         common.publish()?;
-        // Without sockets, files or threads for another node, what is kept stays kept.
+        // Without sockets, files or threads for another node, the producer keeps its address and its records.
         let node = match start_node(&name, self.topic, self.settings, common.pipe) {
             Ok(node) => node,
             Err(error) => {
                 log::error!(
-                    "Producer: another producer uses the address {old}: {why}; a new one cannot be received_count now: {error}"
+                    "Producer: another producer uses the address {old}: {why}; cannot change to a new address now: \
+                     {error}"
                 );
                 self.renewals.has_failed(why);
                 self.producer.keep_acknowledged();
@@ -331,8 +334,8 @@ impl ProducerRole<'_> {
             }
         };
         log::error!(
-            "Producer: another producer uses the address {old}: {why}. This one goes on as {name}, and publishes {} \
-             records again; some of those acknowledged before may be the other one's",
+            "Producer: another producer uses the address {old}: {why}. This producer continues as {name}, and \
+             publishes {} records again; some earlier acknowledgements may be for records of the other producer",
             self.producer.kept_count()
         );
         common.node = node;
@@ -348,21 +351,21 @@ impl ProducerRole<'_> {
     fn warn_of_twin(&mut self, old: &str, why: &str, is_ending: bool) {
         self.twin_warning.warn(now_ms(), || {
             let then = match is_ending {
-                true => "this one publishes again under another one within 20 s, and then ends",
-                false => "it is kept for now",
+                true => "this producer publishes again under a new address within 20 s, and then ends",
+                false => "this producer keeps the address for now",
             };
             format!("Producer: another producer seems to use the address {old} again: {why}; {then}")
         });
     }
 
-    /// True while what is in the pipe has to wait there. Owners that send by [`send_command`] wait themselves, so that
-    /// `$TERM` always gets through; this is for those that do not. A producer that may end at once has to see `$TERM`.
+    /// True while commands must wait in the pipe. Owners that use `send_command` wait themselves, so that `$TERM`
+    /// always gets through. This is for owners that do not. A producer that may end at once must read `$TERM`.
     fn is_over_budget(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
         self.has_exceeded_budget && !self.is_abandoned && self.budget.as_ref().is_some_and(is_over)
     }
 
-    /// Tells the owner how many records are acknowledged, and how much room there is.
+    /// Informs the owner how many records are acknowledged, and how many bytes are unacknowledged.
     fn inform_owner(&mut self) {
         let acknowledged = self.received_count - self.producer.unproven();
         self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
@@ -375,8 +378,8 @@ impl ProducerRole<'_> {
                 .is_none_or(|budget_full_ms| now_ms > budget_full_ms + BUDGET_WARNING_INTERVAL_MS)
             {
                 log::warn!(
-                    "Producer: {held_bytes} octets wait for stores to acknowledge them (producer/max_unacked_bytes = \
-                     {}); sending waits",
+                    "Producer: {held_bytes} bytes wait for acknowledgement (producer/max_unacked_bytes = {}); sending \
+                     waits",
                     budget.limit_bytes()
                 );
             }
@@ -384,14 +387,14 @@ impl ProducerRole<'_> {
         }
     }
 
-    /// Takes a record from the owner.
+    /// Publishes a record of the owner.
     fn publish(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
         let Some(content) = (self.dialect.content)(content) else {
-            return log::error!("Producer: a command to publish without content was ignored");
+            return log::error!("Producer: ignored a command to publish without content");
         };
         let (len_bytes, limit_bytes) = (content.as_ref().len(), self.settings.producer.max_record_bytes);
         if len_bytes > limit_bytes {
-            // The owner writes into the pipe by itself.
+            // The owner has not called `check_len`.
             return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
         }
         if let Some(budget) = &self.budget {

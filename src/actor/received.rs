@@ -4,21 +4,21 @@ use super::Result;
 use crate::net::{Frame, Origin, Socket};
 use crate::wire::id;
 
-/// A message: its first frame, and what follows it.
+/// A message.
 pub(super) struct Received {
     pub(super) frame: Frame,
     pub(super) content: Content,
     pub(super) origin: Origin,
-    /// It keeps nothing of what libzmq has read together with it.
+    /// Its frames do not keep libzmq's read buffer in memory.
     pub(super) is_own: bool,
 }
 
 impl Received {
     pub(super) fn len_bytes(&self) -> usize {
-        self.frame.as_ref().len() + self.content.octets().len()
+        self.frame.as_ref().len() + self.content.bytes().len()
     }
 
-    /// The same; its content keeps nothing of what libzmq has read together with it.
+    /// Returns the message with content that does not keep libzmq's read buffer in memory.
     pub(super) fn with_own_content(self) -> Received {
         match self.content {
             Content::One(content) if !self.is_own => {
@@ -28,13 +28,13 @@ impl Received {
         }
     }
 
-    /// The same, all of it.
+    /// Returns the message with frames that do not keep libzmq's read buffer in memory.
     pub(super) fn into_own_memory(self) -> Received {
         let received = self.with_own_content();
         Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
     }
 
-    /// A record that its producer publishes to everybody. A node that misses one fetches it.
+    /// Whether the message is a record that its producer publishes to all. A node that misses such a record fetches it.
     pub(super) fn is_live_record(&self) -> bool {
         self.frame.as_ref().first() == Some(&id::RECORD)
     }
@@ -60,8 +60,8 @@ impl Content {
         matches!(self, Content::TooMuch)
     }
 
-    /// None of too much.
-    pub(super) fn octets(&self) -> &[u8] {
+    /// The bytes of the content. Empty if there is none, or more than one frame.
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Content::One(frame) => frame.as_ref(),
             Content::None | Content::TooMuch => &[],
@@ -76,7 +76,7 @@ impl Content {
     }
 }
 
-/// Reads what follows a message's first frame.
+/// Receives the frames after a message's first one.
 pub(super) fn receive_content(socket: &Socket, first: &Frame) -> Result<Content> {
     if !first.more() {
         return Ok(Content::None);

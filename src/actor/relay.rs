@@ -1,8 +1,9 @@
-//! Beacons for many consumers of one process, read from the towers once.
+//! Receives the towers' beacons once for many consumers of one process.
 //!
-//! Each node receives the beacons of all others, and a process with a thousand consumers would read a million beacons per
-//! interval. Consumers do not connect to each other, so a few beacons are all that they need: the relay subscribes at the
-//! towers as a node does, and is a tower to the consumers, at an inproc:// address, for all but their own beacons.
+//! Each node receives the beacons of all others, so a process with a thousand consumers would read a million beacons
+//! per interval. But consumers do not connect to each other and do not need each other's beacons. The relay subscribes
+//! to the towers as a node does. To the consumers it acts as a tower at an inproc:// address, and leaves out most
+//! beacons of local consumers.
 
 use super::beacon::MAX_HELD_BYTES;
 use super::local_consumers::is_local_consumer;
@@ -18,13 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use zmq::POLLIN;
 
-/// So many consumers with the same towers read them themselves: most processes need no relay.
+/// Up to this many consumers with the same towers connect to these themselves. Most processes need no relay.
 const MAX_DIRECT_COUNT: usize = 8;
-/// Consumers take silence for the loss of the towers: so often one of their own beacons goes on, too.
+/// A consumer takes silence for the loss of all towers. So the relay forwards a local consumer's beacon when it has
+/// forwarded none for this long.
 const KEEP_ALIVE_MS: u64 = 250;
 /// Frames of a tower's beacon.
 const BEACON_FRAMES: usize = 3;
-/// How long a relay does nothing after a panic: one that comes again at once must not fill the log.
+/// The pause after a panic, so that a panic that repeats does not fill the log.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// The consumers of this process, by the addresses of their towers.
@@ -36,28 +38,28 @@ struct Group {
     relay: Weak<Relay>,
 }
 
-/// A relay. It ends with the last consumer that uses it.
+/// A relay. It ends when its last consumer drops it.
 struct Relay {
     actor: Mutex<Handle>,
     endpoint: Endpoint,
 }
 
 impl Relay {
-    /// False once its thread has ended, because libzmq has refused something.
+    /// False once its thread has ended after an error of libzmq.
     fn is_running(&self) -> bool {
         !self.actor.lock().unwrap_or_else(PoisonError::into_inner).is_finished()
     }
 }
 
-/// A consumer's place among those with the same towers.
+/// A consumer in the group of those with the same towers.
 pub(super) struct Member {
     towers: String,
-    /// `None` when the consumer reads the towers itself.
+    /// `None` when the consumer connects to the towers itself.
     relay: Option<Arc<Relay>>,
 }
 
 impl Member {
-    /// Joins the consumers that have these towers. When a relay cannot be had, the consumer does without.
+    /// Adds a consumer to its group. If a relay cannot be started, the consumer connects to the towers itself.
     pub(super) fn new(beacon: &settings::Beacon) -> Member {
         let towers = settings::list(&beacon.pub_addresses);
         let mut groups = GROUPS.lock();
@@ -72,7 +74,7 @@ impl Member {
         Member { towers, relay }
     }
 
-    /// What the consumer's beacon is to use.
+    /// The settings for the consumer's beacon.
     pub(super) fn settings(&self, beacon: &settings::Beacon) -> settings::Beacon {
         let mut beacon = beacon.clone();
         if let Some(relay) = &self.relay {
@@ -92,14 +94,14 @@ impl Drop for Member {
             }
         }
         drop(groups);
-        // The last one waits for the relay's end: not while others wait for the lock.
+        // The last member waits here for the relay's end. It must not hold the lock meanwhile.
         drop(self.relay.take());
     }
 }
 
 fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // Log lines of the consumers name it: so it names the towers.
+    // Log lines of the consumers contain this endpoint, so it includes the towers' addresses.
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let endpoint = Endpoint::inproc(&format!("dafka-relay-{number}/{towers}"));
     let outgoing = Socket::new(Kind::XPUB)?;
@@ -109,7 +111,7 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     incoming.zmq().set_linger(0)?;
     incoming.beat()?;
     incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
-    // Before connecting: a tower welcomes a connection, not a subscription.
+    // Before connecting: a tower sends its welcome when a connection is made, not when a subscription arrives.
     incoming.zmq().set_subscribe(WELCOME)?;
     incoming.zmq().set_subscribe(b"B")?;
     let unread = Backlog::connecting("Consumer", MAX_HELD_BYTES, 0);
@@ -126,7 +128,7 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     Ok(Relay { actor: Mutex::new(actor), endpoint })
 }
 
-/// Runs a relay again after a panic: its consumers find no new peers without it.
+/// Runs the relay again after a panic, because its consumers find no new peers without it.
 fn restart_after_panics(mut run: impl FnMut() -> Result) -> Result {
     loop {
         match catch_unwind(AssertUnwindSafe(&mut run)) {
@@ -147,7 +149,7 @@ fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket, unread: &Backlog) -> R
                 return Ok(());
             }
         }
-        // The subscriptions of the consumers do not matter.
+        // Discards the subscriptions of the consumers.
         for _ in 0..BATCH_COUNT {
             if !outgoing.try_recv(&mut frame)? {
                 break;
@@ -161,26 +163,26 @@ fn run(pipe: &Pipe, incoming: &Socket, outgoing: &Socket, unread: &Backlog) -> R
             if is_drained {
                 break;
             }
-            let octets: Vec<&[u8]> = frames[..count].iter().map(Frame::as_ref).collect();
-            let len_bytes = octets.iter().map(|octets| octets.len()).sum();
+            let bytes: Vec<&[u8]> = frames[..count].iter().map(Frame::as_ref).collect();
+            let len_bytes = bytes.iter().map(|bytes| bytes.len()).sum();
             unread.took(frames[0].origin(), len_bytes, count);
-            if octets == [WELCOME] {
-                // Consumers that come later are welcome, too.
+            if bytes == [WELCOME] {
+                // Consumers that connect later are welcomed too.
                 outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
             } else {
-                let Ok(beacon) = TowerBeacon::decode(&octets) else { continue };
+                let Ok(beacon) = TowerBeacon::decode(&bytes) else { continue };
                 if is_local_consumer(beacon.sender) && now_ms() < forwarded_ms + KEEP_ALIVE_MS {
                     continue;
                 }
             }
             forwarded_ms = now_ms();
-            outgoing.send_frames(&octets)?;
+            outgoing.send_frames(&bytes)?;
         }
         unread.end_turn(is_drained);
     }
 }
 
-/// Receives a message, up to as many frames as a beacon has: how many there are, 0 when there is none.
+/// Receives the first frames of a message. Returns their number, or 0 when there is no message.
 fn receive(incoming: &Socket, frames: &mut [Frame; BEACON_FRAMES]) -> Result<usize> {
     if !incoming.try_recv(&mut frames[0])? {
         return Ok(0);

@@ -1,5 +1,5 @@
-//! Which requesters a node answers: only those that read their answers, and heads at a bounded rate. Also which
-//! producers are nodes of 0.1.0: what they answer is not taken while a store is asked.
+//! Decides which requesters get responses: only those that read them, and heads at a limited rate. Also tracks which
+//! producers run 0.1.0, whose responses a node drops while a store is asked.
 
 use super::directory::Directory;
 use crate::net::{Frame, Origin, Readers, Reading as ConnectionReading, now_ms};
@@ -8,13 +8,13 @@ use crate::wire::{Message, Subscription, id};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 
-/// Heads that one requester gets per second, for as long as it asks...
+/// Heads that one requester may get per second, on average.
 const HEADS_PER_S: u64 = 50_000;
-/// ... and at once: those of all partitions that a store knows by default.
+/// Heads that one requester may get at once: those of all partitions that a store knows by default.
 const HEADS_AT_ONCE: u64 = 250_000;
-/// Requesters whose heads are counted at a time.
+/// The most requesters whose heads are counted at a time.
 const MAX_RATED_REQUESTERS: usize = 10_000;
-/// Producers of this library that are known at a time.
+/// The most producers of this library that are known at a time.
 const MAX_PRODUCERS: usize = 65_536;
 
 /// The requesters of one node.
@@ -22,16 +22,16 @@ const MAX_PRODUCERS: usize = 65_536;
 pub(super) struct RequesterTable {
     readers: Readers,
     directory: Directory,
-    /// Subscriptions wait that were not read yet: it is not known that nobody would get an answer.
+    /// Subscriptions are still unread, so a requester that seems to have no subscription may have one.
     is_behind: bool,
-    /// By requester: the heads that it got beyond the rate, and when that was.
+    /// By requester: how many heads it got beyond the rate, and at which time.
     heads: HashMap<Box<[u8]>, (u64, u64)>,
-    /// The producers of this library: over one connection, they subscribe to FETCHes of their partition and, as those of
-    /// 0.1.0 do not, to GET-HEADS.
+    /// Producers of this library. Over one connection, such a producer subscribes to FETCHes of its partition and to
+    /// GET-HEADS. A 0.1.0 producer does not subscribe to GET-HEADS.
     producers: HashSet<Box<[u8]>>,
-    /// Who has subscribed to FETCHes last, and over which connection.
+    /// The latest subscription to FETCHes: its connection and its partition.
     last_producer: Option<(RawFd, Box<[u8]>)>,
-    /// The producer that [`RequesterTable::is_by_0_1_0`] was asked about last in this turn, and the answer.
+    /// The latest argument and result of [`RequesterTable::is_by_0_1_0`] in this turn.
     asked_producer: Option<(Box<[u8]>, bool)>,
 }
 
@@ -40,7 +40,7 @@ impl RequesterTable {
         RequesterTable { directory, ..RequesterTable::default() }
     }
 
-    /// Takes a subscription that a peer made at the node's publishing socket.
+    /// Handles a peer's subscription to the node's publishing socket.
     pub(super) fn handle_subscription(&mut self, subscription: &Subscription, frame: &Frame) {
         match subscription.id {
             id::DIRECT_RECORD | id::DIRECT_HEAD => {
@@ -49,7 +49,7 @@ impl RequesterTable {
             id::FETCH if subscription.subscribe => {
                 self.last_producer = frame.source_file().map(|file| (file, subscription.topic.into()));
             }
-            // libzmq sends subscriptions in alphabetical order: this one comes right after the one to FETCHes.
+            // libzmq sends subscriptions in alphabetical order, so this one follows the subscription to FETCHes.
             id::GET_HEADS if subscription.subscribe && subscription.is_exact => {
                 let file = frame.source_file();
                 if let Some((_, producer)) = self.last_producer.take_if(|(last, _)| Some(*last) == file) {
@@ -63,7 +63,7 @@ impl RequesterTable {
         }
     }
 
-    /// Whether a partition's producer runs, and is one of libdafka 0.1.0, as far as is known.
+    /// Whether a partition's producer is present and runs libdafka 0.1.0, as far as the node can know.
     fn is_by_0_1_0(&mut self, producer: &[u8]) -> bool {
         if let Some((asked, answer)) = &self.asked_producer
             && **asked == *producer
@@ -75,26 +75,28 @@ impl RequesterTable {
         answer
     }
 
-    /// Whether a producer of libdafka 0.1.0 has sent this answer itself. It may have a wrong content: such a producer mixes
-    /// records up when it sends them again.
+    /// Whether a 0.1.0 producer sent this response itself. Its content may be wrong: such a producer can mix up records
+    /// when it sends them again.
     pub(super) fn is_from_0_1_0(&mut self, producer: &[u8], origin: Origin) -> bool {
         self.is_by_0_1_0(producer) && self.directory.is_from(origin, producer) == Some(true)
     }
 
-    /// Whether more subscriptions wait than were read.
+    /// Whether subscriptions are still unread.
     pub(super) fn is_behind(&self) -> bool {
         self.is_behind
     }
 
-    /// The node has read subscriptions, and sent what it had to send before; `is_behind` when more of them wait.
+    /// Call this after the node has read subscriptions. Its earlier messages have been sent. `is_behind`: more
+    /// subscriptions are unread.
     pub(super) fn begin_turn(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
         self.asked_producer = None;
         self.readers.begin_turn();
     }
 
-    /// Whether a request comes from the node that gets the answer. Anybody can write any name into a request: answers to a
-    /// forged one would hit the node of that name. `None` when the connection that it came over has ended.
+    /// Whether a request comes from the node that will receive the response. A peer can write any name into a request,
+    /// and the responses to a forged one would flood the node of that name. `None` when the connection of the request
+    /// has ended.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> Option<bool> {
         match message {
             Message::Fetch { address, .. }

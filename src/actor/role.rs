@@ -1,6 +1,6 @@
-//! What makes a node a producer, a consumer, a store's writer or reader, or a survey.
+//! The differences between a producer, a consumer, a store's writer and reader, and an inventory.
 //!
-//! All nodes run one loop, [`run`](super::node_loop::run). A [`Role`] says what differs. To add a role, write its state
+//! All nodes run one loop, [`run`](super::node_loop::run), which calls a [`Role`]. To add a role, write its state
 //! machine in `protocol` and implement this trait.
 
 use super::Result;
@@ -11,53 +11,53 @@ use crate::protocol::{Outbox, Sender};
 use crate::wire::{Message, Position, Subscription};
 use zmq::{POLLIN, PollEvents, PollItem};
 
-/// Whether the loop runs another turn.
+/// Whether the loop continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// It does.
+    /// It runs another turn.
     Continue,
     /// The node ends.
     End,
 }
 
-/// What a role reads off the network.
+/// What a role receives from its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receives {
-    /// Requests: they have one frame. The loop drops those that a peer makes in another node's name.
+    /// Requests, which have one frame. The loop drops requests in the name of a node other than the sender.
     Requests,
-    /// Records, and what is said of them. Messages with records have two frames.
+    /// Records, heads and acknowledgements. Messages with records have two frames.
     Records,
 }
 
 /// One kind of node.
 ///
-/// The loop calls the methods in the order in which they stand here, in each turn.
+/// In each turn, the loop calls the methods in the order in which they stand here.
 pub(super) trait Role: Sized {
-    /// What it reads off the network.
+    /// What the role receives from its peers.
     const RECEIVES: Receives;
-    /// It keeps the contents of records for so long that each must have memory of its own.
+    /// True if the role keeps contents so long that each one must be copied out of libzmq's read buffer.
     const KEEPS_CONTENT: bool = false;
 
-    /// False while it takes no messages. They wait in the inbox then, and the role's clock stands still.
+    /// False while the role accepts no messages. Then they wait in the inbox, and the role's clock stops.
     fn can_receive(&self) -> bool {
         true
     }
 
-    /// When [`Role::turn`] has something to do although nothing comes in; `None` = never. `now_ms` is the time of the
-    /// role's clock.
+    /// When the loop must call [`Role::turn`] even without input; `None` = never. `now_ms` is the time of the role's
+    /// clock.
     fn due_ms(&self, now_ms: u64) -> Option<u64>;
 
-    /// The events of the owner's pipe to wait for. Without `POLLIN`, no commands are read.
+    /// The events of the owner's pipe to poll for. Without `POLLIN`, the loop reads no commands.
     fn pipe_events(&self) -> PollEvents {
         POLLIN
     }
 
-    /// One more thing to wait for.
+    /// One more item to poll.
     fn extra_item(&self) -> Option<PollItem<'_>> {
         None
     }
 
-    /// Takes a command from the owner's pipe: its first frame, and its second one if there is one.
+    /// Handles a command from the owner's pipe. `argument` is its second frame.
     fn handle_command(
         &mut self,
         common: &mut Common,
@@ -66,20 +66,21 @@ pub(super) trait Role: Sized {
         now_ms: u64,
     ) -> Result<Flow>;
 
-    /// Takes a subscription that a peer made at the node's publishing socket.
+    /// Handles a peer's subscription to the node's publishing socket.
     fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, out: &mut Outbox<Frame>);
 
-    /// All subscriptions that had come are read, and messages are next.
+    /// Called between the subscriptions and the messages of a turn.
     fn before_messages(&mut self, _common: &mut Common) -> Result {
         Ok(())
     }
 
-    /// Whether a single store is asked for a record. Then no producer of libdafka 0.1.0 is believed that answers, too.
+    /// Whether the role has requested this record from one store. The loop then drops responses of 0.1.0 producers,
+    /// which respond to every FETCH and may send wrong content.
     fn is_store_asked(&self, _position: &Position) -> bool {
         false
     }
 
-    /// Takes a message from a peer. `now_ms` is the time of the role's clock when the turn began to read.
+    /// Handles a message from a peer. `now_ms` is the time of the role's clock when the loop began to read messages.
     fn handle_message(
         &mut self,
         common: &mut Common,
@@ -89,25 +90,25 @@ pub(super) trait Role: Sized {
         now_ms: u64,
     ) -> Result;
 
-    /// No message is left to be read now.
+    /// Called when the node has no unread message.
     fn handle_all_read(&mut self, _now_ms: u64) {}
 
-    /// The peer at `endpoint` has come (`is_present`) or gone.
+    /// A peer has appeared at `endpoint` (`is_present`), or has left.
     fn handle_peer(&mut self, _endpoint: &str, _is_present: bool) {}
 
-    /// A connection was given up, and messages of that peer are lost.
+    /// A connection was given up, and messages of its peer are lost.
     fn handle_cut(&mut self, _now_ms: u64) {}
 
-    /// Does what is due, after all input. The loop publishes afterwards what it finds in the outbox. `is_extra_ready`:
-    /// [`Role::extra_item`] is readable.
+    /// Does what is due, after all input. The loop then publishes the outbox. `is_extra_ready`: [`Role::extra_item`] is
+    /// ready.
     fn turn(&mut self, common: &mut Common, is_extra_ready: bool) -> Result<Flow>;
 
-    /// The next notice of the state machine, for the log.
+    /// The next notice of the state machine.
     fn poll_notice(&mut self, _now_ms: u64) -> Option<Notice> {
         None
     }
 
-    /// Ends the node, after a method has returned [`Flow::End`].
+    /// Ends the node. Called after a method has returned [`Flow::End`].
     fn end(self, _common: Common) -> Result {
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The tower: introduces nodes to each other. XSUB in, XPUB out, beacons rewritten on the way.
+//! The tower: introduces nodes to each other. It receives their beacons on an XSUB socket, rewrites them, and sends
+//! them to all nodes on an XPUB socket.
 
 use super::endpoints_file::EndpointsFile;
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result, timeout_ms};
@@ -17,12 +18,12 @@ mod forwarded;
 
 use forwarded::{Forward, Forwarded};
 
-/// What libzmq may hold of beacons before the connection that has brought most is ended: beacons of 7,000 nodes. Short
-/// frames take 32 times as much memory.
+/// The most that libzmq may hold of unread beacons: those of 7,000 nodes. Beyond it, the connection with the most
+/// unread data is ended. Short frames occupy 32 times their size.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
-/// How long a tower still introduces a node that has connected, after it was told to end: a node that knows only some of
-/// its peers would wait for the others in vain.
+/// After `$TERM`, a tower still introduces a node that has just connected for this long. Without that, the node would
+/// know only some of its peers, and would wait for the others in vain.
 const INTRODUCTION_MS: u64 = 250;
 
 /// Frames of a node's beacon.
@@ -31,7 +32,7 @@ const BEACON_FRAMES: usize = 4;
 /// Runs a tower until `$TERM`, and until nodes that have just connected are introduced.
 ///
 /// # Errors
-/// When it cannot bind.
+/// When the tower cannot bind.
 pub fn run(pipe: &Pipe, settings: &settings::Tower) -> Result {
     let mut tower = Tower::bind(settings)?;
     pipe.signal_ready()?;
@@ -64,23 +65,23 @@ struct Tower<'a> {
     own_host: OwnHost,
     forwarded: Forwarded,
     subscribers: Subscribers,
-    /// Bounds the connections of `incoming`, and of `outgoing`.
+    /// Limits the connections of `incoming` and of `outgoing`.
     inbound: [Option<Inbound>; 2],
-    /// When a node connected last, by its subscription.
+    /// When a node connected last. Its subscription shows that.
     newest_ms: Option<u64>,
-    /// Removed when the tower ends.
+    /// The file is removed when the tower ends.
     endpoints_file: Option<EndpointsFile>,
-    /// Bounds what `incoming` holds, and what `outgoing` does.
+    /// Limits what libzmq holds for `incoming` and for `outgoing`.
     unread: [Backlog; 2],
     warning: Warning,
-    /// Of its own: lines about ignored subscriptions, which come first, would hide this one for ever.
+    /// Separate from `warning`: lines about ignored subscriptions come first, and would always suppress this one.
     cut_off_warning: Warning,
 }
 
 impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
-        // A tower that only this host can reach has only this host's nodes. Where it is reached over inproc alone, programs
-        // may rely on what 0.1.0 announces: the first interface.
+        // A tower that only this host can reach has only this host's nodes, so it announces the loopback. A tower that
+        // uses only inproc announces the first interface, because programs may rely on this behaviour of 0.1.0.
         let addresses = [&settings.sub_address, &settings.pub_address];
         let is_local = addresses.iter().all(|address| is_local(&address.to_text()))
             && !addresses.iter().all(|address| address.is_inproc());
@@ -92,11 +93,13 @@ impl<'a> Tower<'a> {
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         incoming.receive_little()?;
         outgoing.expect_subscribers()?;
-        // A host that went without a word leaves no connection behind; one that comes back finds out that its own is dead.
+        // Ends the connection of a host that has disappeared. A host that comes back detects that its old connection is
+        // dead.
         incoming.beat()?;
         outgoing.beat()?;
-        // Each node that subscribes is no idle stranger, not only the first one. Of the ends of subscriptions only the last
-        // one of each topic is reported: it is forwarded, and nodes end none before they end.
+        // Reports the subscription of each node, so that none of them counts as idle. The end of a subscription is
+        // reported only when it was the last one of its topic: only this one is forwarded, and nodes end no
+        // subscription before they end.
         outgoing.zmq().set_xpub_verbose(true)?;
         let unread = [MAX_HELD_BYTES; 2].map(|limit_bytes| Backlog::connecting("Tower", limit_bytes, 0));
         let mut tower = Tower {
@@ -113,7 +116,7 @@ impl<'a> Tower<'a> {
             warning: Warning::default(),
             cut_off_warning: Warning::default(),
         };
-        // Beacons always come in, whoever listens.
+        // Subscribes to the beacons of all nodes, even while no node receives them.
         tower.incoming.send_frames(&[b"\x01B"])?;
         let mut bound = [Vec::new(), Vec::new()];
         for ((socket, address), bound) in tower.addresses().into_iter().zip(&mut bound) {
@@ -131,15 +134,17 @@ impl<'a> Tower<'a> {
         tower.unread = [(&tower.incoming, unread_limits[0]), (&tower.outgoing, unread_limits[1])]
             .map(|(socket, limit_bytes)| Backlog::listening("Tower", socket, limit_bytes));
         tower.inbound = [&tower.incoming, &tower.outgoing].map(|socket| Inbound::at("Tower", socket, limits));
-        // Not before: a node may have connected to this inproc:// address before it was bound, and have gone since. To
-        // welcome that one aborts the process in libzmq 4.3. Those that still wait are welcomed with a message.
+        // Only after bind. A node may have connected to this inproc:// address before the bind, and have ended since: a
+        // welcome to such a node aborts the process in libzmq 4.3. Nodes that connected before and still wait are
+        // welcomed by the message.
         tower.outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
         tower.outgoing.send_frames(&[b"W"])?;
         tower.announce(&bound)?;
         Ok(tower)
     }
 
-    /// Says where it listens. Without the log or the file, nobody would know a port that was chosen here.
+    /// Logs where the tower listens, and writes its endpoints file. Without these, a port that the system chose would
+    /// be unknown.
     fn announce(&mut self, [sub, publ]: &[Vec<u8>; 2]) -> Result {
         let settings = self.settings;
         let level = match settings.sub_address.has_any_port() || settings.pub_address.has_any_port() {
@@ -163,21 +168,21 @@ impl<'a> Tower<'a> {
         [(&self.incoming, &self.settings.sub_address), (&self.outgoing, &self.settings.pub_address)]
     }
 
-    /// When the newest node is introduced to the others; 0 when there is none.
+    /// When the latest node is introduced to all others; 0 when there is none.
     fn introduced_ms(&self) -> u64 {
         self.newest_ms.map_or(0, |newest_ms| newest_ms + INTRODUCTION_MS)
     }
 
-    /// Waits until an item is ready, or `timeout_ms` have passed (negative: for ever). `is_drained` when everything was read
-    /// that was received.
+    /// Waits until an item is ready, or `timeout_ms` have passed (negative: without limit). `is_drained`: everything
+    /// that was received has been read.
     fn poll(&self, items: &mut [PollItem], is_drained: bool, timeout_ms: i64) -> Result {
         let inbound = self.inbound.each_ref().map(|inbound| inbound.as_ref().filter(|_| is_drained));
         let _waiting = inbound.map(|inbound| inbound.map(Inbound::waiting));
         Ok(poll(items, timeout_ms)?)
     }
 
-    /// Nodes' subscriptions go on to those who publish; the welcome's do not (RFC 46/DAFKA), and beacons are
-    /// subscribed to in any case. True when none is left to be read.
+    /// Forwards subscriptions of nodes to the nodes that publish. Not forwarded are subscriptions to the welcome (RFC
+    /// 46/DAFKA) and to beacons, to which the tower has subscribed itself. Returns true when none is left to read.
     fn forward_subscriptions(&mut self) -> Result<bool> {
         let mut frame = Frame::new();
         let mut is_drained = false;
@@ -196,8 +201,8 @@ impl<'a> Tower<'a> {
             if let Some(peer) = self.subscribers.take(&frame) {
                 self.cut_off_warning.warn(now_ms(), || {
                     format!(
-                        "Tower: the peer at {peer} was cut off: all subscriptions together take more than \
-                         tower/max_subscription_bytes = {}, and it has most",
+                        "Tower: the peer at {peer} was disconnected: all subscriptions together take more than \
+                         tower/max_subscription_bytes = {}, and this peer has the most",
                         self.settings.max_subscription_bytes
                     )
                 });
@@ -217,7 +222,7 @@ impl<'a> Tower<'a> {
         Ok(is_drained)
     }
 
-    /// True when none is left to be read.
+    /// Forwards beacons of nodes to all nodes. Returns true when none is left to read.
     fn forward_beacons(&mut self) -> Result<bool> {
         let mut frames: [Frame; BEACON_FRAMES] = Default::default();
         let mut is_drained = false;
@@ -231,7 +236,7 @@ impl<'a> Tower<'a> {
                 self.incoming.try_recv(&mut frames[count])?;
                 count += 1;
             }
-            // Frames after those of the beacon are dropped, as 0.1.0 does.
+            // Drops further frames, as 0.1.0 does.
             self.incoming.skip_rest(&frames[count - 1]);
             let len_bytes = frames[..count].iter().map(|frame| frame.as_ref().len()).sum();
             self.unread[0].took(frames[0].origin(), len_bytes, count);
@@ -242,8 +247,8 @@ impl<'a> Tower<'a> {
     }
 
     fn forward(&mut self, frames: &[Frame]) -> Result {
-        let octets: Vec<&[u8]> = frames.iter().map(Frame::as_ref).collect();
-        let beacon = match NodeBeacon::decode(&octets) {
+        let bytes: Vec<&[u8]> = frames.iter().map(Frame::as_ref).collect();
+        let beacon = match NodeBeacon::decode(&bytes) {
             Ok(beacon) => beacon,
             Err(error) => {
                 self.warning.warn(now_ms(), || format!("Tower: dropped a beacon: {error}"));
@@ -267,10 +272,10 @@ impl<'a> Tower<'a> {
         Ok(())
     }
 
-    /// The host that a beacon came from, as other hosts can reach it.
+    /// The host from which a beacon came, as other hosts can reach it.
     fn host_of_peer(&self, peer_address: Option<&str>) -> String {
         let peer_address = peer_address.unwrap_or_default();
-        // An address that counts on one link only stands before the name of the interface, which makes it no IpAddr.
+        // A link-local address is followed by its interface, and is then not a valid IpAddr.
         let (address, is_zoned) = match peer_address.split_once('%') {
             Some((address, _)) => (address, true),
             None => (peer_address, false),
@@ -284,7 +289,8 @@ impl<'a> Tower<'a> {
     }
 }
 
-/// What stands for the loopback, which other hosts cannot reach. Nothing where no other host can reach the tower.
+/// Addresses of this host that replace the loopback, which other hosts cannot reach. `None` when no other host can
+/// reach the tower.
 #[derive(Default)]
 struct OwnHost {
     ipv4: Option<String>,
@@ -292,20 +298,20 @@ struct OwnHost {
 }
 
 impl OwnHost {
-    /// In the family that the node speaks, if possible.
+    /// An address of the same IP version as the node's, if there is one.
     fn for_other_hosts(&self, is_ipv6: bool) -> String {
         let (first, second) = if is_ipv6 { (&self.ipv6, &self.ipv4) } else { (&self.ipv4, &self.ipv6) };
         first.as_ref().or(second.as_ref()).cloned().unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string())
     }
 }
 
-/// A tower that follows this one at once finds an inproc:// address free: ZeroMQ closes sockets a moment later, but unbinds
-/// such an address when it is told to.
+/// Unbinds inproc:// addresses, so that the next tower can bind them at once. ZeroMQ closes sockets later, but unbinds
+/// such an address immediately.
 impl Drop for Tower<'_> {
     fn drop(&mut self) {
         for (socket, address) in self.addresses() {
             if address.as_ref().starts_with(b"inproc://") {
-                // Nothing is lost when this fails: closing unbinds too.
+                // A failure has no consequence, because closing unbinds too.
                 let _ = socket.unbind(address);
             }
         }
@@ -324,7 +330,7 @@ fn is_local(address: &str) -> bool {
     }
 }
 
-/// An IPv6 address goes into brackets before a port.
+/// Encloses an IPv6 address in brackets, so that a port can follow.
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }

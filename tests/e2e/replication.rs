@@ -209,7 +209,7 @@ fn a_copied_store_is_another_store_without_its_lock_file_and_a_twin_with_it() {
     }
     let [mut original, mut twin] = ["original", "twin"].map(|name| cluster.store(name));
     for store in [&mut original, &mut twin] {
-        store.wait_for_log("another store goes by this store's name");
+        store.wait_for_log("another store has this store's name");
     }
     let mut producer = producer_with(&cluster, "copied", &[("producer/min_stores", "2")]);
     producer.feed(&lines("after", 100));
@@ -219,5 +219,5 @@ fn a_copied_store_is_another_store_without_its_lock_file_and_a_twin_with_it() {
     assert!(producer.is_running(), "a store and its copy counted as two");
     let other = cluster.store("other");
     producer.expect_success("a copy without the lock file is another store");
-    assert!(!other.log().contains("goes by this store's name"), "{}", other.log());
+    assert!(!other.log().contains("has this store's name"), "{}", other.log());
 }

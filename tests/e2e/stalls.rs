@@ -18,10 +18,10 @@ fn a_lost_database_is_logged_by_the_store_a_consumer_and_the_producer() {
     let mut store = cluster.store("lost");
     let mut late = cluster.consumer("topic");
     producer.feed(&lines("more", 10));
-    store.wait_for_log("of topic stays at record 0: nobody answers with it; it is not stored further");
-    late.wait_for_log("of topic stays at record 0: nobody answers with it; it is not read further");
+    store.wait_for_log("of topic is stalled: no peer sends record 0; later records are not stored");
+    late.wait_for_log("of topic is stalled: no peer sends record 0; later records are not read");
     producer.wait_for_log(" records of topic wait for acknowledgement");
-    assert!(producer.log().contains("no store says that it has them"), "{}", producer.log());
+    assert!(producer.log().contains("no store reports that it has them"), "{}", producer.log());
     // A consumer that has the records does not wait for them.
-    assert!(!live.log().contains("stays at record"), "{}", live.log());
+    assert!(!live.log().contains("is stalled"), "{}", live.log());
 }

@@ -332,7 +332,7 @@ fn keys_limit_the_subscriptions_of_peers() {
                 assert!(is_cut_off, "{key}: 120,000 octets");
                 program.wait_for_log(&format!("{key} = {limit}"));
                 let own = raw.0.local_addr().expect("an address");
-                let is_named = || program.log().contains(&format!("the peer at {own} was cut off"));
+                let is_named = || program.log().contains(&format!("the peer at {own} was disconnected"));
                 // For longer than a second, because the node logs at most one line per second.
                 let told = Instant::now();
                 while !is_named() && told.elapsed() < Duration::from_millis(1_500) {

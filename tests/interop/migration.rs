@@ -308,14 +308,14 @@ fn the_missing_option_fails_when_a_store_does_not_answer() {
     let (code, lines, log) = ask_missing(&cluster, "new", "stores asked: 3, partitions there: 9");
     assert_eq!((code, lines.len()), (1, 0), "{log}");
     assert!(log.contains("not known whether something is missing"), "{log}");
-    assert!(log.contains("1 of them said nothing"), "{log}");
+    assert!(log.contains("1 of them did not respond"), "{log}");
     drop(mute);
 
     cluster.set("store/max_partitions", "5");
     let (code, lines, log) = ask_missing(&cluster, "new", "partitions there: 5; only");
     assert_eq!((code, lines.len()), (1, 0), "{log}");
     assert!(log.contains("not known whether something is missing"), "{log}");
-    assert!(log.contains("only store/max_partitions = 5 were looked at"), "{log}");
+    assert!(log.contains("only store/max_partitions = 5 partitions were counted"), "{log}");
     drop(old);
 }
 

@@ -19,7 +19,7 @@ fn expect_gone(store: Program, dir: &Path, what: &str) {
     assert_eq!(log.len(), 1, "{what}: {}", output.stderr);
     let data = dir.join("data.mdb");
     let expected = format!("the database {} is gone", data.display());
-    assert!(log[0].contains(&expected) && log[0].contains("cannot go on"), "{what}: {}", output.stderr);
+    assert!(log[0].contains(&expected) && log[0].contains("cannot continue"), "{what}: {}", output.stderr);
 }
 
 type Lose = fn(&Path);
@@ -75,11 +75,11 @@ fn a_disk_that_hangs_is_logged_and_a_second_signal_ends_the_store() {
     let load = Load::start(&cluster, &["hang"], 1);
     load.wait_for_acks(10);
     fs::write(&hang, "").expect("a file");
-    let hangs = "the disk of storedb does not answer: writing records has not returned for ";
+    let hangs = "the disk of storedb does not respond: writing records has not returned for ";
     store.wait_for_log(hangs);
     // It continues when the disk answers again.
     fs::remove_file(&hang).expect("removed");
-    store.wait_for_log("the disk of storedb answers again: writing records took ");
+    store.wait_for_log("the disk of storedb responds again: writing records took ");
     load.wait_for_acks(10);
 
     fs::write(&hang, "").expect("a file");

@@ -5,8 +5,8 @@ use crate::crash::{Fault, Load, PowerCut, Rng, Tmpfs, seed, served};
 use crate::e2e::{Cluster, Program};
 use std::time::Duration;
 
-const FAILED: &str = "nothing is acknowledged until it goes through";
-const HEALED: &str = "the disk takes records again";
+const FAILED: &str = "nothing is acknowledged until a retry succeeds";
+const HEALED: &str = "the disk accepts records again";
 
 /// Longer than two retries of a write by the store.
 const TWO_TRIES: Duration = Duration::from_millis(2_500);

@@ -1,7 +1,7 @@
 //! A node's peers and the connections to them.
 //!
-//! [`Discovery`] turns beacons into endpoints to connect to and to disconnect from. [`Reconnect`] adds the connections that
-//! libzmq drops for good, and decides when each one is made again. The results are actions for the subscribing socket.
+//! [`Discovery`] turns beacons into endpoints to connect to and to disconnect from. [`Reconnect`] adds the connections
+//! that libzmq drops permanently, and decides when to reconnect. Both result in actions for the subscribing socket.
 
 use crate::net::Reconnect;
 use crate::net::reconnect::{Action, ConnectionEvent};
@@ -9,7 +9,7 @@ use crate::protocol::discovery::{Discovery, Event};
 
 /// The peers of one node.
 pub struct Peers {
-    /// Which peers there are.
+    /// Which peers exist.
     pub discovery: Discovery,
     reconnect: Reconnect,
 }
@@ -20,14 +20,14 @@ impl Peers {
         Peers { discovery, reconnect: Reconnect::default() }
     }
 
-    /// Takes a tower's beacon.
+    /// Handles a tower's beacon.
     pub fn handle_beacon(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, actions: &mut Vec<Action>) {
         let mut events = Vec::new();
         self.discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
         self.apply(events, now_ms, actions);
     }
 
-    /// Takes what the socket's monitor reports of the connection to an endpoint.
+    /// Handles an event of the connection to an endpoint, from the socket's monitor.
     pub fn handle_connection(&mut self, endpoint: &str, event: ConnectionEvent, now_ms: u64) {
         let Some(endpoint) = self.reconnect.handle_event(endpoint, event, now_ms) else { return };
         match event {
@@ -43,7 +43,7 @@ impl Peers {
         self.reconnect.due_ms().map_or(due_ms, |reconnect_ms| reconnect_ms.min(due_ms))
     }
 
-    /// Drops peers that have been silent too long, and makes connections again. True when a beacon is to be sent now.
+    /// Drops peers that have been silent for too long, and reconnects. Returns true when a beacon must be sent now.
     pub fn handle_timeout(&mut self, now_ms: u64, actions: &mut Vec<Action>) -> bool {
         let mut events = Vec::new();
         let is_beacon_due = self.discovery.handle_timeout(now_ms, &mut events);
@@ -72,7 +72,7 @@ mod tests {
     const A: &str = "tcp://127.0.0.1:1001";
 
     #[test]
-    fn a_new_node_at_an_endpoint_where_nobody_answers_is_connected_to_at_once() {
+    fn a_new_node_at_a_dead_endpoint_is_connected_to_at_once() {
         let mut peers = Peers::new(Discovery::new(b"me", &[], 1_000, 4_000, 0));
         let beacon = |peers: &mut Peers, sender: &[u8], now_ms| {
             let mut actions = Vec::new();
@@ -89,19 +89,19 @@ mod tests {
         retry(&mut peers, 100);
         assert_eq!(beacon(&mut peers, b"first", 1_000), []);
         assert_eq!(beacon(&mut peers, b"second", 1_100), again());
-        // One that was silent for long is new, too.
+        // A peer that was silent for long counts as new, too.
         retry(&mut peers, 1_300);
         assert_eq!(beacon(&mut peers, b"first", 2_000), []);
         assert_eq!(beacon(&mut peers, b"first", 4_000), again());
     }
 
     #[test]
-    fn a_dead_connection_is_made_again_when_it_is_due() {
+    fn a_dead_connection_is_reconnected_when_it_is_due() {
         let mut peers = Peers::new(Discovery::new(b"me", &[], 10_000, 40_000, 0));
         let mut actions = Vec::new();
         assert!(peers.handle_timeout(0, &mut actions));
         peers.handle_beacon(b"peer", A, 0, &mut actions);
-        assert!(peers.handle_timeout(0, &mut actions), "the new peer hears of this node");
+        assert!(peers.handle_timeout(0, &mut actions), "this node announces itself to the new peer");
         peers.handle_connection(A, ConnectionEvent::Established, 1);
         peers.handle_connection(A, ConnectionEvent::Ended, 5_000);
         assert_eq!(peers.due_ms(), 5_100);

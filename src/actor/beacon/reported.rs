@@ -1,7 +1,7 @@
-//! What a beacon reports to an application: endpoints as they were announced.
+//! The endpoints that a beacon has reported to an application, in the form in which they were announced.
 //!
-//! Peers are known and counted by the endpoint in its one form, with the address of the host in it. Else a name would be a
-//! way around the limits.
+//! Internally, an endpoint is known and counted in its canonical form, with the address of the host. Otherwise, names
+//! could be used to get around the limits.
 
 use crate::net::names;
 use crate::net::reconnect::Action;
@@ -10,17 +10,18 @@ use std::collections::HashMap;
 /// The endpoints that were reported.
 #[derive(Default)]
 pub(super) struct Reported {
-    /// By known endpoint: what was announced, and reported.
+    /// By known endpoint: the announced one, which was reported.
     announced: HashMap<String, String>,
-    /// The other way round.
+    /// By announced endpoint: the known one.
     known: HashMap<String, String>,
 }
 
 impl Reported {
-    /// Puts announced endpoints in place of known ones in `actions`, from the action with index `from` on. They are about
-    /// the peer that is announced at `announced`, if one is connected to.
+    /// Replaces known endpoints by announced ones in `actions`, from index `from` on. A connect among these is to the
+    /// peer that is announced at `announced`.
     ///
-    /// An announced endpoint whose host is found, or found elsewhere, is disconnected from before it is connected to again.
+    /// When the address of an announced endpoint's host is found or changes, this reports a disconnect before the new
+    /// connect.
     pub(super) fn rewrite(&mut self, actions: &mut Vec<Action>, from: usize, announced: &str) {
         for action in actions.split_off(from) {
             match action {
@@ -36,7 +37,7 @@ impl Reported {
                     actions.push(Action::Connect(endpoint));
                 }
                 Action::Disconnect(known) => {
-                    // Else it was reported when its host was found elsewhere.
+                    // Otherwise, the disconnect was reported when the host's address changed.
                     if let Some(endpoint) = self.announced.remove(&known) {
                         self.known.remove(&endpoint);
                         names::withdraw(&endpoint, &known);
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_found_late_or_elsewhere_is_reported_anew() {
+    fn a_host_that_is_found_late_or_elsewhere_is_reported_again() {
         let mut reported = Reported::default();
         for (known, before) in [(NAMED, None), (HERE, Some(NAMED)), (THERE, Some(HERE))] {
             let mut actions = vec![connect(known)];
@@ -98,7 +99,7 @@ mod tests {
                     .collect::<Vec<_>>()
             );
         }
-        // Another peer takes the first endpoint.
+        // Another peer takes over the first endpoint.
         let mut actions = vec![connect(HERE), disconnect(THERE)];
         reported.rewrite(&mut actions, 0, HERE);
         assert_eq!(actions, [connect(HERE), disconnect(NAMED)]);

@@ -22,7 +22,7 @@ pub(super) struct Towers<'a> {
     unread_subscriptions: Backlog,
     /// Limits what libzmq holds for `incoming`.
     unread: Backlog,
-    /// Reports connects and disconnects; `None` for inproc addresses, which have no such events.
+    /// Reports connects and disconnects; `None` if all towers have inproc addresses, which have no such events.
     monitor: Option<Monitor>,
     connected_count: usize,
 }
@@ -36,12 +36,12 @@ impl Drop for Towers<'_> {
 }
 
 impl<'a> Towers<'a> {
-    /// Connects to all towers of the settings. Logs addresses that cannot be connected to, and skips them.
+    /// Connects to all towers in the settings. Logs addresses to which it cannot connect, and skips them.
     pub(super) fn connect(settings: &settings::Beacon, name: &'a str) -> Result<Towers<'a>> {
         let outgoing = Socket::new(Kind::PUB)?;
         let incoming = Socket::new(Kind::SUB)?;
-        // The end does not wait for an absent tower: neither subscriptions nor beacons of a node that ends are worth it,
-        // whatever the application set.
+        // The end must not wait for an absent tower, whatever linger time the application has set: the beacons and
+        // subscriptions of a node that ends are not needed.
         outgoing.zmq().set_linger(0)?;
         incoming.zmq().set_linger(0)?;
         for socket in [&outgoing, &incoming] {
@@ -97,7 +97,7 @@ impl<'a> Towers<'a> {
         }
         self.connected_count = self.connected_count.saturating_sub(1);
         if self.connected_count == 0 {
-            log::warn!("{}: no tower is left; peers that are known stay connected", self.name);
+            log::warn!("{}: no tower is left; known peers stay connected", self.name);
         }
         Ok(Some(self.connected_count == 0))
     }

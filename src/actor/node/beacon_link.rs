@@ -17,7 +17,8 @@ pub(super) struct BeaconLink {
     reports: Receiver<Report>,
     /// The beacon has not sent its ready signal yet, because the wait for it was interrupted.
     is_starting: Cell<bool>,
-    /// The beacon reads it. The node holds it too: it must live until the monitor is stopped, even if the beacon panics.
+    /// The beacon reads it. The node holds it too: it must live until the monitor is stopped, even if the beacon
+    /// panics.
     _monitor: Arc<Mutex<Monitor>>,
 }
 
@@ -42,7 +43,8 @@ impl BeaconLink {
 
     /// Waits until the beacon is ready or `pipe` is readable. Then the beacon announces the node with this port.
     pub(super) fn announce(&self, config: &Config, port: u16, pipe: &Pipe) -> Result {
-        // When the beacon fails just as `pipe` becomes readable, it cannot receive START. Its last signal then ends the node.
+        // When the beacon fails just as `pipe` becomes readable, it cannot receive START. Its last signal then ends the
+        // node.
         self.is_starting.set(!self.handle.wait_until_ready(pipe)?);
         let port = port.to_string();
         let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
@@ -65,7 +67,8 @@ impl BeaconLink {
     /// The next report, if there is one.
     ///
     /// # Errors
-    /// When the beacon has ended. No peer finds a node without a beacon, and its peers soon drop it, so the node must end.
+    /// When the beacon has ended. No peer finds a node without a beacon, and its peers soon drop it, so the node must
+    /// end.
     pub(super) fn poll_report(&self) -> Result<Option<Report>> {
         let mut frame = Frame::new();
         while self.socket().try_recv(&mut frame)? {

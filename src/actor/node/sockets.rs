@@ -17,9 +17,9 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
         publisher.zmq().set_linger(LINGER_MS)?;
     }
     if config.publisher == Kind::XPUB {
-        // Without this option, the socket reports only the first subscription to a topic. The node must see the
-        // subscription of each peer, and it counts the bytes of all of them: unreported ones would stay in the count of a
-        // peer that often changes its subscriptions, until the node ends its connection.
+        // Without this option, libzmq reports only the first subscription to a topic. The node must see each peer's
+        // subscription. It also counts the bytes of each one as read: a peer that changes its subscriptions often would
+        // otherwise seem to have much unread data, and be disconnected.
         publisher.report_every_subscription()?;
     }
     publisher.notice_dead_hosts()?;

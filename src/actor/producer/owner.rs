@@ -1,26 +1,26 @@
-//! What the owner of a producer calls, in the owner's thread. `pipe` is the owner's end of the actor's pipe.
+//! Functions for the owner of a producer, called in the owner's thread. `pipe` is the owner's end of the actor's pipe.
 
 use super::{GET_ADDRESS, PRODUCER};
 use crate::actor::command::{Ended, send_command, send_last, send_reserved};
 use crate::net::{Frame, Pipe, is_signal};
 use crate::protocol::producer::cost_bytes;
 
-/// Why a record is not published.
+/// A record is not published, because it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a record of {len_bytes} octets is not published: it is longer than producer/max_record_bytes = {limit_bytes}"
+    "a record of {len_bytes} bytes is not published: it is longer than producer/max_record_bytes = {limit_bytes}"
 )]
 pub struct TooLong {
     /// The record's length.
     pub len_bytes: usize,
-    /// The longest that is published.
+    /// The length of the longest record that is published.
     pub limit_bytes: usize,
 }
 
-/// Checks a record's length before it is handed to the producer at the other end of `pipe`.
+/// Checks a record's length before it is sent to the producer.
 ///
 /// # Errors
-/// When it is longer than that producer publishes.
+/// When the record is longer than the producer publishes.
 pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
     match pipe.record_limit() {
         Some(limit_bytes) if len_bytes > limit_bytes => Err(TooLong { len_bytes, limit_bytes }),
@@ -28,8 +28,8 @@ pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
     }
 }
 
-/// Asks the producer at the other end of `pipe` for its partition's name. The pointer is to a NUL-terminated
-/// string that lives as long as the actor.
+/// Requests the partition's name from the producer. The result points to a NUL-terminated string that lives as long as
+/// the actor.
 ///
 /// # Errors
 /// When the producer has ended.
@@ -37,8 +37,8 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
     if !pipe.settle() {
         return Err(Ended);
     }
-    let mut word = Frame::copy(GET_ADDRESS);
-    while !pipe.try_send(&mut word, false).map_err(|_| Ended)? {
+    let mut request = Frame::copy(GET_ADDRESS);
+    while !pipe.try_send(&mut request, false).map_err(|_| Ended)? {
         if !pipe.wait_for_room() {
             return Err(Ended);
         }
@@ -48,21 +48,21 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
         if !pipe.try_recv(&mut answer).map_err(|_| Ended)? {
             continue;
         }
-        let octets: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
-        match octets {
-            Ok(octets) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(octets) as *const u8),
-            // Its ready signal, when it was not waited for; its last word comes after it has ended.
+        let pointer: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
+        match pointer {
+            Ok(pointer) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(pointer) as *const u8),
+            // The ready signal, which the owner has not waited for. The last signal comes after the end.
             Ok(_) if pipe.is_heard() => {}
             _ => break,
         }
     }
-    // It has ended, and its last word may have been read here. zactor_destroy must not wait for it: it does not when
-    // it finds the pipe closed, which happens right after that word.
+    // The producer has ended, and its last signal may have been read here. zactor_destroy must not wait for that
+    // signal. It does not if the pipe is closed, which happens right after the signal.
     pipe.wait_until_closed();
     Err(Ended)
 }
 
-/// Hands a record to the producer at the other end of `pipe`, and waits until one more message fits in.
+/// Sends a record to the producer, and waits until one more message fits into the pipe.
 ///
 /// # Errors
 /// When the producer has ended.
@@ -70,7 +70,7 @@ pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
     send_command(pipe, PRODUCER.command, content.as_ref().len(), |pipe| send_last(pipe, content))
 }
 
-/// As [`send`], for as long as `is_patient` says: false when it no longer did before the record was handed over.
+/// As [`send`], but stops waiting when `is_patient` returns false. Returns false when the record was not sent.
 ///
 /// # Errors
 /// When the producer has ended.

@@ -1,5 +1,5 @@
-//! The committer: one thread that appends batches to the log, so that the writer gathers the next one while
-//! the disk is busy with this one.
+//! The committer: a thread that appends batches to the log, so that the writer can gather the next batch while the disk
+//! writes.
 
 use super::disk_watch::Slot;
 use super::intake::{self, Tried, try_append};
@@ -12,24 +12,25 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long to wait before a batch that the disk refused is tried again.
+/// How long the committer waits before it retries a batch that the disk refused.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often the committer looks after the database: whether it still has its name, and whether processes that read it
+/// How often the committer checks that the database file is still in its place, and frees the entries of readers that
 /// have died.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where processors are short, live records go before the disk: a batch that waits grows, and costs less per record.
+/// When processors are scarce, receiving live records has priority over writing. A batch that waits grows, and costs
+/// less per record.
 const NICENESS: i32 = 5;
 
-/// A batch of what the network brought.
+/// A batch of received records.
 pub(super) type Job = intake::Job<Frame>;
 
 /// The writer's side of the committer.
 pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<Job>>,
-    /// Closed to say that a batch which the disk refuses is not to be tried again.
+    /// Closed when the committer must stop to retry a batch.
     retries: Option<Sender<()>>,
     /// Becomes readable when a job is done, and when the committer has ended.
     wake: Pipe,
@@ -39,8 +40,8 @@ pub(super) struct Committer {
 
 impl Committer {
     pub(super) fn start(log: &Arc<Log>, slot: Slot) -> Result<Committer> {
-        // The writer hands over a job only when it has taken the result of the job before. So one job waits at most, and two
-        // results: that of the last job, and the error with which the committer ends.
+        // The writer sends a job only after it has received the result of the previous job. So at most one job waits.
+        // At most two results wait: that of the last job, and the error with which the committer ends.
         let (jobs, next_job) = bounded::<Job>(1);
         let (job_done, done) = bounded::<Result<Job>>(2);
         let (retries, may_retry) = bounded::<()>(0);
@@ -54,12 +55,12 @@ impl Committer {
                     let disk = Disk { log: &log, slot, may_retry };
                     let result = disk.run(&next_job, &job_done, waker);
                     if let Err(Error::Logged) = result {
-                        // The writer need not log it again.
+                        // Prevents that the writer logs it again.
                         let _ = job_done.send(Err(Error::Logged));
                     }
                     result
                 });
-                // Wakes the writer, which finds that `done` is damaged.
+                // Wakes the writer, which then finds that `done` is closed.
                 let _ = waker.signal();
             })
             .map_err(Error::Thread)?;
@@ -76,7 +77,7 @@ impl Committer {
         self.is_busy
     }
 
-    /// Hands over a job; the committer must not be busy.
+    /// Starts to write a job. The committer must not be busy.
     pub(super) fn commit(&mut self, job: Job) -> Result {
         assert!(!self.is_busy, "one job at a time");
         self.is_busy = true;
@@ -84,8 +85,8 @@ impl Committer {
         if sent { Ok(()) } else { Err(Error::Ended("store's committer")) }
     }
 
-    /// The job that was finished, if one was. To be called when [`Committer::wake`] is readable, also without a job under
-    /// way.
+    /// The finished job, if there is one. Call this when [`Committer::wake`] is readable, even if no job is being
+    /// written.
     ///
     /// # Errors
     /// When the committer has failed.
@@ -102,7 +103,7 @@ impl Committer {
         }
     }
 
-    /// Waits for the job under way and hands it back; `None` when there is none, or when the disk refuses it.
+    /// Waits for the current job and returns it. Returns `None` when there is no job, or when the disk refuses it.
     ///
     /// # Errors
     /// When the committer has failed.
@@ -127,18 +128,18 @@ impl Drop for Committer {
 /// Partitions to which nothing can be appended, because their end is damaged: topic and producer.
 type Damaged = HashSet<(Vec<u8>, Vec<u8>)>;
 
-/// What the committer writes to.
+/// The log, as the committer's thread uses it.
 struct Disk<'a> {
     log: &'a Log,
     slot: Slot,
     may_retry: Receiver<()>,
 }
 
-/// Why no more can be written.
+/// Why the committer stops.
 enum Stop {
     /// The store ends.
     Ending,
-    /// The log cannot take anything any more, and that was logged.
+    /// The log cannot accept any more records. This was logged.
     Failed,
 }
 
@@ -146,7 +147,7 @@ impl Disk<'_> {
     /// Writes batches until the store ends.
     ///
     /// # Errors
-    /// [`Error::Logged`] when the log cannot take anything any more.
+    /// [`Error::Logged`] when the log cannot accept any more records.
     fn run(&self, jobs: &Receiver<Job>, done: &Sender<Result<Job>>, waker: &Pipe) -> Result {
         let mut damaged = Damaged::new();
         let mut maintained_at = Instant::now();
@@ -175,23 +176,23 @@ impl Disk<'_> {
         }
     }
 
-    /// Looks after a database that may have nothing to do.
+    /// Checks the database, also while no records arrive.
     fn maintain(&self) -> Result<(), Stop> {
         self.slot.during("looking after the database", || {
             if let Err(error @ AppendError::Gone { .. }) = self.log.check_presence() {
                 return Err(self.failed(&error));
             }
-            // Another process has read the database, and was killed. An error is that of the disk, and is logged when a
-            // batch meets it.
+            // Frees the entries of processes that were killed while they read the database. An error comes from the
+            // disk, and will be logged with the next batch.
             let _ = self.log.clear_stale_readers();
             Ok(())
         })
     }
 
-    /// Appends a batch, however long the disk refuses it: nothing of it was acknowledged, so nothing is lost. Partitions
-    /// that are damaged are left out of it: they must not hold up the others.
+    /// Appends a batch, and retries while the disk refuses it. None of its records is acknowledged before, so nothing
+    /// is lost. Removes damaged partitions from the batch, so that they do not block the others.
     fn append(&self, job: &mut Job, damaged: &mut Damaged) -> Result<(), Stop> {
-        // What was logged of this batch: each kind of error once, however they alternate.
+        // Errors that were logged for this batch. Each one is logged once, even if several alternate.
         let mut logged: Vec<String> = Vec::new();
         leave_out(job, damaged);
         loop {
@@ -207,7 +208,7 @@ impl Disk<'_> {
                 Tried::Refused(error) => {
                     let text = error.to_string();
                     if !logged.contains(&text) {
-                        log::error!("Store: {text}; nothing is acknowledged until it goes through");
+                        log::error!("Store: {text}; nothing is acknowledged until a retry succeeds");
                         logged.push(text);
                     }
                 }
@@ -217,13 +218,13 @@ impl Disk<'_> {
             }
         }
         if !logged.is_empty() {
-            log::info!("Store: the disk takes records again");
+            log::info!("Store: the disk accepts records again");
         }
         Ok(())
     }
 
     fn failed(&self, error: &AppendError) -> Stop {
-        log::error!("Store: {error}; the store cannot go on");
+        log::error!("Store: {error}; the store cannot continue");
         self.slot.set_failed();
         Stop::Failed
     }

@@ -1,5 +1,5 @@
-//! Reads what the store holds, to compare it with what others hold, in a thread of its own: the writer does not wait for
-//! the disk.
+//! Reads stored records in a thread of its own, to compare them with those of other stores. So the writer does not wait
+//! for the disk.
 
 use super::disk_watch::{DiskWatch, Slot};
 use crate::actor::{Error, Result, panic_text};
@@ -12,13 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// The comparison can wait.
+/// The comparison has a low priority.
 const NICENESS: i32 = 10;
 
-/// What the store holds. What cannot be read is not compared: the reader logs it when a peer asks for it.
+/// The records on disk. Those that cannot be read are not compared; the reader logs them when a peer requests them.
 pub(super) struct OnDisk {
     log: Arc<Log>,
-    /// Of the writer's thread.
+    /// The writer's thread uses it.
     slot: Slot,
     readings: Option<Sender<Reading>>,
     done: Receiver<Reading>,
@@ -29,7 +29,7 @@ impl OnDisk {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When no more threads are available.
     pub(super) fn start(log: &Arc<Log>, watch: &DiskWatch) -> Result<OnDisk> {
         OnDisk::start_with(log, watch, read)
     }
@@ -51,7 +51,7 @@ impl OnDisk {
                         }
                     }
                 };
-                // Closes `done` in any case.
+                // Either way, the thread's end closes `done`.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
                     error_at_edge(format_args!(
                         "Store: internal error in the comparison with other stores: {}; it ends, and the store goes on",
@@ -86,7 +86,7 @@ impl Held for OnDisk {
 
     fn begin(&mut self, reading: Reading) {
         if let Some(readings) = &self.readings {
-            // Where the thread has ended, `poll` tells it.
+            // If the thread has ended, `poll` returns the error.
             let _ = readings.try_send(reading);
         }
     }
@@ -119,7 +119,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    /// Compares a partition of three records until nothing is left to do. Returns how many FETCHes were sent.
+    /// Compares a partition of three records until nothing is left to do. Returns the number of FETCHes sent.
     fn compare(read: fn(&Log, &mut Reading)) -> usize {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(Log::open(dir.path(), Options::default()).unwrap());
@@ -136,19 +136,19 @@ mod tests {
         while let Some(now_ms) = comparison.due_ms() {
             comparison.handle_timeout(b"own", now_ms, &mut out);
             out.drain(|_, _| count += 1);
-            assert!(start.elapsed() < Duration::from_secs(60), "it waits for ever");
+            assert!(start.elapsed() < Duration::from_secs(60), "it never ends");
             std::thread::sleep(Duration::from_millis(1));
         }
-        // It does not begin again.
+        // The partition is not compared again.
         comparison.handle_head(&position, b"other", &|| None, 1_000_000);
         count += usize::from(comparison.due_ms().is_some());
         count
     }
 
     #[test]
-    fn a_panic_ends_the_comparison_and_nobody_waits_for_it() {
+    fn a_comparison_ends_after_a_panic_of_its_thread() {
         assert_eq!(compare(|_, _| panic!("a bug in the test")), 0);
-        // FETCHes that nobody answers, and what comes after them.
+        // FETCHes to which no store responds, and retries.
         assert!(compare(read) > 1);
     }
 }

@@ -1,6 +1,6 @@
-//! Watches the operations on the store's disk: a thread of its own logs those that do not return.
+//! A thread that logs operations on the store's disk that do not return.
 //!
-//! It never touches the disk itself, so it cannot hang with the others.
+//! The thread never uses the disk itself, so it cannot hang as well.
 
 use crate::actor::{Error, Result};
 use crate::text::printable;
@@ -11,17 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often the watch looks.
+/// How often the thread checks all operations.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An operation that was seen by so many looks in a row is logged. Looks are counted, not seconds: after the process
-/// stood still, there is one look for all that time.
+/// An operation is logged after so many checks in a row have seen it. Checks are counted instead of seconds: when the
+/// process was suspended, there is one check for all that time.
 const MAX_CHECK_COUNT: u32 = 5;
 
-/// Operations of one thread on the disk.
+/// The current operation of one thread on the disk.
 #[derive(Clone)]
 pub(super) struct Slot {
-    /// For messages.
+    /// The directory, for log lines.
     dir: Arc<str>,
     has_failed: Arc<AtomicBool>,
     current: Arc<Mutex<Option<Operation>>>,
@@ -31,28 +31,29 @@ pub(super) struct Slot {
 struct Operation {
     name: &'static str,
     since: Instant,
-    /// How many looks have seen it.
+    /// How many checks have seen it.
     check_count: u32,
-    /// After so many it is logged.
+    /// It is logged when `check_count` reaches this.
     log_at_count: u32,
 }
 
 impl Slot {
-    /// Runs an operation on the disk, which is logged when it does not return for some seconds.
+    /// Runs an operation on the disk. It is logged when it does not return within some seconds.
     pub(super) fn during<R>(&self, name: &'static str, operation: impl FnOnce() -> R) -> R {
         let begun = Operation { name, since: Instant::now(), check_count: 0, log_at_count: MAX_CHECK_COUNT };
         *lock(&self.current) = Some(begun);
-        // Also when the operation panics.
+        // Ends the operation even if it panics.
         let _end = End(self);
         operation()
     }
 
-    /// The database can take nothing any more, and that was logged: nothing that follows from it needs a line.
+    /// Call this after logging that the database cannot accept any more records. Errors that follow from this are not
+    /// logged.
     pub(super) fn set_failed(&self) {
         self.has_failed.store(true, Ordering::Release);
     }
 
-    /// Logs an operation that takes long: after [`MAX_CHECK_COUNT`], and again after each twice as many.
+    /// Logs an operation that takes long: after [`MAX_CHECK_COUNT`] checks, then after twice as many, and so on.
     fn check(&self) {
         let mut current = lock(&self.current);
         let Some(operation) = &mut *current else { return };
@@ -62,14 +63,14 @@ impl Slot {
         }
         operation.log_at_count *= 2;
         let (name, took) = (operation.name, operation.since.elapsed().as_secs());
-        // The thread at the disk must not wait for the log.
+        // The thread that uses the disk must not wait for the log.
         drop(current);
         let dir = &self.dir;
-        log::warn!("Store: the disk of {dir} does not answer: {name} has not returned for {took} s");
+        log::warn!("Store: the disk of {dir} does not respond: {name} has not returned for {took} s");
     }
 }
 
-/// Ends the operation of a slot.
+/// Dropping it ends the operation of a slot.
 struct End<'a>(&'a Slot);
 
 impl Drop for End<'_> {
@@ -77,17 +78,17 @@ impl Drop for End<'_> {
         let Some(operation) = lock(&self.0.current).take() else { return };
         if operation.log_at_count > MAX_CHECK_COUNT {
             let (dir, name, took) = (&self.0.dir, operation.name, operation.since.elapsed().as_secs());
-            log::info!("Store: the disk of {dir} answers again: {name} took {took} s");
+            log::info!("Store: the disk of {dir} responds again: {name} took {took} s");
         }
     }
 }
 
-/// A panic leaves nothing half done here.
+/// A panic leaves no inconsistent state behind these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The watch: a thread that ends when this is dropped.
+/// The thread that checks the operations. It ends when this is dropped.
 pub(super) struct DiskWatch {
     dir: Arc<str>,
     has_failed: Arc<AtomicBool>,
@@ -98,7 +99,7 @@ pub(super) struct DiskWatch {
 }
 
 impl DiskWatch {
-    /// Starts the watch over the disk with the directory `dir`.
+    /// Starts the thread. `dir` is the store's directory.
     pub(super) fn start(dir: &OsStr) -> Result<DiskWatch> {
         let slots: Arc<Mutex<Vec<Slot>>> = Arc::default();
         let (running, has_ended) = bounded(0);
@@ -116,7 +117,7 @@ impl DiskWatch {
         })
     }
 
-    /// A slot for one more thread.
+    /// Creates a slot for one more thread.
     pub(super) fn slot(&self) -> Slot {
         let slot =
             Slot { dir: self.dir.clone(), has_failed: self.has_failed.clone(), current: Arc::default() };

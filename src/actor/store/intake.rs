@@ -1,7 +1,7 @@
-//! The writer's logic: what comes in is put in order and gathered into a batch while the disk is busy with the one
-//! before; only what is durable is acknowledged.
+//! The writer's logic. It orders received records, and gathers them into a batch while the disk writes the previous
+//! batch. It acknowledges only what is on disk.
 //!
-//! Without sockets and threads, so that the simulation in tests/simulation runs this very code.
+//! This uses no sockets and no threads, so that tests/simulation runs this code itself.
 
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::notice::Notice;
@@ -10,16 +10,16 @@ use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, PartitionName, Run, RunIndex};
 use crate::wire::{Message, Position, Subscription};
 
-/// What one batch holds before the writer stops reading until the disk has taken the one before.
+/// A batch of this size stops the writer from reading messages until the disk has written the previous batch.
 const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
-/// The same in records.
+/// The same as a number of records.
 const MAX_BATCH_COUNT: usize = 131_072;
 
-/// Records on their way to the disk, and what will be durable with them.
+/// Records to be written, and what is on disk once they are.
 pub struct Job<P> {
     /// The records.
     pub batch: Batch<P>,
-    /// Per partition, one after its last record in the batch.
+    /// Per partition: the offset after its last record in the batch.
     ends: Vec<(Index, u64)>,
 }
 
@@ -30,9 +30,9 @@ impl<P> Default for Job<P> {
 }
 
 impl<P: AsRef<[u8]>> Job<P> {
-    /// Leaves out some partitions: what is in the job of them is neither written nor acknowledged.
+    /// Removes some partitions from the job. Their records are neither written nor acknowledged.
     pub fn leave_out(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
-        // One run, one end.
+        // The batch has one run for each entry of `ends`, in the same order.
         let mut runs = self.batch.runs();
         self.ends.retain(|_| runs.next().is_none_or(|run| !is_unwanted(run)));
         drop(runs);
@@ -40,7 +40,7 @@ impl<P: AsRef<[u8]>> Job<P> {
     }
 }
 
-/// A message that was not taken.
+/// The content of a record is longer than the log can hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLong;
 
@@ -48,7 +48,7 @@ pub struct TooLong;
 pub struct Intake<P> {
     replica: Replica<P>,
     gathering: Gathering<P>,
-    /// A job that was done, whose memory the next batch uses.
+    /// A finished job, whose memory the next batch reuses.
     spare: Job<P>,
     appends: Vec<Append<P>>,
     max_batch_len_bytes: usize,
@@ -56,7 +56,7 @@ pub struct Intake<P> {
 }
 
 impl<P: Payload> Intake<P> {
-    /// Nothing gathered.
+    /// Creates an intake without records.
     pub fn new(replica: Replica<P>) -> Self {
         Intake {
             replica,
@@ -68,29 +68,29 @@ impl<P: Payload> Intake<P> {
         }
     }
 
-    /// Takes other bounds for a batch.
+    /// Sets other limits for a batch.
     pub fn with_max_batch(self, max_batch_len_bytes: usize, max_batch_count: usize) -> Self {
         Intake { max_batch_len_bytes, max_batch_count, ..self }
     }
 
-    /// What waits for the disk: octets of content, and records.
+    /// What waits to be written: bytes of content, and records.
     pub fn gathered(&self) -> (usize, usize) {
         let batch = &self.gathering.job.batch;
         (batch.content_len_bytes(), batch.len())
     }
 
-    /// True when no message may be taken until the disk has taken a batch.
+    /// True when no message may be handled until the disk has written a batch.
     pub fn is_full(&self) -> bool {
         let (len_bytes, count) = self.gathered();
         len_bytes >= self.max_batch_len_bytes || count >= self.max_batch_count
     }
 
-    /// True when nothing waits for the disk.
+    /// True when nothing waits to be written.
     pub fn is_empty(&self) -> bool {
         self.gathering.job.batch.is_empty()
     }
 
-    /// Takes a message from the network.
+    /// Handles a received message.
     ///
     /// # Errors
     /// When it is a record that the log cannot hold.
@@ -111,17 +111,17 @@ impl<P: Payload> Intake<P> {
         Ok(())
     }
 
-    /// Whether a single store is asked for the next records of a partition.
+    /// Whether the next records of a partition are requested from one store.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.replica.is_store_asked(position)
     }
 
-    /// Takes a subscription that somebody made at the writer's socket.
+    /// Handles a peer's subscription to the writer's socket.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         self.replica.handle_subscription(subscription, now_ms);
     }
 
-    /// The next batch for the disk, which has nothing to do; `None` when nothing was gathered.
+    /// The next batch to write; `None` when there is nothing to write. Call this when the disk is idle.
     pub fn poll_job(&mut self) -> Option<Job<P>> {
         if self.is_empty() {
             return None;
@@ -130,23 +130,23 @@ impl<P: Payload> Intake<P> {
         Some(self.gathering.take(spare))
     }
 
-    /// The disk has a batch for good.
+    /// Call this when the batch is on disk.
     pub fn handle_committed(&mut self, mut job: Job<P>) {
         for (partition, end) in job.ends.drain(..) {
             self.replica.handle_committed(partition, end);
         }
-        // The records' memory is free again now, not with the next batch.
+        // Frees the records' memory now, not with the next batch.
         job.batch.clear();
         self.spare = job;
     }
 
-    /// When [`Intake::handle_timeout`] has something to do next; `None` while the disk holds us up: answers wait unread, and it
-    /// is no time to ask again.
+    /// When [`Intake::handle_timeout`] must be called next. `None` while the batch is full: responses wait unread, so
+    /// requests must not be repeated.
     pub fn due_ms(&self) -> Option<u64> {
         (!self.is_full()).then(|| self.replica.due_ms())
     }
 
-    /// Sends what is due: requests, and the ACKs of what is durable.
+    /// Sends the requests that are due, and ACKs of records on disk.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         if !self.is_full() {
             self.replica.handle_timeout(now_ms, out);
@@ -154,12 +154,12 @@ impl<P: Payload> Intake<P> {
         self.replica.poll_acks(out);
     }
 
-    /// Messages wait unread, see [`Replica::handle_unread`].
+    /// Call this while messages wait unread, see [`Replica::handle_unread`].
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.replica.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up, see [`Replica::handle_cut`].
+    /// Call this when a connection was given up, see [`Replica::handle_cut`].
     pub fn handle_cut(&mut self, now_ms: u64) {
         self.replica.handle_cut(now_ms);
     }
@@ -169,16 +169,16 @@ impl<P: Payload> Intake<P> {
         self.replica.poll_notice(now_ms)
     }
 
-    /// What happened so far.
+    /// Counters since the start.
     pub fn statistics(&self) -> Statistics {
         self.replica.statistics()
     }
 }
 
-/// The batch that is filled while the disk is busy with the one before.
+/// The batch that is filled while the disk writes the previous one.
 struct Gathering<P> {
     job: Job<P>,
-    /// By partition: its run in the batch, and its place in the job's `ends`.
+    /// By partition: its run in the batch, and its index in the job's `ends`.
     runs: Vec<Option<(RunIndex, usize)>>,
 }
 
@@ -203,7 +203,7 @@ impl<P: Payload> Gathering<P> {
         self.job.ends[end].1 = offset + 1;
     }
 
-    /// Takes the batch out, and leaves `spare`'s memory for the next one.
+    /// Returns the batch, and keeps the memory of `spare` for the next one.
     fn take(&mut self, mut spare: Job<P>) -> Job<P> {
         for &(Index(partition), _) in &self.job.ends {
             self.runs[partition] = None;
@@ -214,21 +214,21 @@ impl<P: Payload> Gathering<P> {
     }
 }
 
-/// Where batches go.
+/// What batches are written to.
 pub trait Disk {
     /// Appends a whole batch, or nothing of it.
     ///
     /// # Errors
-    /// When the disk refuses it, or it does not follow what is there.
+    /// When the disk refuses it, or its records do not follow those in the log.
     fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError>;
 
-    /// Puts on disk whatever the log holds.
+    /// Flushes the log to disk.
     ///
     /// # Errors
     /// When the disk refuses it.
     fn sync(&self) -> Result<(), AppendError>;
 
-    /// One after the last record of a partition, as far as that can be told.
+    /// The offset after the last record of a partition; `None` when it cannot be read.
     fn next(&self, name: PartitionName<'_>) -> Option<u64>;
 }
 
@@ -246,22 +246,22 @@ impl Disk for Log {
     }
 }
 
-/// What became of one try to write a batch.
+/// The result of one attempt to write a batch.
 #[derive(Debug)]
 pub enum Tried {
-    /// It is on disk.
+    /// The batch is on disk.
     Done,
-    /// Nothing of it is; it may be tried again.
+    /// Nothing of it is on disk. The write can be retried.
     Refused(AppendError),
-    /// The log cannot take it at all.
+    /// The log can never accept it.
     Impossible(AppendError),
 }
 
-/// Tries to write a batch once.
+/// Tries once to write a batch.
 pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
-        // That it is in the log does not mean that it is on disk.
+        // Records in the log are not necessarily on disk.
         Err(AppendError::NotContiguous { .. }) if has_all(disk, &job.batch) => match disk.sync() {
             Ok(()) => Tried::Done,
             Err(error) => Tried::Refused(error),
@@ -273,7 +273,8 @@ pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
     }
 }
 
-/// A commit that fails twice over may have gone through after all (see [`Log::append`]), and then as a whole.
+/// Whether the log has the whole batch. A commit that was reported as failed twice may have succeeded (see
+/// [`Log::append`]), and then completely.
 fn has_all<P: Payload>(disk: &impl Disk, batch: &Batch<P>) -> bool {
     batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }

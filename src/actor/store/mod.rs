@@ -1,5 +1,5 @@
-//! The store: two nodes over one log. The writer takes records in and acknowledges them, the reader answers
-//! from what is durable.
+//! The store: two nodes that share one log. The writer stores records and acknowledges them. The reader responds to
+//! requests, from records that are on disk.
 
 mod committer;
 mod compare;
@@ -18,14 +18,14 @@ use std::path::Path;
 use std::sync::Arc;
 use zmq::POLLIN;
 
-/// Runs a store until `$TERM`; what it has taken in by then is written.
+/// Runs a store until `$TERM`. Records received by then are written before the end.
 ///
 /// # Errors
-/// When the database cannot be used, or sockets or threads cannot be had.
+/// When the database cannot be used, or no more sockets or threads are available.
 pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     let (sync, file_mode) = (settings.store.sync, settings.store.file_mode);
     let options = Options { sync, file_mode, ..Options::default() };
-    // It ends last: closing the database may take long too.
+    // The watch ends last, because closing the database may take long too.
     let watch = Arc::new(DiskWatch::start(&settings.store.db)?);
     let slot = watch.slot();
     let open = || Log::open(Path::new(&settings.store.db), options);
@@ -37,7 +37,7 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
         log::debug!("Store: {db}, writer {writer_address}, reader {reader_address}");
     }
 
-    // Both wait for a tower at the same time.
+    // Reader and writer wait for a tower at the same time.
     let reader = {
         let (log, slot, settings, store) = (log.clone(), watch.slot(), settings.clone(), store.clone());
         let (own, other) = (reader_address.clone(), writer_address.clone());
@@ -61,7 +61,7 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     Ok(())
 }
 
-/// Waits for `$TERM` and ends both nodes, or for the end of one of them.
+/// Waits for `$TERM` and ends both nodes. Returns early when one of them has ended.
 fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &DiskWatch) -> Result {
     let mut frame = Frame::new();
     loop {
@@ -79,7 +79,8 @@ fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &DiskWatch) -
     }
 }
 
-/// One half without the other is no store: it ends, visibly, rather than acknowledge what nobody can read.
+/// Fails when the writer or the reader has ended. A writer without a reader would acknowledge records that no node can
+/// read, so the store must end.
 fn check(writer: &Handle, reader: &Handle, watch: &DiskWatch) -> Result {
     for (handle, name) in [(writer, "store's writer"), (reader, "store's reader")] {
         if handle.pipe().events().contains(POLLIN) {

@@ -1,4 +1,4 @@
-//! The reader: answers FETCH, GET-HEADS and CONSUMER-HELLO from the log.
+//! The reader: responds to FETCH, GET-HEADS and CONSUMER-HELLO from the log.
 
 use super::disk_watch::Slot;
 use crate::actor::common::Common;
@@ -16,17 +16,18 @@ use crate::storage::{Log, PartitionName, ReadError};
 use crate::wire::{Message, Subscription};
 use std::collections::HashSet;
 
-/// Content that is read from the log before the sockets are looked at again.
+/// The most content that is read from the log before the sockets are read again.
 const ANSWER_LEN_BYTES: usize = 1 << 20;
 
-/// What is unreadable is named once, as long as there are not more such things; then, of all together, one a second.
+/// Up to this many unreadable partitions and other errors are logged once each. Further ones are limited to one line
+/// per second.
 const MAX_LOGGED_COUNT: usize = 1_000;
 
-/// Records that may wait for one requester to read them: as many as libdafka 0.1.0 asks for at once, and some more. Ours
-/// ask for 16,384 of a partition. What is on disk already need not fill the memory, too.
+/// The most records that may wait to be sent to one requester. Nodes of 0.1.0 request up to 100,000 records at once,
+/// ours 16,384 of a partition. The records are on disk, so they need not fill the memory.
 const MAX_UNSENT_COUNT: i32 = 131_072;
 
-/// The longest CONSUMER-HELLO: one with sixty thousand topics of the longest names.
+/// The longest CONSUMER-HELLO: one with 60,000 topics of maximum length.
 const MAX_HELLO_LEN_BYTES: usize = 16 << 20;
 
 impl Source for Log {
@@ -58,7 +59,7 @@ impl Source for Log {
     }
 }
 
-/// Runs a reader until `$TERM`. `writer` is the address of the store's other half, `store` the name of both.
+/// Runs a reader until `$TERM`. `writer` is the address of the store's writer, `store` the name of the store.
 pub(super) fn run(
     pipe: &Pipe,
     address: &str,
@@ -68,7 +69,7 @@ pub(super) fn run(
     slot: Slot,
     settings: &Settings,
 ) -> Result {
-    // 0 means no limit, to ZeroMQ and in the settings.
+    // 0 means no limit, in ZeroMQ and in the settings.
     let send_high_watermark = match settings.store.high_watermark {
         0 => MAX_UNSENT_COUNT,
         high_watermark => high_watermark.min(MAX_UNSENT_COUNT),
@@ -99,9 +100,9 @@ struct ReaderRole<'a> {
     log: &'a Log,
     slot: Slot,
     reader: Reader,
-    /// What is left to answer.
+    /// Whether responses are left to send.
     progress: Progress,
-    /// What was said to be unreadable.
+    /// Partitions and errors that were logged as unreadable.
     logged: HashSet<Vec<u8>>,
 }
 
@@ -151,8 +152,8 @@ impl Role for ReaderRole<'_> {
 }
 
 impl ReaderRole<'_> {
-    /// Logs what cannot be read: once for each partition, and for each other kind of error, as those who want to read
-    /// it ask again and again.
+    /// Logs an error once for each partition, and once for each other kind of error: requesters repeat requests for
+    /// records that cannot be read.
     fn log_unreadable(&mut self, error: &ReadError, notices: &mut Notices) {
         let what = match error {
             ReadError::Corrupt(corruption) => {

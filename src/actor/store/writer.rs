@@ -1,4 +1,4 @@
-//! The writer: takes records off the network, has them written in batches, acknowledges what is durable.
+//! The writer: receives records, passes them to the committer in batches, and acknowledges those on disk.
 
 use super::committer::Committer;
 use super::compare::OnDisk;
@@ -22,7 +22,7 @@ use crate::wire::{Message, Position, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
 use zmq::{POLLIN, PollItem};
 
-/// Runs a writer until `$TERM`. `reader` is the address of the store's other half, `store` the name of both.
+/// Runs a writer until `$TERM`. `reader` is the address of the store's reader, `store` the name of the store.
 pub(super) fn run(
     pipe: &Pipe,
     address: &str,
@@ -42,8 +42,8 @@ pub(super) fn run(
     };
     let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot));
     let replica = replica.comparing(Box::new(OnDisk::start(log, watch)?));
-    // What is on disk is opened when a producer, or a store that has more of it, mentions it: a start reads no partitions, and
-    // takes the same memory however many there are.
+    // A stored partition is opened when a producer mentions it, or a store that has more of it. So a start reads no
+    // partitions, and its memory does not depend on their number.
     let intake = Intake::new(replica);
     let node = Node::start(
         &Config {
@@ -66,14 +66,15 @@ pub(super) fn run(
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store", "stored")))
 }
 
-/// Where a partition stands in the log: for those that gave way to others.
+/// Returns a function that finds the offset at which a partition continues: for partitions that were evicted or not
+/// opened yet.
 fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     let log = log.clone();
     let find = move |name: PartitionName| slot.during("looking up a partition", || log.find(name));
     Box::new(move |subject, address| match find(PartitionName { topic: subject, producer: address }) {
         Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
         Err(error) => {
-            // What is on disk cannot be told: nothing may be written then. Who speaks of it does so again.
+            // Without knowing what is on disk, nothing may be written. The peer will mention the partition again.
             static WARNING: Mutex<Warning> = Mutex::new(Warning::new());
             let mut warning = WARNING.lock().unwrap_or_else(PoisonError::into_inner);
             warning.warn(now_ms(), || format!("Store: {}: {error}", printable(address)));
@@ -130,7 +131,7 @@ impl Role for WriterRole {
         if let Err(TooLong) = self.intake.handle_message(message, content, from, read_ms) {
             common
                 .notices
-                .warn(|| format!("a record of more than {MAX_CONTENT_LEN_BYTES} octets cannot be kept"));
+                .warn(|| format!("a record of more than {MAX_CONTENT_LEN_BYTES} bytes cannot be stored"));
         }
         Ok(())
     }
@@ -150,13 +151,13 @@ impl Role for WriterRole {
         self.intake.poll_notice(now_ms)
     }
 
-    /// Writes what was gathered, and acknowledges it.
+    /// Writes the records that were gathered, and acknowledges them.
     fn end(mut self, mut common: Common) -> Result {
         for _ in 0..2 {
             let was_busy = self.committer.is_busy();
             match self.committer.finish()? {
                 Some(job) => self.intake.handle_committed(job),
-                // The disk refuses it.
+                // The disk refuses the batch.
                 None if was_busy => break,
                 None => {}
             }
@@ -175,7 +176,7 @@ impl Role for WriterRole {
 }
 
 impl WriterRole {
-    /// Takes what is durable now, and hands the next batch over when the disk is free.
+    /// Handles a batch that is on disk now, and starts to write the next one if the disk is idle.
     fn commit(&mut self, is_committer_awake: bool) -> Result {
         if (self.committer.is_busy() || is_committer_awake)
             && let Some(job) = self.committer.finished()?

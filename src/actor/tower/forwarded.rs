@@ -1,21 +1,22 @@
 //! The subscriptions that a tower forwards to the nodes that publish.
 //!
-//! Every node keeps each of them, and nobody can count what a node's PUB socket has processed of them. So a tower bounds
-//! their number, and the rate at which peers may change them: a node that receives much of them ends its connection.
+//! Every node stores all of them in its PUB socket, which does not report how many it has processed. A node ends a
+//! connection that brings too many of them. So the tower limits their number, and the rate at which peers may change
+//! them.
 
 use std::collections::HashSet;
 
-/// Subscriptions that are forwarded at a time. Nodes make none but `W` and `B`, which are not among these.
+/// The most subscriptions that are forwarded at a time. Nodes subscribe only to `W` and `B`, which are not forwarded.
 const MAX_COUNT: usize = 1_000;
-/// Subscriptions that are forwarded in a minute, beyond the first [`MAX_COUNT`].
+/// The subscriptions that are forwarded per minute beyond the first [`MAX_COUNT`].
 const PER_MINUTE: u64 = 60;
 
-/// What to do with a subscription, or its end.
+/// What the tower does with a subscription, or with its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Forward {
     Yes,
     No,
-    /// It is one too many.
+    /// It exceeds a limit.
     TooMany,
 }
 
@@ -24,7 +25,7 @@ pub(super) struct Forwarded {
     topics: HashSet<Box<[u8]>>,
     /// How many more may be forwarded now.
     room_count: u64,
-    /// Up to when that was counted.
+    /// The time for which `room_count` was computed.
     counted_ms: u64,
 }
 
@@ -33,10 +34,10 @@ impl Forwarded {
         Forwarded { topics: HashSet::new(), room_count: MAX_COUNT as u64, counted_ms: now_ms }
     }
 
-    /// Takes a subscription, or its end, as an XPUB socket receives it.
+    /// Handles a subscription, or its end, in the form in which an XPUB socket receives it.
     pub(super) fn take(&mut self, subscription: &[u8], now_ms: u64) -> Forward {
         let is_forwarded = match subscription {
-            // The welcome's do not go on (RFC 46/DAFKA), and beacons are subscribed to in any case.
+            // The welcome is not forwarded (RFC 46/DAFKA). The tower has subscribed to beacons itself.
             [0 | 1, b'W' | b'B'] => false,
             [1, topic @ ..] if self.topics.contains(topic) => false,
             [1, topic @ ..] => {
