@@ -243,19 +243,16 @@ mod tests {
             "\n", "\n", "\r\n", "a = x",
         ];
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let (mut state, mut valid) = (1_u64, 0);
-        let mut random = |count: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize % count
-        };
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut valid = 0;
         for _ in 0..5_000 {
-            let text: String = (0..random(14)).map(|_| PARTS[random(PARTS.len())]).collect();
+            let text: String = (0..random.usize(..14)).map(|_| PARTS[random.usize(..PARTS.len())]).collect();
             let own = Item::parse(text.as_bytes());
             let is_odd = text.lines().any(|line| {
                 line.split_once('=').is_some_and(|(_, value)| value.trim_start().starts_with('#'))
             });
             // CZMQ prints each error; so most are passed over.
-            if is_odd || own.is_err() && random(100) != 0 {
+            if is_odd || own.is_err() && random.usize(..100) != 0 {
                 continue;
             }
             std::fs::write(file.path(), &text).expect("a file");

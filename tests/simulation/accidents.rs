@@ -50,7 +50,12 @@ impl Plan {
         if random.chance(500) && !self.is_crowded && self.begun.is_empty() {
             match self.count(|action| matches!(action, Action::StartStore)) {
                 1 => self.outlive_a_producer_as_a_copy(random),
-                2 if self.has_store_names => self.lose_one_disk_after_the_other(random),
+                // A producer that needs two stores has two in the end.
+                2 if self.has_store_names
+                    && self.count(|action| matches!(action, Action::KillStore { .. })) == 0 =>
+                {
+                    self.lose_one_disk_after_the_other(random);
+                }
                 _ => {}
             }
         }
