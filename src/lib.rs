@@ -10,6 +10,7 @@
 //! | [`zpl`] | configurations in ZPL |
 //! | [`settings`] | the configuration keys and their meaning |
 //! | [`text`] | bytes in messages |
+//! | [`partition_name`] | what names a partition |
 //! | [`rate_limit`] | a rate with a burst |
 //! | [`actor`] | one thread per node: state machine, sockets, log |
 //! | [`capi`] | the C functions of `dafka.h` |
@@ -24,6 +25,7 @@ pub mod capi;
 pub mod commands;
 pub mod czmq;
 pub mod net;
+pub mod partition_name;
 pub mod program;
 pub mod protocol;
 pub mod rate_limit;

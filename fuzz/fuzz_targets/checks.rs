@@ -62,7 +62,7 @@ pub(crate) fn without_extension(message: Message) -> Message {
 
 fn check_position(id: u8, position: Position, frame: &[u8]) {
     let Position { topic, address, subject, sequence, .. } = position;
-    assert_eq!(position.key(), Some(&partition_key(address, subject)[..]));
+    assert_eq!(position.key(), Some(&partition_key(position.partition())[..]));
     let mut template = PositionTemplate::new(id, topic, address, subject).expect("valid names");
     assert_eq!(template.frame(sequence), frame);
 }

@@ -14,6 +14,7 @@ use super::relay;
 use super::role::{Flow, Receives, Role};
 use super::{MAX_FRAME_LEN_BYTES, Result};
 use crate::net::{Frame, Kind, Pipe, Socket, TERM, now_ms};
+use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
@@ -216,7 +217,8 @@ impl ConsumerRole<'_> {
     fn unsubscribe(&mut self, common: &mut Common, topic: &[u8]) -> Result {
         let Self { deliveries, consumer, .. } = self;
         if consumer.topics().any(|known| known == topic) {
-            deliveries.retain(|delivery| consumer.remains(topic, consumer.partition(delivery.partition).0));
+            deliveries
+                .retain(|delivery| consumer.remains(topic, consumer.partition(delivery.partition).topic));
         }
         if self.consumer.unsubscribe(topic) {
             for prefix in self.prefixes(topic) {
@@ -244,15 +246,15 @@ impl ConsumerRole<'_> {
             return Ok(());
         }
         while let Some(delivery) = self.deliveries.front_mut() {
-            let (subject, address) = self.consumer.partition(delivery.partition);
+            let PartitionName { topic, producer } = self.consumer.partition(delivery.partition);
             let taken = match &self.sink {
                 Sink::Socket(sink) => {
-                    sink.try_send(&mut Frame::copy(subject), true)?
-                        && sink.try_send(&mut Frame::copy(address), true)?
+                    sink.try_send(&mut Frame::copy(topic), true)?
+                        && sink.try_send(&mut Frame::copy(producer), true)?
                         && sink.try_send(&mut delivery.content, false)?
                 }
                 Sink::Pipe(pipe) => {
-                    let names = [&[subject.len() as u8], subject, &[address.len() as u8], address].concat();
+                    let names = [&[topic.len() as u8], topic, &[producer.len() as u8], producer].concat();
                     pipe.try_send(&mut Frame::copy(&names), true)?
                         && pipe.try_send(&mut delivery.content, false)?
                 }

@@ -66,15 +66,16 @@ impl<'a> Notices<'a> {
             Notice::TooManyPartitionsOfPeer => self.warn(|| {
                 format!("too many partitions of one peer; its new ones are not {verb} until others are evicted")
             }),
-            Notice::FetchStalled { subject, address, next } => self.stall_warning.warn(now_ms(), || {
-                let (address, topic) = (printable(&address), printable(&subject));
+            Notice::FetchStalled { partition, next } => self.stall_warning.warn(now_ms(), || {
+                let (address, topic) = (printable(&partition.producer), printable(&partition.topic));
                 format!(
                     "{name}: partition {address} of {topic} is stalled: no peer sends record {next}; later records are \
                      not {verb}"
                 )
             }),
-            Notice::DeliveryStalled { subject, address, count, ms } => {
-                let (address, topic, s) = (printable(&address), printable(&subject), ms / 1_000);
+            Notice::DeliveryStalled { partition, count, ms } => {
+                let (address, topic) = (printable(&partition.producer), printable(&partition.topic));
+                let s = ms / 1_000;
                 log::warn!(
                     "{name}: partition {address} of {topic}: {count} records are not delivered, because \
                      consumer/isolation is acknowledged and no store has acknowledged one of them for {s} s"
@@ -127,8 +128,9 @@ impl<'a> Notices<'a> {
 }
 
 fn log_divergence(name: &str, divergence: &Divergence) {
-    let Divergence { subject, address, store, from, offset } = divergence;
-    let (subject, address, store) = (printable(subject), printable(address), printable(store));
+    let Divergence { partition, store, from, offset } = divergence;
+    let (subject, address) = (printable(&partition.topic), printable(&partition.producer));
+    let store = printable(store);
     let peer = from.as_deref().and_then(Peer::by_name);
     let sender = peer.map_or_else(String::new, |peer| format!(", received from {peer}"));
     log::warn!(
@@ -162,6 +164,7 @@ fn describe_stall(stall: &AckStall) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition_name::PartitionNameBuf;
 
     #[test]
     fn a_stall_of_acks_names_the_possible_reason() {
@@ -191,8 +194,7 @@ mod tests {
         let mut count = 0;
         while notices.has_room() {
             let divergence = Divergence {
-                subject: [].into(),
-                address: [].into(),
+                partition: PartitionNameBuf { topic: [].into(), producer: [].into() },
                 store: [].into(),
                 from: None,
                 offset: count,

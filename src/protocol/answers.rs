@@ -5,6 +5,7 @@
 //! the names in its requests.
 
 use super::{Reading, Sender};
+use crate::partition_name::{PartitionName, PartitionNameBuf};
 use crate::wire::partition_key;
 use fair_queue::{FairQueue, Queued, request_key};
 
@@ -21,10 +22,8 @@ pub struct Job {
     pub client: Box<[u8]>,
     /// The node that gets the records.
     pub requester: Box<[u8]>,
-    /// The partition's topic.
-    pub subject: Box<[u8]>,
     /// The partition.
-    pub address: Box<[u8]>,
+    pub partition: PartitionNameBuf,
     /// The first record of the request.
     pub first: u64,
     /// The next record to send.
@@ -57,19 +56,12 @@ impl Answers {
     /// Adds a request that came over the connection `from`, for the records from `next` up to, not including, `end`.
     /// It is merged with a waiting request that it repeats or extends. Empty requests and those without a requester
     /// are dropped.
-    pub fn push(
-        &mut self,
-        from: &Sender,
-        requester: &[u8],
-        (subject, address): (&[u8], &[u8]),
-        next: u64,
-        end: u64,
-    ) {
+    pub fn push(&mut self, from: &Sender, requester: &[u8], partition: PartitionName, next: u64, end: u64) {
         if next >= end || requester.is_empty() {
             return;
         }
         let client = from().unwrap_or_else(|| requester.into());
-        let key = request_key(requester, &partition_key(address, subject));
+        let key = request_key(requester, &partition_key(partition));
         match self.0.get_mut(&client, &key) {
             // The requester repeats its request, perhaps for fewer records, because the response takes long. The
             // records that were sent already are in flight.
@@ -82,8 +74,8 @@ impl Answers {
             }
             Some(job) => (job.first, job.next, job.end) = (next, next, end),
             None => {
-                let (requester, subject, address) = (requester.into(), subject.into(), address.into());
-                let job = Job { client: client.clone(), requester, subject, address, first: next, next, end };
+                let (requester, partition) = (requester.into(), partition.to_buf());
+                let job = Job { client: client.clone(), requester, partition, first: next, next, end };
                 self.0.push(&client, &key, job);
             }
         }
@@ -102,7 +94,7 @@ impl Answers {
     /// Puts the remaining part of a request behind the others, if records remain.
     pub fn put_back(&mut self, job: Job) {
         if job.next < job.end {
-            let key = request_key(&job.requester, &partition_key(&job.address, &job.subject));
+            let key = request_key(&job.requester, &partition_key(job.partition.as_name()));
             self.0.push(&job.client.clone(), &key, job);
         }
     }
@@ -117,6 +109,8 @@ impl Answers {
 mod tests {
     use super::*;
 
+    const P: PartitionName = PartitionName { topic: b"s", producer: b"p" };
+
     fn ranges(answers: &mut Answers) -> Vec<(u64, u64)> {
         std::iter::from_fn(|| answers.pop()).map(|job| (job.next, job.end)).collect()
     }
@@ -124,8 +118,8 @@ mod tests {
     #[test]
     fn requests_take_turns() {
         let mut answers = Answers::default();
-        answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
-        answers.push(&|| None, b"b", (b"s", b"p"), 5, 6);
+        answers.push(&|| None, b"a", P, 0, 10);
+        answers.push(&|| None, b"b", P, 5, 6);
         let mut job = answers.pop().unwrap();
         job.next = 4;
         answers.put_back(job);
@@ -136,34 +130,34 @@ mod tests {
     fn a_repeated_request_is_one_request() {
         let mut answers = Answers::default();
         for _ in 0..3 {
-            answers.push(&|| None, b"a", (b"s", b"p"), 5, 10);
+            answers.push(&|| None, b"a", P, 5, 10);
         }
-        answers.push(&|| None, b"a", (b"s", b"p"), 8, 20);
+        answers.push(&|| None, b"a", P, 8, 20);
         assert_eq!(ranges(&mut answers), [(5, 20)]);
-        answers.push(&|| None, b"a", (b"s", b"p"), 0, 5);
-        answers.push(&|| None, b"a", (b"s", b"p"), 50, 60);
+        answers.push(&|| None, b"a", P, 0, 5);
+        answers.push(&|| None, b"a", P, 50, 60);
         assert_eq!(ranges(&mut answers), [(50, 60)]);
     }
 
     #[test]
     fn a_request_that_is_repeated_while_it_is_answered_does_not_start_over() {
         let mut answers = Answers::default();
-        answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
+        answers.push(&|| None, b"a", P, 0, 10);
         let mut job = answers.pop().unwrap();
         job.next = 6;
         answers.put_back(job);
-        answers.push(&|| None, b"a", (b"s", b"p"), 0, 10);
+        answers.push(&|| None, b"a", P, 0, 10);
         assert_eq!(ranges(&mut answers), [(6, 10)]);
     }
 
     #[test]
     fn empty_requests_are_dropped_and_others_are_limited() {
         let mut answers = Answers::default();
-        answers.push(&|| None, b"a", (b"s", b"p"), 5, 5);
-        answers.push(&|| None, b"", (b"s", b"p"), 0, 5);
+        answers.push(&|| None, b"a", P, 5, 5);
+        answers.push(&|| None, b"", P, 0, 5);
         assert!(answers.is_empty());
         for i in 0..MAX_JOBS as u64 + 10 {
-            answers.push(&|| None, &i.to_be_bytes(), (b"s", b"p"), 0, 1);
+            answers.push(&|| None, &i.to_be_bytes(), P, 0, 1);
         }
         assert_eq!(ranges(&mut answers).len(), MAX_JOBS);
     }
@@ -173,10 +167,10 @@ mod tests {
         let mut answers = Answers::new(100);
         let hostile = || Some(b"hostile"[..].into());
         for i in 0..1_000_u64 {
-            answers.push(&hostile, &i.to_be_bytes(), (b"s", b"p"), 0, 100);
+            answers.push(&hostile, &i.to_be_bytes(), P, 0, 100);
         }
-        answers.push(&|| Some(b"modest"[..].into()), b"a", (b"s", b"p"), 5, 7);
-        answers.push(&|| Some(b"modest"[..].into()), b"a", (b"s", b"p"), 7, 9);
+        answers.push(&|| Some(b"modest"[..].into()), b"a", P, 5, 7);
+        answers.push(&|| Some(b"modest"[..].into()), b"a", P, 7, 9);
         let mut job = answers.pop().unwrap();
         assert_eq!(job.requester, 0_u64.to_be_bytes().into());
         job.next = 50;

@@ -4,6 +4,7 @@ use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
 use super::partition::sequencer::MAX_OFFSET;
 use super::{Outbox, Payload, Sender};
+use crate::partition_name::PartitionName;
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
 use unacknowledged::{Stall, Unacknowledged};
@@ -56,7 +57,7 @@ impl<P: Payload> Consumer<P> {
     /// Returns a consumer without topics.
     pub fn new(address: &[u8], start: Start, limits: Limits, now_ms: u64) -> Self {
         let mut ingest = Ingest::new(address, limits);
-        let refresh_ms = now_ms + ingest.refresh_interval_ms(0);
+        let refresh_ms = now_ms + ingest.begin_refresh(0);
         Consumer {
             address: address.into(),
             start,
@@ -87,10 +88,9 @@ impl<P: Payload> Consumer<P> {
         self.topics.iter().map(|topic| topic.as_ref())
     }
 
-    /// Returns topic and producer of the partition of a delivery.
-    pub fn partition(&self, index: Index) -> (&[u8], &[u8]) {
-        let partition = self.ingest.partition(index);
-        (&partition.subject, &partition.address)
+    /// Returns the name of the partition of a delivery.
+    pub fn partition(&self, index: Index) -> PartitionName<'_> {
+        self.ingest.partition(index).name()
     }
 
     /// True for a topic that stands for all topics that begin with it.
@@ -143,15 +143,14 @@ impl<P: Payload> Consumer<P> {
         }
         let mut ended = Vec::new();
         if let Some(unacknowledged) = &self.unacknowledged {
-            let is_ended = |index: &Index| !self.is_subscribed(&self.ingest.partition(*index).subject);
+            let is_ended = |index: &Index| !self.is_subscribed(self.partition(*index).topic);
             ended.extend(unacknowledged.partitions().filter(is_ended));
         }
         if let Some(unacknowledged) = &mut self.unacknowledged {
             ended.iter().for_each(|&index| unacknowledged.forget(index));
         }
-        let ended =
-            self.ingest.subjects().filter(|subject| !self.is_subscribed(subject)).map(Box::from).collect();
-        self.ingest.close_subjects(&ended);
+        let ended = self.ingest.topics().filter(|topic| !self.is_subscribed(topic)).map(Box::from).collect();
+        self.ingest.close_topics(&ended);
         if !self.topics().any(|topic| self.is_beginning(topic)) {
             self.ingest.remember_only(self.topics.iter().map(|topic| topic.as_ref()));
         }
@@ -190,13 +189,13 @@ impl<P: Payload> Consumer<P> {
             (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest
                     && self.ingest.find(position).is_none()
-                    && self.ingest.recall(position.subject, position.address).is_none() => {}
+                    && self.ingest.recall(position.partition()).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
                 let latest = position.sequence.saturating_add(1);
                 let Some(partition) = self.find_or_open(position, latest, from, now_ms) else { return };
                 let is_live = matches!(message, Message::Head(_));
                 let kept_count = self.kept_count(partition);
-                if self.ingest.last_record(partition, position.sequence, is_live, kept_count, now_ms) {
+                if self.ingest.correct_by_head(partition, position.sequence, is_live, kept_count, now_ms) {
                     self.forget_kept(partition);
                 }
                 match message {
@@ -208,11 +207,11 @@ impl<P: Payload> Consumer<P> {
                     // The buffer is full: records are accepted again when a store has acknowledged those in it.
                     _ if self.is_full(partition) => {}
                     Message::DirectHead { .. } => {
-                        self.ingest.held_by(partition, b"", position.sequence, now_ms);
+                        self.ingest.handle_store_head(partition, b"", position.sequence, now_ms);
                     }
-                    _ => self.ingest.heard_of(partition, position.sequence, now_ms),
+                    _ => self.ingest.handle_head(partition, position.sequence, now_ms),
                 }
-                self.ingest.mentioned(partition, from, now_ms);
+                self.ingest.handle_mention(partition, from, now_ms);
             }
             (Message::Ack { topic, subject, sequence, store }, None) if self.unacknowledged.is_some() => {
                 let position = Position::new(b"", topic, subject, *sequence);
@@ -237,18 +236,18 @@ impl<P: Payload> Consumer<P> {
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
         let kept_count = self.kept_count(partition);
-        if is_live && self.ingest.live_record(partition, offset, kept_count, now_ms) {
+        if is_live && self.ingest.correct_by_record(partition, offset, kept_count, now_ms) {
             self.forget_kept(partition);
         }
         if self.is_full(partition) {
             return;
         }
         if is_live {
-            self.ingest.published(partition, offset, now_ms);
-            self.ingest.mentioned(partition, from, now_ms);
+            self.ingest.handle_published(partition, offset, now_ms);
+            self.ingest.handle_mention(partition, from, now_ms);
         }
         let Self { ingest, unacknowledged, .. } = self;
-        ingest.record(partition, offset, content, from, now_ms, |offset, content| {
+        ingest.handle_record(partition, offset, content, from, now_ms, |offset, content| {
             let content = match unacknowledged {
                 Some(unacknowledged) => {
                     unacknowledged.take(partition, offset, content.into_own_memory(), now_ms)
@@ -276,7 +275,7 @@ impl<P: Payload> Consumer<P> {
                 deliveries.extend([Delivery { partition, offset, content }]);
             });
         }
-        self.ingest.held_by(partition, store, offset, now_ms);
+        self.ingest.handle_store_head(partition, store, offset, now_ms);
     }
 
     /// How many records of a partition are held back until a store has them.
@@ -299,9 +298,8 @@ impl<P: Payload> Consumer<P> {
         let stall = self.unacknowledged.as_mut().and_then(|kept| kept.poll_stall(now_ms));
         match stall {
             Some(Stall { partition, count, ms }) => {
-                let partition = self.ingest.partition(partition);
-                let (subject, address) = (partition.subject.clone(), partition.address.clone());
-                Some(Notice::DeliveryStalled { subject, address, count, ms })
+                let partition = self.partition(partition).to_buf();
+                Some(Notice::DeliveryStalled { partition, count, ms })
             }
             None => self.ingest.poll_notice(),
         }
@@ -342,7 +340,7 @@ impl<P: Payload> Consumer<P> {
             (self.hellos_len_bytes, self.hellos_ms) = (MAX_HELLOS_LEN_BYTES, now_ms + HELLOS_INTERVAL_MS);
         }
         if now_ms >= self.refresh_ms {
-            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms(0);
+            self.refresh_ms = now_ms + self.ingest.begin_refresh(0);
             for topic in self.asked() {
                 out.message(&Message::GetHeads { topic, address: &self.address });
             }
@@ -365,8 +363,7 @@ impl<P: Payload> Consumer<P> {
         if !is_possible || position.address.is_empty() || !self.is_subscribed(position.subject) {
             return None;
         }
-        let (subject, address) = (position.subject, position.address);
-        let recalled = self.ingest.recall(subject, address);
+        let recalled = self.ingest.recall(position.partition());
         if recalled.is_some_and(|next| position.sequence < next) {
             // All its records were delivered before. It need not evict another partition.
             return None;
@@ -381,13 +378,13 @@ impl<P: Payload> Consumer<P> {
             Some(kept) => kept.resume_at(index, next),
             None => Some(next),
         };
-        let index = ingest.open(subject, address, next, from().as_deref(), now_ms, resume_at)?;
+        let index = ingest.open(position.partition(), next, from().as_deref(), now_ms, resume_at)?;
         // A closed partition may have had the same index.
         self.forget_kept(index);
         if recalled.is_some() {
             self.ingest.prove(index);
         } else if self.start == Start::Latest {
-            self.ingest.begin(index);
+            self.ingest.claim_beginning(index);
         }
         Some(index)
     }

@@ -83,9 +83,14 @@
 //! | `store::comparison` | detects that two stores hold different records |
 //! | `discovery` | which peers exist, and where |
 //! | `ingest` | all partitions of a consumer or a replica |
+//! | `ingest::table` | the open partitions, and which one to evict |
 //! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
 //! | `ingest::evicted_positions` | the positions of evicted partitions |
-//! | `partition::sequencer` | one partition: order, gaps, FETCH windows |
+//! | `ingest::reorder_quota` | limits the early records of all partitions |
+//! | `ingest::fetch_scheduler`, `ingest::fetch_quota` | send FETCHes when they are due, limit what is in flight |
+//! | `partition::sequencer` | one partition: order and gaps |
+//! | `partition::reorder_buffer` | early records of one partition |
+//! | `partition::fetch` | FETCHes of one partition: windows, timeouts |
 //! | `partition::sources` | selects the store for each FETCH |
 //! | `partition::backoff` | delays FETCHes whose responses may end connections |
 //! | `partition::fetch_stall` | detects that no peer has the next record |

@@ -3,6 +3,7 @@
 //! A state machine returns them from `poll_notice`. The caller logs them, and drops some when there are too many.
 
 use super::store::comparison::Divergence;
+use crate::partition_name::PartitionNameBuf;
 
 /// One condition.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,19 +15,15 @@ pub enum Notice {
     /// A partition stalls: all peers were asked for its next record for
     /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS), and none has sent it. Returned once for each record.
     FetchStalled {
-        /// The partition's topic.
-        subject: Box<[u8]>,
         /// The partition.
-        address: Box<[u8]>,
+        partition: PartitionNameBuf,
         /// The offset of the missing record.
         next: u64,
     },
     /// A consumer holds records of a partition back, and no store acknowledges them.
     DeliveryStalled {
-        /// The partition's topic.
-        subject: Box<[u8]>,
         /// The partition.
-        address: Box<[u8]>,
+        partition: PartitionNameBuf,
         /// How many records wait.
         count: usize,
         /// How long they have waited, in milliseconds.

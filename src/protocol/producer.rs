@@ -4,6 +4,7 @@
 use super::answers::{Answers, Job};
 use super::notice::{AckStall, Notice};
 use super::{Outbox, Payload, Progress, Requesters, Sender};
+use crate::partition_name::PartitionName;
 use crate::wire::{EncodeError, Message, Position, PositionTemplate, Subscription, id};
 use ack_stall::{AckStallDetector, Change};
 use copies::{Copies, IsPeer};
@@ -194,31 +195,26 @@ impl<P: Payload> Producer<P> {
     pub fn handle_message(&mut self, message: &Message, from: &Sender, out: &mut Outbox<P>) {
         match message {
             // No store can have a record that was not published.
-            Message::Ack { topic, subject, sequence, .. }
-                if self.is_own(topic, subject) && *sequence >= self.next =>
-            {
+            Message::Ack { sequence, .. } if self.is_own(message) && *sequence >= self.next => {
                 self.suspect(Twin::Beyond { sequence: *sequence, published: self.next });
             }
-            Message::Ack { topic, subject, sequence, store }
-                if self.is_own(topic, subject) && !self.is_read =>
-            {
+            Message::Ack { sequence, store, .. } if self.is_own(message) && !self.is_read => {
                 if self.early_acks.len() < MAX_EARLY_ACKS {
                     let (store, from) = ((*store).into(), from());
                     self.early_acks.push(EarlyAck { store, from, sequence: *sequence });
                 }
                 self.take_early_acks();
             }
-            Message::Ack { topic, subject, sequence, store } if self.is_own(topic, subject) => {
+            Message::Ack { sequence, store, .. } if self.is_own(message) => {
                 let end = self.copies.acknowledged(store, from, *sequence + 1);
                 self.forget(end);
             }
-            Message::Fetch { topic, address, subject, sequence, count, store: _ }
-                if self.is_own(topic, subject) =>
-            {
+            Message::Fetch { address, sequence, count, .. } if self.is_own(message) => {
                 let end = sequence.saturating_add(u64::from(*count)).min(self.next);
                 // Stores answer requests for acknowledged records.
                 let start = (*sequence).max(self.first_kept);
-                self.answers.push(from, address, (&self.topic, &self.address), start, end);
+                let partition = PartitionName { topic: &self.topic, producer: &self.address };
+                self.answers.push(from, address, partition, start, end);
             }
             Message::GetHeads { topic, address } if **topic == *self.topic && self.head_due_ms.is_some() => {
                 out.message(&Message::DirectHead {
@@ -292,8 +288,9 @@ impl<P: Payload> Producer<P> {
         // Records may have been acknowledged and dropped since the request.
         job.next = job.next.max(self.first_kept);
         let end = job.end.min(job.next + count);
+        let name = job.partition.as_name();
         if let Ok(mut template) =
-            PositionTemplate::new(id::DIRECT_RECORD, &job.requester, &job.address, &job.subject)
+            PositionTemplate::new(id::DIRECT_RECORD, &job.requester, name.producer, name.topic)
         {
             while job.next < end {
                 let content = self.kept[(job.next - self.first_kept) as usize].share();
@@ -457,8 +454,9 @@ impl<P: Payload> Producer<P> {
         self.kept_len_bytes
     }
 
-    fn is_own(&self, address: &[u8], subject: &[u8]) -> bool {
-        *address == *self.address && *subject == *self.topic
+    /// Whether a message is about this producer's partition.
+    fn is_own(&self, message: &Message) -> bool {
+        message.partition() == Some(PartitionName { topic: &self.topic, producer: &self.address })
     }
 
     /// Marks the records before `end` as acknowledged, and drops them unless they are kept for a new address.

@@ -5,14 +5,7 @@
 /// is the longest key that LMDB takes.
 pub const MAX_NAME_LEN_BYTES: usize = 255;
 
-/// What names a partition. Both parts are any octets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartitionName<'a> {
-    /// The topic.
-    pub topic: &'a [u8],
-    /// The address of the producer that writes the partition.
-    pub producer: &'a [u8],
-}
+pub use crate::partition_name::PartitionName;
 
 /// The number by which the log knows a partition; never reused within a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

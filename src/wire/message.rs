@@ -2,6 +2,7 @@
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError, Position, Subjects, VERSION, id};
+use crate::partition_name::PartitionName;
 
 /// A message, without the content frame that follows a RECORD or DIRECT-RECORD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +192,19 @@ impl<'a> Message<'a> {
             | Message::GetHeads { topic, .. }
             | Message::ConsumerHello { topic, .. }
             | Message::StoreHello { topic, .. } => topic,
+        }
+    }
+
+    /// The partition that the message is about; `None` when it is about no single partition.
+    pub fn partition(&self) -> Option<PartitionName<'a>> {
+        match *self {
+            Message::Record(position)
+            | Message::DirectRecord(position)
+            | Message::Head(position)
+            | Message::DirectHead { position, .. } => Some(position.partition()),
+            Message::Fetch { topic: producer, subject: topic, .. }
+            | Message::Ack { topic: producer, subject: topic, .. } => Some(PartitionName { topic, producer }),
+            Message::GetHeads { .. } | Message::ConsumerHello { .. } | Message::StoreHello { .. } => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError, MAX_NAME_LEN, Message, id};
+use crate::partition_name::PartitionName;
 use std::fmt;
 use std::ptr;
 
@@ -25,6 +26,11 @@ impl<'a> Position<'a> {
     /// A position to be sent. Names that the protocol cannot carry are found when it is encoded.
     pub fn new(topic: &'a [u8], address: &'a [u8], subject: &'a [u8], sequence: u64) -> Self {
         Self { topic, address, subject, sequence, encoded: None }
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> PartitionName<'a> {
+        PartitionName { topic: self.subject, producer: self.address }
     }
 
     /// The partition's key in a hash table, when this was decoded from a frame: the octets of its address and
@@ -87,9 +93,10 @@ impl fmt::Debug for Position<'_> {
 ///
 /// No frame can carry names of more than [`MAX_NAME_LEN`] octets, so no key exists for them: the caller has
 /// checked that. (Here they are cut, so that a mistake cannot make keys that are not well formed.)
-pub fn partition_key(address: &[u8], subject: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(2 + address.len() + subject.len());
-    for name in [address, subject] {
+pub fn partition_key(name: PartitionName) -> Vec<u8> {
+    let PartitionName { topic, producer } = name;
+    let mut key = Vec::with_capacity(2 + producer.len() + topic.len());
+    for name in [producer, topic] {
         debug_assert!(name.len() <= MAX_NAME_LEN, "a name of {} octets has no key", name.len());
         let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
         key.push(len);

@@ -146,7 +146,7 @@ fn a_peer_that_first_sends_the_head_of_anothers_partition_does_not_delay_it() {
 #[test]
 fn a_partition_on_disk_is_charged_to_the_peer_that_delivers_it() {
     let limits = Limits { partitions: 20, partitions_per_peer: 10, ..Limits::default() };
-    let mut replica = Replica::<Content>::new(ME, limits, 0).named(b"OWN").resuming(Box::new(|_, _| Ok(1)));
+    let mut replica = Replica::<Content>::new(ME, limits, 0).named(b"OWN").resuming(Box::new(|_| Ok(1)));
     let mut out = Outbox::<Content>::new();
     let mut take = |replica: &mut Replica<Content>, peer: &str, message: Message, now_ms| {
         let appends = store(replica, &|| Some(peer.as_bytes().into()), &message, 10, now_ms);

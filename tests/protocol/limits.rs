@@ -1,10 +1,11 @@
 //! The limits of the state machines, and which peers they serve when another peer wants everything.
 
 use crate::rig::{Content, ME, Reading, TOPIC, ack, direct, direct_head, head, record, store};
+use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::store::replica::{Append, Replica};
-use dafka::protocol::{Outbox, partition::sequencer};
+use dafka::protocol::{Outbox, partition::reorder_buffer};
 use dafka::wire::Message;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -307,7 +308,7 @@ fn a_store_limits_the_partitions_of_a_peer_without_those_on_its_disk() {
     let mut storing = Storing::with(limits);
     for i in 0..50 {
         storing.disk.lock().unwrap().insert(fake(i), 1);
-        assert!(storing.replica.open(TOPIC, &fake(i), 1).is_some());
+        assert!(storing.replica.open(PartitionName { topic: TOPIC, producer: &fake(i) }, 1).is_some());
     }
     for i in 1_000..2_000 {
         storing.message(Some("HOSTILE"), &head(&fake(i), 5), 0);
@@ -343,7 +344,7 @@ fn a_store_requests_heads_less_often_when_the_answers_are_long() {
 
 /// The length and the cost of the early records of these tests.
 const LEN: usize = 1_000;
-const COST: usize = LEN + sequencer::EARLY_OVERHEAD_BYTES;
+const COST: usize = LEN + reorder_buffer::EARLY_OVERHEAD_BYTES;
 
 #[test]
 fn early_records_of_stalled_partitions_are_dropped() {
@@ -403,7 +404,7 @@ impl Storing {
     fn with(limits: Limits) -> Storing {
         let disk: Arc<Mutex<BTreeMap<Vec<u8>, u64>>> = Arc::default();
         let known = disk.clone();
-        let resume = Box::new(move |_: &[u8], address: &[u8]| match address {
+        let resume = Box::new(move |name: PartitionName| match name.producer {
             b"UNREADABLE" => Err(()),
             address => Ok(known.lock().unwrap().get(address).copied().unwrap_or(0)),
         });
@@ -425,7 +426,7 @@ impl Storing {
     fn commit(&mut self) -> Vec<String> {
         let mut written = Vec::new();
         for Append { partition, offset, .. } in self.appends.drain(..) {
-            let address = self.replica.partition(partition).1.to_vec();
+            let address = self.replica.partition(partition).producer.to_vec();
             written.push(format!("{} {offset}", String::from_utf8_lossy(&address)));
             let before = self.disk.lock().unwrap().insert(address, offset + 1);
             assert_eq!(before.unwrap_or(0), offset, "a gap in the log");

@@ -60,7 +60,7 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
             reading.consumer.handle_cut(now_ms);
         }
         for delivery in std::mem::take(&mut reading.delivered) {
-            let number = number_of(reading.consumer.partition(delivery.partition).1);
+            let number = number_of(reading.consumer.partition(delivery.partition).producer);
             *delivered.entry(number).or_default() += 1;
             assert!(number >= bad || delivered[&number] <= LONG, "records after the long one wait");
         }

@@ -1,6 +1,7 @@
 //! Shared by these tests: messages, a consumer and a store, each with the data that it returns.
 
 use crate::UNKNOWN;
+use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::store::reader::{EachHead, Source};
@@ -159,7 +160,7 @@ impl Source for Log {
         let mut rest = partitions.take_while(|((of, _), _)| subject.is_none_or(|subject| subject == of));
         let mut place = None;
         for ((of, address), records) in rest.by_ref().take(count as usize) {
-            each(of, address, records - 1);
+            each(PartitionName { topic: of, producer: address }, records - 1);
             self.heads.set(self.heads.get() + 1);
             place = Some([of, &b"\0"[..], address].concat().into());
         }
@@ -168,13 +169,12 @@ impl Source for Log {
 
     fn read(
         &self,
-        subject: &[u8],
-        address: &[u8],
+        PartitionName { topic, producer }: PartitionName,
         from: u64,
         count: u64,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<u64, Self::Error> {
-        let next = self.partitions.get(&(subject.to_vec(), address.to_vec())).copied().unwrap_or(0);
+        let next = self.partitions.get(&(topic.to_vec(), producer.to_vec())).copied().unwrap_or(0);
         // At most three at a time: a source may return fewer records than requested.
         let end = next.min(from.saturating_add(count.min(3)));
         (from..end).for_each(|offset| each(offset, &content(offset)));

@@ -2,6 +2,7 @@
 
 use crate::UNKNOWN;
 use crate::rig::{Content, Log, ME, PARTITION, Reading, TOPIC, ack, content, direct_head, get_heads};
+use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery, Start};
 use dafka::protocol::ingest::Limits;
 use dafka::protocol::producer::Producer;
@@ -295,7 +296,10 @@ impl Reading {
     fn delivered(&mut self) -> Vec<u64> {
         for delivery in &self.delivered {
             assert_eq!(delivery.content, content(delivery.offset));
-            assert_eq!(self.consumer.partition(delivery.partition), (TOPIC, PARTITION));
+            assert_eq!(
+                self.consumer.partition(delivery.partition),
+                PartitionName { topic: TOPIC, producer: PARTITION }
+            );
         }
         self.offsets()
     }
@@ -441,7 +445,7 @@ fn subjects(reading: &mut Reading, sequence: u64) -> Vec<String> {
         reading.accept(record, Some(content(sequence)), 1);
     }
     let subject = |delivery: &Delivery<Content>| {
-        String::from_utf8_lossy(reading.consumer.partition(delivery.partition).0).into_owned()
+        String::from_utf8_lossy(reading.consumer.partition(delivery.partition).topic).into_owned()
     };
     let subjects = reading.delivered.iter().map(subject).collect();
     reading.delivered.clear();
@@ -564,7 +568,7 @@ fn a_store_acknowledges_only_durable_records() {
 #[test]
 fn a_store_acknowledges_repeated_records_and_heads_again() {
     let mut storing = Storing::new();
-    storing.replica.open(TOPIC, PARTITION, 5).unwrap();
+    storing.replica.open(PartitionName { topic: TOPIC, producer: PARTITION }, 5).unwrap();
     storing.take(record(3), Some(content(3)));
     assert_eq!(storing.sent(), ["ACK PARTITION topic 4"]);
     storing.take(head(4), None);

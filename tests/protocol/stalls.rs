@@ -2,6 +2,7 @@
 
 use crate::UNKNOWN;
 use crate::rig::{Content, ME, PARTITION, Reading, TOPIC, ack, direct, direct_head, head};
+use dafka::partition_name::PartitionName;
 use dafka::protocol::Outbox;
 use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
@@ -25,8 +26,8 @@ fn stalls(node: &mut Node, seconds: std::ops::Range<u64>) -> Vec<(u64, u64)> {
 
 /// The record of a notice about a stall.
 fn record_of(notice: Option<Notice>) -> Option<u64> {
-    let Notice::FetchStalled { subject, address, next } = notice? else { panic!("another notice") };
-    assert_eq!((&*subject, &*address), (TOPIC, PARTITION));
+    let Notice::FetchStalled { partition, next } = notice? else { panic!("another notice") };
+    assert_eq!(partition.as_name(), PartitionName { topic: TOPIC, producer: PARTITION });
     Some(next)
 }
 

@@ -134,9 +134,9 @@ impl World {
         let name_in_messages = if self.plan.has_store_names { &name[..] } else { b"" };
         let replica = Replica::new(&writer, self.plan.limits, clock.now_ms(self.now)).named(name_in_messages);
         let known = disk.clone();
-        let replica = replica.resuming(Box::new(move |subject, address| match known.is_read_failing() {
+        let replica = replica.resuming(Box::new(move |name| match known.is_read_failing() {
             true => Err(()),
-            false => Ok(known.committed_next(PartitionName { topic: subject, producer: address })),
+            false => Ok(known.committed_next(name)),
         }));
         let replica = match self.plan.is_comparing {
             true => replica.comparing(Box::new(SimHeld::new(disk.clone()))),

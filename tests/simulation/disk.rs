@@ -488,15 +488,12 @@ impl Source for SimLog {
         if self.disk.is_read_failing() {
             return Err(Unread::Engine(Damaged));
         }
-        Ok(partitions::heads(&self.disk.committed(), subject, after, count, &mut |name, head| {
-            each(name.topic, name.producer, head);
-        })?)
+        Ok(partitions::heads(&self.disk.committed(), subject, after, count, each)?)
     }
 
     fn read(
         &self,
-        subject: &[u8],
-        address: &[u8],
+        partition: PartitionName,
         from: u64,
         max_count: u64,
         each: &mut dyn FnMut(u64, &[u8]),
@@ -509,8 +506,7 @@ impl Source for SimLog {
         let is_failing = self.disk.is_read_failing();
         let max_count = if is_failing { max_count / 2 } else { max_count };
         let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
-        let read =
-            scan::read(&self.disk.committed(), PartitionName { topic: subject, producer: address }, limited)?;
+        let read = scan::read(&self.disk.committed(), partition, limited)?;
         if is_failing { Err(Unread::Engine(Damaged)) } else { Ok(read) }
     }
 }
@@ -528,18 +524,17 @@ impl SimHeld {
 }
 
 impl Held for SimHeld {
-    fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        let name = PartitionName { topic: subject, producer: address };
+    fn next(&self, name: PartitionName) -> u64 {
         if self.disk.is_read_failing() { 0 } else { self.disk.committed_next(name) }
     }
 
     fn begin(&mut self, mut reading: Reading) {
         if !self.disk.is_read_failing() {
-            let name = (reading.subject.to_vec(), reading.address.to_vec());
+            let name = reading.partition.clone();
             let (from, max_count) = (reading.from, reading.end - reading.from);
             let each = &mut |offset, content: &[u8]| reading.take(offset, content);
             let limited = Limited { from, max_count, max_len_bytes: usize::MAX, each };
-            scan::read(&self.disk.committed(), named(&name), limited).expect("a sound disk");
+            scan::read(&self.disk.committed(), name.as_name(), limited).expect("a sound disk");
         }
         self.done = Some(reading);
     }

@@ -48,7 +48,7 @@ impl World {
     /// Checks the differences that a store has logged: they exist, and each is logged once per connection to the other store.
     pub(super) fn diverge(&mut self, id: NodeId, found: Vec<Noticed>) -> Check {
         for Noticed { divergence, from } in found {
-            let name = (divergence.subject.to_vec(), divergence.address.to_vec());
+            let name = (divergence.partition.topic.to_vec(), divergence.partition.producer.to_vec());
             self.trace(|| format!("{id}: {divergence:?}"));
             let at = || {
                 format!("{id} logs that record {} of {} differs", divergence.offset, invariants::show(&name))

@@ -9,6 +9,7 @@ use super::world::hostile::Habits;
 use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
 use dafka::net::reconnect::Action;
+use dafka::partition_name::PartitionName;
 use dafka::protocol::consumer::{Consumer, Delivery};
 use dafka::protocol::ingest::Statistics;
 use dafka::protocol::notice::Notice;
@@ -336,8 +337,8 @@ impl ConsumerNode {
                 Some(room) => *room -= 1,
                 None => {}
             }
-            let (subject, address) = self.consumer.partition(delivery.partition);
-            self.oracle.deliver(model, subject, address, delivery.offset, &delivery.content)?;
+            let PartitionName { topic, producer } = self.consumer.partition(delivery.partition);
+            self.oracle.deliver(model, topic, producer, delivery.offset, &delivery.content)?;
             self.deliveries.pop_front();
         }
         Ok(())
@@ -346,7 +347,7 @@ impl ConsumerNode {
     /// As the actor does: drops waiting records of the topic.
     pub(crate) fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         let ConsumerNode { deliveries, consumer, .. } = self;
-        deliveries.retain(|delivery| consumer.partition(delivery.partition).0 != topic);
+        deliveries.retain(|delivery| consumer.partition(delivery.partition).topic != topic);
         self.oracle.unsubscribe(topic);
         self.consumer.unsubscribe(topic)
     }

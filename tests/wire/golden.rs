@@ -1,6 +1,7 @@
 //! Golden frames: each message and beacon, encoded by hand by the description of the protocol. So these tests compare the
 //! codec with the description, and not with itself.
 
+use dafka::partition_name::PartitionName;
 use dafka::wire::{
     DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
     WELCOME, id, partition_key,
@@ -61,7 +62,7 @@ fn assert_golden_position<'a>(
         panic!("carries no position");
     };
     assert_eq!(decoded.key(), Some(key));
-    assert_eq!(partition_key(address, subject), key);
+    assert_eq!(partition_key(PartitionName { topic: subject, producer: address }), key);
     assert_eq!(position.key(), None);
 }
 

@@ -1,5 +1,6 @@
 //! Properties of the codec, with generated messages and generated damage.
 
+use dafka::partition_name::PartitionName;
 use dafka::wire::{Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, partition_key};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -208,7 +209,8 @@ proptest! {
     #[test]
     fn different_partitions_have_different_keys(names in vec(1..4_u8, 0..6), one in any::<Index>(), two in any::<Index>()) {
         let (one, two) = (one.index(names.len() + 1), two.index(names.len() + 1));
-        let key = |at: usize| partition_key(&names[..at], &names[at..]);
+        let name = |at: usize| PartitionName { producer: &names[..at], topic: &names[at..] };
+        let key = |at: usize| partition_key(name(at));
         prop_assert_eq!(key(one) == key(two), one == two);
     }
 

@@ -71,15 +71,15 @@ impl OnDisk {
 }
 
 fn read(log: &Log, reading: &mut Reading) {
-    let (topic, producer) = (reading.subject.clone(), reading.address.clone());
-    let name = PartitionName { topic: &topic, producer: &producer };
+    let partition = reading.partition.clone();
     let (from, count) = (reading.from, reading.end.saturating_sub(reading.from));
-    let _ = log.read(name, from, count, usize::MAX, &mut |offset, content| reading.take(offset, content));
+    let _ = log.read(partition.as_name(), from, count, usize::MAX, &mut |offset, content| {
+        reading.take(offset, content)
+    });
 }
 
 impl Held for OnDisk {
-    fn next(&self, subject: &[u8], address: &[u8]) -> u64 {
-        let name = PartitionName { topic: subject, producer: address };
+    fn next(&self, name: PartitionName) -> u64 {
         let found = self.slot.during("looking up a partition", || self.log.find(name));
         found.ok().flatten().map_or(0, |partition| partition.next)
     }

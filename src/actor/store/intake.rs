@@ -195,9 +195,8 @@ impl<P: Payload> Gathering<P> {
             self.runs.resize(partition.0 + 1, None);
         }
         let (run, end) = *self.runs[partition.0].get_or_insert_with(|| {
-            let (topic, producer) = replica.partition(partition);
             self.job.ends.push((partition, offset));
-            (self.job.batch.run(PartitionName { topic, producer }, offset), self.job.ends.len() - 1)
+            (self.job.batch.run(replica.partition(partition), offset), self.job.ends.len() - 1)
         });
         self.job.batch.push_to(run, content);
         self.job.ends[end].1 = offset + 1;

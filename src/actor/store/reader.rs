@@ -40,19 +40,17 @@ impl Source for Log {
         count: u64,
         each: &mut EachHead,
     ) -> Result<Option<Box<[u8]>>, ReadError> {
-        Log::heads(self, subject, after, count, &mut |name, head| each(name.topic, name.producer, head))
+        Log::heads(self, subject, after, count, each)
     }
 
     fn read(
         &self,
-        subject: &[u8],
-        address: &[u8],
+        partition: PartitionName,
         from: u64,
         count: u64,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<u64, ReadError> {
-        let name = PartitionName { topic: subject, producer: address };
-        Log::read(self, name, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
+        Log::read(self, partition, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
             each(offset, content);
             true
         })

@@ -71,13 +71,13 @@ pub(super) fn run(
 fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     let log = log.clone();
     let find = move |name: PartitionName| slot.during("looking up a partition", || log.find(name));
-    Box::new(move |subject, address| match find(PartitionName { topic: subject, producer: address }) {
+    Box::new(move |name| match find(name) {
         Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
         Err(error) => {
             // Without knowing what is on disk, nothing may be written. The peer will mention the partition again.
             static WARNING: Mutex<Warning> = Mutex::new(Warning::new());
             let mut warning = WARNING.lock().unwrap_or_else(PoisonError::into_inner);
-            warning.warn(now_ms(), || format!("Store: {}: {error}", printable(address)));
+            warning.warn(now_ms(), || format!("Store: {}: {error}", printable(name.producer)));
             Err(())
         }
     })

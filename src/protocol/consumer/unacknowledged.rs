@@ -5,7 +5,7 @@
 //! partition are refused.
 
 use crate::protocol::ingest::Index;
-use crate::protocol::partition::sequencer::EARLY_OVERHEAD_BYTES;
+use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use crate::protocol::producer::ack_stall::{REPORT_INTERVAL_MS, STALL_MS};
 use std::collections::{HashMap, VecDeque};
 

@@ -4,103 +4,59 @@
 //! records of the producer would then look old. So the beginning is a claim, and live messages of the producer can
 //! disprove it.
 
-use super::{Index, Ingest, Partition};
-use crate::protocol::Payload;
-use crate::protocol::partition::sequencer::Sequencer;
 use std::ops::Range;
 
-/// How long a beginning stands, while no record has come in its turn, before messages that contradict it are believed. What
-/// is left over from an earlier connection to the producer is read within this time.
+/// How long a beginning stands without a record in order before messages that contradict it count. Messages that are left
+/// over from an earlier connection to the producer are read within this time.
 const CONTRADICTED_MS: u64 = 1_000;
 
 /// The beginning of one partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beginning {
-    /// The first record; 0 when nothing can be before it.
+    /// The first record; 0 when no record can be before it.
     first: u64,
-    /// The first record according to those who contradict.
+    /// The first record according to messages that contradict.
     contradicted: Option<u64>,
-    /// Records that were handed on before the beginning was corrected.
-    handed_on: Range<u64>,
+    /// Records that were delivered before the beginning was corrected.
+    delivered: Range<u64>,
 }
 
 impl Beginning {
-    /// True for a record that the reader has had already.
-    pub(super) fn is_handed_on(&self, offset: u64) -> bool {
-        self.handed_on.contains(&offset)
+    /// A peer has claimed that the partition's next record is `first`. The beginning may be corrected.
+    pub(super) fn claimed(first: u64) -> Beginning {
+        Beginning { first, ..Beginning::default() }
     }
 
-    /// A record has come in its turn: who contradicted before that was late.
+    /// True for a record that was delivered before the beginning was corrected.
+    pub(super) fn is_delivered(&self, offset: u64) -> bool {
+        self.delivered.contains(&offset)
+    }
+
+    /// A record has arrived in order: messages that contradicted before that were late.
     pub(super) fn confirm(&mut self) {
         self.contradicted = None;
     }
 
-    /// A message says that the partition begins at `first` at the latest.
-    fn contradict(&mut self, first: u64) {
+    /// Whether a partition with a record `first` contradicts the beginning.
+    pub(super) fn is_contradicted_by(&self, first: u64) -> bool {
+        first < self.first
+    }
+
+    /// A message shows that the partition begins at `first` at the latest.
+    pub(super) fn contradict(&mut self, first: u64) {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
     }
-}
 
-impl<P: Payload> Ingest<P> {
-    /// A partition was opened at the end that somebody has claimed: its beginning may be corrected.
-    pub fn begin(&mut self, index: Index) {
-        let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        partition.beginning.first = partition.sequencer.next();
-    }
-
-    /// The producer has just published the record `offset`. True when the partition begins anew: what the caller has kept of
-    /// it, the last `kept_count` records, it must forget.
-    pub fn live_record(&mut self, index: Index, offset: u64, kept_count: u64, now_ms: u64) -> bool {
-        let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let is_contradiction = offset < partition.beginning.first;
-        if is_contradiction {
-            partition.beginning.contradict(offset);
+    /// Corrects the beginning, if it is contradicted and was not confirmed by a record since `confirmed_ms`. Returns the
+    /// corrected one. Records before `delivered_end` were delivered, and are not delivered again. So a partition that has
+    /// delivered a record is corrected once at most.
+    pub(super) fn correct(&mut self, confirmed_ms: u64, delivered_end: u64, now_ms: u64) -> Option<u64> {
+        let first = self.contradicted?;
+        if now_ms < confirmed_ms + CONTRADICTED_MS || !self.delivered.is_empty() {
+            return None;
         }
-        is_contradiction && self.correct(index, kept_count, now_ms)
-    }
-
-    /// `offset` is the last record, as somebody says: the producer, if `is_live`, or else a store, which may be behind, and is
-    /// not believed once a record has come. Else as [`Ingest::live_record`].
-    pub fn last_record(
-        &mut self,
-        index: Index,
-        offset: u64,
-        is_live: bool,
-        kept_count: u64,
-        now_ms: u64,
-    ) -> bool {
-        let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let first = offset.saturating_add(1);
-        let is_contradiction = first < partition.beginning.first && (is_live || !partition.is_proven);
-        if is_contradiction && is_live && !partition.is_proven {
-            partition.beginning.contradict(first);
-        }
-        is_contradiction && self.correct(index, kept_count, now_ms)
-    }
-
-    /// Lets a partition go on at `next`, which was handed on and could not be kept: it comes again once it is asked for.
-    pub fn rewind(&mut self, index: Index, next: u64) {
-        let Some(mut partition) = self.partitions[index.0].take() else { return };
-        self.release(&mut partition, index);
-        let sequencer = Sequencer::new(next, self.turn(&partition.address));
-        self.partitions[index.0] = Some(Partition { sequencer, ..partition });
-    }
-
-    /// Lets a partition begin earlier whose beginning is contradicted, and was not confirmed by a record for a while. One
-    /// that has shown a record begins anew once at most: what was handed on is not handed on again.
-    fn correct(&mut self, index: Index, kept_count: u64, now_ms: u64) -> bool {
-        let partition = self.partitions[index.0].as_mut().expect("an open partition");
-        let confirmed_ms = if partition.is_proven { partition.moved_ms } else { partition.opened_ms };
-        let beginning = &partition.beginning;
-        let Some(first) = beginning.contradicted else { return false };
-        if now_ms < confirmed_ms + CONTRADICTED_MS || !beginning.handed_on.is_empty() {
-            return false;
-        }
-        let handed_on = beginning.first..partition.sequencer.next() - kept_count;
-        partition.beginning = Beginning { first, contradicted: None, handed_on };
-        partition.opened_ms = now_ms;
-        self.rewind(index, first);
-        true
+        *self = Beginning { first, contradicted: None, delivered: self.first..delivered_end };
+        Some(first)
     }
 }
 

@@ -2,6 +2,7 @@
 //! application gets each record once. Names are stored as keyed hashes, so an entry takes about 80 bytes whatever the
 //! length of the name.
 
+use crate::partition_name::PartitionName;
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
@@ -21,7 +22,8 @@ pub struct EvictedPositions {
 #[derive(Debug)]
 struct Position {
     next: u64,
-    subject: u64,
+    /// The hash of its topic.
+    topic: u64,
     /// Identifies this position's entry in `order`.
     serial: u64,
 }
@@ -39,10 +41,10 @@ impl EvictedPositions {
     }
 
     /// Stores the next record of an evicted partition. Drops the oldest entry when there are too many.
-    pub fn put(&mut self, key: &[u8], subject: &[u8], next: u64) {
-        let (hash, subject) = (self.hash(key), self.hashers[0].hash_one(subject));
+    pub fn put(&mut self, name: PartitionName, next: u64) {
+        let (hash, topic) = (self.hash(name), self.hashers[0].hash_one(name.topic));
         self.count += 1;
-        self.positions.insert(hash, Position { next, subject, serial: self.count });
+        self.positions.insert(hash, Position { next, topic, serial: self.count });
         self.order.push_back((hash, self.count));
         while self.positions.len() > self.limit {
             let Some((hash, serial)) = self.order.pop_front() else { break };
@@ -59,28 +61,28 @@ impl EvictedPositions {
     }
 
     /// The position of an evicted partition, if it is known.
-    pub fn get(&self, key: &[u8]) -> Option<u64> {
+    pub fn get(&self, name: PartitionName) -> Option<u64> {
         if self.positions.is_empty() {
             return None;
         }
-        self.positions.get(&self.hash(key)).map(|position| position.next)
+        self.positions.get(&self.hash(name)).map(|position| position.next)
     }
 
     /// Drops the entry of a partition that is open again.
-    pub fn forget(&mut self, key: &[u8]) {
+    pub fn forget(&mut self, name: PartitionName) {
         if !self.positions.is_empty() {
-            self.positions.remove(&self.hash(key));
+            self.positions.remove(&self.hash(name));
         }
     }
 
     /// Drops all partitions except those of the given topics.
-    pub fn retain_subjects<'a>(&mut self, subjects: impl Iterator<Item = &'a [u8]>) {
-        let subjects: HashSet<u64> = subjects.map(|subject| self.hashers[0].hash_one(subject)).collect();
-        self.positions.retain(|_, position| subjects.contains(&position.subject));
+    pub fn retain_topics<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]>) {
+        let topics: HashSet<u64> = topics.map(|topic| self.hashers[0].hash_one(topic)).collect();
+        self.positions.retain(|_, position| topics.contains(&position.topic));
     }
 
-    fn hash(&self, key: &[u8]) -> [u64; 2] {
-        [self.hashers[0].hash_one(key), self.hashers[1].hash_one(key)]
+    fn hash(&self, name: PartitionName) -> [u64; 2] {
+        [self.hashers[0].hash_one(name), self.hashers[1].hash_one(name)]
     }
 }
 
@@ -88,29 +90,33 @@ impl EvictedPositions {
 mod tests {
     use super::*;
 
+    fn name(producer: &[u8]) -> PartitionName<'_> {
+        PartitionName { topic: b"topic", producer }
+    }
+
     #[test]
     fn the_latest_positions_are_kept() {
         let mut positions = EvictedPositions::new(3);
         for i in 0..5_u8 {
-            positions.put(&[i], b"topic", u64::from(i) + 100);
+            positions.put(name(&[i]), u64::from(i) + 100);
         }
-        assert_eq!([0, 1, 2].map(|i| positions.get(&[i])), [None, None, Some(102)]);
-        positions.forget(&[2]);
-        assert_eq!(positions.get(&[2]), None);
+        assert_eq!([0, 1, 2].map(|i| positions.get(name(&[i]))), [None, None, Some(102)]);
+        positions.forget(name(&[2]));
+        assert_eq!(positions.get(name(&[2])), None);
         // The same partition is evicted again. Its old entry in the order does not remove the new position.
-        positions.put(&[2], b"topic", 7);
-        positions.put(&[9], b"topic", 9);
-        assert_eq!([2, 3, 4, 9].map(|i| positions.get(&[i])), [Some(7), None, Some(104), Some(9)]);
+        positions.put(name(&[2]), 7);
+        positions.put(name(&[9]), 9);
+        assert_eq!([2, 3, 4, 9].map(|i| positions.get(name(&[i]))), [Some(7), None, Some(104), Some(9)]);
     }
 
     #[test]
     fn a_partition_that_is_often_evicted_removes_no_other_position() {
         let mut positions = EvictedPositions::new(3);
-        positions.put(b"stays", b"topic", 1);
+        positions.put(name(b"stays"), 1);
         for next in 2..100 {
-            positions.put(b"moves", b"topic", next);
-            assert_eq!((positions.get(b"stays"), positions.get(b"moves")), (Some(1), Some(next)));
-            positions.forget(b"moves");
+            positions.put(name(b"moves"), next);
+            assert_eq!((positions.get(name(b"stays")), positions.get(name(b"moves"))), (Some(1), Some(next)));
+            positions.forget(name(b"moves"));
             assert!(positions.order.len() <= 6, "{}", positions.order.len());
         }
     }
@@ -118,9 +124,13 @@ mod tests {
     #[test]
     fn positions_of_other_topics_are_dropped() {
         let mut positions = EvictedPositions::new(10);
-        positions.put(b"a", b"one", 1);
-        positions.put(b"b", b"two", 2);
-        positions.retain_subjects([&b"two"[..]].into_iter());
-        assert_eq!((positions.get(b"a"), positions.get(b"b")), (None, Some(2)));
+        let (first, second) = (
+            PartitionName { topic: b"one", producer: b"a" },
+            PartitionName { topic: b"two", producer: b"b" },
+        );
+        positions.put(first, 1);
+        positions.put(second, 2);
+        positions.retain_topics([&b"two"[..]].into_iter());
+        assert_eq!((positions.get(first), positions.get(second)), (None, Some(2)));
     }
 }

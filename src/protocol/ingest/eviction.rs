@@ -4,7 +4,7 @@
 //! which brings many partitions evicts its own. A peer is stored only while it has partitions, so there are never
 //! more peers than partitions.
 
-use super::Index;
+use super::index::Index;
 use crate::protocol::shares::RankedShares;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -83,32 +83,32 @@ mod tests {
     #[test]
     fn fetches_that_may_end_connections_are_delayed() {
         let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
-        sequencer.heard_of(9, 0);
+        sequencer.handle_mention(9, 0);
         assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
-        let due_ms = sequencer.hold_back(100, 250).unwrap();
+        let due_ms = sequencer.fetches_mut().back_off(100, 250).unwrap();
         assert!((350..600).contains(&due_ms), "{due_ms}");
         assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
         // It applies once to each FETCH, and not for a connection that was given up before the FETCH.
-        assert_eq!(sequencer.hold_back(due_ms - 1, due_ms), None);
+        assert_eq!(sequencer.fetches_mut().back_off(due_ms - 1, due_ms), None);
         assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
-        assert_eq!(sequencer.hold_back(100, due_ms + 500), None);
+        assert_eq!(sequencer.fetches_mut().back_off(100, due_ms + 500), None);
         // A part of the response came, and the rest was lost with the connection.
         (0..4).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
-        assert_eq!(sequencer.hold_back(due_ms + 1, due_ms + 500), None);
+        assert_eq!(sequencer.fetches_mut().back_off(due_ms + 1, due_ms + 500), None);
         assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
         // The fifth wait is at least 4 s. It is as long after a FETCH that may have been lost without a connection.
         let mut now_ms = 2_000;
         for _ in 0..4 {
-            now_ms = sequencer.hold_back(now_ms, now_ms).unwrap();
+            now_ms = sequencer.fetches_mut().back_off(now_ms, now_ms).unwrap();
             asked(&mut sequencer, now_ms);
         }
-        sequencer.heard_of(9, now_ms);
+        sequencer.handle_mention(9, now_ms);
         let wait_ms = sequencer.fetch_due_ms().unwrap() - now_ms;
         assert!((4_000..8_000).contains(&wait_ms), "{wait_ms}");
         // After a response, the backoff starts over.
         (4..9).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
         sequencer.offer(9, vec![7], 0, 0);
-        sequencer.heard_of(20, now_ms);
+        sequencer.handle_mention(20, now_ms);
         asked(&mut sequencer, now_ms);
         assert_eq!(sequencer.fetch_due_ms(), Some(now_ms + FIRST_WAIT_MS));
     }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn smaller_windows_are_requested_when_responses_are_partial() {
         let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
-        sequencer.heard_of(99_999, 0);
+        sequencer.handle_mention(99_999, 0);
         let mut counts = Vec::new();
         let mut now_ms = 0;
         for _ in 0..12 {
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn records_lost_with_a_connection_do_not_shrink_the_windows() {
         let mut sequencer = Sequencer::<Vec<u8>>::new(0, 0);
-        sequencer.heard_of(99_999, 0);
+        sequencer.handle_mention(99_999, 0);
         let (mut now_ms, mut counts) = (0, Vec::new());
         for _ in 0..12 {
             let (first, count) = asked(&mut sequencer, now_ms).expect("a FETCH");
@@ -145,7 +145,7 @@ mod tests {
                 sequencer.offer(offset, vec![7; 10], now_ms, 0);
             }
             now_ms = sequencer.fetch_due_ms().expect("a gap");
-            now_ms = sequencer.hold_back(now_ms, now_ms).unwrap_or(now_ms);
+            now_ms = sequencer.fetches_mut().back_off(now_ms, now_ms).unwrap_or(now_ms);
         }
         assert!(counts[1..].iter().all(|&count| count == counts[1]), "{counts:?}");
         // Nor does the estimated response time grow.

@@ -16,6 +16,7 @@
 //! The cost is limited: to one FETCH per `INTERVAL_MS`, to `RUN_COUNT` records and `RUN_LEN_BYTES` per FETCH, and to
 //! `LEN_BYTES_PER_MS` in total. Records longer than `MAX_RECORD_LEN_BYTES` are not compared.
 
+use crate::partition_name::{PartitionName, PartitionNameBuf};
 use crate::protocol::{Outbox, Sender, host_of};
 use crate::wire::{Message, Position, partition_key};
 use std::collections::hash_map::RandomState;
@@ -64,7 +65,7 @@ const MAX_STORE_NAME_LEN: usize = 64;
 /// result.
 pub trait Held {
     /// One after the last record of a partition; 0 when there is none, or when that cannot be read.
-    fn next(&self, subject: &[u8], address: &[u8]) -> u64;
+    fn next(&self, name: PartitionName) -> u64;
 
     /// Starts to read a run: the reader calls [`Reading::take`] for each record in order, until that returns false.
     /// There is one reading at a time.
@@ -84,10 +85,8 @@ pub struct Ended;
 /// A run of records to read.
 #[derive(Debug)]
 pub struct Reading {
-    /// The partition's topic.
-    pub subject: Box<[u8]>,
     /// The partition.
-    pub address: Box<[u8]>,
+    pub partition: PartitionNameBuf,
     /// The first record to read.
     pub from: u64,
     /// One after the last record to read.
@@ -122,10 +121,8 @@ impl Reading {
 /// A record that two stores hold with different contents.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Divergence {
-    /// The partition's topic.
-    pub subject: Box<[u8]>,
     /// The partition.
-    pub address: Box<[u8]>,
+    pub partition: PartitionNameBuf,
     /// The name of the other store, as it came over the record's connection.
     pub store: Box<[u8]>,
     /// The connection over which the record came; `None` when it is not known.
@@ -137,8 +134,7 @@ pub struct Divergence {
 /// A partition that another store holds too.
 #[derive(Debug)]
 struct Candidate {
-    subject: Box<[u8]>,
-    address: Box<[u8]>,
+    partition: PartitionNameBuf,
     store: Box<[u8]>,
     /// The next record to compare.
     next: u64,
@@ -204,7 +200,7 @@ impl Walk {
     /// Removes the first partition of the batch: it is compared, or cannot be.
     fn finish_partition(&mut self, own_seed: u64) {
         if let Some((_, candidate)) = self.batch.pop_first() {
-            self.cursor = place(own_seed, &candidate.subject, &candidate.address);
+            self.cursor = place(own_seed, candidate.partition.as_name());
         }
         if self.batch.is_empty() {
             self.is_gathering = true;
@@ -289,15 +285,13 @@ impl Comparison {
             return;
         }
         // The partition at the cursor itself is the last one.
-        let distance =
-            place(seed, position.subject, position.address).wrapping_sub(walk.cursor).wrapping_sub(1);
+        let distance = place(seed, position.partition()).wrapping_sub(walk.cursor).wrapping_sub(1);
         let is_full = walk.batch.len() >= MAX_BATCH_COUNT;
         if is_full && walk.batch.last_key_value().is_some_and(|(&last, _)| distance > last) {
             return;
         }
         let candidate = Candidate {
-            subject: position.subject.into(),
-            address: position.address.into(),
+            partition: position.partition().to_buf(),
             store: store.into(),
             next: 0,
             end: position.sequence + 1,
@@ -353,7 +347,7 @@ impl Comparison {
     pub fn handle_record(&mut self, position: &Position, content: &[u8], from: &Sender, now_ms: u64) -> bool {
         let index_of = |walk: &Walk| {
             let (sample, (_, of)) = (walk.sample.as_ref()?, walk.batch.first_key_value()?);
-            let is_of = *position.address == *of.address && *position.subject == *of.subject;
+            let is_of = position.partition() == of.partition.as_name();
             let index = position.sequence.checked_sub(sample.first).filter(|_| is_of)?;
             usize::try_from(index).ok().filter(|&index| index < sample.digests.len())
         };
@@ -378,8 +372,7 @@ impl Comparison {
                 }
                 self.reported.insert(key);
                 self.found.push_back(Divergence {
-                    subject: candidate.subject.clone(),
-                    address: candidate.address.clone(),
+                    partition: candidate.partition.clone(),
                     store: candidate.store.clone(),
                     from,
                     offset: position.sequence,
@@ -447,15 +440,14 @@ impl Comparison {
             let Some((_, candidate)) = walk.batch.first_key_value() else { return };
             // If this store lacks records, a FETCH for them may be in flight. The other store would take this FETCH
             // for its continuation.
-            let is_complete = self.held.next(&candidate.subject, &candidate.address) >= candidate.end;
+            let is_complete = self.held.next(candidate.partition.as_name()) >= candidate.end;
             if !is_complete || self.reported.contains(&key(candidate, walk.host())) {
                 walk.finish_partition(self.seed);
                 continue;
             }
             let (from, end) = (candidate.next, candidate.end);
             self.held.begin(Reading {
-                subject: candidate.subject.clone(),
-                address: candidate.address.clone(),
+                partition: candidate.partition.clone(),
                 from,
                 end,
                 hasher: self.hasher.clone(),
@@ -487,7 +479,7 @@ impl Comparison {
         };
         let Some(mut candidate) = walk.batch.first_entry() else { return };
         let candidate = candidate.get_mut();
-        if candidate.subject != reading.subject || candidate.address != reading.address {
+        if candidate.partition != reading.partition {
             return;
         }
         if reading.digests.is_empty() {
@@ -503,9 +495,9 @@ impl Comparison {
         let pause_ms = INTERVAL_MS.max(reading.len_bytes as u64 / LEN_BYTES_PER_MS);
         self.next_ms = now_ms + pause_ms;
         out.message(&Message::Fetch {
-            topic: &candidate.address,
+            topic: &candidate.partition.producer,
             address: own_address,
-            subject: &candidate.subject,
+            subject: &candidate.partition.topic,
             sequence: reading.first,
             count: reading.digests.len() as u32,
             store: &candidate.store,
@@ -522,14 +514,14 @@ impl Comparison {
 }
 
 /// The place of a partition in the order in which one store compares.
-fn place(seed: u64, subject: &[u8], address: &[u8]) -> u64 {
-    hash((seed, subject, address))
+fn place(seed: u64, name: PartitionName) -> u64 {
+    hash((seed, name))
 }
 
 /// Identifies a partition and a store. The same store name on another host counts as another store, because a peer
 /// may forge names.
 fn key(of: &Candidate, host: &[u8]) -> u64 {
-    hash((host, &of.store, partition_key(&of.address, &of.subject).as_slice()))
+    hash((host, &of.store, partition_key(of.partition.as_name()).as_slice()))
 }
 
 fn hash(value: impl std::hash::Hash) -> u64 {

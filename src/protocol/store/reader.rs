@@ -1,12 +1,13 @@
 //! The part of a store that answers FETCH, GET-HEADS and CONSUMER-HELLO, from the records on disk.
 
+use crate::partition_name::PartitionName;
 use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
 use crate::protocol::answers::{Answers, Job};
 use crate::protocol::{Outbox, Progress, Requesters, Sender};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
-/// Takes the head of a partition: topic, producer, and offset of the last record.
-pub type EachHead<'a> = dyn FnMut(&[u8], &[u8], u64) + 'a;
+/// Takes the head of a partition: its name, and the offset of the last record.
+pub type EachHead<'a> = dyn FnMut(PartitionName, u64) + 'a;
 
 /// The log, as the reader sees it.
 pub trait Source {
@@ -19,7 +20,7 @@ pub trait Source {
     /// format of its own, or `None` when there are no further partitions.
     fn heads(
         &self,
-        subject: Option<&[u8]>,
+        topic: Option<&[u8]>,
         after: Option<&[u8]>,
         count: u64,
         each: &mut EachHead,
@@ -29,8 +30,7 @@ pub trait Source {
     /// the first one. Returns how many.
     fn read(
         &self,
-        subject: &[u8],
-        address: &[u8],
+        partition: PartitionName,
         from: u64,
         count: u64,
         each: &mut dyn FnMut(u64, &[u8]),
@@ -56,7 +56,7 @@ struct HeadJob {
     /// The node that gets the heads.
     requester: Box<[u8]>,
     /// The topic; empty for all topics.
-    subject: Box<[u8]>,
+    topic: Box<[u8]>,
     /// Where the source stopped, if some heads were sent already.
     after: Option<Box<[u8]>>,
     /// The request was repeated after some heads were sent. All heads are then sent once more, because the requester
@@ -91,9 +91,9 @@ impl Reader {
         match message {
             // The FETCH names another store.
             Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
-            Message::Fetch { topic, address, subject, sequence, count, store: _ } => {
+            Message::Fetch { topic: producer, address, subject: topic, sequence, count, store: _ } => {
                 let end = sequence.saturating_add(u64::from(*count));
-                self.answers.push(from, address, (subject, topic), *sequence, end);
+                self.answers.push(from, address, PartitionName { topic, producer }, *sequence, end);
             }
             Message::GetHeads { topic, address } => self.push_head_job(from, address, topic),
             Message::ConsumerHello { topic, address, subjects } if **topic == *self.address => {
@@ -104,18 +104,18 @@ impl Reader {
         }
     }
 
-    /// Adds a request for heads. The empty subject stands for all topics.
-    fn push_head_job(&mut self, from: &Sender, requester: &[u8], subject: &[u8]) {
+    /// Adds a request for heads. The empty topic stands for all topics.
+    fn push_head_job(&mut self, from: &Sender, requester: &[u8], topic: &[u8]) {
         if requester.is_empty() {
             return;
         }
         let client = from().unwrap_or_else(|| requester.into());
-        let key = request_key(requester, subject);
+        let key = request_key(requester, topic);
         match self.head_jobs.get_mut(&client, &key) {
             Some(job) => job.is_repeated = job.after.is_some(),
             None => {
-                let (requester, subject) = (requester.into(), subject.into());
-                let job = HeadJob { requester, subject, after: None, is_repeated: false };
+                let (requester, topic) = (requester.into(), topic.into());
+                let job = HeadJob { requester, topic, after: None, is_repeated: false };
                 self.head_jobs.push(&client, &key, job);
             }
         }
@@ -146,16 +146,15 @@ impl Reader {
         let next = self.head_jobs.pop_for(|job| requesters.reading(id::DIRECT_HEAD, &job.requester));
         if let Some(Queued { requester: client, key, request: job }) = next {
             is_working = true;
-            let subject = Some(&*job.subject).filter(|subject| !subject.is_empty());
+            let topic = Some(&*job.topic).filter(|topic| !topic.is_empty());
             let mut sent_count = 0;
-            let after =
-                source.heads(subject, job.after.as_deref(), count, &mut |subject, address, head| {
-                    sent_count += 1;
-                    out.message(&Message::DirectHead {
-                        position: Position::new(&job.requester, address, subject, head),
-                        store: &self.store,
-                    });
-                })?;
+            let after = source.heads(topic, job.after.as_deref(), count, &mut |name, head| {
+                sent_count += 1;
+                out.message(&Message::DirectHead {
+                    position: Position::new(&job.requester, name.producer, name.topic, head),
+                    store: &self.store,
+                });
+            })?;
             requesters.sent_heads(&job.requester, sent_count);
             if after.is_some() {
                 self.head_jobs.push(&client, &key, HeadJob { after, ..job });
@@ -165,14 +164,14 @@ impl Reader {
         }
         if let Some(job) = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester)) {
             is_working = true;
+            let name = job.partition.as_name();
             if let Ok(mut template) =
-                PositionTemplate::new(id::DIRECT_RECORD, &job.requester, &job.address, &job.subject)
+                PositionTemplate::new(id::DIRECT_RECORD, &job.requester, name.producer, name.topic)
             {
                 let count = count.min(job.end - job.next);
-                let read =
-                    source.read(&job.subject, &job.address, job.next, count, &mut |offset, content| {
-                        out.record(template.frame(offset), to_payload(content));
-                    })?;
+                let read = source.read(name, job.next, count, &mut |offset, content| {
+                    out.record(template.frame(offset), to_payload(content));
+                })?;
                 // Without a record here, the response is complete.
                 if read > 0 {
                     self.answers.put_back(Job { next: job.next + read, ..job });

@@ -2,6 +2,7 @@
 //! acknowledges those on disk.
 
 use super::comparison::{Comparison, Held};
+use crate::partition_name::PartitionName;
 use crate::protocol::ingest::{Index, Ingest, Limits, Statistics};
 use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Payload, Sender};
@@ -25,7 +26,7 @@ pub struct Append<P> {
 
 /// Returns the end of a partition on disk: one after its last record, or 0 when there is none. Returns an error when
 /// that cannot be read now.
-pub type Resume = dyn Fn(&[u8], &[u8]) -> Result<u64, ()>;
+pub type Resume = dyn Fn(PartitionName) -> Result<u64, ()>;
 
 /// The replica's state.
 pub struct Replica<P> {
@@ -83,7 +84,7 @@ impl<P: Payload> Replica<P> {
     }
 
     /// Lets partitions that are on disk be evicted. When a message mentions such a partition again, `resume` returns
-    /// where it ends on disk, given its topic and producer.
+    /// where it ends on disk.
     pub fn resuming(self, resume: Box<Resume>) -> Self {
         Replica { resume: Some(resume), ..self }
     }
@@ -96,19 +97,12 @@ impl<P: Payload> Replica<P> {
 
     /// Adds a partition that is on disk up to, not including, `next`. Returns `None` when there are too many
     /// partitions.
-    pub fn open(&mut self, subject: &[u8], address: &[u8], next: u64) -> Option<Index> {
+    pub fn open(&mut self, name: PartitionName, next: u64) -> Option<Index> {
         // It is charged to no peer.
-        self.open_at(subject, address, next, None, 0)
+        self.open_at(name, next, None, 0)
     }
 
-    fn open_at(
-        &mut self,
-        subject: &[u8],
-        address: &[u8],
-        next: u64,
-        from: Option<&[u8]>,
-        now_ms: u64,
-    ) -> Option<Index> {
+    fn open_at(&mut self, name: PartitionName, next: u64, from: Option<&[u8]>, now_ms: u64) -> Option<Index> {
         let Self { ingest, durable, resume, .. } = self;
         // Records that are being written, and ACKs, refer to their partition by its index. A partition with such
         // records cannot be evicted.
@@ -117,7 +111,7 @@ impl<P: Payload> Replica<P> {
             let is_idle = durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some());
             is_idle.then_some(next)
         };
-        let index = ingest.open(subject, address, next, from, now_ms, resume_at)?;
+        let index = ingest.open(name, next, from, now_ms, resume_at)?;
         if next > 0 {
             ingest.prove(index);
         }
@@ -129,10 +123,9 @@ impl<P: Payload> Replica<P> {
         Some(index)
     }
 
-    /// Returns topic and producer of a partition.
-    pub fn partition(&self, index: Index) -> (&[u8], &[u8]) {
-        let partition = self.ingest.partition(index);
-        (&partition.subject, &partition.address)
+    /// Returns the name of a partition.
+    pub fn partition(&self, index: Index) -> PartitionName<'_> {
+        self.ingest.partition(index).name()
     }
 
     /// Whether the next records of a partition are requested from a single store.
@@ -161,10 +154,10 @@ impl<P: Payload> Replica<P> {
                 }
                 let Some(partition) = self.find_or_open(position, is_live, from, now_ms) else { return };
                 if is_live {
-                    self.ingest.published(partition, position.sequence, now_ms);
-                    self.ingest.mentioned(partition, from, now_ms);
+                    self.ingest.handle_published(partition, position.sequence, now_ms);
+                    self.ingest.handle_mention(partition, from, now_ms);
                 }
-                let is_new = self.ingest.record(
+                let is_new = self.ingest.handle_record(
                     partition,
                     position.sequence,
                     content,
@@ -181,8 +174,8 @@ impl<P: Payload> Replica<P> {
             }
             (Message::Head(position), None) => {
                 let Some(partition) = self.find_or_open(position, true, from, now_ms) else { return };
-                self.ingest.heard_of(partition, position.sequence, now_ms);
-                self.ingest.mentioned(partition, from, now_ms);
+                self.ingest.handle_head(partition, position.sequence, now_ms);
+                self.ingest.handle_mention(partition, from, now_ms);
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
@@ -194,8 +187,8 @@ impl<P: Payload> Replica<P> {
                     comparison.handle_head(position, store, from, now_ms);
                 }
                 let Some(partition) = self.find_or_open(position, false, from, now_ms) else { return };
-                self.ingest.held_by(partition, store, position.sequence, now_ms);
-                self.ingest.mentioned(partition, from, now_ms);
+                self.ingest.handle_store_head(partition, store, position.sequence, now_ms);
+                self.ingest.handle_mention(partition, from, now_ms);
             }
             _ => {}
         }
@@ -222,10 +215,10 @@ impl<P: Payload> Replica<P> {
         for index in self.acks_due.drain(..) {
             let durable = &mut self.durable[index.0];
             durable.is_ack_due = false;
-            let partition = self.ingest.partition(index);
+            let PartitionName { topic, producer } = self.ingest.partition(index).name();
             out.message(&Message::Ack {
-                topic: &partition.address,
-                subject: &partition.subject,
+                topic: producer,
+                subject: topic,
                 sequence: durable.next - 1,
                 store: &self.store,
             });
@@ -271,7 +264,7 @@ impl<P: Payload> Replica<P> {
         }
         if now_ms >= self.refresh_ms {
             let head_count = std::mem::take(&mut self.head_count);
-            self.refresh_ms = now_ms + self.ingest.refresh_interval_ms(head_count);
+            self.refresh_ms = now_ms + self.ingest.begin_refresh(head_count);
             // The empty topic stands for all partitions of all topics.
             out.message(&Message::GetHeads { topic: b"", address: &self.address });
         }
@@ -302,12 +295,12 @@ impl<P: Payload> Replica<P> {
             return None;
         }
         let next = match &self.resume {
-            Some(resume) => resume(position.subject, position.address).ok()?,
+            Some(resume) => resume(position.partition()).ok()?,
             None => 0,
         };
         if position.sequence < next && !is_live {
             return None;
         }
-        self.open_at(position.subject, position.address, next, from().as_deref(), now_ms)
+        self.open_at(position.partition(), next, from().as_deref(), now_ms)
     }
 }

@@ -1,3 +1,5 @@
+use super::super::fetch::*;
+use super::super::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use super::*;
 
 const ROOM: usize = 1 << 20;
@@ -20,8 +22,8 @@ fn asked_of(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> (u64, u32, Strin
 }
 
 fn held_by(sequencer: &mut Sequencer<Vec<u8>>, store: &str, end: u64) {
-    sequencer.held_by(&store.as_bytes().into(), end);
-    sequencer.heard_of(end - 1, 0);
+    sequencer.fetches_mut().add_source(&store.as_bytes().into(), end);
+    sequencer.handle_mention(end - 1, 0);
 }
 
 #[test]
@@ -91,14 +93,14 @@ fn a_gap_is_asked_for_and_the_early_records_follow() {
 #[test]
 fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
     let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(5, 0);
-    sequencer.heard_of(6, 0);
+    sequencer.handle_mention(6, 0);
     let (mut now_ms, mut waits) = (0, Vec::new());
     while let Some(window) = asked(&mut sequencer, now_ms) {
         assert_eq!(window, (5, 2));
         let due_ms = sequencer.fetch_due_ms().unwrap();
         waits.push(due_ms - now_ms);
         if waits.len() == 6 {
-            sequencer.heard_of(6, now_ms + 1);
+            sequencer.handle_mention(6, now_ms + 1);
             assert!(sequencer.fetch_due_ms().unwrap() <= now_ms + 1 + HEARD_RETRY_MS);
         }
         now_ms = due_ms;
@@ -107,14 +109,14 @@ fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
     assert_eq!(waits.last(), Some(&MAX_RETRY_MS));
     // Nobody has it, it seems: it is asked for again when somebody says again that it is there.
     assert_eq!(sequencer.fetch_due_ms(), None);
-    sequencer.heard_of(6, now_ms);
+    sequencer.handle_mention(6, now_ms);
     assert_eq!(asked(&mut sequencer, now_ms), Some((5, 2)));
 }
 
 #[test]
 fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
     let mut sequencer = Sequencer::new(0, 0);
-    sequencer.heard_of(9, 0);
+    sequencer.handle_mention(9, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
     for offset in 0..4 {
         offer(&mut sequencer, offset);
@@ -126,7 +128,7 @@ fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
 #[test]
 fn the_window_fits_the_records() {
     let mut sequencer = Sequencer::new(0, 0);
-    sequencer.heard_of(10_000_000, 0);
+    sequencer.handle_mention(10_000_000, 0);
     let mut counts = Vec::new();
     for _ in 0..2 {
         let (from, count) = asked(&mut sequencer, 0).unwrap();
@@ -155,7 +157,7 @@ fn a_record_that_came_early_tells_how_long_records_are() {
 fn empty_records_are_not_unknown_ones() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.offer(0, vec![], 0, ROOM);
-    sequencer.heard_of(1_000_000, 0);
+    sequencer.handle_mention(1_000_000, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((1, MAX_WINDOW_COUNT)));
 }
 
@@ -163,7 +165,7 @@ fn empty_records_are_not_unknown_ones() {
 #[test]
 fn nothing_is_under_way_where_a_claim_was_taken_back() {
     let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0, 0);
-    sequencer.heard_of(99, 0);
+    sequencer.handle_mention(99, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
     sequencer.offer(2, vec![0; 10], 1, ROOM);
     sequencer.end_at(0);
@@ -177,23 +179,23 @@ fn nothing_is_under_way_where_a_claim_was_taken_back() {
 #[test]
 fn a_fetch_that_nobody_answers_takes_no_room() {
     let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0, 0);
-    sequencer.heard_of(9, 0);
+    sequencer.handle_mention(9, 0);
     sequencer.request(0);
     assert!(sequencer.in_flight_len_bytes() > 0);
     sequencer.request(1_000);
     assert_eq!(sequencer.in_flight_len_bytes(), 0);
     // What comes late needs room again.
     sequencer.offer(0, vec![0; 10], 1_001, ROOM);
-    assert!(sequencer.is_late());
+    assert!(sequencer.fetches().is_late());
     assert_eq!(sequencer.in_flight_len_bytes(), 0);
-    sequencer.revive();
+    sequencer.fetches_mut().revive();
     assert!(sequencer.in_flight_len_bytes() > 0);
 }
 
 #[test]
 fn a_slow_answer_is_not_asked_for_twice() {
     let mut sequencer = Sequencer::new(0, 0);
-    sequencer.heard_of(100, 0);
+    sequencer.handle_mention(100, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
     for offset in 0..16 {
         sequencer.offer(offset, vec![0; 10], 200, ROOM);
@@ -206,7 +208,7 @@ fn a_slow_answer_is_not_asked_for_twice() {
 fn gaps_are_filled_together_where_answers_take_long() {
     let gaps = |answer_ms| {
         let mut sequencer = Sequencer::new(0, 0);
-        sequencer.heard_of(0, 0);
+        sequencer.handle_mention(0, 0);
         asked(&mut sequencer, 0);
         sequencer.offer(0, vec![0; 1_000], answer_ms, ROOM);
         for offset in [2, 3, 5, 7] {
@@ -235,9 +237,9 @@ fn a_full_buffer_keeps_the_earliest_records() {
 fn absurd_offsets_do_no_harm() {
     let mut sequencer = Sequencer::new(0, 0);
     assert_eq!(offer(&mut sequencer, u64::MAX), Offer::Duplicate);
-    sequencer.heard_of(u64::MAX, 0);
+    sequencer.handle_mention(u64::MAX, 0);
     assert!(!sequencer.has_gap());
-    sequencer.heard_of(MAX_OFFSET, 0);
+    sequencer.handle_mention(MAX_OFFSET, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, FIRST_WINDOW_COUNT)));
     assert_eq!(offer(&mut sequencer, 0), Offer::InOrder(vec![0]));
     assert!(sequencer.in_flight_len_bytes() > 0);

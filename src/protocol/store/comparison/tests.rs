@@ -8,7 +8,7 @@ struct Every {
 }
 
 impl Held for Every {
-    fn next(&self, _: &[u8], _: &[u8]) -> u64 {
+    fn next(&self, _: PartitionName) -> u64 {
         self.count
     }
 
@@ -150,7 +150,7 @@ fn differences_that_are_found_together_are_all_reported() {
         if now_ms % 25_000 == 24_990 {
             while let Some(divergence) = comparison.poll_divergence() {
                 assert_eq!((divergence.offset, divergence.from.as_ref()), (3, Some(&from)));
-                found.push(divergence.address);
+                found.push(divergence.partition.producer);
             }
         }
     }

@@ -1,0 +1,231 @@
+//! Sends the FETCHes of all partitions when they are due, and limits what is in flight.
+
+use super::fetch_quota::FetchQuota;
+use super::index::Index;
+use super::table::{Partition, Table};
+use crate::protocol::partition::fetch::Request;
+use crate::protocol::{Outbox, Payload};
+use crate::wire::Message;
+use std::collections::BTreeSet;
+
+/// When more partitions than this wait for room, they retry at different times: so many within one ms.
+const WAITING_PER_MS: usize = 50;
+/// How long a FETCH waits for which there is no room in the [`FetchQuota`].
+const NO_ROOM_RETRY_MS: u64 = 20;
+
+/// The FETCHes of all partitions.
+pub(super) struct FetchScheduler {
+    /// The requester's address in FETCH.
+    own_address: Box<[u8]>,
+    /// When each partition with a gap is looked at next.
+    timers: BTreeSet<(u64, Index)>,
+    in_flight: FetchQuota,
+    /// When a connection was given up last.
+    cut_ms: Option<u64>,
+    /// When the first message was received that was not processed yet.
+    unread_since_ms: Option<u64>,
+    /// Partitions that the last [`FetchScheduler::handle_timeout`] has found stalled, and at which record.
+    stalled: Vec<(Index, u64)>,
+    sent_count: u64,
+}
+
+impl FetchScheduler {
+    /// No FETCHes. They will carry `own_address` as the requester's.
+    pub(super) fn new(own_address: &[u8], in_flight_len_bytes: u64) -> Self {
+        FetchScheduler {
+            own_address: own_address.into(),
+            timers: BTreeSet::new(),
+            in_flight: FetchQuota::new(in_flight_len_bytes),
+            cut_ms: None,
+            unread_since_ms: None,
+            stalled: Vec::new(),
+            sent_count: 0,
+        }
+    }
+
+    /// The requester's address.
+    pub(super) fn own_address(&self) -> &[u8] {
+        &self.own_address
+    }
+
+    /// What the FETCHes in flight may bring.
+    pub(super) fn in_flight_len_bytes(&self) -> u64 {
+        self.in_flight.len_bytes()
+    }
+
+    /// How many FETCHes were sent.
+    pub(super) fn sent_count(&self) -> u64 {
+        self.sent_count
+    }
+
+    /// Messages wait that were received at this time and later: the answers to FETCHes may be among them. `None` when no
+    /// message waits.
+    pub(super) fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
+        self.unread_since_ms = unread_since_ms;
+    }
+
+    /// A connection was given up, and perhaps the answer to a FETCH with it.
+    pub(super) fn handle_cut(&mut self, now_ms: u64) {
+        self.cut_ms = Some(now_ms);
+    }
+
+    /// A partition that the last [`FetchScheduler::handle_timeout`] has found stalled, and at which record.
+    pub(super) fn poll_stalled(&mut self) -> Option<(Index, u64)> {
+        self.stalled.pop()
+    }
+
+    /// When [`FetchScheduler::handle_timeout`] has something to do next.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.timers.first().map(|&(due_ms, _)| due_ms)
+    }
+
+    /// Sends the FETCHes that are due. Records that may be among unread messages are not requested again.
+    pub(super) fn handle_timeout<P: Payload>(
+        &mut self,
+        table: &mut Table<P>,
+        now_ms: u64,
+        out: &mut Outbox<P>,
+    ) {
+        self.stalled.clear();
+        let read_until_ms = self.unread_since_ms.unwrap_or(now_ms).min(now_ms);
+        while let Some(&(timer_ms, index)) = self.timers.first()
+            && timer_ms <= read_until_ms
+        {
+            self.timers.pop_first();
+            table[index].timer_ms = None;
+            let Some(mut due_ms) = table[index].sequencer.fetch_due_ms() else { continue };
+            if due_ms <= read_until_ms {
+                due_ms = self.fetch(table, index, now_ms, out);
+            }
+            table[index].timer_ms = Some(due_ms);
+            self.timers.insert((due_ms, index));
+        }
+    }
+
+    /// Sends one FETCH if the limits allow it. Returns when to look at the partition again.
+    fn fetch<P: Payload>(
+        &mut self,
+        table: &mut Table<P>,
+        index: Index,
+        now_ms: u64,
+        out: &mut Outbox<P>,
+    ) -> u64 {
+        let partition = &mut table[index];
+        // Whether there is room or not: two partitions that wait for each other's room would wait for ever.
+        let before = partition.sequencer.in_flight_len_bytes();
+        partition.sequencer.fetches_mut().give_up();
+        self.recount(index, partition, before, now_ms);
+        let fetches = partition.sequencer.fetches_mut();
+        if let Some(due_ms) = self.cut_ms.and_then(|cut_ms| fetches.back_off(cut_ms, now_ms)) {
+            return due_ms;
+        }
+        if !self.make_room(table, index, now_ms) {
+            return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
+        }
+        let partition = &mut table[index];
+        if let Some(Request { first, count, store }) = partition.sequencer.request(now_ms) {
+            self.sent_count += 1;
+            if partition.sequencer.fetches().is_stalled() {
+                self.stalled.push((index, first));
+            }
+            out.message(&Message::Fetch {
+                topic: &partition.name.producer,
+                address: &self.own_address,
+                subject: &partition.name.topic,
+                sequence: first,
+                count,
+                store: store.as_deref().unwrap_or_default(),
+            });
+        }
+        let due_ms = partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS);
+        self.recount(index, partition, 0, now_ms);
+        due_ms
+    }
+
+    /// Sets a partition's timer: at once when it has a gap and no FETCH is in flight.
+    pub(super) fn reschedule<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>, now_ms: u64) {
+        let Some(due_ms) = partition.sequencer.fetch_due_ms() else { return };
+        match partition.timer_ms {
+            // A timer that fires too early is corrected then: a record in time costs nothing here.
+            Some(timer_ms) if timer_ms <= due_ms => return,
+            // It waits for room.
+            Some(timer_ms)
+                if due_ms == 0 && timer_ms <= now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index) =>
+            {
+                return;
+            }
+            Some(timer_ms) => drop(self.timers.remove(&(timer_ms, index))),
+            None => {}
+        }
+        partition.timer_ms = Some(due_ms);
+        self.timers.insert((due_ms, index));
+    }
+
+    /// How much later than others a partition looks for room again. When many partitions wait, they do not all look at once,
+    /// and each looks less often.
+    fn spread_ms(&self, index: Index) -> u64 {
+        (index.0 % (self.timers.len() / WAITING_PER_MS + 1)) as u64
+    }
+
+    /// Updates what a partition's FETCH counts; it was `before`.
+    pub(super) fn recount<P: Payload>(
+        &mut self,
+        index: Index,
+        partition: &mut Partition<P>,
+        before: u64,
+        now_ms: u64,
+    ) {
+        let now = partition.sequencer.in_flight_len_bytes();
+        self.in_flight.change(&partition.payer, before, now);
+        match (partition.window, now > 0) {
+            (None, true) => partition.window = Some(self.in_flight.begin(index, now_ms)),
+            (Some(_), false) => self.in_flight.end(index, partition.window.take()),
+            _ => {}
+        }
+    }
+
+    /// Makes the rest of a late answer count again, if there is room.
+    pub(super) fn revive<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) {
+        if table[index].sequencer.fetches().is_late() && self.make_room(table, index, now_ms) {
+            let partition = &mut table[index];
+            partition.sequencer.fetches_mut().revive();
+            self.recount(index, partition, 0, now_ms);
+        }
+    }
+
+    /// Makes room for a partition's FETCH: where there is none, slow FETCHes of other peers stop counting. False when there is
+    /// still no room.
+    fn make_room<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) -> bool {
+        let payer = table[index].payer.clone();
+        while !self.in_flight.has_room(&payer) {
+            let is_other = |of: &Index| *table[*of].payer != *payer;
+            let Some(slow) = self.in_flight.slow(now_ms).find(is_other) else { return false };
+            let partition = &mut table[slow];
+            let before = partition.sequencer.in_flight_len_bytes();
+            partition.sequencer.fetches_mut().release_quota();
+            self.recount(slow, partition, before, now_ms);
+        }
+        true
+    }
+
+    /// Whether a peer has room for a FETCH.
+    pub(super) fn has_room(&self, peer: &[u8]) -> bool {
+        self.in_flight.has_room(peer)
+    }
+
+    /// A partition that was charged to `payer` is charged to another peer now.
+    pub(super) fn handle_new_payer<P: Payload>(&mut self, payer: &[u8], partition: &Partition<P>) {
+        let len_bytes = partition.sequencer.in_flight_len_bytes();
+        self.in_flight.change(payer, len_bytes, 0);
+        self.in_flight.change(&partition.payer, 0, len_bytes);
+    }
+
+    /// The FETCH of a partition is dropped with its sequencer.
+    pub(super) fn release<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>) {
+        self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
+        self.in_flight.end(index, partition.window.take());
+        if let Some(timer_ms) = partition.timer_ms.take() {
+            self.timers.remove(&(timer_ms, index));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Limits what the reorder buffers of all partitions may occupy.
+//!
+//! One partition may have three times what it leaves free: three quarters of the limit, when it is alone. When there is
+//! no room, partitions are emptied whose gap may never be filled: unproven ones first, then the ones that have not
+//! moved for longest. Their records are fetched again.
+
+use super::eviction::Rank;
+use super::index::Index;
+use super::table::{Partition, Table};
+use crate::protocol::Payload;
+use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
+use std::collections::BTreeSet;
+
+/// A proven partition that has not moved for so long may lose its early records: perhaps no peer can fill its gap.
+const STALE_EARLY_MS: u64 = 2_000;
+/// At most so many partitions are considered to find early records to drop.
+const MAX_LOOKS: usize = 16;
+
+/// What the reorder buffers occupy.
+#[derive(Debug)]
+pub(super) struct ReorderQuota {
+    limit_bytes: usize,
+    len_bytes: usize,
+    /// The partitions that have early records, in the order in which they lose them. Ranks may be out of date.
+    order: BTreeSet<(Rank, Index)>,
+    dropped_count: u64,
+}
+
+impl ReorderQuota {
+    /// No early records.
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        ReorderQuota { limit_bytes, len_bytes: 0, order: BTreeSet::new(), dropped_count: 0 }
+    }
+
+    /// What the reorder buffers occupy.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    /// How many early records were dropped to make room for others.
+    pub(super) fn dropped_count(&self) -> u64 {
+        self.dropped_count
+    }
+
+    /// Makes room for an early record of `len_bytes`. Returns how much more the partition's early records may occupy.
+    pub(super) fn make_room<P: Payload>(
+        &mut self,
+        table: &mut Table<P>,
+        index: Index,
+        len_bytes: usize,
+        now_ms: u64,
+    ) -> usize {
+        let own_bytes = table[index].sequencer.early_len_bytes();
+        let is_proven = table[index].is_proven;
+        let cost_bytes = len_bytes + EARLY_OVERHEAD_BYTES;
+        for _ in 0..MAX_LOOKS {
+            if self.room_bytes(own_bytes) >= cost_bytes {
+                break;
+            }
+            let Some(&(listed_rank, first)) = self.order.first() else { break };
+            let partition = &mut table[first];
+            let rank = partition.early_rank();
+            self.order.remove(&(listed_rank, first));
+            if rank == listed_rank
+                && first != index
+                && (is_proven && !rank.is_proven || now_ms >= rank.time_ms + STALE_EARLY_MS)
+            {
+                partition.listed_early_rank = None;
+                let (count, freed_bytes) = partition.sequencer.drop_early();
+                self.len_bytes -= freed_bytes;
+                self.dropped_count += count as u64;
+                continue;
+            }
+            partition.listed_early_rank = Some(rank);
+            self.order.insert((rank, first));
+            if rank == listed_rank {
+                break;
+            }
+        }
+        self.room_bytes(own_bytes)
+    }
+
+    /// How much more the early records of a partition may occupy that occupy `own_bytes` now.
+    fn room_bytes(&self, own_bytes: usize) -> usize {
+        let free_bytes = self.limit_bytes.saturating_sub(self.len_bytes);
+        free_bytes.min((3 * free_bytes).saturating_sub(own_bytes))
+    }
+
+    /// The early records of a partition, which have occupied `before_bytes`, have changed.
+    pub(super) fn update<P: Payload>(
+        &mut self,
+        index: Index,
+        partition: &mut Partition<P>,
+        before_bytes: usize,
+        now_ms: u64,
+    ) {
+        let early_len_bytes = partition.sequencer.early_len_bytes();
+        self.len_bytes = self.len_bytes + early_len_bytes - before_bytes;
+        match (partition.listed_early_rank, early_len_bytes > 0) {
+            (None, true) => {
+                partition.moved_ms = now_ms;
+                let listed_rank = partition.early_rank();
+                partition.listed_early_rank = Some(listed_rank);
+                self.order.insert((listed_rank, index));
+            }
+            (Some(listed_rank), false) => {
+                partition.listed_early_rank = None;
+                self.order.remove(&(listed_rank, index));
+            }
+            _ => {}
+        }
+    }
+
+    /// The early records of a partition are dropped with its sequencer.
+    pub(super) fn release<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>) {
+        self.len_bytes -= partition.sequencer.early_len_bytes();
+        if let Some(listed_rank) = partition.listed_early_rank.take() {
+            self.order.remove(&(listed_rank, index));
+        }
+    }
+}

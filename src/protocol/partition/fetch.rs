@@ -1,0 +1,408 @@
+//! Plans the FETCHes of one partition: what to ask for, which store, and when to ask again.
+//!
+//! One FETCH is in flight at a time. It asks for a window: as many records as fit into a few MiB, estimated from the
+//! records received so far. The window shrinks when answers do not come or break off. FETCHes rotate among the stores
+//! that advertise the partition. When no store is known, or stores do not answer, all peers are asked.
+
+use super::backoff::Backoff;
+use super::fetch_stall::FetchStallDetector;
+use super::reorder_buffer::ReorderBuffer;
+use super::sources::{Choice, Sources};
+use std::sync::Arc;
+
+/// Records in the first window of a partition whose record length is not known yet.
+pub(super) const FIRST_WINDOW_COUNT: u32 = 16;
+/// The most records that one FETCH asks for. (0.1.0 asks for up to 100,000.)
+pub(super) const MAX_WINDOW_COUNT: u32 = 16_384;
+/// The most content that one FETCH should bring.
+pub(super) const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
+/// The timeout of the first FETCH, unless answers are known to take longer. It doubles while no answer comes.
+pub(super) const FIRST_RETRY_MS: u64 = 250;
+/// The longest timeout while no peer mentions the partition.
+pub(super) const MAX_RETRY_MS: u64 = 30_000;
+/// The longest timeout once a peer mentions the partition, unless answers are known to take longer: that peer may have
+/// the records.
+pub(super) const HEARD_RETRY_MS: u64 = 1_000;
+/// The longest time that one window may take, however slowly its records arrive: then another store is asked.
+const MAX_WINDOW_MS: u64 = 30_000;
+/// The longest time that an answer is assumed to take.
+const MAX_ANSWER_MS: u64 = 8_000;
+/// After so many unanswered FETCHes for the same record, a FETCH asks for fewer records.
+const MAX_EQUAL_COUNT: u32 = 3;
+/// Buffered records that lie between gaps are requested again, if they have at most so many bytes per ms that an answer
+/// takes: over a long path that is faster than one FETCH for each gap.
+const KNOWN_LEN_BYTES_PER_MS: u64 = 1_000;
+
+/// A FETCH to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The first record to ask for.
+    pub first: u64,
+    /// How many records to ask for.
+    pub count: u32,
+    /// The store to ask; `None`: all peers.
+    pub store: Option<Arc<[u8]>>,
+}
+
+/// How far the answer to a FETCH has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// No record has arrived yet.
+    Awaited,
+    /// The first record has arrived.
+    Begun,
+    /// A connection was given up before a record arrived: the answer may be lost with it.
+    Lost,
+    /// A connection was given up, and a record has arrived, before that or after.
+    Interrupted,
+}
+
+impl Answer {
+    fn has_begun(self) -> bool {
+        matches!(self, Answer::Begun | Answer::Interrupted)
+    }
+
+    fn is_cut(self) -> bool {
+        matches!(self, Answer::Lost | Answer::Interrupted)
+    }
+}
+
+/// Whether what a FETCH may bring counts in the quota of bytes in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quota {
+    /// It counts.
+    Counted,
+    /// The FETCH repeats one that had no full answer: it does not count before an answer begins. Perhaps no peer can answer,
+    /// and other partitions must not wait for that.
+    Retry,
+    /// The deadline has passed. It counts again when records arrive late and there is room for the rest.
+    Overdue,
+    /// The FETCH was slow when others needed its room: it counts no more.
+    Slow,
+    /// Slow, and the deadline has passed.
+    SlowOverdue,
+}
+
+/// The FETCH in flight.
+#[derive(Debug)]
+struct Fetch {
+    /// One after the last record that it asks for.
+    end: u64,
+    /// The store that was asked; `None`: all peers.
+    store: Option<Arc<[u8]>>,
+    sent_ms: u64,
+    /// When the first FETCH for its first record was sent: a record that arrives may answer that one.
+    first_sent_ms: u64,
+    /// How many FETCHes for its first record were sent before it.
+    equal_count: u32,
+    /// The content that has arrived since.
+    len_bytes: u64,
+    answer: Answer,
+    quota: Quota,
+    /// It is not repeated before this: its answer may end connections.
+    not_before_ms: u64,
+    deadline_ms: u64,
+}
+
+impl Fetch {
+    /// The first record has arrived.
+    fn begin_answer(&mut self) {
+        self.answer = if self.answer.is_cut() { Answer::Interrupted } else { Answer::Begun };
+        if self.quota == Quota::Retry {
+            // There may be no room for it yet.
+            self.quota = Quota::Overdue;
+        }
+    }
+
+    /// A connection was given up.
+    fn cut(&mut self) {
+        self.answer = if self.answer.has_begun() { Answer::Interrupted } else { Answer::Lost };
+    }
+
+    fn is_overdue(&self) -> bool {
+        matches!(self.quota, Quota::Overdue | Quota::SlowOverdue)
+    }
+}
+
+/// How long answers take, from FETCH to the first record.
+#[derive(Debug, Default)]
+struct AnswerTime {
+    ms: u64,
+    /// The last measured answer may have been to an earlier FETCH.
+    is_doubted: bool,
+}
+
+impl AnswerTime {
+    /// Measures the answer to `fetch`, whose first record has arrived.
+    ///
+    /// Behind a producer's queue of live records an answer may take long. Asking again would only make that queue longer.
+    fn measure(&mut self, fetch: &Fetch, now_ms: u64) {
+        let first_ms = now_ms.saturating_sub(fetch.first_sent_ms);
+        // No path takes longer than this: for a part of that time, the answer was not available or could not arrive.
+        let sample_ms =
+            if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
+        let sample_ms = sample_ms.min(MAX_ANSWER_MS);
+        // The same may be true when several equal FETCHes were sent. Then the next answer to a single FETCH replaces it.
+        let is_doubted = fetch.equal_count > 0;
+        let known_ms = if self.is_doubted && !is_doubted { 0 } else { self.ms };
+        self.ms = sample_ms.max((known_ms * 3 + sample_ms) / 4);
+        self.is_doubted = is_doubted;
+    }
+}
+
+/// What the last FETCH, which had no full answer, means for the next one.
+struct Retry {
+    first_sent_ms: u64,
+    equal_count: u32,
+    /// It probably asked for too many records.
+    is_too_much: bool,
+}
+
+/// The state of one partition's FETCHes.
+#[derive(Debug)]
+pub struct FetchPlanner {
+    fetch: Option<Fetch>,
+    /// The most records of a window: halved when answers do not come, doubled when they do.
+    max_window_count: u32,
+    /// 0 while no record was received.
+    mean_len_bytes: u64,
+    answer_time: AnswerTime,
+    retry_ms: u64,
+    backoff: Backoff,
+    sources: Sources,
+    stall: FetchStallDetector,
+    /// The last FETCH has detected a stall.
+    is_stalled: bool,
+}
+
+impl FetchPlanner {
+    /// No FETCH yet. Requesters with different `turn`s start with different stores.
+    pub(super) fn new(turn: usize) -> Self {
+        FetchPlanner {
+            fetch: None,
+            max_window_count: MAX_WINDOW_COUNT,
+            mean_len_bytes: 0,
+            answer_time: AnswerTime::default(),
+            retry_ms: FIRST_RETRY_MS,
+            backoff: Backoff::new(turn),
+            sources: Sources::new(turn),
+            stall: FetchStallDetector::default(),
+            is_stalled: false,
+        }
+    }
+
+    /// A record has arrived in order; the record after it is `next`.
+    pub(super) fn handle_in_order(&mut self, next: u64, len_bytes: usize, now_ms: u64) {
+        let len_bytes = len_bytes as u64;
+        // A moving mean: quick to follow larger records, so that a window cannot become too large for long. At least 1, since
+        // 0 means that no record was received.
+        let mean_len_bytes = (self.mean_len_bytes * 7 + len_bytes).div_ceil(8);
+        self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
+        let Some(fetch) = &mut self.fetch else { return };
+        self.retry_ms = FIRST_RETRY_MS;
+        fetch.len_bytes += len_bytes;
+        if !fetch.answer.has_begun() {
+            fetch.begin_answer();
+            self.answer_time.measure(fetch, now_ms);
+        }
+        if next < fetch.end {
+            let patience_ms = FIRST_RETRY_MS.max(2 * self.answer_time.ms);
+            fetch.deadline_ms =
+                now_ms + patience_ms.min((fetch.sent_ms + MAX_WINDOW_MS).saturating_sub(now_ms));
+            return;
+        }
+        let took_ms = now_ms.saturating_sub(fetch.sent_ms);
+        self.sources.answered(fetch.store.as_ref(), fetch.len_bytes, took_ms, now_ms);
+        self.backoff.answered();
+        self.fetch = None;
+        self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
+    }
+
+    /// A record has arrived early. It shows how long records are, if none was received before.
+    pub(super) fn handle_early(&mut self, len_bytes: usize) {
+        if self.mean_len_bytes == 0 {
+            self.mean_len_bytes = (len_bytes as u64).max(1);
+        }
+    }
+
+    /// A peer has mentioned a record that is missing: the FETCH in flight is repeated sooner.
+    pub(super) fn handle_mention(&mut self, now_ms: u64) {
+        if let Some(fetch) = &mut self.fetch {
+            // Not before an answer can arrive.
+            let soon_ms = (now_ms + HEARD_RETRY_MS.max(2 * self.answer_time.ms)).max(fetch.not_before_ms);
+            fetch.deadline_ms = fetch.deadline_ms.min(soon_ms);
+        }
+    }
+
+    /// A store has the records before `end`.
+    pub fn add_source(&mut self, store: &Arc<[u8]>, end: u64) {
+        self.sources.held_by(store, end);
+    }
+
+    /// True while the answer of a single store is expected, until its deadline.
+    pub fn is_store_asked(&self) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.store.is_some() && !fetch.is_overdue())
+    }
+
+    /// When the next FETCH of a partition with a gap is due; 0: at once.
+    pub(super) fn due_ms(&self) -> u64 {
+        self.fetch.as_ref().map_or(0, |fetch| fetch.deadline_ms)
+    }
+
+    /// No FETCH is in flight any more.
+    pub(super) fn cancel(&mut self) {
+        self.fetch = None;
+    }
+
+    /// No record from `end` on exists as far as it is known.
+    pub(super) fn end_at(&mut self, end: u64) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.end = fetch.end.min(end);
+        }
+    }
+
+    /// The deadline of the FETCH in flight has passed. It no longer counts, even when it cannot be repeated yet because
+    /// others leave no room.
+    pub fn give_up(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.quota = match fetch.quota {
+                Quota::Slow | Quota::SlowOverdue => Quota::SlowOverdue,
+                _ => Quota::Overdue,
+            };
+        }
+    }
+
+    /// Records arrive in answer to a FETCH whose deadline has passed: it needs room again, see [`FetchPlanner::revive`].
+    pub fn is_late(&self) -> bool {
+        self.fetch.as_ref().is_some_and(|fetch| fetch.quota == Quota::Overdue && fetch.answer.has_begun())
+    }
+
+    /// There is room for the rest of a late answer.
+    pub fn revive(&mut self) {
+        if let Some(fetch) = &mut self.fetch
+            && fetch.quota == Quota::Overdue
+        {
+            fetch.quota = Quota::Counted;
+        }
+    }
+
+    /// The FETCH in flight is slow, and others need its room: it counts no more.
+    pub fn release_quota(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.quota = if fetch.is_overdue() { Quota::SlowOverdue } else { Quota::Slow };
+        }
+    }
+
+    /// How many bytes of content the FETCH in flight may bring, as an estimate, if that counts in the quota. `next` is the
+    /// partition's next record.
+    pub(super) fn in_flight_len_bytes(&self, next: u64) -> u64 {
+        match &self.fetch {
+            Some(fetch) if fetch.quota == Quota::Counted => {
+                fetch.end.saturating_sub(next).saturating_mul(self.mean_len_bytes.max(64))
+            }
+            _ => 0,
+        }
+    }
+
+    /// The deadline of the FETCH in flight has passed, and a connection was given up at `cut_ms`. Returns when to ask again,
+    /// if that must wait. After a partial answer it need not: as far as it is known, the next record is not too long.
+    pub fn back_off(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
+        let fetch = self.fetch.as_mut()?;
+        // A FETCH that has waited already is no longer in flight.
+        if cut_ms < fetch.sent_ms || fetch.answer.is_cut() {
+            return None;
+        }
+        fetch.cut();
+        if fetch.answer.has_begun() {
+            return None;
+        }
+        self.backoff.cut();
+        fetch.not_before_ms = cut_ms + self.backoff.wait_ms();
+        fetch.deadline_ms = fetch.not_before_ms.max(now_ms);
+        (fetch.deadline_ms > now_ms).then_some(fetch.deadline_ms)
+    }
+
+    /// Plans a FETCH for the missing records from `next` to `end`. `None` when no peer has answered for a minute and no
+    /// early record shows that the missing ones exist.
+    pub(super) fn request<P: AsRef<[u8]>>(
+        &mut self,
+        next: u64,
+        end: u64,
+        early: &ReorderBuffer<P>,
+        now_ms: u64,
+    ) -> Option<Request> {
+        let unanswered = self.fetch.take();
+        let is_repeated = unanswered.is_some();
+        let Retry { first_sent_ms, equal_count, is_too_much } = match unanswered {
+            Some(fetch) => self.end_unanswered(&fetch, next, now_ms),
+            None => Retry { first_sent_ms: now_ms, equal_count: 0, is_too_much: false },
+        };
+        let is_hopeless = self.retry_ms >= MAX_RETRY_MS && equal_count > MAX_EQUAL_COUNT;
+        if is_hopeless && early.is_empty() {
+            return None;
+        }
+        let choice = self.sources.choose(next, now_ms);
+        self.is_stalled = choice.store.is_none() && self.stall.asked(next, now_ms);
+        if is_repeated && choice.store.is_none() {
+            // No record came since the last FETCH: ask less often, and then for less. In this order: the answer to a large
+            // window may just take long, and records that are requested again are sent again. But when an answer broke off,
+            // its rest was lost: perhaps a queue on the path cannot hold so much.
+            self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
+            if is_too_much {
+                self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
+            }
+        }
+        let count = self.window_count(next, end, early, &choice);
+        let not_before_ms = now_ms + self.backoff.wait_ms();
+        self.fetch = Some(Fetch {
+            end: next + u64::from(count),
+            store: choice.store.clone(),
+            sent_ms: now_ms,
+            first_sent_ms,
+            equal_count,
+            len_bytes: 0,
+            answer: Answer::Awaited,
+            quota: if is_repeated { Quota::Retry } else { Quota::Counted },
+            not_before_ms,
+            deadline_ms: (now_ms + self.retry_ms.max(2 * self.answer_time.ms)).max(not_before_ms),
+        });
+        Some(Request { first: next, count, store: choice.store })
+    }
+
+    /// The FETCH has not brought all that it asked for.
+    fn end_unanswered(&mut self, fetch: &Fetch, next: u64, now_ms: u64) -> Retry {
+        self.sources.silent(fetch.store.as_ref(), now_ms);
+        // An answer that was lost with a connection shows neither how long answers take nor how long they may be.
+        let is_cut = fetch.answer.is_cut();
+        let (first_sent_ms, equal_count) = match fetch.answer {
+            Answer::Awaited => (fetch.first_sent_ms, fetch.equal_count + 1),
+            _ => (now_ms, 0),
+        };
+        let is_large = fetch.end.saturating_sub(next) > u64::from(FIRST_WINDOW_COUNT);
+        let is_too_much = is_large && !is_cut && (fetch.answer.has_begun() || equal_count >= MAX_EQUAL_COUNT);
+        Retry { first_sent_ms, equal_count, is_too_much }
+    }
+
+    /// How many records to ask a source for.
+    fn window_count<P: AsRef<[u8]>>(
+        &self,
+        next: u64,
+        end: u64,
+        early: &ReorderBuffer<P>,
+        choice: &Choice,
+    ) -> u32 {
+        let known_len_bytes = self.answer_time.ms * KNOWN_LEN_BYTES_PER_MS;
+        let limit = next.saturating_add(u64::from(MAX_WINDOW_COUNT));
+        let gap_end = early.end_of_gaps(end, known_len_bytes, limit).min(choice.end);
+        let fitting = match self.mean_len_bytes {
+            0 => u64::from(FIRST_WINDOW_COUNT),
+            mean_len_bytes => (choice.len_bytes.min(MAX_WINDOW_LEN_BYTES) / mean_len_bytes).max(1),
+        };
+        (gap_end - next).min(fitting).min(u64::from(self.max_window_count)) as u32
+    }
+
+    /// True when the last [`FetchPlanner::request`] has detected a stall. True once for each record.
+    pub fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+}
