@@ -113,7 +113,7 @@ fn comment(out: &mut String, indent: &str, blocks: &[Block]) {
                     .collect()
             }
             Block::Code(code) => code.lines().map(|line| format!("    {line}")).collect(),
-            Block::Row(_) => panic!("tables are for manual pages"),
+            Block::Row(_) | Block::Heading(_) => panic!("tables and headings are for manual pages"),
         };
         for line in lines {
             *out += format!("{indent}//  {line}").trim_end();

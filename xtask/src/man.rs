@@ -227,30 +227,47 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The table of configuration keys in doc/configuration.md.
+/// The chapter on configuration keys in doc/configuration.md.
 fn keys() -> Vec<Block> {
-    rows("Keys", |[keys, default, meaning]| format!("{keys}: {meaning}. Default: {default}"))
+    chapter("Keys", |[keys, default, meaning]| format!("{keys}: {meaning}. Default: {default}"))
 }
 
-/// The table of limits without a key in doc/configuration.md.
+/// The chapter on limits without a key in doc/configuration.md.
 fn limits() -> Vec<Block> {
-    rows("Fixed limits", |[limit, bounds, beyond]| format!("{limit}: {bounds}. Beyond it: {beyond}."))
+    chapter("Fixed limits", |[limit, bounds, beyond]| format!("{limit}: {bounds}. Beyond it: {beyond}."))
 }
 
-/// The rows of a table with three columns in doc/configuration.md, each as an item.
-fn rows(title: &str, item: impl Fn(&[String; 3]) -> String) -> Vec<Block> {
+/// A chapter of doc/configuration.md: its headings, its text, and the rows of its tables, which have three columns, as
+/// items.
+fn chapter(title: &str, item: impl Fn(&[String; 3]) -> String) -> Vec<Block> {
     let text = std::fs::read_to_string(root().join("doc/configuration.md")).expect("doc/configuration.md");
-    let section = sections(&text).into_iter().find(|section| section.title == title);
-    let section = section.unwrap_or_else(|| panic!("doc/configuration.md has no section {title}"));
-    let rows = section.blocks.iter().filter_map(|block| match block {
-        Block::Row(cells) => Some(cells.as_slice()),
-        _ => None,
-    });
-    let items = rows.skip(1).map(|cells| match cells.try_into() {
-        Ok(cells) => Block::Item(item(cells)),
-        Err(_) => panic!("a row of {title} has three cells: {cells:?}"),
-    });
-    items.collect()
+    let chapter = text.split_once(&format!("\n## {title}\n")).map(|(_, rest)| rest);
+    let chapter = chapter.unwrap_or_else(|| panic!("doc/configuration.md has no chapter {title}"));
+    let chapter = chapter.split("\n## ").next().unwrap_or_default();
+    let mut blocks = Vec::new();
+    for section in sections(chapter) {
+        if !section.title.is_empty() {
+            blocks.push(Block::Heading(section.title));
+        }
+        let mut is_head = true;
+        for block in section.blocks {
+            match block {
+                Block::Row(_) if is_head => is_head = false,
+                Block::Row(cells) => match cells.as_slice().try_into() {
+                    Ok(cells) => blocks.push(Block::Item(item(cells))),
+                    Err(_) => panic!("a row of {title} has three cells: {cells:?}"),
+                },
+                Block::Paragraph(text) => blocks.push(Block::Paragraph(without_emphasis(&text))),
+                other => blocks.push(other),
+            }
+        }
+    }
+    blocks
+}
+
+/// Text without the marks of bold words.
+fn without_emphasis(text: &str) -> String {
+    text.replace("**", "")
 }
 
 /// The usage of an option: `-v|--verbose`, `--pub address`, `TOPIC`.
@@ -296,10 +313,12 @@ impl Page<'_> {
     }
 
     fn blocks(&mut self, blocks: &[Block]) {
+        // No empty line after a heading.
+        let is_after_heading = |i: usize| i == 0 || matches!(blocks[i - 1], Block::Heading(_));
         for (i, block) in blocks.iter().enumerate() {
             match block {
-                // No empty line after a heading.
-                Block::Paragraph(text) if i == 0 => self.fill(text),
+                Block::Heading(text) => self.line(&format!(".SS {}", prose(text))),
+                Block::Paragraph(text) if is_after_heading(i) => self.fill(text),
                 Block::Paragraph(text) => self.paragraph(text),
                 Block::Item(text) => match term(text) {
                     Some((term, text)) => self.tagged(&self.inline(term), text),

@@ -12,6 +12,8 @@ pub enum Block {
     Code(String),
     /// A row of a table. The first row is the table's head.
     Row(Vec<String>),
+    /// A heading within a section. [`sections`] returns none of them.
+    Heading(String),
 }
 
 /// A heading and the blocks below it.

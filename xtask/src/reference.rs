@@ -118,7 +118,7 @@ impl Reference {
 /// The text of blocks without markup.
 pub fn plain(blocks: &[Block]) -> String {
     let texts = blocks.iter().map(|block| match block {
-        Block::Paragraph(text) | Block::Item(text) | Block::Code(text) => text.clone(),
+        Block::Paragraph(text) | Block::Item(text) | Block::Code(text) | Block::Heading(text) => text.clone(),
         Block::Row(cells) => cells.join(" "),
     });
     texts.collect::<Vec<_>>().join("\n")
