@@ -1,49 +1,48 @@
-//! Configurations in ZPL (ZeroMQ RFC 4): a tree of names and values, read from a file's text or copied from a
-//! `zconfig_t`.
+//! Configurations in ZPL (ZeroMQ RFC 4): a tree of names and values, parsed from text or copied from a `zconfig_t`.
 //!
-//! The grammar is the one of CZMQ's zconfig_load, which prints syntax errors on standard output. A path `a/b/c` may be
-//! written in nested sections, as one name that has slashes (`a/b/c = value`), or in a mixture of both. zconfig_get
-//! finds nested sections only.
+//! The grammar is that of CZMQ's `zconfig_load`, which prints syntax errors on standard output and so is not used. A
+//! path `a/b/c` may be written in nested sections, as one name with slashes (`a/b/c = value`), or as a mixture of
+//! both. `zconfig_get` finds only nested sections.
 
-/// A name, its value, and what is indented below it.
+/// A name, its value, and the items that are indented below it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Item {
     /// The name; empty for the root.
     pub name: Vec<u8>,
     /// The value; empty for a section.
     pub value: Vec<u8>,
-    /// The items below it, in their order.
+    /// The items below it, in the order of the text.
     pub children: Vec<Item>,
 }
 
-/// Where a text is not ZPL, and why.
+/// A line that is not ZPL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
 pub struct SyntaxError {
-    /// The line's number, from 1.
+    /// The number of the line, from 1.
     pub line: usize,
     /// What is wrong with it.
     pub why: &'static str,
 }
 
-/// A key that is written in a way in which it is not found.
+/// A path that is almost a key. Its value would be ignored.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path} is no key; write {key}")]
+#[error("{path} is not a key; write {key}")]
 pub struct Misspelled {
-    /// How it is written.
+    /// The path in the configuration.
     pub path: String,
-    /// The key that is meant.
+    /// The key that it resembles.
     pub key: String,
 }
 
-/// Spaces per level.
+/// Spaces of indentation for each level.
 const INDENT: usize = 4;
 
 impl Item {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// For the first line that is not ZPL.
+    /// The first line that is not ZPL.
     pub fn parse(text: &[u8]) -> Result<Item, SyntaxError> {
         let mut root = Item::default();
         for (i, line) in text.split(|&octet| octet == b'\n').enumerate() {
@@ -76,7 +75,7 @@ impl Item {
         Ok(())
     }
 
-    /// The newest item at a level; `None` when there is none.
+    /// The last item at a level; `None` when there is none.
     fn last_at(&mut self, level: usize) -> Option<&mut Item> {
         let mut item = self;
         for _ in 0..level {
@@ -85,8 +84,8 @@ impl Item {
         Some(item)
     }
 
-    /// All values at a path. First the one that zconfig_get finds, if there is one: in nested sections, each the first
-    /// of its name. Then the others, as they stand in the text.
+    /// All values at a path. The value that `zconfig_get` finds comes first, if it exists: that in the first of the
+    /// nested sections with each name. The others follow in the order of the text.
     pub fn values(&self, path: &str) -> Vec<&[u8]> {
         let path = path.as_bytes();
         let mut found = Vec::new();
@@ -99,8 +98,8 @@ impl Item {
         found.into_iter().map(|item| item.value.as_slice()).collect()
     }
 
-    /// The first path, if there is one, that differs from one of these keys in upper and lower case, by empty names, or by
-    /// a `root` before it, which is how CZMQ calls the root.
+    /// The first path that is not a key but resembles one: it differs in upper and lower case, has empty names, or
+    /// begins with `root`, CZMQ's name of the root.
     pub fn misspelled(&self, keys: &[String]) -> Option<Misspelled> {
         self.misspelled_below("", keys)
     }
@@ -110,7 +109,7 @@ impl Item {
             let name = String::from_utf8_lossy(&child.name);
             let path = if path.is_empty() { name.into_owned() } else { format!("{path}/{name}") };
             if !keys.contains(&path)
-                && let Some(key) = keys.iter().find(|key| **key == plain(&path))
+                && let Some(key) = keys.iter().find(|key| **key == normalized(&path))
             {
                 return Some(Misspelled { path, key: key.clone() });
             }
@@ -134,20 +133,20 @@ impl Item {
     }
 }
 
-/// A path in lower case, without empty names, and without the root's name.
-fn plain(path: &str) -> String {
+/// A path in lower case, without empty names and the name of the root.
+fn normalized(path: &str) -> String {
     let path = path.to_ascii_lowercase();
     let names = path.split('/').filter(|name| !name.is_empty());
     let names: Vec<&str> = names.collect();
     names.strip_prefix(&["root"]).unwrap_or(&names).join("/")
 }
 
-/// The characters of names.
+/// Whether a name may contain this character.
 fn is_name(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"$-_@.&+/".contains(&octet)
 }
 
-/// What may follow a name or a value in quotes: nothing, or a comment.
+/// Checks that nothing follows a name or a quoted value except a comment.
 fn expect_end(rest: &[u8]) -> Result<(), &'static str> {
     match rest.trim_ascii_start() {
         [] | [b'#', ..] => Ok(()),
@@ -155,7 +154,7 @@ fn expect_end(rest: &[u8]) -> Result<(), &'static str> {
     }
 }
 
-/// The value behind a name.
+/// The value after a name.
 fn value(rest: &[u8]) -> Result<&[u8], &'static str> {
     let Some(value) = rest.strip_prefix(b"=") else {
         return expect_end(rest).map(|()| &b""[..]);
@@ -165,7 +164,7 @@ fn value(rest: &[u8]) -> Result<&[u8], &'static str> {
             let end = quoted.iter().position(|octet| octet == quote).ok_or("the closing quote is missing")?;
             expect_end(&quoted[end + 1..]).map(|()| &quoted[..end])
         }
-        // Up to a comment.
+        // An unquoted value ends at a comment.
         value => Ok(value.split(|&octet| octet == b'#').next().unwrap_or_default().trim_ascii_end()),
     }
 }
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_be_nested_or_flat_and_the_nested_one_comes_first() {
+    fn a_path_may_be_nested_or_flat_and_the_nested_value_comes_first() {
         for text in [
             "a\n    b\n        c = x",
             "a/b/c = x",
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_written_in_another_way_is_named() {
+    fn a_path_that_resembles_a_key_is_reported() {
         let keys = ["store/db", "store/max_record_bytes"].map(str::to_owned);
         for (text, path) in [
             ("store//db = x", "store//db"),
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_zpl_is_named() {
+    fn the_first_line_that_is_not_zpl_is_reported() {
         for (text, line) in [
             ("a\n  b = 1", 2),
             ("a\n\tb = 1", 2),
@@ -234,10 +233,10 @@ mod tests {
         }
     }
 
-    /// Random lines of what matters to the grammar, against CZMQ itself. Passes over an unquoted value that begins with
-    /// a comment: there CZMQ takes the comment for the value.
+    /// Compares random texts of relevant parts with CZMQ's parser. It skips texts in which a comment directly follows
+    /// an equals sign: there, CZMQ uses the comment as the value.
     #[test]
-    fn the_grammar_is_the_one_of_czmq() {
+    fn the_grammar_is_that_of_czmq() {
         const PARTS: [&str; 20] = [
             "    ", "    ", " ", "\t", "a", "b", "a/b", "/", "=", " = ", "\"", "'", "#", "x", "\u{e9}", "\n",
             "\n", "\n", "\r\n", "a = x",
@@ -251,7 +250,7 @@ mod tests {
             let is_odd = text.lines().any(|line| {
                 line.split_once('=').is_some_and(|(_, value)| value.trim_start().starts_with('#'))
             });
-            // CZMQ prints each error; so most are passed over.
+            // CZMQ prints each error, so most invalid texts are skipped.
             if is_odd || own.is_err() && random.usize(..100) != 0 {
                 continue;
             }

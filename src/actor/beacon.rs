@@ -20,7 +20,7 @@ use crate::net::{
     Frame, Monitor, Pipe, Resolver, TERM, canonical, host_of_endpoint, max_open_files, now_ms, poll,
 };
 use crate::protocol::discovery::Discovery;
-use crate::settings::{self, Endpoint};
+use crate::settings::{self, TowerAddress};
 use crate::wire::{self, NodeBeacon, TowerBeacon, WELCOME};
 use reported::Reported;
 use std::sync::mpsc::Sender;
@@ -130,7 +130,7 @@ impl<'a> Beacon<'a> {
     fn connect(settings: &'a settings::Beacon, name: &'a str, is_node: bool) -> Result<Beacon<'a>> {
         let towers = Towers::connect(settings, name)?;
         let resolver = Resolver::new(towers.is_ipv6()?);
-        let zone_of = |address: &Endpoint| Some(zone(&address.to_text())?.to_owned());
+        let zone_of = |address: &TowerAddress| Some(zone(&address.to_text())?.to_owned());
         Ok(Beacon {
             settings,
             name,

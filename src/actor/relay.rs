@@ -10,7 +10,7 @@ use super::local_consumers::is_local_consumer;
 use super::{BATCH_COUNT, Handle, MAX_FRAME_LEN_BYTES, Result, panic_text, spawn};
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use crate::net::{Backlog, Frame, Kind, Pipe, Socket, TERM, now_ms, poll};
-use crate::settings::{self, Endpoint};
+use crate::settings::{self, TowerAddress};
 use crate::wire::{TowerBeacon, WELCOME};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +41,7 @@ struct Group {
 /// A relay. It ends when its last consumer drops it.
 struct Relay {
     actor: Mutex<Handle>,
-    endpoint: Endpoint,
+    endpoint: TowerAddress,
 }
 
 impl Relay {
@@ -103,7 +103,7 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     // Log lines of the consumers contain this endpoint, so it includes the towers' addresses.
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let endpoint = Endpoint::inproc(&format!("dafka-relay-{number}/{towers}"));
+    let endpoint = TowerAddress::inproc(&format!("dafka-relay-{number}/{towers}"));
     let outgoing = Socket::new(Kind::XPUB)?;
     outgoing.zmq().set_linger(0)?;
     outgoing.bind(&endpoint)?;

@@ -8,7 +8,7 @@ use crate::net::{
     Backlog, Frame, Inbound, InboundLimits, Kind, Pipe, Socket, Subscribers, TERM, Warning,
     first_ipv6_address, now_ms, poll,
 };
-use crate::settings::{self, Endpoint};
+use crate::settings::{self, TowerAddress};
 use crate::text::printable;
 use crate::wire::{self, NodeBeacon, TowerBeacon};
 use std::net::{IpAddr, Ipv4Addr};
@@ -164,7 +164,7 @@ impl<'a> Tower<'a> {
         Ok(())
     }
 
-    fn addresses(&self) -> [(&Socket, &Endpoint); 2] {
+    fn addresses(&self) -> [(&Socket, &TowerAddress); 2] {
         [(&self.incoming, &self.settings.sub_address), (&self.outgoing, &self.settings.pub_address)]
     }
 

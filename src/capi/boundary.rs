@@ -200,7 +200,7 @@ pub(super) unsafe fn settings(config: *mut sys::zconfig_t) -> Settings {
         log::error!("configuration: {misspelled}; it is ignored");
     }
     for problem in problems {
-        let level = if problem.is_taken { log::Level::Warn } else { log::Level::Error };
+        let level = if problem.is_accepted { log::Level::Warn } else { log::Level::Error };
         log::log!(level, "configuration: {problem}; {}", problem.used);
     }
     settings

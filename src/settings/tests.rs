@@ -35,7 +35,7 @@ fn defaults_are_those_of_the_reference() {
 }
 
 #[test]
-fn values_are_taken() {
+fn values_are_read() {
     let (settings, problems) = read(&[
         ("beacon/sub_address", "tcp://a:1, inproc://tower"),
         ("beacon/connect_timeout", "-1"),
@@ -103,7 +103,7 @@ fn two_values_of_one_key_are_reported_and_the_first_is_used() {
 }
 
 #[test]
-fn nonsense_is_named_and_the_default_used() {
+fn an_invalid_value_is_reported_and_the_default_is_used() {
     for (key, value) in [
         ("beacon/interval", "soon"),
         ("beacon/interval", "0"),
@@ -143,12 +143,12 @@ fn nonsense_is_named_and_the_default_used() {
         assert!(problems[0].to_string().starts_with(&format!("{key} = {value}: must ")));
         assert_eq!(settings.beacon.interval_ms, 1_000);
         assert_eq!(settings.consumer.offset_reset, None);
-        assert!(!problems[0].is_taken);
+        assert!(!problems[0].is_accepted);
     }
 }
 
 #[test]
-fn values_that_0_1_0_takes_are_taken_and_named() {
+fn invalid_values_that_0_1_0_accepts_are_used_and_reported() {
     let (settings, problems) = read(&[("consumer/offset/reset", "newest")]);
     assert_eq!(settings.consumer.offset_reset, Some(OffsetReset::Earliest));
     assert_eq!(problems[0].to_string(), "consumer/offset/reset = newest: must be earliest or latest");
@@ -164,14 +164,14 @@ fn values_that_0_1_0_takes_are_taken_and_named() {
     assert_eq!((settings.producer.head_interval_ms, settings.producer.high_watermark), (5, 7));
     assert!(settings.store.verbose);
     assert_eq!(problems.len(), 5);
-    assert!(problems.iter().all(|problem| problem.is_taken));
-    // What only this library has is not guessed at.
+    assert!(problems.iter().all(|problem| problem.is_accepted));
+    // For keys that 0.1.0 does not have, the default is used.
     (_, problems) = read(&[("store/max_record_bytes", "1 GiB")]);
-    assert!(problems.len() == 1 && !problems[0].is_taken);
+    assert!(problems.len() == 1 && !problems[0].is_accepted);
 }
 
 #[test]
-fn any_number_but_0_is_true() {
+fn any_number_except_0_is_true() {
     for (value, is_true) in
         [("0", false), ("1", true), ("2", true), ("-1", true), (" 1 ", true), ("00", false)]
     {

@@ -1,4 +1,4 @@
-//! Writing one batch in one transaction.
+//! Writes a batch in one transaction.
 
 use super::batch::{Batch, Records, Run};
 use super::chunk::{self, MAX_CONTENT_LEN_BYTES};
@@ -7,15 +7,15 @@ use super::error::AppendError;
 use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, record_key};
 use super::partitions::find_value;
 
-/// The key in `meta` of the number that the next new partition gets: 8 octets, big-endian.
+/// The key in `meta` of the number of the next new partition: 8 octets, big-endian.
 pub(super) const NEXT_ID_KEY: &str = "next-id";
 
-/// Why a batch was not written. The transaction must not be committed then.
+/// Why a batch was not written. The caller must not commit the transaction.
 #[derive(Debug)]
 pub enum WriteError<E> {
     /// The batch cannot be appended to this log.
     Refused(AppendError),
-    /// The engine's own error.
+    /// The error of the engine.
     Engine(E),
 }
 
@@ -25,7 +25,7 @@ impl<E> From<E> for WriteError<E> {
     }
 }
 
-/// Writes all of a batch into a transaction; it is in the log when that is committed.
+/// Writes a whole batch into a transaction. The caller commits it.
 ///
 /// # Errors
 /// See [`WriteError`].
@@ -90,7 +90,7 @@ fn write_run<U: Update, P: AsRef<[u8]>>(
     Ok(())
 }
 
-/// A number for a new partition.
+/// Returns a number for a new partition, and increments the stored one.
 fn take_id<U: Update>(txn: &mut U) -> Result<PartitionId, U::Error> {
     let key = NEXT_ID_KEY.as_bytes();
     let stored = txn.get(Table::Meta, key)?.and_then(|octets| octets.try_into().ok());

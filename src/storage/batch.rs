@@ -1,25 +1,25 @@
-//! Records gathered for one append.
+//! Records that are appended together.
 
 use super::error::BatchError;
 use super::keys::PartitionName;
 
-/// Records to append, grouped by partition into runs: the records of a run follow one another.
+/// Records to append, grouped into runs: consecutive records of one partition.
 ///
-/// The hot path opens a run once ([`Batch::run`]) and then pushes by its handle. Nothing is allocated per
-/// record once the batch has grown to its usual size: [`Batch::clear`] keeps the memory.
+/// For speed, open a run once ([`Batch::run`]), and push records by its handle. [`Batch::clear`] keeps the memory, so a
+/// batch of the usual size allocates nothing for each record.
 ///
-/// `P` is whatever holds the content, for example a message of the network layer: it is copied once, by
-/// [`Log::append`](super::Log::append), into LMDB's page.
+/// `P` contains the content of a record, for example a message of the network layer.
+/// [`Log::append`](super::Log::append) copies the content once, into LMDB's page.
 #[derive(Debug)]
 pub struct Batch<P> {
     runs: Vec<RunEntry>,
-    /// All records in the order of pushing; those of one run are linked, so that any number of runs share one
-    /// allocation that is never larger than the largest batch.
+    /// All records in the order in which they were pushed. The records of a run form a linked list, so that all runs
+    /// share one allocation, which is never larger than the largest batch.
     records: Vec<RecordEntry<P>>,
-    /// The names of the runs, one after the other: topic, producer, topic, producer, ...
+    /// The names of all runs: topic, producer, topic, producer, ...
     names: Vec<u8>,
     content_len_bytes: usize,
-    /// How often the batch was cleared: handles from before are refused.
+    /// How often the batch was cleared or runs were removed. Older handles are refused.
     generation: u64,
 }
 
@@ -30,7 +30,7 @@ pub struct RunIndex {
     generation: u64,
 }
 
-/// One run of a batch, as [`Batch::runs`] shows it.
+/// A run of a batch, as [`Batch::runs`] returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
     /// The partition.
@@ -43,11 +43,11 @@ pub struct Run<'a> {
 
 #[derive(Debug)]
 struct RunEntry {
-    /// Where in `names` the topic begins, where it ends and the producer begins, where the producer ends.
+    /// Positions in `names`: begin of the topic, end of the topic and begin of the producer, end of the producer.
     names: [usize; 3],
     first_offset: u64,
     count: usize,
-    /// The first and the last record; they mean nothing while `count` is 0.
+    /// The indexes of the first and the last record; without meaning while `count` is 0.
     head: usize,
     tail: usize,
 }
@@ -55,7 +55,7 @@ struct RunEntry {
 #[derive(Debug)]
 struct RecordEntry<P> {
     content: P,
-    /// The next record of the run; means nothing in its last one.
+    /// The index of the next record of the run; without meaning in its last record.
     next: usize,
 }
 
@@ -77,11 +77,10 @@ impl<P: AsRef<[u8]>> Batch<P> {
         Batch::default()
     }
 
-    /// Opens a run of a partition, whose first record will have the offset `first_offset`.
+    /// Opens a run of a partition. Its first record will have the offset `first_offset`.
     ///
-    /// Names longer than [`MAX_NAME_LEN_BYTES`](super::MAX_NAME_LEN_BYTES) are refused by the append. A
-    /// partition may have more than one run; then each must begin where the one before ended. Runs that
-    /// stay empty append nothing.
+    /// The append refuses names longer than [`MAX_NAME_LEN_BYTES`](super::MAX_NAME_LEN_BYTES). A partition may have
+    /// several runs: each must begin where the one before ended. Empty runs append nothing.
     pub fn run(&mut self, name: PartitionName<'_>, first_offset: u64) -> RunIndex {
         let begin = self.names.len();
         self.names.extend_from_slice(name.topic);
@@ -92,13 +91,16 @@ impl<P: AsRef<[u8]>> Batch<P> {
         RunIndex { index: self.runs.len() - 1, generation: self.generation }
     }
 
-    /// Adds a record to a run; its offset is the one after the run's last record.
+    /// Adds a record to the end of a run.
     ///
     /// # Panics
     ///
-    /// When the handle is from before a [`Batch::clear`]: the record would go to another partition.
+    /// When the handle is older than the last [`Batch::clear`]: the record would get into another partition.
     pub fn push_to(&mut self, run: RunIndex, content: P) {
-        assert_eq!(run.generation, self.generation, "the handle is of a batch that was cleared");
+        assert_eq!(
+            run.generation, self.generation,
+            "the handle is older than the last time that the batch was cleared"
+        );
         self.content_len_bytes += content.as_ref().len();
         let record = self.records.len();
         self.records.push(RecordEntry { content, next: 0 });
@@ -112,14 +114,14 @@ impl<P: AsRef<[u8]>> Batch<P> {
         run.count += 1;
     }
 
-    /// Adds a record to the last run of its partition, or opens one with it.
+    /// Adds a record to the last run of its partition, or opens a run.
     ///
-    /// A convenience that looks the run up among all runs: with many partitions use [`Batch::run`].
+    /// This searches all runs for the partition. With many partitions, use [`Batch::run`].
     ///
     /// # Errors
     ///
-    /// [`BatchError::NotContiguous`] when the batch holds records of the partition and `offset` does not
-    /// follow them; the batch stays as it was.
+    /// [`BatchError::NotContiguous`] when the batch contains records of the partition and `offset` does not follow
+    /// them. Then the batch is not changed.
     pub fn push(&mut self, name: PartitionName<'_>, offset: u64, content: P) -> Result<(), BatchError> {
         let found = (0..self.runs.len()).rev().find(|&index| self.view(index).name == name);
         let run = match found {
@@ -137,7 +139,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
         Ok(())
     }
 
-    /// True when it holds no record.
+    /// Whether the batch contains no records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -147,12 +149,12 @@ impl<P: AsRef<[u8]>> Batch<P> {
         self.records.len()
     }
 
-    /// The length of all contents together, in octets.
+    /// The length of all contents together.
     pub fn content_len_bytes(&self) -> usize {
         self.content_len_bytes
     }
 
-    /// Drops all records and runs and keeps the memory for the next ones. Handles of runs become invalid.
+    /// Removes all records and runs, but keeps the memory. Handles of runs become invalid.
     pub fn clear(&mut self) {
         self.runs.clear();
         self.records.clear();
@@ -166,13 +168,13 @@ impl<P: AsRef<[u8]>> Batch<P> {
         (0..self.runs.len()).map(|index| self.view(index))
     }
 
-    /// Leaves out some of the runs. Handles from before are refused from then on.
-    pub fn leave_out(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
+    /// Removes some of the runs. Handles of runs become invalid.
+    pub fn remove_runs(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
         let unwanted: Vec<bool> = self.runs().map(&mut is_unwanted).collect();
         let lens = self.runs_with_records().zip(&unwanted).filter(|(_, is_unwanted)| **is_unwanted);
         self.content_len_bytes -= lens.flat_map(|((_, records), _)| records.map(<[u8]>::len)).sum::<usize>();
         let mut unwanted = unwanted.into_iter();
-        // Their records stay until the batch is cleared: nothing leads to them.
+        // Their records stay in memory until the batch is cleared, but nothing refers to them.
         self.runs.retain(|_| !unwanted.next().unwrap_or(false));
         self.generation += 1;
     }
@@ -195,7 +197,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
     }
 }
 
-/// The contents of one run's records, in order. Cloning remembers the place, copying nothing.
+/// Iterates over the contents of a run. A clone continues at the same record.
 #[derive(Debug)]
 pub(super) struct Records<'a, P> {
     entries: &'a [RecordEntry<P>],
@@ -203,7 +205,7 @@ pub(super) struct Records<'a, P> {
     left: usize,
 }
 
-// By hand: a derive would ask that P can be cloned.
+// Not derived: that would require `P: Clone`.
 impl<P> Clone for Records<'_, P> {
     fn clone(&self) -> Self {
         Records { entries: self.entries, at: self.at, left: self.left }
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn interleaved_pushes_come_out_run_by_run() {
+    fn interleaved_pushes_are_returned_run_by_run() {
         let mut batch = Batch::new();
         let a = batch.run(named(b"s", b"A"), 7);
         let b = batch.run(named(b"s", b"B"), 0);
@@ -252,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn runs_can_be_left_out() {
+    fn runs_can_be_removed() {
         let mut batch = Batch::new();
         for (address, content) in [(b"A", "a0"), (b"B", "b0"), (b"A", "a1"), (b"C", "c0")] {
             let offset = if content.ends_with('1') { 1 } else { 0 };
             batch.push(named(b"s", address), offset, content.as_bytes().to_vec()).expect("in order");
         }
-        batch.leave_out(|run| run.name.producer == b"B");
+        batch.remove_runs(|run| run.name.producer == b"B");
         let runs: Vec<_> = batch.runs().map(|run| (run.name.producer, run.first_offset, run.count)).collect();
         assert_eq!(runs, [(&b"A"[..], 0, 2), (b"C", 0, 1)]);
         assert_eq!(contents(&batch), [vec![b"a0".to_vec(), b"a1".to_vec()], vec![b"c0".to_vec()]]);
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn push_demands_the_following_offset() {
+    fn push_requires_the_next_offset() {
         let mut batch = Batch::new();
         batch.push(named(b"s", b"A"), 5, b"5".to_vec()).expect("first");
         batch.push(named(b"s", b"B"), 0, b"0".to_vec()).expect("another partition");
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_empties_it_for_the_next_round() {
+    fn a_cleared_batch_is_empty_and_can_be_reused() {
         let mut batch = Batch::new();
         batch.push(named(b"s", b"A"), 5, b"5".to_vec()).expect("first");
         batch.clear();
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "cleared")]
-    fn a_handle_from_before_clear_is_refused() {
+    fn a_handle_older_than_clear_is_refused() {
         let mut batch = Batch::new();
         let old = batch.run(named(b"s", b"A"), 0);
         batch.clear();

@@ -1,35 +1,35 @@
 //! A chunk: consecutive records of one partition, packed into one value of the table `records`.
 //!
-//! doc/storage-format.md has the layout. Decoding is total: any octets either make a chunk whose every record
-//! can be had, or are refused with the reason.
+//! doc/storage-format.md describes the layout. Decoding never fails half-way: it returns a chunk in which every
+//! record can be read, or an error with the reason.
 
 use super::keys::RECORD_KEY_LEN;
 
-/// The longest content of a record, in octets (1 GiB). LMDB writes a value with one `pwrite`, and Linux
-/// writes at most 2 GiB less a page with one: a longer value could never be written.
+/// The longest content of a record (1 GiB). LMDB writes a value with one `pwrite`, and Linux writes less than 2 GiB
+/// with one call.
 pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
 
-/// Checksum and number of records, in octets.
+/// The length of checksum and number of records.
 const HEADER_LEN: usize = 8;
 
-/// The end of one record, in octets.
+/// The length of an entry in the table of ends.
 const END_LEN: usize = 4;
 
-/// Chunks are filled up to this length in octets; only a single record may make a longer one. With the 16
-/// octets that LMDB puts in front, this fills 16 pages of 4096 octets.
+/// The greatest length of a chunk with more than one record. With the 16 octets that LMDB puts in front, such a chunk
+/// fills 16 pages of 4096 octets.
 const FULL_LEN: usize = 16 * 4096 - 16;
 
-/// How many records go into the next chunk, and how long it will be.
+/// The number of records in the next chunk, and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Number of records; 0 only when there were none.
+    /// The number of records; 0 only when there were no records.
     pub(super) count: usize,
-    /// Length of the whole chunk in octets.
+    /// The length of the whole chunk.
     pub(super) len: usize,
 }
 
-/// Takes records for one chunk off the front of a sequence of content lengths (each at most
-/// [`MAX_CONTENT_LEN_BYTES`]): the first one always, the others as long as the chunk stays within
+/// Plans a chunk with the first of some records, given the lengths of their contents (each at most
+/// [`MAX_CONTENT_LEN_BYTES`]). It contains the first record, and further ones as long as it is not longer than
 /// [`FULL_LEN`].
 pub(super) fn plan(lens: impl Iterator<Item = usize>) -> Plan {
     let mut plan = Plan { count: 0, len: HEADER_LEN };
@@ -43,19 +43,19 @@ pub(super) fn plan(lens: impl Iterator<Item = usize>) -> Plan {
     plan
 }
 
-/// Writes a chunk. `out` is as long as the plan for these contents says; it is filled without reading it
-/// first, because LMDB hands out uninitialised pages.
+/// Writes a chunk to `out`, whose length is that of the plan for these contents. It never reads from `out` before
+/// writing there, because LMDB's pages are uninitialized.
 ///
 /// # Panics
 ///
-/// When the contents are not those that the plan was made for: LMDB must not store a page that is not filled.
+/// When the contents do not match the plan: LMDB must not store an incomplete page.
 pub(super) fn write<'a>(
     out: &mut [u8],
     key: &[u8; RECORD_KEY_LEN],
     plan: Plan,
     contents: impl Iterator<Item = &'a [u8]>,
 ) {
-    assert_eq!(out.len(), plan.len, "the page is as long as planned");
+    assert_eq!(out.len(), plan.len, "the page has the planned length");
     let (header, rest) = out.split_at_mut(HEADER_LEN);
     let (ends, body) = rest.split_at_mut(plan.count * END_LEN);
     let mut slots = ends.chunks_exact_mut(END_LEN);
@@ -67,13 +67,13 @@ pub(super) fn write<'a>(
         let slot = slots.next().expect("there is a slot for each record");
         slot.copy_from_slice(&(end as u32).to_be_bytes());
     }
-    assert!(slots.next().is_none() && end == body.len(), "the contents are those of the plan");
+    assert!(slots.next().is_none() && end == body.len(), "the contents match the plan");
     header[4..].copy_from_slice(&(plan.count as u32).to_be_bytes());
     let crc = checksum(key, &out[4..]);
     out[..4].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// The checksum covers the key too, so that a chunk is not taken for another one.
+/// The checksum includes the key, so that a chunk under another chunk's key is detected.
 fn checksum(key: &[u8; RECORD_KEY_LEN], after_checksum: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
@@ -81,7 +81,7 @@ fn checksum(key: &[u8; RECORD_KEY_LEN], after_checksum: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// A chunk that was found to be whole.
+/// A chunk that was checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunk<'a> {
     ends: &'a [[u8; END_LEN]],
@@ -89,7 +89,7 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// Checks all of a stored chunk; the error says what is wrong with it.
+    /// Checks a whole stored chunk. The error is what is wrong with it.
     pub(super) fn read(octets: &'a [u8], key: &[u8; RECORD_KEY_LEN]) -> Result<Chunk<'a>, &'static str> {
         let (crc, rest) = octets.split_first_chunk::<4>().ok_or("the chunk is too short")?;
         if checksum(key, rest) != u32::from_be_bytes(*crc) {
@@ -116,12 +116,12 @@ impl<'a> Chunk<'a> {
         Ok(Chunk { ends, contents })
     }
 
-    /// Number of records, at least 1.
+    /// The number of records, at least 1.
     pub(super) fn count(&self) -> usize {
         self.ends.len()
     }
 
-    /// The content of a record, counted from 0; nothing behind the last one.
+    /// The content of the record with this index, from 0; `None` after the last one.
     pub(super) fn record(&self, index: usize) -> Option<&'a [u8]> {
         let end = u32::from_be_bytes(*self.ends.get(index)?) as usize;
         let begin = match index.checked_sub(1) {
@@ -150,12 +150,12 @@ mod tests {
     fn the_layout_is_the_documented_one() {
         let octets = encode(&[b"ab".to_vec(), Vec::new(), b"c".to_vec()]);
         assert_eq!(octets[4..], *b"\0\0\0\x03\0\0\0\x02\0\0\0\x02\0\0\0\x03abc");
-        // Reckoned with zlib's crc32 over the key and the octets above.
+        // Calculated with zlib's crc32 over the key and the octets above.
         assert_eq!(octets[..4], 0xaa0df124_u32.to_be_bytes());
     }
 
     #[test]
-    fn a_chunk_fills_whole_pages_and_a_long_record_goes_alone() {
+    fn a_chunk_fills_whole_pages_and_a_long_record_gets_its_own() {
         let full = FULL_LEN - HEADER_LEN - END_LEN;
         assert_eq!(plan([full, 0].into_iter()), Plan { count: 1, len: FULL_LEN });
         assert_eq!(plan([full - END_LEN, 0, 0].into_iter()), Plan { count: 2, len: FULL_LEN });
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn each_changed_octet_is_noticed_and_so_is_another_key() {
+    fn each_changed_octet_and_another_key_are_detected() {
         let octets = encode(&[b"one".to_vec(), b"two".to_vec()]);
         assert!(Chunk::read(&octets, &KEY).is_ok());
         for at in 0..octets.len() {
@@ -178,15 +178,15 @@ mod tests {
         assert!(Chunk::read(&octets, b"0123456789abcdeF").is_err());
     }
 
-    /// Puts a valid checksum on any octets, so that what is behind it gets tested.
-    fn seal(after_checksum: &[u8]) -> Vec<u8> {
+    /// Prepends a valid checksum to any octets, so that the checks after it are tested.
+    fn with_checksum(after_checksum: &[u8]) -> Vec<u8> {
         let mut octets = checksum(&KEY, after_checksum).to_be_bytes().to_vec();
         octets.extend_from_slice(after_checksum);
         octets
     }
 
     #[test]
-    fn sealed_nonsense_is_refused_with_its_reason() {
+    fn invalid_chunks_with_a_valid_checksum_are_refused() {
         for (octets, reason) in [
             (&b""[..], "the chunk is too short"),
             (b"\0\0\0\0", "the chunk holds no record"),
@@ -196,7 +196,7 @@ mod tests {
             (b"\0\0\0\x01\0\0\0\x03ab", "the last record does not end where the chunk ends"),
             (b"\0\0\0\x01\0\0\0\x01ab", "the last record does not end where the chunk ends"),
         ] {
-            assert_eq!(Chunk::read(&seal(octets), &KEY).expect_err("nonsense"), reason);
+            assert_eq!(Chunk::read(&with_checksum(octets), &KEY).expect_err("invalid"), reason);
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
         #[test]
         fn any_octets_decode_or_are_refused(octets in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = read_all(&octets);
-            let _ = read_all(&seal(&octets));
+            let _ = read_all(&with_checksum(&octets));
         }
 
         #[test]
@@ -220,11 +220,11 @@ mod tests {
             let mut octets = count.to_be_bytes().to_vec();
             ends.iter().for_each(|end| octets.extend_from_slice(&end.to_be_bytes()));
             octets.resize(octets.len() + body, b'x');
-            let _ = read_all(&seal(&octets));
+            let _ = read_all(&with_checksum(&octets));
         }
 
         #[test]
-        fn what_was_written_is_read(
+        fn a_written_chunk_can_be_read(
             contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..40),
         ) {
             prop_assert_eq!(read_all(&encode(&contents)), Ok(contents));

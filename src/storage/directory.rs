@@ -1,4 +1,4 @@
-//! The directory of a log: whose it is, who may use it, and that it survives a power loss.
+//! The directory of a log: refusing directories of other programs, locking, and synchronizing entries to disk.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -11,49 +11,49 @@ use std::path::Path;
 use super::error::OpenError;
 use crate::text::printable_path;
 
-/// The file that LMDB keeps the data in.
+/// LMDB's data file.
 pub(super) const DATA_FILE: &str = "data.mdb";
 
-/// The file whose lock says that a process holds the directory.
+/// The file that a process locks while it uses the directory.
 pub(super) const LOCK_FILE: &str = "dafka.lock";
 
-/// A database under construction; renamed to [`DATA_FILE`] when it is complete and on disk.
+/// A database under construction. It is renamed to [`DATA_FILE`] when it is complete and synchronized.
 pub(super) const NEW_DATA_FILE: &str = ".dafka-new.mdb";
 
 /// LMDB's table of readers.
 pub(super) const READERS_FILE: &str = "lock.mdb";
 
-/// Room for its 126 readers, in octets, and some more.
+/// The reserved size of [`READERS_FILE`] in bytes: somewhat more than its 126 entries need.
 const READERS_LEN: libc::off_t = 16_384;
 
-/// What else may lie in the directory: LMDB's table of readers, and what file systems put into their root.
+/// Other entries that the directory may have: LMDB's table of readers, and a directory that file systems create in
+/// their root.
 const OTHERS_ALLOWED: [&str; 2] = [READERS_FILE, "lost+found"];
 
-/// The file by which each LevelDB database can be told.
+/// A file that every LevelDB database has.
 const LEVELDB_FILE: &str = "CURRENT";
 
-/// Tells an operating system's error with what was tried.
+/// Converts an error of the operating system. `action` completes the sentence "cannot ... PATH".
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_path_buf();
     move |source| OpenError::Io { action, path, source }
 }
 
-/// Makes sure that the path is a directory that can be a store's: creates it when it is missing, refuses it
-/// when it holds other files. Touches nothing in it.
+/// Ensures that the path is a directory for a store: creates a missing directory, and refuses one with foreign entries.
+/// It changes nothing in the directory.
 pub(super) fn claim(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     match fs::metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => look(dir),
+        Ok(metadata) if metadata.is_dir() => check_entries(dir),
         Ok(_) => Err(OpenError::NotADirectory { path: dir.to_path_buf() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_links(dir)?;
             create(dir, file_mode)
         }
-        Err(error) => Err(failed("look at the directory", dir)(error)),
+        Err(error) => Err(failed("access the directory", dir)(error)),
     }
 }
 
-/// Refuses a path that does not exist, and on which a symbolic link leads nowhere: what it leads to may be a disk that is not
-/// mounted.
+/// Refuses a missing path that contains a dangling symbolic link: the link may point to a disk that is not mounted.
 pub(super) fn check_links(path: &Path) -> Result<(), OpenError> {
     let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
     let link = missing.filter_map(|path| Some((path, fs::read_link(path).ok()?))).last();
@@ -63,13 +63,13 @@ pub(super) fn check_links(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses something else than a regular file: to open a FIFO, for example, waits for its other end.
+/// Refuses everything except a regular file. Opening a FIFO, for example, would block until its other end is opened.
 fn check_file(path: &Path) -> Result<(), OpenError> {
     let kind = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => return Ok(()),
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return check_links(path),
-        Err(error) => return Err(failed("look at the file", path)(error)),
+        Err(error) => return Err(failed("access the file", path)(error)),
     };
     let kind = match kind {
         kind if kind.is_dir() => "a directory",
@@ -81,14 +81,14 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::NotAFile { path: path.to_path_buf(), kind })
 }
 
-/// Refuses a directory that holds other files than a store's, or under their names something else than files. Touches
-/// nothing in it.
-pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
+/// Refuses a directory with foreign entries, and one in which an entry with the name of a store's file is not a regular
+/// file. It changes nothing in the directory.
+pub(super) fn check_entries(dir: &Path) -> Result<(), OpenError> {
     let unreadable = || failed("list the directory", dir);
     let mut foreign = None;
     for entry in fs::read_dir(dir).map_err(unreadable())? {
         let name = entry.map_err(unreadable())?.file_name();
-        // Goes before all else: its owner is the one who needs to be told what to do.
+        // This error takes precedence, because its message contains advice for users of libdafka 0.1.0.
         if name == LEVELDB_FILE {
             return Err(OpenError::LevelDb { path: dir.to_path_buf() });
         }
@@ -110,13 +110,12 @@ fn is_ours(name: &OsStr) -> bool {
         || name.as_bytes().starts_with(b".")
 }
 
-/// Creates the directory and the missing ones above it, so that they are still there after a power loss.
+/// Creates the directory and its missing parents. They survive a power loss.
 fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
-    let above_it = above(dir);
-    fs::create_dir_all(above_it).map_err(failed("create the directory", dir))?;
-    // Whoever may read the files may enter.
+    fs::create_dir_all(parent(dir)).map_err(failed("create the directory", dir))?;
+    // Users who may read the files may also enter the directory.
     let dir_mode = 0o700 | file_mode | (file_mode & 0o444) >> 2;
     match DirBuilder::new().mode(dir_mode).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -125,53 +124,53 @@ fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
         _ => {}
     }
     for created in missing {
-        sync(above(created))?;
+        sync(parent(created))?;
     }
     Ok(())
 }
 
-/// The directory that a directory is in.
-fn above(dir: &Path) -> &Path {
+/// The directory that contains `dir`.
+fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-/// Puts a directory and its entries on disk, however they got there: who made it may have been killed before it could do
-/// so.
-pub(super) fn settle(dir: &Path) -> Result<(), OpenError> {
+/// Synchronizes the entries of a directory, and its own entry in its parent. The process that created them may have
+/// been killed before it did so.
+pub(super) fn sync_with_parent(dir: &Path) -> Result<(), OpenError> {
     sync(dir)?;
-    match sync(above(dir)) {
-        // Then it was made by somebody else.
+    match sync(parent(dir)) {
+        // A process without access to the parent cannot have created the directory.
         Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,
     }
 }
 
-/// Puts the entries of a directory on disk.
-pub(super) fn sync(dir: &Path) -> Result<(), OpenError> {
+/// Synchronizes the entries of a directory.
+fn sync(dir: &Path) -> Result<(), OpenError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("synchronize the directory", dir))
 }
 
-/// Whether there is such a file; an error when that cannot be told.
+/// Whether the file exists.
 pub(super) fn exists(file: &Path) -> Result<bool, OpenError> {
-    file.try_exists().map_err(failed("look for the file", file))
+    file.try_exists().map_err(failed("access the file", file))
 }
 
-/// The hold on a directory. It is given back, not only closed: a child of the process has a copy of the file until it runs
-/// its own program, and would hold the directory as long.
+/// The lock of a directory.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing gives it back too, at the latest when the last copy is closed.
+        // Closing the file is not enough: a child process has a copy of it until it executes its own program, and would
+        // hold the lock until then. If unlocking fails, the lock ends when the last copy is closed.
         let _ = self.0.unlock();
     }
 }
 
-/// Takes the directory for this log alone, for as long as the lock lives.
+/// Locks the directory for this log until the returned value is dropped.
 pub(super) fn lock(dir: &Path, file_mode: u32) -> Result<Lock, OpenError> {
     let path = dir.join(LOCK_FILE);
     let file = OpenOptions::new()
@@ -188,8 +187,8 @@ pub(super) fn lock(dir: &Path, file_mode: u32) -> Result<Lock, OpenError> {
     }
 }
 
-/// Makes LMDB's table of readers take up its room on the disk. LMDB writes it through a map, and on a full disk the
-/// write to a page without room kills the process.
+/// Reserves the disk space of LMDB's table of readers. LMDB writes it through a memory map: on a full disk, a write
+/// to a page without disk space would kill the process.
 pub(super) fn reserve_readers(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let path = dir.join(READERS_FILE);
     let file = OpenOptions::new()
@@ -200,16 +199,16 @@ pub(super) fn reserve_readers(dir: &Path, file_mode: u32) -> Result<(), OpenErro
         .mode(file_mode)
         .open(&path)
         .map_err(failed("open the table of readers", &path))?;
-    // SAFETY: a system call without pointers, on a file that is open.
+    // SAFETY: the call takes no pointers, and the file is open.
     match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, READERS_LEN) } {
-        // Not every file system can.
+        // Some file systems cannot reserve space.
         0 | libc::EOPNOTSUPP | libc::EINVAL => Ok(()),
-        code => Err(failed("make room for", &path)(io::Error::from_raw_os_error(code))),
+        code => Err(failed("reserve disk space for", &path)(io::Error::from_raw_os_error(code))),
     }
 }
 
-/// The reason why a write failed. When the disk becomes full in the midst of a write, the system writes less than asked,
-/// which LMDB reports as an input/output error. `len_bytes` is how much was to be written, at most.
+/// The error of a failed write, corrected for a full disk. When a disk becomes full during a write, the system writes
+/// only a part, and LMDB reports an input/output error. `len_bytes` is an upper limit of the length of the write.
 pub(super) fn write_error(dir: &Path, source: io::Error, len_bytes: u64) -> io::Error {
     match source.raw_os_error() {
         Some(libc::EIO) if is_full(dir, len_bytes) => io::Error::from_raw_os_error(libc::ENOSPC),
@@ -217,19 +216,20 @@ pub(super) fn write_error(dir: &Path, source: io::Error, len_bytes: u64) -> io::
     }
 }
 
-/// Logs when others may access the database: an earlier version made it so, or somebody has changed it.
+/// Warns when other users may access the database. An earlier version created it like that, or its permissions were
+/// changed.
 pub(super) fn warn_of_access(data: &Path, file_mode: u32) {
     let Ok(metadata) = fs::metadata(data) else { return };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & !file_mode & 0o077 != 0 {
         log::warn!(
-            "{} has the permissions {mode:03o}: other users may access it; change that, or set store/file_mode",
+            "{} has the permissions {mode:03o}: other users may access it; change them, or set store/file_mode",
             printable_path(data)
         );
     }
 }
 
-/// Whether the file system has no room for `len_bytes` more octets; false when it does not tell.
+/// Whether the file system has less than `len_bytes` of free space; false when that cannot be determined.
 fn is_full(dir: &Path, len_bytes: u64) -> bool {
     let Ok(path) = CString::new(dir.as_os_str().as_bytes()) else { return false };
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();

@@ -1,52 +1,51 @@
-//! The seam between the log's logic and the database beneath: ordered tables that are read in snapshots and
-//! changed in transactions.
+//! The interface between the log's logic and a database: sorted tables, read in snapshots and changed in transactions.
 //!
-//! LMDB is one engine (`lmdb`). The simulation in tests/simulation has another one, over a disk
-//! that loses what was not synced; both run the same logic.
+//! LMDB is one implementation (`lmdb`). The simulation in tests/simulation has another one, over a simulated disk that
+//! loses unsynchronized data.
 
-/// The tables of a log; doc/storage-format.md says what is in them.
+/// The tables of a log. doc/storage-format.md describes their contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
-    /// What the log knows of itself.
+    /// The format version and other properties of the log.
     Meta,
-    /// By topic and producer: a partition's number and offsets.
+    /// The number and the offsets of each partition, by topic and producer.
     Partitions,
-    /// By partition number and offset: chunks of records.
+    /// Chunks of records, by partition number and offset.
     Records,
 }
 
 /// Key and value.
 pub type Entry<'a> = (&'a [u8], &'a [u8]);
 
-/// The tables as they were at one moment.
+/// The contents of the tables at one moment.
 pub trait Snapshot {
-    /// What goes wrong when they are read or changed.
+    /// Why the tables cannot be read or changed.
     type Error;
     /// Entries in ascending order of their keys.
     type Entries<'a>: Iterator<Item = Result<Entry<'a>, Self::Error>>
     where
         Self: 'a;
 
-    /// The error of a database that holds what the log never writes.
+    /// The error for contents that the log never writes.
     fn damaged() -> Self::Error;
 
-    /// The value of one key.
+    /// The value of a key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, Self::Error>;
 
-    /// The entries from `key` on.
+    /// The entries from `key` on, including it.
     fn entries_from(&self, table: Table, key: &[u8]) -> Result<Self::Entries<'_>, Self::Error>;
 
-    /// The entries from `key` on, or, when there is none of this key, from the last one before it. None at all
+    /// The entries from `key` on, if there is an entry with this key; otherwise from the last entry before it. Empty
     /// when there is neither.
     fn entries_around(&self, table: Table, key: &[u8]) -> Result<Self::Entries<'_>, Self::Error>;
 }
 
 /// A transaction that changes the tables.
 pub trait Update: Snapshot {
-    /// Sets the value of a key.
+    /// Sets the value of a key, which may exist.
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Self::Error>;
 
-    /// Adds a key that is not there yet, with a value of `len` octets for the caller to fill: all of it, without
-    /// reading it first.
+    /// Adds a key that must not exist, with a value of `len` bytes. The caller fills all of it, and must not read it
+    /// before: it may be uninitialized.
     fn reserve(&mut self, table: Table, key: &[u8], len: usize) -> Result<&mut [u8], Self::Error>;
 }

@@ -1,5 +1,4 @@
-//! What can go wrong, one small enum per operation. Each message names the file or directory and is fit to be
-//! shown to the operator as it is.
+//! One small enum of errors for each operation. Each message names the file or directory, and is meant for operators.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,27 +6,27 @@ use std::path::PathBuf;
 use super::keys::PartitionId;
 use crate::text::printable_path;
 
-/// Why a log could not be opened. Whatever the reason, files of others were not changed.
+/// Why a log could not be opened. Files of other programs were not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The operating system refused something.
+    /// An operation on a file or directory failed.
     #[error("cannot {action} {}: {source}", printable_path(path))]
     Io {
-        /// What was tried, for example "create the directory".
+        /// The operation, for example "create the directory".
         action: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The path is that of something else than a directory.
+    /// The path exists, but is not a directory.
     #[error("{} is not a directory", printable_path(path))]
     NotADirectory {
-        /// The path as it was given.
+        /// The path.
         path: PathBuf,
     },
-    /// A file of the store is something else than a regular file.
+    /// An entry with the name of a store's file is not a regular file.
     #[error("{} is {kind}, not a regular file; it was left untouched", printable_path(path))]
     NotAFile {
         /// The path of the file.
@@ -35,7 +34,7 @@ pub enum OpenError {
         /// What it is.
         kind: &'static str,
     },
-    /// A symbolic link leads nowhere.
+    /// The target of a symbolic link does not exist.
     #[error(
         "{} is a symbolic link to {}, which does not exist",
         printable_path(path),
@@ -44,18 +43,18 @@ pub enum OpenError {
     DanglingLink {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// Its target.
         target: PathBuf,
     },
-    /// Another process, or another log in this one, holds the directory.
+    /// Another process uses the directory, or another log in this process.
     #[error("the store directory {} is in use by another store", printable_path(path))]
     Locked {
         /// The directory.
         path: PathBuf,
     },
-    /// The directory holds a LevelDB database.
+    /// The directory contains a LevelDB database.
     #[error(
-        "{} holds a LevelDB database, such as libdafka 0.1.0 (the C library) writes; it was left untouched, \
+        "{} contains a LevelDB database, such as libdafka 0.1.0 (the C library) writes; it was left untouched; \
          give the store another directory",
         printable_path(path)
     )]
@@ -63,27 +62,27 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// The directory holds something that is not part of a store.
+    /// The directory has an entry that does not belong to a store.
     #[error(
-        "{} is not a store directory: it holds {entry:?}; it was left untouched, \
+        "{} is not a store directory: it contains {entry:?}; it was left untouched; \
          give the store another directory",
         printable_path(path)
     )]
     ForeignDirectory {
         /// The directory.
         path: PathBuf,
-        /// The entry of the directory that is not ours.
+        /// The foreign entry.
         entry: String,
     },
-    /// The database file is not that of a store.
+    /// The database file does not belong to a store.
     #[error("{} is not the database of a dafka store: {reason}; it was left untouched", printable_path(path))]
     NotAStore {
         /// The file.
         path: PathBuf,
-        /// How that was noticed.
+        /// What is wrong with it.
         reason: &'static str,
     },
-    /// The database file is damaged, or a database of something else.
+    /// The database file is damaged, or does not belong to a store.
     #[error(
         "{} is damaged, or not the database of a dafka store: page {page}: {reason}; it was left untouched",
         printable_path(path)
@@ -91,14 +90,14 @@ pub enum OpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The number of the page where that was noticed.
+        /// The number of the damaged page.
         page: u64,
-        /// How.
+        /// What is wrong with it.
         reason: &'static str,
     },
     /// A later version of this library wrote the database.
     #[error(
-        "{} has the store format {found}, this version reads formats up to {supported}; \
+        "{} has the store format {found}, but this version reads only formats up to {supported}; \
          it was left untouched",
         printable_path(path)
     )]
@@ -110,23 +109,23 @@ pub enum OpenError {
         /// The newest format version that this library knows.
         supported: u32,
     },
-    /// LMDB refused the database file.
+    /// LMDB cannot open the database file.
     #[error("cannot open the database {}: {source}", printable_path(path))]
     Database {
         /// The file.
         path: PathBuf,
-        /// LMDB's answer.
+        /// The error of LMDB.
         source: lmdb::Error,
     },
 }
 
-/// Why a batch was not appended. Nothing of it is in the log then.
+/// Why a batch was not appended. The log contains nothing of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
     /// A run does not begin where its partition ends.
     #[error(
-        "partition {} of {}: expected the record {expected}, got {got}",
+        "partition {} of {}: expected record {expected}, got record {got}",
         topic.escape_ascii(), producer.escape_ascii()
     )]
     NotContiguous {
@@ -134,51 +133,53 @@ pub enum AppendError {
         topic: Vec<u8>,
         /// The address of the partition's producer.
         producer: Vec<u8>,
-        /// The offset after the last record of the partition, 0 for a new one.
+        /// The offset after the last record of the partition; 0 for a new partition.
         expected: u64,
         /// The first offset of the run.
         got: u64,
     },
-    /// The content of a record is longer than a chunk can hold.
+    /// The content of a record is too long for a chunk.
     #[error(
-        "the record {offset} has {len_bytes} octets, a store takes records of up to {max_len_bytes} octets"
+        "record {offset} has {len_bytes} bytes, but a store accepts only records of up to {max_len_bytes} bytes"
     )]
     RecordTooLong {
         /// The offset of the record.
         offset: u64,
-        /// Its length in octets.
+        /// The length of its content.
         len_bytes: usize,
-        /// The greatest length in octets.
+        /// The greatest length.
         max_len_bytes: usize,
     },
-    /// The topic or the producer's address is longer than a key can hold.
-    #[error("a partition's name of {len_bytes} octets is longer than {max_len_bytes} octets")]
+    /// The topic or the producer's address is too long for a key.
+    #[error(
+        "the topic or the address of a producer has {len_bytes} bytes, which is more than {max_len_bytes}"
+    )]
     NameTooLong {
-        /// The length of the longer one in octets.
+        /// The length of the longer one of the two.
         len_bytes: usize,
-        /// The greatest length in octets.
+        /// The greatest length.
         max_len_bytes: usize,
     },
-    /// A partition's end is damaged: nothing can be appended to it.
+    /// The end of a partition is damaged, so nothing can be appended to the partition.
     #[error(transparent)]
     Corrupt(Box<Corruption>),
-    /// The map, and with it the database, cannot become larger.
-    #[error("the database {} cannot grow beyond {map_len_bytes} octets: {reason}", printable_path(path))]
+    /// The memory map, and so the database, cannot become larger.
+    #[error("the database {} cannot grow beyond {map_len_bytes} bytes: {reason}", printable_path(path))]
     MapLimit {
         /// The file.
         path: PathBuf,
-        /// Its greatest length in octets for now.
+        /// The length of the map.
         map_len_bytes: usize,
-        /// What stands against it.
+        /// Why it cannot become larger.
         reason: String,
     },
-    /// The database file has lost its name: it was removed, renamed or replaced, or its directory was. What is written to
-    /// it is lost when the process ends.
+    /// The database file, or its directory, was removed, renamed or replaced. Everything that is written to the open
+    /// file is lost when the process ends.
     #[error("the database {} is gone: {reason}", printable_path(path))]
     Gone {
-        /// Where the file was.
+        /// The path of the file.
         path: PathBuf,
-        /// What is there now.
+        /// What has replaced it.
         reason: &'static str,
     },
     /// The operating system failed to write, for example because the disk is full. A later append may
@@ -187,45 +188,45 @@ pub enum AppendError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// LMDB refused, or what it holds is not what this library wrote.
+    /// LMDB failed, or the database contains something that this library does not write.
     #[error("cannot append to the database {}: {source}", printable_path(path))]
     Database {
         /// The file.
         path: PathBuf,
-        /// LMDB's answer.
+        /// The error of LMDB.
         source: lmdb::Error,
     },
 }
 
-/// Why reading failed. Records that were handed over before are right.
+/// Why reading failed. Records that were delivered before are valid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// Records are damaged or missing.
     #[error(transparent)]
     Corrupt(Box<Corruption>),
-    /// The operating system failed.
+    /// The operating system failed to read.
     #[error("cannot read {}: {source}", printable_path(path))]
     Io {
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// LMDB refused, or what it holds is not what this library wrote.
+    /// LMDB failed, or the database contains something that this library does not write.
     #[error("cannot read the database {}: {source}", printable_path(path))]
     Database {
         /// The file.
         path: PathBuf,
-        /// LMDB's answer.
+        /// The error of LMDB.
         source: lmdb::Error,
     },
 }
 
-/// Where the log is damaged.
+/// A damaged place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is damaged: partition {} of {} (number {}), record {offset}: {reason}",
@@ -242,16 +243,16 @@ pub struct Corruption {
     pub id: PartitionId,
     /// The first record that cannot be read.
     pub offset: u64,
-    /// What is wrong.
+    /// What is wrong with it.
     pub reason: &'static str,
 }
 
-/// Why a record was not taken into a batch.
+/// Why a record was not added to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// The batch holds records of the partition that this one does not follow.
-    #[error("expected the record {expected}, got {got}")]
+    /// The record does not follow the last record of its partition in the batch.
+    #[error("expected record {expected}, got record {got}")]
     NotContiguous {
         /// The offset after the partition's last record in the batch.
         expected: u64,

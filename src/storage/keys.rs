@@ -1,33 +1,32 @@
-//! Keys and values of the tables `partitions` and `records`. All numbers are big-endian, so that LMDB's
-//! octet-wise order of keys is the numeric order.
+//! Keys and values of the tables `partitions` and `records`. All numbers are big-endian, so that LMDB sorts keys in the
+//! order of the numbers.
 
-/// The longest topic and the longest producer address, in octets: one of each and the length octet make 511, which
-/// is the longest key that LMDB takes.
+/// The greatest length of a topic, and of a producer's address. Both and the octet for the length make 511 octets, the
+/// longest key of LMDB.
 pub const MAX_NAME_LEN_BYTES: usize = 255;
 
 pub use crate::partition_name::PartitionName;
 
-/// The number by which the log knows a partition; never reused within a log.
+/// The number of a partition in its log. A log never uses a number again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId(pub(crate) u64);
 
 impl PartitionId {
-    /// The number itself, as it is stored.
+    /// The number.
     pub fn get(self) -> u64 {
         self.0
     }
 }
 
-/// The length of a key of the table `records`, in octets.
+/// The length of a key of the table `records`.
 pub(super) const RECORD_KEY_LEN: usize = 16;
 
-/// The length of a value of the table `partitions`, in octets.
+/// The length of a value of the table `partitions`.
 pub(super) const PARTITION_VALUE_LEN: usize = 24;
 
 /// A key of the table `partitions`: the topic's length (one octet), the topic, the producer's address.
 ///
-/// The length goes first rather than a separator between the two: names are any octets, so a separator
-/// could be part of one and two partitions could meet in one key.
+/// There is no separator between the two, because names may contain any octet: two partitions could get the same key.
 #[derive(Clone, Copy)]
 pub(super) struct PartitionKey {
     octets: [u8; 1 + 2 * MAX_NAME_LEN_BYTES],
@@ -47,7 +46,7 @@ impl PartitionKey {
         Some(key)
     }
 
-    /// The prefix of the keys of all partitions of a topic, and of no other key.
+    /// The common prefix of the keys of a topic's partitions. No other key has it.
     pub(super) fn of_topic(topic: &[u8]) -> Option<PartitionKey> {
         let topic_len = u8::try_from(topic.len()).ok()?;
         let mut octets = [0; 1 + 2 * MAX_NAME_LEN_BYTES];
@@ -89,7 +88,7 @@ impl PartitionValue {
         octets
     }
 
-    /// Nothing when the length is wrong or `first` lies behind `next`.
+    /// `None` when the length is wrong, or `first` is greater than `next`.
     pub(super) fn decode(octets: &[u8]) -> Option<PartitionValue> {
         let octets: &[u8; PARTITION_VALUE_LEN] = octets.try_into().ok()?;
         let value = PartitionValue {
@@ -109,13 +108,13 @@ pub(super) fn record_key(id: PartitionId, first: u64) -> [u8; RECORD_KEY_LEN] {
     octets
 }
 
-/// Splits a key of the table `records`; nothing when its length is wrong.
+/// Splits a key of the table `records`; `None` when its length is wrong.
 pub(super) fn split_record_key(key: &[u8]) -> Option<(PartitionId, u64)> {
     let octets: &[u8; RECORD_KEY_LEN] = key.try_into().ok()?;
     Some((PartitionId(number(octets, 0)), number(octets, 8)))
 }
 
-/// The big-endian number at `at`; the caller's array is long enough.
+/// The big-endian number at position `at`. The caller ensures that the array is long enough.
 fn number<const N: usize>(octets: &[u8; N], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&octets[at..at + 8]);
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_key_splits_into_what_it_was_made_of() {
+    fn a_partition_key_contains_the_name() {
         let long = [0xff; MAX_NAME_LEN_BYTES];
         for (topic, producer) in
             [(&b"hello"[..], &b"A"[..]), (b"", b""), (b"a\0b", b"c"), (&long, &long), (b"", &long)]

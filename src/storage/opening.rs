@@ -1,8 +1,8 @@
-//! What happens when a log is opened: in which order its directory is looked at, taken, filled or checked, and put on
-//! disk. doc/storage-format.md says why in this order.
+//! The steps of opening a log, in an order that is safe when the process or the power fails after any of them.
+//! doc/storage-format.md explains the order.
 //!
-//! It is written over what it needs of a directory, so that the simulation in tests/simulation runs this very code over a
-//! disk that loses what was not synced.
+//! The trait [`Directory`] contains the single steps. The simulation in tests/simulation implements it over a simulated
+//! disk that loses unsynchronized data.
 
 use std::path::Path;
 
@@ -17,107 +17,109 @@ const MAGIC_KEY: &str = "magic";
 const MAGIC: &[u8] = b"dafka store";
 const FORMAT_KEY: &str = "format";
 
-/// A directory for a log. What is done to its entries holds at once, and survives a power loss once
-/// [`Directory::sync`] has returned.
+/// The directory of a log. Changes of its entries are visible at once, and survive a power loss after
+/// [`Directory::sync`].
 pub trait Directory {
-    /// Holds it for one log.
+    /// Keeps the directory locked for one log.
     type Lock;
-    /// A database that is open.
+    /// An open database.
     type Database;
 
-    /// Makes sure that it is there, and holds nothing of others. Touches nothing in it.
+    /// Creates a missing directory, and refuses one with foreign entries. Changes nothing in the directory.
     ///
     /// # Errors
-    /// When it is another's, or cannot be looked at.
+    /// When the directory belongs to another program, or cannot be created or read.
     fn claim(&self) -> Result<(), OpenError>;
 
     /// Whether there is a database.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that cannot be determined.
     fn has_database(&self) -> Result<bool, OpenError>;
 
     /// Whether there is a lock file.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that cannot be determined.
     fn has_lock(&self) -> Result<bool, OpenError>;
 
-    /// Makes the lock file when it is missing, and locks it.
+    /// Creates the lock file if it is missing, and locks it.
     ///
     /// # Errors
-    /// When somebody else holds it, or it cannot be made.
+    /// When another log has locked it, or it cannot be created.
     fn lock(&self) -> Result<Self::Lock, OpenError>;
 
-    /// Checks that the database is a store's, and can be opened. `is_ours`: it is known to be; then it may be put right.
+    /// Checks that the database belongs to a store and can be opened. `is_ours`: it is known to belong to a store, so
+    /// the check may extend a file that is too short.
     ///
     /// # Errors
-    /// When it is not; it is left as it was.
+    /// When it does not or cannot. The database is not changed.
     fn check(&self, is_ours: bool) -> Result<(), OpenError>;
 
-    /// Builds a new, empty database under another name; what was left of another try is removed before.
+    /// Builds a new, empty database under a temporary name. Removes what an interrupted attempt has left.
     ///
     /// # Errors
     /// When that fails.
     fn build_new(&self) -> Result<(), OpenError>;
 
-    /// Puts the new database on disk.
+    /// Synchronizes the new database.
     ///
     /// # Errors
     /// When that fails.
     fn sync_new(&self) -> Result<(), OpenError>;
 
-    /// Gives the new database its name.
+    /// Renames the new database to its final name.
     ///
     /// # Errors
     /// When that fails.
     fn rename_new(&self) -> Result<(), OpenError>;
 
-    /// Puts the directory's entries on disk.
+    /// Synchronizes the entries of the directory.
     ///
     /// # Errors
     /// When that fails.
     fn sync(&self) -> Result<(), OpenError>;
 
-    /// Opens the database, which is there and was checked.
+    /// Opens the database, which was checked or created before.
     ///
     /// # Errors
     /// When that fails.
     fn open(&self) -> Result<Self::Database, OpenError>;
 
-    /// Puts on disk whatever the database shows.
+    /// Synchronizes everything that the database contains.
     ///
     /// # Errors
     /// When that fails.
     fn settle(&self, database: &Self::Database) -> Result<(), OpenError>;
 }
 
-/// What [`open`] has opened.
+/// An open log.
 pub struct Opened<D: Directory> {
     /// The database.
     pub database: D::Database,
-    /// What holds the directory.
+    /// Keeps the directory locked.
     pub lock: D::Lock,
-    /// It was there without a lock file, so it is a copy: another store than the one that it was copied from.
+    /// The database had no lock file, so it is a copy. It counts as another store than the original.
     pub is_adopted: bool,
 }
 
-/// Opens the log in a directory, which is made when it is missing.
+/// Opens the log in a directory. Creates the directory and the log if they are missing.
 ///
 /// # Errors
-/// See [`OpenError`]; a directory or a database of something else is left as it was.
+/// See [`OpenError`]. Directories and databases of other programs are not changed.
 pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
     directory.claim()?;
-    // Whoever makes a store makes its lock file first. A database without one is another's, or was
-    // copied: look at it before leaving a trace. In this order, as another process may be at work.
+    // A new store creates its lock file first. A database without one is a copy or belongs to another program, so it is
+    // checked before anything is written. Another process may be creating a store at the same time: it creates the lock
+    // file before the database, so this looks for the database before the lock file.
     let is_adopted = directory.has_database()? && !directory.has_lock()?;
     if is_adopted {
         directory.check(false)?;
     }
     let lock = directory.lock()?;
     if !directory.has_database()? {
-        // It appears whole or not at all, also when the power fails: it is built under another name, put on disk, and then
-        // renamed.
+        // The database is complete or absent, even after a power loss: it is built under a temporary name,
+        // synchronized, and then renamed.
         directory.build_new()?;
         directory.sync_new()?;
         directory.rename_new()?;
@@ -125,42 +127,43 @@ pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
         return Ok(Opened { database: directory.open()?, lock, is_adopted });
     }
     directory.check(true)?;
-    // What is there may be with the operating system only: an earlier run did not synchronize, or was killed
-    // before it could. From now on it counts as durable, and is acknowledged: that must be so. First the entries: without
-    // its name a database is lost, and without the lock file it would not be known to be ours.
+    // The operating system may not have written everything to disk yet: an earlier run did not synchronize, or was
+    // killed before it could. From now on the contents count as durable and are acknowledged, so they are
+    // synchronized. The entries of the directory come first: without its name a database is lost, and without the
+    // lock file it would count as a copy.
     directory.sync()?;
     let database = directory.open()?;
     directory.settle(&database)?;
     Ok(Opened { database, lock, is_adopted })
 }
 
-/// What a new database holds: what says whose it is, and of which format.
+/// Writes the contents of a new database: the mark of a store, the format version and the next partition number.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn write_new<U: Update>(txn: &mut U) -> Result<(), U::Error> {
     txn.put(Table::Meta, MAGIC_KEY.as_bytes(), MAGIC)?;
     txn.put(Table::Meta, FORMAT_KEY.as_bytes(), &FORMAT.to_be_bytes())?;
     txn.put(Table::Meta, NEXT_ID_KEY.as_bytes(), &0u64.to_be_bytes())
 }
 
-/// The format version by what the table `meta` holds: `found` gives the value of a key. Nothing when the database is not
-/// a store's.
+/// The format version according to the table `meta`. `lookup` returns the value of a key. `None` when the database does
+/// not belong to a store.
 ///
 /// # Errors
-/// Those of `found`.
-pub fn format_of<'a, E>(found: impl Fn(&[u8]) -> Result<Option<&'a [u8]>, E>) -> Result<Option<u32>, E> {
-    if found(MAGIC_KEY.as_bytes())? != Some(MAGIC) {
+/// The errors of `lookup`.
+pub fn format_of<'a, E>(lookup: impl Fn(&[u8]) -> Result<Option<&'a [u8]>, E>) -> Result<Option<u32>, E> {
+    if lookup(MAGIC_KEY.as_bytes())? != Some(MAGIC) {
         return Ok(None);
     }
-    let format = found(FORMAT_KEY.as_bytes())?.and_then(|octets| octets.try_into().ok());
+    let format = lookup(FORMAT_KEY.as_bytes())?.and_then(|octets| octets.try_into().ok());
     Ok(format.map(u32::from_be_bytes))
 }
 
-/// Whether a database of this format can be opened.
+/// Checks that this library can open a database of this format.
 ///
 /// # Errors
-/// When it is not a store's, or of a later version.
+/// When the database does not belong to a store, or has a later format.
 pub fn check_format(data: &Path, format: Option<u32>, is_ours: bool) -> Result<(), OpenError> {
     let not_a_store = |reason| Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
     match format {
@@ -168,7 +171,7 @@ pub fn check_format(data: &Path, format: Option<u32>, is_ours: bool) -> Result<(
             Err(OpenError::NewerFormat { path: data.to_path_buf(), found: format, supported: FORMAT })
         }
         Some(1..) => Ok(()),
-        _ if is_ours => not_a_store("what makes it one is missing or damaged"),
-        _ => not_a_store("it is the LMDB database of something else"),
+        _ if is_ours => not_a_store("its mark or its format version is missing or damaged"),
+        _ => not_a_store("it is the LMDB database of another program"),
     }
 }

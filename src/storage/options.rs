@@ -1,27 +1,26 @@
-//! How a log is opened.
+//! Options for opening a log.
 
-/// Only the user who runs the store may read and write its files.
+/// The default permissions of files: only the user who runs the store may read and write them.
 pub const FILE_MODE: u32 = 0o600;
 
-/// How to open a log.
+/// Options for opening a log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// True: an append returns only when the data is on disk. False: it returns when the operating system has
-    /// the data; it survives the process but not the power, and after a power loss the whole database may be
-    /// unusable.
+    /// True: an append returns when the data is on disk. False: it returns when the operating system has the data. Then
+    /// the data survives the end of the process, but a power loss may make the whole database unusable.
     pub sync: bool,
-    /// The length of the memory map to begin with, in octets; more when the database is longer. It takes
-    /// address space, not memory, and grows by itself.
+    /// The initial length of the memory map. It is longer for a long database, and grows when necessary. It takes
+    /// address space, not memory.
     pub initial_map_len_bytes: usize,
-    /// The length up to which the map, and with it the database, grows, in octets.
+    /// The greatest length of the map, and so of the database.
     pub max_map_len_bytes: usize,
-    /// The permissions of new files, less what the process masks (umask). A new directory can be entered by whoever may
-    /// read the files.
+    /// The permissions of new files, reduced by the umask of the process. Users who may read the files may also enter a
+    /// new directory.
     pub file_mode: u32,
 }
 
 impl Default for Options {
-    /// Synchronous, a map of 1 GiB that grows up to 64 TiB (half the address space of x86_64).
+    /// Synchronous, with a map of 1 GiB that may grow up to 64 TiB (half the address space of x86_64).
     fn default() -> Options {
         let halvings = if cfg!(target_pointer_width = "64") { 18 } else { 2 };
         Options {
@@ -34,14 +33,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The map length to open a database of `data_len` octets with: room to grow by half before the first doubling.
+    /// The map length for opening a database of `data_len` bytes: the database can grow by half before the map is full.
     pub(super) fn first_map_len(&self, data_len: usize) -> usize {
         let roomy = data_len.saturating_add(data_len / 2);
         round_up(self.initial_map_len_bytes.max(roomy).min(self.max_map_len_bytes))
     }
 }
 
-/// A map is a multiple of the system's page, which is at most this.
+/// The length of a map must be a multiple of the system's page length, which is at most 64 KiB.
 pub(super) fn round_up(len: usize) -> usize {
     const PAGE: usize = 65536;
     len.checked_next_multiple_of(PAGE).unwrap_or(len / PAGE * PAGE).max(PAGE)

@@ -1,12 +1,12 @@
-//! The table of partitions: finding one, listing them; and the name of the log itself.
+//! Finds and lists partitions, and keeps the name of the log.
 
 use super::engine::{Snapshot, Table, Update};
 use super::keys::{PartitionId, PartitionKey, PartitionName, PartitionValue, record_key};
 
-/// The key in `meta` of the log's own name; missing until it gets one.
+/// The key in `meta` of the log's own name. It is missing until the log gets a name.
 const IDENTITY_KEY: &[u8] = b"identity";
 
-/// One partition as the log holds it.
+/// A partition in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Its number in this log.
@@ -17,7 +17,7 @@ pub struct Partition {
     pub producer: Vec<u8>,
     /// The offset of the oldest record.
     pub first: u64,
-    /// The offset after the newest record; the same as `first` when there is none.
+    /// The offset after the newest record; equal to `first` when there are no records.
     pub next: u64,
 }
 
@@ -33,12 +33,12 @@ impl Partition {
     }
 }
 
-/// Takes a partition's head: its name, and the offset of its last record.
+/// Called with the name of a partition and the offset of its last record.
 pub type EachHead<'a> = dyn FnMut(PartitionName<'_>, u64) + 'a;
 
 type EachValue<'a> = dyn FnMut(PartitionName<'_>, PartitionValue) + 'a;
 
-/// What the table of partitions says of one.
+/// The entry of a partition in the table of partitions.
 pub(super) fn find_value<S: Snapshot>(
     txn: &S,
     key: &PartitionKey,
@@ -49,10 +49,10 @@ pub(super) fn find_value<S: Snapshot>(
     }
 }
 
-/// One partition, if the log has it.
+/// A partition; `None` when the log does not contain it.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn find<S: Snapshot>(txn: &S, name: PartitionName<'_>) -> Result<Option<Partition>, S::Error> {
     let Some(key) = PartitionKey::new(name) else { return Ok(None) };
     Ok(find_value(txn, &key)?.map(|value| Partition::new(name, value)))
@@ -61,19 +61,19 @@ pub fn find<S: Snapshot>(txn: &S, name: PartitionName<'_>) -> Result<Option<Part
 /// The partitions of one topic, or, with `None`, of all.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn list<S: Snapshot>(txn: &S, topic: Option<&[u8]>) -> Result<Vec<Partition>, S::Error> {
     let mut partitions = Vec::new();
     scan(txn, topic, None, u64::MAX, &mut |name, value| partitions.push(Partition::new(name, value)))?;
     Ok(partitions)
 }
 
-/// Hands the partitions of one topic, or, with `None`, of all, that have records to `each`: name, and offset of the last
-/// record. Looks at `count` of them at most, from after the place on where another call has stopped; that place may
-/// be of an earlier snapshot. Returns where it stopped itself; `None` when there are no more.
+/// Calls `each` with the name and the last offset of the partitions that have records: those of one topic, or all
+/// with `None`. Visits at most `count` partitions, after the position at which an earlier call stopped, which may be
+/// one of an earlier snapshot. Returns the position at which it stopped; `None` at the end.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn heads<S: Snapshot>(
     txn: &S,
     topic: Option<&[u8]>,
@@ -88,7 +88,7 @@ pub fn heads<S: Snapshot>(
     })
 }
 
-/// Goes over the table of partitions in the order of its keys, of which a place is one.
+/// Visits the table of partitions in the order of its keys. A position is such a key.
 fn scan<S: Snapshot>(
     txn: &S,
     topic: Option<&[u8]>,
@@ -121,19 +121,19 @@ fn scan<S: Snapshot>(
     Ok(None)
 }
 
-/// Whether there are records of a partition from `next` on, which should be its end.
+/// Whether a partition has records from `next` on. In a sound database it has none, because `next` is its end.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn has_records_beyond<S: Snapshot>(txn: &S, id: PartitionId, next: u64) -> Result<bool, S::Error> {
     let after = txn.entries_from(Table::Records, &record_key(id, next))?.next().transpose()?;
     Ok(after.is_some_and(|(key, _)| key.starts_with(&id.0.to_be_bytes())))
 }
 
-/// The log's own name: `fresh`, written into the transaction, when it has none yet.
+/// The log's own name. If it has none, it gets the name `fresh`, which is written into the transaction.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn identity<U: Update>(txn: &mut U, fresh: &[u8]) -> Result<Vec<u8>, U::Error> {
     if let Some(name) = txn.get(Table::Meta, IDENTITY_KEY)? {
         return Ok(name.to_vec());
@@ -142,10 +142,10 @@ pub fn identity<U: Update>(txn: &mut U, fresh: &[u8]) -> Result<Vec<u8>, U::Erro
     Ok(fresh.to_vec())
 }
 
-/// Gives the log another name, which is written into the transaction.
+/// Changes the log's name, which is written into the transaction.
 ///
 /// # Errors
-/// The engine's.
+/// The errors of the engine.
 pub fn rename<U: Update>(txn: &mut U, name: &[u8]) -> Result<Vec<u8>, U::Error> {
     txn.put(Table::Meta, IDENTITY_KEY, name).map(|()| name.to_vec())
 }

@@ -1,4 +1,4 @@
-//! Reading the chunks of one partition, in one snapshot.
+//! Reads the records of one partition from one snapshot.
 
 use std::ops::Range;
 
@@ -7,30 +7,30 @@ use super::engine::{Snapshot, Table};
 use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
 use super::partitions::find_value;
 
-/// What one read hands over.
+/// One read: its first record and its limits.
 pub struct Limited<'a> {
     /// The first record.
     pub from: u64,
-    /// The most records.
+    /// The greatest number of records.
     pub max_count: u64,
-    /// The most octets of content, except that one record always fits.
+    /// The greatest length of all contents together. One record is always delivered.
     pub max_len_bytes: usize,
-    /// Takes a record: its offset, its content. False when no more are wanted.
+    /// Called with the offset and the content of each record. It returns false to stop.
     pub each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
 }
 
 /// Why records could not be read.
 #[derive(Debug)]
 pub enum Unread<E> {
-    /// The engine's own error.
+    /// The error of the engine.
     Engine(E),
-    /// They are damaged or missing.
+    /// Records are damaged or missing.
     Corrupt {
         /// The partition's number.
         id: PartitionId,
         /// The first record that cannot be read.
         offset: u64,
-        /// What is wrong.
+        /// What is wrong with it.
         reason: &'static str,
     },
 }
@@ -41,10 +41,10 @@ impl<E> From<E> for Unread<E> {
     }
 }
 
-/// Hands over records of a partition in ascending order, and returns how many; see [`Log::read`](super::Log::read).
+/// Delivers records of a partition in ascending order, and returns their number; see [`Log::read`](super::Log::read).
 ///
 /// # Errors
-/// See [`Unread`]; records before that were handed over.
+/// See [`Unread`]. The records before the error were delivered.
 pub fn read<S: Snapshot>(
     txn: &S,
     name: PartitionName<'_>,
@@ -57,38 +57,40 @@ pub fn read<S: Snapshot>(
     if begin >= end {
         return Ok(0);
     }
-    let mut handing = Handing { len_left: Some(limited.max_len_bytes), handed: 0, each: limited.each };
-    hand_over(txn, value.id, begin..end, &mut handing)?;
-    Ok(handing.handed)
+    let mut delivery = Delivery { len_left: Some(limited.max_len_bytes), count: 0, each: limited.each };
+    deliver(txn, value.id, begin..end, &mut delivery)?;
+    Ok(delivery.count)
 }
 
-/// Hands over records within the limits of one read.
-struct Handing<'a> {
-    /// `None` after a first record that alone is too long: nothing follows it, not even an empty one.
+/// Delivers records within the limits of one read.
+struct Delivery<'a> {
+    /// The rest of the length limit. `None` after a first record that exceeded it: no record follows, not even an
+    /// empty one.
     len_left: Option<usize>,
-    handed: u64,
+    /// Delivered records.
+    count: u64,
     each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
 }
 
-impl Handing<'_> {
-    /// False when no more are wanted.
-    fn hand(&mut self, offset: u64, content: &[u8]) -> bool {
+impl Delivery<'_> {
+    /// Delivers a record if the limits allow. Returns false when the read is complete.
+    fn deliver(&mut self, offset: u64, content: &[u8]) -> bool {
         let len_left = self.len_left.and_then(|len_left| len_left.checked_sub(content.len()));
-        if self.handed > 0 && len_left.is_none() {
+        if self.count > 0 && len_left.is_none() {
             return false;
         }
         self.len_left = len_left;
-        self.handed += 1;
+        self.count += 1;
         (self.each)(offset, content)
     }
 }
 
-/// Reads the chunks that hold the records of `range`, which is not empty and all of which the partition has.
-fn hand_over<S: Snapshot>(
+/// Reads the chunks with the records of `range`, which is not empty and lies within the partition.
+fn deliver<S: Snapshot>(
     txn: &S,
     id: PartitionId,
     range: Range<u64>,
-    handing: &mut Handing<'_>,
+    delivery: &mut Delivery<'_>,
 ) -> Result<(), Unread<S::Error>> {
     let mut offset = range.start;
     let mut entries = txn.entries_around(Table::Records, &record_key(id, offset))?;
@@ -109,7 +111,7 @@ fn hand_over<S: Snapshot>(
             let Some(content) = chunk.record((offset - first) as usize) else {
                 return Err(Unread::Corrupt { id, offset, reason: MISSING });
             };
-            if !handing.hand(offset, content) {
+            if !delivery.deliver(offset, content) {
                 return Ok(());
             }
             offset += 1;

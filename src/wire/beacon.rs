@@ -1,38 +1,38 @@
-//! Beacons: how nodes find each other through a tower.
+//! Beacons, by which nodes find each other through a tower.
 //!
-//! A node sends its beacon to the tower; the tower, who may know better which host that node is on, sends a
-//! tower beacon with the node's endpoint to all nodes. Unlike messages, these are text in several frames,
-//! without a version. Frames after those known here are ignored.
+//! A node sends its beacon to the tower. The tower sends a tower beacon with the node's endpoint to all nodes. It can
+//! determine the host of the node from the connection. Unlike messages, beacons are text in several frames, without a
+//! version. Further frames are ignored.
 
 use super::{DecodeError, Endpoint, MAX_NAME_LEN};
 use std::str;
 
-/// What a tower sends, as a single frame, to each node that has just subscribed to it.
+/// The single frame that a tower sends to each new subscriber.
 pub const WELCOME: &[u8] = b"W";
 
-/// The first frame of both beacons, and what nodes subscribe to.
+/// The first frame of both kinds of beacons. Nodes subscribe to it.
 pub const BEACON: &[u8] = b"B";
 
 const NODE_BEACON: &str = "node beacon";
 const TOWER_BEACON: &str = "tower beacon";
 
-/// The most octets of a host: a DNS name has fewer.
+/// The greatest length of a host. DNS names are shorter.
 const MAX_HOST_LEN: usize = 255;
 
-/// A node beacon, from a node to the tower: I live, and peers reach me at this port.
+/// A node beacon, from a node to the tower: the node is alive and accepts connections at this port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeBeacon<'a> {
     /// The node's address. Nodes of the Java implementation leave it empty.
     pub sender: &'a [u8],
-    /// The host that the node wants to be reached at: ASCII, as an endpoint takes it. Often empty: then it is
-    /// the host that the beacon comes from.
+    /// The host at which the node accepts connections: ASCII, as in an endpoint. If empty, it is the host from which
+    /// the tower received the beacon.
     pub host: &'a [u8],
-    /// The TCP port that the node publishes on; not 0.
+    /// The TCP port on which the node publishes; not 0.
     pub port: u16,
 }
 
 impl<'a> NodeBeacon<'a> {
-    /// Reads a node beacon's frames.
+    /// Decodes the frames of a node beacon.
     pub fn decode(frames: &[&'a [u8]]) -> Result<NodeBeacon<'a>, DecodeError> {
         let [beacon, sender, host, port, ..] = frames else {
             return Err(DecodeError::Frames { message: NODE_BEACON, expected: 4, got: frames.len() });
@@ -44,24 +44,24 @@ impl<'a> NodeBeacon<'a> {
         Ok(NodeBeacon { sender, host, port })
     }
 
-    /// The beacon's frames. Nothing is checked: a node knows its own address, host and port.
+    /// The frames of the beacon. The values come from the node itself, so they are not checked.
     pub fn encode(&self) -> [Vec<u8>; 4] {
         [BEACON.to_vec(), self.sender.to_vec(), self.host.to_vec(), self.port.to_string().into_bytes()]
     }
 }
 
-/// A tower beacon, from the tower to the nodes: this node lives, connect to it here.
+/// A tower beacon, from the tower to the nodes: a node is alive and accepts connections at this endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TowerBeacon<'a> {
-    /// The address of the node that lives.
+    /// The address of the node.
     pub sender: &'a [u8],
-    /// Where it is to be connected to: `tcp://HOST:PORT`. Once decoded it is a form that cannot make ZeroMQ
-    /// do more than that (it would take what precedes a `;` for the address to connect from).
+    /// The endpoint of the node: `tcp://HOST:PORT`. A decoded endpoint contains no `;`: ZeroMQ would use the part
+    /// before it as the source address.
     pub endpoint: &'a str,
 }
 
 impl<'a> TowerBeacon<'a> {
-    /// Reads a tower beacon's frames.
+    /// Decodes the frames of a tower beacon.
     pub fn decode(frames: &[&'a [u8]]) -> Result<TowerBeacon<'a>, DecodeError> {
         let [beacon, sender, endpoint, ..] = frames else {
             return Err(DecodeError::Frames { message: TOWER_BEACON, expected: 3, got: frames.len() });
@@ -73,7 +73,7 @@ impl<'a> TowerBeacon<'a> {
         Ok(TowerBeacon { sender, endpoint })
     }
 
-    /// The beacon's frames. Nothing is checked: the tower made the endpoint from parts that were.
+    /// The frames of the beacon. The tower has checked the parts of the endpoint before, so they are not checked here.
     pub fn encode(&self) -> [Vec<u8>; 3] {
         [BEACON.to_vec(), self.sender.to_vec(), self.endpoint.as_bytes().to_vec()]
     }
@@ -83,27 +83,27 @@ fn check(valid: bool, message: &'static str, field: &'static str) -> Result<(), 
     if valid { Ok(()) } else { Err(DecodeError::Invalid { message, field }) }
 }
 
-/// Whether this may be a node's address, or none at all.
+/// Whether this may be the address of a node. It may be empty.
 fn is_sender(sender: &[u8]) -> bool {
     sender.len() <= MAX_NAME_LEN && !sender.contains(&0)
 }
 
-/// Whether ZeroMQ can take this for the host of a TCP endpoint to connect to.
+/// Whether this may be the host of a TCP endpoint to connect to.
 ///
-/// Printable ASCII without the characters that ZeroMQ has a use for: `;` and `*`. Square brackets only around
-/// the whole, where they hold an IPv6 address; one without brackets is valid too, because 0.1.0 towers
-/// announce what the peer's socket says, and ZeroMQ takes the last colon for the one before the port.
+/// It must be printable ASCII without `;` and `*`, which have a meaning for ZeroMQ. Square brackets may only enclose
+/// the whole host, as for an IPv6 address. IPv6 addresses without brackets are valid too: towers of 0.1.0 announce
+/// them, and for ZeroMQ, the port begins after the last colon.
 ///
-/// Both beacons go by this one rule, so that a tower never announces what nodes would refuse.
+/// Both kinds of beacons use this rule, so that a tower never announces a host that nodes refuse.
 fn is_host(host: &[u8]) -> bool {
     let inner = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(host);
     let valid = |octet: &u8| octet.is_ascii_graphic() && !b";*[]".contains(octet);
     !inner.is_empty() && host.len() <= MAX_HOST_LEN && inner.iter().all(valid)
 }
 
-/// A port in decimal, 1 to 65535, written as everyone writes it: no sign, no leading zeros.
+/// A decimal port from 1 to 65535, without sign and leading zeros.
 fn parse_port(text: &[u8]) -> Option<u16> {
-    // `parse` would take a plus sign. Neither the sign nor the zero port begins with one of these digits.
+    // `parse` would accept a plus sign, leading zeros and port 0.
     if !matches!(text.first(), Some(b'1'..=b'9')) {
         return None;
     }
@@ -112,7 +112,7 @@ fn parse_port(text: &[u8]) -> Option<u16> {
 
 /// An endpoint in the form `tcp://HOST:PORT`.
 fn parse_endpoint(endpoint: &[u8]) -> Option<&str> {
-    // First, so that a frame of any length costs nothing.
+    // First, so that a long frame costs no time.
     if endpoint.len() > Endpoint::TRANSPORT.len() + MAX_HOST_LEN + ":65535".len() {
         return None;
     }

@@ -1,12 +1,12 @@
-//! Reads and writes the protocol's field types, with each bound checked in one place.
+//! Reads and writes the field types of the protocol. All bounds are checked here.
 
 use super::{DecodeError, EncodeError, MAX_NAME_LEN};
 
-/// Takes fields off the front of a frame.
+/// Reads the fields of a frame, one after the other.
 pub(super) struct Reader<'a> {
-    /// The message that is being read, for errors.
+    /// The name of the message, for errors.
     message: &'static str,
-    /// What was not read yet.
+    /// The octets that were not read yet.
     rest: &'a [u8],
 }
 
@@ -15,7 +15,7 @@ impl<'a> Reader<'a> {
         Self { message, rest: octets }
     }
 
-    /// What was not read yet.
+    /// The octets that were not read yet.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -47,19 +47,19 @@ impl<'a> Reader<'a> {
         self.take_array(field).map(u64::from_be_bytes)
     }
 
-    /// A name as a `string`: its length fits into one octet, so it cannot be too long.
+    /// A name as a `string`. It cannot be too long, because its length fits into one octet.
     pub(super) fn string(&mut self, field: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.number_1(field)?;
         self.name(field, usize::from(len))
     }
 
-    /// A name as a `string` after all fields that libdafka 0.1.0 knows: empty when it is missing. What is no string there
-    /// is another extension, and no reason to refuse the message.
+    /// A name as a `string` after all fields of libdafka 0.1.0. Empty when the octets there are missing or not a
+    /// `string`: they may be another extension, and the message is still valid.
     pub(super) fn extension(&mut self) -> &'a [u8] {
         self.string("extension").unwrap_or_default()
     }
 
-    /// A name as a `longstr`. The limit is that of all names, or it could never be used as a ZeroMQ topic.
+    /// A name as a `longstr`. It has the same limit as other names, because it must fit into a ZeroMQ topic.
     pub(super) fn longstr(&mut self, field: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.number_4(field)?;
         match usize::try_from(len) {
@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
     /// The ZeroMQ topic and the NUL that ends it.
     pub(super) fn topic(&mut self) -> Result<&'a [u8], DecodeError> {
         let field = "topic";
-        // One octet more than a name: the NUL itself. The search stays short however long the frame is.
+        // The topic and its NUL. This limits the search in a long frame.
         let window = self.rest.get(..=MAX_NAME_LEN);
         match window.unwrap_or(self.rest).iter().position(|&octet| octet == 0) {
             Some(len) => {
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
 
 /// Appends fields to a frame.
 pub(super) struct Writer<'o> {
-    /// The message that is being written, for errors.
+    /// The name of the message, for errors.
     message: &'static str,
     out: &'o mut Vec<u8>,
 }
@@ -109,7 +109,7 @@ impl<'o> Writer<'o> {
         Self { message, out }
     }
 
-    /// Octets as they are.
+    /// Appends octets without a length.
     pub(super) fn octets(&mut self, octets: &[u8]) {
         self.out.extend_from_slice(octets);
     }
@@ -137,7 +137,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// A name as a `string` after all fields that libdafka 0.1.0 knows; nothing when it is empty.
+    /// A name as a `string` after all fields of libdafka 0.1.0. Appends nothing when the name is empty.
     pub(super) fn extension(&mut self, name: &[u8]) -> Result<(), EncodeError> {
         if name.is_empty() { Ok(()) } else { self.string("extension", name) }
     }
@@ -158,12 +158,12 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// The name's length, when it is a name that the protocol can carry.
+    /// The length of a valid name.
     fn check(&self, field: &'static str, name: &[u8]) -> Result<u8, EncodeError> {
         if name.contains(&0) {
             return Err(EncodeError::Nul { message: self.message, field });
         }
-        // MAX_NAME_LEN is what fits into one octet.
+        // MAX_NAME_LEN is the greatest number that fits into one octet.
         u8::try_from(name.len()).map_err(|_| EncodeError::TooLong { message: self.message, field })
     }
 }

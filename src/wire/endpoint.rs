@@ -1,37 +1,36 @@
-//! The parts of an endpoint `tcp://HOST:PORT`.
+//! Endpoints `tcp://HOST:PORT`.
 
-/// An endpoint in its parts. They are text as it was written: whether the host is an address, a name or neither is for
-/// others to decide.
+/// The parts of an endpoint `tcp://HOST:PORT`. They are not checked: the host may be an IP address, a name or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint<'a> {
-    /// The host, with the brackets that it was written with.
+    /// The host, including brackets.
     pub host: &'a str,
     /// The port.
     pub port: &'a str,
 }
 
 impl<'a> Endpoint<'a> {
-    /// The only transport that nodes reach each other by.
+    /// The only transport between nodes.
     pub const TRANSPORT: &'static str = "tcp://";
 
-    /// Splits an endpoint; `None` when it is of another transport, or has no port.
+    /// Splits an endpoint. `None` when its transport is another one, or it has no port.
     pub fn parse(text: &'a str) -> Option<Endpoint<'a>> {
         let (host, port) = text.strip_prefix(Self::TRANSPORT)?.rsplit_once(':')?;
         Some(Endpoint { host, port })
     }
 
-    /// The host without brackets and zone: an IP address as Rust parses it, or a name.
+    /// The host without brackets and zone: a name, or an IP address that Rust can parse.
     pub fn address(&self) -> &'a str {
         let inner = self.inner();
         inner.split_once('%').map_or(inner, |(address, _)| address)
     }
 
-    /// The zone: the name of an interface, such as `eth0` in `tcp://[fe80::1%eth0]:5557`.
+    /// The zone, which is the name of an interface: `eth0` in `tcp://[fe80::1%eth0]:5557`.
     pub fn zone(&self) -> Option<&'a str> {
         self.inner().split_once('%').map(|(_, zone)| zone)
     }
 
-    /// The endpoint with another zone; without one when `zone` is `None`. One that has no zone stays as it is.
+    /// The endpoint with another zone, or without zone. An endpoint without zone is returned unchanged.
     pub fn with_zone(&self, zone: Option<&str>) -> String {
         let (address, port, transport) = (self.address(), self.port, Self::TRANSPORT);
         match (self.zone(), zone) {
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_has_parts() {
+    fn an_endpoint_is_split() {
         for (text, host, address, zone, port) in [
             ("tcp://10.0.0.1:5", "10.0.0.1", "10.0.0.1", None, "5"),
             ("tcp://[fd00::1]:5", "[fd00::1]", "fd00::1", None, "5"),
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_is_replaced_or_left_out() {
+    fn a_zone_is_replaced_or_removed() {
         let zoned = Endpoint::parse("tcp://[fe80::1%eth0]:5").unwrap();
         assert_eq!(zoned.with_zone(Some("br0")), "tcp://[fe80::1%br0]:5");
         assert_eq!(zoned.with_zone(None), "tcp://[fe80::1]:5");

@@ -1,30 +1,30 @@
-//! Why octets are no message, and why a message cannot be put into octets.
+//! Errors of decoding and encoding.
 
 use super::MAX_NAME_LEN;
 
-/// Why a frame (or a beacon's frames) is no message of this protocol.
+/// Why a frame (or the frames of a beacon) cannot be decoded.
 ///
-/// Cheap to make and to copy: a peer that sends nonsense must not cost an allocation for each piece of it.
+/// An error must not allocate, because a hostile peer can cause many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// A frame without octets.
+    /// The frame is empty.
     #[error("the frame is empty")]
     Empty,
-    /// The first octet is the id of no message.
+    /// No message has the id in the first octet.
     #[error("no message has the id 0x{0:02X}")]
     UnknownId(u8),
-    /// A version of the protocol other than [`VERSION`](super::VERSION).
+    /// The version is not [`VERSION`](super::VERSION).
     #[error("protocol version {0} is not supported")]
     Version(u8),
-    /// The frame ends before the field does, or a length or count runs past the end.
+    /// The frame ends within a field, or a length or a count exceeds the frame.
     #[error("{message}: the frame ends before the end of its {field}")]
     Truncated {
         /// The message's name.
         message: &'static str,
-        /// The field that is not complete.
+        /// The incomplete field.
         field: &'static str,
     },
-    /// A name of more than [`MAX_NAME_LEN`] octets.
+    /// A name has more than [`MAX_NAME_LEN`] octets.
     #[error("{message}: the {field} is longer than {MAX_NAME_LEN} octets")]
     TooLong {
         /// The message's name.
@@ -32,7 +32,7 @@ pub enum DecodeError {
         /// The field that holds the name.
         field: &'static str,
     },
-    /// A name with a NUL in it.
+    /// A name contains a NUL.
     #[error("{message}: the {field} contains a NUL")]
     Nul {
         /// The message's name.
@@ -40,30 +40,30 @@ pub enum DecodeError {
         /// The field that holds the name.
         field: &'static str,
     },
-    /// A beacon with too few frames.
+    /// A beacon has too few frames.
     #[error("{message}: {got} frames where {expected} are needed")]
     Frames {
         /// The beacon's name.
         message: &'static str,
-        /// The number of frames that such a beacon has.
+        /// The number of frames of such a beacon.
         expected: usize,
-        /// The number of frames that came.
+        /// The number of received frames.
         got: usize,
     },
-    /// A beacon's frame that is not what has to be there.
+    /// A frame of a beacon is invalid.
     #[error("{message}: the {field} is not valid")]
     Invalid {
         /// The beacon's name.
         message: &'static str,
-        /// The frame that is wrong.
+        /// The invalid frame.
         field: &'static str,
     },
 }
 
-/// Why a message cannot be put on the wire: the caller gave names that the protocol cannot carry.
+/// Why a message cannot be encoded: the caller's names do not fit into the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// A name of more than [`MAX_NAME_LEN`] octets.
+    /// A name has more than [`MAX_NAME_LEN`] octets.
     #[error("{message}: the {field} is longer than {MAX_NAME_LEN} octets")]
     TooLong {
         /// The message's name.
@@ -71,7 +71,7 @@ pub enum EncodeError {
         /// The field that holds the name.
         field: &'static str,
     },
-    /// A name with a NUL in it.
+    /// A name contains a NUL.
     #[error("{message}: the {field} contains a NUL")]
     Nul {
         /// The message's name.

@@ -1,4 +1,4 @@
-//! The nine messages that nodes publish, and their first frame.
+//! The nine messages, and how their first frame is encoded.
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError, Position, Subjects, VERSION, id};
@@ -7,77 +7,75 @@ use crate::partition_name::PartitionName;
 /// A message, without the content frame that follows a RECORD or DIRECT-RECORD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// RECORD: a producer's record, to whoever subscribed to the topic. A content frame follows.
+    /// RECORD: a record from its producer to all subscribers of the topic. A content frame follows.
     Record(Position<'a>),
-    /// DIRECT-RECORD: one of the records that a node asked for with FETCH. A content frame follows.
+    /// DIRECT-RECORD: a record that a node has requested with FETCH. A content frame follows.
     DirectRecord(Position<'a>),
-    /// HEAD: the last sequence of a partition, from its producer to whoever subscribed to the topic.
+    /// HEAD: the last sequence of a partition, from its producer to all subscribers of the topic.
     Head(Position<'a>),
     /// DIRECT-HEAD: the last sequence of a partition, to the node that sent GET-HEADS or CONSUMER-HELLO.
     DirectHead {
-        /// The last record that is there.
+        /// The last record of the partition.
         position: Position<'a>,
-        /// Which store has it, by the name of its ACKs. Empty when it does not say: a producer, or libdafka 0.1.0, which
-        /// ignores this field.
+        /// The name of the store that has the record, the same as in its ACKs. Empty in messages of producers and of
+        /// libdafka 0.1.0, which ignores this field.
         store: &'a [u8],
     },
-    /// FETCH: asks for records of one partition, as DIRECT-RECORDs in ascending order.
+    /// FETCH: requests records of one partition. The responses are DIRECT-RECORDs in ascending order.
     Fetch {
         /// The partition: the address of its producer.
         topic: &'a [u8],
-        /// The requester, who gets the DIRECT-RECORDs.
+        /// The requester. It receives the DIRECT-RECORDs.
         address: &'a [u8],
         /// The topic's name.
         subject: &'a [u8],
-        /// The first record that is asked for.
+        /// The first requested record.
         sequence: u64,
-        /// How many records are asked for.
+        /// The number of requested records.
         count: u32,
-        /// The one store that is asked, by the name in its DIRECT-HEADs: others need not answer. Empty: every store is.
-        /// Producers answer in any case with what they keep, and so do stores of libdafka 0.1.0, which ignore this field.
+        /// The store that should respond, by the name in its DIRECT-HEADs. Empty: every store. Producers ignore this
+        /// field and send the records that they still have. Stores of libdafka 0.1.0 ignore it too.
         store: &'a [u8],
     },
-    /// ACK: a store has durably stored the partition from its first record to this one.
+    /// ACK: a store has stored the partition from its first record to this one.
     Ack {
         /// The producer, and so the partition.
         topic: &'a [u8],
         /// The topic's name.
         subject: &'a [u8],
-        /// The last record that is stored.
+        /// The last stored record.
         sequence: u64,
-        /// Which store that is, by a name that survives its restarts. Empty in ACKs of libdafka 0.1.0, whose stores do
-        /// not say; they ignore this field, which comes after all that they know.
+        /// The name of the store, which survives its restarts. Empty in ACKs of libdafka 0.1.0, whose nodes ignore this
+        /// field.
         store: &'a [u8],
     },
-    /// GET-HEADS: asks stores and producers for the DIRECT-HEADs of a topic's partitions.
+    /// GET-HEADS: requests the heads of a topic's partitions from stores and producers, as DIRECT-HEADs.
     GetHeads {
         /// The topic's name; empty for all topics.
         topic: &'a [u8],
-        /// The requester, who gets the DIRECT-HEADs.
+        /// The requester. It receives the DIRECT-HEADs.
         address: &'a [u8],
     },
-    /// CONSUMER-HELLO: a consumer tells a store what it wants the DIRECT-HEADs of.
+    /// CONSUMER-HELLO: a consumer requests the heads of all partitions of some topics from a store, as DIRECT-HEADs.
     ConsumerHello {
-        /// The store's reader.
+        /// The address of the store's reader.
         topic: &'a [u8],
-        /// The consumer, who gets the DIRECT-HEADs.
+        /// The address of the consumer. It receives the DIRECT-HEADs.
         address: &'a [u8],
         /// The topics' names.
         subjects: Subjects<'a>,
     },
-    /// STORE-HELLO: a store greets a consumer, who answers with CONSUMER-HELLO.
+    /// STORE-HELLO: a store introduces itself to a consumer, which responds with CONSUMER-HELLO.
     StoreHello {
-        /// The consumer.
+        /// The address of the consumer.
         topic: &'a [u8],
-        /// The store's reader.
+        /// The address of the store's reader.
         address: &'a [u8],
     },
 }
 
 impl<'a> Message<'a> {
-    /// Reads a message's first frame.
-    ///
-    /// Octets after the last known field are ignored: a later revision may add fields there.
+    /// Decodes the first frame of a message. Octets after the last known field are ignored.
     pub fn decode(frame: &'a [u8]) -> Result<Message<'a>, DecodeError> {
         let (&id, octets) = frame.split_first().ok_or(DecodeError::Empty)?;
         let mut fields = Reader::new(name_of(id).ok_or(DecodeError::UnknownId(id))?, octets);
@@ -94,7 +92,8 @@ impl<'a> Message<'a> {
                 position: Position::read(topic, &mut fields)?,
                 store: fields.extension(),
             },
-            // A struct's fields are evaluated in the order in which they are written: that of the wire.
+            // Rust evaluates these fields in the order in which they are written here, which is their order on the
+            // wire.
             id::FETCH => Message::Fetch {
                 topic,
                 address: fields.string("address")?,
@@ -120,7 +119,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Appends the message's first frame to `out`. On an error `out` is as it was.
+    /// Appends the first frame of the message to `out`. After an error, `out` is unchanged.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let start = out.len();
         let written = self.write(&mut Writer::new(self.name(), out));
@@ -165,7 +164,7 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// The first octet of the frame: one of [`id`].
+    /// The message's id, the first octet of the frame: one of [`id`].
     pub fn id(&self) -> u8 {
         match self {
             Message::Record(_) => id::RECORD,
@@ -180,7 +179,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The ZeroMQ topic of the first frame; what it means depends on the message.
+    /// The ZeroMQ topic of the first frame. Its meaning depends on the message.
     pub fn topic(&self) -> &'a [u8] {
         match *self {
             Message::Record(position)
@@ -208,7 +207,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The message's name in RFC 46/DAFKA.
+    /// The name of the message in RFC 46/DAFKA.
     pub fn name(&self) -> &'static str {
         name_of(self.id()).unwrap_or_default()
     }

@@ -1,23 +1,21 @@
-//! The wire protocol: bytes to messages and back.
+//! The wire protocol: encodes and decodes messages and beacons.
 //!
-//! What Dafka's nodes say to each other, named as in [RFC 46/DAFKA](https://rfc.zeromq.org/spec/46/) and laid
-//! out as libdafka 0.1.0 really sends it. Where the two differ, 0.1.0 is followed, since its nodes are the
-//! ones to talk to: there is no `0xAA 0xA5` signature, and the ZeroMQ topic in the first frame ends with a
-//! NUL.
+//! Messages have the names of [RFC 46/DAFKA](https://rfc.zeromq.org/spec/46/) and the layout of libdafka 0.1.0. The two
+//! differ: 0.1.0 sends no `0xAA 0xA5` signature, and ends the ZeroMQ topic in the first frame with a NUL. This library
+//! must exchange messages with nodes of 0.1.0, so it follows 0.1.0.
 //!
-//! A first frame is: the message's id (one octet), the ZeroMQ topic, a NUL, the version (one octet), the
-//! fields. Numbers are unsigned and big-endian; a `string` has a length of one octet before it, a `longstr`
-//! of four, and `strings` are a count of four octets and that many `longstr`s.
+//! A first frame consists of the message's id (one octet), the ZeroMQ topic, a NUL, the version (one octet) and the
+//! fields. Numbers are unsigned and big-endian. A `string` begins with its length in one octet, a `longstr` with its
+//! length in four octets. `strings` are a count in four octets and that many `longstr`s.
 //!
-//! Decoding is total. A peer can send anything, so any octets give a message or a [`DecodeError`], never a
-//! panic, and nothing is allocated: a decoded message borrows from the frame. Octets after the last known
-//! field are ignored; that is where compatible extensions go.
+//! A peer can send anything. Any octets decode to a message or to a [`DecodeError`], never to a panic. Decoding
+//! allocates nothing: a message borrows from its frame. It ignores octets after the last known field, so that later
+//! versions can add fields there.
 //!
-//! Names (topics, addresses, subjects) are octets, not text: nothing on the wire promises UTF-8. They have at
-//! most [`MAX_NAME_LEN`] octets and hold no NUL, which would end the ZeroMQ topic too early. They may be
-//! empty here; the roles decide what an empty name means.
+//! Names (topics, addresses, subjects) are octets and need not be UTF-8. They have at most [`MAX_NAME_LEN`] octets,
+//! and no NUL, which would end the ZeroMQ topic. They may be empty: the roles define what an empty name means.
 //!
-//! This module must know nothing of sockets, threads, clocks or C.
+//! This module must not use sockets, threads, clocks or C.
 
 pub mod beacon;
 mod cursor;
@@ -36,27 +34,27 @@ pub use position::{Position, PositionTemplate, partition_key};
 pub use subjects::{Subjects, SubjectsBuf, SubjectsIter};
 pub use subscription::{Subscription, exact_prefix, prefix};
 
-/// The version of the protocol: the first field of each message. Other versions are discarded.
+/// The version of the protocol, the first field of each message. Messages of other versions are dropped.
 pub const VERSION: u8 = 1;
 
-/// The most octets that a topic, an address or a subject may have: its length has to fit into one octet.
+/// The greatest length of a topic, an address or a subject: it must fit into one octet.
 pub const MAX_NAME_LEN: usize = 255;
 
-/// The first octet of each message, and of each subscription to it.
+/// Message ids: the first octet of each message, and of each subscription to it.
 pub mod id {
     /// RECORD: a producer publishes a record to consumers and stores.
     pub const RECORD: u8 = b'M';
-    /// DIRECT-RECORD: a producer or a store sends a record to the one node that asked for it.
+    /// DIRECT-RECORD: a producer or a store sends a record to the node that requested it.
     pub const DIRECT_RECORD: u8 = b'D';
-    /// FETCH: a consumer or a store asks the producer and all stores for records.
+    /// FETCH: a consumer or a store requests records from the producer and all stores.
     pub const FETCH: u8 = b'F';
-    /// ACK: a store tells a producer up to where it has stored the partition.
+    /// ACK: a store informs a producer up to which record it has stored the partition.
     pub const ACK: u8 = b'K';
-    /// HEAD: a producer announces its last sequence.
+    /// HEAD: a producer announces the sequence of its last record.
     pub const HEAD: u8 = b'H';
-    /// DIRECT-HEAD: a store (or producer) tells one node the last sequence of a partition.
+    /// DIRECT-HEAD: a store or a producer sends the last sequence of a partition to one node.
     pub const DIRECT_HEAD: u8 = b'E';
-    /// GET-HEADS: a consumer asks for the heads of a topic's partitions.
+    /// GET-HEADS: a consumer or a store requests the heads of a topic's partitions.
     pub const GET_HEADS: u8 = b'G';
     /// CONSUMER-HELLO: a consumer introduces itself to a store.
     pub const CONSUMER_HELLO: u8 = b'W';

@@ -1,4 +1,4 @@
-//! Where a record stands, and the frames that say nothing else.
+//! The position of a record: the fields that RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD have in common.
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError, MAX_NAME_LEN, Message, id};
@@ -6,24 +6,24 @@ use crate::partition_name::PartitionName;
 use std::fmt;
 use std::ptr;
 
-/// Where a record stands: what RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD have in common.
+/// The position of a record in RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD.
 #[derive(Clone, Copy)]
 pub struct Position<'a> {
-    /// The ZeroMQ topic of the first frame: the topic's name in RECORD and HEAD, the requester's address in
-    /// DIRECT-RECORD and DIRECT-HEAD.
+    /// The ZeroMQ topic of the first frame. In RECORD and HEAD it is the topic's name, in DIRECT-RECORD and DIRECT-HEAD
+    /// the address of the requester.
     pub topic: &'a [u8],
-    /// The partition: the address of the producer that numbered the record.
+    /// The address of the record's producer, which names the partition within the topic.
     pub address: &'a [u8],
     /// The topic's name.
     pub subject: &'a [u8],
-    /// The record's offset in its partition: 0 for the first.
+    /// The offset of the record in its partition; 0 for the first one.
     pub sequence: u64,
-    /// The address and subject strings as they stand in the frame that this was decoded from.
+    /// The `string`s of address and subject in the frame from which this was decoded.
     encoded: Option<&'a [u8]>,
 }
 
 impl<'a> Position<'a> {
-    /// A position to be sent. Names that the protocol cannot carry are found when it is encoded.
+    /// A position to send. Its names are checked when it is encoded.
     pub fn new(topic: &'a [u8], address: &'a [u8], subject: &'a [u8], sequence: u64) -> Self {
         Self { topic, address, subject, sequence, encoded: None }
     }
@@ -33,16 +33,15 @@ impl<'a> Position<'a> {
         PartitionName { topic: self.subject, producer: self.address }
     }
 
-    /// The partition's key in a hash table, when this was decoded from a frame: the octets of its address and
-    /// subject strings, lengths included, back to back. They lie so in the frame, so that finding a partition
-    /// by them needs neither a copy nor two lookups. [`partition_key`] makes the same octets from names.
+    /// The key of the partition in hash tables: the `string`s of address and subject, including their lengths. These
+    /// octets are adjacent in the frame, so that a lookup needs no copy. [`partition_key`] makes the same key from
+    /// names.
     ///
-    /// `None` when this was made by [`new`](Self::new), or when the address or the subject was replaced
-    /// since.
+    /// `None` when this was made by [`new`](Self::new), or when the address or the subject was replaced.
     pub fn key(&self) -> Option<&'a [u8]> {
         let key = self.encoded?;
-        // The fields are public, so the key must prove that it still belongs to them. Comparing where the
-        // slices lie costs next to nothing.
+        // The fields are public, so the key may no longer match them. Comparing pointers and lengths detects that, and
+        // costs almost nothing.
         let (address, subject) = key.get(1..)?.split_at_checked(self.address.len())?;
         let same = ptr::eq(address, self.address) && ptr::eq(subject.get(1..)?, self.subject);
         same.then_some(key)
@@ -60,13 +59,13 @@ impl<'a> Position<'a> {
     pub(super) fn write(&self, fields: &mut Writer) -> Result<(), EncodeError> {
         fields.string("address", self.address)?;
         fields.string("subject", self.subject)?;
-        // PositionTemplate relies on the sequence being last.
+        // PositionTemplate relies on the sequence being the last field.
         fields.number_8(self.sequence);
         Ok(())
     }
 }
 
-/// Equal when they say the same, whether decoded or made.
+/// Compares the fields, and not how the positions were made.
 impl PartialEq for Position<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.sequence == other.sequence
@@ -89,10 +88,10 @@ impl fmt::Debug for Position<'_> {
     }
 }
 
-/// The key of a partition, octet for octet what [`Position::key`] gives for the same names.
+/// The key of a partition. [`Position::key`] returns the same octets for the same names.
 ///
-/// No frame can carry names of more than [`MAX_NAME_LEN`] octets, so no key exists for them: the caller has
-/// checked that. (Here they are cut, so that a mistake cannot make keys that are not well formed.)
+/// The caller ensures that the names have at most [`MAX_NAME_LEN`] octets, as in every frame. Longer names are cut
+/// here, so that a mistake cannot make a malformed key.
 pub fn partition_key(name: PartitionName) -> Vec<u8> {
     let PartitionName { topic, producer } = name;
     let mut key = Vec::with_capacity(2 + producer.len() + topic.len());
@@ -105,8 +104,9 @@ pub fn partition_key(name: PartitionName) -> Vec<u8> {
     key
 }
 
-/// The first frame of one partition's RECORDs (or HEADs, or DIRECT- ones to one requester), ready but for the
-/// sequence. Publishing encodes a frame for each record, of which only the last eight octets ever change.
+/// The first frame of a partition's RECORDs, HEADs, or DIRECT messages to one requester, complete except for the
+/// sequence. The frames of different records differ only in the last eight octets, so that a template makes publishing
+/// faster.
 #[derive(Clone, Debug)]
 pub struct PositionTemplate {
     frame: Vec<u8>,
@@ -128,7 +128,7 @@ impl PositionTemplate {
         Ok(Self { frame })
     }
 
-    /// The whole first frame for this sequence.
+    /// The first frame for this sequence.
     pub fn frame(&mut self, sequence: u64) -> &[u8] {
         if let Some(field) = self.frame.last_chunk_mut() {
             *field = sequence.to_be_bytes();

@@ -1,18 +1,18 @@
-//! The list of topics in a CONSUMER-HELLO, kept as the octets that it has on the wire.
+//! The list of topics in a CONSUMER-HELLO, in its encoding on the wire.
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError};
 use std::fmt;
 
-/// The message and the field that the list is part of, for errors.
+/// The message and the field that contain the list, for errors.
 const MESSAGE: &str = "CONSUMER-HELLO";
 const FIELD: &str = "subjects";
 
-/// The least octets that one subject takes: the length of its `longstr`.
-const LEAST_SUBJECT_LEN: usize = 4;
+/// The shortest encoding of a subject: an empty `longstr`.
+const MIN_SUBJECT_LEN: usize = 4;
 
-/// The topics that a consumer names to a store: a list that was checked when it was decoded (or built, by
-/// [`SubjectsBuf`]) and is read from its octets only as it is walked, so that it needs no memory of its own.
+/// The topics that a consumer sends to a store. The list is checked when it is decoded, or built by [`SubjectsBuf`]. It
+/// stays encoded, so that it needs no memory of its own.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Subjects<'a> {
     /// `count` valid longstrs and nothing else.
@@ -21,17 +21,17 @@ pub struct Subjects<'a> {
 }
 
 impl<'a> Subjects<'a> {
-    /// The subjects, in the order in which they were sent. Nothing says that each is there only once.
+    /// The subjects in the order in which they were sent. There may be duplicates.
     pub fn iter(&self) -> SubjectsIter<'a> {
         SubjectsIter { rest: self.octets, left: self.count }
     }
 
-    /// How many subjects there are.
+    /// The number of subjects.
     pub fn len(&self) -> u32 {
         self.count
     }
 
-    /// Whether there are none: a consumer under offset reset `latest` sends an empty list.
+    /// Whether the list is empty. A consumer with offset reset `latest` sends an empty list.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -39,8 +39,8 @@ impl<'a> Subjects<'a> {
     pub(super) fn read(fields: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let count = fields.number_4(FIELD)?;
         let octets = fields.rest();
-        // A count that cannot be true is found before the walk and not at its end.
-        if u64::from(count) > (octets.len() / LEAST_SUBJECT_LEN) as u64 {
+        // An impossible count is refused before the loop.
+        if u64::from(count) > (octets.len() / MIN_SUBJECT_LEN) as u64 {
             return Err(fields.truncated(FIELD));
         }
         for _ in 0..count {
@@ -71,7 +71,7 @@ impl fmt::Debug for Subjects<'_> {
     }
 }
 
-/// Walks a list of [`Subjects`].
+/// Iterates over [`Subjects`].
 #[derive(Clone, Debug)]
 pub struct SubjectsIter<'a> {
     rest: &'a [u8],
@@ -86,7 +86,7 @@ impl<'a> Iterator for SubjectsIter<'a> {
             return None;
         }
         let mut fields = Reader::new(MESSAGE, self.rest);
-        // The list was checked, so this finds each of its subjects.
+        // The list was checked, so this never fails.
         let subject = fields.longstr(FIELD).ok()?;
         self.rest = fields.rest();
         self.left -= 1;
@@ -115,7 +115,7 @@ impl SubjectsBuf {
         Self::default()
     }
 
-    /// Appends a subject. On an error the list is as it was.
+    /// Appends a subject. After an error, the list is unchanged.
     pub fn push(&mut self, subject: &[u8]) -> Result<(), EncodeError> {
         let count = self.count.checked_add(1).ok_or(EncodeError::TooManySubjects)?;
         Writer::new(MESSAGE, &mut self.octets).longstr(FIELD, subject)?;
@@ -123,7 +123,7 @@ impl SubjectsBuf {
         Ok(())
     }
 
-    /// The list as a CONSUMER-HELLO takes it.
+    /// The list for a CONSUMER-HELLO.
     pub fn as_subjects(&self) -> Subjects<'_> {
         Subjects { octets: &self.octets, count: self.count }
     }

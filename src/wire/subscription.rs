@@ -1,28 +1,27 @@
-//! Subscriptions: what nodes ask for, and how they see what others ask for.
+//! Subscriptions: decoding those of peers, and encoding those of this node.
 
-/// A subscription or its end, as an XPUB socket hands it to its owner.
+/// A subscription or its end, as received from an XPUB socket.
 ///
-/// The stores and consumers of libdafka learn from these who is there: a consumer that subscribes to
-/// STORE-HELLO + its address has just connected.
+/// Nodes use subscriptions to detect new peers: for example, a consumer that has just connected subscribes to
+/// STORE-HELLO with its own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscription<'a> {
-    /// Whether this is a subscription; otherwise it is the end of one.
+    /// True for a subscription, false for the end of one.
     pub subscribe: bool,
-    /// The message that is subscribed to: an [`id`](super::id), or any other octet.
+    /// The message: an [`id`](super::id), or any other octet.
     pub id: u8,
-    /// The topic, or the beginning of topics. Not checked: a peer may subscribe to whatever it likes, so this
-    /// can be longer than a name and can hold a NUL.
+    /// The topic, or the beginning of topics. It is not checked: a peer may subscribe to anything, so it can be
+    /// longer than a name and contain NULs.
     pub topic: &'a [u8],
-    /// A NUL follows the topic, see [`exact_prefix`]. Nodes of libdafka 0.1.0 make no such subscriptions.
+    /// A NUL follows the topic, see [`exact_prefix`]. Nodes of libdafka 0.1.0 do not subscribe in this way.
     pub is_exact: bool,
 }
 
 impl<'a> Subscription<'a> {
-    /// Reads what an XPUB socket received. `None` when it is no subscription to a message: the frame is
-    /// empty, or its first octet (1 to subscribe, 0 to end that) is another or stands alone.
+    /// Decodes a frame from an XPUB socket. `None` when it is not a subscription to a message: it has fewer than two
+    /// octets, or its first octet is neither 1 (subscribe) nor 0 (end of the subscription).
     ///
-    /// One NUL at the topic's end, which is how [`exact_prefix`] says "this topic and no longer one", is left
-    /// out.
+    /// One NUL at the end of the topic is removed: it comes from [`exact_prefix`].
     pub fn decode(frame: &'a [u8]) -> Option<Self> {
         let (subscribe, id, topic) = match frame {
             [0, id, topic @ ..] => (false, *id, topic),
@@ -34,10 +33,10 @@ impl<'a> Subscription<'a> {
     }
 }
 
-/// What to subscribe to for a message's topics that begin with `topic`.
+/// The subscription to a message with all topics that begin with `topic`.
 ///
-/// Nodes subscribe so to messages to their own address: peers of libdafka 0.1.0 read the address off the
-/// subscription, and would take a NUL for a part of it.
+/// Nodes also use it for messages to their own address: peers of libdafka 0.1.0 read the address from the subscription,
+/// and would treat a NUL as a part of it.
 pub fn prefix(id: u8, topic: &[u8]) -> Vec<u8> {
     let mut octets = Vec::with_capacity(topic.len() + 2);
     octets.push(id);
@@ -45,8 +44,8 @@ pub fn prefix(id: u8, topic: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// What to subscribe to for a message's topic and no other: ZeroMQ matches prefixes, and the NUL that ends
-/// the topic in the first frame keeps `hello2` out of a subscription to `hello`.
+/// The subscription to a message with exactly this topic. ZeroMQ matches prefixes. The NUL that ends the topic in the
+/// first frame excludes `hello2` from a subscription to `hello`.
 pub fn exact_prefix(id: u8, topic: &[u8]) -> Vec<u8> {
     let mut octets = prefix(id, topic);
     octets.push(0);
@@ -59,7 +58,7 @@ mod tests {
     use crate::wire::id;
 
     #[test]
-    fn reads_subscriptions() {
+    fn subscriptions_are_decoded() {
         let hello =
             |is_exact| Some(Subscription { subscribe: true, id: id::RECORD, topic: b"hello", is_exact });
         assert_eq!(Subscription::decode(b"\x01Mhello"), hello(false));
@@ -74,10 +73,10 @@ mod tests {
     }
 
     #[test]
-    fn strips_one_nul_only() {
+    fn only_one_nul_is_removed() {
         assert_eq!(Subscription::decode(b"\x01Ma\0\0").map(|it| it.topic), Some(&b"a\0"[..]));
         assert_eq!(Subscription::decode(b"\x01Ma\0b").map(|it| it.topic), Some(&b"a\0b"[..]));
-        // The id is the id, also when it is the NUL.
+        // A NUL may also be the id.
         assert_eq!(
             Subscription::decode(b"\x01\0"),
             Some(Subscription { subscribe: true, id: 0, topic: b"", is_exact: false })
@@ -85,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_none() {
+    fn other_frames_are_refused() {
         for frame in [&b""[..], b"\0", b"\x01", b"\x02Mhello", b"Mhello", b"\xFFM"] {
             assert_eq!(Subscription::decode(frame), None, "{}", frame.escape_ascii());
         }
     }
 
     #[test]
-    fn prefixes() {
+    fn subscriptions_are_encoded() {
         assert_eq!(prefix(id::FETCH, b"ABCD"), b"FABCD");
         assert_eq!(prefix(id::RECORD, b""), b"M");
         assert_eq!(exact_prefix(id::RECORD, b"hello"), b"Mhello\0");

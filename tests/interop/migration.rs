@@ -241,7 +241,7 @@ fn the_missing_option_lists_missing_records() {
     // No database yet.
     let (code, lines, log) = ask(&cluster, "new", "--list");
     assert_eq!((code, lines.len()), (1, 0), "{log}");
-    assert!(log.starts_with("dafka_stored: cannot look at the directory"), "{log}");
+    assert!(log.starts_with("dafka_stored: cannot access the directory"), "{log}");
     assert!(!cluster.dir().join("new").exists(), "--list creates no directory");
     // A store that has never had a peer.
     let mut store = cluster.store("new");

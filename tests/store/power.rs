@@ -140,7 +140,7 @@ fn a_store_that_cannot_settle_its_header_does_not_start() {
     disk.control.fail(Fault::Header, libc::EIO, None);
     store.kill();
     let store = cluster.store_at(disk.dir(), &[], &disk.environment());
-    store.expect_exit("its start", 1, &["put on disk what is in the database"]);
+    store.expect_exit("its start", 1, &["synchronize the database"]);
     load.pause();
     check_images(&disk, &load, &mut random);
     disk.control.heal();

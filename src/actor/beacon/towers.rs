@@ -2,7 +2,7 @@
 
 use crate::actor::{MAX_FRAME_LEN_BYTES, Result};
 use crate::net::{Backlog, Frame, Kind, Monitor, Socket};
-use crate::settings::{self, Endpoint};
+use crate::settings::{self, TowerAddress};
 use crate::wire::WELCOME;
 use zmq::{POLLIN, PollItem, SocketEvent};
 
@@ -48,7 +48,7 @@ impl<'a> Towers<'a> {
             socket.beat()?;
             socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         }
-        let has_monitor = !settings.pub_addresses.iter().all(Endpoint::is_inproc);
+        let has_monitor = !settings.pub_addresses.iter().all(TowerAddress::is_inproc);
         let monitor = has_monitor.then(|| Monitor::start(&incoming, EVENTS)).transpose()?;
         // Before connecting: a tower sends its welcome when a connection is made, not when a subscription arrives.
         incoming.zmq().set_subscribe(WELCOME)?;

@@ -36,7 +36,7 @@ impl<P: AsRef<[u8]>> Job<P> {
         let mut runs = self.batch.runs();
         self.ends.retain(|_| runs.next().is_none_or(|run| !is_unwanted(run)));
         drop(runs);
-        self.batch.leave_out(is_unwanted);
+        self.batch.remove_runs(is_unwanted);
     }
 }
 

@@ -1,4 +1,4 @@
-//! LMDB as the log's engine: an open environment, and its transactions.
+//! The open LMDB environment, and its transactions as the log's engine.
 
 use std::io;
 use std::path::Path;
@@ -7,14 +7,14 @@ use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoCursor, RwTransaction, Transaction, WriteFlags,
 };
 
-use super::engine::{Entry, Snapshot, Table, Update};
-use super::options::Options;
+use super::super::engine::{Entry, Snapshot, Table, Update};
+use super::super::options::Options;
 
 pub(super) const META: &str = "meta";
 pub(super) const PARTITIONS: &str = "partitions";
-pub(super) const RECORDS: &str = "records";
+pub(in crate::storage) const RECORDS: &str = "records";
 
-/// LMDB's names of cursor movements, which the crate does not pass on.
+/// LMDB's numbers of cursor movements. The crate does not export them.
 mod movement {
     pub(super) const LAST: u32 = 6;
     pub(super) const NEXT: u32 = 8;
@@ -22,29 +22,33 @@ mod movement {
     pub(super) const AT_OR_AFTER: u32 = 17;
 }
 
-/// Permissions as LMDB takes them.
+/// Permissions in LMDB's type.
 pub(super) fn mode(file_mode: u32) -> lmdb_sys::mdb_mode_t {
     file_mode as lmdb_sys::mdb_mode_t
 }
 
 /// An open environment and its tables.
 #[derive(Debug)]
-pub(super) struct Tables {
-    pub(super) env: Environment,
+pub(in crate::storage) struct Tables {
+    pub(in crate::storage) env: Environment,
     /// The table of tables.
-    pub(super) main: Database,
+    pub(in crate::storage) main: Database,
     pub(super) meta: Database,
     pub(super) partitions: Database,
     pub(super) records: Database,
-    /// The length of the memory map: the database cannot become longer.
-    pub(super) map_len_bytes: usize,
+    /// The length of the memory map. The database file cannot become longer.
+    pub(in crate::storage) map_len_bytes: usize,
 }
 
 impl Tables {
-    /// Opens a database that was created or checked before. It must not be open in this process already:
-    /// LMDB's locks would not notice.
-    pub(super) fn open(dir: &Path, options: &Options, map_len_bytes: usize) -> lmdb::Result<Tables> {
-        // Read transactions live for one call, on any thread: they are not to be tied to threads.
+    /// Opens a database that was created or checked before. The caller ensures that it is not open in this process yet:
+    /// LMDB does not detect that.
+    pub(in crate::storage) fn open(
+        dir: &Path,
+        options: &Options,
+        map_len_bytes: usize,
+    ) -> lmdb::Result<Tables> {
+        // A read transaction lives for one call, on any thread. It must not be tied to its thread.
         let mut flags = EnvironmentFlags::NO_TLS;
         if !options.sync {
             flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
@@ -58,13 +62,13 @@ impl Tables {
         let meta = env.open_db(Some(META))?;
         let partitions = env.open_db(Some(PARTITIONS))?;
         let records = env.open_db(Some(RECORDS))?;
-        // LMDB makes it longer when the data demands it.
+        // LMDB uses a longer map when the file is longer.
         let map_len_bytes = env.info()?.map_size();
         Ok(Tables { env, main, meta, partitions, records, map_len_bytes })
     }
 
-    /// Frees the places of dead processes in the table of readers, and returns how many there were.
-    pub(super) fn clear_stale_readers(&self) -> lmdb::Result<usize> {
+    /// Removes the entries of dead processes from the table of readers, and returns their number.
+    pub(in crate::storage) fn clear_stale_readers(&self) -> lmdb::Result<usize> {
         let mut count = 0;
         // SAFETY: the environment is open as long as this lives, and `count` is a number that LMDB may set.
         match unsafe { lmdb_sys::mdb_reader_check(self.env.env(), &raw mut count) } {
@@ -74,18 +78,18 @@ impl Tables {
     }
 }
 
-/// The operating system's error that LMDB passed on, if it is one.
-pub(super) fn os_error(error: lmdb::Error) -> Option<io::Error> {
+/// The operating system's error, if LMDB's error is one.
+pub(in crate::storage) fn os_error(error: lmdb::Error) -> Option<io::Error> {
     match error {
         lmdb::Error::Other(code) if code > 0 => Some(io::Error::from_raw_os_error(code)),
         _ => None,
     }
 }
 
-/// One transaction over the tables of an environment.
-pub(super) struct Lmdb<'env, T> {
-    pub(super) txn: T,
-    pub(super) tables: &'env Tables,
+/// A transaction over the tables of an environment.
+pub(in crate::storage) struct Lmdb<'env, T> {
+    pub(in crate::storage) txn: T,
+    pub(in crate::storage) tables: &'env Tables,
 }
 
 impl<T> Lmdb<'_, T> {
@@ -119,7 +123,7 @@ impl<T: Transaction> Snapshot for Lmdb<'_, T> {
 
     fn entries_from(&self, table: Table, key: &[u8]) -> lmdb::Result<Entries<'_>> {
         let cursor = self.txn.open_ro_cursor(self.database(table))?;
-        // LMDB takes no empty key; every key comes after it.
+        // LMDB refuses an empty key as a start. All keys come after it.
         let first = if key.is_empty() {
             entry(&cursor, None, movement::NEXT)?
         } else {
@@ -151,18 +155,18 @@ impl Update for Lmdb<'_, RwTransaction<'_>> {
     }
 }
 
-/// A walk over a table.
-pub(super) struct Entries<'txn> {
+/// Iterates over the entries of a table.
+pub(in crate::storage) struct Entries<'txn> {
     cursor: RoCursor<'txn>,
     position: Position<'txn>,
 }
 
 enum Position<'txn> {
-    /// Found already, and not handed out yet; nothing when the walk is over before it begins.
+    /// The next entry was read already; `None` when there is none.
     At(Option<Entry<'txn>>),
-    /// The next one is to be looked up.
-    Before,
-    /// There are no more.
+    /// The cursor is at the last returned entry.
+    AfterReturned,
+    /// There are no more entries.
     End,
 }
 
@@ -172,17 +176,17 @@ impl<'txn> Iterator for Entries<'txn> {
     fn next(&mut self) -> Option<lmdb::Result<Entry<'txn>>> {
         let found = match std::mem::replace(&mut self.position, Position::End) {
             Position::At(found) => Ok(found),
-            Position::Before => entry(&self.cursor, None, movement::NEXT),
+            Position::AfterReturned => entry(&self.cursor, None, movement::NEXT),
             Position::End => Ok(None),
         };
         if matches!(found, Ok(Some(_))) {
-            self.position = Position::Before;
+            self.position = Position::AfterReturned;
         }
         found.transpose()
     }
 }
 
-/// Moves the cursor; nothing when there is no such entry.
+/// Moves the cursor. `None` when there is no such entry.
 fn entry<'txn>(
     cursor: &RoCursor<'txn>,
     key: Option<&[u8]>,
@@ -190,7 +194,7 @@ fn entry<'txn>(
 ) -> lmdb::Result<Option<Entry<'txn>>> {
     match cursor.get(key, None, movement) {
         Ok((Some(key), value)) => Ok(Some((key, value))),
-        // LMDB points the key to its own memory whenever it finds one.
+        // LMDB returns a key for every entry that it finds.
         Ok((None, _)) => Err(lmdb::Error::Corrupted),
         Err(lmdb::Error::NotFound) => Ok(None),
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! The file of the database: creating a new one whole, checking one that is there without changing it.
+//! The database file: creating a new one completely, and checking an existing one without changing it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use lmdb::{DatabaseFlags, Environment, EnvironmentFlags, Transaction};
 
-use super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
-use super::error::OpenError;
-use super::lmdb::{Lmdb, META, PARTITIONS, RECORDS, Tables, mode, os_error};
-use super::opening::{self, write_new};
-use super::pages::{Pages, Unsound};
+use super::super::directory::{self, DATA_FILE, NEW_DATA_FILE, failed};
+use super::super::error::OpenError;
+use super::super::opening::{self, write_new};
+use super::pages::{PageError, Pages};
+use super::tables::{Lmdb, META, PARTITIONS, RECORDS, Tables, mode, os_error};
 use crate::text::printable_path;
 
-/// Room for an empty database; only the creation uses it.
+/// The map length for creating an empty database.
 const NEW_MAP_LEN: usize = 1 << 20;
 
-/// More than a new database takes on the disk, in octets.
-pub(super) const NEW_LEN_BYTES: u64 = 1 << 16;
+/// An upper limit for the disk space of a new database.
+pub(in crate::storage) const NEW_LEN_BYTES: u64 = 1 << 16;
 
-/// Builds an empty database under another name than that of one that is in use; what is left of another try goes.
+/// Builds an empty database under a temporary name. Removes what an interrupted attempt has left.
 pub(super) fn build_new(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let new = dir.join(NEW_DATA_FILE);
     match fs::remove_file(&new) {
@@ -38,13 +38,13 @@ pub(super) fn build_new(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     })
 }
 
-/// Puts it on disk.
+/// Synchronizes the new database.
 pub(super) fn sync_new(dir: &Path) -> Result<(), OpenError> {
     let new = dir.join(NEW_DATA_FILE);
     File::open(&new).and_then(|file| file.sync_all()).map_err(failed("synchronize the file", &new))
 }
 
-/// Gives it its name.
+/// Renames the new database to its final name.
 pub(super) fn rename_new(dir: &Path) -> Result<(), OpenError> {
     let data = dir.join(DATA_FILE);
     fs::rename(dir.join(NEW_DATA_FILE), &data).map_err(failed("create the file", &data))
@@ -66,27 +66,32 @@ fn build(file: &Path, file_mode: u32) -> lmdb::Result<()> {
     update.txn.commit()
 }
 
-/// Checks that a file is the database of a store, of a format that this library reads. Does not change it,
-/// with one exception: LMDB may leave a file shorter than its header says, when the last pages are unused;
-/// then touching those through the map would kill the process, and so would a file that was cut off. When
-/// `may_extend`, because the file is known to be ours, it is made as long as it claims to be, with a hole.
-pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
+/// Checks that a file is the database of a store, of a format that this library reads.
+///
+/// It does not change the file, with one exception. LMDB may leave a file shorter than its header says, when the last
+/// pages are unused. The file may also have been truncated. In both cases, an access to the missing pages through the
+/// map would kill the process. So if `is_ours` (the file is known to belong to a store), the file is extended by a hole
+/// to the length in its header.
+pub(super) fn check(data: &Path, is_ours: bool) -> Result<(), OpenError> {
     let (found_len, claimed_len) = lengths(data)?;
     if found_len < claimed_len {
-        if !may_extend {
+        if !is_ours {
             let reason = "it is shorter than its header says";
             return Err(OpenError::NotAStore { path: data.to_path_buf(), reason });
         }
-        log::warn!("{} has {found_len} octets, its header says {claimed_len}", printable_path(data));
+        log::warn!(
+            "{} has {found_len} bytes, but {claimed_len} bytes according to its header; it is extended",
+            printable_path(data)
+        );
         OpenOptions::new()
             .write(true)
             .open(data)
             .and_then(|file| file.set_len(claimed_len))
             .map_err(failed("extend the database", data))?;
     }
-    let checked = check_content(data, claimed_len, may_extend);
+    let checked = check_content(data, claimed_len, is_ours);
     if checked.is_err() && found_len < claimed_len {
-        // Left as it was.
+        // A refused file stays as it was.
         OpenOptions::new()
             .write(true)
             .open(data)
@@ -96,7 +101,7 @@ pub(super) fn check(data: &Path, may_extend: bool) -> Result<(), OpenError> {
     checked
 }
 
-/// Checks what is behind the header pages; the file is as long as they say.
+/// Checks everything after the header pages. The file has the length that they say.
 fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), OpenError> {
     let map_len = map_len(data, claimed_len)?;
     check_pages(data)?;
@@ -104,24 +109,24 @@ fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), Ope
 }
 
 fn check_pages(data: &Path) -> Result<(), OpenError> {
-    let checked = Pages::open(data).map_err(Unsound::from).and_then(|pages| pages.check_all_but_records());
-    checked.map_err(|error| unsound(data, error))
+    let checked = Pages::open(data).map_err(PageError::from).and_then(|pages| pages.check_small_trees());
+    checked.map_err(|error| page_error(data, error))
 }
 
-/// What is wrong with a page as an error of opening.
-pub(super) fn unsound(data: &Path, unsound: Unsound) -> OpenError {
-    match unsound {
-        Unsound::Io(error) => failed("read the database", data)(error),
-        Unsound::Damaged { page, reason } => OpenError::Damaged { path: data.to_path_buf(), page, reason },
+/// Converts an error of the page check.
+pub(super) fn page_error(data: &Path, error: PageError) -> OpenError {
+    match error {
+        PageError::Io(error) => failed("read the database", data)(error),
+        PageError::Damaged { page, reason } => OpenError::Damaged { path: data.to_path_buf(), page, reason },
     }
 }
 
-/// Checks that a file is a database of LMDB, by its header pages.
-pub(super) fn check_marks(data: &Path) -> Result<(), OpenError> {
+/// Checks the header pages: whether a file is an LMDB database.
+pub(super) fn check_headers(data: &Path) -> Result<(), OpenError> {
     lengths(data).map(|_| ())
 }
 
-/// How long a database is, and how long its header pages say that it is.
+/// The length of a database file, and its length according to the header pages.
 fn lengths(data: &Path) -> Result<(u64, u64), OpenError> {
     let not_ours = || OpenError::NotAStore { path: data.to_path_buf(), reason: "it is not an LMDB database" };
     let mut file = File::open(data).map_err(failed("open the database", data))?;
@@ -145,17 +150,18 @@ fn check_format(data: &Path, format: lmdb::Result<Option<u32>>, is_ours: bool) -
     opening::check_format(data, format, is_ours)
 }
 
-/// How long the file must be for all its pages to be there, in octets, by its two header pages; nothing
-/// when they are not LMDB's. Reads the file rather than a map of it, and before LMDB does: LMDB believes
-/// what it finds, and divides by the page size.
+/// The length of a file with all its pages, according to its two header pages. `None` when they are not LMDB's.
+///
+/// This reads the file itself, not a map of it, and before LMDB does: LMDB trusts the header pages, and divides by the
+/// page length in them.
 fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
-    // LMDB's file is in the machine's word size and byte order: a page number, a word of other things,
-    // flags ...
+    // LMDB's file has the machine's word size and byte order. A page begins with its number, a word that does not
+    // matter here, and flags.
     const WORD: usize = size_of::<usize>();
     const FLAGS: usize = WORD + 2;
     const FLAG_META: u16 = 0x08;
-    // ... then the magic, the version, two words, and two descriptions of trees, the first of which begins
-    // with the page size; then the number of the last page.
+    // A header page continues with the magic number, the version, two words, and the descriptions of two trees. The
+    // first description begins with the page length. Then follows the number of the last page.
     const MAGIC: usize = WORD + 8;
     const VERSION: usize = MAGIC + 4;
     const PAGE_LEN: usize = VERSION + 4 + 2 * WORD;
@@ -193,8 +199,8 @@ fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
     Ok(Some(claimed_len))
 }
 
-/// The format version, through LMDB, without changing the file or making others; nothing when the database
-/// is not a store's.
+/// Reads the format version through LMDB, without changing the file or creating others. `None` when the database does
+/// not belong to a store.
 fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
     let read_only = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_LOCK;
     format_of(&Environment::new().set_flags(read_only).set_max_dbs(3).set_map_size(map_len).open(data)?)
@@ -203,7 +209,7 @@ fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
 fn format_of(env: &Environment) -> lmdb::Result<Option<u32>> {
     let meta = match env.open_db(Some(META)) {
         Ok(meta) => meta,
-        // There is no such table, or the key is there but is no table.
+        // There is no such key, or its value is not a table.
         Err(lmdb::Error::NotFound | lmdb::Error::Incompatible) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -215,7 +221,7 @@ fn format_of(env: &Environment) -> lmdb::Result<Option<u32>> {
     })
 }
 
-/// LMDB's error as one of opening: the operating system's, when it is one.
+/// Converts an error of LMDB. Some of them are errors of the operating system.
 pub(super) fn database_error(path: &Path, error: lmdb::Error) -> OpenError {
     let path: PathBuf = path.to_path_buf();
     match os_error(error) {

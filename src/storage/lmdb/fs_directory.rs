@@ -1,25 +1,26 @@
-//! The directory of a log in the file system, with LMDB's database in it, as `opening` needs it.
+//! The steps of opening a log in a directory of the file system, with LMDB as the database.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::super::directory::{self, DATA_FILE, LOCK_FILE, failed};
+use super::super::error::OpenError;
+use super::super::opening::Directory;
+use super::super::options::Options;
 use super::database;
-use super::directory::{self, DATA_FILE, LOCK_FILE, failed};
-use super::error::OpenError;
-use super::lmdb::Tables;
-use super::opening::Directory;
-use super::options::Options;
 use super::pages::Pages;
+use super::tables::Tables;
 
-/// A directory, and how to open the log in it.
-pub(super) struct FsDirectory<'a> {
-    pub(super) dir: &'a Path,
-    pub(super) data: PathBuf,
-    pub(super) options: &'a Options,
+/// The directory of a log, and the options to open it with.
+pub(in crate::storage) struct FsDirectory<'a> {
+    dir: &'a Path,
+    /// The database file.
+    pub(in crate::storage) data: PathBuf,
+    options: &'a Options,
 }
 
 impl<'a> FsDirectory<'a> {
-    pub(super) fn new(dir: &'a Path, options: &'a Options) -> FsDirectory<'a> {
+    pub(in crate::storage) fn new(dir: &'a Path, options: &'a Options) -> FsDirectory<'a> {
         FsDirectory { dir, data: dir.join(DATA_FILE), options }
     }
 }
@@ -61,13 +62,13 @@ impl Directory for FsDirectory<'_> {
     }
 
     fn sync(&self) -> Result<(), OpenError> {
-        directory::settle(self.dir)
+        directory::sync_with_parent(self.dir)
     }
 
     fn open(&self) -> Result<(Pages, Tables), OpenError> {
         directory::reserve_readers(self.dir, self.options.file_mode)?;
         let pages = Pages::open(&self.data).map_err(failed("open the database", &self.data))?;
-        let data_len = fs::metadata(&self.data).map_err(failed("look at the database", &self.data))?.len();
+        let data_len = fs::metadata(&self.data).map_err(failed("read the length of", &self.data))?.len();
         let map_len_bytes = self.options.first_map_len(usize::try_from(data_len).unwrap_or(usize::MAX));
         let tables = Tables::open(self.dir, self.options, map_len_bytes)
             .map_err(|error| database::database_error(&self.data, error))?;
@@ -78,6 +79,6 @@ impl Directory for FsDirectory<'_> {
         if !self.options.sync {
             return Ok(());
         }
-        pages.settle_headers(&self.data).map_err(failed("put on disk what is in the database", &self.data))
+        pages.rewrite_headers(&self.data).map_err(failed("synchronize the database", &self.data))
     }
 }
