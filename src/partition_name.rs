@@ -1,4 +1,4 @@
-//! What names a partition.
+//! The name of a partition: its topic and its producer.
 
 /// The name of a partition. Both parts are any bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -10,7 +10,7 @@ pub struct PartitionName<'a> {
 }
 
 impl PartitionName<'_> {
-    /// A copy of the name.
+    /// Returns an owned copy of the name.
     pub fn to_buf(self) -> PartitionNameBuf {
         PartitionNameBuf { topic: self.topic.into(), producer: self.producer.into() }
     }
@@ -26,7 +26,7 @@ pub struct PartitionNameBuf {
 }
 
 impl PartitionNameBuf {
-    /// The name, borrowed.
+    /// Returns the borrowed name.
     pub fn as_name(&self) -> PartitionName<'_> {
         PartitionName { topic: &self.topic, producer: &self.producer }
     }

@@ -1,11 +1,12 @@
-//! The partitions of a consumer or a replica: each is put in order by its [`Sequencer`], and missing records are requested.
+//! The partitions of a consumer or a replica. A [`Sequencer`] for each puts its records in order, and missing records
+//! are requested.
 //!
-//! The number of partitions, the bytes of early records and the bytes that FETCHes in flight may bring are limited. Any
-//! peer can invent partitions, so partitions whose records arrive in order have priority.
+//! There are limits for the number of partitions, the bytes of early records, and the bytes that FETCHes in flight
+//! request. Any peer can invent partitions, so partitions whose records arrive in order have priority.
 //!
 //! `table` holds the open partitions and selects the one to evict. `reorder_quota` limits the early records of all
-//! partitions. `fetch_scheduler` sends FETCHes when they are due; `fetch_quota` limits what they may bring. `beginning`
-//! corrects a false beginning of a partition.
+//! partitions. `fetch_scheduler` sends FETCHes when they are due, and `fetch_quota` limits the bytes that they
+//! request. `beginning` corrects a wrong start offset of a partition.
 
 use super::notice::Notice;
 use super::partition::sequencer::{Offer, Sequencer};
@@ -38,12 +39,13 @@ pub use limits::Limits;
 pub use statistics::Statistics;
 pub use table::Partition;
 
-/// How often consumers and stores request the heads of partitions: this finds what a lost message would hide.
+/// How often consumers and stores request the heads of partitions. The responses reveal records whose messages were
+/// lost.
 const REFRESH_INTERVAL_MS: u64 = 10_000;
-/// How much longer that interval is for each partition, which is one message in every answer.
+/// The interval grows by this for each partition, because each partition is one message in every response.
 const REFRESH_PER_PARTITION_MS: u64 = 1;
 
-/// The partitions and their FETCHes.
+/// The open partitions and their FETCHes.
 pub struct Ingest<P> {
     table: Table<P>,
     fetches: FetchScheduler,
@@ -51,13 +53,13 @@ pub struct Ingest<P> {
     evicted_positions: EvictedPositions,
     stores: StoreNames,
     statistics: Statistics,
-    /// `opened` and `refused` of the statistics when the heads were requested last.
+    /// `opened` and `refused` of the statistics when the heads were last requested.
     refreshed: (u64, u64),
-    /// `refused` and `refused_of_peer` of the statistics when [`Ingest::poll_notice`] was called last.
+    /// `refused` and `refused_of_peer` of the statistics when [`Ingest::poll_notice`] was last called.
     reported: (u64, u64),
 }
 
-/// What a sequencer occupied before a change.
+/// The state of a sequencer before a change.
 struct Before {
     has_gap: bool,
     early_len_bytes: usize,
@@ -70,14 +72,14 @@ impl Before {
         Before {
             has_gap,
             early_len_bytes: sequencer.early_len_bytes(),
-            // Nothing is in flight where no record is missing.
+            // Nothing is in flight if no record is missing.
             in_flight_len_bytes: if has_gap { sequencer.in_flight_len_bytes() } else { 0 },
         }
     }
 }
 
 impl<P: Payload> Ingest<P> {
-    /// No partitions. FETCHes will carry `own_address` as the requester's.
+    /// Returns an ingest without partitions. Its FETCHes name `own_address` as the requester.
     pub fn new(own_address: &[u8], limits: Limits) -> Self {
         Ingest {
             table: Table::new(limits.partitions, limits.partitions_per_peer),
@@ -91,7 +93,7 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// The counters.
+    /// Returns the counters.
     pub fn statistics(&self) -> Statistics {
         Statistics {
             fetches: self.fetches.sent_count(),
@@ -105,34 +107,35 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// The partition of a decoded message, if it is open.
+    /// Returns the partition of a decoded message, if it is open.
     pub fn find(&self, position: &Position) -> Option<Index> {
         self.table.find(position)
     }
 
-    /// The partition at `index`, which must be open.
+    /// Returns the partition at `index`, which must be open.
     pub fn partition(&self, index: Index) -> &Partition<P> {
         &self.table[index]
     }
 
-    /// The offset of a partition's next record.
+    /// Returns the offset of a partition's next record.
     pub fn next(&self, index: Index) -> u64 {
         self.table[index].sequencer.next()
     }
 
-    /// Whether the answer of a single store is expected.
+    /// Whether the next records of a partition are requested from a single store.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.find(position).is_some_and(|index| self.table[index].sequencer.fetches().is_store_asked())
     }
 
-    /// The topics of all partitions, each as often as there are partitions of it.
+    /// Returns the topic of each open partition. A topic may appear several times.
     pub fn topics(&self) -> impl Iterator<Item = &[u8]> {
         self.table.iter().map(|(_, partition)| partition.name().topic)
     }
 
-    /// Opens a partition whose next record is `next`, and which the peer `from` has mentioned, if that peer is known. `None`
-    /// when there are too many partitions and none can be evicted. `resume_at`, given a partition and its next record, returns
-    /// the record at which that partition resumes when it is opened again, or `None` when it cannot be evicted now.
+    /// Opens a partition whose next record is `next`. `from` is the peer that mentioned it, if that is known. Returns
+    /// `None` when there are too many partitions and none can be evicted. `resume_at` takes a partition and its next
+    /// record. It returns the record at which that partition continues when it is opened again, or `None` when it
+    /// cannot be evicted now.
     pub fn open(
         &mut self,
         name: PartitionName,
@@ -160,48 +163,49 @@ impl<P: Payload> Ingest<P> {
         Some(self.table.insert(name, sequencer, from, now_ms))
     }
 
-    /// Differs between requesters, and between the partitions of one requester: each starts with another store.
+    /// A number that differs between requesters, and between the partitions of one requester, so that they start with
+    /// different stores.
     fn turn(&self, name: PartitionName) -> usize {
         let names = (self.fetches.own_address(), name.producer);
         BuildHasherDefault::<DefaultHasher>::default().hash_one(names) as usize
     }
 
-    /// A partition exists, although no record of it has arrived yet.
+    /// Marks a partition as proven, although no record of it has arrived yet.
     pub fn prove(&mut self, index: Index) {
         self.table[index].is_proven = true;
         self.table.update_rank(index);
     }
 
-    /// The position of an evicted partition, if it is remembered.
+    /// Returns the position of an evicted partition, if it is stored.
     pub fn recall(&self, name: PartitionName) -> Option<u64> {
         self.evicted_positions.get(name)
     }
 
-    /// Closes every partition of some topics, and drops their early records.
+    /// Closes all partitions of the given topics, and drops their early records.
     pub fn close_topics(&mut self, topics: &HashSet<Box<[u8]>>) {
         let of_topics = self.table.iter().filter(|(_, partition)| topics.contains(partition.name().topic));
         let closed: Vec<Index> = of_topics.map(|(index, _)| index).collect();
         closed.into_iter().for_each(|index| self.close(index, None));
     }
 
-    /// Forgets the positions of evicted partitions of all other topics.
+    /// Drops the positions of evicted partitions of all other topics.
     pub fn remember_only<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]>) {
         self.evicted_positions.retain_topics(topics);
     }
 
-    /// Closes a partition, and remembers where it resumes when it is opened again, unless that is `None`.
+    /// Closes a partition. Stores the record at which it continues when it is opened again, unless that is `None`.
     fn close(&mut self, index: Index, resume_at: Option<u64>) {
         let Some(mut partition) = self.table.remove(index) else { return };
         self.reorder.release(index, &mut partition);
         self.fetches.release(index, &mut partition);
-        // A partition of which no record has arrived starts again from its beginning.
+        // A partition without any record starts at its beginning again.
         if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0) {
             self.evicted_positions.put(partition.name(), position);
         }
     }
 
-    /// Continues a partition at `next`, a record that was delivered and could not be kept: it is received again once it is
-    /// requested.
+    /// Continues a partition at the record `next`, which was delivered but could not be kept. The record is requested
+    /// again.
     pub fn rewind(&mut self, index: Index, next: u64) {
         let turn = self.turn(self.table[index].name());
         let Self { table, fetches, reorder, .. } = self;
@@ -211,8 +215,8 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer = Sequencer::new(next, turn);
     }
 
-    /// Takes a record that `from` has sent, and delivers the records that are in order now: offset and content. False when the
-    /// record arrived before.
+    /// Handles a record that came over the connection `from`. Delivers the records that are in order now, each with
+    /// its offset. Returns false when the record has arrived before.
     pub fn handle_record(
         &mut self,
         index: Index,
@@ -245,7 +249,7 @@ impl<P: Payload> Ingest<P> {
             Offer::Duplicate => self.statistics.duplicates += 1,
             Offer::NoRoom => self.statistics.no_room += 1,
         }
-        // The common case, a live record in order, ends here.
+        // The common case ends here: a live record in order.
         if before.has_gap || partition.sequencer.has_gap() {
             self.handle_gap(index, &before, now_ms);
         }
@@ -255,7 +259,7 @@ impl<P: Payload> Ingest<P> {
         is_new
     }
 
-    /// A record has arrived of a partition that has or had a gap.
+    /// Updates a partition that has or had a gap, after a record has arrived.
     fn handle_gap(&mut self, index: Index, before: &Before, now_ms: u64) {
         let Self { table, fetches, reorder, .. } = self;
         fetches.recount(index, &mut table[index], before.in_flight_len_bytes, now_ms);
@@ -267,9 +271,9 @@ impl<P: Payload> Ingest<P> {
         fetches.reschedule(index, &mut table[index], now_ms);
     }
 
-    /// A record of a partition has arrived in order for the first time: the partition is charged to the peer that delivered
-    /// it from then on, unless that peer has too many. So a peer cannot have others' partitions evicted by mentioning them
-    /// first.
+    /// The first in-order record of a partition has arrived. From now on the partition is charged to the peer that
+    /// delivered it, unless that peer has too many partitions. So a peer cannot cause the eviction of other peers'
+    /// partitions by mentioning them first.
     fn charge(&mut self, index: Index, from: &Sender) {
         self.table[index].is_charged = true;
         if let Some(from) = from() {
@@ -285,9 +289,9 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// A peer mentions a partition. When the partition waits for room in the share of its payer, and the peer has room, the
-    /// peer pays from now on. So a payer whose share is used up cannot hold up a partition of others. A payer that has
-    /// delivered a record keeps the partition for 2 s after the last one.
+    /// A peer mentions a partition. The peer is charged from now on, if the partition waits for room in the share of
+    /// its payer and the peer has room. So a payer without room cannot delay partitions of other peers. A payer that
+    /// has delivered a record keeps the partition for 2 s after the last one.
     pub fn handle_mention(&mut self, index: Index, from: &Sender, now_ms: u64) {
         let partition = &self.table[index];
         let is_waiting = partition.sequencer.has_gap() && partition.sequencer.in_flight_len_bytes() == 0;
@@ -302,8 +306,9 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// The producer of a partition publishes the record `offset`, which is given to [`Ingest::handle_record`] next. A producer
-    /// publishes in order: when that is the next record, no later one is known to exist. A true HEAD is repeated.
+    /// The producer of a partition publishes the record `offset`, which the caller passes to
+    /// [`Ingest::handle_record`] next. A producer publishes in order: if this is the next record, claims of later
+    /// records are wrong or early. They are dropped, and the producer repeats a true one.
     pub fn handle_published(&mut self, index: Index, offset: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         partition.stays_ms = now_ms + STAY_MS;
@@ -320,8 +325,8 @@ impl<P: Payload> Ingest<P> {
         self.extend(index, offset, now_ms);
     }
 
-    /// A store has the records of a partition up to `offset`. A store sends that as long as it holds the partition: it does
-    /// not keep a complete partition open.
+    /// A store has the records of a partition up to `offset`. A store repeats this while it holds the partition, so
+    /// it does not keep a complete partition open.
     pub fn handle_store_head(&mut self, index: Index, store: &[u8], offset: u64, now_ms: u64) {
         if let Some(store) = self.stores.intern(store) {
             let fetches = self.table[index].sequencer.fetches_mut();
@@ -330,7 +335,7 @@ impl<P: Payload> Ingest<P> {
         self.extend(index, offset, now_ms);
     }
 
-    /// A partition has records up to `offset`.
+    /// A partition has records up to `offset`, as a peer claims.
     fn extend(&mut self, index: Index, offset: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         if offset >= partition.sequencer.next() && !partition.sequencer.has_gap() {
@@ -342,14 +347,14 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// A partition was opened at the end that a peer has claimed: its beginning may be corrected.
+    /// A partition was opened at the end that a peer has claimed, so its start offset may have to be corrected.
     pub fn claim_beginning(&mut self, index: Index) {
         let partition = &mut self.table[index];
         partition.beginning = Beginning::claimed(partition.sequencer.next());
     }
 
-    /// The producer has just published the record `offset`. True when that corrects the beginning of the partition: then the
-    /// caller must drop the last `kept_count` records of it, which it has kept back.
+    /// The producer has just published the record `offset`. Returns true when that corrects the start offset of the
+    /// partition. The caller must then drop the last `kept_count` records of it, which it holds back.
     pub fn correct_by_record(&mut self, index: Index, offset: u64, kept_count: u64, now_ms: u64) -> bool {
         let beginning = &mut self.table[index].beginning;
         if !beginning.is_contradicted_by(offset) {
@@ -359,7 +364,7 @@ impl<P: Payload> Ingest<P> {
         self.correct(index, kept_count, now_ms)
     }
 
-    /// `offset` is the last record according to the producer, if `is_live`, or else according to a store. A store may be
+    /// `offset` is the last record, according to the producer if `is_live`, and to a store otherwise. A store may be
     /// behind, so it does not count once a record has arrived. Otherwise like [`Ingest::correct_by_record`].
     pub fn correct_by_head(
         &mut self,
@@ -380,7 +385,7 @@ impl<P: Payload> Ingest<P> {
         self.correct(index, kept_count, now_ms)
     }
 
-    /// Corrects the beginning of a partition, if it was not confirmed by a record for a while.
+    /// Corrects the start offset of a partition, if no record has confirmed it for a while.
     fn correct(&mut self, index: Index, kept_count: u64, now_ms: u64) -> bool {
         let partition = &mut self.table[index];
         let confirmed_ms = if partition.is_proven { partition.moved_ms } else { partition.opened_ms };
@@ -393,19 +398,20 @@ impl<P: Payload> Ingest<P> {
         true
     }
 
-    /// Messages wait that were received at this time and later: the answers to FETCHes may be among them. `None` when no
-    /// message waits.
+    /// Messages are unread that were received at `unread_since_ms` or later. They may be responses to FETCHes. `None`
+    /// when no message is unread.
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.fetches.handle_unread(unread_since_ms);
     }
 
-    /// A connection was given up because a message was received over it that is not allowed. Perhaps it answered a FETCH.
+    /// A connection has been given up because of a forbidden message, which may have been the response to a FETCH.
     pub fn handle_cut(&mut self, now_ms: u64) {
         self.fetches.handle_cut(now_ms);
     }
 
-    /// The heads of all partitions are requested now. Returns how long to wait before the next request; the last one brought
-    /// `head_count` heads. The wait is short when partitions were refused since the last request, and others evicted.
+    /// The heads of all partitions are requested now. Returns how long to wait until the next request. The last
+    /// request brought `head_count` heads. The wait is short when partitions have been refused and others opened
+    /// since then.
     pub fn begin_refresh(&mut self, head_count: usize) -> u64 {
         let now = (self.statistics.opened, self.statistics.refused);
         let before = std::mem::replace(&mut self.refreshed, now);
@@ -415,7 +421,7 @@ impl<P: Payload> Ingest<P> {
         REFRESH_INTERVAL_MS + self.table.len().max(head_count) as u64 * REFRESH_PER_PARTITION_MS
     }
 
-    /// When [`Ingest::handle_timeout`] has something to do next.
+    /// When [`Ingest::handle_timeout`] must be called next.
     pub fn due_ms(&self) -> Option<u64> {
         self.fetches.due_ms()
     }
@@ -425,8 +431,8 @@ impl<P: Payload> Ingest<P> {
         self.fetches.handle_timeout(&mut self.table, now_ms, out);
     }
 
-    /// The next notice: partitions that were refused since the last call, then each partition that the last
-    /// [`Ingest::handle_timeout`] has found stalled.
+    /// Returns the next notice: first that partitions were refused since the last call, and then each partition that
+    /// the last [`Ingest::handle_timeout`] found stalled.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         let now = (self.statistics.refused, self.statistics.refused_of_peer);
         let before = std::mem::replace(&mut self.reported, now);
@@ -437,7 +443,7 @@ impl<P: Payload> Ingest<P> {
             return Some(Notice::TooManyPartitions);
         }
         while let Some((index, next)) = self.fetches.poll_stalled() {
-            // It may have been closed since, and another partition may have its index.
+            // The partition may have been closed since then, and another one may have its index.
             if let Some(partition) =
                 self.table.get(index).filter(|partition| partition.sequencer.next() == next)
             {

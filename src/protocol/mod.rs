@@ -23,7 +23,7 @@
 //! The caller does the following in each turn of its loop, in this order:
 //!
 //! 1. It passes on the commands of the application.
-//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then tells a producer whether more
+//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then informs a producer whether more
 //!    subscriptions wait (`handle_behind`): the producer takes an ACK without a known subscription for the sign of a
 //!    twin.
 //! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. Then it

@@ -1,55 +1,55 @@
-//! Where a partition begins for a consumer that does not read it from its first record.
+//! The start offset of a partition, for a consumer that does not read it from its first record.
 //!
-//! Such a consumer begins at the first HEAD or RECORD. Any peer can send a HEAD far beyond the last record, and all
-//! records of the producer would then look old. So the beginning is a claim, and live messages of the producer can
-//! disprove it.
+//! Such a consumer starts at the first HEAD or RECORD that it receives. Any peer can send a HEAD far beyond the last
+//! record; all records of the producer would then look old. So the start offset is a claim, and live messages of the
+//! producer can refute it.
 
 use std::ops::Range;
 
-/// How long a beginning stands without a record in order before messages that contradict it count. Messages that are left
-/// over from an earlier connection to the producer are read within this time.
+/// How long a start offset must be without an in-order record before contradicting messages count. Messages of an
+/// earlier connection to the producer may contradict it, but are all read within this time.
 const CONTRADICTED_MS: u64 = 1_000;
 
-/// The beginning of one partition.
+/// The start offset of one partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beginning {
-    /// The first record; 0 when no record can be before it.
+    /// The first record to deliver; 0 when there can be no earlier one.
     first: u64,
-    /// The first record according to messages that contradict.
+    /// The first record according to contradicting messages.
     contradicted: Option<u64>,
-    /// Records that were delivered before the beginning was corrected.
+    /// The records that were delivered before the start offset was corrected.
     delivered: Range<u64>,
 }
 
 impl Beginning {
-    /// A peer has claimed that the partition's next record is `first`. The beginning may be corrected.
+    /// A peer has claimed that the partition's next record is `first`. The claim may be corrected later.
     pub(super) fn claimed(first: u64) -> Beginning {
         Beginning { first, ..Beginning::default() }
     }
 
-    /// True for a record that was delivered before the beginning was corrected.
+    /// True for a record that was delivered before the start offset was corrected.
     pub(super) fn is_delivered(&self, offset: u64) -> bool {
         self.delivered.contains(&offset)
     }
 
-    /// A record has arrived in order: messages that contradicted before that were late.
+    /// An in-order record has arrived, so earlier contradicting messages were outdated.
     pub(super) fn confirm(&mut self) {
         self.contradicted = None;
     }
 
-    /// Whether a partition with a record `first` contradicts the beginning.
+    /// Whether a record `first` of the partition contradicts the start offset.
     pub(super) fn is_contradicted_by(&self, first: u64) -> bool {
         first < self.first
     }
 
-    /// A message shows that the partition begins at `first` at the latest.
+    /// A message shows that the partition starts at `first` or before.
     pub(super) fn contradict(&mut self, first: u64) {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
     }
 
-    /// Corrects the beginning, if it is contradicted and was not confirmed by a record since `confirmed_ms`. Returns the
-    /// corrected one. Records before `delivered_end` were delivered, and are not delivered again. So a partition that has
-    /// delivered a record is corrected once at most.
+    /// Corrects the start offset if it is contradicted, and no record has confirmed it since `confirmed_ms`. Returns
+    /// the corrected start offset. Records before `delivered_end` were delivered, and are not delivered again. So a
+    /// partition that has delivered a record is corrected once at most.
     pub(super) fn correct(&mut self, confirmed_ms: u64, delivered_end: u64, now_ms: u64) -> Option<u64> {
         let first = self.contradicted?;
         if now_ms < confirmed_ms + CONTRADICTED_MS || !self.delivered.is_empty() {
@@ -114,37 +114,38 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_that_live_messages_contradict_is_corrected() {
+    fn a_start_offset_that_live_messages_contradict_is_corrected() {
         let mut reading = Reading::new();
         reading.head(u64::MAX - 1, 0);
-        // They may be left over from an earlier connection.
+        // They may come from an earlier connection.
         assert_eq!(reading.record(100, 10), [0; 0]);
         assert_eq!(reading.record(101, 20), [0; 0]);
         assert_eq!(reading.head(u64::MAX - 1, 999), [0; 0]);
-        // A second later, nobody has shown a record that the beginning allows: they were right, and all of them come.
+        // A second later, no record has confirmed the start offset. So these messages were right, and all their
+        // records are delivered.
         assert_eq!(reading.head(101, 1_000), [0; 0]);
         assert_eq!(reading.record(102, 1_001), [0; 0]);
         assert_eq!(reading.answer(100, 1_002), [100]);
         assert_eq!(reading.answer(101, 1_003), [101, 102]);
-        // What is claimed later is asked for, and holds nothing up.
+        // A later claim causes a FETCH, and delays no record.
         reading.head(u64::MAX - 1, 5_000);
         assert_eq!(reading.record(103, 5_001), [103]);
     }
 
     #[test]
-    fn a_beginning_that_was_right_stays() {
+    fn a_correct_start_offset_stays() {
         let mut reading = Reading::new();
         reading.head(150, 0);
         assert_eq!(reading.record(90, 1), [0; 0]);
         assert_eq!(reading.head(91, 2), [0; 0]);
         assert_eq!(reading.head(150, 1_200), [0; 0]);
-        // A store is behind: that contradicts nobody.
+        // A store that is behind contradicts nothing.
         let mut reading = Reading::new();
         reading.head(150, 0);
         let behind = Message::DirectHead { position: at(100), store: b"STORE" };
         assert_eq!(reading.take(behind, None, 10_000), [0; 0]);
         assert_eq!(reading.record(151, 10_001), [151]);
-        // Nor do what was left over and a store that is behind together.
+        // Nor do outdated messages and a store that is behind together.
         assert_eq!(reading.record(90, 10_002), [0; 0]);
         assert_eq!(reading.take(behind, None, 20_000), [0; 0]);
         assert_eq!(reading.answer(90, 20_001), [0; 0]);
@@ -152,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_forged_record_the_true_ones_come_each_once() {
+    fn after_a_forged_record_each_true_one_is_delivered_once() {
         let mut reading = Reading::new();
         assert_eq!(reading.record(1 << 63, 0), [1 << 63]);
         assert_eq!(reading.record(100, 500), [0; 0]);
         assert_eq!(reading.record(101, 1_000), [0; 0]);
         assert_eq!(reading.answer(100, 1_010), [100, 101]);
-        // Somebody who forges an early record has nothing delivered twice.
+        // A forged early record does not cause a second delivery.
         let mut reading = Reading::new();
         assert_eq!(reading.record(10, 0), [10]);
         assert_eq!(reading.record(11, 1), [11]);

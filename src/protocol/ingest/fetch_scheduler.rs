@@ -1,4 +1,4 @@
-//! Sends the FETCHes of all partitions when they are due, and limits what is in flight.
+//! Sends the FETCHes of all partitions when they are due, and limits the bytes in flight.
 
 use super::fetch_quota::FetchQuota;
 use super::index::Index;
@@ -8,29 +8,29 @@ use crate::protocol::{Outbox, Payload};
 use crate::wire::Message;
 use std::collections::BTreeSet;
 
-/// When more partitions than this wait for room, they retry at different times: so many within one ms.
+/// When more partitions wait for room, this many of them retry within one millisecond.
 const WAITING_PER_MS: usize = 50;
-/// How long a FETCH waits for which there is no room in the [`FetchQuota`].
+/// How long a FETCH waits when the [`FetchQuota`] has no room for it.
 const NO_ROOM_RETRY_MS: u64 = 20;
 
 /// The FETCHes of all partitions.
 pub(super) struct FetchScheduler {
-    /// The requester's address in FETCH.
+    /// The requester's address in each FETCH.
     own_address: Box<[u8]>,
-    /// When each partition with a gap is looked at next.
+    /// When each partition with a gap is examined next.
     timers: BTreeSet<(u64, Index)>,
     in_flight: FetchQuota,
-    /// When a connection was given up last.
+    /// When a connection was last given up.
     cut_ms: Option<u64>,
-    /// When the first message was received that was not processed yet.
+    /// When the first unread message was received.
     unread_since_ms: Option<u64>,
-    /// Partitions that the last [`FetchScheduler::handle_timeout`] has found stalled, and at which record.
+    /// The partitions that the last [`FetchScheduler::handle_timeout`] found stalled, and at which record.
     stalled: Vec<(Index, u64)>,
     sent_count: u64,
 }
 
 impl FetchScheduler {
-    /// No FETCHes. They will carry `own_address` as the requester's.
+    /// Returns a scheduler without FETCHes. Its FETCHes name `own_address` as the requester.
     pub(super) fn new(own_address: &[u8], in_flight_len_bytes: u64) -> Self {
         FetchScheduler {
             own_address: own_address.into(),
@@ -48,38 +48,38 @@ impl FetchScheduler {
         &self.own_address
     }
 
-    /// What the FETCHes in flight may bring.
+    /// The bytes that the FETCHes in flight request.
     pub(super) fn in_flight_len_bytes(&self) -> u64 {
         self.in_flight.len_bytes()
     }
 
-    /// How many FETCHes were sent.
+    /// The number of FETCHes that were sent.
     pub(super) fn sent_count(&self) -> u64 {
         self.sent_count
     }
 
-    /// Messages wait that were received at this time and later: the answers to FETCHes may be among them. `None` when no
-    /// message waits.
+    /// Messages are unread that were received at `unread_since_ms` or later. They may be responses to FETCHes. `None`
+    /// when no message is unread.
     pub(super) fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.unread_since_ms = unread_since_ms;
     }
 
-    /// A connection was given up, and perhaps the answer to a FETCH with it.
+    /// A connection has been given up. The response to a FETCH may be lost.
     pub(super) fn handle_cut(&mut self, now_ms: u64) {
         self.cut_ms = Some(now_ms);
     }
 
-    /// A partition that the last [`FetchScheduler::handle_timeout`] has found stalled, and at which record.
+    /// Returns a partition that the last [`FetchScheduler::handle_timeout`] found stalled, and at which record.
     pub(super) fn poll_stalled(&mut self) -> Option<(Index, u64)> {
         self.stalled.pop()
     }
 
-    /// When [`FetchScheduler::handle_timeout`] has something to do next.
+    /// When [`FetchScheduler::handle_timeout`] must be called next.
     pub(super) fn due_ms(&self) -> Option<u64> {
         self.timers.first().map(|&(due_ms, _)| due_ms)
     }
 
-    /// Sends the FETCHes that are due. Records that may be among unread messages are not requested again.
+    /// Sends the FETCHes that are due. Does not retry those whose response may be among the unread messages.
     pub(super) fn handle_timeout<P: Payload>(
         &mut self,
         table: &mut Table<P>,
@@ -102,7 +102,7 @@ impl FetchScheduler {
         }
     }
 
-    /// Sends one FETCH if the limits allow it. Returns when to look at the partition again.
+    /// Sends one FETCH if the limits allow it. Returns when to examine the partition again.
     fn fetch<P: Payload>(
         &mut self,
         table: &mut Table<P>,
@@ -111,7 +111,7 @@ impl FetchScheduler {
         out: &mut Outbox<P>,
     ) -> u64 {
         let partition = &mut table[index];
-        // Whether there is room or not: two partitions that wait for each other's room would wait for ever.
+        // In any case: two partitions that wait for each other's room would wait forever.
         let before = partition.sequencer.in_flight_len_bytes();
         partition.sequencer.fetches_mut().give_up();
         self.recount(index, partition, before, now_ms);
@@ -142,11 +142,11 @@ impl FetchScheduler {
         due_ms
     }
 
-    /// Sets a partition's timer: at once when it has a gap and no FETCH is in flight.
+    /// Sets a partition's timer: to now if it has a gap and no FETCH is in flight.
     pub(super) fn reschedule<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>, now_ms: u64) {
         let Some(due_ms) = partition.sequencer.fetch_due_ms() else { return };
         match partition.timer_ms {
-            // A timer that fires too early is corrected then: a record in time costs nothing here.
+            // A timer that fires too early is corrected then, so that a record in order costs nothing here.
             Some(timer_ms) if timer_ms <= due_ms => return,
             // It waits for room.
             Some(timer_ms)
@@ -161,13 +161,13 @@ impl FetchScheduler {
         self.timers.insert((due_ms, index));
     }
 
-    /// How much later than others a partition looks for room again. When many partitions wait, they do not all look at once,
-    /// and each looks less often.
+    /// An additional delay until a partition that waits for room retries. When many partitions wait, they do not all
+    /// retry at once, and each retries less often.
     fn spread_ms(&self, index: Index) -> u64 {
         (index.0 % (self.timers.len() / WAITING_PER_MS + 1)) as u64
     }
 
-    /// Updates what a partition's FETCH counts; it was `before`.
+    /// Updates the counted bytes of a partition's FETCH, which were `before`.
     pub(super) fn recount<P: Payload>(
         &mut self,
         index: Index,
@@ -184,7 +184,7 @@ impl FetchScheduler {
         }
     }
 
-    /// Makes the rest of a late answer count again, if there is room.
+    /// Makes the remaining part of a late response count again, if there is room.
     pub(super) fn revive<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) {
         if table[index].sequencer.fetches().is_late() && self.make_room(table, index, now_ms) {
             let partition = &mut table[index];
@@ -193,8 +193,8 @@ impl FetchScheduler {
         }
     }
 
-    /// Makes room for a partition's FETCH: where there is none, slow FETCHes of other peers stop counting. False when there is
-    /// still no room.
+    /// Makes room for a partition's FETCH, if necessary by no longer counting slow FETCHes of other peers. Returns
+    /// false when there is still no room.
     fn make_room<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) -> bool {
         let payer = table[index].payer.clone();
         while !self.in_flight.has_room(&payer) {
@@ -213,14 +213,14 @@ impl FetchScheduler {
         self.in_flight.has_room(peer)
     }
 
-    /// A partition that was charged to `payer` is charged to another peer now.
+    /// Charges a partition to its new payer. It was charged to `payer`.
     pub(super) fn handle_new_payer<P: Payload>(&mut self, payer: &[u8], partition: &Partition<P>) {
         let len_bytes = partition.sequencer.in_flight_len_bytes();
         self.in_flight.change(payer, len_bytes, 0);
         self.in_flight.change(&partition.payer, 0, len_bytes);
     }
 
-    /// The FETCH of a partition is dropped with its sequencer.
+    /// Drops the FETCH of a partition whose sequencer is dropped.
     pub(super) fn release<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>) {
         self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
         self.in_flight.end(index, partition.window.take());

@@ -1,17 +1,17 @@
-//! What limits one ingest.
+//! The limits of an ingest.
 
-/// The limits of one ingest.
+/// The limits of an ingest.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open partitions. A new partition evicts another one, or is ignored: see `table`.
+    /// Open partitions. A new partition evicts another one, or is ignored, see `table`.
     pub partitions: usize,
-    /// Open partitions that one peer has brought. The peer that sent a message is not always known.
+    /// Open partitions of one peer. The peer that sent a message is not always known.
     pub partitions_per_peer: usize,
-    /// Evicted partitions whose position is remembered.
+    /// Stored positions of evicted partitions.
     pub evicted_positions: usize,
-    /// What the early records of all partitions may occupy.
+    /// Memory of the early records of all partitions.
     pub early_len_bytes: usize,
-    /// What all FETCHes in flight may bring.
+    /// Bytes that all FETCHes in flight request.
     pub in_flight_len_bytes: u64,
 }
 

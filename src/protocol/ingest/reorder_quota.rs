@@ -1,8 +1,9 @@
-//! Limits what the reorder buffers of all partitions may occupy.
+//! Limits the memory of the reorder buffers of all partitions.
 //!
-//! One partition may have three times what it leaves free: three quarters of the limit, when it is alone. When there is
-//! no room, partitions are emptied whose gap may never be filled: unproven ones first, then the ones that have not
-//! moved for longest. Their records are fetched again.
+//! One partition may use three times the memory that it leaves free: three quarters of the limit, if it is alone.
+//! When there is no room, the buffers of partitions are emptied whose gap may never be filled: first those of
+//! unproven partitions, and then those of partitions without an in-order record for the longest time. Their records
+//! are fetched again.
 
 use super::eviction::Rank;
 use super::index::Index;
@@ -11,28 +12,29 @@ use crate::protocol::Payload;
 use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use std::collections::BTreeSet;
 
-/// A proven partition that has not moved for so long may lose its early records: perhaps no peer can fill its gap.
+/// A proven partition without an in-order record for this time may lose its early records: perhaps no peer can fill
+/// its gap.
 const STALE_EARLY_MS: u64 = 2_000;
-/// At most so many partitions are considered to find early records to drop.
+/// How many partitions are examined to find early records to drop.
 const MAX_LOOKS: usize = 16;
 
-/// What the reorder buffers occupy.
+/// The memory of the reorder buffers.
 #[derive(Debug)]
 pub(super) struct ReorderQuota {
     limit_bytes: usize,
     len_bytes: usize,
-    /// The partitions that have early records, in the order in which they lose them. Ranks may be out of date.
+    /// The partitions with early records, in the order in which they lose them. Ranks may be outdated.
     order: BTreeSet<(Rank, Index)>,
     dropped_count: u64,
 }
 
 impl ReorderQuota {
-    /// No early records.
+    /// Returns a quota without early records.
     pub(super) fn new(limit_bytes: usize) -> Self {
         ReorderQuota { limit_bytes, len_bytes: 0, order: BTreeSet::new(), dropped_count: 0 }
     }
 
-    /// What the reorder buffers occupy.
+    /// The memory of the reorder buffers.
     pub(super) fn len_bytes(&self) -> usize {
         self.len_bytes
     }
@@ -42,7 +44,8 @@ impl ReorderQuota {
         self.dropped_count
     }
 
-    /// Makes room for an early record of `len_bytes`. Returns how much more the partition's early records may occupy.
+    /// Makes room for an early record of `len_bytes`. Returns how much more memory the partition's early records may
+    /// use.
     pub(super) fn make_room<P: Payload>(
         &mut self,
         table: &mut Table<P>,
@@ -80,13 +83,13 @@ impl ReorderQuota {
         self.room_bytes(own_bytes)
     }
 
-    /// How much more the early records of a partition may occupy that occupy `own_bytes` now.
+    /// How much more memory a partition's early records may use, if they use `own_bytes` now.
     fn room_bytes(&self, own_bytes: usize) -> usize {
         let free_bytes = self.limit_bytes.saturating_sub(self.len_bytes);
         free_bytes.min((3 * free_bytes).saturating_sub(own_bytes))
     }
 
-    /// The early records of a partition, which have occupied `before_bytes`, have changed.
+    /// Updates the quota after a partition's early records have changed. They used `before_bytes`.
     pub(super) fn update<P: Payload>(
         &mut self,
         index: Index,
@@ -111,7 +114,7 @@ impl ReorderQuota {
         }
     }
 
-    /// The early records of a partition are dropped with its sequencer.
+    /// Removes the early records of a partition whose sequencer is dropped.
     pub(super) fn release<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>) {
         self.len_bytes -= partition.sequencer.early_len_bytes();
         if let Some(listed_rank) = partition.listed_early_rank.take() {

@@ -1,4 +1,4 @@
-//! What has happened in one ingest.
+//! The counters of an ingest.
 
 /// Counters, for a node's last debug line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,13 +9,13 @@ pub struct Statistics {
     pub handed_on: u64,
     /// Early records that were buffered.
     pub early: u64,
-    /// Records that arrived before.
+    /// Records that had arrived before.
     pub duplicates: u64,
-    /// Early records for which there was no room. They are fetched.
+    /// Early records for which there was no room. They are fetched later.
     pub no_room: u64,
     /// FETCHes sent.
     pub fetches: u64,
-    /// Messages of partitions for which there was no room.
+    /// Messages that would have opened a partition for which there was no room.
     pub refused: u64,
     /// Those of them whose peer had too many partitions.
     pub refused_of_peer: u64,
@@ -25,12 +25,12 @@ pub struct Statistics {
     pub early_dropped: u64,
     /// Open partitions.
     pub partitions: usize,
-    /// Peers that have brought them.
+    /// Peers that the open partitions are charged to.
     pub peers: usize,
-    /// Open partitions of the peer that has brought most.
+    /// Open partitions of the peer that has most.
     pub most_of_peer: usize,
-    /// What early records occupy.
+    /// Memory of the early records.
     pub early_len_bytes: usize,
-    /// What the FETCHes in flight may bring.
+    /// The bytes that the FETCHes in flight request.
     pub in_flight_len_bytes: u64,
 }

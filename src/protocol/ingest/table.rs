@@ -1,14 +1,14 @@
-//! The partition table: the open partitions, by index and by name, and the choice of the partition to evict.
+//! The partition table: the open partitions, by index and by name. It selects the partition to evict.
 //!
-//! Any peer can invent partitions. So a partition that has delivered a record in order outlasts one that has not; among
-//! the latter, the oldest is evicted first. A peer that brings many partitions evicts its own: it has a limit, and when
-//! there are too many in all, the peer with the most partitions loses one. So a peer that has no more than others loses
-//! nothing, however many partitions others invent.
+//! Any peer can invent partitions. So partitions without an in-order record are evicted before others, the oldest
+//! first. A peer that brings many partitions evicts its own: each peer has a limit, and when there are too many in
+//! total, the peer with most partitions loses one. So a peer that has no more partitions than others loses none,
+//! however many the others invent.
 //!
-//! Within one peer's share, a new partition does not evict one that still waits for its first record. A store sends the
-//! heads of all its partitions in one burst, and each head would evict the partition before. Complete partitions of
-//! ended producers are evicted at once: a consumer keeps their positions, a store has them on disk, and a peer that
-//! mentions a missing record opens them again.
+//! Within one peer's share, a new partition does not evict one that still waits for its first record. Otherwise each
+//! head would evict the partition before it, because a store sends the heads of all its partitions in one burst.
+//! Complete partitions of ended producers are evicted at once: a consumer stores their positions, and a store has
+//! them on disk. They are opened again when a peer mentions a missing record.
 
 use super::beginning::Beginning;
 use super::eviction::{EvictionOrder, Payer, Rank};
@@ -21,11 +21,12 @@ use crate::wire::{Position, partition_key};
 use std::collections::HashMap;
 use std::ops;
 
-/// How long a proven partition stays after its producer was last heard. (A producer sends a HEAD every second.)
+/// How long a proven partition stays after the last message of its producer. (A producer sends a HEAD every second.)
 pub(super) const STAY_MS: u64 = 2_000;
-/// How long a partition stays, beside newer ones of the same peer, for its first record, or for the next one of a gap.
+/// How long a partition stays, beside newer ones of the same peer, until its first record or the next record of a gap
+/// arrives.
 const FIRST_RECORD_MS: u64 = 10_000;
-/// At most so many partitions are considered to find one to evict.
+/// How many partitions are examined to find one to evict.
 const MAX_LOOKS: usize = 1_000;
 
 /// One open partition.
@@ -34,35 +35,36 @@ pub struct Partition<P> {
     pub(super) name: PartitionNameBuf,
     pub(super) sequencer: Sequencer<P>,
     pub(super) beginning: Beginning,
-    /// A record has arrived in order.
+    /// Whether a record has arrived in order.
     pub(super) is_proven: bool,
     pub(super) opened_ms: u64,
-    /// It stays until then, because its producer was heard.
+    /// It stays until then, because of a message of its producer.
     pub(super) stays_ms: u64,
-    /// When its last record arrived in order, or its first early one arrived.
+    /// When its last in-order record arrived, or its first early one.
     pub(super) moved_ms: u64,
-    /// The peer that it is charged to: the one that first mentioned it, and later the one that delivered its first record
-    /// in order.
+    /// The peer that it is charged to: first the one that first mentioned it, and later the one that delivered its
+    /// first in-order record.
     pub(super) payer: Payer,
-    /// Its payer has delivered a record in order.
+    /// Whether its payer has delivered an in-order record.
     pub(super) is_charged: bool,
-    /// Its rank in the order of eviction, which may be out of date: see [`Table::update_rank`].
+    /// Its rank in the order of eviction. It may be outdated, see [`Table::update_rank`].
     listed_rank: Rank,
-    /// The same in `ReorderQuota`, while it has early records.
+    /// Its rank in `ReorderQuota`, while it has early records.
     pub(super) listed_early_rank: Option<Rank>,
-    /// When `FetchScheduler` looks at it next.
+    /// When `FetchScheduler` examines it next.
     pub(super) timer_ms: Option<u64>,
-    /// The FETCH in flight, while it counts in `FetchQuota`.
+    /// The FETCH in flight, while `FetchQuota` counts it.
     pub(super) window: Option<Window>,
 }
 
 impl<P: Payload> Partition<P> {
-    /// The partition's name.
+    /// Returns the partition's name.
     pub fn name(&self) -> PartitionName<'_> {
         self.name.as_name()
     }
 
-    /// Delivers the record `offset`, which is the next one, and the buffered records that follow it. Returns how many.
+    /// Delivers the record `offset`, which is the next one, and the buffered records that follow it. Returns how
+    /// many.
     pub(super) fn deliver(
         &mut self,
         offset: u64,
@@ -86,7 +88,8 @@ impl<P: Payload> Partition<P> {
         count
     }
 
-    /// Whether a record arrived in order, and when it may be evicted. Messages do not delay that for an unproven one.
+    /// Returns whether a record arrived in order, and when the partition may be evicted. For an unproven partition,
+    /// messages do not delay that time.
     fn rank(&self) -> Rank {
         let gap_ms = if self.sequencer.has_gap() { self.moved_ms + FIRST_RECORD_MS } else { 0 };
         let time_ms =
@@ -94,7 +97,7 @@ impl<P: Payload> Partition<P> {
         Rank { is_proven: self.is_proven, time_ms }
     }
 
-    /// Its rank among those that have early records.
+    /// Returns its rank among the partitions that have early records.
     pub(super) fn early_rank(&self) -> Rank {
         Rank { is_proven: self.is_proven, time_ms: self.moved_ms }
     }
@@ -105,7 +108,8 @@ impl<P: Payload> Partition<P> {
 pub(super) enum Room {
     /// There is room.
     Free,
-    /// There is room once a partition was closed. When that is opened again, it resumes at the record `resume_at`.
+    /// There is room once the partition `index` is closed. When it is opened again, it continues at the record
+    /// `resume_at`.
     AfterEviction { index: Index, resume_at: u64 },
     /// There is no room.
     None,
@@ -119,7 +123,7 @@ pub(super) struct Table<P> {
     free: Vec<Index>,
     /// By [`partition_key`].
     by_key: HashMap<Box<[u8]>, Index>,
-    /// Ranks change with every record, so they are updated only when a partition to evict is searched.
+    /// Ranks change with every record, so they are updated only when a partition to evict is searched for.
     eviction: EvictionOrder,
 }
 
@@ -139,7 +143,7 @@ impl<P> ops::IndexMut<Index> for Table<P> {
 }
 
 impl<P: Payload> Table<P> {
-    /// No partitions; at most `max_count`, and at most `max_count_per_peer` that one peer has brought.
+    /// Returns an empty table for `max_count` partitions, and for `max_count_per_peer` partitions of one peer.
     pub(super) fn new(max_count: usize, max_count_per_peer: usize) -> Self {
         Table {
             max_count,
@@ -151,17 +155,17 @@ impl<P: Payload> Table<P> {
         }
     }
 
-    /// How many partitions are open.
+    /// The number of open partitions.
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// The peers that partitions are charged to.
+    /// The order of eviction, and the peers that partitions are charged to.
     pub(super) fn eviction(&self) -> &EvictionOrder {
         &self.eviction
     }
 
-    /// The partition of a decoded message, if it is open.
+    /// Returns the partition of a decoded message, if it is open.
     pub(super) fn find(&self, position: &Position) -> Option<Index> {
         match position.key() {
             Some(key) => self.by_key.get(key).copied(),
@@ -169,18 +173,18 @@ impl<P: Payload> Table<P> {
         }
     }
 
-    /// The partition at an index, if there is one.
+    /// Returns the partition at an index, if there is one.
     pub(super) fn get(&self, index: Index) -> Option<&Partition<P>> {
         self.partitions.get(index.0)?.as_ref()
     }
 
-    /// All partitions.
+    /// Returns all partitions.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Index, &Partition<P>)> {
         let partitions = self.partitions.iter().enumerate();
         partitions.filter_map(|(i, partition)| Some((Index(i), partition.as_ref()?)))
     }
 
-    /// Adds a partition that `from` has mentioned.
+    /// Adds a partition that the peer `from` has mentioned.
     pub(super) fn insert(
         &mut self,
         name: PartitionName,
@@ -247,8 +251,9 @@ impl<P: Payload> Table<P> {
         !from.is_empty() && self.eviction.count_of(from) >= self.max_count_per_peer
     }
 
-    /// Whether there is room for a partition that the peer `from` brings. `resume_at`, given a partition and its next record,
-    /// returns the record at which that partition resumes when it is opened again, or `None` when it cannot be closed now.
+    /// Returns whether there is room for a partition that the peer `from` brings. `resume_at` takes a partition and
+    /// its next record. It returns the record at which that partition continues when it is opened again, or `None`
+    /// when it cannot be closed now.
     pub(super) fn find_room(
         &mut self,
         from: &[u8],
@@ -273,8 +278,8 @@ impl<P: Payload> Table<P> {
             .unwrap_or(Room::None)
     }
 
-    /// A partition to evict, of one peer or of all. A peer's own new partition (`is_own`) does not evict one that still
-    /// waits for its first record; another peer's does.
+    /// Returns a partition to evict, of one peer or of all peers. A new partition of the same peer (`is_own`) does
+    /// not evict one that still waits for its first record. A new partition of another peer does.
     fn find_evictable(
         &mut self,
         of: Option<&[u8]>,
@@ -288,7 +293,7 @@ impl<P: Payload> Table<P> {
         })
     }
 
-    /// The first partition among the proven or the unproven ones, if it may be evicted by `until_ms`.
+    /// Returns the first of the proven or unproven partitions, if it may be evicted at `until_ms`.
     fn find_first(
         &mut self,
         of: Option<&[u8]>,
@@ -297,7 +302,7 @@ impl<P: Payload> Table<P> {
         now_ms: u64,
         resume_at: &impl Fn(Index, u64) -> Option<u64>,
     ) -> Option<Room> {
-        // Ranks are updated only here. For each that is out of date, a message has arrived.
+        // Ranks are updated only here. For each outdated one, a message has arrived.
         for _ in 0..MAX_LOOKS {
             let (listed_rank, index) = self.eviction.first(of, is_proven)?;
             let partition = &mut self[index];
@@ -309,7 +314,7 @@ impl<P: Payload> Table<P> {
                 if let Some(resume_at) = resume_at(index, next) {
                     return Some(Room::AfterEviction { index, resume_at });
                 }
-                // Its records are being written or delivered: it stays for another while.
+                // Its records are being written or delivered, so it stays for a while.
                 partition.stays_ms = now_ms + STAY_MS;
                 partition.opened_ms = now_ms;
             }

@@ -1,4 +1,4 @@
-//! Exponential backoff for a partition whose FETCHes seem to end the connections that carry the answers.
+//! Exponential backoff for a partition whose FETCHes seem to end the connections that carry the responses.
 //!
 //! libzmq ends a connection over which a record longer than its limit comes. Responses for other partitions are lost
 //! with it, and nothing shows which partition's response it was. So each partition whose FETCH had no response waits

@@ -1,8 +1,8 @@
-//! Plans the FETCHes of one partition: what to ask for, which store, and when to ask again.
+//! Plans the FETCHes of one partition: which records to request, from which store, and when to retry.
 //!
-//! One FETCH is in flight at a time. It asks for a window: as many records as fit into a few MiB, estimated from the
-//! records received so far. The window shrinks when answers do not come or break off. FETCHes rotate among the stores
-//! that advertise the partition. When no store is known, or stores do not answer, all peers are asked.
+//! One FETCH is in flight at a time. It requests a window: as many records as fit into a few MiB, estimated from the
+//! records received so far. The window shrinks when responses do not come or are partial. FETCHes rotate among the
+//! stores that advertise the partition. When no store is known, or stores do not respond, all peers are asked.
 
 use super::backoff::Backoff;
 use super::fetch_stall::FetchStallDetector;
@@ -10,50 +10,51 @@ use super::reorder_buffer::ReorderBuffer;
 use super::sources::{Choice, Sources};
 use std::sync::Arc;
 
-/// Records in the first window of a partition whose record length is not known yet.
+/// The records in the first window of a partition whose record length is not known.
 pub(super) const FIRST_WINDOW_COUNT: u32 = 16;
-/// The most records that one FETCH asks for. (0.1.0 asks for up to 100,000.)
+/// The limit of records in one FETCH. (0.1.0 requests up to 100,000.)
 pub(super) const MAX_WINDOW_COUNT: u32 = 16_384;
-/// The most content that one FETCH should bring.
+/// The limit of content in one FETCH.
 pub(super) const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
-/// The timeout of the first FETCH, unless answers are known to take longer. It doubles while no answer comes.
+/// The timeout of the first FETCH, unless responses are known to take longer. It doubles with each FETCH without a
+/// response.
 pub(super) const FIRST_RETRY_MS: u64 = 250;
 /// The longest timeout while no peer mentions the partition.
 pub(super) const MAX_RETRY_MS: u64 = 30_000;
-/// The longest timeout once a peer mentions the partition, unless answers are known to take longer: that peer may have
-/// the records.
+/// The longest timeout once a peer mentions the partition, unless responses are known to take longer. That peer may
+/// have the records.
 pub(super) const HEARD_RETRY_MS: u64 = 1_000;
-/// The longest time that one window may take, however slowly its records arrive: then another store is asked.
+/// The longest time for one window, however slowly its records arrive. Then another store is asked.
 const MAX_WINDOW_MS: u64 = 30_000;
-/// The longest time that an answer is assumed to take.
+/// The longest time that a response is assumed to take.
 const MAX_ANSWER_MS: u64 = 8_000;
-/// After so many unanswered FETCHes for the same record, a FETCH asks for fewer records.
+/// After this many FETCHes for the same record without a response, a FETCH requests fewer records.
 const MAX_EQUAL_COUNT: u32 = 3;
-/// Buffered records that lie between gaps are requested again, if they have at most so many bytes per ms that an answer
-/// takes: over a long path that is faster than one FETCH for each gap.
+/// Buffered records between gaps are requested again if they have at most this many bytes per millisecond of response
+/// time. Over a long path that is faster than one FETCH for each gap.
 const KNOWN_LEN_BYTES_PER_MS: u64 = 1_000;
 
 /// A FETCH to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The first record to ask for.
+    /// The first record to request.
     pub first: u64,
-    /// How many records to ask for.
+    /// How many records to request.
     pub count: u32,
-    /// The store to ask; `None`: all peers.
+    /// The store to ask; `None` for all peers.
     pub store: Option<Arc<[u8]>>,
 }
 
-/// How far the answer to a FETCH has come.
+/// How far the response to a FETCH has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     /// No record has arrived yet.
     Awaited,
     /// The first record has arrived.
     Begun,
-    /// A connection was given up before a record arrived: the answer may be lost with it.
+    /// A connection was given up before a record arrived. The response may be lost.
     Lost,
-    /// A connection was given up, and a record has arrived, before that or after.
+    /// A connection was given up. A record has arrived, before that or after.
     Interrupted,
 }
 
@@ -67,17 +68,17 @@ impl Answer {
     }
 }
 
-/// Whether what a FETCH may bring counts in the quota of bytes in flight.
+/// Whether the bytes that a FETCH requests count in the quota of bytes in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quota {
     /// It counts.
     Counted,
-    /// The FETCH repeats one that had no full answer: it does not count before an answer begins. Perhaps no peer can answer,
-    /// and other partitions must not wait for that.
+    /// The FETCH repeats one without a complete response. It does not count before its response begins. Perhaps no
+    /// peer has the records, and other partitions must not wait for that.
     Retry,
-    /// The deadline has passed. It counts again when records arrive late and there is room for the rest.
+    /// The deadline has passed. It counts again when records arrive late and there is room for the remaining ones.
     Overdue,
-    /// The FETCH was slow when others needed its room: it counts no more.
+    /// The FETCH was slow when other partitions needed room. It no longer counts.
     Slow,
     /// Slow, and the deadline has passed.
     SlowOverdue,
@@ -86,20 +87,20 @@ enum Quota {
 /// The FETCH in flight.
 #[derive(Debug)]
 struct Fetch {
-    /// One after the last record that it asks for.
+    /// One after the last requested record.
     end: u64,
-    /// The store that was asked; `None`: all peers.
+    /// The store that was asked; `None` for all peers.
     store: Option<Arc<[u8]>>,
     sent_ms: u64,
-    /// When the first FETCH for its first record was sent: a record that arrives may answer that one.
+    /// When the first FETCH for its first record was sent. A record that arrives may answer that FETCH.
     first_sent_ms: u64,
     /// How many FETCHes for its first record were sent before it.
     equal_count: u32,
-    /// The content that has arrived since.
+    /// The content that has arrived.
     len_bytes: u64,
     answer: Answer,
     quota: Quota,
-    /// It is not repeated before this: its answer may end connections.
+    /// It is not repeated before this time, because its response may end connections.
     not_before_ms: u64,
     deadline_ms: u64,
 }
@@ -124,25 +125,28 @@ impl Fetch {
     }
 }
 
-/// How long answers take, from FETCH to the first record.
+/// The response time: from FETCH to the first record.
 #[derive(Debug, Default)]
 struct AnswerTime {
     ms: u64,
-    /// The last measured answer may have been to an earlier FETCH.
+    /// Whether the last measured response may belong to an earlier FETCH.
     is_doubted: bool,
 }
 
 impl AnswerTime {
-    /// Measures the answer to `fetch`, whose first record has arrived.
+    /// Measures the response to `fetch`, whose first record has arrived.
     ///
-    /// Behind a producer's queue of live records an answer may take long. Asking again would only make that queue longer.
+    /// Behind a producer's queue of live records a response may take long. Repeating the FETCH would only make that
+    /// queue longer.
     fn measure(&mut self, fetch: &Fetch, now_ms: u64) {
         let first_ms = now_ms.saturating_sub(fetch.first_sent_ms);
-        // No path takes longer than this: for a part of that time, the answer was not available or could not arrive.
+        // No path takes longer than this. So for a part of the time, no peer had the records, or the response could
+        // not arrive.
         let sample_ms =
             if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
         let sample_ms = sample_ms.min(MAX_ANSWER_MS);
-        // The same may be true when several equal FETCHes were sent. Then the next answer to a single FETCH replaces it.
+        // The same may be true when several equal FETCHes were sent. Then the next response to a single FETCH
+        // replaces the value.
         let is_doubted = fetch.equal_count > 0;
         let known_ms = if self.is_doubted && !is_doubted { 0 } else { self.ms };
         self.ms = sample_ms.max((known_ms * 3 + sample_ms) / 4);
@@ -150,33 +154,33 @@ impl AnswerTime {
     }
 }
 
-/// What the last FETCH, which had no full answer, means for the next one.
+/// The consequences of an incomplete response for the next FETCH.
 struct Retry {
     first_sent_ms: u64,
     equal_count: u32,
-    /// It probably asked for too many records.
+    /// Whether it probably requested too many records.
     is_too_much: bool,
 }
 
-/// The state of one partition's FETCHes.
+/// The FETCHes of one partition.
 #[derive(Debug)]
 pub struct FetchPlanner {
     fetch: Option<Fetch>,
-    /// The most records of a window: halved when answers do not come, doubled when they do.
+    /// The limit of records in a window. It is halved when responses do not come, and doubled when they do.
     max_window_count: u32,
-    /// 0 while no record was received.
+    /// 0 until a record has been received.
     mean_len_bytes: u64,
     answer_time: AnswerTime,
     retry_ms: u64,
     backoff: Backoff,
     sources: Sources,
     stall: FetchStallDetector,
-    /// The last FETCH has detected a stall.
+    /// Whether the last FETCH detected a stall.
     is_stalled: bool,
 }
 
 impl FetchPlanner {
-    /// No FETCH yet. Requesters with different `turn`s start with different stores.
+    /// Returns a planner without a FETCH. Requesters with different `turn`s start with different stores.
     pub(super) fn new(turn: usize) -> Self {
         FetchPlanner {
             fetch: None,
@@ -194,8 +198,8 @@ impl FetchPlanner {
     /// A record has arrived in order; the record after it is `next`.
     pub(super) fn handle_in_order(&mut self, next: u64, len_bytes: usize, now_ms: u64) {
         let len_bytes = len_bytes as u64;
-        // A moving mean: quick to follow larger records, so that a window cannot become too large for long. At least 1, since
-        // 0 means that no record was received.
+        // A moving mean, which follows larger records quickly, so that a window is not too large for long. At least
+        // 1, because 0 means that no record has been received.
         let mean_len_bytes = (self.mean_len_bytes * 7 + len_bytes).div_ceil(8);
         self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
@@ -218,17 +222,17 @@ impl FetchPlanner {
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
 
-    /// A record has arrived early. It shows how long records are, if none was received before.
+    /// A record has arrived early. It determines the expected record length if it is the first record.
     pub(super) fn handle_early(&mut self, len_bytes: usize) {
         if self.mean_len_bytes == 0 {
             self.mean_len_bytes = (len_bytes as u64).max(1);
         }
     }
 
-    /// A peer has mentioned a record that is missing: the FETCH in flight is repeated sooner.
+    /// A peer has mentioned a missing record. The FETCH in flight is retried earlier.
     pub(super) fn handle_mention(&mut self, now_ms: u64) {
         if let Some(fetch) = &mut self.fetch {
-            // Not before an answer can arrive.
+            // Not before a response can arrive.
             let soon_ms = (now_ms + HEARD_RETRY_MS.max(2 * self.answer_time.ms)).max(fetch.not_before_ms);
             fetch.deadline_ms = fetch.deadline_ms.min(soon_ms);
         }
@@ -239,30 +243,30 @@ impl FetchPlanner {
         self.sources.held_by(store, end);
     }
 
-    /// True while the answer of a single store is expected, until its deadline.
+    /// True while the response of a single store is expected, until the deadline.
     pub fn is_store_asked(&self) -> bool {
         self.fetch.as_ref().is_some_and(|fetch| fetch.store.is_some() && !fetch.is_overdue())
     }
 
-    /// When the next FETCH of a partition with a gap is due; 0: at once.
+    /// When the next FETCH of a partition with a gap is due; 0 for at once.
     pub(super) fn due_ms(&self) -> u64 {
         self.fetch.as_ref().map_or(0, |fetch| fetch.deadline_ms)
     }
 
-    /// No FETCH is in flight any more.
+    /// Drops the FETCH in flight.
     pub(super) fn cancel(&mut self) {
         self.fetch = None;
     }
 
-    /// No record from `end` on exists as far as it is known.
+    /// No record from `end` on is known to exist.
     pub(super) fn end_at(&mut self, end: u64) {
         if let Some(fetch) = &mut self.fetch {
             fetch.end = fetch.end.min(end);
         }
     }
 
-    /// The deadline of the FETCH in flight has passed. It no longer counts, even when it cannot be repeated yet because
-    /// others leave no room.
+    /// The deadline of the FETCH in flight has passed. It no longer counts, even when there is no room yet to repeat
+    /// it.
     pub fn give_up(&mut self) {
         if let Some(fetch) = &mut self.fetch {
             fetch.quota = match fetch.quota {
@@ -272,12 +276,13 @@ impl FetchPlanner {
         }
     }
 
-    /// Records arrive in answer to a FETCH whose deadline has passed: it needs room again, see [`FetchPlanner::revive`].
+    /// True when records arrive for a FETCH whose deadline has passed. It needs room again, see
+    /// [`FetchPlanner::revive`].
     pub fn is_late(&self) -> bool {
         self.fetch.as_ref().is_some_and(|fetch| fetch.quota == Quota::Overdue && fetch.answer.has_begun())
     }
 
-    /// There is room for the rest of a late answer.
+    /// There is room for the remaining part of a late response.
     pub fn revive(&mut self) {
         if let Some(fetch) = &mut self.fetch
             && fetch.quota == Quota::Overdue
@@ -286,14 +291,14 @@ impl FetchPlanner {
         }
     }
 
-    /// The FETCH in flight is slow, and others need its room: it counts no more.
+    /// The FETCH in flight is slow, and other partitions need its room. It no longer counts.
     pub fn release_quota(&mut self) {
         if let Some(fetch) = &mut self.fetch {
             fetch.quota = if fetch.is_overdue() { Quota::SlowOverdue } else { Quota::Slow };
         }
     }
 
-    /// How many bytes of content the FETCH in flight may bring, as an estimate, if that counts in the quota. `next` is the
+    /// The estimated bytes of content that the FETCH in flight requests, if it counts in the quota. `next` is the
     /// partition's next record.
     pub(super) fn in_flight_len_bytes(&self, next: u64) -> u64 {
         match &self.fetch {
@@ -304,8 +309,8 @@ impl FetchPlanner {
         }
     }
 
-    /// The deadline of the FETCH in flight has passed, and a connection was given up at `cut_ms`. Returns when to ask again,
-    /// if that must wait. After a partial answer it need not: as far as it is known, the next record is not too long.
+    /// The deadline of the FETCH in flight has passed, and a connection was given up at `cut_ms`. Returns when to
+    /// retry, if that must wait. After a partial response there is no wait: its next record is probably not too long.
     pub fn back_off(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
         let fetch = self.fetch.as_mut()?;
         // A FETCH that has waited already is no longer in flight.
@@ -322,8 +327,8 @@ impl FetchPlanner {
         (fetch.deadline_ms > now_ms).then_some(fetch.deadline_ms)
     }
 
-    /// Plans a FETCH for the missing records from `next` to `end`. `None` when no peer has answered for a minute and no
-    /// early record shows that the missing ones exist.
+    /// Plans a FETCH for the missing records from `next` to `end`. Returns `None` when no peer has responded for a
+    /// minute and no early record shows that the missing ones exist.
     pub(super) fn request<P: AsRef<[u8]>>(
         &mut self,
         next: u64,
@@ -344,9 +349,10 @@ impl FetchPlanner {
         let choice = self.sources.choose(next, now_ms);
         self.is_stalled = choice.store.is_none() && self.stall.asked(next, now_ms);
         if is_repeated && choice.store.is_none() {
-            // No record came since the last FETCH: ask less often, and then for less. In this order: the answer to a large
-            // window may just take long, and records that are requested again are sent again. But when an answer broke off,
-            // its rest was lost: perhaps a queue on the path cannot hold so much.
+            // No record has come since the last FETCH. First double the timeout, and later request fewer records. The
+            // response to a large window may just take long, and each retry sends its records again. But when a
+            // response was partial, its remaining part was lost: perhaps a queue on the path is too short for so many
+            // records.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
             if is_too_much {
                 self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
@@ -369,10 +375,11 @@ impl FetchPlanner {
         Some(Request { first: next, count, store: choice.store })
     }
 
-    /// The FETCH has not brought all that it asked for.
+    /// Handles a FETCH without a complete response.
     fn end_unanswered(&mut self, fetch: &Fetch, next: u64, now_ms: u64) -> Retry {
         self.sources.silent(fetch.store.as_ref(), now_ms);
-        // An answer that was lost with a connection shows neither how long answers take nor how long they may be.
+        // A response that was lost with a connection shows neither how long responses take nor how many records they
+        // may have.
         let is_cut = fetch.answer.is_cut();
         let (first_sent_ms, equal_count) = match fetch.answer {
             Answer::Awaited => (fetch.first_sent_ms, fetch.equal_count + 1),
@@ -383,7 +390,7 @@ impl FetchPlanner {
         Retry { first_sent_ms, equal_count, is_too_much }
     }
 
-    /// How many records to ask a source for.
+    /// How many records to request from a source.
     fn window_count<P: AsRef<[u8]>>(
         &self,
         next: u64,
@@ -401,7 +408,7 @@ impl FetchPlanner {
         (gap_end - next).min(fitting).min(u64::from(self.max_window_count)) as u32
     }
 
-    /// True when the last [`FetchPlanner::request`] has detected a stall. True once for each record.
+    /// True when the last [`FetchPlanner::request`] detected a stall, once for each record.
     pub fn is_stalled(&self) -> bool {
         self.is_stalled
     }

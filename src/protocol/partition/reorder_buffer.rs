@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What one early record occupies besides its content: its handle and its entry in the buffer.
+/// The memory of one early record besides its content: its handle and its entry in the buffer.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
 /// The early records of one partition.
@@ -20,12 +20,12 @@ impl<P> Default for ReorderBuffer<P> {
 }
 
 impl<P: AsRef<[u8]>> ReorderBuffer<P> {
-    /// True without early records.
+    /// True when there are no early records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// What the records occupy.
+    /// The memory of the records.
     pub fn len_bytes(&self) -> usize {
         self.len_bytes
     }
@@ -40,8 +40,9 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
         self.records.last_key_value().map(|(&last, _)| last)
     }
 
-    /// Inserts a record that is not in the buffer, if it fits into `room_bytes` more. Where it does not, later records are
-    /// dropped for it: an earlier record is needed sooner. False when the record was not inserted.
+    /// Inserts a record that is not in the buffer, if it fits into `room_bytes` more. If it does not fit, later
+    /// records are dropped for it, because an earlier record is needed sooner. Returns false when the record was not
+    /// inserted.
     pub fn insert(&mut self, offset: u64, content: P, mut room_bytes: usize) -> bool {
         let cost_bytes = cost_bytes(&content);
         while room_bytes < cost_bytes {
@@ -55,7 +56,7 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
         true
     }
 
-    /// Removes the record `offset`.
+    /// Removes and returns the record `offset`.
     pub fn take(&mut self, offset: u64) -> Option<P> {
         if self.records.is_empty() {
             return None;
@@ -65,20 +66,20 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
         Some(content)
     }
 
-    /// Drops every record. Returns how many they were, and what they occupied.
+    /// Drops every record. Returns how many there were, and their memory.
     pub fn clear(&mut self) -> (usize, usize) {
         let dropped = (self.records.len(), self.len_bytes);
         *self = ReorderBuffer::default();
         dropped
     }
 
-    /// One after the last missing record that a FETCH should ask for, where `end` is the end of all gaps. That is the end of
-    /// the first gap, or of a later one, if the records between the gaps have at most `known_len_bytes` in all and lie
-    /// before `limit`.
+    /// One after the last missing record that a FETCH should request; `end` is the end of all gaps. That is the end
+    /// of the first gap, or of a later one, if the records between the gaps have at most `known_len_bytes` in total
+    /// and are before `limit`.
     pub fn end_of_gaps(&self, end: u64, known_len_bytes: u64, limit: u64) -> u64 {
         let Some((&first, _)) = self.records.first_key_value() else { return end };
         let mut known_len_bytes = known_len_bytes;
-        // The last gap ends before `gap_end`; the buffered records behind it end before `known_end`.
+        // The last gap ends before `gap_end`. The buffered records after it end before `known_end`.
         let (mut gap_end, mut known_end) = (first, first);
         for (&offset, content) in &self.records {
             if offset > known_end {
@@ -93,7 +94,7 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
         if end > known_end { end } else { gap_end }
     }
 
-    /// Drops the last record. Returns what it occupied.
+    /// Drops the last record. Returns its memory.
     fn drop_last(&mut self) -> usize {
         let Some((_, content)) = self.records.pop_last() else { return 0 };
         let freed_bytes = cost_bytes(&content);

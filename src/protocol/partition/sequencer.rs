@@ -1,7 +1,7 @@
 //! Puts the records of one partition in order.
 //!
-//! Records arrive in any order, twice, or not at all. The sequencer returns each record once, in order. Early records wait
-//! in a [`ReorderBuffer`]; a [`FetchPlanner`] requests the missing ones.
+//! Records arrive in any order, twice, or not at all. The sequencer returns each record once, in order. Early records
+//! wait in a [`ReorderBuffer`]; a [`FetchPlanner`] requests the missing ones.
 
 use super::fetch::{FetchPlanner, Request};
 use super::reorder_buffer::ReorderBuffer;
@@ -9,31 +9,33 @@ use super::reorder_buffer::ReorderBuffer;
 /// The largest offset that a record can have, so that "one after it" is a number too.
 pub const MAX_OFFSET: u64 = u64::MAX - 1;
 
-/// What became of a record that was offered.
+/// The result of offering a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offer<P> {
-    /// It is the next record: deliver it, then call [`Sequencer::pop_early`] for the records after it.
+    /// It is the next record. The caller delivers it, and then calls [`Sequencer::pop_early`] for the records after
+    /// it.
     InOrder(P),
     /// It arrived early and is buffered.
     Early,
-    /// It arrived before.
+    /// It has arrived before.
     Duplicate,
-    /// It arrived early and there is no room: it will be fetched.
+    /// It arrived early, and there is no room for it. It will be fetched.
     NoRoom,
 }
 
-/// The state of one partition.
+/// The sequencer of one partition.
 #[derive(Debug)]
 pub struct Sequencer<P> {
     next: u64,
-    /// One after the highest offset that a peer has mentioned; never below `next`.
+    /// One after the highest offset that a peer has mentioned. Never below `next`.
     end: u64,
     early: ReorderBuffer<P>,
     fetches: FetchPlanner,
 }
 
 impl<P: AsRef<[u8]>> Sequencer<P> {
-    /// A partition whose next record is `next`. Requesters with different `turn`s start with different stores.
+    /// Returns a sequencer whose next record is `next`. Requesters with different `turn`s start with different
+    /// stores.
     pub fn new(next: u64, turn: usize) -> Self {
         Sequencer { next, end: next, early: ReorderBuffer::default(), fetches: FetchPlanner::new(turn) }
     }
@@ -43,7 +45,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.next
     }
 
-    /// What the early records occupy.
+    /// The memory of the early records.
     pub fn early_len_bytes(&self) -> usize {
         self.early.len_bytes()
     }
@@ -53,7 +55,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.next < self.end
     }
 
-    /// Takes a record that arrived. Early records may occupy `room_bytes` more.
+    /// Takes a record that arrived. Early records may use `room_bytes` more memory.
     pub fn offer(&mut self, offset: u64, content: P, now_ms: u64, room_bytes: usize) -> Offer<P> {
         if offset < self.next || offset > MAX_OFFSET {
             return Offer::Duplicate;
@@ -77,19 +79,19 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         Some(content)
     }
 
-    /// Moves on by one record.
+    /// Advances by one record.
     fn advance(&mut self, len_bytes: usize, now_ms: u64) {
         self.next += 1;
         self.end = self.end.max(self.next);
         self.fetches.handle_in_order(self.next, len_bytes, now_ms);
     }
 
-    /// Drops every early record: they will be fetched. Returns how many they were, and what they occupied.
+    /// Drops all early records, which will be fetched again. Returns how many there were, and their memory.
     pub fn drop_early(&mut self) -> (usize, usize) {
         self.early.clear()
     }
 
-    /// A peer has mentioned the record `offset`: it and all before it exist, if that is true.
+    /// A peer has mentioned the record `offset`. It claims that this record and all before it exist.
     pub fn handle_mention(&mut self, offset: u64, now_ms: u64) {
         if offset > MAX_OFFSET || offset < self.next {
             return;
@@ -98,11 +100,11 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.fetches.handle_mention(now_ms);
     }
 
-    /// Drops what peers have mentioned: beside `offset`, only the records that have arrived exist for certain.
+    /// Drops the claims of peers. Besides `offset`, only the records that have arrived are certain to exist.
     pub fn end_at(&mut self, offset: u64) {
         let known = self.early.last().map_or(offset, |last| last.max(offset)) + 1;
         self.end = known.max(self.next).min(self.end);
-        // Where no record is missing, no FETCH is in flight.
+        // If no record is missing, no FETCH is in flight.
         if self.end == self.next + 1 && offset == self.next {
             self.fetches.cancel();
         }
@@ -124,8 +126,8 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.has_gap().then(|| self.fetches.due_ms())
     }
 
-    /// Returns the FETCH to send now. Call it when [`Sequencer::fetch_due_ms`] has come. When no peer has answered for a
-    /// minute and no early record shows a gap, the missing records are forgotten until a peer mentions them again.
+    /// Returns the FETCH to send now. To be called when [`Sequencer::fetch_due_ms`] has come. When no peer has
+    /// responded for a minute and no early record shows a gap, the claims are dropped until a peer repeats them.
     pub fn request(&mut self, now_ms: u64) -> Option<Request> {
         if !self.has_gap() {
             return None;
@@ -137,7 +139,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         request
     }
 
-    /// How many bytes of content the FETCH in flight may bring, see [`FetchPlanner::in_flight_len_bytes`].
+    /// The bytes of content that the FETCH in flight requests, see [`FetchPlanner::in_flight_len_bytes`].
     pub fn in_flight_len_bytes(&self) -> u64 {
         self.fetches.in_flight_len_bytes(self.next)
     }

@@ -8,14 +8,14 @@ fn offer(sequencer: &mut Sequencer<Vec<u8>>, offset: u64) -> Offer<Vec<u8>> {
     sequencer.offer(offset, vec![offset as u8], 0, ROOM)
 }
 
-/// First offset and count of the next FETCH, to everybody.
+/// The first offset and the count of the next FETCH to all peers.
 fn asked(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> Option<(u64, u32)> {
     let request = sequencer.request(now_ms)?;
     assert_eq!(request.store, None);
     Some((request.first, request.count))
 }
 
-/// First offset, count and store of the next FETCH.
+/// The first offset, the count and the store of the next FETCH.
 fn asked_of(sequencer: &mut Sequencer<Vec<u8>>, now_ms: u64) -> (u64, u32, String) {
     let Request { first, count, store } = sequencer.request(now_ms).unwrap();
     (first, count, store.map_or("all".into(), |store| String::from_utf8_lossy(&store).into_owned()))
@@ -27,7 +27,7 @@ fn held_by(sequencer: &mut Sequencer<Vec<u8>>, store: &str, end: u64) {
 }
 
 #[test]
-fn stores_that_hold_a_partition_are_asked_in_turn() {
+fn stores_of_a_partition_are_asked_in_turn() {
     let mut sequencer = Sequencer::new(0, 0);
     held_by(&mut sequencer, "A", 100);
     held_by(&mut sequencer, "B", 100);
@@ -40,7 +40,7 @@ fn stores_that_hold_a_partition_are_asked_in_turn() {
             .for_each(|offset| drop(sequencer.offer(offset, vec![0; 1 << 19], 0, ROOM)));
     }
     assert_eq!(stores, ["B", "A", "B", "A"]);
-    // Another requester begins with the other one.
+    // Another requester begins with the other store.
     let mut sequencer = Sequencer::new(0, 1);
     held_by(&mut sequencer, "A", 100);
     held_by(&mut sequencer, "B", 100);
@@ -48,7 +48,7 @@ fn stores_that_hold_a_partition_are_asked_in_turn() {
 }
 
 #[test]
-fn a_store_that_is_silent_is_replaced_at_once_and_everybody_asked_in_the_end() {
+fn a_silent_store_is_replaced_and_then_all_peers_are_asked() {
     let mut sequencer = Sequencer::new(0, 0);
     held_by(&mut sequencer, "A", 10);
     held_by(&mut sequencer, "B", 10);
@@ -61,7 +61,7 @@ fn a_store_that_is_silent_is_replaced_at_once_and_everybody_asked_in_the_end() {
 }
 
 #[test]
-fn in_order_passes_through() {
+fn records_in_order_are_returned_at_once() {
     let mut sequencer = Sequencer::new(0, 0);
     for offset in 0..10 {
         assert_eq!(offer(&mut sequencer, offset), Offer::InOrder(vec![offset as u8]));
@@ -72,7 +72,7 @@ fn in_order_passes_through() {
 }
 
 #[test]
-fn a_gap_is_asked_for_and_the_early_records_follow() {
+fn a_gap_is_requested_and_the_early_records_follow() {
     let mut sequencer = Sequencer::new(0, 0);
     assert_eq!(offer(&mut sequencer, 3), Offer::Early);
     assert_eq!(offer(&mut sequencer, 2), Offer::Early);
@@ -91,7 +91,7 @@ fn a_gap_is_asked_for_and_the_early_records_follow() {
 }
 
 #[test]
-fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
+fn a_fetch_without_a_response_is_retried_with_backoff() {
     let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(5, 0);
     sequencer.handle_mention(6, 0);
     let (mut now_ms, mut waits) = (0, Vec::new());
@@ -107,14 +107,14 @@ fn an_unanswered_fetch_is_repeated_ever_more_seldom() {
     }
     assert_eq!(waits[..4], [250, 500, 1_000, 2_000]);
     assert_eq!(waits.last(), Some(&MAX_RETRY_MS));
-    // Nobody has it, it seems: it is asked for again when somebody says again that it is there.
+    // No peer seems to have the records. They are requested again when a peer mentions them again.
     assert_eq!(sequencer.fetch_due_ms(), None);
     sequencer.handle_mention(6, now_ms);
     assert_eq!(asked(&mut sequencer, now_ms), Some((5, 2)));
 }
 
 #[test]
-fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
+fn a_partial_response_is_continued() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.handle_mention(9, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 10)));
@@ -126,7 +126,7 @@ fn a_fetch_that_was_answered_in_part_goes_on_from_there() {
 }
 
 #[test]
-fn the_window_fits_the_records() {
+fn the_window_depends_on_the_record_length() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.handle_mention(10_000_000, 0);
     let mut counts = Vec::new();
@@ -147,23 +147,23 @@ fn the_window_fits_the_records() {
 }
 
 #[test]
-fn a_record_that_came_early_tells_how_long_records_are() {
+fn an_early_record_determines_the_record_length() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.offer(5_000, vec![0; 1_000_000], 0, 2_000_000);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 8)));
 }
 
 #[test]
-fn empty_records_are_not_unknown_ones() {
+fn empty_records_have_a_known_length() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.offer(0, vec![], 0, ROOM);
     sequencer.handle_mention(1_000_000, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((1, MAX_WINDOW_COUNT)));
 }
 
-/// Found by the simulation, seed 19.
+/// The simulation found this with seed 19.
 #[test]
-fn nothing_is_under_way_where_a_claim_was_taken_back() {
+fn nothing_is_in_flight_after_a_claim_is_dropped() {
     let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0, 0);
     sequencer.handle_mention(99, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
@@ -177,14 +177,14 @@ fn nothing_is_under_way_where_a_claim_was_taken_back() {
 }
 
 #[test]
-fn a_fetch_that_nobody_answers_takes_no_room() {
+fn a_fetch_without_a_response_takes_no_room() {
     let mut sequencer: Sequencer<Vec<u8>> = Sequencer::new(0, 0);
     sequencer.handle_mention(9, 0);
     sequencer.request(0);
     assert!(sequencer.in_flight_len_bytes() > 0);
     sequencer.request(1_000);
     assert_eq!(sequencer.in_flight_len_bytes(), 0);
-    // What comes late needs room again.
+    // A late response needs room again.
     sequencer.offer(0, vec![0; 10], 1_001, ROOM);
     assert!(sequencer.fetches().is_late());
     assert_eq!(sequencer.in_flight_len_bytes(), 0);
@@ -193,7 +193,7 @@ fn a_fetch_that_nobody_answers_takes_no_room() {
 }
 
 #[test]
-fn a_slow_answer_is_not_asked_for_twice() {
+fn a_slow_response_is_not_requested_twice() {
     let mut sequencer = Sequencer::new(0, 0);
     sequencer.handle_mention(100, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
@@ -205,7 +205,7 @@ fn a_slow_answer_is_not_asked_for_twice() {
 }
 
 #[test]
-fn gaps_are_filled_together_where_answers_take_long() {
+fn gaps_are_filled_together_over_a_long_path() {
     let gaps = |answer_ms| {
         let mut sequencer = Sequencer::new(0, 0);
         sequencer.handle_mention(0, 0);
@@ -217,7 +217,7 @@ fn gaps_are_filled_together_where_answers_take_long() {
         asked(&mut sequencer, answer_ms)
     };
     assert_eq!(gaps(1), Some((1, 1)));
-    // Two records more are worth 2 ms, and so on. There is nothing to ask for behind the last one.
+    // Two records more cost 2 ms, and so on. No record after the last one is missing.
     assert_eq!(gaps(2), Some((1, 4)));
     assert_eq!(gaps(500), Some((1, 6)));
 }
@@ -234,7 +234,7 @@ fn a_full_buffer_keeps_the_earliest_records() {
 }
 
 #[test]
-fn absurd_offsets_do_no_harm() {
+fn offsets_near_the_maximum_do_no_harm() {
     let mut sequencer = Sequencer::new(0, 0);
     assert_eq!(offer(&mut sequencer, u64::MAX), Offer::Duplicate);
     sequencer.handle_mention(u64::MAX, 0);
