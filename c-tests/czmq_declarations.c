@@ -1,5 +1,5 @@
-//  The CZMQ functions that the library calls, declared as src/czmq/sys.rs declares them. Behind czmq.h, a declaration
-//  that differs is a compile error: that is the whole test. tests/tidy.rs compares the names with those in Rust.
+//  The CZMQ functions that the library calls, declared as in src/czmq/sys.rs. After czmq.h, a different declaration is
+//  a compile error, which is the whole test. tests/tidy.rs compares the names with those in Rust.
 
 #include <czmq.h>
 

@@ -1,5 +1,5 @@
 /*  =========================================================================
-    every_function - each exported function with its type, as the reference for the C API gives it
+    every_function - each exported function with its type, as in the reference of the C API
 
     The file that includes this defines FUNCTION (result, name, parameters), which is called once for each.
     =========================================================================

@@ -1,6 +1,6 @@
 /*  =========================================================================
-    provoke - does what valgrind or the sanitizers have to notice, with memory that the library gave it; ctest checks that
-    they do
+    provoke - makes errors that valgrind or the sanitizers must detect, with memory that the library has allocated;
+    ctest checks that they do
 
     usage: provoke overflow | use-after-free | leak | undefined
     =========================================================================
@@ -15,7 +15,7 @@ main (int argc, char **argv)
     dafka_producer_msg_t *msg = dafka_producer_msg_new ();
     if (!msg || dafka_producer_msg_init_content (msg, 1000))
         return 1;
-    //  const for those who only read it
+    //  const, since programs should only read it
     byte *content = (byte *) dafka_producer_msg_content (msg);
 
     if (streq (what, "overflow"))

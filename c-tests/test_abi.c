@@ -1,17 +1,18 @@
 /*  =========================================================================
-    test_abi - what a C program writes is what the library reads, and the other way round: the structs of arguments, each
-    field at its place and nothing behind the last, numbers at their limits, the version
+    test_abi - C programs and the library agree on layouts: the argument structs, with each field at its place and
+    nothing after the last one, constants, numbers at their limits, the version
 
-    The layouts as the C compiler sees them: test_constants. ids and their constants, zmq_msg_t: test_proto.
+    test_proto covers message ids and zmq_msg_t.
     =========================================================================
 */
 
 #define _DEFAULT_SOURCE         //  MAP_ANONYMOUS
 
 #include "testing.h"
+#include <stddef.h>
 #include <sys/mman.h>
 
-//  Memory of a size, right before a page that nobody may touch: to read or write one octet more ends the process.
+//  Memory right before an inaccessible page: reading or writing one byte more ends the process.
 
 typedef struct {
     void *pages;
@@ -32,7 +33,7 @@ s_edge_new (size_t size)
     return self;
 }
 
-//  Nothing may have been written before the memory either.
+//  Checks that nothing was written before the memory.
 
 static void
 s_edge_destroy (edge_t *self)
@@ -42,16 +43,16 @@ s_edge_destroy (edge_t *self)
     CHECK (munmap (self->pages, 2 * self->page) == 0);
 }
 
-//  Else the edge would show nothing.
+//  Shows that the inaccessible page works.
 
 static void
 s_test_edge (void)
 {
-    test_case ("an octet behind the edge is noticed");
+    test_case ("access to one byte after the edge is detected");
     if (test_in_valgrind ())
-        return;                             //  It notices itself, and takes it for an error
+        return;                             //  valgrind would report an error
     edge_t edge = s_edge_new (16);
-    //  The kernel notices for us, without a signal.
+    //  The kernel detects the access, without a signal.
     int handles [2];
     CHECK (pipe (handles) == 0);
     CHECK (write (handles [1], edge.memory, 16) == 16);
@@ -68,11 +69,8 @@ static void
 s_test_arguments (void)
 {
     test_case ("starting a tower and a subscriber");
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-    zconfig_put (config, "producer/terminate_unacked", "1");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zconfig_t *config = test_config_without_store ();
+    zactor_t *tower = test_tower_new (config);
 
     test_case ("dafka_consumer_args_t: config, record_sink");
     edge_t edge = s_edge_new (sizeof (dafka_consumer_args_t));
@@ -121,7 +119,7 @@ s_test_arguments (void)
     s_edge_destroy (&edge);
     zconfig_destroy (&verbose);
     CHECK (zsock_send (beacon, "ssi", "START", "0123456789ABCDEF0123456789ABCDEF", 12345) == 0);
-    test_log_await (NULL, "Prefix of the beacon", NULL);        //  The peers, which it meets in the network of its config
+    test_log_await (NULL, "Prefix of the beacon", NULL);        //  It reports the peers in the network of its config
     test_log_end ();
 
     test_case ("the topics are those of the arguments");
@@ -150,7 +148,7 @@ s_test_arguments (void)
 static void
 s_test_numbers (void)
 {
-    test_case ("sizes and numbers keep all their octets");
+    test_case ("sizes and numbers keep all their bytes");
     dafka_producer_msg_t *msg = dafka_producer_msg_new ();
     CHECK (dafka_producer_msg_set_content_str (msg, "kept") == 0);
     CHECK (dafka_producer_msg_init_content (msg, SIZE_MAX) == -1);
@@ -168,7 +166,7 @@ s_test_numbers (void)
     dafka_proto_destroy (&proto);
 }
 
-//  The header that this is compiled with, and the library that it was found with (PACKAGE_VERSION, from pkg-config)
+//  The version of the header, and that of the library (PACKAGE_VERSION, from pkg-config)
 
 static void
 s_test_version (void)
@@ -179,12 +177,12 @@ s_test_version (void)
     zstr_free (&version);
 }
 
-//  What the dafka_selftest of 0.1.0 calls for its private classes
+//  The dafka_selftest of 0.1.0 calls this for its private classes
 
 static void
 s_test_private_selftest (void)
 {
-    test_case ("the checks of the library's inside");
+    test_case ("the checks of the library's internals");
     dafka_private_selftest (false, "dafka_unacked_list_test");
     dafka_private_selftest (false, "$ALL");
     dafka_private_selftest (false, "no such test");
@@ -194,10 +192,62 @@ s_test_private_selftest (void)
     test_log_end ();
 }
 
+//  The struct consists of two pointers of these types, in this order.
+#define CHECK_PAIR(type, first_type, first, second_type, second) \
+    do { \
+        static type object; \
+        first_type *first_place = &object.first; \
+        second_type *second_place = &object.second; \
+        CHECK (first_place && second_place); \
+        CHECK (offsetof (type, first) == 0); \
+        CHECK (offsetof (type, second) == sizeof (void *)); \
+        CHECK (sizeof (object.first) == sizeof (void *)); \
+        CHECK (sizeof (object.second) == sizeof (void *)); \
+        CHECK (sizeof (type) == 2 * sizeof (void *)); \
+    } while (0)
+
+static void
+s_test_constants (void)
+{
+    test_case ("layouts and constants, as the C compiler sees them");
+    CHECK_PAIR (dafka_publisher_args_t, const char *, topic, zconfig_t *, config);
+    CHECK_PAIR (dafka_producer_args_t, const char *, topic, zconfig_t *, config);
+    CHECK_PAIR (dafka_beacon_args_t, const char *, log_prefix, zconfig_t *, config);
+    CHECK_PAIR (dafka_consumer_args_t, zconfig_t *, config, zsock_t *, record_sink);
+
+    CHECK (DAFKA_PROTO_RECORD == 0x4D);
+    CHECK (DAFKA_PROTO_MSG == 0x4D);
+    CHECK (DAFKA_PROTO_DIRECT_RECORD == 0x44);
+    CHECK (DAFKA_PROTO_FETCH == 0x46);
+    CHECK (DAFKA_PROTO_ACK == 0x4B);
+    CHECK (DAFKA_PROTO_HEAD == 0x48);
+    CHECK (DAFKA_PROTO_DIRECT_HEAD == 0x45);
+    CHECK (DAFKA_PROTO_GET_HEADS == 0x47);
+    CHECK (DAFKA_PROTO_CONSUMER_HELLO == 0x57);
+    CHECK (DAFKA_PROTO_STORE_HELLO == 0x4C);
+
+    //  This compiles only if the ids are constants and differ, except for the alias.
+    switch (getpid () > 0 ? DAFKA_PROTO_ACK : 0) {
+        case DAFKA_PROTO_RECORD:
+        case DAFKA_PROTO_DIRECT_RECORD:
+        case DAFKA_PROTO_FETCH:
+        case DAFKA_PROTO_HEAD:
+        case DAFKA_PROTO_DIRECT_HEAD:
+        case DAFKA_PROTO_GET_HEADS:
+        case DAFKA_PROTO_CONSUMER_HELLO:
+        case DAFKA_PROTO_STORE_HELLO:
+            CHECK (false);
+            break;
+        case DAFKA_PROTO_ACK:
+            break;
+    }
+}
+
 int
 main (void)
 {
     test_begin ("test_abi", 60);
+    s_test_constants ();
     s_test_edge ();
     s_test_arguments ();
     s_test_numbers ();

@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_as_0_1_0 - what programs written for the C library rely on without being told: strings that are never NULL, a
-    list of subscriptions that stays the same one, records for actors of the program's own
+    test_as_0_1_0 - undocumented behaviour of the C library that programs rely on: strings that are never NULL, a list
+    of subscriptions that is always the same object, records for actors of the application
 
     The differences that remain: doc/quirks.md.
     =========================================================================
@@ -11,7 +11,7 @@
 static void
 s_test_empty_msg (zconfig_t *config)
 {
-    test_case ("a message that holds no record has a topic and a partition of no octets");
+    test_case ("a message without a record has an empty topic and partition");
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
     CHECK_STR (dafka_consumer_msg_subject (msg), "");
     CHECK_STR (dafka_consumer_msg_address (msg), "");
@@ -25,7 +25,7 @@ s_test_empty_msg (zconfig_t *config)
     CHECK (!streq (dafka_consumer_msg_address (msg), dafka_consumer_address (consumer)));
     dafka_consumer_destroy (&consumer);
 
-    test_case ("the same after a message that is no record");
+    test_case ("the same after a message that is not a record");
     zsock_t *sink = NULL;
     zsock_t *source = zsys_create_pipe (&sink);
     CHECK (zstr_sendx (sink, "topic", "partition", "content", NULL) == 0);
@@ -43,7 +43,7 @@ s_test_empty_msg (zconfig_t *config)
 static void
 s_test_subscription (zconfig_t *config)
 {
-    test_case ("one list of subscriptions, which is kept current");
+    test_case ("always the same list of subscriptions, which stays current");
     dafka_consumer_t *consumer = test_consumer_new (NULL, config);
     zlist_t *topics = dafka_consumer_subscription (consumer);
     CHECK (topics && zlist_size (topics) == 0);
@@ -72,8 +72,7 @@ s_test_subscription (zconfig_t *config)
     dafka_consumer_destroy (&consumer);
 }
 
-//  An actor of the program's own. It answers each message with the number of its frames and with the last one, also
-//  before anybody has sent it anything.
+//  An actor of the application. It answers each message with the number of its frames and with the last frame.
 
 static void
 s_double (zsock_t *pipe, void *args)
@@ -101,7 +100,7 @@ s_double (zsock_t *pipe, void *args)
 static void
 s_test_double (void)
 {
-    test_case ("dafka_producer_msg_send to an actor of the program's own: P and the content");
+    test_case ("dafka_producer_msg_send to an actor of the application: P and the content");
     int64_t start = zclock_mono ();
     zactor_t *actor = zactor_new (s_double, NULL);
     CHECK (actor);
@@ -129,11 +128,11 @@ s_test_double (void)
     }
     dafka_producer_msg_destroy (&msg);
     zactor_destroy (&actor);
-    //  Nothing waits for the actor to become one of ours
+    //  The library must not wait for a command pipe of its own here
     CHECK (zclock_mono () - start < 5000);
 }
 
-//  Values that the C library takes are taken, with a warning.
+//  Values that the C library accepts are accepted, with a warning.
 
 static void
 s_test_values (zconfig_t *config)
@@ -142,7 +141,7 @@ s_test_values (zconfig_t *config)
     zconfig_t *odd = test_config_copy (config);
     zconfig_put (odd, "producer/terminate_unacked", "2");
     zconfig_put (odd, "beacon/interval", "50ms");
-    zactor_t *tower = zactor_new (dafka_tower_actor, odd);
+    zactor_t *tower = test_tower_new (odd);
     test_log_begin ();
     zactor_t *producer = test_producer_new ("topic", odd);
     CHECK (test_log_has ("W:", "beacon/interval = 50ms", "50 is used"));
@@ -158,7 +157,7 @@ s_test_values (zconfig_t *config)
     test_log_end ();
     test_recv (consumer, "topic", dafka_producer_address (producer), "first");
     dafka_consumer_destroy (&consumer);
-    zactor_destroy (&producer);                     //  No store has its record
+    zactor_destroy (&producer);                     //  No store has acknowledged its record
     zactor_destroy (&tower);
     zconfig_destroy (&odd);
 }

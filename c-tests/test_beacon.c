@@ -1,11 +1,10 @@
 /*  =========================================================================
-    test_beacon - the beacon by itself: START, STOP, CONNECT, DISCONNECT, and dafka_beacon_recv, which applies these to a
+    test_beacon - the beacon class: START, STOP, CONNECT, DISCONNECT, and dafka_beacon_recv, which applies changes to a
     socket
     =========================================================================
 */
 
 #include "testing.h"
-#include <dirent.h>
 
 #define FIRST "0123456789ABCDEF0123456789ABCDEF"
 #define SECOND "FEDCBA9876543210FEDCBA9876543210"
@@ -20,90 +19,91 @@ s_beacon_new (zconfig_t *config, const char *log_prefix)
     return beacon;
 }
 
-//  Waits until the beacon says that of that port of this host. A peer whose thread stands still for longer than the timeout
-//  goes and comes back: such words are passed over. None is about the beacon itself.
+//  Waits until the beacon reports this change of this port of this host. A peer whose thread pauses for longer than the
+//  timeout disappears and returns; such reports are skipped. No report may be about the beacon itself.
 
 static void
-s_check_word (zactor_t *beacon, const char *expected, int port, int own)
+s_check_report (zactor_t *beacon, const char *expected, int port, int own)
 {
     char *wanted = zsys_sprintf ("tcp://127.0.0.1:%d", port);
     char *self = zsys_sprintf ("tcp://127.0.0.1:%d", own);
     bool found;
     do {
-        char *word, *endpoint;
-        CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
-        CHECK (streq (word, "CONNECT") || streq (word, "DISCONNECT"));
+        char *report, *endpoint;
+        CHECK (zstr_recvx (beacon, &report, &endpoint, NULL) == 2);
+        CHECK (streq (report, "CONNECT") || streq (report, "DISCONNECT"));
         CHECK (strneq (endpoint, self));
-        found = streq (word, expected) && streq (endpoint, wanted);
+        found = streq (report, expected) && streq (endpoint, wanted);
         zstr_free (&endpoint);
-        zstr_free (&word);
+        zstr_free (&report);
     } while (!found);
     zstr_free (&self);
     zstr_free (&wanted);
 }
 
-//  The next word of the beacon. A peer whose thread stood still, which goes and comes back, is passed over.
+//  Checks the next report of the beacon. Reports of a peer that disappears and returns, since its thread paused, are
+//  skipped.
 
 static void
 s_check_next (zactor_t *beacon, const char *expected, const char *wanted)
 {
-    char *word, *endpoint, *gone = NULL;
-    CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
-    while (gone || (streq (word, "DISCONNECT") && strneq (endpoint, wanted))) {
+    char *report, *endpoint, *gone = NULL;
+    CHECK (zstr_recvx (beacon, &report, &endpoint, NULL) == 2);
+    while (gone || (streq (report, "DISCONNECT") && strneq (endpoint, wanted))) {
         if (gone) {
-            CHECK_STR (word, "CONNECT");
+            CHECK_STR (report, "CONNECT");
             CHECK_STR (endpoint, gone);
             zstr_free (&gone);
         }
         else
             gone = strdup (endpoint);
         zstr_free (&endpoint);
-        zstr_free (&word);
-        CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
+        zstr_free (&report);
+        CHECK (zstr_recvx (beacon, &report, &endpoint, NULL) == 2);
     }
     CHECK_STR (endpoint, wanted);
-    CHECK_STR (word, expected);
+    CHECK_STR (report, expected);
     zstr_free (&endpoint);
-    zstr_free (&word);
+    zstr_free (&report);
 }
 
 static void
 s_test_words (zconfig_t *config)
 {
-    test_case ("two beacons hear of each other, and not of themselves");
+    test_case ("two beacons report each other, but not themselves");
     zactor_t *first = s_beacon_new (config, "First");
     zactor_t *second = s_beacon_new (config, "Second");
     CHECK (zsock_send (first, "ssi", "START", FIRST, 1111) == 0);
     CHECK (zsock_send (second, "ssi", "START", SECOND, 2222) == 0);
-    s_check_word (first, "CONNECT", 2222, 1111);
-    s_check_word (second, "CONNECT", 1111, 2222);
+    s_check_report (first, "CONNECT", 2222, 1111);
+    s_check_report (second, "CONNECT", 1111, 2222);
 
-    test_case ("a peer stops");
+    test_case ("a peer stops announcing itself");
     CHECK (zstr_send (second, "STOP") == 0);
-    s_check_word (first, "DISCONNECT", 2222, 1111);
+    s_check_report (first, "DISCONNECT", 2222, 1111);
 
-    test_case ("a peer starts again, at another port: it has kept its own peers");
+    test_case ("a peer starts again at another port: it has kept its peers");
     CHECK (zsock_send (second, "ssi", "START", SECOND, 3333) == 0);
-    s_check_word (first, "CONNECT", 3333, 1111);
+    s_check_report (first, "CONNECT", 3333, 1111);
     zactor_t *third = s_beacon_new (config, "Third");
     CHECK (zsock_send (third, "ssi", "START", THIRD, 5555) == 0);
-    s_check_word (first, "CONNECT", 5555, 1111);
+    s_check_report (first, "CONNECT", 5555, 1111);
     s_check_next (second, "CONNECT", "tcp://127.0.0.1:5555");
 
-    test_case ("a beacon that has stopped still tells of its peers");
+    test_case ("a stopped beacon still reports its peers");
     CHECK (zstr_send (second, "STOP") == 0);
-    s_check_word (first, "DISCONNECT", 3333, 1111);
+    s_check_report (first, "DISCONNECT", 3333, 1111);
     zactor_destroy (&third);
     s_check_next (second, "DISCONNECT", "tcp://127.0.0.1:5555");
-    s_check_word (first, "DISCONNECT", 5555, 1111);
+    s_check_report (first, "DISCONNECT", 5555, 1111);
     CHECK (zsock_send (second, "ssi", "START", SECOND, 3333) == 0);
-    s_check_word (first, "CONNECT", 3333, 1111);
+    s_check_report (first, "CONNECT", 3333, 1111);
 
     test_case ("a peer ends");
     zactor_destroy (&second);
-    s_check_word (first, "DISCONNECT", 3333, 1111);
+    s_check_report (first, "DISCONNECT", 3333, 1111);
 
-    test_case ("what a beacon does not know does no harm");
+    test_case ("a beacon ignores unknown commands");
     CHECK (zstr_send (first, "NO SUCH COMMAND") == 0);
     CHECK (zstr_send (first, "") == 0);
     CHECK (zstr_send (first, "START") == 0);
@@ -114,13 +114,14 @@ s_test_words (zconfig_t *config)
     CHECK (zsock_send (first, "ssi", "START", FIRST, 1111) == 0);
     second = s_beacon_new (config, "Second");
     CHECK (zsock_send (second, "ssi", "START", SECOND, 4444) == 0);
-    s_check_word (first, "CONNECT", 4444, 1111);
-    s_check_word (second, "CONNECT", 1111, 4444);
+    s_check_report (first, "CONNECT", 4444, 1111);
+    s_check_report (second, "CONNECT", 1111, 4444);
     zactor_destroy (&second);
-    zactor_destroy (&first);                //  With a word unread, or about to come
+    zactor_destroy (&first);                //  With a report unread, or about to arrive
 }
 
-//  A node is where it listens: programs of the Java implementation send beacons without a sender, and others may share one.
+//  A node is identified by its endpoint: programs of the Java implementation send beacons without a sender, and several
+//  nodes may have the same sender.
 
 static void
 s_test_shared_names (zconfig_t *config)
@@ -133,19 +134,18 @@ s_test_shared_names (zconfig_t *config)
         zactor_t *second = s_beacon_new (config, "Second");
         CHECK (zsock_send (receiver, "ssi", "START", "receiver", 999) == 0);
         CHECK (zsock_send (first, "ssi", "START", names [index], 1001) == 0);
-        s_check_word (receiver, "CONNECT", 1001, 999);
+        s_check_report (receiver, "CONNECT", 1001, 999);
         CHECK (zsock_send (second, "ssi", "START", names [index], 1002) == 0);
-        s_check_word (receiver, "CONNECT", 1002, 999);
+        s_check_report (receiver, "CONNECT", 1002, 999);
         zactor_destroy (&second);
-        s_check_word (receiver, "DISCONNECT", 1002, 999);
+        s_check_report (receiver, "DISCONNECT", 1002, 999);
         zactor_destroy (&first);
-        s_check_word (receiver, "DISCONNECT", 1001, 999);
+        s_check_report (receiver, "DISCONNECT", 1001, 999);
         zactor_destroy (&receiver);
     }
 }
 
-//  Subscribes to what nobody else does: a node of another test may still connect to a port that was its peer's, and is
-//  the XPUB's now.
+//  Subscribes to a unique topic: a node of another test may still connect to this port, which its peer had before.
 
 static char s_topic [40];
 
@@ -158,7 +158,7 @@ s_sub_new (void)
     return sub;
 }
 
-//  What an XPUB hears of this subscription, while ZeroMQ looks after the SUB too
+//  Checks that the XPUB receives the start or the end of this subscription
 
 static void
 s_check_subscription (zsock_t *xpub, zsock_t *sub, byte begins)
@@ -178,7 +178,8 @@ s_check_subscription (zsock_t *xpub, zsock_t *sub, byte begins)
     zpoller_destroy (&poller);
 }
 
-//  An XPUB stands for the peer: it hears of a SUB that the beacon's words connect, and of its end when they disconnect it.
+//  An XPUB plays the peer. It receives the subscription of the SUB when the beacon's report connects it, and its end
+//  when a report disconnects it.
 
 static void
 s_test_recv (zconfig_t *config)
@@ -203,7 +204,7 @@ s_test_recv (zconfig_t *config)
     zstr_free (&text);
     test_log_end ();
 
-    test_case ("dafka_beacon_recv disconnects, and is quiet unless it is told otherwise");
+    test_case ("dafka_beacon_recv disconnects, and logs that only with verbose");
     zactor_destroy (&second);
     test_log_begin ();
     dafka_beacon_recv (first, sub, false, "The prefix");
@@ -227,12 +228,12 @@ s_test_recv (zconfig_t *config)
     zactor_destroy (&first);
 }
 
-//  A node that only listens, and peers that name their host themselves, or leave that to the tower
+//  A node that does not announce itself, and peers that name their host, or let the tower do so
 
 static void
 s_test_listener (zconfig_t *config, bool is_inproc)
 {
-    test_case ("a beacon that was never started tells of a peer whose host cannot be found");
+    test_case ("a beacon without START reports a peer whose host is not found");
     zconfig_t *named = test_config_copy (config);
     zactor_t *listener = s_beacon_new (config, "Listener");
     zconfig_put (named, "beacon/address", "no-such-host.invalid");
@@ -273,7 +274,7 @@ s_test_listener (zconfig_t *config, bool is_inproc)
     test_log_end ();
 
     if (is_inproc) {
-        test_case ("where the tower finds the host, nodes over inproc are at this host's first interface");
+        test_case ("nodes over inproc without beacon/address are announced at this host's first interface");
         ziflist_t *interfaces = ziflist_new ();
         CHECK (interfaces);
         const char *host = ziflist_first (interfaces)? ziflist_address (interfaces): "127.0.0.1";
@@ -293,7 +294,7 @@ s_test_listener (zconfig_t *config, bool is_inproc)
     zconfig_destroy (&named);
 }
 
-//  Somebody announces many peers. So many of them that are reported at a time may be of one host.
+//  Someone announces many peers. The number of reported peers per host is limited.
 
 #define MAX_OF_HOST 10
 
@@ -303,7 +304,7 @@ s_test_crowd (const char *name, const char *format)
     test_case ("the peers of one host are limited: %s", name);
     zconfig_t *config = test_config ("inproc");
     zconfig_putf (config, "beacon/max_peers_per_host", "%d", MAX_OF_HOST);
-    zconfig_put (config, "beacon/connect_timeout", "0");    //  Nothing is welcomed while the XPUB is not used
+    zconfig_put (config, "beacon/connect_timeout", "0");    //  Do not wait for a welcome, which the XPUB does not send
     zsock_t *xpub = zsock_new (ZMQ_XPUB);
     zsock_set_xpub_welcome_msg (xpub, "W");
     CHECK (zsock_bind (xpub, "%s", zconfig_get (config, "tower/pub_address", "")) == 0);
@@ -319,13 +320,13 @@ s_test_crowd (const char *name, const char *format)
             zstr_free (&endpoint);
         }
         while (test_poll (beacon, 50)) {
-            char *word, *endpoint;
-            CHECK (zstr_recvx (beacon, &word, &endpoint, NULL) == 2);
-            connected += streq (word, "CONNECT") ? 1 : -1;
+            char *report, *endpoint;
+            CHECK (zstr_recvx (beacon, &report, &endpoint, NULL) == 2);
+            connected += streq (report, "CONNECT") ? 1 : -1;
             CHECK (connected <= MAX_OF_HOST);
             changes++;
             zstr_free (&endpoint);
-            zstr_free (&word);
+            zstr_free (&report);
         }
     }
     test_log_end ();
@@ -335,21 +336,7 @@ s_test_crowd (const char *name, const char *format)
     zconfig_destroy (&config);
 }
 
-//  How many threads this process has
-
-static size_t
-s_threads (void)
-{
-    DIR *dir = opendir ("/proc/self/task");
-    CHECK (dir);
-    size_t count = 0;
-    for (struct dirent *entry = readdir (dir); entry; entry = readdir (dir))
-        count += entry->d_name [0] != '.';
-    closedir (dir);
-    return count;
-}
-
-//  An actor that says one thing, and ends
+//  An actor that sends one report, and ends
 
 static void
 s_short_life (zsock_t *pipe, void *args)
@@ -366,8 +353,8 @@ s_test_ended (void)
     CHECK (port > 0);
     char *endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", port);
     zsock_t *sub = s_sub_new ();
-    size_t threads = s_threads ();          //  ZeroMQ's
-    test_case ("dafka_beacon_recv from a beacon that has ended: what it said counts");
+    size_t threads = test_count_entries ("/proc/self/task");          //  ZeroMQ's threads
+    test_case ("dafka_beacon_recv from a beacon that has ended: its earlier report counts");
     zactor_t *beacon = zactor_new (s_short_life, endpoint);
     CHECK (beacon);
     dafka_beacon_recv (beacon, sub, false, NULL);
@@ -382,7 +369,7 @@ s_test_ended (void)
     test_case ("zactor_destroy of a beacon that has ended");
     zactor_destroy (&beacon);
 
-    test_case ("dafka_beacon_recv keeps to the time limit of the beacon's pipe");
+    test_case ("dafka_beacon_recv observes the timeout of the beacon's pipe");
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "beacon/connect_timeout", "0");
     beacon = s_beacon_new (config, "Lonely");
@@ -391,13 +378,13 @@ s_test_ended (void)
     zsock_set_rcvtimeo (beacon, -1);
     zactor_destroy (&beacon);
 
-    test_case ("a beacon ends although zactor_destroy does not wait for it");
+    test_case ("a beacon ends even if zactor_destroy does not wait for it");
     beacon = s_beacon_new (config, "Unawaited");
-    CHECK (s_threads () > threads);
+    CHECK (test_count_entries ("/proc/self/task") > threads);
     zsock_set_rcvtimeo (beacon, 0);
     zactor_destroy (&beacon);
-    int64_t due = zclock_mono () + 20000;   //  Less than an actor waits for one who reads its pipe
-    while (s_threads () > threads) {
+    int64_t due = zclock_mono () + 20000;   //  Less than an actor waits for its pipe to be read
+    while (test_count_entries ("/proc/self/task") > threads) {
         CHECK (zclock_mono () < due);
         zclock_sleep (2);
     }
@@ -418,8 +405,7 @@ main (void)
         zconfig_t *config = test_config (round ? "tcp" : "inproc");
         zconfig_put (config, "beacon/timeout", "500");      //  Long enough for a loaded machine
         test_case ("starting a tower");
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        CHECK (tower);
+        zactor_t *tower = test_tower_new (config);
         s_test_words (config);
         s_test_shared_names (config);
         s_test_recv (config);

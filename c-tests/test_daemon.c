@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_daemon - a program that has made itself a daemon (by hand, or with zsys_daemonize) uses the library as any other;
-    the library starts no process; dafka_towerd and dafka_stored stay in the foreground, in the process that was started
+    test_daemon - a program that has become a daemon (by itself, or with zsys_daemonize) can use the library; the
+    library starts no process; dafka_towerd and dafka_stored stay in the foreground, in the process that was started
 
     usage: test_daemon DIRECTORY-OF-PROGRAMS
     =========================================================================
@@ -12,7 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-//  The whole of a small network: records are published, stored, read.
+//  Runs a small network: records are published, stored and read.
 
 static void
 s_use_library (const char *transport)
@@ -20,16 +20,15 @@ s_use_library (const char *transport)
     test_case ("a network over %s", transport);
     zconfig_t *config = test_config (transport);
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (tower && store);
+    zactor_t *tower = test_tower_new (config);
+    zactor_t *store = test_store_new (config);
     zactor_t *producer = test_producer_new ("daemon", config);
     dafka_consumer_t *consumer = test_consumer_new ("daemon", config);
     for (int number = 0; number < 100; number++) {
         test_send (producer, "hello");
         test_recv (consumer, "daemon", dafka_producer_address (producer), "hello");
     }
-    zactor_destroy (&producer);             //  The store has all
+    zactor_destroy (&producer);             //  The store has acknowledged all
     dafka_consumer_destroy (&consumer);
     zactor_destroy (&store);
     zactor_destroy (&tower);
@@ -50,7 +49,7 @@ s_start (const char *directory, const char *program, const char *config_file)
     return pid;
 }
 
-//  True when this process has a child, whether that has ended or not
+//  True when this process has a child, running or ended
 
 static bool
 s_has_child (void)
@@ -64,7 +63,7 @@ s_has_child (void)
 
 
 //  --------------------------------------------------------------------------
-//  Daemons. Each is a process of its own from the beginning: no dafka or CZMQ object exists before the fork.
+//  Daemons. No dafka or CZMQ object exists before the fork.
 
 static int
 s_daemon (const char *name)
@@ -90,11 +89,11 @@ s_become_daemon (void)
     int null = open ("/dev/null", O_RDWR);
     if (chdir ("/") || null < 0 || dup2 (null, 0) < 0 || dup2 (null, 1) < 0)
         _exit (1);
-    //  Standard error stays, for what a failing check says.
+    //  Standard error stays open for failed checks.
 }
 
-//  Starts a process that becomes a daemon. All that it starts are children of this process in the end (see main): each
-//  has to end with 0.
+//  Starts a process that becomes a daemon. All its processes become children of this one (see main), and must end with
+//  0.
 
 static void
 s_test_daemon (int which)
@@ -107,7 +106,7 @@ s_test_daemon (int which)
             s_become_daemon ();
             exit (s_daemon ("test_daemon_by_hand"));
         }
-        //  This one leaves the first process with exit (0), and closes all files.
+        //  zsys_daemonize ends the first process with exit (0), and closes all files.
         zsys_daemonize ("/");
         exit (s_daemon ("test_daemon_by_czmq"));
     }
@@ -130,7 +129,7 @@ s_test_daemon (int which)
 //  --------------------------------------------------------------------------
 //  The programs
 
-//  The processes that a process has started, as numbers in a string
+//  The ids of the children of a process, in a string
 
 static char *
 s_children (pid_t pid)
@@ -139,7 +138,7 @@ s_children (pid_t pid)
     FILE *file = fopen (path, "r");
     zstr_free (&path);
     if (!file)
-        return NULL;                        //  Not all kernels have it
+        return NULL;                        //  Some kernels do not have this file
     char text [256] = "";
     char *line = fgets (text, sizeof (text), file);
     fclose (file);
@@ -186,7 +185,7 @@ s_test_programs (const char *directory)
     char *children = s_children (getpid ());
     if (children) {
         char *number = zsys_sprintf ("%d ", (int) tower);
-        CHECK (strstr (children, number));  //  That is how one would be seen
+        CHECK (strstr (children, number));  //  Shows that the check above can fail
         zstr_free (&number);
         free (children);
     }
@@ -203,8 +202,7 @@ main (int argc, char **argv)
         fprintf (stderr, "usage: test_daemon DIRECTORY-OF-PROGRAMS\n");
         return 1;
     }
-    //  Objects that are nothing but memory may be there before. Daemons become children of this process, which can wait
-    //  for them then.
+    //  Daemons become children of this process, which can then wait for them.
     dafka_producer_msg_t *msg = dafka_producer_msg_new ();
     if (!msg || dafka_producer_msg_set_content_str (msg, "before") || prctl (PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
         return 1;
@@ -217,7 +215,7 @@ main (int argc, char **argv)
     CHECK (!s_has_child ());
     s_use_library ("tcp");
     CHECK (!s_has_child ());
-    test_case ("one would be seen");
+    test_case ("a child would be detected");
     pid_t pid = s_start ("/bin", "true", "ignored");
     CHECK (s_has_child ());
     CHECK (waitpid (pid, NULL, 0) == pid && !s_has_child ());

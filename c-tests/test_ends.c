@@ -1,11 +1,11 @@
 /*  =========================================================================
-    test_ends - programs that end as the programs of the C library do
+    test_ends - programs that end without destroying their nodes, and actors that could not start
 
     usage: test_ends [leave WAY DIRECTORY NUMBER]
 
-    An actor that could not start, and whose pipe the program has read (as dafka_stored of the C library does), is
-    destroyed all the same. A program that leaves main without destroying what it uses, in any role, ends with its own
-    exit code.
+    zactor_destroy of an actor that could not start returns, even when the program has read the actor's pipe (as
+    dafka_stored of the C library does). A program that leaves main without destroying its nodes ends with its own exit
+    code.
     =========================================================================
 */
 
@@ -16,17 +16,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-//  What a program returns from main
+//  The exit code of a program that leaves main
 #define OWN_CODE 7
-//  How often each actor that cannot start is tried
+//  Attempts with each actor that cannot start
 #define TRIES 10
-//  How often each way to leave is tried
+//  Attempts with each way to leave
 #define LEAVE_TRIES 4
-//  That a store has acknowledged
+//  Records that a store has acknowledged
 #define RECORDS 3
 //  Beacons in one program
 #define BEACONS 8
-//  That a program hands to a producer before it leaves main
+//  Records that a program sends right before it leaves main
 #define PUBLISHED 500
 
 //  zactor_new, zstr_recv, zactor_destroy
@@ -34,13 +34,13 @@
 static void
 s_read_and_destroy (const char *name, zactor_fn *task, void *args)
 {
-    test_case ("%s that cannot start: its pipe is read, and it is destroyed", name);
+    test_case ("%s that cannot start: the program reads its pipe and destroys it", name);
     for (size_t number = 0; number < TRIES; number++) {
         test_at (number);
         int64_t start = zclock_mono ();
         zactor_t *actor = zactor_new (task, args);
         CHECK (actor);
-        char *word = zstr_recv (actor);             //  Comes at once: the actor has failed
+        char *word = zstr_recv (actor);             //  Arrives at once: the actor has failed
         zstr_free (&word);
         zactor_destroy (&actor);
         CHECK (actor == NULL);
@@ -55,8 +55,8 @@ s_test_cannot_start (void)
     zconfig_put (config, "store/db", "/proc/self");
     s_read_and_destroy ("a store", dafka_store_actor, config);
 
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    s_read_and_destroy ("a tower", dafka_tower_actor, config);      //  There is one
+    zactor_t *tower = test_tower_new (config);
+    s_read_and_destroy ("a tower", dafka_tower_actor, config);      //  The address is in use
     zactor_destroy (&tower);
 
     char topic [257];
@@ -85,9 +85,9 @@ s_test_cannot_start (void)
 }
 
 //  --------------------------------------------------------------------------
-//  Programs that leave main, or call exit, without destroying what they use
+//  Programs that leave main, or call exit, without destroying their nodes
 
-//  One of each role; the order in which a program usually starts them
+//  One node of each role, in the usual order
 static const char *s_roles [] = {
     "tower", "store", "beacon", "consumer", "subscriber", "producer", "publisher", NULL
 };
@@ -166,7 +166,7 @@ s_exit_thread (void *unused)
     exit (OWN_CODE);
 }
 
-//  Waits for records until the process ends: the function must not fail meanwhile.
+//  Waits for records until the process ends. The function must not fail meanwhile.
 static void *
 s_wait_thread (void *unused)
 {
@@ -201,7 +201,7 @@ s_thread (void *(*function) (void *))
     CHECK (pthread_create (&thread, NULL, function, NULL) == 0);
 }
 
-//  What a store has acknowledged
+//  Records that a store has acknowledged
 static void
 s_send_acknowledged (void)
 {
@@ -213,7 +213,7 @@ s_send_acknowledged (void)
     zactor_destroy (&producer);         //  Waits for the store
 }
 
-//  A program that hands records to a producer, and leaves main right after that. Its peer connects before that.
+//  A program that sends records to a producer, and then leaves main. A peer has connected before.
 static int
 s_publish (void)
 {
@@ -227,7 +227,7 @@ s_publish (void)
     return OWN_CODE;
 }
 
-//  Beacons that tell of each other; nobody reads what the first one tells, so its pipe is full
+//  Beacons that report each other. Nobody reads the first one's pipe, so it fills up.
 static void
 s_start_unread (void)
 {
@@ -241,7 +241,7 @@ s_start_unread (void)
         CHECK (zsock_send (s_actors [s_count - 1], "ssi", "START", address, 1000 + number) == 0);
         zstr_free (&address);
     }
-    //  What the others are told, the first one is told; it may fall silent before all have heard of it
+    //  The first beacon receives what the others receive. It may stop before all have received its announcement.
     int left = (BEACONS - 1) * (BEACONS - 2);
     while (left > 0)
         for (size_t index = 2; index < s_count; index++)
@@ -254,7 +254,7 @@ s_start_unread (void)
             }
 }
 
-//  Each way to leave, beside the roles
+//  All ways to leave, besides one for each role
 static const char *s_ways [] = {
     "failed", "all", "thread", "waiting", "starting", "ending", "handler", "forked", "unread", NULL
 };
@@ -265,7 +265,7 @@ s_leave (const char *way, const char *directory, int number)
     alarm (120);
     zsys_init ();
     if (streq (way, "handler"))
-        //  Called after the library's own function for the end of the process, before CZMQ's
+        //  Called at exit after the library's own function, and before CZMQ's
         atexit (s_destroy_all);
 
     if (streq (way, "publishing")) {
@@ -291,10 +291,10 @@ s_leave (const char *way, const char *directory, int number)
     if (streq (way, "starting")) {
         s_start ("tower");
         s_thread (s_start_thread);
-        //  While zactor_new makes the pipe, CZMQ itself cannot end
+        //  CZMQ itself cannot end while zactor_new makes the pipe
         while (!zsys_file_exists (directory))
             zclock_sleep (1);
-        zclock_sleep (5 * number);      //  At another moment of the start each time
+        zclock_sleep (5 * number);      //  Each attempt ends at another moment of the start
     }
     else {
         for (size_t index = 0; s_roles [index]; index++)
@@ -327,13 +327,13 @@ s_leave (const char *way, const char *directory, int number)
         int status;
         CHECK (waitpid (child, &status, 0) == child);
         CHECK (WIFEXITED (status) && WEXITSTATUS (status) == OWN_CODE);
-        //  The parent's actors go on.
+        //  The parent's actors continue.
         s_send_acknowledged ();
     }
     return OWN_CODE;
 }
 
-//  Starts this program again, to leave in this way. It writes its log into a file.
+//  Starts this program again, to leave in this way. The child writes its log to a file.
 
 static char *
 s_file (const char *way, int number, const char *suffix)
@@ -360,8 +360,8 @@ s_run (const char *program, const char *way, int number)
     return child;
 }
 
-//  It ends with its own exit code, all its nodes have ended in time, and its log holds no error but CZMQ's, which names
-//  the sockets that were left open.
+//  The child ends with its own exit code. All its nodes have ended in time. The only errors in its log are CZMQ's,
+//  which name the open sockets.
 static void
 s_check_end (pid_t child, const char *way, int number)
 {
@@ -391,8 +391,8 @@ static void
 s_test_leave (const char *program)
 {
     for (int number = 0; number < LEAVE_TRIES; number++) {
-        test_case ("programs that leave main, try %d", number);
-        //  All at a time: each end takes CZMQ 200 ms
+        test_case ("programs that leave main, attempt %d", number);
+        //  All in parallel: CZMQ takes 200 ms for each end
         pid_t children [32];
         size_t count = 0;
         for (size_t index = 0; s_roles [index]; index++)
@@ -410,14 +410,14 @@ s_test_leave (const char *program)
 static void
 s_test_stored (void)
 {
-    test_case ("what a store had acknowledged before its program left main");
+    test_case ("records that a store acknowledged before its program left main");
     for (int number = 0; number < LEAVE_TRIES; number++) {
         zconfig_t *config = test_config ("inproc");
         char *directory = s_file ("all", number, "");
         zconfig_put (config, "store/db", directory);
         zconfig_put (config, "consumer/offset/reset", "earliest");
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        zactor_t *store = zactor_new (dafka_store_actor, config);
+        zactor_t *tower = test_tower_new (config);
+        zactor_t *store = test_store_new (config);
         dafka_consumer_t *consumer = test_consumer_new ("acknowledged", config);
         dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
         for (int record = 0; record < RECORDS; record++) {
@@ -436,12 +436,12 @@ s_test_stored (void)
 static void
 s_test_published (const char *program)
 {
-    test_case ("what a producer was handed before its program left main");
+    test_case ("records that a program sent right before it left main");
     zconfig_t *config = test_config ("tcp");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     char *path = test_new_path ("config");
     CHECK (zconfig_save (config, path) == 0);
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *tower = test_tower_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("published", config);
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
     for (int number = 0; number < LEAVE_TRIES; number++) {

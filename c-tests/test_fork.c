@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_fork - a child that was forked while its parent has nodes: every function returns, and says no where it needs the
-    parent's threads; the child can have nodes of its own; the parent notices nothing
+    test_fork - a child that was forked while its parent has nodes: every function returns, with an error where it needs
+    the parent's threads; the child can start its own nodes; the parent is not affected
     =========================================================================
 */
 
@@ -17,7 +17,7 @@ static zactor_t *s_producer, *s_publisher, *s_subscriber, *s_beacon;
 static dafka_consumer_t *s_consumer;
 static zsock_t *s_pub, *s_sub;
 
-//  A child has this long: it does next to nothing.
+//  The time limit of a child, which does very little.
 #define CHILD_S 60
 
 //  Runs a function in a child, which must end by itself
@@ -31,7 +31,7 @@ s_in_child (void (*function) (void))
     if (pid == 0) {
         alarm (CHILD_S);
         function ();
-        //  Not exit: a leak check would miss what only the parent's threads know of.
+        //  Not exit: a leak check would report memory that only the parent's threads refer to.
         execl ("/bin/true", "true", (char *) NULL);
         _exit (99);
     }
@@ -40,7 +40,7 @@ s_in_child (void (*function) (void))
     CHECK (WIFEXITED (status) && WEXITSTATUS (status) == 0);
 }
 
-//  In the child. CHECK's message goes to standard error, its exit code is 1.
+//  Runs in the child. CHECK prints to standard error, and its exit code is 1.
 
 static void
 s_use_objects (void)
@@ -96,15 +96,13 @@ s_destroy_objects (void)
     zactor_destroy (&s_beacon);
 }
 
-//  The child is a process like any other.
+//  The child starts its own nodes.
 
 static void
 s_use_own_nodes (void)
 {
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-    zconfig_put (config, "producer/terminate_unacked", "1");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zconfig_t *config = test_config_without_store ();
+    zactor_t *tower = test_tower_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("own", config);
     zactor_t *producer = test_producer_new ("own", config);
     const char *address = dafka_producer_address (producer);
@@ -156,7 +154,7 @@ s_flood_own_node (void)
     char *limit = zsys_sprintf ("%d", MAX_CONNECTIONS);
     zconfig_put (config, "beacon/max_connections_per_host", limit);
     zstr_free (&limit);
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *tower = test_tower_new (config);
     zsock_t *towers = zsock_new_sub (zconfig_get (config, "beacon/pub_address", NULL), "B");
     CHECK (towers);
     zactor_t *producer = test_producer_new ("flooded", config);
@@ -218,14 +216,12 @@ int
 main (void)
 {
     test_begin ("test_fork", 120);
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-    zconfig_put (config, "producer/terminate_unacked", "1");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zconfig_t *config = test_config_without_store ();
+    zactor_t *tower = test_tower_new (config);
     s_producer = test_producer_new ("fork", config);
     s_publisher = test_publisher_new ("busy", config);
     s_consumer = test_consumer_new ("fork", config);
-    s_subscriber = zactor_new (dafka_subscriber_actor, config);
+    s_subscriber = test_subscriber_new (config);
     dafka_beacon_args_t beacon_args = { "Beacon", config };
     s_beacon = zactor_new (dafka_beacon_actor, &beacon_args);
     s_pub = zsock_new_xpub ("inproc://fork");
@@ -233,18 +229,18 @@ main (void)
     test_send (s_producer, "before");
     test_recv (s_consumer, "fork", NULL, "before");
 
-    //  Not by valgrind, which has no other threads run meanwhile.
+    //  Not under valgrind, which runs no other threads meanwhile.
     bool stop = false;
     pthread_t thread;
     CHECK (pthread_create (&thread, NULL, s_send_on, &stop) == 0);
     for (size_t round = 0; round < test_scale (20, 1); round++) {
         test_at (round);
-        test_case ("functions that are called with the parent's objects");
+        test_case ("calls with the parent's objects in the child");
         s_in_child (s_use_objects);
-        test_case ("nodes of the child's own");
+        test_case ("nodes of the child");
         s_in_child (s_use_own_nodes);
     }
-    test_case ("connections to a node of the child's own");
+    test_case ("connections to a node of the child");
     zlist_t *before = s_sockets ();
     s_in_child (s_flood_own_node);
     zlist_t *after = s_sockets ();
@@ -254,15 +250,13 @@ main (void)
     zlist_destroy (&after);
     stop = true;
     CHECK (pthread_join (thread, NULL) == 0);
-    test_case ("the end of the parent's objects in the child");
+    test_case ("destroying the parent's objects in the child");
     s_in_child (s_destroy_objects);
 
-    test_case ("the parent goes on");
+    test_case ("the parent continues");
     for (int number = 0; number < 1000; number++) {
-        char content [32];
-        snprintf (content, sizeof content, "%d", number);
-        test_send (s_producer, "%s", content);
-        test_recv (s_consumer, "fork", dafka_producer_address (s_producer), content);
+        test_send (s_producer, "%d", number);
+        test_recv (s_consumer, "fork", dafka_producer_address (s_producer), "%d", number);
     }
     dafka_consumer_destroy (&s_consumer);
     zactor_destroy (&s_producer);

@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_latest - a consumer under "latest", which is the default, gets nothing that was published before it
-    subscribed, neither from a live producer nor from the store, and from its first record on everything
+    test_latest - with "latest", the default, a consumer receives no record that was published before it subscribed,
+    neither from a live producer nor from the store. After its first record none is missing.
     =========================================================================
 */
 
@@ -12,22 +12,22 @@
 static int
 s_new_number (const char *content)
 {
-    CHECK (strncmp (content, "new ", 4) == 0);      //  Else something old was delivered
+    CHECK (strncmp (content, "new ", 4) == 0);      //  Otherwise an old record was delivered
     return atoi (content + 4);
 }
 
-//  earliest is the configuration of the witness, config that of the consumer that is tested
+//  earliest is the configuration of the witness, config that of the consumer under test
 
 static void
 s_test_latest (const char *topic, zconfig_t *config, zconfig_t *earliest)
 {
-    test_case ("topic %s: old records of a producer that is gone: the store has them", topic);
+    test_case ("topic %s: old records in the store, whose producer has ended", topic);
     zactor_t *gone = test_producer_new (topic, config);
     for (int number = 0; number < OLD_RECORDS; number++)
         test_send (gone, "old %d", number);
     zactor_destroy (&gone);
 
-    test_case ("topic %s: old records of a producer that stays: a witness has them", topic);
+    test_case ("topic %s: old records of a running producer, which a witness receives", topic);
     zactor_t *producer = test_producer_new (topic, config);
     char *address = strdup (dafka_producer_address (producer));
     for (int number = 0; number < OLD_RECORDS; number++)
@@ -52,7 +52,7 @@ s_test_latest (const char *topic, zconfig_t *config, zconfig_t *earliest)
     CHECK (first < sent);
     zstr_free (&content);
 
-    test_case ("topic %s: from there on nothing is missing", topic);
+    test_case ("topic %s: after the first record none is missing", topic);
     int last = sent + NEW_RECORDS;
     while (sent <= last)
         test_send (producer, "new %d", sent++);
@@ -94,9 +94,8 @@ main (void)
     zconfig_put (earliest, "consumer/offset/reset", "earliest");
 
     test_case ("starting tower and store");
-    zactor_t *tower = zactor_new (dafka_tower_actor, unsaid);
-    zactor_t *store = zactor_new (dafka_store_actor, unsaid);
-    CHECK (tower && store);
+    zactor_t *tower = test_tower_new (unsaid);
+    zactor_t *store = test_store_new (unsaid);
 
     s_test_latest ("by-name", latest, earliest);
     s_test_latest ("by-default", unsaid, earliest);

@@ -1,21 +1,21 @@
 /*  =========================================================================
-    test_lifecycle - starting and ending, in every order: arguments that are gone after the start, no tower, a late
-    tower, a restarted tower, actors that cannot start, many starts and ends
+    test_lifecycle - nodes start and end in every order: freed arguments, no tower, a late tower, a restarted tower,
+    actors that cannot start, many starts and ends
     =========================================================================
 */
 
 #include "testing.h"
 
-//  What returns "at once" may take this long on a loaded machine, under valgrind too. A hang is longer.
+//  The limit of "at once", on a loaded machine and under valgrind. A hang takes longer.
 #define AT_ONCE_MS 20000
 
-//  A record goes from the producer to the consumer
+//  Checks that a record reaches the consumer
 
 static void
 s_check_flow (zactor_t *producer, dafka_consumer_t *consumer, const char *content)
 {
     test_send (producer, "%s", content);
-    test_recv (consumer, NULL, dafka_producer_address (producer), content);
+    test_recv (consumer, NULL, dafka_producer_address (producer), "%s", content);
 }
 
 
@@ -24,23 +24,20 @@ s_check_flow (zactor_t *producer, dafka_consumer_t *consumer, const char *conten
 static void
 s_test_arguments_freed (void)
 {
-    test_case ("arguments, strings and configurations are gone after the start");
+    test_case ("arguments, strings and configurations are freed after the start");
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
 
     zconfig_t *copy = test_config_copy (config);
-    zactor_t *tower = zactor_new (dafka_tower_actor, copy);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (copy);
     test_spoil_config (&copy);
 
     copy = test_config_copy (config);
-    zactor_t *store = zactor_new (dafka_store_actor, copy);
-    CHECK (store);
+    zactor_t *store = test_store_new (copy);
     test_spoil_config (&copy);
 
     copy = test_config_copy (config);
-    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, copy);
-    CHECK (subscriber);
+    zactor_t *subscriber = test_subscriber_new (copy);
     test_spoil_config (&copy);
 
     copy = test_config_copy (config);
@@ -48,7 +45,7 @@ s_test_arguments_freed (void)
     consumer_args->config = copy;
     dafka_consumer_t *consumer = dafka_consumer_new (consumer_args);
     CHECK (consumer);
-    CHECK (consumer_args->config == copy && consumer_args->record_sink == NULL);    //  It was not written to
+    CHECK (consumer_args->config == copy && consumer_args->record_sink == NULL);    //  Not modified
     test_spoil (&consumer_args, sizeof (*consumer_args));
     test_spoil_config (&copy);
 
@@ -97,18 +94,12 @@ s_test_arguments_freed (void)
     CHECK_STR ((char *) zlist_first (dafka_consumer_subscription (consumer)), "freed");
 
     s_check_flow (producer, consumer, "from the producer");
-    char *subject, *address;
-    zframe_t *frame;
-    CHECK (zsock_brecv (subscriber, "ssf", &subject, &address, &frame) == 0);
-    CHECK_STR (subject, "freed");
-    CHECK_STR (address, dafka_producer_address (producer));
-    CHECK (zframe_streq (frame, "from the producer"));
-    zframe_destroy (&frame);
+    test_recv_from (subscriber, "freed", dafka_producer_address (producer), "from the producer");
 
     test_publish (publisher, "from the publisher");
     test_recv (consumer, "freed", dafka_publisher_address (publisher), "from the publisher");
 
-    //  The beacon has told of producer, publisher, consumer and so on; its lines have the prefix.
+    //  The beacon has reported producer, publisher, consumer and so on. Its log lines have the prefix.
     char *uuid = strdup ("0123456789ABCDEF0123456789ABCDEF");
     CHECK (zsock_send (beacon, "ssi", "START", uuid, 12345) == 0);
     test_spoil_str (&uuid);
@@ -188,11 +179,11 @@ s_test_no_tower (const char *transport)
 static void
 s_test_late_tower (const char *transport)
 {
-    test_case ("nodes come and go before their tower is there, over %s", transport);
+    test_case ("nodes start and end before their tower, over %s", transport);
     zconfig_t *config = test_config (transport);
     zconfig_put (config, "beacon/connect_timeout", "1");
     for (int number = 0; number < 5; number++) {
-        zactor_t *store = zactor_new (dafka_store_actor, config);
+        zactor_t *store = test_store_new (config);
         zactor_t *producer = test_producer_new ("late tower", config);
         dafka_consumer_t *consumer = test_consumer_new ("late tower", config);
         CHECK (store);
@@ -200,12 +191,11 @@ s_test_late_tower (const char *transport)
         dafka_consumer_destroy (&consumer);
         zactor_destroy (&store);
     }
-    zactor_t *early = zactor_new (dafka_tower_actor, config);
-    CHECK (early);
+    zactor_t *early = test_tower_new (config);
     zactor_destroy (&early);
     zconfig_destroy (&config);
 
-    test_case ("nodes join a tower that comes later, over %s", transport);
+    test_case ("nodes join a tower that starts later, over %s", transport);
     config = test_config (transport);
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "beacon/connect_timeout", "100");
@@ -213,10 +203,8 @@ s_test_late_tower (const char *transport)
     zactor_t *producer = test_producer_new ("late tower", config);
     test_send (producer, "before the tower");
     dafka_consumer_t *consumer = test_consumer_new ("late tower", config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (store);
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *store = test_store_new (config);
+    zactor_t *tower = test_tower_new (config);
     test_recv (consumer, "late tower", dafka_producer_address (producer), "before the tower");
     s_check_flow (producer, consumer, "after the tower");
 
@@ -231,19 +219,17 @@ s_test_late_tower (const char *transport)
 static void
 s_test_restarted_tower (void)
 {
-    test_case ("a tower follows another at once, over inproc");
+    test_case ("a tower replaces another one at once, over inproc");
     zconfig_t *inproc = test_config ("inproc");
     test_log_begin ();
     for (int number = 0; number < 20; number++) {
-        zactor_t *tower = zactor_new (dafka_tower_actor, inproc);
-        CHECK (tower);
+        zactor_t *tower = test_tower_new (inproc);
         zactor_destroy (&tower);
     }
     CHECK (!test_log_has ("E:", "cannot bind", NULL));
-    zactor_t *first = zactor_new (dafka_tower_actor, inproc);
-    zactor_t *second = zactor_new (dafka_tower_actor, inproc);
-    CHECK (first && second);
-    CHECK (test_log_has ("E:", "cannot bind", NULL));       //  That is what two at the same time say
+    zactor_t *first = test_tower_new (inproc);
+    zactor_t *second = test_tower_new (inproc);
+    CHECK (test_log_has ("E:", "cannot bind", NULL));       //  Two towers at the same time would log this
     test_log_end ();
     zactor_destroy (&second);
     zactor_destroy (&first);
@@ -253,9 +239,8 @@ s_test_restarted_tower (void)
     zconfig_t *config = test_config ("tcp");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "producer/terminate_unacked", "1");
-    zconfig_put (config, "beacon/timeout", "60000");        //  Those who know each other stay connected
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zconfig_put (config, "beacon/timeout", "60000");        //  Connected nodes stay connected
+    zactor_t *tower = test_tower_new (config);
     zactor_t *old_producer = test_producer_new ("restart", config);
     dafka_consumer_t *old_consumer = test_consumer_new ("restart", config);
     s_check_flow (old_producer, old_consumer, "first");
@@ -267,8 +252,7 @@ s_test_restarted_tower (void)
     test_case ("restarting the tower");
     test_await_unbound (zconfig_get (config, "tower/sub_address", ""));
     test_await_unbound (zconfig_get (config, "tower/pub_address", ""));
-    tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    tower = test_tower_new (config);
 
     test_case ("a new consumer finds the old producer");
     dafka_consumer_t *new_consumer = test_consumer_new ("restart", config);
@@ -281,7 +265,7 @@ s_test_restarted_tower (void)
     s_check_flow (new_producer, old_consumer, "third");
     test_recv (new_consumer, "restart", dafka_producer_address (new_producer), "third");
 
-    test_case ("old nodes still have each other");
+    test_case ("old nodes are still connected");
     s_check_flow (old_producer, old_consumer, "fourth");
     test_recv (new_consumer, "restart", old_address, "fourth");
 
@@ -296,7 +280,7 @@ s_test_restarted_tower (void)
 }
 
 //  A tower and its nodes end at the same moment, again and again. All sockets of the process share ZeroMQ's I/O thread:
-//  if an ending node blocks it (as a socket's monitor does that nobody reads any more), nothing flows after that.
+//  if an ending node blocks that thread (as an unread socket monitor does), no records arrive after that.
 
 static void
 s_test_ends_with_tower (void)
@@ -308,8 +292,7 @@ s_test_ends_with_tower (void)
         zconfig_t *config = test_config ("tcp");
         zconfig_put (config, "consumer/offset/reset", "earliest");
         zconfig_put (config, "producer/terminate_unacked", "1");
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        CHECK (tower);
+        zactor_t *tower = test_tower_new (config);
         zactor_t *producer = test_producer_new ("ends", config);
         dafka_consumer_t *consumer = test_consumer_new ("ends", config);
         s_check_flow (producer, consumer, "hello");
@@ -334,23 +317,21 @@ s_start_and_end (zactor_fn task, void *args)
     CHECK (zclock_mono () - start < AT_ONCE_MS);
 }
 
-//  Nothing introduces them later: without the other one, the producer would wait for ever.
+//  No tower introduces them later. If the store does not learn of the producer now, the producer waits for ever.
 
 static void
 s_test_store_before_tower_ends (void)
 {
     size_t count = test_scale (5, 3);
     for (size_t round = 0; round < count; round++) {
-        test_case ("a tower that ends still introduces a store that has just come, round %zu", round);
+        test_case ("a tower that ends still introduces a store that has just started, round %zu", round);
         zconfig_t *config = test_config ("inproc");
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        CHECK (tower);
+        zactor_t *tower = test_tower_new (config);
         zactor_t *producer = test_producer_new ("introduced", config);
         test_send (producer, "before there was a store");
-        zactor_t *store = zactor_new (dafka_store_actor, config);
-        CHECK (store);
+        zactor_t *store = test_store_new (config);
         zactor_destroy (&tower);
-        zactor_destroy (&producer);         //  When the store has the record
+        zactor_destroy (&producer);         //  Waits until the store has the record
         zactor_destroy (&store);
         zconfig_destroy (&config);
     }
@@ -359,11 +340,10 @@ s_test_store_before_tower_ends (void)
 static void
 s_test_failed_store (void)
 {
-    test_case ("a store whose directory cannot be made");
+    test_case ("a store whose directory cannot be created");
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
 
     char *path = test_new_path ("file");
     FILE *file = fopen (path, "w");
@@ -380,29 +360,24 @@ s_test_failed_store (void)
     zstr_free (&path);
 
     test_case ("a second store on the same directory");
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (store);
+    zactor_t *store = test_store_new (config);
     s_start_and_end (dafka_store_actor, config);
     s_start_and_end (dafka_store_actor, config);
 
-    test_case ("the first store is none the worse for it");
+    test_case ("the first store still works");
     zactor_t *producer = test_producer_new ("store", config);
     for (int number = 0; number < 100; number++)
         test_send (producer, "record %d", number);
     s_start_and_end (dafka_store_actor, config);
-    zactor_destroy (&producer);             //  It is acknowledged
+    zactor_destroy (&producer);             //  Waits until all are acknowledged
     dafka_consumer_t *consumer = test_consumer_new ("store", config);
-    for (int number = 0; number < 100; number++) {
-        char *content = zsys_sprintf ("record %d", number);
-        test_recv (consumer, "store", NULL, content);
-        zstr_free (&content);
-    }
+    for (int number = 0; number < 100; number++)
+        test_recv (consumer, "store", NULL, "record %d", number);
     dafka_consumer_destroy (&consumer);
 
-    test_case ("a store follows another on the same directory");
+    test_case ("a store replaces another one on the same directory");
     zactor_destroy (&store);
-    store = zactor_new (dafka_store_actor, config);
-    CHECK (store);
+    store = test_store_new (config);
     consumer = test_consumer_new ("store", config);
     test_recv (consumer, "store", NULL, "record 0");
     dafka_consumer_destroy (&consumer);     //  With 99 records unread
@@ -415,7 +390,7 @@ s_test_failed_store (void)
 static void
 s_test_failed_tower (void)
 {
-    test_case ("a tower whose ports are taken by another program");
+    test_case ("a tower whose ports are in use by another program");
     zconfig_t *config = test_config ("tcp");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "producer/terminate_unacked", "1");
@@ -427,9 +402,8 @@ s_test_failed_tower (void)
     close (handle);
     test_await_unbound (zconfig_get (config, "tower/sub_address", ""));
 
-    test_case ("a tower whose ports are taken by a tower");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    test_case ("a tower whose ports are in use by a tower");
+    zactor_t *tower = test_tower_new (config);
     s_start_and_end (dafka_tower_actor, config);
     zactor_t *producer = test_producer_new ("tower", config);
     dafka_consumer_t *consumer = test_consumer_new ("tower", config);
@@ -447,11 +421,8 @@ static void
 s_test_many (void)
 {
     test_case ("many starts and ends");
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-    zconfig_put (config, "producer/terminate_unacked", "1");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zconfig_t *config = test_config_without_store ();
+    zactor_t *tower = test_tower_new (config);
     size_t count = test_scale (100, 4);
     for (size_t number = 0; number < count; number++) {
         test_at (number);

@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_many_consumers - consumers until the process has no more sockets or files: NULL, and a line that names the limit;
-    and a thousand of them, each with all records
+    test_many_consumers - consumers until the process has no sockets or files left: NULL, and a log line with the limit;
+    a thousand consumers, each of which receives all records
 
     test_many_consumers sockets | files | default | COUNT
     =========================================================================
@@ -9,22 +9,9 @@
 //  setrlimit
 #define _XOPEN_SOURCE 700
 #include "testing.h"
-#include <dirent.h>
 #include <sys/resource.h>
 
-static size_t
-s_entries (const char *path)
-{
-    size_t count = 0;
-    DIR *dir = opendir (path);
-    CHECK (dir);
-    while (readdir (dir))
-        count++;
-    closedir (dir);
-    return count;
-}
-
-//  Creates consumers until there are no more; destroys all of them; and again. Returns how many there were.
+//  Three times: makes consumers until that fails, then destroys them. Returns their number.
 
 static size_t
 s_exhaust (zconfig_t *config, size_t maximum, const char *limit, const char *number)
@@ -32,12 +19,12 @@ s_exhaust (zconfig_t *config, size_t maximum, const char *limit, const char *num
     dafka_consumer_t **consumers = (dafka_consumer_t **) zmalloc (maximum * sizeof (dafka_consumer_t *));
     dafka_consumer_args_t args = { config, NULL };
     size_t first = 0;
-    //  CZMQ's first socket starts threads, which have files.
+    //  CZMQ's first socket starts threads, which open files.
     zsock_t *other = zsock_new (ZMQ_PAIR);
     for (int round = 0; round < 3; round++) {
-        test_case ("consumers until there are no more, round %d", round);
+        test_case ("consumers until that fails, round %d", round);
         test_log_begin ();
-        size_t files = s_entries ("/proc/self/fd");
+        size_t files = test_count_entries ("/proc/self/fd");
         size_t count = 0;
         while ((consumers [count] = dafka_consumer_new (&args))) {
             CHECK (dafka_consumer_subscribe (consumers [count], "topic") == 0);
@@ -49,8 +36,8 @@ s_exhaust (zconfig_t *config, size_t maximum, const char *limit, const char *num
             dafka_consumer_destroy (&consumers [index]);
         test_log_end ();
         CHECK (count > 0);
-        //  Closed sockets give their places back a moment later.
-        while (s_entries ("/proc/self/fd") > files)
+        //  libzmq releases closed sockets a moment later.
+        while (test_count_entries ("/proc/self/fd") > files)
             zclock_sleep (1);
         if (round == 0)
             first = count;
@@ -91,7 +78,7 @@ s_test_files (void)
     zconfig_destroy (&config);
 }
 
-//  An application that says nothing gets as many sockets as files, if its first socket is a consumer's.
+//  Without a chosen limit, an application gets as many sockets as files, if its first socket is a consumer's.
 
 static void
 s_test_default (void)
@@ -116,7 +103,7 @@ s_test_default (void)
 static void
 s_test_thousand (size_t count)
 {
-    //  Each takes 17, with the connections; the library keeps a sixteenth of all in reserve.
+    //  Each consumer uses 17 files, with its connections. The library keeps a sixteenth of all files in reserve.
     s_limit (30000);
     struct rlimit limit;
     CHECK (getrlimit (RLIMIT_NOFILE, &limit) == 0);
@@ -126,13 +113,11 @@ s_test_thousand (size_t count)
         return;
     }
     zsys_set_max_sockets (0);
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-    zconfig_put (config, "producer/terminate_unacked", "1");
-    //  The default: more often would be a burden that no application has.
+    zconfig_t *config = test_config_without_store ();
+    //  The defaults, as an application would have them
     zconfig_put (config, "beacon/interval", "1000");
     zconfig_put (config, "beacon/timeout", "4000");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *tower = test_tower_new (config);
     int64_t start_ms = zclock_mono ();
     test_case ("%lu consumers", (unsigned long) count);
     dafka_consumer_t **consumers = (dafka_consumer_t **) zmalloc (count * sizeof (dafka_consumer_t *));
@@ -141,22 +126,19 @@ s_test_thousand (size_t count)
         consumers [index] = test_consumer_new ("topic", config);
     }
     printf ("%lu consumers after %d ms: %lu files, %lu threads\n", (unsigned long) count,
-        (int) (zclock_mono () - start_ms), (unsigned long) s_entries ("/proc/self/fd"),
-        (unsigned long) s_entries ("/proc/self/task"));
-    test_case ("each gets all records");
+        (int) (zclock_mono () - start_ms), (unsigned long) test_count_entries ("/proc/self/fd"),
+        (unsigned long) test_count_entries ("/proc/self/task"));
+    test_case ("each consumer receives all records");
     zactor_t *producer = test_producer_new ("topic", config);
     for (int number = 0; number < 10; number++)
         test_send (producer, "%d", number);
     for (size_t index = 0; index < count; index++) {
         test_at (index);
-        for (int number = 0; number < 10; number++) {
-            char content [32];
-            snprintf (content, sizeof content, "%d", number);
-            test_recv (consumers [index], "topic", NULL, content);
-        }
+        for (int number = 0; number < 10; number++)
+            test_recv (consumers [index], "topic", NULL, "%d", number);
     }
     printf ("all have read after %d ms: %lu files\n", (int) (zclock_mono () - start_ms),
-        (unsigned long) s_entries ("/proc/self/fd"));
+        (unsigned long) test_count_entries ("/proc/self/fd"));
     test_case ("ending");
     for (size_t index = 0; index < count; index++)
         dafka_consumer_destroy (&consumers [index]);

@@ -1,7 +1,7 @@
 /*  =========================================================================
-    test_million - a program publishes a million small records in a loop, and destroys the producer at once; and many
-    producers, each of which publishes some thousand records as fast as it can and is destroyed at once. zactor sends
-    $TERM without waiting: it must get into the pipe, behind the records, and none may be lost
+    test_million - a program publishes a million small records in a loop, and destroys the producer at once. Many
+    producers publish some thousand records each, and are destroyed at once. zactor_destroy sends $TERM without waiting:
+    there must be room for it in the pipe after the records, and no record may be lost.
 
     usage: test_million producer|publisher [PIPE_HWM [RECEIVE_HWM]]
 
@@ -14,7 +14,7 @@
 
 #define DEFAULT_RECEIVE_HWM 1000
 
-static bool s_publisher = false;        //  Else producers
+static bool s_publisher = false;        //  False: producers
 static size_t s_receive_hwm = DEFAULT_RECEIVE_HWM;
 
 static zactor_t *
@@ -95,7 +95,7 @@ s_test_million (zconfig_t *config)
              (unsigned long) count, (long) (published - start), (long) (consumed - published));
 }
 
-//  The records are made before, so that the program is faster than the actor and the pipe is full most of the time.
+//  The messages exist beforehand, so that the program is faster than the actor, and the pipe is usually full.
 
 static void
 s_burst (zconfig_t *config, size_t round, size_t count)
@@ -170,7 +170,7 @@ main (int argc, char *argv [])
     }
     s_publisher = streq (argv [1], "publisher");
     test_begin ("test_million", 300);
-    //  Before any socket
+    //  Takes effect only before the first socket
     if (argc > 2)
         zsys_set_pipehwm ((size_t) strtoul (argv [2], NULL, 10));
     if (argc > 3)
@@ -178,9 +178,8 @@ main (int argc, char *argv [])
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
     test_case ("starting tower and store");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (tower && store);
+    zactor_t *tower = test_tower_new (config);
+    zactor_t *store = test_store_new (config);
 
     s_test_million (config);
     s_test_bursts (config);

@@ -1,32 +1,19 @@
 /*  =========================================================================
-    test_no_sockets - actors and consumers in a process that has no more sockets to give, at each point of their start:
-    it is logged, all calls return and say no, all ends return, and nothing is left behind
+    test_no_sockets - actors and consumers in a process that runs out of sockets, at each point of their start: the
+    error is logged, all calls return errors, all destructors return, and nothing leaks
 
     That is how nodes can fail to start, whatever their configuration says.
     =========================================================================
 */
 
 #include "testing.h"
-#include <dirent.h>
 
 #define MAX_SOCKETS 60
 
 static void *s_dummies [MAX_SOCKETS];
 static size_t s_count = 0;
 
-static size_t
-s_open_files (void)
-{
-    size_t count = 0;
-    DIR *dir = opendir ("/proc/self/fd");
-    CHECK (dir);
-    while (readdir (dir))
-        count++;
-    closedir (dir);
-    return count;
-}
-
-//  No socket is left
+//  Takes all sockets that are left
 
 static void
 s_take_all (void)
@@ -39,20 +26,20 @@ s_take_all (void)
     CHECK (zmq_errno () == EMFILE);
 }
 
-//  Sockets close a moment after they were closed, with their file handles last.
+//  libzmq releases closed sockets a moment later, and their files last.
 
 static void
 s_await_files (size_t count)
 {
-    while (s_open_files () > count)
+    while (test_count_entries ("/proc/self/fd") > count)
         zclock_sleep (1);
-    CHECK (s_open_files () == count);
+    CHECK (test_count_entries ("/proc/self/fd") == count);
 }
 
 static void
 s_give (size_t count)
 {
-    size_t files = s_open_files ();
+    size_t files = test_count_entries ("/proc/self/fd");
     for (size_t number = 0; number < count; number++)
         zmq_close (s_dummies [--s_count]);
     s_await_files (files - count);
@@ -60,7 +47,7 @@ s_give (size_t count)
 
 
 //  --------------------------------------------------------------------------
-//  Calls on what has ended, or will in a moment: all return, and say no in the end. Each returns true when it did start.
+//  Calls on an actor that has ended, or is about to: all return, and fail in the end. True when the actor has started.
 
 static bool
 s_call_producer (zactor_t *actor)
@@ -112,12 +99,12 @@ s_test_actor (const char *name, zactor_fn task, void *args, bool (*call) (zactor
 {
     s_take_all ();
     bool started = false;
-    //  CZMQ itself needs two, for the pipe.
+    //  CZMQ itself needs two sockets for the pipe.
     for (size_t spare = 2; !started; spare++) {
         test_case ("%s, with %lu sockets", name, (unsigned long) spare);
         s_give (spare == 2 ? 2 : 1);
         test_log_begin ();
-        size_t files = s_open_files ();
+        size_t files = test_count_entries ("/proc/self/fd");
         zactor_t *actor = zactor_new (task, args);
         CHECK (actor);
         started = call (actor);
@@ -132,7 +119,7 @@ s_test_actor (const char *name, zactor_fn task, void *args, bool (*call) (zactor
 static void
 s_test_consumer (zconfig_t *config, bool with_sink)
 {
-    //  The sinks have to be there before: one for each attempt.
+    //  The sinks, one for each attempt, need sockets too.
     zsock_t *sinks [24], *readers [24];
     size_t attempts = sizeof (sinks) / sizeof (sinks [0]);
     if (with_sink)
@@ -147,7 +134,7 @@ s_test_consumer (zconfig_t *config, bool with_sink)
         if (spare)
             s_give (1);
         test_log_begin ();
-        size_t files = s_open_files ();
+        size_t files = test_count_entries ("/proc/self/fd");
         dafka_consumer_args_t args = { config, with_sink ? sinks [spare] : NULL };
         dafka_consumer_t *consumer = dafka_consumer_new (&args);
         if (with_sink) {
@@ -166,14 +153,14 @@ s_test_consumer (zconfig_t *config, bool with_sink)
         }
         dafka_consumer_destroy (&consumer);
         test_log_end ();
-        //  The sink is the consumer's, whatever happens. (It closes when its other end has heard of that.)
+        //  The consumer owns the sink in any case. (It closes after its other end has closed.)
         if (with_sink)
             zsock_destroy (&readers [spare]);
         s_await_files (with_sink ? files - 2 : files);
         CHECK (spare > 0 || !started);
     }
     if (with_sink) {
-        size_t files = s_open_files ();
+        size_t files = test_count_entries ("/proc/self/fd");
         for (size_t number = 0; number < attempts; number++) {
             if (sinks [number])
                 files -= 2;

@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_null - NULL for every pointer of every function (those of dafka_proto apart): each says no in its way (NULL,
-    -1, 0, false) and the process lives; destructors take NULL, a pointer to NULL, and the same object twice
+    test_null - NULL for every pointer of every function: each function returns its error (NULL, -1, 0, false), and the
+    process continues; destructors accept NULL, a pointer to NULL, and the same object twice
     =========================================================================
 */
 
@@ -28,9 +28,81 @@ s_test_destructors (void)
     CHECK (consumer_msg == NULL);
     dafka_consumer_msg_destroy (&consumer_msg);
 
+    dafka_proto_t *proto = NULL;
+    dafka_proto_destroy (NULL);
+    dafka_proto_destroy (&proto);
+    proto = dafka_proto_new ();
+    CHECK (proto);
+    dafka_proto_destroy (&proto);
+    CHECK (proto == NULL);
+    dafka_proto_destroy (&proto);
+
     dafka_consumer_t *consumer = NULL;
     dafka_consumer_destroy (NULL);
-    dafka_consumer_destroy (&consumer);     //  Twice on a real one: see s_test_consumer
+    dafka_consumer_destroy (&consumer);     //  For a second call on a real consumer see s_test_consumer
+}
+
+static void
+s_test_proto (void)
+{
+    test_case ("proto without a message");
+    zlist_t *list = NULL;
+    zmq_msg_t content;
+    zmq_msg_init (&content);
+    CHECK (dafka_proto_dup (NULL) == NULL);
+    CHECK (dafka_proto_recv (NULL, NULL) < 0);
+    CHECK (dafka_proto_send (NULL, NULL) == -1);
+    CHECK (dafka_proto_encode (NULL) == NULL);
+    dafka_proto_print (NULL);
+    CHECK (dafka_proto_new_zpl (NULL) == NULL);
+    CHECK (dafka_proto_zpl (NULL, NULL) == NULL);
+    CHECK (dafka_proto_routing_id (NULL) == NULL);
+    dafka_proto_set_routing_id (NULL, NULL);
+    CHECK (dafka_proto_topic (NULL) == NULL);
+    dafka_proto_set_topic (NULL, NULL);
+    CHECK (dafka_proto_id (NULL) == 0);
+    dafka_proto_set_id (NULL, DAFKA_PROTO_ACK);
+    dafka_proto_command (NULL);                 //  "?"
+    CHECK (dafka_proto_address (NULL) == NULL);
+    dafka_proto_set_address (NULL, NULL);
+    CHECK (dafka_proto_subject (NULL) == NULL);
+    dafka_proto_set_subject (NULL, NULL);
+    CHECK (dafka_proto_sequence (NULL) == 0);
+    dafka_proto_set_sequence (NULL, 1);
+    CHECK (dafka_proto_count (NULL) == 0);
+    dafka_proto_set_count (NULL, 1);
+    CHECK (dafka_proto_content (NULL) == NULL);
+    dafka_proto_get_content (NULL, NULL);
+    dafka_proto_get_content (NULL, &content);
+    dafka_proto_set_content (NULL, NULL);
+    dafka_proto_set_content (NULL, &content);
+    CHECK (dafka_proto_subjects (NULL) == NULL);
+    CHECK (dafka_proto_get_subjects (NULL) == NULL);
+    dafka_proto_set_subjects (NULL, NULL);
+    dafka_proto_set_subjects (NULL, &list);
+    dafka_proto_subscribe (NULL, DAFKA_PROTO_RECORD, "topic");
+    dafka_proto_unsubscribe (NULL, DAFKA_PROTO_RECORD, "topic");
+    CHECK (!dafka_proto_is_subscribe (NULL));
+
+    test_case ("proto without an argument");
+    dafka_proto_t *proto = dafka_proto_new ();
+    CHECK (proto);
+    CHECK (dafka_proto_recv (proto, NULL) < 0);
+    CHECK (dafka_proto_send (proto, NULL) == -1);
+    dafka_proto_set_routing_id (proto, NULL);
+    dafka_proto_set_topic (proto, NULL);
+    dafka_proto_set_address (proto, NULL);
+    dafka_proto_set_subject (proto, NULL);
+    dafka_proto_get_content (proto, NULL);
+    dafka_proto_set_content (proto, NULL);
+    dafka_proto_set_subjects (proto, NULL);
+    dafka_proto_set_subjects (proto, &list);
+    zsock_t *sub = zsock_new (ZMQ_SUB);
+    dafka_proto_subscribe (sub, DAFKA_PROTO_RECORD, NULL);
+    dafka_proto_unsubscribe (sub, DAFKA_PROTO_RECORD, NULL);
+    zsock_destroy (&sub);
+    dafka_proto_destroy (&proto);
+    zmq_msg_close (&content);
 }
 
 static void
@@ -151,13 +223,12 @@ s_test_publisher_subscriber (zconfig_t *config)
     zactor_destroy (&publisher);
 
     test_case ("subscriber without a topic");
-    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
-    CHECK (subscriber);
+    zactor_t *subscriber = test_subscriber_new (config);
     CHECK (dafka_subscriber_subscribe (subscriber, NULL) == -1);
     zactor_destroy (&subscriber);
 }
 
-//  zactor_new must return, and so must zactor_destroy, whatever the actor makes of its arguments
+//  zactor_new and zactor_destroy must return, even if the actor rejects its arguments
 
 static void
 s_start_and_end (const char *what, zactor_fn task, void *args)
@@ -190,7 +261,7 @@ s_test_actors (zconfig_t *config)
     dafka_publisher_actor (NULL, NULL);
     dafka_subscriber_actor (NULL, NULL);
 
-    //  Not the tower: with NULL it would bind its default ports on all interfaces.
+    //  Not the tower, which would bind its default ports on all interfaces.
     s_start_and_end ("store without arguments", dafka_store_actor, NULL);
     s_start_and_end ("beacon without arguments", dafka_beacon_actor, NULL);
     s_start_and_end ("producer without arguments", dafka_producer, NULL);
@@ -216,17 +287,15 @@ int
 main (void)
 {
     test_begin ("test_null", 120);
-    CHECK (chdir (test_dir ()) == 0);       //  Where a store with the default store/db puts it
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-    zconfig_put (config, "producer/terminate_unacked", "1");
+    CHECK (chdir (test_dir ()) == 0);       //  A store with the default store/db uses the working directory
+    zconfig_t *config = test_config_without_store ();
     test_case ("starting tower, producer and consumer");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     zactor_t *producer = test_producer_new ("null", config);
     dafka_consumer_t *consumer = test_consumer_new ("null", config);
 
     s_test_destructors ();
+    s_test_proto ();
     s_test_producer_msg (producer);
     s_test_consumer_msg (consumer);
     s_test_consumer (config);

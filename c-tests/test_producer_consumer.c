@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_producer_consumer - live records from producers to consumers, without a store;
-    every accessor of the two message classes
+    test_producer_consumer - live records from producers to consumers, without a store; every accessor of the two
+    message classes
     =========================================================================
 */
 
@@ -27,7 +27,7 @@ s_test_producer_msg (void)
     test_case ("set_content_str");
     char text [] = "hello";
     CHECK (dafka_producer_msg_set_content_str (msg, text) == 0);
-    memset (text, 'X', strlen (text));          //  It was copied
+    memset (text, 'X', strlen (text));          //  The message has a copy
     CHECK (dafka_producer_msg_content_size (msg) == 5);
     CHECK (memcmp (dafka_producer_msg_content (msg), "hello", 5) == 0);
     CHECK (dafka_producer_msg_streq (msg, "hello"));
@@ -71,7 +71,7 @@ s_test_producer_msg (void)
     CHECK (dafka_producer_msg_init_content (msg, 3) == 0);
     CHECK (dafka_producer_msg_content_size (msg) == 3);
 
-    test_case ("content of no octets is content");
+    test_case ("an empty content is a content");
     CHECK (dafka_producer_msg_set_content_str (msg, "") == 0);
     CHECK (dafka_producer_msg_content_size (msg) == 0);
     CHECK (dafka_producer_msg_streq (msg, ""));
@@ -89,7 +89,7 @@ s_test_producer_msg (void)
 
 
 //  --------------------------------------------------------------------------
-//  A consumer's message, read from any socket that carries the three frames
+//  A consumer's message, read from a socket that carries the three frames
 
 static void
 s_test_consumer_msg (void)
@@ -136,7 +136,7 @@ s_test_consumer_msg (void)
     CHECK (dafka_consumer_msg_content_size (msg) == 0);
     CHECK (dafka_consumer_msg_get_content (msg) == NULL);
 
-    test_case ("content of no octets is content");
+    test_case ("an empty content is a content");
     CHECK (zsock_send (writer, "sss", "S", "A", "") == 0);
     CHECK (dafka_consumer_msg_recv_from_socket (msg, reader) == 0);
     CHECK (dafka_consumer_msg_content_size (msg) == 0);
@@ -145,17 +145,17 @@ s_test_consumer_msg (void)
     CHECK_STR (copy, "");
     zstr_free (&copy);
 
-    test_case ("too few frames are an error and do not eat the next record");
+    test_case ("too few frames are an error, and do not affect the next record");
     CHECK (zsock_send (writer, "ss", "S", "A") == 0);
     CHECK (zsock_send (writer, "sss", "S", "A", "next") == 0);
     CHECK (dafka_consumer_msg_recv_from_socket (msg, reader) == -1);
     CHECK (dafka_consumer_msg_recv_from_socket (msg, reader) == 0);
     CHECK (dafka_consumer_msg_streq (msg, "next"));
 
-    test_case ("too many frames do not spill into the next record");
+    test_case ("too many frames do not affect the next record");
     CHECK (zsock_send (writer, "ssss", "S", "A", "C", "surplus") == 0);
     CHECK (zsock_send (writer, "sss", "S", "A", "next") == 0);
-    dafka_consumer_msg_recv_from_socket (msg, reader);      //  0 or -1: the reference does not say
+    dafka_consumer_msg_recv_from_socket (msg, reader);      //  0 or -1; the reference does not define it
     CHECK (dafka_consumer_msg_recv_from_socket (msg, reader) == 0);
     CHECK_STR (dafka_consumer_msg_subject (msg), "S");
     CHECK (dafka_consumer_msg_streq (msg, "next"));
@@ -195,11 +195,11 @@ s_test_live (zconfig_t *config)
         CHECK (dafka_producer_msg_send (msg, producer) == 0);
         CHECK (dafka_producer_msg_content (msg) == NULL);
         CHECK (dafka_producer_msg_content_size (msg) == 0);
-        test_recv (consumer, "live", address, content);
+        test_recv (consumer, "live", address, "%s", content);
         zstr_free (&content);
     }
 
-    test_case ("an empty message cannot be sent, one with no octets can");
+    test_case ("an empty message cannot be sent, one with an empty content can");
     CHECK (dafka_producer_msg_send (msg, producer) == -1);
     CHECK (dafka_producer_msg_set_content_str (msg, "") == 0);
     CHECK (dafka_producer_msg_send (msg, producer) == 0);
@@ -208,11 +208,11 @@ s_test_live (zconfig_t *config)
     CHECK (dafka_producer_msg_set_content_buffer (msg, (const byte *) "x", 0) == 0);
     CHECK (dafka_producer_msg_send (msg, producer) == 0);
     CHECK (dafka_producer_msg_send (msg, producer) == -1);
-    test_recv (consumer, "live", address, "");
-    test_recv (consumer, "live", address, "");
-    test_recv (consumer, "live", address, "");
+    test_recv (consumer, "live", address, "%s", "");
+    test_recv (consumer, "live", address, "%s", "");
+    test_recv (consumer, "live", address, "%s", "");
 
-    test_case ("every way to give a message its content");
+    test_case ("all functions that set the content of a message");
     CHECK (dafka_producer_msg_init_content (msg, 100) == 0);
     test_fill ((byte *) dafka_producer_msg_content (msg), 100, 7);
     CHECK (dafka_producer_msg_send (msg, producer) == 0);
@@ -302,13 +302,11 @@ s_test_subscription (zconfig_t *config)
     zactor_t *two = test_producer_new ("two", config);
     dafka_consumer_t *witness = test_consumer_new ("one", config);
     for (int number = 0; number < 10; number++) {
-        char *content = zsys_sprintf ("both %d", number);
-        test_send (one, "%s", content);
-        test_recv (consumer, "one", dafka_producer_address (one), content);
-        test_recv (witness, "one", dafka_producer_address (one), content);
-        test_send (two, "%s", content);
-        test_recv (consumer, "two", dafka_producer_address (two), content);
-        zstr_free (&content);
+        test_send (one, "both %d", number);
+        test_recv (consumer, "one", dafka_producer_address (one), "both %d", number);
+        test_recv (witness, "one", dafka_producer_address (one), "both %d", number);
+        test_send (two, "both %d", number);
+        test_recv (consumer, "two", dafka_producer_address (two), "both %d", number);
     }
 
     test_case ("unsubscribe stops delivery of that topic only");
@@ -317,14 +315,14 @@ s_test_subscription (zconfig_t *config)
     CHECK (!s_is_subscribed (consumer, "one"));
     CHECK (s_is_subscribed (consumer, "two"));
 
-    //  What was on its way may still come. It must dry up while the witness gets every record of "one" and the
+    //  Records in flight may still arrive. They must stop while the witness receives every record of "one" and the
     //  consumer every record of "two".
     int quiet_rounds = 0;
     for (int round = 0; quiet_rounds < 10; round++) {
         CHECK (round < 200);
         char *content = zsys_sprintf ("round %d", round);
         test_send (one, "%s", content);
-        test_recv (witness, "one", NULL, content);
+        test_recv (witness, "one", NULL, "%s", content);
         test_send (two, "%s", content);
         quiet_rounds++;
         bool arrived = false;
@@ -348,7 +346,7 @@ s_test_subscription (zconfig_t *config)
     do
         test_send (one, "again");
     while (!test_poll (dafka_consumer_record_source (consumer), 20));
-    test_case ("the record that comes after subscribing again");
+    test_case ("the first record after subscribing again");
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
     CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
     CHECK_STR (dafka_consumer_msg_subject (msg), "one");
@@ -371,16 +369,14 @@ s_test_exact_topics (zconfig_t *config)
     dafka_consumer_t *consumer2 = test_consumer_new ("hello2", config);
     dafka_consumer_t *consumer3 = test_consumer_new ("hell", config);
 
-    //  Each round proves that the other topics' records went out before ours did.
+    //  Each round shows that the records of the other topics were sent before ours.
     for (int round = 0; round < 20; round++) {
-        char *content = zsys_sprintf ("round %d", round);
-        test_send (hello2, "%s", content);
-        test_recv (consumer2, "hello2", dafka_producer_address (hello2), content);
-        test_send (hell, "%s", content);
-        test_recv (consumer3, "hell", dafka_producer_address (hell), content);
-        test_send (hello, "%s", content);
-        test_recv (consumer, "hello", dafka_producer_address (hello), content);
-        zstr_free (&content);
+        test_send (hello2, "round %d", round);
+        test_recv (consumer2, "hello2", dafka_producer_address (hello2), "round %d", round);
+        test_send (hell, "round %d", round);
+        test_recv (consumer3, "hell", dafka_producer_address (hell), "round %d", round);
+        test_send (hello, "round %d", round);
+        test_recv (consumer, "hello", dafka_producer_address (hello), "round %d", round);
     }
     dafka_consumer_destroy (&consumer3);
     dafka_consumer_destroy (&consumer2);
@@ -429,7 +425,7 @@ s_test_record_sink (zconfig_t *config, const char *kind)
         zstr_free (&content);
     }
     dafka_consumer_msg_destroy (&msg);
-    dafka_consumer_destroy (&consumer);     //  This closes the sink: test_end sees to it
+    dafka_consumer_destroy (&consumer);     //  This closes the sink, as test_end checks
     zactor_destroy (&producer);
     zsock_destroy (&source);
 }
@@ -445,8 +441,7 @@ main (void)
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "producer/terminate_unacked", "1");    //  There is no store
     test_case ("starting the tower");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
 
     s_test_live (config);
     s_test_subscription (config);

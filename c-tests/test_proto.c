@@ -1,5 +1,5 @@
 /*  =========================================================================
-    test_proto - dafka_proto: fields, octets, copies, moves, limits, print and ZPL, for each message of the protocol
+    test_proto - dafka_proto: fields, encoding, copies, moves, limits, print and ZPL, for each message of the protocol
 
     The octets were written by hand from the description of the wire protocol. Sockets: test_proto_sockets.
     =========================================================================
@@ -29,8 +29,8 @@ s_test_new (void)
     dafka_proto_destroy (&proto);
 }
 
-//  Every value of id: known ones have a name and are encoded, the others have neither. This takes the constants of the
-//  header across to the library's.
+//  All ids: those of the protocol have a name and an encoding, the others have neither. This compares the constants of
+//  the header with those of the library.
 
 static void
 s_test_ids (void)
@@ -97,7 +97,7 @@ s_test_dup (void)
         dafka_proto_t *copy = dafka_proto_dup (proto);
         CHECK (copy && copy != proto);
 
-        //  It holds its own: spoil what the original holds, then destroy that.
+        //  The copy is independent: overwrite the fields of the original, then destroy it.
         dafka_proto_set_topic (proto, "spoilt");
         dafka_proto_set_address (proto, "spoilt");
         dafka_proto_set_subject (proto, "spoilt");
@@ -113,7 +113,7 @@ s_test_dup (void)
         dafka_proto_destroy (&proto);
         golden_check (copy, &golden [index]);
 
-        //  And a copy of the copy is as good.
+        //  A copy of the copy has the same fields.
         proto = dafka_proto_dup (copy);
         dafka_proto_destroy (&copy);
         golden_check (proto, &golden [index]);
@@ -123,7 +123,7 @@ s_test_dup (void)
     }
 }
 
-//  In each guard a ZeroMQ message stands between octets that nobody but us may write: its size is the same on both sides.
+//  Each guard holds a ZeroMQ message between bytes that the library must not write: both sides agree on its size.
 
 typedef struct {
     byte before [64];
@@ -153,7 +153,7 @@ s_test_content (void)
     dafka_proto_set_id (proto, DAFKA_PROTO_RECORD);
     for (size_t index = 0; index < sizeof (sizes) / sizeof (sizes [0]); index++) {
         size_t size = sizes [index];
-        test_case ("a content of %lu octets is moved in and out", (unsigned long) size);
+        test_case ("a content of %lu bytes is moved in and out", (unsigned long) size);
         guard_t in, out;
         s_guard_init (&in);
         CHECK (zmq_msg_init_size (&in.msg, size) == 0);
@@ -166,10 +166,10 @@ s_test_content (void)
         zmq_msg_t *content = dafka_proto_content (proto);
         CHECK (content && zmq_msg_size (content) == size);
         CHECK (test_filled ((byte *) zmq_msg_data (content), size, size));
-        //  Moved, not copied: the large ones stay where they are.
+        //  Moved, not copied: large contents keep their address.
         CHECK (size < 1000 || zmq_msg_data (content) == octets);
 
-        //  What the caller's message held before is released.
+        //  The previous content of the caller's message is released.
         s_guard_init (&out);
         CHECK (zmq_msg_init_size (&out.msg, 5000) == 0);
         memset (zmq_msg_data (&out.msg), 1, 5000);
@@ -180,7 +180,7 @@ s_test_content (void)
         CHECK (size < 1000 || zmq_msg_data (&out.msg) == octets);
         CHECK (zmq_msg_size (dafka_proto_content (proto)) == 0);
 
-        //  In again, this time to stay until the next round replaces it.
+        //  Move it in again, until the next round replaces it.
         dafka_proto_set_content (proto, &out.msg);
         CHECK (zmq_msg_close (&out.msg) == 0);
         CHECK (zmq_msg_size (dafka_proto_content (proto)) == size);
@@ -216,13 +216,13 @@ s_test_subjects (void)
 
     test_case ("another list of subjects replaces the first");
     dafka_proto_set_subjects (proto, &taken);
-    list = zlist_new ();                    //  Whose strings are not its own
+    list = zlist_new ();                    //  A list that does not own its strings
     zlist_append (list, "static");
     dafka_proto_set_subjects (proto, &list);
     CHECK (list == NULL);
     CHECK_STR ((char *) zlist_first (dafka_proto_subjects (proto)), "static");
 
-    test_case ("a long list of subjects as long as a topic can be");
+    test_case ("a long list of subjects of maximum length");
     list = zlist_new ();
     zlist_autofree (list);
     char subject [257];
@@ -237,7 +237,7 @@ s_test_subjects (void)
     CHECK (zframe_size (frame) == 1 + 1 + 1 + 1 + 4 + 1000 * (4 + 255));
     zframe_destroy (&frame);
 
-    test_case ("a subject that is no topic, being too long, is not sent");
+    test_case ("a subject that is too long is not sent");
     subject [255] = 's';
     subject [256] = 0;
     zlist_append (dafka_proto_subjects (proto), subject);
@@ -260,7 +260,7 @@ s_test_subjects (void)
 static void
 s_test_limits (void)
 {
-    test_case ("strings are cut at 255 octets");
+    test_case ("strings are cut after 255 bytes");
     char text [301];
     memset (text, 't', 300);
     text [300] = 0;
@@ -281,7 +281,7 @@ s_test_limits (void)
         text [255] = 0;
     }
 
-    test_case ("a string of exactly 255 octets is kept");
+    test_case ("a string of exactly 255 bytes is kept");
     dafka_proto_set_topic (proto, text);
     CHECK_STR (dafka_proto_topic (proto), text);
 
@@ -294,7 +294,7 @@ s_test_limits (void)
     dafka_proto_set_address (proto, "");
     CHECK_STR (dafka_proto_address (proto), "");
 
-    test_case ("octets that are no UTF-8");
+    test_case ("bytes that are not UTF-8");
     dafka_proto_set_subject (proto, "\xFF\xC0\x80");
     CHECK_STR (dafka_proto_subject (proto), "\xFF\xC0\x80");
     dafka_proto_set_topic (proto, "\xFE");
@@ -304,7 +304,7 @@ s_test_limits (void)
     CHECK (memcmp (zframe_data (frame), "M\xFE\0\1\0\3\xFF\xC0\x80\0\0\0\0\0\0\0\0", 17) == 0);
     zframe_destroy (&frame);
 
-    test_case ("a routing id is copied, replaced, taken away");
+    test_case ("a routing id is copied, replaced, removed");
     zframe_t *routing_id = zframe_new ("\0id\xFF", 4);
     dafka_proto_set_routing_id (proto, routing_id);
     CHECK (dafka_proto_routing_id (proto) != routing_id);
@@ -342,7 +342,7 @@ s_test_print (void)
         golden_check (proto, message);
         dafka_proto_destroy (&proto);
     }
-    test_case ("printing what looks like a format, and a large content");
+    test_case ("printing text that looks like a format, and a large content");
     dafka_proto_t *proto = golden_new (golden_by_id (DAFKA_PROTO_RECORD));
     dafka_proto_set_subject (proto, "%s%s%n%100000d");
     zmq_msg_t content;
@@ -450,13 +450,13 @@ s_test_zpl (void)
     CHECK (children == GOLDEN_COUNT);       //  The parent owns them all
     zconfig_destroy (&parent);
 
-    test_case ("no ZPL of a message without an id");
+    test_case ("a message without an id has no ZPL form");
     dafka_proto_t *proto = dafka_proto_new ();
     CHECK (dafka_proto_zpl (proto, NULL) == NULL);
     dafka_proto_destroy (&proto);
 }
 
-//  Wrong ZPL gives NULL or a message; what counts is that each returns, and that what it returns is whole.
+//  Invalid ZPL gives NULL or a message. The call must return, and a message must be complete.
 
 static void
 s_try_zpl (const char *text)
@@ -479,14 +479,14 @@ s_try_zpl (const char *text)
 static void
 s_test_wrong_zpl (void)
 {
-    test_case ("ZPL that is no message");
+    test_case ("ZPL that is not a message");
     zconfig_t *zpl = zconfig_new ("dafka_proto", NULL);
     CHECK (dafka_proto_new_zpl (zpl) == NULL);
     zconfig_put (zpl, "message", "DAFKA_PROTO_NONE");
     CHECK (dafka_proto_new_zpl (zpl) == NULL);
     zconfig_destroy (&zpl);
 
-    test_case ("ZPL with fields that make no sense");
+    test_case ("ZPL with invalid fields");
     s_try_zpl ("message = DAFKA_PROTO_RECORD\n");
     s_try_zpl ("message = DAFKA_PROTO_RECORD\ntopic = x\ncontent\n");
     s_try_zpl ("message = DAFKA_PROTO_RECORD\ncontent\n    version = many\n    sequence = -1\n    content = 0G\n");

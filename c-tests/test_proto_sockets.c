@@ -1,12 +1,12 @@
 /*  =========================================================================
-    test_proto_sockets - dafka_proto sent and received: over PUB and SUB, XPUB, ROUTER and DEALER; what is no message
-    of the protocol; waiting that ends without one
+    test_proto_sockets - dafka_proto sent and received: over PUB and SUB, XPUB, ROUTER and DEALER; malformed messages;
+    timeouts and signals
     =========================================================================
 */
 
 #include "testing_proto.h"
 
-//  Octets as frames, for peers that do not use dafka_proto
+//  Bytes as frames, for peers that do not use dafka_proto
 
 static void
 s_send_octets (zsock_t *peer, const golden_t *message)
@@ -32,7 +32,7 @@ s_check_octets (zmsg_t *msg, const golden_t *message)
     }
 }
 
-//  A message that is received after each thing that went wrong, and between all else
+//  Sends and receives a valid message, after each malformed one
 
 static void
 s_check_alive (zsock_t *ours, zsock_t *peer, dafka_proto_t *proto)
@@ -62,7 +62,7 @@ s_test_octets (zsock_t *ours, zsock_t *peer)
         }
         dafka_proto_destroy (&proto);
 
-        //  After each of the messages, in the same object: no field is left over.
+        //  After each other message, in the same object: no field of that one is left.
         for (size_t before = 0; before < GOLDEN_COUNT; before++) {
             test_case ("%s: received after %s", golden [index].command, golden [before].command);
             s_send_octets (peer, &golden [before]);
@@ -78,7 +78,7 @@ s_test_octets (zsock_t *ours, zsock_t *peer)
         s_check_octets (msg, &golden [index]);
         zmsg_destroy (&msg);
 
-        test_case ("%s: received with octets after the fields, as a later version may have them",
+        test_case ("%s: received with bytes after the fields, as a later version may send them",
                    golden [index].command);
         zframe_t *frame = zframe_new (NULL, golden [index].size + 3);
         memcpy (zframe_data (frame), golden [index].octets, golden [index].size);
@@ -97,7 +97,7 @@ s_test_octets (zsock_t *ours, zsock_t *peer)
     dafka_proto_set_id (proto, 'x');
     CHECK (dafka_proto_send (proto, ours) == -1);
 
-    test_case ("a content of no octets is a frame");
+    test_case ("an empty content is a frame");
     dafka_proto_set_id (proto, DAFKA_PROTO_RECORD);
     CHECK (dafka_proto_send (proto, ours) == 0);
     zmsg_t *msg = zmsg_recv (peer);
@@ -124,9 +124,9 @@ s_test_octets (zsock_t *ours, zsock_t *peer)
 
 
 //  --------------------------------------------------------------------------
-//  What is no message
+//  Malformed messages
 
-//  The object holds this when something wrong comes; it must still hold it after that.
+//  The fields of the object before a malformed message, which must not change them.
 
 static void
 s_refuse (zsock_t *ours, zsock_t *peer, dafka_proto_t *proto, zmsg_t **msg_p)
@@ -151,7 +151,7 @@ s_refuse_frames (zsock_t *ours, zsock_t *peer, dafka_proto_t *proto,
     s_refuse (ours, peer, proto, &msg);
 }
 
-//  A frame with a string longer than the frame, and the like. Each is given as one frame, and for a RECORD with content.
+//  Malformed frames, such as a string longer than its frame. RECORD has a content frame in addition.
 
 static void
 s_test_malformed (zsock_t *ours, zsock_t *peer)
@@ -160,7 +160,7 @@ s_test_malformed (zsock_t *ours, zsock_t *peer)
     for (size_t index = 0; index < GOLDEN_COUNT; index++) {
         const golden_t *message = &golden [index];
         for (size_t size = 0; size < message->size; size++) {
-            test_case ("%s: %lu octets of %lu", message->command, (unsigned long) size, (unsigned long) message->size);
+            test_case ("%s: %lu bytes of %lu", message->command, (unsigned long) size, (unsigned long) message->size);
             s_refuse_frames (ours, peer, proto, message->octets, size, message->content, message->content_size);
         }
         byte octets [200];
@@ -180,14 +180,14 @@ s_test_malformed (zsock_t *ours, zsock_t *peer)
             zmsg_t *msg = zmsg_new ();
             zmsg_addmem (msg, message->octets, message->size);
             zmsg_addmem (msg, message->content, message->content_size);
-            //  What follows would be a message of its own.
+            //  The second frame alone would be a valid message.
             zmsg_addmem (msg, message->octets, message->size);
             s_refuse (ours, peer, proto, &msg);
         }
         else {
             test_case ("%s: with a second frame", message->command);
             s_refuse_frames (ours, peer, proto, message->octets, message->size, message->octets, message->size);
-            test_case ("%s: with a second frame of no octets", message->command);
+            test_case ("%s: with an empty second frame", message->command);
             s_refuse_frames (ours, peer, proto, message->octets, message->size, (const byte *) "", 0);
         }
     }
@@ -214,13 +214,13 @@ s_test_malformed (zsock_t *ours, zsock_t *peer)
         s_refuse_frames (ours, peer, proto, wrong [index].octets, wrong [index].size, NULL, 0);
     }
 
-    test_case ("many frames of no octets");
+    test_case ("many empty frames");
     zmsg_t *msg = zmsg_new ();
     for (int number = 0; number < 1000; number++)
         zmsg_addmem (msg, NULL, 0);
     s_refuse (ours, peer, proto, &msg);
 
-    test_case ("names that are no UTF-8, or hold a NUL, do no harm");
+    test_case ("names that are not UTF-8, or contain a NUL, do no harm");
     static const byte names [] = "K" "\xFF\xFE\0" "\x01" "\x05" "\xC0\0\xFF" "\0x" "\0\0\0\0\0\0\0\x07";
     CHECK (zsock_send (peer, "b", names, sizeof (names) - 1) == 0);
     int rc = dafka_proto_recv (proto, ours);
@@ -229,7 +229,7 @@ s_test_malformed (zsock_t *ours, zsock_t *peer)
         CHECK (dafka_proto_sequence (proto) == 7);
     s_check_alive (ours, peer, proto);
 
-    test_case ("a topic longer than a topic can be does no harm");
+    test_case ("a topic that is too long does no harm");
     byte longest [1000];
     memset (longest, 't', sizeof (longest));
     memcpy (longest, "G", 1);
@@ -257,7 +257,7 @@ s_recv_subscription (dafka_proto_t *proto, zsock_t *xpub, bool is_subscribe, cha
 static void
 s_test_xpub (const char *endpoint)
 {
-    test_case ("subscriptions read off an XPUB");
+    test_case ("subscriptions from an XPUB");
     zsock_t *xpub = zsock_new (ZMQ_XPUB);
     CHECK (zsock_bind (xpub, "%s", endpoint) >= 0);
     zsock_t *sub = zsock_new (ZMQ_SUB);
@@ -273,7 +273,7 @@ s_test_xpub (const char *endpoint)
         s_recv_subscription (proto, xpub, false, golden [index].id, golden [index].topic);
     }
 
-    test_case ("a subscription that ends with a NUL, one without a topic, one of 255 octets");
+    test_case ("a subscription that ends with a NUL, one without a topic, one of 255 bytes");
     CHECK (zmq_setsockopt (zsock_resolve (sub), ZMQ_SUBSCRIBE, "Mhello\0", 7) == 0);
     s_recv_subscription (proto, xpub, true, 'M', "hello");
     dafka_proto_subscribe (sub, 'M', "");
@@ -298,13 +298,13 @@ s_test_xpub (const char *endpoint)
     }
     zsock_destroy (&sub);
 
-    test_case ("what an XSUB sends that is no subscription");
+    test_case ("messages from an XSUB that are not subscriptions");
     zsock_t *xsub = zsock_new (ZMQ_XSUB);
     CHECK (zsock_connect (xsub, "%s", zsock_endpoint (xpub)) == 0);
     CHECK (zsock_send (xsub, "b", "\x02Mhello", (size_t) 7) == 0);
     CHECK (zsock_send (xsub, "bb", "\x02Mhello", (size_t) 7, "Mhello", (size_t) 6) == 0);
     CHECK (zsock_send (xsub, "b", "\x01Mlast", (size_t) 6) == 0);
-    //  Before the last, the ends of the subscriptions of the SUB that is gone, in any order
+    //  Before the last one: the ends of the subscriptions of the closed SUB, in any order
     int refused = 0;
     do {
         int rc = dafka_proto_recv (proto, xpub);
@@ -316,9 +316,9 @@ s_test_xpub (const char *endpoint)
     CHECK (refused >= 2);
     CHECK (dafka_proto_is_subscribe (proto));
 
-    test_case ("a message sent on the XPUB arrives where it was subscribed to");
+    test_case ("a message sent on the XPUB reaches the subscriber");
     dafka_proto_t *record = golden_new (golden_by_id (DAFKA_PROTO_RECORD));
-    CHECK (dafka_proto_send (record, xpub) == 0);       //  Nobody has subscribed to it
+    CHECK (dafka_proto_send (record, xpub) == 0);       //  It has no subscriber
     dafka_proto_set_topic (record, "last");
     CHECK (dafka_proto_send (record, xpub) == 0);
     CHECK (dafka_proto_recv (proto, xsub) == 0);
@@ -331,7 +331,7 @@ s_test_xpub (const char *endpoint)
     dafka_proto_destroy (&proto);
 }
 
-//  PUB does not tell of subscriptions: send until one came, and then take those with the same number that may follow.
+//  PUB does not report subscriptions: send until one message arrives, then skip copies with the same number.
 
 static uint64_t
 s_connect_pub (dafka_proto_t *proto, zsock_t *pub, dafka_proto_t *received, zsock_t *sub)
@@ -360,13 +360,13 @@ s_test_pub_sub (const char *endpoint)
     dafka_proto_t *received = dafka_proto_new ();
     dafka_proto_subscribe (sub, DAFKA_PROTO_HEAD, "hel");
     dafka_proto_subscribe (sub, DAFKA_PROTO_RECORD, "hello");
-    dafka_proto_subscribe (sub, DAFKA_PROTO_ACK, "PART");       //  The last: when it is heard, all are
+    dafka_proto_subscribe (sub, DAFKA_PROTO_ACK, "PART");       //  The last subscription: when it works, all do
     dafka_proto_t *ack = golden_new (golden_by_id (DAFKA_PROTO_ACK));
     s_connect_pub (ack, pub, received, sub);
 
     dafka_proto_t *head = golden_new (golden_by_id (DAFKA_PROTO_HEAD));
     dafka_proto_set_topic (head, "he");
-    CHECK (dafka_proto_send (head, pub) == 0);                  //  Shorter than the subscription: not heard
+    CHECK (dafka_proto_send (head, pub) == 0);                  //  Shorter than the subscription: no match
     dafka_proto_set_topic (head, "hello2");
     CHECK (dafka_proto_send (head, pub) == 0);
     CHECK (dafka_proto_recv (received, sub) == 0);
@@ -379,7 +379,7 @@ s_test_pub_sub (const char *endpoint)
 
     test_case ("a subscription ends, over %s", endpoint);
     dafka_proto_unsubscribe (sub, DAFKA_PROTO_HEAD, "hel");
-    //  The PUB hears of it a moment later. Send until an ACK follows a number of HEADs without one of them between.
+    //  The change takes effect a moment later. Send until several HEADs, followed by an ACK, deliver only the ACK.
     uint64_t sequence = 1000000;
     bool heard;
     do {
@@ -395,7 +395,7 @@ s_test_pub_sub (const char *endpoint)
         while (dafka_proto_sequence (received) != sequence);
     }
     while (heard);
-    CHECK (dafka_proto_send (record, pub) == 0);                //  The others are still there
+    CHECK (dafka_proto_send (record, pub) == 0);                //  The other subscriptions remain
     CHECK (dafka_proto_recv (received, sub) == 0);
     CHECK (dafka_proto_id (received) == DAFKA_PROTO_RECORD);
 
@@ -431,14 +431,14 @@ s_test_router (const char *endpoint)
             s_check_octets (msg, message);
             zmsg_destroy (&msg);
         }
-        //  A DEALER does not send the routing id that an object happens to have.
+        //  A DEALER does not send the routing id of the object.
         CHECK (dafka_proto_send (proto, dealer) == 0);
         CHECK (dafka_proto_recv (proto, router) == 0);
         golden_check (proto, message);
         dafka_proto_destroy (&original);
     }
 
-    test_case ("something wrong, then something right, to a ROUTER, over %s", endpoint);
+    test_case ("a malformed message, then a valid one, to a ROUTER, over %s", endpoint);
     CHECK (zstr_send (dealer, "x") == 0);
     CHECK (dafka_proto_recv (proto, router) == -2);
     CHECK (zstr_send (dealer, "") == 0);
@@ -451,14 +451,14 @@ s_test_router (const char *endpoint)
     test_case ("a ROUTER's message without a routing id is not sent, over %s", endpoint);
     dafka_proto_t *nobody = golden_new (golden_by_id (DAFKA_PROTO_ACK));
     CHECK (dafka_proto_send (nobody, router) == -1);
-    test_case ("a ROUTER that must route refuses an unknown routing id, over %s", endpoint);
+    test_case ("a ROUTER with ZMQ_ROUTER_MANDATORY refuses an unknown routing id, over %s", endpoint);
     zsock_set_router_mandatory (router, 1);
     zframe_t *unknown = zframe_from ("unknown");
     dafka_proto_set_routing_id (nobody, unknown);
     CHECK (dafka_proto_send (nobody, router) == -1);
     zframe_destroy (&unknown);
     dafka_proto_destroy (&nobody);
-    CHECK (dafka_proto_send (proto, router) == 0);              //  Nothing of the other message is left in the socket
+    CHECK (dafka_proto_send (proto, router) == 0);              //  No part of the other message is left in the socket
     zmsg_t *msg = zmsg_recv (dealer);
     s_check_octets (msg, golden_by_id (DAFKA_PROTO_RECORD));
     zmsg_destroy (&msg);
@@ -471,31 +471,10 @@ s_test_router (const char *endpoint)
 
 //  --------------------------------------------------------------------------
 
-//  Sends SIGINT again and again, as the first may come before the program waits, until it is told to end.
-
-static void
-s_interrupter (zsock_t *pipe, void *args)
-{
-    (void) args;
-    zpoller_t *poller = zpoller_new (pipe, NULL);
-    CHECK (poller);
-    zpoller_set_nonstop (poller, true);         //  Interrupts are not for this thread
-    zsock_signal (pipe, 0);
-    while (zpoller_wait (poller, 20) != pipe)
-        CHECK (kill (getpid (), SIGINT) == 0);
-    char *word = zstr_recv (pipe);
-    CHECK_STR (word, "QUIET");
-    zstr_free (&word);
-    zsock_signal (pipe, 0);
-    while (zpoller_wait (poller, -1) != pipe)
-        ;
-    zpoller_destroy (&poller);
-}
-
 static void
 s_test_waiting (zsock_t *ours, zsock_t *peer)
 {
-    test_case ("nothing comes within the socket's time limit");
+    test_case ("no message within the socket's timeout");
     dafka_proto_t *proto = golden_new (golden_by_id (DAFKA_PROTO_FETCH));
     zsock_set_rcvtimeo (ours, 20);
     CHECK (dafka_proto_recv (proto, ours) == -1);
@@ -506,7 +485,7 @@ s_test_waiting (zsock_t *ours, zsock_t *peer)
     zsock_set_rcvtimeo (ours, -1);
     s_check_alive (ours, peer, proto);
 
-    test_case ("sockets that cannot receive, or not send");
+    test_case ("sockets that cannot receive, or cannot send");
     zsock_t *push = zsock_new (ZMQ_PUSH);
     CHECK (dafka_proto_recv (proto, push) == -1);
     zsock_destroy (&push);
@@ -514,22 +493,18 @@ s_test_waiting (zsock_t *ours, zsock_t *peer)
     CHECK (dafka_proto_send (proto, pull) == -1);
     zsock_destroy (&pull);
 
-    test_case ("nobody takes what is sent within the socket's time limit");
+    test_case ("no receiver within the socket's timeout");
     push = zsock_new (ZMQ_PUSH);
     zsock_set_sndtimeo (push, 20);
     CHECK (dafka_proto_send (proto, push) == -1);
     zsock_destroy (&push);
     golden_check (proto, golden_by_id (DAFKA_PROTO_RECORD));
 
-    test_case ("a signal ends the waiting");
-    zactor_t *interrupter = zactor_new (s_interrupter, NULL);
-    CHECK (interrupter);
+    test_case ("a signal ends the wait");
+    zactor_t *interrupter = test_interrupter_new ();
     CHECK (dafka_proto_recv (proto, ours) == -1);
     CHECK (zsys_interrupted);
-    CHECK (zstr_send (interrupter, "QUIET") == 0);
-    while (zsock_wait (interrupter) == -1)
-        ;
-    zactor_destroy (&interrupter);
+    test_interrupter_destroy (&interrupter);
     golden_check (proto, golden_by_id (DAFKA_PROTO_RECORD));
     zsys_interrupted = 0;
     test_case ("after a signal");
@@ -547,7 +522,7 @@ main (void)
     s_test_octets (ours, peer);
     s_test_malformed (ours, peer);
     s_test_xpub ("inproc://xpub");
-    //  Not a port that a node of another test had: its peers may still try that.
+    //  Not a port of a node of another test, whose peers may still try to connect.
     char *endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", test_free_port ());
     s_test_xpub (endpoint);
     zstr_free (&endpoint);

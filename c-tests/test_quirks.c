@@ -1,16 +1,16 @@
 /*  =========================================================================
-    test_quirks - where libdafka 0.1.0 does not do what its documentation says: what our nodes do, as a peer sees it
-    that speaks the protocol by hand (doc/quirks.md)
+    test_quirks - where libdafka 0.1.0 differs from its documentation: the behaviour of our nodes, as seen by a peer
+    that speaks the protocol directly (doc/quirks.md)
     =========================================================================
 */
 
 #include "testing.h"
 
 //  --------------------------------------------------------------------------
-//  Messages by hand: octets as they are on the wire
+//  Messages as octets on the wire
 
-//  The first frame of a message: id, topic and version, then fields: s string, 4 and 8 numbers of that many octets,
-//  l a longstr. Caller owns the result.
+//  The first frame of a message: id, topic and version, then fields. s is a string, 4 and 8 are numbers of that many
+//  octets, l is a longstr. The caller owns the result.
 static zmsg_t *
 s_message (char id, const char *topic, const char *picture, ...)
 {
@@ -46,7 +46,7 @@ s_message (char id, const char *topic, const char *picture, ...)
     return msg;
 }
 
-//  A peer made by hand sends beacons only while it waits, and is not to be dropped when it stands still.
+//  The peer of this test sends beacons only while it waits. The timeout keeps it connected meanwhile.
 static zconfig_t *
 s_config (void)
 {
@@ -73,23 +73,23 @@ s_fetch (const char *partition, const char *requester, const char *subject, int 
 
 
 //  --------------------------------------------------------------------------
-//  A peer as a node of 0.1.0 is one: it beacons, connects to all others, and says what it is told to say
+//  A peer like a node of 0.1.0: it sends beacons, connects to all others, and sends what the test wants
 
 typedef struct {
     char address [33];
     zsock_t *beacons;       //  To the tower, and from it
     zsock_t *tower;
-    zsock_t *pub;           //  XPUB: it hears who subscribes to what
+    zsock_t *pub;           //  XPUB, which receives subscriptions
     zsock_t *sub;
     zpoller_t *all;
     zpoller_t *all_but_sub;
     zhash_t *endpoints;     //  Where sub is connected
-    zhash_t *subscribed;    //  What others have subscribed to: id and topic
+    zhash_t *subscribed;    //  Subscriptions of others: id and topic
     int64_t beacon_at;
     int port;
 } peer_t;
 
-//  Subscribes to each of a list of prefixes that ends with NULL. "@" stands for the peer's own address.
+//  Subscribes to the prefixes, a list that ends with NULL. "@" means the peer's own address.
 static peer_t *
 s_peer_new (zconfig_t *config, ...)
 {
@@ -137,7 +137,7 @@ s_peer_destroy (peer_t **self_p)
     *self_p = NULL;
 }
 
-//  Do what there is to do; true when there is something to read on sub
+//  Waits, and handles beacons and subscriptions. True when sub is readable.
 static bool
 s_peer_wait (peer_t *self, zpoller_t *poller)
 {
@@ -162,7 +162,7 @@ s_peer_wait (peer_t *self, zpoller_t *poller)
     else
     if (ready == self->pub) {
         zframe_t *frame = zframe_recv (self->pub);
-        char *text = zframe_strdup (frame);         //  A NUL at the end of the topic is dropped
+        char *text = zframe_strdup (frame);         //  Without the NUL at the end of the topic
         if (text [0] == 1)
             zhash_insert (self->subscribed, text + 1, self);
         zstr_free (&text);
@@ -171,7 +171,7 @@ s_peer_wait (peer_t *self, zpoller_t *poller)
     return ready == self->sub;
 }
 
-//  Wait until somebody has subscribed to that
+//  Waits for a subscription to this message
 static void
 s_await_subscription (peer_t *self, char id, const char *topic)
 {
@@ -182,14 +182,14 @@ s_await_subscription (peer_t *self, char id, const char *topic)
 }
 
 static void
-s_say (peer_t *self, zmsg_t *msg)
+s_send (peer_t *self, zmsg_t *msg)
 {
     CHECK (zmsg_send (&msg, self->pub) == 0);
 }
 
-//  The next message that came whose id is not among the ignored ones
+//  Receives the next message whose id is not in `ignored`
 static zmsg_t *
-s_hear (peer_t *self, const char *ignored)
+s_receive (peer_t *self, const char *ignored)
 {
     while (true) {
         while (!s_peer_wait (self, self->all))
@@ -215,11 +215,11 @@ s_equal (zmsg_t *msg, zmsg_t *other)
     return frame == NULL;
 }
 
-//  The next message has to be that one, octet by octet. Takes the expected message.
+//  The next message must equal the expected one, which this function destroys.
 static void
 s_expect (peer_t *self, const char *ignored, zmsg_t *expected)
 {
-    zmsg_t *msg = s_hear (self, ignored);
+    zmsg_t *msg = s_receive (self, ignored);
     if (!s_equal (msg, expected)) {
         zmsg_print (msg);
         zmsg_print (expected);
@@ -232,10 +232,10 @@ s_expect (peer_t *self, const char *ignored, zmsg_t *expected)
 
 //  --------------------------------------------------------------------------
 
-//  0.1.0 takes what is left of a truncated message for a message, and frames after a message for another one.
+//  Sends malformed messages. 0.1.0 accepts a truncated message, and parses frames after a message as another one.
 
 static void
-s_say_nonsense (peer_t *peer, zmsg_t *right)
+s_send_malformed (peer_t *peer, zmsg_t *right)
 {
     zframe_t *whole = zmsg_first (right);
     for (size_t size = 1; size < zframe_size (whole); size++) {
@@ -243,26 +243,26 @@ s_say_nonsense (peer_t *peer, zmsg_t *right)
         zmsg_addmem (msg, zframe_data (whole), size);
         if (zmsg_size (right) == 2)
             zmsg_addstr (msg, "wrong: of a truncated message");
-        s_say (peer, msg);
+        s_send (peer, msg);
     }
     zmsg_t *msg = zmsg_dup (right);
     zframe_t *again = zframe_dup (whole);
     zmsg_append (msg, &again);
     zmsg_addstr (msg, "wrong: after the message");
-    s_say (peer, msg);
+    s_send (peer, msg);
 
-    //  A topic longer than any name: 0.1.0 dies of it
-    byte *octets = zframe_data (whole);
-    size_t topic_end = strlen ((char *) octets);
-    zchunk_t *longest = zchunk_new (octets, topic_end);
+    //  A topic longer than a name can be, which kills a node of 0.1.0
+    byte *data = zframe_data (whole);
+    size_t topic_end = strlen ((char *) data);
+    zchunk_t *longest = zchunk_new (data, topic_end);
     for (int number = 0; number < 300; number++)
         zchunk_extend (longest, "x", 1);
-    zchunk_extend (longest, octets + topic_end, zframe_size (whole) - topic_end);
+    zchunk_extend (longest, data + topic_end, zframe_size (whole) - topic_end);
     msg = zmsg_new ();
     zmsg_addmem (msg, zchunk_data (longest), zchunk_size (longest));
     if (zmsg_size (right) == 2)
         zmsg_addstr (msg, "wrong: of a topic that is too long");
-    s_say (peer, msg);
+    s_send (peer, msg);
     zchunk_destroy (&longest);
     zmsg_destroy (&right);
 }
@@ -270,11 +270,10 @@ s_say_nonsense (peer_t *peer, zmsg_t *right)
 static void
 s_test_consumer_earliest (void)
 {
-    test_case ("a consumer joins, under earliest");
+    test_case ("a consumer joins, with earliest");
     zconfig_t *config = s_config ();
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("hello", config);
     const char *own = dafka_consumer_address (consumer);
     peer_t *peer = s_peer_new (config, "F", "W@", NULL);
@@ -284,28 +283,25 @@ s_test_consumer_earliest (void)
     s_await_subscription (peer, 'H', "hello");
     s_await_subscription (peer, 'M', "hello");
 
-    test_case ("heads of hello2 are nothing to a consumer of hello");
-    s_say (peer, s_position ('E', own, "OTHER", "hello2", 4, NULL));
-    s_say (peer, s_position ('E', own, "PART", "hello", 2, NULL));
+    test_case ("a consumer of hello ignores heads of hello2");
+    s_send (peer, s_position ('E', own, "OTHER", "hello2", 4, NULL));
+    s_send (peer, s_position ('E', own, "PART", "hello", 2, NULL));
     s_expect (peer, "W", s_fetch ("PART", own, "hello", 0, 3));
 
-    test_case ("truncated messages and extra frames are dropped as a whole, names that are too long do no harm");
-    s_say_nonsense (peer, s_position ('D', own, "PART", "hello", 0, "wrong: with a frame too many"));
-    s_say_nonsense (peer, s_position ('H', "hello", "PART", "hello", 77, NULL));
+    test_case ("truncated messages and messages with extra frames are dropped, names that are too long do no harm");
+    s_send_malformed (peer, s_position ('D', own, "PART", "hello", 0, "wrong: with a frame too many"));
+    s_send_malformed (peer, s_position ('H', "hello", "PART", "hello", 77, NULL));
 
-    test_case ("one record more than was asked for");
+    test_case ("one record more than requested");
     for (int sequence = 0; sequence < 4; sequence++) {
         char *content = zsys_sprintf ("record %d", sequence);
-        s_say (peer, s_position ('D', own, "PART", "hello", sequence, content));
+        s_send (peer, s_position ('D', own, "PART", "hello", sequence, content));
         zstr_free (&content);
     }
-    s_say (peer, s_position ('M', "hello", "PART", "hello", 3, "wrong: a second time"));
-    s_say (peer, s_position ('M', "hello", "PART", "hello", 4, "record 4"));
-    for (int sequence = 0; sequence < 5; sequence++) {
-        char *content = zsys_sprintf ("record %d", sequence);
-        test_recv (consumer, "hello", "PART", content);
-        zstr_free (&content);
-    }
+    s_send (peer, s_position ('M', "hello", "PART", "hello", 3, "wrong: a second time"));
+    s_send (peer, s_position ('M', "hello", "PART", "hello", 4, "record 4"));
+    for (int sequence = 0; sequence < 5; sequence++)
+        test_recv (consumer, "hello", "PART", "record %d", sequence);
 
     s_peer_destroy (&peer);
     dafka_consumer_destroy (&consumer);
@@ -316,10 +312,9 @@ s_test_consumer_earliest (void)
 static void
 s_test_consumer_latest (void)
 {
-    test_case ("a consumer joins, under latest");
+    test_case ("a consumer joins, with latest");
     zconfig_t *config = s_config ();
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("hello", config);
     const char *own = dafka_consumer_address (consumer);
     peer_t *peer = s_peer_new (config, "F", "W@", NULL);
@@ -328,14 +323,14 @@ s_test_consumer_latest (void)
     s_await_subscription (peer, 'H', "hello");
     s_await_subscription (peer, 'M', "hello");
 
-    test_case ("a HEAD heard first: its record was published before, and is not asked for");
-    s_say (peer, s_position ('H', "hello", "PART", "hello", 5, NULL));
-    s_say (peer, s_position ('M', "hello", "PART", "hello", 6, "record 6"));
+    test_case ("a HEAD arrives first: its record was published before, and is not requested");
+    s_send (peer, s_position ('H', "hello", "PART", "hello", 5, NULL));
+    s_send (peer, s_position ('M', "hello", "PART", "hello", 6, "record 6"));
     test_recv (consumer, "hello", "PART", "record 6");
-    s_say (peer, s_position ('H', "hello", "PART", "hello", 8, NULL));
+    s_send (peer, s_position ('H', "hello", "PART", "hello", 8, NULL));
     s_expect (peer, "W", s_fetch ("PART", own, "hello", 7, 2));
-    s_say (peer, s_position ('D', own, "PART", "hello", 7, "record 7"));
-    s_say (peer, s_position ('D', own, "PART", "hello", 8, "record 8"));
+    s_send (peer, s_position ('D', own, "PART", "hello", 7, "record 7"));
+    s_send (peer, s_position ('D', own, "PART", "hello", 8, "record 8"));
     test_recv (consumer, "hello", "PART", "record 7");
     test_recv (consumer, "hello", "PART", "record 8");
 
@@ -353,10 +348,9 @@ s_test_consumer_latest (void)
 static void
 s_test_producer (void)
 {
-    test_case ("a producer's HEAD, by octets: no signature before it");
+    test_case ("a producer's HEAD as octets: no signature precedes it");
     zconfig_t *config = s_config ();
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     zactor_t *producer = test_producer_new ("hello", config);
     const char *address = dafka_producer_address (producer);
     for (int sequence = 0; sequence < RECORDS; sequence++)
@@ -368,10 +362,10 @@ s_test_producer (void)
     s_expect (peer, "", s_position ('H', "hello", address, "hello", RECORDS - 1, NULL));
 
     test_case ("more than 256 records unacknowledged, part of the first 256 acknowledged: the content is right");
-    s_say_nonsense (peer, s_fetch (address, peer->address, "hello", 300, 1));
-    s_say_nonsense (peer, s_message ('K', address, "s8", "hello", (uint64_t) 500));
-    s_say (peer, s_message ('K', address, "s8", "hello", (uint64_t) 99));
-    s_say (peer, s_fetch (address, peer->address, "hello", 100, RECORDS - 100));
+    s_send_malformed (peer, s_fetch (address, peer->address, "hello", 300, 1));
+    s_send_malformed (peer, s_message ('K', address, "s8", "hello", (uint64_t) 500));
+    s_send (peer, s_message ('K', address, "s8", "hello", (uint64_t) 99));
+    s_send (peer, s_fetch (address, peer->address, "hello", 100, RECORDS - 100));
     for (int sequence = 100; sequence < RECORDS; sequence++) {
         test_at ((size_t) sequence);
         char *content = zsys_sprintf ("record %d", sequence);
@@ -379,18 +373,18 @@ s_test_producer (void)
         zstr_free (&content);
     }
 
-    test_case ("a FETCH as 0.1.0 sends it, of 100,000 records; nothing follows the last");
-    s_say (peer, s_fetch (address, peer->address, "hello", RECORDS - 1, 100000));
+    test_case ("a FETCH of 100,000 records, as 0.1.0 sends it; nothing follows the last record");
+    s_send (peer, s_fetch (address, peer->address, "hello", RECORDS - 1, 100000));
     char *content = zsys_sprintf ("record %d", RECORDS - 1);
     s_expect (peer, "H", s_position ('D', peer->address, address, "hello", RECORDS - 1, content));
     zstr_free (&content);
 
     test_case ("a producer answers GET-HEADS");
-    s_say (peer, s_message ('G', "hello", "s", peer->address));
+    s_send (peer, s_message ('G', "hello", "s", peer->address));
     s_expect (peer, "H", s_position ('E', peer->address, address, "hello", RECORDS - 1, NULL));
 
-    test_case ("with all acknowledged it ends at once");
-    s_say (peer, s_message ('K', address, "s8", "hello", (uint64_t) RECORDS - 1));
+    test_case ("a producer without unacknowledged records ends at once");
+    s_send (peer, s_message ('K', address, "s8", "hello", (uint64_t) RECORDS - 1));
     zactor_destroy (&producer);
 
     s_peer_destroy (&peer);
@@ -401,11 +395,11 @@ s_test_producer (void)
 
 //  --------------------------------------------------------------------------
 
-//  What our stores add to an ACK and to a DIRECT-HEAD: what they call themselves, a string of 32 octets
+//  Our stores add their name to ACK and DIRECT-HEAD: a string of 32 octets
 #define NAME_SIZE 33
 
-//  True when that is the expected message with a store's name after it. The first name goes to name, which is empty
-//  before that; all others have to be the same. Keeps both messages.
+//  True when the message is the expected one, followed by a store's name. The first name is stored in `name`, and all
+//  later ones must be the same. Keeps both messages.
 static bool
 s_equal_but_name (zmsg_t *msg, zmsg_t *expected, char name [NAME_SIZE])
 {
@@ -422,11 +416,11 @@ s_equal_but_name (zmsg_t *msg, zmsg_t *expected, char name [NAME_SIZE])
     return true;
 }
 
-//  The next message has to be that one, octet by octet, and the store's name. Takes the expected message.
+//  The next message must be the expected one, followed by the store's name. Destroys the expected message.
 static void
 s_expect_named (peer_t *self, const char *ignored, zmsg_t *expected, char name [NAME_SIZE])
 {
-    zmsg_t *msg = s_hear (self, ignored);
+    zmsg_t *msg = s_receive (self, ignored);
     if (!s_equal_but_name (msg, expected, name)) {
         zmsg_print (msg);
         zmsg_print (expected);
@@ -436,7 +430,7 @@ s_expect_named (peer_t *self, const char *ignored, zmsg_t *expected, char name [
     zmsg_destroy (&expected);
 }
 
-//  Hear ACKs until the one of that sequence comes
+//  Receives ACKs until the one with this sequence
 
 static void
 s_await_ack (peer_t *peer, const char *subject, int sequence, char name [NAME_SIZE])
@@ -444,7 +438,7 @@ s_await_ack (peer_t *peer, const char *subject, int sequence, char name [NAME_SI
     zmsg_t *expected = s_message ('K', peer->address, "s8", subject, (uint64_t) sequence);
     bool came = false;
     while (!came) {
-        zmsg_t *msg = s_hear (peer, "DEL");
+        zmsg_t *msg = s_receive (peer, "DEL");
         came = s_equal_but_name (msg, expected, name);
         zmsg_destroy (&msg);
     }
@@ -454,17 +448,16 @@ s_await_ack (peer_t *peer, const char *subject, int sequence, char name [NAME_SI
 static void
 s_test_store (void)
 {
-    test_case ("a store greets who subscribes to it");
+    test_case ("a store sends STORE-HELLO to a new subscriber");
     zconfig_t *config = s_config ();
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (tower && store);
+    zactor_t *tower = test_tower_new (config);
+    zactor_t *store = test_store_new (config);
     char name [NAME_SIZE] = "";
     peer_t *peer = s_peer_new (config, "D@", "E@", "K@", "L@", NULL);
-    zmsg_t *msg = s_hear (peer, "");
+    zmsg_t *msg = s_receive (peer, "");
     char *reader = NULL;
     {
-        //  STORE-HELLO: the topic is ours, the address the reader's, 32 digits
+        //  STORE-HELLO: the topic is our address, the address is that of the store's reader (32 digits)
         zmsg_t *expected = s_message ('L', peer->address, "s", "0123456789ABCDEF0123456789ABCDEF");
         zframe_t *frame = zmsg_first (msg);
         size_t size = zframe_size (zmsg_first (expected));
@@ -480,65 +473,65 @@ s_test_store (void)
     s_await_subscription (peer, 'F', "");
     s_await_subscription (peer, 'G', "");
 
-    test_case ("an ACK that was lost is sent again upon a HEAD");
+    test_case ("a lost ACK is sent again after a HEAD");
     const char *own = peer->address;
-    s_say_nonsense (peer, s_position ('M', "hello", own, "hello", 0, "wrong: with a frame too many"));
+    s_send_malformed (peer, s_position ('M', "hello", own, "hello", 0, "wrong: with a frame too many"));
     for (int sequence = 0; sequence < 10; sequence++) {
         char *content = zsys_sprintf ("record %d", sequence);
-        s_say (peer, s_position ('M', "hello", own, "hello", sequence, content));
+        s_send (peer, s_position ('M', "hello", own, "hello", sequence, content));
         zstr_free (&content);
     }
-    //  The peer may not have heard the first one: it is not connected to the store's writer for certain. The heads are
-    //  what a producer says every head_interval; the ACK of the tenth record is in any case after those of them.
+    //  The peer may have missed the first ACK, if it was not connected to the store's writer yet. A producer sends a
+    //  HEAD every head_interval. The ACK of the tenth record follows the ACKs of these HEADs.
     bool heard = false;
     while (!heard) {
-        s_say (peer, s_position ('H', "hello", own, "hello", 9, NULL));
+        s_send (peer, s_position ('H', "hello", own, "hello", 9, NULL));
         int64_t due = zclock_mono () + 100;
         while (!heard && zclock_mono () < due)
             heard = s_peer_wait (peer, peer->all);
     }
     s_await_ack (peer, "hello", 9, name);
-    s_say (peer, s_position ('M', "hello", own, "hello", 10, "record 10"));
+    s_send (peer, s_position ('M', "hello", own, "hello", 10, "record 10"));
     s_await_ack (peer, "hello", 10, name);
-    s_say (peer, s_position ('H', "hello", own, "hello", 10, NULL));
-    s_await_ack (peer, "hello", 10, name);
-
-    test_case ("an ACK that was lost is sent again upon a RECORD");
-    s_say (peer, s_position ('M', "hello", own, "hello", 10, "record 10"));
+    s_send (peer, s_position ('H', "hello", own, "hello", 10, NULL));
     s_await_ack (peer, "hello", 10, name);
 
-    test_case ("a FETCH is answered with as many records as it asks for");
-    s_say_nonsense (peer, s_fetch (own, own, "hello", 0, 1));
-    s_say (peer, s_fetch (own, own, "hello", 2, 3));
+    test_case ("a lost ACK is sent again after a RECORD");
+    s_send (peer, s_position ('M', "hello", own, "hello", 10, "record 10"));
+    s_await_ack (peer, "hello", 10, name);
+
+    test_case ("a FETCH is answered with exactly the requested records");
+    s_send_malformed (peer, s_fetch (own, own, "hello", 0, 1));
+    s_send (peer, s_fetch (own, own, "hello", 2, 3));
     for (int sequence = 2; sequence < 5; sequence++) {
         char *content = zsys_sprintf ("record %d", sequence);
         s_expect (peer, "KL", s_position ('D', own, own, "hello", sequence, content));
         zstr_free (&content);
     }
-    s_say (peer, s_fetch (own, own, "hello", 8, 1));
+    s_send (peer, s_fetch (own, own, "hello", 8, 1));
     s_expect (peer, "KL", s_position ('D', own, own, "hello", 8, "record 8"));
 
     test_case ("GET-HEADS of hello is answered with heads of hello, not of hello2");
-    s_say (peer, s_position ('M', "hello2", own, "hello2", 0, "of another topic"));
+    s_send (peer, s_position ('M', "hello2", own, "hello2", 0, "of another topic"));
     s_await_ack (peer, "hello2", 0, name);
-    s_say (peer, s_message ('G', "hello", "s", own));
+    s_send (peer, s_message ('G', "hello", "s", own));
     s_expect_named (peer, "KL", s_position ('E', own, own, "hello", 10, NULL), name);
-    s_say (peer, s_fetch (own, own, "hello", 1, 1));
+    s_send (peer, s_fetch (own, own, "hello", 1, 1));
     s_expect (peer, "KL", s_position ('D', own, own, "hello", 1, "record 1"));
 
-    test_case ("CONSUMER-HELLO with a topic longer than any topic does no harm");
+    test_case ("CONSUMER-HELLO with a topic that is too long does no harm");
     char subject [1001];
     memset (subject, 't', sizeof (subject) - 1);
     subject [sizeof (subject) - 1] = 0;
-    s_say (peer, s_message ('W', reader, "s4l", own, 1, subject));
-    s_say_nonsense (peer, s_message ('W', reader, "s4l", own, 1, "hello"));
+    s_send (peer, s_message ('W', reader, "s4l", own, 1, subject));
+    s_send_malformed (peer, s_message ('W', reader, "s4l", own, 1, "hello"));
 
-    test_case ("the empty topic stands for all topics");
+    test_case ("the empty topic matches all topics");
     for (int round = 0; round < 2; round++) {
-        s_say (peer, round == 0 ? s_message ('G', "", "s", own) : s_message ('W', reader, "s4l", own, 1, ""));
+        s_send (peer, round == 0 ? s_message ('G', "", "s", own) : s_message ('W', reader, "s4l", own, 1, ""));
         zmsg_t *hello = s_position ('E', own, own, "hello", 10, NULL);
         zmsg_t *hello2 = s_position ('E', own, own, "hello2", 0, NULL);
-        zmsg_t *first = s_hear (peer, "KL"), *second = s_hear (peer, "KL");
+        zmsg_t *first = s_receive (peer, "KL"), *second = s_receive (peer, "KL");
         CHECK ((s_equal_but_name (first, hello, name) && s_equal_but_name (second, hello2, name))
             || (s_equal_but_name (first, hello2, name) && s_equal_but_name (second, hello, name)));
         zmsg_destroy (&hello);
@@ -560,7 +553,7 @@ s_test_store (void)
 static void
 s_test_tower (const char *transport, bool everywhere)
 {
-    test_case ("a tower at %s%s names the host of a node that is on the tower's", transport, everywhere ? "://*" : "");
+    test_case ("a tower at %s%s announces the host of a node on its own host", transport, everywhere ? "://*" : "");
     zconfig_t *config = test_config (transport);
     char *host = strdup ("127.0.0.1");
     if (everywhere) {
@@ -569,8 +562,8 @@ s_test_tower (const char *transport, bool everywhere)
         zconfig_putf (config, "tower/pub_address", "tcp://*%s",
                       strrchr (zconfig_get (config, "beacon/pub_address", ""), ':'));
     }
-    //  Nodes on other hosts could not reach 127.0.0.1: a tower that they can reach names an interface of its own. So does one
-    //  at inproc addresses, as in 0.1.0.
+    //  Nodes on other hosts cannot reach 127.0.0.1. So a tower that they can reach announces one of its own interfaces.
+    //  A tower at inproc addresses does the same, as in 0.1.0.
     if (everywhere || streq (transport, "inproc")) {
         ziflist_t *interfaces = ziflist_new ();
         if (ziflist_first (interfaces)) {
@@ -579,14 +572,13 @@ s_test_tower (const char *transport, bool everywhere)
         }
         ziflist_destroy (&interfaces);
     }
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     zsock_t *sub = zsock_new_sub (NULL, "B");
     CHECK (zsock_connect (sub, "%s", zconfig_get (config, "beacon/pub_address", "")) == 0);
     zsock_t *pub = zsock_new_pub (NULL);
     CHECK (zsock_connect (pub, "%s", zconfig_get (config, "beacon/sub_address", "")) == 0);
     char *expected = zsys_sprintf ("tcp://%s:1234", host);
-    //  Frames after those of a beacon are dropped
+    //  Frames after the beacon's frames are dropped
     do
         CHECK (zstr_sendx (pub, "B", "UUID", "", "1234", "one", "more", NULL) == 0);
     while (!test_poll (sub, 20));
@@ -619,7 +611,7 @@ s_test_proto (void)
     dafka_proto_t *proto = dafka_proto_new ();
     zmsg_t *right = s_message ('K', "PART", "s8", "hello", (uint64_t) 7);
 
-    test_case ("dafka_proto_recv refuses truncated messages, and keeps what it had");
+    test_case ("dafka_proto_recv refuses truncated messages, and keeps its fields");
     zmsg_t *msg = zmsg_dup (right);
     CHECK (zmsg_send (&msg, theirs) == 0);
     CHECK (dafka_proto_recv (proto, ours) == 0);
@@ -629,7 +621,7 @@ s_test_proto (void)
         CHECK (dafka_proto_sequence (proto) == 7);
     }
 
-    test_case ("dafka_proto_recv takes no frame after a message for another message");
+    test_case ("dafka_proto_recv does not parse frames after a message as another message");
     msg = zmsg_dup (right);
     zframe_t *frame = zframe_dup (zmsg_first (right));
     zmsg_append (msg, &frame);
@@ -648,7 +640,7 @@ s_test_proto (void)
     CHECK (dafka_proto_recv (proto, ours) == 0);
     CHECK (dafka_proto_sequence (proto) == 7);
 
-    test_case ("strings longer than 255 octets are cut");
+    test_case ("strings longer than 255 bytes are cut");
     char text [301];
     memset (text, 't', sizeof (text) - 1);
     text [sizeof (text) - 1] = 0;

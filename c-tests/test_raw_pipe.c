@@ -1,12 +1,12 @@
 /*  =========================================================================
-    test_raw_pipe - the words on the actors' pipes, sent as programs do that were written before (or beside) the
-    functions for them; and what no program should send
+    test_raw_pipe - commands on the actors' pipes, as programs send them that do not use the functions for them; unknown
+    commands
     =========================================================================
 */
 
 #include "testing.h"
 
-//  The actor's answer to GET ADDRESS. That it comes shows that the actor lives and has read all that was sent before.
+//  The actor's answer to GET ADDRESS. It shows that the actor runs, and has read all earlier commands.
 
 static const char *
 s_address (zactor_t *actor)
@@ -18,10 +18,10 @@ s_address (zactor_t *actor)
     return address;
 }
 
-//  Words that mean nothing to any actor
+//  Unknown commands
 
 static void
-s_send_nonsense (zactor_t *actor)
+s_send_unknown (zactor_t *actor)
 {
     CHECK (zstr_send (actor, "NO SUCH COMMAND") == 0);
     CHECK (zstr_send (actor, "") == 0);
@@ -49,18 +49,18 @@ s_test_producer (zconfig_t *config)
         zframe_t *frame = zframe_from (content);
         CHECK (zstr_sendm (producer, "P") == 0);
         CHECK (zframe_send (&frame, producer, 0) == 0);
-        test_recv (consumer, "raw", address, content);
+        test_recv (consumer, "raw", address, "%s", content);
         zstr_free (&content);
     }
 
-    test_case ("P and a content frame of no octets");
+    test_case ("P and an empty content frame");
     zframe_t *frame = zframe_new_empty ();
     CHECK (zstr_sendm (producer, "P") == 0);
     CHECK (zframe_send (&frame, producer, 0) == 0);
-    test_recv (consumer, "raw", address, "");
+    test_recv (consumer, "raw", address, "%s", "");
 
-    test_case ("a producer ignores what it does not know");
-    s_send_nonsense (producer);
+    test_case ("a producer ignores unknown commands");
+    s_send_unknown (producer);
     CHECK_STR (s_address (producer), address);
     test_case ("a producer survives P without content");
     CHECK (zstr_send (producer, "P") == 0);
@@ -76,24 +76,11 @@ s_test_producer (zconfig_t *config)
 }
 
 static void
-s_recv (zactor_t *subscriber, const char *subject, const char *address, const char *content)
-{
-    char *got_subject = NULL, *got_address = NULL;
-    zframe_t *frame = NULL;
-    CHECK (zsock_brecv (subscriber, "ssf", &got_subject, &got_address, &frame) == 0);
-    CHECK_STR (got_subject, subject);
-    CHECK_STR (got_address, address);
-    CHECK (frame && zframe_streq (frame, content));
-    zframe_destroy (&frame);
-}
-
-static void
 s_test_publisher (zconfig_t *config)
 {
     test_case ("GET ADDRESS to a publisher");
     zactor_t *publisher = test_publisher_new ("raw old", config);
-    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
-    CHECK (subscriber);
+    zactor_t *subscriber = test_subscriber_new (config);
     char *address = strdup (s_address (publisher));
     CHECK (strlen (address) == 32);
     CHECK_STR (dafka_publisher_address (publisher), address);
@@ -104,30 +91,30 @@ s_test_publisher (zconfig_t *config)
         char *content = zsys_sprintf ("raw %d", number);
         zframe_t *frame = zframe_from (content);
         CHECK (zstr_sendm (publisher, "PUBLISH") == 0);
-        CHECK (zsock_bsend (publisher, "p", frame) == 0);       //  It owns the frame now
-        s_recv (subscriber, "raw old", address, content);
+        CHECK (zsock_bsend (publisher, "p", frame) == 0);       //  The actor owns the frame now
+        test_recv_from (subscriber, "raw old", address, "%s", content);
         zstr_free (&content);
     }
 
-    test_case ("a publisher ignores what it does not know");
-    s_send_nonsense (publisher);
+    test_case ("a publisher ignores unknown commands");
+    s_send_unknown (publisher);
     CHECK_STR (s_address (publisher), address);
     test_case ("a publisher survives PUBLISH without a pointer");
     CHECK (zstr_send (publisher, "PUBLISH") == 0);
     CHECK (zstr_sendx (publisher, "PUBLISH", "", NULL) == 0);
     CHECK (zstr_sendx (publisher, "PUBLISH", "abc", NULL) == 0);
-    CHECK (zstr_sendx (publisher, "PUBLISH", "many octets, and no pointer", NULL) == 0);
+    CHECK (zstr_sendx (publisher, "PUBLISH", "many bytes, and no pointer", NULL) == 0);
     CHECK (zstr_sendm (publisher, "PUBLISH") == 0);
     CHECK (zsock_bsend (publisher, "p", NULL) == 0);
     CHECK_STR (s_address (publisher), address);
 
-    test_case ("a subscriber ignores what it does not know");
-    s_send_nonsense (subscriber);
+    test_case ("a subscriber ignores unknown commands");
+    s_send_unknown (subscriber);
     CHECK (zstr_send (subscriber, "SUBSCRIBE") == 0);
     CHECK (zstr_send (subscriber, "UNSUBSCRIBE") == 0);
     CHECK (zstr_sendx (subscriber, "UNSUBSCRIBE", "never subscribed to", NULL) == 0);
     test_publish (publisher, "after all that");
-    s_recv (subscriber, "raw old", address, "after all that");
+    test_recv_from (subscriber, "raw old", address, "after all that");
 
     test_case ("destroying publisher and subscriber");
     zactor_destroy (&subscriber);
@@ -141,14 +128,13 @@ main (void)
     test_begin ("test_raw_pipe", 60);
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    test_case ("a tower and a store ignore what they do not know");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (tower && store);
-    s_send_nonsense (tower);
-    s_send_nonsense (store);
+    test_case ("a tower and a store ignore unknown commands");
+    zactor_t *tower = test_tower_new (config);
+    zactor_t *store = test_store_new (config);
+    s_send_unknown (tower);
+    s_send_unknown (store);
 
-    s_test_producer (config);       //  It ends when the store has all: so tower and store do live
+    s_test_producer (config);       //  It ends when the store has all, so tower and store still work
     s_test_publisher (config);
 
     test_case ("destroying store and tower");

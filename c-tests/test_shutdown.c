@@ -1,5 +1,5 @@
 /*  =========================================================================
-    test_shutdown - zsys_shutdown after all classes have been used finds no socket open, and names one that is
+    test_shutdown - after all classes have been used, zsys_shutdown finds no open socket, and names one that is open
 
     usage: test_shutdown clean | dangling
 
@@ -15,12 +15,12 @@ s_use_all (const char *transport)
     test_case ("using every class, over %s", transport);
     zconfig_t *config = test_config (transport);
     zconfig_put (config, "consumer/offset/reset", "earliest");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
+    zactor_t *tower = test_tower_new (config);
+    zactor_t *store = test_store_new (config);
+    zactor_t *subscriber = test_subscriber_new (config);
     dafka_beacon_args_t args = { "Beacon", config };
     zactor_t *beacon = zactor_new (dafka_beacon_actor, &args);
-    CHECK (tower && store && subscriber && beacon);
+    CHECK (beacon);
     dafka_consumer_t *consumer = test_consumer_new ("shutdown", config);
     CHECK (dafka_subscriber_subscribe (subscriber, "shutdown") == 0);
     zactor_t *producer = test_producer_new ("shutdown", config);
@@ -39,19 +39,19 @@ s_use_all (const char *transport)
     dafka_proto_subscribe (sub, DAFKA_PROTO_RECORD, "shutdown");
     dafka_beacon_recv (beacon, sub, false, "Beacon");
 
-    //  A consumer with a sink, which it owns
+    //  A consumer that owns a sink
     zsock_t *sink;
     zsock_t *source = zsys_create_pipe (&sink);
     dafka_consumer_args_t sink_args = { config, sink };
     dafka_consumer_t *sink_consumer = dafka_consumer_new (&sink_args);
     CHECK (sink_consumer && zsock_wait (source) == 0);
 
-    //  And what cannot start
+    //  Nodes that cannot start
     zconfig_t *impossible = test_config_copy (config);
     zconfig_put (impossible, "store/db", "/proc/self");
-    zactor_t *failed = zactor_new (dafka_store_actor, impossible);
+    zactor_t *failed = test_store_new (impossible);
     zactor_destroy (&failed);
-    failed = zactor_new (dafka_tower_actor, config);        //  There is one
+    failed = test_tower_new (config);        //  The address is in use
     zactor_destroy (&failed);
     zconfig_destroy (&impossible);
 
@@ -89,6 +89,6 @@ main (int argc, char **argv)
     CHECK (test_log_has ("E:", "dangling", NULL) == dangling);
     CHECK (test_log_has ("E:", "dangling 'PULL' socket", "test_shutdown.c") == dangling);
     test_log_end ();
-    free (left_open);           //  CZMQ has closed the socket, not freed this
+    free (left_open);           //  CZMQ has closed the socket, but not freed this
     return test_end ();
 }

@@ -1,22 +1,21 @@
 /*  =========================================================================
-    test_thousand - a thousand actors of each kind, one after the other: no thread, file handle, socket or memory stays
+    test_thousand - a thousand actors of each kind, one after the other: no thread, file, socket or memory leaks
 
-    A socket of ZeroMQ has a file handle of its own, so these count the sockets, and what a socket keeps until its peers
-    have heard of its end.
+    Each ZeroMQ socket has its own file, so the number of files also counts sockets, and what a socket keeps until its
+    peers have closed.
     =========================================================================
 */
 
 #include "testing.h"
-#include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
 #ifdef __SANITIZE_ADDRESS__
-//  As sanitizer/allocator_interface.h declares it, which not every compiler's package has.
+//  Declared in sanitizer/allocator_interface.h, which is missing in some packages.
 size_t
     __sanitizer_get_current_allocated_bytes (void);
 #endif
 
-//  In a thousand rounds, that is less than 40 octets each.
+//  Less than 40 bytes for each of a thousand rounds
 #define MEMORY_SLACK 32768
 
 typedef struct {
@@ -25,19 +24,7 @@ typedef struct {
     size_t memory;
 } held_t;
 
-static size_t
-s_entries (const char *path)
-{
-    size_t count = 0;
-    DIR *dir = opendir (path);
-    CHECK (dir);
-    while (readdir (dir))
-        count++;
-    closedir (dir);
-    return count;
-}
-
-//  Octets that are allocated; always 0 under valgrind, which looks for leaks itself.
+//  Number of allocated bytes. Always 0 under valgrind, which detects leaks itself.
 
 static size_t
 s_memory (void)
@@ -56,13 +43,13 @@ static held_t
 s_measure (void)
 {
     held_t held;
-    held.threads = s_entries ("/proc/self/task");
-    held.files = s_entries ("/proc/self/fd");
+    held.threads = test_count_entries ("/proc/self/task");
+    held.files = test_count_entries ("/proc/self/fd");
     held.memory = s_memory ();
     return held;
 }
 
-//  When nothing has become less for a while
+//  The values after none of them has decreased for a while
 
 static held_t
 s_settled (void)
@@ -78,8 +65,8 @@ s_settled (void)
     return least;
 }
 
-//  What there is more of than there was: "threads", "files", "memory", or NULL. Threads end, sockets close and peers are
-//  forgotten a moment after the actor has ended: hence the patience.
+//  What has increased: "threads", "files", "memory", or NULL. Threads end and sockets close a moment after the actor
+//  has ended, so this waits up to patience_ms.
 
 static const char *
 s_grown (held_t before, int patience_ms)
@@ -105,7 +92,7 @@ s_grown (held_t before, int patience_ms)
 
 
 //  --------------------------------------------------------------------------
-//  That it would be seen
+//  Shows that leaks are detected
 
 static void *
 s_wait_for_read (void *handle)
@@ -115,13 +102,13 @@ s_wait_for_read (void *handle)
 }
 
 static void
-s_test_seen (void)
+s_test_detection (void)
 {
-    //  Nothing is about to end: no actor has run before this
+    //  Nothing is about to end, since no actor has run before
     held_t before = s_settled ();
     CHECK (s_grown (before, 0) == NULL);
 
-    test_case ("a thread that stays is seen");
+    test_case ("a leaked thread is detected");
     int handles [2];
     CHECK (pipe (handles) == 0);
     before = s_measure ();
@@ -134,7 +121,7 @@ s_test_seen (void)
     CHECK (pthread_join (thread, &result) == 0 && result);
     CHECK (s_grown (before, 60000) == NULL);
 
-    test_case ("a file that stays open is seen");
+    test_case ("a leaked file is detected");
     close (handles [0]);
     close (handles [1]);
     before = s_measure ();
@@ -143,7 +130,7 @@ s_test_seen (void)
     CHECK_STR (s_grown (before, 50), "files");
     close (handle);
 
-    test_case ("a socket that stays is seen");
+    test_case ("a leaked socket is detected");
     zsock_t *socket = zsock_new (ZMQ_PUB);
     CHECK_STR (s_grown (before, 50), "files");
     zsock_destroy (&socket);
@@ -153,7 +140,7 @@ s_test_seen (void)
         fprintf (stderr, "test_thousand: memory is not measured under valgrind, it looks for leaks itself\n");
         return;
     }
-    test_case ("40 octets that stay from each of a thousand rounds are seen");
+    test_case ("a leak of 40 bytes in each of a thousand rounds is detected");
     before = s_measure ();
     void *leaked [1000];
     for (int number = 0; number < 1000; number++)
@@ -181,14 +168,12 @@ static void
 s_round (const char *kind, zconfig_t *config)
 {
     if (streq (kind, "tower")) {
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        CHECK (tower);
+        zactor_t *tower = test_tower_new (config);
         zactor_destroy (&tower);
     }
     else
     if (streq (kind, "store")) {
-        zactor_t *store = zactor_new (dafka_store_actor, config);
-        CHECK (store);
+        zactor_t *store = test_store_new (config);
         zactor_destroy (&store);
     }
     else
@@ -215,8 +200,7 @@ s_round (const char *kind, zconfig_t *config)
     }
     else
     if (streq (kind, "subscriber")) {
-        zactor_t *subscriber = zactor_new (dafka_subscriber_actor, config);
-        CHECK (subscriber);
+        zactor_t *subscriber = test_subscriber_new (config);
         CHECK (dafka_subscriber_subscribe (subscriber, "thousand") == 0);
         zactor_destroy (&subscriber);
     }
@@ -229,10 +213,9 @@ s_round (const char *kind, zconfig_t *config)
     else
     if (streq (kind, "network with a record")) {
         static int networks = 0;
-        char *topic = zsys_sprintf ("thousand %d", ++networks);     //  The store still has what was before
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        zactor_t *store = zactor_new (dafka_store_actor, config);
-        CHECK (tower && store);
+        char *topic = zsys_sprintf ("thousand %d", ++networks);     //  The store has earlier records
+        zactor_t *tower = test_tower_new (config);
+        zactor_t *store = test_store_new (config);
         dafka_consumer_t *consumer = test_consumer_new (topic, config);
         zactor_t *producer = test_producer_new (topic, config);
         test_send (producer, "a record");
@@ -253,8 +236,8 @@ typedef struct {
     size_t rounds;
 } share_t;
 
-//  Where rounds are quicker than sockets close, on a loaded machine, a process can run out of them (CZMQ ends it then):
-//  no thread begins another round before there are less.
+//  On a loaded machine, rounds may be faster than sockets close. When a process runs out of sockets, CZMQ ends it. So a
+//  thread waits with its next round while there are more files.
 #define MOST_FILES 500
 
 static void *
@@ -262,7 +245,7 @@ s_rounds (void *args)
 {
     share_t *share = (share_t *) args;
     for (size_t number = 0; number < share->rounds; number++) {
-        while (s_entries ("/proc/self/fd") > MOST_FILES)
+        while (test_count_entries ("/proc/self/fd") > MOST_FILES)
             zclock_sleep (1);
         s_round (share->kind, share->config);
     }
@@ -283,8 +266,8 @@ s_test_kind (const char *kind, zconfig_t *config, size_t rounds)
     CHECK (s_grown (before, 30000) == NULL);
 }
 
-//  A producer that starts waits for who may be there, a store for its disk. So many threads have networks of their own,
-//  and share the rounds.
+//  Producers and stores wait when they start, for peers and for the disk. So many threads, each with its own network,
+//  share the rounds.
 
 #define THREADS 20
 
@@ -294,7 +277,7 @@ s_share (const char *kind, size_t rounds)
     zactor_t *towers [THREADS];
     share_t shares [THREADS];
     pthread_t threads [THREADS];
-    //  valgrind runs one thread at a time, and has few rounds
+    //  valgrind runs one thread at a time, and few rounds
     const size_t count = test_in_valgrind () ? 2 : THREADS;
     for (size_t number = 0; number < count; number++) {
         shares [number].kind = kind;
@@ -323,8 +306,8 @@ s_test_waiting_kind (const char *kind, size_t rounds)
     CHECK (s_grown (before, 30000) == NULL);
 }
 
-//  glibc counts the chunks in its caches per thread as in use: up to some ten kilobytes for each thread that lives on.
-//  Which thread frees how much is chance, so the program starts itself again without these caches.
+//  glibc counts memory in its caches as in use: up to some ten kilobytes for each running thread, depending on chance.
+//  So the program starts itself again without these caches.
 
 static void
 s_disable_thread_caches (char *argv [])
@@ -348,12 +331,11 @@ main (int argc, char *argv [])
     test_begin ("test_thousand", 240);
     zconfig_t *config = s_config ();
     s_round ("tower", config);
-    s_test_seen ();
+    s_test_detection ();
 
     size_t rounds = test_scale (1000, 10);
     s_test_kind ("tower", config, rounds);
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     s_test_kind ("beacon", config, rounds);
     s_test_kind ("subscriber", config, rounds);
     s_test_kind ("consumer", config, rounds);

@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_threads - two consumers, a subscriber, a producer and a publisher, each in a thread of its own: each record exactly
-    once, and in order, at each reader; objects that are made in one thread and used in another
+    test_threads - two consumers, a subscriber, a producer and a publisher, each in its own thread: each reader receives
+    each record exactly once, and in order; objects that are made in one thread and used in another
     =========================================================================
 */
 
@@ -32,7 +32,7 @@ s_producer (void *args)
     zactor_t *producer = test_producer_new ("threads", self->config);
     for (size_t number = 0; number < self->count; number++)
         s_write (producer, "producer", number);
-    zactor_destroy (&producer);         //  The store has all
+    zactor_destroy (&producer);         //  The store has acknowledged all
     return args;
 }
 
@@ -47,10 +47,10 @@ s_publisher (void *args)
         CHECK (dafka_publisher_publish (self->publisher, &frame) == 0);
         zstr_free (&content);
     }
-    return args;                        //  It would end before a slow store is connected
+    return args;                        //  A publisher would end before a slow store is connected
 }
 
-//  The numbers of the two writers come in any mixture, each writer's own without a gap.
+//  The records of the two writers arrive interleaved, those of each writer without a gap.
 
 static void
 s_check_next (const char *text, size_t next [2])
@@ -84,7 +84,7 @@ s_consumer (void *args)
         zstr_free (&text);
     }
     s_report (self, "all");
-    //  The next is what is written when all have reported; nothing comes twice before it.
+    //  The next record is written after all have reported. No duplicate may precede it.
     CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
     CHECK (dafka_consumer_msg_streq (msg, "last 0"));
     dafka_consumer_msg_destroy (&msg);
@@ -96,8 +96,7 @@ static void *
 s_subscriber (void *args)
 {
     thread_t *self = (thread_t *) args;
-    zactor_t *subscriber = zactor_new (dafka_subscriber_actor, self->config);
-    CHECK (subscriber);
+    zactor_t *subscriber = test_subscriber_new (self->config);
     CHECK (dafka_subscriber_subscribe (subscriber, "threads") == 0);
     size_t next [2] = { 0, 0 };
     bool last = false;
@@ -125,7 +124,7 @@ s_test_threads (zconfig_t *config, bool readers_first)
 {
     test_case ("readers and writers in threads, %s first", readers_first ? "readers" : "writers");
     static void *(*const tasks [5]) (void *) = { s_consumer, s_consumer, s_subscriber, s_producer, s_publisher };
-    //  The name is free again only some time after its socket was closed.
+    //  libzmq releases the name some time after its socket was closed.
     const char *name = readers_first? "inproc://ready-readers": "inproc://ready-writers";
     zsock_t *ready = zsock_new (ZMQ_PULL);
     CHECK (ready && zsock_bind (ready, "%s", name) != -1);
@@ -146,7 +145,7 @@ s_test_threads (zconfig_t *config, bool readers_first)
         zstr_free (&word);
     }
 
-    test_case ("nothing comes twice");
+    test_case ("no duplicates");
     zactor_t *producer = test_producer_new ("threads", config);
     s_write (producer, "last", 0);
     for (int number = 0; number < 5; number++) {
@@ -197,7 +196,7 @@ s_end (void *args)
     return args;
 }
 
-//  One thread after the other, which ZeroMQ allows: what creates a thread and joins it is a full barrier.
+//  One thread after the other, which ZeroMQ allows: creating and joining a thread are full barriers.
 
 static void
 s_test_hands (zconfig_t *config)
@@ -220,9 +219,8 @@ main (void)
     for (int round = 0; round < 2; round++) {
         zconfig_t *config = test_config (round ? "tcp" : "inproc");
         zconfig_put (config, "consumer/offset/reset", "earliest");
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        zactor_t *store = zactor_new (dafka_store_actor, config);
-        CHECK (tower && store);
+        zactor_t *tower = test_tower_new (config);
+        zactor_t *store = test_store_new (config);
         s_test_threads (config, round == 0);
         s_test_hands (config);
         zactor_destroy (&store);

@@ -1,25 +1,13 @@
 /*  =========================================================================
-    test_zsys - what a program sets with zsys_set_... holds for our actors: I/O threads, log stream, ident and sender,
-    IPv6, the depth of pipes, linger
+    test_zsys - the zsys_set_... functions apply to our actors: I/O threads, log stream, ident and sender, IPv6, depth
+    of pipes, linger
     =========================================================================
 */
 
 #include "testing.h"
 #include <dirent.h>
 
-static size_t
-s_open_files (void)
-{
-    size_t count = 0;
-    DIR *dir = opendir ("/proc/self/fd");
-    CHECK (dir);
-    while (readdir (dir))
-        count++;
-    closedir (dir);
-    return count;
-}
-
-//  Threads of this process with a name that begins so
+//  Number of threads of this process whose name begins like this
 
 static size_t
 s_threads (const char *name)
@@ -42,7 +30,7 @@ s_threads (const char *name)
     return count;
 }
 
-//  Threads have their names a moment after they have started.
+//  Threads set their names a moment after they have started.
 
 static void
 s_check_threads (size_t io_threads, size_t contexts)
@@ -53,14 +41,13 @@ s_check_threads (size_t io_threads, size_t contexts)
     CHECK (s_threads ("ZMQbg/Reaper") == contexts);
 }
 
-//  A record goes through a network of that configuration, which is ended again.
+//  Sends a record through a network with this configuration.
 
 static void
 s_check_network (zconfig_t *config)
 {
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    zactor_t *store = zactor_new (dafka_store_actor, config);
-    CHECK (tower && store);
+    zactor_t *tower = test_tower_new (config);
+    zactor_t *store = test_store_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("zsys", config);
     zactor_t *producer = test_producer_new ("zsys", config);
     test_send (producer, "hello");
@@ -82,7 +69,7 @@ s_config (const char *transport)
 
 //  --------------------------------------------------------------------------
 
-//  All sockets are in CZMQ's context: it is the only one, and has as many threads as were asked for.
+//  All sockets are in CZMQ's context: it is the only one, and has the requested number of threads.
 
 static void
 s_test_io_threads (void)
@@ -90,12 +77,12 @@ s_test_io_threads (void)
     test_case ("zsys_set_io_threads");
     zsys_set_io_threads (3);
     zconfig_t *config = s_config ("tcp");
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
+    zactor_t *tower = test_tower_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("zsys", config);
     CHECK (tower);
     s_check_threads (3, 1);
 
-    test_case ("another context is seen");
+    test_case ("another context is detected");
     void *context = zmq_ctx_new ();
     void *socket = zmq_socket (context, ZMQ_PAIR);
     s_check_threads (4, 2);
@@ -109,15 +96,14 @@ s_test_io_threads (void)
 
 //  --------------------------------------------------------------------------
 
-//  A tower that cannot bind says so, from its own thread and before zactor_new returns.
+//  A tower that cannot bind logs that in its own thread, before zactor_new returns.
 
 static void
 s_log_a_line (const char *address)
 {
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "tower/sub_address", address);
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     zactor_destroy (&tower);
     zconfig_destroy (&config);
 }
@@ -141,8 +127,7 @@ s_test_log (void)
     zconfig_put (config, "beacon/connect_timeout", "1");
     dafka_consumer_t *consumer = test_consumer_new (NULL, config);      //  Without a tower
     dafka_consumer_destroy (&consumer);
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     zactor_destroy (&tower);
     CHECK (test_log_has ("W: (second ident)", "tower", NULL));
     CHECK (test_log_has ("D: (second ident)", "Tower", NULL));
@@ -180,7 +165,7 @@ s_test_log_sender (void)
         zsys_info ("is anybody there?");
     while (!test_poll (sub, 20));
 
-    test_case ("zsys_set_logsender: a line of an actor's");
+    test_case ("zsys_set_logsender: a line of an actor");
     s_log_a_line ("tcp://240.0.0.5:*");
     char *line;
     do {
@@ -246,14 +231,13 @@ s_test_ipv6 (void)
     test_case ("zsys_set_ipv6 (0): a tower cannot have an IPv6 address");
     zconfig_t *config = s_ipv6_config ();
     test_log_begin ();
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
     zactor_destroy (&tower);
     CHECK (test_log_has ("E:", "[::1]", NULL));
     test_log_end ();
     zconfig_destroy (&config);
 
-    //  Peers at an IPv4 address, at an IPv6 address (in brackets or not), and where the tower sees that they are
+    //  Peers at an IPv4 address, at an IPv6 address (with and without brackets), and at the address that the tower sees
     static const char *hosts [] = { "127.0.0.1", "::1", "[::1]", "" };
     zsys_set_ipv6 (1);
     for (size_t index = 0; index < sizeof (hosts) / sizeof (hosts [0]); index++) {
@@ -262,7 +246,7 @@ s_test_ipv6 (void)
         zconfig_put (config, "beacon/address", hosts [index]);
         test_log_begin ();
         s_check_network (config);
-        //  A warning that a tower or a connection takes its time says that the machine is busy
+        //  A warning about a slow tower or connection only means that the machine is busy
         CHECK (!test_log_has ("E:", "", NULL) && !test_log_has ("W:", "cannot", NULL));
         CHECK (!test_log_has ("W:", "CONNECT tcp", NULL));
         test_log_end ();
@@ -282,8 +266,7 @@ s_test_pipe_high_watermark (void)
         test_case ("zsys_set_pipehwm (%d)", depths [index]);
         zsys_set_pipehwm ((size_t) depths [index]);
         zconfig_t *config = s_config ("inproc");
-        zactor_t *tower = zactor_new (dafka_tower_actor, config);
-        CHECK (tower);
+        zactor_t *tower = test_tower_new (config);
         dafka_consumer_t *consumer = test_consumer_new ("zsys", config);
         CHECK (zsock_sndhwm (dafka_consumer_record_source (consumer)) == depths [index]);
         dafka_consumer_destroy (&consumer);
@@ -296,8 +279,8 @@ s_test_pipe_high_watermark (void)
 
 //  --------------------------------------------------------------------------
 
-//  A peer that reads late. How many records arrive, when the producer has ended before the peer begins to read? With
-//  `closed`, its sockets have closed too.
+//  Returns how many records a peer receives that begins to read after the producer has ended. With `closed`, after the
+//  producer's sockets have closed too.
 
 #define LINGER_COUNT 3000
 #define LINGER_SIZE 10000
@@ -305,20 +288,19 @@ s_test_pipe_high_watermark (void)
 static size_t
 s_late_reader (zconfig_t *config, bool closed)
 {
-    zactor_t *tower = zactor_new (dafka_tower_actor, config);
-    CHECK (tower);
+    zactor_t *tower = test_tower_new (config);
 
-    //  A node made by hand: a beacon and a SUB, which takes few messages before they are read.
+    //  A simple node: a beacon, and a SUB that holds few unread messages.
     dafka_beacon_args_t args = { "Peer", config };
     zactor_t *beacon = zactor_new (dafka_beacon_actor, &args);
     CHECK (beacon);
     CHECK (zsock_send (beacon, "ssi", "START", "0123456789ABCDEF0123456789ABCDEF", 12345) == 0);
     zsock_t *sub = zsock_new (ZMQ_SUB);
-    zsock_set_linger (sub, 0);              //  It may want to tell a producer that has gone of its subscription
+    zsock_set_linger (sub, 0);              //  It may still have a subscription to send to a closed producer
     zsock_set_rcvhwm (sub, 1);
     zsock_set_rcvtimeo (sub, 50);
     dafka_proto_subscribe (sub, DAFKA_PROTO_RECORD, "linger");
-    size_t files = s_open_files ();
+    size_t files = test_count_entries ("/proc/self/fd");
     zactor_t *producer = test_producer_new ("linger", config);
     dafka_beacon_recv (beacon, sub, false, "Peer");
     dafka_proto_t *proto = dafka_proto_new ();
@@ -329,7 +311,7 @@ s_late_reader (zconfig_t *config, bool closed)
     }
     while (dafka_proto_recv (proto, sub) != 0);
 
-    //  Much more than there is room for between the two sockets
+    //  Much more than fits between the two sockets
     byte *content = (byte *) zmalloc (LINGER_SIZE);
     dafka_producer_msg_t *msg = dafka_producer_msg_new ();
     for (int number = 0; number < LINGER_COUNT; number++) {
@@ -339,11 +321,11 @@ s_late_reader (zconfig_t *config, bool closed)
     dafka_producer_msg_destroy (&msg);
     freen (content);
     zactor_destroy (&producer);
-    //  Two may be the peer's: a connection that it has not read to its end, and an attempt at another.
-    while (closed && s_open_files () > files + 2)
+    //  Two files may belong to the peer: an unread connection, and an attempt to reconnect.
+    while (closed && test_count_entries ("/proc/self/fd") > files + 2)
         zclock_sleep (1);
 
-    //  What is lost is lost at the end, so: read until the last, or, where some is, until nothing has come for a second.
+    //  Only records at the end are lost. So read until the last one, or until none has arrived for a second.
     size_t received = 0;
     zsock_set_rcvtimeo (sub, closed? 1000: -1);
     while (received < LINGER_COUNT && dafka_proto_recv (proto, sub) == 0)
@@ -363,7 +345,7 @@ s_test_linger (void)
 {
     zconfig_t *config = test_config ("inproc");
     zconfig_put (config, "producer/terminate_unacked", "1");
-    test_case ("zsys_set_linger (1): what a peer has not read is dropped");
+    test_case ("zsys_set_linger (1): unread records are dropped");
     zsys_set_linger (1);
     CHECK (s_late_reader (config, true) < LINGER_COUNT);
     test_case ("zsys_set_linger (1000000): a peer can read all");

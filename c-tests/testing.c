@@ -1,5 +1,5 @@
 /*  =========================================================================
-    testing - what the C tests share
+    testing - helpers of the C tests
     =========================================================================
 */
 
@@ -11,12 +11,12 @@
 
 static const char *s_name = "test";
 static char s_case [256] = "";
-static volatile size_t s_number = SIZE_MAX;     //  Of a record; SIZE_MAX is none
+static volatile size_t s_number = SIZE_MAX;     //  Number of a record; SIZE_MAX is none
 static char s_dir [1024] = "";
 static int s_paths = 0;
 static char s_log_path [1100] = "";
-static FILE *s_log = NULL;                      //  Open until the process ends: others may be writing
-static long s_log_start = -1;                   //  Where this part of the log begins; -1: it goes to stderr
+static FILE *s_log = NULL;                      //  Open until the process ends, since threads may write to it
+static long s_log_start = -1;                   //  Where this part of the log begins; -1: the log goes to stderr
 
 
 //  --------------------------------------------------------------------------
@@ -37,7 +37,7 @@ test_log_begin (void)
     zsys_set_logstream (s_log);
 }
 
-//  With level NULL and text NULL: print all
+//  Searches the log. Without level and text, prints it.
 
 static bool
 s_log_read (const char *level, const char *text, const char *text2)
@@ -84,12 +84,12 @@ test_log_end (void)
 
 
 //  --------------------------------------------------------------------------
-//  Beginning and end
+//  Start and end
 
-//  One line that says where the test is. Calls only what a signal handler may call.
+//  Prints the current case in one line. Calls only functions that a signal handler may call.
 
 static void
-s_say_where (const char *what)
+s_print_where (const char *what)
 {
     char number [24];
     char *digit = number + sizeof (number);
@@ -113,7 +113,7 @@ static void
 s_watchdog (int signal_number)
 {
     (void) signal_number;
-    s_say_where (": hangs in: ");
+    s_print_where (": hangs in: ");
     _exit (1);
 }
 
@@ -124,14 +124,14 @@ test_fail (const char *file, int line, const char *text)
     fprintf (stderr, "%s:%d: %s\n", file, line, text);
     if (s_log_start >= 0) {
         FILE *file = fopen (s_log_path, "r");
-        int octet;
+        int character;
         if (file && fseek (file, s_log_start, SEEK_SET) == 0)
-            while ((octet = fgetc (file)) != EOF)
-                fputc (octet, stderr);
+            while ((character = fgetc (file)) != EOF)
+                fputc (character, stderr);
     }
     fflush (stderr);
-    s_say_where (": failed in: ");
-    //  Not exit: CZMQ's exit handler would wait for the actors that are still there.
+    s_print_where (": failed in: ");
+    //  Not exit: CZMQ's exit handler would wait for running actors.
     _exit (1);
 }
 
@@ -151,7 +151,7 @@ test_begin (const char *name, int timeout_s)
 {
     s_name = name;
 
-    //  A machine may stand still for a while; ctest ends what takes longer than 360 s.
+    //  A loaded machine may pause for a while. ctest ends a test after 360 s.
     if (timeout_s < 330)
         timeout_s = 330;
     const char *seconds = getenv ("DAFKA_TEST_TIMEOUT");
@@ -230,7 +230,7 @@ test_await_actors (void)
 int
 test_end (void)
 {
-    //  CZMQ closes what the program left open, and says so in its log: we read that log.
+    //  CZMQ closes sockets that the program left open, and logs that.
     test_case ("closing all");
     test_await_actors ();
     FILE *log = tmpfile ();
@@ -246,11 +246,11 @@ test_end (void)
         if (strstr (line, "dangling"))
             clean = false;
     }
-    //  The log stays open: it is CZMQ's stream until the process ends.
+    //  The log stays open, since CZMQ writes to it until the process ends.
     CHECK (clean && "every socket is closed at the end");
 
     CHECK (nftw (s_dir, s_remove, 16, FTW_DEPTH | FTW_PHYS) == 0);
-    test_case ("exit");         //  The watchdog stays, for the handlers that run at exit
+    test_case ("exit");         //  The watchdog also covers the handlers that run at exit
     printf (" * %s: OK\n", s_name);
     fflush (stdout);
     return 0;
@@ -276,6 +276,18 @@ test_in_valgrind (void)
 }
 
 size_t
+test_count_entries (const char *path)
+{
+    size_t count = 0;
+    DIR *dir = opendir (path);
+    CHECK (dir);
+    while (readdir (dir))
+        count++;
+    closedir (dir);
+    return count;
+}
+
+size_t
 test_scale (size_t count, size_t minimum)
 {
     const char *percent = getenv ("DAFKA_TEST_SCALE");
@@ -293,7 +305,7 @@ test_listen (int port)
 {
     int handle = socket (AF_INET, SOCK_STREAM, 0);
     CHECK (handle >= 0);
-    //  As ZeroMQ does: connections of the past (TIME_WAIT) do not matter, another listener does.
+    //  As ZeroMQ: ignore old connections (TIME_WAIT), but not another listener.
     int on = 1;
     setsockopt (handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof (on));
 
@@ -315,11 +327,11 @@ test_free_port (void)
     static int next = -1;
     if (next == -1)
         next = (int) (getpid () % 500) * 20;
-    //  The Rust tests, which may run at the same time, take theirs below 20,000 (tests/common/e2e/ports.rs).
+    //  The Rust tests, which may run at the same time, use ports below 20,000 (tests/common/e2e/ports.rs).
     for (int attempt = 0; attempt < 10000; attempt++) {
         int port = 20000 + next;
         next = (next + 1) % 10000;
-        if (port == 25556 || port == 25557)     //  The first example's
+        if (port == 25556 || port == 25557)     //  Used by the first example
             continue;
         int handle = test_listen (port);
         if (handle >= 0) {
@@ -385,6 +397,15 @@ test_config (const char *transport)
 }
 
 zconfig_t *
+test_config_without_store (void)
+{
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zconfig_put (config, "producer/terminate_unacked", "1");
+    return config;
+}
+
+zconfig_t *
 test_config_copy (zconfig_t *config)
 {
     char *text = zconfig_str_save (config);
@@ -431,22 +452,44 @@ test_spoil_config (zconfig_t **config_p)
 //  --------------------------------------------------------------------------
 //  Nodes
 
+static zactor_t *
+s_actor_new (zactor_fn task, void *args)
+{
+    zactor_t *actor = zactor_new (task, args);
+    CHECK (actor);
+    return actor;
+}
+
+zactor_t *
+test_tower_new (zconfig_t *config)
+{
+    return s_actor_new (dafka_tower_actor, config);
+}
+
+zactor_t *
+test_store_new (zconfig_t *config)
+{
+    return s_actor_new (dafka_store_actor, config);
+}
+
 zactor_t *
 test_producer_new (const char *topic, zconfig_t *config)
 {
     dafka_producer_args_t args = { topic, config };
-    zactor_t *producer = zactor_new (dafka_producer, &args);
-    CHECK (producer);
-    return producer;
+    return s_actor_new (dafka_producer, &args);
 }
 
 zactor_t *
 test_publisher_new (const char *topic, zconfig_t *config)
 {
     dafka_publisher_args_t args = { topic, config };
-    zactor_t *publisher = zactor_new (dafka_publisher_actor, &args);
-    CHECK (publisher);
-    return publisher;
+    return s_actor_new (dafka_publisher_actor, &args);
+}
+
+zactor_t *
+test_subscriber_new (zconfig_t *config)
+{
+    return s_actor_new (dafka_subscriber_actor, config);
 }
 
 dafka_consumer_t *
@@ -502,8 +545,13 @@ test_poll (void *reader, int timeout_ms)
 }
 
 void
-test_recv (dafka_consumer_t *consumer, const char *subject, const char *address, const char *content)
+test_recv (dafka_consumer_t *consumer, const char *subject, const char *address, const char *format, ...)
 {
+    va_list arguments;
+    va_start (arguments, format);
+    char *content = zsys_vprintf (format, arguments);
+    va_end (arguments);
+
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
     CHECK (msg);
     CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
@@ -515,6 +563,7 @@ test_recv (dafka_consumer_t *consumer, const char *subject, const char *address,
     CHECK_STR (text, content);
     CHECK (dafka_consumer_msg_content_size (msg) == strlen (content));
     zstr_free (&text);
+    zstr_free (&content);
     dafka_consumer_msg_destroy (&msg);
 }
 
@@ -531,10 +580,70 @@ test_recv_text (dafka_consumer_t *consumer)
 }
 
 
+void
+test_recv_from (zactor_t *subscriber, const char *subject, const char *address, const char *format, ...)
+{
+    va_list arguments;
+    va_start (arguments, format);
+    char *expected = zsys_vprintf (format, arguments);
+    va_end (arguments);
+
+    char *topic, *partition;
+    zframe_t *content;
+    CHECK (zsock_brecv (subscriber, "ssf", &topic, &partition, &content) == 0);
+    if (subject)
+        CHECK_STR (topic, subject);
+    if (address)
+        CHECK_STR (partition, address);
+    char *text = zframe_strdup (content);
+    CHECK_STR (text, expected);
+    CHECK (zframe_size (content) == strlen (expected));
+    zstr_free (&text);
+    zstr_free (&expected);
+    zframe_destroy (&content);
+}
+
+static void
+s_interrupter (zsock_t *pipe, void *args)
+{
+    (void) args;
+    zpoller_t *poller = zpoller_new (pipe, NULL);
+    CHECK (poller);
+    zpoller_set_nonstop (poller, true);     //  This thread ignores the interrupts
+    zsock_signal (pipe, 0);
+    while (zpoller_wait (poller, 20) != pipe)
+        CHECK (kill (getpid (), SIGINT) == 0);
+    char *command = zstr_recv (pipe);
+    CHECK_STR (command, "QUIET");
+    zstr_free (&command);
+    zsock_signal (pipe, 0);
+    while (zpoller_wait (poller, -1) != pipe)
+        ;
+    zpoller_destroy (&poller);
+}
+
+zactor_t *
+test_interrupter_new (void)
+{
+    return s_actor_new (s_interrupter, NULL);
+}
+
+//  zactor_destroy must not be interrupted, so the signals stop first.
+
+void
+test_interrupter_destroy (zactor_t **interrupter_p)
+{
+    CHECK (zstr_send (*interrupter_p, "QUIET") == 0);
+    while (zsock_wait (*interrupter_p) == -1)
+        ;
+    zactor_destroy (interrupter_p);
+}
+
+
 //  --------------------------------------------------------------------------
 //  Contents
 
-//  Octets 8*block .. 8*block+7 for that seed (splitmix64)
+//  Bytes 8*block .. 8*block+7 for that seed (splitmix64)
 
 static uint64_t
 s_block (uint64_t seed, uint64_t block)

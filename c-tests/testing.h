@@ -1,7 +1,7 @@
 /*  =========================================================================
-    testing - what the C tests share
+    testing - helpers of the C tests
 
-    Include it first: it includes dafka.h, and CZMQ with it.
+    Include it first: it includes dafka.h, and with it CZMQ.
     =========================================================================
 */
 
@@ -18,14 +18,14 @@
 #   define TEST_PRINTF(index)
 #endif
 
-//  Like assert, but also with NDEBUG: prints where and in which case of the test it failed, exits 1.
+//  Like assert, but also with NDEBUG: prints the place and the case of the failure, and exits with code 1.
 #define CHECK(condition) \
     do { \
         if (!(condition)) \
             test_fail (__FILE__, __LINE__, "check failed: " #condition); \
     } while (0)
 
-//  The same for strings; prints both.
+//  The same for equal strings; prints both.
 #define CHECK_STR(actual, expected) \
     test_check_str (__FILE__, __LINE__, #actual, (actual), (expected))
 
@@ -35,33 +35,33 @@ void
     test_check_str (const char *file, int line, const char *expression,
                     const char *actual, const char *expected);
 
-//  Begin the program's test: starts the watchdog, which ends the process with exit code 1 and the name of the current
-//  case when the test has not ended after that many seconds (DAFKA_TEST_TIMEOUT in the environment goes first), and
-//  makes the test's own directory under $TMPDIR.
+//  Starts the program's test. Makes the test's directory under $TMPDIR, and starts the watchdog. If the test takes
+//  longer than timeout_s seconds (DAFKA_TEST_TIMEOUT in the environment takes precedence), the watchdog prints the
+//  current case and exits with code 1.
 void
     test_begin (const char *name, int timeout_s);
 
-//  Name the case that runs now, for messages and with DAFKA_TEST_VERBOSE for progress.
+//  Sets the name of the current case, for messages. With DAFKA_TEST_VERBOSE, prints it.
 void
     test_case (const char *format, ...) TEST_PRINTF (1);
 
-//  Within the case: the number of the record that is sent or received now. Messages name it.
+//  Sets the number of the record that the current case sends or receives, for messages.
 void
     test_at (size_t number);
 
-//  End the program's test: no socket may be left open (CZMQ names each that is). Removes the directory, prints
-//  " * test_NAME: OK". Returns 0, main's result. A test that fails keeps its directory and prints its name.
+//  Ends the program's test. Checks that no socket is open (CZMQ logs each open one), removes the directory, and prints
+//  " * test_NAME: OK". Returns 0 for main. A test that fails keeps its directory and prints its path.
 int
     test_end (void);
 
-//  Waits until no actor runs any more, and no other thread but ZeroMQ's. zactor_destroy returns when an actor has said its
-//  last word; its thread closes the pipe after that, for which zsys_shutdown waits 200 ms only.
+//  Waits until only ZeroMQ's threads and the calling one are left. zactor_destroy returns when an actor has sent its
+//  last signal. The actor's thread closes the pipe after that, and zsys_shutdown waits only 200 ms for it.
 void
     test_await_actors (void);
 
-//  From here to test_log_end, the lines of CZMQ's log are kept. test_log_has: whether there is one of that level ("E:",
-//  "W:", "I:", "D:"; NULL is any) with both texts in it (the second may be NULL). test_log_await waits for it (the
-//  watchdog sees to it that it ends). test_log_end prints what was kept.
+//  Between test_log_begin and test_log_end, CZMQ's log is kept in a file. test_log_has checks for a line of that level
+//  ("E:", "W:", "I:", "D:"; NULL is any) that contains both texts (the second may be NULL). test_log_await waits for
+//  such a line. test_log_end prints what was kept.
 void
     test_log_begin (void);
 bool
@@ -71,14 +71,14 @@ void
 void
     test_log_end (void);
 
-//  The directory of this test (an absolute path), and a fresh path in it that does not exist yet. Caller frees the
+//  The directory of this test (an absolute path), and a new path in it that does not exist yet. The caller frees the
 //  latter with zstr_free.
 const char *
     test_dir (void);
 char *
     test_new_path (const char *prefix);
 
-//  Whether the test runs under valgrind, for what cannot be measured or provoked there.
+//  True under valgrind, for what cannot be measured or provoked there.
 bool
     test_in_valgrind (void);
 
@@ -86,17 +86,24 @@ bool
 size_t
     test_scale (size_t count, size_t minimum);
 
-//  Configuration of a private network: its own tower addresses (transport "inproc" or "tcp", the latter on two
-//  loopback ports that are free now), loopback peers, short intervals, store/db at a fresh path. Nothing is set for
-//  which a test may want the default (consumer/offset/reset, producer/terminate_unacked). Caller owns the result.
+//  Number of entries of a directory, such as /proc/self/fd (open files) or /proc/self/task (threads).
+size_t
+    test_count_entries (const char *path);
+
+//  The configuration of a private network: its own tower addresses (transport "inproc", or "tcp" on two free loopback
+//  ports), peers on the loopback interface, short intervals, store/db at a new path. It leaves keys unset whose default
+//  matters to some tests (consumer/offset/reset, producer/terminate_unacked). The caller owns the result.
 zconfig_t *
     test_config (const char *transport);
-//  A copy: a second node of the same network. Caller owns the result.
+//  test_config ("inproc") with consumer/offset/reset = earliest and producer/terminate_unacked = 1.
+zconfig_t *
+    test_config_without_store (void);
+//  A copy, for a second node of the same network. The caller owns it.
 zconfig_t *
     test_config_copy (zconfig_t *config);
 
-//  What a program may do with the arguments of an actor that has started: overwritten with 0xA5, then freed; of a
-//  configuration, all names and values. Sets the pointer to NULL.
+//  Frees the arguments of a running actor, after overwriting them with 0xA5; of a configuration, all names and values.
+//  Sets the pointer to NULL.
 void
     test_spoil (void *memory_p, size_t size);
 void
@@ -104,44 +111,61 @@ void
 void
     test_spoil_config (zconfig_t **config_p);
 
-//  Ports of the loopback interface. They are taken below the range that the system hands out on its own, starting
-//  from the process id, so that tests running side by side keep apart.
+//  A free port of the loopback interface, below the system's own range. The search starts at a number that depends on
+//  the process id, so that parallel tests use different ports.
 int
     test_free_port (void);
-//  A handle that listens on that port, to close when done; -1 when another has the port.
+//  Listens on that port. Returns a handle to close, or -1 when the port is in use.
 int
     test_listen (int port);
-//  Wait until nobody listens on the port of a tcp:// endpoint: a closed ZeroMQ socket is unbound a moment later.
+//  Waits until nothing listens on the port of a tcp:// endpoint. ZeroMQ unbinds a closed socket a moment later.
 void
     test_await_unbound (const char *endpoint);
 
-//  A producer, a publisher, a subscriber, a consumer that is subscribed to the topic (when not NULL)
+//  Nodes. A consumer is subscribed to the topic, unless that is NULL.
+zactor_t *
+    test_tower_new (zconfig_t *config);
+zactor_t *
+    test_store_new (zconfig_t *config);
 zactor_t *
     test_producer_new (const char *topic, zconfig_t *config);
 zactor_t *
     test_publisher_new (const char *topic, zconfig_t *config);
+zactor_t *
+    test_subscriber_new (zconfig_t *config);
 dafka_consumer_t *
     test_consumer_new (const char *topic, zconfig_t *config);
 
-//  Publish a text. The first is for producers, the second for publishers.
+//  Publishes a text, to a producer or to a publisher.
 void
     test_send (zactor_t *producer, const char *format, ...) TEST_PRINTF (2);
 void
     test_publish (zactor_t *publisher, const char *format, ...) TEST_PRINTF (2);
 
-//  Wait for something to read on a socket or an actor; false when there was nothing for that long.
+//  Waits for input on a socket or an actor. False after timeout_ms without input.
 bool
     test_poll (void *reader, int timeout_ms);
 
-//  Wait (the watchdog sees to it that it ends) for the consumer's next record, and check it. subject or address may
-//  be NULL where it does not matter. test_recv_text returns the content, to free with zstr_free.
+//  Waits for the consumer's next record, and checks it. subject and address may be NULL. test_recv_text returns the
+//  content, to free with zstr_free. test_recv_from reads a subscriber's next record.
 void
-    test_recv (dafka_consumer_t *consumer, const char *subject, const char *address, const char *content);
+    test_recv (dafka_consumer_t *consumer, const char *subject, const char *address, const char *format, ...)
+    TEST_PRINTF (4);
 char *
     test_recv_text (dafka_consumer_t *consumer);
+void
+    test_recv_from (zactor_t *subscriber, const char *subject, const char *address, const char *format, ...)
+    TEST_PRINTF (4);
 
-//  Fill a buffer with octets that are a function of the seed alone; and compare. Different seeds differ in the first
-//  8 octets (with size >= 8).
+//  An actor that sends SIGINT to the process until test_interrupter_destroy. It repeats the signal, since the first one
+//  may come before the program waits.
+zactor_t *
+    test_interrupter_new (void);
+void
+    test_interrupter_destroy (zactor_t **interrupter_p);
+
+//  Fills a buffer with bytes that depend only on the seed, and compares. Different seeds differ in the first 8 bytes
+//  (if size >= 8).
 void
     test_fill (byte *buffer, size_t size, uint64_t seed);
 bool

@@ -1,5 +1,5 @@
 /*  =========================================================================
-    testing_proto - one message of each kind, with the octets that it has on the wire
+    testing_proto - one message of each kind, with its octets on the wire
 
     The octets were written by hand from the description of the wire protocol.
     =========================================================================
@@ -12,9 +12,9 @@
 
 typedef struct {
     char id;
-    const char *command;            //  As dafka_proto_command names it
+    const char *command;            //  Its name, from dafka_proto_command
     const char *topic;
-    const char *address;            //  NULL: the message has no such field, here and below
+    const char *address;            //  NULL here and below: the message has no such field
     const char *subject;
     bool has_sequence;
     uint64_t sequence;
@@ -27,7 +27,7 @@ typedef struct {
     size_t size;
 } golden_t;
 
-//  An array for octets written as a string, without the NUL that ends it
+//  An array of octets, written as a string without the final NUL
 #define OCTETS(text) (const byte *) (text), sizeof (text) - 1
 
 #define GOLDEN_COUNT 9
@@ -73,7 +73,7 @@ golden_by_id (char id)
     test_fail (__FILE__, __LINE__, "no such message");
 }
 
-//  Made with the setters. Caller owns the result.
+//  Makes the message with the setters. The caller owns it.
 
 static inline dafka_proto_t *
 golden_new (const golden_t *message)
@@ -106,7 +106,7 @@ golden_new (const golden_t *message)
     return proto;
 }
 
-//  Every getter: the fields that the message has, and nothing in those that it does not have.
+//  Checks all getters: the fields of the message are set, the others are empty.
 
 static inline void
 golden_check (dafka_proto_t *proto, const golden_t *message)

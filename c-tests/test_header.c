@@ -1,12 +1,13 @@
 /*  =========================================================================
-    test_header_c11 - dafka.h alone, as C11: its macros, and the type and address of every function
+    test_header - dafka.h alone, as C11 and (test_header_cxx.cpp) as C++: its macros, and the type and address of every
+    function
     =========================================================================
 */
 
 #include <dafka.h>
 
-#if __STDC_VERSION__ < 201112L
-#   error "compile this as C11"
+#if !defined (__cplusplus) && __STDC_VERSION__ < 201112L
+#   error "compile this as C11 or C++"
 #endif
 
 #define CHECK(condition) \
@@ -17,7 +18,7 @@
         } \
     } while (0)
 
-//  What the preprocessor can compute with is a constant.
+//  The macros work in the preprocessor, so they are constants.
 #if DAFKA_MAKE_VERSION (1, 2, 3) != 10203
 #   error "DAFKA_MAKE_VERSION"
 #endif
@@ -31,13 +32,16 @@
 #   error "older than what it replaces"
 #endif
 
-//  A function of a program's own can be declared as the library's are.
+//  A program can declare its own function like those of the library.
+#ifdef __cplusplus
+extern "C"
+#endif
 DAFKA_EXPORT void
     test_header_own_function (void);
 
 static int s_functions = 0;
 
-//  A pointer of just that type must take the function's address without a cast.
+//  The function's address must convert to exactly this type without a cast.
 #define FUNCTION(result, name, parameters) \
     do { \
         result (*volatile pointer) parameters = name; \
@@ -54,7 +58,7 @@ s_check_functions (void)
 int
 main (void)
 {
-    //  The types are there, and complete where a program fills them in.
+    //  The types exist, and those that a program fills in are complete.
     dafka_producer_args_t producer_args = { "topic", NULL };
     dafka_publisher_args_t publisher_args = { "topic", NULL };
     dafka_beacon_args_t beacon_args = { "prefix", NULL };
@@ -81,6 +85,6 @@ main (void)
 
     s_check_functions ();
     CHECK (s_functions == 85);
-    printf (" * test_header_c11: OK\n");
+    printf (" * test_header: OK\n");
     return 0;
 }
