@@ -1,7 +1,7 @@
-# What the check scripts share; to be sourced.
+# Functions of the check scripts, to be sourced.
 
-# has ARGUMENTS...: whether grep with these finds its input's lines. Reads all of the input first: `writer | grep -q` ends
-# the writer with SIGPIPE as soon as a line was found, and the pipeline has failed then (pipefail), now and again.
+# has ARGUMENTS...: succeeds when grep with these arguments finds a line in its input. It reads all of the input first.
+# With `writer | grep -q`, the writer can die of SIGPIPE after a line was found, and the pipeline then fails (pipefail).
 has() {
     local text
     text=$(cat)
