@@ -1,11 +1,11 @@
 /*  =========================================================================
-    beacon - two beacons find each other by a tower; one of them goes
+    beacon - two beacons find each other through a tower; one of them ends
     =========================================================================
 */
 
 #include "drop_in.h"
 
-//  Waits for a word and an endpoint.
+//  Waits for this report about this endpoint.
 
 static void
 s_expect (zactor_t *beacon, const char *word, const char *endpoint)
@@ -37,7 +37,7 @@ main (void)
     CHECK (zsock_send (two, "ssi", "START", "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB", 1234) == 0);
     s_expect (one, "CONNECT", "tcp://127.0.0.1:1234");
 
-    //  What the second one says connects a socket to where the first one said it is.
+    //  A report of the second beacon connects a socket to the endpoint of the first one.
     zsock_t *sub = zsock_new (ZMQ_SUB);
     zsock_set_subscribe (sub, "");
     zsock_set_rcvtimeo (sub, 50);
@@ -49,7 +49,7 @@ main (void)
     CHECK (streq (text, "hello"));
     zstr_free (&text);
 
-    //  Who says nothing for a while has gone.
+    //  A silent peer is reported as gone.
     CHECK (zstr_send (two, "STOP") == 0);
     s_expect (one, "DISCONNECT", "tcp://127.0.0.1:1234");
     zactor_destroy (&one);

@@ -45,7 +45,7 @@ network_config (void)
     return config;
 }
 
-//  A directory of the program's own, where its store goes
+//  A directory for the program's store
 
 static inline char *
 store_directory (zconfig_t *config)

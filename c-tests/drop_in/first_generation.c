@@ -1,5 +1,5 @@
 /*  =========================================================================
-    first_generation - a publisher, a store and a subscriber, by functions and by hand on the actors' pipes
+    first_generation - a publisher, a store and a subscriber, with functions and with commands on the actors' pipes
     =========================================================================
 */
 
@@ -15,7 +15,7 @@ main (void)
     zactor_t *store = zactor_new (dafka_store_actor, config);
     CHECK (tower && store);
 
-    //  The arguments belong to the caller, and are gone once zactor_new has returned.
+    //  The caller owns the arguments, and frees them after zactor_new has returned.
     char *topic = strdup ("weather");
     char *zpl = zconfig_str_save (config);
     zconfig_t *copy = zconfig_str_load (zpl);
@@ -45,7 +45,7 @@ main (void)
         CHECK (dafka_publisher_publish (publisher, &frame) == 0);
         CHECK (!frame);
     }
-    //  As the function does it
+    //  The command that the function sends
     zframe_t *by_hand = zframe_new ("by hand", 7);
     CHECK (zstr_sendm (publisher, "PUBLISH") == 0);
     CHECK (zsock_bsend (publisher, "p", by_hand) == 0);

@@ -20,7 +20,7 @@ s_publish (dafka_proto_t *sent, dafka_proto_t *received)
     dafka_proto_set_subject (sent, "weather");
     dafka_proto_set_sequence (sent, UINT64_MAX - 3);
     CHECK (streq (dafka_proto_command (sent), "ACK"));
-    //  To send does not destroy.
+    //  Sending keeps the message.
     CHECK (dafka_proto_send (sent, xpub) == 0);
     CHECK (dafka_proto_send (sent, xpub) == 0);
     int number;
@@ -87,7 +87,7 @@ s_route (dafka_proto_t *sent, dafka_proto_t *received)
     zmq_msg_close (&content);
     dafka_proto_destroy (&copy);
 
-    //  What is no message
+    //  A malformed message
     zstr_send (dealer, "M");
     CHECK (dafka_proto_recv (received, router) == -2);
     zsock_send (dealer, "ss", "", "x");

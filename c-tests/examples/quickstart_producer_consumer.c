@@ -3,42 +3,42 @@
 //  usage: quickstart_producer_consumer [DIRECTORY]
 //
 //  Runs a tower, a store and a producer, publishes three records, and ends the producer. Only then it starts a
-//  consumer, which gets the records from the store. With a DIRECTORY they stay there; else the store's directory is a
-//  temporary one. A network is usually several programs; here one program is the whole of it.
+//  consumer, which reads the records from the store. With a DIRECTORY, the records stay there. Without it, the store
+//  uses a temporary directory. A network usually consists of several programs; here it runs in one program.
 
 #include <dafka.h>
 
 #define TOPIC "greetings"
 #define COUNT 3
 
-//  All nodes read the same kind of configuration. From a file it would be zconfig_load ("dafka.cfg").
+//  The configuration of all nodes. zconfig_load ("dafka.cfg") would read it from a file.
 static zconfig_t *
 s_config_new (const char *directory)
 {
     zconfig_t *config = zconfig_new ("root", NULL);
-    //  The tower listens at tower/..., the nodes find it at beacon/... Within one process inproc:// will do; between
-    //  processes it is tcp://HOST:PORT, the tower's own default being tcp://*:5556 and tcp://*:5557.
+    //  The tower listens at tower/..., and the nodes connect to beacon/... Within one process, inproc:// is enough.
+    //  Between processes use tcp://HOST:PORT. The tower's default is tcp://*:5556 and tcp://*:5557.
     zconfig_put (config, "tower/sub_address", "inproc://tower-sub");
     zconfig_put (config, "tower/pub_address", "inproc://tower-pub");
     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
-    //  Nodes connect directly to each other, over TCP. This is the host that they are told to connect to.
+    //  Nodes connect directly to each other over TCP, at this host.
     zconfig_put (config, "beacon/address", "127.0.0.1");
     zconfig_put (config, "store/db", directory);
-    //  A consumer's default is "latest": only what is published from now on
+    //  A consumer's default is "latest": only records that are published from now on
     zconfig_put (config, "consumer/offset/reset", "earliest");
     return config;
 }
 
-//  Publish COUNT records. Returns the partition's name, to be freed with zstr_free, or NULL.
+//  Publishes COUNT records. Returns the partition's name, to be freed with zstr_free, or NULL.
 static char *
 s_publish (zconfig_t *config)
 {
-    //  The arguments may go away once zactor_new has returned
+    //  The arguments may be freed after zactor_new has returned
     dafka_producer_args_t args = { TOPIC, config };
     zactor_t *producer = zactor_new (dafka_producer, &args);
 
-    //  Each producer writes a partition of its own, named by the producer's address. The actor owns that string.
+    //  Each producer writes one partition, named after the producer's address. The actor owns that string.
     const char *address = dafka_producer_address (producer);
     char *partition = address ? strdup (address) : NULL;
 
@@ -48,20 +48,20 @@ s_publish (zconfig_t *config)
         char *content = zsys_sprintf ("record %d", number);
         dafka_producer_msg_set_content_str (msg, content);
         zstr_free (&content);
-        //  Hands the content to the actor; the message is empty again, and can be used for the next one
+        //  Hands the content to the actor. The message is then empty, and can be used for the next record.
         rc = dafka_producer_msg_send (msg, producer);
     }
     dafka_producer_msg_destroy (&msg);
 
-    //  Returns when a store has acknowledged all records. It waits for ever if there is no store; a producer that is
-    //  not to wait has producer/terminate_unacked = 1.
+    //  Returns when a store has acknowledged all records. Without a store it waits for ever, unless
+    //  producer/terminate_unacked is 1.
     zactor_destroy (&producer);
     if (rc == -1)
         zstr_free (&partition);
     return partition;
 }
 
-//  Read until all COUNT records of our partition have come.
+//  Reads until all COUNT records of our partition have arrived.
 static int
 s_read (zconfig_t *config, const char *partition)
 {
@@ -72,13 +72,13 @@ s_read (zconfig_t *config, const char *partition)
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
     int received = 0;
     while (rc == 0 && received < COUNT) {
-        //  Waits for the next record. -1 means that SIGINT or SIGTERM came (CZMQ handles them), or an error.
+        //  Waits for the next record. -1 means an error, or that SIGINT or SIGTERM came (CZMQ handles them).
         rc = dafka_consumer_msg_recv (msg, consumer);
         if (rc == 0) {
             char *content = dafka_consumer_msg_strdup (msg);
             printf ("%s %s %s\n", dafka_consumer_msg_subject (msg), dafka_consumer_msg_address (msg), content);
             zstr_free (&content);
-            //  Records of one partition come in their order; those of several in any
+            //  Records of one partition arrive in order, those of different partitions in any order
             if (streq (dafka_consumer_msg_address (msg), partition))
                 received++;
         }
@@ -91,7 +91,7 @@ s_read (zconfig_t *config, const char *partition)
 int
 main (int argc, char *argv [])
 {
-    //  A name that no other run has
+    //  A unique name
     zuuid_t *uuid = zuuid_new ();
     char *directory = argc > 1
         ? strdup (argv [1])
@@ -105,7 +105,7 @@ main (int argc, char *argv [])
     int rc = -1;
     char *partition = s_publish (config);
     if (partition) {
-        printf ("published %d records: the store has them, their producer is gone\n", COUNT);
+        printf ("published %d records: the store has them, their producer has ended\n", COUNT);
         rc = s_read (config, partition);
     }
     zstr_free (&partition);

@@ -1,18 +1,18 @@
-//  Quickstart: publisher and subscriber, the first generation of the API. Both are actors, and a subscriber hands its
-//  records over its own pipe.
+//  Quickstart: publisher and subscriber, the first generation of the API. Both are actors, and the application reads
+//  the records from the subscriber's pipe.
 //
 //  usage: quickstart_publisher_subscriber [DIRECTORY]
 //
 //  Runs a tower, a store, a publisher and a subscriber, publishes three records and reads them. Then it ends the
-//  publisher, and reads all again with a second subscriber: those come from the store. With a DIRECTORY the records
-//  stay there; else the store's directory is a temporary one.
+//  publisher, and a second subscriber reads the records again, from the store. With a DIRECTORY, the records stay
+//  there. Without it, the store uses a temporary directory.
 
 #include <dafka.h>
 
 #define TOPIC "greetings"
 #define COUNT 3
 
-//  See quickstart_producer_consumer.c for what these keys are about
+//  quickstart_producer_consumer.c explains these keys
 static zconfig_t *
 s_config_new (const char *directory)
 {
@@ -26,7 +26,7 @@ s_config_new (const char *directory)
     return config;
 }
 
-//  Publish COUNT records
+//  Publishes COUNT records
 static int
 s_publish (zactor_t *publisher)
 {
@@ -35,13 +35,13 @@ s_publish (zactor_t *publisher)
         char *content = zsys_sprintf ("record %d", number);
         zframe_t *frame = zframe_from (content);
         zstr_free (&content);
-        //  Takes the frame, also when it fails
+        //  Takes ownership of the frame, also when it fails
         rc = dafka_publisher_publish (publisher, &frame);
     }
     return rc;
 }
 
-//  Read until all COUNT records of a partition have come
+//  Reads until all COUNT records of a partition have arrived
 static int
 s_read (const char *who, zactor_t *subscriber, const char *partition)
 {
@@ -49,8 +49,8 @@ s_read (const char *who, zactor_t *subscriber, const char *partition)
     while (received < COUNT) {
         char *subject, *address;
         zframe_t *content;
-        //  The strings belong to the actor until the next call; the frame is ours. Waits for the next record; -1 means
-        //  that SIGINT or SIGTERM came (CZMQ handles them).
+        //  Waits for the next record. The actor owns the strings, which are valid until the next call. We own the
+        //  frame. -1 means that SIGINT or SIGTERM came (CZMQ handles them).
         if (zsock_brecv (subscriber, "ssf", &subject, &address, &content) == -1)
             return -1;
         printf ("%s: %s %s %.*s\n", who, subject, address,
@@ -65,7 +65,7 @@ s_read (const char *who, zactor_t *subscriber, const char *partition)
 int
 main (int argc, char *argv [])
 {
-    //  A name that no other run has
+    //  A unique name
     zuuid_t *uuid = zuuid_new ();
     char *directory = argc > 1
         ? strdup (argv [1])
@@ -76,7 +76,8 @@ main (int argc, char *argv [])
     zactor_t *tower = zactor_new (dafka_tower_actor, config);
     zactor_t *store = zactor_new (dafka_store_actor, config);
 
-    //  A publisher writes one partition, named by its address. The arguments may go away once zactor_new has returned.
+    //  A publisher writes one partition, named after its address. The arguments may be freed after zactor_new has
+    //  returned.
     dafka_publisher_args_t args = { TOPIC, config };
     zactor_t *publisher = zactor_new (dafka_publisher_actor, &args);
     const char *address = dafka_publisher_address (publisher);

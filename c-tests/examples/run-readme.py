@@ -20,7 +20,7 @@ def fail(text):
 
 readme = open(os.path.join(here, "README.md"), encoding="utf-8").read()
 blocks = re.findall(r"^```(sh|text)\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-# Each block of commands with what it is said to print; the first one builds, the last one ends what the others began.
+# Each block of commands with its expected output. The first block builds, the last one ends the background programs.
 steps = []
 for language, text in blocks:
     if language == "sh":
@@ -35,19 +35,19 @@ if [bool(expected) for _, expected in steps] != [False, True, True, True, True, 
     fail("unexpected blocks")
 
 with tempfile.TemporaryDirectory() as home:
-    # What `make install` does was done to the staging prefix by the same CMake rules.
+    # The same CMake rules have installed to the staging prefix, in place of `make install`.
     os.symlink(os.path.abspath(sys.argv[1]), os.path.join(home, "dafka"))
     directory = os.path.join(home, "examples")
     os.mkdir(directory)
     for name in programs + ["dafka.cfg"]:
         shutil.copy(os.path.join(here, name), directory)
 
-    # One shell for all blocks, as a reader has it, with job control; a line between the blocks tells them apart.
+    # One shell for all blocks, with job control, as a reader uses it. A marker line separates their output.
     mark = "-- end of block --"
     script = "".join(f"{commands}echo '{mark}'\n" for commands, _ in steps)
-    # However it ends: nothing that it started in the background is left. (What ends by itself just then cannot be killed.)
+    # Kills all background programs at the end. (A program that ends at that moment cannot be killed.)
     script = "trap 'trap - EXIT; kill -KILL $(jobs -p) 2>/dev/null || :; wait || :' EXIT\n" + script
-    # Standard error comes in between, as on a terminal: wordcount's reports go there.
+    # Includes standard error, as on a terminal, since wordcount reports there.
     with open(os.path.join(home, "output"), "w+", encoding="utf-8") as output:
         environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
         environment["HOME"] = home

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs wordcount with a tower, a store and a producer of text; kills it (SIGKILL) in the midst, again and again, and
-# compares its totals with those that tr, sort and uniq find.
+# Runs wordcount with a tower, a store and a producer of text. Kills it (SIGKILL) repeatedly while it works, and
+# compares its totals with those of tr, sort and uniq.
 #
 # usage: run-wordcount.sh BIN LINES WORDCOUNT...
-#        BIN is where the programs of the library are, WORDCOUNT... the example, with what it may have to run under
+#        BIN: directory of the library's programs; WORDCOUNT...: command of the example, perhaps with valgrind
 set -eu -o pipefail
-# What is printed is compared. Warnings, such as that a tower takes its time, are none of that.
+# Standard output is compared. Warnings, for example about a slow tower, go to standard error.
 export ZSYS_LOGSTREAM=stderr
 
 bin=$1
@@ -18,7 +18,7 @@ declare -A pids=()
 writer=
 cleanup() {
     if [ -n "$writer" ]; then kill "$writer" 2>/dev/null || true; fi
-    # Only what failed leaves programs behind. A processor would wait for a store that may be gone: no mercy.
+    # Programs still run only after a failure. A processor would wait for a store that may have ended, so kill it.
     for name in "${!pids[@]}"; do
         kill -KILL "${pids[$name]}" 2>/dev/null || true
         wait "${pids[$name]}" 2>/dev/null || true
@@ -33,7 +33,7 @@ fail() {
     tail -n 50 "$dir"/*.log >&2
     exit 1
 }
-# Waits until a command succeeds; fails after four minutes, or when a program has ended that should run.
+# Waits until a command succeeds. Fails after four minutes, or when a program ends that should run.
 wait_for() {
     local what=$1 deadline=$((SECONDS + 240))
     shift
@@ -45,7 +45,7 @@ wait_for() {
         sleep 0.02
     done
 }
-# Ends a program in the usual way; it has to exit with 0.
+# Ends a program with SIGTERM. It must exit with 0.
 end() {
     local status=0
     kill "${pids[$1]}"
@@ -54,7 +54,7 @@ end() {
     [ $status -eq 0 ] || fail "the $1 ended with $status"
 }
 
-# Ports below those that the system hands out by itself, above those of other tests; chosen just before they are used.
+# Ports below those that the system gives to connections, above those of other tests. They are chosen right before use.
 port() {
     local port
     while :; do
@@ -64,7 +64,8 @@ port() {
     echo "$port"
 }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-# Text of a few hundred words in all kinds of dress, the same in each run; some lines are empty, some have no words.
+# Text of a few hundred words with mixed case and punctuation, the same in each run. Some lines are empty or have no
+# words.
 awk -v lines="$lines" 'BEGIN {
     srand(46)
     split("|, |. | - |; |\t|  |7|_|!\"#$%&|ü", between, "|")
@@ -99,17 +100,17 @@ beacon
 store
     db = "$dir/db"
 CFG
-# The same for a processor that waits for nothing after its marker: it does much twice.
+# The same for a processor that does not wait after its marker: it repeats much work.
 { cat "$dir/dafka.cfg"; printf 'wordcount\n    quiet = 0\n'; } >"$dir/hasty.cfg"
 
 "$bin/dafka_towerd" -c "$dir/dafka.cfg" 2>"$dir/tower.log" &
 pids[tower]=$!
 wait_for "the tower's start" listens "$pub_port"
-# Who watches what the processors publish, to know when to kill them
+# Reads the output of the processors, to decide when to kill them
 "$bin/dafka_console_consumer" -c "$dir/dafka.cfg" --from-beginning counts >"$dir/seen" 2>"$dir/watch.log" &
 pids[watch]=$!
 
-# The producer gets the text in parts: there is work left, whenever a processor is killed.
+# The producer gets the text in parts, so there is work left whenever a processor is killed.
 mkfifo "$dir/input"
 "$bin/dafka_console_producer" -c "$dir/dafka.cfg" text <"$dir/input" 2>"$dir/producer.log" &
 pids[producer]=$!
@@ -139,15 +140,15 @@ kill_hard() {
     wait "${pids[$1]}" 2>/dev/null || true
     unset "pids[$1]"
 }
-# Output records without subject and address, and how many different positions they hold
+# Output records without subject and address, and their number of different positions
 outputs() { cut -d ' ' -f 3- "$dir/seen" | grep -v '^begin$' || true; }
 positions() { outputs | cut -d ' ' -f 1,2 | sort -u | wc -l; }
 seen() { [ "$(positions)" -ge "$1" ]; }
 found() { sed -n 's/^wordcount: \([0-9]*\) records were done before.*/\1/p' "$dir/wordcount-$1.log"; }
 has_found() { [ -n "$(found "$1")" ]; }
 
-# The first processor is killed when it has published what cannot be in the store, which stands still meanwhile; the
-# store is killed with it, so that this is lost.
+# The store is stopped meanwhile. The first processor is killed after it has published records that the store cannot
+# have, and the store is killed too, so that these records are lost.
 start_store
 feed 1
 start dafka
@@ -161,8 +162,8 @@ kill_hard store
 fed
 start_store
 
-# The second one has to do that again. Then the same, but the store lives: what it has not read yet comes to it when the
-# processor that published it is dead.
+# The second processor must repeat that work. Then the same, but the store survives: it reads the records after their
+# processor is dead.
 start dafka
 wait_for "the second processor's start" has_found 2
 [ "$(found 2)" -le "$(position 1)" ] || fail "the store has output that it cannot have"
@@ -176,14 +177,14 @@ kill_hard wordcount
 kill -CONT "${pids[store]}"
 fed
 
-# The third does not wait for its own output, but begins at once: it does much again. It is killed while it works.
+# The third processor does not wait for its earlier output, so it repeats much work. It is killed while it works.
 start hasty
 feed 5
 wait_for "output of the third processor" seen $(($(position 4) + lines / parts / 2))
 kill_hard wordcount
 fed
 
-# The fourth is left alone. At the end of its input the producer waits for the store, and ends.
+# The fourth one is not killed. At the end of its input the producer waits for the store, and ends.
 start dafka
 for part in $(seq 6 $parts); do
     feed "$part"
@@ -198,19 +199,19 @@ check() { # check TOPIC: what a reader finds there
         fail "wordcount print: exit code $?"
     diff "$dir/expected" "$dir/totals" >&2 || fail "the totals of $1 are wrong"
 }
-# While the processor is at work: the reader waits for the last record
+# The reader waits for the last record while the processor works
 check counts
 end wordcount
-# All of the output is in the store now, and its processor is gone.
+# All of the output is in the store now, and its processor has ended.
 check counts
 start dafka
 wait_for "a further processor's start" has_found "$runs"
 end wordcount
 check counts
-# How much a processor finds done when it has waited for a while is not certain; but that none finds anything is wrong.
+# It is not certain how much earlier output a processor finds. But each must find some.
 [ $(($(found 2) + $(found 4) + $(found 5))) -gt 0 ] || fail "no processor has found what earlier ones had done"
 
-# Each output record twice, one after the other, in one partition: here the reader meets the repetitions for certain.
+# Each output record twice, in one partition: here the reader certainly receives repetitions.
 wait_for "the last output" seen "$lines"
 outputs | awk '{ print; print }' | "$bin/dafka_console_producer" -c "$dir/dafka.cfg" twice 2>"$dir/twice.log"
 check twice

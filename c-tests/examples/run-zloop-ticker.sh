@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# zloop_ticker ends cleanly: when all ticks have come back, and upon SIGINT and SIGTERM in the midst.
+# Checks that zloop_ticker ends cleanly: after all ticks, and after SIGINT and SIGTERM.
 #
 # usage: run-zloop-ticker.sh ZLOOP_TICKER...
 set -eu -o pipefail
-# What is printed is compared. Warnings, such as that a tower takes its time, are none of that.
+# Standard output is compared. Warnings, for example about a slow tower, go to standard error.
 export ZSYS_LOGSTREAM=stderr
 
 dir=$(mktemp -d)
@@ -25,8 +25,8 @@ timeout 120 "$@" 20 10 >"$dir/out" || fail "exit code $?"
 { seq -f 'tick %.0f' 20; echo "20 of 20 ticks read"; } | diff - "$dir/out" || fail "other lines than expected"
 
 for signal in INT TERM; do
-    # timeout passes signals on, in the foreground once each; what it does after two minutes is a watchdog's bite. What an earlier run has printed
-    # must not be taken for this one's.
+    # timeout forwards signals; in the foreground it sends each only once. After two minutes it ends a hanging program.
+    # The output of the previous run is removed.
     : >"$dir/out"
     timeout --foreground --signal=KILL 120 "$@" 1000000 10 >"$dir/out" &
     pid=$!
@@ -39,7 +39,7 @@ for signal in INT TERM; do
     wait "$pid" || status=$?
     pid=
     [ $status -eq 0 ] || fail "exit code $status after SIG$signal"
-    # All ticks up to the last are there, then how many they were.
+    # All ticks up to the last one, then their number
     count=$(($(wc -l <"$dir/out") - 1))
     { seq -f 'tick %.0f' $count; echo "$count of 1000000 ticks read, interrupted"; } | diff - "$dir/out" ||
         fail "other lines than expected after SIG$signal"

@@ -1,50 +1,54 @@
-//  A stream processor: reads a topic of text, writes the counts of its words to another topic, and goes on where it
-//  left off after any end, kill -9 and power failures included.
+//  A stream processor: reads a topic of text, and writes the counts of its words to another topic. It continues where
+//  it stopped after any end, including kill -9 and power failures.
 //
 //  usage: wordcount CONFIG process INPUT OUTPUT    until SIGINT or SIGTERM
 //         wordcount CONFIG print OUTPUT COUNT      the totals of the first COUNT records, sorted by word
 //
-//  CONFIG is a file of keys as all nodes read it. It needs a store in the network: what the processor has done is what
-//  the store has, there is no other memory.
+//  CONFIG is a configuration file, as all nodes read it. The network needs a store: the store's records are the only
+//  memory of the processor.
 //
-//  How it goes on where it left off
+//  How it continues where it stopped
 //
-//  A Dafka consumer commits no offsets; it reads each partition from the first record, in order, each record once. So
-//  the processor writes down itself how far it is, together with the result: for each input record it publishes ONE
-//  output record, which holds the position of the input record (its partition, and its number there, from 0) and the
-//  counts of its words:
+//  A Dafka consumer does not commit offsets. It reads each partition from the first record, in order, each record once.
+//  So the processor itself writes its position, together with the result: for each input record it publishes ONE output
+//  record. That contains the position of the input record (its partition, and its number there, from 0) and the counts
+//  of its words:
 //
 //      5B0C7E... 17 fox 1 the 2
 //
-//  One record is in the store or is not: no crash leaves a position without its counts, or counts without their
-//  position. On restart, the processor first reads its own output, then the input from the beginning, and does what it
-//  finds no output record for.
+//  A record is in the store or it is not. So no crash leaves a position without its counts, or counts without their
+//  position. After a restart, the processor first reads its own output. Then it reads the input from the beginning, and
+//  processes each record without an output record.
 //
-//  Two things it cannot know for sure, and need not:
+//  It cannot know two things for certain, and does not need to:
 //
-//  - Whether it has read all of its output. Each run of the processor is another producer, that is another partition of
-//    the output topic; a consumer gets them in any order, and is not told where they end.
-//  - Whether what the last run had published, and no store had acknowledged when it was killed, is lost or is still on
-//    its way to a store.
+//  - Whether it has read all of its output. Each run of the processor is another producer, so it writes another
+//  partition
+//    of the output topic. A consumer receives partitions in any order, and does not know where they end.
+//  - Whether records that the last run had published, but no store had acknowledged, are lost or still on their way to
+//  a
+//    store.
 //
-//  In both cases it may do a record again. That does no harm, since an output record depends on nothing but its input
-//  record, and carries its position: WHO READS THE OUTPUT TAKES EACH POSITION ONCE. For that reason the records hold
-//  what is to be added, and not the totals so far: totals would have to be read in the order in which they were made,
-//  and there is no order between partitions.
+//  In both cases it may process a record again. That does no harm, because an output record depends only on its input
+//  record, and contains its position: A READER OF THE OUTPUT COUNTS EACH POSITION ONCE. For that reason the records
+//  contain increments and not totals: totals would have to be read in the order of their creation, and there is no
+//  order between partitions.
 //
-//  To do little twice, the processor waits before it reads the input:
+//  To avoid most of the repeated work, the processor waits before it reads the input:
 //
-//  - It publishes a marker to its output topic, with a producer that it ends then. This end waits for a store's
-//    acknowledgement, so when the marker comes back, it comes from a store: the processor is connected to one.
-//  - After the marker it reads on until no record has come for a while (key wordcount/quiet, ms, default 1000).
+//  - It publishes a marker to its output topic, with a producer that it then ends. Ending waits for a store's
+//    acknowledgement. So when the marker arrives, it comes from a store, and the processor is connected to one.
+//  - After the marker it continues to read until no record has arrived for a while (key wordcount/quiet, ms, default
+//    1000).
 //
-//  What is guaranteed, and what not
+//  What is guaranteed, and what is not
 //
-//  - Each input record that a store has is counted once by each reader of the output, provided that stores keep all
-//    records of both topics, and that one processor runs at a time: a second one could see an output record of the first
-//    which gets lost with it, before a store has it, and leave that position to nobody until the next start.
-//  - There is no bound to how much is done twice: a reader has to drop it.
-//  - The start takes as long as it takes to read both topics from their beginning.
+//  - Each reader of the output counts each input record that a store has once. This requires that stores keep all
+//  records
+//    of both topics, and that only one processor runs at a time. A second processor could read an output record of the
+//    first one that is then lost before a store has it. No processor would repeat that position until the next start.
+//  - The amount of repeated work is not limited; a reader must drop repetitions.
+//  - The start takes as long as reading both topics from their beginning.
 
 #include <dafka.h>
 
@@ -52,22 +56,22 @@
 
 
 //  --------------------------------------------------------------------------
-//  What has been counted: the positions and the words of output records. The processor and who reads its output need
-//  the same.
+//  The positions and words of the output records that were counted. The processor and readers of its output both need
+//  them.
 
-//  The positions of one partition of the input. Several runs may have done parts of it, and their output comes in any
-//  order.
+//  The positions of one partition of the input. Several runs may have processed parts of it, and their output arrives
+//  in any order.
 typedef struct {
     uint64_t next;              //  All records before this one have been counted,
-    zhash_t *early;             //  and of those after it these: keys are their numbers
-    uint64_t read;              //  How many input records this run of the processor has read of it
+    zhash_t *early;             //  and these records after it; the keys are their numbers
+    uint64_t read;              //  Number of its input records that this run has read
 } partition_t;
 
 typedef struct {
     zhash_t *partitions;        //  Address -> partition_t
     zhash_t *words;             //  Word -> size_t
-    size_t records;             //  How many positions have been counted
-    size_t repeated;            //  How many output records were dropped, as their position had been counted
+    size_t records;             //  Number of counted positions
+    size_t repeated;            //  Number of output records that were dropped, since their position was counted before
 } counts_t;
 
 static void
@@ -123,7 +127,7 @@ s_partition_add (partition_t *self, uint64_t number)
 {
     char key [24];
     snprintf (key, sizeof (key), "%" PRIu64, number);
-    zhash_insert (self->early, key, self);          //  Any value that is not NULL
+    zhash_insert (self->early, key, self);          //  Any value except NULL
     while (true) {
         snprintf (key, sizeof (key), "%" PRIu64, self->next);
         if (!zhash_lookup (self->early, key))
@@ -145,11 +149,11 @@ s_add_word (zhash_t *words, const char *word, size_t count)
     *total += count;
 }
 
-//  Count one record of the output topic, unless its position has been counted before.
+//  Counts one record of the output topic, unless its position was counted before.
 static void
 s_counts_add (counts_t *self, const char *record)
 {
-    //  Markers of all runs are in the topic, too
+    //  The topic also contains the markers of all runs
     if (streq (record, MARKER))
         return;
     char *text = strdup (record);
@@ -174,7 +178,7 @@ s_counts_add (counts_t *self, const char *record)
     free (text);
 }
 
-//  All words with their counts, as "word count", sorted. Caller owns the list and the strings in it.
+//  All words with their counts, as "word count", sorted. The caller owns the list and its strings.
 static zlist_t *
 s_sorted (zhash_t *words)
 {
@@ -189,11 +193,11 @@ s_sorted (zhash_t *words)
 //  --------------------------------------------------------------------------
 //  Processor
 
-//  The output record of an input record. Caller frees it with zstr_free.
+//  The output record of an input record. The caller frees it with zstr_free.
 static char *
 s_count_words (const char *address, uint64_t number, const byte *content, size_t size)
 {
-    //  Words are runs of letters, in lower case
+    //  Words are sequences of letters, in lower case
     zhash_t *words = zhash_new ();
     char *word = (char *) malloc (size + 1);
     size_t length = 0;
@@ -239,7 +243,8 @@ s_publish (zactor_t *producer, const char *text)
     return rc;
 }
 
-//  Publish the marker. Returns when a store has it, with the name of its partition, to be freed with zstr_free.
+//  Publishes the marker. Returns when a store has it. The result is the name of its partition, to be freed with
+//  zstr_free.
 static char *
 s_publish_marker (zconfig_t *config, const char *topic)
 {
@@ -253,7 +258,7 @@ s_publish_marker (zconfig_t *config, const char *topic)
     return partition;
 }
 
-//  Read our own output, of all earlier runs
+//  Reads the output of all earlier runs
 static int
 s_replay (dafka_consumer_t *consumer, const char *marker, int quiet_ms, counts_t *counts)
 {
@@ -278,7 +283,7 @@ s_replay (dafka_consumer_t *consumer, const char *marker, int quiet_ms, counts_t
     return rc;
 }
 
-//  Read the input, and do what has not been done
+//  Reads the input, and processes records without output
 static int
 s_work (dafka_consumer_t *consumer, const char *input, zactor_t *producer, counts_t *counts)
 {
@@ -287,12 +292,12 @@ s_work (dafka_consumer_t *consumer, const char *input, zactor_t *producer, count
     int rc = 0;
     //  Until a signal comes
     while (rc == 0 && dafka_consumer_msg_recv (msg, consumer) == 0) {
-        //  Records of the output that were on their way when we unsubscribed
+        //  Output records that were in the pipe when we unsubscribed
         if (strneq (dafka_consumer_msg_subject (msg), input))
             continue;
         const char *address = dafka_consumer_msg_address (msg);
         partition_t *partition = s_counts_partition (counts, address);
-        //  Records of a partition come from the first on, in order, without gaps: to count them is to number them
+        //  Records of a partition arrive from the first on, in order, without gaps. So counting them numbers them.
         uint64_t number = partition->read++;
         if (s_partition_has (partition, number))
             continue;
@@ -311,7 +316,7 @@ s_work (dafka_consumer_t *consumer, const char *input, zactor_t *producer, count
 static int
 s_process (zconfig_t *config, const char *input, const char *output)
 {
-    //  Not for the user to choose: all of this rests on both
+    //  The user must not change these, because the program depends on both
     zconfig_put (config, "consumer/offset/reset", "earliest");
     zconfig_put (config, "producer/terminate_unacked", "0");
     int quiet_ms = atoi (zconfig_get (config, "wordcount/quiet", "1000"));
@@ -325,26 +330,26 @@ s_process (zconfig_t *config, const char *input, const char *output)
         rc = s_replay (consumer, marker, quiet_ms, counts);
     if (rc == 0) {
         fprintf (stderr, "wordcount: %zu records were done before this run\n", counts->records);
-        //  What this run publishes it knows without reading it back
+        //  This run does not need to read its own output
         dafka_consumer_unsubscribe (consumer, output);
         rc = dafka_consumer_subscribe (consumer, input);
         dafka_producer_args_t producer_args = { output, config };
         zactor_t *producer = zactor_new (dafka_producer, &producer_args);
         if (rc == 0)
             rc = s_work (consumer, input, producer, counts);
-        //  Waits until a store has all that was published
+        //  Waits until a store has all published records
         zactor_destroy (&producer);
     }
     dafka_consumer_destroy (&consumer);
     s_counts_destroy (&counts);
     zstr_free (&marker);
-    //  SIGINT and SIGTERM are how it ends, also during the replay
+    //  SIGINT and SIGTERM end it regularly, also during the replay
     return rc == 0 || zsys_interrupted ? 0 : 1;
 }
 
 
 //  --------------------------------------------------------------------------
-//  Who reads the output
+//  The reader of the output
 
 static int
 s_print (zconfig_t *config, const char *output, size_t count)

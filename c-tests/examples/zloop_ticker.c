@@ -1,22 +1,22 @@
-//  A reactor: one zloop that publishes on a timer and reads records as they come.
+//  A reactor: one zloop that publishes on a timer, and reads records when they arrive.
 //
 //  usage: zloop_ticker [COUNT [INTERVAL]]
 //
-//  Publishes "tick 1", "tick 2", ... every INTERVAL ms (default 100), reads and prints them, and ends when COUNT have
-//  come back (default 10), or upon SIGINT or SIGTERM. Exits 0 in both cases.
+//  Publishes "tick 1", "tick 2", ... every INTERVAL ms (default 100), reads and prints them. Ends with exit code 0
+//  after COUNT ticks (default 10), or after SIGINT or SIGTERM.
 
 #include <dafka.h>
 
 typedef struct {
     zactor_t *producer;
-    dafka_producer_msg_t *sent;         //  Both messages are used again and again
+    dafka_producer_msg_t *sent;         //  Both messages are reused
     dafka_consumer_msg_t *received;
-    int count;                          //  How many are wanted
+    int count;                          //  Number of ticks to read
     int published;
     int read;
 } ticker_t;
 
-//  The timer's handler. 0 goes on, -1 ends the loop.
+//  The timer's handler. 0 continues, -1 ends the loop.
 static int
 s_publish (zloop_t *loop, int timer_id, void *arg)
 {
@@ -24,21 +24,21 @@ s_publish (zloop_t *loop, int timer_id, void *arg)
     char *content = zsys_sprintf ("tick %d", ++self->published);
     dafka_producer_msg_set_content_str (self->sent, content);
     zstr_free (&content);
-    //  This waits while the producer's pipe is full, and the loop with it. Who publishes more than its stores can take
-    //  does that in a thread of its own.
+    //  This waits while the producer's pipe is full, and the loop waits too. A program that publishes faster than its
+    //  stores write should publish in a separate thread.
     int rc = dafka_producer_msg_send (self->sent, self->producer);
     if (self->published == self->count)
         zloop_timer_end (loop, timer_id);
     return rc;
 }
 
-//  The reader's handler: called whenever there is something to read, so one record at a time is enough.
+//  The reader's handler: called while there are records to read, so it reads one at a time.
 static int
 s_read (zloop_t *loop, zsock_t *source, void *arg)
 {
     (void) loop;
     ticker_t *self = (ticker_t *) arg;
-    //  There is a record: this does not wait. The consumer itself would do in place of its record source.
+    //  There is a record, so this does not wait. dafka_consumer_msg_recv with the consumer would work too.
     if (dafka_consumer_msg_recv_from_socket (self->received, source) == -1)
         return -1;
     char *content = dafka_consumer_msg_strdup (self->received);
@@ -57,7 +57,7 @@ main (int argc, char *argv [])
     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
     zconfig_put (config, "beacon/address", "127.0.0.1");
-    //  The first tick may be published before the consumer has found the producer; it is not to be missed
+    //  The first tick may be published before the consumer has found the producer, and must not be missed
     zconfig_put (config, "consumer/offset/reset", "earliest");
     //  There is no store to acknowledge records: let the producer end without an ACK
     zconfig_put (config, "producer/terminate_unacked", "1");
@@ -86,7 +86,7 @@ main (int argc, char *argv [])
             rc = -1;
     }
 
-    //  The loop goes first, as it holds the record source; then consumer and producer, last the tower
+    //  The loop first, since it uses the record source; then consumer and producer, and the tower last
     dafka_consumer_msg_destroy (&ticker.received);
     dafka_producer_msg_destroy (&ticker.sent);
     dafka_consumer_destroy (&consumer);

@@ -8,13 +8,13 @@
 #include <dlfcn.h>
 #include <czmq.h>
 
-//  As in dafka.h, which a program that does not link with the library need not have
+//  Declared as in dafka.h, which this program does not need
 typedef struct { const char *topic; zconfig_t *config; } producer_args_t;
 typedef struct { zconfig_t *config; zsock_t *record_sink; } consumer_args_t;
 
 static void *s_library;
 
-//  ISO C converts no pointer to data into one to a function: its octets are copied
+//  ISO C does not convert a data pointer into a function pointer, so its bytes are copied
 static void
 s_find (const char *name, void *function, size_t size)
 {
