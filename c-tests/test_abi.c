@@ -65,68 +65,89 @@ s_test_edge (void)
 
 //  --------------------------------------------------------------------------
 
+//  Starts an actor with arguments at the edge. Then frees the arguments, which the library must not have modified, and
+//  overwrites and frees the string and the configuration in them.
+#define START(actor, task, args_type, field, text) \
+    do { \
+        edge_t edge = s_edge_new (sizeof (args_type)); \
+        args_type *args = (args_type *) edge.memory; \
+        char *string = strdup (text); \
+        zconfig_t *copy = test_config_copy (config); \
+        args->field = string; \
+        args->config = copy; \
+        actor = zactor_new (task, args); \
+        CHECK (actor); \
+        CHECK (args->field == string && args->config == copy); \
+        s_edge_destroy (&edge); \
+        test_spoil_str (&string); \
+        test_spoil_config (&copy); \
+    } while (0)
+
+static zactor_t *
+s_start_with_config (zactor_t *(*start) (zconfig_t *), zconfig_t *config)
+{
+    zconfig_t *copy = test_config_copy (config);
+    zactor_t *actor = start (copy);
+    test_spoil_config (&copy);
+    return actor;
+}
+
+//  Started with a record sink, or without one
+
+static dafka_consumer_t *
+s_start_consumer (zconfig_t *config, zsock_t *sink)
+{
+    edge_t edge = s_edge_new (sizeof (dafka_consumer_args_t));
+    dafka_consumer_args_t *args = (dafka_consumer_args_t *) edge.memory;
+    zconfig_t *copy = test_config_copy (config);
+    args->config = copy;
+    args->record_sink = sink;
+    dafka_consumer_t *consumer = dafka_consumer_new (args);
+    CHECK (consumer);
+    CHECK (args->config == copy && args->record_sink == sink);
+    CHECK ((dafka_consumer_record_source (consumer) == NULL) == (sink != NULL));
+    s_edge_destroy (&edge);
+    test_spoil_config (&copy);
+    char *topic = strdup ("of the producer");
+    CHECK (dafka_consumer_subscribe (consumer, topic) == 0);
+    test_spoil_str (&topic);
+    CHECK (dafka_consumer_subscribe (consumer, "of the publisher") == 0);
+    CHECK_STR ((char *) zlist_first (dafka_consumer_subscription (consumer)), "of the producer");
+    return consumer;
+}
+
 static void
 s_test_arguments (void)
 {
-    test_case ("starting a tower and a subscriber");
-    zconfig_t *config = test_config_without_store ();
-    zactor_t *tower = test_tower_new (config);
-
-    test_case ("dafka_consumer_args_t: config, record_sink");
-    edge_t edge = s_edge_new (sizeof (dafka_consumer_args_t));
-    dafka_consumer_args_t *consumer_args = (dafka_consumer_args_t *) edge.memory;
+    test_case ("arguments at an edge, which are freed after the start");
+    zconfig_t *config = test_config ("inproc");
+    zconfig_put (config, "consumer/offset/reset", "earliest");
+    zactor_t *tower = s_start_with_config (test_tower_new, config);
+    zactor_t *store = s_start_with_config (test_store_new, config);
+    zactor_t *subscriber = s_start_with_config (test_subscriber_new, config);
     zsock_t *sink;
     zsock_t *source = zsys_create_pipe (&sink);
-    consumer_args->config = config;
-    consumer_args->record_sink = sink;
-    dafka_consumer_t *consumer = dafka_consumer_new (consumer_args);
-    CHECK (consumer);
-    CHECK (consumer_args->config == config && consumer_args->record_sink == sink);
-    s_edge_destroy (&edge);
+    dafka_consumer_t *with_sink = s_start_consumer (config, sink);
     CHECK (zsock_wait (source) == 0);
-    CHECK (dafka_consumer_record_source (consumer) == NULL);
-    CHECK (dafka_consumer_subscribe (consumer, "of the producer") == 0);
-    CHECK (dafka_consumer_subscribe (consumer, "of the publisher") == 0);
-
-    test_case ("dafka_producer_args_t: topic, config");
-    edge = s_edge_new (sizeof (dafka_producer_args_t));
-    dafka_producer_args_t *producer_args = (dafka_producer_args_t *) edge.memory;
-    producer_args->topic = "of the producer";
-    producer_args->config = config;
-    zactor_t *producer = zactor_new (dafka_producer, producer_args);
-    CHECK (producer);
-    s_edge_destroy (&edge);
-
-    test_case ("dafka_publisher_args_t: topic, config");
-    edge = s_edge_new (sizeof (dafka_publisher_args_t));
-    dafka_publisher_args_t *publisher_args = (dafka_publisher_args_t *) edge.memory;
-    publisher_args->topic = "of the publisher";
-    publisher_args->config = config;
-    zactor_t *publisher = zactor_new (dafka_publisher_actor, publisher_args);
-    CHECK (publisher);
-    s_edge_destroy (&edge);
-
-    test_case ("dafka_beacon_args_t: log_prefix, config");
-    edge = s_edge_new (sizeof (dafka_beacon_args_t));
-    dafka_beacon_args_t *beacon_args = (dafka_beacon_args_t *) edge.memory;
-    zconfig_t *verbose = test_config_copy (config);
-    zconfig_put (verbose, "beacon/verbose", "1");
-    beacon_args->log_prefix = "Prefix of the beacon";
-    beacon_args->config = verbose;
+    dafka_consumer_t *consumer = s_start_consumer (config, NULL);
+    char *topic = strdup ("of the producer");
+    CHECK (dafka_subscriber_subscribe (subscriber, topic) == 0);
+    test_spoil_str (&topic);
+    zactor_t *producer, *publisher, *beacon;
+    START (producer, dafka_producer, dafka_producer_args_t, topic, "of the producer");
+    START (publisher, dafka_publisher_actor, dafka_publisher_args_t, topic, "of the publisher");
+    zconfig_put (config, "beacon/verbose", "1");
     test_log_begin ();
-    zactor_t *beacon = zactor_new (dafka_beacon_actor, beacon_args);
-    CHECK (beacon);
-    s_edge_destroy (&edge);
-    zconfig_destroy (&verbose);
-    CHECK (zsock_send (beacon, "ssi", "START", "0123456789ABCDEF0123456789ABCDEF", 12345) == 0);
-    test_log_await (NULL, "Prefix of the beacon", NULL);        //  It reports the peers in the network of its config
-    test_log_end ();
+    START (beacon, dafka_beacon_actor, dafka_beacon_args_t, log_prefix, "Prefix of the beacon");
 
-    test_case ("the topics are those of the arguments");
+    test_case ("each argument has taken effect");
     test_send (producer, "hello");
+    test_recv (consumer, "of the producer", dafka_producer_address (producer), "hello");
+    test_recv_from (subscriber, "of the producer", dafka_producer_address (producer), "hello");
     test_publish (publisher, "hello");
-    bool seen [2] = { false, false };
+    test_recv (consumer, "of the publisher", dafka_publisher_address (publisher), "hello");
     dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    bool seen [2] = { false, false };
     for (int number = 0; number < 2; number++) {
         CHECK (dafka_consumer_msg_recv_from_socket (msg, source) == 0);
         bool first = streq (dafka_consumer_msg_address (msg), dafka_producer_address (producer));
@@ -135,12 +156,26 @@ s_test_arguments (void)
     }
     CHECK (seen [0] && seen [1]);
     dafka_consumer_msg_destroy (&msg);
+    //  The beacon reports the peers in the network of its configuration. Its log lines have the prefix.
+    char *uuid = strdup ("0123456789ABCDEF0123456789ABCDEF");
+    CHECK (zsock_send (beacon, "ssi", "START", uuid, 12345) == 0);
+    test_spoil_str (&uuid);
+    char *command, *endpoint;
+    CHECK (zstr_recvx (beacon, &command, &endpoint, NULL) == 2);
+    CHECK_STR (command, "CONNECT");
+    zstr_free (&command);
+    zstr_free (&endpoint);
+    test_log_await (NULL, "Prefix of the beacon", NULL);
+    test_log_end ();
 
     zactor_destroy (&beacon);
     zactor_destroy (&publisher);
     zactor_destroy (&producer);
     dafka_consumer_destroy (&consumer);
+    dafka_consumer_destroy (&with_sink);
     zsock_destroy (&source);
+    zactor_destroy (&subscriber);
+    zactor_destroy (&store);
     zactor_destroy (&tower);
     zconfig_destroy (&config);
 }

@@ -7,7 +7,6 @@
 #include "testing.h"
 
 #define OLD_RECORDS 100
-#define NEW_RECORDS 500
 
 static int
 s_new_number (const char *content)
@@ -53,7 +52,7 @@ s_test_latest (const char *topic, zconfig_t *config, zconfig_t *earliest)
     zstr_free (&content);
 
     test_case ("topic %s: after the first record none is missing", topic);
-    int last = sent + NEW_RECORDS;
+    int last = sent + (int) test_scale (500, 50);
     while (sent <= last)
         test_send (producer, "new %d", sent++);
     for (int number = first + 1; number <= last; number++) {

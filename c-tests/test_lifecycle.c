@@ -1,5 +1,5 @@
 /*  =========================================================================
-    test_lifecycle - nodes start and end in every order: freed arguments, no tower, a late tower, a restarted tower,
+    test_lifecycle - nodes start and end in every order: no tower, a late tower, a restarted tower,
     actors that cannot start, many starts and ends
     =========================================================================
 */
@@ -16,109 +16,6 @@ s_check_flow (zactor_t *producer, dafka_consumer_t *consumer, const char *conten
 {
     test_send (producer, "%s", content);
     test_recv (consumer, NULL, dafka_producer_address (producer), "%s", content);
-}
-
-
-//  --------------------------------------------------------------------------
-
-static void
-s_test_arguments_freed (void)
-{
-    test_case ("arguments, strings and configurations are freed after the start");
-    zconfig_t *config = test_config ("inproc");
-    zconfig_put (config, "consumer/offset/reset", "earliest");
-
-    zconfig_t *copy = test_config_copy (config);
-    zactor_t *tower = test_tower_new (copy);
-    test_spoil_config (&copy);
-
-    copy = test_config_copy (config);
-    zactor_t *store = test_store_new (copy);
-    test_spoil_config (&copy);
-
-    copy = test_config_copy (config);
-    zactor_t *subscriber = test_subscriber_new (copy);
-    test_spoil_config (&copy);
-
-    copy = test_config_copy (config);
-    dafka_consumer_args_t *consumer_args = (dafka_consumer_args_t *) zmalloc (sizeof (dafka_consumer_args_t));
-    consumer_args->config = copy;
-    dafka_consumer_t *consumer = dafka_consumer_new (consumer_args);
-    CHECK (consumer);
-    CHECK (consumer_args->config == copy && consumer_args->record_sink == NULL);    //  Not modified
-    test_spoil (&consumer_args, sizeof (*consumer_args));
-    test_spoil_config (&copy);
-
-    copy = test_config_copy (config);
-    char *topic = strdup ("freed");
-    dafka_producer_args_t *producer_args = (dafka_producer_args_t *) zmalloc (sizeof (dafka_producer_args_t));
-    producer_args->topic = topic;
-    producer_args->config = copy;
-    zactor_t *producer = zactor_new (dafka_producer, producer_args);
-    CHECK (producer);
-    CHECK (producer_args->config == copy && producer_args->topic == topic);
-    test_spoil (&producer_args, sizeof (*producer_args));
-    test_spoil_str (&topic);
-    test_spoil_config (&copy);
-
-    copy = test_config_copy (config);
-    topic = strdup ("freed");
-    dafka_publisher_args_t *publisher_args = (dafka_publisher_args_t *) zmalloc (sizeof (dafka_publisher_args_t));
-    publisher_args->topic = topic;
-    publisher_args->config = copy;
-    zactor_t *publisher = zactor_new (dafka_publisher_actor, publisher_args);
-    CHECK (publisher);
-    CHECK (publisher_args->config == copy && publisher_args->topic == topic);
-    test_spoil (&publisher_args, sizeof (*publisher_args));
-    test_spoil_str (&topic);
-    test_spoil_config (&copy);
-
-    copy = test_config_copy (config);
-    zconfig_put (copy, "beacon/verbose", "1");
-    char *log_prefix = strdup ("A prefix of ours");
-    dafka_beacon_args_t *beacon_args = (dafka_beacon_args_t *) zmalloc (sizeof (dafka_beacon_args_t));
-    beacon_args->log_prefix = log_prefix;
-    beacon_args->config = copy;
-    test_log_begin ();
-    zactor_t *beacon = zactor_new (dafka_beacon_actor, beacon_args);
-    CHECK (beacon);
-    CHECK (beacon_args->config == copy && beacon_args->log_prefix == log_prefix);
-    test_spoil (&beacon_args, sizeof (*beacon_args));
-    test_spoil_str (&log_prefix);
-    test_spoil_config (&copy);
-
-    topic = strdup ("freed");
-    CHECK (dafka_consumer_subscribe (consumer, topic) == 0);
-    CHECK (dafka_subscriber_subscribe (subscriber, topic) == 0);
-    test_spoil_str (&topic);
-    CHECK_STR ((char *) zlist_first (dafka_consumer_subscription (consumer)), "freed");
-
-    s_check_flow (producer, consumer, "from the producer");
-    test_recv_from (subscriber, "freed", dafka_producer_address (producer), "from the producer");
-
-    test_publish (publisher, "from the publisher");
-    test_recv (consumer, "freed", dafka_publisher_address (publisher), "from the publisher");
-
-    //  The beacon has reported producer, publisher, consumer and so on. Its log lines have the prefix.
-    char *uuid = strdup ("0123456789ABCDEF0123456789ABCDEF");
-    CHECK (zsock_send (beacon, "ssi", "START", uuid, 12345) == 0);
-    test_spoil_str (&uuid);
-    char *command, *endpoint;
-    CHECK (zstr_recvx (beacon, &command, &endpoint, NULL) == 2);
-    CHECK_STR (command, "CONNECT");
-    zstr_free (&command);
-    zstr_free (&endpoint);
-    test_log_await (NULL, "A prefix of ours", NULL);
-    test_log_end ();
-
-    zactor_destroy (&beacon);
-    zactor_destroy (&publisher);
-    zactor_destroy (&producer);
-    dafka_consumer_destroy (&consumer);
-    zactor_destroy (&subscriber);
-    zactor_destroy (&store);
-    zactor_destroy (&tower);
-    zconfig_destroy (&config);
 }
 
 
@@ -443,7 +340,6 @@ int
 main (void)
 {
     test_begin ("test_lifecycle", 240);
-    s_test_arguments_freed ();
     s_test_no_tower ("tcp");
     s_test_no_tower ("inproc");
     s_test_late_tower ("tcp");

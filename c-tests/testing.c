@@ -417,17 +417,10 @@ test_config_copy (zconfig_t *config)
 }
 
 void
-test_spoil (void *memory_p, size_t size)
-{
-    void **pointer = (void **) memory_p;
-    memset (*pointer, 0xA5, size);
-    freen (*pointer);
-}
-
-void
 test_spoil_str (char **string_p)
 {
-    test_spoil (string_p, strlen (*string_p));
+    memset (*string_p, 0xA5, strlen (*string_p));
+    zstr_free (string_p);
 }
 
 static void

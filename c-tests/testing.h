@@ -102,10 +102,7 @@ zconfig_t *
 zconfig_t *
     test_config_copy (zconfig_t *config);
 
-//  Frees the arguments of a running actor, after overwriting them with 0xA5; of a configuration, all names and values.
-//  Sets the pointer to NULL.
-void
-    test_spoil (void *memory_p, size_t size);
+//  Overwrites a string, or all names and values of a configuration, with 0xA5, and frees it. Sets the pointer to NULL.
 void
     test_spoil_str (char **string_p);
 void
