@@ -3,7 +3,7 @@
 use crate::e2e::{Cluster, assert_contents, lines, statistic};
 use std::time::Duration;
 
-const COUNT: usize = 600_000;
+const COUNT: usize = 300_000;
 /// Long, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(180);
 

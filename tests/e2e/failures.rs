@@ -1,8 +1,8 @@
 //! Towers, stores and peers that end, start late or stop: no record is lost, duplicated or out of order.
 
-use crate::e2e::{Cluster, PROMPT, Program, assert_contents, lines, varied_lines};
+use crate::e2e::{Cluster, Flow, PROMPT, assert_contents, lines, varied_lines};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The timeout of silent peers, in the tests that wait for longer than that.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -10,57 +10,6 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// A cluster whose nodes soon disconnect from silent peers.
 fn with_short_timeout(towers: usize) -> Cluster {
     Cluster::with_towers(towers).with("beacon/timeout", &TIMEOUT.as_millis().to_string())
-}
-
-/// A producer and a consumer.
-struct Flow {
-    topic: &'static str,
-    producer: Program,
-    consumer: Program,
-    published: Vec<Vec<u8>>,
-    printed: Vec<Vec<u8>>,
-}
-
-impl Flow {
-    fn start(cluster: &Cluster, topic: &'static str) -> Flow {
-        let consumer = cluster.consumer(topic);
-        let producer = cluster.producer(topic);
-        Flow { topic, producer, consumer, published: Vec::new(), printed: Vec::new() }
-    }
-
-    /// Publishes some lines.
-    fn publish(&mut self, count: usize) {
-        let begin = self.published.len();
-        self.published.extend((begin..begin + count).map(|i| format!("{} {i}", self.topic).into_bytes()));
-        self.producer.feed(&self.published[begin..]);
-    }
-
-    /// Waits until the consumer has printed all published lines.
-    #[track_caller]
-    fn arrive(&mut self, what: &str) {
-        let count = self.published.len() - self.printed.len();
-        self.printed.extend(self.consumer.lines(count, what));
-    }
-
-    /// Publishes lines for a while, and waits for each.
-    #[track_caller]
-    fn go_on_for(&mut self, duration: Duration, what: &str) {
-        let start = Instant::now();
-        while start.elapsed() < duration {
-            self.publish(10);
-            self.arrive(what);
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Ends the producer, which needs a store, and checks the printed lines.
-    #[track_caller]
-    fn finish(self) -> Vec<Vec<u8>> {
-        self.producer.finish("the end of its input, with a store present");
-        self.consumer.expect_no_more();
-        assert_contents(self.topic, &self.printed, &self.published);
-        self.published
-    }
 }
 
 #[test]
@@ -263,7 +212,7 @@ fn a_producer_keeps_unacknowledged_records_while_a_store_is_stopped() {
 
     // For longer than the timeout of silent peers.
     store.pause();
-    flow.publish(100_000);
+    flow.publish(50_000);
     flow.arrive("more records than the buffers of a connection hold");
     flow.go_on_for(2 * TIMEOUT, "records while the store is stopped");
     store.resume();

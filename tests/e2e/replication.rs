@@ -103,7 +103,7 @@ fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
     cluster.set("beacon/timeout", "600000");
     let _tower = cluster.tower();
     let mut stores = ["a", "b"].map(|name| cluster.store(name));
-    let published = varied_lines("silent", 200_000, 200);
+    let published = varied_lines("silent", 100_000, 200);
     let producer = producer_with(&cluster, "silent", &[("producer/min_stores", "2")]);
     producer.feed(&published);
     producer.finish("each of two stores has all");

@@ -2,7 +2,7 @@
 //! hosts that vanish. Where namespaces are not allowed, each test prints that and is skipped.
 
 use crate::e2e::{
-    DEADLINE, Family, Hosts, Link, Program, announced, assert_contents, assert_each_partition,
+    Family, Flow, Hosts, Link, Program, announced, assert_contents, assert_each_partition,
     assert_each_replayed, lines, wait_until,
 };
 use std::collections::BTreeSet;
@@ -33,88 +33,48 @@ fn assert_served(hosts: &Hosts, host: usize, topic: &str, expected: &[&[Vec<u8>]
     assert_each_replayed(hosts.consumer(host, topic), topic, expected);
 }
 
-/// A producer and a consumer that must print all lines, in order, each once, and soon.
-struct Stream {
-    producer: Program,
-    consumer: Program,
-    published: Vec<Vec<u8>>,
-    printed: Vec<Vec<u8>>,
-}
-
-impl Stream {
-    /// The consumer has printed some lines.
-    fn start(producer: Program, consumer: Program) -> Stream {
-        let mut stream = Stream { producer, consumer, published: Vec::new(), printed: Vec::new() };
-        stream.feed(1_000);
-        stream.expect_all("before any fault", DEADLINE);
-        stream
-    }
-
-    fn feed(&mut self, count: usize) {
-        let all = lines("record", self.published.len() + count);
-        let new = &all[self.published.len()..];
-        self.producer.feed(new);
-        self.published.extend_from_slice(new);
-    }
-
-    /// Waits until the consumer has printed all lines.
-    #[track_caller]
-    fn expect_all(&mut self, what: &str, deadline: Duration) {
-        let start = Instant::now();
-        let missing = self.published.len() - self.printed.len();
-        self.printed.extend(self.consumer.lines(missing, what));
-        let elapsed = start.elapsed();
-        if elapsed > Duration::from_millis(500) {
-            println!("{what}: {missing} records after {} ms", elapsed.as_millis());
-        }
-        assert!(elapsed < deadline, "{what}: {elapsed:?}");
-    }
-
-    /// Ends the producer, which needs a store, and checks the printed lines.
-    #[track_caller]
-    fn end(mut self, topic: &str) -> Vec<Vec<u8>> {
-        self.producer.close_input();
-        self.producer.expect_success_within("the end of its input", RECOVERY);
-        assert_contents(topic, &self.printed, &self.published);
-        self.consumer.expect_no_more();
-        self.published
-    }
+/// Starts a flow, and waits for its first records.
+fn flow(topic: &str, producer: Program, consumer: Program) -> Flow {
+    let mut flow = Flow::new(topic, producer, consumer);
+    flow.publish(1_000);
+    flow.arrive("before any fault");
+    flow
 }
 
 #[test]
 fn a_short_cut_loses_nothing() {
-    let Some((hosts, [_tower, _store], mut stream)) = three_hosts("short") else { return };
+    let Some((hosts, [_tower, _store], mut flow)) = three_hosts("short") else { return };
     // Shorter than all timeouts: TCP repeats the lost segments.
     for _ in 0..3 {
         hosts.network.isolate(2);
-        stream.feed(1_000);
+        flow.publish(1_000);
         std::thread::sleep(Duration::from_millis(700));
         hosts.network.join(2);
-        stream.expect_all("after a short cut", RECOVERY);
+        flow.arrive_within("after a short cut", RECOVERY);
     }
-    let published = stream.end("short");
+    let published = flow.finish_within(RECOVERY);
     assert_served(&hosts, 2, "short", &[&published]);
 }
 
 /// Cuts a host off until the others have disconnected from its nodes, and connects it again.
 fn cut_off(isolated: usize, topic: &str) {
-    let Some((hosts, [_tower, _store], mut stream)) = three_hosts(topic) else { return };
+    let Some((hosts, [_tower, _store], mut flow)) = three_hosts(topic) else { return };
     hosts.network.isolate(isolated);
-    stream.feed(1_000);
+    flow.publish(1_000);
     let (here, there) = match isolated {
-        1 => (&mut stream.producer, &mut stream.consumer),
-        _ => (&mut stream.consumer, &mut stream.producer),
+        1 => (&mut flow.producer, &mut flow.consumer),
+        _ => (&mut flow.consumer, &mut flow.producer),
     };
     // The nodes with a tower have disconnected from those without one. The nodes without a tower have logged that.
     here.wait_for_log(&format!("DISCONNECT tcp://{}:", hosts.network.address(isolated)));
     there.wait_for_log("no tower is left");
     assert!(!there.log().contains("DISCONNECT"), "{}", there.log());
-    stream.feed(1_000);
+    flow.publish(1_000);
     hosts.network.join(isolated);
-    stream.expect_all("after a long cut", RECOVERY);
-    stream.feed(1_000);
-    stream.expect_all("live again", RECOVERY);
-    let published = stream.end(topic);
+    flow.arrive_within("after a long cut", RECOVERY);
+    flow.publish(1_000);
+    flow.arrive_within("live again", RECOVERY);
+    let published = flow.finish_within(RECOVERY);
     assert_served(&hosts, 2, topic, &[&published]);
 }
 
@@ -136,20 +96,20 @@ fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
     hosts.set("producer/min_stores", "2");
     let _tower = hosts.tower(0);
     let (_back, near) = (hosts.store(1, "far"), hosts.store(2, "near"));
-    let mut stream = Stream::start(hosts.producer(3, "both"), hosts.consumer(3, "both"));
+    let mut flow = flow("both", hosts.producer(3, "both"), hosts.consumer(3, "both"));
     let far = format!("CONNECT tcp://{}:", hosts.network.address(1));
-    stream.producer.wait_for_log(&far);
+    flow.producer.wait_for_log(&far);
     hosts.network.isolate(1);
-    stream.feed(1_000);
-    stream.producer.wait_for_log(&format!("DIS{far}"));
-    stream.feed(1_000);
-    stream.expect_all("while a store is cut off", RECOVERY);
+    flow.publish(1_000);
+    flow.producer.wait_for_log(&format!("DIS{far}"));
+    flow.publish(1_000);
+    flow.arrive_within("while a store is cut off", RECOVERY);
     // One store has all records, which is not enough.
-    assert_served(&hosts, 0, "both", &[&stream.published]);
-    stream.producer.close_input();
-    stream.producer.expect_silence(Duration::from_secs(1), "it waits for the other store");
+    assert_served(&hosts, 0, "both", &[&flow.published]);
+    flow.producer.close_input();
+    flow.producer.expect_silence(Duration::from_secs(1), "it waits for the other store");
     hosts.network.join(1);
-    let published = stream.end("both");
+    let published = flow.finish_within(RECOVERY);
     near.kill();
     assert_served(&hosts, 0, "both", &[&published]);
 }
@@ -158,57 +118,57 @@ fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
 #[test]
 #[ignore = "takes more than a minute"]
 fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
-    let Some((hosts, [_tower, _store], mut stream)) = three_hosts("minute") else { return };
+    let Some((hosts, [_tower, _store], mut flow)) = three_hosts("minute") else { return };
     hosts.network.isolate(1);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(70) {
-        stream.feed(100);
+        flow.publish(100);
         std::thread::sleep(Duration::from_millis(500));
     }
     hosts.network.join(1);
-    stream.expect_all("after a minute", RECOVERY);
-    let published = stream.end("minute");
+    flow.arrive_within("after a minute", RECOVERY);
+    let published = flow.finish_within(RECOVERY);
     assert_served(&hosts, 2, "minute", &[&published]);
 }
 
 #[test]
 fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
-    let Some((hosts, [_tower, store], mut stream)) = three_hosts("towerless") else { return };
+    let Some((hosts, [_tower, store], mut flow)) = three_hosts("towerless") else { return };
     hosts.network.isolate(0);
     // Twice the timeout: without beacons from a tower, no node disconnects.
     let start = Instant::now();
     while start.elapsed() < TIMEOUT * 2 {
-        stream.feed(100);
-        stream.expect_all("without the tower", crate::e2e::PROMPT);
+        flow.publish(100);
+        flow.arrive_within("without the tower", crate::e2e::PROMPT);
         std::thread::sleep(Duration::from_millis(200));
     }
-    for node in [&store, &stream.producer, &stream.consumer] {
+    for node in [&store, &flow.producer, &flow.consumer] {
         assert!(!node.log().contains("DISCONNECT"), "{}", node.log());
     }
     hosts.network.join(0);
     // A node that starts now finds the others, and they find it.
     let start = Instant::now();
     let mut late = hosts.consumer(0, "towerless");
-    let printed = late.lines(stream.published.len(), "a late consumer");
+    let printed = late.lines(flow.published.len(), "a late consumer");
     assert!(start.elapsed() < RECOVERY, "{:?}", start.elapsed());
-    assert_contents("towerless", &printed, &stream.published);
-    stream.end("towerless");
+    assert_contents("towerless", &printed, &flow.published);
+    flow.finish_within(RECOVERY);
 }
 
 #[test]
 fn one_direction_alone_is_cut() {
-    let Some((hosts, [_tower, _store], mut stream)) = three_hosts("oneway") else { return };
+    let Some((hosts, [_tower, _store], mut flow)) = three_hosts("oneway") else { return };
     // Both receive beacons and are announced, so no beacon shows the cut.
     for (from, to) in [(1, 2), (2, 1)] {
         hosts.network.set(from, to, Link { is_cut: true, ..Link::default() });
-        stream.feed(1_000);
+        flow.publish(1_000);
         // Longer than the nodes take to notice the cut.
         std::thread::sleep(TIMEOUT * 2);
-        stream.feed(1_000);
+        flow.publish(1_000);
         hosts.network.set(from, to, Link::default());
-        stream.expect_all("both directions again", RECOVERY);
+        flow.arrive_within("both directions again", RECOVERY);
     }
-    let published = stream.end("oneway");
+    let published = flow.finish_within(RECOVERY);
     assert_served(&hosts, 2, "oneway", &[&published]);
 }
 
@@ -221,12 +181,12 @@ fn loss_and_delay_in_one_direction() {
     hosts.network.set(1, 0, lossy);
     let _tower = hosts.tower(0);
     let _store = hosts.store(1, "store");
-    let mut stream = Stream::start(hosts.producer(2, "lossy"), hosts.consumer(1, "lossy"));
+    let mut flow = flow("lossy", hosts.producer(2, "lossy"), hosts.consumer(1, "lossy"));
     for _ in 0..5 {
-        stream.feed(2_000);
-        stream.expect_all("over a lossy link", RECOVERY);
+        flow.publish(2_000);
+        flow.arrive_within("over a lossy link", RECOVERY);
     }
-    let published = stream.end("lossy");
+    let published = flow.finish_within(RECOVERY);
     assert_served(&hosts, 2, "lossy", &[&published]);
 }
 
@@ -290,29 +250,29 @@ fn one_of_two_towers_is_cut_off() {
     let first = hosts.tower(0);
     let second = hosts.tower(1);
     let _store = hosts.store(2, "store");
-    let mut stream = Stream::start(hosts.producer(3, "two"), hosts.consumer(2, "two"));
+    let mut flow = flow("two", hosts.producer(3, "two"), hosts.consumer(2, "two"));
     for tower in [&first, &second] {
         wait_until_announced(tower, 4);
     }
     hosts.network.isolate(0);
     let start = Instant::now();
     while start.elapsed() < TIMEOUT + Duration::from_secs(1) {
-        stream.feed(100);
-        stream.expect_all("with one tower", crate::e2e::PROMPT);
+        flow.publish(100);
+        flow.arrive_within("with one tower", crate::e2e::PROMPT);
         std::thread::sleep(Duration::from_millis(200));
     }
     // The other tower is enough, for present nodes and for new ones.
-    assert_served(&hosts, 3, "two", &[&stream.published]);
-    assert!(!stream.producer.log().contains("no tower is left"), "{}", stream.producer.log());
+    assert_served(&hosts, 3, "two", &[&flow.published]);
+    assert!(!flow.producer.log().contains("no tower is left"), "{}", flow.producer.log());
     // When the first tower is connected again, it alone is enough.
     hosts.network.join(0);
     wait_until_announced(&first, 4);
     let known = first.log().len();
     hosts.network.isolate(1);
     let mut late = hosts.consumer(3, "two");
-    late.expect_records("two", &stream.published, "by the first tower");
+    late.expect_records("two", &flow.published, "by the first tower");
     assert!(first.log().len() > known);
-    stream.end("two");
+    flow.finish_within(RECOVERY);
 }
 
 /// Two partitions from two hosts to a third one. The tower announces each node at its own host.
@@ -341,11 +301,11 @@ fn assert_announced_at(hosts: Hosts, endpoints: &[String]) {
 }
 
 /// A tower on the first host, a store and a consumer on the second, and a producer on the third.
-fn three_hosts(topic: &str) -> Option<(Hosts, [Program; 2], Stream)> {
+fn three_hosts(topic: &str) -> Option<(Hosts, [Program; 2], Flow)> {
     let hosts = Hosts::new(Family::V4, &[1, 2, 3], &[0])?;
     let programs = [hosts.tower(0), hosts.store(1, "store")];
-    let stream = Stream::start(hosts.producer(2, topic), hosts.consumer(1, topic));
-    Some((hosts, programs, stream))
+    let flow = flow(topic, hosts.producer(2, topic), hosts.consumer(1, topic));
+    Some((hosts, programs, flow))
 }
 
 /// Nodes on the tower's host are not announced at 127.0.0.1.

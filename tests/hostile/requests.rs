@@ -27,9 +27,7 @@ fn a_request_in_another_nodes_name_is_not_answered() {
     let (mut store, partition) = store_of(&cluster, &records);
     let mut attacker = Node::started(&cluster, &[]);
     let mut victim = Node::new(&cluster);
-    for id in [b'D', b'E'] {
-        victim.subscribe(&to(id, &victim.address));
-    }
+    victim.subscribe_to(b"DE", &victim.address);
     victim.start_beacon();
     let reader = attacker.subscriber_of(b'W');
     victim.subscription(b"F");

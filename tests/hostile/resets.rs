@@ -85,9 +85,7 @@ fn a_ping_behind_a_full_pipe_does_not_end_a_listening_node() {
     let cluster = Cluster::new();
     let mut honest = Honest::start(&cluster);
     let mut attacker = Attacker::start(&cluster);
-    let nodes =
-        [&attacker.producer, &attacker.consumer, &attacker.writer, &attacker.reader].map(String::clone);
-    let mut ports: Vec<u16> = nodes.iter().map(|node| attacker.port_of(node)).collect();
+    let mut ports = attacker.ports().to_vec();
     ports.push(port_of(&cluster.pub_addresses()));
     for port in ports {
         (0..TRIES).for_each(|_| attack(connect(port, "SUB"), subscription));

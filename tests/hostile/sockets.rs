@@ -25,9 +25,7 @@ fn connect(port: u16) -> TcpStream {
 
 /// All listening ports, with the kind of socket that connects there.
 fn ports(cluster: &Cluster, attacker: &mut Attacker) -> Vec<(u16, &'static str)> {
-    let nodes =
-        [&attacker.producer, &attacker.consumer, &attacker.writer, &attacker.reader].map(String::clone);
-    let mut ports: Vec<(u16, &str)> = nodes.iter().map(|node| (attacker.port_of(node), "SUB")).collect();
+    let mut ports = attacker.ports().map(|port| (port, "SUB")).to_vec();
     ports.push((port_of(&cluster.pub_addresses()), "SUB"));
     ports.push((port_of(&cluster.sub_addresses()), "PUB"));
     ports

@@ -101,9 +101,7 @@ fn our_store_and_a_consumer_beacon_first() {
     let (_tower, _store, partition) = our_store(&cluster);
     let mut consumer = Node::secluded(&cluster);
     let me = consumer.address.clone();
-    for id in b"DEL" {
-        consumer.subscribe(&to(*id, &me));
-    }
+    consumer.subscribe_to(b"DEL", &me);
     // It sends CONSUMER-HELLO because the store subscribes to that. It does not receive the answer.
     let reader = consumer.subscriber_of(b'W');
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
@@ -121,9 +119,7 @@ fn our_store_and_a_consumer_subscription_first() {
     let (_tower, _store, partition) = our_store(&cluster);
     let mut consumer = Node::new(&cluster);
     let me = consumer.address.clone();
-    for id in b"DEL" {
-        consumer.subscribe(&to(*id, &me));
-    }
+    consumer.subscribe_to(b"DEL", &me);
     // The store sends STORE-HELLO because the consumer subscribes to that. It does not receive the answer.
     let hello = consumer.message(&to(b'L', &me));
     let reader = string_at(&hello[0], me.len() + 3);
@@ -142,9 +138,7 @@ fn our_store_and_a_producer_beacon_first() {
     let cluster = Cluster::new().with_tower().with_store();
     let mut producer = Node::secluded(&cluster);
     let partition = producer.address.clone();
-    for id in b"KF" {
-        producer.subscribe(&to(*id, &partition));
-    }
+    producer.subscribe_to(b"KF", &partition);
     // The store stores its record. The ACK is lost, so the producer needs another one.
     producer.subscription(b"M");
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
@@ -158,9 +152,7 @@ fn our_store_and_a_producer_subscription_first() {
     let cluster = Cluster::new().with_tower().with_store();
     let mut producer = Node::new(&cluster);
     let partition = producer.address.clone();
-    for id in b"KF" {
-        producer.subscribe(&to(*id, &partition));
-    }
+    producer.subscribe_to(b"KF", &partition);
     // It is connected to both nodes of the store, and they are not connected to it. So its first record is lost.
     producer.wait_for_peers(2);
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
@@ -303,9 +295,7 @@ fn our_store_copies_two_stores_at_once() {
     // Our store serves what it has copied, each record once.
     let mut consumer = Node::started(&cluster, &[]);
     let me = consumer.address.clone();
-    for id in b"DEL" {
-        consumer.subscribe(&to(*id, &me));
-    }
+    consumer.subscribe_to(b"DEL", &me);
     consumer.ask(&get_heads(TOPIC, &me), &direct_head(&me, &partition, TOPIC, 4));
     let mut answers = expect_answer(&mut consumer, &partition, 0, "s0");
     consumer.send(&fetch(&partition, &me, TOPIC, 1, 100));

@@ -10,9 +10,7 @@ use crate::peer::{
 /// A producer of 0.1.0 to which both nodes of our store are connected, and the address of the writer.
 fn producer_for(cluster: &Cluster) -> (Node, String) {
     let mut producer = Node::new(cluster);
-    for subscription in [to(b'K', &producer.address), to(b'F', &producer.address)] {
-        producer.subscribe(&subscription);
-    }
+    producer.subscribe_to(b"KF", &producer.address);
     producer.start_beacon();
     let writer = producer.subscriber_of(b'D');
     // The writer subscribes to all records and heads, the reader to all FETCHes and GET-HEADS.
@@ -59,9 +57,7 @@ fn publish(producer: &mut Node, contents: &[&str]) -> String {
 /// A consumer of 0.1.0 to which our store's reader is connected, and the reader's address.
 fn consumer_for(cluster: &Cluster) -> (Node, String) {
     let mut consumer = Node::new(cluster);
-    for id in b"DEL" {
-        consumer.subscribe(&to(*id, &consumer.address));
-    }
+    consumer.subscribe_to(b"DEL", &consumer.address);
     consumer.start_beacon();
     let reader = consumer.subscriber_of(b'W');
     for subscription in [b"F", b"G"] {

@@ -58,7 +58,7 @@ pub(crate) enum Action {
 }
 
 /// A whole run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) towers: usize,
     pub(crate) actions: Vec<(Time, Action)>,
@@ -117,7 +117,6 @@ impl Plan {
         let stores = random.between(1, 4);
         let mut plan = Plan {
             towers: random.between(1, 3) as usize,
-            actions: Vec::new(),
             calm_at,
             limits: Limits {
                 partitions: 10_000,
@@ -125,7 +124,6 @@ impl Plan {
                 in_flight_len_bytes: random.pick(&[1_000, 100_000, 64 << 20]),
                 ..Limits::default()
             },
-            is_crowded: false,
             max_batch: random.pick(&[(2_000, 10), (100_000, 1_000), (16 << 20, 131_072)]),
             turn: Turn { messages: random.pick(&[1, 10, 1_000]), answers: random.pick(&[1, 7, 512]) },
             max_fetches: random.pick(&[1, 4, 4_096]),
@@ -133,17 +131,8 @@ impl Plan {
             answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
             high_watermark: random.pick(&[20, 1_000, 1_000_000]),
             weather: if random.chance(500) { weather(random) } else { Weather::FAIR },
-            has_bad_starts: false,
-            begun: [].into(),
-            first_offset: 0,
-            has_monitors: false,
-            has_hostiles: false,
-            has_twins: false,
-            has_hidden_twins: false,
-            isolation_bytes: None,
-            is_comparing: false,
             keeps_disks: true,
-            ways: Vec::new(),
+            ..Plan::default()
         };
         plan.population(random, stores);
         plan.faults(random);

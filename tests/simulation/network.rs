@@ -25,7 +25,7 @@ pub(crate) struct Wired {
 }
 
 /// The faults of the network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
     pub(crate) loss_per_mille: u64,
     pub(crate) double_per_mille: u64,

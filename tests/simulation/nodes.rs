@@ -131,7 +131,7 @@ pub(crate) struct ReaderNode {
 }
 
 /// How much a node does in one turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turn {
     pub(crate) messages: usize,
     pub(crate) answers: u64,

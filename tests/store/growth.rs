@@ -49,9 +49,7 @@ fn a_database_outgrows_its_first_map_while_records_are_written_and_read() {
     let mut store = cluster.store("store");
     let mut producer = Node::new(&cluster);
     producer.subscribe(&to(b'K', &producer.address));
-    for id in b"DEL" {
-        producer.subscribe(&to(*id, &producer.address));
-    }
+    producer.subscribe_to(b"DEL", &producer.address);
     producer.start_beacon();
     // It is also a consumer. Both nodes of the store are connected to it.
     producer.subscription(b"M");

@@ -2,7 +2,7 @@
 
 use super::Rng;
 use crate::e2e::{Cluster, wait_until};
-use crate::peer::{Node, direct_record, head, new_address, number_8_at, parse_fetch, record, string_at, to};
+use crate::peer::{Node, direct_record, head, new_address, number_8_at, parse_fetch, record, string_at};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -74,8 +74,7 @@ impl Load {
         let threads = partitions.chunks(per_node).enumerate().map(|(index, own)| {
             let mut node = Node::new(cluster);
             for partition in own {
-                node.subscribe(&to(b'K', &partition.address));
-                node.subscribe(&to(b'F', &partition.address));
+                node.subscribe_to(b"KF", &partition.address);
             }
             node.start_beacon();
             let producer = Producer {

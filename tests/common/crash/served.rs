@@ -2,7 +2,7 @@
 
 use super::{Partition, content};
 use crate::e2e::{Cluster, DEADLINE, Program};
-use crate::peer::{Node, direct_head, direct_record, fetch, get_heads, number_8_at, string_at, to};
+use crate::peer::{Node, direct_head, direct_record, fetch, get_heads, number_8_at, string_at};
 use dafka::storage::{Log, Options, PartitionName};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,9 +13,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// A consumer that has received a STORE-HELLO. An error when the store ends before that.
 fn consumer(cluster: &Cluster, store: &mut Program) -> Result<Node, String> {
     let mut consumer = Node::new(cluster);
-    for id in b"DEL" {
-        consumer.subscribe(&to(*id, &consumer.address));
-    }
+    consumer.subscribe_to(b"DEL", &consumer.address);
     consumer.start_beacon();
     let start = Instant::now();
     while consumer.message_within(b"L", PATIENCE / 10).is_none() {

@@ -5,12 +5,14 @@
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod cluster;
+mod flow;
 mod hosts;
 mod ports;
 mod program;
 mod records;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use flow::Flow;
 pub(crate) use hosts::{Family, Hosts, Link, Network, announced};
 pub(crate) use program::{Logs, Output, Program};
 pub(crate) use records::{assert_contents, assert_each_partition, contents, lines, statistic, varied_lines};

@@ -27,6 +27,13 @@ impl Attacker {
         Attacker { node, producer, consumer, writer, reader }
     }
 
+    /// The ports of all nodes' XPUB sockets.
+    pub(crate) fn ports(&mut self) -> [u16; 4] {
+        let Attacker { producer, consumer, writer, reader, .. } = self;
+        let addresses = [producer, consumer, writer, reader].map(|address| address.clone());
+        addresses.map(|address| self.port_of(&address))
+    }
+
     /// The port of a node's XPUB socket.
     pub(crate) fn port_of(&mut self, address: &str) -> u16 {
         port_of(&self.node.endpoint_of(address))

@@ -132,6 +132,11 @@ impl Node {
         self.subscriber.set_subscribe(prefix).expect("a subscription");
     }
 
+    /// Subscribes to messages with these ids to a node.
+    pub(crate) fn subscribe_to(&self, ids: &[u8], address: &str) {
+        ids.iter().for_each(|&id| self.subscribe(&to(id, address)));
+    }
+
     /// Starts to beacon: `B`, address, host, port.
     pub(crate) fn start_beacon(&mut self) {
         self.start_beacon_at(self.port);
