@@ -1,4 +1,4 @@
-//! Rules of the source that the compiler does not know: which layer may name what.
+//! Rules for the source that the compiler does not check, such as the dependencies between layers.
 
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,13 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Lines of code that hold one of `words`: comments do not count.
+/// The lines of code that contain one of `words`, without comments.
 fn lines_with(text: &str, words: &[&str]) -> Vec<String> {
     let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
     text.lines().map(code).filter(|line| words.iter().any(|word| line.contains(word))).collect()
 }
 
-/// Complains of every file below `folders` that names one of `words`.
+/// Checks that no file below `folders` names one of `words`.
 fn must_not_name(folders: &[&str], words: &[&str], why: &str) {
     for folder in folders {
         let files = files(&source().join(folder));
@@ -47,7 +47,11 @@ fn layers_point_down() {
     );
     must_not_name(&["wire", "protocol", "storage", "net", "czmq"], &["crate::actor"], "actors are above");
     must_not_name(&["wire"], &["crate::protocol", "crate::storage"], "wire is at the bottom");
-    must_not_name(&["storage"], &["crate::wire", "crate::protocol"], "storage knows no protocol");
+    must_not_name(
+        &["storage"],
+        &["crate::wire", "crate::protocol"],
+        "storage does not depend on the protocol",
+    );
     let outside = ["crate::net", "crate::czmq", "zmq::", "std::net", "std::thread", "extern \"C\""];
     must_not_name(&["wire", "protocol", "storage"], &outside, "no sockets, C or threads here");
     must_not_name(
@@ -75,7 +79,7 @@ fn nothing_prints_in_a_way_that_may_panic() {
         let lines = lines_with(&std::fs::read_to_string(&file).unwrap(), &words);
         assert!(lines.is_empty(), "{}: use program::print and complain: {lines:?}", file.display());
     }
-    // It is seen to fail.
+    // The check can fail.
     assert_eq!(lines_with("eprintln!();\neprint!();\nprintln!();\nprint();\n", &words).len(), 3);
 }
 
@@ -90,9 +94,9 @@ fn ownership_changes_hands_in_one_file() {
     }
 }
 
-/// The exported functions of a file whose bodies go through none of the places that keep panics in.
+/// The exported functions of a file that call none of the functions that contain panics.
 fn unguarded(text: &str) -> Vec<String> {
-    // The last one is the way of both producers to `run_actor`.
+    // Both producers reach `run_actor` by the last one.
     const GUARDS: [&str; 5] = ["entry(\"", "entry_void(\"", "run_actor(", "selftest::run(", "{ run(\"P"];
     let mut found = Vec::new();
     for rest in text.split("#[unsafe(no_mangle)]").skip(1) {
@@ -118,7 +122,7 @@ fn no_panic_leaves_an_exported_function() {
     let symbols = std::fs::read_to_string(source().join("capi/symbols.txt")).unwrap();
     assert_eq!(count, symbols.lines().count());
 
-    // It is seen to fail.
+    // The check can fail.
     let bare = "#[unsafe(no_mangle)]\npub extern \"C\" fn dafka_bare() -> c_int {\n    0\n}\n";
     assert_eq!(unguarded(bare), ["dafka_bare"]);
     let misnamed =
@@ -143,8 +147,8 @@ fn every_czmq_declaration_is_checked_by_the_c_compiler() {
     assert_eq!(c.matches(");\n").count(), declared.len(), "declarations of functions that are not called");
 }
 
-/// Lines where a pipe ends in `grep -q`: it ends at the first match, the other side may die of SIGPIPE, and with pipefail
-/// what was found counts as not found: now and then a check fails, and one that something is absent cannot fail.
+/// Lines with a pipe into `grep -q`. It ends at the first match, and SIGPIPE may end the other side. With pipefail, a match then
+/// counts as no match: a check fails sometimes, and a check for absence cannot fail.
 fn pipes_to_quiet_grep(script: &str) -> Vec<&str> {
     let is_quiet = |part: &str| {
         let mut words = part.split_whitespace();
@@ -169,7 +173,7 @@ fn no_script_pipes_into_a_quiet_grep() {
         }
     }
     assert!(count >= 5, "{count} scripts");
-    // It is seen to fail.
+    // The check can fail.
     let script = "a | grep -Eqx b\nif nm c | sort | grep -q d; then\na | grep e\ngrep -q f <<<\"$g\"\n";
     assert_eq!(pipes_to_quiet_grep(script).len(), 2);
 }
@@ -196,7 +200,7 @@ fn has_test(file: &str, text: &str, name: &str) -> bool {
     }
 }
 
-/// What is wrong with a page of tables, each row of which must end with tests that exist.
+/// The problems of a page of tables, each row of which must end with existing tests.
 fn rows_without_tests(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut problems = Vec::new();
     for row in page.lines().filter(|line| line.starts_with("| ")) {
@@ -240,7 +244,7 @@ fn every_quirk_and_every_guarantee_has_tests_that_exist() {
         );
     }
 
-    // All this can fail.
+    // The checks can fail.
     let text = "#[test]\nfn real() {}\nfn helper() {}\n";
     let c = "static void\ns_test (void)\n{\n    test_case (\"a case\");\n    s_call (1);\n";
     let read = |path: &str| match path {
