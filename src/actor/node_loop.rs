@@ -27,7 +27,7 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
         role.before_messages(&mut common)?;
         common.clock.can_read(role.can_receive());
         read_messages(&mut common, &mut role)?;
-        // Only after messages were read, see [`Node::follow_beacon`](super::node::Node::follow_beacon).
+        // Only after messages were read, see `Node::follow_beacon`.
         if common.node.follow_beacon_with(|endpoint, is_present| role.handle_peer(endpoint, is_present))? {
             role.handle_cut(common.clock.now_ms());
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How often the thread checks all operations.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An operation is logged after so many checks in a row have seen it. Checks are counted instead of seconds: when the
+/// An operation is logged after this many checks in a row have seen it. Checks are counted instead of seconds: when the
 /// process was suspended, there is one check for all that time.
 const MAX_CHECK_COUNT: u32 = 5;
 

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_subscriptions_are_forwarded_once_each() {
+    fn a_limited_number_of_subscriptions_is_forwarded_once_each() {
         let mut forwarded = Forwarded::new(0);
         for own in [b"\x01W", b"\x01B", b"\0W", b"\0B"] {
             assert_eq!(forwarded.take(own, 0), Forward::No);
