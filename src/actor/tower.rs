@@ -80,15 +80,6 @@ struct Tower<'a> {
 
 impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
-        // A tower that only this host can reach has only this host's nodes, so it announces the loopback. A tower that
-        // uses only inproc announces the first interface, because programs may rely on this behaviour of 0.1.0.
-        let addresses = [&settings.sub_address, &settings.pub_address];
-        let is_local = addresses.iter().all(|address| is_local(&address.to_text()))
-            && !addresses.iter().all(|address| address.is_inproc());
-        let own_host = match is_local {
-            true => OwnHost::default(),
-            false => OwnHost { ipv4: czmq::first_interface_address(), ipv6: first_ipv6_address() },
-        };
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
         incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
         incoming.receive_little()?;
@@ -106,7 +97,7 @@ impl<'a> Tower<'a> {
             settings,
             incoming,
             outgoing,
-            own_host,
+            own_host: OwnHost::of(settings),
             forwarded: Forwarded::new(now_ms()),
             subscribers: Subscribers::new(settings.max_subscription_bytes),
             inbound: [None, None],
@@ -298,6 +289,18 @@ struct OwnHost {
 }
 
 impl OwnHost {
+    /// A tower that only this host can reach has only this host's nodes, so it announces the loopback. A tower that
+    /// uses only inproc announces the first interface, because programs may rely on this behaviour of 0.1.0.
+    fn of(settings: &settings::Tower) -> OwnHost {
+        let addresses = [&settings.sub_address, &settings.pub_address];
+        let is_local = addresses.iter().all(|address| is_local(&address.to_text()))
+            && !addresses.iter().all(|address| address.is_inproc());
+        match is_local {
+            true => OwnHost::default(),
+            false => OwnHost { ipv4: czmq::first_interface_address(), ipv6: first_ipv6_address() },
+        }
+    }
+
     /// An address of the same IP version as the node's, if there is one.
     fn for_other_hosts(&self, is_ipv6: bool) -> String {
         let (first, second) = if is_ipv6 { (&self.ipv6, &self.ipv4) } else { (&self.ipv4, &self.ipv6) };
