@@ -74,7 +74,10 @@ fn a_database_outgrows_its_first_map_while_records_are_written_and_read() {
         }
     }
     assert!(map_len(&store) > FIRST_MAP_LEN, "{}", map_len(&store));
-    assert_eq!(store.log(), "", "no condition to log");
+    // On a busy machine, a write of 96 MiB may take some seconds, which the store logs.
+    let log = store.log();
+    let others: Vec<&str> = log.lines().filter(|line| !line.contains(" the disk of ")).collect();
+    assert_eq!(others, [""; 0], "no other condition to log");
     println!("growth: map of {} octets", map_len(&store));
     store.kill();
     let store = cluster.store("store");
