@@ -82,7 +82,7 @@ pub(super) fn run_for(pipe: &Pipe, settings: &settings::Beacon, name: &str, node
         beacon.wait(pipe, node)?;
         if !beacon.handle_commands(pipe)? {
             if beacon.may_be_full {
-                pipe.wait_for_last_word();
+                pipe.wait_for_room_to_end();
             }
             return Ok(());
         }

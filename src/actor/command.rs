@@ -59,10 +59,10 @@ mod tests {
     fn an_actor_that_ends_in_the_middle_of_a_command_is_not_waited_for() {
         for limit in [0, 1] {
             let (ours, theirs) = crate::net::pipe_with_limit(limit).unwrap();
-            let hearing = theirs.hear();
+            let attached = theirs.attach();
             theirs.signal().unwrap();
             let sent = send_command(&ours, b"P", 1, |pipe| {
-                drop((hearing, theirs));
+                drop((attached, theirs));
                 pipe.wait_until_closed();
                 send_last(pipe, &mut Frame::copy(b"x"))
             });

@@ -183,7 +183,7 @@ impl Role for ConsumerRole<'_> {
         }
         drop(common.node);
         if let Sink::Pipe(pipe) = self.sink {
-            pipe.wait_for_last_word();
+            pipe.wait_for_room_to_end();
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Directory {
     /// Beacons of the Java implementation have no sender. So a name that is not announced may belong to any node whose
     /// beacons have none.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
-        match Peer::who_sent(origin) {
+        match Peer::sender_of(origin) {
             None => Some(true),
             Some(peer) if peer.is_gone() => None,
             Some(peer) => Some(peer.endpoint().is_some_and(|endpoint| self.is_at(name, &endpoint))),
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(directory.is_from(frame.origin(), b"peer"), Some(true));
         assert_eq!(directory.is_from(frame.origin(), b"other"), Some(false));
         let leads_to_peer = |directory: &Directory| {
-            directory.leads_to_peer(&Peer::who_sent(frame.origin()).expect("TCP tells").name())
+            directory.leads_to_peer(&Peer::sender_of(frame.origin()).expect("TCP tells").name())
         };
         assert!(leads_to_peer(&directory) && !leads_to_peer(&Directory::default()));
         directory.set(b"peer", &endpoint, false);

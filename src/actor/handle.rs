@@ -96,11 +96,11 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
     let (ours, theirs) = pipe()?;
     let thread_name = name.to_owned();
     // Before the thread starts, because the owner may send at once.
-    let hearing = theirs.hear();
+    let attached = theirs.attach();
     let thread = std::thread::Builder::new()
         .name(thread_name.clone())
         .spawn(move || {
-            let _hearing = hearing;
+            let _attached = attached;
             exit::help();
             // CZMQ's actors send a last signal, too. Theirs has no status.
             let _ = if guard(&thread_name, &theirs, run) { theirs.signal() } else { theirs.signal_failure() };
@@ -114,11 +114,11 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
 pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool {
     let result = {
         // Dropped when the function returns: from then on, no owner may send to this actor or wait for it.
-        let _hearing = pipe.hear();
+        let _attached = pipe.attach();
         catch_unwind(AssertUnwindSafe(|| run(pipe)))
     };
     // The program has shut CZMQ down without ending its actors, so errors are expected.
-    if pipe.is_closed_beneath() {
+    if pipe.was_closed_by_czmq() {
         return false;
     }
     match result {

@@ -1,6 +1,6 @@
 //! Messages that a node has received and has not processed.
 //!
-//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::expect_anybody`]. So libzmq's
+//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::limit_untrusted_peers`]. So libzmq's
 //! pipes have no limit, and an actor takes all messages off its socket at once. Messages that it cannot process yet
 //! wait here. Two limits in bytes apply: one to this inbox, one to all inboxes of the process. Messages that do not fit
 //! are dropped, and the node fetches the lost records later.
@@ -270,7 +270,7 @@ mod tests {
         );
         while let Some(received) = inbox.queue.pop() {
             assert_eq!(received.frame.as_ref(), [id::RECORD; 50]);
-            assert!(crate::net::Peer::who_sent(received.origin).is_some());
+            assert!(crate::net::Peer::sender_of(received.origin).is_some());
         }
     }
 

@@ -136,7 +136,7 @@ fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()
 
 /// The peer that sent a message, by the name that the state machines use.
 fn sender(origin: Origin) -> Option<Box<[u8]>> {
-    Peer::who_sent(origin).map(|peer| peer.name())
+    Peer::sender_of(origin).map(|peer| peer.name())
 }
 
 /// The timeout of a poll that must return at `due_ms`.

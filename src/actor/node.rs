@@ -285,7 +285,7 @@ impl Node {
         if is_genuine == Some(false) {
             self.forged_warning.borrow_mut().warn(now_ms(), || {
                 let from =
-                    Peer::who_sent(origin).map_or("a peer".into(), |peer| format!("the peer at {peer}"));
+                    Peer::sender_of(origin).map_or("a peer".into(), |peer| format!("the peer at {peer}"));
                 format!("{}: dropped a {} of {from} in another node's name", self.name, message.name())
             });
         }

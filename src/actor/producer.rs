@@ -97,7 +97,7 @@ pub fn run_counted(
         .with_min_stores(settings.producer.min_stores)
         .with_max_fetches(settings.producer.max_fetches)
         .unread();
-    pipe.limit_records(settings.producer.max_record_bytes);
+    pipe.set_max_record_len(settings.producer.max_record_bytes);
     let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
     let node = start_node(&name, topic, settings, pipe)?;
     producer.set_peers(node.is_peer());

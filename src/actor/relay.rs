@@ -109,8 +109,8 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     outgoing.bind(&endpoint)?;
     let incoming = Socket::new(Kind::SUB)?;
     incoming.zmq().set_linger(0)?;
-    incoming.beat()?;
-    incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+    incoming.enable_heartbeats()?;
+    incoming.limit_untrusted_peers(MAX_FRAME_LEN_BYTES)?;
     // Before connecting: a tower sends its welcome when a connection is made, not when a subscription arrives.
     incoming.zmq().set_subscribe(WELCOME)?;
     incoming.zmq().set_subscribe(b"B")?;

@@ -81,13 +81,13 @@ struct Tower<'a> {
 impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
-        incoming.expect_anybody(MAX_FRAME_LEN_BYTES)?;
-        incoming.receive_little()?;
-        outgoing.expect_subscribers()?;
+        incoming.limit_untrusted_peers(MAX_FRAME_LEN_BYTES)?;
+        incoming.use_small_receive_buffer()?;
+        outgoing.limit_untrusted_subscribers()?;
         // Ends the connection of a host that has disappeared. A host that comes back detects that its old connection is
         // dead.
-        incoming.beat()?;
-        outgoing.beat()?;
+        incoming.enable_heartbeats()?;
+        outgoing.enable_heartbeats()?;
         // Reports the subscription of each node, so that none of them counts as idle. The end of a subscription is
         // reported only when it was the last one of its topic: only this one is forwarded, and nodes end no
         // subscription before they end.

@@ -183,7 +183,7 @@ pub unsafe extern "C" fn dafka_beacon_recv(
                 break;
             }
             // Either its ready signal, when a Unix signal has interrupted zactor_new, or its last signal.
-            if !pipe.is_heard() {
+            if !pipe.has_actor() {
                 // zactor_destroy would wait for this signal again, unless it finds the pipe closed. The actor closes it
                 // right after the signal.
                 pipe.wait_until_closed();

@@ -47,7 +47,7 @@ pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T
         Ok(Err(Failure(text))) => text,
         Err(panic) => format!("internal error: {}", actor::panic_text(&*panic)).into(),
     };
-    exit::stop_application();
+    exit::hold_application();
     czmq::log::error_at_edge(format_args!("{name}: {failure}"));
     fallback
 }
@@ -85,8 +85,8 @@ pub(super) unsafe fn run_actor(
             if !actor::guard(name, &pipe, body) {
                 pipe.wait_for_term();
             }
-            exit::stop_if_late();
-            if pipe.is_closed_beneath() {
+            exit::park_if_abandoned();
+            if pipe.was_closed_by_czmq() {
                 running.stop();
             }
         }
@@ -140,7 +140,7 @@ pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'stati
     let limit_ms = u64::try_from(socket.zmq().get_rcvtimeo().unwrap_or(-1)).ok();
     let due_ms = limit_ms.map(|limit_ms| now_ms() + limit_ms);
     while !socket.events().contains(POLLIN) {
-        exit::stop_application();
+        exit::hold_application();
         let left_ms = due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms()));
         if czmq::interrupted() || left_ms == 0 {
             return Ok(false);
@@ -151,7 +151,7 @@ pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'stati
             return Err(why.into());
         }
         if zmq::poll(&mut [socket.item(POLLIN)], left_ms.min(INTERRUPT_CHECK_MS) as i64).is_err() {
-            exit::stop_application();
+            exit::hold_application();
             return Ok(false);
         }
     }

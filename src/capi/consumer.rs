@@ -140,7 +140,7 @@ impl dafka_consumer_t {
             consumer::run(pipe, &own, &settings, consumer::Sink::Socket(&sink.socket))
         });
         let actor = actor.map_err(|error| error.to_string())?;
-        if !actor.pipe().settle() {
+        if !actor.pipe().wait_until_ready() {
             return Err("the consumer cannot start".into());
         }
         Ok(dafka_consumer_t {

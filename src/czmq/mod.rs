@@ -11,6 +11,7 @@ pub mod sys;
 
 use crate::zpl::Item;
 use fork::{GENERATIONS, PerProcess};
+use rustix::process::{Resource, getrlimit};
 use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_int, c_void};
 use std::sync::Mutex;
@@ -50,13 +51,11 @@ fn allow_more_sockets(context: *mut c_void) {
     if threads != 1 || std::env::var_os("ZSYS_MAX_SOCKETS").is_some() {
         return;
     }
-    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure is writable; the context is live, and has no socket.
+    let max_files = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    // SAFETY: the context is live, and has no socket.
     unsafe {
-        if zmq_sys::zmq_ctx_get(context, ZMQ_MAX_SOCKETS) == DEFAULT_MAX_SOCKETS
-            && libc::getrlimit(libc::RLIMIT_NOFILE, &mut files) == 0
-        {
-            let limit = sys::zsys_socket_limit().min(usize::try_from(files.rlim_cur).unwrap_or(usize::MAX));
+        if zmq_sys::zmq_ctx_get(context, ZMQ_MAX_SOCKETS) == DEFAULT_MAX_SOCKETS {
+            let limit = sys::zsys_socket_limit().min(max_files.unwrap_or(usize::MAX));
             let limit = c_int::try_from(limit).unwrap_or(c_int::MAX).max(DEFAULT_MAX_SOCKETS);
             zmq_sys::zmq_ctx_set(context, ZMQ_MAX_SOCKETS, limit);
         }

@@ -1,75 +1,66 @@
 //! The file descriptors of this process, and the sockets among them.
 
 use crate::czmq::fork::{GENERATIONS, PerProcess, generation};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::net::Shutdown;
 use std::collections::HashSet;
 use std::fs::File;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::NonNull;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Lists the descriptors that this process has open. It holds one of its own, so that it still works when no other
-/// can be had.
+/// The kernel lists about 1,300 descriptors at once in a buffer of this length.
+const LIST_LEN_BYTES: usize = 32 << 10;
+
+/// Lists the open descriptors of this process. It keeps its own descriptor open, so that it still works when the process
+/// can open no more files.
 pub(super) struct Descriptors {
-    directory: NonNull<libc::DIR>,
+    /// `/proc/self/fd`.
+    directory: OwnedFd,
+    buffer: Box<[MaybeUninit<u8>]>,
     /// Socket numbers, see [`inherited`].
     inherited: Arc<HashSet<u64>>,
-    /// A guard ends connections when no descriptor is left.
+    /// Held so that connections can be ended when the process can open no more files.
     spare: Option<Arc<Spare>>,
 }
 
-// SAFETY: a directory stream may move to another thread, as long as one thread at a time uses it.
-unsafe impl Send for Descriptors {}
-
 impl Descriptors {
-    /// `None` when /proc is not there, or no descriptor is left.
+    /// `None` when /proc is missing, or the process can open no more files.
     pub(super) fn open() -> Option<Descriptors> {
         Descriptors::list(inherited(), Some(Spare::get()?))
     }
 
     fn list(inherited: Arc<HashSet<u64>>, spare: Option<Arc<Spare>>) -> Option<Descriptors> {
-        // SAFETY: the path is a static string; NULL is checked for.
-        let directory = unsafe { libc::opendir(c"/proc/self/fd".as_ptr()) };
-        NonNull::new(directory).map(|directory| Descriptors { directory, inherited, spare })
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty()).ok()?;
+        let buffer = vec![MaybeUninit::uninit(); LIST_LEN_BYTES].into_boxed_slice();
+        Some(Descriptors { directory, buffer, inherited, spare })
     }
 
-    /// Calls `each` with every descriptor that is open now, and with its socket's number if it is a socket of this
-    /// process's own.
+    /// Calls `each` with every open descriptor. If it is a socket that this process has made, `each` also gets the socket's
+    /// number.
     pub(super) fn each(&mut self, mut each: impl FnMut(RawFd, Option<u64>)) {
         let spare = self.spare.as_ref().map(|spare| spare.duplicate.as_raw_fd());
-        // SAFETY: the stream is open; an entry is used before the next one is read. Its name is NUL-terminated.
-        unsafe {
-            libc::rewinddir(self.directory.as_ptr());
-            loop {
-                let entry = libc::readdir(self.directory.as_ptr());
-                if entry.is_null() {
-                    return;
-                }
-                let name = std::ffi::CStr::from_ptr((*entry).d_name.as_ptr());
-                // "." and ".." are no numbers.
-                if let Some(file) = name.to_str().ok().and_then(|name| name.parse().ok()) {
-                    // The spare descriptor may be a duplicate of a socket that is listed anyway.
-                    let number = if Some(file) == spare { None } else { socket_number(file) };
-                    each(file, number.filter(|number| !self.inherited.contains(number)));
-                }
+        if rustix::fs::seek(&self.directory, SeekFrom::Start(0)).is_err() {
+            return;
+        }
+        let mut entries = RawDir::new(&self.directory, &mut self.buffer);
+        while let Some(Ok(entry)) = entries.next() {
+            // "." and ".." are not numbers.
+            if let Some(file) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
+                // The spare descriptor may be a duplicate of a socket that is listed anyway.
+                let number = if Some(file) == spare { None } else { socket_number(file) };
+                each(file, number.filter(|number| !self.inherited.contains(number)));
             }
         }
     }
 }
 
-impl Drop for Descriptors {
-    fn drop(&mut self) {
-        // SAFETY: the stream is open, and closed once.
-        unsafe {
-            libc::closedir(self.directory.as_ptr());
-        }
-    }
-}
-
-/// The number that tells a socket from all others that are open; `None` when the descriptor is no socket.
+/// The number that distinguishes a socket from all other open sockets. `None` when the descriptor is not a socket.
 pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     let mut status = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: the structure is writable; after success it is initialized.
+    // SAFETY: the structure is writable, and is initialized when the call succeeds. (rustix requires a descriptor that stays
+    // open. libzmq may close this one at any time.)
     let status = unsafe {
         if libc::fstat(file, status.as_mut_ptr()) != 0 {
             return None;
@@ -79,8 +70,8 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
-/// The sockets that were open when this process, forked by one that uses the library, made its first one. They are copies
-/// of the parent's sockets: what ends one of them ends the parent's connection. Empty in a process that was not forked so.
+/// The sockets that were open when this process made its first socket, if it was forked by a process that uses the library.
+/// They are copies of the parent's sockets: to end one of them ends the parent's connection. Otherwise empty.
 fn inherited() -> Arc<HashSet<u64>> {
     type Inherited = Option<Arc<HashSet<u64>>>;
     static INHERITED: PerProcess<Inherited> = PerProcess::new([const { Mutex::new(None) }; GENERATIONS]);
@@ -96,23 +87,24 @@ fn inherited() -> Arc<HashSet<u64>> {
     INHERITED.lock().get_or_insert_with(list).clone()
 }
 
-/// Notes which sockets this process has inherited. To be called before it makes its first one. Cheap to call again.
+/// Records which sockets this process has inherited. Must be called before it makes its first socket. Later calls are cheap.
 pub(super) fn note_inherited() {
     if generation() != 0 {
         inherited();
     }
 }
 
-/// A descriptor that is kept for duplicates, so that there is one when no other can be had.
+/// A descriptor that is reserved for duplicates, so that one is available when the process can open no more files.
 struct Spare {
-    /// What `duplicate` is a duplicate of while it is not in use.
-    resting: File,
+    /// `duplicate` is a duplicate of this while it is not in use.
+    idle: File,
     duplicate: File,
     in_use: Mutex<()>,
 }
 
 impl Spare {
-    /// This process's spare descriptor, which stays open as long as somebody holds it. `None` when it cannot be had.
+    /// This process's spare descriptor, which stays open while a result of this is held. `None` when the process can open no
+    /// more files.
     fn get() -> Option<Arc<Spare>> {
         static SPARE: PerProcess<Weak<Spare>> =
             PerProcess::new([const { Mutex::new(Weak::new()) }; GENERATIONS]);
@@ -125,55 +117,48 @@ impl Spare {
     }
 
     fn open() -> Option<Spare> {
-        let resting = File::open("/dev/null").ok()?;
-        let duplicate = resting.try_clone().ok()?;
-        Some(Spare { resting, duplicate, in_use: Mutex::new(()) })
+        let idle = File::open("/dev/null").ok()?;
+        let duplicate = idle.try_clone().ok()?;
+        Some(Spare { idle, duplicate, in_use: Mutex::new(()) })
     }
 
-    /// Makes `duplicate` a duplicate of `file`. False when that is not open.
+    /// Makes `duplicate` a duplicate of `file`. False when `file` is not open.
     fn become_duplicate_of(&self, file: RawFd) -> bool {
-        // SAFETY: a system call without pointers. The descriptor that it replaces is this one's own, and stays open.
+        // SAFETY: a system call without pointers. The descriptor that it replaces belongs to `self`, and stays open.
         unsafe { libc::dup3(file, self.duplicate.as_raw_fd(), libc::O_CLOEXEC) >= 0 }
     }
 }
 
-/// Calls `act` with a duplicate of a descriptor. libzmq or the application may close `file` at any time, and get the same
-/// number for another file. The duplicate stays what it is: `act` checks that, and then acts on it. `None` when `file` is
-/// not open.
-pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(RawFd) -> T) -> Option<T> {
+/// Calls `act` with a duplicate of a descriptor. `None` when `file` is not open.
+///
+/// libzmq or the application may close `file` at any time, and another file may get its number. The duplicate stays what it
+/// is. So `act` checks that it is the right file, and then acts on it.
+pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
     let spare = Spare::get()?;
     let _in_use = spare.in_use.lock().unwrap_or_else(PoisonError::into_inner);
     if !spare.become_duplicate_of(file) {
         return None;
     }
-    let result = act(spare.duplicate.as_raw_fd());
-    spare.become_duplicate_of(spare.resting.as_raw_fd());
+    let result = act(spare.duplicate.as_fd());
+    spare.become_duplicate_of(spare.idle.as_raw_fd());
     Some(result)
 }
 
-/// Ends the connection of a socket, if the descriptor still is that socket: libzmq finds it ended, and closes it. What
-/// libzmq has not read yet is dropped, if it is a TCP connection.
+/// Ends the connection of a socket, if the descriptor still is that socket. libzmq finds that it has ended, and closes it.
+/// Data of a TCP connection that libzmq has not read is dropped.
 pub(super) fn end_connection(file: RawFd, number: u64) -> bool {
     end_connection_if(file, |file| socket_number(file) == Some(number))
 }
 
-/// Ends the connection of a descriptor if `is_right` says of its duplicate that it is the right one.
+/// Ends the connection of a descriptor if `is_right` accepts its duplicate.
 pub(super) fn end_connection_if(file: RawFd, is_right: impl FnOnce(RawFd) -> bool) -> bool {
-    let end = |file| is_right(file) && (reset(file) || shut_down(file));
+    // A TCP connection is reset: after a shutdown, megabytes that have arrived before could still be read.
+    let end = |file: BorrowedFd| {
+        is_right(file.as_raw_fd())
+            && (rustix::net::connect_unspec(file).is_ok()
+                || rustix::net::shutdown(file, Shutdown::Both).is_ok())
+    };
     with_duplicate(file, end).unwrap_or(false)
-}
-
-/// Resets a TCP connection. After a shutdown, megabytes could still be read that have arrived before.
-fn reset(file: RawFd) -> bool {
-    // SAFETY: all zero is a valid address; its family is AF_UNSPEC then, which dissolves the association.
-    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
-    // SAFETY: the address lives, and is as long as said.
-    unsafe { libc::connect(file, &nobody, size_of_val(&nobody) as libc::socklen_t) == 0 }
-}
-
-fn shut_down(file: RawFd) -> bool {
-    // SAFETY: a system call without pointers.
-    unsafe { libc::shutdown(file, libc::SHUT_RDWR) == 0 }
 }
 
 #[cfg(test)]
@@ -219,7 +204,7 @@ mod tests {
         assert!(!end_connection(RawFd::MAX, number), "nothing is open there");
         assert_eq!(other.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         assert_eq!(
-            with_duplicate(theirs.as_raw_fd(), socket_number),
+            with_duplicate(theirs.as_raw_fd(), |file| socket_number(file.as_raw_fd())),
             Some(socket_number(others.as_raw_fd()))
         );
     }

@@ -1,53 +1,90 @@
-//! The canonical form of endpoints that peers announce: two texts that lead to the same peer must not count as two
-//! peers.
+//! Endpoints of peers: their canonical form, their addresses, and the hosts that they count towards.
+//!
+//! Two different texts can lead to one peer. They must not count as two peers.
 
-use super::inbound::host_of;
 use crate::wire::Endpoint;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-/// The one form of an announced endpoint `tcp://HOST:PORT`. An address of the loopback becomes 127.0.0.1, an IPv4
-/// address written as one of IPv6 becomes an IPv4 address, and a zone stays only where an address needs one: a link-local
-/// one of IPv6. A name stays a name. `None` for what names no single host or port.
+/// The canonical form of an announced endpoint `tcp://HOST:PORT`. A loopback address becomes 127.0.0.1, and an IPv4-mapped
+/// IPv6 address becomes an IPv4 address. A zone stays only in a link-local IPv6 address, which needs one. A name stays
+/// a name. `None` when the endpoint is not that of a single host and port.
 pub fn canonical(endpoint: &str) -> Option<String> {
     let parts = Endpoint::parse(endpoint)?;
     let port = parts.port.parse::<u16>().ok().filter(|&port| port > 0)?;
-    // A bracket that has no other one stays a part of the address, and is in no name.
+    // An unpaired bracket stays in the address, and no name contains one.
     let (address, zone) = (parts.address(), parts.zone());
     match (address.parse::<IpAddr>(), zone) {
         (Ok(IpAddr::V6(address)), Some(zone)) => {
             let is_name = !zone.is_empty()
-                && zone.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-@".contains(&octet));
+                && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte));
             (address.is_unicast_link_local() && is_name).then(|| format!("tcp://[{address}%{zone}]:{port}"))
         }
-        (Ok(address), None) => at(address, port),
+        (Ok(address), None) => peer_endpoint(address, port),
         (Err(_), None) if is_name(address) => Some(format!("tcp://{address}:{port}")),
         _ => None,
     }
 }
 
-/// The endpoint of an address and a port; `None` for addresses of no single host.
-pub(super) fn at(address: IpAddr, port: u16) -> Option<String> {
+/// The canonical endpoint of an address and a port. `None` when the address is not that of a single host.
+pub(super) fn peer_endpoint(address: IpAddr, port: u16) -> Option<String> {
     let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    match address.to_canonical() {
-        // The system takes the unspecified address for this host's.
-        address if address.is_unspecified() || address.is_multicast() || is_broadcast => None,
-        IpAddr::V4(address) if address.is_loopback() => Some(format!("tcp://127.0.0.1:{port}")),
-        IpAddr::V4(address) => Some(format!("tcp://{address}:{port}")),
-        IpAddr::V6(address) => Some(format!("tcp://[{address}]:{port}")),
+    let address = match address.to_canonical() {
+        // To connect to the unspecified address means to connect to this host.
+        address if address.is_unspecified() || address.is_multicast() || is_broadcast => return None,
+        IpAddr::V4(address) if address.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+        address => address,
+    };
+    Some(with_address(address, &port.to_string()))
+}
+
+/// The endpoint of an address and a port.
+pub(super) fn with_address(address: IpAddr, port: &str) -> String {
+    match address {
+        IpAddr::V4(address) => format!("tcp://{address}:{port}"),
+        IpAddr::V6(address) => format!("tcp://[{address}]:{port}"),
     }
 }
 
-/// True for what may be looked up: letters, digits and what stands in the names of hosts.
+/// True for text that may be looked up: it has only letters, digits and other characters of host names.
 fn is_name(host: &str) -> bool {
-    let is_in_names = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet) || octet >= 0x80;
+    let is_in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte) || byte >= 0x80;
     (1..=255).contains(&host.len()) && host.bytes().all(is_in_names)
 }
 
-/// What stands for all hosts that were not found: nobody can tell how many they are, and a name costs nothing.
+/// The host and port of an endpoint whose host is not an IP address.
+pub(super) fn name_and_port(endpoint: &str) -> Option<(&str, &str)> {
+    let parts = Endpoint::parse(endpoint)?;
+    parts.address().parse::<IpAddr>().is_err().then_some((parts.host, parts.port))
+}
+
+/// The IP address, without a zone, and the port of an endpoint whose host is an IP address.
+pub(super) fn socket_address(endpoint: &str) -> Option<SocketAddr> {
+    let parts = Endpoint::parse(endpoint)?;
+    Some(SocketAddr::new(parts.address().parse().ok()?, parts.port.parse().ok()?))
+}
+
+/// The port of an endpoint.
+pub(super) fn port_of(endpoint: &str) -> Option<u16> {
+    Endpoint::parse(endpoint)?.port.parse().ok()
+}
+
+/// The host that an address counts towards, where peers and connections are limited by host. All loopback addresses are
+/// one host. An IPv6 network of 64 bits is one host, because one host can use all its addresses.
+pub(super) fn host_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address if address.is_loopback() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(address) if !address.is_unicast_link_local() => {
+            IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes())
+        }
+        address => address,
+    }
+}
+
+/// Stands for all host names that were not found. They count as one host, because a peer can invent names at no cost.
 const NOT_FOUND: &str = "a host that is not found";
 
-/// What stands for the host of an endpoint in its one form where peers are counted by host: see `host_of`. All names count
-/// as one host: those that were found have an address in their place.
+/// The host that a canonical endpoint counts towards, see `host_of`. All names count as one host: a name that was found
+/// has been replaced by its address.
 pub fn host_of_endpoint(endpoint: &str) -> String {
     let Some(parts) = Endpoint::parse(endpoint) else { return NOT_FOUND.to_owned() };
     match (parts.zone(), parts.address().parse::<IpAddr>()) {
@@ -63,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_peer_has_one_endpoint() {
+    fn endpoints_of_one_peer_have_one_canonical_form() {
         for (endpoint, expected) in [
             ("tcp://10.0.0.1:5", Some("tcp://10.0.0.1:5")),
             ("tcp://10.0.0.1:00005", Some("tcp://10.0.0.1:5")),
@@ -75,7 +112,7 @@ mod tests {
             ("tcp://fd00::1:5", Some("tcp://[fd00::1]:5")),
             ("tcp://[fe80:0::1%eth0]:5", Some("tcp://[fe80::1%eth0]:5")),
             ("tcp://host.example:5", Some("tcp://host.example:5")),
-            // Zones where none belongs, hosts that are none, and what only libzmq understands.
+            // Unexpected zones, addresses that are not of one host, and syntax of libzmq.
             ("tcp://127.0.0.1%1:5", None),
             ("tcp://[::ffff:127.0.0.1%1]:5", None),
             ("tcp://[fd00::1%1]:5", None),
@@ -96,6 +133,18 @@ mod tests {
         ] {
             assert_eq!(canonical(endpoint).as_deref(), expected, "{endpoint}");
         }
+    }
+
+    #[test]
+    fn a_host_is_an_address_or_a_network() {
+        let host = |address: &str| host_of(address.parse().unwrap()).to_string();
+        for loopback in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.2"] {
+            assert_eq!(host(loopback), "127.0.0.1");
+        }
+        assert_eq!(host("::ffff:10.0.0.7"), "10.0.0.7");
+        assert_eq!(host("fd00::1:2:3:4"), host("fd00::5"));
+        assert_ne!(host("fd00::1"), host("fd00:0:0:1::1"));
+        assert_ne!(host("fe80::1"), host("fe80::2"));
     }
 
     #[test]

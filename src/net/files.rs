@@ -1,36 +1,36 @@
-//! How many files, and so connections and sockets, this process may have open.
+//! The limit of open files, and so of connections and sockets, of this process.
 
 use crate::czmq;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::net::UnixDatagram;
 
-/// How many it may have open now.
+/// How many files this process may have open now.
 pub fn max_open_files() -> usize {
-    let limit = read().map_or(1_024, |limit| limit.rlim_cur);
-    usize::try_from(limit).unwrap_or(usize::MAX)
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// Lets this process have as many files open as the system allows it: each peer takes two. A decision for a process of
-/// its own, not for the library: it breaks applications that use select().
+/// Raises the limit of open files as far as the system allows. Each peer needs two files. Only for our own programs: the
+/// library must not do this, because it breaks applications that use select().
 pub fn allow_more_open_files() {
-    let Some(limit) = read().filter(|limit| limit.rlim_cur < limit.rlim_max) else { return };
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-    // SAFETY: the structure is initialized, and only read. Where the system refuses, the limit stays.
-    unsafe {
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
-    }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // If the system refuses, the limit stays as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// After a socket could not be made (EMFILE): which limit the process has reached, and how to raise it.
+/// Call this after libzmq has refused to make a socket (EMFILE). Returns which limit is reached, and how to raise it.
 pub fn reached_limit() -> String {
-    // libzmq has one error for both. It makes at least one file for each socket.
-    match UnixDatagram::unbound().err().and_then(|error| error.raw_os_error()) {
-        Some(libc::EMFILE) => {
+    // libzmq has one error for all these limits. It needs at least one file for each socket.
+    let error = UnixDatagram::unbound().err().and_then(|error| Errno::from_io_error(&error));
+    match error {
+        Some(Errno::MFILE) => {
             format!(
-                "the process has all {} files open that it may have (RLIMIT_NOFILE: ulimit -n)",
+                "the process has reached its limit of {} open files (RLIMIT_NOFILE: ulimit -n)",
                 max_open_files()
             )
         }
-        Some(libc::ENFILE) => "the system has all files open that it may have (fs.file-max)".into(),
+        Some(Errno::NFILE) => "the system has reached its limit of open files (fs.file-max)".into(),
         _ => format!(
             "all {} ZeroMQ sockets that the process may have are in use (ZMQ_MAX_SOCKETS: call zsys_set_max_sockets \
              before the first socket is made, or set ZSYS_MAX_SOCKETS in the environment)",
@@ -39,20 +39,14 @@ pub fn reached_limit() -> String {
     }
 }
 
-fn read() -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure is writable.
-    (unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0).then_some(limit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_limit_can_be_raised_to_what_the_system_allows() {
-        let allowed = read().unwrap().rlim_max;
+        let allowed = getrlimit(Resource::Nofile).maximum;
         allow_more_open_files();
-        assert_eq!(max_open_files() as u64, allowed.min(usize::MAX as u64));
+        assert_eq!(max_open_files() as u64, allowed.unwrap_or(u64::MAX));
     }
 }

@@ -102,7 +102,7 @@ impl Frame {
         (file >= 0).then_some(file)
     }
 
-    /// Where it came from, for [`Peer::who_sent`](super::Peer::who_sent).
+    /// Where it came from, for [`Peer::sender_of`](super::Peer::sender_of).
     pub fn origin(&self) -> Origin {
         Origin(self.source_file())
     }

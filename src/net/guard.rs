@@ -3,6 +3,7 @@
 use super::descriptors::Descriptors;
 use super::{Warning, now_ms};
 use crate::czmq::fork::{GENERATIONS, PerProcess};
+use rustix::time::{ClockId, clock_gettime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -108,18 +109,16 @@ fn pause_after(used: Duration, interval: Duration) -> Duration {
 
 /// The processor time that this thread has used.
 pub(super) fn thread_time() -> Duration {
-    processor_time(libc::CLOCK_THREAD_CPUTIME_ID)
+    processor_time(ClockId::ThreadCPUTime)
 }
 
 /// The processor time that this process has used.
 pub(super) fn process_time() -> Duration {
-    processor_time(libc::CLOCK_PROCESS_CPUTIME_ID)
+    processor_time(ClockId::ProcessCPUTime)
 }
 
-fn processor_time(clock: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a structure that lives. Should the call fail, the structure stays zero.
-    unsafe { libc::clock_gettime(clock, &mut time) };
+fn processor_time(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 

@@ -4,7 +4,7 @@
 //! all of the process's input and output. So [`connect`] passes libzmq the address.
 
 use super::Socket;
-use super::resolver::split;
+use super::endpoint::name_and_port;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -66,7 +66,7 @@ pub fn withdraw(endpoint: &str, address: &str) {
 
 /// What to connect a socket to for an announced endpoint; `None` while its host is not found.
 pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
-    if split(endpoint).is_none() {
+    if name_and_port(endpoint).is_none() {
         return Some(endpoint.to_owned());
     }
     let mut names = NAMES.lock();
@@ -85,7 +85,7 @@ pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
 
 /// What to disconnect a socket from; `None` when it was not connected.
 pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
-    match split(endpoint) {
+    match name_and_port(endpoint) {
         None => Some(endpoint.to_owned()),
         Some(_) => NAMES.lock().take(socket, endpoint),
     }
@@ -93,7 +93,7 @@ pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
 
 /// Whether an address stands for a name.
 fn is_found(endpoint: &str, address: &str) -> bool {
-    split(endpoint).is_some() && split(address).is_none()
+    name_and_port(endpoint).is_some() && name_and_port(address).is_none()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Identifies the peer at the other end of a connection.
 
-use super::endpoint;
-use super::inbound::host_of;
+use super::endpoint::{host_of, peer_endpoint};
 use std::fmt::{self, Display, Formatter};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +18,7 @@ pub struct Origin(pub(super) Option<RawFd>);
 impl Peer {
     /// The peer that has sent a message that was received; `None` when its transport does not tell. A system call: not for
     /// each message. All peers whose connections have ended since are taken for one.
-    pub fn who_sent(origin: Origin) -> Option<Peer> {
+    pub fn sender_of(origin: Origin) -> Option<Peer> {
         origin.0.map(Peer::at)
     }
 
@@ -54,25 +53,27 @@ impl Peer {
     /// The endpoint that the connection leads to, in its one form and without a zone. `None` of other transports than TCP.
     pub fn endpoint(&self) -> Option<String> {
         let address = self.address()?;
-        endpoint::at(address.ip(), address.port())
+        peer_endpoint(address.ip(), address.port())
     }
 
     /// Of a connection's file; `None` when it is none, or has ended.
     pub(super) fn of(file: RawFd) -> Option<Peer> {
         // SAFETY: the address is writable and as long as said.
-        Peer::told_by(|address, len| unsafe { libc::getpeername(file, address, len) })
+        Peer::from_call(|address, len| unsafe { libc::getpeername(file, address, len) })
     }
 
     /// This process's own end of a connection.
     pub(super) fn local(file: RawFd) -> Option<Peer> {
         // SAFETY: the address is writable and as long as said.
-        Peer::told_by(|address, len| unsafe { libc::getsockname(file, address, len) })
+        Peer::from_call(|address, len| unsafe { libc::getsockname(file, address, len) })
     }
 
-    fn told_by(tell: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int) -> Option<Peer> {
+    fn from_call(
+        call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int,
+    ) -> Option<Peer> {
         let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        if tell(address.as_mut_ptr().cast(), &mut len) != 0 {
+        if call(address.as_mut_ptr().cast(), &mut len) != 0 {
             return None;
         }
         let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_sent_a_message_is_told_by_its_connection() {
+    fn who_has_sent_a_message_is_from_call_its_connection() {
         let subscriber = Socket::new(Kind::SUB).unwrap();
         subscriber.zmq().set_subscribe(b"").unwrap();
         let publishers = [(); 2].map(|()| {
@@ -151,7 +152,7 @@ mod tests {
         });
         let who = |number: usize| {
             publishers[number].send_frames(&[b"topic"]).unwrap();
-            Peer::who_sent(receive(&subscriber).origin()).expect("TCP tells")
+            Peer::sender_of(receive(&subscriber).origin()).expect("TCP tells")
         };
         let (first, second) = (who(0), who(1));
         assert!(
@@ -164,7 +165,7 @@ mod tests {
         let gone = Peer::at(-1);
         assert_eq!(gone, Peer::at(RawFd::MAX));
         assert!(![first, second].contains(&gone) && !gone.name().is_empty());
-        assert_eq!(Peer::who_sent(Frame::copy(b"made here").origin()), None);
+        assert_eq!(Peer::sender_of(Frame::copy(b"made here").origin()), None);
     }
 
     #[test]

@@ -10,8 +10,7 @@
 use super::Frame;
 use super::Peer;
 use super::descriptors::{end_connection, socket_number};
-use super::endpoint::host_of_endpoint;
-use super::inbound::host_of;
+use super::endpoint::{host_of, host_of_endpoint};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::RawFd;

@@ -12,6 +12,7 @@
 //! The caller passes what the socket's monitor reports to [`Reconnect::handle_event`], calls [`Reconnect::handle_timeout`] at
 //! [`Reconnect::due_ms`], and applies each [`Action`] to the socket, in order.
 
+use super::endpoint::port_of;
 use crate::rate_limit::RateLimit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use zmq::SocketEvent;
@@ -283,9 +284,9 @@ impl Reconnect {
         if event != ConnectionEvent::Retrying {
             return None;
         }
-        let port = |endpoint: &str| endpoint.rsplit(':').next().map(str::to_owned);
-        let is_it = |(_, name): &&(u64, String)| port(name) == port(endpoint);
-        let name = self.ended.iter().find(is_it).map(|(_, name)| name.clone())?;
+        let port = port_of(endpoint)?;
+        let has_port = |(_, name): &&(u64, String)| port_of(name) == Some(port);
+        let name = self.ended.iter().find(has_port).map(|(_, name)| name.clone())?;
         let connection = self.connections.get_mut(&name)?;
         if let Some(old) = connection.alias.replace(endpoint.to_owned()) {
             self.aliases.remove(&old);

@@ -4,8 +4,7 @@
 //! connects: a name that no server answers for would hold up every socket for as long as that takes. So it is given
 //! addresses only.
 
-use super::endpoint;
-use crate::wire::Endpoint;
+use super::endpoint::{name_and_port, peer_endpoint};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -71,7 +70,7 @@ impl Resolver {
     /// An endpoint `tcp://HOST:PORT` in its one form, with the host's address in it. `None` while that is not known: when it is,
     /// [`Resolver::found`] tells it together with who asked.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
-        let Some((name, port)) = split(endpoint) else { return Some(endpoint.into()) };
+        let Some((name, port)) = name_and_port(endpoint) else { return Some(endpoint.into()) };
         if !self.hosts.contains_key(name) && !self.has_room(now_ms) {
             return None;
         }
@@ -80,11 +79,11 @@ impl Resolver {
         let interval_ms = if host.address.is_some() { REFRESH_MS } else { RETRY_MS };
         let is_due = host.looked_up_ms.is_none_or(|looked_up_ms| now_ms >= looked_up_ms + interval_ms);
         if is_due && !host.is_looked_up && self.lookups < MAX_LOOKUPS {
-            self.look_up(name, now_ms);
+            self.start_lookup(name, now_ms);
         }
         let host = self.hosts.get_mut(name)?;
         match host.address {
-            Some(address) => peer_endpoint(address, port).map(Cow::from),
+            Some(address) => peer_endpoint(address, port.parse().ok()?).map(Cow::from),
             None => {
                 let is_known = host.waiting.iter().any(|(known, at)| **known == *asker && **at == *port);
                 if host.is_looked_up && host.waiting.len() < MAX_WAITING && !is_known {
@@ -98,7 +97,7 @@ impl Resolver {
     /// Whether the host of an endpoint that [`Resolver::resolve`] was asked for cannot be connected to: it was not found, or
     /// not soon enough, or stands for no single host.
     pub fn is_missing(&self, endpoint: &str, now_ms: u64) -> bool {
-        let Some((name, _)) = split(endpoint) else { return false };
+        let Some((name, _)) = name_and_port(endpoint) else { return false };
         self.hosts.get(name).is_none_or(|host| {
             let is_recent = host.looked_up_ms.is_some_and(|looked_up_ms| now_ms < looked_up_ms + PATIENCE_MS);
             host.has_failed || host.address.is_some() || !(host.is_looked_up && is_recent)
@@ -113,11 +112,11 @@ impl Resolver {
     }
 
     /// Begins to look a known host up, if the system lets us.
-    fn look_up(&mut self, name: &str, now_ms: u64) {
+    fn start_lookup(&mut self, name: &str, now_ms: u64) {
         let Ok(waker) = self.waker() else { return };
         let (answers, host, is_ipv6) = (self.answers.0.clone(), Box::<str>::from(name), self.is_ipv6);
         let work = move || {
-            let address = address_of(&host, is_ipv6);
+            let address = look_up(&host, is_ipv6);
             // Nobody wants to know any more when this fails; when the other does, there are octets enough to wake it.
             let _ = answers.send(Answer { host, address });
             let _ = io::Write::write(&mut &*waker, &[0]);
@@ -159,33 +158,15 @@ impl Resolver {
             host.has_failed = address.is_none();
             host.address = address.or(host.address);
             for (asker, port) in mem::take(&mut host.waiting) {
-                let endpoint = host.address.and_then(|address| peer_endpoint(address, &port));
+                let endpoint = host.address.and_then(|address| peer_endpoint(address, port.parse().ok()?));
                 each(&asker, &format!("tcp://{name}:{port}"), endpoint.as_deref());
             }
         }
     }
 }
 
-/// Host and port of an endpoint that has a name for its host.
-pub(super) fn split(endpoint: &str) -> Option<(&str, &str)> {
-    let parts = Endpoint::parse(endpoint)?;
-    parts.address().parse::<IpAddr>().is_err().then_some((parts.host, parts.port))
-}
-
-pub(super) fn endpoint_of(address: IpAddr, port: &str) -> String {
-    match address {
-        IpAddr::V4(address) => format!("tcp://{address}:{port}"),
-        IpAddr::V6(address) => format!("tcp://[{address}]:{port}"),
-    }
-}
-
-/// `None` when the name leads to no single host.
-fn peer_endpoint(address: IpAddr, port: &str) -> Option<String> {
-    endpoint::at(address, port.parse().ok()?)
-}
-
 /// The address that libzmq would take. As long as that takes.
-pub(super) fn address_of(host: &str, is_ipv6: bool) -> Option<IpAddr> {
+pub(super) fn look_up(host: &str, is_ipv6: bool) -> Option<IpAddr> {
     let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
     let of_family = |is_ipv6| found.iter().copied().find(|address| address.is_ipv6() == is_ipv6);
     match is_ipv6 {
@@ -286,8 +267,8 @@ mod tests {
 
     #[test]
     fn the_family_that_is_spoken_comes_first() {
-        assert_eq!(address_of("127.0.0.1", true), "127.0.0.1".parse().ok());
-        assert_eq!(address_of("::1", false), None);
-        assert_eq!(address_of("::1", true), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        assert_eq!(look_up("127.0.0.1", true), "127.0.0.1".parse().ok());
+        assert_eq!(look_up("::1", false), None);
+        assert_eq!(look_up("::1", true), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
     }
 }

@@ -1,41 +1,32 @@
 //! A ZeroMQ socket in CZMQ's process context.
 
 use super::Frame;
-use super::bind::SocketFile;
+use super::actor_state::ActorState;
 use super::descriptors::note_inherited;
-use super::pipe::Ear;
-use crate::czmq::exit::{self, Role};
-use crate::czmq::{self, fork::generation};
+use super::endpoint::port_of;
+use super::socket_file::SocketFile;
+use crate::czmq::{self, exit, fork::generation};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_char, c_int, c_void};
 use std::sync::Arc;
-use zmq::{POLLIN, PollEvents, PollItem};
-use zmq_sys::{zmq_msg_recv, zmq_msg_send, zmq_poll, zmq_pollitem_t};
+use zmq::{PollEvents, PollItem};
+use zmq_sys::{zmq_msg_recv, zmq_msg_send};
 
 pub use zmq::SocketType as Kind;
 
-/// The option that becomes TCP_USER_TIMEOUT; zmq-sys does not declare it.
-const ZMQ_TCP_MAXRT: c_int = 80;
-
-/// The option by which an XPUB socket reports each subscription and each end of one; zmq-sys does not wrap it.
-const ZMQ_XPUB_VERBOSER: c_int = 78;
-
-/// The option by which libzmq listens with a socket that was made and bound before.
-const ZMQ_USE_FD: c_int = 89;
-
-/// A socket made through CZMQ (zsys_socket), closed through it when dropped; or one borrowed from a C caller.
+/// A socket made by CZMQ (zsys_socket), which is closed through CZMQ when dropped; or one borrowed from a C caller.
 pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
     pub(super) raw: *mut c_void,
     owned: bool,
-    /// Whether [`Socket::signal`] was called: an actor's first signal says that it is ready.
+    /// Whether [`Socket::signal`] was called. The first signal of an actor means that it is ready.
     pub(super) has_signalled: Cell<bool>,
-    /// Of an `ipc://` address that it is bound to.
+    /// The file of an `ipc://` address that it is bound to.
     file: RefCell<Option<SocketFile>>,
-    /// Of an actor's end of its pipe: what the other end knows of the actor.
-    pub(super) own_ear: OnceCell<Arc<Ear>>,
+    /// Set at an actor's end of its pipe: what the owner can find out about the actor.
+    pub(super) own_actor: OnceCell<Arc<ActorState>>,
     /// The process that made it, see [`generation`].
     generation: u32,
 }
@@ -45,37 +36,11 @@ unsafe impl Send for Socket {}
 
 const FILE: &std::ffi::CStr = c"dafka";
 
-/// After this time without a word from a peer, the kernel asks it whether it is there...
-const KEEPALIVE_IDLE_S: i32 = 3;
-/// ... and asks again ...
-const KEEPALIVE_INTERVAL_S: i32 = 1;
-/// ... so many times: a dead host is noticed after six seconds.
-const KEEPALIVE_COUNT: i32 = 3;
-/// What was sent and not taken for so long ends a connection that carries little: keepalives are not sent meanwhile.
-const UNANSWERED_MS: c_int = 6_000;
-/// When to begin a new attempt to connect: the kernel's own ones would come ever more seldom, and after a cut of a
-/// minute the next one may be half a minute away.
-const CONNECT_TIMEOUT_MS: i32 = 3_000;
-/// How often the connections between towers and nodes are tried.
-const HEARTBEAT_INTERVAL_MS: i32 = 1_000;
-/// How long such a connection may be silent.
-const HEARTBEAT_TIMEOUT_MS: i32 = 5_000;
-/// The longest subscription that a peer may make. Ours have 257 octets at most; libzmq's own commands are short.
-const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
-/// The kernel's receive buffer where little is received.
-const RECEIVE_BUFFER_BYTES: i32 = 4_096;
-/// How long a peer may take to say what it is.
-const HANDSHAKE_MS: i32 = 10_000;
-/// How often a wait looks whether the process ends, where there is no file that would say so.
-const EXIT_CHECK_INTERVAL_MS: i64 = 100;
-/// The longest time between two tries to connect to a peer.
-const MAX_RECONNECT_MS: i32 = 4_000;
-
 impl Socket {
     /// A new socket with the process defaults (linger, high-water marks, IPv6) that the application set in CZMQ.
     ///
     /// # Errors
-    /// What libzmq says: usually too many sockets or open files.
+    /// libzmq's error, usually that there are too many sockets or open files.
     pub fn new(kind: Kind) -> zmq::Result<Socket> {
         note_inherited();
         czmq::init();
@@ -85,11 +50,11 @@ impl Socket {
             // SAFETY: zmq_errno reads this thread's error number.
             return Err(zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() }));
         }
-        // SAFETY: `raw` is a live socket that nobody else holds.
+        // SAFETY: `raw` is a live socket, and this is its only owner.
         Ok(unsafe { Socket::wrap(raw, true) })
     }
 
-    /// Borrows a socket that somebody else closes.
+    /// Borrows a socket that the caller closes.
     ///
     /// # Safety
     /// `raw` is a live libzmq socket, and outlives the result; only one thread at a time uses it.
@@ -101,151 +66,52 @@ impl Socket {
     unsafe fn wrap(raw: *mut c_void, owned: bool) -> Socket {
         // SAFETY: `raw` is a live socket, by the caller's promise.
         let zmq = unsafe { zmq::Socket::from_raw(raw) };
-        // CZMQ counts its open sockets: the zmq crate must not close one behind its back.
+        // The zmq crate must not close the socket: CZMQ counts its open sockets.
         Socket {
             zmq: ManuallyDrop::new(zmq),
             raw,
             owned,
             has_signalled: Cell::new(false),
             file: RefCell::default(),
-            own_ear: OnceCell::new(),
+            own_actor: OnceCell::new(),
             generation: generation(),
         }
     }
 
-    /// The socket as the `zmq` crate knows it: for options, bind and connect.
+    /// The same socket as a type of the `zmq` crate, for options and the like.
     pub fn zmq(&self) -> &zmq::Socket {
         &self.zmq
-    }
-
-    /// Lets the kernel find out when the host at the other end of a connection has gone without a word, or has forgotten
-    /// it: by TCP's keepalives, as ZeroMQ's heartbeats queue up behind records that a busy peer does not read, and would
-    /// part it from those who wait for it. For connections made later.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn notice_dead_hosts(&self) -> zmq::Result<()> {
-        self.zmq.set_tcp_keepalive(1)?;
-        self.zmq.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
-        self.zmq.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
-        self.zmq.set_tcp_keepalive_cnt(KEEPALIVE_COUNT)?;
-        self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
-    }
-
-    /// Ends connections on which nothing that was sent is taken, as it is after the host at the other end has gone. Not
-    /// for sockets that publish records: a peer that does not read them for a while is none the worse.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn notice_unanswered(&self) -> zmq::Result<()> {
-        self.set_int(ZMQ_TCP_MAXRT, UNANSWERED_MS)
-    }
-
-    /// Sets an option that zmq-sys does not declare and that takes a C int.
-    fn set_int(&self, option: c_int, value: c_int) -> zmq::Result<()> {
-        let value: *const c_int = &value;
-        // SAFETY: the socket is live; the option takes a C int, and this is a pointer to one with its size.
-        let rc =
-            unsafe { zmq_sys::zmq_setsockopt(self.raw, option, value.cast(), std::mem::size_of::<c_int>()) };
-        if rc == 0 { Ok(()) } else { Err(last_error()) }
-    }
-
-    /// Ends connections that are silent (ZMTP 3.1 heartbeats, which every libzmq that Dafka runs on answers by itself),
-    /// and asks the peer to do the same, who may not do so by itself. For connections made later.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn beat(&self) -> zmq::Result<()> {
-        self.zmq.set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
-        self.zmq.set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
-        self.zmq.set_heartbeat_ttl(HEARTBEAT_TIMEOUT_MS)?;
-        self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
-    }
-
-    /// Prepares a socket for peers that may be anybody. A frame of more than `max_frame_len_bytes` ends the connection
-    /// that it comes over, before there is memory for it: by itself, libzmq allocates what a peer announces. Who
-    /// connects and says nothing is dropped sooner than libzmq would.
-    ///
-    /// There is no high-water mark for what is received: libzmq (4.3.4, 4.3.5) aborts the process when a connection is
-    /// reset while its inbound pipe is full and a PING lies behind that (`!_io_error` in stream_engine_base.cpp). So the
-    /// caller must read the socket all the time.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn expect_anybody(&self, max_frame_len_bytes: usize) -> zmq::Result<()> {
-        self.zmq.set_maxmsgsize(i64::try_from(max_frame_len_bytes).unwrap_or(i64::MAX))?;
-        self.zmq.set_rcvhwm(0)?;
-        self.zmq.set_handshake_ivl(HANDSHAKE_MS)
-    }
-
-    /// Prepares an XPUB socket that anybody may subscribe at.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn expect_subscribers(&self) -> zmq::Result<()> {
-        self.expect_anybody(MAX_SUBSCRIPTION_LEN_BYTES)?;
-        self.receive_little()
-    }
-
-    /// Has an XPUB socket report every subscription and every end of one, and not only the first and the last one of each
-    /// topic. So the node can count what each connection has sent and what it subscribes to. When a connection ends, the
-    /// socket reports the ends of all its subscriptions, without their connection ([`Frame::origin`]).
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn report_every_subscription(&self) -> zmq::Result<()> {
-        self.set_int(ZMQ_XPUB_VERBOSER, 1)
-    }
-
-    /// Prepares a socket that binds, and to which little is sent. The kernel receives so little at a time, per connection,
-    /// that libzmq's I/O thread is about as slow as the thread that reads the socket: 170 MB of subscriptions a second
-    /// become 40 MB. By itself the kernel keeps megabytes for each connection. What is sent is not affected.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn receive_little(&self) -> zmq::Result<()> {
-        self.zmq.set_rcvbuf(RECEIVE_BUFFER_BYTES)
-    }
-
-    /// Prepares a socket that connects to whoever is announced: endpoints where nobody answers are tried ever more
-    /// seldom, and each try ends in time. By itself, libzmq would try ten times a second, and a try may last minutes.
-    ///
-    /// # Errors
-    /// What libzmq says.
-    pub fn connect_patiently(&self) -> zmq::Result<()> {
-        self.zmq.set_reconnect_ivl_max(MAX_RECONNECT_MS)?;
-        self.zmq.set_connect_timeout(CONNECT_TIMEOUT_MS)
     }
 
     /// Binds to an ephemeral TCP port on all interfaces and returns the port.
     ///
     /// # Errors
-    /// What libzmq says when no port can be had.
+    /// libzmq's error when no port is free.
     pub fn bind_ephemeral(&self) -> zmq::Result<u16> {
         self.bind("tcp://*:*")?;
         let endpoint = self.zmq.get_last_endpoint()?.unwrap_or_default();
-        endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).ok_or(zmq::Error::EINVAL)
+        port_of(&endpoint).ok_or(zmq::Error::EINVAL)
     }
 
-    /// The endpoint that the socket has bound or connected to last. The path of an `ipc://` endpoint need not be text.
+    /// The endpoint of the latest bind or connect. The path of an `ipc://` endpoint need not be valid UTF-8.
     ///
     /// # Errors
     /// ETERM when the context ends.
     pub fn last_endpoint(&self) -> zmq::Result<Vec<u8>> {
-        Ok(self.zmq.get_last_endpoint()?.map_or_else(|octets| octets, String::into_bytes))
+        Ok(self.zmq.get_last_endpoint()?.map_or_else(|bytes| bytes, String::into_bytes))
     }
 
     /// Removes the file when the socket is closed.
-    pub(super) fn keep_file(&self, file: Option<SocketFile>) {
+    pub(super) fn remove_when_closed(&self, file: Option<SocketFile>) {
         self.file.replace(file);
     }
 
-    /// Receives one frame, without waiting. `None` when there is none now.
+    /// Receives one frame without waiting. False when there is none now.
     ///
     /// # Errors
-    /// Anything but "none now" (ETERM when the context ends).
+    /// ETERM when the context ends, and other errors of libzmq.
     pub fn try_recv(&self, frame: &mut Frame) -> zmq::Result<bool> {
-        exit::stop_if_late();
+        exit::park_if_abandoned();
         loop {
             // SAFETY: socket and message are live.
             if unsafe { zmq_msg_recv(frame.as_raw(), self.raw, zmq::DONTWAIT) } >= 0 {
@@ -259,10 +125,10 @@ impl Socket {
         }
     }
 
-    /// Receives one frame, waiting for it.
+    /// Waits for a frame and receives it.
     ///
     /// # Errors
-    /// EINTR when a signal came, ETERM when the context ends, EAGAIN when the socket has a time limit.
+    /// EINTR after a signal, ETERM when the context ends, EAGAIN when the socket's timeout has passed.
     pub fn recv(&self, frame: &mut Frame) -> zmq::Result<()> {
         // SAFETY: socket and message are live.
         match unsafe { zmq_msg_recv(frame.as_raw(), self.raw, 0) } {
@@ -271,8 +137,8 @@ impl Socket {
         }
     }
 
-    /// Receives the next frame of a message whose frame before had [`Frame::more`]: it is there already, and signals
-    /// must not separate the two.
+    /// Receives the next frame of a message, after a frame with [`Frame::more`]. It has arrived already. A signal does not
+    /// interrupt the message.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -280,39 +146,39 @@ impl Socket {
         uninterrupted(|| self.recv(frame))
     }
 
-    /// Binds, whatever signals come meanwhile.
+    /// Binds. Signals do not interrupt it.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// libzmq's error.
     pub fn bind(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
         self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_bind)
     }
 
-    /// Connects, whatever signals come meanwhile.
+    /// Connects. Signals do not interrupt it.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// libzmq's error.
     pub fn connect(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
         self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_connect)
     }
 
-    /// Disconnects, whatever signals come meanwhile.
+    /// Disconnects. Signals do not interrupt it.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// libzmq's error.
     pub fn disconnect(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
         self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_disconnect)
     }
 
-    /// Unbinds, whatever signals come meanwhile.
+    /// Unbinds. Signals do not interrupt it.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// libzmq's error.
     pub fn unbind(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> zmq::Result<()> {
         self.with_endpoint(endpoint.as_ref(), zmq_sys::zmq_unbind)
     }
 
-    /// The zmq crate takes text only, and the path of an ipc:// endpoint need not be text.
+    /// The zmq crate accepts only UTF-8, and the path of an ipc:// endpoint need not be UTF-8.
     fn with_endpoint(
         &self,
         endpoint: &[u8],
@@ -328,7 +194,7 @@ impl Socket {
         })
     }
 
-    /// Reads what is left of a message whose frame had [`Frame::more`], and returns how many frames that were.
+    /// Discards the rest of the message that `frame` belongs to. Returns how many frames it has discarded.
     pub fn skip_rest(&self, frame: &Frame) -> usize {
         let (mut skipped, mut is_more, mut rest) = (0, frame.more(), Frame::new());
         while is_more && self.try_recv(&mut rest).unwrap_or(false) {
@@ -338,19 +204,19 @@ impl Socket {
         skipped
     }
 
-    /// Sends one frame without waiting; `more` says that another one of the same message follows. On success
-    /// the frame is empty afterwards; `false`, and the frame untouched, when the socket cannot take it now.
+    /// Sends one frame without waiting. `more`: another frame of the same message follows. A frame that was sent is empty
+    /// afterwards. False when the socket cannot take it now; then the frame is unchanged.
     ///
     /// # Errors
-    /// Anything but "not now".
+    /// Other errors of libzmq.
     pub fn try_send(&self, frame: &mut Frame, more: bool) -> zmq::Result<bool> {
         self.send_flags(frame, zmq::DONTWAIT | if more { zmq::SNDMORE } else { 0 })
     }
 
-    /// Sends one frame, waiting for room. Signals do not interrupt it.
+    /// Waits for room and sends one frame. Signals do not interrupt it.
     ///
     /// # Errors
-    /// ETERM when the context ends, EAGAIN when the socket has a time limit.
+    /// ETERM when the context ends, EAGAIN when the socket's timeout has passed.
     pub fn send(&self, frame: &mut Frame, more: bool) -> zmq::Result<()> {
         match self.send_flags(frame, if more { zmq::SNDMORE } else { 0 }) {
             Ok(true) => Ok(()),
@@ -360,17 +226,17 @@ impl Socket {
     }
 
     fn send_flags(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
-        if let Some(ear) = self.own_ear.get() {
-            ear.note_sent();
+        if let Some(actor) = self.own_actor.get() {
+            actor.note_sent();
         }
         self.send_unnoted(frame, flags)
     }
 
-    /// As [`Socket::send_flags`], for an actor's ready signal, which is none of its words.
+    /// Like [`Socket::send_flags`], for an actor's ready signal, which [`ActorState::has_sent`] does not count.
     pub(super) fn send_unnoted(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
-        exit::stop_if_late();
+        exit::park_if_abandoned();
         loop {
-            // SAFETY: socket and message are live; libzmq takes the content and leaves an empty message.
+            // SAFETY: socket and message are live. libzmq takes the content and leaves an empty message.
             if unsafe { zmq_msg_send(frame.as_raw(), self.raw, flags) } >= 0 {
                 return Ok(true);
             }
@@ -382,10 +248,10 @@ impl Socket {
         }
     }
 
-    /// Sends a message of several short frames, waiting for room.
+    /// Waits for room and sends a message of several short frames.
     ///
     /// # Errors
-    /// As [`Socket::send`].
+    /// See [`Socket::send`].
     pub fn send_frames(&self, frames: &[&[u8]]) -> zmq::Result<()> {
         for (i, frame) in frames.iter().enumerate() {
             self.send(&mut Frame::copy(frame), i + 1 < frames.len())?;
@@ -393,10 +259,10 @@ impl Socket {
         Ok(())
     }
 
-    /// Ends what zmq_socket_monitor has begun. Must come before the monitor's PAIR socket is closed: libzmq's I/O
-    /// thread would wait for ever to send it an event.
+    /// Stops zmq_socket_monitor. Call this before the monitor's PAIR socket is closed. Otherwise libzmq's I/O thread would
+    /// wait for ever to send it an event.
     pub fn stop_monitor(&self) {
-        // SAFETY: the socket is live; NULL is the documented way to stop.
+        // SAFETY: the socket is live. By zmq_socket_monitor(3), NULL stops the monitor.
         unsafe {
             zmq_sys::zmq_socket_monitor(self.raw, std::ptr::null(), 0);
         }
@@ -404,13 +270,13 @@ impl Socket {
 
     /// The events that the socket is ready for now.
     pub fn events(&self) -> PollEvents {
-        exit::stop_if_late();
+        exit::park_if_abandoned();
         uninterrupted(|| self.zmq.get_events()).unwrap_or(PollEvents::empty())
     }
 
-    /// True when another process made the socket and forked this one: it cannot be used here.
+    /// True when another process has made the socket, and has forked this one. It cannot be used here.
     pub fn is_of_another_process(&self) -> bool {
-        // libzmq (4.3) tells it by EINTR only, each time.
+        // libzmq (4.3) fails with EINTR at each call then.
         const TRIES: usize = 100;
         match self.owned {
             true => self.generation != generation(),
@@ -418,25 +284,20 @@ impl Socket {
         }
     }
 
-    /// This socket as an item of [`poll`].
+    /// This socket as an item of [`poll`](super::poll).
     pub fn item(&self, events: PollEvents) -> PollItem<'_> {
         self.zmq.as_poll_item(events)
     }
 }
 
-/// The descriptor that the next bind listens with; -1: one of libzmq's own.
-pub(super) fn set_use_fd(socket: &Socket, fd: c_int) -> zmq::Result<()> {
-    socket.set_int(ZMQ_USE_FD, fd)
-}
-
 impl Drop for Socket {
     fn drop(&mut self) {
-        // The copies of a parent's socket and its file stay: CZMQ counts the child's own sockets only.
+        // A forked child leaves its parent's socket and file alone. CZMQ counts only the child's own sockets.
         if self.generation != generation() {
             return std::mem::forget(self.file.take());
         }
-        exit::stop_if_late();
-        // Before libzmq closes its listening socket, a moment later: a process that follows at once finds it free.
+        exit::park_if_abandoned();
+        // libzmq closes its listening socket a moment later. The file goes first, so that another process can bind at once.
         drop(self.file.take());
         if self.owned {
             // SAFETY: made by zsys_socket, closed once.
@@ -447,74 +308,7 @@ impl Drop for Socket {
     }
 }
 
-/// Waits until an item is ready, `timeout_ms` have passed (negative: for ever), or a signal came. At the end of the
-/// process it may return sooner.
-///
-/// # Errors
-/// ETERM when the context ends, and in an actor at the end of the process; a signal is no error.
-pub fn poll(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
-    if exit::role() != Role::Application {
-        if !exit::is_ending() {
-            poll_until_exit(items, timeout_ms)?;
-        }
-        if exit::is_ending() {
-            return poll_at_exit(items, timeout_ms);
-        }
-        return Ok(());
-    }
-    poll_count(items, timeout_ms).map(|_| ())
-}
-
-/// How many items are ready.
-fn poll_count(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<usize> {
-    match zmq::poll(items, timeout_ms) {
-        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
-        Err(zmq::Error::EINTR) => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
-/// As [`poll`]; returns, too, when the process begins to end.
-fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
-    let Some(fd) = exit::descriptor() else {
-        let limit_ms = EXIT_CHECK_INTERVAL_MS;
-        return poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })
-            .map(|_| ());
-    };
-    let exit = zmq_pollitem_t { socket: std::ptr::null_mut(), fd, events: POLLIN.bits(), revents: 0 };
-    // SAFETY: PollItem is a zmq_pollitem_t (`repr (C)`, with a marker of no size), whose sockets are borrowed.
-    let ours =
-        unsafe { std::slice::from_raw_parts_mut(items.as_mut_ptr().cast::<zmq_pollitem_t>(), items.len()) };
-    let mut all = Vec::with_capacity(ours.len() + 1);
-    for item in std::iter::once(&exit).chain(&*ours) {
-        all.push(zmq_pollitem_t { socket: item.socket, fd: item.fd, events: item.events, revents: 0 });
-    }
-    // SAFETY: the items are live, and as many as that.
-    let rc = unsafe { zmq_poll(all.as_mut_ptr(), all.len() as c_int, timeout_ms) };
-    for (ours, polled) in ours.iter_mut().zip(&all[1..]) {
-        ours.revents = polled.revents;
-    }
-    match rc {
-        -1 => Err(last_error()).or_else(|error| if error == zmq::Error::EINTR { Ok(()) } else { Err(error) }),
-        _ => Ok(()),
-    }
-}
-
-/// As [`poll`], while the process ends: an actor handles what there is and ends; a part of it goes on until the actor ends
-/// it.
-fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
-    exit::stop_if_late();
-    let is_actor = exit::role() == Role::Actor;
-    let limit_ms = if is_actor { 0 } else { exit::TICK_MS };
-    let count = poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })?;
-    exit::stop_if_late();
-    match is_actor && (count == 0 || !exit::is_draining()) {
-        true => Err(zmq::Error::ETERM),
-        false => Ok(()),
-    }
-}
-
-/// Does it again while a signal interrupts it: libzmq may say EINTR wherever it looks for news, not only where it waits.
+/// Retries while signals interrupt it. libzmq may return EINTR wherever it checks for commands, not only where it waits.
 fn uninterrupted<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
     loop {
         match call() {
@@ -524,7 +318,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> 
     }
 }
 
-fn last_error() -> zmq::Error {
+pub(super) fn last_error() -> zmq::Error {
     // SAFETY: zmq_errno reads this thread's error number.
     zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() })
 }

@@ -45,8 +45,8 @@ impl<'a> Towers<'a> {
         outgoing.zmq().set_linger(0)?;
         incoming.zmq().set_linger(0)?;
         for socket in [&outgoing, &incoming] {
-            socket.beat()?;
-            socket.expect_anybody(MAX_FRAME_LEN_BYTES)?;
+            socket.enable_heartbeats()?;
+            socket.limit_untrusted_peers(MAX_FRAME_LEN_BYTES)?;
         }
         let has_monitor = !settings.pub_addresses.iter().all(TowerAddress::is_inproc);
         let monitor = has_monitor.then(|| Monitor::start(&incoming, EVENTS)).transpose()?;

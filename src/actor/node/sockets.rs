@@ -11,7 +11,7 @@ const LINGER_MS: i32 = 3_000;
 /// Creates the socket on which a node publishes. It is not bound yet.
 pub(super) fn publisher(config: &Config) -> Result<Socket> {
     let publisher = Socket::new(config.publisher)?;
-    publisher.expect_subscribers()?;
+    publisher.limit_untrusted_subscribers()?;
     publisher.zmq().set_sndhwm(config.send_high_watermark)?;
     if publisher.zmq().get_linger()? == 0 {
         publisher.zmq().set_linger(LINGER_MS)?;
@@ -22,7 +22,7 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
         // otherwise seem to have much unread data, and be disconnected.
         publisher.report_every_subscription()?;
     }
-    publisher.notice_dead_hosts()?;
+    publisher.enable_keepalive()?;
     Ok(publisher)
 }
 
@@ -31,12 +31,12 @@ pub(super) fn subscriber(config: &Config) -> Result<Socket> {
     let subscriber = Socket::new(Kind::SUB)?;
     // The node's end does not wait for subscriptions that a dead peer has not received, whatever the application set.
     subscriber.zmq().set_linger(0)?;
-    subscriber.expect_anybody(config.max_frame_len_bytes)?;
-    subscriber.connect_patiently()?;
+    subscriber.limit_untrusted_peers(config.max_frame_len_bytes)?;
+    subscriber.enable_connect_backoff()?;
     // No limit: libzmq drops a subscription that exceeds it, and never sends it.
     subscriber.zmq().set_sndhwm(0)?;
-    subscriber.notice_dead_hosts()?;
-    subscriber.notice_unanswered()?;
+    subscriber.enable_keepalive()?;
+    subscriber.enable_user_timeout()?;
     for subscription in config.subscriptions {
         subscriber.zmq().set_subscribe(subscription)?;
     }

@@ -22,7 +22,7 @@ pub struct TooLong {
 /// # Errors
 /// When the record is longer than the producer publishes.
 pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
-    match pipe.record_limit() {
+    match pipe.max_record_len() {
         Some(limit_bytes) if len_bytes > limit_bytes => Err(TooLong { len_bytes, limit_bytes }),
         _ => Ok(()),
     }
@@ -34,7 +34,7 @@ pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
 /// # Errors
 /// When the producer has ended.
 pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
-    if !pipe.settle() {
+    if !pipe.wait_until_ready() {
         return Err(Ended);
     }
     let mut request = Frame::copy(GET_ADDRESS);
@@ -44,7 +44,7 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
         }
     }
     let mut answer = Frame::new();
-    while pipe.wait_for_word() {
+    while pipe.wait_for_message() {
         if !pipe.try_recv(&mut answer).map_err(|_| Ended)? {
             continue;
         }
@@ -52,7 +52,7 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
         match pointer {
             Ok(pointer) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(pointer) as *const u8),
             // The ready signal, which the owner has not waited for. The last signal comes after the end.
-            Ok(_) if pipe.is_heard() => {}
+            Ok(_) if pipe.has_actor() => {}
             _ => break,
         }
     }
@@ -80,7 +80,7 @@ pub fn send_while(
     is_patient: &mut dyn FnMut() -> bool,
 ) -> Result<bool, Ended> {
     if !pipe.reserve(cost_bytes(content.as_ref().len()), is_patient) {
-        return if pipe.is_heard() { Ok(false) } else { Err(Ended) };
+        return if pipe.has_actor() { Ok(false) } else { Err(Ended) };
     }
     send_reserved(pipe, PRODUCER.command, |pipe| send_last(pipe, content)).map(|()| true)
 }

@@ -1,6 +1,7 @@
 //! What libzmq holds of one connection, estimated from what the kernel and the node count.
 
-use super::{SMALL_BYTES, Side, Taken};
+use super::registry::BoundedSocket;
+use super::{SMALL_BYTES, Taken};
 use crate::net::Peer;
 use crate::net::descriptors::socket_number;
 use std::os::fd::RawFd;
@@ -21,7 +22,7 @@ const FULL_SEGMENT_LEN_BYTES: u64 = 1_400;
 
 /// A connection of a side.
 pub(super) struct Connection {
-    pub(super) side: Arc<Side>,
+    pub(super) socket: Arc<BoundedSocket>,
     pub(super) peer: Peer,
     /// What the kernel has received since the connection was made.
     received: Arrived,
@@ -36,7 +37,7 @@ pub(super) struct Connection {
     in_kernel_bytes: u64,
     pub(super) held_bytes: u64,
     pub(super) is_ended: bool,
-    pub(super) is_seen: bool,
+    pub(super) is_listed: bool,
 }
 
 /// What a TCP connection has received.
@@ -48,9 +49,9 @@ pub(super) struct Arrived {
 }
 
 impl Connection {
-    pub(super) fn new(side: Arc<Side>, peer: Peer) -> Connection {
+    pub(super) fn new(socket: Arc<BoundedSocket>, peer: Peer) -> Connection {
         Connection {
-            side,
+            socket,
             peer,
             received: Arrived::default(),
             received_before: Arrived::default(),
@@ -61,7 +62,7 @@ impl Connection {
             in_kernel_bytes: 0,
             held_bytes: 0,
             is_ended: false,
-            is_seen: true,
+            is_listed: true,
         }
     }
 
@@ -122,7 +123,7 @@ impl Connection {
     /// What counts towards the side's limit: the octets held, or an estimate of the memory that they occupy. Frames that
     /// the node has not seen are taken for one long frame where that may be, for the shortest frames where not.
     pub(super) fn cost_bytes(&self) -> u64 {
-        if self.side.is_limited_in_octets() {
+        if self.socket.limits_received_bytes() {
             return self.held_bytes;
         }
         let unknown_bytes = self.unknown_bytes();
@@ -131,7 +132,7 @@ impl Connection {
         let known_cost_bytes = known_bytes
             .saturating_add(known_frames.saturating_mul(FRAME_BYTES))
             .saturating_add(self.read_buffers_bytes(known_bytes));
-        known_cost_bytes.saturating_add(match self.side.takes_long_frames() {
+        known_cost_bytes.saturating_add(match self.socket.takes_long_frames() {
             true => unknown_bytes,
             false => (unknown_bytes / MIN_FRAME_LEN_BYTES)
                 .saturating_mul(FRAME_BYTES)

@@ -15,9 +15,7 @@ fn resident_bytes() -> Option<u64> {
     let mut counts = text.split(' ').skip(1).map_while(|count| count.parse::<u64>().ok());
     let (resident, shared) = (counts.next()?, counts.next()?);
     let pages = resident.saturating_sub(shared);
-    // SAFETY: a question without pointers.
-    let page_len_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    pages.checked_mul(u64::try_from(page_len_bytes).ok()?)
+    pages.checked_mul(rustix::param::page_size() as u64)
 }
 
 /// How the process grows while many octets of unknown frames are held.
@@ -41,7 +39,7 @@ struct Start {
     then: Sizes,
     latest: Sizes,
     /// Looks at which the process had grown by much more than what had come.
-    excessive_looks: u32,
+    excessive_scans: u32,
 }
 
 impl Growth {
@@ -53,7 +51,7 @@ impl Growth {
     /// What the application may keep of records that nodes have taken meanwhile.
     const MAX_TAKEN_BYTES: u64 = 1 << 30;
     /// An application may allocate any amount within a moment.
-    const MIN_LOOKS: u32 = 10;
+    const MIN_SCANS: u32 = 10;
 
     /// Takes how many unknown octets are held, and how many octets of long frames the nodes have taken since any time: the
     /// application may keep those. True when the unknown octets occupy much more than their length.
@@ -71,11 +69,11 @@ impl Growth {
     }
 
     fn grows(&mut self, now: Sizes) -> bool {
-        let start = self.start.get_or_insert(Start { then: now, latest: now, excessive_looks: 0 });
-        start.excessive_looks += u32::from(excess_bytes(start.latest, now) > 0);
+        let start = self.start.get_or_insert(Start { then: now, latest: now, excessive_scans: 0 });
+        start.excessive_scans += u32::from(excess_bytes(start.latest, now) > 0);
         start.latest = now;
         let is_excessive =
-            start.excessive_looks >= Self::MIN_LOOKS && excess_bytes(start.then, now) > Self::SLACK_BYTES;
+            start.excessive_scans >= Self::MIN_SCANS && excess_bytes(start.then, now) > Self::SLACK_BYTES;
         if is_excessive {
             self.start = None;
         }

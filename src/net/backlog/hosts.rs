@@ -50,7 +50,7 @@ impl Hosts {
     }
 
     /// Looks up those of `names` that are due, in threads of their own, and forgets other names.
-    pub(super) fn look(&mut self, names: &HashSet<Box<str>>, now: Instant) {
+    pub(super) fn update(&mut self, names: &HashSet<Box<str>>, now: Instant) {
         self.hosts.retain(|name, _| names.contains(name));
         for name in names {
             let host = self.hosts.entry(name.clone()).or_default();
@@ -83,7 +83,7 @@ impl Host {
             failures => FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(REFRESH),
         };
         self.due = Some(now + wait);
-        self.addresses.extend(found.into_iter().map(super::canonical));
+        self.addresses.extend(found.into_iter().map(super::registry::to_canonical));
         if self.addresses.len() > MAX_ADDRESSES {
             let surplus_count = self.addresses.len() - MAX_ADDRESSES;
             let surplus: Vec<SocketAddr> = self.addresses.iter().copied().take(surplus_count).collect();
@@ -120,9 +120,9 @@ mod tests {
         // Looks at a time, and waits for the answer. How many times the name was looked up so far.
         let mut look = |seconds: u64| {
             let now = start + Duration::from_secs(seconds);
-            hosts.look(&names, now);
+            hosts.update(&names, now);
             while hosts.hosts["tower:5"].answer.is_some() {
-                hosts.look(&names, now);
+                hosts.update(&names, now);
                 std::thread::yield_now();
             }
             let mut addresses: Vec<String> = hosts.addresses("tower:5").map(|at| at.to_string()).collect();
@@ -140,7 +140,7 @@ mod tests {
         // A connection to the first address may live on.
         assert_eq!(look(37), found(5, "10.0.0.1:5 10.0.0.2:5"));
         assert_eq!(look(67), found(6, "10.0.0.1:5 10.0.0.2:5"));
-        hosts.look(&HashSet::new(), start);
+        hosts.update(&HashSet::new(), start);
         assert_eq!(hosts.addresses("tower:5").count(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the bounds on what libzmq holds.
 
 use super::super::Kind;
+use super::super::Peer;
 use super::super::descriptors::{Descriptors, socket_number};
 use super::connection::{Arrived, Connection, Id, arrived};
 use super::*;
@@ -11,14 +12,17 @@ use std::time::Instant;
 
 const MIB: u64 = 1 << 20;
 
-/// A side that connects to one endpoint, and is registered nowhere.
-fn side(limit_bytes: u64, max_frame_len_bytes: u64) -> Arc<Side> {
-    Side::new("Test", Place::Endpoints(Mutex::default()), limit_bytes, max_frame_len_bytes)
+/// Held by tests that scan the process's own sockets. A scan takes what the nodes of other tests have reported.
+static SCANS: Mutex<()> = Mutex::new(());
+
+/// A socket that connects, and is not registered.
+fn bounded(limit_bytes: u64, max_frame_len_bytes: u64) -> Arc<BoundedSocket> {
+    BoundedSocket::new("Test", Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes)
 }
 
 /// A connection that has brought so much in full segments, of which the node has taken nothing.
-fn connection(side: &Arc<Side>, received_bytes: u64) -> Connection {
-    let mut connection = Connection::new(side.clone(), Peer::unix(b"@test"));
+fn connection(socket: &Arc<BoundedSocket>, received_bytes: u64) -> Connection {
+    let mut connection = Connection::new(socket.clone(), Peer::unix(b"@test"));
     assert_eq!(connection.update(full(received_bytes), Taken::default(), 0, 0), (received_bytes, 0));
     connection
 }
@@ -31,13 +35,13 @@ fn taken(len_bytes: u64, frames: u64) -> Taken {
     Taken { len_bytes, frames }
 }
 
-fn watch() -> Watch {
-    Watch::new(Descriptors::open().unwrap())
+fn scanner() -> Scanner {
+    Scanner::new(Descriptors::open().unwrap())
 }
 
 #[test]
 fn held_bytes_stay_within_received_bytes() {
-    let mut one = connection(&side(0, 0), 1_000);
+    let mut one = connection(&bounded(0, 0), 1_000);
     // The kernel tells less than before, or the node tells of what came over an earlier connection.
     assert_eq!(one.update(full(10), taken(300, 1), 0, 0), (0, 0));
     assert_eq!((one.latest_arrived().0.len_bytes, one.held_bytes, one.unread_bytes()), (1_000, 700, 1_000));
@@ -51,7 +55,7 @@ fn held_bytes_stay_within_received_bytes() {
 
 #[test]
 fn short_frames_cost_more_than_their_length() {
-    let records = side(256 * MIB, 1 << 30);
+    let records = bounded(256 * MIB, 1 << 30);
     // Half is taken: its frames tell how long the others are.
     let mut short = connection(&records, 2 * MIB);
     short.update(full(2 * MIB), taken(MIB, MIB / 4), 0, 0);
@@ -66,14 +70,14 @@ fn short_frames_cost_more_than_their_length() {
     unknown.update(full(100 * MIB), taken(40, 1), 0, 0);
     assert_eq!(unknown.unknown_bytes(), 0);
     // ... and a request is not.
-    assert_eq!(connection(&side(64 * MIB, 4_096), MIB).cost_bytes(), 32 * MIB);
-    assert_eq!(connection(&side(MIB, 0), MIB).cost_bytes(), MIB);
+    assert_eq!(connection(&bounded(64 * MIB, 4_096), MIB).cost_bytes(), 32 * MIB);
+    assert_eq!(connection(&bounded(MIB, 0), MIB).cost_bytes(), MIB);
 }
 
 /// libzmq keeps a buffer for each segment that it reads alone.
 #[test]
 fn short_segments_cost_a_buffer_each() {
-    let records = side(256 * MIB, 1 << 30);
+    let records = bounded(256 * MIB, 1 << 30);
     let mut one = Connection::new(records, Peer::unix(b"@test"));
     let arrived = Arrived { len_bytes: 100_000, segments: 1_000 };
     one.update(arrived, taken(50_000, 1_000), 0, 0);
@@ -82,12 +86,16 @@ fn short_segments_cost_a_buffer_each() {
 }
 
 /// Adds connections that have brought so much. Their ends: this process's and the peer's.
-fn add(watch: &mut Watch, side: &Arc<Side>, received_mib: &[u64]) -> Vec<(TcpStream, TcpStream)> {
+fn add(
+    scanner: &mut Scanner,
+    socket: &Arc<BoundedSocket>,
+    received_mib: &[u64],
+) -> Vec<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut add_one = |&received_mib: &u64| {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (own, _) = listener.accept().unwrap();
-        watch.connections.insert(id_of(&own), connection(side, received_mib * MIB));
+        scanner.connections.insert(id_of(&own), connection(socket, received_mib * MIB));
         (own, peer)
     };
     received_mib.iter().map(&mut add_one).collect()
@@ -97,14 +105,14 @@ fn id_of(stream: &TcpStream) -> Id {
     (stream.as_raw_fd(), socket_number(stream.as_raw_fd()).unwrap())
 }
 
-/// Ends what is too much of one side: just this one of `streams`, if any, and its peer notices.
+/// Scans for a socket that holds too much. Only the expected one of `streams` is ended, and its peer notices.
 #[track_caller]
-fn assert_ends(watch: &mut Watch, streams: &mut [(TcpStream, TcpStream)], expected: Option<usize>) {
-    let is_ended = |watch: &Watch, own: &TcpStream| watch.connections[&id_of(own)].is_ended;
-    let before: Vec<bool> = streams.iter().map(|(own, _)| is_ended(watch, own)).collect();
-    watch.end();
+fn assert_ends(scanner: &mut Scanner, streams: &mut [(TcpStream, TcpStream)], expected: Option<usize>) {
+    let is_ended = |scanner: &Scanner, own: &TcpStream| scanner.connections[&id_of(own)].is_ended;
+    let before: Vec<bool> = streams.iter().map(|(own, _)| is_ended(scanner, own)).collect();
+    scanner.end();
     for (i, ((own, peer), before)) in streams.iter_mut().zip(before).enumerate() {
-        assert_eq!(is_ended(watch, own), before || expected == Some(i), "connection {i}");
+        assert_eq!(is_ended(scanner, own), before || expected == Some(i), "connection {i}");
         if expected == Some(i) {
             let result = std::io::Read::read(peer, &mut [0]);
             assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "connection {i}");
@@ -114,59 +122,59 @@ fn assert_ends(watch: &mut Watch, streams: &mut [(TcpStream, TcpStream)], expect
 
 #[test]
 fn one_long_frame_is_allowed_per_node() {
-    let (node, other) = (side(256 * MIB, 1 << 30), side(256 * MIB, 1 << 30));
-    let mut watch = watch();
-    let mut streams = add(&mut watch, &node, &[1_000, 100, 90]);
-    streams.extend(add(&mut watch, &other, &[1_000]));
-    assert_ends(&mut watch, &mut streams, None);
+    let (node, other) = (bounded(256 * MIB, 1 << 30), bounded(256 * MIB, 1 << 30));
+    let mut scanner = scanner();
+    let mut streams = add(&mut scanner, &node, &[1_000, 100, 90]);
+    streams.extend(add(&mut scanner, &other, &[1_000]));
+    assert_ends(&mut scanner, &mut streams, None);
     // Of the others, the one with most has to go.
-    streams.extend(add(&mut watch, &node, &[30, 70]));
-    assert_ends(&mut watch, &mut streams, Some(1));
+    streams.extend(add(&mut scanner, &node, &[30, 70]));
+    assert_ends(&mut scanner, &mut streams, Some(1));
 }
 
 #[test]
 fn what_ended_connections_have_left_counts() {
-    let node = side(10 * MIB, 0);
-    let mut watch = watch();
-    let mut streams = add(&mut watch, &node, &[2, 7]);
-    assert_ends(&mut watch, &mut streams, None);
-    streams.extend(add(&mut watch, &node, &[6]));
+    let node = bounded(10 * MIB, 0);
+    let mut scanner = scanner();
+    let mut streams = add(&mut scanner, &node, &[2, 7]);
+    assert_ends(&mut scanner, &mut streams, None);
+    streams.extend(add(&mut scanner, &node, &[6]));
     // The others have room.
-    assert_ends(&mut watch, &mut streams, Some(1));
+    assert_ends(&mut scanner, &mut streams, Some(1));
     // What the ended one has brought is still there.
-    assert_ends(&mut watch, &mut streams, Some(2));
-    assert_ends(&mut watch, &mut streams, Some(0));
+    assert_ends(&mut scanner, &mut streams, Some(2));
+    assert_ends(&mut scanner, &mut streams, Some(0));
 }
 
 /// A connection ends while its node, which has always something to read, takes what it has brought.
 #[test]
 fn what_the_node_has_taken_of_ended_connections_counts_no_longer() {
-    let node = side(10 * MIB, 0);
-    let mut watch = watch();
-    let ended = add(&mut watch, &node, &[7]);
+    let node = bounded(10 * MIB, 0);
+    let mut scanner = scanner();
+    let ended = add(&mut scanner, &node, &[7]);
     let file = ended[0].0.as_raw_fd();
     drop(ended);
-    watch.list();
-    let mut streams = add(&mut watch, &node, &[2]);
-    assert_ends(&mut watch, &mut streams, None);
-    watch.measure(HashMap::from([(file, (taken(6 * MIB, 1), node.clone()))]), &HashSet::new());
-    streams.extend(add(&mut watch, &node, &[6]));
-    assert_ends(&mut watch, &mut streams, None);
-    streams.extend(add(&mut watch, &node, &[5]));
-    assert_ends(&mut watch, &mut streams, Some(1));
+    scanner.list();
+    let mut streams = add(&mut scanner, &node, &[2]);
+    assert_ends(&mut scanner, &mut streams, None);
+    scanner.measure(HashMap::from([(file, (taken(6 * MIB, 1), node.clone()))]), &HashSet::new());
+    streams.extend(add(&mut scanner, &node, &[6]));
+    assert_ends(&mut scanner, &mut streams, None);
+    streams.extend(add(&mut scanner, &node, &[5]));
+    assert_ends(&mut scanner, &mut streams, Some(1));
 }
 
 /// libzmq closes a connection that is to be ended, and its descriptor becomes another socket.
 #[test]
 fn a_connection_that_was_not_ended_does_not_count_as_ended() {
-    let node = side(MIB, 0);
-    let mut watch = watch();
-    let (own, peer) = add(&mut watch, &node, &[2]).remove(0);
+    let node = bounded(MIB, 0);
+    let mut scanner = scanner();
+    let (own, peer) = add(&mut scanner, &node, &[2]).remove(0);
     let (file, number) = id_of(&own);
-    let connection = watch.connections.remove(&(file, number)).unwrap();
-    watch.connections.insert((file, number + 1), connection);
-    watch.end();
-    assert!(!watch.connections[&(file, number + 1)].is_ended);
+    let connection = scanner.connections.remove(&(file, number)).unwrap();
+    scanner.connections.insert((file, number + 1), connection);
+    scanner.end();
+    assert!(!scanner.connections[&(file, number + 1)].is_ended);
     peer.set_nonblocking(true).unwrap();
     assert_eq!(peer.peek(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
@@ -183,17 +191,18 @@ fn a_descriptor_that_is_another_connection_s_now_is_not_measured() {
     accepted.peek(&mut [0; 5]).unwrap();
     assert_eq!(arrived((file, number), 0), Some((Arrived { len_bytes: 5, segments: 1 }, 0)));
     assert_eq!(arrived((file, number + 1), 0), None);
-    let (mut watch, owner) = (watch(), side(0, 0));
-    watch.connections.insert((file, number + 1), connection(&owner, 1_000_000));
-    let received = watch.measure(HashMap::from([(file, (taken(400_000, 1), owner))]), &HashSet::new());
+    let (mut scanner, owner) = (scanner(), bounded(0, 0));
+    scanner.connections.insert((file, number + 1), connection(&owner, 1_000_000));
+    let received = scanner.measure(HashMap::from([(file, (taken(400_000, 1), owner))]), &HashSet::new());
     assert_eq!(received.values().sum::<u64>(), 0);
     // Of the old one, what the node has not taken is still held.
-    assert_eq!(watch.connections[&(file, number + 1)].held_bytes, 600_000);
+    assert_eq!(scanner.connections[&(file, number + 1)].held_bytes, 600_000);
 }
 
 /// A producer, which takes short requests only, and a consumer of one process connect to the same peer.
 #[test]
 fn a_connection_belongs_to_the_node_that_receives_over_it() {
+    let _alone = lock(&SCANS);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let endpoint = format!("tcp://{address}");
@@ -204,32 +213,32 @@ fn a_connection_belongs_to_the_node_that_receives_over_it() {
         node.connect(&endpoint);
         node
     });
-    let owner = |watch: &Watch| watch.connections[&id].side.id;
-    let mut watch = watch();
-    watch.look();
+    let owner = |scanner: &Scanner| scanner.connections[&id].socket.id;
+    let mut scanner = scanner();
+    scanner.scan();
     // As long as it is not known whose it is, what the one allows that allows most.
-    assert_eq!(owner(&watch), nodes[1].side.id);
+    assert_eq!(owner(&scanner), nodes[1].socket.id);
     // The process's own guard may be faster.
-    while owner(&watch) != nodes[2].side.id {
+    while owner(&scanner) != nodes[2].socket.id {
         nodes[2].took(Origin(Some(id.0)), 10, 1);
         nodes[2].end_turn(false);
-        watch.look();
+        scanner.scan();
     }
     // Another one ends: what is known of the connection stays.
-    watch.connections.get_mut(&id).unwrap().update(full(1_000), taken(0, 0), 0, 0);
+    scanner.connections.get_mut(&id).unwrap().update(full(1_000), taken(0, 0), 0, 0);
     let [first, second, third] = nodes;
     drop(third);
-    watch.look();
-    assert_eq!(owner(&watch), second.side.id);
-    assert_eq!(watch.connections[&id].latest_arrived().0.len_bytes, 1_000);
+    scanner.scan();
+    assert_eq!(owner(&scanner), second.socket.id);
+    assert_eq!(scanner.connections[&id].latest_arrived().0.len_bytes, 1_000);
     // Whoever no longer connects has none.
     second.disconnect(&endpoint);
     drop(second);
-    watch.look();
-    assert_eq!(owner(&watch), first.side.id);
+    scanner.scan();
+    assert_eq!(owner(&scanner), first.socket.id);
     drop(first);
-    watch.look();
-    assert!(!watch.connections.contains_key(&id));
+    scanner.scan();
+    assert!(!scanner.connections.contains_key(&id));
 }
 
 /// A record arrives slowly while the application allocates far more memory than the record has.
@@ -267,7 +276,7 @@ fn allocate_while_a_record_arrives() {
     });
     let subscriber = Socket::new(Kind::SUB).unwrap();
     subscriber.zmq().set_subscribe(b"").unwrap();
-    subscriber.expect_anybody(1 << 30).unwrap();
+    subscriber.limit_untrusted_peers(1 << 30).unwrap();
     subscriber.zmq().set_reconnect_ivl(-1).unwrap();
     subscriber.zmq().set_rcvtimeo(60_000).unwrap();
     let backlog = Backlog::connecting("Test", 256 << 20, 1 << 30);
@@ -305,8 +314,9 @@ fn a_turn_is_counted_by_connection() {
 /// Sends to an XPUB socket that nobody reads, until it is cut off.
 #[test]
 fn what_nobody_reads_is_cut_off() {
+    let _alone = lock(&SCANS);
     let socket = Socket::new(Kind::XPUB).unwrap();
-    socket.expect_subscribers().unwrap();
+    socket.limit_untrusted_subscribers().unwrap();
     socket.zmq().set_linger(0).unwrap();
     let port = socket.bind_ephemeral().unwrap();
     let backlog = Backlog::listening("Test", &socket, 1 << 20);
@@ -348,10 +358,10 @@ fn a_connection_to_a_host_that_has_a_name_is_watched() {
     let own = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let [local, peer] = [own.local_addr(), own.peer_addr()].map(|address| Peer::from(address.unwrap()));
     let start = Instant::now();
-    while sides().side_of(&local, &peer).is_none_or(|side| !Arc::ptr_eq(&side, &backlog.side)) {
+    while registry().socket_of(&local, &peer).is_none_or(|socket| !Arc::ptr_eq(&socket, &backlog.socket)) {
         assert!(start.elapsed() < Duration::from_secs(60), "localhost is not found");
         std::thread::sleep(Duration::from_millis(5));
     }
     drop(backlog);
-    assert!(sides().side_of(&local, &peer).is_none());
+    assert!(registry().socket_of(&local, &peer).is_none());
 }

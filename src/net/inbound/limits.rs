@@ -1,6 +1,7 @@
 //! Which inbound connections are too many.
 
-use super::{Id, host_of};
+use super::Id;
+use crate::net::endpoint::host_of;
 use crate::net::{Peer, max_open_files};
 use std::cmp::Reverse;
 use std::collections::HashMap;

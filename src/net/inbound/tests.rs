@@ -1,7 +1,10 @@
 //! Tests of the limits on inbound connections.
 
 use super::super::Kind;
+use super::super::descriptors::Descriptors;
+use super::limits::{Connection, Host, IDLE_MS, Reason, beyond_reserve, unwanted};
 use super::*;
+use std::collections::HashMap;
 use std::io::Read;
 use std::net::TcpStream;
 
@@ -9,7 +12,7 @@ const LIMITS: InboundLimits =
     InboundLimits { max_count: 40, max_key: "all", max_per_host_count: 20, max_per_host_key: "host" };
 
 fn connection(host: [u8; 4], found: u64, age_ms: u64, is_active: bool) -> Connection {
-    Connection { host: limits::Host(host.into()), found, age_ms, is_active, is_ended: false }
+    Connection { host: Host(host.into()), found, age_ms, is_active, is_ended: false }
 }
 
 /// The numbers of the connections that are ended.
@@ -55,31 +58,6 @@ fn the_greediest_host_loses_idle_connections_and_then_the_newest_ones() {
 const NEW_ENOUGH_MS: u64 = 2_000;
 
 #[test]
-fn a_host_is_known_by_its_address_or_network() {
-    let host = |address: &str| host_of(address.parse().unwrap()).to_string();
-    for loopback in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.2"] {
-        assert_eq!(host(loopback), "127.0.0.1");
-    }
-    assert_eq!(host("::ffff:10.0.0.7"), "10.0.0.7");
-    assert_eq!(host("fd00::1:2:3:4"), host("fd00::5"));
-    assert_ne!(host("fd00::1"), host("fd00:0:0:1::1"));
-    assert_ne!(host("fe80::1"), host("fe80::2"));
-}
-
-#[test]
-fn connections_are_told_from_others_by_where_they_were_made_to() {
-    let address = |endpoint: &str| Address::parse(endpoint.as_bytes()).unwrap();
-    let peer = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
-    assert!(address("tcp://0.0.0.0:5556").is(&peer("10.0.0.1:5556")));
-    assert!(address("tcp://[::]:5556").is(&peer("10.0.0.1:5556")));
-    assert!(!address("tcp://0.0.0.0:5556").is(&peer("10.0.0.1:5557")));
-    assert!(!address("tcp://10.0.0.2:5556").is(&peer("10.0.0.1:5556")));
-    assert!(address("tcp://[fe80::1%eth0]:5556").is(&peer("[fe80::1]:5556")));
-    assert!(Address::parse(b"inproc://tower").is_none());
-    assert!(Address::parse(b"ipc:///tmp/\xe9").unwrap().is(&Peer::unix(b"/tmp/\xe9")));
-}
-
-#[test]
 fn active_connections_keep_a_fair_share_of_the_descriptors() {
     let mut connections = HashMap::new();
     for i in 0..40 {
@@ -114,24 +92,24 @@ fn connections_do_not_become_idle_while_the_node_is_busy() {
     let endpoint = socket.last_endpoint().unwrap();
     let stream = silent(str::from_utf8(&endpoint).unwrap());
     // Without the process's own guard, which looks at other times.
-    let inbound = Inbound(Arc::new(Listener::new("Test", Address::parse(&endpoint).unwrap(), LIMITS)));
-    let mut watch = Watch::new(Descriptors::open().unwrap());
-    let mut clock_ms = watch.looked_ms;
-    let mut look = || {
+    let inbound = Inbound(Arc::new(Listener::new("Test", ListenAddress::parse(&endpoint).unwrap(), LIMITS)));
+    let mut scanner = Scanner::new(Descriptors::open().unwrap());
+    let mut clock_ms = scanner.scanned_ms;
+    let mut scan = || {
         clock_ms += 1_000;
-        watch.look(std::slice::from_ref(&inbound.0), clock_ms);
-        watch.listeners[0].connections.values().next().map(|connection| connection.age_ms)
+        scanner.scan(std::slice::from_ref(&inbound.0), clock_ms);
+        scanner.listeners[0].connections.values().next().map(|connection| connection.age_ms)
     };
-    while look().is_none() {
+    while scan().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     // Busy for a minute, apart from one moment.
-    assert_eq!((0..60).filter_map(|_| look()).max(), Some(0));
+    assert_eq!((0..60).filter_map(|_| scan()).max(), Some(0));
     drop(inbound.waiting());
-    assert_eq!((look(), look()), (Some(1_000), Some(1_000)));
+    assert_eq!((scan(), scan()), (Some(1_000), Some(1_000)));
     let _waiting = inbound.waiting();
     while !is_ended(&stream) {
-        assert!(look().is_none_or(|age_ms| age_ms < 60_000), "idle, and not ended");
+        assert!(scan().is_none_or(|age_ms| age_ms < 60_000), "idle, and not ended");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

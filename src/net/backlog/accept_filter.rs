@@ -8,10 +8,10 @@
 //! sent, and new connections would add as much again.
 
 use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
-use super::super::inbound::Address;
+use super::super::listen_address::ListenAddress;
 use super::super::peer::Peer;
 use super::connection::Id;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// What a node may leave unread without being late.
@@ -35,7 +35,7 @@ pub(super) enum Step {
 
 /// One listening socket's entrance.
 #[derive(Default)]
-pub(super) struct Door {
+pub(super) struct AcceptFilter {
     /// What was received since the node has read everything, and when that became much.
     unread_bytes: u64,
     busy_since: Option<Instant>,
@@ -46,10 +46,10 @@ pub(super) struct Door {
     filtered: Option<Id>,
 }
 
-impl Door {
+impl AcceptFilter {
     /// Takes how much was received since the last look, whether the node has read everything since then, and whether the
     /// socket holds more than its limit.
-    pub(super) fn look(
+    pub(super) fn update(
         &mut self,
         received_bytes: u64,
         was_empty: bool,
@@ -83,17 +83,17 @@ impl Door {
     }
 
     /// Whether newcomers are let in, and the node has time for them.
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.is_closed && self.busy_since.is_none()
     }
 
     /// Ignores newcomers. False when the socket is not found, or the kernel refuses.
-    pub(super) fn close(&mut self, descriptors: &mut Descriptors, address: &Address) -> bool {
+    pub(super) fn close(&mut self, descriptors: &mut Descriptors, address: &ListenAddress) -> bool {
         let mut found = None;
         descriptors.each(|file, number| {
             if found.is_none()
                 && is_listening(file)
-                && Peer::local(file).is_some_and(|local| address.is(&local))
+                && Peer::local(file).is_some_and(|local| address.matches(&local))
             {
                 found = number.map(|number| (file, number));
             }
@@ -110,7 +110,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for AcceptFilter {
     fn drop(&mut self) {
         self.open();
     }
@@ -118,7 +118,8 @@ impl Drop for Door {
 
 /// Calls `act` with a duplicate of a socket's descriptor. False when that is another file by now.
 fn with_socket((file, number): Id, act: impl FnOnce(RawFd) -> bool) -> bool {
-    with_duplicate(file, |file| socket_number(file) == Some(number) && act(file)).unwrap_or(false)
+    let act = |file: BorrowedFd| socket_number(file.as_raw_fd()) == Some(number) && act(file.as_raw_fd());
+    with_duplicate(file, act).unwrap_or(false)
 }
 
 fn is_listening(file: RawFd) -> bool {
@@ -155,8 +156,8 @@ mod tests {
     fn newcomers_take_a_fifth_of_the_time() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut door = Door::default();
-        let mut look = |received, was_empty, seconds| door.look(received, was_empty, false, at(seconds));
+        let mut filter = AcceptFilter::default();
+        let mut look = |received, was_empty, seconds| filter.update(received, was_empty, false, at(seconds));
         // What is read at once may be any amount.
         assert_eq!(look(1 << 30, true, 0), Step::Nothing);
         assert_eq!(look(1 << 30, true, 10), Step::Nothing);
@@ -177,17 +178,17 @@ mod tests {
     fn it_is_closed_at_once_when_the_socket_holds_too_much() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let mut door = Door::default();
+        let mut filter = AcceptFilter::default();
         assert_eq!(
-            door.look(SMALL_BYTES, false, true, at(0)),
+            filter.update(SMALL_BYTES, false, true, at(0)),
             Step::Nothing,
             "of connections that ended before"
         );
-        assert_eq!(door.look(1, false, true, at(20)), Step::Close);
-        assert_eq!(door.look(1, false, true, at(40)), Step::Nothing);
-        assert_eq!(door.look(0, true, false, at(120)), Step::Nothing);
-        assert_eq!(door.look(0, true, false, at(519)), Step::Nothing);
-        assert_eq!(door.look(0, true, false, at(520)), Step::Open);
+        assert_eq!(filter.update(1, false, true, at(20)), Step::Close);
+        assert_eq!(filter.update(1, false, true, at(40)), Step::Nothing);
+        assert_eq!(filter.update(0, true, false, at(120)), Step::Nothing);
+        assert_eq!(filter.update(0, true, false, at(519)), Step::Nothing);
+        assert_eq!(filter.update(0, true, false, at(520)), Step::Open);
     }
 
     #[test]
@@ -196,16 +197,19 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let mut before = TcpStream::connect(address).unwrap();
         let (mut accepted, _) = listener.accept().unwrap();
-        let mut door = Door::default();
+        let mut filter = AcceptFilter::default();
         let mut descriptors = Descriptors::open().unwrap();
         assert!(
-            door.close(&mut descriptors, &Address::parse(format!("tcp://{address}").as_bytes()).unwrap())
+            filter.close(
+                &mut descriptors,
+                &ListenAddress::parse(format!("tcp://{address}").as_bytes()).unwrap()
+            )
         );
         assert!(TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_err());
         std::io::Write::write_all(&mut before, b"x").unwrap();
         std::io::Read::read_exact(&mut accepted, &mut [0]).unwrap();
         let late = std::thread::spawn(move || TcpStream::connect(address).unwrap());
-        drop(door);
+        drop(filter);
         late.join().unwrap();
     }
 }

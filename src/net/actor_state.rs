@@ -1,0 +1,114 @@
+//! What the owner of a pipe can find out about the actor that reads the other end.
+//!
+//! ZeroMQ cannot say whether a PAIR socket's peer is still read: a full pipe looks like one whose reader has ended. So the
+//! actors of a process are registered by the name of their pipe.
+
+use super::budget::Budget;
+use crate::czmq::fork::{GENERATIONS, PerProcess};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+/// The names of pipes between our own threads begin with this. Applications never see their actors.
+pub(super) const INTERNAL_PIPE: &str = "inproc://dafka-pipe-";
+
+/// How many ended actors are remembered. A later call on one of these fails at once, instead of waiting for it.
+const MAX_ENDED: usize = 1_000;
+
+/// The state of one actor that reads a pipe.
+#[derive(Default)]
+pub(super) struct ActorState {
+    /// The actor has not ended.
+    pub(super) is_open: AtomicBool,
+    /// It has sent its ready signal, or need not send one.
+    pub(super) is_ready: AtomicBool,
+    /// It has sent something other than the ready signal, or is about to.
+    pub(super) has_sent: AtomicBool,
+    /// Its ready signal is no longer in the pipe. Only the owner sets this.
+    pub(super) is_signal_read: AtomicBool,
+    pub(super) budget: OnceLock<Arc<Budget>>,
+    /// The longest record that the actor accepts.
+    pub(super) max_record_len_bytes: OnceLock<usize>,
+}
+
+impl ActorState {
+    /// The actor is about to send something other than the ready signal.
+    pub(super) fn note_sent(&self) {
+        self.has_sent.store(true, Ordering::Release);
+    }
+}
+
+/// The actors of a process, by the names of their pipes.
+pub(super) struct Registry {
+    open: BTreeMap<String, Arc<ActorState>>,
+    /// Hashes of the names of the pipes whose actors ended last.
+    ended: VecDeque<u64>,
+    /// Actors that have failed and wait for `$TERM`.
+    pub(super) awaiting_term: BTreeSet<String>,
+}
+
+impl Registry {
+    const fn new() -> Registry {
+        Registry { open: BTreeMap::new(), ended: VecDeque::new(), awaiting_term: BTreeSet::new() }
+    }
+
+    pub(super) fn get(&self, pipe: &str) -> Option<&Arc<ActorState>> {
+        self.open.get(pipe)
+    }
+
+    pub(super) fn has_ended(&self, pipe: &str) -> bool {
+        self.ended.contains(&hash(pipe))
+    }
+
+    fn insert(&mut self, pipe: String, state: Arc<ActorState>) {
+        // CZMQ may reuse a name.
+        let hashed = hash(&pipe);
+        self.ended.retain(|ended| *ended != hashed);
+        self.open.insert(pipe, state);
+    }
+
+    fn remove(&mut self, pipe: &str) {
+        if self.open.remove(pipe).is_none() || pipe.starts_with(INTERNAL_PIPE) {
+            return;
+        }
+        if self.ended.len() >= MAX_ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(hash(pipe));
+    }
+}
+
+fn hash(pipe: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pipe.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The actors of this process.
+pub(super) fn registry() -> MutexGuard<'static, Registry> {
+    static REGISTRY: PerProcess<Registry> =
+        PerProcess::new([const { Mutex::new(Registry::new()) }; GENERATIONS]);
+    REGISTRY.lock()
+}
+
+/// While this lives, an actor reads a pipe. See [`Socket::attach`](super::Socket::attach).
+pub struct Attached {
+    pipe: String,
+    state: Arc<ActorState>,
+}
+
+impl Attached {
+    pub(super) fn new(pipe: String, state: Arc<ActorState>) -> Attached {
+        state.is_open.store(true, Ordering::Release);
+        registry().insert(pipe.clone(), state.clone());
+        Attached { pipe, state }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.state.is_open.store(false, Ordering::Release);
+        registry().remove(&self.pipe);
+    }
+}

@@ -1,0 +1,77 @@
+//! Waits at sockets. An actor's wait also ends when the process ends.
+
+use super::socket::last_error;
+use crate::czmq::exit::{self, Role};
+use std::os::raw::c_int;
+use zmq::{POLLIN, PollItem};
+use zmq_sys::{zmq_poll, zmq_pollitem_t};
+
+/// How often a wait checks whether the process ends, when no descriptor becomes readable then.
+const EXIT_CHECK_INTERVAL_MS: i64 = 100;
+
+/// Waits until an item is ready, `timeout_ms` have passed (negative: no timeout), or a signal has come. It may return
+/// sooner when the process ends.
+///
+/// # Errors
+/// ETERM when the context ends, and in an actor when the process ends. A signal is no error.
+pub fn poll(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    if exit::role() != Role::Application {
+        if !exit::is_ending() {
+            poll_until_exit(items, timeout_ms)?;
+        }
+        if exit::is_ending() {
+            return poll_at_exit(items, timeout_ms);
+        }
+        return Ok(());
+    }
+    poll_count(items, timeout_ms).map(|_| ())
+}
+
+/// Returns how many items are ready.
+fn poll_count(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<usize> {
+    match zmq::poll(items, timeout_ms) {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(zmq::Error::EINTR) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Like [`poll`], and also returns when the process begins to end.
+fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    let Some(fd) = exit::descriptor() else {
+        let limit_ms = EXIT_CHECK_INTERVAL_MS;
+        return poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })
+            .map(|_| ());
+    };
+    let exit = zmq_pollitem_t { socket: std::ptr::null_mut(), fd, events: POLLIN.bits(), revents: 0 };
+    // SAFETY: PollItem is a `repr (C)` zmq_pollitem_t with a zero-sized marker, which borrows the item's socket.
+    let ours =
+        unsafe { std::slice::from_raw_parts_mut(items.as_mut_ptr().cast::<zmq_pollitem_t>(), items.len()) };
+    let mut all = Vec::with_capacity(ours.len() + 1);
+    for item in std::iter::once(&exit).chain(&*ours) {
+        all.push(zmq_pollitem_t { socket: item.socket, fd: item.fd, events: item.events, revents: 0 });
+    }
+    // SAFETY: `all` is a live array of that many items.
+    let rc = unsafe { zmq_poll(all.as_mut_ptr(), all.len() as c_int, timeout_ms) };
+    for (ours, polled) in ours.iter_mut().zip(&all[1..]) {
+        ours.revents = polled.revents;
+    }
+    match rc {
+        -1 => Err(last_error()).or_else(|error| if error == zmq::Error::EINTR { Ok(()) } else { Err(error) }),
+        _ => Ok(()),
+    }
+}
+
+/// Like [`poll`], while the process ends. An actor's poll succeeds while there is something to read, for a short time.
+/// A helper thread continues until its actor ends it.
+fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
+    exit::park_if_abandoned();
+    let is_actor = exit::role() == Role::Actor;
+    let limit_ms = if is_actor { 0 } else { exit::TICK_MS };
+    let count = poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })?;
+    exit::park_if_abandoned();
+    match is_actor && (count == 0 || !exit::is_draining()) {
+        true => Err(zmq::Error::ETERM),
+        false => Ok(()),
+    }
+}
