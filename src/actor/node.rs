@@ -249,7 +249,7 @@ impl Node {
             if let Some(inbound) = &self.inbound {
                 inbound.received(&frame);
             }
-            if let Some(peer) = self.subscribers.borrow_mut().take(&frame) {
+            if let Some(peer) = self.subscribers.borrow_mut().handle(&frame) {
                 self.cut_off_warning.borrow_mut().warn(now_ms(), || {
                     format!(
                         "{}: the peer at {peer} was disconnected: all subscriptions together take more than \

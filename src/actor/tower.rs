@@ -189,7 +189,7 @@ impl<'a> Tower<'a> {
             if frame.as_ref().first() == Some(&1) {
                 self.newest_ms = Some(now_ms());
             }
-            if let Some(peer) = self.subscribers.take(&frame) {
+            if let Some(peer) = self.subscribers.handle(&frame) {
                 self.cut_off_warning.warn(now_ms(), || {
                     format!(
                         "Tower: the peer at {peer} was disconnected: all subscriptions together take more than \

@@ -130,7 +130,7 @@ struct Zpl(*mut zconfig_t);
 impl Zpl {
     fn text(&self, path: &str) -> Option<Vec<u8>> {
         // SAFETY: the configuration is live.
-        unsafe { czmq::config_get_octets(self.0, path) }
+        unsafe { czmq::config_get_bytes(self.0, path) }
     }
 
     fn required(&self, path: &str) -> Outcome<Vec<u8>> {

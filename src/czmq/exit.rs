@@ -1,12 +1,14 @@
-//! Ends actors when a process ends without destroying them. Programs may do so: they return from `main`, or call `exit`.
+//! Ends actors when a process ends without destroying them. Programs may do so: they return from `main`, or call
+//! `exit`.
 //!
 //! CZMQ closes every socket then (zsys_shutdown, registered with atexit), even while a thread uses it. libzmq frees a
 //! socket even while a thread waits at it, and CZMQ aborts the process when it uses a closed socket. So this library
-//! registers a function too. It is registered after CZMQ's, and so runs before it. It makes the actors end in the same way
-//! as when libzmq's context ends ([`poll`](crate::net::poll) fails with ETERM), and waits until their threads are gone.
+//! registers a function too. It is registered after CZMQ's, and so runs before it. It makes the actors end in the same
+//! way as when libzmq's context ends ([`poll`](crate::net::poll) fails with ETERM), and waits until their threads are
+//! gone.
 //!
-//! A thread may not end in time, for example because a disk does not respond. It is parked for ever before it next uses a
-//! socket.
+//! A thread may not end in time, for example because a disk does not respond. It is parked for ever before it next uses
+//! a socket.
 
 use super::fork::{GENERATIONS, PerProcess};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -111,8 +113,8 @@ impl Running {
         Running(())
     }
 
-    /// Parks the thread for ever. For an actor whose pipe was closed because the program has called zsys_shutdown: CZMQ would
-    /// use that pipe when the actor returns. The end of the process does not wait for this thread.
+    /// Parks the thread for ever. For an actor whose pipe was closed because the program has called zsys_shutdown: CZMQ
+    /// would use that pipe when the actor returns. The end of the process does not wait for this thread.
     pub fn stop(self) -> ! {
         ACTORS.lock().threads.remove(&thread());
         park();
@@ -146,8 +148,8 @@ pub fn is_ended_here() -> bool {
     is_ending() && role() == Role::Actor
 }
 
-/// True once CZMQ has shut down at the end of the process, or is about to. A thread that logged through CZMQ would initialize
-/// it again, which aborts the process while sockets are open (4.2.1, zsys.c: `!s_process_ctx`).
+/// True once CZMQ has shut down at the end of the process, or is about to. A thread that logged through CZMQ would
+/// initialize it again, which aborts the process while sockets are open (4.2.1, zsys.c: `!s_process_ctx`).
 pub fn is_closed() -> bool {
     STATE.load(Ordering::Acquire) == CLOSED
 }
@@ -165,8 +167,8 @@ pub fn park_if_abandoned() {
 }
 
 /// Call this where a function waits or fails in a thread of the application. While the process ends, the thread is held
-/// here: what it waits for will not happen, and a program may abort when the function fails. The hold is limited, because
-/// the thread that ends the process may wait for this one.
+/// here: what it waits for will not happen, and a program may abort when the function fails. The hold is limited,
+/// because the thread that ends the process may wait for this one.
 pub fn hold_application() {
     if is_ending() && role() == Role::Application && !is_exiting_thread() {
         std::thread::sleep(APPLICATION_LIMIT);
@@ -221,8 +223,8 @@ extern "C" fn end() {
     }
 }
 
-/// Sets the state to CLOSED, if no thread other than this one runs an actor. An actor that begins later is parked. True when
-/// it has done so. With `is_late` it does so in any case.
+/// Sets the state to CLOSED, if no thread other than this one runs an actor. An actor that begins later is parked. True
+/// when it has done so. With `is_late` it does so in any case.
 fn try_close(is_late: bool) -> bool {
     let own = thread();
     let mut actors = ACTORS.lock();
@@ -247,7 +249,8 @@ fn try_close(is_late: bool) -> bool {
     is_closed()
 }
 
-/// Writes a line to standard error, if that is possible without waiting. Actors may be waiting because nothing reads the log.
+/// Writes a line to standard error, if that is possible without waiting. Actors may be waiting because nothing reads
+/// the log.
 fn write_to_stderr(line: &str) {
     let stderr = std::io::stderr();
     let mut items = [PollFd::new(&stderr, PollFlags::OUT)];

@@ -1,46 +1,46 @@
-//! Whether this process is a child that was forked after the library was used.
+//! Detects that this process was forked after the library was used.
 //!
-//! Such a child has copies of its parent's sockets and objects, but none of the threads behind them: in libzmq (4.3)
-//! every wait at such a socket fails with EINTR at once, for ever, and a thread can never be joined. The copies must be
-//! left alone. What the child makes itself works.
+//! A forked child has copies of its parent's sockets and objects, but not the threads behind them. In libzmq (4.3),
+//! every wait at such a socket fails with EINTR at once, for ever, and such a thread can never be joined. So the copies
+//! must be left alone. Objects that the child makes itself work.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-/// How many forks lie between the process that first used the library and this one.
+/// The number of forks between the process that first used the library and this process.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// The generation of this process; 0 before any fork. An object that was made in another one is not to be used.
+/// The generation of this process: 0 before any fork. Objects of another generation must not be used.
 pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Counts forks from now on. Cheap to call again.
+/// Starts to count forks. Later calls are cheap.
 pub fn count_forks() {
     static ONCE: Once = Once::new();
     unsafe extern "C" fn child() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: the handler only increments a number. When there is no memory for it, forks are not noticed.
+    // SAFETY: the handler only increments a number. If memory is short, forks are not detected.
     ONCE.call_once(|| unsafe {
         libc::pthread_atfork(None, None, Some(child));
     });
 }
 
-/// A mutex that a child can lock although a thread of its parent held it when the process was forked: each generation
-/// has one of its own, and a value of its own (up to [`GENERATIONS`] nested forks).
+/// A mutex that a forked child can lock even if a thread of its parent held it during the fork. Each generation has its
+/// own mutex and value (up to [`GENERATIONS`] nested forks).
 pub struct PerProcess<T>([Mutex<T>; GENERATIONS]);
 
-/// Nested forks that are told apart.
+/// The number of nested forks that are distinguished.
 pub const GENERATIONS: usize = 8;
 
 impl<T> PerProcess<T> {
-    /// With the same value for each process.
+    /// With one value for each generation.
     pub const fn new(values: [Mutex<T>; GENERATIONS]) -> Self {
         PerProcess(values)
     }
 
-    /// Locks this process's value. A panic of another holder is no reason to fail.
+    /// Locks this process's value. The panic of an earlier holder is ignored.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         count_forks();
         let mutex = &self.0[generation() as usize % GENERATIONS];

@@ -1,5 +1,5 @@
-//! Sends our log lines through CZMQ's log, so that zsys_set_logstream, zsys_set_logident and
-//! zsys_set_logsender hold for them too.
+//! Sends our log lines to CZMQ's log, so that zsys_set_logstream, zsys_set_logident and zsys_set_logsender apply to
+//! them.
 
 use super::{exit, sys};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -18,7 +18,7 @@ impl Log for Czmq {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // A NUL would end the line for C: a name from the network may hold one in its escaped form only.
+        // A NUL would end the line in C. Names from the network may contain one, so it is escaped.
         let Ok(line) = CString::new(record.args().to_string().replace('\0', "\\0")) else { return };
         let print = match record.level() {
             Level::Error => sys::zsys_error,
@@ -31,7 +31,7 @@ impl Log for Czmq {
             let _ = std::io::stderr().write_all(line.as_bytes());
             return;
         }
-        // SAFETY: "%s" takes exactly the one NUL-terminated string that follows.
+        // SAFETY: "%s" uses exactly one NUL-terminated string, which follows.
         unsafe { print(c"%s".as_ptr(), line.as_ptr()) }
     }
 
@@ -39,18 +39,18 @@ impl Log for Czmq {
 }
 
 unsafe extern "C" {
-    /// The C library's standard error.
+    /// The C library's stderr.
     static stderr: *mut libc::FILE;
 }
 
-/// Sends CZMQ's log to standard error: a program's standard output is for its data.
+/// Sends CZMQ's log to standard error, because a program's standard output is for its data.
 pub fn to_stderr() {
     // SAFETY: the stream lives as long as the process.
     unsafe { sys::zsys_set_logstream(stderr) }
 }
 
-/// Makes CZMQ's log the destination of this library's lines. A program that has set a logger of its own (one
-/// written in Rust) keeps it. Prepares for the end of the process, too. Cheap to call again.
+/// Sends this library's log lines to CZMQ's log. If a Rust program has set a logger, that one is kept. Also prepares
+/// for the end of the process. Later calls are cheap.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -61,8 +61,7 @@ pub fn install() {
     });
 }
 
-/// Logs what went wrong at the edge of the library, where no panic may pass: that of a logger that the process has
-/// installed is dropped with its line.
+/// Logs an error at the boundary to C, which no panic may cross. If the process's logger panics, the panic is dropped.
 pub fn error_at_edge(line: std::fmt::Arguments) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         install();

@@ -1,54 +1,55 @@
-//! CZMQ objects that this library owns, one type for each kind. Each is destroyed when it is dropped.
+//! CZMQ objects that this library owns, one type for each class. They are destroyed when dropped.
 
 use super::fork::generation;
 use super::sys::{self, zframe_t, zsock_t};
 use std::os::raw::{c_int, c_void};
 use std::ptr::null_mut;
 
-/// A `zframe_t` that we own, or none.
+/// A `zframe_t` that we own, or no frame.
 pub struct ZFrame(*mut zframe_t);
 
 impl ZFrame {
-    /// Takes a frame over, or none.
+    /// Takes ownership of a frame, or of none.
     ///
     /// # Safety
-    /// `frame` is NULL or live, and nobody else destroys it.
+    /// `frame` is NULL or a live frame that nothing else destroys.
     pub unsafe fn from_c(frame: *mut zframe_t) -> ZFrame {
         ZFrame(frame)
     }
 
-    /// A copy of a frame of the caller's, or none.
+    /// A copy of the caller's frame, or no frame.
     ///
     /// # Safety
     /// `frame` is NULL or a live frame.
     pub unsafe fn copy(frame: *mut zframe_t) -> ZFrame {
-        // SAFETY: the caller's promise; NULL is not handed on.
+        // SAFETY: the caller's promise. NULL is not passed on.
         ZFrame(if frame.is_null() { frame } else { unsafe { sys::zframe_dup(frame) } })
     }
 
-    /// A frame with a copy of `content`; none when there is no memory for it.
+    /// A frame with a copy of `content`. No frame when memory is short.
     pub fn new(content: &[u8]) -> ZFrame {
         // SAFETY: zframe_new copies the bytes.
         ZFrame(unsafe { sys::zframe_new(content.as_ptr().cast(), content.len()) })
     }
 
-    /// The frame for C functions; it remains ours. NULL when there is none.
+    /// The frame for C functions. We still own it. NULL when there is none.
     pub fn as_c(&self) -> *mut zframe_t {
         self.0
     }
 
-    /// Gives the frame away: whoever gets it destroys it. NULL when there is none.
+    /// Gives up ownership: the receiver destroys the frame. NULL when there is none.
     pub fn into_c(mut self) -> *mut zframe_t {
         std::mem::replace(&mut self.0, null_mut())
     }
 
-    /// Sends the frame without waiting, whatever signals come; there is none left then. False when it was not sent.
+    /// Sends the frame without waiting. Signals do not interrupt it. Afterwards there is no frame. False when it was
+    /// not sent.
     ///
     /// # Safety
     /// `destination` is a live actor or socket of CZMQ's, and there is a frame.
     pub unsafe fn try_send(&mut self, destination: *mut c_void) -> bool {
         loop {
-            // SAFETY: the caller's promise; CZMQ destroys a frame that it has sent, and sets the reference to NULL.
+            // SAFETY: the caller's promise. CZMQ destroys a frame that it has sent, and sets the pointer to NULL.
             let rc = unsafe { sys::zframe_send(&mut self.0, destination, sys::ZFRAME_DONTWAIT) };
             // SAFETY: zmq_errno reads this thread's error number.
             if rc == 0 || unsafe { zmq_sys::zmq_errno() } != libc::EINTR {
@@ -57,9 +58,9 @@ impl ZFrame {
         }
     }
 
-    /// The content; `None` when there is no frame.
+    /// The content. `None` when there is no frame.
     pub fn content(&self) -> Option<&[u8]> {
-        // SAFETY: NULL, or live and ours; data and size describe its content.
+        // SAFETY: NULL, or live and ours. Data and size describe its content.
         unsafe {
             (!self.0.is_null()).then(|| match sys::zframe_size(self.0) {
                 0 => &[],
@@ -82,7 +83,7 @@ impl Drop for ZFrame {
     }
 }
 
-/// A `zsock_t` that we own, or none.
+/// A `zsock_t` that we own, or no socket.
 pub struct ZSock {
     raw: *mut zsock_t,
     /// The process that made it.
@@ -93,21 +94,22 @@ pub struct ZSock {
 unsafe impl Send for ZSock {}
 
 impl ZSock {
-    /// Takes a socket over, or none.
+    /// Takes ownership of a socket, or of none.
     ///
     /// # Safety
-    /// `raw` is NULL or live, and nobody else destroys it.
+    /// `raw` is NULL or a live socket that nothing else destroys.
     pub unsafe fn from_c(raw: *mut zsock_t) -> ZSock {
         ZSock { raw, generation: generation() }
     }
 
-    /// A new socket. CZMQ (4.2.1, zsock.c: `assert (self->handle)`) ends the process when there is no socket left.
+    /// A new socket. When the limit of sockets is reached, CZMQ aborts the process (4.2.1, zsock.c: `assert
+    /// (self->handle)`).
     pub fn new(kind: zmq::SocketType) -> ZSock {
-        // SAFETY: the name is a static string; the socket is nobody else's.
+        // SAFETY: the name is a static string, and nothing else owns the socket.
         unsafe { ZSock::from_c(sys::zsock_new_checked(kind as c_int, c"dafka".as_ptr(), line!() as usize)) }
     }
 
-    /// The socket for C functions; it remains ours. NULL when there is none.
+    /// The socket for C functions. We still own it. NULL when there is none.
     pub fn as_c(&self) -> *mut zsock_t {
         self.raw
     }
@@ -121,7 +123,7 @@ impl Default for ZSock {
 
 impl Drop for ZSock {
     fn drop(&mut self) {
-        // The copy of a parent's socket stays, see `fork`.
+        // A copy of a parent's socket is left alone, see `fork`.
         if self.generation == generation() {
             // SAFETY: NULL or ours, and destroyed once.
             unsafe { sys::zsock_destroy(&mut self.raw) }

@@ -1,20 +1,20 @@
-//! Declarations of the CZMQ functions that are called from Rust (stock CZMQ 4.2, nothing of its draft API).
+//! Declarations of the CZMQ functions that Rust code calls (stable API of CZMQ 4.2).
 //!
-//! `c-tests/czmq_declarations.c` declares the same functions again behind `czmq.h`, so that a drift is a
-//! compile error there; a test compares the two lists.
+//! `c-tests/czmq_declarations.c` declares the same functions again after including `czmq.h`, so that a difference to
+//! CZMQ is a compile error. A test compares the two lists.
 
 #![allow(non_camel_case_types, missing_docs)]
 
 use std::os::raw::{c_char, c_int, c_void};
 
-/// A type of CZMQ's that is only ever seen through a pointer.
+/// A CZMQ type that is only used through a pointer.
 macro_rules! opaque {
     ($($name:ident),*) => { $(#[repr(C)] pub struct $name { _private: [u8; 0] })* };
 }
 
 opaque!(zactor_t, zconfig_t, zframe_t, ziflist_t, zlist_t, zsock_t);
 
-/// zframe_send does not wait.
+/// Makes zframe_send return without waiting.
 pub const ZFRAME_DONTWAIT: c_int = 4;
 
 pub type zsys_handler_fn = unsafe extern "C" fn(signal_value: c_int);

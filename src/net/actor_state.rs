@@ -1,7 +1,7 @@
 //! What the owner of a pipe can find out about the actor that reads the other end.
 //!
-//! ZeroMQ cannot say whether a PAIR socket's peer is still read: a full pipe looks like one whose reader has ended. So the
-//! actors of a process are registered by the name of their pipe.
+//! ZeroMQ cannot say whether a PAIR socket's peer is still read: a full pipe looks like one whose reader has ended. So
+//! the actors of a process are registered by the name of their pipe.
 
 use super::budget::Budget;
 use crate::czmq::fork::{GENERATIONS, PerProcess};

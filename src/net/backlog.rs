@@ -1,9 +1,9 @@
 //! Limits how much unread data libzmq holds.
 //!
-//! The inbound pipes of network sockets have no high-water mark, see [`Socket::limit_untrusted_peers`], and libzmq does not
-//! limit the number of frames of a message. So one thread per process compares, many times a second, what each connection
-//! has received (TCP_INFO) with what its node has read from the socket. When a socket holds more than its limit, the
-//! connections that hold the most are ended. Their peers reconnect, and lost records are fetched again.
+//! The inbound pipes of network sockets have no high-water mark, see [`Socket::limit_untrusted_peers`], and libzmq does
+//! not limit the number of frames of a message. So one thread per process compares, many times a second, what each
+//! connection has received (TCP_INFO) with what its node has read from the socket. When a socket holds more than its
+//! limit, the connections that hold the most are ended. Their peers reconnect, and lost records are fetched again.
 //!
 //! This file has the part of the nodes: each counts what it reads. The thread's part:
 //!
@@ -41,8 +41,9 @@ use schedule::Load;
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The pause while a socket holds a large part of its limit.
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
-/// While the process is idle, the thread checks whether that is still so. It pauses for this many times as long as the check
-/// takes, up to a maximum. The check is slow with many threads, because the kernel sums up what all threads have used.
+/// While the process is idle, the thread checks whether that is still so. It pauses for this many times as long as the
+/// check takes, up to a maximum. The check is slow with many threads, because the kernel sums up what all threads have
+/// used.
 const IDLE_FACTOR: u32 = 500;
 const MAX_IDLE_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest header of a frame, and what ZMTP 3.1 writes before a subscription in place of one byte.

@@ -30,8 +30,8 @@ pub enum BindError {
     /// The operating system refused it.
     #[error("{0}")]
     System(#[from] io::Error),
-    /// The path of an `ipc://` address is taken by another kind of file.
-    #[error("there is a file that is no socket")]
+    /// The path of an `ipc://` address is taken by a file that is not a socket.
+    #[error("the path is taken by a file that is not a socket")]
     NoSocket,
     /// The host of a `tcp://` address is not known.
     #[error("the host {0} is unknown, and no network interface has this name")]
@@ -46,9 +46,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Socket {
-    /// Binds to an address that an operator has chosen. Returns the bound endpoint, with the actual port in place of `*`
-    /// or 0. The host may be a name. An `ipc://` address is in use while another process listens there. The file that a
-    /// dead process has left there is replaced.
+    /// Binds to an address that an operator has chosen. Returns the bound endpoint, with the actual port in place of
+    /// `*` or 0. The host may be a name. An `ipc://` address is in use while another process listens there. The file
+    /// that a dead process has left there is replaced.
     ///
     /// # Errors
     /// See [`BindError`].

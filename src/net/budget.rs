@@ -6,7 +6,8 @@ use std::time::Duration;
 /// The longest wait of one [`Budget::reserve`].
 const RESERVE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Counts what is in an actor's pipe and what the actor holds. The actor's owner reserves before it writes into the pipe.
+/// Counts what is in an actor's pipe and what the actor holds. The actor's owner reserves before it writes into the
+/// pipe.
 pub struct Budget {
     limit_bytes: u64,
     used: Mutex<Used>,

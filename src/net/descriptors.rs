@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The kernel lists about 1,300 descriptors at once in a buffer of this length.
 const LIST_LEN_BYTES: usize = 32 << 10;
 
-/// Lists the open descriptors of this process. It keeps its own descriptor open, so that it still works when the process
-/// can open no more files.
+/// Lists the open descriptors of this process. It keeps its own descriptor open, so that it still works when the
+/// process can open no more files.
 pub(super) struct Descriptors {
     /// `/proc/self/fd`.
     directory: OwnedFd,
@@ -37,8 +37,8 @@ impl Descriptors {
         Some(Descriptors { directory, buffer, inherited, spare })
     }
 
-    /// Calls `each` with every open descriptor. If it is a socket that this process has made, `each` also gets the socket's
-    /// number.
+    /// Calls `each` with every open descriptor. If it is a socket that this process has made, `each` also gets the
+    /// socket's number.
     pub(super) fn each(&mut self, mut each: impl FnMut(RawFd, Option<u64>)) {
         let spare = self.spare.as_ref().map(|spare| spare.duplicate.as_raw_fd());
         if rustix::fs::seek(&self.directory, SeekFrom::Start(0)).is_err() {
@@ -59,8 +59,8 @@ impl Descriptors {
 /// The number that distinguishes a socket from all other open sockets. `None` when the descriptor is not a socket.
 pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     let mut status = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: the structure is writable, and is initialized when the call succeeds. (rustix requires a descriptor that stays
-    // open. libzmq may close this one at any time.)
+    // SAFETY: the structure is writable, and is initialized when the call succeeds. (rustix requires a descriptor that
+    // stays open. libzmq may close this one at any time.)
     let status = unsafe {
         if libc::fstat(file, status.as_mut_ptr()) != 0 {
             return None;
@@ -70,8 +70,8 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
-/// The sockets that were open when this process made its first socket, if it was forked by a process that uses the library.
-/// They are copies of the parent's sockets: to end one of them ends the parent's connection. Otherwise empty.
+/// The sockets that were open when this process made its first socket, if it was forked by a process that uses the
+/// library. They are copies of the parent's sockets: to end one of them ends the parent's connection. Otherwise empty.
 fn inherited() -> Arc<HashSet<u64>> {
     type Inherited = Option<Arc<HashSet<u64>>>;
     static INHERITED: PerProcess<Inherited> = PerProcess::new([const { Mutex::new(None) }; GENERATIONS]);
@@ -87,7 +87,8 @@ fn inherited() -> Arc<HashSet<u64>> {
     INHERITED.lock().get_or_insert_with(list).clone()
 }
 
-/// Records which sockets this process has inherited. Must be called before it makes its first socket. Later calls are cheap.
+/// Records which sockets this process has inherited. Must be called before it makes its first socket. Later calls are
+/// cheap.
 pub(super) fn note_inherited() {
     if generation() != 0 {
         inherited();
@@ -103,8 +104,8 @@ struct Spare {
 }
 
 impl Spare {
-    /// This process's spare descriptor, which stays open while a result of this is held. `None` when the process can open no
-    /// more files.
+    /// This process's spare descriptor, which stays open while a result of this is held. `None` when the process can
+    /// open no more files.
     fn get() -> Option<Arc<Spare>> {
         static SPARE: PerProcess<Weak<Spare>> =
             PerProcess::new([const { Mutex::new(Weak::new()) }; GENERATIONS]);
@@ -131,8 +132,8 @@ impl Spare {
 
 /// Calls `act` with a duplicate of a descriptor. `None` when `file` is not open.
 ///
-/// libzmq or the application may close `file` at any time, and another file may get its number. The duplicate stays what it
-/// is. So `act` checks that it is the right file, and then acts on it.
+/// libzmq or the application may close `file` at any time, and another file may get its number. The duplicate stays
+/// what it is. So `act` checks that it is the right file, and then acts on it.
 pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
     let spare = Spare::get()?;
     let _in_use = spare.in_use.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,8 +145,8 @@ pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(BorrowedFd) -> T) 
     Some(result)
 }
 
-/// Ends the connection of a socket, if the descriptor still is that socket. libzmq finds that it has ended, and closes it.
-/// Data of a TCP connection that libzmq has not read is dropped.
+/// Ends the connection of a socket, if the descriptor still is that socket. libzmq finds that it has ended, and closes
+/// it. Data of a TCP connection that libzmq has not read is dropped.
 pub(super) fn end_connection(file: RawFd, number: u64) -> bool {
     end_connection_if(file, |file| socket_number(file) == Some(number))
 }

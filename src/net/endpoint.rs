@@ -5,9 +5,9 @@
 use crate::wire::Endpoint;
 use std::net::{IpAddr, SocketAddr};
 
-/// The canonical form of an announced endpoint `tcp://HOST:PORT`. A loopback address becomes 127.0.0.1, and an IPv4-mapped
-/// IPv6 address becomes an IPv4 address. A zone stays only in a link-local IPv6 address, which needs one. A name stays
-/// a name. `None` when the endpoint is not that of a single host and port.
+/// The canonical form of an announced endpoint `tcp://HOST:PORT`. A loopback address becomes 127.0.0.1, and an
+/// IPv4-mapped IPv6 address becomes an IPv4 address. A zone stays only in a link-local IPv6 address, which needs one. A
+/// name stays a name. `None` when the endpoint is not that of a single host and port.
 pub fn canonical(endpoint: &str) -> Option<String> {
     let parts = Endpoint::parse(endpoint)?;
     let port = parts.port.parse::<u16>().ok().filter(|&port| port > 0)?;

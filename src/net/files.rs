@@ -11,8 +11,8 @@ pub fn max_open_files() -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// Raises the limit of open files as far as the system allows. Each peer needs two files. Only for our own programs: the
-/// library must not do this, because it breaks applications that use select().
+/// Raises the limit of open files as far as the system allows. Each peer needs two files. Only for our own programs:
+/// the library must not do this, because it breaks applications that use select().
 pub fn allow_more_open_files() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     // If the system refuses, the limit stays as it is.

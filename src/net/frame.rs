@@ -1,5 +1,5 @@
-//! One ZeroMQ frame. The `zmq` crate's own message type cannot share its content between two messages, which
-//! is what publishing a record and keeping it at the same time needs.
+//! A ZeroMQ frame. The `zmq` crate's message type cannot share its content between two messages. A producer needs that
+//! to publish a record and to keep it.
 
 use super::peer::Origin;
 use std::ffi::CStr;
@@ -12,22 +12,23 @@ use zmq_sys::{
     zmq_msg_more, zmq_msg_size, zmq_msg_t,
 };
 
-/// ZMQ_SRCFD of zmq.h, which calls it deprecated, and which libzmq 4.3 knows.
+/// ZMQ_SRCFD of zmq.h: the descriptor that a message was received from. zmq.h calls it deprecated, and libzmq 4.3
+/// supports it.
 const SRCFD: c_int = 2;
 
-/// How long frames are whose content libzmq (4.3) leaves where it has read it. Shorter ones stand in the message itself,
-/// longer ones in memory of their own.
-const READ_TOGETHER: RangeInclusive<usize> = 34..=8_192;
+/// The lengths of frames whose content libzmq (4.3) leaves in the buffer that it has read into. Shorter content is part
+/// of the message structure, and longer content has memory of its own.
+const KEPT_IN_READ_BUFFER: RangeInclusive<usize> = 34..=8_192;
 
-/// One frame; its content is counted by reference once it is longer than about 30 octets.
+/// A frame. Content of more than about 30 bytes is reference-counted.
 #[repr(transparent)]
 pub struct Frame(zmq_msg_t);
 
-// SAFETY: libzmq lets a message move between threads, and counts its references atomically.
+// SAFETY: libzmq allows a message to move between threads, and counts its references atomically.
 unsafe impl Send for Frame {}
 
 impl Frame {
-    /// A frame of zero octets.
+    /// An empty frame.
     pub fn new() -> Frame {
         let mut msg = MaybeUninit::uninit();
         // SAFETY: zmq_msg_init initializes the message and cannot fail.
@@ -37,14 +38,14 @@ impl Frame {
         }
     }
 
-    /// A frame of `len` octets, all zero; `None` when there is no memory for it.
+    /// A frame of `len` zero bytes. `None` when memory is short.
     pub fn zeroed(len: usize) -> Option<Frame> {
         let mut frame = Frame::uninit(len)?;
         frame.as_mut().fill(0);
         Some(frame)
     }
 
-    /// A frame with a copy of `content`; `None` when there is no memory for it.
+    /// A frame with a copy of `content`. `None` when memory is short.
     pub fn try_copy(content: &[u8]) -> Option<Frame> {
         let mut frame = Frame::uninit(content.len())?;
         frame.as_mut().copy_from_slice(content);
@@ -54,72 +55,72 @@ impl Frame {
     /// A frame with a copy of `content`.
     ///
     /// # Panics
-    /// When there is no memory for it, as Rust's own containers do.
+    /// When memory is short, as Rust's own containers do.
     pub fn copy(content: &[u8]) -> Frame {
         Frame::try_copy(content).expect("out of memory")
     }
 
     fn uninit(len: usize) -> Option<Frame> {
-        // No slice is longer than isize::MAX; libzmq asks for some octets more than these. malloc must not be asked
-        // for a size that is negative to some: valgrind takes that for an error.
+        // No slice is longer than isize::MAX, and libzmq allocates some bytes more than `len`. Larger sizes must not
+        // reach malloc: they are negative as signed numbers, which valgrind reports as an error.
         if len > isize::MAX as usize - 1024 {
             return None;
         }
         let mut msg = MaybeUninit::uninit();
-        // SAFETY: on success the message is initialized with `len` octets; both callers fill them all before
-        // anybody can read them.
+        // SAFETY: on success the message has `len` bytes. Both callers write all of them before anyone can read them.
         unsafe { (zmq_msg_init_size(msg.as_mut_ptr(), len) == 0).then(|| Frame(msg.assume_init())) }
     }
 
-    /// A second handle to the same content, without copying it (short contents are copied).
+    /// A second handle to the same content. Long content is shared, and short content is copied.
     pub fn share(&mut self) -> Frame {
         let mut copy = Frame::new();
-        // SAFETY: both messages are initialized; zmq_msg_copy fails on invalid messages only.
+        // SAFETY: both messages are initialized. zmq_msg_copy fails for invalid messages only.
         let rc = unsafe { zmq_msg_copy(&mut copy.0, &mut self.0) };
         assert_eq!(rc, 0, "an initialized message can be copied");
         copy
     }
 
-    /// True when more frames of the same message follow the one received.
+    /// True when more frames of the same received message follow.
     pub fn more(&self) -> bool {
         // SAFETY: the message is initialized.
         unsafe { zmq_msg_more(&self.0) != 0 }
     }
 
-    /// The address of the peer that the message came from, when the transport tells it (TCP does).
+    /// The IP address of the peer that sent the message, if the transport provides it (TCP does).
     pub fn peer_address(&self) -> Option<&str> {
-        // SAFETY: the message is initialized; the string lives as long as the message's metadata.
+        // SAFETY: the message is initialized. The string lives as long as the message's metadata.
         unsafe {
             let address = zmq_msg_gets(&self.0 as *const _ as *mut _, c"Peer-Address".as_ptr());
             if address.is_null() { None } else { CStr::from_ptr(address).to_str().ok() }
         }
     }
 
-    /// The file of the connection that the message came over, as an XPUB socket tells it of subscriptions.
+    /// The descriptor of the connection that the message was received from. An XPUB socket also sets it for
+    /// subscriptions.
     pub fn source_file(&self) -> Option<RawFd> {
-        // SAFETY: the message is initialized; zmq_msg_get only reads it.
+        // SAFETY: the message is initialized, and zmq_msg_get only reads it.
         let file = unsafe { zmq_msg_get(&self.0, SRCFD) };
         (file >= 0).then_some(file)
     }
 
-    /// Where it came from, for [`Peer::sender_of`](super::Peer::sender_of).
+    /// The connection that it was received from, for [`Peer::sender_of`](super::Peer::sender_of).
     pub fn origin(&self) -> Origin {
         Origin(self.source_file())
     }
 
-    /// The same content in memory of its own. What libzmq knows of a received frame ([`Frame::more`], [`Frame::origin`],
-    /// [`Frame::peer_address`]) is lost, as a rule.
+    /// The same content in memory of its own. The result usually lacks the properties of a received frame
+    /// ([`Frame::more`], [`Frame::origin`], [`Frame::peer_address`]).
     ///
-    /// For frames that are received and then kept: libzmq reads up to 8 KiB at once, into 20 KB of memory, and the frames
-    /// that it finds there refer to it. So one frame of 34 octets that waits could keep 20 KB.
+    /// Use this for received frames that are kept. libzmq reads up to 8 KiB at once into a buffer of 20 KB, and the
+    /// frames in it refer to the whole buffer. So one kept frame of 34 bytes could occupy 20 KB.
     pub fn into_own_memory(self) -> Frame {
-        match READ_TOGETHER.contains(&self.as_ref().len()) {
+        match KEPT_IN_READ_BUFFER.contains(&self.as_ref().len()) {
             true => Frame::try_copy(self.as_ref()).unwrap_or(self),
             false => self,
         }
     }
 
-    /// For the calls that send, receive or move the message.
+    /// For calls that send, receive or move the message.
     pub(crate) fn as_raw(&mut self) -> *mut zmq_msg_t {
         &mut self.0
     }
@@ -133,7 +134,7 @@ impl Default for Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        // SAFETY: the message is initialized and closed once.
+        // SAFETY: the message is initialized, and is closed once.
         unsafe {
             zmq_msg_close(&mut self.0);
         }
@@ -143,8 +144,8 @@ impl Drop for Frame {
 impl AsRef<[u8]> for Frame {
     fn as_ref(&self) -> &[u8] {
         let msg = &self.0 as *const zmq_msg_t;
-        // SAFETY: zmq_msg_data only reads the message in spite of its signature; data and size describe the
-        // content, which lives as long as the message. A frame of zero octets may have a NULL pointer.
+        // SAFETY: zmq_msg_data only reads the message, in spite of its signature. Data and size describe the content,
+        // which lives as long as the message. An empty frame may have a NULL pointer.
         unsafe {
             match zmq_msg_size(msg) {
                 0 => &[],
@@ -156,7 +157,7 @@ impl AsRef<[u8]> for Frame {
 
 impl AsMut<[u8]> for Frame {
     fn as_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in as_ref; only frames made here, not shared yet, are written to.
+        // SAFETY: as in as_ref. Only frames that were made here and are not shared yet are written to.
         unsafe {
             match zmq_msg_size(&self.0) {
                 0 => &mut [],
@@ -168,7 +169,7 @@ impl AsMut<[u8]> for Frame {
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "Frame({} octets)", self.as_ref().len())
+        write!(f, "Frame({} bytes)", self.as_ref().len())
     }
 }
 
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_zeroed_frame_is_zero() {
-        assert!(Frame::zeroed(1_000).unwrap().as_ref().iter().all(|&octet| octet == 0));
+        assert!(Frame::zeroed(1_000).unwrap().as_ref().iter().all(|&byte| byte == 0));
         assert!(Frame::zeroed(usize::MAX / 2).is_none());
     }
 }

@@ -1,17 +1,18 @@
 //! Limits the inbound connections of all sockets that listen in this process.
 //!
 //! libzmq accepts every connection, and keeps it as long as the peer wants. When no descriptor is left, its I/O thread
-//! retries to accept without a pause, and the process can open no more files. So one thread per process scans its sockets,
-//! at least once a second. It ends connections
+//! retries to accept without a pause, and the process can open no more files. So one thread per process scans its
+//! sockets, at least once a second. It ends connections
 //!
-//! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (a publisher: no subscription, a
-//!   tower: no beacon). Time in which the node does not read does not count;
+//! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (a publisher: no
+//!   subscription, a tower: no beacon). Time in which the node does not read does not count;
 //! - beyond the limits of their listening socket, per host and in total: first silent connections, then the newest
 //!   connections of the host that has the most, so that established peers stay;
 //! - while fewer descriptors are left than the reserve: silent connections, and then others while there are more than a
 //!   fair share. If the application has used up the descriptors, its peers keep that share.
 //!
-//! This file has the part of the nodes. [`scan`] has the part of the thread, and [`limits`] decides which connections end.
+//! This file has the part of the nodes. [`scan`] has the part of the thread, and [`limits`] decides which connections
+//! end.
 //!
 //! The thread scans descriptors instead of using libzmq's monitors. A monitor needs two more sockets for each listening
 //! socket, and does not report connections that were made before it started.
@@ -59,8 +60,8 @@ struct Listener {
 pub struct Waiting<'a>(&'a AtomicU64);
 
 impl Inbound {
-    /// Limits the connections to `socket`, which is bound. `name` is the node's name in log lines. `None` for transports
-    /// without descriptors, such as inproc, and when /proc is missing.
+    /// Limits the connections to `socket`, which is bound. `name` is the node's name in log lines. `None` for
+    /// transports without descriptors, such as inproc, and when /proc is missing.
     pub fn at(name: &str, socket: &Socket, limits: InboundLimits) -> Option<Inbound> {
         let address = ListenAddress::parse(&socket.last_endpoint().ok()?)?;
         let listener = Arc::new(Listener::new(name, address, limits));
@@ -84,8 +85,8 @@ impl Inbound {
         }
     }
 
-    /// The node has read what was received, and waits for more until the result is dropped. Connections become idle only
-    /// then, because a busy node may not have read what they have sent.
+    /// The node has read what was received, and waits for more until the result is dropped. Connections become idle
+    /// only then, because a busy node may not have read what they have sent.
     pub fn waiting(&self) -> Waiting<'_> {
         self.0.waits.fetch_add(1, Ordering::Release);
         Waiting(&self.0.waits)

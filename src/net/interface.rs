@@ -1,15 +1,15 @@
-//! The addresses of this host's network interfaces, as far as CZMQ does not tell them: it lists those of IPv4 only.
+//! IPv6 addresses of this host's network interfaces. CZMQ lists only the IPv4 addresses.
 
 use crate::czmq;
 use std::ffi::CStr;
 use std::net::Ipv6Addr;
 
-/// The first IPv6 address of an interface that is up and not the loopback, as it stands in an endpoint, without brackets.
-/// One that counts on this link only, with its interface behind it, when there is no other. Of one interface only, where
-/// the application has chosen it.
+/// The first IPv6 address of an interface that is up and is not the loopback, in the form for endpoints, without
+/// brackets. A link-local address, with its zone, is returned only when there is no other. If the application has
+/// chosen an interface, only that one is used.
 pub fn first_ipv6_address() -> Option<String> {
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: on success the list is ours until freeifaddrs, which comes last; nothing of it is used after that.
+    // SAFETY: on success the list is valid until freeifaddrs. Nothing refers to it after that.
     unsafe {
         if libc::getifaddrs(&mut first) != 0 {
             return None;
@@ -26,13 +26,13 @@ pub fn first_ipv6_address() -> Option<String> {
 }
 
 /// # Safety
-/// The interface is an entry of a list that getifaddrs made, and that still is there.
+/// `interface` is an entry of a list that getifaddrs has made and that is not freed.
 unsafe fn ipv6_address(interface: &libc::ifaddrs) -> Option<(Ipv6Addr, String)> {
     let is_up = interface.ifa_flags & libc::IFF_UP as u32 != 0;
     if !is_up || interface.ifa_flags & libc::IFF_LOOPBACK as u32 != 0 || interface.ifa_addr.is_null() {
         return None;
     }
-    // SAFETY: every address says of which family it is, and one of IPv6 is a sockaddr_in6. The name is NUL-terminated.
+    // SAFETY: every address has its family, and an address of AF_INET6 is a sockaddr_in6. The name is NUL-terminated.
     unsafe {
         if i32::from((*interface.ifa_addr).sa_family) != libc::AF_INET6 {
             return None;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_counts_everywhere_is_better() {
+    fn an_address_that_is_not_link_local_is_preferred() {
         let found = |address: &str| (address.parse().unwrap(), "eth0".to_owned());
         assert_eq!(best(vec![], None), None);
         assert_eq!(best(vec![found("fe80::1")], None).as_deref(), Some("fe80::1%eth0"));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_can_be_asked() {
+    fn the_interfaces_of_this_host_can_be_listed() {
         let address = first_ipv6_address();
         assert!(address.is_none_or(|address| address.contains(':') && address != "::1"));
     }

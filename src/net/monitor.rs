@@ -1,27 +1,27 @@
-//! Reading what libzmq reports of a socket's connections (zmq_socket_monitor).
+//! Reads what libzmq reports about a socket's connections (zmq_socket_monitor).
 
 use super::{Frame, Kind, Socket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, PollItem, SocketEvent};
 
-/// The reading end of a monitor. Any thread may hold it, one at a time.
+/// The reading end of a monitor. Any thread may use it, one at a time.
 ///
-/// [`Socket::stop_monitor`] must be called on the monitored socket before this is dropped. Otherwise libzmq's I/O thread
-/// waits for ever to report the next event, and stops all sockets of the process.
+/// Call [`Socket::stop_monitor`] for the monitored socket before this is dropped. Otherwise libzmq's I/O thread waits
+/// for ever to report the next event, and all sockets of the process stop.
 pub struct Monitor {
     reader: Socket,
     events: &'static [SocketEvent],
 }
 
 impl Monitor {
-    /// Has libzmq report `events` of `monitored`.
+    /// Makes libzmq report `events` of `monitored`.
     ///
     /// # Errors
-    /// What libzmq says: usually too many sockets. Then nothing needs to be stopped.
+    /// libzmq's error, usually that there are too many sockets. Then nothing has to be stopped.
     pub fn start(monitored: &Socket, events: &'static [SocketEvent]) -> zmq::Result<Monitor> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let reader = Socket::new(Kind::PAIR)?;
-        // A full queue makes libzmq's I/O thread wait, too.
+        // A full queue would also make libzmq's I/O thread wait.
         reader.zmq().set_rcvhwm(0)?;
         let endpoint = format!("inproc://dafka-monitor-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let mask = events.iter().fold(0, |mask, event| mask | event.to_raw());
@@ -38,7 +38,8 @@ impl Monitor {
         self.reader.item(POLLIN)
     }
 
-    /// The next event and its endpoint; `None` when there is none now. An endpoint that is no text is empty.
+    /// The next event and its endpoint. `None` when there is none now. An endpoint that is not valid UTF-8 is returned
+    /// as an empty string.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -50,7 +51,7 @@ impl Monitor {
                 self.reader.skip_rest(&endpoint);
             }
             let first = number.as_ref().first_chunk().map(|bytes| u16::from_ne_bytes(*bytes));
-            // libzmq also reports the end of the monitor.
+            // libzmq reports other events, too: the end of the monitor.
             if let Some(event) = self.events.iter().find(|event| Some(event.to_raw()) == first) {
                 let endpoint = String::from_utf8(endpoint.as_ref().to_vec()).unwrap_or_default();
                 return Ok(Some((*event, endpoint)));

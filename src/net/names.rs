@@ -1,7 +1,7 @@
-//! The addresses of hosts that peers announce by name, as the beacons of this process have found them.
+//! The addresses of hosts that peers announce by name. The beacons of this process look them up.
 //!
-//! An application receives endpoints as they were announced. libzmq would look up a host name in the thread that does
-//! all of the process's input and output. So [`connect`] passes libzmq the address.
+//! Applications receive endpoints as they were announced. libzmq would look up a host name in its I/O thread, which
+//! serves all sockets of the process. So [`connect`] returns the endpoint with the address, for libzmq.
 
 use super::Socket;
 use super::endpoint::name_and_port;
@@ -9,25 +9,26 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// So many connections by name are known, the newest ones: sockets are closed without being disconnected.
+/// The number of connections by name that are remembered. The oldest are dropped: sockets are often closed without
+/// being disconnected.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 10 } else { 10_000 };
 
 struct Names {
-    /// By announced endpoint: the endpoint with the host's address, and how many beacons announce it.
+    /// By announced endpoint: the endpoint with the host's address, and the number of beacons that announce it.
     found: BTreeMap<String, (String, usize)>,
-    /// The newest one last.
+    /// Sorted by age, newest last.
     connections: VecDeque<Connection>,
 }
 
 struct Connection {
-    /// The socket's address, which another one has after it was closed.
+    /// The address of the socket in memory. Another socket may get it after this one was closed.
     socket: usize,
     announced: String,
     address: String,
 }
 
 impl Names {
-    /// Forgets what a socket was connected to for an announced endpoint, and returns it.
+    /// Removes the connection of a socket to an announced endpoint. Returns what the socket was connected to.
     fn take(&mut self, socket: &Socket, announced: &str) -> Option<String> {
         let is_it = |known: &Connection| known.socket == socket.raw as usize && known.announced == announced;
         let index = self.connections.iter().position(is_it)?;
@@ -39,7 +40,8 @@ static NAMES: PerProcess<Names> = PerProcess::new(
     [const { Mutex::new(Names { found: BTreeMap::new(), connections: VecDeque::new() }) }; GENERATIONS],
 );
 
-/// A beacon reports an endpoint to its owner. `address` is the same with the host's address, where that is found.
+/// A beacon reports an announced endpoint to its owner. `address` is the endpoint with the host's address, or equal to
+/// `endpoint` when the host was not found.
 pub fn announce(endpoint: &str, address: &str) {
     if !is_found(endpoint, address) {
         return;
@@ -50,7 +52,7 @@ pub fn announce(endpoint: &str, address: &str) {
     *count += 1;
 }
 
-/// The beacon has reported that it is gone.
+/// The beacon has reported that the endpoint is gone.
 pub fn withdraw(endpoint: &str, address: &str) {
     if !is_found(endpoint, address) {
         return;
@@ -64,7 +66,7 @@ pub fn withdraw(endpoint: &str, address: &str) {
     }
 }
 
-/// What to connect a socket to for an announced endpoint; `None` while its host is not found.
+/// The endpoint to connect a socket to for an announced endpoint. `None` while its host is not found.
 pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
     if name_and_port(endpoint).is_none() {
         return Some(endpoint.to_owned());
@@ -83,7 +85,7 @@ pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
     Some(address)
 }
 
-/// What to disconnect a socket from; `None` when it was not connected.
+/// The endpoint to disconnect a socket from. `None` when the socket was not connected.
 pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
     match name_and_port(endpoint) {
         None => Some(endpoint.to_owned()),
@@ -91,7 +93,7 @@ pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
     }
 }
 
-/// Whether an address stands for a name.
+/// Whether the host of an endpoint is a name, and `address` has an address in its place.
 fn is_found(endpoint: &str, address: &str) -> bool {
     name_and_port(endpoint).is_some() && name_and_port(address).is_none()
 }
@@ -104,14 +106,14 @@ mod tests {
     const NAMED: &str = "tcp://names-test.invalid:5";
 
     #[test]
-    fn addresses_stay_as_they_are() {
+    fn endpoints_with_addresses_are_not_changed() {
         let (socket, endpoint) = (Socket::new(Kind::SUB).unwrap(), "tcp://10.0.0.1:5");
         assert_eq!(connect(&socket, endpoint).as_deref(), Some(endpoint));
         assert_eq!(disconnect(&socket, endpoint).as_deref(), Some(endpoint));
     }
 
     #[test]
-    fn a_socket_is_disconnected_from_where_it_was_connected() {
+    fn a_socket_is_disconnected_from_the_address_that_it_was_connected_to() {
         let [first, second] = [(); 2].map(|()| Socket::new(Kind::SUB).unwrap());
         assert_eq!(connect(&first, NAMED), None);
         assert_eq!(disconnect(&first, NAMED), None);
@@ -120,7 +122,7 @@ mod tests {
         announce(NAMED, "tcp://10.0.0.1:5");
         withdraw(NAMED, NAMED);
         assert_eq!(connect(&first, NAMED).as_deref(), Some("tcp://10.0.0.1:5"));
-        // Another beacon finds the host elsewhere, and the first one is done.
+        // Another beacon finds another address of the host, and the first beacon ends.
         announce(NAMED, "tcp://10.0.0.2:5");
         withdraw(NAMED, "tcp://10.0.0.1:5");
         assert_eq!(connect(&second, NAMED).as_deref(), Some("tcp://10.0.0.2:5"));
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_connections_are_known() {
+    fn the_newest_connections_are_remembered() {
         let socket = Socket::new(Kind::SUB).unwrap();
         let named = |i: usize| format!("tcp://names-test-{i}.invalid:5");
         for i in 0..=MAX_CONNECTIONS {

@@ -20,8 +20,8 @@ const KEEPALIVE_COUNT: i32 = 3;
 /// A connection ends when data that was sent stays unacknowledged for this time. (The kernel sends no keepalive probes
 /// while data is unacknowledged.)
 const USER_TIMEOUT_MS: c_int = 6_000;
-/// The timeout of an attempt to connect. The kernel repeats an attempt with exponential backoff: after an interruption of
-/// a minute, its next packet may be half a minute away.
+/// The timeout of an attempt to connect. The kernel repeats an attempt with exponential backoff: after an interruption
+/// of a minute, its next packet may be half a minute away.
 const CONNECT_TIMEOUT_MS: i32 = 3_000;
 /// The interval and timeout of ZMTP heartbeats between towers and nodes.
 const HEARTBEAT_INTERVAL_MS: i32 = 1_000;
@@ -38,9 +38,9 @@ const MAX_RECONNECT_INTERVAL_MS: i32 = 4_000;
 /// Each of these fails with libzmq's error.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 impl Socket {
-    /// Makes the kernel detect that a peer's host has died or has lost the connection. This uses TCP keepalives. ZeroMQ's
-    /// heartbeats queue behind records that a busy peer has not read, and so would disconnect that peer. Applies to later
-    /// connections.
+    /// Makes the kernel detect that a peer's host has died or has lost the connection. This uses TCP keepalives.
+    /// ZeroMQ's heartbeats queue behind records that a busy peer has not read, and so would disconnect that peer.
+    /// Applies to later connections.
     pub fn enable_keepalive(&self) -> zmq::Result<()> {
         self.zmq().set_tcp_keepalive(1)?;
         self.zmq().set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
@@ -49,14 +49,14 @@ impl Socket {
         self.zmq().set_connect_timeout(CONNECT_TIMEOUT_MS)
     }
 
-    /// Ends connections on which sent data is not acknowledged, as happens when the peer's host has died. Not for sockets
-    /// that publish records: a peer may stop reading these for a while.
+    /// Ends connections on which sent data is not acknowledged, as happens when the peer's host has died. Not for
+    /// sockets that publish records: a peer may stop reading these for a while.
     pub fn enable_user_timeout(&self) -> zmq::Result<()> {
         self.set_int(ZMQ_TCP_MAXRT, USER_TIMEOUT_MS)
     }
 
-    /// Ends connections that are silent, by ZMTP 3.1 heartbeats, and makes the peer do the same. Every libzmq that Dafka
-    /// runs on answers heartbeats. Applies to later connections.
+    /// Ends connections that are silent, by ZMTP 3.1 heartbeats, and makes the peer do the same. Every libzmq that
+    /// Dafka runs on answers heartbeats. Applies to later connections.
     pub fn enable_heartbeats(&self) -> zmq::Result<()> {
         self.zmq().set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
         self.zmq().set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
@@ -64,13 +64,13 @@ impl Socket {
         self.zmq().set_connect_timeout(CONNECT_TIMEOUT_MS)
     }
 
-    /// Prepares a socket for untrusted peers. A frame of more than `max_frame_len_bytes` ends its connection before memory
-    /// is allocated for it: by default, libzmq allocates any length that a peer announces. The handshake has a shorter
-    /// timeout than libzmq's.
+    /// Prepares a socket for untrusted peers. A frame of more than `max_frame_len_bytes` ends its connection before
+    /// memory is allocated for it: by default, libzmq allocates any length that a peer announces. The handshake has a
+    /// shorter timeout than libzmq's.
     ///
-    /// There is no receive high-water mark: libzmq (4.3.4, 4.3.5) aborts the process when a connection is reset while its
-    /// inbound pipe is full and a PING follows (`!_io_error` in stream_engine_base.cpp). So the caller must read the socket
-    /// all the time.
+    /// There is no receive high-water mark: libzmq (4.3.4, 4.3.5) aborts the process when a connection is reset while
+    /// its inbound pipe is full and a PING follows (`!_io_error` in stream_engine_base.cpp). So the caller must read
+    /// the socket all the time.
     pub fn limit_untrusted_peers(&self, max_frame_len_bytes: usize) -> zmq::Result<()> {
         self.zmq().set_maxmsgsize(i64::try_from(max_frame_len_bytes).unwrap_or(i64::MAX))?;
         self.zmq().set_rcvhwm(0)?;
@@ -84,15 +84,16 @@ impl Socket {
     }
 
     /// Makes an XPUB socket report every subscription and unsubscription, not only the first and the last one of each
-    /// topic. So the node can count what each connection has sent and what it subscribes to. When a connection ends, the
-    /// socket reports that all its subscriptions end, without their connection ([`Frame::origin`](super::Frame::origin)).
+    /// topic. So the node can count what each connection has sent and what it subscribes to. When a connection ends,
+    /// the socket reports that all its subscriptions end, without their connection
+    /// ([`Frame::origin`](super::Frame::origin)).
     pub fn report_every_subscription(&self) -> zmq::Result<()> {
         self.set_int(ZMQ_XPUB_VERBOSER, 1)
     }
 
-    /// Prepares a socket that binds and receives little. Small reads slow libzmq's I/O thread down to about the speed of
-    /// the thread that reads the socket: from 170 MB of subscriptions a second to 40 MB. By default, the kernel buffers
-    /// megabytes for each connection. Sending is not affected.
+    /// Prepares a socket that binds and receives little. Small reads slow libzmq's I/O thread down to about the speed
+    /// of the thread that reads the socket: from 170 MB of subscriptions a second to 40 MB. By default, the kernel
+    /// buffers megabytes for each connection. Sending is not affected.
     pub fn use_small_receive_buffer(&self) -> zmq::Result<()> {
         self.zmq().set_rcvbuf(RECEIVE_BUFFER_BYTES)
     }

@@ -6,18 +6,18 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-/// The address and port at the other end of a connection. Of one that we made it is what we connected to, and the same
-/// after it was made anew.
+/// The address and port of the other end of a connection. If we made the connection, that is the address that we
+/// connected to, and a reconnect does not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub(super) Vec<u8>);
 
-/// The connection that a message came over, as long as it lives: its descriptor.
+/// The connection that a message was received from, as its descriptor. It is valid only while the connection lives.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin(pub(super) Option<RawFd>);
 
 impl Peer {
-    /// The peer that has sent a message that was received; `None` when its transport does not tell. A system call: not for
-    /// each message. All peers whose connections have ended since are taken for one.
+    /// The peer that sent a message. `None` when the transport does not provide it. All peers whose connections have
+    /// ended are returned as one. This makes a system call: do not call it for each message.
     pub fn sender_of(origin: Origin) -> Option<Peer> {
         origin.0.map(Peer::at)
     }
@@ -26,12 +26,12 @@ impl Peer {
         Peer::of(file).unwrap_or(Peer(vec![0]))
     }
 
-    /// True for the peer of a message whose connection has ended since.
+    /// True when the connection had ended when the peer was looked up.
     pub fn is_gone(&self) -> bool {
         self.0 == [0]
     }
 
-    /// What tells it from others, as octets: the first 16 of them tell its host.
+    /// A name that distinguishes it from other peers. The first 16 bytes identify its host.
     pub fn name(&self) -> Box<[u8]> {
         let host = self.address().map_or(0, |address| match host_of(address.ip()) {
             IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped()),
@@ -50,19 +50,19 @@ impl Peer {
         Peer::by_name(name)?.endpoint()
     }
 
-    /// The endpoint that the connection leads to, in its one form and without a zone. `None` of other transports than TCP.
+    /// The canonical endpoint of the peer, without a zone. `None` for transports other than TCP.
     pub fn endpoint(&self) -> Option<String> {
         let address = self.address()?;
         peer_endpoint(address.ip(), address.port())
     }
 
-    /// Of a connection's file; `None` when it is none, or has ended.
+    /// The peer of a connection. `None` when the descriptor is not a connection, or the connection has ended.
     pub(super) fn of(file: RawFd) -> Option<Peer> {
         // SAFETY: the address is writable and as long as said.
         Peer::from_call(|address, len| unsafe { libc::getpeername(file, address, len) })
     }
 
-    /// This process's own end of a connection.
+    /// Our own end of a connection.
     pub(super) fn local(file: RawFd) -> Option<Peer> {
         // SAFETY: the address is writable and as long as said.
         Peer::from_call(|address, len| unsafe { libc::getsockname(file, address, len) })
@@ -77,11 +77,11 @@ impl Peer {
             return None;
         }
         let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
-        // SAFETY: all of the address is initialized, to zeros where the system has written nothing.
+        // SAFETY: all of the address is initialized. Bytes that the system has not written are zero.
         Some(Peer(unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), len) }.to_vec()))
     }
 
-    /// A Unix socket's path, as libzmq writes it: one that begins with `@` is abstract.
+    /// From a Unix socket's path in libzmq's form: an abstract path begins with `@`.
     pub(super) fn unix(path: &[u8]) -> Peer {
         let family = (libc::AF_UNIX as u16).to_ne_bytes();
         match path.strip_prefix(b"@") {
@@ -90,9 +90,9 @@ impl Peer {
         }
     }
 
-    /// The IP address, the one of IPv4 where one of IPv6 stands for it, and the port. `None` of other transports.
+    /// The IP address and port. An IPv4-mapped IPv6 address becomes an IPv4 address. `None` for other transports.
     pub fn address(&self) -> Option<SocketAddr> {
-        // Family, port and address stand where struct sockaddr_in and sockaddr_in6 have them.
+        // `self.0` has the layout of struct sockaddr_in or sockaddr_in6.
         let family = u16::from_ne_bytes(*self.0.first_chunk()?);
         let port = u16::from_be_bytes(self.0.get(2..4)?.try_into().ok()?);
         let address = match i32::from(family) {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_sent_a_message_is_from_call_its_connection() {
+    fn the_sender_of_a_message_is_identified_by_its_connection() {
         let subscriber = Socket::new(Kind::SUB).unwrap();
         subscriber.zmq().set_subscribe(b"").unwrap();
         let publishers = [(); 2].map(|()| {
@@ -150,18 +150,18 @@ mod tests {
             receive(&publisher);
             publisher
         });
-        let who = |number: usize| {
+        let sender = |number: usize| {
             publishers[number].send_frames(&[b"topic"]).unwrap();
-            Peer::sender_of(receive(&subscriber).origin()).expect("TCP tells")
+            Peer::sender_of(receive(&subscriber).origin()).expect("TCP provides it")
         };
-        let (first, second) = (who(0), who(1));
+        let (first, second) = (sender(0), sender(1));
         assert!(
             first != second && first.name()[..16] == second.name()[..16] && first.name() != second.name()
         );
         assert!(first.endpoint().unwrap().starts_with("tcp://127.0.0.1:"));
-        assert_eq!((who(0), who(1)), (first.clone(), second.clone()));
+        assert_eq!((sender(0), sender(1)), (first.clone(), second.clone()));
         assert_eq!((Peer::by_name(&first.name()), Peer::by_name(b"short")), (Some(first.clone()), None));
-        // Those whose connections have ended when their messages are read: there is no such file.
+        // The descriptor of a connection that has ended is not open.
         let gone = Peer::at(-1);
         assert_eq!(gone, Peer::at(RawFd::MAX));
         assert!(![first, second].contains(&gone) && !gone.name().is_empty());
@@ -169,9 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_named() {
-        let text = |octets: &[u8], family: i32| {
-            Peer([&(family as u16).to_ne_bytes()[..], octets].concat()).to_string()
+    fn peers_are_displayed_as_addresses() {
+        let text = |bytes: &[u8], family: i32| {
+            Peer([&(family as u16).to_ne_bytes()[..], bytes].concat()).to_string()
         };
         assert_eq!(text(&[0x16, 0x2e, 10, 0, 0, 1], libc::AF_INET), "10.0.0.1:5678");
         let mut ipv6 = [0; 26];

@@ -97,8 +97,8 @@ impl Socket {
 
     /// Sends the ready signal of an actor that zactor_new may have started, if its owner waits for it.
     ///
-    /// An owner that has sent something already does not wait: a Unix signal has interrupted zactor_new. Then the signal
-    /// would stay in the pipe. The owner would take it for an answer, and zactor_destroy for the actor's end.
+    /// An owner that has sent something already does not wait: a Unix signal has interrupted zactor_new. Then the
+    /// signal would stay in the pipe. The owner would take it for an answer, and zactor_destroy for the actor's end.
     ///
     /// # Errors
     /// See [`Socket::send`].
@@ -132,7 +132,8 @@ impl Socket {
         self.has_signalled.get()
     }
 
-    /// Like [`Socket::send_frames`], for an actor whose owner may have stopped reading: the end of the process ends the wait.
+    /// Like [`Socket::send_frames`], for an actor whose owner may have stopped reading: the end of the process ends the
+    /// wait.
     ///
     /// # Errors
     /// ETERM when the context or the process ends.
@@ -155,8 +156,8 @@ impl Socket {
         }
     }
 
-    /// For an actor that has failed, and that its owner has not ended. Wakes the owner, and waits for `$TERM` or the end of
-    /// the process. Drops other messages.
+    /// For an actor that has failed, and that its owner has not ended. Wakes the owner, and waits for `$TERM` or the
+    /// end of the process. Drops other messages.
     pub fn wait_for_term(&self) {
         let endpoint = self.endpoint();
         // Before the signal, because an owner that has read the signal must not wait until the pipe is closed.
@@ -184,8 +185,8 @@ impl Socket {
         Attached::new(self.endpoint(), self.own_actor.get_or_init(Arc::default).clone())
     }
 
-    /// Limits how much this end's actor is given before it reports that it has finished with some of it. Without this call,
-    /// only the pipe has a limit. Writers that do not call [`Socket::reserve`] are not limited.
+    /// Limits how much this end's actor is given before it reports that it has finished with some of it. Without this
+    /// call, only the pipe has a limit. Writers that do not call [`Socket::reserve`] are not limited.
     pub fn limit(&self, limit_bytes: u64) -> Arc<Budget> {
         let budget = Arc::new(Budget::new(limit_bytes));
         if let Some(actor) = registry().get(&self.endpoint()) {
@@ -221,8 +222,8 @@ impl Socket {
 
     /// Waits until one more message fits into the pipe. False when the actor has ended.
     ///
-    /// zactor_destroy sends `$TERM` without waiting, and it is lost when the pipe is full. So every writer waits for room
-    /// after its message.
+    /// zactor_destroy sends `$TERM` without waiting, and it is lost when the pipe is full. So every writer waits for
+    /// room after its message.
     pub fn wait_for_room(&self) -> bool {
         self.wait_for(POLLOUT)
     }
@@ -243,7 +244,8 @@ impl Socket {
         true
     }
 
-    /// After an actor's last message: waits until the actor has closed its end, which it does next, or waits for `$TERM`.
+    /// After an actor's last message: waits until the actor has closed its end, which it does next, or waits for
+    /// `$TERM`.
     pub fn wait_until_closed(&self) {
         let (endpoint, due_ms) = (self.endpoint(), now_ms() + LAST_MESSAGE_MS);
         let is_awaiting_term = || registry().awaiting_term.contains(&endpoint);
@@ -258,8 +260,8 @@ impl Socket {
     }
 
     /// Waits until the actor at the other end is ready, and removes its ready signal from the pipe. (When a Unix signal
-    /// interrupts zactor_new, it returns early and leaves the ready signal in the pipe.) False when the actor has ended.
-    /// SIGINT and SIGTERM end the wait while CZMQ handles them.
+    /// interrupts zactor_new, it returns early and leaves the ready signal in the pipe.) False when the actor has
+    /// ended. SIGINT and SIGTERM end the wait while CZMQ handles them.
     pub fn wait_until_ready(&self) -> bool {
         let due_ms = now_ms() + START_MS;
         loop {
@@ -301,8 +303,8 @@ impl Socket {
         let is_unread = self.events().contains(POLLIN) && !actor.has_sent.load(Ordering::Acquire);
         let is_read = is_unread && self.try_recv(&mut Frame::new()).unwrap_or(false);
         if is_read && !actor.is_open.load(Ordering::Acquire) {
-            // This may have been the actor's last message, and zactor_destroy must not wait for that. It does not wait if
-            // it finds the pipe closed, and the actor closes the pipe right after its last message.
+            // This may have been the actor's last message, and zactor_destroy must not wait for that. It does not wait
+            // if it finds the pipe closed, and the actor closes the pipe right after its last message.
             self.wait_until_closed();
             return Stage::Ended;
         }
@@ -330,8 +332,8 @@ impl Socket {
         })
     }
 
-    /// True when no actor of this library reads or has read the other end of the pipe. Also true for an actor that CZMQ has
-    /// started and that has not begun; it reads what was sent to it when it begins.
+    /// True when no actor of this library reads or has read the other end of the pipe. Also true for an actor that CZMQ
+    /// has started and that has not begun; it reads what was sent to it when it begins.
     pub fn is_foreign(&self) -> bool {
         self.actor().is_none() && {
             let endpoint = self.endpoint();
@@ -340,14 +342,15 @@ impl Socket {
         }
     }
 
-    /// The length of the longest record that the actor at the other end accepts. `None` when it has ended or has no limit.
+    /// The length of the longest record that the actor at the other end accepts. `None` when it has ended or has no
+    /// limit.
     pub fn max_record_len(&self) -> Option<usize> {
         // The actor sets it before it is ready.
         self.wait_until_ready().then(|| self.actor())??.max_record_len_bytes.get().copied()
     }
 
-    /// Waits until the actor at the other end may be given `len_bytes` more, as long as `keeps_waiting` returns true. False
-    /// when the actor has ended, or `keeps_waiting` has returned false.
+    /// Waits until the actor at the other end may be given `len_bytes` more, as long as `keeps_waiting` returns true.
+    /// False when the actor has ended, or `keeps_waiting` has returned false.
     pub fn reserve(&self, len_bytes: u64, keeps_waiting: &mut dyn FnMut() -> bool) -> bool {
         if !self.wait_until_ready() {
             return false;

@@ -1,11 +1,12 @@
-//! Which inbound connections receive the answers to a requester, and whether their peers read them.
+//! Which inbound connections receive the responses to a requester, and whether their peers read them.
 //!
-//! libzmq queues what a peer does not read, up to a high-water mark in messages, for every connection that subscribes to
-//! it. So a node answers only requesters that subscribe to their answers, and only while their connection is writable.
-//! It ends a connection that subscribes to another node's answers and does not read them.
+//! libzmq queues unread messages for each subscribed connection, up to a high-water mark in messages. So a node
+//! responds only to requesters that subscribe to their responses, and only while their connection is writable. It ends
+//! a connection that subscribes to another requester's responses and does not read them.
 //!
-//! All such subscriptions are known. An honest node subscribes to its own answers, over one or two connections. When
-//! there are too many, the connection that is most likely hostile is ended, and its subscriptions with it.
+//! All such subscriptions are recorded. An honest node subscribes to its own responses, over one or two connections.
+//! When there are too many subscriptions, the connection that is most likely hostile is ended, and its subscriptions
+//! end with it.
 
 use super::Frame;
 use super::Peer;
@@ -15,28 +16,31 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-/// Subscriptions that there may be at a time. When there are more, the connection with most is ended.
+/// The limit of all subscriptions. Beyond it, the connection with the most subscriptions is ended.
 const MAX_COUNT: usize = 65_536;
-/// Connections with the same subscription. When there are more, one of the host with most is ended.
+/// The limit of connections with the same subscription. Beyond it, a connection of the host with the most of them is
+/// ended.
 const MAX_PER_PREFIX: usize = 64;
-/// How long a connection may stand still while another one of the same requester reads.
-const STANDSTILL_MS: u64 = 2_000;
+/// A connection is ended when it has been unwritable for this time while another connection of the same requester is
+/// writable.
+const MAX_STALL_MS: u64 = 2_000;
 
-/// A connection's descriptor and the number of its socket, which tells it from later ones with the same descriptor.
+/// A connection's descriptor, and the number of its socket, which distinguishes it from later connections with the same
+/// descriptor.
 type Id = (RawFd, u64);
 
-/// Whether a requester reads what would be sent.
+/// Whether a requester would receive a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// The connection can be written to.
+    /// A connection is writable.
     Ready,
-    /// What was sent before is not read yet.
+    /// Earlier responses are not read yet.
     Full,
-    /// Nobody subscribes to it.
+    /// No connection subscribes to it.
     Nobody,
 }
 
-/// The connections that subscribe to answers.
+/// The connections that subscribe to responses.
 #[derive(Default)]
 pub struct Readers {
     by_prefix: HashMap<Box<[u8]>, Vec<Reader>>,
@@ -44,8 +48,8 @@ pub struct Readers {
     states: States,
 }
 
-/// What is known of connections in this turn. A peer may subscribe to every prefix of a requester's name, and a node looks
-/// at many requesters in one turn: each connection costs system calls once.
+/// The states of connections in this turn. They are cached because each costs system calls. A peer may subscribe to
+/// every prefix of a requester's name, and a node responds to many requesters in one turn.
 #[derive(Default)]
 struct States(HashMap<Id, State>);
 
@@ -53,7 +57,7 @@ struct States(HashMap<Id, State>);
 enum State {
     Writable,
     Full,
-    /// It is closed, or was ended here.
+    /// Closed, or ended here.
     Ended,
 }
 
@@ -71,7 +75,7 @@ struct Reader {
     file: RawFd,
     number: u64,
     host: Option<IpAddr>,
-    /// Since when it cannot be written to while another one can.
+    /// Since when it has been unwritable while another connection is writable.
     full_ms: Option<u64>,
 }
 
@@ -86,12 +90,12 @@ impl Reader {
 }
 
 impl Readers {
-    /// The node has sent what it had to send, and begins another turn.
+    /// The node has sent its responses, and a new turn begins.
     pub fn begin_turn(&mut self) {
         self.states.0.clear();
     }
 
-    /// Takes a subscription to answers, or its end. `prefix` is what is subscribed to.
+    /// Handles a subscription to responses, or its end. `prefix` is the prefix that is subscribed to.
     pub fn subscription(&mut self, prefix: &[u8], is_subscribed: bool, frame: &Frame) {
         let Some(file) = frame.source_file() else { return };
         let Some(number) = socket_number(file) else { return };
@@ -126,7 +130,8 @@ impl Readers {
         self.count += 1;
     }
 
-    /// Keeps some of the readers of a prefix. No prefix stays without a reader: peers could make up any number of them.
+    /// Keeps some of the readers of a prefix. A prefix without readers is removed, because peers can invent any number
+    /// of prefixes.
     fn retain(&mut self, prefix: &[u8], is_kept: impl FnMut(&Reader) -> bool) {
         let Some(readers) = self.by_prefix.get_mut(prefix) else { return };
         let before = readers.len();
@@ -145,7 +150,7 @@ impl Readers {
         self.count = self.by_prefix.values().map(Vec::len).sum();
     }
 
-    /// Forgets connections that have ended, or ends the one with most subscriptions.
+    /// Removes connections that have ended. If that is not enough, ends the connection with the most subscriptions.
     fn make_room(&mut self) {
         self.retain_all(Reader::is_open);
         if self.count < MAX_COUNT {
@@ -160,8 +165,8 @@ impl Readers {
         self.retain_all(|reader| reader.id() != most);
     }
 
-    /// Whether a message that begins with `topic` would be read, as far as is known since the turn began. `home` is the
-    /// endpoint that the requester is announced at: a connection from that host counts before others.
+    /// Whether a message that begins with `topic` would be read, according to the states of this turn. `home` is the
+    /// announced endpoint of the requester. If a connection from that host subscribes, the others do not count.
     pub fn reading(&mut self, topic: &[u8], home: Option<&str>, now_ms: u64) -> Reading {
         let home = home.and_then(|endpoint| host_of_endpoint(endpoint).parse::<IpAddr>().ok());
         let prefixes = (0..=topic.len()).map(|len| &topic[..len]);
@@ -188,18 +193,18 @@ impl Readers {
             false => Reading::Full,
         };
         if reading == Reading::Ready {
-            prefixes.for_each(|prefix| self.end_standstills(prefix, &mut states, now_ms));
+            prefixes.for_each(|prefix| self.end_stalled(prefix, &mut states, now_ms));
         }
         self.states = states;
         reading
     }
 
-    /// Another connection of the same requester reads: ends those that have stood still for too long.
-    fn end_standstills(&mut self, prefix: &[u8], states: &mut States, now_ms: u64) {
+    /// Another connection of the same requester is writable: ends connections that have been unwritable for too long.
+    fn end_stalled(&mut self, prefix: &[u8], states: &mut States, now_ms: u64) {
         for reader in self.by_prefix.get_mut(prefix).into_iter().flatten() {
             match states.of(reader) {
                 State::Writable => reader.full_ms = None,
-                State::Full if now_ms >= *reader.full_ms.get_or_insert(now_ms) + STANDSTILL_MS => {
+                State::Full if now_ms >= *reader.full_ms.get_or_insert(now_ms) + MAX_STALL_MS => {
                     if end_connection(reader.file, reader.number) {
                         states.0.insert(reader.id(), State::Ended);
                     }
@@ -210,15 +215,15 @@ impl Readers {
     }
 }
 
-/// True while the kernel has room for more: then nothing waits in libzmq.
+/// True while the kernel has room for more data. Then libzmq queues nothing.
 fn can_be_written(file: RawFd) -> bool {
     let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one item, which is writable; the call does not wait.
+    // SAFETY: one item, which is writable. The call does not wait.
     unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
 }
 
-/// Of too many connections with the same subscription: one of the host with most. First one that does not read, then the
-/// newest one.
+/// Chooses which of too many connections with the same subscription to end: one of the host with the most connections,
+/// first an unwritable one, then the newest.
 fn surplus(readers: &[Reader]) -> Option<Id> {
     let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
     for reader in readers {
@@ -236,7 +241,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
-    /// A connection of a peer, and the peer's end of it.
+    /// Our end and the peer's end of a connection.
     fn connection() -> (UnixStream, UnixStream) {
         let (own, peer) = UnixStream::pair().unwrap();
         own.set_nonblocking(true).unwrap();
@@ -254,9 +259,9 @@ mod tests {
     }
 
     fn is_ended(mut peer: &UnixStream) -> bool {
-        let mut octets = [0; 65_536];
+        let mut bytes = [0; 65_536];
         loop {
-            match peer.read(&mut octets) {
+            match peer.read(&mut bytes) {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(_) => return false,
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_do_not_read_keep_no_answers_from_a_requester() {
+    fn connections_that_do_not_read_do_not_block_a_requester() {
         let (topic, home) = (&b"Evictim"[..], Some("tcp://10.0.0.9:1"));
         let mut readers = Readers::default();
         assert_eq!(readers.reading(topic, home, 0), Reading::Nobody);
@@ -298,13 +303,13 @@ mod tests {
 
     /// A peer subscribes to every prefix of a requester's name.
     #[test]
-    fn a_connection_is_looked_at_once_a_turn() {
+    fn a_connection_is_checked_once_per_turn() {
         let mut readers = Readers::default();
         let (own, peer) = connection();
         let name = [b'x'; 200];
         (0..name.len()).for_each(|len| readers.add(&name[..len], id_of(&own), None));
         assert_eq!(readers.reading(&name, None, 0), Reading::Ready);
-        // What happens to it meanwhile is seen in the next turn.
+        // A change is visible only in the next turn.
         fill(&own);
         assert_eq!(readers.reading(&name, None, 0), Reading::Ready);
         assert_eq!(readers.states.0.len(), 1);
@@ -317,9 +322,9 @@ mod tests {
         assert_eq!((readers.count, readers.by_prefix.len()), (0, 0));
     }
 
-    /// Beside one that reads, whatever prefixes it subscribes to.
+    /// It stalls beside a connection that reads. Its prefixes do not matter.
     #[test]
-    fn a_connection_that_stands_still_is_ended() {
+    fn a_stalled_connection_is_ended() {
         let mut readers = Readers::default();
         let [(own, peer), (idle, idle_peer)] = [connection(), connection()];
         fill(&idle);
@@ -327,16 +332,16 @@ mod tests {
             readers.add(prefix, id_of(&idle), None);
         }
         readers.add(b"Evictim", id_of(&own), None);
-        for now_ms in [0, STANDSTILL_MS - 1] {
+        for now_ms in [0, MAX_STALL_MS - 1] {
             readers.begin_turn();
             assert_eq!(readers.reading(b"Evictim", None, now_ms), Reading::Ready);
         }
         assert!(!is_ended(&peer));
         fill(&idle);
         readers.begin_turn();
-        assert_eq!(readers.reading(b"Evictim", None, STANDSTILL_MS), Reading::Ready);
+        assert_eq!(readers.reading(b"Evictim", None, MAX_STALL_MS), Reading::Ready);
         assert!(is_ended(&idle_peer) && !is_ended(&peer));
-        assert_eq!(readers.reading(b"Evictim", None, STANDSTILL_MS), Reading::Ready);
+        assert_eq!(readers.reading(b"Evictim", None, MAX_STALL_MS), Reading::Ready);
         assert_eq!(readers.count, 1, "the other one's subscriptions are gone");
     }
 

@@ -1,8 +1,7 @@
-//! Looks up the hosts of endpoints, so that nobody else waits for it.
+//! Looks up the hosts of endpoints in threads of their own.
 //!
-//! libzmq looks a host's name up in the thread that does all of the process's input and output, each time when it
-//! connects: a name that no server answers for would hold up every socket for as long as that takes. So it is given
-//! addresses only.
+//! libzmq looks up a host name in its I/O thread at each attempt to connect. A name that no server responds to would
+//! block every socket for that time. So libzmq gets only addresses.
 
 use super::endpoint::{name_and_port, peer_endpoint};
 use std::borrow::Cow;
@@ -16,30 +15,31 @@ use std::{io, mem, thread};
 
 use zmq::{POLLIN, PollItem};
 
-/// Hosts that are looked up at a time, each in a thread of its own. Further ones must be asked for again.
+/// The number of hosts that are looked up at a time, each in its own thread. Requests for further hosts must be
+/// repeated.
 const MAX_LOOKUPS: usize = 16;
-/// Hosts that are known at a time, or known not to be there.
+/// The number of hosts that are remembered, found or not.
 const MAX_HOSTS: usize = 1_000;
-/// When what a host's address was is looked up again. Until there is an answer, the one before holds.
+/// A host that was found is looked up again after this time. The old address is used until then.
 const REFRESH_MS: u64 = 60_000;
-/// When a host that was not found is looked up again.
+/// A host that was not found is looked up again after this time.
 const RETRY_MS: u64 = 10_000;
-/// A host that nobody has asked for so long is forgotten when there is no room.
+/// When there is no room, hosts that were not requested for this time are removed.
 const FORGET_MS: u64 = 10_000;
-/// A host whose first look-up takes longer counts as missing until there is an answer.
+/// While a lookup takes longer than this, the host counts as missing.
 const PATIENCE_MS: u64 = 1_000;
-/// Who is told when a host was found; others ask again.
+/// The number of requesters per host that are notified when it is found. Others must repeat their request.
 const MAX_WAITING: usize = 8;
-/// Looking a host up takes little, but what the system has for it is not known.
+/// A lookup needs little stack, but the system's resolver modules are unknown.
 const STACK_LEN_BYTES: usize = 512 << 10;
 
-/// Where hosts are.
+/// The addresses of hosts.
 pub struct Resolver {
     is_ipv6: bool,
     hosts: HashMap<Box<str>, Host>,
     lookups: usize,
     answers: (Sender<Answer>, Receiver<Answer>),
-    /// Becomes readable with each answer. No ZeroMQ socket: threads that look up may outlive the context.
+    /// Becomes readable when a lookup ends. This is not a ZeroMQ socket, because the threads may outlive the context.
     wake: Option<(UnixStream, Arc<UnixStream>)>,
 }
 
@@ -47,12 +47,12 @@ pub struct Resolver {
 struct Host {
     address: Option<IpAddr>,
     is_looked_up: bool,
-    /// The last look-up found nothing.
+    /// The latest lookup found nothing.
     has_failed: bool,
-    /// When that began, or ended, last.
+    /// When the latest lookup started or ended.
     looked_up_ms: Option<u64>,
     asked_ms: u64,
-    /// Who wants to know, and the port.
+    /// Requesters that wait for the address, and their ports.
     waiting: Vec<(Box<[u8]>, Box<str>)>,
 }
 
@@ -62,13 +62,13 @@ struct Answer {
 }
 
 impl Resolver {
-    /// Knows nothing yet. Finds IPv6 addresses only when `is_ipv6`, and then rather than others.
+    /// A resolver without hosts. With `is_ipv6` it prefers IPv6 addresses, otherwise it ignores them.
     pub fn new(is_ipv6: bool) -> Self {
         Resolver { is_ipv6, hosts: HashMap::new(), lookups: 0, answers: channel(), wake: None }
     }
 
-    /// An endpoint `tcp://HOST:PORT` in its one form, with the host's address in it. `None` while that is not known: when it is,
-    /// [`Resolver::found`] tells it together with who asked.
+    /// Returns a canonical endpoint with the host's address in place of its name. `None` while the address is not
+    /// known. Later, [`Resolver::found`] returns it together with `asker`.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
         let Some((name, port)) = name_and_port(endpoint) else { return Some(endpoint.into()) };
         if !self.hosts.contains_key(name) && !self.has_room(now_ms) {
@@ -94,8 +94,8 @@ impl Resolver {
         }
     }
 
-    /// Whether the host of an endpoint that [`Resolver::resolve`] was asked for cannot be connected to: it was not found, or
-    /// not soon enough, or stands for no single host.
+    /// Whether the host of an endpoint that was passed to [`Resolver::resolve`] is missing: it was not found, not found
+    /// soon enough, or is not a single host.
     pub fn is_missing(&self, endpoint: &str, now_ms: u64) -> bool {
         let Some((name, _)) = name_and_port(endpoint) else { return false };
         self.hosts.get(name).is_none_or(|host| {
@@ -111,13 +111,14 @@ impl Resolver {
         self.hosts.len() < MAX_HOSTS
     }
 
-    /// Begins to look a known host up, if the system lets us.
+    /// Starts the lookup of a host, if the system can start a thread.
     fn start_lookup(&mut self, name: &str, now_ms: u64) {
         let Ok(waker) = self.waker() else { return };
         let (answers, host, is_ipv6) = (self.answers.0.clone(), Box::<str>::from(name), self.is_ipv6);
         let work = move || {
             let address = look_up(&host, is_ipv6);
-            // Nobody wants to know any more when this fails; when the other does, there are octets enough to wake it.
+            // The first call fails when the resolver is gone. The second one fails when enough bytes to wake it are
+            // queued already.
             let _ = answers.send(Answer { host, address });
             let _ = io::Write::write(&mut &*waker, &[0]);
         };
@@ -140,16 +141,17 @@ impl Resolver {
         self.wake.as_ref().map(|(_, waker)| waker.clone()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// What to poll for answers, once somebody has asked.
+    /// What to poll for results. `None` before the first lookup.
     pub fn item(&self) -> Option<PollItem<'_>> {
         self.wake.as_ref().map(|(wake, _)| PollItem::from_fd(wake.as_raw_fd(), POLLIN))
     }
 
-    /// Takes the answers that came: who asked, for which endpoint, and that with the host's address, if there is such a host.
+    /// Calls `each` for the results of lookups: who has asked, for which endpoint, and the endpoint with the host's
+    /// address if the host was found.
     pub fn found(&mut self, now_ms: u64, mut each: impl FnMut(&[u8], &str, Option<&str>)) {
         if let Some((wake, _)) = &mut self.wake {
-            let mut octets = [0; 64];
-            while io::Read::read(wake, &mut octets).is_ok_and(|len| len > 0) {}
+            let mut bytes = [0; 64];
+            while io::Read::read(wake, &mut bytes).is_ok_and(|len| len > 0) {}
         }
         while let Ok(Answer { host: name, address }) = self.answers.1.try_recv() {
             self.lookups -= 1;
@@ -165,7 +167,7 @@ impl Resolver {
     }
 }
 
-/// The address that libzmq would take. As long as that takes.
+/// The address that libzmq would use. This waits for the lookup.
 pub(super) fn look_up(host: &str, is_ipv6: bool) -> Option<IpAddr> {
     let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
     let of_family = |is_ipv6| found.iter().copied().find(|address| address.is_ipv6() == is_ipv6);
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
     use std::net::Ipv6Addr;
 
-    /// Waits until all that is asked for is answered.
+    /// Waits for the results of all lookups.
     fn wait(resolver: &mut Resolver, now_ms: u64) -> Vec<(Vec<u8>, Option<String>)> {
         let mut found = Vec::new();
         while resolver.lookups > 0 {
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_taken_as_they_are() {
+    fn endpoints_with_addresses_are_not_changed() {
         let mut resolver = Resolver::new(true);
         for endpoint in ["tcp://10.0.0.1:5", "tcp://[fd00::1]:5", "tcp://[fe80::1%eth0]:5", "tcp://fd00::1:5"]
         {
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_looked_up_once_for_all_who_ask() {
+    fn a_host_is_looked_up_once_for_several_requesters() {
         let mut resolver = Resolver::new(false);
         for asker in [&b"one"[..], b"two", b"one"] {
             assert_eq!(resolver.resolve(asker, "tcp://localhost:7", 5), None);
@@ -214,13 +216,13 @@ mod tests {
         assert_eq!(wait(&mut resolver, 9), expected);
         assert_eq!(resolver.resolve(b"three", "tcp://localhost:8", 60_008).unwrap(), "tcp://127.0.0.1:8");
         assert_eq!(resolver.lookups, 0);
-        // It may have moved: that is looked up beside.
+        // The address may have changed, so it is looked up again, while the old one is used.
         assert_eq!(resolver.resolve(b"three", "tcp://localhost:8", 60_009).unwrap(), "tcp://127.0.0.1:8");
         assert_eq!(resolver.lookups, 1);
         assert_eq!(wait(&mut resolver, 60_010), []);
     }
 
-    /// A process's time begins with 0.
+    /// The time of a process starts at 0.
     #[test]
     fn a_host_is_looked_up_in_the_first_ms() {
         let mut resolver = Resolver::new(false);
@@ -232,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_not_there_is_looked_up_again_later() {
+    fn a_host_that_was_not_found_is_looked_up_again_later() {
         let mut resolver = Resolver::new(false);
-        // No name at all: no server is asked.
+        // Not a valid name, so that no server is asked.
         let endpoint = format!("tcp://{}:1", "x".repeat(250));
         assert_eq!(resolver.resolve(b"me", &endpoint, 5), None);
-        assert!(!resolver.is_missing(&endpoint, 5), "nobody knows yet");
+        assert!(!resolver.is_missing(&endpoint, 5), "not known yet");
         assert!(resolver.is_missing(&endpoint, 5 + PATIENCE_MS));
         assert_eq!(wait(&mut resolver, 6), [(b"me".to_vec(), None)]);
         assert!(resolver.is_missing(&endpoint, 6));
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_few_and_those_in_use_stay() {
+    fn the_number_of_hosts_is_limited_and_hosts_in_use_stay() {
         let mut resolver = Resolver::new(false);
         let endpoint = |i: usize| format!("tcp://{}{i}:1", "x".repeat(250));
         resolver.resolve(b"me", "tcp://localhost:1", 1);
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_family_that_is_spoken_comes_first() {
+    fn the_address_family_in_use_is_preferred() {
         assert_eq!(look_up("127.0.0.1", true), "127.0.0.1".parse().ok());
         assert_eq!(look_up("::1", false), None);
         assert_eq!(look_up("::1", true), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));

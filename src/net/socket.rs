@@ -137,8 +137,8 @@ impl Socket {
         }
     }
 
-    /// Receives the next frame of a message, after a frame with [`Frame::more`]. It has arrived already. A signal does not
-    /// interrupt the message.
+    /// Receives the next frame of a message, after a frame with [`Frame::more`]. It has arrived already. A signal does
+    /// not interrupt the message.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -204,8 +204,8 @@ impl Socket {
         skipped
     }
 
-    /// Sends one frame without waiting. `more`: another frame of the same message follows. A frame that was sent is empty
-    /// afterwards. False when the socket cannot take it now; then the frame is unchanged.
+    /// Sends one frame without waiting. `more`: another frame of the same message follows. A frame that was sent is
+    /// empty afterwards. False when the socket cannot take it now; then the frame is unchanged.
     ///
     /// # Errors
     /// Other errors of libzmq.
@@ -259,8 +259,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Stops zmq_socket_monitor. Call this before the monitor's PAIR socket is closed. Otherwise libzmq's I/O thread would
-    /// wait for ever to send it an event.
+    /// Stops zmq_socket_monitor. Call this before the monitor's PAIR socket is closed. Otherwise libzmq's I/O thread
+    /// would wait for ever to send it an event.
     pub fn stop_monitor(&self) {
         // SAFETY: the socket is live. By zmq_socket_monitor(3), NULL stops the monitor.
         unsafe {
@@ -297,7 +297,8 @@ impl Drop for Socket {
             return std::mem::forget(self.file.take());
         }
         exit::park_if_abandoned();
-        // libzmq closes its listening socket a moment later. The file goes first, so that another process can bind at once.
+        // libzmq closes its listening socket a moment later. The file goes first, so that another process can bind at
+        // once.
         drop(self.file.take());
         if self.owned {
             // SAFETY: made by zsys_socket, closed once.
@@ -308,7 +309,8 @@ impl Drop for Socket {
     }
 }
 
-/// Retries while signals interrupt it. libzmq may return EINTR wherever it checks for commands, not only where it waits.
+/// Retries while signals interrupt it. libzmq may return EINTR wherever it checks for commands, not only where it
+/// waits.
 fn uninterrupted<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
     loop {
         match call() {

@@ -1,10 +1,11 @@
 //! Limits the subscriptions at a socket that any peer may connect to.
 //!
-//! libzmq keeps each subscription while its connection lives, byte by byte and without a limit: 40 MB of subscriptions
-//! become more than a gigabyte. When all subscriptions together are too large, the connection with most is ended.
+//! libzmq keeps each subscription while its connection lives, in a trie without a limit: 40 MB of subscriptions occupy
+//! more than a gigabyte. When all subscriptions together are too large, the connection with the most is ended.
 //!
-//! Each subscription of a connection counts once, as in libzmq. The end of a subscription that the connection has not
-//! made counts nothing: else a peer could make any number of subscriptions, and balance them with ends of others.
+//! Each subscription of a connection counts once, as in libzmq. To unsubscribe from something that the connection has
+//! not subscribed to does not count. Otherwise a peer could make any number of subscriptions, and compensate for them
+//! with false unsubscriptions.
 
 use super::descriptors::end_connection_if;
 use super::{Frame, Peer};
@@ -17,49 +18,51 @@ use std::os::fd::RawFd;
 pub struct Subscribers {
     limit_bytes: usize,
     len_bytes: usize,
-    /// By the connection's file. Connections that have ended may still stand here; they are found when it matters.
+    /// By the connection's descriptor. Connections that have ended may still be here. They are detected when it
+    /// matters.
     connections: HashMap<RawFd, Connection>,
-    /// Makes numbers of topics that peers cannot foresee.
+    /// Hashes topics such that peers cannot predict the hashes.
     hasher: RandomState,
 }
 
 struct Connection {
-    /// The peer at its other end: its file may be another connection's by now.
+    /// The peer at the other end. The descriptor may belong to another connection by now.
     peer: Peer,
-    /// The hashes of what it subscribes to.
+    /// The hashes of the topics that it subscribes to.
     topics: HashSet<u64>,
     len_bytes: usize,
 }
 
 impl Subscribers {
-    /// What subscriptions may take, each its octets and this.
+    /// The cost of a subscription is its length plus this.
     const OVERHEAD_BYTES: usize = 8;
 
-    /// Nobody yet.
+    /// Without subscriptions. `limit_bytes` limits the cost of all subscriptions.
     pub fn new(limit_bytes: usize) -> Self {
         Subscribers { limit_bytes, len_bytes: 0, connections: HashMap::new(), hasher: RandomState::new() }
     }
 
-    /// Takes what an XPUB socket received: a subscription or its end. When all are too much, the connection with most is
-    /// ended, and the address at its other end returned.
-    pub fn take(&mut self, frame: &Frame) -> Option<String> {
-        // Those that end with their connection tell no file.
+    /// Handles a subscription or unsubscription that an XPUB socket has received. If all subscriptions are too large
+    /// now, ends the connection with the most, and returns the address of its peer.
+    pub fn handle(&mut self, frame: &Frame) -> Option<String> {
+        // Unsubscriptions at the end of a connection have no descriptor.
         let file = frame.source_file()?;
         if !self.count(file, frame.as_ref(), Peer::of) {
             return None;
         }
         let (file, peer) = self.most(Peer::of)?;
-        // libzmq finds the connection ended, closes its file, and drops its subscriptions.
+        // libzmq notices that the connection has ended, closes it, and drops its subscriptions.
         end_connection_if(file, |file| Peer::of(file).as_ref() == Some(&peer));
         Some(peer.to_string())
     }
 
-    /// Counts a subscription that came over `file`, or its end. True when all together seem to be too much.
+    /// Counts a subscription or unsubscription that was received from `file`. True when all subscriptions together seem
+    /// to be too large.
     ///
-    /// Who is at the other end is asked each time: nothing tells of a connection's end, and the next one gets its file.
-    /// That takes 0.3 µs, beside the 5 µs that libzmq takes to hand a subscription over.
-    fn count(&mut self, file: RawFd, octets: &[u8], peer_of: impl Fn(RawFd) -> Option<Peer>) -> bool {
-        let (is_subscription, cost_bytes) = match octets {
+    /// The peer is looked up each time, because nothing reports that a connection has ended, and the next connection
+    /// gets its descriptor. That takes 0.3 µs, and libzmq takes 5 µs to deliver a subscription.
+    fn count(&mut self, file: RawFd, bytes: &[u8], peer_of: impl Fn(RawFd) -> Option<Peer>) -> bool {
+        let (is_subscription, cost_bytes) = match bytes {
             [1, prefix @ ..] => (true, prefix.len() + Self::OVERHEAD_BYTES),
             [0, prefix @ ..] => (false, prefix.len() + Self::OVERHEAD_BYTES),
             _ => return false,
@@ -70,11 +73,11 @@ impl Subscribers {
         {
             self.len_bytes -= entry.remove().len_bytes;
         }
-        // What a connection has sent may be read after its end.
+        // A message may be read after the end of its connection.
         let Some(peer) = peer else { return false };
         let new = || Connection { peer, topics: HashSet::new(), len_bytes: 0 };
         let connection = self.connections.entry(file).or_insert_with(new);
-        let topic = self.hasher.hash_one(&octets[1..]);
+        let topic = self.hasher.hash_one(&bytes[1..]);
         if is_subscription && connection.topics.insert(topic) {
             connection.len_bytes += cost_bytes;
             self.len_bytes += cost_bytes;
@@ -85,7 +88,7 @@ impl Subscribers {
         is_subscription && self.len_bytes > self.limit_bytes
     }
 
-    /// Takes the connection with most out, if those that live are too much.
+    /// Removes and returns the connection with the most subscriptions, if those of live connections are too large.
     fn most(&mut self, peer_of: impl Fn(RawFd) -> Option<Peer>) -> Option<(RawFd, Peer)> {
         self.connections.retain(|&file, connection| peer_of(file).as_ref() == Some(&connection.peer));
         self.len_bytes = self.connections.values().map(|connection| connection.len_bytes).sum();
@@ -106,20 +109,20 @@ mod tests {
     use super::*;
     use zmq::POLLIN;
 
-    /// Reads so many messages of those who subscribe, or until somebody is cut off; true then.
+    /// Reads up to `count` messages. True when a connection was ended.
     fn pump(socket: &Socket, subscribers: &mut Subscribers, count: usize) -> bool {
         let mut frame = Frame::new();
         socket.zmq().set_rcvtimeo(60_000).unwrap();
         (0..count).any(|_| {
             socket.recv(&mut frame).unwrap();
-            let peer = subscribers.take(&frame);
+            let peer = subscribers.handle(&frame);
             assert!(peer.as_ref().is_none_or(|peer| peer.starts_with("127.0.0.1:")), "{peer:?}");
             peer.is_some()
         })
     }
 
     #[test]
-    fn who_subscribes_to_most_is_cut_off() {
+    fn the_connection_with_the_most_subscriptions_is_ended() {
         let socket = Socket::new(Kind::XPUB).unwrap();
         socket.report_every_subscription().unwrap();
         let port = socket.bind_ephemeral().unwrap();
@@ -133,13 +136,13 @@ mod tests {
         for i in 0..10 {
             modest.zmq().set_subscribe(&topic(i)).unwrap();
         }
-        // Subscriptions that end count no more.
+        // Unsubscriptions reduce the cost.
         for i in 0..50 {
             greedy.zmq().set_subscribe(&topic(i)).unwrap();
         }
         assert!(!pump(&socket, &mut subscribers, 60));
         assert_eq!(subscribers.len_bytes, 60 * 108);
-        // The modest one still subscribes to the first ten.
+        // `modest` still subscribes to the first ten.
         for i in 0..40 {
             greedy.zmq().set_unsubscribe(&topic(i)).unwrap();
             greedy.zmq().set_subscribe(&topic(100 + i)).unwrap();
@@ -149,8 +152,8 @@ mod tests {
         for i in 0..50 {
             greedy.zmq().set_subscribe(&topic(200 + i)).unwrap();
         }
-        assert!(pump(&socket, &mut subscribers, 50), "{} octets", subscribers.len_bytes);
-        // The modest one is still there: it hears what it subscribed to.
+        assert!(pump(&socket, &mut subscribers, 50), "{} bytes", subscribers.len_bytes);
+        // `modest` is still connected, and receives what it subscribes to.
         socket.send_frames(&[&topic(1)]).unwrap();
         modest.zmq().set_rcvtimeo(60_000).unwrap();
         let mut frame = Frame::new();
@@ -162,7 +165,7 @@ mod tests {
     const FILE: RawFd = 7;
     const OTHER: RawFd = 8;
 
-    /// Subscribes over [`FILE`] to 92 octets, 100 with what they cost, while `name` is at its other end.
+    /// Subscribes over [`FILE`] to 92 bytes, which cost 100, while `name` is the peer.
     fn subscribe(subscribers: &mut Subscribers, number: usize, name: &str) -> bool {
         subscribers.count(FILE, format!("\x01{number:092}").as_bytes(), |file| peer(file, name))
     }
@@ -176,20 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_another_connection_s_now_counts_anew() {
+    fn a_reused_descriptor_starts_at_zero() {
         let mut subscribers = Subscribers::new(1_000);
         for i in 0..6 {
             assert!(!subscribe(&mut subscribers, i, "first"));
         }
-        // Its successor owes nothing.
+        // The next connection starts at zero.
         for i in 0..6 {
             assert!(!subscribe(&mut subscribers, i, "second"), "{}", subscribers.len_bytes);
         }
         assert_eq!(subscribers.len_bytes, 600);
-        // An end of what the first one subscribed to, read late, or a lie: it takes nothing off.
+        // An unsubscription of the first connection that is read late, or a false one, reduces nothing.
         assert!(!subscribers.count(FILE, b"\0x", |_| None));
         assert_eq!(subscribers.len_bytes, 0);
-        // And it is the one that is ended, not forgotten, when it has most.
+        // The new connection is found when it has the most.
         subscribers.count(OTHER, b"\x01x", |file| peer(file, "second"));
         let is_much = (0..20).any(|i| subscribe(&mut subscribers, i, "second"));
         assert!(is_much);
@@ -199,23 +202,24 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_connections_had_does_not_count() {
+    fn subscriptions_of_ended_connections_do_not_count() {
         let mut subscribers = Subscribers::new(1_000);
         for i in 0..9 {
             assert!(!subscribe(&mut subscribers, i, "first"));
         }
-        let octets = [&[1][..], &[b'x'; 192]].concat();
-        assert!(subscribers.count(OTHER, &octets, |file| peer(file, "first")));
+        let bytes = [&[1][..], &[b'x'; 192]].concat();
+        assert!(subscribers.count(OTHER, &bytes, |file| peer(file, "first")));
         assert!(subscribers.most(|file| peer(file, "second")).is_none());
         assert_eq!(subscribers.len_bytes, 200);
     }
 
-    /// A hostile peer ends what it has not made, and an honest one makes and ends the same topic again and again.
+    /// A hostile peer unsubscribes from what it has not subscribed to. An honest one subscribes to a topic and
+    /// unsubscribes again and again.
     #[test]
-    fn only_subscriptions_that_exist_count() {
+    fn only_existing_subscriptions_count() {
         let mut subscribers = Subscribers::new(1_000);
-        let count = |subscribers: &mut Subscribers, octets: &[u8]| {
-            subscribers.count(FILE, octets, |file| peer(file, "first"))
+        let count = |subscribers: &mut Subscribers, bytes: &[u8]| {
+            subscribers.count(FILE, bytes, |file| peer(file, "first"))
         };
         for i in 0..100 {
             assert!(!subscribe(&mut subscribers, 0, "first"));

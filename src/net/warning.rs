@@ -1,6 +1,6 @@
-//! Limits the rate of warnings about what peers send, so that no peer can fill a log.
+//! Limits the rate of warnings about peers, so that no peer can fill a log.
 
-/// One kind of warning: at most one line in [`Warning::INTERVAL_MS`], which also tells how many it stands for.
+/// One kind of warning. It logs at most one line in [`Warning::INTERVAL_MS`], with the number of suppressed ones.
 #[derive(Default)]
 pub struct Warning {
     next_ms: u64,
@@ -11,12 +11,12 @@ impl Warning {
     /// The shortest time between two lines of one kind.
     pub const INTERVAL_MS: u64 = 1_000;
 
-    /// No line went out yet.
+    /// No line was logged yet.
     pub const fn new() -> Warning {
         Warning { next_ms: 0, suppressed: 0 }
     }
 
-    /// Logs `text` unless a line of this kind went out less than an interval ago.
+    /// Logs `text`, unless a line of this kind was logged less than an interval ago.
     pub fn warn(&mut self, now_ms: u64, text: impl FnOnce() -> String) {
         if now_ms < self.next_ms {
             self.suppressed += 1;

@@ -1,11 +1,11 @@
-//! Closes a listening socket for a while when new connections keep its node too busy.
+//! Rejects new connections of a listening socket for a while, when they overload its node.
 //!
-//! An XPUB socket does not return to its node while subscriptions come faster than libzmq processes them. Ending the
-//! connections is not enough: peers reconnect at once. So a filter at the listening descriptor makes the kernel ignore
-//! new connections. Existing connections are not affected, and ignored peers retry.
+//! An XPUB socket does not return to its node while subscriptions arrive faster than libzmq processes them. To end
+//! connections does not help, because peers reconnect at once. So a filter at the listening descriptor makes the kernel
+//! ignore new connections. Existing connections are not affected, and the ignored peers retry.
 //!
-//! The socket is closed at once when it holds more than its limit: libzmq still processes what ended connections have
-//! sent, and new connections would add as much again.
+//! The filter is closed at once when the socket holds more than its limit: libzmq still processes what ended
+//! connections have sent, and new connections would add as much again.
 
 use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
 use super::super::listen_address::ListenAddress;
@@ -14,41 +14,43 @@ use super::connection::Id;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// What a node may leave unread without being late.
+/// A node that leaves no more than this unread is not overloaded.
 const SMALL_BYTES: u64 = super::SMALL_BYTES;
-/// After how long the entrance is closed, and after how long the connections that brought much are ended.
+/// The filter is closed after this time of overload. After the second time, the connections that brought much are
+/// ended.
 const CLOSE_AFTER: Duration = Duration::from_secs(2);
 const END_AFTER: Duration = Duration::from_secs(5);
-/// How many times as long as the node was busy it stays closed afterwards: newcomers take a fifth of the node's time.
+/// The filter stays closed for this many times as long as the overload lasted. So new connections use at most a fifth
+/// of the node's time.
 const CLOSED_FACTOR: u32 = 4;
-const MAX_CLOSED: Duration = Duration::from_secs(30);
+const MAX_CLOSED_TIME: Duration = Duration::from_secs(30);
 
-/// What is to be done at a listening socket.
+/// What must be done for a listening socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Nothing,
     Close,
-    /// End the connections that brought much since the node has read everything.
+    /// End the connections that have brought much since the node had read everything.
     End,
     Open,
 }
 
-/// One listening socket's entrance.
+/// The filter of one listening socket.
 #[derive(Default)]
 pub(super) struct AcceptFilter {
-    /// What was received since the node has read everything, and when that became much.
+    /// What was received since the node had read everything, and when that exceeded SMALL_BYTES.
     unread_bytes: u64,
     busy_since: Option<Instant>,
     is_closed: bool,
-    /// When it is opened again; `None` while the node is busy.
-    opens: Option<Instant>,
-    /// The listening descriptor with the filter.
+    /// When it opens again. `None` while the node is overloaded.
+    opens_at: Option<Instant>,
+    /// The listening descriptor that has the filter.
     filtered: Option<Id>,
 }
 
 impl AcceptFilter {
-    /// Takes how much was received since the last look, whether the node has read everything since then, and whether the
-    /// socket holds more than its limit.
+    /// Call this at each scan: how much was received since the latest one, whether the node has read everything since
+    /// then, and whether the socket holds more than its limit.
     pub(super) fn update(
         &mut self,
         received_bytes: u64,
@@ -61,7 +63,7 @@ impl AcceptFilter {
             if let Some(since) = self.busy_since.take()
                 && self.is_closed
             {
-                self.opens = Some(now + ((now - since) * CLOSED_FACTOR).min(MAX_CLOSED));
+                self.opens_at = Some(now + ((now - since) * CLOSED_FACTOR).min(MAX_CLOSED_TIME));
             }
         }
         self.unread_bytes += received_bytes;
@@ -71,23 +73,23 @@ impl AcceptFilter {
         match self.busy_since.map(|since| now - since) {
             Some(busy) if busy >= END_AFTER => Step::End,
             Some(busy) if (busy >= CLOSE_AFTER || is_overfull) && !self.is_closed => {
-                (self.is_closed, self.opens) = (true, None);
+                (self.is_closed, self.opens_at) = (true, None);
                 Step::Close
             }
-            None if self.opens.is_some_and(|opens| now >= opens) => {
-                (self.is_closed, self.opens) = (false, None);
+            None if self.opens_at.is_some_and(|opens| now >= opens) => {
+                (self.is_closed, self.opens_at) = (false, None);
                 Step::Open
             }
             _ => Step::Nothing,
         }
     }
 
-    /// Whether newcomers are let in, and the node has time for them.
+    /// Whether new connections are accepted, and the node is not overloaded.
     pub(super) fn is_idle(&self) -> bool {
         !self.is_closed && self.busy_since.is_none()
     }
 
-    /// Ignores newcomers. False when the socket is not found, or the kernel refuses.
+    /// Makes the kernel ignore new connections. False when the socket is not found, or the kernel refuses.
     pub(super) fn close(&mut self, descriptors: &mut Descriptors, address: &ListenAddress) -> bool {
         let mut found = None;
         descriptors.each(|file, number| {
@@ -102,7 +104,7 @@ impl AcceptFilter {
         self.filtered.is_some()
     }
 
-    /// Lets newcomers in again.
+    /// Accepts new connections again.
     pub(super) fn open(&mut self) {
         let Some(id) = self.filtered.take() else { return };
         let unused: libc::c_int = 0;
@@ -116,7 +118,7 @@ impl Drop for AcceptFilter {
     }
 }
 
-/// Calls `act` with a duplicate of a socket's descriptor. False when that is another file by now.
+/// Calls `act` with a duplicate of a socket's descriptor. False when the descriptor is another file by now.
 fn with_socket((file, number): Id, act: impl FnOnce(RawFd) -> bool) -> bool {
     let act = |file: BorrowedFd| socket_number(file.as_raw_fd()) == Some(number) && act(file.as_raw_fd());
     with_duplicate(file, act).unwrap_or(false)
@@ -125,7 +127,7 @@ fn with_socket((file, number): Id, act: impl FnOnce(RawFd) -> bool) -> bool {
 fn is_listening(file: RawFd) -> bool {
     let mut value: libc::c_int = 0;
     let mut len = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the value is writable and as long as said.
+    // SAFETY: the value is writable and has this length.
     let rc = unsafe {
         let value = (&raw mut value).cast();
         libc::getsockopt(file, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, value, &mut len)
@@ -133,7 +135,7 @@ fn is_listening(file: RawFd) -> bool {
     rc == 0 && value != 0
 }
 
-/// Has the kernel drop whatever comes to a listening socket.
+/// Makes the kernel drop all packets for a listening socket. Existing connections have sockets of their own.
 fn ignore_all(file: RawFd) -> bool {
     let drop_all = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let mut program = [drop_all];
@@ -143,7 +145,7 @@ fn ignore_all(file: RawFd) -> bool {
 
 fn set_option<T>(file: RawFd, option: libc::c_int, value: &T) -> bool {
     let len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the pointer is to a value of that length that lives; the kernel copies what it points to.
+    // SAFETY: the pointer is to a live value of this length. The kernel copies what it points to.
     unsafe { libc::setsockopt(file, libc::SOL_SOCKET, option, std::ptr::from_ref(value).cast(), len) == 0 }
 }
 
@@ -153,36 +155,37 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn newcomers_take_a_fifth_of_the_time() {
+    fn new_connections_use_at_most_a_fifth_of_the_time() {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut filter = AcceptFilter::default();
-        let mut look = |received, was_empty, seconds| filter.update(received, was_empty, false, at(seconds));
-        // What is read at once may be any amount.
-        assert_eq!(look(1 << 30, true, 0), Step::Nothing);
-        assert_eq!(look(1 << 30, true, 10), Step::Nothing);
-        assert_eq!(look(0, false, 11), Step::Nothing);
-        assert_eq!(look(1, false, 12), Step::Close);
-        assert_eq!(look(1, false, 13), Step::Nothing);
-        assert_eq!(look(1, false, 15), Step::End);
-        // It was busy for 6 s, and is closed for 24 s more.
-        assert_eq!(look(0, true, 16), Step::Nothing);
-        assert_eq!(look(0, false, 39), Step::Nothing);
-        assert_eq!(look(0, true, 40), Step::Open);
-        // Little that stays unread, for any time, is no burden.
-        assert_eq!(look(SMALL_BYTES, false, 41), Step::Nothing);
-        assert_eq!(look(0, false, 100), Step::Nothing);
+        let mut update =
+            |received, was_empty, seconds| filter.update(received, was_empty, false, at(seconds));
+        // Any amount is allowed if the node reads it at once.
+        assert_eq!(update(1 << 30, true, 0), Step::Nothing);
+        assert_eq!(update(1 << 30, true, 10), Step::Nothing);
+        assert_eq!(update(0, false, 11), Step::Nothing);
+        assert_eq!(update(1, false, 12), Step::Close);
+        assert_eq!(update(1, false, 13), Step::Nothing);
+        assert_eq!(update(1, false, 15), Step::End);
+        // The overload has lasted 6 s, so the filter stays closed for 24 s.
+        assert_eq!(update(0, true, 16), Step::Nothing);
+        assert_eq!(update(0, false, 39), Step::Nothing);
+        assert_eq!(update(0, true, 40), Step::Open);
+        // A small amount may stay unread for any time.
+        assert_eq!(update(SMALL_BYTES, false, 41), Step::Nothing);
+        assert_eq!(update(0, false, 100), Step::Nothing);
     }
 
     #[test]
-    fn it_is_closed_at_once_when_the_socket_holds_too_much() {
+    fn the_filter_closes_at_once_when_the_socket_holds_too_much() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let mut filter = AcceptFilter::default();
         assert_eq!(
             filter.update(SMALL_BYTES, false, true, at(0)),
             Step::Nothing,
-            "of connections that ended before"
+            "what was left by connections that had ended before"
         );
         assert_eq!(filter.update(1, false, true, at(20)), Step::Close);
         assert_eq!(filter.update(1, false, true, at(40)), Step::Nothing);
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_while_it_is_closed_gets_in_later() {
+    fn a_rejected_peer_connects_when_the_filter_opens() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut before = TcpStream::connect(address).unwrap();

@@ -1,4 +1,4 @@
-//! What libzmq holds of one connection, estimated from what the kernel and the node count.
+//! An estimate of what libzmq holds of one connection, from the counts of the kernel and the node.
 
 use super::registry::BoundedSocket;
 use super::{SMALL_BYTES, Taken};
@@ -11,26 +11,27 @@ use std::time::Instant;
 /// A connection's descriptor and the number of its socket.
 pub(super) type Id = (RawFd, u64);
 
-/// What each frame takes in a pipe of libzmq (4.3) beside its content.
+/// The memory of a frame in a pipe of libzmq (4.3), beside its content.
 const FRAME_BYTES: u64 = 64;
-/// The shortest frame takes this on the wire.
+/// The length of the shortest frame on the wire.
 const MIN_FRAME_LEN_BYTES: u64 = 2;
-/// libzmq reads up to 8 KiB at once. The frames that it finds there refer to the whole buffer.
+/// libzmq reads up to 8 KiB at once into a buffer of this size. The frames in it refer to the whole buffer.
 const READ_BUFFER_BYTES: u64 = 18 << 10;
-/// What a full segment brings, as a rule. libzmq reads several of these at once when many come.
+/// The usual length of a full TCP segment. When many segments arrive, libzmq reads several at once.
 const FULL_SEGMENT_LEN_BYTES: u64 = 1_400;
 
-/// A connection of a side.
+/// A connection of a bounded socket.
 pub(super) struct Connection {
     pub(super) socket: Arc<BoundedSocket>,
     pub(super) peer: Peer,
-    /// What the kernel has received since the connection was made.
+    /// Received by the kernel since the connection was made.
     received: Arrived,
-    /// The same, when the node had read everything.
+    /// The same, at the latest time when the node had read everything.
     received_before: Arrived,
-    /// Never more than was received.
+    /// Read by the node. Never more than was received.
     taken_bytes: u64,
-    /// What the node took at the latest look at which it took something, when, and what was received by then.
+    /// What the node had read at the latest scan for which it had read something, the time of that scan, and what was
+    /// received by then.
     latest: Taken,
     latest_at: Instant,
     latest_received_bytes: u64,
@@ -40,11 +41,11 @@ pub(super) struct Connection {
     pub(super) is_listed: bool,
 }
 
-/// What a TCP connection has received.
+/// The data that a TCP connection has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Arrived {
     pub(super) len_bytes: u64,
-    /// Segments with data.
+    /// The number of segments with data.
     pub(super) segments: u64,
 }
 
@@ -71,7 +72,7 @@ impl Connection {
         self.received_before = self.received;
     }
 
-    /// What was received since the node has read everything.
+    /// What was received since the node had read everything.
     pub(super) fn unread_bytes(&self) -> u64 {
         self.received.len_bytes - self.received_before.len_bytes
     }
@@ -80,14 +81,16 @@ impl Connection {
         self.taken_bytes
     }
 
-    /// What was received by the latest look, and how much of that libzmq had not read.
+    /// What was received by the latest scan, and how much of that libzmq had not read.
     pub(super) fn latest_arrived(&self) -> (Arrived, u64) {
         (self.received, self.in_kernel_bytes)
     }
 
-    /// Takes what was received since the connection was made, what the node has taken since the last look, what else it
-    /// need not take, and what libzmq has not read yet. Returns how many more octets were received, and how many of those
-    /// taken were not: an earlier connection that had the same descriptor has brought them.
+    /// Updates the counts. `arrived`: received since the connection was made. `taken`: read by the node since the
+    /// latest scan. `granted_bytes`: data that the node never reads. `in_kernel_bytes`: not read by libzmq.
+    ///
+    /// Returns how many more bytes were received, and how many of the bytes in `taken` were not: these were read from
+    /// an earlier connection with the same descriptor.
     pub(super) fn update(
         &mut self,
         arrived: Arrived,
@@ -110,18 +113,18 @@ impl Connection {
         (self.received.len_bytes - before_bytes, surplus_bytes)
     }
 
-    /// When the node took something the last time. A message that arrives since then is not complete.
+    /// When the node had last read something. A message that has been arriving since then is not complete.
     pub(super) fn latest_at(&self) -> Instant {
         self.latest_at
     }
 
-    /// What is held of frames of which the node has seen none: it has taken nothing since they came.
+    /// How much is held in unknown frames: the node has read nothing since they arrived.
     pub(super) fn unknown_bytes(&self) -> u64 {
         self.held_bytes.min(self.received.len_bytes - self.latest_received_bytes)
     }
 
-    /// What counts towards the side's limit: the octets held, or an estimate of the memory that they occupy. Frames that
-    /// the node has not seen are taken for one long frame where that may be, for the shortest frames where not.
+    /// What counts towards the socket's limit: the bytes held, or an estimate of the memory that they occupy. Unknown
+    /// frames are assumed to be one long frame if that is possible, otherwise to be the shortest frames.
     pub(super) fn cost_bytes(&self) -> u64 {
         if self.socket.limits_received_bytes() {
             return self.held_bytes;
@@ -140,7 +143,7 @@ impl Connection {
         })
     }
 
-    /// What the buffers occupy that libzmq has read short segments into, each for itself.
+    /// The memory of the buffers into which libzmq has read short segments one by one.
     fn read_buffers_bytes(&self, len_bytes: u64) -> u64 {
         let segments = self.received.segments - self.received_before.segments;
         let segments = per(len_bytes, segments, self.unread_bytes());
@@ -148,7 +151,7 @@ impl Connection {
     }
 }
 
-/// How many there are in `len_bytes` when there are `count` in `of_bytes`.
+/// Scales `count`, which belongs to `of_bytes`, to `len_bytes`.
 pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
     match of_bytes {
         0 => 0,
@@ -157,41 +160,42 @@ pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
     }
 }
 
-/// What a connection has received since it was made, and, if the node has taken much less of that, how much libzmq has
-/// not read yet. `None` when the descriptor has become another socket since it was listed, and where the kernel does not
-/// tell.
+/// What a connection has received since it was made. If the node has read much less than that, also how much libzmq has
+/// not read. `None` when the descriptor has become another socket since it was listed, or the kernel does not support
+/// this.
 pub(super) fn arrived((file, number): Id, taken_bytes: u64) -> Option<(Arrived, u64)> {
     let arrived = received(file)?;
     let is_much = arrived.len_bytes.saturating_sub(taken_bytes) > SMALL_BYTES;
     let in_kernel_bytes = if is_much { in_kernel_bytes(file) } else { 0 };
-    // Looked up last: libzmq may close the descriptor, and get it back for another connection, at any time.
+    // Checked last, because libzmq may close the descriptor at any time, and another connection may get it.
     (socket_number(file) == Some(number)).then_some((arrived, in_kernel_bytes))
 }
 
-/// What a TCP connection has received since it was made; `None` for other sockets, and where the kernel does not tell.
+/// What a TCP connection has received since it was made. `None` for other sockets, or when the kernel does not support
+/// this.
 fn received(file: RawFd) -> Option<Arrived> {
-    /// Where `tcpi_bytes_received` and `tcpi_data_segs_in` stand in `struct tcp_info` of linux/tcp.h.
+    /// The offsets of `tcpi_bytes_received` and `tcpi_data_segs_in` in `struct tcp_info` of linux/tcp.h.
     const BYTES_OFFSET: usize = 128;
     const SEGMENTS_OFFSET: usize = 152;
     let mut info = [0_u8; SEGMENTS_OFFSET + 4];
     let mut len = info.len() as libc::socklen_t;
-    // SAFETY: the buffer is writable and as long as said.
+    // SAFETY: the buffer is writable and has this length.
     let rc = unsafe {
         libc::getsockopt(file, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut len)
     };
     if rc != 0 || (len as usize) < BYTES_OFFSET + 8 {
         return None;
     }
-    // Of older kernels, which do not count the segments, these stay zero.
-    let len_bytes = info[BYTES_OFFSET..].first_chunk().map(|octets| u64::from_ne_bytes(*octets))?;
-    let segments = info[SEGMENTS_OFFSET..].first_chunk().map(|octets| u32::from_ne_bytes(*octets))?;
+    // Older kernels do not count segments, and the count stays 0.
+    let len_bytes = info[BYTES_OFFSET..].first_chunk().map(|bytes| u64::from_ne_bytes(*bytes))?;
+    let segments = info[SEGMENTS_OFFSET..].first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))?;
     Some(Arrived { len_bytes, segments: segments.into() })
 }
 
-/// How much of that libzmq has not read yet.
+/// How much of the received data libzmq has not read.
 fn in_kernel_bytes(file: RawFd) -> u64 {
     let mut len: libc::c_int = 0;
-    // SAFETY: the pointer is to an int that lives; for a descriptor that is no socket, the call fails.
+    // SAFETY: the pointer is to a live int. For a descriptor that is not a socket, the call fails.
     let rc = unsafe { libc::ioctl(file, libc::FIONREAD, &mut len) };
     if rc == 0 { u64::try_from(len).unwrap_or(0) } else { 0 }
 }

@@ -54,8 +54,8 @@ impl Held {
         all
     }
 
-    /// Which connections to end when the socket holds too much: those that hold the most, until the others fit beside what
-    /// ended connections have left. One connection may hold a long frame, unless that takes too long.
+    /// Which connections to end when the socket holds too much: those that hold the most, until the others fit beside
+    /// what ended connections have left. One connection may hold a long frame, unless that takes too long.
     pub(super) fn victims(&self, connections: &HashMap<Id, Connection>) -> Vec<Id> {
         let (longest, excused_bytes) = (self.longest.map(|(id, _)| id), self.excused_bytes());
         let mut own = Vec::new();
@@ -112,7 +112,8 @@ impl Held {
     }
 }
 
-/// What ended connections have received and their nodes have not read, by the socket's id and the connection's descriptor.
+/// What ended connections have received and their nodes have not read, by the socket's id and the connection's
+/// descriptor.
 #[derive(Default)]
 pub(super) struct Leftovers(HashMap<(u64, RawFd), Leftover>);
 

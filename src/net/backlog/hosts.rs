@@ -1,7 +1,7 @@
 //! The addresses of hosts that sockets connect to by name.
 //!
-//! libzmq looks a name up with each attempt to connect, and does not report the result. So the names are looked up here,
-//! too: until there is an answer, and again later in case the name leads to another address.
+//! libzmq looks up a name at each attempt to connect, and does not report the address. So the names are looked up here,
+//! too: until there is an address, and again later because the address may change.
 
 use super::lock;
 use std::collections::{HashMap, HashSet};
@@ -9,18 +9,19 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// When a name is looked up again that has an address.
+/// A name with an address is looked up again after this time.
 const REFRESH: Duration = Duration::from_secs(30);
-/// When a name is looked up again that has none, at first. Twice as long after each further failure, up to [`REFRESH`].
+/// A name without an address is looked up again after this time at first. The time doubles after each further failure,
+/// up to [`REFRESH`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// Addresses that are known of one name. Earlier ones stay, as connections to them may.
+/// The number of addresses that are remembered per name. Old addresses stay, because connections to them may live on.
 const MAX_ADDRESSES: usize = 64;
 const STACK_LEN_BYTES: usize = 256 << 10;
 
-/// How a name with a port is looked up.
+/// Looks up a name with a port.
 type LookUp = fn(&str) -> Vec<SocketAddr>;
 
-/// The hosts that all sockets of a process connect to by name.
+/// The hosts that the sockets of a process connect to by name.
 pub(super) struct Hosts {
     look_up: LookUp,
     hosts: HashMap<Box<str>, Host>,
@@ -29,7 +30,7 @@ pub(super) struct Hosts {
 #[derive(Default)]
 struct Host {
     addresses: HashSet<SocketAddr>,
-    /// What the thread that looks it up has found; `None` while it runs.
+    /// The result of the thread that looks it up. `None` inside while it runs.
     answer: Option<Arc<Mutex<Option<Vec<SocketAddr>>>>>,
     due: Option<Instant>,
     failures: u32,
@@ -49,7 +50,7 @@ impl Hosts {
         self.hosts.get(name).into_iter().flat_map(|host| host.addresses.iter().copied())
     }
 
-    /// Looks up those of `names` that are due, in threads of their own, and forgets other names.
+    /// Starts threads that look up those of `names` that are due. Removes other names.
     pub(super) fn update(&mut self, names: &HashSet<Box<str>>, now: Instant) {
         self.hosts.retain(|name, _| names.contains(name));
         for name in names {
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// How many times a name was looked up. For the one test that uses it.
+    /// How many times a name was looked up. Only one test uses it.
     static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
 
     /// Finds nothing three times, then one address, then another one.
@@ -117,8 +118,9 @@ mod tests {
         let names = HashSet::from(["tower:5".into()]);
         let mut hosts = Hosts::with(look_up);
         let start = Instant::now();
-        // Looks at a time, and waits for the answer. How many times the name was looked up so far.
-        let mut look = |seconds: u64| {
+        // Updates at a time and waits for the result. Returns how many times the name was looked up so far, and its
+        // addresses.
+        let mut update = |seconds: u64| {
             let now = start + Duration::from_secs(seconds);
             hosts.update(&names, now);
             while hosts.hosts["tower:5"].answer.is_some() {
@@ -130,16 +132,16 @@ mod tests {
             (LOOKUPS.load(Ordering::SeqCst), addresses.join(" "))
         };
         let found = |count, addresses: &str| (count, addresses.to_owned());
-        assert_eq!(look(0), found(1, ""));
-        assert_eq!(look(1), found(2, ""));
-        assert_eq!(look(2), found(2, ""));
-        assert_eq!(look(3), found(3, ""));
-        assert_eq!(look(6), found(3, ""));
-        assert_eq!(look(7), found(4, "10.0.0.1:5"));
-        assert_eq!(look(36), found(4, "10.0.0.1:5"));
-        // A connection to the first address may live on.
-        assert_eq!(look(37), found(5, "10.0.0.1:5 10.0.0.2:5"));
-        assert_eq!(look(67), found(6, "10.0.0.1:5 10.0.0.2:5"));
+        assert_eq!(update(0), found(1, ""));
+        assert_eq!(update(1), found(2, ""));
+        assert_eq!(update(2), found(2, ""));
+        assert_eq!(update(3), found(3, ""));
+        assert_eq!(update(6), found(3, ""));
+        assert_eq!(update(7), found(4, "10.0.0.1:5"));
+        assert_eq!(update(36), found(4, "10.0.0.1:5"));
+        // A connection to the first address may still live.
+        assert_eq!(update(37), found(5, "10.0.0.1:5 10.0.0.2:5"));
+        assert_eq!(update(67), found(6, "10.0.0.1:5 10.0.0.2:5"));
         hosts.update(&HashSet::new(), start);
         assert_eq!(hosts.addresses("tower:5").count(), 0);
     }

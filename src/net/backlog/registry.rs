@@ -176,8 +176,8 @@ impl Registry {
         }
     }
 
-    /// The socket that a connection belongs to. Several nodes may connect to one endpoint. Then this is the socket with the
-    /// largest limit, until a node has received something over the connection.
+    /// The socket that a connection belongs to. Several nodes may connect to one endpoint. Then this is the socket with
+    /// the largest limit, until a node has received something over the connection.
     pub(super) fn socket_of(&self, local: &Peer, peer: &Peer) -> Option<Arc<BoundedSocket>> {
         let listening = local.address().and_then(|address| self.by_port.get(&address.port()));
         let listening = listening.into_iter().flatten().filter(|socket| socket.listens_at(local));

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 const COMMANDS_BYTES_PER_S: u64 = 32;
 /// How often the names of hosts are checked.
 const NAMES_INTERVAL: Duration = Duration::from_secs(1);
-/// A connection may bring this many times the limit of subscriptions before its node has read everything. (A subscription
-/// is a quarter longer on the wire than it counts.)
+/// A connection may bring this many times the limit of subscriptions before its node has read everything. (A
+/// subscription is a quarter longer on the wire than it counts.)
 const UNREAD_FACTOR: u64 = 2;
 
 /// What each node has read since the latest scan, by the connection's descriptor; and which socket it was read from.
@@ -157,7 +157,8 @@ impl Scanner {
         self.others.clear();
         self.leftovers.retain_sockets(|socket| registry.contains(socket));
         self.accept_filters.retain(|&id, _| registry.contains(id));
-        // When several nodes connect to one endpoint and one of them ends, a connection may turn out to belong to another.
+        // When several nodes connect to one endpoint and one of them ends, a connection may turn out to belong to
+        // another.
         self.connections.retain(|&id, connection| {
             if registry.contains(connection.socket.id) {
                 return true;
@@ -195,7 +196,8 @@ impl Scanner {
             }
             Step::End => {
                 let own = self.connections.iter().filter(|(_, connection)| {
-                    // On a slow host, reading what a consumer of many topics sends may take longer than the filter allows.
+                    // On a slow host, reading what a consumer of many topics sends may take longer than the filter
+                    // allows.
                     let allowed_bytes = socket.limit_bytes.saturating_mul(UNREAD_FACTOR).max(SMALL_BYTES);
                     let is_much = connection.unread_bytes() > allowed_bytes && !connection.is_ended;
                     is_much && Arc::ptr_eq(&connection.socket, socket)
@@ -249,8 +251,8 @@ impl Scanner {
                 connection.socket = owner;
                 taken
             });
-            // The kernel has no more data on a connection that has ended since it was listed. From one that was ended here,
-            // libzmq reads no more.
+            // The kernel has no more data on a connection that has ended since it was listed. From one that was ended
+            // here, libzmq reads no more.
             let arrived = if connection.is_ended { None } else { arrived(id, connection.taken_bytes()) };
             let (arrived, in_kernel_bytes) = arrived.unwrap_or_else(|| connection.latest_arrived());
             if empty.contains(&connection.socket.id) {
@@ -268,8 +270,8 @@ impl Scanner {
         received
     }
 
-    /// Ends connections of sockets that hold too much. Returns these sockets, and whether a socket holds a large part of its
-    /// limit.
+    /// Ends connections of sockets that hold too much. Returns these sockets, and whether a socket holds a large part
+    /// of its limit.
     pub(super) fn end(&mut self) -> (HashSet<u64>, bool) {
         let mut held = Held::by_socket(&self.connections, &self.leftovers);
         let (mut unknown_bytes, mut longest) = (0, None);

@@ -1,18 +1,18 @@
 //! When the connections are scanned: often while the process works, rarely while it is idle.
 //!
-//! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes read
-//! each message. So a scan is due after [`WORK`] of the process's processor time. Real time counts only while something is
-//! held, see [`Load`]. To read the process's processor time is cheap. A scan takes several system calls for each
-//! descriptor.
+//! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes
+//! read each message. So a scan is due after [`WORK`] of the process's processor time. Real time counts only while
+//! something is held, see [`Load`]. To read the process's processor time is cheap. A scan takes several system calls
+//! for each descriptor.
 //!
-//! So between two scans of a process that holds nothing, peers can send what the I/O thread reads in [`WORK`] (about 2 MB of
-//! short subscriptions), plus what it reads until the schedule is checked again. That is one [`INTERVAL`](super::INTERVAL),
-//! the same as with a scan in each interval. Processor time of the application counts too. Then there is a scan in each
-//! interval.
+//! So between two scans of a process that holds nothing, peers can send what the I/O thread reads in [`WORK`] (about 2
+//! MB of short subscriptions), plus what it reads until the schedule is checked again. That is one
+//! [`INTERVAL`](super::INTERVAL), the same as with a scan in each interval. Processor time of the application counts
+//! too. Then there is a scan in each interval.
 //!
-//! In a process of many nodes a scan costs more. So the thread waits for 50 times as much processor time as the latest scan
-//! took, and pauses for up to 2 s after it. With hundreds of threads, the schedule is checked twice a second. Peers can
-//! send accordingly more between two scans.
+//! In a process of many nodes a scan costs more. So the thread waits for 50 times as much processor time as the latest
+//! scan took, and pauses for up to 2 s after it. With hundreds of threads, the schedule is checked twice a second.
+//! Peers can send accordingly more between two scans.
 
 use crate::net::guard::{PAUSE_FACTOR, process_time};
 use std::time::{Duration, Instant};

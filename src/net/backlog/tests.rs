@@ -1,4 +1,4 @@
-//! Tests of the bounds on what libzmq holds.
+//! Tests of the limits on what libzmq holds.
 
 use super::super::Kind;
 use super::super::Peer;
@@ -20,7 +20,7 @@ fn bounded(limit_bytes: u64, max_frame_len_bytes: u64) -> Arc<BoundedSocket> {
     BoundedSocket::new("Test", Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes)
 }
 
-/// A connection that has brought so much in full segments, of which the node has taken nothing.
+/// A connection that has received this much in full segments, of which the node has read nothing.
 fn connection(socket: &Arc<BoundedSocket>, received_bytes: u64) -> Connection {
     let mut connection = Connection::new(socket.clone(), Peer::unix(b"@test"));
     assert_eq!(connection.update(full(received_bytes), Taken::default(), 0, 0), (received_bytes, 0));
@@ -42,7 +42,7 @@ fn scanner() -> Scanner {
 #[test]
 fn held_bytes_stay_within_received_bytes() {
     let mut one = connection(&bounded(0, 0), 1_000);
-    // The kernel tells less than before, or the node tells of what came over an earlier connection.
+    // The kernel reports less than before, or the node reports data of an earlier connection.
     assert_eq!(one.update(full(10), taken(300, 1), 0, 0), (0, 0));
     assert_eq!((one.latest_arrived().0.len_bytes, one.held_bytes, one.unread_bytes()), (1_000, 700, 1_000));
     assert_eq!(one.update(full(1_100), taken(u64::MAX, 1), 0, 0), (100, u64::MAX - 800));
@@ -56,7 +56,7 @@ fn held_bytes_stay_within_received_bytes() {
 #[test]
 fn short_frames_cost_more_than_their_length() {
     let records = bounded(256 * MIB, 1 << 30);
-    // Half is taken: its frames tell how long the others are.
+    // Half is read. The other frames are assumed to be as long as those.
     let mut short = connection(&records, 2 * MIB);
     short.update(full(2 * MIB), taken(MIB, MIB / 4), 0, 0);
     assert_eq!((short.held_bytes, short.unknown_bytes()), (MIB, 0));
@@ -64,17 +64,17 @@ fn short_frames_cost_more_than_their_length() {
     let mut long = connection(&records, 8 * MIB);
     long.update(full(8 * MIB), taken(MIB, 1), 0, 0);
     assert!(long.cost_bytes() < 8 * MIB && long.cost_bytes() < short.cost_bytes());
-    // Of what came since, a record may be longer than any other...
+    // Unknown frames may be one long record...
     let mut unknown = connection(&records, 100 * MIB);
     assert_eq!((unknown.unknown_bytes(), unknown.cost_bytes()), (100 * MIB, 100 * MIB));
     unknown.update(full(100 * MIB), taken(40, 1), 0, 0);
     assert_eq!(unknown.unknown_bytes(), 0);
-    // ... and a request is not.
+    // ... but not one long request.
     assert_eq!(connection(&bounded(64 * MIB, 4_096), MIB).cost_bytes(), 32 * MIB);
     assert_eq!(connection(&bounded(MIB, 0), MIB).cost_bytes(), MIB);
 }
 
-/// libzmq keeps a buffer for each segment that it reads alone.
+/// libzmq keeps a buffer for each segment that it reads separately.
 #[test]
 fn short_segments_cost_a_buffer_each() {
     let records = bounded(256 * MIB, 1 << 30);
@@ -85,7 +85,7 @@ fn short_segments_cost_a_buffer_each() {
     assert!((8 * MIB..10 * MIB).contains(&buffers_bytes), "{buffers_bytes}");
 }
 
-/// Adds connections that have brought so much. Their ends: this process's and the peer's.
+/// Adds connections that have received this much. Returns our end and the peer's end of each.
 fn add(
     scanner: &mut Scanner,
     socket: &Arc<BoundedSocket>,
@@ -127,28 +127,28 @@ fn one_long_frame_is_allowed_per_node() {
     let mut streams = add(&mut scanner, &node, &[1_000, 100, 90]);
     streams.extend(add(&mut scanner, &other, &[1_000]));
     assert_ends(&mut scanner, &mut streams, None);
-    // Of the others, the one with most has to go.
+    // Of the other connections, the one that holds the most is ended.
     streams.extend(add(&mut scanner, &node, &[30, 70]));
     assert_ends(&mut scanner, &mut streams, Some(1));
 }
 
 #[test]
-fn what_ended_connections_have_left_counts() {
+fn unread_data_of_ended_connections_counts() {
     let node = bounded(10 * MIB, 0);
     let mut scanner = scanner();
     let mut streams = add(&mut scanner, &node, &[2, 7]);
     assert_ends(&mut scanner, &mut streams, None);
     streams.extend(add(&mut scanner, &node, &[6]));
-    // The others have room.
+    // The other connections have room.
     assert_ends(&mut scanner, &mut streams, Some(1));
-    // What the ended one has brought is still there.
+    // The data of the ended connection is still held.
     assert_ends(&mut scanner, &mut streams, Some(2));
     assert_ends(&mut scanner, &mut streams, Some(0));
 }
 
-/// A connection ends while its node, which has always something to read, takes what it has brought.
+/// A connection ends, and its node, which always has something to read, then reads its data.
 #[test]
-fn what_the_node_has_taken_of_ended_connections_counts_no_longer() {
+fn data_of_ended_connections_that_was_read_does_not_count() {
     let node = bounded(10 * MIB, 0);
     let mut scanner = scanner();
     let ended = add(&mut scanner, &node, &[7]);
@@ -164,7 +164,7 @@ fn what_the_node_has_taken_of_ended_connections_counts_no_longer() {
     assert_ends(&mut scanner, &mut streams, Some(1));
 }
 
-/// libzmq closes a connection that is to be ended, and its descriptor becomes another socket.
+/// libzmq closes a connection that should be ended, and its descriptor becomes another socket.
 #[test]
 fn a_connection_that_was_not_ended_does_not_count_as_ended() {
     let node = bounded(MIB, 0);
@@ -179,9 +179,9 @@ fn a_connection_that_was_not_ended_does_not_count_as_ended() {
     assert_eq!(peer.peek(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
-/// libzmq closes a connection after it was listed, and accepts another one, which gets its descriptor.
+/// libzmq closes a connection after it was listed, and accepts another one, which gets the same descriptor.
 #[test]
-fn a_descriptor_that_is_another_connection_s_now_is_not_measured() {
+fn a_reused_descriptor_is_not_measured() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().unwrap();
@@ -195,11 +195,11 @@ fn a_descriptor_that_is_another_connection_s_now_is_not_measured() {
     scanner.connections.insert((file, number + 1), connection(&owner, 1_000_000));
     let received = scanner.measure(HashMap::from([(file, (taken(400_000, 1), owner))]), &HashSet::new());
     assert_eq!(received.values().sum::<u64>(), 0);
-    // Of the old one, what the node has not taken is still held.
+    // What the node has not read of the old connection is still held.
     assert_eq!(scanner.connections[&(file, number + 1)].held_bytes, 600_000);
 }
 
-/// A producer, which takes short requests only, and a consumer of one process connect to the same peer.
+/// A producer, which accepts only short requests, and a consumer of one process connect to the same peer.
 #[test]
 fn a_connection_belongs_to_the_node_that_receives_over_it() {
     let _alone = lock(&SCANS);
@@ -216,22 +216,22 @@ fn a_connection_belongs_to_the_node_that_receives_over_it() {
     let owner = |scanner: &Scanner| scanner.connections[&id].socket.id;
     let mut scanner = scanner();
     scanner.scan();
-    // As long as it is not known whose it is, what the one allows that allows most.
+    // Until a node has received something, the largest limit applies.
     assert_eq!(owner(&scanner), nodes[1].socket.id);
-    // The process's own guard may be faster.
+    // The process's own guard may scan first, and take what the node has reported.
     while owner(&scanner) != nodes[2].socket.id {
         nodes[2].took(Origin(Some(id.0)), 10, 1);
         nodes[2].end_turn(false);
         scanner.scan();
     }
-    // Another one ends: what is known of the connection stays.
+    // Another node ends. The counts of the connection stay.
     scanner.connections.get_mut(&id).unwrap().update(full(1_000), taken(0, 0), 0, 0);
     let [first, second, third] = nodes;
     drop(third);
     scanner.scan();
     assert_eq!(owner(&scanner), second.socket.id);
     assert_eq!(scanner.connections[&id].latest_arrived().0.len_bytes, 1_000);
-    // Whoever no longer connects has none.
+    // A node that has disconnected has no connections.
     second.disconnect(&endpoint);
     drop(second);
     scanner.scan();
@@ -241,7 +241,7 @@ fn a_connection_belongs_to_the_node_that_receives_over_it() {
     assert!(!scanner.connections.contains_key(&id));
 }
 
-/// A record arrives slowly while the application allocates far more memory than the record has.
+/// A record arrives slowly, and the application allocates far more memory than the record has.
 #[test]
 fn memory_of_the_application_ends_no_connection() {
     let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
@@ -271,7 +271,7 @@ fn allocate_while_a_record_arrives() {
         stream.write_all(&half).unwrap();
         is_allocated.recv().unwrap();
         stream.write_all(&half).unwrap();
-        // Until the other side has read it.
+        // Until the peer has read it.
         while stream.read(&mut theirs).is_ok_and(|len| len > 0) {}
     });
     let subscriber = Socket::new(Kind::SUB).unwrap();
@@ -282,7 +282,7 @@ fn allocate_while_a_record_arrives() {
     let backlog = Backlog::connecting("Test", 256 << 20, 1 << 30);
     backlog.connect(&endpoint);
     subscriber.connect(&endpoint).unwrap();
-    // The guard has looked at the first half, and at the process as it was.
+    // The guard has scanned the first half, and has measured the process.
     std::thread::sleep(20 * INTERVAL);
     let own = vec![7_u8; 200 << 20];
     std::thread::sleep(20 * INTERVAL);
@@ -294,9 +294,9 @@ fn allocate_while_a_record_arrives() {
     publisher.join().unwrap();
 }
 
-/// Messages of several connections alternate.
+/// The node reads alternately from several connections.
 #[test]
-fn a_turn_is_counted_by_connection() {
+fn a_turn_is_counted_per_connection() {
     let backlog = Backlog::connecting("Test", 1 << 20, 0);
     let turn = || backlog.turn.borrow();
     for _ in 0..100 {
@@ -311,9 +311,9 @@ fn a_turn_is_counted_by_connection() {
     assert_eq!((turn().len_bytes, turn().latest, turn().taken.len()), (0, Taken::default(), 0));
 }
 
-/// Sends to an XPUB socket that nobody reads, until it is cut off.
+/// A peer sends to an XPUB socket that no thread reads, until its connection is ended.
 #[test]
-fn what_nobody_reads_is_cut_off() {
+fn a_peer_that_sends_to_a_socket_that_is_not_read_is_disconnected() {
     let _alone = lock(&SCANS);
     let socket = Socket::new(Kind::XPUB).unwrap();
     socket.limit_untrusted_subscribers().unwrap();
@@ -334,7 +334,7 @@ fn what_nobody_reads_is_cut_off() {
     let subscribe = |number: u32| {
         subscriber.zmq().set_subscribe(&[&number.to_be_bytes()[..], &[b'x'; 96]].concat()).unwrap();
     };
-    // What is read is no burden.
+    // Data that is read does not count.
     socket.zmq().set_rcvtimeo(60_000).unwrap();
     for number in 0..30_000 {
         subscribe(number);
@@ -348,9 +348,9 @@ fn what_nobody_reads_is_cut_off() {
     subscriber.stop_monitor();
 }
 
-/// The address of a tower that has a name.
+/// For example a tower whose address has a name.
 #[test]
-fn a_connection_to_a_host_that_has_a_name_is_watched() {
+fn a_connection_to_a_host_name_is_recognized() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let backlog = Backlog::connecting("Test", 1, 0);

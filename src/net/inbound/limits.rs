@@ -9,32 +9,32 @@ use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
-/// How long it may take from a connection to the first subscription or beacon over it.
+/// A connection is idle when nothing useful was received over it for this time.
 pub(super) const IDLE_MS: u64 = 10_000;
-/// How long it takes at most, as a rule, until something useful is received over a new connection.
+/// Normally, something useful is received over a new connection within this time.
 const NEW_MS: u64 = 1_000;
 
-/// How many inbound connections one listening socket may have.
+/// The limits of inbound connections of a listening socket.
 #[derive(Clone, Copy, Debug)]
 pub struct InboundLimits {
-    /// In all.
+    /// In total.
     pub max_count: usize,
-    /// The key that sets this.
+    /// The configuration key of this limit.
     pub max_key: &'static str,
-    /// From one host.
+    /// Per host.
     pub max_per_host_count: usize,
-    /// The key that sets this.
+    /// The configuration key of this limit.
     pub max_per_host_key: &'static str,
 }
 
 impl InboundLimits {
-    /// In all: at most half of the files that the process may have open.
+    /// The limit in total. It is at most half of the files that the process may have open.
     pub(super) fn all(&self) -> usize {
         self.max_count.min(max_open_files() / 2).max(1)
     }
 
-    /// From one host. It may have all that the limit of open files allows: many nodes of one host are no attack, and where
-    /// there are too many connections in all, the host that has most gives way to others.
+    /// The limit per host. One host may use the limit in total: many nodes on one host are not an attack. When there
+    /// are too many connections in total, those of the host with the most are ended first.
     pub(super) fn per_host(&self) -> usize {
         self.max_per_host_count.min(self.all()).max(1)
     }
@@ -58,15 +58,15 @@ impl InboundLimits {
 /// An inbound connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Where it comes from.
+    /// The host at the other end.
     pub(super) host: Host,
-    /// The look at which it was found.
+    /// The number of the scan that found it.
     pub(super) found: u64,
-    /// How long it is known, without the time in which the node did not read.
+    /// Its age, without the time in which the node did not read.
     pub(super) age_ms: u64,
     /// A subscription or a beacon was received over it.
     pub(super) is_active: bool,
-    /// It was shut down; libzmq closes it soon.
+    /// It was ended here, and libzmq will close it soon.
     pub(super) is_ended: bool,
 }
 
@@ -87,11 +87,11 @@ impl Display for Host {
 /// Why connections are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reason {
-    /// Nothing useful was received.
+    /// Nothing useful was received for [`IDLE_MS`].
     Idle,
-    /// Their host has too many.
+    /// Their host has too many connections.
     Host,
-    /// There are too many, and their host has most.
+    /// There are too many in total, and their host has the most.
     All,
 }
 
@@ -106,20 +106,21 @@ impl Connection {
         !self.is_active && self.age_ms >= IDLE_MS
     }
 
-    /// Nothing useful was received although there was time.
+    /// Nothing useful was received, although there was time.
     fn is_silent(&self) -> bool {
         !self.is_active && self.age_ms >= NEW_MS
     }
 
-    /// Connections of the lowest rank are ended first: silent ones, the oldest one first; then the newest ones. Of those
-    /// found at one look, the newest have the highest descriptors, as a rule.
+    /// Connections with the lowest rank are ended first: silent ones, from the oldest to the newest, then others, from
+    /// the newest to the oldest. Among the connections that one scan has found, the newest usually have the highest
+    /// descriptors.
     fn rank(&self, (file, _): Id) -> (bool, Reverse<u64>, Reverse<(u64, RawFd)>) {
         let is_silent = self.is_silent();
         (!is_silent, Reverse(if is_silent { self.age_ms } else { 0 }), Reverse((self.found, file)))
     }
 }
 
-/// The connections of a listening socket that are to be ended: why, from which host, and which.
+/// The connections of a listening socket that must be ended: the reason, the host, and the connections.
 pub(super) fn unwanted(
     connections: &HashMap<Id, Connection>,
     limits: &InboundLimits,
@@ -136,7 +137,7 @@ pub(super) fn unwanted(
     }
     let count: usize = hosts.values().map(Vec::len).sum();
     unwanted.extend(
-        of_greediest(hosts, count.saturating_sub(limits.all()))
+        from_largest_hosts(hosts, count.saturating_sub(limits.all()))
             .into_iter()
             .map(|(host, ids)| (Reason::All, host, ids)),
     );
@@ -144,8 +145,8 @@ pub(super) fn unwanted(
     unwanted
 }
 
-/// The connections that are to be ended because `missing_count` descriptors are missing: silent ones, and then others,
-/// of which `fair_count` stay.
+/// The connections that are ended when `missing_count` descriptors are missing: silent ones first, then others, except
+/// for `fair_count` of them.
 pub(super) fn beyond_reserve<'a>(
     connections: impl Iterator<Item = (&'a Id, &'a Connection)>,
     missing_count: usize,
@@ -155,12 +156,12 @@ pub(super) fn beyond_reserve<'a>(
     let (silent, others): (Vec<_>, Vec<_>) = live.partition(|(_, connection)| connection.is_silent());
     let surplus_count =
         others.len().saturating_sub(fair_count).min(missing_count.saturating_sub(silent.len()));
-    let silent = of_greediest(by_host(silent.into_iter()), missing_count);
-    let others = of_greediest(by_host(others.into_iter()), surplus_count);
+    let silent = from_largest_hosts(by_host(silent.into_iter()), missing_count);
+    let others = from_largest_hosts(by_host(others.into_iter()), surplus_count);
     silent.into_values().chain(others.into_values()).flatten().collect()
 }
 
-/// The connections of each host that are not ended yet, in the order in which they would be.
+/// The live connections of each host, in the order in which they are ended.
 fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> HashMap<Host, Vec<Id>> {
     let mut hosts: HashMap<Host, Vec<(_, Id)>> = HashMap::new();
     for (&id, connection) in connections.filter(|(_, connection)| !connection.is_ended) {
@@ -173,10 +174,10 @@ fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> H
     hosts.into_iter().map(|(host, ids)| (host, sorted(ids))).collect()
 }
 
-/// Takes `count` connections, one after the other from the host that has most then.
-fn of_greediest(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
+/// Takes `count` connections, one by one, each from the host that has the most left.
+fn from_largest_hosts(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
     let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
-    // Each host keeps `share` at most; the smallest one for which enough are taken is searched for.
+    // Each host keeps at most `share` connections. This searches for the largest share at which enough are taken.
     let surplus = |share: usize| hosts.values().map(|ids| ids.len().saturating_sub(share)).sum::<usize>();
     let most = hosts.values().map(Vec::len).max().unwrap_or(0);
     let (mut low, mut high) = (0, most);

@@ -192,8 +192,8 @@ impl ListenerConnections {
         std::mem::replace(&mut self.waits, waits) != waits || waits % 2 == 1
     }
 
-    /// Ends a connection. False when it does not belong to this listener, has already ended, or cannot be ended. In the last
-    /// case the next scan retries.
+    /// Ends a connection. False when it does not belong to this listener, has already ended, or cannot be ended. In the
+    /// last case the next scan retries.
     fn end(&mut self, id: Id) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
         connection.is_ended = end_connection(id.0, id.1);

@@ -15,7 +15,7 @@ fn connection(host: [u8; 4], found: u64, age_ms: u64, is_active: bool) -> Connec
     Connection { host: Host(host.into()), found, age_ms, is_active, is_ended: false }
 }
 
-/// The numbers of the connections that are ended.
+/// The reasons and numbers of the connections that are ended.
 fn ended(connections: &HashMap<Id, Connection>) -> Vec<(Reason, Vec<u64>)> {
     let mut all: Vec<(Reason, Vec<u64>)> = Vec::new();
     for (reason, _, ids) in unwanted(connections, &LIMITS) {
@@ -28,21 +28,21 @@ fn ended(connections: &HashMap<Id, Connection>) -> Vec<(Reason, Vec<u64>)> {
 }
 
 #[test]
-fn the_greediest_host_loses_idle_connections_and_then_the_newest_ones() {
+fn the_host_with_the_most_loses_silent_connections_and_then_the_newest() {
     let mut connections = HashMap::new();
     let mut add = |number: u64, connection| {
         connections.insert((number as RawFd, number), connection);
     };
-    // A host that has some; one is idle.
+    // A host with 16 connections, one of which is idle.
     (0..15).for_each(|i| add(i, connection([10, 0, 0, 1], i, 60_000, true)));
     add(15, connection([10, 0, 0, 1], 20, IDLE_MS, false));
-    // One that has too many: two are silent, the others are active.
+    // A host with 30 connections, which are too many. Two are silent, and the others are active.
     (100..128).for_each(|i| add(i, connection([10, 0, 0, 2], i, 5_000, true)));
     add(128, connection([10, 0, 0, 2], 1, NEW_ENOUGH_MS, false));
     add(129, connection([10, 0, 0, 2], 2, NEW_ENOUGH_MS + 1, false));
     assert_eq!(ended(&connections), [(Reason::Idle, vec![15]), (Reason::Host, (120..130).collect())]);
 
-    // Others come: there are too many in all, and those of the second host give way.
+    // Ten more connections exceed the limit in total. Connections of the second host are ended.
     let mut add = |number: u64, connection| {
         connections.insert((number as RawFd, number), connection);
     };
@@ -50,7 +50,7 @@ fn the_greediest_host_loses_idle_connections_and_then_the_newest_ones() {
     let expected =
         [(Reason::Idle, vec![15]), (Reason::All, (115..120).collect()), (Reason::Host, (120..130).collect())];
     assert_eq!(ended(&connections), expected);
-    // What was ended is not ended again.
+    // Ended connections are not ended again.
     connections.values_mut().for_each(|connection| connection.is_ended = true);
     assert_eq!(ended(&connections), []);
 }
@@ -71,7 +71,7 @@ fn active_connections_keep_a_fair_share_of_the_descriptors() {
     };
     assert_eq!(ended(5, 20), (5, 0));
     assert_eq!(ended(15, 20), (10, 5));
-    // The application has the descriptors.
+    // The application uses the descriptors.
     assert_eq!(ended(1_000, 20), (10, 10));
     assert_eq!(ended(1_000, 30), (10, 0));
 }
@@ -83,7 +83,7 @@ fn one_host_may_have_all_connections_that_the_limit_of_files_allows() {
     assert_eq!((LIMITS.all(), LIMITS.per_host()), (40, 20));
 }
 
-/// A node that is busy may not have read what a peer has sent.
+/// A busy node may not have read what a peer has sent.
 #[test]
 fn connections_do_not_become_idle_while_the_node_is_busy() {
     let socket = Socket::new(Kind::XPUB).unwrap();
@@ -91,7 +91,7 @@ fn connections_do_not_become_idle_while_the_node_is_busy() {
     socket.bind("tcp://127.0.0.1:*").unwrap();
     let endpoint = socket.last_endpoint().unwrap();
     let stream = silent(str::from_utf8(&endpoint).unwrap());
-    // Without the process's own guard, which looks at other times.
+    // Not registered with the process's guard, which scans at other times.
     let inbound = Inbound(Arc::new(Listener::new("Test", ListenAddress::parse(&endpoint).unwrap(), LIMITS)));
     let mut scanner = Scanner::new(Descriptors::open().unwrap());
     let mut clock_ms = scanner.scanned_ms;
@@ -103,7 +103,7 @@ fn connections_do_not_become_idle_while_the_node_is_busy() {
     while scan().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    // Busy for a minute, apart from one moment.
+    // The node is busy for a minute, except for one moment.
     assert_eq!((0..60).filter_map(|_| scan()).max(), Some(0));
     drop(inbound.waiting());
     assert_eq!((scan(), scan()), (Some(1_000), Some(1_000)));
@@ -114,9 +114,9 @@ fn connections_do_not_become_idle_while_the_node_is_busy() {
     }
 }
 
-/// Connects to a Unix socket with a path that is no text.
+/// Connects to a Unix socket whose path is not valid UTF-8.
 #[test]
-fn connections_to_a_path_that_is_no_text_are_bounded() {
+fn connections_to_a_path_that_is_not_utf_8_are_limited() {
     use std::os::unix::ffi::OsStringExt;
     let path = [
         std::env::temp_dir().into_os_string().into_vec(),
@@ -145,7 +145,7 @@ fn connections_to_a_path_that_is_no_text_are_bounded() {
     let _ = std::fs::remove_file(&path);
 }
 
-/// libzmq does not end connections without a handshake by itself.
+/// Keeps libzmq from ending connections without a handshake.
 fn without_time_limit(socket: &Socket) {
     socket.zmq().set_handshake_ivl(0).unwrap();
 }
@@ -158,10 +158,10 @@ fn silent(endpoint: &str) -> TcpStream {
     stream
 }
 
-/// True once the other side has ended the connection.
+/// True once the peer has ended the connection.
 fn is_ended(mut stream: &TcpStream) -> bool {
-    let mut octets = [0; 100];
-    while let Ok(len) = stream.read(&mut octets) {
+    let mut bytes = [0; 100];
+    while let Ok(len) = stream.read(&mut bytes) {
         if len == 0 {
             return true;
         }
@@ -170,7 +170,7 @@ fn is_ended(mut stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn a_listening_socket_keeps_as_many_connections_as_it_may() {
+fn a_listening_socket_keeps_connections_up_to_its_limits() {
     for endpoint in ["tcp://127.0.0.1:*", "tcp://*:*"] {
         let socket = Socket::new(Kind::XPUB).unwrap();
         without_time_limit(&socket);

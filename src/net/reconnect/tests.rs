@@ -27,7 +27,7 @@ fn given_up(endpoint: &str, has_answered: bool, wait_ms: u64) -> Action {
 }
 
 #[test]
-fn what_libzmq_tries_again_is_left_to_it() {
+fn a_connection_that_libzmq_retries_is_left_alone() {
     let mut reconnect = connected(&[A]);
     reconnect.handle_event(A, ConnectionEvent::Ended, 5_000);
     reconnect.handle_event(A, ConnectionEvent::Retrying, 5_001);
@@ -38,7 +38,7 @@ fn what_libzmq_tries_again_is_left_to_it() {
 }
 
 #[test]
-fn what_libzmq_gives_up_is_made_again() {
+fn a_connection_that_libzmq_drops_is_made_again() {
     let mut reconnect = connected(&[A]);
     reconnect.handle_event(A, ConnectionEvent::Ended, 5_000);
     assert_eq!((reconnect.due_ms(), tick(&mut reconnect, 5_099)), (Some(5_100), vec![]));
@@ -47,7 +47,7 @@ fn what_libzmq_gives_up_is_made_again() {
 }
 
 #[test]
-fn it_is_made_ever_more_seldom_until_it_lasts() {
+fn waits_grow_exponentially_until_a_connection_lasts() {
     let mut reconnect = connected(&[A]);
     let (mut now_ms, mut waits) = (5_000, Vec::new());
     let mut end = |lasted_ms: u64| {
@@ -78,7 +78,7 @@ fn announced(reconnect: &mut Reconnect, now_ms: u64) -> Vec<Action> {
 }
 
 #[test]
-fn a_node_that_is_announced_anew_is_connected_to_at_once() {
+fn a_newly_announced_node_is_connected_to_at_once() {
     let again = || vec![Action::Disconnect(A.into()), Action::Connect(A.into())];
     let mut reconnect = connected(&[A]);
     assert_eq!(announced(&mut reconnect, 100), []);
@@ -86,11 +86,11 @@ fn a_node_that_is_announced_anew_is_connected_to_at_once() {
     assert_eq!(announced(&mut reconnect, 1_000), []);
     reconnect.handle_event(A, ConnectionEvent::Retrying, 1_001);
     assert_eq!(announced(&mut reconnect, 4_500), again());
-    // That attempt is under way.
+    // An attempt is in progress.
     assert_eq!(announced(&mut reconnect, 4_501), []);
     reconnect.handle_event(A, ConnectionEvent::Retrying, 4_502);
     assert_eq!(announced(&mut reconnect, 4_503), again());
-    // The same where libzmq had given up: at once, or with the shortest wait.
+    // The same when libzmq has dropped the connection: at once, or with the shortest wait.
     for now_ms in [5_000, 6_000, 7_000] {
         reconnect.handle_event(A, ConnectionEvent::Established, now_ms);
         reconnect.handle_event(A, ConnectionEvent::Ended, now_ms + 50);
@@ -116,7 +116,7 @@ fn forged_announcements_cause_no_more_than_one_reconnect_per_second_and_endpoint
         reconnect.handle_event(A, ConnectionEvent::Retrying, now_ms);
     }
     assert_eq!(count, 10 + 59);
-    // All endpoints of a host together.
+    // The limit per host.
     let endpoints: Vec<String> = (1..=2_000).map(|port| format!("tcp://10.0.0.1:{port}")).collect();
     let mut reconnect = connected(&endpoints.iter().map(String::as_str).collect::<Vec<_>>());
     let mut actions = Vec::new();
@@ -130,7 +130,7 @@ fn forged_announcements_cause_no_more_than_one_reconnect_per_second_and_endpoint
 }
 
 #[test]
-fn who_speaks_no_zeromq_is_told_apart() {
+fn a_peer_that_does_not_speak_zeromq_is_distinguished() {
     let mut reconnect = Reconnect::default();
     reconnect.connect(A, 0, &mut Vec::new());
     reconnect.handle_event(A, ConnectionEvent::Ended, 5);
@@ -138,13 +138,13 @@ fn who_speaks_no_zeromq_is_told_apart() {
 }
 
 #[test]
-fn one_that_waits_is_not_disconnected_from_twice() {
+fn a_waiting_connection_is_not_disconnected_twice() {
     let mut reconnect = connected(&[A]);
     for now_ms in [5_000, 5_200] {
         reconnect.handle_event(A, ConnectionEvent::Ended, now_ms);
         tick(&mut reconnect, now_ms + 100);
     }
-    // It waits until 5,400.
+    // It waits until 5,400 ms.
     let mut actions = Vec::new();
     assert_eq!(reconnect.handle_event(A, ConnectionEvent::Ended, 5_350), None);
     reconnect.disconnect(A, &mut actions);
@@ -153,7 +153,7 @@ fn one_that_waits_is_not_disconnected_from_twice() {
 }
 
 #[test]
-fn connections_that_were_begun_meanwhile_are_made_again() {
+fn connections_that_were_opened_meanwhile_are_renewed() {
     let mut reconnect = connected(&[A, B]);
     reconnect.handle_event(A, ConnectionEvent::Ended, 5_000);
     reconnect.connect("tcp://c:3", 4_990, &mut Vec::new());
@@ -167,7 +167,7 @@ fn connections_that_were_begun_meanwhile_are_made_again() {
         Action::Connect(A.into()),
     ];
     assert_eq!(tick(&mut reconnect, 5_100), expected);
-    // And again, as they may lie where this one did.
+    // They are renewed again, because they may be at the address of this one.
     let (c, d) = (|| "tcp://c:3".to_owned(), || "tcp://d:4".to_owned());
     reconnect.handle_event(B, ConnectionEvent::Ended, 5_150);
     let again = [
@@ -181,7 +181,8 @@ fn connections_that_were_begun_meanwhile_are_made_again() {
         Action::Connect(B.into()),
     ];
     assert_eq!(tick(&mut reconnect, 5_250), again);
-    // But not for ever: somebody who makes others give up without end must not keep them from being there.
+    // The renewals are limited. Otherwise a peer whose connections are given up repeatedly could keep others
+    // disconnected.
     let mut renewals = 0;
     for now_ms in (5_300..9_000).step_by(200) {
         reconnect.handle_event(B, ConnectionEvent::Established, now_ms);
@@ -190,7 +191,7 @@ fn connections_that_were_begun_meanwhile_are_made_again() {
         renewals += actions.iter().filter(|event| **event == Action::Disconnect(c())).count();
     }
     assert_eq!(renewals, usize::from(MAX_RENEWALS) - 2);
-    // The same when it is disconnected from before it is known to be given up.
+    // The same when it is disconnected before it is given up.
     tick(&mut reconnect, 20_000);
     reconnect.handle_event(B, ConnectionEvent::Established, 30_000);
     reconnect.handle_event(B, ConnectionEvent::Ended, 39_000);
@@ -202,7 +203,7 @@ fn connections_that_were_begun_meanwhile_are_made_again() {
 }
 
 #[test]
-fn all_that_have_ended_are_decided_at_once() {
+fn all_ended_connections_are_given_up_together() {
     let mut reconnect = connected(&[A, B]);
     reconnect.handle_event(A, ConnectionEvent::Ended, 5_000);
     reconnect.handle_event(B, ConnectionEvent::Ended, 5_050);
@@ -212,7 +213,7 @@ fn all_that_have_ended_are_decided_at_once() {
 }
 
 #[test]
-fn a_host_s_name_and_its_address_are_one() {
+fn libzmq_s_form_of_an_endpoint_is_recognized() {
     let name = "tcp://localhost:1001";
     let mut reconnect = connected(&[name, B]);
     reconnect.handle_event(B, ConnectionEvent::Ended, 4_999);
