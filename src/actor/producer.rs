@@ -307,7 +307,7 @@ impl ProducerRole<'_> {
         };
         let (is_new_sign, now_ms, old) = (sign.is_some(), now_ms(), common.node.address.clone());
         let is_ending = self.terminating_since_ms.is_some() && !self.is_abandoned && !self.producer.is_done();
-        let why = match self.renewals.look(sign, is_ending, now_ms) {
+        let why = match self.renewals.poll_step(sign, is_ending, now_ms) {
             None => return Ok(()),
             Some(Step::Renew(why)) => why,
             Some(Step::Wait(why)) => {
@@ -328,7 +328,7 @@ impl ProducerRole<'_> {
                     "Producer: another producer uses the address {old}: {why}; cannot change to a new address now: \
                      {error}"
                 );
-                self.renewals.has_failed(why);
+                self.renewals.handle_failure(why);
                 self.producer.keep_acknowledged();
                 return Ok(());
             }

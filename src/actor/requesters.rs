@@ -113,7 +113,7 @@ impl RequesterTable {
 }
 
 impl Requesters for RequesterTable {
-    fn reading(&mut self, id: u8, requester: &[u8]) -> Reading {
+    fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading {
         if id == id::DIRECT_HEAD && self.heads_over_rate(requester) >= HEADS_AT_ONCE {
             return Reading::Full;
         }

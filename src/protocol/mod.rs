@@ -142,7 +142,7 @@ pub enum Reading {
 /// The requesters' queues, as the caller sees them.
 pub trait Requesters {
     /// Whether the requester can receive a message with this id now.
-    fn reading(&mut self, id: u8, requester: &[u8]) -> Reading;
+    fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading;
 
     /// Counts heads that were sent to a requester.
     fn sent_heads(&mut self, requester: &[u8], count: u64);
@@ -152,7 +152,7 @@ pub trait Requesters {
 pub struct AllRead;
 
 impl Requesters for AllRead {
-    fn reading(&mut self, _: u8, _: &[u8]) -> Reading {
+    fn poll_reading(&mut self, _: u8, _: &[u8]) -> Reading {
         Reading::Ready
     }
 

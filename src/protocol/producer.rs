@@ -206,7 +206,7 @@ impl<P: Payload> Producer<P> {
                 self.take_early_acks();
             }
             Message::Ack { sequence, store, .. } if self.is_own(message) => {
-                let end = self.copies.acknowledged(store, from, *sequence + 1);
+                let end = self.copies.handle_ack(store, from, *sequence + 1);
                 self.forget(end);
             }
             Message::Fetch { address, sequence, count, .. } if self.is_own(message) => {
@@ -241,7 +241,7 @@ impl<P: Payload> Producer<P> {
         }
         for EarlyAck { store, from, sequence } in std::mem::take(&mut self.early_acks) {
             if self.is_read {
-                let end = self.copies.acknowledged(&store, &|| from.clone(), sequence + 1);
+                let end = self.copies.handle_ack(&store, &|| from.clone(), sequence + 1);
                 self.forget(end);
             } else {
                 self.suspect(Twin::Unread { sequence });
@@ -283,7 +283,7 @@ impl<P: Payload> Producer<P> {
         count: u64,
         out: &mut Outbox<P>,
     ) -> Progress {
-        let next = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester));
+        let next = self.answers.pop_for(|job| requesters.poll_reading(id::DIRECT_RECORD, &job.requester));
         let Some(mut job) = next else { return Progress::of(!self.answers.is_empty(), false) };
         // Records may have been acknowledged and dropped since the request.
         job.next = job.next.max(self.first_kept);
@@ -307,9 +307,9 @@ impl<P: Payload> Producer<P> {
         self.head_due_ms
     }
 
-    /// A peer has appeared or disappeared, see [`Copies::peer`].
+    /// A peer has appeared or disappeared, see [`Copies::handle_peer`].
     pub fn handle_peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
-        self.copies.peer(is_present, is_it);
+        self.copies.handle_peer(is_present, is_it);
     }
 
     /// All received messages have been handled. A new round of ACKs may begin then, see [`Copies`].
@@ -428,7 +428,7 @@ impl<P: Payload> Producer<P> {
     /// Returns the next notice, if any. To be called at least with each HEAD.
     pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let oldest = (!self.is_drained()).then_some(self.acknowledged);
-        match self.ack_stall.check(oldest, now_ms)? {
+        match self.ack_stall.poll_change(oldest, now_ms)? {
             Change::Resumed => Some(Notice::AcksResumed),
             Change::Stalled { ms } => Some(Notice::AckStalled(AckStall {
                 topic: self.topic.clone(),

@@ -47,12 +47,12 @@ impl World {
         let has_noticed =
             producer.producer.poll_twin().is_some() | std::mem::take(&mut producer.has_heard_of_twin);
         let (news, is_ending) = (has_noticed.then(String::new), producer.is_terminating);
-        let Some(step) = producer.renewals.look(news, is_ending, now_ms) else { return Ok(false) };
+        let Some(step) = producer.renewals.poll_step(news, is_ending, now_ms) else { return Ok(false) };
         // Sometimes there are no sockets for a new node.
         let has_no_room = self.phase == Phase::Faults && self.random.chance(500);
         let may_renew = matches!(step, Step::Renew(_));
         if may_renew && has_no_room {
-            producer.renewals.has_failed(String::new());
+            producer.renewals.handle_failure(String::new());
         }
         if !may_renew || has_no_room {
             producer.producer.keep_acknowledged();

@@ -347,7 +347,7 @@ impl FetchPlanner {
             return None;
         }
         let choice = self.sources.choose(next, now_ms);
-        self.is_stalled = choice.store.is_none() && self.stall.asked(next, now_ms);
+        self.is_stalled = choice.store.is_none() && self.stall.poll_stall(next, now_ms);
         if is_repeated && choice.store.is_none() {
             // No record has come since the last FETCH. First double the timeout, and later request fewer records. The
             // response to a large window may just take long, and each retry sends its records again. But when a

@@ -14,7 +14,7 @@ pub struct FetchStallDetector {
 
 impl FetchStallDetector {
     /// All peers are asked for the record `next`. Returns true when the partition stalls there, once for each record.
-    pub fn asked(&mut self, next: u64, now_ms: u64) -> bool {
+    pub fn poll_stall(&mut self, next: u64, now_ms: u64) -> bool {
         let since_ms = match self.asked {
             Some((record, since_ms)) if record == next => since_ms,
             _ => {
@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn a_stall_is_reported_once_for_each_record() {
         let mut stall = FetchStallDetector::default();
-        let mut reported = |next, now_ms| stall.asked(next, now_ms);
+        let mut reported = |next, now_ms| stall.poll_stall(next, now_ms);
         assert_eq!([0, 1_000, 29_999].map(|ms| reported(5, ms)), [false; 3]);
         assert_eq!([30_000, 31_000, 90_000].map(|ms| reported(5, ms)), [true, false, false]);
         // The partition continued, and stalls again.

@@ -31,7 +31,7 @@ pub struct AckStallDetector {
 impl AckStallDetector {
     /// Returns a report, if one is due. `oldest` is the offset of the oldest unacknowledged record, if any. To be
     /// called at least once a second while records are unacknowledged.
-    pub fn check(&mut self, oldest: Option<u64>, now_ms: u64) -> Option<Change> {
+    pub fn poll_change(&mut self, oldest: Option<u64>, now_ms: u64) -> Option<Change> {
         let known = self.oldest.map(|(record, _)| record);
         if known != oldest {
             self.oldest = oldest.map(|record| (record, now_ms));
@@ -63,14 +63,14 @@ mod tests {
                 10..150 => Some(3),
                 _ => None,
             };
-            reported.extend(stall.check(oldest, second * 1_000).map(|change| (second, change)));
+            reported.extend(stall.poll_change(oldest, second * 1_000).map(|change| (second, change)));
         }
         let waits = |second| (second, Change::Stalled { ms: (second - 10) * 1_000 });
         assert_eq!(reported, [waits(40), waits(100), (150, Change::Resumed)]);
         // There are no two reports within a minute, even if there was an ACK in between.
         let mut stall = AckStallDetector { next_ms: 60_000, ..AckStallDetector::default() };
         let reported: Vec<u64> =
-            (0..100).filter(|second| stall.check(Some(0), second * 1_000).is_some()).collect();
+            (0..100).filter(|second| stall.poll_change(Some(0), second * 1_000).is_some()).collect();
         assert_eq!(reported, [60]);
     }
 }

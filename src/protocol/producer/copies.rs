@@ -88,7 +88,7 @@ impl Copies {
 
     /// A store has acknowledged the records before `end`, over the connection `from`. Returns the end of the records
     /// that enough stores have.
-    pub fn acknowledged(&mut self, name: &[u8], from: &Sender, end: u64) -> u64 {
+    pub fn handle_ack(&mut self, name: &[u8], from: &Sender, end: u64) -> u64 {
         if self.min_stores == 1 {
             return end;
         }
@@ -114,7 +114,7 @@ impl Copies {
     }
 
     /// A peer has appeared or disappeared. `is_it` returns whether a connection leads (or led) to that peer.
-    pub fn peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
+    pub fn handle_peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
         for store in self.stores.iter_mut().filter(|store| !store.from.is_empty() && is_it(&store.from)) {
             // A store that can repeat ACKs counts when it does.
             store.is_present = is_present && !store.can_confirm();
@@ -207,7 +207,7 @@ mod tests {
 
     /// An ACK over an unknown connection.
     fn acknowledged(copies: &mut Copies, store: &[u8], end: u64) -> u64 {
-        copies.acknowledged(store, &|| None, end)
+        copies.handle_ack(store, &|| None, end)
     }
 
     /// All stores acknowledge, a new round begins, and they acknowledge again.
@@ -268,14 +268,14 @@ mod tests {
     #[test]
     fn a_store_of_0_1_0_counts_only_while_it_is_a_peer() {
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
-            copies.acknowledged(store, &|| Some([connection].into()), end)
+            copies.handle_ack(store, &|| Some([connection].into()), end)
         };
         let mut copies = Copies::new(2);
         ack(&mut copies, b"", 1, 100);
         ack(&mut copies, b"a", 2, 100);
         assert_eq!(copies.begin_round(), 100);
         assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
-        copies.peer(false, &|from| *from == [1]);
+        copies.handle_peer(false, &|from| *from == [1]);
         assert_eq!(copies.begin_round(), 0);
         assert_eq!((ack(&mut copies, b"a", 2, 120), copies.count(0)), (0, 1));
         // Another store of 0.1.0 has less. The first one need not acknowledge again when it is back. Both count as
@@ -283,11 +283,11 @@ mod tests {
         assert_eq!(ack(&mut copies, b"", 3, 50), 0);
         copies.begin_round();
         assert_eq!(ack(&mut copies, b"a", 2, 120), 50);
-        copies.peer(true, &|from| *from == [1]);
+        copies.handle_peer(true, &|from| *from == [1]);
         assert_eq!(ack(&mut copies, b"a", 2, 120), 100);
         // A store of this library that was gone counts when it acknowledges again.
-        copies.peer(false, &|from| *from == [2]);
-        copies.peer(true, &|from| *from == [2]);
+        copies.handle_peer(false, &|from| *from == [2]);
+        copies.handle_peer(true, &|from| *from == [2]);
         assert_eq!((ack(&mut copies, b"", 1, 100), ack(&mut copies, b"a", 2, 90)), (0, 90));
     }
 
@@ -299,19 +299,19 @@ mod tests {
         let shared = is_there.clone();
         let mut copies = Copies::new(2).with_peers(Box::new(move |from| *from == [2] || shared.get()));
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
-            copies.acknowledged(store, &|| Some([connection].into()), end)
+            copies.handle_ack(store, &|| Some([connection].into()), end)
         };
         ack(&mut copies, b"", 1, 10);
         ack(&mut copies, b"a", 2, 100);
         // The disconnect is handled before the last ACKs: one of a known store, and one of an unknown store.
         is_there.set(false);
-        copies.peer(false, &|from| *from == [1]);
+        copies.handle_peer(false, &|from| *from == [1]);
         ack(&mut copies, b"", 1, 100);
         ack(&mut copies, b"", 9, 100);
         assert_eq!((copies.begin_round(), ack(&mut copies, b"a", 2, 100), copies.count(0)), (0, 0, 1));
         // The node is back, so its ACKs count.
         is_there.set(true);
-        copies.peer(true, &|from| *from == [1]);
+        copies.handle_peer(true, &|from| *from == [1]);
         assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
     }
 
@@ -319,7 +319,7 @@ mod tests {
     fn invented_names_evict_no_honest_store() {
         let connection = |host: u8, number: u32| [&[host; 16][..], &number.to_be_bytes()].concat();
         let ack = |copies: &mut Copies, store: &str, from: &[u8], end| {
-            copies.acknowledged(store.as_bytes(), &|| Some(from.into()), end)
+            copies.handle_ack(store.as_bytes(), &|| Some(from.into()), end)
         };
         let mut copies = Copies::new(2);
         let honest = [connection(1, 1), connection(2, 1)];
@@ -334,7 +334,7 @@ mod tests {
         let honest_left = copies.stores.iter().filter(|store| store.name.starts_with(b"honest")).count();
         assert_eq!(honest_left, 2);
         // Names of a peer that is gone are dropped first.
-        copies.peer(false, &|from| host_of(from) == [66; 16]);
+        copies.handle_peer(false, &|from| host_of(from) == [66; 16]);
         for i in 0..1_500 {
             ack(&mut copies, &format!("late {i}"), &connection(3, i), 1);
         }
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn a_store_with_a_new_connection_starts_over_and_its_copy_is_the_same_store() {
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
-            copies.acknowledged(store, &|| Some([connection].into()), end)
+            copies.handle_ack(store, &|| Some([connection].into()), end)
         };
         let mut copies = Copies::new(2);
         ack(&mut copies, b"a", 1, 100);

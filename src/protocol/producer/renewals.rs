@@ -35,12 +35,12 @@ pub enum Step {
 impl Renewals {
     /// Returns what to do now. `news` is a new reason to suspect a twin, if any. `is_ending`: the producer is ending,
     /// and keeps records.
-    pub fn look(&mut self, news: Option<String>, is_ending: bool, now_ms: u64) -> Option<Step> {
+    pub fn poll_step(&mut self, news: Option<String>, is_ending: bool, now_ms: u64) -> Option<Step> {
         // In any case the old reason is removed: it is about the current address.
         let deferred = self.deferred.take();
         let why = news.or(deferred)?;
-        let may_renew = if is_ending { self.may_renew_at_end(now_ms) } else { self.may_renew(now_ms) };
-        if may_renew {
+        let is_allowed = if is_ending { self.try_renew_at_end(now_ms) } else { self.try_renew(now_ms) };
+        if is_allowed {
             return Some(Step::Renew(why));
         }
         self.deferred = Some(why.clone());
@@ -54,25 +54,25 @@ impl Renewals {
 
     /// The new address could not be taken. That has cost the peers nothing, so the next one may be taken after the
     /// shortest time.
-    pub fn has_failed(&mut self, why: String) {
+    pub fn handle_failure(&mut self, why: String) {
         self.wait_ms = FIRST_WAIT_MS;
         self.deferred = Some(why);
     }
 
-    fn may_renew(&mut self, now_ms: u64) -> bool {
-        self.may_renew_after(self.wait_ms, now_ms)
+    fn try_renew(&mut self, now_ms: u64) -> bool {
+        self.try_renew_after(self.wait_ms, now_ms)
     }
 
     /// Ignores the time since the last new address once. Later the time is 20 s at most.
-    fn may_renew_at_end(&mut self, now_ms: u64) -> bool {
-        if self.may_renew_after(self.wait_ms.min(MAX_WAIT_AT_END_MS), now_ms) {
+    fn try_renew_at_end(&mut self, now_ms: u64) -> bool {
+        if self.try_renew_after(self.wait_ms.min(MAX_WAIT_AT_END_MS), now_ms) {
             return true;
         }
         let was_last_taken = std::mem::replace(&mut self.was_last_taken, true);
-        !was_last_taken && self.may_renew_after(0, now_ms)
+        !was_last_taken && self.try_renew_after(0, now_ms)
     }
 
-    fn may_renew_after(&mut self, wait_ms: u64, now_ms: u64) -> bool {
+    fn try_renew_after(&mut self, wait_ms: u64, now_ms: u64) -> bool {
         let is_allowed = wait_ms == 0 || now_ms.saturating_sub(self.last_ms) >= wait_ms;
         if is_allowed {
             self.take(now_ms);
@@ -95,24 +95,24 @@ mod tests {
     #[test]
     fn new_addresses_are_taken_with_exponential_backoff() {
         let mut renewals = Renewals::default();
-        let renewed: Vec<u64> = (0..200_000).filter(|second| renewals.may_renew(second * 1_000)).collect();
+        let renewed: Vec<u64> = (0..200_000).filter(|second| renewals.try_renew(second * 1_000)).collect();
         assert_eq!(renewed[..6], [0, 10, 30, 70, 150, 310]);
         let gaps: Vec<u64> = renewed.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!((gaps.iter().max(), gaps.last()), (Some(&3_600), Some(&3_600)));
         // After a long time without a twin, the backoff starts over.
         let calm_ms = 200_000_000 + 2 * MAX_WAIT_MS;
-        assert_eq!([0, 9_999, 10_000].map(|ms| renewals.may_renew(calm_ms + ms)), [true, false, true]);
+        assert_eq!([0, 9_999, 10_000].map(|ms| renewals.try_renew(calm_ms + ms)), [true, false, true]);
     }
 
     #[test]
     fn an_ending_producer_takes_one_new_address_at_once() {
         let mut renewals = Renewals::default();
-        assert!(renewals.may_renew(0) && !renewals.may_renew(1_000));
-        let renewed = [1_000, 1_001, 20_999, 21_000, 40_999, 41_000].map(|ms| renewals.may_renew_at_end(ms));
+        assert!(renewals.try_renew(0) && !renewals.try_renew(1_000));
+        let renewed = [1_000, 1_001, 20_999, 21_000, 40_999, 41_000].map(|ms| renewals.try_renew_at_end(ms));
         assert_eq!(renewed, [true, false, false, true, false, true]);
         // If a new address could not be taken, the next one may be taken soon.
-        renewals.has_failed("twin".into());
-        assert_eq!([50_999, 51_000].map(|ms| renewals.may_renew_at_end(ms)), [false, true]);
+        renewals.handle_failure("twin".into());
+        assert_eq!([50_999, 51_000].map(|ms| renewals.try_renew_at_end(ms)), [false, true]);
     }
 
     #[test]
@@ -120,7 +120,8 @@ mod tests {
         let (renew, wait) =
             (|why: &str| Some(Step::Renew(why.into())), |why: &str| Some(Step::Wait(why.into())));
         let mut renewals = Renewals::default();
-        let mut look = |news: Option<&str>, now_ms| renewals.look(news.map(str::to_owned), false, now_ms);
+        let mut look =
+            |news: Option<&str>, now_ms| renewals.poll_step(news.map(str::to_owned), false, now_ms);
         assert_eq!(look(None, 0), None);
         assert_eq!(look(Some("first"), 0), renew("first"));
         assert_eq!(look(Some("second"), 9_999), wait("second"));

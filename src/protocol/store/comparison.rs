@@ -18,17 +18,18 @@
 
 use crate::partition_name::{PartitionName, PartitionNameBuf};
 use crate::protocol::{Outbox, Sender, host_of};
-use crate::wire::{Message, Position, partition_key};
+use crate::wire::{Message, Position};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
+use walk::{Candidate, MAX_TIMEOUT_MS, QUIET_MS, RUN_COUNT, Sample, Walk, hash, key, place};
+
+mod walk;
 
 /// The limit of walks.
 const MAX_WALKS: usize = 32;
 /// The limit of partitions that one walk gathers at a time.
 const MAX_BATCH_COUNT: usize = 512;
-/// A response has ended when no DIRECT-HEAD has come for this time.
-const QUIET_MS: u64 = 1_000;
 /// The shortest time between two FETCHes.
 const INTERVAL_MS: u64 = 200;
 /// How often to check whether a run has been read.
@@ -38,14 +39,8 @@ const READING_MS: u64 = 20;
 const MIN_TIMEOUT_MS: u64 = 5_000;
 /// The shortest timeout for the next record of a response. It is twice the last response time.
 const MIN_RECORD_TIMEOUT_MS: u64 = 1_000;
-/// The longest timeout of a FETCH.
-const MAX_TIMEOUT_MS: u64 = 60_000;
-/// After this many FETCHes without a response, a partition is left to the next round.
-const MAX_SILENT_COUNT: u32 = 2;
 /// A walk that has not received a DIRECT-HEAD for this time is evicted first.
 const IDLE_MS: u64 = 1_200_000;
-/// The limit of records in a run.
-const RUN_COUNT: usize = 512;
 /// The limit of content in a run. One record may exceed it.
 const RUN_LEN_BYTES: usize = 64 << 10;
 /// The longest record that is compared.
@@ -129,106 +124,6 @@ pub struct Divergence {
     pub from: Option<Box<[u8]>>,
     /// The first record that was found to differ.
     pub offset: u64,
-}
-
-/// A partition that another store holds too.
-#[derive(Debug)]
-struct Candidate {
-    partition: PartitionNameBuf,
-    store: Box<[u8]>,
-    /// The next record to compare.
-    next: u64,
-    /// One after the last record that the other store has.
-    end: u64,
-}
-
-/// A run that was requested from the other store.
-#[derive(Debug)]
-struct Sample {
-    first: u64,
-    /// The digests of this store's records, from `first` on.
-    digests: Vec<u64>,
-    /// Which of the records have come.
-    seen: Vec<bool>,
-    sent_ms: u64,
-    deadline_ms: u64,
-}
-
-/// The comparison with the store at the other end of one connection.
-#[derive(Debug)]
-struct Walk {
-    /// The connection; `None` when it is not known.
-    from: Option<Box<[u8]>>,
-    /// The place of the last partition that was compared.
-    cursor: u64,
-    /// The partitions to compare, by their distance from the cursor at the time when the first one was gathered.
-    batch: BTreeMap<u64, Candidate>,
-    /// Whether partitions are still gathered. While they are compared, DIRECT-HEADs add none.
-    is_gathering: bool,
-    heard_ms: u64,
-    sample: Option<Sample>,
-    /// How many records to request. It shrinks when only part of a response comes: a queue on the path may be too
-    /// short for all.
-    run_count: usize,
-    /// The response time of the last FETCH.
-    answer_ms: u64,
-    /// The number of consecutive FETCHes without a response.
-    silent_count: u32,
-    /// The number of its latest FETCH.
-    turn: u64,
-}
-
-impl Walk {
-    fn host(&self) -> &[u8] {
-        host_of(self.from.as_deref().unwrap_or_default())
-    }
-
-    fn is_ready(&self) -> bool {
-        !self.is_gathering && self.sample.is_none() && !self.batch.is_empty()
-    }
-
-    /// When it has something to do, if that does not depend on other walks.
-    fn due_ms(&self) -> Option<u64> {
-        match &self.sample {
-            Some(sample) => Some(sample.deadline_ms),
-            None if self.batch.is_empty() => None,
-            None if self.is_gathering => Some(self.heard_ms + QUIET_MS),
-            None => Some(0),
-        }
-    }
-
-    /// Removes the first partition of the batch: it is compared, or cannot be.
-    fn finish_partition(&mut self, own_seed: u64) {
-        if let Some((_, candidate)) = self.batch.pop_first() {
-            self.cursor = place(own_seed, candidate.partition.as_name());
-        }
-        if self.batch.is_empty() {
-            self.is_gathering = true;
-        }
-    }
-
-    /// Ends the wait for a response. Continues after the records that have come.
-    fn finish_sample(&mut self, own_seed: u64, now_ms: u64) {
-        let Some(sample) = self.sample.take() else { return };
-        let come = sample.seen.iter().take_while(|seen| **seen).count() as u64;
-        self.run_count = match come as usize == sample.seen.len() {
-            true => (2 * self.run_count).min(RUN_COUNT),
-            false => (self.run_count / 2).max(1),
-        };
-        if come > 0 {
-            self.silent_count = 0;
-            self.answer_ms = now_ms.saturating_sub(sample.sent_ms).min(MAX_TIMEOUT_MS / 3);
-        } else {
-            self.silent_count = (self.silent_count + 1).min(16);
-        }
-        let Some(mut first) = self.batch.first_entry() else { return };
-        let candidate = first.get_mut();
-        candidate.next = sample.first + come;
-        let is_skipped = come == 0 && self.silent_count >= MAX_SILENT_COUNT;
-        if is_skipped || candidate.next >= candidate.end {
-            self.finish_partition(own_seed);
-        }
-    }
 }
 
 /// The state of the comparison with all stores.
@@ -512,21 +407,6 @@ impl Comparison {
             deadline_ms: now_ms + timeout_ms,
         });
     }
-}
-
-/// The place of a partition in the order in which one store compares.
-fn place(seed: u64, name: PartitionName) -> u64 {
-    hash((seed, name))
-}
-
-/// Identifies a partition and a store. The same store name on another host counts as another store, because a peer
-/// may forge names.
-fn key(of: &Candidate, host: &[u8]) -> u64 {
-    hash((host, &of.store, partition_key(of.partition.as_name()).as_slice()))
-}
-
-fn hash(value: impl std::hash::Hash) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ impl Reader {
         mut to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<Progress, S::Error> {
         let mut is_working = false;
-        let next = self.head_jobs.pop_for(|job| requesters.reading(id::DIRECT_HEAD, &job.requester));
+        let next = self.head_jobs.pop_for(|job| requesters.poll_reading(id::DIRECT_HEAD, &job.requester));
         if let Some(Queued { requester: client, key, request: job }) = next {
             is_working = true;
             let topic = Some(&*job.topic).filter(|topic| !topic.is_empty());
@@ -162,7 +162,9 @@ impl Reader {
                 self.head_jobs.push(&client, &key, HeadJob { after: None, is_repeated: false, ..job });
             }
         }
-        if let Some(job) = self.answers.pop_for(|job| requesters.reading(id::DIRECT_RECORD, &job.requester)) {
+        if let Some(job) =
+            self.answers.pop_for(|job| requesters.poll_reading(id::DIRECT_RECORD, &job.requester))
+        {
             is_working = true;
             let name = job.partition.as_name();
             if let Ok(mut template) =
