@@ -160,8 +160,8 @@ impl Role for ConsumerRole<'_> {
         self.deliver()
     }
 
-    fn handle_cut(&mut self, now_ms: u64) {
-        self.consumer.handle_cut(now_ms);
+    fn handle_given_up(&mut self, now_ms: u64) {
+        self.consumer.handle_given_up(now_ms);
     }
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {

@@ -129,7 +129,7 @@ impl Role for InventoryRole<'_> {
         Ok(())
     }
 
-    fn handle_cut(&mut self, _: u64) {
+    fn handle_given_up(&mut self, _: u64) {
         self.inventory.incomplete_because = Some("a connection was given up".to_owned());
     }
 

@@ -29,7 +29,7 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
         read_messages(&mut common, &mut role)?;
         // Only after messages were read, see `Node::follow_beacon`.
         if common.node.follow_beacon_with(|endpoint, is_present| role.handle_peer(endpoint, is_present))? {
-            role.handle_cut(common.clock.now_ms());
+            role.handle_given_up(common.clock.now_ms());
         }
         let flow = role.turn(&mut common, is_extra_ready)?;
         take_notices(&mut common, &mut role);

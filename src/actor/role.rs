@@ -93,11 +93,12 @@ pub(super) trait Role: Sized {
     /// Called when the node has no unread message.
     fn handle_all_read(&mut self, _now_ms: u64) {}
 
-    /// A peer has appeared at `endpoint` (`is_present`), or has left.
+    /// A peer has appeared at `endpoint` (`is_present`), or has left. Only a producer uses this, to count its stores.
+    /// Requesters notice a dead peer by the deadline of their FETCH.
     fn handle_peer(&mut self, _endpoint: &str, _is_present: bool) {}
 
     /// A connection was given up, and messages of its peer are lost.
-    fn handle_cut(&mut self, _now_ms: u64) {}
+    fn handle_given_up(&mut self, _now_ms: u64) {}
 
     /// Does what is due, after all input. The loop then publishes the outbox. `is_extra_ready`: [`Role::extra_item`] is
     /// ready.

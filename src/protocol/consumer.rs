@@ -318,9 +318,9 @@ impl<P: Payload> Consumer<P> {
         self.ingest.handle_unread(unread_since_ms);
     }
 
-    /// A connection has been given up, see [`Ingest::handle_cut`].
-    pub fn handle_cut(&mut self, now_ms: u64) {
-        self.ingest.handle_cut(now_ms);
+    /// A connection has been given up, see [`Ingest::handle_given_up`].
+    pub fn handle_given_up(&mut self, now_ms: u64) {
+        self.ingest.handle_given_up(now_ms);
     }
 
     /// Returns the counters so far.

@@ -202,7 +202,7 @@ impl Discovery {
     }
 
     /// Limits the pending endpoints. The caller must then call [`Discovery::handle_answer`] and
-    /// [`Discovery::handle_lost`]. An endpoint whose connection is lost is always pending, so there may be more than
+    /// [`Discovery::handle_connection_ended`]. An endpoint whose connection is lost is always pending, so there may be more than
     /// `max_pending`.
     pub fn with_max_pending(self, max_pending: usize) -> Self {
         Discovery { max_pending, ..self }
@@ -411,7 +411,7 @@ impl Discovery {
     }
 
     /// The connection to an endpoint has ended. The endpoint is pending until a peer responds there again.
-    pub fn handle_lost(&mut self, endpoint: &str, now_ms: u64) {
+    pub fn handle_connection_ended(&mut self, endpoint: &str, now_ms: u64) {
         let Some(known) = self.endpoints.get_mut(endpoint) else { return };
         if known.pending_ms.is_none() {
             known.pending_ms = Some(now_ms);

@@ -405,8 +405,8 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// A connection has been given up because of a forbidden message, which may have been the response to a FETCH.
-    pub fn handle_cut(&mut self, now_ms: u64) {
-        self.fetches.handle_cut(now_ms);
+    pub fn handle_given_up(&mut self, now_ms: u64) {
+        self.fetches.handle_given_up(now_ms);
     }
 
     /// The heads of all partitions are requested now. Returns how long to wait until the next request. The last

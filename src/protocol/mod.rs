@@ -2,10 +2,10 @@
 //!
 //! # The contract
 //!
-//! A state machine receives input and time from its caller, and returns what the caller must do. All machines have the
-//! same kinds of methods:
+//! A state machine receives input and time from its caller, and returns what the caller must do. The machines
+//! use the same kinds of methods. Each has those that its role needs:
 //!
-//! - `handle_*` takes input: a message, a subscription, a lost connection, or a finished commit. Commands have their
+//! - `handle_*` takes input: a message, a subscription, a connection that was given up, or a finished commit. Commands have their
 //!   own names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`. The caller passes the time in
 //!   milliseconds, from a clock that never goes back.
 //! - `due_ms` returns when `handle_timeout` must be called next. `handle_timeout` does everything that is due.
@@ -29,7 +29,7 @@
 //! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. Then it
 //!    calls `handle_all_read` of a producer if no message is left, and `handle_unread` of a consumer or replica with
 //!    the time of the oldest unread message: unread messages may be responses.
-//! 4. It calls `handle_peer` when a peer has appeared or disappeared, and `handle_cut` when a connection has been
+//! 4. It calls `handle_peer` when a peer has appeared or disappeared, and `handle_given_up` when a connection has been
 //!    given up. This follows the messages, because a message counts if it arrived before the end of its connection.
 //! 5. It calls `handle_committed` for records that the disk has written, and `poll_job` for the next ones to write.
 //! 6. It calls `poll_answers`, `handle_timeout`, and `poll_notice` until that returns `None`.

@@ -84,7 +84,7 @@ pub struct Producer<P> {
     /// The memory that the kept acknowledged records occupy.
     doubtful_len_bytes: u64,
     /// How many doubtful records were dropped before there was a new address, over all addresses.
-    given_up: u64,
+    dropped_unproven: u64,
     /// Whether a peer has subscribed to its records. True also when that is not known.
     is_read: bool,
     /// How many stores subscribe to its records.
@@ -126,7 +126,7 @@ impl<P: Payload> Producer<P> {
             kept_len_bytes: 0,
             is_doubtful: false,
             doubtful_len_bytes: 0,
-            given_up: 0,
+            dropped_unproven: 0,
             is_read: true,
             stores: 0,
             is_stored: false,
@@ -382,7 +382,7 @@ impl<P: Payload> Producer<P> {
         renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
         renewed.is_read = false;
         renewed.is_stored = self.is_stored || self.stores > 0;
-        renewed.given_up = self.given_up;
+        renewed.dropped_unproven = self.dropped_unproven;
         for content in std::mem::take(&mut self.kept) {
             renewed.publish(content, now_ms, out);
         }
@@ -412,7 +412,7 @@ impl<P: Payload> Producer<P> {
     /// How many records are not proven to be stored, over all addresses: unacknowledged ones, and those whose ACK may
     /// be for a twin's record.
     pub fn unproven(&self) -> u64 {
-        self.kept.len() as u64 + self.given_up
+        self.kept.len() as u64 + self.dropped_unproven
     }
 
     /// How many records are not acknowledged.
@@ -477,7 +477,7 @@ impl<P: Payload> Producer<P> {
         {
             self.doubtful_len_bytes -= cost_bytes(content.as_ref().len());
             self.first_kept += 1;
-            self.given_up += u64::from(self.is_doubtful);
+            self.dropped_unproven += u64::from(self.is_doubtful);
         }
         // A burst may have grown the queue while no store was there. Release that memory.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {

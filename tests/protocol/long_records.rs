@@ -57,7 +57,7 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
             asked.push_front((partition, next + 1, end));
         }
         if outcome.cuts_ms.last().is_some_and(|cut_ms| cut_ms + 100 == now_ms) {
-            reading.consumer.handle_cut(now_ms);
+            reading.consumer.handle_given_up(now_ms);
         }
         for delivery in std::mem::take(&mut reading.delivered) {
             let number = number_of(reading.consumer.partition(delivery.partition).producer);

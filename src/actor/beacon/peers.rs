@@ -32,7 +32,7 @@ impl Peers {
         let Some(endpoint) = self.reconnect.handle_event(endpoint, event, now_ms) else { return };
         match event {
             ConnectionEvent::Established => self.discovery.handle_answer(&endpoint),
-            ConnectionEvent::Ended => self.discovery.handle_lost(&endpoint, now_ms),
+            ConnectionEvent::Ended => self.discovery.handle_connection_ended(&endpoint, now_ms),
             ConnectionEvent::Retrying => {}
         }
     }

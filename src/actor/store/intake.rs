@@ -159,9 +159,9 @@ impl<P: Payload> Intake<P> {
         self.replica.handle_unread(unread_since_ms);
     }
 
-    /// Call this when a connection was given up, see [`Replica::handle_cut`].
-    pub fn handle_cut(&mut self, now_ms: u64) {
-        self.replica.handle_cut(now_ms);
+    /// Call this when a connection was given up, see [`Replica::handle_given_up`].
+    pub fn handle_given_up(&mut self, now_ms: u64) {
+        self.replica.handle_given_up(now_ms);
     }
 
     /// The next notice, if there is one.

@@ -136,8 +136,8 @@ impl Role for WriterRole {
         Ok(())
     }
 
-    fn handle_cut(&mut self, now_ms: u64) {
-        self.intake.handle_cut(now_ms);
+    fn handle_given_up(&mut self, now_ms: u64) {
+        self.intake.handle_given_up(now_ms);
     }
 
     fn turn(&mut self, common: &mut Common, is_committer_awake: bool) -> Result<Flow> {

@@ -244,7 +244,7 @@ fn peers_that_do_not_respond_are_evicted_and_others_stay() {
         assert!(discovery.peers.contains_key(&key(name, endpoint)));
     }
     // An endpoint whose connection is lost is pending too.
-    discovery.handle_lost(A, 3_600);
+    discovery.handle_connection_ended(A, 3_600);
     assert_eq!(discovery.pending.len(), 4);
     assert_eq!(discovery.peers.len(), discovery.endpoints.len());
 }

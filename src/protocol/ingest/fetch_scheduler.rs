@@ -65,7 +65,7 @@ impl FetchScheduler {
     }
 
     /// A connection has been given up. The response to a FETCH may be lost.
-    pub(super) fn handle_cut(&mut self, now_ms: u64) {
+    pub(super) fn handle_given_up(&mut self, now_ms: u64) {
         self.cut_ms = Some(now_ms);
     }
 
@@ -113,7 +113,7 @@ impl FetchScheduler {
         let partition = &mut table[index];
         // In any case: two partitions that wait for each other's room would wait forever.
         let before = partition.sequencer.in_flight_len_bytes();
-        partition.sequencer.fetches_mut().give_up();
+        partition.sequencer.fetches_mut().expire();
         self.recount(index, partition, before, now_ms);
         let fetches = partition.sequencer.fetches_mut();
         if let Some(due_ms) = self.cut_ms.and_then(|cut_ms| fetches.back_off(cut_ms, now_ms)) {

@@ -1,8 +1,10 @@
 //! Plans the FETCHes of one partition: which records to request, from which store, and when to retry.
 //!
 //! One FETCH is in flight at a time. It requests a window: as many records as fit into a few MiB, estimated from the
-//! records received so far. The window shrinks when responses do not come or are partial. FETCHes rotate among the
-//! stores that advertise the partition. When no store is known, or stores do not respond, all peers are asked.
+//! records received so far. FETCHes rotate among the stores that advertise the
+//! partition. When a store misses its deadline, another one is asked. A lost connection is noticed in this way, too.
+//! When no store is left, all peers are asked, with a growing timeout. The window then shrinks if responses do not come
+//! or are partial.
 
 use super::backoff::Backoff;
 use super::fetch_stall::FetchStallDetector;
@@ -166,7 +168,8 @@ struct Retry {
 #[derive(Debug)]
 pub struct FetchPlanner {
     fetch: Option<Fetch>,
-    /// The limit of records in a window. It is halved when responses do not come, and doubled when they do.
+    /// The limit of records in a window. It doubles with each complete response. It is halved after an incomplete one
+    /// if no single store is left to ask.
     max_window_count: u32,
     /// 0 until a record has been received.
     mean_len_bytes: u64,
@@ -265,9 +268,9 @@ impl FetchPlanner {
         }
     }
 
-    /// The deadline of the FETCH in flight has passed. It no longer counts, even when there is no room yet to repeat
-    /// it.
-    pub fn give_up(&mut self) {
+    /// The deadline of the FETCH in flight has passed. It no longer counts in the quota, even when there is no room yet
+    /// to repeat it.
+    pub fn expire(&mut self) {
         if let Some(fetch) = &mut self.fetch {
             fetch.quota = match fetch.quota {
                 Quota::Slow | Quota::SlowOverdue => Quota::SlowOverdue,
@@ -349,10 +352,9 @@ impl FetchPlanner {
         let choice = self.sources.choose(next, now_ms);
         self.is_stalled = choice.store.is_none() && self.stall.poll_stall(next, now_ms);
         if is_repeated && choice.store.is_none() {
-            // No record has come since the last FETCH. First double the timeout, and later request fewer records. The
-            // response to a large window may just take long, and each retry sends its records again. But when a
-            // response was partial, its remaining part was lost: perhaps a queue on the path is too short for so many
-            // records.
+            // No single store is left to ask. First double the timeout, and later request fewer records: the response
+            // to a large window may just take long, and each retry sends its records again. But when a response was
+            // partial, its remaining part was lost. Perhaps a queue on the path is too short for so many records.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
             if is_too_much {
                 self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
@@ -377,7 +379,7 @@ impl FetchPlanner {
 
     /// Handles a FETCH without a complete response.
     fn end_unanswered(&mut self, fetch: &Fetch, next: u64, now_ms: u64) -> Retry {
-        self.sources.silent(fetch.store.as_ref(), now_ms);
+        self.sources.incomplete(fetch.store.as_ref(), now_ms);
         // A response that was lost with a connection shows neither how long responses take nor how many records they
         // may have.
         let is_cut = fetch.answer.is_cut();
@@ -408,7 +410,7 @@ impl FetchPlanner {
         (gap_end - next).min(fitting).min(u64::from(self.max_window_count)) as u32
     }
 
-    /// True when the last [`FetchPlanner::request`] detected a stall, once for each record.
+    /// True when the FETCH that was planned last detected a stall: once for each record.
     pub fn is_stalled(&self) -> bool {
         self.is_stalled
     }

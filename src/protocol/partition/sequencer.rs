@@ -139,7 +139,7 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         request
     }
 
-    /// The bytes of content that the FETCH in flight requests, see [`FetchPlanner::in_flight_len_bytes`].
+    /// The bytes of content that the FETCH in flight requests, if it counts in the quota.
     pub fn in_flight_len_bytes(&self) -> u64 {
         self.fetches.in_flight_len_bytes(self.next)
     }

@@ -38,8 +38,8 @@ struct Source {
     speed: Option<u64>,
     /// How long its last response took.
     took_ms: u64,
-    /// The store is skipped until then, while there are others.
-    slow_until_ms: u64,
+    /// The store is skipped before this time, while there are others: it is slow, or did not respond.
+    usable_from_ms: u64,
 }
 
 /// Which store to ask, and for how much at most.
@@ -80,8 +80,8 @@ impl Sources {
 
     /// A store has the records before `end`.
     pub fn held_by(&mut self, store: &Arc<[u8]>, end: u64) {
-        let slow_until_ms = self.skip_until_ms(store);
-        let new = || Source { store: store.clone(), end, speed: None, took_ms: 0, slow_until_ms };
+        let usable_from_ms = self.skip_until_ms(store);
+        let new = || Source { store: store.clone(), end, speed: None, took_ms: 0, usable_from_ms };
         if let Some(source) = self.known.iter_mut().find(|source| source.store == *store) {
             source.end = end;
         } else if self.known.len() < MAX_SOURCES {
@@ -112,7 +112,7 @@ impl Sources {
 
     /// A FETCH to `store` (`None`: to all peers) has no complete response. A partial response counts as none.
     /// Otherwise a store that sends a few records at a time would never be dropped.
-    pub fn silent(&mut self, store: Option<&Arc<[u8]>>, now_ms: u64) {
+    pub fn incomplete(&mut self, store: Option<&Arc<[u8]>>, now_ms: u64) {
         if let Some(store) = store {
             self.skip(store, now_ms);
             // The store may be gone. If it is not, it will advertise the partition again.
@@ -135,7 +135,7 @@ impl Sources {
             // The store was down, or the path to it was slow for a while.
             self.skipped.retain(|(skipped, _)| skipped != store);
             let known = self.known.iter_mut().find(|source| source.store == *store);
-            known.into_iter().for_each(|source| source.slow_until_ms = 0);
+            known.into_iter().for_each(|source| source.usable_from_ms = 0);
         }
         if len_bytes < MIN_SAMPLE_LEN_BYTES {
             return;
@@ -149,7 +149,7 @@ impl Sources {
             let is_slow = source.speed.is_some_and(|speed| speed.saturating_mul(SLOW_FACTOR) < best);
             if is_slow && source.took_ms > FAST_ENOUGH_MS {
                 // The speed is measured again when the store is tried again.
-                (source.slow_until_ms, source.speed) = (now_ms + SLOW_MS, None);
+                (source.usable_from_ms, source.speed) = (now_ms + SLOW_MS, None);
             }
         }
     }
@@ -163,7 +163,7 @@ impl Sources {
             return Choice::ALL_PEERS;
         }
         let has_next = |source: &&Source| source.end > next;
-        let is_fast = |source: &&Source| source.slow_until_ms <= now_ms;
+        let is_fast = |source: &&Source| source.usable_from_ms <= now_ms;
         let nth = |count: usize| self.turn % count;
         let fast = self.known.iter().filter(has_next).filter(is_fast);
         let any = self.known.iter().filter(has_next);
@@ -234,9 +234,9 @@ mod tests {
     fn a_silent_store_is_replaced_and_all_peers_are_asked_after_two() {
         let mut sources = sources(0, &[("A", 9), ("B", 9), ("C", 9)]);
         assert_eq!(asked(&mut sources, 0, 0), "B");
-        sources.silent(Some(&name("B")), 0);
+        sources.incomplete(Some(&name("B")), 0);
         assert_eq!(asked(&mut sources, 0, 0), "A");
-        sources.silent(Some(&name("A")), 0);
+        sources.incomplete(Some(&name("A")), 0);
         assert_eq!(asked(&mut sources, 0, 0), "all");
         // After a response, single stores are tried again, but not at once.
         for _ in 0..ASK_ALL_WINDOWS {
@@ -262,7 +262,7 @@ mod tests {
                     asked_all += 1;
                     sources.answered(None, 1, 1, 0);
                 }
-                Some(liar) => sources.silent(Some(liar), 0),
+                Some(liar) => sources.incomplete(Some(liar), 0),
             }
         }
         assert!(asked_all > 80, "{asked_all}");
@@ -280,7 +280,7 @@ mod tests {
         let later: Vec<_> = (0..2).map(|_| asked(&mut both, 0, took_ms + SLOW_MS)).collect();
         assert!(later.contains(&"slow".to_owned()), "{later:?}");
         // A slow store is asked if there is no other.
-        both.silent(Some(&name("fast")), 0);
+        both.incomplete(Some(&name("fast")), 0);
         assert_eq!(asked(&mut both, 0, SLOW_MS / 2), "slow");
     }
 
@@ -292,7 +292,7 @@ mod tests {
         // An old message may be outdated. The first FETCH goes to a known store, and the next one to all peers.
         let choice = some.choose(10, 0);
         assert_eq!(choice.end, u64::MAX);
-        some.silent(choice.store.as_ref(), 0);
+        some.incomplete(choice.store.as_ref(), 0);
         assert_eq!(asked(&mut some, 10, 0), "all");
         assert_ne!(asked(&mut some, 3, 0), "all");
     }
