@@ -201,10 +201,10 @@ fn a_misspelled_key_is_refused() {
     let cluster = Cluster::new();
     let config = cluster.path("misspelled.cfg");
     for (text, words) in [
-        ("store//db = x", ["store//db is no key", "write store/db"]),
-        ("Store/db = x", ["Store/db is no key", "write store/db"]),
-        ("root\n    store\n        db = x", ["root/store/db is no key", "write store/db"]),
-        ("beacon\n    Interval = 5", ["beacon/Interval is no key", "write beacon/interval"]),
+        ("store//db = x", ["store//db is not a key", "write store/db"]),
+        ("Store/db = x", ["Store/db is not a key", "write store/db"]),
+        ("root\n    store\n        db = x", ["root/store/db is not a key", "write store/db"]),
+        ("beacon\n    Interval = 5", ["beacon/Interval is not a key", "write beacon/interval"]),
     ] {
         std::fs::write(&config, text).expect("a file");
         assert_refused(&cluster, "dafka_stored", &["-c", &config], &[], &words);

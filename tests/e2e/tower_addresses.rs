@@ -43,7 +43,7 @@ fn an_ipc_address_has_one_tower_and_a_file_there_stays() {
 
     // A file that is not a socket stays. The tower frees its first address again.
     std::fs::write(&pub_path, "a file").expect("a file");
-    assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &publ, "no socket"]);
+    assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &publ, "not a socket"]);
     assert_eq!(std::fs::read(&pub_path).expect("the file"), b"a file");
     assert!(!sub_path.exists());
     std::fs::remove_file(&pub_path).expect("the file");
