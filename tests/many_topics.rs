@@ -16,7 +16,8 @@ fn topic(i: usize) -> String {
     format!("topic {i}")
 }
 
-/// CZMQ's high-water mark is 1,000, and also limits the subscriptions on their way to a new peer.
+/// With CZMQ's default high-water mark of 1,000, libzmq drops the further subscriptions that are on their way to a new
+/// peer. The consumer must not use this default.
 #[test]
 fn a_consumer_of_5_000_topics_subscribes_to_all_at_a_late_peer() {
     let cluster = Cluster::new().with_tower();
@@ -37,7 +38,8 @@ fn a_consumer_of_5_000_topics_subscribes_to_all_at_a_late_peer() {
     for i in 0..TOPICS {
         consumer::command(actor.pipe(), b"SUBSCRIBE", topic(i).as_bytes()).expect("a subscription");
     }
-    // Each subscription reaches a peer that connects now. Otherwise records would arrive only after the next GET-HEADS.
+    // The consumer must send each subscription to a peer that connects now. Without its subscription, the consumer
+    // would receive a topic's records only after the next GET-HEADS.
     let mut late = peer::Node::started(&cluster, &[]);
     for i in (0..TOPICS).step_by(TOPICS / 50).chain([TOPICS - 1]) {
         for prefix in ["M", "H"] {

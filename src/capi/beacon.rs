@@ -3,18 +3,17 @@
 //! Producers, consumers and stores have their own beacon. An application needs this class only when it is itself a node
 //! that speaks the protocol with `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an actor. In each
 //! `beacon/interval` it sends the endpoint of its node to the towers. It reports the endpoints of the other nodes to
-//! its owner. It reports a peer as gone after `beacon/timeout` without a beacon from it, as long as a tower is
-//! connected.
+//! its owner. While a tower is connected, it reports a peer as gone when the peer has sent no beacon for
+//! `beacon/timeout`.
 //!
-//! `zactor_new` starts a beacon with a `dafka_beacon_args_t`. It returns when a tower has answered, or when
+//! `zactor_new` starts a beacon with a `dafka_beacon_args_t`. `zactor_new` returns when a tower has answered, or when
 //! `beacon/connect_timeout` has passed. `zactor_destroy` ends the beacon.
 //!
 //! # Configuration
 //!
-//! The keys below `beacon/`: `beacon/sub_address` and `beacon/pub_address` (the addresses of the towers),
+//! A beacon reads these keys: `beacon/sub_address` and `beacon/pub_address` (the addresses of the towers),
 //! `beacon/address` (the host that peers connect to, when the tower cannot determine it), `beacon/interval`,
 //! `beacon/timeout` and `beacon/connect_timeout` in milliseconds, `beacon/max_peers`, `beacon/verbose`.
-//!
 //! # Commands
 //!
 //! The owner sends:
@@ -30,12 +29,12 @@
 //! - `CONNECT` or `DISCONNECT`: a peer has appeared or gone. A second frame holds the endpoint as the peer announced
 //!   it. `dafka_beacon_recv` applies the change to a socket.
 //!
-//! The beacon also reports peers without `START`. The node then stays unknown to its peers.
+//! Without `START` the beacon reports peers too, but the peers do not discover the node.
 //!
-//! The host in an endpoint may be a name that cannot be resolved. When the beacon resolves it later, or to another
-//! address, it sends `DISCONNECT` and `CONNECT` for the endpoint. A program that connects directly (`zsock_connect`)
-//! makes ZeroMQ resolve the name in the thread that serves all sockets of the process, and blocks it meanwhile.
-//! `dafka_beacon_recv` avoids that.
+//! The host in an endpoint may be a name. The beacon resolves the name again from time to time. When the result
+//! changes, the beacon sends `DISCONNECT` and `CONNECT` for the endpoint. A program that calls `zsock_connect` itself
+//! makes ZeroMQ resolve the name in the thread that serves all sockets of the process, and so blocks that thread.
+//! `dafka_beacon_recv` avoids this.
 //!
 //! # Example
 //!
@@ -118,9 +117,9 @@ use zmq::POLLOUT;
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct dafka_beacon_args_t {
-    /// The prefix of its log lines. NULL: "Beacon".
+    /// The prefix of the beacon's log lines. NULL: "Beacon".
     pub log_prefix: *const c_char,
-    /// NULL for the defaults.
+    /// The configuration. NULL for the defaults.
     pub config: *mut zconfig_t,
 }
 
@@ -152,8 +151,8 @@ const NO_CHANGE: &str = "a beacon sends CONNECT or DISCONNECT, and an endpoint";
 /// If the host is a name, the socket connects to the address that the beacon has found for it. With `verbose` the
 /// change is logged, after `log_prefix` (NULL: "Beacon").
 ///
-/// An endpoint that cannot be used is logged, and nothing else happens. The same holds for a NULL beacon, a NULL
-/// socket, and a beacon that has ended. Nothing happens when a signal ends the wait (SIGINT or SIGTERM under CZMQ's
+/// When the endpoint cannot be used, when `beacon` or `sub` is NULL, or when the beacon has ended, the function logs an
+/// error and returns. It returns without a log line when a signal ends the wait (SIGINT or SIGTERM under CZMQ's
 /// handling), or when the timeout of the beacon's pipe has passed (`zsock_set_rcvtimeo`).
 ///
 /// # Safety
@@ -171,8 +170,8 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let pipe = socket_of(beacon, "beacon")?;
         let sub = socket_of(sub, "socket")?;
         let prefix = bytes(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        // A pipe that is not writable has lost its other end. An actor that has failed still holds it, and waits for
-        // `$TERM`.
+        // The pipe is not writable once its other end is closed. A failed actor has not closed its end yet: it waits
+        // for `$TERM`.
         let ended = || (!pipe.events().contains(POLLOUT) || pipe.has_ended()).then_some(ENDED);
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         loop {

@@ -62,7 +62,7 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
 
 /// Runs an actor's body on the thread that CZMQ made; `pipe` is the actor's end.
 ///
-/// When the body fails or panics, the owner is woken. This function then returns after the owner has sent `$TERM`. So
+/// When the body fails or panics, this function wakes the owner, and returns after the owner has sent `$TERM`. So
 /// `zactor_destroy` gets the signal that it waits for, even when the owner has read from the pipe before. At the end of
 /// the process this function returns without waiting.
 ///
@@ -186,8 +186,8 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
 
 /// Reads a configuration. A key may be nested or flat (`store/db`).
 ///
-/// An invalid value is logged. Its default is used, or the value that libdafka 0.1.0 would read. A key in upper case,
-/// with empty parts, or below `root` is logged too, and ignored.
+/// Logs each invalid value, and uses the key's default or the value that libdafka 0.1.0 would read. Logs and ignores
+/// each key that is in upper case, has empty parts, or is below `root`.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.

@@ -1,5 +1,5 @@
-//! The object behind class `dafka_proto`: one protocol message with fields in C's types, and its way to and from
-//! frames.
+//! The object behind class `dafka_proto`: one protocol message, with its fields in C's types. It converts the message
+//! to and from frames.
 //!
 //! [`wire`](crate::wire) decides what is valid on the wire.
 
@@ -10,7 +10,8 @@ use crate::net::{Frame, Kind, Socket};
 use crate::wire::{MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, id};
 use std::ffi::{CStr, CString, c_char, c_int};
 
-/// A protocol message: its id, its ZeroMQ topic, and the fields of all messages. Each message uses some of them.
+/// A protocol message: its id, its ZeroMQ topic, and a field for everything that some message carries. The id
+/// determines which fields are sent.
 #[allow(non_camel_case_types)]
 #[derive(Default)]
 pub struct dafka_proto_t {
@@ -64,10 +65,10 @@ impl Default for Name {
     }
 }
 
-/// The fields that a message has besides its topic, in the order of the wire.
+/// Which fields a message has besides its topic, in their order on the wire.
 pub(super) struct Fields {
     pub(super) id: u8,
-    /// As C programs spell it, without `DAFKA_PROTO_`.
+    /// The name of the C constant without `DAFKA_PROTO_`.
     pub(super) name: &'static CStr,
     pub(super) address: bool,
     pub(super) subject: bool,
@@ -161,7 +162,7 @@ impl dafka_proto_t {
         Ok(frame)
     }
 
-    /// Sends the message. A ROUTER sends its routing id first.
+    /// Sends the message. To a ROUTER, first sends the message's routing id, which selects the peer.
     pub(super) fn send(&mut self, output: &Socket) -> Outcome<()> {
         let sent = |result: zmq::Result<()>| result.map_err(|error| format!("cannot send: {error}"));
         let frame = self.encode()?;
@@ -234,7 +235,7 @@ impl dafka_proto_t {
         Ok(Received::Message)
     }
 
-    /// Copies the fields. Fields that the message does not have become empty or 0.
+    /// Replaces all fields with those of `message`. Fields that `message` does not have become empty or 0.
     fn set_message(&mut self, message: &Message) -> Outcome<()> {
         let none: &[u8] = &[];
         let (mut address, mut subject, mut sequence, mut count) = (none, none, 0, 0);

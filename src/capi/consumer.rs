@@ -1,26 +1,28 @@
 //! Class `dafka_consumer`: reads the records of topics.
 //!
-//! A consumer reads all partitions of the topics that it is subscribed to. It requests records that it missed from
-//! producers and stores (RFC 46/DAFKA, "The FETCH Command"). Within a partition it delivers the records in order, each
-//! of them once. Between partitions the order is that of arrival. `dafka_consumer_msg_recv` reads the next record. A
-//! consumer does not store its position: each new consumer begins where its configuration says.
+//! A consumer receives the records of all partitions of its topics. It requests missed records from producers and
+//! stores (RFC 46/DAFKA, "The FETCH Command"). It delivers the records of one partition in order, and each record once.
+//! It delivers records of different partitions in the order in which they arrive. `dafka_consumer_msg_recv` reads the
+//! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says.
 //!
 //! Records wait for the application in the record pipe, a pair of sockets. When the application reads slowly, the pipe
 //! fills up (`zsys_set_pipehwm`). The consumer then keeps up to `consumer/max_unread_bytes` of further records. It
-//! drops what exceeds this limit, and fetches it again later.
+//! drops records beyond this limit, and requests them again later.
 //!
 //! # Configuration
 //!
-//! The keys below `consumer/` and `beacon/`. The most important ones are `beacon/sub_address` and `beacon/pub_address`
-//! (the addresses of the tower) and `consumer/offset/reset`. With `latest`, the default, a consumer reads a partition
-//! from the next published record on. With `earliest` it reads the partition from its first record.
+//! A consumer reads the keys that begin with `consumer/` or `beacon/`. The most important ones are `beacon/sub_address`
+//! and `beacon/pub_address` (the addresses of the tower) and `consumer/offset/reset`. With `latest`, the default, a
+//! consumer reads a partition from the next published record on. With `earliest` it reads the partition from its first
+//! record.
 //!
 //! # A record sink of the application
 //!
-//! `record_sink` is a connected socket that can send (PAIR, PUSH, DEALER). If it is set, records go there and not to
-//! the record pipe. The consumer owns the socket from then on, uses it in its own thread, and destroys it. It first
-//! sends a signal, for `zsock_wait` at the other end. Then it sends the records, each as a message of three frames:
-//! topic, partition, content. `dafka_consumer_msg_recv_from_socket` reads these messages and skips the signal.
+//! The application may set `record_sink` to a connected socket that can send (PAIR, PUSH, DEALER). The consumer then
+//! sends its records to this socket, and makes no record pipe. It owns the socket from then on, uses it in its own
+//! thread, and destroys it. It first sends a signal, which the application can await with `zsock_wait` at the other
+//! end. Then it sends each record as a message of three frames: topic, partition, content.
+//! `dafka_consumer_msg_recv_from_socket` reads these messages and skips the signal.
 //!
 //! # Example
 //!
@@ -100,9 +102,11 @@ use std::ffi::{CStr, CString, c_char, c_int};
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct dafka_consumer_args_t {
-    /// NULL for the defaults. The caller keeps it, and may destroy it after `dafka_consumer_new` has returned.
+    /// The configuration. NULL for the defaults. The caller keeps it, and may destroy it after `dafka_consumer_new` has
+    /// returned.
     pub config: *mut zconfig_t,
-    /// Where records go. The consumer then owns the socket. NULL: the consumer makes a record pipe.
+    /// The socket that the consumer sends records to. The consumer then owns this socket. NULL: the consumer makes a
+    /// record pipe.
     pub record_sink: *mut zsock_t,
 }
 
@@ -114,7 +118,7 @@ pub struct dafka_consumer_t {
     /// `None` when the application has passed a sink.
     source: Option<ZSock>,
     address: CString,
-    /// For the application to read: the same list as long as the consumer lives.
+    /// The list that `dafka_consumer_subscription` returns. It stays the same list as long as the consumer lives.
     topics: ZList,
 }
 
@@ -133,8 +137,8 @@ impl dafka_consumer_t {
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
         let settings = unsafe { settings(args.config) };
         let own = address.clone();
-        // zactor_new is no alternative: without sockets it ends the process, without a thread it waits for ever, and a
-        // Unix signal makes it return before the actor has started.
+        // Not zactor_new: it ends the process when no socket is left, and waits for ever when no thread can start. When
+        // a Unix signal interrupts it, it returns before the actor has started.
         let actor = spawn("Consumer", move |pipe| {
             let _running = Running::begin();
             consumer::run(pipe, &own, &settings, consumer::Sink::Socket(&sink.socket))
@@ -192,7 +196,8 @@ unsafe fn consumer<'a>(self_: *mut dafka_consumer_t) -> Outcome<&'a mut dafka_co
 /// passed.
 ///
 /// Returns NULL when `args` is NULL or the process has run out of sockets, files or threads. The log then names the
-/// limit (ZMQ_MAX_SOCKETS, RLIMIT_NOFILE), see dafka(7). A sink gets a signal then, and is destroyed.
+/// limit (ZMQ_MAX_SOCKETS, RLIMIT_NOFILE), see dafka(7). If `args` names a `record_sink`, the function then sends a
+/// signal to this socket and destroys it.
 ///
 /// # Safety
 /// `args` is NULL or live, with members that are NULL or live.
@@ -205,8 +210,8 @@ pub unsafe extern "C" fn dafka_consumer_new(args: *mut dafka_consumer_args_t) ->
 }
 
 /// Ends a consumer at once and sets `*self_p` to NULL. Records in its record pipe are lost. The socket that
-/// `dafka_consumer_record_source` returned becomes invalid, so destroy a `zpoller` that uses it first. Accepts NULL and
-/// a pointer to NULL.
+/// `dafka_consumer_record_source` returned becomes invalid, so first destroy each `zpoller` that uses it. Accepts NULL
+/// and a pointer to NULL.
 ///
 /// # Safety
 /// `self_p` is NULL, or points to NULL or to a live consumer.
@@ -216,10 +221,10 @@ pub unsafe extern "C" fn dafka_consumer_destroy(self_p: *mut *mut dafka_consumer
     entry_void("dafka_consumer_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// Subscribes to a topic, a name of 1 to 255 bytes. The whole name must match: `weather` does not subscribe to
-/// `weather2`, unless `consumer/topic_match` is `prefix`. The empty topic means all topics. Subscribing twice has the
-/// same effect as subscribing once. The function does not wait for peers: records arrive when the consumer has found
-/// some.
+/// Subscribes to a topic. Its name has at most 255 bytes. The whole name must match: `weather` does not subscribe to
+/// `weather2`, unless `consumer/topic_match` is `prefix`. The empty name subscribes to all topics. Subscribing twice
+/// has the same effect as subscribing once. The function does not wait for peers: the consumer receives records as soon
+/// as it is connected to a peer that has some.
 ///
 /// Returns 0, or -1 when the topic is too long, an argument is NULL or the consumer has ended.
 ///

@@ -69,7 +69,7 @@ pub struct dafka_consumer_msg_t {
 }
 
 impl dafka_consumer_msg_t {
-    /// Waits for one record and reads its three frames, as consumers of RFC 46/DAFKA send it.
+    /// Waits for one record and reads its three frames: topic, partition and content.
     fn recv(&mut self, source: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<c_int> {
         let mut frame = Frame::new();
         loop {
@@ -154,7 +154,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_address(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.address)) })
 }
 
-/// Bytes that end with a NUL, as a C string; "" without bytes, since programs compare the string after a failed receive.
+/// A C string of bytes that end with a NUL. Without bytes it is "", because programs compare the string after a failed
+/// receive.
 fn string(bytes: &[u8]) -> *const c_char {
     if bytes.is_empty() { c"".as_ptr() } else { bytes.as_ptr().cast() }
 }
@@ -200,7 +201,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consum
     })
 }
 
-/// Waits for the next record of a consumer and reads it into the message. It replaces the previous record.
+/// Waits for the next record of a consumer and reads it into the message. The new record replaces the previous one.
 ///
 /// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
 /// the timeout of the record source (`zsock_set_rcvtimeo`) has passed, when the consumer has ended or uses a sink of
@@ -221,8 +222,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
     })
 }
 
-/// Waits for a record on a socket that is connected to a consumer's sink, and reads it into the message. It replaces
-/// the previous record. Signals (`zsock_signal`) are skipped.
+/// Waits for a record on a socket that is connected to a consumer's sink, and reads it into the message. The new record
+/// replaces the previous one. Signals (`zsock_signal`) are skipped.
 ///
 /// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
 /// the timeout of the socket (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when an argument is

@@ -10,10 +10,10 @@
 //!
 //! # Configuration
 //!
-//! The keys below `producer/` and `beacon/`. The most important ones are `beacon/sub_address` and `beacon/pub_address`
-//! (the addresses of the tower), `producer/terminate_unacked`, `producer/min_stores` (how many stores must acknowledge
-//! a record), `producer/max_unacked_bytes` (memory limit for records that wait for acknowledgement), and
-//! `producer/max_record_bytes` (maximum length of a record).
+//! A producer reads the keys that begin with `producer/` or `beacon/`. The most important ones are `beacon/sub_address`
+//! and `beacon/pub_address` (the addresses of the tower), `producer/terminate_unacked`, `producer/min_stores` (how many
+//! stores must acknowledge a record), `producer/max_unacked_bytes` (memory limit for records that wait for
+//! acknowledgement), and `producer/max_record_bytes` (maximum length of a record).
 //!
 //! # Commands
 //!
@@ -82,7 +82,7 @@ use std::ffi::{c_char, c_void};
 pub struct dafka_producer_args_t {
     /// The topic to publish to, 1 to 255 bytes.
     pub topic: *const c_char,
-    /// NULL for the defaults.
+    /// The configuration. NULL for the defaults.
     pub config: *mut zconfig_t,
 }
 
@@ -122,10 +122,10 @@ pub(super) unsafe fn run(
 /// The address of a producer, which is also the name of the partition that it writes: 32 hexadecimal digits. The string
 /// is borrowed, and valid as long as the actor lives. NULL when `self` is NULL or the producer has ended.
 ///
-/// The address changes when the producer finds another producer with the same address, for example in a cloned virtual
-/// machine or a restored snapshot. The producer logs this and continues in a new partition. There it publishes all
-/// unacknowledged records again, numbered from 0. A string that this function returned before stays valid and holds the
-/// old address.
+/// When the producer detects another producer with the same address, it takes a new address. This happens for example
+/// in a cloned virtual machine or a restored snapshot. The producer logs the change and continues in a new partition.
+/// There it publishes all unacknowledged records again, numbered from 0. A string that this function returned before
+/// stays valid and holds the old address.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`.

@@ -271,8 +271,9 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// the content. The function waits while its pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
 ///
 /// Returns 0, or -1. It returns -1 when the message is empty, when an argument is NULL, or when the content is longer
-/// than `producer/max_record_bytes` (the log contains the limit and the size of the content): the message then keeps
-/// its content. It also returns -1 when the producer has ended, or belongs to the process that forked this one.
+/// than `producer/max_record_bytes`. In the last case the log contains the limit and the size of the content, and the
+/// message keeps its content. It also returns -1 when the producer has ended, or belongs to the process that forked
+/// this one.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor.
@@ -294,7 +295,7 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
             Content::Ours(mut frame) => send(&pipe, &mut frame)?,
             Content::Theirs(mut frame) => {
                 let len_bytes = frame.content().map_or(0, <[u8]>::len);
-                // As send_last: without waiting, and signals do not interrupt it.
+                // Like `send_last`, this does not wait, and signals do not interrupt it.
                 send_command(&pipe, PRODUCER.command, len_bytes, |_| frame.try_send(producer.cast()))?;
             }
         }

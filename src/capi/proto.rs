@@ -2,8 +2,9 @@
 //!
 //! Producers, consumers and stores send and receive these messages themselves. This class is for programs that speak
 //! the protocol directly, such as test peers and monitors. A message has an id, a ZeroMQ topic, and the fields that
-//! belong to its id (RFC 46/DAFKA, "Protocol Grammar", without the signature, which no implementation sends). It is
-//! sent to and received from `zsock_t`, and can be sent more than once.
+//! belong to its id (RFC 46/DAFKA, "Protocol Grammar", without the signature, which no implementation sends).
+//! `dafka_proto_send` sends a message to a `zsock_t`, and `dafka_proto_recv` receives one. A message can be sent more
+//! than once.
 //!
 //! # Messages
 //!
@@ -162,8 +163,8 @@ pub unsafe extern "C" fn dafka_proto_recv(self_: *mut dafka_proto_t, input: *mut
     })
 }
 
-/// Sends the message. A ROUTER sends its routing id first. The message keeps its fields, and can be sent again. The
-/// function waits while the socket is full.
+/// Sends the message. To a ROUTER, the function first sends the message's routing id, which selects the peer. The
+/// message keeps its fields, and can be sent again. The function waits while the socket is full.
 ///
 /// Returns 0, or -1 when no message has this id, the socket cannot send, a ROUTER's message has no routing id, or an
 /// argument is NULL.
@@ -227,8 +228,9 @@ pub unsafe extern "C" fn dafka_proto_zpl(
     entry("dafka_proto_zpl", null_mut(), || unsafe { proto(self_)?.zpl(parent) })
 }
 
-/// The routing id: the peer that sent the message to a ROUTER, or the peer that a ROUTER sends it to. The frame is
-/// borrowed, and valid until the message changes. NULL when there is none or `self` is NULL.
+/// The routing id. It identifies the peer that sent the message to a ROUTER, or the peer that a ROUTER sends the
+/// message to. The frame is borrowed, and valid until the message changes. NULL when the message has no routing id or
+/// `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -285,9 +287,9 @@ pub unsafe extern "C" fn dafka_proto_command(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_command", c"?".as_ptr(), || unsafe { Ok(proto(self_)?.command().as_ptr()) })
 }
 
-/// The ZeroMQ topic, to which the receivers of the message are subscribed. It is the topic's name in RECORD, HEAD and
-/// GET_HEADS, the partition in FETCH and ACK, and the address of the receiver in the others. The string is borrowed,
-/// and valid until the field changes. NULL only when `self` is NULL.
+/// The ZeroMQ topic. The receivers of the message are subscribed to it. It is the topic's name in RECORD, HEAD and
+/// GET_HEADS, the partition in FETCH and ACK, and the address of the receiver in all other messages. The string is
+/// borrowed, and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -310,8 +312,8 @@ pub unsafe extern "C" fn dafka_proto_set_topic(self_: *mut dafka_proto_t, topic:
     })
 }
 
-/// The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, the sender in the others. The string is
-/// borrowed, and valid until the field changes. NULL only when `self` is NULL.
+/// The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, the sender in all other messages. The
+/// string is borrowed, and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -358,8 +360,8 @@ pub unsafe extern "C" fn dafka_proto_set_subject(self_: *mut dafka_proto_t, subj
     })
 }
 
-/// The sequence: the number of a record in its partition, from 0. It is the last existing record in HEAD and
-/// DIRECT_HEAD, the last record that the store has in ACK, and the first requested record in FETCH.
+/// The sequence: the number of a record in its partition, from 0. HEAD and DIRECT_HEAD name the partition's last
+/// record, ACK the last record that the store has, and FETCH the first requested record.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -416,8 +418,8 @@ pub unsafe extern "C" fn dafka_proto_content(self_: *mut dafka_proto_t) -> *mut 
     entry("dafka_proto_content", null_mut(), || unsafe { Ok(proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content to `content`, a message that the caller has initialized (`zmq_msg_init`) and owns. What `content`
-/// held before is released. The content of `self` is then empty.
+/// Moves the content to `content`, a message that the caller has initialized (`zmq_msg_init`) and owns. The previous
+/// content of `content` is released. The content of `self` is then empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.

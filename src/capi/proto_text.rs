@@ -12,7 +12,7 @@ use crate::net::Frame;
 use crate::wire::{MAX_NAME_LEN, VERSION};
 use std::ffi::{CStr, CString};
 
-/// What the names of messages begin with in C and in ZPL.
+/// The prefix of message names in C and in ZPL.
 const PREFIX: &str = "DAFKA_PROTO_";
 
 impl dafka_proto_t {
@@ -123,8 +123,8 @@ impl dafka_proto_t {
     }
 }
 
-/// A live configuration that holds a message. Where `wanted` is false, the message has no such field, and the result
-/// is empty or 0.
+/// A live configuration that holds a message. A method with `wanted` returns an empty value or 0 when `wanted` is
+/// false: the message then has no such field.
 struct Zpl(*mut zconfig_t);
 
 impl Zpl {

@@ -4,14 +4,15 @@
 //! that were written for the first generation of the API; new programs use `dafka_producer`. `zactor_new` starts a
 //! publisher with a `dafka_publisher_args_t`.
 //!
-//! `zactor_destroy` ends it. If a store is connected to the publisher or has acknowledged records, the publisher waits
-//! until all records are acknowledged. If not, it ends at once, but not in the first second of its life, because a
-//! store may need that long to connect. `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits both
-//! waits. With `producer/terminate_unacked = 1` it ends at once.
+//! `zactor_destroy` ends the publisher. If a store is connected to the publisher or has acknowledged records, the
+//! publisher waits until all records are acknowledged. Otherwise it ends at once, but not before it is one second old,
+//! because a store may need that long to connect. `publisher/terminate_timeout` (in milliseconds, 30,000 by default)
+//! limits both waits. With `producer/terminate_unacked = 1` the publisher ends at once.
 //!
 //! # Configuration
 //!
-//! The keys of a producer, which are those below `producer/` and `beacon/`, and `publisher/terminate_timeout`.
+//! A publisher reads the keys of a producer, which begin with `producer/` or `beacon/`, and
+//! `publisher/terminate_timeout`.
 //!
 //! # Commands
 //!
@@ -75,11 +76,11 @@ use std::ffi::{c_char, c_int, c_void};
 pub struct dafka_publisher_args_t {
     /// The topic to publish to, 1 to 255 bytes.
     pub topic: *const c_char,
-    /// NULL for the defaults.
+    /// The configuration. NULL for the defaults.
     pub config: *mut zconfig_t,
 }
 
-// Both generations have the same layout under different names, so one function serves both.
+// The argument structures of both generations have the same layout, so one function serves both.
 const _: () = {
     assert!(size_of::<dafka_publisher_args_t>() == size_of::<dafka_producer_args_t>());
     assert!(
@@ -110,8 +111,8 @@ pub unsafe extern "C" fn dafka_publisher_actor(pipe: *mut zsock_t, args: *mut c_
     unsafe { run("Publisher", pipe, args.cast(), PUBLISHER) }
 }
 
-/// Publishes a record. The frame is its content. The function takes ownership of the frame and sets `*content` to NULL,
-/// also when it fails. The publisher publishes the record soon after this function has returned.
+/// Publishes a record whose content is the frame. The function takes ownership of the frame and sets `*content` to
+/// NULL, also when it fails. The publisher publishes the record soon after this function has returned.
 ///
 /// The function waits while the publisher's pipe is full (`zsys_set_pipehwm`). It also waits while records that are not
 /// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.

@@ -11,10 +11,11 @@ use crate::net::{Kind, Socket, connect_pair, now_ms};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::raw::c_int;
 
-/// Where a consumer sends its records. The reader always gets a signal, also when the consumer cannot start.
+/// The socket that a consumer sends its records to. The reader always gets a signal, also when the consumer cannot
+/// start.
 pub(super) struct Sink {
     pub(super) socket: Socket,
-    /// Dropped after the socket, which may be borrowed from it.
+    /// The owner of the socket, if it is the application's. Dropped after `socket`, which borrows from it.
     _owner: ZSock,
 }
 
@@ -54,7 +55,8 @@ pub(super) fn pipe() -> Outcome<(ZSock, Sink)> {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
     }
     connect_pair(&end, &socket).map_err(no_pipe)?;
-    // The application never sees the signal that precedes the records: it is for sinks of applications.
+    // Only a sink of the application shows its reader the signal before the records. In a record pipe the signal is
+    // read here.
     socket.signal().map_err(no_pipe)?;
     end.wait_for_signal().map_err(no_pipe)?;
     Ok((source, Sink { socket, _owner: ZSock::default() }))
@@ -74,14 +76,15 @@ const MAX_CLOSE_MS: u64 = 1_000;
 /// function first opens and closes as many sockets as a consumer needs.
 fn zsock(kind: Kind) -> Result<ZSock, Error> {
     let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
-    // Any shortage shows here, and becomes an error.
+    // If sockets are short, one of these fails, and the caller gets an error.
     let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Spare::new()?));
     let spare = spare.collect::<Result<Vec<Spare>, Error>>()?;
     closing.close(spare);
     Ok(ZSock::new(kind))
 }
 
-/// A socket that CZMQ does not manage. Closing a CZMQ socket takes longer the more of them exist (zsys_close).
+/// A socket that CZMQ does not manage. The time to close a CZMQ socket grows with the number of CZMQ sockets
+/// (zsys_close).
 struct Spare(zmq::Socket);
 
 impl Spare {
@@ -98,8 +101,8 @@ impl Spare {
     }
 }
 
-/// Detects when sockets are closed, which libzmq does in another thread. It is an epoll instance: epoll identifies an
-/// open file by more than its number, which another file may reuse at once.
+/// Detects when sockets are closed, which libzmq does in another thread. A file descriptor alone does not show this,
+/// because another file may get the same number at once. An epoll instance distinguishes the two files.
 struct Closing(OwnedFd);
 
 impl Closing {

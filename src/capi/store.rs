@@ -5,17 +5,17 @@
 //! acknowledged record survives a crash of the process and a power failure. The store answers consumers that ask for
 //! earlier records, whether the producer still runs or not. It also sends other stores the records that they lack.
 //!
-//! `zactor_new` starts a store with a `zconfig_t`. `zactor_destroy` ends it, after it has written what it received. The
-//! program dafka_stored(1) runs one store.
+//! `zactor_new` starts a store with a `zconfig_t`. `zactor_destroy` ends it, after it has written all records that it
+//! received. The program dafka_stored(1) runs one store.
 //!
-//! When a store cannot use its directory, it logs why and ends. Examples are a directory that is not writable, that
-//! another store uses, or that holds another database (such as the LevelDB files of the C library's store). When the
-//! disk is full, the store acknowledges nothing until there is room again.
+//! When a store cannot use its directory, it logs why and ends. This happens when the directory is not writable, when
+//! another store uses it, or when it holds another database (such as the LevelDB files of the C library's store). When
+//! the disk is full, the store acknowledges nothing until there is room again.
 //!
 //! # Configuration
 //!
-//! The keys below `store/` and `beacon/`. The most important ones are `store/db` (the directory, `storedb` by default),
-//! and `beacon/sub_address` and `beacon/pub_address` (the addresses of the tower).
+//! A store reads the keys that begin with `store/` or `beacon/`. The most important ones are `store/db` (the directory,
+//! `storedb` by default), and `beacon/sub_address` and `beacon/pub_address` (the addresses of the tower).
 //!
 //! # Example
 //!

@@ -10,8 +10,8 @@
 //!
 //! # Configuration
 //!
-//! The keys of a consumer, with one difference: unless `consumer/offset/reset` is `latest`, a subscriber reads each
-//! partition from its first record.
+//! A subscriber reads the keys of a consumer, with one difference: unless `consumer/offset/reset` is `latest`, a
+//! subscriber reads each partition from its first record.
 //!
 //! # Commands
 //!

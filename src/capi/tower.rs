@@ -9,10 +9,10 @@
 //!
 //! # Configuration
 //!
-//! `tower/sub_address`: where the tower binds to receive from nodes, `tcp://*:5556` by default. `tower/pub_address`:
-//! where it binds to send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`: a file to which it writes the
-//! addresses that it listens at, with the real ports in place of `*` or 0. `tower/verbose`: 1 to log each node that
-//! announces itself.
+//! `tower/sub_address`: the address that the tower binds to receive from nodes, `tcp://*:5556` by default.
+//! `tower/pub_address`: the address that it binds to send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`:
+//! a file to which the tower writes its real addresses, with the actual ports in place of `*` or 0. `tower/verbose`: 1
+//! to log each node that announces itself.
 //!
 //! A tower that listens only on this host (loopback, `inproc://`, `ipc://`) announces the nodes of this host as
 //! 127.0.0.1.

@@ -81,8 +81,8 @@ impl ZList {
         }
     }
 
-    /// The list's item that equals `string`, or NULL. The list's cursor stays at the item: a program that unsubscribes
-    /// from topics while it iterates over the list expects that.
+    /// Returns the list's item that equals `string`, or NULL. Leaves the list's cursor at the item: a program that
+    /// unsubscribes from topics while it iterates over the list depends on that.
     fn find(&self, string: &[u8]) -> *mut c_void {
         // SAFETY: the list is live, and holds strings.
         unsafe {
