@@ -31,10 +31,10 @@
 //!
 //! Without `START` the beacon reports peers too, but the peers do not discover the node.
 //!
-//! The host in an endpoint may be a name. The beacon resolves the name again from time to time. When the result
-//! changes, the beacon sends `DISCONNECT` and `CONNECT` for the endpoint. A program that calls `zsock_connect` itself
-//! makes ZeroMQ resolve the name in the thread that serves all sockets of the process, and so blocks that thread.
-//! `dafka_beacon_recv` avoids this.
+//! The host in an endpoint may be a name. The beacon reports a peer even while its name cannot be resolved. It resolves
+//! the name again from time to time. When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for the
+//! endpoint. A program that calls `zsock_connect` itself makes ZeroMQ resolve the name in the thread that serves all
+//! sockets of the process, and so blocks that thread. `dafka_beacon_recv` avoids this.
 //!
 //! # Example
 //!

@@ -36,15 +36,15 @@ pub struct Consumer<P> {
     address: Box<[u8]>,
     start: Start,
     topics: BTreeSet<Box<[u8]>>,
-    /// Whether each topic stands for all topics that begin with it.
+    /// Whether each topic also matches all topics that begin with it.
     is_prefix: bool,
     ingest: Ingest<P>,
-    /// Records that no store has acknowledged, if such records are held back.
+    /// The records that are held back until a store has acknowledged them. `None` if records are delivered at once.
     unacknowledged: Option<Unacknowledged<P>>,
     /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
-    /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, a peer could cause one
-    /// with every message.
+    /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, a peer could provoke one
+    /// with each of its messages.
     hellos_len_bytes: usize,
     hellos_ms: u64,
 }
@@ -71,13 +71,13 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Makes each topic stand for all topics that begin with it. Otherwise only the empty topic stands for other
-    /// topics: for all.
+    /// Makes each topic match all topics that begin with it. Otherwise each topic matches only itself, and the empty
+    /// topic matches all topics.
     pub fn matching_prefixes(self) -> Self {
         Consumer { is_prefix: true, ..self }
     }
 
-    /// Delivers a record only after a store has acknowledged it. Records that wait for that occupy at most
+    /// Delivers a record only after a store has acknowledged it. The records that are held back occupy at most
     /// `limit_bytes`. The caller must subscribe its socket to all ACKs.
     pub fn isolated(self, limit_bytes: usize) -> Self {
         Consumer { unacknowledged: Some(Unacknowledged::new(limit_bytes)), ..self }
@@ -93,30 +93,30 @@ impl<P: Payload> Consumer<P> {
         self.ingest.partition(index).name()
     }
 
-    /// True for a topic that stands for all topics that begin with it.
+    /// True for a topic that matches all topics that begin with it.
     pub fn is_beginning(&self, topic: &[u8]) -> bool {
         self.is_prefix || topic.is_empty()
     }
 
-    /// Whether a subscribed topic stands for the topic of a record.
+    /// Whether a subscribed topic matches the topic of a record.
     fn is_of(&self, topic: &[u8], subject: &[u8]) -> bool {
         *topic == *subject || self.is_beginning(topic) && subject.starts_with(topic)
     }
 
-    /// Whether any subscribed topic stands for the topic of a record.
+    /// Whether any subscribed topic matches the topic of a record.
     fn is_subscribed(&self, subject: &[u8]) -> bool {
         self.topics.contains(subject)
             || self.topics.contains(&b""[..])
             || self.is_prefix && (1..subject.len()).any(|len| self.topics.contains(&subject[..len]))
     }
 
-    /// Whether a subscribed topic other than `topic` stands for the topic of a record. Such records are still
-    /// delivered after `topic` is unsubscribed.
+    /// Whether a subscribed topic other than `topic` matches the topic of a record. Such records are still delivered
+    /// after `topic` is unsubscribed.
     pub fn remains(&self, topic: &[u8], subject: &[u8]) -> bool {
         self.topics.iter().any(|other| **other != *topic && self.is_of(other, subject))
     }
 
-    /// The topics of a GET-HEADS. Stores answer for one topic or for all.
+    /// The topics of the GET-HEADS to send. A store answers for one topic or, if the topic is empty, for all topics.
     fn asked(&self) -> Vec<&[u8]> {
         let is_all = self.is_prefix && !self.topics.is_empty() || self.topics.contains(&b""[..]);
         if is_all { vec![b""] } else { self.topics().collect() }
@@ -135,8 +135,8 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Removes a topic. Returns false when it was not subscribed. The call closes the topic's partitions, so the
-    /// caller must first drop pending deliveries of it, unless [`Consumer::remains`] is true for them.
+    /// Removes a topic. Returns false when it was not subscribed. The call closes the topic's partitions. So the caller
+    /// must first drop the topic's pending deliveries, except those for which [`Consumer::remains`] is true.
     pub fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         if !self.topics.remove(topic) {
             return false;
@@ -163,7 +163,7 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// Handles a message from the network. Appends the records that are in order now to `deliveries`. The caller must
-    /// have taken all earlier deliveries: their partitions may be evicted for a new one.
+    /// have processed all earlier deliveries, because this call may evict their partitions.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -175,7 +175,7 @@ impl<P: Payload> Consumer<P> {
     ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
-                // A response opens no partition: the consumer requested it for a partition that it had.
+                // A DIRECT-RECORD opens no partition: it responds to a FETCH for a partition that was open.
                 let partition = match message {
                     Message::Record(_) => self.find_or_open(position, position.sequence, from, now_ms),
                     _ => self.ingest.find(position),
@@ -184,8 +184,8 @@ impl<P: Payload> Consumer<P> {
                 let is_live = matches!(message, Message::Record(_));
                 self.record(partition, position.sequence, content, is_live, from, now_ms, deliveries);
             }
-            // Under `latest`, a DIRECT-HEAD does not show where to start: a store may be ahead of the records that
-            // have come from the producer. It is not needed where the position is known.
+            // Under `latest`, a DIRECT-HEAD does not open a partition: the store may have records that the producer's
+            // connection has not delivered yet. If the partition's position is known, opening it is safe.
             (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest
                     && self.ingest.find(position).is_none()
@@ -199,12 +199,13 @@ impl<P: Payload> Consumer<P> {
                     self.forget_kept(partition);
                 }
                 match message {
-                    // A producer names no store, nor does a store of libdafka 0.1.0. Only an ACK shows that such a
-                    // store has a record.
+                    // Producers and stores of libdafka 0.1.0 send a DIRECT-HEAD without a store's name. A store without
+                    // a name has a record only if it sends an ACK for it.
                     Message::DirectHead { store, .. } if !store.is_empty() => {
                         self.held_by(partition, store, position.sequence, now_ms, deliveries);
                     }
-                    // The buffer is full: records are accepted again when a store has acknowledged those in it.
+                    // The buffer is full. It takes records again after a store has acknowledged some of the records in
+                    // it.
                     _ if self.is_full(partition) => {}
                     Message::DirectHead { .. } => {
                         self.ingest.handle_store_head(partition, b"", position.sequence, now_ms);
@@ -261,7 +262,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// A store has the records of a partition up to `offset`. Delivers those that were held back for that.
+    /// Handles a store's message that it has the records of a partition up to `offset`. Delivers these records if they
+    /// were held back.
     fn held_by(
         &mut self,
         partition: Index,
@@ -287,8 +289,7 @@ impl<P: Payload> Consumer<P> {
         self.unacknowledged.iter_mut().for_each(|kept| kept.forget(partition));
     }
 
-    /// True when no further records of a partition are accepted until a store has acknowledged those that are held
-    /// back.
+    /// True when the buffer of held-back records is full, so that no further records of this partition are accepted.
     fn is_full(&self, partition: Index) -> bool {
         self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
     }
@@ -305,15 +306,15 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Handles a subscription that a peer made at this consumer's socket. A store that subscribes to CONSUMER-HELLO
-    /// can receive it now, and gets one.
+    /// Handles a subscription that a peer made at this consumer's socket. A store that subscribes to CONSUMER-HELLO can
+    /// receive this message from now on, so the consumer sends one.
     pub fn handle_subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
         }
     }
 
-    /// Messages are unread that were received at this time or later, see [`Ingest::handle_unread`].
+    /// Messages that were received at `unread_since_ms` or later are unread, see [`Ingest::handle_unread`].
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.ingest.handle_unread(unread_since_ms);
     }
@@ -347,8 +348,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Returns the partition of a message. Opens an unknown partition of a subscribed topic: at the position where it
-    /// was evicted, or else at 0, or at `latest` under [`Start::Latest`].
+    /// Returns the partition of a message. Opens an unknown partition of a subscribed topic. An evicted partition
+    /// continues at its position. Another one begins at 0, or at `latest` under [`Start::Latest`].
     fn find_or_open(
         &mut self,
         position: &Position,
@@ -365,7 +366,7 @@ impl<P: Payload> Consumer<P> {
         }
         let recalled = self.ingest.recall(position.partition());
         if recalled.is_some_and(|next| position.sequence < next) {
-            // All its records were delivered before. It need not evict another partition.
+            // The record was delivered before. So the partition need not be opened, which could evict another one.
             return None;
         }
         let next = recalled.unwrap_or(match self.start {
@@ -373,7 +374,8 @@ impl<P: Payload> Consumer<P> {
             Start::Latest => latest,
         });
         let Self { ingest, unacknowledged, .. } = self;
-        // Records of an evicted partition that are held back are fetched again when it is opened again.
+        // If an evicted partition has records that are held back, they are requested again when the partition is opened
+        // again.
         let resume_at = |index, next| match &*unacknowledged {
             Some(kept) => kept.resume_at(index, next),
             None => Some(next),
