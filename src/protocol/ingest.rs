@@ -1,5 +1,5 @@
-//! The partitions of a consumer or a replica. A [`Sequencer`] for each puts its records in order, and missing records
-//! are requested.
+//! The partitions of a consumer or a replica. Each partition has a [`Sequencer`], which puts its records in order. The
+//! ingest requests missing records with FETCH.
 //!
 //! There are limits for the number of partitions, the bytes of early records, and the bytes that FETCHes in flight
 //! request. Any peer can invent partitions, so partitions whose records arrive in order have priority.
@@ -53,9 +53,9 @@ pub struct Ingest<P> {
     evicted_positions: EvictedPositions,
     stores: StoreNames,
     statistics: Statistics,
-    /// `opened` and `refused` of the statistics when the heads were last requested.
+    /// The values of `opened` and `refused` in the statistics when the heads were last requested.
     refreshed: (u64, u64),
-    /// `refused` and `refused_of_peer` of the statistics when [`Ingest::poll_notice`] was last called.
+    /// The values of `refused` and `refused_of_peer` in the statistics when [`Ingest::poll_notice`] was last called.
     reported: (u64, u64),
 }
 
@@ -204,8 +204,8 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Continues a partition at the record `next`, which was delivered but could not be kept. The record is requested
-    /// again.
+    /// Makes a partition continue at the record `next`. This record was delivered, but its receiver could not keep it.
+    /// It is requested again.
     pub fn rewind(&mut self, index: Index, next: u64) {
         let turn = self.turn(self.table[index].name());
         let Self { table, fetches, reorder, .. } = self;
@@ -215,8 +215,8 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer = Sequencer::new(next, turn);
     }
 
-    /// Handles a record that came over the connection `from`. Delivers the records that are in order now, each with
-    /// its offset. Returns false when the record has arrived before.
+    /// Handles a record that came over the connection `from`. Calls `deliver` for each record that is in order now.
+    /// Returns false when the record has arrived before.
     pub fn handle_record(
         &mut self,
         index: Index,
@@ -289,9 +289,10 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// A peer mentions a partition. The peer is charged from now on, if the partition waits for room in the share of
-    /// its payer and the peer has room. So a payer without room cannot delay partitions of other peers. A payer that
-    /// has delivered a record keeps the partition for 2 s after the last one.
+    /// Handles a peer's mention of a partition. A partition may wait for room in the share of its payer. If the
+    /// mentioning peer has room, the partition is charged to this peer from now on. So a payer without room cannot
+    /// delay partitions of other peers. A payer that has delivered an in-order record keeps the partition for 2 s after
+    /// the last one.
     pub fn handle_mention(&mut self, index: Index, from: &Sender, now_ms: u64) {
         let partition = &self.table[index];
         let is_waiting = partition.sequencer.has_gap() && partition.sequencer.in_flight_len_bytes() == 0;
@@ -306,9 +307,9 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// The producer of a partition publishes the record `offset`, which the caller passes to
-    /// [`Ingest::handle_record`] next. A producer publishes in order: if this is the next record, claims of later
-    /// records are wrong or early. They are dropped, and the producer repeats a true one.
+    /// The producer of a partition publishes the record `offset`, which the caller passes to [`Ingest::handle_record`]
+    /// next. A producer publishes in order. If this is the next record, a claim that later records exist is false or
+    /// premature. Such claims are dropped; the producer repeats a true one.
     pub fn handle_published(&mut self, index: Index, offset: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         partition.stays_ms = now_ms + STAY_MS;
@@ -325,8 +326,8 @@ impl<P: Payload> Ingest<P> {
         self.extend(index, offset, now_ms);
     }
 
-    /// A store has the records of a partition up to `offset`. A store repeats this while it holds the partition, so
-    /// it does not keep a complete partition open.
+    /// A store has the records of a partition up to `offset`. This message does not protect a complete partition from
+    /// eviction, because a store repeats it as long as it holds the partition.
     pub fn handle_store_head(&mut self, index: Index, store: &[u8], offset: u64, now_ms: u64) {
         if let Some(store) = self.stores.intern(store) {
             let fetches = self.table[index].sequencer.fetches_mut();
@@ -335,7 +336,7 @@ impl<P: Payload> Ingest<P> {
         self.extend(index, offset, now_ms);
     }
 
-    /// A partition has records up to `offset`, as a peer claims.
+    /// Handles a peer's claim that a partition has records up to `offset`.
     fn extend(&mut self, index: Index, offset: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         if offset >= partition.sequencer.next() && !partition.sequencer.has_gap() {
@@ -354,7 +355,8 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// The producer has just published the record `offset`. Returns true when that corrects the start offset of the
-    /// partition. The caller must then drop the last `kept_count` records of it, which it holds back.
+    /// partition. The caller holds back `kept_count` records of the partition. It must drop them when this returns
+    /// true.
     pub fn correct_by_record(&mut self, index: Index, offset: u64, kept_count: u64, now_ms: u64) -> bool {
         let beginning = &mut self.table[index].beginning;
         if !beginning.is_contradicted_by(offset) {
@@ -398,20 +400,21 @@ impl<P: Payload> Ingest<P> {
         true
     }
 
-    /// Messages are unread that were received at `unread_since_ms` or later. They may be responses to FETCHes. `None`
+    /// Messages that were received at `unread_since_ms` or later are unread. They may be responses to FETCHes. `None`
     /// when no message is unread.
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.fetches.handle_unread(unread_since_ms);
     }
 
-    /// A connection has been given up because of a forbidden message, which may have been the response to a FETCH.
+    /// A connection has been given up because its peer sent a forbidden message. This message may have been the
+    /// response to a FETCH.
     pub fn handle_given_up(&mut self, now_ms: u64) {
         self.fetches.handle_given_up(now_ms);
     }
 
-    /// The heads of all partitions are requested now. Returns how long to wait until the next request. The last
-    /// request brought `head_count` heads. The wait is short when partitions have been refused and others opened
-    /// since then.
+    /// To be called when the heads of all partitions are requested. Returns how long to wait until the next request.
+    /// `head_count` is the number of heads in the responses to the last request. The wait is short when partitions have
+    /// been opened and others refused since then.
     pub fn begin_refresh(&mut self, head_count: usize) -> u64 {
         let now = (self.statistics.opened, self.statistics.refused);
         let before = std::mem::replace(&mut self.refreshed, now);

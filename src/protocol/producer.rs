@@ -14,20 +14,20 @@ pub mod ack_stall;
 pub mod copies;
 pub mod renewals;
 
-/// A new peer gets a HEAD after this time. It has then subscribed, and can send a FETCH. One HEAD serves all peers
-/// that connect within the time.
+/// A new peer gets a HEAD after this time. By then the peer has subscribed and can send a FETCH. One HEAD serves all
+/// peers that connect within this time.
 const NEW_PEER_MS: u64 = 20;
 
-/// A node that always has unread messages begins a new round of ACKs after this time.
+/// A node that always has unread messages begins a new round of ACKs at this interval.
 const MAX_READING_MS: u64 = 1_000;
 
 /// Every store accepts records of this length, whatever its limit is.
 const ANY_STORE_BYTES: usize = 4_096;
 
-/// The limit of the acknowledged records that are kept for a new address.
+/// The limit of acknowledged records that are kept in case the producer must publish them under a new address.
 const MAX_DOUBTFUL_LEN_BYTES: u64 = 64 << 20;
 
-/// How many ACKs may wait until all subscriptions are read.
+/// The limit of ACKs that wait until all subscriptions are read.
 const MAX_EARLY_ACKS: usize = 64;
 
 /// The memory that a kept record occupies besides its content.
@@ -57,7 +57,7 @@ pub enum Twin {
     },
 }
 
-/// An ACK that was read before any subscription.
+/// An ACK that arrived before any subscription was read.
 #[derive(Debug)]
 struct EarlyAck {
     store: Box<[u8]>,
@@ -79,21 +79,22 @@ pub struct Producer<P> {
     acknowledged: u64,
     /// The memory that the unacknowledged records occupy, see [`cost_bytes`].
     kept_len_bytes: u64,
-    /// ACKs may be for another producer's records, so acknowledged records are kept for a new address.
+    /// True when ACKs may be for another producer's records. Acknowledged records are then kept, to be published under
+    /// a new address.
     is_doubtful: bool,
     /// The memory that the kept acknowledged records occupy.
     doubtful_len_bytes: u64,
-    /// How many doubtful records were dropped before there was a new address, over all addresses.
+    /// How many records with a doubtful ACK were dropped before the address changed. Counts all addresses together.
     dropped_unproven: u64,
-    /// Whether a peer has subscribed to its records. True also when that is not known.
+    /// Whether a peer has subscribed to the records. Also true when the producer cannot know.
     is_read: bool,
-    /// How many stores subscribe to its records.
+    /// How many stores subscribe to the records.
     stores: i64,
     /// Whether a store has acknowledged a record.
     is_stored: bool,
-    /// Whether unread subscriptions wait.
+    /// Whether subscriptions are unread.
     is_behind: bool,
-    /// ACKs that were read while no peer was known to have subscribed.
+    /// ACKs that arrived while no subscription of a peer was known.
     early_acks: Vec<EarlyAck>,
     /// Why another producer seems to use this producer's address.
     twin: Option<Twin>,
@@ -150,7 +151,7 @@ impl<P: Payload> Producer<P> {
         Producer { first_kept: first, acknowledged: first, next: first, ..self }
     }
 
-    /// A record counts as acknowledged when `min_stores` different stores have it; at least one.
+    /// A record counts as acknowledged when `min_stores` different stores have it. 0 has the same effect as 1.
     pub fn with_min_stores(self, min_stores: usize) -> Self {
         Producer { copies: Copies::new(min_stores), ..self }
     }
@@ -219,7 +220,7 @@ impl<P: Payload> Producer<P> {
             Message::GetHeads { topic, address } if **topic == *self.topic && self.head_due_ms.is_some() => {
                 out.message(&Message::DirectHead {
                     position: Position::new(address, &self.address, &self.topic, self.next - 1),
-                    // The producer is not a store. It answers FETCHes that name a store, too.
+                    // The producer is not a store. It also answers FETCHes that name a store.
                     store: b"",
                 });
             }
@@ -227,7 +228,7 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sets whether unread subscriptions wait. To be called after subscriptions were read, and before messages are
+    /// Sets whether subscriptions are unread. To be called after subscriptions were read, and before messages are
     /// handled.
     pub fn handle_behind(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
@@ -252,8 +253,8 @@ impl<P: Payload> Producer<P> {
     /// Handles a subscription that a peer made at this producer's socket.
     ///
     /// A node of this library that subscribes to HEADs gets one soon, so that it can fetch missing records before the
-    /// next HEAD is due. A consumer of libdafka 0.1.0 must not get one: it would take the record of its first HEAD
-    /// for a new one. The NUL after the topic distinguishes the two.
+    /// next HEAD is due. A consumer of libdafka 0.1.0 must not get one: it would take the record in its first HEAD for
+    /// a new record. Only the subscription of this library ends with a NUL after the topic.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !self.topic.starts_with(subscription.topic) {
             return;
@@ -276,7 +277,7 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Answers part of a FETCH, at most `count` records, whose requester can receive them now.
+    /// Sends at most `count` records in response to a FETCH. The requester must be able to receive them now.
     pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
@@ -352,7 +353,7 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Notes that there is a twin. From now on, ACKs may be for its records.
+    /// Notes that there is a twin. From now on, ACKs may be for the twin's records.
     fn suspect(&mut self, twin: Twin) {
         self.twin = Some(twin);
         self.keep_acknowledged();
@@ -363,8 +364,8 @@ impl<P: Payload> Producer<P> {
         self.twin.take()
     }
 
-    /// Keeps records also after they are acknowledged, up to 64 MiB of them, until [`Producer::renew`] is called. To
-    /// be called when there is a twin: ACKs may be for its records.
+    /// Keeps records after they are acknowledged, up to 64 MiB of them, until [`Producer::renew`] is called. To be
+    /// called when there is a twin, because ACKs may be for the twin's records.
     pub fn keep_acknowledged(&mut self) {
         self.is_doubtful = true;
     }
@@ -390,8 +391,8 @@ impl<P: Payload> Producer<P> {
         Ok(())
     }
 
-    /// True when stores may acknowledge its records: a store has acknowledged one, under any address, or subscribes
-    /// to them. True also while unread subscriptions wait.
+    /// True when a store has acknowledged a record under any address, or subscribes to the records now. Also true while
+    /// subscriptions are unread.
     ///
     /// A consumer of libdafka 0.1.0 that subscribes to all topics counts as a store.
     pub fn may_be_stored(&self) -> bool {
@@ -409,8 +410,8 @@ impl<P: Payload> Producer<P> {
         self.kept.is_empty()
     }
 
-    /// How many records are not proven to be stored, over all addresses: unacknowledged ones, and those whose ACK may
-    /// be for a twin's record.
+    /// How many records are not proven to be stored, over all addresses: the unacknowledged records, and the records
+    /// whose ACK may be for a twin's record.
     pub fn unproven(&self) -> u64 {
         self.kept.len() as u64 + self.dropped_unproven
     }
@@ -420,7 +421,7 @@ impl<P: Payload> Producer<P> {
         (self.next - self.acknowledged) as usize
     }
 
-    /// How many records it keeps: unacknowledged ones, and those of [`Producer::keep_acknowledged`].
+    /// How many records the producer keeps: unacknowledged ones, and those of [`Producer::keep_acknowledged`].
     pub fn kept_count(&self) -> usize {
         self.kept.len()
     }
@@ -441,8 +442,8 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Returns the oldest unacknowledged record and its length, if it is longer than all acknowledged records and
-    /// than every store accepts.
+    /// Returns the oldest unacknowledged record and its length. `None` unless the record is longer than all
+    /// acknowledged records and longer than the length that every store accepts.
     fn long_record(&self) -> Option<(u64, usize)> {
         let oldest = self.kept.get((self.acknowledged - self.first_kept) as usize)?;
         let len = oldest.as_ref().len();
@@ -479,7 +480,7 @@ impl<P: Payload> Producer<P> {
             self.first_kept += 1;
             self.dropped_unproven += u64::from(self.is_doubtful);
         }
-        // A burst may have grown the queue while no store was there. Release that memory.
+        // A burst may have grown the queue while no store was connected. Release that memory.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {
             self.kept.shrink_to(self.kept.len() * 2);
         }

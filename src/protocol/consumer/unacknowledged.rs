@@ -1,8 +1,9 @@
 //! Holds records back from the application until a store has acknowledged them (`consumer/isolation = acknowledged`).
 //!
-//! If a producer ends before any store has its record, the record is lost. An application that had received it would
-//! have received a record that no later reader gets. The buffer is limited: while it is full, further records of the
-//! partition are refused.
+//! A record that no store has is lost when its producer ends. An application that had received such a record would have
+//! received a record that no later reader gets. One buffer holds the records of all partitions. When a record does not
+//! fit into it, the buffer refuses this record and all further records of the same partition. It accepts the partition
+//! again after an ACK for the partition, when it holds no record of the partition or is at most half full.
 
 use crate::protocol::ingest::Index;
 use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
@@ -29,20 +30,21 @@ pub struct Stall {
     pub partition: Index,
     /// How many records are held back.
     pub count: usize,
-    /// How long, in milliseconds.
+    /// How long none of the partition's records has been released, in milliseconds. At most the time since the first of
+    /// them was held back.
     pub ms: u64,
 }
 
 /// The records of one partition that are held back.
 #[derive(Debug)]
 struct HeldBack<P> {
-    /// One after the last record that a store has.
+    /// The offset after the last record that a store has.
     end: u64,
     /// In order, without gaps.
     records: VecDeque<(u64, P)>,
-    /// The first record for which there was no room.
+    /// The first record that was refused.
     refused: Option<u64>,
-    /// Since when the first record is held back, or when a store last acknowledged one.
+    /// When the last record was released; or when the first record was held back, if that was later.
     since_ms: u64,
 }
 
@@ -58,8 +60,8 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_stall_ms: STALL_MS }
     }
 
-    /// Takes the next record of a partition. Returns it when a store has it. Otherwise holds it back, if there is
-    /// room.
+    /// Takes the next record of a partition. Returns it if a store already has it. Otherwise holds it back, or refuses
+    /// it if it does not fit.
     pub fn take(&mut self, index: Index, offset: u64, content: P, now_ms: u64) -> Option<P> {
         let held = self.partitions.entry(index).or_default();
         if held.refused.is_some() {
@@ -81,13 +83,13 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         None
     }
 
-    /// The first record of a partition for which there was no room. No further record is taken until stores have
-    /// acknowledged records that are held back.
+    /// Returns the first record of a partition that was refused, if the partition is not accepted again yet.
     pub fn refused(&self, index: Index) -> Option<u64> {
         self.partitions.get(&index)?.refused
     }
 
-    /// A store has the records up to and including `offset`. Passes those that were held back to `release`.
+    /// Handles an ACK for all records up to and including `offset`. Calls `release` for each of them that was held
+    /// back.
     pub fn acknowledged(&mut self, index: Index, offset: u64, now_ms: u64, mut release: impl FnMut(u64, P)) {
         let held = self.partitions.entry(index).or_default();
         held.end = held.end.max(offset.saturating_add(1));
@@ -110,9 +112,9 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.get(&index).map_or(0, |held| held.records.len() as u64)
     }
 
-    /// The first record of a partition that was not delivered, where `next` is the next record to receive. Records
-    /// that are held back can be fetched again from there. `None` when a record after the first one that is held back
-    /// has been delivered: that happens after a wrong start offset was corrected.
+    /// Returns the offset of a partition's first undelivered record; `next` is the next offset to receive. FETCHes from
+    /// there also bring the records that are held back. `None` if not all records from there to `next` are held back:
+    /// after a wrong start offset was corrected, some of them were delivered before.
     pub fn resume_at(&self, index: Index, next: u64) -> Option<u64> {
         let first = self.partitions.get(&index).and_then(|held| held.records.front());
         let first = first.map_or(next, |(offset, _)| *offset);
@@ -131,7 +133,8 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.keys().copied()
     }
 
-    /// Returns the partition whose records have been held back longest, if that is long and a report is due.
+    /// Returns the partition whose records have waited longest for a release, if this takes at least [`STALL_MS`] and a
+    /// report is due.
     pub fn poll_stall(&mut self, now_ms: u64) -> Option<Stall> {
         if now_ms < self.next_stall_ms {
             return None;
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!((waiting.count(first), waiting.refused(first)), (2, Some(2)));
         assert_eq!(waiting.take(second, 7, vec![0; 10], 0), None);
         assert_eq!(waiting.refused(second), Some(7));
-        // A store has the first record and, of the other partition, more than was received.
+        // A store has the first record of `first`, and more records of `second` than were received here.
         assert_eq!(released(&mut waiting, first, 0), [0]);
         assert_eq!(waiting.refused(first), None);
         assert_eq!(released(&mut waiting, second, 8), [0; 0]);

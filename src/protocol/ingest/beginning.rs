@@ -1,19 +1,19 @@
 //! The start offset of a partition, for a consumer that does not read it from its first record.
 //!
 //! Such a consumer starts at the first HEAD or RECORD that it receives. Any peer can send a HEAD far beyond the last
-//! record; all records of the producer would then look old. So the start offset is a claim, and live messages of the
-//! producer can refute it.
+//! record; the consumer would then drop all records of the producer as old ones. So the start offset is only a claim,
+//! and live messages of the producer can refute it.
 
 use std::ops::Range;
 
-/// How long a start offset must be without an in-order record before contradicting messages count. Messages of an
-/// earlier connection to the producer may contradict it, but are all read within this time.
+/// A contradicting message counts only if no in-order record has arrived for this time. Outdated messages, from an
+/// earlier connection to the producer, may contradict a correct start offset. They are all read within this time.
 const CONTRADICTED_MS: u64 = 1_000;
 
 /// The start offset of one partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beginning {
-    /// The first record to deliver; 0 when there can be no earlier one.
+    /// The first record to deliver. 0 if it is known that no record precedes it.
     first: u64,
     /// The first record according to contradicting messages.
     contradicted: Option<u64>,
@@ -47,9 +47,9 @@ impl Beginning {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
     }
 
-    /// Corrects the start offset if it is contradicted, and no record has confirmed it since `confirmed_ms`. Returns
-    /// the corrected start offset. Records before `delivered_end` were delivered, and are not delivered again. So a
-    /// partition that has delivered a record is corrected once at most.
+    /// Corrects the start offset if a message has contradicted it, and no record has confirmed it since `confirmed_ms`.
+    /// Returns the corrected start offset. Records from the old start offset to `delivered_end` were delivered, and are
+    /// not delivered again. So a partition that has delivered a record is corrected once at most.
     pub(super) fn correct(&mut self, confirmed_ms: u64, delivered_end: u64, now_ms: u64) -> Option<u64> {
         let first = self.contradicted?;
         if now_ms < confirmed_ms + CONTRADICTED_MS || !self.delivered.is_empty() {

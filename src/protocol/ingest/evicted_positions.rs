@@ -40,7 +40,7 @@ impl EvictedPositions {
         }
     }
 
-    /// Stores the next record of an evicted partition. Drops the oldest entry when there are too many.
+    /// Stores the next record of an evicted partition. Drops the oldest entry when the table is full.
     pub fn put(&mut self, name: PartitionName, next: u64) {
         let (hash, topic) = (self.hash(name), self.hashers[0].hash_one(name.topic));
         self.count += 1;
@@ -52,8 +52,8 @@ impl EvictedPositions {
                 self.positions.remove(&hash);
             }
         }
-        // Obsolete entries must not make the queue grow: partitions that are often evicted and opened again leave
-        // many.
+        // A partition leaves an obsolete entry in the queue each time it is opened again. Without this step, the queue
+        // would grow without limit.
         if self.order.len() > 2 * self.limit {
             let Self { order, positions, .. } = self;
             order.retain(|(hash, serial)| positions.get(hash).is_some_and(|known| known.serial == *serial));

@@ -1,8 +1,8 @@
 //! The order in which partitions are evicted, and the peer that each is charged to.
 //!
-//! Any peer can invent partitions. Each partition is charged to the peer that first mentioned it, so that a peer
-//! which brings many partitions evicts its own. A peer is stored only while it has partitions, so there are never
-//! more peers than partitions.
+//! Any peer can invent partitions. Each partition is charged to a peer: first to the peer that first mentioned it,
+//! later to the peer that delivered its first in-order record. So a peer that brings many partitions evicts its own. A
+//! peer is stored only while partitions are charged to it, so there are never more peers than partitions.
 
 use super::index::Index;
 use crate::protocol::shares::RankedShares;
@@ -12,9 +12,10 @@ use std::sync::Arc;
 /// Partitions with a lower rank are evicted first: unproven before proven ones, and then by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// Whether a record of it has come in order.
+    /// Whether an in-order record of the partition has arrived.
     pub is_proven: bool,
-    /// When it may be evicted, or when its last in-order record came.
+    /// In the order of eviction: when the partition may be evicted. In the order of `ReorderQuota`: when its last
+    /// in-order record arrived.
     pub time_ms: u64,
 }
 
@@ -54,17 +55,17 @@ impl EvictionOrder {
         self.counts.of_host(payer) as usize
     }
 
-    /// The peer of which a partition is evicted for a new partition of `payer`, see [`RankedShares::greediest_for`].
+    /// The peer that loses a partition when `payer` brings a new one, see [`RankedShares::greediest_for`].
     pub fn greediest_for(&self, payer: &[u8]) -> Option<Payer> {
         self.counts.greediest_for(payer).cloned()
     }
 
-    /// The number of partitions of the peer that has most. The empty peer does not count.
+    /// The largest number of partitions that are charged to one peer. The empty peer does not count.
     pub fn most_of_peer(&self) -> usize {
         self.counts.greediest().find(|(payer, _)| !payer.is_empty()).map_or(0, |(_, count)| count as usize)
     }
 
-    /// The proven or unproven partition to evict first: of all partitions, or of one peer.
+    /// The proven or unproven partition to evict first, among all partitions or those of one peer.
     pub fn first(&self, payer: Option<&[u8]>, is_proven: bool) -> Option<Entry> {
         let order = match payer {
             Some(payer) => self.by_payer.get(payer)?,
@@ -74,7 +75,7 @@ impl EvictionOrder {
         order.range((first, Index(0))..=(last, Index(usize::MAX))).next().copied()
     }
 
-    /// Adds a partition. Returns its payer, as the one copy of that name which all its partitions share.
+    /// Adds a partition. Returns the name of its payer. All partitions of the payer share this copy of the name.
     pub fn add(&mut self, payer: &[u8], entry: Entry) -> Payer {
         self.all.insert(entry);
         let payer = match self.by_payer.get_key_value(payer) {

@@ -8,12 +8,12 @@ use super::index::Index;
 use crate::protocol::shares::Shares;
 use std::collections::BTreeSet;
 
-/// A host may have this many times the free bytes in flight. A single host gets three quarters of the shared part, so
-/// there is always room for another host. The peers of a host divide the host's share in the same way.
+/// A host may have at most this many times the free bytes in flight. So a single host gets three quarters of the shared
+/// part, and there is always room for another host. The peers of a host divide the host's share in the same way.
 const SHARE: u64 = 3;
-/// One part in this many is reserved for hosts that have nothing in flight.
+/// The reserve is the limit divided by this. It is only for hosts that have nothing in flight.
 const RESERVE: u64 = 4;
-/// A FETCH that has been in flight for longer is slow, and makes room for other peers.
+/// A FETCH is slow after this time in flight. It then stops counting when another peer needs room.
 const SLOW_MS: u64 = 1_000;
 /// The limit of slow FETCHes that are examined.
 const MAX_LOOKS: usize = 16;

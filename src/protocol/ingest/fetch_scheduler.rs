@@ -8,7 +8,7 @@ use crate::protocol::{Outbox, Payload};
 use crate::wire::Message;
 use std::collections::BTreeSet;
 
-/// When more partitions wait for room, this many of them retry within one millisecond.
+/// How many of the partitions that wait for room retry within one millisecond.
 const WAITING_PER_MS: usize = 50;
 /// How long a FETCH waits when the [`FetchQuota`] has no room for it.
 const NO_ROOM_RETRY_MS: u64 = 20;
@@ -58,7 +58,7 @@ impl FetchScheduler {
         self.sent_count
     }
 
-    /// Messages are unread that were received at `unread_since_ms` or later. They may be responses to FETCHes. `None`
+    /// Messages that were received at `unread_since_ms` or later are unread. They may be responses to FETCHes. `None`
     /// when no message is unread.
     pub(super) fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.unread_since_ms = unread_since_ms;
@@ -111,7 +111,8 @@ impl FetchScheduler {
         out: &mut Outbox<P>,
     ) -> u64 {
         let partition = &mut table[index];
-        // In any case: two partitions that wait for each other's room would wait forever.
+        // Give up an expired FETCH even when there is no room for the next one. Otherwise two partitions could wait for
+        // each other's room forever.
         let before = partition.sequencer.in_flight_len_bytes();
         partition.sequencer.fetches_mut().expire();
         self.recount(index, partition, before, now_ms);
@@ -146,9 +147,9 @@ impl FetchScheduler {
     pub(super) fn reschedule<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>, now_ms: u64) {
         let Some(due_ms) = partition.sequencer.fetch_due_ms() else { return };
         match partition.timer_ms {
-            // A timer that fires too early is corrected then, so that a record in order costs nothing here.
+            // The timer may fire too early. It is then set again, so that an in-order record need not change it.
             Some(timer_ms) if timer_ms <= due_ms => return,
-            // It waits for room.
+            // The partition waits for room.
             Some(timer_ms)
                 if due_ms == 0 && timer_ms <= now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index) =>
             {
@@ -184,7 +185,7 @@ impl FetchScheduler {
         }
     }
 
-    /// Makes the remaining part of a late response count again, if there is room.
+    /// Counts the FETCH of a late response again, if there is room for its remaining part.
     pub(super) fn revive<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) {
         if table[index].sequencer.fetches().is_late() && self.make_room(table, index, now_ms) {
             let partition = &mut table[index];

@@ -1,9 +1,9 @@
 //! Limits the memory of the reorder buffers of all partitions.
 //!
-//! One partition may use three times the memory that it leaves free: three quarters of the limit, if it is alone.
-//! When there is no room, the buffers of partitions are emptied whose gap may never be filled: first those of
-//! unproven partitions, and then those of partitions without an in-order record for the longest time. Their records
-//! are fetched again.
+//! A partition may use at most three times the memory that is still free. So a single partition gets at most three
+//! quarters of the limit. When there is no room, buffers are emptied whose gap may never be filled. The buffers of
+//! unproven partitions are emptied first. Those of the partitions that have waited longest for an in-order record are
+//! next. The dropped records are fetched again.
 
 use super::eviction::Rank;
 use super::index::Index;

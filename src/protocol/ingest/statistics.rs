@@ -17,7 +17,7 @@ pub struct Statistics {
     pub fetches: u64,
     /// Messages that would have opened a partition for which there was no room.
     pub refused: u64,
-    /// Those of them whose peer had too many partitions.
+    /// The part of `refused` for which the peer had too many partitions.
     pub refused_of_peer: u64,
     /// Partitions evicted.
     pub closed: u64,
@@ -27,7 +27,7 @@ pub struct Statistics {
     pub partitions: usize,
     /// Peers that the open partitions are charged to.
     pub peers: usize,
-    /// Open partitions of the peer that has most.
+    /// The largest number of open partitions that are charged to one peer.
     pub most_of_peer: usize,
     /// Memory of the early records.
     pub early_len_bytes: usize,

@@ -13,7 +13,8 @@ const MAX_STORE_NAME_LEN: usize = 64;
 pub(super) struct StoreNames(HashSet<Arc<[u8]>>);
 
 impl StoreNames {
-    /// The shared copy of a store's name; `None` for a name that no store has.
+    /// Returns the shared copy of a store's name. `None` for an empty name, and for one that is too long to be a
+    /// store's.
     pub(super) fn intern(&mut self, store: &[u8]) -> Option<Arc<[u8]>> {
         if store.is_empty() || store.len() > MAX_STORE_NAME_LEN {
             return None;
@@ -22,7 +23,7 @@ impl StoreNames {
             return Some(store.clone());
         }
         if self.0.len() >= MAX_STORES {
-            // A peer invents names. The partitions keep those that they use.
+            // Only a peer that invents names brings so many. Partitions keep their copies of the names that they use.
             self.0.clear();
         }
         let store: Arc<[u8]> = store.into();

@@ -23,8 +23,8 @@ use std::ops;
 
 /// How long a proven partition stays after the last message of its producer. (A producer sends a HEAD every second.)
 pub(super) const STAY_MS: u64 = 2_000;
-/// How long a partition stays, beside newer ones of the same peer, until its first record or the next record of a gap
-/// arrives.
+/// How long a partition is protected from newer partitions of the same peer while it waits for its first record, or for
+/// the next record of a gap.
 const FIRST_RECORD_MS: u64 = 10_000;
 /// How many partitions are examined to find one to evict.
 const MAX_LOOKS: usize = 1_000;
@@ -38,12 +38,12 @@ pub struct Partition<P> {
     /// Whether a record has arrived in order.
     pub(super) is_proven: bool,
     pub(super) opened_ms: u64,
-    /// It stays until then, because of a message of its producer.
+    /// A message of the partition's producer protects it from eviction until this time.
     pub(super) stays_ms: u64,
-    /// When its last in-order record arrived, or its first early one.
+    /// When its last in-order record arrived, or its gap or its early records began, whatever came last.
     pub(super) moved_ms: u64,
-    /// The peer that it is charged to: first the one that first mentioned it, and later the one that delivered its
-    /// first in-order record.
+    /// The peer that the partition is charged to: first the peer that first mentioned it, later the peer that delivered
+    /// its first in-order record.
     pub(super) payer: Payer,
     /// Whether its payer has delivered an in-order record.
     pub(super) is_charged: bool,
@@ -63,8 +63,8 @@ impl<P: Payload> Partition<P> {
         self.name.as_name()
     }
 
-    /// Delivers the record `offset`, which is the next one, and the buffered records that follow it. Returns how
-    /// many.
+    /// Delivers the next record, which is `offset`, and the buffered records that follow it. Returns the number of
+    /// these records.
     pub(super) fn deliver(
         &mut self,
         offset: u64,
@@ -88,8 +88,8 @@ impl<P: Payload> Partition<P> {
         count
     }
 
-    /// Returns whether a record arrived in order, and when the partition may be evicted. For an unproven partition,
-    /// messages do not delay that time.
+    /// Returns whether a record has arrived in order, and when the partition may be evicted. Messages do not delay the
+    /// eviction of an unproven partition.
     fn rank(&self) -> Rank {
         let gap_ms = if self.sequencer.has_gap() { self.moved_ms + FIRST_RECORD_MS } else { 0 };
         let time_ms =
@@ -278,8 +278,8 @@ impl<P: Payload> Table<P> {
             .unwrap_or(Room::None)
     }
 
-    /// Returns a partition to evict, of one peer or of all peers. A new partition of the same peer (`is_own`) does
-    /// not evict one that still waits for its first record. A new partition of another peer does.
+    /// Returns a partition to evict: one that is charged to the peer `of`, or any. With `is_own`, the new partition is
+    /// charged to the same peer, and does not evict a partition that still waits for its first record.
     fn find_evictable(
         &mut self,
         of: Option<&[u8]>,
@@ -302,7 +302,8 @@ impl<P: Payload> Table<P> {
         now_ms: u64,
         resume_at: &impl Fn(Index, u64) -> Option<u64>,
     ) -> Option<Room> {
-        // Ranks are updated only here. For each outdated one, a message has arrived.
+        // A rank is updated only here. Each outdated rank is due to a message, so this loop does no more steps than
+        // there were messages.
         for _ in 0..MAX_LOOKS {
             let (listed_rank, index) = self.eviction.first(of, is_proven)?;
             let partition = &mut self[index];

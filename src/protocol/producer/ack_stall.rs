@@ -10,7 +10,7 @@ pub const REPORT_INTERVAL_MS: u64 = 60_000;
 pub enum Change {
     /// Records are unacknowledged, and none of them was acknowledged recently.
     Stalled {
-        /// How long the oldest record has been the oldest one, in milliseconds.
+        /// How long the oldest unacknowledged record has been the oldest one, in milliseconds.
         ms: u64,
     },
     /// The oldest record was acknowledged, after `Stalled` was returned for it.

@@ -136,9 +136,9 @@ impl Copies {
         });
     }
 
-    /// Drops one name: of a peer that is gone, if there is one; otherwise of the connection with most names of the
-    /// host with most names, or of the new name's own host. Of several, drops the name with the fewest records, which
-    /// matters least.
+    /// Makes room for a new name. Drops a name of a peer that is gone, if there is one. Otherwise drops a name of the
+    /// peer that [`RankedShares::greediest_for`] selects, or else of the new name's own peer or host. Among several
+    /// names, drops the one with the fewest records, which matters least.
     fn make_room_for(&mut self, from: &[u8]) {
         let least_of = |is_one: &dyn Fn(&Store) -> bool| {
             let of = (0..self.stores.len()).filter(|&i| is_one(&self.stores[i]));
@@ -169,8 +169,8 @@ impl Copies {
     }
 
     /// Begins a round. To be called when all received ACKs have been handled: an ACK that was sent before the round
-    /// began must not count in it. Returns the end of the records that enough stores have, if each of them
-    /// acknowledges again.
+    /// began must not count in it. Returns the end of the records that this round will prove to be at enough stores,
+    /// once each of these stores has acknowledged again.
     pub fn begin_round(&mut self) -> u64 {
         self.is_round_over = false;
         // A store that has not acknowledged in this round may have a new connection. Its old entry is dropped.

@@ -52,8 +52,8 @@ impl Renewals {
         self.deferred.is_some()
     }
 
-    /// The new address could not be taken. That has cost the peers nothing, so the next one may be taken after the
-    /// shortest time.
+    /// The new address could not be taken. The attempt has cost the peers nothing, so the next one may follow after the
+    /// shortest wait.
     pub fn handle_failure(&mut self, why: String) {
         self.wait_ms = FIRST_WAIT_MS;
         self.deferred = Some(why);
@@ -63,7 +63,7 @@ impl Renewals {
         self.try_renew_after(self.wait_ms, now_ms)
     }
 
-    /// Ignores the time since the last new address once. Later the time is 20 s at most.
+    /// Lets an ending producer take one new address without a wait. After that, the wait is at most 20 s.
     fn try_renew_at_end(&mut self, now_ms: u64) -> bool {
         if self.try_renew_after(self.wait_ms.min(MAX_WAIT_AT_END_MS), now_ms) {
             return true;
