@@ -19,7 +19,7 @@ pub struct Batch<P> {
     /// The names of all runs: topic, producer, topic, producer, ...
     names: Vec<u8>,
     content_len_bytes: usize,
-    /// How often the batch was cleared or runs were removed. Older handles are refused.
+    /// How many times the batch was cleared or lost runs. Handles from before are refused.
     generation: u64,
 }
 
@@ -80,7 +80,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
     /// Opens a run of a partition. Its first record will have the offset `first_offset`.
     ///
     /// The append refuses names longer than [`MAX_NAME_LEN_BYTES`](super::MAX_NAME_LEN_BYTES). A partition may have
-    /// several runs: each must begin where the one before ended. Empty runs append nothing.
+    /// several runs: each run must begin where the partition's previous run ended. Empty runs append nothing.
     pub fn run(&mut self, name: PartitionName<'_>, first_offset: u64) -> RunIndex {
         let begin = self.names.len();
         self.names.extend_from_slice(name.topic);
@@ -174,7 +174,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
         let lens = self.runs_with_records().zip(&unwanted).filter(|(_, is_unwanted)| **is_unwanted);
         self.content_len_bytes -= lens.flat_map(|((_, records), _)| records.map(<[u8]>::len)).sum::<usize>();
         let mut unwanted = unwanted.into_iter();
-        // Their records stay in memory until the batch is cleared, but nothing refers to them.
+        // Records of removed runs stay in memory until the batch is cleared, but nothing refers to them.
         self.runs.retain(|_| !unwanted.next().unwrap_or(false));
         self.generation += 1;
     }

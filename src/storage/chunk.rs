@@ -9,7 +9,7 @@ use super::keys::RECORD_KEY_LEN;
 /// with one call.
 pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
 
-/// The length of checksum and number of records.
+/// The length of the header: a checksum and the number of records.
 const HEADER_LEN: usize = 8;
 
 /// The length of an entry in the table of ends.
@@ -89,7 +89,7 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// Checks a whole stored chunk. The error is what is wrong with it.
+    /// Checks a whole stored chunk. The error is the reason why the chunk is invalid.
     pub(super) fn read(octets: &'a [u8], key: &[u8; RECORD_KEY_LEN]) -> Result<Chunk<'a>, &'static str> {
         let (crc, rest) = octets.split_first_chunk::<4>().ok_or("the chunk is too short")?;
         if checksum(key, rest) != u32::from_be_bytes(*crc) {

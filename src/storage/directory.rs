@@ -148,7 +148,7 @@ pub(super) fn sync_with_parent(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Synchronizes the entries of a directory.
+/// Synchronizes the entries of a directory to disk.
 fn sync(dir: &Path) -> Result<(), OpenError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("synchronize the directory", dir))
 }
@@ -216,8 +216,8 @@ pub(super) fn write_error(dir: &Path, source: io::Error, len_bytes: u64) -> io::
     }
 }
 
-/// Warns when other users may access the database. An earlier version created it like that, or its permissions were
-/// changed.
+/// Warns when other users may access the database, because an earlier version of the library created it, or because its
+/// permissions were changed.
 pub(super) fn warn_of_access(data: &Path, file_mode: u32) {
     let Ok(metadata) = fs::metadata(data) else { return };
     let mode = metadata.permissions().mode() & 0o777;

@@ -29,7 +29,7 @@ pub struct Log {
     // Before `_lock`: fields are dropped in this order, and the database must be closed before another process can lock
     // the directory.
     environment: Environment,
-    /// The log still has the name of the log that it was copied from.
+    /// The log is a copy of another log, and still has the name of that log.
     is_copy: AtomicBool,
     /// Keeps the directory locked.
     _lock: directory::Lock,
@@ -55,7 +55,7 @@ impl Log {
     }
 
     /// The log's own name. It stays the same as long as the database exists. A log without a name gets the name
-    /// `fresh`, and so does a copy of another log: a database that was opened without a lock file.
+    /// `fresh`. A copy of another log also gets it; a copy is a database that was opened without a lock file.
     ///
     /// # Errors
     ///
@@ -106,9 +106,9 @@ impl Log {
             .reading(|txn| partitions::list(txn, topic).map_err(|error| self.environment.read_error(error)))
     }
 
-    /// Calls `each` with the head of each partition that has records, of one topic or of all. It visits at most
-    /// `count` partitions, after the position `after` at which an earlier call stopped. Returns the position at which
-    /// it stopped; `None` at the end.
+    /// Calls `each` with the head of each partition that has records, of one topic or of all. A call visits at most
+    /// `count` partitions. It continues after the position `after`, at which an earlier call stopped. Returns the
+    /// position at which this call stopped; `None` at the end.
     ///
     /// One call reads from one snapshot, the next call from another one. `each` must not call the log, as in
     /// [`Log::read`].
@@ -148,10 +148,10 @@ impl Log {
     /// Each run must begin where its partition ends, or at 0 for a new partition. Otherwise the error is
     /// [`AppendError::NotContiguous`].
     ///
-    /// After any error, the log is unchanged and remains usable, and the caller may append the same batch again.
-    /// There are two exceptions. First, if the disk fails in the last step of a commit and again while that is
-    /// undone, the log contains the batch after all. Then the second attempt returns `NotContiguous`, and
-    /// [`Log::find`] returns the offset to continue at. Second, after [`AppendError::Gone`] no append can succeed.
+    /// After any error, the log is unchanged and remains usable, and the caller may append the same batch again. There
+    /// are two exceptions. First, the disk may fail in the last step of a commit, and again while that step is undone.
+    /// The log then contains the batch after all. The second attempt returns `NotContiguous`, and [`Log::find`] returns
+    /// the offset to continue at. Second, after [`AppendError::Gone`] no append can succeed.
     pub fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         if batch.is_empty() {
             return Ok(());
@@ -160,7 +160,7 @@ impl Log {
         let appended = runs
             .try_for_each(|run| self.environment.check_end(run))
             .and_then(|()| self.append_checked(batch));
-        // After a failure too: its cause may be that the file was removed.
+        // This check follows a failed append too: the append may have failed because the file was removed.
         self.check_presence()?;
         appended
     }
@@ -180,7 +180,7 @@ impl Log {
     }
 
     /// Removes processes that ended during a read from LMDB's table of readers, and returns their number. While they
-    /// are in the table, the database grows with each append. So this should be called from time to time.
+    /// are in the table, the database grows with each append. So call this from time to time.
     ///
     /// # Errors
     ///
@@ -232,8 +232,8 @@ impl Log {
         })
     }
 
-    /// Calls `each` with the offset and the content of the records `from .. from + max_count` of a partition that
-    /// exist, in ascending order, and returns their number.
+    /// Calls `each` for each existing record among `from .. from + max_count` of a partition, in ascending order, with
+    /// its offset and content. Returns the number of calls.
     ///
     /// It stops before the record with which the contents would exceed `max_len_bytes`, but delivers at least one
     /// record. It also stops when `each` returns false. A partition that the log does not contain has no records. One

@@ -1,7 +1,7 @@
 //! The partitioned record log: the database of a store.
 //!
-//! A [`Log`] contains any number of partitions. A topic and the address of a producer name each of them. The records
-//! of a partition are numbered from 0, without gaps: an append must begin exactly where the partition ends. One
+//! A [`Log`] contains any number of partitions. The name of a partition is a topic and the address of a producer. The
+//! records of a partition are numbered from 0, without gaps: an append must begin exactly where the partition ends. One
 //! thread appends batches. Other threads read at the same time and do not wait for it, except while the memory map
 //! grows.
 //!

@@ -49,14 +49,14 @@ pub trait Directory {
     /// When another log has locked it, or it cannot be created.
     fn lock(&self) -> Result<Self::Lock, OpenError>;
 
-    /// Checks that the database belongs to a store and can be opened. `is_ours`: it is known to belong to a store, so
-    /// the check may extend a file that is too short.
+    /// Checks that the database belongs to a store and can be opened. `is_ours` is true if the database is known to
+    /// belong to a store. The check may then extend a file that is too short.
     ///
     /// # Errors
-    /// When it does not or cannot. The database is not changed.
+    /// When the database does not belong to a store, or cannot be opened. It is not changed.
     fn check(&self, is_ours: bool) -> Result<(), OpenError>;
 
-    /// Builds a new, empty database under a temporary name. Removes what an interrupted attempt has left.
+    /// Builds a new, empty database under a temporary name. First removes the files of an interrupted attempt.
     ///
     /// # Errors
     /// When that fails.

@@ -58,7 +58,7 @@ pub fn find<S: Snapshot>(txn: &S, name: PartitionName<'_>) -> Result<Option<Part
     Ok(find_value(txn, &key)?.map(|value| Partition::new(name, value)))
 }
 
-/// The partitions of one topic, or, with `None`, of all.
+/// The partitions of one topic. With `None`, the partitions of all topics.
 ///
 /// # Errors
 /// The errors of the engine.
@@ -68,9 +68,9 @@ pub fn list<S: Snapshot>(txn: &S, topic: Option<&[u8]>) -> Result<Vec<Partition>
     Ok(partitions)
 }
 
-/// Calls `each` with the name and the last offset of the partitions that have records: those of one topic, or all
-/// with `None`. Visits at most `count` partitions, after the position at which an earlier call stopped, which may be
-/// one of an earlier snapshot. Returns the position at which it stopped; `None` at the end.
+/// Calls `each` with the name and the last offset of each partition that has records: of one topic, or of all topics
+/// with `None`. A call visits at most `count` partitions. It continues after the position at which an earlier call
+/// stopped, possibly in an earlier snapshot. Returns the position at which this call stopped; `None` at the end.
 ///
 /// # Errors
 /// The errors of the engine.

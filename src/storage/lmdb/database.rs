@@ -152,8 +152,8 @@ fn check_format(data: &Path, format: lmdb::Result<Option<u32>>, is_ours: bool) -
 
 /// The length of a file with all its pages, according to its two header pages. `None` when they are not LMDB's.
 ///
-/// This reads the file itself, not a map of it, and before LMDB does: LMDB trusts the header pages, and divides by the
-/// page length in them.
+/// This reads the file itself, not a map of it, and before LMDB does. LMDB does not check the header pages, and divides
+/// by the page length in them.
 fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
     // LMDB's file has the machine's word size and byte order. A page begins with its number, a word that does not
     // matter here, and flags.

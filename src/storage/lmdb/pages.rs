@@ -1,10 +1,10 @@
-//! Checks LMDB's pages before LMDB reads them. LMDB trusts their content: a damaged page would make it access memory
-//! out of bounds, or abort the process.
+//! Checks LMDB's pages before LMDB reads them. LMDB does not check their content: a damaged page would make it access
+//! memory out of bounds, or abort the process.
 //!
 //! Opening a log checks all pages of the small trees: free pages, tables, `meta` and `partitions`. The tree of
-//! `records` can be as large as the disk. Of its pages, only those that a read or an append is about to visit are
-//! checked, each once. Pages that are written later are sound. The records themselves are not checked here: chunks
-//! have checksums.
+//! `records` can be as large as the disk. A page of this tree is checked only once, before a read or an append first
+//! visits it. Pages that are written later are sound. The records themselves are not checked here: chunks have
+//! checksums.
 
 mod check;
 mod format;
@@ -76,7 +76,8 @@ impl Pages {
     /// necessary after a failed synchronization, because the operating system does not retry what it could not write.
     ///
     /// Until this has succeeded nothing may be committed: the header on disk may be an older one, and a new transaction
-    /// overwrites pages that the older header refers to. Nobody else may write to the database meanwhile.
+    /// overwrites pages that the older header refers to. No other thread or process may write to the database
+    /// meanwhile.
     pub(in crate::storage) fn rewrite_headers(&self, data: &Path) -> io::Result<()> {
         let file = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(data)?;
         for page in 0..2 {
@@ -151,8 +152,8 @@ impl Pages {
         })
     }
 
-    /// Does the same for some entries that follow a key, in order and without omissions: at least one, if there are
-    /// any.
+    /// Like [`Pages::for_each`], for some of the entries that follow a key, in order and without omissions. Visits at
+    /// least one entry, if there is one.
     pub(super) fn for_some_after(
         &self,
         tree: &Tree,

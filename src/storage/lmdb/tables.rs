@@ -41,8 +41,8 @@ pub(in crate::storage) struct Tables {
 }
 
 impl Tables {
-    /// Opens a database that was created or checked before. The caller ensures that it is not open in this process yet:
-    /// LMDB does not detect that.
+    /// Opens a database that was created or checked before. The caller ensures that it is not open in this process yet,
+    /// because LMDB does not detect that.
     pub(in crate::storage) fn open(
         dir: &Path,
         options: &Options,

@@ -11,10 +11,10 @@ use super::super::lmdb::{Lmdb, PageError, RECORDS};
 use super::super::partitions;
 use super::environment::Environment;
 
-/// Records after those of the current read whose pages are checked at the same time.
+/// How many records after those of the current read have their pages checked in advance.
 const LOOK_AHEAD_COUNT: u64 = 16_384;
 
-/// A record in whose path damage is looked for.
+/// The record that an error names when a checked page is damaged.
 pub(super) struct Place<'a> {
     pub(super) name: PartitionName<'a>,
     pub(super) id: PartitionId,
@@ -66,7 +66,7 @@ impl Environment {
         if check(ahead).is_ok() {
             return Ok(end);
         }
-        // A page is damaged: find records before it.
+        // A page is damaged: find the records before it.
         let mut end = end;
         loop {
             match check(end) {
@@ -108,7 +108,7 @@ impl Environment {
         })
     }
 
-    /// Checks the pages of records with keys in a range. `place` is where damage is reported.
+    /// Checks the pages of records with keys in a range. An error names `place`.
     fn check_pages(
         &self,
         snapshot: &Lmdb<'_, RoTransaction<'_>>,

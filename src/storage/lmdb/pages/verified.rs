@@ -1,4 +1,4 @@
-//! Remembers which pages and records were checked, so that each is checked only once.
+//! Stores which pages and records were checked, so that each is checked only once.
 //!
 //! What was checked stays sound: everything that is written later comes from this process through LMDB.
 
@@ -38,14 +38,14 @@ impl Verified {
         known.get(&partition).is_some_and(|known| known.start <= records.start && records.end <= known.end)
     }
 
-    /// Remembers that it was.
+    /// Stores that the path to each of these records was checked.
     pub(in crate::storage) fn add_records(&self, partition: u64, records: Range<u64>) {
         let mut known = lock(&self.records);
         let known = known.entry(partition).or_insert(records.clone());
         if known.start <= records.end && records.start <= known.end {
             *known = known.start.min(records.start)..known.end.max(records.end);
         } else {
-            // Reads at two places of a partition are rare: only the last range is remembered.
+            // Reads at two places of a partition are rare, so only the last range is stored.
             *known = records;
         }
     }
