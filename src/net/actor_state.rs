@@ -1,7 +1,7 @@
-//! What the owner of a pipe can find out about the actor that reads the other end.
+//! The state of the actor that reads the other end of a pipe, for the owner of the pipe.
 //!
-//! ZeroMQ cannot say whether a PAIR socket's peer is still read: a full pipe looks like one whose reader has ended. So
-//! the actors of a process are registered by the name of their pipe.
+//! ZeroMQ does not report whether a thread still reads a PAIR socket's peer: a full pipe and an abandoned pipe are both
+//! unwritable. So the actors of a process are registered by the name of their pipe.
 
 use super::budget::Budget;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 /// The names of pipes between our own threads begin with this. Applications never see their actors.
 pub(super) const INTERNAL_PIPE: &str = "inproc://dafka-pipe-";
 
-/// How many ended actors are remembered. A later call on one of these fails at once, instead of waiting for it.
+/// How many ended actors are stored. A later call on one of these fails at once, instead of waiting for it.
 const MAX_ENDED: usize = 1_000;
 
 /// The state of one actor that reads a pipe.

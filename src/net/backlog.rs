@@ -67,10 +67,10 @@ pub struct Backlog {
 /// What a node has read and not yet reported to the thread.
 #[derive(Default)]
 struct Turn {
-    /// The connection of the latest message, and what was read from it.
+    /// The connection of the latest message, and what the node has read from it.
     file: RawFd,
     latest: Taken,
-    /// What was read from other connections.
+    /// What the node has read from other connections.
     taken: HashMap<RawFd, Taken>,
     len_bytes: u64,
 }
@@ -143,7 +143,7 @@ impl Backlog {
         registry().connect(&self.socket, endpoint);
     }
 
-    /// Call this when it disconnects from an endpoint.
+    /// Call this when the socket disconnects from an endpoint.
     pub fn disconnect(&self, endpoint: &str) {
         registry().disconnect(&self.socket, endpoint);
     }

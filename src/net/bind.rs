@@ -1,4 +1,4 @@
-//! Binds an address that an operator has chosen, with errors that say what is wrong with it.
+//! Binds an address that an operator has chosen. The errors explain what is wrong with the address.
 //!
 //! libzmq removes any file at the path of an `ipc://` address, even while another process listens there. So this module
 //! makes the listening socket and passes it to libzmq (ZMQ_USE_FD). libzmq then leaves the file alone.
@@ -98,8 +98,8 @@ fn listen(path: &[u8]) -> Result<(UnixListener, Option<SocketFile>), BindError> 
         return Ok((UnixListener::bind_addr(&name)?, None));
     }
     let path = Path::new(OsStr::from_bytes(path));
-    // The lock keeps two processes that replace a dead process's file from removing each other's new file. They are not
-    // protected where the directory cannot be read.
+    // A process may replace the file of a dead process. The lock prevents that another process then removes the new
+    // file. It does not protect directories that cannot be read.
     let _locked = lock(path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")));
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

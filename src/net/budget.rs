@@ -6,8 +6,8 @@ use std::time::Duration;
 /// The longest wait of one [`Budget::reserve`].
 const RESERVE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Counts what is in an actor's pipe and what the actor holds. The actor's owner reserves before it writes into the
-/// pipe.
+/// Counts the bytes in an actor's pipe and the bytes that the actor holds. The actor's owner reserves room before it
+/// writes into the pipe.
 pub struct Budget {
     limit_bytes: u64,
     used: Mutex<Used>,
@@ -16,9 +16,9 @@ pub struct Budget {
 
 #[derive(Default)]
 struct Used {
-    /// Reserved, and not yet read by the actor.
+    /// Reserved by the owner, and not yet read by the actor.
     in_pipe_bytes: u64,
-    /// As the actor last reported.
+    /// Held by the actor, according to its last report.
     held_bytes: u64,
 }
 
@@ -45,8 +45,8 @@ impl Budget {
         !waited.timed_out()
     }
 
-    /// The actor has read this much from its pipe, and holds it from now on. One call moves the count, so that no other
-    /// thread ever sees it missing.
+    /// The actor has read this much from its pipe, and holds it from now on. One call moves the bytes from one count to
+    /// the other, so that the sum is always correct.
     pub fn received(&self, len_bytes: u64) {
         let mut used = self.used();
         // A caller that wrote into the pipe directly has reserved nothing.

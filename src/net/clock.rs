@@ -9,7 +9,7 @@ pub fn now_ms() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-/// A clock that stops while its owner cannot read the network. Responses that nobody has read are not late, and must
+/// A clock that stops while its owner cannot read the network. Responses that are still unread are not late, and must
 /// not be requested again.
 #[derive(Debug, Default)]
 pub struct ReadingClock {

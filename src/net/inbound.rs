@@ -6,8 +6,8 @@
 //!
 //! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (a publisher: no
 //!   subscription, a tower: no beacon). Time in which the node does not read does not count;
-//! - beyond the limits of their listening socket, per host and in total: first silent connections, then the newest
-//!   connections of the host that has the most, so that established peers stay;
+//! - beyond the limits of their listening socket, per host and in total: first silent connections, over which nothing
+//!   useful has come yet, then the newest connections of the host that has the most, so that established peers stay;
 //! - while fewer descriptors are left than the reserve: silent connections, and then others while there are more than a
 //!   fair share. If the application has used up the descriptors, its peers keep that share.
 //!
@@ -36,7 +36,7 @@ use scan::Scanner;
 
 /// The pause between two scans...
 const INTERVAL: Duration = Duration::from_secs(1);
-/// ... and the pause while many connections are made.
+/// ... and the pause while peers make many connections.
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A connection's descriptor and the number of its socket.

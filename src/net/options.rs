@@ -85,7 +85,7 @@ impl Socket {
 
     /// Makes an XPUB socket report every subscription and unsubscription, not only the first and the last one of each
     /// topic. So the node can count what each connection has sent and what it subscribes to. When a connection ends,
-    /// the socket reports that all its subscriptions end, without their connection
+    /// the socket reports the end of each of its subscriptions. These reports do not name the connection
     /// ([`Frame::origin`](super::Frame::origin)).
     pub fn report_every_subscription(&self) -> zmq::Result<()> {
         self.set_int(ZMQ_XPUB_VERBOSER, 1)

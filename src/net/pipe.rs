@@ -97,8 +97,9 @@ impl Socket {
 
     /// Sends the ready signal of an actor that zactor_new may have started, if its owner waits for it.
     ///
-    /// An owner that has sent something already does not wait: a Unix signal has interrupted zactor_new. Then the
-    /// signal would stay in the pipe. The owner would take it for an answer, and zactor_destroy for the actor's end.
+    /// An owner that has sent something already does not wait: a Unix signal has interrupted zactor_new. The signal
+    /// would then stay in the pipe. The owner would mistake it for a response, and zactor_destroy for the actor's last
+    /// signal.
     ///
     /// # Errors
     /// See [`Socket::send`].

@@ -1,10 +1,13 @@
 //! Reconnects where libzmq does not, as a state machine whose caller passes the time.
 //!
 //! libzmq retries an endpoint after a failed attempt or a broken connection. But when the peer sends something that
-//! ZeroMQ does not allow, or a frame that exceeds the limit, libzmq drops the connection and does not retry. It reports
-//! the end of the connection, and no new attempt. Then the owner of the socket must disconnect from the endpoint and
-//! connect again. It does so after a short wait if the connection has lasted longer than the wait before it. Otherwise
-//! it uses exponential backoff.
+//! ZeroMQ does not allow, or a frame that exceeds the limit, libzmq drops the connection and does not retry. It then
+//! reports the end of the connection, and no new attempt. The owner of the socket must disconnect from the endpoint and
+//! connect again.
+//!
+//! The wait before a reconnect starts at the end of the connection. It is 100 ms if the connection lasted at least 100
+//! ms, and at least as long as the previous wait. Otherwise it is twice the previous wait: at least 100 ms, at most 4
+//! s.
 //!
 //! A wait ends early when a beacon announces a new node at the endpoint, because another node has taken over the
 //! address. Any peer can send beacons, so early reconnects are limited per endpoint and per host.
@@ -110,13 +113,13 @@ impl Action {
 #[derive(Debug, Default)]
 pub struct Reconnect {
     connections: HashMap<String, Connection>,
-    /// When connections have ended for which libzmq has not reported a new attempt.
+    /// Connections that have ended without a report of a new attempt, by the time of their end.
     ended: BTreeSet<(u64, String)>,
-    /// When connections that were given up are made again.
+    /// Connections that were given up, by the time of the reconnect.
     waiting: BTreeSet<(u64, String)>,
     /// The time of the latest call.
     now_ms: u64,
-    /// When connections were opened recently, see [`Reconnect::renew`].
+    /// Connections that were opened recently, by that time, see [`Reconnect::renew`].
     opened: VecDeque<(u64, String)>,
     /// Other forms of endpoints that libzmq uses: it may write an IPv6 address differently.
     aliases: HashMap<String, String>,
@@ -309,7 +312,7 @@ impl Reconnect {
         [ended_ms, waiting_ms].into_iter().flatten().min()
     }
 
-    /// Gives up connections that libzmq has dropped, and makes those again whose wait is over.
+    /// Gives up connections that libzmq has dropped. Reconnects those whose wait is over.
     pub fn handle_timeout(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.now_ms = now_ms;
         if let Some(&(since_ms, _)) = self.ended.first()

@@ -146,7 +146,7 @@ impl Resolver {
         self.wake.as_ref().map(|(wake, _)| PollItem::from_fd(wake.as_raw_fd(), POLLIN))
     }
 
-    /// Calls `each` for the results of lookups: who has asked, for which endpoint, and the endpoint with the host's
+    /// Calls `each` for the results of lookups, with the requester, its endpoint, and the endpoint with the host's
     /// address if the host was found.
     pub fn found(&mut self, now_ms: u64, mut each: impl FnMut(&[u8], &str, Option<&str>)) {
         if let Some((wake, _)) = &mut self.wake {

@@ -1,9 +1,9 @@
 //! Limits the subscriptions at a socket that any peer may connect to.
 //!
 //! libzmq keeps each subscription while its connection lives, in a trie without a limit: 40 MB of subscriptions occupy
-//! more than a gigabyte. When all subscriptions together are too large, the connection with the most is ended.
+//! more than a gigabyte. When all subscriptions together exceed the limit, the connection with the most is ended.
 //!
-//! Each subscription of a connection counts once, as in libzmq. To unsubscribe from something that the connection has
+//! Each subscription of a connection counts once, as in libzmq. An unsubscription from a topic that the connection has
 //! not subscribed to does not count. Otherwise a peer could make any number of subscriptions, and compensate for them
 //! with false unsubscriptions.
 
@@ -18,8 +18,7 @@ use std::os::fd::RawFd;
 pub struct Subscribers {
     limit_bytes: usize,
     len_bytes: usize,
-    /// By the connection's descriptor. Connections that have ended may still be here. They are detected when it
-    /// matters.
+    /// By the connection's descriptor. Connections that have ended stay here until the limit is exceeded.
     connections: HashMap<RawFd, Connection>,
     /// Hashes topics such that peers cannot predict the hashes.
     hasher: RandomState,
@@ -42,8 +41,8 @@ impl Subscribers {
         Subscribers { limit_bytes, len_bytes: 0, connections: HashMap::new(), hasher: RandomState::new() }
     }
 
-    /// Handles a subscription or unsubscription that an XPUB socket has received. If all subscriptions are too large
-    /// now, ends the connection with the most, and returns the address of its peer.
+    /// Handles a subscription or unsubscription that an XPUB socket has received. If all subscriptions now exceed the
+    /// limit, ends the connection with the most, and returns the address of its peer.
     pub fn handle(&mut self, frame: &Frame) -> Option<String> {
         // Unsubscriptions at the end of a connection have no descriptor.
         let file = frame.source_file()?;
@@ -56,8 +55,8 @@ impl Subscribers {
         Some(peer.to_string())
     }
 
-    /// Counts a subscription or unsubscription that was received from `file`. True when all subscriptions together seem
-    /// to be too large.
+    /// Counts a subscription or unsubscription that was received from `file`. True when all subscriptions together may
+    /// exceed the limit.
     ///
     /// The peer is looked up each time, because nothing reports that a connection has ended, and the next connection
     /// gets its descriptor. That takes 0.3 µs, and libzmq takes 5 µs to deliver a subscription.
@@ -88,7 +87,7 @@ impl Subscribers {
         is_subscription && self.len_bytes > self.limit_bytes
     }
 
-    /// Removes and returns the connection with the most subscriptions, if those of live connections are too large.
+    /// Removes and returns the connection with the most subscriptions, if those of live connections exceed the limit.
     fn most(&mut self, peer_of: impl Fn(RawFd) -> Option<Peer>) -> Option<(RawFd, Peer)> {
         self.connections.retain(|&file, connection| peer_of(file).as_ref() == Some(&connection.peer));
         self.len_bytes = self.connections.values().map(|connection| connection.len_bytes).sum();

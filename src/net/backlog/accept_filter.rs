@@ -1,6 +1,6 @@
 //! Rejects new connections of a listening socket for a while, when they overload its node.
 //!
-//! An XPUB socket does not return to its node while subscriptions arrive faster than libzmq processes them. To end
+//! An XPUB socket does not return to its node while subscriptions arrive faster than libzmq processes them. Ending
 //! connections does not help, because peers reconnect at once. So a filter at the listening descriptor makes the kernel
 //! ignore new connections. Existing connections are not affected, and the ignored peers retry.
 //!

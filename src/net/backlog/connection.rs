@@ -26,12 +26,12 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     /// Received by the kernel since the connection was made.
     received: Arrived,
-    /// The same, at the latest time when the node had read everything.
+    /// The value of `received` when the node had last read everything.
     received_before: Arrived,
     /// Read by the node. Never more than was received.
     taken_bytes: u64,
-    /// What the node had read at the latest scan for which it had read something, the time of that scan, and what was
-    /// received by then.
+    /// Set at the latest scan before which the node had read something: what the node had read, the time of the scan,
+    /// and what was received by then.
     latest: Taken,
     latest_at: Instant,
     latest_received_bytes: u64,
@@ -89,8 +89,8 @@ impl Connection {
     /// Updates the counts. `arrived`: received since the connection was made. `taken`: read by the node since the
     /// latest scan. `granted_bytes`: data that the node never reads. `in_kernel_bytes`: not read by libzmq.
     ///
-    /// Returns how many more bytes were received, and how many of the bytes in `taken` were not: these were read from
-    /// an earlier connection with the same descriptor.
+    /// Returns how many more bytes were received, and how many of the bytes in `taken` were read from an earlier
+    /// connection with the same descriptor. These are the bytes that were read beyond what was received.
     pub(super) fn update(
         &mut self,
         arrived: Arrived,

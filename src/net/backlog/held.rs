@@ -125,14 +125,14 @@ struct Leftover {
 }
 
 impl Leftovers {
-    /// Adds what a connection has left that is gone.
+    /// Adds the unread data of a connection that is gone.
     pub(super) fn add(&mut self, file: RawFd, connection: &Connection) {
         let leftover = self.0.entry((connection.socket.id, file)).or_default();
         leftover.held_bytes = leftover.held_bytes.saturating_add(connection.held_bytes);
         leftover.cost_bytes = leftover.cost_bytes.saturating_add(connection.cost_bytes());
     }
 
-    /// The node has read some of it.
+    /// The node has read some of the data of an ended connection.
     pub(super) fn take(&mut self, socket: u64, file: RawFd, taken_bytes: u64) {
         let Entry::Occupied(mut entry) = self.0.entry((socket, file)) else { return };
         let leftover = entry.get_mut();
@@ -144,7 +144,7 @@ impl Leftovers {
         }
     }
 
-    /// Keeps those of some sockets.
+    /// Keeps only the data of the sockets that `is_kept` accepts.
     pub(super) fn retain_sockets(&mut self, is_kept: impl Fn(u64) -> bool) {
         self.0.retain(|(socket, _), _| is_kept(*socket));
     }

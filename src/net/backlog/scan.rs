@@ -38,7 +38,7 @@ pub(super) struct Scanner {
     /// `Registry::changes` at the latest update.
     changes: u64,
     sockets: Vec<Arc<BoundedSocket>>,
-    /// Those of them that listen at a TCP port.
+    /// The bounded sockets that listen at a TCP port.
     listeners: Vec<Arc<BoundedSocket>>,
     leftovers: Leftovers,
     /// The length of all long frames that the nodes have read.
@@ -46,7 +46,7 @@ pub(super) struct Scanner {
     /// The filters of the sockets that listen, by the socket's id.
     accept_filters: HashMap<u64, AcceptFilter>,
     growth: Growth,
-    /// Heartbeats are accounted for until then.
+    /// The time up to which heartbeats are accounted for.
     granted_until: Instant,
     hosts: Hosts,
     /// When the names of hosts are checked next.

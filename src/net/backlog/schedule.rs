@@ -1,9 +1,10 @@
 //! When the connections are scanned: often while the process works, rarely while it is idle.
 //!
 //! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes
-//! read each message. So a scan is due after [`WORK`] of the process's processor time. Real time counts only while
-//! something is held, see [`Load`]. To read the process's processor time is cheap. A scan takes several system calls
-//! for each descriptor.
+//! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes
+//! read each message. So a scan is due after [`WORK`] of the process's processor time. Real time counts only while a
+//! socket holds something, see [`Load`]. Reading the process's processor time is cheap. A scan takes several system
+//! calls for each descriptor.
 //!
 //! So between two scans of a process that holds nothing, peers can send what the I/O thread reads in [`WORK`] (about 2
 //! MB of short subscriptions), plus what it reads until the schedule is checked again. That is one

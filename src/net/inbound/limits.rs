@@ -106,7 +106,7 @@ impl Connection {
         !self.is_active && self.age_ms >= IDLE_MS
     }
 
-    /// Nothing useful was received, although there was time.
+    /// Nothing useful was received over the connection since it was made, and that was long enough ago.
     fn is_silent(&self) -> bool {
         !self.is_active && self.age_ms >= NEW_MS
     }

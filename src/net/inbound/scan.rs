@@ -26,7 +26,7 @@ pub(super) struct Scanner {
     scans: u64,
     pub(super) scanned_ms: u64,
     reserve_warning: Warning,
-    /// The reserve is used up, and no more connections may be ended for it.
+    /// The reserve is used up, although all connections that may be ended for it have been ended.
     is_short: bool,
 }
 
