@@ -279,7 +279,7 @@ impl<'a> Beacon<'a> {
         });
     }
 
-    /// Receives what the towers send. Returns true when it includes a welcome.
+    /// Receives the welcomes and beacons of the towers. Returns true when a welcome was among them.
     fn receive(&mut self) -> Result<bool> {
         let mut is_welcome = false;
         let mut frames: Vec<Frame> = Vec::new();

@@ -134,7 +134,7 @@ impl Role for ConsumerRole<'_> {
         Ok(Flow::Continue)
     }
 
-    /// Stores subscribe to our CONSUMER-HELLO.
+    /// Stores subscribe to CONSUMER-HELLOs of this consumer.
     fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
         self.consumer.handle_subscription(subscription, out);
     }
@@ -276,7 +276,7 @@ pub fn command(pipe: &Pipe, command: &[u8], topic: &[u8]) -> Result<(), Ended> {
     send_command(pipe, command, 0, |pipe| send_last(pipe, &mut Frame::copy(topic)))
 }
 
-/// True for a topic, and for the empty one, which stands for all topics.
+/// True for a valid topic, and for the empty topic, which subscribes to all topics.
 pub fn is_subscription(topic: &[u8]) -> bool {
     topic.is_empty() || is_topic(topic)
 }

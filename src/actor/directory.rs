@@ -57,7 +57,8 @@ impl Directory {
         }
     }
 
-    /// The endpoint of a peer: of those announced now, the earliest.
+    /// The endpoint of a peer. If several nodes with this name are announced now, the endpoint that was announced
+    /// first.
     pub(super) fn endpoint_of(&self, name: &[u8]) -> Option<Box<str>> {
         self.endpoints().by_name.get(name)?.first().cloned()
     }
@@ -73,8 +74,8 @@ impl Directory {
     /// Returns true where the transport does not report the connection, and `None` when the connection has ended.
     ///
     /// Of several nodes with one name, only the first counts; otherwise any node could take the name of another.
-    /// Beacons of the Java implementation have no sender. So a name that is not announced may belong to any node whose
-    /// beacons have none.
+    /// Beacons of the Java implementation do not name their sender. So a name that is not announced may belong to any
+    /// node whose beacons do not name it.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
         match Peer::sender_of(origin) {
             None => Some(true),

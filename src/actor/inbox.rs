@@ -1,9 +1,9 @@
 //! Messages that a node has received and has not processed.
 //!
-//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::limit_untrusted_peers`]. So libzmq's
-//! pipes have no limit, and an actor takes all messages off its socket at once. Messages that it cannot process yet
-//! wait here. Two limits in bytes apply: one to this inbox, one to all inboxes of the process. Messages that do not fit
-//! are dropped, and the node fetches the lost records later.
+//! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::limit_untrusted_peers`]. So
+//! libzmq's pipes have no limit, and an actor takes all messages off its socket at once. Messages that it cannot
+//! process yet wait here. Two limits in bytes apply: one to this inbox, one to all inboxes of the process. Messages
+//! that do not fit are dropped, and the node fetches the lost records later.
 
 use super::message_queue::MessageQueue;
 use super::received::{Received, receive_content};
@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long messages may stay in libzmq while the actor processes others. Moving the messages of a short burst is not
-/// worth it.
+/// How long messages may stay in libzmq while the actor processes others. A shorter burst is left in libzmq, because
+/// moving its messages costs more than it saves.
 const MAX_LAG: Duration = Duration::from_millis(20);
 
 /// The most messages that [`Inbox::fill`] takes off the socket: far more than libzmq receives during a batch.
@@ -23,13 +23,13 @@ const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
 /// The limit of all inboxes of a process together, unless the limit of one inbox is higher.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
-/// What an inbox may hold even when the process has reached its limit.
+/// The bytes that an inbox may hold even when the process has reached its limit.
 const RESERVED_BYTES: usize = 1 << 20;
 /// Each inbox updates the process's count in steps of this size: threads that update one counter often slow each other
 /// down.
 const UNCOUNTED_BYTES: usize = 256 << 10;
 
-/// What all inboxes of a process hold. A forked child has its own count.
+/// The bytes that all inboxes of a process hold. A forked child has its own count.
 static PROCESS_BYTES: [AtomicUsize; GENERATIONS] = [const { AtomicUsize::new(0) }; GENERATIONS];
 
 fn process_bytes() -> &'static AtomicUsize {

@@ -15,12 +15,12 @@ use crate::wire::{Message, Position, Subscription, id, prefix};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::Sender;
 
-/// How often the stores are asked. A request may be sent before a store has subscribed to it, and a response before we
-/// have subscribed to that.
+/// How often the inventory requests heads. A request is lost if the store has not subscribed to it yet. A response is
+/// lost if the inventory has not subscribed to it yet.
 const REQUEST_INTERVAL_MS: u64 = 500;
-/// The inventory ends when this long no store and no partition was new.
+/// The inventory ends after this time without a new store or a new partition.
 const COMPLETE_MS: u64 = 3_000;
-/// The same while a store has not responded.
+/// The same time, while some store has not responded.
 const INCOMPLETE_MS: u64 = 15_000;
 /// The longest duration, even if new responses continue to arrive.
 const MAX_MS: u64 = 60_000;
@@ -88,7 +88,7 @@ struct InventoryRole<'a> {
     has_new: bool,
     /// When a store or a partition was new last.
     latest_new_ms: u64,
-    /// When the stores are asked again.
+    /// When the inventory requests heads again.
     next_request_ms: u64,
     /// When this turn began to wait for input.
     turn_ms: u64,
@@ -136,8 +136,8 @@ impl Role for InventoryRole<'_> {
     /// Sends requests, and ends when the result is complete.
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         let now_ms = now_ms();
-        // Input that arrived while this thread was suspended counts. So the end is decided by the time before this
-        // turn's input.
+        // Input that arrived while this thread was suspended counts. So the time before this turn's input decides about
+        // the end.
         let turn_ms = std::mem::replace(&mut self.turn_ms, now_ms);
         let has_new = std::mem::take(&mut self.has_new);
         if has_new {

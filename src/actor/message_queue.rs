@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 const MAX_COPIED_LEN: usize = 8 << 10;
 /// The size of an allocation.
 const CHUNK_BYTES: usize = 64 << 10;
-/// The memory that a copied message takes besides its bytes, and that a message takes which is not copied.
+/// The memory that a message takes in the queue, without the bytes of a copied message.
 pub(super) const OVERHEAD_BYTES: usize = 2 * size_of::<Entry>();
 const UNCOPIED_BYTES: usize = 256;
 

@@ -21,8 +21,8 @@ mod sockets;
 
 /// A starting node continues after this long without a new peer.
 const QUIET_MS: u64 = 20;
-/// The most that libzmq may hold of unread records, besides the message that each connection is receiving. Beyond it,
-/// the connection with the most unread data is ended.
+/// The limit of unread records that libzmq holds, without the message that each connection is receiving. Beyond it, the
+/// connection with the most unread data is ended.
 const MAX_HELD_BYTES: usize = 256 << 20;
 /// The same for a node that receives only requests.
 const MAX_HELD_REQUEST_BYTES: usize = 64 << 20;
@@ -133,8 +133,8 @@ impl Node {
 
     /// Waits until an item is ready, `timeout_ms` have passed (negative: without limit), or a signal came.
     pub(super) fn poll(&self, items: &mut [PollItem], timeout_ms: i64) -> Result {
-        // The limit on idle connections counts only time in which everything received was read: an unread message may
-        // come from a peer that looks idle.
+        // The limit on idle connections counts only time in which the node had read everything: an unread message may
+        // come from a peer that would otherwise count as idle.
         let inbound = self.inbound.as_ref().filter(|_| !self.is_behind());
         let _waiting = inbound.map(Inbound::waiting);
         Ok(poll(items, timeout_ms)?)
@@ -145,15 +145,15 @@ impl Node {
         self.beacon.socket()
     }
 
-    /// Returns a function that takes the name of a connection: whether this connection leads to a node that is a peer
-    /// now.
+    /// Returns a function that takes the name of a connection. It returns whether the connection leads to a node that
+    /// is a peer now.
     pub(super) fn is_peer(&self) -> IsPeer {
         let directory = self.directory.clone();
         Box::new(move |connection| directory.leads_to_peer(connection))
     }
 
-    /// Connects to new peers and disconnects from peers that left. Returns true when a connection to a peer was given
-    /// up, because the peer sent what is not allowed. All messages behind it are lost.
+    /// Connects to new peers and disconnects from peers that left. Returns true when a connection was given up because
+    /// its peer sent a forbidden message. All later messages of this connection are lost.
     ///
     /// Call this after messages were read, and before the subscribing socket is polled again. A poll makes libzmq read
     /// the first frame of a message from its connection. A disconnect then loses the other frames, and libzmq (4.3.4)
@@ -215,8 +215,8 @@ impl Node {
         });
     }
 
-    /// Waits until existing peers have connected, so that they need not fetch the first records: until no new peer has
-    /// come for [`QUIET_MS`].
+    /// Waits until existing peers have connected, so that they need not fetch the first records. The wait ends after
+    /// [`QUIET_MS`] without a new peer.
     pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription)) -> Result {
         let due_ms = now_ms() + MAX_SETTLE_MS;
         loop {

@@ -1,4 +1,4 @@
-//! The loop that every node except a tower runs. Its [`Role`] says what differs.
+//! The loop that every node except a tower runs. A [`Role`] implements what differs between the kinds of nodes.
 //!
 //! A turn waits for input, and reads commands, subscriptions, messages and the beacon's reports. Then the role does
 //! what is due, and the loop publishes the messages of the role's state machine. Each step is bounded, so no kind of

@@ -27,7 +27,7 @@ pub(super) struct Notices<'a> {
     peers_warning: Warning,
     /// Divergences that wait to be logged.
     divergences: VecDeque<Divergence>,
-    /// The next divergences are logged no earlier.
+    /// The earliest time at which the next divergences are logged.
     divergences_due_ms: u64,
 }
 

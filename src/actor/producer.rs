@@ -32,7 +32,7 @@ mod owner;
 
 pub use owner::{TooLong, address, check_len, send, send_while};
 
-/// How commands to publish look. The two generations of the C API differ in this.
+/// The form of the command that publishes a record. It differs between the two generations of the C API.
 #[derive(Clone, Copy)]
 pub struct Dialect {
     /// The first frame of the command that publishes.
@@ -46,7 +46,7 @@ pub struct Dialect {
 /// Frame `P`, then the content.
 pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some, ends_unacknowledged: false };
 
-/// A store that runs already has this long to connect to a new producer.
+/// How long a running store may need to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
 
 /// The command that requests the partition's name. The response is a pointer to it.
@@ -208,7 +208,7 @@ impl Role for ProducerRole<'_> {
             }
             (TERM, _) => {
                 self.terminating_since_ms = Some(now_ms);
-                // Stores learn at once which records they have missed.
+                // Stores then detect at once which records they have missed.
                 self.producer.send_head(now_ms, &mut common.outbox);
             }
             (ABANDON, _) => self.is_abandoned = true,
@@ -358,8 +358,9 @@ impl ProducerRole<'_> {
         });
     }
 
-    /// True while commands must wait in the pipe. Owners that use `send_command` wait themselves, so that `$TERM`
-    /// always gets through. This is for owners that do not. A producer that may end at once must read `$TERM`.
+    /// True while commands must stay in the pipe, because their owner has exceeded the budget. An owner that uses
+    /// `send_command` never exceeds it: it waits itself, so that `$TERM` always gets through. A producer that may end
+    /// at once must read `$TERM`, so it is never over budget.
     fn is_over_budget(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
         self.has_exceeded_budget && !self.is_abandoned && self.budget.as_ref().is_some_and(is_over)

@@ -21,8 +21,8 @@ use zmq::POLLIN;
 
 /// Up to this many consumers with the same towers connect to these themselves. Most processes need no relay.
 const MAX_DIRECT_COUNT: usize = 8;
-/// A consumer takes silence for the loss of all towers. So the relay forwards a local consumer's beacon when it has
-/// forwarded none for this long.
+/// A consumer that receives no beacons for a while assumes that all towers are gone. So the relay forwards a local
+/// consumer's beacon when it has forwarded none for this long.
 const KEEP_ALIVE_MS: u64 = 250;
 /// Frames of a tower's beacon.
 const BEACON_FRAMES: usize = 3;

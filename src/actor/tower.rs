@@ -18,12 +18,12 @@ mod forwarded;
 
 use forwarded::{Forward, Forwarded};
 
-/// The most that libzmq may hold of unread beacons: those of 7,000 nodes. Beyond it, the connection with the most
-/// unread data is ended. Short frames occupy 32 times their size.
+/// The limit of unread beacons that libzmq holds: those of 7,000 nodes. Beyond it, the connection with the most unread
+/// data is ended. Short frames occupy 32 times their size.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
-/// After `$TERM`, a tower still introduces a node that has just connected for this long. Without that, the node would
-/// know only some of its peers, and would wait for the others in vain.
+/// After `$TERM`, a tower still introduces a node that has just connected for this long. Otherwise the node would
+/// receive the endpoints of only some of its peers, and would wait for the others in vain.
 const INTRODUCTION_MS: u64 = 250;
 
 /// Frames of a node's beacon.
@@ -67,7 +67,7 @@ struct Tower<'a> {
     subscribers: Subscribers,
     /// Limits the connections of `incoming` and of `outgoing`.
     inbound: [Option<Inbound>; 2],
-    /// When a node connected last. Its subscription shows that.
+    /// When a node connected last. The tower detects this by the node's subscription.
     newest_ms: Option<u64>,
     /// The file is removed when the tower ends.
     endpoints_file: Option<EndpointsFile>,

@@ -6,7 +6,7 @@ use crate::settings::{self, TowerAddress};
 use crate::wire::WELCOME;
 use zmq::{POLLIN, PollItem, SocketEvent};
 
-/// The most that libzmq may hold of the towers' beacons, and of their subscriptions. Beyond it, a connection is ended.
+/// The limit of the towers' unread beacons and subscriptions that libzmq holds. Beyond it, a connection is ended.
 pub(in crate::actor) const MAX_HELD_BYTES: usize = 4 << 20;
 /// Events of the connections to towers.
 const EVENTS: &[SocketEvent] = &[SocketEvent::CONNECTED, SocketEvent::DISCONNECTED];
@@ -86,7 +86,7 @@ impl<'a> Towers<'a> {
         [self.incoming.item(POLLIN)].into_iter().chain(self.monitor.as_ref().map(Monitor::item))
     }
 
-    /// The next connect or disconnect of a tower: whether no tower is connected after it.
+    /// Handles the next connect or disconnect of a tower. Returns whether no tower is connected after it.
     pub(super) fn poll_change(&mut self) -> Result<Option<bool>> {
         let Some((event, _)) = self.monitor.as_ref().map(Monitor::try_recv).transpose()?.flatten() else {
             return Ok(None);

@@ -17,8 +17,8 @@ pub(super) struct BeaconLink {
     reports: Receiver<Report>,
     /// The beacon has not sent its ready signal yet, because the wait for it was interrupted.
     is_starting: Cell<bool>,
-    /// The beacon reads it. The node holds it too: it must live until the monitor is stopped, even if the beacon
-    /// panics.
+    /// The beacon reads the monitor. The node holds it too, because it must live until the monitor is stopped, even if
+    /// the beacon panics.
     _monitor: Arc<Mutex<Monitor>>,
 }
 

@@ -18,8 +18,8 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
     }
     if config.publisher == Kind::XPUB {
         // Without this option, libzmq reports only the first subscription to a topic. The node must see each peer's
-        // subscription. It also counts the bytes of each one as read: a peer that changes its subscriptions often would
-        // otherwise seem to have much unread data, and be disconnected.
+        // subscription. The node also counts the bytes of each subscription as read. Otherwise a peer that changes its
+        // subscriptions often would seem to have much unread data, and would be disconnected.
         publisher.report_every_subscription()?;
     }
     publisher.enable_keepalive()?;

@@ -19,8 +19,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// have died.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When processors are scarce, receiving live records has priority over writing. A batch that waits grows, and costs
-/// less per record.
+/// When processors are scarce, receiving live records has priority over writing. A batch that waits grows, and then
+/// costs less per record.
 const NICENESS: i32 = 5;
 
 /// A batch of received records.
@@ -55,7 +55,7 @@ impl Committer {
                     let disk = Disk { log: &log, slot, may_retry };
                     let result = disk.run(&next_job, &job_done, waker);
                     if let Err(Error::Logged) = result {
-                        // Prevents that the writer logs it again.
+                        // So the writer does not log it again.
                         let _ = job_done.send(Err(Error::Logged));
                     }
                     result

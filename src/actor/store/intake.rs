@@ -73,7 +73,7 @@ impl<P: Payload> Intake<P> {
         Intake { max_batch_len_bytes, max_batch_count, ..self }
     }
 
-    /// What waits to be written: bytes of content, and records.
+    /// The bytes of content and the number of records that wait to be written.
     pub fn gathered(&self) -> (usize, usize) {
         let batch = &self.gathering.job.batch;
         (batch.content_len_bytes(), batch.len())
@@ -213,7 +213,7 @@ impl<P: Payload> Gathering<P> {
     }
 }
 
-/// What batches are written to.
+/// The log that batches are written to.
 pub trait Disk {
     /// Appends a whole batch, or nothing of it.
     ///

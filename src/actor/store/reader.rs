@@ -23,8 +23,8 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 /// per second.
 const MAX_LOGGED_COUNT: usize = 1_000;
 
-/// The most records that may wait to be sent to one requester. Nodes of 0.1.0 request up to 100,000 records at once,
-/// ours 16,384 of a partition. The records are on disk, so they need not fill the memory.
+/// The limit of records that wait to be sent to one requester. Nodes of 0.1.0 request up to 100,000 records at once,
+/// nodes of this library 16,384 of a partition. The records are on disk, so they need not fill the memory.
 const MAX_UNSENT_COUNT: i32 = 131_072;
 
 /// The longest CONSUMER-HELLO: one with 60,000 topics of maximum length.
@@ -115,7 +115,7 @@ impl Role for ReaderRole<'_> {
         Ok(if command == TERM { Flow::End } else { Flow::Continue })
     }
 
-    /// Consumers subscribe to our STORE-HELLO.
+    /// Consumers subscribe to STORE-HELLOs of this reader.
     fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
         self.reader.handle_subscription(subscription, out);
     }

@@ -74,7 +74,8 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     Box::new(move |name| match find(name) {
         Ok(partition) => Ok(partition.map_or(0, |partition| partition.next)),
         Err(error) => {
-            // Without knowing what is on disk, nothing may be written. The peer will mention the partition again.
+            // The writer must not write to a partition whose end on disk is unknown. The peer will mention the
+            // partition again.
             static WARNING: Mutex<Warning> = Mutex::new(Warning::new());
             let mut warning = WARNING.lock().unwrap_or_else(PoisonError::into_inner);
             warning.warn(now_ms(), || format!("Store: {}: {error}", printable(name.producer)));
@@ -92,7 +93,7 @@ struct WriterRole {
 
 impl Role for WriterRole {
     const RECEIVES: Receives = Receives::Records;
-    /// A record waits for the disk.
+    /// The content of a record is kept until the disk has written it.
     const KEEPS_CONTENT: bool = true;
 
     fn can_receive(&self) -> bool {
