@@ -18,7 +18,7 @@ pub const MAX_JOBS: usize = 4_096;
 /// The remaining part of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Whose turn it takes: the connection, or the requester if the connection is not known.
+    /// The requester in the fair queue: the connection, or the name in the request if the connection is not known.
     pub client: Box<[u8]>,
     /// The node that gets the records.
     pub requester: Box<[u8]>,

@@ -5,8 +5,8 @@
 //! - Few endpoints may be pending: their peers have not responded yet. A new endpoint evicts the one that has been
 //!   pending longest.
 //! - The number of peers of one host is limited.
-//! - When the table is full, a new peer evicts the newest peer of the host that has most peers, if its own host has
-//!   fewer. Established peers stay.
+//! - When the table is full, a new peer evicts the newest peer of the host that has most peers. It is refused if its
+//!   own host would then have more peers than that host. Established peers stay.
 //!
 //! A name of 32 hexadecimal digits is a node's address. It belongs to one peer. Towers may see that peer at different
 //! hosts: the same name at the same port is one peer. Other names may be shared or empty. Such a peer is identified
@@ -77,7 +77,7 @@ pub struct Discovery {
     hosts: HashMap<String, Numbered>,
     /// Hosts, ordered by their number of peers.
     by_count: BTreeSet<(usize, String)>,
-    /// How many peers were ever added. It numbers them.
+    /// How many peers were ever added. The count numbers each new peer.
     added: u64,
     notice: Option<Notice>,
     /// Peers that were added or removed; `None` unless the caller asked for them.
@@ -202,8 +202,8 @@ impl Discovery {
     }
 
     /// Limits the pending endpoints. The caller must then call [`Discovery::handle_answer`] and
-    /// [`Discovery::handle_connection_ended`]. An endpoint whose connection is lost is always pending, so there may be more than
-    /// `max_pending`.
+    /// [`Discovery::handle_connection_ended`]. An endpoint whose connection is lost is always pending, so there may be
+    /// more than `max_pending`.
     pub fn with_max_pending(self, max_pending: usize) -> Self {
         Discovery { max_pending, ..self }
     }
@@ -361,7 +361,7 @@ impl Discovery {
     }
 
     /// Evicts the newest peer of the host that has most peers. Returns false, and evicts none, if `host` would then
-    /// have as many.
+    /// have more peers than that host.
     fn evict_from_largest_host(&mut self, host: &str, events: &mut Vec<Event>) -> bool {
         let Some((most, largest)) = self.by_count.last().cloned() else { return false };
         if self.peers.len() < self.max_peers || most <= self.count_of(host) + 1 {
@@ -419,7 +419,7 @@ impl Discovery {
         }
     }
 
-    /// A tower has accepted this node's connection. A beacon is due at once, so that the tower's other nodes learn of
+    /// A tower has accepted this node's connection. A beacon is due at once, so that the tower's other nodes discover
     /// this node.
     pub fn handle_welcome(&mut self, now_ms: u64) {
         self.beacon_soon(now_ms);

@@ -5,8 +5,8 @@
 //! A state machine receives input and time from its caller, and returns what the caller must do. The machines
 //! use the same kinds of methods. Each has those that its role needs:
 //!
-//! - `handle_*` takes input: a message, a subscription, a connection that was given up, or a finished commit. Commands have their
-//!   own names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`. The caller passes the time in
+//! - `handle_*` takes input: a message, a subscription, a connection that was given up, or a finished commit. Commands
+//!   have their own names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`. The caller passes the time in
 //!   milliseconds, from a clock that never goes back.
 //! - `due_ms` returns when `handle_timeout` must be called next. `handle_timeout` does everything that is due.
 //! - `poll_*` returns output that is ready. `poll_answers` sends the next responses to requests. `poll_job` returns
@@ -23,9 +23,9 @@
 //! The caller does the following in each turn of its loop, in this order:
 //!
 //! 1. It passes on the commands of the application.
-//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then informs a producer whether more
-//!    subscriptions wait (`handle_behind`): the producer takes an ACK without a known subscription for the sign of a
-//!    twin.
+//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then calls `handle_behind` of a
+//!    producer, with whether subscriptions are unread. The reason is that the producer treats an ACK without a known
+//!    subscription as a sign of a twin.
 //! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. Then it
 //!    calls `handle_all_read` of a producer if no message is left, and `handle_unread` of a consumer or replica with
 //!    the time of the oldest unread message: unread messages may be responses.
@@ -33,12 +33,12 @@
 //!    given up. This follows the messages, because a message counts if it arrived before the end of its connection.
 //! 5. It calls `handle_committed` for records that the disk has written, and `poll_job` for the next ones to write.
 //! 6. It calls `poll_answers`, `handle_timeout`, and `poll_notice` until that returns `None`.
-//! 7. It publishes the outbox. Publishing never waits: a peer fetches later what it could not receive.
+//! 7. It publishes the outbox. Publishing never waits: a peer later fetches the records that it could not receive.
 //!
 //! Then the loop sleeps until there is input, or until `due_ms`. The caller may call `handle_timeout` before that time.
 //!
 //! The caller may stop reading messages while the application or the disk accepts no more. Unread responses are not
-//! late, so the machine's clock must stand still meanwhile, or the caller must not call `handle_timeout`.
+//! late. So the clock that the caller passes must stop meanwhile, or the caller must not call `handle_timeout`.
 //!
 //! `actor::node_loop` is the loop of all nodes. `tests/simulation` runs the same machines in virtual time.
 //!
@@ -139,7 +139,7 @@ pub enum Reading {
     Nobody,
 }
 
-/// The requesters' queues, as the caller sees them.
+/// The requesters' queues, which the caller manages.
 pub trait Requesters {
     /// Whether the requester can receive a message with this id now.
     fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading;

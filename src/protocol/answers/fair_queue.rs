@@ -7,9 +7,9 @@ use std::collections::{HashMap, VecDeque};
 
 /// A fair queue of at most `limit` requests.
 ///
-/// A request that finds the queue full evicts the latest request of the host with most requests, from the requester
-/// of that host with most requests. It is refused when its own host would then have as many. The same holds among the
-/// requesters of one host.
+/// A request that finds the queue full evicts the latest request of the host with most requests, from the requester of
+/// that host with most requests. It is refused if its own host would then have more requests than that host. The same
+/// holds among the requesters of one host.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,

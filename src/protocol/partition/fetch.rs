@@ -1,10 +1,9 @@
 //! Plans the FETCHes of one partition: which records to request, from which store, and when to retry.
 //!
 //! One FETCH is in flight at a time. It requests a window: as many records as fit into a few MiB, estimated from the
-//! records received so far. FETCHes rotate among the stores that advertise the
-//! partition. When a store misses its deadline, another one is asked. A lost connection is noticed in this way, too.
-//! When no store is left, all peers are asked, with a growing timeout. The window then shrinks if responses do not come
-//! or are partial.
+//! records received so far. FETCHes rotate among the stores that advertise the partition. When a store misses its
+//! deadline, another one is asked. A lost connection shows in this way, too. When no store is left, all peers are
+//! asked, with a growing timeout. The window then shrinks if responses do not come or are partial.
 
 use super::backoff::Backoff;
 use super::fetch_stall::FetchStallDetector;

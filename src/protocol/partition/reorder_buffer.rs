@@ -73,9 +73,9 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
         dropped
     }
 
-    /// One after the last missing record that a FETCH should request; `end` is the end of all gaps. That is the end
-    /// of the first gap, or of a later one, if the records between the gaps have at most `known_len_bytes` in total
-    /// and are before `limit`.
+    /// Returns the end of the range that a FETCH should request; `end` is the end of the last gap. The range covers the
+    /// first gap. It also covers a later gap if the buffered records before that gap have at most `known_len_bytes` in
+    /// total and are before `limit`.
     pub fn end_of_gaps(&self, end: u64, known_len_bytes: u64, limit: u64) -> u64 {
         let Some((&first, _)) = self.records.first_key_value() else { return end };
         let mut known_len_bytes = known_len_bytes;

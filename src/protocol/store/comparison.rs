@@ -1,8 +1,9 @@
 //! Detects that two stores hold different records.
 //!
-//! This store goes through the partitions that it and another store both hold. It fetches run after run of records
-//! from the other store, and compares each record with its own. A difference is logged once for each partition and
-//! store. The FETCHes are ordinary ones, so every store that names itself in its DIRECT-HEADs answers them.
+//! This store goes through the partitions that it and another store both hold. It fetches one run of consecutive
+//! records after the other from the other store, and compares each record with its own. A difference is logged once for
+//! each partition and store. The FETCHes are ordinary ones, so every store that names itself in its DIRECT-HEADs
+//! answers them.
 //!
 //! Each connection over which DIRECT-HEADs come has a `Walk`. While the DIRECT-HEADs of one response arrive, the walk
 //! gathers the partitions after its cursor, at most `MAX_BATCH_COUNT`. Then it compares them, from the first record

@@ -9,7 +9,7 @@ use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 /// Takes the head of a partition: its name, and the offset of the last record.
 pub type EachHead<'a> = dyn FnMut(PartitionName, u64) + 'a;
 
-/// The log, as the reader sees it.
+/// The log that the reader reads from.
 pub trait Source {
     /// A read error.
     type Error;
@@ -26,8 +26,8 @@ pub trait Source {
         each: &mut EachHead,
     ) -> Result<Option<Box<[u8]>>, Self::Error>;
 
-    /// Passes at most `count` records from `from` on to `each`, in ascending order. May stop earlier, but not before
-    /// the first one. Returns how many.
+    /// Passes at most `count` records from `from` on to `each`, in ascending order. May stop earlier, but only after
+    /// the first record. Returns the number of records.
     fn read(
         &self,
         partition: PartitionName,
@@ -104,7 +104,7 @@ impl Reader {
         }
     }
 
-    /// Adds a request for heads. The empty topic stands for all topics.
+    /// Adds a request for heads. The empty topic means all topics.
     fn push_head_job(&mut self, from: &Sender, requester: &[u8], topic: &[u8]) {
         if requester.is_empty() {
             return;
@@ -122,7 +122,7 @@ impl Reader {
     }
 
     /// Handles a subscription that a peer made at this reader's socket. A consumer that subscribes to STORE-HELLO can
-    /// receive it now, and gets one.
+    /// receive this message from now on, so the reader sends one.
     pub fn handle_subscription<P>(&self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::STORE_HELLO {
             out.message(&Message::StoreHello { topic: subscription.topic, address: &self.address });

@@ -8,7 +8,8 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
 
-/// How long after another store has connected to ask what it holds. By then the connections in both directions exist.
+/// How long after the connection of another store this store requests its heads. By then the connections in both
+/// directions exist.
 const NEW_STORE_MS: u64 = 200;
 /// The shortest time between two notices of a twin store.
 const TWIN_INTERVAL_MS: u64 = 60_000;
@@ -40,9 +41,9 @@ pub struct Replica<P> {
     durable: Vec<Durable>,
     /// Partitions whose ACK the next [`Replica::poll_acks`] sends.
     acks_due: Vec<Index>,
-    /// When to ask the other stores next what they hold.
+    /// When this store next requests the heads of the other stores.
     refresh_ms: u64,
-    /// How many DIRECT-HEADs have come since the other stores were asked.
+    /// How many DIRECT-HEADs have come since the heads were requested.
     head_count: usize,
     /// Whether another store uses this store's name.
     has_twin: bool,
@@ -195,7 +196,7 @@ impl<P: Payload> Replica<P> {
     }
 
     /// Handles a subscription that a peer made at this node's socket. A subscription to GET-HEADS shows that a store
-    /// has connected. It is then asked what it holds.
+    /// has connected. Its heads are requested soon after.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.refresh_ms = self.refresh_ms.min(now_ms + NEW_STORE_MS);
@@ -225,7 +226,7 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Messages are unread that were received at this time or later, see [`Ingest::handle_unread`].
+    /// Messages that were received at `unread_since_ms` or later are unread, see [`Ingest::handle_unread`].
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.ingest.handle_unread(unread_since_ms);
     }
@@ -265,7 +266,7 @@ impl<P: Payload> Replica<P> {
         if now_ms >= self.refresh_ms {
             let head_count = std::mem::take(&mut self.head_count);
             self.refresh_ms = now_ms + self.ingest.begin_refresh(head_count);
-            // The empty topic stands for all partitions of all topics.
+            // The empty topic requests the heads of all topics.
             out.message(&Message::GetHeads { topic: b"", address: &self.address });
         }
     }
