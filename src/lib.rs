@@ -10,15 +10,15 @@
 //! | [`zpl`] | configurations in ZPL |
 //! | [`settings`] | the configuration keys and their meaning |
 //! | [`text`] | bytes in messages |
-//! | [`partition_name`] | what names a partition |
+//! | [`partition_name`] | the name of a partition: topic and producer |
 //! | [`rate_limit`] | a rate with a burst |
 //! | [`actor`] | one thread per node: state machine, sockets, log |
 //! | [`capi`] | the C functions of `dafka.h` |
 //! | [`program`] | shared code of the command-line programs |
-//! | [`commands`] | their command lines |
+//! | [`commands`] | the command lines of the programs |
 //!
-//! Dependencies point down only: `capi` and `program` use `actor`, which uses `protocol`, `storage` and `net`, which
-//! use `wire` and `czmq`. `wire`, `protocol` and `storage` do not depend on C, sockets or threads.
+//! A layer uses only the layers below it: `capi` and `program` use `actor`, which uses `protocol`, `storage` and `net`,
+//! which use `wire` and `czmq`. `wire`, `protocol` and `storage` do not depend on C, sockets or threads.
 
 pub mod actor;
 pub mod capi;

@@ -57,7 +57,7 @@ impl Failure {
 /// The result of a program's main function.
 pub type Result<T = (), E = Failure> = std::result::Result<T, E>;
 
-/// What `--pub` and `--sub` address.
+/// The meaning of the addresses in `--pub` and `--sub`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The tower itself, which binds there.

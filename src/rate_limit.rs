@@ -1,10 +1,10 @@
 //! A rate limit with a burst, as a state machine that is given the time.
 
-/// A token bucket: `count` events at once, and one more each `interval_ms`. Both are given at each call, so that a limit
-/// takes eight bytes.
+/// A token bucket: `count` events at once, and one more each `interval_ms`. Both are given at each call, so that a
+/// limit takes eight bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateLimit {
-    /// When all that was taken is available again.
+    /// When the full burst is available again.
     restored_ms: u64,
 }
 
@@ -19,7 +19,7 @@ impl RateLimit {
         self.restored_ms = self.restored_ms.max(now_ms) + interval_ms;
     }
 
-    /// Whether no event counts any more: the limit is as good as a new one.
+    /// Whether no earlier event counts any more, as in a new limit.
     pub fn is_restored(self, now_ms: u64) -> bool {
         self.restored_ms <= now_ms
     }

@@ -137,7 +137,7 @@ pub struct Consumer {
     pub reorder_bytes: usize,
     /// `consumer/max_partitions`: known partitions at a time.
     pub max_partitions: usize,
-    /// `consumer/max_partitions_per_peer`: known partitions at a time that belong to one peer.
+    /// `consumer/max_partitions_per_peer`: known partitions at a time that are charged to one peer.
     pub max_partitions_per_peer: usize,
     /// `consumer/max_record_bytes`: longest record that the consumer accepts from the network.
     pub max_record_bytes: usize,
@@ -163,7 +163,7 @@ pub struct Store {
     pub reorder_bytes: usize,
     /// `store/max_partitions`: known partitions at a time.
     pub max_partitions: usize,
-    /// `store/max_partitions_per_peer`: known partitions at a time that belong to one peer.
+    /// `store/max_partitions_per_peer`: known partitions at a time that are charged to one peer.
     pub max_partitions_per_peer: usize,
     /// `store/max_record_bytes`: longest record that the store accepts from the network.
     pub max_record_bytes: usize,

@@ -20,7 +20,7 @@ pub fn printable(octets: &[u8]) -> String {
     text
 }
 
-/// A path as one line, likewise.
+/// A path as one line, escaped in the same way.
 pub fn printable_path(path: &Path) -> String {
     printable(path.as_os_str().as_encoded_bytes())
 }

@@ -84,8 +84,8 @@ impl Item {
         Some(item)
     }
 
-    /// All values at a path. The value that `zconfig_get` finds comes first, if it exists: that in the first of the
-    /// nested sections with each name. The others follow in the order of the text.
+    /// All values at a path. The first one is the value that `zconfig_get` finds, if it exists: `zconfig_get` looks
+    /// only into the first nested section with each name. The others follow in the order of the text.
     pub fn values(&self, path: &str) -> Vec<&[u8]> {
         let path = path.as_bytes();
         let mut found = Vec::new();

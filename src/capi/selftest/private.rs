@@ -8,7 +8,7 @@ use crate::protocol::ingest::Index;
 use crate::wire::Message;
 use std::ffi::c_char;
 
-/// A name without its `_test`, and its function.
+/// The name of a test without its `_test`, and the function of the test.
 type Test = (&'static str, fn(verbose: bool));
 
 const TESTS: [Test; 3] =

@@ -30,7 +30,7 @@ impl Backoff {
         self.count += 1;
     }
 
-    /// How long to wait after that, and after each further FETCH, which may have been lost without a connection.
+    /// How long to wait before the next FETCH. 0 if no connection was given up during a FETCH since the last response.
     pub fn wait_ms(&self) -> u64 {
         if self.count == 0 {
             return 0;

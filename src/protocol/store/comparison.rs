@@ -224,9 +224,9 @@ impl Comparison {
         self.walks.last_mut()
     }
 
-    /// The walk to evict for a new connection of `host`. That is the walk with the oldest DIRECT-HEAD, if it is older
-    /// than `IDLE_MS`. Otherwise it is such a walk of the host with most walks, or of `host` itself if it would have
-    /// as many.
+    /// The walk to evict for a new connection of `host`. That is the walk with the oldest DIRECT-HEAD, if this is older
+    /// than `IDLE_MS`. Otherwise it is the walk with the oldest DIRECT-HEAD of the host with most walks. But if that
+    /// host would then have fewer walks than `host`, it is such a walk of `host`.
     fn walk_to_evict_for(&self, host: &[u8], now_ms: u64) -> Option<usize> {
         let count = |host: &[u8]| self.walks.iter().filter(|walk| walk.host() == host).count();
         let oldest = (0..self.walks.len()).min_by_key(|&i| self.walks[i].heard_ms)?;
