@@ -1,7 +1,7 @@
 //! A panic inside an actor or an entry point: the process continues, the object returns errors, zactor_destroy returns.
 //!
-//! The library does not panic on purpose. It calls the logger of the process from every actor and entry point, and here that
-//! logger panics.
+//! The library does not panic on purpose. It calls the logger of the process from every actor and entry point, and here
+//! that logger panics.
 
 use dafka::capi::*;
 use dafka::czmq::{
@@ -257,7 +257,8 @@ fn network(directory: &std::path::Path) -> Config {
     config
 }
 
-/// Each node has a thread for its beacon. When that thread panics, peers cannot find the node any more, so the node ends.
+/// Each node has a thread for its beacon. When that thread panics, peers cannot find the node any more, so the node
+/// ends.
 #[test]
 fn nodes_end_after_a_panic_of_their_beacon() {
     let _alone = alone();

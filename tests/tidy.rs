@@ -147,8 +147,8 @@ fn every_czmq_declaration_is_checked_by_the_c_compiler() {
     assert_eq!(c.matches(");\n").count(), declared.len(), "declarations of functions that are not called");
 }
 
-/// Lines with a pipe into `grep -q`. It ends at the first match, and SIGPIPE may end the other side. With pipefail, a match then
-/// counts as no match: a check fails sometimes, and a check for absence cannot fail.
+/// Lines with a pipe into `grep -q`. It ends at the first match, and SIGPIPE may end the other side. With pipefail, a
+/// match then counts as no match: a check fails sometimes, and a check for absence cannot fail.
 fn pipes_to_quiet_grep(script: &str) -> Vec<&str> {
     let is_quiet = |part: &str| {
         let mut words = part.split_whitespace();

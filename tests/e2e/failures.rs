@@ -147,8 +147,8 @@ fn nodes_reconnect_during_a_flood_after_their_tower_was_stopped() {
     let mut consumer = cluster.consumer("flood");
     let producer = cluster.producer_of("flood", &all);
     let mut printed = consumer.lines(1, "the first record");
-    // Without beacons, nodes disconnect while records arrive. Then they connect again. The test reads slowly, so that the
-    // flood lasts.
+    // Without beacons, nodes disconnect while records arrive. Then they connect again. The test reads slowly, so that
+    // the flood lasts.
     for _ in 0..4 {
         tower.pause();
         std::thread::sleep(Duration::from_millis(600));

@@ -9,8 +9,8 @@ const TOPIC: &str = "limits";
 /// The limit of the reorder buffer: a hundred of these records.
 const REORDER_BYTES: &str = "100000";
 
-/// Publishes two thousand records of a kilobyte without the first one, and then the only record of another partition. Returns
-/// the address of that partition.
+/// Publishes two thousand records of a kilobyte without the first one, and then the only record of another partition.
+/// Returns the address of that partition.
 fn publish_early_records(node: &Node) -> String {
     let (early, last) = (node.address.clone(), new_address());
     let content = "x".repeat(1_000);
@@ -107,8 +107,8 @@ fn a_node_limits_its_peers() {
     let nodes: Vec<Node> = (0..6).map(|_| Node::started(&cluster, &[])).collect();
     let consumer = cluster.consumer(TOPIC);
     let start = Instant::now();
-    // The tower announces all six again and again. A new peer replaces one that has not answered for half a second, which
-    // happens at first on a busy machine.
+    // The tower announces all six again and again. A new peer replaces one that has not answered for half a second,
+    // which happens at first on a busy machine.
     loop {
         let before = connections(&consumer.log());
         std::thread::sleep(QUIET);

@@ -38,8 +38,8 @@ fn run(program: &str, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> (Opti
     (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
 }
 
-/// Checks a program whose output fails, and everything else succeeds: a full device gives one line and exit code 1, and a
-/// closed pipe gives exit code 0.
+/// Checks a program whose output fails, and everything else succeeds: a full device gives one line and exit code 1, and
+/// a closed pipe gives exit code 0.
 #[track_caller]
 fn assert_output_matters(program: &str, arguments: &[&str]) {
     let (code, stderr) = run(program, arguments, full(), Stdio::piped());

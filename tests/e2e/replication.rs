@@ -1,4 +1,5 @@
-//! Several stores: each copies every partition, a producer waits for enough stores, and its memory is limited meanwhile.
+//! Several stores: each copies every partition, a producer waits for enough stores, and its memory is limited
+//! meanwhile.
 
 use crate::e2e::{
     Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
@@ -23,8 +24,8 @@ fn acknowledged(ack: &[u8]) -> u64 {
     number_8_at(ack, ack.len() - 33 - 8)
 }
 
-/// Waits for several ACKs of all records. The store repeats them for each HEAD of the producer, so by then the producer has
-/// received some, too. If they were enough for it, it would send no more HEADs.
+/// Waits for several ACKs of all records. The store repeats them for each HEAD of the producer, so by then the producer
+/// has received some, too. If they were enough for it, it would send no more HEADs.
 fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     let due = Instant::now() + DEADLINE;
     for _ in 0..4 {
@@ -34,7 +35,8 @@ fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     }
 }
 
-/// A store that starts again does not count as a second store: with its database, and without it, where it has a new name.
+/// A store that starts again does not count as a second store: with its database, and without it, where it has a new
+/// name.
 #[test]
 fn a_producer_with_min_stores_2_waits_until_two_different_stores_have_each_record() {
     for is_wiped in [false, true] {
@@ -87,8 +89,8 @@ fn records_of_several_stores_are_fetched_from_one_of_them() {
         assert_eq!(statistic(&stderr, "handed_on"), published.len() as u64, "{stderr}");
         statistic(&stderr, "duplicates")
     };
-    // If all three answered, there would be twice as many duplicates as records. A store that is slow for a moment may answer
-    // after another one, but not each time.
+    // If all three answered, there would be twice as many duplicates as records. A store that is slow for a moment may
+    // answer after another one, but not each time.
     let mut duplicates = Vec::new();
     while duplicates.last().is_none_or(|&count| count >= published.len() as u64 / 4) {
         duplicates.push(replay());
@@ -119,8 +121,8 @@ fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
     }
 }
 
-/// On a busy machine a store may be slow for a moment, and the consumer rightly repeats its request. That does not happen
-/// each time. An application that reads slowly would cause it each time.
+/// On a busy machine a store may be slow for a moment, and the consumer rightly repeats its request. That does not
+/// happen each time. An application that reads slowly would cause it each time.
 #[test]
 fn a_slow_application_does_not_cause_repeated_fetches() {
     let repeats: Vec<u64> = std::iter::repeat_with(records_that_a_slow_application_gets_twice)

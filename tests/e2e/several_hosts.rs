@@ -1,5 +1,5 @@
-//! Nodes on several hosts, in network namespaces: addresses that the tower finds out, links that are cut, lossy or slow, and
-//! hosts that vanish. Where namespaces are not allowed, each test prints that and is skipped.
+//! Nodes on several hosts, in network namespaces: addresses that the tower finds out, links that are cut, lossy or
+//! slow, and hosts that vanish. Where namespaces are not allowed, each test prints that and is skipped.
 
 use crate::e2e::{
     Family, Flow, Hosts, Link, Program, announced, assert_contents, assert_each_partition,
@@ -8,8 +8,8 @@ use crate::e2e::{
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How soon records flow after a link works again, on a machine that may be busy. TCP alone, with its exponential backoff,
-/// takes up to as long as the cut was. It may take a quarter of an hour to notice a dead peer.
+/// How soon records flow after a link works again, on a machine that may be busy. TCP alone, with its exponential
+/// backoff, takes up to as long as the cut was. It may take a quarter of an hour to notice a dead peer.
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// The timeout of silent peers.
@@ -88,8 +88,8 @@ fn a_store_and_a_consumer_continue_after_they_were_cut_off() {
     cut_off(1, "store");
 }
 
-/// A producer that needs two stores waits while one of them is cut off. Then that store copies the missing records, and has
-/// all of them when the other one ends.
+/// A producer that needs two stores waits while one of them is cut off. Then that store copies the missing records, and
+/// has all of them when the other one ends.
 #[test]
 fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
     let Some(mut hosts) = Hosts::new(Family::V4, &[1, 2, 3, 4], &[0]) else { return };
@@ -205,8 +205,8 @@ fn a_new_host_takes_the_address_of_one_that_vanished() {
     let mut printed = consumer.lines(first.len(), "the old host's records");
     let endpoints: BTreeSet<_> = announced(&tower).into_values().flatten().collect();
     let endpoint = endpoints.iter().find(|endpoint| endpoint.contains("10.231.0.3:")).expect("the old one");
-    // Give the new host's producer the endpoint of the old one, to which its peers are connected. The kernel prefers odd
-    // ports for listening sockets, and even ones for connections.
+    // Give the new host's producer the endpoint of the old one, to which its peers are connected. The kernel prefers
+    // odd ports for listening sockets, and even ones for connections.
     let others = (40_001..40_100).step_by(2).map(|port| port.to_string());
     let others: Vec<_> = others.filter(|port| !endpoint.ends_with(port.as_str())).collect();
     hosts.network.sysctl(3, "net/ipv4/ip_local_reserved_ports", &others.join(","));

@@ -105,7 +105,8 @@ fn a_signal_that_comes_as_soon_as_it_is_caught_ends_every_program() {
 #[test]
 fn signals_that_the_parent_process_has_blocked_end_every_program() {
     for signal in SIGNALS {
-        // SAFETY: the set is plain data, initialized before its use. The programs inherit the signals that this thread blocks.
+        // SAFETY: the set is plain data, initialized before its use. The programs inherit the signals that this thread
+        // blocks.
         let rc = unsafe {
             let mut set = std::mem::zeroed();
             libc::sigemptyset(&raw mut set);
@@ -213,8 +214,8 @@ fn time_after_a_second_signal() -> Duration {
     start.elapsed()
 }
 
-/// On a very busy machine, a store may answer after the 5 s for which a producer waits. Then the producer rightly ends with
-/// unacknowledged records. That hardly happens three times in a row.
+/// On a very busy machine, a store may answer after the 5 s for which a producer waits. Then the producer rightly ends
+/// with unacknowledged records. That hardly happens three times in a row.
 #[track_caller]
 fn assert_handed_over_in_time(hand_over: fn() -> bool) {
     assert!((0..3).any(|_| hand_over()), "a producer has given up three times");

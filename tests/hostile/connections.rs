@@ -21,8 +21,8 @@ fn processor_time(program: &Program) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Attackers hold more connections than there are descriptors. Some send nothing, some only shake hands, some subscribe. The
-/// nodes accept new peers, do not spin, log what they refuse, and end idle connections.
+/// Attackers hold more connections than there are descriptors. Some send nothing, some only shake hands, some
+/// subscribe. The nodes accept new peers, do not spin, log what they refuse, and end idle connections.
 #[test]
 fn nodes_work_with_more_connections_than_file_descriptors() {
     let mut cluster = Cluster::new();

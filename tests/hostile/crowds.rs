@@ -14,8 +14,8 @@ fn is_soak() -> bool {
     std::env::var_os("DAFKA_SOAK").is_some()
 }
 
-/// A partition costs a consumer or a store about a kilobyte: its names, twice, its state, and its entries in tables. 100,000
-/// partitions cost less than 100 MiB. Half as much again is for batches and for free memory of the allocator.
+/// A partition costs a consumer or a store about a kilobyte: its names, twice, its state, and its entries in tables.
+/// 100,000 partitions cost less than 100 MiB. Half as much again is for batches and for free memory of the allocator.
 const PARTITIONS_GROWTH: u64 = 150 * MIB;
 
 #[test]
@@ -133,8 +133,8 @@ fn consumers_read_records_beside_thousands_of_requests_for_all_heads() {
 const FILES: u64 = 1_024;
 const PEERS: usize = 10_000;
 
-/// A peer costs its name, its endpoint, and a session and a timer of the socket: some 5 KiB while the node tries to connect.
-/// A node tries few at a time.
+/// A peer costs its name, its endpoint, and a session and a timer of the socket: some 5 KiB while the node tries to
+/// connect. A node tries few at a time.
 const PEERS_GROWTH: u64 = 64 * MIB;
 
 /// Sends the beacons of ten thousand nodes that do not exist.

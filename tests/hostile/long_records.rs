@@ -34,8 +34,8 @@ fn by_partition(printed: &[Vec<u8>]) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
     partitions
 }
 
-/// Checks that the consumer prints the first five records of one partition, all records of the others, and no more. Returns
-/// how long that took.
+/// Checks that the consumer prints the first five records of one partition, all records of the others, and no more.
+/// Returns how long that took.
 #[track_caller]
 fn expect_all_but_the_long_one(consumer: &mut Program, expected: &[&[Vec<u8>]]) -> Duration {
     let start = Instant::now();
@@ -165,7 +165,8 @@ fn peers_that_are_announced_by_a_host_s_name() {
     expect_warning(&consumer.log(), "consumer/max_record_bytes");
 }
 
-/// A hostile node that sends only a too long frame to each peer that connects. Returns the number of connections at its end.
+/// A hostile node that sends only a too long frame to each peer that connects. Returns the number of connections at its
+/// end.
 fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -239,8 +240,8 @@ fn nodes_reconnect_seldom_to_a_peer_that_sends_only_too_long_frames() {
     }
     let count = counter.join().expect("a count");
     eprintln!("{count} connections by four nodes, {trips} round trips");
-    // Each connects after 0, 100, 300, 700, 1,500, 3,100 and 6,300 ms: seven times. A busy machine may restart the backoff.
-    // Without backoff there would be hundreds of connections.
+    // Each connects after 0, 100, 300, 700, 1,500, 3,100 and 6,300 ms: seven times. A busy machine may restart the
+    // backoff. Without backoff there would be hundreds of connections.
     assert!((4 * 3..=4 * 15).contains(&count), "{count} connections in 8 s");
     assert!(trips > 10, "{trips} round trips");
     honest.end(64 * MIB);

@@ -1,4 +1,5 @@
-//! Thousands of malformed messages and beacons to every kind of node. All nodes continue, and no other record is affected.
+//! Thousands of malformed messages and beacons to every kind of node. All nodes continue, and no other record is
+//! affected.
 //!
 //! `DAFKA_SEEDS=n` runs n seeds instead of three (`make soak-hostile`).
 
@@ -17,8 +18,8 @@ const STEP: usize = 2_000;
 /// How long a flood lasts: several times the second for which one line is allowed.
 const FLOOD: Duration = Duration::from_secs(3);
 
-/// How much a process may grow: unread messages of one peer, free memory of the allocator, and early records. The messages
-/// have some 200 MiB in total.
+/// How much a process may grow: unread messages of one peer, free memory of the allocator, and early records. The
+/// messages have some 200 MiB in total.
 const GROWTH: u64 = 64 * MIB;
 
 fn seeds() -> u64 {
@@ -26,7 +27,8 @@ fn seeds() -> u64 {
 }
 
 impl Attacker {
-    /// A valid message of each kind for each node, with the length of the part of its first frame that names the receiver.
+    /// A valid message of each kind for each node, with the length of the part of its first frame that names the
+    /// receiver.
     fn messages(&self) -> Vec<(Vec<Vec<u8>>, usize)> {
         let Attacker { producer, consumer, writer, reader, .. } = self;
         let with = |frame: Vec<u8>| vec![frame, b"content".to_vec()];

@@ -105,8 +105,8 @@ impl Crowd {
     }
 }
 
-/// Many peers request all records of a store and read nothing. The store buffers nothing for them, and a consumer reads as
-/// fast as without them.
+/// Many peers request all records of a store and read nothing. The store buffers nothing for them, and a consumer reads
+/// as fast as without them.
 #[test]
 fn requesters_that_do_not_read_cost_a_store_nothing() {
     let cluster = Cluster::new().with_tower();

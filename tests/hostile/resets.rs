@@ -105,7 +105,8 @@ fn a_ping_behind_a_full_pipe_does_not_end_a_connecting_node() {
     let mut node = crate::peer::Node::new(&cluster);
     node.start_beacon_at(trap.local_addr().expect("bound").port());
     let Attacker { producer, consumer, writer, reader, .. } = &attacker;
-    // Messages to which the nodes subscribe. All four get all of them, because the attacker does not know which one connects.
+    // Messages to which the nodes subscribe. All four get all of them, because the attacker does not know which one
+    // connects.
     let messages = [
         frame(&ack(producer, TOPIC, 0), false),
         frame(&get_heads(TOPIC, "nobody"), false),

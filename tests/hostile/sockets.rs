@@ -1,5 +1,5 @@
-//! Peers at every TCP port of every kind of node that do not speak ZeroMQ, stop in the middle, or announce frames that are
-//! longer than the memory.
+//! Peers at every TCP port of every kind of node that do not speak ZeroMQ, stop in the middle, or announce frames that
+//! are longer than the memory.
 
 use crate::e2e::{Cluster, DEADLINE, port_of};
 use crate::hostile::{
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// How much a process may grow: connections and their buffers. An announced frame costs nothing.
 const GROWTH: u64 = 64 * MIB;
 
-/// How much a process may grow when peers subscribe to prefixes of 4 MiB in total: libzmq needs 35 bytes for each. A store
-/// has two nodes, and more subscriptions arrive before a connection has ended.
+/// How much a process may grow when peers subscribe to prefixes of 4 MiB in total: libzmq needs 35 bytes for each. A
+/// store has two nodes, and more subscriptions arrive before a connection has ended.
 const SUBSCRIPTIONS_GROWTH: u64 = 400 * MIB;
 
 fn connect(port: u16) -> TcpStream {
@@ -118,7 +118,8 @@ impl Trap {
     }
 }
 
-/// A writer and a consumer accept long frames, because records may be long. Other nodes do not, and none accepts any length.
+/// A writer and a consumer accept long frames, because records may be long. Other nodes do not, and none accepts any
+/// length.
 #[test]
 fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
     let mut cluster = Cluster::new();
@@ -166,8 +167,8 @@ fn an_announced_long_frame_costs_no_memory_before_it_arrives() {
     honest.end(GROWTH);
 }
 
-/// Silent connections use up all files that a store may have open. Connected nodes continue, and new nodes can connect when
-/// the store ends the silent connections.
+/// Silent connections use up all files that a store may have open. Connected nodes continue, and new nodes can connect
+/// when the store ends the silent connections.
 #[test]
 fn silent_connections_occupy_files_only_for_a_while() {
     let mut cluster = Cluster::new();
@@ -255,8 +256,8 @@ fn peers_with_too_many_subscriptions_in_total_are_disconnected() {
     honest.end(SUBSCRIPTIONS_GROWTH);
 }
 
-/// Two peers subscribe to the same topic. One of them unsubscribes and subscribes again, with four times as many bytes in
-/// total as the limit.
+/// Two peers subscribe to the same topic. One of them unsubscribes and subscribes again, with four times as many bytes
+/// in total as the limit.
 #[test]
 fn many_changes_of_a_shared_subscription_do_not_end_a_connection() {
     let cluster = Cluster::new().with("beacon/max_subscription_bytes", "1048576").with_tower();
@@ -283,7 +284,8 @@ fn many_changes_of_a_shared_subscription_do_not_end_a_connection() {
     assert!(is_greeted(&mut steady, "steady"), "{}", store.log());
 }
 
-/// Subscribes to `count` prefixes of 192 bytes, which cost 200. Returns the connection and whether the other side has ended it.
+/// Subscribes to `count` prefixes of 192 bytes, which cost 200. Returns the connection and whether the other side has
+/// ended it.
 fn subscribe(port: u16, count: usize) -> (Raw, bool) {
     let mut raw = shake_hands(connect(port), "SUB").expect("a handshake");
     // Prefixes that no other connection has, because libzmq reports a shared subscription only once.

@@ -157,7 +157,8 @@ fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
     let is_right = (0..20).any(|_| {
         let (mut producer, address) = producer_for(&cluster);
         let partition = producer.address.clone();
-        // A store with a name reports the records. The consumer requests them from it. The producer receives that FETCH too.
+        // A store with a name reports the records. The consumer requests them from it. The producer receives that FETCH
+        // too.
         let held = [direct_head(&address, &partition, TOPIC, 1), string("A store of ours")].concat();
         store.send(&held);
         assert!(store.message(&to(b'F', &partition))[0].ends_with(&string("A store of ours")));

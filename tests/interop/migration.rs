@@ -1,5 +1,5 @@
-//! Moving from libdafka 0.1.0 (doc/migration.md): simulated old stores hold partitions whose producers have ended. Our store
-//! copies all of them, and serves them when the old stores have ended.
+//! Moving from libdafka 0.1.0 (doc/migration.md): simulated old stores hold partitions whose producers have ended. Our
+//! store copies all of them, and serves them when the old stores have ended.
 
 use crate::e2e::{Cluster, DEADLINE, PROMPT, wait_until};
 use crate::peer::{Node, direct_head, direct_record, new_address, number_4_at, number_8_at, string_at, to};
@@ -208,7 +208,8 @@ fn several() -> Partitions {
     partitions
 }
 
-/// Checks that a new store copies these partitions, and serves them after the end of the old stores and after a restart.
+/// Checks that a new store copies these partitions, and serves them after the end of the old stores and after a
+/// restart.
 #[track_caller]
 fn assert_copied(cluster: &Cluster, old: Vec<OldStore>, partitions: &Partitions) {
     let store = cluster.store("new");

@@ -1,8 +1,8 @@
 //! Two nodes never find each other at the same moment. These tests have a test for each pair of roles and each order.
 //!
-//! One node of the pair is ours, the other one is a simulated node of libdafka 0.1.0. "Beacon first": our node connects to
-//! the simulated one before that connects to any node. "Subscription first": the simulated node connects and subscribes to
-//! our node before our node connects to it. Messages without a connection are lost, and must be repeated.
+//! One node of the pair is ours, the other one is a simulated node of libdafka 0.1.0. "Beacon first": our node connects
+//! to the simulated one before that connects to any node. "Subscription first": the simulated node connects and
+//! subscribes to our node before our node connects to it. Messages without a connection are lost, and must be repeated.
 
 use crate::e2e::{Cluster, Program, QUIET};
 use crate::peer::{

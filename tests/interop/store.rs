@@ -37,8 +37,8 @@ fn await_ack(producer: &mut Node, sequence: u64) -> String {
     name_after(&core, &producer.message(&core)[0])
 }
 
-/// Publishes records and waits until the store acknowledges them. It sends no more at once than the store reads ahead of
-/// its disk. Returns the store's name.
+/// Publishes records and waits until the store acknowledges them. It sends no more at once than the store reads ahead
+/// of its disk. Returns the store's name.
 #[track_caller]
 fn publish(producer: &mut Node, contents: &[&str]) -> String {
     let mut name = None;

@@ -49,7 +49,8 @@ fn our_tower_sends_its_welcome_and_announces_nodes() {
             }
         }
     }
-    // The tower drops messages that are not beacons. Messages keep their order, so beacons before and after them show it.
+    // The tower drops messages that are not beacons. Messages keep their order, so beacons before and after them show
+    // it.
     let marks = [new_address(), new_address()];
     let mark =
         |address: &str| node.send_multipart([&b"B"[..], address.as_bytes(), b"host", b"7002"], 0).unwrap();
@@ -249,8 +250,8 @@ fn our_node_follows_a_peer_that_moves_or_comes_back() {
     new.send_record(&record("topic", &address, 1), "two");
     assert_eq!(consumer.line("the second record"), format!("topic {address} two").as_bytes());
 
-    // The peer sends no beacons for longer than the timeout. The tower still announces the consumer itself. The consumer
-    // disconnects, and connects again after a new beacon.
+    // The peer sends no beacons for longer than the timeout. The tower still announces the consumer itself. The
+    // consumer disconnects, and connects again after a new beacon.
     let due = Instant::now() + DEADLINE;
     while !new.has_unsubscription(b"Mtopic\0") {
         assert!(Instant::now() < due, "it does not disconnect");

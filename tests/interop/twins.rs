@@ -81,7 +81,8 @@ fn an_ack_of_an_unpublished_record_makes_a_producer_take_one_new_address() {
     }
     producer.wait_for_log(&format!("another producer seems to use the address {new} again"));
     acknowledge_all(&mut node, &new);
-    // These ACKs may be for the twin's records. So a producer that ends publishes its records once more, without a pause.
+    // These ACKs may be for the twin's records. So a producer that ends publishes its records once more, without a
+    // pause.
     node.forget_subscriptions();
     producer.close_input();
     let last =

@@ -1,4 +1,5 @@
-//! Partitions that peers claim to have, without proof: how many a consumer and a store accept, and when they evict them.
+//! Partitions that peers claim to have, without proof: how many a consumer and a store accept, and when they evict
+//! them.
 
 use crate::rig::{Content, ME, Reading, direct, direct_head, head, record, store};
 use dafka::protocol::Outbox;
@@ -174,8 +175,8 @@ fn peer(host: &str, number: usize) -> String {
     format!("{host:16}{number}")
 }
 
-/// Reads 100,000 records of an honest peer beside 30 hostile ones, and returns how long that takes. Each hostile peer sends
-/// records of its partition slowly.
+/// Reads 100,000 records of an honest peer beside 30 hostile ones, and returns how long that takes. Each hostile peer
+/// sends records of its partition slowly.
 fn read_beside_drips(hostile_host: &str) -> u64 {
     const RECORD_COUNT: u64 = 100_000;
     let mut reading = Reading::new(Start::Earliest, Limits::default());

@@ -13,8 +13,8 @@ use std::time::Duration;
 const BACKLOG: u64 = 50_000;
 const STEP_MS: usize = 5;
 
-/// How long a consumer takes to read a backlog when each message takes half of `round_trip_ms`, and how many records the
-/// producer sends for that. The producer also publishes a record every `live_ms`, or none if that is 0.
+/// How long a consumer takes to read a backlog when each message takes half of `round_trip_ms`, and how many records
+/// the producer sends for that. The producer also publishes a record every `live_ms`, or none if that is 0.
 fn catch_up(round_trip_ms: u64, live_ms: u64) -> (u64, u64) {
     let content: Content = vec![7; 1_000].into();
     let mut producer = Producer::new(TOPIC, PARTITION, 1_000).unwrap();

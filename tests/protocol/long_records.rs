@@ -21,8 +21,8 @@ struct Outcome {
     cuts_ms: Vec<u64>,
 }
 
-/// A store with so many `bad` and `good` partitions, each of `count` records. A connection ends when a long record arrives,
-/// and all later data is lost. Every `talk_ms`, the consumer receives the heads of all partitions.
+/// A store with so many `bad` and `good` partitions, each of `count` records. A connection ends when a long record
+/// arrives, and all later data is lost. Every `talk_ms`, the consumer receives the heads of all partitions.
 fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Outcome {
     let content: Content = vec![7; 100].into();
     let mut reading = Reading::new(Start::Earliest, Limits::default());

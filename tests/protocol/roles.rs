@@ -214,8 +214,8 @@ fn a_producer_reports_the_length_of_its_kept_records() {
 fn a_producer_sends_a_head_soon_to_a_node_of_this_library_that_subscribes_to_its_heads() {
     let (mut producer, mut out) = producer_with(3);
     let subscription = |frame: &'static [u8]| Subscription::decode(frame).unwrap();
-    // Records, another topic, an end of a subscription, and subscriptions of 0.1.0: a consumer of 0.1.0 under `latest` treats
-    // the record of a first HEAD as new.
+    // Records, another topic, an end of a subscription, and subscriptions of 0.1.0: a consumer of 0.1.0 under `latest`
+    // treats the record of a first HEAD as new.
     for other in [&b"\x01Mtopic\0"[..], b"\x01Htopic2\0", b"\x00Htopic\0", b"\x01Htopic", b"\x01H"] {
         producer.handle_subscription(&subscription(other), 100);
         assert_eq!(producer.due_ms(), Some(1_000));

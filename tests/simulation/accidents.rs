@@ -65,8 +65,8 @@ impl Plan {
         self.actions.iter().filter(|(_, action)| is_it(action)).count() as u64
     }
 
-    /// Adds a producer that starts after all producers and stores. Returns its number and its start, or `None` when less than
-    /// `lasts` is left until the faults stop.
+    /// Adds a producer that starts after all producers and stores. Returns its number and its start, or `None` when
+    /// less than `lasts` is left until the faults stop.
     fn last_producer(&mut self, random: &mut Random, min_stores: usize, lasts: Time) -> Option<(u64, Time)> {
         let is_start = |action: &Action| matches!(action, Action::StartProducer { .. } | Action::StartStore);
         let starts = self.actions.iter().filter(|(_, action)| is_start(action));
@@ -91,8 +91,9 @@ impl Plan {
         ]);
     }
 
-    /// A producer needs two stores. Both acknowledge its records and lose them, but never have them at the same time: the
-    /// second store starts when the first one is restored from an old snapshot, and is wiped before the first one restarts.
+    /// A producer needs two stores. Both acknowledge its records and lose them, but never have them at the same time:
+    /// the second store starts when the first one is restored from an old snapshot, and is wiped before the first one
+    /// restarts.
     fn lose_one_disk_after_the_other(&mut self, random: &mut Random) {
         let Some((producer, start)) = self.last_producer(random, 2, 14 * SECOND) else { return };
         let (first, second) = if random.chance(500) { (0, 1) } else { (1, 0) };

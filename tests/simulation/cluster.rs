@@ -301,8 +301,8 @@ impl World {
                 let is_there = living.any(|store| {
                     store.disk.durable_next(PartitionName { topic: subject, producer: topic }) > sequence
                 });
-                // A consumer may know a partition only by a HEAD, and may have evicted it before the first record. Only the
-                // consumer knows that.
+                // A consumer may know a partition only by a HEAD, and may have evicted it before the first record. Only
+                // the consumer knows that.
                 let is_latest = matches!(&node.role, Role::Consumer(consumer)
                     if consumer.oracle.start == Start::Latest);
                 let may_ask = self.plan.is_crowded && is_latest || self.model.is_forged(&name);

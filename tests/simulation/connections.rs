@@ -18,7 +18,8 @@ impl World {
         self.lose_connection(id, false);
     }
 
-    /// Breaks a connection. When libzmq has given it up, the subscriber reconnects only after its beacon has noticed that.
+    /// Breaks a connection. When libzmq has given it up, the subscriber reconnects only after its beacon has noticed
+    /// that.
     pub(super) fn lose_connection(&mut self, id: ConnectionId, is_given_up: bool) {
         if let Some(publisher) = self.network.connections[id].publisher {
             self.publishing[publisher].retain(|&other| other != id);

@@ -1,7 +1,7 @@
 //! A store's directory on a simulated disk, as far as opening a log needs it.
 //!
-//! New entries are visible at once, and on disk after the directory is synced. A power cut keeps any part of the entries since
-//! then. It may tear a file that was not synced.
+//! New entries are visible at once, and on disk after the directory is synced. A power cut keeps any part of the
+//! entries since then. It may tear a file that was not synced.
 
 use super::disk::{SimDisk, Tables, new_tables};
 use super::random::Random;

@@ -1,8 +1,8 @@
 //! A store's disk: the tables of the log in blocks, which a power cut may lose before they are synced.
 //!
-//! This is the engine below the real storage logic. As in LMDB, a commit writes changed entries beside the old ones, syncs,
-//! writes a header that makes them valid, and syncs again. A power cut keeps any part of the writes since the last sync. The
-//! end of the process keeps all of them.
+//! This is the engine below the real storage logic. As in LMDB, a commit writes changed entries beside the old ones,
+//! syncs, writes a header that makes them valid, and syncs again. A power cut keeps any part of the writes since the
+//! last sync. The end of the process keeps all of them.
 
 use super::directory::Folder;
 use super::model::Name;
@@ -152,8 +152,8 @@ pub(crate) enum Mood {
     Full,
     // Each `every`th read fails.
     Unreadable { every: u64 },
-    // Accepts the entries, and then fails to sync the header and to undo it. The header is visible, and the system does not
-    // try to write it again.
+    // Accepts the entries, and then fails to sync the header and to undo it. The header is visible, and the system does
+    // not try to write it again.
     Unsure,
 }
 

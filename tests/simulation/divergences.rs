@@ -45,7 +45,8 @@ impl World {
         self.start_store(copy)
     }
 
-    /// Checks the differences that a store has logged: they exist, and each is logged once per connection to the other store.
+    /// Checks the differences that a store has logged: they exist, and each is logged once per connection to the other
+    /// store.
     pub(super) fn diverge(&mut self, id: NodeId, found: Vec<Noticed>) -> Check {
         for Noticed { divergence, from } in found {
             let name = (divergence.partition.topic.to_vec(), divergence.partition.producer.to_vec());

@@ -1,7 +1,7 @@
 //! The plan of a run: all events and their times, made from the seed before the run starts.
 //!
-//! Each run has its own mix: the kinds of faults, their number, and all sizes. Many runs with few kinds of faults find more
-//! than runs with all kinds at once.
+//! Each run has its own mix: the kinds of faults, their number, and all sizes. Many runs with few kinds of faults find
+//! more than runs with all kinds at once.
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
@@ -78,7 +78,8 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     /// Some stores end while they start.
     pub(crate) has_bad_starts: bool,
-    /// Partitions that all stores have from the start, empty at `first_offset`: those of all producers in their order, or none.
+    /// Partitions that all stores have from the start, empty at `first_offset`: those of all producers in their order,
+    /// or none.
     pub(crate) begun: Rc<[Name]>,
     pub(crate) first_offset: u64,
     /// Beacons receive events of broken connections, as from libzmq's monitor.
@@ -151,7 +152,8 @@ impl Plan {
         plan
     }
 
-    /// Whether records on disk stay on a disk: no disk is restored from an old snapshot, or shows data that it does not have.
+    /// Whether records on disk stay on a disk: no disk is restored from an old snapshot, or shows data that it does not
+    /// have.
     pub(crate) fn keeps_disks(&self) -> bool {
         self.keeps_disks
     }
@@ -161,8 +163,8 @@ impl Plan {
         2 * self.ways.iter().map(|way| way.delay_us + way.jitter_us).max().unwrap_or(0)
     }
 
-    /// Makes delays so long that FETCHes time out before their answers arrive, and partitions so long that catching up needs
-    /// several windows.
+    /// Makes delays so long that FETCHes time out before their answers arrive, and partitions so long that catching up
+    /// needs several windows.
     fn stretch(&mut self, random: &mut Random) {
         let delay_us = random.pick(&[300, 500, 800, 1_300, 2_000, 3_000]) * MS;
         let jitter_us = random.pick(&[0, delay_us / 10, delay_us / 3]);
@@ -240,8 +242,8 @@ impl Plan {
             self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
         }
         self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);
-        // Evicted positions are never forgotten: enough for all partitions without a place, also when one peer has all of them,
-        // and for one that is about to replace another.
+        // Evicted positions are never forgotten: enough for all partitions without a place, also when one peer has all
+        // of them, and for one that is about to replace another.
         let places = self.limits.partitions.min(self.limits.partitions_per_peer);
         self.limits.evicted_positions = producers as usize - places + 1;
     }

@@ -1,8 +1,8 @@
 //! Hostile nodes. They beacon and connect as others do, and publish forged messages until the faults stop.
 //!
-//! Without authentication, nodes cannot distinguish a forged RECORD or ACK from a true one. So the model marks the partitions
-//! of such messages, and the invariants demand less of them. Other messages may be forged for any partition. Of these, only
-//! HEADs have an effect: on the first offset of a consumer of new records.
+//! Without authentication, nodes cannot distinguish a forged RECORD or ACK from a true one. So the model marks the
+//! partitions of such messages, and the invariants demand less of them. Other messages may be forged for any partition.
+//! Of these, only HEADs have an effect: on the first offset of a consumer of new records.
 
 use super::*;
 use dafka::wire::{Position, SubjectsBuf};

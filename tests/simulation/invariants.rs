@@ -1,15 +1,16 @@
 //! The six invariants of every run. A failed check returns a text, and the world adds the time.
 //!
 //! 1. A consumer delivers each partition's records in order, each exactly once, with the right content
-//!    ([`Oracle::deliver`]). An isolated consumer delivers only records that a store has acknowledged. No node sends a record
-//!    with the content of another one ([`sent`]).
-//! 2. Acknowledged records survive ([`sent`], [`log_is_whole`]). A producer drops only records that enough stores have on
-//!    disk, or had at the same time ([`forgotten`]). Records that an isolated consumer delivers are on a disk ([`isolated`]).
+//!    ([`Oracle::deliver`]). An isolated consumer delivers only records that a store has acknowledged. No node sends a
+//!    record with the content of another one ([`sent`]).
+//! 2. Acknowledged records survive ([`sent`], [`log_is_whole`]). A producer drops only records that enough stores have
+//!    on disk, or had at the same time ([`forgotten`]). Records that an isolated consumer delivers are on a disk
+//!    ([`isolated`]).
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
 //! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
-//! 6. A store logs a difference to another store only where records were forged, and once. Each store logs forged records of
-//!    the others (`World::diverge`, `World::forgeries_are_noticed`).
+//! 6. A store logs a difference to another store only where records were forged, and once. Each store logs forged
+//!    records of the others (`World::diverge`, `World::forgeries_are_noticed`).
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;
@@ -86,8 +87,8 @@ pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 
     ends.get(min_stores - 1).copied().unwrap_or(0)
 }
 
-/// Checks that enough stores have the records before `end`, which a producer has dropped, or had all of them at the same time
-/// before a disk was lost.
+/// Checks that enough stores have the records before `end`, which a producer has dropped, or had all of them at the
+/// same time before a disk was lost.
 pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) -> Check {
     let partition = &model.partitions[name];
     let safe = safe_end(name, partition.min_stores, stores).max(partition.was_safe);
@@ -103,8 +104,8 @@ pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) 
     Ok(())
 }
 
-/// Checks that each delivered record of an isolated consumer is on a disk, which may be that of a killed store. Does not hold
-/// where disks are restored from old snapshots.
+/// Checks that each delivered record of an isolated consumer is on a disk, which may be that of a killed store. Does
+/// not hold where disks are restored from old snapshots.
 pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Check {
     for (name, &next) in oracle.next.iter().filter(|_| oracle.is_isolated) {
         let stored = stores.iter().map(|store| store.disk.durable_next(named(name))).max().unwrap_or(0);
@@ -167,8 +168,8 @@ pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check
     Ok(())
 }
 
-/// Checks what a store's writer had gathered, in bytes and in records, when it took another message. While the disk refuses
-/// the data, the writer reads at most a batch.
+/// Checks what a store's writer had gathered, in bytes and in records, when it took another message. While the disk
+/// refuses the data, the writer reads at most a batch.
 pub(crate) fn gathered((len_bytes, count): (usize, usize), max_batch: (usize, usize)) -> Check {
     if len_bytes >= max_batch.0 || count >= max_batch.1 {
         return fail(5, format!("the writer reads on with {count} records of {len_bytes} octets gathered"));
@@ -215,8 +216,8 @@ pub(crate) fn left_behind(model: &Model, disks: &[&SimDisk]) -> u64 {
     dead.filter_map(|(name, partition)| stored(name)?.checked_sub(partition.first)).sum()
 }
 
-/// Checks that nothing is left to do. With `is_final`, consumers that started at the latest record must also have all records
-/// of live partitions.
+/// Checks that nothing is left to do. With `is_final`, consumers that started at the latest record must also have all
+/// records of live partitions.
 pub(crate) fn converged<'a>(
     model: &Model,
     disks: &[&SimDisk],

@@ -1,8 +1,8 @@
 //! The network: connections from subscribers to publishers, routing by prefix, and their faults.
 //!
-//! A connection carries messages from a publisher's socket to a subscriber's, and subscriptions in the other direction. As in
-//! ZeroMQ, the subscriber connects, and retries until it disconnects. A full queue drops messages. Unlike TCP, this network may
-//! also lose, duplicate and reorder messages.
+//! A connection carries messages from a publisher's socket to a subscriber's, and subscriptions in the other direction.
+//! As in ZeroMQ, the subscriber connects, and retries until it disconnects. A full queue drops messages. Unlike TCP,
+//! this network may also lose, duplicate and reorder messages.
 
 use super::clock::{MS, Time};
 use super::model::Content;
@@ -40,8 +40,8 @@ impl Weather {
         Weather { loss_per_mille: 0, double_per_mille: 0, is_ordered: true, delay_us: 300, jitter_us: 200 };
 }
 
-/// A long way from some hosts (bits) to others, with an additional delay. This is not a fault, so it remains when the faults
-/// stop.
+/// A long way from some hosts (bits) to others, with an additional delay. This is not a fault, so it remains when the
+/// faults stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     pub(crate) from: u64,

@@ -103,8 +103,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A consumer that started beyond the last record, because of a false head, may go back once. It must not deliver earlier
-    /// records again.
+    /// A consumer that started beyond the last record, because of a false head, may go back once. It must not deliver
+    /// earlier records again.
     fn begin_anew(&mut self, name: &Name, offset: u64) {
         let (Some(&begun), Some(next)) = (self.begun.get(name), self.next.get_mut(name)) else { return };
         if self.start == Start::Latest && offset < begun && !self.handed_on.contains_key(name) {

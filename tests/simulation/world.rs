@@ -41,8 +41,8 @@ const HEAD_INTERVAL_MS: u64 = 1_000;
 const DISK_RETRY: Time = SECOND;
 /// How long convergence may take after the faults stop.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
-/// Without their producer, stores with different gaps must fill them from each other, one after the other. Each progress gives
-/// them as much time again, and in total so much more.
+/// Without their producer, stores with different gaps must fill them from each other, one after the other. Each
+/// progress gives them as much time again, and in total so much more.
 const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
 /// When partitions must replace each other, the additional time for each of them.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;

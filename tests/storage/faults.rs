@@ -1,5 +1,5 @@
-//! Faults of the disk: damage, a full disk, failing writes, and the end of the process during an append. The log must not
-//! crash, must not lose appended records, and must work afterwards.
+//! Faults of the disk: damage, a full disk, failing writes, and the end of the process during an append. The log must
+//! not crash, must not lose appended records, and must work afterwards.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -114,8 +114,8 @@ fn a_database_that_was_cut_off_never_kills_the_process() {
     assert!(fs::read(dir.path().join("data.mdb")).expect("there") == cut);
 }
 
-/// Replaces one of LMDB's open files by `/dev/full`, to which every write fails: the file for the header pages (`meta`), or
-/// the one for all other pages. This lasts until the log opens its database again.
+/// Replaces one of LMDB's open files by `/dev/full`, to which every write fails: the file for the header pages
+/// (`meta`), or the one for all other pages. This lasts until the log opens its database again.
 fn fill(data: &Path, meta: bool) {
     let path = fs::canonicalize(data).expect("there");
     let found = fs::read_dir("/proc/self/fd").expect("listable").find_map(|entry| {
@@ -275,7 +275,8 @@ fn child_has_little_address_space() {
 
 #[test]
 fn garbage_in_the_pages_of_a_tree_is_an_error() {
-    // The two header pages come first. Among the others are the roots of the tables. A page of zeros is not a tree page.
+    // The two header pages come first. Among the others are the roots of the tables. A page of zeros is not a tree
+    // page.
     let whole = dir();
     marked_log(whole.path(), 2);
     let pages = fs::metadata(whole.path().join("data.mdb")).expect("there").len() / 4096;

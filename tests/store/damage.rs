@@ -1,5 +1,5 @@
-//! A store on a damaged database. Either it refuses to start, with a line that names the file, and changes nothing. Or, where
-//! only reading finds the damage, it logs the damage once and serves the rest.
+//! A store on a damaged database. Either it refuses to start, with a line that names the file, and changes nothing. Or,
+//! where only reading finds the damage, it logs the damage once and serves the rest.
 
 use crate::crash::{Load, Partition, Rng, check_served, content, seed, served};
 use crate::e2e::{Cluster, Program, wait_until};
@@ -104,8 +104,8 @@ fn a_store_logs_a_flipped_bit_once_and_stops_serving_only_its_partition() {
     let (dir, partitions) = database(&cluster);
     let mut octets = fs::read(dir.join("data.mdb")).expect("there");
     let (damaged, sound) = partitions.split_first().expect("some");
-    // Free pages may have further copies of the record: damage all of them. A long record, because the content of a short one
-    // may be a part of others.
+    // Free pages may have further copies of the record: damage all of them. A long record, because the content of a
+    // short one may be a part of others.
     let sequence = (100..250).max_by_key(|sequence| content(0, *sequence).len()).expect("some");
     assert!(content(0, sequence).len() > 200);
     let needle = content(damaged.number, sequence);

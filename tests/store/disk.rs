@@ -129,7 +129,8 @@ fn make_database(dir: &Path, partitions: u64) {
     log.append(&batch).expect("appended");
 }
 
-/// Runs `dafka_stored --list` for the directory `storedb` in `dir`. `command` is the program, or a command that runs it.
+/// Runs `dafka_stored --list` for the directory `storedb` in `dir`. `command` is the program, or a command that runs
+/// it.
 fn list(dir: &Path, mut command: Command) -> std::process::Output {
     command.args(["--list"]).current_dir(dir).output().expect("it runs")
 }

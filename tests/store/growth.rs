@@ -62,7 +62,8 @@ fn a_database_outgrows_its_first_map_while_records_are_written_and_read() {
         producer.send_frames(&[&record(TOPIC, &partition, sequence), &content(sequence)]);
         let expected = ack(&partition, TOPIC, sequence);
         while producer.message_within(&expected, Duration::from_millis(500)).is_none() {
-            // An ACK is lost when the store sends it before it has received our subscription. A HEAD makes it repeat the ACK.
+            // An ACK is lost when the store sends it before it has received our subscription. A HEAD makes it repeat
+            // the ACK.
             producer.send(&head(TOPIC, &partition, sequence));
             assert!(store.is_running(), "the store has ended: {}", store.log());
         }

@@ -113,8 +113,8 @@ fn a_store_does_not_acknowledge_records_whose_header_is_not_synchronized() {
         let disk = PowerCut::new(&cluster.dir().join(format!("store-{}", random.u64(..))));
         let store = cluster.store_at(disk.dir(), &[], &disk.environment());
         load.wait_for_acks(100);
-        // The header reaches the system's memory and not the disk, and LMDB cannot undo it. So the batch is in the log, and
-        // the next retry finds it there. Then the disk refuses everything.
+        // The header reaches the system's memory and not the disk, and LMDB cannot undo it. So the batch is in the log,
+        // and the next retry finds it there. Then the disk refuses everything.
         disk.control.fail_once(Fault::Header, libc::EIO);
         disk.control.fail(Fault::All, libc::EIO, None);
         let (failed, acked) = (disk.control.failed(), load.acked_count());

@@ -1,4 +1,5 @@
-//! A store starts at once, however many records it has. It repairs nothing, and reads only a small part of its database.
+//! A store starts at once, however many records it has. It repairs nothing, and reads only a small part of its
+//! database.
 
 use crate::crash::{Load, Partition, content, served};
 use crate::e2e::{Cluster, PROMPT, Program};

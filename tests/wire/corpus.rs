@@ -1,5 +1,5 @@
-//! Runs the checks of the fuzz targets on each file of their committed corpus. Files whose names start with `bad-` must be
-//! refused, all others accepted.
+//! Runs the checks of the fuzz targets on each file of their committed corpus. Files whose names start with `bad-` must
+//! be refused, all others accepted.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Golden frames: each message and beacon, encoded by hand by the description of the protocol. So these tests compare the
-//! codec with the description, and not with itself.
+//! Golden frames: each message and beacon, encoded by hand by the description of the protocol. So these tests compare
+//! the codec with the description, and not with itself.
 
 use dafka::partition_name::PartitionName;
 use dafka::wire::{
@@ -162,8 +162,8 @@ fn get_heads() {
     }
 }
 
-/// The topic is the store's reader. Then: address of the consumer, number of subjects, subjects as longstr. Under offset
-/// reset `latest` there are none.
+/// The topic is the store's reader. Then: address of the consumer, number of subjects, subjects as longstr. Under
+/// offset reset `latest` there are none.
 #[test]
 fn consumer_hello() {
     let three = b"\0\0\0\x03\0\0\0\x05hello\0\0\0\0\0\0\0\x06hello2";

@@ -20,7 +20,8 @@ pub(crate) enum Fault {
     HalfWrite,
     /// Synchronizations fail.
     Sync,
-    /// The write of a header page fails. The page is in the system's memory and not on the disk. No other write reaches it.
+    /// The write of a header page fails. The page is in the system's memory and not on the disk. No other write reaches
+    /// it.
     Header,
     /// All of these operations fail.
     All,

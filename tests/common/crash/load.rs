@@ -25,7 +25,8 @@ pub(crate) struct Partition {
     pub(crate) acked: Option<u64>,
 }
 
-/// The content of a record. It names partition and offset. It is mostly short, and sometimes longer than a page or a chunk.
+/// The content of a record. It names partition and offset. It is mostly short, and sometimes longer than a page or a
+/// chunk.
 pub(crate) fn content(partition: u64, sequence: u64) -> Vec<u8> {
     let mut random = Rng::with_seed(partition << 40 ^ sequence);
     let len = match random.u64(..1_000) {

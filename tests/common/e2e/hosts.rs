@@ -1,8 +1,8 @@
 //! Several hosts on one machine: network namespaces, and a switch between them that can drop, delay and block frames.
 //!
-//! Each host's `eth0` is a TAP device whose other end is a file of this process. So a thread of this process forwards every
-//! frame between two hosts. It can drop frames in one direction, at once, and unseen by the hosts' kernels. It needs
-//! neither `tc` nor the kernel's netem, which not every machine has.
+//! Each host's `eth0` is a TAP device whose other end is a file of this process. So a thread of this process forwards
+//! every frame between two hosts. It can drop frames in one direction, at once, and unseen by the hosts' kernels. It
+//! needs neither `tc` nor the kernel's netem, which not every machine has.
 
 use super::{Cluster, Program};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -55,8 +55,8 @@ pub(crate) enum Family {
 }
 
 impl Network {
-    /// Hosts with these numbers as the last part of their addresses. A host with the number of an earlier one starts cut
-    /// off. Returns `None`, and prints the reason, where namespaces are not possible.
+    /// Hosts with these numbers as the last part of their addresses. A host with the number of an earlier one starts
+    /// cut off. Returns `None`, and prints the reason, where namespaces are not possible.
     pub(crate) fn new(family: Family, numbers: &[u8]) -> Option<Network> {
         remove_left_overs();
         let mut hosts = Vec::new();

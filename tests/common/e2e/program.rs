@@ -245,7 +245,8 @@ impl Program {
         }
     }
 
-    /// Reads as many lines as there are `expected` records, and checks that they are these, of one partition of `topic`.
+    /// Reads as many lines as there are `expected` records, and checks that they are these, of one partition of
+    /// `topic`.
     #[track_caller]
     pub(crate) fn expect_records(&mut self, topic: &str, expected: &[Vec<u8>], what: &str) {
         assert_contents(topic, &self.lines(expected.len(), what), expected);

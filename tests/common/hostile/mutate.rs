@@ -8,8 +8,8 @@ pub(crate) fn octets(rng: &mut Rng, len: usize) -> Vec<u8> {
     std::iter::repeat_with(|| rng.u8(..)).take(len).collect()
 }
 
-/// Applies one to three mutations to a message, which may leave it valid. The first `keep` bytes of the first frame mostly
-/// stay, so that the message matches subscriptions.
+/// Applies one to three mutations to a message, which may leave it valid. The first `keep` bytes of the first frame
+/// mostly stay, so that the message matches subscriptions.
 pub(crate) fn mutate(rng: &mut Rng, frames: &[Vec<u8>], keep: usize) -> Vec<Vec<u8>> {
     let mut frames = frames.to_vec();
     for _ in 0..1 + rng.usize(..3) {
