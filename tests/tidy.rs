@@ -71,7 +71,7 @@ fn unsafe_code_stays_at_the_edges() {
     );
 }
 
-/// They panic when standard output or standard error is closed or full: src/program/output.rs does not.
+/// These calls panic when standard output or standard error is closed or full. src/program/output.rs does not panic.
 #[test]
 fn nothing_prints_in_a_way_that_may_panic() {
     let words = ["println!", "print!", "dbg!", ".get_matches("];

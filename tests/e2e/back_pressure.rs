@@ -41,7 +41,7 @@ fn a_stopped_consumer_delays_no_other_node_and_receives_everything_later() {
     let beside = read_all(&mut other, &load);
     producer.expect_success("the end of its input, with a store present");
     eprintln!("{} records: in {usual:?}, beside a stopped consumer in {beside:?}", load.len());
-    // If it waited for the stopped consumer, it would wait until that continues.
+    // A node that waited for the stopped consumer would wait until that consumer continues.
     assert!(beside < 3 * usual + Duration::from_secs(10), "{usual:?}, beside a stopped consumer {beside:?}");
     // Single records are not delayed either.
     let single = cluster.producer("single");

@@ -29,8 +29,8 @@ fn a_late_consumer_and_a_late_store_catch_up_with_a_producer_at_full_speed() {
 
     let stderr = late.terminate().stderr;
     let [duplicates, fetches] = ["duplicates", "fetches"].map(|name| statistic(&stderr, name));
-    // The producer keeps records that only one store has, and answers for them as well as the store. FETCHes that are
-    // repeated after a timeout cause further duplicates.
+    // The producer keeps records that only one store has, so both the producer and that store send them. FETCHes that
+    // are repeated after a timeout cause further duplicates.
     assert!(duplicates < 2 * COUNT as u64, "{duplicates} records came more than once\n{stderr}");
     assert!(fetches < COUNT as u64 / 100, "{fetches} FETCHes\n{stderr}");
 }

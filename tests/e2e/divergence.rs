@@ -9,7 +9,7 @@ fn address(number: u32) -> String {
     format!("{number:032X}")
 }
 
-/// A database with 5 partitions of 3,000 records. Another producer with the same address wrote the `forged` ones.
+/// A database with 5 partitions of 3,000 records. Another producer with the same address wrote the `forged` records.
 fn make_database(dir: &Path, forged: impl Fn(u32, u64) -> bool) {
     let log = Log::open(dir, Options::default()).expect("the log opens");
     let mut batch = Batch::new();

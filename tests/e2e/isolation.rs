@@ -31,7 +31,7 @@ fn an_isolated_consumer_does_not_read_records_that_no_store_has() {
     let _store = cluster.store("store");
     let later = lines("later", 100);
     cluster.publish(TOPIC, &later);
-    // The next records are those that a store has, and none of the lost ones.
+    // The consumer skips the lost records. The next ones are those that a store has.
     isolated.expect_records(TOPIC, &later, "what a store has later");
     let mut late = cluster.consumer(TOPIC);
     let all = late.lines(200, "all that is stored");

@@ -1,4 +1,4 @@
-//! Nodes on several hosts, in network namespaces: addresses that the tower finds out, links that are cut, lossy or
+//! Nodes on several hosts, in network namespaces: addresses that the tower determines, links that are cut, lossy or
 //! slow, and hosts that vanish. Where namespaces are not allowed, each test prints that and is skipped.
 
 use crate::e2e::{

@@ -6,7 +6,8 @@ use crate::e2e::{Cluster, lines};
 fn a_lost_database_is_logged_by_the_store_a_consumer_and_the_producer() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.store("lost");
-    // It keeps at most 30 records. When it publishes the last ones, the first ones are acknowledged and dropped.
+    // The producer keeps at most 30 records. When it publishes the last ones, the first ones are acknowledged and
+    // dropped.
     let settings = [("producer/max_unacked_bytes", "4096")];
     let producer = &mut cluster.node_with("dafka_console_producer", &["topic"], &settings);
     let mut live = cluster.consumer("topic");

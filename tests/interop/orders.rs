@@ -1,4 +1,4 @@
-//! Two nodes never find each other at the same moment. These tests have a test for each pair of roles and each order.
+//! Two nodes never discover each other at the same moment. There is a test for each pair of roles and each order.
 //!
 //! One node of the pair is ours, the other one is a simulated node of libdafka 0.1.0. "Beacon first": our node connects
 //! to the simulated one before that connects to any node. "Subscription first": the simulated node connects and

@@ -181,7 +181,8 @@ impl Brought {
         brought
     }
 
-    /// How many are still known. An answer does not open a partition.
+    /// How many of the partitions the consumer still has open. This sends answers, because an answer opens no
+    /// partition.
     fn known(&self, reading: &mut Reading, now_ms: u64) -> usize {
         let is_known = |(name, is_proven): &&(Vec<u8>, bool)| {
             let next = u64::from(*is_proven);

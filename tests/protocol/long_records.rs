@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 const LONG: u64 = 5;
 /// How many records a store sends per millisecond.
 const RECORDS_PER_MS: usize = 100;
-/// How long after the end of a connection the node has another one.
+/// How long after the end of a connection the node has reconnected.
 const MADE_AGAIN_MS: u64 = 110;
 const STEP_MS: usize = 5;
 

@@ -17,7 +17,7 @@ impl Clock {
         Clock { offset_ms }
     }
 
-    /// The time as the node sees it.
+    /// The time that the node's clock shows.
     pub(crate) fn now_ms(&self, now: Time) -> u64 {
         now / MS + self.offset_ms
     }

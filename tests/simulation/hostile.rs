@@ -7,7 +7,7 @@
 use super::*;
 use dafka::wire::{Position, SubjectsBuf};
 
-/// How many partitions are made up at most, also by flipped bits.
+/// The limit of made-up partitions, including those that a flipped bit makes.
 const MAX_MADE_UP: usize = 30;
 
 /// A kind of forged message.
@@ -231,7 +231,7 @@ impl World {
     }
 }
 
-/// Half of all partitions are never forged, so that the invariants demand all promises of them.
+/// Half of all partitions are never forged, so that the invariants check all promises for them.
 fn may_be_forged((subject, address): &Name) -> bool {
     let octets = subject.iter().chain(address);
     address.starts_with(b"MADEUP") || octets.fold(0u8, |sum, &octet| sum.wrapping_add(octet)) % 2 == 1

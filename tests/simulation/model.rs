@@ -21,7 +21,7 @@ pub(crate) struct Partition {
     pub(crate) is_forged: bool,
     /// HEADs of it were forged, live or direct.
     pub(crate) has_false_heads: bool,
-    /// False after the producer has crashed or ended.
+    /// Whether the producer has neither crashed nor ended.
     pub(crate) is_alive: bool,
     /// The producer no longer keeps the records before this offset.
     pub(crate) forgotten: u64,

@@ -26,7 +26,7 @@ use std::rc::Rc;
 /// A message that waits to be read.
 pub(crate) struct Incoming {
     pub(crate) message: Rc<Wired>,
-    /// The queue of its connection, which gets room when this is read.
+    /// The queue of the message's connection. It gets room when the message is read.
     pub(crate) queue: Rc<Cell<usize>>,
     /// The connection of the message, and its generation.
     pub(crate) from: (ConnectionId, u64),
@@ -44,7 +44,7 @@ pub(crate) struct Node {
     /// The subscriptions of its socket.
     pub(crate) wants: Vec<Vec<u8>>,
     pub(crate) inbox: VecDeque<Incoming>,
-    /// Subscriptions of others that its socket has received.
+    /// Subscriptions of other nodes that its socket has received.
     pub(crate) heard: VecDeque<Vec<u8>>,
     /// Actions from its beacon.
     pub(crate) news: VecDeque<Action>,
@@ -111,7 +111,8 @@ pub(crate) struct ConsumerNode {
     pub(crate) oracle: Oracle,
     /// How many records fit into the sink while the application does not read. `None` while it reads.
     pub(crate) room: Option<usize>,
-    /// While it does not read, its clock stands still, as the actor's does: since when, and for how long before.
+    /// The clock stops while the application does not read, as the actor's clock does: since when, and for how long
+    /// before.
     pub(crate) stands_since_ms: Option<u64>,
     pub(crate) stood_still_ms: u64,
 }

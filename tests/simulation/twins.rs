@@ -1,4 +1,4 @@
-//! Producers that share an address, and take a new one, as their actor does.
+//! Producers that share an address. One that notices this takes a new address, as the producer's actor does.
 //!
 //! Stores keep one record per offset of both producers, and acknowledge it to both. So that partition counts as forged.
 //! A producer that notices its twin takes a new address, and publishes again the records that it keeps. The invariants

@@ -41,16 +41,16 @@ const HEAD_INTERVAL_MS: u64 = 1_000;
 const DISK_RETRY: Time = SECOND;
 /// How long convergence may take after the faults stop.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
-/// Without their producer, stores with different gaps must fill them from each other, one after the other. Each
-/// progress gives them as much time again, and in total so much more.
+/// Without their producer, stores with different gaps must fill them from each other, one after the other. Each time
+/// they make progress, they get the usual time again. In total they get at most this much more.
 const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
-/// When partitions must replace each other, the additional time for each of them.
+/// The additional time for each partition, when partitions must replace each other.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
-/// When nodes read one message per turn, as few as 500 per second, the additional time for waiting answers.
+/// The additional time for waiting answers, when nodes read one message per turn, as few as 500 per second.
 const MAX_CONVERGENCE_OF_SLOW_NODES: Time = 100 * SECOND;
 /// The additional time, in round trips of the longest way.
 const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
-/// When all nodes know each other again.
+/// How long after the faults all nodes have discovered each other again.
 const ACQUAINTED: Time = 10 * SECOND;
 /// The round trips that this needs.
 const ACQUAINTED_ROUND_TRIPS: u64 = 3;

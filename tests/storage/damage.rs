@@ -1,5 +1,5 @@
 //! Damage anywhere in the database file. The log refuses the file with an error that names it, or serves the sound
-//! part. It never returns a wrong record, and the process never dies.
+//! part. It never returns a wrong record, and the process never crashes.
 
 use dafka::storage::{Log, Options, list};
 use std::fs;

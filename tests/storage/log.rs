@@ -187,7 +187,8 @@ fn reads_keep_their_limits() {
     assert_eq!(offsets(7, 100, 200), [7, 8]);
     assert_eq!(offsets(990, 100, 2000), range(990..1010));
     assert_eq!(offsets(990, 5, 2000), range(990..995));
-    // A record above the limit comes alone, also before empty ones. With the bytes used up, empty records still fit.
+    // A record above the limit comes alone, even if empty records follow. Empty records still fit when a read has used
+    // up its bytes.
     let (long, empty) = (content(0, 100), Vec::new());
     append(&log, named(b"s", b"long"), 0, &[long, empty.clone(), empty]).expect("append");
     for (max_len, count) in [(0, 1), (99, 1), (100, 3)] {

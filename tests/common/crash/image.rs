@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The length of what a disk writes as a whole or not at all, in bytes.
+/// The length of a sector in bytes. A disk writes each sector as a whole or not at all.
 const SECTOR_LEN: usize = 512;
 
 /// Which operations fail, and how. `powercut.c` implements this.
@@ -171,7 +171,7 @@ impl PowerCut {
         }
     }
 
-    /// A possible state of the disk after a power cut at the end of the journal.
+    /// A state that the disk may have after a power cut at the end of the journal.
     fn image(&self, random: &mut Rng) -> Disk {
         let mut disk = self.before.clone();
         let dir_inode = fs::metadata(&self.dir).expect("there").ino();

@@ -222,7 +222,7 @@ impl Producer {
                 let Some(index) = self.own.iter().position(|partition| partition.address == address) else {
                     return;
                 };
-                // The request of a consumer of this test, which wants the response of the store.
+                // This request comes from a consumer of this test. Only the store must answer it.
                 if from.starts_with(&format!("{:016X}", std::process::id())) {
                     return;
                 }

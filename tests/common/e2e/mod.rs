@@ -1,6 +1,6 @@
 //! Shared by the end-to-end tests: the programs as processes on loopback, with their input and output line by line.
 //!
-//! The tests know the options, the keys and the output of the programs, and nothing of the library. They wait for
+//! The tests use the options, the keys and the output of the programs, and nothing else of the library. They wait for
 //! events, not for fixed times, and each wait ends after [`DEADLINE`].
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 

@@ -17,7 +17,7 @@ pub(crate) struct Port {
     _reserved: UnixListener,
 }
 
-/// Whether nobody listens at a port.
+/// Whether no process listens at a port.
 ///
 /// This binds, and does not listen: a process that is starting may hold a copy of the socket for a moment. A bound
 /// socket does no harm to a later listener with SO_REUSEADDR, which libzmq sets.

@@ -265,7 +265,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Its standard error so far.
+    /// The process's standard error so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.text.lock().unwrap()).into_owned()
     }

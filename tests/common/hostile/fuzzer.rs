@@ -10,10 +10,10 @@ use std::time::Duration;
 /// How long a write or a read may block before the peer continues with something else.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How many frames are sent at once at most: twice as many as libzmq reads ahead by default.
+/// The limit of frames in one burst: twice as many as libzmq reads ahead by default.
 const MOST_FRAMES: usize = 3_000;
 
-/// How many connections stay open at most that nobody reads.
+/// The limit of open connections that the peer no longer reads.
 const MOST_HALF_OPEN: usize = 8;
 
 const MORE: u8 = 1;
@@ -27,7 +27,7 @@ pub(crate) enum Role {
     Publisher,
 }
 
-/// A peer that sends random ZMTP. The same seed sends the same, as far as the other side takes it.
+/// A peer that sends random ZMTP. With the same seed it sends the same bytes, as far as the other side accepts them.
 pub(crate) struct Fuzzer {
     rng: Rng,
     role: Role,

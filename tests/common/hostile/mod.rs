@@ -91,7 +91,7 @@ impl Honest {
     }
 
     /// Sends a record from the producer to the consumer, and checks the order. Other producers may publish meanwhile.
-    /// Forged ACKs may look to the producer like those of a twin. Then it publishes unacknowledged records again, under
+    /// The producer may treat forged ACKs as those of a twin. It then publishes unacknowledged records again, under
     /// another address.
     #[track_caller]
     pub(crate) fn round_trip(&mut self) {
@@ -131,7 +131,7 @@ impl Honest {
         }
     }
 
-    /// Prints the measured values, to choose the limits of the tests by.
+    /// Prints the measured values, from which the limits of the tests were chosen.
     pub(crate) fn tell(&mut self) {
         let (before, now) = (self.before.clone(), self.rss());
         let mib =

@@ -1,4 +1,4 @@
-//! Malformed messages. The same seed makes the same ones.
+//! Malformed messages. The same seed makes the same messages.
 
 use fastrand::Rng;
 use std::path::Path;
