@@ -30,8 +30,8 @@ pub struct Stall {
     pub partition: Index,
     /// How many records are held back.
     pub count: usize,
-    /// How long none of the partition's records has been released, in milliseconds. At most the time since the first of
-    /// them was held back.
+    /// How long the partition has waited, in milliseconds: since a record was last released, or since the first record
+    /// was held back, whichever is later.
     pub ms: u64,
 }
 
@@ -44,7 +44,7 @@ struct HeldBack<P> {
     records: VecDeque<(u64, P)>,
     /// The first record that was refused.
     refused: Option<u64>,
-    /// When the last record was released; or when the first record was held back, if that was later.
+    /// When a record was last released, or when the first record was held back, whichever is later.
     since_ms: u64,
 }
 
