@@ -291,12 +291,12 @@ extern "C" {
 //
 //  CONFIGURATION
 //
-//  The keys below `producer/` and `beacon/`. The most important ones are
-//  `beacon/sub_address` and `beacon/pub_address` (the addresses of the tower),
-//  `producer/terminate_unacked`, `producer/min_stores` (how many stores must
-//  acknowledge a record), `producer/max_unacked_bytes` (memory limit for
-//  records that wait for acknowledgement), and `producer/max_record_bytes`
-//  (maximum length of a record).
+//  A producer reads the keys that begin with `producer/` or `beacon/`. The most
+//  important ones are `beacon/sub_address` and `beacon/pub_address` (the
+//  addresses of the tower), `producer/terminate_unacked`, `producer/min_stores`
+//  (how many stores must acknowledge a record), `producer/max_unacked_bytes`
+//  (memory limit for records that wait for acknowledgement), and
+//  `producer/max_record_bytes` (maximum length of a record).
 //
 //  COMMANDS
 //
@@ -357,7 +357,7 @@ extern "C" {
 typedef struct {
     //  The topic to publish to, 1 to 255 bytes.
     const char *topic;
-    //  NULL for the defaults.
+    //  The configuration. NULL for the defaults.
     zconfig_t *config;
 } dafka_producer_args_t;
 
@@ -372,11 +372,12 @@ DAFKA_EXPORT void
 //  writes: 32 hexadecimal digits. The string is borrowed, and valid as long as
 //  the actor lives. NULL when `self` is NULL or the producer has ended.
 //
-//  The address changes when the producer finds another producer with the same
-//  address, for example in a cloned virtual machine or a restored snapshot. The
-//  producer logs this and continues in a new partition. There it publishes all
-//  unacknowledged records again, numbered from 0. A string that this function
-//  returned before stays valid and holds the old address.
+//  When the producer detects another producer with the same address, it takes a
+//  new address. This happens for example in a cloned virtual machine or a
+//  restored snapshot. The producer logs the change and continues in a new
+//  partition. There it publishes all unacknowledged records again, numbered
+//  from 0. A string that this function returned before stays valid and holds
+//  the old address.
 DAFKA_EXPORT const char *
     dafka_producer_address (zactor_t *self);
 
@@ -510,10 +511,10 @@ DAFKA_EXPORT int
 //  while its pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
 //
 //  Returns 0, or -1. It returns -1 when the message is empty, when an argument
-//  is NULL, or when the content is longer than `producer/max_record_bytes` (the
-//  log contains the limit and the size of the content): the message then keeps
-//  its content. It also returns -1 when the producer has ended, or belongs to
-//  the process that forked this one.
+//  is NULL, or when the content is longer than `producer/max_record_bytes`. In
+//  the last case the log contains the limit and the size of the content, and
+//  the message keeps its content. It also returns -1 when the producer has
+//  ended, or belongs to the process that forked this one.
 DAFKA_EXPORT int
     dafka_producer_msg_send (dafka_producer_msg_t *self, zactor_t *producer);
 
@@ -540,33 +541,35 @@ DAFKA_EXPORT void
 //  dafka_consumer: reads the records of topics
 //  ============================================================================
 //
-//  A consumer reads all partitions of the topics that it is subscribed to. It
-//  requests records that it missed from producers and stores (RFC 46/DAFKA,
-//  "The FETCH Command"). Within a partition it delivers the records in order,
-//  each of them once. Between partitions the order is that of arrival.
-//  `dafka_consumer_msg_recv` reads the next record. A consumer does not store
-//  its position: each new consumer begins where its configuration says.
+//  A consumer receives the records of all partitions of its topics. It requests
+//  missed records from producers and stores (RFC 46/DAFKA, "The FETCH
+//  Command"). It delivers the records of one partition in order, and each
+//  record once. It delivers records of different partitions in the order in
+//  which they arrive. `dafka_consumer_msg_recv` reads the next record. A
+//  consumer does not store its position: each new consumer begins where
+//  `consumer/offset/reset` says.
 //
 //  Records wait for the application in the record pipe, a pair of sockets. When
 //  the application reads slowly, the pipe fills up (`zsys_set_pipehwm`). The
 //  consumer then keeps up to `consumer/max_unread_bytes` of further records. It
-//  drops what exceeds this limit, and fetches it again later.
+//  drops records beyond this limit, and requests them again later.
 //
 //  CONFIGURATION
 //
-//  The keys below `consumer/` and `beacon/`. The most important ones are
-//  `beacon/sub_address` and `beacon/pub_address` (the addresses of the tower)
-//  and `consumer/offset/reset`. With `latest`, the default, a consumer reads a
-//  partition from the next published record on. With `earliest` it reads the
-//  partition from its first record.
+//  A consumer reads the keys that begin with `consumer/` or `beacon/`. The most
+//  important ones are `beacon/sub_address` and `beacon/pub_address` (the
+//  addresses of the tower) and `consumer/offset/reset`. With `latest`, the
+//  default, a consumer reads a partition from the next published record on.
+//  With `earliest` it reads the partition from its first record.
 //
 //  A RECORD SINK OF THE APPLICATION
 //
-//  `record_sink` is a connected socket that can send (PAIR, PUSH, DEALER). If
-//  it is set, records go there and not to the record pipe. The consumer owns
-//  the socket from then on, uses it in its own thread, and destroys it. It
-//  first sends a signal, for `zsock_wait` at the other end. Then it sends the
-//  records, each as a message of three frames: topic, partition, content.
+//  The application may set `record_sink` to a connected socket that can send
+//  (PAIR, PUSH, DEALER). The consumer then sends its records to this socket,
+//  and makes no record pipe. It owns the socket from then on, uses it in its
+//  own thread, and destroys it. It first sends a signal, which the application
+//  can await with `zsock_wait` at the other end. Then it sends each record as a
+//  message of three frames: topic, partition, content.
 //  `dafka_consumer_msg_recv_from_socket` reads these messages and skips the
 //  signal.
 //
@@ -629,11 +632,11 @@ DAFKA_EXPORT void
 
 //  The arguments of `dafka_consumer_new`.
 typedef struct {
-    //  NULL for the defaults. The caller keeps it, and may destroy it after
-    //  `dafka_consumer_new` has returned.
+    //  The configuration. NULL for the defaults. The caller keeps it, and may
+    //  destroy it after `dafka_consumer_new` has returned.
     zconfig_t *config;
-    //  Where records go. The consumer then owns the socket. NULL: the consumer
-    //  makes a record pipe.
+    //  The socket that the consumer sends records to. The consumer then owns
+    //  this socket. NULL: the consumer makes a record pipe.
     zsock_t *record_sink;
 } dafka_consumer_args_t;
 
@@ -644,22 +647,24 @@ typedef struct {
 //
 //  Returns NULL when `args` is NULL or the process has run out of sockets,
 //  files or threads. The log then names the limit (ZMQ_MAX_SOCKETS,
-//  RLIMIT_NOFILE), see dafka(7). A sink gets a signal then, and is destroyed.
+//  RLIMIT_NOFILE), see dafka(7). If `args` names a `record_sink`, the function
+//  then sends a signal to this socket and destroys it.
 DAFKA_EXPORT dafka_consumer_t *
     dafka_consumer_new (dafka_consumer_args_t *args);
 
 //  Ends a consumer at once and sets `*self_p` to NULL. Records in its record
 //  pipe are lost. The socket that `dafka_consumer_record_source` returned
-//  becomes invalid, so destroy a `zpoller` that uses it first. Accepts NULL and
-//  a pointer to NULL.
+//  becomes invalid, so first destroy each `zpoller` that uses it. Accepts NULL
+//  and a pointer to NULL.
 DAFKA_EXPORT void
     dafka_consumer_destroy (dafka_consumer_t **self_p);
 
-//  Subscribes to a topic, a name of 1 to 255 bytes. The whole name must match:
-//  `weather` does not subscribe to `weather2`, unless `consumer/topic_match` is
-//  `prefix`. The empty topic means all topics. Subscribing twice has the same
-//  effect as subscribing once. The function does not wait for peers: records
-//  arrive when the consumer has found some.
+//  Subscribes to a topic. Its name has at most 255 bytes. The whole name must
+//  match: `weather` does not subscribe to `weather2`, unless
+//  `consumer/topic_match` is `prefix`. The empty name subscribes to all topics.
+//  Subscribing twice has the same effect as subscribing once. The function does
+//  not wait for peers: the consumer receives records as soon as it is connected
+//  to a peer that has some.
 //
 //  Returns 0, or -1 when the topic is too long, an argument is NULL or the
 //  consumer has ended.
@@ -798,8 +803,8 @@ DAFKA_EXPORT size_t
 DAFKA_EXPORT zframe_t *
     dafka_consumer_msg_get_content (dafka_consumer_msg_t *self);
 
-//  Waits for the next record of a consumer and reads it into the message. It
-//  replaces the previous record.
+//  Waits for the next record of a consumer and reads it into the message. The
+//  new record replaces the previous one.
 //
 //  Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT
 //  or SIGTERM under CZMQ's handling), when the timeout of the record source
@@ -810,7 +815,7 @@ DAFKA_EXPORT int
     dafka_consumer_msg_recv (dafka_consumer_msg_t *self, dafka_consumer_t *consumer);
 
 //  Waits for a record on a socket that is connected to a consumer's sink, and
-//  reads it into the message. It replaces the previous record. Signals
+//  reads it into the message. The new record replaces the previous one. Signals
 //  (`zsock_signal`) are skipped.
 //
 //  Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT
@@ -856,11 +861,11 @@ DAFKA_EXPORT void
 //
 //  CONFIGURATION
 //
-//  `tower/sub_address`: where the tower binds to receive from nodes,
-//  `tcp://*:5556` by default. `tower/pub_address`: where it binds to send to
-//  nodes, `tcp://*:5557` by default. `tower/endpoints_file`: a file to which it
-//  writes the addresses that it listens at, with the real ports in place of `*`
-//  or 0. `tower/verbose`: 1 to log each node that announces itself.
+//  `tower/sub_address`: the address that the tower binds to receive from nodes,
+//  `tcp://*:5556` by default. `tower/pub_address`: the address that it binds to
+//  send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`: a file to
+//  which the tower writes its real addresses, with the actual ports in place of
+//  `*` or 0. `tower/verbose`: 1 to log each node that announces itself.
 //
 //  A tower that listens only on this host (loopback, `inproc://`, `ipc://`)
 //  announces the nodes of this host as 127.0.0.1.
@@ -921,19 +926,20 @@ DAFKA_EXPORT void
 //  still runs or not. It also sends other stores the records that they lack.
 //
 //  `zactor_new` starts a store with a `zconfig_t`. `zactor_destroy` ends it,
-//  after it has written what it received. The program dafka_stored(1) runs one
-//  store.
+//  after it has written all records that it received. The program
+//  dafka_stored(1) runs one store.
 //
-//  When a store cannot use its directory, it logs why and ends. Examples are a
-//  directory that is not writable, that another store uses, or that holds
-//  another database (such as the LevelDB files of the C library's store). When
-//  the disk is full, the store acknowledges nothing until there is room again.
+//  When a store cannot use its directory, it logs why and ends. This happens
+//  when the directory is not writable, when another store uses it, or when it
+//  holds another database (such as the LevelDB files of the C library's store).
+//  When the disk is full, the store acknowledges nothing until there is room
+//  again.
 //
 //  CONFIGURATION
 //
-//  The keys below `store/` and `beacon/`. The most important ones are
-//  `store/db` (the directory, `storedb` by default), and `beacon/sub_address`
-//  and `beacon/pub_address` (the addresses of the tower).
+//  A store reads the keys that begin with `store/` or `beacon/`. The most
+//  important ones are `store/db` (the directory, `storedb` by default), and
+//  `beacon/sub_address` and `beacon/pub_address` (the addresses of the tower).
 //
 //  EXAMPLE
 //
@@ -1011,17 +1017,18 @@ DAFKA_EXPORT void
 //  generation of the API; new programs use `dafka_producer`. `zactor_new`
 //  starts a publisher with a `dafka_publisher_args_t`.
 //
-//  `zactor_destroy` ends it. If a store is connected to the publisher or has
-//  acknowledged records, the publisher waits until all records are
-//  acknowledged. If not, it ends at once, but not in the first second of its
-//  life, because a store may need that long to connect.
+//  `zactor_destroy` ends the publisher. If a store is connected to the
+//  publisher or has acknowledged records, the publisher waits until all records
+//  are acknowledged. Otherwise it ends at once, but not before it is one second
+//  old, because a store may need that long to connect.
 //  `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits
-//  both waits. With `producer/terminate_unacked = 1` it ends at once.
+//  both waits. With `producer/terminate_unacked = 1` the publisher ends at
+//  once.
 //
 //  CONFIGURATION
 //
-//  The keys of a producer, which are those below `producer/` and `beacon/`, and
-//  `publisher/terminate_timeout`.
+//  A publisher reads the keys of a producer, which begin with `producer/` or
+//  `beacon/`, and `publisher/terminate_timeout`.
 //
 //  COMMANDS
 //
@@ -1072,7 +1079,7 @@ DAFKA_EXPORT void
 typedef struct {
     //  The topic to publish to, 1 to 255 bytes.
     const char *topic;
-    //  NULL for the defaults.
+    //  The configuration. NULL for the defaults.
     zconfig_t *config;
 } dafka_publisher_args_t;
 
@@ -1083,7 +1090,7 @@ typedef struct {
 DAFKA_EXPORT void
     dafka_publisher_actor (zsock_t *pipe, void *args);
 
-//  Publishes a record. The frame is its content. The function takes ownership
+//  Publishes a record whose content is the frame. The function takes ownership
 //  of the frame and sets `*content` to NULL, also when it fails. The publisher
 //  publishes the record soon after this function has returned.
 //
@@ -1128,8 +1135,9 @@ DAFKA_EXPORT void
 //
 //  CONFIGURATION
 //
-//  The keys of a consumer, with one difference: unless `consumer/offset/reset`
-//  is `latest`, a subscriber reads each partition from its first record.
+//  A subscriber reads the keys of a consumer, with one difference: unless
+//  `consumer/offset/reset` is `latest`, a subscriber reads each partition from
+//  its first record.
 //
 //  COMMANDS
 //
@@ -1215,20 +1223,20 @@ DAFKA_EXPORT void
 //  this class only when it is itself a node that speaks the protocol with
 //  `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an
 //  actor. In each `beacon/interval` it sends the endpoint of its node to the
-//  towers. It reports the endpoints of the other nodes to its owner. It reports
-//  a peer as gone after `beacon/timeout` without a beacon from it, as long as a
-//  tower is connected.
+//  towers. It reports the endpoints of the other nodes to its owner. While a
+//  tower is connected, it reports a peer as gone when the peer has sent no
+//  beacon for `beacon/timeout`.
 //
-//  `zactor_new` starts a beacon with a `dafka_beacon_args_t`. It returns when a
-//  tower has answered, or when `beacon/connect_timeout` has passed.
-//  `zactor_destroy` ends the beacon.
+//  `zactor_new` starts a beacon with a `dafka_beacon_args_t`. `zactor_new`
+//  returns when a tower has answered, or when `beacon/connect_timeout` has
+//  passed. `zactor_destroy` ends the beacon.
 //
 //  CONFIGURATION
 //
-//  The keys below `beacon/`: `beacon/sub_address` and `beacon/pub_address` (the
-//  addresses of the towers), `beacon/address` (the host that peers connect to,
-//  when the tower cannot determine it), `beacon/interval`, `beacon/timeout` and
-//  `beacon/connect_timeout` in milliseconds, `beacon/max_peers`,
+//  A beacon reads these keys: `beacon/sub_address` and `beacon/pub_address`
+//  (the addresses of the towers), `beacon/address` (the host that peers connect
+//  to, when the tower cannot determine it), `beacon/interval`, `beacon/timeout`
+//  and `beacon/connect_timeout` in milliseconds, `beacon/max_peers`,
 //  `beacon/verbose`.
 //
 //  COMMANDS
@@ -1249,15 +1257,15 @@ DAFKA_EXPORT void
 //      holds the endpoint as the peer announced it. `dafka_beacon_recv` applies
 //      the change to a socket.
 //
-//  The beacon also reports peers without `START`. The node then stays unknown
-//  to its peers.
+//  Without `START` the beacon reports peers too, but the peers do not discover
+//  the node.
 //
-//  The host in an endpoint may be a name that cannot be resolved. When the
-//  beacon resolves it later, or to another address, it sends `DISCONNECT` and
-//  `CONNECT` for the endpoint. A program that connects directly
-//  (`zsock_connect`) makes ZeroMQ resolve the name in the thread that serves
-//  all sockets of the process, and blocks it meanwhile. `dafka_beacon_recv`
-//  avoids that.
+//  The host in an endpoint may be a name. The beacon reports a peer even while
+//  its name cannot be resolved. It resolves the name again from time to time.
+//  When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for the
+//  endpoint. A program that calls `zsock_connect` itself makes ZeroMQ resolve
+//  the name in the thread that serves all sockets of the process, and so blocks
+//  that thread. `dafka_beacon_recv` avoids this.
 //
 //  EXAMPLE
 //
@@ -1328,9 +1336,9 @@ DAFKA_EXPORT void
 //  The arguments of `dafka_beacon_actor`. The caller keeps prefix and
 //  configuration, and may free them after `zactor_new` has returned.
 typedef struct {
-    //  The prefix of its log lines. NULL: "Beacon".
+    //  The prefix of the beacon's log lines. NULL: "Beacon".
     const char *log_prefix;
-    //  NULL for the defaults.
+    //  The configuration. NULL for the defaults.
     zconfig_t *config;
 } dafka_beacon_args_t;
 
@@ -1346,10 +1354,10 @@ DAFKA_EXPORT void
 //  connects to the address that the beacon has found for it. With `verbose` the
 //  change is logged, after `log_prefix` (NULL: "Beacon").
 //
-//  An endpoint that cannot be used is logged, and nothing else happens. The
-//  same holds for a NULL beacon, a NULL socket, and a beacon that has ended.
-//  Nothing happens when a signal ends the wait (SIGINT or SIGTERM under CZMQ's
-//  handling), or when the timeout of the beacon's pipe has passed
+//  When the endpoint cannot be used, when `beacon` or `sub` is NULL, or when
+//  the beacon has ended, the function logs an error and returns. It returns
+//  without a log line when a signal ends the wait (SIGINT or SIGTERM under
+//  CZMQ's handling), or when the timeout of the beacon's pipe has passed
 //  (`zsock_set_rcvtimeo`).
 DAFKA_EXPORT void
     dafka_beacon_recv (zactor_t *beacon, zsock_t *sub, bool verbose, const char *log_prefix);
@@ -1369,8 +1377,9 @@ DAFKA_EXPORT void
 //  This class is for programs that speak the protocol directly, such as test
 //  peers and monitors. A message has an id, a ZeroMQ topic, and the fields that
 //  belong to its id (RFC 46/DAFKA, "Protocol Grammar", without the signature,
-//  which no implementation sends). It is sent to and received from `zsock_t`,
-//  and can be sent more than once.
+//  which no implementation sends). `dafka_proto_send` sends a message to a
+//  `zsock_t`, and `dafka_proto_recv` receives one. A message can be sent more
+//  than once.
 //
 //  MESSAGES
 //
@@ -1486,9 +1495,9 @@ DAFKA_EXPORT dafka_proto_t *
 DAFKA_EXPORT int
     dafka_proto_recv (dafka_proto_t *self, zsock_t *input);
 
-//  Sends the message. A ROUTER sends its routing id first. The message keeps
-//  its fields, and can be sent again. The function waits while the socket is
-//  full.
+//  Sends the message. To a ROUTER, the function first sends the message's
+//  routing id, which selects the peer. The message keeps its fields, and can be
+//  sent again. The function waits while the socket is full.
 //
 //  Returns 0, or -1 when no message has this id, the socket cannot send, a
 //  ROUTER's message has no routing id, or an argument is NULL.
@@ -1517,9 +1526,10 @@ DAFKA_EXPORT void
 DAFKA_EXPORT zconfig_t *
     dafka_proto_zpl (dafka_proto_t *self, zconfig_t *parent);
 
-//  The routing id: the peer that sent the message to a ROUTER, or the peer that
-//  a ROUTER sends it to. The frame is borrowed, and valid until the message
-//  changes. NULL when there is none or `self` is NULL.
+//  The routing id. It identifies the peer that sent the message to a ROUTER, or
+//  the peer that a ROUTER sends the message to. The frame is borrowed, and
+//  valid until the message changes. NULL when the message has no routing id or
+//  `self` is NULL.
 DAFKA_EXPORT zframe_t *
     dafka_proto_routing_id (dafka_proto_t *self);
 
@@ -1543,9 +1553,9 @@ DAFKA_EXPORT void
 DAFKA_EXPORT const char *
     dafka_proto_command (dafka_proto_t *self);
 
-//  The ZeroMQ topic, to which the receivers of the message are subscribed. It
-//  is the topic's name in RECORD, HEAD and GET_HEADS, the partition in FETCH
-//  and ACK, and the address of the receiver in the others. The string is
+//  The ZeroMQ topic. The receivers of the message are subscribed to it. It is
+//  the topic's name in RECORD, HEAD and GET_HEADS, the partition in FETCH and
+//  ACK, and the address of the receiver in all other messages. The string is
 //  borrowed, and valid until the field changes. NULL only when `self` is NULL.
 DAFKA_EXPORT const char *
     dafka_proto_topic (dafka_proto_t *self);
@@ -1555,8 +1565,8 @@ DAFKA_EXPORT void
     dafka_proto_set_topic (dafka_proto_t *self, const char *topic);
 
 //  The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD,
-//  the sender in the others. The string is borrowed, and valid until the field
-//  changes. NULL only when `self` is NULL.
+//  the sender in all other messages. The string is borrowed, and valid until
+//  the field changes. NULL only when `self` is NULL.
 DAFKA_EXPORT const char *
     dafka_proto_address (dafka_proto_t *self);
 
@@ -1573,9 +1583,9 @@ DAFKA_EXPORT const char *
 DAFKA_EXPORT void
     dafka_proto_set_subject (dafka_proto_t *self, const char *subject);
 
-//  The sequence: the number of a record in its partition, from 0. It is the
-//  last existing record in HEAD and DIRECT_HEAD, the last record that the store
-//  has in ACK, and the first requested record in FETCH.
+//  The sequence: the number of a record in its partition, from 0. HEAD and
+//  DIRECT_HEAD name the partition's last record, ACK the last record that the
+//  store has, and FETCH the first requested record.
 DAFKA_EXPORT uint64_t
     dafka_proto_sequence (dafka_proto_t *self);
 
@@ -1598,8 +1608,8 @@ DAFKA_EXPORT zmq_msg_t *
     dafka_proto_content (dafka_proto_t *self);
 
 //  Moves the content to `content`, a message that the caller has initialized
-//  (`zmq_msg_init`) and owns. What `content` held before is released. The
-//  content of `self` is then empty.
+//  (`zmq_msg_init`) and owns. The previous content of `content` is released.
+//  The content of `self` is then empty.
 DAFKA_EXPORT void
     dafka_proto_get_content (dafka_proto_t *self, zmq_msg_t *content);
 

@@ -114,7 +114,7 @@ fn has_host_name(endpoint: &str) -> bool {
 
 /// The port of an endpoint.
 fn port(endpoint: &str) -> &str {
-    endpoint.rsplit_once(':').map_or(endpoint, |(_, port)| port)
+    wire::Endpoint::parse(endpoint).map_or(endpoint, |parts| parts.port)
 }
 
 #[derive(Default)]
@@ -138,9 +138,9 @@ struct Peer {
 /// Peers in the order in which they were added.
 type Numbered = BTreeSet<(u64, Key)>;
 
-/// The host of an endpoint: the part before its port.
-fn before_port(endpoint: &str) -> String {
-    endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).to_owned()
+/// The host of an endpoint.
+fn host_of_endpoint(endpoint: &str) -> String {
+    wire::Endpoint::parse(endpoint).map_or(endpoint, |parts| parts.host).to_owned()
 }
 
 impl Discovery {
@@ -170,7 +170,7 @@ impl Discovery {
             max_peers: MAX_PEERS,
             max_peers_per_host: MAX_PEERS,
             max_pending: MAX_PEERS,
-            host_of: before_port,
+            host_of: host_of_endpoint,
             hosts: HashMap::new(),
             by_count: BTreeSet::new(),
             added: 0,
