@@ -1,5 +1,5 @@
 /*  =========================================================================
-    test_cannot_start - stores and towers that cannot start, and invalid values for every key: each is logged with key
+    test_cannot_start - stores and towers that cannot start, and invalid values for keys of each kind: each is logged with key
     and value; zactor_new, dafka_consumer_new and the destructors return
 
     Nodes that cannot start: test_no_sockets, and with a topic that is none test_limits.

@@ -8,7 +8,7 @@ fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<Problem>) {
 }
 
 #[test]
-fn defaults_are_those_of_the_reference() {
+fn the_defaults_of_0_1_0_stay() {
     let (settings, problems) = read(&[]);
     assert_eq!(problems, []);
     assert_eq!(settings.tower.sub_address, "tcp://*:5556");

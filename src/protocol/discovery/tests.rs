@@ -21,7 +21,7 @@ fn beacon(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64)
 fn is_announced(discovery: &mut Discovery, sender: &[u8], endpoint: &str, now_ms: u64) -> bool {
     let mut events = Vec::new();
     discovery.handle_beacon(sender, endpoint, now_ms, &mut events);
-    let announced = Event::Announced { endpoint: endpoint.into(), host: before_port(endpoint) };
+    let announced = Event::Announced { endpoint: endpoint.into(), host: host_of_endpoint(endpoint) };
     assert!(events.is_empty() || events == [announced], "{events:?}");
     !events.is_empty()
 }
@@ -251,7 +251,7 @@ fn peers_that_do_not_respond_are_evicted_and_others_stay() {
 
 #[test]
 fn peers_of_one_host_are_limited_and_others_evict_them() {
-    let mut discovery = discovery().with_max_peers(6).with_max_peers_per_host(5, before_port);
+    let mut discovery = discovery().with_max_peers(6).with_max_peers_per_host(5, host_of_endpoint);
     let greedy = |i: u64| format!("tcp://10.0.0.1:{i}");
     for i in 0..20 {
         beacon(&mut discovery, &[i as u8], &greedy(i), i);
