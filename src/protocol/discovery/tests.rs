@@ -259,7 +259,7 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
     }
     assert_eq!(
         discovery.poll_notice(),
-        Some(Notice::TooManyPeersOfHost { host: "tcp://10.0.0.1".into(), limit: 5 })
+        Some(Notice::TooManyPeersOfHost { host: "10.0.0.1".into(), limit: 5 })
     );
     assert_eq!(discovery.peers.len(), 5);
     // Other hosts' peers come. The first one finds room. Each further one evicts the newest peer of the greedy host.
@@ -271,7 +271,7 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
         assert_eq!(
             discovery.poll_notice(),
-            Some(Notice::PeerEvicted { host: "tcp://10.0.0.1".into(), limit: 6 })
+            Some(Notice::PeerEvicted { host: "10.0.0.1".into(), limit: 6 })
         );
     }
     // No peer is evicted for a host that would then have as many. The first peers of the greedy host are still there.
@@ -279,7 +279,7 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
     assert_eq!(
         discovery.poll_notice(),
-        Some(Notice::TooManyPeers { host: "tcp://10.0.0.109".into(), limit: 6 })
+        Some(Notice::TooManyPeers { host: "10.0.0.109".into(), limit: 6 })
     );
     assert!(discovery.endpoints.contains_key(&greedy(0)));
     // All peers expire in the end.
