@@ -28,7 +28,8 @@ const RETRY_MS: u64 = 10_000;
 const FORGET_MS: u64 = 10_000;
 /// While a lookup takes longer than this, the host counts as missing.
 const PATIENCE_MS: u64 = 1_000;
-/// The number of requesters per host that are notified when it is found. Others must repeat their request.
+/// The number of requesters per host that are notified when its lookup ends. Others must repeat their
+/// request.
 const MAX_WAITING: usize = 8;
 /// A lookup needs little stack, but the system's resolver modules are unknown.
 const STACK_LEN_BYTES: usize = 512 << 10;
@@ -68,7 +69,8 @@ impl Resolver {
     }
 
     /// Returns a canonical endpoint with the host's address in place of its name. `None` while the address is not
-    /// known. Later, [`Resolver::found`] returns it together with `asker`.
+    /// known, or if it is not that of a single host. If a lookup is running and there is room in its list,
+    /// [`Resolver::found`] later passes the result and `asker` to its caller.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
         let Some((name, port)) = name_and_port(endpoint) else { return Some(endpoint.into()) };
         if !self.hosts.contains_key(name) && !self.has_room(now_ms) {
@@ -94,8 +96,9 @@ impl Resolver {
         }
     }
 
-    /// Whether the host of an endpoint that was passed to [`Resolver::resolve`] is missing: it was not found, not found
-    /// soon enough, or is not a single host.
+    /// Call this after [`Resolver::resolve`] returned `None`. Whether the host counts as missing: its latest lookup
+    /// found nothing, takes longer than `PATIENCE_MS`, or was not started; or its address is not that of a single host
+    /// (such as 0.0.0.0).
     pub fn is_missing(&self, endpoint: &str, now_ms: u64) -> bool {
         let Some((name, _)) = name_and_port(endpoint) else { return false };
         self.hosts.get(name).is_none_or(|host| {

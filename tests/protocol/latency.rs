@@ -63,7 +63,8 @@ fn a_long_round_trip_causes_few_duplicates() {
     for round_trip_ms in [100, 300, 500, 800, 900, 1_500, 3_000, 6_000] {
         for live_ms in [0, 10] {
             let (took_ms, sent) = catch_up(round_trip_ms, live_ms);
-            // It starts with small windows. Later ones have some 8,000 of these records.
+            // The consumer starts with small windows. Later windows have some 8,000 records (8 MiB), so 50,000 records
+            // take about ten round trips at most.
             assert!(took_ms <= 10 * round_trip_ms, "{round_trip_ms} ms, {live_ms}: {took_ms} ms");
             // Before the consumer knows how long answers take, it requests some records twice.
             assert!(sent < 2 * BACKLOG, "{round_trip_ms} ms, {live_ms}: {sent} records sent");
@@ -111,11 +112,12 @@ fn a_fetch_is_not_repeated_while_its_answer_may_wait_unread() {
         reading.requests().0.len()
     };
     assert_eq!(fetches(1, None), 1);
-    // The answer would be late, but the node has not read messages since 200 ms.
+    // At 2,000 ms the answer is overdue. But messages that arrived at 200 ms or later are unread, and the answer may
+    // be among them.
     assert_eq!(fetches(2_000, Some(200)), 0);
-    // The node has read all messages of two seconds, without an answer.
+    // The node has read all messages that arrived before 2,000 ms, and the answer was not among them.
     assert_eq!(fetches(2_100, Some(2_000)), 1);
-    // The timeout of the second FETCH starts when it was sent.
+    // The second FETCH was sent at 2,100 ms, so its timeout has not passed yet.
     assert_eq!(fetches(2_200, Some(2_050)), 0);
     assert_eq!(fetches(5_000, None), 1);
 }

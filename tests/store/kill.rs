@@ -13,7 +13,7 @@ fn kill_again_and_again(test: &str, sync: &str, rounds: u64) {
     let (mut checked, mut in_log) = (0, 0);
     for round in 0..rounds {
         let store = cluster.store("store");
-        // Mostly during the load, sometimes at its start.
+        // The kill comes mostly while the store acknowledges records, sometimes soon after the store was started.
         let acks = if random.u64(..100) < 80 { 1 + random.u64(..3_000) } else { 0 };
         let pause = Duration::from_micros(random.u64(..(if acks > 0 { 100_000 } else { 300_000 })));
         load.wait_for_acks(acks);
