@@ -269,18 +269,12 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
         discovery.handle_answer(&modest(i - 1));
         let events = beacon(&mut discovery, i.to_string().as_bytes(), &modest(i), 31);
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
-        assert_eq!(
-            discovery.poll_notice(),
-            Some(Notice::PeerEvicted { host: "10.0.0.1".into(), limit: 6 })
-        );
+        assert_eq!(discovery.poll_notice(), Some(Notice::PeerEvicted { host: "10.0.0.1".into(), limit: 6 }));
     }
     // No peer is evicted for a host that would then have as many. The first peers of the greedy host are still there.
     discovery.handle_answer(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
-    assert_eq!(
-        discovery.poll_notice(),
-        Some(Notice::TooManyPeers { host: "10.0.0.109".into(), limit: 6 })
-    );
+    assert_eq!(discovery.poll_notice(), Some(Notice::TooManyPeers { host: "10.0.0.109".into(), limit: 6 }));
     assert!(discovery.endpoints.contains_key(&greedy(0)));
     // All peers expire in the end.
     for now_ms in [1_500, 2_500, 3_500] {
