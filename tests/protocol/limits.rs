@@ -144,7 +144,7 @@ fn heads_of_complete_partitions_do_not_prevent_their_eviction() {
         let mut reading = Reading::new(start, small(1));
         assert_eq!(reading.take(record(b"FIRST", 0), Some(1), 0), [0]);
         assert_eq!(reading.take(record(b"OTHER", 0), Some(1), LONG_MS), [0]);
-        // The stores have one record more of each than this consumer. Both producers have ended.
+        // Of each partition, the stores have one more record than this consumer. Both producers have ended.
         for (round, address) in [(2, b"FIRST"), (3, b"OTHER")] {
             let now_ms = LONG_MS * round;
             for known in [b"FIRST", b"OTHER"].into_iter().filter(|&known| known != address) {
@@ -208,7 +208,7 @@ fn flood(reading: &mut Reading, peer: &str, numbers: std::ops::Range<u32>, now_m
 
 #[test]
 fn a_flood_from_one_peer_leaves_the_partitions_of_others_alone() {
-    // With different room in the table besides the partitions of others.
+    // `room`: the places in the table that the partitions of the others leave free.
     for room in [0, 1, 7, 50] {
         let mut reading = of_peers(90 + room, 50);
         let others: Vec<Brought> =

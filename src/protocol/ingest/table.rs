@@ -1,14 +1,16 @@
 //! The partition table: the open partitions, by index and by name. It selects the partition to evict.
 //!
 //! Any peer can invent partitions. So partitions without an in-order record are evicted before others, the oldest
-//! first. A peer that brings many partitions evicts its own: each peer has a limit, and when there are too many in
-//! total, the peer with most partitions loses one. So a peer that has no more partitions than others loses none,
-//! however many the others invent.
+//! first. Each peer has a limit, and evicts its own partitions beyond it. When the whole table is full, the peer with
+//! the most partitions on the host with the most partitions loses one first. doc/architecture.md lists the full order.
 //!
-//! Within one peer's share, a new partition does not evict one that still waits for its first record. Otherwise each
-//! head would evict the partition before it, because a store sends the heads of all its partitions in one burst.
-//! Complete partitions of ended producers are evicted at once: a consumer stores their positions, and a store has
-//! them on disk. They are opened again when a peer mentions a missing record.
+//! A store sends the heads of all its partitions in one burst, and each head opens a partition. So that these do not
+//! evict each other, a partition that waits for its first record is protected for 10 s from newer partitions of the
+//! same peer.
+//!
+//! When there is no room, a complete partition may be evicted 2 s after the last message of its producer, even if
+//! stores still mention it. Nothing is lost: a consumer stores its position, and a store has it on disk. The partition
+//! is opened again when a peer mentions a missing record.
 
 use super::beginning::Beginning;
 use super::eviction::{EvictionOrder, Payer, Rank};
@@ -123,7 +125,7 @@ pub(super) struct Table<P> {
     free: Vec<Index>,
     /// By [`partition_key`].
     by_key: HashMap<Box<[u8]>, Index>,
-    /// Ranks change with every record, so they are updated only when a partition to evict is searched for.
+    /// Ranks change with every record, so most are updated only in the search for a partition to evict.
     eviction: EvictionOrder,
 }
 
@@ -302,8 +304,8 @@ impl<P: Payload> Table<P> {
         now_ms: u64,
         resume_at: &impl Fn(Index, u64) -> Option<u64>,
     ) -> Option<Room> {
-        // A rank is updated only here. Each outdated rank is due to a message, so this loop does no more steps than
-        // there were messages.
+        // Most ranks are updated only here, so a listed rank may be outdated. The loop updates outdated ranks, and
+        // delays partitions that cannot be closed now, until it finds a partition to evict.
         for _ in 0..MAX_LOOKS {
             let (listed_rank, index) = self.eviction.first(of, is_proven)?;
             let partition = &mut self[index];
