@@ -49,7 +49,8 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
         true => Some(now_ms),
         false => role.due_ms(now_ms),
     };
-    // The log's clock does not stop, unlike the role's.
+    // The role's clock stops while the role accepts no messages. The clock that limits the rate of log lines does not
+    // stop.
     let notices_ms = notices.due_ms().map(|due_ms| now_ms + due_ms.saturating_sub(self::now_ms()));
     let due_ms = role_ms.into_iter().chain(notices_ms).min();
     let (extra, pipe) = (role.extra_item(), pipe.item(role.pipe_events()));

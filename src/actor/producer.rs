@@ -280,8 +280,8 @@ impl Role for ProducerRole<'_> {
 
 impl ProducerRole<'_> {
     /// When a publisher of the first generation ends although records are unacknowledged: at most
-    /// `publisher/terminate_timeout` after `$TERM`. Without a store, it ends at once, but not before it is
-    /// [`STORE_CONNECTS_MS`] old, because a store may still be connecting.
+    /// `publisher/terminate_timeout` after `$TERM`. Without a store, it does not wait, but it ends no earlier than
+    /// [`STORE_CONNECTS_MS`] after its start, because a store may still be connecting.
     fn end_ms(&self) -> Option<u64> {
         let since_ms = self.terminating_since_ms.filter(|_| self.dialect.ends_unacknowledged)?;
         let latest_ms = since_ms + self.settings.publisher.terminate_timeout_ms;

@@ -13,7 +13,7 @@ use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 /// Number of records that may wait to be printed.
 const PIPE_LIMIT: i32 = 10_000;
 
-/// How long the program waits after a signal for a reader that does not read.
+/// How long the program waits after a signal if the reader of standard output does not read.
 const READER_GRACE_MS: u64 = 2_000;
 
 fn main() -> ExitCode {

@@ -186,8 +186,8 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
 
 /// Reads a configuration. A key may be nested or flat (`store/db`).
 ///
-/// Logs each invalid value, and uses the key's default or the value that libdafka 0.1.0 would read. Logs and ignores
-/// each key that is in upper case, has empty parts, or is below `root`.
+/// Logs each invalid value, and uses the key's default. Interprets values of some keys as libdafka 0.1.0 does instead.
+/// Logs and ignores each key that is in upper case, has empty parts, or is below `root`.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.

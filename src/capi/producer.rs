@@ -94,7 +94,7 @@ pub struct dafka_producer_args_t {
 /// `pipe` is the actor's end of its pipe; `args` is NULL or live, with live members.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_producer(pipe: *mut zsock_t, args: *mut c_void) {
-    // SAFETY: zactor_new gives the pipe to this thread, and waits with its own for the ready signal.
+    // SAFETY: zactor_new gives this end of the pipe to this thread, and waits at the other end for the ready signal.
     unsafe { run("Producer", pipe, args.cast(), producer::PRODUCER) }
 }
 

@@ -5,9 +5,10 @@
 //! publisher with a `dafka_publisher_args_t`.
 //!
 //! `zactor_destroy` ends the publisher. If a store is connected to the publisher or has acknowledged records, the
-//! publisher waits until all records are acknowledged. Otherwise it ends at once, but not before it is one second old,
-//! because a store may need that long to connect. `publisher/terminate_timeout` (in milliseconds, 30,000 by default)
-//! limits both waits. With `producer/terminate_unacked = 1` the publisher ends at once.
+//! publisher waits until all records are acknowledged. Otherwise it does not wait, but it ends no earlier than one
+//! second after its start, because a store may need that long to connect. `publisher/terminate_timeout` (in
+//! milliseconds, 30,000 by default) limits both waits. With `producer/terminate_unacked = 1` the publisher ends at
+//! once.
 //!
 //! # Configuration
 //!

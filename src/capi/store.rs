@@ -85,7 +85,7 @@ use std::ffi::c_void;
 /// `pipe` is the actor's end of its pipe; `args` is NULL or a live `zconfig_t`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_store_actor(pipe: *mut zsock_t, args: *mut c_void) {
-    // SAFETY: zactor_new gives the pipe to this thread, and waits with its own for the ready signal.
+    // SAFETY: zactor_new gives this end of the pipe to this thread, and waits at the other end for the ready signal.
     unsafe {
         run_actor("Store", pipe, |pipe| store::run(pipe, &settings(args.cast::<zconfig_t>())));
     }

@@ -9,8 +9,8 @@ pub fn now_ms() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-/// A clock that stops while its owner cannot read the network. Responses that are still unread are not late, and must
-/// not be requested again.
+/// A clock that stops while its owner cannot read the network. A response may already have arrived but be unread, so
+/// its FETCH must not time out meanwhile.
 #[derive(Debug, Default)]
 pub struct ReadingClock {
     stopped_ms: u64,

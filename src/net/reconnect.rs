@@ -5,9 +5,9 @@
 //! reports the end of the connection, and no new attempt. The owner of the socket must disconnect from the endpoint and
 //! connect again.
 //!
-//! The wait before a reconnect starts at the end of the connection. It is 100 ms if the connection lasted at least 100
-//! ms, and at least as long as the previous wait. Otherwise it is twice the previous wait: at least 100 ms, at most 4
-//! s.
+//! The wait before a reconnect starts at the end of the connection. If the connection lasted at least 100 ms and at
+//! least as long as the previous wait, the wait is 100 ms. Otherwise it is twice the previous wait, but at least 100 ms
+//! and at most 4 s.
 //!
 //! A wait ends early when a beacon announces a new node at the endpoint, because another node has taken over the
 //! address. Any peer can send beacons, so early reconnects are limited per endpoint and per host.
@@ -23,7 +23,7 @@ use zmq::SocketEvent;
 /// A connection is given up when libzmq has reported no new attempt for this time after its end. (Normally it reports
 /// one at once.)
 const GIVEN_UP_MS: u64 = 100;
-/// Once one connection is given up, this time is enough for others that have ended.
+/// When one connection is given up, all others that ended at least this long ago are given up, too.
 const ALSO_GIVEN_UP_MS: u64 = 10;
 /// The first wait before a reconnect...
 const FIRST_WAIT_MS: u64 = 100;
@@ -33,8 +33,8 @@ const MAX_WAIT_MS: u64 = 4_000;
 /// here.
 const DELAY_MS: u64 = 1_000;
 
-/// How many times one connection is renewed because others were given up, see [`Reconnect::renew`]. It may share its
-/// memory with several of them.
+/// How many times one connection is renewed after others were given up, see [`Reconnect::renew`]. Each new attempt may
+/// be allocated at the address of another dead connection.
 const MAX_RENEWALS: u8 = 3;
 
 /// The limits of early reconnects, per endpoint and per host: the burst...
@@ -138,7 +138,7 @@ struct Connection {
     early: RateLimit,
     /// When the handshake succeeded.
     established_ms: Option<u64>,
-    /// Its key in `Reconnect::opened`. Older entries there are invalid.
+    /// The time of the connection's valid entry in `Reconnect::opened`. Its entries with other times are outdated.
     opened_ms: Option<u64>,
     /// How many times it was renewed since it was opened.
     renewals: u8,
@@ -194,8 +194,8 @@ impl Reconnect {
         actions.push(Action::Connect(endpoint.to_owned()));
     }
 
-    /// A beacon announces a new node at an endpoint of `host`. If the connection waits, here or in libzmq, it is made
-    /// now.
+    /// A beacon announces a new node at an endpoint of `host`. If the endpoint waits for its next attempt, here or in
+    /// libzmq, it is connected now, unless the limits forbid it.
     pub fn handle_announcement(
         &mut self,
         endpoint: &str,
@@ -359,10 +359,10 @@ impl Reconnect {
         self.waiting.insert((until_ms, endpoint));
     }
 
-    /// Reconnects every endpoint that was opened after a dead connection ended (at `since_ms`, with tolerance) and
-    /// before we disconnected it. libzmq (4.3.4) keeps a pointer to a connection that it has dropped. A new connection
-    /// may be allocated at the same address. To disconnect the dead connection then also ends the new one, and libzmq
-    /// does not report that.
+    /// Reconnects every endpoint that was opened after `since_ms`, with a tolerance of `DELAY_MS`. The caller has just
+    /// disconnected from a dead connection, which ended at `since_ms`. libzmq (4.3.4) keeps a pointer to a connection
+    /// that it has dropped. A new connection may be allocated at the same address. To disconnect the dead connection
+    /// then also ends the new one, and libzmq does not report that.
     fn renew(&mut self, since_ms: u64, actions: &mut Vec<Action>) {
         let mut renewed = Vec::new();
         while let Some((opened_ms, _)) = self.opened.back()

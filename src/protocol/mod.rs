@@ -15,30 +15,33 @@
 //! - Other methods read state, or configure a new machine (`with_*` and similar, before any input).
 //!
 //! Nearly every call may produce messages to publish, records in order, or endpoints to connect to. The call appends
-//! them to an [`Outbox`] or a list that the caller passes. So no record moves through a queue in between, and the lists
-//! keep their memory from turn to turn.
+//! them to an [`Outbox`] or a list that the caller passes. So no queue is needed between the state machine and its
+//! caller, and the lists keep their memory from turn to turn.
 //!
 //! # One turn of the loop
 //!
 //! The caller does the following in each turn of its loop, in this order:
 //!
 //! 1. It passes on the commands of the application.
-//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then calls `handle_behind` of a
-//!    producer, with whether subscriptions are unread. The reason is that the producer treats an ACK without a known
-//!    subscription as a sign of a twin.
-//! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. Then it
-//!    calls `handle_all_read` of a producer if no message is left, and `handle_unread` of a consumer or replica with
-//!    the time of the oldest unread message: unread messages may be responses.
+//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then passes a producer whether
+//!    subscriptions are still unread (`handle_behind`). While they are, the producer keeps an ACK without a known
+//!    subscription. Otherwise it treats such an ACK as a sign of a twin.
+//! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. If no
+//!    message is left, it calls `handle_all_read` of a producer. It passes a consumer or replica the time of the oldest
+//!    unread message (`handle_unread`). That message may be a response, so a FETCH that was due later is not repeated
+//!    yet.
 //! 4. It calls `handle_peer` when a peer has appeared or disappeared, and `handle_given_up` when a connection has been
-//!    given up. This follows the messages, because a message counts if it arrived before the end of its connection.
+//!    given up. This comes after step 3, so that messages that arrived before the end of their connection are handled
+//!    first.
 //! 5. It calls `handle_committed` for records that the disk has written, and `poll_job` for the next ones to write.
 //! 6. It calls `poll_answers`, `handle_timeout`, and `poll_notice` until that returns `None`.
 //! 7. It publishes the outbox. Publishing never waits: a peer later fetches the records that it could not receive.
 //!
 //! Then the loop sleeps until there is input, or until `due_ms`. The caller may call `handle_timeout` before that time.
 //!
-//! The caller may stop reading messages while the application or the disk accepts no more. Unread responses are not
-//! late. So the clock that the caller passes must stop meanwhile, or the caller must not call `handle_timeout`.
+//! The caller may stop reading messages while the application or the disk accepts no more. While it does not read, a
+//! response may already have arrived, and its FETCH must not time out. So the caller must stop the clock that it
+//! passes, or must not call `handle_timeout`.
 //!
 //! `actor::node_loop` is the loop of all nodes. `tests/simulation` runs the same machines in virtual time.
 //!
@@ -141,7 +144,7 @@ pub enum Reading {
 
 /// The requesters' queues, which the caller manages.
 pub trait Requesters {
-    /// Whether the requester can receive a message with this id now.
+    /// Whether the requester can receive a message of this kind now. `id` is one of the constants in `wire::id`.
     fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading;
 
     /// Counts heads that were sent to a requester.
@@ -188,7 +191,7 @@ pub trait Payload: AsRef<[u8]> {
     /// Returns a second handle to the same content.
     fn share(&mut self) -> Self;
 
-    /// Returns the same content in memory of its own length, for records that are kept for long.
+    /// Returns the same content without a larger receive buffer behind it, for records that are kept for long.
     fn into_own_memory(self) -> Self
     where
         Self: Sized,

@@ -73,7 +73,7 @@ pub struct AckStall {
     pub min_stores: usize,
     /// How many stores have the oldest record.
     pub stores: usize,
-    /// The offset and the length of the oldest record, if stores may refuse it because of its length: it is longer
-    /// than all acknowledged records.
+    /// The offset and the length of the oldest record, if stores may refuse the record because of its length: it
+    /// exceeds 4 KiB and the length of every acknowledged record.
     pub long_record: Option<(u64, usize)>,
 }

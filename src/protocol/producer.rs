@@ -394,7 +394,8 @@ impl<P: Payload> Producer<P> {
     /// True when a store has acknowledged a record under any address, or subscribes to the records now. Also true while
     /// subscriptions are unread.
     ///
-    /// A consumer of libdafka 0.1.0 that subscribes to all topics counts as a store.
+    /// A consumer of libdafka 0.1.0 that subscribes to all topics cannot be distinguished from a store, so it counts as
+    /// one.
     pub fn may_be_stored(&self) -> bool {
         self.is_stored || self.stores > 0 || self.is_behind
     }

@@ -21,7 +21,8 @@ pub struct Problem {
     pub why: String,
     /// Which value an actor uses instead.
     pub used: String,
-    /// True for a value that libdafka 0.1.0 accepts: an actor uses it as 0.1.0 does, and warns. Programs refuse it.
+    /// True for a value that libdafka 0.1.0 accepts: an actor interprets it in the same way, and warns. Programs refuse
+    /// it.
     pub is_accepted: bool,
 }
 

@@ -86,7 +86,7 @@ pub(crate) struct Plan {
     pub(crate) has_monitors: bool,
     pub(crate) has_hostiles: bool,
     pub(crate) has_twins: bool,
-    /// Only ACKs show twins, as when both have the same port.
+    /// Only ACKs reveal twins; beacons do not, as when both producers use the same port on different hosts.
     pub(crate) has_hidden_twins: bool,
     /// Some consumers deliver only acknowledged records, and keep so many bytes until then.
     pub(crate) isolation_bytes: Option<usize>,

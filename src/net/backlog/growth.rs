@@ -38,7 +38,8 @@ struct Sizes {
 struct Start {
     then: Sizes,
     latest: Sizes,
-    /// The number of scans at which the process had grown much more than the received data explains.
+    /// How many times the process has grown, from one scan to the next, by more than [`Growth::FACTOR`] bytes for each
+    /// received byte.
     excessive_scans: u32,
 }
 
@@ -82,9 +83,9 @@ impl Growth {
     }
 }
 
-/// How much the process has grown beyond what the received data explains. When a message is complete, its node reads it
-/// and its frames are no longer unknown. Then only long frames count. Otherwise the traffic of short frames, which
-/// nodes read and drop, would excuse any growth.
+/// How much the process has grown beyond [`Growth::FACTOR`] bytes for each received byte. When a message is complete,
+/// its node reads it and its frames are no longer unknown. Then only long frames count. Otherwise the traffic of short
+/// frames, which nodes read and drop, would excuse any growth.
 fn excess_bytes(then: Sizes, now: Sizes) -> u64 {
     let taken_bytes = now.taken_long_bytes.saturating_sub(then.taken_long_bytes).min(Growth::MAX_TAKEN_BYTES);
     let new_bytes = now.unknown_bytes.saturating_add(taken_bytes).saturating_sub(then.unknown_bytes);
