@@ -8,7 +8,7 @@ use crate::protocol::{Outbox, Payload};
 use crate::wire::Message;
 use std::collections::BTreeSet;
 
-/// How many of the partitions that wait for room retry within one millisecond.
+/// While partitions wait for room, about this many of them retry per millisecond.
 const WAITING_PER_MS: usize = 50;
 /// How long a FETCH waits when the [`FetchQuota`] has no room for it.
 const NO_ROOM_RETRY_MS: u64 = 20;
@@ -143,11 +143,12 @@ impl FetchScheduler {
         due_ms
     }
 
-    /// Sets a partition's timer: to now if it has a gap and no FETCH is in flight.
+    /// Sets the timer of a partition with a gap: to the deadline of its FETCH, or to now if no FETCH is in flight.
     pub(super) fn reschedule<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>, now_ms: u64) {
         let Some(due_ms) = partition.sequencer.fetch_due_ms() else { return };
         match partition.timer_ms {
-            // The timer may fire too early. It is then set again, so that an in-order record need not change it.
+            // Keep a timer that fires before the deadline: `handle_timeout` then sets it again. So an in-order record,
+            // which makes the deadline later, need not change the timer.
             Some(timer_ms) if timer_ms <= due_ms => return,
             // The partition waits for room.
             Some(timer_ms)
@@ -185,7 +186,8 @@ impl FetchScheduler {
         }
     }
 
-    /// Counts the FETCH of a late response again, if there is room for its remaining part.
+    /// If records arrive after the deadline of a FETCH, counts that FETCH again, provided that there is room for the
+    /// records that are still missing.
     pub(super) fn revive<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) {
         if table[index].sequencer.fetches().is_late() && self.make_room(table, index, now_ms) {
             let partition = &mut table[index];
@@ -214,7 +216,8 @@ impl FetchScheduler {
         self.in_flight.has_room(peer)
     }
 
-    /// Charges a partition to its new payer. It was charged to `payer`.
+    /// The partition is now charged to another peer, `partition.payer`. Moves the bytes of its FETCH to that peer from
+    /// the previous one, `payer`.
     pub(super) fn handle_new_payer<P: Payload>(&mut self, payer: &[u8], partition: &Partition<P>) {
         let len_bytes = partition.sequencer.in_flight_len_bytes();
         self.in_flight.change(payer, len_bytes, 0);

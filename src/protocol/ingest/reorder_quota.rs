@@ -1,9 +1,9 @@
 //! Limits the memory of the reorder buffers of all partitions.
 //!
-//! A partition may use at most three times the memory that is still free. So a single partition gets at most three
-//! quarters of the limit. When there is no room, buffers are emptied whose gap may never be filled. The buffers of
-//! unproven partitions are emptied first. Those of the partitions that have waited longest for an in-order record are
-//! next. The dropped records are fetched again.
+//! A partition may use at most three times the memory that remains free. So at least a quarter of the limit remains
+//! free, and a single partition gets at most three quarters. When there is no room, the quota empties the buffers of
+//! partitions whose gap may never be filled. The buffers of unproven partitions are emptied first. Those of the
+//! partitions that have waited longest for an in-order record are next. The dropped records are fetched again.
 
 use super::eviction::Rank;
 use super::index::Index;
@@ -12,8 +12,9 @@ use crate::protocol::Payload;
 use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use std::collections::BTreeSet;
 
-/// A proven partition without an in-order record for this time may lose its early records: perhaps no peer can fill
-/// its gap.
+/// A partition that has received no in-order record for this time may lose its early records: perhaps no peer can fill
+/// its gap. (A partition that has never received an in-order record loses its early records at once, if another one
+/// needs room that has received one.)
 const STALE_EARLY_MS: u64 = 2_000;
 /// How many partitions are examined to find early records to drop.
 const MAX_LOOKS: usize = 16;

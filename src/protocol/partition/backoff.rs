@@ -1,9 +1,9 @@
 //! Exponential backoff for a partition whose FETCHes seem to end the connections that carry the responses.
 //!
-//! libzmq ends a connection over which a record longer than its limit comes. Responses for other partitions are lost
-//! with it, and nothing shows which partition's response it was. So each partition whose FETCH had no response waits
-//! twice as long as before until its next FETCH. No two partitions wait equally long, so partitions whose records are
-//! short enough get their responses in between.
+//! libzmq ends a connection when a record that exceeds the frame limit arrives over it. Responses for other partitions
+//! on the same connection are lost too. libzmq does not report which partition's response ended the connection. So each
+//! partition whose FETCH had no response waits twice as long as before until its next FETCH. No two partitions wait
+//! equally long, so partitions whose records are short enough get their responses in between.
 
 /// The wait after the first connection that was given up. It doubles with each further one.
 const FIRST_WAIT_MS: u64 = 250;
@@ -25,12 +25,13 @@ impl Backoff {
         Backoff { count: 0, turn: turn as u64 }
     }
 
-    /// A FETCH had no response, and a connection has been given up since.
+    /// A FETCH had no response, and a connection has been given up since it was sent.
     pub fn cut(&mut self) {
         self.count += 1;
     }
 
-    /// How long to wait before the next FETCH. 0 if no connection was given up during a FETCH since the last response.
+    /// How long to wait before the next FETCH. 0 if, since the last complete response, no FETCH has lost its response
+    /// with a connection.
     pub fn wait_ms(&self) -> u64 {
         if self.count == 0 {
             return 0;
@@ -88,7 +89,7 @@ mod tests {
         let due_ms = sequencer.fetches_mut().back_off(100, 250).unwrap();
         assert!((350..600).contains(&due_ms), "{due_ms}");
         assert_eq!(sequencer.fetch_due_ms(), Some(due_ms));
-        // It applies once to each FETCH, and not for a connection that was given up before the FETCH.
+        // The wait applies once per FETCH. A connection that was given up before the FETCH was sent causes no wait.
         assert_eq!(sequencer.fetches_mut().back_off(due_ms - 1, due_ms), None);
         assert_eq!(asked(&mut sequencer, due_ms), Some((0, 10)));
         assert_eq!(sequencer.fetches_mut().back_off(100, due_ms + 500), None);
@@ -96,7 +97,8 @@ mod tests {
         (0..4).for_each(|offset| drop(sequencer.offer(offset, vec![7], 0, 0)));
         assert_eq!(sequencer.fetches_mut().back_off(due_ms + 1, due_ms + 500), None);
         assert_eq!(asked(&mut sequencer, 2_000), Some((4, 6)));
-        // The fifth wait is at least 4 s. It is as long after a FETCH that may have been lost without a connection.
+        // The fifth wait is at least 4 s. The retry of the next FETCH waits as long, although no connection is given up
+        // and a peer mentions a missing record.
         let mut now_ms = 2_000;
         for _ in 0..4 {
             now_ms = sequencer.fetches_mut().back_off(now_ms, now_ms).unwrap();

@@ -2,8 +2,9 @@
 //!
 //! One FETCH is in flight at a time. It requests a window: as many records as fit into a few MiB, estimated from the
 //! records received so far. FETCHes rotate among the stores that advertise the partition. When a store misses its
-//! deadline, another one is asked. A lost connection shows in this way, too. When no store is left, all peers are
-//! asked, with a growing timeout. The window then shrinks if responses do not come or are partial.
+//! deadline, another one is asked. A lost connection is detected in the same way: the store misses its deadline. When
+//! no store is left, all peers are asked, with a growing timeout. The window then shrinks if responses do not come or
+//! are partial.
 
 use super::backoff::Backoff;
 use super::fetch_stall::FetchStallDetector;
@@ -31,8 +32,8 @@ const MAX_WINDOW_MS: u64 = 30_000;
 const MAX_ANSWER_MS: u64 = 8_000;
 /// After this many FETCHes for the same record without a response, a FETCH requests fewer records.
 const MAX_EQUAL_COUNT: u32 = 3;
-/// Buffered records between gaps are requested again if they have at most this many bytes per millisecond of response
-/// time. Over a long path that is faster than one FETCH for each gap.
+/// One FETCH covers several gaps if the buffered records between them have at most this many bytes per millisecond of
+/// response time. These records are sent again, but on a slow path that is faster than one FETCH for each gap.
 const KNOWN_LEN_BYTES_PER_MS: u64 = 1_000;
 
 /// A FETCH to send.
@@ -55,7 +56,7 @@ enum Answer {
     Begun,
     /// A connection was given up before a record arrived. The response may be lost.
     Lost,
-    /// A connection was given up. A record has arrived, before that or after.
+    /// A connection was given up. A record arrived before or after that.
     Interrupted,
 }
 
@@ -74,8 +75,8 @@ impl Answer {
 enum Quota {
     /// It counts.
     Counted,
-    /// The FETCH repeats one without a complete response. It does not count before its response begins. Perhaps no
-    /// peer has the records, and other partitions must not wait for that.
+    /// The FETCH repeats a FETCH that got no complete response. It does not count until its response begins: perhaps no
+    /// peer has the records, and it must not take room from other partitions.
     Retry,
     /// The deadline has passed. It counts again when records arrive late and there is room for the remaining ones.
     Overdue,
@@ -93,9 +94,10 @@ struct Fetch {
     /// The store that was asked; `None` for all peers.
     store: Option<Arc<[u8]>>,
     sent_ms: u64,
-    /// When the first FETCH for its first record was sent. A record that arrives may answer that FETCH.
+    /// When the earliest FETCH that starts at the same record was sent. A record that arrives may be a response to that
+    /// earlier FETCH.
     first_sent_ms: u64,
-    /// How many FETCHes for its first record were sent before it.
+    /// How many FETCHes that start at the same record were sent before it.
     equal_count: u32,
     /// The content that has arrived.
     len_bytes: u64,
@@ -111,7 +113,7 @@ impl Fetch {
     fn begin_answer(&mut self) {
         self.answer = if self.answer.is_cut() { Answer::Interrupted } else { Answer::Begun };
         if self.quota == Quota::Retry {
-            // There may be no room for it yet.
+            // It does not count yet, because there may be no room. As `Overdue`, it counts once `revive` is called.
             self.quota = Quota::Overdue;
         }
     }
@@ -137,17 +139,17 @@ struct AnswerTime {
 impl AnswerTime {
     /// Measures the response to `fetch`, whose first record has arrived.
     ///
-    /// Behind a producer's queue of live records a response may take long. Repeating the FETCH would only make that
-    /// queue longer.
+    /// A response may take long because it waits behind live records in the producer's queue. Repeating the FETCH would
+    /// only make that queue longer.
     fn measure(&mut self, fetch: &Fetch, now_ms: u64) {
         let first_ms = now_ms.saturating_sub(fetch.first_sent_ms);
-        // No path takes longer than this. So for a part of the time, no peer had the records, or the response could
-        // not arrive.
+        // A response takes at most `MAX_ANSWER_MS`. If more time has passed since the earliest FETCH, no peer had the
+        // records for a while, or responses were lost. Then measure from the last FETCH.
         let sample_ms =
             if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
         let sample_ms = sample_ms.min(MAX_ANSWER_MS);
-        // The same may be true when several equal FETCHes were sent. Then the next response to a single FETCH
-        // replaces the value.
+        // After several equal FETCHes, the measured time may also be too long. So the next response to a FETCH that was
+        // sent only once replaces it.
         let is_doubted = fetch.equal_count > 0;
         let known_ms = if self.is_doubted && !is_doubted { 0 } else { self.ms };
         self.ms = sample_ms.max((known_ms * 3 + sample_ms) / 4);
@@ -159,7 +161,7 @@ impl AnswerTime {
 struct Retry {
     first_sent_ms: u64,
     equal_count: u32,
-    /// Whether it probably requested too many records.
+    /// Whether the FETCH that got no complete response probably requested too many records.
     is_too_much: bool,
 }
 
@@ -200,8 +202,8 @@ impl FetchPlanner {
     /// A record has arrived in order; the record after it is `next`.
     pub(super) fn handle_in_order(&mut self, next: u64, len_bytes: usize, now_ms: u64) {
         let len_bytes = len_bytes as u64;
-        // A moving mean, which follows larger records quickly, so that a window is not too large for long. At least
-        // 1, because 0 means that no record has been received.
+        // A moving mean that rises quickly when records become larger. So windows exceed the limit of bytes only for a
+        // short time. At least 1, because 0 means that no record has been received.
         let mean_len_bytes = (self.mean_len_bytes * 7 + len_bytes).div_ceil(8);
         self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
         let Some(fetch) = &mut self.fetch else { return };
@@ -224,7 +226,8 @@ impl FetchPlanner {
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
 
-    /// A record has arrived early. It determines the expected record length if it is the first record.
+    /// A record has arrived early. If it is the first record that has arrived, it determines the expected record
+    /// length.
     pub(super) fn handle_early(&mut self, len_bytes: usize) {
         if self.mean_len_bytes == 0 {
             self.mean_len_bytes = (len_bytes as u64).max(1);
@@ -234,7 +237,7 @@ impl FetchPlanner {
     /// A peer has mentioned a missing record. The FETCH in flight is retried earlier.
     pub(super) fn handle_mention(&mut self, now_ms: u64) {
         if let Some(fetch) = &mut self.fetch {
-            // Not before a response can arrive.
+            // Do not retry before a response can arrive.
             let soon_ms = (now_ms + HEARD_RETRY_MS.max(2 * self.answer_time.ms)).max(fetch.not_before_ms);
             fetch.deadline_ms = fetch.deadline_ms.min(soon_ms);
         }
@@ -312,10 +315,12 @@ impl FetchPlanner {
     }
 
     /// The deadline of the FETCH in flight has passed, and a connection was given up at `cut_ms`. Returns when to
-    /// retry, if that must wait. After a partial response there is no wait: its next record is probably not too long.
+    /// retry, if that must wait. After a partial response there is no wait: its records were short enough, so the next
+    /// record of the partition probably is, too.
     pub fn back_off(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
         let fetch = self.fetch.as_mut()?;
-        // A FETCH that has waited already is no longer in flight.
+        // There is no wait if the connection was given up before this FETCH was sent, or if a lost connection was
+        // already counted for this FETCH.
         if cut_ms < fetch.sent_ms || fetch.answer.is_cut() {
             return None;
         }

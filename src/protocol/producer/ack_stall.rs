@@ -8,9 +8,9 @@ pub const REPORT_INTERVAL_MS: u64 = 60_000;
 /// A report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Records are unacknowledged, and none of them was acknowledged recently.
+    /// Records are unacknowledged, and the oldest of them has been the oldest for at least [`STALL_MS`].
     Stalled {
-        /// How long the oldest unacknowledged record has been the oldest one, in milliseconds.
+        /// How long the same record has been the oldest unacknowledged one, in milliseconds.
         ms: u64,
     },
     /// The oldest record was acknowledged, after `Stalled` was returned for it.

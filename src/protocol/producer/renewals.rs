@@ -2,8 +2,9 @@
 //!
 //! A peer that reports a twin may lie, and each new address has a cost: the producer publishes its records again, and
 //! all peers get a new node and a new partition. So the producer takes its first new address at once, and later ones
-//! with exponential backoff. A producer that is ending may take one more at once, and further ones after at most 20
-//! s: without a new address its records are not proven to be stored, and its owner waits.
+//! with exponential backoff. A producer that is ending may take one more at once, and further ones after at most 20 s.
+//! Its owner waits until it is proven that its records are stored. Under an address that a twin uses, an ACK proves
+//! nothing, because it may be for a record of the twin.
 
 /// The time between the first and the second new address.
 const FIRST_WAIT_MS: u64 = 10_000;
@@ -17,7 +18,7 @@ pub struct Renewals {
     /// The time between the last new address and the next one; 0 before the first one.
     wait_ms: u64,
     last_ms: u64,
-    /// Whether the address that an ending producer takes at once has been taken.
+    /// Whether an ending producer has already taken its one new address without a wait.
     was_last_taken: bool,
     /// Why the current address must be replaced.
     deferred: Option<String>,
@@ -28,15 +29,17 @@ pub struct Renewals {
 pub enum Step {
     /// Take a new address now.
     Renew(String),
-    /// Keep the current address for now, and all acknowledged records.
+    /// Keep the current address for now. Do not drop acknowledged records: they may have to be published again under a
+    /// new address.
     Wait(String),
 }
 
 impl Renewals {
-    /// Returns what to do now. `news` is a new reason to suspect a twin, if any. `is_ending`: the producer is ending,
-    /// and keeps records.
+    /// Returns what to do now. `news` is a new reason to suspect a twin, if any. `is_ending`: the producer is ending
+    /// and still has records that are unacknowledged or whose ACK may be for a twin's record.
     pub fn poll_step(&mut self, news: Option<String>, is_ending: bool, now_ms: u64) -> Option<Step> {
-        // In any case the old reason is removed: it is about the current address.
+        // If a new address is taken now, the old reason no longer applies, because it is about the current address.
+        // Otherwise a reason is stored again below.
         let deferred = self.deferred.take();
         let why = news.or(deferred)?;
         let is_allowed = if is_ending { self.try_renew_at_end(now_ms) } else { self.try_renew(now_ms) };
@@ -52,8 +55,8 @@ impl Renewals {
         self.deferred.is_some()
     }
 
-    /// The new address could not be taken. The attempt has cost the peers nothing, so the next one may follow after the
-    /// shortest wait.
+    /// The new address could not be taken. The attempt has cost the peers nothing, so the next attempt may follow after
+    /// the shortest wait.
     pub fn handle_failure(&mut self, why: String) {
         self.wait_ms = FIRST_WAIT_MS;
         self.deferred = Some(why);
@@ -125,7 +128,7 @@ mod tests {
         assert_eq!(look(None, 0), None);
         assert_eq!(look(Some("first"), 0), renew("first"));
         assert_eq!(look(Some("second"), 9_999), wait("second"));
-        // A reason that comes when a new address may be taken is about the same address.
+        // The new reason replaces the deferred one, which is about the same address. So only one new address is taken.
         assert_eq!(look(Some("third"), 10_000), renew("third"));
         assert_eq!([look(None, 10_001), look(None, 40_000)], [None, None]);
         assert_eq!([look(Some("fourth"), 20_000), look(None, 29_999)], [wait("fourth"), wait("fourth")]);

@@ -1,14 +1,14 @@
 //! Detects that two stores hold different records.
 //!
-//! This store goes through the partitions that it and another store both hold. It fetches one run of consecutive
-//! records after the other from the other store, and compares each record with its own. A difference is logged once for
-//! each partition and store. The FETCHes are ordinary ones, so every store that names itself in its DIRECT-HEADs
-//! answers them.
+//! This store goes through the partitions that it and another store both hold. From the other store it fetches runs of
+//! consecutive records, one run at a time. It compares each record with its own. A difference is logged once for each
+//! partition and store. The FETCHes are ordinary ones, so every store that names itself in its DIRECT-HEADs answers
+//! them.
 //!
 //! Each connection over which DIRECT-HEADs come has a `Walk`. While the DIRECT-HEADs of one response arrive, the walk
-//! gathers the partitions after its cursor, at most `MAX_BATCH_COUNT`. Then it compares them, from the first record
-//! to the last, and moves its cursor behind them. Partitions are ordered by their hashes, and the first one follows
-//! the last one. So each run of records is compared once in each round.
+//! gathers the partitions after its cursor, at most `MAX_BATCH_COUNT`. Then it compares them, from the first record to
+//! the last, and moves its cursor behind them. Partitions are ordered by their hashes, in a circle: after the last
+//! partition, the walk continues with the first one. So each run of records is compared once in each round.
 //!
 //! A response counts only when it comes over the same connection as the DIRECT-HEADs. So a peer that uses another
 //! store's name can neither forge that store's responses nor delay the comparison with it: each walk waits only for
@@ -38,7 +38,8 @@ const READING_MS: u64 = 20;
 /// The shortest timeout of a FETCH. The timeout is three times the last response time, and doubles after each FETCH
 /// without a response.
 const MIN_TIMEOUT_MS: u64 = 5_000;
-/// The shortest timeout for the next record of a response. It is twice the last response time.
+/// The shortest timeout for the next record of a response. The timeout is twice the last response time, if that is
+/// longer.
 const MIN_RECORD_TIMEOUT_MS: u64 = 1_000;
 /// A walk that has not received a DIRECT-HEAD for this time is evicted first.
 const IDLE_MS: u64 = 1_200_000;
@@ -180,7 +181,7 @@ impl Comparison {
         if !walk.is_gathering {
             return;
         }
-        // The partition at the cursor itself is the last one.
+        // The partition at the cursor was compared last, so it gets the largest distance.
         let distance = place(seed, position.partition()).wrapping_sub(walk.cursor).wrapping_sub(1);
         let is_full = walk.batch.len() >= MAX_BATCH_COUNT;
         if is_full && walk.batch.last_key_value().is_some_and(|(&last, _)| distance > last) {
@@ -207,7 +208,7 @@ impl Comparison {
             self.walks.swap_remove(evicted);
         }
         let is_store = |walk: &&Walk| walk.batch.values().next().is_some_and(|known| *known.store == *store);
-        // A store with a new connection is compared from where the old walk ended.
+        // When a store has a new connection, its new walk starts at the cursor of its old walk.
         let cursor = self.walks.iter().find(is_store).map_or(hash((self.seed, store)), |walk| walk.cursor);
         self.walks.push(Walk {
             from,
@@ -224,9 +225,10 @@ impl Comparison {
         self.walks.last_mut()
     }
 
-    /// The walk to evict for a new connection of `host`. That is the walk with the oldest DIRECT-HEAD, if this is older
-    /// than `IDLE_MS`. Otherwise it is the walk with the oldest DIRECT-HEAD of the host with most walks. But if that
-    /// host would then have fewer walks than `host`, it is such a walk of `host`.
+    /// The walk to evict for a new connection of `host`. That is the walk that has received no DIRECT-HEAD for the
+    /// longest time, if this time is at least `IDLE_MS`. Otherwise the host with the most walks loses one. But if it
+    /// would then have fewer walks than `host`, `host` loses one of its own. A host loses the walk that has received no
+    /// DIRECT-HEAD for the longest time.
     fn walk_to_evict_for(&self, host: &[u8], now_ms: u64) -> Option<usize> {
         let count = |host: &[u8]| self.walks.iter().filter(|walk| walk.host() == host).count();
         let oldest = (0..self.walks.len()).min_by_key(|&i| self.walks[i].heard_ms)?;
@@ -335,8 +337,8 @@ impl Comparison {
             let ready = self.walks.iter_mut().filter(is_ready);
             let Some(walk) = ready.min_by_key(|walk| (turn_of_host(walk.host()), walk.turn)) else { return };
             let Some((_, candidate)) = walk.batch.first_key_value() else { return };
-            // If this store lacks records, a FETCH for them may be in flight. The other store would take this FETCH
-            // for its continuation.
+            // If this store lacks records of the partition, a FETCH for them may be in flight. The other store would
+            // merge a FETCH of the comparison with that FETCH.
             let is_complete = self.held.next(candidate.partition.as_name()) >= candidate.end;
             if !is_complete || self.reported.contains(&key(candidate, walk.host())) {
                 walk.finish_partition(self.seed);
@@ -361,7 +363,7 @@ impl Comparison {
         self.next_ms = now_ms + READING_MS;
     }
 
-    /// Requests a run that was read from the other store.
+    /// Requests from the other store the run that this store has read from its disk.
     fn fetch<P>(
         &mut self,
         from: &Option<Box<[u8]>>,

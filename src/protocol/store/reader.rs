@@ -14,10 +14,10 @@ pub trait Source {
     /// A read error.
     type Error;
 
-    /// Passes the heads of partitions that have at least one record to `each`: of one topic, or of all topics for
-    /// `None`. Examines at most `count` partitions, in an order that does not change when partitions come and go.
-    /// Starts after the position `after`, which a previous call returned. Returns the position where it stopped, in a
-    /// format of its own, or `None` when there are no further partitions.
+    /// Passes to `each` the heads of partitions that have at least one record: the partitions of one topic, or of all
+    /// topics if `topic` is `None`. Examines at most `count` partitions, in an order that does not change when
+    /// partitions come and go. Starts after the position `after`, which a previous call returned. Returns the position
+    /// where it stopped, in a format of its own, or `None` when there are no further partitions.
     fn heads(
         &self,
         topic: Option<&[u8]>,
@@ -174,7 +174,7 @@ impl Reader {
                 let read = source.read(name, job.next, count, &mut |offset, content| {
                     out.record(template.frame(offset), to_payload(content));
                 })?;
-                // Without a record here, the response is complete.
+                // If no record was read, this store has none of the remaining records, and the response is complete.
                 if read > 0 {
                     self.answers.put_back(Job { next: job.next + read, ..job });
                 }

@@ -8,8 +8,8 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Payload, Sender};
 use crate::wire::{Message, Position, Subscription, id};
 
-/// How long after the connection of another store this store requests its heads. By then the connections in both
-/// directions exist.
+/// When another store has connected, this store waits for this time before it requests the other store's heads. By then
+/// the connections in both directions exist.
 const NEW_STORE_MS: u64 = 200;
 /// The shortest time between two notices of a twin store.
 const TWIN_INTERVAL_MS: u64 = 60_000;
@@ -105,8 +105,8 @@ impl<P: Payload> Replica<P> {
 
     fn open_at(&mut self, name: PartitionName, next: u64, from: Option<&[u8]>, now_ms: u64) -> Option<Index> {
         let Self { ingest, durable, resume, .. } = self;
-        // Records that are being written, and ACKs, refer to their partition by its index. A partition with such
-        // records cannot be evicted.
+        // Records that are being written, and ACKs, refer to their partition by its index. A partition that they refer
+        // to cannot be evicted.
         let resume_at = |Index(i), next| {
             let durable: &Durable = &durable[i];
             let is_idle = durable.next == next && !durable.is_ack_due && (next == 0 || resume.is_some());

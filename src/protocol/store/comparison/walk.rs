@@ -82,7 +82,7 @@ impl Walk {
         }
     }
 
-    /// Removes the first partition of the batch: it is compared, or cannot be.
+    /// Removes the first partition of the batch: it has been compared, or cannot be compared.
     pub(super) fn finish_partition(&mut self, own_seed: u64) {
         if let Some((_, candidate)) = self.batch.pop_first() {
             self.cursor = place(own_seed, candidate.partition.as_name());
