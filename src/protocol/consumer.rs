@@ -199,8 +199,8 @@ impl<P: Payload> Consumer<P> {
                     self.forget_kept(partition);
                 }
                 match message {
-                    // Producers and stores of libdafka 0.1.0 send a DIRECT-HEAD without a store's name. A store without
-                    // a name has a record only if it sends an ACK for it.
+                    // Producers, and stores of libdafka 0.1.0, send a DIRECT-HEAD without a store's name. It does not
+                    // prove that a store has the record. Only an ACK proves that.
                     Message::DirectHead { store, .. } if !store.is_empty() => {
                         self.held_by(partition, store, position.sequence, now_ms, deliveries);
                     }
@@ -349,7 +349,7 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// Returns the partition of a message. Opens an unknown partition of a subscribed topic. An evicted partition
-    /// continues at its position. Another one begins at 0, or at `latest` under [`Start::Latest`].
+    /// continues at its position. Any other partition begins at 0, or at `latest` under [`Start::Latest`].
     fn find_or_open(
         &mut self,
         position: &Position,

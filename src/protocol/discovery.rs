@@ -5,12 +5,12 @@
 //! - Few endpoints may be pending: their peers have not responded yet. A new endpoint evicts the one that has been
 //!   pending longest.
 //! - The number of peers of one host is limited.
-//! - When the table is full, a new peer evicts the newest peer of the host that has most peers. It is refused if its
-//!   own host would then have more peers than that host. Established peers stay.
+//! - When the table is full, a new peer evicts the newest peer of the host that has most peers. The new peer is refused
+//!   if its own host would then have more peers than that host. So peers that were added earlier stay.
 //!
-//! A name of 32 hexadecimal digits is a node's address. It belongs to one peer. Towers may see that peer at different
-//! hosts: the same name at the same port is one peer. Other names may be shared or empty. Such a peer is identified
-//! by its endpoint.
+//! A name of 32 hexadecimal digits is a node's address. It identifies one peer, whatever its endpoint is. Several nodes
+//! may share any other name, so such a name identifies a peer only together with the port. The host does not count,
+//! because towers may see one peer at different hosts. A peer with an empty name is identified by its endpoint.
 
 use super::notice::Notice;
 use crate::rate_limit::RateLimit;
@@ -22,8 +22,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 pub enum Event {
     /// A peer is announced at a new endpoint. The node must connect to it.
     Connect(String),
-    /// A new peer, or one that was silent, is announced at an endpoint that is already known. If the connection to it
-    /// is broken, the node must retry it now.
+    /// A new peer, or one that was silent, is announced at an endpoint that is already known. If the connection to this
+    /// endpoint is broken, the node must retry to connect now.
     Announced {
         /// The endpoint.
         endpoint: String,
@@ -40,7 +40,8 @@ pub const MAX_PEERS: usize = 10_000;
 const PENDING_STAY_MS: u64 = 500;
 /// How many names may announce the same endpoint. A restarted node may get its old port under a new name.
 const MAX_NAMES: usize = 8;
-/// A new peer is answered with a beacon at once: up to `ANSWER_COUNT` in a burst, then one per `ANSWER_MS`.
+/// The node answers each new peer with a beacon at once. It sends up to `ANSWER_COUNT` such beacons in a burst, and
+/// then one per `ANSWER_MS`.
 const ANSWER_COUNT: u64 = 16;
 const ANSWER_MS: u64 = 20;
 
@@ -56,7 +57,7 @@ pub struct Discovery {
     timeout_ms: u64,
     peers: HashMap<Key, Peer>,
     endpoints: HashMap<String, Endpoint>,
-    /// Endpoints that do not respond, ordered by the time since when they have not responded.
+    /// Endpoints that do not respond, ordered by the time when they became pending.
     pending: BTreeSet<(u64, String)>,
     beacon_due_ms: u64,
     /// Limits the beacons that answer new peers.
@@ -218,7 +219,8 @@ impl Discovery {
         Discovery { max_peers_per_host, host_of, ..self }
     }
 
-    /// Sets the port that this node announces. It distinguishes this node from another one without a name.
+    /// Sets the port that this node announces. If this node has no name, the port distinguishes its own beacons from
+    /// those of other nodes without a name.
     pub fn with_port(self, port: u16) -> Self {
         Discovery { own_port: Some(port.to_string().into()), ..self }
     }
@@ -261,8 +263,9 @@ impl Discovery {
                     self.announce_known(endpoint, events);
                 }
             }
-            // Another tower sees the node at another address. The address in use stays while it is confirmed, unless
-            // it is a host name and the new one is numeric: the host name could not be resolved.
+            // Another tower sees the node at another endpoint. The endpoint in use stays while it is confirmed.
+            // Exception: an endpoint with a numeric address replaces one with a host name, which perhaps cannot be
+            // resolved.
             Some(peer)
                 if now_ms < peer.confirmed_ms + self.timeout_ms
                     && (!has_host_name(&peer.endpoint) || has_host_name(endpoint)) =>

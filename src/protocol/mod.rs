@@ -2,8 +2,8 @@
 //!
 //! # The contract
 //!
-//! A state machine receives input and time from its caller, and returns what the caller must do. The machines
-//! use the same kinds of methods. Each has those that its role needs:
+//! A state machine receives input and time from its caller, and returns what the caller must do. The machines use the
+//! same kinds of methods. Each machine has the methods that its role needs:
 //!
 //! - `handle_*` takes input: a message, a subscription, a connection that was given up, or a finished commit. Commands
 //!   have their own names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`. The caller passes the time in
@@ -34,7 +34,7 @@
 //!    given up. This comes after step 3, so that messages that arrived before the end of their connection are handled
 //!    first.
 //! 5. It calls `handle_committed` for records that the disk has written, and `poll_job` for the next ones to write.
-//! 6. It calls `poll_answers`, `handle_timeout`, and `poll_notice` until that returns `None`.
+//! 6. It calls `poll_answers` and `handle_timeout`. Then it calls `poll_notice` until that returns `None`.
 //! 7. It publishes the outbox. Publishing never waits: a peer later fetches the records that it could not receive.
 //!
 //! Then the loop sleeps until there is input, or until `due_ms`. The caller may call `handle_timeout` before that time.

@@ -44,14 +44,15 @@ pub enum Notice {
         /// The limit of peers per host.
         limit: usize,
     },
-    /// A peer was ignored: the limit of peers is reached, and no host has more peers than its host would have.
+    /// A peer was ignored: the limit of peers is reached, and no host has more peers than the new peer's host would
+    /// have.
     TooManyPeers {
         /// The peer's host.
         host: String,
         /// The limit of peers.
         limit: usize,
     },
-    /// A peer was evicted for a new one: the limit of peers is reached, and its host has most peers.
+    /// A peer was evicted for a new one: the limit of peers is reached, and the evicted peer's host has most peers.
     PeerEvicted {
         /// The host of the evicted peer.
         host: String,
@@ -67,7 +68,7 @@ pub struct AckStall {
     pub topic: Box<[u8]>,
     /// How many records wait.
     pub count: usize,
-    /// How long the oldest record has been the oldest one, in milliseconds.
+    /// How long the same record has been the oldest one, in milliseconds.
     pub ms: u64,
     /// How many different stores must have a record.
     pub min_stores: usize,

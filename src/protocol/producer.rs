@@ -84,9 +84,11 @@ pub struct Producer<P> {
     is_doubtful: bool,
     /// The memory that the kept acknowledged records occupy.
     doubtful_len_bytes: u64,
-    /// How many records with a doubtful ACK were dropped before the address changed. Counts all addresses together.
+    /// How many records were dropped although their ACK may have been for a twin's record. Counts all addresses
+    /// together.
     dropped_unproven: u64,
-    /// Whether a peer has subscribed to the records. Also true when the producer cannot know.
+    /// Whether a peer has subscribed to the records. Also true if the caller reports no subscriptions, see
+    /// [`Producer::unread`].
     is_read: bool,
     /// How many stores subscribe to the records.
     stores: i64,
@@ -145,8 +147,8 @@ impl<P: Payload> Producer<P> {
         })
     }
 
-    /// Numbers the records from `first` on instead of 0, for stores that have the partition up to there. To be called
-    /// before the first record is published.
+    /// Numbers the records from `first` instead of from 0, when stores already have the partition's records before
+    /// `first`. To be called before the first record is published.
     pub fn with_first_offset(self, first: u64) -> Self {
         Producer { first_kept: first, acknowledged: first, next: first, ..self }
     }
@@ -156,9 +158,9 @@ impl<P: Payload> Producer<P> {
         Producer { copies: Copies::new(min_stores), ..self }
     }
 
-    /// `is_peer` returns whether an ACK without a store's name comes from a node that is a peer now. If several
-    /// stores are needed, other such ACKs do not count. To be called after [`Producer::with_min_stores`], and again
-    /// after [`Producer::renew`].
+    /// `is_peer` returns whether a connection leads to a node that is a peer now. If several stores are needed, an ACK
+    /// without a store's name counts only if it came over such a connection. To be called after
+    /// [`Producer::with_min_stores`], and again after [`Producer::renew`].
     pub fn with_peers(mut self, is_peer: IsPeer) -> Self {
         self.set_peers(is_peer);
         self
@@ -170,8 +172,9 @@ impl<P: Payload> Producer<P> {
         self.copies = copies.with_peers(is_peer);
     }
 
-    /// Declares that no peer has subscribed to the records yet: [`Producer::handle_subscription`] will report
-    /// subscriptions. An ACK before the first one is for a record of another producer with the same address.
+    /// Declares that no peer has subscribed to the records yet, and that the caller reports each subscription with
+    /// [`Producer::handle_subscription`]. An ACK before the first subscription is then for a record of another producer
+    /// with the same address.
     pub fn unread(self) -> Self {
         Producer { is_read: false, ..self }
     }
@@ -252,16 +255,17 @@ impl<P: Payload> Producer<P> {
 
     /// Handles a subscription that a peer made at this producer's socket.
     ///
-    /// A node of this library that subscribes to HEADs gets one soon, so that it can fetch missing records before the
-    /// next HEAD is due. A consumer of libdafka 0.1.0 must not get one: it would take the record in its first HEAD for
-    /// a new record. Only the subscription of this library ends with a NUL after the topic.
+    /// A node of this library that subscribes to HEADs gets a HEAD soon, so that it can fetch missing records before
+    /// the next HEAD is due. A consumer of libdafka 0.1.0 must not get this HEAD: it would take the record that its
+    /// first HEAD names for a new record. The producer distinguishes them by the subscription: only that of this
+    /// library ends with a NUL after the topic.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !self.topic.starts_with(subscription.topic) {
             return;
         }
         if subscription.id == id::RECORD && subscription.topic.is_empty() {
-            // Stores make only the subscription without a NUL. Consumers of all topics make both, see
-            // `subscriptions::topics`.
+            // Stores make only the subscription without a NUL, which adds 1. Consumers of all topics also make the one
+            // with a NUL, which subtracts 1 again, see `subscriptions::topics`.
             self.stores += if subscription.subscribe != subscription.is_exact { 1 } else { -1 };
         }
         if !subscription.subscribe {
@@ -277,7 +281,7 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sends at most `count` records in response to a FETCH. The requester must be able to receive them now.
+    /// Sends at most `count` records in response to one FETCH, whose requester can receive them now.
     pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
@@ -427,7 +431,7 @@ impl<P: Payload> Producer<P> {
         self.kept.len()
     }
 
-    /// Returns the next notice, if any. To be called at least with each HEAD.
+    /// Returns the next notice, if any. To be called at least as often as a HEAD is due.
     pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         let oldest = (!self.is_drained()).then_some(self.acknowledged);
         match self.ack_stall.poll_change(oldest, now_ms)? {

@@ -165,7 +165,7 @@ mod tests {
         }
         assert_eq!((shares.of(&peer(1, 1)), shares.of_host(&peer(1, 9)), shares.host_count()), (7, 13, 2));
         assert_eq!(shares.greediest().map(|(_, amount)| amount).collect::<Vec<_>>(), [10, 7, 6]);
-        // The largest host is the first to lose, and of its peers the largest one.
+        // The largest peer of the largest host loses first.
         assert_eq!(shares.greediest_for(&peer(3, 1)).map(|name| &**name), Some(&*peer(1, 1)));
         // A new peer of the largest host takes from the largest peer of that host.
         assert_eq!(shares.greediest_for(&peer(1, 3)).map(|name| &**name), Some(&*peer(1, 1)));

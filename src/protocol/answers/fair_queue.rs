@@ -7,9 +7,9 @@ use std::collections::{HashMap, VecDeque};
 
 /// A fair queue of at most `limit` requests.
 ///
-/// A request that finds the queue full evicts the latest request of the host with most requests, from the requester of
-/// that host with most requests. It is refused if its own host would then have more requests than that host. The same
-/// holds among the requesters of one host.
+/// When the queue is full, a new request evicts a request of the host with most requests: the latest one of that host's
+/// requester with most requests. The new request is refused if its own host would then have more requests than that
+/// host. The same rule applies among the requesters of one host.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
@@ -101,8 +101,8 @@ impl<T> FairQueue<T> {
         true
     }
 
-    /// Takes the next request. The next request of its requester comes after all other requesters of its host, and
-    /// the next one of its host after all other hosts.
+    /// Takes the next request. Its host has its next turn after all other hosts. Its requester has its next turn after
+    /// all other requesters of that host.
     pub fn pop(&mut self) -> Option<Queued<T>> {
         let name = self.host_order.pop_front()?;
         let host = self.hosts.get_mut(&name)?;
@@ -120,8 +120,9 @@ impl<T> FairQueue<T> {
         Some(Queued { requester, key, request })
     }
 
-    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests.
-    /// Drops those whose response no connection subscribes to, and puts the others back.
+    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests. Of
+    /// these, drops the requests whose response no connection subscribes to, and puts back the others before the
+    /// returned one.
     pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Queued<T>> {
         for _ in 0..self.len.min(MAX_LOOKS) {
             let turn = self.pop()?;

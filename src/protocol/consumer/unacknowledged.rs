@@ -3,7 +3,7 @@
 //! A record that no store has is lost when its producer ends. An application that had received such a record would have
 //! received a record that no later reader gets. One buffer holds the records of all partitions. When a record does not
 //! fit into it, the buffer refuses this record and all further records of the same partition. It accepts the partition
-//! again after an ACK for the partition, when it holds no record of the partition or is at most half full.
+//! again after an ACK for the partition, if it then holds no record of the partition or is at most half full.
 
 use crate::protocol::ingest::Index;
 use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
@@ -133,8 +133,8 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.keys().copied()
     }
 
-    /// Returns the partition whose records have waited longest for a release, if this takes at least [`STALL_MS`] and a
-    /// report is due.
+    /// Returns the partition whose records have waited longest for a release, if they have waited at least [`STALL_MS`]
+    /// and a report is due.
     pub fn poll_stall(&mut self, now_ms: u64) -> Option<Stall> {
         if now_ms < self.next_stall_ms {
             return None;

@@ -229,7 +229,7 @@ fn peers_that_do_not_respond_are_evicted_and_others_stay() {
     for i in 1..=3 {
         assert_eq!(beacon(&mut discovery, &[i as u8], &endpoint(i), i), [Event::Connect(endpoint(i))]);
     }
-    // They get time to respond. Then the oldest one is evicted, although it sends beacons.
+    // The pending peers get time to respond. Then the oldest one is evicted, although it sends beacons.
     assert_eq!(beacon(&mut discovery, b"new", B, 400), []);
     beacon(&mut discovery, &[1], &endpoint(1), 450);
     let events = beacon(&mut discovery, b"new", B, 501);
@@ -271,7 +271,8 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
         assert_eq!(discovery.poll_notice(), Some(Notice::PeerEvicted { host: "10.0.0.1".into(), limit: 6 }));
     }
-    // No peer is evicted for a host that would then have as many. The first peers of the greedy host are still there.
+    // No peer is evicted for a new peer whose host would then have as many. The first peers of the greedy host are
+    // still there.
     discovery.handle_answer(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
     assert_eq!(discovery.poll_notice(), Some(Notice::TooManyPeers { host: "10.0.0.109".into(), limit: 6 }));

@@ -1,20 +1,20 @@
 //! Counts the stores that have each record, as far as ACKs prove it.
 //!
 //! An ACK does not prove that the store still has the record. A store that lost its database returns under another
-//! name, so the same disk could count twice. ACKs are therefore counted in rounds. A round begins with the records
-//! that each store has acknowledged so far. A store counts in the round once it has repeated an ACK of at least these
-//! records. So all stores that count in a round had these records when the round began.
+//! name, so the same disk could count twice. ACKs are therefore counted in rounds. When a round begins, the producer
+//! notes which records each store has acknowledged so far. A store counts in the round once it has sent another ACK. So
+//! each store that counts in a round had the noted records when the round began.
 //!
-//! A store whose database is restored from a copy keeps its name, although it lost records that it had acknowledged
-//! and may have received them again. Restoring takes a restart, so the ACKs of a store are counted from zero for each
-//! new connection.
+//! A store whose database is restored from a copy keeps its name, although it lost records that it had acknowledged and
+//! may have received them again. A restore requires a restart of the store, which ends its connections. So the ACKs of
+//! a store are counted from zero for each new connection.
 //!
 //! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not repeat ACKs,
 //! so the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a
 //! store is ignored when its node is no longer a peer: no later event would end its effect.
 //!
-//! A peer may invent names. When there are too many, names of peers that are gone are dropped first, and then names
-//! of the host with most names, and of its connection with most names.
+//! A peer may invent names. When there are too many, names of peers that are gone are dropped first. Next are names
+//! from the host with most names: those from its connection with most names.
 
 use crate::protocol::shares::RankedShares;
 use crate::protocol::{Sender, host_of};
@@ -65,7 +65,7 @@ impl Store {
 }
 
 impl Copies {
-    /// A record is safe when `min_stores` different stores have it; at least one.
+    /// A record is safe when `min_stores` different stores have it. 0 has the same effect as 1.
     pub fn new(min_stores: usize) -> Self {
         Copies {
             min_stores: min_stores.max(1),
@@ -76,7 +76,7 @@ impl Copies {
         }
     }
 
-    /// `is_peer` returns which connections lead to peers. Without it, all do.
+    /// `is_peer` returns whether a connection leads to a peer. Without it, all connections do.
     pub fn with_peers(self, is_peer: IsPeer) -> Self {
         Copies { is_peer, ..self }
     }
@@ -116,7 +116,7 @@ impl Copies {
     /// A peer has appeared or disappeared. `is_it` returns whether a connection leads (or led) to that peer.
     pub fn handle_peer(&mut self, is_present: bool, is_it: &dyn Fn(&[u8]) -> bool) {
         for store in self.stores.iter_mut().filter(|store| !store.from.is_empty() && is_it(&store.from)) {
-            // A store that can repeat ACKs counts when it does.
+            // A store that can repeat ACKs counts once it repeats one.
             store.is_present = is_present && !store.can_confirm();
         }
     }
@@ -223,7 +223,7 @@ mod tests {
     fn a_store_that_lost_its_database_counts_once() {
         let mut copies = Copies::new(2);
         acknowledged(&mut copies, b"a", 100);
-        // It returns under another name. The number of its ACKs does not matter.
+        // The store has lost its database and returns under another name. The number of its ACKs does not matter.
         for _ in 0..5 {
             assert_eq!(acknowledged(&mut copies, b"a, wiped", 100), 0);
             if copies.is_round_over() {
@@ -327,7 +327,7 @@ mod tests {
             ack(&mut copies, &format!("honest {i}"), from, 5);
         }
         for i in 0..5_000 {
-            // They come over 50 connections. Each name has more records than the honest stores.
+            // The names come over 50 connections. Each name has more records than the honest stores.
             ack(&mut copies, &format!("made up {i}"), &connection(66, i % 50), 1_000_000);
         }
         assert!(copies.stores.len() <= MAX_STORES);
@@ -352,7 +352,7 @@ mod tests {
         ack(&mut copies, b"b", 2, 100);
         copies.begin_round();
         assert_eq!(ack(&mut copies, b"b", 2, 100), 0);
-        // Its database was restored, and b may have lost its database before a received the records again.
+        // The database of a was restored from a copy. Perhaps b lost its database before a received the records again.
         assert_eq!(ack(&mut copies, b"a", 3, 100), 0);
         assert!(copies.is_round_over());
         assert_eq!(copies.begin_round(), 100);

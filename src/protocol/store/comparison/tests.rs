@@ -167,7 +167,8 @@ fn a_third_party_cannot_forge_a_response_or_delay_a_comparison() {
     for now_ms in (0..60_000).step_by(10) {
         if now_ms % 10_000 == 0 {
             heads(&mut comparison, &honest, b"honest", 40, 600, now_ms);
-            // It uses the other store's name over many connections, and answers no FETCH over its own.
+            // The third party sends DIRECT-HEADs in the honest store's name over many connections, and answers no
+            // FETCH.
             for number in 0..100 {
                 heads(&mut comparison, &connection(66, number), b"honest", 40, 600, now_ms);
             }
