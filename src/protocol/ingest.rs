@@ -204,8 +204,8 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Makes a partition continue at the record `next`. This record was delivered, but its receiver could not keep it.
-    /// It is requested again.
+    /// Makes a partition continue at the record `next`. This record is requested again: it was delivered and could not
+    /// be kept, or the start offset was wrong.
     pub fn rewind(&mut self, index: Index, next: u64) {
         let turn = self.turn(self.table[index].name());
         let Self { table, fetches, reorder, .. } = self;
@@ -289,10 +289,10 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Handles a peer's mention of a partition. A partition may wait for room in the share of its payer. If the
-    /// mentioning peer has room, the partition is charged to this peer from now on. So a payer without room cannot
-    /// delay partitions of other peers. A payer that has delivered an in-order record keeps the partition for 2 s after
-    /// the last one.
+    /// Handles a peer's mention of a partition. A partition may wait because its payer, the peer that it is charged to,
+    /// has no room in its share. If the mentioning peer has room, the partition is charged to this peer from now on. So
+    /// a payer without room cannot delay partitions that other peers mention. A payer that has delivered an in-order
+    /// record keeps the partition for 2 s after the last in-order record.
     pub fn handle_mention(&mut self, index: Index, from: &Sender, now_ms: u64) {
         let partition = &self.table[index];
         let is_waiting = partition.sequencer.has_gap() && partition.sequencer.in_flight_len_bytes() == 0;
@@ -366,8 +366,9 @@ impl<P: Payload> Ingest<P> {
         self.correct(index, kept_count, now_ms)
     }
 
-    /// `offset` is the last record, according to the producer if `is_live`, and to a store otherwise. A store may be
-    /// behind, so it does not count once a record has arrived. Otherwise like [`Ingest::correct_by_record`].
+    /// Like [`Ingest::correct_by_record`], for a message that names `offset` as the last record. The message comes from
+    /// the producer if `is_live`, and from a store otherwise. A store may be behind, so its message does not count once
+    /// an in-order record has arrived.
     pub fn correct_by_head(
         &mut self,
         index: Index,
@@ -414,7 +415,7 @@ impl<P: Payload> Ingest<P> {
 
     /// To be called when the heads of all partitions are requested. Returns how long to wait until the next request.
     /// `head_count` is the number of heads in the responses to the last request. The wait is short when partitions have
-    /// been opened and others refused since then.
+    /// been opened and others refused since the last request.
     pub fn begin_refresh(&mut self, head_count: usize) -> u64 {
         let now = (self.statistics.opened, self.statistics.refused);
         let before = std::mem::replace(&mut self.refreshed, now);

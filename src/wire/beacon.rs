@@ -1,8 +1,8 @@
 //! Beacons, by which nodes find each other through a tower.
 //!
-//! A node sends its beacon to the tower. The tower sends a tower beacon with the node's endpoint to all nodes. It can
-//! determine the host of the node from the connection. Unlike messages, beacons are text in several frames, without a
-//! version. Further frames are ignored.
+//! A node sends its beacon to the tower. The tower sends a tower beacon with the node's endpoint to all nodes. The
+//! tower can determine the host of the node from the connection. Unlike messages, beacons are text in several frames,
+//! without a version. Further frames are ignored.
 
 use super::{DecodeError, Endpoint, MAX_NAME_LEN};
 use std::str;
@@ -112,7 +112,7 @@ fn parse_port(text: &[u8]) -> Option<u16> {
 
 /// An endpoint in the form `tcp://HOST:PORT`.
 fn parse_endpoint(endpoint: &[u8]) -> Option<&str> {
-    // First, so that a long frame costs no time.
+    // Check the length first, so that a long frame costs no time.
     if endpoint.len() > Endpoint::TRANSPORT.len() + MAX_HOST_LEN + ":65535".len() {
         return None;
     }

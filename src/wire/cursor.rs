@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
     /// The ZeroMQ topic and the NUL that ends it.
     pub(super) fn topic(&mut self) -> Result<&'a [u8], DecodeError> {
         let field = "topic";
-        // The topic and its NUL. This limits the search in a long frame.
+        // The longest valid topic and its NUL. This limits the search in a long frame.
         let window = self.rest.get(..=MAX_NAME_LEN);
         match window.unwrap_or(self.rest).iter().position(|&octet| octet == 0) {
             Some(len) => {

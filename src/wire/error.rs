@@ -79,7 +79,7 @@ pub enum EncodeError {
         /// The field that holds the name.
         field: &'static str,
     },
-    /// More subjects than a count of four octets can tell.
+    /// More subjects than a count of four octets can hold.
     #[error("CONSUMER-HELLO: too many subjects")]
     TooManySubjects,
     /// The id of a message that carries no [`Position`](super::Position).

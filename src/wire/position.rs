@@ -65,7 +65,7 @@ impl<'a> Position<'a> {
     }
 }
 
-/// Compares the fields, and not how the positions were made.
+/// Compares the public fields. `encoded` does not count, because it depends on how the position was made.
 impl PartialEq for Position<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.sequence == other.sequence
@@ -105,7 +105,7 @@ pub fn partition_key(name: PartitionName) -> Vec<u8> {
 }
 
 /// The first frame of a partition's RECORDs, HEADs, or DIRECT messages to one requester, complete except for the
-/// sequence. The frames of different records differ only in the last eight octets, so that a template makes publishing
+/// sequence. The frames of different records differ only in the last eight octets, so a template makes publishing
 /// faster.
 #[derive(Clone, Debug)]
 pub struct PositionTemplate {

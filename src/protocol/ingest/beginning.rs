@@ -117,7 +117,7 @@ mod tests {
     fn a_start_offset_that_live_messages_contradict_is_corrected() {
         let mut reading = Reading::new();
         reading.head(u64::MAX - 1, 0);
-        // They may come from an earlier connection.
+        // These records may come from an earlier connection.
         assert_eq!(reading.record(100, 10), [0; 0]);
         assert_eq!(reading.record(101, 20), [0; 0]);
         assert_eq!(reading.head(u64::MAX - 1, 999), [0; 0]);
@@ -145,7 +145,7 @@ mod tests {
         let behind = Message::DirectHead { position: at(100), store: b"STORE" };
         assert_eq!(reading.take(behind, None, 10_000), [0; 0]);
         assert_eq!(reading.record(151, 10_001), [151]);
-        // Nor do outdated messages and a store that is behind together.
+        // Outdated messages together with a store that is behind contradict nothing, either.
         assert_eq!(reading.record(90, 10_002), [0; 0]);
         assert_eq!(reading.take(behind, None, 20_000), [0; 0]);
         assert_eq!(reading.answer(90, 20_001), [0; 0]);

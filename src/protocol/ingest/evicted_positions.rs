@@ -14,7 +14,8 @@ pub struct EvictedPositions {
     /// Two keyed hashes of 64 bits, so that an attacker cannot find a name that collides with another one.
     hashers: [RandomState; 2],
     positions: HashMap<[u64; 2], Position>,
-    /// The keys in `positions`, oldest first, and keys that were removed or replaced since.
+    /// The keys in `positions` and their serial numbers, oldest first. Also contains entries that were removed or
+    /// replaced since.
     order: VecDeque<([u64; 2], u64)>,
     count: u64,
 }

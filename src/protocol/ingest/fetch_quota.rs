@@ -8,8 +8,9 @@ use super::index::Index;
 use crate::protocol::shares::Shares;
 use std::collections::BTreeSet;
 
-/// A host may have at most this many times the free bytes in flight. So a single host gets three quarters of the shared
-/// part, and there is always room for another host. The peers of a host divide the host's share in the same way.
+/// A host may have at most this many times as many bytes in flight as remain free. So a single host gets three quarters
+/// of the shared part, and there is always room for another host. The peers of a host divide the host's share in the
+/// same way.
 const SHARE: u64 = 3;
 /// The reserve is the limit divided by this. It is only for hosts that have nothing in flight.
 const RESERVE: u64 = 4;
@@ -118,7 +119,7 @@ mod tests {
         // The reserve is for other hosts.
         assert_eq!((filled.iter().sum::<u64>(), filled[0]), (36, 36), "{filled:?}");
         assert_eq!(fill(&mut quota, &peer(2, 1)), 9);
-        // Its connections leave room for each other.
+        // The connections of one host leave room for each other.
         quota.change(&peer(1, 0), 36, 12);
         assert!(quota.has_room(&peer(1, 1)) && fill(&mut quota, &peer(1, 1)) > 5);
         assert!(fill(&mut quota, &peer(1, 2)) > 0);

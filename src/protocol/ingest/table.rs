@@ -4,13 +4,13 @@
 //! first. Each peer has a limit, and evicts its own partitions beyond it. When the whole table is full, the peer with
 //! the most partitions on the host with the most partitions loses one first. doc/architecture.md lists the full order.
 //!
-//! A store sends the heads of all its partitions in one burst, and each head opens a partition. So that these do not
-//! evict each other, a partition that waits for its first record is protected for 10 s from newer partitions of the
-//! same peer.
+//! A store sends the heads of all its partitions in one burst, and each head opens a partition. So that these
+//! partitions do not evict each other, a partition that waits for its first record is protected for 10 s from newer
+//! partitions of the same peer.
 //!
 //! When there is no room, a complete partition may be evicted 2 s after the last message of its producer, even if
-//! stores still mention it. Nothing is lost: a consumer stores its position, and a store has it on disk. The partition
-//! is opened again when a peer mentions a missing record.
+//! stores still mention it. Nothing is lost: a consumer keeps the partition's position in memory, and a store has the
+//! records on disk. The partition is opened again when a peer mentions a missing record.
 
 use super::beginning::Beginning;
 use super::eviction::{EvictionOrder, Payer, Rank};
@@ -42,7 +42,7 @@ pub struct Partition<P> {
     pub(super) opened_ms: u64,
     /// A message of the partition's producer protects it from eviction until this time.
     pub(super) stays_ms: u64,
-    /// When its last in-order record arrived, or its gap or its early records began, whatever came last.
+    /// The latest of these times: its last in-order record arrived, its gap began, its first early record was buffered.
     pub(super) moved_ms: u64,
     /// The peer that the partition is charged to: first the peer that first mentioned it, later the peer that delivered
     /// its first in-order record.
@@ -281,7 +281,7 @@ impl<P: Payload> Table<P> {
     }
 
     /// Returns a partition to evict: one that is charged to the peer `of`, or any. With `is_own`, the new partition is
-    /// charged to the same peer, and does not evict a partition that still waits for its first record.
+    /// charged to the same peer, and does not evict one that is still protected while it waits for its first record.
     fn find_evictable(
         &mut self,
         of: Option<&[u8]>,

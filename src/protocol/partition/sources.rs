@@ -1,8 +1,8 @@
 //! The stores that advertise a partition, and which of them to ask for the next window.
 //!
-//! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not respond
-//! is dropped until it sends something again, and then skipped for longer. The claims of stores may be false: after
-//! two consecutive FETCHes without a response, all peers are asked, also for some windows after that.
+//! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not respond is
+//! dropped until it sends something again, and then skipped for longer. The claims of stores may be false: after two
+//! consecutive FETCHes without a complete response, all peers are asked for the next windows.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use std::sync::Arc;
 const MAX_SOURCES: usize = 4;
 /// After this many consecutive FETCHes to single stores without a complete response, all peers are asked.
 const MAX_INCOMPLETE: u32 = 2;
-/// How many windows all peers are asked for then, before a single store is tried again.
+/// For how many windows all peers are then asked, before a single store is tried again.
 const ASK_ALL_WINDOWS: u32 = 16;
 /// A store is slow if another one is more than this many times as fast.
 const SLOW_FACTOR: u64 = 4;
 /// How long a slow store is skipped.
 const SLOW_MS: u64 = 60_000;
-/// How long a store that did not respond is skipped. It takes much less time to find out again that a store sends too
-/// slowly.
+/// How long a store that did not respond is skipped. A trial of this store, which may be in vain again, takes much less
+/// time than this.
 const SKIP_MS: u64 = 600_000;
 /// The limit of stores that did not respond, for one partition.
 const MAX_SKIPPED: usize = 16;
 /// The shortest response from which a store's speed is measured.
 const MIN_SAMPLE_LEN_BYTES: u64 = 256 << 10;
-/// A store whose response took no longer is never slow.
+/// A store whose last response took at most this long is never slow.
 const FAST_ENOUGH_MS: u64 = 50;
 /// The length of a request to a store of unknown speed, when there are other stores.
 const TRIAL_LEN_BYTES: u64 = 1 << 20;
@@ -38,7 +38,7 @@ struct Source {
     speed: Option<u64>,
     /// How long its last response took.
     took_ms: u64,
-    /// The store is skipped before this time, while there are others: it is slow, or did not respond.
+    /// The store is skipped before this time, while there are others, because it is slow or did not respond.
     usable_from_ms: u64,
 }
 
@@ -61,8 +61,8 @@ impl Choice {
 #[derive(Debug)]
 pub struct Sources {
     known: Vec<Source>,
-    /// Stores that did not respond, and until when they are skipped. Otherwise a store that advertises the partition
-    /// again and again, and never responds, would count as new each time.
+    /// Stores that did not respond, and until when they are skipped. Without this list, a store that advertises the
+    /// partition again and again, and never responds, would count as new each time.
     skipped: Vec<(Arc<[u8]>, u64)>,
     /// Selects the next store.
     turn: usize,
@@ -177,7 +177,7 @@ impl Sources {
         let is_trial = source.speed.is_none() && self.known.len() > 1;
         Choice {
             store: Some(source.store.clone()),
-            // Another store may have the records after that.
+            // The records after that are requested separately, because another store may have them.
             end: source.end.max(end),
             len_bytes: if is_trial { TRIAL_LEN_BYTES } else { u64::MAX },
         }
