@@ -256,9 +256,9 @@ impl<P: Payload> Producer<P> {
     /// Handles a subscription that a peer made at this producer's socket.
     ///
     /// A node of this library that subscribes to HEADs gets a HEAD soon, so that it can fetch missing records before
-    /// the next HEAD is due. A consumer of libdafka 0.1.0 must not get this HEAD: it would take the record that its
-    /// first HEAD names for a new record. The producer distinguishes them by the subscription: only that of this
-    /// library ends with a NUL after the topic.
+    /// the next HEAD is due. A consumer of libdafka 0.1.0 must not get this HEAD: it would treat the record in its
+    /// first HEAD as a new record. The producer distinguishes them by the subscription: only that of this library ends
+    /// with a NUL after the topic.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if !self.topic.starts_with(subscription.topic) {
             return;

@@ -120,9 +120,9 @@ impl<T> FairQueue<T> {
         Some(Queued { requester, key, request })
     }
 
-    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests. Of
-    /// these, drops the requests whose response no connection subscribes to, and puts back the others before the
-    /// returned one.
+    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests. Drops
+    /// examined requests whose response no connection subscribes to, and puts back those whose requester cannot receive
+    /// now.
     pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Queued<T>> {
         for _ in 0..self.len.min(MAX_LOOKS) {
             let turn = self.pop()?;

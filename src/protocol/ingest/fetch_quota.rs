@@ -8,9 +8,9 @@ use super::index::Index;
 use crate::protocol::shares::Shares;
 use std::collections::BTreeSet;
 
-/// A host may have at most this many times as many bytes in flight as remain free. So a single host gets three quarters
-/// of the shared part, and there is always room for another host. The peers of a host divide the host's share in the
-/// same way.
+/// The bytes that a host has in flight are limited to this many times the bytes that remain free. So a single host gets
+/// three quarters of the shared part, and there is always room for another host. The peers of a host divide the host's
+/// share in the same way.
 const SHARE: u64 = 3;
 /// The reserve is the limit divided by this. It is only for hosts that have nothing in flight.
 const RESERVE: u64 = 4;

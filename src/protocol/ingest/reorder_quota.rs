@@ -13,8 +13,7 @@ use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use std::collections::BTreeSet;
 
 /// A partition that has received no in-order record for this time may lose its early records: perhaps no peer can fill
-/// its gap. (A partition that has never received an in-order record loses its early records at once, if another one
-/// needs room that has received one.)
+/// its gap. (A partition that has never received one loses its early records at once to a partition that has.)
 const STALE_EARLY_MS: u64 = 2_000;
 /// How many partitions are examined to find early records to drop.
 const MAX_LOOKS: usize = 16;

@@ -143,8 +143,8 @@ impl AnswerTime {
     /// only make that queue longer.
     fn measure(&mut self, fetch: &Fetch, now_ms: u64) {
         let first_ms = now_ms.saturating_sub(fetch.first_sent_ms);
-        // A response takes at most `MAX_ANSWER_MS`. If more time has passed since the earliest FETCH, no peer had the
-        // records for a while, or responses were lost. Then measure from the last FETCH.
+        // A response is assumed to take at most `MAX_ANSWER_MS`. If more time has passed since the earliest FETCH, no
+        // peer had the records for a while, or responses were lost. Then measure from the last FETCH.
         let sample_ms =
             if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
         let sample_ms = sample_ms.min(MAX_ANSWER_MS);

@@ -2,12 +2,13 @@
 //!
 //! An ACK does not prove that the store still has the record. A store that lost its database returns under another
 //! name, so the same disk could count twice. ACKs are therefore counted in rounds. When a round begins, the producer
-//! notes which records each store has acknowledged so far. A store counts in the round once it has sent another ACK. So
-//! each store that counts in a round had the noted records when the round began.
+//! notes which records each store has acknowledged so far. A store counts in the round once it has sent another ACK. An
+//! ACK for fewer records reduces the noted ones. So each store that counts in a round had the noted records when the
+//! round began.
 //!
-//! A store whose database is restored from a copy keeps its name, although it lost records that it had acknowledged and
-//! may have received them again. A restore requires a restart of the store, which ends its connections. So the ACKs of
-//! a store are counted from zero for each new connection.
+//! A store whose database is restored from a copy keeps its name. It has lost records that it had acknowledged, and may
+//! have received them again since. A restore requires a restart of the store, which ends its connections. So the ACKs
+//! of a store are counted from zero for each new connection.
 //!
 //! A store counts only while its node is a peer of the producer's node. Stores of libdafka 0.1.0 do not repeat ACKs,
 //! so the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a

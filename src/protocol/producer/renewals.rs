@@ -3,8 +3,8 @@
 //! A peer that reports a twin may lie, and each new address has a cost: the producer publishes its records again, and
 //! all peers get a new node and a new partition. So the producer takes its first new address at once, and later ones
 //! with exponential backoff. A producer that is ending may take one more at once, and further ones after at most 20 s.
-//! Its owner waits until it is proven that its records are stored. Under an address that a twin uses, an ACK proves
-//! nothing, because it may be for a record of the twin.
+//! The reason is that its owner waits until it is proven that the records are stored. Under an address that a twin
+//! uses, an ACK proves nothing, because it may be for a record of the twin.
 
 /// The time between the first and the second new address.
 const FIRST_WAIT_MS: u64 = 10_000;
