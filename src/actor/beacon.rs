@@ -1,11 +1,11 @@
 //! The beacon: announces a node to the towers, and reports the node's peers to it.
 //!
-//! The beacon has its own thread, so that its peers do not drop a busy node. Its commands on the pipe are `START`
-//! address port, `STOP` and `$TERM`. It sends a ready signal when a tower has welcomed it, or none has within the
-//! timeout.
+//! The beacon has its own thread, so that peers do not drop a node that is busy. Its commands on the pipe are `START`
+//! address port, `STOP` and `$TERM`. The beacon sends a ready signal when a tower has welcomed it, or when no tower has
+//! done so within the timeout.
 //!
-//! The beacon of a node reports peers after `START`. Their endpoints contain the addresses of their hosts. It sends
-//! them as `Report`s.
+//! The beacon of a node reports peers after `START`, as `Report`s. The reported endpoints contain the addresses of the
+//! hosts.
 //!
 //! The beacon of an application (the C class `dafka_beacon`) reports peers as soon as it is ready. It reports endpoints
 //! in the form in which they were announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT`
@@ -52,7 +52,7 @@ pub(super) struct Owner<'a> {
     /// Reports events of the subscribing socket's connections.
     pub(super) monitor: &'a Monitor,
     pub(super) reports: Sender<Report>,
-    /// The beacon writes it, the node reads it.
+    /// The beacon writes the directory, and the node reads it.
     pub(super) directory: Directory,
 }
 
@@ -213,7 +213,7 @@ impl<'a> Beacon<'a> {
             log::warn!("{}: no tower at {addresses} yet; continuing without one", self.name);
         }
         self.is_ready = true;
-        // Only now: zactor_new discards what it receives before the signal.
+        // Start only now, because zactor_new discards messages that it receives before the signal.
         self.start_discovery();
         // A node can read the signal later. An application's zactor_new waits for it.
         if self.reported.is_none() { pipe.signal() } else { pipe.signal_ready() }?;
@@ -229,8 +229,8 @@ impl<'a> Beacon<'a> {
 
     fn new_peers(&self) -> Peers {
         let is_node = self.reported.is_none();
-        // An application's beacon has no connections, so no peer of it is pending. For a node, a pending peer occupies
-        // a file while libzmq tries to connect.
+        // An application's beacon has no connections, so none of its peers is pending. For a node, a pending peer
+        // occupies a file while libzmq tries to connect.
         let max_pending = match is_node {
             true => self.settings.max_pending_peers.min((max_open_files() / 8).max(16)),
             false => self.settings.max_peers,
@@ -391,7 +391,8 @@ impl<'a> Beacon<'a> {
     }
 }
 
-/// Adds a peer. `announced` is its endpoint as a tower announced it, `known` the same with the address of the host.
+/// Adds a peer. `announced` is its endpoint as a tower announced it. `known` is the same endpoint with the address of
+/// the host.
 fn add_peer(
     peers: &mut Peers,
     reported: Option<&mut Reported>,

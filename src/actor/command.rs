@@ -11,8 +11,9 @@ pub struct Ended;
 /// Sends a command that carries a record of `content_len_bytes`. `rest` sends the frames after the first one; it must
 /// not wait, see [`send_last`].
 ///
-/// Before it sends, this waits until the producer may keep that many more bytes. Afterwards, it waits until one more
-/// message fits into the pipe. So there is always room for the `$TERM` of zactor_destroy, which does not wait.
+/// Before this function sends the command, it waits until the producer may keep that many more bytes. Afterwards, it
+/// waits until one more message fits into the pipe. So there is always room for the `$TERM` of zactor_destroy, which
+/// does not wait.
 ///
 /// # Errors
 /// When the actor has ended.
@@ -45,8 +46,8 @@ pub(super) fn send_reserved(
 }
 
 /// Sends the last frame of a message whose earlier frames were accepted. Returns false when the actor has ended
-/// meanwhile. libzmq counts whole messages, so the last frame has room if the first one had. When it is not accepted,
-/// the pipe is closed, and a wait would never end.
+/// meanwhile. libzmq counts whole messages, so the last frame has room if the first one had. If the last frame is not
+/// accepted, the pipe is closed, and a wait for room would never end.
 pub fn send_last(pipe: &Pipe, frame: &mut Frame) -> bool {
     pipe.try_send(frame, false).unwrap_or(false)
 }

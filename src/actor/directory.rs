@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct Endpoints {
-    /// Several nodes may have the same name, or none. The endpoint that was announced first is first.
+    /// Several nodes may have the same name, or no name. The endpoint that was announced first is first.
     by_name: HashMap<Box<[u8]>, Vec<Box<str>>>,
     /// By endpoint: how many names it has.
     names: HashMap<Box<str>, usize>,
@@ -75,7 +75,7 @@ impl Directory {
     ///
     /// Of several nodes with one name, only the first counts; otherwise any node could take the name of another.
     /// Beacons of the Java implementation do not name their sender. So a name that is not announced may belong to any
-    /// node whose beacons do not name it.
+    /// node whose beacons name no sender.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
         match Peer::sender_of(origin) {
             None => Some(true),
@@ -96,7 +96,7 @@ impl Directory {
     }
 }
 
-/// An endpoint without its zone: the peer address of a connection has none.
+/// Removes the zone of an endpoint, because the peer address of a connection has no zone.
 pub(super) fn without_zone(endpoint: &str) -> String {
     Endpoint::parse(endpoint).map_or_else(|| endpoint.to_owned(), |parts| parts.with_zone(None))
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The file. Dropping this removes it, unless it was replaced by another file.
+/// The file. Dropping this value removes the file, unless another file has replaced it.
 pub(super) struct EndpointsFile {
     path: PathBuf,
     id: (u64, u64),
@@ -68,8 +68,8 @@ fn text(sub: &[u8], publ: &[u8]) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Replaces the address of all interfaces by the loopback. A socket that listens on all IPv6 addresses accepts IPv4
-/// too.
+/// Replaces the address that stands for all interfaces by the loopback address. A socket that listens on all IPv6
+/// addresses accepts IPv4 too.
 fn on_this_host(endpoint: &[u8]) -> Vec<u8> {
     for any in [&b"tcp://0.0.0.0:"[..], b"tcp://[::]:"] {
         if let Some(port) = endpoint.strip_prefix(any) {

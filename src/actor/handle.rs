@@ -11,9 +11,10 @@ use zmq::POLLIN;
 /// A running actor. Dropping the handle ends the actor and waits for its end.
 pub struct Handle {
     pipe: Pipe,
-    /// The process in which its thread runs.
+    /// Identifies the process in which the actor's thread runs.
     generation: u32,
-    /// `None` once it was joined. It is joined before the pipe is closed: fields are dropped after `drop`.
+    /// `None` once the thread was joined. It is joined before the pipe is closed, because `drop` runs before the fields
+    /// are dropped.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -28,8 +29,9 @@ impl Handle {
         self.send_frames(&[command]);
     }
 
-    /// Sends a command of several frames to the actor. Does nothing if the actor has ended. This does not wait: the
-    /// pipe has no limit, so a send fails only when the other end is closed, and a wait would never end.
+    /// Sends a command of several frames to the actor. Does nothing if the actor has ended. This does not wait for
+    /// room, because the pipe has no limit. A send fails only when the other end is closed, and then a wait would never
+    /// end.
     pub fn send_frames(&self, frames: &[&[u8]]) {
         for (i, frame) in frames.iter().enumerate() {
             if !self.pipe.try_send(&mut Frame::copy(frame), i + 1 < frames.len()).unwrap_or(false) {
@@ -58,7 +60,7 @@ impl Handle {
         self.pipe.events().contains(POLLIN)
     }
 
-    /// True once the actor's thread has ended. Dropping the handle does not wait then.
+    /// True once the actor's thread has ended. Then dropping the handle does not wait.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -95,7 +97,7 @@ impl Drop for Handle {
 pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> Result<Handle> {
     let (ours, theirs) = pipe()?;
     let thread_name = name.to_owned();
-    // Before the thread starts, because the owner may send at once.
+    // Attach before the thread starts, because the owner may send at once.
     let attached = theirs.attach();
     let thread = std::thread::Builder::new()
         .name(thread_name.clone())
@@ -113,7 +115,8 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
 /// failure signal, because its owner waits for a signal. Returns false when the actor failed.
 pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool {
     let result = {
-        // Dropped when the function returns: from then on, no owner may send to this actor or wait for it.
+        // `_attached` is dropped when the function returns. From then on, no owner may send to this actor or wait for
+        // it.
         let _attached = pipe.attach();
         catch_unwind(AssertUnwindSafe(|| run(pipe)))
     };

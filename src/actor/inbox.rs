@@ -21,7 +21,7 @@ const MAX_LAG: Duration = Duration::from_millis(20);
 /// The most messages that [`Inbox::fill`] takes off the socket: far more than libzmq receives during a batch.
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
-/// The limit of all inboxes of a process together, unless the limit of one inbox is higher.
+/// The limit of all inboxes of a process together. For an inbox whose own limit is higher, that limit applies instead.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
 /// The bytes that an inbox may hold even when the process has reached its limit.
 const RESERVED_BYTES: usize = 1 << 20;
@@ -44,8 +44,8 @@ pub(super) fn limit_count(high_watermark: i32) -> usize {
 /// A queue of received messages.
 pub(super) struct Inbox {
     queue: MessageQueue,
-    /// When messages were taken off the socket, in milliseconds, and how many of them at that time. The oldest ones are
-    /// first.
+    /// When the messages in the queue were taken off the socket: pairs of a time in milliseconds and a number of
+    /// messages. The oldest pair is first.
     arrivals: VecDeque<(u64, usize)>,
     /// The part of the queue's bytes that the process's count includes.
     counted_bytes: usize,
@@ -156,7 +156,7 @@ impl Inbox {
     }
 
     fn count_now(&mut self) {
-        // Wraps when the queue has shrunk. The sum then wraps back.
+        // The difference wraps when the queue has shrunk. The addition then wraps back to the correct sum.
         let more_bytes = self.queue.occupied_bytes().wrapping_sub(self.counted_bytes);
         process_bytes().fetch_add(more_bytes, Ordering::Relaxed);
         self.counted_bytes = self.queue.occupied_bytes();
@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(inbox.queue.occupied_bytes(), 0);
     }
 
-    /// Without copying, each message that libzmq reads alone would keep a buffer of 20 KB.
+    /// If the queue did not copy messages, each message that libzmq has read alone would keep a buffer of 20 KB in
+    /// memory.
     #[test]
     fn queued_messages_occupy_the_memory_that_is_counted() {
         let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
@@ -287,8 +288,8 @@ mod tests {
         let backlog = Backlog::connecting("Test", 1 << 20, 0);
         let mut inbox = Inbox::new(64 << 20, usize::MAX);
         let (mut sent, mut processed) = (0_u32, 0_u32);
-        // Processes `count` messages in a turn, after the socket was last empty `lag` ago. Returns the length of the
-        // queue after it.
+        // Runs a turn that processes `count` messages, as if the socket was last empty `lag` ago. Returns the length of
+        // the queue after the turn.
         let mut turn = |count: usize, lag: Duration| {
             let mut send = || {
                 publisher.send_frames(&[&sent.to_be_bytes()]).unwrap();

@@ -20,11 +20,11 @@ use std::sync::mpsc::Sender;
 const REQUEST_INTERVAL_MS: u64 = 500;
 /// The inventory ends after this time without a new store or a new partition.
 const COMPLETE_MS: u64 = 3_000;
-/// The same time, while some store has not responded.
+/// This longer time applies while some store has not responded.
 const INCOMPLETE_MS: u64 = 15_000;
 /// The longest duration, even if new responses continue to arrive.
 const MAX_MS: u64 = 60_000;
-/// The most bytes of responses that may wait to be processed. Dropped ones arrive again after the next request.
+/// The most bytes of responses that may wait to be processed. Dropped responses arrive again after the next request.
 const MAX_UNREAD_BYTES: usize = 64 << 20;
 
 /// What the stores of a network hold.
@@ -90,7 +90,7 @@ struct InventoryRole<'a> {
     latest_new_ms: u64,
     /// When the inventory requests heads again.
     next_request_ms: u64,
-    /// When this turn began to wait for input.
+    /// When the loop began to wait for the input of this turn.
     turn_ms: u64,
     latest_end_ms: u64,
 }
@@ -136,8 +136,8 @@ impl Role for InventoryRole<'_> {
     /// Sends requests, and ends when the result is complete.
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         let now_ms = now_ms();
-        // Input that arrived while this thread was suspended counts. So the time before this turn's input decides about
-        // the end.
+        // Input that arrived while this thread was suspended still counts. So the time at which the wait for this input
+        // began decides whether the inventory ends.
         let turn_ms = std::mem::replace(&mut self.turn_ms, now_ms);
         let has_new = std::mem::take(&mut self.has_new);
         if has_new {

@@ -4,11 +4,11 @@ use super::received::{Content, Received};
 use crate::net::{Frame, Origin};
 use std::collections::VecDeque;
 
-/// Messages with longer frames are not copied: libzmq (4.3) allocates such frames one by one.
+/// Messages with longer frames are not copied: libzmq (4.3) allocates memory for each such frame separately.
 const MAX_COPIED_LEN: usize = 8 << 10;
 /// The size of an allocation.
 const CHUNK_BYTES: usize = 64 << 10;
-/// The memory that a message takes in the queue, without the bytes of a copied message.
+/// The memory that a copied message takes in the queue besides its bytes.
 pub(super) const OVERHEAD_BYTES: usize = 2 * size_of::<Entry>();
 const UNCOPIED_BYTES: usize = 256;
 
@@ -42,7 +42,7 @@ impl MessageQueue {
         self.entries.len()
     }
 
-    /// The memory that they occupy.
+    /// The memory that the messages occupy.
     pub(super) fn occupied_bytes(&self) -> usize {
         self.occupied_bytes
     }

@@ -1,7 +1,7 @@
 //! One thread per node. The thread moves bytes between sockets and a state machine, and runs its timers.
 //!
 //! An actor runs in the thread that calls its `run` function; for C callers, this is CZMQ's zactor thread. Its owner
-//! controls it over a pipe. It ends when it receives `$TERM`, or when it cannot start.
+//! controls it over a pipe. The actor ends when it receives `$TERM`, or when it cannot start.
 
 mod address;
 pub mod beacon;
@@ -122,8 +122,8 @@ fn publish(socket: &Socket, outbox: &mut Outbox<Frame>) -> Result {
 }
 
 fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()> {
-    // A publishing socket never waits: it drops what exceeds a peer's high-water mark. The peer requests it later with
-    // FETCH.
+    // A publishing socket never waits: it drops messages that exceed a peer's high-water mark. The peer later requests
+    // the lost records with FETCH.
     match content {
         None => socket.try_send(&mut Frame::copy(frame), false)?,
         Some(mut content) => {

@@ -19,12 +19,12 @@ use zmq::{POLLIN, PollItem};
 mod beacon_link;
 mod sockets;
 
-/// A starting node continues after this long without a new peer.
+/// A starting node stops waiting for peers when no new peer has connected for this time.
 const QUIET_MS: u64 = 20;
-/// The limit of unread records that libzmq holds, without the message that each connection is receiving. Beyond it, the
-/// connection with the most unread data is ended.
+/// The limit of unread records that libzmq holds. The message that a connection is still receiving does not count.
+/// Beyond the limit, the connection with the most unread data is ended.
 const MAX_HELD_BYTES: usize = 256 << 20;
-/// The same for a node that receives only requests.
+/// The same limit for a node that receives only requests.
 const MAX_HELD_REQUEST_BYTES: usize = 64 << 20;
 /// The longest time that a starting node waits for peers to connect.
 const MAX_SETTLE_MS: u64 = 200;
@@ -52,17 +52,17 @@ pub(super) struct Node {
     given_up_warning: RefCell<Warning>,
     cut_off_warning: RefCell<Warning>,
     beacon: BeaconLink,
-    /// Where the latest beacon announced another node with this node's address.
+    /// The endpoint of another node with this node's address, from the latest beacon that announced one.
     twin: RefCell<Option<String>>,
 }
 
 /// The parameters of a node.
 pub(super) struct Config<'a> {
-    /// The start of its log lines: "Producer", "Store Writer", ...
+    /// The start of the node's log lines: "Producer", "Store Writer", ...
     pub(super) name: &'a str,
     /// The node's UUID.
     pub(super) address: &'a str,
-    /// UUIDs of nodes to which it never connects.
+    /// UUIDs of nodes to which the node never connects.
     pub(super) ignored: &'a [&'a str],
     /// PUB or XPUB.
     pub(super) publisher: Kind,
@@ -72,7 +72,7 @@ pub(super) struct Config<'a> {
     pub(super) max_frame_len_bytes: usize,
     /// The configuration key of this limit, if it has one.
     pub(super) max_frame_key: Option<&'static str>,
-    /// Its subscriptions from the start.
+    /// The subscriptions that the node has from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
     pub(super) beacon: &'a settings::Beacon,
 }
@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// As [`Node::follow_beacon`]. Calls `each` with the endpoint of a peer that appeared (true) or disappeared
-    /// (false). This includes a connection that was given up, and its next attempt.
+    /// (false). `each` is also called for a connection that was given up (false), and for its next attempt (true).
     pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
         while let Some(report) = self.beacon.poll_report()? {
@@ -202,7 +202,7 @@ impl Node {
         is_cut
     }
 
-    /// libzmq does not report the reason, so the line names all that are possible.
+    /// libzmq does not report why it gave the connection up, so the log line names all possible reasons.
     fn warn_of_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: u64) {
         self.given_up_warning.borrow_mut().warn(now_ms(), || {
             let (name, limit) = (&self.name, self.max_frame_len_bytes);
@@ -268,7 +268,7 @@ impl Node {
         Ok(())
     }
 
-    /// Whether [`Node::subscriptions`] has left some unread.
+    /// Whether [`Node::subscriptions`] has left subscriptions unread.
     pub(super) fn is_behind(&self) -> bool {
         self.requesters.borrow().is_behind()
     }
@@ -278,8 +278,8 @@ impl Node {
         self.requesters.borrow_mut()
     }
 
-    /// Whether a request comes from the node that will receive the response. Logs a request that does not. A request
-    /// whose connection has ended is dropped without a log line, since its sender is not known any more.
+    /// Whether a request comes from the node that will receive the response. Logs a request from another node. A
+    /// request whose connection has ended is dropped without a log line, since its sender is not known any more.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
         let is_genuine = self.requesters.borrow().is_genuine(message, origin);
         if is_genuine == Some(false) {
@@ -292,8 +292,8 @@ impl Node {
         is_genuine == Some(true)
     }
 
-    /// Whether a message is a response that the node drops: a 0.1.0 producer responds to every FETCH of its partition,
-    /// even when the FETCH names a store (`is_store_asked`).
+    /// Whether a message is a response that the node must drop: a 0.1.0 producer sent it, although the FETCH named a
+    /// store (`is_store_asked`). Such a producer responds to every FETCH of its partition.
     pub(super) fn is_unwanted_answer(
         &self,
         message: &Message,
@@ -342,8 +342,8 @@ mod tests {
             subscriptions: &[],
             beacon: &settings.beacon,
         };
-        // When this thread is suspended for longer than the beacon's timeout, the beacon is ready before the wait for
-        // it.
+        // When this thread is suspended for longer than the beacon's timeout, the beacon is ready before the node waits
+        // for it.
         let mut node = Node::start(&config, &own).unwrap();
         while !node.beacon.is_starting() {
             node = Node::start(&config, &own).unwrap();

@@ -8,7 +8,7 @@ use crate::protocol::notice::{AckStall, Notice};
 use crate::protocol::store::comparison::Divergence;
 use std::collections::VecDeque;
 
-/// The most divergences logged per second. On average a store finds fewer; further ones wait.
+/// The most divergences logged per second. Further ones wait. On average, a store finds fewer.
 const DIVERGENCES_PER_S: usize = 8;
 /// The most divergences that may wait to be logged.
 const MAX_DIVERGENCES: usize = 64;

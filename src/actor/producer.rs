@@ -49,13 +49,13 @@ pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some, ends_unack
 /// How long a running store may need to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
 
-/// The command that requests the partition's name. The response is a pointer to it.
+/// The command that requests the partition's name. The response is a pointer to the name.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
 
 /// A full budget is logged again only if it was not full for this long.
 const BUDGET_WARNING_INTERVAL_MS: u64 = 60_000;
 
-/// Ends a producer that waits for acknowledgements.
+/// The command that ends a producer even if it waits for acknowledgements.
 pub const ABANDON: &[u8] = b"$ABANDON";
 
 /// The number of a producer's acknowledged records, for its owner.
@@ -170,13 +170,14 @@ struct ProducerRole<'a> {
     started_ms: u64,
     /// When `$TERM` was received.
     terminating_since_ms: Option<u64>,
-    /// The producer ends although records are unacknowledged.
+    /// After `$TERM`, the producer ends even if records are unacknowledged.
     is_abandoned: bool,
     renewals: Renewals,
     twin_warning: Warning,
     /// How many bytes the owner may send before stores acknowledge them; `None` = no limit.
     budget: Option<Arc<Budget>>,
-    /// When the budget was full last. It is logged once, not each time when a fast owner has to wait for a moment.
+    /// When the budget was full last. Because of this time, a full budget is not logged each time a fast owner has to
+    /// wait for a moment.
     budget_full_ms: Option<u64>,
     /// The owner has exceeded the budget: it writes into the pipe without `send_command`.
     has_exceeded_budget: bool,
@@ -296,8 +297,8 @@ impl ProducerRole<'_> {
         self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms)
     }
 
-    /// Changes to a new address when another producer uses this one's address: stores keep only one record per offset,
-    /// and their ACKs reach both producers.
+    /// Changes to a new address when another producer uses this producer's address. Of two producers with one address,
+    /// stores keep only one record per offset, and ACKs reach both producers.
     fn handle_twin(&mut self, common: &mut Common) -> Result {
         let (acknowledged, announced) = (self.producer.poll_twin(), common.node.twin());
         let sign = match (acknowledged, announced) {
@@ -359,8 +360,8 @@ impl ProducerRole<'_> {
     }
 
     /// True while commands must stay in the pipe, because their owner has exceeded the budget. An owner that uses
-    /// `send_command` never exceeds it: it waits itself, so that `$TERM` always gets through. A producer that may end
-    /// at once must read `$TERM`, so it is never over budget.
+    /// `send_command` never exceeds the budget, because `send_command` waits before it sends. So `$TERM` always gets
+    /// through. A producer that may end at once must read `$TERM`, so for such a producer this is false.
     fn is_over_budget(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
         self.has_exceeded_budget && !self.is_abandoned && self.budget.as_ref().is_some_and(is_over)

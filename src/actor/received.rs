@@ -9,7 +9,7 @@ pub(super) struct Received {
     pub(super) frame: Frame,
     pub(super) content: Content,
     pub(super) origin: Origin,
-    /// Its frames do not keep libzmq's read buffer in memory.
+    /// True if the message's frames do not keep libzmq's read buffer in memory.
     pub(super) is_own: bool,
 }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use zmq::POLLIN;
 
-/// Up to this many consumers with the same towers connect to these themselves. Most processes need no relay.
+/// Up to this many consumers with the same towers connect to the towers themselves. So most processes need no relay.
 const MAX_DIRECT_COUNT: usize = 8;
 /// A consumer that receives no beacons for a while assumes that all towers are gone. So the relay forwards a local
 /// consumer's beacon when it has forwarded none for this long.
@@ -111,7 +111,8 @@ fn start(towers: &str, beacon: &settings::Beacon) -> Result<Relay> {
     incoming.zmq().set_linger(0)?;
     incoming.enable_heartbeats()?;
     incoming.limit_untrusted_peers(MAX_FRAME_LEN_BYTES)?;
-    // Before connecting: a tower sends its welcome when a connection is made, not when a subscription arrives.
+    // Subscribe before connecting: a tower sends its welcome when a connection is made, not when a subscription
+    // arrives.
     incoming.zmq().set_subscribe(WELCOME)?;
     incoming.zmq().set_subscribe(b"B")?;
     let unread = Backlog::connecting("Consumer", MAX_HELD_BYTES, 0);

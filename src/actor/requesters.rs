@@ -1,5 +1,5 @@
-//! Decides which requesters get responses: only those that read them, and heads at a limited rate. Also tracks which
-//! producers run 0.1.0, whose responses a node drops while a store is asked.
+//! Decides which requesters get responses: only requesters that read them. Limits the rate of heads. Also tracks which
+//! producers run 0.1.0: a node drops their responses if it has requested the records from a store.
 
 use super::directory::Directory;
 use crate::net::{Frame, Origin, Readers, Reading as ConnectionReading, now_ms};
@@ -10,11 +10,11 @@ use std::os::fd::RawFd;
 
 /// Heads that one requester may get per second, on average.
 const HEADS_PER_S: u64 = 50_000;
-/// Heads that one requester may get at once: those of all partitions that a store knows by default.
+/// Heads that one requester may get at once. By default, a store has at most this many partitions.
 const HEADS_AT_ONCE: u64 = 250_000;
 /// The most requesters whose heads are counted at a time.
 const MAX_RATED_REQUESTERS: usize = 10_000;
-/// The most producers of this library that are known at a time.
+/// The most producers that are known at a time to run this library, not 0.1.0.
 const MAX_PRODUCERS: usize = 65_536;
 
 /// The requesters of one node.
@@ -24,10 +24,10 @@ pub(super) struct RequesterTable {
     directory: Directory,
     /// Subscriptions are still unread, so a requester that seems to have no subscription may have one.
     is_behind: bool,
-    /// By requester: how many heads it got beyond the rate, and at which time.
+    /// By requester: how many heads it had got beyond the rate, and when these were counted.
     heads: HashMap<Box<[u8]>, (u64, u64)>,
-    /// Producers of this library. Over one connection, such a producer subscribes to FETCHes of its partition and to
-    /// GET-HEADS. A 0.1.0 producer does not subscribe to GET-HEADS.
+    /// Producers that run this library, not 0.1.0. Over one connection, such a producer subscribes to FETCHes of its
+    /// partition and to GET-HEADS. A 0.1.0 producer does not subscribe to GET-HEADS.
     producers: HashSet<Box<[u8]>>,
     /// The latest subscription to FETCHes: its connection and its partition.
     last_producer: Option<(RawFd, Box<[u8]>)>,
@@ -86,7 +86,7 @@ impl RequesterTable {
         self.is_behind
     }
 
-    /// Call this after the node has read subscriptions. Its earlier messages have been sent. `is_behind`: more
+    /// Call this after the node has read subscriptions and has sent the messages of earlier turns. `is_behind`: more
     /// subscriptions are unread.
     pub(super) fn begin_turn(&mut self, is_behind: bool) {
         self.is_behind = is_behind;
@@ -95,8 +95,8 @@ impl RequesterTable {
     }
 
     /// Whether a request comes from the node that will receive the response. A peer can write any name into a request,
-    /// and the responses to a forged one would flood the node of that name. `None` when the connection of the request
-    /// has ended.
+    /// and the responses to a forged request would flood the node of that name. Returns `None` when the connection of
+    /// the request has ended.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> Option<bool> {
         match message {
             Message::Fetch { address, .. }

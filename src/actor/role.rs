@@ -14,7 +14,7 @@ use zmq::{POLLIN, PollEvents, PollItem};
 /// Whether the loop continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// It runs another turn.
+    /// The loop runs another turn.
     Continue,
     /// The node ends.
     End,

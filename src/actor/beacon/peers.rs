@@ -1,7 +1,7 @@
 //! A node's peers and the connections to them.
 //!
-//! [`Discovery`] turns beacons into endpoints to connect to and to disconnect from. [`Reconnect`] adds the connections
-//! that libzmq drops permanently, and decides when to reconnect. Both result in actions for the subscribing socket.
+//! [`Discovery`] turns beacons into endpoints to connect to and to disconnect from. [`Reconnect`] handles connections
+//! that libzmq drops permanently: it decides when to reconnect. Both produce actions for the subscribing socket.
 
 use crate::net::Reconnect;
 use crate::net::reconnect::{Action, ConnectionEvent};

@@ -1,7 +1,7 @@
 //! The endpoints that a beacon has reported to an application, in the form in which they were announced.
 //!
-//! Internally, an endpoint is known and counted in its canonical form, with the address of the host. Otherwise, names
-//! could be used to get around the limits.
+//! Internally, an endpoint is known and counted in its canonical form, with the address of the host. Otherwise, a peer
+//! could get around the limits with several names of one host.
 
 use crate::net::names;
 use crate::net::reconnect::Action;
@@ -17,8 +17,8 @@ pub(super) struct Reported {
 }
 
 impl Reported {
-    /// Replaces known endpoints by announced ones in `actions`, from index `from` on. A connect among these is to the
-    /// peer that is announced at `announced`.
+    /// Replaces known endpoints by announced ones in `actions`, from index `from` on. Each connect among these actions
+    /// is to the peer that is announced at `announced`.
     ///
     /// When the address of an announced endpoint's host is found or changes, this reports a disconnect before the new
     /// connect.
@@ -37,7 +37,8 @@ impl Reported {
                     actions.push(Action::Connect(endpoint));
                 }
                 Action::Disconnect(known) => {
-                    // Otherwise, the disconnect was reported when the host's address changed.
+                    // If the endpoint is missing here, its disconnect was already reported when the host's address
+                    // changed.
                     if let Some(endpoint) = self.announced.remove(&known) {
                         self.known.remove(&endpoint);
                         names::withdraw(&endpoint, &known);

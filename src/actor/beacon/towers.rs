@@ -40,8 +40,8 @@ impl<'a> Towers<'a> {
     pub(super) fn connect(settings: &settings::Beacon, name: &'a str) -> Result<Towers<'a>> {
         let outgoing = Socket::new(Kind::PUB)?;
         let incoming = Socket::new(Kind::SUB)?;
-        // The end must not wait for an absent tower, whatever linger time the application has set: the beacons and
-        // subscriptions of a node that ends are not needed.
+        // A node that ends must not wait for an absent tower, whatever linger time the application has set: its beacons
+        // and subscriptions are not needed any more.
         outgoing.zmq().set_linger(0)?;
         incoming.zmq().set_linger(0)?;
         for socket in [&outgoing, &incoming] {
@@ -50,7 +50,8 @@ impl<'a> Towers<'a> {
         }
         let has_monitor = !settings.pub_addresses.iter().all(TowerAddress::is_inproc);
         let monitor = has_monitor.then(|| Monitor::start(&incoming, EVENTS)).transpose()?;
-        // Before connecting: a tower sends its welcome when a connection is made, not when a subscription arrives.
+        // Subscribe before connecting: a tower sends its welcome when a connection is made, not when a subscription
+        // arrives.
         incoming.zmq().set_subscribe(WELCOME)?;
         incoming.zmq().set_subscribe(b"B")?;
         let towers = Towers {
@@ -102,7 +103,8 @@ impl<'a> Towers<'a> {
         Ok(Some(self.connected_count == 0))
     }
 
-    /// Receives one message into `frames`: its first frames, up to [`MAX_FRAMES`]. False when there is none.
+    /// Receives one message into `frames`: its first frames, up to [`MAX_FRAMES`]. Returns false when there is no
+    /// message.
     pub(super) fn receive(&self, frames: &mut Vec<Frame>) -> Result<bool> {
         frames.clear();
         loop {

@@ -10,8 +10,8 @@ pub(super) fn zone(endpoint: &str) -> Option<&str> {
     parts.zone().filter(|_| parts.host.starts_with('['))
 }
 
-/// Replaces the zone of an endpoint by `own`. A tower writes the name of its own interface, which may have another name
-/// on this host. An endpoint without a zone stays as it is.
+/// Replaces the zone of an endpoint by `own`. A tower announces the name of an interface of its own host. The interface
+/// to the same network may have another name on this host. An endpoint without a zone stays as it is.
 pub(super) fn with_zone<'a>(endpoint: &'a str, own: Option<&str>) -> Cow<'a, str> {
     match (Endpoint::parse(endpoint), zone(endpoint), own) {
         (Some(parts), Some(zone), Some(own)) if zone != own => parts.with_zone(Some(own)).into(),

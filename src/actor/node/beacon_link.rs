@@ -17,8 +17,8 @@ pub(super) struct BeaconLink {
     reports: Receiver<Report>,
     /// The beacon has not sent its ready signal yet, because the wait for it was interrupted.
     is_starting: Cell<bool>,
-    /// The beacon reads the monitor. The node holds it too, because it must live until the monitor is stopped, even if
-    /// the beacon panics.
+    /// The beacon reads the monitor. The node holds a reference, too: the monitor must exist until `stop_monitor` was
+    /// called, even if the beacon panics.
     _monitor: Arc<Mutex<Monitor>>,
 }
 
@@ -30,7 +30,7 @@ impl BeaconLink {
         let (directory, monitored) = (directory.clone(), monitor.clone());
         let (sender, reports) = channel();
         let handle = spawn("dafka-beacon", move |pipe| {
-            // No other thread locks it.
+            // No other thread locks the monitor.
             let monitor = monitored.lock().unwrap_or_else(PoisonError::into_inner);
             let owner = Owner { monitor: &monitor, reports: sender, directory };
             beacon::run_for(pipe, &settings, &name, Some(&owner))
@@ -43,8 +43,8 @@ impl BeaconLink {
 
     /// Waits until the beacon is ready or `pipe` is readable. Then the beacon announces the node with this port.
     pub(super) fn announce(&self, config: &Config, port: u16, pipe: &Pipe) -> Result {
-        // When the beacon fails just as `pipe` becomes readable, it cannot receive START. Its last signal then ends the
-        // node.
+        // If the beacon fails just as `pipe` becomes readable, the beacon cannot receive START. Then the beacon's last
+        // signal ends the node.
         self.is_starting.set(!self.handle.wait_until_ready(pipe)?);
         let port = port.to_string();
         let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];
@@ -67,8 +67,8 @@ impl BeaconLink {
     /// The next report, if there is one.
     ///
     /// # Errors
-    /// When the beacon has ended. No peer finds a node without a beacon, and its peers soon drop it, so the node must
-    /// end.
+    /// When the beacon has ended. Without a beacon, new peers do not find the node, and its existing peers soon drop
+    /// it. So the node must end.
     pub(super) fn poll_report(&self) -> Result<Option<Report>> {
         let mut frame = Frame::new();
         while self.socket().try_recv(&mut frame)? {
@@ -77,7 +77,7 @@ impl BeaconLink {
                     return Ok(Some(report));
                 }
             } else if !(self.is_starting.take() && is_success(&frame)) {
-                // The last signal of a beacon that has failed. It has logged the reason.
+                // This is the last signal of a beacon that has failed and has logged the reason.
                 return Err(Error::Ended("node's beacon"));
             }
         }

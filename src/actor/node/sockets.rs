@@ -29,11 +29,12 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
 /// Creates the socket on which a node receives. It is not connected yet.
 pub(super) fn subscriber(config: &Config) -> Result<Socket> {
     let subscriber = Socket::new(Kind::SUB)?;
-    // The node's end does not wait for subscriptions that a dead peer has not received, whatever the application set.
+    // A node that ends does not wait until dead peers have received its subscriptions, whatever linger time the
+    // application has set.
     subscriber.zmq().set_linger(0)?;
     subscriber.limit_untrusted_peers(config.max_frame_len_bytes)?;
     subscriber.enable_connect_backoff()?;
-    // No limit: libzmq drops a subscription that exceeds it, and never sends it.
+    // There is no limit, because libzmq would drop a subscription that exceeds it, and never send it.
     subscriber.zmq().set_sndhwm(0)?;
     subscriber.enable_keepalive()?;
     subscriber.enable_user_timeout()?;

@@ -51,13 +51,14 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
         let pointer: Result<[u8; size_of::<usize>()], _> = answer.as_ref().try_into();
         match pointer {
             Ok(pointer) if !is_signal(&answer) => return Ok(usize::from_ne_bytes(pointer) as *const u8),
-            // The ready signal, which the owner has not waited for. The last signal comes after the end.
+            // This is the ready signal, for which the owner has not waited. The last signal comes only after the
+            // actor's end.
             Ok(_) if pipe.has_actor() => {}
             _ => break,
         }
     }
     // The producer has ended, and its last signal may have been read here. zactor_destroy must not wait for that
-    // signal. It does not if the pipe is closed, which happens right after the signal.
+    // signal. It does not wait if the pipe is closed, and the pipe is closed right after the signal.
     pipe.wait_until_closed();
     Err(Ended)
 }
