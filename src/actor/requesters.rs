@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 /// Heads that one requester may get per second, on average.
 const HEADS_PER_S: u64 = 50_000;
-/// Heads that one requester may get at once. By default, a store has at most this many partitions.
+/// Heads that one requester may get at once. By default, a store has fewer partitions.
 const HEADS_AT_ONCE: u64 = 250_000;
 /// The most requesters whose heads are counted at a time.
 const MAX_RATED_REQUESTERS: usize = 10_000;

@@ -18,8 +18,8 @@ mod forwarded;
 
 use forwarded::{Forward, Forwarded};
 
-/// The limit of unread beacons that libzmq holds: those of 7,000 nodes. Beyond it, the connection with the most unread
-/// data is ended. Short frames occupy 32 times their size.
+/// The limit of unread beacons that libzmq holds. The beacons of 7,000 nodes fit. Beyond the limit, the connection with
+/// the most unread data is ended. In memory, short frames occupy 32 times their size.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
 /// After `$TERM`, a tower still introduces a node that has just connected for this long. Otherwise the node would
@@ -67,14 +67,15 @@ struct Tower<'a> {
     subscribers: Subscribers,
     /// Limits the connections of `incoming` and of `outgoing`.
     inbound: [Option<Inbound>; 2],
-    /// When a node connected last. The tower detects this by the node's subscription.
+    /// When a node last connected. The tower detects a new node by its subscription.
     newest_ms: Option<u64>,
     /// The file is removed when the tower ends.
     endpoints_file: Option<EndpointsFile>,
     /// Limits what libzmq holds for `incoming` and for `outgoing`.
     unread: [Backlog; 2],
     warning: Warning,
-    /// Separate from `warning`: lines about ignored subscriptions come first, and would always suppress this one.
+    /// Separate from `warning`: otherwise, lines about ignored subscriptions, which come first, would always suppress
+    /// this line.
     cut_off_warning: Warning,
 }
 
@@ -89,8 +90,8 @@ impl<'a> Tower<'a> {
         incoming.enable_heartbeats()?;
         outgoing.enable_heartbeats()?;
         // Reports the subscription of each node, so that none of them counts as idle. The end of a subscription is
-        // reported only when it was the last one of its topic: only this one is forwarded, and nodes end no
-        // subscription before they end.
+        // reported only when no other node subscribes to the same topic. That is enough: only this end is forwarded,
+        // and nodes end no subscription before they end themselves.
         outgoing.zmq().set_xpub_verbose(true)?;
         let unread = [MAX_HELD_BYTES; 2].map(|limit_bytes| Backlog::connecting("Tower", limit_bytes, 0));
         let mut tower = Tower {
@@ -125,9 +126,9 @@ impl<'a> Tower<'a> {
         tower.unread = [(&tower.incoming, unread_limits[0]), (&tower.outgoing, unread_limits[1])]
             .map(|(socket, limit_bytes)| Backlog::listening("Tower", socket, limit_bytes));
         tower.inbound = [&tower.incoming, &tower.outgoing].map(|socket| Inbound::at("Tower", socket, limits));
-        // Only after bind. A node may have connected to this inproc:// address before the bind, and have ended since: a
-        // welcome to such a node aborts the process in libzmq 4.3. Nodes that connected before and still wait are
-        // welcomed by the message.
+        // Set the welcome only after the bind. A node may have connected to this inproc:// address before the bind, and
+        // may have ended since. In libzmq 4.3, a welcome to such a node aborts the process. Nodes that connected before
+        // the bind and still run receive the welcome that is sent here as a message.
         tower.outgoing.zmq().set_xpub_welcome_msg(Some("W"))?;
         tower.outgoing.send_frames(&[b"W"])?;
         tower.announce(&bound)?;
@@ -172,8 +173,9 @@ impl<'a> Tower<'a> {
         Ok(poll(items, timeout_ms)?)
     }
 
-    /// Forwards subscriptions of nodes to the nodes that publish. Not forwarded are subscriptions to the welcome (RFC
-    /// 46/DAFKA) and to beacons, to which the tower has subscribed itself. Returns true when none is left to read.
+    /// Forwards subscriptions of nodes to the nodes that publish. Does not forward subscriptions to the welcome (RFC
+    /// 46/DAFKA), nor to beacons, because the tower has subscribed to these itself. Returns true when no subscription
+    /// is left to read.
     fn forward_subscriptions(&mut self) -> Result<bool> {
         let mut frame = Frame::new();
         let mut is_drained = false;
@@ -213,7 +215,7 @@ impl<'a> Tower<'a> {
         Ok(is_drained)
     }
 
-    /// Forwards beacons of nodes to all nodes. Returns true when none is left to read.
+    /// Forwards beacons of nodes to all nodes. Returns true when no beacon is left to read.
     fn forward_beacons(&mut self) -> Result<bool> {
         let mut frames: [Frame; BEACON_FRAMES] = Default::default();
         let mut is_drained = false;
@@ -263,10 +265,10 @@ impl<'a> Tower<'a> {
         Ok(())
     }
 
-    /// The host from which a beacon came, as other hosts can reach it.
+    /// The host from which a beacon came, as an address by which other hosts can reach it.
     fn host_of_peer(&self, peer_address: Option<&str>) -> String {
         let peer_address = peer_address.unwrap_or_default();
-        // A link-local address is followed by its interface, and is then not a valid IpAddr.
+        // A link-local address is followed by `%` and its interface. With that suffix it is not a valid IpAddr.
         let (address, is_zoned) = match peer_address.split_once('%') {
             Some((address, _)) => (address, true),
             None => (peer_address, false),
@@ -301,7 +303,7 @@ impl OwnHost {
         }
     }
 
-    /// An address of the same IP version as the node's, if there is one.
+    /// An address of this host, if possible of the same IP version as the node's address.
     fn for_other_hosts(&self, is_ipv6: bool) -> String {
         let (first, second) = if is_ipv6 { (&self.ipv6, &self.ipv4) } else { (&self.ipv4, &self.ipv6) };
         first.as_ref().or(second.as_ref()).cloned().unwrap_or_else(|| Ipv4Addr::LOCALHOST.to_string())

@@ -7,7 +7,7 @@ use super::error::AppendError;
 use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, record_key};
 use super::partitions::find_value;
 
-/// The key in `meta` of the number of the next new partition: 8 octets, big-endian.
+/// In the table `meta`, the key of the number that the next new partition gets. The value has 8 octets, big-endian.
 pub(super) const NEXT_ID_KEY: &str = "next-id";
 
 /// Why a batch was not written. The caller must not commit the transaction.

@@ -19,7 +19,7 @@ pub struct Batch<P> {
     /// The names of all runs: topic, producer, topic, producer, ...
     names: Vec<u8>,
     content_len_bytes: usize,
-    /// How many times the batch was cleared or lost runs. Handles from before are refused.
+    /// How many times the batch was cleared, or runs were removed from it. Handles from before that are refused.
     generation: u64,
 }
 

@@ -28,9 +28,9 @@ pub(super) struct Plan {
     pub(super) len: usize,
 }
 
-/// Plans a chunk with the first of some records, given the lengths of their contents (each at most
-/// [`MAX_CONTENT_LEN_BYTES`]). It contains the first record, and further ones as long as it is not longer than
-/// [`FULL_LEN`].
+/// Plans a chunk that begins with the first of some records. `lens` are the lengths of the records' contents, each at
+/// most [`MAX_CONTENT_LEN_BYTES`]. The chunk contains the first record, and further records while its length does not
+/// exceed [`FULL_LEN`].
 pub(super) fn plan(lens: impl Iterator<Item = usize>) -> Plan {
     let mut plan = Plan { count: 0, len: HEADER_LEN };
     for len in lens {
@@ -43,8 +43,8 @@ pub(super) fn plan(lens: impl Iterator<Item = usize>) -> Plan {
     plan
 }
 
-/// Writes a chunk to `out`, whose length is that of the plan for these contents. It never reads from `out` before
-/// writing there, because LMDB's pages are uninitialized.
+/// Writes a chunk to `out`, which has the length of the plan. Never reads a part of `out` before it has written that
+/// part, because LMDB's pages are uninitialized.
 ///
 /// # Panics
 ///
@@ -73,7 +73,7 @@ pub(super) fn write<'a>(
     out[..4].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// The checksum includes the key, so that a chunk under another chunk's key is detected.
+/// The checksum includes the key, so that a chunk that is stored under the key of another chunk is detected.
 fn checksum(key: &[u8; RECORD_KEY_LEN], after_checksum: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
@@ -178,7 +178,7 @@ mod tests {
         assert!(Chunk::read(&octets, b"0123456789abcdeF").is_err());
     }
 
-    /// Prepends a valid checksum to any octets, so that the checks after it are tested.
+    /// Prepends a valid checksum to any octets, so that the checks that follow the one of the checksum are tested.
     fn with_checksum(after_checksum: &[u8]) -> Vec<u8> {
         let mut octets = checksum(&KEY, after_checksum).to_be_bytes().to_vec();
         octets.extend_from_slice(after_checksum);

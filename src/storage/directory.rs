@@ -39,8 +39,8 @@ pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
     move |source| OpenError::Io { action, path, source }
 }
 
-/// Ensures that the path is a directory for a store: creates a missing directory, and refuses one with foreign entries.
-/// It changes nothing in the directory.
+/// Ensures that the path is a directory for a store: creates a missing directory, and refuses a directory with foreign
+/// entries. Changes nothing in an existing directory.
 pub(super) fn claim(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     match fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => check_entries(dir),
@@ -137,8 +137,8 @@ fn parent(dir: &Path) -> &Path {
     }
 }
 
-/// Synchronizes the entries of a directory, and its own entry in its parent. The process that created them may have
-/// been killed before it did so.
+/// Synchronizes the entries of a directory, and the directory's own entry in its parent. The process that created these
+/// entries may have been killed before it synchronized them.
 pub(super) fn sync_with_parent(dir: &Path) -> Result<(), OpenError> {
     sync(dir)?;
     match sync(parent(dir)) {
@@ -187,8 +187,8 @@ pub(super) fn lock(dir: &Path, file_mode: u32) -> Result<Lock, OpenError> {
     }
 }
 
-/// Reserves the disk space of LMDB's table of readers. LMDB writes it through a memory map: on a full disk, a write
-/// to a page without disk space would kill the process.
+/// Reserves the disk space of LMDB's table of readers. LMDB writes the table through a memory map: on a full disk, a
+/// write to a page without disk space would kill the process.
 pub(super) fn reserve_readers(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let path = dir.join(READERS_FILE);
     let file = OpenOptions::new()
@@ -207,8 +207,9 @@ pub(super) fn reserve_readers(dir: &Path, file_mode: u32) -> Result<(), OpenErro
     }
 }
 
-/// The error of a failed write, corrected for a full disk. When a disk becomes full during a write, the system writes
-/// only a part, and LMDB reports an input/output error. `len_bytes` is an upper limit of the length of the write.
+/// Converts the error of a failed write: an input/output error becomes ENOSPC if the disk is full. When a disk becomes
+/// full during a write, the system writes only a part of the data, and LMDB reports an input/output error. `len_bytes`
+/// is an upper limit of the length of the write.
 pub(super) fn write_error(dir: &Path, source: io::Error, len_bytes: u64) -> io::Error {
     match source.raw_os_error() {
         Some(libc::EIO) if is_full(dir, len_bytes) => io::Error::from_raw_os_error(libc::ENOSPC),

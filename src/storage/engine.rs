@@ -45,7 +45,7 @@ pub trait Update: Snapshot {
     /// Sets the value of a key, which may exist.
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Self::Error>;
 
-    /// Adds a key that must not exist, with a value of `len` bytes. The caller fills all of it, and must not read it
-    /// before: it may be uninitialized.
+    /// Adds a key that must not exist, with a value of `len` bytes. The caller fills the whole value, and must not read
+    /// it before, because the memory may be uninitialized.
     fn reserve(&mut self, table: Table, key: &[u8], len: usize) -> Result<&mut [u8], Self::Error>;
 }

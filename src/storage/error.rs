@@ -46,7 +46,7 @@ pub enum OpenError {
         /// Its target.
         target: PathBuf,
     },
-    /// Another process uses the directory, or another log in this process.
+    /// Another process, or another log in this process, uses the directory.
     #[error("the store directory {} is in use by another store", printable_path(path))]
     Locked {
         /// The directory.
@@ -119,7 +119,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a batch was not appended. The log contains nothing of it.
+/// Why a batch was not appended. The log contains nothing of the batch.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {

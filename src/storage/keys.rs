@@ -1,8 +1,8 @@
 //! Keys and values of the tables `partitions` and `records`. All numbers are big-endian, so that LMDB sorts keys in the
 //! order of the numbers.
 
-/// The greatest length of a topic, and of a producer's address. Both and the octet for the length make 511 octets, the
-/// longest key of LMDB.
+/// The greatest length of a topic, and of a producer's address. Both names and the octet for the topic's length make
+/// 511 octets, the greatest length of a key in LMDB.
 pub const MAX_NAME_LEN_BYTES: usize = 255;
 
 pub use crate::partition_name::PartitionName;
@@ -26,7 +26,8 @@ pub(super) const PARTITION_VALUE_LEN: usize = 24;
 
 /// A key of the table `partitions`: the topic's length (one octet), the topic, the producer's address.
 ///
-/// There is no separator between the two, because names may contain any octet: two partitions could get the same key.
+/// The key has a length and not a separator, because names may contain any octet: with a separator, two partitions
+/// could get the same key.
 #[derive(Clone, Copy)]
 pub(super) struct PartitionKey {
     octets: [u8; 1 + 2 * MAX_NAME_LEN_BYTES],
@@ -46,7 +47,7 @@ impl PartitionKey {
         Some(key)
     }
 
-    /// The common prefix of the keys of a topic's partitions. No other key has it.
+    /// The common prefix of the keys of a topic's partitions. No other key has this prefix.
     pub(super) fn of_topic(topic: &[u8]) -> Option<PartitionKey> {
         let topic_len = u8::try_from(topic.len()).ok()?;
         let mut octets = [0; 1 + 2 * MAX_NAME_LEN_BYTES];

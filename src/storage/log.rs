@@ -26,8 +26,8 @@ use super::scan::{self, Limited, Unread};
 /// Threads can share it: appends exclude one another, reads exclude nothing.
 #[derive(Debug)]
 pub struct Log {
-    // Before `_lock`: fields are dropped in this order, and the database must be closed before another process can lock
-    // the directory.
+    // This field stands before `_lock`: fields are dropped in the order of their declarations, and the database must be
+    // closed before another process can lock the directory.
     environment: Environment,
     /// The log is a copy of another log, and still has the name of that log.
     is_copy: AtomicBool,
@@ -37,7 +37,7 @@ pub struct Log {
 
 impl Log {
     /// Opens the log in `dir`, and creates the directory and the log if they are missing. Other processes cannot open
-    /// it until it is dropped.
+    /// the log until this value is dropped.
     ///
     /// # Errors
     ///
@@ -55,7 +55,8 @@ impl Log {
     }
 
     /// The log's own name. It stays the same as long as the database exists. A log without a name gets the name
-    /// `fresh`. A copy of another log also gets it; a copy is a database that was opened without a lock file.
+    /// `fresh`. A copy of another log also gets the name `fresh`. A database that was opened without a lock file counts
+    /// as a copy.
     ///
     /// # Errors
     ///
@@ -106,8 +107,8 @@ impl Log {
             .reading(|txn| partitions::list(txn, topic).map_err(|error| self.environment.read_error(error)))
     }
 
-    /// Calls `each` with the head of each partition that has records, of one topic or of all. A call visits at most
-    /// `count` partitions. It continues after the position `after`, at which an earlier call stopped. Returns the
+    /// Calls `each` with the head of each partition that has records, of one topic or of all topics. A call visits at
+    /// most `count` partitions. It continues after the position `after`, at which an earlier call stopped. Returns the
     /// position at which this call stopped; `None` at the end.
     ///
     /// One call reads from one snapshot, the next call from another one. `each` must not call the log, as in
@@ -179,8 +180,8 @@ impl Log {
         }
     }
 
-    /// Removes processes that ended during a read from LMDB's table of readers, and returns their number. While they
-    /// are in the table, the database grows with each append. So call this from time to time.
+    /// Removes from LMDB's table of readers the processes that ended during a read, and returns their number. While
+    /// such processes are in the table, the database grows with each append. So call this from time to time.
     ///
     /// # Errors
     ///
@@ -201,7 +202,8 @@ impl Log {
                 Ok(()) => return Ok(()),
                 Err(Failure::MapFull(len)) => environment.grow(len, batch.content_len_bytes())?,
                 Err(Failure::Refused(error)) => return Err(error),
-                // An earlier failure that was not reported: try once more after reopening the database.
+                // An earlier failure that was not reported causes this error. Try once more after reopening the
+                // database.
                 Err(Failure::Broken(lmdb::Error::Panic)) if !is_replaced => {
                     environment.replace_tables();
                     is_replaced = true;
@@ -239,7 +241,7 @@ impl Log {
     /// record. It also stops when `each` returns false. A partition that the log does not contain has no records. One
     /// call reads from one snapshot. The contents lie in the memory map and are not copied.
     ///
-    /// `each` must not call the log: growing the map waits for this read, and other reads wait for the growing.
+    /// `each` must not call the log: growing the map waits for this read, and other reads wait until the map has grown.
     ///
     /// # Errors
     ///

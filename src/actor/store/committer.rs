@@ -41,7 +41,7 @@ pub(super) struct Committer {
 impl Committer {
     pub(super) fn start(log: &Arc<Log>, slot: Slot) -> Result<Committer> {
         // The writer sends a job only after it has received the result of the previous job. So at most one job waits.
-        // At most two results wait: that of the last job, and the error with which the committer ends.
+        // At most two results wait: the result of the last job, and the error with which the committer ends.
         let (jobs, next_job) = bounded::<Job>(1);
         let (job_done, done) = bounded::<Result<Job>>(2);
         let (retries, may_retry) = bounded::<()>(0);
@@ -55,7 +55,7 @@ impl Committer {
                     let disk = Disk { log: &log, slot, may_retry };
                     let result = disk.run(&next_job, &job_done, waker);
                     if let Err(Error::Logged) = result {
-                        // So the writer does not log it again.
+                        // Pass this error to the writer, so that the writer does not log the failure again.
                         let _ = job_done.send(Err(Error::Logged));
                     }
                     result
@@ -189,8 +189,9 @@ impl Disk<'_> {
         })
     }
 
-    /// Appends a batch, and retries while the disk refuses it. None of its records is acknowledged before, so nothing
-    /// is lost. Removes damaged partitions from the batch, so that they do not block the others.
+    /// Appends a batch, and retries while the disk refuses it. No record is acknowledged before the batch is on disk,
+    /// so no acknowledged record is lost. Removes damaged partitions from the batch, so that they do not block the
+    /// other partitions.
     fn append(&self, job: &mut Job, damaged: &mut Damaged) -> Result<(), Stop> {
         // Errors that were logged for this batch. Each one is logged once, even if several alternate.
         let mut logged: Vec<String> = Vec::new();

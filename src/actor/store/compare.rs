@@ -15,10 +15,10 @@ use std::thread::JoinHandle;
 /// The comparison has a low priority.
 const NICENESS: i32 = 10;
 
-/// The records on disk. Those that cannot be read are not compared; the reader logs them when a peer requests them.
+/// The records on disk. Unreadable records are not compared. The store's reader logs them when a peer requests them.
 pub(super) struct OnDisk {
     log: Arc<Log>,
-    /// The writer's thread uses it.
+    /// The writer's thread uses this slot.
     slot: Slot,
     readings: Option<Sender<Reading>>,
     done: Receiver<Reading>,
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_comparison_ends_after_a_panic_of_its_thread() {
         assert_eq!(compare(|_, _| panic!("a bug in the test")), 0);
-        // FETCHes to which no store responds, and retries.
+        // The comparison sends a FETCH, and retries because no store responds.
         assert!(compare(read) > 1);
     }
 }

@@ -1,6 +1,6 @@
 //! A thread that logs operations on the store's disk that do not return.
 //!
-//! The thread never uses the disk itself, so it cannot hang as well.
+//! This thread never uses the disk itself, so a disk that hangs does not stop it.
 
 use crate::actor::{Error, Result};
 use crate::text::printable;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// How often the thread checks all operations.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An operation is logged after this many checks in a row have seen it. Checks are counted instead of seconds: when the
-/// process was suspended, there is one check for all that time.
+/// An operation is logged after this many checks in a row have seen it. Checks are counted instead of seconds: after
+/// the process was suspended, there is only one check for the whole time of the suspension.
 const MAX_CHECK_COUNT: u32 = 5;
 
 /// The current operation of one thread on the disk.
@@ -33,12 +33,12 @@ struct Operation {
     since: Instant,
     /// How many checks have seen it.
     check_count: u32,
-    /// It is logged when `check_count` reaches this.
+    /// The operation is logged when `check_count` reaches this number.
     log_at_count: u32,
 }
 
 impl Slot {
-    /// Runs an operation on the disk. It is logged when it does not return within some seconds.
+    /// Runs an operation on the disk. The disk watch logs an operation that does not return within some seconds.
     pub(super) fn during<R>(&self, name: &'static str, operation: impl FnOnce() -> R) -> R {
         let begun = Operation { name, since: Instant::now(), check_count: 0, log_at_count: MAX_CHECK_COUNT };
         *lock(&self.current) = Some(begun);
@@ -70,7 +70,7 @@ impl Slot {
     }
 }
 
-/// Dropping it ends the operation of a slot.
+/// Dropping this value ends the operation of a slot.
 struct End<'a>(&'a Slot);
 
 impl Drop for End<'_> {

@@ -1,7 +1,7 @@
 //! The writer's logic. It orders received records, and gathers them into a batch while the disk writes the previous
-//! batch. It acknowledges only what is on disk.
+//! batch. It acknowledges only records that are on disk.
 //!
-//! This uses no sockets and no threads, so that tests/simulation runs this code itself.
+//! This module uses no sockets and no threads, so that tests/simulation can run it.
 
 use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::notice::Notice;
@@ -10,12 +10,13 @@ use crate::protocol::{Outbox, Payload, Sender};
 use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, PartitionName, Run, RunIndex};
 use crate::wire::{Message, Position, Subscription};
 
-/// A batch of this size stops the writer from reading messages until the disk has written the previous batch.
+/// When the batch that is being gathered reaches this size, the writer reads no messages until the disk has written the
+/// previous batch.
 const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
-/// The same as a number of records.
+/// The same limit as a number of records.
 const MAX_BATCH_COUNT: usize = 131_072;
 
-/// Records to be written, and what is on disk once they are.
+/// Records to be written, and the offsets up to which their partitions are on disk after that.
 pub struct Job<P> {
     /// The records.
     pub batch: Batch<P>,
@@ -93,7 +94,7 @@ impl<P: Payload> Intake<P> {
     /// Handles a received message.
     ///
     /// # Errors
-    /// When it is a record that the log cannot hold.
+    /// When the message is a record that the log cannot hold.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -218,7 +219,7 @@ pub trait Disk {
     /// Appends a whole batch, or nothing of it.
     ///
     /// # Errors
-    /// When the disk refuses it, or its records do not follow those in the log.
+    /// When the disk refuses the batch, or its records do not follow the records in the log.
     fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError>;
 
     /// Flushes the log to disk.
@@ -250,9 +251,9 @@ impl Disk for Log {
 pub enum Tried {
     /// The batch is on disk.
     Done,
-    /// Nothing of it is on disk. The write can be retried.
+    /// Nothing of the batch is on disk. The write can be retried.
     Refused(AppendError),
-    /// The log can never accept it.
+    /// The log can never accept the batch.
     Impossible(AppendError),
 }
 
@@ -260,7 +261,7 @@ pub enum Tried {
 pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
-        // Records in the log are not necessarily on disk.
+        // All records of the batch are in the log already, but not necessarily on disk. So flush them.
         Err(AppendError::NotContiguous { .. }) if has_all(disk, &job.batch) => match disk.sync() {
             Ok(()) => Tried::Done,
             Err(error) => Tried::Refused(error),
@@ -273,7 +274,7 @@ pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
 }
 
 /// Whether the log has the whole batch. A commit that was reported as failed twice may have succeeded (see
-/// [`Log::append`]), and then completely.
+/// [`Log::append`]). In that case, the log has the whole batch.
 fn has_all<P: Payload>(disk: &impl Disk, batch: &Batch<P>) -> bool {
     batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }

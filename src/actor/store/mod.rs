@@ -49,14 +49,14 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
             writer::run(pipe, &writer_address, &reader_address, &store, &log, &watch, &settings)
         })?
     };
-    // Dropping the handles ends both.
+    // If this function returns early, dropping the handles ends both nodes.
     if reader.wait_until_ready(pipe)? && writer.wait_until_ready(pipe)? {
         check(&writer, &reader, &watch)?;
     }
     pipe.signal_ready()?;
     supervise(pipe, &writer, &reader, &watch)?;
     drop((writer, reader));
-    // Without `store/sync`, this puts the records on disk.
+    // Without `store/sync`, closing the database flushes the records to disk.
     slot.during("closing the database", || drop(log));
     Ok(())
 }

@@ -24,10 +24,11 @@ const ANSWER_LEN_BYTES: usize = 1 << 20;
 const MAX_LOGGED_COUNT: usize = 1_000;
 
 /// The limit of records that wait to be sent to one requester. Nodes of 0.1.0 request up to 100,000 records at once,
-/// nodes of this library 16,384 of a partition. The records are on disk, so they need not fill the memory.
+/// nodes of this library 16,384 records of a partition. The limit saves memory: the reader can read the records from
+/// disk again.
 const MAX_UNSENT_COUNT: i32 = 131_072;
 
-/// The longest CONSUMER-HELLO: one with 60,000 topics of maximum length.
+/// The longest CONSUMER-HELLO. 60,000 topics of maximum length fit.
 const MAX_HELLO_LEN_BYTES: usize = 16 << 20;
 
 impl Source for Log {

@@ -1,4 +1,4 @@
-//! The writer: receives records, passes them to the committer in batches, and acknowledges those on disk.
+//! The writer: receives records, passes them to the committer in batches, and acknowledges records that are on disk.
 
 use super::committer::Committer;
 use super::compare::OnDisk;
@@ -42,8 +42,8 @@ pub(super) fn run(
     };
     let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot));
     let replica = replica.comparing(Box::new(OnDisk::start(log, watch)?));
-    // A stored partition is opened when a producer mentions it, or a store that has more of it. So a start reads no
-    // partitions, and its memory does not depend on their number.
+    // A stored partition is opened when its producer mentions it, or when a store that has more records of it does. So
+    // a starting store reads no partitions, and its memory does not depend on their number.
     let intake = Intake::new(replica);
     let node = Node::start(
         &Config {
@@ -66,8 +66,8 @@ pub(super) fn run(
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store", "stored")))
 }
 
-/// Returns a function that finds the offset at which a partition continues: for partitions that were evicted or not
-/// opened yet.
+/// Returns a function that finds the offset at which a stored partition continues. It is called for partitions that
+/// were evicted or not opened yet.
 fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     let log = log.clone();
     let find = move |name: PartitionName| slot.during("looking up a partition", || log.find(name));
@@ -177,7 +177,7 @@ impl Role for WriterRole {
 }
 
 impl WriterRole {
-    /// Handles a batch that is on disk now, and starts to write the next one if the disk is idle.
+    /// If the disk has written a batch, handles it. Starts to write the next batch if the disk is idle.
     fn commit(&mut self, is_committer_awake: bool) -> Result {
         if (self.committer.is_busy() || is_committer_awake)
             && let Some(job) = self.committer.finished()?

@@ -1,8 +1,8 @@
 //! The subscriptions that a tower forwards to the nodes that publish.
 //!
-//! Every node stores all forwarded subscriptions in its PUB socket, which does not report how many it has processed. A
-//! node ends a connection that brings too many of them. So the tower limits their number, and the rate at which peers
-//! may change them.
+//! Every node stores all forwarded subscriptions in its PUB socket, and the socket does not report how many it has
+//! processed. A node ends a connection over which too many subscriptions arrive. So the tower limits their number, and
+//! the rate at which peers may change them.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ const PER_MINUTE: u64 = 60;
 pub(super) enum Forward {
     Yes,
     No,
-    /// It exceeds a limit.
+    /// The subscription exceeds a limit.
     TooMany,
 }
 
