@@ -25,7 +25,8 @@ pub trait Directory {
     /// An open database.
     type Database;
 
-    /// Creates a missing directory, and refuses one with foreign entries. Changes nothing in the directory.
+    /// Creates a missing directory, and refuses a directory with foreign entries. Changes nothing in an existing
+    /// directory.
     ///
     /// # Errors
     /// When the directory belongs to another program, or cannot be created or read.
@@ -46,14 +47,14 @@ pub trait Directory {
     /// Creates the lock file if it is missing, and locks it.
     ///
     /// # Errors
-    /// When another log has locked it, or it cannot be created.
+    /// When another log has locked the file, or the file cannot be created.
     fn lock(&self) -> Result<Self::Lock, OpenError>;
 
     /// Checks that the database belongs to a store and can be opened. `is_ours` is true if the database is known to
     /// belong to a store. The check may then extend a file that is too short.
     ///
     /// # Errors
-    /// When the database does not belong to a store, or cannot be opened. It is not changed.
+    /// When the database does not belong to a store, or cannot be opened. The database is not changed.
     fn check(&self, is_ours: bool) -> Result<(), OpenError>;
 
     /// Builds a new, empty database under a temporary name. First removes the files of an interrupted attempt.
@@ -99,7 +100,7 @@ pub struct Opened<D: Directory> {
     pub database: D::Database,
     /// Keeps the directory locked.
     pub lock: D::Lock,
-    /// The database had no lock file, so it is a copy. It counts as another store than the original.
+    /// The database had no lock file, so it is a copy. The copy counts as another store than the original.
     pub is_adopted: bool,
 }
 
@@ -109,9 +110,9 @@ pub struct Opened<D: Directory> {
 /// See [`OpenError`]. Directories and databases of other programs are not changed.
 pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
     directory.claim()?;
-    // A new store creates its lock file first. A database without one is a copy or belongs to another program, so it is
-    // checked before anything is written. Another process may be creating a store at the same time: it creates the lock
-    // file before the database, so this looks for the database before the lock file.
+    // A new store creates its lock file first. A database without a lock file is a copy or belongs to another program,
+    // so it is checked before anything is written. Another process may be creating a store at the same time. It creates
+    // the lock file before the database. So look for the database first, and then for the lock file.
     let is_adopted = directory.has_database()? && !directory.has_lock()?;
     if is_adopted {
         directory.check(false)?;
@@ -127,10 +128,10 @@ pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
         return Ok(Opened { database: directory.open()?, lock, is_adopted });
     }
     directory.check(true)?;
-    // The operating system may not have written everything to disk yet: an earlier run did not synchronize, or was
-    // killed before it could. From now on the contents count as durable and are acknowledged, so they are
-    // synchronized. The entries of the directory come first: without its name a database is lost, and without the
-    // lock file it would count as a copy.
+    // The operating system may not have written everything to disk yet: an earlier run may have used no
+    // synchronization, or may have been killed before it. From now on the contents count as durable and are
+    // acknowledged, so synchronize them. The entries of the directory come first: a database without its entry is lost,
+    // and a database without its lock file would count as a copy.
     directory.sync()?;
     let database = directory.open()?;
     directory.settle(&database)?;
@@ -147,8 +148,8 @@ pub fn write_new<U: Update>(txn: &mut U) -> Result<(), U::Error> {
     txn.put(Table::Meta, NEXT_ID_KEY.as_bytes(), &0u64.to_be_bytes())
 }
 
-/// The format version according to the table `meta`. `lookup` returns the value of a key. `None` when the database does
-/// not belong to a store.
+/// The format version according to the table `meta`. `lookup` returns the value of a key. Returns `None` when the
+/// database does not belong to a store.
 ///
 /// # Errors
 /// The errors of `lookup`.

@@ -9,8 +9,8 @@ pub struct Options {
     /// True: an append returns when the data is on disk. False: it returns when the operating system has the data. Then
     /// the data survives the end of the process, but a power loss may make the whole database unusable.
     pub sync: bool,
-    /// The initial length of the memory map. It is longer for a long database, and grows when necessary. It takes
-    /// address space, not memory.
+    /// The initial length of the memory map. The map is longer if the database is long, and grows when necessary. It
+    /// takes address space, not memory.
     pub initial_map_len_bytes: usize,
     /// The greatest length of the map, and so of the database.
     pub max_map_len_bytes: usize,

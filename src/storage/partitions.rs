@@ -3,17 +3,17 @@
 use super::engine::{Snapshot, Table, Update};
 use super::keys::{PartitionId, PartitionKey, PartitionName, PartitionValue, record_key};
 
-/// The key in `meta` of the log's own name. It is missing until the log gets a name.
+/// The key of the log's own name in the table `meta`. The key is missing until the log gets a name.
 const IDENTITY_KEY: &[u8] = b"identity";
 
 /// A partition in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number in this log.
+    /// The partition's number in this log.
     pub id: PartitionId,
     /// The topic.
     pub topic: Vec<u8>,
-    /// The address of the producer that writes it.
+    /// The address of the producer that writes the partition.
     pub producer: Vec<u8>,
     /// The offset of the oldest record.
     pub first: u64,
@@ -27,7 +27,7 @@ impl Partition {
         Partition { id, topic: name.topic.to_vec(), producer: name.producer.to_vec(), first, next }
     }
 
-    /// Its name.
+    /// The partition's name.
     pub fn name(&self) -> PartitionName<'_> {
         PartitionName { topic: &self.topic, producer: &self.producer }
     }
@@ -130,7 +130,7 @@ pub fn has_records_beyond<S: Snapshot>(txn: &S, id: PartitionId, next: u64) -> R
     Ok(after.is_some_and(|(key, _)| key.starts_with(&id.0.to_be_bytes())))
 }
 
-/// The log's own name. If it has none, it gets the name `fresh`, which is written into the transaction.
+/// The log's own name. If the log has no name, it gets the name `fresh`, which is written into the transaction.
 ///
 /// # Errors
 /// The errors of the engine.
@@ -142,7 +142,7 @@ pub fn identity<U: Update>(txn: &mut U, fresh: &[u8]) -> Result<Vec<u8>, U::Erro
     Ok(fresh.to_vec())
 }
 
-/// Changes the log's name, which is written into the transaction.
+/// Changes the log's name: writes the new name into the transaction.
 ///
 /// # Errors
 /// The errors of the engine.

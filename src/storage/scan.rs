@@ -64,8 +64,8 @@ pub fn read<S: Snapshot>(
 
 /// Delivers records within the limits of one read.
 struct Delivery<'a> {
-    /// The rest of the length limit. `None` after a first record that exceeded it: no record follows, not even an
-    /// empty one.
+    /// The length that is left of the limit. `None` after a first record that exceeded the limit: then no further
+    /// record is delivered, not even an empty one.
     len_left: Option<usize>,
     /// Delivered records.
     count: u64,

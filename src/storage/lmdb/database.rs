@@ -91,7 +91,7 @@ pub(super) fn check(data: &Path, is_ours: bool) -> Result<(), OpenError> {
     }
     let checked = check_content(data, claimed_len, is_ours);
     if checked.is_err() && found_len < claimed_len {
-        // A refused file stays as it was.
+        // A refused file gets its previous length back.
         OpenOptions::new()
             .write(true)
             .open(data)
@@ -101,7 +101,7 @@ pub(super) fn check(data: &Path, is_ours: bool) -> Result<(), OpenError> {
     checked
 }
 
-/// Checks everything after the header pages. The file has the length that they say.
+/// Checks everything after the header pages. The file has the length that these state.
 fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), OpenError> {
     let map_len = map_len(data, claimed_len)?;
     check_pages(data)?;
@@ -150,10 +150,11 @@ fn check_format(data: &Path, format: lmdb::Result<Option<u32>>, is_ours: bool) -
     opening::check_format(data, format, is_ours)
 }
 
-/// The length of a file with all its pages, according to its two header pages. `None` when they are not LMDB's.
+/// The length of a file with all its pages, according to its two header pages. `None` when they are not header pages of
+/// LMDB.
 ///
-/// This reads the file itself, not a map of it, and before LMDB does. LMDB does not check the header pages, and divides
-/// by the page length in them.
+/// This function reads the file itself, not a memory map of it. Call it before LMDB opens the file: LMDB does not check
+/// the header pages, and divides by the page length in them.
 fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
     // LMDB's file has the machine's word size and byte order. A page begins with its number, a word that does not
     // matter here, and flags.
@@ -199,8 +200,8 @@ fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
     Ok(Some(claimed_len))
 }
 
-/// Reads the format version through LMDB, without changing the file or creating others. `None` when the database does
-/// not belong to a store.
+/// Reads the format version through LMDB, without changing the file or creating other files. `None` when the database
+/// does not belong to a store.
 fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
     let read_only = EnvironmentFlags::NO_SUB_DIR | EnvironmentFlags::READ_ONLY | EnvironmentFlags::NO_LOCK;
     format_of(&Environment::new().set_flags(read_only).set_max_dbs(3).set_map_size(map_len).open(data)?)

@@ -1,9 +1,10 @@
 //! Lists the partitions of a log, also while a store uses it. It changes nothing, and does not register as a reader.
 //!
-//! It reads the file without LMDB, for three reasons. LMDB's table of readers must be writable. A killed reader keeps
-//! old pages from being reused until its entry is cleared. Two processes in different PID namespaces may get the same
-//! entry. But without an entry, the store may overwrite pages while they are read. So the listing reads few pages at a
-//! time, and reads them again if the store may have overwritten them.
+//! It reads the file without LMDB, for three reasons. A process that reads through LMDB needs write access to LMDB's
+//! table of readers. If that process is killed, old pages are not reused until its entry is cleared. Two processes in
+//! different PID namespaces may get the same entry. But without an entry, the store may overwrite pages while the
+//! listing reads them. So the listing reads few pages at a time, and reads them again if the store may have overwritten
+//! them.
 
 use std::fs;
 use std::path::Path;
@@ -16,15 +17,15 @@ use super::super::partitions::Partition;
 use super::database;
 use super::pages::{Header, PageError, Pages};
 
-/// Attempts to read some pages before the database counts as damaged. A commit takes longer than one attempt, so even a
-/// busy store does not use up all of them.
+/// The most attempts to read some pages before the database counts as damaged. A commit takes longer than one attempt,
+/// so even a busy store does not make all attempts fail.
 const MAX_TRIES: usize = 100_000;
 
 /// Keys and values of a table.
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// All partitions of the log in `dir`, sorted by topic and producer. While a store writes, they are not a snapshot:
-/// each is shown as it was when it was read.
+/// All partitions of the log in `dir`, sorted by topic and producer. While a store writes, the result is not a
+/// snapshot: each partition is shown as it was when it was read.
 ///
 /// This or another process may use the log. Only the database file is read.
 ///
@@ -42,7 +43,7 @@ pub fn list(dir: &Path) -> Result<Vec<Partition>, OpenError> {
     let pages = Pages::open(&data).map_err(failed("open the database", &data))?;
     let mut listed = Vec::new();
     read_all(&pages, &data, &mut |partition| listed.push(partition))?;
-    // In the database, they are sorted by the length of the topic first.
+    // In the database, partitions are sorted by the length of the topic first.
     listed.sort_by(|a, b| a.name().cmp(&b.name()));
     Ok(listed)
 }
@@ -81,8 +82,8 @@ fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Resu
     }
 }
 
-/// Entries of the table of partitions that follow a key, or the first ones: at least one, if there are any. `None` when
-/// there is no such table.
+/// Some entries of the table of partitions: those that follow the key `after`, or the first ones without a key. Returns
+/// at least one entry, if there is one. Returns `None` when there is no such table.
 fn some_partitions(
     pages: &Pages,
     header: &Header,
@@ -95,8 +96,8 @@ fn some_partitions(
     Ok(Some(found))
 }
 
-/// Reads something that one transaction has written, and repeats that until no later transaction can have overwritten
-/// it meanwhile.
+/// Reads pages that the latest transaction has written or kept. Repeats the read until no later transaction can have
+/// overwritten these pages during the read.
 fn consistent<R>(pages: &Pages, read: impl Fn(&Header) -> Result<R, PageError>) -> Result<R, PageError> {
     let mut tries = 0;
     loop {
@@ -104,9 +105,9 @@ fn consistent<R>(pages: &Pages, read: impl Fn(&Header) -> Result<R, PageError>) 
         let result = read(&before);
         let after = pages.header()?;
         tries += 1;
-        // The pages of a transaction are overwritten by the third transaction after it at the earliest, which begins
-        // when the second one is committed. Headers with the same number can differ: the number of a failed
-        // transaction is used again.
+        // The third later transaction is the first one that can overwrite the pages of a transaction. It begins when
+        // the second later transaction is committed. So one later commit is harmless. Headers with the same number can
+        // differ, because the number of a failed transaction is used again.
         let is_same = after == before || after.transaction() == before.transaction().wrapping_add(1);
         if is_same || tries == MAX_TRIES {
             return result;

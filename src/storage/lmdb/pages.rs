@@ -23,9 +23,9 @@ use std::path::Path;
 /// Why LMDB must not read a page.
 #[derive(Debug)]
 pub(in crate::storage) enum PageError {
-    /// It cannot be read.
+    /// The page cannot be read.
     Io(io::Error),
-    /// It is damaged.
+    /// The page is damaged.
     Damaged {
         /// The number of the page.
         page: u64,
@@ -73,7 +73,7 @@ impl Pages {
     }
 
     /// Writes the header pages to disk again, unchanged, and synchronizes the pages that they refer to. This is
-    /// necessary after a failed synchronization, because the operating system does not retry what it could not write.
+    /// necessary after a failed synchronization, because the operating system does not retry a failed write.
     ///
     /// Until this has succeeded nothing may be committed: the header on disk may be an older one, and a new transaction
     /// overwrites pages that the older header refers to. No other thread or process may write to the database
@@ -131,7 +131,7 @@ impl Pages {
         Ok(Header { page, octets })
     }
 
-    /// The tree of a table with small values; `None` when there is no such table. Checks the table of tables.
+    /// The tree of a table with small values; `None` when there is no such table. Also checks the table of tables.
     pub(super) fn table(&self, header: &Header, name: &[u8]) -> Result<Option<Tree>, PageError> {
         let main = Tree::new(Kind::Main, header.page, &header.octets[MAIN_TREE..])?;
         let mut found = None;
@@ -168,8 +168,8 @@ impl Pages {
         })
     }
 
-    /// Checks the pages of records with keys in a range, and their neighbours. `tree` is the description of the table
-    /// of records in the current transaction.
+    /// Checks the pages of records with keys in a range, and the neighbours of these pages. `tree` is the description
+    /// of the table of records in the current transaction.
     pub(in crate::storage) fn check_records(
         &self,
         tree: &[u8],

@@ -123,7 +123,7 @@ impl<T: Transaction> Snapshot for Lmdb<'_, T> {
 
     fn entries_from(&self, table: Table, key: &[u8]) -> lmdb::Result<Entries<'_>> {
         let cursor = self.txn.open_ro_cursor(self.database(table))?;
-        // LMDB refuses an empty key as a start. All keys come after it.
+        // LMDB refuses an empty key as a start. All keys come after it, so start with the first entry.
         let first = if key.is_empty() {
             entry(&cursor, None, movement::NEXT)?
         } else {

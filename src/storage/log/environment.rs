@@ -23,12 +23,12 @@ pub(super) struct Environment {
     options: Options,
 }
 
-/// Transactions hold the lock shared. Replacing the tables requires it exclusively.
+/// Transactions hold the lock shared. Replacing the tables requires the lock exclusively.
 #[derive(Debug)]
 struct State {
     /// `None` after LMDB failed and the database could not be reopened yet.
     tables: Option<Tables>,
-    /// The map length to open it with.
+    /// The map length with which the database is opened.
     map_len_bytes: usize,
     /// A commit failed in its last step: the header pages on disk may differ from those that the operating system
     /// returns. See [`Pages::rewrite_headers`].
@@ -144,8 +144,8 @@ impl Environment {
         if full_len >= self.options.max_map_len_bytes {
             return Err(limit("this is the limit for its length".to_owned()));
         }
-        // LMDB usually needs less than the length of the contents in addition. If it needs more, the next attempt grows
-        // the map again.
+        // Besides the contents, LMDB usually needs less space than their length. If it needs more, the next attempt
+        // grows the map again.
         let enough = full_len.saturating_add(wanted_len.saturating_mul(2));
         let len = full_len.saturating_mul(2).max(enough).min(self.options.max_map_len_bytes);
         state.map_len_bytes = round_up(len);
@@ -190,7 +190,7 @@ impl Environment {
 
 impl Drop for Environment {
     fn drop(&mut self) {
-        // Without a synchronization for each append, there is one when the log is closed.
+        // If appends do not synchronize, the database is synchronized when the log is closed.
         if let (false, Some(tables)) = (self.options.sync, &self.exclusive().tables)
             && let Err(error) = tables.env.sync(true)
         {

@@ -11,7 +11,7 @@ use super::super::lmdb::{Lmdb, PageError, RECORDS};
 use super::super::partitions;
 use super::environment::Environment;
 
-/// How many records after those of the current read have their pages checked in advance.
+/// The number of records after the current read whose pages are checked in advance.
 const LOOK_AHEAD_COUNT: u64 = 16_384;
 
 /// The record that an error names when a checked page is damaged.
@@ -22,8 +22,8 @@ pub(super) struct Place<'a> {
 }
 
 impl Environment {
-    /// How many of the records `from .. from + max_count` of a partition can be read before a damaged page. An error
-    /// when not even the first one can be read.
+    /// How many of the records `from .. from + max_count` of a partition can be read before a damaged page. Returns an
+    /// error when not even the first record can be read.
     pub(super) fn sound_count(
         &self,
         snapshot: &Lmdb<'_, RoTransaction<'_>>,
@@ -42,8 +42,9 @@ impl Environment {
         Ok(self.sound_end(snapshot, wanted, next, &place)? - from)
     }
 
-    /// The end of the records in `wanted` whose pages are sound. An error when the pages of the first one are not. It
-    /// also checks pages of later records, so that sequential reads do not check pages each time.
+    /// Returns the offset after the first records of `wanted` whose pages are sound. Returns an error when the pages of
+    /// the first record are not sound. Also checks pages of later records, so that sequential reads do not check pages
+    /// each time.
     fn sound_end(
         &self,
         snapshot: &Lmdb<'_, RoTransaction<'_>>,
@@ -85,7 +86,7 @@ impl Environment {
             self.reading(|snapshot| {
                 let value = partitions::find_value(snapshot, &key).map_err(|error| self.read_error(error))?;
                 let Some(PartitionValue { id, next, .. }) = value else {
-                    // The records of a new partition come after those of all others.
+                    // The records of a new partition come after the records of all other partitions.
                     let place = Place { name, id: PartitionId(u64::MAX), offset: 0 };
                     return self.check_pages(snapshot, [0xff; 16]..=[0xff; 16], &place);
                 };

@@ -11,10 +11,10 @@ use std::os::unix::fs::FileExt;
 #[derive(Clone, Copy)]
 pub(super) enum Range<'a> {
     All,
-    /// The pages with keys from the first to the second, and their neighbours: LMDB's cursor visits those when it does
-    /// not find a key.
+    /// The pages with keys from the first to the second, and their neighbours: LMDB's cursor visits the neighbours when
+    /// it does not find a key.
     Around(&'a [u8], &'a [u8]),
-    /// The pages from the leaf to which the key belongs to the first leaf with a greater key.
+    /// The pages from the leaf to which the key belongs, up to the first leaf with a greater key.
     After(&'a [u8]),
 }
 
@@ -49,8 +49,8 @@ impl<'a, 'b> TreeCheck<'a, 'b> {
         TreeCheck { pages, kind, depth, page_count, range, is_done: false, each }.visit(root, 1, None, None)
     }
 
-    /// Checks a page, and those pages below it that are within the range. Its keys must be at least `lower` and less
-    /// than `upper`.
+    /// Checks a page, and those pages below it that are within the range. The page's keys must be at least `lower` and
+    /// less than `upper`.
     fn visit(
         &mut self,
         page: u64,
@@ -106,8 +106,8 @@ impl<'a, 'b> TreeCheck<'a, 'b> {
         Ok(())
     }
 
-    /// Whether the keys ascend within the bounds. The first key of a branch page has no meaning: everything below the
-    /// second key belongs to the first child.
+    /// Whether the keys ascend within the bounds. The first key of a branch page has no meaning: all keys that are less
+    /// than the second key belong to the first child.
     fn are_in_order(
         &self,
         entries: &[Entry<'_>],

@@ -45,7 +45,7 @@ pub(super) fn word64(octets: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(number(octets, at))
 }
 
-/// The kind of a tree. It determines which entries its pages may have.
+/// The kind of a tree. The kind determines which entries the tree's pages may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Keys are numbers, values are lists of free pages.
@@ -90,7 +90,7 @@ pub(super) struct Entry<'a> {
     /// In a branch: the number of the child page.
     pub(super) child: u64,
     pub(super) value_len: usize,
-    /// In a leaf: the octets after the key. They are the value, or the number of its first overflow page.
+    /// In a leaf: the octets after the key. They are the value, or the number of the value's first overflow page.
     pub(super) rest: &'a [u8],
 }
 
@@ -125,7 +125,7 @@ pub(super) fn entries(
         used_len += len.next_multiple_of(2);
         entries.push(entry);
     }
-    // LMDB copies the entries into another page of the same length when it changes a page: they must fit.
+    // When LMDB changes a page, it copies the entries into another page of the same length. So the entries must fit.
     if used_len > octets.len() - upper {
         return Err(damaged("its entries overlap"));
     }

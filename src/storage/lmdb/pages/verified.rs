@@ -1,6 +1,6 @@
 //! Stores which pages and records were checked, so that each is checked only once.
 //!
-//! What was checked stays sound: everything that is written later comes from this process through LMDB.
+//! Checked pages stay sound, because everything that is written later comes from this process through LMDB.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +13,7 @@ pub(in crate::storage) struct Verified {
     pages: Mutex<Vec<u64>>,
     /// By partition number: a range of records. All pages on the path to each of them were checked.
     records: Mutex<HashMap<u64, Range<u64>>>,
-    /// The hashed names of partitions. All pages on the path to the end of each were checked.
+    /// The hashed names of partitions. All pages on the path to the end of each of these partitions were checked.
     ends: Mutex<HashSet<u64>>,
     hasher: RandomState,
 }
@@ -50,7 +50,7 @@ impl Verified {
         }
     }
 
-    /// Runs `check` for the end of a partition, unless it has succeeded before.
+    /// Runs `check` for the end of a partition, unless this check has succeeded before.
     pub(in crate::storage) fn check_end_once<E>(
         &self,
         name: &[u8],
@@ -65,7 +65,7 @@ impl Verified {
     }
 }
 
-/// A poisoned lock is harmless: a panic leaves none of these half changed.
+/// A poisoned lock is harmless: a panic leaves none of these collections half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
