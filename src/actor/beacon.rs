@@ -8,8 +8,8 @@
 //! hosts.
 //!
 //! The beacon of an application (the C class `dafka_beacon`) reports peers as soon as it is ready. It reports endpoints
-//! in the form in which they were announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT`
-//! endpoint on its pipe.
+//! as they were announced (see `beacon/reported.rs`). It sends `CONNECT` endpoint and `DISCONNECT` endpoint on its
+//! pipe.
 
 use super::directory::Directory;
 use super::local_consumers::is_local_consumer;

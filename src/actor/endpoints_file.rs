@@ -45,7 +45,7 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::metadata(path).map(|data| (data.dev(), data.ino()))
 }
 
-/// The endpoints of the tower, and those to which a node on this host connects.
+/// The content of the file: the endpoints of the tower, and the endpoints to which a node on this host connects.
 fn text(sub: &[u8], publ: &[u8]) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     for (key, endpoint) in [

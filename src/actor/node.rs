@@ -202,7 +202,7 @@ impl Node {
         is_cut
     }
 
-    /// libzmq does not report why it gave the connection up, so the log line names all possible reasons.
+    /// libzmq does not report why it has dropped the connection, so the log line names all possible reasons.
     fn warn_of_given_up(&self, endpoint: &str, has_answered: bool, wait_ms: u64) {
         self.given_up_warning.borrow_mut().warn(now_ms(), || {
             let (name, limit) = (&self.name, self.max_frame_len_bytes);
@@ -278,8 +278,9 @@ impl Node {
         self.requesters.borrow_mut()
     }
 
-    /// Whether a request comes from the node that will receive the response. Logs a request from another node. A
-    /// request whose connection has ended is dropped without a log line, since its sender is not known any more.
+    /// Whether a request comes from the node that will receive the response. Logs a request that names a node other
+    /// than its sender. A request whose connection has ended is dropped without a log line, since its sender is not
+    /// known any more.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
         let is_genuine = self.requesters.borrow().is_genuine(message, origin);
         if is_genuine == Some(false) {

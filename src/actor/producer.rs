@@ -360,7 +360,7 @@ impl ProducerRole<'_> {
     }
 
     /// True while commands must stay in the pipe, because their owner has exceeded the budget. An owner that uses
-    /// `send_command` never exceeds the budget, because `send_command` waits before it sends. So `$TERM` always gets
+    /// `send_command` never exceeds the budget, because that function waits before it sends. So `$TERM` always gets
     /// through. A producer that may end at once must read `$TERM`, so for such a producer this is false.
     fn is_over_budget(&self) -> bool {
         let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();

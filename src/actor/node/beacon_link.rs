@@ -1,4 +1,4 @@
-//! A node's side of its beacon: starts the beacon's thread, and receives its reports.
+//! A node's side of its beacon: starts the beacon's thread, and receives the beacon's reports.
 
 use super::Config;
 use crate::actor::beacon::{self, Owner, REPORTED, Report};

@@ -101,7 +101,7 @@ pub(super) fn check(data: &Path, is_ours: bool) -> Result<(), OpenError> {
     checked
 }
 
-/// Checks everything after the header pages. The file has the length that these state.
+/// Checks everything after the header pages. The file has the length that the header pages state.
 fn check_content(data: &Path, claimed_len: u64, is_ours: bool) -> Result<(), OpenError> {
     let map_len = map_len(data, claimed_len)?;
     check_pages(data)?;
