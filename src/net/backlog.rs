@@ -5,7 +5,7 @@
 //! connection has received (TCP_INFO) with what its node has read from the socket. When a socket holds more than its
 //! limit, the connections that hold the most are ended. Their peers reconnect, and lost records are fetched again.
 //!
-//! This file has the part of the nodes: each counts what it reads. The thread's part:
+//! This file has the part of the nodes: each node counts what it reads. These modules have the part of the thread:
 //!
 //! - [`scan`] compares and ends connections; [`held`] chooses which connections end;
 //! - [`registry`] assigns connections to sockets, and [`hosts`] looks up the names of hosts for it;
@@ -41,9 +41,9 @@ use schedule::Load;
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The pause while a socket holds a large part of its limit.
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
-/// While the process is idle, the thread checks whether that is still so. It pauses for this many times as long as the
-/// check takes, up to a maximum. The check is slow with many threads, because the kernel sums up what all threads have
-/// used.
+/// While the process is idle, the thread only checks whether it still is. After each check it pauses for this many
+/// times the duration of the check, up to a maximum. The check is slow with many threads, because the kernel sums up
+/// the processor time of all threads.
 const IDLE_FACTOR: u32 = 500;
 const MAX_IDLE_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest header of a frame, and what ZMTP 3.1 writes before a subscription in place of one byte.
@@ -51,14 +51,15 @@ const HEADER_BYTES: usize = 9;
 const SUBSCRIBE_BYTES: usize = 11;
 /// A connection that holds no more than this is not ended.
 const SMALL_BYTES: u64 = 64 << 10;
-/// The smallest limit of a socket that listens. The node itself enforces a lower limit of subscriptions.
+/// The smallest limit of a socket that listens. If the limit of subscriptions is lower, the node itself enforces it.
 const MIN_LISTENING_BYTES: usize = 1 << 20;
 /// Frames with this average length are long. (A record of 8 KiB has two frames.)
 const LONG_FRAME_LEN_BYTES: u64 = 4 << 10;
 /// A node reports what it has read when it has read this much, and at the end of each turn.
 const TURN_BYTES: u64 = 1 << 20;
 
-/// While this lives, the unread messages of a network socket are limited. For the thread that reads the socket.
+/// While this lives, the unread messages of a network socket are limited. It belongs to the thread that reads the
+/// socket.
 pub struct Backlog {
     socket: Arc<BoundedSocket>,
     turn: RefCell<Turn>,
@@ -148,7 +149,7 @@ impl Backlog {
         registry().disconnect(&self.socket, endpoint);
     }
 
-    /// The node has read a message with so many bytes and frames.
+    /// Counts a message that the node has read. `first`: where its first frame came from.
     pub fn took(&self, first: Origin, len_bytes: usize, frames: usize) {
         let taken = Taken { len_bytes: (len_bytes + frames * HEADER_BYTES) as u64, frames: frames as u64 };
         let Some(file) = first.0 else { return };
@@ -159,12 +160,12 @@ impl Backlog {
         }
     }
 
-    /// The node has read a subscription or unsubscription from an XPUB socket.
+    /// Counts a subscription or unsubscription that the node has read from an XPUB socket.
     pub fn took_subscription(&self, frame: &Frame) {
         self.took(frame.origin(), frame.as_ref().len() + SUBSCRIBE_BYTES, 1);
     }
 
-    /// The node has finished a turn of reading. `is_empty`: it has found nothing more to read.
+    /// Call this when the node has finished a turn of reading. `is_empty`: the node has found nothing more to read.
     pub fn end_turn(&self, is_empty: bool) {
         self.report(&mut self.turn.borrow_mut());
         if is_empty {

@@ -55,7 +55,7 @@ impl Socket {
     pub fn bind_chosen(&self, endpoint: &(impl AsRef<[u8]> + ?Sized)) -> Result<Vec<u8>, BindError> {
         let endpoint = endpoint.as_ref();
         match endpoint.strip_prefix(b"ipc://") {
-            // For `*`, libzmq makes a new directory.
+            // For the path `*`, libzmq makes a new directory.
             Some(path) if !path.starts_with(b"*") => self.bind_path(endpoint, path)?,
             _ => match (self.bind(endpoint), str::from_utf8(endpoint)) {
                 // When it binds, libzmq looks up names of interfaces only, not of hosts.

@@ -4,8 +4,8 @@
 //! retries to accept without a pause, and the process can open no more files. So one thread per process scans its
 //! sockets, at least once a second. It ends connections
 //!
-//! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (a publisher: no
-//!   subscription, a tower: no beacon). Time in which the node does not read does not count;
+//! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (at a publisher: no
+//!   subscription; at a tower: no beacon). Time in which the node does not read does not count;
 //! - beyond the limits of their listening socket, per host and in total: first silent connections, over which nothing
 //!   useful has come yet, then the newest connections of the host that has the most, so that established peers stay;
 //! - while fewer descriptors are left than the reserve: silent connections, and then others while there are more than a
@@ -76,7 +76,7 @@ impl Inbound {
         Some(Inbound(listener))
     }
 
-    /// Something useful was received, so that the connection is not idle.
+    /// Call this when something useful was received over a connection. So the connection is not idle.
     pub fn received(&self, frame: &Frame) {
         if let Some(file) = frame.source_file()
             && let Some(number) = socket_number(file)
@@ -85,8 +85,8 @@ impl Inbound {
         }
     }
 
-    /// The node has read what was received, and waits for more until the result is dropped. Connections become idle
-    /// only then, because a busy node may not have read what they have sent.
+    /// Call this when the node has read what was received. The node waits for more until the result is dropped.
+    /// Connections become idle only while the node waits, because a busy node may not have read what peers have sent.
     pub fn waiting(&self) -> Waiting<'_> {
         self.0.waits.fetch_add(1, Ordering::Release);
         Waiting(&self.0.waits)

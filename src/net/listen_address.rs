@@ -4,7 +4,7 @@ use super::Peer;
 use super::endpoint::socket_address;
 use std::net::SocketAddr;
 
-/// Where a socket listens, in the form in which the kernel reports the own end of a connection.
+/// Where a socket listens, in the form in which the kernel reports the local end of a connection.
 pub(super) enum ListenAddress {
     /// An unspecified IP address means all addresses of this host.
     Tcp(SocketAddr),
@@ -21,7 +21,7 @@ impl ListenAddress {
         socket_address(str::from_utf8(endpoint).ok()?).map(ListenAddress::Tcp)
     }
 
-    /// Whether a connection whose own end is `local` was accepted at this address.
+    /// Whether a connection whose local end is `local` was accepted at this address.
     pub(super) fn matches(&self, local: &Peer) -> bool {
         match self {
             ListenAddress::Unix(path) => path == local,

@@ -9,8 +9,8 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// The number of connections by name that are remembered. The oldest are dropped: sockets are often closed without
-/// being disconnected.
+/// The number of connections to hosts with names that are remembered. The oldest are dropped: sockets are often closed
+/// without being disconnected.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 10 } else { 10_000 };
 
 struct Names {
@@ -21,14 +21,15 @@ struct Names {
 }
 
 struct Connection {
-    /// The address of the socket in memory. Another socket may get it after this one was closed.
+    /// The address of the socket in memory. After this socket was closed, another one may get the same address.
     socket: usize,
     announced: String,
     address: String,
 }
 
 impl Names {
-    /// Removes the connection of a socket to an announced endpoint. Returns what the socket was connected to.
+    /// Removes the connection of a socket to an announced endpoint. Returns the endpoint, with the host's address, that
+    /// the socket was connected to.
     fn take(&mut self, socket: &Socket, announced: &str) -> Option<String> {
         let is_it = |known: &Connection| known.socket == socket.raw as usize && known.announced == announced;
         let index = self.connections.iter().position(is_it)?;
@@ -40,8 +41,8 @@ static NAMES: PerProcess<Names> = PerProcess::new(
     [const { Mutex::new(Names { found: BTreeMap::new(), connections: VecDeque::new() }) }; GENERATIONS],
 );
 
-/// A beacon reports an announced endpoint to its owner. `address` is the endpoint with the host's address, or equal to
-/// `endpoint` when the host was not found.
+/// Call this when a beacon reports an announced endpoint to its owner. `address` is the endpoint with the host's
+/// address, or equal to `endpoint` when the host was not found.
 pub fn announce(endpoint: &str, address: &str) {
     if !is_found(endpoint, address) {
         return;
@@ -52,7 +53,7 @@ pub fn announce(endpoint: &str, address: &str) {
     *count += 1;
 }
 
-/// The beacon has reported that the endpoint is gone.
+/// Call this when the beacon has reported that the endpoint is gone.
 pub fn withdraw(endpoint: &str, address: &str) {
     if !is_found(endpoint, address) {
         return;
@@ -93,7 +94,7 @@ pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
     }
 }
 
-/// Whether the host of an endpoint is a name, and `address` has an address in its place.
+/// Whether the host of `endpoint` is a name, and `address` has an IP address in place of the name.
 fn is_found(endpoint: &str, address: &str) -> bool {
     name_and_port(endpoint).is_some() && name_and_port(address).is_none()
 }

@@ -49,8 +49,8 @@ impl Socket {
         self.zmq().set_connect_timeout(CONNECT_TIMEOUT_MS)
     }
 
-    /// Ends connections on which sent data is not acknowledged, as happens when the peer's host has died. Not for
-    /// sockets that publish records: a peer may stop reading these for a while.
+    /// Ends connections on which sent data is not acknowledged, as happens when the peer's host has died. Do not use
+    /// this for sockets that publish records: a peer may stop reading these for a while.
     pub fn enable_user_timeout(&self) -> zmq::Result<()> {
         self.set_int(ZMQ_TCP_MAXRT, USER_TIMEOUT_MS)
     }
@@ -91,9 +91,9 @@ impl Socket {
         self.set_int(ZMQ_XPUB_VERBOSER, 1)
     }
 
-    /// Prepares a socket that binds and receives little. Small reads slow libzmq's I/O thread down to about the speed
-    /// of the thread that reads the socket: from 170 MB of subscriptions a second to 40 MB. By default, the kernel
-    /// buffers megabytes for each connection. Sending is not affected.
+    /// Prepares a socket that binds and receives little. By default, the kernel buffers megabytes for each connection.
+    /// With a small buffer, libzmq reads little at a time. So its I/O thread processes 40 MB of subscriptions a second
+    /// instead of 170 MB, which is about as fast as the thread that reads the socket. Sending is not affected.
     pub fn use_small_receive_buffer(&self) -> zmq::Result<()> {
         self.zmq().set_rcvbuf(RECEIVE_BUFFER_BYTES)
     }

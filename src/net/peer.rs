@@ -6,18 +6,18 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-/// The address and port of the other end of a connection. If we made the connection, that is the address that we
-/// connected to, and a reconnect does not change it.
+/// The address and port of the other end of a connection. If we made the connection, it is the address that we
+/// connected to, and stays the same after a reconnect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub(super) Vec<u8>);
 
-/// The connection that a message was received from, as its descriptor. It is valid only while the connection lives.
+/// The descriptor of the connection over which a message was received. It is valid only while the connection lives.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin(pub(super) Option<RawFd>);
 
 impl Peer {
     /// The peer that sent a message. `None` when the transport does not provide it. All peers whose connections have
-    /// ended are returned as one. This makes a system call: do not call it for each message.
+    /// ended are returned as the same peer. This makes a system call: do not call it for each message.
     pub fn sender_of(origin: Origin) -> Option<Peer> {
         origin.0.map(Peer::at)
     }
@@ -31,7 +31,7 @@ impl Peer {
         self.0 == [0]
     }
 
-    /// A name that distinguishes it from other peers. The first 16 bytes identify its host.
+    /// A name that distinguishes this peer from others. The first 16 bytes identify the peer's host.
     pub fn name(&self) -> Box<[u8]> {
         let host = self.address().map_or(0, |address| match host_of(address.ip()) {
             IpAddr::V4(ip) => u128::from(ip.to_ipv6_mapped()),

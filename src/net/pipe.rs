@@ -15,7 +15,7 @@ pub const TERM: &[u8] = b"$TERM";
 /// CZMQ's signal with status 0 (zsock_signal): 8 bytes in this machine's byte order.
 const SIGNAL: u64 = 0x7766_5544_3322_1100;
 
-/// How long an actor waits for room for its last message, and how long its owner then waits for its end.
+/// How long an actor waits for room for its last message, and how long the owner then waits until the actor has ended.
 const LAST_MESSAGE_MS: u64 = 30_000;
 /// How long an actor's thread may take to begin after CZMQ has made its pipe.
 const START_MS: u64 = 10_000;
@@ -63,7 +63,7 @@ pub fn connect_pair(first: &Socket, second: &Socket) -> zmq::Result<()> {
 /// How far the actor at the other end of a pipe is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It has not begun, because a signal interrupted zactor_new; or it is just ending.
+    /// The actor has not begun, because a Unix signal interrupted zactor_new; or it is just ending.
     Unknown,
     Starting,
     Ready,
@@ -146,8 +146,9 @@ impl Socket {
     }
 
     /// Waits until the pipe has room for the actor's last message. CZMQ sends that message without waiting, and
-    /// zactor_destroy waits for it. For actors that may fill their pipe; the thread that ends them reads it meanwhile.
-    /// Other actors need not wait. If their pipe is full, the application has set a timeout, and has stopped waiting.
+    /// zactor_destroy waits for it. Actors that may fill their pipe call this; the thread that ends such an actor reads
+    /// the pipe meanwhile. Other actors need not wait: if their pipe is full, the application has set a timeout, and
+    /// has stopped waiting.
     pub fn wait_for_room_to_end(&self) {
         let due_ms = now_ms() + LAST_MESSAGE_MS;
         while !self.events().contains(POLLOUT) && now_ms() < due_ms {
@@ -157,11 +158,12 @@ impl Socket {
         }
     }
 
-    /// For an actor that has failed, and that its owner has not ended. Wakes the owner, and waits for `$TERM` or the
-    /// end of the process. Drops other messages.
+    /// For an actor that has failed before its owner ended it. Wakes the owner, and waits for `$TERM` or the end of the
+    /// process. Drops other messages.
     pub fn wait_for_term(&self) {
         let endpoint = self.endpoint();
-        // Before the signal, because an owner that has read the signal must not wait until the pipe is closed.
+        // Insert this before the signal is sent: an owner that has read the signal must not wait until the pipe is
+        // closed.
         registry().awaiting_term.insert(endpoint.clone());
         let mut frame = Frame::new();
         let _ = self.try_send(&mut Frame::copy(&(SIGNAL | 1).to_ne_bytes()), false);
@@ -186,8 +188,8 @@ impl Socket {
         Attached::new(self.endpoint(), self.own_actor.get_or_init(Arc::default).clone())
     }
 
-    /// Limits how much this end's actor is given before it reports that it has finished with some of it. Without this
-    /// call, only the pipe has a limit. Writers that do not call [`Socket::reserve`] are not limited.
+    /// Limits how many bytes the actor at this end is given before it reports that it has finished with some of them.
+    /// Without this call, only the pipe has a limit. Writers that do not call [`Socket::reserve`] are not limited.
     pub fn limit(&self, limit_bytes: u64) -> Arc<Budget> {
         let budget = Arc::new(Budget::new(limit_bytes));
         if let Some(actor) = registry().get(&self.endpoint()) {
@@ -223,8 +225,8 @@ impl Socket {
 
     /// Waits until one more message fits into the pipe. False when the actor has ended.
     ///
-    /// zactor_destroy sends `$TERM` without waiting, and it is lost when the pipe is full. So every writer waits for
-    /// room after its message.
+    /// zactor_destroy sends `$TERM` without waiting, so `$TERM` is lost when the pipe is full. Therefore every writer
+    /// waits for room after it has sent a message.
     pub fn wait_for_room(&self) -> bool {
         self.wait_for(POLLOUT)
     }
@@ -245,8 +247,8 @@ impl Socket {
         true
     }
 
-    /// After an actor's last message: waits until the actor has closed its end, which it does next, or waits for
-    /// `$TERM`.
+    /// Call this after an actor's last message. It returns when the actor has closed its end, which the actor does
+    /// next, or when the actor waits for `$TERM`.
     pub fn wait_until_closed(&self) {
         let (endpoint, due_ms) = (self.endpoint(), now_ms() + LAST_MESSAGE_MS);
         let is_awaiting_term = || registry().awaiting_term.contains(&endpoint);
@@ -292,20 +294,21 @@ impl Socket {
             return Stage::Ready;
         }
         let events = self.events();
-        // Looked up after the events: an actor that has sent a message has begun.
+        // Look up the actor after the events: an actor that has sent a message has begun.
         let Some(actor) = self.actor() else {
             let is_ended = events.contains(POLLIN)
                 || !events.contains(POLLOUT)
                 || registry().has_ended(&self.endpoint());
             return if is_ended { Stage::Ended } else { Stage::Unknown };
         };
-        // Loaded before the events: a signal that was sent is in the pipe, or was read.
+        // Load this before the events: if the ready signal was sent, it is then in the pipe, or was read already.
         let is_ready = actor.is_ready.load(Ordering::Acquire);
         let is_unread = self.events().contains(POLLIN) && !actor.has_sent.load(Ordering::Acquire);
         let is_read = is_unread && self.try_recv(&mut Frame::new()).unwrap_or(false);
         if is_read && !actor.is_open.load(Ordering::Acquire) {
-            // This may have been the actor's last message, and zactor_destroy must not wait for that. It does not wait
-            // if it finds the pipe closed, and the actor closes the pipe right after its last message.
+            // The frame may have been the actor's last message, and zactor_destroy would wait for it in vain. But
+            // zactor_destroy does not wait if it finds the pipe closed. The actor closes the pipe right after its last
+            // message.
             self.wait_until_closed();
             return Stage::Ended;
         }
@@ -334,7 +337,7 @@ impl Socket {
     }
 
     /// True when no actor of this library reads or has read the other end of the pipe. Also true for an actor that CZMQ
-    /// has started and that has not begun; it reads what was sent to it when it begins.
+    /// has started and that has not begun; when it begins, it reads what was sent to it.
     pub fn is_foreign(&self) -> bool {
         self.actor().is_none() && {
             let endpoint = self.endpoint();

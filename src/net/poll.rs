@@ -6,7 +6,8 @@ use std::os::raw::c_int;
 use zmq::{POLLIN, PollItem};
 use zmq_sys::{zmq_poll, zmq_pollitem_t};
 
-/// How often a wait checks whether the process ends, when no descriptor becomes readable then.
+/// How often a wait checks whether the process ends, if it has no descriptor that becomes readable when the process
+/// ends.
 const EXIT_CHECK_INTERVAL_MS: i64 = 100;
 
 /// Waits until an item is ready, `timeout_ms` have passed (negative: no timeout), or a signal has come. It may return
@@ -62,8 +63,8 @@ fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     }
 }
 
-/// Like [`poll`], while the process ends. An actor's poll succeeds while there is something to read, for a short time.
-/// A helper thread continues until its actor ends it.
+/// Like [`poll`], while the process ends. In an actor it succeeds while there is something to read, but only for a
+/// short time. A helper thread continues until its actor ends it.
 fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     exit::park_if_abandoned();
     let is_actor = exit::role() == Role::Actor;

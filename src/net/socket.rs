@@ -23,9 +23,9 @@ pub struct Socket {
     owned: bool,
     /// Whether [`Socket::signal`] was called. The first signal of an actor means that it is ready.
     pub(super) has_signalled: Cell<bool>,
-    /// The file of an `ipc://` address that it is bound to.
+    /// The file of an `ipc://` address that the socket is bound to.
     file: RefCell<Option<SocketFile>>,
-    /// Set at an actor's end of its pipe: what the owner can find out about the actor.
+    /// At an actor's end of its pipe: the state of the actor, which the owner can read.
     pub(super) own_actor: OnceCell<Arc<ActorState>>,
     /// The process that made it, see [`generation`].
     generation: u32,
@@ -137,8 +137,8 @@ impl Socket {
         }
     }
 
-    /// Receives the next frame of a message, after a frame with [`Frame::more`]. It has arrived already. A signal does
-    /// not interrupt the message.
+    /// Receives the next frame of a message, after a frame with [`Frame::more`]. The next frame has arrived already. A
+    /// signal does not interrupt the message.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -274,9 +274,10 @@ impl Socket {
         uninterrupted(|| self.zmq.get_events()).unwrap_or(PollEvents::empty())
     }
 
-    /// True when another process has made the socket, and has forked this one. It cannot be used here.
+    /// True when the socket was made by another process, from which this process was forked. The socket cannot be used
+    /// here.
     pub fn is_of_another_process(&self) -> bool {
-        // libzmq (4.3) fails with EINTR at each call then.
+        // libzmq (4.3) then fails with EINTR at each call.
         const TRIES: usize = 100;
         match self.owned {
             true => self.generation != generation(),
@@ -297,8 +298,8 @@ impl Drop for Socket {
             return std::mem::forget(self.file.take());
         }
         exit::park_if_abandoned();
-        // libzmq closes its listening socket a moment later. The file goes first, so that another process can bind at
-        // once.
+        // Remove the file first, so that another process can bind at once: libzmq closes its listening socket a moment
+        // later.
         drop(self.file.take());
         if self.owned {
             // SAFETY: made by zsys_socket, closed once.
@@ -309,8 +310,8 @@ impl Drop for Socket {
     }
 }
 
-/// Retries while signals interrupt it. libzmq may return EINTR wherever it checks for commands, not only where it
-/// waits.
+/// Repeats a call while signals interrupt it. libzmq may return EINTR wherever it checks for commands, not only where
+/// it waits.
 fn uninterrupted<T>(mut call: impl FnMut() -> zmq::Result<T>) -> zmq::Result<T> {
     loop {
         match call() {

@@ -33,8 +33,9 @@ impl InboundLimits {
         self.max_count.min(max_open_files() / 2).max(1)
     }
 
-    /// The limit per host. One host may use the limit in total: many nodes on one host are not an attack. When there
-    /// are too many connections in total, those of the host with the most are ended first.
+    /// The limit per host. One host may have as many connections as the limit in total permits: many nodes on one host
+    /// are not an attack. When there are too many connections in total, those of the host with the most are ended
+    /// first.
     pub(super) fn per_host(&self) -> usize {
         self.max_per_host_count.min(self.all()).max(1)
     }
@@ -106,7 +107,7 @@ impl Connection {
         !self.is_active && self.age_ms >= IDLE_MS
     }
 
-    /// Nothing useful was received over the connection since it was made, and that was long enough ago.
+    /// Nothing useful was received over the connection, although its age is at least [`NEW_MS`].
     fn is_silent(&self) -> bool {
         !self.is_active && self.age_ms >= NEW_MS
     }

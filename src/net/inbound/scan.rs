@@ -9,9 +9,10 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The longest time between two scans that counts. In a longer one, no thread of this process ran.
+/// The limit of the time that one pause between scans adds to the age of connections. During a longer pause, no thread
+/// of this process ran.
 const MAX_ELAPSED_MS: u64 = 2_000;
-/// The part of the descriptors that stays in reserve, and the smallest reserve.
+/// The number of descriptors divided by this stays in reserve, but at least the second number.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
 /// The part of the descriptors that inbound connections keep when the reserve is used up.
@@ -34,7 +35,7 @@ pub(super) struct Scanner {
 pub(super) struct ListenerConnections {
     listener: Arc<Listener>,
     pub(super) connections: HashMap<Id, Connection>,
-    /// Active connections that the scan has not found yet. They were accepted during the latest scan.
+    /// Active connections that the latest scan did not find. The next scan looks for them again.
     active: HashSet<Id>,
     /// `Listener::waits` at the latest scan.
     waits: u64,
@@ -58,10 +59,11 @@ impl Scanner {
     /// Scans all descriptors, and ends connections. True when many connections are made, or few descriptors are left.
     pub(super) fn scan(&mut self, listeners: &[Arc<Listener>], now_ms: u64) -> bool {
         self.update_listeners(listeners);
-        // Before the descriptors are listed. Otherwise a connection could be active and not listed.
+        // Take the active connections before the descriptors are listed. Otherwise the set could contain a connection
+        // that was accepted after the listing.
         let active: Vec<HashSet<Id>> =
             self.listeners.iter().map(|own| std::mem::take(&mut *own.listener.active())).collect();
-        // After a pause in which no thread ran, connections are not more idle than before.
+        // A pause in which no thread ran does not make connections idle.
         let elapsed_ms = now_ms.saturating_sub(self.scanned_ms).min(MAX_ELAPSED_MS);
         (self.scanned_ms, self.scans) = (now_ms, self.scans + 1);
         let (open_count, found, new_count) = self.list();

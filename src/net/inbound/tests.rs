@@ -71,7 +71,7 @@ fn active_connections_keep_a_fair_share_of_the_descriptors() {
     };
     assert_eq!(ended(5, 20), (5, 0));
     assert_eq!(ended(15, 20), (10, 5));
-    // The application uses the descriptors.
+    // The application has used up the descriptors. Active connections keep their fair share.
     assert_eq!(ended(1_000, 20), (10, 10));
     assert_eq!(ended(1_000, 30), (10, 0));
 }
@@ -103,7 +103,8 @@ fn connections_do_not_become_idle_while_the_node_is_busy() {
     while scan().is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    // The node is busy for a minute, except for one moment.
+    // The node is busy for a minute, and the connection does not age. Then the node waits for a moment, and the
+    // connection ages once.
     assert_eq!((0..60).filter_map(|_| scan()).max(), Some(0));
     drop(inbound.waiting());
     assert_eq!((scan(), scan()), (Some(1_000), Some(1_000)));
