@@ -70,8 +70,9 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
-/// The sockets that were open when this process made its first socket, if it was forked by a process that uses the
-/// library. They are copies of the parent's sockets: to end one of them ends the parent's connection. Otherwise empty.
+/// If this process was forked by a process that uses the library: the sockets that were open when this process made its
+/// first socket. They are copies of the parent's sockets: ending one of them ends the parent's connection. Otherwise
+/// empty.
 fn inherited() -> Arc<HashSet<u64>> {
     type Inherited = Option<Arc<HashSet<u64>>>;
     static INHERITED: PerProcess<Inherited> = PerProcess::new([const { Mutex::new(None) }; GENERATIONS]);
@@ -87,8 +88,8 @@ fn inherited() -> Arc<HashSet<u64>> {
     INHERITED.lock().get_or_insert_with(list).clone()
 }
 
-/// Records which sockets this process has inherited. Must be called before it makes its first socket. Later calls are
-/// cheap.
+/// Records which sockets this process has inherited. Must be called before the process makes its first socket. Later
+/// calls are cheap.
 pub(super) fn note_inherited() {
     if generation() != 0 {
         inherited();
@@ -132,8 +133,8 @@ impl Spare {
 
 /// Calls `act` with a duplicate of a descriptor. `None` when `file` is not open.
 ///
-/// libzmq or the application may close `file` at any time, and another file may get its number. The duplicate stays
-/// what it is. So `act` checks that it is the right file, and then acts on it.
+/// libzmq or the application may close `file` at any time, and another file may get its number. The duplicate always
+/// refers to the same file. So `act` checks that this is the right file, and then acts on it.
 pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
     let spare = Spare::get()?;
     let _in_use = spare.in_use.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,7 +154,7 @@ pub(super) fn end_connection(file: RawFd, number: u64) -> bool {
 
 /// Ends the connection of a descriptor if `is_right` accepts its duplicate.
 pub(super) fn end_connection_if(file: RawFd, is_right: impl FnOnce(RawFd) -> bool) -> bool {
-    // A TCP connection is reset: after a shutdown, megabytes that have arrived before could still be read.
+    // A TCP connection is reset. After a shutdown, libzmq could still read megabytes that have arrived before.
     let end = |file: BorrowedFd| {
         is_right(file.as_raw_fd())
             && (rustix::net::connect_unspec(file).is_ok()
@@ -234,7 +235,7 @@ mod tests {
         // SAFETY: the status is writable.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert_eq!(status, 0);
-        // In this process it is one of its own.
+        // In this process, the socket is one of its own.
         let (mut is_listed, number) = (false, socket_number(theirs.as_raw_fd()));
         Descriptors::open().unwrap().each(|_, listed| is_listed |= listed == number);
         assert!(is_listed);

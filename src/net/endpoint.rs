@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 pub fn canonical(endpoint: &str) -> Option<String> {
     let parts = Endpoint::parse(endpoint)?;
     let port = parts.port.parse::<u16>().ok().filter(|&port| port > 0)?;
-    // An unpaired bracket stays in the address, and no name contains one.
+    // An unpaired bracket stays in the address. The address is then invalid, because no name contains a bracket.
     let (address, zone) = (parts.address(), parts.zone());
     match (address.parse::<IpAddr>(), zone) {
         (Ok(IpAddr::V6(address)), Some(zone)) => {

@@ -111,8 +111,8 @@ impl Frame {
     /// The same content in memory of its own. The result usually lacks the properties of a received frame
     /// ([`Frame::more`], [`Frame::origin`], [`Frame::peer_address`]).
     ///
-    /// Use this for received frames that are kept. libzmq reads up to 8 KiB at once into a buffer of 20 KB, and the
-    /// frames in it refer to the whole buffer. So one kept frame of 34 bytes could occupy 20 KB.
+    /// Use this for received frames that are kept. libzmq reads up to 8 KiB at once into a buffer of 20 KB, and each
+    /// frame in it keeps the whole buffer in memory. So one kept frame of 34 bytes could occupy 20 KB.
     pub fn into_own_memory(self) -> Frame {
         match KEPT_IN_READ_BUFFER.contains(&self.as_ref().len()) {
             true => Frame::try_copy(self.as_ref()).unwrap_or(self),

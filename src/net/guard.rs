@@ -85,8 +85,8 @@ fn warn_once(effect: &'static str, why: &str) {
     }
 }
 
-/// Measures the processor time of a scan. Real time would be wrong: when the process is stopped for a minute, or other
-/// processes use the processors, the next scan would come an hour later.
+/// Measures the processor time of a scan. Real time would be wrong: if the process were stopped for a minute during a
+/// scan, or other processes used the processors, the next scan would come an hour later.
 struct Stopwatch {
     start: Duration,
 }

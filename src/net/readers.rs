@@ -90,7 +90,7 @@ impl Reader {
 }
 
 impl Readers {
-    /// The node has sent its responses, and a new turn begins.
+    /// Call this when the node has sent its responses and a new turn begins.
     pub fn begin_turn(&mut self) {
         self.states.0.clear();
     }
@@ -166,7 +166,8 @@ impl Readers {
     }
 
     /// Whether a message that begins with `topic` would be read, according to the states of this turn. `home` is the
-    /// announced endpoint of the requester. If a connection from that host subscribes, the others do not count.
+    /// announced endpoint of the requester. If a connection from the requester's host subscribes, connections from
+    /// other hosts do not count.
     pub fn reading(&mut self, topic: &[u8], home: Option<&str>, now_ms: u64) -> Reading {
         let home = home.and_then(|endpoint| host_of_endpoint(endpoint).parse::<IpAddr>().ok());
         let prefixes = (0..=topic.len()).map(|len| &topic[..len]);
@@ -199,7 +200,8 @@ impl Readers {
         reading
     }
 
-    /// Another connection of the same requester is writable: ends connections that have been unwritable for too long.
+    /// Call this while a connection of the requester is writable. Ends other connections that have been unwritable for
+    /// too long.
     fn end_stalled(&mut self, prefix: &[u8], states: &mut States, now_ms: u64) {
         for reader in self.by_prefix.get_mut(prefix).into_iter().flatten() {
             match states.of(reader) {
@@ -322,7 +324,8 @@ mod tests {
         assert_eq!((readers.count, readers.by_prefix.len()), (0, 0));
     }
 
-    /// It stalls beside a connection that reads. Its prefixes do not matter.
+    /// A connection stalls while another one of the same requester reads. It does not matter which prefixes it
+    /// subscribes to.
     #[test]
     fn a_stalled_connection_is_ended() {
         let mut readers = Readers::default();

@@ -31,7 +31,7 @@ const PATIENCE_MS: u64 = 1_000;
 /// The number of requesters per host that are notified when its lookup ends. Others must repeat their
 /// request.
 const MAX_WAITING: usize = 8;
-/// A lookup needs little stack, but the system's resolver modules are unknown.
+/// A lookup needs little stack, but modules of the system's resolver may need more.
 const STACK_LEN_BYTES: usize = 512 << 10;
 
 /// The addresses of hosts.
@@ -69,8 +69,8 @@ impl Resolver {
     }
 
     /// Returns a canonical endpoint with the host's address in place of its name. `None` while the address is not
-    /// known, or if it is not that of a single host. If a lookup is running and there is room in its list,
-    /// [`Resolver::found`] later passes the result and `asker` to its caller.
+    /// known, or if it is not that of a single host. If a lookup is running and fewer than `MAX_WAITING` requesters
+    /// wait for it, [`Resolver::found`] later calls its closure with `asker` and the result.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
         let Some((name, port)) = name_and_port(endpoint) else { return Some(endpoint.into()) };
         if !self.hosts.contains_key(name) && !self.has_room(now_ms) {

@@ -58,8 +58,8 @@ impl Subscribers {
     /// Counts a subscription or unsubscription that was received from `file`. True when all subscriptions together may
     /// exceed the limit.
     ///
-    /// The peer is looked up each time, because nothing reports that a connection has ended, and the next connection
-    /// gets its descriptor. That takes 0.3 µs, and libzmq takes 5 µs to deliver a subscription.
+    /// The peer is looked up each time, because nothing reports that a connection has ended and that the next
+    /// connection has the same descriptor. That takes 0.3 µs, and libzmq takes 5 µs to deliver a subscription.
     fn count(&mut self, file: RawFd, bytes: &[u8], peer_of: impl Fn(RawFd) -> Option<Peer>) -> bool {
         let (is_subscription, cost_bytes) = match bytes {
             [1, prefix @ ..] => (true, prefix.len() + Self::OVERHEAD_BYTES),

@@ -1,6 +1,6 @@
 //! Limits the rate of warnings about peers, so that no peer can fill a log.
 
-/// One kind of warning. It logs at most one line in [`Warning::INTERVAL_MS`], with the number of suppressed ones.
+/// One kind of warning. It logs at most one line in [`Warning::INTERVAL_MS`], with the number of suppressed lines.
 #[derive(Default)]
 pub struct Warning {
     next_ms: u64,

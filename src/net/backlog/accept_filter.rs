@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// A node that leaves no more than this unread is not overloaded.
 const SMALL_BYTES: u64 = super::SMALL_BYTES;
-/// The filter is closed after this time of overload. After the second time, the connections that brought much are
-/// ended.
+/// The filter is closed when the overload has lasted for the first time. When it has lasted for the second time, the
+/// connections that have brought much are ended.
 const CLOSE_AFTER: Duration = Duration::from_secs(2);
 const END_AFTER: Duration = Duration::from_secs(5);
 /// The filter stays closed for this many times as long as the overload lasted. So new connections use at most a fifth
@@ -38,7 +38,7 @@ pub(super) enum Step {
 /// The filter of one listening socket.
 #[derive(Default)]
 pub(super) struct AcceptFilter {
-    /// What was received since the node had read everything, and when that exceeded SMALL_BYTES.
+    /// The bytes received since the node had read everything, and the time when they exceeded SMALL_BYTES.
     unread_bytes: u64,
     busy_since: Option<Instant>,
     is_closed: bool,
@@ -49,8 +49,8 @@ pub(super) struct AcceptFilter {
 }
 
 impl AcceptFilter {
-    /// Call this at each scan: how much was received since the latest one, whether the node has read everything since
-    /// then, and whether the socket holds more than its limit.
+    /// Call this at each scan. `received_bytes`: received since the latest scan. `was_empty`: since then, the node has
+    /// read everything. `is_overfull`: the socket holds more than its limit.
     pub(super) fn update(
         &mut self,
         received_bytes: u64,

@@ -11,11 +11,12 @@ use std::time::Instant;
 /// A connection's descriptor and the number of its socket.
 pub(super) type Id = (RawFd, u64);
 
-/// The memory of a frame in a pipe of libzmq (4.3), beside its content.
+/// The memory of a frame in a pipe of libzmq (4.3), in addition to its content.
 const FRAME_BYTES: u64 = 64;
 /// The length of the shortest frame on the wire.
 const MIN_FRAME_LEN_BYTES: u64 = 2;
-/// libzmq reads up to 8 KiB at once into a buffer of this size. The frames in it refer to the whole buffer.
+/// The size of libzmq's read buffer. libzmq reads up to 8 KiB into it at once. Each frame in the buffer keeps the whole
+/// buffer in memory.
 const READ_BUFFER_BYTES: u64 = 18 << 10;
 /// The usual length of a full TCP segment. When many segments arrive, libzmq reads several at once.
 const FULL_SEGMENT_LEN_BYTES: u64 = 1_400;
@@ -30,8 +31,8 @@ pub(super) struct Connection {
     received_before: Arrived,
     /// Read by the node. Never more than was received.
     taken_bytes: u64,
-    /// Set at the latest scan before which the node had read something: what the node had read, the time of the scan,
-    /// and what was received by then.
+    /// These three fields are set at each scan that finds that the node has read something. They hold what it has read
+    /// since the scan before, the time, and the bytes received until then.
     latest: Taken,
     latest_at: Instant,
     latest_received_bytes: u64,
@@ -89,8 +90,8 @@ impl Connection {
     /// Updates the counts. `arrived`: received since the connection was made. `taken`: read by the node since the
     /// latest scan. `granted_bytes`: data that the node never reads. `in_kernel_bytes`: not read by libzmq.
     ///
-    /// Returns how many more bytes were received, and how many of the bytes in `taken` were read from an earlier
-    /// connection with the same descriptor. These are the bytes that were read beyond what was received.
+    /// Returns how many more bytes were received. Also returns by how many bytes `taken` exceeds what this connection
+    /// has received: the node has read these from an earlier connection with the same descriptor.
     pub(super) fn update(
         &mut self,
         arrived: Arrived,
@@ -113,18 +114,20 @@ impl Connection {
         (self.received.len_bytes - before_bytes, surplus_bytes)
     }
 
-    /// When the node had last read something. A message that has been arriving since then is not complete.
+    /// The time of the latest scan that found that the node had read something. Data that arrived later and is unread
+    /// may belong to a message that is still incomplete.
     pub(super) fn latest_at(&self) -> Instant {
         self.latest_at
     }
 
-    /// How much is held in unknown frames: the node has read nothing since they arrived.
+    /// The held bytes that arrived after the node had last read something. The number and length of the frames in them
+    /// are unknown.
     pub(super) fn unknown_bytes(&self) -> u64 {
         self.held_bytes.min(self.received.len_bytes - self.latest_received_bytes)
     }
 
     /// What counts towards the socket's limit: the bytes held, or an estimate of the memory that they occupy. Unknown
-    /// frames are assumed to be one long frame if that is possible, otherwise to be the shortest frames.
+    /// frames are assumed to be one long frame if peers may send long frames, otherwise to be the shortest frames.
     pub(super) fn cost_bytes(&self) -> u64 {
         if self.socket.limits_received_bytes() {
             return self.held_bytes;
@@ -143,7 +146,8 @@ impl Connection {
         })
     }
 
-    /// The memory of the buffers into which libzmq has read short segments one by one.
+    /// Estimates the memory of libzmq's read buffers. Each short segment is assumed to occupy a buffer of its own. Full
+    /// segments are not counted.
     fn read_buffers_bytes(&self, len_bytes: u64) -> u64 {
         let segments = self.received.segments - self.received_before.segments;
         let segments = per(len_bytes, segments, self.unread_bytes());
@@ -151,7 +155,7 @@ impl Connection {
     }
 }
 
-/// Scales `count`, which belongs to `of_bytes`, to `len_bytes`.
+/// Returns the part of `count` that belongs to `len_bytes`. The whole `count` belongs to `of_bytes`.
 pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
     match of_bytes {
         0 => 0,
@@ -161,8 +165,8 @@ pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
 }
 
 /// What a connection has received since it was made. If the node has read much less than that, also how much libzmq has
-/// not read. `None` when the descriptor has become another socket since it was listed, or the kernel does not support
-/// this.
+/// not read. `None` when the descriptor has become another socket since it was listed, or the kernel does not report
+/// these counts.
 pub(super) fn arrived((file, number): Id, taken_bytes: u64) -> Option<(Arrived, u64)> {
     let arrived = received(file)?;
     let is_much = arrived.len_bytes.saturating_sub(taken_bytes) > SMALL_BYTES;
@@ -171,8 +175,8 @@ pub(super) fn arrived((file, number): Id, taken_bytes: u64) -> Option<(Arrived, 
     (socket_number(file) == Some(number)).then_some((arrived, in_kernel_bytes))
 }
 
-/// What a TCP connection has received since it was made. `None` for other sockets, or when the kernel does not support
-/// this.
+/// What a TCP connection has received since it was made. `None` for other sockets, or when the kernel does not report
+/// it.
 fn received(file: RawFd) -> Option<Arrived> {
     /// The offsets of `tcpi_bytes_received` and `tcpi_data_segs_in` in `struct tcp_info` of linux/tcp.h.
     const BYTES_OFFSET: usize = 128;

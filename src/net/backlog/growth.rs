@@ -1,10 +1,10 @@
 //! Detects messages of very many short frames while they arrive.
 //!
-//! libzmq delivers a message when its last frame has arrived. Until then, the data of a connection may be one long
-//! frame, which occupies its length, or many short ones, which occupy up to 32 times their length. The only way to find
-//! out is how much the process grows meanwhile. The application's own memory grows too, so this is the last resort. It
-//! counts only while much data is in unknown frames, and only growth over many scans. A connection that is ended by
-//! mistake is made again, and its record is fetched again.
+//! libzmq delivers a message when its last frame has arrived. Until then, the frames of a connection are unknown: its
+//! data may be one long frame, which occupies its length, or many short ones, which occupy up to 32 times their length.
+//! The only way to find out is to measure how much the memory of the process grows meanwhile. The application's own
+//! memory grows too, so this is the last resort. Growth counts only while much data is in unknown frames, and only if
+//! it continues over many scans. A connection that is ended by mistake is made again, and its record is fetched again.
 
 use super::INTERVAL;
 use std::time::Instant;
@@ -46,12 +46,12 @@ struct Start {
 impl Growth {
     /// This much data in unknown frames is always allowed.
     const MUCH_BYTES: u64 = 4 << 20;
-    /// The memory that each further byte may occupy, and the growth that is allowed beside that.
+    /// The memory that each further byte may occupy, and the growth that is allowed in addition.
     const FACTOR: u64 = 2;
     const SLACK_BYTES: u64 = 256 << 20;
     /// The application may keep this much of the records that nodes have read meanwhile.
     const MAX_TAKEN_BYTES: u64 = 1 << 30;
-    /// An application may allocate any amount in one moment.
+    /// The process must grow at this many scans, because an application may allocate any amount in one moment.
     const MIN_SCANS: u32 = 10;
 
     /// Call this at each scan. `unknown_bytes`: the length of unknown frames. `taken_long_bytes`: the length of all

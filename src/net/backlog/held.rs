@@ -9,15 +9,15 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a long frame may take to arrive while other connections have to wait for it.
+/// How long one long frame may take to arrive while its socket holds too much. After that, its connection is ended.
 const MAX_LONG_FRAME: Duration = Duration::from_secs(60);
 
 /// What a socket holds.
 pub(super) struct Held {
     socket: Arc<BoundedSocket>,
-    /// Of live connections.
+    /// What live connections hold.
     live_bytes: u64,
-    /// Of ended connections. libzmq may or may not have closed them.
+    /// What ended connections hold. libzmq may or may not have closed them.
     ended_bytes: u64,
     /// The live connection with the most bytes of unknown frames. It may be receiving one long frame.
     longest: Option<(Id, u64)>,
@@ -54,8 +54,9 @@ impl Held {
         all
     }
 
-    /// Which connections to end when the socket holds too much: those that hold the most, until the others fit beside
-    /// what ended connections have left. One connection may hold a long frame, unless that takes too long.
+    /// Returns the connections to end when the socket holds too much: first those that hold the most, until the
+    /// remaining ones hold no more than `room_bytes`. One connection may hold a long frame, unless the frame takes too
+    /// long to arrive.
     pub(super) fn victims(&self, connections: &HashMap<Id, Connection>) -> Vec<Id> {
         let (longest, excused_bytes) = (self.longest.map(|(id, _)| id), self.excused_bytes());
         let mut own = Vec::new();
@@ -96,8 +97,9 @@ impl Held {
         self.counted_bytes() > self.socket.limit_bytes / 16
     }
 
-    /// What the remaining connections may hold after others were ended. That is little for a listening socket: libzmq
-    /// processes what it has read from ended connections first.
+    /// What the remaining connections may hold after others were ended. For a listening socket that is only
+    /// `SMALL_BYTES`: before libzmq reads from the remaining connections, it still processes what it has read from the
+    /// ended ones.
     fn room_bytes(&self) -> u64 {
         let room_bytes = self.socket.limit_bytes.saturating_sub(self.ended_bytes);
         match self.socket.direction {

@@ -30,7 +30,7 @@ pub(super) struct Hosts {
 #[derive(Default)]
 struct Host {
     addresses: HashSet<SocketAddr>,
-    /// The result of the thread that looks it up. `None` inside while it runs.
+    /// The result of the thread that looks the name up. The inner value is `None` while the thread runs.
     answer: Option<Arc<Mutex<Option<Vec<SocketAddr>>>>>,
     due: Option<Instant>,
     failures: u32,
@@ -118,8 +118,8 @@ mod tests {
         let names = HashSet::from(["tower:5".into()]);
         let mut hosts = Hosts::with(look_up);
         let start = Instant::now();
-        // Updates at a time and waits for the result. Returns how many times the name was looked up so far, and its
-        // addresses.
+        // Updates `hosts` at the given time and waits for the result. Returns how many times the name was looked up so
+        // far, and its addresses.
         let mut update = |seconds: u64| {
             let now = start + Duration::from_secs(seconds);
             hosts.update(&names, now);

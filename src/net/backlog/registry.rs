@@ -25,7 +25,7 @@ pub(super) struct BoundedSocket {
     pub(super) max_frame_len_bytes: u64,
     /// What the node has read since the latest scan, by the connection's descriptor.
     pub(super) taken: Mutex<HashMap<RawFd, Taken>>,
-    /// Since the latest scan, the node has found nothing to read, and so has read everything.
+    /// True if the node has found nothing to read since the latest scan. Then it has read everything.
     pub(super) was_empty: AtomicBool,
 }
 
@@ -61,7 +61,7 @@ impl BoundedSocket {
         self.max_frame_len_bytes == 0
     }
 
-    /// Whether peers may send frames of any length that a record may have.
+    /// Whether peers may send frames as long as records.
     pub(super) fn takes_long_frames(&self) -> bool {
         self.max_frame_len_bytes > SMALL_BYTES
     }

@@ -18,15 +18,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// What a connection may receive per second that its node never reads: heartbeats.
+/// The allowance for heartbeats per second and connection. libzmq receives heartbeats, and the node never reads them.
 const COMMANDS_BYTES_PER_S: u64 = 32;
 /// How often the names of hosts are checked.
 const NAMES_INTERVAL: Duration = Duration::from_secs(1);
-/// A connection may bring this many times the limit of subscriptions before its node has read everything. (A
-/// subscription is a quarter longer on the wire than it counts.)
+/// A connection is ended if it has received more than this many times the socket's limit since the node last read
+/// everything. (A subscription's length on the wire is a quarter more than the length that the limit counts.)
 const UNREAD_FACTOR: u64 = 2;
 
-/// What each node has read since the latest scan, by the connection's descriptor; and which socket it was read from.
+/// What the nodes have read since the latest scan, by the connection's descriptor, and the socket from which it was
+/// read.
 pub(super) type TakenByFile = HashMap<RawFd, (Taken, Arc<BoundedSocket>)>;
 
 /// The state of the thread.
@@ -158,7 +159,7 @@ impl Scanner {
         self.leftovers.retain_sockets(|socket| registry.contains(socket));
         self.accept_filters.retain(|&id, _| registry.contains(id));
         // When several nodes connect to one endpoint and one of them ends, a connection may turn out to belong to
-        // another.
+        // another node.
         self.connections.retain(|&id, connection| {
             if registry.contains(connection.socket.id) {
                 return true;
@@ -196,8 +197,8 @@ impl Scanner {
             }
             Step::End => {
                 let own = self.connections.iter().filter(|(_, connection)| {
-                    // On a slow host, reading what a consumer of many topics sends may take longer than the filter
-                    // allows.
+                    // End only connections that have brought much. On a slow host, a node may need longer than the
+                    // filter allows to read the subscriptions of one consumer with many topics.
                     let allowed_bytes = socket.limit_bytes.saturating_mul(UNREAD_FACTOR).max(SMALL_BYTES);
                     let is_much = connection.unread_bytes() > allowed_bytes && !connection.is_ended;
                     is_much && Arc::ptr_eq(&connection.socket, socket)
@@ -251,8 +252,8 @@ impl Scanner {
                 connection.socket = owner;
                 taken
             });
-            // The kernel has no more data on a connection that has ended since it was listed. From one that was ended
-            // here, libzmq reads no more.
+            // If the connection has ended since it was listed, the kernel no longer reports its counts. If it was ended
+            // here, libzmq reads no more from it.
             let arrived = if connection.is_ended { None } else { arrived(id, connection.taken_bytes()) };
             let (arrived, in_kernel_bytes) = arrived.unwrap_or_else(|| connection.latest_arrived());
             if empty.contains(&connection.socket.id) {

@@ -1,7 +1,6 @@
 //! When the connections are scanned: often while the process works, rarely while it is idle.
 //!
 //! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes
-//! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes
 //! read each message. So a scan is due after [`WORK`] of the process's processor time. Real time counts only while a
 //! socket holds something, see [`Load`]. Reading the process's processor time is cheap. A scan takes several system
 //! calls for each descriptor.
@@ -50,7 +49,7 @@ impl Schedule {
         Schedule { load: Load::Some, used: Duration::ZERO, work: WORK, scanned: Instant::now() }
     }
 
-    /// A scan has ended that took `cost` of processor time. That time does not count.
+    /// Call this when a scan has ended. It took `cost` of processor time, which does not count.
     pub(super) fn scanned(&mut self, load: Load, cost: Duration) {
         let work = WORK.max(cost.saturating_mul(PAUSE_FACTOR));
         *self = Schedule { load, used: process_time(), work, scanned: Instant::now() };

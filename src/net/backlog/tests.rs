@@ -143,7 +143,7 @@ fn unread_data_of_ended_connections_counts() {
     assert_ends(&mut scanner, &mut streams, Some(0));
 }
 
-/// A connection ends, and its node, which always has something to read, then reads its data.
+/// A connection ends. Then its node, which always has something to read, reads the data of that connection.
 #[test]
 fn data_of_ended_connections_that_was_read_does_not_count() {
     let node = bounded(10 * MIB, 0);

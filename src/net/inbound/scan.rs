@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 /// The limit of the time that one pause between scans adds to the age of connections. During a longer pause, no thread
 /// of this process ran.
 const MAX_ELAPSED_MS: u64 = 2_000;
-/// The number of descriptors divided by this stays in reserve, but at least the second number.
+/// The reserve is the limit of open descriptors divided by this, but at least the second number.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
 /// The part of the descriptors that inbound connections keep when the reserve is used up.

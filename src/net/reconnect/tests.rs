@@ -90,7 +90,8 @@ fn a_newly_announced_node_is_connected_to_at_once() {
     assert_eq!(announced(&mut reconnect, 4_501), []);
     reconnect.handle_event(A, ConnectionEvent::Retrying, 4_502);
     assert_eq!(announced(&mut reconnect, 4_503), again());
-    // The same when libzmq has dropped the connection: at once, or with the shortest wait.
+    // An announcement also counts when libzmq has dropped the connection. Before the connection is given up, the
+    // announcement makes the wait the shortest one. After that, it ends the wait at once.
     for now_ms in [5_000, 6_000, 7_000] {
         reconnect.handle_event(A, ConnectionEvent::Established, now_ms);
         reconnect.handle_event(A, ConnectionEvent::Ended, now_ms + 50);
@@ -167,7 +168,8 @@ fn connections_that_were_opened_meanwhile_are_renewed() {
         Action::Connect(A.into()),
     ];
     assert_eq!(tick(&mut reconnect, 5_100), expected);
-    // They are renewed again, because they may be at the address of this one.
+    // `c`, `d` and `A` are renewed, because libzmq may have allocated one of these connections in the memory of the
+    // dead connection to `B`.
     let (c, d) = (|| "tcp://c:3".to_owned(), || "tcp://d:4".to_owned());
     reconnect.handle_event(B, ConnectionEvent::Ended, 5_150);
     let again = [
@@ -191,7 +193,7 @@ fn connections_that_were_opened_meanwhile_are_renewed() {
         renewals += actions.iter().filter(|event| **event == Action::Disconnect(c())).count();
     }
     assert_eq!(renewals, usize::from(MAX_RENEWALS) - 2);
-    // The same when it is disconnected before it is given up.
+    // Connections are also renewed when the owner disconnects from `B` before that connection is given up.
     tick(&mut reconnect, 20_000);
     reconnect.handle_event(B, ConnectionEvent::Established, 30_000);
     reconnect.handle_event(B, ConnectionEvent::Ended, 39_000);
