@@ -209,8 +209,8 @@ impl Settings {
         Settings::read_all(|key| lookup(key).map(String::into_bytes).into_iter().collect())
     }
 
-    /// Does the same for values that need not be text. `lookup` returns all values of a key: the first one is used, and
-    /// a different one after it is reported.
+    /// Does the same as [`Settings::read`] for values that need not be text. `lookup` returns all values of a key: the
+    /// first one is used, and a different one after it is reported.
     pub fn read_all(lookup: impl Fn(&str) -> Vec<Vec<u8>>) -> (Settings, Vec<Problem>) {
         let mut keys = Keys::new(&lookup);
         let settings = Settings {

@@ -12,8 +12,8 @@ use zmq::{POLLIN, PollItem};
 const SIGNAL_GRACE_MS: u64 = 5_000;
 /// Bytes to read from standard input at once.
 const READ_LEN_BYTES: usize = 64 << 10;
-/// The number of refused lines that are logged one by one. Of further ones, at most one per second is logged, with a
-/// count.
+/// The number of refused lines that are logged one by one. After that, at most one log line per second reports further
+/// refused lines, with a count.
 const LOGGED_LINES: u64 = 10;
 /// The exit code when records are not acknowledged.
 const UNACKNOWLEDGED: u8 = 3;

@@ -34,8 +34,8 @@ fn list(settings: &Settings) -> Result {
     })
 }
 
-/// Prints what other stores hold and the database lacks. It is a failure when there is such a partition, or when this
-/// is unknown.
+/// Prints what other stores hold and the database lacks. Fails when there is such a partition, or when it is unknown
+/// whether there is one.
 fn missing(settings: Settings) -> Result {
     let db = settings.store.db.clone();
     // Report an error of the database before using the network.
@@ -53,7 +53,7 @@ fn missing(settings: Settings) -> Result {
             return Err(interrupted());
         }
     }
-    // The actor has ended. A signal may end the process at once, even if the reader of the output does not read.
+    // The actor has ended. From now on a signal ends the process at once, even if nothing reads the output.
     if signals.restore_defaults() {
         return Err(interrupted());
     }

@@ -2,10 +2,10 @@
 //! `exit`.
 //!
 //! CZMQ closes every socket then (zsys_shutdown, registered with atexit), even while a thread uses it. libzmq frees a
-//! socket even while a thread waits at it, and CZMQ aborts the process when it uses a closed socket. So this library
-//! registers a function too. It is registered after CZMQ's, and so runs before it. It makes the actors end in the same
-//! way as when libzmq's context ends ([`poll`](crate::net::poll) fails with ETERM), and waits until their threads are
-//! gone.
+//! socket even while a thread waits at it, and CZMQ aborts the process when one of its functions gets a closed socket.
+//! So this library registers a function too. It is registered after CZMQ's, and so runs before it. It makes the actors
+//! end in the same way as when libzmq's context ends ([`poll`](crate::net::poll) fails with ETERM), and waits until
+//! their threads are gone.
 //!
 //! A thread may not end in time, for example because a disk does not respond. It is parked for ever before it next uses
 //! a socket.
@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Once, Weak};
 use std::time::{Duration, Instant};
 
-/// Actors process received messages for this time, as in CZMQ (zsys_shutdown). They end earlier when nothing is left.
+/// At the end of the process, actors process received messages for this time, as in CZMQ (zsys_shutdown). They end
+/// earlier when nothing is left.
 const DRAIN: Duration = Duration::from_millis(200);
 /// How long the end of the process waits for actors, which may be writing to a disk.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long a thread of the application is held.
+/// How long a thread of the application is held while the process ends.
 const APPLICATION_LIMIT: Duration = Duration::from_secs(10);
 /// How often a helper thread of an actor checks whether it must stop, while the process ends.
 pub const TICK_MS: i64 = 10;
@@ -123,7 +124,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // When the process ends, it waits for the end of the thread: CZMQ closes the actor's pipe after this.
+        // While the process ends, the thread stays in the list, and the process waits for its end: CZMQ closes the
+        // actor's pipe only after this.
         if !is_ending() {
             ACTORS.lock().threads.remove(&thread());
             ROLE.set(Role::Application);
@@ -223,8 +225,8 @@ extern "C" fn end() {
     }
 }
 
-/// Sets the state to CLOSED, if no thread other than this one runs an actor. An actor that begins later is parked. True
-/// when it has done so. With `is_late` it does so in any case.
+/// Sets the state to CLOSED if no other thread runs an actor, or if `is_late`. Returns whether the state is CLOSED. An
+/// actor that begins later is parked.
 fn try_close(is_late: bool) -> bool {
     let own = thread();
     let mut actors = ACTORS.lock();
@@ -243,7 +245,7 @@ fn try_close(is_late: bool) -> bool {
         write_to_stderr(&format!(
             "E: nodes that have not ended within {limit_s} s: {left}; the process ends without them\n"
         ));
-        // So that helper threads that wait at sockets notice it.
+        // Wait until helper threads that wait at sockets have noticed it.
         std::thread::sleep(Duration::from_millis(4 * TICK_MS as u64));
     }
     is_closed()

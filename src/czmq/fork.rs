@@ -1,8 +1,8 @@
 //! Detects that this process was forked after the library was used.
 //!
 //! A forked child has copies of its parent's sockets and objects, but not the threads behind them. In libzmq (4.3),
-//! every wait at such a socket fails with EINTR at once, for ever, and such a thread can never be joined. So the copies
-//! must be left alone. Objects that the child makes itself work.
+//! every wait at such a socket fails with EINTR at once, for ever, and the parent's threads can never be joined. So the
+//! copies must be left alone. Objects that the child makes itself work.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};

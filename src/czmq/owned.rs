@@ -42,8 +42,8 @@ impl ZFrame {
         std::mem::replace(&mut self.0, null_mut())
     }
 
-    /// Sends the frame without waiting. Signals do not interrupt it. Afterwards there is no frame. False when it was
-    /// not sent.
+    /// Sends the frame without waiting. Signals do not interrupt it. When it was sent, there is no frame any more.
+    /// False when it was not sent.
     ///
     /// # Safety
     /// `destination` is a live actor or socket of CZMQ's, and there is a frame.

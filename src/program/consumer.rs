@@ -27,7 +27,7 @@ pub fn start_consumer(
     let actor = actor::spawn("dafka-consumer", move |pipe| {
         let result = consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Socket(&sink));
         if !sink.has_signalled() {
-            // It has failed before it sent the sink's signal, for which the reader would wait for ever.
+            // The actor has failed before it sent the sink's signal. The reader would wait for this signal for ever.
             let _ = sink.try_signal();
         }
         result

@@ -1,6 +1,6 @@
 //! Lines of an input, of bounded length.
 
-/// Splits an input that is read in pieces into lines. A line longer than the limit is skipped while it is read.
+/// Splits an input into lines. The input is read in pieces. A line longer than the limit is skipped while it is read.
 pub struct Lines {
     max_len_bytes: usize,
     /// The part of the current line that was read; empty when the line is too long.

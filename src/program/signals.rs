@@ -74,7 +74,7 @@ impl Signals {
     }
 }
 
-/// Blocks the signals in [`CAUGHT`] as long as it lives. Threads that start meanwhile inherit that. When a program
+/// Blocks the signals in [`CAUGHT`] as long as it lives. Threads that start meanwhile also block them. When a program
 /// starts, this thread is the only one that takes signals.
 pub(super) struct BlockedSignals {
     /// The signals that this thread had blocked before.

@@ -11,7 +11,7 @@ use std::fmt;
 pub struct TowerAddress(Box<[u8]>);
 
 impl TowerAddress {
-    /// Checks that libzmq can parse the address. It does not look whether a tower is reachable there.
+    /// Checks that libzmq can parse the address. It does not check whether a tower is reachable there.
     ///
     /// # Errors
     /// What a valid address must be.

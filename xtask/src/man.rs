@@ -28,7 +28,7 @@ pub fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<String, St
     }
     for class in &reference.classes {
         for function in &class.functions {
-            // The name of one function is the name of its class.
+            // One function has the name of its class, which has a page already.
             let link = || format!(".so man3/{}.3\n", class.name);
             pages.entry(format!("{}.3", function.name)).or_insert_with(link);
         }

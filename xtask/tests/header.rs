@@ -104,7 +104,8 @@ fn flaws(header: &str) -> Vec<String> {
     ];
     let comments = header.lines().filter(|line| line.trim_start().starts_with("//"));
     let is_flawed = |line: &&str| {
-        // A backslash at the end of a line makes the next line a comment. `*/` ends a comment around the header's text.
+        // A backslash at the end of a line makes the next line a comment. `*/` would end a block comment into which
+        // someone has put the header's text.
         line.ends_with(['\\', ' '])
             || line.contains("??/")
             || line.contains("*/")

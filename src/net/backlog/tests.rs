@@ -272,7 +272,7 @@ fn allocate_while_a_record_arrives() {
         stream.write_all(&half).unwrap();
         is_allocated.recv().unwrap();
         stream.write_all(&half).unwrap();
-        // Until the peer has read it.
+        // Keep the connection until the peer has read the record and ends it.
         while stream.read(&mut theirs).is_ok_and(|len| len > 0) {}
     });
     let subscriber = Socket::new(Kind::SUB).unwrap();

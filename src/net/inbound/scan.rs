@@ -15,7 +15,7 @@ const MAX_ELAPSED_MS: u64 = 2_000;
 /// The reserve is the limit of open descriptors divided by this, but at least the second number.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
-/// The part of the descriptors that inbound connections keep when the reserve is used up.
+/// While the reserve is used up, inbound connections keep the limit of open descriptors divided by this.
 const FAIR_DIVISOR: usize = 4;
 
 /// The state of the thread.
