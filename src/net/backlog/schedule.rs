@@ -5,14 +5,14 @@
 //! socket holds something, see [`Load`]. Reading the process's processor time is cheap. A scan takes several system
 //! calls for each descriptor.
 //!
-//! So between two scans of a process that holds nothing, peers can send what the I/O thread reads in [`WORK`] (about 2
-//! MB of short subscriptions), plus what it reads until the schedule is checked again. That is one
-//! [`INTERVAL`](super::INTERVAL), the same as with a scan in each interval. Processor time of the application counts
-//! too. Then there is a scan in each interval.
+//! The schedule is checked once in each [`INTERVAL`](super::INTERVAL). So between two scans of a process that holds
+//! nothing, peers can send what the I/O thread reads in [`WORK`] (about 2 MB of short subscriptions), plus what it
+//! reads in one interval. With a scan in each interval, they could also send the latter. Processor time of the
+//! application counts too: while the application is busy, there is a scan in each interval.
 //!
-//! In a process of many nodes a scan costs more. So the thread waits for 50 times as much processor time as the latest
-//! scan took, and pauses for up to 2 s after it. With hundreds of threads, the schedule is checked twice a second.
-//! Peers can send accordingly more between two scans.
+//! In a process of many nodes a scan costs more. So after a scan, the thread waits until the process has used 50 times
+//! as much processor time as the scan took, and pauses for up to 2 s. With hundreds of threads, the schedule is checked
+//! twice a second. So peers can send more between two scans.
 
 use crate::net::guard::{PAUSE_FACTOR, process_time};
 use std::time::{Duration, Instant};
