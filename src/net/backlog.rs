@@ -58,7 +58,7 @@ const LONG_FRAME_LEN_BYTES: u64 = 4 << 10;
 /// A node reports what it has read when it has read this much, and at the end of each turn.
 const TURN_BYTES: u64 = 1 << 20;
 
-/// While this lives, the unread messages of a network socket are limited. It belongs to the thread that reads the
+/// While this lives, the unread messages of a network socket are limited. It is used by the thread that reads the
 /// socket.
 pub struct Backlog {
     socket: Arc<BoundedSocket>,

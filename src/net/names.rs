@@ -9,8 +9,8 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// The number of connections to hosts with names that are remembered. The oldest are dropped: sockets are often closed
-/// without being disconnected.
+/// How many connections to host names are remembered. The oldest are dropped: sockets are often closed without being
+/// disconnected.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 10 } else { 10_000 };
 
 struct Names {

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// A node that leaves no more than this unread is not overloaded.
 const SMALL_BYTES: u64 = super::SMALL_BYTES;
-/// The filter is closed when the overload has lasted for the first time. When it has lasted for the second time, the
-/// connections that have brought much are ended.
+/// When the node has been overloaded for CLOSE_AFTER, the filter is closed. When it has been overloaded for END_AFTER,
+/// the connections that have brought much are ended.
 const CLOSE_AFTER: Duration = Duration::from_secs(2);
 const END_AFTER: Duration = Duration::from_secs(5);
 /// The filter stays closed for this many times as long as the overload lasted. So new connections use at most a fifth

@@ -51,7 +51,8 @@ impl Growth {
     const SLACK_BYTES: u64 = 256 << 20;
     /// The application may keep this much of the records that nodes have read meanwhile.
     const MAX_TAKEN_BYTES: u64 = 1 << 30;
-    /// The process must grow at this many scans, because an application may allocate any amount in one moment.
+    /// Growth counts only if it was found at this many scans, because an application may allocate any amount in one
+    /// moment.
     const MIN_SCANS: u32 = 10;
 
     /// Call this at each scan. `unknown_bytes`: the length of unknown frames. `taken_long_bytes`: the length of all

@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 const COMMANDS_BYTES_PER_S: u64 = 32;
 /// How often the names of hosts are checked.
 const NAMES_INTERVAL: Duration = Duration::from_secs(1);
-/// A connection is ended if it has received more than this many times the socket's limit since the node last read
-/// everything. (A subscription's length on the wire is a quarter more than the length that the limit counts.)
+/// While a node is overloaded, a connection is ended if it has received more than this many times the socket's limit
+/// since the node last read everything. (A subscription's length on the wire is a quarter more than the length that the
+/// limit counts.)
 const UNREAD_FACTOR: u64 = 2;
 
 /// What the nodes have read since the latest scan, by the connection's descriptor, and the socket from which it was
