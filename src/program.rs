@@ -136,7 +136,7 @@ fn options(command: Command, role: Role, defaults: &[(&str, &str)]) -> Result<Op
         Some(path) => read_config(path)?,
         None => Item::default(),
     };
-    // Otherwise a misspelled key could send records to another directory than the operator wants.
+    // Refuse a misspelled key. Otherwise records could go to another directory than the operator wants.
     if let Some(misspelled) = config.misspelled(&Settings::keys()) {
         return Err(misspelled.into());
     }
@@ -228,7 +228,7 @@ const INTERRUPTED: libc::c_int = 3;
 /// and to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// After this time without an end, the log describes how to enforce it.
+/// When an actor has not ended after this time, the log describes how to enforce its end.
 const ENDING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pause between two checks of a thread that is about to end.

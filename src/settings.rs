@@ -150,8 +150,8 @@ pub struct Consumer {
 pub struct Store {
     /// `store/db`: the directory of the database.
     pub db: OsString,
-    /// `store/high_watermark`: records that may wait to be processed, and records that may wait for one slow peer;
-    /// 0 = only `max_unread_bytes` limits the former.
+    /// `store/high_watermark`: records that may wait to be processed, and records that may wait for one slow peer; 0 =
+    /// only `max_unread_bytes` limits the records to be processed.
     pub high_watermark: i32,
     /// `store/max_unread_bytes`: memory of messages that wait to be processed.
     pub max_unread_bytes: usize,

@@ -61,7 +61,7 @@ fn missing(settings: Settings) -> Result {
     if found.stores == 0 {
         return Err(Failure("no store answers".into()));
     }
-    // Read after the survey, so that records which arrived meanwhile count as held.
+    // Read the database after the survey, so that records that arrived during the survey count as held.
     let held: BTreeMap<_, _> = storage::list(Path::new(&db))?
         .into_iter()
         .map(|partition| ((partition.topic, partition.producer), partition.next))

@@ -120,7 +120,7 @@ impl Frame {
         }
     }
 
-    /// For calls that send, receive or move the message.
+    /// The message, for calls that send, receive or move it.
     pub(crate) fn as_raw(&mut self) -> *mut zmq_msg_t {
         &mut self.0
     }

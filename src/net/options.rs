@@ -35,7 +35,7 @@ const HANDSHAKE_TIMEOUT_MS: i32 = 10_000;
 /// The longest backoff between two attempts to connect to a peer.
 const MAX_RECONNECT_INTERVAL_MS: i32 = 4_000;
 
-/// Each of these fails with libzmq's error.
+/// Each of these functions fails with libzmq's error.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 impl Socket {
     /// Makes the kernel detect that a peer's host has died or has lost the connection. This uses TCP keepalives.

@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_host_that_was_not_found_is_looked_up_again_later() {
         let mut resolver = Resolver::new(false);
-        // Not a valid name, so that no server is asked.
+        // The name is not valid, so that no server is asked.
         let endpoint = format!("tcp://{}:1", "x".repeat(250));
         assert_eq!(resolver.resolve(b"me", &endpoint, 5), None);
         assert!(!resolver.is_missing(&endpoint, 5), "not known yet");

@@ -36,7 +36,7 @@ impl Subscribers {
     /// The cost of a subscription is its length plus this.
     const OVERHEAD_BYTES: usize = 8;
 
-    /// Without subscriptions. `limit_bytes` limits the cost of all subscriptions.
+    /// Starts without subscriptions. `limit_bytes` limits the cost of all subscriptions.
     pub fn new(limit_bytes: usize) -> Self {
         Subscribers { limit_bytes, len_bytes: 0, connections: HashMap::new(), hasher: RandomState::new() }
     }

@@ -18,7 +18,7 @@ pub struct Producer {
 pub struct Summary {
     /// Records that the program handed to the producer, or skipped.
     pub given: u64,
-    /// The number of them that not enough stores have acknowledged.
+    /// The number of these records that not enough stores have acknowledged.
     pub unacknowledged: u64,
     /// The actor ended because of an error, which is in the log.
     pub has_failed: bool,

@@ -66,7 +66,7 @@ impl AsRef<[u8]> for TowerAddress {
     }
 }
 
-/// For default values, which are not checked.
+/// Used for default values, which are not checked.
 impl From<&'static str> for TowerAddress {
     fn from(text: &'static str) -> TowerAddress {
         TowerAddress(text.as_bytes().into())

@@ -318,7 +318,7 @@ fn a_peer_that_sends_to_a_socket_that_is_not_read_is_disconnected() {
     run_alone("send_to_a_socket_that_is_not_read");
 }
 
-/// Other tests open and end connections meanwhile, whose descriptors may have the same numbers.
+/// This test runs alone: other tests open and end connections, whose descriptors may have the same numbers.
 #[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn send_to_a_socket_that_is_not_read() {
@@ -355,7 +355,7 @@ fn send_to_a_socket_that_is_not_read() {
     subscriber.stop_monitor();
 }
 
-/// For example a tower whose address has a name.
+/// For example, the address of a tower may have a host name.
 #[test]
 fn a_connection_to_a_host_name_is_recognized() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -146,8 +146,8 @@ pub(super) fn unwanted(
     unwanted
 }
 
-/// The connections that are ended when `missing_count` descriptors are missing: silent ones first, then others, except
-/// for `fair_count` of them.
+/// The connections that are ended when `missing_count` descriptors are missing: silent ones first, then others.
+/// `fair_count` of the others are never ended.
 pub(super) fn beyond_reserve<'a>(
     connections: impl Iterator<Item = (&'a Id, &'a Connection)>,
     missing_count: usize,

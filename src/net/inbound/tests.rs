@@ -91,7 +91,7 @@ fn connections_do_not_become_idle_while_the_node_is_busy() {
     socket.bind("tcp://127.0.0.1:*").unwrap();
     let endpoint = socket.last_endpoint().unwrap();
     let stream = silent(str::from_utf8(&endpoint).unwrap());
-    // Not registered with the process's guard, which scans at other times.
+    // This listener is not registered with the process's guard, which scans at other times.
     let inbound = Inbound(Arc::new(Listener::new("Test", ListenAddress::parse(&endpoint).unwrap(), LIMITS)));
     let mut scanner = Scanner::new(Descriptors::open().unwrap());
     let mut clock_ms = scanner.scanned_ms;
