@@ -14,13 +14,14 @@
 //! A beacon reads these keys: `beacon/sub_address` and `beacon/pub_address` (the addresses of the towers),
 //! `beacon/address` (the host that peers connect to, when the tower cannot determine it), `beacon/interval`,
 //! `beacon/timeout` and `beacon/connect_timeout` in milliseconds, `beacon/max_peers`, `beacon/verbose`.
+//!
 //! # Commands
 //!
 //! The owner sends:
 //!
-//! - `START`: announce the node. Two more frames hold its address (a UUID as 32 hexadecimal digits) and the TCP port
-//!   that it listens at (`zsock_send` with picture `ssi`). The beacon ignores announcements of the same address, which
-//!   are its own.
+//! - `START`: announce the node. Two more frames hold the node's address (a UUID as 32 hexadecimal digits) and the TCP
+//!   port that the node listens at (`zsock_send` with picture `ssi`). The beacon ignores announcements of this address,
+//!   because they are its own.
 //! - `STOP`: stop announcing the node. The beacon keeps its peers and continues to report them.
 //! - `$TERM`: end. `zactor_destroy` sends it.
 //!
@@ -148,12 +149,12 @@ const NOT_FOUND: &str = "the host is not found; the beacon reports the peer agai
 const NO_CHANGE: &str = "a beacon sends CONNECT or DISCONNECT, and an endpoint";
 
 /// Waits for one `CONNECT` or `DISCONNECT` of a beacon, and applies it to a socket (`zmq_connect`, `zmq_disconnect`).
-/// If the host is a name, the socket connects to the address that the beacon has found for it. With `verbose` the
-/// change is logged, after `log_prefix` (NULL: "Beacon").
+/// If the host is a name, the socket connects to the address that the beacon has found for it. With `verbose`, the
+/// function logs the change in a line that begins with `log_prefix` (NULL: "Beacon").
 ///
 /// When the endpoint cannot be used, when `beacon` or `sub` is NULL, or when the beacon has ended, the function logs an
-/// error and returns. It returns without a log line when a signal ends the wait (SIGINT or SIGTERM under CZMQ's
-/// handling), or when the timeout of the beacon's pipe has passed (`zsock_set_rcvtimeo`).
+/// error and returns. It returns without a log line when a signal ends the wait (see "Signals" in dafka(7)), or when
+/// the timeout of the beacon's pipe has passed (`zsock_set_rcvtimeo`).
 ///
 /// # Safety
 /// `beacon` is NULL or a live actor that runs `dafka_beacon_actor`; `sub` is NULL or a live socket; `log_prefix`
@@ -181,10 +182,11 @@ pub unsafe extern "C" fn dafka_beacon_recv(
             if !is_signal(&word) {
                 break;
             }
-            // Either its ready signal, when a Unix signal has interrupted zactor_new, or its last signal.
+            // This is the actor's ready signal, if a Unix signal has interrupted zactor_new. Otherwise it is its last
+            // signal.
             if !pipe.has_actor() {
-                // zactor_destroy would wait for this signal again, unless it finds the pipe closed. The actor closes it
-                // right after the signal.
+                // zactor_destroy would wait for the last signal, which was read here, unless the pipe is closed. The
+                // actor closes the pipe right after this signal.
                 pipe.wait_until_closed();
                 return Err(ENDED.into());
             }

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zmq::POLLIN;
 
-/// Why a C function failed, such as an argument that it cannot use. It becomes one log line.
+/// Why a C function failed, such as an argument that it cannot use. The text of one log line.
 pub(super) struct Failure(Cow<'static, str>);
 
 impl From<&'static str> for Failure {
@@ -62,12 +62,12 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
 
 /// Runs an actor's body on the thread that CZMQ made; `pipe` is the actor's end.
 ///
-/// When the body fails or panics, this function wakes the owner, and returns after the owner has sent `$TERM`. So
-/// `zactor_destroy` gets the signal that it waits for, even when the owner has read from the pipe before. At the end of
-/// the process this function returns without waiting.
+/// When the body fails or panics, this function wakes the owner, and returns after the owner has sent `$TERM`. CZMQ
+/// then sends the last signal, for which `zactor_destroy` waits. An owner that reads from the pipe before `$TERM`
+/// therefore cannot take this signal. At the end of the process this function returns without waiting.
 ///
-/// It does not return when the program has called `zsys_shutdown`, which closes the pipe while the actor still runs.
-/// CZMQ's thread would use the closed pipe and abort the process.
+/// This function does not return when the program has called `zsys_shutdown`, which closes the pipe while the actor
+/// still runs. If it returned, CZMQ's thread would use the closed pipe and abort the process.
 ///
 /// # Safety
 /// `pipe` is NULL or a live `zsock_t` that only this thread uses until this function returns.

@@ -10,8 +10,8 @@ use crate::net::{Frame, Kind, Socket};
 use crate::wire::{MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, id};
 use std::ffi::{CStr, CString, c_char, c_int};
 
-/// A protocol message: its id, its ZeroMQ topic, and a field for everything that some message carries. The id
-/// determines which fields are sent.
+/// A protocol message: its id, its ZeroMQ topic, and all fields that any message may have. The id determines which
+/// fields are sent.
 #[allow(non_camel_case_types)]
 #[derive(Default)]
 pub struct dafka_proto_t {
@@ -128,7 +128,7 @@ impl dafka_proto_t {
             subject: Name::new(self.subject.bytes()),
             sequence: self.sequence,
             count: self.count,
-            // Not shared: the caller of dafka_proto_content may write to the zmq_msg_t.
+            // Copied and not shared, because the caller of dafka_proto_content may write to the zmq_msg_t.
             content: Frame::try_copy(self.content.as_ref()).ok_or("out of memory")?,
             subjects,
         })
@@ -162,7 +162,7 @@ impl dafka_proto_t {
         Ok(frame)
     }
 
-    /// Sends the message. To a ROUTER, first sends the message's routing id, which selects the peer.
+    /// Sends the message. If the socket is a ROUTER, first sends the message's routing id, which selects the peer.
     pub(super) fn send(&mut self, output: &Socket) -> Outcome<()> {
         let sent = |result: zmq::Result<()>| result.map_err(|error| format!("cannot send: {error}"));
         let frame = self.encode()?;

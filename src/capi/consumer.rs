@@ -37,7 +37,7 @@
 //!     zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //!     zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
 //!     zconfig_put (config, "producer/terminate_unacked", "1");
-//!     //  From the first record on, also if it was published before
+//!     //  Read from the first record on, even if it was published earlier
 //!     zconfig_put (config, "consumer/offset/reset", "earliest");
 //!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //!     assert (tower);
@@ -137,8 +137,8 @@ impl dafka_consumer_t {
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
         let settings = unsafe { settings(args.config) };
         let own = address.clone();
-        // Not zactor_new: it ends the process when no socket is left, and waits for ever when no thread can start. When
-        // a Unix signal interrupts it, it returns before the actor has started.
+        // zactor_new is not used, because it ends the process when no socket is left, and waits for ever when no thread
+        // can start. Also, when a Unix signal interrupts zactor_new, it returns before the actor has started.
         let actor = spawn("Consumer", move |pipe| {
             let _running = Running::begin();
             consumer::run(pipe, &own, &settings, consumer::Sink::Socket(&sink.socket))
@@ -196,8 +196,8 @@ unsafe fn consumer<'a>(self_: *mut dafka_consumer_t) -> Outcome<&'a mut dafka_co
 /// passed.
 ///
 /// Returns NULL when `args` is NULL or the process has run out of sockets, files or threads. The log then names the
-/// limit (ZMQ_MAX_SOCKETS, RLIMIT_NOFILE), see dafka(7). If `args` names a `record_sink`, the function then sends a
-/// signal to this socket and destroys it.
+/// limit (ZMQ_MAX_SOCKETS, RLIMIT_NOFILE), see dafka(7). When the function returns NULL and `args` has a `record_sink`,
+/// the function has sent a signal to this socket and has destroyed it.
 ///
 /// # Safety
 /// `args` is NULL or live, with members that are NULL or live.
@@ -221,10 +221,10 @@ pub unsafe extern "C" fn dafka_consumer_destroy(self_p: *mut *mut dafka_consumer
     entry_void("dafka_consumer_destroy", || unsafe { drop(take_back(self_p)) })
 }
 
-/// Subscribes to a topic. Its name has at most 255 bytes. The whole name must match: `weather` does not subscribe to
-/// `weather2`, unless `consumer/topic_match` is `prefix`. The empty name subscribes to all topics. Subscribing twice
-/// has the same effect as subscribing once. The function does not wait for peers: the consumer receives records as soon
-/// as it is connected to a peer that has some.
+/// Subscribes to a topic. A topic has at most 255 bytes. The whole topic must match: `weather` does not subscribe to
+/// `weather2`, unless `consumer/topic_match` is `prefix`. The empty topic subscribes to all topics. Subscribing twice
+/// has the same effect as subscribing once. The function does not wait for peers. The consumer receives records as soon
+/// as it is connected to a peer that has records of the topic.
 ///
 /// Returns 0, or -1 when the topic is too long, an argument is NULL or the consumer has ended.
 ///

@@ -154,8 +154,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_address(self_: *mut dafka_consumer_m
     entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.address)) })
 }
 
-/// A C string of bytes that end with a NUL. Without bytes it is "", because programs compare the string after a failed
-/// receive.
+/// A C string of bytes that end with a NUL. An empty slice becomes "" and not NULL, because programs compare the string
+/// even after a failed receive.
 fn string(bytes: &[u8]) -> *const c_char {
     if bytes.is_empty() { c"".as_ptr() } else { bytes.as_ptr().cast() }
 }
@@ -203,9 +203,9 @@ pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consum
 
 /// Waits for the next record of a consumer and reads it into the message. The new record replaces the previous one.
 ///
-/// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
-/// the timeout of the record source (`zsock_set_rcvtimeo`) has passed, when the consumer has ended or uses a sink of
-/// the application, or when an argument is NULL. The message is then unchanged.
+/// Returns 0, or -1. It returns -1 when a signal interrupted the wait (see "Signals" in dafka(7)), when the timeout of
+/// the record source (`zsock_set_rcvtimeo`) has passed, when the consumer has ended or uses a sink of the application,
+/// or when an argument is NULL. In all these cases the message is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `consumer` is NULL or a live consumer.
@@ -225,10 +225,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
 /// Waits for a record on a socket that is connected to a consumer's sink, and reads it into the message. The new record
 /// replaces the previous one. Signals (`zsock_signal`) are skipped.
 ///
-/// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
-/// the timeout of the socket (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when an argument is
-/// NULL. It also returns -1 when the received message does not have the three frames of a record: that message is
-/// dropped, and `self` is empty.
+/// Returns 0, or -1. It returns -1 when a signal interrupted the wait (see "Signals" in dafka(7)), when the timeout of
+/// the socket (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when an argument is NULL. It also
+/// returns -1 when the received message does not have the three frames of a record: that message is dropped, and `self`
+/// is empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `socket` is NULL or a live `zsock_t`.
@@ -246,7 +246,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
 }
 
 /// A new copy of the content with a NUL after it. The caller owns it, and frees it with `zstr_free`. NULL when there is
-/// no content, no memory, or `self` is NULL.
+/// no content or no memory, or when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.

@@ -1,8 +1,8 @@
 //! The C functions of `dafka.h`. Each one checks its pointers, converts its arguments, calls the library once and
 //! converts the result back. There is no protocol logic here, and no panic reaches the caller.
 //!
-//! Each C class has a file. `boundary` holds what the functions share. `object` is the only place where objects change
-//! between Rust's and C's ownership. `records` makes the record pipe, and `zlist` owns lists of strings.
+//! Each C class has a file. `boundary` holds what the functions share. Only `object` transfers ownership of objects
+//! between Rust and C. `records` makes the record pipe, and `zlist` owns lists of strings.
 
 mod beacon;
 mod boundary;

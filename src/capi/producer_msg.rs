@@ -2,7 +2,7 @@
 //!
 //! A message is empty or has a content of zero or more bytes. After a producer has taken the content, the message is
 //! empty and can be used again, so a program needs one message for any number of records. A producer accepts contents
-//! of up to `producer/max_record_bytes`, which is 1 GiB by default and at most. A store accepts up to
+//! of up to `producer/max_record_bytes`, which is 1 GiB by default and cannot be more. A store accepts up to
 //! `store/max_record_bytes`.
 //!
 //! # Example
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn dafka_producer_msg_get_content(self_: *mut dafka_produc
 /// Replaces the content with `size` zero bytes. To fill them, cast away the `const` of the pointer that
 /// `dafka_producer_msg_content` returns.
 ///
-/// Returns 0, or -1 when there is no memory or `self` is NULL. The message is then unchanged.
+/// Returns 0, or -1 when there is no memory or `self` is NULL. When it returns -1, the message is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content(
 
 /// Replaces the content with a copy of a string, without its NUL.
 ///
-/// Returns 0, or -1 when there is no memory or an argument is NULL. The message is then unchanged.
+/// Returns 0, or -1 when there is no memory or an argument is NULL. When it returns -1, the message is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or a string.
@@ -238,8 +238,8 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_str(
 
 /// Replaces the content with a copy of `size` bytes.
 ///
-/// Returns 0, or -1 when there is no memory or an argument is NULL (`content` may be NULL when `size` is 0). The
-/// message is then unchanged.
+/// Returns 0, or -1 when there is no memory or an argument is NULL (`content` may be NULL when `size` is 0). When it
+/// returns -1, the message is unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or points to `size` octets.
@@ -268,12 +268,13 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.
 ///
 /// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
-/// the content. The function waits while its pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
+/// the content. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
+/// dafka(7)).
 ///
 /// Returns 0, or -1. It returns -1 when the message is empty, when an argument is NULL, or when the content is longer
-/// than `producer/max_record_bytes`. In the last case the log contains the limit and the size of the content, and the
-/// message keeps its content. It also returns -1 when the producer has ended, or belongs to the process that forked
-/// this one.
+/// than `producer/max_record_bytes`. If the content is too long, the log contains the limit and the size of the
+/// content, and the message keeps its content. It also returns -1 when the producer has ended, or belongs to the
+/// process that forked this one.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor.

@@ -137,14 +137,15 @@ pub unsafe extern "C" fn dafka_proto_dup(self_: *mut dafka_proto_t) -> *mut dafk
     entry("dafka_proto_dup", null_mut(), || unsafe { Ok(into_c(proto(self_)?.duplicate()?)) })
 }
 
-/// Waits for a message and reads it. Fields that the message does not have become empty or 0. From a ROUTER, the
-/// function reads the routing id first. From an XPUB, it reads the start or the end of a subscription in place of a
-/// message (`dafka_proto_is_subscribe`). It then sets the id and the topic, and leaves the other fields unchanged.
+/// Waits for a message and reads it. Fields that the message does not have become empty or 0. If the socket is a
+/// ROUTER, the function reads the routing id first. If it is an XPUB, the function reads the start or the end of a
+/// subscription in place of a message (`dafka_proto_is_subscribe`). In this case it sets the id and the topic, and
+/// leaves the other fields unchanged.
 ///
-/// Returns 0 on success. Returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
-/// the timeout of the socket has passed (`zsock_set_rcvtimeo`), when the socket cannot receive, or when an argument is
-/// NULL. Returns -2 when the received frames are not a message of this protocol. The function then drops them and logs
-/// one line. The fields stay unchanged, except for the routing id.
+/// Returns 0 on success. Returns -1 when a signal interrupted the wait (see "Signals" in dafka(7)), when the timeout of
+/// the socket has passed (`zsock_set_rcvtimeo`), when the socket cannot receive, or when an argument is NULL. Returns
+/// -2 when the received frames are not a message of this protocol. In this case the function drops these frames and
+/// logs one line. The fields stay unchanged, except for the routing id.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `input` is NULL or a live socket.
@@ -163,11 +164,11 @@ pub unsafe extern "C" fn dafka_proto_recv(self_: *mut dafka_proto_t, input: *mut
     })
 }
 
-/// Sends the message. To a ROUTER, the function first sends the message's routing id, which selects the peer. The
-/// message keeps its fields, and can be sent again. The function waits while the socket is full.
+/// Sends the message. If the socket is a ROUTER, the function first sends the message's routing id, which selects the
+/// peer. The message keeps its fields, and can be sent again. The function waits while the socket is full.
 ///
-/// Returns 0, or -1 when no message has this id, the socket cannot send, a ROUTER's message has no routing id, or an
-/// argument is NULL.
+/// Returns 0. Returns -1 when the message's id is not one of the DAFKA_PROTO constants, when the socket cannot send,
+/// when the socket is a ROUTER and the message has no routing id, or when an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `output` is NULL or a live socket.
@@ -180,8 +181,9 @@ pub unsafe extern "C" fn dafka_proto_send(self_: *mut dafka_proto_t, output: *mu
     })
 }
 
-/// The first frame of the message, as it is sent. RECORD and DIRECT_RECORD have their content in a second frame. The
-/// caller owns the frame. NULL when `self` is NULL or no message has this id.
+/// The first frame of the message, as `dafka_proto_send` sends it. RECORD and DIRECT_RECORD have their content in a
+/// second frame. The caller owns the returned frame. NULL when `self` is NULL or the id is not one of the DAFKA_PROTO
+/// constants.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -213,9 +215,10 @@ pub unsafe extern "C" fn dafka_proto_print(self_: *mut dafka_proto_t) {
 /// The message in ZPL form (ZeroMQ RFC 4): a node `dafka_proto`. When `parent` is NULL, the node is the root of a new
 /// configuration, which the caller owns. Otherwise it is a child of `parent`, which owns it.
 ///
-/// The node holds `message` (the name of the constant), `routing_id` in hexadecimal digits if there is one, `topic`,
-/// and a node `content`. That node holds `version` and the fields of the message by their names: `content` in
-/// hexadecimal digits, `subjects` as children. NULL when `self` is NULL or no message has this id.
+/// The node holds `message` (the name of the DAFKA_PROTO constant), `routing_id` in hexadecimal digits if there is one,
+/// `topic`, and a node `content`. The node `content` holds `version` and the fields of the message under their names.
+/// The field `content` is written in hexadecimal digits, and each topic of the field `subjects` is a child node. NULL
+/// when `self` is NULL or the id is not one of the DAFKA_PROTO constants.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `parent` is NULL or a live configuration.
@@ -277,7 +280,8 @@ pub unsafe extern "C" fn dafka_proto_set_id(self_: *mut dafka_proto_t, id: c_cha
 }
 
 /// The name of the message, a constant string: "RECORD", "DIRECT_RECORD", "FETCH", "ACK", "HEAD", "DIRECT_HEAD",
-/// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when no message has this id. Never NULL.
+/// "GET_HEADS", "CONSUMER_HELLO", "STORE_HELLO", or "?" when the id is not one of the DAFKA_PROTO constants. Never
+/// NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -287,9 +291,9 @@ pub unsafe extern "C" fn dafka_proto_command(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_command", c"?".as_ptr(), || unsafe { Ok(proto(self_)?.command().as_ptr()) })
 }
 
-/// The ZeroMQ topic. The receivers of the message are subscribed to it. It is the topic's name in RECORD, HEAD and
-/// GET_HEADS, the partition in FETCH and ACK, and the address of the receiver in all other messages. The string is
-/// borrowed, and valid until the field changes. NULL only when `self` is NULL.
+/// The ZeroMQ topic. The receivers of the message are subscribed to it. It is the name of the records' topic in RECORD,
+/// HEAD and GET_HEADS, the partition in FETCH and ACK, and the address of the receiver in all other messages. The
+/// string is borrowed, and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -299,7 +303,7 @@ pub unsafe extern "C" fn dafka_proto_topic(self_: *mut dafka_proto_t) -> *const 
     entry("dafka_proto_topic", null(), || unsafe { Ok(proto(self_)?.topic.as_c()) })
 }
 
-/// Sets the ZeroMQ topic to a copy of a string, cut after 255 bytes.
+/// Sets the ZeroMQ topic to a copy of a string. A string of more than 255 bytes is cut.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `topic` is NULL or a string.
@@ -323,7 +327,7 @@ pub unsafe extern "C" fn dafka_proto_address(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_address", null(), || unsafe { Ok(proto(self_)?.address.as_c()) })
 }
 
-/// Sets the address to a copy of a string, cut after 255 bytes.
+/// Sets the address to a copy of a string. A string of more than 255 bytes is cut.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `address` is NULL or a string.
@@ -347,7 +351,7 @@ pub unsafe extern "C" fn dafka_proto_subject(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_subject", null(), || unsafe { Ok(proto(self_)?.subject.as_c()) })
 }
 
-/// Sets the subject to a copy of a string, cut after 255 bytes.
+/// Sets the subject to a copy of a string. A string of more than 255 bytes is cut.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `subject` is NULL or a string.
@@ -360,8 +364,8 @@ pub unsafe extern "C" fn dafka_proto_set_subject(self_: *mut dafka_proto_t, subj
     })
 }
 
-/// The sequence: the number of a record in its partition, from 0. HEAD and DIRECT_HEAD name the partition's last
-/// record, ACK the last record that the store has, and FETCH the first requested record.
+/// The sequence: the number of a record in its partition, from 0. It names the partition's last record in HEAD and
+/// DIRECT_HEAD, the last record that the store has in ACK, and the first requested record in FETCH.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -418,8 +422,8 @@ pub unsafe extern "C" fn dafka_proto_content(self_: *mut dafka_proto_t) -> *mut 
     entry("dafka_proto_content", null_mut(), || unsafe { Ok(proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content to `content`, a message that the caller has initialized (`zmq_msg_init`) and owns. The previous
-/// content of `content` is released. The content of `self` is then empty.
+/// Moves the content of `self` to `content`, a `zmq_msg_t` that the caller has initialized (`zmq_msg_init`) and owns.
+/// The previous content of `content` is released. The content of `self` is then empty.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.
@@ -429,8 +433,8 @@ pub unsafe extern "C" fn dafka_proto_get_content(self_: *mut dafka_proto_t, cont
     entry("dafka_proto_get_content", (), || unsafe { move_message(content, proto(self_)?.content.as_raw()) })
 }
 
-/// Moves the content in from `content`, which is then empty. The caller still owns `content`, and closes it
-/// (`zmq_msg_close`).
+/// Moves the content of `content` into the message. `content` is then empty. The caller still owns `content`, and
+/// closes it (`zmq_msg_close`).
 ///
 /// # Safety
 /// `self` is NULL or a live message; `content` is NULL or an initialized `zmq_msg_t`.
@@ -504,7 +508,7 @@ pub unsafe extern "C" fn dafka_proto_unsubscribe(sub: *mut zsock_t, id: c_char, 
     })
 }
 
-/// True when the last message from an XPUB started a subscription, false when it ended one.
+/// True when the last message that was read from an XPUB started a subscription, false when it ended one.
 ///
 /// # Safety
 /// `self` is NULL or a live message.

@@ -123,8 +123,8 @@ impl dafka_proto_t {
     }
 }
 
-/// A live configuration that holds a message. A method with `wanted` returns an empty value or 0 when `wanted` is
-/// false: the message then has no such field.
+/// A live configuration that holds a message. When the message has no such field, `wanted` is false, and the method
+/// returns an empty value or 0.
 struct Zpl(*mut zconfig_t);
 
 impl Zpl {

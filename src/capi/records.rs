@@ -15,7 +15,7 @@ use std::os::raw::c_int;
 /// start.
 pub(super) struct Sink {
     pub(super) socket: Socket,
-    /// The owner of the socket, if it is the application's. Dropped after `socket`, which borrows from it.
+    /// Owns the socket, if the application has passed it. Dropped after `socket`, which borrows from it.
     _owner: ZSock,
 }
 
@@ -55,8 +55,8 @@ pub(super) fn pipe() -> Outcome<(ZSock, Sink)> {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
     }
     connect_pair(&end, &socket).map_err(no_pipe)?;
-    // Only a sink of the application shows its reader the signal before the records. In a record pipe the signal is
-    // read here.
+    // The signal of a record pipe is read here, so the application does not receive it. The signal of a sink that the
+    // application has passed arrives before the records.
     socket.signal().map_err(no_pipe)?;
     end.wait_for_signal().map_err(no_pipe)?;
     Ok((source, Sink { socket, _owner: ZSock::default() }))
@@ -76,15 +76,15 @@ const MAX_CLOSE_MS: u64 = 1_000;
 /// function first opens and closes as many sockets as a consumer needs.
 fn zsock(kind: Kind) -> Result<ZSock, Error> {
     let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
-    // If sockets are short, one of these fails, and the caller gets an error.
+    // If too few sockets are left, one of these fails, and the caller gets an error.
     let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Spare::new()?));
     let spare = spare.collect::<Result<Vec<Spare>, Error>>()?;
     closing.close(spare);
     Ok(ZSock::new(kind))
 }
 
-/// A socket that CZMQ does not manage. The time to close a CZMQ socket grows with the number of CZMQ sockets
-/// (zsys_close).
+/// A socket that CZMQ does not manage. It closes fast, while the time to close a CZMQ socket grows with the number of
+/// CZMQ sockets (zsys_close).
 struct Spare(zmq::Socket);
 
 impl Spare {

@@ -2,7 +2,8 @@
 //!
 //! A tower is an actor that receives the endpoint of each node and forwards it to all others. No records pass through
 //! it (RFC 46/DAFKA, "Interconnection Model"). A network needs at least one tower. With several towers, each node is
-//! configured with all of them, and any one may fail. Nodes that are connected to each other continue without a tower.
+//! configured with all of them, and any one tower may fail. Nodes that are connected to each other continue without a
+//! tower.
 //!
 //! `zactor_new` starts a tower with a `zconfig_t`, and `zactor_destroy` ends it. The program dafka_towerd(1) runs one
 //! tower.
@@ -10,9 +11,9 @@
 //! # Configuration
 //!
 //! `tower/sub_address`: the address that the tower binds to receive from nodes, `tcp://*:5556` by default.
-//! `tower/pub_address`: the address that it binds to send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`:
-//! a file to which the tower writes its real addresses, with the actual ports in place of `*` or 0. `tower/verbose`: 1
-//! to log each node that announces itself.
+//! `tower/pub_address`: the address that the tower binds to send to nodes, `tcp://*:5557` by default.
+//! `tower/endpoints_file`: a file to which the tower writes its real addresses, with the actual ports in place of `*`
+//! or 0. `tower/verbose`: 1 to log each node that announces itself.
 //!
 //! A tower that listens only on this host (loopback, `inproc://`, `ipc://`) announces the nodes of this host as
 //! 127.0.0.1.
@@ -34,8 +35,8 @@
 //!     zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //!     assert (tower);
 //!
-//!     //  A node: the consumer finds the tower, so that it starts before
-//!     //  beacon/connect_timeout has passed
+//!     //  A consumer is a node. It connects to the tower, so it starts
+//!     //  before beacon/connect_timeout has passed
 //!     dafka_consumer_args_t args = { config, NULL };
 //!     dafka_consumer_t *consumer = dafka_consumer_new (&args);
 //!     assert (consumer);

@@ -43,7 +43,7 @@ fn unacknowledged(_verbose: bool) {
     records.acknowledged(index, 1, 0, |offset, content| released.push((offset, content)));
     check!(released == [(0, vec![0]), (1, vec![1])]);
     check!(records.count(index) == 1);
-    // A store has acknowledged this one already.
+    // A store has acknowledged this record already.
     check!(records.take(index, 1, vec![1], 0) == Some(vec![1]));
     records.acknowledged(index, 2, 0, |offset, content| released.push((offset, content)));
     check!(released.len() == 3 && records.count(index) == 0);

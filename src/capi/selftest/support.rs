@@ -63,7 +63,7 @@ impl Actor {
         socket(self.0)
     }
 
-    /// Waits until it has ended.
+    /// Ends the actor, and waits until it has ended.
     pub(super) fn end(self) {}
 }
 
@@ -166,7 +166,7 @@ impl Network {
         self.config.as_c()
     }
 
-    /// Where its tower can be reached.
+    /// The address at which the network's tower can be reached.
     pub(super) fn tower(&self, side: &str) -> String {
         self.config.get(&format!("tower/{side}_address")).unwrap_or_default()
     }
@@ -174,7 +174,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // Only tests with a store make it.
+        // Only tests with a store make this directory.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
