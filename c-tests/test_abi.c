@@ -65,8 +65,8 @@ s_test_edge (void)
 
 //  --------------------------------------------------------------------------
 
-//  Starts an actor with arguments at the edge. Then frees the arguments, which the library must not have modified, and
-//  overwrites and frees the string and the configuration in them.
+//  Starts an actor with arguments right before the inaccessible page. Then frees the arguments, which the library must
+//  not have modified, and overwrites and frees the string and the configuration in them.
 #define START(actor, task, args_type, field, text) \
     do { \
         edge_t edge = s_edge_new (sizeof (args_type)); \

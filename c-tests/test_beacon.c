@@ -41,7 +41,7 @@ s_check_report (zactor_t *beacon, const char *expected, int port, int own)
     zstr_free (&wanted);
 }
 
-//  Checks the next report of the beacon. Reports of a peer that disappears and returns, since its thread paused, are
+//  Checks the next report of the beacon. A peer whose thread paused may disappear and return: reports of that are
 //  skipped.
 
 static void
@@ -145,7 +145,8 @@ s_test_shared_names (zconfig_t *config)
     }
 }
 
-//  Subscribes to a unique topic: a node of another test may still connect to this port, which its peer had before.
+//  Subscribes to a unique topic, because a node of another test may still connect to this port, if a peer of that node
+//  used the port before.
 
 static char s_topic [40];
 
@@ -178,8 +179,8 @@ s_check_subscription (zsock_t *xpub, zsock_t *sub, byte begins)
     zpoller_destroy (&poller);
 }
 
-//  An XPUB plays the peer. It receives the subscription of the SUB when the beacon's report connects it, and its end
-//  when a report disconnects it.
+//  An XPUB plays the peer. When the beacon's report connects the SUB, the XPUB receives its subscription. When a report
+//  disconnects the SUB, the XPUB receives the end of the subscription.
 
 static void
 s_test_recv (zconfig_t *config)
@@ -294,7 +295,7 @@ s_test_listener (zconfig_t *config, bool is_inproc)
     zconfig_destroy (&named);
 }
 
-//  Someone announces many peers. The number of reported peers per host is limited.
+//  One host announces many peers. The number of reported peers per host is limited.
 
 #define MAX_OF_HOST 10
 

@@ -2,13 +2,14 @@
     test_cannot_start - stores and towers that cannot start, and invalid values for keys of each kind: each is logged with key
     and value; zactor_new, dafka_consumer_new and the destructors return
 
-    Nodes that cannot start: test_no_sockets, and with a topic that is none test_limits.
+    More nodes that cannot start: test_no_sockets (no sockets left), test_limits (a topic that is not valid).
     =========================================================================
 */
 
 #include "testing.h"
 
-//  The limit of "at once", on a loaded machine and under valgrind. A hang takes longer.
+//  A call that takes less time than this returns "at once", also on a loaded machine and under valgrind. A hang takes
+//  longer.
 #define AT_ONCE_MS 20000
 
 typedef enum {
@@ -164,7 +165,7 @@ s_test_tower (zconfig_t *config)
             close (handles [index]);
 }
 
-//  Nodes use their default too: a tower on the loopback interface, which may not exist.
+//  Nodes use the default too: the addresses of a tower on the loopback interface, which may not exist.
 
 static void
 s_test_addresses (zconfig_t *config)

@@ -166,7 +166,7 @@ s_exit_thread (void *unused)
     exit (OWN_CODE);
 }
 
-//  Waits for records until the process ends. The function must not fail meanwhile.
+//  Waits for records until the process ends. The receiving function must not fail before that.
 static void *
 s_wait_thread (void *unused)
 {
@@ -254,7 +254,7 @@ s_start_unread (void)
             }
 }
 
-//  All ways to leave, besides one for each role
+//  The other ways to leave: each role has one, too
 static const char *s_ways [] = {
     "failed", "all", "thread", "waiting", "starting", "ending", "handler", "forked", "unread", NULL
 };
@@ -360,8 +360,8 @@ s_run (const char *program, const char *way, int number)
     return child;
 }
 
-//  The child ends with its own exit code. All its nodes have ended in time. The only errors in its log are CZMQ's,
-//  which name the open sockets.
+//  Checks that the child ends with its own exit code, and that all its nodes have ended in time. The only errors in its
+//  log are CZMQ's lines that name the open sockets.
 static void
 s_check_end (pid_t child, const char *way, int number)
 {

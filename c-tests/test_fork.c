@@ -17,7 +17,7 @@ static zactor_t *s_producer, *s_publisher, *s_subscriber, *s_beacon;
 static dafka_consumer_t *s_consumer;
 static zsock_t *s_pub, *s_sub;
 
-//  The time limit of a child, which does very little.
+//  The time limit of a child. A child does very little.
 #define CHILD_S 60
 
 //  Runs a function in a child, which must end by itself

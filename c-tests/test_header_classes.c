@@ -1,5 +1,5 @@
 /*  =========================================================================
-    test_header_classes - the headers per class that old programs include, in an order of theirs
+    test_header_classes - the headers per class that old programs include, in an order that they use
     =========================================================================
 */
 

@@ -6,7 +6,8 @@
 
 #include "testing.h"
 
-//  The limit of "at once", on a loaded machine and under valgrind. A hang takes longer.
+//  A call that takes less time than this returns "at once", also on a loaded machine and under valgrind. A hang takes
+//  longer.
 #define AT_ONCE_MS 20000
 
 //  Checks that a record reaches the consumer

@@ -102,8 +102,8 @@ s_test_too_long_topic (zconfig_t *config, const char *topic)
     dafka_consumer_destroy (&consumer);
 }
 
-//  The actor ends while the program calls it. Each call must return at any moment. Records that are sent right before
-//  the pipe closes may seem to be sent. Soon after that, sending must fail.
+//  The actor ends while the program calls functions on it. Each call must return, at whatever moment it comes. Sending
+//  a record right before the pipe closes may seem to succeed. Soon after that, sending must fail.
 
 static void
 s_call_producer (zactor_t *refused, size_t calls)
@@ -272,7 +272,7 @@ s_test_full_producer_ends (void)
     zconfig_destroy (&config);
 }
 
-//  Sends more than fits, and then reports that
+//  Sends more records than fit, and then reports that it has sent them
 static void
 s_sender (zsock_t *pipe, void *producer)
 {

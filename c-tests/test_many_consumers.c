@@ -11,7 +11,7 @@
 #include "testing.h"
 #include <sys/resource.h>
 
-//  Three times: makes consumers until that fails, then destroys them. Returns their number.
+//  Makes consumers until that fails, then destroys them, three times. Returns the number of consumers.
 
 static size_t
 s_exhaust (zconfig_t *config, size_t maximum, const char *limit, const char *number)

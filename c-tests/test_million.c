@@ -5,8 +5,8 @@
 
     usage: test_million producer|publisher [PIPE_HWM [RECEIVE_HWM]]
 
-    PIPE_HWM goes to zsys_set_pipehwm; RECEIVE_HWM, while producers are made, to zsys_set_rcvhwm. A pipe takes as many
-    messages as both together, 1000 each by default: "1 1" makes one that two messages fill.
+    The test passes PIPE_HWM to zsys_set_pipehwm, and RECEIVE_HWM to zsys_set_rcvhwm while it makes producers. Both are
+    1000 by default. A pipe holds as many messages as their sum: with "1 1", two messages fill a pipe.
     =========================================================================
 */
 

@@ -2,7 +2,7 @@
     test_no_sockets - actors and consumers in a process that runs out of sockets, at each point of their start: the
     error is logged, all calls return errors, all destructors return, and nothing leaks
 
-    That is how nodes can fail to start, whatever their configuration says.
+    A node that has no socket left cannot start, whatever its configuration is.
     =========================================================================
 */
 
@@ -26,7 +26,7 @@ s_take_all (void)
     CHECK (zmq_errno () == EMFILE);
 }
 
-//  libzmq releases closed sockets a moment later, and their files last.
+//  libzmq releases closed sockets a moment later. It closes their files last.
 
 static void
 s_await_files (size_t count)
@@ -47,7 +47,8 @@ s_give (size_t count)
 
 
 //  --------------------------------------------------------------------------
-//  Calls on an actor that has ended, or is about to: all return, and fail in the end. True when the actor has started.
+//  Calls functions on an actor that has ended, or is about to end. All calls return, and they fail once it has ended.
+//  True when the actor has started.
 
 static bool
 s_call_producer (zactor_t *actor)

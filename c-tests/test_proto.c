@@ -29,8 +29,8 @@ s_test_new (void)
     dafka_proto_destroy (&proto);
 }
 
-//  All ids: those of the protocol have a name and an encoding, the others have neither. This compares the constants of
-//  the header with those of the library.
+//  Tests all ids: those of the protocol have a name and an encoding, the others have neither. This compares the
+//  constants of the header with those of the library.
 
 static void
 s_test_ids (void)
@@ -123,7 +123,8 @@ s_test_dup (void)
     }
 }
 
-//  Each guard holds a ZeroMQ message between bytes that the library must not write: both sides agree on its size.
+//  Each guard holds a ZeroMQ message between bytes that the library must not write. This shows that the library and the
+//  program agree on the size of a message.
 
 typedef struct {
     byte before [64];

@@ -304,7 +304,7 @@ s_test_xpub (const char *endpoint)
     CHECK (zsock_send (xsub, "b", "\x02Mhello", (size_t) 7) == 0);
     CHECK (zsock_send (xsub, "bb", "\x02Mhello", (size_t) 7, "Mhello", (size_t) 6) == 0);
     CHECK (zsock_send (xsub, "b", "\x01Mlast", (size_t) 6) == 0);
-    //  Before the last one: the ends of the subscriptions of the closed SUB, in any order
+    //  Before the last message come the ends of the subscriptions of the closed SUB, in any order.
     int refused = 0;
     do {
         int rc = dafka_proto_recv (proto, xpub);
@@ -522,7 +522,7 @@ main (void)
     s_test_octets (ours, peer);
     s_test_malformed (ours, peer);
     s_test_xpub ("inproc://xpub");
-    //  Not a port of a node of another test, whose peers may still try to connect.
+    //  Do not use a port that a node of another test used: that node's peers may still try to connect.
     char *endpoint = zsys_sprintf ("tcp://127.0.0.1:%d", test_free_port ());
     s_test_xpub (endpoint);
     zstr_free (&endpoint);

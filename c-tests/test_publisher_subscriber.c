@@ -51,7 +51,8 @@ s_destroy_while_full (zactor_t *publisher, zconfig_t *config)
         zactor_t *subscriber = test_subscriber_new (config);
         CHECK (dafka_subscriber_subscribe (subscriber, "first") == 0);
         test_recv_from (subscriber, "first", NULL, "before anybody subscribed");
-        //  The reader cannot wait until the pipe is full. This is enough time to fill it, since it does not read.
+        //  This thread has no way to wait until the pipe is full. It does not read meanwhile, and this time is enough
+        //  to fill the pipe.
         zclock_sleep (50);
         zactor_destroy (&subscriber);
     }

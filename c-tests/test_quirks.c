@@ -46,7 +46,8 @@ s_message (char id, const char *topic, const char *picture, ...)
     return msg;
 }
 
-//  The peer of this test sends beacons only while it waits. The timeout keeps it connected meanwhile.
+//  The peer of this test sends beacons only while it waits for messages. This timeout keeps it connected at other
+//  times.
 static zconfig_t *
 s_config (void)
 {

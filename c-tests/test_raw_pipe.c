@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_raw_pipe - commands on the actors' pipes, as programs send them that do not use the functions for them; unknown
-    commands
+    test_raw_pipe - commands that programs write directly to the actors' pipes, without the functions of the API;
+    unknown commands
     =========================================================================
 */
 

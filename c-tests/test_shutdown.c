@@ -3,7 +3,8 @@
 
     usage: test_shutdown clean | dangling
 
-    Once per process: after zsys_shutdown, CZMQ 4.2.1 starts again without its mutex, and must not have threads then.
+    A process can test this only once: after zsys_shutdown, CZMQ 4.2.1 starts again without its mutex, so it must not be
+    used by several threads.
     =========================================================================
 */
 

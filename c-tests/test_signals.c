@@ -1,7 +1,7 @@
 /*  =========================================================================
     test_signals - signals and the library: a storm of signals costs no record and no connection; a signal during
     zactor_new makes that function return before the actor is ready (CZMQ 4.2.1), and all functions work nevertheless;
-    SIGINT under CZMQ's handling ends a wait
+    SIGINT, when CZMQ handles it, ends a wait
     =========================================================================
 */
 
@@ -33,8 +33,8 @@ s_storm (long interval_us)
     struct sigaction action;
     memset (&action, 0, sizeof action);
     action.sa_handler = interval_us? s_count: SIG_IGN;      //  No SA_RESTART: calls fail with EINTR
-    //  Under valgrind, even a write that does not wait fails with EINTR, which libzmq does not expect. poll is never
-    //  restarted.
+    //  Under valgrind, even a write that does not wait fails with EINTR, which libzmq does not expect. SA_RESTART
+    //  avoids that. poll fails with EINTR in any case.
     if (test_in_valgrind ())
         action.sa_flags = SA_RESTART;
     struct itimerval timer = { { 0, interval_us }, { 0, interval_us } };
@@ -78,8 +78,9 @@ s_test_records (zconfig_t *config)
     zactor_destroy (&producer);
 }
 
-//  Only the consumer's threads get the signals: the main thread blocks them, and the producers inherit that. CZMQ's
-//  zactor_new and zactor_destroy would take an interrupted wait for the actor's answer.
+//  Only the consumer's threads get the signals. The main thread blocks them, and the producers' threads inherit that:
+//  if a signal interrupts the wait of CZMQ's zactor_new or zactor_destroy, the function returns as if the actor had
+//  answered.
 
 static void
 s_test_peers (zconfig_t *config)
@@ -107,8 +108,8 @@ s_test_peers (zconfig_t *config)
 //  --------------------------------------------------------------------------
 //  While actors start
 
-//  zactor_new with a storm that begins with the actor's thread. Earlier, a signal could interrupt zsys_create_pipe, and
-//  CZMQ (4.2.1) would end the process.
+//  Calls zactor_new in a storm that begins when the actor's thread begins. If the storm began earlier, a signal could
+//  interrupt zsys_create_pipe, and CZMQ (4.2.1) would end the process.
 
 #define START_INTERVAL_US (test_in_valgrind ()? 50000: 1000)
 

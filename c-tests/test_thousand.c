@@ -49,7 +49,7 @@ s_measure (void)
     return held;
 }
 
-//  The values after none of them has decreased for a while
+//  Waits until none of the values has decreased for a while, and returns them
 
 static held_t
 s_settled (void)
@@ -215,7 +215,7 @@ s_round (const char *kind, zconfig_t *config)
     }
     else
     if (streq (kind, NETWORK)) {
-        //  The store has the records of earlier rounds
+        //  The store has the records of the earlier rounds
         char *topic = zsys_sprintf ("thousand %" PRId64, zclock_usecs ());
         zactor_t *tower = test_tower_new (config);
         zactor_t *store = test_store_new (config);
@@ -239,8 +239,8 @@ typedef struct {
     size_t rounds;
 } share_t;
 
-//  On a loaded machine, rounds may be faster than sockets close. When a process runs out of sockets, CZMQ ends it. So a
-//  thread waits with its next round while there are more files.
+//  On a loaded machine, rounds may begin faster than the sockets of earlier rounds close. CZMQ ends a process that runs
+//  out of sockets. So each thread waits before its next round while the process has more files than this.
 #define MOST_FILES 500
 
 static void *

@@ -84,7 +84,8 @@ s_consumer (void *args)
         zstr_free (&text);
     }
     s_report (self, "all");
-    //  The next record is written after all have reported. No duplicate may precede it.
+    //  The next record is written after all readers have reported. A reader must not receive a duplicate before this
+    //  record.
     CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
     CHECK (dafka_consumer_msg_streq (msg, "last 0"));
     dafka_consumer_msg_destroy (&msg);

@@ -279,8 +279,8 @@ s_test_pipe_high_watermark (void)
 
 //  --------------------------------------------------------------------------
 
-//  Returns how many records a peer receives that begins to read after the producer has ended. With `closed`, after the
-//  producer's sockets have closed too.
+//  Returns how many records a peer receives. The peer begins to read after the producer has ended, and with `closed`
+//  after the producer's sockets have closed too.
 
 #define LINGER_COUNT 3000
 #define LINGER_SIZE 10000

@@ -18,7 +18,7 @@
 #   define TEST_PRINTF(index)
 #endif
 
-//  Like assert, but also with NDEBUG: prints the place and the case of the failure, and exits with code 1.
+//  Like assert, but NDEBUG does not disable it: prints the place and the case of the failure, and exits with code 1.
 #define CHECK(condition) \
     do { \
         if (!(condition)) \
@@ -54,14 +54,14 @@ void
 int
     test_end (void);
 
-//  Waits until only ZeroMQ's threads and the calling one are left. zactor_destroy returns when an actor has sent its
-//  last signal. The actor's thread closes the pipe after that, and zsys_shutdown waits only 200 ms for it.
+//  Waits until no other threads than ZeroMQ's and the calling one are left. zactor_destroy returns when an actor has
+//  sent its last signal. The actor's thread closes the pipe after that, and zsys_shutdown waits only 200 ms for it.
 void
     test_await_actors (void);
 
-//  Between test_log_begin and test_log_end, CZMQ's log is kept in a file. test_log_has checks for a line of that level
-//  ("E:", "W:", "I:", "D:"; NULL is any) that contains both texts (the second may be NULL). test_log_await waits for
-//  such a line. test_log_end prints what was kept.
+//  Between test_log_begin and test_log_end, CZMQ's log is kept in a file. test_log_has checks for a line of a level
+//  ("E:", "W:", "I:", "D:"; NULL: any level) that contains both texts (the second may be NULL). test_log_await waits
+//  for such a line. test_log_end prints what was kept.
 void
     test_log_begin (void);
 bool
@@ -78,7 +78,7 @@ const char *
 char *
     test_new_path (const char *prefix);
 
-//  True under valgrind, for what cannot be measured or provoked there.
+//  True under valgrind, where some effects cannot be measured or provoked.
 bool
     test_in_valgrind (void);
 
@@ -91,8 +91,8 @@ size_t
     test_count_entries (const char *path);
 
 //  The configuration of a private network: its own tower addresses (transport "inproc", or "tcp" on two free loopback
-//  ports), peers on the loopback interface, short intervals, store/db at a new path. It leaves keys unset whose default
-//  matters to some tests (consumer/offset/reset, producer/terminate_unacked). The caller owns the result.
+//  ports), peers on the loopback interface, short intervals, store/db at a new path. Leaves consumer/offset/reset and
+//  producer/terminate_unacked unset, because some tests test their defaults. The caller owns the result.
 zconfig_t *
     test_config (const char *transport);
 //  test_config ("inproc") with consumer/offset/reset = earliest and producer/terminate_unacked = 1.

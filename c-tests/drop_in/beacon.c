@@ -5,7 +5,7 @@
 
 #include "drop_in.h"
 
-//  Waits for this report about this endpoint.
+//  Waits for the beacon's next report, which must have this word and this endpoint.
 
 static void
 s_expect (zactor_t *beacon, const char *word, const char *endpoint)

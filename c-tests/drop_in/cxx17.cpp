@@ -1,5 +1,5 @@
 /*  =========================================================================
-    cxx17 - C++ as it is written today: owners that destroy, threads, two consumers and a producer
+    cxx17 - C++17 with owning classes whose destructors destroy objects, threads, two consumers and a producer
     =========================================================================
 */
 

@@ -1,8 +1,8 @@
 /*  =========================================================================
     libdafka_0_1 - the interface of libdafka 0.1.0, as its reference has it
 
-    Written without a look at our dafka.h, in whose place drop-in programs include it: these are then compiled as if
-    against the C library, and run with ours.
+    Written without a look at our dafka.h. Drop-in programs include this file in place of our dafka.h. So they are
+    compiled as if against the C library, and then run with ours.
     =========================================================================
 */
 

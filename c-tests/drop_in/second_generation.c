@@ -53,7 +53,7 @@ s_produce (zactor_t *producer)
     CHECK (zframe_send (&content, producer, 0) == 0);
 }
 
-//  With a poller, in each of the three ways to read
+//  Waits with a poller, and reads in each of the three ways
 
 static void
 s_consume (zconfig_t *config, const char *address)

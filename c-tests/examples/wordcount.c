@@ -11,23 +11,21 @@
 //
 //  A Dafka consumer does not commit offsets. It reads each partition from the first record, in order, each record once.
 //  So the processor itself writes its position, together with the result: for each input record it publishes ONE output
-//  record. That contains the position of the input record (its partition, and its number there, from 0) and the counts
-//  of its words:
+//  record. The output record contains the position of the input record (its partition, and its number there, from 0)
+//  and the counts of its words:
 //
 //      5B0C7E... 17 fox 1 the 2
 //
-//  A record is in the store or it is not. So no crash leaves a position without its counts, or counts without their
-//  position. After a restart, the processor first reads its own output. Then it reads the input from the beginning, and
-//  processes each record without an output record.
+//  A store has a record completely or not at all. So no crash leaves a position without its counts, or counts without
+//  their position. After a restart, the processor first reads its own output. Then it reads the input from the
+//  beginning, and processes each record without an output record.
 //
-//  It cannot know two things for certain, and does not need to:
+//  There are two things that the processor cannot know for certain, and does not need to know:
 //
 //  - Whether it has read all of its output. Each run of the processor is another producer, so it writes another
-//  partition
-//    of the output topic. A consumer receives partitions in any order, and does not know where they end.
-//  - Whether records that the last run had published, but no store had acknowledged, are lost or still on their way to
-//  a
-//    store.
+//    partition of the output topic. A consumer receives partitions in any order, and does not know where they end.
+//  - What has happened to records that the last run had published, but no store had acknowledged. They may be lost, or
+//    still on their way to a store.
 //
 //  In both cases it may process a record again. That does no harm, because an output record depends only on its input
 //  record, and contains its position: A READER OF THE OUTPUT COUNTS EACH POSITION ONCE. For that reason the records
@@ -43,11 +41,11 @@
 //
 //  What is guaranteed, and what is not
 //
-//  - Each reader of the output counts each input record that a store has once. This requires that stores keep all
-//  records
-//    of both topics, and that only one processor runs at a time. A second processor could read an output record of the
-//    first one that is then lost before a store has it. No processor would repeat that position until the next start.
-//  - The amount of repeated work is not limited; a reader must drop repetitions.
+//  - If a store has an input record, each reader of the output counts it, once. This requires that stores keep all
+//    records of both topics, and that only one processor runs at a time. Otherwise, a second processor could read an
+//    output record of the first one, and this record could then be lost before a store has it. No processor would
+//    repeat that position until the next start.
+//  - The amount of repeated work is not limited. A reader must drop repetitions.
 //  - The start takes as long as reading both topics from their beginning.
 
 #include <dafka.h>
@@ -297,7 +295,8 @@ s_work (dafka_consumer_t *consumer, const char *input, zactor_t *producer, count
             continue;
         const char *address = dafka_consumer_msg_address (msg);
         partition_t *partition = s_counts_partition (counts, address);
-        //  Records of a partition arrive from the first on, in order, without gaps. So counting them numbers them.
+        //  Records of a partition arrive from the first on, in order, without gaps. So the number of a record is the
+        //  count of the records that were read before it.
         uint64_t number = partition->read++;
         if (s_partition_has (partition, number))
             continue;

@@ -14,7 +14,7 @@ typedef struct { zconfig_t *config; zsock_t *record_sink; } consumer_args_t;
 
 static void *s_library;
 
-//  ISO C does not convert a data pointer into a function pointer, so its bytes are copied
+//  ISO C does not convert a data pointer into a function pointer, so copy the bytes of the pointer
 static void
 s_find (const char *name, void *function, size_t size)
 {
