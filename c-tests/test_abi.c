@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_abi - C programs and the library agree on layouts: the argument structs, with each field at its place and
-    nothing after the last one, constants, numbers at their limits, the version
+    test_abi - C programs and the library agree on the layout of the argument structs (each field is at its place, and
+    nothing follows the last one), on constants, on numbers at their limits, and on the version
 
     test_proto covers message ids and zmq_msg_t.
     =========================================================================

@@ -2,7 +2,7 @@
     test_as_0_1_0 - undocumented behaviour of the C library that programs rely on: strings that are never NULL, a list
     of subscriptions that is always the same object, records for actors of the application
 
-    The differences that remain: doc/quirks.md.
+    doc/quirks.md describes the differences that remain.
     =========================================================================
 */
 
@@ -128,7 +128,7 @@ s_test_double (void)
     }
     dafka_producer_msg_destroy (&msg);
     zactor_destroy (&actor);
-    //  The library must not wait for a command pipe of its own here
+    //  The library must not wait here as it waits for its own actors
     CHECK (zclock_mono () - start < 5000);
 }
 

@@ -117,7 +117,7 @@ s_test_words (zconfig_t *config)
     s_check_report (first, "CONNECT", 4444, 1111);
     s_check_report (second, "CONNECT", 1111, 4444);
     zactor_destroy (&second);
-    zactor_destroy (&first);                //  With a report unread, or about to arrive
+    zactor_destroy (&first);                //  A report is unread, or about to arrive
 }
 
 //  A node is identified by its endpoint: programs of the Java implementation send beacons without a sender, and several

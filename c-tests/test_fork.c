@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_fork - a child that was forked while its parent has nodes: every function returns, with an error where it needs
-    the parent's threads; the child can start its own nodes; the parent is not affected
+    test_fork - a child that was forked while its parent has nodes: every function returns, and returns an error if it
+    needs the parent's threads; the child can start its own nodes; the parent is not affected
     =========================================================================
 */
 

@@ -1,6 +1,6 @@
 /*  =========================================================================
     test_latest - with "latest", the default, a consumer receives no record that was published before it subscribed,
-    neither from a live producer nor from the store. After its first record none is missing.
+    neither from a live producer nor from the store. After the first record that it receives, none is missing.
     =========================================================================
 */
 

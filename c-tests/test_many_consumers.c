@@ -1,8 +1,8 @@
 /*  =========================================================================
-    test_many_consumers - consumers until the process has no sockets or files left: NULL, and a log line with the limit;
-    a thousand consumers, each of which receives all records
+    test_many_consumers - makes consumers until the process has no sockets or files left: dafka_consumer_new returns
+    NULL, and a log line names the limit; a thousand consumers, each of which receives all records
 
-    test_many_consumers sockets | files | default | COUNT
+    usage: test_many_consumers sockets | files | default | COUNT
     =========================================================================
 */
 
@@ -78,7 +78,7 @@ s_test_files (void)
     zconfig_destroy (&config);
 }
 
-//  Without a chosen limit, an application gets as many sockets as files, if its first socket is a consumer's.
+//  If an application has set no limit, and its first socket is a consumer's, it gets as many sockets as files.
 
 static void
 s_test_default (void)

@@ -1,7 +1,7 @@
 /*  =========================================================================
     test_proto - dafka_proto: fields, encoding, copies, moves, limits, print and ZPL, for each message of the protocol
 
-    The octets were written by hand from the description of the wire protocol. Sockets: test_proto_sockets.
+    The octets were written by hand from the description of the wire protocol. test_proto_sockets tests sockets.
     =========================================================================
 */
 

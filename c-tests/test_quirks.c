@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_quirks - where libdafka 0.1.0 differs from its documentation: the behaviour of our nodes, as seen by a peer
-    that speaks the protocol directly (doc/quirks.md)
+    test_quirks - libdafka 0.1.0 differs from its documentation in some points (doc/quirks.md): the behaviour of our nodes
+    in these points, as seen by a peer that speaks the protocol directly
     =========================================================================
 */
 

@@ -30,7 +30,7 @@ s_test_from_producer (void)
     }
     dafka_producer_msg_destroy (&msg);
 
-    //  One consumer after the other: the producer must keep the records
+    //  One consumer starts after the other: the producer must keep the records
     for (int turn = 1; turn <= 2; turn++) {
         dafka_consumer_t *consumer = test_consumer_new ("replay", config);
         dafka_consumer_msg_t *record = dafka_consumer_msg_new ();

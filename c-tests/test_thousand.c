@@ -24,7 +24,7 @@ typedef struct {
     size_t memory;
 } held_t;
 
-//  Number of allocated bytes. Always 0 under valgrind, which detects leaks itself.
+//  Number of allocated bytes. Always 0 under valgrind, because valgrind itself detects leaks.
 
 static size_t
 s_memory (void)

@@ -61,7 +61,7 @@ void
 
 //  Between test_log_begin and test_log_end, CZMQ's log is kept in a file. test_log_has checks for a line of a level
 //  ("E:", "W:", "I:", "D:"; NULL: any level) that contains both texts (the second may be NULL). test_log_await waits
-//  for such a line. test_log_end prints what was kept.
+//  for such a line. test_log_end prints the kept lines.
 void
     test_log_begin (void);
 bool

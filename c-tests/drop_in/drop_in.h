@@ -1,8 +1,8 @@
 /*  =========================================================================
     drop_in - what the drop-in programs share
 
-    They are written from the reference of libdafka 0.1.0 alone, without a look at our code. With DROP_IN they include
-    the interface of 0.1.0 in place of our dafka.h.
+    These programs are written from the reference of libdafka 0.1.0 alone, without a look at our code. With DROP_IN they
+    include the interface of 0.1.0 in place of our dafka.h.
     =========================================================================
 */
 

@@ -1,5 +1,5 @@
 /*  =========================================================================
-    second_generation - a producer, a store, a consumer that is polled, and one with a sink of the program
+    second_generation - a producer, a store, a consumer that is polled, and a consumer with a sink of the program
     =========================================================================
 */
 

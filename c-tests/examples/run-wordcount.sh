@@ -100,7 +100,7 @@ beacon
 store
     db = "$dir/db"
 CFG
-# The same for a processor that does not wait after its marker: it repeats much work.
+# The configuration of a processor that does not wait after its marker. This processor repeats much work.
 { cat "$dir/dafka.cfg"; printf 'wordcount\n    quiet = 0\n'; } >"$dir/hasty.cfg"
 
 "$bin/dafka_towerd" -c "$dir/dafka.cfg" 2>"$dir/tower.log" &
@@ -140,15 +140,15 @@ kill_hard() {
     wait "${pids[$1]}" 2>/dev/null || true
     unset "pids[$1]"
 }
-# Output records without subject and address, and their number of different positions
+# Output records without subject and address, and the number of different positions in them
 outputs() { cut -d ' ' -f 3- "$dir/seen" | grep -v '^begin$' || true; }
 positions() { outputs | cut -d ' ' -f 1,2 | sort -u | wc -l; }
 seen() { [ "$(positions)" -ge "$1" ]; }
 found() { sed -n 's/^wordcount: \([0-9]*\) records were done before.*/\1/p' "$dir/wordcount-$1.log"; }
 has_found() { [ -n "$(found "$1")" ]; }
 
-# The store is stopped meanwhile. The first processor is killed after it has published records that the store cannot
-# have, and the store is killed too, so that these records are lost.
+# The store is stopped. The first processor is killed after it has published records that the store cannot have. The
+# store is killed too, so that these records are lost.
 start_store
 feed 1
 start dafka
@@ -162,8 +162,8 @@ kill_hard store
 fed
 start_store
 
-# The second processor must repeat that work. Then the same, but the store survives: it reads the records after their
-# processor is dead.
+# The second processor must repeat that work. Then it is killed in the same way, but the store survives, and reads the
+# records after their processor is dead.
 start dafka
 wait_for "the second processor's start" has_found 2
 [ "$(found 2)" -le "$(position 1)" ] || fail "the store has output that it cannot have"
@@ -211,7 +211,7 @@ check counts
 # It is not certain how much earlier output a processor finds. But each must find some.
 [ $(($(found 2) + $(found 4) + $(found 5))) -gt 0 ] || fail "no processor has found what earlier ones had done"
 
-# Each output record twice, in one partition: here the reader certainly receives repetitions.
+# Publishes each output record twice, in one partition. So the reader certainly receives repetitions.
 wait_for "the last output" seen "$lines"
 outputs | awk '{ print; print }' | "$bin/dafka_console_producer" -c "$dir/dafka.cfg" twice 2>"$dir/twice.log"
 check twice

@@ -11,7 +11,7 @@ fn long_lines(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|i| format!("{i:0100}").into_bytes()).collect()
 }
 
-/// Reads these lines, and returns how long that takes.
+/// Reads these lines. Returns the time that this takes.
 #[track_caller]
 fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
     let start = Instant::now();
@@ -21,14 +21,14 @@ fn read_all(consumer: &mut Program, expected: &[Vec<u8>]) -> Duration {
     duration
 }
 
-/// How long a consumer is stopped: twice the timeout of its peers.
+/// The time for which a consumer is stopped. It is twice the timeout after which peers disconnect.
 const STANDSTILL: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_stopped_consumer_delays_no_other_node_and_receives_everything_later() {
     let cluster = Cluster::new().with_tower().with_store();
     let load = long_lines(150_000);
-    // First without a stopped consumer.
+    // The first measurement is without a stopped consumer.
     let (mut one, mut other) = (cluster.consumer(TOPIC), cluster.consumer(TOPIC));
     let publish = |load: &[Vec<u8>]| cluster.producer_of(TOPIC, load);
     let producer = publish(&load);
@@ -72,7 +72,7 @@ fn a_stopped_consumer_delays_no_other_node_and_receives_everything_later() {
 fn a_consumer_whose_output_is_not_read_keeps_its_connections_and_loses_nothing() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/timeout", "1500");
-    // Its sockets hold few records, so it fetches the rest.
+    // The consumer's sockets hold few records, so it fetches the rest.
     cluster.set("consumer/high_watermark", "1000");
     let _tower = cluster.tower();
     let _store = cluster.store("store");
@@ -82,14 +82,14 @@ fn a_consumer_whose_output_is_not_read_keeps_its_connections_and_loses_nothing()
     let producer = cluster.producer_of(TOPIC, &load);
     read_all(&mut other, &load);
     producer.expect_success("the end of its input, with a store present");
-    // Do not read its output, for longer than the timeout of silent peers. Its beacon continues.
+    // Do not read the consumer's output for longer than the timeout of silent peers. The consumer's beacon continues.
     let mut observer = Node::new(&cluster);
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
         observer.listen(Duration::from_millis(50));
     }
     observer.peers.clear();
-    // Both nodes of the store, and both consumers.
+    // The connected nodes: both nodes of the store, and both consumers.
     observer.wait_for_peers(4);
     assert_eq!(observer.peers.len(), 4, "{:?}", observer.peers);
     assert!(unread.is_running() && unread.rss_bytes() < 100 << 20, "{} octets", unread.rss_bytes());

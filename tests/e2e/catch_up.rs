@@ -1,4 +1,5 @@
-//! A late consumer and a late store catch up with a producer at full speed, without more requests than they need.
+//! A late consumer and a late store catch up with a producer that publishes at full speed. They do not send more
+//! requests than they need.
 
 use crate::e2e::{Cluster, assert_contents, lines, statistic};
 use std::time::Duration;
@@ -14,7 +15,7 @@ fn a_late_consumer_and_a_late_store_catch_up_with_a_producer_at_full_speed() {
     let published = lines("fast", COUNT);
     let mut live = cluster.consumer("fast");
     let producer = cluster.producer_of("fast", &published);
-    // By then the producer is ahead, and a part of the records is on disk.
+    // The late nodes start now: the producer is ahead, and a part of the records is on disk.
     let mut begun = live.lines(COUNT / 10, "live records");
 
     let _second = cluster.store("second");

@@ -115,7 +115,8 @@ fn a_tower_may_start_last_and_be_replaced() {
 #[test]
 fn connected_nodes_continue_without_a_tower() {
     let mut cluster = Cluster::new();
-    // The default. With a shorter timeout, a busy machine could delay beacons, and without a tower no node reconnects.
+    // This is the default. With a shorter timeout, nodes could disconnect because a busy machine delays beacons, and
+    // without a tower no node reconnects.
     let timeout = 4 * TIMEOUT;
     cluster.set("beacon/timeout", &timeout.as_millis().to_string());
     let tower = cluster.tower();
@@ -123,7 +124,7 @@ fn connected_nodes_continue_without_a_tower() {
     let mut flow = Flow::start(&cluster, "towerless");
     flow.publish(100);
     flow.arrive("records with a tower");
-    // The consumer is connected to both: the store serves the record of a producer that has ended.
+    // The consumer is connected to both nodes: the store serves the record of a producer that has ended.
     cluster.publish("towerless", &lines("other", 1));
     flow.consumer.line("the record of another producer");
     // By then all nodes have received beacons of all others.
@@ -173,11 +174,11 @@ fn programs_can_end_while_a_peer_is_stopped() {
     producer.feed(&all[..100]);
     let mut printed = reader.lines(100, "records before it stands still");
 
-    // About 40 MB wait for it, more than the buffers of a connection hold.
+    // About 40 MB wait for the consumer, more than the buffers of a connection hold.
     reader.pause();
     producer.feed(&all[100..]);
     producer.close_input();
-    // It ends when the store has all, although data for the consumer waits.
+    // The producer ends when the store has all records, although data for the consumer still waits.
     producer.expect_success("the end of its input, while a consumer stands still");
 
     // A second consumer stops during a replay from the store.
@@ -210,7 +211,7 @@ fn a_producer_keeps_unacknowledged_records_while_a_store_is_stopped() {
     flow.publish(1_000);
     flow.arrive("records while the store runs");
 
-    // For longer than the timeout of silent peers.
+    // Wait for longer than the timeout of silent peers.
     store.pause();
     flow.publish(50_000);
     flow.arrive("more records than the buffers of a connection hold");

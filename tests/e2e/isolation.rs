@@ -31,14 +31,15 @@ fn an_isolated_consumer_does_not_read_records_that_no_store_has() {
     let _store = cluster.store("store");
     let later = lines("later", 100);
     cluster.publish(TOPIC, &later);
-    // The consumer skips the lost records. The next ones are those that a store has.
+    // The consumer skips the lost records. The next records that it prints are those that a store has.
     isolated.expect_records(TOPIC, &later, "what a store has later");
     let mut late = cluster.consumer(TOPIC);
     let all = late.lines(200, "all that is stored");
     assert!(!all.iter().any(|line| String::from_utf8_lossy(line).contains("lost")));
 }
 
-/// More records wait than the limit allows. The consumer fetches the others when a store has them.
+/// More records wait for acknowledgement than the limit allows. The consumer fetches those beyond the limit when a
+/// store has them.
 #[test]
 fn an_isolated_consumer_limits_waiting_records_and_delivers_all() {
     let cluster = Cluster::new().with_tower();

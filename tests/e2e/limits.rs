@@ -9,8 +9,8 @@ const TOPIC: &str = "limits";
 /// The limit of the reorder buffer: a hundred of these records.
 const REORDER_BYTES: &str = "100000";
 
-/// Publishes two thousand records of a kilobyte without the first one, and then the only record of another partition.
-/// Returns the address of that partition.
+/// Publishes two thousand records of a kilobyte, except for the first one, and then the only record of another
+/// partition. Returns the address of that partition.
 fn publish_early_records(node: &Node) -> String {
     let (early, last) = (node.address.clone(), new_address());
     let content = "x".repeat(1_000);
@@ -21,7 +21,7 @@ fn publish_early_records(node: &Node) -> String {
     last
 }
 
-/// Ends a node that runs with `--verbose`. Most of the early records had no room.
+/// Ends a node that runs with `--verbose`. Checks that most of the early records had no room.
 #[track_caller]
 fn assert_bounded(node: Program) {
     let stderr = node.terminate().stderr;
@@ -87,7 +87,7 @@ fn lines_that_are_too_long_are_refused_and_all_others_published() {
     consumer.expect_no_more();
 }
 
-/// How many endpoints a node was connected to: at most, at the end, and in total.
+/// The numbers of endpoints that a node was connected to: at most at the same time, at the end, and in total.
 fn connections(log: &str) -> (usize, usize, usize) {
     let (mut now, mut most, mut all) = (0_usize, 0, 0);
     for line in log.lines() {

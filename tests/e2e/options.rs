@@ -176,7 +176,7 @@ fn a_key_may_be_written_in_one_line_and_two_values_are_refused() {
     let write = |text: String| std::fs::write(&config, text).expect("a file");
     write(format!("store/db = {db}\nbeacon/pub_address = {publ}\nbeacon\n    sub_address = {sub}\n"));
     let store = cluster.program("dafka_stored", &["-c", &config]);
-    // It acknowledges a record, so it has found the tower.
+    // The store acknowledges a record, so it has found the tower.
     cluster.publish("flat", &lines("line", 1));
     assert!(Path::new(&db).join("data.mdb").exists());
     assert!(!cluster.dir().join("storedb").exists());
@@ -234,7 +234,7 @@ fn a_tower_does_not_start_where_another_socket_listens() {
     assert_refused(&cluster, "dafka_towerd", &["--pub", &taken, "--sub", &sub], &[], &[&taken]);
     assert_refused(&cluster, "dafka_towerd", &["--pub", &publ, "--sub", &taken], &[], &[&taken]);
     drop(listener);
-    // Both addresses the same.
+    // Both addresses are the same.
     assert_refused(&cluster, "dafka_towerd", &["--pub", &publ, "--sub", &publ], &[], &[&publ]);
     // With free ports, a tower starts.
     let tower = cluster.tower();
@@ -269,7 +269,7 @@ fn a_store_does_not_share_its_directory() {
     let published = lines("line", 100);
     cluster.publish("shared", &published);
     assert_store_refused(&cluster, &cluster.dir().join("db"), &["in use"]);
-    // The first store still works. Its end frees the directory, even by SIGKILL.
+    // The first store still works. When it ends, even by SIGKILL, another store can use the directory.
     cluster.assert_stored("shared", &published);
     store.kill();
     let _store = cluster.store("db");

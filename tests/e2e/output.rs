@@ -27,7 +27,7 @@ fn closed() -> Stdio {
     std::io::pipe().expect("a pipe").1.into()
 }
 
-/// Runs a program until it ends. Returns its exit code and what it wrote to standard error, when that is a pipe.
+/// Runs a program until it ends. Returns its exit code and, if standard error is a pipe, the text that it wrote there.
 #[track_caller]
 fn run(program: &str, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> (Option<i32>, String) {
     let mut command = Command::new(program);
@@ -38,8 +38,8 @@ fn run(program: &str, arguments: &[&str], stdout: Stdio, stderr: Stdio) -> (Opti
     (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
 }
 
-/// Checks a program whose output fails, and everything else succeeds: a full device gives one line and exit code 1, and
-/// a closed pipe gives exit code 0.
+/// Checks a program whose output fails while everything else succeeds: a full device leads to one log line and exit
+/// code 1, and a closed pipe leads to exit code 0.
 #[track_caller]
 fn assert_output_matters(program: &str, arguments: &[&str]) {
     let (code, stderr) = run(program, arguments, full(), Stdio::piped());
@@ -77,7 +77,7 @@ fn measurements_and_lists_of_a_store_report_a_full_device_and_ignore_a_closed_pi
     assert_output_matters(PERF_STORE, &[&node[..], &["10", "10"]].concat());
     assert_output_matters(STORED, &["-c", &config, "--list"]);
 
-    // Nothing is missing. The line about that is lost, the exit code is 0.
+    // No record is missing. The output line about that is lost, and the exit code is 0.
     let missing = [&node[..], &["--missing"]].concat();
     for stderr in [full(), closed()] {
         assert_eq!(run(STORED, &missing, full(), stderr).0, Some(0));

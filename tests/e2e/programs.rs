@@ -43,7 +43,7 @@ fn large_and_unusual_lines_are_printed_unchanged() {
         .collect();
     let mut live = cluster.consumer("odd");
     let producer = cluster.producer("odd");
-    // Small pieces first, whose borders are anywhere in the lines.
+    // First send small pieces, which end anywhere in a line.
     let octets = odd.join(&b'\n');
     for piece in octets[..600].chunks(7) {
         producer.feed_octets(piece.to_vec());
@@ -95,7 +95,7 @@ fn an_idle_consumer_prints_each_record_at_once() {
         std::thread::sleep(Duration::from_millis(20));
     }
     times.sort();
-    // Shorter than the interval of beacons and HEADs, and than the time to fill a buffer.
+    // This is shorter than the interval of beacons and HEADs, and shorter than the time to fill a buffer.
     assert!(times[10] < Duration::from_millis(500), "a single record takes {times:?}");
 }
 
@@ -117,7 +117,7 @@ fn a_consumer_ends_when_its_output_pipe_is_closed() {
         std::thread::spawn(move || {
             let text = std::io::read_to_string(output).expect("UTF-8");
             let status = head.wait().expect("head ends");
-            // The receiver is gone when the test has failed.
+            // The receiver no longer exists if the test has failed.
             let _ = sender.send((text, status));
         });
 
@@ -186,7 +186,7 @@ fn the_perf_programs_print_their_measurements() {
     for (first, output) in [
         ("Done publishing", store.expect_success("all records are acknowledged")),
         ("Received first", consumer.expect_success("all records have arrived")),
-        // The second time, the records come from the store.
+        // In the second round, the records come from the store.
         (
             "Received first",
             cluster

@@ -1,5 +1,5 @@
-//! Several stores: each copies every partition, a producer waits for enough stores, and its memory is limited
-//! meanwhile.
+//! Several stores: each store copies every partition. A producer waits for enough stores, and its memory stays limited
+//! while it waits.
 
 use crate::e2e::{
     Cluster, DEADLINE, Program, assert_contents, assert_each_partition, lines, statistic, varied_lines,
@@ -19,13 +19,13 @@ fn producer_with(cluster: &Cluster, topic: &str, settings: &[(&str, &str)]) -> P
     cluster.node_with("dafka_console_producer", &[topic], settings)
 }
 
-/// The offset in an ACK of one of our stores. The store's name follows it.
+/// The offset in an ACK of one of our stores. In the ACK, the store's name follows the offset.
 fn acknowledged(ack: &[u8]) -> u64 {
     number_8_at(ack, ack.len() - 33 - 8)
 }
 
-/// Waits for several ACKs of all records. The store repeats them for each HEAD of the producer, so by then the producer
-/// has received some, too. If they were enough for it, it would send no more HEADs.
+/// Waits for several ACKs of all records. The store repeats its ACKs for each HEAD of the producer, so the producer has
+/// then received some of them, too. If these ACKs were enough for the producer, it would send no more HEADs.
 fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     let due = Instant::now() + DEADLINE;
     for _ in 0..4 {
@@ -35,8 +35,8 @@ fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     }
 }
 
-/// A store that starts again does not count as a second store: with its database, and without it, where it has a new
-/// name.
+/// A store that starts again does not count as a second store. This holds with its old database, and without a
+/// database, although the store then has a new name.
 #[test]
 fn a_producer_with_min_stores_2_waits_until_two_different_stores_have_each_record() {
     for is_wiped in [false, true] {
@@ -90,7 +90,7 @@ fn records_of_several_stores_are_fetched_from_one_of_them() {
         statistic(&stderr, "duplicates")
     };
     // If all three answered, there would be twice as many duplicates as records. A store that is slow for a moment may
-    // answer after another one, but not each time.
+    // answer after another one, but this does not happen each time.
     let mut duplicates = Vec::new();
     while duplicates.last().is_none_or(|&count| count >= published.len() as u64 / 4) {
         duplicates.push(replay());
@@ -122,7 +122,7 @@ fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
 }
 
 /// On a busy machine a store may be slow for a moment, and the consumer rightly repeats its request. That does not
-/// happen each time. An application that reads slowly would cause it each time.
+/// happen in each attempt. If an application that reads slowly caused it, it would happen in each attempt.
 #[test]
 fn a_slow_application_does_not_cause_repeated_fetches() {
     let repeats: Vec<u64> = std::iter::repeat_with(records_that_a_slow_application_gets_twice)
@@ -168,7 +168,7 @@ fn a_producer_without_a_store_limits_its_memory_and_continues_with_a_store() {
         producer_with(&cluster, "bounded", &[("producer/max_unacked_bytes", &limit.to_string())]);
     producer.feed(&published);
     producer.close_input();
-    // At the limit, or one record before it, it stops reading.
+    // The producer stops reading at the limit, or one record before it.
     let mut first = consumer.lines(101, "the first records");
     first.extend(consumer.lines_within(published.len() - first.len(), Duration::from_secs(2)));
     let occupied: usize = published[..first.len()].iter().map(|line| line.len() + 128).sum();
@@ -192,7 +192,7 @@ fn a_producer_that_waits_for_stores_can_be_interrupted() {
     producer.feed(&lines("stuck", 5_000));
     consumer.line("the first record");
     producer.signal(libc::SIGTERM);
-    // It waits for acknowledgements only for some time.
+    // The producer waits for acknowledgements only for some time.
     producer.expect_exit("SIGTERM, with its memory full", 3, &["records were not acknowledged"]);
 }
 

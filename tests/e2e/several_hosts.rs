@@ -8,8 +8,8 @@ use crate::e2e::{
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// How soon records flow after a link works again, on a machine that may be busy. TCP alone, with its exponential
-/// backoff, takes up to as long as the cut was. It may take a quarter of an hour to notice a dead peer.
+/// The time until records flow after a link works again, on a machine that may be busy. TCP alone, with its exponential
+/// backoff, may need as long as the link was cut. It may take a quarter of an hour to notice a dead peer.
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// The timeout of silent peers.
@@ -21,7 +21,7 @@ fn announced_hosts(tower: &Program) -> BTreeSet<String> {
     endpoints.map(|endpoint| endpoint.rsplit_once(':').expect("a port").0.to_owned()).collect()
 }
 
-/// Waits until a tower has announced so many nodes.
+/// Waits until a tower has announced this number of nodes.
 #[track_caller]
 fn wait_until_announced(tower: &Program, count: usize) {
     wait_until("the tower announces all nodes", || announced(tower).len() >= count);
@@ -135,7 +135,7 @@ fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
 fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
     let Some((hosts, [_tower, store], mut flow)) = three_hosts("towerless") else { return };
     hosts.network.isolate(0);
-    // Twice the timeout: without beacons from a tower, no node disconnects.
+    // Wait for twice the timeout: without beacons from a tower, no node disconnects.
     let start = Instant::now();
     while start.elapsed() < TIMEOUT * 2 {
         flow.publish(100);
@@ -146,7 +146,7 @@ fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
         assert!(!node.log().contains("DISCONNECT"), "{}", node.log());
     }
     hosts.network.join(0);
-    // A node that starts now finds the others, and they find it.
+    // A node that starts now finds the others, and the others find this node.
     let start = Instant::now();
     let mut late = hosts.consumer(0, "towerless");
     let printed = late.lines(flow.published.len(), "a late consumer");
@@ -158,11 +158,11 @@ fn nodes_stay_connected_when_the_towers_host_is_cut_off() {
 #[test]
 fn one_direction_alone_is_cut() {
     let Some((hosts, [_tower, _store], mut flow)) = three_hosts("oneway") else { return };
-    // Both receive beacons and are announced, so no beacon shows the cut.
+    // Both nodes receive beacons and are announced, so no beacon shows the cut.
     for (from, to) in [(1, 2), (2, 1)] {
         hosts.network.set(from, to, Link { is_cut: true, ..Link::default() });
         flow.publish(1_000);
-        // Longer than the nodes take to notice the cut.
+        // This is longer than the nodes need to notice the cut.
         std::thread::sleep(TIMEOUT * 2);
         flow.publish(1_000);
         hosts.network.set(from, to, Link::default());
@@ -210,7 +210,7 @@ fn a_new_host_takes_the_address_of_one_that_vanished() {
     let others = (40_001..40_100).step_by(2).map(|port| port.to_string());
     let others: Vec<_> = others.filter(|port| !endpoint.ends_with(port.as_str())).collect();
     hosts.network.sysctl(3, "net/ipv4/ip_local_reserved_ports", &others.join(","));
-    // As if its cable was pulled: no peer receives a FIN or RST.
+    // The host vanishes as if its cable was pulled: no peer receives a FIN or RST.
     hosts.network.isolate(2);
     hosts.network.set_down(2);
     old.kill();

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM end every program soon, after it has flushed its data. The exit code is 0, unless records are not
-//! acknowledged.
+//! SIGINT and SIGTERM end every program soon, after it has flushed its data. The exit code is 0, unless a record is
+//! unacknowledged.
 
 use crate::e2e::{
     Cluster, DEADLINE, Output, PROMPT, Program, assert_contents, lines, varied_lines, wait_until,
@@ -35,7 +35,7 @@ fn nodes(cluster: &Cluster) -> Vec<Program> {
     ]
 }
 
-/// As [`nodes`], after consumers have received records, which the store has acknowledged.
+/// As [`nodes`], but consumers have already received records, and the store has acknowledged these records.
 fn busy_nodes(cluster: &Cluster) -> Vec<Program> {
     let mut programs = nodes(cluster);
     let isolated = [("consumer/isolation", "acknowledged")];
@@ -67,7 +67,7 @@ fn signals_end_every_program_while_a_tower_is_there_and_after_it_has_died() {
 fn signals_end_every_program_when_there_never_was_a_tower() {
     for signal in SIGNALS {
         let cluster = Cluster::new();
-        // While they wait for a tower, and after they have stopped waiting.
+        // The signal comes while the programs wait for a tower, and after they have stopped waiting.
         interrupt(nodes(&cluster), signal, "at the start, without a tower");
         let programs = nodes(&cluster);
         std::thread::sleep(Duration::from_millis(1_500));
@@ -131,7 +131,7 @@ fn a_signal_ends_a_measurement() {
         witness.lines(1_000, "the records of the measurement");
         interrupt(vec![waiting], signal, "before the acknowledgements");
 
-        // During measurements of more records than can be published meanwhile.
+        // The signal comes during both measurements: their records are too many to be published before it.
         let _store = cluster.store("store");
         let publishing = cluster.node("dafka_perf_store", &["1000000000", "10"]);
         witness.lines(100, "the records of a large measurement");
@@ -167,7 +167,7 @@ fn a_producer_without_acknowledgements_ends_5_s_after_the_signal() {
             producers.push((producer, signal));
         }
     }
-    // The time before the signal does not count.
+    // The time before the signal does not count towards the 5 s for which a producer waits.
     std::thread::sleep(Duration::from_millis(6_000));
     let signalled = Instant::now();
     for (producer, signal) in &mut producers {
@@ -182,7 +182,8 @@ fn a_producer_without_acknowledgements_ends_5_s_after_the_signal() {
 
 #[test]
 fn a_second_signal_ends_a_producer_at_once() {
-    // After the first signal it waits for 5 s. On a busy machine an end at once may take long, but not each time.
+    // After the first signal the producer waits for 5 s. On a busy machine, a producer that ends at once may still take
+    // long. It does not take long in all three attempts.
     let mut took = Vec::new();
     while took.len() < 3 {
         let elapsed = time_after_a_second_signal();
@@ -278,7 +279,7 @@ fn interrupt_in_mid_input() -> bool {
     if has_given_up(producer, "SIGTERM in mid-input", signalled) {
         return false;
     }
-    // The producer shares the position of the open file.
+    // The producer shares the open file, and so its position, with this process.
     let read = file.stream_position().expect("a position") as usize;
     let count = octets[..read].iter().filter(|&&octet| octet == b'\n').count();
     cluster.assert_stored("input", &all[..count]);

@@ -1,4 +1,4 @@
-//! Consumers receive all records of producers and stores, in order, each once.
+//! Consumers receive all records of producers and stores, in order, and each record once.
 
 use crate::e2e::{
     Cluster, DEADLINE, Program, assert_contents, assert_each_partition, contents, lines, varied_lines,
@@ -14,7 +14,7 @@ fn a_producer_without_a_store_replays_5_000_lines_of_varied_length() {
     let producer = cluster.producer("kept");
     let all = varied_lines("kept", 5_000, 5_000);
     producer.feed(&all);
-    // The witness shows that all is published. It ends before the consumer starts.
+    // The witness shows that all records are published. It ends before the consumer starts.
     witness.lines(all.len(), "records as they are published");
     witness.kill();
 
@@ -29,7 +29,7 @@ fn a_producer_waits_for_a_store_that_comes_late() {
     let mut producer = cluster.producer_of("late", &all);
     witness.lines(all.len(), "records without a store");
     witness.kill();
-    // Its input has ended, all is published, and nothing is acknowledged.
+    // The producer's input has ended, all records are published, and none is acknowledged.
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(producer.is_running(), "the producer has ended although no store has its records");
 
@@ -107,7 +107,7 @@ fn a_consumer_of_new_records_gets_nothing_published_before_it_came() {
     let begin = (0..published).find(|i| first_new[0] == format!("new {i}").into_bytes());
     let begin = begin.unwrap_or_else(|| panic!("{:?} was not new", String::from_utf8_lossy(&first)));
 
-    // From there on, all of them.
+    // From this record on, the consumer receives all records.
     producer.feed(&(published..published + 500).map(|i| format!("new {i}").into_bytes()).collect::<Vec<_>>());
     let expected = (begin..published + 500).map(|i| format!("new {i}").into_bytes()).collect::<Vec<_>>();
     let mut printed = vec![first];
@@ -147,7 +147,7 @@ fn each_of_two_stores_ends_up_with_everything() {
     cluster.publish("both", &all);
     // The producer has ended when the first store had all records. The second one copies the rest from it.
     let store_a = wait_until_the_other_store_has(&cluster, store_a, "both", &[&all]);
-    // And the other way round.
+    // The first one also copies the missing records from the second one.
     store_b = wait_until_the_other_store_has(&cluster, store_b, "both", &[&all]);
 
     // Both stores answer, and the consumer prints each record once.
@@ -181,7 +181,7 @@ fn a_store_that_starts_late_copies_the_records_of_ended_producers_from_another_s
     cluster.assert_stored("other", &other);
 }
 
-/// Waits until a consumer receives everything while `store` is stopped, so from another store.
+/// Waits until a consumer receives everything while `store` is stopped: the records then come from another store.
 #[track_caller]
 fn wait_until_the_other_store_has(
     cluster: &Cluster,
@@ -190,7 +190,7 @@ fn wait_until_the_other_store_has(
     all: &[&[Vec<u8>]],
 ) -> Program {
     let (start, count) = (Instant::now(), all.iter().map(|partition| partition.len()).sum());
-    // Between the attempts it runs, longer each time, so that the other store can copy the rest.
+    // Between the attempts `store` runs, longer each time, so that the other store can copy the rest.
     for running in [0, 1, 2, 4, 8, 16, 32].map(Duration::from_secs) {
         std::thread::sleep(running);
         store.pause();
@@ -237,7 +237,8 @@ fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
     consumer.expect_no_more();
 }
 
-/// A write per record is right for an idle stream. It would take half of the time of a busy stream.
+/// On an idle stream, the consumer may make one write per record. On a busy stream, such writes would take half of the
+/// time.
 #[test]
 fn a_consumer_of_a_busy_stream_writes_many_records_at_a_time() {
     const RECORDS: usize = 100_000;

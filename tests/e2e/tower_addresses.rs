@@ -48,7 +48,7 @@ fn an_ipc_address_has_one_tower_and_a_file_there_stays() {
     assert!(!sub_path.exists());
     std::fs::remove_file(&pub_path).expect("the file");
 
-    // A killed tower leaves its sockets. One of the towers that start next uses them again.
+    // A killed tower leaves the files of its sockets. One of the towers that start next uses these addresses again.
     let mut killed = tower(&cluster, &sub, &publ);
     killed.wait_until("it listens", |_| is_socket(&sub_path) && is_socket(&pub_path));
     killed.kill();
@@ -72,7 +72,7 @@ fn an_ipc_address_has_one_tower_and_a_file_there_stays() {
     first.terminate();
     assert!(!sub_path.exists() && !pub_path.exists());
 
-    // A listener with a full queue is in use, too.
+    // An address whose listener has a full queue is in use, too.
     let listener = UnixListener::bind(&sub_path).expect("a socket");
     rustix::net::listen(&listener, 0).expect("a shorter queue");
     let _waiting = UnixStream::connect(&sub_path).expect("room for one");

@@ -5,7 +5,7 @@ use crate::hostile::{Attacker, Honest, MIB, PROMPT, as_subscriber, shake_hands};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// How many descriptors each program may have open: the limit of many systems.
+/// The number of descriptors that each program may have open. Many systems have this limit.
 const FILES: u64 = 1_024;
 /// How much a process may grow. A connection takes about 30 kB.
 const GROWTH: u64 = 100 * MIB;

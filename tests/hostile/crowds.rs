@@ -1,6 +1,6 @@
 //! A hundred thousand made-up partitions, and ten thousand peers that do not exist.
 //!
-//! `DAFKA_SOAK=1` runs the long ones too (`make soak-hostile`).
+//! `DAFKA_SOAK=1` also runs the long tests (`make soak-hostile`).
 
 use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, port_of};
 use crate::hostile::{Attacker, Honest, MIB, TOPIC, beacon, beacon_socket};
@@ -14,8 +14,9 @@ fn is_soak() -> bool {
     std::env::var_os("DAFKA_SOAK").is_some()
 }
 
-/// A partition costs a consumer or a store about a kilobyte: its names, twice, its state, and its entries in tables.
-/// 100,000 partitions cost less than 100 MiB. Half as much again is for batches and for free memory of the allocator.
+/// A partition costs a consumer or a store about a kilobyte: two copies of its names, its state, and its entries in
+/// tables. 100,000 partitions cost less than 100 MiB. The limit is 50 % higher, for batches and for free memory of the
+/// allocator.
 const PARTITIONS_GROWTH: u64 = 150 * MIB;
 
 #[test]
@@ -45,7 +46,7 @@ fn honest_nodes_work_during_a_flood_of_100_000_made_up_partitions() {
 }
 
 /// A peer makes up more partitions than a node may know, each with a record, and repeats their heads, so that none is
-/// evicted. Other peers' partitions still have room, because one peer may take at most half of it.
+/// evicted. Other peers' partitions still have room, because one peer may take at most half of the room.
 #[test]
 fn active_made_up_partitions_of_one_peer_leave_room_for_others() {
     let mut cluster = Cluster::new();
@@ -129,12 +130,12 @@ fn consumers_read_records_beside_thousands_of_requests_for_all_heads() {
     honest.end(PARTITIONS_GROWTH);
 }
 
-/// How many files a program may have open: the limit of many systems.
+/// The number of files that a program may have open. Many systems have this limit.
 const FILES: u64 = 1_024;
 const PEERS: usize = 10_000;
 
 /// A peer costs its name, its endpoint, and a session and a timer of the socket: some 5 KiB while the node tries to
-/// connect. A node tries few at a time.
+/// connect. A node tries to connect to few peers at a time.
 const PEERS_GROWTH: u64 = 64 * MIB;
 
 /// Sends the beacons of ten thousand nodes that do not exist.
@@ -242,7 +243,7 @@ fn honest_nodes_work_with_10_000_peers_that_never_answer() {
     drop(full);
 }
 
-/// All names are at the endpoint of a real node, to which nodes still connect.
+/// Beacons announce all names at the endpoint of a real node. Other nodes still connect to that node.
 #[test]
 fn honest_nodes_work_with_10_000_names_for_one_endpoint() {
     let mut cluster = Cluster::new();

@@ -40,8 +40,8 @@ impl Pretender {
     }
 }
 
-/// A producer keeps 5 MB of records. The attacker announces one socket at 900 hosts, and requests all records. Over 900
-/// connections, that would be 45 million responses.
+/// A producer keeps 5 MB of records. The attacker announces one socket at 900 hosts, and requests all records. If the
+/// producer connected to the attacker 900 times, it would send 45 million responses.
 #[test]
 fn one_socket_at_many_hosts_is_one_peer() {
     let cluster = Cluster::new().with_tower();

@@ -1,5 +1,5 @@
 //! Records that are longer than a node accepts. libzmq ends the connection when such a record arrives, and does not
-//! reconnect by itself. The partition stalls, and all other partitions of the same peer must not.
+//! reconnect by itself. The partition of that record stalls. All other partitions of the same peer must not stall.
 
 use crate::e2e::{Cluster, DEADLINE, Program, assert_contents, contents, lines};
 use crate::hostile::{Honest, MIB, TOPIC, as_publisher, is_closed_by_peer};
@@ -55,7 +55,7 @@ fn expect_all_but_the_long_one(consumer: &mut Program, expected: &[&[Vec<u8>]]) 
     took
 }
 
-/// Checks that lines name the key and the endpoint.
+/// Checks that the log lines name the key and the endpoint.
 #[track_caller]
 fn expect_warning(log: &str, key: &str) {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(key)).collect();
@@ -115,7 +115,7 @@ fn a_store_skips_a_too_long_record_of_another_store() {
     let (long, many) = (with_a_long_one(), others("many", 100_000));
     cluster.publish(TOPIC, &long);
     cluster.publish(TOPIC, &many);
-    // The second store copies from the first one, which then ends.
+    // The second store copies the records from the first one. Then the first one ends.
     cluster.set("store/max_record_bytes", LIMIT);
     let second = cluster.store("second");
     let config = cluster.config_with(&[("store/db", "second")]);
@@ -146,7 +146,7 @@ fn peers_that_are_announced_by_a_host_s_name() {
     let store = cluster.store("store");
     let mut consumer = cluster.consumer(TOPIC);
     for i in 0..5 {
-        // Each ends while the next one starts.
+        // Each peer ends while the next one starts.
         let few = lines(&i.to_string(), 3);
         cluster.publish(TOPIC, &few);
         consumer.expect_records(TOPIC, &few, "what was published");
@@ -191,7 +191,8 @@ fn set_trap(cluster: &Cluster, duration: Duration) -> JoinHandle<usize> {
     })
 }
 
-/// libzmq keeps a pointer to a dead connection. When its memory belongs to another connection, that one must not end.
+/// libzmq keeps a pointer to a dead connection. When another connection uses the same memory, that connection must not
+/// end.
 #[test]
 fn connections_that_end_do_not_end_others() {
     let cluster = Cluster::new().with("consumer/max_record_bytes", LIMIT).with_tower();
@@ -240,7 +241,7 @@ fn nodes_reconnect_seldom_to_a_peer_that_sends_only_too_long_frames() {
     }
     let count = counter.join().expect("a count");
     eprintln!("{count} connections by four nodes, {trips} round trips");
-    // Each connects after 0, 100, 300, 700, 1,500, 3,100 and 6,300 ms: seven times. A busy machine may restart the
+    // Each node connects after 0, 100, 300, 700, 1,500, 3,100 and 6,300 ms: seven times. A busy machine may restart the
     // backoff. Without backoff there would be hundreds of connections.
     assert!((4 * 3..=4 * 15).contains(&count), "{count} connections in 8 s");
     assert!(trips > 10, "{trips} round trips");

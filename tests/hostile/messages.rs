@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const COUNT: usize = 20_000;
 /// The number of messages between two checks of the honest nodes.
 const STEP: usize = 2_000;
-/// How long a flood lasts: several times the second for which one line is allowed.
+/// The duration of a flood: several seconds, because one line per second is allowed.
 const FLOOD: Duration = Duration::from_secs(3);
 
 /// How much a process may grow: unread messages of one peer, free memory of the allocator, and early records. The
@@ -27,8 +27,8 @@ fn seeds() -> u64 {
 }
 
 impl Attacker {
-    /// A valid message of each kind for each node, with the length of the part of its first frame that names the
-    /// receiver.
+    /// A valid message of each kind for each node. The number is the length of the part of the first frame that names
+    /// the receiver.
     fn messages(&self) -> Vec<(Vec<Vec<u8>>, usize)> {
         let Attacker { producer, consumer, writer, reader, .. } = self;
         let with = |frame: Vec<u8>| vec![frame, b"content".to_vec()];
@@ -43,7 +43,7 @@ impl Attacker {
             (with(direct_record(writer, me, TOPIC, 1)), to_node),
             (vec![head(TOPIC, me, 5)], to_topic),
             (vec![head(TOPIC, "YET ANOTHER", u64::MAX)], to_topic),
-            // The honest partition's head, far away.
+            // A head of the honest partition that is far beyond its last record.
             (vec![head(TOPIC, producer, u64::MAX - 1)], to_topic + 42),
             (vec![direct_head(consumer, me, TOPIC, 3)], to_node),
             (vec![direct_head(writer, me, TOPIC, 3)], to_node),
@@ -113,7 +113,7 @@ fn honest_nodes_work_during_thousands_of_malformed_beacons() {
     let from_tower = context.socket(zmq::SUB).unwrap();
     from_tower.set_subscribe(b"").unwrap();
     from_tower.connect(&cluster.pub_addresses()).unwrap();
-    // When the tower announces our beacon, it is connected.
+    // When the tower announces our beacon, our socket is connected to the tower.
     let probe = [&b"B"[..], b"PROBE", b"127.0.0.1", b"1"];
     from_tower.set_rcvtimeo(20).unwrap();
     wait_until("the tower announces the probe", || {
@@ -149,7 +149,7 @@ fn honest_nodes_work_during_thousands_of_malformed_beacons() {
     honest.end(GROWTH);
 }
 
-/// Dropped messages cause one log line per second and kind, however many they are.
+/// However many messages a node drops, it logs at most one line per second and kind.
 #[test]
 fn a_flood_of_malformed_messages_causes_few_log_lines() {
     let cluster = Cluster::new();

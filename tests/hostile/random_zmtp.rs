@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How much a process may grow: subscriptions, unread messages, and made-up partitions and records.
 const GROWTH: u64 = 128 * MIB;
 
-/// How many hostile nodes are announced. All others connect to them.
+/// The number of hostile nodes that are announced. All other nodes connect to them.
 const TRAPS: usize = 4;
 
 fn frames_wanted() -> u64 {
@@ -51,7 +51,7 @@ impl Place {
         }
     }
 
-    /// Attacks connections one after the other.
+    /// Attacks one connection after the other.
     fn fuzz(&self, seed: u64, is_over: &AtomicBool) {
         let mut fuzzer = Fuzzer::new(seed, self.role);
         while !is_over.load(Ordering::Relaxed) {

@@ -32,7 +32,7 @@ fn a_request_in_another_nodes_name_is_not_answered() {
     let reader = attacker.subscriber_of(b'W');
     victim.subscription(b"F");
     victim.endpoint_of(&reader);
-    // Both are connected to the store, and the victim receives answers to its own requests.
+    // Attacker and victim are connected to the store, and the victim receives responses to its own requests.
     victim.ask(&get_heads(TOPIC, &victim.address), b"E");
     victim.send(&fetch(&partition, &victim.address, TOPIC, 7, 1));
     victim.message(b"D");
@@ -90,7 +90,7 @@ impl Crowd {
         }
     }
 
-    /// Beacons until the store is connected to all.
+    /// Sends beacons until the store is connected to all requesters.
     fn wait(&self) {
         for (_, publisher, _) in &self.requesters {
             wait_until("the store connects", || {
@@ -105,8 +105,8 @@ impl Crowd {
     }
 }
 
-/// Many peers request all records of a store and read nothing. The store buffers nothing for them, and a consumer reads
-/// as fast as without them.
+/// Many peers request all records of a store and read nothing. The store buffers nothing for these peers, and a
+/// consumer reads as fast as without these peers.
 #[test]
 fn requesters_that_do_not_read_cost_a_store_nothing() {
     let cluster = Cluster::new().with_tower();

@@ -1,7 +1,7 @@
 //! Peers that send more than a node can process, then a PING, and then reset the connection.
 //!
-//! libzmq (4.3.4, 4.3.5) aborts the process when it answers a PING that waited behind a full inbound pipe after the
-//! connection was reset. So no pipe of a peer may ever be full.
+//! A PING may wait behind a full inbound pipe while the connection is reset. libzmq (4.3.4, 4.3.5) aborts the process
+//! when it then answers this PING. So no inbound pipe of a peer may ever be full.
 
 use crate::e2e::{Cluster, DEADLINE, Program, port_of, reset};
 use crate::hostile::{Attacker, Honest, MIB, Raw, TOPIC, shake_hands};
@@ -15,10 +15,11 @@ const GROWTH: u64 = 128 * MIB;
 /// The number of connections to or from each socket.
 const TRIES: usize = 12;
 
-/// Messages per connection: more than libzmq reads ahead by default, and than a processor handles in a time slice.
+/// Messages per connection: more than libzmq reads ahead by default, and more than a processor handles in a time slice.
 const MESSAGES: usize = 8_000;
 
-/// The number of messages between two PINGs. So one is in libzmq's buffer, wherever libzmq stops reading.
+/// The number of messages between two PINGs. It is so small that a PING is in libzmq's buffer, wherever libzmq stops
+/// reading.
 const PING_INTERVAL: usize = 20;
 
 const PING: &[u8] = b"\x04\x07\x04PING\0\0";
@@ -105,8 +106,8 @@ fn a_ping_behind_a_full_pipe_does_not_end_a_connecting_node() {
     let mut node = crate::peer::Node::new(&cluster);
     node.start_beacon_at(trap.local_addr().expect("bound").port());
     let Attacker { producer, consumer, writer, reader, .. } = &attacker;
-    // Messages to which the nodes subscribe. All four get all of them, because the attacker does not know which one
-    // connects.
+    // Messages to which the nodes subscribe. Each of the four nodes gets all of these messages, because the attacker
+    // does not know which node connects.
     let messages = [
         frame(&ack(producer, TOPIC, 0), false),
         frame(&get_heads(TOPIC, "nobody"), false),

@@ -23,7 +23,7 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
-/// All listening ports, with the kind of socket that connects there.
+/// All listening ports, each with the kind of socket that connects to it.
 fn ports(cluster: &Cluster, attacker: &mut Attacker) -> Vec<(u16, &'static str)> {
     let mut ports = attacker.ports().map(|port| (port, "SUB")).to_vec();
     ports.push((port_of(&cluster.pub_addresses()), "SUB"));
@@ -95,7 +95,7 @@ fn announced_frames_that_are_too_long_are_refused_at_every_port() {
 /// A hostile node to which others connect.
 struct Trap {
     listener: TcpListener,
-    /// Keeps its beacon going.
+    /// Continues to send the beacon of the hostile node.
     _node: crate::peer::Node,
 }
 
@@ -118,8 +118,8 @@ impl Trap {
     }
 }
 
-/// A writer and a consumer accept long frames, because records may be long. Other nodes do not, and none accepts any
-/// length.
+/// A writer and a consumer accept long frames, because records may be long. Other nodes do not accept them, and no node
+/// accepts frames of any length.
 #[test]
 fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
     let mut cluster = Cluster::new();
@@ -134,14 +134,15 @@ fn frames_announced_by_a_peer_that_others_connect_to_are_refused() {
         raw.announce(400 * MIB).expect("sent");
     }
     honest.round_trip();
-    // The reader accepts a long CONSUMER-HELLO, but not such a long one.
+    // The reader accepts a long CONSUMER-HELLO, but not one as long as this.
     for raw in &mut connections {
         assert!(is_closed_by_peer(&mut raw.0, DEADLINE), "a frame of 400 MiB");
     }
     honest.end(GROWTH);
 }
 
-/// By default a record may have hundreds of MiB. An announced record costs nothing before its content arrives.
+/// By default a record may have hundreds of MiB. A record whose length is announced costs no memory before its content
+/// arrives.
 #[test]
 fn an_announced_long_frame_costs_no_memory_before_it_arrives() {
     let cluster = Cluster::new();
@@ -256,8 +257,8 @@ fn peers_with_too_many_subscriptions_in_total_are_disconnected() {
     honest.end(SUBSCRIPTIONS_GROWTH);
 }
 
-/// Two peers subscribe to the same topic. One of them unsubscribes and subscribes again, with four times as many bytes
-/// in total as the limit.
+/// Two peers subscribe to the same topic. One of them unsubscribes and subscribes again, until it has sent four times
+/// as many bytes as the limit.
 #[test]
 fn many_changes_of_a_shared_subscription_do_not_end_a_connection() {
     let cluster = Cluster::new().with("beacon/max_subscription_bytes", "1048576").with_tower();
@@ -284,8 +285,8 @@ fn many_changes_of_a_shared_subscription_do_not_end_a_connection() {
     assert!(is_greeted(&mut steady, "steady"), "{}", store.log());
 }
 
-/// Subscribes to `count` prefixes of 192 bytes, which cost 200. Returns the connection and whether the other side has
-/// ended it.
+/// Subscribes to `count` prefixes of 192 bytes, each of which counts as 200 bytes. Returns the connection and whether
+/// the other side has ended it.
 fn subscribe(port: u16, count: usize) -> (Raw, bool) {
     let mut raw = shake_hands(connect(port), "SUB").expect("a handshake");
     // Prefixes that no other connection has, because libzmq reports a shared subscription only once.
@@ -325,7 +326,8 @@ fn keys_limit_the_subscriptions_of_peers() {
                 assert!(!program.log().contains(key), "{}", program.log());
                 continue;
             }
-            // The node may end an earlier connection instead, whose end it has not noticed yet. Then try again.
+            // The node may instead end an earlier connection, because it has not noticed yet that this connection has
+            // ended. Then try again.
             let start = Instant::now();
             loop {
                 let (raw, is_cut_off) = subscribe(port, 600);
@@ -333,7 +335,7 @@ fn keys_limit_the_subscriptions_of_peers() {
                 program.wait_for_log(&format!("{key} = {limit}"));
                 let own = raw.0.local_addr().expect("an address");
                 let is_named = || program.log().contains(&format!("the peer at {own} was disconnected"));
-                // For longer than a second, because the node logs at most one line per second.
+                // Wait for longer than a second, because the node logs at most one line per second.
                 let told = Instant::now();
                 while !is_named() && told.elapsed() < Duration::from_millis(1_500) {
                     std::thread::sleep(Duration::from_millis(5));

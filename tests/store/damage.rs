@@ -1,5 +1,5 @@
-//! A store on a damaged database. Either it refuses to start, with a line that names the file, and changes nothing. Or,
-//! where only reading finds the damage, it logs the damage once and serves the rest.
+//! A store on a damaged database. If it finds the damage at the start, it logs a line that names the file, changes
+//! nothing, and ends. If only reading finds the damage, the store logs the damage once and serves the other records.
 
 use crate::crash::{Load, Partition, Rng, check_served, content, seed, served};
 use crate::e2e::{Cluster, Program, wait_until};
@@ -63,7 +63,7 @@ fn a_store_refuses_damage_that_its_start_finds_and_changes_nothing() {
         octets[range].iter_mut().for_each(|octet| *octet = random.u64(..) as u8);
         octets
     };
-    // Both header pages, one of them, and everything after them.
+    // Damage both header pages, one of them, and everything after them.
     let damaged = [
         ("noise in the header", noise(0..2 * PAGE_LEN)),
         ("noise in the first page", noise(0..PAGE_LEN)),
@@ -104,8 +104,8 @@ fn a_store_logs_a_flipped_bit_once_and_stops_serving_only_its_partition() {
     let (dir, partitions) = database(&cluster);
     let mut octets = fs::read(dir.join("data.mdb")).expect("there");
     let (damaged, sound) = partitions.split_first().expect("some");
-    // Free pages may have further copies of the record: damage all of them. A long record, because the content of a
-    // short one may be a part of others.
+    // Free pages may have further copies of the record: damage all copies. The record is long, because the content of a
+    // short record may be a part of other records.
     let sequence = (100..250).max_by_key(|sequence| content(0, *sequence).len()).expect("some");
     assert!(content(0, sequence).len() > 200);
     let needle = content(damaged.number, sequence);
@@ -136,7 +136,7 @@ fn a_store_logs_a_flipped_bit_once_and_stops_serving_only_its_partition() {
     for word in ["data.mdb", &damaged.subject, &damaged.address, "checksum"] {
         assert!(line.contains(word), "{word}: {line}");
     }
-    // It still stores new records, also of this topic.
+    // The store still stores new records, also of this topic.
     let load = Load::start(&cluster, &["damage"], 1);
     load.wait_for_acks(100);
 }
@@ -273,7 +273,7 @@ fn noise_in_pages(test: &str, seed: u64) {
         copy(&whole, &dir);
         let mut octets = octets.clone();
         let page = 2 + random.u64(..((octets.len() / PAGE_LEN) as u64 - 2)) as usize;
-        // Half of them in tree pages, which are fewer.
+        // Half of the damage is in tree pages, because there are few of them.
         let is_tree = |page: usize| matches!(octets[page * PAGE_LEN + 10], 1 | 2);
         let page = if number % 2 == 0 {
             (page..octets.len() / PAGE_LEN)

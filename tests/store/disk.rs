@@ -24,7 +24,7 @@ fn expect_gone(store: Program, dir: &Path, what: &str) {
 
 type Lose = fn(&Path);
 
-/// How the file of a database can lose its name.
+/// The ways in which the file of a database can lose its name.
 const LOSSES: [(&str, Lose); 4] = [
     ("its directory was removed", |dir| fs::remove_dir_all(dir).expect("removed")),
     ("its directory was renamed", |dir| fs::rename(dir, dir.with_extension("old")).expect("renamed")),
@@ -77,7 +77,7 @@ fn a_disk_that_hangs_is_logged_and_a_second_signal_ends_the_store() {
     fs::write(&hang, "").expect("a file");
     let hangs = "the disk of storedb does not respond: writing records has not returned for ";
     store.wait_for_log(hangs);
-    // It continues when the disk answers again.
+    // The store continues when the disk answers again.
     fs::remove_file(&hang).expect("removed");
     store.wait_for_log("the disk of storedb responds again: writing records took ");
     load.wait_for_acks(10);
@@ -309,7 +309,7 @@ fn new_databases_are_for_their_owner_unless_a_key_says_otherwise() {
         let before = mode(cluster.dir());
         assert_eq!(mode(&parent) & before, before, "the store restricts only its own directory");
 
-        // Permissions of existing files stay, and are logged.
+        // The store does not change the permissions of existing files, but logs them.
         fs::set_permissions(dir.join("data.mdb"), Permissions::from_mode(0o644)).expect("changed");
         let mut store = cluster.store_at(&dir, settings, &[]);
         store.wait_for_log("data.mdb has the permissions 644: other users may access it");
@@ -339,7 +339,7 @@ fn a_full_disk_during_the_creation_of_a_database_is_reported_as_full() {
     assert!(refused > 3, "{refused}");
 }
 
-/// Partitions on disk cost nothing at a start, and do not count against the limit of known partitions.
+/// Partitions on disk need no time at a start, and do not count towards the limit of known partitions.
 #[test]
 fn a_store_with_as_many_partitions_as_it_may_know_starts_small_and_takes_new_ones() {
     const COUNT: u64 = 100_000;

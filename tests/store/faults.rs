@@ -11,13 +11,13 @@ const HEALED: &str = "the disk accepts records again";
 /// Longer than two retries of a write by the store.
 const TWO_TRIES: Duration = Duration::from_millis(2_500);
 
-/// Waits until a store has logged a line with `text` so often.
+/// Waits until a store has logged `count` lines with `text`.
 #[track_caller]
 fn wait_for_line(store: &mut Program, text: &str, count: usize) {
     store.wait_until(text, |store| store.log().matches(text).count() >= count);
 }
 
-/// Checks that the store acknowledges nothing during some retries, and has logged the failure so often.
+/// Checks that the store acknowledges nothing during some retries, and has logged the failure this number of times.
 #[track_caller]
 fn stands(store: &mut Program, load: &Load, complaints: usize) {
     // First read the ACKs that are on their way.
@@ -50,7 +50,7 @@ fn a_store_logs_a_full_disk_once_and_recovers_when_there_is_space() {
     assert!(store.log().contains("No space left on device"), "{}", store.log());
     assert!(store.log().contains("data.mdb"), "{}", store.log());
 
-    // It serves its records, also after a start on the full disk.
+    // The store serves its records, also after a start on the full disk.
     load.pause();
     served(&cluster, &mut store, &load.partitions());
     store.kill();
@@ -77,11 +77,11 @@ fn a_store_on_a_disk_without_free_space_refuses_to_start_with_one_line() {
     let Some(disk) = Tmpfs::mount(&cluster.dir().join("none"), "size=1m") else { return };
     let _tower = cluster.tower();
     let dir = disk.path().join("store");
-    // So few that there is room for more.
+    // Store so few records that there is room for more.
     let store = cluster.store_at(&dir, &[], &[]);
     cluster.publish("none", &crate::e2e::lines("line", 10));
     store.terminate();
-    // As after moving a database to another disk.
+    // Without this file, the directory is as after an operator has moved the database to another disk.
     std::fs::remove_file(dir.join("lock.mdb")).expect("there");
     let filler = disk.path().join("filler");
     let _ = std::fs::write(&filler, vec![1; 2 << 20]).expect_err("the disk is full");
@@ -128,7 +128,7 @@ fn a_store_logs_a_failing_disk_once_acknowledges_nothing_and_recovers() {
     load.wait_for_acks(100);
     let faults = [
         (Fault::Write, libc::ENOSPC, "No space left on device"),
-        // As if the system has remounted it read-only, as after errors.
+        // This is as if the system has remounted the disk read-only after an error.
         (Fault::All, libc::EROFS, "Read-only file system"),
         (Fault::HalfWrite, libc::EIO, "Input/output error"),
         (Fault::Sync, libc::EIO, "Input/output error"),
@@ -150,7 +150,7 @@ fn a_store_logs_a_failing_disk_once_acknowledges_nothing_and_recovers() {
         wait_for_line(&mut store, HEALED, done + 1);
         load.wait_for_acks(200);
     }
-    // Single failures while it runs.
+    // Single failures while the store runs.
     for _ in 0..5 {
         let (fault, errno, _) = faults[random.u64(..5) as usize];
         disk.control.fail_once(fault, errno);

@@ -43,7 +43,7 @@ fn a_database_outgrows_its_first_map_while_records_are_written_and_read() {
         eprintln!("skipped: there is no room for a database of more than 1 GiB");
         return;
     }
-    // Growing does not depend on this, and the test is faster.
+    // Growing does not depend on this setting, and it makes the test faster.
     cluster.set("store/sync", "never");
     let _tower = cluster.tower();
     let mut store = cluster.store("store");
@@ -51,7 +51,7 @@ fn a_database_outgrows_its_first_map_while_records_are_written_and_read() {
     producer.subscribe(&to(b'K', &producer.address));
     producer.subscribe_to(b"DEL", &producer.address);
     producer.start_beacon();
-    // It is also a consumer. Both nodes of the store are connected to it.
+    // This node is also a consumer. Both nodes of the store are connected to it.
     producer.subscription(b"M");
     producer.message(b"L");
     let partition = producer.address.clone();

@@ -5,10 +5,10 @@ use crate::crash::{Fault, Load, PowerCut, Rng, check_log, check_served, rounds, 
 use crate::e2e::{Cluster, wait_until};
 use std::time::{Duration, Instant};
 
-/// The number of further possible disks after each cut, which the tests check without a process.
+/// The number of further possible disk contents after each cut. The tests check these without a process.
 const IMAGES: u64 = 10;
 
-/// Checks that all acknowledged records are on possible disks after a power cut.
+/// Checks that all acknowledged records are in the possible disk contents after a power cut.
 #[track_caller]
 pub(crate) fn check_images(disk: &PowerCut, load: &Load, random: &mut Rng) {
     for _ in 0..IMAGES {
@@ -63,7 +63,7 @@ fn without_synchronization_a_power_cut_loses_acknowledged_records() {
     let test = "power cut, sync = never";
     let mut random = Rng::with_seed(seed(test));
     let cluster = Cluster::new().with_tower();
-    // About every third cut loses nothing, but not so many in a row.
+    // About every third cut loses nothing. But that does not happen this many times in a row.
     for round in 0..40 {
         let load = Load::start(&cluster, &["power"], 2);
         let mut disk = PowerCut::new(&cluster.dir().join(format!("store-{round}")));
@@ -113,8 +113,8 @@ fn a_store_does_not_acknowledge_records_whose_header_is_not_synchronized() {
         let disk = PowerCut::new(&cluster.dir().join(format!("store-{}", random.u64(..))));
         let store = cluster.store_at(disk.dir(), &[], &disk.environment());
         load.wait_for_acks(100);
-        // The header reaches the system's memory and not the disk, and LMDB cannot undo it. So the batch is in the log,
-        // and the next retry finds it there. Then the disk refuses everything.
+        // The header reaches the system's memory but not the disk, and LMDB cannot undo this. So the batch is in the
+        // log, and the next retry finds it there. Then the disk refuses everything.
         disk.control.fail_once(Fault::Header, libc::EIO);
         disk.control.fail(Fault::All, libc::EIO, None);
         let (failed, acked) = (disk.control.failed(), load.acked_count());

@@ -11,7 +11,7 @@ const PARTITION_COUNT: u64 = 5_000;
 const RECORDS_PER_PARTITION: u64 = 40;
 const CONTENT_LEN: usize = 1_000;
 
-/// Fills a log as many small batches do, so that the records of a partition are scattered over the file.
+/// Fills a log. The records of each partition are scattered over the file, as after many small batches.
 fn fill(dir: &Path) -> Vec<Partition> {
     let log = Log::open(dir, Options { sync: false, ..Options::default() }).expect("opens");
     let partitions: Vec<_> = (0..PARTITION_COUNT)
@@ -40,7 +40,7 @@ fn fill(dir: &Path) -> Vec<Partition> {
     partitions
 }
 
-/// How much a process has read of files, by system calls and through its map of the database, in bytes.
+/// The number of bytes that a process has read from files, by system calls and through its map of the database.
 fn read_len(store: &Program) -> u64 {
     let pid = store.pid();
     let proc = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("there");
@@ -61,7 +61,7 @@ fn a_start_reads_a_small_part_of_what_a_store_holds() {
     let partitions = fill(&dir);
     let len = std::fs::metadata(dir.join("data.mdb")).expect("there").len();
 
-    // The same for an empty store, to compare with.
+    // Measure the same for an empty store, to compare.
     let start = Instant::now();
     let mut empty = cluster.store("empty");
     served(&cluster, &mut empty, &[]);
@@ -80,7 +80,7 @@ fn a_start_reads_a_small_part_of_what_a_store_holds() {
     );
     assert!(took < empty_took + PROMPT, "{took:?}, {empty_took:?} without records");
     assert!(read < len / 4, "{read} of {len} octets were read");
-    // It stores new records.
+    // The store stores new records.
     let load = Load::start(&cluster, &["start"], 1);
     load.wait_for_acks(10);
 }
