@@ -1,6 +1,6 @@
 /*  =========================================================================
-    test_quirks - libdafka 0.1.0 differs from its documentation in some points (doc/quirks.md): the behaviour of our nodes
-    in these points, as seen by a peer that speaks the protocol directly
+    test_quirks - libdafka 0.1.0 differs from its documentation in some points (doc/quirks.md): the behaviour of our
+    nodes in these points, as seen by a peer that speaks the protocol directly
     =========================================================================
 */
 
