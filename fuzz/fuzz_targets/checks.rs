@@ -16,7 +16,7 @@ pub(crate) fn check_message(octets: &[u8]) -> bool {
     let mut encoded = Vec::new();
     message.encode(&mut encoded).expect("what was decoded can be encoded");
     assert!(octets.starts_with(&encoded), "{message:?} encodes to {}", encoded.escape_ascii());
-    // Octets after it have no effect. Without its last octet it is invalid, or has no store name.
+    // Octets after the message have no effect. Without its last octet, the message is invalid or has no store name.
     assert_eq!(Message::decode(&encoded), Ok(message));
     match (Message::decode(&encoded[..encoded.len() - 1]), without_extension(message)) {
         (Err(_), _) => {}
@@ -67,8 +67,8 @@ fn check_position(id: u8, position: Position, frame: &[u8]) {
     assert_eq!(template.frame(sequence), frame);
 }
 
-/// Checks octets as the frames of a beacon, with a newline between two frames. Of all valid frames, only a sender can contain
-/// a newline. Returns whether they are a beacon.
+/// Checks octets as the frames of a beacon, with a newline between two frames. Of the frames of a valid beacon, only the
+/// sender can contain a newline. Returns whether they are a beacon.
 pub(crate) fn check_beacon(octets: &[u8]) -> bool {
     let frames: Vec<&[u8]> = octets.split(|&octet| octet == b'\n').collect();
     let (node, tower) = (NodeBeacon::decode(&frames), TowerBeacon::decode(&frames));
@@ -91,7 +91,7 @@ fn check_node_beacon(beacon: &NodeBeacon, frames: &[&[u8]]) {
     if beacon.host.is_empty() {
         return;
     }
-    // When a tower accepts a beacon, nodes accept its announcement.
+    // When a tower accepts the beacon of a node, other nodes accept the tower's announcement of that node.
     let host = std::str::from_utf8(beacon.host).expect("a host is ASCII");
     let endpoint = format!("tcp://{host}:{}", beacon.port);
     let announced = TowerBeacon { sender: beacon.sender, endpoint: &endpoint };

@@ -1,4 +1,5 @@
-//! The simulated power cut: states of the disk that are possible when the power fails under a store with `powercut.c`.
+//! The simulated power cut: computes the states in which a power failure may leave the disk of a store that runs with
+//! `powercut.c`.
 
 use super::Rng;
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ pub(crate) enum Fault {
     HalfWrite,
     /// Synchronizations fail.
     Sync,
-    /// The write of a header page fails. The page is in the system's memory and not on the disk. No other write reaches
-    /// it.
+    /// The write of a header page fails: the new page is in the page cache, and not on the disk. The next write, by
+    /// which LMDB would undo it, fails too.
     Header,
     /// All of these operations fail.
     All,
@@ -96,7 +97,7 @@ struct Pending {
     inode: u64,
     change: Change,
     is_durable: bool,
-    /// The system treats it as written after an error, so no later synchronization writes it.
+    /// After an error, the system treats the change as written, so no later synchronization writes it.
     is_forgotten: bool,
 }
 
@@ -137,7 +138,7 @@ impl PowerCut {
         &self.dir
     }
 
-    /// The environment of a store on this disk. No store may run there now.
+    /// The environment variables for a store on this disk. No store may be running on the disk now.
     pub(crate) fn environment(&self) -> [(&'static str, &Path); 4] {
         self.trim();
         [
@@ -148,7 +149,8 @@ impl PowerCut {
         ]
     }
 
-    /// Removes an incomplete last entry, which a killed store has left in the journal. The next store appends to it.
+    /// Removes an incomplete last entry that a killed store may have left in the journal, because the next store
+    /// appends to the journal.
     fn trim(&self) {
         let octets = fs::read(&self.journal).expect("there");
         let mut journal = Journal(&octets);
@@ -158,7 +160,7 @@ impl PowerCut {
         file.set_len(len as u64).expect("cut off");
     }
 
-    /// Starts a new journal. The present content is on the disk.
+    /// Starts a new journal. The present content of the directory counts as durable.
     fn begin(&mut self) {
         self.control.heal();
         fs::write(&self.journal, b"").expect("written");
@@ -218,11 +220,11 @@ impl PowerCut {
                 is_durable: false,
                 is_forgotten: false,
             }));
-            // Apply durable changes that no pending change precedes.
+            // Apply the durable changes before the first change that is not durable.
             let done = pending.iter().take_while(|it| it.is_durable).count();
             pending.drain(..done).for_each(|it| disk.apply(it.inode, it.change));
         }
-        // From nothing of it to all of it.
+        // Of the changes that are not durable, any part may be on the disk: none, all, or some.
         let likely_percent = [0, 10, 50, 90, 100][random.u64(..5) as usize];
         for Pending { inode, change, is_durable, .. } in pending {
             match change {
@@ -242,13 +244,14 @@ impl PowerCut {
         disk
     }
 
-    /// Writes a possible state of the disk after a power cut now to another directory. The store must have been killed.
+    /// Writes to another directory a state that the disk may have after a power cut at this moment. The store must have
+    /// been killed.
     pub(crate) fn write_image(&self, dir: &Path, random: &mut Rng) {
         fs::create_dir(dir).expect("a new directory");
         self.image(random).write(dir, random);
     }
 
-    /// Replaces the directory by such a state, on which the next store continues.
+    /// Replaces the content of the store's own directory by such a state. The next store continues there.
     pub(crate) fn cut(&mut self, random: &mut Rng) {
         let image = self.image(random);
         for entry in fs::read_dir(&self.dir).expect("listable") {
@@ -300,7 +303,7 @@ impl Disk {
         content[offset..end].copy_from_slice(data);
     }
 
-    /// Writes some sectors of the data: the first ones, or any.
+    /// Writes some sectors of the data: the first ones, or random ones.
     fn tear(&mut self, random: &mut Rng, inode: u64, offset: usize, data: &[u8]) {
         let is_prefix = random.u64(..100) < 50;
         let mut left = random.u64(..(data.len().div_ceil(SECTOR_LEN) as u64 + 1));

@@ -19,7 +19,7 @@ const HEAD_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Partition {
     pub(crate) subject: String,
     pub(crate) address: String,
-    /// Its number. The contents of its records depend on it.
+    /// The number of the partition. The contents of its records depend on the number.
     pub(crate) number: u64,
     /// The last acknowledged record.
     pub(crate) acked: Option<u64>,
@@ -57,7 +57,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// A producer per topic. Each node writes `partitions` partitions, as that many producers of 0.1.0 would.
+    /// Starts a node per topic. Each node writes `partitions` partitions, as that many producers of 0.1.0 would.
     pub(crate) fn start(cluster: &Cluster, topics: &[&str], partitions: usize) -> Load {
         let all = (0..topics.len() * partitions).map(|number| Partition {
             subject: topics[number / partitions].into(),
@@ -68,7 +68,8 @@ impl Load {
         Load::go_on(cluster, all.collect(), partitions)
     }
 
-    /// Producers of partitions some of whose records are acknowledged already, with `per_node` partitions in each node.
+    /// Starts nodes that continue these partitions, some of whose records may be acknowledged already. Each node has
+    /// `per_node` partitions.
     pub(crate) fn go_on(cluster: &Cluster, partitions: Vec<Partition>, per_node: usize) -> Load {
         let shared = Arc::new(Shared::default());
         *shared.partitions.lock().unwrap() = partitions.clone();
@@ -149,7 +150,7 @@ struct Producer {
     own: Vec<Partition>,
     /// Per partition: the next record to publish.
     next: Vec<u64>,
-    /// The index of its first partition among all.
+    /// The index of this node's first partition among all partitions.
     begin: usize,
     shared: Arc<Shared>,
     head_due: Instant,
@@ -181,7 +182,7 @@ impl Producer {
         }
     }
 
-    /// Publishes some records where the window allows it. Returns false when it allows none.
+    /// Publishes some records of each partition whose window allows it. Returns false when no window does.
     fn publish(&mut self) -> bool {
         let mut published = false;
         for (partition, next) in self.own.iter().zip(&mut self.next) {
@@ -227,7 +228,7 @@ impl Producer {
                     return;
                 }
                 let acked = self.own[index].acked.map_or(0, |acked| acked + 1);
-                // A producer keeps only unacknowledged records, so it could not answer this.
+                // A producer keeps only unacknowledged records, so it could not answer a request for others.
                 assert!(first >= acked, "a store asks for {first}, but {acked} records are acknowledged");
                 if is_silent {
                     return;

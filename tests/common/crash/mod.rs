@@ -1,4 +1,5 @@
-//! Shared by the crash tests: seeds, producers that record what was acknowledged, and a consumer that checks it.
+//! Shared by the crash tests: seeds, producers that record which records were acknowledged, and a consumer that checks
+//! that a store serves these records.
 
 mod image;
 mod load;

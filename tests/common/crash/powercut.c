@@ -1,13 +1,16 @@
 /*  A disk that forgets what was not synchronized, and that fails on demand: preloaded into a store.
 
-    Of each file below the directory POWERCUT_DIR, all that changes it is written to the journal POWERCUT_JOURNAL
-    before it is done, and all that makes changes durable after it; the harness (image.rs) makes from it what may be
-    on the disk after a power cut. Nothing is really synchronized: the journal says what would have been.
+    The library records the operations on each file below the directory POWERCUT_DIR in the journal POWERCUT_JOURNAL:
+    each change before it is made, and each synchronization. From the journal, the harness (image.rs) computes what may
+    be on the disk after a power cut. The library never really synchronizes a file. It only records in the journal that
+    the program wanted to.
 
-    POWERCUT_CONTROL is a file of 16 octets, mapped here, by which the harness lets operations fail; see s_fails.
+    POWERCUT_CONTROL is a file of 16 octets. The library maps it, and the harness makes operations fail by writing to
+    it; see s_fails.
 
-    LMDB's table of readers, lock.mdb, is left alone: it is written through a map, and of no worth after a crash. A
-    change of another file in a way that is not known here ends the process: it would go unseen. */
+    The library ignores LMDB's table of readers, lock.mdb, because LMDB writes it through a map, and does not need it
+    after a crash. When the program is about to change another file in a way that the library cannot record, the
+    library ends the process. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +29,7 @@
 
 #define MAX_FDS 4096
 
-/*  What a file descriptor stands for, when it is watched. */
+/*  The file of a file descriptor, if the file is watched. */
 typedef struct {
     int is_watched;
     int is_sync;
@@ -70,7 +73,7 @@ s_init (void)
     syscall (SYS_close, fd);
 }
 
-/*  Whether a path is that of a file whose changes count. */
+/*  Whether the changes of the file at a path are recorded. */
 static int
 s_is_ours (const char *path)
 {
@@ -83,7 +86,8 @@ s_is_ours (const char *path)
     return !name || strcmp (name, "/lock.mdb") != 0;
 }
 
-/*  One entry: kind, 7 octets of nothing, two numbers, the length of the data, data. In the machine's byte order. */
+/*  Writes an entry to the journal: kind, 7 zero octets, two numbers, the length of the data, data. Numbers have the
+    machine's byte order. */
 static void
 s_note_v (char kind, uint64_t a, uint64_t b, const struct iovec *data, int count, size_t len)
 {
@@ -114,10 +118,13 @@ s_note (char kind, uint64_t a, uint64_t b, const char *text)
     s_note_v (kind, a, b, &data, 1, data.iov_len);
 }
 
-/*  The control file: which operations fail (1: write, 2: write to a synchronous descriptor, 4: synchronize), with
-    which errno, how (0: without effect; 1: with effect, but not durable, and the next write, by which LMDB would undo
-    it, fails too; 2: half of a write is done, and that is said), how many more times (255: without end); octets 8 to
-    11: how many have failed. */
+/*  The octets of the control file:
+    0: which operations fail (1: write, 2: write to a synchronous descriptor, 4: synchronize);
+    1: with which errno;
+    2: how (0: without effect; 1: with an effect that is not durable, and the next write, by which LMDB would undo it,
+       fails too; 2: half of a write is done, and the program gets the number of written octets);
+    3: how many more times (255: without end);
+    8 to 11: how many operations have failed. */
 enum { FAIL_WRITE = 1, FAIL_SYNC_WRITE = 2, FAIL_SYNC = 4 };
 
 static int s_next_fails;
@@ -127,7 +134,7 @@ s_fails (int operation)
 {
     if (operation == FAIL_WRITE && s_next_fails) {
         s_next_fails = 0;
-        // Unless the disk is well again.
+        // The harness may have ended the fault since then.
         return s_control [0] != 0;
     }
     if (!(s_control [0] & operation) || s_control [3] == 0)
@@ -154,7 +161,7 @@ s_open (int at, const char *path, int flags, mode_t mode)
     int is_new = ours && (flags & O_CREAT) && stat (path, &status) != 0;
     if (ours && (flags & O_TRUNC) && !is_new)
         s_die ("O_TRUNC of a file that is there");
-    // Synchronous in the journal only.
+    // Writes to the file become durable in the journal only, so the real descriptor need not be synchronous.
     int fd = (int) syscall (SYS_openat, at, path, flags & ~(O_SYNC | O_DSYNC), mode);
     int error = errno;
     if (fd >= 0 && ours) {
@@ -303,7 +310,7 @@ s_sync (int fd, int number)
         rc = (int) syscall (number, fd);
     else
     if (s_fails (FAIL_SYNC)) {
-        // As Linux has it: what could not be written counts as written, and is never tried again.
+        // As in Linux: data that could not be written counts as written, and the system never writes it again.
         s_note ('L', file->inode, 0, NULL);
         errno = s_control [1];
         rc = -1;
@@ -380,7 +387,7 @@ s_map (void *at, size_t len, int protection, int flags, int fd, off_t offset)
 void *mmap (void *at, size_t len, int prot, int flags, int fd, off_t offset) { return s_map (at, len, prot, flags, fd, offset); }
 void *mmap64 (void *at, size_t len, int prot, int flags, int fd, off64_t offset) { return s_map (at, len, prot, flags, fd, offset); }
 
-/*  Whatever would change a file otherwise. */
+/*  Functions that could change a watched file in other ways: they end the process. */
 #define REFUSED(name, parameters, fd, call) \
     int name parameters \
     { \

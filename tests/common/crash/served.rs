@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How long to wait before a request is repeated.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A consumer that has received a STORE-HELLO. An error when the store ends before that.
+/// Starts a consumer, and waits until it has received a STORE-HELLO. Returns an error when the store ends before that.
 fn consumer(cluster: &Cluster, store: &mut Program) -> Result<Node, String> {
     let mut consumer = Node::new(cluster);
     consumer.subscribe_to(b"DEL", &consumer.address);
@@ -52,7 +52,7 @@ fn read(consumer: &mut Node, partition: &Partition, deadline: Duration) -> Resul
     let mut next = 0;
     let mut last_heard = Instant::now();
     while next <= head {
-        // Repeated after a pause, because messages may be lost.
+        // The FETCH is repeated after a pause, because messages may be lost.
         let count = u32::try_from(head - next + 1).expect("not so many");
         consumer.send(&fetch(address, &consumer.address, subject, next, count));
         while next <= head
@@ -98,7 +98,7 @@ pub(crate) fn check_served(
     served
 }
 
-/// As [`check_served`], but fails the test.
+/// As [`check_served`], but fails the test when a check fails.
 #[track_caller]
 pub(crate) fn served(cluster: &Cluster, store: &mut Program, partitions: &[Partition]) -> u64 {
     check_served(cluster, store, partitions, DEADLINE).unwrap_or_else(|error| panic!("{error}"))

@@ -23,7 +23,7 @@ impl Tmpfs {
         &self.0
     }
 
-    /// Changes its options. Its content stays.
+    /// Changes the options of the mount. The content of the file system stays.
     #[track_caller]
     pub(crate) fn remount(&self, options: &str) {
         let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();

@@ -214,7 +214,7 @@ impl Cluster {
         self.node("dafka_console_producer", &[topic])
     }
 
-    /// Starts a console producer of these lines and no others.
+    /// Starts a console producer that publishes these lines and no others.
     pub(crate) fn producer_of(&self, topic: &str, lines: &[Vec<u8>]) -> Program {
         let mut producer = self.producer(topic);
         producer.feed(lines);
@@ -277,7 +277,7 @@ fn text(path: PathBuf) -> String {
     path.into_os_string().into_string().expect("UTF-8")
 }
 
-/// Settings as a ZPL file: `a/b/c = v` is a `c` inside a `b` inside an `a`.
+/// The settings as the text of a ZPL file: `a/b/c = v` becomes a `c` inside a `b` inside an `a`.
 fn zpl(settings: &BTreeMap<String, String>) -> String {
     let mut text = String::new();
     let mut open: Vec<&str> = Vec::new();

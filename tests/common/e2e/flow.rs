@@ -34,7 +34,7 @@ impl Flow {
         self.arrive_within(what, DEADLINE);
     }
 
-    /// As [`Flow::arrive`], not longer than `deadline`.
+    /// As [`Flow::arrive`], but waits at most for `deadline`.
     #[track_caller]
     pub(crate) fn arrive_within(&mut self, what: &str, deadline: Duration) {
         let start = Instant::now();
@@ -58,7 +58,8 @@ impl Flow {
         }
     }
 
-    /// Ends the producer, which needs a store, and checks the printed lines. Returns the published ones.
+    /// Ends the producer, and checks the printed lines. Returns the published lines. A store must run, because the
+    /// producer waits until its records are acknowledged.
     #[track_caller]
     pub(crate) fn finish(self) -> Vec<Vec<u8>> {
         self.finish_within(DEADLINE)

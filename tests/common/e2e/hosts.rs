@@ -55,8 +55,8 @@ pub(crate) enum Family {
 }
 
 impl Network {
-    /// Hosts with these numbers as the last part of their addresses. A host with the number of an earlier one starts
-    /// cut off. Returns `None`, and prints the reason, where namespaces are not possible.
+    /// Creates hosts with these numbers as the last part of their addresses. A host with the number of an earlier host
+    /// starts cut off. Where namespaces are not possible, prints the reason and returns `None`.
     pub(crate) fn new(family: Family, numbers: &[u8]) -> Option<Network> {
         remove_left_overs();
         let mut hosts = Vec::new();
@@ -68,7 +68,7 @@ impl Network {
                     ports.push(port);
                 }
                 Err(problem) => {
-                    // Not by `eprintln`: the test harness hides the output of tests that pass.
+                    // Do not use `eprintln`, because the test harness hides its output in tests that pass.
                     let test = std::thread::current().name().unwrap_or_default().to_owned();
                     let _ =
                         writeln!(std::io::stderr(), "{test}: skipped, no network namespaces here: {problem}");
@@ -97,7 +97,7 @@ impl Network {
         Some(network)
     }
 
-    /// Changes one direction.
+    /// Changes what happens to frames from one host to another.
     pub(crate) fn set(&self, from: usize, to: usize, link: Link) {
         self.links.lock().unwrap().insert((from, to), link);
     }
@@ -119,7 +119,7 @@ impl Network {
         }
     }
 
-    /// Takes a host's interface down. Its kernel notices, and removes routes.
+    /// Takes a host's interface down. The host's kernel notices that, and removes routes.
     pub(crate) fn set_down(&self, host: usize) {
         ip(&["-n", &self.hosts[host].namespace, "link", "set", "eth0", "down"]).expect("an interface");
     }
@@ -192,7 +192,7 @@ fn host(family: Family, number: u8) -> Result<(Host, File), String> {
     let namespace = ["-n", &host.namespace];
     let inside = |arguments: &[&str]| ip(&[&namespace, arguments].concat());
     inside(&["link", "set", "lo", "up"])?;
-    // The kernel makes no link-local address: the one below exists at once.
+    // With this, the kernel makes no link-local address of its own, and the one that is set below exists at once.
     inside(&["link", "set", "eth0", "addrgenmode", "none"])?;
     inside(&["link", "set", "eth0", "up"])?;
     match family {
@@ -230,7 +230,7 @@ struct Switch {
     ports: Vec<File>,
     links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
     stop: Arc<AtomicBool>,
-    /// By hardware address: the port where it was seen last.
+    /// By hardware address: the port where the address was seen last.
     homes: HashMap<[u8; 6], usize>,
     /// Delayed frames.
     under_way: BinaryHeap<UnderWay>,
@@ -247,7 +247,7 @@ struct UnderWay {
 }
 
 impl Ord for UnderWay {
-    /// The earliest is the greatest.
+    /// The frame that is due first is the greatest.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (other.due, other.sequence).cmp(&(self.due, self.sequence))
     }
@@ -277,7 +277,7 @@ impl Switch {
             let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
             let _ = poll(&mut polled, Some(&patience));
             for from in 0..self.ports.len() {
-                // Limited, so that a busy host does not delay the others.
+                // The number of frames in one turn is limited, so that a busy host does not delay the others.
                 for _ in 0..64 {
                     let Ok(len) = (&self.ports[from]).read(&mut buffer) else { break };
                     self.forward(from, &buffer[..len]);
@@ -336,7 +336,7 @@ impl Hosts {
     /// As [`Network::new`], for towers on the hosts `towers`.
     pub(crate) fn new(family: Family, numbers: &[u8], towers: &[usize]) -> Option<Hosts> {
         let network = Network::new(family, numbers)?;
-        // The towers find out the addresses of the nodes.
+        // The nodes' beacons contain no address, so the towers find out the addresses of the nodes.
         let cluster = Cluster::new().with("beacon/address", "").with("beacon/verbose", "1");
         Some(Hosts { cluster, network, towers: towers.to_vec(), family, is_link_local: false })
     }
@@ -421,7 +421,7 @@ impl Hosts {
     }
 }
 
-/// By node: the endpoints that a tower has announced, from its log.
+/// By node: the endpoints that a tower has announced, according to the tower's log.
 pub(crate) fn announced(tower: &Program) -> BTreeMap<String, Vec<String>> {
     let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in tower.log().lines() {

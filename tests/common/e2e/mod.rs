@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 /// How long a test waits for anything before it fails. It is long because the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// "Within a few seconds", on a machine that may be busy.
+/// The time limit for what should happen within a few seconds. It is longer because the machine may be busy.
 pub(crate) const PROMPT: Duration = Duration::from_secs(10);
 
 /// How long a test waits to see that something does not happen.
 pub(crate) const QUIET: Duration = Duration::from_millis(300);
 
-/// Waits until a condition holds. The failure names it.
+/// Waits until a condition holds. The failure message names the condition.
 #[track_caller]
 pub(crate) fn wait_until(condition: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -39,7 +39,7 @@ pub(crate) fn wait_until(condition: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Checks that a consumer receives exactly these records, in as many partitions.
+/// Checks that a consumer receives exactly these records. Each list in `expected` must be one partition.
 #[track_caller]
 pub(crate) fn assert_each_replayed(mut consumer: Program, topic: &str, expected: &[&[Vec<u8>]]) {
     let count = expected.iter().map(|partition| partition.len()).sum();

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A TCP port that no other test uses until this is dropped.
 ///
 /// Ports that the system assigns for port 0 do not work here: after one tower ends and before the next one starts on
-/// the same port, the system could assign the port to a node's own socket. So this port lies below that range. An
-/// abstract Unix socket whose name contains the port keeps other test processes off it. The system frees it with the
-/// process.
+/// the same port, the system could assign the port to a node's own socket. So this port lies below the range of those
+/// ports. An abstract Unix socket whose name contains the port shows other test processes that the port is taken. The
+/// system frees that name when this process ends.
 pub(crate) struct Port {
     number: u16,
     _reserved: UnixListener,
@@ -19,8 +19,9 @@ pub(crate) struct Port {
 
 /// Whether no process listens at a port.
 ///
-/// This binds, and does not listen: a process that is starting may hold a copy of the socket for a moment. A bound
-/// socket does no harm to a later listener with SO_REUSEADDR, which libzmq sets.
+/// The socket for this test is bound, and does not listen. A child process that is just starting may hold a copy of the
+/// socket for a moment. A copy that is only bound does not prevent a later listener with SO_REUSEADDR, which libzmq
+/// sets.
 fn is_free(number: u16) -> bool {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     socket.is_ok_and(|socket| {

@@ -1,5 +1,5 @@
-//  Preloaded into a program, lets libzmq fail where a test cannot make it fail from outside, and counts what a test
-//  cannot see from there.
+//  Preloaded into a program. Makes functions fail or hang that a test cannot make fail from outside the process, and
+//  counts what a test cannot see from there.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-//  A producer's actor cannot poll as soon as the file $FAIL_POLL is there.
+//  As soon as the file $FAIL_POLL exists, zmq_poll fails in the actor of a producer.
 int
 zmq_poll (void *items, int count, long timeout)
 {
@@ -59,8 +59,8 @@ zmq_msg_recv (void *message, void *socket, int flags)
     return next (message, socket, flags);
 }
 
-//  How often the program writes into pipes goes to the file $COUNT_WRITES when it ends. Not counted are eventfds, by
-//  which libzmq wakes its threads, nor sockets.
+//  Counts how often the program writes to pipes, and writes the number to the file $COUNT_WRITES when the program ends.
+//  Writes to sockets do not count, nor do writes to eventfds, by which libzmq wakes its threads.
 static atomic_uint s_writes;
 
 ssize_t
@@ -86,7 +86,7 @@ s_tell_writes (void)
     }
 }
 
-//  A program that begins to catch the signal number $EARLY_SIGNAL gets it at once.
+//  As soon as the program has set a handler for the signal number $EARLY_SIGNAL, it gets that signal.
 int
 sigaction (int number, const struct sigaction *action, struct sigaction *old)
 {
@@ -108,7 +108,8 @@ s_ends_with (const char *text, const char *end)
     return len >= end_len && strcmp (text + len - end_len, end) == 0;
 }
 
-//  With $NAMES, a name that ends in ".slow" is looked up for a minute, and one in ".here" is this host's.
+//  With $NAMES, the lookup of a name that ends in ".slow" takes a minute and fails, and a name that ends in ".here" is
+//  that of this host.
 int
 getaddrinfo (const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **result)
 {
@@ -127,7 +128,7 @@ getaddrinfo (const char *name, const char *service, const struct addrinfo *hints
     return next (name, service, hints, result);
 }
 
-//  The disk hangs as long as the file $HANG_SYNC is there: what a file holds is not put on it.
+//  As long as the file $HANG_SYNC exists, fdatasync does not return, as with a disk that hangs.
 int
 fdatasync (int file)
 {

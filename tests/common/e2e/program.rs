@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many lines the reading thread sends at a time: a million lines must not cost a million messages.
+/// How many lines the reading thread sends to the test in one message. A million lines must not need a million
+/// messages.
 const LINES_PER_CHUNK: usize = 1_000;
 
 /// The standard error of each process of a test.
@@ -30,7 +31,7 @@ impl Logs {
         log
     }
 
-    /// Prints all of it, for a test that fails.
+    /// Prints the standard error of all processes, for a test that fails.
     pub(crate) fn print(&self) {
         for Log { name, text } in &*self.0.lock().unwrap() {
             let text = text.lock().unwrap();
@@ -45,7 +46,7 @@ impl Logs {
 pub(crate) struct Program {
     name: String,
     child: Child,
-    /// Data for its standard input. `None` once that is closed.
+    /// Data for its standard input. `None` once the input is closed.
     input: Option<Sender<Vec<u8>>>,
     output: Option<ChildStdout>,
     lines: Option<Lines>,
@@ -76,7 +77,7 @@ impl Lines {
                 let len = output.read_until(b'\n', &mut line).expect("the output can be read");
                 let at_end = len == 0;
                 if !at_end {
-                    // Only the last line may lack its line end. A test sees that.
+                    // Only the last line may lack its line end. The test finds a note in place of the line end.
                     match line.pop_if(|octet| *octet == b'\n') {
                         Some(_) => {}
                         None => line.extend_from_slice(b"<no line end>"),
@@ -140,13 +141,13 @@ pub(super) fn before_exec(
 impl Program {
     pub(crate) fn start(name: &str, command: &mut Command, input: Stdio, logs: &Logs) -> Program {
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // When the test program is killed, no destructor runs, and no process may remain.
+        // No process may remain when the test program is killed, although no destructor runs then.
         before_exec(command, || Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let name = format!("{name} [{}]", child.id());
         let input = child.stdin.take().map(|mut stdin| {
             let (sender, receiver) = channel::<Vec<u8>>();
-            // In another thread, so that a test never blocks in a write.
+            // Write in another thread, so that a test never blocks in a write.
             std::thread::spawn(move || {
                 for octets in receiver {
                     if stdin.write_all(&octets).is_err() {
@@ -173,7 +174,7 @@ impl Program {
     /// Writes bytes to its standard input.
     pub(crate) fn feed_octets(&self, octets: Vec<u8>) {
         let input = self.input.as_ref().expect("the input is open");
-        // A later check finds it when the process has ended.
+        // This fails when the process has ended. A later check of the test finds that.
         let _ = input.send(octets);
     }
 
@@ -184,7 +185,7 @@ impl Program {
         self.feed_octets(octets);
     }
 
-    /// Closes its standard input, after all that was written to it.
+    /// Closes its standard input, after all data for it has been written.
     pub(crate) fn close_input(&mut self) {
         self.input = None;
     }
@@ -245,8 +246,8 @@ impl Program {
         }
     }
 
-    /// Reads as many lines as there are `expected` records, and checks that they are these, of one partition of
-    /// `topic`.
+    /// Reads as many lines as there are `expected` records, and checks that they are these records, all of one
+    /// partition of `topic`.
     #[track_caller]
     pub(crate) fn expect_records(&mut self, topic: &str, expected: &[Vec<u8>], what: &str) {
         assert_contents(topic, &self.lines(expected.len(), what), expected);
@@ -320,7 +321,8 @@ impl Program {
         self.signal_even_if_ended(signal);
     }
 
-    /// Sends a signal to a process that may have ended. Its number is still its own, because nobody has waited for it.
+    /// Sends a signal to a process that may have ended. No other process can have its number, because this process has
+    /// not been waited for.
     #[track_caller]
     pub(crate) fn signal_even_if_ended(&self, signal: i32) {
         let sent =
@@ -361,7 +363,7 @@ impl Program {
     }
 
     fn end(&mut self) {
-        // Fails when it has ended already.
+        // This fails when the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.input = None;
@@ -374,7 +376,7 @@ impl Program {
     #[track_caller]
     pub(crate) fn wait(mut self, what: &str, deadline: Duration) -> Output {
         let start = Instant::now();
-        // Read while it ends: its output may be more than a pipe holds.
+        // Read the output until the process ends, because the output may be more than a pipe holds.
         if self.lines.is_none() {
             self.lines = self.output.take().map(Lines::read);
         }

@@ -50,8 +50,8 @@ pub(crate) fn assert_contents(topic: &str, printed: &[Vec<u8>], expected: &[Vec<
     assert_each_partition(topic, printed, &[expected]);
 }
 
-/// Checks that `printed` are records of `topic` in as many partitions as there are `expected`, each with the
-/// contents of one of them, in this order.
+/// Checks that `printed` are records of `topic` in as many partitions as there are lists in `expected`. Each partition
+/// must have the contents of one list, in the order of the list.
 #[track_caller]
 pub(crate) fn assert_each_partition(topic: &str, printed: &[Vec<u8>], expected: &[&[Vec<u8>]]) {
     let mut partitions: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use crate::e2e::{Cluster, port_of};
 use crate::peer::Node;
 
-/// A hostile node that all honest nodes are connected to, and their addresses.
+/// A hostile node to which all honest nodes are connected, and the addresses of the honest nodes.
 pub(crate) struct Attacker {
     pub(crate) node: Node,
     pub(crate) producer: String,

@@ -100,7 +100,7 @@ impl Fuzzer {
         let count = 1 + self.rng.usize(..MOST_FRAMES);
         let mut octets = Vec::new();
         match self.rng.usize(..4) {
-            // Content, and a command when much of it waits already.
+            // Many frames of content, and then a command.
             0 => {
                 (1..count).for_each(|_| octets.extend(self.content()));
                 octets.extend(self.command());

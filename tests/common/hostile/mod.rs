@@ -55,7 +55,7 @@ impl Honest {
         Honest::join(cluster, tower)
     }
 
-    /// Starts the other nodes, where the tower runs already.
+    /// Starts the other nodes for a tower that runs already.
     pub(crate) fn join(cluster: &Cluster, tower: Program) -> Honest {
         let store = cluster.store("honest");
         let consumer = cluster.consumer(TOPIC);

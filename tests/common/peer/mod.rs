@@ -1,7 +1,7 @@
 //! A simulated node of libdafka 0.1.0: raw ZeroMQ sockets, and messages that no code of the library encodes.
 //!
-//! A node sends only what a test sends, except for its beacon, which a thread sends. While it waits for something, it
-//! connects to the nodes that the tower announces.
+//! A node sends nothing by itself except its beacons, which a thread sends. The test sends all other messages. While
+//! the test waits for something, the node connects to the nodes that the tower announces.
 #![allow(dead_code, unused_imports)] // Each test program uses a part of it.
 
 mod octets;
@@ -132,7 +132,7 @@ impl Node {
         self.subscriber.set_subscribe(prefix).expect("a subscription");
     }
 
-    /// Subscribes to messages with these ids to a node.
+    /// Subscribes to the messages to a node that have one of these ids.
     pub(crate) fn subscribe_to(&self, ids: &[u8], address: &str) {
         ids.iter().for_each(|&id| self.subscribe(&to(id, address)));
     }
@@ -147,7 +147,7 @@ impl Node {
         self.start_beacon_as(&self.address.clone(), port);
     }
 
-    /// As [`Node::start_beacon`], without a sender, as programs of the Java implementation.
+    /// As [`Node::start_beacon`], but without a sender, as in programs of the Java implementation.
     pub(crate) fn start_nameless_beacon(&mut self) {
         self.start_beacon_as("", self.port);
     }
@@ -183,7 +183,7 @@ impl Node {
         found.unwrap_or_else(|| panic!("no tower has announced {address}"))
     }
 
-    /// Waits until towers have announced so many nodes, to which this node connects.
+    /// Waits until towers have announced so many nodes, and this node has connected to them.
     #[track_caller]
     pub(crate) fn wait_for_peers(&mut self, count: usize) {
         let found = self.wait(DEADLINE, |node| (node.peers.len() >= count).then_some(()));
@@ -318,7 +318,8 @@ impl Node {
         assert_eq!(got[0].escape_ascii().to_string(), frame.escape_ascii().to_string());
     }
 
-    /// As [`Node::exactly`], with the name of one of our stores after it, which 0.1.0 ignores. Returns the name.
+    /// As [`Node::exactly`], but after `core` the frame must contain the name of one of our stores, which 0.1.0
+    /// ignores. Returns the name.
     #[track_caller]
     pub(crate) fn named(&mut self, core: &[u8]) -> String {
         let got = self.message(&core[..1]);
@@ -332,7 +333,8 @@ impl Node {
         self.fetch_of("")
     }
 
-    /// Waits for a FETCH from record `first` or a later one on. Those before it repeat answered requests.
+    /// Waits for a FETCH that starts at record `first` or a later one. Drops FETCHes that start before `first`, because
+    /// they repeat answered requests.
     #[track_caller]
     pub(crate) fn fetch_from(&mut self, first: u64) -> (String, String, String, u64, u32) {
         loop {
@@ -413,7 +415,8 @@ impl Node {
     }
 }
 
-/// The prefix to which a node subscribes for messages to itself, or as 0.1.0 for messages to a topic: without a NUL.
+/// The prefix to which a node subscribes for messages to itself. It has no NUL at its end. Nodes of 0.1.0 also
+/// subscribe to a topic in this way.
 pub(crate) fn to(id: u8, topic: &str) -> Vec<u8> {
     [&[id], topic.as_bytes()].concat()
 }

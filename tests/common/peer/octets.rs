@@ -84,7 +84,7 @@ pub(crate) fn number_4_at(frame: &[u8], at: usize) -> u32 {
     frame[at..at + 4].iter().fold(0, |number, &octet| number << 8 | u32::from(octet))
 }
 
-/// The store name after the fields of 0.1.0, which must be exactly `core`.
+/// The store name that follows the fields of 0.1.0 in a frame. These fields must be exactly `core`.
 #[track_caller]
 pub(crate) fn name_after(core: &[u8], frame: &[u8]) -> String {
     let (begin, name) = frame.split_at_checked(core.len()).unwrap_or((frame, b""));
