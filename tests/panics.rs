@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How long to wait before a test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Panics at the first line that contains the text of the trap, and keeps the error lines.
+/// A logger that panics at the first line that contains the text of the trap, and that keeps the error lines.
 struct Logger {
     state: Mutex<State>,
     changed: Condvar,
@@ -69,7 +69,7 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// One test at a time: the logger is the process's.
+/// Lets one test run at a time, because all tests of the process share the logger.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,7 +248,7 @@ fn tower(config: &Config) -> *mut zactor_t {
     tower
 }
 
-/// For tests where nodes find each other.
+/// A configuration for tests in which nodes find each other.
 fn network(directory: &std::path::Path) -> Config {
     let mut config = config(directory);
     config.put("beacon/connect_timeout", "60000");
@@ -329,7 +329,7 @@ fn nodes_end_after_a_panic_of_their_beacon() {
     }
 }
 
-/// A limit for the length of files that this process writes, until this is dropped.
+/// Limits the length of the files that this process writes, until the value is dropped.
 struct FileLimit(Rlimit);
 
 impl FileLimit {
@@ -348,7 +348,8 @@ impl Drop for FileLimit {
     }
 }
 
-/// In another process whose output is a pipe, because the limit is for all files of a process, and for its output.
+/// Runs in another process, because the limit applies to all files that a process writes. The output of that process is
+/// a pipe, to which the limit does not apply.
 #[test]
 fn a_store_ends_after_a_panic_in_one_of_its_threads() {
     let _alone = alone();
@@ -362,7 +363,8 @@ fn a_store_ends_after_a_panic_in_one_of_its_threads() {
     }
 }
 
-/// The thread that writes to the disk panics while the disk fails, and the writer panics at its end.
+/// First the thread that writes to the disk panics while the disk fails. Then, in another store, the writer panics when
+/// it ends.
 #[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn child_panics_in_the_threads_of_a_store() {

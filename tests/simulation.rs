@@ -132,7 +132,7 @@ fn a_seed_replays_its_run() {
     }
 }
 
-/// The oracle can fail. The mutations (make mutations) show that for the rest.
+/// Shows that the oracle can fail. The mutations (make mutations) show that the other checks can fail.
 #[test]
 fn the_oracle_reports_wrong_deliveries() {
     let mut model = model::Model::default();

@@ -94,9 +94,9 @@ fn ownership_changes_hands_in_one_file() {
     }
 }
 
-/// The exported functions of a file that call none of the functions that contain panics.
+/// The exported functions of a file that call none of the functions that catch panics.
 fn unguarded(text: &str) -> Vec<String> {
-    // Both producers reach `run_actor` by the last one.
+    // The actors of both producers call `run_actor` through the last of these.
     const GUARDS: [&str; 5] = ["entry(\"", "entry_void(\"", "run_actor(", "selftest::run(", "{ run(\"P"];
     let mut found = Vec::new();
     for rest in text.split("#[unsafe(no_mangle)]").skip(1) {
@@ -147,8 +147,9 @@ fn every_czmq_declaration_is_checked_by_the_c_compiler() {
     assert_eq!(c.matches(");\n").count(), declared.len(), "declarations of functions that are not called");
 }
 
-/// Lines with a pipe into `grep -q`. It ends at the first match, and SIGPIPE may end the other side. With pipefail, a
-/// match then counts as no match: a check fails sometimes, and a check for absence cannot fail.
+/// Lines with a pipe into `grep -q`. grep ends at the first match, and then SIGPIPE may end the command before the
+/// pipe. With pipefail, the match then counts as no match. So a check that something is there fails sometimes, and a
+/// check that it is absent may miss it.
 fn pipes_to_quiet_grep(script: &str) -> Vec<&str> {
     let is_quiet = |part: &str| {
         let mut words = part.split_whitespace();
@@ -200,7 +201,7 @@ fn has_test(file: &str, text: &str, name: &str) -> bool {
     }
 }
 
-/// The problems of a page of tables, each row of which must end with existing tests.
+/// The problems of a page of tables. Each row must end with the names of existing tests.
 fn rows_without_tests(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut problems = Vec::new();
     for row in page.lines().filter(|line| line.starts_with("| ")) {
@@ -226,7 +227,7 @@ fn rows_without_tests(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<
 fn every_quirk_and_every_guarantee_has_tests_that_exist() {
     let root = source().join("..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
-    // ctest runs what is registered; cargo runs all that there is.
+    // ctest runs only the tests that are registered. cargo runs all tests.
     let registered = read("c-tests/CMakeLists.txt").unwrap();
     let read_if_run = |path: &str| match path
         .strip_prefix("c-tests/")

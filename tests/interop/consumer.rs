@@ -41,11 +41,11 @@ fn live_records_and_a_gap_that_the_producer_fills() {
         producer.send_record(&record(TOPIC, &partition, sequence), content);
     }
     expect_lines(&mut consumer, &partition, &["r0", "r1"]);
-    // Exactly the gap, because the consumer has kept record 4.
+    // The FETCH requests exactly the gap, because the consumer has kept record 4.
     assert_eq!(producer.fetch(), (partition.clone(), address.clone(), TOPIC.into(), 2, 2));
     producer.send_records_to(&address, &partition, TOPIC, 2, &["r2", "r3"]);
     expect_lines(&mut consumer, &partition, &["r2", "r3", "r4"]);
-    // A HEAD beyond its last record.
+    // This HEAD is beyond the consumer's last record.
     producer.send(&head(TOPIC, &partition, 5));
     assert_eq!(producer.fetch_from(5), (partition.clone(), address.clone(), TOPIC.into(), 5, 1));
     producer.send_records_to(&address, &partition, TOPIC, 5, &["r5"]);
@@ -67,7 +67,7 @@ fn an_unanswered_fetch_is_repeated_and_a_partly_answered_one_continues() {
     let contents: Vec<String> = (0..10).map(|sequence| format!("r{sequence}")).collect();
     let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
     producer.send_records_to(&address, &partition, TOPIC, 0, &contents[..4]);
-    // It continues without another message.
+    // The consumer requests the rest without another message.
     assert_eq!(producer.fetch_from(4), (partition.clone(), address.clone(), TOPIC.into(), 4, 6));
     producer.send_records_to(&address, &partition, TOPIC, 4, &contents[4..]);
     expect_lines(&mut consumer, &partition, &contents);
@@ -103,9 +103,10 @@ fn a_consumer_sends_its_hello_after_a_store_hello_or_a_subscription() {
     // By now the consumer has subscribed to its topic.
     let _producer = producer_for(&cluster);
     let (mut store, consumer) = store_for(&cluster);
-    // The store's subscription to `W` and its address is enough, which stores of 0.1.0 make.
+    // Stores of 0.1.0 subscribe to `W` and their own address. The consumer responds to this subscription with its
+    // CONSUMER-HELLO.
     store.exactly(&consumer_hello(&store.address, &consumer, &[TOPIC]));
-    // 0.1.0 sends STORE-HELLO when the consumer subscribes to it.
+    // A store of 0.1.0 sends STORE-HELLO when the consumer subscribes to STORE-HELLO.
     store.send(&store_hello(&consumer, &store.address));
     store.exactly(&consumer_hello(&store.address, &consumer, &[TOPIC]));
 }
@@ -139,7 +140,7 @@ fn a_consumer_reads_from_two_stores_at_once_each_record_once() {
     }
     for (store, consumer) in &mut stores {
         assert_eq!(store.fetch(), (partition.clone(), consumer.clone(), TOPIC.into(), 0, 3));
-        // All records, and one too many, as 0.1.0 sends it: here the last one again.
+        // Send all records, and one record too many, as 0.1.0 does. Here this is the last record again.
         for (sequence, content) in (0..).zip(contents).chain([(2, "s2")]) {
             store.send_record(&direct_record(consumer, &partition, TOPIC, sequence), content);
         }
@@ -153,7 +154,8 @@ fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
     let cluster = Cluster::new().with_tower();
     let mut consumer = cluster.consumer(TOPIC);
     let (mut store, _) = store_for(&cluster);
-    // The consumer stops to wait for the store after 250 ms. On a busy machine, one attempt may take longer.
+    // The consumer stops waiting for the store after 250 ms. On a busy machine, one attempt of this test may take
+    // longer.
     let is_right = (0..20).any(|_| {
         let (mut producer, address) = producer_for(&cluster);
         let partition = producer.address.clone();

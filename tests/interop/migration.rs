@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// By subject and address: the records of a store by offset. Some may be missing.
+/// The partitions of a store by subject and address, each with its records by offset. Some records may be missing.
 type Partitions = BTreeMap<(String, String), BTreeMap<u64, String>>;
 
 /// Adds a partition with these records, and returns its address.
@@ -90,7 +90,8 @@ impl Drop for OldStore {
     }
 }
 
-/// Answers as 0.1.0 does, which ignores bytes after the fields that it knows. False when it ends during the answer.
+/// Answers as 0.1.0 does, which ignores bytes after the fields that it knows. Returns false when the store ends during
+/// the answer.
 fn answer(
     node: &Node,
     frame: &[u8],
@@ -122,7 +123,7 @@ fn answer(
             let (sequence, wanted) = (number_8_at(frame, at), number_4_at(frame, at + 8));
             let Some(records) = partitions.get(&(subject.clone(), topic.clone())) else { return true };
             for _ in 0..times {
-                // One record too many, from the first one on that it has.
+                // The answer starts at the first record that the store has, and contains one record too many.
                 for (&sequence, content) in records.range(sequence..).take(wanted as usize + 1) {
                     if behavior.dies_after.is_some_and(|limit| count.load(Ordering::Acquire) >= limit) {
                         return false;
@@ -151,7 +152,8 @@ fn ask(cluster: &Cluster, store: &str, option: &str) -> (i32, Vec<String>, Strin
     (output.status.code().expect("an exit code"), lines, output.stderr)
 }
 
-/// The result of `--missing` in a run that asks these stores. It does not wait for a store that is slow for seconds.
+/// Runs `--missing` until its standard error contains `asked`, and returns the result of that run. One run may be too
+/// few, because `--missing` waits only seconds for a slow store.
 fn ask_missing(cluster: &Cluster, store: &str, asked: &str) -> (i32, Vec<String>, String) {
     let start = Instant::now();
     loop {
@@ -176,7 +178,7 @@ fn wait_until_copied(cluster: &Cluster, store: &str, partitions: &Partitions) {
     let start = Instant::now();
     loop {
         let (code, lines, log) = ask(cluster, store, "--list");
-        // There is no database before its first start has created it.
+        // There is no database before the store's first start has created it.
         if code == 0 && lines == listed(partitions) {
             return;
         }
@@ -216,7 +218,7 @@ fn assert_copied(cluster: &Cluster, old: Vec<OldStore>, partitions: &Partitions)
     wait_until_copied(cluster, "new", partitions);
     drop(old);
     assert_served(cluster, partitions);
-    // All is on disk.
+    // All records are on disk, so the store can be killed.
     store.kill();
     let _store = cluster.store("new");
     assert_served(cluster, partitions);
@@ -336,7 +338,7 @@ fn the_missing_option_can_be_interrupted_while_its_output_is_not_read() {
     let _old = OldStore::start(&cluster, &partitions, Behavior::default());
     let mut program = cluster.node("dafka_stored", &["--missing"]);
     let output = program.take_output();
-    // Less than the length of the list.
+    // The pipe holds less than the length of the list.
     assert_eq!(rustix::pipe::fcntl_setpipe_size(&output, 4_096), Ok(4_096), "F_SETPIPE_SZ");
     wait_until("it prints something", || rustix::io::ioctl_fionread(&output).expect("FIONREAD") > 0);
     program.signal(libc::SIGTERM);
@@ -418,7 +420,7 @@ fn the_missing_option_works_while_a_producer_publishes() {
     let (code, lines, stderr) = ask_missing(&cluster, "store", "stores asked: 1");
     stop.store(true, Ordering::Relaxed);
     work.join().expect("the producer runs");
-    // The latest records may be missing. Then it reports that.
+    // The latest records may be missing. Then `--missing` reports that.
     assert!(code == 0 && lines.is_empty() || code == 1 && lines.len() == 1, "{code}: {lines:?}: {stderr}");
 }
 

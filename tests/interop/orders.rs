@@ -1,8 +1,9 @@
 //! Two nodes never discover each other at the same moment. There is a test for each pair of roles and each order.
 //!
 //! One node of the pair is ours, the other one is a simulated node of libdafka 0.1.0. "Beacon first": our node connects
-//! to the simulated one before that connects to any node. "Subscription first": the simulated node connects and
-//! subscribes to our node before our node connects to it. Messages without a connection are lost, and must be repeated.
+//! to the simulated node before the simulated node connects to any node. "Subscription first": the simulated node
+//! connects and subscribes to our node before our node connects to it. Messages without a connection are lost, and must
+//! be repeated.
 
 use crate::e2e::{Cluster, Program, QUIET};
 use crate::peer::{
@@ -71,7 +72,8 @@ fn our_producer_and_a_consumer_subscription_first() {
     }
     let producer = cluster.producer(TOPIC);
     feed(&producer, &["r0", "r1", "r2"]);
-    // The consumer receives from the producer, but not the other way round, because it has not beaconed.
+    // The consumer receives the producer's messages. The producer does not receive the consumer's messages, because the
+    // consumer has not beaconed.
     let frames = consumer.message(b"H");
     let address = string_at(&frames[0], "Hhello\0\x01".len());
     consumer.message(&head(TOPIC, &address, 2));
@@ -102,7 +104,7 @@ fn our_store_and_a_consumer_beacon_first() {
     let mut consumer = Node::secluded(&cluster);
     let me = consumer.address.clone();
     consumer.subscribe_to(b"DEL", &me);
-    // It sends CONSUMER-HELLO because the store subscribes to that. It does not receive the answer.
+    // The consumer sends CONSUMER-HELLO because the store subscribes to it. The consumer does not receive the answer.
     let reader = consumer.subscriber_of(b'W');
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
     consumer.expect_no_message(b"", "it is not connected to any node");
@@ -120,7 +122,7 @@ fn our_store_and_a_consumer_subscription_first() {
     let mut consumer = Node::new(&cluster);
     let me = consumer.address.clone();
     consumer.subscribe_to(b"DEL", &me);
-    // The store sends STORE-HELLO because the consumer subscribes to that. It does not receive the answer.
+    // The store sends STORE-HELLO because the consumer subscribes to it. The store does not receive the answer.
     let hello = consumer.message(&to(b'L', &me));
     let reader = string_at(&hello[0], me.len() + 3);
     assert_eq!(hello, [store_hello(&me, &reader)]);
@@ -139,7 +141,7 @@ fn our_store_and_a_producer_beacon_first() {
     let mut producer = Node::secluded(&cluster);
     let partition = producer.address.clone();
     producer.subscribe_to(b"KF", &partition);
-    // The store stores its record. The ACK is lost, so the producer needs another one.
+    // The store stores the producer's record. The ACK is lost, so the producer needs another one.
     producer.subscription(b"M");
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
     producer.expect_no_message(b"", "it is not connected to any node");
@@ -153,7 +155,8 @@ fn our_store_and_a_producer_subscription_first() {
     let mut producer = Node::new(&cluster);
     let partition = producer.address.clone();
     producer.subscribe_to(b"KF", &partition);
-    // It is connected to both nodes of the store, and they are not connected to it. So its first record is lost.
+    // The producer is connected to both nodes of the store, and they are not connected to the producer. So its first
+    // record is lost.
     producer.wait_for_peers(2);
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
     producer.expect_no_message(b"", "no node is connected to it");
@@ -203,7 +206,7 @@ fn our_consumer_and_a_producer_subscription_first() {
     expect_lines(&mut consumer, &partition, &["r0", "r1"]);
 }
 
-/// (A store that connects before it is announced: `interop/consumer.rs`.)
+/// (`interop/consumer.rs` tests a store that connects before it is announced.)
 #[test]
 fn our_consumer_and_a_store_beacon_first() {
     let cluster = Cluster::new().with_tower();
@@ -213,7 +216,7 @@ fn our_consumer_and_a_store_beacon_first() {
     for id in [to(b'F', ""), to(b'G', ""), to(b'W', &me)] {
         store.subscribe(&id);
     }
-    // It sends STORE-HELLO because the consumer subscribes to that. It does not receive the answer.
+    // The store sends STORE-HELLO because the consumer subscribes to it. The store does not receive the answer.
     let address = store.subscriber_of(b'L');
     store.subscription(b"Mhello\0");
     store.send(&store_hello(&address, &me));

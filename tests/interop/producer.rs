@@ -58,7 +58,8 @@ fn a_producer_answers_a_fetch_with_exactly_the_requested_records() {
     node.send(&fetch(&address, &node.address, TOPIC, 1, 2));
     node.direct_records(&address, TOPIC, 1, &["r1", "r2"]);
     node.expect_no_message(b"D", "one record too many");
-    // A repeated FETCH, beyond the head, of as many records as 0.1.0 requests at most, and of all.
+    // Repeat the FETCH with other counts: all records, more records than there are, the largest count that 0.1.0
+    // requests, and the largest possible count.
     for count in [5, 100, 100_000, u32::MAX] {
         node.send(&fetch(&address, &node.address, TOPIC, 0, count));
         node.direct_records(&address, TOPIC, 0, &["r0", "r1", "r2", "r3", "r4"]);
@@ -67,12 +68,13 @@ fn a_producer_answers_a_fetch_with_exactly_the_requested_records() {
     node.send(&fetch(&address, &node.address, TOPIC, u64::MAX, u32::MAX));
     node.send(&fetch(&address, &node.address, "other", 0, 10));
     node.expect_no_message(b"D", "there is nothing to answer with");
-    // It still answers after these.
+    // The producer still answers after these requests.
     node.send(&fetch(&address, &node.address, TOPIC, 4, 1));
     node.direct_records(&address, TOPIC, 4, &["r4"]);
 }
 
-/// A consumer of 0.1.0 under `latest` treats the record of a first HEAD as new, so our producers must not send it one.
+/// A consumer of 0.1.0 under `latest` treats the record that its first HEAD names as new. So our producers must not
+/// send such a consumer a HEAD when it connects.
 #[test]
 fn a_producer_sends_a_new_peer_a_head_at_once_only_if_it_is_of_this_library() {
     let cluster = Cluster::new().with("producer/head_interval", "60000").with_tower();

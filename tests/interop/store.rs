@@ -37,8 +37,8 @@ fn await_ack(producer: &mut Node, sequence: u64) -> String {
     name_after(&core, &producer.message(&core)[0])
 }
 
-/// Publishes records and waits until the store acknowledges them. It sends no more at once than the store reads ahead
-/// of its disk. Returns the store's name.
+/// Publishes records and waits until the store acknowledges them. Sends no more records at once than the store accepts
+/// before it has written them to disk. Returns the store's name.
 #[track_caller]
 fn publish(producer: &mut Node, contents: &[&str]) -> String {
     let mut name = None;
@@ -82,7 +82,7 @@ fn a_store_fetches_a_gap_and_acknowledges_nothing_beyond_it() {
     await_ack(&mut producer, 4);
     producer.send(&head(TOPIC, &partition, 6));
     assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
-    // It repeats an unanswered FETCH.
+    // The store repeats an unanswered FETCH.
     assert_eq!(producer.fetch_of(&partition), (partition.clone(), writer.clone(), TOPIC.into(), 5, 2));
     producer.send_records_to(&writer, &partition, TOPIC, 5, &["r5", "r6"]);
     await_ack(&mut producer, 6);
@@ -104,7 +104,7 @@ fn a_store_ignores_malformed_messages() {
     producer.expect_no_message(b"K", "none of these is a record");
     producer.send_record(&good, "good");
     expect_ack(&mut producer, TOPIC, 0);
-    // The stored one is the valid one.
+    // The record that is already stored is the valid one.
     let (mut consumer, _) = consumer_for(&cluster);
     consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, 1));
     consumer.direct_records(&partition, TOPIC, 0, &["good"]);
@@ -129,7 +129,8 @@ fn a_store_ignores_a_fetch_that_names_another_store() {
     similar.push(if last == Some('0') { '1' } else { '0' });
     consumer.send(&fetch_from(&similar, 0));
     consumer.send(&fetch_from(&name[..16], 0));
-    // The store answers in the order of the requests, so an answer to those above would arrive before this one.
+    // The store answers in the order of the requests, so an answer to the requests above would arrive before the answer
+    // to this one.
     consumer.send(&fetch_from(&name, 1));
     consumer.direct_records(&partition, TOPIC, 1, &["r1"]);
     consumer.expect_no_message(b"D", "the other FETCHes name other stores");
@@ -151,7 +152,7 @@ fn a_store_sends_a_consumer_store_hello_and_the_heads_of_its_topics() {
     for (address, subject) in &others {
         producer.subscribe(&to(b'K', address));
         producer.send_record(&position(b'M', subject, address, subject, 0), "x");
-        // The ACK is lost when it is sent before the new subscription arrives. A HEAD makes the store repeat it.
+        // The ACK is lost when it is sent before the new subscription arrives. A HEAD makes the store repeat the ACK.
         let core = ack(address, subject, 0);
         assert_eq!(name_after(&core, &producer.ask(&head(subject, address, 0), &core)[0]), name);
     }
@@ -220,7 +221,7 @@ fn a_store_copies_the_records_of_a_store_of_0_1_0() {
     old.send(&direct_head(&writer, &partition, TOPIC, 3));
     assert_eq!(old.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 0, 4));
     old.send_records_to(&writer, &partition, TOPIC, 0, &contents);
-    // It serves what it has copied, once that is on disk.
+    // Our store serves the copied records once they are on disk.
     let (mut consumer, _) = consumer_for(&cluster);
     let me = consumer.address.clone();
     consumer.ask(&get_heads(TOPIC, &me), &direct_head(&me, &partition, TOPIC, 3));

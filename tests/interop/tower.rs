@@ -1,4 +1,4 @@
-//! Our tower with simulated nodes of libdafka 0.1.0, and our nodes with a simulated tower of it.
+//! Our tower with simulated nodes of libdafka 0.1.0, and our nodes with a simulated tower of 0.1.0.
 
 use crate::e2e::{Cluster, DEADLINE, Program, QUIET};
 use crate::peer::{Node, fetch, new_address, record, to};
@@ -49,8 +49,8 @@ fn our_tower_sends_its_welcome_and_announces_nodes() {
             }
         }
     }
-    // The tower drops messages that are not beacons. Messages keep their order, so beacons before and after them show
-    // it.
+    // The tower drops messages that are not beacons. Beacons before and after such messages show that, because messages
+    // keep their order.
     let marks = [new_address(), new_address()];
     let mark =
         |address: &str| node.send_multipart([&b"B"[..], address.as_bytes(), b"host", b"7002"], 0).unwrap();
@@ -100,7 +100,8 @@ fn nodes_of_0_1_0_find_each_other_by_our_tower() {
     let cluster = Cluster::new().with_tower();
     let mut first = Node::started(&cluster, &[to(b'M', "topic")]);
     let mut second = Node::started(&cluster, &[]);
-    // The first connects to the second while it listens. Then the second receives the subscription.
+    // While the first node listens, it connects to the second. While the second node listens, it receives the
+    // subscription.
     let due = Instant::now() + DEADLINE;
     while !second.has_subscription(&to(b'M', "topic")) {
         assert!(Instant::now() < due, "the first does not connect to the second");
@@ -164,7 +165,7 @@ impl Tower {
         self.outgoing.send_multipart(frames, 0).unwrap();
     }
 
-    /// Announces a node until our consumer subscribes to the topic there.
+    /// Announces a node until our consumer has subscribed to the topic at that node.
     #[track_caller]
     fn announce_until_subscribed(&self, address: &str, node: &mut Node) {
         let due = Instant::now() + DEADLINE;
@@ -244,7 +245,7 @@ fn our_node_follows_a_peer_that_moves_or_comes_back() {
     old.send_record(&record("topic", &address, 0), "one");
     assert_eq!(consumer.line("the first record"), format!("topic {address} one").as_bytes());
 
-    // The same node at another endpoint, for longer than the timeout of the old one.
+    // Now the tower announces the same node at another endpoint, for longer than the timeout of the old endpoint.
     let mut new = Node::at(&tower.addresses.0, &tower.addresses.1);
     tower.announce_until_subscribed(&address, &mut new);
     new.send_record(&record("topic", &address, 1), "two");

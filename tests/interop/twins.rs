@@ -22,7 +22,7 @@ fn producers_with_the_same_random_octets_have_two_addresses() {
     printed.extend(consumer.lines(150, "the second one's records"));
     first.finish("all is stored");
     second.finish("all is stored");
-    // The store has these too.
+    // The store has the same records.
     let stored: HashSet<_> = cluster.consumer(TOPIC).lines(250, "all records").into_iter().collect();
     assert_eq!(stored, printed.into_iter().collect());
     assert_eq!(stored.len(), 250);
@@ -74,7 +74,8 @@ fn an_ack_of_an_unpublished_record_makes_a_producer_take_one_new_address() {
         &old,
         "record 3 is acknowledged, and it has published 3",
     );
-    // ACKs to the old address have no effect any more. Forged ACKs do not make it take one address after the other.
+    // ACKs to the old address have no effect any more. Forged ACKs do not make the producer take one new address after
+    // the other.
     node.send(&ack(&old, TOPIC, 2));
     for sequence in [99, u64::MAX] {
         node.send(&ack(&new, TOPIC, sequence));
@@ -91,7 +92,8 @@ fn an_ack_of_an_unpublished_record_makes_a_producer_take_one_new_address() {
     producer.expect_success("the ACK of all under the last address");
 }
 
-/// Acknowledges all three records, and waits until the producer has read that. It has a twin, so it keeps the records.
+/// Acknowledges all three records, and waits until the producer has read the ACK. The producer has a twin, so it keeps
+/// the records, and can answer the FETCH.
 fn acknowledge_all(node: &mut Node, address: &str) {
     node.send(&ack(address, TOPIC, 2));
     node.send(&fetch(address, &node.address, TOPIC, 2, 1));
@@ -108,7 +110,7 @@ fn a_producer_with_a_twin_reports_records_without_proof_as_unacknowledged() {
     node.forget_subscriptions();
     producer.signal(libc::SIGTERM);
     let last = expect_new_address(&mut node, &mut producer, &new, "record 99 is acknowledged");
-    // It has a twin again, and ends before it may take yet another address.
+    // The producer has a twin again, and ends before it may take yet another address.
     node.send(&ack(&last, TOPIC, 99));
     acknowledge_all(&mut node, &last);
     let what = "SIGTERM and the time for acknowledgements";

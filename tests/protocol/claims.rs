@@ -33,7 +33,8 @@ impl Reading {
         self.receive(peer, &head(address, offset), 0, now_ms);
     }
 
-    /// A peer claims more than its share, so the consumer sends no further FETCH for its partitions.
+    /// Makes a peer claim more records than its share of the room, so that the consumer sends no further FETCH for its
+    /// partitions.
     fn use_up(&mut self, peer: &str, now_ms: u64) {
         for i in 0..20 {
             self.record(peer, &name(i), 0, now_ms);
@@ -99,7 +100,7 @@ fn an_unanswered_head_is_dropped_until_it_is_repeated() {
 fn slow_windows_of_one_peer_leave_room_for_another_peer() {
     let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
     let mut reading = Reading::new(Start::Earliest, limits);
-    // They have records, and each claims more than it delivers.
+    // The hostile peer delivers a record of each of its partitions, and claims to have many more.
     for i in 0..200 {
         assert_eq!(reading.record("HOSTILE", &name(i), 0, 0), [0]);
         reading.head("HOSTILE", &name(i), 1_000_000, 0);
@@ -133,7 +134,7 @@ fn a_peer_that_first_sends_the_head_of_anothers_partition_does_not_delay_it() {
         reading.asked(1_000).0.contains(&(b"REAL".to_vec(), 0)),
         "the share of another peer does not count"
     );
-    // The same when it has delivered records of the partition before.
+    // The result is the same when the hostile peer has delivered records of that partition before.
     for offset in 0..10 {
         assert_eq!(reading.answer("HOSTILE", b"REAL", offset, 1_001), [offset]);
     }
@@ -162,7 +163,7 @@ fn a_partition_on_disk_is_charged_to_the_peer_that_delivers_it() {
         take(&mut replica, "HOSTILE", head(&address, 1), 0);
         assert_eq!(take(&mut replica, &format!("HONEST {i}"), record(&address, 1), 1), 1);
     }
-    // It brings ten more, and evicts none of the others.
+    // The hostile peer sends records of ten more partitions, which evict none of the others.
     for i in 10..20 {
         assert_eq!(take(&mut replica, "HOSTILE", record(&name(i), 1), 2), 1);
     }
@@ -191,7 +192,7 @@ fn read_beside_drips(hostile_host: &str) -> u64 {
                 reading.receive(peer, &record(partition, 0), 1_024, now_ms);
                 reading.head(peer, partition, 1_000_000, now_ms);
             }
-            // Half a megabyte per second in total.
+            // All hostile peers together send half a megabyte per second.
             if asked[i] && (now_ms / 10 + i as u64).is_multiple_of(6) {
                 reading.receive(peer, &direct(partition, next[i]), 1_024, now_ms);
                 next[i] += 1;

@@ -11,7 +11,8 @@ fn log_of(count: u32) -> Log {
     Log::new((0..count).map(|i| (TOPIC, format!("{i:08}").into_bytes(), 1)))
 }
 
-/// One slice of at most `count` answers: kind and receiver, and partition. False when there is no more.
+/// Sends one slice of at most `count` answers. Returns for each answer its kind with its receiver, and its partition.
+/// Also returns false when nothing is left to answer.
 fn answer(reader: &mut Reader, log: &Log, count: u64) -> (Vec<(String, String)>, bool) {
     let mut out = Outbox::<Content>::new();
     let is_answering = reader
@@ -96,7 +97,7 @@ fn a_fetch_is_answered_beside_thousands_of_requests_for_all_heads() {
     for i in 0..10_000 {
         reader.handle_message(&get_heads(b"", format!("FAKE{i}").as_bytes()), UNKNOWN);
     }
-    // Also during the answers to the others.
+    // The FETCH is answered before the answers to the other requests have started, and also during them.
     for round in 0..5 {
         for _ in 0..100 {
             assert!(answer(&mut reader, &log, 512).1);
@@ -135,10 +136,10 @@ fn a_repeated_request_during_the_answer_gets_another_answer() {
     subjects.push(TOPIC).unwrap();
     let hello = Message::ConsumerHello { topic: b"STORE", address: b"ME", subjects: subjects.as_subjects() };
     reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);
-    // Before the answer starts, this is the same request.
+    // Before the answer starts, CONSUMER-HELLO and GET-HEADS count as the same request.
     reader.handle_message(&hello, UNKNOWN);
     assert_eq!(answer(&mut reader, &log, 30).0.len(), 30);
-    // This may be another node with that address, or it may have lost the first heads.
+    // After that, a request may come from another node with that address, or from a node that has lost the first heads.
     for _ in 0..10 {
         reader.handle_message(&hello, UNKNOWN);
         reader.handle_message(&get_heads(TOPIC, b"ME"), UNKNOWN);

@@ -78,7 +78,7 @@ fn partitions_whose_records_wait_for_a_store_can_be_evicted() {
         let ack = |address, sequence| ack(address, sequence, b"STORE");
         assert_eq!(take(&mut reading, record(b"LIVE", 0), Some(1), LONG_MS), []);
         assert_eq!(take(&mut reading, ack(b"LIVE", 0), None, LONG_MS), [0], "{start:?}");
-        // One of them was real, and was evicted. Its records are still delivered, each once and in order.
+        // Suppose that one of the evicted partitions was real. Its records are still delivered, each once and in order.
         let now_ms = 2 * LONG_MS;
         let closed = fake(0);
         assert_eq!(take(&mut reading, ack(&closed, 1), None, now_ms), [], "{start:?}");
@@ -97,17 +97,17 @@ fn an_evicted_partition_continues_at_its_position() {
         assert_eq!(reading.take(record(b"QUIET", 0), Some(1), 0), [0]);
         assert_eq!(reading.take(record(b"QUIET", 1), Some(1), 0), [1]);
         for i in 0..10 {
-            // These have records, too.
+            // The partitions that evict others have records, too.
             let now_ms = LONG_MS * u64::from(i + 1);
             assert_eq!(reading.take(record(&fake(i), 0), Some(1), now_ms), [0]);
         }
         assert_eq!(reading.consumer.statistics().closed, 8);
         let now_ms = LONG_MS * 20;
-        // It delivers each record once.
+        // The consumer delivers each record of the evicted partition once.
         assert_eq!(reading.take(record(b"QUIET", 1), Some(1), now_ms), [], "{start:?}");
         assert_eq!(reading.take(record(b"QUIET", 3), Some(1), now_ms), []);
         assert_eq!(reading.take(direct(b"QUIET", 2), Some(1), now_ms), [2, 3], "{start:?}");
-        // A new subscription starts again.
+        // After a new subscription, each partition starts again.
         reading.consumer.unsubscribe(TOPIC);
         reading.consumer.subscribe(TOPIC, &mut reading.out);
         let again = if start == Start::Earliest { vec![] } else { vec![1] };
@@ -121,7 +121,7 @@ fn evicted_positions_are_limited() {
     for i in 0..100 {
         reading.take(record(&fake(i), 0), Some(1), LONG_MS * u64::from(i));
     }
-    // The positions of the last ten evicted partitions are known. The first partition is like a new one.
+    // The consumer knows the positions of the last ten evicted partitions. It treats the first partition as a new one.
     assert_eq!(reading.take(record(&fake(95), 0), Some(1), LONG_MS * 200), []);
     assert_eq!(reading.take(record(&fake(0), 0), Some(1), LONG_MS * 201), [0]);
 }
@@ -181,8 +181,8 @@ impl Brought {
         brought
     }
 
-    /// How many of the partitions the consumer still has open. This sends answers, because an answer opens no
-    /// partition.
+    /// How many of the partitions the consumer still has open. This method finds out by sending answers, because an
+    /// answer opens no partition.
     fn known(&self, reading: &mut Reading, now_ms: u64) -> usize {
         let is_known = |(name, is_proven): &&(Vec<u8>, bool)| {
             let next = u64::from(*is_proven);
@@ -218,7 +218,7 @@ fn a_flood_from_one_peer_leaves_the_partitions_of_others_alone() {
         }
         let known: Vec<usize> =
             others.iter().map(|brought| brought.known(&mut reading, 2 * LONG_MS)).collect();
-        // The hostile peer has one place, as every peer.
+        // Ten peers share the table, so each peer keeps at least nine partitions.
         let taken = 90 - known.iter().sum::<usize>();
         assert!(known.iter().all(|&known| known >= 9), "{known:?} with room for {room}");
         assert!(taken <= 10_usize.saturating_sub(room), "{known:?} with room for {room}");
@@ -243,7 +243,7 @@ fn a_peer_cannot_have_more_partitions_than_its_limit() {
     for i in 0..10 {
         assert_eq!(reading.take_from(Some("ONE"), record(&fake(i), 0), Some(1), 0), [0]);
     }
-    // All are active, so none is evicted.
+    // All partitions of this peer are active, so none is evicted.
     assert_eq!(reading.take_from(Some("ONE"), record(b"MORE", 0), Some(1), 1), []);
     let statistics = reading.consumer.statistics();
     assert_eq!((statistics.refused, statistics.refused_of_peer, statistics.peers), (1, 1, 1));
@@ -269,7 +269,7 @@ fn a_partition_is_charged_to_the_peer_with_its_first_record() {
     for i in 0..4 {
         assert_eq!(reading.take_from(Some("REAL"), record(&fake(i), 0), Some(1), 1), [0]);
     }
-    // They are quiet, and would be evicted if they counted for the hostile peer.
+    // The four partitions are quiet. They would be evicted if they were charged to the hostile peer.
     for i in 100..200 {
         reading.take_from(Some("HOSTILE"), record(&fake(i), 0), Some(1), LONG_MS * u64::from(i));
     }
@@ -296,7 +296,7 @@ fn ended_peers_occupy_no_memory() {
         }
         assert!(reading.consumer.statistics().peers <= 100);
     }
-    // The latest partitions are known.
+    // The latest partitions are still open.
     assert_eq!(reading.take(direct(&fake(9_999), 0), Some(1), 1_000_000), [0]);
     reading.consumer.unsubscribe(TOPIC);
     let statistics = reading.consumer.statistics();
@@ -365,7 +365,7 @@ fn early_records_of_stalled_partitions_are_dropped() {
     let expected: Vec<u64> = (1..12).collect();
     assert_eq!(reading.take(direct(b"LIVE", 1), Some(LEN), 3), expected);
 
-    // The same for partitions with records, when they stall.
+    // Early records of partitions that have other records are also dropped when these partitions stall.
     for i in 0..200 {
         reading.take(record(&fake(1_000 + i), 0), Some(1), 10);
         reading.take(record(&fake(1_000 + i), 5), Some(LEN), 10);
@@ -498,7 +498,7 @@ fn hellos_to_made_up_stores_are_bounded() {
 fn catch_up_ms(count: u64, drips: &[&'static [u8]], claim_ms: u64) -> u64 {
     let mut reading = Reading::new(Start::Earliest, Limits::default());
     let content: Content = vec![0; 100].into();
-    // By time and number: the records that arrive then.
+    // By time and number of the answer: the records that arrive at that time.
     let mut answers: BTreeMap<(u64, u64), std::ops::Range<u64>> = BTreeMap::new();
     let (mut answer_count, mut delivered_count) = (0, 0);
     for now_ms in (0..1_000_000).step_by(5) {
@@ -544,7 +544,7 @@ fn slow_stores_that_repeat_their_heads_do_not_slow_down_catching_up() {
     for (drips, claim_ms) in [(1, 1_000), (1, 100), (3, 1_000), (3, 100)] {
         let took_ms = catch_up_ms(1_000_000, &names[..drips], claim_ms);
         println!("{drips} stores drip and claim every {claim_ms} ms: {took_ms} ms");
-        // For each of them, the consumer needs half a minute to notice that it is slow.
+        // The consumer needs half a minute for each slow store to notice that the store is slow.
         assert!(took_ms < 45_000 * drips as u64, "{drips} stores, {claim_ms} ms: {took_ms} ms");
     }
 }

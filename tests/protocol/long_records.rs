@@ -6,7 +6,7 @@ use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The offset of the too long record of a bad partition.
+/// The offset of the record of a bad partition that is too long.
 const LONG: u64 = 5;
 /// How many records a store sends per millisecond.
 const RECORDS_PER_MS: usize = 100;
@@ -48,7 +48,7 @@ fn replay(bad: usize, good: usize, count: u64, talk_ms: u64, last_ms: u64) -> Ou
             if partition < bad && next == LONG {
                 asked.clear();
                 outcome.cuts_ms.push(now_ms);
-                // A multiple of the step.
+                // The sum is a multiple of the step.
                 is_up_at_ms = now_ms + MADE_AGAIN_MS;
                 break;
             }
@@ -83,7 +83,7 @@ fn one_too_long_record_delays_other_partitions_little() {
     for talk_ms in [100, 1_000, 10_000] {
         let outcome = replay(1, 3, 100_000, talk_ms, 600_000);
         let done_ms = outcome.done_ms.expect("all good partitions come to their end");
-        // Alone they take 3 s.
+        // Without the bad partition, the good ones take 3 s.
         assert!(done_ms < 9_000, "{done_ms} ms");
         let late = outcome.cuts_ms.iter().filter(|&&cut_ms| cut_ms > 300_000).count();
         assert!((4..=10).contains(&late), "{late} connections ended within five minutes");
@@ -97,7 +97,7 @@ fn many_too_long_records_do_not_stall_other_partitions() {
         let outcome = replay(bad, 10, 20_000, 1_000, 600_000);
         let done_ms = outcome.done_ms.expect("all good partitions come to their end");
         println!("{bad} bad: done after {done_ms} ms, {} connections ended", outcome.cuts_ms.len());
-        // Alone they take 2 s.
+        // Without the bad partitions, the good ones take 2 s.
         assert!(done_ms < limit_ms, "{done_ms} ms");
     }
 }

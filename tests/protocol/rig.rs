@@ -52,7 +52,7 @@ pub(crate) fn content(offset: u64) -> Content {
     format!("record {offset}").into_bytes().into()
 }
 
-/// The content of this length for a message that has one.
+/// A content of this length, for a message that has content.
 pub(crate) fn content_for(message: &Message, len_bytes: usize) -> Option<Content> {
     message.has_content().then(|| vec![0; len_bytes].into())
 }
@@ -97,7 +97,8 @@ impl Reading {
         self.delivered.drain(..).map(|delivery| delivery.offset).collect()
     }
 
-    /// The FETCHes that were sent since the last call, and whether there was a GET-HEADS: topic, sequence, count.
+    /// The FETCHes that were sent since the last call, each as topic, sequence and count, and whether a GET-HEADS was
+    /// sent.
     pub(crate) fn requests(&mut self) -> (Vec<(Vec<u8>, u64, u32)>, bool) {
         let (mut fetches, mut has_get_heads) = (Vec::new(), false);
         self.out.drain(|frame, _| match Message::decode(frame).expect("a message") {

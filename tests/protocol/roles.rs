@@ -101,7 +101,7 @@ fn a_producer_keeps_unacknowledged_records() {
     producer.handle_message(&ack_of(b"", 3), UNKNOWN, &mut out);
     producer.handle_message(&ack_of(b"", 2), UNKNOWN, &mut out);
     assert_eq!(producer.unacknowledged(), 6);
-    // Of records that were not published, of another partition, of another topic.
+    // These ACKs are of records that were not published, of another partition, and of another topic.
     let other_topic = Message::Ack { topic: PARTITION, subject: b"other", sequence: 9, store: b"" };
     for wrong in [ack_of(b"", 10), ack_of(b"", u64::MAX), ack(b"OTHER", 9, b""), other_topic] {
         producer.handle_message(&wrong, UNKNOWN, &mut out);
@@ -158,7 +158,7 @@ fn a_producer_sends_a_head_early_when_repeated_acks_can_be_enough() {
     assert_eq!(due_ms(&producer), 120);
     producer.handle_timeout(120, &mut out);
     assert_eq!(sent(&mut out), ["HEAD topic PARTITION topic 9"]);
-    // Once per round: the next HEAD comes at the usual time.
+    // The producer sends such an early HEAD once per round. The next HEAD comes at the usual time.
     producer.handle_message(&ack_of(b"A", 9), UNKNOWN, &mut out);
     producer.handle_all_read(130);
     assert_eq!((producer.unacknowledged(), due_ms(&producer)), (10, 1_120));
@@ -186,7 +186,7 @@ fn made_up_stores_do_not_grow_a_producers_memory_nor_hide_real_ones() {
     let (producer, mut out) = producer_with(10);
     let mut producer = producer.with_min_stores(3);
     round(&mut producer, &[(b"A", 9), (b"B", 9)], &mut out);
-    // Twice as many as the producer may know.
+    // Twice as many stores as the producer may know.
     for i in 0..2_000u32 {
         let name = format!("made up {i}");
         let ack = Message::Ack { topic: PARTITION, subject: TOPIC, sequence: 0, store: name.as_bytes() };
@@ -214,8 +214,9 @@ fn a_producer_reports_the_length_of_its_kept_records() {
 fn a_producer_sends_a_head_soon_to_a_node_of_this_library_that_subscribes_to_its_heads() {
     let (mut producer, mut out) = producer_with(3);
     let subscription = |frame: &'static [u8]| Subscription::decode(frame).unwrap();
-    // Records, another topic, an end of a subscription, and subscriptions of 0.1.0: a consumer of 0.1.0 under `latest`
-    // treats the record of a first HEAD as new.
+    // The producer sends no early HEAD after these: subscriptions to records and to another topic, the end of a
+    // subscription, and subscriptions of 0.1.0. A consumer of 0.1.0 under `latest` treats the record that its first
+    // HEAD names as new.
     for other in [&b"\x01Mtopic\0"[..], b"\x01Htopic2\0", b"\x00Htopic\0", b"\x01Htopic", b"\x01H"] {
         producer.handle_subscription(&subscription(other), 100);
         assert_eq!(producer.due_ms(), Some(1_000));
@@ -244,7 +245,8 @@ fn a_producer_answers_fetches_from_what_it_keeps() {
         sent(&mut out),
         ["DIRECT-RECORD ME PARTITION topic 5: record 5", "DIRECT-RECORD ME PARTITION topic 6: record 6"]
     );
-    // The producer does not answer with acknowledged records, which the stores have, or beyond its last record.
+    // The producer's answers contain no acknowledged records, because the stores have those, and end at its last
+    // record.
     producer.handle_message(&fetch(0, u32::MAX), UNKNOWN, &mut out);
     producer.handle_message(&fetch(10, 5), UNKNOWN, &mut out);
     producer.handle_message(&fetch(u64::MAX, u32::MAX), UNKNOWN, &mut out);
@@ -342,7 +344,7 @@ fn a_latest_consumer_starts_at_its_first_record_or_after_its_first_head() {
 #[test]
 fn an_answer_opens_no_partition() {
     let mut reading = Reading::at(Start::Latest);
-    // A store may be ahead of the producer's connection. Records from 5 on are still new.
+    // A store's head may arrive before records of the producer that are older. So the records from 5 on are still new.
     reading.accept(direct_head(PARTITION, 9, b""), None, 1);
     reading.accept(direct(3), Some(content(3)), 1);
     reading.accept(record(5), Some(content(5)), 2);
@@ -380,7 +382,8 @@ fn partly_answered_fetches_do_not_wait_for_each_other() {
     let names = [b"A", b"B"];
     names.iter().for_each(|name| reading.handle(&crate::rig::head(*name, 99), None, 0));
     reading.handle_timeout(0);
-    // One record of each arrives. It is so long that the rest of its window would need all room. Then no more arrive.
+    // One record of each partition arrives, and no more. The record is so long that the rest of its window would need
+    // all room.
     for name in names {
         reading.handle(&crate::rig::direct(name, 0), Some(vec![0; 1_000].into()), 1);
     }
@@ -654,7 +657,7 @@ fn a_store_answers_only_fetches_with_its_name_or_without_a_name() {
         reader.handle_message(&fetch(store), UNKNOWN);
         assert_eq!(answer_all(&mut reader, &mut out).len(), count);
     }
-    // A producer answers in any case, because no store may have its records.
+    // A producer answers in any case, because it may be that no store has its records.
     let (mut producer, mut out) = producer_with(2);
     producer.handle_message(&fetch(b"STORE"), UNKNOWN, &mut out);
     producer.poll_answers(&mut AllRead, 10, &mut out);

@@ -1,4 +1,4 @@
-//! How a producer handles ACKs while another one seems to use its address.
+//! How a producer handles ACKs while another producer seems to use its address.
 
 use crate::UNKNOWN;
 use crate::rig::{Content, ME, TOPIC};
@@ -33,7 +33,7 @@ fn an_ack_that_is_processed_before_the_subscription_does_not_show_a_twin() {
     subscribe(&mut producer);
     producer.handle_behind(false);
     assert_eq!((producer.poll_twin(), producer.unacknowledged()), (None, 5));
-    // After all messages are processed, and without a subscription, there is a twin.
+    // When the producer has processed all messages, and no store's subscription was among them, there is a twin.
     let mut producer = publishing(10, &mut out);
     producer.handle_behind(true);
     ack(&mut producer, 4, &mut out);
@@ -47,7 +47,7 @@ fn records_acknowledged_before_a_new_address_are_published_again() {
     let mut producer = publishing(10, &mut out);
     subscribe(&mut producer);
     ack(&mut producer, 1, &mut out);
-    // ACKs after the one that shows the twin may be for its records.
+    // ACKs that arrive after the one that shows the twin may be for the twin's records.
     ack(&mut producer, 10, &mut out);
     ack(&mut producer, 7, &mut out);
     assert_eq!(producer.poll_twin(), Some(Twin::Beyond { sequence: 10, published: 10 }));

@@ -1,6 +1,7 @@
 //! Faults that are rarer than crashes and cuts: of whole disks, of connections and of reads.
 //!
-//! They are drawn after everything else, so that a seed without them makes the same run as without this file.
+//! They are drawn after all other parts of the plan. So a seed that draws none of them makes the same run as if this
+//! file did not exist.
 
 use super::clock::{MS, SECOND, Time};
 use super::disk::Mood;
@@ -50,7 +51,7 @@ impl Plan {
         if random.chance(500) && !self.is_crowded && self.begun.is_empty() {
             match self.count(|action| matches!(action, Action::StartStore)) {
                 1 => self.outlive_a_producer_as_a_copy(random),
-                // A producer that needs two stores has two in the end.
+                // A producer that needs two stores must have two in the end.
                 2 if self.has_store_names
                     && self.count(|action| matches!(action, Action::KillStore { .. })) == 0 =>
                 {
@@ -114,7 +115,7 @@ impl Plan {
             let producer = random.next();
             self.at(random, Action::StartTwin { producer, lens_bytes });
         }
-        // A producer that must end soon after its second twin starts, too soon for another new address.
+        // A producer that must end soon after its second twin starts. That is too early for another new address.
         if random.chance(800)
             && let Some((producer, start)) = self.last_producer(random, 1, 8 * SECOND)
         {

@@ -82,7 +82,7 @@ impl World {
                 }
             }
             Action::RollStoreBack { store, after, down } => {
-                // A snapshot of a database without a name would become another store.
+                // A store that starts from a snapshot without a name takes a new name, so it would be another store.
                 if let Some(store) = self.store(store).filter(|&store| !self.stores[store].name.is_empty())
                     && let Some(disk) = self.stores[store].disk.copy()
                 {
@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    /// Breaks the connections across a cut.
+    /// Breaks the connections between hosts that a cut separates.
     pub(super) fn break_what_is_cut(&mut self) {
         for i in 0..self.network.connections.len() {
             let connection = &self.network.connections[i];

@@ -18,7 +18,7 @@ impl World {
         clock: Clock,
     ) -> NodeId {
         let id = self.nodes.len();
-        // Beacons cannot distinguish twins with the same port, so they may share one only under `has_hidden_twins`.
+        // Beacons do not reveal twins that have the same port. So twins may share a port only under `has_hidden_twins`.
         let may_share_port = self.plan.has_hidden_twins;
         let endpoint = loop {
             let port = format!(":{}", 1_000 + self.random.below(30));
@@ -288,7 +288,7 @@ impl World {
                 let name = (position.subject.to_vec(), position.address.to_vec());
                 self.model.hold(name, position.sequence + 1);
             }
-            // A FETCH to compare records.
+            // A FETCH with which a store compares records.
             Ok(Message::Fetch { topic, subject, sequence, .. })
                 if self.plan.is_comparing
                     && store.is_some_and(|(_, disk)| {
@@ -301,8 +301,8 @@ impl World {
                 let is_there = living.any(|store| {
                     store.disk.durable_next(PartitionName { topic: subject, producer: topic }) > sequence
                 });
-                // A consumer may know a partition only by a HEAD, and may have evicted it before the first record. Only
-                // the consumer knows that.
+                // A consumer may know a partition only by a HEAD, and may have evicted the partition before its first
+                // record. The simulation cannot see that.
                 let is_latest = matches!(&node.role, Role::Consumer(consumer)
                     if consumer.oracle.start == Start::Latest);
                 let may_ask = self.plan.is_crowded && is_latest || self.model.is_forged(&name);

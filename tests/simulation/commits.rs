@@ -1,4 +1,4 @@
-//! The steps of stores and their disks, and their times.
+//! The steps of stores and their disks, and when they take place.
 
 use super::*;
 use dafka::storage::{OpenError, opening};
@@ -65,7 +65,7 @@ impl World {
                 self.trace(|| format!("store {store} ends as it starts; power cut: {is_power_cut}"));
                 disk.crash(is_power_cut.then_some(&mut self.random));
             }
-            // The disk refuses it at present.
+            // The disk refuses to open the log at present.
             OpenError::Io { .. } => self.trace(|| format!("store {store} does not start: {error}")),
             error => return Err((2, format!("store {store} never starts again: {error}"))),
         }

@@ -1,7 +1,7 @@
 //! A store's directory on a simulated disk, as far as opening a log needs it.
 //!
 //! New entries are visible at once, and on disk after the directory is synced. A power cut keeps any part of the
-//! entries since then. It may tear a file that was not synced.
+//! entries that were made since the last sync. It may tear a file that was not synced.
 
 use super::disk::{SimDisk, Tables, new_tables};
 use super::random::Random;
@@ -19,7 +19,7 @@ struct Entries {
     database: Option<File>,
 }
 
-/// A file as it was created. The disk has later commits.
+/// A file with its content at its creation. Later commits are in [`SimDisk`].
 #[derive(Clone)]
 struct File {
     tables: Tables,
@@ -68,7 +68,7 @@ impl Folder {
 }
 
 impl SimDisk {
-    /// Ends the process after so many steps of opening its log. With `None`, it does not end.
+    /// Ends the process after so many steps of opening its log. With `None`, the process does not end.
     pub(crate) fn end_after(&self, steps: Option<u64>) {
         self.with_folder(|folder| folder.steps_left = steps);
     }

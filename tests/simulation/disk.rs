@@ -2,7 +2,7 @@
 //!
 //! This is the engine below the real storage logic. As in LMDB, a commit writes changed entries beside the old ones,
 //! syncs, writes a header that makes them valid, and syncs again. A power cut keeps any part of the writes since the
-//! last sync. The end of the process keeps all of them.
+//! last sync. When only the process ends, all of these writes remain.
 
 use super::directory::Folder;
 use super::model::Name;
@@ -40,7 +40,8 @@ impl Tables {
         Rc::make_mut(&mut self.0[table as usize]).insert(key, value);
     }
 
-    /// Writes empty partitions at `offset`, in the format of doc/storage-format.md. No batch could create them.
+    /// Writes empty partitions that start at `offset`, in the format of doc/storage-format.md. No batch could create
+    /// such partitions.
     fn begin_partitions(&mut self, names: &[Name], offset: u64) {
         for (id, (subject, address)) in (0u64..).zip(names) {
             let key = [&[subject.len() as u8], &subject[..], address].concat();
@@ -121,7 +122,7 @@ impl Update for Transaction {
         if self.get(table, key)?.is_some() {
             return Err(Damaged);
         }
-        // Reserved space has any content.
+        // Reserved space may have any content.
         Ok(self.changed.entry((table, key.into())).or_insert(vec![0xAA; len]))
     }
 }
@@ -138,7 +139,8 @@ pub(crate) fn new_tables() -> Tables {
 /// A unit of writing.
 #[derive(Clone)]
 enum Block {
-    // An entry of a table, beside the one that it replaces. Its data is in the tables of the header.
+    // An entry of a table. It does not overwrite the entry that it replaces. The data of the entry is in the tables of
+    // the header.
     Entry { version: u64 },
     // Makes a version with so many entries valid.
     Header { version: u64, entries: usize, tables: Tables },

@@ -1,4 +1,4 @@
-//! The differences between stores that they log, and copies of disks with a forged record.
+//! The differences between stores that the stores log, and copies of disks in which one record is forged.
 
 use super::*;
 use crate::nodes::Noticed;
@@ -12,7 +12,7 @@ pub(super) struct Divergences {
     /// Partitions, with the offset that is forged in a copy.
     forged: Vec<(Name, u64)>,
     logged: BTreeSet<Logged>,
-    /// The number of the store that noticed, the other store's name, and the partition.
+    /// The number of the store that noticed a difference, the other store's name, and the partition.
     noticed: BTreeSet<(usize, Vec<u8>, Name)>,
 }
 
@@ -68,7 +68,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that each store has noticed when a store with another name has another record.
+    /// Checks for each pair of stores with different names that have different contents of a forged record: each store
+    /// must have noticed the difference.
     pub(super) fn forgeries_are_noticed(&self) -> Result<(), String> {
         let living = || self.stores.iter().enumerate().filter(|(_, store)| !store.is_killed);
         for (name, offset) in &self.divergences.forged {

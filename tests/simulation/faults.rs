@@ -78,8 +78,8 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     /// Some stores end while they start.
     pub(crate) has_bad_starts: bool,
-    /// Partitions that all stores have from the start, empty at `first_offset`: those of all producers in their order,
-    /// or none.
+    /// Partitions that all stores have from the start: empty, with `first_offset` as the next offset. They are the
+    /// partitions of all producers, in the order of the producers, or none.
     pub(crate) begun: Rc<[Name]>,
     pub(crate) first_offset: u64,
     /// Beacons receive events of broken connections, as from libzmq's monitor.
@@ -88,7 +88,8 @@ pub(crate) struct Plan {
     pub(crate) has_twins: bool,
     /// Only ACKs reveal twins; beacons do not, as when both producers use the same port on different hosts.
     pub(crate) has_hidden_twins: bool,
-    /// Some consumers deliver only acknowledged records, and keep so many bytes until then.
+    /// Some consumers deliver only acknowledged records, and keep at most so many bytes of records that are not
+    /// acknowledged yet.
     pub(crate) isolation_bytes: Option<usize>,
     /// Stores compare their records.
     pub(crate) is_comparing: bool,
@@ -152,8 +153,8 @@ impl Plan {
         plan
     }
 
-    /// Whether records on disk stay on a disk: no disk is restored from an old snapshot, or shows data that it does not
-    /// have.
+    /// True when records that are on disk stay there: no disk is restored from an old snapshot, and no disk shows data
+    /// that it does not have.
     pub(crate) fn keeps_disks(&self) -> bool {
         self.keeps_disks
     }
@@ -180,7 +181,7 @@ impl Plan {
         };
         // The additional partition may need another evicted position.
         self.limits.evicted_positions += 1;
-        // Messages in flight count: with small queues, each long way would lose messages.
+        // Messages in flight count toward the high-water mark. With a low one, each long way would lose messages.
         self.high_watermark = random.pick(&[50_000, 1_000_000]);
         self.turn = Turn { messages: random.pick(&[100, 1_000]), answers: random.pick(&[64, 512]) };
         self.answer_len_bytes = random.pick(&[50_000, 1 << 20]);
@@ -198,7 +199,7 @@ impl Plan {
             let at = random.between(start, self.calm_at);
             self.actions.push((at, Action::Publish { producer, lens_bytes }));
         }
-        // It continues while others catch up.
+        // The producer continues to publish while others catch up.
         for _ in 0..random.pick(&[0, 100]) {
             let at = random.between(start, self.calm_at);
             self.actions.push((at, Action::Publish { producer, lens_bytes: vec![100] }));
@@ -242,8 +243,8 @@ impl Plan {
             self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
         }
         self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);
-        // Evicted positions are never forgotten: enough for all partitions without a place, also when one peer has all
-        // of them, and for one that is about to replace another.
+        // No evicted position must be forgotten. So there are enough positions for all partitions without a place, also
+        // when all partitions are of one peer, and one more for a partition that is about to replace another.
         let places = self.limits.partitions.min(self.limits.partitions_per_peer);
         self.limits.evicted_positions = producers as usize - places + 1;
     }
@@ -267,7 +268,7 @@ impl Plan {
         }
         let left = stores - u64::from(is_one_killed);
         let producers = random.between(1, 5);
-        // In the order of their starts, because an action selects a producer by its number.
+        // The producers are sorted by their starts, because an action selects a producer by its number.
         let mut start = 0;
         for i in 0..producers {
             let most = if self.has_store_names { left.min(2) } else { 1 };

@@ -2,7 +2,8 @@
 //!
 //! Without authentication, nodes cannot distinguish a forged RECORD or ACK from a true one. So the model marks the
 //! partitions of such messages, and the invariants demand less of them. Other messages may be forged for any partition.
-//! Of these, only HEADs have an effect: on the first offset of a consumer of new records.
+//! Of these other messages, only HEADs have an effect: they may change the offset at which a consumer of new records
+//! starts.
 
 use super::*;
 use dafka::wire::{Position, SubjectsBuf};

@@ -9,8 +9,8 @@
 //! 3. A store's log of a partition is a contiguous prefix that starts at 0 ([`log_is_whole`]).
 //! 4. Once faults stop, everything converges ([`converged`]).
 //! 5. Memory is bounded ([`bounds`], [`gathered`], and the length of FETCH windows in [`sent`]).
-//! 6. A store logs a difference to another store only where records were forged, and once. Each store logs forged
-//!    records of the others (`World::diverge`, `World::forgeries_are_noticed`).
+//! 6. A store logs a difference to another store only where records were forged, and logs it once. Each store logs the
+//!    forged records of the other stores (`World::diverge`, `World::forgeries_are_noticed`).
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;
@@ -87,8 +87,8 @@ pub(crate) fn safe_end(name: &Name, min_stores: usize, stores: &[Store]) -> u64 
     ends.get(min_stores - 1).copied().unwrap_or(0)
 }
 
-/// Checks that enough stores have the records before `end`, which a producer has dropped, or had all of them at the
-/// same time before a disk was lost.
+/// A producer has dropped the records before `end`. Checks that enough stores have these records, or that enough stores
+/// had them at the same time before a disk was lost.
 pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) -> Check {
     let partition = &model.partitions[name];
     let safe = safe_end(name, partition.min_stores, stores).max(partition.was_safe);
@@ -104,8 +104,8 @@ pub(crate) fn forgotten(model: &Model, name: &Name, end: u64, stores: &[Store]) 
     Ok(())
 }
 
-/// Checks that each delivered record of an isolated consumer is on a disk, which may be that of a killed store. Does
-/// not hold where disks are restored from old snapshots.
+/// Checks that each delivered record of an isolated consumer is on a disk, which may be the disk of a killed store.
+/// This does not hold in runs that restore disks from old snapshots.
 pub(crate) fn isolated(oracle: &Oracle, model: &Model, stores: &[Store]) -> Check {
     for (name, &next) in oracle.next.iter().filter(|_| oracle.is_isolated) {
         let stored = stores.iter().map(|store| store.disk.durable_next(named(name))).max().unwrap_or(0);
@@ -168,7 +168,7 @@ pub(crate) fn log_is_whole(store: usize, disk: &SimDisk, model: &Model) -> Check
     Ok(())
 }
 
-/// Checks what a store's writer had gathered, in bytes and in records, when it took another message. While the disk
+/// Checks how much a store's writer had gathered, in bytes and in records, when it took another message. While the disk
 /// refuses the data, the writer reads at most a batch.
 pub(crate) fn gathered((len_bytes, count): (usize, usize), max_batch: (usize, usize)) -> Check {
     if len_bytes >= max_batch.0 || count >= max_batch.1 {
@@ -225,7 +225,7 @@ pub(crate) fn converged<'a>(
     is_final: bool,
 ) -> Result<(), String> {
     let stored = |name: &Name| disks.iter().map(|disk| disk.durable_next(named(name))).max().unwrap_or(0);
-    // The stores of dropped records may all be killed. producer/min_stores exists for that.
+    // All stores that had the dropped records may have been killed. producer/min_stores exists to prevent that.
     let is_whole = |name: &Name| model.partitions[name].forgotten <= stored(name);
     let end_of = |name: &Name| {
         let partition = &model.partitions[name];
@@ -296,7 +296,7 @@ fn reached(oracle: &Oracle, name: &Name, end: u64, is_due: bool) -> Result<(), S
         (Some(&next), _) => next,
         (None, Start::Earliest) => 0,
         (None, Start::Latest) if is_due => 0,
-        // It does not know this partition.
+        // The consumer does not know this partition.
         (None, Start::Latest) => return Ok(()),
     };
     if next < end { Err(format!("{next} of the {end} records of {}", show(name))) } else { Ok(()) }

@@ -108,7 +108,8 @@ impl Model {
         *known = end.max(*known);
     }
 
-    /// A store's disk has fewer records than before: it must have only those before `end_of` each partition.
+    /// A store's disk has fewer records than before. From now on, it must have only the acknowledged records before
+    /// `end_of` each partition.
     pub(crate) fn roll_back(&mut self, store: usize, end_of: impl Fn(&Name) -> u64) {
         for ((_, name), end) in self.acknowledged.iter_mut().filter(|((of, _), _)| *of == store) {
             *end = end_of(name).min(*end);
@@ -129,7 +130,7 @@ impl Model {
         self.partitions.entry(name).and_modify(|partition| partition.has_false_heads = true);
     }
 
-    /// Whether a consumer that starts at the latest record may have received a false one.
+    /// Whether forged messages may have changed the record at which a consumer of new records starts.
     pub(crate) fn is_end_doubtful(&self, name: &Name) -> bool {
         self.partitions.get(name).is_some_and(|partition| partition.is_forged || partition.has_false_heads)
     }

@@ -91,7 +91,8 @@ pub(crate) struct Arrival {
     pub(crate) generation: u64,
 }
 
-/// Compares the first byte first, because most prefixes differ there. This needs a tenth of the time of a simulation.
+/// Compares the first byte first, because most prefixes differ there. This function takes a tenth of the time of a
+/// simulation.
 fn is_wanted(prefix: &[u8], frame: &[u8]) -> bool {
     prefix.first().is_none_or(|id| frame.first() == Some(id)) && frame.starts_with(prefix)
 }

@@ -111,8 +111,8 @@ pub(crate) struct ConsumerNode {
     pub(crate) oracle: Oracle,
     /// How many records fit into the sink while the application does not read. `None` while it reads.
     pub(crate) room: Option<usize>,
-    /// The clock stops while the application does not read, as the actor's clock does: since when, and for how long
-    /// before.
+    /// While the application does not read, the clock of the consumer stands still, as the clock of the actor does.
+    /// This field says since when. The next one says for how long it stood still before that.
     pub(crate) stands_since_ms: Option<u64>,
     pub(crate) stood_still_ms: u64,
 }
@@ -320,7 +320,7 @@ impl ConsumerNode {
         self.deliveries.is_empty()
     }
 
-    /// The time of its clock at this time of the node.
+    /// The time of the consumer's clock when the node's clock shows `now_ms`.
     fn read_at(&mut self, now_ms: u64) -> u64 {
         if self.is_reading()
             && let Some(since_ms) = self.stands_since_ms.take()

@@ -12,7 +12,8 @@ pub(crate) struct Oracle {
     pub(crate) is_isolated: bool,
     /// By partition: the next offset.
     pub(crate) next: BTreeMap<Name, u64>,
-    /// By partition: the records before it started again, because its first offset was false.
+    /// By partition: the records that the consumer delivered before it went back, because a false head had determined
+    /// its first offset.
     handed_on: BTreeMap<Name, Range<u64>>,
     /// By partition: the first delivered offset, under `latest`.
     begun: BTreeMap<Name, u64>,

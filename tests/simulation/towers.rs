@@ -25,7 +25,7 @@ impl World {
         }
         let mut news = Vec::new();
         let is_due = node.peers.handle_timeout(node.clock.now_ms(self.now), &mut news);
-        // Peers that expire together have the order of a hash table, which does not depend on the seed.
+        // Peers that expire together come in the order of a hash table, which the seed does not determine.
         news.sort_by(|a, b| format!("{a:?}").cmp(&format!("{b:?}")));
         let has_news = !news.is_empty();
         node.news.extend(news);
@@ -101,7 +101,7 @@ impl World {
         self.told(id, news);
     }
 
-    /// The discovery has handled an event: it may have actions, and may beacon earlier.
+    /// A node's discovery has handled an event. It may have returned actions, and may want to beacon earlier.
     pub(super) fn told(&mut self, id: NodeId, news: Vec<Connecting>) {
         let node = &mut self.nodes[id];
         let has_news = !news.is_empty();

@@ -1,8 +1,8 @@
 //! Producers that share an address. One that notices this takes a new address, as the producer's actor does.
 //!
-//! Stores keep one record per offset of both producers, and acknowledge it to both. So that partition counts as forged.
-//! A producer that notices its twin takes a new address, and publishes again the records that it keeps. The invariants
-//! demand everything of the new partition.
+//! For each offset, stores keep the record of one of the two producers, and acknowledge it to both. So the partition
+//! counts as forged. A producer that notices its twin takes a new address, and publishes again the records that it
+//! keeps. The invariants demand everything of the new partition.
 
 use super::*;
 use crate::nodes::ProducerNode;

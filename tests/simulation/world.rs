@@ -41,18 +41,19 @@ const HEAD_INTERVAL_MS: u64 = 1_000;
 const DISK_RETRY: Time = SECOND;
 /// How long convergence may take after the faults stop.
 const MAX_CONVERGENCE: Time = 100 * SECOND;
-/// Without their producer, stores with different gaps must fill them from each other, one after the other. Each time
-/// they make progress, they get the usual time again. In total they get at most this much more.
+/// When a producer has ended, stores with different gaps must fill them from each other, one gap after the other. Each
+/// time they make progress, they get the usual time again. This limits the additional time in total.
 const MAX_CONVERGENCE_OF_GAPS: Time = 200 * SECOND;
 /// The additional time for each partition, when partitions must replace each other.
 const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
-/// The additional time for waiting answers, when nodes read one message per turn, as few as 500 per second.
+/// The additional time when nodes read one message per turn, which may be only 500 per second. Answers then wait long
+/// to be read.
 const MAX_CONVERGENCE_OF_SLOW_NODES: Time = 100 * SECOND;
 /// The additional time, in round trips of the longest way.
 const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
-/// How long after the faults all nodes have discovered each other again.
+/// How long after the end of the faults all nodes have discovered each other again.
 const ACQUAINTED: Time = 10 * SECOND;
-/// The round trips that this needs.
+/// How many round trips of the longest way are added to [`ACQUAINTED`].
 const ACQUAINTED_ROUND_TRIPS: u64 = 3;
 /// How long the run continues after all work is done.
 const QUIET: Time = 12 * SECOND;
@@ -395,7 +396,8 @@ impl World {
             }
         }
         if self.plan.is_crowded {
-            // Active partitions are never evicted. So producers end, also those whose records no store can complete.
+            // Active partitions are never evicted, so all producers must end. That includes producers whose records no
+            // store can complete.
             for id in self.producers.clone() {
                 let Role::Producer(producer) = &self.nodes[id].role else { continue };
                 let name = &producer.name;

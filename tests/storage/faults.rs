@@ -262,7 +262,7 @@ fn child_has_little_address_space() {
         .find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse().ok())
         .expect("there");
     let limit_to = |current| setrlimit(Resource::As, Rlimit { current, maximum: None }).expect("a limit");
-    // Room for the record, and not for the map that it needs.
+    // This is enough address space for the record, but not for the map that the record needs.
     limit_to(Some(used_kb * 1024 + (60 << 20)));
     for _ in 0..3 {
         let error = append(&log, P, 1, &big).expect_err("no room for the map");

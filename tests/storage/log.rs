@@ -180,7 +180,7 @@ fn reads_keep_their_limits() {
     for beyond in [2500, 2501, u64::MAX - 1, u64::MAX] {
         assert_eq!(offsets(beyond, u64::MAX, usize::MAX), []);
     }
-    // A limit in bytes: as many records as fit, but at least one.
+    // With a limit in bytes, a read returns as many records as fit, but at least one.
     assert_eq!(offsets(7, 100, 0), [7]);
     assert_eq!(offsets(7, 100, 99), [7]);
     assert_eq!(offsets(7, 100, 199), [7]);
@@ -198,14 +198,14 @@ fn reads_keep_their_limits() {
             "{max_len}"
         );
     }
-    // Until the receiver stops it.
+    // A read continues until the receiver stops it.
     let mut seen = Vec::new();
     let handed = log.read(P, 998, 100, usize::MAX, &mut |offset, _| {
         seen.push(offset);
         offset < 1001
     });
     assert_eq!((handed.expect("readable"), seen), (4, range(998..1002)));
-    // Nothing of unknown partitions.
+    // A read of an unknown partition returns nothing.
     assert_eq!(read(&log, named(b"hello", b"B"), 0, 10, 1000).expect("readable"), []);
     assert_eq!(read(&log, named(&[0; 256], b"A"), 0, 10, 1000).expect("readable"), []);
 }
@@ -297,7 +297,7 @@ fn heads_are_read_in_slices_of_any_length() {
     assert_eq!(slices(Some(b"nothing"), 1), (vec![], 1));
     assert_eq!(slices(Some(&long), 1).0.len(), 1);
     assert_eq!(slices(Some(&[1; MAX_NAME_LEN_BYTES + 1]), 1), (vec![], 1));
-    // New partitions after the place are reported.
+    // New partitions after the place where the list continues are reported.
     let mut told = Vec::new();
     let mut each = |name: PartitionName<'_>, head| told.push((name.producer.to_vec(), head));
     let place = log.heads(Some(b"hello"), None, 2, &mut each).expect("readable");
@@ -339,7 +339,7 @@ fn the_map_grows_while_other_threads_read() {
         }
         done.store(true, Ordering::Release);
     });
-    // Thirty times the first map.
+    // The file is about thirty times as large as the first map.
     assert!(std::fs::metadata(dir.path().join("data.mdb")).expect("there").len() > 30_000_000);
 }
 

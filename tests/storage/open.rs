@@ -80,7 +80,7 @@ fn a_dangling_link_is_reported_with_its_name() {
     for (path, named, target) in [
         (link.clone(), link.clone(), "/nowhere/disk"),
         (link.join("store/db"), link.clone(), "/nowhere/disk"),
-        // A new database in its place would hide the target of the link.
+        // A new database in place of the link would hide the target of the link.
         (data.clone(), data.join("data.mdb"), "link/data.mdb"),
     ] {
         let error = Log::open(&path, options()).expect_err("it cannot be opened");
@@ -246,7 +246,7 @@ fn a_copy_without_a_lock_file_gets_another_name_and_one_with_it_keeps_it() {
     assert_eq!(log.identity(b"second").expect("a name"), b"second");
     assert_eq!(log.identity(b"third").expect("a name"), b"second");
     drop(log);
-    // Now it has a lock file, and keeps its name.
+    // Now the copy has a lock file, and keeps its name.
     assert_eq!(name(copy.path(), b"fourth"), b"second");
     assert_eq!(name(original.path(), b"later"), b"first");
 }

@@ -1,5 +1,5 @@
-//! Golden frames: each message and beacon, encoded by hand by the description of the protocol. So these tests compare
-//! the codec with the description, and not with itself.
+//! Golden frames: each message and beacon, encoded by hand according to the description of the protocol. So these tests
+//! compare the codec with the description, and not with itself.
 
 use dafka::partition_name::PartitionName;
 use dafka::wire::{
@@ -38,7 +38,7 @@ fn assert_golden(message: Message, name: &str, frame: &[u8]) {
     assert_eq!(frame[1..].iter().position(|&octet| octet == 0), Some(message.topic().len()));
 }
 
-/// As [`assert_golden`], for the messages with a position and nothing else, with the template and the key.
+/// As [`assert_golden`], for the messages that contain nothing but a position. Also checks the template and the key.
 #[track_caller]
 fn assert_golden_position<'a>(
     variant: fn(Position<'a>) -> Message<'a>,
@@ -66,7 +66,8 @@ fn assert_golden_position<'a>(
     assert_eq!(position.key(), None);
 }
 
-/// After the topic with its NUL and the version: address, subject and sequence, most significant octet first.
+/// The fields after the topic with its NUL and the version are: address, subject and sequence (most significant octet
+/// first).
 #[test]
 fn record() {
     let key = concat(&[b"\x20", ALICE, b"\x05hello"]);
@@ -349,7 +350,7 @@ fn templates_are_for_positions_only() {
     );
 }
 
-/// A position has a key only for the names in its public fields.
+/// A position has no key after its address or its subject was replaced, because the key is that of the original names.
 #[test]
 fn a_changed_position_has_no_key() {
     let frame = b"Mt\0\x01\x01a\x01s\0\0\0\0\0\0\0\x01";
