@@ -109,7 +109,8 @@ fn slow_windows_of_one_peer_leave_room_for_another_peer() {
     let drip = |reading: &mut Reading, round: u64, now_ms| {
         (0..200).for_each(|i| drop(reading.answer("HOSTILE", &name(i), round, now_ms)));
     };
-    // Late answers need room again, so that the limit holds.
+    // The FETCH of a late answer counts as in flight again, if there is room for its remaining part. So the limit
+    // holds.
     for round in 1..20 {
         let now_ms = round * 200;
         drip(&mut reading, round, now_ms);

@@ -544,7 +544,7 @@ fn slow_stores_that_repeat_their_heads_do_not_slow_down_catching_up() {
     for (drips, claim_ms) in [(1, 1_000), (1, 100), (3, 1_000), (3, 100)] {
         let took_ms = catch_up_ms(1_000_000, &names[..drips], claim_ms);
         println!("{drips} stores drip and claim every {claim_ms} ms: {took_ms} ms");
-        // The consumer needs half a minute for each slow store to notice that the store is slow.
+        // For each slow store, the consumer needs half a minute to notice that the store is slow.
         assert!(took_ms < 45_000 * drips as u64, "{drips} stores, {claim_ms} ms: {took_ms} ms");
     }
 }

@@ -6,7 +6,7 @@ use dafka::protocol::consumer::Start;
 use dafka::protocol::ingest::Limits;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The offset of the record of a bad partition that is too long.
+/// In a bad partition, the offset of the record that is too long.
 const LONG: u64 = 5;
 /// How many records a store sends per millisecond.
 const RECORDS_PER_MS: usize = 100;

@@ -23,7 +23,7 @@ use std::rc::Rc;
 type Octets = Rc<[u8]>;
 type Map = BTreeMap<Octets, Octets>;
 
-/// The only error of the engine: it holds data that the log never writes.
+/// The only error of the engine: the tables hold data that the log never writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Damaged;
 

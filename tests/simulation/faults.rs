@@ -243,7 +243,7 @@ impl Plan {
             self.actions.push((at, Action::StartConsumer { start: Start::Latest, topics }));
         }
         self.limits.partitions_per_peer = random.pick(&[1, self.limits.partitions.div_ceil(2), 10_000]);
-        // No evicted position must be forgotten. So there are enough positions for all partitions without a place, also
+        // No evicted position may be forgotten. So there are enough positions for all partitions without a place, also
         // when all partitions are of one peer, and one more for a partition that is about to replace another.
         let places = self.limits.partitions.min(self.limits.partitions_per_peer);
         self.limits.evicted_positions = producers as usize - places + 1;
