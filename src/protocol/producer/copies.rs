@@ -174,19 +174,25 @@ impl Copies {
     /// once each of these stores has acknowledged again.
     pub fn begin_round(&mut self) -> u64 {
         self.is_round_over = false;
-        // A store that has not acknowledged in this round may have a new connection. Its old entry is dropped.
+        // A store of this library that is gone counts from zero when it is back.
         let Self { stores, names, .. } = self;
         stores.retain(|store| {
-            let stays = store.is_confirmed && (store.is_present || !store.can_confirm());
+            let stays = store.is_present || !store.can_confirm();
             if !stays {
                 names.change(&store.from, 1, 0);
             }
             stays
         });
         for store in &mut self.stores {
-            (store.end_then, store.is_confirmed) = (store.end, !store.can_confirm());
+            store.end_then = store.end;
         }
-        self.shared_end(self.stores.iter().filter(|store| store.is_present)).unwrap_or(0)
+        // A present store that has not acknowledged in the last round stays: its ACK may still come. But it may also be
+        // the earlier connection of a restarted store.
+        let end = self.shared_end(self.stores.iter().filter(|store| store.counts())).unwrap_or(0);
+        for store in &mut self.stores {
+            store.is_confirmed = !store.can_confirm();
+        }
+        end
     }
 
     /// How many stores that count in this round have a record.
@@ -247,6 +253,22 @@ mod tests {
         assert_eq!(acknowledged(&mut copies, b"a", 15), 10);
         assert_eq!(copies.begin_round(), 15);
         assert_eq!([acknowledged(&mut copies, b"a", 15), acknowledged(&mut copies, b"b", 19)], [0, 15]);
+    }
+
+    /// A round is over as soon as two of them have acknowledged.
+    #[test]
+    fn stores_whose_acks_arrive_one_by_one_all_count() {
+        for stores in 2..10_u8 {
+            let mut copies = Copies::new(2);
+            let mut proven = 0;
+            for i in 0..3 * stores {
+                proven = acknowledged(&mut copies, &[i % stores], 10).max(proven);
+                if copies.is_round_over() {
+                    copies.begin_round();
+                }
+            }
+            assert_eq!(proven, 10, "{stores} stores");
+        }
     }
 
     #[test]
