@@ -1,6 +1,7 @@
 //! Checks that must hold for any octets: the bodies of the fuzz targets. `tests/wire/corpus.rs` runs them on the corpus, so
 //! that former findings stay tested without a nightly compiler.
 
+use dafka::wire::batch::{Attributes, Batch, BatchBuilder, HeadersBuf, PushError};
 use dafka::wire::{
     Message, NodeBeacon, Position, PositionTemplate, Subscription, TowerBeacon, partition_key,
 };
@@ -97,4 +98,72 @@ fn check_node_beacon(beacon: &NodeBeacon, frames: &[&[u8]]) {
     let announced = TowerBeacon { sender: beacon.sender, endpoint: &endpoint };
     let [b, sender, endpoint] = announced.encode();
     assert_eq!(TowerBeacon::decode(&[&b, &sender, &endpoint]), Ok(announced));
+}
+
+/// Replaces the checksum of a batch.
+pub(crate) trait Checksum {
+    /// The octets with the checksum that matches them. Octets that are too short for one stay as they are.
+    fn with_checksum(self) -> Self;
+}
+
+impl Checksum for Vec<u8> {
+    fn with_checksum(mut self) -> Self {
+        if let Some((checksum, covered)) = self.split_first_chunk_mut::<4>() {
+            *checksum = crc32fast::hash(covered).to_be_bytes();
+        }
+        self
+    }
+}
+
+/// Checks octets as a batch, also with the checksum that matches them: a fuzzer cannot guess it. Returns whether they are
+/// a batch with that checksum.
+pub(crate) fn check_batch(octets: &[u8]) -> bool {
+    let octets_with_checksum = octets.to_vec().with_checksum();
+    let checked = Batch::check(&octets_with_checksum);
+    if octets != octets_with_checksum {
+        assert!(Batch::check(octets).is_err());
+    }
+    let Ok(batch) = checked else { return false };
+    assert_eq!(batch.records().count(), batch.count());
+    assert_eq!(batch.record(batch.count()), None);
+    let cut = octets_with_checksum[..octets.len() - 1].to_vec().with_checksum();
+    assert!(Batch::check(cut).is_err(), "a cut batch is valid");
+    check_rebuilt(&batch);
+    true
+}
+
+/// Builds the batch again from its records. The records and the octets are the same.
+fn check_rebuilt(batch: &Batch<&Vec<u8>>) {
+    let mut builder = BatchBuilder::new(Vec::new());
+    // A timestamp that equals that of the batch may have been omitted.
+    let own = |timestamp: Option<i64>| timestamp.filter(|_| timestamp != batch.timestamp_ms());
+    for record in batch.records() {
+        let mut headers = HeadersBuf::new();
+        for (name, value) in record.headers {
+            headers.push(name, value).expect("what was read can be written");
+        }
+        assert_eq!(headers.as_headers(), record.headers);
+        let timestamp_ms = own(record.timestamp_ms);
+        let attributes = Attributes { timestamp_ms, key: record.key, headers: record.headers };
+        let pushed = if batch.has_attributes() {
+            builder.push_with(&attributes, record.content)
+        } else {
+            assert!(attributes.is_empty());
+            builder.push(record.content)
+        };
+        match pushed {
+            Ok(()) => {}
+            // Readers accept longer batches than a producer builds.
+            Err(PushError::Full) => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    builder.set_timestamp_ms(batch.timestamp_ms());
+    let rebuilt = builder.finish(Vec::new()).expect("a batch has records");
+    let again = Batch::check(&rebuilt).expect("what was built is valid");
+    assert!(again.records().eq(batch.records()));
+    assert!(rebuilt.len() <= batch.as_octets().len());
+    if rebuilt.len() == batch.as_octets().len() {
+        assert_eq!(rebuilt, batch.as_octets());
+    }
 }

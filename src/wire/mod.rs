@@ -12,11 +12,14 @@
 //! allocates nothing: a message borrows from its frame. It ignores octets after the last known field, so that later
 //! versions can add fields there.
 //!
+//! Several records of one partition travel and rest in a [`batch`]. No message contains batches yet.
+//!
 //! Names (topics, addresses, subjects) are octets and need not be UTF-8. They have at most [`MAX_NAME_LEN`] octets,
 //! and no NUL, which would end the ZeroMQ topic. They may be empty: the roles define what an empty name means.
 //!
 //! This module must not use sockets, threads, clocks or C.
 
+pub mod batch;
 pub mod beacon;
 mod cursor;
 mod endpoint;

@@ -29,3 +29,8 @@ fn messages() {
 fn beacons() {
     run_corpus("beacon", crate::checks::check_beacon);
 }
+
+#[test]
+fn batches() {
+    run_corpus("batch", crate::checks::check_batch);
+}

@@ -1,8 +1,11 @@
-//! The codec: golden frames, properties, and the corpus of the fuzz targets.
+//! The codec: golden frames, batches, properties, and the corpus of the fuzz targets.
 
 #[path = "../../fuzz/fuzz_targets/checks.rs"]
 mod checks;
 
+mod allocations;
+mod batch;
+mod batch_properties;
 mod corpus;
 mod golden;
 mod properties;

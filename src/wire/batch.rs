@@ -1,0 +1,183 @@
+//! A batch: consecutive records of one partition in one buffer.
+//!
+//! The same bytes are a producer's buffer, the content frame of a message, and a value in a store's database.
+//! doc/batch-format.md describes the layout and the limits.
+//!
+//! [`BatchBuilder`] appends records to a buffer. [`Batch::check`] checks any octets once, in time in proportion to their
+//! length and without allocation. Afterwards each record is found at once, and reading it cannot fail.
+//!
+//! ```
+//! use dafka::wire::batch::{Attributes, Batch, BatchBuilder};
+//!
+//! let mut builder = BatchBuilder::new(Vec::new());
+//! builder.push_with(&Attributes { key: Some(b"key"), ..Attributes::default() }, b"one")?;
+//! builder.push(b"two")?;
+//! let octets = builder.finish(Vec::new()).expect("there are records");
+//!
+//! let batch = Batch::check(octets)?;
+//! assert_eq!(batch.record(1).map(|record| record.content), Some(&b"two"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod attributes;
+mod builder;
+mod error;
+mod header;
+
+pub use attributes::{Attributes, Headers, HeadersBuf, HeadersIter};
+pub use builder::BatchBuilder;
+pub use error::{AttributesFault, BatchError, Compression, PushError};
+
+use header::{HEADER_LEN, Header};
+use std::fmt;
+
+/// The longest content of a record (1 GiB). A store writes a batch with one system call, and Linux writes less than 2
+/// GiB with one call.
+pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
+
+/// The greatest length of a batch that a producer puts several records into. With the 16 octets that LMDB puts in
+/// front, and 8 octets that the format leaves to the store, such a batch fills 16 pages of 4096 octets.
+pub const FULL_LEN_BYTES: usize = 16 * 4096 - 16 - 8;
+
+/// The greatest length of a batch with several records that a reader accepts, when it is not compressed.
+pub const MAX_SHARED_LEN_BYTES: usize = 1 << 20;
+
+/// The longest area of a compressed batch, unpacked.
+pub const MAX_UNPACKED_LEN_BYTES: usize = 64 << 20;
+
+/// The greatest length of a batch: one record with all attributes and the longest content.
+pub const MAX_LEN_BYTES: usize = HEADER_LEN + attributes::MAX_BLOCK_LEN + MAX_CONTENT_LEN_BYTES + END_LEN;
+
+/// The length of an entry in the table of ends.
+const END_LEN: usize = 4;
+
+// Every length and every end fits into 4 octets, and into one `write` of Linux.
+const _: () = assert!(MAX_LEN_BYTES < 0x7fff_f000);
+
+/// A batch that was checked. `B` holds the octets, for example `&[u8]`, `Vec<u8>`, or a message of the network layer.
+#[derive(Clone, Copy)]
+pub struct Batch<B> {
+    octets: B,
+    count: usize,
+    /// Where the table of ends begins in `octets`.
+    table: usize,
+    timestamp_ms: Option<i64>,
+    has_attributes: bool,
+}
+
+/// A record of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// When the record was created, in milliseconds since the Unix epoch: its own timestamp, or that of the batch.
+    pub timestamp_ms: Option<i64>,
+    /// The key. An empty key differs from no key.
+    pub key: Option<&'a [u8]>,
+    /// The headers, in the order in which they were added.
+    pub headers: Headers<'a>,
+    /// The content.
+    pub content: &'a [u8],
+}
+
+impl<B: AsRef<[u8]>> Batch<B> {
+    /// Checks a whole batch.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the octets are not a batch that this version can read.
+    pub fn check(octets: B) -> Result<Self, BatchError> {
+        let (header, area) = Header::read(octets.as_ref())?;
+        let Header { compression, timestamp_ms, has_attributes, count, .. } = header;
+        if let Some(compression) = compression {
+            return Err(BatchError::Compressed(compression));
+        }
+        // The header's count fits into the area.
+        let (records, table) = area.split_at(area.len() - count as usize * END_LEN);
+        check_records(records, table, has_attributes)?;
+        let table = HEADER_LEN + records.len();
+        Ok(Self { octets, count: count as usize, table, timestamp_ms, has_attributes })
+    }
+
+    /// The number of records, at least 1.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The timestamp of all records that have none of their own, in milliseconds since the Unix epoch.
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        self.timestamp_ms
+    }
+
+    /// Whether the records have attribute blocks. They may be empty.
+    pub fn has_attributes(&self) -> bool {
+        self.has_attributes
+    }
+
+    /// The whole batch.
+    pub fn as_octets(&self) -> &[u8] {
+        self.octets.as_ref()
+    }
+
+    /// The record with this index, from 0; `None` after the last one.
+    pub fn record(&self, index: usize) -> Option<Record<'_>> {
+        // The check found all of this valid. `?` returns early only for an index after the last record.
+        let (area, table) = self.octets.as_ref().split_at_checked(self.table)?;
+        let (ends, _) = table.as_chunks::<END_LEN>();
+        let end = offset(ends.get(index)?);
+        let begin = match index.checked_sub(1) {
+            Some(before) => offset(ends.get(before)?),
+            None => 0,
+        };
+        let record = area.get(HEADER_LEN..)?.get(begin..end)?;
+        if !self.has_attributes {
+            let timestamp_ms = self.timestamp_ms;
+            return Some(Record { timestamp_ms, key: None, headers: Headers::default(), content: record });
+        }
+        let (Attributes { timestamp_ms, key, headers }, content) = Attributes::split(record).ok()?;
+        Some(Record { timestamp_ms: timestamp_ms.or(self.timestamp_ms), key, headers, content })
+    }
+
+    /// All records, in order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        (0..self.count).filter_map(|index| self.record(index))
+    }
+}
+
+impl<B> fmt::Debug for Batch<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the octets, which may be long.
+        f.debug_struct("Batch")
+            .field("count", &self.count)
+            .field("timestamp_ms", &self.timestamp_ms)
+            .field("has_attributes", &self.has_attributes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks the records of a batch and their table.
+fn check_records(records: &[u8], table: &[u8], has_attributes: bool) -> Result<(), BatchError> {
+    let (ends, _) = table.as_chunks::<END_LEN>();
+    let mut begin = 0;
+    for (index, end) in ends.iter().map(offset).enumerate() {
+        let record = records.get(begin..end).ok_or(BatchError::End { index })?;
+        let content = if has_attributes {
+            let (attributes, content) =
+                Attributes::split(record).map_err(|fault| BatchError::Attributes { index, fault })?;
+            if !attributes.headers.are_valid() {
+                return Err(BatchError::Headers { index });
+            }
+            content
+        } else {
+            record
+        };
+        if content.len() > MAX_CONTENT_LEN_BYTES {
+            return Err(BatchError::TooLong);
+        }
+        begin = end;
+    }
+    if begin == records.len() { Ok(()) } else { Err(BatchError::LastEnd) }
+}
+
+/// The number in an entry of the table of ends.
+fn offset(end: &[u8; END_LEN]) -> usize {
+    u32::from_be_bytes(*end) as usize
+}

@@ -1,0 +1,134 @@
+//! Builds batches.
+
+use super::header::{HEADER_LEN, Header};
+use super::{Attributes, END_LEN, FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES, PushError};
+use std::mem;
+
+/// Appends records to a batch.
+///
+/// The first record decides whether the records of the batch have attribute blocks: after
+/// [`push_with`](Self::push_with) they have, after [`push`](Self::push) they do not.
+///
+/// A producer has two builders. The application fills one of them under a lock, and the actor exchanges it for the
+/// empty one (`std::mem::swap`). The actor then finishes the batch without the lock, because the checksum takes time.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    /// Room for the header, and the records.
+    octets: Vec<u8>,
+    /// The table of ends, encoded.
+    ends: Vec<u8>,
+    timestamp_ms: Option<i64>,
+    has_attributes: bool,
+}
+
+impl BatchBuilder {
+    /// An empty batch in this buffer. The content of the buffer is removed, its memory is used.
+    pub fn new(buffer: Vec<u8>) -> Self {
+        Self { octets: prepare(buffer), ends: Vec::new(), timestamp_ms: None, has_attributes: false }
+    }
+
+    /// Adds a record without attributes.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::Full`] and [`PushError::ContentTooLong`].
+    pub fn push(&mut self, content: &[u8]) -> Result<(), PushError> {
+        // The attribute block of a record without attributes is one octet, a 0.
+        let block_len = usize::from(self.has_attributes);
+        self.make_room(block_len, content)?;
+        if self.has_attributes {
+            self.octets.push(0);
+        }
+        self.append(content);
+        Ok(())
+    }
+
+    /// Adds a record with attributes.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::NoAttributes`] when the first record was added without attributes, and this one has some. The other
+    /// errors are those of [`push`](Self::push), and [`PushError::KeyTooLong`].
+    pub fn push_with(&mut self, attributes: &Attributes, content: &[u8]) -> Result<(), PushError> {
+        if !self.is_empty() && !self.has_attributes {
+            return if attributes.is_empty() { self.push(content) } else { Err(PushError::NoAttributes) };
+        }
+        self.make_room(attributes.block_len()?, content)?;
+        attributes.write(&mut self.octets)?;
+        self.has_attributes = true;
+        self.append(content);
+        Ok(())
+    }
+
+    /// Sets the timestamp of all records of this batch that have none of their own, in milliseconds since the Unix
+    /// epoch. The last call before [`finish`](Self::finish) has effect.
+    pub fn set_timestamp_ms(&mut self, timestamp_ms: Option<i64>) {
+        self.timestamp_ms = timestamp_ms;
+    }
+
+    /// The number of records.
+    pub fn count(&self) -> usize {
+        self.ends.len() / END_LEN
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The length of the batch, if it is finished now.
+    pub fn len_bytes(&self) -> usize {
+        self.octets.len() + self.ends.len()
+    }
+
+    /// Finishes the batch, and begins another one in the buffer `next`. `None` when there are no records; then nothing
+    /// changes, and `next` is dropped.
+    pub fn finish(&mut self, next: Vec<u8>) -> Option<Vec<u8>> {
+        if self.is_empty() {
+            return None;
+        }
+        let header = Header {
+            compression: None,
+            timestamp_ms: self.timestamp_ms.take(),
+            has_attributes: mem::take(&mut self.has_attributes),
+            count: self.count() as u32,
+            area_len: (self.len_bytes() - HEADER_LEN) as u32,
+        };
+        let mut octets = mem::replace(&mut self.octets, prepare(next));
+        octets.extend_from_slice(&self.ends);
+        self.ends.clear();
+        header.write(&mut octets);
+        Some(octets)
+    }
+
+    /// Checks that a record fits into the batch.
+    fn make_room(&mut self, block_len: usize, content: &[u8]) -> Result<(), PushError> {
+        if content.len() > MAX_CONTENT_LEN_BYTES {
+            return Err(PushError::ContentTooLong);
+        }
+        let more = block_len + content.len() + END_LEN;
+        if self.len_bytes() + more <= FULL_LEN_BYTES {
+            return Ok(());
+        }
+        if !self.is_empty() {
+            return Err(PushError::Full);
+        }
+        // Without this, the table of ends would double the memory of a long record.
+        self.octets.reserve_exact(more);
+        Ok(())
+    }
+
+    /// Appends the content of a record after its attribute block. All lengths were checked, so the end fits.
+    fn append(&mut self, content: &[u8]) {
+        self.octets.extend_from_slice(content);
+        let end = (self.octets.len() - HEADER_LEN) as u32;
+        self.ends.extend_from_slice(&end.to_be_bytes());
+    }
+}
+
+/// Makes the buffer an empty batch, with room for the header.
+fn prepare(mut buffer: Vec<u8>) -> Vec<u8> {
+    buffer.clear();
+    buffer.resize(HEADER_LEN, 0);
+    buffer
+}
