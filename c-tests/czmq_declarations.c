@@ -1,9 +1,10 @@
-//  The CZMQ functions that the library calls, declared as in src/czmq/sys.rs. After czmq.h, a different declaration is
-//  a compile error, which is the whole test. tests/tidy.rs compares the names with those in Rust.
+//  The CZMQ functions that the library calls, declared as in src/czmq/sys.rs. This file includes czmq.h first. So the
+//  compiler refuses a declaration that differs from CZMQ's. There is no other test in this file. tests/tidy.rs compares
+//  the names with the names in src/czmq/sys.rs.
 
 #include <czmq.h>
 
-//  By value and by name, the types below are the same in Rust: c_int, usize, *mut u8, c_char.
+//  In Rust, int is c_int, size_t is usize, byte * is *mut u8, and char is c_char.
 extern volatile int zsys_interrupted;
 
 void *zsys_init (void);

@@ -227,7 +227,7 @@ s_publish (void)
     return OWN_CODE;
 }
 
-//  Beacons that report each other. Nobody reads the first one's pipe, so it fills up.
+//  Beacons that report each other. The program does not read the first beacon's pipe, so the pipe fills up.
 static void
 s_start_unread (void)
 {

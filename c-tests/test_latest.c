@@ -15,7 +15,7 @@ s_new_number (const char *content)
     return atoi (content + 4);
 }
 
-//  earliest: the configuration of the witness. config: that of the consumer under test.
+//  `earliest` is the configuration of the witness. `config` is the configuration of the consumer under test.
 
 static void
 s_test_latest (const char *topic, zconfig_t *config, zconfig_t *earliest)

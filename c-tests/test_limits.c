@@ -102,8 +102,8 @@ s_test_too_long_topic (zconfig_t *config, const char *topic)
     dafka_consumer_destroy (&consumer);
 }
 
-//  The actor ends while the program calls functions on it. Each call must return, at whatever moment it comes. Sending
-//  a record right before the pipe closes may seem to succeed. Soon after that, sending must fail.
+//  The actor ends while the program calls functions on it. Each call must return, whenever the program makes it. A
+//  record that is sent right before the pipe closes may seem to be sent. Soon after that, sending must fail.
 
 static void
 s_call_producer (zactor_t *refused, size_t calls)

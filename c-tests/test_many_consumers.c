@@ -11,7 +11,7 @@
 #include "testing.h"
 #include <sys/resource.h>
 
-//  Makes consumers until that fails, then destroys them, three times. Returns the number of consumers.
+//  Three times: makes consumers until dafka_consumer_new fails, then destroys them. Returns the number of consumers.
 
 static size_t
 s_exhaust (zconfig_t *config, size_t maximum, const char *limit, const char *number)
@@ -78,7 +78,7 @@ s_test_files (void)
     zconfig_destroy (&config);
 }
 
-//  If an application has set no limit, and its first socket is a consumer's, it gets as many sockets as files.
+//  An application that has set no limit gets as many sockets as files if its first socket is a consumer's.
 
 static void
 s_test_default (void)

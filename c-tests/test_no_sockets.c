@@ -47,8 +47,8 @@ s_give (size_t count)
 
 
 //  --------------------------------------------------------------------------
-//  Calls functions on an actor that has ended, or is about to end. All calls return, and they fail once it has ended.
-//  True when the actor has started.
+//  Returns true when the actor has started. Otherwise the actor has ended or is about to end: then calls functions on
+//  it. All calls return, and they fail once the actor has ended.
 
 static bool
 s_call_producer (zactor_t *actor)

@@ -29,8 +29,8 @@ s_test_new (void)
     dafka_proto_destroy (&proto);
 }
 
-//  Tests all ids: those of the protocol have a name and an encoding, the others have neither. This compares the
-//  constants of the header with those of the library.
+//  Tests all ids. Each id of the protocol has a name and an encoding. Every other id has no name and no encoding. This
+//  compares the constants of the header with the constants of the library.
 
 static void
 s_test_ids (void)

@@ -62,7 +62,7 @@ s_test_octets (zsock_t *ours, zsock_t *peer)
         }
         dafka_proto_destroy (&proto);
 
-        //  After each other message, in the same object: no field of that one is left.
+        //  The same object has received each other message before. No field of such a message is left.
         for (size_t before = 0; before < GOLDEN_COUNT; before++) {
             test_case ("%s: received after %s", golden [index].command, golden [before].command);
             s_send_octets (peer, &golden [before]);

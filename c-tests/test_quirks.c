@@ -74,7 +74,7 @@ s_fetch (const char *partition, const char *requester, const char *subject, int 
 
 
 //  --------------------------------------------------------------------------
-//  A peer like a node of 0.1.0: it sends beacons, connects to all others, and sends what the test wants
+//  A peer like a node of 0.1.0: it sends beacons, connects to all other nodes, and sends what the test wants
 
 typedef struct {
     char address [33];

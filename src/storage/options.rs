@@ -14,8 +14,8 @@ pub struct Options {
     pub initial_map_len_bytes: usize,
     /// The greatest length of the map, and so of the database.
     pub max_map_len_bytes: usize,
-    /// The permissions of new files, reduced by the umask of the process. Users who may read the files may also enter a
-    /// new directory.
+    /// The permissions of new files, reduced by the umask of the process. If the directory is created, users who may
+    /// read the files may also enter the directory.
     pub file_mode: u32,
 }
 

@@ -4,8 +4,8 @@
 //! connections does not help, because peers reconnect at once. So a filter at the listening descriptor makes the kernel
 //! ignore new connections. Existing connections are not affected, and the ignored peers retry.
 //!
-//! The filter is closed at once when the socket holds more than its limit: libzmq still processes what ended
-//! connections have sent, and new connections would add as much again.
+//! The filter is closed at once when the socket holds more than its limit. libzmq then still processes what ended
+//! connections have sent, and new connections would send as much again.
 
 use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
 use super::super::listen_address::ListenAddress;
@@ -14,14 +14,14 @@ use super::connection::Id;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// A node that leaves no more than this unread is not overloaded.
+/// A node is overloaded while it leaves more than this unread.
 const SMALL_BYTES: u64 = super::SMALL_BYTES;
 /// When the node has been overloaded for CLOSE_AFTER, the filter is closed. When it has been overloaded for END_AFTER,
 /// the connections that have brought much are ended.
 const CLOSE_AFTER: Duration = Duration::from_secs(2);
 const END_AFTER: Duration = Duration::from_secs(5);
-/// The filter stays closed for this many times as long as the overload lasted. So new connections use at most a fifth
-/// of the node's time.
+/// The filter stays closed for the duration of the overload times this. So new connections use at most a fifth of the
+/// node's time.
 const CLOSED_FACTOR: u32 = 4;
 const MAX_CLOSED_TIME: Duration = Duration::from_secs(30);
 
@@ -49,8 +49,8 @@ pub(super) struct AcceptFilter {
 }
 
 impl AcceptFilter {
-    /// Call this at each scan. `received_bytes`: received since the latest scan. `was_empty`: since then, the node has
-    /// read everything. `is_overfull`: the socket holds more than its limit.
+    /// Call this at each scan. `received_bytes`: received since the latest scan. `was_empty`: at some moment since the
+    /// latest scan, the node had read everything. `is_overfull`: the socket holds more than its limit.
     pub(super) fn update(
         &mut self,
         received_bytes: u64,

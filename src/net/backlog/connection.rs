@@ -31,8 +31,8 @@ pub(super) struct Connection {
     received_before: Arrived,
     /// Read by the node. Never more than was received.
     taken_bytes: u64,
-    /// These three fields are set at each scan that finds that the node has read something. They hold what the node has
-    /// read since the scan before, the time, and the bytes received until then.
+    /// The next three fields are set at each scan that finds that the node has read something: what the node has read
+    /// since the previous scan, the time of this scan, and the bytes received until this scan.
     latest: Taken,
     latest_at: Instant,
     latest_received_bytes: u64,

@@ -51,8 +51,7 @@ impl Growth {
     const SLACK_BYTES: u64 = 256 << 20;
     /// The application may keep this much of the records that nodes have read meanwhile.
     const MAX_TAKEN_BYTES: u64 = 1 << 30;
-    /// Growth counts only if it was found at this many scans, because an application may allocate any amount in one
-    /// moment.
+    /// Growth counts only if it was found at this many scans, because an application may allocate any amount at once.
     const MIN_SCANS: u32 = 10;
 
     /// Call this at each scan. `unknown_bytes`: the length of unknown frames. `taken_long_bytes`: the length of all
@@ -85,8 +84,8 @@ impl Growth {
 }
 
 /// How much the process has grown beyond [`Growth::FACTOR`] bytes for each received byte. When a message is complete,
-/// its node reads it and its frames are no longer unknown. Then only long frames count. Otherwise the traffic of short
-/// frames, which nodes read and drop, would excuse any growth.
+/// its node reads the message, and the frames are no longer unknown. Of the frames that nodes have read, only long ones
+/// count as received. Nodes read and drop short frames, so the traffic of short frames could excuse any growth.
 fn excess_bytes(then: Sizes, now: Sizes) -> u64 {
     let taken_bytes = now.taken_long_bytes.saturating_sub(then.taken_long_bytes).min(Growth::MAX_TAKEN_BYTES);
     let new_bytes = now.unknown_bytes.saturating_add(taken_bytes).saturating_sub(then.unknown_bytes);

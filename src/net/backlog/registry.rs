@@ -176,8 +176,8 @@ impl Registry {
         }
     }
 
-    /// The socket that a connection belongs to. Several nodes may connect to one endpoint. Then this is the socket with
-    /// the largest limit, until a node has received something over the connection.
+    /// The socket that a connection belongs to. Several nodes may connect to one endpoint. Until one of these nodes has
+    /// received something over the connection, this is the socket with the largest limit.
     pub(super) fn socket_of(&self, local: &Peer, peer: &Peer) -> Option<Arc<BoundedSocket>> {
         let listening = local.address().and_then(|address| self.by_port.get(&address.port()));
         let listening = listening.into_iter().flatten().filter(|socket| socket.listens_at(local));
@@ -205,7 +205,7 @@ pub(super) fn to_canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The sockets of this process. A forked child has its own: it has none of its parent's threads.
+/// The sockets of this process. A forked child has a registry of its own, because it has none of its parent's threads.
 pub(super) fn registry() -> LockedRegistry {
     static REGISTRY: PerProcess<Option<Registry>> =
         PerProcess::new([const { Mutex::new(None) }; GENERATIONS]);

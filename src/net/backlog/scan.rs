@@ -27,15 +27,16 @@ const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 /// limit counts.)
 const UNREAD_FACTOR: u64 = 2;
 
-/// What the nodes have read since the latest scan, by the connection's descriptor, and the socket from which it was
-/// read.
+/// For each connection's descriptor: what the nodes have read since the latest scan, and the socket from which they
+/// read it.
 pub(super) type TakenByFile = HashMap<RawFd, (Taken, Arc<BoundedSocket>)>;
 
 /// The state of the thread.
 pub(super) struct Scanner {
     descriptors: Descriptors,
     pub(super) connections: HashMap<Id, Connection>,
-    /// Sockets that are not connections of any bounded socket.
+    /// Descriptors of the process whose kernel sockets are not connections of a bounded (ZeroMQ) socket, with the
+    /// numbers of the kernel sockets.
     others: HashMap<RawFd, u64>,
     /// `Registry::changes` at the latest update.
     changes: u64,
@@ -253,8 +254,8 @@ impl Scanner {
                 connection.socket = owner;
                 taken
             });
-            // If the connection has ended since it was listed, the kernel no longer reports its counts. If it was ended
-            // here, libzmq reads no more from it.
+            // The kernel reports no counts for a connection that has ended since it was listed. libzmq reads no more
+            // from a connection that was ended here.
             let arrived = if connection.is_ended { None } else { arrived(id, connection.taken_bytes()) };
             let (arrived, in_kernel_bytes) = arrived.unwrap_or_else(|| connection.latest_arrived());
             if empty.contains(&connection.socket.id) {
@@ -265,7 +266,7 @@ impl Scanner {
             *received.entry(connection.socket.id).or_default() += received_bytes;
             self.leftovers.take(connection.socket.id, id.0, surplus_bytes);
         }
-        // The rest was read from connections that have ended.
+        // What remains in `taken` was read from connections that have ended.
         for (file, (taken, owner)) in taken {
             self.leftovers.take(owner.id, file, taken.len_bytes);
         }
@@ -296,7 +297,7 @@ impl Scanner {
 
     fn end_one(&mut self, id: Id) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        // If it cannot be ended now, the next scan retries.
+        // If a connection cannot be ended now, the next scan retries.
         connection.is_ended = end_connection(id.0, id.1);
         let is_ended = connection.is_ended;
         if !is_ended && socket_number(id.0) != Some(id.1) {

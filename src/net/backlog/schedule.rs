@@ -7,8 +7,9 @@
 //!
 //! The schedule is checked once in each [`INTERVAL`](super::INTERVAL). So between two scans of a process that holds
 //! nothing, peers can send what the I/O thread reads in [`WORK`] (about 2 MB of short subscriptions), plus what it
-//! reads in one interval. With a scan in each interval, they could also send the latter. Processor time of the
-//! application counts too: while the application is busy, there is a scan in each interval.
+//! reads in one interval. (Even with a scan in each interval, peers could send what the I/O thread reads in one
+//! interval.) Processor time of the application counts too: while the application is busy, there is a scan in each
+//! interval.
 //!
 //! In a process of many nodes a scan costs more. So after a scan, the thread waits until the process has used 50 times
 //! as much processor time as the scan took, and pauses for up to 2 s. With hundreds of threads, the schedule is checked

@@ -21,7 +21,8 @@ const FAIR_DIVISOR: usize = 4;
 /// The state of the thread.
 pub(super) struct Scanner {
     descriptors: Descriptors,
-    /// Sockets that are not connections to any of the listeners.
+    /// Descriptors of the process whose kernel sockets are not connections of a listener, with the numbers of the
+    /// kernel sockets.
     others: HashMap<RawFd, u64>,
     pub(super) listeners: Vec<ListenerConnections>,
     scans: u64,

@@ -8,8 +8,9 @@ use std::collections::{HashMap, VecDeque};
 /// A fair queue of at most `limit` requests.
 ///
 /// When the queue is full, a new request evicts a request of the host with most requests: the latest one of that host's
-/// requester with most requests. The new request is refused if its own host would then have more requests than that
-/// host. The same rule applies among the requesters of one host.
+/// requester with most requests. But if the new request's host would then have more requests than that host, it loses a
+/// request itself: the latest one of its own requester with most requests. The new request is refused if its requester
+/// would then have more requests than that requester.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
