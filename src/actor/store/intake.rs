@@ -55,7 +55,7 @@ pub struct Intake<P> {
     max_batch_count: usize,
 }
 
-impl<P: Payload> Intake<P> {
+impl<P: Payload + AsRef<[u8]>> Intake<P> {
     /// Creates an intake without records.
     pub fn new(replica: Replica<P>) -> Self {
         Intake {
@@ -93,7 +93,7 @@ impl<P: Payload> Intake<P> {
     /// Handles a received message.
     ///
     /// # Errors
-    /// When it is a record that the log cannot hold.
+    /// When a record is too long for the log.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -101,7 +101,8 @@ impl<P: Payload> Intake<P> {
         from: &Sender,
         now_ms: u64,
     ) -> Result<(), TooLong> {
-        if content.as_ref().is_some_and(|content| content.as_ref().len() > MAX_CONTENT_LEN_BYTES) {
+        let is_too_long = |run: &P| run.contents().any(|content| content.len() > MAX_CONTENT_LEN_BYTES);
+        if content.as_ref().is_some_and(is_too_long) {
             return Err(TooLong);
         }
         self.replica.handle_message(message, content, from, now_ms, &mut self.appends);
@@ -188,7 +189,7 @@ impl<P> Default for Gathering<P> {
     }
 }
 
-impl<P: Payload> Gathering<P> {
+impl<P: Payload + AsRef<[u8]>> Gathering<P> {
     fn push(&mut self, replica: &Replica<P>, append: Append<P>) {
         let Append { partition, offset, content } = append;
         if self.runs.len() <= partition.0 {
@@ -198,8 +199,13 @@ impl<P: Payload> Gathering<P> {
             self.job.ends.push((partition, offset));
             (self.job.batch.run(replica.partition(partition), offset), self.job.ends.len() - 1)
         });
-        self.job.batch.push_to(run, content);
-        self.job.ends[end].1 = offset + 1;
+        self.job.ends[end].1 = offset + content.record_count();
+        let mut rest = Some(content);
+        // The log takes single records.
+        while let (Some(record), others) = rest.map_or((None, None), |run| run.split(1)) {
+            self.job.batch.push_to(run, record);
+            rest = others;
+        }
     }
 
     /// Returns the batch, and keeps the memory of `spare` for the next one.
@@ -257,7 +263,7 @@ pub enum Tried {
 }
 
 /// Tries once to write a batch.
-pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
+pub fn try_append<P: AsRef<[u8]>>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
         // Records in the log are not necessarily on disk.
@@ -274,6 +280,6 @@ pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
 
 /// Whether the log has the whole batch. A commit that was reported as failed twice may have succeeded (see
 /// [`Log::append`]), and then completely.
-fn has_all<P: Payload>(disk: &impl Disk, batch: &Batch<P>) -> bool {
+fn has_all<P: AsRef<[u8]>>(disk: &impl Disk, batch: &Batch<P>) -> bool {
     batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }
