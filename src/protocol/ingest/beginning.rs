@@ -30,6 +30,9 @@ impl Beginning {
 
     /// Delivers a run, except the records that were delivered before the start offset was corrected.
     pub(super) fn deliver_new<P: Payload>(&self, first: u64, run: P, deliver: &mut impl FnMut(u64, P)) {
+        if self.delivered.is_empty() {
+            return deliver(first, run);
+        }
         let end = first + run.record_count();
         let known_first = self.delivered.start.clamp(first, end);
         let known_end = self.delivered.end.clamp(known_first, end);
