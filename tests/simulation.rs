@@ -24,6 +24,8 @@ mod nodes;
 mod oracle;
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "common/run.rs"]
+mod run_of_records;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -105,6 +105,14 @@ impl Payload for Frame {
         Frame::share(self)
     }
 
+    fn len_bytes(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.as_ref())
+    }
+
     fn into_own_memory(self) -> Frame {
         Frame::into_own_memory(self)
     }

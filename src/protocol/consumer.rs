@@ -3,7 +3,7 @@
 use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
 use super::partition::sequencer::MAX_OFFSET;
-use super::{Outbox, Payload, Sender};
+use super::{Outbox, Payload, Sender, last_of};
 use crate::partition_name::PartitionName;
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
@@ -20,14 +20,14 @@ pub enum Start {
     Latest,
 }
 
-/// A record for the application.
+/// A run for the application.
 #[derive(Debug)]
 pub struct Delivery<P> {
-    /// The record's partition, see [`Consumer::partition`].
+    /// The partition, see [`Consumer::partition`].
     pub partition: Index,
-    /// The record's offset in its partition.
+    /// The offset of the first record.
     pub offset: u64,
-    /// The record's content.
+    /// The contents of the records.
     pub content: P,
 }
 
@@ -176,13 +176,18 @@ impl<P: Payload> Consumer<P> {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
                 // A DIRECT-RECORD opens no partition: it responds to a FETCH for a partition that was open.
+                let (first, last) = (position.sequence, last_of(position.sequence, &content));
                 let partition = match message {
-                    Message::Record(_) => self.find_or_open(position, position.sequence, from, now_ms),
+                    Message::Record(_) => self.find_or_open(position, last, first, from, now_ms),
                     _ => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
-                let is_live = matches!(message, Message::Record(_));
-                self.record(partition, position.sequence, content, is_live, from, now_ms, deliveries);
+                if matches!(message, Message::Record(_))
+                    && !self.handle_published(partition, first, last, from, now_ms)
+                {
+                    return;
+                }
+                self.handle_run(partition, first, content, from, now_ms, deliveries);
             }
             // Under `latest`, a DIRECT-HEAD does not open a partition: the store may have records that the producer's
             // connection has not delivered yet. If the partition's position is known, opening it is safe.
@@ -192,7 +197,10 @@ impl<P: Payload> Consumer<P> {
                     && self.ingest.recall(position.partition()).is_none() => {}
             (Message::Head(position) | Message::DirectHead { position, .. }, None) => {
                 let latest = position.sequence.saturating_add(1);
-                let Some(partition) = self.find_or_open(position, latest, from, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, position.sequence, latest, from, now_ms)
+                else {
+                    return;
+                };
                 let is_live = matches!(message, Message::Head(_));
                 let kept_count = self.kept_count(partition);
                 if self.ingest.correct_by_head(partition, position.sequence, is_live, kept_count, now_ms) {
@@ -224,36 +232,45 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Handles a record of a partition, and delivers all records that are in order now.
-    #[allow(clippy::too_many_arguments)] // One more than clippy accepts.
-    fn record(
+    /// The producer of a partition publishes a run, which is handled next. Returns false when the run is not accepted.
+    fn handle_published(
         &mut self,
         partition: Index,
-        offset: u64,
-        content: P,
-        is_live: bool,
+        first: u64,
+        last: u64,
+        from: &Sender,
+        now_ms: u64,
+    ) -> bool {
+        let kept_count = self.kept_count(partition);
+        if self.ingest.correct_by_run(partition, first, last, kept_count, now_ms) {
+            self.forget_kept(partition);
+        }
+        let is_accepted = !self.is_full(partition);
+        if is_accepted {
+            self.ingest.handle_published(partition, first, last, now_ms);
+            self.ingest.handle_mention(partition, from, now_ms);
+        }
+        is_accepted
+    }
+
+    /// Handles a run of a partition, and delivers all records that are in order now.
+    fn handle_run(
+        &mut self,
+        partition: Index,
+        first: u64,
+        run: P,
         from: &Sender,
         now_ms: u64,
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
-        let kept_count = self.kept_count(partition);
-        if is_live && self.ingest.correct_by_record(partition, offset, kept_count, now_ms) {
-            self.forget_kept(partition);
-        }
         if self.is_full(partition) {
             return;
         }
-        if is_live {
-            self.ingest.handle_published(partition, offset, now_ms);
-            self.ingest.handle_mention(partition, from, now_ms);
-        }
         let Self { ingest, unacknowledged, .. } = self;
-        ingest.handle_record(partition, offset, content, from, now_ms, |offset, content| {
+        ingest.handle_run(partition, first, run, from, now_ms, |offset, run| {
             let content = match unacknowledged {
-                Some(unacknowledged) => {
-                    unacknowledged.take(partition, offset, content.into_own_memory(), now_ms)
-                }
-                None => Some(content),
+                Some(unacknowledged) => unacknowledged.take(partition, offset, run, now_ms),
+                None => Some(run),
             };
             deliveries.extend(content.map(|content| Delivery { partition, offset, content }));
         });
@@ -348,11 +365,13 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Returns the partition of a message. Opens an unknown partition of a subscribed topic. An evicted partition
-    /// continues at its position. Any other partition begins at 0, or at `latest` under [`Start::Latest`].
+    /// Returns the partition of a message that mentions the record `last`. Opens an unknown partition of a subscribed
+    /// topic. An evicted partition continues at its position. Any other partition begins at 0, or at `latest` under
+    /// [`Start::Latest`].
     fn find_or_open(
         &mut self,
         position: &Position,
+        last: u64,
         latest: u64,
         from: &Sender,
         now_ms: u64,
@@ -360,13 +379,13 @@ impl<P: Payload> Consumer<P> {
         if let Some(partition) = self.ingest.find(position) {
             return Some(partition);
         }
-        let is_possible = position.sequence <= MAX_OFFSET;
+        let is_possible = last <= MAX_OFFSET;
         if !is_possible || position.address.is_empty() || !self.is_subscribed(position.subject) {
             return None;
         }
         let recalled = self.ingest.recall(position.partition());
-        if recalled.is_some_and(|next| position.sequence < next) {
-            // The record was delivered before. So the partition need not be opened, which could evict another one.
+        if recalled.is_some_and(|next| last < next) {
+            // The records were delivered before. So the partition need not be opened, which could evict another one.
             return None;
         }
         let next = recalled.unwrap_or(match self.start {

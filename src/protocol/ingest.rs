@@ -9,7 +9,7 @@
 //! request. `beginning` corrects a wrong start offset of a partition.
 
 use super::notice::Notice;
-use super::partition::sequencer::{Offer, Sequencer};
+use super::partition::sequencer::{MAX_OFFSET, Offer, Sequencer};
 use super::{Outbox, Payload, Sender};
 use crate::partition_name::PartitionName;
 use crate::wire::Position;
@@ -215,39 +215,40 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer = Sequencer::new(next, turn);
     }
 
-    /// Handles a record that came over the connection `from`. Calls `deliver` for each record that is in order now.
-    /// Returns false when the record has arrived before.
-    pub fn handle_record(
+    /// Handles a run that came over the connection `from`. Its first record is `first`. Calls `deliver` with the first
+    /// offset of each run that is in order now. Returns false when all records have arrived before.
+    pub fn handle_run(
         &mut self,
         index: Index,
-        offset: u64,
-        content: P,
+        first: u64,
+        run: P,
         from: &Sender,
         now_ms: u64,
         deliver: impl FnMut(u64, P),
     ) -> bool {
-        let is_early = offset > self.next(index);
-        let (room_bytes, content) = match is_early {
-            true => {
-                let len_bytes = content.as_ref().len();
-                let room_bytes = self.reorder.make_room(&mut self.table, index, len_bytes, now_ms);
-                (room_bytes, content.into_own_memory())
-            }
-            false => (0, content),
+        let is_early = first > self.next(index);
+        let room_bytes = match is_early {
+            true => self.reorder.make_room(&mut self.table, index, run.len_bytes(), now_ms),
+            false => 0,
         };
         let partition = &mut self.table[index];
         let before = Before::of(&partition.sequencer);
-        let offered = partition.sequencer.offer(offset, content, now_ms, room_bytes);
+        let count = run.record_count();
+        let offered = partition.sequencer.offer(first, run, now_ms, room_bytes);
         let is_new = !matches!(offered, Offer::Duplicate);
         let mut is_first = false;
         match offered {
-            Offer::InOrder(content) => {
+            Offer::InOrder(run) => {
                 is_first = !partition.is_charged;
-                self.statistics.handed_on += partition.deliver(offset, content, now_ms, deliver);
+                self.statistics.duplicates += count - run.record_count();
+                self.statistics.handed_on += partition.deliver(run, now_ms, deliver);
             }
-            Offer::Early => self.statistics.early += 1,
-            Offer::Duplicate => self.statistics.duplicates += 1,
-            Offer::NoRoom => self.statistics.no_room += 1,
+            Offer::Early { new_count } => {
+                self.statistics.early += new_count;
+                self.statistics.duplicates += count - new_count;
+            }
+            Offer::Duplicate => self.statistics.duplicates += count,
+            Offer::NoRoom => self.statistics.no_room += count,
         }
         // The common case ends here: a live record in order.
         if before.has_gap || partition.sequencer.has_gap() {
@@ -307,15 +308,16 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// The producer of a partition publishes the record `offset`, which the caller passes to [`Ingest::handle_record`]
-    /// next. A producer publishes in order. If this is the next record, a claim that later records exist is false or
-    /// premature. Such claims are dropped; the producer repeats a true one.
-    pub fn handle_published(&mut self, index: Index, offset: u64, now_ms: u64) {
+    /// The producer of a partition publishes the records from `first` to `last`, which the caller passes to
+    /// [`Ingest::handle_run`] next. A producer publishes in order. If the next record is among them, a claim that later
+    /// records exist is false or premature. Such claims are dropped; the producer repeats a true one.
+    pub fn handle_published(&mut self, index: Index, first: u64, last: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         partition.stays_ms = now_ms + STAY_MS;
         let before = partition.sequencer.in_flight_len_bytes();
-        if partition.sequencer.has_gap() && offset == partition.sequencer.next() {
-            partition.sequencer.end_at(offset);
+        let has_next = (first..=last).contains(&partition.sequencer.next()) && last <= MAX_OFFSET;
+        if partition.sequencer.has_gap() && has_next {
+            partition.sequencer.end_at(last + 1);
             self.fetches.recount(index, partition, before, now_ms);
         }
     }
@@ -354,21 +356,28 @@ impl<P: Payload> Ingest<P> {
         partition.beginning = Beginning::claimed(partition.sequencer.next());
     }
 
-    /// The producer has just published the record `offset`. Returns true when that corrects the start offset of the
-    /// partition. The caller holds back `kept_count` records of the partition. It must drop them when this returns
-    /// true.
-    pub fn correct_by_record(&mut self, index: Index, offset: u64, kept_count: u64, now_ms: u64) -> bool {
+    /// The producer has just published the records from `first` to `last`. Returns true when that corrects the start
+    /// offset of the partition: then the run ends before it. The caller holds back `kept_count` records of the
+    /// partition. It must drop them when this returns true.
+    pub fn correct_by_run(
+        &mut self,
+        index: Index,
+        first: u64,
+        last: u64,
+        kept_count: u64,
+        now_ms: u64,
+    ) -> bool {
         let beginning = &mut self.table[index].beginning;
-        if !beginning.is_contradicted_by(offset) {
+        if !beginning.is_contradicted_by(last) {
             return false;
         }
-        beginning.contradict(offset);
+        beginning.contradict(first);
         self.correct(index, kept_count, now_ms)
     }
 
-    /// Like [`Ingest::correct_by_record`], for a message that names `offset` as the last record. The message comes from
-    /// the producer if `is_live`, and from a store otherwise. A store may be behind, so its message does not count once
-    /// an in-order record has arrived.
+    /// Like [`Ingest::correct_by_run`], for a message that names `offset` as the last record. The message comes from the
+    /// producer if `is_live`, and from a store otherwise. A store may be behind, so its message does not count once an
+    /// in-order record has arrived.
     pub fn correct_by_head(
         &mut self,
         index: Index,

@@ -18,6 +18,13 @@
 //! them to an [`Outbox`] or a list that the caller passes. So no queue is needed between the state machine and its
 //! caller, and the lists keep their memory from turn to turn.
 //!
+//! # Runs
+//!
+//! A payload contains a run: one or more consecutive records of one partition. The position in its message has the
+//! offset of the first record. Runs may overlap, and the two copies of a record may come in different runs. The
+//! machines number, count and acknowledge records, not runs. They return runs without the records that they have
+//! returned before.
+//!
 //! # One turn of the loop
 //!
 //! The caller does the following in each turn of its loop, in this order:
@@ -186,22 +193,110 @@ impl Progress {
 /// How many requests are examined to find one whose requester can receive a response now.
 const MAX_LOOKS: usize = 1_024;
 
-/// A handle to a record's content. Moving it does not copy the content.
-pub trait Payload: AsRef<[u8]> {
-    /// Returns a second handle to the same content.
+/// A handle to the contents of a run: one or more consecutive records of one partition. Moving it does not copy the
+/// contents. A type whose payloads have one record each implements only the methods without a default.
+pub trait Payload: Sized {
+    /// Returns a second handle to the same contents.
     fn share(&mut self) -> Self;
 
-    /// Returns the same content without a larger receive buffer behind it, for records that are kept for long.
-    fn into_own_memory(self) -> Self
-    where
-        Self: Sized,
-    {
+    /// The bytes of all contents together.
+    fn len_bytes(&self) -> usize;
+
+    /// The content of each record, in order.
+    fn contents(&self) -> impl Iterator<Item = &[u8]>;
+
+    /// The number of records, at least 1.
+    fn record_count(&self) -> u64 {
+        1
+    }
+
+    /// Returns the first `count` records, and the others. `count` is at least 1 and less than the number of records.
+    /// Use [`Payload::split`] for other counts.
+    fn split_at(self, count: u64) -> (Self, Self) {
+        unreachable!("one record is not split at {count}")
+    }
+
+    /// Returns the same contents in memory of their own length, for records that are kept for long.
+    fn into_own_memory(self) -> Self {
         self
     }
+
+    /// Returns the first `count` records, and the others. A part without records is `None`.
+    fn split(self, count: u64) -> (Option<Self>, Option<Self>) {
+        if count == 0 {
+            (None, Some(self))
+        } else if count >= self.record_count() {
+            (Some(self), None)
+        } else {
+            let (first, rest) = self.split_at(count);
+            (Some(first), Some(rest))
+        }
+    }
+
+    /// Returns the run without its first `count` records; `None` when no record is left.
+    fn skip(self, count: u64) -> Option<Self> {
+        // The common case: an in-order run.
+        if count == 0 { Some(self) } else { self.split(count).1 }
+    }
+}
+
+/// The offset of the last record of a run. No record has this offset if it is above
+/// [`MAX_OFFSET`](partition::sequencer::MAX_OFFSET).
+fn last_of(first: u64, run: &impl Payload) -> u64 {
+    first.saturating_add(run.record_count() - 1)
 }
 
 impl Payload for std::sync::Arc<[u8]> {
     fn share(&mut self) -> Self {
         self.clone()
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.len()
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&**self)
+    }
+}
+
+/// For unit tests, which compare contents.
+#[cfg(test)]
+impl Payload for Vec<u8> {
+    fn share(&mut self) -> Self {
+        self.clone()
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.len()
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.as_slice())
+    }
+}
+
+/// A run, for unit tests.
+#[cfg(test)]
+impl Payload for Vec<Vec<u8>> {
+    fn share(&mut self) -> Self {
+        self.clone()
+    }
+
+    fn len_bytes(&self) -> usize {
+        self.iter().map(Vec::len).sum()
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        self.iter().map(Vec::as_slice)
+    }
+
+    fn record_count(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn split_at(mut self, count: u64) -> (Self, Self) {
+        let rest = self.split_off(count as usize);
+        (self, rest)
     }
 }

@@ -30,10 +30,10 @@ const MAX_DOUBTFUL_LEN_BYTES: u64 = 64 << 20;
 /// The limit of ACKs that wait until all subscriptions are read.
 const MAX_EARLY_ACKS: usize = 64;
 
-/// The memory that a kept record occupies besides its content.
+/// The memory that a kept run occupies besides its contents.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 
-/// The memory that a kept record occupies.
+/// The memory that a kept run occupies.
 pub fn cost_bytes(content_len_bytes: usize) -> u64 {
     content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
 }
@@ -65,24 +65,45 @@ struct EarlyAck {
     sequence: u64,
 }
 
+/// Records that were published together, and are kept.
+#[derive(Debug)]
+struct KeptRun<P> {
+    /// The offset of the first record.
+    first: u64,
+    run: P,
+}
+
+impl<P: Payload> KeptRun<P> {
+    /// The offset after the last record.
+    fn end(&self) -> u64 {
+        self.first + self.run.record_count()
+    }
+
+    fn cost_bytes(&self) -> u64 {
+        cost_bytes(self.run.len_bytes())
+    }
+}
+
 /// The producer's state.
 pub struct Producer<P> {
     topic: Box<[u8]>,
     address: Box<[u8]>,
     record: PositionTemplate,
     head: PositionTemplate,
-    /// The records from `first_kept` on, in order: all unacknowledged ones, and acknowledged ones while
-    /// `is_doubtful`.
-    kept: VecDeque<P>,
+    /// The runs with the records from `first_kept` on, in order: all unacknowledged records, and acknowledged ones
+    /// while `is_doubtful`. The first run may also have records before `first_kept`.
+    kept: VecDeque<KeptRun<P>>,
     first_kept: u64,
     /// Records before this offset are acknowledged.
     acknowledged: u64,
-    /// The memory that the unacknowledged records occupy, see [`cost_bytes`].
+    /// How many runs at the start of `kept` are acknowledged completely.
+    acknowledged_run_count: usize,
+    /// The memory that the runs with unacknowledged records occupy, see [`cost_bytes`].
     kept_len_bytes: u64,
     /// True when ACKs may be for another producer's records. Acknowledged records are then kept, to be published under
     /// a new address.
     is_doubtful: bool,
-    /// The memory that the kept acknowledged records occupy.
+    /// The memory that the kept runs occupy that are acknowledged completely.
     doubtful_len_bytes: u64,
     /// How many records were dropped although their ACK may have been for a twin's record. Counts all addresses
     /// together.
@@ -108,7 +129,7 @@ pub struct Producer<P> {
     head_due_ms: Option<u64>,
     answers: Answers,
     ack_stall: AckStallDetector,
-    /// The length of the longest acknowledged record.
+    /// The length of the longest run that was acknowledged completely. Stores accept a record of this length.
     longest_acknowledged_bytes: usize,
 }
 
@@ -126,6 +147,7 @@ impl<P: Payload> Producer<P> {
             kept: VecDeque::new(),
             first_kept: 0,
             acknowledged: 0,
+            acknowledged_run_count: 0,
             kept_len_bytes: 0,
             is_doubtful: false,
             doubtful_len_bytes: 0,
@@ -184,13 +206,13 @@ impl<P: Payload> Producer<P> {
         Producer { answers: Answers::new(max_fetches), ..self }
     }
 
-    /// Publishes a record, and keeps it until it is acknowledged.
-    pub fn publish(&mut self, mut content: P, now_ms: u64, out: &mut Outbox<P>) {
-        let sequence = self.next;
-        self.kept_len_bytes += cost_bytes(content.as_ref().len());
-        self.kept.push_back(content.share());
-        self.next += 1;
-        out.record(self.record.frame(sequence), content);
+    /// Publishes a run as one message, and keeps it until all of its records are acknowledged.
+    pub fn publish(&mut self, mut run: P, now_ms: u64, out: &mut Outbox<P>) {
+        let kept = KeptRun { first: self.next, run: run.share() };
+        self.kept_len_bytes += kept.cost_bytes();
+        self.next = kept.end();
+        out.record(self.record.frame(kept.first), run);
+        self.kept.push_back(kept);
         // After the first record, a HEAD is sent at each interval.
         self.head_due_ms.get_or_insert(now_ms + self.head_interval_ms);
     }
@@ -281,7 +303,8 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sends at most `count` records in response to one FETCH, whose requester can receive them now.
+    /// Sends `count` records in response to a FETCH, or fewer. Sends whole runs, so the first and the last one may have
+    /// further records. The requester must be able to receive them now.
     pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
@@ -297,10 +320,10 @@ impl<P: Payload> Producer<P> {
         if let Ok(mut template) =
             PositionTemplate::new(id::DIRECT_RECORD, &job.requester, name.producer, name.topic)
         {
-            while job.next < end {
-                let content = self.kept[(job.next - self.first_kept) as usize].share();
-                out.record(template.frame(job.next), content);
-                job.next += 1;
+            let first = self.kept.partition_point(|kept| kept.end() <= job.next);
+            for kept in self.kept.range_mut(first..).take_while(|kept| kept.first < end) {
+                out.record(template.frame(kept.first), kept.run.share());
+                job.next = kept.end();
             }
         }
         self.answers.put_back(Job { next: end.max(job.next), ..job });
@@ -388,8 +411,10 @@ impl<P: Payload> Producer<P> {
         renewed.is_read = false;
         renewed.is_stored = self.is_stored || self.stores > 0;
         renewed.dropped_unproven = self.dropped_unproven;
-        for content in std::mem::take(&mut self.kept) {
-            renewed.publish(content, now_ms, out);
+        for KeptRun { first, run } in std::mem::take(&mut self.kept) {
+            // A store has acknowledged some records of this run before there was a twin.
+            let run = run.skip(self.first_kept.saturating_sub(first));
+            run.into_iter().for_each(|run| renewed.publish(run, now_ms, out));
         }
         *self = renewed;
         Ok(())
@@ -418,7 +443,7 @@ impl<P: Payload> Producer<P> {
     /// How many records are not proven to be stored, over all addresses: the unacknowledged records, and the records
     /// whose ACK may be for a twin's record.
     pub fn unproven(&self) -> u64 {
-        self.kept.len() as u64 + self.dropped_unproven
+        self.next - self.first_kept + self.dropped_unproven
     }
 
     /// How many records are not acknowledged.
@@ -428,7 +453,7 @@ impl<P: Payload> Producer<P> {
 
     /// How many records the producer keeps: unacknowledged ones, and those of [`Producer::keep_acknowledged`].
     pub fn kept_count(&self) -> usize {
-        self.kept.len()
+        (self.next - self.first_kept) as usize
     }
 
     /// Returns the next notice, if any. To be called at least as often as a HEAD is due.
@@ -447,15 +472,16 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Returns the oldest unacknowledged record and its length. `None` unless the record is longer than all
-    /// acknowledged records and longer than the length that every store accepts.
+    /// Returns the oldest unacknowledged record and its length. `None` unless the record was published alone, is longer
+    /// than all acknowledged runs, and longer than the length that every store accepts.
     fn long_record(&self) -> Option<(u64, usize)> {
-        let oldest = self.kept.get((self.acknowledged - self.first_kept) as usize)?;
-        let len = oldest.as_ref().len();
+        let oldest =
+            self.kept.get(self.acknowledged_run_count).filter(|kept| kept.run.record_count() == 1)?;
+        let len = oldest.run.len_bytes();
         (len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES)).then_some((self.acknowledged, len))
     }
 
-    /// The memory that the unacknowledged records occupy.
+    /// The memory that the runs with unacknowledged records occupy.
     pub fn kept_len_bytes(&self) -> u64 {
         self.kept_len_bytes
     }
@@ -465,25 +491,36 @@ impl<P: Payload> Producer<P> {
         message.partition() == Some(PartitionName { topic: &self.topic, producer: &self.address })
     }
 
-    /// Marks the records before `end` as acknowledged, and drops them unless they are kept for a new address.
+    /// Marks the records before `end` as acknowledged. Drops the runs that are acknowledged completely, unless they are
+    /// kept for a new address.
     fn forget(&mut self, end: u64) {
         debug_assert!(end <= self.next, "an ACK of what was not published is for a twin's record");
-        while self.acknowledged < end {
-            let index = (self.acknowledged - self.first_kept) as usize;
-            let Some(len_bytes) = self.kept.get(index).map(|content| content.as_ref().len()) else { break };
-            self.acknowledged += 1;
+        while self.acknowledged < end
+            && let Some(kept) = self.kept.get(self.acknowledged_run_count)
+        {
             self.is_stored = true;
-            self.kept_len_bytes -= cost_bytes(len_bytes);
-            self.doubtful_len_bytes += cost_bytes(len_bytes);
-            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(len_bytes);
+            self.acknowledged = end.min(kept.end());
+            if self.acknowledged < kept.end() {
+                break;
+            }
+            self.acknowledged_run_count += 1;
+            self.kept_len_bytes -= kept.cost_bytes();
+            self.doubtful_len_bytes += kept.cost_bytes();
+            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(kept.run.len_bytes());
         }
         let most_bytes = if self.is_doubtful { MAX_DOUBTFUL_LEN_BYTES } else { 0 };
         while self.doubtful_len_bytes > most_bytes
-            && let Some(content) = self.kept.pop_front()
+            && let Some(kept) = self.kept.pop_front()
         {
-            self.doubtful_len_bytes -= cost_bytes(content.as_ref().len());
-            self.first_kept += 1;
-            self.dropped_unproven += u64::from(self.is_doubtful);
+            self.acknowledged_run_count -= 1;
+            self.doubtful_len_bytes -= kept.cost_bytes();
+            if self.is_doubtful {
+                self.dropped_unproven += kept.end() - self.first_kept;
+            }
+            self.first_kept = kept.end();
+        }
+        if !self.is_doubtful {
+            self.first_kept = self.acknowledged;
         }
         // A burst may have grown the queue while no store was connected. Release that memory.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {

@@ -12,5 +12,8 @@ mod limits;
 mod long_records;
 mod rig;
 mod roles;
+#[path = "../common/run.rs"]
+mod run;
+mod runs;
 mod stalls;
 mod twins;

@@ -272,12 +272,7 @@ impl World {
         };
         let is_reader = matches!(&node.role, Role::Reader(_));
         self.trace(|| format!("{id} sends {:?}", Message::decode(&message.frame)));
-        invariants::sent(
-            &self.model,
-            &message.frame,
-            message.content.as_deref(),
-            store.map(|(_, disk)| disk),
-        )?;
+        invariants::sent(&self.model, &message.frame, message.content.as_ref(), store.map(|(_, disk)| disk))?;
         match Message::decode(&message.frame) {
             Ok(Message::Ack { topic, subject, sequence, .. }) => {
                 if let Some((store, _)) = store {

@@ -127,7 +127,11 @@ impl Plan {
                 ..Limits::default()
             },
             max_batch: random.pick(&[(2_000, 10), (100_000, 1_000), (16 << 20, 131_072)]),
-            turn: Turn { messages: random.pick(&[1, 10, 1_000]), answers: random.pick(&[1, 7, 512]) },
+            turn: Turn {
+                messages: random.pick(&[1, 10, 1_000]),
+                answers: random.pick(&[1, 7, 512]),
+                max_run_count: 1,
+            },
             max_fetches: random.pick(&[1, 4, 4_096]),
             has_store_names: random.chance(800),
             answer_len_bytes: random.pick(&[1, 5_000, 1 << 20]),
@@ -147,6 +151,11 @@ impl Plan {
         }
         plan.has_bad_starts = aside.chance(300);
         plan.accidents(&mut aside);
+        plan.turn.max_run_count = aside.pick(&[1, 1, 3, 20, 300]);
+        if plan.has_hostiles && plan.turn.max_run_count > 1 {
+            // Stores take most made-up partitions from forged runs. A short queue would drop the same heads each time.
+            plan.high_watermark = plan.high_watermark.max(1_000);
+        }
         plan.keeps_disks = !plan.actions.iter().any(|(_, action)| {
             matches!(action, Action::RollStoreBack { .. } | Action::Mood { mood: Mood::Unsure, .. })
         });
@@ -183,7 +192,8 @@ impl Plan {
         self.limits.evicted_positions += 1;
         // Messages in flight count toward the high-water mark. With a low one, each long way would lose messages.
         self.high_watermark = random.pick(&[50_000, 1_000_000]);
-        self.turn = Turn { messages: random.pick(&[100, 1_000]), answers: random.pick(&[64, 512]) };
+        self.turn =
+            Turn { messages: random.pick(&[100, 1_000]), answers: random.pick(&[64, 512]), ..self.turn };
         self.answer_len_bytes = random.pick(&[50_000, 1 << 20]);
         self.max_batch = random.pick(&[(100_000, 1_000), (16 << 20, 131_072)]);
         let starts = self.actions.iter().filter(|(_, action)| matches!(action, Action::StartProducer { .. }));

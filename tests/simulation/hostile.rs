@@ -201,7 +201,11 @@ impl World {
             }
             if forges { self.model.forge(name) } else { self.model.forge_head(name) }
         }
-        let content = has_content.then(|| Content::from(b"forged".repeat(self.random.below(20) as usize)));
+        let content = has_content.then(|| {
+            let content = Content::from(b"forged".repeat(self.random.below(20) as usize));
+            let count = self.random.aside().between(1, self.plan.turn.max_run_count);
+            Run::from(vec![content; count as usize])
+        });
         self.trace(|| format!("{id} forges {:?}", Message::decode(&frame)));
         self.deliver(id, Wired { frame, content }, &mut Vec::new());
     }

@@ -14,10 +14,11 @@
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;
-use super::model::{Model, Name};
+use super::model::{Model, Name, Run};
 use super::nodes::{Node, Role};
 use super::oracle::Oracle;
 use super::world::Store;
+use dafka::protocol::Payload;
 use dafka::protocol::consumer::Start;
 use dafka::storage::scan::Limited;
 use dafka::storage::{PartitionName, partitions, scan};
@@ -41,14 +42,18 @@ fn fail(invariant: usize, text: String) -> Check {
 }
 
 /// Checks a message before it is published. `store` is the disk of the store that publishes it, if a store does.
-pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&[u8]>, store: Option<&SimDisk>) -> Check {
+pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&Run>, store: Option<&SimDisk>) -> Check {
     let Ok(message) = Message::decode(frame) else {
         return fail(1, format!("a frame that is not a message: {}", frame.escape_ascii()));
     };
     match message {
         Message::Record(position) | Message::DirectRecord(position) => {
-            let content = content.unwrap_or_default();
-            if !model.is_right(position.subject, position.address, position.sequence, content) {
+            let Some(run) = content else {
+                return fail(1, format!("sent without content: {message:?}"));
+            };
+            let is_right =
+                |(content, offset)| model.is_right(position.subject, position.address, offset, content);
+            if !run.contents().zip(position.sequence..).all(is_right) {
                 return fail(1, format!("sent with another record's content: {message:?}"));
             }
         }

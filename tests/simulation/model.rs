@@ -1,10 +1,8 @@
 //! The model: the true state of the cluster, with all published records and acknowledgements.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// A record's content.
-pub(crate) type Content = Arc<[u8]>;
+pub(crate) use super::run_of_records::{Content, Run};
 
 /// A partition's name: its subject, and the address of its producer.
 pub(crate) type Name = (Vec<u8>, Vec<u8>);

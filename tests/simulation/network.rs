@@ -5,7 +5,7 @@
 //! this network may also lose, duplicate and reorder messages.
 
 use super::clock::{MS, Time};
-use super::model::Content;
+use super::model::Run;
 use super::random::Random;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ pub(crate) const HOSTS: u64 = 12;
 /// A message on the network.
 pub(crate) struct Wired {
     pub(crate) frame: Vec<u8>,
-    pub(crate) content: Option<Content>,
+    pub(crate) content: Option<Run>,
 }
 
 /// The faults of the network.

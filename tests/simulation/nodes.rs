@@ -2,9 +2,10 @@
 
 use super::clock::{Clock, Time};
 use super::disk::{SimDisk, SimLog};
-use super::model::{Content, Model, Name};
+use super::model::{Content, Model, Name, Run};
 use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
+use super::random::Random;
 use super::world::hostile::Habits;
 use dafka::actor::beacon::Peers;
 use dafka::actor::store::intake::{Intake, Job};
@@ -17,7 +18,7 @@ use dafka::protocol::producer::Producer;
 use dafka::protocol::producer::renewals::Renewals;
 use dafka::protocol::store::comparison::Divergence;
 use dafka::protocol::store::reader::Reader;
-use dafka::protocol::{AllRead, Outbox, Progress};
+use dafka::protocol::{AllRead, Outbox, Payload, Progress};
 use dafka::wire::{Message, Subscription};
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
@@ -71,7 +72,7 @@ pub(crate) enum Role {
 }
 
 pub(crate) struct ProducerNode {
-    pub(crate) producer: Producer<Content>,
+    pub(crate) producer: Producer<Run>,
     pub(crate) name: Name,
     /// Commands from its application.
     pub(crate) commands: VecDeque<Command>,
@@ -85,7 +86,7 @@ pub(crate) struct ProducerNode {
 }
 
 impl ProducerNode {
-    pub(crate) fn new(producer: Producer<Content>, name: Name) -> ProducerNode {
+    pub(crate) fn new(producer: Producer<Run>, name: Name) -> ProducerNode {
         ProducerNode {
             producer,
             name,
@@ -106,8 +107,8 @@ pub(crate) enum Command {
 }
 
 pub(crate) struct ConsumerNode {
-    pub(crate) consumer: Consumer<Content>,
-    pub(crate) deliveries: VecDeque<Delivery<Content>>,
+    pub(crate) consumer: Consumer<Run>,
+    pub(crate) deliveries: VecDeque<Delivery<Run>>,
     pub(crate) oracle: Oracle,
     /// How many records fit into the sink while the application does not read. `None` while it reads.
     pub(crate) room: Option<usize>,
@@ -118,12 +119,12 @@ pub(crate) struct ConsumerNode {
 }
 
 pub(crate) struct WriterNode {
-    pub(crate) intake: Intake<Content>,
+    pub(crate) intake: Intake<Run>,
     pub(crate) disk: SimDisk,
     /// The number of its store.
     pub(crate) store: usize,
     /// The batch that the disk writes.
-    pub(crate) job: Option<Job<Content>>,
+    pub(crate) job: Option<Job<Run>>,
 }
 
 pub(crate) struct ReaderNode {
@@ -136,6 +137,8 @@ pub(crate) struct ReaderNode {
 pub(crate) struct Turn {
     pub(crate) messages: usize,
     pub(crate) answers: u64,
+    /// The limit of records that a producer publishes in one message.
+    pub(crate) max_run_count: u64,
 }
 
 /// A difference to another store, and the connection that showed it.
@@ -191,7 +194,7 @@ impl Node {
         now: Time,
         turn: Turn,
         model: &mut Model,
-        out: &mut Outbox<Content>,
+        out: &mut Outbox<Run>,
     ) -> Result<Outcome, String> {
         let now_ms = self.clock.now_ms(now);
         let Node { role, inbox, heard, .. } = self;
@@ -201,12 +204,20 @@ impl Node {
                 for_each_subscription(heard, |subscription| {
                     node.producer.handle_subscription(subscription, now_ms)
                 });
-                for command in node.commands.drain(..node.commands.len().min(turn.messages)) {
+                let mut commands = node.commands.drain(..node.commands.len().min(turn.messages)).peekable();
+                while let Some(command) = commands.next() {
                     match command {
                         Command::Publish(len_bytes) => {
-                            let content = model.publish(&node.name, len_bytes);
-                            node.kept.push_back(content.clone());
-                            node.producer.publish(content, now_ms, out);
+                            let count = Random::new(model.published).between(1, turn.max_run_count);
+                            let mut contents = vec![model.publish(&node.name, len_bytes)];
+                            while contents.len() < count as usize
+                                && let Some(&Command::Publish(len_bytes)) = commands.peek()
+                            {
+                                contents.push(model.publish(&node.name, len_bytes));
+                                commands.next();
+                            }
+                            node.kept.extend(contents.iter().cloned());
+                            node.producer.publish(contents.into(), now_ms, out);
                         }
                         Command::Terminate => {
                             node.is_terminating = true;
@@ -214,6 +225,7 @@ impl Node {
                         }
                     }
                 }
+                drop(commands);
                 for _ in 0..turn.messages {
                     let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
@@ -295,8 +307,9 @@ impl Node {
                     node.reader.handle_message(&message, &|| sender(from));
                 }
                 let answered =
-                    node.reader
-                        .poll_answers(&mut AllRead, turn.answers, &node.log, out, |content| content.into());
+                    node.reader.poll_answers(&mut AllRead, turn.answers, &node.log, out, |content| {
+                        Run::from(vec![Content::from(content)])
+                    });
                 outcome.is_busy = match answered {
                     Ok(progress) => progress != Progress::Idle,
                     // As the actor does: there may be more to answer.
@@ -335,11 +348,13 @@ impl ConsumerNode {
         while let Some(delivery) = self.deliveries.front() {
             match &mut self.room {
                 Some(0) => break,
-                Some(room) => *room -= 1,
+                Some(room) => *room = room.saturating_sub(delivery.content.record_count() as usize),
                 None => {}
             }
             let PartitionName { topic, producer } = self.consumer.partition(delivery.partition);
-            self.oracle.deliver(model, topic, producer, delivery.offset, &delivery.content)?;
+            for (content, offset) in delivery.content.contents().zip(delivery.offset..) {
+                self.oracle.deliver(model, topic, producer, offset, content)?;
+            }
             self.deliveries.pop_front();
         }
         Ok(())

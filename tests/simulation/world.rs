@@ -4,7 +4,7 @@ use super::clock::{Clock, MS, SECOND, Time};
 use super::disk::{Mood, SimDisk, SimHeld, SimLog, named};
 use super::faults::{Action, Plan, TOPICS};
 use super::invariants::{self, Check};
-use super::model::{Content, Model, Name};
+use super::model::{Content, Model, Name, Run};
 use super::network::{Arrival, Connection, ConnectionId, HOSTS, Host, Network, NodeId, Weather, Wired};
 use super::nodes::{Command, ConsumerNode, Incoming, Node, ProducerNode, ReaderNode, Role, WriterNode};
 use super::oracle::Oracle;
@@ -198,7 +198,7 @@ pub(crate) struct World {
     phase: Phase,
     /// How many records of ended producers the stores have, and since when.
     left_behind: (u64, Time),
-    outbox: Outbox<Content>,
+    outbox: Outbox<Run>,
     report: Report,
     has_trace: bool,
 }

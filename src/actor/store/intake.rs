@@ -56,7 +56,7 @@ pub struct Intake<P> {
     max_batch_count: usize,
 }
 
-impl<P: Payload> Intake<P> {
+impl<P: Payload + AsRef<[u8]>> Intake<P> {
     /// Creates an intake without records.
     pub fn new(replica: Replica<P>) -> Self {
         Intake {
@@ -94,7 +94,7 @@ impl<P: Payload> Intake<P> {
     /// Handles a received message.
     ///
     /// # Errors
-    /// When the message is a record that the log cannot hold.
+    /// When a record is too long for the log.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -102,7 +102,8 @@ impl<P: Payload> Intake<P> {
         from: &Sender,
         now_ms: u64,
     ) -> Result<(), TooLong> {
-        if content.as_ref().is_some_and(|content| content.as_ref().len() > MAX_CONTENT_LEN_BYTES) {
+        let is_too_long = |run: &P| run.contents().any(|content| content.len() > MAX_CONTENT_LEN_BYTES);
+        if content.as_ref().is_some_and(is_too_long) {
             return Err(TooLong);
         }
         self.replica.handle_message(message, content, from, now_ms, &mut self.appends);
@@ -189,7 +190,7 @@ impl<P> Default for Gathering<P> {
     }
 }
 
-impl<P: Payload> Gathering<P> {
+impl<P: Payload + AsRef<[u8]>> Gathering<P> {
     fn push(&mut self, replica: &Replica<P>, append: Append<P>) {
         let Append { partition, offset, content } = append;
         if self.runs.len() <= partition.0 {
@@ -199,8 +200,13 @@ impl<P: Payload> Gathering<P> {
             self.job.ends.push((partition, offset));
             (self.job.batch.run(replica.partition(partition), offset), self.job.ends.len() - 1)
         });
-        self.job.batch.push_to(run, content);
-        self.job.ends[end].1 = offset + 1;
+        self.job.ends[end].1 = offset + content.record_count();
+        let mut rest = Some(content);
+        // The log takes single records.
+        while let (Some(record), others) = rest.map_or((None, None), |run| run.split(1)) {
+            self.job.batch.push_to(run, record);
+            rest = others;
+        }
     }
 
     /// Returns the batch, and keeps the memory of `spare` for the next one.
@@ -258,7 +264,7 @@ pub enum Tried {
 }
 
 /// Tries once to write a batch.
-pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
+pub fn try_append<P: AsRef<[u8]>>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
         // All records of the batch are in the log already, but not necessarily on disk. So flush them.
@@ -275,6 +281,6 @@ pub fn try_append<P: Payload>(disk: &impl Disk, job: &Job<P>) -> Tried {
 
 /// Whether the log has the whole batch. A commit that was reported as failed twice may have succeeded (see
 /// [`Log::append`]). In that case, the log has the whole batch.
-fn has_all<P: Payload>(disk: &impl Disk, batch: &Batch<P>) -> bool {
+fn has_all<P: AsRef<[u8]>>(disk: &impl Disk, batch: &Batch<P>) -> bool {
     batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }

@@ -7,6 +7,7 @@ use crate::protocol::consumer::unacknowledged::Unacknowledged;
 use crate::protocol::ingest::Index;
 use crate::wire::Message;
 use std::ffi::c_char;
+use std::sync::Arc;
 
 /// The name of a test without its `_test`, and the function of the test.
 type Test = (&'static str, fn(verbose: bool));
@@ -34,17 +35,18 @@ pub unsafe extern "C" fn dafka_private_selftest(verbose: bool, subtest: *const c
 
 /// Records are released in order, each of them once, when a store acknowledges them.
 fn unacknowledged(_verbose: bool) {
+    let content = |octet: u8| -> Arc<[u8]> { [octet].into() };
     let mut records = Unacknowledged::new(1_000_000);
     let index = Index(0);
     for offset in 0..3_u8 {
-        check!(records.take(index, offset.into(), vec![offset], 0).is_none());
+        check!(records.take(index, offset.into(), content(offset), 0).is_none());
     }
     let mut released = Vec::new();
     records.acknowledged(index, 1, 0, |offset, content| released.push((offset, content)));
-    check!(released == [(0, vec![0]), (1, vec![1])]);
+    check!(released == [(0, content(0)), (1, content(1))]);
     check!(records.count(index) == 1);
     // A store has acknowledged this record already.
-    check!(records.take(index, 1, vec![1], 0) == Some(vec![1]));
+    check!(records.take(index, 1, content(1), 0) == Some(content(1)));
     records.acknowledged(index, 2, 0, |offset, content| released.push((offset, content)));
     check!(released.len() == 3 && records.count(index) == 0);
 }

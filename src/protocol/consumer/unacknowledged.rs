@@ -1,10 +1,14 @@
 //! Holds records back from the application until a store has acknowledged them (`consumer/isolation = acknowledged`).
 //!
 //! A record that no store has is lost when its producer ends. An application that had received such a record would have
-//! received a record that no later reader gets. One buffer holds the records of all partitions. When a record does not
-//! fit into it, the buffer refuses this record and all further records of the same partition. It accepts the partition
-//! again after an ACK for the partition, if it then holds no record of the partition or is at most half full.
+//! received a record that no later reader gets. One buffer holds the records of all partitions. When a run does not fit
+//! into it, the buffer refuses this run and all further records of the same partition. It accepts the partition again
+//! after an ACK for the partition, if it then holds no record of the partition or is at most half full.
+//!
+//! An ACK may be for a part of a run. That part is released. The memory of the run counts until its last record is
+//! released.
 
+use crate::protocol::Payload;
 use crate::protocol::ingest::Index;
 use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use crate::protocol::producer::ack_stall::{REPORT_INTERVAL_MS, STALL_MS};
@@ -41,46 +45,58 @@ struct HeldBack<P> {
     /// The offset after the last record that a store has.
     end: u64,
     /// In order, without gaps.
-    records: VecDeque<(u64, P)>,
+    runs: VecDeque<HeldRun<P>>,
+    /// How many records the runs have.
+    count: u64,
     /// The first record that was refused.
     refused: Option<u64>,
     /// When a record was last released, or when the first record was held back, whichever is later.
     since_ms: u64,
 }
 
+/// A run, or the part of it that is not released yet.
+#[derive(Debug)]
+struct HeldRun<P> {
+    first: u64,
+    run: P,
+    /// The memory of the whole run.
+    cost_bytes: usize,
+}
+
 impl<P> Default for HeldBack<P> {
     fn default() -> Self {
-        HeldBack { end: 0, records: VecDeque::new(), refused: None, since_ms: 0 }
+        HeldBack { end: 0, runs: VecDeque::new(), count: 0, refused: None, since_ms: 0 }
     }
 }
 
-impl<P: AsRef<[u8]>> Unacknowledged<P> {
+impl<P: Payload> Unacknowledged<P> {
     /// Returns an empty buffer of at most `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
         Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_stall_ms: STALL_MS }
     }
 
-    /// Takes the next record of a partition. Returns it if a store already has it. Otherwise holds it back, or refuses
-    /// it if it does not fit.
-    pub fn take(&mut self, index: Index, offset: u64, content: P, now_ms: u64) -> Option<P> {
+    /// Takes the next run of a partition. Returns the records that a store already has. Holds the others back, or
+    /// refuses them if they do not fit.
+    pub fn take(&mut self, index: Index, first: u64, run: P, now_ms: u64) -> Option<P> {
         let held = self.partitions.entry(index).or_default();
         if held.refused.is_some() {
             return None;
         }
-        if offset < held.end {
-            return Some(content);
-        }
-        let cost_bytes = cost_bytes(&content);
+        let (acknowledged, rest) = run.split(held.end.saturating_sub(first));
+        let Some(rest) = rest else { return acknowledged };
+        let first = first.max(held.end);
+        let cost_bytes = rest.len_bytes() + EARLY_OVERHEAD_BYTES;
         if self.len_bytes + cost_bytes > self.limit_bytes && self.len_bytes > 0 {
-            held.refused = Some(offset);
+            held.refused = Some(first);
         } else {
             self.len_bytes += cost_bytes;
-            if held.records.is_empty() {
+            if held.runs.is_empty() {
                 held.since_ms = now_ms;
             }
-            held.records.push_back((offset, content));
+            held.count += rest.record_count();
+            held.runs.push_back(HeldRun { first, run: rest.into_own_memory(), cost_bytes });
         }
-        None
+        acknowledged
     }
 
     /// Returns the first record of a partition that was refused, if the partition is not accepted again yet.
@@ -88,43 +104,49 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
         self.partitions.get(&index)?.refused
     }
 
-    /// Handles an ACK for all records up to and including `offset`. Calls `release` for each of them that was held
-    /// back.
+    /// Handles an ACK for all records up to and including `offset`. Calls `release` for each run of them that was
+    /// held back.
     pub fn acknowledged(&mut self, index: Index, offset: u64, now_ms: u64, mut release: impl FnMut(u64, P)) {
         let held = self.partitions.entry(index).or_default();
         held.end = held.end.max(offset.saturating_add(1));
-        let is_released =
-            |held: &HeldBack<P>| held.records.front().is_some_and(|(first, _)| *first < held.end);
+        let is_released = |held: &HeldBack<P>| held.runs.front().is_some_and(|of| of.first < held.end);
         while is_released(held)
-            && let Some((offset, content)) = held.records.pop_front()
+            && let Some(HeldRun { first, run, cost_bytes }) = held.runs.pop_front()
         {
-            self.len_bytes -= cost_bytes(&content);
+            let (released, rest) = run.split(held.end - first);
+            match rest {
+                Some(run) => held.runs.push_front(HeldRun { first: held.end, run, cost_bytes }),
+                None => self.len_bytes -= cost_bytes,
+            }
             held.since_ms = now_ms;
-            release(offset, content);
+            if let Some(released) = released {
+                held.count -= released.record_count();
+                release(first, released);
+            }
         }
-        if held.records.is_empty() || self.len_bytes <= self.limit_bytes / 2 {
+        if held.runs.is_empty() || self.len_bytes <= self.limit_bytes / 2 {
             held.refused = None;
         }
     }
 
     /// How many records of a partition are held back.
     pub fn count(&self, index: Index) -> u64 {
-        self.partitions.get(&index).map_or(0, |held| held.records.len() as u64)
+        self.partitions.get(&index).map_or(0, |held| held.count)
     }
 
     /// Returns the offset of a partition's first undelivered record; `next` is the next offset to receive. FETCHes from
     /// there also bring the records that are held back. `None` if not all records from there to `next` are held back:
     /// after a wrong start offset was corrected, some of them were delivered before.
     pub fn resume_at(&self, index: Index, next: u64) -> Option<u64> {
-        let first = self.partitions.get(&index).and_then(|held| held.records.front());
-        let first = first.map_or(next, |(offset, _)| *offset);
+        let first = self.partitions.get(&index).and_then(|held| held.runs.front());
+        let first = first.map_or(next, |run| run.first);
         (next - first == self.count(index)).then_some(first)
     }
 
     /// Drops a partition, and its records.
     pub fn forget(&mut self, index: Index) {
         if let Some(held) = self.partitions.remove(&index) {
-            self.len_bytes -= held.records.iter().map(|(_, content)| cost_bytes(content)).sum::<usize>();
+            self.len_bytes -= held.runs.iter().map(|run| run.cost_bytes).sum::<usize>();
         }
     }
 
@@ -140,19 +162,15 @@ impl<P: AsRef<[u8]>> Unacknowledged<P> {
             return None;
         }
         self.next_stall_ms = now_ms + SEARCH_INTERVAL_MS;
-        let waiting = self.partitions.iter().filter(|(_, held)| !held.records.is_empty());
+        let waiting = self.partitions.iter().filter(|(_, held)| !held.runs.is_empty());
         let (index, held) = waiting.min_by_key(|(_, held)| held.since_ms)?;
         let ms = now_ms.saturating_sub(held.since_ms);
         if ms < STALL_MS {
             return None;
         }
         self.next_stall_ms = now_ms + REPORT_INTERVAL_MS;
-        Some(Stall { partition: *index, count: held.records.len(), ms })
+        Some(Stall { partition: *index, count: held.count as usize, ms })
     }
-}
-
-fn cost_bytes(content: &impl AsRef<[u8]>) -> usize {
-    content.as_ref().len() + EARLY_OVERHEAD_BYTES
 }
 
 #[cfg(test)]

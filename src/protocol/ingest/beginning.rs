@@ -4,6 +4,7 @@
 //! record; the consumer would then drop all records of the producer as old ones. So the start offset is only a claim,
 //! and live messages of the producer can refute it.
 
+use crate::protocol::Payload;
 use std::ops::Range;
 
 /// A contradicting message counts only if no in-order record has arrived for this time. Outdated messages, from an
@@ -27,9 +28,21 @@ impl Beginning {
         Beginning { first, ..Beginning::default() }
     }
 
-    /// True for a record that was delivered before the start offset was corrected.
-    pub(super) fn is_delivered(&self, offset: u64) -> bool {
-        self.delivered.contains(&offset)
+    /// Delivers a run, except the records that were delivered before the start offset was corrected.
+    pub(super) fn deliver_new<P: Payload>(&self, first: u64, run: P, deliver: &mut impl FnMut(u64, P)) {
+        if self.delivered.is_empty() {
+            return deliver(first, run);
+        }
+        let end = first + run.record_count();
+        let known_first = self.delivered.start.clamp(first, end);
+        let known_end = self.delivered.end.clamp(known_first, end);
+        let (before, rest) = run.split(known_first - first);
+        if let Some(before) = before {
+            deliver(first, before);
+        }
+        if let Some(after) = rest.and_then(|rest| rest.skip(known_end - known_first)) {
+            deliver(known_end, after);
+        }
     }
 
     /// An in-order record has arrived, so earlier contradicting messages were outdated.
@@ -37,9 +50,9 @@ impl Beginning {
         self.contradicted = None;
     }
 
-    /// Whether a record `first` of the partition contradicts the start offset.
-    pub(super) fn is_contradicted_by(&self, first: u64) -> bool {
-        first < self.first
+    /// Whether a record `offset` of the partition contradicts the start offset.
+    pub(super) fn is_contradicted_by(&self, offset: u64) -> bool {
+        offset < self.first
     }
 
     /// A message shows that the partition starts at `first` or before.

@@ -44,7 +44,7 @@ impl ReorderQuota {
         self.dropped_count
     }
 
-    /// Makes room for an early record of `len_bytes`. Returns how much more memory the partition's early records may
+    /// Makes room for an early run of `len_bytes`. Returns how much more memory the partition's early records may
     /// use.
     pub(super) fn make_room<P: Payload>(
         &mut self,
@@ -71,7 +71,7 @@ impl ReorderQuota {
                 partition.listed_early_rank = None;
                 let (count, freed_bytes) = partition.sequencer.drop_early();
                 self.len_bytes -= freed_bytes;
-                self.dropped_count += count as u64;
+                self.dropped_count += count;
                 continue;
             }
             partition.listed_early_rank = Some(rank);

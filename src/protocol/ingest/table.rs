@@ -65,26 +65,16 @@ impl<P: Payload> Partition<P> {
         self.name.as_name()
     }
 
-    /// Delivers the next record, which is `offset`, and the buffered records that follow it. Returns the number of
-    /// these records.
-    pub(super) fn deliver(
-        &mut self,
-        offset: u64,
-        content: P,
-        now_ms: u64,
-        mut deliver: impl FnMut(u64, P),
-    ) -> u64 {
+    /// Delivers a run whose end the sequencer has just reached, and the buffered runs that follow it. Returns the
+    /// number of these records.
+    pub(super) fn deliver(&mut self, run: P, now_ms: u64, mut deliver: impl FnMut(u64, P)) -> u64 {
         let Partition { sequencer, beginning, .. } = self;
-        let mut deliver = |offset, content| {
-            if !beginning.is_delivered(offset) {
-                deliver(offset, content);
-            }
-        };
-        deliver(offset, content);
-        while let Some(content) = sequencer.pop_early(now_ms) {
-            deliver(sequencer.next() - 1, content);
+        let first = sequencer.next() - run.record_count();
+        beginning.deliver_new(first, run, &mut deliver);
+        while let Some(run) = sequencer.pop_early(now_ms) {
+            beginning.deliver_new(sequencer.next() - run.record_count(), run, &mut deliver);
         }
-        let count = sequencer.next() - offset;
+        let count = sequencer.next() - first;
         self.beginning.confirm();
         (self.is_proven, self.moved_ms) = (true, now_ms);
         count

@@ -10,6 +10,7 @@ use super::backoff::Backoff;
 use super::fetch_stall::FetchStallDetector;
 use super::reorder_buffer::ReorderBuffer;
 use super::sources::{Choice, Sources};
+use crate::protocol::Payload;
 use std::sync::Arc;
 
 /// The records in the first window of a partition whose record length is not known.
@@ -28,6 +29,8 @@ pub(super) const MAX_RETRY_MS: u64 = 30_000;
 pub(super) const HEARD_RETRY_MS: u64 = 1_000;
 /// The longest time for one window, however slowly its records arrive. Then another store is asked.
 const MAX_WINDOW_MS: u64 = 30_000;
+/// The limit of records of one run that the mean length counts. Further ones would hardly change it.
+const MAX_SAMPLE_COUNT: u64 = 32;
 /// The longest time that a response is assumed to take.
 const MAX_ANSWER_MS: u64 = 8_000;
 /// After this many FETCHes for the same record without a response, a FETCH requests fewer records.
@@ -199,13 +202,16 @@ impl FetchPlanner {
         }
     }
 
-    /// A record has arrived in order; the record after it is `next`.
-    pub(super) fn handle_in_order(&mut self, next: u64, len_bytes: usize, now_ms: u64) {
+    /// A run of `count` records and `len_bytes` of content has arrived in order; the record after it is `next`.
+    pub(super) fn handle_in_order(&mut self, next: u64, count: u64, len_bytes: usize, now_ms: u64) {
         let len_bytes = len_bytes as u64;
-        // A moving mean that rises quickly when records become larger. So windows exceed the limit of bytes only for a
-        // short time. At least 1, because 0 means that no record has been received.
-        let mean_len_bytes = (self.mean_len_bytes * 7 + len_bytes).div_ceil(8);
-        self.mean_len_bytes = mean_len_bytes.max(len_bytes / 4).max(1);
+        let record_len_bytes = len_bytes.div_ceil(count);
+        for _ in 0..count.min(MAX_SAMPLE_COUNT) {
+            // A moving mean that rises quickly when records become larger. So windows exceed the limit of bytes only
+            // for a short time. At least 1, because 0 means that no record has been received.
+            let mean_len_bytes = (self.mean_len_bytes * 7 + record_len_bytes).div_ceil(8);
+            self.mean_len_bytes = mean_len_bytes.max(record_len_bytes / 4).max(1);
+        }
         let Some(fetch) = &mut self.fetch else { return };
         self.retry_ms = FIRST_RETRY_MS;
         fetch.len_bytes += len_bytes;
@@ -226,11 +232,10 @@ impl FetchPlanner {
         self.max_window_count = (self.max_window_count * 2).min(MAX_WINDOW_COUNT);
     }
 
-    /// A record has arrived early. If it is the first record that has arrived, it determines the expected record
-    /// length.
-    pub(super) fn handle_early(&mut self, len_bytes: usize) {
+    /// A run has arrived early. If it is the first run that has arrived, it determines the expected record length.
+    pub(super) fn handle_early(&mut self, count: u64, len_bytes: usize) {
         if self.mean_len_bytes == 0 {
-            self.mean_len_bytes = (len_bytes as u64).max(1);
+            self.mean_len_bytes = (len_bytes as u64).div_ceil(count).max(1);
         }
     }
 
@@ -336,7 +341,7 @@ impl FetchPlanner {
 
     /// Plans a FETCH for the missing records from `next` to `end`. Returns `None` when no peer has responded for a
     /// minute and no early record shows that the missing ones exist.
-    pub(super) fn request<P: AsRef<[u8]>>(
+    pub(super) fn request<P: Payload>(
         &mut self,
         next: u64,
         end: u64,
@@ -397,7 +402,7 @@ impl FetchPlanner {
     }
 
     /// How many records to request from a source.
-    fn window_count<P: AsRef<[u8]>>(
+    fn window_count<P: Payload>(
         &self,
         next: u64,
         end: u64,

@@ -1,28 +1,34 @@
 //! The reorder buffer: records of one partition that arrived before an earlier one.
+//!
+//! The buffer holds runs that do not overlap. The part of a new run that overlaps buffered ones is not stored a second
+//! time. So the memory of the buffer grows only by new records, and the work for a run is at most proportional to the
+//! number of its records.
 
+use crate::protocol::Payload;
 use std::collections::BTreeMap;
 
-/// The memory of one early record besides its content: its handle and its entry in the buffer.
+/// The memory of one early run besides its contents: its handle and its entry in the buffer.
 pub const EARLY_OVERHEAD_BYTES: usize = 128;
 
 /// The early records of one partition.
 #[derive(Debug)]
 pub struct ReorderBuffer<P> {
-    /// By offset.
-    records: BTreeMap<u64, P>,
+    /// By first offset. No two runs have a record in common.
+    runs: BTreeMap<u64, P>,
+    record_count: u64,
     len_bytes: usize,
 }
 
 impl<P> Default for ReorderBuffer<P> {
     fn default() -> Self {
-        ReorderBuffer { records: BTreeMap::new(), len_bytes: 0 }
+        ReorderBuffer { runs: BTreeMap::new(), record_count: 0, len_bytes: 0 }
     }
 }
 
-impl<P: AsRef<[u8]>> ReorderBuffer<P> {
+impl<P: Payload> ReorderBuffer<P> {
     /// True when there are no early records.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.runs.is_empty()
     }
 
     /// The memory of the records.
@@ -30,45 +36,72 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
         self.len_bytes
     }
 
-    /// Whether the record `offset` is in the buffer.
-    pub fn contains(&self, offset: u64) -> bool {
-        self.records.contains_key(&offset)
+    /// The offset after the last record.
+    pub fn end(&self) -> Option<u64> {
+        self.runs.last_key_value().map(|(&first, run)| first + run.record_count())
     }
 
-    /// The offset of the last record.
-    pub fn last(&self) -> Option<u64> {
-        self.records.last_key_value().map(|(&last, _)| last)
-    }
-
-    /// Inserts a record that is not in the buffer, if it fits into `room_bytes` more. If it does not fit, later
-    /// records are dropped for it, because an earlier record is needed sooner. Returns false when the record was not
-    /// inserted.
-    pub fn insert(&mut self, offset: u64, content: P, mut room_bytes: usize) -> bool {
-        let cost_bytes = cost_bytes(&content);
-        while room_bytes < cost_bytes {
-            match self.last() {
-                Some(last) if last > offset => room_bytes += self.drop_last(),
-                _ => return false,
+    /// Inserts a run whose offsets are at most [`MAX_OFFSET`](super::sequencer::MAX_OFFSET), if it fits into
+    /// `room_bytes` more. If it does not fit, later runs are dropped for it, because an earlier record is needed
+    /// sooner. Returns how many of its records are new; `None` when there is no room.
+    pub fn insert(&mut self, first: u64, run: P, mut room_bytes: usize) -> Option<u64> {
+        let Some((first, run)) = self.without_overlap(first, run) else { return Some(0) };
+        let end = first + run.record_count();
+        // The buffered runs from `first` to `end` lie within the new run.
+        let within = || self.runs.range(first..end).map(|(_, known)| known);
+        let new_count = run.record_count() - within().map(P::record_count).sum::<u64>();
+        if new_count == 0 {
+            return Some(0);
+        }
+        room_bytes += within().map(cost_bytes).sum::<usize>();
+        while room_bytes < cost_bytes(&run) {
+            match self.runs.last_key_value() {
+                Some((&last, _)) if last >= end => {
+                    room_bytes += self.remove(last).map_or(0, |run| cost_bytes(&run))
+                }
+                _ => return None,
             }
         }
-        self.len_bytes += cost_bytes;
-        self.records.insert(offset, content);
-        true
+        while let Some((&known, _)) = self.runs.range(first..end).next() {
+            self.remove(known);
+        }
+        self.record_count += run.record_count();
+        self.len_bytes += cost_bytes(&run);
+        self.runs.insert(first, run.into_own_memory());
+        Some(new_count)
     }
 
-    /// Removes and returns the record `offset`.
-    pub fn take(&mut self, offset: u64) -> Option<P> {
-        if self.records.is_empty() {
-            return None;
+    /// Removes from a run the records that it has in common with a buffered run which begins before it or ends after
+    /// it. `None` when no record is left.
+    fn without_overlap(&self, first: u64, run: P) -> Option<(u64, P)> {
+        let end = first + run.record_count();
+        let before = self.runs.range(..=first).next_back();
+        let begin = before.map_or(first, |(&known, run)| first.max(known + run.record_count()));
+        let run = run.skip(begin - first)?;
+        let after = self.runs.range(begin..end).next_back();
+        match after.filter(|(known, run)| *known + run.record_count() >= end) {
+            Some((&known, _)) => Some((begin, run.split(known - begin).0?)),
+            None => Some((begin, run)),
         }
-        let content = self.records.remove(&offset)?;
-        self.len_bytes -= cost_bytes(&content);
-        Some(content)
+    }
+
+    /// Removes the run that has the record `next`, and returns its records from there on. Drops the records before
+    /// `next`.
+    pub fn take(&mut self, next: u64) -> Option<P> {
+        while let Some((&first, _)) = self.runs.first_key_value()
+            && first <= next
+        {
+            let run = self.remove(first).and_then(|run| run.skip(next - first));
+            if run.is_some() {
+                return run;
+            }
+        }
+        None
     }
 
     /// Drops every record. Returns how many there were, and their memory.
-    pub fn clear(&mut self) -> (usize, usize) {
-        let dropped = (self.records.len(), self.len_bytes);
+    pub fn clear(&mut self) -> (u64, usize) {
+        let dropped = (self.record_count, self.len_bytes);
         *self = ReorderBuffer::default();
         dropped
     }
@@ -77,32 +110,90 @@ impl<P: AsRef<[u8]>> ReorderBuffer<P> {
     /// first gap. It also covers a later gap if the buffered records before that gap have at most `known_len_bytes` in
     /// total and are before `limit`.
     pub fn end_of_gaps(&self, end: u64, known_len_bytes: u64, limit: u64) -> u64 {
-        let Some((&first, _)) = self.records.first_key_value() else { return end };
+        let Some((&first, _)) = self.runs.first_key_value() else { return end };
         let mut known_len_bytes = known_len_bytes;
         // The last gap ends before `gap_end`. The buffered records after it end before `known_end`.
         let (mut gap_end, mut known_end) = (first, first);
-        for (&offset, content) in &self.records {
-            if offset > known_end {
-                gap_end = offset;
+        for (&first, run) in &self.runs {
+            if first > known_end {
+                gap_end = first;
             }
-            let len_bytes = content.as_ref().len() as u64;
-            if len_bytes > known_len_bytes || offset >= limit {
+            let len_bytes = run.len_bytes() as u64;
+            if len_bytes > known_len_bytes || first >= limit {
                 return gap_end;
             }
-            (known_len_bytes, known_end) = (known_len_bytes - len_bytes, offset + 1);
+            (known_len_bytes, known_end) = (known_len_bytes - len_bytes, first + run.record_count());
         }
         if end > known_end { end } else { gap_end }
     }
 
-    /// Drops the last record. Returns its memory.
-    fn drop_last(&mut self) -> usize {
-        let Some((_, content)) = self.records.pop_last() else { return 0 };
-        let freed_bytes = cost_bytes(&content);
-        self.len_bytes -= freed_bytes;
-        freed_bytes
+    /// Removes the run that begins at `first`.
+    fn remove(&mut self, first: u64) -> Option<P> {
+        let run = self.runs.remove(&first)?;
+        self.record_count -= run.record_count();
+        self.len_bytes -= cost_bytes(&run);
+        Some(run)
     }
 }
 
-fn cost_bytes(content: &impl AsRef<[u8]>) -> usize {
-    content.as_ref().len() + EARLY_OVERHEAD_BYTES
+fn cost_bytes(run: &impl Payload) -> usize {
+    run.len_bytes() + EARLY_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ops::Range;
+
+    type Run = Vec<Vec<u8>>;
+
+    /// Inserts a run of records of one byte.
+    fn insert(buffer: &mut ReorderBuffer<Run>, range: Range<u64>, room_bytes: usize) -> Option<u64> {
+        buffer.insert(range.start, range.map(|offset| vec![offset as u8]).collect(), room_bytes)
+    }
+
+    fn ranges(buffer: &ReorderBuffer<Run>) -> Vec<Range<u64>> {
+        buffer.runs.iter().map(|(&first, run)| first..first + run.record_count()).collect()
+    }
+
+    #[test]
+    fn overlapping_runs_are_stored_once() {
+        let mut buffer = ReorderBuffer::default();
+        assert_eq!(insert(&mut buffer, 10..20, 1_000), Some(10));
+        // Within a run, overlapping its beginning, and overlapping its end.
+        assert_eq!(insert(&mut buffer, 12..15, 1_000), Some(0));
+        assert_eq!(insert(&mut buffer, 5..12, 1_000), Some(5));
+        assert_eq!(insert(&mut buffer, 18..25, 1_000), Some(5));
+        assert_eq!(insert(&mut buffer, 5..25, 1_000), Some(0));
+        assert_eq!(ranges(&buffer), [5..10, 10..20, 20..25]);
+        assert_eq!((buffer.end(), buffer.len_bytes()), (Some(25), 20 + 3 * EARLY_OVERHEAD_BYTES));
+        // A run replaces the runs within it.
+        assert_eq!(insert(&mut buffer, 8..30, 1_000), Some(5));
+        assert_eq!(ranges(&buffer), [5..10, 10..30]);
+        assert_eq!(buffer.len_bytes(), 25 + 2 * EARLY_OVERHEAD_BYTES);
+        assert_eq!(buffer.take(4), None);
+        let taken = buffer.take(12).map(|run| run.concat());
+        assert_eq!(taken, Some((12..30).collect()));
+        assert_eq!((buffer.is_empty(), buffer.clear()), (true, (0, 0)));
+    }
+
+    #[test]
+    fn a_run_replaces_the_records_within_it_only_when_it_fits() {
+        let mut buffer = ReorderBuffer::default();
+        for offset in (1..100).step_by(2) {
+            assert_eq!(insert(&mut buffer, offset..offset + 1, 1_000), Some(1));
+        }
+        assert_eq!(insert(&mut buffer, 0..300, 0), Some(250));
+        assert_eq!(
+            (ranges(&buffer).first(), buffer.len_bytes()),
+            (Some(&(0..300)), 300 + EARLY_OVERHEAD_BYTES)
+        );
+        assert_eq!(insert(&mut buffer, 400..401, 1_000), Some(1));
+        assert_eq!(insert(&mut buffer, 401..500, 98), None);
+        assert_eq!(insert(&mut buffer, 399..500, 100), Some(100));
+        assert_eq!(ranges(&buffer), [0..300, 399..500]);
+        // A later run is dropped for an earlier one.
+        assert_eq!(insert(&mut buffer, 300..301, 0), Some(1));
+        assert_eq!((ranges(&buffer), buffer.clear().0), (vec![0..300, 300..301], 301));
+    }
 }

@@ -1,23 +1,27 @@
 //! Puts the records of one partition in order.
 //!
-//! Records arrive in any order, twice, or not at all. The sequencer returns each record once, in order. Early records
-//! wait in a [`ReorderBuffer`]; a [`FetchPlanner`] requests the missing ones.
+//! Records arrive in runs, in any order, twice, or not at all. Runs may overlap. The sequencer returns each record once,
+//! in order. Early records wait in a [`ReorderBuffer`]; a [`FetchPlanner`] requests the missing ones.
 
 use super::fetch::{FetchPlanner, Request};
 use super::reorder_buffer::ReorderBuffer;
+use crate::protocol::Payload;
 
 /// The largest offset that a record can have, so that "one after it" is a number too.
 pub const MAX_OFFSET: u64 = u64::MAX - 1;
 
-/// The result of offering a record.
+/// The result of offering a run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offer<P> {
-    /// It is the next record. The caller delivers it, and then calls [`Sequencer::pop_early`] for the records after
-    /// it.
+    /// It has the next record. These are its records from there on. The caller delivers them, and then calls
+    /// [`Sequencer::pop_early`] for the records after them.
     InOrder(P),
     /// It arrived early and is buffered.
-    Early,
-    /// It has arrived before.
+    Early {
+        /// How many of its records had not arrived before.
+        new_count: u64,
+    },
+    /// All of its records have arrived before.
     Duplicate,
     /// It arrived early, and there is no room for it. It will be fetched.
     NoRoom,
@@ -33,7 +37,7 @@ pub struct Sequencer<P> {
     fetches: FetchPlanner,
 }
 
-impl<P: AsRef<[u8]>> Sequencer<P> {
+impl<P: Payload> Sequencer<P> {
     /// Returns a sequencer whose next record is `next`. Requesters with different `turn`s start with different
     /// stores.
     pub fn new(next: u64, turn: usize) -> Self {
@@ -55,39 +59,44 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.next < self.end
     }
 
-    /// Takes a record that arrived. Early records may use `room_bytes` more memory.
-    pub fn offer(&mut self, offset: u64, content: P, now_ms: u64, room_bytes: usize) -> Offer<P> {
-        if offset < self.next || offset > MAX_OFFSET {
+    /// Takes a run that arrived. Its first record is `first`. Early records may use `room_bytes` more memory.
+    pub fn offer(&mut self, first: u64, run: P, now_ms: u64, room_bytes: usize) -> Offer<P> {
+        // No record can have an offset above MAX_OFFSET.
+        let Some(end) = first.checked_add(run.record_count()) else { return Offer::Duplicate };
+        if end <= self.next {
             return Offer::Duplicate;
         }
-        if offset == self.next {
-            self.advance(content.as_ref().len(), now_ms);
-            return Offer::InOrder(content);
+        if first <= self.next {
+            let Some(run) = run.skip(self.next - first) else { return Offer::Duplicate };
+            self.advance(&run, now_ms);
+            return Offer::InOrder(run);
         }
-        self.handle_mention(offset, now_ms);
-        self.fetches.handle_early(content.as_ref().len());
-        if self.early.contains(offset) {
-            return Offer::Duplicate;
+        self.handle_mention(end - 1, now_ms);
+        self.fetches.handle_early(run.record_count(), run.len_bytes());
+        match self.early.insert(first, run, room_bytes) {
+            Some(0) => Offer::Duplicate,
+            Some(new_count) => Offer::Early { new_count },
+            None => Offer::NoRoom,
         }
-        if self.early.insert(offset, content, room_bytes) { Offer::Early } else { Offer::NoRoom }
     }
 
-    /// Removes and returns the next record, if it arrived early.
+    /// Removes and returns the next records, if they arrived early. They end before [`Sequencer::next`], which the call
+    /// advances.
     pub fn pop_early(&mut self, now_ms: u64) -> Option<P> {
-        let content = self.early.take(self.next)?;
-        self.advance(content.as_ref().len(), now_ms);
-        Some(content)
+        let run = self.early.take(self.next)?;
+        self.advance(&run, now_ms);
+        Some(run)
     }
 
-    /// Advances by one record.
-    fn advance(&mut self, len_bytes: usize, now_ms: u64) {
-        self.next += 1;
+    /// Advances by the records of a run.
+    fn advance(&mut self, run: &P, now_ms: u64) {
+        self.next += run.record_count();
         self.end = self.end.max(self.next);
-        self.fetches.handle_in_order(self.next, len_bytes, now_ms);
+        self.fetches.handle_in_order(self.next, run.record_count(), run.len_bytes(), now_ms);
     }
 
     /// Drops all early records, which will be fetched again. Returns how many there were, and their memory.
-    pub fn drop_early(&mut self) -> (usize, usize) {
+    pub fn drop_early(&mut self) -> (u64, usize) {
         self.early.clear()
     }
 
@@ -100,12 +109,13 @@ impl<P: AsRef<[u8]>> Sequencer<P> {
         self.fetches.handle_mention(now_ms);
     }
 
-    /// Drops the claims of peers. Besides `offset`, only the records that have arrived are certain to exist.
-    pub fn end_at(&mut self, offset: u64) {
-        let known = self.early.last().map_or(offset, |last| last.max(offset)) + 1;
-        self.end = known.max(self.next).min(self.end);
+    /// Drops the claims of peers. `end` is the end of a run that has the next record, and is offered next. Besides its
+    /// records, only those that have arrived are certain to exist.
+    pub fn end_at(&mut self, end: u64) {
+        let known = self.early.end().map_or(end, |early_end| early_end.max(end));
+        self.end = known.min(self.end);
         // If no record is missing, no FETCH is in flight.
-        if self.end == self.next + 1 && offset == self.next {
+        if self.end <= end {
             self.fetches.cancel();
         }
         self.fetches.end_at(self.end);

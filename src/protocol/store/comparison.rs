@@ -18,7 +18,7 @@
 //! `LEN_BYTES_PER_MS` in total. Records longer than `MAX_RECORD_LEN_BYTES` are not compared.
 
 use crate::partition_name::{PartitionName, PartitionNameBuf};
-use crate::protocol::{Outbox, Sender, host_of};
+use crate::protocol::{Outbox, Payload, Sender, host_of};
 use crate::wire::{Message, Position};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -241,20 +241,55 @@ impl Comparison {
         of_loser.min_by_key(|&i| self.walks[i].heard_ms)
     }
 
-    /// Handles a DIRECT-RECORD. Returns true when it answers a FETCH of this comparison. Such a record is not new to
-    /// the store.
-    pub fn handle_record(&mut self, position: &Position, content: &[u8], from: &Sender, now_ms: u64) -> bool {
+    /// Handles a DIRECT-RECORD, whose first record is at `position`. Returns true when all of its records answer a
+    /// FETCH of this comparison. Such records are not new to the store.
+    pub fn handle_run(
+        &mut self,
+        position: &Position,
+        run: &impl Payload,
+        from: &Sender,
+        now_ms: u64,
+    ) -> bool {
+        let is_compared = |walk: &Walk| {
+            let (Some(sample), Some((_, of))) = (&walk.sample, walk.batch.first_key_value()) else {
+                return false;
+            };
+            let (end, sample_end) = (
+                position.sequence.saturating_add(run.record_count()),
+                sample.first + sample.digests.len() as u64,
+            );
+            position.partition() == of.partition.as_name()
+                && position.sequence < sample_end
+                && sample.first < end
+        };
+        if !self.walks.iter().any(is_compared) {
+            return false;
+        }
+        let from = from();
+        let mut is_answer = true;
+        for (index, content) in (0..).zip(run.contents()) {
+            let mut of_record = *position;
+            of_record.sequence = position.sequence.saturating_add(index);
+            is_answer &= self.handle_record(&of_record, content, &from, now_ms);
+        }
+        is_answer
+    }
+
+    /// Handles one record of a DIRECT-RECORD. Returns true when it answers a FETCH of this comparison.
+    fn handle_record(
+        &mut self,
+        position: &Position,
+        content: &[u8],
+        from: &Option<Box<[u8]>>,
+        now_ms: u64,
+    ) -> bool {
         let index_of = |walk: &Walk| {
             let (sample, (_, of)) = (walk.sample.as_ref()?, walk.batch.first_key_value()?);
             let is_of = position.partition() == of.partition.as_name();
             let index = position.sequence.checked_sub(sample.first).filter(|_| is_of)?;
             usize::try_from(index).ok().filter(|&index| index < sample.digests.len())
         };
-        if !self.walks.iter().any(|walk| index_of(walk).is_some()) {
-            return false;
-        }
-        let from = from();
-        let Some(walk) = self.walks.iter_mut().find(|walk| walk.from == from) else { return false };
+        let Some(walk) = self.walks.iter_mut().find(|walk| walk.from == *from) else { return false };
         let Some(index) = index_of(walk) else { return false };
         let Some(sample) = &mut walk.sample else { return false };
         sample.seen[index] = true;
@@ -273,7 +308,7 @@ impl Comparison {
                 self.found.push_back(Divergence {
                     partition: candidate.partition.clone(),
                     store: candidate.store.clone(),
-                    from,
+                    from: from.clone(),
                     offset: position.sequence,
                 });
             }

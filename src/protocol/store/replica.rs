@@ -5,7 +5,7 @@ use super::comparison::{Comparison, Held};
 use crate::partition_name::PartitionName;
 use crate::protocol::ingest::{Index, Ingest, Limits, Statistics};
 use crate::protocol::notice::Notice;
-use crate::protocol::{Outbox, Payload, Sender};
+use crate::protocol::{Outbox, Payload, Sender, last_of};
 use crate::wire::{Message, Position, Subscription, id};
 
 /// When another store has connected, this store waits for this time before it requests the other store's heads. By then
@@ -14,14 +14,14 @@ const NEW_STORE_MS: u64 = 200;
 /// The shortest time between two notices of a twin store.
 const TWIN_INTERVAL_MS: u64 = 60_000;
 
-/// A record to write.
+/// A run to write.
 #[derive(Debug)]
 pub struct Append<P> {
-    /// The record's partition, see [`Replica::partition`].
+    /// The partition, see [`Replica::partition`].
     pub partition: Index,
-    /// The record's offset in its partition.
+    /// The offset of the first record.
     pub offset: u64,
-    /// The record's content.
+    /// The contents of the records.
     pub content: P,
 }
 
@@ -146,35 +146,33 @@ impl<P: Payload> Replica<P> {
     ) {
         match (message, content) {
             (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
+                let (first, last) = (position.sequence, last_of(position.sequence, &content));
                 let is_live = matches!(message, Message::Record(_));
                 if !is_live
                     && let Some(comparison) = &mut self.comparison
-                    && comparison.handle_record(position, content.as_ref(), from, now_ms)
+                    && comparison.handle_run(position, &content, from, now_ms)
                 {
                     return;
                 }
-                let Some(partition) = self.find_or_open(position, is_live, from, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, last, is_live, from, now_ms) else {
+                    return;
+                };
                 if is_live {
-                    self.ingest.handle_published(partition, position.sequence, now_ms);
+                    self.ingest.handle_published(partition, first, last, now_ms);
                     self.ingest.handle_mention(partition, from, now_ms);
                 }
-                let is_new = self.ingest.handle_record(
-                    partition,
-                    position.sequence,
-                    content,
-                    from,
-                    now_ms,
-                    |offset, content| {
-                        appends.extend([Append { partition, offset, content }]);
-                    },
-                );
-                // The producer sent the record again: our ACK may have been lost.
+                let append = |offset, content| appends.extend([Append { partition, offset, content }]);
+                let is_new = self.ingest.handle_run(partition, first, content, from, now_ms, append);
+                // The producer sent the records again: our ACK may have been lost.
                 if !is_new && is_live {
                     self.acknowledge(partition);
                 }
             }
             (Message::Head(position), None) => {
-                let Some(partition) = self.find_or_open(position, true, from, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, position.sequence, true, from, now_ms)
+                else {
+                    return;
+                };
                 self.ingest.handle_head(partition, position.sequence, now_ms);
                 self.ingest.handle_mention(partition, from, now_ms);
                 self.acknowledge(partition);
@@ -187,7 +185,10 @@ impl<P: Payload> Replica<P> {
                 if let Some(comparison) = self.comparison.as_mut().filter(|_| !is_own) {
                     comparison.handle_head(position, store, from, now_ms);
                 }
-                let Some(partition) = self.find_or_open(position, false, from, now_ms) else { return };
+                let Some(partition) = self.find_or_open(position, position.sequence, false, from, now_ms)
+                else {
+                    return;
+                };
                 self.ingest.handle_store_head(partition, store, position.sequence, now_ms);
                 self.ingest.handle_mention(partition, from, now_ms);
             }
@@ -279,12 +280,13 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Returns the partition of a message. Opens an unknown or evicted partition at its end on disk. `is_live`: the
-    /// message comes from the producer, which waits for an ACK. For other messages, a partition is opened only if
-    /// they bring records that are not on disk.
+    /// Returns the partition of a message that mentions the record `last`. Opens an unknown or evicted partition at its
+    /// end on disk. `is_live`: the message comes from the producer, which waits for an ACK. For other messages, a
+    /// partition is opened only if they bring records that are not on disk.
     fn find_or_open(
         &mut self,
         position: &Position,
+        last: u64,
         is_live: bool,
         from: &Sender,
         now_ms: u64,
@@ -299,7 +301,7 @@ impl<P: Payload> Replica<P> {
             Some(resume) => resume(position.partition()).ok()?,
             None => 0,
         };
-        if position.sequence < next && !is_live {
+        if last < next && !is_live {
             return None;
         }
         self.open_at(position.partition(), next, from().as_deref(), now_ms)

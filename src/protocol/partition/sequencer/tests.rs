@@ -74,8 +74,8 @@ fn records_in_order_are_returned_at_once() {
 #[test]
 fn a_gap_is_requested_and_the_early_records_follow() {
     let mut sequencer = Sequencer::new(0, 0);
-    assert_eq!(offer(&mut sequencer, 3), Offer::Early);
-    assert_eq!(offer(&mut sequencer, 2), Offer::Early);
+    assert_eq!(offer(&mut sequencer, 3), Offer::Early { new_count: 1 });
+    assert_eq!(offer(&mut sequencer, 2), Offer::Early { new_count: 1 });
     assert_eq!(offer(&mut sequencer, 2), Offer::Duplicate);
     assert_eq!(sequencer.fetch_due_ms(), Some(0));
     assert_eq!(asked(&mut sequencer, 100), Some((0, 2)));
@@ -168,7 +168,7 @@ fn nothing_is_in_flight_after_a_claim_is_dropped() {
     sequencer.handle_mention(99, 0);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 16)));
     sequencer.offer(2, vec![0; 10], 1, ROOM);
-    sequencer.end_at(0);
+    sequencer.end_at(1);
     sequencer.offer(0, vec![0; 10], 2, ROOM);
     assert!(sequencer.in_flight_len_bytes() > 0);
     sequencer.offer(1, vec![0; 10], 3, ROOM);
@@ -226,9 +226,9 @@ fn gaps_are_filled_together_over_a_long_path() {
 fn a_full_buffer_keeps_the_earliest_records() {
     let mut sequencer = Sequencer::new(0, 0);
     let cost_bytes = 1 + EARLY_OVERHEAD_BYTES;
-    assert_eq!(sequencer.offer(5, vec![5], 0, cost_bytes), Offer::Early);
+    assert_eq!(sequencer.offer(5, vec![5], 0, cost_bytes), Offer::Early { new_count: 1 });
     assert_eq!(sequencer.offer(6, vec![6], 0, 0), Offer::NoRoom);
-    assert_eq!(sequencer.offer(4, vec![4], 0, 0), Offer::Early);
+    assert_eq!(sequencer.offer(4, vec![4], 0, 0), Offer::Early { new_count: 1 });
     assert_eq!(sequencer.early_len_bytes(), cost_bytes);
     assert_eq!(asked(&mut sequencer, 0), Some((0, 4)));
 }

@@ -71,9 +71,12 @@ fn answer(
 ) -> Vec<u64> {
     let (_, partition, first, count) = asked;
     let mut found = Vec::new();
-    for offset in *first..first + u64::from(*count) {
-        let content = if forged == Some(offset) { b"forged".to_vec() } else { content(offset) };
-        comparison.handle_record(&position(partition, offset), &content, &|| Some(from.into()), now_ms);
+    let end = first + u64::from(*count);
+    // The first run begins before the requested records, and the last one ends after them.
+    for first in (first.saturating_sub(1)..end).step_by(3) {
+        let content = |offset| if forged == Some(offset) { b"forged".to_vec() } else { content(offset) };
+        let run: Vec<Vec<u8>> = (first..first + 3).map(content).collect();
+        comparison.handle_run(&position(partition, first), &run, &|| Some(from.into()), now_ms);
         found.extend(comparison.poll_divergence().map(|divergence| divergence.offset));
     }
     found
@@ -130,7 +133,7 @@ fn a_difference_is_reported_once_for_each_store() {
     }
     found.sort();
     assert_eq!(found, [(vec![b's', 1], 555), (vec![b's', 2], 555)]);
-    assert!(!comparison.handle_record(&position(b"A", 5), b"not asked for", &|| None, 60_000));
+    assert!(!comparison.handle_run(&position(b"A", 5), &b"not asked for".to_vec(), &|| None, 60_000));
 }
 
 #[test]
@@ -143,7 +146,12 @@ fn differences_that_are_found_together_are_all_reported() {
             heads(&mut comparison, &from, b"other", PARTITIONS, 10, now_ms);
         }
         for asked in tick(&mut comparison, now_ms) {
-            comparison.handle_record(&position(&asked.1, 3), b"forged", &|| Some(from.clone()), now_ms);
+            comparison.handle_run(
+                &position(&asked.1, 3),
+                &b"forged".to_vec(),
+                &|| Some(from.clone()),
+                now_ms,
+            );
         }
         // The differences are logged late. Those that do not fit in the meantime are found in the next round.
         most_waiting = most_waiting.max(comparison.found.len());
@@ -175,7 +183,8 @@ fn a_third_party_cannot_forge_a_response_or_delay_a_comparison() {
         }
         for asked in tick(&mut comparison, now_ms) {
             let forged = position(&asked.1, asked.2);
-            let is_taken = comparison.handle_record(&forged, b"forged", &|| Some(connection(67, 1)), now_ms);
+            let is_taken =
+                comparison.handle_run(&forged, &b"forged".to_vec(), &|| Some(connection(67, 1)), now_ms);
             assert!(!is_taken && comparison.poll_divergence().is_none());
             let walk = comparison.walks.iter().find(|walk| walk.from.as_deref() == Some(&honest));
             if walk.is_some_and(|walk| walk.sample.is_some()) {
@@ -200,14 +209,14 @@ fn lost_records_are_requested_again_and_a_silent_store_is_skipped() {
             && let Some((store, partition, first, _)) = fetches.first()
         {
             // The other half of the response is lost.
-            let half = (store.clone(), partition.clone(), *first, 5);
+            let half = (store.clone(), partition.clone(), *first, 6);
             answer(&mut comparison, &half, &from, None, now_ms);
         }
         asked.extend(fetches.into_iter().map(|fetch| (now_ms, fetch.2)));
     }
     let offsets: Vec<u64> = asked.iter().map(|&(_, first)| first).collect();
     // The rest of the first partition is requested twice, and then the other partition.
-    assert_eq!(offsets, [0, 5, 5, 0]);
+    assert_eq!(offsets, [0, 6, 6, 0]);
     let waits: Vec<u64> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     assert!(waits[1] >= MIN_TIMEOUT_MS && waits[2] >= 2 * MIN_TIMEOUT_MS, "{asked:?}");
     assert_eq!(comparison.due_ms(), None);
