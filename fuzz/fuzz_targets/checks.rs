@@ -6,6 +6,9 @@ use dafka::wire::{
     Message, NodeBeacon, Position, PositionTemplate, Subscription, TowerBeacon, partition_key,
 };
 
+/// The flag of FETCH that has a meaning.
+const TAKES_BATCHES: u8 = 1;
+
 /// Checks octets as the first frame of a message, and as a subscription. Returns whether they are a message.
 pub(crate) fn check_message(octets: &[u8]) -> bool {
     if let Some(subscription) = Subscription::decode(octets) {
@@ -13,23 +16,29 @@ pub(crate) fn check_message(octets: &[u8]) -> bool {
     }
     let Ok(message) = Message::decode(octets) else { return false };
 
-    // Each message has only one encoding, so the octets must start with it.
+    // Each message has only one encoding, so the octets must start with it. Flags without a meaning are lost.
     let mut encoded = Vec::new();
     message.encode(&mut encoded).expect("what was decoded can be encoded");
-    assert!(octets.starts_with(&encoded), "{message:?} encodes to {}", encoded.escape_ascii());
-    // Octets after the message have no effect. Without its last octet, the message is invalid or has no store name.
+    let mut known = octets.to_vec();
+    if without_flags(message) != message {
+        known[encoded.len() - 1] &= TAKES_BATCHES;
+    }
+    assert!(known.starts_with(&encoded), "{message:?} encodes to {}", encoded.escape_ascii());
+    // Octets after the message have no effect. Without its last octet, the message is invalid or lacks its last field.
     assert_eq!(Message::decode(&encoded), Ok(message));
-    match (Message::decode(&encoded[..encoded.len() - 1]), without_extension(message)) {
+    match (Message::decode(&encoded[..encoded.len() - 1]), without_last_extension(message)) {
         (Err(_), _) => {}
-        (Ok(cut), core) => {
-            assert_ne!(core, message);
-            assert_eq!(cut, core);
+        (Ok(cut), shorter) => {
+            assert_ne!(shorter, message);
+            assert_eq!(cut, shorter);
         }
     }
 
     match message {
         Message::Record(position)
         | Message::DirectRecord(position)
+        | Message::Records(position)
+        | Message::DirectRecords(position)
         | Message::Head(position)
         | Message::DirectHead { position, store: _ } => {
             encoded.clear();
@@ -54,11 +63,27 @@ pub(crate) fn without_extension(message: Message) -> Message {
             Message::Ack { topic, subject, sequence, store: b"" }
         }
         Message::DirectHead { position, store: _ } => Message::DirectHead { position, store: b"" },
-        Message::Fetch { topic, address, subject, sequence, count, store: _ } => {
-            Message::Fetch { topic, address, subject, sequence, count, store: b"" }
+        Message::Fetch { topic, address, subject, sequence, count, store: _, takes_batches: _ } => {
+            Message::Fetch { topic, address, subject, sequence, count, store: b"", takes_batches: false }
         }
         message => message,
     }
+}
+
+/// The message without the field that follows the name of a store.
+pub(crate) fn without_flags(message: Message) -> Message {
+    match message {
+        Message::Fetch { topic, address, subject, sequence, count, store, takes_batches: _ } => {
+            Message::Fetch { topic, address, subject, sequence, count, store, takes_batches: false }
+        }
+        message => message,
+    }
+}
+
+/// The message without the last of the fields that libdafka 0.1.0 does not know.
+pub(crate) fn without_last_extension(message: Message) -> Message {
+    let shorter = without_flags(message);
+    if shorter == message { without_extension(message) } else { shorter }
 }
 
 fn check_position(id: u8, position: Position, frame: &[u8]) {

@@ -1,5 +1,5 @@
-//! The object behind class `dafka_proto`: one protocol message, with its fields in C's types. It converts the message
-//! to and from frames.
+//! The object behind class `dafka_proto`: one protocol message of libdafka 0.1.0, with its fields in C's types. It
+//! converts the message to and from frames.
 //!
 //! [`wire`](crate::wire) decides what is valid on the wire.
 
@@ -7,7 +7,7 @@ use super::boundary::{Outcome, socket_of, wait_for_input};
 use super::zlist::ZList;
 use crate::czmq::{owned::ZFrame, sys::zsock_t};
 use crate::net::{Frame, Kind, Socket};
-use crate::wire::{MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, id};
+use crate::wire::{DecodeError, MAX_NAME_LEN, Message, Position, SubjectsBuf, Subscription, id};
 use std::ffi::{CStr, CString, c_char, c_int};
 
 /// A protocol message: its id, its ZeroMQ topic, and all fields that any message may have. The id determines which
@@ -145,7 +145,10 @@ impl dafka_proto_t {
             id::DIRECT_RECORD => Message::DirectRecord(position),
             id::HEAD => Message::Head(position),
             id::DIRECT_HEAD => Message::DirectHead { position, store: &[] },
-            id::FETCH => Message::Fetch { topic, address, subject, sequence, count, store: &[] },
+            id::FETCH => {
+                let (store, takes_batches): (&[u8], _) = (&[], false);
+                Message::Fetch { topic, address, subject, sequence, count, store, takes_batches }
+            }
             id::ACK => Message::Ack { topic, subject, sequence, store: &[] },
             id::GET_HEADS => Message::GetHeads { topic, address },
             id::STORE_HELLO => Message::StoreHello { topic, address },
@@ -216,7 +219,7 @@ impl dafka_proto_t {
             input.skip_rest(&frame);
             return Ok(Received::Message);
         }
-        let message = match Message::decode(frame.as_ref()) {
+        let message = match decode(frame.as_ref()) {
             Ok(message) => message,
             Err(error) => {
                 return malformed(&frame, error.to_string());
@@ -243,6 +246,8 @@ impl dafka_proto_t {
         match *message {
             Message::Record(position)
             | Message::DirectRecord(position)
+            | Message::Records(position)
+            | Message::DirectRecords(position)
             | Message::Head(position)
             | Message::DirectHead { position, store: _ } => {
                 (address, subject, sequence) = (position.address, position.subject, position.sequence);
@@ -254,6 +259,7 @@ impl dafka_proto_t {
                 sequence: first,
                 count: wanted,
                 store: _,
+                takes_batches: _,
             } => {
                 (address, subject, sequence, count) = (from, of, first, wanted);
             }
@@ -275,6 +281,15 @@ impl dafka_proto_t {
         (self.address, self.subject) = (Name::new(address), Name::new(subject));
         (self.sequence, self.count, self.subjects) = (sequence, count, subjects);
         Ok(())
+    }
+}
+
+/// Decodes the first frame of a message that the class exposes: a message of libdafka 0.1.0. For others, the class has
+/// neither constants nor fields, so their ids are unknown here, as in 0.1.0.
+fn decode(frame: &[u8]) -> Result<Message<'_>, DecodeError> {
+    match frame.first() {
+        Some(&id) if fields(id).is_none() => Err(DecodeError::UnknownId(id)),
+        _ => Message::decode(frame),
     }
 }
 

@@ -11,6 +11,7 @@ use copies::{Copies, IsPeer};
 use std::collections::VecDeque;
 
 pub mod ack_stall;
+pub mod batch_subscribers;
 pub mod copies;
 pub mod renewals;
 

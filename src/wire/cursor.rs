@@ -54,9 +54,18 @@ impl<'a> Reader<'a> {
     }
 
     /// A name as a `string` after all fields of libdafka 0.1.0. Empty when the octets there are missing or not a
-    /// `string`: they may be another extension, and the message is still valid.
+    /// `string`: they may be another extension, and the message is still valid. Then no field that follows the name is
+    /// read.
     pub(super) fn extension(&mut self) -> &'a [u8] {
-        self.string("extension").unwrap_or_default()
+        self.string("extension").unwrap_or_else(|_| {
+            self.rest = &[];
+            &[]
+        })
+    }
+
+    /// Flags as a number-1 after an [`extension`](Self::extension). 0 when they are missing.
+    pub(super) fn flags(&mut self) -> u8 {
+        self.number_1("flags").unwrap_or_default()
     }
 
     /// A name as a `longstr`. It has the same limit as other names, because it must fit into a ZeroMQ topic.

@@ -1,16 +1,24 @@
-//! The nine messages, and how their first frame is encoded.
+//! The messages, and how their first frame is encoded.
 
 use super::cursor::{Reader, Writer};
 use super::{DecodeError, EncodeError, Position, Subjects, VERSION, id};
 use crate::partition_name::PartitionName;
 
-/// A message, without the content frame that follows a RECORD or DIRECT-RECORD.
+/// The flag of FETCH for [`Message::Fetch::takes_batches`](Message::Fetch). The other flags have no meaning yet.
+const TAKES_BATCHES: u8 = 1;
+
+/// A message, without the content frame that follows some messages, see [`Message::has_content`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// RECORD: a record from its producer to all subscribers of the topic. A content frame follows.
     Record(Position<'a>),
     /// DIRECT-RECORD: a record that a node has requested with FETCH. A content frame follows.
     DirectRecord(Position<'a>),
+    /// RECORDS: consecutive records from their producer to all subscribers of the topic. The position is that of the
+    /// first record. A content frame follows, which is a [`batch`](super::batch).
+    Records(Position<'a>),
+    /// DIRECT-RECORDS: consecutive records that a node has requested with FETCH. Position and content are as in RECORDS.
+    DirectRecords(Position<'a>),
     /// HEAD: the last sequence of a partition, from its producer to all subscribers of the topic.
     Head(Position<'a>),
     /// DIRECT-HEAD: the last sequence of a partition, to the node that sent GET-HEADS or CONSUMER-HELLO.
@@ -21,11 +29,11 @@ pub enum Message<'a> {
         /// libdafka 0.1.0, which ignores this field.
         store: &'a [u8],
     },
-    /// FETCH: requests records of one partition. The responses are DIRECT-RECORDs in ascending order.
+    /// FETCH: requests records of one partition. The responses are DIRECT-RECORDs or DIRECT-RECORDS, in ascending order.
     Fetch {
         /// The partition: the address of its producer.
         topic: &'a [u8],
-        /// The requester. It receives the DIRECT-RECORDs.
+        /// The requester. It receives the responses.
         address: &'a [u8],
         /// The topic's name.
         subject: &'a [u8],
@@ -36,6 +44,9 @@ pub enum Message<'a> {
         /// The store that should respond, by the name in its DIRECT-HEADs. Empty: every store. Producers ignore this
         /// field and send the records that they still have. Stores of libdafka 0.1.0 ignore it too.
         store: &'a [u8],
+        /// Whether the requester takes DIRECT-RECORDS. Nodes of libdafka 0.1.0 ignore this field, and send
+        /// DIRECT-RECORDs.
+        takes_batches: bool,
     },
     /// ACK: a store has stored the partition from its first record to this one.
     Ack {
@@ -87,6 +98,8 @@ impl<'a> Message<'a> {
         Ok(match id {
             id::RECORD => Message::Record(Position::read(topic, &mut fields)?),
             id::DIRECT_RECORD => Message::DirectRecord(Position::read(topic, &mut fields)?),
+            id::RECORDS => Message::Records(Position::read(topic, &mut fields)?),
+            id::DIRECT_RECORDS => Message::DirectRecords(Position::read(topic, &mut fields)?),
             id::HEAD => Message::Head(Position::read(topic, &mut fields)?),
             id::DIRECT_HEAD => Message::DirectHead {
                 position: Position::read(topic, &mut fields)?,
@@ -101,6 +114,7 @@ impl<'a> Message<'a> {
                 sequence: fields.number_8("sequence")?,
                 count: fields.number_4("count")?,
                 store: fields.extension(),
+                takes_batches: fields.flags() & TAKES_BATCHES != 0,
             },
             id::ACK => Message::Ack {
                 topic,
@@ -134,19 +148,29 @@ impl<'a> Message<'a> {
         fields.topic(self.topic())?;
         fields.number_1(VERSION);
         match *self {
-            Message::Record(position) | Message::DirectRecord(position) | Message::Head(position) => {
+            Message::Record(position)
+            | Message::DirectRecord(position)
+            | Message::Records(position)
+            | Message::DirectRecords(position)
+            | Message::Head(position) => {
                 position.write(fields)?;
             }
             Message::DirectHead { position, store } => {
                 position.write(fields)?;
                 fields.extension(store)?;
             }
-            Message::Fetch { topic: _, address, subject, sequence, count, store } => {
+            Message::Fetch { topic: _, address, subject, sequence, count, store, takes_batches } => {
                 fields.string("address", address)?;
                 fields.string("subject", subject)?;
                 fields.number_8(sequence);
                 fields.number_4(count);
-                fields.extension(store)?;
+                if takes_batches {
+                    // The flags follow the store's name, so an empty name must be written too.
+                    fields.string("extension", store)?;
+                    fields.number_1(TAKES_BATCHES);
+                } else {
+                    fields.extension(store)?;
+                }
             }
             Message::Ack { topic: _, subject, sequence, store } => {
                 fields.string("subject", subject)?;
@@ -169,6 +193,8 @@ impl<'a> Message<'a> {
         match self {
             Message::Record(_) => id::RECORD,
             Message::DirectRecord(_) => id::DIRECT_RECORD,
+            Message::Records(_) => id::RECORDS,
+            Message::DirectRecords(_) => id::DIRECT_RECORDS,
             Message::Head(_) => id::HEAD,
             Message::DirectHead { .. } => id::DIRECT_HEAD,
             Message::Fetch { .. } => id::FETCH,
@@ -184,6 +210,8 @@ impl<'a> Message<'a> {
         match *self {
             Message::Record(position)
             | Message::DirectRecord(position)
+            | Message::Records(position)
+            | Message::DirectRecords(position)
             | Message::Head(position)
             | Message::DirectHead { position, .. } => position.topic,
             Message::Fetch { topic, .. }
@@ -199,6 +227,8 @@ impl<'a> Message<'a> {
         match *self {
             Message::Record(position)
             | Message::DirectRecord(position)
+            | Message::Records(position)
+            | Message::DirectRecords(position)
             | Message::Head(position)
             | Message::DirectHead { position, .. } => Some(position.partition()),
             Message::Fetch { topic: producer, subject: topic, .. }
@@ -207,22 +237,36 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The name of the message in RFC 46/DAFKA.
+    /// The name of the message: that of RFC 46/DAFKA if it is a message of libdafka 0.1.0.
     pub fn name(&self) -> &'static str {
         name_of(self.id()).unwrap_or_default()
     }
 
     /// Whether a content frame follows the first one.
     pub fn has_content(&self) -> bool {
-        matches!(self, Message::Record(_) | Message::DirectRecord(_))
+        match self {
+            Message::Record(_)
+            | Message::DirectRecord(_)
+            | Message::Records(_)
+            | Message::DirectRecords(_) => true,
+            Message::Head(_)
+            | Message::DirectHead { .. }
+            | Message::Fetch { .. }
+            | Message::Ack { .. }
+            | Message::GetHeads { .. }
+            | Message::ConsumerHello { .. }
+            | Message::StoreHello { .. } => false,
+        }
     }
 }
 
-/// The name in RFC 46/DAFKA of the message with this id.
+/// The name of the message with this id.
 fn name_of(id: u8) -> Option<&'static str> {
     Some(match id {
         id::RECORD => "RECORD",
         id::DIRECT_RECORD => "DIRECT-RECORD",
+        id::RECORDS => "RECORDS",
+        id::DIRECT_RECORDS => "DIRECT-RECORDS",
         id::FETCH => "FETCH",
         id::ACK => "ACK",
         id::HEAD => "HEAD",

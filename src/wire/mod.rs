@@ -12,7 +12,8 @@
 //! allocates nothing: a message borrows from its frame. It ignores octets after the last known field, so that later
 //! versions can add fields there.
 //!
-//! Several records of one partition travel and rest in a [`batch`]. No message contains batches yet.
+//! Several records of one partition travel and rest in a [`batch`], which is the content frame of RECORDS and
+//! DIRECT-RECORDS. Nodes of libdafka 0.1.0 do not know these two messages. No node sends them yet.
 //!
 //! Names (topics, addresses, subjects) are octets and need not be UTF-8. They have at most [`MAX_NAME_LEN`] octets,
 //! and no NUL, which would end the ZeroMQ topic. They may be empty: the roles define what an empty name means.
@@ -49,6 +50,12 @@ pub mod id {
     pub const RECORD: u8 = b'M';
     /// DIRECT-RECORD: a producer or a store sends a record to the node that requested it.
     pub const DIRECT_RECORD: u8 = b'D';
+    /// RECORDS: a producer publishes several records to consumers and stores that take batches. libzmq sends the
+    /// subscriptions of a new connection in ascending order of their octets, so this id must be less than
+    /// [`RECORD`]: a publisher then knows that a peer takes batches when it reads the peer's subscription to RECORD.
+    pub const RECORDS: u8 = b'C';
+    /// DIRECT-RECORDS: a producer or a store sends several records to the node that requested them.
+    pub const DIRECT_RECORDS: u8 = b'R';
     /// FETCH: a consumer or a store requests records from the producer and all stores.
     pub const FETCH: u8 = b'F';
     /// ACK: a store informs a producer up to which record it has stored the partition.

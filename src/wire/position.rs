@@ -6,11 +6,12 @@ use crate::partition_name::PartitionName;
 use std::fmt;
 use std::ptr;
 
-/// The position of a record in RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD.
+/// The position of a record in RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD. In RECORDS and DIRECT-RECORDS, that of the
+/// batch's first record.
 #[derive(Clone, Copy)]
 pub struct Position<'a> {
-    /// The ZeroMQ topic of the first frame. In RECORD and HEAD it is the topic's name, in DIRECT-RECORD and DIRECT-HEAD
-    /// the address of the requester.
+    /// The ZeroMQ topic of the first frame. In RECORD, RECORDS and HEAD it is the topic's name. In DIRECT-RECORD,
+    /// DIRECT-RECORDS and DIRECT-HEAD it is the address of the requester.
     pub topic: &'a [u8],
     /// The address of the record's producer, which names the partition within the topic.
     pub address: &'a [u8],
@@ -104,8 +105,8 @@ pub fn partition_key(name: PartitionName) -> Vec<u8> {
     key
 }
 
-/// The first frame of a partition's RECORDs, HEADs, or DIRECT messages to one requester, complete except for the
-/// sequence. The frames of different records differ only in the last eight octets, so a template makes publishing
+/// The first frame of a partition's RECORDs, batches, HEADs, or DIRECT messages to one requester, complete except for
+/// the sequence. The frames of different records differ only in the last eight octets, so a template makes publishing
 /// faster.
 #[derive(Clone, Debug)]
 pub struct PositionTemplate {
@@ -113,12 +114,14 @@ pub struct PositionTemplate {
 }
 
 impl PositionTemplate {
-    /// A template for the message with this id: RECORD, DIRECT-RECORD, HEAD or DIRECT-HEAD.
+    /// A template for the message with this id: one of those that carry a [`Position`].
     pub fn new(id: u8, topic: &[u8], address: &[u8], subject: &[u8]) -> Result<Self, EncodeError> {
         let position = Position::new(topic, address, subject, 0);
         let message = match id {
             id::RECORD => Message::Record(position),
             id::DIRECT_RECORD => Message::DirectRecord(position),
+            id::RECORDS => Message::Records(position),
+            id::DIRECT_RECORDS => Message::DirectRecords(position),
             id::HEAD => Message::Head(position),
             id::DIRECT_HEAD => Message::DirectHead { position, store: b"" },
             _ => return Err(EncodeError::NotAPosition(id)),

@@ -44,7 +44,15 @@ fn answer_all(reader: &mut Reader, log: &Log, count: u64) -> Vec<(String, String
 }
 
 fn fetch<'a>(partition: &'a [u8], address: &'a [u8]) -> Message<'a> {
-    Message::Fetch { topic: partition, address, subject: TOPIC, sequence: 0, count: 1_000, store: b"" }
+    Message::Fetch {
+        topic: partition,
+        address,
+        subject: TOPIC,
+        sequence: 0,
+        count: 1_000,
+        store: b"",
+        takes_batches: false,
+    }
 }
 
 #[test]

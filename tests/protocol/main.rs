@@ -5,6 +5,7 @@ use dafka::protocol::Sender;
 /// The sender of a message from an unknown peer.
 const UNKNOWN: &Sender = &|| None;
 
+mod batch_subscribers;
 mod claims;
 mod heads;
 mod latency;

@@ -40,7 +40,8 @@ pub(crate) fn ack<'a>(address: &'a [u8], sequence: u64, store: &'a [u8]) -> Mess
 }
 
 pub(crate) fn fetch<'a>(address: &'a [u8], sequence: u64, count: u32, store: &'a [u8]) -> Message<'a> {
-    Message::Fetch { topic: address, address: ME, subject: TOPIC, sequence, count, store }
+    let (subject, takes_batches) = (TOPIC, false);
+    Message::Fetch { topic: address, address: ME, subject, sequence, count, store, takes_batches }
 }
 
 pub(crate) fn get_heads<'a>(topic: &'a [u8], requester: &'a [u8]) -> Message<'a> {

@@ -23,6 +23,8 @@ fn describe(message: &Message, content: Option<Content>) -> String {
     let rest = match message {
         Message::Record(p)
         | Message::DirectRecord(p)
+        | Message::Records(p)
+        | Message::DirectRecords(p)
         | Message::Head(p)
         | Message::DirectHead { position: p, .. } => {
             format!("{} {} {}", text(p.address), text(p.subject), p.sequence)

@@ -114,6 +114,7 @@ impl World {
                     sequence,
                     count,
                     store: &store,
+                    takes_batches: false,
                 }
             }
             Forgery::GetHeads => {

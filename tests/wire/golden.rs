@@ -4,7 +4,7 @@
 use dafka::partition_name::PartitionName;
 use dafka::wire::{
     DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
-    WELCOME, id, partition_key,
+    WELCOME, id, partition_key, prefix,
 };
 
 /// Node addresses: UUIDs as 32 upper-case hexadecimal digits, which are 0x20 octets.
@@ -21,7 +21,7 @@ fn concat(parts: &[&[u8]]) -> Vec<u8> {
 fn assert_golden(message: Message, name: &str, frame: &[u8]) {
     assert_eq!(Message::decode(frame), Ok(message));
     assert_eq!(message.name(), name);
-    assert_eq!(message.has_content(), ["RECORD", "DIRECT-RECORD"].contains(&name));
+    assert_eq!(message.has_content(), name.contains("RECORD"));
 
     let mut encoded = b"before".to_vec();
     message.encode(&mut encoded).unwrap();
@@ -56,6 +56,8 @@ fn assert_golden_position<'a>(
 
     let (Message::Record(decoded)
     | Message::DirectRecord(decoded)
+    | Message::Records(decoded)
+    | Message::DirectRecords(decoded)
     | Message::Head(decoded)
     | Message::DirectHead { position: decoded, store: b"" }) = Message::decode(frame).unwrap()
     else {
@@ -85,6 +87,30 @@ fn direct_record() {
     assert_golden_position(Message::DirectRecord, "DIRECT-RECORD", position, &frame, &key);
 }
 
+/// The sequence is that of the batch's first record.
+#[test]
+fn records() {
+    let key = concat(&[b"\x20", ALICE, b"\x05hello"]);
+    let frame = concat(&[b"C", b"hello\0", b"\x01", &key, b"\x01\x02\x03\x04\x05\x06\x07\x08"]);
+    let position = Position::new(b"hello", ALICE, b"hello", 0x0102_0304_0506_0708);
+    assert_golden_position(Message::Records, "RECORDS", position, &frame, &key);
+}
+
+/// The topic is the requester.
+#[test]
+fn direct_records() {
+    let key = concat(&[b"\x20", ALICE, b"\x01t"]);
+    let frame = concat(&[b"R", STORE, b"\0", b"\x01", &key, b"\0\0\0\0\0\0\0\x2A"]);
+    let position = Position::new(STORE, ALICE, b"t", 42);
+    assert_golden_position(Message::DirectRecords, "DIRECT-RECORDS", position, &frame, &key);
+}
+
+/// A peer's subscriptions arrive in the order of their octets.
+#[test]
+fn subscriptions_to_batches_arrive_before_those_to_records() {
+    assert!(prefix(id::RECORDS, &[0xFF; 255]) < prefix(id::RECORD, b""));
+}
+
 /// The topic is ISO 8859-1, which is not UTF-8.
 #[test]
 fn head() {
@@ -108,9 +134,43 @@ fn direct_head() {
 fn fetch() {
     let numbers = b"\0\0\0\0\0\0\x01\0\0\x01\x86\xA0";
     let frame = concat(&[b"F", ALICE, b"\0", b"\x01", b"\x20", STORE, b"\x05hello", numbers]);
-    let (subject, sequence, count, store) = (b"hello", 256, 100_000, b"");
-    let message = Message::Fetch { topic: ALICE, address: STORE, subject, sequence, count, store };
-    assert_golden(message, "FETCH", &frame);
+    assert_golden(plain_fetch(ALICE, STORE, b"hello", 256, 100_000), "FETCH", &frame);
+}
+
+/// A FETCH with the fields of 0.1.0 only.
+fn plain_fetch<'a>(
+    topic: &'a [u8],
+    address: &'a [u8],
+    subject: &'a [u8],
+    sequence: u64,
+    count: u32,
+) -> Message<'a> {
+    Message::Fetch { topic, address, subject, sequence, count, store: b"", takes_batches: false }
+}
+
+/// Flags follow the store's name, which is then sent even if it is empty. Only bit 0 has a meaning.
+#[test]
+fn flags_follow_the_store_name_in_a_fetch() {
+    let core = concat(&[b"F", ALICE, b"\0\x01\x20", BOB, b"\x05hello\0\0\0\0\0\0\0\x07\0\0\0\x02"]);
+    let fetch = |store, takes_batches| {
+        let (subject, sequence, count) = (b"hello", 7, 2);
+        Message::Fetch { topic: ALICE, address: BOB, subject, sequence, count, store, takes_batches }
+    };
+    let frame = |store: &[u8], flags: &[u8]| concat(&[&core, &[store.len() as u8], store, flags]);
+    for store in [&STORE[..], b"", &[b's'; 255]] {
+        let mut encoded = Vec::new();
+        fetch(store, true).encode(&mut encoded).unwrap();
+        assert_eq!(encoded, frame(store, b"\x01"));
+        for (flags, takes_batches) in
+            [(&b""[..], false), (b"\0", false), (b"\xFE\x01", false), (b"\x01", true), (b"\xFF\0", true)]
+        {
+            assert_eq!(Message::decode(&frame(store, flags)), Ok(fetch(store, takes_batches)));
+        }
+    }
+    // What follows octets that are no name is not read: it is a part of another extension.
+    for other in [&b"\x03a\0b\x01"[..], b"\x01\0\x01\x01\x01", b"\x02\x01"] {
+        assert_eq!(Message::decode(&concat(&[&core, other])), Ok(fetch(b"", false)));
+    }
 }
 
 /// The topic is the producer. Then: subject, sequence.
@@ -133,8 +193,9 @@ fn store_names_follow_the_fields_of_0_1_0() {
     let core = concat(&[b"E", BOB, b"\0\x01\x20", ALICE, b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07"]);
     assert_extended(head(STORE), head(b""), &core);
 
-    let (subject, sequence, count) = (b"hello", 7, 2);
-    let fetch = |store| Message::Fetch { topic: ALICE, address: BOB, subject, sequence, count, store };
+    let (subject, sequence, count, takes_batches) = (b"hello", 7, 2, false);
+    let fetch =
+        |store| Message::Fetch { topic: ALICE, address: BOB, subject, sequence, count, store, takes_batches };
     let numbers = b"\x05hello\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x02";
     assert_extended(fetch(STORE), fetch(b""), &concat(&[b"F", ALICE, b"\0\x01\x20", BOB, numbers]));
 }
@@ -194,8 +255,7 @@ fn store_hello() {
 fn empty_names() {
     let frame = b"M\0\x01\0\0\0\0\0\0\0\0\0\0";
     assert_golden_position(Message::Record, "RECORD", Position::new(b"", b"", b"", 0), frame, b"\0\0");
-    let fetch = Message::Fetch { topic: b"", address: b"", subject: b"", sequence: 0, count: 0, store: b"" };
-    assert_golden(fetch, "FETCH", b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_golden(plain_fetch(b"", b"", b"", 0, 0), "FETCH", b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     let ack = Message::Ack { topic: b"", subject: b"", sequence: 0, store: b"" };
     assert_golden(ack, "ACK", b"K\0\x01\0\0\0\0\0\0\0\0\0");
     assert_golden(Message::StoreHello { topic: b"", address: b"" }, "STORE-HELLO", b"L\0\x01\0");
@@ -211,8 +271,7 @@ fn longest_names_and_greatest_numbers() {
     assert_golden_position(Message::Head, "HEAD", Position::new(&t, &a, &s, sequence), &frame, &key);
 
     let frame = concat(&[b"F", &t, b"\0\x01", &key, &[0xFF; 8], &[0xFF; 4]]);
-    let fetch = Message::Fetch { topic: &t, address: &a, subject: &s, sequence, count, store: b"" };
-    assert_golden(fetch, "FETCH", &frame);
+    assert_golden(plain_fetch(&t, &a, &s, sequence, count), "FETCH", &frame);
 
     let frame = concat(&[b"K", &t, b"\0\x01\xFF", &s, &[0xFF; 8]]);
     assert_golden(Message::Ack { topic: &t, subject: &s, sequence, store: b"" }, "ACK", &frame);
@@ -246,6 +305,8 @@ fn bad_frames_are_refused_with_reasons() {
         (b"G\0\x01\x05abcd", "GET-HEADS: the frame ends before the end of its address"),
         (b"M\0\x01\0", "RECORD: the frame ends before the end of its subject"),
         (b"D\0\x01\0\0\0\0\0\0\0\0\0", "DIRECT-RECORD: the frame ends before the end of its sequence"),
+        (b"C\0\x01\0\0\0\0\0\0\0\0\0", "RECORDS: the frame ends before the end of its sequence"),
+        (b"R\0\x01", "DIRECT-RECORDS: the frame ends before the end of its address"),
         (b"F\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0", "FETCH: the frame ends before the end of its count"),
         (b"L\0\x01\x03a\0b", "STORE-HELLO: the address contains a NUL"),
         (b"K\0\x01\x01\0\0\0\0\0\0\0\0\0", "ACK: the subject contains a NUL"),
@@ -304,10 +365,21 @@ fn refuses_to_encode_invalid_names() {
         (Message::Ack { topic: b"\0", subject: b"", sequence: 0, store: b"" }, nul("ACK", "topic")),
         (Message::GetHeads { topic: b"", address: b"a\0b" }, nul("GET-HEADS", "address")),
         (Message::StoreHello { topic: b"", address: &long }, too_long("STORE-HELLO", "address")),
+        (plain_fetch(b"", b"", &long, 0, 0), too_long("FETCH", "subject")),
         (
-            Message::Fetch { topic: b"", address: b"", subject: &long, sequence: 0, count: 0, store: b"" },
-            too_long("FETCH", "subject"),
+            Message::Fetch {
+                topic: b"",
+                address: b"",
+                subject: b"",
+                sequence: 0,
+                count: 0,
+                store: &long,
+                takes_batches: true,
+            },
+            too_long("FETCH", "extension"),
         ),
+        (Message::Records(Position::new(b"a\0", b"", b"", 0)), nul("RECORDS", "topic")),
+        (Message::DirectRecords(Position::new(b"", b"", &long, 0)), too_long("DIRECT-RECORDS", "subject")),
     ];
     for (message, error) in cases {
         let mut out = b"kept".to_vec();
@@ -340,7 +412,7 @@ fn bad_subjects_are_not_pushed() {
 fn templates_are_for_positions_only() {
     for id in 0..=u8::MAX {
         let template = PositionTemplate::new(id, b"t", b"a", b"s");
-        let is_position = [id::RECORD, id::DIRECT_RECORD, id::HEAD, id::DIRECT_HEAD].contains(&id);
+        let is_position = b"MDCRHE".contains(&id);
         assert_eq!(template.is_ok(), is_position, "{id}");
     }
     assert_eq!(PositionTemplate::new(id::ACK, b"", b"", b"").unwrap_err(), EncodeError::NotAPosition(b'K'));

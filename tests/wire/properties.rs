@@ -15,21 +15,25 @@ struct Owned {
     subject: Vec<u8>,
     sequence: u64,
     count: u32,
+    /// An empty name is not sent, unless flags follow.
+    has_store: bool,
+    takes_batches: bool,
     subjects: SubjectsBuf,
 }
 
 impl Owned {
     fn message(&self) -> Message<'_> {
-        let Self { topic, address, subject, sequence, count, .. } = self;
-        let (sequence, count) = (*sequence, *count);
+        let Self { topic, address, subject, sequence, count, takes_batches, .. } = self;
+        let (sequence, count, takes_batches) = (*sequence, *count, *takes_batches);
+        let store: &[u8] = if self.has_store { address } else { b"" };
         let position = Position::new(topic, address, subject, sequence);
         match self.id {
-            b'F' => Message::Fetch { topic, address, subject, sequence, count, store: address },
-            b'K' => Message::Ack { topic, subject, sequence, store: address },
+            b'F' => Message::Fetch { topic, address, subject, sequence, count, store, takes_batches },
+            b'K' => Message::Ack { topic, subject, sequence, store },
             b'G' => Message::GetHeads { topic, address },
             b'W' => Message::ConsumerHello { topic, address, subjects: self.subjects.as_subjects() },
             b'L' => Message::StoreHello { topic, address },
-            b'E' => Message::DirectHead { position, store: subject },
+            b'E' => Message::DirectHead { position, store },
             id => message_with(id, position),
         }
     }
@@ -45,6 +49,8 @@ fn message_with(id: u8, position: Position) -> Message {
     match id {
         b'M' => Message::Record(position),
         b'D' => Message::DirectRecord(position),
+        b'C' => Message::Records(position),
+        b'R' => Message::DirectRecords(position),
         b'H' => Message::Head(position),
         b'E' => Message::DirectHead { position, store: b"" },
         _ => unreachable!("ids() gives no other"),
@@ -52,7 +58,7 @@ fn message_with(id: u8, position: Position) -> Message {
 }
 
 fn ids() -> impl Strategy<Value = u8> {
-    select(b"MDHEFKGWL".to_vec())
+    select(b"MDCRHEFKGWL".to_vec())
 }
 
 /// Any octets except NUL. Most names are short, some have the largest length.
@@ -65,15 +71,15 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn message() -> impl Strategy<Value = Owned> {
-    let subjects = vec(name(), 0..6);
-    (ids(), name(), name(), name(), number(), any::<u32>(), subjects).prop_map(
-        |(id, topic, address, subject, sequence, count, names)| {
+    let extensions = (any::<bool>(), any::<bool>());
+    (ids(), name(), name(), name(), number(), any::<u32>(), extensions, vec(name(), 0..6)).prop_map(
+        |(id, topic, address, subject, sequence, count, (has_store, takes_batches), names)| {
             let mut subjects = SubjectsBuf::new();
             for name in &names {
                 subjects.push(name).unwrap();
             }
             assert_eq!(subjects.as_subjects().iter().collect::<Vec<_>>(), names);
-            Owned { id, topic, address, subject, sequence, count, subjects }
+            Owned { id, topic, address, subject, sequence, count, has_store, takes_batches, subjects }
         },
     )
 }
@@ -144,12 +150,17 @@ proptest! {
         crate::checks::check_message(&frame);
         frame.extend(extension);
         let extended = Message::decode(&frame).expect("what follows is ignored");
-        if crate::checks::without_extension(owned.message()) == owned.message() {
-            // The extension may look like the name of a store.
-            prop_assert_eq!(crate::checks::without_extension(extended), owned.message());
+        let message = owned.message();
+        let known = if crate::checks::without_flags(message) != message {
+            extended
+        } else if crate::checks::without_extension(message) != message {
+            // The extension may look like flags.
+            crate::checks::without_flags(extended)
         } else {
-            prop_assert_eq!(extended, owned.message());
-        }
+            // The extension may look like the name of a store, and flags.
+            crate::checks::without_extension(extended)
+        };
+        prop_assert_eq!(known, message);
     }
 
     #[test]
@@ -161,8 +172,12 @@ proptest! {
             prop_assert!(Message::decode(&frame[..len]).is_err(), "{} of {} octets", len, frame.len());
         }
         for len in core.len()..frame.len() {
-            let cut = Message::decode(&frame[..len]);
-            prop_assert_eq!(cut, Ok(crate::checks::without_extension(owned.message())));
+            // The last field is the first one that is cut. Flags have one octet.
+            let shorter = match len + 1 == frame.len() {
+                true => crate::checks::without_last_extension(owned.message()),
+                false => crate::checks::without_extension(owned.message()),
+            };
+            prop_assert_eq!(Message::decode(&frame[..len]), Ok(shorter));
         }
     }
 
@@ -193,7 +208,7 @@ proptest! {
         topic in name(),
         sequences in vec(number(), 1..5),
     ) {
-        for id in *b"MDHE" {
+        for id in *b"MDCRHE" {
             let mut template = PositionTemplate::new(id, &topic, &address, &subject).unwrap();
             for &sequence in &sequences {
                 let position = Position::new(&topic, &address, &subject, sequence);

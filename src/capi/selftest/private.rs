@@ -60,6 +60,7 @@ fn messages(_verbose: bool) {
         sequence: 0x0123_4567_89AB_CDEF,
         count: 0x0123_4567,
         store: b"",
+        takes_batches: false,
     };
     let mut frame = Vec::new();
     check!(message.encode(&mut frame).is_ok());

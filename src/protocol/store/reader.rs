@@ -91,7 +91,7 @@ impl Reader {
         match message {
             // The FETCH names another store.
             Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
-            Message::Fetch { topic: producer, address, subject: topic, sequence, count, store: _ } => {
+            Message::Fetch { topic: producer, address, subject: topic, sequence, count, .. } => {
                 let end = sequence.saturating_add(u64::from(*count));
                 self.answers.push(from, address, PartitionName { topic, producer }, *sequence, end);
             }
