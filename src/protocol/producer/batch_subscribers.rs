@@ -12,9 +12,9 @@
 //! A subscription names its connection by a descriptor, and the caller looks up which connection that is. If the
 //! connection has ended before, the descriptor may belong to the next connection by then, and the subscriptions of both
 //! seem to be of the next one. Pairs of the first connection do not hide a RECORD of the next one: RECORD with another
-//! topic needs a RECORDS of its own, and a repeated RECORD needs a repeated RECORDS. But a peer that subscribes to RECORDS only and disconnects at once may hide it. The
-//! next peer then gets no single records, but still HEADs, and requests the records with FETCH. So it gets them late,
-//! but loses none.
+//! topic needs a RECORDS of its own, and a repeated RECORD needs a repeated RECORDS. But a peer that subscribes to
+//! RECORDS only and disconnects at once may hide it. The next peer then gets no single records, but still HEADs, and
+//! requests the records with FETCH. So it gets them late, but loses none.
 
 use crate::wire::{Subscription, id};
 use std::collections::{BTreeMap, HashMap};
