@@ -5,8 +5,8 @@
 //! It delivers records of different partitions in the order in which they arrive. `dafka_consumer_msg_recv` reads the
 //! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says.
 //!
-//! Records wait for the application in the record pipe, a pair of sockets. When the application reads slowly, the pipe
-//! fills up (`zsys_set_pipehwm`). The consumer then keeps up to `consumer/max_unread_bytes` of further records. It
+//! Records wait for the application in the record pipe, a pair of sockets with a queue beside it. When the application
+//! reads slowly, the pipe fills up (`zsys_set_pipehwm`, 4 MiB). The consumer then keeps up to `consumer/max_unread_bytes` of further records. It
 //! drops records beyond this limit, and requests them again later.
 //!
 //! # Configuration
@@ -304,9 +304,14 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 }
 
 /// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. The consumer owns it. It is valid until
-/// the consumer is destroyed. `dafka_consumer_msg_recv` reads from it. A program may also read from it directly
-/// (`zmsg_recv`): each record is a message of three frames with topic, partition and content. `zsock_set_rcvtimeo` sets
-/// a timeout in milliseconds (ZMQ_RCVTIMEO).
+/// the consumer is destroyed. It is readable exactly while a record is left for `dafka_consumer_msg_recv`.
+/// `zsock_set_rcvtimeo` sets a timeout in milliseconds (ZMQ_RCVTIMEO).
+///
+/// A program may also read from it directly (`zmsg_recv`): each record is a message of three frames with topic,
+/// partition and content. Such a program must read at least one of its first records so. If `dafka_consumer_msg_recv`
+/// and `dafka_consumer_msg_recv_from_socket` have read the first 1,000 records, the consumer passes the further ones
+/// through a queue, which is faster. Then only these two functions read records, and the socket has a message that only
+/// makes it readable.
 ///
 /// NULL when the application has passed a sink, or `self` is NULL.
 ///

@@ -261,8 +261,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
     })
 }
 
-/// Waits for a record on a socket that is connected to a consumer's sink, and reads it into the message. The new record
-/// replaces the previous one. Signals (`zsock_signal`) are skipped.
+/// Waits for a record on a socket that is connected to a consumer's sink, or on the record source of a consumer, and
+/// reads it into the message. The new record replaces the previous one. Signals (`zsock_signal`) are skipped.
 ///
 /// Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT or SIGTERM under CZMQ's handling), when
 /// the timeout of the socket (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when an argument is
