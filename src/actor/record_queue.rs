@@ -127,6 +127,27 @@ impl RecordQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// False when records are left, or the token.
+    fn hand_over(&self, state: &mut State, records: &mut RecordList) -> Result<bool> {
+        if state.mode != Mode::Queue {
+            state.send_frames(records)?;
+            return Ok(state.records.is_empty() && records.is_empty());
+        }
+        while let Some(content) = records.front() {
+            if !state.records.has_room(content, self.max_count, MAX_LEN_BYTES) {
+                state.is_actor_waiting = true;
+                break;
+            }
+            let is_many = state.records.len() >= MAX_COUNT_IN_READ_BUFFERS;
+            records.move_front_to(&mut state.records, |content| {
+                if is_many { content.into_own_memory() } else { content }
+            });
+        }
+        let has_records = !state.records.is_empty();
+        state.send_token(has_records)?;
+        Ok(records.is_empty() && (state.has_token || !has_records))
+    }
 }
 
 /// Makes the two ends of a queue. `sink` is the actor's end of the record pipe. `max_count` is the number of records that
@@ -168,26 +189,12 @@ impl RecordWriter {
         // A thread that is parked must not hold the lock.
         exit::park_if_abandoned();
         let mut state = self.queue.lock();
-        if is_woken {
-            state.read_wakes()?;
+        if !is_woken && self.queue.hand_over(&mut state, records)? {
+            return Ok(true);
         }
-        if state.mode != Mode::Queue {
-            state.send_frames(records)?;
-            return Ok(state.records.is_empty() && records.is_empty());
-        }
-        while let Some(content) = records.front() {
-            if !state.records.has_room(content, self.queue.max_count, MAX_LEN_BYTES) {
-                state.is_actor_waiting = true;
-                break;
-            }
-            let is_many = state.records.len() >= MAX_COUNT_IN_READ_BUFFERS;
-            records.move_front_to(&mut state.records, |content| {
-                if is_many { content.into_own_memory() } else { content }
-            });
-        }
-        let has_records = !state.records.is_empty();
-        state.send_token(has_records)?;
-        Ok(records.is_empty() && (state.has_token || !has_records))
+        // The descriptor becomes ready for the next event only after all earlier events were processed.
+        state.read_wakes()?;
+        self.queue.hand_over(&mut state, records)
     }
 }
 

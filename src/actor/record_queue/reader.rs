@@ -48,6 +48,8 @@ impl RecordReader {
             // The actor has ended. The rest is in the pipe.
             return Ok(());
         }
+        // So that the wake below makes the descriptor ready.
+        state.read_wakes()?;
         let mut rest = RecordList::default();
         while let Some((name, content)) = read_frames(source, rest.last_name())? {
             rest.push(&name, content);

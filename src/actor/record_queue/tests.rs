@@ -40,7 +40,9 @@ impl Actor {
     }
 
     fn hand_over(&mut self) -> bool {
-        self.writer.hand_over(&mut self.records, true).unwrap()
+        // As the loop of a node does.
+        let is_woken = zmq::poll(&mut [self.writer.item()], 0).unwrap() == 1;
+        self.writer.hand_over(&mut self.records, is_woken).unwrap()
     }
 }
 
