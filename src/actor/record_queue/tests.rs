@@ -166,6 +166,23 @@ fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
 }
 
 #[test]
+fn a_wake_that_was_not_read_does_not_hide_the_next_one() {
+    let (writer, mut application) = ends(99);
+    let mut actor = actor(writer);
+    actor.add(SWITCH_COUNT + 500);
+    while application.next < SWITCH_COUNT {
+        actor.hand_over();
+        application.read();
+    }
+    while actor.hand_over() {}
+    while application.read() {}
+    // The reader has sent a wake. Sending the token processes its event, but does not read it.
+    assert!(!actor.writer.hand_over(&mut actor.records, false).unwrap());
+    assert!(application.read());
+    assert_eq!(zmq::poll(&mut [actor.writer.item()], 0), Ok(1));
+}
+
+#[test]
 fn two_threads_hand_over_records_in_order() {
     const COUNT: u64 = 300_000;
     for limit in [1, 100, 3_000] {
