@@ -63,10 +63,11 @@
 //
 //  A node reads its keys from a `zconfig_t *` when it starts. NULL means the
 //  defaults. A missing key has its default. A key may be nested, as zconfig_put
-//  creates it, or flat: an item named `store/db`. An invalid value is logged
-//  with its key, and the node uses the default, or the value that libdafka
-//  0.1.0 would read. The manual page dafka(7) and doc/configuration.md list the
-//  keys with their units and defaults. Most programs need these:
+//  creates it, or flat: an item named `store/db`. The node logs an invalid
+//  value with its key, and uses the default. For some keys that libdafka 0.1.0
+//  also had, it interprets the value as 0.1.0 does instead. The manual page
+//  dafka(7) and doc/configuration.md list the keys with their units and
+//  defaults. Most programs need these:
 //
 //    - `tower/sub_address`, `tower/pub_address`: the addresses that a tower
 //      binds to
@@ -191,8 +192,8 @@
 //  Each socket uses a file. Each node uses one more to listen, and each
 //  connection to or from a peer uses another one. They count towards
 //  RLIMIT_NOFILE (`ulimit -n`). Each node has two threads or more. Consumers of
-//  one process do not connect to each other. From the ninth one on, they share
-//  one connection to the towers for the announcements of the towers. A thousand
+//  one process do not connect to each other. From the ninth one on, they
+//  receive the beacons over one shared connection to the towers. A thousand
 //  consumers with a producer in one process take about 17,000 files and 2,000
 //  threads.
 //
@@ -549,10 +550,11 @@ DAFKA_EXPORT void
 //  consumer does not store its position: each new consumer begins where
 //  `consumer/offset/reset` says.
 //
-//  Records wait for the application in the record pipe, a pair of sockets. When
-//  the application reads slowly, the pipe fills up (`zsys_set_pipehwm`). The
-//  consumer then keeps up to `consumer/max_unread_bytes` of further records. It
-//  drops records beyond this limit, and requests them again later.
+//  Records wait for the application in the record pipe, a pair of sockets with
+//  a queue beside it. When the application reads slowly, the pipe fills up
+//  (`zsys_set_pipehwm`, 4 MiB). The consumer then keeps up to
+//  `consumer/max_unread_bytes` of further records. It drops records beyond this
+//  limit, and requests them again later.
 //
 //  CONFIGURATION
 //
@@ -694,11 +696,17 @@ DAFKA_EXPORT zlist_t *
     dafka_consumer_subscription (dafka_consumer_t *self);
 
 //  The reading end of the consumer's record pipe, for `zpoller` and `zloop`.
-//  The consumer owns it. It is valid until the consumer is destroyed.
-//  `dafka_consumer_msg_recv` reads from it. A program may also read from it
-//  directly (`zmsg_recv`): each record is a message of three frames with topic,
-//  partition and content. `zsock_set_rcvtimeo` sets a timeout in milliseconds
-//  (ZMQ_RCVTIMEO).
+//  The consumer owns it. It is valid until the consumer is destroyed. It is
+//  readable exactly while a record is left for `dafka_consumer_msg_recv`.
+//  `zsock_set_rcvtimeo` sets a timeout in milliseconds (ZMQ_RCVTIMEO).
+//
+//  A program may also read from it directly (`zmsg_recv`): each record is a
+//  message of three frames with topic, partition and content. Such a program
+//  must read at least one of its first records so. If `dafka_consumer_msg_recv`
+//  and `dafka_consumer_msg_recv_from_socket` have read the first 1,000 records,
+//  the consumer passes the further ones through a queue, which is faster. Then
+//  only these two functions read records, and the socket has a message that
+//  only makes it readable.
 //
 //  NULL when the application has passed a sink, or `self` is NULL.
 DAFKA_EXPORT zsock_t *
@@ -814,9 +822,9 @@ DAFKA_EXPORT zframe_t *
 DAFKA_EXPORT int
     dafka_consumer_msg_recv (dafka_consumer_msg_t *self, dafka_consumer_t *consumer);
 
-//  Waits for a record on a socket that is connected to a consumer's sink, and
-//  reads it into the message. The new record replaces the previous one. Signals
-//  (`zsock_signal`) are skipped.
+//  Waits for a record on a socket that is connected to a consumer's sink, or on
+//  the record source of a consumer, and reads it into the message. The new
+//  record replaces the previous one. Signals (`zsock_signal`) are skipped.
 //
 //  Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT
 //  or SIGTERM under CZMQ's handling), when the timeout of the socket
@@ -1019,8 +1027,8 @@ DAFKA_EXPORT void
 //
 //  `zactor_destroy` ends the publisher. If a store is connected to the
 //  publisher or has acknowledged records, the publisher waits until all records
-//  are acknowledged. Otherwise it ends at once, but not before it is one second
-//  old, because a store may need that long to connect.
+//  are acknowledged. Otherwise it does not wait, but it ends no earlier than
+//  one second after its start, because a store may need that long to connect.
 //  `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits
 //  both waits. With `producer/terminate_unacked = 1` the publisher ends at
 //  once.

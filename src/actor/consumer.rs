@@ -10,6 +10,7 @@ use super::local_consumers::LocalConsumer;
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
+use super::record_queue::{RecordList, RecordWriter, send_frames};
 use super::relay;
 use super::role::{Flow, Receives, Role};
 use super::{MAX_FRAME_LEN_BYTES, Result};
@@ -21,11 +22,15 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
-use std::collections::VecDeque;
 use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
+
+/// How many records are collected before they are delivered, while there are more messages.
+const DELIVERY_COUNT: usize = 64;
 
 /// Where records are delivered.
 pub enum Sink<'a> {
+    /// The queue of a record pipe.
+    Queue(&'a RecordWriter),
     /// A separate socket. A record has the frames topic, producer and content.
     Socket(&'a Socket),
     /// The actor's pipe. The first frame has the topic and the producer, each after its length in one byte; the second
@@ -77,8 +82,15 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
         consumer = consumer.isolated(settings.consumer.reorder_bytes);
     }
     let inbox = Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark));
-    let role =
-        ConsumerRole { sink, verbose: settings.consumer.verbose, consumer, deliveries: VecDeque::new() };
+    let role = ConsumerRole {
+        // A separate sink has not received its signal.
+        is_blocked: matches!(sink, Sink::Socket(_)),
+        sink,
+        verbose: settings.consumer.verbose,
+        consumer,
+        deliveries: Vec::new(),
+        records: RecordList::default(),
+    };
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Consumer", "read")))
 }
 
@@ -87,8 +99,12 @@ struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
     consumer: Consumer<Frame>,
+    /// The records of one message. Empty between messages.
+    deliveries: Vec<Delivery<Frame>>,
     /// Records that the sink has not accepted yet.
-    deliveries: VecDeque<Delivery<Frame>>,
+    records: RecordList,
+    /// The sink has not accepted all records that it was offered, or has not received its signal.
+    is_blocked: bool,
 }
 
 impl Role for ConsumerRole<'_> {
@@ -96,24 +112,25 @@ impl Role for ConsumerRole<'_> {
 
     /// No message is processed while the sink is full.
     fn can_receive(&self) -> bool {
-        !self.is_blocked()
+        !self.is_blocked
     }
 
     /// While the sink is full, responses wait unread, so requests must not be repeated.
     fn due_ms(&self, _: u64) -> Option<u64> {
-        (!self.is_blocked()).then(|| self.consumer.due_ms())
+        (!self.is_blocked).then(|| self.consumer.due_ms())
     }
 
     fn pipe_events(&self) -> PollEvents {
         match &self.sink {
-            Sink::Pipe(_) if self.is_blocked() => POLLIN | POLLOUT,
+            Sink::Pipe(_) if self.is_blocked => POLLIN | POLLOUT,
             _ => POLLIN,
         }
     }
 
     fn extra_item(&self) -> Option<PollItem<'_>> {
         match &self.sink {
-            Sink::Socket(sink) if self.is_blocked() => Some(sink.item(POLLOUT)),
+            Sink::Queue(writer) => Some(writer.item()),
+            Sink::Socket(sink) if self.is_blocked => Some(sink.item(POLLOUT)),
             _ => None,
         }
     }
@@ -140,7 +157,7 @@ impl Role for ConsumerRole<'_> {
     }
 
     fn before_messages(&mut self, _: &mut Common) -> Result {
-        self.deliver()
+        if self.is_blocked { self.deliver(true) } else { Ok(()) }
     }
 
     fn is_store_asked(&self, position: &Position) -> bool {
@@ -155,17 +172,26 @@ impl Role for ConsumerRole<'_> {
         from: &Sender,
         now_ms: u64,
     ) -> Result {
-        let Self { consumer, deliveries, .. } = self;
+        let Self { consumer, deliveries, records, .. } = self;
         consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
-        self.deliver()
+        // The next message may evict a partition, so a record needs its name now.
+        for delivery in deliveries.drain(..) {
+            records.push(consumer.shared_name(delivery.partition), delivery.content);
+        }
+        if records.len() >= DELIVERY_COUNT { self.deliver(false) } else { Ok(()) }
+    }
+
+    fn handle_all_read(&mut self, _: u64) -> Result {
+        self.deliver(false)
     }
 
     fn handle_given_up(&mut self, now_ms: u64) {
         self.consumer.handle_given_up(now_ms);
     }
 
-    fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
-        if !self.is_blocked() {
+    fn turn(&mut self, common: &mut Common, is_extra_ready: bool) -> Result<Flow> {
+        self.deliver(is_extra_ready)?;
+        if !self.is_blocked {
             self.consumer.handle_unread(common.inbox.oldest_ms());
             self.consumer.handle_timeout(common.clock.now_ms(), &mut common.outbox);
         }
@@ -215,10 +241,9 @@ impl ConsumerRole<'_> {
     }
 
     fn unsubscribe(&mut self, common: &mut Common, topic: &[u8]) -> Result {
-        let Self { deliveries, consumer, .. } = self;
+        let Self { records, consumer, .. } = self;
         if consumer.topics().any(|known| known == topic) {
-            deliveries
-                .retain(|delivery| consumer.remains(topic, consumer.partition(delivery.partition).topic));
+            records.retain(|name| consumer.remains(topic, name.topic));
         }
         if self.consumer.unsubscribe(topic) {
             for prefix in self.prefixes(topic) {
@@ -228,44 +253,26 @@ impl ConsumerRole<'_> {
         Ok(())
     }
 
-    /// True while the sink has not accepted all deliveries.
-    fn is_blocked(&self) -> bool {
-        let has_signalled = match &self.sink {
-            Sink::Socket(sink) => sink.has_signalled(),
-            Sink::Pipe(_) => true,
+    /// Delivers records until none is left or the sink is full. `is_woken`: a queue's reader may have made room.
+    fn deliver(&mut self, is_woken: bool) -> Result {
+        let Self { records, .. } = self;
+        let is_accepted = match &self.sink {
+            Sink::Queue(writer) if !records.is_empty() || is_woken => writer.hand_over(records, is_woken)?,
+            Sink::Queue(_) => !self.is_blocked,
+            Sink::Socket(sink) if !sink.has_signalled() && !sink.try_signal()? => false,
+            Sink::Socket(sink) => records.send_with(|name, content| send_frames(sink, name, content))?,
+            Sink::Pipe(pipe) => records.send_with(|name, content| send_pair(pipe, name, content))?,
         };
-        !has_signalled || !self.deliveries.is_empty()
-    }
-
-    /// Delivers records until none is left or the sink is full.
-    fn deliver(&mut self) -> Result {
-        if let Sink::Socket(sink) = &self.sink
-            && !sink.has_signalled()
-            && !sink.try_signal()?
-        {
-            return Ok(());
-        }
-        while let Some(delivery) = self.deliveries.front_mut() {
-            let PartitionName { topic, producer } = self.consumer.partition(delivery.partition);
-            let taken = match &self.sink {
-                Sink::Socket(sink) => {
-                    sink.try_send(&mut Frame::copy(topic), true)?
-                        && sink.try_send(&mut Frame::copy(producer), true)?
-                        && sink.try_send(&mut delivery.content, false)?
-                }
-                Sink::Pipe(pipe) => {
-                    let names = [&[topic.len() as u8], topic, &[producer.len() as u8], producer].concat();
-                    pipe.try_send(&mut Frame::copy(&names), true)?
-                        && pipe.try_send(&mut delivery.content, false)?
-                }
-            };
-            if !taken {
-                break;
-            }
-            self.deliveries.pop_front();
-        }
+        self.is_blocked = !is_accepted;
         Ok(())
     }
+}
+
+/// Sends a record as two frames, see [`Sink::Pipe`]. False when the pipe is full.
+fn send_pair(pipe: &Pipe, name: PartitionName, content: &mut Frame) -> Result<bool> {
+    let PartitionName { topic, producer } = name;
+    let names = [&[topic.len() as u8], topic, &[producer.len() as u8], producer].concat();
+    Ok(pipe.try_send(&mut Frame::copy(&names), true)? && pipe.try_send(content, false)?)
 }
 
 /// Sends `SUBSCRIBE` or `UNSUBSCRIBE` to a consumer.

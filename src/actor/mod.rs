@@ -20,6 +20,7 @@ mod node_loop;
 mod notices;
 pub mod producer;
 mod received;
+pub mod record_queue;
 mod relay;
 mod requesters;
 mod role;

@@ -104,7 +104,7 @@ fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
             break;
         }
         let Some(received) = common.inbox.next(&common.node.subscriber, &common.node.unread)? else {
-            role.handle_all_read(read_ms);
+            role.handle_all_read(read_ms)?;
             break;
         };
         let received = if R::KEEPS_CONTENT { received.with_own_content() } else { received };

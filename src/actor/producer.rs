@@ -243,8 +243,9 @@ impl Role for ProducerRole<'_> {
         Ok(())
     }
 
-    fn handle_all_read(&mut self, now_ms: u64) {
+    fn handle_all_read(&mut self, now_ms: u64) -> Result {
         self.producer.handle_all_read(now_ms);
+        Ok(())
     }
 
     /// A store's acknowledgements count only while it is connected.

@@ -91,7 +91,9 @@ pub(super) trait Role: Sized {
     ) -> Result;
 
     /// Called when the node has no unread message.
-    fn handle_all_read(&mut self, _now_ms: u64) {}
+    fn handle_all_read(&mut self, _now_ms: u64) -> Result {
+        Ok(())
+    }
 
     /// A peer has appeared at `endpoint` (`is_present`), or has left. Only a producer uses this, to count its stores.
     /// Requesters notice a dead peer by the deadline of their FETCH.

@@ -5,8 +5,8 @@
 //! It delivers records of different partitions in the order in which they arrive. `dafka_consumer_msg_recv` reads the
 //! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says.
 //!
-//! Records wait for the application in the record pipe, a pair of sockets. When the application reads slowly, the pipe
-//! fills up (`zsys_set_pipehwm`). The consumer then keeps up to `consumer/max_unread_bytes` of further records. It
+//! Records wait for the application in the record pipe, a pair of sockets with a queue beside it. When the application
+//! reads slowly, the pipe fills up (`zsys_set_pipehwm`, 4 MiB). The consumer then keeps up to `consumer/max_unread_bytes` of further records. It
 //! drops records beyond this limit, and requests them again later.
 //!
 //! # Configuration
@@ -85,18 +85,19 @@
 
 use super::boundary::{OF_ANOTHER_PROCESS, Outcome, entry, entry_void, resolve, settings, topic};
 use super::object::{into_c, take_back};
-use super::records::{self, Sink};
+use super::records::{self, Sink, Source};
 use super::selftest;
 use super::zlist::ZList;
+use crate::actor::record_queue::{RecordReader, RecordWriter};
 use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
     self,
     exit::Running,
-    owned::ZSock,
     sys::{zconfig_t, zlist_t, zsock_t},
 };
 use crate::net::{Pipe, Socket};
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::sync::MutexGuard;
 
 /// The arguments of `dafka_consumer_new`.
 #[allow(non_camel_case_types)]
@@ -116,10 +117,16 @@ pub struct dafka_consumer_t {
     /// Dropped first, so that the actor ends before the pipe that it writes to is closed.
     actor: Handle,
     /// `None` when the application has passed a sink.
-    source: Option<ZSock>,
+    source: Option<Source>,
     address: CString,
     /// The list that `dafka_consumer_subscription` returns. It stays the same list as long as the consumer lives.
     topics: ZList,
+}
+
+/// Where the actor sends its records.
+enum Destination {
+    Pipe(RecordWriter),
+    Application(Sink),
 }
 
 impl dafka_consumer_t {
@@ -127,11 +134,11 @@ impl dafka_consumer_t {
         czmq::log::install();
         czmq::init();
         let (source, sink) = if args.record_sink.is_null() {
-            let (source, sink) = records::pipe()?;
-            (Some(source), sink)
+            let (source, writer) = records::pipe()?;
+            (Some(source), Destination::Pipe(writer))
         } else {
             // SAFETY: live by the contract of dafka_consumer_new; the caller gives it away.
-            (None, unsafe { Sink::of(args.record_sink) }?)
+            (None, Destination::Application(unsafe { Sink::of(args.record_sink) }?))
         };
         let (address, topics) = (new_address(), ZList::new([])?);
         // SAFETY: args.config is NULL or live by the contract of dafka_consumer_new.
@@ -141,7 +148,11 @@ impl dafka_consumer_t {
         // can start. Also, when a Unix signal interrupts zactor_new, it returns before the actor has started.
         let actor = spawn("Consumer", move |pipe| {
             let _running = Running::begin();
-            consumer::run(pipe, &own, &settings, consumer::Sink::Socket(&sink.socket))
+            let sink = match &sink {
+                Destination::Pipe(writer) => consumer::Sink::Queue(writer),
+                Destination::Application(sink) => consumer::Sink::Socket(&sink.socket),
+            };
+            consumer::run(pipe, &own, &settings, sink)
         });
         let actor = actor.map_err(|error| error.to_string())?;
         if !actor.pipe().wait_until_ready() {
@@ -164,12 +175,13 @@ impl dafka_consumer_t {
         }
     }
 
-    /// The reading end of the record pipe.
-    pub(super) fn records(&self) -> Outcome<Socket> {
+    /// The reading end of the record pipe: the socket, and the reader.
+    pub(super) fn records(&self) -> Outcome<(Socket, MutexGuard<'_, RecordReader>)> {
         self.pipe()?;
         let source = self.source.as_ref().ok_or("the consumer's records go to another sink")?;
         // SAFETY: the source is live as long as the consumer, and used by one thread at a time.
-        Ok(unsafe { resolve(source.as_c()) }.ok_or("the consumer's record source is no socket")?)
+        let socket = unsafe { resolve(source.socket().as_c()) };
+        Ok((socket.ok_or("the consumer's record source is no socket")?, source.reader()))
     }
 
     /// True when the actor has ended.
@@ -292,9 +304,14 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 }
 
 /// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. The consumer owns it. It is valid until
-/// the consumer is destroyed. `dafka_consumer_msg_recv` reads from it. A program may also read from it directly
-/// (`zmsg_recv`): each record is a message of three frames with topic, partition and content. `zsock_set_rcvtimeo` sets
-/// a timeout in milliseconds (ZMQ_RCVTIMEO).
+/// the consumer is destroyed. It is readable exactly while a record is left for `dafka_consumer_msg_recv`.
+/// `zsock_set_rcvtimeo` sets a timeout in milliseconds (ZMQ_RCVTIMEO).
+///
+/// A program may also read from it directly (`zmsg_recv`): each record is a message of three frames with topic,
+/// partition and content. Such a program must read at least one of its first records so. If `dafka_consumer_msg_recv`
+/// and `dafka_consumer_msg_recv_from_socket` have read the first 1,000 records, the consumer passes the further ones
+/// through a queue, which is faster. Then only these two functions read records, and the socket has a message that only
+/// makes it readable.
 ///
 /// NULL when the application has passed a sink, or `self` is NULL.
 ///
@@ -304,7 +321,7 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 pub unsafe extern "C" fn dafka_consumer_record_source(self_: *mut dafka_consumer_t) -> *mut zsock_t {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_record_source", std::ptr::null_mut(), || unsafe {
-        Ok(consumer(self_)?.source.as_ref().map_or(std::ptr::null_mut(), ZSock::as_c))
+        Ok(consumer(self_)?.source.as_ref().map_or(std::ptr::null_mut(), |source| source.socket().as_c()))
     })
 }
 

@@ -52,25 +52,56 @@
 use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, wait_for_input};
 use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
+use super::records::with_reader_of;
 use super::selftest;
+use crate::actor::record_queue::RecordReader;
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
+use crate::partition_name::SharedPartitionName;
 use std::ffi::{c_char, c_int};
 
 /// A record that a consumer has delivered; empty before the first one.
 #[allow(non_camel_case_types)]
 #[derive(Default)]
 pub struct dafka_consumer_msg_t {
-    /// NUL-terminated, for C. Each record reuses the memory.
+    /// The names of a record that came through a queue.
+    name: Option<SharedPartitionName>,
+    /// The names of a record that came in frames. NUL-terminated, for C. Each record reuses the memory.
     subject: Vec<u8>,
     address: Vec<u8>,
     content: Option<Frame>,
 }
 
 impl dafka_consumer_msg_t {
+    /// Waits for the next record of a record pipe.
+    fn recv(
+        &mut self,
+        source: &Socket,
+        reader: &mut RecordReader,
+        ended: &dyn Fn() -> Option<&'static str>,
+    ) -> Outcome<c_int> {
+        if reader.reads_frames() {
+            let rc = self.recv_frames(source, ended)?;
+            if rc == 0 {
+                reader.count_received(source).map_err(|error| error.to_string())?;
+            }
+            return Ok(rc);
+        }
+        loop {
+            let content = reader.pop(source, &mut self.name).map_err(|error| error.to_string())?;
+            if content.is_some() {
+                self.content = content;
+                return Ok(0);
+            }
+            if !wait_for_input(source, ended)? {
+                return Ok(-1);
+            }
+        }
+    }
+
     /// Waits for one record and reads its three frames: topic, partition and content.
-    fn recv(&mut self, source: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<c_int> {
+    fn recv_frames(&mut self, source: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<c_int> {
         let mut frame = Frame::new();
         loop {
             if !wait_for_input(source, ended)? || source.recv(&mut frame).is_err() {
@@ -82,6 +113,7 @@ impl dafka_consumer_msg_t {
                 break;
             }
         }
+        self.name = None;
         set_string(&mut self.subject, &frame);
         if frame.more() && source.recv_more(&mut frame).is_ok() {
             set_string(&mut self.address, &frame);
@@ -140,7 +172,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_destroy(self_p: *mut *mut dafka_cons
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_consumer_msg_subject(self_: *mut dafka_consumer_msg_t) -> *const c_char {
     // SAFETY: the caller's promise.
-    entry("dafka_consumer_msg_subject", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.subject)) })
+    entry("dafka_consumer_msg_subject", std::ptr::null(), || unsafe {
+        let msg = msg(self_)?;
+        Ok(string(msg.name.as_ref().map_or(&msg.subject, SharedPartitionName::topic_for_c)))
+    })
 }
 
 /// The name of the record's partition, which is the address of its producer; "" when the message is empty. The string
@@ -151,7 +186,10 @@ pub unsafe extern "C" fn dafka_consumer_msg_subject(self_: *mut dafka_consumer_m
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dafka_consumer_msg_address(self_: *mut dafka_consumer_msg_t) -> *const c_char {
     // SAFETY: the caller's promise.
-    entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe { Ok(string(&msg(self_)?.address)) })
+    entry("dafka_consumer_msg_address", std::ptr::null(), || unsafe {
+        let msg = msg(self_)?;
+        Ok(string(msg.name.as_ref().map_or(&msg.address, SharedPartitionName::producer_for_c)))
+    })
 }
 
 /// A C string of bytes that end with a NUL. An empty slice becomes "" and not NULL, because programs compare the string
@@ -218,12 +256,13 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv(
     entry("dafka_consumer_msg_recv", -1, || unsafe {
         let msg = msg(self_)?;
         let consumer = consumer.as_ref().ok_or("the consumer is NULL")?;
-        msg.recv(&consumer.records()?, &|| consumer.has_ended().then_some("the consumer has ended"))
+        let (source, mut reader) = consumer.records()?;
+        msg.recv(&source, &mut reader, &|| consumer.has_ended().then_some("the consumer has ended"))
     })
 }
 
-/// Waits for a record on a socket that is connected to a consumer's sink, and reads it into the message. The new record
-/// replaces the previous one. Signals (`zsock_signal`) are skipped.
+/// Waits for a record on a socket that is connected to a consumer's sink, or on the record source of a consumer, and
+/// reads it into the message. The new record replaces the previous one. Signals (`zsock_signal`) are skipped.
 ///
 /// Returns 0, or -1. It returns -1 when a signal interrupted the wait (see "Signals" in dafka(7)), when the timeout of
 /// the socket (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when an argument is NULL. It also
@@ -241,7 +280,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     entry("dafka_consumer_msg_recv_from_socket", -1, || unsafe {
         let msg = msg(self_)?;
         let socket = socket_of(socket, "socket")?;
-        msg.recv(&socket, &|| None)
+        with_reader_of(&socket, |reader| msg.recv(&socket, reader, &|| None))
+            .unwrap_or_else(|| msg.recv_frames(&socket, &|| None))
     })
 }
 

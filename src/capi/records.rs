@@ -1,17 +1,21 @@
-//! The record pipe: the two sockets between a consumer and its application.
+//! The record pipe: the two sockets between a consumer and its application, and the queue beside them.
 
 use super::boundary::{Outcome, resolve, socket_of};
 use crate::actor::Error;
+use crate::actor::record_queue::{RecordReader, RecordWriter, record_queue};
+use crate::czmq::fork::{GENERATIONS, PerProcess};
 use crate::czmq::{
     self,
     owned::ZSock,
     sys::{self, zsock_t},
 };
 use crate::net::{Kind, Socket, connect_pair, now_ms};
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::raw::c_int;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The socket that a consumer sends its records to. The reader always gets a signal, also when the consumer cannot
+/// The socket of the application that a consumer sends its records to. The reader always gets a signal, also when the consumer cannot
 /// start.
 pub(super) struct Sink {
     pub(super) socket: Socket,
@@ -41,8 +45,58 @@ impl Drop for Sink {
     }
 }
 
+/// The application's end of a record pipe.
+pub(super) struct Source {
+    reader: SharedReader,
+    /// Identifies the socket in [`READERS`].
+    id: usize,
+    socket: ZSock,
+}
+
+type SharedReader = Arc<Mutex<RecordReader>>;
+
+/// The readers of this process's record pipes, by socket: a program may pass the socket alone.
+static READERS: PerProcess<BTreeMap<usize, SharedReader>> =
+    PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
+
+impl Source {
+    fn new(socket: ZSock, end: &Socket, reader: RecordReader) -> Source {
+        let (reader, id) = (Arc::new(Mutex::new(reader)), end.id());
+        READERS.lock().insert(id, reader.clone());
+        Source { reader, id, socket }
+    }
+
+    /// The socket.
+    pub(super) fn socket(&self) -> &ZSock {
+        &self.socket
+    }
+
+    /// The reader of the records.
+    pub(super) fn reader(&self) -> MutexGuard<'_, RecordReader> {
+        lock(&self.reader)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        READERS.lock().remove(&self.id);
+    }
+}
+
+/// Calls a function with the reader of the record pipe whose end a socket is. `None` for other sockets.
+pub(super) fn with_reader_of<T>(socket: &Socket, call: impl FnOnce(&mut RecordReader) -> T) -> Option<T> {
+    let reader = READERS.lock().get(&socket.id()).cloned()?;
+    let result = call(&mut lock(&reader));
+    Some(result)
+}
+
+/// Only one thread reads a record pipe, so this does not wait.
+fn lock(reader: &Mutex<RecordReader>) -> MutexGuard<'_, RecordReader> {
+    reader.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Makes a record pipe: the end that the application reads from, and the end that the consumer writes to.
-pub(super) fn pipe() -> Outcome<(ZSock, Sink)> {
+pub(super) fn pipe() -> Outcome<(Source, RecordWriter)> {
     let no_pipe = |error| no_pipe(&Error::from(error));
     let source = zsock(Kind::PAIR).map_err(|error| self::no_pipe(&error))?;
     // SAFETY: the source is live, and only this thread uses it.
@@ -59,7 +113,13 @@ pub(super) fn pipe() -> Outcome<(ZSock, Sink)> {
     // application has passed arrives before the records.
     socket.signal().map_err(no_pipe)?;
     end.wait_for_signal().map_err(no_pipe)?;
-    Ok((source, Sink { socket, _owner: ZSock::default() }))
+    // The number of messages that libzmq's pipe holds.
+    let max_count = match (limit, end.zmq().get_rcvhwm().map_err(no_pipe)?) {
+        (0, _) | (_, 0) => 0,
+        (sent, received) => usize::try_from(sent.saturating_add(received)).unwrap_or(0),
+    };
+    let (writer, reader) = record_queue(socket, max_count).map_err(|error| self::no_pipe(&error))?;
+    Ok((Source::new(source, &end, reader), writer))
 }
 
 fn no_pipe(error: &Error) -> String {

@@ -31,7 +31,7 @@ impl Names {
     /// Removes the connection of a socket to an announced endpoint. Returns the endpoint, with the host's address, that
     /// the socket was connected to.
     fn take(&mut self, socket: &Socket, announced: &str) -> Option<String> {
-        let is_it = |known: &Connection| known.socket == socket.raw as usize && known.announced == announced;
+        let is_it = |known: &Connection| known.socket == socket.id() && known.announced == announced;
         let index = self.connections.iter().position(is_it)?;
         self.connections.remove(index).map(|known| known.address)
     }
@@ -79,7 +79,7 @@ pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
         names.connections.pop_front();
     }
     names.connections.push_back(Connection {
-        socket: socket.raw as usize,
+        socket: socket.id(),
         announced: endpoint.to_owned(),
         address: address.clone(),
     });

@@ -285,6 +285,11 @@ impl Socket {
         }
     }
 
+    /// Identifies this socket in its process while it is open.
+    pub fn id(&self) -> usize {
+        self.raw as usize
+    }
+
     /// This socket as an item of [`poll`](super::poll).
     pub fn item(&self, events: PollEvents) -> PollItem<'_> {
         self.zmq.as_poll_item(events)

@@ -4,7 +4,7 @@ use super::ingest::{Index, Ingest, Limits, Statistics};
 use super::notice::Notice;
 use super::partition::sequencer::MAX_OFFSET;
 use super::{Outbox, Payload, Sender, last_of};
-use crate::partition_name::PartitionName;
+use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::wire::{Message, Position, SubjectsBuf, Subscription, id};
 use std::collections::BTreeSet;
 use unacknowledged::{Stall, Unacknowledged};
@@ -91,6 +91,11 @@ impl<P: Payload> Consumer<P> {
     /// Returns the name of the partition of a delivery.
     pub fn partition(&self, index: Index) -> PartitionName<'_> {
         self.ingest.partition(index).name()
+    }
+
+    /// Like [`Consumer::partition`], for a name that is to be shared.
+    pub fn shared_name(&self, index: Index) -> &SharedPartitionName {
+        self.ingest.partition(index).shared_name()
     }
 
     /// True for a topic that matches all topics that begin with it.

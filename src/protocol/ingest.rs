@@ -460,7 +460,7 @@ impl<P: Payload> Ingest<P> {
             if let Some(partition) =
                 self.table.get(index).filter(|partition| partition.sequencer.next() == next)
             {
-                return Some(Notice::FetchStalled { partition: partition.name.clone(), next });
+                return Some(Notice::FetchStalled { partition: partition.name().to_buf(), next });
             }
         }
         None

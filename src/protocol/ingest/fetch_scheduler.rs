@@ -130,9 +130,9 @@ impl FetchScheduler {
                 self.stalled.push((index, first));
             }
             out.message(&Message::Fetch {
-                topic: &partition.name.producer,
+                topic: partition.name().producer,
                 address: &self.own_address,
-                subject: &partition.name.topic,
+                subject: partition.name().topic,
                 sequence: first,
                 count,
                 store: store.as_deref().unwrap_or_default(),

@@ -16,7 +16,7 @@ use super::beginning::Beginning;
 use super::eviction::{EvictionOrder, Payer, Rank};
 use super::fetch_quota::Window;
 use super::index::Index;
-use crate::partition_name::{PartitionName, PartitionNameBuf};
+use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::protocol::Payload;
 use crate::protocol::partition::sequencer::Sequencer;
 use crate::wire::{Position, partition_key};
@@ -34,7 +34,7 @@ const MAX_LOOKS: usize = 1_000;
 /// One open partition.
 #[derive(Debug)]
 pub struct Partition<P> {
-    pub(super) name: PartitionNameBuf,
+    pub(super) name: SharedPartitionName,
     pub(super) sequencer: Sequencer<P>,
     pub(super) beginning: Beginning,
     /// Whether a record has arrived in order.
@@ -63,6 +63,11 @@ impl<P: Payload> Partition<P> {
     /// Returns the partition's name.
     pub fn name(&self) -> PartitionName<'_> {
         self.name.as_name()
+    }
+
+    /// Returns the partition's name, to be shared.
+    pub fn shared_name(&self) -> &SharedPartitionName {
+        &self.name
     }
 
     /// Delivers a run whose end the sequencer has just reached, and the buffered runs that follow it. Returns the
@@ -187,7 +192,7 @@ impl<P: Payload> Table<P> {
         let index = self.free.pop().unwrap_or(Index(self.partitions.len()));
         let listed_rank = Rank { is_proven: false, time_ms: now_ms + FIRST_RECORD_MS };
         let partition = Partition {
-            name: name.to_buf(),
+            name: SharedPartitionName::new(name),
             sequencer,
             beginning: Beginning::default(),
             is_proven: false,

@@ -1,0 +1,205 @@
+//! The queue through which a consumer's actor hands its records to the application.
+//!
+//! A consumer begins in *frame mode*: its actor sends each record through the record pipe, as a message of three frames.
+//! A program may read these messages itself. After the program has read [`SWITCH_COUNT`] records through this library,
+//! and none otherwise, the reader switches to *queue mode*. Then the actor appends records to a queue in memory, and the
+//! reader takes all of them at once. That costs much less than messages.
+//!
+//! In queue mode, the pipe contains one message, the *token*, while records wait. So the pipe is readable if and only if
+//! a record can be read, as in frame mode. The actor sends the token with the first record. The reader removes it with
+//! the last one. Both do so under the lock of the queue.
+//!
+//! When the queue is full, the actor waits. The reader wakes it with a message in the opposite direction when it takes
+//! the queue. The actor polls the descriptor of its end for that.
+
+mod list;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+pub(super) use list::RecordList;
+pub use reader::RecordReader;
+
+use super::Result;
+use crate::czmq::exit;
+use crate::net::{Frame, Socket};
+use crate::partition_name::PartitionName;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use zmq::{POLLIN, PollItem};
+
+/// How many records the application reads through this library before the reader switches to queue mode. A program that
+/// reads some of its records from the socket itself usually does so earlier, and then gets frames for ever.
+pub const SWITCH_COUNT: u64 = 1_000;
+
+/// The most bytes of records, with their overhead, that the queue holds for the reader, and that the reader has taken.
+const MAX_LEN_BYTES: usize = 2 << 20;
+/// Beyond this number, records in the queue are copied out of libzmq's read buffers: one record may keep a whole buffer
+/// in memory.
+const MAX_COUNT_IN_READ_BUFFERS: usize = 1_000;
+
+/// The content of the token.
+const TOKEN: &[u8] = b"dafka_consumer_msg_recv";
+
+/// How the actor hands over records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// In frames, until the reader decides.
+    Undecided,
+    /// In frames for ever: the program reads some records itself.
+    Frames,
+    /// In the queue.
+    Queue,
+}
+
+/// What the actor and the reader share.
+struct State {
+    mode: Mode,
+    /// The actor's end of the pipe. `None` after the actor has ended. It is used only under the lock, and mostly by the
+    /// actor.
+    sink: Option<Socket>,
+    /// How many records were sent as frames.
+    sent: u64,
+    /// In queue mode, the records for the reader. In frame mode, records that the actor sends before others.
+    records: RecordList,
+    /// Whether the token is in the pipe.
+    has_token: bool,
+    /// The actor waits until the reader takes the queue.
+    is_actor_waiting: bool,
+}
+
+impl State {
+    /// Sends waiting records as frames until the pipe is full.
+    fn send_frames(&mut self, more: &mut RecordList) -> Result {
+        let Some(sink) = &self.sink else { return Ok(()) };
+        for list in [&mut self.records, more] {
+            let waiting = list.len();
+            let are_all_sent = list.send_with(|name, content| send_frames(sink, name, content))?;
+            self.sent += (waiting - list.len()) as u64;
+            if !are_all_sent {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the token if records wait for the reader.
+    fn send_token(&mut self, has_records: bool) -> Result {
+        if let Some(sink) = &self.sink
+            && has_records
+            && !self.has_token
+        {
+            // Of the reads at the other end, libzmq notices some only here.
+            sink.events();
+            self.has_token = sink.try_send(&mut Frame::copy(TOKEN), false)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the messages of the reader, so that the descriptor of the sink is not ready until the next one.
+    fn read_wakes(&mut self) -> Result {
+        self.is_actor_waiting = false;
+        let mut frame = Frame::new();
+        if let Some(sink) = &self.sink {
+            while sink.events().contains(POLLIN) && sink.try_recv(&mut frame)? {}
+        }
+        Ok(())
+    }
+}
+
+/// Sends a record as three frames. False when the socket is full.
+///
+/// # Errors
+/// Errors of libzmq.
+pub(super) fn send_frames(sink: &Socket, name: PartitionName, content: &mut Frame) -> Result<bool> {
+    Ok(sink.try_send(&mut Frame::copy(name.topic), true)?
+        && sink.try_send(&mut Frame::copy(name.producer), true)?
+        && sink.try_send(content, false)?)
+}
+
+struct RecordQueue {
+    state: Mutex<State>,
+    /// The most records in the queue.
+    max_count: usize,
+}
+
+impl RecordQueue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False when records are left, or the token.
+    fn hand_over(&self, state: &mut State, records: &mut RecordList) -> Result<bool> {
+        if state.mode != Mode::Queue {
+            state.send_frames(records)?;
+            return Ok(state.records.is_empty() && records.is_empty());
+        }
+        while let Some(content) = records.front() {
+            if !state.records.has_room(content, self.max_count, MAX_LEN_BYTES) {
+                state.is_actor_waiting = true;
+                break;
+            }
+            let is_many = state.records.len() >= MAX_COUNT_IN_READ_BUFFERS;
+            records.move_front_to(&mut state.records, |content| {
+                if is_many { content.into_own_memory() } else { content }
+            });
+        }
+        let has_records = !state.records.is_empty();
+        state.send_token(has_records)?;
+        Ok(records.is_empty() && (state.has_token || !has_records))
+    }
+}
+
+/// Makes the two ends of a queue. `sink` is the actor's end of the record pipe. `max_count` is the number of records that
+/// may wait (0: any number), of which the queue holds one half, and the reader the other one.
+///
+/// # Errors
+/// libzmq's error when the sink has no descriptor.
+pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, RecordReader)> {
+    let file = sink.zmq().get_fd()?;
+    let max_count = if max_count == 0 { usize::MAX } else { max_count.div_ceil(2) };
+    let state = State {
+        mode: Mode::Undecided,
+        sink: Some(sink),
+        sent: 0,
+        records: RecordList::default(),
+        has_token: false,
+        is_actor_waiting: false,
+    };
+    let queue = Arc::new(RecordQueue { state: Mutex::new(state), max_count });
+    Ok((RecordWriter { queue: queue.clone(), file }, RecordReader::new(queue)))
+}
+
+/// The actor's end. Dropping it closes the actor's end of the record pipe.
+pub struct RecordWriter {
+    queue: Arc<RecordQueue>,
+    /// The descriptor of the sink: it becomes readable when the reader has made room.
+    file: RawFd,
+}
+
+impl RecordWriter {
+    /// The item to poll for: it becomes ready when [`RecordWriter::hand_over`] must be called.
+    pub(super) fn item(&self) -> PollItem<'_> {
+        PollItem::from_fd(self.file, POLLIN)
+    }
+
+    /// Hands over records until none is left or the reader has enough. `is_woken`: [`RecordWriter::item`] may be ready.
+    /// False when the actor must wait.
+    pub(super) fn hand_over(&self, records: &mut RecordList, is_woken: bool) -> Result<bool> {
+        // A thread that is parked must not hold the lock.
+        exit::park_if_abandoned();
+        let mut state = self.queue.lock();
+        if !is_woken && self.queue.hand_over(&mut state, records)? {
+            return Ok(true);
+        }
+        // The descriptor becomes ready for the next event only after all earlier events were processed.
+        state.read_wakes()?;
+        self.queue.hand_over(&mut state, records)
+    }
+}
+
+impl Drop for RecordWriter {
+    fn drop(&mut self) {
+        drop(self.queue.lock().sink.take());
+    }
+}

@@ -1,0 +1,118 @@
+//! The application's end of the queue.
+
+use super::{Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
+use crate::net::{Frame, Socket};
+use crate::partition_name::{PartitionName, SharedPartitionName};
+use std::sync::Arc;
+
+/// The application's end. One thread at a time uses it, the one that reads the record pipe. `source` is always the
+/// application's end of the pipe.
+pub struct RecordReader {
+    queue: Arc<RecordQueue>,
+    /// Records that were taken from the queue. While there are any, the token stays in the pipe.
+    taken: RecordList,
+    /// How many records this library has read from the pipe as frames.
+    received: u64,
+    /// Whether records come through the queue. This is `Mode::Queue` without the lock.
+    has_switched: bool,
+}
+
+impl RecordReader {
+    pub(super) fn new(queue: Arc<RecordQueue>) -> RecordReader {
+        RecordReader { queue, taken: RecordList::default(), received: 0, has_switched: false }
+    }
+
+    /// True while the records come as frames through the pipe.
+    pub fn reads_frames(&self) -> bool {
+        !self.has_switched
+    }
+
+    /// This library has read a record from the pipe as frames. Switches to queue mode if the program seems to read all
+    /// its records so.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn count_received(&mut self, source: &Socket) -> Result {
+        self.received += 1;
+        if self.received == SWITCH_COUNT { self.decide(source) } else { Ok(()) }
+    }
+
+    /// Decides whether the records come through the queue from now on. Not if the program has read some records itself.
+    ///
+    /// The actor sends frames under the lock. So the pipe holds all records that were sent, except those that this
+    /// library or the program has read.
+    fn decide(&mut self, source: &Socket) -> Result {
+        let mut guard = self.queue.lock();
+        let state = &mut *guard;
+        if state.sink.is_none() {
+            // The actor has ended. The rest is in the pipe.
+            return Ok(());
+        }
+        // So that the wake below makes the descriptor ready.
+        state.read_wakes()?;
+        let mut rest = RecordList::default();
+        while let Some((name, content)) = read_frames(source, rest.last_name())? {
+            rest.push(&name, content);
+        }
+        if state.sent == self.received + rest.len() as u64 {
+            (state.mode, self.has_switched) = (Mode::Queue, true);
+            self.taken = rest;
+            state.send_token(!self.taken.is_empty())?;
+        } else {
+            state.mode = Mode::Frames;
+            state.records = rest;
+            state.send_frames(&mut RecordList::default())?;
+        }
+        drop(guard);
+        // This thread may have processed the event that the actor waits for.
+        wake(source)
+    }
+
+    /// Takes the next record without waiting, in queue mode. Sets `name` to its partition. Without a record, the pipe is
+    /// not readable afterwards.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn pop(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Frame>> {
+        let mut content = self.taken.pop_into(name);
+        if !self.taken.is_empty() {
+            return Ok(content);
+        }
+        let mut state = self.queue.lock();
+        std::mem::swap(&mut self.taken, &mut state.records);
+        let is_actor_waiting = std::mem::take(&mut state.is_actor_waiting);
+        content = content.or_else(|| self.taken.pop_into(name));
+        if self.taken.is_empty() && (state.has_token || content.is_none()) {
+            // Without a record, this also removes anything else, so that a caller that waits does not spin.
+            while source.try_recv(&mut Frame::new())? && content.is_none() {}
+            state.has_token = false;
+        }
+        drop(state);
+        if is_actor_waiting {
+            wake(source)?;
+        }
+        Ok(content)
+    }
+}
+
+/// Wakes the actor.
+fn wake(source: &Socket) -> Result {
+    source.try_send(&mut Frame::new(), false)?;
+    Ok(())
+}
+
+/// Reads a record of three frames without waiting. Shares the name `previous` if it is the same.
+pub(super) fn read_frames(
+    source: &Socket,
+    previous: Option<&SharedPartitionName>,
+) -> Result<Option<(SharedPartitionName, Frame)>> {
+    let [mut topic, mut producer, mut content] = [Frame::new(), Frame::new(), Frame::new()];
+    if !source.try_recv(&mut topic)? {
+        return Ok(None);
+    }
+    source.recv_more(&mut producer)?;
+    source.recv_more(&mut content)?;
+    let name = PartitionName { topic: topic.as_ref(), producer: producer.as_ref() };
+    let shared = previous.filter(|previous| previous.as_name() == name);
+    Ok(Some((shared.cloned().unwrap_or_else(|| SharedPartitionName::new(name)), content)))
+}

@@ -1,0 +1,229 @@
+use super::*;
+use crate::net::Kind;
+use crate::net::{connect_pair, now_ms};
+use crate::partition_name::SharedPartitionName;
+use std::collections::VecDeque;
+
+fn name(topic: &str) -> SharedPartitionName {
+    SharedPartitionName::new(PartitionName { topic: topic.as_bytes(), producer: b"producer" })
+}
+
+/// The name that record `number` has: runs of different lengths.
+fn topic(number: u64) -> &'static str {
+    if number % 10 < 7 { "often" } else { "seldom" }
+}
+
+/// Both ends of a record pipe with room for `limit` messages, and a queue for as many records.
+fn ends(limit: i32) -> (RecordWriter, Application) {
+    let [sink, source] = [(); 2].map(|()| Socket::new(Kind::PAIR).unwrap());
+    sink.zmq().set_sndhwm(limit).unwrap();
+    // Together with the limit of the other end.
+    source.zmq().set_rcvhwm(1).unwrap();
+    connect_pair(&source, &sink).unwrap();
+    let (writer, reader) = record_queue(sink, limit as usize + 1).unwrap();
+    (writer, Application { source, reader, name: None, next: 0 })
+}
+
+/// Numbered records that the actor has not handed over.
+struct Actor {
+    writer: RecordWriter,
+    records: RecordList,
+    next: u64,
+}
+
+impl Actor {
+    fn add(&mut self, count: u64) {
+        for _ in 0..count {
+            self.records.push(&name_of(self.next), Frame::copy(&self.next.to_be_bytes()));
+            self.next += 1;
+        }
+    }
+
+    fn hand_over(&mut self) -> bool {
+        // As the loop of a node does.
+        let is_woken = zmq::poll(&mut [self.writer.item()], 0).unwrap() == 1;
+        self.writer.hand_over(&mut self.records, is_woken).unwrap()
+    }
+}
+
+fn name_of(number: u64) -> SharedPartitionName {
+    thread_local! {
+        static NAMES: [SharedPartitionName; 2] = ["often", "seldom"].map(name);
+    }
+    NAMES.with(|names| names[usize::from(topic(number) == "seldom")].clone())
+}
+
+/// Checks that it reads all records in order.
+struct Application {
+    source: Socket,
+    reader: RecordReader,
+    name: Option<SharedPartitionName>,
+    next: u64,
+}
+
+impl Application {
+    fn is_readable(&self) -> bool {
+        self.source.events().contains(POLLIN)
+    }
+
+    fn check(&mut self, name: PartitionName, content: &Frame) {
+        let number = u64::from_be_bytes(content.as_ref().try_into().unwrap());
+        assert_eq!((number, name.topic), (self.next, topic(self.next).as_bytes()));
+        self.next += 1;
+    }
+
+    /// Reads a record as a program does that does not use this library.
+    fn read_itself(&mut self) -> bool {
+        let Some((name, content)) = reader::read_frames(&self.source, None).unwrap() else { return false };
+        self.check(name.as_name(), &content);
+        true
+    }
+
+    fn read(&mut self) -> bool {
+        if self.reader.reads_frames() {
+            let is_read = self.read_itself();
+            if is_read {
+                self.reader.count_received(&self.source).unwrap();
+            }
+            return is_read;
+        }
+        let Some(content) = self.reader.pop(&self.source, &mut self.name).unwrap() else { return false };
+        let name = self.name.take().unwrap();
+        self.check(name.as_name(), &content);
+        true
+    }
+}
+
+fn actor(writer: RecordWriter) -> Actor {
+    Actor { writer, records: RecordList::default(), next: 0 }
+}
+
+#[test]
+fn the_pipe_is_readable_while_records_wait() {
+    for limit in [1, 7, 3_000] {
+        let (writer, mut application) = ends(limit);
+        let mut actor = actor(writer);
+        // Ends before, at and after the switch; with more records than the pipe holds, and with none left.
+        for count in [300, 699, 1, 1, 2, 500, 3, 5_000, 10_000] {
+            actor.add(count);
+            while application.next < actor.next {
+                actor.hand_over();
+                assert!(application.is_readable());
+                assert!(application.read());
+            }
+            assert!(!application.is_readable() && !application.read() && !application.is_readable());
+        }
+        assert!(!application.reader.reads_frames());
+    }
+}
+
+#[test]
+fn a_program_that_reads_frames_itself_gets_frames_for_ever() {
+    for (limit, itself_at) in [(50, 0), (50, 998), (3_000, 500)] {
+        let (writer, mut application) = ends(limit);
+        let mut actor = actor(writer);
+        actor.add(5_000);
+        while application.next < actor.next {
+            actor.hand_over();
+            let is_itself = application.next == itself_at || application.next > 1_500;
+            assert!(if is_itself { application.read_itself() } else { application.read() });
+        }
+        assert!(application.reader.reads_frames());
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
+    let (writer, mut application) = ends(99);
+    let mut actor = actor(writer);
+    actor.add(1_000);
+    while application.next < 1_000 {
+        actor.hand_over();
+        application.read();
+    }
+    let is_waiting = |actor: &Actor| zmq::poll(&mut [actor.writer.item()], 0).unwrap() == 0;
+    actor.add(1_000);
+    assert!(!actor.hand_over() && is_waiting(&actor));
+    assert_eq!(actor.records.len(), 950);
+    // It takes the first half. The actor is woken, and hands over the second half.
+    assert!(application.read() && !is_waiting(&actor));
+    assert!(!actor.hand_over() && is_waiting(&actor));
+    assert_eq!(actor.records.len(), 900);
+    while application.next < 1_049 {
+        assert!(application.read() && is_waiting(&actor));
+    }
+    assert!(application.read() && !is_waiting(&actor));
+    // Long records: two of them are too much.
+    while application.next < actor.next {
+        actor.hand_over();
+        application.read();
+    }
+    for _ in 0..3 {
+        actor.records.push(&name("often"), Frame::zeroed(MAX_LEN_BYTES * 2 / 3).unwrap());
+    }
+    assert!(!actor.hand_over());
+    assert_eq!(actor.records.len(), 2);
+}
+
+#[test]
+fn a_wake_that_was_not_read_does_not_hide_the_next_one() {
+    let (writer, mut application) = ends(99);
+    let mut actor = actor(writer);
+    actor.add(SWITCH_COUNT + 500);
+    while application.next < SWITCH_COUNT {
+        actor.hand_over();
+        application.read();
+    }
+    while actor.hand_over() {}
+    while application.read() {}
+    // The reader has sent a wake. Sending the token processes its event, but does not read it.
+    assert!(!actor.writer.hand_over(&mut actor.records, false).unwrap());
+    assert!(application.read());
+    assert_eq!(zmq::poll(&mut [actor.writer.item()], 0), Ok(1));
+}
+
+#[test]
+fn two_threads_hand_over_records_in_order() {
+    const COUNT: u64 = 300_000;
+    for limit in [1, 100, 3_000] {
+        let (writer, mut application) = ends(limit);
+        let count = if limit == 1 { COUNT / 20 } else { COUNT };
+        let thread = std::thread::spawn(move || {
+            let mut actor = actor(writer);
+            while actor.next < count || !actor.records.is_empty() {
+                if actor.hand_over() {
+                    actor.add((actor.next % 130).min(count - actor.next).max(1).min(count - actor.next));
+                } else {
+                    assert_eq!(zmq::poll(&mut [actor.writer.item()], 20_000), Ok(1), "not woken");
+                }
+            }
+            actor.writer
+        });
+        let due_ms = now_ms() + 60_000;
+        while application.next < count {
+            if !application.read() {
+                let ready = zmq::poll(&mut [application.source.item(POLLIN)], 20_000);
+                assert_eq!(ready, Ok(1), "no record after {}", application.next);
+            }
+            assert!(now_ms() < due_ms);
+        }
+        drop(thread.join().unwrap());
+        assert!(!application.is_readable() && !application.read());
+    }
+}
+
+#[test]
+fn records_of_some_partitions_are_removed() {
+    let mut list = RecordList::default();
+    let [a, b] = ["a", "b"].map(name);
+    for (name, content) in [(&a, 0), (&a, 1), (&b, 2), (&a, 3), (&a, 4), (&b, 5)] {
+        list.push(name, Frame::copy(&[content]));
+    }
+    list.retain(|name| name.topic == b"a");
+    let mut rest = VecDeque::new();
+    let mut name = None;
+    while let Some(content) = list.pop_into(&mut name) {
+        rest.push_back((name.clone().unwrap(), content.as_ref()[0]));
+    }
+    assert_eq!(rest, [(a.clone(), 0), (a.clone(), 1), (a.clone(), 3), (a, 4)]);
+}
