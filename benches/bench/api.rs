@@ -12,16 +12,14 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// `None` when it cannot start.
-    pub(crate) fn start(config: &Config, topic: &str) -> Option<Producer> {
+    pub(crate) fn start(config: &Config, topic: &str) -> Producer {
         let topic = CString::new(topic).expect("a topic without NUL");
         let mut arguments = dafka_producer_args_t { topic: topic.as_ptr(), config: config.as_c() };
         // SAFETY: zactor_new returns when the actor has copied its arguments.
         let actor = unsafe { zactor_new(dafka_producer, (&raw mut arguments).cast()) };
-        let producer = Producer { actor, message: dafka_producer_msg_new() };
         // SAFETY: the actor is live.
-        let has_started = !unsafe { dafka_producer_address(producer.actor) }.is_null();
-        has_started.then_some(producer)
+        assert!(!unsafe { dafka_producer_address(actor) }.is_null(), "the producer starts");
+        Producer { actor, message: dafka_producer_msg_new() }
     }
 
     pub(crate) fn address(&self) -> String {

@@ -93,6 +93,8 @@ fn measure() {
     let parts = Parts::chosen();
     let with_peers = std::env::var("PEERS").is_ok_and(|peers| peers == "1");
     let mut table = Table::default();
+    // The processes inherit this limit.
+    dafka::net::allow_more_open_files();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         if parts.has(Part::Throughput) || parts.has(Part::Memory) {

@@ -60,26 +60,16 @@ impl Process {
 
     /// Waits for a line that begins with `word`, and returns the rest of the line.
     pub(crate) fn wait_for(&mut self, word: &str) -> String {
-        self.wait_for_one_of(&[word]).unwrap_or_else(|| panic!("the process has ended before `{word}`")).1
-    }
-
-    /// Waits for a line that begins with one of `words`. Returns the word and the rest of the line. `None` when the
-    /// process has ended.
-    pub(crate) fn wait_for_one_of(&mut self, words: &[&str]) -> Option<(String, String)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for i in 0..self.unclaimed.len() {
-                let (word, rest) = self.unclaimed[i].split_once(' ').unwrap_or((&self.unclaimed[i], ""));
-                if words.contains(&word) {
-                    let found = (word.to_owned(), rest.to_owned());
-                    self.unclaimed.remove(i);
-                    return Some(found);
-                }
+            let is_wanted = |line: &String| line.split(' ').next() == Some(word);
+            if let Some(at) = self.unclaimed.iter().position(is_wanted) {
+                return self.unclaimed.remove(at)[word.len()..].trim_start().to_owned();
             }
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.unclaimed.push(line),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => panic!("no line with {words:?} in {PATIENCE:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("the process has ended before `{word}`"),
+                Err(RecvTimeoutError::Timeout) => panic!("no line with `{word}` in {PATIENCE:?}"),
             }
         }
     }

@@ -43,13 +43,9 @@ impl Sender for Producers {
 /// latencies of the ACKs. At the end, prints `published` or, with `end=1`, ends the producers and prints `ended`, with
 /// the seconds since the first record.
 pub(crate) fn produce(arguments: &Arguments) {
-    dafka::net::allow_more_open_files();
     let config = config(arguments);
-    let start = |i| Producer::start(&config, &topic(i));
-    let Some(producers) = (0..arguments.number("topics")).map(start).collect::<Option<Vec<_>>>() else {
-        say(format_args!("impossible"));
-        return;
-    };
+    let producers: Vec<_> =
+        (0..arguments.number("topics")).map(|i| Producer::start(&config, &topic(i))).collect();
     say(format_args!("ready"));
     let acks = (arguments.number("store") > 0).then(|| {
         let tower = config.get("beacon/pub_address").expect("the tower's address");
