@@ -140,8 +140,8 @@ replay: deps ## show the simulation's run of SEED, event by event
 mutations: deps ## break promises of the source, one at a time: the simulation must notice each
 	scripts/check-mutations
 
-bench: deps ## throughput beside raw libzmq (ROUNDS=n)
-	ROUNDS=$(ROUNDS) cargo bench --locked --bench throughput
+bench: deps ## speed and memory beside raw libzmq, see doc/performance.md (ROUNDS=n ONLY=part PEERS=1)
+	ROUNDS=$(ROUNDS) ONLY=$(ONLY) PEERS=$(PEERS) cargo bench --locked --bench bench
 
 soak-hostile: deps ## hostile peers for longer (SEEDS=n FRAMES=n)
 	DAFKA_SOAK=1 DAFKA_SEEDS=$(SEEDS) DAFKA_FUZZ_FRAMES=$(FRAMES) cargo test --locked --test hostile --test e2e -- \
