@@ -4,6 +4,7 @@
 //! not limit the number of frames of a message. So one thread per process compares, many times a second, what each
 //! connection has received (TCP_INFO) with what its node has read from the socket. When a socket holds more than its
 //! limit, the connections that hold the most are ended. Their peers reconnect, and lost records are fetched again.
+//! Connections over `ipc://` and `inproc://` are not measured: only nodes on the same host can make them.
 //!
 //! This file has the part of the nodes: each node counts what it reads. These modules have the part of the thread:
 //!

@@ -107,9 +107,9 @@ impl RankedShares {
         self.peers.iter().rev().map(|(amount, peer)| (&**peer, *amount))
     }
 
-    /// The peer that must give up one part, so that `peer` gets one more. This is the largest peer of the largest host.
-    /// But if that host would then have less than the host of `peer`, it is the largest peer of the host of `peer`.
-    /// `None` if that peer would then have less than `peer`.
+    /// The peer that must give up one part, so that `peer` gets one more. Usually this is the largest peer of the
+    /// largest host. But if that host would then have less than the host of `peer`, the largest peer of the host of
+    /// `peer` gives up the part. `None` if this largest peer would then have less than `peer`.
     pub fn greediest_for(&self, peer: &[u8]) -> Option<&Arc<[u8]>> {
         let own_host_amount = self.of_host(peer);
         let most = |host: &[u8]| self.of_host.get(host).and_then(Ranks::last);

@@ -7,10 +7,14 @@ use std::collections::{HashMap, VecDeque};
 
 /// A fair queue of at most `limit` requests.
 ///
-/// When the queue is full, a new request evicts a request of the host with most requests: the latest one of that host's
-/// requester with most requests. But if the new request's host would then have more requests than that host, it loses a
-/// request itself: the latest one of its own requester with most requests. The new request is refused if its requester
-/// would then have more requests than that requester.
+/// When the queue is full, a new request evicts the latest request of one requester:
+///
+/// 1. The host with the most requests loses one: the latest one of its requester with the most requests.
+/// 2. Step 1 does not apply if the new request's host would then have more requests than the host that loses a request.
+///    In this case, the new request's host loses a request itself: the latest one of its requester with the most
+///    requests.
+/// 3. If both requesters are on one host, and the new requester would then have more requests than the one that loses a
+///    request, nothing is evicted. The new request is refused.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,

@@ -1,8 +1,8 @@
 //! Limits the bytes that all FETCHes in flight request. The limit is divided among hosts, and then among the peers of
 //! each host to which partitions are charged.
 //!
-//! A slow peer could occupy its share without end. So when there is no room, FETCHes that have been in flight for
-//! long stop counting. Their responses are still accepted.
+//! A slow peer could occupy its share without end. So when there is no room for a FETCH, slow FETCHes of other peers
+//! stop counting, the oldest first, until there is room. Their responses are still accepted.
 
 use super::index::Index;
 use crate::protocol::shares::Shares;

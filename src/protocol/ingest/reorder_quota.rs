@@ -3,7 +3,8 @@
 //! A partition may use at most three times the memory that remains free. So at least a quarter of the limit remains
 //! free, and a single partition gets at most three quarters. When there is no room, the quota empties the buffers of
 //! partitions whose gap may never be filled. The buffers of unproven partitions are emptied first. Those of the
-//! partitions that have waited longest for an in-order record are next. The dropped records are fetched again.
+//! partitions that have waited longest for an in-order record are next. If that is not enough, the partition that needs
+//! room drops its own latest early records. The dropped records are fetched again.
 
 use super::eviction::Rank;
 use super::index::Index;

@@ -1,8 +1,17 @@
 //! The partition table: the open partitions, by index and by name. It selects the partition to evict.
 //!
 //! Any peer can invent partitions. So partitions without an in-order record are evicted before others, the oldest
-//! first. Each peer has a limit, and evicts its own partitions beyond it. When the whole table is full, the peer with
-//! the most partitions on the host with the most partitions loses one first. doc/architecture.md lists the full order.
+//! first. Each peer has a limit, and evicts its own partitions beyond it. When the whole table is full, the table
+//! searches for the partition to evict in three steps, until one step finds a partition that may be evicted:
+//!
+//! 1. Search the partitions of the peer that [`EvictionOrder::greediest_for`] returns: usually the peer with the most
+//!    partitions on the host with the most partitions.
+//! 2. Search the partitions of the peer that brings the new partition.
+//! 3. If the host of this peer has fewer partitions than the limit divided by the number of hosts, search all
+//!    partitions.
+//!
+//! If no step finds one, the new partition is ignored. A partition with a gap is not evicted for 10 s after its last
+//! in-order record.
 //!
 //! A store sends the heads of all its partitions in one burst, and each head opens a partition. So that these
 //! partitions do not evict each other, a partition that waits for its first record is protected for 10 s from newer

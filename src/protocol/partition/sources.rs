@@ -23,7 +23,8 @@ const SKIP_MS: u64 = 600_000;
 const MAX_SKIPPED: usize = 16;
 /// The shortest response from which a store's speed is measured.
 const MIN_SAMPLE_LEN_BYTES: u64 = 256 << 10;
-/// A store whose last response took at most this long is never slow.
+/// A store whose last response took at most this long is never slow. A complete response that took at most this long
+/// also ends the time for which a store that did not respond is skipped.
 const FAST_ENOUGH_MS: u64 = 50;
 /// The length of a request to a store of unknown speed, when there are other stores.
 const TRIAL_LEN_BYTES: u64 = 1 << 20;
