@@ -75,7 +75,7 @@ struct Reader {
     file: RawFd,
     number: u64,
     host: Option<IpAddr>,
-    /// The time since which it has been unwritable while another connection is writable.
+    /// When this connection was first found unwritable while another connection of the same requester was writable.
     full_ms: Option<u64>,
 }
 
@@ -224,8 +224,8 @@ fn can_be_written(file: RawFd) -> bool {
     unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
 }
 
-/// Chooses which of too many connections with the same subscription to end: one of the host with the most connections,
-/// first an unwritable one, then the newest.
+/// Chooses the connection to end when too many have the same subscription. It is a connection of the host with the most
+/// of them: the newest unwritable one or, if all are writable, the newest one.
 fn surplus(readers: &[Reader]) -> Option<Id> {
     let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
     for reader in readers {
