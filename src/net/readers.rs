@@ -18,8 +18,8 @@ use std::os::fd::RawFd;
 
 /// The limit of all subscriptions. Beyond it, the connection with the most subscriptions is ended.
 const MAX_COUNT: usize = 65_536;
-/// The limit of connections with the same subscription. Beyond it, a connection of the host that has the most such
-/// connections is ended.
+/// The limit of connections with the same subscription. Beyond it, a connection of the host with the most of them is
+/// ended.
 const MAX_PER_PREFIX: usize = 64;
 /// A connection is ended when it has been unwritable for this time while another connection of the same requester is
 /// writable.
@@ -76,6 +76,7 @@ struct Reader {
     number: u64,
     host: Option<IpAddr>,
     /// When this connection was first found unwritable while another connection of the same requester was writable.
+    /// `None` if it was writable later.
     full_ms: Option<u64>,
 }
 
