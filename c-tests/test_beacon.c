@@ -384,7 +384,8 @@ s_test_ended (void)
     CHECK (test_count_entries ("/proc/self/task") > threads);
     zsock_set_rcvtimeo (beacon, 0);
     zactor_destroy (&beacon);
-    int64_t due = zclock_mono () + 20000;   //  Less than an actor waits for its pipe to be read
+    //  Less than the 30 s for which an ending actor waits for room in its pipe
+    int64_t due = zclock_mono () + 20000;
     while (test_count_entries ("/proc/self/task") > threads) {
         CHECK (zclock_mono () < due);
         zclock_sleep (2);

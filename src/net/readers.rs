@@ -18,8 +18,8 @@ use std::os::fd::RawFd;
 
 /// The limit of all subscriptions. Beyond it, the connection with the most subscriptions is ended.
 const MAX_COUNT: usize = 65_536;
-/// The limit of connections with the same subscription. Beyond it, a connection of the host that has the most such
-/// connections is ended.
+/// The limit of connections with the same subscription. Beyond it, a connection of the host with the most of them is
+/// ended.
 const MAX_PER_PREFIX: usize = 64;
 /// A connection is ended when it has been unwritable for this time while another connection of the same requester is
 /// writable.
@@ -75,7 +75,8 @@ struct Reader {
     file: RawFd,
     number: u64,
     host: Option<IpAddr>,
-    /// The time since which it has been unwritable while another connection is writable.
+    /// When this connection was first found unwritable while another connection of the same requester was writable.
+    /// `None` if it was writable later.
     full_ms: Option<u64>,
 }
 
@@ -224,8 +225,8 @@ fn can_be_written(file: RawFd) -> bool {
     unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
 }
 
-/// Chooses which of too many connections with the same subscription to end: one of the host with the most connections,
-/// first an unwritable one, then the newest.
+/// Chooses the connection to end when too many have the same subscription. It is a connection of the host with the most
+/// of them: the newest unwritable one or, if all are writable, the newest one.
 fn surplus(readers: &[Reader]) -> Option<Id> {
     let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
     for reader in readers {
