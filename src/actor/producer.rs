@@ -188,7 +188,8 @@ impl Role for ProducerRole<'_> {
 
     fn due_ms(&self, now_ms: u64) -> Option<u64> {
         let answers_ms = answers_due_ms(self.progress, now_ms);
-        [self.producer.due_ms(), self.end_ms(), answers_ms].into_iter().flatten().min()
+        let renewal_ms = self.renewals.due_ms(self.is_ending());
+        [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms].into_iter().flatten().min()
     }
 
     fn pipe_events(&self) -> PollEvents {
@@ -298,6 +299,11 @@ impl ProducerRole<'_> {
         self.end_ms().is_some_and(|end_ms| now_ms() >= end_ms)
     }
 
+    /// True while the producer is ending, and still waits for acknowledgements.
+    fn is_ending(&self) -> bool {
+        self.terminating_since_ms.is_some() && !self.is_abandoned && !self.producer.is_done()
+    }
+
     /// Changes to a new address when another producer uses this producer's address. Of two producers with one address,
     /// stores keep only one record per offset, and ACKs reach both producers.
     fn handle_twin(&mut self, common: &mut Common) -> Result {
@@ -308,7 +314,7 @@ impl ProducerRole<'_> {
             (None, None) => None,
         };
         let (is_new_sign, now_ms, old) = (sign.is_some(), now_ms(), common.node.address.clone());
-        let is_ending = self.terminating_since_ms.is_some() && !self.is_abandoned && !self.producer.is_done();
+        let is_ending = self.is_ending();
         let why = match self.renewals.poll_step(sign, is_ending, now_ms) {
             None => return Ok(()),
             Some(Step::Renew(why)) => why,

@@ -170,7 +170,10 @@ impl Node {
     /// When the node needs a turn without a message.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         match &self.role {
-            Role::Producer(node) => node.producer.due_ms(),
+            Role::Producer(node) => {
+                let renewal_ms = node.renewals.due_ms(node.is_terminating);
+                node.producer.due_ms().into_iter().chain(renewal_ms).min()
+            }
             Role::Consumer(node) => {
                 node.is_reading().then(|| node.consumer.due_ms().saturating_add(node.stood_still_ms))
             }

@@ -50,6 +50,12 @@ impl Renewals {
         Some(Step::Wait(why))
     }
 
+    /// When [`Renewals::poll_step`] must be called next, because a deferred new address may be taken then.
+    pub fn due_ms(&self, is_ending: bool) -> Option<u64> {
+        let wait_ms = if is_ending { self.wait_ms.min(MAX_WAIT_AT_END_MS) } else { self.wait_ms };
+        self.is_deferred().then(|| self.last_ms.saturating_add(wait_ms))
+    }
+
     /// True while the current address must be replaced.
     pub fn is_deferred(&self) -> bool {
         self.deferred.is_some()
@@ -115,6 +121,7 @@ mod tests {
         assert_eq!(renewed, [true, false, false, true, false, true]);
         // If a new address could not be taken, the next one may be taken soon.
         renewals.handle_failure("twin".into());
+        assert_eq!(renewals.due_ms(true), Some(51_000));
         assert_eq!([50_999, 51_000].map(|ms| renewals.try_renew_at_end(ms)), [false, true]);
     }
 
