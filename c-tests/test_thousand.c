@@ -269,8 +269,8 @@ s_test_kind (const char *kind, zconfig_t *config, size_t rounds)
     CHECK (s_grown (before, 30000) == NULL);
 }
 
-//  Producers and stores wait when they start, for peers and for the disk. So many threads, each with its own network,
-//  share the rounds.
+//  When producers and stores start, they wait for peers and for the disk. Therefore several threads, each with its own
+//  network, share the rounds.
 
 #define THREADS 20
 

@@ -50,7 +50,7 @@ pub(crate) enum Action {
     CopyStore { store: u64, is_renamed: bool, down: Time },
     // Another store starts with another name and a copy of this store's disk in which one record is forged.
     ForgeCopy { store: u64, record: u64 },
-    // So many of a thousand connections break. libzmq gives up some of them.
+    // `per_mille` of a thousand connections break. libzmq gives up some of them.
     BreakConnections { per_mille: u64, given_up_per_mille: u64 },
     Jump { node: u64, by_ms: u64 },
     // The process and its beacon stop for a while.
@@ -168,7 +168,7 @@ impl Plan {
         self.keeps_disks
     }
 
-    /// The longest additional round trip on a fair network.
+    /// The longest round trip that `ways` adds while the network has no faults.
     pub(crate) fn round_trip(&self) -> Time {
         2 * self.ways.iter().map(|way| way.delay_us + way.jitter_us).max().unwrap_or(0)
     }
@@ -188,7 +188,7 @@ impl Plan {
                 if kind == 1 { vec![there] } else { vec![there, back] }
             }
         };
-        // The additional partition may need another evicted position.
+        // There is one more partition. A consumer may have to remember its position when it evicts the partition.
         self.limits.evicted_positions += 1;
         // Messages in flight count toward the high-water mark. With a low one, each long way would lose messages.
         self.high_watermark = random.pick(&[50_000, 1_000_000]);

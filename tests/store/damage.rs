@@ -123,7 +123,7 @@ fn a_store_logs_a_flipped_bit_once_and_stops_serving_only_its_partition() {
     while count < 3 {
         let error = check_served(&cluster, &mut store, std::slice::from_ref(damaged), Duration::from_secs(2));
         let error = error.expect_err("a record is damaged");
-        // A store that is slow for two seconds has not even reported its heads.
+        // Without a head, the store was only slow: it has not reported its heads within two seconds.
         if !error.contains("has no head") {
             assert!(error.contains("does not serve"), "{error}");
             count += 1;

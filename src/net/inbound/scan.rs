@@ -9,13 +9,14 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The limit of the time that one pause between scans adds to the age of connections. During a longer pause, no thread
-/// of this process ran.
+/// A pause between two scans makes connections older by at most this time. During a longer pause, the process itself
+/// probably did not run.
 const MAX_ELAPSED_MS: u64 = 2_000;
 /// The reserve is the limit of open descriptors divided by this, but at least the second number.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
-/// While the reserve is used up, inbound connections keep the limit of open descriptors divided by this.
+/// When connections are ended for the reserve, inbound connections may keep the limit of open descriptors divided by
+/// this number.
 const FAIR_DIVISOR: usize = 4;
 
 /// The state of the thread.
