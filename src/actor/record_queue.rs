@@ -200,6 +200,8 @@ impl RecordWriter {
 
 impl Drop for RecordWriter {
     fn drop(&mut self) {
-        drop(self.queue.lock().sink.take());
+        // The socket is closed without the lock, because a thread of an exiting process may park there.
+        let sink = self.queue.lock().sink.take();
+        drop(sink);
     }
 }

@@ -108,6 +108,8 @@ pub(super) fn pipe() -> Outcome<(Source, RecordWriter)> {
     for end in [&end, &socket] {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
     }
+    // A reader that wakes the actor must always find room.
+    socket.zmq().set_rcvhwm(0).map_err(no_pipe)?;
     connect_pair(&end, &socket).map_err(no_pipe)?;
     // The signal of a record pipe is read here, so the application does not receive it. The signal of a sink that the
     // application has passed arrives before the records.

@@ -474,7 +474,7 @@ impl<P: Payload> Producer<P> {
     }
 
     /// Returns the oldest unacknowledged record and its length. `None` unless the record was published alone, is longer
-    /// than all acknowledged runs, and longer than the length that every store accepts.
+    /// than all acknowledged records, and longer than the length that every store accepts.
     fn long_record(&self) -> Option<(u64, usize)> {
         let oldest =
             self.kept.get(self.acknowledged_run_count).filter(|kept| kept.run.record_count() == 1)?;
@@ -507,7 +507,8 @@ impl<P: Payload> Producer<P> {
             self.acknowledged_run_count += 1;
             self.kept_len_bytes -= kept.cost_bytes();
             self.doubtful_len_bytes += kept.cost_bytes();
-            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(kept.run.len_bytes());
+            let longest_bytes = kept.run.contents().map(<[u8]>::len).max().unwrap_or(0);
+            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(longest_bytes);
         }
         let most_bytes = if self.is_doubtful { MAX_DOUBTFUL_LEN_BYTES } else { 0 };
         while self.doubtful_len_bytes > most_bytes

@@ -63,7 +63,6 @@ impl RecordReader {
             state.records = rest;
             state.send_frames(&mut RecordList::default())?;
         }
-        drop(guard);
         // This thread may have processed the event that the actor waits for.
         wake(source)
     }
@@ -87,7 +86,6 @@ impl RecordReader {
             while source.try_recv(&mut Frame::new())? && content.is_none() {}
             state.has_token = false;
         }
-        drop(state);
         if is_actor_waiting {
             wake(source)?;
         }
@@ -95,7 +93,8 @@ impl RecordReader {
     }
 }
 
-/// Wakes the actor.
+/// Wakes the actor. To be called under the lock of the queue: the actor then reads every wake before it waits. libzmq
+/// would not make the descriptor ready for a wake behind an unread one.
 fn wake(source: &Socket) -> Result {
     source.try_send(&mut Frame::new(), false)?;
     Ok(())
