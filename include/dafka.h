@@ -713,7 +713,8 @@ DAFKA_EXPORT zlist_t *
 //  and `dafka_consumer_msg_recv_from_socket` have read the first 1,000 records,
 //  the consumer passes the further ones through a queue, which is faster. Then
 //  only these two functions read records, and the socket has a message that
-//  only makes it readable.
+//  only makes it readable. Do not read or flush (`zsock_flush`) the socket
+//  then: it would not become readable again.
 //
 //  NULL when the application has passed a sink, or `self` is NULL.
 DAFKA_EXPORT zsock_t *
