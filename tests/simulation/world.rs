@@ -49,8 +49,8 @@ const MAX_CONVERGENCE_PER_PARTITION: Time = 60 * SECOND;
 /// The additional time when nodes read one message per turn, which may be only 500 per second. Answers then wait long
 /// to be read. When eight stores compare their records, each one receives more than it can read.
 const MAX_CONVERGENCE_OF_SLOW_NODES: Time = 300 * SECOND;
-/// The additional time, in round trips of the longest way.
-const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 20;
+/// The additional time, in round trips of the longest way. A reorder buffer of 1,000 bytes makes the windows small.
+const MAX_CONVERGENCE_ROUND_TRIPS: u64 = 60;
 /// How long after the end of the faults all nodes have discovered each other again.
 const ACQUAINTED: Time = 10 * SECOND;
 /// How many round trips of the longest way are added to [`ACQUAINTED`].
