@@ -51,8 +51,8 @@
 use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, take_frame};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::actor::command::{send_command, send_last};
-use crate::actor::producer::{PRODUCER, check_len, send};
+use crate::actor::command::send_last;
+use crate::actor::producer::{PRODUCER, RecordPipe};
 use crate::czmq::{
     self,
     owned::ZFrame,
@@ -260,12 +260,18 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
     })
 }
 
-/// Hands the content to a producer without a copy. The message is then empty, and can be used again. The producer
-/// publishes the record soon after this function has returned. The record's sequence is the number of records that were
-/// sent to this producer before, unless the producer's address changes (see `dafka_producer_address`).
+/// Hands the content to a producer. The message is then empty, and can be used again. A content of more than 8 KiB is
+/// not copied. The producer publishes the record soon after this function has returned. The record's sequence is the
+/// number of records that were sent to this producer before, unless the producer's address changes (see
+/// `dafka_producer_address`).
 ///
-/// The function waits while the producer's pipe is full (`zsys_set_pipehwm`). It also waits while records that are not
-/// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.
+/// The function waits while as many records wait to be published as the producer's pipe has room for
+/// (`zsys_set_pipehwm`), or while such records occupy 16 MiB. It also waits while records that are not acknowledged fill
+/// `producer/max_unacked_bytes`. A signal does not end this wait.
+///
+/// Several threads may send to one producer at once, each with its own message, after `zactor_new` has returned the
+/// producer. The producer publishes the records of each thread in the order in which the thread has sent them. While
+/// another thread may be sending, do not call other functions with the producer.
 ///
 /// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
 /// the content. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
@@ -290,15 +296,12 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
         if pipe.is_foreign() {
             return msg.send_plainly(&pipe);
         }
-        check_len(&pipe, msg.content().map_or(0, <[u8]>::len))?;
+        let pipe = RecordPipe::new(&pipe);
+        pipe.check_len(msg.content().map_or(0, <[u8]>::len))?;
         match std::mem::replace(&mut msg.content, Content::Empty) {
             Content::Empty => return Err("the message is empty".into()),
-            Content::Ours(mut frame) => send(&pipe, &mut frame)?,
-            Content::Theirs(mut frame) => {
-                let len_bytes = frame.content().map_or(0, <[u8]>::len);
-                // Like `send_last`, this does not wait, and signals do not interrupt it.
-                send_command(&pipe, PRODUCER.command, len_bytes, |_| frame.try_send(producer.cast()))?;
-            }
+            Content::Ours(mut frame) => pipe.send(&mut frame)?,
+            Content::Theirs(frame) => pipe.send_czmq(frame)?,
         }
         Ok(0)
     })
