@@ -36,6 +36,7 @@ use intake::Intake;
 use send_queue::{Limits, QUEUED};
 
 pub use owner::{RecordPipe, TooLong, address};
+pub use send_queue::MAX_COPIED_LEN_BYTES;
 
 /// The form of the command that publishes a record. It differs between the two generations of the C API.
 #[derive(Clone, Copy)]
@@ -181,6 +182,7 @@ struct ProducerRole<'a> {
     is_abandoned: bool,
     renewals: Renewals,
     twin_warning: Warning,
+    /// Where the records of the owner come from.
     intake: Intake,
 }
 

@@ -87,15 +87,21 @@ impl<'a> RecordPipe<'a> {
         self.send_while(content, &mut || true).map(|_| ())
     }
 
+    /// As [`RecordPipe::send`], for a record that is copied.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn send_copy(&self, content: &[u8]) -> Result<(), Ended> {
+        self.send_record(Record::Short(content), &mut || true).map(|_| ())
+    }
+
     /// As [`RecordPipe::send`], for a frame of CZMQ's, which it destroys.
     ///
     /// # Errors
     /// When the producer has ended.
     pub fn send_czmq(&self, content: ZFrame) -> Result<(), Ended> {
         match content.content() {
-            Some(short) if short.len() <= MAX_COPIED_LEN_BYTES => {
-                self.send_record(Record::Short(short), &mut || true).map(|_| ())
-            }
+            Some(short) if short.len() <= MAX_COPIED_LEN_BYTES => self.send_copy(short),
             _ => self.send(&mut Frame::wrap(content)),
         }
     }

@@ -26,7 +26,7 @@ use zmq::POLLOUT;
 pub(super) const QUEUED: &[u8] = b"$QUEUED";
 
 /// The longest record that is copied into a batch. The allocation of a longer one takes little time for its length.
-pub(super) const MAX_COPIED_LEN_BYTES: usize = 8 << 10;
+pub const MAX_COPIED_LEN_BYTES: usize = 8 << 10;
 
 /// When records that are not yet published occupy this much memory, sending waits.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
@@ -93,7 +93,7 @@ pub(super) enum Entry {
 
 /// A record to send.
 pub(super) enum Record<'a> {
-    /// A record of at most [`MAX_COPIED_LEN_BYTES`].
+    /// A record of at most [`MAX_COPIED_LEN_BYTES`], which is copied.
     Short(&'a [u8]),
     /// A record that keeps its memory. The frame is empty when the record was sent.
     Long(&'a mut Frame),
