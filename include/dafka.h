@@ -13,14 +13,14 @@
 //
 //  Dafka streams records between programs, without a broker. Producers publish
 //  records to topics, and consumers read them. Stores keep records on disk and
-//  acknowledge them. All of them connect directly to each other over ZeroMQ, as
+//  acknowledge them. These nodes connect directly to each other over ZeroMQ, as
 //  RFC 46/DAFKA defines (https://rfc.zeromq.org/spec/46/). A tower only
-//  introduces them to each other.
+//  announces the other nodes to each other.
 //
 //  A producer writes one partition of its topic. The partition is named after
 //  the producer's address. Its records have the sequences 0, 1, 2 and so on. A
-//  consumer receives the records of each partition in this order, each of them
-//  once.
+//  consumer receives the records of each partition in this order, and each
+//  record once.
 //
 //  A program uses this library together with CZMQ. `zactor_new` starts towers,
 //  stores and producers, a `zconfig_t` configures them, contents are
@@ -63,15 +63,16 @@
 //
 //  A node reads its keys from a `zconfig_t *` when it starts. NULL means the
 //  defaults. A missing key has its default. A key may be nested, as zconfig_put
-//  creates it, or flat: an item named `store/db`. An invalid value is logged
-//  with its key, and the node uses the default, or the value that libdafka
-//  0.1.0 would read. The manual page dafka(7) and doc/configuration.md list the
-//  keys with their units and defaults. Most programs need these:
+//  creates it, or flat: an item named `store/db`. The node logs an invalid
+//  value with its key, and uses the default. For some keys that libdafka 0.1.0
+//  also had, it interprets the value as 0.1.0 does instead. The manual page
+//  dafka(7) and doc/configuration.md list the keys with their units and
+//  defaults. Most programs need these:
 //
 //    - `tower/sub_address`, `tower/pub_address`: the addresses that a tower
 //      binds to
-//    - `beacon/sub_address`, `beacon/pub_address`: the same addresses, for
-//      nodes to connect to
+//    - `beacon/sub_address`, `beacon/pub_address`: the addresses of the tower,
+//      to which the other nodes connect
 //    - `consumer/offset/reset`: `earliest` or `latest` (the default), where a
 //      consumer begins to read
 //    - `store/db`: the directory of a store
@@ -91,13 +92,13 @@
 //  (`zsys_error`), and does not set `errno`. A wait that a signal or a timeout
 //  has ended is not an error: the function returns -1 without a log line.
 //
-//  Every pointer may be NULL. Where NULL has no meaning, it is an error as
-//  above. Destructors ignore NULL. They set the caller's pointer to NULL, so
-//  that destroying twice is harmless.
+//  Every pointer argument may be NULL. If a function needs the object, it
+//  treats NULL as an error (see above). Destructors ignore NULL. They set the
+//  caller's pointer to NULL, so that destroying twice is harmless.
 //
 //  An actor that cannot start (an address in use, a directory that is not
 //  writable) logs why, and ends. `zactor_new` returns the actor all the same,
-//  as CZMQ does. Functions that are called with it then return errors, and
+//  as CZMQ does. Functions that are called with this actor return errors, and
 //  `zactor_destroy` returns at once. No input from a peer, a file or a
 //  configuration ends the process.
 //
@@ -105,51 +106,56 @@
 //
 //    - The caller owns the result of a function named `_new` or `_dup`, and
 //      destroys it with the function named `_destroy`. That function takes a
-//      pointer to the caller's pointer, and sets the latter to NULL.
-//    - A `const char *`, a `const byte *`, and everything that is called
-//      borrowed belongs to the object that returned it, for as long as the
-//      function's description says.
+//      pointer to the caller's pointer, and sets the caller's pointer to NULL.
+//    - A `const char *`, a `const byte *`, and every result that is called
+//      borrowed belong to the object that returned them. The function's
+//      description says how long they stay valid.
 //    - A `char *` is a new copy, to be freed with `zstr_free`.
 //    - A pointer to a pointer (`zframe_t **`, `zlist_t **`) hands the object
 //      over: the caller's pointer is NULL afterwards.
 //    - The caller keeps the arguments of a node, with their strings and their
 //      configuration, and may free them after `zactor_new` or
-//      `dafka_consumer_new` has returned. A sink for records is handed over.
+//      `dafka_consumer_new` has returned. The exception is a sink for records:
+//      the consumer owns it from then on.
 //
 //  THREADS
 //
 //  A node has its own threads. Only one thread at a time may use an object (an
 //  actor, a consumer, a message), as with CZMQ's sockets. A program may hand an
 //  object to another thread. Different threads may use different objects at the
-//  same time.
+//  same time. One function is an exception: several threads may call
+//  `dafka_producer_msg_send` with one producer at the same time.
 //
 //  All sockets belong to CZMQ's context of the process. So `inproc://`
-//  addresses work between nodes and with the application. `zsys_set_linger`,
-//  `zsys_set_pipehwm`, `zsys_set_io_threads` and `zsys_set_ipv6` apply to nodes
-//  that start later. Destroy all nodes before `zsys_shutdown`.
+//  addresses work between the nodes of a process, and between the nodes and the
+//  application. `zsys_set_linger`, `zsys_set_pipehwm`, `zsys_set_io_threads`
+//  and `zsys_set_ipv6` apply to nodes that start later. Destroy all nodes
+//  before `zsys_shutdown`.
 //
 //  A program may leave `main`, or call `exit`, without destroying its nodes.
 //  `exit` then ends them. They process what they have already received, for up
 //  to 200 ms, and do not wait for acknowledgements. Acknowledged records stay
 //  in their stores. `exit` waits for the nodes, usually less than 200 ms, and
 //  at most 5 seconds. CZMQ then closes the sockets, which takes another 200 ms,
-//  and sends what is left for at most 3 more seconds (`zsys_set_linger` changes
-//  that). To lose no record, destroy producers earlier. An `atexit` function
-//  that destroys them must be registered after the first node has started:
-//  `exit` calls these functions in reverse order, and with an earlier
-//  registration the producers have already ended.
+//  and sends the remaining messages for at most 3 more seconds
+//  (`zsys_set_linger` changes this time). To lose no record, destroy producers
+//  before the program ends. An `atexit` function that destroys them must be
+//  registered after the first node has started: `exit` first calls the
+//  functions that were registered last. A function that was registered before
+//  the first node started is called too late, because the producers have
+//  already ended.
 //
 //  SIGNALS
 //
-//  CZMQ catches SIGINT and SIGTERM unless it is told not to
-//  (`zsys_handler_set`). With its handler, a function that waits for a record
-//  or a message returns -1 after either signal, and `zsys_interrupted` is set.
-//  No data is lost, and the program can call the function again.
+//  CZMQ catches SIGINT and SIGTERM, unless the application has changed that
+//  (`zsys_handler_set`). With CZMQ's handler, a function that waits for a
+//  record or a message returns -1 after either signal, and `zsys_interrupted`
+//  is set. No data is lost, and the program can call the function again.
 //
-//  The application's own signal handlers interrupt a wait too, with and without
-//  SA_RESTART, if the handler runs in the waiting thread (ZeroMQ waits in
-//  poll). A function that waits for a record or a message then returns -1. All
-//  other functions continue to wait.
+//  A signal handler of the application also interrupts a wait, if the handler
+//  runs in the waiting thread. SA_RESTART makes no difference, because ZeroMQ
+//  waits in poll. A function that waits for a record or a message then returns
+//  -1. All other functions continue to wait.
 //
 //  `zactor_new` (CZMQ 4.2.1) returns early when a signal interrupts it. The
 //  actor is then not ready. Every function of this library waits for the actor
@@ -157,8 +163,8 @@
 //  following:
 //
 //    - The arguments of the actor must stay valid until it has started.
-//    - An application that reads the actor's pipe directly may read a signal
-//      (`zsock_signal`) first.
+//    - An application that reads the actor's pipe directly may first read the
+//      actor's ready signal (a message that `zsock_signal` sends).
 //    - If the program has called no function of this library with the actor,
 //      `zactor_destroy` returns before the actor has ended.
 //    - In CZMQ 4.2.1 a signal can even end the process while `zactor_new` makes
@@ -172,27 +178,28 @@
 //  A child that is forked without exec has its parent's nodes in memory, but
 //  none of their threads. In the child, functions that need these threads log
 //  an error and return -1 or NULL at once. `dafka_consumer_destroy` only frees
-//  memory, and does not touch the parent's sockets. Do not call
-//  `zactor_destroy` and `zsock_destroy` on the parent's objects in the child:
-//  CZMQ then counts its sockets wrongly. The child may start its own nodes. It
+//  memory, and does not touch the parent's sockets. In the child, do not call
+//  `zactor_destroy` or `zsock_destroy` on the parent's objects: CZMQ would then
+//  count its sockets wrongly. The child may start its own nodes. The child
 //  holds copies of its parent's connections until it ends or calls exec. Until
 //  then, peers do not notice that a node of the parent has ended.
 //
 //  LIMITS OF THE PROCESS
 //
 //  A consumer takes up to 14 ZeroMQ sockets, a producer, a publisher or a
-//  subscriber 12, a store 28, a tower 4, a beacon 6. All count towards
-//  ZMQ_MAX_SOCKETS, which is 1,024 in CZMQ. An application that needs more
-//  calls `zsys_set_max_sockets` (0: as many as ZeroMQ allows, 65,535) before
-//  its first socket, or sets ZSYS_MAX_SOCKETS in the environment. If a consumer
-//  makes the first socket of a process and no limit was set, the library allows
-//  as many sockets as files.
+//  subscriber 12, a store 28, a tower 4, a beacon 6. All these sockets count
+//  towards ZMQ_MAX_SOCKETS, which is 1,024 in CZMQ. An application that needs
+//  more calls `zsys_set_max_sockets` (0: as many as ZeroMQ allows, 65,535)
+//  before it makes its first socket, or sets ZSYS_MAX_SOCKETS in the
+//  environment. If no limit was set and the first socket of the process is a
+//  consumer's, the library allows as many sockets as the process may open
+//  files.
 //
 //  Each socket uses a file. Each node uses one more to listen, and each
 //  connection to or from a peer uses another one. They count towards
 //  RLIMIT_NOFILE (`ulimit -n`). Each node has two threads or more. Consumers of
-//  one process do not connect to each other. From the ninth one on, they share
-//  one connection to the towers for the announcements of the towers. A thousand
+//  one process do not connect to each other. From the ninth one on, they
+//  receive the beacons over one shared connection to the towers. A thousand
 //  consumers with a producer in one process take about 17,000 files and 2,000
 //  threads.
 //
@@ -283,7 +290,10 @@ extern "C" {
 //  record until stores have acknowledged it, so that consumers and stores can
 //  request records that they missed (RFC 46/DAFKA, "Topics, Partitions and
 //  Records" and "The RECORD Command"). `zactor_new` starts a producer with a
-//  `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records.
+//  `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records. Several
+//  threads may call this function with one producer at once. All other
+//  functions with a producer are for one thread at a time, and only while no
+//  other thread is sending.
 //
 //  `zactor_destroy` ends a producer. It publishes everything that was sent
 //  before, and then waits until every record is acknowledged. Without a store
@@ -305,7 +315,13 @@ extern "C" {
 //
 //    - `P`: publish. A second frame holds the content. A content longer than
 //      `producer/max_record_bytes` is logged and dropped. The pipe's high-water
-//      mark applies (`zsys_set_pipehwm`).
+//      mark applies (`zsys_set_pipehwm`). Records that were sent with
+//      `dafka_producer_msg_send` before the `P` stay before it. Records that
+//      are sent with this function after the first `P` follow it if the
+//      producer has read this `P` before. So call `dafka_producer_address`
+//      after the first `P`: it returns when the producer has read all earlier
+//      commands. Later records and `P`s stay in the order in which they were
+//      sent.
 //    - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address`
 //      returns (`zsock_brecv` with picture `p`).
 //    - `$TERM`: end. `zactor_destroy` sends it.
@@ -396,7 +412,7 @@ DAFKA_EXPORT void
 //  has taken the content, the message is empty and can be used again, so a
 //  program needs one message for any number of records. A producer accepts
 //  contents of up to `producer/max_record_bytes`, which is 1 GiB by default and
-//  at most. A store accepts up to `store/max_record_bytes`.
+//  cannot be more. A store accepts up to `store/max_record_bytes`.
 //
 //  EXAMPLE
 //
@@ -470,8 +486,8 @@ DAFKA_EXPORT zframe_t *
 //  Replaces the content with `size` zero bytes. To fill them, cast away the
 //  `const` of the pointer that `dafka_producer_msg_content` returns.
 //
-//  Returns 0, or -1 when there is no memory or `self` is NULL. The message is
-//  then unchanged.
+//  Returns 0, or -1 when there is no memory or `self` is NULL. When it returns
+//  -1, the message is unchanged.
 DAFKA_EXPORT int
     dafka_producer_msg_init_content (dafka_producer_msg_t *self, size_t size);
 
@@ -483,38 +499,46 @@ DAFKA_EXPORT void
 
 //  Replaces the content with a copy of a string, without its NUL.
 //
-//  Returns 0, or -1 when there is no memory or an argument is NULL. The message
-//  is then unchanged.
+//  Returns 0, or -1 when there is no memory or an argument is NULL. When it
+//  returns -1, the message is unchanged.
 DAFKA_EXPORT int
     dafka_producer_msg_set_content_str (dafka_producer_msg_t *self, const char *content);
 
 //  Replaces the content with a copy of `size` bytes.
 //
 //  Returns 0, or -1 when there is no memory or an argument is NULL (`content`
-//  may be NULL when `size` is 0). The message is then unchanged.
+//  may be NULL when `size` is 0). When it returns -1, the message is unchanged.
 DAFKA_EXPORT int
     dafka_producer_msg_set_content_buffer (dafka_producer_msg_t *self, const byte *content,
                                            size_t size);
 
-//  Hands the content to a producer without a copy. The message is then empty,
-//  and can be used again. The producer publishes the record soon after this
-//  function has returned. The record's sequence is the number of records that
-//  were sent to this producer before, unless the producer's address changes
-//  (see `dafka_producer_address`).
+//  Hands the content to a producer. The message is then empty, and can be used
+//  again. A content of more than 8 KiB is not copied. The producer publishes
+//  the record soon after this function has returned. The record's sequence is
+//  the number of records that were sent to this producer before, unless the
+//  producer's address changes (see `dafka_producer_address`).
 //
-//  The function waits while the producer's pipe is full (`zsys_set_pipehwm`).
-//  It also waits while records that are not acknowledged fill
+//  The function waits while as many records wait to be published as the
+//  producer's pipe has room for (`zsys_set_pipehwm`), or while such records
+//  occupy 16 MiB. It also waits while records that are not acknowledged fill
 //  `producer/max_unacked_bytes`. A signal does not end this wait.
+//
+//  Several threads may send to one producer at once, each with its own message.
+//  The producer publishes the records of each thread in the order in which the
+//  thread has sent them. While another thread may be sending, do not call other
+//  functions with the producer. If a signal may have interrupted `zactor_new`,
+//  call `dafka_producer_address` before the threads begin to send.
 //
 //  An actor that does not belong to this library (a test double, a filter)
 //  receives a message of two frames, `P` and the content. The function waits
-//  while its pipe is full, until SIGINT or SIGTERM comes under CZMQ's handling.
+//  while the pipe of this actor is full. A signal ends this wait (see "Signals"
+//  in dafka(7)).
 //
 //  Returns 0, or -1. It returns -1 when the message is empty, when an argument
-//  is NULL, or when the content is longer than `producer/max_record_bytes`. In
-//  the last case the log contains the limit and the size of the content, and
-//  the message keeps its content. It also returns -1 when the producer has
-//  ended, or belongs to the process that forked this one.
+//  is NULL, or when the content is longer than `producer/max_record_bytes`. If
+//  the content is too long, the log contains the limit and the size of the
+//  content, and the message keeps its content. It also returns -1 when the
+//  producer has ended, or belongs to the process that forked this one.
 DAFKA_EXPORT int
     dafka_producer_msg_send (dafka_producer_msg_t *self, zactor_t *producer);
 
@@ -585,7 +609,7 @@ DAFKA_EXPORT void
 //          zconfig_put (config, "beacon/sub_address", "inproc://tower-sub");
 //          zconfig_put (config, "beacon/pub_address", "inproc://tower-pub");
 //          zconfig_put (config, "producer/terminate_unacked", "1");
-//          //  From the first record on, also if it was published before
+//          //  Read from the first record on, even if it was published earlier
 //          zconfig_put (config, "consumer/offset/reset", "earliest");
 //          zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //          assert (tower);
@@ -647,8 +671,9 @@ typedef struct {
 //
 //  Returns NULL when `args` is NULL or the process has run out of sockets,
 //  files or threads. The log then names the limit (ZMQ_MAX_SOCKETS,
-//  RLIMIT_NOFILE), see dafka(7). If `args` names a `record_sink`, the function
-//  then sends a signal to this socket and destroys it.
+//  RLIMIT_NOFILE), see dafka(7). When the function returns NULL and `args` has
+//  a `record_sink`, the function has sent a signal to this socket and has
+//  destroyed it.
 DAFKA_EXPORT dafka_consumer_t *
     dafka_consumer_new (dafka_consumer_args_t *args);
 
@@ -659,12 +684,12 @@ DAFKA_EXPORT dafka_consumer_t *
 DAFKA_EXPORT void
     dafka_consumer_destroy (dafka_consumer_t **self_p);
 
-//  Subscribes to a topic. Its name has at most 255 bytes. The whole name must
+//  Subscribes to a topic. A topic has at most 255 bytes. The whole topic must
 //  match: `weather` does not subscribe to `weather2`, unless
-//  `consumer/topic_match` is `prefix`. The empty name subscribes to all topics.
-//  Subscribing twice has the same effect as subscribing once. The function does
-//  not wait for peers: the consumer receives records as soon as it is connected
-//  to a peer that has some.
+//  `consumer/topic_match` is `prefix`. The empty topic subscribes to all
+//  topics. Subscribing twice has the same effect as subscribing once. The
+//  function does not wait for peers. The consumer receives records as soon as
+//  it is connected to a peer that has records of the topic.
 //
 //  Returns 0, or -1 when the topic is too long, an argument is NULL or the
 //  consumer has ended.
@@ -806,11 +831,11 @@ DAFKA_EXPORT zframe_t *
 //  Waits for the next record of a consumer and reads it into the message. The
 //  new record replaces the previous one.
 //
-//  Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT
-//  or SIGTERM under CZMQ's handling), when the timeout of the record source
+//  Returns 0, or -1. It returns -1 when a signal interrupted the wait (see
+//  "Signals" in dafka(7)), when the timeout of the record source
 //  (`zsock_set_rcvtimeo`) has passed, when the consumer has ended or uses a
-//  sink of the application, or when an argument is NULL. The message is then
-//  unchanged.
+//  sink of the application, or when an argument is NULL. In all these cases the
+//  message is unchanged.
 DAFKA_EXPORT int
     dafka_consumer_msg_recv (dafka_consumer_msg_t *self, dafka_consumer_t *consumer);
 
@@ -818,8 +843,8 @@ DAFKA_EXPORT int
 //  reads it into the message. The new record replaces the previous one. Signals
 //  (`zsock_signal`) are skipped.
 //
-//  Returns 0, or -1. It returns -1 when a signal interrupted the wait (SIGINT
-//  or SIGTERM under CZMQ's handling), when the timeout of the socket
+//  Returns 0, or -1. It returns -1 when a signal interrupted the wait (see
+//  "Signals" in dafka(7)), when the timeout of the socket
 //  (`zsock_set_rcvtimeo`) has passed, when the socket cannot receive, or when
 //  an argument is NULL. It also returns -1 when the received message does not
 //  have the three frames of a record: that message is dropped, and `self` is
@@ -828,8 +853,8 @@ DAFKA_EXPORT int
     dafka_consumer_msg_recv_from_socket (dafka_consumer_msg_t *self, zsock_t *socket);
 
 //  A new copy of the content with a NUL after it. The caller owns it, and frees
-//  it with `zstr_free`. NULL when there is no content, no memory, or `self` is
-//  NULL.
+//  it with `zstr_free`. NULL when there is no content or no memory, or when
+//  `self` is NULL.
 DAFKA_EXPORT char *
     dafka_consumer_msg_strdup (dafka_consumer_msg_t *self);
 
@@ -853,7 +878,7 @@ DAFKA_EXPORT void
 //  A tower is an actor that receives the endpoint of each node and forwards it
 //  to all others. No records pass through it (RFC 46/DAFKA, "Interconnection
 //  Model"). A network needs at least one tower. With several towers, each node
-//  is configured with all of them, and any one may fail. Nodes that are
+//  is configured with all of them, and any one tower may fail. Nodes that are
 //  connected to each other continue without a tower.
 //
 //  `zactor_new` starts a tower with a `zconfig_t`, and `zactor_destroy` ends
@@ -862,10 +887,11 @@ DAFKA_EXPORT void
 //  CONFIGURATION
 //
 //  `tower/sub_address`: the address that the tower binds to receive from nodes,
-//  `tcp://*:5556` by default. `tower/pub_address`: the address that it binds to
-//  send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`: a file to
-//  which the tower writes its real addresses, with the actual ports in place of
-//  `*` or 0. `tower/verbose`: 1 to log each node that announces itself.
+//  `tcp://*:5556` by default. `tower/pub_address`: the address that the tower
+//  binds to send to nodes, `tcp://*:5557` by default. `tower/endpoints_file`: a
+//  file to which the tower writes its real addresses, with the actual ports in
+//  place of `*` or 0. `tower/verbose`: 1 to log each node that announces
+//  itself.
 //
 //  A tower that listens only on this host (loopback, `inproc://`, `ipc://`)
 //  announces the nodes of this host as 127.0.0.1.
@@ -886,8 +912,8 @@ DAFKA_EXPORT void
 //          zactor_t *tower = zactor_new (dafka_tower_actor, config);
 //          assert (tower);
 //
-//          //  A node: the consumer finds the tower, so that it starts before
-//          //  beacon/connect_timeout has passed
+//          //  A consumer is a node. It connects to the tower, so it starts
+//          //  before beacon/connect_timeout has passed
 //          dafka_consumer_args_t args = { config, NULL };
 //          dafka_consumer_t *consumer = dafka_consumer_new (&args);
 //          assert (consumer);
@@ -1019,8 +1045,8 @@ DAFKA_EXPORT void
 //
 //  `zactor_destroy` ends the publisher. If a store is connected to the
 //  publisher or has acknowledged records, the publisher waits until all records
-//  are acknowledged. Otherwise it ends at once, but not before it is one second
-//  old, because a store may need that long to connect.
+//  are acknowledged. Otherwise it does not wait, but it ends no earlier than
+//  one second after its start, because a store may need that long to connect.
 //  `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits
 //  both waits. With `producer/terminate_unacked = 1` the publisher ends at
 //  once.
@@ -1243,10 +1269,10 @@ DAFKA_EXPORT void
 //
 //  The owner sends:
 //
-//    - `START`: announce the node. Two more frames hold its address (a UUID as
-//      32 hexadecimal digits) and the TCP port that it listens at (`zsock_send`
-//      with picture `ssi`). The beacon ignores announcements of the same
-//      address, which are its own.
+//    - `START`: announce the node. Two more frames hold the node's address (a
+//      UUID as 32 hexadecimal digits) and the TCP port that the node listens at
+//      (`zsock_send` with picture `ssi`). The beacon ignores announcements of
+//      this address, because they are its own.
 //    - `STOP`: stop announcing the node. The beacon keeps its peers and
 //      continues to report them.
 //    - `$TERM`: end. `zactor_destroy` sends it.
@@ -1351,14 +1377,14 @@ DAFKA_EXPORT void
 
 //  Waits for one `CONNECT` or `DISCONNECT` of a beacon, and applies it to a
 //  socket (`zmq_connect`, `zmq_disconnect`). If the host is a name, the socket
-//  connects to the address that the beacon has found for it. With `verbose` the
-//  change is logged, after `log_prefix` (NULL: "Beacon").
+//  connects to the address that the beacon has found for it. With `verbose`,
+//  the function logs the change in a line that begins with `log_prefix` (NULL:
+//  "Beacon").
 //
 //  When the endpoint cannot be used, when `beacon` or `sub` is NULL, or when
 //  the beacon has ended, the function logs an error and returns. It returns
-//  without a log line when a signal ends the wait (SIGINT or SIGTERM under
-//  CZMQ's handling), or when the timeout of the beacon's pipe has passed
-//  (`zsock_set_rcvtimeo`).
+//  without a log line when a signal ends the wait (see "Signals" in dafka(7)),
+//  or when the timeout of the beacon's pipe has passed (`zsock_set_rcvtimeo`).
 DAFKA_EXPORT void
     dafka_beacon_recv (zactor_t *beacon, zsock_t *sub, bool verbose, const char *log_prefix);
 
@@ -1481,32 +1507,34 @@ DAFKA_EXPORT dafka_proto_t *
     dafka_proto_dup (dafka_proto_t *self);
 
 //  Waits for a message and reads it. Fields that the message does not have
-//  become empty or 0. From a ROUTER, the function reads the routing id first.
-//  From an XPUB, it reads the start or the end of a subscription in place of a
-//  message (`dafka_proto_is_subscribe`). It then sets the id and the topic, and
-//  leaves the other fields unchanged.
+//  become empty or 0. If the socket is a ROUTER, the function reads the routing
+//  id first. If it is an XPUB, the function reads the start or the end of a
+//  subscription in place of a message (`dafka_proto_is_subscribe`). In this
+//  case it sets the id and the topic, and leaves the other fields unchanged.
 //
-//  Returns 0 on success. Returns -1 when a signal interrupted the wait (SIGINT
-//  or SIGTERM under CZMQ's handling), when the timeout of the socket has passed
+//  Returns 0 on success. Returns -1 when a signal interrupted the wait (see
+//  "Signals" in dafka(7)), when the timeout of the socket has passed
 //  (`zsock_set_rcvtimeo`), when the socket cannot receive, or when an argument
 //  is NULL. Returns -2 when the received frames are not a message of this
-//  protocol. The function then drops them and logs one line. The fields stay
-//  unchanged, except for the routing id.
+//  protocol. In this case the function drops these frames and logs one line.
+//  The fields stay unchanged, except for the routing id.
 DAFKA_EXPORT int
     dafka_proto_recv (dafka_proto_t *self, zsock_t *input);
 
-//  Sends the message. To a ROUTER, the function first sends the message's
-//  routing id, which selects the peer. The message keeps its fields, and can be
-//  sent again. The function waits while the socket is full.
+//  Sends the message. If the socket is a ROUTER, the function first sends the
+//  message's routing id, which selects the peer. The message keeps its fields,
+//  and can be sent again. The function waits while the socket is full.
 //
-//  Returns 0, or -1 when no message has this id, the socket cannot send, a
-//  ROUTER's message has no routing id, or an argument is NULL.
+//  Returns 0. Returns -1 when the message's id is not one of the DAFKA_PROTO
+//  constants, when the socket cannot send, when the socket is a ROUTER and the
+//  message has no routing id, or when an argument is NULL.
 DAFKA_EXPORT int
     dafka_proto_send (dafka_proto_t *self, zsock_t *output);
 
-//  The first frame of the message, as it is sent. RECORD and DIRECT_RECORD have
-//  their content in a second frame. The caller owns the frame. NULL when `self`
-//  is NULL or no message has this id.
+//  The first frame of the message, as `dafka_proto_send` sends it. RECORD and
+//  DIRECT_RECORD have their content in a second frame. The caller owns the
+//  returned frame. NULL when `self` is NULL or the id is not one of the
+//  DAFKA_PROTO constants.
 DAFKA_EXPORT zframe_t *
     dafka_proto_encode (dafka_proto_t *self);
 
@@ -1518,11 +1546,12 @@ DAFKA_EXPORT void
 //  is NULL, the node is the root of a new configuration, which the caller owns.
 //  Otherwise it is a child of `parent`, which owns it.
 //
-//  The node holds `message` (the name of the constant), `routing_id` in
-//  hexadecimal digits if there is one, `topic`, and a node `content`. That node
-//  holds `version` and the fields of the message by their names: `content` in
-//  hexadecimal digits, `subjects` as children. NULL when `self` is NULL or no
-//  message has this id.
+//  The node holds `message` (the name of the DAFKA_PROTO constant),
+//  `routing_id` in hexadecimal digits if there is one, `topic`, and a node
+//  `content`. The node `content` holds `version` and the fields of the message
+//  under their names. The field `content` is written in hexadecimal digits, and
+//  each topic of the field `subjects` is a child node. NULL when `self` is NULL
+//  or the id is not one of the DAFKA_PROTO constants.
 DAFKA_EXPORT zconfig_t *
     dafka_proto_zpl (dafka_proto_t *self, zconfig_t *parent);
 
@@ -1549,18 +1578,21 @@ DAFKA_EXPORT void
 
 //  The name of the message, a constant string: "RECORD", "DIRECT_RECORD",
 //  "FETCH", "ACK", "HEAD", "DIRECT_HEAD", "GET_HEADS", "CONSUMER_HELLO",
-//  "STORE_HELLO", or "?" when no message has this id. Never NULL.
+//  "STORE_HELLO", or "?" when the id is not one of the DAFKA_PROTO constants.
+//  Never NULL.
 DAFKA_EXPORT const char *
     dafka_proto_command (dafka_proto_t *self);
 
 //  The ZeroMQ topic. The receivers of the message are subscribed to it. It is
-//  the topic's name in RECORD, HEAD and GET_HEADS, the partition in FETCH and
-//  ACK, and the address of the receiver in all other messages. The string is
-//  borrowed, and valid until the field changes. NULL only when `self` is NULL.
+//  the name of the records' topic in RECORD, HEAD and GET_HEADS, the partition
+//  in FETCH and ACK, and the address of the receiver in all other messages. The
+//  string is borrowed, and valid until the field changes. NULL only when `self`
+//  is NULL.
 DAFKA_EXPORT const char *
     dafka_proto_topic (dafka_proto_t *self);
 
-//  Sets the ZeroMQ topic to a copy of a string, cut after 255 bytes.
+//  Sets the ZeroMQ topic to a copy of a string. A string of more than 255 bytes
+//  is cut.
 DAFKA_EXPORT void
     dafka_proto_set_topic (dafka_proto_t *self, const char *topic);
 
@@ -1570,7 +1602,8 @@ DAFKA_EXPORT void
 DAFKA_EXPORT const char *
     dafka_proto_address (dafka_proto_t *self);
 
-//  Sets the address to a copy of a string, cut after 255 bytes.
+//  Sets the address to a copy of a string. A string of more than 255 bytes is
+//  cut.
 DAFKA_EXPORT void
     dafka_proto_set_address (dafka_proto_t *self, const char *address);
 
@@ -1579,13 +1612,14 @@ DAFKA_EXPORT void
 DAFKA_EXPORT const char *
     dafka_proto_subject (dafka_proto_t *self);
 
-//  Sets the subject to a copy of a string, cut after 255 bytes.
+//  Sets the subject to a copy of a string. A string of more than 255 bytes is
+//  cut.
 DAFKA_EXPORT void
     dafka_proto_set_subject (dafka_proto_t *self, const char *subject);
 
-//  The sequence: the number of a record in its partition, from 0. HEAD and
-//  DIRECT_HEAD name the partition's last record, ACK the last record that the
-//  store has, and FETCH the first requested record.
+//  The sequence: the number of a record in its partition, from 0. It names the
+//  partition's last record in HEAD and DIRECT_HEAD, the last record that the
+//  store has in ACK, and the first requested record in FETCH.
 DAFKA_EXPORT uint64_t
     dafka_proto_sequence (dafka_proto_t *self);
 
@@ -1607,14 +1641,14 @@ DAFKA_EXPORT void
 DAFKA_EXPORT zmq_msg_t *
     dafka_proto_content (dafka_proto_t *self);
 
-//  Moves the content to `content`, a message that the caller has initialized
-//  (`zmq_msg_init`) and owns. The previous content of `content` is released.
-//  The content of `self` is then empty.
+//  Moves the content of `self` to `content`, a `zmq_msg_t` that the caller has
+//  initialized (`zmq_msg_init`) and owns. The previous content of `content` is
+//  released. The content of `self` is then empty.
 DAFKA_EXPORT void
     dafka_proto_get_content (dafka_proto_t *self, zmq_msg_t *content);
 
-//  Moves the content in from `content`, which is then empty. The caller still
-//  owns `content`, and closes it (`zmq_msg_close`).
+//  Moves the content of `content` into the message. `content` is then empty.
+//  The caller still owns `content`, and closes it (`zmq_msg_close`).
 DAFKA_EXPORT void
     dafka_proto_set_content (dafka_proto_t *self, zmq_msg_t *content);
 
@@ -1644,8 +1678,8 @@ DAFKA_EXPORT void
 DAFKA_EXPORT void
     dafka_proto_unsubscribe (zsock_t *sub, char id, const char *topic);
 
-//  True when the last message from an XPUB started a subscription, false when
-//  it ended one.
+//  True when the last message that was read from an XPUB started a
+//  subscription, false when it ended one.
 DAFKA_EXPORT bool
     dafka_proto_is_subscribe (dafka_proto_t *self);
 
