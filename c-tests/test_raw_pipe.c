@@ -59,6 +59,21 @@ s_test_producer (zconfig_t *config)
     CHECK (zframe_send (&frame, producer, 0) == 0);
     test_recv (consumer, "raw", address, "%s", "");
 
+    test_case ("P between records of dafka_producer_msg_send");
+    test_send (producer, "0");
+    for (int number = 1; number < 100; number++) {
+        if (number % 3)
+            test_send (producer, "%d", number);
+        else {
+            zstr_sendm (producer, "P");
+            zstr_sendf (producer, "%d", number);
+        }
+        if (number == 3)
+            CHECK (dafka_producer_address (producer));      //  The producer has read the first P
+    }
+    for (int number = 0; number < 100; number++)
+        test_recv (consumer, "raw", address, "%d", number);
+
     test_case ("a producer ignores unknown commands");
     s_send_unknown (producer);
     CHECK_STR (s_address (producer), address);

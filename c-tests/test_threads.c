@@ -1,6 +1,7 @@
 /*  =========================================================================
     test_threads - two consumers, a subscriber, a producer and a publisher, each in its own thread: each reader receives
-    each record exactly once, and in order; objects that are made in one thread and used in another
+    each record exactly once, and in order; four threads that send to one producer; objects that are made in one thread
+    and used in another
     =========================================================================
 */
 
@@ -162,6 +163,100 @@ s_test_threads (zconfig_t *config, bool readers_first)
 
 
 //  --------------------------------------------------------------------------
+//  Several threads send to one producer
+
+#define SENDERS 4
+#define LONG_SIZE 10000
+#define LONG_EVERY 10
+
+typedef struct {
+    zactor_t *producer;
+    uint32_t index;                     //  Of this thread
+    uint32_t count;                     //  Records of each thread
+} sender_t;
+
+//  Thread and number, and zeros up to another length for each record. Each tenth record is long. Some contents are
+//  frames of the program.
+
+static void *
+s_sender (void *args)
+{
+    sender_t *self = (sender_t *) args;
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    byte content [LONG_SIZE] = { 0 };
+    for (uint32_t number = 0; number < self->count; number++) {
+        uint32_t head [2] = { self->index, number };
+        memcpy (content, head, sizeof (head));
+        size_t size = number % LONG_EVERY == 0 ? LONG_SIZE : sizeof (head) + number % 100;
+        if (number % 3 == 0) {
+            zframe_t *frame = zframe_new (content, size);
+            dafka_producer_msg_set_content (msg, &frame);
+        }
+        else
+            CHECK (dafka_producer_msg_set_content_buffer (msg, content, size) == 0);
+        CHECK (dafka_producer_msg_send (msg, self->producer) == 0);
+        CHECK (dafka_producer_msg_content (msg) == NULL);
+    }
+    dafka_producer_msg_destroy (&msg);
+    return args;
+}
+
+static void
+s_check_record (dafka_consumer_msg_t *msg, uint32_t next [SENDERS])
+{
+    size_t size = dafka_consumer_msg_content_size (msg);
+    const byte *content = dafka_consumer_msg_content (msg);
+    uint32_t head [2];
+    CHECK (size >= sizeof (head));
+    memcpy (head, content, sizeof (head));
+    CHECK (head [0] < SENDERS);
+    CHECK (head [1] == next [head [0]]);
+    CHECK (size == (head [1] % LONG_EVERY == 0 ? LONG_SIZE : sizeof (head) + head [1] % 100));
+    for (size_t at = sizeof (head); at < size; at++)
+        CHECK (content [at] == 0);
+    next [head [0]]++;
+}
+
+static void
+s_test_shared_producer (zconfig_t *config, size_t pipe_high_watermark)
+{
+    test_case ("%d threads send to one producer, zsys_set_pipehwm (%lu)", SENDERS,
+               (unsigned long) pipe_high_watermark);
+    zsys_set_pipehwm (pipe_high_watermark);
+    zactor_t *producer = test_producer_new ("shared", config);
+    zsys_set_pipehwm (1000);
+    sender_t senders [SENDERS];
+    pthread_t handles [SENDERS];
+    for (uint32_t index = 0; index < SENDERS; index++) {
+        senders [index].producer = producer;
+        senders [index].index = index;
+        senders [index].count = (uint32_t) test_scale (10000, 200);
+        CHECK (pthread_create (&handles [index], NULL, s_sender, &senders [index]) == 0);
+    }
+    for (int index = 0; index < SENDERS; index++)
+        CHECK (pthread_join (handles [index], NULL) == 0);
+    char *address = strdup (dafka_producer_address (producer));
+    test_send (producer, "last");
+    zactor_destroy (&producer);         //  The store has acknowledged all
+
+    dafka_consumer_t *consumer = test_consumer_new ("shared", config);
+    dafka_consumer_msg_t *msg = dafka_consumer_msg_new ();
+    uint32_t next [SENDERS] = { 0 };
+    do {
+        CHECK (dafka_consumer_msg_recv (msg, consumer) == 0);
+        if (streq (dafka_consumer_msg_address (msg), address) && !dafka_consumer_msg_streq (msg, "last"))
+            s_check_record (msg, next);
+    }
+    while (!streq (dafka_consumer_msg_address (msg), address) || !dafka_consumer_msg_streq (msg, "last"));
+    for (int index = 0; index < SENDERS; index++)
+        CHECK (next [index] == senders [index].count);
+    dafka_consumer_msg_destroy (&msg);
+    dafka_consumer_destroy (&consumer);
+    free (address);
+}
+
+
+//  --------------------------------------------------------------------------
 
 typedef struct {
     zactor_t *producer;
@@ -223,6 +318,7 @@ main (void)
         zactor_t *tower = test_tower_new (config);
         zactor_t *store = test_store_new (config);
         s_test_threads (config, round == 0);
+        s_test_shared_producer (config, round ? 1 : 1000);
         s_test_hands (config);
         zactor_destroy (&store);
         zactor_destroy (&tower);

@@ -123,7 +123,8 @@
 //  A node has its own threads. Only one thread at a time may use an object (an
 //  actor, a consumer, a message), as with CZMQ's sockets. A program may hand an
 //  object to another thread. Different threads may use different objects at the
-//  same time.
+//  same time. One function is an exception: several threads may call
+//  `dafka_producer_msg_send` with one producer at the same time.
 //
 //  All sockets belong to CZMQ's context of the process. So `inproc://`
 //  addresses work between the nodes of a process, and between the nodes and the
@@ -289,7 +290,10 @@ extern "C" {
 //  record until stores have acknowledged it, so that consumers and stores can
 //  request records that they missed (RFC 46/DAFKA, "Topics, Partitions and
 //  Records" and "The RECORD Command"). `zactor_new` starts a producer with a
-//  `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records.
+//  `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records. Several
+//  threads may call this function with one producer at once. All other
+//  functions with a producer are for one thread at a time, and only while no
+//  other thread is sending.
 //
 //  `zactor_destroy` ends a producer. It publishes everything that was sent
 //  before, and then waits until every record is acknowledged. Without a store
@@ -311,7 +315,13 @@ extern "C" {
 //
 //    - `P`: publish. A second frame holds the content. A content longer than
 //      `producer/max_record_bytes` is logged and dropped. The pipe's high-water
-//      mark applies (`zsys_set_pipehwm`).
+//      mark applies (`zsys_set_pipehwm`). Records that were sent with
+//      `dafka_producer_msg_send` before the `P` stay before it. Records that
+//      are sent with this function after the first `P` follow it if the
+//      producer has read this `P` before. So call `dafka_producer_address`
+//      after the first `P`: it returns when the producer has read all earlier
+//      commands. Later records and `P`s stay in the order in which they were
+//      sent.
 //    - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address`
 //      returns (`zsock_brecv` with picture `p`).
 //    - `$TERM`: end. `zactor_destroy` sends it.
@@ -502,15 +512,22 @@ DAFKA_EXPORT int
     dafka_producer_msg_set_content_buffer (dafka_producer_msg_t *self, const byte *content,
                                            size_t size);
 
-//  Hands the content to a producer without a copy. The message is then empty,
-//  and can be used again. The producer publishes the record soon after this
-//  function has returned. The record's sequence is the number of records that
-//  were sent to this producer before, unless the producer's address changes
-//  (see `dafka_producer_address`).
+//  Hands the content to a producer. The message is then empty, and can be used
+//  again. A content of more than 8 KiB is not copied. The producer publishes
+//  the record soon after this function has returned. The record's sequence is
+//  the number of records that were sent to this producer before, unless the
+//  producer's address changes (see `dafka_producer_address`).
 //
-//  The function waits while the producer's pipe is full (`zsys_set_pipehwm`).
-//  It also waits while records that are not acknowledged fill
+//  The function waits while as many records wait to be published as the
+//  producer's pipe has room for (`zsys_set_pipehwm`), or while such records
+//  occupy 16 MiB. It also waits while records that are not acknowledged fill
 //  `producer/max_unacked_bytes`. A signal does not end this wait.
+//
+//  Several threads may send to one producer at once, each with its own message.
+//  The producer publishes the records of each thread in the order in which the
+//  thread has sent them. While another thread may be sending, do not call other
+//  functions with the producer. If a signal may have interrupted `zactor_new`,
+//  call `dafka_producer_address` before the threads begin to send.
 //
 //  An actor that does not belong to this library (a test double, a filter)
 //  receives a message of two frames, `P` and the content. The function waits

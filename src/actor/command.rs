@@ -1,41 +1,24 @@
 //! Sends commands of several frames to an actor.
 
 use crate::net::{Frame, Pipe};
-use crate::protocol::producer::cost_bytes;
 
 /// A command could not be sent, because the actor has ended.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the actor has ended")]
 pub struct Ended;
 
-/// Sends a command that carries a record of `content_len_bytes`. `rest` sends the frames after the first one; it must
-/// not wait, see [`send_last`].
+/// Sends a command when the actor is ready. `rest` sends the frames after the first one; it must not wait, see
+/// [`send_last`].
 ///
-/// Before this function sends the command, it waits until the producer may keep that many more bytes. Afterwards, it
-/// waits until one more message fits into the pipe. So there is always room for the `$TERM` of zactor_destroy, which
-/// does not wait.
+/// Afterwards, this function waits until one more message fits into the pipe. So there is always room for the `$TERM`
+/// of zactor_destroy, which does not wait.
 ///
 /// # Errors
 /// When the actor has ended.
-pub fn send_command(
-    pipe: &Pipe,
-    command: &[u8],
-    content_len_bytes: usize,
-    rest: impl FnOnce(&Pipe) -> bool,
-) -> Result<(), Ended> {
-    if pipe.reserve(cost_bytes(content_len_bytes), &mut || true) {
-        send_reserved(pipe, command, rest)
-    } else {
-        Err(Ended)
+pub fn send_command(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<(), Ended> {
+    if !pipe.wait_until_ready() {
+        return Err(Ended);
     }
-}
-
-/// As [`send_command`], for a command that needs no reservation, or has one already.
-pub(super) fn send_reserved(
-    pipe: &Pipe,
-    command: &[u8],
-    rest: impl FnOnce(&Pipe) -> bool,
-) -> Result<(), Ended> {
     let mut command = Frame::copy(command);
     while !pipe.try_send(&mut command, true).map_err(|_| Ended)? {
         if !pipe.wait_for_room() {
@@ -62,7 +45,7 @@ mod tests {
             let (ours, theirs) = crate::net::pipe_with_limit(limit).unwrap();
             let attached = theirs.attach();
             theirs.signal().unwrap();
-            let sent = send_command(&ours, b"P", 1, |pipe| {
+            let sent = send_command(&ours, b"P", |pipe| {
                 drop((attached, theirs));
                 pipe.wait_until_closed();
                 send_last(pipe, &mut Frame::copy(b"x"))

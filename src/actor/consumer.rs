@@ -280,7 +280,7 @@ fn send_pair(pipe: &Pipe, name: PartitionName, content: &mut Frame) -> Result<bo
 /// # Errors
 /// When the consumer has ended.
 pub fn command(pipe: &Pipe, command: &[u8], topic: &[u8]) -> Result<(), Ended> {
-    send_command(pipe, command, 0, |pipe| send_last(pipe, &mut Frame::copy(topic)))
+    send_command(pipe, command, |pipe| send_last(pipe, &mut Frame::copy(topic)))
 }
 
 /// True for a valid topic, and for the empty topic, which subscribes to all topics.

@@ -11,12 +11,12 @@ use super::role::{Flow, Receives, Role};
 use super::{
     ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms, new_address,
 };
-use crate::net::{Budget, Frame, Kind, Peer, Pipe, TERM, Warning, now_ms};
+use crate::net::{Frame, Kind, Peer, Pipe, TERM, Warning, now_ms};
 use crate::protocol::{
     Outbox, Progress, Sender,
     notice::Notice,
     producer::{
-        Producer, cost_bytes,
+        Producer,
         renewals::{Renewals, Step},
     },
     subscriptions,
@@ -26,11 +26,17 @@ use crate::wire::{Message, Subscription};
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zmq::{POLLIN, PollEvents};
+use zmq::{POLLIN, POLLOUT, PollEvents};
 
+mod intake;
 mod owner;
+mod send_queue;
 
-pub use owner::{TooLong, address, check_len, send, send_while};
+use intake::Intake;
+use send_queue::{Limits, QUEUED};
+
+pub use owner::{RecordPipe, TooLong, address};
+pub use send_queue::MAX_COPIED_LEN_BYTES;
 
 /// The form of the command that publishes a record. It differs between the two generations of the C API.
 #[derive(Clone, Copy)]
@@ -39,21 +45,21 @@ pub struct Dialect {
     pub command: &'static [u8],
     /// Turns the command's second frame into the content; `None` when it contains none.
     pub content: fn(Frame) -> Option<Frame>,
+    /// Whether the owner may use the queue of records. Otherwise all records travel through the pipe.
+    pub has_queue: bool,
     /// After `$TERM`, the producer waits only for a limited time for acknowledgements, see `ProducerRole::end_ms`.
     pub ends_unacknowledged: bool,
 }
 
 /// Frame `P`, then the content.
-pub const PRODUCER: Dialect = Dialect { command: b"P", content: Some, ends_unacknowledged: false };
+pub const PRODUCER: Dialect =
+    Dialect { command: b"P", content: Some, has_queue: true, ends_unacknowledged: false };
 
 /// How long a running store may need to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
 
 /// The command that requests the partition's name. The response is a pointer to the name.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
-
-/// A full budget is logged again only if it was not full for this long.
-const BUDGET_WARNING_INTERVAL_MS: u64 = 60_000;
 
 /// The command that ends a producer even if it waits for acknowledgements.
 pub const ABANDON: &[u8] = b"$ABANDON";
@@ -97,8 +103,12 @@ pub fn run_counted(
         .with_min_stores(settings.producer.min_stores)
         .with_max_fetches(settings.producer.max_fetches)
         .unread();
-    pipe.set_max_record_len(settings.producer.max_record_bytes);
-    let budget = settings.producer.max_unacked_bytes.map(|limit_bytes| pipe.limit(limit_bytes));
+    let limits = Limits {
+        max_record_len_bytes: settings.producer.max_record_bytes,
+        max_unacked_bytes: settings.producer.max_unacked_bytes,
+        max_waiting_count: pipe.capacity()?,
+    };
+    let intake = Intake::share(pipe, limits, !dialect.has_queue);
     let node = start_node(&name, topic, settings, pipe)?;
     producer.set_peers(node.is_peer());
     node.wait_for_peers(|subscription| producer.handle_subscription(subscription, now_ms()))?;
@@ -117,9 +127,7 @@ pub fn run_counted(
         is_abandoned: settings.producer.terminate_unacked,
         renewals: Renewals::default(),
         twin_warning: Warning::default(),
-        budget,
-        budget_full_ms: None,
-        has_exceeded_budget: false,
+        intake,
     };
     node_loop::run(role, Common::new(pipe, node, new_inbox(), Notices::new("Producer", "published")))
 }
@@ -164,7 +172,7 @@ struct ProducerRole<'a> {
     producer: Producer<Frame>,
     /// Whether responses are left to send.
     progress: Progress,
-    /// How many records were received from the pipe.
+    /// How many records were received from the owner.
     received_count: u64,
     acknowledged: &'a Acknowledged,
     started_ms: u64,
@@ -174,13 +182,8 @@ struct ProducerRole<'a> {
     is_abandoned: bool,
     renewals: Renewals,
     twin_warning: Warning,
-    /// How many bytes the owner may send before stores acknowledge them; `None` = no limit.
-    budget: Option<Arc<Budget>>,
-    /// When the budget was full last. Because of this time, a full budget is not logged each time a fast owner has to
-    /// wait for a moment.
-    budget_full_ms: Option<u64>,
-    /// The owner has exceeded the budget: it writes into the pipe without `send_command`.
-    has_exceeded_budget: bool,
+    /// Where the records of the owner come from.
+    intake: Intake,
 }
 
 impl Role for ProducerRole<'_> {
@@ -193,7 +196,15 @@ impl Role for ProducerRole<'_> {
     }
 
     fn pipe_events(&self) -> PollEvents {
-        if self.is_over_budget() { PollEvents::empty() } else { POLLIN }
+        if self.intake.is_left() {
+            // The pipe has room, so the loop runs another turn at once, also while the process ends.
+            POLLOUT
+        } else if !self.is_abandoned && self.intake.must_wait(self.producer.kept_len_bytes()) {
+            // A producer that may end at once must read `$TERM`.
+            PollEvents::empty()
+        } else {
+            POLLIN
+        }
     }
 
     /// Commands are handled in order, so all records before `$TERM` are published.
@@ -205,8 +216,12 @@ impl Role for ProducerRole<'_> {
         now_ms: u64,
     ) -> Result<Flow> {
         match (command, argument) {
+            (QUEUED, _) => {
+                self.intake.take();
+                self.publish_taken(common, now_ms);
+            }
             (command, Some(content)) if command == self.dialect.command => {
-                self.publish(common, content, now_ms);
+                self.publish_from_pipe(common, content, now_ms);
             }
             (TERM, _) => {
                 self.terminating_since_ms = Some(now_ms);
@@ -258,6 +273,8 @@ impl Role for ProducerRole<'_> {
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         self.handle_twin(common)?;
+        self.intake.begin_turn();
+        self.publish_taken(common, common.clock.now_ms());
         let Common { node, outbox, .. } = common;
         self.progress = self.producer.poll_answers(&mut *node.requesters(), ANSWER_COUNT, outbox);
         self.producer.handle_timeout(now_ms(), outbox);
@@ -366,50 +383,36 @@ impl ProducerRole<'_> {
         });
     }
 
-    /// True while commands must stay in the pipe, because their owner has exceeded the budget. An owner that uses
-    /// `send_command` never exceeds the budget, because that function waits before it sends. So `$TERM` always gets
-    /// through. A producer that may end at once must read `$TERM`, so for such a producer this is false.
-    fn is_over_budget(&self) -> bool {
-        let is_over = |budget: &Arc<Budget>| self.producer.kept_len_bytes() >= budget.limit_bytes();
-        self.has_exceeded_budget && !self.is_abandoned && self.budget.as_ref().is_some_and(is_over)
-    }
-
     /// Informs the owner how many records are acknowledged, and how many bytes are unacknowledged.
     fn inform_owner(&mut self) {
         let acknowledged = self.received_count - self.producer.unproven();
         self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
-        let Some(budget) = &self.budget else { return };
-        let held_bytes = self.producer.kept_len_bytes();
-        if budget.set_held(held_bytes) {
-            let now_ms = now_ms();
-            if self
-                .budget_full_ms
-                .is_none_or(|budget_full_ms| now_ms > budget_full_ms + BUDGET_WARNING_INTERVAL_MS)
-            {
-                log::warn!(
-                    "Producer: {held_bytes} bytes wait for acknowledgement (producer/max_unacked_bytes = {}); sending \
-                     waits",
-                    budget.limit_bytes()
-                );
-            }
-            self.budget_full_ms = Some(now_ms);
+        self.intake.report(self.producer.kept_len_bytes());
+    }
+
+    /// Publishes records that were taken out of the queue, as many as one turn may publish.
+    fn publish_taken(&mut self, common: &mut Common, now_ms: u64) {
+        while let Some(content) = self.intake.pop() {
+            self.publish(common, content, now_ms);
         }
     }
 
-    /// Publishes a record of the owner.
-    fn publish(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
+    /// Publishes a record that the owner has sent through the pipe.
+    fn publish_from_pipe(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
         let Some(content) = (self.dialect.content)(content) else {
             return log::error!("Producer: ignored a command to publish without content");
         };
+        self.intake.note_record_in_pipe(self.producer.kept_len_bytes());
         let (len_bytes, limit_bytes) = (content.as_ref().len(), self.settings.producer.max_record_bytes);
         if len_bytes > limit_bytes {
             // The owner has not called `check_len`.
             return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
         }
-        if let Some(budget) = &self.budget {
-            self.has_exceeded_budget |= self.producer.kept_len_bytes() >= budget.limit_bytes();
-            budget.received(cost_bytes(len_bytes));
-        }
+        self.publish(common, content, now_ms);
+    }
+
+    fn publish(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
+        self.intake.note_published(content.as_ref().len());
         self.received_count += 1;
         self.producer.publish(content, now_ms, &mut common.outbox);
     }

@@ -3,7 +3,9 @@
 //! A producer is an actor that writes one partition of one topic. It numbers its records from 0 and publishes them to
 //! all subscribed nodes. It keeps each record until stores have acknowledged it, so that consumers and stores can
 //! request records that they missed (RFC 46/DAFKA, "Topics, Partitions and Records" and "The RECORD Command").
-//! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records.
+//! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records. Several
+//! threads may call this function with one producer at once. All other functions with a producer are for one thread at a
+//! time, and only while no other thread is sending.
 //!
 //! `zactor_destroy` ends a producer. It publishes everything that was sent before, and then waits until every record is
 //! acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
@@ -20,7 +22,11 @@
 //! Programs that write to the actor's pipe directly (`zsock_send`, `zmsg_send`) may send these commands:
 //!
 //! - `P`: publish. A second frame holds the content. A content longer than `producer/max_record_bytes` is logged and
-//!   dropped. The pipe's high-water mark applies (`zsys_set_pipehwm`).
+//!   dropped. The pipe's high-water mark applies (`zsys_set_pipehwm`). Records that were sent with
+//!   `dafka_producer_msg_send` before the `P` stay before it. Records that are sent with this function after the first
+//!   `P` follow it if the producer has read this `P` before. So call `dafka_producer_address` after the first `P`: it
+//!   returns when the producer has read all earlier commands. Later records and `P`s stay in the order in which they
+//!   were sent.
 //! - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address` returns (`zsock_brecv` with picture `p`).
 //! - `$TERM`: end. `zactor_destroy` sends it.
 //!

@@ -51,8 +51,8 @@
 use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, take_frame};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::actor::command::{send_command, send_last};
-use crate::actor::producer::{PRODUCER, check_len, send};
+use crate::actor::command::send_last;
+use crate::actor::producer::{MAX_COPIED_LEN_BYTES, PRODUCER, RecordPipe};
 use crate::czmq::{
     self,
     owned::ZFrame,
@@ -69,11 +69,17 @@ const ROOM_CHECK_MS: i64 = 100;
 #[allow(non_camel_case_types)]
 pub struct dafka_producer_msg_t {
     content: Content,
+    /// The content, if it is [`Content::Short`].
+    short: Vec<u8>,
+    /// The memory for the next short content. The application may copy it from the current one.
+    spare: Vec<u8>,
 }
 
 enum Content {
     Empty,
-    Ours(Frame),
+    /// Up to [`MAX_COPIED_LEN_BYTES`], in memory that the message keeps.
+    Short,
+    Long(Frame),
     /// A frame of the application, passed on without a copy.
     Theirs(ZFrame),
 }
@@ -82,7 +88,8 @@ impl dafka_producer_msg_t {
     fn content(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Empty => None,
-            Content::Ours(frame) => Some(frame.as_ref()),
+            Content::Short => Some(&self.short),
+            Content::Long(frame) => Some(frame.as_ref()),
             Content::Theirs(frame) => frame.content(),
         }
     }
@@ -106,8 +113,26 @@ impl dafka_producer_msg_t {
         }
     }
 
-    fn set(&mut self, frame: Option<Frame>) -> Outcome<c_int> {
-        self.content = Content::Ours(frame.ok_or("out of memory")?);
+    /// Sets a copy of `content`, which may be a part of the current content.
+    fn set(&mut self, content: &[u8]) -> Outcome<c_int> {
+        if content.len() > MAX_COPIED_LEN_BYTES {
+            return self.set_long(Frame::try_copy(content));
+        }
+        self.set_short(content.len(), |next| next.extend_from_slice(content))
+    }
+
+    fn set_long(&mut self, frame: Option<Frame>) -> Outcome<c_int> {
+        self.content = Content::Long(frame.ok_or("out of memory")?);
+        Ok(0)
+    }
+
+    /// `fill` appends `len_bytes` to an empty buffer.
+    fn set_short(&mut self, len_bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Outcome<c_int> {
+        self.spare.clear();
+        self.spare.try_reserve(len_bytes).map_err(|_| "out of memory")?;
+        fill(&mut self.spare);
+        std::mem::swap(&mut self.short, &mut self.spare);
+        self.content = Content::Short;
         Ok(0)
     }
 }
@@ -126,7 +151,7 @@ unsafe fn msg<'a>(self_: *mut dafka_producer_msg_t) -> Outcome<&'a mut dafka_pro
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
     entry("dafka_producer_msg_new", std::ptr::null_mut(), || {
-        Ok(into_c(dafka_producer_msg_t { content: Content::Empty }))
+        Ok(into_c(dafka_producer_msg_t { content: Content::Empty, short: Vec::new(), spare: Vec::new() }))
     })
 }
 
@@ -174,9 +199,11 @@ pub unsafe extern "C" fn dafka_producer_msg_content_size(self_: *mut dafka_produ
 pub unsafe extern "C" fn dafka_producer_msg_get_content(self_: *mut dafka_producer_msg_t) -> *mut zframe_t {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_get_content", std::ptr::null_mut(), || unsafe {
-        Ok(match std::mem::replace(&mut msg(self_)?.content, Content::Empty) {
+        let msg = msg(self_)?;
+        Ok(match std::mem::replace(&mut msg.content, Content::Empty) {
             Content::Empty => std::ptr::null_mut(),
-            Content::Ours(frame) => ZFrame::new(frame.as_ref()).into_c(),
+            Content::Short => ZFrame::new(&msg.short).into_c(),
+            Content::Long(frame) => ZFrame::new(frame.as_ref()).into_c(),
             Content::Theirs(frame) => frame.into_c(),
         })
     })
@@ -195,7 +222,12 @@ pub unsafe extern "C" fn dafka_producer_msg_init_content(
     size: usize,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    entry("dafka_producer_msg_init_content", -1, || unsafe { msg(self_)?.set(Frame::zeroed(size)) })
+    entry("dafka_producer_msg_init_content", -1, || unsafe {
+        match size {
+            0..=MAX_COPIED_LEN_BYTES => msg(self_)?.set_short(size, |next| next.resize(size, 0)),
+            _ => msg(self_)?.set_long(Frame::zeroed(size)),
+        }
+    })
 }
 
 /// Replaces the content with a frame, without a copy. Takes ownership of the frame and sets `*content` to NULL, also
@@ -232,7 +264,7 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_str(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_set_content_str", -1, || unsafe {
-        msg(self_)?.set(Frame::try_copy(bytes(content, "the content")?))
+        msg(self_)?.set(bytes(content, "the content")?)
     })
 }
 
@@ -256,16 +288,23 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
             _ if content.is_null() => return Err("the content is NULL".into()),
             _ => std::slice::from_raw_parts(content, size),
         };
-        msg(self_)?.set(Frame::try_copy(octets))
+        msg(self_)?.set(octets)
     })
 }
 
-/// Hands the content to a producer without a copy. The message is then empty, and can be used again. The producer
-/// publishes the record soon after this function has returned. The record's sequence is the number of records that were
-/// sent to this producer before, unless the producer's address changes (see `dafka_producer_address`).
+/// Hands the content to a producer. The message is then empty, and can be used again. A content of more than 8 KiB is
+/// not copied. The producer publishes the record soon after this function has returned. The record's sequence is the
+/// number of records that were sent to this producer before, unless the producer's address changes (see
+/// `dafka_producer_address`).
 ///
-/// The function waits while the producer's pipe is full (`zsys_set_pipehwm`). It also waits while records that are not
-/// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.
+/// The function waits while as many records wait to be published as the producer's pipe has room for
+/// (`zsys_set_pipehwm`), or while such records occupy 16 MiB. It also waits while records that are not acknowledged fill
+/// `producer/max_unacked_bytes`. A signal does not end this wait.
+///
+/// Several threads may send to one producer at once, each with its own message. The producer publishes the records of
+/// each thread in the order in which the thread has sent them. While another thread may be sending, do not call other
+/// functions with the producer. If a signal may have interrupted `zactor_new`, call `dafka_producer_address` before the
+/// threads begin to send.
 ///
 /// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
 /// the content. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
@@ -290,15 +329,13 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
         if pipe.is_foreign() {
             return msg.send_plainly(&pipe);
         }
-        check_len(&pipe, msg.content().map_or(0, <[u8]>::len))?;
+        let pipe = RecordPipe::new(&pipe);
+        pipe.check_len(msg.content().map_or(0, <[u8]>::len))?;
         match std::mem::replace(&mut msg.content, Content::Empty) {
             Content::Empty => return Err("the message is empty".into()),
-            Content::Ours(mut frame) => send(&pipe, &mut frame)?,
-            Content::Theirs(mut frame) => {
-                let len_bytes = frame.content().map_or(0, <[u8]>::len);
-                // Like `send_last`, this does not wait, and signals do not interrupt it.
-                send_command(&pipe, PRODUCER.command, len_bytes, |_| frame.try_send(producer.cast()))?;
-            }
+            Content::Short => pipe.send_copy(&msg.short)?,
+            Content::Long(mut frame) => pipe.send(&mut frame)?,
+            Content::Theirs(frame) => pipe.send_czmq(frame)?,
         }
         Ok(0)
     })

@@ -63,8 +63,8 @@
 use super::boundary::{entry, socket_of, take_frame};
 use super::producer::{dafka_producer_args_t, run};
 use super::selftest;
-use crate::actor::command::{send_command, send_last};
-use crate::actor::producer::{self, Dialect, check_len};
+use crate::actor::command::send_last;
+use crate::actor::producer::{self, Dialect, RecordPipe};
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zactor_t, zconfig_t, zframe_t, zsock_t};
 use crate::net::Frame;
@@ -91,7 +91,8 @@ const _: () = {
 };
 
 /// `PUBLISH`, then a frame with a pointer to the content's `zframe_t` (picture `p` of zsock_bsend).
-const PUBLISHER: Dialect = Dialect { command: b"PUBLISH", content, ends_unacknowledged: true };
+const PUBLISHER: Dialect =
+    Dialect { command: b"PUBLISH", content, has_queue: false, ends_unacknowledged: true };
 
 fn content(pointer: Frame) -> Option<Frame> {
     let bytes: [u8; size_of::<usize>()] = pointer.as_ref().try_into().ok()?;
@@ -131,12 +132,14 @@ pub unsafe extern "C" fn dafka_publisher_publish(self_: *mut zactor_t, content: 
         let frame = take_frame(content);
         let len_bytes = frame.content().ok_or("the content is NULL")?.len();
         let pipe = socket_of(self_, "publisher")?;
-        check_len(&pipe, len_bytes)?;
-        send_command(&pipe, PUBLISHER.command, len_bytes, |pipe| {
-            let pointer = (frame.as_c() as usize).to_ne_bytes();
+        let pipe = RecordPipe::new(&pipe);
+        pipe.check_len(len_bytes)?;
+        let mut frame = Some(frame);
+        pipe.send_command(PUBLISHER.command, len_bytes, |pipe| {
+            let pointer = frame.as_ref().map_or(0, |frame| frame.as_c() as usize).to_ne_bytes();
             let is_handed_over = send_last(pipe, &mut Frame::copy(&pointer));
             if is_handed_over {
-                frame.into_c();
+                frame.take().map(ZFrame::into_c);
             }
             is_handed_over
         })?;

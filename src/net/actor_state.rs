@@ -3,8 +3,8 @@
 //! ZeroMQ does not report whether a thread still reads a PAIR socket's peer: a full pipe and an abandoned pipe are both
 //! unwritable. So the actors of a process are registered by the name of their pipe.
 
-use super::budget::Budget;
 use crate::czmq::fork::{GENERATIONS, PerProcess};
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,9 +27,11 @@ pub(super) struct ActorState {
     pub(super) has_sent: AtomicBool,
     /// Its ready signal is no longer in the pipe. Only the owner sets this.
     pub(super) is_signal_read: AtomicBool,
-    pub(super) budget: OnceLock<Arc<Budget>>,
-    /// The longest record that the actor accepts.
-    pub(super) max_record_len_bytes: OnceLock<usize>,
+    /// What the actor shares with its owner.
+    pub(super) shared: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Held by a thread of the owner that reads the ready signal. Several threads may call a function that waits for
+    /// this signal.
+    pub(super) reading_signal: Mutex<()>,
 }
 
 impl ActorState {

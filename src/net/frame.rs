@@ -2,14 +2,15 @@
 //! to publish a record and to keep it.
 
 use super::peer::Origin;
+use crate::czmq::{owned::ZFrame, sys::zframe_t};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
-use std::os::raw::c_int;
+use std::os::raw::{c_int, c_void};
 use zmq_sys::{
-    zmq_msg_close, zmq_msg_copy, zmq_msg_data, zmq_msg_get, zmq_msg_gets, zmq_msg_init, zmq_msg_init_size,
-    zmq_msg_more, zmq_msg_size, zmq_msg_t,
+    zmq_msg_close, zmq_msg_copy, zmq_msg_data, zmq_msg_get, zmq_msg_gets, zmq_msg_init, zmq_msg_init_data,
+    zmq_msg_init_size, zmq_msg_more, zmq_msg_size, zmq_msg_t,
 };
 
 /// ZMQ_SRCFD of zmq.h: the descriptor that a message was received from. zmq.h calls it deprecated, and libzmq 4.3
@@ -58,6 +59,31 @@ impl Frame {
     /// When memory is short, as Rust's own containers do.
     pub fn copy(content: &[u8]) -> Frame {
         Frame::try_copy(content).expect("out of memory")
+    }
+
+    /// A frame with the content of a frame of CZMQ's, without a copy. Empty when there is no frame.
+    ///
+    /// # Panics
+    /// When memory is short, as Rust's own containers do.
+    pub fn wrap(content: ZFrame) -> Frame {
+        /// Destroys the frame, in the thread that drops the last handle to the content.
+        unsafe extern "C" fn destroy(_data: *mut c_void, frame: *mut c_void) {
+            // SAFETY: libzmq calls this once. `wrap` has given up the ownership of the frame.
+            drop(unsafe { ZFrame::from_c(frame.cast::<zframe_t>()) });
+        }
+        let Some((data, len)) = content.content().map(|content| (content.as_ptr(), content.len())) else {
+            return Frame::new();
+        };
+        let mut msg = MaybeUninit::uninit();
+        // SAFETY: the data lives as long as the frame, which lives until `destroy`. On success the message is
+        // initialized. Nothing writes to the data, as libzmq and `AsMut` do so only in messages that they have made.
+        unsafe {
+            let (data, frame) = (data as *mut c_void, content.as_c().cast());
+            let rc = zmq_msg_init_data(msg.as_mut_ptr(), data, len, Some(destroy), frame);
+            assert_eq!(rc, 0, "out of memory");
+            content.into_c();
+            Frame(msg.assume_init())
+        }
     }
 
     fn uninit(len: usize) -> Option<Frame> {
@@ -189,6 +215,19 @@ mod tests {
             assert!(!shared.more());
             assert_eq!(shared.peer_address(), None);
         }
+    }
+
+    #[test]
+    fn a_wrapped_frame_outlives_its_first_handle() {
+        let content: Vec<u8> = (0..10_000).map(|i| i as u8).collect();
+        let czmq = ZFrame::new(&content);
+        let data = czmq.content().unwrap().as_ptr();
+        let mut frame = Frame::wrap(czmq);
+        assert_eq!(frame.as_ref().as_ptr(), data, "the content is not copied");
+        let shared = frame.share();
+        drop(frame);
+        assert_eq!(std::thread::spawn(move || shared.as_ref().to_vec()).join().unwrap(), content);
+        assert!(Frame::wrap(ZFrame::default()).as_ref().is_empty());
     }
 
     #[test]

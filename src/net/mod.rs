@@ -6,7 +6,6 @@
 mod actor_state;
 mod backlog;
 mod bind;
-mod budget;
 mod clock;
 mod descriptors;
 mod endpoint;
@@ -34,7 +33,6 @@ mod warning;
 pub use actor_state::Attached;
 pub use backlog::Backlog;
 pub use bind::BindError;
-pub use budget::Budget;
 pub use clock::{ReadingClock, now_ms};
 pub use endpoint::{canonical, host_of_endpoint};
 pub use files::{allow_more_open_files, max_open_files, reached_limit};

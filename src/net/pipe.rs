@@ -1,12 +1,12 @@
 //! The pipe between an actor and its owner: the signals of CZMQ's actors, and waits that end when the actor ends.
 
 use super::actor_state::{ActorState, Attached, INTERNAL_PIPE, registry};
-use super::budget::Budget;
 use super::{Frame, Kind, Socket, now_ms, poll};
 use crate::czmq::{self, exit};
+use std::any::Any;
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use zmq::{POLLIN, POLLOUT, PollEvents};
 
 /// The command that ends an actor. zactor_destroy sends it.
@@ -188,21 +188,22 @@ impl Socket {
         Attached::new(self.endpoint(), self.own_actor.get_or_init(Arc::default).clone())
     }
 
-    /// Limits how many bytes the actor at this end is given before it reports that it has finished with some of them.
-    /// Without this call, only the pipe has a limit. Writers that do not call [`Socket::reserve`] are not limited.
-    pub fn limit(&self, limit_bytes: u64) -> Arc<Budget> {
-        let budget = Arc::new(Budget::new(limit_bytes));
+    /// Shares a value of the actor at this end with its owner. An actor does this once, before it is ready.
+    pub fn share(&self, value: Arc<dyn Any + Send + Sync>) {
         if let Some(actor) = registry().get(&self.endpoint()) {
-            let _ = actor.budget.set(budget.clone());
+            let _ = actor.shared.set(value);
         }
-        budget
     }
 
-    /// Sets the length of the longest record that this end's actor accepts.
-    pub fn set_max_record_len(&self, max_len_bytes: usize) {
-        if let Some(actor) = registry().get(&self.endpoint()) {
-            let _ = actor.max_record_len_bytes.set(max_len_bytes);
-        }
+    /// How many messages the owner can send before the actor receives one. `None` = any number.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn capacity(&self) -> zmq::Result<Option<usize>> {
+        // libzmq adds the sender's limit, which is the same at both ends of a pipe, and the receiver's.
+        let limits = [self.zmq().get_sndhwm()?, self.zmq().get_rcvhwm()?].map(usize::try_from);
+        let is_limited = limits.iter().all(|limit| limit.is_ok_and(|limit| limit > 0));
+        Ok(is_limited.then(|| limits.into_iter().flatten().sum()))
     }
 }
 
@@ -259,16 +260,25 @@ impl Socket {
 
     /// True while an actor reads the other end of the pipe.
     pub fn has_actor(&self) -> bool {
-        self.actor().is_some()
+        self.with_actor(|_| ()).is_some()
     }
 
     /// Waits until the actor at the other end is ready, and removes its ready signal from the pipe. (When a Unix signal
     /// interrupts zactor_new, it returns early and leaves the ready signal in the pipe.) False when the actor has
     /// ended. SIGINT and SIGTERM end the wait while CZMQ handles them.
+    ///
+    /// Several threads may call this at once, if the actor's thread has begun.
     pub fn wait_until_ready(&self) -> bool {
+        exit::hold_application();
+        if self.with_actor(|actor| actor.is_signal_read.load(Ordering::Acquire)) == Some(true) {
+            return true;
+        }
         let due_ms = now_ms() + START_MS;
         loop {
             exit::hold_application();
+            let actor = self.actor();
+            let reading = actor.as_ref().map(|actor| &actor.reading_signal);
+            let _reading = reading.map(|mutex| mutex.lock().unwrap_or_else(PoisonError::into_inner));
             match self.stage() {
                 Stage::Ready => return true,
                 Stage::Ended => return false,
@@ -290,7 +300,7 @@ impl Socket {
 
     /// How far the actor at the other end is. Removes its ready signal from the pipe.
     fn stage(&self) -> Stage {
-        if self.actor().is_some_and(|actor| actor.is_signal_read.load(Ordering::Acquire)) {
+        if self.with_actor(|actor| actor.is_signal_read.load(Ordering::Acquire)) == Some(true) {
             return Stage::Ready;
         }
         let events = self.events();
@@ -319,6 +329,14 @@ impl Socket {
 
     /// The actor that reads the other end of the pipe.
     fn actor(&self) -> Option<Arc<ActorState>> {
+        self.with_actor(Arc::clone)
+    }
+
+    /// Reads the state of the actor that reads the other end of the pipe. `None` when there is no such actor. `read`
+    /// must not call functions of a pipe.
+    ///
+    /// Several threads may call this at once: the name of a connected socket does not change, and libzmq only reads it.
+    fn with_actor<R>(&self, read: impl FnOnce(&Arc<ActorState>) -> R) -> Option<R> {
         thread_local! {
             /// The pipe of this thread's latest call, which usually is the pipe of its next call.
             static LAST: RefCell<Option<(usize, Arc<ActorState>)>> = const { RefCell::new(None) };
@@ -329,47 +347,30 @@ impl Socket {
                 && *pipe == own
                 && actor.is_open.load(Ordering::Acquire)
             {
-                return Some(actor.clone());
+                return Some(read(actor));
             }
             *last = registry().get(&self.endpoint()).map(|actor| (own, actor.clone()));
-            last.as_ref().map(|(_, actor)| actor.clone())
+            last.as_ref().map(|(_, actor)| read(actor))
         })
     }
 
     /// True when no actor of this library reads or has read the other end of the pipe. Also true for an actor that CZMQ
     /// has started and that has not begun; when it begins, it reads what was sent to it.
     pub fn is_foreign(&self) -> bool {
-        self.actor().is_none() && {
+        !self.has_actor() && {
             let endpoint = self.endpoint();
             let registry = registry();
             registry.get(&endpoint).is_none() && !registry.has_ended(&endpoint)
         }
     }
 
-    /// The length of the longest record that the actor at the other end accepts. `None` when it has ended or has no
-    /// limit.
-    pub fn max_record_len(&self) -> Option<usize> {
-        // The actor sets it before it is ready.
-        self.wait_until_ready().then(|| self.actor())??.max_record_len_bytes.get().copied()
-    }
-
-    /// Waits until the actor at the other end may be given `len_bytes` more, as long as `keeps_waiting` returns true.
-    /// False when the actor has ended, or `keeps_waiting` has returned false.
-    pub fn reserve(&self, len_bytes: u64, keeps_waiting: &mut dyn FnMut() -> bool) -> bool {
-        if !self.wait_until_ready() {
-            return false;
-        }
-        loop {
-            exit::hold_application();
-            let Some(actor) = self.actor() else { return false };
-            let Some(budget) = actor.budget.get() else { return true };
-            if budget.reserve(len_bytes) {
-                return true;
-            }
-            if !keeps_waiting() {
-                return false;
-            }
-        }
+    /// What the actor at the other end has shared. `None` when it has ended or shares no `T`.
+    pub fn shared<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        // The actor shares it before it is ready.
+        let is_ready = self.wait_until_ready();
+        is_ready
+            .then(|| self.with_actor(|actor| actor.shared.get().cloned()))??
+            .and_then(|any| any.downcast().ok())
     }
 
     /// The name of the pipe, which both ends share: one end has bound to it, and the other has connected.

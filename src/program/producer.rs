@@ -1,7 +1,7 @@
 //! A producer as the programs use it. It counts the records that stores have not acknowledged.
 
 use super::{Failure, Result, Signals, wait_until_ready};
-use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, check_len, run_counted, send_while};
+use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, RecordPipe, run_counted};
 use crate::actor::{self, Handle};
 use crate::net::{Frame, Socket, TERM};
 use crate::settings::Settings;
@@ -45,9 +45,10 @@ impl Producer {
     /// # Errors
     /// When the record is longer than the producer accepts, or the actor has ended.
     pub fn publish(&mut self, content: &mut Frame, signals: &Signals) -> Result<bool> {
-        check_len(self.actor.pipe(), content.as_ref().len())?;
+        let pipe = RecordPipe::new(self.actor.pipe());
+        pipe.check_len(content.as_ref().len())?;
         self.given += 1;
-        Ok(send_while(self.actor.pipe(), content, &mut || !signals.is_pending())?)
+        Ok(pipe.send_while(content, &mut || !signals.is_pending())?)
     }
 
     /// Counts records that will not be published.

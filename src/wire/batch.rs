@@ -119,21 +119,9 @@ impl<B: AsRef<[u8]>> Batch<B> {
 
     /// The record with this index, from 0; `None` after the last one.
     pub fn record(&self, index: usize) -> Option<Record<'_>> {
-        // The check found all of this valid. `?` returns early only for an index after the last record.
-        let (area, table) = self.octets.as_ref().split_at_checked(self.table)?;
-        let (ends, _) = table.as_chunks::<END_LEN>();
-        let end = offset(ends.get(index)?);
-        let begin = match index.checked_sub(1) {
-            Some(before) => offset(ends.get(before)?),
-            None => 0,
-        };
-        let record = area.get(HEADER_LEN..)?.get(begin..end)?;
-        if !self.has_attributes {
-            let timestamp_ms = self.timestamp_ms;
-            return Some(Record { timestamp_ms, key: None, headers: Headers::default(), content: record });
-        }
-        let (Attributes { timestamp_ms, key, headers }, content) = Attributes::split(record).ok()?;
-        Some(Record { timestamp_ms: timestamp_ms.or(self.timestamp_ms), key, headers, content })
+        // The check found all of this valid.
+        let (records, table) = self.octets.as_ref().split_at_checked(self.table)?;
+        record(records.get(HEADER_LEN..)?, table, index, self.has_attributes, self.timestamp_ms)
     }
 
     /// All records, in order.
@@ -175,6 +163,29 @@ fn check_records(records: &[u8], table: &[u8], has_attributes: bool) -> Result<(
         begin = end;
     }
     if begin == records.len() { Ok(()) } else { Err(BatchError::LastEnd) }
+}
+
+/// The record with this index of valid records and their table. `None` for an index after the last record.
+fn record<'a>(
+    records: &'a [u8],
+    table: &[u8],
+    index: usize,
+    has_attributes: bool,
+    timestamp_ms: Option<i64>,
+) -> Option<Record<'a>> {
+    let (ends, _) = table.as_chunks::<END_LEN>();
+    let end = offset(ends.get(index)?);
+    let begin = match index.checked_sub(1) {
+        Some(before) => offset(ends.get(before)?),
+        None => 0,
+    };
+    let record = records.get(begin..end)?;
+    if !has_attributes {
+        return Some(Record { timestamp_ms, key: None, headers: Headers::default(), content: record });
+    }
+    let (attributes, content) = Attributes::split(record).ok()?;
+    let Attributes { timestamp_ms: own_ms, key, headers } = attributes;
+    Some(Record { timestamp_ms: own_ms.or(timestamp_ms), key, headers, content })
 }
 
 /// The number in an entry of the table of ends.

@@ -37,6 +37,8 @@ fn build(records: &[Owned], timestamp_ms: Option<i64>, has_attributes: bool) -> 
         }
     }
     builder.set_timestamp_ms(timestamp_ms);
+    let contents = (0..).map_while(|index| builder.record(index)).map(|record| record.content);
+    assert!(contents.eq(records.iter().map(|record| &record.content[..])), "the builder has all records");
     let len = builder.len_bytes();
     let built = builder.finish(Vec::new()).unwrap();
     assert_eq!(built.len(), len);

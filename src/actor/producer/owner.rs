@@ -1,9 +1,11 @@
 //! Functions for the owner of a producer, called in the owner's thread. `pipe` is the owner's end of the actor's pipe.
 
+use super::send_queue::{MAX_COPIED_LEN_BYTES, Record, SendQueue};
 use super::{GET_ADDRESS, PRODUCER};
-use crate::actor::command::{Ended, send_command, send_last, send_reserved};
+use crate::actor::command::{Ended, send_command};
+use crate::czmq::owned::ZFrame;
 use crate::net::{Frame, Pipe, is_signal};
-use crate::protocol::producer::cost_bytes;
+use std::sync::Arc;
 
 /// A record is not published, because it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,17 +17,6 @@ pub struct TooLong {
     pub len_bytes: usize,
     /// The length of the longest record that is published.
     pub limit_bytes: usize,
-}
-
-/// Checks a record's length before it is sent to the producer.
-///
-/// # Errors
-/// When the record is longer than the producer publishes.
-pub fn check_len(pipe: &Pipe, len_bytes: usize) -> Result<(), TooLong> {
-    match pipe.max_record_len() {
-        Some(limit_bytes) if len_bytes > limit_bytes => Err(TooLong { len_bytes, limit_bytes }),
-        _ => Ok(()),
-    }
 }
 
 /// Requests the partition's name from the producer. The result points to a NUL-terminated string that lives as long as
@@ -63,25 +54,92 @@ pub fn address(pipe: &Pipe) -> Result<*const u8, Ended> {
     Err(Ended)
 }
 
-/// Sends a record to the producer, and waits until one more message fits into the pipe.
-///
-/// # Errors
-/// When the producer has ended.
-pub fn send(pipe: &Pipe, content: &mut Frame) -> Result<(), Ended> {
-    send_command(pipe, PRODUCER.command, content.as_ref().len(), |pipe| send_last(pipe, content))
+/// The owner's end of a producer's pipe, ready for records.
+pub struct RecordPipe<'a> {
+    pipe: &'a Pipe,
+    /// `None` when the producer has ended. Also `None` when a signal has interrupted its start, or for an actor of
+    /// another class. Records then travel through the pipe.
+    queue: Option<Arc<SendQueue>>,
 }
 
-/// As [`send`], but stops waiting when `is_patient` returns false. Returns false when the record was not sent.
-///
-/// # Errors
-/// When the producer has ended.
-pub fn send_while(
-    pipe: &Pipe,
-    content: &mut Frame,
-    is_patient: &mut dyn FnMut() -> bool,
-) -> Result<bool, Ended> {
-    if !pipe.reserve(cost_bytes(content.as_ref().len()), is_patient) {
-        return if pipe.has_actor() { Ok(false) } else { Err(Ended) };
+impl<'a> RecordPipe<'a> {
+    /// Waits until the producer is ready.
+    pub fn new(pipe: &'a Pipe) -> RecordPipe<'a> {
+        RecordPipe { pipe, queue: pipe.shared() }
     }
-    send_reserved(pipe, PRODUCER.command, |pipe| send_last(pipe, content)).map(|()| true)
+
+    /// Checks a record's length before it is sent to the producer.
+    ///
+    /// # Errors
+    /// When the record is longer than the producer publishes.
+    pub fn check_len(&self, len_bytes: usize) -> Result<(), TooLong> {
+        match self.queue.as_ref().map(|queue| queue.max_record_len_bytes()) {
+            Some(limit_bytes) if len_bytes > limit_bytes => Err(TooLong { len_bytes, limit_bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a record to the producer. Waits while there is no room.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn send(&self, content: &mut Frame) -> Result<(), Ended> {
+        self.send_while(content, &mut || true).map(|_| ())
+    }
+
+    /// As [`RecordPipe::send`], for a record that is copied.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn send_copy(&self, content: &[u8]) -> Result<(), Ended> {
+        self.send_record(Record::Short(content), &mut || true).map(|_| ())
+    }
+
+    /// As [`RecordPipe::send`], for a frame of CZMQ's, which it destroys.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn send_czmq(&self, content: ZFrame) -> Result<(), Ended> {
+        match content.content() {
+            Some(short) if short.len() <= MAX_COPIED_LEN_BYTES => self.send_copy(short),
+            _ => self.send(&mut Frame::wrap(content)),
+        }
+    }
+
+    /// As [`RecordPipe::send`], but stops waiting when `is_patient` returns false. Returns false when the record was
+    /// not sent.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn send_while(
+        &self,
+        content: &mut Frame,
+        is_patient: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, Ended> {
+        self.send_record(Record::of(content), is_patient)
+    }
+
+    fn send_record(&self, mut record: Record, is_patient: &mut dyn FnMut() -> bool) -> Result<bool, Ended> {
+        match &self.queue {
+            Some(queue) => queue.send(self.pipe, PRODUCER.command, record, is_patient),
+            None => send_command(self.pipe, PRODUCER.command, |pipe| record.send_last(pipe)).map(|()| true),
+        }
+    }
+
+    /// Sends a command that carries a record of `len_bytes`. `rest` sends the frames after the first one; it must not
+    /// wait, see [`send_last`](crate::actor::command::send_last).
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn send_command(
+        &self,
+        command: &[u8],
+        len_bytes: usize,
+        rest: impl FnMut(&Pipe) -> bool,
+    ) -> Result<(), Ended> {
+        match &self.queue {
+            Some(queue) => queue.send_through_pipe(self.pipe, command, len_bytes, rest),
+            None => send_command(self.pipe, command, rest),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Builds batches.
 
 use super::header::{HEADER_LEN, Header};
-use super::{Attributes, END_LEN, FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES, PushError};
+use super::{Attributes, END_LEN, FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES, PushError, Record, record};
 use std::mem;
 
 /// Appends records to a batch.
@@ -64,6 +64,11 @@ impl BatchBuilder {
     /// epoch. The last call before [`finish`](Self::finish) has effect.
     pub fn set_timestamp_ms(&mut self, timestamp_ms: Option<i64>) {
         self.timestamp_ms = timestamp_ms;
+    }
+
+    /// The record with this index, from 0; `None` after the last one.
+    pub fn record(&self, index: usize) -> Option<Record<'_>> {
+        record(self.octets.get(HEADER_LEN..)?, &self.ends, index, self.has_attributes, self.timestamp_ms)
     }
 
     /// The number of records.

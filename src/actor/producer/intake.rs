@@ -1,0 +1,119 @@
+//! The records that the owner has sent, at the actor's end.
+
+use super::send_queue::{Entry, Limits, QueueReader, Volume};
+use crate::actor::BATCH_COUNT;
+use crate::net::{Frame, Pipe, now_ms};
+use std::collections::VecDeque;
+use std::mem;
+
+/// A used budget is logged again only if it was not used up for this long.
+const BUDGET_WARNING_INTERVAL_MS: u64 = 60_000;
+
+/// Takes records out of the queue, and reports to the owner what was published.
+pub(super) struct Intake {
+    queue: QueueReader,
+    /// Taken out of the queue, and not yet published.
+    taken: VecDeque<Entry>,
+    /// How many records of the first batch in `taken` are published.
+    published_of_first: usize,
+    /// How many more records may be published in this turn.
+    quota: usize,
+    /// Published since the last report.
+    published: Volume,
+    /// When the budget was used up last. Because of this time, a used budget is not logged each time a fast owner has to
+    /// wait for a moment.
+    budget_used_ms: Option<u64>,
+    /// The owner has exceeded the budget: it writes into the pipe directly.
+    has_exceeded_budget: bool,
+}
+
+impl Intake {
+    /// See [`QueueReader::share`].
+    pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool) -> Intake {
+        Intake {
+            queue: QueueReader::share(pipe, limits, uses_pipe),
+            taken: VecDeque::new(),
+            published_of_first: 0,
+            quota: BATCH_COUNT,
+            published: Volume::default(),
+            budget_used_ms: None,
+            has_exceeded_budget: false,
+        }
+    }
+
+    /// Takes the content of the queue. To be called only when nothing [is left](Intake::is_left).
+    pub(super) fn take(&mut self) {
+        debug_assert!(!self.is_left(), "the records that were taken before come first");
+        self.queue.swap(&mut self.taken);
+    }
+
+    /// Whether records were taken and not yet published. Commands that the owner has sent later must then wait.
+    pub(super) fn is_left(&self) -> bool {
+        !self.taken.is_empty()
+    }
+
+    /// The next record to publish. `None` when none is left, or as many as one turn may publish were returned.
+    pub(super) fn pop(&mut self) -> Option<Frame> {
+        self.quota = self.quota.checked_sub(1)?;
+        let Entry::Batch(batch) = self.taken.front()? else {
+            return match self.taken.pop_front()? {
+                Entry::Long(frame) => Some(frame),
+                Entry::Batch(_) => None,
+            };
+        };
+        let content = batch.record(self.published_of_first).map(|record| Frame::copy(record.content));
+        self.published_of_first += 1;
+        if self.published_of_first >= batch.count() {
+            self.taken.pop_front();
+            self.published_of_first = 0;
+        }
+        content
+    }
+
+    /// Begins another turn.
+    pub(super) fn begin_turn(&mut self) {
+        self.quota = BATCH_COUNT;
+    }
+
+    /// Counts a record that is published.
+    pub(super) fn note_published(&mut self, len_bytes: usize) {
+        self.published.add(len_bytes);
+    }
+
+    /// A record has arrived through the pipe, while the actor keeps records that occupy `held_bytes`.
+    pub(super) fn note_record_in_pipe(&mut self, held_bytes: u64) {
+        self.queue.use_pipe();
+        self.has_exceeded_budget |= self.is_budget_used(held_bytes);
+    }
+
+    fn is_budget_used(&self, held_bytes: u64) -> bool {
+        self.queue.limits().max_unacked_bytes.is_some_and(|limit_bytes| held_bytes >= limit_bytes)
+    }
+
+    /// True while commands must stay in the pipe, because their owner has exceeded the budget. The functions of the API
+    /// never exceed the budget, because they wait before they send. So `$TERM` always gets through.
+    pub(super) fn must_wait(&self, held_bytes: u64) -> bool {
+        self.has_exceeded_budget && self.is_budget_used(held_bytes)
+    }
+
+    /// Reports to the owner, given what the records occupy that the actor keeps.
+    pub(super) fn report(&mut self, held_bytes: u64) {
+        let Limits { max_unacked_bytes, .. } = *self.queue.limits();
+        let published = mem::take(&mut self.published);
+        if max_unacked_bytes.is_none() && published == Volume::default() {
+            return;
+        }
+        if !self.queue.report(published, held_bytes) {
+            return;
+        }
+        let now_ms = now_ms();
+        if self.budget_used_ms.is_none_or(|used_ms| now_ms > used_ms + BUDGET_WARNING_INTERVAL_MS) {
+            log::warn!(
+                "Producer: {held_bytes} bytes wait for acknowledgement (producer/max_unacked_bytes = {}); sending \
+                 waits",
+                max_unacked_bytes.unwrap_or_default()
+            );
+        }
+        self.budget_used_ms = Some(now_ms);
+    }
+}

@@ -1,0 +1,343 @@
+//! The queue through which the owner of a producer hands records to the producer's actor.
+//!
+//! Short records are copied into batches. Long records keep their memory. When a record enters an empty queue, the
+//! sending thread also sends the command [`QUEUED`] through the pipe. The actor takes everything out of the queue when
+//! it reads this command. So the pipe contains at most one such command, and other commands stay in order with the
+//! records that the same thread sent before.
+//!
+//! The sending thread uses the pipe's socket only while it holds the queue's lock. So several threads may send records
+//! to one producer.
+//!
+//! A program may also write commands with records into the pipe directly. After the actor has read such a command, all
+//! records travel through the pipe, so that they stay in order.
+
+use crate::actor::command::{Ended, send_last};
+use crate::czmq::exit;
+use crate::net::{Frame, Pipe};
+use crate::protocol::producer::cost_bytes;
+use crate::wire::batch::{BatchBuilder, FULL_LEN_BYTES};
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use zmq::POLLOUT;
+
+/// The command that makes the actor take the records out of the queue.
+pub(super) const QUEUED: &[u8] = b"$QUEUED";
+
+/// The longest record that is copied into a batch. The allocation of a longer one takes little time for its length.
+pub const MAX_COPIED_LEN_BYTES: usize = 8 << 10;
+
+/// When records that are not yet published occupy this much memory, sending waits.
+const MAX_WAITING_BYTES: u64 = 16 << 20;
+
+/// How often a call that waits for room in the queue checks whether to stop waiting. The actor ends the wait earlier.
+const ROOM_IN_QUEUE_CHECK: Duration = Duration::from_millis(100);
+/// How often a call that waits for room in the pipe checks for it.
+const ROOM_IN_PIPE_CHECK: Duration = Duration::from_millis(1);
+
+/// The limits of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The longest record that the producer accepts.
+    pub(super) max_record_len_bytes: usize,
+    /// How much memory records may occupy that stores have not acknowledged; `None` = no limit.
+    pub(super) max_unacked_bytes: Option<u64>,
+    /// How many records may wait to be published; `None` = any number.
+    pub(super) max_waiting_count: Option<usize>,
+}
+
+/// The queue, for both ends.
+pub(super) struct SendQueue {
+    limits: Limits,
+    state: Mutex<State>,
+    /// Notified when there is room again, and when the actor has ended.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    entries: VecDeque<Entry>,
+    /// Sent by the owner, and not yet published according to the actor's last report.
+    waiting: Volume,
+    /// What the records occupy that the actor keeps, according to its last report.
+    held_bytes: u64,
+    /// The pipe contains [`QUEUED`].
+    is_announced: bool,
+    /// Records travel through the pipe.
+    uses_pipe: bool,
+    has_ended: bool,
+    /// How many threads wait for `changed`.
+    waiting_threads: usize,
+}
+
+/// A number of records, and the memory that they occupy, see [`cost_bytes`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Volume {
+    count: usize,
+    bytes: u64,
+}
+
+impl Volume {
+    pub(super) fn add(&mut self, len_bytes: usize) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(cost_bytes(len_bytes));
+    }
+}
+
+/// A part of the queue.
+pub(super) enum Entry {
+    Batch(BatchBuilder),
+    Long(Frame),
+}
+
+/// A record to send.
+pub(super) enum Record<'a> {
+    /// A record of at most [`MAX_COPIED_LEN_BYTES`], which is copied.
+    Short(&'a [u8]),
+    /// A record that keeps its memory. The frame is empty when the record was sent.
+    Long(&'a mut Frame),
+}
+
+impl<'a> Record<'a> {
+    /// The record in a frame.
+    pub(super) fn of(frame: &'a mut Frame) -> Record<'a> {
+        match frame.as_ref().len() {
+            0..=MAX_COPIED_LEN_BYTES => Record::Short((*frame).as_ref()),
+            _ => Record::Long(frame),
+        }
+    }
+
+    fn len_bytes(&self) -> usize {
+        match self {
+            Record::Short(content) => content.len(),
+            Record::Long(frame) => frame.as_ref().len(),
+        }
+    }
+
+    /// Sends the record as the last frame of a command.
+    pub(super) fn send_last(&mut self, pipe: &Pipe) -> bool {
+        match self {
+            Record::Short(content) => send_last(pipe, &mut Frame::copy(content)),
+            Record::Long(frame) => send_last(pipe, frame),
+        }
+    }
+}
+
+/// What an attempt to hand over a record has done.
+enum Attempt {
+    /// Nothing, because the pipe has no room.
+    NoRoom,
+    /// Put the record into the queue.
+    Queued,
+    /// Sent a message through the pipe.
+    Sent,
+}
+
+/// The owner's end.
+impl SendQueue {
+    /// The longest record that the producer accepts.
+    pub(super) fn max_record_len_bytes(&self) -> usize {
+        self.limits.max_record_len_bytes
+    }
+
+    /// Hands a record to the actor. Waits while there is no room, as long as `is_patient` returns true. Returns false
+    /// when the record was not sent.
+    ///
+    /// `command` is the first frame of the command that publishes a record, for a producer whose records travel through
+    /// the pipe.
+    ///
+    /// # Errors
+    /// When the actor has ended.
+    pub(super) fn send(
+        &self,
+        pipe: &Pipe,
+        command: &[u8],
+        mut record: Record,
+        is_patient: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, Ended> {
+        self.hand_over(pipe, record.len_bytes(), is_patient, |state| match state.uses_pipe {
+            true => send_command(pipe, command, |pipe| record.send_last(pipe)),
+            false => state.push(pipe, &mut record),
+        })
+    }
+
+    /// As [`SendQueue::send`], always through the pipe. `rest` sends the frames after the first one; it must not wait,
+    /// see [`send_last`].
+    ///
+    /// # Errors
+    /// When the actor has ended.
+    pub(super) fn send_through_pipe(
+        &self,
+        pipe: &Pipe,
+        command: &[u8],
+        len_bytes: usize,
+        mut rest: impl FnMut(&Pipe) -> bool,
+    ) -> Result<(), Ended> {
+        self.hand_over(pipe, len_bytes, &mut || true, |_| send_command(pipe, command, &mut rest)).map(|_| ())
+    }
+
+    /// Calls `attempt` when there is room for a record, until it succeeds. If `attempt` has sent a message, this waits
+    /// until one more message fits into the pipe. So there is always room for the `$TERM` of zactor_destroy, which does
+    /// not wait.
+    fn hand_over(
+        &self,
+        pipe: &Pipe,
+        len_bytes: usize,
+        is_patient: &mut dyn FnMut() -> bool,
+        mut attempt: impl FnMut(&mut State) -> Result<Attempt, Ended>,
+    ) -> Result<bool, Ended> {
+        let mut state = self.lock();
+        let attempted = loop {
+            if state.has_ended {
+                return Err(Ended);
+            }
+            let is_full = self.is_full(&state);
+            let attempted = if is_full { Attempt::NoRoom } else { attempt(&mut state)? };
+            if !matches!(attempted, Attempt::NoRoom) {
+                break attempted;
+            }
+            state = self.wait(state, if is_full { ROOM_IN_QUEUE_CHECK } else { ROOM_IN_PIPE_CHECK });
+            if !is_patient() {
+                return Ok(false);
+            }
+        };
+        state.waiting.add(len_bytes);
+        while matches!(attempted, Attempt::Sent) && !pipe.events().contains(POLLOUT) {
+            if state.has_ended {
+                return Err(Ended);
+            }
+            state = self.wait(state, ROOM_IN_PIPE_CHECK);
+        }
+        Ok(true)
+    }
+
+    /// Waits for a change, with the lock released.
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        state.waiting_threads += 1;
+        let (mut state, _) = self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner);
+        state.waiting_threads -= 1;
+        drop(state);
+        exit::hold_application();
+        self.lock()
+    }
+}
+
+impl SendQueue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While any room is left, a record of any size fits.
+    fn is_full(&self, state: &State) -> bool {
+        let Limits { max_waiting_count, .. } = self.limits;
+        let is_queue_full = state.waiting.bytes >= MAX_WAITING_BYTES
+            || max_waiting_count.is_some_and(|max| state.waiting.count >= max);
+        // The pipe has a limit of its own.
+        self.is_budget_used(state) || (is_queue_full && !state.uses_pipe)
+    }
+
+    fn is_budget_used(&self, state: &State) -> bool {
+        let used_bytes = state.waiting.bytes.saturating_add(state.held_bytes);
+        self.limits.max_unacked_bytes.is_some_and(|limit_bytes| used_bytes >= limit_bytes)
+    }
+}
+
+impl State {
+    /// Puts a record into the queue, and announces it if the queue was empty.
+    fn push(&mut self, pipe: &Pipe, record: &mut Record) -> Result<Attempt, Ended> {
+        let is_first = !self.is_announced;
+        if is_first && !pipe.try_send(&mut Frame::copy(QUEUED), false).map_err(|_| Ended)? {
+            return Ok(Attempt::NoRoom);
+        }
+        self.is_announced = true;
+        match record {
+            Record::Short(content) => self.push_short(content),
+            Record::Long(frame) => self.entries.push_back(Entry::Long(mem::take(frame))),
+        }
+        Ok(if is_first { Attempt::Sent } else { Attempt::Queued })
+    }
+
+    fn push_short(&mut self, content: &[u8]) {
+        let mut buffer = Vec::new();
+        if let Some(Entry::Batch(batch)) = self.entries.back_mut() {
+            if batch.push(content).is_ok() {
+                return;
+            }
+            // The batch is full, and the next one may become full too.
+            buffer.reserve(FULL_LEN_BYTES);
+        }
+        let mut batch = BatchBuilder::new(buffer);
+        batch.push(content).expect("a short record fits into an empty batch");
+        self.entries.push_back(Entry::Batch(batch));
+    }
+}
+
+/// Sends a command without waiting.
+fn send_command(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> bool) -> Result<Attempt, Ended> {
+    match pipe.try_send(&mut Frame::copy(command), true) {
+        Ok(false) => Ok(Attempt::NoRoom),
+        Ok(true) if rest(pipe) => Ok(Attempt::Sent),
+        _ => Err(Ended),
+    }
+}
+
+/// The actor's end. When it is dropped, calls that wait return, and the records in the queue are dropped.
+pub(super) struct QueueReader(Arc<SendQueue>);
+
+impl QueueReader {
+    /// A queue for the owner of `pipe`. With `uses_pipe`, records travel through the pipe from the beginning.
+    pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool) -> QueueReader {
+        let state = Mutex::new(State { uses_pipe, ..State::default() });
+        let queue = Arc::new(SendQueue { limits, state, changed: Condvar::new() });
+        pipe.share(queue.clone());
+        QueueReader(queue)
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Exchanges the content of the queue for `empty`. To be called for each [`QUEUED`].
+    pub(super) fn swap(&self, empty: &mut VecDeque<Entry>) {
+        let mut state = self.0.lock();
+        mem::swap(&mut state.entries, empty);
+        state.is_announced = false;
+    }
+
+    /// Makes all further records travel through the pipe.
+    pub(super) fn use_pipe(&self) {
+        self.0.lock().uses_pipe = true;
+    }
+
+    /// Reports what the actor has published since the last report, and what the records occupy that it keeps now. One
+    /// call reports both, so that no record is missing in the sum. True when `max_unacked_bytes` is reached.
+    pub(super) fn report(&self, published: Volume, held_bytes: u64) -> bool {
+        let mut state = self.0.lock();
+        // A program that writes into the pipe directly has not added its records.
+        state.waiting.count = state.waiting.count.saturating_sub(published.count);
+        state.waiting.bytes = state.waiting.bytes.saturating_sub(published.bytes);
+        state.held_bytes = held_bytes;
+        let is_budget_used = self.0.is_budget_used(&state);
+        let wakes = state.waiting_threads > 0 && !self.0.is_full(&state);
+        drop(state);
+        if wakes {
+            self.0.changed.notify_all();
+        }
+        is_budget_used
+    }
+}
+
+impl Drop for QueueReader {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.has_ended = true;
+        let entries = mem::take(&mut state.entries);
+        drop(state);
+        self.0.changed.notify_all();
+        drop(entries);
+    }
+}
+
+#[cfg(test)]
+mod tests;
