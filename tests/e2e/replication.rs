@@ -25,7 +25,8 @@ fn acknowledged(ack: &[u8]) -> u64 {
 }
 
 /// Waits for several ACKs of all records. The store repeats its ACKs for each HEAD of the producer, so the producer has
-/// then received some of them, too. If these ACKs were enough for the producer, it would send no more HEADs.
+/// then received some of them, too. If these ACKs were enough for the producer, it would send no more HEADs,
+/// and this function would fail.
 fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     let due = Instant::now() + DEADLINE;
     for _ in 0..4 {
@@ -89,8 +90,8 @@ fn records_of_several_stores_are_fetched_from_one_of_them() {
         assert_eq!(statistic(&stderr, "handed_on"), published.len() as u64, "{stderr}");
         statistic(&stderr, "duplicates")
     };
-    // If all three answered, there would be twice as many duplicates as records. A store that is slow for a moment may
-    // answer after another one, but this does not happen each time.
+    // If all three answered, there would be twice as many duplicates as records. If a store is slow for a moment, the
+    // consumer asks another one, and both answer. This also causes duplicates, but not in each replay.
     let mut duplicates = Vec::new();
     while duplicates.last().is_none_or(|&count| count >= published.len() as u64 / 4) {
         duplicates.push(replay());
@@ -110,7 +111,7 @@ fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
     producer.feed(&published);
     producer.finish("each of two stores has all");
 
-    // FETCH windows rotate among the stores, so each of them must be replaced.
+    // FETCH windows rotate among the stores. So the test stops each store in turn.
     for store in &mut stores {
         let mut consumer = cluster.consumer("silent");
         let mut printed = consumer.lines(1_000, "the replay's begin");

@@ -124,7 +124,7 @@ enum Step {
     Publish,
     /// Part of the published records, per mille.
     Ack(u64),
-    /// The part before the first record, per mille, and the count.
+    /// Where the requested records begin, in per mille of the published ones, and how many are requested.
     Fetch(u64, u32),
     Doubt,
 }
@@ -213,7 +213,7 @@ proptest! {
             ingesting.handle(range, true);
             prop_assert!(ingesting.ingest.statistics().early_len_bytes <= early_len_bytes);
         }
-        // The missing records are fetched, in runs that begin elsewhere.
+        // The missing records are fetched, in runs that begin at other offsets than the earlier ones.
         partitioned(&lens).into_iter().for_each(|range| _ = ingesting.handle(range, false));
         prop_assert_eq!(&ingesting.delivered, &published(0..COUNT));
         let statistics = ingesting.ingest.statistics();
@@ -324,7 +324,7 @@ fn a_run_is_skipped_where_it_was_delivered_before_the_start_offset_was_corrected
         records.map(|(offset, _)| offset).collect::<Vec<u64>>()
     };
     assert_eq!(take(record(PARTITION, 10), 10..12, 0), [10, 11]);
-    // A run that has the start offset does not contradict it.
+    // This run begins before the start offset, and contains it. So the start offset may be right.
     assert_eq!(take(record(PARTITION, 8), 8..13, 100), [12]);
     assert_eq!(take(record(PARTITION, 6), 6..8, 2_000), [6, 7]);
     assert_eq!(take(direct(PARTITION, 5), 5..15, 2_001), [8, 9, 13, 14]);

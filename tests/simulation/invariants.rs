@@ -197,7 +197,7 @@ pub(crate) fn bounds(node: &Node, plan: &Plan, published: usize, has_fetched: bo
         if statistics.early_len_bytes > plan.limits.early_len_bytes {
             return fail(5, format!("early records occupy {} octets", statistics.early_len_bytes));
         }
-        // Between FETCHes, longer records may increase the estimate.
+        // When longer records arrive, the estimate of the bytes in flight grows without a FETCH.
         if has_fetched
             && statistics.in_flight_len_bytes > plan.limits.in_flight_len_bytes + MAX_WINDOW_LEN_BYTES
         {
