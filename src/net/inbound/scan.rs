@@ -61,16 +61,12 @@ impl Scanner {
     /// Scans all descriptors, and ends connections. True when many connections are made, or few descriptors are left.
     pub(super) fn scan(&mut self, listeners: &[Arc<Listener>], now_ms: u64) -> bool {
         self.update_listeners(listeners);
-        // Take the active connections before the descriptors are listed. Otherwise the set could contain a connection
-        // that was accepted after the listing.
-        let active: Vec<HashSet<Id>> =
-            self.listeners.iter().map(|own| std::mem::take(&mut *own.listener.active())).collect();
         // A pause in which no thread ran does not make connections idle.
         let elapsed_ms = now_ms.saturating_sub(self.scanned_ms).min(MAX_ELAPSED_MS);
         (self.scanned_ms, self.scans) = (now_ms, self.scans + 1);
         let (open_count, found, new_count) = self.list();
-        for ((own, found), active) in self.listeners.iter_mut().zip(found).zip(active) {
-            own.update(&found, active, elapsed_ms);
+        for (own, found) in self.listeners.iter_mut().zip(found) {
+            own.update(&found, elapsed_ms);
         }
         for own in &mut self.listeners {
             own.end_unwanted(now_ms);
@@ -175,8 +171,11 @@ impl ListenerConnections {
     }
 
     /// Removes the connections that were not found, and marks those that are active.
-    fn update(&mut self, found: &HashSet<Id>, active: HashSet<Id>, elapsed_ms: u64) {
+    fn update(&mut self, found: &HashSet<Id>, elapsed_ms: u64) {
         self.connections.retain(|id, _| found.contains(id));
+        // This happens after the descriptors were listed. Otherwise a connection that has been active for longer than
+        // others in the list could be ended in their place.
+        let active = std::mem::take(&mut *self.listener.active());
         for id in self.active.drain().chain(active.iter().copied()) {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.is_active = true;
