@@ -1,10 +1,12 @@
 //! Limits the memory of the reorder buffers of all partitions.
 //!
-//! A partition may use at most three times the memory that remains free. So at least a quarter of the limit remains
-//! free, and a single partition gets at most three quarters. When there is no room, the quota empties the buffers of
-//! partitions whose gap may never be filled. The buffers of unproven partitions are emptied first. Those of the
-//! partitions that have waited longest for an in-order record are next. If that is not enough, the partition that needs
-//! room drops its own latest early records. The dropped records are fetched again.
+//! When an early run arrives, the early records of its partition grow by at most the free memory, and to at most three
+//! times the free memory. So a partition that alone has early records gets about three quarters of the limit. Each
+//! further partition gets at most about three quarters of the rest. One long run can exceed these shares, because the
+//! free memory is measured before the run. When there is no room, the quota empties the buffers of partitions whose gap
+//! may never be filled. The buffers of unproven partitions are emptied first. Those of the partitions that have waited
+//! longest for an in-order record are next. If that is not enough, the partition that needs room drops its own latest
+//! early records. The dropped records are fetched again.
 
 use super::eviction::Rank;
 use super::index::Index;
