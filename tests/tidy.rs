@@ -53,7 +53,11 @@ fn layers_point_down() {
         "storage does not depend on the protocol",
     );
     let outside = ["crate::net", "crate::czmq", "zmq::", "std::net", "std::thread", "extern \"C\""];
-    must_not_name(&["wire", "protocol", "storage"], &outside, "no sockets, C or threads here");
+    must_not_name(
+        &["wire", "protocol", "storage"],
+        &outside,
+        "no sockets, CZMQ, threads or own C functions here",
+    );
     must_not_name(
         &["protocol"],
         &["Instant", "SystemTime", "crate::storage", "lmdb"],

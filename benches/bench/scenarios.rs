@@ -52,7 +52,9 @@ pub(crate) fn measure_topics(table: &mut Table) {
         let (files, may_have) = (files_of_producers(producers), dafka::net::max_open_files() as u64);
         if files > may_have {
             let (files, may_have) = (grouped(files), grouped(may_have));
-            table.note(format!("{name}: not measured. They need {files} files, and may have {may_have}."));
+            table.note(format!(
+                "{name}: not measured. They need {files} files, but one process can open only {may_have}."
+            ));
             continue;
         }
         let raw = Raw::start(1, &arguments(SIZE, TOPIC_COUNT, producers)).throughput(TOPIC_COUNT);

@@ -1,7 +1,7 @@
 //! One thread per node. The thread moves bytes between sockets and a state machine, and runs its timers.
 //!
-//! An actor runs in the thread that calls its `run` function; for C callers, this is CZMQ's zactor thread. Its owner
-//! controls it over a pipe. The actor ends when it receives `$TERM`, or when it cannot start.
+//! An actor runs in the thread that calls its `run` function: the thread of a zactor, or one that [`spawn`] starts. The
+//! owner of the actor controls it over a pipe. The actor ends when it receives `$TERM`, or when it cannot start.
 
 mod address;
 pub mod beacon;

@@ -9,8 +9,8 @@
 //! a record can be read, as in frame mode. The actor sends the token with the first record. The reader removes it with
 //! the last one. Both do so under the lock of the queue.
 //!
-//! When the queue is full, the actor waits. The reader wakes it with a message in the opposite direction when it takes
-//! the queue. The actor polls the descriptor of its end for that.
+//! When the queue is full, the actor waits. When the reader then takes the queue, it wakes the actor with a message in
+//! the opposite direction. The actor polls the descriptor of its end for this message.
 
 mod list;
 mod reader;
@@ -150,8 +150,8 @@ impl RecordQueue {
     }
 }
 
-/// Makes the two ends of a queue. `sink` is the actor's end of the record pipe. `max_count` is the number of records that
-/// may wait (0: any number), of which the queue holds one half, and the reader the other one.
+/// Makes the two ends of a queue. `sink` is the actor's end of the record pipe. `max_count` limits the records that
+/// wait (0: no limit): one half of it applies to the queue, the other half to the records that the reader has taken.
 ///
 /// # Errors
 /// libzmq's error when the sink has no descriptor.

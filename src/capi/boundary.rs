@@ -63,8 +63,8 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
 /// Runs an actor's body on the thread that CZMQ made; `pipe` is the actor's end.
 ///
 /// When the body fails or panics, this function wakes the owner, and returns after the owner has sent `$TERM`. CZMQ
-/// then sends the last signal, for which `zactor_destroy` waits. An owner that reads from the pipe before `$TERM`
-/// therefore cannot take this signal. At the end of the process this function returns without waiting.
+/// then sends the last signal, for which `zactor_destroy` waits. So an owner that has not sent `$TERM` yet cannot read
+/// this signal by mistake. At the end of the process this function returns without waiting.
 ///
 /// This function does not return when the program has called `zsys_shutdown`, which closes the pipe while the actor
 /// still runs. If it returned, CZMQ's thread would use the closed pipe and abort the process.
@@ -130,8 +130,8 @@ const INTERRUPT_CHECK_MS: u64 = 100;
 
 /// Waits until `socket` is readable. Fails when `ended` returns a reason why no more input can come.
 ///
-/// Returns false when SIGINT or SIGTERM came under CZMQ's handling, when any signal interrupted this thread, or when
-/// the socket's own timeout (ZMQ_RCVTIMEO) has passed.
+/// Returns false when CZMQ's signal handler has handled SIGINT or SIGTERM, when any signal interrupted this thread, or
+/// when the socket's own timeout (ZMQ_RCVTIMEO) has passed.
 pub(super) fn wait_for_input(socket: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<bool> {
     let kind = socket.zmq().get_socket_type();
     if matches!(kind, Ok(zmq::SocketType::PUB | zmq::SocketType::PUSH)) {
@@ -186,8 +186,8 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
 
 /// Reads a configuration. A key may be nested or flat (`store/db`).
 ///
-/// Logs each invalid value, and uses the key's default. Interprets values of some keys as libdafka 0.1.0 does instead.
-/// Logs and ignores each key that is in upper case, has empty parts, or is below `root`.
+/// Logs each invalid value. Interprets the value as libdafka 0.1.0 does if 0.1.0 accepts it. Otherwise uses the key's
+/// default. Logs and ignores each key that is in upper case, has empty parts, or is below `root`.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.
