@@ -11,7 +11,7 @@ int main (void)
     zconfig_put (config, "tower/pub_address", "tcp://127.0.0.1:25557");
     zconfig_put (config, "beacon/sub_address", "tcp://127.0.0.1:25556");
     zconfig_put (config, "beacon/pub_address", "tcp://127.0.0.1:25557");
-    //  The consumer starts at the first record, even if that was published before the consumer started
+    //  The consumer starts at the first record, even if the record was published before the consumer started
     zconfig_put (config, "consumer/offset/reset", "earliest");
     //  There is no store to acknowledge the record: let the producer end without an ACK
     zconfig_put (config, "producer/terminate_unacked", "1");
