@@ -113,7 +113,7 @@ impl Node {
             subscriber,
             subscribers: RefCell::new(Subscribers::new(max_subscription_bytes)),
             inbound,
-            requesters: RefCell::new(RequesterTable::new(directory.clone())),
+            requesters: RefCell::new(RequesterTable::new(directory.clone(), config.send_high_watermark)),
             directory,
             forged_warning: RefCell::default(),
             unread_subscriptions,

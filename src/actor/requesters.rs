@@ -10,12 +10,23 @@ use std::os::fd::RawFd;
 
 /// Heads that one requester may get per second, on average.
 const HEADS_PER_S: u64 = 50_000;
-/// Heads that one requester may get at once. By default, a store has fewer partitions.
-const HEADS_AT_ONCE: u64 = 250_000;
+/// The limit of heads that one requester may get at once.
+const MAX_HEADS_AT_ONCE: u64 = 65_536;
 /// The most requesters whose heads are counted at a time.
 const MAX_RATED_REQUESTERS: usize = 10_000;
 /// The most producers that are known at a time to run this library, not 0.1.0.
 const MAX_PRODUCERS: usize = 65_536;
+
+/// How many heads one requester may get at once, from a socket with this high-water mark. The order of heads is the same
+/// in each response. If they did not fit into libzmq's queue, libzmq would drop the same ones each time.
+///
+/// The queue has room for twice as many, because the last slice of heads may exceed the limit.
+pub(super) fn heads_at_once(send_high_watermark: i32) -> u64 {
+    match u64::try_from(send_high_watermark) {
+        Ok(count @ 1..) => (count / 2).clamp(1, MAX_HEADS_AT_ONCE),
+        _ => MAX_HEADS_AT_ONCE,
+    }
+}
 
 /// The requesters of one node.
 #[derive(Default)]
@@ -24,6 +35,8 @@ pub(super) struct RequesterTable {
     directory: Directory,
     /// Subscriptions are still unread, so a requester that seems to have no subscription may have one.
     is_behind: bool,
+    /// The limit of heads that one requester may get at once.
+    heads_at_once: u64,
     /// By requester: how many heads it had got beyond the rate, and when these were counted.
     heads: HashMap<Box<[u8]>, (u64, u64)>,
     /// Producers that run this library, not 0.1.0. Over one connection, such a producer subscribes to FETCHes of its
@@ -36,8 +49,10 @@ pub(super) struct RequesterTable {
 }
 
 impl RequesterTable {
-    pub(super) fn new(directory: Directory) -> RequesterTable {
-        RequesterTable { directory, ..RequesterTable::default() }
+    /// Returns a table without requesters, for a publishing socket with this high-water mark.
+    pub(super) fn new(directory: Directory, send_high_watermark: i32) -> RequesterTable {
+        let heads_at_once = heads_at_once(send_high_watermark);
+        RequesterTable { directory, heads_at_once, ..RequesterTable::default() }
     }
 
     /// Handles a peer's subscription to the node's publishing socket.
@@ -114,7 +129,7 @@ impl RequesterTable {
 
 impl Requesters for RequesterTable {
     fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading {
-        if id == id::DIRECT_HEAD && self.heads_over_rate(requester) >= HEADS_AT_ONCE {
+        if id == id::DIRECT_HEAD && self.heads_over_rate(requester) >= self.heads_at_once {
             return Reading::Full;
         }
         let home = self.directory.endpoint_of(requester);

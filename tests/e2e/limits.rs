@@ -1,8 +1,9 @@
 //! Keys that set limits have an effect. tests/protocol/limits.rs and tests/hostile test the behavior at the limits.
 
 use crate::e2e::{Cluster, DEADLINE, Program, QUIET, statistic, wait_until};
-use crate::peer::{Node, head, new_address, record, to};
-use std::time::Instant;
+use crate::peer::{Node, get_heads, head, new_address, record, string_at, to};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 const TOPIC: &str = "limits";
 
@@ -52,6 +53,32 @@ fn a_store_limits_its_early_records() {
     let last = publish_early_records(&node);
     node.ask(&head(TOPIC, &last, 0), &to(b'K', &last));
     assert_bounded(store);
+}
+
+/// In each response, the heads are in the same order. If the store sent more than fit into its queue, the same ones would
+/// be dropped each time, and another store would never learn of their partitions.
+#[test]
+fn a_store_with_a_short_queue_sends_all_heads() {
+    let cluster = Cluster::new().with("store/high_watermark", "5").with_tower().with_store();
+    let mut node = Node::started(&cluster, &[b"K".to_vec()]);
+    node.subscription(b"M");
+    let mut partitions: BTreeSet<String> = (0..60).map(|_| new_address()).collect();
+    for partition in &partitions {
+        node.send_record(&record(TOPIC, partition, 0), "content");
+        // Few records may wait, so the next one follows only after the ACK.
+        node.ask(&head(TOPIC, partition, 0), &to(b'K', partition));
+    }
+    let heads = to(b'E', &node.address);
+    node.subscribe(&heads);
+    let due = Instant::now() + DEADLINE;
+    while !partitions.is_empty() {
+        assert!(Instant::now() < due, "no heads of {partitions:?}");
+        node.send(&get_heads("", &node.address));
+        // On a busy machine, some heads are dropped, but others each time.
+        while let Some(received) = node.message_within(&heads, Duration::from_secs(1)) {
+            partitions.remove(&string_at(&received[0], heads.len() + 2));
+        }
+    }
 }
 
 #[test]

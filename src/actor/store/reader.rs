@@ -6,6 +6,7 @@ use crate::actor::inbox::Inbox;
 use crate::actor::node::{Config, Node};
 use crate::actor::node_loop;
 use crate::actor::notices::Notices;
+use crate::actor::requesters::heads_at_once;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms};
 use crate::net::{Frame, Kind, Pipe, TERM};
@@ -90,7 +91,9 @@ pub(super) fn run(
     pipe.signal()?;
     let reader = Reader::new(address.as_bytes()).named(store).with_max_fetches(settings.store.max_fetches);
     let inbox = Inbox::new(MAX_UNREAD_REQUEST_BYTES, usize::MAX);
-    let role = ReaderRole { log, slot, reader, progress: Progress::Idle, logged: HashSet::new() };
+    let answer_count = ANSWER_COUNT.min(heads_at_once(send_high_watermark));
+    let role =
+        ReaderRole { log, slot, reader, answer_count, progress: Progress::Idle, logged: HashSet::new() };
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store Reader", "served")))
 }
 
@@ -99,6 +102,8 @@ struct ReaderRole<'a> {
     log: &'a Log,
     slot: Slot,
     reader: Reader,
+    /// How many heads and records are sent in one turn.
+    answer_count: u64,
     /// Whether responses are left to send.
     progress: Progress,
     /// Partitions and errors that were logged as unreadable.
@@ -134,10 +139,10 @@ impl Role for ReaderRole<'_> {
     }
 
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
-        let Self { reader, log, slot, .. } = self;
+        let Self { reader, log, slot, answer_count, .. } = self;
         let Common { node, outbox, .. } = &mut *common;
         let answered = slot.during("reading records", || {
-            reader.poll_answers(&mut *node.requesters(), ANSWER_COUNT, *log, outbox, Frame::copy)
+            reader.poll_answers(&mut *node.requesters(), *answer_count, *log, outbox, Frame::copy)
         });
         self.progress = match answered {
             Ok(progress) => progress,
