@@ -152,10 +152,6 @@ impl Plan {
         plan.has_bad_starts = aside.chance(300);
         plan.accidents(&mut aside);
         plan.turn.max_run_count = aside.pick(&[1, 1, 3, 20, 300]);
-        if plan.has_hostiles && plan.turn.max_run_count > 1 {
-            // Stores take most made-up partitions from forged runs. A short queue would drop the same heads each time.
-            plan.high_watermark = plan.high_watermark.max(1_000);
-        }
         plan.keeps_disks = !plan.actions.iter().any(|(_, action)| {
             matches!(action, Action::RollStoreBack { .. } | Action::Mood { mood: Mood::Unsure, .. })
         });

@@ -379,6 +379,9 @@ impl World {
         self.phase = Phase::Calm;
         (self.network.weather, self.plan.weather) = (Weather::FAIR, Weather::FAIR);
         self.network.cuts.clear();
+        // Heads are in the same order in each response. A queue that is too short for them would drop the same ones each
+        // time. It has room for two responses, because a store may respond twice at once to a repeated request.
+        self.network.high_watermark = self.network.high_watermark.max(2 * self.model.partitions.len());
         for id in 0..self.nodes.len() {
             if matches!(self.nodes[id].role, Role::Hostile(_)) {
                 self.stop(id);
