@@ -98,12 +98,25 @@ s_destroy_objects (void)
 
 //  The child starts its own nodes.
 
+//  Threads that send to one producer, and the number of records of each
+#define SENDERS 4
+#define SHARED 300
+
+static void *
+s_send_shared (void *producer)
+{
+    for (int number = 0; number < SHARED; number++)
+        test_send ((zactor_t *) producer, "%d", number);
+    return NULL;
+}
+
 static void
 s_use_own_nodes (void)
 {
     zconfig_t *config = test_config_without_store ();
     zactor_t *tower = test_tower_new (config);
     dafka_consumer_t *consumer = test_consumer_new ("own", config);
+    zsys_set_pipehwm (1);               //  So that the senders use the pipe often
     zactor_t *producer = test_producer_new ("own", config);
     const char *address = dafka_producer_address (producer);
     CHECK (address);
@@ -112,6 +125,15 @@ s_use_own_nodes (void)
     for (int number = 0; number < 100; number++) {
         char *content = test_recv_text (consumer);
         CHECK (atoi (content) == number);
+        zstr_free (&content);
+    }
+    pthread_t senders [SENDERS];
+    for (int index = 0; index < SENDERS; index++)
+        CHECK (pthread_create (&senders [index], NULL, s_send_shared, producer) == 0);
+    for (int index = 0; index < SENDERS; index++)
+        CHECK (pthread_join (senders [index], NULL) == 0);
+    for (int number = 0; number < SENDERS * SHARED; number++) {
+        char *content = test_recv_text (consumer);
         zstr_free (&content);
     }
     CHECK (dafka_producer_address (s_producer) == NULL);

@@ -2,7 +2,7 @@
 
 use super::actor_state::{ActorState, Attached, INTERNAL_PIPE, registry};
 use super::{Frame, Kind, Socket, now_ms, poll};
-use crate::czmq::{self, exit};
+use crate::czmq::{self, exit, fork::generation};
 use std::any::Any;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -337,20 +337,23 @@ impl Socket {
     ///
     /// Several threads may call this at once: the name of a connected socket does not change, and libzmq only reads it.
     fn with_actor<R>(&self, read: impl FnOnce(&Arc<ActorState>) -> R) -> Option<R> {
+        /// A socket, the process that uses it, and the actor.
+        type Actor = (usize, u32, Arc<ActorState>);
         thread_local! {
-            /// The pipe of this thread's latest call, which usually is the pipe of its next call.
-            static LAST: RefCell<Option<(usize, Arc<ActorState>)>> = const { RefCell::new(None) };
+            /// The pipe of this thread's latest call, which usually is the pipe of its next call. A forked child has
+            /// the pipe of its parent's thread here.
+            static LAST: RefCell<Option<Actor>> = const { RefCell::new(None) };
         }
-        let own = self.raw as usize;
+        let (own, process) = (self.id(), generation());
         LAST.with_borrow_mut(|last| {
-            if let Some((pipe, actor)) = last
-                && *pipe == own
+            if let Some((pipe, user, actor)) = last
+                && (*pipe, *user) == (own, process)
                 && actor.is_open.load(Ordering::Acquire)
             {
                 return Some(read(actor));
             }
-            *last = registry().get(&self.endpoint()).map(|actor| (own, actor.clone()));
-            last.as_ref().map(|(_, actor)| read(actor))
+            *last = registry().get(&self.endpoint()).map(|actor| (own, process, actor.clone()));
+            last.as_ref().map(|(.., actor)| read(actor))
         })
     }
 

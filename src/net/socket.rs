@@ -5,12 +5,14 @@ use super::actor_state::ActorState;
 use super::descriptors::note_inherited;
 use super::endpoint::port_of;
 use super::socket_file::SocketFile;
-use crate::czmq::{self, exit, fork::generation};
+use crate::czmq::fork::{GENERATIONS, PerProcess, generation};
+use crate::czmq::{self, exit};
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_char, c_int, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use zmq::{PollEvents, PollItem};
 use zmq_sys::{zmq_msg_recv, zmq_msg_send};
 
@@ -276,13 +278,32 @@ impl Socket {
 
     /// True when the socket was made by another process, from which this process was forked. The socket cannot be used
     /// here.
+    ///
+    /// Several threads may call this at once, also while one of those for which it has returned false uses the socket.
     pub fn is_of_another_process(&self) -> bool {
-        // libzmq (4.3) then fails with EINTR at each call.
-        const TRIES: usize = 100;
         match self.owned {
             true => self.generation != generation(),
-            false => generation() != 0 && (0..TRIES).all(|_| self.zmq.get_events() == Err(zmq::Error::EINTR)),
+            false => generation() != 0 && !self.is_known_as_own(),
         }
+    }
+
+    /// Whether this process, which was forked, has made the socket. Only the first call uses the socket, under a lock.
+    /// Its result holds for as long as the process lives: a socket of another process cannot get the same address
+    /// later, because it existed before.
+    fn is_known_as_own(&self) -> bool {
+        static OWN: PerProcess<BTreeSet<usize>> =
+            PerProcess::new([const { Mutex::new(BTreeSet::new()) }; GENERATIONS]);
+        // libzmq (4.3) fails with EINTR at each call for a socket of another process.
+        const TRIES: usize = 100;
+        let mut own = OWN.lock();
+        if own.contains(&self.id()) {
+            return true;
+        }
+        let is_own = (0..TRIES).any(|_| self.zmq.get_events() != Err(zmq::Error::EINTR));
+        if is_own {
+            own.insert(self.id());
+        }
+        is_own
     }
 
     /// Identifies this socket in its process while it is open.
