@@ -20,6 +20,8 @@
 #define OWN_CODE 7
 //  Attempts with each actor that cannot start
 #define TRIES 10
+//  Threads that send to one producer
+#define SENDERS 4
 //  Attempts with each way to leave
 #define LEAVE_TRIES 4
 //  Records that a store has acknowledged
@@ -45,6 +47,37 @@ s_read_and_destroy (const char *name, zactor_fn *task, void *args)
         zactor_destroy (&actor);
         CHECK (actor == NULL);
         CHECK (zclock_mono () - start < 20000);
+    }
+}
+
+//  Sends from several threads to a producer that could not start
+
+static void *
+s_send_in_vain (void *producer)
+{
+    dafka_producer_msg_t *msg = dafka_producer_msg_new ();
+    for (int number = 0; number < 10; number++) {
+        CHECK (dafka_producer_msg_set_content_str (msg, "content") == 0);
+        CHECK (dafka_producer_msg_send (msg, (zactor_t *) producer) == -1);
+    }
+    dafka_producer_msg_destroy (&msg);
+    return NULL;
+}
+
+static void
+s_test_senders (dafka_producer_args_t *args)
+{
+    test_case ("a producer that cannot start: %d threads send to it", SENDERS);
+    for (size_t number = 0; number < TRIES; number++) {
+        test_at (number);
+        zactor_t *producer = zactor_new (dafka_producer, args);
+        CHECK (producer);
+        pthread_t senders [SENDERS];
+        for (int index = 0; index < SENDERS; index++)
+            CHECK (pthread_create (&senders [index], NULL, s_send_in_vain, producer) == 0);
+        for (int index = 0; index < SENDERS; index++)
+            CHECK (pthread_join (senders [index], NULL) == 0);
+        zactor_destroy (&producer);
     }
 }
 
@@ -81,6 +114,7 @@ s_test_cannot_start (void)
     }
     dafka_producer_msg_destroy (&msg);
     zactor_destroy (&producer);
+    s_test_senders (&args);
     zconfig_destroy (&config);
 }
 

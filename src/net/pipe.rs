@@ -303,6 +303,10 @@ impl Socket {
         if self.with_actor(|actor| actor.is_signal_read.load(Ordering::Acquire)) == Some(true) {
             return Stage::Ready;
         }
+        // Check this before the socket is used: several threads may call this for an actor that has failed.
+        if registry().has_ended(&self.endpoint()) {
+            return Stage::Ended;
+        }
         let events = self.events();
         // Look up the actor after the events: an actor that has sent a message has begun.
         let Some(actor) = self.actor() else {
@@ -359,6 +363,8 @@ impl Socket {
 
     /// True when no actor of this library reads or has read the other end of the pipe. Also true for an actor that CZMQ
     /// has started and that has not begun; when it begins, it reads what was sent to it.
+    ///
+    /// Several threads may call this at once.
     pub fn is_foreign(&self) -> bool {
         !self.has_actor() && {
             let endpoint = self.endpoint();
