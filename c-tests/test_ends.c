@@ -28,8 +28,8 @@
 #define RECORDS 3
 //  Beacons in one program
 #define BEACONS 8
-//  Records that a program sends right before it leaves main
-#define PUBLISHED 500
+//  Records that a program sends right before it leaves main: more than a producer publishes in a turn
+#define PUBLISHED 2500
 
 //  zactor_new, zstr_recv, zactor_destroy
 

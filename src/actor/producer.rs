@@ -26,7 +26,7 @@ use crate::wire::{Message, Subscription};
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zmq::{POLLIN, POLLOUT, PollEvents};
+use zmq::{POLLIN, PollEvents};
 
 mod intake;
 mod owner;
@@ -192,19 +192,17 @@ impl Role for ProducerRole<'_> {
     fn due_ms(&self, now_ms: u64) -> Option<u64> {
         let answers_ms = answers_due_ms(self.progress, now_ms);
         let renewal_ms = self.renewals.due_ms(self.is_ending());
-        [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms].into_iter().flatten().min()
+        let records_ms = self.intake.is_left().then_some(now_ms);
+        [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn pipe_events(&self) -> PollEvents {
-        if self.intake.is_left() {
-            // The pipe has room, so the loop runs another turn at once, also while the process ends.
-            POLLOUT
-        } else if !self.is_abandoned && self.intake.must_wait(self.producer.kept_len_bytes()) {
-            // A producer that may end at once must read `$TERM`.
-            PollEvents::empty()
-        } else {
-            POLLIN
-        }
+        // A producer that may end at once must read `$TERM`.
+        let must_wait = !self.is_abandoned && self.intake.must_wait(self.producer.kept_len_bytes());
+        if self.intake.is_left() || must_wait { PollEvents::empty() } else { POLLIN }
     }
 
     /// Commands are handled in order, so all records before `$TERM` are published.

@@ -11,7 +11,7 @@ use zmq_sys::{zmq_poll, zmq_pollitem_t};
 const EXIT_CHECK_INTERVAL_MS: i64 = 100;
 
 /// Waits until an item is ready, `timeout_ms` have passed (negative: no timeout), or a signal has come. It may return
-/// sooner when the process ends.
+/// sooner when the process ends. A timeout of 0 means that the caller has work left.
 ///
 /// # Errors
 /// ETERM when the context ends, and in an actor when the process ends. A signal is no error.
@@ -63,15 +63,16 @@ fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     }
 }
 
-/// Like [`poll`], while the process ends. In an actor it succeeds while there is something to read, but only for a
-/// short time. A helper thread continues until its actor ends it.
+/// Like [`poll`], while the process ends. In an actor it succeeds while there is something to read or work is left, but
+/// only for a short time. A helper thread continues until its actor ends it.
 fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     exit::park_if_abandoned();
     let is_actor = exit::role() == Role::Actor;
     let limit_ms = if is_actor { 0 } else { exit::TICK_MS };
     let count = poll_count(items, if timeout_ms < 0 { limit_ms } else { timeout_ms.min(limit_ms) })?;
     exit::park_if_abandoned();
-    match is_actor && (count == 0 || !exit::is_draining()) {
+    let is_idle = count == 0 && timeout_ms != 0;
+    match is_actor && (is_idle || !exit::is_draining()) {
         true => Err(zmq::Error::ETERM),
         false => Ok(()),
     }
