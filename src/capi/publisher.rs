@@ -98,7 +98,9 @@ fn content(pointer: Frame) -> Option<Frame> {
     let bytes: [u8; size_of::<usize>()] = pointer.as_ref().try_into().ok()?;
     // SAFETY: the command's contract: a pointer to a live frame, whose ownership passes with it.
     let frame = unsafe { ZFrame::from_c(usize::from_ne_bytes(bytes) as *mut zframe_t) };
-    Frame::try_copy(frame.content()?)
+    let copy = Frame::try_copy(frame.content()?);
+    // The owner waits until the record is published, so a record is not lost when memory is short.
+    Some(copy.unwrap_or_else(|| Frame::wrap(frame)))
 }
 
 /// The publisher's actor: a function for `zactor_new`, whose `args` is a `dafka_publisher_args_t *`. Do not call it
