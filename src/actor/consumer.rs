@@ -181,8 +181,9 @@ impl Role for ConsumerRole<'_> {
         if records.len() >= DELIVERY_COUNT { self.deliver(false) } else { Ok(()) }
     }
 
-    fn handle_all_read(&mut self, _: u64) -> Result {
-        self.deliver(false)
+    /// An error later in the turn ends the consumer, and the application can still read what was delivered.
+    fn after_messages(&mut self) -> Result {
+        if self.is_blocked { Ok(()) } else { self.deliver(false) }
     }
 
     fn handle_given_up(&mut self, now_ms: u64) {

@@ -110,6 +110,7 @@ fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
         let received = if R::KEEPS_CONTENT { received.with_own_content() } else { received };
         handle_message(common, role, received, read_ms)?;
     }
+    role.after_messages()?;
     common.inbox.fill(&common.node.subscriber, &common.node.unread, common.clock.now_ms())
 }
 

@@ -11,6 +11,10 @@
 //!
 //! When the queue is full, the actor waits. When the reader then takes the queue, it wakes the actor with a message in
 //! the opposite direction. The actor polls the descriptor of its end for this message.
+//!
+//! When the decision is against queue mode, the reader has read records that go back into the pipe. libzmq frees the
+//! room of these records late, so some of them may wait in the queue. If the actor ends before it has sent them, the
+//! reader takes them from the queue after the last frame.
 
 mod list;
 mod reader;
@@ -25,6 +29,7 @@ use crate::czmq::exit;
 use crate::net::{Frame, Socket};
 use crate::partition_name::PartitionName;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zmq::{POLLIN, PollItem};
 
@@ -121,6 +126,8 @@ struct RecordQueue {
     state: Mutex<State>,
     /// The most records in the queue.
     max_count: usize,
+    /// The actor has ended in frame mode, and records are left that did not fit into the pipe.
+    has_rest: AtomicBool,
 }
 
 impl RecordQueue {
@@ -166,7 +173,8 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         has_token: false,
         is_actor_waiting: false,
     };
-    let queue = Arc::new(RecordQueue { state: Mutex::new(state), max_count });
+    let queue =
+        Arc::new(RecordQueue { state: Mutex::new(state), max_count, has_rest: AtomicBool::new(false) });
     Ok((RecordWriter { queue: queue.clone(), file }, RecordReader::new(queue)))
 }
 
@@ -200,8 +208,12 @@ impl RecordWriter {
 
 impl Drop for RecordWriter {
     fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        let has_rest = state.mode != Mode::Queue && !state.records.is_empty();
+        self.queue.has_rest.store(has_rest, Ordering::Release);
+        let sink = state.sink.take();
+        drop(state);
         // The socket is closed without the lock, because a thread of an exiting process may park there.
-        let sink = self.queue.lock().sink.take();
         drop(sink);
     }
 }

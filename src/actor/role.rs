@@ -95,6 +95,11 @@ pub(super) trait Role: Sized {
         Ok(())
     }
 
+    /// Called after messages were read.
+    fn after_messages(&mut self) -> Result {
+        Ok(())
+    }
+
     /// A peer has appeared at `endpoint` (`is_present`), or has left. Only a producer uses this, to count its stores.
     /// Requesters notice a dead peer by the deadline of their FETCH.
     fn handle_peer(&mut self, _endpoint: &str, _is_present: bool) {}

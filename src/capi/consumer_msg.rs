@@ -81,7 +81,7 @@ impl dafka_consumer_msg_t {
         reader: &mut RecordReader,
         ended: &dyn Fn() -> Option<&'static str>,
     ) -> Outcome<c_int> {
-        if reader.reads_frames() {
+        if reader.reads_frames(source) {
             let rc = self.recv_frames(source, ended)?;
             if rc == 0 {
                 reader.count_received(source).map_err(|error| error.to_string())?;

@@ -4,6 +4,8 @@ use super::{Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use zmq::POLLIN;
 
 /// The application's end. One thread at a time uses it, the one that reads the record pipe. `source` is always the
 /// application's end of the pipe.
@@ -13,7 +15,7 @@ pub struct RecordReader {
     taken: RecordList,
     /// How many records this library has read from the pipe as frames.
     received: u64,
-    /// Whether records come through the queue. This is `Mode::Queue` without the lock.
+    /// Whether records come through the queue: in `Mode::Queue`, or the actor has ended and all frames were read.
     has_switched: bool,
 }
 
@@ -23,7 +25,11 @@ impl RecordReader {
     }
 
     /// True while the records come as frames through the pipe.
-    pub fn reads_frames(&self) -> bool {
+    pub fn reads_frames(&mut self, source: &Socket) -> bool {
+        let has_rest = !self.has_switched && self.queue.has_rest.load(Ordering::Acquire);
+        if has_rest && !source.events().contains(POLLIN) {
+            self.has_switched = true;
+        }
         !self.has_switched
     }
 

@@ -80,7 +80,7 @@ impl Application {
     }
 
     fn read(&mut self) -> bool {
-        if self.reader.reads_frames() {
+        if self.reader.reads_frames(&self.source) {
             let is_read = self.read_itself();
             if is_read {
                 self.reader.count_received(&self.source).unwrap();
@@ -113,7 +113,7 @@ fn the_pipe_is_readable_while_records_wait() {
             }
             assert!(!application.is_readable() && !application.read() && !application.is_readable());
         }
-        assert!(!application.reader.reads_frames());
+        assert!(!application.reader.reads_frames(&application.source));
     }
 }
 
@@ -128,8 +128,25 @@ fn a_program_that_reads_frames_itself_gets_frames_for_ever() {
             let is_itself = application.next == itself_at || application.next > 1_500;
             assert!(if is_itself { application.read_itself() } else { application.read() });
         }
-        assert!(application.reader.reads_frames());
+        assert!(application.reader.reads_frames(&application.source));
     }
+}
+
+#[test]
+fn an_actor_that_ends_after_the_decision_for_frames_loses_no_record() {
+    let (writer, mut application) = ends(3_000);
+    let mut actor = actor(writer);
+    actor.add(3_001);
+    assert!(actor.hand_over() && application.read_itself());
+    while application.next <= SWITCH_COUNT {
+        assert!(application.read());
+    }
+    assert!(!actor.writer.queue.lock().records.is_empty(), "libzmq has not freed all the room");
+    drop(actor);
+    while application.next < 3_001 {
+        assert!(application.read(), "record {} is lost", application.next);
+    }
+    assert!(!application.read());
 }
 
 #[test]
