@@ -24,11 +24,12 @@
 //! - `P`: publish. A second frame holds the content. A content longer than `producer/max_record_bytes` is logged and
 //!   dropped. The pipe's high-water mark applies (`zsys_set_pipehwm`). Records that were sent with
 //!   `dafka_producer_msg_send` before the `P` stay before it. Records that are sent with this function after the first
-//!   `P` follow it if the producer has read this `P` before. So call `dafka_producer_address` after the first `P`: it
-//!   returns when the producer has read all earlier commands. Later records and `P`s stay in the order in which they
-//!   were sent.
+//!   `P` follow it if the producer has read this `P` before. Otherwise they may come before this `P`, and before other
+//!   `P`s that the producer has not read. So call `dafka_producer_address` after the first `P`: it returns when the
+//!   producer has read all earlier commands. Later records and `P`s stay in the order in which they were sent.
 //! - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address` returns (`zsock_brecv` with picture `p`).
-//! - `$TERM`: end. `zactor_destroy` sends it.
+//! - `$TERM`: end. `zactor_destroy` sends it, and does not wait for room in the pipe. Before `zactor_destroy`, a
+//!   program whose own commands may have filled the pipe calls `dafka_producer_address`: afterwards, there is room.
 //!
 //! # Example
 //!

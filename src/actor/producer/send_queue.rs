@@ -8,8 +8,15 @@
 //! The sending thread uses the pipe's socket only while it holds the queue's lock. So several threads may send records
 //! to one producer.
 //!
-//! A program may also write commands with records into the pipe directly. After the actor has read such a command, all
-//! records travel through the pipe, so that they stay in order.
+//! A program may also write commands into the pipe directly. The queue cannot detect such a command before the actor
+//! has read it. This has two consequences:
+//!
+//! - A record that enters the queue after such a command with a record, and while [`QUEUED`] is unread, is published
+//!   before the record of the command. After the actor has read the first such command, all records travel through the
+//!   pipe, so that they stay in order.
+//! - A record that enters a queue which is not empty sends nothing, so its call does not check for room in the pipe.
+//!   Commands of the program may have filled the pipe, and `$TERM` is then lost. A check at each record would cost more
+//!   than the rest of the call.
 
 use crate::actor::command::{Ended, send_last};
 use crate::czmq::exit;
