@@ -23,13 +23,16 @@ mod attributes;
 mod builder;
 mod error;
 mod header;
+mod packing;
 
 pub use attributes::{Attributes, Headers, HeadersBuf, HeadersIter};
 pub use builder::BatchBuilder;
 pub use error::{AttributesFault, BatchError, Compression, PushError};
+pub use packing::Packing;
 
 use header::{HEADER_LEN, Header};
 use std::fmt;
+use std::ops::Range;
 
 /// The longest content of a record (1 GiB). A store writes a batch with one system call, and Linux writes less than 2
 /// GiB with one call.
@@ -115,6 +118,42 @@ impl<B: AsRef<[u8]>> Batch<B> {
     /// The whole batch.
     pub fn as_octets(&self) -> &[u8] {
         self.octets.as_ref()
+    }
+
+    /// The same batch, without the ownership of its octets.
+    pub fn borrowed(&self) -> Batch<&[u8]> {
+        let Self { count, table, timestamp_ms, has_attributes, .. } = *self;
+        Batch { octets: self.as_octets(), count, table, timestamp_ms, has_attributes }
+    }
+
+    /// A batch of some of the records, with their attributes, and with the timestamp of this batch.
+    ///
+    /// # Panics
+    ///
+    /// When there are no records in the range, or the range exceeds the batch.
+    pub fn part(&self, range: Range<usize>) -> Vec<u8> {
+        let (records, table) = self.as_octets().split_at(self.table);
+        let (ends, _) = table.as_chunks::<END_LEN>();
+        let ends = &ends[..self.count];
+        let begin = range.start.checked_sub(1).map_or(0, |before| offset(&ends[before]));
+        let ends = &ends[range];
+        let end = offset(ends.last().expect("a batch has records"));
+        let records = &records[HEADER_LEN + begin..HEADER_LEN + end];
+
+        let area_len = records.len() + ends.len() * END_LEN;
+        let mut octets = Vec::with_capacity(HEADER_LEN + area_len);
+        octets.resize(HEADER_LEN, 0);
+        octets.extend_from_slice(records);
+        ends.iter().for_each(|end| octets.extend_from_slice(&((offset(end) - begin) as u32).to_be_bytes()));
+        let header = Header {
+            compression: None,
+            timestamp_ms: self.timestamp_ms,
+            has_attributes: self.has_attributes,
+            count: ends.len() as u32,
+            area_len: area_len as u32,
+        };
+        header.write(&mut octets);
+        octets
     }
 
     /// The record with this index, from 0; `None` after the last one.

@@ -4,7 +4,7 @@ use crate::allocations;
 use crate::checks::Checksum;
 use dafka::wire::batch::{
     Attributes, AttributesFault, Batch, BatchBuilder, BatchError, Compression, FULL_LEN_BYTES, HeadersBuf,
-    MAX_CONTENT_LEN_BYTES, MAX_LEN_BYTES, PushError, Record,
+    MAX_CONTENT_LEN_BYTES, MAX_LEN_BYTES, Packing, PushError, Record,
 };
 
 pub(crate) const TIME_MS: i64 = 1_700_000_000_123;
@@ -196,8 +196,47 @@ fn records_that_do_not_fit_leave_the_batch_unchanged() {
 }
 
 #[test]
-fn the_longest_content_is_that_of_a_store() {
-    assert_eq!(MAX_CONTENT_LEN_BYTES, dafka::storage::MAX_CONTENT_LEN_BYTES);
+fn a_part_of_a_batch_has_the_same_records() {
+    for octets in [bare(), with_attributes(), empty()] {
+        let batch = Batch::check(&octets).unwrap();
+        let records: Vec<_> = batch.records().collect();
+        for start in 0..records.len() {
+            for end in start + 1..=records.len() {
+                let part = Batch::check(batch.part(start..end)).unwrap();
+                assert!(part.records().eq(records[start..end].iter().copied()));
+                assert_eq!(
+                    (part.timestamp_ms(), part.has_attributes()),
+                    (batch.timestamp_ms(), batch.has_attributes())
+                );
+            }
+        }
+        assert_eq!(batch.part(0..records.len()), octets);
+        assert_eq!(batch.borrowed().as_octets(), octets);
+    }
+}
+
+#[test]
+fn packed_records_make_the_batch_of_the_builder() {
+    let full = FULL_LEN_BYTES - 24 - 4;
+    for (lens, count) in [
+        (&[2, 0, 1][..], 3),
+        (&[0][..], 1),
+        (&[full, 0][..], 1),
+        (&[full - 4, 0, 0][..], 2),
+        (&[full + 1, 0][..], 1),
+        (&[5, full][..], 1),
+        (&[1_000; 100][..], 65),
+    ] {
+        let contents: Vec<Vec<u8>> = lens.iter().zip(b'a'..).map(|(len, octet)| vec![octet; *len]).collect();
+        let packing = Packing::plan(lens.iter().copied());
+        assert_eq!(packing.count, count);
+        let mut packed = vec![0xaa; packing.len_bytes];
+        packing.write(&mut packed, contents.iter().map(Vec::as_slice));
+        let mut builder = BatchBuilder::new(Vec::new());
+        let _ = contents.iter().try_for_each(|content| builder.push(content));
+        assert_eq!(Some(packed), builder.finish(Vec::new()));
+    }
+    assert_eq!(Packing::plan([]).count, 0);
 }
 
 /// A batch with these octets in place of those at `at`, and a valid checksum.
