@@ -37,6 +37,11 @@ fn must_not_name(folders: &[&str], words: &[&str], why: &str) {
     }
 }
 
+/// The lines of code that name another part of `wire` than `wire::batch`.
+fn beside_batches(text: &str) -> Vec<String> {
+    lines_with(&text.replace("crate::wire::batch", ""), &["crate::wire"])
+}
+
 #[test]
 fn layers_point_down() {
     let capi = ["crate::capi", "crate::program", "crate::commands"];
@@ -47,11 +52,11 @@ fn layers_point_down() {
     );
     must_not_name(&["wire", "protocol", "storage", "net", "czmq"], &["crate::actor"], "actors are above");
     must_not_name(&["wire"], &["crate::protocol", "crate::storage"], "wire is at the bottom");
-    must_not_name(
-        &["storage"],
-        &["crate::wire", "crate::protocol"],
-        "storage does not depend on the protocol",
-    );
+    must_not_name(&["storage"], &["crate::protocol"], "storage does not depend on the protocol");
+    for file in files(&source().join("storage")) {
+        let lines = beside_batches(&std::fs::read_to_string(&file).unwrap());
+        assert!(lines.is_empty(), "{}: storage knows only batches of the wire: {lines:?}", file.display());
+    }
     let outside = ["crate::net", "crate::czmq", "zmq::", "std::net", "std::thread", "extern \"C\""];
     must_not_name(
         &["wire", "protocol", "storage"],
@@ -272,4 +277,7 @@ fn these_checks_can_fail() {
     assert_eq!(lines_with("let x = unsafe { y };\n// unsafe\n", &["unsafe"]).len(), 1);
     let caught = std::panic::catch_unwind(|| must_not_name(&["capi"], &["unsafe"], "seen"));
     assert!(caught.is_err());
+    let uses =
+        "use crate::wire::batch::Batch;\nuse crate::wire::{batch, Message};\nuse crate::wire::Position;\n";
+    assert_eq!(beside_batches(uses).len(), 2);
 }

@@ -1,11 +1,18 @@
 //! Writes a batch in one transaction.
 
-use super::batch::{Batch, Records, Run};
-use super::chunk::{self, MAX_CONTENT_LEN_BYTES};
+use std::ops::Range;
+
+use super::batch::{Batch, Entries, Run};
 use super::engine::{Table, Update};
 use super::error::AppendError;
-use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, record_key};
+use super::keys::{
+    MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, RECORD_KEY_LEN, record_key,
+};
+use super::opening;
 use super::partitions::find_value;
+use super::records::{AsRecords, Records};
+use super::value::{CHECK_LEN, write_check};
+use crate::wire::batch::{self, MAX_CONTENT_LEN_BYTES, Packing};
 
 /// In the table `meta`, the key of the number that the next new partition gets. The value has 8 octets, big-endian.
 pub(super) const NEXT_ID_KEY: &str = "next-id";
@@ -25,24 +32,25 @@ impl<E> From<E> for WriteError<E> {
     }
 }
 
-/// Writes a whole batch into a transaction. The caller commits it.
+/// Writes a whole batch into a transaction. The caller commits it. A database of an older format gets the current one.
 ///
 /// # Errors
 /// See [`WriteError`].
-pub fn write_batch<U: Update, P: AsRef<[u8]>>(
+pub fn write_batch<U: Update, P: AsRecords>(
     txn: &mut U,
     batch: &Batch<P>,
 ) -> Result<(), WriteError<U::Error>> {
-    for (run, records) in batch.runs_with_records().filter(|(run, _)| run.count > 0) {
-        write_run(txn, run, records)?;
+    opening::upgrade(txn)?;
+    for (run, entries) in batch.runs_with_entries().filter(|(run, _)| run.count > 0) {
+        write_run(txn, run, entries)?;
     }
     Ok(())
 }
 
-fn write_run<U: Update, P: AsRef<[u8]>>(
+fn write_run<U: Update, P: AsRecords>(
     txn: &mut U,
     run: Run<'_>,
-    mut records: Records<'_, P>,
+    mut entries: Entries<'_, P>,
 ) -> Result<(), WriteError<U::Error>> {
     let Some(key) = PartitionKey::new(run.name) else {
         let len_bytes = run.name.topic.len().max(run.name.producer.len());
@@ -65,29 +73,76 @@ fn write_run<U: Update, P: AsRef<[u8]>>(
     };
     let end = value.next.checked_add(run.count).ok_or_else(U::damaged)?;
     while value.next < end {
-        let mut too_long = None;
-        let lens = records.clone().map(<[u8]>::len).enumerate();
-        let plan = chunk::plan(lens.map_while(|(index, len)| {
-            if len > MAX_CONTENT_LEN_BYTES {
-                too_long = Some((index, len));
-                return None;
-            }
-            Some(len)
-        }));
-        if let Some((index, len_bytes)) = too_long {
-            return Err(WriteError::Refused(AppendError::RecordTooLong {
-                offset: value.next + index as u64,
-                len_bytes,
-                max_len_bytes: MAX_CONTENT_LEN_BYTES,
-            }));
-        }
         let key = record_key(value.id, value.next);
-        let page = txn.reserve(Table::Records, &key, plan.len)?;
-        chunk::write(page, &key, plan, records.by_ref());
-        value.next += plan.count as u64;
+        let count = match entries.clone().next() {
+            Some(Records::Of(batch, range)) => {
+                entries.next();
+                write_part(txn, &key, &batch, range)?
+            }
+            _ => write_singles(txn, &key, value.next, &mut entries)?,
+        };
+        value.next += count as u64;
     }
     txn.put(Table::Partitions, key.as_ref(), &value.encode())?;
     Ok(())
+}
+
+/// Writes records of a batch of a producer: the whole batch as it is, or a new batch of a part of its records.
+fn write_part<U: Update>(
+    txn: &mut U,
+    key: &[u8; RECORD_KEY_LEN],
+    batch: &batch::Batch<&[u8]>,
+    range: Range<usize>,
+) -> Result<usize, U::Error> {
+    let count = range.len();
+    let built;
+    let octets = if count == batch.count() {
+        batch.as_octets()
+    } else {
+        built = batch.part(range);
+        &built
+    };
+    let value = txn.reserve(Table::Records, key, octets.len() + CHECK_LEN)?;
+    value[..octets.len()].copy_from_slice(octets);
+    write_check(value, key);
+    Ok(count)
+}
+
+/// Packs as many of the next single records as fit into one batch, and writes it. Returns their number.
+fn write_singles<U: Update, P: AsRecords>(
+    txn: &mut U,
+    key: &[u8; RECORD_KEY_LEN],
+    first_offset: u64,
+    entries: &mut Entries<'_, P>,
+) -> Result<usize, WriteError<U::Error>> {
+    let mut too_long = None;
+    let lens = singles(entries.clone()).map(<[u8]>::len).enumerate();
+    let packing = Packing::plan(lens.map_while(|(index, len)| {
+        if len > MAX_CONTENT_LEN_BYTES {
+            too_long = Some((index, len));
+            return None;
+        }
+        Some(len)
+    }));
+    if let Some((index, len_bytes)) = too_long {
+        return Err(WriteError::Refused(AppendError::RecordTooLong {
+            offset: first_offset + index as u64,
+            len_bytes,
+            max_len_bytes: MAX_CONTENT_LEN_BYTES,
+        }));
+    }
+    let value = txn.reserve(Table::Records, key, packing.len_bytes + CHECK_LEN)?;
+    packing.write(&mut value[..packing.len_bytes], singles(entries.by_ref()));
+    write_check(value, key);
+    Ok(packing.count)
+}
+
+/// The contents of the single records up to the first records of a batch.
+fn singles<'a>(entries: impl Iterator<Item = Records<'a>>) -> impl Iterator<Item = &'a [u8]> {
+    entries.map_while(|records| match records {
+        Records::One(content) => Some(content),
+        Records::Of(..) => None,
+    })
 }
 
 /// Returns a number for a new partition, and increments the stored one.

@@ -2,23 +2,26 @@
 
 use super::error::BatchError;
 use super::keys::PartitionName;
+use super::records::{AsRecords, Records};
 
 /// Records to append, grouped into runs: consecutive records of one partition.
 ///
 /// For speed, open a run once ([`Batch::run`]), and push records by its handle. [`Batch::clear`] keeps the memory, so a
 /// batch of the usual size allocates nothing for each record.
 ///
-/// `P` contains the content of a record, for example a message of the network layer.
-/// [`Log::append`](super::Log::append) copies the content once, into LMDB's page.
+/// `P` contains one or more records, for example a message of the network layer, see [`AsRecords`].
+/// [`Log::append`](super::Log::append) copies them once, into LMDB's page.
 #[derive(Debug)]
 pub struct Batch<P> {
     runs: Vec<RunEntry>,
-    /// All records in the order in which they were pushed. The records of a run form a linked list, so that all runs
+    /// All entries in the order in which they were pushed. The entries of a run form a linked list, so that all runs
     /// share one allocation, which is never larger than the largest batch.
-    records: Vec<RecordEntry<P>>,
+    entries: Vec<Entry<P>>,
     /// The names of all runs: topic, producer, topic, producer, ...
     names: Vec<u8>,
-    content_len_bytes: usize,
+    /// The number of records.
+    count: usize,
+    len_bytes: usize,
     /// How many times the batch was cleared, or runs were removed from it. Handles from before that are refused.
     generation: u64,
 }
@@ -46,16 +49,19 @@ struct RunEntry {
     /// Positions in `names`: begin of the topic, end of the topic and begin of the producer, end of the producer.
     names: [usize; 3],
     first_offset: u64,
+    /// The number of records.
     count: usize,
-    /// The indexes of the first and the last record; without meaning while `count` is 0.
+    /// The number of entries. Each contains at least one record.
+    entry_count: usize,
+    /// The indexes of the first and the last entry; without meaning while `entry_count` is 0.
     head: usize,
     tail: usize,
 }
 
 #[derive(Debug)]
-struct RecordEntry<P> {
-    content: P,
-    /// The index of the next record of the run; without meaning in its last record.
+struct Entry<P> {
+    records: P,
+    /// The index of the next entry of the run; without meaning in its last entry.
     next: usize,
 }
 
@@ -63,15 +69,16 @@ impl<P> Default for Batch<P> {
     fn default() -> Self {
         Batch {
             runs: Vec::new(),
-            records: Vec::new(),
+            entries: Vec::new(),
             names: Vec::new(),
-            content_len_bytes: 0,
+            count: 0,
+            len_bytes: 0,
             generation: 0,
         }
     }
 }
 
-impl<P: AsRef<[u8]>> Batch<P> {
+impl<P: AsRecords> Batch<P> {
     /// An empty batch.
     pub fn new() -> Batch<P> {
         Batch::default()
@@ -87,34 +94,45 @@ impl<P: AsRef<[u8]>> Batch<P> {
         let middle = self.names.len();
         self.names.extend_from_slice(name.producer);
         let names = [begin, middle, self.names.len()];
-        self.runs.push(RunEntry { names, first_offset, count: 0, head: 0, tail: 0 });
+        self.runs.push(RunEntry { names, first_offset, count: 0, entry_count: 0, head: 0, tail: 0 });
         RunIndex { index: self.runs.len() - 1, generation: self.generation }
     }
 
-    /// Adds a record to the end of a run.
+    /// Adds records to the end of a run.
     ///
     /// # Panics
     ///
-    /// When the handle is older than the last [`Batch::clear`]: the record would get into another partition.
-    pub fn push_to(&mut self, run: RunIndex, content: P) {
+    /// When the handle is older than the last [`Batch::clear`]: the records would get into another partition. When the
+    /// records exceed their batch.
+    pub fn push_to(&mut self, run: RunIndex, records: P) {
         assert_eq!(
             run.generation, self.generation,
             "the handle is older than the last time that the batch was cleared"
         );
-        self.content_len_bytes += content.as_ref().len();
-        let record = self.records.len();
-        self.records.push(RecordEntry { content, next: 0 });
-        let run = &mut self.runs[run.index];
-        if run.count == 0 {
-            run.head = record;
-        } else {
-            self.records[run.tail].next = record;
+        let view = records.as_records();
+        if let Records::Of(batch, range) = &view {
+            assert!(range.end <= batch.count(), "the records exceed their batch");
         }
-        run.tail = record;
-        run.count += 1;
+        let (count, len_bytes) = (view.count(), view.len_bytes());
+        if count == 0 {
+            return;
+        }
+        let entry = self.entries.len();
+        self.entries.push(Entry { records, next: 0 });
+        let run = &mut self.runs[run.index];
+        if run.entry_count == 0 {
+            run.head = entry;
+        } else {
+            self.entries[run.tail].next = entry;
+        }
+        run.tail = entry;
+        run.entry_count += 1;
+        run.count += count;
+        self.count += count;
+        self.len_bytes += len_bytes;
     }
 
-    /// Adds a record to the last run of its partition, or opens a run.
+    /// Adds records to the last run of their partition, or opens a run.
     ///
     /// This searches all runs for the partition. With many partitions, use [`Batch::run`].
     ///
@@ -122,7 +140,7 @@ impl<P: AsRef<[u8]>> Batch<P> {
     ///
     /// [`BatchError::NotContiguous`] when the batch contains records of the partition and `offset` does not follow
     /// them. Then the batch is not changed.
-    pub fn push(&mut self, name: PartitionName<'_>, offset: u64, content: P) -> Result<(), BatchError> {
+    pub fn push(&mut self, name: PartitionName<'_>, offset: u64, records: P) -> Result<(), BatchError> {
         let found = (0..self.runs.len()).rev().find(|&index| self.view(index).name == name);
         let run = match found {
             Some(index) => {
@@ -135,31 +153,31 @@ impl<P: AsRef<[u8]>> Batch<P> {
             }
             None => self.run(name, offset),
         };
-        self.push_to(run, content);
+        self.push_to(run, records);
         Ok(())
     }
 
     /// Whether the batch contains no records.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.count == 0
     }
 
     /// The number of records.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.count
     }
 
-    /// The length of all contents together.
-    pub fn content_len_bytes(&self) -> usize {
-        self.content_len_bytes
+    /// The length of all records together: of whole batches of producers, and of the contents of other records.
+    pub fn len_bytes(&self) -> usize {
+        self.len_bytes
     }
 
     /// Removes all records and runs, but keeps the memory. Handles of runs become invalid.
     pub fn clear(&mut self) {
         self.runs.clear();
-        self.records.clear();
+        self.entries.clear();
         self.names.clear();
-        self.content_len_bytes = 0;
+        (self.count, self.len_bytes) = (0, 0);
         self.generation += 1;
     }
 
@@ -171,18 +189,24 @@ impl<P: AsRef<[u8]>> Batch<P> {
     /// Removes some of the runs. Handles of runs become invalid.
     pub fn remove_runs(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
         let unwanted: Vec<bool> = self.runs().map(&mut is_unwanted).collect();
-        let lens = self.runs_with_records().zip(&unwanted).filter(|(_, is_unwanted)| **is_unwanted);
-        self.content_len_bytes -= lens.flat_map(|((_, records), _)| records.map(<[u8]>::len)).sum::<usize>();
+        let removed = self.runs_with_entries().zip(&unwanted).filter(|(_, is_unwanted)| **is_unwanted);
+        let (mut count, mut len_bytes) = (0, 0);
+        for records in removed.flat_map(|((_, entries), _)| entries) {
+            count += records.count();
+            len_bytes += records.len_bytes();
+        }
+        self.count -= count;
+        self.len_bytes -= len_bytes;
         let mut unwanted = unwanted.into_iter();
-        // Records of removed runs stay in memory until the batch is cleared, but nothing refers to them.
+        // Entries of removed runs stay in memory until the batch is cleared, but nothing refers to them.
         self.runs.retain(|_| !unwanted.next().unwrap_or(false));
         self.generation += 1;
     }
 
-    /// The runs together with their records.
-    pub(super) fn runs_with_records(&self) -> impl Iterator<Item = (Run<'_>, Records<'_, P>)> {
+    /// The runs together with their entries.
+    pub(super) fn runs_with_entries(&self) -> impl Iterator<Item = (Run<'_>, Entries<'_, P>)> {
         self.runs.iter().enumerate().map(|(index, run)| {
-            (self.view(index), Records { entries: &self.records, at: run.head, left: run.count })
+            (self.view(index), Entries { entries: &self.entries, at: run.head, left: run.entry_count })
         })
     }
 
@@ -197,29 +221,29 @@ impl<P: AsRef<[u8]>> Batch<P> {
     }
 }
 
-/// Iterates over the contents of a run. A clone continues at the same record.
+/// Iterates over the entries of a run. A clone continues at the same entry.
 #[derive(Debug)]
-pub(super) struct Records<'a, P> {
-    entries: &'a [RecordEntry<P>],
+pub(super) struct Entries<'a, P> {
+    entries: &'a [Entry<P>],
     at: usize,
     left: usize,
 }
 
 // Not derived: that would require `P: Clone`.
-impl<P> Clone for Records<'_, P> {
+impl<P> Clone for Entries<'_, P> {
     fn clone(&self) -> Self {
-        Records { entries: self.entries, at: self.at, left: self.left }
+        Entries { entries: self.entries, at: self.at, left: self.left }
     }
 }
 
-impl<'a, P: AsRef<[u8]>> Iterator for Records<'a, P> {
-    type Item = &'a [u8];
+impl<'a, P: AsRecords> Iterator for Entries<'a, P> {
+    type Item = Records<'a>;
 
-    fn next(&mut self) -> Option<&'a [u8]> {
+    fn next(&mut self) -> Option<Records<'a>> {
         self.left = self.left.checked_sub(1)?;
         let entry = &self.entries[self.at];
         self.at = entry.next;
-        Some(entry.content.as_ref())
+        Some(entry.records.as_records())
     }
 }
 
@@ -232,7 +256,11 @@ mod tests {
     }
 
     fn contents(batch: &Batch<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
-        batch.runs_with_records().map(|(_, records)| records.map(<[u8]>::to_vec).collect()).collect()
+        let content = |records: Records<'_>| match records {
+            Records::One(content) => content.to_vec(),
+            Records::Of(..) => unreachable!("there are only single records"),
+        };
+        batch.runs_with_entries().map(|(_, entries)| entries.map(content).collect()).collect()
     }
 
     #[test]
@@ -247,7 +275,7 @@ mod tests {
         assert_ne!(a, empty);
         let expected: [&[&[u8]]; 3] = [&[b"a0", b"a1", b"a2"], &[b"b0", b"b1", b""], &[]];
         assert_eq!(contents(&batch), expected);
-        assert_eq!((batch.len(), batch.content_len_bytes(), batch.is_empty()), (6, 10, false));
+        assert_eq!((batch.len(), batch.len_bytes(), batch.is_empty()), (6, 10, false));
         let runs: Vec<_> =
             batch.runs().map(|r| (r.name.producer.to_vec(), r.first_offset, r.count)).collect();
         assert_eq!(runs, [(b"A".to_vec(), 7, 3), (b"B".to_vec(), 0, 3), (b"C".to_vec(), 3, 0)]);
@@ -264,7 +292,7 @@ mod tests {
         let runs: Vec<_> = batch.runs().map(|run| (run.name.producer, run.first_offset, run.count)).collect();
         assert_eq!(runs, [(&b"A"[..], 0, 2), (b"C", 0, 1)]);
         assert_eq!(contents(&batch), [vec![b"a0".to_vec(), b"a1".to_vec()], vec![b"c0".to_vec()]]);
-        assert_eq!(batch.content_len_bytes(), 6);
+        assert_eq!(batch.len_bytes(), 6);
     }
 
     #[test]
@@ -287,7 +315,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.push(named(b"s", b"A"), 5, b"5".to_vec()).expect("first");
         batch.clear();
-        assert!(batch.is_empty() && batch.runs().next().is_none() && batch.content_len_bytes() == 0);
+        assert!(batch.is_empty() && batch.runs().next().is_none() && batch.len_bytes() == 0);
         batch.push(named(b"s", b"A"), 9, b"9".to_vec()).expect("a new beginning");
         assert_eq!(contents(&batch), [[b"9".to_vec()]]);
     }

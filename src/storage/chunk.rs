@@ -1,77 +1,13 @@
-//! A chunk: consecutive records of one partition, packed into one value of the table `records`.
+//! A chunk: consecutive records of one partition, packed into one value of the table `records`, as in format 1. Stores
+//! read chunks, and no longer write them.
 //!
 //! doc/storage-format.md describes the layout. Decoding never fails half-way: it returns a chunk in which every
 //! record can be read, or an error with the reason.
 
 use super::keys::RECORD_KEY_LEN;
 
-/// The longest content of a record (1 GiB). LMDB writes a value with one `pwrite`, and Linux writes less than 2 GiB
-/// with one call.
-pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
-
-/// The length of the header: a checksum and the number of records.
-const HEADER_LEN: usize = 8;
-
 /// The length of an entry in the table of ends.
 const END_LEN: usize = 4;
-
-/// The greatest length of a chunk with more than one record. With the 16 octets that LMDB puts in front, such a chunk
-/// fills 16 pages of 4096 octets.
-const FULL_LEN: usize = 16 * 4096 - 16;
-
-/// The number of records in the next chunk, and its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// The number of records; 0 only when there were no records.
-    pub(super) count: usize,
-    /// The length of the whole chunk.
-    pub(super) len: usize,
-}
-
-/// Plans a chunk that begins with the first of some records. `lens` are the lengths of the records' contents, each at
-/// most [`MAX_CONTENT_LEN_BYTES`]. The chunk contains the first record, and further records while its length does not
-/// exceed [`FULL_LEN`].
-pub(super) fn plan(lens: impl Iterator<Item = usize>) -> Plan {
-    let mut plan = Plan { count: 0, len: HEADER_LEN };
-    for len in lens {
-        let longer = plan.len + END_LEN + len;
-        if plan.count > 0 && longer > FULL_LEN {
-            break;
-        }
-        plan = Plan { count: plan.count + 1, len: longer };
-    }
-    plan
-}
-
-/// Writes a chunk to `out`, which has the length of the plan. Never reads a part of `out` before it has written that
-/// part, because LMDB's pages are uninitialized.
-///
-/// # Panics
-///
-/// When the contents do not match the plan: LMDB must not store an incomplete page.
-pub(super) fn write<'a>(
-    out: &mut [u8],
-    key: &[u8; RECORD_KEY_LEN],
-    plan: Plan,
-    contents: impl Iterator<Item = &'a [u8]>,
-) {
-    assert_eq!(out.len(), plan.len, "the page has the planned length");
-    let (header, rest) = out.split_at_mut(HEADER_LEN);
-    let (ends, body) = rest.split_at_mut(plan.count * END_LEN);
-    let mut slots = ends.chunks_exact_mut(END_LEN);
-    let mut end = 0;
-    for content in contents.take(plan.count) {
-        let begin = end;
-        end += content.len();
-        body[begin..end].copy_from_slice(content);
-        let slot = slots.next().expect("there is a slot for each record");
-        slot.copy_from_slice(&(end as u32).to_be_bytes());
-    }
-    assert!(slots.next().is_none() && end == body.len(), "the contents match the plan");
-    header[4..].copy_from_slice(&(plan.count as u32).to_be_bytes());
-    let crc = checksum(key, &out[4..]);
-    out[..4].copy_from_slice(&crc.to_be_bytes());
-}
 
 /// The checksum includes the key, so that a chunk that is stored under the key of another chunk is detected.
 fn checksum(key: &[u8; RECORD_KEY_LEN], after_checksum: &[u8]) -> u32 {
@@ -132,6 +68,22 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// A chunk of these records, for tests.
+#[cfg(test)]
+pub(super) fn encode(key: &[u8; RECORD_KEY_LEN], contents: &[&[u8]]) -> Vec<u8> {
+    let mut octets = vec![0; 4];
+    octets.extend_from_slice(&(contents.len() as u32).to_be_bytes());
+    let mut end = 0;
+    for content in contents {
+        end += content.len() as u32;
+        octets.extend_from_slice(&end.to_be_bytes());
+    }
+    octets.extend(contents.concat());
+    let crc = checksum(key, &octets[4..]);
+    octets[..4].copy_from_slice(&crc.to_be_bytes());
+    octets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,10 +92,7 @@ mod tests {
     const KEY: [u8; RECORD_KEY_LEN] = *b"0123456789abcdef";
 
     fn encode(contents: &[Vec<u8>]) -> Vec<u8> {
-        let plan = plan(contents.iter().map(Vec::len));
-        let mut out = vec![0xaa; plan.len];
-        write(&mut out, &KEY, plan, contents.iter().map(Vec::as_slice));
-        out
+        super::encode(&KEY, &contents.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     #[test]
@@ -152,17 +101,6 @@ mod tests {
         assert_eq!(octets[4..], *b"\0\0\0\x03\0\0\0\x02\0\0\0\x02\0\0\0\x03abc");
         // Calculated with zlib's crc32 over the key and the octets above.
         assert_eq!(octets[..4], 0xaa0df124_u32.to_be_bytes());
-    }
-
-    #[test]
-    fn a_chunk_fills_whole_pages_and_a_long_record_gets_its_own() {
-        let full = FULL_LEN - HEADER_LEN - END_LEN;
-        assert_eq!(plan([full, 0].into_iter()), Plan { count: 1, len: FULL_LEN });
-        assert_eq!(plan([full - END_LEN, 0, 0].into_iter()), Plan { count: 2, len: FULL_LEN });
-        assert_eq!(plan([full + 1, 0].into_iter()), Plan { count: 1, len: FULL_LEN + 1 });
-        assert_eq!(plan([5, full].into_iter()).count, 1);
-        assert_eq!(plan([].into_iter()).count, 0);
-        assert_eq!((FULL_LEN + 16) % 4096, 0);
     }
 
     #[test]
@@ -224,7 +162,7 @@ mod tests {
         }
 
         #[test]
-        fn a_written_chunk_can_be_read(
+        fn an_encoded_chunk_can_be_read(
             contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..40),
         ) {
             prop_assert_eq!(read_all(&encode(&contents)), Ok(contents));

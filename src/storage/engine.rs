@@ -10,7 +10,7 @@ pub enum Table {
     Meta,
     /// The number and the offsets of each partition, by topic and producer.
     Partitions,
-    /// Chunks of records, by partition number and offset.
+    /// Batches and chunks of records, by partition number and offset.
     Records,
 }
 

@@ -138,7 +138,7 @@ pub enum AppendError {
         /// The first offset of the run.
         got: u64,
     },
-    /// The content of a record is too long for a chunk.
+    /// The content of a record is too long for a batch.
     #[error(
         "record {offset} has {len_bytes} bytes, but a store accepts only records of up to {max_len_bytes} bytes"
     )]

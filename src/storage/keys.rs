@@ -101,7 +101,7 @@ impl PartitionValue {
     }
 }
 
-/// A key of the table `records`: the partition and the offset of the chunk's first record.
+/// A key of the table `records`: the partition and the offset of the value's first record.
 pub(super) fn record_key(id: PartitionId, first: u64) -> [u8; RECORD_KEY_LEN] {
     let mut octets = [0; RECORD_KEY_LEN];
     octets[..8].copy_from_slice(&id.0.to_be_bytes());

@@ -19,7 +19,8 @@ use super::lmdb::{FsDirectory, Lmdb, NEW_LEN_BYTES, Tables};
 use super::opening::{self, Opened};
 use super::options::Options;
 use super::partitions::{self, Partition};
-use super::scan::{self, Limited, Unread};
+use super::records::AsRecords;
+use super::scan::{self, Limited, LimitedBatches, StoredBatch, Unread};
 
 /// A log of records in a directory of its own; see the [module](super).
 ///
@@ -153,7 +154,7 @@ impl Log {
     /// are two exceptions. First, the disk may fail in the last step of a commit, and again while that step is undone.
     /// The log then contains the batch after all. The second attempt returns `NotContiguous`, and [`Log::find`] returns
     /// the offset to continue at. Second, after [`AppendError::Gone`] no append can succeed.
-    pub fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
+    pub fn append<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -192,15 +193,15 @@ impl Log {
     }
 
     /// Appends a batch after the ends of its partitions were checked.
-    fn append_checked<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
+    fn append_checked<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         let environment = &self.environment;
         let mut is_replaced = false;
         loop {
             self.sync()?;
             let tried = environment.with_tables(|tables| try_append(tables, batch));
-            match tried.map_err(|error| environment.append_error(error, batch.content_len_bytes()))? {
+            match tried.map_err(|error| environment.append_error(error, batch.len_bytes()))? {
                 Ok(()) => return Ok(()),
-                Err(Failure::MapFull(len)) => environment.grow(len, batch.content_len_bytes())?,
+                Err(Failure::MapFull(len)) => environment.grow(len, batch.len_bytes())?,
                 Err(Failure::Refused(error)) => return Err(error),
                 // An earlier failure that was not reported causes this error. Try once more after reopening the
                 // database.
@@ -210,10 +211,10 @@ impl Log {
                 }
                 Err(Failure::Broken(error)) => {
                     environment.replace_tables();
-                    return Err(environment.append_error(error, batch.content_len_bytes()));
+                    return Err(environment.append_error(error, batch.len_bytes()));
                 }
                 Err(Failure::Lmdb(error)) => {
-                    return Err(environment.append_error(error, batch.content_len_bytes()));
+                    return Err(environment.append_error(error, batch.len_bytes()));
                 }
             }
         }
@@ -258,13 +259,45 @@ impl Log {
         environment.reading(|snapshot| {
             let max_count = environment.sound_count(snapshot, name, from, max_count)?;
             let limited = Limited { from, max_count, max_len_bytes, each };
-            scan::read(snapshot, name, limited).map_err(|unread| match unread {
-                Unread::Engine(error) => environment.read_error(error),
-                Unread::Corrupt { id, offset, reason } => {
-                    ReadError::Corrupt(environment.corruption(&Place { name, id, offset }, reason))
-                }
-            })
+            scan::read(snapshot, name, limited).map_err(|unread| self.read_error(name, unread))
         })
+    }
+
+    /// Calls `each` for each batch with records among `from .. from + max_count` of a partition, in ascending order.
+    /// Returns the offset after the last record of the last batch; `from` when there was none.
+    ///
+    /// Batches are never cut: the first one may begin before `from`, and the last one may end after the range. From
+    /// records in a chunk of format 1, the log builds batches within the range.
+    ///
+    /// It stops before the batch with which all batches would exceed `max_len_bytes`, but delivers at least one. In all
+    /// other ways, it behaves like [`Log::read`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Log::read`]. The batches before the damaged records were delivered.
+    pub fn read_batches(
+        &self,
+        name: PartitionName<'_>,
+        from: u64,
+        max_count: u64,
+        max_len_bytes: usize,
+        each: &mut dyn FnMut(StoredBatch<'_>) -> bool,
+    ) -> Result<u64, ReadError> {
+        let environment = &self.environment;
+        environment.reading(|snapshot| {
+            let max_count = environment.sound_count(snapshot, name, from, max_count)?;
+            let limited = LimitedBatches { from, max_count, max_len_bytes, each };
+            scan::read_batches(snapshot, name, limited).map_err(|unread| self.read_error(name, unread))
+        })
+    }
+
+    fn read_error(&self, name: PartitionName<'_>, unread: Unread<lmdb::Error>) -> ReadError {
+        match unread {
+            Unread::Engine(error) => self.environment.read_error(error),
+            Unread::Corrupt { id, offset, reason } => {
+                ReadError::Corrupt(self.environment.corruption(&Place { name, id, offset }, reason))
+            }
+        }
     }
 }
 
@@ -281,7 +314,7 @@ enum Failure {
 }
 
 /// Writes a whole batch in one transaction.
-fn try_append<P: AsRef<[u8]>>(tables: &Tables, batch: &Batch<P>) -> Result<(), Failure> {
+fn try_append<P: AsRecords>(tables: &Tables, batch: &Batch<P>) -> Result<(), Failure> {
     let map_full = || Failure::MapFull(tables.map_len_bytes);
     let mut update = Lmdb { txn: tables.env.begin_rw_txn().map_err(Failure::Broken)?, tables };
     write_batch(&mut update, batch).map_err(|error| match error {

@@ -2,11 +2,12 @@
 //!
 //! A [`Log`] contains any number of partitions. The name of a partition is a topic and the address of a producer. The
 //! records of a partition are numbered from 0, without gaps: an append must begin exactly where the partition ends. One
-//! thread appends batches. Other threads read at the same time and do not wait for it, except while the memory map
+//! thread appends records. Other threads read at the same time and do not wait for it, except while the memory map
 //! grows.
 //!
 //! The log is an LMDB environment in a directory of its own. doc/storage-format.md describes its format. This module
-//! uses no sockets, threads, actors or wire formats. Names and contents are bytes without a meaning.
+//! uses no sockets, threads or actors, and no wire format except that of [batches](crate::wire::batch). Names and contents
+//! are bytes without a meaning.
 //!
 //! The logic of the log stands above a small interface to a database, [`engine`]. The simulation in tests/simulation
 //! runs the same logic over a simulated disk.
@@ -16,16 +17,18 @@
 //! | `log` | the log; it also grows the map, reopens the database, and checks pages before they are read |
 //! | `options` | options for opening a log |
 //! | `error` | one small enum of errors for each operation |
-//! | `batch` | records that are appended together |
+//! | `batch` | everything that one append writes |
+//! | `records` | its parts: single records, and batches of producers |
 //! | `append` | writing a batch in one transaction |
-//! | `scan` | reading the records of one partition |
+//! | `scan` | reading the records of one partition, one by one or in batches |
 //! | `partitions` | finding and listing partitions |
 //! | `opening` | the steps of opening a log |
 //! | `engine` | the interface between this logic and a database |
 //! | `lmdb/` | LMDB behind that interface: the database file, its pages and transactions |
 //! | `directory` | the store's directory: foreign entries, the lock, synchronization |
 //! | `keys` | the format of keys and of the table of partitions |
-//! | `chunk` | the format of chunks: several records in one value |
+//! | `value` | the format of values of the table of records: a batch, or a chunk |
+//! | `chunk` | the format of chunks, from format 1 |
 
 pub mod append;
 mod batch;
@@ -39,13 +42,16 @@ mod log;
 pub mod opening;
 mod options;
 pub mod partitions;
+mod records;
 pub mod scan;
+mod value;
 
 pub use self::batch::{Batch, Run, RunIndex};
-pub use self::chunk::MAX_CONTENT_LEN_BYTES;
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};
 pub use self::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionName};
 pub use self::lmdb::list;
 pub use self::log::Log;
 pub use self::options::{FILE_MODE, Options};
 pub use self::partitions::Partition;
+pub use self::records::{AsRecords, Records};
+pub use self::scan::StoredBatch;

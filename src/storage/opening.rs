@@ -11,7 +11,7 @@ use super::engine::{Table, Update};
 use super::error::OpenError;
 
 /// The format version that this library writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const MAGIC_KEY: &str = "magic";
 const MAGIC: &[u8] = b"dafka store";
@@ -146,6 +146,15 @@ pub fn write_new<U: Update>(txn: &mut U) -> Result<(), U::Error> {
     txn.put(Table::Meta, MAGIC_KEY.as_bytes(), MAGIC)?;
     txn.put(Table::Meta, FORMAT_KEY.as_bytes(), &FORMAT.to_be_bytes())?;
     txn.put(Table::Meta, NEXT_ID_KEY.as_bytes(), &0u64.to_be_bytes())
+}
+
+/// Gives a database of an older format the current one, before something of the current format is written.
+pub(super) fn upgrade<U: Update>(txn: &mut U) -> Result<(), U::Error> {
+    let format = FORMAT.to_be_bytes();
+    if txn.get(Table::Meta, FORMAT_KEY.as_bytes())? == Some(&format) {
+        return Ok(());
+    }
+    txn.put(Table::Meta, FORMAT_KEY.as_bytes(), &format)
 }
 
 /// The format version according to the table `meta`. `lookup` returns the value of a key. Returns `None` when the

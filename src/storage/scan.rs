@@ -1,11 +1,13 @@
-//! Reads the records of one partition from one snapshot.
+//! Reads the records of one partition from one snapshot, one by one or in batches.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::chunk::Chunk;
 use super::engine::{Snapshot, Table};
 use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
 use super::partitions::find_value;
+use super::value::Value;
+use crate::wire::batch::Packing;
 
 /// One read: its first record and its limits.
 pub struct Limited<'a> {
@@ -41,6 +43,29 @@ impl<E> From<E> for Unread<E> {
     }
 }
 
+/// One read in batches: its first record and its limits.
+pub struct LimitedBatches<'a> {
+    /// The first record.
+    pub from: u64,
+    /// The greatest number of records. The last batch may exceed it.
+    pub max_count: u64,
+    /// The greatest length of all batches together. One batch is always delivered.
+    pub max_len_bytes: usize,
+    /// Called with each batch. It returns false to stop.
+    pub each: &'a mut dyn FnMut(StoredBatch<'_>) -> bool,
+}
+
+/// A batch that was read and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredBatch<'a> {
+    /// The offset of the first record.
+    pub first_offset: u64,
+    /// The number of records, at least 1.
+    pub count: u64,
+    /// The batch, in the format of [`wire::batch`](crate::wire::batch).
+    pub octets: &'a [u8],
+}
+
 /// Delivers records of a partition in ascending order, and returns their number; see [`Log::read`](super::Log::read).
 ///
 /// # Errors
@@ -50,16 +75,72 @@ pub fn read<S: Snapshot>(
     name: PartitionName<'_>,
     limited: Limited<'_>,
 ) -> Result<u64, Unread<S::Error>> {
-    let Some(key) = PartitionKey::new(name) else { return Ok(0) };
-    let Some(value) = find_value(txn, &key)? else { return Ok(0) };
-    let begin = limited.from.max(value.first);
-    let end = limited.from.saturating_add(limited.max_count).min(value.next);
-    if begin >= end {
-        return Ok(0);
-    }
-    let mut delivery = Delivery { len_left: Some(limited.max_len_bytes), count: 0, each: limited.each };
-    deliver(txn, value.id, begin..end, &mut delivery)?;
+    let Limited { from, max_count, max_len_bytes, each } = limited;
+    let mut delivery = Delivery { len_left: Some(max_len_bytes), count: 0, each };
+    visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
+        for offset in range {
+            let Some(content) = value.content((offset - first) as usize) else { break };
+            if !delivery.deliver(offset, content) {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
     Ok(delivery.count)
+}
+
+/// Delivers the batches with the records of a partition in ascending order; see
+/// [`Log::read_batches`](super::Log::read_batches). Returns the offset after the last delivered record, or `from` when
+/// nothing was delivered.
+///
+/// # Errors
+/// See [`Unread`]. The batches before the error were delivered.
+pub fn read_batches<S: Snapshot>(
+    txn: &S,
+    name: PartitionName<'_>,
+    limited: LimitedBatches<'_>,
+) -> Result<u64, Unread<S::Error>> {
+    let LimitedBatches { from, max_count, max_len_bytes, each } = limited;
+    let (mut next, mut len_bytes, mut built) = (from, 0_usize, Vec::new());
+    let mut deliver = |batch: StoredBatch<'_>| {
+        len_bytes = len_bytes.saturating_add(batch.octets.len());
+        if next > from && len_bytes > max_len_bytes {
+            return ControlFlow::Break(());
+        }
+        next = batch.first_offset.saturating_add(batch.count);
+        if each(batch) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    visit(txn, name, from, max_count, &mut |Visited { first, range, value }| match value {
+        Value::Batch(batch) => {
+            let octets = batch.as_octets();
+            deliver(StoredBatch { first_offset: first, count: batch.count() as u64, octets })
+        }
+        Value::Chunk(chunk) => rebuild(&chunk, first, range, &mut built, &mut deliver),
+    })?;
+    Ok(next)
+}
+
+type EachBatch<'a> = dyn FnMut(StoredBatch<'_>) -> ControlFlow<()> + 'a;
+
+/// Builds batches from records of a chunk. Most chunks fit into one batch. `first` is the offset of the chunk's first
+/// record, and `buffer` is memory for the batches.
+fn rebuild(
+    chunk: &Chunk<'_>,
+    first: u64,
+    mut range: Range<u64>,
+    buffer: &mut Vec<u8>,
+    each: &mut EachBatch<'_>,
+) -> ControlFlow<()> {
+    while !range.is_empty() {
+        let contents = range.clone().map_while(|offset| chunk.record((offset - first) as usize));
+        let packing = Packing::plan(contents.clone().map(<[u8]>::len));
+        buffer.resize(packing.len_bytes, 0);
+        packing.write(buffer, contents);
+        let batch = StoredBatch { first_offset: range.start, count: packing.count as u64, octets: buffer };
+        range.start += batch.count;
+        each(batch)?;
+    }
+    ControlFlow::Continue(())
 }
 
 /// Delivers records within the limits of one read.
@@ -85,16 +166,33 @@ impl Delivery<'_> {
     }
 }
 
-/// Reads the chunks with the records of `range`, which is not empty and lies within the partition.
-fn deliver<S: Snapshot>(
-    txn: &S,
-    id: PartitionId,
+/// A value that a read visits.
+struct Visited<'a> {
+    /// The offset of the first record in the value.
+    first: u64,
+    /// The requested records that the value contains; not empty.
     range: Range<u64>,
-    delivery: &mut Delivery<'_>,
+    value: Value<'a>,
+}
+
+/// Visits the values that contain the records `from .. from + max_count` of a partition, until `each` breaks.
+fn visit<S: Snapshot>(
+    txn: &S,
+    name: PartitionName<'_>,
+    from: u64,
+    max_count: u64,
+    each: &mut dyn FnMut(Visited<'_>) -> ControlFlow<()>,
 ) -> Result<(), Unread<S::Error>> {
-    let mut offset = range.start;
+    let Some(key) = PartitionKey::new(name) else { return Ok(()) };
+    let Some(value) = find_value(txn, &key)? else { return Ok(()) };
+    let (id, partition_end) = (value.id, value.next);
+    let mut offset = from.max(value.first);
+    let end = from.saturating_add(max_count).min(partition_end);
+    if offset >= end {
+        return Ok(());
+    }
     let mut entries = txn.entries_around(Table::Records, &record_key(id, offset))?;
-    while offset < range.end {
+    while offset < end {
         let corrupt = |reason| Unread::Corrupt { id, offset, reason };
         const MISSING: &str = "the record is missing";
         let Some((key, value)) = entries.next().transpose()? else { return Err(corrupt(MISSING)) };
@@ -102,19 +200,18 @@ fn deliver<S: Snapshot>(
             Some((of, first)) if of == id && first <= offset => first,
             _ => return Err(corrupt(MISSING)),
         };
-        let chunk = Chunk::read(value, &record_key(id, first)).map_err(corrupt)?;
-        let end = first.saturating_add(chunk.count() as u64).min(range.end);
-        if offset >= end {
+        let value = Value::read(value, &record_key(id, first)).map_err(corrupt)?;
+        let after = first.saturating_add(value.count() as u64);
+        if after > partition_end {
+            return Err(corrupt("there are records after the end of the partition"));
+        }
+        let range = offset..after.min(end);
+        if range.is_empty() {
             return Err(corrupt(MISSING));
         }
-        while offset < end {
-            let Some(content) = chunk.record((offset - first) as usize) else {
-                return Err(Unread::Corrupt { id, offset, reason: MISSING });
-            };
-            if !delivery.deliver(offset, content) {
-                return Ok(());
-            }
-            offset += 1;
+        offset = range.end;
+        if each(Visited { first, range, value }).is_break() {
+            break;
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
 use dafka::storage::opening::write_new;
 use dafka::storage::scan::{Limited, Unread};
-use dafka::storage::{AppendError, Batch, PartitionName, partitions, scan};
+use dafka::storage::{AppendError, AsRecords, Batch, PartitionName, partitions, scan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -421,7 +421,7 @@ pub(crate) fn named((topic, producer): &Name) -> PartitionName<'_> {
 
 impl Disk for SimDisk {
     /// Starts a commit. The result is final after [`SimDisk::finish`].
-    fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
+    fn append<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         let state = &mut *self.0.borrow_mut();
         let failed = |kind| Err(AppendError::Io { path: "simulated".into(), source: io::Error::from(kind) });
         if state.mood == Mood::Full {

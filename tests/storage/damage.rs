@@ -2,12 +2,13 @@
 //! part. It never returns a wrong record, and the process never crashes.
 
 use dafka::storage::{Log, Options, list};
+use dafka::wire::batch::{Batch, BatchBuilder};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::common::{append, given_dir, in_a_process, named};
+use crate::common::{append, given_dir, in_a_process, named, read_batches};
 
 const PAGE_LEN: usize = 4096;
 
@@ -20,6 +21,12 @@ fn names(partition: u64) -> ([u8; 1], Vec<u8>) {
     ([b's' + (partition % 3) as u8], format!("{partition:032X}").into_bytes())
 }
 
+fn batch(contents: &[Vec<u8>]) -> Batch<Vec<u8>> {
+    let mut builder = BatchBuilder::new(Vec::new());
+    contents.iter().for_each(|content| builder.push(content).expect("fits"));
+    Batch::check(builder.finish(Vec::new()).expect("there are records")).expect("a batch")
+}
+
 /// A database with trees of several levels, and with free pages.
 fn database(dir: &Path) -> Vec<u8> {
     let log = Log::open(dir, Options::default()).expect("opens");
@@ -29,7 +36,12 @@ fn database(dir: &Path) -> Vec<u8> {
             let count = 1 + (partition + first) % 3;
             let next = log.find(named(&subject, &address)).expect("readable").map_or(0, |found| found.next);
             let contents: Vec<_> = (next..next + count).map(|offset| content(partition, offset)).collect();
-            append(&log, named(&subject, &address), next, &contents).expect("append");
+            let name = named(&subject, &address);
+            if partition % 2 == 0 {
+                append(&log, name, next, &contents).expect("append");
+            } else {
+                append(&log, name, next, &[batch(&contents)]).expect("append");
+            }
         }
     }
     drop(log);
@@ -155,6 +167,22 @@ fn child_uses_a_damaged_database() {
             Err(error) => {
                 unsound += 1;
                 check_message(error.to_string());
+            }
+        }
+    }
+    for partition in 0..60 {
+        let (subject, address) = names(partition);
+        let (batches, _) = match read_batches(&log, named(&subject, &address), 0, u64::MAX, usize::MAX) {
+            Ok(read) => read,
+            Err(error) => {
+                check_message(error.to_string());
+                continue;
+            }
+        };
+        for (first, octets) in batches {
+            let batch = Batch::check(octets).expect("checked before");
+            for (record, offset) in batch.records().zip(first..) {
+                assert!(record.content == content(partition, offset), "{partition}/{offset} is wrong");
             }
         }
     }

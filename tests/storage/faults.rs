@@ -44,7 +44,7 @@ fn corrupt(result: Result<Vec<(u64, Vec<u8>)>, ReadError>) -> Box<dafka::storage
 
 #[test]
 fn a_flipped_bit_is_reported_with_its_record_and_other_records_are_read() {
-    // Two records make a chunk that shares a page, 100 make one with its own pages.
+    // Two records make a batch that shares a page, 100 make one with its own pages.
     for marks in [2, 100] {
         let dir = dir();
         marked_log(dir.path(), marks);
@@ -65,7 +65,7 @@ fn a_flipped_bit_is_reported_with_its_record_and_other_records_are_read() {
 }
 
 #[test]
-fn a_missing_chunk_is_reported() {
+fn a_missing_batch_is_reported() {
     use lmdb::Transaction;
     for (missing, reads) in [(0u64, [0, 10]), (20, [0, 25]), (40, [0, 59])] {
         let dir = dir();

@@ -2,18 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dafka::storage::{
-    AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, MAX_NAME_LEN_BYTES, Options, PartitionName,
-};
+use dafka::storage::{AppendError, Batch, Log, MAX_NAME_LEN_BYTES, Options, PartitionName};
+use dafka::wire::batch::MAX_CONTENT_LEN_BYTES;
 
 use crate::common::{P, append, content, dir, named, open, options, read, read_from};
 
 #[test]
 fn records_of_all_lengths_come_back_also_after_reopening() {
     let dir = dir();
-    // A chunk holds 65,520 octets, of which 12 are not content when there is one record.
+    // A batch has at most 65,512 octets, of which 28 are not content when there is one record.
     let lens =
-        [0, 1, 0, 100, 2000, 4080, 65_507, 65_508, 65_509, 65_520, 65_535, 65_536, 65_537, 5 << 20, 0, 3];
+        [0, 1, 0, 100, 2000, 4080, 65_483, 65_484, 65_485, 65_512, 65_535, 65_536, 65_537, 5 << 20, 0, 3];
     let contents: Vec<_> = lens.iter().zip(0..).map(|(len, offset)| content(offset, *len)).collect();
     let mut with_nuls = contents.clone();
     with_nuls.push(vec![0; 1000]);
@@ -156,7 +155,7 @@ fn empty_batches_and_empty_runs_append_nothing() {
 fn reads_keep_their_limits() {
     let dir = dir();
     let log = open(dir.path());
-    // Three chunks of different sizes, so that limits are inside chunks and at their borders.
+    // Batches of different sizes, so that limits are inside batches and at their borders.
     let all: Vec<_> = (0..2500).map(|offset| content(offset, 100)).collect();
     append(&log, P, 0, &all[..1000]).expect("append");
     append(&log, P, 1000, &all[1000..1001]).expect("append");

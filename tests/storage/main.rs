@@ -1,8 +1,10 @@
 //! The record log alone: no store process.
 
+mod batches;
 mod common;
 mod damage;
 mod faults;
+mod format_1;
 mod log;
 mod model;
 mod open;

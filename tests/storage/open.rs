@@ -223,11 +223,11 @@ fn a_newer_format_is_refused_untouched() {
     foreign_lmdb(dir.path(), |env| {
         let meta = env.open_db(Some("meta"))?;
         let mut txn = env.begin_rw_txn()?;
-        txn.put(meta, &"format", &2u32.to_be_bytes(), WriteFlags::empty())?;
+        txn.put(meta, &"format", &3u32.to_be_bytes(), WriteFlags::empty())?;
         txn.commit()
     });
     let error = refused_untouched(dir.path());
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 3, supported: 2, .. }), "{error}");
     assert!(error.to_string().contains("data.mdb"), "{error}");
 }
 

@@ -7,7 +7,8 @@ use crate::protocol::ingest::{Index, Statistics};
 use crate::protocol::notice::Notice;
 use crate::protocol::store::replica::{Append, Replica};
 use crate::protocol::{Outbox, Payload, Sender};
-use crate::storage::{AppendError, Batch, Log, MAX_CONTENT_LEN_BYTES, PartitionName, Run, RunIndex};
+use crate::storage::{AppendError, AsRecords, Batch, Log, PartitionName, Run, RunIndex};
+use crate::wire::batch::MAX_CONTENT_LEN_BYTES;
 use crate::wire::{Message, Position, Subscription};
 
 /// When the batch that is being gathered reaches this size, the writer reads no messages until the disk has written the
@@ -30,7 +31,7 @@ impl<P> Default for Job<P> {
     }
 }
 
-impl<P: AsRef<[u8]>> Job<P> {
+impl<P: AsRecords> Job<P> {
     /// Removes some partitions from the job. Their records are neither written nor acknowledged.
     pub fn leave_out(&mut self, mut is_unwanted: impl FnMut(Run<'_>) -> bool) {
         // The batch has one run for each entry of `ends`, in the same order.
@@ -56,7 +57,7 @@ pub struct Intake<P> {
     max_batch_count: usize,
 }
 
-impl<P: Payload + AsRef<[u8]>> Intake<P> {
+impl<P: Payload + AsRecords> Intake<P> {
     /// Creates an intake without records.
     pub fn new(replica: Replica<P>) -> Self {
         Intake {
@@ -74,10 +75,10 @@ impl<P: Payload + AsRef<[u8]>> Intake<P> {
         Intake { max_batch_len_bytes, max_batch_count, ..self }
     }
 
-    /// The bytes of content and the number of records that wait to be written.
+    /// The bytes and the number of records that wait to be written.
     pub fn gathered(&self) -> (usize, usize) {
         let batch = &self.gathering.job.batch;
-        (batch.content_len_bytes(), batch.len())
+        (batch.len_bytes(), batch.len())
     }
 
     /// True when no message may be handled until the disk has written a batch.
@@ -190,7 +191,7 @@ impl<P> Default for Gathering<P> {
     }
 }
 
-impl<P: Payload + AsRef<[u8]>> Gathering<P> {
+impl<P: Payload + AsRecords> Gathering<P> {
     fn push(&mut self, replica: &Replica<P>, append: Append<P>) {
         let Append { partition, offset, content } = append;
         if self.runs.len() <= partition.0 {
@@ -226,7 +227,7 @@ pub trait Disk {
     ///
     /// # Errors
     /// When the disk refuses the batch, or its records do not follow the records in the log.
-    fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError>;
+    fn append<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError>;
 
     /// Flushes the log to disk.
     ///
@@ -239,7 +240,7 @@ pub trait Disk {
 }
 
 impl Disk for Log {
-    fn append<P: AsRef<[u8]>>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
+    fn append<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         Log::append(self, batch)
     }
 
@@ -264,7 +265,7 @@ pub enum Tried {
 }
 
 /// Tries once to write a batch.
-pub fn try_append<P: AsRef<[u8]>>(disk: &impl Disk, job: &Job<P>) -> Tried {
+pub fn try_append<P: AsRecords>(disk: &impl Disk, job: &Job<P>) -> Tried {
     match disk.append(&job.batch) {
         Ok(()) => Tried::Done,
         // All records of the batch are in the log already, but not necessarily on disk. So flush them.
@@ -281,6 +282,6 @@ pub fn try_append<P: AsRef<[u8]>>(disk: &impl Disk, job: &Job<P>) -> Tried {
 
 /// Whether the log has the whole batch. A commit that was reported as failed twice may have succeeded (see
 /// [`Log::append`]). In that case, the log has the whole batch.
-fn has_all<P: AsRef<[u8]>>(disk: &impl Disk, batch: &Batch<P>) -> bool {
+fn has_all<P: AsRecords>(disk: &impl Disk, batch: &Batch<P>) -> bool {
     batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }

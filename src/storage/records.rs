@@ -1,0 +1,62 @@
+//! What is appended at once: one record, or consecutive records of a batch that a producer has built.
+
+use std::ops::Range;
+
+use crate::wire::batch::Batch;
+
+/// Consecutive records of one partition.
+#[derive(Clone, Debug)]
+pub enum Records<'a> {
+    /// One record without attributes, given by its content. The log packs such records into batches.
+    One(&'a [u8]),
+    /// The records of a batch with these indexes. The log keeps a whole batch as it is. If records are left out, it
+    /// builds a new batch of the others.
+    Of(Batch<&'a [u8]>, Range<usize>),
+}
+
+impl<'a> Records<'a> {
+    /// All records of a batch.
+    pub fn all(batch: Batch<&'a [u8]>) -> Records<'a> {
+        let count = batch.count();
+        Records::Of(batch, 0..count)
+    }
+
+    /// The number of records.
+    pub fn count(&self) -> usize {
+        match self {
+            Records::One(_) => 1,
+            Records::Of(_, range) => range.len(),
+        }
+    }
+
+    /// About the number of bytes that the log writes for these records.
+    pub(super) fn len_bytes(&self) -> usize {
+        match self {
+            Records::One(content) => content.len(),
+            Records::Of(batch, range) if range.len() == batch.count() => batch.as_octets().len(),
+            Records::Of(batch, range) => {
+                range.clone().filter_map(|index| batch.record(index)).map(|record| record.content.len()).sum()
+            }
+        }
+    }
+}
+
+/// Something that contains records to append, for example a message of the network layer.
+///
+/// Everything that has octets contains one record, which is these octets.
+pub trait AsRecords {
+    /// The records. Each call must return the same ones.
+    fn as_records(&self) -> Records<'_>;
+}
+
+impl<T: AsRef<[u8]>> AsRecords for T {
+    fn as_records(&self) -> Records<'_> {
+        Records::One(self.as_ref())
+    }
+}
+
+impl<B: AsRef<[u8]>> AsRecords for Batch<B> {
+    fn as_records(&self) -> Records<'_> {
+        Records::all(self.borrowed())
+    }
+}
