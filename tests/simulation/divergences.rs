@@ -1,7 +1,16 @@
 //! The differences between stores that the stores log, and copies of disks in which one record is forged.
 
 use super::*;
+use crate::model::Partition;
 use crate::nodes::Noticed;
+
+/// A store requests one run of records at a time for its comparison: after 200 ms, it reads a run from its disk for 20 ms.
+const TIME_PER_RUN: Time = 220 * MS;
+/// The limits of a run.
+const RUN_LEN_BYTES: u64 = 64 << 10;
+const RUN_COUNT: u64 = 512;
+/// A store may have passed a partition before it could compare the forged record. It then compares it in the next round.
+const ROUNDS: u64 = 2;
 
 /// The node that logged, the other store, the partition, and the connection.
 type Logged = (NodeId, Vec<u8>, Name, (ConnectionId, u64));
@@ -66,6 +75,20 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// How long the stores may take to notice the forged records: each store compares all records with each other store.
+    pub(super) fn time_to_compare(&self) -> Time {
+        if self.divergences.forged.is_empty() {
+            return 0;
+        }
+        let runs_of = |partition: &Partition| {
+            let len_bytes: usize = partition.records.iter().map(|content| content.len()).sum();
+            len_bytes as u64 / RUN_LEN_BYTES + partition.records.len() as u64 / RUN_COUNT + 1
+        };
+        let runs: u64 = self.model.partitions.values().map(runs_of).sum();
+        let living = self.stores.iter().filter(|store| !store.is_killed).count() as u64;
+        ROUNDS * living.saturating_sub(1) * runs * TIME_PER_RUN
     }
 
     /// Checks for each pair of stores with different names that have different contents of a forged record: each store

@@ -343,6 +343,7 @@ impl World {
         let for_reading = if self.plan.turn.messages == 1 { MAX_CONVERGENCE_OF_SLOW_NODES } else { 0 };
         let most = MAX_CONVERGENCE
             + for_reading
+            + self.time_to_compare()
             + for_gaps
             + partitions * MAX_CONVERGENCE_PER_PARTITION
             + MAX_CONVERGENCE_ROUND_TRIPS * round_trip;
