@@ -24,11 +24,11 @@ s_message (char id, const char *topic, const char *picture, ...)
         byte number [8];
         const char *text = "";
         uint64_t value;
-        size_t size = *picture == '8' ? 8 : *picture == 's' ? 1 : 4;
+        size_t size = *picture == '8' ? 8 : *picture == 's' || *picture == '1' ? 1 : 4;
         if (*picture == '8')
             value = va_arg (arguments, uint64_t);
         else
-        if (*picture == '4')
+        if (*picture == '4' || *picture == '1')
             value = (uint64_t) va_arg (arguments, int);
         else {
             text = va_arg (arguments, const char *);
@@ -70,6 +70,13 @@ static zmsg_t *
 s_fetch (const char *partition, const char *requester, const char *subject, int sequence, int count)
 {
     return s_message ('F', partition, "ss84", requester, subject, (uint64_t) sequence, count);
+}
+
+//  As a node of this library sends it: with an empty store name, and the flag that it takes batches.
+static zmsg_t *
+s_own_fetch (const char *partition, const char *requester, const char *subject, int sequence, int count)
+{
+    return s_message ('F', partition, "ss84s1", requester, subject, (uint64_t) sequence, count, "", 1);
 }
 
 
@@ -287,7 +294,7 @@ s_test_consumer_earliest (void)
     test_case ("a consumer of hello ignores heads of hello2");
     s_send (peer, s_position ('E', own, "OTHER", "hello2", 4, NULL));
     s_send (peer, s_position ('E', own, "PART", "hello", 2, NULL));
-    s_expect (peer, "W", s_fetch ("PART", own, "hello", 0, 3));
+    s_expect (peer, "W", s_own_fetch ("PART", own, "hello", 0, 3));
 
     test_case ("truncated messages and messages with extra frames are dropped, names that are too long do no harm");
     s_send_malformed (peer, s_position ('D', own, "PART", "hello", 0, "wrong: with a frame too many"));
@@ -329,7 +336,7 @@ s_test_consumer_latest (void)
     s_send (peer, s_position ('M', "hello", "PART", "hello", 6, "record 6"));
     test_recv (consumer, "hello", "PART", "record 6");
     s_send (peer, s_position ('H', "hello", "PART", "hello", 8, NULL));
-    s_expect (peer, "W", s_fetch ("PART", own, "hello", 7, 2));
+    s_expect (peer, "W", s_own_fetch ("PART", own, "hello", 7, 2));
     s_send (peer, s_position ('D', own, "PART", "hello", 7, "record 7"));
     s_send (peer, s_position ('D', own, "PART", "hello", 8, "record 8"));
     test_recv (consumer, "hello", "PART", "record 7");

@@ -3,8 +3,8 @@
 use super::inbox::Inbox;
 use super::node::Node;
 use super::notices::Notices;
-use super::{Result, publish};
-use crate::net::{Frame, Pipe, ReadingClock};
+use super::{Result, Run, publish};
+use crate::net::{Pipe, ReadingClock};
 use crate::protocol::Outbox;
 
 /// The parts of a running node that its loop and its role share.
@@ -16,7 +16,7 @@ pub(super) struct Common<'a> {
     /// The role's clock. It stops while the role accepts no messages.
     pub(super) clock: ReadingClock,
     /// Messages that the loop publishes at the end of the turn.
-    pub(super) outbox: Outbox<Frame>,
+    pub(super) outbox: Outbox<Run>,
     pub(super) notices: Notices<'a>,
 }
 

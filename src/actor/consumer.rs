@@ -13,8 +13,8 @@ use super::notices::Notices;
 use super::record_queue::{RecordList, RecordWriter, send_frames};
 use super::relay;
 use super::role::{Flow, Receives, Role};
-use super::{MAX_FRAME_LEN_BYTES, Result};
-use crate::net::{Frame, Kind, Pipe, Socket, TERM, now_ms};
+use super::{Result, Run, max_records_frame_len_bytes};
+use crate::net::{Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
@@ -56,7 +56,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             ignored: &[],
             publisher: Kind::XPUB,
             send_high_watermark: settings.consumer.high_watermark,
-            max_frame_len_bytes: settings.consumer.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
+            max_frame_len_bytes: max_records_frame_len_bytes(settings.consumer.max_record_bytes),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,
             beacon: &member.settings(&settings.beacon),
@@ -98,9 +98,9 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
 struct ConsumerRole<'a> {
     sink: Sink<'a>,
     verbose: bool,
-    consumer: Consumer<Frame>,
+    consumer: Consumer<Run>,
     /// The records of one message. Empty between messages.
-    deliveries: Vec<Delivery<Frame>>,
+    deliveries: Vec<Delivery<Run>>,
     /// Records that the sink has not accepted yet.
     records: RecordList,
     /// The sink has not accepted all records that it was offered, or has not received its signal.
@@ -152,7 +152,7 @@ impl Role for ConsumerRole<'_> {
     }
 
     /// Stores subscribe to CONSUMER-HELLOs of this consumer.
-    fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
+    fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, out: &mut Outbox<Run>) {
         self.consumer.handle_subscription(subscription, out);
     }
 
@@ -168,7 +168,7 @@ impl Role for ConsumerRole<'_> {
         &mut self,
         common: &mut Common,
         message: &Message,
-        content: Option<Frame>,
+        content: Option<Run>,
         from: &Sender,
         now_ms: u64,
     ) -> Result {
@@ -247,8 +247,9 @@ impl ConsumerRole<'_> {
             records.retain(|name| consumer.remains(topic, name.topic));
         }
         if self.consumer.unsubscribe(topic) {
-            for prefix in self.prefixes(topic) {
-                common.node.unsubscribe(&prefix)?;
+            // In reverse order, because RECORD without RECORDS stands for a node of 0.1.0.
+            for prefix in self.prefixes(topic).iter().rev() {
+                common.node.unsubscribe(prefix)?;
             }
         }
         Ok(())

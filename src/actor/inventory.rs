@@ -7,8 +7,8 @@ use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
-use super::{MAX_FRAME_LEN_BYTES, Result, new_address};
-use crate::net::{Frame, Kind, Pipe, TERM, now_ms};
+use super::{MAX_FRAME_LEN_BYTES, Result, Run, new_address};
+use crate::net::{Frame, Kind, Origin, Pipe, TERM, now_ms};
 use crate::protocol::{self, Outbox};
 use crate::settings::Settings;
 use crate::wire::{Message, Position, Subscription, id, prefix};
@@ -107,7 +107,7 @@ impl Role for InventoryRole<'_> {
     }
 
     /// The readers of all stores subscribe to GET-HEADS.
-    fn handle_subscription(&mut self, subscription: &Subscription, _: u64, _: &mut Outbox<Frame>) {
+    fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, _: &mut Outbox<Run>) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.inventory.stores += 1;
             self.has_new = true;
@@ -118,7 +118,7 @@ impl Role for InventoryRole<'_> {
         &mut self,
         _: &mut Common,
         message: &Message,
-        _: Option<Frame>,
+        _: Option<Run>,
         from: &protocol::Sender,
         _: u64,
     ) -> Result {

@@ -24,15 +24,19 @@ pub mod record_queue;
 mod relay;
 mod requesters;
 mod role;
+mod run;
 pub mod store;
 pub mod tower;
 
 pub use address::new_address;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
+pub use run::Run;
 
 use crate::net::{Frame, Origin, Peer, Socket, reached_limit};
-use crate::protocol::{Outbox, Payload, Progress};
+use crate::protocol::{Outbox, Progress};
+use crate::wire::batch::{FULL_LEN_BYTES, OVERHEAD_BYTES};
+use crate::wire::id;
 
 /// The most messages that an actor receives from one socket before it turns to the others.
 const BATCH_COUNT: usize = 1_000;
@@ -48,6 +52,11 @@ const MAX_UNREAD_REQUEST_BYTES: usize = 16 << 20;
 /// The longest frame other than a record's content. Names have at most 255 bytes; the rest is room for extensions of
 /// the protocol.
 const MAX_FRAME_LEN_BYTES: usize = 4_096;
+
+/// The longest frame that a node must accept to receive records of up to `max_record_bytes`, alone or in batches.
+fn max_records_frame_len_bytes(max_record_bytes: usize) -> usize {
+    max_record_bytes.saturating_add(OVERHEAD_BYTES).max(FULL_LEN_BYTES)
+}
 
 /// Why an actor could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -101,26 +110,8 @@ impl From<zmq::Error> for Error {
 /// The result of an actor's function.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
-impl Payload for Frame {
-    fn share(&mut self) -> Frame {
-        Frame::share(self)
-    }
-
-    fn len_bytes(&self) -> usize {
-        self.as_ref().len()
-    }
-
-    fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.as_ref())
-    }
-
-    fn into_own_memory(self) -> Frame {
-        Frame::into_own_memory(self)
-    }
-}
-
 /// Publishes the messages in an outbox.
-fn publish(socket: &Socket, outbox: &mut Outbox<Frame>) -> Result {
+fn publish(socket: &Socket, outbox: &mut Outbox<Run>) -> Result {
     let mut result = Ok(());
     outbox.drain(|frame, content| {
         if result.is_ok() {
@@ -130,7 +121,13 @@ fn publish(socket: &Socket, outbox: &mut Outbox<Frame>) -> Result {
     Ok(result?)
 }
 
-fn send(socket: &Socket, frame: &[u8], content: Option<Frame>) -> zmq::Result<()> {
+fn send(socket: &Socket, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
+    let content = match run {
+        Some(run) if [id::RECORDS, id::DIRECT_RECORDS].map(Some).contains(&frame.first().copied()) => {
+            run.into_batch()
+        }
+        run => run.map(Run::into_content),
+    };
     // A publishing socket never waits: it drops messages that exceed a peer's high-water mark. The peer later requests
     // the lost records with FETCH.
     match content {

@@ -217,7 +217,7 @@ impl Node {
 
     /// Waits until existing peers have connected, so that they need not fetch the first records. The wait ends after
     /// [`QUIET_MS`] without a new peer.
-    pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription)) -> Result {
+    pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription, Origin)) -> Result {
         let due_ms = now_ms() + MAX_SETTLE_MS;
         loop {
             let timeout_ms = QUIET_MS.min(due_ms.saturating_sub(now_ms()));
@@ -236,8 +236,8 @@ impl Node {
         self.twin.take()
     }
 
-    /// Reads the subscriptions of peers from the node's XPUB socket.
-    pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription)) -> Result {
+    /// Reads the subscriptions of peers from the node's XPUB socket. Passes each to `each`, with its connection.
+    pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription, Origin)) -> Result {
         let mut frame = Frame::new();
         let mut is_empty = false;
         for _ in 0..BATCH_COUNT {
@@ -260,7 +260,7 @@ impl Node {
             }
             if let Some(subscription) = Subscription::decode(frame.as_ref()) {
                 self.requesters.borrow_mut().handle_subscription(&subscription, &frame);
-                each(&subscription);
+                each(&subscription, frame.origin());
             }
         }
         self.requesters.borrow_mut().begin_turn(!is_empty);

@@ -7,9 +7,10 @@
 use super::common::Common;
 use super::received::Received;
 use super::role::{Flow, Receives, Role};
-use super::{BATCH_COUNT, Result, sender, timeout_ms};
+use super::{BATCH_COUNT, Result, Run, sender, timeout_ms};
 use crate::net::{Frame, now_ms};
 use crate::wire::Message;
+use crate::wire::batch::Batch;
 use zmq::POLLIN;
 
 /// Runs a node until its role ends it.
@@ -93,7 +94,7 @@ fn read_commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
 fn read_subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
     let Common { node, outbox, clock, .. } = common;
     let now_ms = clock.now_ms();
-    node.subscriptions(|subscription| role.handle_subscription(subscription, now_ms, outbox))
+    node.subscriptions(|subscription, from| role.handle_subscription(subscription, from, now_ms, outbox))
 }
 
 /// Reads messages until the role accepts no more, or a batch is done. Then fills the inbox.
@@ -141,7 +142,17 @@ fn handle_message<R: Role>(common: &mut Common, role: &mut R, received: Received
     if !is_taken {
         return Ok(());
     }
-    role.handle_message(common, &message, content.into_frame(), &|| sender(origin), read_ms)
+    let content = match (content.into_frame(), &message) {
+        (Some(octets), Message::Records(_) | Message::DirectRecords(_)) => match Batch::check(octets) {
+            Ok(batch) => Some(Run::from(batch)),
+            Err(error) => {
+                common.notices.warn(|| format!("dropped a {}: {error}", message.name()));
+                return Ok(());
+            }
+        },
+        (content, _) => content.map(Run::Record),
+    };
+    role.handle_message(common, &message, content, &|| sender(origin), read_ms)
 }
 
 /// Passes the role's notices to the log.

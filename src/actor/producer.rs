@@ -9,14 +9,16 @@ use super::node_loop;
 use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{
-    ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms, new_address,
+    ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, answers_due_ms,
+    new_address,
 };
-use crate::net::{Frame, Kind, Peer, Pipe, TERM, Warning, now_ms};
+use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, Warning, now_ms};
 use crate::protocol::{
-    Outbox, Progress, Sender,
+    Outbox, Payload, Progress, Sender,
     notice::Notice,
     producer::{
         Producer,
+        batch_subscribers::BatchSubscribers,
         renewals::{Renewals, Step},
     },
     subscriptions,
@@ -111,7 +113,11 @@ pub fn run_counted(
     let intake = Intake::share(pipe, limits, !dialect.has_queue);
     let node = start_node(&name, topic, settings, pipe)?;
     producer.set_peers(node.is_peer());
-    node.wait_for_peers(|subscription| producer.handle_subscription(subscription, now_ms()))?;
+    let mut subscribers = BatchSubscribers::new(topic);
+    node.wait_for_peers(|subscription, from| {
+        producer.handle_subscription(subscription, now_ms());
+        subscribers.handle_subscription(subscription, || Connection::of(from));
+    })?;
     pipe.signal_ready()?;
     let role = ProducerRole {
         dialect,
@@ -119,6 +125,7 @@ pub fn run_counted(
         topic,
         addresses: vec![c_name(&name)],
         producer,
+        subscribers,
         progress: Progress::Idle,
         received_count: 0,
         acknowledged,
@@ -169,7 +176,9 @@ struct ProducerRole<'a> {
     /// All names of the partition; the last one is in use. They live as long as the actor, because its owner has
     /// pointers to them.
     addresses: Vec<CString>,
-    producer: Producer<Frame>,
+    producer: Producer<Run>,
+    /// Whether the subscribers take batches.
+    subscribers: BatchSubscribers<Connection>,
     /// Whether responses are left to send.
     progress: Progress,
     /// How many records were received from the owner.
@@ -236,11 +245,20 @@ impl Role for ProducerRole<'_> {
         Ok(Flow::Continue)
     }
 
-    fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, _: &mut Outbox<Frame>) {
+    fn handle_subscription(
+        &mut self,
+        subscription: &Subscription,
+        from: Origin,
+        now_ms: u64,
+        _: &mut Outbox<Run>,
+    ) {
         self.producer.handle_subscription(subscription, now_ms);
+        self.subscribers.handle_subscription(subscription, || Connection::of(from));
     }
 
     fn before_messages(&mut self, common: &mut Common) -> Result {
+        self.subscribers.handle_ended(now_ms(), Connection::is_open);
+        self.producer.handle_batches_taken(self.subscribers.all_take_batches());
         self.producer.handle_behind(common.node.is_behind());
         Ok(())
     }
@@ -249,7 +267,7 @@ impl Role for ProducerRole<'_> {
         &mut self,
         common: &mut Common,
         message: &Message,
-        _: Option<Frame>,
+        _: Option<Run>,
         from: &Sender,
         _: u64,
     ) -> Result {
@@ -368,7 +386,12 @@ impl ProducerRole<'_> {
         let renewed = producer.renew(name.as_bytes(), now_ms, &mut common.outbox);
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
         producer.set_peers(common.node.is_peer());
-        common.node.wait_for_peers(|subscription| producer.handle_subscription(subscription, now_ms))
+        self.subscribers = BatchSubscribers::new(self.topic);
+        let subscribers = &mut self.subscribers;
+        common.node.wait_for_peers(|subscription, from| {
+            producer.handle_subscription(subscription, now_ms);
+            subscribers.handle_subscription(subscription, || Connection::of(from));
+        })
     }
 
     fn warn_of_twin(&mut self, old: &str, why: &str, is_ending: bool) {
@@ -390,8 +413,8 @@ impl ProducerRole<'_> {
 
     /// Publishes records that were taken out of the queue, as many as one turn may publish.
     fn publish_taken(&mut self, common: &mut Common, now_ms: u64) {
-        while let Some(content) = self.intake.pop() {
-            self.publish(common, content, now_ms);
+        while let Some(run) = self.intake.pop() {
+            self.publish(common, run, now_ms);
         }
     }
 
@@ -406,12 +429,12 @@ impl ProducerRole<'_> {
             // The owner has not called `check_len`.
             return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
         }
-        self.publish(common, content, now_ms);
+        self.publish(common, Run::Record(content), now_ms);
     }
 
-    fn publish(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
-        self.intake.note_published(content.as_ref().len());
-        self.received_count += 1;
-        self.producer.publish(content, now_ms, &mut common.outbox);
+    fn publish(&mut self, common: &mut Common, run: Run, now_ms: u64) {
+        self.intake.note_published(&run);
+        self.received_count += run.record_count();
+        self.producer.publish(run, now_ms, &mut common.outbox);
     }
 }

@@ -34,9 +34,9 @@ impl Received {
         Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
     }
 
-    /// Whether the message is a record that its producer publishes to all. A node that misses such a record fetches it.
+    /// Whether the message has records that their producer publishes to all. A node that misses such records fetches them.
     pub(super) fn is_live_record(&self) -> bool {
-        self.frame.as_ref().first() == Some(&id::RECORD)
+        [id::RECORD, id::RECORDS].map(Some).contains(&self.frame.as_ref().first().copied())
     }
 }
 

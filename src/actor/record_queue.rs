@@ -28,6 +28,7 @@ use super::Result;
 use crate::czmq::exit;
 use crate::net::{Frame, Socket};
 use crate::partition_name::PartitionName;
+use crate::protocol::Payload;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,15 +142,14 @@ impl RecordQueue {
             state.send_frames(records)?;
             return Ok(state.records.is_empty() && records.is_empty());
         }
-        while let Some(content) = records.front() {
-            if !state.records.has_room(content, self.max_count, MAX_LEN_BYTES) {
+        while let Some(run) = records.front() {
+            if !state.records.has_room(run, self.max_count, MAX_LEN_BYTES) {
                 state.is_actor_waiting = true;
                 break;
             }
             let is_many = state.records.len() >= MAX_COUNT_IN_READ_BUFFERS;
-            records.move_front_to(&mut state.records, |content| {
-                if is_many { content.into_own_memory() } else { content }
-            });
+            records
+                .move_front_to(&mut state.records, |run| if is_many { run.into_own_memory() } else { run });
         }
         let has_records = !state.records.is_empty();
         state.send_token(has_records)?;

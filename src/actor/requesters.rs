@@ -58,7 +58,7 @@ impl RequesterTable {
     /// Handles a peer's subscription to the node's publishing socket.
     pub(super) fn handle_subscription(&mut self, subscription: &Subscription, frame: &Frame) {
         match subscription.id {
-            id::DIRECT_RECORD | id::DIRECT_HEAD => {
+            id::DIRECT_RECORD | id::DIRECT_RECORDS | id::DIRECT_HEAD => {
                 self.readers.subscription(&frame.as_ref()[1..], subscription.subscribe, frame);
             }
             id::FETCH if subscription.subscribe => {

@@ -3,9 +3,9 @@
 //! All nodes run one loop, [`run`](super::node_loop::run), which calls a [`Role`]. To add a role, write its state
 //! machine in `protocol` and implement this trait.
 
-use super::Result;
 use super::common::Common;
-use crate::net::Frame;
+use super::{Result, Run};
+use crate::net::{Frame, Origin};
 use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender};
 use crate::wire::{Message, Position, Subscription};
@@ -66,8 +66,14 @@ pub(super) trait Role: Sized {
         now_ms: u64,
     ) -> Result<Flow>;
 
-    /// Handles a peer's subscription to the node's publishing socket.
-    fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, out: &mut Outbox<Frame>);
+    /// Handles a peer's subscription to the node's publishing socket, which came over the connection `from`.
+    fn handle_subscription(
+        &mut self,
+        subscription: &Subscription,
+        from: Origin,
+        now_ms: u64,
+        out: &mut Outbox<Run>,
+    );
 
     /// Called between the subscriptions and the messages of a turn.
     fn before_messages(&mut self, _common: &mut Common) -> Result {
@@ -85,7 +91,7 @@ pub(super) trait Role: Sized {
         &mut self,
         common: &mut Common,
         message: &Message,
-        content: Option<Frame>,
+        content: Option<Run>,
         from: &Sender,
         now_ms: u64,
     ) -> Result;

@@ -54,6 +54,7 @@ use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use super::records::with_reader_of;
 use super::selftest;
+use crate::actor::Run;
 use crate::actor::record_queue::RecordReader;
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zframe_t, zsock_t};
@@ -70,7 +71,8 @@ pub struct dafka_consumer_msg_t {
     /// The names of a record that came in frames. NUL-terminated, for C. Each record reuses the memory.
     subject: Vec<u8>,
     address: Vec<u8>,
-    content: Option<Frame>,
+    /// The record, of which this is the only one.
+    content: Option<Run>,
 }
 
 impl dafka_consumer_msg_t {
@@ -120,7 +122,7 @@ impl dafka_consumer_msg_t {
             let mut content = Frame::new();
             if frame.more() && source.recv_more(&mut content).is_ok() {
                 if !content.more() {
-                    self.content = Some(content);
+                    self.content = Some(Run::Record(content));
                     return Ok(0);
                 }
                 frame = content;
@@ -207,7 +209,7 @@ fn string(bytes: &[u8]) -> *const c_char {
 pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_msg_t) -> *const u8 {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_content", std::ptr::null(), || unsafe {
-        Ok(msg(self_)?.content.as_ref().map_or(std::ptr::null(), |content| content.as_ref().as_ptr()))
+        Ok(msg(self_)?.content.as_ref().map_or(std::ptr::null(), |record| record.content().as_ptr()))
     })
 }
 
@@ -219,7 +221,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_m
 pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consumer_msg_t) -> usize {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_content_size", 0, || unsafe {
-        Ok(msg(self_)?.content.as_ref().map_or(0, |content| content.as_ref().len()))
+        Ok(msg(self_)?.content.as_ref().map_or(0, |record| record.content().len()))
     })
 }
 
@@ -235,7 +237,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consum
         Ok(msg(self_)?
             .content
             .take()
-            .map_or(std::ptr::null_mut(), |content| ZFrame::new(content.as_ref()).into_c()))
+            .map_or(std::ptr::null_mut(), |record| ZFrame::new(record.content()).into_c()))
     })
 }
 
@@ -294,7 +296,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
 pub unsafe extern "C" fn dafka_consumer_msg_strdup(self_: *mut dafka_consumer_msg_t) -> *mut c_char {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_strdup", std::ptr::null_mut(), || unsafe {
-        msg(self_)?.content.as_ref().map_or(Ok(std::ptr::null_mut()), |content| c_strdup(content.as_ref()))
+        msg(self_)?.content.as_ref().map_or(Ok(std::ptr::null_mut()), |record| c_strdup(record.content()))
     })
 }
 
@@ -311,7 +313,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_streq(
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_streq", false, || unsafe {
         let text = bytes(text, "the string")?;
-        Ok(msg(self_)?.content.as_ref().is_some_and(|content| content.as_ref() == text))
+        Ok(msg(self_)?.content.as_ref().is_some_and(|record| record.content() == text))
     })
 }
 

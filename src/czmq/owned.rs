@@ -8,6 +8,11 @@ use std::ptr::null_mut;
 /// A `zframe_t` that we own, or no frame.
 pub struct ZFrame(*mut zframe_t);
 
+// SAFETY: CZMQ's frames may move between threads.
+unsafe impl Send for ZFrame {}
+// SAFETY: the methods that take `&self` only read the frame.
+unsafe impl Sync for ZFrame {}
+
 impl ZFrame {
     /// Takes ownership of a frame, or of none.
     ///

@@ -9,6 +9,12 @@ pub fn now_ms() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
+/// Milliseconds since the Unix epoch.
+pub fn unix_ms() -> i64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
 /// A clock that stops while its owner cannot read the network. A response may already have arrived but be unread, so
 /// its FETCH must not time out meanwhile.
 #[derive(Debug, Default)]

@@ -2,12 +2,13 @@
 //! to publish a record and to keep it.
 
 use super::peer::Origin;
-use crate::czmq::{owned::ZFrame, sys::zframe_t};
+use crate::czmq::owned::ZFrame;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::os::raw::{c_int, c_void};
+use std::sync::Arc;
 use zmq_sys::{
     zmq_msg_close, zmq_msg_copy, zmq_msg_data, zmq_msg_get, zmq_msg_gets, zmq_msg_init, zmq_msg_init_data,
     zmq_msg_init_size, zmq_msg_more, zmq_msg_size, zmq_msg_t,
@@ -27,6 +28,8 @@ pub struct Frame(zmq_msg_t);
 
 // SAFETY: libzmq allows a message to move between threads, and counts its references atomically.
 unsafe impl Send for Frame {}
+// SAFETY: the methods that take `&self` only read the message.
+unsafe impl Sync for Frame {}
 
 impl Frame {
     /// An empty frame.
@@ -66,22 +69,32 @@ impl Frame {
     /// # Panics
     /// When memory is short, as Rust's own containers do.
     pub fn wrap(content: ZFrame) -> Frame {
-        /// Destroys the frame, in the thread that drops the last handle to the content.
-        unsafe extern "C" fn destroy(_data: *mut c_void, frame: *mut c_void) {
-            // SAFETY: libzmq calls this once. `wrap` has given up the ownership of the frame.
-            drop(unsafe { ZFrame::from_c(frame.cast::<zframe_t>()) });
+        if content.content().is_none() {
+            Frame::new()
+        } else {
+            Frame::of(Arc::new(content), |frame| frame.content().unwrap_or_default())
         }
-        let Some((data, len)) = content.content().map(|content| (content.as_ptr(), content.len())) else {
-            return Frame::new();
-        };
+    }
+
+    /// A frame with content that `owner` holds, without a copy. The last handle to the content drops the owner, in its
+    /// thread.
+    ///
+    /// # Panics
+    /// When memory is short, as Rust's own containers do.
+    pub fn of<T: Send + Sync + 'static>(owner: Arc<T>, content: fn(&T) -> &[u8]) -> Frame {
+        unsafe extern "C" fn release<T>(_data: *mut c_void, owner: *mut c_void) {
+            // SAFETY: libzmq calls this once. `of` has given up this handle to the owner.
+            drop(unsafe { Arc::from_raw(owner.cast_const().cast::<T>()) });
+        }
+        let content = content(&owner);
+        let (data, len) = (content.as_ptr().cast_mut().cast(), content.len());
         let mut msg = MaybeUninit::uninit();
-        // SAFETY: the data lives as long as the frame, which lives until `destroy`. On success the message is
-        // initialized. Nothing writes to the data, as libzmq and `AsMut` do so only in messages that they have made.
+        // SAFETY: the content is borrowed from the owner, which lives at least until `release`. On success the message is
+        // initialized. Nothing writes to the content, as libzmq and `AsMut` do so only in messages that they have made.
         unsafe {
-            let (data, frame) = (data as *mut c_void, content.as_c().cast());
-            let rc = zmq_msg_init_data(msg.as_mut_ptr(), data, len, Some(destroy), frame);
+            let owner = Arc::into_raw(owner).cast_mut().cast();
+            let rc = zmq_msg_init_data(msg.as_mut_ptr(), data, len, Some(release::<T>), owner);
             assert_eq!(rc, 0, "out of memory");
-            content.into_c();
             Frame(msg.assume_init())
         }
     }
@@ -134,13 +147,18 @@ impl Frame {
         Origin(self.source_file())
     }
 
+    /// Whether libzmq leaves content of this length in the buffer that it has read into.
+    pub fn may_be_in_read_buffer(len: usize) -> bool {
+        KEPT_IN_READ_BUFFER.contains(&len)
+    }
+
     /// The same content in memory of its own. The result usually lacks the properties of a received frame
     /// ([`Frame::more`], [`Frame::origin`], [`Frame::peer_address`]).
     ///
     /// Use this for received frames that are kept. libzmq reads up to 8 KiB at once into a buffer of 20 KB, and each
     /// frame in it keeps the whole buffer in memory. So one kept frame of 34 bytes could occupy 20 KB.
     pub fn into_own_memory(self) -> Frame {
-        match KEPT_IN_READ_BUFFER.contains(&self.as_ref().len()) {
+        match Frame::may_be_in_read_buffer(self.as_ref().len()) {
             true => Frame::try_copy(self.as_ref()).unwrap_or(self),
             false => self,
         }

@@ -6,8 +6,9 @@
 
 use super::{Reading, Sender};
 use crate::partition_name::{PartitionName, PartitionNameBuf};
-use crate::wire::partition_key;
+use crate::wire::{id, partition_key};
 use fair_queue::{FairQueue, Queued, request_key};
+use std::ops::Range;
 
 pub mod fair_queue;
 
@@ -30,6 +31,15 @@ pub struct Job {
     pub next: u64,
     /// One after the last record to send.
     pub end: u64,
+    /// Whether the requester takes DIRECT-RECORDS.
+    pub takes_batches: bool,
+}
+
+impl Job {
+    /// The message that the requester must be able to receive.
+    pub fn response_id(&self) -> u8 {
+        if self.takes_batches { id::DIRECT_RECORDS } else { id::DIRECT_RECORD }
+    }
 }
 
 /// The requests, in a fair queue.
@@ -53,10 +63,17 @@ impl Answers {
         Answers(self.0.emptied())
     }
 
-    /// Adds a request that came over the connection `from`, for the records from `next` up to, not including, `end`.
-    /// It is merged with a waiting request that it repeats or extends. Empty requests and those without a requester
-    /// are dropped.
-    pub fn push(&mut self, from: &Sender, requester: &[u8], partition: PartitionName, next: u64, end: u64) {
+    /// Adds a request that came over the connection `from`, for the records with these offsets. It is merged with a
+    /// waiting request that it repeats or extends. Empty requests and those without a requester are dropped.
+    pub fn push(
+        &mut self,
+        from: &Sender,
+        requester: &[u8],
+        partition: PartitionName,
+        offsets: Range<u64>,
+        takes_batches: bool,
+    ) {
+        let Range { start: next, end } = offsets;
         if next >= end || requester.is_empty() {
             return;
         }
@@ -71,11 +88,20 @@ impl Answers {
                 job.next = job.next.min(next);
                 job.end = job.end.max(end);
                 job.first = job.next;
+                job.takes_batches |= takes_batches;
             }
-            Some(job) => (job.first, job.next, job.end) = (next, next, end),
+            Some(job) => (job.first, job.next, job.end, job.takes_batches) = (next, next, end, takes_batches),
             None => {
                 let (requester, partition) = (requester.into(), partition.to_buf());
-                let job = Job { client: client.clone(), requester, partition, first: next, next, end };
+                let job = Job {
+                    client: client.clone(),
+                    requester,
+                    partition,
+                    first: next,
+                    next,
+                    end,
+                    takes_batches,
+                };
                 self.0.push(&client, &key, job);
             }
         }
@@ -118,8 +144,8 @@ mod tests {
     #[test]
     fn requests_take_turns() {
         let mut answers = Answers::default();
-        answers.push(&|| None, b"a", P, 0, 10);
-        answers.push(&|| None, b"b", P, 5, 6);
+        answers.push(&|| None, b"a", P, 0..10, false);
+        answers.push(&|| None, b"b", P, 5..6, false);
         let mut job = answers.pop().unwrap();
         job.next = 4;
         answers.put_back(job);
@@ -130,34 +156,34 @@ mod tests {
     fn a_repeated_request_is_one_request() {
         let mut answers = Answers::default();
         for _ in 0..3 {
-            answers.push(&|| None, b"a", P, 5, 10);
+            answers.push(&|| None, b"a", P, 5..10, false);
         }
-        answers.push(&|| None, b"a", P, 8, 20);
+        answers.push(&|| None, b"a", P, 8..20, false);
         assert_eq!(ranges(&mut answers), [(5, 20)]);
-        answers.push(&|| None, b"a", P, 0, 5);
-        answers.push(&|| None, b"a", P, 50, 60);
+        answers.push(&|| None, b"a", P, 0..5, false);
+        answers.push(&|| None, b"a", P, 50..60, false);
         assert_eq!(ranges(&mut answers), [(50, 60)]);
     }
 
     #[test]
     fn a_request_that_is_repeated_while_it_is_answered_does_not_start_over() {
         let mut answers = Answers::default();
-        answers.push(&|| None, b"a", P, 0, 10);
+        answers.push(&|| None, b"a", P, 0..10, false);
         let mut job = answers.pop().unwrap();
         job.next = 6;
         answers.put_back(job);
-        answers.push(&|| None, b"a", P, 0, 10);
+        answers.push(&|| None, b"a", P, 0..10, false);
         assert_eq!(ranges(&mut answers), [(6, 10)]);
     }
 
     #[test]
     fn empty_requests_are_dropped_and_others_are_limited() {
         let mut answers = Answers::default();
-        answers.push(&|| None, b"a", P, 5, 5);
-        answers.push(&|| None, b"", P, 0, 5);
+        answers.push(&|| None, b"a", P, 5..5, false);
+        answers.push(&|| None, b"", P, 0..5, false);
         assert!(answers.is_empty());
         for i in 0..MAX_JOBS as u64 + 10 {
-            answers.push(&|| None, &i.to_be_bytes(), P, 0, 1);
+            answers.push(&|| None, &i.to_be_bytes(), P, 0..1, false);
         }
         assert_eq!(ranges(&mut answers).len(), MAX_JOBS);
     }
@@ -167,10 +193,10 @@ mod tests {
         let mut answers = Answers::new(100);
         let hostile = || Some(b"hostile"[..].into());
         for i in 0..1_000_u64 {
-            answers.push(&hostile, &i.to_be_bytes(), P, 0, 100);
+            answers.push(&hostile, &i.to_be_bytes(), P, 0..100, false);
         }
-        answers.push(&|| Some(b"modest"[..].into()), b"a", P, 5, 7);
-        answers.push(&|| Some(b"modest"[..].into()), b"a", P, 7, 9);
+        answers.push(&|| Some(b"modest"[..].into()), b"a", P, 5..7, false);
+        answers.push(&|| Some(b"modest"[..].into()), b"a", P, 7..9, false);
         let mut job = answers.pop().unwrap();
         assert_eq!(job.requester, 0_u64.to_be_bytes().into());
         job.next = 50;

@@ -179,17 +179,22 @@ impl<P: Payload> Consumer<P> {
         deliveries: &mut impl Extend<Delivery<P>>,
     ) {
         match (message, content) {
-            (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
-                // A DIRECT-RECORD opens no partition: it responds to a FETCH for a partition that was open.
+            (
+                Message::Record(position)
+                | Message::Records(position)
+                | Message::DirectRecord(position)
+                | Message::DirectRecords(position),
+                Some(content),
+            ) => {
+                let is_live = matches!(message, Message::Record(_) | Message::Records(_));
                 let (first, last) = (position.sequence, last_of(position.sequence, &content));
-                let partition = match message {
-                    Message::Record(_) => self.find_or_open(position, last, first, from, now_ms),
-                    _ => self.ingest.find(position),
+                let partition = match is_live {
+                    true => self.find_or_open(position, last, first, from, now_ms),
+                    // A response to a FETCH is for a partition that was open.
+                    false => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
-                if matches!(message, Message::Record(_))
-                    && !self.handle_published(partition, first, last, from, now_ms)
-                {
+                if is_live && !self.handle_published(partition, first, last, from, now_ms) {
                     return;
                 }
                 self.handle_run(partition, first, content, from, now_ms, deliveries);

@@ -123,6 +123,7 @@ pub mod shares;
 pub mod store;
 pub mod subscriptions;
 
+use crate::wire::batch::Batch;
 pub use outbox::Outbox;
 
 /// Returns the name of the connection over which a message came, or `None` if it is not known. All messages of one
@@ -211,6 +212,11 @@ pub trait Payload: Sized {
         1
     }
 
+    /// Whether RECORDS can carry the run. Any other run is one record, which RECORD carries.
+    fn is_batch(&self) -> bool {
+        false
+    }
+
     /// Returns the first `count` records, and the others. `count` is at least 1 and less than the number of records.
     /// Use [`Payload::split`] for other counts.
     fn split_at(self, count: u64) -> (Self, Self) {
@@ -258,6 +264,16 @@ impl Payload for std::sync::Arc<[u8]> {
 
     fn contents(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&**self)
+    }
+}
+
+impl store::reader::Stored for std::sync::Arc<[u8]> {
+    fn of_record(content: &[u8]) -> Self {
+        content.into()
+    }
+
+    fn of_batch(_: Batch<&[u8]>) -> Self {
+        unreachable!("a payload of one record")
     }
 }
 

@@ -1,7 +1,8 @@
 //! The messages that a state machine publishes, in order. The outbox is reused: once it has grown, messages without
 //! content need no allocation.
 
-use crate::wire::Message;
+use super::Payload;
+use crate::wire::{Message, PositionTemplate};
 
 /// Messages to publish: each has a first frame and perhaps a content frame.
 pub struct Outbox<P> {
@@ -33,6 +34,18 @@ impl<P> Outbox<P> {
     pub fn record(&mut self, frame: &[u8], content: P) {
         self.octets.extend_from_slice(frame);
         self.messages.push(Outgoing { end: self.octets.len(), content: Some(content) });
+    }
+
+    /// Adds a message for each record of a run. `template` is that of its kind, and `first` the first offset.
+    pub fn singles(&mut self, template: &mut PositionTemplate, mut first: u64, run: P)
+    where
+        P: Payload,
+    {
+        let mut rest = Some(run);
+        while let (Some(record), others) = rest.map_or((None, None), |run| run.split(1)) {
+            self.record(template.frame(first), record);
+            (first, rest) = (first + 1, others);
+        }
     }
 
     /// Adds a message without content. Its first frame is already encoded.

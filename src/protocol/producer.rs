@@ -90,7 +90,10 @@ pub struct Producer<P> {
     topic: Box<[u8]>,
     address: Box<[u8]>,
     record: PositionTemplate,
+    records: PositionTemplate,
     head: PositionTemplate,
+    /// Whether every subscriber takes RECORDS.
+    are_batches_taken: bool,
     /// The runs with the records from `first_kept` on, in order: all unacknowledged records, and acknowledged ones
     /// while `is_doubtful`. The first run may also have records before `first_kept`.
     kept: VecDeque<KeptRun<P>>,
@@ -144,6 +147,8 @@ impl<P: Payload> Producer<P> {
             topic: topic.into(),
             address: address.into(),
             record: PositionTemplate::new(id::RECORD, topic, address, topic)?,
+            records: PositionTemplate::new(id::RECORDS, topic, address, topic)?,
+            are_batches_taken: false,
             head: PositionTemplate::new(id::HEAD, topic, address, topic)?,
             kept: VecDeque::new(),
             first_kept: 0,
@@ -207,12 +212,21 @@ impl<P: Payload> Producer<P> {
         Producer { answers: Answers::new(max_fetches), ..self }
     }
 
-    /// Publishes a run as one message, and keeps it until all of its records are acknowledged.
+    /// Sets whether every subscriber of the topic takes batches, see [`batch_subscribers`]. Otherwise the records of a
+    /// batch are published one by one. To be called after subscriptions were read.
+    pub fn handle_batches_taken(&mut self, are_batches_taken: bool) {
+        self.are_batches_taken = are_batches_taken;
+    }
+
+    /// Publishes a run, and keeps it until all of its records are acknowledged.
     pub fn publish(&mut self, mut run: P, now_ms: u64, out: &mut Outbox<P>) {
         let kept = KeptRun { first: self.next, run: run.share() };
         self.kept_len_bytes += kept.cost_bytes();
         self.next = kept.end();
-        out.record(self.record.frame(kept.first), run);
+        match run.is_batch() && self.are_batches_taken {
+            true => out.record(self.records.frame(kept.first), run),
+            false => out.singles(&mut self.record, kept.first, run),
+        }
         self.kept.push_back(kept);
         // After the first record, a HEAD is sent at each interval.
         self.head_due_ms.get_or_insert(now_ms + self.head_interval_ms);
@@ -236,12 +250,12 @@ impl<P: Payload> Producer<P> {
                 let end = self.copies.handle_ack(store, from, *sequence + 1);
                 self.forget(end);
             }
-            Message::Fetch { address, sequence, count, .. } if self.is_own(message) => {
+            Message::Fetch { address, sequence, count, takes_batches, .. } if self.is_own(message) => {
                 let end = sequence.saturating_add(u64::from(*count)).min(self.next);
                 // Stores answer requests for acknowledged records.
                 let start = (*sequence).max(self.first_kept);
                 let partition = PartitionName { topic: &self.topic, producer: &self.address };
-                self.answers.push(from, address, partition, start, end);
+                self.answers.push(from, address, partition, start..end, *takes_batches);
             }
             Message::GetHeads { topic, address } if **topic == *self.topic && self.head_due_ms.is_some() => {
                 out.message(&Message::DirectHead {
@@ -295,7 +309,7 @@ impl<P: Payload> Producer<P> {
             return;
         }
         // A store that subscribes only to HEADs fetches the records.
-        self.is_read |= matches!(subscription.id, id::RECORD | id::HEAD);
+        self.is_read |= matches!(subscription.id, id::RECORDS | id::RECORD | id::HEAD);
         if subscription.id == id::HEAD
             && subscription.is_exact
             && let Some(due_ms) = &mut self.head_due_ms
@@ -304,27 +318,37 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sends `count` records in response to a FETCH, or fewer. Sends whole runs, so the first and the last one may have
-    /// further records. The requester must be able to receive them now.
+    /// Sends `count` records in response to a FETCH, or fewer. A requester that takes batches gets whole ones, so the
+    /// first and the last one may have further records. The requester must be able to receive them now.
     pub fn poll_answers(
         &mut self,
         requesters: &mut impl Requesters,
         count: u64,
         out: &mut Outbox<P>,
     ) -> Progress {
-        let next = self.answers.pop_for(|job| requesters.poll_reading(id::DIRECT_RECORD, &job.requester));
+        let next = self.answers.pop_for(|job| requesters.poll_reading(job.response_id(), &job.requester));
         let Some(mut job) = next else { return Progress::of(!self.answers.is_empty(), false) };
         // Records may have been acknowledged and dropped since the request.
         job.next = job.next.max(self.first_kept);
         let end = job.end.min(job.next + count);
         let name = job.partition.as_name();
-        if let Ok(mut template) =
-            PositionTemplate::new(id::DIRECT_RECORD, &job.requester, name.producer, name.topic)
+        let template = |id| PositionTemplate::new(id, &job.requester, name.producer, name.topic);
+        if job.next < end
+            && let (Ok(mut single), Ok(mut batch)) =
+                (template(id::DIRECT_RECORD), template(id::DIRECT_RECORDS))
         {
             let first = self.kept.partition_point(|kept| kept.end() <= job.next);
             for kept in self.kept.range_mut(first..).take_while(|kept| kept.first < end) {
-                out.record(template.frame(kept.first), kept.run.share());
-                job.next = kept.end();
+                let run = kept.run.share();
+                if job.takes_batches && run.is_batch() {
+                    out.record(batch.frame(kept.first), run);
+                    job.next = kept.end();
+                    continue;
+                }
+                let begin = job.next.max(kept.first);
+                let wanted = run.skip(begin - kept.first).and_then(|run| run.split(end - begin).0);
+                wanted.into_iter().for_each(|run| out.singles(&mut single, begin, run));
+                job.next = end.min(kept.end());
             }
         }
         self.answers.put_back(Job { next: end.max(job.next), ..job });

@@ -1,4 +1,7 @@
 //! The subscriptions of each role. ZeroMQ matches them with the beginning of the first frame.
+//!
+//! A node subscribes to RECORDS before it subscribes to RECORD, so that a producer never takes it for a node of 0.1.0.
+//! See [`batch_subscribers`](super::producer::batch_subscribers).
 
 use crate::wire::{exact_prefix, id, prefix};
 
@@ -11,6 +14,7 @@ pub fn producer(address: &[u8], topic: &[u8]) -> Vec<Vec<u8>> {
 pub fn consumer(address: &[u8]) -> Vec<Vec<u8>> {
     vec![
         prefix(id::DIRECT_RECORD, address),
+        prefix(id::DIRECT_RECORDS, address),
         prefix(id::DIRECT_HEAD, address),
         prefix(id::STORE_HELLO, address),
     ]
@@ -23,7 +27,7 @@ pub fn acknowledgements() -> Vec<u8> {
 
 /// A consumer of one topic. The NUL that ends the topic on the wire excludes longer topics.
 pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
-    vec![exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]
+    vec![exact_prefix(id::RECORDS, topic), exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]
 }
 
 /// A consumer of all topics with a prefix; the empty prefix matches all topics. The two subscriptions with a NUL match
@@ -31,17 +35,19 @@ pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
 /// consumer of all topics from a store. See
 /// [`Producer::handle_subscription`](super::producer::Producer::handle_subscription).
 pub fn topics(beginning: &[u8]) -> Vec<Vec<u8>> {
-    [prefix, exact_prefix].map(|of| [of(id::RECORD, beginning), of(id::HEAD, beginning)]).concat()
+    [prefix, exact_prefix].map(|of| [id::RECORDS, id::RECORD, id::HEAD].map(|id| of(id, beginning))).concat()
 }
 
 /// A store's writer: all records and heads, and messages to it.
 pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
     vec![
+        prefix(id::RECORDS, b""),
         prefix(id::RECORD, b""),
         prefix(id::HEAD, b""),
         // As in `topics`.
         exact_prefix(id::HEAD, b""),
         prefix(id::DIRECT_RECORD, address),
+        prefix(id::DIRECT_RECORDS, address),
         prefix(id::DIRECT_HEAD, address),
     ]
 }

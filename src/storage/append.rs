@@ -99,8 +99,8 @@ fn write_part<U: Update>(
     let octets = if count == batch.count() {
         batch.as_octets()
     } else {
-        built = batch.part(range);
-        &built
+        built = batch.copy(range).expect("a run has records");
+        built.as_octets()
     };
     let value = txn.reserve(Table::Records, key, octets.len() + CHECK_LEN)?;
     value[..octets.len()].copy_from_slice(octets);

@@ -7,7 +7,7 @@ use super::engine::{Snapshot, Table};
 use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
 use super::partitions::find_value;
 use super::value::Value;
-use crate::wire::batch::Packing;
+use crate::wire::batch::{Batch, Packing};
 
 /// One read: its first record and its limits.
 pub struct Limited<'a> {
@@ -56,14 +56,12 @@ pub struct LimitedBatches<'a> {
 }
 
 /// A batch that was read and checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct StoredBatch<'a> {
     /// The offset of the first record.
     pub first_offset: u64,
-    /// The number of records, at least 1.
-    pub count: u64,
-    /// The batch, in the format of [`wire::batch`](crate::wire::batch).
-    pub octets: &'a [u8],
+    /// The batch.
+    pub batch: Batch<&'a [u8]>,
 }
 
 /// Delivers records of a partition in ascending order, and returns their number; see [`Log::read`](super::Log::read).
@@ -102,19 +100,16 @@ pub fn read_batches<S: Snapshot>(
 ) -> Result<u64, Unread<S::Error>> {
     let LimitedBatches { from, max_count, max_len_bytes, each } = limited;
     let (mut next, mut len_bytes, mut built) = (from, 0_usize, Vec::new());
-    let mut deliver = |batch: StoredBatch<'_>| {
-        len_bytes = len_bytes.saturating_add(batch.octets.len());
+    let mut deliver = |stored: StoredBatch<'_>| {
+        len_bytes = len_bytes.saturating_add(stored.batch.as_octets().len());
         if next > from && len_bytes > max_len_bytes {
             return ControlFlow::Break(());
         }
-        next = batch.first_offset.saturating_add(batch.count);
-        if each(batch) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        next = stored.first_offset.saturating_add(stored.batch.count() as u64);
+        if each(stored) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     visit(txn, name, from, max_count, &mut |Visited { first, range, value }| match value {
-        Value::Batch(batch) => {
-            let octets = batch.as_octets();
-            deliver(StoredBatch { first_offset: first, count: batch.count() as u64, octets })
-        }
+        Value::Batch(batch) => deliver(StoredBatch { first_offset: first, batch }),
         Value::Chunk(chunk) => rebuild(&chunk, first, range, &mut built, &mut deliver),
     })?;
     Ok(next)
@@ -136,9 +131,10 @@ fn rebuild(
         let packing = Packing::plan(contents.clone().map(<[u8]>::len));
         buffer.resize(packing.len_bytes, 0);
         packing.write(buffer, contents);
-        let batch = StoredBatch { first_offset: range.start, count: packing.count as u64, octets: buffer };
-        range.start += batch.count;
-        each(batch)?;
+        let batch = Batch::check(&buffer[..]).expect("it was just built");
+        let stored = StoredBatch { first_offset: range.start, batch };
+        range.start += packing.count as u64;
+        each(stored)?;
     }
     ControlFlow::Continue(())
 }

@@ -91,14 +91,14 @@ mod tests {
         let mut builder = BatchBuilder::new(Vec::new());
         builder.push_with(&Attributes { key: Some(b"key"), ..Attributes::default() }, b"one").expect("fits");
         builder.push(b"two").expect("fits");
-        builder.finish(Vec::new()).expect("there are records")
+        builder.finish(Vec::new()).expect("there are records").into_octets()
     }
 
     #[test]
     fn the_layout_is_the_documented_one() {
         let mut builder = BatchBuilder::new(Vec::new());
         [&b"ab"[..], b"", b"c"].iter().for_each(|content| builder.push(content).expect("fits"));
-        let batch = builder.finish(Vec::new()).expect("there are records");
+        let batch = builder.finish(Vec::new()).expect("there are records").into_octets();
         let value = value(&batch);
         assert_eq!(value[..batch.len()], batch);
         // Calculated with zlib's crc32 over the key and the first four octets of the batch.

@@ -12,9 +12,9 @@
 //! let mut builder = BatchBuilder::new(Vec::new());
 //! builder.push_with(&Attributes { key: Some(b"key"), ..Attributes::default() }, b"one")?;
 //! builder.push(b"two")?;
-//! let octets = builder.finish(Vec::new()).expect("there are records");
+//! let built = builder.finish(Vec::new()).expect("there are records");
 //!
-//! let batch = Batch::check(octets)?;
+//! let batch = Batch::check(built.as_octets())?;
 //! assert_eq!(batch.record(1).map(|record| record.content), Some(&b"two"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -50,6 +50,9 @@ pub const MAX_UNPACKED_LEN_BYTES: usize = 64 << 20;
 
 /// The greatest length of a batch: one record with all attributes and the longest content.
 pub const MAX_LEN_BYTES: usize = HEADER_LEN + attributes::MAX_BLOCK_LEN + MAX_CONTENT_LEN_BYTES + END_LEN;
+
+/// The octets of a batch with one record that are not of the record.
+pub const OVERHEAD_BYTES: usize = HEADER_LEN + END_LEN;
 
 /// The length of an entry in the table of ends.
 const END_LEN: usize = 4;
@@ -126,34 +129,45 @@ impl<B: AsRef<[u8]>> Batch<B> {
         Batch { octets: self.as_octets(), count, table, timestamp_ms, has_attributes }
     }
 
-    /// A batch of some of the records, with their attributes, and with the timestamp of this batch.
-    ///
-    /// # Panics
-    ///
-    /// When there are no records in the range, or the range exceeds the batch.
-    pub fn part(&self, range: Range<usize>) -> Vec<u8> {
-        let (records, table) = self.as_octets().split_at(self.table);
-        let (ends, _) = table.as_chunks::<END_LEN>();
-        let ends = &ends[..self.count];
-        let begin = range.start.checked_sub(1).map_or(0, |before| offset(&ends[before]));
-        let ends = &ends[range];
-        let end = offset(ends.last().expect("a batch has records"));
-        let records = &records[HEADER_LEN + begin..HEADER_LEN + end];
+    /// The container of the octets.
+    pub fn into_octets(self) -> B {
+        self.octets
+    }
 
-        let area_len = records.len() + ends.len() * END_LEN;
-        let mut octets = Vec::with_capacity(HEADER_LEN + area_len);
-        octets.resize(HEADER_LEN, 0);
-        octets.extend_from_slice(records);
-        ends.iter().for_each(|end| octets.extend_from_slice(&((offset(end) - begin) as u32).to_be_bytes()));
-        let header = Header {
-            compression: None,
-            timestamp_ms: self.timestamp_ms,
-            has_attributes: self.has_attributes,
-            count: ends.len() as u32,
-            area_len: area_len as u32,
-        };
-        header.write(&mut octets);
-        octets
+    /// The same batch with its octets in another container. `convert` must not change the octets.
+    pub fn map<C: AsRef<[u8]>>(self, convert: impl FnOnce(B) -> C) -> Batch<C> {
+        let Batch { octets, count, table, timestamp_ms, has_attributes } = self;
+        Batch { octets: convert(octets), count, table, timestamp_ms, has_attributes }
+    }
+
+    /// The octets that some of the records take in the batch: with their attributes, and their entries in the table of
+    /// ends. The range is cut to the records that exist.
+    pub fn area_len_bytes(&self, records: Range<usize>) -> usize {
+        let count = records.end.min(self.count).saturating_sub(records.start);
+        self.span(records).len() + count * END_LEN
+    }
+
+    /// A new batch of some of the records, with the same timestamp and attributes. `None` when the range contains no
+    /// record.
+    pub fn copy(&self, records: Range<usize>) -> Option<Batch<Vec<u8>>> {
+        let (start, end) = (records.start.min(self.count), records.end.min(self.count));
+        let span = self.span(start..end);
+        let ends = (start..end).map(|index| (self.end(index) - span.start) as u32);
+        let octets = self.octets.as_ref().get(HEADER_LEN + span.start..HEADER_LEN + span.end)?;
+        build(octets, ends, self.timestamp_ms, self.has_attributes)
+    }
+
+    /// Where some of the records are, counted from the start of the area.
+    fn span(&self, records: Range<usize>) -> Range<usize> {
+        let (start, end) = (records.start.min(self.count), records.end.min(self.count));
+        let begin = start.checked_sub(1).map_or(0, |before| self.end(before));
+        begin..end.checked_sub(1).map_or(0, |last| self.end(last)).max(begin)
+    }
+
+    /// The end of the record with this index, which must exist.
+    fn end(&self, index: usize) -> usize {
+        let (ends, _) = self.octets.as_ref().get(self.table..).unwrap_or_default().as_chunks::<END_LEN>();
+        ends.get(index).map_or(0, offset)
     }
 
     /// The record with this index, from 0; `None` after the last one.
@@ -178,6 +192,24 @@ impl<B> fmt::Debug for Batch<B> {
             .field("has_attributes", &self.has_attributes)
             .finish_non_exhaustive()
     }
+}
+
+/// A batch of the records in `octets`, which end at `ends`. `None` without records.
+fn build(
+    octets: &[u8],
+    ends: impl ExactSizeIterator<Item = u32>,
+    timestamp_ms: Option<i64>,
+    has_attributes: bool,
+) -> Option<Batch<Vec<u8>>> {
+    let (count, table) = (ends.len(), HEADER_LEN + octets.len());
+    let mut batch = Vec::with_capacity(table + count * END_LEN);
+    batch.resize(HEADER_LEN, 0);
+    batch.extend_from_slice(octets);
+    ends.for_each(|end| batch.extend_from_slice(&end.to_be_bytes()));
+    let area_len = (batch.len() - HEADER_LEN) as u32;
+    let header = Header { compression: None, timestamp_ms, has_attributes, count: count as u32, area_len };
+    header.write(&mut batch);
+    (count > 0).then_some(Batch { octets: batch, count, table, timestamp_ms, has_attributes })
 }
 
 /// Checks the records of a batch and their table.

@@ -13,7 +13,7 @@
 //! versions can add fields there.
 //!
 //! Several records of one partition travel and rest in a [`batch`], which is the content frame of RECORDS and
-//! DIRECT-RECORDS. Nodes of libdafka 0.1.0 do not know these two messages. No node sends them yet.
+//! DIRECT-RECORDS. Nodes of libdafka 0.1.0 do not know these two messages.
 //!
 //! Names (topics, addresses, subjects) are octets and need not be UTF-8. They have at most [`MAX_NAME_LEN`] octets,
 //! and no NUL, which would end the ZeroMQ topic. They may be empty: the roles define what an empty name means.

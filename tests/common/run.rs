@@ -1,6 +1,9 @@
 //! A payload of one or more records, for tests of the state machines.
 
 use dafka::protocol::Payload;
+use dafka::protocol::store::reader::Stored;
+use dafka::storage::{AsRecords, Records};
+use dafka::wire::batch::{Batch, BatchBuilder};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,12 +15,19 @@ pub(crate) type Content = Arc<[u8]>;
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     contents: Arc<[Content]>,
+    /// The batch of all contents. `None` for one record.
+    batch: Option<Arc<Batch<Vec<u8>>>>,
     range: Range<usize>,
 }
 
 impl From<Vec<Content>> for Run {
     fn from(contents: Vec<Content>) -> Run {
-        Run { range: 0..contents.len(), contents: contents.into() }
+        let batch = (contents.len() > 1).then(|| {
+            let mut builder = BatchBuilder::new(Vec::new());
+            contents.iter().for_each(|content| builder.push(content).expect("short records"));
+            Arc::new(builder.finish(Vec::new()).expect("there are records"))
+        });
+        Run { range: 0..contents.len(), contents: contents.into(), batch }
     }
 }
 
@@ -38,19 +48,35 @@ impl Payload for Run {
         self.range.len() as u64
     }
 
+    /// A single record travels alone.
+    fn is_batch(&self) -> bool {
+        self.range.len() > 1
+    }
+
     fn split_at(self, count: u64) -> (Run, Run) {
-        let Run { contents, range } = self;
+        let Run { contents, batch, range } = self;
         let middle = range.start + count as usize;
         assert!(range.start < middle && middle < range.end, "{count} of {range:?}");
-        let first = Run { contents: contents.clone(), range: range.start..middle };
-        (first, Run { contents, range: middle..range.end })
+        let first = Run { contents: contents.clone(), batch: batch.clone(), range: range.start..middle };
+        (first, Run { contents, batch, range: middle..range.end })
     }
 }
 
-/// The content of a run of one record, as the log takes it.
-impl AsRef<[u8]> for Run {
-    fn as_ref(&self) -> &[u8] {
-        assert_eq!(self.range.len(), 1, "one record");
-        &self.contents[self.range.start]
+impl Stored for Run {
+    fn of_record(content: &[u8]) -> Run {
+        Run::from(vec![Content::from(content)])
+    }
+
+    fn of_batch(batch: Batch<&[u8]>) -> Run {
+        Run::from(batch.records().map(|record| Content::from(record.content)).collect::<Vec<_>>())
+    }
+}
+
+impl AsRecords for Run {
+    fn as_records(&self) -> Records<'_> {
+        match &self.batch {
+            Some(batch) => Records::Of(batch.borrowed(), self.range.clone()),
+            None => Records::One(&self.contents[self.range.start]),
+        }
     }
 }

@@ -163,7 +163,8 @@ fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
         // too.
         let held = [direct_head(&address, &partition, TOPIC, 1), string("A store of ours")].concat();
         store.send(&held);
-        assert!(store.message(&to(b'F', &partition))[0].ends_with(&string("A store of ours")));
+        let name_and_flags = [&string("A store of ours")[..], &[1]].concat();
+        assert!(store.message(&to(b'F', &partition))[0].ends_with(&name_and_flags));
         producer.message(&to(b'F', &partition));
         producer.send_records_to(&address, &partition, TOPIC, 0, &["another", "record"]);
         producer.listen(Duration::from_millis(50));

@@ -7,8 +7,8 @@
 
 use crate::e2e::{Cluster, Program, QUIET};
 use crate::peer::{
-    Node, RETRY_INTERVAL, ack, consumer_hello, direct_head, direct_record, fetch, get_heads, head,
-    new_address, record, store_hello, string_at, to,
+    NO_STORE_BUT_BATCHES, Node, RETRY_INTERVAL, ack, consumer_hello, direct_head, direct_record, fetch,
+    get_heads, head, new_address, record, store_hello, string_at, to,
 };
 use crate::{TOPIC, expect_lines, feed};
 
@@ -164,7 +164,7 @@ fn our_store_and_a_producer_subscription_first() {
     producer.subscription(b"H");
     let asked = producer.ask(&head(TOPIC, &partition, 0), &to(b'F', &partition));
     let writer = string_at(&asked[0], partition.len() + 3);
-    assert_eq!(asked[0], fetch(&partition, &writer, TOPIC, 0, 1));
+    assert_eq!(asked[0], [&fetch(&partition, &writer, TOPIC, 0, 1)[..], NO_STORE_BUT_BATCHES].concat());
     producer.send_records_to(&writer, &partition, TOPIC, 0, &["r0"]);
     producer.message(&ack(&partition, TOPIC, 0));
 }

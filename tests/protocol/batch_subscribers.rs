@@ -173,7 +173,7 @@ impl Run {
         let name = file.and_then(|file| Some((file, *self.open.get(&file)?)));
         self.has_misread |= name.is_some_and(|name| name.1 != peer);
         let subscription = Subscription::decode(&frame).expect("a subscription");
-        self.subscribers.handle_subscription(&subscription, name);
+        self.subscribers.handle_subscription(&subscription, || name);
         if let Some(peer) = self.peers.iter_mut().find(|known| known.name.1 == peer) {
             match subscription.subscribe {
                 true => peer.read.insert(frame[1..].to_vec()),
@@ -269,7 +269,7 @@ impl Frames {
         for frame in frames {
             let (id, subscribe) = (frame[0].to_ascii_uppercase(), frame[0].is_ascii_uppercase());
             let frame = [&[u8::from(subscribe), id], &frame[1..]].concat();
-            self.0.handle_subscription(&Subscription::decode(&frame).expect("a subscription"), connection);
+            self.0.handle_subscription(&Subscription::decode(&frame).expect("a subscription"), || connection);
         }
         self.0.all_take_batches()
     }

@@ -15,10 +15,8 @@ fn log_of(count: u32) -> Log {
 /// Also returns false when nothing is left to answer.
 fn answer(reader: &mut Reader, log: &Log, count: u64) -> (Vec<(String, String)>, bool) {
     let mut out = Outbox::<Content>::new();
-    let is_answering = reader
-        .poll_answers(&mut AllRead, count, log, &mut out, |content| content.into())
-        .expect("a sound log")
-        != Progress::Idle;
+    let is_answering =
+        reader.poll_answers(&mut AllRead, count, log, &mut out).expect("a sound log") != Progress::Idle;
     let mut told = Vec::new();
     out.drain(|frame, _| {
         let message = Message::decode(frame).expect("a message");

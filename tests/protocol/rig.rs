@@ -7,6 +7,7 @@ use dafka::protocol::ingest::Limits;
 use dafka::protocol::store::reader::{EachHead, Source};
 use dafka::protocol::store::replica::{Append, Replica};
 use dafka::protocol::{Outbox, Sender};
+use dafka::wire::batch::Batch;
 use dafka::wire::{Message, Position};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -181,5 +182,15 @@ impl Source for Log {
         let end = next.min(from.saturating_add(count.min(3)));
         (from..end).for_each(|offset| each(offset, &content(offset)));
         Ok(end.saturating_sub(from))
+    }
+
+    fn read_batches(
+        &self,
+        _: PartitionName,
+        _: u64,
+        _: u64,
+        _: &mut dyn FnMut(u64, Batch<&[u8]>),
+    ) -> Result<u64, Self::Error> {
+        unreachable!("no FETCH of these tests asks for batches")
     }
 }

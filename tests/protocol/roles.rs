@@ -629,9 +629,7 @@ fn log() -> Log {
 }
 
 fn answer_all(reader: &mut Reader, out: &mut Outbox<Content>) -> Vec<String> {
-    while reader.poll_answers(&mut AllRead, 100, &log(), out, |content| content.into()).unwrap()
-        != Progress::Idle
-    {}
+    while reader.poll_answers(&mut AllRead, 100, &log(), out).unwrap() != Progress::Idle {}
     sent(out)
 }
 
@@ -671,9 +669,7 @@ fn a_fetch_names_one_of_the_stores_that_have_the_records() {
     let named = |store| {
         let (mut reader, mut out) = (Reader::new(b"READER").named(store), Outbox::<Content>::new());
         reader.handle_message(&get_heads(TOPIC, ME), UNKNOWN);
-        while reader.poll_answers(&mut AllRead, 1, &log(), &mut out, |content| content.into()).unwrap()
-            != Progress::Idle
-        {}
+        while reader.poll_answers(&mut AllRead, 1, &log(), &mut out).unwrap() != Progress::Idle {}
         out
     };
     let mut reading = Reading::at(Start::Earliest);

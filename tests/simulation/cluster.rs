@@ -1,6 +1,10 @@
 //! Starts, turns, publishing and ends of nodes.
 
 use super::*;
+use crate::nodes::{Link, is_of_batches, without_flags};
+
+/// How many of 1,000 nodes neither send nor receive batches.
+const OLD_PER_MILLE: u64 = 150;
 
 impl World {
     pub(super) fn fresh_address(&mut self) -> Vec<u8> {
@@ -13,11 +17,13 @@ impl World {
         host: Host,
         address: Vec<u8>,
         ignored: &[&[u8]],
-        wants: Vec<Vec<u8>>,
+        mut wants: Vec<Vec<u8>>,
         role: Role,
         clock: Clock,
     ) -> NodeId {
         let id = self.nodes.len();
+        let is_old = !matches!(role, Role::Hostile(_)) && self.random.aside().chance(OLD_PER_MILLE);
+        wants.retain(|prefix| !is_old || !is_of_batches(prefix));
         // Beacons do not reveal twins that have the same port. So twins may share a port only under `has_hidden_twins`.
         let may_share_port = self.plan.has_hidden_twins;
         let endpoint = loop {
@@ -45,6 +51,7 @@ impl World {
             wants,
             inbox: VecDeque::new(),
             heard: VecDeque::new(),
+            is_old,
             news: VecDeque::new(),
             towers: BTreeSet::new(),
             wake_at: None,
@@ -195,7 +202,11 @@ impl World {
             return Ok(());
         }
         node.ready_at = self.now + node.turn_us;
-        let turned = node.turn(self.now, self.plan.turn, &mut self.model, &mut self.outbox);
+        let connections = &self.network.connections;
+        let is_open = |(id, generation): Link| {
+            connections[id].generation == generation && connections[id].publisher.is_some()
+        };
+        let turned = node.turn(self.now, self.plan.turn, &mut self.model, &is_open, &mut self.outbox);
         let outcome = turned.map_err(|text| (1, text))?;
         if let Some(gathered) = outcome.gathered {
             invariants::gathered(gathered, self.plan.max_batch)?;
@@ -264,8 +275,11 @@ impl World {
         invariants::bounds(&self.nodes[id], &self.plan, published, self.report.fetches > fetches)
     }
 
-    pub(super) fn send(&mut self, id: NodeId, message: Wired, arrivals: &mut Vec<Arrival>) -> Check {
+    pub(super) fn send(&mut self, id: NodeId, mut message: Wired, arrivals: &mut Vec<Arrival>) -> Check {
         let node = &self.nodes[id];
+        if node.is_old {
+            message.frame = without_flags(message.frame);
+        }
         let store = match &node.role {
             Role::Writer(writer) => Some((writer.store, &writer.disk)),
             _ => None,

@@ -62,9 +62,9 @@ impl World {
         };
         self.monitor(id, ConnectionEvent::Established);
         let connection = &self.network.connections[id];
-        let wants = self.nodes[connection.subscriber].wants.clone();
+        let (wants, generation) = (self.nodes[connection.subscriber].wants.clone(), connection.generation);
         for prefix in &wants {
-            self.nodes[publisher].heard.push_back([b"\x01", prefix.as_slice()].concat());
+            self.nodes[publisher].heard.push_back(([b"\x01", prefix.as_slice()].concat(), (id, generation)));
         }
         let connection = &mut self.network.connections[id];
         connection.publisher = Some(publisher);
@@ -108,7 +108,7 @@ impl World {
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
         if consumer.consumer.subscribe(topic, &mut self.outbox) {
             consumer.oracle.subscribe(topic, &self.model);
-            let prefixes = subscriptions::topic(topic);
+            let prefixes = self.nodes[id].prefixes(topic);
             self.nodes[id].wants.extend(prefixes.iter().cloned());
             self.announce(id, 1, prefixes);
             let published = self.publish(id);
@@ -120,9 +120,9 @@ impl World {
     pub(super) fn unsubscribe(&mut self, id: NodeId, topic: &[u8]) {
         let Role::Consumer(consumer) = &mut self.nodes[id].role else { return };
         if consumer.unsubscribe(topic) {
-            let prefixes = subscriptions::topic(topic);
+            let prefixes = self.nodes[id].prefixes(topic);
             self.nodes[id].wants.retain(|wanted| !prefixes.contains(wanted));
-            self.announce(id, 0, prefixes);
+            self.announce(id, 0, prefixes.into_iter().rev().collect());
             self.wake(id, self.now);
         }
     }
@@ -155,7 +155,7 @@ impl World {
         }
         let wants = self.nodes[connection.subscriber].wants.clone();
         self.network.connections[id].wanted = wants;
-        self.nodes[publisher].heard.push_back(frame);
+        self.nodes[publisher].heard.push_back((frame, (id, generation)));
         self.wake(publisher, self.now);
     }
 }

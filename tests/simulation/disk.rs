@@ -13,8 +13,9 @@ use dafka::protocol::store::reader::{EachHead, Source};
 use dafka::storage::append::{WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
 use dafka::storage::opening::write_new;
-use dafka::storage::scan::{Limited, Unread};
+use dafka::storage::scan::{Limited, LimitedBatches, StoredBatch, Unread};
 use dafka::storage::{AppendError, AsRecords, Batch, PartitionName, partitions, scan};
+use dafka::wire;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -510,6 +511,24 @@ impl Source for SimLog {
         let limited = Limited { from, max_count, max_len_bytes: self.answer_len_bytes, each };
         let read = scan::read(&self.disk.committed(), partition, limited)?;
         if is_failing { Err(Unread::Engine(Damaged)) } else { Ok(read) }
+    }
+
+    fn read_batches(
+        &self,
+        partition: PartitionName,
+        from: u64,
+        max_count: u64,
+        each: &mut dyn FnMut(u64, wire::batch::Batch<&[u8]>),
+    ) -> Result<u64, Self::Error> {
+        let each = &mut |stored: StoredBatch| {
+            each(stored.first_offset, stored.batch);
+            true
+        };
+        let is_failing = self.disk.is_read_failing();
+        let max_count = if is_failing { max_count / 2 } else { max_count };
+        let limited = LimitedBatches { from, max_count, max_len_bytes: self.answer_len_bytes, each };
+        let next = scan::read_batches(&self.disk.committed(), partition, limited)?;
+        if is_failing { Err(Unread::Engine(Damaged)) } else { Ok(next) }
     }
 }
 

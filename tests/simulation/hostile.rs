@@ -94,10 +94,18 @@ impl World {
             subjects.push(topic).expect("a short topic");
         }
         let message = match forgery {
-            Forgery::Record if self.random.chance(500) => {
-                Message::Record(Position::new(&subject, &address, &subject, sequence))
+            Forgery::Record => {
+                let is_batch = self.random.aside().chance(300);
+                let is_live = self.random.chance(500);
+                let topic = if is_live { &subject } else { &node };
+                let position = Position::new(topic, &address, &subject, sequence);
+                match (is_live, is_batch) {
+                    (true, false) => Message::Record(position),
+                    (true, true) => Message::Records(position),
+                    (false, false) => Message::DirectRecord(position),
+                    (false, true) => Message::DirectRecords(position),
+                }
             }
-            Forgery::Record => Message::DirectRecord(Position::new(&node, &address, &subject, sequence)),
             Forgery::Ack => Message::Ack { topic: &address, subject: &subject, sequence, store: &store },
             Forgery::Head => Message::Head(Position::new(&subject, &address, &subject, sequence)),
             Forgery::DirectHead => Message::DirectHead {
@@ -185,9 +193,12 @@ impl World {
     /// Publishes a frame, and marks its partition.
     fn publish_forged(&mut self, id: NodeId, frame: Vec<u8>) {
         let (name, forges, has_content) = match Message::decode(&frame) {
-            Ok(Message::Record(position) | Message::DirectRecord(position)) => {
-                (Some((position.subject.to_vec(), position.address.to_vec())), true, true)
-            }
+            Ok(
+                Message::Record(position)
+                | Message::DirectRecord(position)
+                | Message::Records(position)
+                | Message::DirectRecords(position),
+            ) => (Some((position.subject.to_vec(), position.address.to_vec())), true, true),
             Ok(Message::Ack { topic, subject, .. }) => {
                 (Some((subject.to_vec(), topic.to_vec())), true, false)
             }

@@ -47,7 +47,10 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&Run>, store: Op
         return fail(1, format!("a frame that is not a message: {}", frame.escape_ascii()));
     };
     match message {
-        Message::Record(position) | Message::DirectRecord(position) => {
+        Message::Record(position)
+        | Message::DirectRecord(position)
+        | Message::Records(position)
+        | Message::DirectRecords(position) => {
             let Some(run) = content else {
                 return fail(1, format!("sent without content: {message:?}"));
             };

@@ -15,14 +15,18 @@ use dafka::protocol::consumer::{Consumer, Delivery};
 use dafka::protocol::ingest::Statistics;
 use dafka::protocol::notice::Notice;
 use dafka::protocol::producer::Producer;
+use dafka::protocol::producer::batch_subscribers::BatchSubscribers;
 use dafka::protocol::producer::renewals::Renewals;
 use dafka::protocol::store::comparison::Divergence;
 use dafka::protocol::store::reader::Reader;
-use dafka::protocol::{AllRead, Outbox, Payload, Progress};
-use dafka::wire::{Message, Subscription};
+use dafka::protocol::{AllRead, Outbox, Payload, Progress, subscriptions};
+use dafka::wire::{Message, Subscription, id};
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
+
+/// The most content that a producer puts into a batch with several records.
+const MAX_BATCH_LEN_BYTES: usize = 60_000;
 
 /// A message that waits to be read.
 pub(crate) struct Incoming {
@@ -32,6 +36,9 @@ pub(crate) struct Incoming {
     /// The connection of the message, and its generation.
     pub(crate) from: (ConnectionId, u64),
 }
+
+/// A connection and its generation.
+pub(crate) type Link = (ConnectionId, u64);
 
 /// One node.
 pub(crate) struct Node {
@@ -45,8 +52,10 @@ pub(crate) struct Node {
     /// The subscriptions of its socket.
     pub(crate) wants: Vec<Vec<u8>>,
     pub(crate) inbox: VecDeque<Incoming>,
-    /// Subscriptions of other nodes that its socket has received.
-    pub(crate) heard: VecDeque<Vec<u8>>,
+    /// Subscriptions of other nodes that its socket has received, and their connections.
+    pub(crate) heard: VecDeque<(Vec<u8>, Link)>,
+    /// It sends and receives no batches, as a node of 0.1.0.
+    pub(crate) is_old: bool,
     /// Actions from its beacon.
     pub(crate) news: VecDeque<Action>,
     /// The towers to which it is connected.
@@ -73,6 +82,8 @@ pub(crate) enum Role {
 
 pub(crate) struct ProducerNode {
     pub(crate) producer: Producer<Run>,
+    /// Whether its subscribers take batches.
+    pub(crate) subscribers: BatchSubscribers<Link>,
     pub(crate) name: Name,
     /// Commands from its application.
     pub(crate) commands: VecDeque<Command>,
@@ -89,6 +100,7 @@ impl ProducerNode {
     pub(crate) fn new(producer: Producer<Run>, name: Name) -> ProducerNode {
         ProducerNode {
             producer,
+            subscribers: BatchSubscribers::new(&name.0),
             name,
             commands: VecDeque::new(),
             is_terminating: false,
@@ -191,31 +203,45 @@ impl Node {
         }
     }
 
+    /// The subscriptions for a topic.
+    pub(crate) fn prefixes(&self, topic: &[u8]) -> Vec<Vec<u8>> {
+        let mut prefixes = subscriptions::topic(topic);
+        prefixes.retain(|prefix| !self.is_old || !is_of_batches(prefix));
+        prefixes
+    }
+
     /// One turn of the actor's loop, without the actions of its beacon. An error when a delivery is wrong.
     pub(crate) fn turn(
         &mut self,
         now: Time,
         turn: Turn,
         model: &mut Model,
+        is_open: &dyn Fn(Link) -> bool,
         out: &mut Outbox<Run>,
     ) -> Result<Outcome, String> {
         let now_ms = self.clock.now_ms(now);
-        let Node { role, inbox, heard, .. } = self;
+        let Node { role, inbox, heard, is_old, .. } = self;
         let mut outcome = Outcome::default();
         match role {
             Role::Producer(node) => {
-                for_each_subscription(heard, |subscription| {
-                    node.producer.handle_subscription(subscription, now_ms)
+                for_each_subscription(heard, |subscription, link| {
+                    node.producer.handle_subscription(subscription, now_ms);
+                    node.subscribers.handle_subscription(subscription, || is_open(link).then_some(link));
                 });
+                node.subscribers.handle_ended(now_ms, is_open);
+                node.producer.handle_batches_taken(!*is_old && node.subscribers.all_take_batches());
                 let mut commands = node.commands.drain(..node.commands.len().min(turn.messages)).peekable();
                 while let Some(command) = commands.next() {
                     match command {
                         Command::Publish(len_bytes) => {
                             let count = Random::new(model.published).between(1, turn.max_run_count);
                             let mut contents = vec![model.publish(&node.name, len_bytes)];
+                            let mut batch_len_bytes = len_bytes;
                             while contents.len() < count as usize
                                 && let Some(&Command::Publish(len_bytes)) = commands.peek()
+                                && batch_len_bytes + len_bytes <= MAX_BATCH_LEN_BYTES
                             {
+                                batch_len_bytes += len_bytes;
                                 contents.push(model.publish(&node.name, len_bytes));
                                 commands.next();
                             }
@@ -249,7 +275,7 @@ impl Node {
                 outcome.has_ended = node.is_terminating && node.producer.is_done();
             }
             Role::Consumer(node) => {
-                for_each_subscription(heard, |subscription| {
+                for_each_subscription(heard, |subscription, _| {
                     node.consumer.handle_subscription(subscription, out)
                 });
                 node.deliver(model)?;
@@ -273,7 +299,7 @@ impl Node {
                 }
             }
             Role::Writer(node) => {
-                for_each_subscription(heard, |subscription| {
+                for_each_subscription(heard, |subscription, _| {
                     node.intake.handle_subscription(subscription, now_ms)
                 });
                 for _ in 0..turn.messages {
@@ -301,7 +327,7 @@ impl Node {
                 }
             }
             Role::Reader(node) => {
-                for_each_subscription(heard, |subscription| {
+                for_each_subscription(heard, |subscription, _| {
                     node.reader.handle_subscription(subscription, out)
                 });
                 for _ in 0..turn.messages {
@@ -309,10 +335,7 @@ impl Node {
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
                     node.reader.handle_message(&message, &|| sender(from));
                 }
-                let answered =
-                    node.reader.poll_answers(&mut AllRead, turn.answers, &node.log, out, |content| {
-                        Run::from(vec![Content::from(content)])
-                    });
+                let answered = node.reader.poll_answers(&mut AllRead, turn.answers, &node.log, out);
                 outcome.is_busy = match answered {
                     Ok(progress) => progress != Progress::Idle,
                     // As the actor does: there may be more to answer.
@@ -388,10 +411,29 @@ pub(crate) fn is_of(sender: &[u8], connection: ConnectionId) -> bool {
     sender.starts_with(&(connection as u64).to_be_bytes())
 }
 
-fn for_each_subscription(heard: &mut VecDeque<Vec<u8>>, mut each: impl FnMut(&Subscription)) {
-    for frame in heard.drain(..) {
+/// Whether a subscription is to messages that 0.1.0 does not have.
+pub(crate) fn is_of_batches(prefix: &[u8]) -> bool {
+    [id::RECORDS, id::DIRECT_RECORDS].map(Some).contains(&prefix.first().copied())
+}
+
+/// A frame as 0.1.0 sends it: a FETCH does not ask for batches.
+pub(crate) fn without_flags(frame: Vec<u8>) -> Vec<u8> {
+    let mut old = Vec::new();
+    match Message::decode(&frame) {
+        Ok(Message::Fetch { topic, address, subject, sequence, count, store, .. }) => {
+            let message =
+                Message::Fetch { topic, address, subject, sequence, count, store, takes_batches: false };
+            message.encode(&mut old).expect("the names of a valid message");
+            old
+        }
+        _ => frame,
+    }
+}
+
+fn for_each_subscription(heard: &mut VecDeque<(Vec<u8>, Link)>, mut each: impl FnMut(&Subscription, Link)) {
+    for (frame, link) in heard.drain(..) {
         if let Some(subscription) = Subscription::decode(&frame) {
-            each(&subscription);
+            each(&subscription, link);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::nodes::ProducerNode;
+use dafka::protocol::producer::batch_subscribers::BatchSubscribers;
 use dafka::protocol::producer::renewals::Step;
 
 impl World {
@@ -75,6 +76,7 @@ impl World {
         let partition = self.model.partitions.get_mut(&producer.name).expect("of the model");
         partition.records = producer.kept.iter().cloned().collect();
         producer.producer.renew(&address, now_ms, &mut self.outbox).expect("a short name");
+        producer.subscribers = BatchSubscribers::new(&producer.name.0);
         let wants = subscriptions::producer(&address, &producer.name.0);
         let new = self.start(host, address, &[], wants, Role::Producer(producer), clock);
         for other in self.producers.iter_mut().chain(&mut self.twins).filter(|other| **other == id) {

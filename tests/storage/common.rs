@@ -126,7 +126,8 @@ pub(crate) fn read_batches(
 ) -> Result<(Vec<ReadBatch>, u64), ReadError> {
     let (mut got, mut expected) = (Vec::new(), None);
     let next = log.read_batches(name, from, max_count, max_len_bytes, &mut |batch| {
-        let StoredBatch { first_offset, count, octets } = batch;
+        let StoredBatch { first_offset, batch } = batch;
+        let (octets, count) = (batch.as_octets(), batch.count() as u64);
         let end = first_offset + count;
         match expected {
             Some(expected) => assert_eq!(first_offset, expected),

@@ -115,8 +115,7 @@ fn build(partition: u8, records: &mut Vec<Record>, piece: &Piece) -> Vec<Part> {
                 pushed.expect("12 short records fit");
             }
             builder.set_timestamp_ms(*timestamp_ms);
-            let octets = builder.finish(Vec::new()).expect("there are records");
-            let batch = wire::batch::Batch::check(octets).expect("a batch");
+            let batch = builder.finish(Vec::new()).expect("there are records");
             let range = had..batch.count().saturating_sub(*left_out).max(had);
             records.extend(range.clone().map(|index| Record::of(&batch.record(index).expect("there"))));
             vec![Part::Of(batch, range)]

@@ -40,7 +40,7 @@ fn build(records: &[Owned], timestamp_ms: Option<i64>, has_attributes: bool) -> 
     let contents = (0..).map_while(|index| builder.record(index)).map(|record| record.content);
     assert!(contents.eq(records.iter().map(|record| &record.content[..])), "the builder has all records");
     let len = builder.len_bytes();
-    let built = builder.finish(Vec::new()).unwrap();
+    let built = builder.finish(Vec::new()).map(Batch::into_octets).unwrap();
     assert_eq!(built.len(), len);
     built
 }
@@ -73,6 +73,26 @@ proptest! {
             } else {
                 prop_assert_eq!((record.timestamp_ms, record.key), (time, None));
             }
+        }
+    }
+
+    #[test]
+    fn a_copy_has_the_records_of_its_range(
+        records in vec(record(), 1..40),
+        time in proptest::option::of(any::<i64>()),
+        has_attributes: bool,
+        start in 0..45_usize,
+        len in 0..45_usize,
+    ) {
+        let batch = Batch::check(build(&records, time, has_attributes)).unwrap();
+        let range = start..start + len;
+        let expected: Vec<_> = batch.records().skip(start).take(len).collect();
+        prop_assert_eq!(batch.copy(range.clone()).is_none(), expected.is_empty());
+        if let Some(copy) = batch.copy(range.clone()) {
+            let checked = Batch::check(copy.as_octets()).unwrap();
+            prop_assert!(checked.records().eq(expected.iter().copied()));
+            prop_assert!(copy.records().eq(expected));
+            prop_assert_eq!(batch.area_len_bytes(range), copy.as_octets().len() - 24);
         }
     }
 

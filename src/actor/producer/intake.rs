@@ -1,8 +1,9 @@
 //! The records that the owner has sent, at the actor's end.
 
 use super::send_queue::{Entry, Limits, QueueReader, Volume};
-use crate::actor::BATCH_COUNT;
-use crate::net::{Frame, Pipe, now_ms};
+use crate::actor::{BATCH_COUNT, Run};
+use crate::net::{Pipe, now_ms, unix_ms};
+use crate::protocol::Payload;
 use std::collections::VecDeque;
 use std::mem;
 
@@ -14,8 +15,6 @@ pub(super) struct Intake {
     queue: QueueReader,
     /// Taken out of the queue, and not yet published.
     taken: VecDeque<Entry>,
-    /// How many records of the first batch in `taken` are published.
-    published_of_first: usize,
     /// How many more records may be published in this turn.
     quota: usize,
     /// Published since the last report.
@@ -33,7 +32,6 @@ impl Intake {
         Intake {
             queue: QueueReader::share(pipe, limits, uses_pipe),
             taken: VecDeque::new(),
-            published_of_first: 0,
             quota: BATCH_COUNT,
             published: Volume::default(),
             budget_used_ms: None,
@@ -52,22 +50,20 @@ impl Intake {
         !self.taken.is_empty()
     }
 
-    /// The next record to publish. `None` when none is left, or as many as one turn may publish were returned.
-    pub(super) fn pop(&mut self) -> Option<Frame> {
-        self.quota = self.quota.checked_sub(1)?;
-        let Entry::Batch(batch) = self.taken.front()? else {
-            return match self.taken.pop_front()? {
-                Entry::Long(frame) => Some(frame),
-                Entry::Batch(_) => None,
-            };
-        };
-        let content = batch.record(self.published_of_first).map(|record| Frame::copy(record.content));
-        self.published_of_first += 1;
-        if self.published_of_first >= batch.count() {
-            self.taken.pop_front();
-            self.published_of_first = 0;
+    /// The next records to publish. `None` when none is left, or as many as one turn may publish were returned.
+    pub(super) fn pop(&mut self) -> Option<Run> {
+        if self.quota == 0 {
+            return None;
         }
-        content
+        let run = match self.taken.pop_front()? {
+            Entry::Long(frame) => Run::Record(frame),
+            Entry::Batch(mut batch) => {
+                batch.set_timestamp_ms(Some(unix_ms()));
+                batch.finish(Vec::new())?.into()
+            }
+        };
+        self.quota = self.quota.saturating_sub(run.record_count() as usize);
+        Some(run)
     }
 
     /// Begins another turn.
@@ -75,9 +71,9 @@ impl Intake {
         self.quota = BATCH_COUNT;
     }
 
-    /// Counts a record that is published.
-    pub(super) fn note_published(&mut self, len_bytes: usize) {
-        self.published.add(len_bytes);
+    /// Counts records that are published.
+    pub(super) fn note_published(&mut self, run: &Run) {
+        run.contents().for_each(|content| self.published.add(content.len()));
     }
 
     /// A record has arrived through the pipe, while the actor keeps records that occupy `held_bytes`.

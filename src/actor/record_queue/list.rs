@@ -1,27 +1,30 @@
 //! A list of records in order.
 
-use crate::actor::Result;
+use crate::actor::{Result, Run};
 use crate::net::Frame;
 use crate::partition_name::{PartitionName, SharedPartitionName};
+use crate::protocol::Payload;
 use std::collections::VecDeque;
 
-struct Record {
-    /// The record's partition. `None`: the same one as that of the previous record. Counting references to a name for
-    /// each record would be slow, because two threads do so.
+struct Entry {
+    /// The partition. `None`: the same one as that of the previous entry. Counting references to a name for each entry
+    /// would be slow, because two threads do so.
     name: Option<SharedPartitionName>,
-    /// The length of the content, and the overhead.
+    /// The memory that the entry occupies until its last record is removed.
     len_bytes: usize,
-    content: Frame,
+    run: Run,
 }
 
-fn len_bytes(content: &Frame) -> usize {
-    content.as_ref().len() + size_of::<Record>()
+fn len_bytes(run: &Run) -> usize {
+    run.len_bytes() + size_of::<Entry>()
 }
 
 /// Records in order, with their partitions.
 #[derive(Default)]
 pub(in crate::actor) struct RecordList {
-    records: VecDeque<Record>,
+    entries: VecDeque<Entry>,
+    /// The number of records.
+    count: usize,
     /// The partition of the record that was removed last.
     removed: Option<SharedPartitionName>,
     /// The partition of the record that was added last.
@@ -32,16 +35,17 @@ pub(in crate::actor) struct RecordList {
 
 impl RecordList {
     pub(in crate::actor) fn len(&self) -> usize {
-        self.records.len()
+        self.count
     }
 
     pub(in crate::actor) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Whether one more record is within the limits. A list without records has room for any record.
-    pub(super) fn has_room(&self, content: &Frame, max_count: usize, max_len_bytes: usize) -> bool {
-        self.is_empty() || self.len() < max_count && self.len_bytes + len_bytes(content) <= max_len_bytes
+    /// Whether a run can be added without exceeding the limits. A list without records has room for any run. The number
+    /// of records may exceed its limit by those of one run.
+    pub(super) fn has_room(&self, run: &Run, max_count: usize, max_len_bytes: usize) -> bool {
+        self.is_empty() || self.len() < max_count && self.len_bytes + len_bytes(run) <= max_len_bytes
     }
 
     /// The partition of the record that was added last.
@@ -49,20 +53,21 @@ impl RecordList {
         self.added.as_ref()
     }
 
-    /// Adds a record at the end.
-    pub(in crate::actor) fn push(&mut self, name: &SharedPartitionName, content: Frame) {
+    /// Adds a run at the end.
+    pub(in crate::actor) fn push(&mut self, name: &SharedPartitionName, run: Run) {
         let is_same = self.added.as_ref().is_some_and(|added| added.is_same(name));
         if !is_same {
             self.added = Some(name.clone());
         }
-        let len_bytes = len_bytes(&content);
+        let len_bytes = len_bytes(&run);
         self.len_bytes += len_bytes;
-        self.records.push_back(Record { name: (!is_same).then(|| name.clone()), len_bytes, content });
+        self.count += run.record_count() as usize;
+        self.entries.push_back(Entry { name: (!is_same).then(|| name.clone()), len_bytes, run });
     }
 
-    /// The content of the first record.
-    pub(super) fn front(&self) -> Option<&Frame> {
-        self.records.front().map(|record| &record.content)
+    /// The first run.
+    pub(super) fn front(&self) -> Option<&Run> {
+        self.entries.front().map(|entry| &entry.run)
     }
 
     /// Sends records until `send` returns false, because a socket is full. True when all were sent.
@@ -70,10 +75,9 @@ impl RecordList {
         &mut self,
         mut send: impl FnMut(PartitionName, &mut Frame) -> Result<bool>,
     ) -> Result<bool> {
-        while let Some(Record { name, content, .. }) = self.records.front_mut() {
-            if let Some(name) = name.as_ref().or(self.removed.as_ref())
-                && !send(name.as_name(), content)?
-            {
+        while let Some(entry) = self.entries.front_mut() {
+            let Some(name) = entry.name.as_ref().or(self.removed.as_ref()) else { break };
+            if !entry.run.with_first(|content| send(name.as_name(), content))? {
                 return Ok(false);
             }
             self.pop();
@@ -82,44 +86,59 @@ impl RecordList {
     }
 
     /// Removes the first record. Its partition is `removed` afterwards.
-    fn pop(&mut self) -> Option<Frame> {
-        let record = self.records.pop_front()?;
-        self.len_bytes -= record.len_bytes;
-        if record.name.is_some() {
-            self.removed = record.name;
+    fn pop(&mut self) -> Option<Run> {
+        let entry = self.entries.front_mut()?;
+        if let Some(name) = entry.name.take() {
+            self.removed = Some(name);
         }
-        Some(record.content)
+        self.count -= 1;
+        entry.run.pop_first().or_else(|| self.pop_entry())
+    }
+
+    fn pop_entry(&mut self) -> Option<Run> {
+        let entry = self.entries.pop_front()?;
+        self.len_bytes -= entry.len_bytes;
+        if entry.name.is_some() {
+            self.removed = entry.name;
+        }
+        Some(entry.run)
     }
 
     /// Removes the first record, and sets `name` to its partition.
-    pub(super) fn pop_into(&mut self, name: &mut Option<SharedPartitionName>) -> Option<Frame> {
-        let content = self.pop()?;
+    pub(super) fn pop_into(&mut self, name: &mut Option<SharedPartitionName>) -> Option<Run> {
+        let record = self.pop()?;
         if let Some(removed) = &self.removed
             && !name.as_ref().is_some_and(|name| name.is_same(removed))
         {
             *name = Some(removed.clone());
         }
-        Some(content)
+        Some(record)
     }
 
-    /// Moves the first record to the end of another list.
-    pub(super) fn move_front_to(&mut self, other: &mut RecordList, convert: impl FnOnce(Frame) -> Frame) {
-        if let Some(content) = self.pop()
+    /// Removes the first run. Its partition is `removed` afterwards.
+    fn pop_run(&mut self) -> Option<Run> {
+        let run = self.pop_entry()?;
+        self.count -= run.record_count() as usize;
+        Some(run)
+    }
+
+    /// Moves the first run to the end of another list.
+    pub(super) fn move_front_to(&mut self, other: &mut RecordList, convert: impl FnOnce(Run) -> Run) {
+        if let Some(run) = self.pop_run()
             && let Some(name) = &self.removed
         {
-            other.push(name, convert(content));
+            other.push(name, convert(run));
         }
     }
 
     /// Keeps only the records of the partitions for which `keeps` returns true.
     pub(in crate::actor) fn retain(&mut self, keeps: impl Fn(PartitionName) -> bool) {
         let mut all = std::mem::take(self);
-        let mut name = None;
-        while let Some(content) = all.pop_into(&mut name) {
-            if let Some(name) = &name
+        while let Some(run) = all.pop_run() {
+            if let Some(name) = &all.removed
                 && keeps(name.as_name())
             {
-                self.push(name, content);
+                self.push(name, run);
             }
         }
     }

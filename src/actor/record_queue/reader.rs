@@ -1,6 +1,7 @@
 //! The application's end of the queue.
 
 use super::{Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
+use crate::actor::Run;
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl RecordReader {
         state.read_wakes()?;
         let mut rest = RecordList::default();
         while let Some((name, content)) = read_frames(source, rest.last_name())? {
-            rest.push(&name, content);
+            rest.push(&name, Run::Record(content));
         }
         if state.sent == self.received + rest.len() as u64 {
             (state.mode, self.has_switched) = (Mode::Queue, true);
@@ -78,24 +79,24 @@ impl RecordReader {
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn pop(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Frame>> {
-        let mut content = self.taken.pop_into(name);
+    pub fn pop(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Run>> {
+        let mut record = self.taken.pop_into(name);
         if !self.taken.is_empty() {
-            return Ok(content);
+            return Ok(record);
         }
         let mut state = self.queue.lock();
         std::mem::swap(&mut self.taken, &mut state.records);
         let is_actor_waiting = std::mem::take(&mut state.is_actor_waiting);
-        content = content.or_else(|| self.taken.pop_into(name));
-        if self.taken.is_empty() && (state.has_token || content.is_none()) {
+        record = record.or_else(|| self.taken.pop_into(name));
+        if self.taken.is_empty() && (state.has_token || record.is_none()) {
             // Without a record, this also removes anything else, so that a caller that waits does not spin.
-            while source.try_recv(&mut Frame::new())? && content.is_none() {}
+            while source.try_recv(&mut Frame::new())? && record.is_none() {}
             state.has_token = false;
         }
         if is_actor_waiting {
             wake(source)?;
         }
-        Ok(content)
+        Ok(record)
     }
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::net::Kind;
 use crate::net::{connect_pair, now_ms};
 use crate::partition_name::SharedPartitionName;
+use crate::wire::batch::BatchBuilder;
 use std::collections::VecDeque;
 
 fn name(topic: &str) -> SharedPartitionName {
@@ -32,10 +33,24 @@ struct Actor {
 }
 
 impl Actor {
+    /// Adds records: alone, and in batches of up to three.
     fn add(&mut self, count: u64) {
-        for _ in 0..count {
-            self.records.push(&name_of(self.next), Frame::copy(&self.next.to_be_bytes()));
-            self.next += 1;
+        let end = self.next + count;
+        while self.next < end {
+            let number = self.next;
+            let mut batch = BatchBuilder::new(Vec::new());
+            while self.next < end.min(number + 3) && topic(self.next) == topic(number) {
+                batch.push(&self.next.to_be_bytes()).unwrap();
+                self.next += 1;
+            }
+            let run = match number % 4 {
+                0 => {
+                    self.next = number + 1;
+                    Frame::copy(&number.to_be_bytes()).into()
+                }
+                _ => batch.finish(Vec::new()).unwrap().into(),
+            };
+            self.records.push(&name_of(number), run);
         }
     }
 
@@ -66,8 +81,8 @@ impl Application {
         self.source.events().contains(POLLIN)
     }
 
-    fn check(&mut self, name: PartitionName, content: &Frame) {
-        let number = u64::from_be_bytes(content.as_ref().try_into().unwrap());
+    fn check(&mut self, name: PartitionName, content: &[u8]) {
+        let number = u64::from_be_bytes(content.try_into().unwrap());
         assert_eq!((number, name.topic), (self.next, topic(self.next).as_bytes()));
         self.next += 1;
     }
@@ -75,7 +90,7 @@ impl Application {
     /// Reads a record as a program does that does not use this library.
     fn read_itself(&mut self) -> bool {
         let Some((name, content)) = reader::read_frames(&self.source, None).unwrap() else { return false };
-        self.check(name.as_name(), &content);
+        self.check(name.as_name(), content.as_ref());
         true
     }
 
@@ -87,9 +102,10 @@ impl Application {
             }
             return is_read;
         }
-        let Some(content) = self.reader.pop(&self.source, &mut self.name).unwrap() else { return false };
+        let Some(record) = self.reader.pop(&self.source, &mut self.name).unwrap() else { return false };
+        assert_eq!(record.record_count(), 1);
         let name = self.name.take().unwrap();
-        self.check(name.as_name(), &content);
+        self.check(name.as_name(), record.content());
         true
     }
 }
@@ -176,7 +192,7 @@ fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
         application.read();
     }
     for _ in 0..3 {
-        actor.records.push(&name("often"), Frame::zeroed(MAX_LEN_BYTES * 2 / 3).unwrap());
+        actor.records.push(&name("often"), Frame::zeroed(MAX_LEN_BYTES * 2 / 3).unwrap().into());
     }
     assert!(!actor.hand_over());
     assert_eq!(actor.records.len(), 2);
@@ -234,13 +250,13 @@ fn records_of_some_partitions_are_removed() {
     let mut list = RecordList::default();
     let [a, b] = ["a", "b"].map(name);
     for (name, content) in [(&a, 0), (&a, 1), (&b, 2), (&a, 3), (&a, 4), (&b, 5)] {
-        list.push(name, Frame::copy(&[content]));
+        list.push(name, Frame::copy(&[content]).into());
     }
     list.retain(|name| name.topic == b"a");
     let mut rest = VecDeque::new();
     let mut name = None;
     while let Some(content) = list.pop_into(&mut name) {
-        rest.push_back((name.clone().unwrap(), content.as_ref()[0]));
+        rest.push_back((name.clone().unwrap(), content.content()[0]));
     }
     assert_eq!(rest, [(a.clone(), 0), (a.clone(), 1), (a.clone(), 3), (a, 4)]);
 }

@@ -3,7 +3,7 @@
 
 use super::disk_watch::Slot;
 use super::intake::{self, Tried, try_append};
-use crate::actor::{Error, Result, guard};
+use crate::actor::{Error, Result, Run, guard};
 use crate::net::{Frame, Pipe, lower_priority, pipe};
 use crate::storage::{AppendError, Log};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
@@ -24,7 +24,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 const NICENESS: i32 = 5;
 
 /// A batch of received records.
-pub(super) type Job = intake::Job<Frame>;
+pub(super) type Job = intake::Job<Run>;
 
 /// The writer's side of the committer.
 pub(super) struct Committer {

@@ -202,12 +202,7 @@ impl<P: Payload + AsRecords> Gathering<P> {
             (self.job.batch.run(replica.partition(partition), offset), self.job.ends.len() - 1)
         });
         self.job.ends[end].1 = offset + content.record_count();
-        let mut rest = Some(content);
-        // The log takes single records.
-        while let (Some(record), others) = rest.map_or((None, None), |run| run.split(1)) {
-            self.job.batch.push_to(run, record);
-            rest = others;
-        }
+        self.job.batch.push_to(run, content);
     }
 
     /// Returns the batch, and keeps the memory of `spare` for the next one.

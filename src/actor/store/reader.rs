@@ -8,12 +8,13 @@ use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::requesters::heads_at_once;
 use crate::actor::role::{Flow, Receives, Role};
-use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, answers_due_ms};
-use crate::net::{Frame, Kind, Pipe, TERM};
+use crate::actor::{ANSWER_COUNT, MAX_UNREAD_REQUEST_BYTES, Result, Run, answers_due_ms};
+use crate::net::{Frame, Kind, Origin, Pipe, TERM};
 use crate::protocol::store::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, PartitionName, ReadError};
+use crate::wire::batch::Batch;
 use crate::wire::{Message, Subscription};
 use std::collections::HashSet;
 
@@ -54,6 +55,19 @@ impl Source for Log {
     ) -> Result<u64, ReadError> {
         Log::read(self, partition, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
             each(offset, content);
+            true
+        })
+    }
+
+    fn read_batches(
+        &self,
+        partition: PartitionName,
+        from: u64,
+        count: u64,
+        each: &mut dyn FnMut(u64, Batch<&[u8]>),
+    ) -> Result<u64, ReadError> {
+        Log::read_batches(self, partition, from, count, ANSWER_LEN_BYTES, &mut |stored| {
+            each(stored.first_offset, stored.batch);
             true
         })
     }
@@ -122,7 +136,7 @@ impl Role for ReaderRole<'_> {
     }
 
     /// Consumers subscribe to STORE-HELLOs of this reader.
-    fn handle_subscription(&mut self, subscription: &Subscription, _: u64, out: &mut Outbox<Frame>) {
+    fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, out: &mut Outbox<Run>) {
         self.reader.handle_subscription(subscription, out);
     }
 
@@ -130,7 +144,7 @@ impl Role for ReaderRole<'_> {
         &mut self,
         _: &mut Common,
         message: &Message,
-        _: Option<Frame>,
+        _: Option<Run>,
         from: &Sender,
         _: u64,
     ) -> Result {
@@ -142,7 +156,7 @@ impl Role for ReaderRole<'_> {
         let Self { reader, log, slot, answer_count, .. } = self;
         let Common { node, outbox, .. } = &mut *common;
         let answered = slot.during("reading records", || {
-            reader.poll_answers(&mut *node.requesters(), *answer_count, *log, outbox, Frame::copy)
+            reader.poll_answers(&mut *node.requesters(), *answer_count, *log, outbox)
         });
         self.progress = match answered {
             Ok(progress) => progress,

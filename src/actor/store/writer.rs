@@ -10,8 +10,8 @@ use crate::actor::node::{Config, Node};
 use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
-use crate::actor::{MAX_FRAME_LEN_BYTES, Result, printable};
-use crate::net::{Frame, Kind, Pipe, TERM, Warning, now_ms};
+use crate::actor::{Result, Run, max_records_frame_len_bytes, printable};
+use crate::net::{Frame, Kind, Origin, Pipe, TERM, Warning, now_ms};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
 use crate::protocol::store::replica::{Replica, Resume};
@@ -53,7 +53,7 @@ pub(super) fn run(
             ignored: &[reader],
             publisher: Kind::XPUB,
             send_high_watermark: settings.store.high_watermark,
-            max_frame_len_bytes: settings.store.max_record_bytes.max(MAX_FRAME_LEN_BYTES),
+            max_frame_len_bytes: max_records_frame_len_bytes(settings.store.max_record_bytes),
             max_frame_key: Some("store/max_record_bytes"),
             subscriptions: &subscriptions::store_writer(own),
             beacon: &settings.beacon,
@@ -88,7 +88,7 @@ fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
 /// The role of a store's writer.
 struct WriterRole {
     verbose: bool,
-    intake: Intake<Frame>,
+    intake: Intake<Run>,
     committer: Committer,
 }
 
@@ -114,7 +114,13 @@ impl Role for WriterRole {
     }
 
     /// Stores subscribe to GET-HEADS.
-    fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64, _: &mut Outbox<Frame>) {
+    fn handle_subscription(
+        &mut self,
+        subscription: &Subscription,
+        _: Origin,
+        now_ms: u64,
+        _: &mut Outbox<Run>,
+    ) {
         self.intake.handle_subscription(subscription, now_ms);
     }
 
@@ -126,7 +132,7 @@ impl Role for WriterRole {
         &mut self,
         common: &mut Common,
         message: &Message,
-        content: Option<Frame>,
+        content: Option<Run>,
         from: &Sender,
         read_ms: u64,
     ) -> Result {

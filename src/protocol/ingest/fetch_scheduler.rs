@@ -136,7 +136,7 @@ impl FetchScheduler {
                 sequence: first,
                 count,
                 store: store.as_deref().unwrap_or_default(),
-                takes_batches: false,
+                takes_batches: true,
             });
         }
         let due_ms = partition.sequencer.fetch_due_ms().unwrap_or(now_ms + NO_ROOM_RETRY_MS);

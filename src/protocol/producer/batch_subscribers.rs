@@ -89,12 +89,16 @@ impl<C: Copy + Eq + Hash> BatchSubscribers<C> {
         }
     }
 
-    /// Handles a subscription or its end. `connection` is `None` when the connection is not known because it has ended,
+    /// Handles a subscription or its end. `connection` returns `None` when the connection is not known because it has ended,
     /// also when the subscription ends because of that. So the transport must name every connection that is open, as TCP
     /// does.
-    pub fn handle_subscription(&mut self, subscription: &Subscription, connection: Option<C>) {
+    pub fn handle_subscription(
+        &mut self,
+        subscription: &Subscription,
+        connection: impl FnOnce() -> Option<C>,
+    ) {
         let Some(len) = self.matching_len(subscription) else { return };
-        let Some(name) = connection else {
+        let Some(name) = connection() else {
             self.has_ended |= !subscription.subscribe;
             return;
         };

@@ -435,6 +435,7 @@ impl Comparison {
             sequence: reading.first,
             count: reading.digests.len() as u32,
             store: &candidate.store,
+            // A sample is a few records, and batches would have more.
             takes_batches: false,
         });
         let timeout_ms = (MIN_TIMEOUT_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_TIMEOUT_MS);

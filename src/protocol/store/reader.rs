@@ -4,6 +4,7 @@ use crate::partition_name::PartitionName;
 use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
 use crate::protocol::answers::{Answers, Job};
 use crate::protocol::{Outbox, Progress, Requesters, Sender};
+use crate::wire::batch::Batch;
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes the head of a partition: its name, and the offset of the last record.
@@ -35,6 +36,26 @@ pub trait Source {
         count: u64,
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<u64, Self::Error>;
+
+    /// Passes the batches that contain `count` records from `from` on to `each`, each with the offset of its first
+    /// record, in ascending order. The first and the last one may have further records. May stop earlier, but only
+    /// after the first batch. Returns the offset after the last record; `from` when there was none.
+    fn read_batches(
+        &self,
+        partition: PartitionName,
+        from: u64,
+        count: u64,
+        each: &mut dyn FnMut(u64, Batch<&[u8]>),
+    ) -> Result<u64, Self::Error>;
+}
+
+/// A payload made from stored records.
+pub trait Stored {
+    /// A record with this content.
+    fn of_record(content: &[u8]) -> Self;
+
+    /// All records of a batch.
+    fn of_batch(batch: Batch<&[u8]>) -> Self;
 }
 
 /// The limit of waiting requests for heads. When it is reached, the requester with most requests loses its latest
@@ -91,9 +112,18 @@ impl Reader {
         match message {
             // The FETCH names another store.
             Message::Fetch { store, .. } if !store.is_empty() && **store != *self.store => {}
-            Message::Fetch { topic: producer, address, subject: topic, sequence, count, .. } => {
+            Message::Fetch {
+                topic: producer,
+                address,
+                subject: topic,
+                sequence,
+                count,
+                takes_batches,
+                ..
+            } => {
                 let end = sequence.saturating_add(u64::from(*count));
-                self.answers.push(from, address, PartitionName { topic, producer }, *sequence, end);
+                let partition = PartitionName { topic, producer };
+                self.answers.push(from, address, partition, *sequence..end, *takes_batches);
             }
             Message::GetHeads { topic, address } => self.push_head_job(from, address, topic),
             Message::ConsumerHello { topic, address, subjects } if **topic == *self.address => {
@@ -134,13 +164,12 @@ impl Reader {
     ///
     /// # Errors
     /// Returns the error of the source. The current request is dropped then, and the requester retries.
-    pub fn poll_answers<S: Source, P>(
+    pub fn poll_answers<S: Source, P: Stored>(
         &mut self,
         requesters: &mut impl Requesters,
         count: u64,
         source: &S,
         out: &mut Outbox<P>,
-        mut to_payload: impl FnMut(&[u8]) -> P,
     ) -> Result<Progress, S::Error> {
         let mut is_working = false;
         let next = self.head_jobs.pop_for(|job| requesters.poll_reading(id::DIRECT_HEAD, &job.requester));
@@ -162,21 +191,28 @@ impl Reader {
                 self.head_jobs.push(&client, &key, HeadJob { after: None, is_repeated: false, ..job });
             }
         }
-        if let Some(job) =
-            self.answers.pop_for(|job| requesters.poll_reading(id::DIRECT_RECORD, &job.requester))
-        {
+        let next = self.answers.pop_for(|job| requesters.poll_reading(job.response_id(), &job.requester));
+        if let Some(job) = next {
             is_working = true;
             let name = job.partition.as_name();
             if let Ok(mut template) =
-                PositionTemplate::new(id::DIRECT_RECORD, &job.requester, name.producer, name.topic)
+                PositionTemplate::new(job.response_id(), &job.requester, name.producer, name.topic)
             {
                 let count = count.min(job.end - job.next);
-                let read = source.read(name, job.next, count, &mut |offset, content| {
-                    out.record(template.frame(offset), to_payload(content));
-                })?;
+                let next = match job.takes_batches {
+                    true => source.read_batches(name, job.next, count, &mut |first, batch| {
+                        out.record(template.frame(first), P::of_batch(batch));
+                    })?,
+                    false => {
+                        let read = source.read(name, job.next, count, &mut |offset, content| {
+                            out.record(template.frame(offset), P::of_record(content));
+                        })?;
+                        job.next + read
+                    }
+                };
                 // If no record was read, this store has none of the remaining records, and the response is complete.
-                if read > 0 {
-                    self.answers.put_back(Job { next: job.next + read, ..job });
+                if next > job.next {
+                    self.answers.put_back(Job { next, ..job });
                 }
             }
         }

@@ -145,9 +145,15 @@ impl<P: Payload> Replica<P> {
         appends: &mut impl Extend<Append<P>>,
     ) {
         match (message, content) {
-            (Message::Record(position) | Message::DirectRecord(position), Some(content)) => {
+            (
+                Message::Record(position)
+                | Message::Records(position)
+                | Message::DirectRecord(position)
+                | Message::DirectRecords(position),
+                Some(content),
+            ) => {
                 let (first, last) = (position.sequence, last_of(position.sequence, &content));
-                let is_live = matches!(message, Message::Record(_));
+                let is_live = matches!(message, Message::Record(_) | Message::Records(_));
                 if !is_live
                     && let Some(comparison) = &mut self.comparison
                     && comparison.handle_run(position, &content, from, now_ms)

@@ -1,7 +1,7 @@
 //! Builds batches.
 
 use super::header::{HEADER_LEN, Header};
-use super::{Attributes, END_LEN, FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES, PushError, Record, record};
+use super::{Attributes, Batch, END_LEN, FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES, PushError, Record, record};
 use std::mem;
 
 /// Appends records to a batch.
@@ -88,22 +88,20 @@ impl BatchBuilder {
 
     /// Finishes the batch, and begins another one in the buffer `next`. `None` when there are no records; then nothing
     /// changes, and `next` is dropped.
-    pub fn finish(&mut self, next: Vec<u8>) -> Option<Vec<u8>> {
+    pub fn finish(&mut self, next: Vec<u8>) -> Option<Batch<Vec<u8>>> {
         if self.is_empty() {
             return None;
         }
-        let header = Header {
-            compression: None,
-            timestamp_ms: self.timestamp_ms.take(),
-            has_attributes: mem::take(&mut self.has_attributes),
-            count: self.count() as u32,
-            area_len: (self.len_bytes() - HEADER_LEN) as u32,
-        };
+        let (count, table) = (self.count(), self.octets.len());
+        let (timestamp_ms, has_attributes) = (self.timestamp_ms.take(), mem::take(&mut self.has_attributes));
+        let area_len = (self.len_bytes() - HEADER_LEN) as u32;
         let mut octets = mem::replace(&mut self.octets, prepare(next));
         octets.extend_from_slice(&self.ends);
         self.ends.clear();
+        let header =
+            Header { compression: None, timestamp_ms, has_attributes, count: count as u32, area_len };
         header.write(&mut octets);
-        Some(octets)
+        Some(Batch { octets, count, table, timestamp_ms, has_attributes })
     }
 
     /// Checks that a record fits into the batch.

@@ -1,0 +1,214 @@
+//! Records of one partition, as a node receives, keeps and publishes them.
+
+use crate::net::Frame;
+use crate::protocol::Payload;
+use crate::protocol::store::reader::Stored;
+use crate::storage::{AsRecords, Records};
+use crate::wire::batch::Batch;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A shorter content is copied into a message. For a longer one, sharing the batch costs less.
+const MIN_SHARED_LEN_BYTES: usize = 4_096;
+
+/// One or more consecutive records of one partition.
+#[derive(Debug)]
+pub enum Run {
+    /// One record. The frame is its content.
+    Record(Frame),
+    /// Records of a batch.
+    Batch(Part),
+}
+
+/// Consecutive records of a batch, at least one.
+#[derive(Clone, Debug)]
+pub struct Part {
+    batch: Arc<Batch<Frame>>,
+    /// The index of the first record.
+    first: u32,
+    count: u32,
+}
+
+impl Part {
+    fn range(&self) -> Range<usize> {
+        self.first as usize..self.first as usize + self.count as usize
+    }
+
+    fn is_whole(&self) -> bool {
+        self.count as usize == self.batch.count()
+    }
+
+    /// The octets of the records in the batch, without its header.
+    fn len_bytes(&self) -> usize {
+        self.batch.area_len_bytes(self.range())
+    }
+
+    fn content(&self) -> &[u8] {
+        self.batch.record(self.first as usize).map_or(&[], |record| record.content)
+    }
+
+    /// The content of the first record, in a frame of its own.
+    fn into_content(self) -> Frame {
+        match self.content().len() {
+            0..MIN_SHARED_LEN_BYTES => Frame::copy(self.content()),
+            _ => Frame::of(Arc::new(self), Part::content),
+        }
+    }
+
+    /// The records in a batch of their own.
+    fn copy(&self) -> Option<Part> {
+        Some(Part::from(self.batch.copy(self.range())?))
+    }
+}
+
+impl From<Batch<Vec<u8>>> for Part {
+    fn from(batch: Batch<Vec<u8>>) -> Part {
+        Part::from(batch.map(|octets| Frame::of(Arc::new(octets), Vec::as_slice)))
+    }
+}
+
+impl From<Batch<Frame>> for Part {
+    fn from(batch: Batch<Frame>) -> Part {
+        // A batch has less than 2^32 octets, and a record takes more than one.
+        Part { first: 0, count: batch.count() as u32, batch: Arc::new(batch) }
+    }
+}
+
+impl Run {
+    /// The content of the first record.
+    pub fn content(&self) -> &[u8] {
+        match self {
+            Run::Record(content) => content.as_ref(),
+            Run::Batch(part) => part.content(),
+        }
+    }
+
+    /// The content of the first record, in a frame of its own.
+    pub fn into_content(self) -> Frame {
+        match self {
+            Run::Record(content) => content,
+            Run::Batch(part) => part.into_content(),
+        }
+    }
+
+    /// Passes the content of the first record to `call`, which may take it out of the frame.
+    pub fn with_first<T>(&mut self, call: impl FnOnce(&mut Frame) -> T) -> T {
+        match self {
+            Run::Record(content) => call(content),
+            Run::Batch(part) => call(&mut part.clone().into_content()),
+        }
+    }
+
+    /// The records as one batch. `None` for a record that is in no batch.
+    pub fn into_batch(self) -> Option<Frame> {
+        let Run::Batch(part) = self else { return None };
+        let whole = if part.is_whole() { part } else { part.copy()? };
+        Some(Frame::of(whole.batch, Batch::as_octets))
+    }
+
+    /// Removes and returns the first record. `None` if it is the only one.
+    pub fn pop_first(&mut self) -> Option<Run> {
+        match self {
+            Run::Batch(part) if part.count > 1 => {
+                let first = Part { count: 1, ..part.clone() };
+                (part.first, part.count) = (part.first + 1, part.count - 1);
+                Some(Run::Batch(first))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<Batch<Frame>> for Run {
+    fn from(batch: Batch<Frame>) -> Run {
+        Run::Batch(batch.into())
+    }
+}
+
+impl From<Batch<Vec<u8>>> for Run {
+    fn from(batch: Batch<Vec<u8>>) -> Run {
+        Run::Batch(batch.into())
+    }
+}
+
+impl From<Frame> for Run {
+    fn from(content: Frame) -> Run {
+        Run::Record(content)
+    }
+}
+
+impl AsRecords for Run {
+    fn as_records(&self) -> Records<'_> {
+        match self {
+            Run::Record(content) => Records::One(content.as_ref()),
+            Run::Batch(part) => Records::Of(part.batch.borrowed(), part.range()),
+        }
+    }
+}
+
+impl Stored for Run {
+    fn of_record(content: &[u8]) -> Run {
+        Run::Record(Frame::copy(content))
+    }
+
+    fn of_batch(batch: Batch<&[u8]>) -> Run {
+        batch.map(Frame::copy).into()
+    }
+}
+
+impl Payload for Run {
+    fn share(&mut self) -> Run {
+        match self {
+            Run::Record(content) => Run::Record(content.share()),
+            Run::Batch(part) => Run::Batch(part.clone()),
+        }
+    }
+
+    /// Includes the attributes of the records and their entries in the batch's table.
+    fn len_bytes(&self) -> usize {
+        match self {
+            Run::Record(content) => content.as_ref().len(),
+            Run::Batch(part) => part.len_bytes(),
+        }
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        let (record, part) = match self {
+            Run::Record(content) => (Some(content.as_ref()), None),
+            Run::Batch(part) => (None, Some(part)),
+        };
+        let records = part.into_iter().flat_map(|part| part.range().filter_map(|i| part.batch.record(i)));
+        record.into_iter().chain(records.map(|record| record.content))
+    }
+
+    fn record_count(&self) -> u64 {
+        match self {
+            Run::Record(_) => 1,
+            Run::Batch(part) => u64::from(part.count),
+        }
+    }
+
+    fn is_batch(&self) -> bool {
+        matches!(self, Run::Batch(_))
+    }
+
+    fn split_at(self, count: u64) -> (Run, Run) {
+        let Run::Batch(part) = self else { unreachable!("one record is not split at {count}") };
+        let count = count as u32;
+        let rest = Part { first: part.first + count, count: part.count - count, ..part.clone() };
+        (Run::Batch(Part { count, ..part }), Run::Batch(rest))
+    }
+
+    /// Copies records that would keep a batch of more than twice their length in memory, or a read buffer of libzmq.
+    fn into_own_memory(self) -> Run {
+        match self {
+            Run::Record(content) => Run::Record(content.into_own_memory()),
+            Run::Batch(part) => {
+                let octets = part.batch.as_octets().len();
+                let is_small_part = part.len_bytes() < octets / 2;
+                let is_copied = is_small_part || Frame::may_be_in_read_buffer(octets);
+                Run::Batch(if is_copied { part.copy().unwrap_or(part) } else { part })
+            }
+        }
+    }
+}
