@@ -158,7 +158,7 @@ s_peer_wait (peer_t *self, zpoller_t *poller)
     }
     if (ready == self->tower) {
         zmsg_t *msg = zmsg_recv (self->tower);
-        CHECK (zmsg_size (msg) == 3);
+        CHECK (zmsg_size (msg) == 3 || zmsg_size (msg) == 4);
         char *id = zmsg_popstr (msg), *address = zmsg_popstr (msg), *endpoint = zmsg_popstr (msg);
         if (strneq (address, self->address) && zhash_insert (self->endpoints, endpoint, self) == 0)
             CHECK (zsock_connect (self->sub, "%s", endpoint) == 0);

@@ -56,7 +56,7 @@ fn announce(tower: String, port: u16) {
     std::thread::spawn(move || {
         let socket = Socket::new(Kind::PUB).expect("a socket");
         socket.connect(&tower).expect("the tower's address");
-        let beacon = NodeBeacon { sender: ADDRESS, host: b"127.0.0.1", port }.encode();
+        let beacon = NodeBeacon { sender: ADDRESS, host: b"127.0.0.1", port, traffic: None }.encode();
         let frames: Vec<&[u8]> = beacon.iter().map(Vec::as_slice).collect();
         loop {
             socket.send_frames(&frames).expect("the beacon is sent");

@@ -21,7 +21,7 @@ use crate::net::{
 };
 use crate::protocol::discovery::Discovery;
 use crate::settings::{self, TowerAddress};
-use crate::wire::{self, NodeBeacon, TowerBeacon, WELCOME};
+use crate::wire::{self, NodeBeacon, Traffic, TowerBeacon, WELCOME};
 use reported::Reported;
 use std::sync::mpsc::Sender;
 use towers::Towers;
@@ -52,6 +52,8 @@ pub(super) struct Owner<'a> {
     /// Reports events of the subscribing socket's connections.
     pub(super) monitor: &'a Monitor,
     pub(super) reports: Sender<Report>,
+    /// The messages that the node exchanges.
+    pub(super) traffic: Traffic,
     /// The beacon writes the directory, and the node reads it.
     pub(super) directory: Directory,
 }
@@ -77,7 +79,7 @@ pub fn run(pipe: &Pipe, settings: &settings::Beacon, name: &str) -> Result {
 
 /// Runs the beacon of a node until `$TERM`. Without `node`, it is the beacon of an application.
 pub(super) fn run_for(pipe: &Pipe, settings: &settings::Beacon, name: &str, node: Option<&Owner>) -> Result {
-    let mut beacon = Beacon::connect(settings, name, node.is_some())?;
+    let mut beacon = Beacon::connect(settings, name, node.map(|node| node.traffic))?;
     loop {
         beacon.wait(pipe, node)?;
         if !beacon.handle_commands(pipe)? {
@@ -107,7 +109,9 @@ struct Beacon<'a> {
     /// The ready signal was sent.
     is_ready: bool,
     /// The frames of the node's own beacon, from `START` to `STOP`.
-    announced: Option<[Vec<u8>; 4]>,
+    announced: Option<Vec<Vec<u8>>>,
+    /// The messages that the node exchanges. `None` for an application, which reports all nodes.
+    traffic: Option<Traffic>,
     /// The node is a consumer: it ignores the other consumers of its process.
     is_consumer: bool,
     /// The node's peers; `None` until `START`, or until an application's beacon is ready.
@@ -127,7 +131,7 @@ struct Beacon<'a> {
 }
 
 impl<'a> Beacon<'a> {
-    fn connect(settings: &'a settings::Beacon, name: &'a str, is_node: bool) -> Result<Beacon<'a>> {
+    fn connect(settings: &'a settings::Beacon, name: &'a str, traffic: Option<Traffic>) -> Result<Beacon<'a>> {
         let towers = Towers::connect(settings, name)?;
         let resolver = Resolver::new(towers.is_ipv6()?);
         let zone_of = |address: &TowerAddress| Some(zone(&address.to_text())?.to_owned());
@@ -138,9 +142,10 @@ impl<'a> Beacon<'a> {
             welcome_due_ms: settings.connect_timeout_ms.map(|timeout_ms| now_ms() + timeout_ms),
             is_ready: false,
             announced: None,
+            traffic,
             is_consumer: false,
             peers: None,
-            reported: (!is_node).then(Reported::default),
+            reported: traffic.is_none().then(Reported::default),
             actions: Vec::new(),
             may_be_full: false,
             twin: None,
@@ -194,7 +199,7 @@ impl<'a> Beacon<'a> {
             log::error!("{}: START needs a port from 1 to 65535", self.name);
             return;
         };
-        let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port };
+        let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port, traffic: self.traffic };
         self.announced = Some(beacon.encode());
         self.is_consumer = is_local_consumer(address);
         let mut peers = self.peers.take().unwrap_or_else(|| self.new_peers());
@@ -238,7 +243,8 @@ impl<'a> Beacon<'a> {
         let discovery = Discovery::listening(self.settings.interval_ms, self.settings.timeout_ms, now_ms())
             .with_max_peers(self.settings.max_peers)
             .with_max_peers_per_host(self.settings.max_peers_per_host, host_of_endpoint)
-            .with_max_pending(max_pending);
+            .with_max_pending(max_pending)
+            .with_traffic(self.traffic);
         // A node maintains a directory of its peers' names.
         Peers::new(if is_node { discovery.reporting_names() } else { discovery })
     }
@@ -311,7 +317,7 @@ impl<'a> Beacon<'a> {
     fn handle_tower_beacon(&mut self, beacon: &TowerBeacon) {
         let Some(peers) = &mut self.peers else { return };
         // The tower may see this node's own beacons from several hosts, but always with the same port.
-        if let Some([_, address, _, port]) = &self.announced
+        if let Some([_, address, _, port, ..]) = self.announced.as_deref()
             && !address.is_empty()
             && *address == *beacon.sender
             && wire::Endpoint::parse(beacon.endpoint).is_none_or(|other| other.port.as_bytes() != port)
@@ -319,6 +325,7 @@ impl<'a> Beacon<'a> {
             self.twin = Some(beacon.endpoint.to_owned());
         }
         if !peers.discovery.is_peer(beacon.sender, beacon.endpoint)
+            || !peers.discovery.may_exchange_with(beacon.traffic)
             || self.is_consumer && is_local_consumer(beacon.sender)
         {
             peers.discovery.handle_tower_heard(now_ms());

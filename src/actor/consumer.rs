@@ -59,6 +59,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             max_frame_len_bytes: max_records_frame_len_bytes(settings.consumer.max_record_bytes),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,
+            traffic: subscriptions::consumer_traffic(is_isolated),
             beacon: &member.settings(&settings.beacon),
         },
         pipe,

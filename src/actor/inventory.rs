@@ -9,7 +9,7 @@ use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{MAX_FRAME_LEN_BYTES, Result, Run, new_address};
 use crate::net::{Frame, Kind, Origin, Pipe, TERM, now_ms};
-use crate::protocol::{self, Outbox};
+use crate::protocol::{self, Outbox, subscriptions};
 use crate::settings::Settings;
 use crate::wire::{Message, Position, Subscription, id, prefix};
 use std::collections::{BTreeMap, HashSet};
@@ -54,6 +54,7 @@ pub fn run(pipe: &Pipe, settings: &Settings, found: &Sender<Inventory>) -> Resul
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &[prefix(id::DIRECT_HEAD, address.as_bytes())],
+            traffic: subscriptions::INVENTORY,
             beacon: &settings.beacon,
         },
         pipe,

@@ -11,7 +11,7 @@ use crate::net::{
 };
 use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
-use crate::wire::{Message, Position, Subscription};
+use crate::wire::{Message, Position, Subscription, Traffic};
 use beacon_link::BeaconLink;
 use std::cell::{RefCell, RefMut};
 use zmq::{POLLIN, PollItem};
@@ -74,6 +74,8 @@ pub(super) struct Config<'a> {
     pub(super) max_frame_key: Option<&'static str>,
     /// The subscriptions that the node has from the start.
     pub(super) subscriptions: &'a [Vec<u8>],
+    /// The messages that the node exchanges with others.
+    pub(super) traffic: Traffic,
     pub(super) beacon: &'a settings::Beacon,
 }
 
@@ -341,6 +343,7 @@ mod tests {
             max_frame_len_bytes: 1_000,
             max_frame_key: None,
             subscriptions: &[],
+            traffic: Traffic::new(b"", b""),
             beacon: &settings.beacon,
         };
         // When this thread is suspended for longer than the beacon's timeout, the beacon is ready before the node waits

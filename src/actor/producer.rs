@@ -154,6 +154,7 @@ fn start_node(name: &str, topic: &[u8], settings: &Settings, pipe: &Pipe) -> Res
             max_frame_len_bytes: MAX_FRAME_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &subscriptions::producer(name.as_bytes(), topic),
+            traffic: subscriptions::PRODUCER,
             beacon: &settings.beacon,
         },
         pipe,

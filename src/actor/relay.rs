@@ -24,8 +24,8 @@ const MAX_DIRECT_COUNT: usize = 8;
 /// A consumer that receives no beacons for a while assumes that all towers are gone. So the relay forwards a local
 /// consumer's beacon when it has forwarded none for this long.
 const KEEP_ALIVE_MS: u64 = 250;
-/// Frames of a tower's beacon.
-const BEACON_FRAMES: usize = 3;
+/// The most frames of a tower's beacon that the relay forwards.
+const BEACON_FRAMES: usize = 4;
 /// The pause after a panic, so that a panic that repeats does not fill the log.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 

@@ -26,8 +26,8 @@ const MAX_HELD_BYTES: usize = 1 << 20;
 /// receive the endpoints of only some of its peers, and would wait for the others in vain.
 const INTRODUCTION_MS: u64 = 250;
 
-/// Frames of a node's beacon.
-const BEACON_FRAMES: usize = 4;
+/// The most frames of a node's beacon that the tower reads.
+const BEACON_FRAMES: usize = 5;
 
 /// Runs a tower until `$TERM`, and until nodes that have just connected are introduced.
 ///
@@ -229,7 +229,7 @@ impl<'a> Tower<'a> {
                 self.incoming.try_recv(&mut frames[count])?;
                 count += 1;
             }
-            // Drops further frames, as 0.1.0 does.
+            // Drops all further frames, as 0.1.0 does.
             self.incoming.skip_rest(&frames[count - 1]);
             let len_bytes = frames[..count].iter().map(|frame| frame.as_ref().len()).sum();
             self.unread[0].took(frames[0].origin(), len_bytes, count);
@@ -259,7 +259,7 @@ impl<'a> Tower<'a> {
         if self.settings.verbose {
             log::debug!("Tower: beacon of {} at {endpoint}", beacon.sender.escape_ascii());
         }
-        let frames = TowerBeacon { sender: beacon.sender, endpoint: &endpoint }.encode();
+        let frames = TowerBeacon { sender: beacon.sender, endpoint: &endpoint, traffic: beacon.traffic }.encode();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.outgoing.send_frames(&frames)?;
         Ok(())

@@ -14,7 +14,7 @@
 
 use super::notice::Notice;
 use crate::rate_limit::RateLimit;
-use crate::wire;
+use crate::wire::{self, Traffic};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// A change of the endpoints to which the node is connected.
@@ -54,6 +54,8 @@ pub struct Discovery {
     own_port: Option<Box<str>>,
     /// Peers that this node never connects to: a store's other node (its reader or writer).
     ignored: Vec<Box<[u8]>>,
+    /// The messages that this node exchanges; `None`: it connects to all nodes.
+    traffic: Option<Traffic>,
     interval_ms: u64,
     timeout_ms: u64,
     peers: HashMap<Key, Peer>,
@@ -158,6 +160,7 @@ impl Discovery {
             own_address: Some(own_address.into()),
             own_port: None,
             ignored: ignored.iter().map(|&address| address.into()).collect(),
+            traffic: None,
             interval_ms,
             timeout_ms,
             peers: HashMap::new(),
@@ -210,6 +213,11 @@ impl Discovery {
         Discovery { max_pending, ..self }
     }
 
+    /// Sets the messages that this node exchanges. The caller must then ask [`Discovery::may_exchange_with`].
+    pub fn with_traffic(self, traffic: Option<Traffic>) -> Self {
+        Discovery { traffic, ..self }
+    }
+
     /// Limits the known peers.
     pub fn with_max_peers(self, max_peers: usize) -> Self {
         Discovery { max_peers, ..self }
@@ -247,6 +255,17 @@ impl Discovery {
             || sender.is_empty() && self.own_port.as_deref().is_some_and(|own| own != port(endpoint));
         (self.own_address.as_deref() != Some(sender) || is_other())
             && self.ignored.iter().all(|ignored| **ignored != *sender)
+    }
+
+    /// Whether this node may exchange messages with another one. If not, the caller must not pass on the beacon to
+    /// [`Discovery::handle_beacon`], but call [`Discovery::handle_tower_heard`]. A beacon that does not name the node's
+    /// traffic is one of 0.1.0, or came from a tower of 0.1.0. A known peer whose beacons begin to name its traffic
+    /// stays until it times out, so that two towers of different versions do not contradict each other.
+    pub fn may_exchange_with(&self, traffic: Option<Traffic>) -> bool {
+        match (self.traffic, traffic) {
+            (Some(own), Some(other)) => own.is_exchanged_with(other),
+            _ => true,
+        }
     }
 
     /// Handles a beacon that a tower forwarded.

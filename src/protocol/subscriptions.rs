@@ -1,9 +1,45 @@
-//! The subscriptions of each role. ZeroMQ matches them with the beginning of the first frame.
+//! The subscriptions of each role, and the messages that it exchanges with others. ZeroMQ matches subscriptions with the
+//! beginning of the first frame.
 //!
 //! A node subscribes to RECORDS before it subscribes to RECORD, so that a producer never takes it for a node of 0.1.0.
 //! See [`batch_subscribers`](super::producer::batch_subscribers).
 
-use crate::wire::{exact_prefix, id, prefix};
+use crate::wire::{Traffic, exact_prefix, id, prefix};
+
+/// What a producer sends. Each node connects to the nodes that send what it receives.
+const BY_PRODUCER: &[u8] =
+    &[id::RECORD, id::RECORDS, id::HEAD, id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD];
+/// What a consumer sends.
+const BY_CONSUMER: &[u8] = &[id::FETCH, id::GET_HEADS, id::CONSUMER_HELLO];
+/// What a store's writer sends.
+const BY_STORE_WRITER: &[u8] = &[id::ACK, id::FETCH, id::GET_HEADS];
+/// What a store's reader sends.
+const BY_STORE_READER: &[u8] = &[id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD, id::STORE_HELLO];
+
+/// The traffic of a producer. It receives [`producer`].
+pub const PRODUCER: Traffic = Traffic::new(BY_PRODUCER, &[id::ACK, id::FETCH, id::GET_HEADS]);
+/// The traffic of a store's writer. It receives [`store_writer`].
+pub const STORE_WRITER: Traffic = Traffic::new(BY_STORE_WRITER, BY_PRODUCER);
+/// The traffic of a store's reader. It receives [`store_reader`].
+pub const STORE_READER: Traffic = Traffic::new(BY_STORE_READER, BY_CONSUMER);
+/// The traffic of an inventory, which asks stores for their heads.
+pub const INVENTORY: Traffic = Traffic::new(&[id::GET_HEADS], &[id::DIRECT_HEAD]);
+
+/// The traffic of a consumer. It receives [`consumer`], [`topic`], and, if it is isolated, [`acknowledgements`].
+pub const fn consumer_traffic(is_isolated: bool) -> Traffic {
+    const RECEIVED: [u8; 8] = [
+        id::RECORD,
+        id::RECORDS,
+        id::HEAD,
+        id::DIRECT_RECORD,
+        id::DIRECT_RECORDS,
+        id::DIRECT_HEAD,
+        id::STORE_HELLO,
+        id::ACK,
+    ];
+    let others = RECEIVED.len() - 1;
+    Traffic::new(BY_CONSUMER, if is_isolated { &RECEIVED } else { RECEIVED.split_at(others).0 })
+}
 
 /// A producer: messages to it, and requests for the heads of its topic.
 pub fn producer(address: &[u8], topic: &[u8]) -> Vec<Vec<u8>> {
@@ -55,4 +91,45 @@ pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
 /// A store's reader: all requests, and messages to it.
 pub fn store_reader(address: &[u8]) -> Vec<Vec<u8>> {
     vec![prefix(id::FETCH, b""), prefix(id::GET_HEADS, b""), prefix(id::CONSUMER_HELLO, address)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_covers_the_subscriptions_of_each_role() {
+        let consumer_of = |is_isolated: bool| {
+            let acknowledgements = is_isolated.then(acknowledgements);
+            [consumer(b"a"), topic(b"t"), topics(b"t")].concat().into_iter().chain(acknowledgements).collect()
+        };
+        for (traffic, subscriptions) in [
+            (PRODUCER, producer(b"a", b"t")),
+            (consumer_traffic(false), consumer_of(false)),
+            (consumer_traffic(true), consumer_of(true)),
+            (STORE_WRITER, store_writer(b"a")),
+            (STORE_READER, store_reader(b"a")),
+        ] {
+            for subscription in subscriptions {
+                let sender = Traffic::new(&subscription[..1], b"");
+                assert!(traffic.is_exchanged_with(sender), "{}", subscription.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn only_nodes_that_exchange_messages_connect() {
+        let (consumer, isolated) = (consumer_traffic(false), consumer_traffic(true));
+        let all = [PRODUCER, consumer, isolated, STORE_WRITER, STORE_READER, INVENTORY];
+        let connected = [
+            [0, 1, 1, 1, 0, 1],
+            [1, 0, 0, 0, 1, 0],
+            [1, 0, 0, 1, 1, 0],
+            [1, 0, 1, 0, 1, 0],
+            [0, 1, 1, 1, 0, 1],
+            [1, 0, 0, 0, 1, 0],
+        ];
+        let is_exchanged = |of: Traffic| all.map(|other| u8::from(of.is_exchanged_with(other)));
+        assert_eq!(all.map(is_exchanged), connected);
+    }
 }

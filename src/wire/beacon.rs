@@ -2,9 +2,10 @@
 //!
 //! A node sends its beacon to the tower. The tower sends a tower beacon with the node's endpoint to all nodes. The
 //! tower can determine the host of the node from the connection. Unlike messages, beacons are text in several frames,
-//! without a version. Further frames are ignored.
+//! without a version. One further frame, which 0.1.0 ignores, names the messages that the node exchanges: its
+//! [`Traffic`]. All other further frames are ignored.
 
-use super::{DecodeError, Endpoint, MAX_NAME_LEN};
+use super::{DecodeError, Endpoint, MAX_NAME_LEN, Traffic};
 use std::str;
 
 /// The single frame that a tower sends to each new subscriber.
@@ -29,24 +30,29 @@ pub struct NodeBeacon<'a> {
     pub host: &'a [u8],
     /// The TCP port on which the node publishes; not 0.
     pub port: u16,
+    /// The messages that the node exchanges. `None` if the beacon does not name them.
+    pub traffic: Option<Traffic>,
 }
 
 impl<'a> NodeBeacon<'a> {
     /// Decodes the frames of a node beacon.
     pub fn decode(frames: &[&'a [u8]]) -> Result<NodeBeacon<'a>, DecodeError> {
-        let [beacon, sender, host, port, ..] = frames else {
+        let [beacon, sender, host, port, further @ ..] = frames else {
             return Err(DecodeError::Frames { message: NODE_BEACON, expected: 4, got: frames.len() });
         };
         check(*beacon == BEACON, NODE_BEACON, "first frame")?;
         check(is_sender(sender), NODE_BEACON, "sender")?;
         check(host.is_empty() || is_host(host), NODE_BEACON, "host")?;
         let port = parse_port(port).ok_or(DecodeError::Invalid { message: NODE_BEACON, field: "port" })?;
-        Ok(NodeBeacon { sender, host, port })
+        Ok(NodeBeacon { sender, host, port, traffic: traffic(further) })
     }
 
     /// The frames of the beacon. The values come from the node itself, so they are not checked.
-    pub fn encode(&self) -> [Vec<u8>; 4] {
-        [BEACON.to_vec(), self.sender.to_vec(), self.host.to_vec(), self.port.to_string().into_bytes()]
+    pub fn encode(&self) -> Vec<Vec<u8>> {
+        let port = self.port.to_string().into_bytes();
+        let mut frames = vec![BEACON.to_vec(), self.sender.to_vec(), self.host.to_vec(), port];
+        frames.extend(self.traffic.map(Traffic::encode));
+        frames
     }
 }
 
@@ -58,25 +64,34 @@ pub struct TowerBeacon<'a> {
     /// The endpoint of the node: `tcp://HOST:PORT`. A decoded endpoint contains no `;`: ZeroMQ would use the part
     /// before it as the source address.
     pub endpoint: &'a str,
+    /// The messages that the node exchanges. `None` if the beacon does not name them.
+    pub traffic: Option<Traffic>,
 }
 
 impl<'a> TowerBeacon<'a> {
     /// Decodes the frames of a tower beacon.
     pub fn decode(frames: &[&'a [u8]]) -> Result<TowerBeacon<'a>, DecodeError> {
-        let [beacon, sender, endpoint, ..] = frames else {
+        let [beacon, sender, endpoint, further @ ..] = frames else {
             return Err(DecodeError::Frames { message: TOWER_BEACON, expected: 3, got: frames.len() });
         };
         check(*beacon == BEACON, TOWER_BEACON, "first frame")?;
         check(is_sender(sender), TOWER_BEACON, "sender")?;
         let endpoint = parse_endpoint(endpoint)
             .ok_or(DecodeError::Invalid { message: TOWER_BEACON, field: "endpoint" })?;
-        Ok(TowerBeacon { sender, endpoint })
+        Ok(TowerBeacon { sender, endpoint, traffic: traffic(further) })
     }
 
     /// The frames of the beacon. The tower has checked the parts of the endpoint before, so they are not checked here.
-    pub fn encode(&self) -> [Vec<u8>; 3] {
-        [BEACON.to_vec(), self.sender.to_vec(), self.endpoint.as_bytes().to_vec()]
+    pub fn encode(&self) -> Vec<Vec<u8>> {
+        let mut frames = vec![BEACON.to_vec(), self.sender.to_vec(), self.endpoint.as_bytes().to_vec()];
+        frames.extend(self.traffic.map(Traffic::encode));
+        frames
     }
+}
+
+/// The traffic in the first further frame of a beacon.
+fn traffic(further: &[&[u8]]) -> Option<Traffic> {
+    further.first().and_then(|frame| Traffic::decode(frame))
 }
 
 fn check(valid: bool, message: &'static str, field: &'static str) -> Result<(), DecodeError> {

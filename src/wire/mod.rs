@@ -29,6 +29,7 @@ mod message;
 mod position;
 mod subjects;
 mod subscription;
+mod traffic;
 
 pub use beacon::{NodeBeacon, TowerBeacon, WELCOME};
 pub use endpoint::Endpoint;
@@ -37,6 +38,7 @@ pub use message::Message;
 pub use position::{Position, PositionTemplate, partition_key};
 pub use subjects::{Subjects, SubjectsBuf, SubjectsIter};
 pub use subscription::{Subscription, exact_prefix, prefix};
+pub use traffic::Traffic;
 
 /// The version of the protocol, the first field of each message. Messages of other versions are dropped.
 pub const VERSION: u8 = 1;

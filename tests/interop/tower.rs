@@ -34,8 +34,14 @@ fn our_tower_sends_its_welcome_and_announces_nodes() {
     let long: Vec<&[u8]> =
         vec![b"B", address.as_bytes(), b"10.1.2.3", b"7001", b"a frame", b"of a later version"];
     let short: Vec<&[u8]> = vec![b"B", address.as_bytes(), b"", b"7001"];
-    for (beacon, endpoint) in [(&long, "tcp://10.1.2.3:7001"), (&short, "tcp://127.0.0.1:7001")] {
-        let expected = [b"B".to_vec(), address.clone().into_bytes(), endpoint.as_bytes().to_vec()];
+    let traffic: Vec<&[u8]> = vec![b"B", address.as_bytes(), b"10.1.2.4", b"7001", b"DM/FK", b"a frame"];
+    for (beacon, endpoint, forwarded) in [
+        (&long, "tcp://10.1.2.3:7001", None),
+        (&short, "tcp://127.0.0.1:7001", None),
+        (&traffic, "tcp://10.1.2.4:7001", Some(b"DM/FK".to_vec())),
+    ] {
+        let mut expected = vec![b"B".to_vec(), address.clone().into_bytes(), endpoint.as_bytes().to_vec()];
+        expected.extend(forwarded);
         let due = Instant::now() + DEADLINE;
         loop {
             // A PUB socket drops messages while it is not connected.
@@ -193,9 +199,10 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_announced_nodes() {
     let (cluster, tower) = (Cluster::new(), Tower::new());
     let mut consumer = tower.consumer(&cluster, "topic");
     let beacon = tower.beacon();
-    assert_eq!(beacon.len(), 4);
+    assert_eq!(beacon.len(), 5);
     assert_eq!((beacon[0].as_str(), beacon[1].len(), beacon[2].as_str()), ("B", 32, "127.0.0.1"));
     assert!(beacon[3].parse::<u16>().is_ok_and(|port| port > 0));
+    assert_eq!(beacon[4], "FGW/CDEHLMR");
     assert_eq!(tower.beacon(), beacon, "again at its interval");
 
     // The consumer ignores an announcement of itself, and unknown frames after a beacon.
@@ -211,6 +218,34 @@ fn our_node_beacons_to_a_tower_of_0_1_0_and_connects_to_announced_nodes() {
     producer.send_record(&record("topic", &producer.address, 0), "one");
     let expected = format!("topic {} one", producer.address);
     assert_eq!(consumer.line("the record"), expected.as_bytes());
+}
+
+#[test]
+fn a_node_connects_only_to_nodes_with_which_it_exchanges_messages() {
+    let (cluster, tower) = (Cluster::new(), Tower::new());
+    let _consumer = tower.consumer(&cluster, "topic");
+    tower.beacon();
+    let node = || Node::at(&tower.addresses.0, &tower.addresses.1);
+    let (mut producer, mut other, mut old_tower) = (node(), node(), node());
+    let due = Instant::now() + DEADLINE;
+    while !producer.has_subscription(b"Mtopic\0") || !old_tower.has_subscription(b"Mtopic\0") {
+        assert!(Instant::now() < due, "our consumer does not connect");
+        // Another consumer, which a tower of ours announces.
+        tower.announce(&["B", &other.address, &other.endpoint(), "FGW/CDEHLMR"]);
+        // Another consumer, which a tower of ours and a tower of 0.1.0 announce.
+        tower.announce(&["B", &old_tower.address, &old_tower.endpoint(), "FGW/CDEHLMR"]);
+        tower.announce(&["B", &old_tower.address, &old_tower.endpoint()]);
+        tower.announce(&["B", &producer.address, &producer.endpoint(), "CDEHMR/FGK"]);
+        producer.listen(Duration::from_millis(50));
+        old_tower.listen(Duration::from_millis(50));
+    }
+    other.listen(QUIET);
+    assert!(!other.has_subscription(b"Mtopic\0"));
+    // The consumer keeps its connection while the other tower is silent for less than the timeout.
+    tower.announce(&["B", &old_tower.address, &old_tower.endpoint(), "FGW/CDEHLMR"]);
+    old_tower.listen(QUIET);
+    assert!(!old_tower.has_unsubscription(b"Mtopic\0"));
+    tower.announce_until_subscribed(&other.address.clone(), &mut other);
 }
 
 /// Nodes of 0.1.0 use ports from 49152 on, so producers that run one after the other have the same port.

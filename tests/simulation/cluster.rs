@@ -39,7 +39,10 @@ impl World {
         };
         self.trace(|| format!("{id} starts as {} at {endpoint}", address.escape_ascii()));
         let now_ms = clock.now_ms(self.now);
+        // Some nodes do not announce their traffic, as nodes of 0.1.0.
+        let traffic = role.traffic().filter(|_| !id.is_multiple_of(5));
         let discovery = Discovery::new(&address, ignored, BEACON_INTERVAL_MS, BEACON_TIMEOUT_MS, now_ms);
+        let discovery = discovery.with_traffic(traffic);
         self.nodes.push(Node {
             id,
             host,
@@ -48,6 +51,7 @@ impl World {
             clock,
             peers: Peers::new(discovery),
             role,
+            traffic,
             wants,
             inbox: VecDeque::new(),
             heard: VecDeque::new(),

@@ -236,12 +236,12 @@ impl World {
         let sender = self.any_address();
         let host = format!("10.0.0.{}", self.random.below(HOSTS)).into_bytes();
         let port = 1_000 + self.random.below(30) as u16;
-        let mut frames = NodeBeacon { sender: &sender, host: &host, port }.encode();
+        let mut frames = NodeBeacon { sender: &sender, host: &host, port, traffic: None }.encode();
         if self.random.chance(100) {
             let last = frames.len() - 1;
             frames[last].truncate(1);
         }
-        let (frames, from): (Rc<[Vec<u8>]>, _) = (Rc::new(frames), self.nodes[id].host);
+        let (frames, from): (Rc<[Vec<u8>]>, _) = (frames.into(), self.nodes[id].host);
         for tower in self.nodes[id].towers.clone() {
             self.push(self.now, Event::NodeBeacon { tower, from, frames: frames.clone() });
         }

@@ -20,7 +20,7 @@ use dafka::protocol::producer::renewals::Renewals;
 use dafka::protocol::store::comparison::Divergence;
 use dafka::protocol::store::reader::Reader;
 use dafka::protocol::{AllRead, Outbox, Payload, Progress, subscriptions};
-use dafka::wire::{Message, Subscription, id};
+use dafka::wire::{Message, Subscription, Traffic, id};
 use std::cell::Cell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -49,6 +49,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) peers: Peers,
     pub(crate) role: Role,
+    pub(crate) traffic: Option<Traffic>,
     /// The subscriptions of its socket.
     pub(crate) wants: Vec<Vec<u8>>,
     pub(crate) inbox: VecDeque<Incoming>,
@@ -78,6 +79,19 @@ pub(crate) enum Role {
     Hostile(Habits),
     /// It has ended, or crashed.
     Gone,
+}
+
+impl Role {
+    /// What a node of this role announces. Hostile nodes announce nothing.
+    pub(crate) fn traffic(&self) -> Option<Traffic> {
+        match self {
+            Role::Producer(_) => Some(subscriptions::PRODUCER),
+            Role::Consumer(consumer) => Some(subscriptions::consumer_traffic(consumer.oracle.is_isolated)),
+            Role::Writer(_) => Some(subscriptions::STORE_WRITER),
+            Role::Reader(_) => Some(subscriptions::STORE_READER),
+            Role::Hostile(_) | Role::Gone => None,
+        }
+    }
 }
 
 pub(crate) struct ProducerNode {

@@ -36,8 +36,8 @@ impl World {
             // Some nodes send their host. For the others, the tower adds it.
             let host = if id.is_multiple_of(2) { host.as_bytes() } else { b"" };
             let port = port.parse().expect("a port");
-            let frames = NodeBeacon { sender: &node.address, host, port }.encode();
-            let frames: Rc<[Vec<u8>]> = Rc::new(frames);
+            let frames = NodeBeacon { sender: &node.address, host, port, traffic: node.traffic }.encode();
+            let frames: Rc<[Vec<u8>]> = frames.into();
             let (from, towers) = (node.host, node.towers.clone());
             for tower in towers {
                 if let Some(delay) = self.beacon_delay(from, self.towers[tower].host) {
@@ -72,8 +72,10 @@ impl World {
             _ => format!("10.0.0.{from}"),
         };
         let endpoint = format!("tcp://{host}:{}", beacon.port);
-        let frames: Rc<[Vec<u8>]> =
-            Rc::new(TowerBeacon { sender: beacon.sender, endpoint: &endpoint }.encode());
+        // Each second tower drops the traffic, as a tower of 0.1.0.
+        let traffic = beacon.traffic.filter(|_| tower.is_multiple_of(2));
+        let beacon = TowerBeacon { sender: beacon.sender, endpoint: &endpoint, traffic };
+        let frames: Rc<[Vec<u8>]> = beacon.encode().into();
         for node in 0..self.nodes.len() {
             if !self.nodes[node].is_alive() || !self.nodes[node].towers.contains(&tower) {
                 continue;
@@ -96,8 +98,11 @@ impl World {
             self.look_for_twin(id, beacon.sender, beacon.endpoint);
         }
         let node = &mut self.nodes[id];
-        let mut news = Vec::new();
-        node.peers.handle_beacon(beacon.sender, beacon.endpoint, node.clock.now_ms(self.now), &mut news);
+        let (mut news, now_ms) = (Vec::new(), node.clock.now_ms(self.now));
+        match node.peers.discovery.may_exchange_with(beacon.traffic) {
+            true => node.peers.handle_beacon(beacon.sender, beacon.endpoint, now_ms, &mut news),
+            false => node.peers.discovery.handle_tower_heard(now_ms),
+        }
         self.told(id, news);
     }
 

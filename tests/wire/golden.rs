@@ -3,7 +3,7 @@
 
 use dafka::partition_name::PartitionName;
 use dafka::wire::{
-    DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
+    DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, Traffic,
     WELCOME, id, partition_key, prefix,
 };
 
@@ -455,12 +455,12 @@ fn positions_differ_in_each_field() {
 #[test]
 fn node_beacon() {
     let frames: [&[u8]; 4] = [b"B", ALICE, b"", b"5556"];
-    let beacon = NodeBeacon { sender: ALICE, host: b"", port: 5556 };
+    let beacon = NodeBeacon { sender: ALICE, host: b"", port: 5556, traffic: None };
     assert_eq!(NodeBeacon::decode(&frames), Ok(beacon.clone()));
     assert_eq!(beacon.encode(), frames);
 
     let frames: [&[u8]; 4] = [b"B", &[0xFF; 255], b"node7.example.org", b"65535"];
-    let beacon = NodeBeacon { sender: &[0xFF; 255], host: b"node7.example.org", port: u16::MAX };
+    let beacon = NodeBeacon { sender: &[0xFF; 255], host: b"node7.example.org", port: u16::MAX, traffic: None };
     assert_eq!(NodeBeacon::decode(&frames), Ok(beacon.clone()));
     assert_eq!(beacon.encode(), frames);
 
@@ -468,7 +468,7 @@ fn node_beacon() {
     let [b, sender, host, port] = frames;
     assert_eq!(NodeBeacon::decode(&[b, sender, host, port, b"", b"\0"]), Ok(beacon));
     for host in [&b"[fe80::1%eth0]"[..], b"::1", b"eth0", &[b'h'; 255]] {
-        assert_eq!(NodeBeacon::decode(&[b, sender, host, b"1"]), Ok(NodeBeacon { sender, host, port: 1 }));
+        assert_eq!(NodeBeacon::decode(&[b, sender, host, b"1"]), Ok(NodeBeacon { sender, host, port: 1, traffic: None }));
     }
 }
 
@@ -477,10 +477,10 @@ fn tower_beacon() {
     let frames: [&[u8]; 3] = [b"B", ALICE, b"tcp://192.0.2.1:49152"];
     // A program of the Java implementation names no sender.
     let nameless = [&b"B"[..], b"", b"", b"1"];
-    assert_eq!(NodeBeacon::decode(&nameless), Ok(NodeBeacon { sender: b"", host: b"", port: 1 }));
-    let beacon = TowerBeacon { sender: b"", endpoint: "tcp://h:1" };
+    assert_eq!(NodeBeacon::decode(&nameless), Ok(NodeBeacon { sender: b"", host: b"", port: 1, traffic: None }));
+    let beacon = TowerBeacon { sender: b"", endpoint: "tcp://h:1", traffic: None };
     assert_eq!(TowerBeacon::decode(&[b"B", b"", b"tcp://h:1"]), Ok(beacon));
-    let beacon = TowerBeacon { sender: ALICE, endpoint: "tcp://192.0.2.1:49152" };
+    let beacon = TowerBeacon { sender: ALICE, endpoint: "tcp://192.0.2.1:49152", traffic: None };
     assert_eq!(TowerBeacon::decode(&frames), Ok(beacon.clone()));
     assert_eq!(beacon.encode(), frames);
     assert_eq!(TowerBeacon::decode(&[b"B", ALICE, frames[2], b"more", b""]), Ok(beacon));
@@ -489,10 +489,32 @@ fn tower_beacon() {
     for endpoint in
         ["tcp://h:1", "tcp://[::1]:65535", "tcp://::ffff:10.0.0.1:80", "tcp://[fe80::1%eth0]:5", &longest]
     {
-        let beacon = TowerBeacon { sender: b"s", endpoint };
+        let beacon = TowerBeacon { sender: b"s", endpoint, traffic: None };
         assert_eq!(TowerBeacon::decode(&[b"B", b"s", endpoint.as_bytes()]), Ok(beacon));
     }
     assert_eq!(WELCOME, b"W");
+}
+
+#[test]
+fn beacons_with_traffic() {
+    let traffic = Some(Traffic::new(b"MHD", b"KFG"));
+    let frames: [&[u8]; 5] = [b"B", ALICE, b"", b"5556", b"DHM/FGK"];
+    let beacon = NodeBeacon { sender: ALICE, host: b"", port: 5556, traffic };
+    assert_eq!(NodeBeacon::decode(&frames), Ok(beacon.clone()));
+    assert_eq!(beacon.encode(), frames);
+    let frames: [&[u8]; 4] = [b"B", ALICE, b"tcp://192.0.2.1:49152", b"DHM/FGK"];
+    let beacon = TowerBeacon { sender: ALICE, endpoint: "tcp://192.0.2.1:49152", traffic };
+    assert_eq!(TowerBeacon::decode(&frames), Ok(beacon.clone()));
+    assert_eq!(beacon.encode(), frames);
+    assert_eq!(Traffic::decode(b"AZ/az"), Some(Traffic::new(b"ZA", b"za")));
+    assert_eq!(Traffic::decode(b"/"), Some(Traffic::new(b"", b"")));
+    // Any other frame names no traffic, so all nodes connect to the sender.
+    let long = [&b"A/"[..], &[b'B'; 200]].concat();
+    for frame in [&b""[..], b"A", b"BA/", b"AA/", b"A/B/", b"A/B ", b"A/1", b"\x01/\xFF", &long] {
+        assert_eq!(Traffic::decode(frame), None, "{}", frame.escape_ascii());
+        let beacon = NodeBeacon::decode(&[b"B", ALICE, b"", b"5556", frame]);
+        assert_eq!(beacon.expect("a beacon").traffic, None);
+    }
 }
 
 #[test]

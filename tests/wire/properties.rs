@@ -1,7 +1,7 @@
 //! Properties of the codec, with generated messages and generated damage.
 
 use dafka::partition_name::PartitionName;
-use dafka::wire::{Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, partition_key};
+use dafka::wire::{Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, Traffic, partition_key};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -131,6 +131,11 @@ fn harm(frame: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
+fn traffic() -> impl Strategy<Value = Option<Traffic>> {
+    ("[A-Za-z]{0,60}", "[A-Za-z]{0,60}")
+        .prop_map(|(sent, received)| Some(Traffic::new(sent.as_bytes(), received.as_bytes())))
+}
+
 fn host() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z0-9.-]{1,40}", "[!-)+-:<-Z^-~]{1,255}", r"\[[0-9a-f:]{1,39}(%[a-z0-9]{1,8})?\]"]
 }
@@ -248,9 +253,10 @@ proptest! {
         sender in vec(1..=u8::MAX, 1..=255),
         host in prop_oneof![Just(String::new()), host()],
         port in 1..=u16::MAX,
+        traffic in traffic(),
         extra in vec(vec(any::<u8>(), 0..5), 0..3),
     ) {
-        let beacon = NodeBeacon { sender: &sender, host: host.as_bytes(), port };
+        let beacon = NodeBeacon { sender: &sender, host: host.as_bytes(), port, traffic };
         let encoded = beacon.encode();
         let mut frames: Vec<&[u8]> = encoded.iter().chain(&extra).map(Vec::as_slice).collect();
         prop_assert_eq!(NodeBeacon::decode(&frames), Ok(beacon));
@@ -263,10 +269,11 @@ proptest! {
         sender in vec(1..=u8::MAX, 1..=255),
         host in host(),
         port in 1..=u16::MAX,
+        traffic in traffic(),
         extra in vec(vec(any::<u8>(), 0..5), 0..3),
     ) {
         let endpoint = format!("tcp://{host}:{port}");
-        let beacon = TowerBeacon { sender: &sender, endpoint: &endpoint };
+        let beacon = TowerBeacon { sender: &sender, endpoint: &endpoint, traffic };
         let encoded = beacon.encode();
         let mut frames: Vec<&[u8]> = encoded.iter().chain(&extra).map(Vec::as_slice).collect();
         prop_assert_eq!(TowerBeacon::decode(&frames), Ok(beacon));

@@ -25,14 +25,14 @@ pub(super) struct BeaconLink {
 impl BeaconLink {
     /// Starts the beacon of a node with this subscribing socket. The beacon keeps `directory` up to date.
     pub(super) fn start(config: &Config, subscriber: &Socket, directory: &Directory) -> Result<BeaconLink> {
-        let (settings, name) = (config.beacon.clone(), config.name.to_owned());
+        let (settings, name, traffic) = (config.beacon.clone(), config.name.to_owned(), config.traffic);
         let monitor = Arc::new(Mutex::new(Monitor::start(subscriber, ConnectionEvent::MONITORED)?));
         let (directory, monitored) = (directory.clone(), monitor.clone());
         let (sender, reports) = channel();
         let handle = spawn("dafka-beacon", move |pipe| {
             // No other thread locks the monitor.
             let monitor = monitored.lock().unwrap_or_else(PoisonError::into_inner);
-            let owner = Owner { monitor: &monitor, reports: sender, directory };
+            let owner = Owner { monitor: &monitor, reports: sender, traffic, directory };
             beacon::run_for(pipe, &settings, &name, Some(&owner))
         });
         if handle.is_err() {

@@ -98,6 +98,7 @@ pub(super) fn run(
             max_frame_len_bytes: MAX_HELLO_LEN_BYTES,
             max_frame_key: None,
             subscriptions: &subscriptions::store_reader(address.as_bytes()),
+            traffic: subscriptions::STORE_READER,
             beacon: &settings.beacon,
         },
         pipe,

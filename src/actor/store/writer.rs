@@ -56,6 +56,7 @@ pub(super) fn run(
             max_frame_len_bytes: max_records_frame_len_bytes(settings.store.max_record_bytes),
             max_frame_key: Some("store/max_record_bytes"),
             subscriptions: &subscriptions::store_writer(own),
+            traffic: subscriptions::STORE_WRITER,
             beacon: &settings.beacon,
         },
         pipe,
