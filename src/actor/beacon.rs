@@ -21,7 +21,7 @@ use crate::net::{
 };
 use crate::protocol::discovery::Discovery;
 use crate::settings::{self, TowerAddress};
-use crate::wire::{self, NodeBeacon, Traffic, TowerBeacon, WELCOME};
+use crate::wire::{self, NodeBeacon, TowerBeacon, Traffic, WELCOME};
 use reported::Reported;
 use std::sync::mpsc::Sender;
 use towers::Towers;
@@ -131,7 +131,11 @@ struct Beacon<'a> {
 }
 
 impl<'a> Beacon<'a> {
-    fn connect(settings: &'a settings::Beacon, name: &'a str, traffic: Option<Traffic>) -> Result<Beacon<'a>> {
+    fn connect(
+        settings: &'a settings::Beacon,
+        name: &'a str,
+        traffic: Option<Traffic>,
+    ) -> Result<Beacon<'a>> {
         let towers = Towers::connect(settings, name)?;
         let resolver = Resolver::new(towers.is_ipv6()?);
         let zone_of = |address: &TowerAddress| Some(zone(&address.to_text())?.to_owned());
@@ -199,7 +203,12 @@ impl<'a> Beacon<'a> {
             log::error!("{}: START needs a port from 1 to 65535", self.name);
             return;
         };
-        let beacon = NodeBeacon { sender: address, host: self.settings.address.as_bytes(), port, traffic: self.traffic };
+        let beacon = NodeBeacon {
+            sender: address,
+            host: self.settings.address.as_bytes(),
+            port,
+            traffic: self.traffic,
+        };
         self.announced = Some(beacon.encode());
         self.is_consumer = is_local_consumer(address);
         let mut peers = self.peers.take().unwrap_or_else(|| self.new_peers());

@@ -259,7 +259,8 @@ impl<'a> Tower<'a> {
         if self.settings.verbose {
             log::debug!("Tower: beacon of {} at {endpoint}", beacon.sender.escape_ascii());
         }
-        let frames = TowerBeacon { sender: beacon.sender, endpoint: &endpoint, traffic: beacon.traffic }.encode();
+        let frames =
+            TowerBeacon { sender: beacon.sender, endpoint: &endpoint, traffic: beacon.traffic }.encode();
         let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
         self.outgoing.send_frames(&frames)?;
         Ok(())

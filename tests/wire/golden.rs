@@ -3,8 +3,8 @@
 
 use dafka::partition_name::PartitionName;
 use dafka::wire::{
-    DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, Traffic,
-    WELCOME, id, partition_key, prefix,
+    DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
+    Traffic, WELCOME, id, partition_key, prefix,
 };
 
 /// Node addresses: UUIDs as 32 upper-case hexadecimal digits, which are 0x20 octets.
@@ -460,7 +460,8 @@ fn node_beacon() {
     assert_eq!(beacon.encode(), frames);
 
     let frames: [&[u8]; 4] = [b"B", &[0xFF; 255], b"node7.example.org", b"65535"];
-    let beacon = NodeBeacon { sender: &[0xFF; 255], host: b"node7.example.org", port: u16::MAX, traffic: None };
+    let beacon =
+        NodeBeacon { sender: &[0xFF; 255], host: b"node7.example.org", port: u16::MAX, traffic: None };
     assert_eq!(NodeBeacon::decode(&frames), Ok(beacon.clone()));
     assert_eq!(beacon.encode(), frames);
 
@@ -468,7 +469,10 @@ fn node_beacon() {
     let [b, sender, host, port] = frames;
     assert_eq!(NodeBeacon::decode(&[b, sender, host, port, b"", b"\0"]), Ok(beacon));
     for host in [&b"[fe80::1%eth0]"[..], b"::1", b"eth0", &[b'h'; 255]] {
-        assert_eq!(NodeBeacon::decode(&[b, sender, host, b"1"]), Ok(NodeBeacon { sender, host, port: 1, traffic: None }));
+        assert_eq!(
+            NodeBeacon::decode(&[b, sender, host, b"1"]),
+            Ok(NodeBeacon { sender, host, port: 1, traffic: None })
+        );
     }
 }
 
@@ -477,7 +481,10 @@ fn tower_beacon() {
     let frames: [&[u8]; 3] = [b"B", ALICE, b"tcp://192.0.2.1:49152"];
     // A program of the Java implementation names no sender.
     let nameless = [&b"B"[..], b"", b"", b"1"];
-    assert_eq!(NodeBeacon::decode(&nameless), Ok(NodeBeacon { sender: b"", host: b"", port: 1, traffic: None }));
+    assert_eq!(
+        NodeBeacon::decode(&nameless),
+        Ok(NodeBeacon { sender: b"", host: b"", port: 1, traffic: None })
+    );
     let beacon = TowerBeacon { sender: b"", endpoint: "tcp://h:1", traffic: None };
     assert_eq!(TowerBeacon::decode(&[b"B", b"", b"tcp://h:1"]), Ok(beacon));
     let beacon = TowerBeacon { sender: ALICE, endpoint: "tcp://192.0.2.1:49152", traffic: None };

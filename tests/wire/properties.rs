@@ -1,7 +1,9 @@
 //! Properties of the codec, with generated messages and generated damage.
 
 use dafka::partition_name::PartitionName;
-use dafka::wire::{Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, Traffic, partition_key};
+use dafka::wire::{
+    Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon, Traffic, partition_key,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -252,7 +252,10 @@ impl Node {
         while let Ok(frames) = self.tower.recv_multipart(zmq::DONTWAIT) {
             let text = |i: usize| String::from_utf8(frames[i].clone()).expect("UTF-8");
             assert_eq!(text(0), "B");
-            assert!((3..=4).contains(&frames.len()), "a tower's beacon has three frames, and perhaps traffic");
+            assert!(
+                (3..=4).contains(&frames.len()),
+                "a tower's beacon has three frames, and perhaps traffic"
+            );
             let (sender, endpoint) = (text(1), text(2));
             let is_other = !sender.is_empty() && sender != self.address;
             if self.is_following && is_other && self.peers.get(&sender) != Some(&endpoint) {
