@@ -64,6 +64,24 @@ pub struct Beacon {
     pub verbose: bool,
 }
 
+/// The limit of the memory of unacknowledged records, `producer/max_unacked_bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnackedLimit {
+    /// The key is not set: [`UnackedLimit::DEFAULT_BYTES`] while stores acknowledge records. Otherwise no limit, because
+    /// a program of 0.1.0 never waits for a store.
+    Default,
+    /// The key is 0.
+    None,
+    /// This limit, whether stores acknowledge or not.
+    Bytes(u64),
+}
+
+impl UnackedLimit {
+    /// Less memory costs speed: the records of a batch that a store is writing are unacknowledged. More memory costs
+    /// speed too, because it no longer fits into the caches of the processor.
+    pub const DEFAULT_BYTES: u64 = 64 << 20;
+}
+
 /// How a producer publishes records, and when they count as acknowledged.
 #[derive(Clone, Debug)]
 pub struct Producer {
@@ -77,8 +95,8 @@ pub struct Producer {
     pub min_stores: usize,
     /// `producer/max_fetches`: queued FETCHes.
     pub max_fetches: usize,
-    /// `producer/max_unacked_bytes`: memory of unacknowledged records; `None` = no limit.
-    pub max_unacked_bytes: Option<u64>,
+    /// `producer/max_unacked_bytes`.
+    pub max_unacked: UnackedLimit,
     /// `producer/max_record_bytes`: longest record that the producer publishes.
     pub max_record_bytes: usize,
     /// `producer/verbose`.
@@ -278,6 +296,9 @@ impl Beacon {
     }
 }
 
+/// Stands for a key that is not set. No key accepts this number.
+const UNSET: i64 = -1;
+
 impl Producer {
     fn read(keys: &mut Keys) -> Producer {
         Producer {
@@ -286,9 +307,10 @@ impl Producer {
             terminate_unacked: keys.flag("producer/terminate_unacked"),
             min_stores: keys.number("producer/min_stores", 1, 1, 1_000) as usize,
             max_fetches: keys.count("producer/max_fetches", 4_096),
-            max_unacked_bytes: match keys.number("producer/max_unacked_bytes", 0, 0, i64::MAX) {
-                0 => None,
-                limit_bytes => Some(limit_bytes as u64),
+            max_unacked: match keys.number("producer/max_unacked_bytes", UNSET, 0, i64::MAX) {
+                UNSET => UnackedLimit::Default,
+                0 => UnackedLimit::None,
+                limit_bytes => UnackedLimit::Bytes(limit_bytes as u64),
             },
             max_record_bytes: keys.record_len("producer/max_record_bytes"),
             verbose: keys.flag("producer/verbose"),

@@ -23,7 +23,7 @@ use crate::protocol::{
     },
     subscriptions,
 };
-use crate::settings::Settings;
+use crate::settings::{Settings, UnackedLimit};
 use crate::wire::{Message, Subscription};
 use std::ffi::CString;
 use std::sync::Arc;
@@ -56,6 +56,9 @@ pub struct Dialect {
 /// Frame `P`, then the content.
 pub const PRODUCER: Dialect =
     Dialect { command: b"P", content: Some, has_queue: true, ends_unacknowledged: false };
+
+/// When no store has acknowledged records for this time, the default limit of unacknowledged records does not apply.
+const ACKS_PAUSE_MS: u64 = 3_000;
 
 /// How long a running store may need to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
@@ -107,7 +110,10 @@ pub fn run_counted(
         .unread();
     let limits = Limits {
         max_record_len_bytes: settings.producer.max_record_bytes,
-        max_unacked_bytes: settings.producer.max_unacked_bytes,
+        max_unacked_bytes: match settings.producer.max_unacked {
+            UnackedLimit::Bytes(limit_bytes) => Some(limit_bytes),
+            UnackedLimit::Default | UnackedLimit::None => None,
+        },
         max_waiting_count: pipe.capacity()?,
     };
     let intake = Intake::share(pipe, limits, !dialect.has_queue);
@@ -129,6 +135,7 @@ pub fn run_counted(
         progress: Progress::Idle,
         received_count: 0,
         acknowledged,
+        acknowledged_ms: None,
         started_ms: now_ms(),
         terminating_since_ms: None,
         is_abandoned: settings.producer.terminate_unacked,
@@ -185,6 +192,8 @@ struct ProducerRole<'a> {
     /// How many records were received from the owner.
     received_count: u64,
     acknowledged: &'a Acknowledged,
+    /// When a store last acknowledged records.
+    acknowledged_ms: Option<u64>,
     started_ms: u64,
     /// When `$TERM` was received.
     terminating_since_ms: Option<u64>,
@@ -203,7 +212,8 @@ impl Role for ProducerRole<'_> {
         let answers_ms = answers_due_ms(self.progress, now_ms);
         let renewal_ms = self.renewals.due_ms(self.is_ending());
         let records_ms = self.intake.is_left().then_some(now_ms);
-        [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms]
+        let limit_ms = self.limit_end_ms();
+        [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms, limit_ms]
             .into_iter()
             .flatten()
             .min()
@@ -408,8 +418,20 @@ impl ProducerRole<'_> {
     /// Informs the owner how many records are acknowledged, and how many bytes are unacknowledged.
     fn inform_owner(&mut self) {
         let acknowledged = self.received_count - self.producer.unproven();
-        self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
+        let now_ms = now_ms();
+        if self.acknowledged.0.swap(acknowledged, Ordering::Relaxed) < acknowledged {
+            self.acknowledged_ms = Some(now_ms);
+        }
+        if self.settings.producer.max_unacked == UnackedLimit::Default {
+            let has_limit = self.acknowledged_ms.is_some_and(|last_ms| now_ms < last_ms + ACKS_PAUSE_MS);
+            self.intake.set_default_limit(has_limit.then_some(UnackedLimit::DEFAULT_BYTES));
+        }
         self.intake.report(self.producer.kept_len_bytes());
+    }
+
+    /// When the default limit of unacknowledged records ends, if it applies now.
+    fn limit_end_ms(&self) -> Option<u64> {
+        self.acknowledged_ms.filter(|_| self.intake.has_default_limit()).map(|last_ms| last_ms + ACKS_PAUSE_MS)
     }
 
     /// Publishes records that were taken out of the queue, as many as one turn may publish.

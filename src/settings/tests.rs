@@ -23,7 +23,7 @@ fn the_defaults_of_0_1_0_stay() {
     assert!(!settings.producer.terminate_unacked);
     assert_eq!(settings.consumer.offset_reset, None);
     assert_eq!(settings.store.db, "storedb");
-    assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (1, None));
+    assert_eq!((settings.producer.min_stores, settings.producer.max_unacked), (1, UnackedLimit::Default));
     assert_eq!(settings.consumer.reorder_bytes, 64 << 20);
     assert_eq!(settings.consumer.max_partitions_per_peer, 100_000);
     assert_eq!(settings.beacon.max_subscription_bytes, 16 << 20);
@@ -58,7 +58,10 @@ fn values_are_read() {
     assert_eq!(settings.tower.sub_address, "tcp://127.0.0.1:*");
     assert!(!settings.store.sync);
     assert_eq!(settings.store.file_mode, 0o640);
-    assert_eq!((settings.producer.min_stores, settings.producer.max_unacked_bytes), (2, Some(1_000_000)));
+    assert_eq!(
+        (settings.producer.min_stores, settings.producer.max_unacked),
+        (2, UnackedLimit::Bytes(1_000_000))
+    );
     assert_eq!((settings.consumer.max_partitions_per_peer, settings.store.max_partitions_per_peer), (1, 900));
 }
 

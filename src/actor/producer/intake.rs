@@ -24,6 +24,10 @@ pub(super) struct Intake {
     budget_used_ms: Option<u64>,
     /// The owner has exceeded the budget: it writes into the pipe directly.
     has_exceeded_budget: bool,
+    /// See [`Intake::set_default_limit`].
+    default_limit_bytes: Option<u64>,
+    /// The queue applies a limit now.
+    has_reported_limit: bool,
 }
 
 impl Intake {
@@ -36,6 +40,8 @@ impl Intake {
             published: Volume::default(),
             budget_used_ms: None,
             has_exceeded_budget: false,
+            default_limit_bytes: None,
+            has_reported_limit: false,
         }
     }
 
@@ -82,8 +88,22 @@ impl Intake {
         self.has_exceeded_budget |= self.is_budget_used(held_bytes);
     }
 
+    /// Sets the limit that applies without `producer/max_unacked_bytes`.
+    pub(super) fn set_default_limit(&mut self, limit_bytes: Option<u64>) {
+        self.default_limit_bytes = limit_bytes;
+    }
+
+    /// Whether that limit applies.
+    pub(super) fn has_default_limit(&self) -> bool {
+        self.default_limit_bytes.is_some()
+    }
+
+    fn limit_bytes(&self) -> Option<u64> {
+        self.queue.limits().max_unacked_bytes.or(self.default_limit_bytes)
+    }
+
     fn is_budget_used(&self, held_bytes: u64) -> bool {
-        self.queue.limits().max_unacked_bytes.is_some_and(|limit_bytes| held_bytes >= limit_bytes)
+        self.limit_bytes().is_some_and(|limit_bytes| held_bytes >= limit_bytes)
     }
 
     /// True while commands must stay in the pipe, because their owner has exceeded the budget. The functions of the API
@@ -96,10 +116,14 @@ impl Intake {
     pub(super) fn report(&mut self, held_bytes: u64) {
         let Limits { max_unacked_bytes, .. } = *self.queue.limits();
         let published = mem::take(&mut self.published);
-        if max_unacked_bytes.is_none() && published == Volume::default() {
+        let limit_bytes = self.limit_bytes();
+        if limit_bytes.is_none() && !self.has_reported_limit && published == Volume::default() {
             return;
         }
-        if !self.queue.report(published, held_bytes) {
+        self.has_reported_limit = limit_bytes.is_some();
+        let is_budget_used = self.queue.report(published, held_bytes, limit_bytes);
+        // Without the key, this is how sending usually waits for the disk.
+        if !is_budget_used || max_unacked_bytes.is_none() {
             return;
         }
         let now_ms = now_ms();

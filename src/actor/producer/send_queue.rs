@@ -48,7 +48,8 @@ const ROOM_IN_PIPE_CHECK: Duration = Duration::from_millis(1);
 pub(super) struct Limits {
     /// The longest record that the producer accepts.
     pub(super) max_record_len_bytes: usize,
-    /// How much memory records may occupy that stores have not acknowledged; `None` = no limit.
+    /// `producer/max_unacked_bytes`: how much memory records may occupy that stores have not acknowledged; `None` if the
+    /// key is not set or 0.
     pub(super) max_unacked_bytes: Option<u64>,
     /// How many records may wait to be published; `None` = any number.
     pub(super) max_waiting_count: Option<usize>,
@@ -69,6 +70,8 @@ struct State {
     waiting: Volume,
     /// What the records occupy that the actor keeps, according to its last report.
     held_bytes: u64,
+    /// The limit of what the unacknowledged records occupy; `None` = no limit.
+    limit_bytes: Option<u64>,
     /// The pipe contains [`QUEUED`].
     is_announced: bool,
     /// Records travel through the pipe.
@@ -246,7 +249,7 @@ impl SendQueue {
 
     fn is_budget_used(&self, state: &State) -> bool {
         let used_bytes = state.waiting.bytes.saturating_add(state.held_bytes);
-        self.limits.max_unacked_bytes.is_some_and(|limit_bytes| used_bytes >= limit_bytes)
+        state.limit_bytes.is_some_and(|limit_bytes| used_bytes >= limit_bytes)
     }
 }
 
@@ -295,7 +298,8 @@ pub(super) struct QueueReader(Arc<SendQueue>);
 impl QueueReader {
     /// A queue for the owner of `pipe`. With `uses_pipe`, records travel through the pipe from the beginning.
     pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool) -> QueueReader {
-        let state = Mutex::new(State { uses_pipe, ..State::default() });
+        let limit_bytes = limits.max_unacked_bytes;
+        let state = Mutex::new(State { uses_pipe, limit_bytes, ..State::default() });
         let queue = Arc::new(SendQueue { limits, state, changed: Condvar::new() });
         pipe.share(queue.clone());
         QueueReader(queue)
@@ -318,13 +322,14 @@ impl QueueReader {
     }
 
     /// Reports what the actor has published since the last report, and what the records occupy that it keeps now. One
-    /// call reports both, so that no record is missing in the sum. True when `max_unacked_bytes` is reached.
-    pub(super) fn report(&self, published: Volume, held_bytes: u64) -> bool {
+    /// call reports both, so that no record is missing in the sum. `limit_bytes` limits the sum from now on. True when
+    /// the limit is reached.
+    pub(super) fn report(&self, published: Volume, held_bytes: u64, limit_bytes: Option<u64>) -> bool {
         let mut state = self.0.lock();
         // A program that writes into the pipe directly has not added its records.
         state.waiting.count = state.waiting.count.saturating_sub(published.count);
         state.waiting.bytes = state.waiting.bytes.saturating_sub(published.bytes);
-        state.held_bytes = held_bytes;
+        (state.held_bytes, state.limit_bytes) = (held_bytes, limit_bytes);
         let is_budget_used = self.0.is_budget_used(&state);
         let wakes = state.waiting_threads > 0 && !self.0.is_full(&state);
         drop(state);
