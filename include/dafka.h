@@ -517,7 +517,7 @@ DAFKA_EXPORT int
                                            size_t size);
 
 //  Hands the content to a producer. The message is then empty, and can be used
-//  again. A content of more than 8 KiB is not copied. The producer publishes
+//  again. A content of more than 16 KiB is not copied. The producer publishes
 //  the record soon after this function has returned. The record's sequence is
 //  the number of records that were sent to this producer before, unless the
 //  producer's address changes (see `dafka_producer_address`).

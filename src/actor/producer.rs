@@ -431,7 +431,9 @@ impl ProducerRole<'_> {
 
     /// When the default limit of unacknowledged records ends, if it applies now.
     fn limit_end_ms(&self) -> Option<u64> {
-        self.acknowledged_ms.filter(|_| self.intake.has_default_limit()).map(|last_ms| last_ms + ACKS_PAUSE_MS)
+        self.acknowledged_ms
+            .filter(|_| self.intake.has_default_limit())
+            .map(|last_ms| last_ms + ACKS_PAUSE_MS)
     }
 
     /// Publishes records that were taken out of the queue, as many as one turn may publish.

@@ -33,7 +33,7 @@ use zmq::POLLOUT;
 pub(super) const QUEUED: &[u8] = b"$QUEUED";
 
 /// The longest record that is copied into a batch. The allocation of a longer one takes little time for its length.
-pub const MAX_COPIED_LEN_BYTES: usize = 8 << 10;
+pub const MAX_COPIED_LEN_BYTES: usize = 16 << 10;
 
 /// When records that are not yet published occupy this much memory, sending waits.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
