@@ -55,8 +55,9 @@ impl Ends {
 fn a_queue_is_announced_once_and_keeps_the_order_of_commands() {
     let mut ends = ends(NO_LIMITS, 0);
     for round in 0..3_usize {
-        let contents: Vec<Vec<u8>> =
-            [1, 0, 30_000, 50, MAX_COPIED_LEN_BYTES, MAX_COPIED_LEN_BYTES + 1, 5].map(|len| vec![round as u8; len + round]).into();
+        let contents: Vec<Vec<u8>> = [1, 0, 30_000, 50, MAX_COPIED_LEN_BYTES, MAX_COPIED_LEN_BYTES + 1, 5]
+            .map(|len| vec![round as u8; len + round])
+            .into();
         for content in &contents {
             assert!(ends.send(content));
         }
