@@ -82,13 +82,14 @@ impl Connection {
         self.taken_bytes
     }
 
-    /// What was received by the latest scan, and how much of that libzmq had not read.
+    /// What the connection had received at the time of the latest scan, and how much of that libzmq had not read.
     pub(super) fn latest_arrived(&self) -> (Arrived, u64) {
         (self.received, self.in_kernel_bytes)
     }
 
     /// Updates the counts. `arrived`: received since the connection was made. `taken`: read by the node since the
-    /// latest scan. `granted_bytes`: data that the node never reads. `in_kernel_bytes`: not read by libzmq.
+    /// latest scan. `granted_bytes`: an allowance for heartbeats, which libzmq receives and the node never reads.
+    /// `in_kernel_bytes`: not read by libzmq.
     ///
     /// Returns how many more bytes were received. Also returns by how many bytes `taken` exceeds what this connection
     /// has received: the node has read these from an earlier connection with the same descriptor.

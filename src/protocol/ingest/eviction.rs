@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub struct Rank {
     /// Whether an in-order record of the partition has arrived.
     pub is_proven: bool,
-    /// In the order of eviction: when the partition may be evicted. In the order of `ReorderQuota`: its
-    /// `moved_ms`.
+    /// In an `EvictionOrder`: the time from which the partition may be evicted. In the order of `ReorderQuota`: the
+    /// partition's `moved_ms`.
     pub time_ms: u64,
 }
 

@@ -49,6 +49,20 @@ pub(crate) fn fetch(partition: &str, from: &str, subject: &str, sequence: u64, c
     [start(b'F', partition), string(from), string(subject), number_8(sequence), number_4(count)].concat()
 }
 
+/// A batch of records without attributes and timestamp, see doc/batch-format.md.
+pub(crate) fn batch(contents: &[&str]) -> Vec<u8> {
+    let mut ends = Vec::new();
+    let mut end = 0;
+    for content in contents {
+        end += content.len() as u32;
+        ends.extend(number_4(end));
+    }
+    let area = [contents.concat().into_bytes(), ends].concat();
+    let numbers = [number_4(contents.len() as u32), number_4(area.len() as u32), number_8(0)].concat();
+    let rest = [&[1, 0, 0, 0][..], &numbers, &area].concat();
+    [&crc32fast::hash(&rest).to_be_bytes()[..], &rest].concat()
+}
+
 pub(crate) fn ack(partition: &str, subject: &str, sequence: u64) -> Vec<u8> {
     [start(b'K', partition), string(subject), number_8(sequence)].concat()
 }

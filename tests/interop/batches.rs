@@ -1,0 +1,127 @@
+//! Batches: our producer with nodes that take batches and nodes of 0.1.0 that do not, and our consumer with a producer
+//! that sends right and wrong batches.
+
+use crate::e2e::{Cluster, Program, QUIET};
+use crate::peer::{NO_STORE_BUT_BATCHES, Node, RETRY_INTERVAL, batch, fetch, head, position, record, to};
+use crate::{TOPIC, expect_lines, feed};
+use dafka::wire::batch::Batch;
+
+/// Publishes records until the node receives one in a message with this id. Returns the frames of the message.
+fn publish_until(producer: &Program, node: &mut Node, id: u8) -> Vec<Vec<u8>> {
+    for _ in 0..300 {
+        feed(producer, &["one", "two"]);
+        if let Some(frames) = node.message_within(&to(id, TOPIC), RETRY_INTERVAL) {
+            return frames;
+        }
+    }
+    panic!("no message {} after 300 attempts", id.escape_ascii());
+}
+
+#[test]
+fn a_producer_sends_batches_while_every_subscriber_takes_them() {
+    let cluster = Cluster::new().with_tower();
+    let mut new = Node::new(&cluster);
+    for subscription in [to(b'C', TOPIC), to(b'M', TOPIC), to(b'D', &new.address), to(b'R', &new.address)] {
+        new.subscribe(&subscription);
+    }
+    new.start_beacon();
+    let producer = cluster.producer(TOPIC);
+    let address = new.subscriber_of(b'K');
+    new.subscription(&to(b'F', &address));
+    let frames = publish_until(&producer, &mut new, b'C');
+    let records = Batch::check(&frames[1]).expect("a batch");
+    assert!(records.timestamp_ms().is_some());
+    assert!(records.records().all(|record| [&b"one"[..], b"two"].contains(&record.content)));
+
+    // A node of 0.1.0 appears. Once it receives records, the other node gets no batches either.
+    let mut old = Node::started(&cluster, &[to(b'M', TOPIC)]);
+    publish_until(&producer, &mut old, b'M');
+    while new.message_within(&to(b'C', TOPIC), RETRY_INTERVAL).is_some() {}
+    feed(&producer, &["single"]);
+    while new.message(&to(b'M', TOPIC))[1] != b"single" {}
+    new.expect_no_message(b"C", "a subscriber does not take batches");
+
+    // After its end, there are batches again.
+    drop(old);
+    publish_until(&producer, &mut new, b'C');
+
+    // Who asks for batches gets them.
+    new.send(&[&fetch(&address, &new.address, TOPIC, 0, 2)[..], NO_STORE_BUT_BATCHES].concat());
+    let frames = new.message(&position(b'R', &new.address.clone(), &address, TOPIC, 0));
+    assert_eq!(Batch::check(&frames[1]).expect("a batch").record(0).expect("a record").content, b"one");
+    new.send(&fetch(&address, &new.address, TOPIC, 0, 2));
+    new.direct_records(&address, TOPIC, 0, &["one", "two"]);
+    new.expect_no_message(b"D", "two records were requested");
+}
+
+/// A batch whose octets from `at` on are replaced, with a valid checksum.
+fn forged(contents: &[&str], at: usize, octets: &[u8]) -> Vec<u8> {
+    let mut forged = batch(contents);
+    forged[at..at + octets.len()].copy_from_slice(octets);
+    let checksum = crc32fast::hash(&forged[4..]);
+    forged[..4].copy_from_slice(&checksum.to_be_bytes());
+    forged
+}
+
+#[test]
+fn a_consumer_delivers_overlapping_batches_once_and_drops_wrong_ones() {
+    let cluster = Cluster::new().with_tower();
+    let mut consumer = cluster.consumer(TOPIC);
+    let mut producer = Node::new(&cluster);
+    producer.subscribe(&to(b'F', &producer.address));
+    producer.start_beacon();
+    let address = producer.subscriber_of(b'R');
+    producer.subscription(b"Chello\0");
+    producer.subscription(b"Mhello\0");
+    let partition = producer.address.clone();
+    let records = |first| position(b'C', TOPIC, &partition, TOPIC, first);
+    producer.send_frames(&[&records(0), &batch(&["r0", "r1", "r2"])]);
+    expect_lines(&mut consumer, &partition, &["r0", "r1", "r2"]);
+    producer.send_frames(&[&records(1), &batch(&["r1", "r2", "r3"])]);
+    producer.send_frames(&[&records(1), &batch(&["r1"])]);
+    expect_lines(&mut consumer, &partition, &["r3"]);
+
+    let wrong = [
+        b"not a batch".to_vec(),
+        Vec::new(),
+        [&batch(&["wrong"])[..], b"x"].concat(),
+        // 4 billion records, no record, and two for one.
+        forged(&["wrong"], 8, &[0xff; 4]),
+        forged(&["wrong"], 8, &[0; 4]),
+        forged(&["wrong"], 8, &[0, 0, 0, 2]),
+        // The ends descend, and exceed the batch.
+        forged(&["wrong", "w"], 24 + 6, &[0, 0, 0, 6, 0, 0, 0, 5]),
+        forged(&["wrong"], 24 + 5, &[0, 0, 1, 0]),
+        // Compressed to more than its length, which claims 4 GiB.
+        forged(&["wrong"], 5, &[1]),
+        forged(&["wrong"], 12, &[0xff; 4]),
+        // Flags and a format that do not exist.
+        forged(&["wrong"], 5, &[0x80]),
+        forged(&["wrong"], 4, &[2]),
+    ];
+    let mut damaged = batch(&["wrong"]);
+    damaged[26] ^= 1;
+    for octets in wrong.iter().chain([&damaged]) {
+        producer.send_frames(&[&records(4), octets]);
+        producer.send_frames(&[&position(b'R', &address, &partition, TOPIC, 4), octets]);
+    }
+    // Offsets that do not exist, and a wrong number of frames.
+    producer.send_frames(&[&records(u64::MAX), &batch(&["wrong", "wrong"])]);
+    producer.send_frames(&[&records(4)]);
+    producer.send_frames(&[&records(4), &batch(&["wrong"]), &batch(&["wrong"])]);
+    producer.send_frames(&[&records(4), &batch(&["r4"])]);
+    expect_lines(&mut consumer, &partition, &["r4"]);
+    assert!(consumer.log().contains("dropped a RECORDS"), "{}", consumer.log());
+
+    // A response begins before the requested record.
+    producer.send(&head(TOPIC, &partition, 6));
+    assert_eq!(producer.fetch_from(5), (partition.clone(), address.clone(), TOPIC.into(), 5, 2));
+    let response = position(b'R', &address, &partition, TOPIC, 3);
+    producer.send_frames(&[&response, &batch(&["r3", "r4", "r5", "r6", "r7"])]);
+    expect_lines(&mut consumer, &partition, &["r5", "r6", "r7"]);
+    // Single records and batches may alternate.
+    producer.send_record(&record(TOPIC, &partition, 8), "r8");
+    producer.send_frames(&[&records(9), &batch(&["r9"])]);
+    expect_lines(&mut consumer, &partition, &["r8", "r9"]);
+    consumer.expect_silence(QUIET, "each record once");
+}
