@@ -754,7 +754,8 @@ DAFKA_EXPORT void
 //
 //  A message is empty until it receives a record. It holds that record until it
 //  receives the next one. A program needs one message for any number of
-//  records.
+//  records. To keep many records, take their contents out: a message can keep a
+//  batch of 64 KiB in memory for one record.
 //
 //  EXAMPLE
 //

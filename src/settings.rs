@@ -296,6 +296,11 @@ impl Beacon {
     }
 }
 
+/// The messages that wait for one peer. With batches of 64 KiB, they are 1 GiB.
+const MAX_UNSENT_COUNT: i64 = 16_384;
+/// The messages that wait to be read. Their bytes have a limit of their own.
+const MAX_UNREAD_COUNT: i64 = 1_000_000;
+
 /// Stands for a key that is not set. No key accepts this number.
 const UNSET: i64 = -1;
 
@@ -303,7 +308,7 @@ impl Producer {
     fn read(keys: &mut Keys) -> Producer {
         Producer {
             head_interval_ms: keys.number_with_suffix("producer/head_interval", 1_000, 1, MAX_MS) as u64,
-            high_watermark: keys.high_watermark("producer/high_watermark"),
+            high_watermark: keys.high_watermark("producer/high_watermark", MAX_UNSENT_COUNT),
             terminate_unacked: keys.flag("producer/terminate_unacked"),
             min_stores: keys.number("producer/min_stores", 1, 1, 1_000) as usize,
             max_fetches: keys.count("producer/max_fetches", 4_096),
@@ -333,7 +338,7 @@ impl Consumer {
             offset_reset: keys.offset_reset("consumer/offset/reset"),
             isolation: keys.isolation("consumer/isolation"),
             topic_match: keys.topic_match("consumer/topic_match"),
-            high_watermark: keys.high_watermark("consumer/high_watermark"),
+            high_watermark: keys.high_watermark("consumer/high_watermark", MAX_UNREAD_COUNT),
             max_unread_bytes: keys.count("consumer/max_unread_bytes", 256 << 20),
             reorder_bytes: keys.count("consumer/reorder_bytes", 64 << 20),
             max_partitions,
@@ -349,7 +354,7 @@ impl Store {
         let max_partitions = keys.count("store/max_partitions", 200_000);
         Store {
             db: keys.directory("store/db", "storedb"),
-            high_watermark: keys.high_watermark("store/high_watermark"),
+            high_watermark: keys.high_watermark("store/high_watermark", MAX_UNREAD_COUNT),
             max_unread_bytes: keys.count("store/max_unread_bytes", 64 << 20),
             sync: keys.sync("store/sync"),
             file_mode: keys.file_mode("store/file_mode"),

@@ -135,6 +135,7 @@ pub fn run_counted(
         progress: Progress::Idle,
         received_count: 0,
         acknowledged,
+        freed_count: 0,
         acknowledged_ms: None,
         started_ms: now_ms(),
         terminating_since_ms: None,
@@ -192,6 +193,8 @@ struct ProducerRole<'a> {
     /// How many records were received from the owner.
     received_count: u64,
     acknowledged: &'a Acknowledged,
+    /// How many records are no longer unacknowledged.
+    freed_count: u64,
     /// When a store last acknowledged records.
     acknowledged_ms: Option<u64>,
     started_ms: u64,
@@ -419,9 +422,13 @@ impl ProducerRole<'_> {
     fn inform_owner(&mut self) {
         let acknowledged = self.received_count - self.producer.unproven();
         let now_ms = now_ms();
-        if self.acknowledged.0.swap(acknowledged, Ordering::Relaxed) < acknowledged {
+        self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
+        // With a twin, ACKs that prove nothing still free memory.
+        let freed_count = self.received_count.saturating_sub(self.producer.unacknowledged() as u64);
+        if freed_count > self.freed_count {
             self.acknowledged_ms = Some(now_ms);
         }
+        self.freed_count = freed_count;
         if self.settings.producer.max_unacked == UnackedLimit::Default {
             let has_limit = self.acknowledged_ms.is_some_and(|last_ms| now_ms < last_ms + ACKS_PAUSE_MS);
             self.intake.set_default_limit(has_limit.then_some(UnackedLimit::DEFAULT_BYTES));

@@ -1,7 +1,8 @@
 //! Class `dafka_consumer_msg`: a record that was received.
 //!
 //! A message is empty until it receives a record. It holds that record until it receives the next one. A program needs
-//! one message for any number of records.
+//! one message for any number of records. To keep many records, take their contents out: a message can keep a batch of
+//! 64 KiB in memory for one record.
 //!
 //! # Example
 //!

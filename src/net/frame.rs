@@ -45,14 +45,14 @@ impl Frame {
     /// A frame of `len` zero bytes. `None` when memory is short.
     pub fn zeroed(len: usize) -> Option<Frame> {
         let mut frame = Frame::uninit(len)?;
-        frame.as_mut().fill(0);
+        frame.fill().fill(0);
         Some(frame)
     }
 
     /// A frame with a copy of `content`. `None` when memory is short.
     pub fn try_copy(content: &[u8]) -> Option<Frame> {
         let mut frame = Frame::uninit(content.len())?;
-        frame.as_mut().copy_from_slice(content);
+        frame.fill().copy_from_slice(content);
         Some(frame)
     }
 
@@ -90,7 +90,7 @@ impl Frame {
         let (data, len) = (content.as_ptr().cast_mut().cast(), content.len());
         let mut msg = MaybeUninit::uninit();
         // SAFETY: the content is borrowed from the owner, which lives at least until `release`. On success the message is
-        // initialized. Nothing writes to the content, as libzmq and `AsMut` do so only in messages that they have made.
+        // initialized. Nothing writes to the content, as libzmq and `fill` do so only in messages that they have made.
         unsafe {
             let owner = Arc::into_raw(owner).cast_mut().cast();
             let rc = zmq_msg_init_data(msg.as_mut_ptr(), data, len, Some(release::<T>), owner);
@@ -108,6 +108,18 @@ impl Frame {
         let mut msg = MaybeUninit::uninit();
         // SAFETY: on success the message has `len` bytes. Both callers write all of them before anyone can read them.
         unsafe { (zmq_msg_init_size(msg.as_mut_ptr(), len) == 0).then(|| Frame(msg.assume_init())) }
+    }
+
+    /// The content of a frame that [`Frame::uninit`] has just made. No other frame may be written to: its content may be
+    /// shared.
+    fn fill(&mut self) -> &mut [u8] {
+        // SAFETY: as in as_ref. The memory is libzmq's, and no other handle to it exists yet.
+        unsafe {
+            match zmq_msg_size(&self.0) {
+                0 => &mut [],
+                len => std::slice::from_raw_parts_mut(zmq_msg_data(&mut self.0) as *mut u8, len),
+            }
+        }
     }
 
     /// A second handle to the same content. Long content is shared, and short content is copied.
@@ -194,18 +206,6 @@ impl AsRef<[u8]> for Frame {
             match zmq_msg_size(msg) {
                 0 => &[],
                 len => std::slice::from_raw_parts(zmq_msg_data(msg as *mut _) as *const u8, len),
-            }
-        }
-    }
-}
-
-impl AsMut<[u8]> for Frame {
-    fn as_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in as_ref. Only frames that were made here and are not shared yet are written to.
-        unsafe {
-            match zmq_msg_size(&self.0) {
-                0 => &mut [],
-                len => std::slice::from_raw_parts_mut(zmq_msg_data(&mut self.0) as *mut u8, len),
             }
         }
     }

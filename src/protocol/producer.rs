@@ -433,6 +433,8 @@ impl<P: Payload> Producer<P> {
         renewed.copies = Copies::new(self.copies.min_stores());
         renewed.answers = self.answers.emptied();
         renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
+        // The next subscriptions probably come from the same peers. A node that does not take batches fetches the records.
+        renewed.are_batches_taken = self.are_batches_taken;
         renewed.is_read = false;
         renewed.is_stored = self.is_stored || self.stores > 0;
         renewed.dropped_unproven = self.dropped_unproven;
@@ -531,8 +533,10 @@ impl<P: Payload> Producer<P> {
             self.acknowledged_run_count += 1;
             self.kept_len_bytes -= kept.cost_bytes();
             self.doubtful_len_bytes += kept.cost_bytes();
-            let longest_bytes = kept.run.contents().map(<[u8]>::len).max().unwrap_or(0);
-            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(longest_bytes);
+            if kept.run.len_bytes() > self.longest_acknowledged_bytes {
+                let longest_bytes = kept.run.contents().map(<[u8]>::len).max().unwrap_or(0);
+                self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(longest_bytes);
+            }
         }
         let most_bytes = if self.is_doubtful { MAX_DOUBTFUL_LEN_BYTES } else { 0 };
         while self.doubtful_len_bytes > most_bytes

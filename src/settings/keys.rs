@@ -130,8 +130,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn high_watermark(&mut self, key: &'static str) -> i32 {
-        self.number_with_suffix(key, 1_000_000, 0, i64::from(i32::MAX)) as i32
+    pub(super) fn high_watermark(&mut self, key: &'static str, default: i64) -> i32 {
+        self.number_with_suffix(key, default, 0, i64::from(i32::MAX)) as i32
     }
 
     /// Any number except 0 is true, as in 0.1.0.

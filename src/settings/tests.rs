@@ -19,7 +19,7 @@ fn the_defaults_of_0_1_0_stay() {
     assert_eq!((settings.beacon.interval_ms, settings.beacon.timeout_ms), (1_000, 4_000));
     assert_eq!(settings.beacon.connect_timeout_ms, Some(1_000));
     assert_eq!(settings.producer.head_interval_ms, 1_000);
-    assert_eq!(settings.producer.high_watermark, 1_000_000);
+    assert_eq!((settings.producer.high_watermark, settings.store.high_watermark), (16_384, 1_000_000));
     assert!(!settings.producer.terminate_unacked);
     assert_eq!(settings.consumer.offset_reset, None);
     assert_eq!(settings.store.db, "storedb");

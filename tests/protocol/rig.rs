@@ -189,7 +189,7 @@ impl Source for Log {
         _: PartitionName,
         _: u64,
         _: u64,
-        _: &mut dyn FnMut(u64, Batch<&[u8]>),
+        _: &mut dyn FnMut(u64, Batch<&[u8]>) -> bool,
     ) -> Result<u64, Self::Error> {
         unreachable!("no FETCH of these tests asks for batches")
     }

@@ -518,12 +518,9 @@ impl Source for SimLog {
         partition: PartitionName,
         from: u64,
         max_count: u64,
-        each: &mut dyn FnMut(u64, wire::batch::Batch<&[u8]>),
+        each: &mut dyn FnMut(u64, wire::batch::Batch<&[u8]>) -> bool,
     ) -> Result<u64, Self::Error> {
-        let each = &mut |stored: StoredBatch| {
-            each(stored.first_offset, stored.batch);
-            true
-        };
+        let each = &mut |stored: StoredBatch| each(stored.first_offset, stored.batch);
         let is_failing = self.disk.is_read_failing();
         let max_count = if is_failing { max_count / 2 } else { max_count };
         let limited = LimitedBatches { from, max_count, max_len_bytes: self.answer_len_bytes, each };

@@ -102,8 +102,9 @@ impl Intake {
         self.queue.limits().max_unacked_bytes.or(self.default_limit_bytes)
     }
 
+    /// The default limit does not count here: commands that were sent before it began must not wait in the pipe.
     fn is_budget_used(&self, held_bytes: u64) -> bool {
-        self.limit_bytes().is_some_and(|limit_bytes| held_bytes >= limit_bytes)
+        self.queue.limits().max_unacked_bytes.is_some_and(|limit_bytes| held_bytes >= limit_bytes)
     }
 
     /// True while commands must stay in the pipe, because their owner has exceeded the budget. The functions of the API

@@ -64,11 +64,10 @@ impl Source for Log {
         partition: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, Batch<&[u8]>),
+        each: &mut dyn FnMut(u64, Batch<&[u8]>) -> bool,
     ) -> Result<u64, ReadError> {
         Log::read_batches(self, partition, from, count, ANSWER_LEN_BYTES, &mut |stored| {
-            each(stored.first_offset, stored.batch);
-            true
+            each(stored.first_offset, stored.batch)
         })
     }
 }

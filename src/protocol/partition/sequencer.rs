@@ -68,6 +68,8 @@ impl<P: Payload> Sequencer<P> {
         }
         if first <= self.next {
             let Some(run) = run.skip(self.next - first) else { return Offer::Duplicate };
+            // Otherwise a short rest could keep the memory of a long batch, which no limit counts.
+            let run = if first < self.next { run.into_own_memory() } else { run };
             self.advance(&run, now_ms);
             return Offer::InOrder(run);
         }

@@ -39,13 +39,14 @@ pub trait Source {
 
     /// Passes the batches that contain `count` records from `from` on to `each`, each with the offset of its first
     /// record, in ascending order. The first and the last one may have further records. May stop earlier, but only
-    /// after the first batch. Returns the offset after the last record; `from` when there was none.
+    /// after the first batch. Stops when `each` returns false. Returns the offset after the last record; `from` when there
+    /// was none.
     fn read_batches(
         &self,
         partition: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, Batch<&[u8]>),
+        each: &mut dyn FnMut(u64, Batch<&[u8]>) -> bool,
     ) -> Result<u64, Self::Error>;
 }
 
@@ -159,7 +160,8 @@ impl Reader {
         }
     }
 
-    /// Answers part of the requests for heads, at most `count` heads, and part of one FETCH, at most `count` records.
+    /// Answers part of the requests for heads, at most `count` heads, and part of one FETCH, at most `count` records or
+    /// batches.
     /// Skips requesters that cannot receive now.
     ///
     /// # Errors
@@ -198,13 +200,18 @@ impl Reader {
             if let Ok(mut template) =
                 PositionTemplate::new(job.response_id(), &job.requester, name.producer, name.topic)
             {
-                let count = count.min(job.end - job.next);
+                let left = job.end - job.next;
                 let next = match job.takes_batches {
-                    true => source.read_batches(name, job.next, count, &mut |first, batch| {
-                        out.record(template.frame(first), P::of_batch(batch));
-                    })?,
+                    true => {
+                        let mut sent_count = 0;
+                        source.read_batches(name, job.next, left, &mut |first, batch| {
+                            out.record(template.frame(first), P::of_batch(batch));
+                            sent_count += 1;
+                            sent_count < count
+                        })?
+                    }
                     false => {
-                        let read = source.read(name, job.next, count, &mut |offset, content| {
+                        let read = source.read(name, job.next, left.min(count), &mut |offset, content| {
                             out.record(template.frame(offset), P::of_record(content));
                         })?;
                         job.next + read

@@ -9,8 +9,8 @@ use std::mem;
 /// The first record decides whether the records of the batch have attribute blocks: after
 /// [`push_with`](Self::push_with) they have, after [`push`](Self::push) they do not.
 ///
-/// A producer has two builders. The application fills one of them under a lock, and the actor exchanges it for the
-/// empty one (`std::mem::swap`). The actor then finishes the batch without the lock, because the checksum takes time.
+/// An application appends records under a lock. The producer's actor takes the builder out, and finishes the batch
+/// without the lock, because the checksum takes time.
 #[derive(Debug)]
 pub struct BatchBuilder {
     /// Room for the header, and the records.

@@ -136,6 +136,26 @@ fn records_that_move_from_the_queue_to_the_actor_stay_counted() {
     assert!(ends.send(b"3") && !ends.send(b"4"));
 }
 
+/// The limit that applies without `producer/max_unacked_bytes` comes and goes with the ACKs of stores.
+#[test]
+fn a_default_limit_delays_records_while_it_applies() {
+    let mut ends = ends(NO_LIMITS, 0);
+    assert!(ends.send(b"1") && ends.send(b"2"));
+    ends.intake.take();
+    ends.publish();
+    ends.intake.set_default_limit(Some(1_000));
+    ends.intake.report(1_000);
+    assert!(!ends.send(b"3"));
+    assert!(!ends.intake.must_wait(1_000), "commands in the pipe do not wait");
+    ends.intake.report(999);
+    assert!(ends.send(b"3"));
+    ends.intake.report(1_000);
+    assert!(!ends.send(b"4"));
+    ends.intake.set_default_limit(None);
+    ends.intake.report(u64::MAX);
+    assert!(ends.send(b"4"));
+}
+
 #[test]
 fn a_full_pipe_delays_the_first_record_and_has_room_for_the_end_afterwards() {
     let ends = ends(NO_LIMITS, 1);
