@@ -291,9 +291,9 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// Handles a peer's mention of a partition. A partition may wait because its payer, the peer that it is charged to,
-    /// has no room in its share. If the mentioning peer has room, the partition is charged to this peer from now on. So
-    /// a payer without room cannot delay partitions that other peers mention. A payer that has delivered an in-order
-    /// record keeps the partition for 2 s after the last in-order record.
+    /// has no room in its share. If the mentioning peer has room, or room can be made for it, the partition is charged
+    /// to this peer from now on. So a payer without room cannot delay partitions that other peers mention. A payer that
+    /// has delivered an in-order record keeps the partition for 2 s after the last in-order record.
     pub fn handle_mention(&mut self, index: Index, from: &Sender, now_ms: u64) {
         let partition = &self.table[index];
         let is_waiting = partition.sequencer.has_gap() && partition.sequencer.in_flight_len_bytes() == 0;
@@ -303,7 +303,7 @@ impl<P: Payload> Ingest<P> {
         if partition.is_charged && now_ms < partition.moved_ms + STAY_MS {
             return;
         }
-        if let Some(from) = from().filter(|from| self.fetches.has_room(from)) {
+        if let Some(from) = from().filter(|from| self.fetches.make_room(&mut self.table, from, now_ms)) {
             self.charge_to(index, &from);
         }
     }

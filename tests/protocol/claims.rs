@@ -145,6 +145,28 @@ fn a_peer_that_first_sends_the_head_of_anothers_partition_does_not_delay_it() {
     assert!(reading.asked(4_000).0.contains(&(b"REAL".to_vec(), 10)));
 }
 
+/// The same, when the FETCHes of the hostile peer alone exceed the limit. A long record makes the estimate that large.
+#[test]
+fn a_peer_that_exceeds_the_limit_of_bytes_in_flight_does_not_delay_anothers_partition() {
+    let limits = Limits { in_flight_len_bytes: 16 << 20, ..Limits::default() };
+    let mut reading = Reading::new(Start::Earliest, limits);
+    assert_eq!(reading.record("HOSTILE", b"LONG", 0, 0), [0]);
+    reading.head("HOSTILE", b"LONG", 1_000_000, 0);
+    assert!(reading.asked(0).0.contains(&(b"LONG".to_vec(), 1)));
+    reading.head("HOSTILE", b"REAL", 9, 0);
+    let mut asked_ms = None;
+    for round in 1..20 {
+        let now_ms = round * 200;
+        assert_eq!(reading.receive("HOSTILE", &direct(b"LONG", round), 1 << 20, now_ms), [round]);
+        assert!(asked_ms.is_some() || reading.consumer.statistics().in_flight_len_bytes > 16 << 20);
+        reading.head("HONEST", b"REAL", 9, now_ms);
+        if reading.asked(now_ms).0.contains(&(b"REAL".to_vec(), 0)) {
+            asked_ms.get_or_insert(now_ms);
+        }
+    }
+    assert_eq!(asked_ms, Some(1_000), "the FETCH of the hostile peer is slow after a second");
+}
+
 /// A partition on a store's disk is charged to the peer that delivers its records, not to one that only sends its head.
 #[test]
 fn a_partition_on_disk_is_charged_to_the_peer_that_delivers_it() {

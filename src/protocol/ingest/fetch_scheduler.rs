@@ -120,7 +120,8 @@ impl FetchScheduler {
         if let Some(due_ms) = self.cut_ms.and_then(|cut_ms| fetches.back_off(cut_ms, now_ms)) {
             return due_ms;
         }
-        if !self.make_room(table, index, now_ms) {
+        let payer = table[index].payer.clone();
+        if !self.make_room(table, &payer, now_ms) {
             return now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index);
         }
         let partition = &mut table[index];
@@ -190,18 +191,18 @@ impl FetchScheduler {
     /// If records arrive after the deadline of a FETCH, counts that FETCH again, provided that there is room for the
     /// records that are still missing.
     pub(super) fn revive<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) {
-        if table[index].sequencer.fetches().is_late() && self.make_room(table, index, now_ms) {
+        let payer = table[index].payer.clone();
+        if table[index].sequencer.fetches().is_late() && self.make_room(table, &payer, now_ms) {
             let partition = &mut table[index];
             partition.sequencer.fetches_mut().revive();
             self.recount(index, partition, 0, now_ms);
         }
     }
 
-    /// Makes room for a partition's FETCH, if necessary by no longer counting slow FETCHes of other peers. Returns
-    /// false when there is still no room.
-    fn make_room<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) -> bool {
-        let payer = table[index].payer.clone();
-        while !self.in_flight.has_room(&payer) {
+    /// Makes room for a FETCH that is charged to `payer`, if necessary by no longer counting slow FETCHes of other
+    /// peers. Returns false when there is still no room.
+    pub(super) fn make_room<P: Payload>(&mut self, table: &mut Table<P>, payer: &[u8], now_ms: u64) -> bool {
+        while !self.in_flight.has_room(payer) {
             let is_other = |of: &Index| *table[*of].payer != *payer;
             let Some(slow) = self.in_flight.slow(now_ms).find(is_other) else { return false };
             let partition = &mut table[slow];
