@@ -215,11 +215,10 @@ impl Role for ProducerRole<'_> {
         let answers_ms = answers_due_ms(self.progress, now_ms);
         let renewal_ms = self.renewals.due_ms(self.is_ending());
         let records_ms = self.intake.is_left().then_some(now_ms);
-        let limit_ms = self.limit_end_ms();
-        [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms, limit_ms]
-            .into_iter()
-            .flatten()
-            .min()
+        let due =
+            [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms, self.limit_end_ms()];
+        // Not `flatten`: with so many items, the compiler compares also absent times, which valgrind reports.
+        due.map(|due_ms| due_ms.unwrap_or(u64::MAX)).into_iter().min().filter(|&due_ms| due_ms < u64::MAX)
     }
 
     fn pipe_events(&self) -> PollEvents {
