@@ -121,7 +121,9 @@ main (int argc, char **argv)
         size_t count = (size_t) atoi (what);
         CHECK (count > 0);
         //  Each producer takes 17 files, with its connections. The library keeps a sixteenth of all files in reserve.
-        if (s_limit (count * 19) < count * 19)
+        //  The consumer, the tower and the process itself take some, too.
+        size_t needed = count * 19 + 64;
+        if (s_limit (needed) < needed)
             printf ("skipped: %lu producers take more files than are allowed here\n", (unsigned long) count);
         else {
             zsys_set_max_sockets (0);

@@ -287,9 +287,11 @@ fn nodes_end_after_a_panic_of_their_beacon() {
                 "Consumer" => consumer = dafka_consumer_new(&mut consumer_args),
                 _ => actor = start(dafka_store_actor, config.as_c().cast()),
             }
-            // A peer: a subscriber for nodes that publish, a producer for the others.
+            // A peer to which the node connects: a producer for nodes that receive records, a subscriber for the others.
             let peer = match node {
-                "Producer" | "Publisher" => start(dafka_subscriber_actor, config.as_c().cast()),
+                "Producer" | "Publisher" | "Store Reader" => {
+                    start(dafka_subscriber_actor, config.as_c().cast())
+                }
                 _ => start(dafka_producer, (&raw mut args).cast()),
             };
             expect_error("dafka-beacon: internal error: the trap snapped");
