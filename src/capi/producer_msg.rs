@@ -71,7 +71,7 @@ pub struct dafka_producer_msg_t {
     content: Content,
     /// The content, if it is [`Content::Short`].
     short: Vec<u8>,
-    /// The memory for the next short content. The application may copy it from the current one.
+    /// The memory for the next short content. It is separate, because the next content may be a part of the current one.
     spare: Vec<u8>,
 }
 
@@ -297,8 +297,8 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// number of records that were sent to this producer before, unless the producer's address changes (see
 /// `dafka_producer_address`).
 ///
-/// The function waits while as many records wait to be published as the producer's pipe has room for
-/// (`zsys_set_pipehwm`), or while such records occupy 16 MiB. It also waits while records that are not acknowledged fill
+/// The function waits while the producer's queue is full. The queue is full when it contains as many records as the
+/// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while records that are not acknowledged fill
 /// `producer/max_unacked_bytes`. A signal does not end this wait.
 ///
 /// Several threads may send to one producer at once, each with its own message. The producer publishes the records of

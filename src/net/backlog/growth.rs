@@ -46,8 +46,9 @@ struct Start {
 impl Growth {
     /// This much data in unknown frames is always allowed.
     const MUCH_BYTES: u64 = 4 << 20;
-    /// The memory that each further byte may occupy, and the growth that is allowed in addition.
+    /// Each further byte may occupy this many bytes of memory.
     const FACTOR: u64 = 2;
+    /// This much growth is allowed in addition.
     const SLACK_BYTES: u64 = 256 << 20;
     /// The application may keep this much of the records that nodes have read meanwhile.
     const MAX_TAKEN_BYTES: u64 = 1 << 30;
@@ -85,7 +86,8 @@ impl Growth {
 
 /// How much the process has grown beyond [`Growth::FACTOR`] bytes for each received byte. When a message is complete,
 /// its node reads the message, and the frames are no longer unknown. Of the frames that nodes have read, only long ones
-/// count as received. Nodes read and drop short frames, so the traffic of short frames could excuse any growth.
+/// count as received. Short frames do not count: nodes read and drop them, so a peer that sends many of them would excuse
+/// any growth.
 fn excess_bytes(then: Sizes, now: Sizes) -> u64 {
     let taken_bytes = now.taken_long_bytes.saturating_sub(then.taken_long_bytes).min(Growth::MAX_TAKEN_BYTES);
     let new_bytes = now.unknown_bytes.saturating_add(taken_bytes).saturating_sub(then.unknown_bytes);

@@ -60,8 +60,8 @@ impl Beginning {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
     }
 
-    /// Corrects the start offset if a message has contradicted it, and no record has confirmed it since `confirmed_ms`.
-    /// Returns the corrected start offset. Records from the old start offset to `delivered_end` were delivered, and are
+    /// Corrects the start offset if a message has contradicted it, and the last record that confirmed it arrived at least
+    /// [`CONTRADICTED_MS`] ago, at `confirmed_ms`. Returns the corrected start offset. Records from the old start offset to `delivered_end` were delivered, and are
     /// not delivered again. So a partition that has delivered a record is corrected once at most.
     pub(super) fn correct(&mut self, confirmed_ms: u64, delivered_end: u64, now_ms: u64) -> Option<u64> {
         let first = self.contradicted?;

@@ -48,7 +48,7 @@ impl Tables {
         options: &Options,
         map_len_bytes: usize,
     ) -> lmdb::Result<Tables> {
-        // A read transaction lives for one call, on any thread. It must not be tied to its thread.
+        // Any thread may read. Without NO_TLS, LMDB keeps an entry for each thread that has read, until the thread ends.
         let mut flags = EnvironmentFlags::NO_TLS;
         if !options.sync {
             flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
