@@ -199,7 +199,8 @@ impl Payload for Run {
         (Run::Batch(Part { count, ..part }), Run::Batch(rest))
     }
 
-    /// Copies records that would keep a batch of more than twice their length in memory, or a read buffer of libzmq.
+    /// Copies the records in two cases: their batch is more than twice as long as they are, so that keeping them would
+    /// keep too much memory; or the batch may be in a read buffer of libzmq, which would stay in memory with it.
     fn into_own_memory(self) -> Run {
         match self {
             Run::Record(content) => Run::Record(content.into_own_memory()),

@@ -13,8 +13,8 @@ use std::collections::{HashMap, VecDeque};
 /// 2. Step 1 does not apply if the new request's host would then have more requests than the host that loses a request.
 ///    In this case, the new request's host loses a request itself: the latest one of its requester with the most
 ///    requests.
-/// 3. If both requesters are on one host, and the new requester would then have more requests than the one that loses a
-///    request, nothing is evicted. The new request is refused.
+/// 3. Nothing is evicted, and the new request is refused, if its requester is on the same host as the requester that step
+///    1 or 2 selected, and would then have more requests than that requester.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
@@ -35,7 +35,8 @@ struct Requester<T> {
     requests: HashMap<Box<[u8]>, T>,
 }
 
-/// The key of a request under a requester's name of at most 255 bytes. One connection may use several names.
+/// Returns the key of a request in a [`FairQueue`] whose requesters are connections. Requests over one connection can
+/// name different requesters, so the key contains the requester's name, which has at most 255 bytes.
 pub fn request_key(name: &[u8], key: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, key].concat()
 }
