@@ -1,8 +1,8 @@
 //! Prints the records of a topic until SIGINT or SIGTERM.
 
 use dafka::commands;
-use dafka::net::{Frame, Socket, now_ms, poll};
-use dafka::program::{self, Failure, Options, Result, Role, Signals};
+use dafka::net::{now_ms, poll};
+use dafka::program::{self, Consumer, Failure, Options, Result, Role, Signals};
 use dafka::settings::OffsetReset;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -26,7 +26,7 @@ fn print_records(mut options: Options) -> Result {
         options.settings.consumer.offset_reset = Some(OffsetReset::Earliest);
     }
     let topic = program::topic(&options.matches)?;
-    let Some(consumer) = program::start_consumer(options.settings, topic, PIPE_LIMIT, &signals)? else {
+    let Some(mut consumer) = program::start_consumer(options.settings, topic, PIPE_LIMIT, &signals)? else {
         return Ok(());
     };
     let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
@@ -35,10 +35,10 @@ fn print_records(mut options: Options) -> Result {
         if signals.is_pending() {
             break output.flush();
         }
-        match print_waiting(&consumer.source, &signals, &mut output) {
+        match print_waiting(&mut consumer, &signals, &mut output) {
             Ok(()) => {}
             Err(Stop::Output(error)) => break Err(error),
-            Err(Stop::Socket(error)) => return Err(error.into()),
+            Err(Stop::Consumer(error)) => return Err(error.into()),
         }
         if consumer.actor.has_ended() {
             return Err(Failure::logged());
@@ -108,7 +108,7 @@ impl Write for Output<'_> {
 
 enum Stop {
     Output(std::io::Error),
-    Socket(zmq::Error),
+    Consumer(dafka::actor::Error),
 }
 
 impl From<std::io::Error> for Stop {
@@ -117,22 +117,19 @@ impl From<std::io::Error> for Stop {
     }
 }
 
-impl From<zmq::Error> for Stop {
-    fn from(error: zmq::Error) -> Stop {
-        Stop::Socket(error)
+impl From<dafka::actor::Error> for Stop {
+    fn from(error: dafka::actor::Error) -> Stop {
+        Stop::Consumer(error)
     }
 }
 
 /// Prints the records that wait, and flushes. So a single record appears at once, and a busy stream is written in large
 /// pieces.
-fn print_waiting(source: &Socket, signals: &Signals, output: &mut impl Write) -> Result<(), Stop> {
-    let (mut subject, mut address, mut content) = (Frame::new(), Frame::new(), Frame::new());
+fn print_waiting(consumer: &mut Consumer, signals: &Signals, output: &mut impl Write) -> Result<(), Stop> {
     let mut count = 0_u32;
-    while source.try_recv(&mut subject)? {
-        source.recv_more(&mut address)?;
-        source.recv_more(&mut content)?;
-        for (frame, end) in [(&subject, b" "), (&address, b" "), (&content, b"\n")] {
-            output.write_all(frame.as_ref())?;
+    while let Some((name, record)) = consumer.next_record()? {
+        for (field, end) in [(name.topic, b" "), (name.producer, b" "), (record.content(), b"\n")] {
+            output.write_all(field)?;
             output.write_all(end)?;
         }
         count += 1;

@@ -1,7 +1,6 @@
 //! Measures how fast records arrive.
 
 use dafka::commands;
-use dafka::net::Frame;
 use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -20,16 +19,14 @@ fn main() -> ExitCode {
 fn measure(options: Options) -> Result {
     let signals = Signals::catch()?;
     let (count, size) = program::count_and_size(&options.matches)?;
-    let Some(consumer) =
+    let Some(mut consumer) =
         program::start_consumer(options.settings, PERF_TOPIC.as_bytes(), PIPE_LIMIT, &signals)?
     else {
         return Ok(());
     };
-    let mut frame = Frame::new();
     let (mut received, mut start) = (0, Instant::now());
     while received < count {
-        // Subject, address, content.
-        if !consumer.source.try_recv(&mut frame)? {
+        let Some((_, record)) = consumer.next_record()? else {
             if signals.came() {
                 return Ok(());
             }
@@ -38,11 +35,9 @@ fn measure(options: Options) -> Result {
             }
             signals.wait(&consumer.source)?;
             continue;
-        }
-        consumer.source.recv_more(&mut frame)?;
-        consumer.source.recv_more(&mut frame)?;
-        if frame.as_ref().len() as u64 != size {
-            let len = frame.as_ref().len();
+        };
+        let len = record.content().len();
+        if len as u64 != size {
             return Err(Failure(format!("expected records of {size} bytes, got one of {len}")));
         }
         if received == 0 {

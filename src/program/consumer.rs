@@ -1,19 +1,36 @@
 //! A consumer as the programs use it.
 
 use super::{Result, Signals, wait_until_ready};
-use crate::actor::{self, Handle, consumer};
+use crate::actor::record_queue::{RecordReader, record_queue};
+use crate::actor::{self, Handle, Run, consumer};
 use crate::net::{Pipe, pipe_with_limit};
+use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::settings::Settings;
 
 /// A consumer, and the reading end of its record pipe.
 pub struct Consumer {
     /// The actor.
     pub actor: Handle,
-    /// One signal, then records: frames subject, address, content.
+    /// Readable while a record can be read.
     pub source: Pipe,
+    reader: RecordReader,
+    /// The partition of the latest record.
+    name: Option<SharedPartitionName>,
 }
 
-/// Starts a consumer of one topic. `None` when a signal came before it was ready. Its pipe holds `limit` records.
+impl Consumer {
+    /// Takes the next record without waiting.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn next_record(&mut self) -> actor::Result<Option<(PartitionName<'_>, Run)>> {
+        let run = self.reader.next(&self.source, &mut self.name)?;
+        Ok(self.name.as_ref().map(SharedPartitionName::as_name).zip(run))
+    }
+}
+
+/// Starts a consumer of one topic. `None` when a signal came before it was ready. Its pipe and its queue hold about
+/// `limit` records each (0: any number).
 ///
 /// # Errors
 /// When it cannot start.
@@ -24,18 +41,13 @@ pub fn start_consumer(
     signals: &Signals,
 ) -> Result<Option<Consumer>> {
     let (sink, source) = pipe_with_limit(limit)?;
+    let (writer, reader) = record_queue(sink, usize::try_from(limit).unwrap_or(0))?;
     let actor = actor::spawn("dafka-consumer", move |pipe| {
-        let result = consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Socket(&sink));
-        if !sink.has_signalled() {
-            // The actor has failed before it sent the sink's signal. The reader would wait for this signal for ever.
-            let _ = sink.try_signal();
-        }
-        result
+        consumer::run(pipe, &actor::new_address(), &settings, consumer::Sink::Queue(&writer))
     })?;
     if !wait_until_ready(&actor, signals)? {
         return Ok(None);
     }
-    source.wait_for_signal()?;
     consumer::command(actor.pipe(), b"SUBSCRIBE", topic)?;
-    Ok(Some(Consumer { actor, source }))
+    Ok(Some(Consumer { actor, source, reader, name: None }))
 }

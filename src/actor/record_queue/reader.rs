@@ -74,6 +74,20 @@ impl RecordReader {
         wake(source)
     }
 
+    /// Takes the next record without waiting, in any mode. Sets `name` to its partition.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn next(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Run>> {
+        if !self.reads_frames(source) {
+            return self.pop(source, name);
+        }
+        let Some((shared, content)) = read_frames(source, name.as_ref())? else { return Ok(None) };
+        *name = Some(shared);
+        self.count_received(source)?;
+        Ok(Some(Run::Record(content)))
+    }
+
     /// Takes the next record without waiting, in queue mode. Sets `name` to its partition. Without a record, the pipe is
     /// not readable afterwards.
     ///

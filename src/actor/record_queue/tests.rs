@@ -95,14 +95,7 @@ impl Application {
     }
 
     fn read(&mut self) -> bool {
-        if self.reader.reads_frames(&self.source) {
-            let is_read = self.read_itself();
-            if is_read {
-                self.reader.count_received(&self.source).unwrap();
-            }
-            return is_read;
-        }
-        let Some(record) = self.reader.pop(&self.source, &mut self.name).unwrap() else { return false };
+        let Some(record) = self.reader.next(&self.source, &mut self.name).unwrap() else { return false };
         assert_eq!(record.record_count(), 1);
         let name = self.name.take().unwrap();
         self.check(name.as_name(), record.content());
