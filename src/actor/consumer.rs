@@ -13,7 +13,7 @@ use super::notices::Notices;
 use super::record_queue::{RecordList, RecordWriter, send_frames};
 use super::relay;
 use super::role::{Flow, Receives, Role};
-use super::{Result, Run, max_records_frame_len_bytes};
+use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
@@ -55,7 +55,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             address,
             ignored: &[],
             publisher: Kind::XPUB,
-            send_high_watermark: settings.consumer.high_watermark,
+            send_high_watermark: MAX_UNSENT_REQUEST_COUNT,
             max_frame_len_bytes: max_records_frame_len_bytes(settings.consumer.max_record_bytes),
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,

@@ -43,6 +43,9 @@ const BATCH_COUNT: usize = 1_000;
 /// The most records and heads that a node sends in response to requests before it reads its sockets again.
 const ANSWER_COUNT: u64 = 512;
 
+/// The most requests and ACKs that may wait to be sent to one peer. Nodes send them again if they were dropped.
+const MAX_UNSENT_REQUEST_COUNT: i32 = 131_072;
+
 /// Pause after which a node checks again whether requesters have read earlier responses.
 const UNREAD_MS: u64 = 10;
 

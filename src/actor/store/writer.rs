@@ -10,7 +10,7 @@ use crate::actor::node::{Config, Node};
 use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
-use crate::actor::{Result, Run, max_records_frame_len_bytes, printable};
+use crate::actor::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes, printable};
 use crate::net::{Frame, Kind, Origin, Pipe, TERM, Warning, now_ms};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
@@ -52,7 +52,7 @@ pub(super) fn run(
             address,
             ignored: &[reader],
             publisher: Kind::XPUB,
-            send_high_watermark: settings.store.high_watermark,
+            send_high_watermark: MAX_UNSENT_REQUEST_COUNT,
             max_frame_len_bytes: max_records_frame_len_bytes(settings.store.max_record_bytes),
             max_frame_key: Some("store/max_record_bytes"),
             subscriptions: &subscriptions::store_writer(own),
