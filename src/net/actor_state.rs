@@ -1,7 +1,7 @@
-//! The state of the actor that reads the other end of a pipe, for the owner of the pipe.
+//! The state of the actor that reads the other end of a pipe. The owner of the pipe reads this state.
 //!
-//! ZeroMQ does not report whether a thread still reads a PAIR socket's peer: a full pipe and an abandoned pipe are both
-//! unwritable. So the actors of a process are registered by the name of their pipe.
+//! The owner must know whether the actor still runs. ZeroMQ does not report that: a pipe is unwritable both when it is
+//! full and when no thread reads it any more. So each actor of the process is registered under the name of its pipe.
 
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::any::Any;
@@ -10,10 +10,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-/// The names of pipes between our own threads begin with this. Applications never see their actors.
+/// The names of the pipes that this library makes begin with this. Applications have no access to the actors that read
+/// these pipes.
 pub(super) const INTERNAL_PIPE: &str = "inproc://dafka-pipe-";
 
-/// How many ended actors are stored. A later call on one of these fails at once, instead of waiting for it.
+/// How many ended actors the registry remembers. When the owner calls a function for a remembered actor, the function
+/// fails at once, instead of waiting for the actor to start.
 const MAX_ENDED: usize = 1_000;
 
 /// The state of one actor that reads a pipe.
@@ -21,16 +23,16 @@ const MAX_ENDED: usize = 1_000;
 pub(super) struct ActorState {
     /// The actor has not ended.
     pub(super) is_open: AtomicBool,
-    /// It has sent its ready signal, or need not send one.
+    /// The actor has sent its ready signal, or need not send one.
     pub(super) is_ready: AtomicBool,
-    /// It has sent something other than the ready signal, or is about to.
+    /// The actor has sent something other than the ready signal, or is about to send it.
     pub(super) has_sent: AtomicBool,
-    /// Its ready signal is no longer in the pipe. Only the owner sets this.
+    /// The actor's ready signal is no longer in the pipe. Only the owner sets this field.
     pub(super) is_signal_read: AtomicBool,
     /// What the actor shares with its owner.
     pub(super) shared: OnceLock<Arc<dyn Any + Send + Sync>>,
-    /// Held by a thread of the owner that reads the ready signal. Several threads may call a function that waits for
-    /// this signal.
+    /// A thread of the owner locks this while it reads the ready signal, because several threads may call functions
+    /// that wait for the signal.
     pub(super) reading_signal: Mutex<()>,
 }
 
@@ -64,7 +66,7 @@ impl Registry {
     }
 
     fn insert(&mut self, pipe: String, state: Arc<ActorState>) {
-        // CZMQ may reuse a name.
+        // CZMQ may give a new pipe the name of an earlier pipe.
         let hashed = hash(&pipe);
         self.ended.retain(|ended| *ended != hashed);
         self.open.insert(pipe, state);
@@ -94,7 +96,7 @@ pub(super) fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock()
 }
 
-/// While this lives, an actor reads a pipe. See [`Socket::attach`](super::Socket::attach).
+/// While this object lives, an actor reads a pipe. See [`Socket::attach`](super::Socket::attach).
 pub struct Attached {
     pipe: String,
     state: Arc<ActorState>,

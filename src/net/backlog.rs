@@ -1,17 +1,18 @@
 //! Limits how much unread data libzmq holds.
 //!
 //! The inbound pipes of network sockets have no high-water mark, see [`Socket::limit_untrusted_peers`], and libzmq does
-//! not limit the number of frames of a message. So one thread per process compares, many times a second, what each
-//! connection has received (TCP_INFO) with what its node has read from the socket. When a socket holds more than its
-//! limit, the connections that hold the most are ended. Their peers reconnect, and lost records are fetched again.
+//! not limit the number of frames of a message. So each process has one thread that compares, many times a second, how
+//! much each connection has received (TCP_INFO) and how much of that its node has read. libzmq holds the difference;
+//! the comments here say that the connection and its socket hold it. When a socket holds more than its limit, the
+//! thread ends the connections that hold the most. Their peers reconnect, and lost records are fetched again.
 //! Connections over `ipc://` and `inproc://` are not measured: only nodes on the same host can make them.
 //!
-//! This file has the part of the nodes: each node counts what it reads. These modules have the part of the thread:
+//! The nodes call the functions of this file: each node counts what it reads. The thread uses these modules:
 //!
-//! - [`scan`] compares and ends connections; [`held`] chooses which connections end;
-//! - [`registry`] assigns connections to sockets, and [`hosts`] looks up the names of hosts for it;
+//! - [`scan`] compares the counts and ends connections; [`held`] chooses the connections to end;
+//! - [`registry`] assigns connections to sockets, and gets the addresses of host names from [`hosts`];
 //! - [`connection`] estimates the memory that the messages of one connection occupy;
-//! - [`growth`] detects messages of so many frames that they cannot be counted;
+//! - [`growth`] detects incomplete messages of very many frames, which cannot be counted yet;
 //! - [`accept_filter`] rejects new connections while a node is overloaded;
 //! - [`schedule`] decides how often the thread scans.
 
@@ -40,27 +41,28 @@ use schedule::Load;
 
 /// The pause between two scans while the process works, see [`schedule`].
 const INTERVAL: Duration = Duration::from_millis(20);
-/// The pause while a socket holds a large part of its limit.
+/// The pause between two scans while a socket holds a large part of its limit.
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
-/// While the process is idle, the thread only checks whether it still is. After each check it pauses for this many
-/// times the duration of the check, up to a maximum. The check is slow with many threads, because the kernel sums up
-/// the processor time of all threads.
+/// While the process is idle, the thread only checks whether the process is still idle. After each check, the thread
+/// pauses for this many times the duration of the check, but at most for `MAX_IDLE_INTERVAL`. The check is slow with
+/// many threads, because the kernel sums up the processor time of all threads.
 const IDLE_FACTOR: u32 = 500;
 const MAX_IDLE_INTERVAL: Duration = Duration::from_millis(500);
-/// The longest header of a frame, and what ZMTP 3.1 writes before a subscription in place of one byte.
+/// The length of the longest header of a frame.
 const HEADER_BYTES: usize = 9;
+/// ZMTP 3.1 writes a command name before the topic of a subscription. The name is not longer than this.
 const SUBSCRIBE_BYTES: usize = 11;
-/// A connection that holds no more than this is not ended.
+/// While the connections of a socket hold no more than this together, none of them is ended.
 const SMALL_BYTES: u64 = 64 << 10;
 /// The smallest limit of a socket that listens. If the limit of subscriptions is lower, the node itself enforces it.
 const MIN_LISTENING_BYTES: usize = 1 << 20;
-/// Frames with this average length are long. (A record of 8 KiB has two frames.)
+/// Frames are long if their average length is at least this. (A record has two frames, so a record of 8 KiB is long.)
 const LONG_FRAME_LEN_BYTES: u64 = 4 << 10;
-/// A node reports what it has read when it has read this much, and at the end of each turn.
+/// A node reports to the thread what it has read: each time that this much is unreported, and at the end of each turn.
 const TURN_BYTES: u64 = 1 << 20;
 
-/// While this lives, the unread messages of a network socket are limited. It is used by the thread that reads the
-/// socket.
+/// While this object lives, the unread messages of a network socket are limited. The thread that reads the socket uses
+/// it.
 pub struct Backlog {
     socket: Arc<BoundedSocket>,
     turn: RefCell<Turn>,
@@ -69,7 +71,7 @@ pub struct Backlog {
 /// What a node has read and not yet reported to the thread.
 #[derive(Default)]
 struct Turn {
-    /// The connection of the latest message, and what the node has read from it.
+    /// The connection of the latest message. `latest` is what the node has read from this connection.
     file: RawFd,
     latest: Taken,
     /// What the node has read from other connections.
@@ -85,7 +87,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// The length, if the frames are long. Long frames occupy no more memory than their length.
+    /// The length if the frames are long, otherwise 0. Long frames occupy hardly more memory than their length.
     fn long_bytes(self) -> u64 {
         if self.len_bytes >= self.frames.saturating_mul(LONG_FRAME_LEN_BYTES) { self.len_bytes } else { 0 }
     }
@@ -114,7 +116,7 @@ impl Turn {
 }
 
 impl Backlog {
-    /// Limits a bound socket to `limit_bytes` of received data in total, or 1 MiB if that is more.
+    /// Limits a bound socket to `limit_bytes` of received data in total. A smaller limit than 1 MiB is raised to 1 MiB.
     pub fn listening(name: &str, socket: &Socket, limit_bytes: usize) -> Backlog {
         let endpoint = socket.last_endpoint().unwrap_or_default();
         let direction = match ListenAddress::parse(&endpoint) {
@@ -125,7 +127,7 @@ impl Backlog {
     }
 
     /// Limits a connecting socket to `limit_bytes` of memory in total, plus one frame of `max_frame_len_bytes`. If
-    /// `max_frame_len_bytes` is 0, to `limit_bytes` of received data.
+    /// `max_frame_len_bytes` is 0, `limit_bytes` limits the received data instead of the memory.
     pub fn connecting(name: &str, limit_bytes: usize, max_frame_len_bytes: usize) -> Backlog {
         Backlog::new(name, Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes)
     }
@@ -140,7 +142,7 @@ impl Backlog {
         Backlog { socket, turn: RefCell::default() }
     }
 
-    /// Call this when the socket connects to an endpoint. Names of hosts are looked up in threads of their own.
+    /// Call this when the socket connects to an endpoint. If the endpoint has a host name, another thread looks it up.
     pub fn connect(&self, endpoint: &str) {
         registry().connect(&self.socket, endpoint);
     }
@@ -150,7 +152,7 @@ impl Backlog {
         registry().disconnect(&self.socket, endpoint);
     }
 
-    /// Counts a message that the node has read. `first`: where its first frame came from.
+    /// Counts a message that the node has read. `first` is the origin of its first frame.
     pub fn took(&self, first: Origin, len_bytes: usize, frames: usize) {
         let taken = Taken { len_bytes: (len_bytes + frames * HEADER_BYTES) as u64, frames: frames as u64 };
         let Some(file) = first.0 else { return };

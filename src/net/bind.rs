@@ -47,8 +47,8 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 impl Socket {
     /// Binds to an address that an operator has chosen. Returns the bound endpoint, with the actual port in place of
-    /// `*` or 0. The host may be a name. An `ipc://` address is in use while another process listens there. The file
-    /// that a dead process has left there is replaced.
+    /// `*` or 0. The host may be a name. The bind fails while another process listens at an `ipc://` address. A file
+    /// that a dead process has left at the path is replaced.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -98,8 +98,8 @@ fn listen(path: &[u8]) -> Result<(UnixListener, Option<SocketFile>), BindError> 
         return Ok((UnixListener::bind_addr(&name)?, None));
     }
     let path = Path::new(OsStr::from_bytes(path));
-    // A process may replace the file of a dead process. The lock prevents that another process then removes the new
-    // file. It does not protect directories that cannot be read.
+    // Two processes may find the file of a dead process at the same time. Without the lock, the second process could
+    // remove the file that the first one has made in its place. A directory that cannot be read is not locked.
     let _locked = lock(path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")));
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

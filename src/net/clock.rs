@@ -15,8 +15,8 @@ pub fn unix_ms() -> i64 {
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// A clock that stops while its owner cannot read the network. A response may already have arrived but be unread, so
-/// its FETCH must not time out meanwhile.
+/// A clock that stops while its owner cannot read the network. During this time, the response to a FETCH may have
+/// arrived and be unread. So the FETCH must not time out.
 #[derive(Debug, Default)]
 pub struct ReadingClock {
     stopped_ms: u64,
@@ -24,7 +24,7 @@ pub struct ReadingClock {
 }
 
 impl ReadingClock {
-    /// Sets whether the owner can read now. The owner calls this whenever that may have changed.
+    /// Sets whether the owner can read now. The owner calls this whenever it may have become able or unable to read.
     pub fn can_read(&mut self, can_read: bool) {
         self.set_running(can_read, now_ms());
     }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The kernel lists about 1,300 descriptors at once in a buffer of this length.
 const LIST_LEN_BYTES: usize = 32 << 10;
 
-/// Lists the open descriptors of this process. It keeps its own descriptor open, so that it still works when the
-/// process can open no more files.
+/// Lists the open descriptors of this process. It keeps a descriptor of `/proc/self/fd` open, so that it still works
+/// when the process can open no more files.
 pub(super) struct Descriptors {
     /// `/proc/self/fd`.
     directory: OwnedFd,
@@ -70,9 +70,9 @@ pub(super) fn socket_number(file: RawFd) -> Option<u64> {
     (status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
 }
 
-/// If this process was forked by a process that uses the library: the sockets that were open when this process made its
-/// first socket. They are copies of the parent's sockets: ending one of them ends the parent's connection. Otherwise
-/// empty.
+/// The numbers of the sockets that this process has inherited from a process that uses the library. They were open when
+/// this process made its own first socket. They are copies of the parent's sockets: to end one of them would end the
+/// parent's connection. Empty if this process was not forked by such a process.
 fn inherited() -> Arc<HashSet<u64>> {
     type Inherited = Option<Arc<HashSet<u64>>>;
     static INHERITED: PerProcess<Inherited> = PerProcess::new([const { Mutex::new(None) }; GENERATIONS]);
@@ -96,16 +96,17 @@ pub(super) fn note_inherited() {
     }
 }
 
-/// A descriptor that is reserved for duplicates, so that one is available when the process can open no more files.
+/// A descriptor that is reserved for duplicates, so that the process can make a duplicate when it can open no more
+/// files.
 struct Spare {
-    /// `duplicate` is a duplicate of this while it is not in use.
+    /// While `duplicate` is not in use, it is a duplicate of this file.
     idle: File,
     duplicate: File,
     in_use: Mutex<()>,
 }
 
 impl Spare {
-    /// This process's spare descriptor, which stays open while a result of this is held. `None` when the process can
+    /// This process's spare descriptor. It stays open while the caller holds the result. `None` when the process can
     /// open no more files.
     fn get() -> Option<Arc<Spare>> {
         static SPARE: PerProcess<Weak<Spare>> =
@@ -133,8 +134,8 @@ impl Spare {
 
 /// Calls `act` with a duplicate of a descriptor. `None` when `file` is not open.
 ///
-/// libzmq or the application may close `file` at any time, and another file may get its number. The duplicate always
-/// refers to the same file. So `act` checks that this is the right file, and then acts on it.
+/// libzmq or the application may close `file` at any time, and another file may get the same descriptor. The duplicate
+/// always refers to the same file. So `act` checks that this is the right file, and then acts on it.
 pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(BorrowedFd) -> T) -> Option<T> {
     let spare = Spare::get()?;
     let _in_use = spare.in_use.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,8 +147,9 @@ pub(super) fn with_duplicate<T>(file: RawFd, act: impl FnOnce(BorrowedFd) -> T) 
     Some(result)
 }
 
-/// Ends the connection of a socket, if the descriptor still is that socket. libzmq finds that it has ended, and closes
-/// it. Data of a TCP connection that libzmq has not read is dropped.
+/// Ends a connection, if `file` still is the socket with this number. False when it is another socket, or when the
+/// connection cannot be ended. libzmq finds that the connection has ended, and closes it. If it is a TCP connection,
+/// the data that libzmq has not read is dropped.
 pub(super) fn end_connection(file: RawFd, number: u64) -> bool {
     end_connection_if(file, |file| socket_number(file) == Some(number))
 }
@@ -186,7 +188,7 @@ mod tests {
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
     }
 
-    /// The application closes the descriptor, and opens another socket that gets its number.
+    /// The application closes the descriptor, and opens another socket that gets the same descriptor.
     #[test]
     fn a_descriptor_that_becomes_another_socket_meanwhile_is_left_alone() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();

@@ -6,8 +6,8 @@ use crate::wire::Endpoint;
 use std::net::{IpAddr, SocketAddr};
 
 /// The canonical form of an announced endpoint `tcp://HOST:PORT`. A loopback address becomes 127.0.0.1, and an
-/// IPv4-mapped IPv6 address becomes an IPv4 address. A zone stays only in a link-local IPv6 address, which needs one. A
-/// name stays a name. `None` when the endpoint is not that of a single host and port.
+/// IPv4-mapped IPv6 address becomes an IPv4 address. A link-local IPv6 address keeps its zone. A name stays a name.
+/// `None` when the endpoint is not that of a single host and port, or when another address has a zone.
 pub fn canonical(endpoint: &str) -> Option<String> {
     let parts = Endpoint::parse(endpoint)?;
     let port = parts.port.parse::<u16>().ok().filter(|&port| port > 0)?;
@@ -68,8 +68,9 @@ pub(super) fn port_of(endpoint: &str) -> Option<u16> {
     Endpoint::parse(endpoint)?.port.parse().ok()
 }
 
-/// The host that an address counts towards, where peers and connections are limited by host. All loopback addresses are
-/// one host. An IPv6 network of 64 bits is one host, because one host can use all its addresses.
+/// The host towards which an address counts when peers or connections are limited per host. All loopback addresses are
+/// one host. An IPv6 network of 64 bits is one host, because one host can use all addresses of the network. Each
+/// link-local IPv6 address is a host.
 pub(super) fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         address if address.is_loopback() => IpAddr::from([127, 0, 0, 1]),
@@ -83,8 +84,8 @@ pub(super) fn host_of(address: IpAddr) -> IpAddr {
 /// Stands for all host names that were not found. They count as one host, because a peer can invent names at no cost.
 const NOT_FOUND: &str = "a host that is not found";
 
-/// The host that a canonical endpoint counts towards, see `host_of`. All names count as one host: a name that was found
-/// has been replaced by its address.
+/// The host towards which a canonical endpoint counts, see `host_of`. All names count as one host: they were not found.
+/// (A name that was found has been replaced by its address.)
 pub fn host_of_endpoint(endpoint: &str) -> String {
     let Some(parts) = Endpoint::parse(endpoint) else { return NOT_FOUND.to_owned() };
     match (parts.zone(), parts.address().parse::<IpAddr>()) {

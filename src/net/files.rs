@@ -21,7 +21,8 @@ pub fn allow_more_open_files() {
 
 /// Call this after libzmq has refused to make a socket (EMFILE). Returns which limit is reached, and how to raise it.
 pub fn reached_limit() -> String {
-    // libzmq has one error for all these limits. It needs at least one file for each socket.
+    // libzmq reports the same error for all these limits. To distinguish them, open one more file: libzmq needs at
+    // least one for each socket.
     let error = UnixDatagram::unbound().err().and_then(|error| Errno::from_io_error(&error));
     match error {
         Some(Errno::MFILE) => {

@@ -1,5 +1,5 @@
-//! A ZeroMQ frame. The `zmq` crate's message type cannot share its content between two messages. A producer needs that
-//! to publish a record and to keep it.
+//! A ZeroMQ frame. The `zmq` crate's message type cannot share its content between two messages. A producer needs two
+//! messages with the content of a record: it publishes one and keeps the other.
 
 use super::peer::Origin;
 use crate::czmq::owned::ZFrame;
@@ -64,7 +64,7 @@ impl Frame {
         Frame::try_copy(content).expect("out of memory")
     }
 
-    /// A frame with the content of a frame of CZMQ's, without a copy. Empty when there is no frame.
+    /// A frame with the content of a frame of CZMQ's, without a copy. Empty when `content` holds no frame.
     ///
     /// # Panics
     /// When memory is short, as Rust's own containers do.
@@ -76,8 +76,8 @@ impl Frame {
         }
     }
 
-    /// A frame with content that `owner` holds, without a copy. The last handle to the content drops the owner, in its
-    /// thread.
+    /// A frame with content that `owner` holds, without a copy. The owner is dropped with the last handle to the
+    /// content, in the thread that drops this handle.
     ///
     /// # Panics
     /// When memory is short, as Rust's own containers do.
@@ -110,8 +110,8 @@ impl Frame {
         unsafe { (zmq_msg_init_size(msg.as_mut_ptr(), len) == 0).then(|| Frame(msg.assume_init())) }
     }
 
-    /// The content of a frame that [`Frame::uninit`] has just made. No other frame may be written to: its content may be
-    /// shared.
+    /// The content of a frame that [`Frame::uninit`] has just made. Call this for no other frame: the content of any
+    /// other frame may be shared.
     fn fill(&mut self) -> &mut [u8] {
         // SAFETY: as in as_ref. The memory is libzmq's, and no other handle to it exists yet.
         unsafe {
@@ -146,7 +146,7 @@ impl Frame {
         }
     }
 
-    /// The descriptor of the connection that the message was received from. An XPUB socket also sets it for
+    /// The descriptor of the connection over which the message was received. An XPUB socket also sets it for
     /// subscriptions.
     pub fn source_file(&self) -> Option<RawFd> {
         // SAFETY: the message is initialized, and zmq_msg_get only reads it.
@@ -154,7 +154,7 @@ impl Frame {
         (file >= 0).then_some(file)
     }
 
-    /// The connection that it was received from, for [`Peer::sender_of`](super::Peer::sender_of).
+    /// The connection over which the frame was received, for [`Peer::sender_of`](super::Peer::sender_of).
     pub fn origin(&self) -> Origin {
         Origin(self.source_file())
     }

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// After a scan, the thread pauses at least this many times as long as the scan took: a process may have a million
-/// descriptors.
+/// After a scan, the thread pauses for at least this many times as long as the scan took, up to MAX_PAUSE: the scan of
+/// a million descriptors takes long.
 pub(super) const PAUSE_FACTOR: u32 = 50;
-/// The same, when the scan asks for a pause of less than BUSY_PAUSE, because much is happening.
+/// This factor applies instead when the scan function returns a pause of less than BUSY_PAUSE, because much is
+/// happening.
 const BUSY_PAUSE_FACTOR: u32 = 3;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-/// The longest pause of this kind.
+/// The longest pause that results from these factors.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 const STACK_LEN_BYTES: usize = 256 << 10;
 
@@ -27,9 +28,9 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts a thread with this name. `start_scanning` returns the function that scans. The function returns how long
-    /// to wait at least until the next scan; after a panic, that is `interval`. `None` when the thread cannot be
-    /// started. The log then has the reason and `effect`, once per process.
+    /// Starts a thread with this name. `start_scanning` returns the function that scans. The function that scans
+    /// returns the shortest pause until the next scan. If it panics, the shortest pause is `interval`. `start` returns
+    /// `None` when the thread cannot be started. Then the log has the reason and `effect`, once per process.
     pub(super) fn start<L: FnMut() -> Duration + Send + 'static>(
         name: &'static str,
         effect: &'static str,
@@ -85,8 +86,8 @@ fn warn_once(effect: &'static str, why: &str) {
     }
 }
 
-/// Measures the processor time of a scan. Real time would be wrong: if the process were stopped for a minute during a
-/// scan, or other processes used the processors, the next scan would come an hour later.
+/// Measures the processor time of a scan. Real time would be wrong: if the process is stopped during a scan, or other
+/// processes use the processors, the pause after the scan would be too long.
 struct Stopwatch {
     start: Duration,
 }
@@ -97,7 +98,7 @@ impl Stopwatch {
         Stopwatch { start: thread_time() }
     }
 
-    /// Call this when it ends. Returns how long to wait for the next scan, which is at least `interval`.
+    /// Call this when the scan ends. Returns how long to wait until the next scan: at least `interval`.
     fn pause(&self, interval: Duration) -> Duration {
         pause_after(thread_time().saturating_sub(self.start), interval)
     }
@@ -123,7 +124,8 @@ fn processor_time(clock: ClockId) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Scans once. After a panic the thread continues, because peers could end the process without it.
+/// Scans once. After a panic the thread continues: without it, peers could use up the memory or the descriptors of the
+/// process.
 fn catch_panic<T>(thread: &str, warning: &mut Warning, scan: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(scan));
     if result.is_err() {

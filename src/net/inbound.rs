@@ -1,18 +1,18 @@
 //! Limits the inbound connections of all sockets that listen in this process.
 //!
 //! libzmq accepts every connection, and keeps it as long as the peer wants. When no descriptor is left, its I/O thread
-//! retries to accept without a pause, and the process can open no more files. So one thread per process scans its
-//! sockets, at least once a second. It ends connections
+//! retries to accept without a pause, and the process can open no more files. So each process has one thread that scans
+//! the sockets of the process about once a second. The thread ends connections
 //!
 //! - that are idle: nothing useful was received over them for [`IDLE_MS`](limits::IDLE_MS) (at a publisher: no
 //!   subscription; at a tower: no beacon). Time in which the node does not read does not count;
-//! - beyond the limits of their listening socket, per host and in total: first silent connections, over which nothing
-//!   useful has come yet, then the newest connections of the host that has the most, so that established peers stay;
-//! - while fewer descriptors are left than the reserve: silent connections, and then others while there are more than a
-//!   fair share. If the application has used up the descriptors, its peers keep that share.
+//! - that exceed the limit of their listening socket per host, or the limit in total. If the limit in total is
+//!   exceeded, connections of the host with the most connections end. The silent connections of a host, over which
+//!   nothing useful has come yet, end first, and then its newest connections. So established peers stay;
+//! - that use descriptors of the reserve: while fewer descriptors are left than the reserve, silent connections end,
+//!   and then others. A fair share of the others always stays, even if the application has used up the descriptors.
 //!
-//! This file has the part of the nodes. [`scan`] has the part of the thread, and [`limits`] decides which connections
-//! end.
+//! The nodes call the functions of this file. The thread runs [`scan`], and [`limits`] decides which connections end.
 //!
 //! The thread scans descriptors instead of using libzmq's monitors. A monitor needs two more sockets for each listening
 //! socket, and does not report connections that were made before it started.
@@ -42,7 +42,7 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 /// A connection's descriptor and the number of its socket.
 type Id = (RawFd, u64);
 
-/// While this lives, the inbound connections of a listening socket are limited.
+/// While this object lives, the inbound connections of a listening socket are limited.
 pub struct Inbound(Arc<Listener>);
 
 struct Listener {
@@ -56,7 +56,7 @@ struct Listener {
     waits: AtomicU64,
 }
 
-/// While this lives, the node waits for messages: it has read everything.
+/// While this object lives, the node waits for messages: it has read everything.
 pub struct Waiting<'a>(&'a AtomicU64);
 
 impl Inbound {
@@ -76,7 +76,7 @@ impl Inbound {
         Some(Inbound(listener))
     }
 
-    /// Call this when something useful was received over a connection. So the connection is not idle.
+    /// Call this when something useful was received over a connection. Then the connection does not become idle.
     pub fn received(&self, frame: &Frame) {
         if let Some(file) = frame.source_file()
             && let Some(number) = socket_number(file)
@@ -85,8 +85,9 @@ impl Inbound {
         }
     }
 
-    /// Call this when the node has read what was received. The node waits for more until the result is dropped.
-    /// Connections become idle only while the node waits, because a busy node may not have read what peers have sent.
+    /// Call this when the node has read everything that was received and begins to wait. Drop the result when the wait
+    /// ends. Connections become idle only during such waits, because a busy node may not have read what peers have
+    /// sent.
     pub fn waiting(&self) -> Waiting<'_> {
         self.0.waits.fetch_add(1, Ordering::Release);
         Waiting(&self.0.waits)

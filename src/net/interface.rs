@@ -4,9 +4,9 @@ use crate::czmq;
 use std::ffi::CStr;
 use std::net::Ipv6Addr;
 
-/// The first IPv6 address of an interface that is up and is not the loopback, in the form for endpoints, without
-/// brackets. A link-local address, with its zone, is returned only when there is no other. If the application has
-/// chosen an interface, only that one is used.
+/// The first IPv6 address of an interface that is up and is not the loopback. It is written as in an endpoint, but
+/// without brackets. A link-local address, with its zone, is returned only when there is no other address. If the
+/// application has chosen an interface, only the addresses of this interface count.
 pub fn first_ipv6_address() -> Option<String> {
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: on success the list is valid until freeifaddrs. Nothing refers to it after that.

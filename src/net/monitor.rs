@@ -17,7 +17,8 @@ impl Monitor {
     /// Makes libzmq report `events` of `monitored`.
     ///
     /// # Errors
-    /// libzmq's error, usually that there are too many sockets. Then nothing has to be stopped.
+    /// libzmq's error, usually that there are too many sockets. After an error, the caller need not call
+    /// [`Socket::stop_monitor`].
     pub fn start(monitored: &Socket, events: &'static [SocketEvent]) -> zmq::Result<Monitor> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let reader = Socket::new(Kind::PAIR)?;
@@ -51,7 +52,7 @@ impl Monitor {
                 self.reader.skip_rest(&endpoint);
             }
             let first = number.as_ref().first_chunk().map(|bytes| u16::from_ne_bytes(*bytes));
-            // libzmq reports other events, too: the end of the monitor.
+            // libzmq also reports the end of the monitor, which is not one of `events`.
             if let Some(event) = self.events.iter().find(|event| Some(event.to_raw()) == first) {
                 let endpoint = String::from_utf8(endpoint.as_ref().to_vec()).unwrap_or_default();
                 return Ok(Some((*event, endpoint)));

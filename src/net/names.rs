@@ -1,7 +1,8 @@
 //! The addresses of hosts that peers announce by name. The beacons of this process look them up.
 //!
 //! Applications receive endpoints as they were announced. libzmq would look up a host name in its I/O thread, which
-//! serves all sockets of the process. So [`connect`] returns the endpoint with the address, for libzmq.
+//! serves all sockets of the process. So [`connect`] returns the endpoint with the host's address in place of the name,
+//! and libzmq gets this endpoint.
 
 use super::Socket;
 use super::endpoint::name_and_port;
@@ -9,19 +10,20 @@ use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
-/// How many connections to host names are remembered. The oldest are dropped: sockets are often closed without being
-/// disconnected.
+/// How many connections to host names are remembered. The oldest are forgotten, because sockets are often closed
+/// without being disconnected.
 const MAX_CONNECTIONS: usize = if cfg!(test) { 10 } else { 10_000 };
 
 struct Names {
-    /// By announced endpoint: the endpoint with the host's address, and the number of beacons that announce it.
+    /// The key is the announced endpoint. The value is the endpoint with the host's address, and the number of beacons
+    /// that report it.
     found: BTreeMap<String, (String, usize)>,
-    /// Sorted by age, newest last.
+    /// From the oldest to the newest.
     connections: VecDeque<Connection>,
 }
 
 struct Connection {
-    /// The address of the socket in memory. After this socket was closed, another one may get the same address.
+    /// The address of the socket in memory. After this socket was closed, another one may get the same memory address.
     socket: usize,
     announced: String,
     address: String,
@@ -67,7 +69,8 @@ pub fn withdraw(endpoint: &str, address: &str) {
     }
 }
 
-/// The endpoint to connect a socket to for an announced endpoint. `None` while its host is not found.
+/// The endpoint to which `socket` must connect in order to reach the announced `endpoint`. `None` while its host is not
+/// found.
 pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
     if name_and_port(endpoint).is_none() {
         return Some(endpoint.to_owned());
@@ -86,7 +89,8 @@ pub fn connect(socket: &Socket, endpoint: &str) -> Option<String> {
     Some(address)
 }
 
-/// The endpoint to disconnect a socket from. `None` when the socket was not connected.
+/// The endpoint from which `socket` must disconnect: the one to which it connected for the announced `endpoint`. `None`
+/// when it was not connected.
 pub fn disconnect(socket: &Socket, endpoint: &str) -> Option<String> {
     match name_and_port(endpoint) {
         None => Some(endpoint.to_owned()),

@@ -11,17 +11,18 @@ const ZMQ_XPUB_VERBOSER: c_int = 78;
 /// Makes the next bind use an existing listening descriptor.
 const ZMQ_USE_FD: c_int = 89;
 
-/// TCP keepalive: the kernel probes a connection that has been silent for this time...
+/// TCP keepalive: the kernel probes a connection that has been silent for this time.
 const KEEPALIVE_IDLE_S: i32 = 3;
-/// ... at this interval ...
+/// The interval between two probes.
 const KEEPALIVE_INTERVAL_S: i32 = 1;
-/// ... this many times. So a dead host is detected after six seconds.
+/// After this many probes without a response, the kernel ends the connection. So a dead host is detected after six
+/// seconds.
 const KEEPALIVE_COUNT: i32 = 3;
 /// A connection ends when data that was sent stays unacknowledged for this time. (The kernel sends no keepalive probes
 /// while data is unacknowledged.)
 const USER_TIMEOUT_MS: c_int = 6_000;
-/// The timeout of an attempt to connect. The kernel repeats an attempt with exponential backoff: after an interruption
-/// of a minute, its next packet may be half a minute away.
+/// The timeout of an attempt to connect. Without the timeout, the kernel retries with exponential backoff: after an
+/// interruption of a minute, its next packet may be half a minute away.
 const CONNECT_TIMEOUT_MS: i32 = 3_000;
 /// The interval and timeout of ZMTP heartbeats between towers and nodes.
 const HEARTBEAT_INTERVAL_MS: i32 = 1_000;
@@ -38,9 +39,9 @@ const MAX_RECONNECT_INTERVAL_MS: i32 = 4_000;
 /// Each of these functions fails with libzmq's error.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 impl Socket {
-    /// Makes the kernel detect that a peer's host has died or has lost the connection. This uses TCP keepalives.
-    /// ZeroMQ's heartbeats queue behind records that a busy peer has not read, and so would disconnect that peer.
-    /// Applies to later connections.
+    /// Makes the kernel detect that a peer's host has died or has lost the connection. This uses TCP keepalives instead
+    /// of ZeroMQ's heartbeats: heartbeats wait behind records that a busy peer has not read, and so would disconnect
+    /// the peer. Applies to later connections.
     pub fn enable_keepalive(&self) -> zmq::Result<()> {
         self.zmq().set_tcp_keepalive(1)?;
         self.zmq().set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
@@ -50,13 +51,13 @@ impl Socket {
     }
 
     /// Ends connections on which sent data is not acknowledged, as happens when the peer's host has died. Do not use
-    /// this for sockets that publish records: a peer may stop reading these for a while.
+    /// this for sockets that publish records: a peer may stop reading records for a while.
     pub fn enable_user_timeout(&self) -> zmq::Result<()> {
         self.set_int(ZMQ_TCP_MAXRT, USER_TIMEOUT_MS)
     }
 
-    /// Ends connections that are silent, by ZMTP 3.1 heartbeats, and makes the peer do the same. Every libzmq that
-    /// Dafka runs on answers heartbeats. Applies to later connections.
+    /// Detects silent connections with ZMTP 3.1 heartbeats, and ends them. Makes the peer do the same. Every libzmq
+    /// that Dafka runs on answers heartbeats. Applies to later connections.
     pub fn enable_heartbeats(&self) -> zmq::Result<()> {
         self.zmq().set_heartbeat_ivl(HEARTBEAT_INTERVAL_MS)?;
         self.zmq().set_heartbeat_timeout(HEARTBEAT_TIMEOUT_MS)?;
@@ -92,8 +93,8 @@ impl Socket {
     }
 
     /// Prepares a socket that binds and receives little. By default, the kernel buffers megabytes for each connection.
-    /// With a small buffer, libzmq reads little at a time. So its I/O thread processes 40 MB of subscriptions a second
-    /// instead of 170 MB, which is about as fast as the thread that reads the socket. Sending is not affected.
+    /// With a small buffer, libzmq reads little at a time. So its I/O thread processes only 40 MB of subscriptions a
+    /// second instead of 170 MB. The thread that reads the socket is about as fast. Sending is not affected.
     pub fn use_small_receive_buffer(&self) -> zmq::Result<()> {
         self.zmq().set_rcvbuf(RECEIVE_BUFFER_BYTES)
     }

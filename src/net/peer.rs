@@ -6,8 +6,8 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 
-/// The address and port of the other end of a connection. If we made the connection, it is the address that we
-/// connected to, and stays the same after a reconnect.
+/// The address and port of the other end of a connection. If we made the connection, this is the address to which we
+/// connected, and a reconnect does not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub(super) Vec<u8>);
 
@@ -16,8 +16,9 @@ pub struct Peer(pub(super) Vec<u8>);
 pub struct Origin(pub(super) Option<RawFd>);
 
 impl Peer {
-    /// The peer that sent a message. `None` when the transport does not provide it. All peers whose connections have
-    /// ended are returned as the same peer. This makes a system call: do not call it for each message.
+    /// The peer that sent a message. `None` when the transport does not provide it. If the connection has ended, the
+    /// result is the same for all peers, see [`Peer::is_gone`]. This makes a system call: do not call it for each
+    /// message.
     pub fn sender_of(origin: Origin) -> Option<Peer> {
         origin.0.map(Peer::at)
     }
@@ -26,7 +27,7 @@ impl Peer {
         Peer::of(file).unwrap_or(Peer(vec![0]))
     }
 
-    /// True when the connection had ended when the peer was looked up.
+    /// True if the connection had already ended when the peer was looked up.
     pub fn is_gone(&self) -> bool {
         self.0 == [0]
     }

@@ -63,7 +63,7 @@ pub fn connect_pair(first: &Socket, second: &Socket) -> zmq::Result<()> {
 /// How far the actor at the other end of a pipe is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The actor has not begun, because a Unix signal interrupted zactor_new; or it is just ending.
+    /// The actor has not begun, because a Unix signal has interrupted zactor_new. Or the actor is just ending.
     Unknown,
     Starting,
     Ready,
@@ -95,11 +95,11 @@ impl Socket {
         if sent { Ok(()) } else { Err(zmq::Error::EAGAIN) }
     }
 
-    /// Sends the ready signal of an actor that zactor_new may have started, if its owner waits for it.
+    /// For an actor that zactor_new may have started: sends the ready signal, if the owner waits for it.
     ///
-    /// An owner that has sent something already does not wait: a Unix signal has interrupted zactor_new. The signal
-    /// would then stay in the pipe. The owner would mistake it for a response, and zactor_destroy for the actor's last
-    /// signal.
+    /// If the owner has already sent something, it does not wait: a Unix signal has interrupted zactor_new. Then a
+    /// ready signal would stay in the pipe. The owner would mistake it for a response, or zactor_destroy would mistake
+    /// it for the actor's last signal.
     ///
     /// # Errors
     /// See [`Socket::send`].
@@ -118,7 +118,7 @@ impl Socket {
         }
     }
 
-    /// Like [`Socket::signal`], without waiting. False when the other end cannot take it now.
+    /// Like [`Socket::signal`], without waiting. False when the pipe has no room for the signal now.
     ///
     /// # Errors
     /// See [`Socket::try_send`].
@@ -133,8 +133,8 @@ impl Socket {
         self.has_signalled.get()
     }
 
-    /// Like [`Socket::send_frames`], for an actor whose owner may have stopped reading: the end of the process ends the
-    /// wait.
+    /// Does the same as [`Socket::send_frames`], but the wait also ends when the process ends. For an actor whose owner
+    /// may have stopped reading.
     ///
     /// # Errors
     /// ETERM when the context or the process ends.
@@ -146,9 +146,9 @@ impl Socket {
     }
 
     /// Waits until the pipe has room for the actor's last message. CZMQ sends that message without waiting, and
-    /// zactor_destroy waits for it. Actors that may fill their pipe call this; the thread that ends such an actor reads
-    /// the pipe meanwhile. Other actors need not wait: if their pipe is full, the application has set a timeout, and
-    /// has stopped waiting.
+    /// zactor_destroy waits for it. Actors that may fill their pipe call this function; while it waits, the thread that
+    /// ends the actor reads the pipe. Other actors need not call it: their pipe is full only if the application has set
+    /// a timeout and has stopped waiting for responses.
     pub fn wait_for_room_to_end(&self) {
         let due_ms = now_ms() + LAST_MESSAGE_MS;
         while !self.events().contains(POLLOUT) && now_ms() < due_ms {
@@ -162,7 +162,7 @@ impl Socket {
     /// process. Drops other messages.
     pub fn wait_for_term(&self) {
         let endpoint = self.endpoint();
-        // Insert this before the signal is sent: an owner that has read the signal must not wait until the pipe is
+        // Insert the name before the signal is sent: an owner that has read the signal must not wait until the pipe is
         // closed.
         registry().awaiting_term.insert(endpoint.clone());
         let mut frame = Frame::new();
@@ -183,7 +183,7 @@ impl Socket {
         self.zmq().get_events() == Err(zmq::Error::ENOTSOCK)
     }
 
-    /// Declares that an actor reads this end of the pipe, as long as the result lives.
+    /// Declares that an actor reads this end of the pipe. The actor counts as ended when the result is dropped.
     pub fn attach(&self) -> Attached {
         Attached::new(self.endpoint(), self.own_actor.get_or_init(Arc::default).clone())
     }
@@ -200,7 +200,8 @@ impl Socket {
     /// # Errors
     /// ETERM when the context ends.
     pub fn capacity(&self) -> zmq::Result<Option<usize>> {
-        // libzmq adds the sender's limit, which is the same at both ends of a pipe, and the receiver's.
+        // libzmq adds the limit of the sender and the limit of the receiver. Both ends of a pipe have the same limit
+        // for sending.
         let limits = [self.zmq().get_sndhwm()?, self.zmq().get_rcvhwm()?].map(usize::try_from);
         let is_limited = limits.iter().all(|limit| limit.is_ok_and(|limit| limit > 0));
         Ok(is_limited.then(|| limits.into_iter().flatten().sum()))
@@ -209,7 +210,8 @@ impl Socket {
 
 /// The owner's end of a pipe.
 impl Socket {
-    /// Waits for a signal, and discards what comes before it. False when the signal means that the actor cannot start.
+    /// Waits for a signal, and discards the messages before it. False when the signal means that the actor cannot
+    /// start.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -248,8 +250,8 @@ impl Socket {
         true
     }
 
-    /// Call this after an actor's last message. It returns when the actor has closed its end, which the actor does
-    /// next, or when the actor waits for `$TERM`.
+    /// Call this after an actor's last message. After that message, the actor either closes its end of the pipe or
+    /// waits for `$TERM`. This function returns when the actor has done so.
     pub fn wait_until_closed(&self) {
         let (endpoint, due_ms) = (self.endpoint(), now_ms() + LAST_MESSAGE_MS);
         let is_awaiting_term = || registry().awaiting_term.contains(&endpoint);
@@ -265,7 +267,7 @@ impl Socket {
 
     /// Waits until the actor at the other end is ready, and removes its ready signal from the pipe. (When a Unix signal
     /// interrupts zactor_new, it returns early and leaves the ready signal in the pipe.) False when the actor has
-    /// ended. SIGINT and SIGTERM end the wait while CZMQ handles them.
+    /// ended. If CZMQ handles SIGINT and SIGTERM, these signals end the wait.
     ///
     /// Several threads may call this at once, if the actor's thread has begun.
     pub fn wait_until_ready(&self) -> bool {
@@ -283,7 +285,7 @@ impl Socket {
                 Stage::Ready => return true,
                 Stage::Ended => return false,
                 Stage::Starting if czmq::interrupted() => return true,
-                // The actor's thread is about to begin, or does not belong to this library.
+                // The actor's thread has not begun, or it does not belong to this library.
                 Stage::Unknown if now_ms() >= due_ms => return false,
                 Stage::Starting | Stage::Unknown => {}
             }
@@ -298,24 +300,25 @@ impl Socket {
         self.stage() == Stage::Ended
     }
 
-    /// How far the actor at the other end is. Removes its ready signal from the pipe.
+    /// How far the actor at the other end is. If its ready signal is in the pipe, removes the signal.
     fn stage(&self) -> Stage {
         if self.with_actor(|actor| actor.is_signal_read.load(Ordering::Acquire)) == Some(true) {
             return Stage::Ready;
         }
-        // Check this before the socket is used: several threads may call this for an actor that has failed.
+        // Return before the socket is used: several threads may call this function at once for an actor that has
+        // failed.
         if registry().has_ended(&self.endpoint()) {
             return Stage::Ended;
         }
         let events = self.events();
-        // Look up the actor after the events: an actor that has sent a message has begun.
+        // Look up the actor after the events: if a message is in the pipe, the actor had begun before the lookup.
         let Some(actor) = self.actor() else {
             let is_ended = events.contains(POLLIN)
                 || !events.contains(POLLOUT)
                 || registry().has_ended(&self.endpoint());
             return if is_ended { Stage::Ended } else { Stage::Unknown };
         };
-        // Load this before the events: if the ready signal was sent, it is then in the pipe, or was read already.
+        // Load `is_ready` before the events: if it is true, the ready signal is in the pipe, or was read already.
         let is_ready = actor.is_ready.load(Ordering::Acquire);
         let is_unread = self.events().contains(POLLIN) && !actor.has_sent.load(Ordering::Acquire);
         let is_read = is_unread && self.try_recv(&mut Frame::new()).unwrap_or(false);
@@ -339,13 +342,14 @@ impl Socket {
     /// Reads the state of the actor that reads the other end of the pipe. `None` when there is no such actor. `read`
     /// must not call functions of a pipe.
     ///
-    /// Several threads may call this at once: the name of a connected socket does not change, and libzmq only reads it.
+    /// Several threads may call this at once: the name of a connected socket does not change, and libzmq only reads the
+    /// name.
     fn with_actor<R>(&self, read: impl FnOnce(&Arc<ActorState>) -> R) -> Option<R> {
         /// A socket, the process that uses it, and the actor.
         type Actor = (usize, u32, Arc<ActorState>);
         thread_local! {
-            /// The pipe of this thread's latest call, which usually is the pipe of its next call. A forked child has
-            /// the pipe of its parent's thread here.
+            /// The pipe of this thread's latest call, which usually is the pipe of its next call. In a forked child,
+            /// this may be a pipe that the parent's thread has used.
             static LAST: RefCell<Option<Actor>> = const { RefCell::new(None) };
         }
         let (own, process) = (self.id(), generation());
@@ -362,7 +366,7 @@ impl Socket {
     }
 
     /// True when no actor of this library reads or has read the other end of the pipe. Also true for an actor that CZMQ
-    /// has started and that has not begun; when it begins, it reads what was sent to it.
+    /// has started and whose thread has not begun. When the thread begins, it reads the messages that were sent to it.
     ///
     /// Several threads may call this at once.
     pub fn is_foreign(&self) -> bool {
@@ -375,7 +379,7 @@ impl Socket {
 
     /// What the actor at the other end has shared. `None` when it has ended or shares no `T`.
     pub fn shared<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        // The actor shares it before it is ready.
+        // The actor shares the value before it is ready.
         let is_ready = self.wait_until_ready();
         is_ready
             .then(|| self.with_actor(|actor| actor.shared.get().cloned()))??

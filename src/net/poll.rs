@@ -6,8 +6,8 @@ use std::os::raw::c_int;
 use zmq::{POLLIN, PollItem};
 use zmq_sys::{zmq_poll, zmq_pollitem_t};
 
-/// How often a wait checks whether the process ends, if it has no descriptor that becomes readable when the process
-/// ends.
+/// How often a wait checks whether the process ends. This applies to threads without a descriptor that becomes readable
+/// when the process ends.
 const EXIT_CHECK_INTERVAL_MS: i64 = 100;
 
 /// Waits until an item is ready, `timeout_ms` have passed (negative: no timeout), or a signal has come. It may return
@@ -37,7 +37,7 @@ fn poll_count(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<usize> {
     }
 }
 
-/// Like [`poll`], and also returns when the process begins to end.
+/// Does the same as [`poll`], and also returns when the process begins to end.
 fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     let Some(fd) = exit::descriptor() else {
         let limit_ms = EXIT_CHECK_INTERVAL_MS;
@@ -63,8 +63,9 @@ fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     }
 }
 
-/// Like [`poll`], while the process ends. In an actor it succeeds while there is something to read or work is left, but
-/// only for a short time. A helper thread continues until its actor ends it.
+/// Does the same as [`poll`] while the process ends. In an actor, it succeeds only for a short time, and only if an
+/// item is ready or the actor has work left. Otherwise it fails, and the actor ends. In a helper thread, it does not
+/// fail because of the end of the process: the thread continues until its actor ends it.
 fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     exit::park_if_abandoned();
     let is_actor = exit::role() == Role::Actor;

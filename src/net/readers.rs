@@ -1,12 +1,13 @@
 //! Which inbound connections receive the responses to a requester, and whether their peers read them.
 //!
 //! libzmq queues unread messages for each subscribed connection, up to a high-water mark in messages. So a node
-//! responds only to requesters that subscribe to their responses, and only while their connection is writable. It ends
-//! a connection that subscribes to another requester's responses and does not read them.
+//! responds to a requester only if a connection subscribes to the responses, and only while such a connection is
+//! writable. A hostile connection may subscribe to the responses to another requester and not read them. The node ends
+//! this connection.
 //!
-//! All such subscriptions are recorded. An honest node subscribes to its own responses, over one or two connections.
-//! When there are too many subscriptions, the connection that is most likely hostile is ended, and its subscriptions
-//! end with it.
+//! The node records all subscriptions to responses. An honest node subscribes to its own responses, over one or two
+//! connections. When there are too many subscriptions, the connection that is most likely hostile is ended, and its
+//! subscriptions end with it.
 
 use super::Frame;
 use super::Peer;
@@ -18,8 +19,8 @@ use std::os::fd::RawFd;
 
 /// The limit of all subscriptions. Beyond it, the connection with the most subscriptions is ended.
 const MAX_COUNT: usize = 65_536;
-/// The limit of connections with the same subscription. Beyond it, a connection of the host with the most of them is
-/// ended.
+/// The limit of connections with the same subscription. Beyond it, one of them is ended: a connection of the host that
+/// has the most of them.
 const MAX_PER_PREFIX: usize = 64;
 /// A connection is ended when it has been unwritable for this time while another connection of the same requester is
 /// writable.
@@ -36,7 +37,7 @@ pub enum Reading {
     Ready,
     /// Earlier responses are not read yet.
     Full,
-    /// No connection subscribes to it.
+    /// No connection subscribes to the response.
     Nobody,
 }
 
@@ -76,7 +77,7 @@ struct Reader {
     number: u64,
     host: Option<IpAddr>,
     /// When this connection was first found unwritable while another connection of the same requester was writable.
-    /// `None` if it was writable later.
+    /// `None` if this has not happened since the connection was last found writable.
     full_ms: Option<u64>,
 }
 
@@ -225,8 +226,8 @@ fn can_be_written(file: RawFd) -> bool {
     unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
 }
 
-/// Chooses the connection to end when too many have the same subscription. It is a connection of the host with the most
-/// of them: the newest unwritable one or, if all are writable, the newest one.
+/// Chooses the connection to end when too many have the same subscription. It belongs to the host that has the most of
+/// these connections. It is the newest unwritable one of this host or, if all of them are writable, the newest one.
 fn surplus(readers: &[Reader]) -> Option<Id> {
     let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
     for reader in readers {
@@ -325,8 +326,8 @@ mod tests {
         assert_eq!((readers.count, readers.by_prefix.len()), (0, 0));
     }
 
-    /// A connection stalls while another one of the same requester reads. It does not matter which prefixes it
-    /// subscribes to.
+    /// A connection stalls while another one of the same requester reads. The stalled one is ended, whichever prefixes
+    /// it subscribes to.
     #[test]
     fn a_stalled_connection_is_ended() {
         let mut readers = Readers::default();

@@ -9,8 +9,8 @@
 //! least as long as the previous wait, the wait is 100 ms. Otherwise it is twice the previous wait, but at least 100 ms
 //! and at most 4 s.
 //!
-//! A wait ends early when a beacon announces a new node at the endpoint, because another node has taken over the
-//! address. Any peer can send beacons, so early reconnects are limited per endpoint and per host.
+//! A wait ends early when a beacon announces a new node at the endpoint, because this node has taken over the endpoint.
+//! Any peer can send beacons, so early reconnects are limited per endpoint and per host.
 //!
 //! The caller passes the events of the socket's monitor to [`Reconnect::handle_event`], calls
 //! [`Reconnect::handle_timeout`] at [`Reconnect::due_ms`], and applies each [`Action`] to the socket, in order.
@@ -20,21 +20,21 @@ use crate::rate_limit::RateLimit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use zmq::SocketEvent;
 
-/// A connection is given up when libzmq has reported no new attempt for this time after its end. (Normally it reports
-/// one at once.)
+/// A connection is given up when libzmq reports no new attempt within this time after the end of the connection.
+/// (Normally, libzmq reports the attempt at once.)
 const GIVEN_UP_MS: u64 = 100;
 /// When one connection is given up, all others that ended at least this long ago are given up, too.
 const ALSO_GIVEN_UP_MS: u64 = 10;
 /// The first wait before a reconnect...
 const FIRST_WAIT_MS: u64 = 100;
-/// ... and the longest wait, which is also libzmq's for an endpoint that does not respond.
+/// ... and the longest wait. libzmq has the same longest wait before it retries an endpoint that does not respond.
 const MAX_WAIT_MS: u64 = 4_000;
 /// The longest delay between an action and its effect on the socket, and between an event of the socket and its arrival
 /// here.
 const DELAY_MS: u64 = 1_000;
 
-/// How many times one connection is renewed after others were given up, see [`Reconnect::renew`]. Each new attempt may
-/// be allocated at the address of another dead connection.
+/// How many times one connection is renewed because others were given up, see [`Reconnect::renew`]. libzmq may allocate
+/// each renewed connection in the memory of another dead connection. So one renewal may not be enough.
 const MAX_RENEWALS: u8 = 3;
 
 /// The limits of early reconnects, per endpoint and per host: the burst...
@@ -113,15 +113,18 @@ impl Action {
 #[derive(Debug, Default)]
 pub struct Reconnect {
     connections: HashMap<String, Connection>,
-    /// Connections that have ended without a report of a new attempt, by the time of their end.
+    /// The connections that have ended and for which libzmq has reported no new attempt: the time of the end, and the
+    /// endpoint.
     ended: BTreeSet<(u64, String)>,
-    /// Connections that were given up, by the time of the reconnect.
+    /// The connections that were given up: the time of the reconnect, and the endpoint.
     waiting: BTreeSet<(u64, String)>,
     /// The time of the latest call.
     now_ms: u64,
-    /// Connections that were opened recently, by that time, see [`Reconnect::renew`].
+    /// The connections that were opened recently, see [`Reconnect::renew`]: the time when each was opened, and the
+    /// endpoint.
     opened: VecDeque<(u64, String)>,
-    /// Other forms of endpoints that libzmq uses: it may write an IPv6 address differently.
+    /// libzmq may write an endpoint differently than the owner of the socket, for example an IPv6 address. The key is
+    /// libzmq's form of the endpoint, and the value is the owner's form.
     aliases: HashMap<String, String>,
     /// Early reconnects per host.
     early: HashMap<String, RateLimit>,
@@ -138,9 +141,10 @@ struct Connection {
     early: RateLimit,
     /// When the handshake succeeded.
     established_ms: Option<u64>,
-    /// The time of the connection's valid entry in `Reconnect::opened`. Its entries with other times are outdated.
+    /// The time of the connection's valid entry in `Reconnect::opened`. Entries of this connection with other times are
+    /// outdated.
     opened_ms: Option<u64>,
-    /// How many times it was renewed since it was opened.
+    /// How many times the connection was renewed since it was opened.
     renewals: u8,
     /// The wait before this connection. 0 when there was none.
     backoff_ms: u64,
@@ -194,8 +198,8 @@ impl Reconnect {
         actions.push(Action::Connect(endpoint.to_owned()));
     }
 
-    /// A beacon announces a new node at an endpoint of `host`. If the endpoint waits for its next attempt, here or in
-    /// libzmq, it is connected now, unless the limits forbid it.
+    /// A beacon announces a new node at an endpoint of `host`. If libzmq or this object waits before its next attempt
+    /// to connect to the endpoint, the attempt is made now, unless the limits forbid it.
     pub fn handle_announcement(
         &mut self,
         endpoint: &str,
@@ -305,14 +309,14 @@ impl Reconnect {
         Some(name)
     }
 
-    /// When [`Reconnect::handle_timeout`] must be called next.
+    /// When [`Reconnect::handle_timeout`] must be called next. `None` when nothing is due.
     pub fn due_ms(&self) -> Option<u64> {
         let ended_ms = self.ended.first().map(|(since_ms, _)| since_ms + GIVEN_UP_MS);
         let waiting_ms = self.waiting.first().map(|&(until_ms, _)| until_ms);
         [ended_ms, waiting_ms].into_iter().flatten().min()
     }
 
-    /// Gives up connections that libzmq has dropped. Reconnects those whose wait is over.
+    /// Gives up connections that libzmq has dropped. Reconnects the connections whose wait is over.
     pub fn handle_timeout(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.now_ms = now_ms;
         if let Some(&(since_ms, _)) = self.ended.first()
@@ -361,8 +365,8 @@ impl Reconnect {
 
     /// Reconnects every endpoint that was opened after `since_ms`, with a tolerance of `DELAY_MS`. The caller has just
     /// disconnected from a dead connection, which ended at `since_ms`. libzmq (4.3.4) keeps a pointer to a connection
-    /// that it has dropped. A new connection may be allocated at the same address. To disconnect the dead connection
-    /// then also ends the new one, and libzmq does not report that.
+    /// that it has dropped. It may allocate a new connection in the memory to which this pointer points. If it then
+    /// disconnects the dead connection, it also ends the new connection, and does not report that.
     fn renew(&mut self, since_ms: u64, actions: &mut Vec<Action>) {
         let mut renewed = Vec::new();
         while let Some((opened_ms, _)) = self.opened.back()
@@ -380,13 +384,13 @@ impl Reconnect {
             }
             (connection.state, connection.established_ms) = (State::Open, None);
             connection.renewals += 1;
-            // The new connection may be at the address of yet another dead one.
+            // libzmq may allocate the new connection in the memory of yet another dead one.
             connection.opened_ms = (connection.renewals < MAX_RENEWALS).then_some(self.now_ms);
             renewed.push(endpoint);
         }
         self.opened.extend(renewed.iter().rev().map(|endpoint| (self.now_ms, endpoint.clone())));
-        // All disconnects come before all connects. Otherwise a new connection could be allocated at the address of one
-        // that is disconnected next.
+        // All disconnects come before all connects. Otherwise libzmq could allocate a new connection in the memory of
+        // one that is disconnected next.
         actions.extend(renewed.iter().rev().cloned().map(Action::Disconnect));
         actions.extend(renewed.into_iter().rev().map(Action::Connect));
     }

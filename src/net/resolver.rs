@@ -26,10 +26,10 @@ const REFRESH_MS: u64 = 60_000;
 const RETRY_MS: u64 = 10_000;
 /// When there is no room, hosts that were not requested for this time are removed.
 const FORGET_MS: u64 = 10_000;
-/// While a lookup takes longer than this, the host counts as missing.
+/// When a lookup has taken this long, the host counts as missing until the lookup ends.
 const PATIENCE_MS: u64 = 1_000;
-/// The number of requesters per host that are notified when its lookup ends. Others must repeat their
-/// request.
+/// The number of requesters per host that are notified when the lookup of the host ends. Other requesters must repeat
+/// their request.
 const MAX_WAITING: usize = 8;
 /// A lookup needs little stack, but modules of the system's resolver may need more.
 const STACK_LEN_BYTES: usize = 512 << 10;
@@ -69,8 +69,8 @@ impl Resolver {
     }
 
     /// Returns a canonical endpoint with the host's address in place of its name. `None` while the address is not
-    /// known, or if it is not that of a single host. If a lookup is running and fewer than `MAX_WAITING` requesters
-    /// wait for it, [`Resolver::found`] later calls its closure with `asker` and the result.
+    /// known, and when the address is not that of a single host. If a lookup is running and fewer than `MAX_WAITING`
+    /// requesters wait for it, [`Resolver::found`] later calls its closure with `asker` and the result.
     pub fn resolve<'a>(&mut self, asker: &[u8], endpoint: &'a str, now_ms: u64) -> Option<Cow<'a, str>> {
         let Some((name, port)) = name_and_port(endpoint) else { return Some(endpoint.into()) };
         if !self.hosts.contains_key(name) && !self.has_room(now_ms) {
@@ -120,8 +120,8 @@ impl Resolver {
         let (answers, host, is_ipv6) = (self.answers.0.clone(), Box::<str>::from(name), self.is_ipv6);
         let work = move || {
             let address = look_up(&host, is_ipv6);
-            // The first call fails when the resolver is gone. The second one fails when enough bytes to wake it are
-            // queued already.
+            // The first call fails when the resolver is gone. The second call fails when enough bytes to wake the
+            // resolver are queued already.
             let _ = answers.send(Answer { host, address });
             let _ = io::Write::write(&mut &*waker, &[0]);
         };
@@ -170,7 +170,7 @@ impl Resolver {
     }
 }
 
-/// The address that libzmq would use. This waits for the lookup.
+/// The address that libzmq would use. This function waits until the lookup ends.
 pub(super) fn look_up(host: &str, is_ipv6: bool) -> Option<IpAddr> {
     let found: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
     let of_family = |is_ipv6| found.iter().copied().find(|address| address.is_ipv6() == is_ipv6);

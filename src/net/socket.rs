@@ -23,13 +23,14 @@ pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
     pub(super) raw: *mut c_void,
     owned: bool,
-    /// Whether [`Socket::signal`] was called. The first signal of an actor means that it is ready.
+    /// Whether this end has sent a signal, or need not send its first one. The first signal of an actor means that the
+    /// actor is ready.
     pub(super) has_signalled: Cell<bool>,
     /// The file of an `ipc://` address that the socket is bound to.
     file: RefCell<Option<SocketFile>>,
     /// At an actor's end of its pipe: the state of the actor, which the owner can read.
     pub(super) own_actor: OnceCell<Arc<ActorState>>,
-    /// The process that made it, see [`generation`].
+    /// The generation of the process that made this object, see [`generation`].
     generation: u32,
 }
 
@@ -262,7 +263,7 @@ impl Socket {
     }
 
     /// Stops zmq_socket_monitor. Call this before the monitor's PAIR socket is closed. Otherwise libzmq's I/O thread
-    /// would wait for ever to send it an event.
+    /// would wait for ever to send an event to that socket.
     pub fn stop_monitor(&self) {
         // SAFETY: the socket is live. By zmq_socket_monitor(3), NULL stops the monitor.
         unsafe {
@@ -279,7 +280,7 @@ impl Socket {
     /// True when the socket was made by another process, from which this process was forked. The socket cannot be used
     /// here.
     ///
-    /// Several threads may call this at once, also while one of those for which it has returned false uses the socket.
+    /// Several threads may call this at once. Meanwhile, a thread for which it has returned false may use the socket.
     pub fn is_of_another_process(&self) -> bool {
         match self.owned {
             true => self.generation != generation(),
@@ -288,8 +289,8 @@ impl Socket {
     }
 
     /// Whether this process, which was forked, has made the socket. Only the first call uses the socket, under a lock.
-    /// Its result holds for as long as the process lives: a socket of another process cannot get the same address
-    /// later, because it existed before.
+    /// If the result is true, it stays true as long as the process lives: copies of another process's sockets have
+    /// existed since the fork, so no such copy can get the same memory address later.
     fn is_known_as_own(&self) -> bool {
         static OWN: PerProcess<BTreeSet<usize>> =
             PerProcess::new([const { Mutex::new(BTreeSet::new()) }; GENERATIONS]);

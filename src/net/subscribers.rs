@@ -18,16 +18,17 @@ use std::os::fd::RawFd;
 pub struct Subscribers {
     limit_bytes: usize,
     len_bytes: usize,
-    /// By the connection's descriptor. Connections that have ended stay here until the limit is exceeded.
+    /// The key is the connection's descriptor. Connections that have ended stay here until the limit is exceeded.
     connections: HashMap<RawFd, Connection>,
     /// Hashes topics such that peers cannot predict the hashes.
     hasher: RandomState,
 }
 
 struct Connection {
-    /// The peer at the other end. The descriptor may belong to another connection by now.
+    /// The peer at the other end. When the connection has ended, its descriptor may belong to another connection with
+    /// another peer.
     peer: Peer,
-    /// The hashes of the topics that it subscribes to.
+    /// The hashes of the topics to which the connection subscribes.
     topics: HashSet<u64>,
     len_bytes: usize,
 }
@@ -72,7 +73,7 @@ impl Subscribers {
         {
             self.len_bytes -= entry.remove().len_bytes;
         }
-        // A message may be read after the end of its connection.
+        // The message may have been read after the end of its connection.
         let Some(peer) = peer else { return false };
         let new = || Connection { peer, topics: HashSet::new(), len_bytes: 0 };
         let connection = self.connections.entry(file).or_insert_with(new);
@@ -87,7 +88,7 @@ impl Subscribers {
         is_subscription && self.len_bytes > self.limit_bytes
     }
 
-    /// Removes and returns the connection with the most subscriptions, if those of live connections exceed the limit.
+    /// If the subscriptions of live connections exceed the limit, removes and returns the connection with the most.
     fn most(&mut self, peer_of: impl Fn(RawFd) -> Option<Peer>) -> Option<(RawFd, Peer)> {
         self.connections.retain(|&file, connection| peer_of(file).as_ref() == Some(&connection.peer));
         self.len_bytes = self.connections.values().map(|connection| connection.len_bytes).sum();
@@ -188,7 +189,8 @@ mod tests {
             assert!(!subscribe(&mut subscribers, i, "second"), "{}", subscribers.len_bytes);
         }
         assert_eq!(subscribers.len_bytes, 600);
-        // An unsubscription of the first connection that is read late, or a false one, reduces nothing.
+        // The second connection has ended too, and a late unsubscription is read. The subscriptions of the connection
+        // no longer count.
         assert!(!subscribers.count(FILE, b"\0x", |_| None));
         assert_eq!(subscribers.len_bytes, 0);
         // The new connection is found when it has the most.

@@ -1,11 +1,12 @@
-//! Rejects new connections of a listening socket for a while, when they overload its node.
+//! When peers overload the node of a listening socket, rejects new connections to the socket for a while.
 //!
-//! An XPUB socket does not return to its node while subscriptions arrive faster than libzmq processes them. Ending
-//! connections does not help, because peers reconnect at once. So a filter at the listening descriptor makes the kernel
-//! ignore new connections. Existing connections are not affected, and the ignored peers retry.
+//! While subscriptions arrive faster than libzmq processes them, a call of an XPUB socket does not return to the node.
+//! Ending connections does not help, because peers reconnect at once. So a filter at the listening descriptor makes the
+//! kernel ignore new connections: the filter is closed. Existing connections are not affected, and the ignored peers
+//! retry.
 //!
-//! The filter is closed at once when the socket holds more than its limit. libzmq then still processes what ended
-//! connections have sent, and new connections would send as much again.
+//! When the socket holds more than its limit, connections are ended, and the filter closes at once: libzmq still
+//! processes what the ended connections have sent, and new connections would send as much again.
 
 use super::super::descriptors::{Descriptors, socket_number, with_duplicate};
 use super::super::listen_address::ListenAddress;
@@ -17,11 +18,11 @@ use std::time::{Duration, Instant};
 /// A node is overloaded while it leaves more than this unread.
 const SMALL_BYTES: u64 = super::SMALL_BYTES;
 /// When the node has been overloaded for CLOSE_AFTER, the filter is closed. When it has been overloaded for END_AFTER,
-/// the connections that have brought much are ended.
+/// the connections over which much has arrived are ended.
 const CLOSE_AFTER: Duration = Duration::from_secs(2);
 const END_AFTER: Duration = Duration::from_secs(5);
-/// The filter stays closed for the duration of the overload times this. So new connections use at most a fifth of the
-/// node's time.
+/// After an overload, the filter stays closed for this many times the duration of the overload, but at most for
+/// MAX_CLOSED_TIME. So new connections use at most a fifth of the node's time, if no overload lasts longer than 7.5 s.
 const CLOSED_FACTOR: u32 = 4;
 const MAX_CLOSED_TIME: Duration = Duration::from_secs(30);
 
@@ -30,7 +31,7 @@ const MAX_CLOSED_TIME: Duration = Duration::from_secs(30);
 pub(super) enum Step {
     Nothing,
     Close,
-    /// End the connections that have brought much since the node had read everything.
+    /// End the connections over which much has arrived since the node last had nothing left to read.
     End,
     Open,
 }
@@ -38,11 +39,12 @@ pub(super) enum Step {
 /// The filter of one listening socket.
 #[derive(Default)]
 pub(super) struct AcceptFilter {
-    /// The bytes received since the node had read everything, and the time when they exceeded SMALL_BYTES.
+    /// The bytes received since the node last had nothing left to read. `busy_since` is the time when they exceeded
+    /// SMALL_BYTES.
     unread_bytes: u64,
     busy_since: Option<Instant>,
     is_closed: bool,
-    /// When it opens again. `None` while the node is overloaded.
+    /// When the closed filter opens again. `None` while the node is overloaded.
     opens_at: Option<Instant>,
     /// The listening descriptor that has the filter.
     filtered: Option<Id>,
@@ -118,7 +120,8 @@ impl Drop for AcceptFilter {
     }
 }
 
-/// Calls `act` with a duplicate of a socket's descriptor. False when the descriptor is another file by now.
+/// Calls `act` with a duplicate of a socket's descriptor. False when the descriptor now belongs to another file, or
+/// `act` fails.
 fn with_socket((file, number): Id, act: impl FnOnce(RawFd) -> bool) -> bool {
     let act = |file: BorrowedFd| socket_number(file.as_raw_fd()) == Some(number) && act(file.as_raw_fd());
     with_duplicate(file, act).unwrap_or(false)
@@ -135,7 +138,8 @@ fn is_listening(file: RawFd) -> bool {
     rc == 0 && value != 0
 }
 
-/// Makes the kernel drop all packets for a listening socket. Existing connections have sockets of their own.
+/// Makes the kernel drop all packets for a listening socket. Existing connections are not affected, because each has a
+/// socket of its own.
 fn ignore_all(file: RawFd) -> bool {
     let drop_all = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let mut program = [drop_all];

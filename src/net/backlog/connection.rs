@@ -1,4 +1,5 @@
-//! An estimate of what libzmq holds of one connection, from the counts of the kernel and the node.
+//! Estimates how much unread data of one connection libzmq holds: the kernel counts received bytes, and the node counts
+//! the bytes that it reads.
 
 use super::registry::BoundedSocket;
 use super::{SMALL_BYTES, Taken};
@@ -25,11 +26,11 @@ const FULL_SEGMENT_LEN_BYTES: u64 = 1_400;
 pub(super) struct Connection {
     pub(super) socket: Arc<BoundedSocket>,
     pub(super) peer: Peer,
-    /// Received by the kernel since the connection was made.
+    /// What the kernel has received since the connection was made.
     received: Arrived,
-    /// The value of `received` when the node had last read everything.
+    /// The value of `received` when the node last had nothing left to read.
     received_before: Arrived,
-    /// Read by the node. Never more than was received.
+    /// How many bytes the node has read. Never more than were received.
     taken_bytes: u64,
     /// The next three fields are set at each scan that finds that the node has read something: what the node has read
     /// since the previous scan, the time of this scan, and the bytes received until this scan.
@@ -73,7 +74,7 @@ impl Connection {
         self.received_before = self.received;
     }
 
-    /// What was received since the node had read everything.
+    /// How many bytes were received since the node last had nothing left to read.
     pub(super) fn unread_bytes(&self) -> u64 {
         self.received.len_bytes - self.received_before.len_bytes
     }
@@ -87,12 +88,13 @@ impl Connection {
         (self.received, self.in_kernel_bytes)
     }
 
-    /// Updates the counts. `arrived`: received since the connection was made. `taken`: read by the node since the
-    /// latest scan. `granted_bytes`: an allowance for heartbeats, which libzmq receives and the node never reads.
-    /// `in_kernel_bytes`: not read by libzmq.
+    /// Updates the counts. `arrived` is what the kernel has received since the connection was made. `taken` is what the
+    /// node has read since the latest scan. `granted_bytes` is an allowance for heartbeats, which libzmq receives and
+    /// the node never reads. `in_kernel_bytes` is how much of the received data libzmq has not read.
     ///
-    /// Returns how many more bytes were received. Also returns by how many bytes `taken` exceeds what this connection
-    /// has received: the node has read these from an earlier connection with the same descriptor.
+    /// Returns how many bytes were received since the previous call. Also returns by how many bytes `taken` exceeds the
+    /// unread data of this connection: the node has read these bytes from an earlier connection with the same
+    /// descriptor.
     pub(super) fn update(
         &mut self,
         arrived: Arrived,
@@ -121,14 +123,14 @@ impl Connection {
         self.latest_at
     }
 
-    /// The held bytes that arrived after the node had last read something. The number and length of the frames in them
-    /// are unknown.
+    /// The held bytes that arrived after the node last read something. It is unknown how many frames they contain.
     pub(super) fn unknown_bytes(&self) -> u64 {
         self.held_bytes.min(self.received.len_bytes - self.latest_received_bytes)
     }
 
-    /// What counts towards the socket's limit: the bytes held, or an estimate of the memory that they occupy. Unknown
-    /// frames are assumed to be one long frame if peers may send long frames, otherwise to be the shortest frames.
+    /// What counts towards the socket's limit: the bytes held, or an estimate of the memory that they occupy. If peers
+    /// may send long frames, the unknown bytes are assumed to be one long frame. Otherwise they are assumed to be
+    /// frames of the shortest length.
     pub(super) fn cost_bytes(&self) -> u64 {
         if self.socket.limits_received_bytes() {
             return self.held_bytes;
@@ -156,7 +158,7 @@ impl Connection {
     }
 }
 
-/// Returns the part of `count` that belongs to `len_bytes`. The whole `count` belongs to `of_bytes`.
+/// `of_bytes` contain `count` things. Returns how many of them `len_bytes` contain on average.
 pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
     match of_bytes {
         0 => 0,
@@ -165,19 +167,19 @@ pub(super) fn per(len_bytes: u64, count: u64, of_bytes: u64) -> u64 {
     }
 }
 
-/// What a connection has received since it was made. If the node has read much less than that, also how much libzmq has
-/// not read. `None` when the descriptor has become another socket since it was listed, or the kernel does not report
-/// these counts.
+/// Returns what a connection has received since it was made, and how much of that libzmq has not read. The second
+/// number is 0 if the node has read nearly everything. `None` when the descriptor has become another socket since it
+/// was listed, or the kernel does not report these counts.
 pub(super) fn arrived((file, number): Id, taken_bytes: u64) -> Option<(Arrived, u64)> {
     let arrived = received(file)?;
     let is_much = arrived.len_bytes.saturating_sub(taken_bytes) > SMALL_BYTES;
     let in_kernel_bytes = if is_much { in_kernel_bytes(file) } else { 0 };
-    // Checked last, because libzmq may close the descriptor at any time, and another connection may get it.
+    // Check the socket last, because libzmq may close the descriptor at any time, and another connection may get it.
     (socket_number(file) == Some(number)).then_some((arrived, in_kernel_bytes))
 }
 
 /// What a TCP connection has received since it was made. `None` for other sockets, or when the kernel does not report
-/// it.
+/// the count.
 fn received(file: RawFd) -> Option<Arrived> {
     /// The offsets of `tcpi_bytes_received` and `tcpi_data_segs_in` in `struct tcp_info` of linux/tcp.h.
     const BYTES_OFFSET: usize = 128;

@@ -1,10 +1,11 @@
 //! Detects messages of very many short frames while they arrive.
 //!
-//! libzmq delivers a message when its last frame has arrived. Until then, the frames of a connection are unknown: its
-//! data may be one long frame, which occupies its length, or many short ones, which occupy up to 32 times their length.
-//! The only way to find out is to measure how much the memory of the process grows meanwhile. The application's own
-//! memory grows too, so this is the last resort. Growth counts only while much data is in unknown frames, and only if
-//! it continues over many scans. A connection that is ended by mistake is made again, and its record is fetched again.
+//! libzmq delivers a message when its last frame has arrived. Until then, the frames in the data of a connection are
+//! unknown. One long frame occupies as much memory as its length. Many short frames occupy up to 32 times their length.
+//! To tell these cases apart, this module measures how much the memory of the process grows while the data arrives. The
+//! application's own memory grows too, so this measurement is the last resort. Growth counts only while much data is in
+//! unknown frames, and only if it continues over many scans. If a connection is ended by mistake, it is made again, and
+//! the record that was arriving is fetched again.
 
 use super::INTERVAL;
 use std::time::Instant;
@@ -26,8 +27,8 @@ pub(super) struct Growth {
     measured: Option<Instant>,
 }
 
-/// The private memory of the process, the length of unknown frames, and the length of all long frames that the nodes
-/// have read by then.
+/// Three sizes at one time: the private memory of the process, the length of unknown frames, and the length of all long
+/// frames that the nodes have read so far.
 #[derive(Clone, Copy)]
 struct Sizes {
     resident_bytes: u64,
@@ -50,9 +51,10 @@ impl Growth {
     const FACTOR: u64 = 2;
     /// This much growth is allowed in addition.
     const SLACK_BYTES: u64 = 256 << 20;
-    /// The application may keep this much of the records that nodes have read meanwhile.
+    /// The application may keep up to this much of the records that nodes have read since the start of the measurement.
     const MAX_TAKEN_BYTES: u64 = 1 << 30;
-    /// Growth counts only if it was found at this many scans, because an application may allocate any amount at once.
+    /// Growth counts only if at least this many scans have found it, because an application may allocate any amount of
+    /// memory at one time.
     const MIN_SCANS: u32 = 10;
 
     /// Call this at each scan. `unknown_bytes`: the length of unknown frames. `taken_long_bytes`: the length of all
@@ -84,10 +86,10 @@ impl Growth {
     }
 }
 
-/// How much the process has grown beyond [`Growth::FACTOR`] bytes for each received byte. When a message is complete,
-/// its node reads the message, and the frames are no longer unknown. Of the frames that nodes have read, only long ones
-/// count as received. Short frames do not count: nodes read and drop them, so a peer that sends many of them would excuse
-/// any growth.
+/// How much the process has grown beyond [`Growth::FACTOR`] bytes for each received byte. The bytes of unknown frames
+/// count as received. When a message is complete, its node reads the message, and its frames are no longer unknown.
+/// After that, only long frames still count. If short frames counted, a peer could excuse any growth: it could send
+/// many short frames, which nodes read and drop.
 fn excess_bytes(then: Sizes, now: Sizes) -> u64 {
     let taken_bytes = now.taken_long_bytes.saturating_sub(then.taken_long_bytes).min(Growth::MAX_TAKEN_BYTES);
     let new_bytes = now.unknown_bytes.saturating_add(taken_bytes).saturating_sub(then.unknown_bytes);
@@ -102,7 +104,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Scans a process that grows by `resident_mib` and `unknown_mib` per scan. Whether that is excessive.
+    /// Scans a process that grows by `resident_mib` and `unknown_mib` per scan. Returns whether this growth is
+    /// excessive.
     fn scan(growth: &mut Growth, scans: u64, resident_mib: u64, unknown_mib: u64) -> bool {
         (0..=scans).any(|scan| {
             growth.grows(Sizes {
@@ -113,7 +116,7 @@ mod tests {
         })
     }
 
-    /// The application keeps record after record of 20 MiB, while another one arrives.
+    /// The application keeps more and more records of 20 MiB, while another record arrives.
     #[test]
     fn records_that_the_application_keeps_are_not_excessive() {
         let mut growth = Growth::default();
@@ -125,7 +128,7 @@ mod tests {
                 "after {record} records"
             );
         }
-        // No amount of long records excuses short frames for ever.
+        // Long records do not excuse the growth by short frames for ever.
         let is_excessive = (0..100).any(|scan| {
             let (resident_bytes, unknown_bytes) = ((1_050 + 32 * scan) * MIB, (10 + scan) * MIB);
             growth.grows(Sizes { resident_bytes, unknown_bytes, taken_long_bytes: (1_000 + 14 * scan) * MIB })

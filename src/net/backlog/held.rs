@@ -9,7 +9,8 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one long frame may take to arrive while its socket holds too much. After that, its connection is ended.
+/// How long one long frame may take to arrive while its socket holds too much. After this time, the connection is
+/// ended.
 const MAX_LONG_FRAME: Duration = Duration::from_secs(60);
 
 /// What a socket holds.
@@ -17,9 +18,10 @@ pub(super) struct Held {
     socket: Arc<BoundedSocket>,
     /// What live connections hold.
     live_bytes: u64,
-    /// What ended connections hold. libzmq may or may not have closed them.
+    /// What ended connections hold, whether libzmq has closed them or not.
     ended_bytes: u64,
-    /// The live connection with the most bytes of unknown frames. It may be receiving one long frame.
+    /// The live connection with the most bytes of unknown frames, and the number of these bytes. They may be one long
+    /// frame.
     longest: Option<(Id, u64)>,
 }
 
@@ -55,8 +57,8 @@ impl Held {
     }
 
     /// Returns the connections to end when the socket holds too much: first those that hold the most, until the
-    /// remaining ones hold no more than `room_bytes`. One connection may hold a long frame, unless the frame takes too
-    /// long to arrive.
+    /// remaining ones hold no more than `room_bytes`. The long frame that one connection may hold does not count. But
+    /// if this frame takes too long to arrive, only its connection is returned.
     pub(super) fn victims(&self, connections: &HashMap<Id, Connection>) -> Vec<Id> {
         let (longest, excused_bytes) = (self.longest.map(|(id, _)| id), self.excused_bytes());
         let mut own = Vec::new();
@@ -97,9 +99,9 @@ impl Held {
         self.counted_bytes() > self.socket.limit_bytes / 16
     }
 
-    /// What the remaining connections may hold after others were ended. For a listening socket that is only
-    /// `SMALL_BYTES`: before libzmq reads from the remaining connections, it still processes what it has read from the
-    /// ended ones.
+    /// What the remaining connections may hold after others were ended. The remaining connections of a listening socket
+    /// may hold only `SMALL_BYTES`: before libzmq reads from them, it still processes what it has read from the ended
+    /// ones.
     fn room_bytes(&self) -> u64 {
         let room_bytes = self.socket.limit_bytes.saturating_sub(self.ended_bytes);
         match self.socket.direction {
@@ -108,14 +110,14 @@ impl Held {
         }
     }
 
-    /// How much of what is held may be one long frame.
+    /// How many of the held bytes may be one long frame.
     fn excused_bytes(&self) -> u64 {
         self.longest.map_or(0, |(_, unknown_bytes)| unknown_bytes.min(self.socket.max_frame_len_bytes))
     }
 }
 
-/// What ended connections have received and their nodes have not read, by the socket's id and the connection's
-/// descriptor.
+/// The data of connections that are gone, as far as the nodes have not read it. The key is the socket's id and the
+/// connection's descriptor.
 #[derive(Default)]
 pub(super) struct Leftovers(HashMap<(u64, RawFd), Leftover>);
 
@@ -134,7 +136,7 @@ impl Leftovers {
         leftover.cost_bytes = leftover.cost_bytes.saturating_add(connection.cost_bytes());
     }
 
-    /// The node has read some of the data of an ended connection.
+    /// The node has read `taken_bytes` of a connection that is gone.
     pub(super) fn take(&mut self, socket: u64, file: RawFd, taken_bytes: u64) {
         let Entry::Occupied(mut entry) = self.0.entry((socket, file)) else { return };
         let leftover = entry.get_mut();

@@ -1,7 +1,8 @@
 //! The addresses of hosts that sockets connect to by name.
 //!
-//! libzmq looks up a name at each attempt to connect, and does not report the address. So the names are looked up here,
-//! too: until there is an address, and again later because the address may change.
+//! The scan recognizes the connections of a socket by the address of the peer. libzmq looks up a name at each attempt
+//! to connect, and does not report the address. So the names are looked up here too: repeatedly until an address is
+//! found, and then regularly, because the address may change.
 
 use super::lock;
 use std::collections::{HashMap, HashSet};
@@ -14,7 +15,8 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// A name without an address is looked up again after this time at first. The time doubles after each further failure,
 /// up to [`REFRESH`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The number of addresses that are remembered per name. Old addresses stay, because connections to them may live on.
+/// The number of addresses that are remembered per name. After a change, the old address stays, because connections to
+/// it may live on.
 const MAX_ADDRESSES: usize = 64;
 const STACK_LEN_BYTES: usize = 256 << 10;
 
@@ -30,7 +32,8 @@ pub(super) struct Hosts {
 #[derive(Default)]
 struct Host {
     addresses: HashSet<SocketAddr>,
-    /// The result of the thread that looks the name up. The inner value is `None` while the thread runs.
+    /// The result of the thread that looks the name up. `None` if there is no such thread. The inner value is `None`
+    /// while the thread runs.
     answer: Option<Arc<Mutex<Option<Vec<SocketAddr>>>>>,
     due: Option<Instant>,
     failures: u32,
@@ -50,7 +53,7 @@ impl Hosts {
         self.hosts.get(name).into_iter().flat_map(|host| host.addresses.iter().copied())
     }
 
-    /// Starts threads that look up those of `names` that are due. Removes other names.
+    /// Starts a thread for each of `names` whose lookup is due. Removes the hosts with other names.
     pub(super) fn update(&mut self, names: &HashSet<Box<str>>, now: Instant) {
         self.hosts.retain(|name, _| names.contains(name));
         for name in names {

@@ -23,9 +23,9 @@ pub(super) struct BoundedSocket {
     pub(super) direction: Direction,
     pub(super) limit_bytes: u64,
     pub(super) max_frame_len_bytes: u64,
-    /// What the node has read since the latest scan, by the connection's descriptor.
+    /// What the node has read since the latest scan. The key is the connection's descriptor.
     pub(super) taken: Mutex<HashMap<RawFd, Taken>>,
-    /// True if the node has found nothing to read since the latest scan. Then it has read everything.
+    /// True if, at some moment since the latest scan, the node had read everything.
     pub(super) was_empty: AtomicBool,
 }
 
@@ -176,8 +176,9 @@ impl Registry {
         }
     }
 
-    /// The socket that a connection belongs to. Several nodes may connect to one endpoint. Until one of these nodes has
-    /// received something over the connection, this is the socket with the largest limit.
+    /// The socket that a connection belongs to. If several nodes connect to the peer's endpoint, this is the socket
+    /// with the largest limit. When a node reads data of the connection, a scan assigns the connection to the node's
+    /// socket.
     pub(super) fn socket_of(&self, local: &Peer, peer: &Peer) -> Option<Arc<BoundedSocket>> {
         let listening = local.address().and_then(|address| self.by_port.get(&address.port()));
         let listening = listening.into_iter().flatten().filter(|socket| socket.listens_at(local));
@@ -214,7 +215,7 @@ pub(super) fn registry() -> LockedRegistry {
     LockedRegistry(registry)
 }
 
-/// The registry, locked while this lives.
+/// The registry. It is locked while this object lives.
 pub(super) struct LockedRegistry(MutexGuard<'static, Option<Registry>>);
 
 impl Deref for LockedRegistry {

@@ -46,7 +46,7 @@ pub(super) struct Scanner {
     leftovers: Leftovers,
     /// The length of all long frames that the nodes have read.
     taken_long_bytes: u64,
-    /// The filters of the sockets that listen, by the socket's id.
+    /// The filters of the sockets that listen. The key is the socket's id.
     accept_filters: HashMap<u64, AcceptFilter>,
     growth: Growth,
     /// The time up to which heartbeats are accounted for.
@@ -173,7 +173,7 @@ impl Scanner {
         });
     }
 
-    /// Rejects new connections of a listening socket that holds too much, or whose node cannot read everything.
+    /// Updates the accept filter of a listening socket, and does what the filter then requires.
     fn filter_new(
         &mut self,
         socket: &Arc<BoundedSocket>,
@@ -199,7 +199,7 @@ impl Scanner {
             }
             Step::End => {
                 let own = self.connections.iter().filter(|(_, connection)| {
-                    // End only connections that have brought much. On a slow host, a node may need longer than the
+                    // End only connections over which much has arrived. On a slow host, a node may need longer than the
                     // filter allows to read the subscriptions of one consumer with many topics.
                     let allowed_bytes = socket.limit_bytes.saturating_mul(UNREAD_FACTOR).max(SMALL_BYTES);
                     let is_much = connection.unread_bytes() > allowed_bytes && !connection.is_ended;
@@ -211,7 +211,7 @@ impl Scanner {
         }
     }
 
-    /// Finds new connections, and removes those that are gone.
+    /// Finds new connections, and removes the connections that are gone.
     pub(super) fn list(&mut self) {
         self.connections.values_mut().for_each(|connection| connection.is_listed = false);
         let (connections, known_others, mut others) = (&mut self.connections, &self.others, HashMap::new());
@@ -225,7 +225,8 @@ impl Scanner {
                 others.insert(file, number);
                 return;
             }
-            // A socket that is not connected yet may still become a connection of a bounded socket.
+            // A socket that is not connected yet may still become a connection of a bounded socket, so it is not added
+            // to `others`.
             let (Some(local), Some(peer)) = (Peer::local(file), Peer::of(file)) else { return };
             match registry().socket_of(&local, &peer) {
                 Some(socket) => drop(connections.insert((file, number), Connection::new(socket, peer))),
@@ -242,7 +243,8 @@ impl Scanner {
         });
     }
 
-    /// Updates what is held of each connection. Returns what was received since the latest scan, by the socket's id.
+    /// Updates how much each connection holds. Returns how many bytes each socket has received since the latest scan.
+    /// The key is the socket's id.
     pub(super) fn measure(&mut self, mut taken: TakenByFile, empty: &HashSet<u64>) -> HashMap<u64, u64> {
         let mut received: HashMap<u64, u64> = HashMap::new();
         // Heartbeats of less than a second are accounted for later.
@@ -301,7 +303,7 @@ impl Scanner {
         connection.is_ended = end_connection(id.0, id.1);
         let is_ended = connection.is_ended;
         if !is_ended && socket_number(id.0) != Some(id.1) {
-            // libzmq has closed it meanwhile.
+            // libzmq has closed the connection meanwhile.
             return;
         }
         self.warning.warn(now_ms(), || {

@@ -1,9 +1,10 @@
 //! When the connections are scanned: often while the process works, rarely while it is idle.
 //!
 //! Data from peers costs processor time before it occupies memory: libzmq's I/O thread reads each byte, and the nodes
-//! read each message. So a scan is due after [`WORK`] of the process's processor time. Real time counts only while a
-//! socket holds something, see [`Load`]. Reading the process's processor time is cheap. A scan takes several system
-//! calls for each descriptor.
+//! read each message. So a scan is due after [`WORK`] of the process's processor time. While a socket holds something
+//! (see [`Load`]), a scan is due at each check of the schedule. In any case, a scan is due after [`MAX_INTERVAL`]. A
+//! check only reads the processor time of the process, which is cheap. A scan takes several system calls for each
+//! descriptor.
 //!
 //! The schedule is checked once in each [`INTERVAL`](super::INTERVAL). So between two scans of a process that holds
 //! nothing, peers can send what the I/O thread reads in [`WORK`] (about 2 MB of short subscriptions), plus what it
@@ -11,16 +12,17 @@
 //! interval.) Processor time of the application counts too: while the application is busy, there is a scan in each
 //! interval.
 //!
-//! In a process of many nodes a scan costs more. So after a scan, the thread waits until the process has used 50 times
-//! as much processor time as the scan took, and pauses for up to 2 s. With hundreds of threads, the schedule is checked
-//! twice a second. So peers can send more between two scans.
+//! In a process of many nodes, a scan costs more. So the next scan is due later: when the process has used 50 times the
+//! processor time of the scan. After a scan, the thread also pauses for up to 2 s (see [`guard`](crate::net::guard)).
+//! With hundreds of threads, a check costs more too, and the schedule is checked only twice a second. So the peers of
+//! such a process can send more between two scans.
 
 use crate::net::guard::{PAUSE_FACTOR, process_time};
 use std::time::{Duration, Instant};
 
 /// A scan is due when the process has used this much processor time.
 const WORK: Duration = Duration::from_millis(10);
-/// The longest time between two scans. New connections and names of hosts are found this soon.
+/// A scan is due after this time in any case. So new connections and new addresses of hosts are found.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a scan has found.
@@ -28,7 +30,8 @@ const MAX_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) enum Load {
     /// The nodes have read nearly everything.
     Low,
-    /// A connection holds more than a few bytes, or a listening socket rejects connections.
+    /// A connection holds more than a few bytes, the node of a listening socket is overloaded, or its accept filter is
+    /// closed.
     Some,
     /// A socket holds a large part of its limit.
     High,
@@ -50,7 +53,8 @@ impl Schedule {
         Schedule { load: Load::Some, used: Duration::ZERO, work: WORK, scanned: Instant::now() }
     }
 
-    /// Call this when a scan has ended. It took `cost` of processor time, which does not count.
+    /// Call this when a scan has ended. `cost` is the processor time that the scan took. This time does not count as
+    /// work.
     pub(super) fn scanned(&mut self, load: Load, cost: Duration) {
         let work = WORK.max(cost.saturating_mul(PAUSE_FACTOR));
         *self = Schedule { load, used: process_time(), work, scanned: Instant::now() };

@@ -17,7 +17,7 @@ fn bounded(limit_bytes: u64, max_frame_len_bytes: u64) -> Arc<BoundedSocket> {
     BoundedSocket::new("Test", Direction::Connecting(Mutex::default()), limit_bytes, max_frame_len_bytes)
 }
 
-/// A connection that has received this much in full segments, of which the node has read nothing.
+/// A connection that has received `received_bytes` in full segments. The node has read nothing of them.
 fn connection(socket: &Arc<BoundedSocket>, received_bytes: u64) -> Connection {
     let mut connection = Connection::new(socket.clone(), Peer::unix(b"@test"));
     assert_eq!(connection.update(full(received_bytes), Taken::default(), 0, 0), (received_bytes, 0));
@@ -53,7 +53,7 @@ fn held_bytes_stay_within_received_bytes() {
 #[test]
 fn short_frames_cost_more_than_their_length() {
     let records = bounded(256 * MIB, 1 << 30);
-    // Half is read. The other frames are assumed to be as long as those.
+    // The node has read half of the data. The other half is assumed to consist of frames of the same length.
     let mut short = connection(&records, 2 * MIB);
     short.update(full(2 * MIB), taken(MIB, MIB / 4), 0, 0);
     assert_eq!((short.held_bytes, short.unknown_bytes()), (MIB, 0));
@@ -82,7 +82,8 @@ fn short_segments_cost_a_buffer_each() {
     assert!((8 * MIB..10 * MIB).contains(&buffers_bytes), "{buffers_bytes}");
 }
 
-/// Adds connections that have received this much. Returns our end and the peer's end of each.
+/// Adds one connection for each element of `received_mib`, which is how much the connection has received. Returns our
+/// end and the peer's end of each connection.
 fn add(
     scanner: &mut Scanner,
     socket: &Arc<BoundedSocket>,
@@ -102,7 +103,8 @@ fn id_of(stream: &TcpStream) -> Id {
     (stream.as_raw_fd(), socket_number(stream.as_raw_fd()).unwrap())
 }
 
-/// Scans for a socket that holds too much. Only the expected one of `streams` is ended, and its peer notices.
+/// Ends connections of sockets that hold too much. Checks that only connection `expected` of `streams` is ended, and
+/// that its peer notices.
 #[track_caller]
 fn assert_ends(scanner: &mut Scanner, streams: &mut [(TcpStream, TcpStream)], expected: Option<usize>) {
     let is_ended = |scanner: &Scanner, own: &TcpStream| scanner.connections[&id_of(own)].is_ended;
@@ -161,7 +163,7 @@ fn data_of_ended_connections_that_was_read_does_not_count() {
     assert_ends(&mut scanner, &mut streams, Some(1));
 }
 
-/// libzmq closes a connection that should be ended, and its descriptor becomes another socket.
+/// libzmq closes a connection just before it would be ended. The descriptor then belongs to another socket.
 #[test]
 fn a_connection_that_was_not_ended_does_not_count_as_ended() {
     let node = bounded(MIB, 0);
@@ -220,7 +222,7 @@ fn a_connection_belongs_to_the_node_that_receives_over_it() {
         nodes[2].end_turn(false);
         scanner.scan();
     }
-    // Another node ends. The counts of the connection stay.
+    // The node that receives over the connection ends. The counts of the connection stay.
     scanner.connections.get_mut(&id).unwrap().update(full(1_000), taken(0, 0), 0, 0);
     let [first, second, third] = nodes;
     drop(third);
@@ -237,7 +239,7 @@ fn a_connection_belongs_to_the_node_that_receives_over_it() {
     assert!(!scanner.connections.contains_key(&id));
 }
 
-/// A record arrives slowly, and the application allocates far more memory than the record has.
+/// A record arrives slowly, and the application allocates far more memory than the record occupies.
 #[test]
 fn memory_of_the_application_ends_no_connection() {
     run_alone("allocate_while_a_record_arrives");
@@ -283,7 +285,7 @@ fn allocate_while_a_record_arrives() {
     let backlog = Backlog::connecting("Test", 256 << 20, 1 << 30);
     backlog.connect(&endpoint);
     subscriber.connect(&endpoint).unwrap();
-    // The guard has scanned the first half, and has measured the process.
+    // Wait until the guard has scanned the first half, and has measured the process.
     std::thread::sleep(20 * INTERVAL);
     let own = vec![7_u8; 200 << 20];
     std::thread::sleep(20 * INTERVAL);

@@ -33,9 +33,9 @@ impl InboundLimits {
         self.max_count.min(max_open_files() / 2).max(1)
     }
 
-    /// The limit per host. One host may have as many connections as the limit in total permits: many nodes on one host
-    /// are not an attack. When there are too many connections in total, those of the host with the most are ended
-    /// first.
+    /// The limit per host. If it is higher than the limit in total, one host may have all connections: many nodes on
+    /// one host are not an attack. When there are too many connections in total, connections of the host with the most
+    /// are ended first.
     pub(super) fn per_host(&self) -> usize {
         self.max_per_host_count.min(self.all()).max(1)
     }
@@ -61,7 +61,7 @@ impl InboundLimits {
 pub(super) struct Connection {
     /// The host at the other end.
     pub(super) host: Host,
-    /// The number of the scan that found it.
+    /// The number of the scan that found the connection.
     pub(super) found: u64,
     /// Its age, without the time in which the node did not read.
     pub(super) age_ms: u64,
@@ -113,15 +113,15 @@ impl Connection {
     }
 
     /// Connections with the lowest rank are ended first: silent ones, from the oldest to the newest, then others, from
-    /// the newest to the oldest. Among the connections that one scan has found, the newest usually have the highest
-    /// descriptors.
+    /// the newest to the oldest. If one scan has found several connections, the one with the highest descriptor counts
+    /// as the newest, which it usually is.
     fn rank(&self, (file, _): Id) -> (bool, Reverse<u64>, Reverse<(u64, RawFd)>) {
         let is_silent = self.is_silent();
         (!is_silent, Reverse(if is_silent { self.age_ms } else { 0 }), Reverse((self.found, file)))
     }
 }
 
-/// The connections of a listening socket that must be ended: the reason, the host, and the connections.
+/// The connections of a listening socket that must be ended, in groups: the reason, the host, and the connections.
 pub(super) fn unwanted(
     connections: &HashMap<Id, Connection>,
     limits: &InboundLimits,
@@ -146,8 +146,8 @@ pub(super) fn unwanted(
     unwanted
 }
 
-/// The connections that are ended when `missing_count` descriptors are missing: silent ones first, then others.
-/// `fair_count` of the others are never ended.
+/// The connections that are ended when `missing_count` descriptors are missing: silent ones first, then others. Of the
+/// others, `fair_count` always stay.
 pub(super) fn beyond_reserve<'a>(
     connections: impl Iterator<Item = (&'a Id, &'a Connection)>,
     missing_count: usize,
@@ -178,7 +178,8 @@ fn by_host<'a>(connections: impl Iterator<Item = (&'a Id, &'a Connection)>) -> H
 /// Takes `count` connections, one by one, each from the host that has the most left.
 fn from_largest_hosts(hosts: HashMap<Host, Vec<Id>>, count: usize) -> HashMap<Host, Vec<Id>> {
     let mut taken: HashMap<Host, Vec<Id>> = HashMap::new();
-    // Each host keeps at most `share` connections. This searches for the largest share at which enough are taken.
+    // If each host keeps at most `share` connections, `surplus(share)` connections are taken. Search for the largest
+    // share for which these are enough.
     let surplus = |share: usize| hosts.values().map(|ids| ids.len().saturating_sub(share)).sum::<usize>();
     let most = hosts.values().map(Vec::len).max().unwrap_or(0);
     let (mut low, mut high) = (0, most);

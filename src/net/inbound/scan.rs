@@ -12,11 +12,11 @@ use std::sync::atomic::Ordering;
 /// A pause between two scans makes connections older by at most this time. During a longer pause, the process itself
 /// probably did not run.
 const MAX_ELAPSED_MS: u64 = 2_000;
-/// The reserve is the limit of open descriptors divided by this, but at least the second number.
+/// The reserve is the limit of open descriptors divided by RESERVE_DIVISOR, but at least MIN_RESERVE_COUNT.
 const RESERVE_DIVISOR: usize = 16;
 const MIN_RESERVE_COUNT: usize = 16;
-/// When connections are ended for the reserve, inbound connections may keep the limit of open descriptors divided by
-/// this number.
+/// When connections are ended for the reserve, inbound connections that are not silent keep a fair share: the limit of
+/// open descriptors divided by FAIR_DIVISOR.
 const FAIR_DIVISOR: usize = 4;
 
 /// The state of the thread.
@@ -58,7 +58,8 @@ impl Scanner {
         }
     }
 
-    /// Scans all descriptors, and ends connections. True when many connections are made, or few descriptors are left.
+    /// Scans all descriptors, and ends connections. True when peers make many connections, or when they make any while
+    /// a limit is near.
     pub(super) fn scan(&mut self, listeners: &[Arc<Listener>], now_ms: u64) -> bool {
         self.update_listeners(listeners);
         // A pause in which no thread ran does not make connections idle.
@@ -87,7 +88,7 @@ impl Scanner {
         for listener in listeners {
             if !self.listeners.iter().any(|own| Arc::ptr_eq(listener, &own.listener)) {
                 self.listeners.push(ListenerConnections::new(listener.clone()));
-                // Some of these sockets may be connections to this listener.
+                // Some sockets in `others` may be connections to the new listener.
                 self.others.clear();
             }
         }
@@ -120,7 +121,8 @@ impl Scanner {
             match index {
                 Some(index) => drop(found[index].insert((file, number))),
                 None if Peer::of(file).is_some() => drop(others.insert(file, number)),
-                // A socket that is not connected yet may still become a connection to a listener.
+                // A socket that is not connected yet may still become a connection to a listener, so it is not added to
+                // `others`.
                 None => {}
             }
         });
@@ -173,8 +175,8 @@ impl ListenerConnections {
     /// Removes the connections that were not found, and marks those that are active.
     fn update(&mut self, found: &HashSet<Id>, elapsed_ms: u64) {
         self.connections.retain(|id, _| found.contains(id));
-        // This happens after the descriptors were listed. Otherwise a connection that has been active for longer than
-        // others in the list could be ended in their place.
+        // Take the active connections only after the descriptors were listed. Otherwise a listed connection could have
+        // become active in between, and could still be ended as a silent one.
         let active = std::mem::take(&mut *self.listener.active());
         for id in self.active.drain().chain(active.iter().copied()) {
             if let Some(connection) = self.connections.get_mut(&id) {
@@ -195,8 +197,8 @@ impl ListenerConnections {
         std::mem::replace(&mut self.waits, waits) != waits || waits % 2 == 1
     }
 
-    /// Ends a connection. False when it does not belong to this listener, has already ended, or cannot be ended. In the
-    /// last case the next scan retries.
+    /// Ends a connection. False when it does not belong to this listener, has already ended, or cannot be ended. If it
+    /// cannot be ended, the next scan retries.
     fn end(&mut self, id: Id) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
         connection.is_ended = end_connection(id.0, id.1);
