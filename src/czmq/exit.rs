@@ -1,14 +1,14 @@
-//! Ends actors when a process ends without destroying them. Programs may do so: they return from `main`, or call
-//! `exit`.
+//! Ends the actors of a process that ends without destroying them: a program may return from `main`, or call `exit`,
+//! while actors run.
 //!
-//! CZMQ closes every socket then (zsys_shutdown, registered with atexit), even while a thread uses it. libzmq frees a
-//! socket even while a thread waits at it, and CZMQ aborts the process when one of its functions gets a closed socket.
-//! So this library registers a function too. It is registered after CZMQ's, and so runs before it. It makes the actors
-//! end in the same way as when libzmq's context ends ([`poll`](crate::net::poll) fails with ETERM), and waits until
-//! their threads are gone.
+//! At the end of the process, CZMQ closes every socket (zsys_shutdown, registered with atexit), even while a thread
+//! uses the socket. libzmq frees a socket even while a thread waits at it, and CZMQ aborts the process when one of its
+//! functions gets a closed socket. So this library also registers a function with atexit. It is registered after CZMQ's
+//! function, and so runs before that one. It ends the actors in the same way as the end of libzmq's context does:
+//! [`poll`](crate::net::poll) fails with ETERM. Then it waits until the threads of the actors are gone.
 //!
-//! A thread may not end in time, for example because a disk does not respond. It is parked for ever before it next uses
-//! a socket.
+//! If a thread does not end within `LIMIT`, for example because a disk does not respond, the process ends without it.
+//! This thread is parked for ever before it next uses a socket.
 
 use super::fork::{GENERATIONS, PerProcess};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -21,14 +21,14 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Once, Weak};
 use std::time::{Duration, Instant};
 
-/// At the end of the process, actors process received messages for this time, as in CZMQ (zsys_shutdown). They end
-/// earlier when nothing is left.
+/// At the end of the process, actors process received messages for this time, as in CZMQ (zsys_shutdown). An actor ends
+/// earlier when it has no message left.
 const DRAIN: Duration = Duration::from_millis(200);
 /// How long the end of the process waits for actors, which may be writing to a disk.
 const LIMIT: Duration = Duration::from_secs(5);
 /// How long a thread of the application is held while the process ends.
 const APPLICATION_LIMIT: Duration = Duration::from_secs(10);
-/// How often a helper thread of an actor checks whether it must stop, while the process ends.
+/// While the process ends, a helper thread of an actor checks this often whether it must stop.
 pub const TICK_MS: i64 = 10;
 /// How often the end of the process checks whether the actors have ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ const ENDING: u8 = 1;
 const CLOSED: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(RUNNING);
-/// Actors have not ended in time. Only the thread that ends the process may still use a socket.
+/// True if actors have not ended within [`LIMIT`]. Then only the thread that ends the process may still use a socket.
 static IS_ABANDONED: AtomicBool = AtomicBool::new(false);
 /// The thread that ends the process.
 static EXITING_THREAD: AtomicI32 = AtomicI32::new(0);
@@ -97,7 +97,7 @@ pub fn descriptor() -> Option<RawFd> {
     DESCRIPTOR.with_borrow(|descriptor| descriptor.as_ref().map(AsRawFd::as_raw_fd))
 }
 
-/// While this lives, the thread runs an actor that the application has started.
+/// While this object lives, the thread runs an actor that the application has started.
 pub struct Running(());
 
 impl Running {
@@ -114,8 +114,9 @@ impl Running {
         Running(())
     }
 
-    /// Parks the thread for ever. For an actor whose pipe was closed because the program has called zsys_shutdown: CZMQ
-    /// would use that pipe when the actor returns. The end of the process does not wait for this thread.
+    /// Parks the thread for ever. Call this for an actor whose pipe was closed because the program has called
+    /// zsys_shutdown. If the actor returned, CZMQ would use the closed pipe. The end of the process does not wait for
+    /// this thread.
     pub fn stop(self) -> ! {
         ACTORS.lock().threads.remove(&thread());
         park();
@@ -125,7 +126,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // While the process ends, the thread stays in the list, and the process waits for its end: CZMQ closes the
-        // actor's pipe only after this.
+        // actor's pipe only after the thread has ended.
         if !is_ending() {
             ACTORS.lock().threads.remove(&thread());
             ROLE.set(Role::Application);
@@ -169,8 +170,8 @@ pub fn park_if_abandoned() {
 }
 
 /// Call this where a function waits or fails in a thread of the application. While the process ends, the thread is held
-/// here: what it waits for will not happen, and a program may abort when the function fails. The hold is limited,
-/// because the thread that ends the process may wait for this one.
+/// here. The event for which it waits will not happen, and a program may abort when the function fails. The hold is
+/// limited, because the thread that ends the process may wait for this one.
 pub fn hold_application() {
     if is_ending() && role() == Role::Application && !is_exiting_thread() {
         std::thread::sleep(APPLICATION_LIMIT);
@@ -198,12 +199,14 @@ fn thread() -> RawPid {
     gettid().as_raw_pid()
 }
 
-/// Registers the function for the end of the process, after CZMQ's. Later calls are cheap.
+/// Registers the function that runs at the end of the process, after CZMQ has registered its own. Later calls are
+/// cheap.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         super::init();
-        // SAFETY: `end` may be called at any time. If memory is short, it is not registered, and nothing else happens.
+        // SAFETY: `end` may be called at any time. If memory is short, `end` is not registered, and nothing else
+        // happens.
         unsafe { libc::atexit(end) };
     });
 }
@@ -230,7 +233,7 @@ extern "C" fn end() {
 fn try_close(is_late: bool) -> bool {
     let own = thread();
     let mut actors = ACTORS.lock();
-    // SAFETY: signal 0 is not sent. It only checks whether this process has such a thread.
+    // SAFETY: for signal 0, the call sends nothing. It only checks whether this process has such a thread.
     actors
         .threads
         .retain(|&id| id != own && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, 0) } == 0);
@@ -245,14 +248,14 @@ fn try_close(is_late: bool) -> bool {
         write_to_stderr(&format!(
             "E: nodes that have not ended within {limit_s} s: {left}; the process ends without them\n"
         ));
-        // Wait until helper threads that wait at sockets have noticed it.
+        // Wait until helper threads that wait at sockets have noticed that the state has changed.
         std::thread::sleep(Duration::from_millis(4 * TICK_MS as u64));
     }
     is_closed()
 }
 
-/// Writes a line to standard error, if that is possible without waiting. Actors may be waiting because nothing reads
-/// the log.
+/// Writes a line to standard error, if that is possible without waiting. Perhaps nothing reads standard error: actors
+/// may be late because they wait to write to the log.
 fn write_to_stderr(line: &str) {
     let stderr = std::io::stderr();
     let mut items = [PollFd::new(&stderr, PollFlags::OUT)];

@@ -1,8 +1,8 @@
 //! Detects that this process was forked after the library was used.
 //!
 //! A forked child has copies of its parent's sockets and objects, but not the threads behind them. In libzmq (4.3),
-//! every wait at such a socket fails with EINTR at once, for ever, and the parent's threads can never be joined. So the
-//! copies must be left alone. Objects that the child makes itself work.
+//! every wait at a copied socket fails with EINTR at once, and the child can never join the parent's threads. So the
+//! child must not use or destroy the copies. The child can use objects that it makes itself.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -40,7 +40,7 @@ impl<T> PerProcess<T> {
         PerProcess(values)
     }
 
-    /// Locks this process's value. The panic of an earlier holder is ignored.
+    /// Locks this process's value. If a thread has panicked while it held the lock, that is ignored.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         count_forks();
         let mutex = &self.0[generation() as usize % GENERATIONS];

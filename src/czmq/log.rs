@@ -49,8 +49,8 @@ pub fn to_stderr() {
     unsafe { sys::zsys_set_logstream(stderr) }
 }
 
-/// Sends this library's log lines to CZMQ's log. If a Rust program has set a logger, that one is kept. Also prepares
-/// for the end of the process. Later calls are cheap.
+/// Sends this library's log lines to CZMQ's log. If a Rust program has set a logger, that logger stays. Also registers
+/// the function that ends the actors at the end of the process. Later calls are cheap.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

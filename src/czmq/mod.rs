@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_int, c_void};
 use std::sync::Mutex;
 
-/// libzmq's option. zmq-sys does not declare it.
+/// libzmq's option for the limit of sockets. zmq-sys does not declare it.
 const ZMQ_MAX_SOCKETS: c_int = 2;
 /// CZMQ's default for this option.
 const DEFAULT_MAX_SOCKETS: c_int = 1_024;
@@ -24,8 +24,8 @@ const DEFAULT_MAX_SOCKETS: c_int = 1_024;
 /// Initializes CZMQ's process context if necessary, and returns it. NULL when CZMQ cannot make one. The first call also
 /// raises the limit of sockets, see `allow_more_sockets`.
 ///
-/// Several threads may call this at the same time. zsys_init itself would let the second thread continue before the
-/// first has finished, and would then abort the process (4.2.1, zsys.c: `s_open_sockets == 0`).
+/// Several threads may call this at the same time. Without the lock, zsys_init would let a second thread continue
+/// before the first one has finished, and would then abort the process (4.2.1, zsys.c: `s_open_sockets == 0`).
 pub fn init() -> *mut c_void {
     static WAS_CALLED: PerProcess<bool> = PerProcess::new([const { Mutex::new(false) }; GENERATIONS]);
     let mut was_called = WAS_CALLED.lock();
@@ -44,8 +44,8 @@ pub fn max_sockets() -> c_int {
 }
 
 /// Allows as many sockets as files, unless the application has chosen a limit (zsys_set_max_sockets, ZSYS_MAX_SOCKETS).
-/// libzmq accepts a limit until the first socket is made, and provides no way to check for sockets. If this thread is
-/// the only one, there is no socket, because libzmq starts threads with the first one.
+/// libzmq accepts a limit only before the first socket is made, and cannot report whether there are sockets. If this
+/// thread is the only one, there is no socket, because libzmq starts threads when the first socket is made.
 fn allow_more_sockets(context: *mut c_void) {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     if threads != 1 || std::env::var_os("ZSYS_MAX_SOCKETS").is_some() {

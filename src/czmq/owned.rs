@@ -47,8 +47,8 @@ impl ZFrame {
         std::mem::replace(&mut self.0, null_mut())
     }
 
-    /// Sends the frame without waiting. Signals do not interrupt it. When it was sent, there is no frame any more.
-    /// False when it was not sent.
+    /// Sends the frame without waiting. Signals do not interrupt the call. If the frame was sent, this object holds no
+    /// frame any more. False when the frame was not sent.
     ///
     /// # Safety
     /// `destination` is a live actor or socket of CZMQ's, and there is a frame.
@@ -91,7 +91,7 @@ impl Drop for ZFrame {
 /// A `zsock_t` that we own, or no socket.
 pub struct ZSock {
     raw: *mut zsock_t,
-    /// The process that made it.
+    /// The generation of the process that made it, see [`generation`].
     generation: u32,
 }
 
@@ -128,7 +128,7 @@ impl Default for ZSock {
 
 impl Drop for ZSock {
     fn drop(&mut self) {
-        // A copy of a parent's socket is left alone, see `fork`.
+        // A copy of a parent's socket is not destroyed, see `fork`.
         if self.generation == generation() {
             // SAFETY: NULL or ours, and destroyed once.
             unsafe { sys::zsock_destroy(&mut self.raw) }

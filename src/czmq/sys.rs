@@ -1,7 +1,7 @@
 //! Declarations of the CZMQ functions that Rust code calls (stable API of CZMQ 4.2).
 //!
 //! `c-tests/czmq_declarations.c` declares the same functions again after including `czmq.h`, so that a difference to
-//! CZMQ is a compile error. A test compares the two lists.
+//! CZMQ is a compile error. A test checks that both files declare the same functions.
 
 #![allow(non_camel_case_types, missing_docs)]
 
