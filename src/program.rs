@@ -74,7 +74,7 @@ pub fn run<T: Termination>(
     body: impl FnOnce(Options) -> Result<T>,
 ) -> ExitCode {
     let name = command.get_name().to_owned();
-    // Otherwise CZMQ catches SIGINT and SIGTERM; here `Signals` does.
+    // Without this call, CZMQ would catch SIGINT and SIGTERM. In the programs, `Signals` catches them.
     czmq::leave_signals_alone();
     start_threads_without_signals();
     keep_freed_memory();
@@ -97,17 +97,18 @@ pub fn run<T: Termination>(
     }
 }
 
-/// Starts CZMQ and the threads of libzmq, which the first socket creates. These threads block all signals, but only
-/// once they run. Until then they could take a signal that [`Signals`] waits for.
+/// Starts CZMQ and the threads of libzmq, which the first socket creates. The threads of libzmq block all signals, but
+/// only when they already run. Before that, one of them could take a signal that [`Signals`] waits for. So this
+/// function blocks these signals until the threads have started.
 fn start_threads_without_signals() {
     let _blocked = BlockedSignals::new();
     czmq::init();
-    // If no socket is available, the program gets the error when it needs one.
+    // If no socket can be made, the program gets the error when it needs a socket.
     drop(Socket::new(Kind::PAIR));
 }
 
 /// Keeps freed memory instead of returning it to the system at once. A stream allocates the same amount again a moment
-/// later, and page faults cost a store a quarter of its time. This is a decision for a program, not for the library.
+/// later, and page faults cost a store a quarter of its time. Only a program may decide this, not the library.
 fn keep_freed_memory() {
     #[cfg(target_env = "gnu")]
     for (parameter, bytes) in
@@ -188,8 +189,9 @@ fn read_config(path: &OsString) -> Result<Item> {
     Item::parse(&text).map_err(|error| Failure(format!("the configuration {name} is not valid ZPL: {error}")))
 }
 
-/// Describes the error in the arguments in one line. When arguments are missing, the usage follows. 0.1.0 prints only
-/// the usage then and succeeds, so a script that deletes its input on success would lose data.
+/// Describes the error in the arguments in one line. When arguments are missing, the usage follows. The program then
+/// fails, unlike 0.1.0, which prints only the usage and succeeds: a script that deletes its input on success would lose
+/// data.
 fn refused(command: &mut Command, error: &clap::Error) -> Failure {
     let line = one_line(&error.to_string());
     match error.kind() {
@@ -228,16 +230,16 @@ const INTERRUPTED: libc::c_int = 3;
 /// and to its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// When an actor has not ended after this time, the log describes how to enforce its end.
+/// When an actor has not ended this long after the signal, the log describes how to enforce its end.
 const ENDING_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Pause between two checks of a thread that is about to end.
+/// The pause between two checks whether the thread of an actor has ended.
 const ENDING_TICK_MS: i64 = 10;
 
-/// Runs an actor until a signal comes. An actor that ends earlier is a failure.
+/// Runs an actor until a Unix signal comes. If the actor ends earlier, that is a failure.
 ///
 /// # Errors
-/// When it cannot start, or ends, or fails while it ends.
+/// When the actor cannot start, ends before a signal, or fails while it ends.
 pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result + Send + 'static) -> Result {
     let signals = Signals::catch()?;
     let actor = actor::spawn(name, actor)?;
@@ -252,8 +254,9 @@ pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result 
     end(&actor, &signals)
 }
 
-/// Ends an actor after a signal, and waits until it has done its work. A second signal ends the program at once with
-/// the exit code [`INTERRUPTED`], because the actor may wait for something that never comes, such as a disk.
+/// Ends an actor after a Unix signal, and waits until the actor has done its work. A second Unix signal ends the
+/// program at once with the exit code [`INTERRUPTED`], because the actor may wait for something that never comes, such
+/// as the response of a disk.
 ///
 /// # Errors
 /// When the actor fails.
@@ -263,7 +266,7 @@ fn end(actor: &Handle, signals: &Signals) -> Result {
     let (mut has_succeeded, mut is_logged) = (true, false);
     loop {
         while actor.has_ended() {
-            // The last signal counts. The ready signal may precede it.
+            // The actor's last signal counts. Its ready signal may come before that one.
             has_succeeded = actor.has_succeeded()?;
             is_logged = true;
         }
@@ -272,7 +275,7 @@ fn end(actor: &Handle, signals: &Signals) -> Result {
         }
         if signals.came() && start.elapsed() >= SAME_SIGNAL {
             log::error!("ended at once by a second signal, before all work was done");
-            // SAFETY: the process ends without running anything else, which might wait too.
+            // SAFETY: the process ends without running any other code, which might also wait.
             unsafe { libc::_exit(INTERRUPTED) }
         }
         if !is_logged && start.elapsed() >= ENDING_PATIENCE {
@@ -283,7 +286,7 @@ fn end(actor: &Handle, signals: &Signals) -> Result {
     }
 }
 
-/// Waits until an actor is ready. False when a signal came before that.
+/// Waits until an actor is ready. False when a Unix signal came before that.
 ///
 /// # Errors
 /// When the actor cannot start.

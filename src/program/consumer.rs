@@ -14,7 +14,7 @@ pub struct Consumer {
     /// Readable while a record can be read.
     pub source: Pipe,
     reader: RecordReader,
-    /// The partition of the latest record.
+    /// The partition of the record that was read last.
     name: Option<SharedPartitionName>,
 }
 

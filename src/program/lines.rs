@@ -3,7 +3,7 @@
 /// Splits an input into lines. The input is read in pieces. A line longer than the limit is skipped while it is read.
 pub struct Lines {
     max_len_bytes: usize,
-    /// The part of the current line that was read; empty when the line is too long.
+    /// What was read of the current line; empty when the line is too long.
     partial: Vec<u8>,
     /// The length of the current line so far, without `held_returns`.
     len_bytes: u64,
@@ -35,13 +35,13 @@ pub enum Line<'a> {
 }
 
 impl Lines {
-    /// Starts at line 1. A line of more than `max_len_bytes`, without its end, is skipped.
+    /// Starts at line 1. A line is skipped if it has more than `max_len_bytes` before its end.
     pub fn new(max_len_bytes: usize) -> Lines {
         Lines { max_len_bytes, partial: Vec::new(), len_bytes: 0, held_returns: 0, number: 1 }
     }
 
-    /// Takes a piece of the input. A line end may only be its last byte. Call [`Lines::next`] after a piece that ended
-    /// a line.
+    /// Takes a piece of the input. Only the last byte of the piece may be a line feed. If it is one, call
+    /// [`Lines::next`] before the next piece.
     pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> Line<'a> {
         let (part, is_end) = match piece.strip_suffix(b"\n") {
             Some(part) => (part, true),

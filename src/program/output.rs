@@ -11,7 +11,7 @@ pub fn complain(line: impl Display) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Writes to standard output. A closed pipe is not an error: its reader has read enough.
+/// Writes to standard output. It is not an error when the reader of a pipe has closed it: the reader has read enough.
 ///
 /// # Errors
 /// When standard output cannot be written, and the errors of `write`.
@@ -25,7 +25,7 @@ pub fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Resul
 /// The result of the program after a failed write to standard output.
 ///
 /// # Errors
-/// Unless the reader has closed its pipe.
+/// Always, unless standard output is a pipe that its reader has closed.
 pub fn not_printed(error: std::io::Error) -> Result {
     match error.kind() {
         ErrorKind::BrokenPipe => Ok(()),

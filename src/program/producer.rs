@@ -25,7 +25,7 @@ pub struct Summary {
 }
 
 impl Producer {
-    /// Starts a producer of `topic`. `None` when a signal came before it was ready.
+    /// Starts a producer of `topic`. `None` when a Unix signal came before the producer was ready.
     ///
     /// # Errors
     /// When it cannot start.
@@ -39,8 +39,9 @@ impl Producer {
         Ok(is_ready.then_some(Producer { actor, acknowledged, given: 0 }))
     }
 
-    /// Publishes a record. With `producer/max_unacked_bytes` it waits for stores. False when a signal came before there
-    /// was room for the record; the record then counts as unacknowledged.
+    /// Publishes a record. Under the limit `producer/max_unacked_bytes`, this waits until stores have acknowledged
+    /// enough earlier records. False when a Unix signal came before there was room for the record. The record then
+    /// counts as unacknowledged.
     ///
     /// # Errors
     /// When the record is longer than the producer accepts, or the actor has ended.
@@ -56,7 +57,7 @@ impl Producer {
         self.given += count;
     }
 
-    /// For `poll`: readable when the actor has ended.
+    /// The socket for `poll`. It is readable when the actor has ended.
     pub fn pipe(&self) -> &Socket {
         self.actor.pipe()
     }

@@ -21,7 +21,8 @@ impl Signals {
     pub fn catch() -> super::Result<Signals> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
-        // signal-hook drops a signal that comes between its call of sigaction and the registration of the action.
+        // signal-hook would drop a signal that comes between its call of sigaction and the registration of the action.
+        // So the signals are blocked until both are done.
         let mut blocked = BlockedSignals::new()?;
         for signal in CAUGHT {
             signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
@@ -35,7 +36,8 @@ impl Signals {
     /// that.
     pub fn restore_defaults(self) -> bool {
         for signal in CAUGHT {
-            // SAFETY: SIG_DFL is not a function; signal-hook's handler is not called any more.
+            // SAFETY: SIG_DFL is not a function. After the call, the system does not call signal-hook's handler any
+            // more.
             unsafe {
                 libc::signal(signal, libc::SIG_DFL);
             }
@@ -74,12 +76,12 @@ impl Signals {
     }
 }
 
-/// Blocks the signals in [`CAUGHT`] as long as it lives. Threads that start meanwhile also block them. When a program
-/// starts, this thread is the only one that takes signals.
+/// While this object lives, this thread blocks the signals in [`CAUGHT`]. Threads that this thread starts meanwhile
+/// also block them. The programs use this object while no other thread takes these signals.
 pub(super) struct BlockedSignals {
     /// The signals that this thread had blocked before.
     before: libc::sigset_t,
-    /// The mask belongs to this thread.
+    /// The mask belongs to this thread, so the object must not move to another one.
     _not_send: PhantomData<*const ()>,
 }
 
@@ -101,7 +103,7 @@ impl BlockedSignals {
         }
     }
 
-    /// When this object is dropped, unblocks also those signals that the parent process had blocked.
+    /// Makes the drop of this object unblock the signals in [`CAUGHT`], even if the parent process had blocked them.
     fn unblock(&mut self) {
         for signal in CAUGHT {
             // SAFETY: the set was filled by pthread_sigmask; the number is a signal.
