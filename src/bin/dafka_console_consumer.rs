@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::process::ExitCode;
 use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 
-/// Number of records that may wait to be printed.
+/// About twice this number of records may wait to be printed.
 const PIPE_LIMIT: i32 = 10_000;
 
 /// How long the program waits after a signal if the reader of standard output does not read.
@@ -69,7 +69,7 @@ fn print_records(mut options: Options) -> Result {
     }
 }
 
-/// Standard output. A signal limits the time that a write waits for the reader.
+/// Standard output. After a signal, a write waits for the reader for at most `READER_GRACE_MS`.
 struct Output<'a> {
     file: File,
     signals: &'a Signals,
@@ -123,8 +123,8 @@ impl From<dafka::actor::Error> for Stop {
     }
 }
 
-/// Prints the records that wait, and flushes. So a single record appears at once, and a busy stream is written in large
-/// pieces.
+/// Prints the waiting records, and then flushes the output. So a single record appears at once, and a busy stream is
+/// written in large pieces.
 fn print_waiting(consumer: &mut Consumer, signals: &Signals, output: &mut impl Write) -> Result<(), Stop> {
     let mut count = 0_u32;
     while let Some((name, record)) = consumer.next_record()? {

@@ -123,7 +123,7 @@ impl Publisher<'_> {
                 self.lines.next();
             }
             if !is_published {
-                // A signal came. Lines that were read and not published are lost, but counted.
+                // A signal came. The rest of the chunk is not published, but its lines are counted.
                 break;
             }
         }
@@ -131,7 +131,8 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Publishes the line, if there is one. False when a signal came before there was room for it.
+    /// Publishes the line that `next` returns, if it returns a whole line. False when a signal came before there was
+    /// room for the record.
     fn publish<'a>(&'a mut self, next: impl FnOnce(&'a mut Lines) -> Line<'a>) -> Result<bool> {
         let limit = format_args!("producer/max_record_bytes = {}", self.max_len_bytes);
         match next(&mut self.lines) {
@@ -156,7 +157,8 @@ impl Publisher<'_> {
     }
 }
 
-/// Reads the available input. 0 at the end of the input, `None` when the read was interrupted.
+/// Reads the available input. Returns 0 at the end of the input, and `None` when the read was interrupted or nothing is
+/// available.
 fn read_some(input: &mut StdinLock, chunk: &mut [u8]) -> Result<Option<usize>> {
     match input.read(chunk) {
         Ok(len) => Ok(Some(len)),
@@ -175,7 +177,7 @@ fn finish(producer: Producer, signals: &Signals, due_ms: Option<u64>) -> (Summar
     }
 }
 
-/// True when the producer has ended, false when the time after a signal is over.
+/// Waits until the producer has ended. False when the time after a signal is over before that.
 fn wait(producer: &Producer, signals: &Signals, mut due_ms: Option<u64>) -> Result<bool> {
     while !producer.has_ended() {
         let timeout_ms = due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms()) as i64);

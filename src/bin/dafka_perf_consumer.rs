@@ -5,13 +5,13 @@ use dafka::program::{self, Failure, Options, PERF_TOPIC, Result, Role, Signals};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Number of records that may wait to be counted.
+/// About twice this number of records may wait to be counted.
 const PIPE_LIMIT: i32 = 10_000;
-/// How many records it reads between two checks for a signal.
+/// How many records the program reads between two checks for a signal.
 const SIGNAL_INTERVAL: u64 = 1_000;
 
 fn main() -> ExitCode {
-    // A measurement that missed the first records would never end.
+    // A consumer that missed the first records would wait for ever for COUNT records.
     let defaults = [("consumer/offset/reset", "earliest")];
     program::run(commands::perf_consumer(), Role::Node, &defaults, measure)
 }
@@ -45,7 +45,7 @@ fn measure(options: Options) -> Result {
             start = Instant::now();
         }
         received += 1;
-        // The pipe may never be empty.
+        // Check for a signal here too, because the pipe may never be empty.
         if received % SIGNAL_INTERVAL == 0 && signals.came() {
             return Ok(());
         }

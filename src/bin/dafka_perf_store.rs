@@ -25,7 +25,8 @@ fn measure(options: Options) -> Result {
             return Ok(());
         }
     }
-    // 0.1.0 prints this too. An error is reported at the end, after the wait for the acknowledgements.
+    // 0.1.0 prints this line too. If the print fails, the program reports the error only after the wait for the
+    // acknowledgements.
     let printed = program::print(|output| writeln!(output, "Done publishing"));
     producer.terminate();
     while !producer.has_ended() {

@@ -1,4 +1,4 @@
-//! Runs a store until SIGINT or SIGTERM, or prints what it holds or lacks.
+//! Runs a store until SIGINT or SIGTERM, or prints which records its database holds or lacks.
 
 use dafka::actor::{self, inventory, store};
 use dafka::commands;
@@ -34,8 +34,8 @@ fn list(settings: &Settings) -> Result {
     })
 }
 
-/// Prints what other stores hold and the database lacks. Fails when there is such a partition, or when it is unknown
-/// whether there is one.
+/// Prints the partitions of which other stores hold records that the database lacks. Fails when records are missing, or
+/// when it is unknown whether records are missing.
 fn missing(settings: Settings) -> Result {
     let db = settings.store.db.clone();
     // Report an error of the database before using the network.
