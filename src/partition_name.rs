@@ -65,7 +65,7 @@ impl SharedPartitionName {
         &self.bytes[self.topic_len + 1..]
     }
 
-    /// True when both share the same memory. Much faster than a comparison.
+    /// True when both names share the same memory. This check is much faster than a comparison of the names.
     pub fn is_same(&self, other: &SharedPartitionName) -> bool {
         Arc::ptr_eq(&self.bytes, &other.bytes)
     }

@@ -1,7 +1,7 @@
 //! A rate limit with a burst, as a state machine that is given the time.
 
-/// A token bucket: `count` events at once, and one more each `interval_ms`. Both are given at each call, so that a
-/// limit takes eight bytes.
+/// A token bucket: `count` events may happen at once, and one more after each `interval_ms`. This object does not store
+/// these numbers: the caller passes them, so that the object occupies only eight bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateLimit {
     /// When the full burst is available again.
@@ -19,7 +19,7 @@ impl RateLimit {
         self.restored_ms = self.restored_ms.max(now_ms) + interval_ms;
     }
 
-    /// Whether no earlier event counts any more, as in a new limit.
+    /// Whether the full burst is available, as in a new limit.
     pub fn is_restored(self, now_ms: u64) -> bool {
         self.restored_ms <= now_ms
     }

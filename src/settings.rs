@@ -1,8 +1,8 @@
 //! The configuration keys: their names, defaults and valid values.
 //!
-//! A node reads them once, when it starts. The source is a function that returns the values at a path, such as a
-//! configuration or a map in a test. Values are bytes, because a path in the file system need not be UTF-8. An invalid
-//! value is reported as a [`Problem`] with its key, and the default is used instead.
+//! A node reads the keys once, when it starts. It reads them through a function that returns the values at a path: from
+//! a configuration, or from a map in a test. Values are bytes, because a path in the file system need not be UTF-8. An
+//! invalid value is reported as a [`Problem`] with its key, and the default is used instead.
 
 mod keys;
 mod tower_address;
@@ -67,8 +67,8 @@ pub struct Beacon {
 /// The limit of the memory of unacknowledged records, `producer/max_unacked_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnackedLimit {
-    /// The key is not set: [`UnackedLimit::DEFAULT_BYTES`] while stores acknowledge records. Otherwise no limit, because
-    /// a program of 0.1.0 never waits for a store.
+    /// The key is not set. While stores acknowledge records, the limit is [`UnackedLimit::DEFAULT_BYTES`]. Otherwise
+    /// there is no limit, because a program of 0.1.0 never waits for a store.
     Default,
     /// The key is 0.
     None,
@@ -77,8 +77,9 @@ pub enum UnackedLimit {
 }
 
 impl UnackedLimit {
-    /// Less memory costs speed: the records of a batch that a store is writing are unacknowledged. More memory costs
-    /// speed too, because it no longer fits into the caches of the processor.
+    /// A lower limit costs speed: while a store writes a batch, the records of the batch are unacknowledged, and they
+    /// count towards the limit. A higher limit costs speed too, because the records no longer fit into the caches of
+    /// the processor.
     pub const DEFAULT_BYTES: u64 = 64 << 20;
 }
 
@@ -103,11 +104,11 @@ pub struct Producer {
     pub verbose: bool,
 }
 
-/// Settings of a publisher, the producer of the first generation of the C API, beyond those of a producer.
+/// The settings that only a publisher has. (A publisher is a producer with the first generation of the C API.)
 #[derive(Clone, Debug)]
 pub struct Publisher {
     /// `publisher/terminate_timeout`: how long a terminating publisher waits for acknowledgements, if a store is
-    /// connected or one has acknowledged any of its records.
+    /// connected, or if a store has acknowledged any of its records.
     pub terminate_timeout_ms: u64,
 }
 
@@ -173,7 +174,8 @@ pub struct Store {
     pub high_watermark: i32,
     /// `store/max_unread_bytes`: memory of messages that wait to be processed.
     pub max_unread_bytes: usize,
-    /// `store/sync`: true = an ACK means that the record is on disk; false = that the operating system has it.
+    /// `store/sync`: true = an ACK means that the record is on disk; false = an ACK means that the operating system has
+    /// the record.
     pub sync: bool,
     /// `store/file_mode`: permissions of new files.
     pub file_mode: u32,
@@ -208,17 +210,19 @@ pub struct Settings {
     pub store: Store,
 }
 
-/// Subscriptions of all peers at one node: each counts its length and 8 bytes more. 16 MiB are enough for ten
-/// thousand consumers of 25 topics with names of 20 bytes, or for one consumer of 280,000 such topics. libzmq may
-/// occupy 35 bytes of memory for each of these bytes: at most 560 MiB.
+/// The default limit for the subscriptions of all peers at one node. Each subscription counts its length plus 8 bytes.
+/// 16 MiB are enough for ten thousand consumers of 25 topics with names of 20 bytes, or for one consumer of 280,000
+/// such topics. libzmq may occupy 35 bytes of memory for each byte of subscriptions: at most 560 MiB.
 const NODE_SUBSCRIPTION_BYTES: u32 = 16 << 20;
-/// Subscriptions of all nodes at a tower. Each node makes two short ones, so this is enough for 200,000 nodes.
+/// The default limit for the subscriptions of all nodes at a tower. Each node makes two short subscriptions, so this
+/// limit is enough for 200,000 nodes.
 const TOWER_SUBSCRIPTION_BYTES: u32 = 4 << 20;
 
-/// Inbound connections at one socket. It equals the default of `beacon/max_peers`. An idle connection takes about 30
-/// kB.
+/// The default limit of inbound connections at one socket. It equals the default of `beacon/max_peers`. An idle
+/// connection takes about 30 kB.
 const MAX_CONNECTIONS: u32 = 10_000;
-/// Inbound connections from one host: enough for a process with a thousand nodes, and others on the same host.
+/// The default limit of inbound connections from one host. It is enough for a process with a thousand nodes and for
+/// other processes on the same host.
 const MAX_CONNECTIONS_PER_HOST: u32 = 2_000;
 
 impl Settings {
@@ -227,8 +231,8 @@ impl Settings {
         Settings::read_all(|key| lookup(key).map(String::into_bytes).into_iter().collect())
     }
 
-    /// Does the same as [`Settings::read`] for values that need not be text. `lookup` returns all values of a key: the
-    /// first one is used, and a different one after it is reported.
+    /// Does the same as [`Settings::read`] for values that need not be text. `lookup` returns all values of a key. The
+    /// first value is used. If a later value differs from it, that value is reported.
     pub fn read_all(lookup: impl Fn(&str) -> Vec<Vec<u8>>) -> (Settings, Vec<Problem>) {
         let mut keys = Keys::new(&lookup);
         let settings = Settings {
@@ -296,9 +300,9 @@ impl Beacon {
     }
 }
 
-/// The messages that wait for one peer. With batches of 64 KiB, they are 1 GiB.
+/// The default limit of messages that wait for one peer. With batches of 64 KiB, this many messages occupy 1 GiB.
 const MAX_UNSENT_COUNT: i64 = 16_384;
-/// The messages that wait to be read. Their bytes have a limit of their own.
+/// The default limit of messages that wait to be processed. Another key limits their memory.
 const MAX_UNREAD_COUNT: i64 = 1_000_000;
 
 /// Stands for a key that is not set. No key accepts this number.

@@ -1,8 +1,8 @@
 //! Configurations in ZPL (ZeroMQ RFC 4): a tree of names and values, parsed from text or copied from a `zconfig_t`.
 //!
-//! The grammar is that of CZMQ's `zconfig_load`, which prints syntax errors on standard output and so is not used. A
-//! path `a/b/c` may be written in nested sections, as one name with slashes (`a/b/c = value`), or as a mixture of
-//! both. `zconfig_get` finds only nested sections.
+//! The grammar is that of CZMQ's `zconfig_load`. The programs do not use `zconfig_load`, because it prints syntax
+//! errors on standard output. A path `a/b/c` may be written in nested sections, as one name with slashes (`a/b/c =
+//! value`), or as a mixture of both. `zconfig_get` finds only nested sections.
 
 /// A name, its value, and the items that are indented below it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct SyntaxError {
     pub why: &'static str,
 }
 
-/// A path that is almost a key. Its value would be ignored.
+/// A path that is almost a key. The value at this path would be ignored.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path} is not a key; write {key}")]
 pub struct Misspelled {
@@ -84,8 +84,8 @@ impl Item {
         Some(item)
     }
 
-    /// All values at a path. The first one is the value that `zconfig_get` finds, if it exists: `zconfig_get` looks
-    /// only into the first nested section with each name. The others follow in the order of the text.
+    /// All values at a path. If `zconfig_get` finds a value, this value comes first. (`zconfig_get` looks only into the
+    /// first nested section with each name.) The other values follow in the order of the text.
     pub fn values(&self, path: &str) -> Vec<&[u8]> {
         let path = path.as_bytes();
         let mut found = Vec::new();
@@ -233,8 +233,8 @@ mod tests {
         }
     }
 
-    /// Compares random texts of relevant parts with CZMQ's parser. It skips texts in which a comment directly follows
-    /// an equals sign: there, CZMQ uses the comment as the value.
+    /// Compares this parser with CZMQ's. The texts are random combinations of parts that matter to the grammar. It
+    /// skips texts in which a comment directly follows an equals sign, because CZMQ uses the comment as the value.
     #[test]
     fn the_grammar_is_that_of_czmq() {
         const PARTS: [&str; 20] = [

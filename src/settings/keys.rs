@@ -52,7 +52,7 @@ impl<'a> Keys<'a> {
         self.problems.push(Problem { key, value, why, used, is_accepted: true });
     }
 
-    /// The first value. Reports another value of the same key that differs.
+    /// The first value of a key. Reports a later value of the same key that differs from the first one.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Vec<u8>> {
         let mut values = (self.lookup)(key).into_iter();
         let first = values.next()?;
@@ -76,7 +76,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Does the same as [`Keys::number`] for a key of 0.1.0, which ignores what follows the digits: `100ms` is 100.
+    /// Does the same as [`Keys::number`] for a key that 0.1.0 has. 0.1.0 ignores the text after the digits: `100ms` is
+    /// 100.
     pub(super) fn number_with_suffix(&mut self, key: &'static str, default: i64, min: i64, max: i64) -> i64 {
         let Some(value) = self.value(key) else { return default };
         match digits(&value) {
@@ -95,7 +96,8 @@ impl<'a> Keys<'a> {
         self.number(key, i64::from(default), 1, max) as usize
     }
 
-    /// The limit of one peer. The default is half of `whole`, so that no peer can use up all of it.
+    /// The limit of one peer. The default is half of `whole`, the limit of all peers, so that no peer can use up all of
+    /// it.
     pub(super) fn share(&mut self, key: &'static str, whole: usize) -> usize {
         self.count(key, u32::try_from(whole.div_ceil(2)).unwrap_or(u32::MAX))
     }

@@ -91,7 +91,7 @@ impl fmt::Debug for TowerAddress {
     }
 }
 
-/// Several addresses as a configuration has them, for a message.
+/// Writes several addresses into a message, with commas between them as in a configuration.
 pub fn list(addresses: &[TowerAddress]) -> String {
     addresses.iter().map(TowerAddress::to_string).collect::<Vec<_>>().join(",")
 }
