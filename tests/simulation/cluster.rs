@@ -314,11 +314,13 @@ impl World {
                 let is_there = living.any(|store| {
                     store.disk.durable_next(PartitionName { topic: subject, producer: topic }) > sequence
                 });
-                // A consumer may know a partition only by a HEAD, and may have evicted the partition before its first
-                // record. The simulation cannot see that.
-                let is_latest = matches!(&node.role, Role::Consumer(consumer)
-                    if consumer.oracle.start == Start::Latest);
-                let may_ask = self.plan.is_crowded && is_latest || self.model.is_forged(&name);
+                // A consumer may know a partition only by a HEAD. The simulation does not see at which offset such a
+                // consumer begins, and so does not wait until it has all records. In a crowded run, the consumer may
+                // also have evicted such a partition.
+                let is_known_by_head = matches!(&node.role, Role::Consumer(consumer)
+                    if consumer.oracle.start == Start::Latest
+                        && (self.plan.is_crowded || !consumer.oracle.next.contains_key(&name)));
+                let may_ask = is_known_by_head || self.model.is_forged(&name);
                 if matches!(self.phase, Phase::Quiet(_)) && is_there && !may_ask {
                     return Err((
                         4,
