@@ -23,22 +23,22 @@
 //  record once.
 //
 //  A program uses this library together with CZMQ. `zactor_new` starts towers,
-//  stores and producers, a `zconfig_t` configures them, contents are
-//  `zframe_t`, and log lines go to `zsys`.
+//  stores and producers, and a `zconfig_t` configures them. The contents of
+//  records can be `zframe_t` objects. Log lines go to `zsys`.
 //
 //  COMPILE AND LINK
 //
 //      gcc app.c -o app $(pkg-config --cflags --libs libdafka)
 //
-//  With the archive in place of the shared library:
+//  To link the archive instead of the shared library:
 //
 //      gcc app.c -o app $(pkg-config --cflags libdafka) $(pkg-config --variable=archive_libs libdafka)
 //
 //  With CMake: `find_package (dafka REQUIRED)`, then
 //  `target_link_libraries (app dafka::dafka)`; the archive is
-//  `dafka::dafka-static`. The header is for C99 and later, and for C++. The
-//  headers of the C library, one for each class (`dafka_producer.h` and so on),
-//  exist too: each includes this one.
+//  `dafka::dafka-static`. The header is for C99 and later, and for C++.
+//  libdafka 0.1.0 had one header for each class (`dafka_producer.h` and so on).
+//  These headers exist too, and each includes `dafka.h`.
 //
 //  CLASSES
 //
@@ -56,18 +56,20 @@
 //    - `dafka_proto`: a message of the wire protocol
 //
 //  There are two generations of the API. Producers and consumers belong to the
-//  current one, since libdafka 0.1.0. Publishers and subscribers belong to the
-//  older one. Each generation reads what the other one publishes.
+//  current generation, publishers and subscribers to the older one. Subscribers
+//  also receive the records of producers, and consumers also receive the
+//  records of publishers.
 //
 //  CONFIGURATION
 //
-//  A node reads its keys from a `zconfig_t *` when it starts. NULL means the
-//  defaults. A missing key has its default. A key may be nested, as zconfig_put
-//  creates it, or flat: an item named `store/db`. The node logs an invalid
-//  value with its key, and uses the default. For some keys that libdafka 0.1.0
-//  also had, it interprets the value as 0.1.0 does instead. The manual page
-//  dafka(7) and doc/configuration.md list the keys with their units and
-//  defaults. Most programs need these:
+//  A node reads its keys from a `zconfig_t *` when it starts. If this pointer
+//  is NULL, all keys have their defaults. A missing key has its default. A key
+//  may be nested, as zconfig_put creates it, or flat: one item named
+//  `store/db`. If a value is invalid, the node logs the key and the value, and
+//  uses the default. Exception: for some keys of libdafka 0.1.0, the node
+//  interprets an invalid value as 0.1.0 does. The manual page dafka(7) and
+//  doc/configuration.md list the keys with their units and defaults. Most
+//  programs need these keys:
 //
 //    - `tower/sub_address`, `tower/pub_address`: the addresses that a tower
 //      binds to
@@ -88,17 +90,18 @@
 //
 //  ERRORS
 //
-//  A function that fails logs one line that begins with its name
-//  (`zsys_error`), and does not set `errno`. A wait that a signal or a timeout
-//  has ended is not an error: the function returns -1 without a log line.
+//  A function that fails logs one line that begins with the function's name
+//  (`zsys_error`). It does not set `errno`. When a signal or a timeout ends the
+//  wait of a function, that is not an error: the function returns -1 without a
+//  log line.
 //
-//  Every pointer argument may be NULL. If a function needs the object, it
-//  treats NULL as an error (see above). Destructors ignore NULL. They set the
-//  caller's pointer to NULL, so that destroying twice is harmless.
+//  Every pointer argument may be NULL. A function treats NULL as an error (see
+//  above) if it cannot work without the argument. Destructors ignore NULL. They
+//  set the caller's pointer to NULL, so that destroying twice is harmless.
 //
-//  An actor that cannot start (an address in use, a directory that is not
-//  writable) logs why, and ends. `zactor_new` returns the actor all the same,
-//  as CZMQ does. Functions that are called with this actor return errors, and
+//  An actor that cannot start logs why, and ends. For example, an address may
+//  be in use, or a directory may not be writable. `zactor_new` returns the
+//  actor even so. Functions that are called with this actor return errors, and
 //  `zactor_destroy` returns at once. No input from a peer, a file or a
 //  configuration ends the process.
 //
@@ -107,16 +110,19 @@
 //    - The caller owns the result of a function named `_new` or `_dup`, and
 //      destroys it with the function named `_destroy`. That function takes a
 //      pointer to the caller's pointer, and sets the caller's pointer to NULL.
-//    - A `const char *`, a `const byte *`, and every result that is called
-//      borrowed belong to the object that returned them. The function's
-//      description says how long they stay valid.
-//    - A `char *` is a new copy, to be freed with `zstr_free`.
-//    - A pointer to a pointer (`zframe_t **`, `zlist_t **`) hands the object
-//      over: the caller's pointer is NULL afterwards.
+//    - A result that is a `const char *` or a `const byte *`, or that a
+//      description calls borrowed, belongs to the object with which the
+//      function was called. The function's description says how long the result
+//      stays valid.
+//    - A result that is a `char *` is a new copy. The caller frees it with
+//      `zstr_free`.
+//    - A function whose parameter is a pointer to a pointer (`zframe_t **`,
+//      `zlist_t **`) takes over the object, and sets the caller's pointer to
+//      NULL.
 //    - The caller keeps the arguments of a node, with their strings and their
 //      configuration, and may free them after `zactor_new` or
-//      `dafka_consumer_new` has returned. The exception is a sink for records:
-//      the consumer owns it from then on.
+//      `dafka_consumer_new` has returned. The exception is a sink for records,
+//      which `dafka_consumer_new` takes over.
 //
 //  THREADS
 //
@@ -128,41 +134,42 @@
 //
 //  All sockets belong to CZMQ's context of the process. So `inproc://`
 //  addresses work between the nodes of a process, and between the nodes and the
-//  application. `zsys_set_linger`, `zsys_set_pipehwm`, `zsys_set_io_threads`
-//  and `zsys_set_ipv6` apply to nodes that start later. Destroy all nodes
-//  before `zsys_shutdown`.
+//  application. Calls of `zsys_set_linger`, `zsys_set_pipehwm`,
+//  `zsys_set_io_threads` and `zsys_set_ipv6` affect only nodes that start after
+//  the call. Destroy all nodes before `zsys_shutdown`.
 //
 //  A program may leave `main`, or call `exit`, without destroying its nodes.
-//  `exit` then ends them. They process what they have already received, for up
-//  to 200 ms, and do not wait for acknowledgements. Acknowledged records stay
-//  in their stores. `exit` waits for the nodes, usually less than 200 ms, and
-//  at most 5 seconds. CZMQ then closes the sockets, which takes another 200 ms,
-//  and sends the remaining messages for at most 3 more seconds
-//  (`zsys_set_linger` changes this time). To lose no record, destroy producers
-//  before the program ends. An `atexit` function that destroys them must be
-//  registered after the first node has started: `exit` first calls the
-//  functions that were registered last. A function that was registered before
-//  the first node started is called too late, because the producers have
-//  already ended.
+//  `exit` then ends the nodes. For up to 200 ms, they process messages that
+//  they have already received. They do not wait for acknowledgements. Records
+//  that a store has acknowledged stay in this store. `exit` waits for the
+//  nodes, usually less than 200 ms, and at most 5 seconds. CZMQ then closes the
+//  sockets, which takes another 200 ms, and sends the remaining messages for at
+//  most 3 more seconds (`zsys_set_linger` changes this limit). To lose no
+//  record, destroy producers before the program ends. An `atexit` function that
+//  destroys them must be registered after the first node has started: `exit`
+//  first calls the functions that were registered last. A function that was
+//  registered before the first node started is called too late, because the
+//  producers have already ended.
 //
 //  SIGNALS
 //
-//  CZMQ catches SIGINT and SIGTERM, unless the application has changed that
-//  (`zsys_handler_set`). With CZMQ's handler, a function that waits for a
-//  record or a message returns -1 after either signal, and `zsys_interrupted`
-//  is set. No data is lost, and the program can call the function again.
+//  CZMQ catches SIGINT and SIGTERM, unless the application has replaced CZMQ's
+//  signal handler (`zsys_handler_set`). With CZMQ's handler, a function that
+//  waits for a record or a message returns -1 after either signal, and
+//  `zsys_interrupted` is set. No data is lost, and the program can call the
+//  function again.
 //
-//  A signal handler of the application also interrupts a wait, if the handler
-//  runs in the waiting thread. SA_RESTART makes no difference, because ZeroMQ
-//  waits in poll. A function that waits for a record or a message then returns
-//  -1. All other functions continue to wait.
+//  An application may have its own signal handler. If the handler runs in a
+//  thread that waits for a record or a message, the waiting function returns
+//  -1. SA_RESTART makes no difference, because ZeroMQ waits in poll. All other
+//  functions continue to wait after the signal.
 //
 //  `zactor_new` (CZMQ 4.2.1) returns early when a signal interrupts it. The
-//  actor is then not ready. Every function of this library waits for the actor
-//  before it uses it, so nothing is lost. The library cannot prevent the
+//  actor may then not be ready. Every function of this library first waits
+//  until the actor is ready, so nothing is lost. The library cannot prevent the
 //  following:
 //
-//    - The arguments of the actor must stay valid until it has started.
+//    - The arguments of the actor must stay valid until the actor has started.
 //    - An application that reads the actor's pipe directly may first read the
 //      actor's ready signal (a message that `zsock_signal` sends).
 //    - If the program has called no function of this library with the actor,
@@ -170,8 +177,8 @@
 //    - In CZMQ 4.2.1 a signal can even end the process while `zactor_new` makes
 //      the pipe (an assertion).
 //
-//  To avoid all this, block signals (`pthread_sigmask`) while `zactor_new`
-//  runs.
+//  To avoid these problems, block signals (`pthread_sigmask`) while
+//  `zactor_new` runs.
 //
 //  FORK
 //
@@ -191,22 +198,22 @@
 //  towards ZMQ_MAX_SOCKETS, which is 1,024 in CZMQ. An application that needs
 //  more calls `zsys_set_max_sockets` (0: as many as ZeroMQ allows, 65,535)
 //  before it makes its first socket, or sets ZSYS_MAX_SOCKETS in the
-//  environment. If no limit was set and the first socket of the process is a
-//  consumer's, the library allows as many sockets as the process may open
+//  environment. If no limit was set and the first socket of the process belongs
+//  to a consumer, the library allows as many sockets as the process may open
 //  files.
 //
-//  Each socket uses a file. Each node uses one more to listen, and each
-//  connection to or from a peer uses another one. They count towards
-//  RLIMIT_NOFILE (`ulimit -n`). Each node has two threads or more. Consumers of
-//  one process do not connect to each other. From the ninth one on, they
-//  receive the beacons over one shared connection to the towers. A thousand
-//  consumers with a producer in one process take about 17,000 files and 2,000
-//  threads.
+//  Each socket uses a file descriptor. Each node uses one more descriptor to
+//  listen, and each connection to or from a peer uses another one. All these
+//  descriptors count towards RLIMIT_NOFILE (`ulimit -n`). Each node has two
+//  threads or more. Consumers of one process do not connect to each other. From
+//  the ninth consumer on, the consumers of the process receive the beacons over
+//  one shared connection to the towers. A thousand consumers with a producer in
+//  one process take about 17,000 file descriptors and 2,000 threads.
 //
-//  When a limit is reached, the log names it. `dafka_consumer_new` returns
-//  NULL. An actor logs why it cannot start, and ends. `zactor_new` and
-//  `zsock_new` themselves end the process (CZMQ 4.2.1) when no socket is left
-//  for them.
+//  When a limit is reached, the log names the limit. `dafka_consumer_new` then
+//  returns NULL. An actor that cannot start logs why, and ends. `zactor_new`
+//  and `zsock_new` themselves end the process (CZMQ 4.2.1) when no socket is
+//  left for them.
 
 #ifndef DAFKA_H_INCLUDED
 #define DAFKA_H_INCLUDED
@@ -290,14 +297,14 @@ extern "C" {
 //  record until stores have acknowledged it, so that consumers and stores can
 //  request records that they missed (RFC 46/DAFKA, "Topics, Partitions and
 //  Records" and "The RECORD Command"). `zactor_new` starts a producer with a
-//  `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records. Several
-//  threads may call this function with one producer at once. All other
-//  functions with a producer are for one thread at a time, and only while no
-//  other thread is sending.
+//  `dafka_producer_args_t`. `dafka_producer_msg_send` hands records to the
+//  producer. Several threads may call this function with one producer at the
+//  same time. All other functions with this producer are for one thread at a
+//  time, and only while no other thread is sending.
 //
-//  `zactor_destroy` ends a producer. It publishes everything that was sent
-//  before, and then waits until every record is acknowledged. Without a store
-//  it waits for ever, unless `producer/terminate_unacked` is 1.
+//  `zactor_destroy` ends a producer. The producer first publishes all records
+//  that were sent to it. Then it waits until every record is acknowledged.
+//  Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
 //
 //  CONFIGURATION
 //
@@ -313,22 +320,21 @@ extern "C" {
 //  Programs that write to the actor's pipe directly (`zsock_send`, `zmsg_send`)
 //  may send these commands:
 //
-//    - `P`: publish. A second frame holds the content. A content longer than
-//      `producer/max_record_bytes` is logged and dropped. The pipe's high-water
-//      mark applies (`zsys_set_pipehwm`). Records that were sent with
-//      `dafka_producer_msg_send` before the `P` stay before it. Records that
-//      are sent with this function after the first `P` follow it if the
-//      producer has read this `P` before. Otherwise they may come before this
-//      `P`, and before other `P`s that the producer has not read. So call
-//      `dafka_producer_address` after the first `P`: it returns when the
-//      producer has read all earlier commands. Later records and `P`s stay in
-//      the order in which they were sent.
+//    - `P`: publish. A second frame holds the content. If the content is longer
+//      than `producer/max_record_bytes`, the producer logs an error and drops
+//      the record. The pipe's high-water mark applies (`zsys_set_pipehwm`). A
+//      program that also uses `dafka_producer_msg_send` calls
+//      `dafka_producer_address` after its first `P`: that function returns when
+//      the producer has read all earlier commands. From then on, the producer
+//      publishes all records in the order in which they were sent. Without that
+//      call, a record that is sent with `dafka_producer_msg_send` may overtake
+//      `P`s that the producer has not read yet.
 //    - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address`
 //      returns (`zsock_brecv` with picture `p`).
 //    - `$TERM`: end. `zactor_destroy` sends it, and does not wait for room in
-//      the pipe. Before `zactor_destroy`, a program whose own commands may have
-//      filled the pipe calls `dafka_producer_address`: afterwards, there is
-//      room.
+//      the pipe. If a program's own commands may have filled the pipe, the
+//      program calls `dafka_producer_address` before `zactor_destroy`: when
+//      that function returns, there is room.
 //
 //  EXAMPLE
 //
@@ -395,9 +401,9 @@ DAFKA_EXPORT void
 //  When the producer detects another producer with the same address, it takes a
 //  new address. This happens for example in a cloned virtual machine or a
 //  restored snapshot. The producer logs the change and continues in a new
-//  partition. There it publishes all unacknowledged records again, numbered
-//  from 0. A string that this function returned before stays valid and holds
-//  the old address.
+//  partition. It publishes all unacknowledged records again in the new
+//  partition, numbered from 0. A string that this function returned before the
+//  change stays valid and holds the old address.
 DAFKA_EXPORT const char *
     dafka_producer_address (zactor_t *self);
 
@@ -413,8 +419,8 @@ DAFKA_EXPORT void
 //  ============================================================================
 //
 //  A message is empty or has a content of zero or more bytes. After a producer
-//  has taken the content, the message is empty and can be used again, so a
-//  program needs one message for any number of records. A producer accepts
+//  has taken the content, the message is empty and can be used again. So a
+//  program can send all its records with one message. A producer accepts
 //  contents of up to `producer/max_record_bytes`, which is 1 GiB by default and
 //  cannot be more. A store accepts up to `store/max_record_bytes`.
 //
@@ -481,9 +487,9 @@ DAFKA_EXPORT const byte *
 DAFKA_EXPORT size_t
     dafka_producer_msg_content_size (dafka_producer_msg_t *self);
 
-//  Moves the content out of the message, which is empty then. The caller owns
-//  the frame, and destroys it with `zframe_destroy`. NULL when the message is
-//  empty or `self` is NULL.
+//  Moves the content out of the message. The message is then empty. The caller
+//  owns the frame, and destroys it with `zframe_destroy`. NULL when the message
+//  is empty or `self` is NULL.
 DAFKA_EXPORT zframe_t *
     dafka_producer_msg_get_content (dafka_producer_msg_t *self);
 
@@ -525,8 +531,8 @@ DAFKA_EXPORT int
 //  The function waits while the producer's queue is full. The queue is full
 //  when it contains as many records as the producer's pipe has room for
 //  (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while
-//  records that are not acknowledged fill `producer/max_unacked_bytes`. A
-//  signal does not end this wait.
+//  unacknowledged records fill `producer/max_unacked_bytes`. A signal does not
+//  end these waits.
 //
 //  Several threads may send to one producer at once, each with its own message.
 //  The producer publishes the records of each thread in the order in which the
@@ -553,8 +559,8 @@ DAFKA_EXPORT int
 DAFKA_EXPORT char *
     dafka_producer_msg_strdup (dafka_producer_msg_t *self);
 
-//  True when the content equals a string, without the string's NUL. False
-//  otherwise, also when the message is empty or an argument is NULL.
+//  True when the content equals a string. The NUL of the string does not count.
+//  False otherwise, also when the message is empty or an argument is NULL.
 DAFKA_EXPORT bool
     dafka_producer_msg_streq (dafka_producer_msg_t *self, const char *text);
 
@@ -578,9 +584,10 @@ DAFKA_EXPORT void
 //  consumer does not store its position: each new consumer begins where
 //  `consumer/offset/reset` says.
 //
-//  Records wait for the application in the record pipe, a pair of sockets with
-//  a queue beside it. When the application reads slowly, the pipe fills up
-//  (`zsys_set_pipehwm`, 4 MiB). The consumer then keeps up to
+//  Records wait for the application in the record pipe, which is a pair of
+//  sockets and a queue. `zsys_set_pipehwm` limits the number of these records,
+//  and the queue holds at most 4 MiB. When the application reads slowly, the
+//  record pipe fills up. The consumer then keeps up to
 //  `consumer/max_unread_bytes` of further records. It drops records beyond this
 //  limit, and requests them again later.
 //
@@ -596,12 +603,12 @@ DAFKA_EXPORT void
 //
 //  The application may set `record_sink` to a connected socket that can send
 //  (PAIR, PUSH, DEALER). The consumer then sends its records to this socket,
-//  and makes no record pipe. It owns the socket from then on, uses it in its
-//  own thread, and destroys it. It first sends a signal, which the application
-//  can await with `zsock_wait` at the other end. Then it sends each record as a
-//  message of three frames: topic, partition, content.
-//  `dafka_consumer_msg_recv_from_socket` reads these messages and skips the
-//  signal.
+//  and makes no record pipe. The consumer takes over the socket, uses it in the
+//  consumer's own thread, and destroys it. The consumer first sends a signal.
+//  At the other end, the application can wait for this signal with
+//  `zsock_wait`. Then the consumer sends each record as a message of three
+//  frames: topic, partition, content. `dafka_consumer_msg_recv_from_socket`
+//  reads these messages and skips the signal.
 //
 //  EXAMPLE
 //
@@ -665,7 +672,7 @@ typedef struct {
     //  The configuration. NULL for the defaults. The caller keeps it, and may
     //  destroy it after `dafka_consumer_new` has returned.
     zconfig_t *config;
-    //  The socket that the consumer sends records to. The consumer then owns
+    //  The socket that the consumer sends records to. The consumer takes over
     //  this socket. NULL: the consumer makes a record pipe.
     zsock_t *record_sink;
 } dafka_consumer_args_t;
@@ -706,8 +713,8 @@ DAFKA_EXPORT int
 //  delivered. A later subscription to the same topic begins where
 //  `consumer/offset/reset` says.
 //
-//  Returns 0, also when there was no such subscription, or -1 when the topic is
-//  too long, an argument is NULL or the consumer has ended.
+//  Returns 0, even if the consumer was not subscribed to the topic. Returns -1
+//  when the topic is too long, an argument is NULL or the consumer has ended.
 DAFKA_EXPORT int
     dafka_consumer_unsubscribe (dafka_consumer_t *self, const char *topic);
 
@@ -725,18 +732,20 @@ DAFKA_EXPORT zlist_t *
     dafka_consumer_subscription (dafka_consumer_t *self);
 
 //  The reading end of the consumer's record pipe, for `zpoller` and `zloop`.
-//  The consumer owns it. It is valid until the consumer is destroyed. It is
-//  readable exactly while a record is left for `dafka_consumer_msg_recv`.
-//  `zsock_set_rcvtimeo` sets a timeout in milliseconds (ZMQ_RCVTIMEO).
+//  The consumer owns this socket. It is valid until the consumer is destroyed.
+//  The socket is readable while there is a record for
+//  `dafka_consumer_msg_recv`, and at no other time. `zsock_set_rcvtimeo` sets a
+//  timeout for this function in milliseconds (ZMQ_RCVTIMEO).
 //
-//  A program may also read from it directly (`zmsg_recv`): each record is a
-//  message of three frames with topic, partition and content. Such a program
-//  must read at least one of its first records so. If `dafka_consumer_msg_recv`
-//  and `dafka_consumer_msg_recv_from_socket` have read the first 1,000 records,
-//  the consumer passes the further ones through a queue, which is faster. Then
-//  only these two functions read records, and the socket has a message that
-//  only makes it readable. Do not read or flush (`zsock_flush`) the socket
-//  then: it would not become readable again.
+//  A program may also read records from the socket directly (`zmsg_recv`). Each
+//  record is then a message of three frames: topic, partition and content. A
+//  program that reads directly must do so for at least one of its first 1,000
+//  records. If `dafka_consumer_msg_recv` and
+//  `dafka_consumer_msg_recv_from_socket` have read all of these, the consumer
+//  passes later records through a queue, which is faster. From then on, only
+//  these two functions can read records. The socket contains only a message
+//  that makes it readable. Do not read this message, and do not flush the
+//  socket (`zsock_flush`): the socket would not become readable again.
 //
 //  NULL when the application has passed a sink, or `self` is NULL.
 DAFKA_EXPORT zsock_t *
@@ -754,9 +763,10 @@ DAFKA_EXPORT void
 //  ============================================================================
 //
 //  A message is empty until it receives a record. It holds that record until it
-//  receives the next one. A program needs one message for any number of
-//  records. To keep many records, take their contents out: a message can keep a
-//  batch of 64 KiB in memory for one record.
+//  receives the next one. A program can read all its records with one message.
+//  To keep many records, take their contents out of the message
+//  (`dafka_consumer_msg_get_content`): a message with one record can keep a
+//  whole batch of 64 KiB in memory.
 //
 //  EXAMPLE
 //
@@ -872,8 +882,8 @@ DAFKA_EXPORT int
 DAFKA_EXPORT char *
     dafka_consumer_msg_strdup (dafka_consumer_msg_t *self);
 
-//  True when the content equals a string, without the string's NUL. False
-//  otherwise, also when there is no content or an argument is NULL.
+//  True when the content equals a string. The NUL of the string does not count.
+//  False otherwise, also when there is no content or an argument is NULL.
 DAFKA_EXPORT bool
     dafka_consumer_msg_streq (dafka_consumer_msg_t *self, const char *text);
 
@@ -889,11 +899,11 @@ DAFKA_EXPORT void
 //  dafka_tower: introduces nodes to each other
 //  ============================================================================
 //
-//  A tower is an actor that receives the endpoint of each node and forwards it
-//  to all others. No records pass through it (RFC 46/DAFKA, "Interconnection
-//  Model"). A network needs at least one tower. With several towers, each node
-//  is configured with all of them, and any one tower may fail. Nodes that are
-//  connected to each other continue without a tower.
+//  A tower is an actor that receives the endpoint of each node and forwards the
+//  endpoint to all other nodes. No records pass through a tower (RFC 46/DAFKA,
+//  "Interconnection Model"). A network needs at least one tower. With several
+//  towers, each node is configured with all of them, and any one tower may
+//  fail. Nodes that are connected to each other continue without a tower.
 //
 //  `zactor_new` starts a tower with a `zconfig_t`, and `zactor_destroy` ends
 //  it. The program dafka_towerd(1) runs one tower.
@@ -970,10 +980,10 @@ DAFKA_EXPORT void
 //  dafka_stored(1) runs one store.
 //
 //  When a store cannot use its directory, it logs why and ends. This happens
-//  when the directory is not writable, when another store uses it, or when it
-//  holds another database (such as the LevelDB files of the C library's store).
-//  When the disk is full, the store acknowledges nothing until there is room
-//  again.
+//  when the directory is not writable, when another store uses the directory,
+//  or when the directory contains another database (such as the LevelDB files
+//  of a store of libdafka 0.1.0). When the disk is full, the store acknowledges
+//  nothing until there is room again.
 //
 //  CONFIGURATION
 //
@@ -1052,18 +1062,19 @@ DAFKA_EXPORT void
 //  dafka_publisher: publishes records to a topic (first generation of the API)
 //  ============================================================================
 //
-//  A publisher is a producer (see dafka_producer(3)) that receives frames
-//  instead of messages. It exists for programs that were written for the first
-//  generation of the API; new programs use `dafka_producer`. `zactor_new`
-//  starts a publisher with a `dafka_publisher_args_t`.
+//  A publisher is a producer (see dafka_producer(3)) that receives the contents
+//  of records as `zframe_t`, and not as `dafka_producer_msg_t`. This class
+//  exists for programs that were written for the first generation of the API;
+//  new programs use `dafka_producer`. `zactor_new` starts a publisher with a
+//  `dafka_publisher_args_t`.
 //
 //  `zactor_destroy` ends the publisher. If a store is connected to the
 //  publisher or has acknowledged records, the publisher waits until all records
-//  are acknowledged. Otherwise it does not wait, but it ends no earlier than
-//  one second after its start, because a store may need that long to connect.
-//  `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits
-//  both waits. With `producer/terminate_unacked = 1` the publisher ends at
-//  once.
+//  are acknowledged. Otherwise it does not wait for acknowledgements. But it
+//  ends no earlier than one second after its start, because a store may need
+//  that long to connect. `publisher/terminate_timeout` (in milliseconds, 30,000
+//  by default) limits both waits. With `producer/terminate_unacked = 1` the
+//  publisher ends at once.
 //
 //  CONFIGURATION
 //
@@ -1135,8 +1146,8 @@ DAFKA_EXPORT void
 //  publishes the record soon after this function has returned.
 //
 //  The function waits while the publisher's pipe is full (`zsys_set_pipehwm`).
-//  It also waits while records that are not acknowledged fill
-//  `producer/max_unacked_bytes`. A signal does not end this wait.
+//  It also waits while unacknowledged records fill
+//  `producer/max_unacked_bytes`. A signal does not end these waits.
 //
 //  Returns 0, or -1 when the publisher has ended, an argument is NULL or the
 //  content is longer than `producer/max_record_bytes` (the log contains that
@@ -1163,15 +1174,15 @@ DAFKA_EXPORT void
 //  ============================================================================
 //
 //  A subscriber is a consumer (see dafka_consumer(3)) that sends records to the
-//  application over its actor's pipe. It exists for programs that were written
-//  for the first generation of the API; new programs use `dafka_consumer`.
-//  `zactor_new` starts a subscriber with a `zconfig_t`, and `zactor_destroy`
-//  ends it.
+//  application over the actor's pipe. This class exists for programs that were
+//  written for the first generation of the API; new programs use
+//  `dafka_consumer`. `zactor_new` starts a subscriber with a `zconfig_t`, and
+//  `zactor_destroy` ends it.
 //
 //  To read a record, call `zsock_brecv` with the picture `ssf`: topic,
 //  partition, content. The actor owns the two strings, which are valid until
-//  the next record. The caller owns the frame. `zpoller` and `zloop` accept the
-//  actor like a socket.
+//  the program reads the next record. The caller owns the frame. `zpoller` and
+//  `zloop` accept the actor like a socket.
 //
 //  CONFIGURATION
 //
@@ -1262,10 +1273,10 @@ DAFKA_EXPORT void
 //  Producers, consumers and stores have their own beacon. An application needs
 //  this class only when it is itself a node that speaks the protocol with
 //  `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an
-//  actor. In each `beacon/interval` it sends the endpoint of its node to the
+//  actor. Every `beacon/interval`, it sends the endpoint of its node to the
 //  towers. It reports the endpoints of the other nodes to its owner. While a
-//  tower is connected, it reports a peer as gone when the peer has sent no
-//  beacon for `beacon/timeout`.
+//  tower is connected, the beacon reports a peer as gone when the peer has sent
+//  no beacon for `beacon/timeout`.
 //
 //  `zactor_new` starts a beacon with a `dafka_beacon_args_t`. `zactor_new`
 //  returns when a tower has answered, or when `beacon/connect_timeout` has
@@ -1293,9 +1304,9 @@ DAFKA_EXPORT void
 //
 //  The beacon sends:
 //
-//    - `CONNECT` or `DISCONNECT`: a peer has appeared or gone. A second frame
-//      holds the endpoint as the peer announced it. `dafka_beacon_recv` applies
-//      the change to a socket.
+//    - `CONNECT` or `DISCONNECT`: a peer has appeared or disappeared. A second
+//      frame holds the endpoint as the peer announced it. `dafka_beacon_recv`
+//      applies the change to a socket.
 //
 //  Without `START` the beacon reports peers too, but the peers do not discover
 //  the node.
@@ -1303,9 +1314,9 @@ DAFKA_EXPORT void
 //  The host in an endpoint may be a name. The beacon reports a peer even while
 //  its name cannot be resolved. It resolves the name again from time to time.
 //  When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for the
-//  endpoint. A program that calls `zsock_connect` itself makes ZeroMQ resolve
-//  the name in the thread that serves all sockets of the process, and so blocks
-//  that thread. `dafka_beacon_recv` avoids this.
+//  endpoint. If a program calls `zsock_connect` itself, ZeroMQ resolves the
+//  name in the thread that serves all sockets of the process. Meanwhile, this
+//  thread is blocked. `dafka_beacon_recv` avoids this.
 //
 //  EXAMPLE
 //
@@ -1426,7 +1437,7 @@ DAFKA_EXPORT void
 //    - `DAFKA_PROTO_RECORD` 'M': topic, address, subject, sequence, content.
 //      From a producer to consumers and stores
 //    - `DAFKA_PROTO_DIRECT_RECORD` 'D': the same fields. From a producer or
-//      store to the node that requested it
+//      store to the node that requested the record
 //    - `DAFKA_PROTO_FETCH` 'F': topic, address, subject, sequence, count. From
 //      a consumer or store to the partition's producer and to all stores
 //    - `DAFKA_PROTO_ACK` 'K': topic, subject, sequence. From a store to a
@@ -1558,7 +1569,7 @@ DAFKA_EXPORT void
 
 //  The message in ZPL form (ZeroMQ RFC 4): a node `dafka_proto`. When `parent`
 //  is NULL, the node is the root of a new configuration, which the caller owns.
-//  Otherwise it is a child of `parent`, which owns it.
+//  Otherwise the node is a child of `parent`, which then owns the node.
 //
 //  The node holds `message` (the name of the DAFKA_PROTO constant),
 //  `routing_id` in hexadecimal digits if there is one, `topic`, and a node
@@ -1597,11 +1608,11 @@ DAFKA_EXPORT void
 DAFKA_EXPORT const char *
     dafka_proto_command (dafka_proto_t *self);
 
-//  The ZeroMQ topic. The receivers of the message are subscribed to it. It is
-//  the name of the records' topic in RECORD, HEAD and GET_HEADS, the partition
-//  in FETCH and ACK, and the address of the receiver in all other messages. The
-//  string is borrowed, and valid until the field changes. NULL only when `self`
-//  is NULL.
+//  The ZeroMQ topic, to which the receivers of the message are subscribed. In
+//  RECORD, HEAD and GET_HEADS, it is the name of the records' topic. In FETCH
+//  and ACK, it is the partition. In all other messages, it is the address of
+//  the receiver. The string is borrowed, and valid until the field changes.
+//  NULL only when `self` is NULL.
 DAFKA_EXPORT const char *
     dafka_proto_topic (dafka_proto_t *self);
 
@@ -1610,9 +1621,9 @@ DAFKA_EXPORT const char *
 DAFKA_EXPORT void
     dafka_proto_set_topic (dafka_proto_t *self, const char *topic);
 
-//  The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD,
-//  the sender in all other messages. The string is borrowed, and valid until
-//  the field changes. NULL only when `self` is NULL.
+//  The address. In RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, it names the
+//  partition. In all other messages, it names the sender. The string is
+//  borrowed, and valid until the field changes. NULL only when `self` is NULL.
 DAFKA_EXPORT const char *
     dafka_proto_address (dafka_proto_t *self);
 
@@ -1631,9 +1642,9 @@ DAFKA_EXPORT const char *
 DAFKA_EXPORT void
     dafka_proto_set_subject (dafka_proto_t *self, const char *subject);
 
-//  The sequence: the number of a record in its partition, from 0. It names the
-//  partition's last record in HEAD and DIRECT_HEAD, the last record that the
-//  store has in ACK, and the first requested record in FETCH.
+//  The sequence: the number of a record in its partition, from 0. In HEAD and
+//  DIRECT_HEAD, this is the partition's last record. In ACK, it is the last
+//  record that the store has. In FETCH, it is the first requested record.
 DAFKA_EXPORT uint64_t
     dafka_proto_sequence (dafka_proto_t *self);
 

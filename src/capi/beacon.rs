@@ -1,9 +1,9 @@
 //! Class `dafka_beacon`: announces a node, and reports its peers.
 //!
 //! Producers, consumers and stores have their own beacon. An application needs this class only when it is itself a node
-//! that speaks the protocol with `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an actor. In each
-//! `beacon/interval` it sends the endpoint of its node to the towers. It reports the endpoints of the other nodes to
-//! its owner. While a tower is connected, it reports a peer as gone when the peer has sent no beacon for
+//! that speaks the protocol with `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an actor. Every
+//! `beacon/interval`, it sends the endpoint of its node to the towers. It reports the endpoints of the other nodes to
+//! its owner. While a tower is connected, the beacon reports a peer as gone when the peer has sent no beacon for
 //! `beacon/timeout`.
 //!
 //! `zactor_new` starts a beacon with a `dafka_beacon_args_t`. `zactor_new` returns when a tower has answered, or when
@@ -27,15 +27,15 @@
 //!
 //! The beacon sends:
 //!
-//! - `CONNECT` or `DISCONNECT`: a peer has appeared or gone. A second frame holds the endpoint as the peer announced
-//!   it. `dafka_beacon_recv` applies the change to a socket.
+//! - `CONNECT` or `DISCONNECT`: a peer has appeared or disappeared. A second frame holds the endpoint as the peer
+//!   announced it. `dafka_beacon_recv` applies the change to a socket.
 //!
 //! Without `START` the beacon reports peers too, but the peers do not discover the node.
 //!
 //! The host in an endpoint may be a name. The beacon reports a peer even while its name cannot be resolved. It resolves
 //! the name again from time to time. When the result changes, the beacon sends `DISCONNECT` and `CONNECT` for the
-//! endpoint. A program that calls `zsock_connect` itself makes ZeroMQ resolve the name in the thread that serves all
-//! sockets of the process, and so blocks that thread. `dafka_beacon_recv` avoids this.
+//! endpoint. If a program calls `zsock_connect` itself, ZeroMQ resolves the name in the thread that serves all sockets
+//! of the process. Meanwhile, this thread is blocked. `dafka_beacon_recv` avoids this.
 //!
 //! # Example
 //!
@@ -171,8 +171,8 @@ pub unsafe extern "C" fn dafka_beacon_recv(
         let pipe = socket_of(beacon, "beacon")?;
         let sub = socket_of(sub, "socket")?;
         let prefix = bytes(log_prefix, "log_prefix").unwrap_or(b"Beacon").escape_ascii();
-        // The pipe is not writable once its other end is closed. A failed actor has not closed its end yet: it waits
-        // for `$TERM`.
+        // The pipe is not writable once its other end is closed. An actor that has failed keeps its end open until it
+        // receives `$TERM`: then only `has_ended` is true.
         let ended = || (!pipe.events().contains(POLLOUT) || pipe.has_ended()).then_some(ENDED);
         let (mut word, mut endpoint) = (Frame::new(), Frame::new());
         loop {
@@ -182,11 +182,11 @@ pub unsafe extern "C" fn dafka_beacon_recv(
             if !is_signal(&word) {
                 break;
             }
-            // This is the actor's ready signal, if a Unix signal has interrupted zactor_new. Otherwise it is its last
-            // signal.
+            // The message is the actor's ready signal if a Unix signal has interrupted zactor_new. Otherwise it is the
+            // actor's last signal.
             if !pipe.has_actor() {
-                // zactor_destroy would wait for the last signal, which was read here, unless the pipe is closed. The
-                // actor closes the pipe right after this signal.
+                // zactor_destroy waits for the last signal unless the pipe is closed, but the signal was read here. The
+                // actor closes the pipe right after this signal, so wait until the pipe is closed.
                 pipe.wait_until_closed();
                 return Err(ENDED.into());
             }

@@ -52,7 +52,7 @@ pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T
     fallback
 }
 
-/// As [`entry`], for destructors, which cannot return an error.
+/// Like [`entry`], for destructors, which cannot return an error.
 pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
     entry(name, (), || {
         body();
@@ -60,14 +60,14 @@ pub(super) fn entry_void(name: &str, body: impl FnOnce()) {
     })
 }
 
-/// Runs an actor's body on the thread that CZMQ made; `pipe` is the actor's end.
+/// Runs an actor's body on the thread that CZMQ made. `pipe` is the actor's end of its pipe.
 ///
 /// When the body fails or panics, this function wakes the owner, and returns after the owner has sent `$TERM`. CZMQ
-/// then sends the last signal, for which `zactor_destroy` waits. So an owner that has not sent `$TERM` yet cannot read
-/// this signal by mistake. At the end of the process this function returns without waiting.
+/// then sends the actor's last signal, for which `zactor_destroy` waits. So an owner that has not sent `$TERM` yet
+/// cannot read this signal by mistake. At the end of the process this function returns without waiting.
 ///
 /// This function does not return when the program has called `zsys_shutdown`, which closes the pipe while the actor
-/// still runs. If it returned, CZMQ's thread would use the closed pipe and abort the process.
+/// still runs. If this function returned, CZMQ's thread would use the closed pipe and abort the process.
 ///
 /// # Safety
 /// `pipe` is NULL or a live `zsock_t` that only this thread uses until this function returns.
@@ -112,7 +112,7 @@ pub(super) unsafe fn resolve<T>(object: *mut T) -> Option<Socket> {
 /// The error for an object that a forked child has inherited.
 pub(super) const OF_ANOTHER_PROCESS: &str = "belongs to the process that forked this one";
 
-/// As [`resolve`], for a socket or an actor that a C program passed in. `what` names it in the error.
+/// Like [`resolve`], for a socket or an actor that a C program passed in. `what` names the object in the error.
 ///
 /// # Safety
 /// As [`resolve`].
@@ -186,8 +186,9 @@ pub(super) unsafe fn topic<'a>(text: *const c_char) -> Outcome<&'a [u8]> {
 
 /// Reads a configuration. A key may be nested or flat (`store/db`).
 ///
-/// Logs each invalid value. Interprets the value as libdafka 0.1.0 does if 0.1.0 accepts it. Otherwise uses the key's
-/// default. Logs and ignores each key that is in upper case, has empty parts, or is below `root`.
+/// Logs each invalid value. If libdafka 0.1.0 accepts the value, this function interprets the value as 0.1.0 does.
+/// Otherwise it uses the key's default. Logs and ignores each key that is in upper case, has empty parts, or is below
+/// `root`.
 ///
 /// # Safety
 /// `config` is NULL or a live `zconfig_t`.
@@ -219,7 +220,7 @@ pub(super) unsafe fn take_frame(frame: *mut *mut sys::zframe_t) -> ZFrame {
     }
 }
 
-/// A new copy for C with a NUL after it, to be freed with `zstr_free`.
+/// Copies the content for C, and adds a NUL. The caller of the C function frees the copy with `zstr_free`.
 pub(super) fn c_strdup(content: &[u8]) -> Outcome<*mut c_char> {
     // SAFETY: malloc returned room for the content and the NUL, and both are written before the copy is read.
     unsafe {

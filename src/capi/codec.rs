@@ -40,7 +40,7 @@ pub(super) enum Received {
 pub(super) struct Name(CString);
 
 impl Name {
-    /// The bytes up to the first NUL, if there is one, and at most 255 of them.
+    /// The bytes before the first NUL, but at most 255 bytes.
     pub(super) fn new(bytes: &[u8]) -> Name {
         let len = bytes.iter().take(MAX_NAME_LEN).take_while(|&&byte| byte != 0).count();
         Name(CString::new(&bytes[..len]).expect("cut before the first NUL"))
@@ -201,7 +201,7 @@ impl dafka_proto_t {
         };
         if is(&input, Kind::ROUTER) {
             self.routing_id = ZFrame::new(frame.as_ref());
-            // The frames of a message arrive together, so this does not wait.
+            // The frames of a message arrive together, so reading the next one does not wait.
             if !frame.more() || input.recv_more(&mut frame).is_err() {
                 return Ok(Received::Malformed("no frame follows the routing id".into()));
             }
@@ -284,8 +284,8 @@ impl dafka_proto_t {
     }
 }
 
-/// Decodes the first frame of a message that the class exposes: a message of libdafka 0.1.0. For others, the class has
-/// neither constants nor fields, so their ids are unknown here, as in 0.1.0.
+/// Decodes the first frame of a message. The class exposes only the messages of libdafka 0.1.0. It has neither
+/// constants nor fields for newer messages, so their ids are unknown here, as in 0.1.0.
 fn decode(frame: &[u8]) -> Result<Message<'_>, DecodeError> {
     match frame.first() {
         Some(&id) if fields(id).is_none() => Err(DecodeError::UnknownId(id)),
@@ -307,7 +307,7 @@ fn is(socket: &Socket, kind: Kind) -> bool {
 /// Moves a message into another initialized one (zmq_msg_move).
 ///
 /// # Safety
-/// Each is NULL or a live, initialized message.
+/// Each pointer is NULL or points to a live, initialized message.
 pub(super) unsafe fn move_message(to: *mut zmq_sys::zmq_msg_t, from: *mut zmq_sys::zmq_msg_t) -> Outcome<()> {
     if to.is_null() || from.is_null() {
         return Err("the zmq_msg_t is NULL".into());

@@ -5,9 +5,10 @@
 //! It delivers records of different partitions in the order in which they arrive. `dafka_consumer_msg_recv` reads the
 //! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says.
 //!
-//! Records wait for the application in the record pipe, a pair of sockets with a queue beside it. When the application
-//! reads slowly, the pipe fills up (`zsys_set_pipehwm`, 4 MiB). The consumer then keeps up to `consumer/max_unread_bytes` of further records. It
-//! drops records beyond this limit, and requests them again later.
+//! Records wait for the application in the record pipe, which is a pair of sockets and a queue. `zsys_set_pipehwm`
+//! limits the number of these records, and the queue holds at most 4 MiB. When the application reads slowly, the record
+//! pipe fills up. The consumer then keeps up to `consumer/max_unread_bytes` of further records. It drops records beyond
+//! this limit, and requests them again later.
 //!
 //! # Configuration
 //!
@@ -19,10 +20,10 @@
 //! # A record sink of the application
 //!
 //! The application may set `record_sink` to a connected socket that can send (PAIR, PUSH, DEALER). The consumer then
-//! sends its records to this socket, and makes no record pipe. It owns the socket from then on, uses it in its own
-//! thread, and destroys it. It first sends a signal, which the application can await with `zsock_wait` at the other
-//! end. Then it sends each record as a message of three frames: topic, partition, content.
-//! `dafka_consumer_msg_recv_from_socket` reads these messages and skips the signal.
+//! sends its records to this socket, and makes no record pipe. The consumer takes over the socket, uses it in the
+//! consumer's own thread, and destroys it. The consumer first sends a signal. At the other end, the application can
+//! wait for this signal with `zsock_wait`. Then the consumer sends each record as a message of three frames: topic,
+//! partition, content. `dafka_consumer_msg_recv_from_socket` reads these messages and skips the signal.
 //!
 //! # Example
 //!
@@ -106,7 +107,7 @@ pub struct dafka_consumer_args_t {
     /// The configuration. NULL for the defaults. The caller keeps it, and may destroy it after `dafka_consumer_new` has
     /// returned.
     pub config: *mut zconfig_t,
-    /// The socket that the consumer sends records to. The consumer then owns this socket. NULL: the consumer makes a
+    /// The socket that the consumer sends records to. The consumer takes over this socket. NULL: the consumer makes a
     /// record pipe.
     pub record_sink: *mut zsock_t,
 }
@@ -259,8 +260,8 @@ pub unsafe extern "C" fn dafka_consumer_subscribe(
 /// Ends a subscription. Records that are already in the record pipe are still delivered. A later subscription to the
 /// same topic begins where `consumer/offset/reset` says.
 ///
-/// Returns 0, also when there was no such subscription, or -1 when the topic is too long, an argument is NULL or the
-/// consumer has ended.
+/// Returns 0, even if the consumer was not subscribed to the topic. Returns -1 when the topic is too long, an argument
+/// is NULL or the consumer has ended.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` is NULL or a string.
@@ -303,15 +304,16 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
     })
 }
 
-/// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. The consumer owns it. It is valid until
-/// the consumer is destroyed. It is readable exactly while a record is left for `dafka_consumer_msg_recv`.
-/// `zsock_set_rcvtimeo` sets a timeout in milliseconds (ZMQ_RCVTIMEO).
+/// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. The consumer owns this socket. It is valid
+/// until the consumer is destroyed. The socket is readable while there is a record for `dafka_consumer_msg_recv`, and
+/// at no other time. `zsock_set_rcvtimeo` sets a timeout for this function in milliseconds (ZMQ_RCVTIMEO).
 ///
-/// A program may also read from it directly (`zmsg_recv`): each record is a message of three frames with topic,
-/// partition and content. Such a program must read at least one of its first records so. If `dafka_consumer_msg_recv`
-/// and `dafka_consumer_msg_recv_from_socket` have read the first 1,000 records, the consumer passes the further ones
-/// through a queue, which is faster. Then only these two functions read records, and the socket has a message that only
-/// makes it readable. Do not read or flush (`zsock_flush`) the socket then: it would not become readable again.
+/// A program may also read records from the socket directly (`zmsg_recv`). Each record is then a message of three
+/// frames: topic, partition and content. A program that reads directly must do so for at least one of its first 1,000
+/// records. If `dafka_consumer_msg_recv` and `dafka_consumer_msg_recv_from_socket` have read all of these, the consumer
+/// passes later records through a queue, which is faster. From then on, only these two functions can read records. The
+/// socket contains only a message that makes it readable. Do not read this message, and do not flush the socket
+/// (`zsock_flush`): the socket would not become readable again.
 ///
 /// NULL when the application has passed a sink, or `self` is NULL.
 ///

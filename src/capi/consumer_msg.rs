@@ -1,8 +1,8 @@
 //! Class `dafka_consumer_msg`: a record that was received.
 //!
-//! A message is empty until it receives a record. It holds that record until it receives the next one. A program needs
-//! one message for any number of records. To keep many records, take their contents out: a message can keep a batch of
-//! 64 KiB in memory for one record.
+//! A message is empty until it receives a record. It holds that record until it receives the next one. A program can
+//! read all its records with one message. To keep many records, take their contents out of the message
+//! (`dafka_consumer_msg_get_content`): a message with one record can keep a whole batch of 64 KiB in memory.
 //!
 //! # Example
 //!
@@ -72,7 +72,7 @@ pub struct dafka_consumer_msg_t {
     /// The names of a record that came in frames. NUL-terminated, for C. Each record reuses the memory.
     subject: Vec<u8>,
     address: Vec<u8>,
-    /// The record, of which this is the only one.
+    /// The record, as a run of one record.
     content: Option<Run>,
 }
 
@@ -301,8 +301,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_strdup(self_: *mut dafka_consumer_ms
     })
 }
 
-/// True when the content equals a string, without the string's NUL. False otherwise, also when there is no content or
-/// an argument is NULL.
+/// True when the content equals a string. The NUL of the string does not count. False otherwise, also when there is no
+/// content or an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `text` is NULL or a string.

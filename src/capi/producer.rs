@@ -3,12 +3,12 @@
 //! A producer is an actor that writes one partition of one topic. It numbers its records from 0 and publishes them to
 //! all subscribed nodes. It keeps each record until stores have acknowledged it, so that consumers and stores can
 //! request records that they missed (RFC 46/DAFKA, "Topics, Partitions and Records" and "The RECORD Command").
-//! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands it records. Several
-//! threads may call this function with one producer at once. All other functions with a producer are for one thread at a
-//! time, and only while no other thread is sending.
+//! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands records to the
+//! producer. Several threads may call this function with one producer at the same time. All other functions with this
+//! producer are for one thread at a time, and only while no other thread is sending.
 //!
-//! `zactor_destroy` ends a producer. It publishes everything that was sent before, and then waits until every record is
-//! acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
+//! `zactor_destroy` ends a producer. The producer first publishes all records that were sent to it. Then it waits until
+//! every record is acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
 //!
 //! # Configuration
 //!
@@ -21,15 +21,16 @@
 //!
 //! Programs that write to the actor's pipe directly (`zsock_send`, `zmsg_send`) may send these commands:
 //!
-//! - `P`: publish. A second frame holds the content. A content longer than `producer/max_record_bytes` is logged and
-//!   dropped. The pipe's high-water mark applies (`zsys_set_pipehwm`). Records that were sent with
-//!   `dafka_producer_msg_send` before the `P` stay before it. Records that are sent with this function after the first
-//!   `P` follow it if the producer has read this `P` before. Otherwise they may come before this `P`, and before other
-//!   `P`s that the producer has not read. So call `dafka_producer_address` after the first `P`: it returns when the
-//!   producer has read all earlier commands. Later records and `P`s stay in the order in which they were sent.
+//! - `P`: publish. A second frame holds the content. If the content is longer than `producer/max_record_bytes`, the
+//!   producer logs an error and drops the record. The pipe's high-water mark applies (`zsys_set_pipehwm`). A program
+//!   that also uses `dafka_producer_msg_send` calls `dafka_producer_address` after its first `P`: that function returns
+//!   when the producer has read all earlier commands. From then on, the producer publishes all records in the order in
+//!   which they were sent. Without that call, a record that is sent with `dafka_producer_msg_send` may overtake `P`s
+//!   that the producer has not read yet.
 //! - `GET ADDRESS`: the answer is the pointer that `dafka_producer_address` returns (`zsock_brecv` with picture `p`).
-//! - `$TERM`: end. `zactor_destroy` sends it, and does not wait for room in the pipe. Before `zactor_destroy`, a
-//!   program whose own commands may have filled the pipe calls `dafka_producer_address`: afterwards, there is room.
+//! - `$TERM`: end. `zactor_destroy` sends it, and does not wait for room in the pipe. If a program's own commands may
+//!   have filled the pipe, the program calls `dafka_producer_address` before `zactor_destroy`: when that function
+//!   returns, there is room.
 //!
 //! # Example
 //!
@@ -131,8 +132,8 @@ pub(super) unsafe fn run(
 ///
 /// When the producer detects another producer with the same address, it takes a new address. This happens for example
 /// in a cloned virtual machine or a restored snapshot. The producer logs the change and continues in a new partition.
-/// There it publishes all unacknowledged records again, numbered from 0. A string that this function returned before
-/// stays valid and holds the old address.
+/// It publishes all unacknowledged records again in the new partition, numbered from 0. A string that this function
+/// returned before the change stays valid and holds the old address.
 ///
 /// # Safety
 /// `self` is NULL or a live actor that runs `dafka_producer`.

@@ -1,8 +1,8 @@
 //! Class `dafka_producer_msg`: a record to publish.
 //!
 //! A message is empty or has a content of zero or more bytes. After a producer has taken the content, the message is
-//! empty and can be used again, so a program needs one message for any number of records. A producer accepts contents
-//! of up to `producer/max_record_bytes`, which is 1 GiB by default and cannot be more. A store accepts up to
+//! empty and can be used again. So a program can send all its records with one message. A producer accepts contents of
+//! up to `producer/max_record_bytes`, which is 1 GiB by default and cannot be more. A store accepts up to
 //! `store/max_record_bytes`.
 //!
 //! # Example
@@ -71,7 +71,8 @@ pub struct dafka_producer_msg_t {
     content: Content,
     /// The content, if it is [`Content::Short`].
     short: Vec<u8>,
-    /// The memory for the next short content. It is separate, because the next content may be a part of the current one.
+    /// The memory for the next short content. It is separate, because the next content may be a part of the current
+    /// one.
     spare: Vec<u8>,
 }
 
@@ -126,7 +127,7 @@ impl dafka_producer_msg_t {
         Ok(0)
     }
 
-    /// `fill` appends `len_bytes` to an empty buffer.
+    /// Sets a short content. `fill` appends `len_bytes` bytes to an empty buffer.
     fn set_short(&mut self, len_bytes: usize, fill: impl FnOnce(&mut Vec<u8>)) -> Outcome<c_int> {
         self.spare.clear();
         self.spare.try_reserve(len_bytes).map_err(|_| "out of memory")?;
@@ -190,7 +191,7 @@ pub unsafe extern "C" fn dafka_producer_msg_content_size(self_: *mut dafka_produ
     })
 }
 
-/// Moves the content out of the message, which is empty then. The caller owns the frame, and destroys it with
+/// Moves the content out of the message. The message is then empty. The caller owns the frame, and destroys it with
 /// `zframe_destroy`. NULL when the message is empty or `self` is NULL.
 ///
 /// # Safety
@@ -298,8 +299,8 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// `dafka_producer_address`).
 ///
 /// The function waits while the producer's queue is full. The queue is full when it contains as many records as the
-/// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while records that are not acknowledged fill
-/// `producer/max_unacked_bytes`. A signal does not end this wait.
+/// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while
+/// unacknowledged records fill `producer/max_unacked_bytes`. A signal does not end these waits.
 ///
 /// Several threads may send to one producer at once, each with its own message. The producer publishes the records of
 /// each thread in the order in which the thread has sent them. While another thread may be sending, do not call other
@@ -354,8 +355,8 @@ pub unsafe extern "C" fn dafka_producer_msg_strdup(self_: *mut dafka_producer_ms
     })
 }
 
-/// True when the content equals a string, without the string's NUL. False otherwise, also when the message is empty or
-/// an argument is NULL.
+/// True when the content equals a string. The NUL of the string does not count. False otherwise, also when the message
+/// is empty or an argument is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `text` is NULL or a string.

@@ -9,7 +9,7 @@
 //! # Messages
 //!
 //! - `DAFKA_PROTO_RECORD` 'M': topic, address, subject, sequence, content. From a producer to consumers and stores
-//! - `DAFKA_PROTO_DIRECT_RECORD` 'D': the same fields. From a producer or store to the node that requested it
+//! - `DAFKA_PROTO_DIRECT_RECORD` 'D': the same fields. From a producer or store to the node that requested the record
 //! - `DAFKA_PROTO_FETCH` 'F': topic, address, subject, sequence, count. From a consumer or store to the partition's
 //!   producer and to all stores
 //! - `DAFKA_PROTO_ACK` 'K': topic, subject, sequence. From a store to a producer
@@ -213,7 +213,7 @@ pub unsafe extern "C" fn dafka_proto_print(self_: *mut dafka_proto_t) {
 }
 
 /// The message in ZPL form (ZeroMQ RFC 4): a node `dafka_proto`. When `parent` is NULL, the node is the root of a new
-/// configuration, which the caller owns. Otherwise it is a child of `parent`, which owns it.
+/// configuration, which the caller owns. Otherwise the node is a child of `parent`, which then owns the node.
 ///
 /// The node holds `message` (the name of the DAFKA_PROTO constant), `routing_id` in hexadecimal digits if there is one,
 /// `topic`, and a node `content`. The node `content` holds `version` and the fields of the message under their names.
@@ -291,9 +291,9 @@ pub unsafe extern "C" fn dafka_proto_command(self_: *mut dafka_proto_t) -> *cons
     entry("dafka_proto_command", c"?".as_ptr(), || unsafe { Ok(proto(self_)?.command().as_ptr()) })
 }
 
-/// The ZeroMQ topic. The receivers of the message are subscribed to it. It is the name of the records' topic in RECORD,
-/// HEAD and GET_HEADS, the partition in FETCH and ACK, and the address of the receiver in all other messages. The
-/// string is borrowed, and valid until the field changes. NULL only when `self` is NULL.
+/// The ZeroMQ topic, to which the receivers of the message are subscribed. In RECORD, HEAD and GET_HEADS, it is the
+/// name of the records' topic. In FETCH and ACK, it is the partition. In all other messages, it is the address of the
+/// receiver. The string is borrowed, and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -316,8 +316,8 @@ pub unsafe extern "C" fn dafka_proto_set_topic(self_: *mut dafka_proto_t, topic:
     })
 }
 
-/// The address: the partition in RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, the sender in all other messages. The
-/// string is borrowed, and valid until the field changes. NULL only when `self` is NULL.
+/// The address. In RECORD, DIRECT_RECORD, HEAD and DIRECT_HEAD, it names the partition. In all other messages, it names
+/// the sender. The string is borrowed, and valid until the field changes. NULL only when `self` is NULL.
 ///
 /// # Safety
 /// `self` is NULL or a live message.
@@ -364,8 +364,8 @@ pub unsafe extern "C" fn dafka_proto_set_subject(self_: *mut dafka_proto_t, subj
     })
 }
 
-/// The sequence: the number of a record in its partition, from 0. It names the partition's last record in HEAD and
-/// DIRECT_HEAD, the last record that the store has in ACK, and the first requested record in FETCH.
+/// The sequence: the number of a record in its partition, from 0. In HEAD and DIRECT_HEAD, this is the partition's last
+/// record. In ACK, it is the last record that the store has. In FETCH, it is the first requested record.
 ///
 /// # Safety
 /// `self` is NULL or a live message.

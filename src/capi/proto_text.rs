@@ -123,8 +123,8 @@ impl dafka_proto_t {
     }
 }
 
-/// A live configuration that holds a message. When the message has no such field, `wanted` is false, and the method
-/// returns an empty value or 0.
+/// A live configuration that contains a message. Each method reads one field. If the message does not have this field,
+/// the caller sets `wanted` to false, and the method returns an empty value or 0.
 struct Zpl(*mut zconfig_t);
 
 impl Zpl {
@@ -185,7 +185,7 @@ unsafe fn new_node(name: &CStr, parent: *mut zconfig_t) -> Outcome<*mut zconfig_
     if node.is_null() { Err("out of memory".into()) } else { Ok(node) }
 }
 
-/// A C string from a text that was made here and holds no NUL.
+/// Converts a text to a C string. This file makes the text, so it contains no NUL.
 fn c_string(text: String) -> CString {
     CString::new(text).unwrap_or_default()
 }

@@ -1,14 +1,14 @@
 //! Class `dafka_publisher`: publishes records to a topic (first generation of the API).
 //!
-//! A publisher is a producer (see dafka_producer(3)) that receives frames instead of messages. It exists for programs
-//! that were written for the first generation of the API; new programs use `dafka_producer`. `zactor_new` starts a
-//! publisher with a `dafka_publisher_args_t`.
+//! A publisher is a producer (see dafka_producer(3)) that receives the contents of records as `zframe_t`, and not as
+//! `dafka_producer_msg_t`. This class exists for programs that were written for the first generation of the API; new
+//! programs use `dafka_producer`. `zactor_new` starts a publisher with a `dafka_publisher_args_t`.
 //!
 //! `zactor_destroy` ends the publisher. If a store is connected to the publisher or has acknowledged records, the
-//! publisher waits until all records are acknowledged. Otherwise it does not wait, but it ends no earlier than one
-//! second after its start, because a store may need that long to connect. `publisher/terminate_timeout` (in
-//! milliseconds, 30,000 by default) limits both waits. With `producer/terminate_unacked = 1` the publisher ends at
-//! once.
+//! publisher waits until all records are acknowledged. Otherwise it does not wait for acknowledgements. But it ends no
+//! earlier than one second after its start, because a store may need that long to connect.
+//! `publisher/terminate_timeout` (in milliseconds, 30,000 by default) limits both waits. With
+//! `producer/terminate_unacked = 1` the publisher ends at once.
 //!
 //! # Configuration
 //!
@@ -96,10 +96,11 @@ const PUBLISHER: Dialect =
 
 fn content(pointer: Frame) -> Option<Frame> {
     let bytes: [u8; size_of::<usize>()] = pointer.as_ref().try_into().ok()?;
-    // SAFETY: the command's contract: a pointer to a live frame, whose ownership passes with it.
+    // SAFETY: by the contract of the command, the pointer points to a live frame, which this function now owns.
     let frame = unsafe { ZFrame::from_c(usize::from_ne_bytes(bytes) as *mut zframe_t) };
     let copy = Frame::try_copy(frame.content()?);
-    // The owner waits until the record is published, so a record is not lost when memory is short.
+    // The owner counts this record as unpublished until the actor has published it, so the record must not be dropped:
+    // if there is no memory for a copy, publish the frame itself.
     Some(copy.unwrap_or_else(|| Frame::wrap(frame)))
 }
 
@@ -118,8 +119,8 @@ pub unsafe extern "C" fn dafka_publisher_actor(pipe: *mut zsock_t, args: *mut c_
 /// Publishes a record whose content is the frame. The function takes ownership of the frame and sets `*content` to
 /// NULL, also when it fails. The publisher publishes the record soon after this function has returned.
 ///
-/// The function waits while the publisher's pipe is full (`zsys_set_pipehwm`). It also waits while records that are not
-/// acknowledged fill `producer/max_unacked_bytes`. A signal does not end this wait.
+/// The function waits while the publisher's pipe is full (`zsys_set_pipehwm`). It also waits while unacknowledged
+/// records fill `producer/max_unacked_bytes`. A signal does not end these waits.
 ///
 /// Returns 0, or -1 when the publisher has ended, an argument is NULL or the content is longer than
 /// `producer/max_record_bytes` (the log contains that limit).

@@ -15,11 +15,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::raw::c_int;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The socket of the application that a consumer sends its records to. The reader always gets a signal, also when the consumer cannot
-/// start.
+/// A socket of the application, to which a consumer sends its records. The other end of this socket always receives a
+/// signal, even if the consumer cannot start.
 pub(super) struct Sink {
     pub(super) socket: Socket,
-    /// Owns the socket, if the application has passed it. Dropped after `socket`, which borrows from it.
+    /// Owns the CZMQ socket. Dropped after `socket`, which borrows from it.
     _owner: ZSock,
 }
 
@@ -55,7 +55,8 @@ pub(super) struct Source {
 
 type SharedReader = Arc<Mutex<RecordReader>>;
 
-/// The readers of this process's record pipes, by socket: a program may pass the socket alone.
+/// The readers of this process's record pipes. The key is the id of the application's end: a program may pass only this
+/// socket, without the consumer.
 static READERS: PerProcess<BTreeMap<usize, SharedReader>> =
     PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
 
@@ -83,14 +84,15 @@ impl Drop for Source {
     }
 }
 
-/// Calls a function with the reader of the record pipe whose end a socket is. `None` for other sockets.
+/// Calls a function with the reader of a record pipe. `socket` is the application's end of this pipe. Returns `None`
+/// for any other socket.
 pub(super) fn with_reader_of<T>(socket: &Socket, call: impl FnOnce(&mut RecordReader) -> T) -> Option<T> {
     let reader = READERS.lock().get(&socket.id()).cloned()?;
     let result = call(&mut lock(&reader));
     Some(result)
 }
 
-/// Only one thread reads a record pipe, so this does not wait.
+/// Only one thread at a time reads a record pipe, so this does not wait.
 fn lock(reader: &Mutex<RecordReader>) -> MutexGuard<'_, RecordReader> {
     reader.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -108,11 +110,11 @@ pub(super) fn pipe() -> Outcome<(Source, RecordWriter)> {
     for end in [&end, &socket] {
         end.zmq().set_sndhwm(limit).map_err(no_pipe)?;
     }
-    // A reader that wakes the actor must always find room.
+    // The reader wakes the actor with a message, for which there must always be room.
     socket.zmq().set_rcvhwm(0).map_err(no_pipe)?;
     connect_pair(&end, &socket).map_err(no_pipe)?;
-    // The signal of a record pipe is read here, so the application does not receive it. The signal of a sink that the
-    // application has passed arrives before the records.
+    // The signal is read here, so the application does not receive it. (From a sink of its own, the application
+    // receives the signal before the records.)
     socket.signal().map_err(no_pipe)?;
     end.wait_for_signal().map_err(no_pipe)?;
     // The number of messages that libzmq's pipe holds.
@@ -131,14 +133,14 @@ fn no_pipe(error: &Error) -> String {
 /// The sockets of a consumer: its record pipe (2), its command pipe (2), the node's two sockets and a monitor's pair
 /// (4), its beacon's pipe (2), and the beacon's two sockets and a monitor's pair (4).
 const CONSUMER_SOCKETS: usize = 14;
-/// The longest wait for closed sockets to become available again.
+/// The longest wait until libzmq can reuse the slots of closed sockets.
 const MAX_CLOSE_MS: u64 = 1_000;
 
 /// A new CZMQ socket. When no socket is left, CZMQ ends the process (4.2.1, zsock.c: `assert (self->handle)`). So this
 /// function first opens and closes as many sockets as a consumer needs.
 fn zsock(kind: Kind) -> Result<ZSock, Error> {
     let closing = Closing::new().map_err(|_| zmq::Error::EMFILE)?;
-    // If too few sockets are left, one of these fails, and the caller gets an error.
+    // If too few sockets are left, one of these calls fails, and the caller gets an error.
     let spare = (0..CONSUMER_SOCKETS).map(|_| Ok(Spare::new()?));
     let spare = spare.collect::<Result<Vec<Spare>, Error>>()?;
     closing.close(spare);
@@ -163,8 +165,9 @@ impl Spare {
     }
 }
 
-/// Detects when sockets are closed, which libzmq does in another thread. A file descriptor alone does not show this,
-/// because another file may get the same number at once. An epoll instance distinguishes the two files.
+/// Detects when libzmq has closed sockets, which it does in another thread. The number of a socket's file descriptor
+/// does not show whether the socket is closed, because a new file may get the same number at once. An epoll instance
+/// distinguishes the new file from the closed one.
 struct Closing(OwnedFd);
 
 impl Closing {
@@ -178,7 +181,7 @@ impl Closing {
         Ok(Closing(unsafe { OwnedFd::from_raw_fd(epoll) }))
     }
 
-    /// Adds a file, or checks it. False when it is closed.
+    /// Adds a file to the epoll instance, or checks a file that was added. Returns false when the file is closed.
     fn control(&self, operation: c_int, file: c_int) -> bool {
         let mut nothing = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: the file need not be open; the structure outlives the call.

@@ -9,8 +9,8 @@
 //! received. The program dafka_stored(1) runs one store.
 //!
 //! When a store cannot use its directory, it logs why and ends. This happens when the directory is not writable, when
-//! another store uses it, or when it holds another database (such as the LevelDB files of the C library's store). When
-//! the disk is full, the store acknowledges nothing until there is room again.
+//! another store uses the directory, or when the directory contains another database (such as the LevelDB files of a
+//! store of libdafka 0.1.0). When the disk is full, the store acknowledges nothing until there is room again.
 //!
 //! # Configuration
 //!

@@ -1,12 +1,12 @@
 //! Class `dafka_subscriber`: reads the records of topics (first generation of the API).
 //!
-//! A subscriber is a consumer (see dafka_consumer(3)) that sends records to the application over its actor's pipe. It
-//! exists for programs that were written for the first generation of the API; new programs use `dafka_consumer`.
+//! A subscriber is a consumer (see dafka_consumer(3)) that sends records to the application over the actor's pipe. This
+//! class exists for programs that were written for the first generation of the API; new programs use `dafka_consumer`.
 //! `zactor_new` starts a subscriber with a `zconfig_t`, and `zactor_destroy` ends it.
 //!
 //! To read a record, call `zsock_brecv` with the picture `ssf`: topic, partition, content. The actor owns the two
-//! strings, which are valid until the next record. The caller owns the frame. `zpoller` and `zloop` accept the actor
-//! like a socket.
+//! strings, which are valid until the program reads the next record. The caller owns the frame. `zpoller` and `zloop`
+//! accept the actor like a socket.
 //!
 //! # Configuration
 //!

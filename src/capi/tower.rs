@@ -1,9 +1,9 @@
 //! Class `dafka_tower`: introduces nodes to each other.
 //!
-//! A tower is an actor that receives the endpoint of each node and forwards it to all others. No records pass through
-//! it (RFC 46/DAFKA, "Interconnection Model"). A network needs at least one tower. With several towers, each node is
-//! configured with all of them, and any one tower may fail. Nodes that are connected to each other continue without a
-//! tower.
+//! A tower is an actor that receives the endpoint of each node and forwards the endpoint to all other nodes. No records
+//! pass through a tower (RFC 46/DAFKA, "Interconnection Model"). A network needs at least one tower. With several
+//! towers, each node is configured with all of them, and any one tower may fail. Nodes that are connected to each other
+//! continue without a tower.
 //!
 //! `zactor_new` starts a tower with a `zconfig_t`, and `zactor_destroy` ends it. The program dafka_towerd(1) runs one
 //! tower.

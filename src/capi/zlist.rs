@@ -1,4 +1,4 @@
-//! A list of strings in CZMQ's type, which C programs read and hand in.
+//! A list of strings, as CZMQ's type `zlist_t`. C programs get and pass this type.
 
 use super::boundary::Outcome;
 use crate::czmq::sys::{self, zlist_t};
@@ -25,10 +25,10 @@ impl ZList {
         Ok(list)
     }
 
-    /// Takes over a list of the caller's.
+    /// Takes over a list that the C program owned.
     ///
     /// # Safety
-    /// `list` is NULL or a live list of strings that the caller gives away.
+    /// `list` is NULL or a live list of strings that the C program gives away.
     pub(super) unsafe fn from_c(list: *mut zlist_t) -> ZList {
         ZList(list)
     }
@@ -59,12 +59,12 @@ impl ZList {
         strings
     }
 
-    /// Adds a copy of a string, unless the list has it already. There must be a list.
+    /// Adds a copy of a string, unless the list contains an equal string. There must be a list.
     pub(super) fn insert(&mut self, string: &CStr) -> Outcome<()> {
         if self.find(string.to_bytes()).is_null() { self.push(string) } else { Ok(()) }
     }
 
-    /// Removes a string, if the list has it. There must be a list.
+    /// Removes a string, if the list contains it. There must be a list.
     pub(super) fn remove(&mut self, string: &[u8]) {
         let item = self.find(string);
         if !item.is_null() {
@@ -81,8 +81,8 @@ impl ZList {
         }
     }
 
-    /// Returns the list's item that equals `string`, or NULL. Leaves the list's cursor at the item: a program that
-    /// unsubscribes from topics while it iterates over the list depends on that.
+    /// Returns the list's item that equals `string`, or NULL. Leaves the list's cursor at the item: a program may
+    /// unsubscribe from topics while it iterates over the list, and then depends on the cursor.
     fn find(&self, string: &[u8]) -> *mut c_void {
         // SAFETY: the list is live, and holds strings.
         unsafe {

@@ -5,7 +5,8 @@ use crate::capi::beacon::*;
 use crate::net::Kind;
 use std::ptr::null;
 
-/// A tower welcomes a node that connects. It completes a node's beacon with the host to connect to, and forwards it.
+/// A tower sends a welcome to a node that connects. If the beacon of a node lacks the host, the tower adds it. The
+/// tower forwards the beacon.
 pub(in crate::capi) fn tower(verbose: bool) {
     let network = Network::new(verbose);
     let node = Zsock::connected(Kind::PUB, &network.tower("sub"));

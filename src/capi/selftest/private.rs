@@ -15,7 +15,7 @@ type Test = (&'static str, fn(verbose: bool));
 const TESTS: [Test; 3] =
     [("dafka_unacked_list", unacknowledged), ("dafka_util", messages), ("dafka_test_peer", tower)];
 
-/// Documented in `dafka.h` by cbindgen.toml, since it belongs to no class.
+/// This function belongs to no class, so `cbindgen.toml` contains its comment for `dafka.h`.
 ///
 /// # Safety
 /// `subtest` is NULL or a string.

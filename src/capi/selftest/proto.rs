@@ -22,7 +22,7 @@ const MESSAGES: [(u8, &str); 9] = [
     (id::STORE_HELLO, "STORE_HELLO"),
 ];
 
-/// Sends and receives each message in each form; subscriptions; malformed input.
+/// Tests each message in each form, subscriptions, and malformed input.
 pub(in crate::capi) fn proto(verbose: bool) {
     let endpoint = format!("inproc://dafka-selftest-proto-{}", unique());
     let router = Zsock::bound(Kind::ROUTER, &endpoint);
@@ -42,7 +42,7 @@ pub(in crate::capi) fn proto(verbose: bool) {
             check_fields(proto, id);
             check!(!dafka_proto_routing_id(proto).is_null());
 
-            // Back to the sender by routing id, as a copy, and through ZPL.
+            // Sends a copy back to the sender, which the routing id selects. Then converts the copy to ZPL and back.
             let mut copy = dafka_proto_dup(proto);
             check!(dafka_proto_send(copy, router.as_c()) == 0);
             check!(dafka_proto_recv(proto, dealer.as_c()) == 0);

@@ -33,12 +33,12 @@ impl Consumer {
         self
     }
 
-    /// Checks that the next records are these, from one partition.
+    /// Checks that the next records have these contents, and come from one partition.
     fn check_records(&self, address: &str, contents: &[&str]) {
         let mut msg = dafka_consumer_msg_new();
         // SAFETY: consumer and message are live.
         unsafe {
-            // Sets the timeout.
+            // `socket` sets the timeout.
             drop(socket(dafka_consumer_record_source(self.0)));
             for content in contents {
                 check!(dafka_consumer_msg_recv(msg, self.0) == 0);

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Timeout of every wait. Only a broken class reaches it.
 pub(super) const LIMIT_MS: i32 = 60_000;
 
-/// Provokes errors without their log lines, so that a passing self test prints none.
+/// Provokes errors, but suppresses their log lines, so that a self test that passes prints none.
 pub(super) fn quietly(provoke: impl FnOnce()) {
     let level = log::max_level();
     log::set_max_level(log::LevelFilter::Off);
@@ -34,7 +34,7 @@ macro_rules! check {
 }
 pub(super) use check;
 
-/// What a failed check does.
+/// Prints a failed check, and ends the process.
 pub(super) fn fail(file: &str, line: u32, condition: &str) -> ! {
     let _ = writeln!(std::io::stderr(), "\n{file}:{line}: self test failed: {condition}");
     std::process::abort()
