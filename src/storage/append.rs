@@ -32,7 +32,8 @@ impl<E> From<E> for WriteError<E> {
     }
 }
 
-/// Writes a whole batch into a transaction. The caller commits it. A database of an older format gets the current one.
+/// Writes a whole batch into a transaction. The caller commits the transaction. If the database has an older format
+/// version, it gets the current one.
 ///
 /// # Errors
 /// See [`WriteError`].
@@ -87,7 +88,8 @@ fn write_run<U: Update, P: AsRecords>(
     Ok(())
 }
 
-/// Writes records of a batch of a producer: the whole batch as it is, or a new batch of a part of its records.
+/// Writes the records `range` of a producer's batch: the whole batch as it is, or a new batch of these records. Returns
+/// their number.
 fn write_part<U: Update>(
     txn: &mut U,
     key: &[u8; RECORD_KEY_LEN],
@@ -137,7 +139,7 @@ fn write_singles<U: Update, P: AsRecords>(
     Ok(packing.count)
 }
 
-/// The contents of the single records up to the first records of a batch.
+/// The contents of the single records that come before the first records of a batch.
 fn singles<'a>(entries: impl Iterator<Item = Records<'a>>) -> impl Iterator<Item = &'a [u8]> {
     entries.map_while(|records| match records {
         Records::One(content) => Some(content),
@@ -145,7 +147,7 @@ fn singles<'a>(entries: impl Iterator<Item = Records<'a>>) -> impl Iterator<Item
     })
 }
 
-/// Returns a number for a new partition, and increments the stored one.
+/// Returns a number for a new partition, and increments the stored number.
 fn take_id<U: Update>(txn: &mut U) -> Result<PartitionId, U::Error> {
     let key = NEXT_ID_KEY.as_bytes();
     let stored = txn.get(Table::Meta, key)?.and_then(|octets| octets.try_into().ok());

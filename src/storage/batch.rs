@@ -4,13 +4,13 @@ use super::error::BatchError;
 use super::keys::PartitionName;
 use super::records::{AsRecords, Records};
 
-/// Records to append, grouped into runs: consecutive records of one partition.
+/// Records to append, grouped into runs. A run consists of consecutive records of one partition.
 ///
-/// For speed, open a run once ([`Batch::run`]), and push records by its handle. [`Batch::clear`] keeps the memory, so a
-/// batch of the usual size allocates nothing for each record.
+/// For speed, open a run once ([`Batch::run`]), and push records with its handle. [`Batch::clear`] keeps the memory, so
+/// a batch of the usual size allocates nothing for each record.
 ///
-/// `P` contains one or more records, for example a message of the network layer, see [`AsRecords`].
-/// [`Log::append`](super::Log::append) copies them once, into LMDB's page.
+/// A `P` contains one or more records, see [`AsRecords`]. For example, it is a message of the network layer.
+/// [`Log::append`](super::Log::append) copies these records once, into LMDB's page.
 #[derive(Debug)]
 pub struct Batch<P> {
     runs: Vec<RunEntry>,
@@ -22,11 +22,11 @@ pub struct Batch<P> {
     /// The number of records.
     count: usize,
     len_bytes: usize,
-    /// How many times the batch was cleared, or runs were removed from it. Handles from before that are refused.
+    /// How many times the batch was cleared, or runs were removed from it. A handle with a smaller number is refused.
     generation: u64,
 }
 
-/// The handle of a run; valid until [`Batch::clear`].
+/// The handle of a run; valid until [`Batch::clear`] or [`Batch::remove_runs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunIndex {
     index: usize,
@@ -46,14 +46,15 @@ pub struct Run<'a> {
 
 #[derive(Debug)]
 struct RunEntry {
-    /// Positions in `names`: begin of the topic, end of the topic and begin of the producer, end of the producer.
+    /// Positions in `names`: where the topic begins, where the topic ends and the producer begins, where the producer
+    /// ends.
     names: [usize; 3],
     first_offset: u64,
     /// The number of records.
     count: usize,
     /// The number of entries. Each contains at least one record.
     entry_count: usize,
-    /// The indexes of the first and the last entry; without meaning while `entry_count` is 0.
+    /// The indexes of the first and the last entry. They have no meaning while `entry_count` is 0.
     head: usize,
     tail: usize,
 }
@@ -61,7 +62,7 @@ struct RunEntry {
 #[derive(Debug)]
 struct Entry<P> {
     records: P,
-    /// The index of the next entry of the run; without meaning in its last entry.
+    /// The index of the next entry of the run. It has no meaning in the last entry of the run.
     next: usize,
 }
 
@@ -102,8 +103,8 @@ impl<P: AsRecords> Batch<P> {
     ///
     /// # Panics
     ///
-    /// When the handle is older than the last [`Batch::clear`]: the records would get into another partition. When the
-    /// records exceed their batch.
+    /// When the handle is no longer valid (see [`RunIndex`]): the records would get into another partition. Also when
+    /// the indexes of the records exceed their batch.
     pub fn push_to(&mut self, run: RunIndex, records: P) {
         assert_eq!(
             run.generation, self.generation,
@@ -167,7 +168,8 @@ impl<P: AsRecords> Batch<P> {
         self.count
     }
 
-    /// The length of all records together: of whole batches of producers, and of the contents of other records.
+    /// The length of all records together. A producer's batch that is pushed whole counts with its length. Other
+    /// records count with the length of their contents.
     pub fn len_bytes(&self) -> usize {
         self.len_bytes
     }

@@ -116,7 +116,7 @@ mod tests {
         assert!(Chunk::read(&octets, b"0123456789abcdeF").is_err());
     }
 
-    /// Prepends a valid checksum to any octets, so that the checks that follow the one of the checksum are tested.
+    /// Prepends a valid checksum to any octets, so that the test reaches the checks after that of the checksum.
     fn with_checksum(after_checksum: &[u8]) -> Vec<u8> {
         let mut octets = checksum(&KEY, after_checksum).to_be_bytes().to_vec();
         octets.extend_from_slice(after_checksum);

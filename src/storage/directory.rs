@@ -63,7 +63,8 @@ pub(super) fn check_links(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Refuses everything except a regular file. Opening a FIFO, for example, would block until its other end is opened.
+/// Refuses a dangling symbolic link, and an entry that is not a regular file. Opening a FIFO, for example, would block
+/// until its other end is opened.
 fn check_file(path: &Path) -> Result<(), OpenError> {
     let kind = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => return Ok(()),
@@ -81,14 +82,15 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::NotAFile { path: path.to_path_buf(), kind })
 }
 
-/// Refuses a directory with foreign entries, and one in which an entry with the name of a store's file is not a regular
-/// file. It changes nothing in the directory.
+/// Refuses a directory with foreign entries. Also refuses a directory in which an entry with the name of a store's file
+/// is not a regular file. It changes nothing in the directory.
 pub(super) fn check_entries(dir: &Path) -> Result<(), OpenError> {
     let unreadable = || failed("list the directory", dir);
     let mut foreign = None;
     for entry in fs::read_dir(dir).map_err(unreadable())? {
         let name = entry.map_err(unreadable())?.file_name();
-        // This error takes precedence, because its message contains advice for users of libdafka 0.1.0.
+        // This error takes precedence over other errors, because its message contains advice for users of libdafka
+        // 0.1.0.
         if name == LEVELDB_FILE {
             return Err(OpenError::LevelDb { path: dir.to_path_buf() });
         }
@@ -110,7 +112,7 @@ fn is_ours(name: &OsStr) -> bool {
         || name.as_bytes().starts_with(b".")
 }
 
-/// Creates the directory and its missing parents. They survive a power loss.
+/// Creates the directory and its missing parents. When this function has returned, they survive a power loss.
 fn create(dir: &Path, file_mode: u32) -> Result<(), OpenError> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
@@ -164,8 +166,9 @@ pub(super) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file is not enough: a child process has a copy of it until it executes its own program, and would
-        // hold the lock until then. If unlocking fails, the lock ends when the last copy is closed.
+        // Closing the file is not enough: a child process has a copy of the file descriptor until it executes its own
+        // program, and would hold the lock until then. If unlocking fails, the lock ends when the last copy of the
+        // descriptor is closed.
         let _ = self.0.unlock();
     }
 }
@@ -217,8 +220,8 @@ pub(super) fn write_error(dir: &Path, source: io::Error, len_bytes: u64) -> io::
     }
 }
 
-/// Warns when other users may access the database, because an earlier version of the library created it, or because its
-/// permissions were changed.
+/// Warns when users whom `file_mode` excludes may access the database. This happens when an earlier version of the
+/// library created the database, or when its permissions were changed.
 pub(super) fn warn_of_access(data: &Path, file_mode: u32) {
     let Ok(metadata) = fs::metadata(data) else { return };
     let mode = metadata.permissions().mode() & 0o777;

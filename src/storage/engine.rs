@@ -1,4 +1,5 @@
-//! The interface between the log's logic and a database: sorted tables, read in snapshots and changed in transactions.
+//! The interface between the log's logic and a database: sorted tables, which are read in snapshots and changed in
+//! transactions.
 //!
 //! LMDB is one implementation (`lmdb`). The simulation in tests/simulation has another one, over a simulated disk that
 //! loses unsynchronized data.
@@ -8,9 +9,9 @@
 pub enum Table {
     /// The format version and other properties of the log.
     Meta,
-    /// The number and the offsets of each partition, by topic and producer.
+    /// The number and the offsets of each partition. The key consists of the topic and the producer's address.
     Partitions,
-    /// Batches and chunks of records, by partition number and offset.
+    /// Batches and chunks of records. The key consists of the partition's number and the offset of the first record.
     Records,
 }
 
@@ -35,17 +36,17 @@ pub trait Snapshot {
     /// The entries from `key` on, including it.
     fn entries_from(&self, table: Table, key: &[u8]) -> Result<Self::Entries<'_>, Self::Error>;
 
-    /// The entries from `key` on, if there is an entry with this key; otherwise from the last entry before it. Empty
-    /// when there is neither.
+    /// The entries from `key` on, if there is an entry with this key. Otherwise the entries from the last entry before
+    /// `key` on. Empty when there is no entry with this key and none before it.
     fn entries_around(&self, table: Table, key: &[u8]) -> Result<Self::Entries<'_>, Self::Error>;
 }
 
 /// A transaction that changes the tables.
 pub trait Update: Snapshot {
-    /// Sets the value of a key, which may exist.
+    /// Sets the value of a key. The key may exist already.
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Self::Error>;
 
-    /// Adds a key that must not exist, with a value of `len` bytes. The caller fills the whole value, and must not read
-    /// it before, because the memory may be uninitialized.
+    /// Adds a key that must not exist yet, with a value of `len` bytes. The caller fills the whole value, and must not
+    /// read it before, because the memory may be uninitialized.
     fn reserve(&mut self, table: Table, key: &[u8], len: usize) -> Result<&mut [u8], Self::Error>;
 }

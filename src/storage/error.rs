@@ -31,7 +31,7 @@ pub enum OpenError {
     NotAFile {
         /// The path of the file.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the entry.
         kind: &'static str,
     },
     /// The target of a symbolic link does not exist.
@@ -79,7 +79,7 @@ pub enum OpenError {
     NotAStore {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: &'static str,
     },
     /// The database file is damaged, or does not belong to a store.
@@ -92,7 +92,7 @@ pub enum OpenError {
         path: PathBuf,
         /// The number of the damaged page.
         page: u64,
-        /// What is wrong with it.
+        /// What is wrong with the page.
         reason: &'static str,
     },
     /// A later version of this library wrote the database.
@@ -119,7 +119,8 @@ pub enum OpenError {
     },
 }
 
-/// Why a batch was not appended. The log contains nothing of the batch.
+/// Why a batch was not appended. The log contains nothing of the batch, with one exception: see
+/// [`Log::append`](super::Log::append).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
@@ -163,7 +164,7 @@ pub enum AppendError {
     /// The end of a partition is damaged, so nothing can be appended to the partition.
     #[error(transparent)]
     Corrupt(Box<Corruption>),
-    /// The memory map, and so the database, cannot become larger.
+    /// The memory map cannot become larger, and so the database cannot grow.
     #[error("the database {} cannot grow beyond {map_len_bytes} bytes: {reason}", printable_path(path))]
     MapLimit {
         /// The file.
@@ -243,7 +244,7 @@ pub struct Corruption {
     pub id: PartitionId,
     /// The first record that cannot be read.
     pub offset: u64,
-    /// What is wrong with it.
+    /// What is wrong with the record.
     pub reason: &'static str,
 }
 
@@ -251,7 +252,7 @@ pub struct Corruption {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// The record does not follow the last record of its partition in the batch.
+    /// The batch contains records of the partition, and the record does not follow the last one of them.
     #[error("expected record {expected}, got record {got}")]
     NotContiguous {
         /// The offset after the partition's last record in the batch.

@@ -1,8 +1,8 @@
 //! Keys and values of the tables `partitions` and `records`. All numbers are big-endian, so that LMDB sorts keys in the
 //! order of the numbers.
 
-/// The greatest length of a topic, and of a producer's address. Both names and the octet for the topic's length make
-/// 511 octets, the greatest length of a key in LMDB.
+/// The greatest length of a topic, and of a producer's address. Both names and the octet for the topic's length have at
+/// most 511 octets together, the greatest length of a key in LMDB.
 pub const MAX_NAME_LEN_BYTES: usize = 255;
 
 pub use crate::partition_name::PartitionName;

@@ -24,7 +24,8 @@ use super::scan::{self, Limited, LimitedBatches, StoredBatch, Unread};
 
 /// A log of records in a directory of its own; see the [module](super).
 ///
-/// Threads can share it: appends exclude one another, reads exclude nothing.
+/// Threads can share a log. Only one thread at a time appends. Reads can run at the same time as other reads and an
+/// append.
 #[derive(Debug)]
 pub struct Log {
     // This field stands before `_lock`: fields are dropped in the order of their declarations, and the database must be
@@ -108,16 +109,16 @@ impl Log {
             .reading(|txn| partitions::list(txn, topic).map_err(|error| self.environment.read_error(error)))
     }
 
-    /// Calls `each` with the head of each partition that has records, of one topic or of all topics. A call visits at
-    /// most `count` partitions. It continues after the position `after`, at which an earlier call stopped. Returns the
-    /// position at which this call stopped; `None` at the end.
+    /// Visits partitions of one topic or of all topics, and calls `each` with the head of each one that has records. A
+    /// call visits at most `count` partitions. It continues after the position `after`, at which an earlier call
+    /// stopped. Returns the position at which this call stopped, or `None` when there are no further partitions.
     ///
     /// One call reads from one snapshot, the next call from another one. `each` must not call the log, as in
     /// [`Log::read`].
     ///
     /// # Errors
     ///
-    /// When the table of partitions cannot be read. `each` was called for the partitions before.
+    /// When the table of partitions cannot be read. `each` was called for the partitions before the error.
     pub fn heads(
         &self,
         topic: Option<&[u8]>,
@@ -171,7 +172,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`AppendError::Gone`] when it does not. The contents of the log are lost when it is closed.
+    /// [`AppendError::Gone`] when the path does not refer to the open file. The contents of the log are then lost when
+    /// the log is closed.
     pub fn check_presence(&self) -> Result<(), AppendError> {
         let Environment { data, pages, .. } = &self.environment;
         match pages.why_gone(data) {
@@ -223,7 +225,7 @@ impl Log {
     /// Synchronizes everything that the log contains. A caller needs this when it finds records in the log after the
     /// append of these records has failed: the operating system does not retry a failed synchronization.
     ///
-    /// Does nothing if everything is on disk, or without [`Options::sync`].
+    /// Does nothing if everything is on disk, or if [`Options::sync`] is false.
     ///
     /// # Errors
     ///
@@ -238,9 +240,9 @@ impl Log {
     /// Calls `each` for each existing record among `from .. from + max_count` of a partition, in ascending order, with
     /// its offset and content. Returns the number of calls.
     ///
-    /// It stops before the record with which the contents would exceed `max_len_bytes`, but delivers at least one
-    /// record. It also stops when `each` returns false. A partition that the log does not contain has no records. One
-    /// call reads from one snapshot. The contents lie in the memory map and are not copied.
+    /// The read stops before a record if this record would make all contents together longer than `max_len_bytes`, but
+    /// it delivers at least one record. It also stops when `each` returns false. A partition that the log does not
+    /// contain has no records. One call reads from one snapshot. The contents lie in the memory map and are not copied.
     ///
     /// `each` must not call the log: growing the map waits for this read, and other reads wait until the map has grown.
     ///
@@ -269,8 +271,8 @@ impl Log {
     /// Batches are never cut: the first one may begin before `from`, and the last one may end after the range. From
     /// records in a chunk of format 1, the log builds batches within the range.
     ///
-    /// It stops before the batch with which all batches would exceed `max_len_bytes`, but delivers at least one. In all
-    /// other ways, it behaves like [`Log::read`].
+    /// The read stops before a batch if this batch would make all batches together longer than `max_len_bytes`, but it
+    /// delivers at least one batch. In all other ways, this function behaves like [`Log::read`].
     ///
     /// # Errors
     ///

@@ -2,15 +2,15 @@
 //!
 //! A [`Log`] contains any number of partitions. The name of a partition is a topic and the address of a producer. The
 //! records of a partition are numbered from 0, without gaps: an append must begin exactly where the partition ends. One
-//! thread appends records. Other threads read at the same time and do not wait for it, except while the memory map
-//! grows.
+//! thread appends records. Other threads read at the same time. They wait for the appending thread only while the
+//! memory map grows.
 //!
 //! The log is an LMDB environment in a directory of its own. doc/storage-format.md describes its format. This module
-//! uses no sockets, threads or actors, and no wire format except that of [batches](crate::wire::batch). Names and contents
-//! are bytes without a meaning.
+//! uses no sockets, threads or actors, and no wire format except that of [batches](crate::wire::batch). The log does
+//! not interpret names and contents.
 //!
-//! The logic of the log stands above a small interface to a database, [`engine`]. The simulation in tests/simulation
-//! runs the same logic over a simulated disk.
+//! The logic of the log uses a database through a small interface, [`engine`]. The simulation in tests/simulation runs
+//! the same logic over a simulated disk.
 //!
 //! | file | contents |
 //! | --- | --- |

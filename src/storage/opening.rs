@@ -1,4 +1,4 @@
-//! The steps of opening a log, in an order that is safe when the process or the power fails after any of them.
+//! The steps of opening a log, in an order that is safe when the process or the power fails after any step.
 //! doc/storage-format.md explains the order.
 //!
 //! The trait [`Directory`] contains the single steps. The simulation in tests/simulation implements it over a simulated
@@ -17,7 +17,7 @@ const MAGIC_KEY: &str = "magic";
 const MAGIC: &[u8] = b"dafka store";
 const FORMAT_KEY: &str = "format";
 
-/// The directory of a log. Changes of its entries are visible at once, and survive a power loss after
+/// The directory of a log. Changes of its entries are visible at once. They survive a power loss only after
 /// [`Directory::sync`].
 pub trait Directory {
     /// Keeps the directory locked for one log.
@@ -51,7 +51,7 @@ pub trait Directory {
     fn lock(&self) -> Result<Self::Lock, OpenError>;
 
     /// Checks that the database belongs to a store and can be opened. `is_ours` is true if the database is known to
-    /// belong to a store. The check may then extend a file that is too short.
+    /// belong to a store. In this case, the check may extend a file that is too short.
     ///
     /// # Errors
     /// When the database does not belong to a store, or cannot be opened. The database is not changed.
@@ -60,37 +60,37 @@ pub trait Directory {
     /// Builds a new, empty database under a temporary name. First removes the files of an interrupted attempt.
     ///
     /// # Errors
-    /// When that fails.
+    /// When this step fails.
     fn build_new(&self) -> Result<(), OpenError>;
 
     /// Synchronizes the new database.
     ///
     /// # Errors
-    /// When that fails.
+    /// When this step fails.
     fn sync_new(&self) -> Result<(), OpenError>;
 
     /// Renames the new database to its final name.
     ///
     /// # Errors
-    /// When that fails.
+    /// When this step fails.
     fn rename_new(&self) -> Result<(), OpenError>;
 
     /// Synchronizes the entries of the directory.
     ///
     /// # Errors
-    /// When that fails.
+    /// When this step fails.
     fn sync(&self) -> Result<(), OpenError>;
 
     /// Opens the database, which was checked or created before.
     ///
     /// # Errors
-    /// When that fails.
+    /// When this step fails.
     fn open(&self) -> Result<Self::Database, OpenError>;
 
     /// Synchronizes everything that the database contains.
     ///
     /// # Errors
-    /// When that fails.
+    /// When this step fails.
     fn settle(&self, database: &Self::Database) -> Result<(), OpenError>;
 }
 
@@ -100,7 +100,7 @@ pub struct Opened<D: Directory> {
     pub database: D::Database,
     /// Keeps the directory locked.
     pub lock: D::Lock,
-    /// The database had no lock file, so it is a copy. The copy counts as another store than the original.
+    /// The database had no lock file. So it counts as a copy, and as another store than its original.
     pub is_adopted: bool,
 }
 
@@ -111,8 +111,9 @@ pub struct Opened<D: Directory> {
 pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
     directory.claim()?;
     // A new store creates its lock file first. A database without a lock file is a copy or belongs to another program,
-    // so it is checked before anything is written. Another process may be creating a store at the same time. It creates
-    // the lock file before the database. So look for the database first, and then for the lock file.
+    // so it is checked before anything is written. Another process may be creating a store at the same time. That
+    // process creates the lock file before the database. So this function looks for the database first, and then for
+    // the lock file.
     let is_adopted = directory.has_database()? && !directory.has_lock()?;
     if is_adopted {
         directory.check(false)?;
@@ -128,10 +129,10 @@ pub fn open<D: Directory>(directory: &D) -> Result<Opened<D>, OpenError> {
         return Ok(Opened { database: directory.open()?, lock, is_adopted });
     }
     directory.check(true)?;
-    // The operating system may not have written everything to disk yet: an earlier run may have used no
-    // synchronization, or may have been killed before it. From now on the contents count as durable and are
-    // acknowledged, so synchronize them. The entries of the directory come first: a database without its entry is lost,
-    // and a database without its lock file would count as a copy.
+    // The operating system may not have written everything to disk yet: an earlier process may have used no
+    // synchronization, or may have been killed before the synchronization. From now on the contents count as durable
+    // and are acknowledged, so synchronize them. The entries of the directory come first: a database without its entry
+    // is lost, and a database without its lock file would count as a copy.
     directory.sync()?;
     let database = directory.open()?;
     directory.settle(&database)?;
@@ -148,7 +149,8 @@ pub fn write_new<U: Update>(txn: &mut U) -> Result<(), U::Error> {
     txn.put(Table::Meta, NEXT_ID_KEY.as_bytes(), &0u64.to_be_bytes())
 }
 
-/// Gives a database of an older format the current one, before something of the current format is written.
+/// Sets the format version of a database with an older format to the current one. Call this before anything of the
+/// current format is written.
 pub(super) fn upgrade<U: Update>(txn: &mut U) -> Result<(), U::Error> {
     let format = FORMAT.to_be_bytes();
     if txn.get(Table::Meta, FORMAT_KEY.as_bytes())? == Some(&format) {

@@ -6,8 +6,8 @@ pub const FILE_MODE: u32 = 0o600;
 /// Options for opening a log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// True: an append returns when the data is on disk. False: it returns when the operating system has the data. Then
-    /// the data survives the end of the process, but a power loss may make the whole database unusable.
+    /// True: an append returns when the data is on disk. False: it returns when the operating system has the data. In
+    /// this case, the data survives the end of the process, but a power loss may make the whole database unusable.
     pub sync: bool,
     /// The initial length of the memory map. The map is longer if the database is long, and grows when necessary. It
     /// takes address space, not memory.

@@ -68,9 +68,10 @@ pub fn list<S: Snapshot>(txn: &S, topic: Option<&[u8]>) -> Result<Vec<Partition>
     Ok(partitions)
 }
 
-/// Calls `each` with the name and the last offset of each partition that has records: of one topic, or of all topics
-/// with `None`. A call visits at most `count` partitions. It continues after the position at which an earlier call
-/// stopped, possibly in an earlier snapshot. Returns the position at which this call stopped; `None` at the end.
+/// Visits the partitions of one topic. If `topic` is `None`, visits the partitions of all topics. Calls `each` with the
+/// name and the last offset of each partition that has records. A call visits at most `count` partitions. It continues
+/// after the position at which an earlier call stopped, possibly in an earlier snapshot. Returns the position at which
+/// this call stopped, or `None` when there are no further partitions.
 ///
 /// # Errors
 /// The errors of the engine.
@@ -88,7 +89,7 @@ pub fn heads<S: Snapshot>(
     })
 }
 
-/// Visits the table of partitions in the order of its keys. A position is such a key.
+/// Visits the table of partitions in the order of its keys. A position is a key of this table.
 fn scan<S: Snapshot>(
     txn: &S,
     topic: Option<&[u8]>,
@@ -121,7 +122,8 @@ fn scan<S: Snapshot>(
     Ok(None)
 }
 
-/// Whether a partition has records from `next` on. In a sound database it has none, because `next` is its end.
+/// Whether a partition has records from `next` on. In a sound database, it has none, because `next` is the end of the
+/// partition.
 ///
 /// # Errors
 /// The errors of the engine.

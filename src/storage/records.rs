@@ -9,8 +9,8 @@ use crate::wire::batch::Batch;
 pub enum Records<'a> {
     /// One record without attributes, given by its content. The log packs such records into batches.
     One(&'a [u8]),
-    /// The records of a batch with these indexes. The log keeps a whole batch as it is. If records are left out, it
-    /// builds a new batch of the others.
+    /// A batch, and the indexes of the records to append. The log writes a whole batch as it is. If the indexes leave
+    /// out records, the log builds a new batch of the other records.
     Of(Batch<&'a [u8]>, Range<usize>),
 }
 
@@ -29,7 +29,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// About the number of bytes that the log writes for these records.
+    /// The approximate number of bytes that the log writes for these records.
     pub(super) fn len_bytes(&self) -> usize {
         match self {
             Records::One(content) => content.len(),
@@ -43,7 +43,7 @@ impl<'a> Records<'a> {
 
 /// Something that contains records to append, for example a message of the network layer.
 ///
-/// Everything that has octets contains one record, which is these octets.
+/// Every type that has octets (`AsRef<[u8]>`) contains one record. Its content is these octets.
 pub trait AsRecords {
     /// The records. Each call must return the same ones.
     fn as_records(&self) -> Records<'_>;

@@ -15,7 +15,7 @@ pub struct Limited<'a> {
     pub from: u64,
     /// The greatest number of records.
     pub max_count: u64,
-    /// The greatest length of all contents together. One record is always delivered.
+    /// The greatest length of all contents together. The first record is delivered even if it is longer.
     pub max_len_bytes: usize,
     /// Called with the offset and the content of each record. It returns false to stop.
     pub each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
@@ -32,7 +32,7 @@ pub enum Unread<E> {
         id: PartitionId,
         /// The first record that cannot be read.
         offset: u64,
-        /// What is wrong with it.
+        /// What is wrong with the record.
         reason: &'static str,
     },
 }
@@ -49,7 +49,7 @@ pub struct LimitedBatches<'a> {
     pub from: u64,
     /// The greatest number of records. The last batch may exceed it.
     pub max_count: u64,
-    /// The greatest length of all batches together. One batch is always delivered.
+    /// The greatest length of all batches together. The first batch is delivered even if it is longer.
     pub max_len_bytes: usize,
     /// Called with each batch. It returns false to stop.
     pub each: &'a mut dyn FnMut(StoredBatch<'_>) -> bool,
@@ -117,8 +117,8 @@ pub fn read_batches<S: Snapshot>(
 
 type EachBatch<'a> = dyn FnMut(StoredBatch<'_>) -> ControlFlow<()> + 'a;
 
-/// Builds batches from records of a chunk. Most chunks fit into one batch. `first` is the offset of the chunk's first
-/// record, and `buffer` is memory for the batches.
+/// Builds batches from the records `range` of a chunk, and calls `each` with each batch. Most chunks fit into one
+/// batch. `first` is the offset of the chunk's first record, and `buffer` is memory for the batches.
 fn rebuild(
     chunk: &Chunk<'_>,
     first: u64,

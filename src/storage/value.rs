@@ -1,7 +1,7 @@
 //! A value of the table `records`: a batch of records, or a chunk of format 1.
 //!
-//! doc/storage-format.md describes both. The store writes batches only. A batch is followed by a check, which shows that
-//! the batch stands under its own key.
+//! doc/storage-format.md describes both. The store writes batches only. After a batch follows a check, which shows that
+//! the batch is stored under the key for which it was written.
 
 use super::chunk::Chunk;
 use super::keys::RECORD_KEY_LEN;
@@ -22,7 +22,8 @@ pub(super) fn write_check(value: &mut [u8], key: &[u8; RECORD_KEY_LEN]) {
     *check = checksum(key, batch).to_be_bytes();
 }
 
-/// The checksum of the key and of the batch's own checksum. It needs no other octet of the batch.
+/// The checksum of the key and of the batch's own checksum (its first 4 octets). This function reads no other octet of
+/// the batch.
 fn checksum(key: &[u8; RECORD_KEY_LEN], batch: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);

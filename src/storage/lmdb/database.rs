@@ -70,8 +70,8 @@ fn build(file: &Path, file_mode: u32) -> lmdb::Result<()> {
 ///
 /// It does not change the file, with one exception. LMDB may leave a file shorter than its header says, when the last
 /// pages are unused. The file may also have been truncated. In both cases, an access to the missing pages through the
-/// map would kill the process. So if `is_ours` (the file is known to belong to a store), the file is extended by a hole
-/// to the length in its header.
+/// map would kill the process. So if `is_ours` is true (the file is known to belong to a store), this function extends
+/// the file by a hole to the length in its header.
 pub(super) fn check(data: &Path, is_ours: bool) -> Result<(), OpenError> {
     let (found_len, claimed_len) = lengths(data)?;
     if found_len < claimed_len {
@@ -150,19 +150,19 @@ fn check_format(data: &Path, format: lmdb::Result<Option<u32>>, is_ours: bool) -
     opening::check_format(data, format, is_ours)
 }
 
-/// The length of a file with all its pages, according to its two header pages. `None` when they are not header pages of
-/// LMDB.
+/// The length that a file has with all its pages, according to its two header pages. `None` when its first two pages
+/// are not header pages of LMDB.
 ///
 /// This function reads the file itself, not a memory map of it. Call it before LMDB opens the file: LMDB does not check
 /// the header pages, and divides by the page length in them.
 fn claimed_len(file: &mut File) -> io::Result<Option<u64>> {
-    // LMDB's file has the machine's word size and byte order. A page begins with its number, a word that does not
+    // LMDB's file has the machine's word size and byte order. A page begins with its number, 2 octets that do not
     // matter here, and flags.
     const WORD: usize = size_of::<usize>();
     const FLAGS: usize = WORD + 2;
     const FLAG_META: u16 = 0x08;
     // A header page continues with the magic number, the version, two words, and the descriptions of two trees. The
-    // first description begins with the page length. Then follows the number of the last page.
+    // first description begins with the page length. After the descriptions follows the number of the last page.
     const MAGIC: usize = WORD + 8;
     const VERSION: usize = MAGIC + 4;
     const PAGE_LEN: usize = VERSION + 4 + 2 * WORD;
@@ -210,7 +210,7 @@ fn stored_format(data: &Path, map_len: usize) -> lmdb::Result<Option<u32>> {
 fn format_of(env: &Environment) -> lmdb::Result<Option<u32>> {
     let meta = match env.open_db(Some(META)) {
         Ok(meta) => meta,
-        // There is no such key, or its value is not a table.
+        // There is no entry `meta`, or its value is not a table.
         Err(lmdb::Error::NotFound | lmdb::Error::Incompatible) => return Ok(None),
         Err(error) => return Err(error),
     };

@@ -1,10 +1,10 @@
 //! Lists the partitions of a log, also while a store uses it. It changes nothing, and does not register as a reader.
 //!
 //! It reads the file without LMDB, for three reasons. A process that reads through LMDB needs write access to LMDB's
-//! table of readers. If that process is killed, old pages are not reused until its entry is cleared. Two processes in
-//! different PID namespaces may get the same entry. But without an entry, the store may overwrite pages while the
-//! listing reads them. So the listing reads few pages at a time, and reads them again if the store may have overwritten
-//! them.
+//! table of readers. If that process is killed, old pages are not reused until its entry in this table is cleared. Two
+//! processes in different PID namespaces may get the same entry. But when the listing has no entry, the store may
+//! overwrite pages while the listing reads them. So the listing reads few pages at a time, and reads them again if the
+//! store may have overwritten them.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +17,8 @@ use super::super::partitions::Partition;
 use super::database;
 use super::pages::{Header, PageError, Pages};
 
-/// The most attempts to read some pages before the database counts as damaged. A commit takes longer than one attempt,
-/// so even a busy store does not make all attempts fail.
+/// After this many attempts to read some pages, the result of the last attempt counts, even if the store may have
+/// overwritten the pages. A commit takes longer than one attempt, so even a busy store does not make all attempts fail.
 const MAX_TRIES: usize = 100_000;
 
 /// Keys and values of a table.
@@ -27,11 +27,11 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 /// All partitions of the log in `dir`, sorted by topic and producer. While a store writes, the result is not a
 /// snapshot: each partition is shown as it was when it was read.
 ///
-/// This or another process may use the log. Only the database file is read.
+/// This process or another one may use the log at the same time. Only the database file is read.
 ///
 /// # Errors
 ///
-/// When there is no log, or it cannot be read. Nothing is changed in either case.
+/// When there is no log, or the log cannot be read.
 pub fn list(dir: &Path) -> Result<Vec<Partition>, OpenError> {
     directory::check_links(dir)?;
     if !fs::metadata(dir).map_err(failed("access the directory", dir))?.is_dir() {
@@ -82,8 +82,8 @@ fn read_all(pages: &Pages, data: &Path, each: &mut dyn FnMut(Partition)) -> Resu
     }
 }
 
-/// Some entries of the table of partitions: those that follow the key `after`, or the first ones without a key. Returns
-/// at least one entry, if there is one. Returns `None` when there is no such table.
+/// Some entries of the table of partitions: entries that follow the key `after`, or the first entries if `after` is
+/// `None`. Returns at least one entry, if there is one. Returns `None` when there is no such table.
 fn some_partitions(
     pages: &Pages,
     header: &Header,
@@ -105,9 +105,10 @@ fn consistent<R>(pages: &Pages, read: impl Fn(&Header) -> Result<R, PageError>) 
         let result = read(&before);
         let after = pages.header()?;
         tries += 1;
-        // The third later transaction is the first one that can overwrite the pages of a transaction. It begins when
-        // the second later transaction is committed. So one later commit is harmless. Headers with the same number can
-        // differ, because the number of a failed transaction is used again.
+        // Only the third transaction after a transaction, or a later one, can overwrite the pages of that transaction.
+        // The third one begins when the second one is committed. So if at most one transaction was committed during the
+        // read, the read is consistent. Two headers with the same transaction number can differ, because LMDB uses the
+        // number of a failed transaction again.
         let is_same = after == before || after.transaction() == before.transaction().wrapping_add(1);
         if is_same || tries == MAX_TRIES {
             return result;

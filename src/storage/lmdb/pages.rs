@@ -3,8 +3,8 @@
 //!
 //! Opening a log checks all pages of the small trees: free pages, tables, `meta` and `partitions`. The tree of
 //! `records` can be as large as the disk. A page of this tree is checked only once, before a read or an append first
-//! visits it. Pages that are written later are sound. The records themselves are not checked here: chunks have
-//! checksums.
+//! visits it. Pages that are written later are sound. The records themselves are not checked here: batches and chunks
+//! have checksums.
 
 mod check;
 mod format;
@@ -29,7 +29,7 @@ pub(in crate::storage) enum PageError {
     Damaged {
         /// The number of the page.
         page: u64,
-        /// What is wrong with it.
+        /// What is wrong with the page.
         reason: &'static str,
     },
 }
@@ -75,9 +75,9 @@ impl Pages {
     /// Writes the header pages to disk again, unchanged, and synchronizes the pages that they refer to. This is
     /// necessary after a failed synchronization, because the operating system does not retry a failed write.
     ///
-    /// Until this has succeeded nothing may be committed: the header on disk may be an older one, and a new transaction
-    /// overwrites pages that the older header refers to. No other thread or process may write to the database
-    /// meanwhile.
+    /// Until this function has succeeded, nothing may be committed: the header on disk may be an older one, and a new
+    /// transaction may overwrite pages that the older header refers to. While this function runs, no other thread or
+    /// process may write to the database.
     pub(in crate::storage) fn rewrite_headers(&self, data: &Path) -> io::Result<()> {
         let file = OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).open(data)?;
         for page in 0..2 {

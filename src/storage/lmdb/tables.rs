@@ -41,14 +41,15 @@ pub(in crate::storage) struct Tables {
 }
 
 impl Tables {
-    /// Opens a database that was created or checked before. The caller ensures that it is not open in this process yet,
-    /// because LMDB does not detect that.
+    /// Opens a database that was created or checked before. The caller ensures that the database is not open in this
+    /// process yet, because LMDB does not check this.
     pub(in crate::storage) fn open(
         dir: &Path,
         options: &Options,
         map_len_bytes: usize,
     ) -> lmdb::Result<Tables> {
-        // Any thread may read. Without NO_TLS, LMDB keeps an entry for each thread that has read, until the thread ends.
+        // Any thread may read. Without NO_TLS, LMDB's table of readers keeps an entry for each thread that has read,
+        // until the thread ends.
         let mut flags = EnvironmentFlags::NO_TLS;
         if !options.sync {
             flags |= EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_META_SYNC;
@@ -123,7 +124,7 @@ impl<T: Transaction> Snapshot for Lmdb<'_, T> {
 
     fn entries_from(&self, table: Table, key: &[u8]) -> lmdb::Result<Entries<'_>> {
         let cursor = self.txn.open_ro_cursor(self.database(table))?;
-        // LMDB refuses an empty key as a start. All keys come after it, so start with the first entry.
+        // LMDB refuses an empty key as a start. All keys come after the empty key, so start with the first entry.
         let first = if key.is_empty() {
             entry(&cursor, None, movement::NEXT)?
         } else {

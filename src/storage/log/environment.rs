@@ -1,4 +1,4 @@
-//! The open database of a log. It is replaced when it must grow, and after LMDB failed.
+//! The open database of a log. It is closed and opened again when its map must grow, and after LMDB has failed.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,15 +23,16 @@ pub(super) struct Environment {
     options: Options,
 }
 
-/// Transactions hold the lock shared. Replacing the tables requires the lock exclusively.
+/// A thread holds the lock in shared mode during a transaction. It holds the lock exclusively while it replaces the
+/// tables.
 #[derive(Debug)]
 struct State {
-    /// `None` after LMDB failed and the database could not be reopened yet.
+    /// `None` after LMDB has failed, until the database is open again.
     tables: Option<Tables>,
     /// The map length with which the database is opened.
     map_len_bytes: usize,
-    /// A commit failed in its last step: the header pages on disk may differ from those that the operating system
-    /// returns. See [`Pages::rewrite_headers`].
+    /// A commit has failed in its last step: the header pages on disk may differ from the header pages that the
+    /// operating system returns. See [`Pages::rewrite_headers`].
     is_unsettled: bool,
 }
 
@@ -60,7 +61,8 @@ impl Environment {
         }
     }
 
-    /// Runs `body` in a read transaction. Reopens the database and tries once more when LMDB demands that.
+    /// Runs `body` in a read transaction. When LMDB demands that the database is reopened, reopens it and tries once
+    /// more.
     pub(super) fn reading<R>(
         &self,
         mut body: impl FnMut(&Lmdb<'_, RoTransaction<'_>>) -> Result<R, ReadError>,
@@ -80,7 +82,7 @@ impl Environment {
         }
     }
 
-    /// Synchronizes everything that the database contains, if a failed commit made that necessary. See
+    /// Synchronizes everything that the database contains, if a failed commit has made this necessary. See
     /// [`Log::sync`](super::Log::sync).
     pub(super) fn settle(&self) -> io::Result<()> {
         if !self.options.sync || !self.shared().is_unsettled {
@@ -92,8 +94,8 @@ impl Environment {
         Ok(())
     }
 
-    /// Reopens the database after a failure of LMDB. If that fails, the next call of [`Environment::with_tables`] tries
-    /// again.
+    /// Reopens the database after a failure of LMDB. If reopening fails, the next call of [`Environment::with_tables`]
+    /// tries again.
     pub(super) fn replace_tables(&self) {
         let mut state = self.exclusive();
         state.is_unsettled = true;
@@ -102,7 +104,7 @@ impl Environment {
 
     /// Closes the database and opens it with the map length in `state`. Returns whether it is open.
     fn reopen(&self, state: &mut State) -> bool {
-        // LMDB must not open a file twice in one process, so this closes it first.
+        // LMDB must not open a file twice in one process, so this function closes the file first.
         state.tables = None;
         match self.open_tables(state.map_len_bytes) {
             Ok(tables) => {
@@ -129,8 +131,9 @@ impl Environment {
     /// Makes the map at least twice as long, unless another thread has done so. `full_len` is the length of the full
     /// map, `wanted_len` the length of the contents to append.
     ///
-    /// This reopens the database instead of resizing the map with `mdb_env_set_mapsize`. Without address space for the
-    /// new map, that function leaves the environment without a map, and the next use of it would crash.
+    /// This reopens the database instead of resizing the map with `mdb_env_set_mapsize`. If there is no address space
+    /// for the new map, that function leaves the environment without a map, and the next use of the environment would
+    /// crash.
     pub(super) fn grow(&self, full_len: usize, wanted_len: usize) -> Result<(), AppendError> {
         let mut state = self.exclusive();
         if state.map_len_bytes > full_len {
@@ -144,8 +147,8 @@ impl Environment {
         if full_len >= self.options.max_map_len_bytes {
             return Err(limit("this is the limit for its length".to_owned()));
         }
-        // Besides the contents, LMDB usually needs less space than their length. If it needs more, the next attempt
-        // grows the map again.
+        // In addition to the contents, LMDB usually needs less space than the contents are long. If it needs more, the
+        // next attempt grows the map again.
         let enough = full_len.saturating_add(wanted_len.saturating_mul(2));
         let len = full_len.saturating_mul(2).max(enough).min(self.options.max_map_len_bytes);
         state.map_len_bytes = round_up(len);

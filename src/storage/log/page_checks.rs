@@ -22,8 +22,8 @@ pub(super) struct Place<'a> {
 }
 
 impl Environment {
-    /// How many of the records `from .. from + max_count` of a partition can be read before a damaged page. Returns an
-    /// error when not even the first record can be read.
+    /// How many of the records `from .. from + max_count` of a partition can be read without reading a damaged page.
+    /// Returns an error when not even the first record can be read.
     pub(super) fn sound_count(
         &self,
         snapshot: &Lmdb<'_, RoTransaction<'_>>,
@@ -42,9 +42,10 @@ impl Environment {
         Ok(self.sound_end(snapshot, wanted, next, &place)? - from)
     }
 
-    /// Returns the offset after the first records of `wanted` whose pages are sound. Returns an error when the pages of
-    /// the first record are not sound. Also checks pages of later records, so that sequential reads do not check pages
-    /// each time.
+    /// Checks the pages of the records `wanted`. Returns their end if these pages are sound. If a page is damaged,
+    /// returns an earlier offset: the pages of the records before that offset are sound. Returns an error when the
+    /// pages of the first record are not sound. Also checks pages of later records, so that sequential reads do not
+    /// check pages each time.
     fn sound_end(
         &self,
         snapshot: &Lmdb<'_, RoTransaction<'_>>,
@@ -67,7 +68,7 @@ impl Environment {
         if check(ahead).is_ok() {
             return Ok(end);
         }
-        // A page is damaged: find the records before it.
+        // A page is damaged: find records before the damaged page.
         let mut end = end;
         loop {
             match check(end) {

@@ -11,10 +11,10 @@ use std::os::unix::fs::FileExt;
 #[derive(Clone, Copy)]
 pub(super) enum Range<'a> {
     All,
-    /// The pages with keys from the first to the second, and their neighbours: LMDB's cursor visits the neighbours when
-    /// it does not find a key.
+    /// The pages with keys from the first key to the second key, and the neighbours of these pages: LMDB's cursor
+    /// visits the neighbours when it does not find a key.
     Around(&'a [u8], &'a [u8]),
-    /// The pages from the leaf to which the key belongs, up to the first leaf with a greater key.
+    /// The first visited leaf is the one to which the key belongs. The last one is the first leaf with a greater key.
     After(&'a [u8]),
 }
 
@@ -49,7 +49,7 @@ impl<'a, 'b> TreeCheck<'a, 'b> {
         TreeCheck { pages, kind, depth, page_count, range, is_done: false, each }.visit(root, 1, None, None)
     }
 
-    /// Checks a page, and those pages below it that are within the range. The page's keys must be at least `lower` and
+    /// Checks a page, and the pages below it that are within the range. The page's keys must be at least `lower` and
     /// less than `upper`.
     fn visit(
         &mut self,

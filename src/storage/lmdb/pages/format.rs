@@ -1,10 +1,10 @@
-//! The layout of LMDB's pages. Reading them checks that everything lies within the page.
+//! The layout of LMDB's pages. The functions that read a page check that all its entries lie within the page.
 //!
 //! Numbers are in the machine's byte order.
 
 use super::PageError;
 
-/// A page begins with its number (8 octets), an unused word, flags, and the begin and end of its free space.
+/// A page begins with its number (8 octets), 2 unused octets, flags, and the beginning and end of its free space.
 pub(super) const HEADER_LEN: usize = 16;
 const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
@@ -71,7 +71,7 @@ impl Tree {
         let damaged = |reason| PageError::Damaged { page, reason };
         let (flags, depth, root) = (word16(octets, 4), word16(octets, 6), word64(octets, 40));
         // Our tables have no reversed keys, duplicate values or values of fixed length. The flags of the tree of free
-        // pages include those of the environment.
+        // pages include the flags of the environment.
         let foreign_flags = if kind == Kind::Free { 0x76 } else { 0x7fff };
         if flags & foreign_flags != 0 {
             return Err(damaged("a tree is of a kind that no store has"));

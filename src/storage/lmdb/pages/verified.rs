@@ -11,7 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(in crate::storage) struct Verified {
     /// One bit for each checked leaf of the table of records.
     pages: Mutex<Vec<u64>>,
-    /// By partition number: a range of records. All pages on the path to each of them were checked.
+    /// For each partition, a range of records. The key is the partition's number. All pages on the path to each of
+    /// these records were checked.
     records: Mutex<HashMap<u64, Range<u64>>>,
     /// The hashed names of partitions. All pages on the path to the end of each of these partitions were checked.
     ends: Mutex<HashSet<u64>>,
@@ -45,7 +46,7 @@ impl Verified {
         if known.start <= records.end && records.start <= known.end {
             *known = known.start.min(records.start)..known.end.max(records.end);
         } else {
-            // Reads at two places of a partition are rare, so only the last range is stored.
+            // Reads at two distant places of a partition are rare, so only the last range is stored.
             *known = records;
         }
     }
