@@ -3,8 +3,9 @@
 //! The same bytes are a producer's buffer, the content frame of a message, and a value in a store's database.
 //! doc/batch-format.md describes the layout and the limits.
 //!
-//! [`BatchBuilder`] appends records to a buffer. [`Batch::check`] checks any octets once, in time in proportion to their
-//! length and without allocation. Afterwards each record is found at once, and reading it cannot fail.
+//! [`BatchBuilder`] appends records to a buffer. [`Batch::check`] checks any octets once. The check takes time in
+//! proportion to their length, and allocates no memory. Afterwards, finding a record takes constant time, and reading
+//! the record cannot fail.
 //!
 //! ```
 //! use dafka::wire::batch::{Attributes, Batch, BatchBuilder};
@@ -38,11 +39,11 @@ use std::ops::Range;
 /// GiB with one call.
 pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
 
-/// The greatest length of a batch that a producer puts several records into. With the 16 octets that LMDB puts in
-/// front, and 8 octets that the format leaves to the store, such a batch fills 16 pages of 4096 octets.
+/// The greatest length of a batch that a producer puts several records into. Together with 16 octets that LMDB puts in
+/// front, and 8 octets that the format leaves to the store, a batch of this length fills 16 pages of 4096 octets.
 pub const FULL_LEN_BYTES: usize = 16 * 4096 - 16 - 8;
 
-/// The greatest length of a batch with several records that a reader accepts, when it is not compressed.
+/// The greatest length of an uncompressed batch with several records that a reader accepts.
 pub const MAX_SHARED_LEN_BYTES: usize = 1 << 20;
 
 /// The longest area of a compressed batch, unpacked.
@@ -51,7 +52,7 @@ pub const MAX_UNPACKED_LEN_BYTES: usize = 64 << 20;
 /// The greatest length of a batch: one record with all attributes and the longest content.
 pub const MAX_LEN_BYTES: usize = HEADER_LEN + attributes::MAX_BLOCK_LEN + MAX_CONTENT_LEN_BYTES + END_LEN;
 
-/// The octets of a batch with one record that are not of the record.
+/// How many octets of a batch with one record do not belong to the record.
 pub const OVERHEAD_BYTES: usize = HEADER_LEN + END_LEN;
 
 /// The length of an entry in the table of ends.
@@ -74,7 +75,8 @@ pub struct Batch<B> {
 /// A record of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// When the record was created, in milliseconds since the Unix epoch: its own timestamp, or that of the batch.
+    /// When the record was created, in milliseconds since the Unix epoch: the record's own timestamp, or the timestamp
+    /// of the batch.
     pub timestamp_ms: Option<i64>,
     /// The key. An empty key differs from no key.
     pub key: Option<&'a [u8]>,
@@ -96,7 +98,7 @@ impl<B: AsRef<[u8]>> Batch<B> {
         if let Some(compression) = compression {
             return Err(BatchError::Compressed(compression));
         }
-        // The header's count fits into the area.
+        // The header was checked: the table for its count of records fits into the area.
         let (records, table) = area.split_at(area.len() - count as usize * END_LEN);
         check_records(records, table, has_attributes)?;
         let table = HEADER_LEN + records.len();
@@ -113,7 +115,7 @@ impl<B: AsRef<[u8]>> Batch<B> {
         self.timestamp_ms
     }
 
-    /// Whether the records have attribute blocks. They may be empty.
+    /// Whether the records have attribute blocks. A block may be empty.
     pub fn has_attributes(&self) -> bool {
         self.has_attributes
     }
@@ -140,8 +142,8 @@ impl<B: AsRef<[u8]>> Batch<B> {
         Batch { octets: convert(octets), count, table, timestamp_ms, has_attributes }
     }
 
-    /// The octets that some of the records take in the batch: with their attributes, and their entries in the table of
-    /// ends. The range is cut to the records that exist.
+    /// How many octets some of the records occupy in the batch, including their attributes and their entries in the
+    /// table of ends. The range is cut to the records that exist.
     pub fn area_len_bytes(&self, records: Range<usize>) -> usize {
         let count = records.end.min(self.count).saturating_sub(records.start);
         self.span(records).len() + count * END_LEN
@@ -236,7 +238,8 @@ fn check_records(records: &[u8], table: &[u8], has_attributes: bool) -> Result<(
     if begin == records.len() { Ok(()) } else { Err(BatchError::LastEnd) }
 }
 
-/// The record with this index of valid records and their table. `None` for an index after the last record.
+/// The record with this index. `records` and `table` must be valid, as after a check. `None` for an index after the
+/// last record.
 fn record<'a>(
     records: &'a [u8],
     table: &[u8],

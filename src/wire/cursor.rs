@@ -54,8 +54,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A name as a `string` after all fields of libdafka 0.1.0. Empty when the octets there are missing or not a
-    /// `string`: they may be another extension, and the message is still valid. Then no field that follows the name is
-    /// read.
+    /// `string`: they may be another extension, and the message is still valid. In this case, the fields after the name
+    /// count as missing.
     pub(super) fn extension(&mut self) -> &'a [u8] {
         self.string("extension").unwrap_or_else(|_| {
             self.rest = &[];

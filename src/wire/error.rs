@@ -16,7 +16,7 @@ pub enum DecodeError {
     /// The version is not [`VERSION`](super::VERSION).
     #[error("protocol version {0} is not supported")]
     Version(u8),
-    /// The frame ends within a field, or a length or a count exceeds the frame.
+    /// The frame ends within a field. Or a length or a count in the frame is greater than the rest of the frame allows.
     #[error("{message}: the frame ends before the end of its {field}")]
     Truncated {
         /// The message's name.
@@ -45,7 +45,7 @@ pub enum DecodeError {
     Frames {
         /// The beacon's name.
         message: &'static str,
-        /// The number of frames of such a beacon.
+        /// The number of frames that this kind of beacon has at least.
         expected: usize,
         /// The number of received frames.
         got: usize,

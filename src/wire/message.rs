@@ -7,7 +7,7 @@ use crate::partition_name::PartitionName;
 /// The flag of FETCH for [`Message::Fetch::takes_batches`](Message::Fetch). The other flags have no meaning yet.
 const TAKES_BATCHES: u8 = 1;
 
-/// A message, without the content frame that follows some messages, see [`Message::has_content`].
+/// A message, without its content frame. Only some messages have one, see [`Message::has_content`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// RECORD: a record from its producer to all subscribers of the topic. A content frame follows.
@@ -17,7 +17,8 @@ pub enum Message<'a> {
     /// RECORDS: consecutive records from their producer to all subscribers of the topic. The position is that of the
     /// first record. A content frame follows, which is a [`batch`](super::batch).
     Records(Position<'a>),
-    /// DIRECT-RECORDS: consecutive records that a node has requested with FETCH. Position and content are as in RECORDS.
+    /// DIRECT-RECORDS: consecutive records that a node has requested with FETCH. Position and content are as in
+    /// RECORDS.
     DirectRecords(Position<'a>),
     /// HEAD: the last sequence of a partition, from its producer to all subscribers of the topic.
     Head(Position<'a>),
@@ -29,7 +30,8 @@ pub enum Message<'a> {
         /// libdafka 0.1.0, which ignores this field.
         store: &'a [u8],
     },
-    /// FETCH: requests records of one partition. The responses are DIRECT-RECORDs or DIRECT-RECORDS, in ascending order.
+    /// FETCH: requests records of one partition. The responses are DIRECT-RECORD or DIRECT-RECORDS messages, in
+    /// ascending order of their records.
     Fetch {
         /// The partition: the address of its producer.
         topic: &'a [u8],
@@ -41,8 +43,9 @@ pub enum Message<'a> {
         sequence: u64,
         /// The number of requested records.
         count: u32,
-        /// The store that should respond, by the name in its DIRECT-HEADs. Empty: every store. Producers ignore this
-        /// field and send the records that they still have. Stores of libdafka 0.1.0 ignore it too.
+        /// The name of the store that should respond, the same as in its DIRECT-HEADs. Empty: every store should
+        /// respond. Producers ignore this field and send the records that they still have. Stores of libdafka 0.1.0
+        /// ignore it too.
         store: &'a [u8],
         /// Whether the requester takes DIRECT-RECORDS. Nodes of libdafka 0.1.0 ignore this field, and send
         /// DIRECT-RECORDs.
@@ -237,7 +240,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// The name of the message: that of RFC 46/DAFKA if it is a message of libdafka 0.1.0.
+    /// The name of the message. For a message of libdafka 0.1.0, it is the name in RFC 46/DAFKA.
     pub fn name(&self) -> &'static str {
         name_of(self.id()).unwrap_or_default()
     }

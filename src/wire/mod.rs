@@ -1,19 +1,19 @@
 //! The wire protocol: encodes and decodes messages and beacons.
 //!
-//! Messages have the names of [RFC 46/DAFKA](https://rfc.zeromq.org/spec/46/) and the layout of libdafka 0.1.0. The two
-//! differ: 0.1.0 sends no `0xAA 0xA5` signature, and ends the ZeroMQ topic in the first frame with a NUL. This library
-//! must exchange messages with nodes of 0.1.0, so it follows 0.1.0.
+//! Messages have the names of [RFC 46/DAFKA](https://rfc.zeromq.org/spec/46/) and the layout of libdafka 0.1.0. The RFC
+//! and 0.1.0 differ: 0.1.0 sends no `0xAA 0xA5` signature, and ends the ZeroMQ topic in the first frame with a NUL.
+//! This library must exchange messages with nodes of 0.1.0, so it follows 0.1.0.
 //!
 //! A first frame consists of the message's id (one octet), the ZeroMQ topic, a NUL, the version (one octet) and the
 //! fields. Numbers are unsigned and big-endian. A `string` begins with its length in one octet, a `longstr` with its
 //! length in four octets. `strings` are a count in four octets and that many `longstr`s.
 //!
 //! A peer can send anything. Any octets decode to a message or to a [`DecodeError`], never to a panic. Decoding
-//! allocates nothing: a message borrows from its frame. It ignores octets after the last known field, so that later
-//! versions can add fields there.
+//! allocates nothing: a message borrows from its frame. Decoding ignores octets after the last known field, so that
+//! later versions can add fields there.
 //!
-//! Several records of one partition travel and rest in a [`batch`], which is the content frame of RECORDS and
-//! DIRECT-RECORDS. Nodes of libdafka 0.1.0 do not know these two messages.
+//! A [`batch`] contains several records of one partition. It is the content frame of RECORDS and DIRECT-RECORDS, two
+//! messages that nodes of libdafka 0.1.0 do not know. Stores write batches to disk, too.
 //!
 //! Names (topics, addresses, subjects) are octets and need not be UTF-8. They have at most [`MAX_NAME_LEN`] octets,
 //! and no NUL, which would end the ZeroMQ topic. They may be empty: the roles define what an empty name means.
@@ -53,14 +53,14 @@ pub mod id {
     /// DIRECT-RECORD: a producer or a store sends a record to the node that requested it.
     pub const DIRECT_RECORD: u8 = b'D';
     /// RECORDS: a producer publishes several records to consumers and stores that take batches. libzmq sends the
-    /// subscriptions of a new connection in ascending order of their octets, so this id must be less than
-    /// [`RECORD`]: a publisher then knows that a peer takes batches when it reads the peer's subscription to RECORD.
+    /// subscriptions of a new connection in ascending order of their octets, so this id must be less than [`RECORD`].
+    /// So a publisher already knows whether a peer takes batches when it reads the peer's subscription to RECORD.
     pub const RECORDS: u8 = b'C';
     /// DIRECT-RECORDS: a producer or a store sends several records to the node that requested them.
     pub const DIRECT_RECORDS: u8 = b'R';
     /// FETCH: a consumer or a store requests records from the producer and all stores.
     pub const FETCH: u8 = b'F';
-    /// ACK: a store informs a producer up to which record it has stored the partition.
+    /// ACK: a store informs a producer that it has stored the partition up to a record.
     pub const ACK: u8 = b'K';
     /// HEAD: a producer announces the sequence of its last record.
     pub const HEAD: u8 = b'H';

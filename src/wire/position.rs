@@ -6,8 +6,8 @@ use crate::partition_name::PartitionName;
 use std::fmt;
 use std::ptr;
 
-/// The position of a record in RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD. In RECORDS and DIRECT-RECORDS, that of the
-/// batch's first record.
+/// The position of a record in RECORD, DIRECT-RECORD, HEAD and DIRECT-HEAD. In RECORDS and DIRECT-RECORDS, it is the
+/// position of the batch's first record.
 #[derive(Clone, Copy)]
 pub struct Position<'a> {
     /// The ZeroMQ topic of the first frame. In RECORD, RECORDS and HEAD it is the topic's name. In DIRECT-RECORD,
@@ -19,7 +19,7 @@ pub struct Position<'a> {
     pub subject: &'a [u8],
     /// The offset of the record in its partition; 0 for the first one.
     pub sequence: u64,
-    /// The `string`s of address and subject in the frame from which this was decoded.
+    /// The `string`s of address and subject in the frame from which this position was decoded.
     encoded: Option<&'a [u8]>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Position<'a> {
     /// octets are adjacent in the frame, so that a lookup needs no copy. [`partition_key`] makes the same key from
     /// names.
     ///
-    /// `None` when this was made by [`new`](Self::new), or when the address or the subject was replaced.
+    /// `None` when this position was made by [`new`](Self::new), or when the address or the subject was replaced.
     pub fn key(&self) -> Option<&'a [u8]> {
         let key = self.encoded?;
         // The fields are public, so the key may no longer match them. Comparing pointers and lengths detects that, and
@@ -105,16 +105,16 @@ pub fn partition_key(name: PartitionName) -> Vec<u8> {
     key
 }
 
-/// The first frame of a partition's RECORDs, batches, HEADs, or DIRECT messages to one requester, complete except for
-/// the sequence. The frames of different records differ only in the last eight octets, so a template makes publishing
-/// faster.
+/// The first frame of one kind of message about one partition, complete except for the sequence. (A DIRECT message also
+/// has one requester.) The frames of different records differ only in the last eight octets, so a template makes
+/// publishing faster.
 #[derive(Clone, Debug)]
 pub struct PositionTemplate {
     frame: Vec<u8>,
 }
 
 impl PositionTemplate {
-    /// A template for the message with this id: one of those that carry a [`Position`].
+    /// A template for the message with this id. The message must carry a [`Position`].
     pub fn new(id: u8, topic: &[u8], address: &[u8], subject: &[u8]) -> Result<Self, EncodeError> {
         let position = Position::new(topic, address, subject, 0);
         let message = match id {

@@ -1,4 +1,4 @@
-//! Subscriptions: decoding those of peers, and encoding those of this node.
+//! Decodes the subscriptions of peers, and encodes the subscriptions of this node.
 
 /// A subscription or its end, as received from an XPUB socket.
 ///
@@ -10,7 +10,7 @@ pub struct Subscription<'a> {
     pub subscribe: bool,
     /// The message: an [`id`](super::id), or any other octet.
     pub id: u8,
-    /// The topic, or the beginning of topics. It is not checked: a peer may subscribe to anything, so it can be
+    /// The topic, or the beginning of topics. It is not checked: a peer may subscribe to anything, so this topic can be
     /// longer than a name and contain NULs.
     pub topic: &'a [u8],
     /// A NUL follows the topic, see [`exact_prefix`]. Nodes of libdafka 0.1.0 do not subscribe in this way.

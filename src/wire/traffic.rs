@@ -1,12 +1,12 @@
 //! The messages that a node exchanges with other nodes. A node names them in its beacons, so that nodes that exchange
 //! nothing do not connect to each other.
 
-/// What separates the ids of the messages that a node sends from those that it receives.
+/// The octet between the ids of sent messages and the ids of received messages.
 const SEPARATOR: u8 = b'/';
 /// The length of a frame with all ids.
 const MAX_LEN: usize = 2 * 52 + 1;
 
-/// The ids of the messages that a node sends, and of those that it receives.
+/// The ids of the messages that a node sends, and of the messages that it receives.
 ///
 /// In a beacon, this is a frame of text such as `DEHM/FGK`: the ids of sent messages, a slash, and the ids of received
 /// messages. The ids are letters in ascending order, each at most once.
@@ -37,14 +37,15 @@ impl Traffic {
         self.sends.iter().chain([SEPARATOR]).chain(self.receives.iter()).collect()
     }
 
-    /// Whether one of two nodes receives messages that the other one sends. Then both connect to each other, because
-    /// one of them learns of the other by the beacon that responds to its own.
+    /// Whether one of two nodes receives messages that the other one sends. In this case, each node connects to the
+    /// other, even if messages go in one direction only. If the sending node ignored the beacon of a new receiving
+    /// node, it would not respond with its own beacon.
     pub fn is_exchanged_with(self, other: Traffic) -> bool {
         self.receives.0 & other.sends.0 != 0 || self.sends.0 & other.receives.0 != 0
     }
 }
 
-/// A set of letters: the bit of a letter is its octet less 64.
+/// A set of letters. The number of a letter's bit is the letter's octet minus 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ids(u64);
 

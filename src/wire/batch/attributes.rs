@@ -26,7 +26,7 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// Whether there are none.
+    /// Whether the record has no attributes.
     pub fn is_empty(&self) -> bool {
         self.timestamp_ms.is_none() && self.key.is_none() && self.headers.is_empty()
     }
@@ -104,7 +104,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Takes the octets of a number from the beginning.
+/// Takes the octets of a number from the beginning of `rest`.
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], AttributesFault> {
     let (taken, after) = rest.split_first_chunk::<N>().ok_or(AttributesFault::Truncated)?;
     *rest = after;
@@ -123,7 +123,7 @@ impl<'a> Headers<'a> {
         HeadersIter { rest: self.octets }
     }
 
-    /// Whether there are none.
+    /// Whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
@@ -161,7 +161,7 @@ pub struct HeadersIter<'a> {
 impl<'a> Iterator for HeadersIter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
-    /// After malformed octets, there are no further headers. A checked batch has none.
+    /// The iterator ends before malformed octets. A checked batch contains no malformed octets.
     fn next(&mut self) -> Option<Self::Item> {
         let (&[name_len, v0, v1], rest) = self.rest.split_first_chunk::<3>()?;
         let (name, rest) = rest.split_at_checked(usize::from(name_len))?;

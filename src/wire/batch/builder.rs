@@ -6,8 +6,8 @@ use std::mem;
 
 /// Appends records to a batch.
 ///
-/// The first record decides whether the records of the batch have attribute blocks: after
-/// [`push_with`](Self::push_with) they have, after [`push`](Self::push) they do not.
+/// The first record decides whether the records of the batch have attribute blocks. They have them if the first record
+/// was added with [`push_with`](Self::push_with), and not if it was added with [`push`](Self::push).
 ///
 /// An application appends records under a lock. The producer's actor takes the builder out, and finishes the batch
 /// without the lock, because the checksum takes time.
@@ -22,7 +22,7 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch in this buffer. The content of the buffer is removed, its memory is used.
+    /// An empty batch in this buffer. The content of the buffer is removed, but its memory is used.
     pub fn new(buffer: Vec<u8>) -> Self {
         Self { octets: prepare(buffer), ends: Vec::new(), timestamp_ms: None, has_attributes: false }
     }
@@ -104,7 +104,7 @@ impl BatchBuilder {
         Some(Batch { octets, count, table, timestamp_ms, has_attributes })
     }
 
-    /// Checks that a record fits into the batch.
+    /// Checks that a record fits into the batch. Reserves the memory for a long record.
     fn make_room(&mut self, block_len: usize, content: &[u8]) -> Result<(), PushError> {
         if content.len() > MAX_CONTENT_LEN_BYTES {
             return Err(PushError::ContentTooLong);
@@ -116,7 +116,7 @@ impl BatchBuilder {
         if !self.is_empty() {
             return Err(PushError::Full);
         }
-        // Without this, the table of ends would double the memory of a long record.
+        // Without this, the memory of a long record would double when the table of ends is appended.
         self.octets.reserve_exact(more);
         Ok(())
     }

@@ -11,7 +11,7 @@ pub enum BatchError {
     /// The octets end within the header.
     #[error("the batch ends within its header")]
     TooShort,
-    /// The batch, its area after unpacking, or a record exceeds the limits of the format.
+    /// The batch, its area after unpacking, or a record is longer than the format allows.
     #[error("the batch is longer than the format allows")]
     TooLong,
     /// The format is not the one of this version.
@@ -32,7 +32,8 @@ pub enum BatchError {
     /// The count of records is 0.
     #[error("the batch contains no record")]
     NoRecords,
-    /// The area has another length than the header says, or compression did not make it shorter.
+    /// The area does not have the length in the header. Or the area is compressed, and compression did not make it
+    /// shorter.
     #[error("the header of the batch claims {claimed} octets after it, but there are {actual}")]
     Length {
         /// The length in the header.
@@ -109,8 +110,8 @@ pub enum PushError {
     /// With the record, the batch would be longer than [`FULL_LEN_BYTES`]. The record fits into the next batch.
     #[error("with the record, the batch would be longer than {FULL_LEN_BYTES} octets")]
     Full,
-    /// The records of this batch have no attributes, because its first record had none. The record fits into the next
-    /// batch.
+    /// The record has attributes, but the records of this batch have none, because the first one had none. The record
+    /// fits into the next batch.
     #[error("the records of the batch have no attributes")]
     NoAttributes,
     /// The content is longer than [`MAX_CONTENT_LEN_BYTES`].

@@ -21,13 +21,13 @@ pub(super) struct Header {
     pub(super) timestamp_ms: Option<i64>,
     pub(super) has_attributes: bool,
     pub(super) count: u32,
-    /// The length of the area; of a compressed batch, after unpacking.
+    /// The length of the area. In a compressed batch, the length of the area after unpacking.
     pub(super) area_len: u32,
 }
 
 impl Header {
-    /// Reads the header of a batch, checks all that can be checked without reading the area, and the checksum. Returns
-    /// the header and the area, which is still compressed.
+    /// Reads the header of a batch. Checks the header and the checksum, but not the records in the area. Returns the
+    /// header and the area. The area of a compressed batch is still compressed.
     pub(super) fn read(octets: &[u8]) -> Result<(Self, &[u8]), BatchError> {
         let (fields, area) = octets.split_first_chunk::<HEADER_LEN>().ok_or(BatchError::TooShort)?;
         let [k0, k1, k2, k3, format, flags, r0, r1, numbers @ ..] = *fields;
@@ -97,8 +97,8 @@ impl Header {
         Ok(())
     }
 
-    /// The header for a finished area, with a checksum. `octets` is the whole batch. Its first [`HEADER_LEN`] octets
-    /// are replaced.
+    /// Writes the header with the checksum, after the area is finished. `octets` is the whole batch. Its first
+    /// [`HEADER_LEN`] octets are replaced.
     pub(super) fn write(&self, octets: &mut [u8]) {
         let mut flags = match self.compression {
             None => 0,

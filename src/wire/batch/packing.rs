@@ -5,8 +5,8 @@ use super::{END_LEN, FULL_LEN_BYTES};
 
 /// How many records the next batch has, and its length.
 ///
-/// The result equals the one of [`BatchBuilder::push`](super::BatchBuilder::push). A store uses this to write records
-/// into a page of its database without another copy.
+/// [`BatchBuilder::push`](super::BatchBuilder::push) puts the same records into a batch. A store uses a plan to write
+/// records into a page of its database without another copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packing {
     /// The number of records; 0 only when there were no records.
@@ -17,8 +17,8 @@ pub struct Packing {
 
 impl Packing {
     /// Plans a batch that begins with the first of some records. `lens` are the lengths of the records' contents, each
-    /// at most [`MAX_CONTENT_LEN_BYTES`](super::MAX_CONTENT_LEN_BYTES). The batch contains the first record, and further
-    /// records while its length does not exceed [`FULL_LEN_BYTES`].
+    /// at most [`MAX_CONTENT_LEN_BYTES`](super::MAX_CONTENT_LEN_BYTES). The batch contains the first record, and
+    /// further records as long as the batch is not longer than [`FULL_LEN_BYTES`].
     pub fn plan(lens: impl IntoIterator<Item = usize>) -> Self {
         let mut packing = Self { count: 0, len_bytes: HEADER_LEN };
         for len in lens {
