@@ -14,8 +14,8 @@ fn main() {
         std::process::exit(1);
     }
 
-    // The major version of the ABI, not of the package. It stays 0 as long as programs that were linked with 0.1.0 run
-    // with this library.
+    // The soname contains the major version of the ABI, not of the package. It stays 0 as long as programs that were
+    // linked with 0.1.0 run with this library.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libdafka.so.0");
     println!("cargo:rustc-link-lib=czmq");
     println!("cargo:rustc-link-lib=zmq");

@@ -1,7 +1,7 @@
-//! Generates the files that are committed and derived from the source: the C header and the manual pages.
+//! Generates the C header and the manual pages from the source. Both are committed.
 //!
-//! `cargo xtask header` and `cargo xtask man` write them (`make header man`). The tests of this crate fail when a committed
-//! file is stale.
+//! `cargo xtask header` and `cargo xtask man` write these files (`make header man`). The tests of this crate fail when
+//! a committed file is stale.
 
 pub mod header;
 pub mod man;
@@ -34,7 +34,7 @@ pub enum Target {
     Man,
 }
 
-/// The texts of files by name.
+/// The texts of files. The key is the name of the file.
 pub type Files = BTreeMap<String, String>;
 
 impl Target {
@@ -88,7 +88,7 @@ impl Target {
     }
 }
 
-/// The names of files that differ, or that exist on one side only.
+/// The names of files that differ, or that exist in only one of the two sets.
 pub fn stale(generated: &Files, committed: &Files) -> Vec<String> {
     let mut names: Vec<&String> = generated.keys().chain(committed.keys()).collect();
     names.sort();

@@ -1,4 +1,4 @@
-//! `cargo xtask header` and `cargo xtask man` write the generated files. The tests of this crate check them.
+//! `cargo xtask header` and `cargo xtask man` write the generated files. The tests of this crate check these files.
 
 use clap::Command;
 use xtask::Target;

@@ -1,5 +1,5 @@
-//! Writes the manual pages, in the macros of man(7). The sources are the documentation of the C API, the programs' command
-//! lines and the texts in doc/man/src.
+//! Writes the manual pages, in the macros of man(7). The sources are the documentation of the C API, the command lines
+//! of the programs, and the texts in doc/man/src.
 
 use crate::markup::{Block, Section, sections, words};
 use crate::reference::{Class, Function, Reference, Struct, plain};
@@ -16,7 +16,7 @@ const SOURCE_WIDTH: usize = 78;
 /// The width of prototypes on a terminal with 80 columns.
 const PROTOTYPE_WIDTH: usize = 72;
 
-/// All pages, by file name, such as `dafka_producer.3`.
+/// All pages. The key is the file name, such as `dafka_producer.3`.
 pub fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<String, String> {
     let writer = Writer::new(reference, commands);
     let mut pages = BTreeMap::from([("dafka.7".to_owned(), writer.overview())]);
@@ -28,7 +28,7 @@ pub fn pages(reference: &Reference, commands: &[Command]) -> BTreeMap<String, St
     }
     for class in &reference.classes {
         for function in &class.functions {
-            // One function has the name of its class, which has a page already.
+            // One function has the same name as its class. The class has a page already.
             let link = || format!(".so man3/{}.3\n", class.name);
             pages.entry(format!("{}.3", function.name)).or_insert_with(link);
         }
@@ -46,7 +46,7 @@ fn source(name: &str) -> String {
 struct Writer<'a> {
     reference: &'a Reference,
     commands: &'a [Command],
-    /// The section of each page, by name.
+    /// The section of each page. The key is the name of the page.
     sections: BTreeMap<&'a str, char>,
 }
 
@@ -127,7 +127,7 @@ impl<'a> Writer<'a> {
 
     fn program(&self, command: &'a Command) -> String {
         let mut command = command.clone();
-        // Adds --help and --version.
+        // `build` adds --help and --version.
         command.build();
         let name = self.commands.iter().map(Command::get_name).find(|name| *name == command.get_name());
         let name = name.expect("one of the programs");
@@ -162,7 +162,8 @@ impl<'a> Writer<'a> {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             page.tagged(&usage(argument).replace("|", ", "), &help);
         }
-        // Sections that all network programs share, unless this page has a section of the same title.
+        // Adds the sections that all network programs share. A section of this page with the same title replaces a
+        // shared one.
         let mut rest: Vec<Section> = own.into_iter().filter(|section| !section.title.is_empty()).collect();
         if command.get_arguments().any(|argument| argument.get_id() == "config") {
             for section in sections(&source("programs.md")) {
@@ -237,8 +238,8 @@ fn limits() -> Vec<Block> {
     chapter("Fixed limits", |[limit, bounds, beyond]| format!("{limit}: {bounds}. Beyond it: {beyond}."))
 }
 
-/// A chapter of doc/configuration.md: its headings, its text, and the rows of its tables, which have three columns, as
-/// items.
+/// A chapter of doc/configuration.md: its headings and its text. The tables have three columns, and each row becomes an
+/// item.
 fn chapter(title: &str, item: impl Fn(&[String; 3]) -> String) -> Vec<Block> {
     let text = std::fs::read_to_string(root().join("doc/configuration.md")).expect("doc/configuration.md");
     let chapter = text.split_once(&format!("\n## {title}\n")).map(|(_, rest)| rest);

@@ -12,7 +12,7 @@ pub enum Block {
     Code(String),
     /// A row of a table. The first row is the table's head.
     Row(Vec<String>),
-    /// A heading within a section. [`sections`] returns none of them.
+    /// A heading within a section. [`sections`] returns no block of this kind.
     Heading(String),
 }
 

@@ -1,8 +1,8 @@
 //! Reads the documentation of the C API from src/capi. The header and the manual pages are both generated from it, so
 //! that they contain the same text.
 //!
-//! cbindgen translates the functions and their comments. The text about a class is the module documentation (`//!`) of its
-//! file. The text before all classes is src/capi/introduction.md.
+//! cbindgen translates the functions and their comments to C. The text about a class is the module documentation
+//! (`//!`) of its file. The text before all classes is src/capi/introduction.md.
 
 use crate::markup::{Block, Section, blocks, sections};
 use crate::root;
@@ -29,7 +29,7 @@ pub(crate) const EXAMPLE: &str = "Example";
 pub struct Reference {
     /// The sections before all classes.
     pub introduction: Vec<Section>,
-    /// In the order of the header.
+    /// All classes, in the order in which the header shows them.
     pub classes: Vec<Class>,
 }
 
@@ -39,13 +39,13 @@ pub struct Class {
     pub name: String,
     /// Its purpose in a few words.
     pub purpose: String,
-    /// Its description: a section without a title, then others.
+    /// Its description: first a section without a title, then sections with titles.
     pub sections: Vec<Section>,
     /// A whole C program.
     pub example: String,
     /// Its structures that are not opaque.
     pub structs: Vec<Struct>,
-    /// In the order of the source.
+    /// Its functions, in the order of the source.
     pub functions: Vec<Function>,
 }
 
@@ -55,7 +55,7 @@ pub struct Struct {
     pub name: String,
     /// Its comment.
     pub text: Vec<Block>,
-    /// In the order of the source.
+    /// Its members, in the order of the source.
     pub members: Vec<Member>,
 }
 
@@ -75,7 +75,7 @@ pub struct Function {
     pub result: String,
     /// `size_t size`; `void` when there are none.
     pub parameters: Vec<String>,
-    /// Its comment, without the section for Rust programs.
+    /// Its comment, without the section `Safety`, which is for Rust programs.
     pub text: Vec<Block>,
 }
 
@@ -214,7 +214,7 @@ fn read_comment(line: &str, comment: &mut String) -> bool {
     true
 }
 
-/// The blocks of a comment, without the section for Rust programs.
+/// The blocks of a comment, without the section `Safety`, which is for Rust programs.
 fn text(comment: &str) -> Vec<Block> {
     blocks(comment.split("# Safety\n").next().unwrap_or_default())
 }
@@ -248,8 +248,8 @@ fn function(comment: &str, declaration: &str) -> Function {
     }
 }
 
-/// Translates a type or parameter to the form that CZMQ uses. A parameter whose name is a keyword in Rust ends with `_`
-/// there.
+/// Translates a type or parameter to the form that CZMQ uses. In Rust, a parameter has a `_` after its name if the name
+/// is a keyword or the name of a function.
 fn in_c(text: &str) -> String {
     text.replace("uint8_t", "byte").trim_end_matches('_').into()
 }
