@@ -8,8 +8,8 @@ use std::time::{Instant, SystemTime};
 
 /// Creates a node name: a UUID as 32 upper-case hexadecimal digits.
 ///
-/// The system's random bytes alone are not enough, because clones of a virtual machine may get the same ones. So this
-/// mixes in data that differs between machines, processes and calls.
+/// The system's random bytes alone are not enough, because clones of a virtual machine may get the same bytes. So this
+/// function mixes in data that differs between machines, processes and calls.
 pub fn new_address() -> String {
     let mut bytes = *uuid::Uuid::new_v4().as_bytes();
     for (byte, mixed) in bytes.iter_mut().zip(extra_entropy()) {
@@ -30,14 +30,15 @@ fn extra_entropy() -> [u8; 16] {
         (half, count, machine(), std::process::id(), std::thread::current().id()).hash(&mut hasher);
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         (time, Instant::now()).hash(&mut hasher);
-        // The address of the stack differs between processes.
+        // The memory address of the stack differs between processes.
         (&raw const count as usize).hash(&mut hasher);
         chunk.copy_from_slice(&hasher.finish().to_ne_bytes());
     }
     mixture
 }
 
-/// Identifies the machine and its boot: the host name, `/etc/machine-id` and the boot ID, as far as they exist.
+/// Identifies the machine and its boot: the host name, `/etc/machine-id` and the boot ID. Files that cannot be read are
+/// left out.
 fn machine() -> &'static [Vec<u8>] {
     static MACHINE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     MACHINE.get_or_init(|| {

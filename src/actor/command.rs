@@ -7,11 +7,11 @@ use crate::net::{Frame, Pipe};
 #[error("the actor has ended")]
 pub struct Ended;
 
-/// Sends a command when the actor is ready. `rest` sends the frames after the first one; it must not wait, see
-/// [`send_last`].
+/// Waits until the actor is ready, and sends a command. `rest` sends the frames after the first one, and returns false
+/// when the actor has ended. `rest` must not wait, see [`send_last`].
 ///
-/// Afterwards, this function waits until one more message fits into the pipe. So there is always room for the `$TERM`
-/// of zactor_destroy, which does not wait.
+/// After the command, this function waits until one more message fits into the pipe. So the pipe always has room for
+/// `$TERM`, which zactor_destroy sends without waiting.
 ///
 /// # Errors
 /// When the actor has ended.
@@ -28,9 +28,9 @@ pub fn send_command(pipe: &Pipe, command: &[u8], rest: impl FnOnce(&Pipe) -> boo
     if rest(pipe) && pipe.wait_for_room() { Ok(()) } else { Err(Ended) }
 }
 
-/// Sends the last frame of a message whose earlier frames were accepted. Returns false when the actor has ended
-/// meanwhile. libzmq counts whole messages, so the last frame has room if the first one had. If the last frame is not
-/// accepted, the pipe is closed, and a wait for room would never end.
+/// Sends the last frame of a message whose earlier frames were accepted. Returns false when the actor has ended since
+/// the earlier frames. The limit of the pipe counts whole messages, so the last frame has room if the first one had. If
+/// the pipe does not accept the last frame, the actor has closed the pipe, and a wait for room would never end.
 pub fn send_last(pipe: &Pipe, frame: &mut Frame) -> bool {
     pipe.try_send(frame, false).unwrap_or(false)
 }

@@ -1,7 +1,8 @@
 //! The consumer's actor: receives records of its topics and delivers them to the application's sink.
 //!
-//! When the application reads slowly, the sink fills up. Then the actor stops processing messages. Its beacon still
-//! runs, so its peers do not drop it. Records that do not fit into the inbox meanwhile are fetched later.
+//! When the application reads slowly, the sink fills up. While the sink is full, the actor processes no messages. The
+//! node's beacon still runs, so the peers do not drop the node. The actor later fetches the records that did not fit
+//! into its inbox.
 
 use super::command::{Ended, send_command, send_last};
 use super::common::Common;
@@ -24,7 +25,7 @@ use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
 use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 
-/// How many records are collected before they are delivered, while there are more messages.
+/// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
 
 /// Where records are delivered.
@@ -38,7 +39,8 @@ pub enum Sink<'a> {
     Pipe(&'a Pipe),
 }
 
-/// Runs a consumer until `$TERM`. `address` is its UUID. A separate sink receives a signal before the records.
+/// Runs a consumer until `$TERM`. `address` is its UUID. If the sink is a separate socket, the actor sends a signal to
+/// it before the first record.
 ///
 /// # Errors
 /// When no more sockets or threads are available.
@@ -84,7 +86,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
     }
     let inbox = Inbox::new(settings.consumer.max_unread_bytes, limit_count(settings.consumer.high_watermark));
     let role = ConsumerRole {
-        // A separate sink has not received its signal.
+        // A separate socket has not received its signal yet.
         is_blocked: matches!(sink, Sink::Socket(_)),
         sink,
         verbose: settings.consumer.verbose,
@@ -152,7 +154,7 @@ impl Role for ConsumerRole<'_> {
         Ok(Flow::Continue)
     }
 
-    /// Stores subscribe to CONSUMER-HELLOs of this consumer.
+    /// A store subscribes to the CONSUMER-HELLOs that consumers send to it.
     fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, out: &mut Outbox<Run>) {
         self.consumer.handle_subscription(subscription, out);
     }
@@ -175,14 +177,15 @@ impl Role for ConsumerRole<'_> {
     ) -> Result {
         let Self { consumer, deliveries, records, .. } = self;
         consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
-        // The next message may evict a partition, so a record needs its name now.
+        // The next message may evict the partition of a record. So the name of the partition is looked up now.
         for delivery in deliveries.drain(..) {
             records.push(consumer.shared_name(delivery.partition), delivery.content);
         }
         if records.len() >= DELIVERY_COUNT { self.deliver(false) } else { Ok(()) }
     }
 
-    /// An error later in the turn ends the consumer, and the application can still read what was delivered.
+    /// Delivers the records before the rest of the turn: if an error in the rest of the turn ends the consumer, the
+    /// application can still read these records.
     fn after_messages(&mut self) -> Result {
         if self.is_blocked { Ok(()) } else { self.deliver(false) }
     }
@@ -234,7 +237,7 @@ impl ConsumerRole<'_> {
         Ok(())
     }
 
-    /// The subscriptions of the socket for a topic.
+    /// The prefixes to which the socket subscribes for a topic.
     fn prefixes(&self, topic: &[u8]) -> Vec<Vec<u8>> {
         match self.consumer.is_beginning(topic) {
             true => subscriptions::topics(topic),
@@ -248,7 +251,7 @@ impl ConsumerRole<'_> {
             records.retain(|name| consumer.remains(topic, name.topic));
         }
         if self.consumer.unsubscribe(topic) {
-            // In reverse order, because RECORD without RECORDS stands for a node of 0.1.0.
+            // In reverse order: a node that subscribes to RECORD, but not to RECORDS, counts as a node of 0.1.0.
             for prefix in self.prefixes(topic).iter().rev() {
                 common.node.unsubscribe(prefix)?;
             }
@@ -256,7 +259,7 @@ impl ConsumerRole<'_> {
         Ok(())
     }
 
-    /// Delivers records until none is left or the sink is full. `is_woken`: a queue's reader may have made room.
+    /// Delivers records until none is left or the sink is full. `is_woken`: the reader of the queue may have made room.
     fn deliver(&mut self, is_woken: bool) -> Result {
         let Self { records, .. } = self;
         let is_accepted = match &self.sink {

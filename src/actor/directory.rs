@@ -1,4 +1,4 @@
-//! The endpoints of a node's peers, by the peers' names. The beacon maintains it for its node.
+//! The directory of a node: the names of its peers, with their endpoints. The node's beacon maintains the directory.
 
 use crate::net::{Origin, Peer};
 use crate::wire::Endpoint;
@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct Endpoints {
-    /// Several nodes may have the same name, or no name. The endpoint that was announced first is first.
+    /// For each name, the endpoints of the peers that have this name, in the order in which they were announced. The
+    /// empty name stands for peers whose beacons name no sender.
     by_name: HashMap<Box<[u8]>, Vec<Box<str>>>,
-    /// By endpoint: how many names it has.
+    /// For each endpoint, how many names it has.
     names: HashMap<Box<str>, usize>,
 }
 
@@ -57,14 +58,14 @@ impl Directory {
         }
     }
 
-    /// The endpoint of a peer. If several nodes with this name are announced now, the endpoint that was announced
-    /// first.
+    /// The endpoint of the peer with this name. If several peers with this name are announced now, the endpoint that
+    /// was announced first.
     pub(super) fn endpoint_of(&self, name: &[u8]) -> Option<Box<str>> {
         self.endpoints().by_name.get(name)?.first().cloned()
     }
 
-    /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the other
-    /// end, see [`Peer::name`].
+    /// Whether a connection leads to an endpoint where a peer is announced now. `connection` is the name of the peer at
+    /// the other end of the connection, see [`Peer::name`].
     pub(super) fn leads_to_peer(&self, connection: &[u8]) -> bool {
         let endpoint = Peer::endpoint_by_name(connection);
         endpoint.is_some_and(|endpoint| self.endpoints().names.contains_key(&*endpoint))
@@ -73,9 +74,9 @@ impl Directory {
     /// Whether a message came from the peer with this name, that is, over the connection to that peer's endpoint.
     /// Returns true where the transport does not report the connection, and `None` when the connection has ended.
     ///
-    /// Of several nodes with one name, only the first counts; otherwise any node could take the name of another.
-    /// Beacons of the Java implementation do not name their sender. So a name that is not announced may belong to any
-    /// node whose beacons name no sender.
+    /// If several peers have the same name, only the peer that was announced first counts: otherwise any node could
+    /// take the name of another node. Beacons of the Java implementation do not name their sender. So a name that is
+    /// not announced may belong to any peer whose beacons name no sender.
     pub(super) fn is_from(&self, origin: Origin, name: &[u8]) -> Option<bool> {
         match Peer::sender_of(origin) {
             None => Some(true),
@@ -96,7 +97,7 @@ impl Directory {
     }
 }
 
-/// Removes the zone of an endpoint, because the peer address of a connection has no zone.
+/// Removes the IPv6 zone of an endpoint: [`Peer::endpoint`] returns an endpoint without a zone.
 pub(super) fn without_zone(endpoint: &str) -> String {
     Endpoint::parse(endpoint).map_or_else(|| endpoint.to_owned(), |parts| parts.with_zone(None))
 }

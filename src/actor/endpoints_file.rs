@@ -13,8 +13,9 @@ pub(super) struct EndpointsFile {
 }
 
 impl EndpointsFile {
-    /// Writes the actual endpoints. The file appears with its whole content. Only a regular file is replaced: a process
-    /// with enough permissions could otherwise replace a device such as /dev/stdout.
+    /// Writes the endpoints to which the tower has bound. The file appears with its whole content. This function
+    /// replaces only a regular file: otherwise a process with enough permissions could replace a device such as
+    /// /dev/stdout.
     pub(super) fn write(path: &OsStr, sub: &[u8], publ: &[u8]) -> io::Result<EndpointsFile> {
         let text = text(sub, publ)?;
         if std::fs::symlink_metadata(path).is_ok_and(|data| !data.is_file()) {
@@ -24,7 +25,7 @@ impl EndpointsFile {
         temporary.push(format!(".{}.tmp", std::process::id()));
         let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
         if let Err(error) = written {
-            // The file may not exist.
+            // The temporary file may not exist.
             let _ = std::fs::remove_file(&temporary);
             return Err(error);
         }

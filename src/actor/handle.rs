@@ -13,8 +13,8 @@ pub struct Handle {
     pipe: Pipe,
     /// Identifies the process in which the actor's thread runs.
     generation: u32,
-    /// `None` once the thread was joined. It is joined before the pipe is closed, because `drop` runs before the fields
-    /// are dropped.
+    /// `None` once the thread was joined. The thread is joined before the pipe is closed, because `drop` runs before
+    /// the fields are dropped.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -29,9 +29,9 @@ impl Handle {
         self.send_frames(&[command]);
     }
 
-    /// Sends a command of several frames to the actor. Does nothing if the actor has ended. This does not wait for
-    /// room, because the pipe has no limit. A send fails only when the other end is closed, and then a wait would never
-    /// end.
+    /// Sends a command of several frames to the actor. Does nothing if the actor has ended. This function does not wait
+    /// for room, because the pipe has no limit. A send fails only when the other end is closed, and a wait would then
+    /// never end.
     pub fn send_frames(&self, frames: &[&[u8]]) {
         for (i, frame) in frames.iter().enumerate() {
             if !self.pipe.try_send(&mut Frame::copy(frame), i + 1 < frames.len()).unwrap_or(false) {
@@ -54,8 +54,8 @@ impl Handle {
         if self.pipe.wait_for_signal()? { Ok(true) } else { Err(Error::CannotStart) }
     }
 
-    /// True once the actor has ended by itself, or could not start. Only for actors that send nothing but signals on
-    /// their pipe.
+    /// True once the actor has ended by itself, or could not start. Call this only for an actor that sends nothing but
+    /// signals on its pipe.
     pub fn has_ended(&self) -> bool {
         self.pipe.events().contains(POLLIN)
     }
@@ -65,8 +65,8 @@ impl Handle {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits for the actor's last signal. Returns false when the actor has failed; the log contains the reason. Only
-    /// for actors that are ready and send nothing but signals on their pipe.
+    /// Waits for the actor's last signal. Returns false when the actor has failed; the log contains the reason. Call
+    /// this only for an actor that is ready and sends nothing but signals on its pipe.
     ///
     /// # Errors
     /// ETERM when the context ends.
@@ -89,8 +89,8 @@ impl Drop for Handle {
     }
 }
 
-/// Runs an actor's function in a thread. The actor's first message on the pipe is a signal: it is ready, or cannot
-/// start. Its last message is a signal too: it has ended normally, or has failed.
+/// Runs an actor's function in a thread. The first message of the actor on the pipe is a signal that the actor is
+/// ready, or cannot start. The last message is a signal that the actor has ended normally, or has failed.
 ///
 /// # Errors
 /// When no more sockets or threads are available.
@@ -104,23 +104,23 @@ pub fn spawn(name: &str, run: impl FnOnce(&Pipe) -> Result + Send + 'static) -> 
         .spawn(move || {
             let _attached = attached;
             exit::help();
-            // CZMQ's actors send a last signal, too. Theirs has no status.
+            // The actors of CZMQ send a last signal, too. Its status is always 0.
             let _ = if guard(&thread_name, &theirs, run) { theirs.signal() } else { theirs.signal_failure() };
         })
         .map_err(Error::Thread)?;
     Ok(Handle { pipe: ours, generation: generation(), thread: Some(thread) })
 }
 
-/// Runs an actor's function, logs its error, and catches its panic. An actor that fails before it is ready sends a
-/// failure signal, because its owner waits for a signal. Returns false when the actor failed.
+/// Runs an actor's function, logs its error, and catches its panic. If the actor fails before it is ready, `guard`
+/// sends a failure signal, because the owner waits for a signal. Returns false when the actor failed.
 pub fn guard(name: &str, pipe: &Pipe, run: impl FnOnce(&Pipe) -> Result) -> bool {
     let result = {
-        // `_attached` is dropped when the function returns. From then on, no owner may send to this actor or wait for
-        // it.
+        // `_attached` is dropped after `run` has returned. From then on, the owner neither sends to this actor nor
+        // waits for it.
         let _attached = pipe.attach();
         catch_unwind(AssertUnwindSafe(|| run(pipe)))
     };
-    // The program has shut CZMQ down without ending its actors, so errors are expected.
+    // If the program has shut CZMQ down without ending its actors, errors are expected.
     if pipe.was_closed_by_czmq() {
         return false;
     }

@@ -1,9 +1,9 @@
 //! Messages that a node has received and has not processed.
 //!
 //! A full inbound pipe can make libzmq (4.3.4, 4.3.5) abort the process, see [`Socket::limit_untrusted_peers`]. So
-//! libzmq's pipes have no limit, and an actor takes all messages off its socket at once. Messages that it cannot
-//! process yet wait here. Two limits in bytes apply: one to this inbox, one to all inboxes of the process. Messages
-//! that do not fit are dropped, and the node fetches the lost records later.
+//! libzmq's inbound pipes have no limit, and an actor also takes messages off its socket that it cannot process yet.
+//! These messages wait in the actor's inbox. Two limits in bytes apply: one to this inbox, the other to all inboxes of
+//! the process. Messages that do not fit are dropped, and the node fetches the lost records later.
 
 use super::message_queue::MessageQueue;
 use super::received::{Received, receive_content};
@@ -14,19 +14,21 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long messages may stay in libzmq while the actor processes others. A shorter burst is left in libzmq, because
-/// moving its messages costs more than it saves.
+/// While the actor processes full batches, unprocessed messages may stay in libzmq for this long. The messages of a
+/// shorter burst stay in libzmq, because to move them would cost more than it saves.
 const MAX_LAG: Duration = Duration::from_millis(20);
 
-/// The most messages that [`Inbox::fill`] takes off the socket: far more than libzmq receives during a batch.
+/// The most messages that [`Inbox::fill`] takes off the socket: far more than libzmq receives while the actor processes
+/// a batch.
 const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 
-/// The limit of all inboxes of a process together. For an inbox whose own limit is higher, that limit applies instead.
+/// The limit of the bytes that all inboxes of a process hold together. An inbox whose own limit is higher applies its
+/// own limit to this sum.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
 /// The bytes that an inbox may hold even when the process has reached its limit.
 const RESERVED_BYTES: usize = 1 << 20;
-/// Each inbox updates the process's count in steps of this size: threads that update one counter often slow each other
-/// down.
+/// Each inbox updates the process's count in steps of this size: threads that often update the same counter slow each
+/// other down.
 const UNCOUNTED_BYTES: usize = 256 << 10;
 
 /// The bytes that all inboxes of a process hold. A forked child has its own count.
@@ -47,20 +49,21 @@ pub(super) struct Inbox {
     /// When the messages in the queue were taken off the socket: pairs of a time in milliseconds and a number of
     /// messages. The oldest pair is first.
     arrivals: VecDeque<(u64, usize)>,
-    /// The part of the queue's bytes that the process's count includes.
+    /// How many of the queue's bytes are in the process's count.
     counted_bytes: usize,
     limit_bytes: usize,
     limit_count: usize,
     dropped: u64,
     /// Messages processed in this turn.
     processed: usize,
-    /// When the socket was empty last.
+    /// When the actor last found the socket empty.
     drained_at: Instant,
 }
 
 impl Inbox {
-    /// Creates an empty inbox. The limits apply to live records; responses to requests may occupy twice as many bytes.
-    /// While a limit is not reached, one more message fits, whatever its length.
+    /// Creates an empty inbox. The limits apply to live records. Other messages may fill the inbox up to twice
+    /// `limit_bytes`, and `limit_count` does not apply to them. While a limit is not reached, one more message fits,
+    /// whatever its length.
     pub(super) fn new(limit_bytes: usize, limit_count: usize) -> Inbox {
         Inbox {
             queue: MessageQueue::default(),
@@ -137,7 +140,7 @@ impl Inbox {
         }
     }
 
-    /// When the oldest message in the queue was taken off the socket, by the clock of [`Inbox::fill`]; `None` when the
+    /// The time of the role's clock when the oldest message in the queue was taken off the socket; `None` when the
     /// queue is empty.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
         self.arrivals.front().map(|&(arrived_ms, _)| arrived_ms)
@@ -228,8 +231,8 @@ mod tests {
         assert_eq!(inbox.queue.occupied_bytes(), 0);
     }
 
-    /// If the queue did not copy messages, each message that libzmq has read alone would keep a buffer of 20 KB in
-    /// memory.
+    /// If the queue did not copy messages, each message that libzmq has received in a separate read would keep a buffer
+    /// of 20 KB in memory.
     #[test]
     fn queued_messages_occupy_the_memory_that_is_counted() {
         let mut alone = std::process::Command::new(std::env::current_exe().unwrap());

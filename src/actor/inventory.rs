@@ -1,5 +1,5 @@
-//! The inventory: a node that asks every store what it holds, and then ends. `dafka_stored --missing` uses it to find
-//! records that one store lacks. Stores of libdafka 0.1.0 respond to it, too.
+//! The inventory: a node that requests the heads of all partitions from every store, and then ends. An inventory lets
+//! `dafka_stored --missing` find records that one store lacks. Stores of libdafka 0.1.0 respond to an inventory, too.
 
 use super::common::Common;
 use super::inbox::Inbox;
@@ -15,16 +15,18 @@ use crate::wire::{Message, Position, Subscription, id, prefix};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::Sender;
 
-/// How often the inventory requests heads. A request is lost if the store has not subscribed to it yet. A response is
-/// lost if the inventory has not subscribed to it yet.
+/// How often the inventory requests heads. A request is lost if the store's subscription to it has not arrived at the
+/// inventory yet. A response is lost if the inventory's subscription to it has not arrived at the store yet.
 const REQUEST_INTERVAL_MS: u64 = 500;
-/// The inventory ends after this time without a new store or a new partition.
+/// When all stores have responded, the inventory ends after this time without anything new: a new store, the first
+/// response of a store, or a new partition.
 const COMPLETE_MS: u64 = 3_000;
-/// This longer time applies while some store has not responded.
+/// While some store has not responded, the inventory ends only after this time without anything new.
 const INCOMPLETE_MS: u64 = 15_000;
-/// The longest duration, even if new responses continue to arrive.
+/// The longest duration of an inventory, even if new responses continue to arrive.
 const MAX_MS: u64 = 60_000;
-/// The most bytes of responses that may wait to be processed. Dropped responses arrive again after the next request.
+/// The limit of the inbox, see [`Inbox::new`]. Responses may occupy twice as many bytes. Stores send dropped responses
+/// again after the next request.
 const MAX_UNREAD_BYTES: usize = 64 << 20;
 
 /// What the stores of a network hold.
@@ -32,13 +34,13 @@ const MAX_UNREAD_BYTES: usize = 64 << 20;
 pub struct Inventory {
     /// How many stores were found.
     pub stores: usize,
-    /// By topic and producer: the offset after the newest record that any store has.
+    /// For each topic and producer: the offset after the newest record that any store has.
     pub next: BTreeMap<(Vec<u8>, Vec<u8>), u64>,
-    /// Why stores or partitions may be left out.
+    /// Why the result may lack stores or partitions; `None` when it is complete.
     pub incomplete_because: Option<String>,
 }
 
-/// Runs an inventory, and sends its result. Sends nothing when `$TERM` arrives first.
+/// Runs an inventory, and sends its result to `found`. Sends nothing when `$TERM` arrives before the result.
 ///
 /// # Errors
 /// When no more sockets are available.
@@ -83,11 +85,11 @@ struct InventoryRole<'a> {
     max_partitions: usize,
     found: &'a Sender<Inventory>,
     inventory: Inventory,
-    /// The stores that have responded, by connection.
+    /// The connections of the stores that have responded.
     answered: HashSet<Box<[u8]>>,
-    /// A store or a partition was new in this turn.
+    /// This turn has found a new store, the first response of a store, or a new partition.
     has_new: bool,
-    /// When a store or a partition was new last.
+    /// The time of the latest turn with `has_new`.
     latest_new_ms: u64,
     /// When the inventory requests heads again.
     next_request_ms: u64,
@@ -107,7 +109,7 @@ impl Role for InventoryRole<'_> {
         Ok(if command == TERM { Flow::End } else { Flow::Continue })
     }
 
-    /// The readers of all stores subscribe to GET-HEADS.
+    /// Counts the stores: the reader of each store subscribes to GET-HEADS of all topics.
     fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, _: &mut Outbox<Run>) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.inventory.stores += 1;
@@ -137,8 +139,8 @@ impl Role for InventoryRole<'_> {
     /// Sends requests, and ends when the result is complete.
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         let now_ms = now_ms();
-        // Input that arrived while this thread was suspended still counts. So the time at which the wait for this input
-        // began decides whether the inventory ends.
+        // Input that arrived while this thread was suspended still counts. So the inventory ends only if its end was
+        // due when the wait for this input began.
         let turn_ms = std::mem::replace(&mut self.turn_ms, now_ms);
         let has_new = std::mem::take(&mut self.has_new);
         if has_new {
@@ -162,7 +164,7 @@ impl Role for InventoryRole<'_> {
                 format!("{silent_count} of them did not respond: they hold nothing, or are too slow");
             self.inventory.incomplete_because.get_or_insert(silent);
         }
-        // Fails when the receiver has ended. Then the result is not needed.
+        // This fails when the receiver has ended. Nobody needs the result then.
         let _ = self.found.send(std::mem::take(&mut self.inventory));
         Ok(Flow::End)
     }
@@ -182,7 +184,7 @@ impl InventoryRole<'_> {
         let has_room = self.inventory.next.len() < self.max_partitions;
         match self.inventory.next.get_mut(&key) {
             Some(known) if *known >= next => {}
-            // A later head of a known partition is not new: its producer is still publishing.
+            // A later head of a known partition does not count as new: the producer still publishes.
             Some(known) => *known = next,
             None if has_room => {
                 self.inventory.next.insert(key, next);

@@ -4,12 +4,13 @@ use super::received::{Content, Received};
 use crate::net::{Frame, Origin};
 use std::collections::VecDeque;
 
-/// Messages with longer frames are not copied: libzmq (4.3) allocates memory for each such frame separately.
+/// The longest frame that the queue copies. libzmq (4.3) allocates separate memory for each longer frame.
 const MAX_COPIED_LEN: usize = 8 << 10;
-/// The size of an allocation.
+/// The size of a chunk.
 const CHUNK_BYTES: usize = 64 << 10;
 /// The memory that a copied message takes in the queue besides its bytes.
 pub(super) const OVERHEAD_BYTES: usize = 2 * size_of::<Entry>();
+/// The same for a message that is not copied.
 const UNCOPIED_BYTES: usize = 256;
 
 /// A first-in, first-out queue.

@@ -1,7 +1,9 @@
-//! One thread per node. The thread moves bytes between sockets and a state machine, and runs its timers.
+//! One thread per node. The thread moves bytes between sockets and a state machine, and runs the timers of the state
+//! machine.
 //!
-//! An actor runs in the thread that calls its `run` function: the thread of a zactor, or one that [`spawn`] starts. The
-//! owner of the actor controls it over a pipe. The actor ends when it receives `$TERM`, or when it cannot start.
+//! An actor runs in the thread that calls its `run` function: the thread of a zactor, or a thread that [`spawn`]
+//! starts. The owner of the actor controls it over a pipe. The actor ends when it receives `$TERM`, cannot start, or
+//! fails.
 
 mod address;
 pub mod beacon;
@@ -38,22 +40,24 @@ use crate::protocol::{Outbox, Progress};
 use crate::wire::batch::{FULL_LEN_BYTES, OVERHEAD_BYTES};
 use crate::wire::id;
 
-/// The most messages that an actor receives from one socket before it turns to the others.
+/// The most messages that an actor receives from one socket before it reads its other sockets.
 const BATCH_COUNT: usize = 1_000;
-/// The most records and heads that a node sends in response to requests before it reads its sockets again.
+/// The most heads, and the most records, that a node sends in response to requests before it reads its sockets again.
+/// Whole batches may exceed the limit.
 const ANSWER_COUNT: u64 = 512;
 
-/// The most requests and ACKs that may wait to be sent to one peer. Nodes send them again if they were dropped.
+/// The most requests and ACKs that may wait to be sent to one peer. libzmq drops further ones, and nodes send them
+/// again.
 const MAX_UNSENT_REQUEST_COUNT: i32 = 131_072;
 
 /// Pause after which a node checks again whether requesters have read earlier responses.
 const UNREAD_MS: u64 = 10;
 
-/// The most bytes of requests that may wait to be processed, in nodes that receive only requests. A requester repeats a
-/// request that was dropped.
+/// The limit of the inbox, see [`Inbox::new`](inbox::Inbox::new), of a node that receives only requests. Requests may
+/// occupy twice as many bytes. When a request was dropped, its requester repeats it.
 const MAX_UNREAD_REQUEST_BYTES: usize = 16 << 20;
-/// The longest frame other than a record's content. Names have at most 255 bytes; the rest is room for extensions of
-/// the protocol.
+/// The longest frame that a node accepts if it receives neither records nor hellos. Each name in a frame has at most
+/// 255 bytes. The rest is room for extensions of the protocol.
 const MAX_FRAME_LEN_BYTES: usize = 4_096;
 
 /// The longest frame that a node must accept to receive records of up to `max_record_bytes`, alone or in batches.
@@ -131,8 +135,8 @@ fn send(socket: &Socket, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
         }
         run => run.map(Run::into_content),
     };
-    // A publishing socket never waits: it drops messages that exceed a peer's high-water mark. The peer later requests
-    // the lost records with FETCH.
+    // A publishing socket never waits. When the queue of messages to a peer is full, the socket drops the message for
+    // this peer. The peer later requests lost records with FETCH.
     match content {
         None => socket.try_send(&mut Frame::copy(frame), false)?,
         Some(mut content) => {
@@ -143,7 +147,7 @@ fn send(socket: &Socket, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
     Ok(())
 }
 
-/// The peer that sent a message, by the name that the state machines use.
+/// The name of the peer that sent a message. The state machines distinguish peers by this name.
 fn sender(origin: Origin) -> Option<Box<[u8]>> {
     Peer::sender_of(origin).map(|peer| peer.name())
 }
@@ -153,7 +157,7 @@ fn timeout_ms(due_ms: Option<u64>, now_ms: u64) -> i64 {
     due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms).min(i32::MAX as u64) as i64)
 }
 
-/// When a node continues to send responses.
+/// The time at which a node must continue to send responses; `None` when all responses were sent.
 fn answers_due_ms(progress: Progress, now_ms: u64) -> Option<u64> {
     match progress {
         Progress::Idle => None,

@@ -21,10 +21,10 @@ mod sockets;
 
 /// A starting node stops waiting for peers when no new peer has connected for this time.
 const QUIET_MS: u64 = 20;
-/// The limit of unread records that libzmq holds. The message that a connection is still receiving does not count.
-/// Beyond the limit, the connection with the most unread data is ended.
+/// The limit in bytes of unread messages that libzmq holds for a node. One long frame that is still arriving does not
+/// count. Beyond the limit, the connections with the most unread data are ended.
 const MAX_HELD_BYTES: usize = 256 << 20;
-/// The same limit for a node that receives only requests.
+/// The same limit for a node that accepts only short frames: a producer or an inventory.
 const MAX_HELD_REQUEST_BYTES: usize = 64 << 20;
 /// The longest time that a starting node waits for peers to connect.
 const MAX_SETTLE_MS: u64 = 200;
@@ -43,16 +43,16 @@ pub(super) struct Node {
     directory: Directory,
     /// Limits log lines about requests in the name of other nodes.
     forged_warning: RefCell<Warning>,
-    /// Limits what libzmq holds for `publisher`.
+    /// Limits the unread data that libzmq holds for `publisher`.
     unread_subscriptions: Backlog,
-    /// Limits what libzmq holds for `subscriber`.
+    /// Limits the unread data that libzmq holds for `subscriber`.
     pub(super) unread: Backlog,
     max_subscription_bytes: usize,
     connect_warning: RefCell<Warning>,
     given_up_warning: RefCell<Warning>,
     cut_off_warning: RefCell<Warning>,
     beacon: BeaconLink,
-    /// The endpoint of another node with this node's address, from the latest beacon that announced one.
+    /// The endpoint of another node that uses this node's address, from the latest beacon of that node.
     twin: RefCell<Option<String>>,
 }
 
@@ -133,10 +133,10 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until an item is ready, `timeout_ms` have passed (negative: without limit), or a signal came.
+    /// Waits until an item is ready, `timeout_ms` have passed (negative: no limit), or a Unix signal has arrived.
     pub(super) fn poll(&self, items: &mut [PollItem], timeout_ms: i64) -> Result {
-        // The limit on idle connections counts only time in which the node had read everything: an unread message may
-        // come from a peer that would otherwise count as idle.
+        // A connection becomes idle only while the node waits and has no unread subscription: an unread subscription
+        // may have come over that connection.
         let inbound = self.inbound.as_ref().filter(|_| !self.is_behind());
         let _waiting = inbound.map(Inbound::waiting);
         Ok(poll(items, timeout_ms)?)
@@ -154,17 +154,17 @@ impl Node {
         Box::new(move |connection| directory.leads_to_peer(connection))
     }
 
-    /// Connects to new peers and disconnects from peers that left. Returns true when a connection was given up because
-    /// its peer sent a forbidden message. All later messages of this connection are lost.
+    /// Connects to new peers and disconnects from peers that left. Returns true when the connection to a ZeroMQ peer
+    /// was given up. Messages of this peer are then lost.
     ///
     /// Call this after messages were read, and before the subscribing socket is polled again. A poll makes libzmq read
-    /// the first frame of a message from its connection. A disconnect then loses the other frames, and libzmq (4.3.4)
-    /// aborts the process at the next read (fq.cpp: `!_more`).
+    /// the first frame of a message from a connection. If the connection is then disconnected, the other frames are
+    /// lost, and libzmq (4.3.4) aborts the process at the next read (fq.cpp: `!_more`).
     pub(super) fn follow_beacon(&self) -> Result<bool> {
         self.follow_beacon_with(|_, _| {})
     }
 
-    /// As [`Node::follow_beacon`]. Calls `each` with the endpoint of a peer that appeared (true) or disappeared
+    /// Like [`Node::follow_beacon`]. Also calls `each` with the endpoint of a peer that appeared (true) or disappeared
     /// (false). `each` is also called for a connection that was given up (false), and for its next attempt (true).
     pub(super) fn follow_beacon_with(&self, mut each: impl FnMut(&str, bool)) -> Result<bool> {
         let mut is_cut = false;
@@ -218,7 +218,7 @@ impl Node {
     }
 
     /// Waits until existing peers have connected, so that they need not fetch the first records. The wait ends after
-    /// [`QUIET_MS`] without a new peer.
+    /// [`QUIET_MS`] without a new peer, and after [`MAX_SETTLE_MS`] at the latest.
     pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription, Origin)) -> Result {
         let due_ms = now_ms() + MAX_SETTLE_MS;
         loop {
@@ -233,12 +233,13 @@ impl Node {
         }
     }
 
-    /// The endpoint of another node that uses this node's address. Returned once for each beacon of that node.
+    /// The endpoint of another node that uses this node's address. Each beacon of that node is reported at most once.
     pub(super) fn twin(&self) -> Option<String> {
         self.twin.take()
     }
 
-    /// Reads the subscriptions of peers from the node's XPUB socket. Passes each to `each`, with its connection.
+    /// Reads the subscriptions of peers from the node's XPUB socket. Passes each subscription to `each`, with the
+    /// connection over which it came.
     pub(super) fn subscriptions(&self, mut each: impl FnMut(&Subscription, Origin)) -> Result {
         let mut frame = Frame::new();
         let mut is_empty = false;
@@ -281,7 +282,7 @@ impl Node {
     }
 
     /// Whether a request comes from the node that will receive the response. Logs a request that names a node other
-    /// than its sender. A request whose connection has ended is dropped without a log line, since its sender is not
+    /// than its sender. A request whose connection has ended is dropped without a log line, because its sender is not
     /// known any more.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> bool {
         let is_genuine = self.requesters.borrow().is_genuine(message, origin);

@@ -1,6 +1,7 @@
-//! Writes the log lines of a node: the notices of its state machines, and warnings of its loop and its beacon.
+//! Writes the log lines of a node: the notices of the node's state machines, and warnings of the node's loop and
+//! beacon.
 //!
-//! Peers can cause any of these conditions, so the rate of each kind is limited.
+//! Peers can cause most of these lines. So the rate of each kind of line is limited, here or in a state machine.
 
 use super::printable;
 use crate::net::{Peer, Warning, now_ms};
@@ -8,7 +9,7 @@ use crate::protocol::notice::{AckStall, Notice};
 use crate::protocol::store::comparison::Divergence;
 use std::collections::VecDeque;
 
-/// The most divergences logged per second. Further ones wait. On average, a store finds fewer.
+/// The most divergences logged per second. Further divergences wait. On average, a store finds fewer.
 const DIVERGENCES_PER_S: usize = 8;
 /// The most divergences that may wait to be logged.
 const MAX_DIVERGENCES: usize = 64;
@@ -19,11 +20,12 @@ pub(super) struct Notices<'a> {
     name: &'a str,
     /// What the node does with records: "read", "stored".
     verb: &'static str,
-    /// Limits lines about dropped messages and refused partitions.
+    /// Limits the rate of lines about dropped messages and refused partitions.
     warning: Warning,
-    /// Limits lines about stalled partitions, so that other warnings do not hide them.
+    /// Limits the rate of lines about stalled partitions. This limit is separate, so that other warnings do not
+    /// suppress these lines.
     stall_warning: Warning,
-    /// Limits lines about peers that exceed a limit.
+    /// Limits the rate of lines about peers that exceed a limit.
     peers_warning: Warning,
     /// Divergences that wait to be logged.
     divergences: VecDeque<Divergence>,
@@ -45,7 +47,7 @@ impl<'a> Notices<'a> {
         }
     }
 
-    /// Logs a condition that a peer may cause often. All such lines together are limited to one per second.
+    /// Logs a condition that a peer may cause often. All calls together log at most one line per second.
     pub(super) fn warn(&mut self, text: impl FnOnce() -> String) {
         let name = self.name;
         self.warning.warn(now_ms(), || format!("{name}: {}", text()));
@@ -147,7 +149,7 @@ fn describe_stall(stall: &AckStall) -> String {
             "{stores} of the producer/min_stores = {min_stores} required stores report that they have the oldest"
         ),
     };
-    // A store that receives a longer record than it accepts does not reply. It ends the connection.
+    // A store that receives a record longer than its limit sends no response. It ends the connection.
     let perhaps_too_long = long_record.map_or_else(String::new, |(offset, len)| {
         format!(
             "; the oldest, record {offset}, has {len} bytes, more than any acknowledged record: a store refuses \

@@ -34,7 +34,7 @@ impl Received {
         Received { frame: received.frame.into_own_memory(), is_own: true, ..received }
     }
 
-    /// Whether the message has records that their producer publishes to all. A node that misses such records fetches them.
+    /// Whether the message contains live records. A node fetches live records that it has missed.
     pub(super) fn is_live_record(&self) -> bool {
         [id::RECORD, id::RECORDS].map(Some).contains(&self.frame.as_ref().first().copied())
     }

@@ -1,20 +1,21 @@
 //! The queue through which a consumer's actor hands its records to the application.
 //!
-//! A consumer begins in *frame mode*: its actor sends each record through the record pipe, as a message of three frames.
-//! A program may read these messages itself. After the program has read [`SWITCH_COUNT`] records through this library,
-//! and none otherwise, the reader switches to *queue mode*. Then the actor appends records to a queue in memory, and the
-//! reader takes all of them at once. That costs much less than messages.
+//! A consumer begins in *frame mode*: its actor sends each record through the record pipe, as a message of three
+//! frames. A program may read these messages itself, without this library. When the program has read [`SWITCH_COUNT`]
+//! records through this library, and none itself, the reader switches to *queue mode*. Then the actor appends records
+//! to a queue in memory, and the reader takes all records of the queue at once. Queue mode costs much less than frame
+//! mode.
 //!
-//! In queue mode, the pipe contains one message, the *token*, while records wait. So the pipe is readable if and only if
-//! a record can be read, as in frame mode. The actor sends the token with the first record. The reader removes it with
-//! the last one. Both do so under the lock of the queue.
+//! In queue mode, the pipe contains one message, the *token*, while records wait. So the pipe is readable if and only
+//! if a record can be read, as in frame mode. The actor sends the token when it appends the first record. The reader
+//! removes the token when it takes the last record. Both do so under the lock of the queue.
 //!
-//! When the queue is full, the actor waits. When the reader then takes the queue, it wakes the actor with a message in
-//! the opposite direction. The actor polls the descriptor of its end for this message.
+//! When the queue is full, the actor waits. When the reader then takes the records of the queue, it sends the actor a
+//! message through the pipe, a *wake*. The actor polls the descriptor of its end of the pipe for the wake.
 //!
-//! When the decision is against queue mode, the reader has read records that go back into the pipe. libzmq frees the
-//! room of these records late, so some of them may wait in the queue. If the actor ends before it has sent them, the
-//! reader takes them from the queue after the last frame.
+//! To decide about the switch, the reader reads all records from the pipe. If the reader then does not switch, these
+//! records go back into the pipe. libzmq frees their room in the pipe late, so some of these records may wait in the
+//! queue. If the actor ends before it has sent them, the reader takes them from the queue after the last frame.
 
 mod list;
 mod reader;
@@ -35,13 +36,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zmq::{POLLIN, PollItem};
 
 /// How many records the application reads through this library before the reader switches to queue mode. A program that
-/// reads some of its records from the socket itself usually does so earlier, and then gets frames for ever.
+/// reads some records itself usually reads one of them before the switch. It then gets frames for ever.
 pub const SWITCH_COUNT: u64 = 1_000;
 
-/// The most bytes of records, with their overhead, that the queue holds for the reader, and that the reader has taken.
+/// The limit in bytes, with overhead, of the records in the queue. The records that the reader has taken from the queue
+/// have the same limit.
 const MAX_LEN_BYTES: usize = 2 << 20;
-/// Beyond this number, records in the queue are copied out of libzmq's read buffers: one record may keep a whole buffer
-/// in memory.
+/// While the queue has this many records, further records are copied out of libzmq's read buffers: one record may keep
+/// a whole buffer in memory.
 const MAX_COUNT_IN_READ_BUFFERS: usize = 1_000;
 
 /// The content of the token.
@@ -50,11 +52,11 @@ const TOKEN: &[u8] = b"dafka_consumer_msg_recv";
 /// How the actor hands over records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// In frames, until the reader decides.
+    /// As frames, until the reader decides.
     Undecided,
-    /// In frames for ever: the program reads some records itself.
+    /// As frames for ever: the program reads some records itself.
     Frames,
-    /// In the queue.
+    /// Through the queue.
     Queue,
 }
 
@@ -66,16 +68,16 @@ struct State {
     sink: Option<Socket>,
     /// How many records were sent as frames.
     sent: u64,
-    /// In queue mode, the records for the reader. In frame mode, records that the actor sends before others.
+    /// In queue mode, the records for the reader. In frame mode, records that the actor must send before all others.
     records: RecordList,
     /// Whether the token is in the pipe.
     has_token: bool,
-    /// The actor waits until the reader takes the queue.
+    /// The actor waits until the reader takes the records of the queue.
     is_actor_waiting: bool,
 }
 
 impl State {
-    /// Sends waiting records as frames until the pipe is full.
+    /// Sends the waiting records, and then `more`, as frames until the pipe is full.
     fn send_frames(&mut self, more: &mut RecordList) -> Result {
         let Some(sink) = &self.sink else { return Ok(()) };
         for list in [&mut self.records, more] {
@@ -95,14 +97,14 @@ impl State {
             && has_records
             && !self.has_token
         {
-            // Of the reads at the other end, libzmq notices some only here.
+            // libzmq notices some reads at the other end of the pipe only in this call.
             sink.events();
             self.has_token = sink.try_send(&mut Frame::copy(TOKEN), false)?;
         }
         Ok(())
     }
 
-    /// Reads the messages of the reader, so that the descriptor of the sink is not ready until the next one.
+    /// Reads the wakes that the reader has sent, so that the descriptor of the sink is not ready until the next wake.
     fn read_wakes(&mut self) -> Result {
         self.is_actor_waiting = false;
         let mut frame = Frame::new();
@@ -136,7 +138,7 @@ impl RecordQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// False when records are left, or the token.
+    /// Hands over records. Returns false when records are left, or when the token could not be sent.
     fn hand_over(&self, state: &mut State, records: &mut RecordList) -> Result<bool> {
         if state.mode != Mode::Queue {
             state.send_frames(records)?;
@@ -158,7 +160,8 @@ impl RecordQueue {
 }
 
 /// Makes the two ends of a queue. `sink` is the actor's end of the record pipe. `max_count` limits the records that
-/// wait (0: no limit): one half of it applies to the queue, the other half to the records that the reader has taken.
+/// wait (0: no limit). One half applies to the records in the queue, the other half to the records that the reader has
+/// taken.
 ///
 /// # Errors
 /// libzmq's error when the sink has no descriptor.
@@ -178,7 +181,7 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
     Ok((RecordWriter { queue: queue.clone(), file }, RecordReader::new(queue)))
 }
 
-/// The actor's end. Dropping it closes the actor's end of the record pipe.
+/// The actor's end of the queue. Dropping it closes the actor's end of the record pipe.
 pub struct RecordWriter {
     queue: Arc<RecordQueue>,
     /// The descriptor of the sink: it becomes readable when the reader has made room.
@@ -191,10 +194,10 @@ impl RecordWriter {
         PollItem::from_fd(self.file, POLLIN)
     }
 
-    /// Hands over records until none is left or the reader has enough. `is_woken`: [`RecordWriter::item`] may be ready.
-    /// False when the actor must wait.
+    /// Hands over records until no record is left, or the queue or the pipe is full. `is_woken`: [`RecordWriter::item`]
+    /// may be ready. Returns false when the actor must wait until the item is ready.
     pub(super) fn hand_over(&self, records: &mut RecordList, is_woken: bool) -> Result<bool> {
-        // A thread that is parked must not hold the lock.
+        // At the end of the process, a thread that uses a socket is parked. It must not hold the lock then.
         exit::park_if_abandoned();
         let mut state = self.queue.lock();
         if !is_woken && self.queue.hand_over(&mut state, records)? {
@@ -213,7 +216,8 @@ impl Drop for RecordWriter {
         self.queue.has_rest.store(has_rest, Ordering::Release);
         let sink = state.sink.take();
         drop(state);
-        // The socket is closed without the lock, because a thread of an exiting process may park there.
+        // The socket is closed without the lock: at the end of the process, this thread may be parked while it closes
+        // the socket.
         drop(sink);
     }
 }

@@ -1,5 +1,6 @@
-//! Decides which requesters get responses: only requesters that read them. Limits the rate of heads. Also tracks which
-//! producers run 0.1.0: a node drops their responses if it has requested the records from a store.
+//! Decides which requesters get responses: only requesters that read their responses. Limits the rate at which a
+//! requester gets heads. Also tracks which producers run 0.1.0. When a node has requested records from a store, it
+//! drops responses of 0.1.0 producers.
 
 use super::directory::Directory;
 use crate::net::{Frame, Origin, Readers, Reading as ConnectionReading, now_ms};
@@ -8,19 +9,19 @@ use crate::wire::{Message, Subscription, id};
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 
-/// Heads that one requester may get per second, on average.
+/// The most heads that one requester may get per second, on average.
 const HEADS_PER_S: u64 = 50_000;
-/// The limit of heads that one requester may get at once.
+/// The most heads that one requester may get at once, from any socket.
 const MAX_HEADS_AT_ONCE: u64 = 65_536;
 /// The most requesters whose heads are counted at a time.
 const MAX_RATED_REQUESTERS: usize = 10_000;
-/// The most producers that are known at a time to run this library, not 0.1.0.
+/// The most producers in [`RequesterTable::producers`].
 const MAX_PRODUCERS: usize = 65_536;
 
-/// How many heads one requester may get at once, from a socket with this high-water mark. The order of heads is the same
-/// in each response. If they did not fit into libzmq's queue, libzmq would drop the same ones each time.
+/// How many heads one requester may get at once, from a socket with this high-water mark. The order of heads is the
+/// same in each response. If the heads did not fit into libzmq's queue, libzmq would drop the same heads each time.
 ///
-/// The queue has room for twice as many, because the last slice of heads may exceed the limit.
+/// The limit is half of the high-water mark, because the last slice of heads may exceed the limit.
 pub(super) fn heads_at_once(send_high_watermark: i32) -> u64 {
     match u64::try_from(send_high_watermark) {
         Ok(count @ 1..) => (count / 2).clamp(1, MAX_HEADS_AT_ONCE),
@@ -33,14 +34,14 @@ pub(super) fn heads_at_once(send_high_watermark: i32) -> u64 {
 pub(super) struct RequesterTable {
     readers: Readers,
     directory: Directory,
-    /// Subscriptions are still unread, so a requester that seems to have no subscription may have one.
+    /// The node has not read all subscriptions. So a requester without a known subscription may have one.
     is_behind: bool,
-    /// The limit of heads that one requester may get at once.
+    /// The most heads that one requester may get at once.
     heads_at_once: u64,
-    /// By requester: how many heads it had got beyond the rate, and when these were counted.
+    /// For each requester: how many heads it had got beyond the rate, and the time of this count in milliseconds.
     heads: HashMap<Box<[u8]>, (u64, u64)>,
-    /// Producers that run this library, not 0.1.0. Over one connection, such a producer subscribes to FETCHes of its
-    /// partition and to GET-HEADS. A 0.1.0 producer does not subscribe to GET-HEADS.
+    /// Producers that run this library, not 0.1.0. A producer of this library subscribes to FETCHes of its partition
+    /// and to GET-HEADS, over the same connection. A 0.1.0 producer does not subscribe to GET-HEADS.
     producers: HashSet<Box<[u8]>>,
     /// The latest subscription to FETCHes: its connection and its partition.
     last_producer: Option<(RawFd, Box<[u8]>)>,
@@ -64,7 +65,8 @@ impl RequesterTable {
             id::FETCH if subscription.subscribe => {
                 self.last_producer = frame.source_file().map(|file| (file, subscription.topic.into()));
             }
-            // libzmq sends subscriptions in alphabetical order, so this one follows the subscription to FETCHes.
+            // libzmq sends the subscriptions of a socket in the order of their bytes. So the subscription to GET-HEADS
+            // follows the one to FETCHes.
             id::GET_HEADS if subscription.subscribe && subscription.is_exact => {
                 let file = frame.source_file();
                 if let Some((_, producer)) = self.last_producer.take_if(|(last, _)| Some(*last) == file) {
@@ -90,8 +92,8 @@ impl RequesterTable {
         answer
     }
 
-    /// Whether a 0.1.0 producer sent this response itself. Its content may be wrong: such a producer can mix up records
-    /// when it sends them again.
+    /// Whether `producer` runs 0.1.0 and sent this response itself. The content of the response may then be wrong: a
+    /// 0.1.0 producer can mix up records when it sends them again.
     pub(super) fn is_from_0_1_0(&mut self, producer: &[u8], origin: Origin) -> bool {
         self.is_by_0_1_0(producer) && self.directory.is_from(origin, producer) == Some(true)
     }
@@ -109,8 +111,8 @@ impl RequesterTable {
         self.readers.begin_turn();
     }
 
-    /// Whether a request comes from the node that will receive the response. A peer can write any name into a request,
-    /// and the responses to a forged request would flood the node of that name. Returns `None` when the connection of
+    /// Whether a request comes from the node that will receive the response. A peer can write any node's name into a
+    /// request, and the responses to a forged request would flood the named node. Returns `None` when the connection of
     /// the request has ended.
     pub(super) fn is_genuine(&self, message: &Message, origin: Origin) -> Option<bool> {
         match message {

@@ -23,7 +23,7 @@ pub(super) enum Flow {
 /// What a role receives from its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receives {
-    /// Requests, which have one frame. The loop drops requests in the name of a node other than the sender.
+    /// Requests, which have one frame. The loop drops a request that names a node other than its sender.
     Requests,
     /// Records, heads and acknowledgements. Messages with records have two frames.
     Records,
@@ -35,10 +35,12 @@ pub(super) enum Receives {
 pub(super) trait Role: Sized {
     /// What the role receives from its peers.
     const RECEIVES: Receives;
-    /// True if the role keeps contents so long that each one must be copied out of libzmq's read buffer.
+    /// True if the role keeps contents for long. The loop then copies each content out of libzmq's read buffer: the
+    /// content would keep the whole buffer in memory.
     const KEEPS_CONTENT: bool = false;
 
-    /// False while the role accepts no messages. Then they wait in the inbox, and the role's clock stops.
+    /// False while the role accepts no messages. During this time, messages wait in the inbox, and the role's clock
+    /// stops.
     fn can_receive(&self) -> bool {
         true
     }
@@ -47,7 +49,7 @@ pub(super) trait Role: Sized {
     /// clock.
     fn due_ms(&self, now_ms: u64) -> Option<u64>;
 
-    /// The events of the owner's pipe to poll for. Without `POLLIN`, the loop reads no commands.
+    /// The events for which the loop polls the owner's pipe. Without `POLLIN`, the loop reads no commands.
     fn pipe_events(&self) -> PollEvents {
         POLLIN
     }
@@ -57,7 +59,7 @@ pub(super) trait Role: Sized {
         None
     }
 
-    /// Handles a command from the owner's pipe. `argument` is its second frame.
+    /// Handles a command from the owner's pipe. `argument` is the second frame of the command.
     fn handle_command(
         &mut self,
         common: &mut Common,
@@ -66,7 +68,7 @@ pub(super) trait Role: Sized {
         now_ms: u64,
     ) -> Result<Flow>;
 
-    /// Handles a peer's subscription to the node's publishing socket, which came over the connection `from`.
+    /// Handles a subscription that a peer has sent to the node's publishing socket, over the connection `from`.
     fn handle_subscription(
         &mut self,
         subscription: &Subscription,
@@ -80,8 +82,8 @@ pub(super) trait Role: Sized {
         Ok(())
     }
 
-    /// Whether the role has requested this record from one store. The loop then drops responses of 0.1.0 producers,
-    /// which respond to every FETCH and may send wrong content.
+    /// Whether the role has requested this record from one store. If so, the loop drops the record when a 0.1.0
+    /// producer sends it: a 0.1.0 producer responds to every FETCH of its partition, and may send wrong content.
     fn is_store_asked(&self, _position: &Position) -> bool {
         false
     }
@@ -96,25 +98,26 @@ pub(super) trait Role: Sized {
         now_ms: u64,
     ) -> Result;
 
-    /// Called when the node has no unread message.
+    /// Called when the inbox and the subscribing socket have no message.
     fn handle_all_read(&mut self, _now_ms: u64) -> Result {
         Ok(())
     }
 
-    /// Called after messages were read.
+    /// Called after the messages of a turn, even if there were none.
     fn after_messages(&mut self) -> Result {
         Ok(())
     }
 
-    /// A peer has appeared at `endpoint` (`is_present`), or has left. Only a producer uses this, to count its stores.
-    /// Requesters notice a dead peer by the deadline of their FETCH.
+    /// A peer has appeared at `endpoint` (`is_present`), or has left. A connection that was given up counts as a peer
+    /// that has left. Only a producer uses this, to count its stores. A requester notices a dead peer when its FETCH
+    /// misses the deadline.
     fn handle_peer(&mut self, _endpoint: &str, _is_present: bool) {}
 
     /// A connection was given up, and messages of its peer are lost.
     fn handle_given_up(&mut self, _now_ms: u64) {}
 
-    /// Does what is due, after all input. The loop then publishes the outbox. `is_extra_ready`: [`Role::extra_item`] is
-    /// ready.
+    /// Does what is due, after all input was handled. The loop then publishes the outbox. `is_extra_ready`:
+    /// [`Role::extra_item`] is ready.
     fn turn(&mut self, common: &mut Common, is_extra_ready: bool) -> Result<Flow>;
 
     /// The next notice of the state machine.

@@ -8,7 +8,8 @@ use crate::wire::batch::Batch;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A shorter content is copied into a message. For a longer one, sharing the batch costs less.
+/// A shorter content is copied into a frame of its own. For a longer content, a frame that shares the batch's memory
+/// costs less.
 const MIN_SHARED_LEN_BYTES: usize = 4_096;
 
 /// One or more consecutive records of one partition.
@@ -38,7 +39,7 @@ impl Part {
         self.count as usize == self.batch.count()
     }
 
-    /// The octets of the records in the batch, without its header.
+    /// How many octets the records of this part occupy in the batch. The batch's header does not count.
     fn len_bytes(&self) -> usize {
         self.batch.area_len_bytes(self.range())
     }
@@ -55,7 +56,7 @@ impl Part {
         }
     }
 
-    /// The records in a batch of their own.
+    /// Copies the records into a batch of their own.
     fn copy(&self) -> Option<Part> {
         Some(Part::from(self.batch.copy(self.range())?))
     }
@@ -91,7 +92,7 @@ impl Run {
         }
     }
 
-    /// Passes the content of the first record to `call`, which may take it out of the frame.
+    /// Passes a frame with the content of the first record to `call`. `call` may take the content out of the frame.
     pub fn with_first<T>(&mut self, call: impl FnOnce(&mut Frame) -> T) -> T {
         match self {
             Run::Record(content) => call(content),
@@ -106,7 +107,7 @@ impl Run {
         Some(Frame::of(whole.batch, Batch::as_octets))
     }
 
-    /// Removes and returns the first record. `None` if it is the only one.
+    /// Removes and returns the first record. If the run has only one record, keeps it and returns `None`.
     pub fn pop_first(&mut self) -> Option<Run> {
         match self {
             Run::Batch(part) if part.count > 1 => {
@@ -164,7 +165,7 @@ impl Payload for Run {
         }
     }
 
-    /// Includes the attributes of the records and their entries in the batch's table.
+    /// For a batch, the length includes the attributes of the records and their entries in the batch's table.
     fn len_bytes(&self) -> usize {
         match self {
             Run::Record(content) => content.as_ref().len(),
@@ -199,8 +200,9 @@ impl Payload for Run {
         (Run::Batch(Part { count, ..part }), Run::Batch(rest))
     }
 
-    /// Copies the records in two cases: their batch is more than twice as long as they are, so that keeping them would
-    /// keep too much memory; or the batch may be in a read buffer of libzmq, which would stay in memory with it.
+    /// Copies the records in two cases. First: their batch is more than twice as long as the records, and would stay in
+    /// memory with them. Second: the batch may be in a read buffer of libzmq, and the buffer would stay in memory with
+    /// the batch.
     fn into_own_memory(self) -> Run {
         match self {
             Run::Record(content) => Run::Record(content.into_own_memory()),

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The connection of a node to its beacon.
 pub(super) struct BeaconLink {
     handle: Handle,
-    /// The beacon sends one [`REPORTED`] on its pipe for each report.
+    /// Reports of the beacon. For each report, the beacon also sends one [`REPORTED`] on its pipe.
     reports: Receiver<Report>,
-    /// The beacon has not sent its ready signal yet, because the wait for it was interrupted.
+    /// The wait for the beacon's ready signal was interrupted, and the node has not received the signal yet.
     is_starting: Cell<bool>,
     /// The beacon reads the monitor. The node holds a reference, too: the monitor must exist until `stop_monitor` was
     /// called, even if the beacon panics.
@@ -23,7 +23,7 @@ pub(super) struct BeaconLink {
 }
 
 impl BeaconLink {
-    /// Starts the beacon of a node with this subscribing socket. The beacon keeps `directory` up to date.
+    /// Starts the beacon of the node that has this subscribing socket. The beacon keeps `directory` up to date.
     pub(super) fn start(config: &Config, subscriber: &Socket, directory: &Directory) -> Result<BeaconLink> {
         let (settings, name, traffic) = (config.beacon.clone(), config.name.to_owned(), config.traffic);
         let monitor = Arc::new(Mutex::new(Monitor::start(subscriber, ConnectionEvent::MONITORED)?));
@@ -41,10 +41,10 @@ impl BeaconLink {
         Ok(BeaconLink { handle: handle?, reports, is_starting: Cell::new(false), _monitor: monitor })
     }
 
-    /// Waits until the beacon is ready or `pipe` is readable. Then the beacon announces the node with this port.
+    /// Waits until the beacon is ready or `pipe` is readable. Then lets the beacon announce the node, with this port.
     pub(super) fn announce(&self, config: &Config, port: u16, pipe: &Pipe) -> Result {
-        // If the beacon fails just as `pipe` becomes readable, the beacon cannot receive START. Then the beacon's last
-        // signal ends the node.
+        // If the beacon fails just as `pipe` becomes readable, the beacon cannot receive START. In this case, the
+        // beacon's last signal ends the node.
         self.is_starting.set(!self.handle.wait_until_ready(pipe)?);
         let port = port.to_string();
         let mut start: Vec<&[u8]> = vec![b"START", config.address.as_bytes(), port.as_bytes()];

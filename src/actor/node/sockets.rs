@@ -4,8 +4,8 @@ use super::Config;
 use crate::actor::Result;
 use crate::net::{Kind, Socket};
 
-/// After a node ends, libzmq sends published records to live peers for this long. An application can set another time
-/// with zsys_set_linger.
+/// For this long after the end of a node, libzmq still sends the node's published messages to live peers. An
+/// application can set another time with zsys_set_linger.
 const LINGER_MS: i32 = 3_000;
 
 /// Creates the socket on which a node publishes. It is not bound yet.
@@ -17,9 +17,10 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
         publisher.zmq().set_linger(LINGER_MS)?;
     }
     if config.publisher == Kind::XPUB {
-        // Without this option, libzmq reports only the first subscription to a topic. The node must see each peer's
-        // subscription. The node also counts the bytes of each subscription as read. Otherwise a peer that changes its
-        // subscriptions often would seem to have much unread data, and would be disconnected.
+        // Without this option, libzmq reports only the first subscription to a topic, but the node must see the
+        // subscription of each peer. The node also counts the bytes of the subscriptions that it has read. It could not
+        // count unreported subscriptions. A peer that often changes its subscriptions would then seem to have much
+        // unread data, and its connection would be ended.
         publisher.report_every_subscription()?;
     }
     publisher.enable_keepalive()?;
@@ -29,12 +30,13 @@ pub(super) fn publisher(config: &Config) -> Result<Socket> {
 /// Creates the socket on which a node receives. It is not connected yet.
 pub(super) fn subscriber(config: &Config) -> Result<Socket> {
     let subscriber = Socket::new(Kind::SUB)?;
-    // A node that ends does not wait until dead peers have received its subscriptions, whatever linger time the
-    // application has set.
+    // When a node ends, libzmq does not wait until dead peers have received the node's subscriptions. The linger time
+    // that the application has set does not matter.
     subscriber.zmq().set_linger(0)?;
     subscriber.limit_untrusted_peers(config.max_frame_len_bytes)?;
     subscriber.enable_connect_backoff()?;
-    // There is no limit, because libzmq would drop a subscription that exceeds it, and never send it.
+    // No limit on the subscriptions that wait to be sent: libzmq would drop a subscription that exceeds a limit, and
+    // would never send it.
     subscriber.zmq().set_sndhwm(0)?;
     subscriber.enable_keepalive()?;
     subscriber.enable_user_timeout()?;

@@ -7,8 +7,8 @@ use crate::protocol::Payload;
 use std::collections::VecDeque;
 
 struct Entry {
-    /// The partition. `None`: the same one as that of the previous entry. Counting references to a name for each entry
-    /// would be slow, because two threads do so.
+    /// The partition; `None` if it is the partition of the previous entry. A name in each entry would be slow, because
+    /// two threads would count the references to the same name.
     name: Option<SharedPartitionName>,
     /// The memory that the entry occupies until its last record is removed.
     len_bytes: usize,
@@ -29,7 +29,7 @@ pub(in crate::actor) struct RecordList {
     removed: Option<SharedPartitionName>,
     /// The partition of the record that was added last.
     added: Option<SharedPartitionName>,
-    /// The sum over the records.
+    /// The memory that the entries occupy.
     len_bytes: usize,
 }
 
@@ -42,8 +42,8 @@ impl RecordList {
         self.entries.is_empty()
     }
 
-    /// Whether a run can be added without exceeding the limits. A list without records has room for any run. The number
-    /// of records may exceed its limit by those of one run.
+    /// Whether a run can be added without exceeding the limits. A list without records has room for any run. The
+    /// records of the last run may exceed `max_count`.
     pub(super) fn has_room(&self, run: &Run, max_count: usize, max_len_bytes: usize) -> bool {
         self.is_empty() || self.len() < max_count && self.len_bytes + len_bytes(run) <= max_len_bytes
     }
@@ -70,7 +70,7 @@ impl RecordList {
         self.entries.front().map(|entry| &entry.run)
     }
 
-    /// Sends records until `send` returns false, because a socket is full. True when all were sent.
+    /// Sends records until `send` returns false, because a socket is full. Returns true when all records were sent.
     pub(in crate::actor) fn send_with(
         &mut self,
         mut send: impl FnMut(PartitionName, &mut Frame) -> Result<bool>,
@@ -85,7 +85,7 @@ impl RecordList {
         Ok(true)
     }
 
-    /// Removes the first record. Its partition is `removed` afterwards.
+    /// Removes the first record, and sets `removed` to its partition.
     fn pop(&mut self) -> Option<Run> {
         let entry = self.entries.front_mut()?;
         if let Some(name) = entry.name.take() {
@@ -115,7 +115,7 @@ impl RecordList {
         Some(record)
     }
 
-    /// Removes the first run. Its partition is `removed` afterwards.
+    /// Removes the first run, and sets `removed` to its partition.
     fn pop_run(&mut self) -> Option<Run> {
         let run = self.pop_entry()?;
         self.count -= run.record_count() as usize;

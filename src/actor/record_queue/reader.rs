@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use zmq::POLLIN;
 
-/// The application's end. One thread at a time uses it, the one that reads the record pipe. `source` is always the
-/// application's end of the pipe.
+/// The application's end of the queue. Only the thread that reads the record pipe uses it. In each method, `source` is
+/// the application's end of the record pipe.
 pub struct RecordReader {
     queue: Arc<RecordQueue>,
-    /// Records that were taken from the queue. While there are any, the token stays in the pipe.
+    /// Records that the reader has taken from the queue. While this list has records, the token stays in the pipe.
     taken: RecordList,
     /// How many records this library has read from the pipe as frames.
     received: u64,
-    /// Whether records come through the queue: in `Mode::Queue`, or the actor has ended and all frames were read.
+    /// Whether records come through the queue: because of [`Mode::Queue`], or because the actor has ended and all
+    /// frames were read.
     has_switched: bool,
 }
 
@@ -34,8 +35,8 @@ impl RecordReader {
         !self.has_switched
     }
 
-    /// This library has read a record from the pipe as frames. Switches to queue mode if the program seems to read all
-    /// its records so.
+    /// Call this after this library has read a record from the pipe as frames. Switches to queue mode if the program
+    /// seems to read all its records through this library.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -44,18 +45,19 @@ impl RecordReader {
         if self.received == SWITCH_COUNT { self.decide(source) } else { Ok(()) }
     }
 
-    /// Decides whether the records come through the queue from now on. Not if the program has read some records itself.
+    /// Decides whether records come through the queue from now on. They do not if the program has read some records
+    /// itself, without this library.
     ///
-    /// The actor sends frames under the lock. So the pipe holds all records that were sent, except those that this
-    /// library or the program has read.
+    /// The actor sends frames only while it holds the lock. So during the decision, the pipe contains all sent records
+    /// that neither this library nor the program has read.
     fn decide(&mut self, source: &Socket) -> Result {
         let mut guard = self.queue.lock();
         let state = &mut *guard;
         if state.sink.is_none() {
-            // The actor has ended. The rest is in the pipe.
+            // The actor has ended. All remaining records are in the pipe.
             return Ok(());
         }
-        // So that the wake below makes the descriptor ready.
+        // Earlier wakes are read, so that the wake below makes the descriptor of the actor's end ready.
         state.read_wakes()?;
         let mut rest = RecordList::default();
         while let Some((name, content)) = read_frames(source, rest.last_name())? {
@@ -70,11 +72,11 @@ impl RecordReader {
             state.records = rest;
             state.send_frames(&mut RecordList::default())?;
         }
-        // This thread may have processed the event that the actor waits for.
+        // This thread has used the actor's end of the pipe. It may have processed the event for which the actor waits.
         wake(source)
     }
 
-    /// Takes the next record without waiting, in any mode. Sets `name` to its partition.
+    /// Takes the next record without waiting, in any mode. Sets `name` to the record's partition.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -88,8 +90,8 @@ impl RecordReader {
         Ok(Some(Run::Record(content)))
     }
 
-    /// Takes the next record without waiting, in queue mode. Sets `name` to its partition. Without a record, the pipe is
-    /// not readable afterwards.
+    /// Takes the next record without waiting, in queue mode. Sets `name` to the record's partition. If there is no
+    /// record, the pipe is not readable afterwards.
     ///
     /// # Errors
     /// Errors of libzmq.
@@ -103,7 +105,8 @@ impl RecordReader {
         let is_actor_waiting = std::mem::take(&mut state.is_actor_waiting);
         record = record.or_else(|| self.taken.pop_into(name));
         if self.taken.is_empty() && (state.has_token || record.is_none()) {
-            // Without a record, this also removes anything else, so that a caller that waits does not spin.
+            // If there is no record, this loop removes every message from the pipe. Otherwise a caller that polls the
+            // pipe would return at once, again and again.
             while source.try_recv(&mut Frame::new())? && record.is_none() {}
             state.has_token = false;
         }
@@ -114,14 +117,15 @@ impl RecordReader {
     }
 }
 
-/// Wakes the actor. To be called under the lock of the queue: the actor then reads every wake before it waits. libzmq
-/// would not make the descriptor ready for a wake behind an unread one.
+/// Wakes the actor. The caller must hold the lock of the queue, so that the actor reads every wake before it waits.
+/// While an earlier wake is unread, libzmq does not make the descriptor ready for a later one.
 fn wake(source: &Socket) -> Result {
     source.try_send(&mut Frame::new(), false)?;
     Ok(())
 }
 
-/// Reads a record of three frames without waiting. Shares the name `previous` if it is the same.
+/// Reads a record of three frames without waiting. If the record's partition is `previous`, the result shares this
+/// name.
 pub(super) fn read_frames(
     source: &Socket,
     previous: Option<&SharedPartitionName>,

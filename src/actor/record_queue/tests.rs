@@ -9,7 +9,7 @@ fn name(topic: &str) -> SharedPartitionName {
     SharedPartitionName::new(PartitionName { topic: topic.as_bytes(), producer: b"producer" })
 }
 
-/// The name that record `number` has: runs of different lengths.
+/// The topic of record `number`. Runs of records with one topic have different lengths.
 fn topic(number: u64) -> &'static str {
     if number % 10 < 7 { "often" } else { "seldom" }
 }
@@ -18,14 +18,14 @@ fn topic(number: u64) -> &'static str {
 fn ends(limit: i32) -> (RecordWriter, Application) {
     let [sink, source] = [(); 2].map(|()| Socket::new(Kind::PAIR).unwrap());
     sink.zmq().set_sndhwm(limit).unwrap();
-    // Together with the limit of the other end.
+    // The room is the sum of this limit and the limit of the other end.
     source.zmq().set_rcvhwm(1).unwrap();
     connect_pair(&source, &sink).unwrap();
     let (writer, reader) = record_queue(sink, limit as usize + 1).unwrap();
     (writer, Application { source, reader, name: None, next: 0 })
 }
 
-/// Numbered records that the actor has not handed over.
+/// The actor's end, with numbered records that the actor has not handed over.
 struct Actor {
     writer: RecordWriter,
     records: RecordList,
@@ -68,7 +68,7 @@ fn name_of(number: u64) -> SharedPartitionName {
     NAMES.with(|names| names[usize::from(topic(number) == "seldom")].clone())
 }
 
-/// Checks that it reads all records in order.
+/// The application's end. Checks that the application reads all records in order.
 struct Application {
     source: Socket,
     reader: RecordReader,
@@ -87,7 +87,7 @@ impl Application {
         self.next += 1;
     }
 
-    /// Reads a record as a program does that does not use this library.
+    /// Reads a record as a program without this library does.
     fn read_itself(&mut self) -> bool {
         let Some((name, content)) = reader::read_frames(&self.source, None).unwrap() else { return false };
         self.check(name.as_name(), content.as_ref());
@@ -112,7 +112,8 @@ fn the_pipe_is_readable_while_records_wait() {
     for limit in [1, 7, 3_000] {
         let (writer, mut application) = ends(limit);
         let mut actor = actor(writer);
-        // Ends before, at and after the switch; with more records than the pipe holds, and with none left.
+        // Some rounds end before, at and just after the switch. Some have more records than the pipe holds. Each round
+        // ends when no record is left.
         for count in [300, 699, 1, 1, 2, 500, 3, 5_000, 10_000] {
             actor.add(count);
             while application.next < actor.next {
@@ -171,7 +172,7 @@ fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
     actor.add(1_000);
     assert!(!actor.hand_over() && is_waiting(&actor));
     assert_eq!(actor.records.len(), 950);
-    // It takes the first half. The actor is woken, and hands over the second half.
+    // The reader takes the first half. The actor is woken, and hands over the second half.
     assert!(application.read() && !is_waiting(&actor));
     assert!(!actor.hand_over() && is_waiting(&actor));
     assert_eq!(actor.records.len(), 900);
@@ -179,7 +180,7 @@ fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
         assert!(application.read() && is_waiting(&actor));
     }
     assert!(application.read() && !is_waiting(&actor));
-    // Long records: two of them are too much.
+    // Two of these long records exceed the limit in bytes.
     while application.next < actor.next {
         actor.hand_over();
         application.read();
@@ -202,7 +203,8 @@ fn a_wake_that_was_not_read_does_not_hide_the_next_one() {
     }
     while actor.hand_over() {}
     while application.read() {}
-    // The reader has sent a wake. Sending the token processes its event, but does not read it.
+    // The reader has sent a wake. When the actor sends the token, libzmq processes the event of the wake, but the wake
+    // stays unread.
     assert!(!actor.writer.hand_over(&mut actor.records, false).unwrap());
     assert!(application.read());
     assert_eq!(zmq::poll(&mut [actor.writer.item()], 0), Ok(1));

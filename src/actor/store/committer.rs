@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// How long the committer waits before it retries a batch that the disk refused.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often the committer checks that the database file is still in its place, and frees the entries of readers that
-/// have died.
+/// How often the committer checks that the database file is still in its place, and frees the entries of processes that
+/// have died while they read the database.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// When processors are scarce, receiving live records has priority over writing. A batch that waits grows, and then
@@ -30,7 +30,7 @@ pub(super) type Job = intake::Job<Run>;
 pub(super) struct Committer {
     jobs: Option<Sender<Job>>,
     done: Receiver<Result<Job>>,
-    /// Closed when the committer must stop to retry a batch.
+    /// Closed when the committer must not retry a batch any more.
     retries: Option<Sender<()>>,
     /// Becomes readable when a job is done, and when the committer has ended.
     wake: Pipe,
@@ -103,7 +103,7 @@ impl Committer {
         }
     }
 
-    /// Waits for the current job and returns it. Returns `None` when there is no job, or when the disk refuses it.
+    /// Waits for the current job and returns it. Returns `None` when there is no job, or when the disk refuses the job.
     ///
     /// # Errors
     /// When the committer has failed.
@@ -125,7 +125,7 @@ impl Drop for Committer {
     }
 }
 
-/// Partitions to which nothing can be appended, because their end is damaged: topic and producer.
+/// Topic and producer of each partition to which no record can be appended, because its end on disk is damaged.
 type Damaged = HashSet<(Vec<u8>, Vec<u8>)>;
 
 /// The log, as the committer's thread uses it.

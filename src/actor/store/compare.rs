@@ -1,5 +1,5 @@
-//! Reads stored records in a thread of its own, to compare them with those of other stores. So the writer does not wait
-//! for the disk.
+//! A separate thread that reads stored records, so that the writer can compare them with the records of other stores
+//! and does not wait for these reads.
 
 use super::disk_watch::{DiskWatch, Slot};
 use crate::actor::{Error, Result, panic_text};
@@ -51,7 +51,7 @@ impl OnDisk {
                         }
                     }
                 };
-                // Either way, the thread's end closes `done`.
+                // With and without a panic, the end of the thread closes `done`.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
                     error_at_edge(format_args!(
                         "Store: internal error in the comparison with other stores: {}; it ends, and the store goes on",

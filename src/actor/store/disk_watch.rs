@@ -1,4 +1,4 @@
-//! A thread that logs operations on the store's disk that do not return.
+//! A thread that watches the operations on the store's disk, and logs an operation that does not return.
 //!
 //! This thread never uses the disk itself, so a disk that hangs does not stop it.
 
@@ -47,13 +47,14 @@ impl Slot {
         operation()
     }
 
-    /// Call this after logging that the database cannot accept any more records. Errors that follow from this are not
+    /// Call this after logging that the database cannot accept any more records. The errors that follow are then not
     /// logged.
     pub(super) fn set_failed(&self) {
         self.has_failed.store(true, Ordering::Release);
     }
 
-    /// Logs an operation that takes long: after [`MAX_CHECK_COUNT`] checks, then after twice as many, and so on.
+    /// Checks the current operation. Logs it at the check with number [`MAX_CHECK_COUNT`], and again whenever the
+    /// number of checks has doubled.
     fn check(&self) {
         let mut current = lock(&self.current);
         let Some(operation) = &mut *current else { return };
@@ -83,12 +84,12 @@ impl Drop for End<'_> {
     }
 }
 
-/// A panic leaves no inconsistent state behind these locks.
+/// Ignores that a panic may have poisoned the lock: the locked state is consistent after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The thread that checks the operations. It ends when this is dropped.
+/// The thread that checks the operations. It ends when this value is dropped.
 pub(super) struct DiskWatch {
     dir: Arc<str>,
     has_failed: Arc<AtomicBool>,

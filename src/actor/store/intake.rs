@@ -17,11 +17,11 @@ const MAX_BATCH_LEN_BYTES: usize = 16 << 20;
 /// The same limit as a number of records.
 const MAX_BATCH_COUNT: usize = 131_072;
 
-/// Records to be written, and the offsets up to which their partitions are on disk after that.
+/// Records to be written, and the offsets up to which their partitions are on disk after the write.
 pub struct Job<P> {
     /// The records.
     pub batch: Batch<P>,
-    /// Per partition: the offset after its last record in the batch.
+    /// For each partition of the batch: the offset after the partition's last record in the batch.
     ends: Vec<(Index, u64)>,
 }
 
@@ -181,7 +181,7 @@ impl<P: Payload + AsRecords> Intake<P> {
 /// The batch that is filled while the disk writes the previous one.
 struct Gathering<P> {
     job: Job<P>,
-    /// By partition: its run in the batch, and its index in the job's `ends`.
+    /// At the index of each partition: its run in the batch, and the index of its entry in the job's `ends`.
     runs: Vec<Option<(RunIndex, usize)>>,
 }
 
@@ -275,8 +275,8 @@ pub fn try_append<P: AsRecords>(disk: &impl Disk, job: &Job<P>) -> Tried {
     }
 }
 
-/// Whether the log has the whole batch. A commit that was reported as failed twice may have succeeded (see
-/// [`Log::append`]). In that case, the log has the whole batch.
+/// Whether the log contains the whole batch. This is the case when an earlier attempt has written the batch although it
+/// returned an error, see [`Log::append`].
 fn has_all<P: AsRecords>(disk: &impl Disk, batch: &Batch<P>) -> bool {
     batch.runs().all(|run| disk.next(run.name).is_some_and(|next| next >= run.first_offset + run.count))
 }

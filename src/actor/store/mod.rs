@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zmq::POLLIN;
 
-/// Runs a store until `$TERM`. Records received by then are written before the end.
+/// Runs a store until `$TERM`. Before the end, the store writes the records that it has processed.
 ///
 /// # Errors
 /// When the database cannot be used, or no more sockets or threads are available.
@@ -61,7 +61,7 @@ pub fn run(pipe: &Pipe, settings: &Settings) -> Result {
     Ok(())
 }
 
-/// Waits for `$TERM` and ends both nodes. Returns early when one of them has ended.
+/// Waits for `$TERM` and ends both nodes. Fails when one of the nodes ends before `$TERM` arrives.
 fn supervise(pipe: &Pipe, writer: &Handle, reader: &Handle, watch: &DiskWatch) -> Result {
     let mut frame = Frame::new();
     loop {

@@ -21,13 +21,13 @@ use std::collections::HashSet;
 /// The most content that is read from the log before the sockets are read again.
 const ANSWER_LEN_BYTES: usize = 1 << 20;
 
-/// Up to this many unreadable partitions and other errors are logged once each. Further ones are limited to one line
-/// per second.
+/// Up to this many unreadable partitions and other errors are logged once each. For further errors, the reader logs at
+/// most one line per second.
 const MAX_LOGGED_COUNT: usize = 1_000;
 
 /// The limit of records that wait to be sent to one requester. Nodes of 0.1.0 request up to 100,000 records at once,
-/// nodes of this library 16,384 records of a partition. The limit saves memory: the reader can read the records from
-/// disk again.
+/// nodes of this library 16,384 records of a partition. The limit saves memory. The reader can read a dropped record
+/// from disk again.
 const MAX_UNSENT_COUNT: i32 = 131_072;
 
 /// The longest CONSUMER-HELLO. 60,000 topics of maximum length fit.
@@ -116,7 +116,7 @@ struct ReaderRole<'a> {
     log: &'a Log,
     slot: Slot,
     reader: Reader,
-    /// How many heads and records are sent in one turn.
+    /// The most heads, and the most records or batches, that are sent in one turn.
     answer_count: u64,
     /// Whether responses are left to send.
     progress: Progress,
@@ -135,7 +135,7 @@ impl Role for ReaderRole<'_> {
         Ok(if command == TERM { Flow::End } else { Flow::Continue })
     }
 
-    /// Consumers subscribe to STORE-HELLOs of this reader.
+    /// A consumer subscribes to the STORE-HELLOs that readers send to it.
     fn handle_subscription(&mut self, subscription: &Subscription, _: Origin, _: u64, out: &mut Outbox<Run>) {
         self.reader.handle_subscription(subscription, out);
     }
@@ -170,8 +170,8 @@ impl Role for ReaderRole<'_> {
 }
 
 impl ReaderRole<'_> {
-    /// Logs an error once for each partition, and once for each other kind of error: requesters repeat requests for
-    /// records that cannot be read.
+    /// Logs an error once for each partition, and once for each other kind of error, because requesters repeat requests
+    /// for records that cannot be read.
     fn log_unreadable(&mut self, error: &ReadError, notices: &mut Notices) {
         let what = match error {
             ReadError::Corrupt(corruption) => {

@@ -43,8 +43,9 @@ pub(super) fn run(
     };
     let replica = Replica::new(own, limits, now_ms()).named(store).resuming(resume(log, slot));
     let replica = replica.comparing(Box::new(OnDisk::start(log, watch)?));
-    // A stored partition is opened when its producer mentions it, or when a store that has more records of it does. So
-    // a starting store reads no partitions, and its memory does not depend on their number.
+    // The writer opens a stored partition when the partition's producer mentions it, or when a store that has more of
+    // its records mentions it. So a starting store reads no partitions, and the memory of the store does not depend on
+    // the number of stored partitions.
     let intake = Intake::new(replica);
     let node = Node::start(
         &Config {
@@ -68,8 +69,8 @@ pub(super) fn run(
     node_loop::run(role, Common::new(pipe, node, inbox, Notices::new("Store", "stored")))
 }
 
-/// Returns a function that finds the offset at which a stored partition continues. It is called for partitions that
-/// were evicted or not opened yet.
+/// Returns a function that finds the offset at which a stored partition continues. The replica calls the function for a
+/// partition that was evicted or not opened yet.
 fn resume(log: &Arc<Log>, slot: Slot) -> Box<Resume> {
     let log = log.clone();
     let find = move |name: PartitionName| slot.during("looking up a partition", || log.find(name));
@@ -114,7 +115,7 @@ impl Role for WriterRole {
         Ok(if command == TERM { Flow::End } else { Flow::Continue })
     }
 
-    /// Stores subscribe to GET-HEADS.
+    /// The readers of other stores subscribe to GET-HEADS of all topics.
     fn handle_subscription(
         &mut self,
         subscription: &Subscription,
