@@ -1,7 +1,7 @@
-//! Receives the ACKs of a producer's records as the producer does, to time them.
+//! Receives the ACKs of a producer's records as the producer does, and measures their latency.
 //!
-//! The C API does not report ACKs. So a thread in the producer's process connects to the nodes that the tower announces,
-//! and subscribes to the ACKs of the producer's partition.
+//! The C API does not report ACKs. So a thread in the producer's process connects to the nodes that the tower
+//! announces, and subscribes to the ACKs of the producer's partition.
 
 use crate::traffic::{now_ns, say, say_percentiles};
 use dafka::net::{Frame, Kind, Socket};
@@ -12,20 +12,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The times at which records were sent.
 struct Times {
-    /// The number of records before the first timed one. Until it is known, `u64::MAX`.
+    /// The number of warm-up records, which are not timed. `u64::MAX` until the number is known.
     warm_ups: AtomicU64,
     sent_ns: Vec<AtomicU64>,
 }
 
-/// Times the records of one producer.
+/// Measures how long the ACKs of one producer's records take.
 pub(crate) struct Acks {
     times: Arc<Times>,
     sent: usize,
 }
 
 impl Acks {
-    /// Prints `acked` after the first ACK. Times the first `count` records after the warm-up, and then prints `ack` with
-    /// the percentiles.
+    /// Prints `acked` after the first ACK. Times the first `count` records after the warm-up, and then prints `ack`
+    /// with the percentiles.
     pub(crate) fn watch(tower: &str, producer: &str, count: u64) -> Acks {
         let times = Arc::new(Times {
             warm_ups: AtomicU64::new(u64::MAX),

@@ -1,4 +1,4 @@
-//! A tower, and perhaps a store, on free ports, with a database in a folder that is removed at the end.
+//! A tower on free ports, and perhaps a store. The store's database is in a folder that is removed at the end.
 
 use crate::process::{Process, free_address, wait_until};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,8 @@ impl Cluster {
     }
 }
 
-/// A new folder for data, in `DAFKA_BENCH_DIR` or in the target folder. It is removed when this is dropped.
+/// A new folder for data, in `DAFKA_BENCH_DIR` or in the target folder. The folder is removed when the result is
+/// dropped.
 pub(crate) fn folder() -> tempfile::TempDir {
     let parent = std::env::var_os("DAFKA_BENCH_DIR").map_or_else(|| target_dir().join("tmp"), PathBuf::from);
     std::fs::create_dir_all(&parent).expect("the bench's folder can be made");

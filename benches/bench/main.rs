@@ -1,10 +1,10 @@
-//! Measures everything that doc/performance.md describes, beside raw libzmq in the same rounds.
+//! Measures everything that doc/performance.md describes. For comparison, measures raw libzmq in the same rounds.
 //!
-//! `make bench` runs it. `ROUNDS=n` sets the number of rounds, `ONLY=part` measures one part, `PEERS=1` adds other systems,
-//! and `DAFKA_BENCH_DIR` is the folder of the stores' databases (default: the target folder).
+//! `make bench` runs the bench. `ROUNDS=n` sets the number of rounds, `ONLY=part` measures one part, `PEERS=1` adds
+//! other systems, and `DAFKA_BENCH_DIR` is the folder of the stores' databases (default: the target folder).
 //!
-//! The bench starts itself again for each process with a producer or consumer, and for raw libzmq. These processes use
-//! the C API as a C program does. Towers and stores are the programs.
+//! For each process with producers, a consumer or raw libzmq, the bench starts itself again. Producers and consumers
+//! use the C API as a C program does. Towers and stores are the programs `dafka_towerd` and `dafka_stored`.
 
 mod acks;
 mod api;
@@ -32,7 +32,7 @@ pub(crate) enum Part {
     Latency,
 }
 
-/// The parts by their names in `ONLY`.
+/// The parts, with their names in `ONLY`.
 const PARTS: [(&str, Part); 5] = [
     ("throughput", Part::Throughput),
     ("memory", Part::Memory),
@@ -93,7 +93,7 @@ fn measure() {
     let parts = Parts::chosen();
     let with_peers = std::env::var("PEERS").is_ok_and(|peers| peers == "1");
     let mut table = Table::default();
-    // The processes inherit this limit.
+    // The processes that the bench starts inherit this limit.
     dafka::net::allow_more_open_files();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");

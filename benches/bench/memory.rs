@@ -9,12 +9,12 @@ use std::time::Duration;
 /// How often the anonymous memory is read. The kernel keeps no peak of it.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// The peaks of a process, in bytes.
+/// The peak memory of a process, in bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Peak {
-    /// All resident memory, with the pages of the database that are mapped (VmHWM).
+    /// All resident memory (VmHWM). It includes the mapped pages of the database.
     pub(crate) resident: f64,
-    /// What the process has allocated (RssAnon).
+    /// The memory that the process has allocated (RssAnon).
     pub(crate) anonymous: f64,
 }
 
@@ -25,11 +25,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins new peaks, and watches them.
+    /// Resets the peaks of the processes, and begins to watch the processes.
     pub(crate) fn start(processes: &[&Process]) -> Watch {
         let ids: Vec<u32> = processes.iter().map(|process| process.id()).collect();
         for id in &ids {
-            // 5 resets VmHWM.
+            // The value 5 resets VmHWM.
             std::fs::write(format!("/proc/{id}/clear_refs"), "5").expect("the peak can be reset");
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -51,7 +51,7 @@ fn watch(ids: &[u32], stop: &AtomicBool) -> Vec<Peak> {
         let is_last = stop.load(Ordering::Acquire);
         let mut lives = false;
         for (id, peak) in ids.iter().zip(&mut peaks) {
-            // A process that has ended has no such lines.
+            // After a process has ended, these lines are missing.
             let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
             if let (Some(resident), Some(anonymous)) = (bytes(&status, "VmHWM:"), bytes(&status, "RssAnon:"))
             {
@@ -67,7 +67,7 @@ fn watch(ids: &[u32], stop: &AtomicBool) -> Vec<Peak> {
     }
 }
 
-/// The value of a line of /proc/PID/status, which is in units of 1024 bytes.
+/// The value of a line of /proc/PID/status, in bytes. The line has the value in units of 1024 bytes.
 fn bytes(status: &str, name: &str) -> Option<f64> {
     let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(rest.trim().trim_end_matches(" kB").parse::<f64>().ok()? * 1024.0)

@@ -1,7 +1,7 @@
 //! Other systems that acknowledge records, with their own servers: Redis Streams, and NATS JetStream.
 //!
-//! Several clients send windows of commands, so that a server can sync many records at once. A client sends the next window
-//! before it reads the responses to the last one, so that the server never waits for the client.
+//! Several clients send windows of commands, so that a server can sync many records at once. A client sends the next
+//! window before it reads the responses to the previous window, so that the server never waits for the client.
 
 use crate::cluster::folder;
 use crate::process::{Process, free_address, wait_until};
@@ -16,12 +16,12 @@ const CLIENTS: u64 = 16;
 /// Commands in a window.
 const WINDOW: u64 = 100;
 
-/// Records per second that a system acknowledged, or why there is no such number.
+/// How many records per second a system acknowledged, or why this was not measured.
 pub(crate) type Outcome = Result<f64, String>;
 
 /// Measures each system.
 pub(crate) fn measure(size: u64, count: u64) -> [(&'static str, Outcome); 3] {
-    // These systems are slower, so that fewer records take long enough.
+    // These systems are slower than Dafka, so a measurement with fewer records takes long enough.
     let count = (count / 3).next_multiple_of(CLIENTS * WINDOW);
     [
         ("Redis Streams, fsync always", redis(size, count, "always")),
@@ -52,7 +52,7 @@ fn redis(size: u64, count: u64, fsync: &str) -> Outcome {
     }
     let connect = |_| (Client::connect(&address), command.clone());
     Ok(per_second(count, connect, |client| {
-        // `$` and a length, then the identifier of the record.
+        // A response has two lines: `$` with a length, and the identifier of the record.
         let line = client.line();
         assert!(line.starts_with('$'), "an identifier, not {line}");
         client.line();
@@ -87,8 +87,8 @@ fn nats_client(address: &str, inbox: &str) -> Client {
     client
 }
 
-/// Sends `count` commands from all clients together. Returns how many were answered per second. `connect` makes a client
-/// and its command; `response` reads the response to one command.
+/// Sends `count` commands from all clients together. Returns how many commands were answered per second. `connect`
+/// makes a client and its command; `response` reads the response to one command.
 fn per_second(
     count: u64,
     connect: impl Fn(u64) -> (Client, Vec<u8>),

@@ -1,7 +1,7 @@
 //! The processes of a measurement, and the lines that they exchange with the bench.
 //!
-//! A role is this program, started again with the name of the role and arguments `key=value`. It prints lines that begin
-//! with a word (`ready`, `received`), and reads lines such as `go`.
+//! A role is a process of this program, started with the name of the role and arguments `key=value`. The role prints
+//! lines that begin with a word (`ready`, `received`), and reads lines such as `go`.
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::collections::HashMap;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 /// How long a process may take for one step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process. It is killed when this is dropped, and when the bench ends in another way.
+/// A process. It is killed when this value is dropped, and when the bench ends without dropping the value.
 pub(crate) struct Process {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
-    /// Lines that nobody has waited for yet.
+    /// Lines of the process that [`Process::wait_for`] has not returned yet.
     unclaimed: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl Process {
     /// Starts this program again, in a role.
     pub(crate) fn role(name: &str, arguments: &[String]) -> Process {
         let me = std::env::current_exe().expect("the bench knows its path");
-        // By default, a process has 1,024 sockets, which is too few for a hundred producers.
+        // By default, CZMQ allows 1,024 sockets in a process. A hundred producers need more.
         Process::start(Command::new(me).arg(name).args(arguments).env("ZSYS_MAX_SOCKETS", "65535"))
     }
 

@@ -1,7 +1,8 @@
-//! Raw libzmq: PUB to SUB over loopback TCP, with two frames per message, the first as long as that of a RECORD.
+//! Raw libzmq: a PUB socket sends to SUB sockets over loopback TCP. A message has two frames. The first one is as long
+//! as the first frame of a RECORD.
 //!
-//! With a tower, the publisher is also a node in the manner of libdafka 0.1.0: it announces itself, and consumers receive
-//! its messages as RECORDs of one partition per topic. It does not answer requests.
+//! With a tower, the publisher is also a node in the manner of libdafka 0.1.0: it announces itself, and consumers
+//! receive its messages as RECORDs of one partition per topic. The publisher does not answer requests.
 
 use crate::process::{Arguments, Process};
 use crate::traffic::{Arrivals, Sender, say, send_all, topic, wait_for_the_end};
@@ -14,7 +15,7 @@ const ADDRESS: &[u8; 32] = &[b'A'; 32];
 
 struct Publisher {
     socket: Socket,
-    /// For each topic: its first frame, and the sequence of its next message.
+    /// For each topic: the template of the first frame, and the sequence of the next message.
     topics: Vec<(PositionTemplate, u64)>,
 }
 
@@ -29,7 +30,7 @@ impl Sender for Publisher {
     fn warm(&mut self, _: u64) {}
 }
 
-/// Publishes at `endpoint`, or at a free port. Prints the endpoint first. With `tower`, announces itself there.
+/// Publishes at `endpoint`, or at a free port. Prints the endpoint first. With `tower`, sends beacons to this tower.
 pub(crate) fn publish(arguments: &Arguments) {
     let socket = Socket::new(Kind::PUB).expect("a socket");
     socket.zmq().set_sndhwm(0).expect("no limit");
@@ -69,7 +70,7 @@ fn announce(tower: String, port: u16) {
 pub(crate) fn receive(arguments: &Arguments) {
     let socket = Socket::new(Kind::SUB).expect("a socket");
     socket.zmq().set_rcvhwm(0).expect("no limit");
-    // The limit also applies to subscriptions that wait to be sent.
+    // The send limit of a SUB socket applies to subscriptions that wait to be sent.
     socket.zmq().set_sndhwm(0).expect("no limit");
     for i in 0..arguments.number("topics") {
         let prefix = exact_prefix(id::RECORD, topic(i).as_bytes());

@@ -7,7 +7,7 @@ use crate::traffic::{Arrivals, Sender, say, send_all, topic, wait_for_the_end};
 use dafka::czmq::Config;
 use std::time::Instant;
 
-/// The bench's configuration file, and the keys among the arguments.
+/// The configuration of the bench's file, and the configuration keys among the arguments.
 fn config(arguments: &Arguments) -> Config {
     let mut config = Config::load(arguments.text("config").expect("a path")).expect("the configuration");
     for (key, value) in arguments.settings() {
@@ -39,9 +39,9 @@ impl Sender for Producers {
     }
 }
 
-/// Runs one producer of each topic. With `store=1`, prints `acked` when the store acknowledges, and with a rate also the
-/// latencies of the ACKs. At the end, prints `published` or, with `end=1`, ends the producers and prints `ended`, with
-/// the seconds since the first record.
+/// Runs one producer of each topic. With `store=1`, prints `acked` after the first ACK, and, if there is a rate, `ack`
+/// with the latencies of the ACKs. After the last record, prints `published`. With `end=1`, ends the producers instead,
+/// and then prints `ended`. Both lines contain the seconds since the first measured record.
 pub(crate) fn produce(arguments: &Arguments) {
     let config = config(arguments);
     let producers: Vec<_> =

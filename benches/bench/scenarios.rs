@@ -6,7 +6,7 @@ use crate::raw::{Raw, per_second};
 use crate::streams::{WITHOUT_STORE, arguments, with};
 use crate::table::{Table, Unit, grouped};
 
-/// The length of all records here.
+/// The length of all records in this file, in bytes.
 const SIZE: u64 = 100;
 
 /// How many consumers one topic has, and how many records a measurement sends.
@@ -15,14 +15,14 @@ const CONSUMERS: [(usize, u64); 3] = [(1, 1_000_000), (4, 500_000), (16, 200_000
 /// How many topics one consumer reads.
 const TOPICS: [u64; 3] = [1, 100, 10_000];
 
-/// How many producers, each of its own topic, one process runs.
+/// How many producers one process runs. Each producer has its own topic.
 const PRODUCERS: [u64; 3] = [1, 50, 100];
 
-/// How many records the measurements with many topics send. A consumer has room for all of them, because it must not
-/// request any from a publisher of [`crate::raw`].
+/// How many records the measurements with many topics send. A consumer has room for all these records. It must not need
+/// to request records, because a publisher of [`crate::raw`] does not answer.
 const TOPIC_COUNT: u64 = 400_000;
 
-/// How long a measurement of latencies sends.
+/// How many seconds a measurement of latencies takes.
 const SECONDS: u64 = 3;
 
 pub(crate) fn measure_fanout(table: &mut Table) {
@@ -63,16 +63,18 @@ pub(crate) fn measure_topics(table: &mut Table) {
     }
 }
 
-/// The files of a process with producers: those of their sockets, and of their connections to the tower and a consumer.
+/// How many files a process with these producers opens: for their sockets, and for their connections to the tower and a
+/// consumer.
 fn files_of_producers(producers: u64) -> u64 {
     producers * 20
 }
 
-/// A publisher in the manner of libdafka 0.1.0, which writes one partition of each topic, and a consumer.
+/// Measures a consumer. Its records come from a publisher in the manner of libdafka 0.1.0, which writes one partition
+/// of each topic.
 fn consumed_from_libdafka_0_1(topics: u64) -> f64 {
     let cluster = Cluster::start(false);
     let arguments = arguments(SIZE, TOPIC_COUNT, topics);
-    // From the first record that arrives on: the publisher does not answer requests.
+    // The consumer reads from the first record that arrives, because the publisher does not answer requests.
     let mut consumer = cluster.role("consume", &with(&arguments, &["consumer/offset/reset=latest"]));
     let mut publisher =
         Process::role("raw-publish", &with(&arguments, &[&format!("tower={}", cluster.tower_sub)]));
@@ -81,7 +83,7 @@ fn consumed_from_libdafka_0_1(topics: u64) -> f64 {
     per_second(std::slice::from_mut(&mut consumer), TOPIC_COUNT)
 }
 
-/// A process with producers of a topic each, and a consumer of all.
+/// Measures a consumer of many topics. All producers of these topics are in one process.
 fn consumed_from_producers(producers: u64) -> f64 {
     let cluster = Cluster::start(false);
     let arguments = arguments(SIZE, TOPIC_COUNT, producers);
@@ -112,7 +114,7 @@ fn paced(rate: u64) -> Vec<String> {
     with(&arguments(SIZE, rate * SECONDS, 1), &[&format!("rate={rate}")])
 }
 
-/// From a producer to a consumer in another process.
+/// The latency from a producer to a consumer in another process.
 fn latency(rate: u64) -> [f64; 2] {
     let cluster = Cluster::start(false);
     let mut consumer = cluster.role("consume", &paced(rate));
@@ -122,7 +124,7 @@ fn latency(rate: u64) -> [f64; 2] {
     consumer.numbers("latency")
 }
 
-/// From a producer to a consumer in the same process.
+/// The latency from a producer to a consumer in the same process.
 fn latency_within(rate: u64) -> [f64; 2] {
     let cluster = Cluster::start(false);
     let mut both = cluster.role("both", &with(&paced(rate), &WITHOUT_STORE));
@@ -139,7 +141,7 @@ fn raw_latency_within(rate: u64) -> [f64; 2] {
     both.numbers("latency")
 }
 
-/// From a producer to the ACK of a store that syncs.
+/// The latency from the publication of a record to the ACK of a store that syncs.
 fn ack_latency(rate: u64) -> [f64; 2] {
     let cluster = Cluster::start(true);
     let mut producer = cluster.role("produce", &with(&paced(rate), &["store=1"]));

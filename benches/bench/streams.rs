@@ -11,7 +11,8 @@ use crate::{Part, Parts};
 /// The length of the records in bytes, and how many of them one measurement sends.
 const SIZES: [(u64, u64); 3] = [(100, 1_500_000), (1_000, 500_000), (10_000, 60_000)];
 
-/// Producers without a store: they must neither wait for ACKs nor stop at a limit of unacknowledged records.
+/// Settings of producers without a store. The producers must neither wait for ACKs nor stop at a limit of
+/// unacknowledged records.
 pub(crate) const WITHOUT_STORE: [&str; 2] = ["producer/terminate_unacked=1", "producer/max_unacked_bytes=0"];
 
 /// The arguments of all roles of a stream.
@@ -20,7 +21,7 @@ pub(crate) fn arguments(size: u64, count: u64, topics: u64) -> Vec<String> {
     vec![format!("size={size}"), format!("count={count}"), format!("topics={topics}"), reset]
 }
 
-/// `arguments` and more of them.
+/// `arguments`, followed by `more`.
 pub(crate) fn with(arguments: &[String], more: &[&str]) -> Vec<String> {
     arguments.iter().cloned().chain(more.iter().map(|&more| more.to_owned())).collect()
 }
@@ -74,22 +75,23 @@ fn measure_peers(size: u64, count: u64, raw: f64, table: &mut Table) {
     }
 }
 
-/// What happened while records were published.
+/// Records per second, and the peak memory, while records were published.
 struct Stream {
     acknowledged: f64,
     consumed: f64,
-    /// Of producer, store and consumer.
+    /// The peaks of producer, store and consumer.
     peaks: Vec<Peak>,
 }
 
-/// What happened while a consumer read everything from the store.
+/// Records per second, and the peak memory, while a consumer read all records from the store.
 struct Replay {
     consumed: f64,
-    /// Of store and consumer.
+    /// The peaks of store and consumer.
     peaks: Vec<Peak>,
 }
 
-/// A producer, a store and a consumer. When the producer has ended, another consumer reads everything.
+/// Measures a producer, a store and a consumer. When the producer has ended, measures another consumer that reads all
+/// records from the store.
 fn durable(size: u64, count: u64) -> (Stream, Replay) {
     let cluster = Cluster::start(true);
     let store = cluster.store.as_ref().expect("the store");
@@ -130,7 +132,7 @@ fn published_alone(size: u64, count: u64) -> f64 {
     rate_of(&mut producer, "ended", count)
 }
 
-/// Records per second, from the seconds in a line of the process.
+/// Waits until the process prints a line with seconds, and returns the records per second.
 fn rate_of(process: &mut Process, word: &str, count: u64) -> f64 {
     let [seconds] = process.numbers(word);
     count as f64 / seconds

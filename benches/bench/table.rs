@@ -1,12 +1,12 @@
-//! The results of all rounds, and the table that they become.
+//! The results of all rounds, and the table that shows them.
 
-/// What a value is.
+/// The unit of a value.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
     RecordsPerSecond,
     Microseconds,
     Bytes,
-    /// A value divided by that of raw libzmq.
+    /// A value divided by the value of raw libzmq.
     Part,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds a value of this round, and that of raw libzmq.
+    /// Adds a value of this round, and the value of raw libzmq.
     pub(crate) fn add(&mut self, name: &str, unit: Unit, ours: f64, raw: Option<f64>) {
         let part = raw.map_or(String::new(), |raw| format!(" ({:.2} of raw)", ours / raw));
         eprintln!("{name}: {}{part}", cells(&[ours], unit)[0]);
@@ -65,7 +65,8 @@ impl Table {
     }
 }
 
-/// The median of the rounds, and their spread in the same unit. Empty without values.
+/// The median of the values, and their minimum and maximum in the same unit. Both texts are empty if there are no
+/// values.
 fn cells(values: &[f64], unit: Unit) -> [String; 2] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,7 +1,8 @@
-//! What raw libzmq and this library have in common: how records are sent, paced, counted and timed.
+//! The common part of the roles for raw libzmq and for this library: how records are sent, paced, counted and timed.
 //!
-//! A stream begins with warm-up records of one byte, until each receiver has received one of each topic and the bench
-//! says `go`. The measured records follow. They are longer, and begin with the time at which they were sent.
+//! A sender first sends warm-up records of one byte, until the bench sends `go`. If there are receivers, the bench
+//! waits until each receiver has received a warm-up record of each topic. The measured records follow. They are longer,
+//! and begin with the time at which they were sent.
 
 use crate::process::Arguments;
 use rustix::time::{ClockId, clock_gettime};
@@ -56,8 +57,8 @@ pub(crate) trait Sender {
     fn warm(&mut self, warm_ups: u64);
 }
 
-/// Sends warm-up records until the bench says so, and then `count` records of `size` bytes, in turn to `topics` topics:
-/// `rate` per second, or as fast as possible.
+/// Sends warm-up records until the bench sends `go`. Then sends `count` records of `size` bytes to `topics` topics in
+/// turn: `rate` records per second, or, without a rate, as many as possible.
 pub(crate) fn send_all(arguments: &Arguments, sender: &mut impl Sender) {
     let (count, rate) = (arguments.number("count"), arguments.number("rate"));
     let topics = arguments.number("topics") as usize;
@@ -73,7 +74,8 @@ pub(crate) fn send_all(arguments: &Arguments, sender: &mut impl Sender) {
     let start = Instant::now();
     for i in 0..count {
         if let Some(due_ns) = (i * 1_000_000_000).checked_div(rate) {
-            // At high rates a sleep takes longer than the interval. The records that are due then go out together.
+            // At high rates, a sleep takes longer than the interval between two records. The records that are due after
+            // the sleep are sent together.
             std::thread::sleep(Duration::from_nanos(due_ns).saturating_sub(start.elapsed()));
         }
         content[..8].copy_from_slice(&now_ns().to_ne_bytes());
@@ -86,11 +88,11 @@ pub(crate) struct Arrivals {
     size: usize,
     count: u64,
     topics: usize,
-    /// The topics that have been received so far.
+    /// The topics of the warm-up records received so far.
     warm: HashSet<Vec<u8>>,
     received: u64,
     first_ns: u64,
-    /// How long each record took, in nanoseconds. Stays empty when only the throughput is measured.
+    /// The latency of each record, in nanoseconds. `None` when only the throughput is measured.
     latencies: Option<Vec<u64>>,
 }
 
@@ -107,7 +109,7 @@ impl Arrivals {
         }
     }
 
-    /// Notes a record. False after the last one.
+    /// Notes a record. Returns false after the last record.
     pub(crate) fn note(&mut self, content: &[u8], topic: impl Fn() -> Vec<u8>) -> bool {
         if content.len() != self.size {
             if self.warm.len() < self.topics && self.warm.insert(topic()) && self.warm.len() == self.topics {
