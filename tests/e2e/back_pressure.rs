@@ -52,7 +52,7 @@ fn a_stopped_consumer_delays_no_other_node_and_receives_everything_later() {
         reader.line("a single record");
         start.elapsed()
     };
-    // Before the first one arrives, producer and consumer must connect.
+    // Before the first single record arrives, producer and consumer must connect.
     tell();
     let (met, mut slowest) = (Instant::now(), Duration::ZERO);
     while stopped.elapsed() < STANDSTILL || met.elapsed() < STANDSTILL / 4 {
@@ -72,7 +72,7 @@ fn a_stopped_consumer_delays_no_other_node_and_receives_everything_later() {
 fn a_consumer_whose_output_is_not_read_keeps_its_connections_and_loses_nothing() {
     let mut cluster = Cluster::new();
     cluster.set("beacon/timeout", "1500");
-    // The consumer's sockets hold few records, so it fetches the rest.
+    // Few records may wait in the consumer's inbox, so the consumer fetches the rest later.
     cluster.set("consumer/high_watermark", "1000");
     let _tower = cluster.tower();
     let _store = cluster.store("store");
@@ -131,7 +131,7 @@ fn a_requester_that_does_not_read_does_not_fill_a_stores_memory() {
     println!("{} MiB of 95 MiB of records", growth_bytes >> 20);
     // Records that the kernel does not take stay on disk.
     assert!(growth_bytes < 20 << 20, "{growth_bytes} octets");
-    // The store continues when the requester reads.
+    // When the requester reads, the store continues to respond.
     let mut frame = Vec::new();
     for _ in 0..100_000 {
         frame = requester.message(&to(b'D', &me)).remove(0);

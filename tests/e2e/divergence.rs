@@ -47,7 +47,7 @@ fn stores_that_hold_different_records_log_each_partition_once() {
     for store in &mut stores {
         expected.iter().for_each(|text| store.wait_for_log(text));
     }
-    // Meanwhile the stores compare the other partition.
+    // During this time, the stores compare partition 2.
     std::thread::sleep(std::time::Duration::from_secs(2));
     for store in &stores {
         let found = divergences(store);

@@ -4,7 +4,7 @@ use crate::e2e::{Cluster, Flow, PROMPT, assert_contents, lines, varied_lines};
 use std::path::Path;
 use std::time::Duration;
 
-/// The timeout of silent peers, in the tests that wait for longer than that.
+/// The timeout of silent peers, in the tests that wait for longer than this timeout.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A cluster whose nodes soon disconnect from silent peers.
@@ -33,7 +33,7 @@ fn a_store_that_is_killed_and_restarted_during_a_stream_has_every_record_once() 
         flow.publish(1_000);
         flow.arrive("records after the restart");
     }
-    // The second crash is while the store catches up. It restarts during another burst.
+    // The second crash is while the store catches up. The store restarts during another burst.
     store.kill();
     flow.publish(10_000);
     flow.printed.extend(flow.consumer.lines(1_000, "the begin of the second burst"));
@@ -124,15 +124,15 @@ fn connected_nodes_continue_without_a_tower() {
     let mut flow = Flow::start(&cluster, "towerless");
     flow.publish(100);
     flow.arrive("records with a tower");
-    // The consumer is connected to both nodes: the store serves the record of a producer that has ended.
+    // The producer of this record has ended. So the consumer usually gets the record over a connection to the store.
     cluster.publish("towerless", &lines("other", 1));
     flow.consumer.line("the record of another producer");
-    // By then all nodes have received beacons of all others.
+    // After this time, all nodes have received beacons of all others.
     flow.go_on_for(TIMEOUT, "records with a tower");
 
     tower.kill();
     flow.go_on_for(2 * timeout, "records without a tower");
-    // The producer ends, so it is still connected to the store.
+    // The producer ends only if it is still connected to the store.
     let all = flow.finish();
     let _tower = cluster.tower();
     cluster.assert_each_stored("towerless", &[&all, &lines("other", 1)]);

@@ -9,7 +9,7 @@ fn isolated(cluster: &Cluster, settings: &[(&str, &str)]) -> Program {
     cluster.node_with("dafka_console_consumer", &["--from-beginning", TOPIC], &settings)
 }
 
-/// A producer ends before a store has its records. Only consumers without isolation read these.
+/// A producer ends before a store has its records. Only consumers without isolation read these records.
 #[test]
 fn an_isolated_consumer_does_not_read_records_that_no_store_has() {
     let cluster = Cluster::new().with_tower();
@@ -31,15 +31,16 @@ fn an_isolated_consumer_does_not_read_records_that_no_store_has() {
     let _store = cluster.store("store");
     let later = lines("later", 100);
     cluster.publish(TOPIC, &later);
-    // The consumer skips the lost records. The next records that it prints are those that a store has.
+    // The isolated consumer skips the lost records. The next records that it prints are the later ones, which a store
+    // has.
     isolated.expect_records(TOPIC, &later, "what a store has later");
     let mut late = cluster.consumer(TOPIC);
     let all = late.lines(200, "all that is stored");
     assert!(!all.iter().any(|line| String::from_utf8_lossy(line).contains("lost")));
 }
 
-/// More records wait for acknowledgement than the limit allows. The consumer fetches those beyond the limit when a
-/// store has them.
+/// More records wait for acknowledgement than the limit allows. The consumer fetches the records beyond the limit when
+/// a store has them.
 #[test]
 fn an_isolated_consumer_limits_waiting_records_and_delivers_all() {
     let cluster = Cluster::new().with_tower();

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 const TOPIC: &str = "limits";
 
-/// The limit of the reorder buffer: a hundred of these records.
+/// The limit of the reorder buffer. About a hundred records of [`publish_early_records`] reach it.
 const REORDER_BYTES: &str = "100000";
 
-/// Publishes two thousand records of a kilobyte, except for the first one, and then the only record of another
-/// partition. Returns the address of that partition.
+/// Publishes records 1 to 1,999 of a partition, each of a kilobyte, without record 0. Then publishes the only record of
+/// another partition, and returns the address of this partition.
 fn publish_early_records(node: &Node) -> String {
     let (early, last) = (node.address.clone(), new_address());
     let content = "x".repeat(1_000);
@@ -55,8 +55,8 @@ fn a_store_limits_its_early_records() {
     assert_bounded(store);
 }
 
-/// In each response, the heads are in the same order. If the store sent more than fit into its queue, the same ones would
-/// be dropped each time, and another store would never learn of their partitions.
+/// In each response, the heads are in the same order. If the store sent more heads than fit into its queue, the same
+/// heads would be dropped each time. Another store would never find the partitions of these heads.
 #[test]
 fn a_store_with_a_short_queue_sends_all_heads() {
     let cluster = Cluster::new().with("store/high_watermark", "5").with_tower().with_store();
@@ -65,7 +65,7 @@ fn a_store_with_a_short_queue_sends_all_heads() {
     let mut partitions: BTreeSet<String> = (0..60).map(|_| new_address()).collect();
     for partition in &partitions {
         node.send_record(&record(TOPIC, partition, 0), "content");
-        // Few records may wait, so the next one follows only after the ACK.
+        // Few records may wait, so the test sends the next record only after the ACK.
         node.ask(&head(TOPIC, partition, 0), &to(b'K', partition));
     }
     let heads = to(b'E', &node.address);
@@ -74,7 +74,7 @@ fn a_store_with_a_short_queue_sends_all_heads() {
     while !partitions.is_empty() {
         assert!(Instant::now() < due, "no heads of {partitions:?}");
         node.send(&get_heads("", &node.address));
-        // On a busy machine, some heads are dropped, but others each time.
+        // On a busy machine, some heads are dropped, but different ones each time.
         while let Some(received) = node.message_within(&heads, Duration::from_secs(1)) {
             partitions.remove(&string_at(&received[0], heads.len() + 2));
         }
@@ -114,7 +114,7 @@ fn lines_that_are_too_long_are_refused_and_all_others_published() {
     consumer.expect_no_more();
 }
 
-/// The numbers of endpoints that a node was connected to: at most at the same time, at the end, and in total.
+/// To how many endpoints a node was connected: at most at the same time, at the end, and in total.
 fn connections(log: &str) -> (usize, usize, usize) {
     let (mut now, mut most, mut all) = (0_usize, 0, 0);
     for line in log.lines() {
@@ -134,8 +134,8 @@ fn a_node_limits_its_peers() {
     let nodes: Vec<Node> = (0..6).map(|_| Node::started(&cluster, &[])).collect();
     let consumer = cluster.consumer(TOPIC);
     let start = Instant::now();
-    // The tower announces all six again and again. A new peer replaces one that has not answered for half a second,
-    // which happens at first on a busy machine.
+    // The tower announces all six nodes again and again. A new peer replaces a peer that has not answered for half a
+    // second. On a busy machine, this may happen at first.
     loop {
         let before = connections(&consumer.log());
         std::thread::sleep(QUIET);
@@ -159,7 +159,7 @@ fn a_node_limits_its_pending_peers() {
         node.start_beacon_at(1 + i as u16);
     }
     let consumer = cluster.consumer(TOPIC);
-    // They replace each other.
+    // The consumer replaces pending peers by other ones.
     wait_until("six attempts", || connections(&consumer.log()).2 >= 6);
     assert_eq!(connections(&consumer.log()).0, 2, "{}", consumer.log());
 }

@@ -77,7 +77,7 @@ fn measurements_and_lists_of_a_store_report_a_full_device_and_ignore_a_closed_pi
     assert_output_matters(PERF_STORE, &[&node[..], &["10", "10"]].concat());
     assert_output_matters(STORED, &["-c", &config, "--list"]);
 
-    // No record is missing. The output line about that is lost, and the exit code is 0.
+    // No record is missing. The line that reports this is lost, and the exit code is 0.
     let missing = [&node[..], &["--missing"]].concat();
     for stderr in [full(), closed()] {
         assert_eq!(run(STORED, &missing, full(), stderr).0, Some(0));

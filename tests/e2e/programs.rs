@@ -156,7 +156,7 @@ fn a_consumer_prints_into_a_file() {
 fn shell_consumer(cluster: &Cluster, topic: &str, file: &str) -> Program {
     let program = env!("CARGO_BIN_EXE_dafka_console_consumer");
     let (publ, sub) = (cluster.pub_addresses(), cluster.sub_addresses());
-    // With this timeout, it logs no line about a slow tower.
+    // With this timeout, the consumer logs no line about a slow tower.
     let config = cluster.config_with(&[("beacon/connect_timeout", "60000")]);
     let line =
         format!("exec {program} -c {config} --from-beginning {topic} --pub {publ} --sub {sub} >{file}");
@@ -289,7 +289,7 @@ fn expect_unacknowledged(producer: Program, what: &str, count: usize) -> Output 
 #[test]
 fn a_producer_whose_input_fails_reports_unacknowledged_records() {
     let cluster = Cluster::new();
-    // A program can open a directory, and cannot read it.
+    // A program can open a directory, but cannot read it like a file.
     let input = File::open(cluster.dir()).expect("a directory");
     let producer = cluster.node_reading("dafka_console_producer", &["unread"], input);
     producer.expect_exit("an input that cannot be read, and no record", 1, &["cannot read standard input"]);

@@ -24,9 +24,9 @@ fn acknowledged(ack: &[u8]) -> u64 {
     number_8_at(ack, ack.len() - 33 - 8)
 }
 
-/// Waits for several ACKs of all records. The store repeats its ACKs for each HEAD of the producer, so the producer has
-/// then received some of them, too. If these ACKs were enough for the producer, it would send no more HEADs,
-/// and this function would fail.
+/// Waits for several ACKs of all records. The store repeats its ACK after each HEAD of the producer. So when this
+/// function returns, the producer has received some of these ACKs, too. If the ACKs were enough for the producer, it
+/// would send no more HEADs, and this function would fail.
 fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     let due = Instant::now() + DEADLINE;
     for _ in 0..4 {
@@ -36,8 +36,8 @@ fn wait_for_acks_of_all(observer: &mut Node, count: usize) {
     }
 }
 
-/// A store that starts again does not count as a second store. This holds with its old database, and without a
-/// database, although the store then has a new name.
+/// A store that starts again does not count as a second store. This is true if the store has its old database. It is
+/// also true if the database was removed, although the store then has a new name.
 #[test]
 fn a_producer_with_min_stores_2_waits_until_two_different_stores_have_each_record() {
     for is_wiped in [false, true] {
@@ -90,8 +90,8 @@ fn records_of_several_stores_are_fetched_from_one_of_them() {
         assert_eq!(statistic(&stderr, "handed_on"), published.len() as u64, "{stderr}");
         statistic(&stderr, "duplicates")
     };
-    // If all three answered, there would be twice as many duplicates as records. If a store is slow for a moment, the
-    // consumer asks another one, and both answer. This also causes duplicates, but not in each replay.
+    // If all three stores answered, there would be twice as many duplicates as records. If a store is slow for a
+    // moment, the consumer asks another one, and both answer. This also causes duplicates, but not in each replay.
     let mut duplicates = Vec::new();
     while duplicates.last().is_none_or(|&count| count >= published.len() as u64 / 4) {
         duplicates.push(replay());
@@ -102,7 +102,7 @@ fn records_of_several_stores_are_fetched_from_one_of_them() {
 #[test]
 fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
     let mut cluster = Cluster::new();
-    // The store stops without a disconnect: only the missing answers show it.
+    // A stopped store does not disconnect. Only missing answers show that it has stopped.
     cluster.set("beacon/timeout", "600000");
     let _tower = cluster.tower();
     let mut stores = ["a", "b"].map(|name| cluster.store(name));
@@ -122,8 +122,8 @@ fn a_consumer_continues_with_another_store_when_one_stops_during_a_replay() {
     }
 }
 
-/// On a busy machine a store may be slow for a moment, and the consumer rightly repeats its request. That does not
-/// happen in each attempt. If an application that reads slowly caused it, it would happen in each attempt.
+/// On a busy machine, a store may be slow for a moment, and the consumer rightly repeats its request. This does not
+/// happen in each attempt. If a slow application caused repeated requests, they would occur in each attempt.
 #[test]
 fn a_slow_application_does_not_cause_repeated_fetches() {
     let repeats: Vec<u64> = std::iter::repeat_with(records_that_a_slow_application_gets_twice)

@@ -1,5 +1,5 @@
 //! Nodes on several hosts, in network namespaces: addresses that the tower determines, links that are cut, lossy or
-//! slow, and hosts that vanish. Where namespaces are not allowed, each test prints that and is skipped.
+//! slow, and hosts that vanish. Where namespaces are not allowed, each test prints the reason and is skipped.
 
 use crate::e2e::{
     Family, Flow, Hosts, Link, Program, announced, assert_contents, assert_each_partition,
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// The time until records flow after a link works again, on a machine that may be busy. TCP alone, with its exponential
-/// backoff, may need as long as the link was cut. It may take a quarter of an hour to notice a dead peer.
+/// backoff, may need as long as the link was cut. TCP may need a quarter of an hour to notice a dead peer.
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// The timeout of silent peers.
@@ -44,7 +44,7 @@ fn flow(topic: &str, producer: Program, consumer: Program) -> Flow {
 #[test]
 fn a_short_cut_loses_nothing() {
     let Some((hosts, [_tower, _store], mut flow)) = three_hosts("short") else { return };
-    // Shorter than all timeouts: TCP repeats the lost segments.
+    // Each cut is shorter than all timeouts: TCP repeats the lost segments.
     for _ in 0..3 {
         hosts.network.isolate(2);
         flow.publish(1_000);
@@ -56,7 +56,7 @@ fn a_short_cut_loses_nothing() {
     assert_served(&hosts, 2, "short", &[&published]);
 }
 
-/// Cuts a host off until the others have disconnected from its nodes, and connects it again.
+/// Cuts a host off until the nodes on other hosts have disconnected from its nodes. Then connects the host again.
 fn cut_off(isolated: usize, topic: &str) {
     let Some((hosts, [_tower, _store], mut flow)) = three_hosts(topic) else { return };
     hosts.network.isolate(isolated);
@@ -65,7 +65,8 @@ fn cut_off(isolated: usize, topic: &str) {
         1 => (&mut flow.producer, &mut flow.consumer),
         _ => (&mut flow.consumer, &mut flow.producer),
     };
-    // The nodes with a tower have disconnected from those without one. The nodes without a tower have logged that.
+    // The nodes that have a tower disconnect from the nodes of the isolated host. The nodes without a tower log that no
+    // tower is left.
     here.wait_for_log(&format!("DISCONNECT tcp://{}:", hosts.network.address(isolated)));
     there.wait_for_log("no tower is left");
     assert!(!there.log().contains("DISCONNECT"), "{}", there.log());
@@ -88,8 +89,8 @@ fn a_store_and_a_consumer_continue_after_they_were_cut_off() {
     cut_off(1, "store");
 }
 
-/// A producer that needs two stores waits while one of them is cut off. Then that store copies the missing records, and
-/// has all of them when the other one ends.
+/// A producer that needs two stores waits while one of them is cut off. Then this store copies the missing records.
+/// When the other store ends, this store has all records.
 #[test]
 fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
     let Some(mut hosts) = Hosts::new(Family::V4, &[1, 2, 3, 4], &[0]) else { return };
@@ -114,7 +115,7 @@ fn a_producer_waits_for_a_store_that_is_cut_off_and_the_store_catches_up() {
     assert_served(&hosts, 0, "both", &[&published]);
 }
 
-/// TCP alone would need up to another minute.
+/// After a cut of a minute, TCP alone would need up to another minute.
 #[test]
 #[ignore = "takes more than a minute"]
 fn a_host_that_was_cut_off_for_a_minute_is_back_within_seconds() {
@@ -205,8 +206,8 @@ fn a_new_host_takes_the_address_of_one_that_vanished() {
     let mut printed = consumer.lines(first.len(), "the old host's records");
     let endpoints: BTreeSet<_> = announced(&tower).into_values().flatten().collect();
     let endpoint = endpoints.iter().find(|endpoint| endpoint.contains("10.231.0.3:")).expect("the old one");
-    // Give the new host's producer the endpoint of the old one, to which its peers are connected. The kernel prefers
-    // odd ports for listening sockets, and even ones for connections.
+    // The new host's producer must get the endpoint of the old producer, to which peers are connected. So all other odd
+    // ports are reserved. The kernel prefers odd ports for listening sockets, and even ports for connections.
     let others = (40_001..40_100).step_by(2).map(|port| port.to_string());
     let others: Vec<_> = others.filter(|port| !endpoint.ends_with(port.as_str())).collect();
     hosts.network.sysctl(3, "net/ipv4/ip_local_reserved_ports", &others.join(","));
@@ -232,7 +233,7 @@ fn a_new_host_takes_the_address_of_one_that_vanished() {
     let all: Vec<_> = announced(&tower).into_values().flatten().collect();
     let of_both = all.iter().filter(|announced| *announced == endpoint).count();
     assert_eq!(of_both, 2, "the same endpoint: {all:?}");
-    // The store may or may not have the old producer's records. It has acknowledged those of the new one.
+    // The store may or may not have the old producer's records. It has acknowledged the new producer's records.
     let mut late = hosts.consumer(0, "again");
     let mut served = Vec::new();
     while served.len() < second.len() {
@@ -275,7 +276,8 @@ fn one_of_two_towers_is_cut_off() {
     flow.finish_within(RECOVERY);
 }
 
-/// Two partitions from two hosts to a third one. The tower announces each node at its own host.
+/// Checks that consumers receive partitions from several hosts, and that the tower announces each node at the address
+/// of its host.
 fn assert_announced_at(hosts: Hosts, endpoints: &[String]) {
     // The tower and a producer on the first host, a store and a consumer on the second, a producer on the third.
     let tower = hosts.tower(0);
@@ -326,7 +328,8 @@ fn hosts_that_speak_ipv6_only() {
 #[test]
 fn hosts_with_link_local_addresses() {
     let Some(hosts) = Hosts::new(Family::V6, &[1, 2, 3], &[0]) else { return };
-    // The tower announces its own host by the address of its first interface, and the others by their source address.
+    // The tower announces nodes of its own host at the address of its first interface, and other nodes at the source
+    // address of their connection to the tower.
     let own = format!("tcp://{}", hosts.network.address_v6(0));
     let expected = [own, "tcp://[fe80::2%eth0]".into(), "tcp://[fe80::3%eth0]".into()];
     assert_announced_at(hosts.link_local(), &expected);

@@ -67,7 +67,8 @@ fn signals_end_every_program_while_a_tower_is_there_and_after_it_has_died() {
 fn signals_end_every_program_when_there_never_was_a_tower() {
     for signal in SIGNALS {
         let cluster = Cluster::new();
-        // The signal comes while the programs wait for a tower, and after they have stopped waiting.
+        // The first programs get the signal while they wait for a tower. The second programs get the signal after they
+        // have stopped waiting.
         interrupt(nodes(&cluster), signal, "at the start, without a tower");
         let programs = nodes(&cluster);
         std::thread::sleep(Duration::from_millis(1_500));
@@ -131,7 +132,7 @@ fn a_signal_ends_a_measurement() {
         witness.lines(1_000, "the records of the measurement");
         interrupt(vec![waiting], signal, "before the acknowledgements");
 
-        // The signal comes during both measurements: their records are too many to be published before it.
+        // The signal comes during both measurements: they have too many records to end before the signal.
         let _store = cluster.store("store");
         let publishing = cluster.node("dafka_perf_store", &["1000000000", "10"]);
         witness.lines(100, "the records of a large measurement");
@@ -183,7 +184,7 @@ fn a_producer_without_acknowledgements_ends_5_s_after_the_signal() {
 #[test]
 fn a_second_signal_ends_a_producer_at_once() {
     // After the first signal the producer waits for 5 s. On a busy machine, a producer that ends at once may still take
-    // long. It does not take long in all three attempts.
+    // long, but hardly in all three attempts.
     let mut took = Vec::new();
     while took.len() < 3 {
         let elapsed = time_after_a_second_signal();
@@ -203,7 +204,7 @@ fn time_after_a_second_signal() -> Duration {
     consumer.lines(100, "records");
     let first = Instant::now();
     producer.signal(libc::SIGINT);
-    // The first signal does not end it at once.
+    // The first signal does not end the producer at once.
     std::thread::sleep(Duration::from_millis(500));
     if !producer.is_running() {
         assert!(first.elapsed() > Duration::from_secs(4), "ended without time for acknowledgements");
@@ -243,7 +244,7 @@ fn hand_over_to_a_store_that_stood_still() -> bool {
     let mut producer = cluster.producer("held");
     producer.feed(&lines("line", 1_000));
     consumer.lines(1_000, "records, with a store");
-    // These records are published and not acknowledged.
+    // The records that follow are published and not acknowledged.
     store.pause();
     let all = lines("line", 3_000);
     producer.feed(&all[1_000..]);

@@ -1,4 +1,4 @@
-//! Stalls are logged. Here the only store loses its database, with records that the producer no longer keeps.
+//! Stalls are logged. In this test, the only store loses its database, with records that the producer no longer keeps.
 
 use crate::e2e::{Cluster, lines};
 
@@ -6,8 +6,8 @@ use crate::e2e::{Cluster, lines};
 fn a_lost_database_is_logged_by_the_store_a_consumer_and_the_producer() {
     let cluster = Cluster::new().with_tower();
     let store = cluster.store("lost");
-    // The producer keeps at most 30 records. When it publishes the last ones, the first ones are acknowledged and
-    // dropped.
+    // The limit lets the producer keep fewer than 300 records. So when it has published the last one, the store has
+    // acknowledged the first ones, and the producer has dropped them.
     let settings = [("producer/max_unacked_bytes", "4096")];
     let producer = &mut cluster.node_with("dafka_console_producer", &["topic"], &settings);
     let mut live = cluster.consumer("topic");

@@ -90,9 +90,9 @@ fn a_consumer_of_new_records_gets_nothing_published_before_it_came() {
     witness.lines(2_000, "old records");
 
     let mut consumer = cluster.consumer_of_new("news");
-    // Meanwhile it receives HEADs of old records from the producer and from the store.
+    // During this time, the consumer receives HEADs of old records from the producer and from the store.
     consumer.expect_silence(Duration::from_millis(1_500), "nothing new was published");
-    // Only a received record shows that it is connected to the producer.
+    // Only a received record shows that the consumer is connected to the producer.
     let start = Instant::now();
     let mut published = 0;
     let first = loop {
@@ -123,7 +123,7 @@ fn a_consumer_that_starts_during_a_stream_receives_every_record_once() {
     let producer = cluster.producer("mid");
     let all = varied_lines("mid", 20_000, 500);
     let mut later = Vec::new();
-    // They start while records are published, so they replay a part.
+    // The later consumers start while records are published, so they replay a part of the records.
     for (i, piece) in all.chunks(1_000).enumerate() {
         producer.feed(piece);
         first.lines(piece.len(), "live records");
@@ -145,9 +145,9 @@ fn each_of_two_stores_ends_up_with_everything() {
     let store_a = cluster.store("a");
     let mut store_b = cluster.store("b");
     cluster.publish("both", &all);
-    // The producer has ended when the first store had all records. The second one copies the rest from it.
+    // The producer has ended when one of the stores had all records. Store b copies missing records from store a.
     let store_a = wait_until_the_other_store_has(&cluster, store_a, "both", &[&all]);
-    // The first one also copies the missing records from the second one.
+    // Store a also copies missing records from store b.
     store_b = wait_until_the_other_store_has(&cluster, store_b, "both", &[&all]);
 
     // Both stores answer, and the consumer prints each record once.
@@ -229,7 +229,7 @@ fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
     store.kill();
     let _store = cluster.store("store");
     let mut consumer = cluster.consumer("million");
-    // In pieces, to keep fewer than a million lines in memory.
+    // The test reads the lines in pieces, to keep fewer than a million lines in memory.
     for begin in (0..count).step_by(10_000) {
         let expected = (begin..count.min(begin + 10_000)).map(line).collect::<Vec<_>>();
         consumer.expect_records("million", &expected, "all lines");
@@ -237,8 +237,8 @@ fn a_million_lines_from_a_file_are_acknowledged_before_the_producer_ends() {
     consumer.expect_no_more();
 }
 
-/// On an idle stream, the consumer may make one write per record. On a busy stream, such writes would take half of the
-/// time.
+/// On an idle stream, the consumer may make one write per record. On a busy stream, one write per record would take
+/// half of the time.
 #[test]
 fn a_consumer_of_a_busy_stream_writes_many_records_at_a_time() {
     const RECORDS: usize = 100_000;

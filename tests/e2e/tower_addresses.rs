@@ -5,7 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-/// Towers that are started at the same time.
+/// How many towers are started at the same time.
 const RIVALS: usize = 6;
 
 fn tower(cluster: &Cluster, sub: &str, publ: &str) -> Program {
@@ -41,14 +41,15 @@ fn an_ipc_address_has_one_tower_and_a_file_there_stays() {
     let config = cluster.config_with(&[]);
     let options = ["-c", &config, "--sub", &sub, "--pub", &publ];
 
-    // A file that is not a socket stays. The tower frees its first address again.
+    // A file that is not a socket stays. The tower that cannot bind to its second address frees its first address.
     std::fs::write(&pub_path, "a file").expect("a file");
     assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &publ, "not a socket"]);
     assert_eq!(std::fs::read(&pub_path).expect("the file"), b"a file");
     assert!(!sub_path.exists());
     std::fs::remove_file(&pub_path).expect("the file");
 
-    // A killed tower leaves the files of its sockets. One of the towers that start next uses these addresses again.
+    // A killed tower leaves the files of its sockets. Then several towers start, and one of them uses the addresses
+    // again.
     let mut killed = tower(&cluster, &sub, &publ);
     killed.wait_until("it listens", |_| is_socket(&sub_path) && is_socket(&pub_path));
     killed.kill();
@@ -64,7 +65,7 @@ fn an_ipc_address_has_one_tower_and_a_file_there_stays() {
     first.wait_until("it listens", |_| is_socket(&pub_path));
     assert_works(&cluster, &options, "first");
 
-    // A tower that is stopped still has its addresses. A tower that ends removes its sockets.
+    // A stopped tower still occupies its addresses. A tower that ends removes its sockets.
     first.pause();
     assert_refused(tower(&cluster, &sub, &publ), &["cannot bind to", &sub, "in use"]);
     first.resume();
