@@ -1,5 +1,5 @@
-//! Batches: our producer with nodes that take batches and nodes of 0.1.0 that do not, and our consumer with a producer
-//! that sends right and wrong batches.
+//! Batches. Our producer sends to nodes that take batches, and to nodes of 0.1.0, which do not. Our consumer receives
+//! valid and invalid batches.
 
 use crate::e2e::{Cluster, Program, QUIET};
 use crate::peer::{NO_STORE_BUT_BATCHES, Node, RETRY_INTERVAL, batch, fetch, head, position, record, to};
@@ -41,11 +41,11 @@ fn a_producer_sends_batches_while_every_subscriber_takes_them() {
     while new.message(&to(b'M', TOPIC))[1] != b"single" {}
     new.expect_no_message(b"C", "a subscriber does not take batches");
 
-    // After its end, there are batches again.
+    // After the end of the node of 0.1.0, the producer sends batches again.
     drop(old);
     publish_until(&producer, &mut new, b'C');
 
-    // Who asks for batches gets them.
+    // A requester that takes batches gets a batch. A requester that does not gets single records.
     new.send(&[&fetch(&address, &new.address, TOPIC, 0, 2)[..], NO_STORE_BUT_BATCHES].concat());
     let frames = new.message(&position(b'R', &new.address.clone(), &address, TOPIC, 0));
     assert_eq!(Batch::check(&frames[1]).expect("a batch").record(0).expect("a record").content, b"one");
@@ -54,7 +54,7 @@ fn a_producer_sends_batches_while_every_subscriber_takes_them() {
     new.expect_no_message(b"D", "two records were requested");
 }
 
-/// A batch whose octets from `at` on are replaced, with a valid checksum.
+/// A batch in which `octets` replace the octets from `at` on. The checksum is valid.
 fn forged(contents: &[&str], at: usize, octets: &[u8]) -> Vec<u8> {
     let mut forged = batch(contents);
     forged[at..at + octets.len()].copy_from_slice(octets);
@@ -85,14 +85,14 @@ fn a_consumer_delivers_overlapping_batches_once_and_drops_wrong_ones() {
         b"not a batch".to_vec(),
         Vec::new(),
         [&batch(&["wrong"])[..], b"x"].concat(),
-        // 4 billion records, no record, and two for one.
+        // The batch has one record. Its header claims 4 billion records, no record, and two records.
         forged(&["wrong"], 8, &[0xff; 4]),
         forged(&["wrong"], 8, &[0; 4]),
         forged(&["wrong"], 8, &[0, 0, 0, 2]),
-        // The ends descend, and exceed the batch.
+        // The ends of the records descend, and an end exceeds the batch.
         forged(&["wrong", "w"], 24 + 6, &[0, 0, 0, 6, 0, 0, 0, 5]),
         forged(&["wrong"], 24 + 5, &[0, 0, 1, 0]),
-        // Compressed to more than its length, which claims 4 GiB.
+        // The header claims a compressed area, and an area of 4 GiB.
         forged(&["wrong"], 5, &[1]),
         forged(&["wrong"], 12, &[0xff; 4]),
         // Flags and a format that do not exist.

@@ -20,7 +20,7 @@ fn producer_for(cluster: &Cluster) -> (Node, String) {
     (producer, consumer)
 }
 
-/// A store's reader of 0.1.0. It and our consumer are connected to each other.
+/// A reader of a 0.1.0 store, and the address of our consumer. Both nodes are connected to each other.
 fn store_for(cluster: &Cluster) -> (Node, String) {
     let mut store = Node::new(cluster);
     for subscription in [to(b'F', ""), to(b'G', ""), to(b'W', &store.address)] {
@@ -86,7 +86,7 @@ fn a_consumer_drops_malformed_records_and_records_of_other_topics() {
     producer.send(&good);
     producer.send_frames(&[&good, b"one", b"two"]);
     producer.send_record(&good[..good.len() - 1], "cut off");
-    // The consumer has not requested these. `hello2` is another topic than `hello`.
+    // The consumer has not requested these messages. `hello2` is another topic than `hello`.
     producer.send_record(&direct_record(&address, &partition, "hello2", 0), "unasked");
     producer.send(&direct_head(&address, &partition, "hello2", 5));
     producer.expect_no_message(b"F", "it is not subscribed to hello2");
@@ -140,7 +140,7 @@ fn a_consumer_reads_from_two_stores_at_once_each_record_once() {
     }
     for (store, consumer) in &mut stores {
         assert_eq!(store.fetch(), (partition.clone(), consumer.clone(), TOPIC.into(), 0, 3));
-        // Send all records, and one record too many, as 0.1.0 does. Here this is the last record again.
+        // Send all records, and one record too many, as 0.1.0 does. This additional record is the last one again.
         for (sequence, content) in (0..).zip(contents).chain([(2, "s2")]) {
             store.send_record(&direct_record(consumer, &partition, TOPIC, sequence), content);
         }
@@ -159,8 +159,8 @@ fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
     let is_right = (0..20).any(|_| {
         let (mut producer, address) = producer_for(&cluster);
         let partition = producer.address.clone();
-        // A store with a name reports the records. The consumer requests them from it. The producer receives that FETCH
-        // too.
+        // A store with a name reports the records. The consumer requests the records from this store. The producer
+        // receives this FETCH, too.
         let held = [direct_head(&address, &partition, TOPIC, 1), string("A store of ours")].concat();
         store.send(&held);
         let name_and_flags = [&string("A store of ours")[..], &[1]].concat();
@@ -178,7 +178,7 @@ fn records_requested_from_a_store_are_not_accepted_from_a_producer_of_0_1_0() {
 #[test]
 fn a_consumer_requests_heads_when_it_subscribes() {
     let cluster = Cluster::new().with_tower();
-    // The consumer sends GET-HEADS when both are connected, or at its next retry.
+    // The consumer sends GET-HEADS when consumer and store are connected, or at the next retry.
     let mut store = Node::started(&cluster, &[to(b'G', "")]);
     let _consumer = cluster.consumer(TOPIC);
     let consumer = store.subscriber_of(b'L');

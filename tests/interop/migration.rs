@@ -1,5 +1,5 @@
 //! Moving from libdafka 0.1.0 (doc/migration.md): simulated old stores hold partitions whose producers have ended. Our
-//! store copies all of them, and serves them when the old stores have ended.
+//! store copies all these partitions, and serves them when the old stores have ended.
 
 use crate::e2e::{Cluster, DEADLINE, PROMPT, wait_until};
 use crate::peer::{Node, direct_head, direct_record, new_address, number_4_at, number_8_at, string_at, to};
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The partitions of a store by subject and address, each with its records by offset. Some records may be missing.
+/// The partitions of a store. For each subject and address, the content of each record, with the offset as the key.
+/// Some records may be missing.
 type Partitions = BTreeMap<(String, String), BTreeMap<u64, String>>;
 
 /// Adds a partition with these records, and returns its address.
@@ -39,15 +40,15 @@ fn content(subject: &str, address: &str, sequence: u64) -> String {
 struct Behavior {
     /// The pause between two records.
     pause: Duration,
-    /// It sends each answer twice.
+    /// The store sends each answer twice.
     answers_twice: bool,
-    /// It ends after so many records, in the middle of an answer.
+    /// The store ends after it has sent this many records, in the middle of an answer.
     dies_after: Option<usize>,
-    /// It does not answer GET-HEADS.
+    /// The store does not answer GET-HEADS.
     is_mute: bool,
 }
 
-/// The reader of a store of 0.1.0. Its writer sends nothing to another store.
+/// The reader of a store of 0.1.0. There is no writer, because it would send nothing to another store.
 struct OldStore {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -63,7 +64,7 @@ impl OldStore {
                 if let Some(frames) = node.message_within(b"", Duration::from_millis(20))
                     && !answer(&node, &frames[0], &partitions, &behavior, &count, &flag)
                 {
-                    // As if the process has ended: this drops its sockets and its beacon.
+                    // The return drops the node's sockets and beacon, as if the process had ended.
                     return;
                 }
             }
@@ -90,8 +91,8 @@ impl Drop for OldStore {
     }
 }
 
-/// Answers as 0.1.0 does, which ignores bytes after the fields that it knows. Returns false when the store ends during
-/// the answer.
+/// Answers a request as 0.1.0 does. 0.1.0 ignores bytes after the fields that it knows. Returns false when the store
+/// ends during the answer.
 fn answer(
     node: &Node,
     frame: &[u8],
@@ -108,7 +109,7 @@ fn answer(
     match frame[0] {
         b'G' if behavior.is_mute => {}
         b'G' => {
-            // 0.1.0 compares prefixes, so the empty topic means all.
+            // 0.1.0 compares prefixes, so the empty topic means all topics.
             for ((subject, address), records) in partitions.iter().filter(|it| it.0.0.starts_with(&topic)) {
                 let &last = records.keys().next_back().expect("a partition has records");
                 for _ in 0..times {
@@ -144,7 +145,8 @@ fn answer(
     true
 }
 
-/// Runs `dafka_stored` with an option that prints something: its exit code, its lines and its standard error.
+/// Runs `dafka_stored` with an option that prints something. Returns the exit code, the printed lines and the standard
+/// error.
 fn ask(cluster: &Cluster, store: &str, option: &str) -> (i32, Vec<String>, String) {
     let program = cluster.node_with("dafka_stored", &[option], &[("store/db", &cluster.path(store))]);
     let output = program.wait(option, DEADLINE);
@@ -152,8 +154,8 @@ fn ask(cluster: &Cluster, store: &str, option: &str) -> (i32, Vec<String>, Strin
     (output.status.code().expect("an exit code"), lines, output.stderr)
 }
 
-/// Runs `--missing` until its standard error contains `asked`, and returns the result of that run. One run may be too
-/// few, because `--missing` waits only seconds for a slow store.
+/// Runs `--missing` until its standard error contains `asked`, and returns the result of that run. One run may not be
+/// enough, because `--missing` waits only seconds for a slow store.
 fn ask_missing(cluster: &Cluster, store: &str, asked: &str) -> (i32, Vec<String>, String) {
     let start = Instant::now();
     loop {
@@ -289,7 +291,8 @@ fn the_missing_option_can_be_interrupted_while_it_waits_for_a_tower() {
     }
 }
 
-/// An operator may stop the old store when the exit code is 0. So it must not be 0 when the result is not known.
+/// An operator may stop the old store when the exit code is 0. So the exit code must not be 0 when the result is not
+/// known.
 #[test]
 fn the_missing_option_fails_when_a_store_does_not_answer() {
     let mut cluster = Cluster::new().with_tower();
@@ -372,7 +375,7 @@ fn a_new_store_copies_an_old_store_that_ends_and_restarts() {
         let behavior = Behavior { dies_after: Some(dies_after), ..Behavior::default() };
         OldStore::start(&cluster, &partitions, behavior).wait();
     }
-    // By now our store has a part. It copies the rest from the third run of the old store.
+    // Our store now has some of the records. It copies the rest from the third run of the old store.
     let (code, lines, log) = ask(&cluster, "new", "--list");
     assert_eq!(code, 0, "{log}");
     assert_ne!(lines, listed(&partitions), "the old store has ended too late for this test");
@@ -392,7 +395,7 @@ fn a_new_store_combines_the_parts_of_two_old_stores() {
     // This store started later. It answers with the records that it has, from its first one on.
     let mut end = Partitions::new();
     add_to(&mut end, "parts", &address, 300..900);
-    // No store has the first records of this partition. It does not delay the others.
+    // No store has the first records of this partition. The partition does not delay the other one.
     let headless = add(&mut end, "headless", 5..20);
     let _store = cluster.store("new");
     let old = [beginning, end].map(|held| OldStore::start(&cluster, &held, Behavior::default()));
@@ -420,7 +423,7 @@ fn the_missing_option_works_while_a_producer_publishes() {
     let (code, lines, stderr) = ask_missing(&cluster, "store", "stores asked: 1");
     stop.store(true, Ordering::Relaxed);
     work.join().expect("the producer runs");
-    // The latest records may be missing. Then `--missing` reports that.
+    // The latest records may be missing. `--missing` then reports them.
     assert!(code == 0 && lines.is_empty() || code == 1 && lines.len() == 1, "{code}: {lines:?}: {stderr}");
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One node of the pair is ours, the other one is a simulated node of libdafka 0.1.0. "Beacon first": our node connects
 //! to the simulated node before the simulated node connects to any node. "Subscription first": the simulated node
-//! connects and subscribes to our node before our node connects to it. Messages without a connection are lost, and must
-//! be repeated.
+//! connects and subscribes to our node before our node connects to it. A message that a node sends without a connection
+//! is lost, and must be repeated.
 
 use crate::e2e::{Cluster, Program, QUIET};
 use crate::peer::{
@@ -53,7 +53,7 @@ fn our_producer_and_a_consumer_beacon_first() {
     for id in [to(b'M', TOPIC), to(b'H', TOPIC), to(b'D', &consumer.address)] {
         consumer.subscribe(&id);
     }
-    // The producer is connected to the consumer and receives its FETCH. The response is lost.
+    // The producer is connected to the consumer, and receives the consumer's FETCH. The response is lost.
     let (_producer, address) = our_producer(&cluster, &mut consumer, b'F');
     consumer.send(&fetch(&address, &consumer.address, TOPIC, 0, 3));
     consumer.expect_no_message(b"", "it is not connected to any node");
@@ -73,7 +73,7 @@ fn our_producer_and_a_consumer_subscription_first() {
     let producer = cluster.producer(TOPIC);
     feed(&producer, &["r0", "r1", "r2"]);
     // The consumer receives the producer's messages. The producer does not receive the consumer's messages, because the
-    // consumer has not beaconed.
+    // consumer has not sent a beacon.
     let frames = consumer.message(b"H");
     let address = string_at(&frames[0], "Hhello\0\x01".len());
     consumer.message(&head(TOPIC, &address, 2));
@@ -104,7 +104,8 @@ fn our_store_and_a_consumer_beacon_first() {
     let mut consumer = Node::secluded(&cluster);
     let me = consumer.address.clone();
     consumer.subscribe_to(b"DEL", &me);
-    // The consumer sends CONSUMER-HELLO because the store subscribes to it. The consumer does not receive the answer.
+    // The consumer sends CONSUMER-HELLO, because the store subscribes to this message. The consumer does not receive
+    // the answer.
     let reader = consumer.subscriber_of(b'W');
     consumer.send(&consumer_hello(&reader, &me, &[TOPIC]));
     consumer.expect_no_message(b"", "it is not connected to any node");
@@ -122,7 +123,8 @@ fn our_store_and_a_consumer_subscription_first() {
     let mut consumer = Node::new(&cluster);
     let me = consumer.address.clone();
     consumer.subscribe_to(b"DEL", &me);
-    // The store sends STORE-HELLO because the consumer subscribes to it. The store does not receive the answer.
+    // The store sends STORE-HELLO, because the consumer subscribes to this message. The store does not receive the
+    // answer.
     let hello = consumer.message(&to(b'L', &me));
     let reader = string_at(&hello[0], me.len() + 3);
     assert_eq!(hello, [store_hello(&me, &reader)]);
@@ -155,8 +157,8 @@ fn our_store_and_a_producer_subscription_first() {
     let mut producer = Node::new(&cluster);
     let partition = producer.address.clone();
     producer.subscribe_to(b"KF", &partition);
-    // The producer is connected to both nodes of the store, and they are not connected to the producer. So its first
-    // record is lost.
+    // The producer is connected to both nodes of the store. These nodes are not connected to the producer, so the first
+    // record of the producer is lost.
     producer.wait_for_peers(2);
     producer.send_record(&record(TOPIC, &partition, 0), "r0");
     producer.expect_no_message(b"", "no node is connected to it");
@@ -177,7 +179,7 @@ fn our_consumer_and_a_producer_beacon_first() {
     let partition = producer.address.clone();
     producer.subscribe(&to(b'F', &partition));
     producer.subscription(b"Mhello\0");
-    // Record 1 is lost. The producer receives the FETCH for it when it is connected.
+    // Record 1 is lost. The producer receives the FETCH of this record when the producer is connected to the consumer.
     for (sequence, content) in [(0, "r0"), (2, "r2")] {
         producer.send_record(&record(TOPIC, &partition, sequence), content);
     }
@@ -216,7 +218,8 @@ fn our_consumer_and_a_store_beacon_first() {
     for id in [to(b'F', ""), to(b'G', ""), to(b'W', &me)] {
         store.subscribe(&id);
     }
-    // The store sends STORE-HELLO because the consumer subscribes to it. The store does not receive the answer.
+    // The store sends STORE-HELLO, because the consumer subscribes to this message. The store does not receive the
+    // answer.
     let address = store.subscriber_of(b'L');
     store.subscription(b"Mhello\0");
     store.send(&store_hello(&address, &me));
@@ -295,7 +298,7 @@ fn our_store_copies_two_stores_at_once() {
         assert_eq!(node.fetch(), (partition.clone(), writer.clone(), TOPIC.into(), 0, 4));
         node.send_records_to(&writer, &partition, TOPIC, 0, &contents);
     }
-    // Our store serves what it has copied, each record once.
+    // Our store serves the records that it has copied, each record once.
     let mut consumer = Node::started(&cluster, &[]);
     let me = consumer.address.clone();
     consumer.subscribe_to(b"DEL", &me);

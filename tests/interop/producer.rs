@@ -73,8 +73,8 @@ fn a_producer_answers_a_fetch_with_exactly_the_requested_records() {
     node.direct_records(&address, TOPIC, 4, &["r4"]);
 }
 
-/// A consumer of 0.1.0 under `latest` treats the record that its first HEAD names as new. So our producers must not
-/// send such a consumer a HEAD when it connects.
+/// A consumer of 0.1.0 that starts at the latest record treats the record that the first HEAD names as new. So our
+/// producers must not send a HEAD to a consumer of 0.1.0 when it connects.
 #[test]
 fn a_producer_sends_a_new_peer_a_head_at_once_only_if_it_is_of_this_library() {
     let cluster = Cluster::new().with("producer/head_interval", "60000").with_tower();

@@ -24,13 +24,14 @@ fn producer_for(cluster: &Cluster) -> (Node, String) {
     (producer, writer)
 }
 
-/// Waits for an ACK, which must be of this record. Returns the store's name.
+/// Waits for an ACK. The ACK must be for this record. Returns the store's name.
 #[track_caller]
 fn expect_ack(producer: &mut Node, subject: &str, sequence: u64) -> String {
     producer.named(&ack(&producer.address, subject, sequence))
 }
 
-/// Waits for an ACK of this record, and drops others: a store may group records. Returns the store's name.
+/// Waits for an ACK of this record, and drops ACKs of earlier records: one ACK may acknowledge several records. Returns
+/// the store's name.
 #[track_caller]
 fn await_ack(producer: &mut Node, sequence: u64) -> String {
     let core = ack(&producer.address, TOPIC, sequence);
@@ -104,7 +105,7 @@ fn a_store_ignores_malformed_messages() {
     producer.expect_no_message(b"K", "none of these is a record");
     producer.send_record(&good, "good");
     expect_ack(&mut producer, TOPIC, 0);
-    // The record that is already stored is the valid one.
+    // The stored record is the valid one.
     let (mut consumer, _) = consumer_for(&cluster);
     consumer.send(&fetch(&partition, &consumer.address, TOPIC, 0, 1));
     consumer.direct_records(&partition, TOPIC, 0, &["good"]);
@@ -147,7 +148,7 @@ fn a_store_sends_a_consumer_store_hello_and_the_heads_of_its_topics() {
     let (mut producer, _) = producer_for(&cluster);
     let partition = producer.address.clone();
     let name = publish(&mut producer, &["r0", "r1"]);
-    // Two other partitions: one of a topic with this topic as its prefix, and one of another topic.
+    // Two other partitions: one of a topic whose name begins with this topic, and one of another topic.
     let others = [(new_address(), "hello2"), (new_address(), "other")];
     for (address, subject) in &others {
         producer.subscribe(&to(b'K', address));
@@ -201,7 +202,7 @@ fn a_store_serves_acknowledged_records_after_a_restart() {
     assert_eq!(same, name, "the name is in the database");
     consumer.send(&fetch(&partition, &me, TOPIC, 0, 10));
     consumer.direct_records(&partition, TOPIC, 0, &["r0", "r1", "r2"]);
-    // It acknowledges the records to the producer again.
+    // The store acknowledges the records to the producer again.
     producer.ask(&head(TOPIC, &partition, 2), &ack(&partition, TOPIC, 2));
 }
 

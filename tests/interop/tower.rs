@@ -55,8 +55,8 @@ fn our_tower_sends_its_welcome_and_announces_nodes() {
             }
         }
     }
-    // The tower drops messages that are not beacons. Beacons before and after such messages show that, because messages
-    // keep their order.
+    // The tower drops messages that are not beacons. This test sends such messages between two beacons, the marks. The
+    // tower must forward nothing between the marks. Messages keep their order.
     let marks = [new_address(), new_address()];
     let mark =
         |address: &str| node.send_multipart([&b"B"[..], address.as_bytes(), b"host", b"7002"], 0).unwrap();
