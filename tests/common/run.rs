@@ -10,12 +10,12 @@ use std::sync::Arc;
 /// A record's content.
 pub(crate) type Content = Arc<[u8]>;
 
-/// The contents of one or more consecutive records, which one message carries. The frame of the message has the offset
-/// of the first record.
+/// The contents of one or more consecutive records, which one message carries. The first frame of the message has the
+/// offset of the first record.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     contents: Arc<[Content]>,
-    /// The batch of all contents. `None` for one record.
+    /// The batch of all contents. `None` if there is only one.
     batch: Option<Arc<Batch<Vec<u8>>>>,
     range: Range<usize>,
 }
@@ -48,7 +48,7 @@ impl Payload for Run {
         self.range.len() as u64
     }
 
-    /// A single record travels alone.
+    /// A single record is sent without a batch.
     fn is_batch(&self) -> bool {
         self.range.len() > 1
     }

@@ -21,8 +21,8 @@ pub(crate) enum Fault {
     HalfWrite,
     /// Synchronizations fail.
     Sync,
-    /// The write of a header page fails: the new page is in the page cache, and not on the disk. The next write, by
-    /// which LMDB would undo it, fails too.
+    /// The write of a header page fails: the new page is in the page cache, and not on the disk. The next write, with
+    /// which LMDB would undo the failed one, fails too.
     Header,
     /// All of these operations fail.
     All,
@@ -77,7 +77,7 @@ pub(crate) struct PowerCut {
     before: Disk,
 }
 
-/// The files of a directory: contents by inode, and names.
+/// The files of a directory: the content of each inode, and the inode of each name.
 #[derive(Clone, Default)]
 struct Disk {
     contents: BTreeMap<u64, Vec<u8>>,
@@ -184,7 +184,7 @@ impl PowerCut {
                 b'W' => Some(Change::Write { offset: number as usize, data: data.to_vec() }),
                 b'T' => Some(Change::Truncate { len: number as usize }),
                 b'C' => {
-                    // The system may reuse an inode number. The new file contains nothing of the old one.
+                    // The system may reuse an inode number. The new file contains nothing of the old file.
                     pending.retain(|it| it.inode != inode || it.is_entry());
                     disk.contents.insert(inode, Vec::new());
                     Some(Change::Create { name: text() })
@@ -201,7 +201,8 @@ impl PowerCut {
                 }
                 b'S' => {
                     let of_file = pending.iter_mut().filter(|it| it.inode == inode);
-                    // Synchronizing a new file also writes its directory entry, on all file systems that matter.
+                    // On all file systems that matter, the synchronization of a new file also writes its directory
+                    // entry.
                     of_file
                         .filter(|it| !it.is_forgotten)
                         .for_each(|it| it.is_durable |= it.is_content_or_new());
@@ -224,7 +225,7 @@ impl PowerCut {
             let done = pending.iter().take_while(|it| it.is_durable).count();
             pending.drain(..done).for_each(|it| disk.apply(it.inode, it.change));
         }
-        // Of the changes that are not durable, any part may be on the disk: none, all, or some.
+        // None, some, or all of the changes that are not durable may be on the disk.
         let likely_percent = [0, 10, 50, 90, 100][random.u64(..5) as usize];
         for Pending { inode, change, is_durable, .. } in pending {
             match change {
@@ -251,7 +252,8 @@ impl PowerCut {
         self.image(random).write(dir, random);
     }
 
-    /// Replaces the content of the store's own directory by such a state. The next store continues there.
+    /// Replaces the content of the store's own directory by a state that the disk may have after a power cut at this
+    /// moment. The next store continues in this directory.
     pub(crate) fn cut(&mut self, random: &mut Rng) {
         let image = self.image(random);
         for entry in fs::read_dir(&self.dir).expect("listable") {
@@ -323,7 +325,7 @@ impl Disk {
         for (name, inode) in self.names.iter().filter(|(name, _)| *name != "lock.mdb") {
             fs::write(dir.join(name), &self.contents[inode]).expect("written");
         }
-        // LMDB's table of readers is not needed: it may be missing, or contain anything.
+        // After a power cut, LMDB does not need its table of readers. The table may be missing, or contain anything.
         if random.u64(..100) < 70 {
             let len = random.u64(..20_000);
             let octets: Vec<u8> = (0..len).map(|_| random.u64(..) as u8).collect();

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many records a partition may publish beyond the last acknowledged one.
+/// How many records a producer may publish to a partition beyond the last acknowledged one.
 const WINDOW: u64 = 300;
-/// How many records a partition publishes before the node reads responses.
+/// How many records of each partition a producer publishes before it reads responses.
 const BURST: u64 = 20;
 const HEAD_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -21,12 +21,12 @@ pub(crate) struct Partition {
     pub(crate) address: String,
     /// The number of the partition. The contents of its records depend on the number.
     pub(crate) number: u64,
-    /// The last acknowledged record.
+    /// The offset of the last acknowledged record.
     pub(crate) acked: Option<u64>,
 }
 
-/// The content of a record. It names partition and offset. It is mostly short, and sometimes longer than a page or a
-/// chunk.
+/// The content of a record. The content begins with the partition's number and the offset. Most contents are short.
+/// Some are longer than a page of the database or a chunk.
 pub(crate) fn content(partition: u64, sequence: u64) -> Vec<u8> {
     let mut random = Rng::with_seed(partition << 40 ^ sequence);
     let len = match random.u64(..1_000) {
@@ -68,8 +68,8 @@ impl Load {
         Load::go_on(cluster, all.collect(), partitions)
     }
 
-    /// Starts nodes that continue these partitions, some of whose records may be acknowledged already. Each node has
-    /// `per_node` partitions.
+    /// Starts nodes that continue these partitions. Some records of the partitions may be acknowledged already. Each
+    /// node writes `per_node` partitions.
     pub(crate) fn go_on(cluster: &Cluster, partitions: Vec<Partition>, per_node: usize) -> Load {
         let shared = Arc::new(Shared::default());
         *shared.partitions.lock().unwrap() = partitions.clone();
@@ -98,7 +98,7 @@ impl Load {
         self.shared.partitions.lock().unwrap().clone()
     }
 
-    /// The number of records that are acknowledged until now.
+    /// The number of records that are acknowledged so far.
     pub(crate) fn acked_count(&self) -> u64 {
         self.partitions().iter().map(|partition| partition.acked.map_or(0, |acked| acked + 1)).sum()
     }
@@ -110,7 +110,7 @@ impl Load {
         self.wait_until("more records are acknowledged", || self.acked_count() >= before + count);
     }
 
-    /// Stops publishing and responding, and waits until the producers have read all messages to them.
+    /// Makes the producers stop publishing and responding. Waits until they have read all messages sent to them.
     #[track_caller]
     pub(crate) fn pause(&self) {
         self.shared.wants_pause.store(true, Ordering::SeqCst);
@@ -148,7 +148,7 @@ impl Drop for Load {
 struct Producer {
     node: Node,
     own: Vec<Partition>,
-    /// Per partition: the next record to publish.
+    /// For each partition: the offset of the next record to publish.
     next: Vec<u64>,
     /// The index of this node's first partition among all partitions.
     begin: usize,
@@ -182,7 +182,7 @@ impl Producer {
         }
     }
 
-    /// Publishes some records of each partition whose window allows it. Returns false when no window does.
+    /// Publishes some records of each partition whose window has room. Returns false when no window has room.
     fn publish(&mut self) -> bool {
         let mut published = false;
         for (partition, next) in self.own.iter().zip(&mut self.next) {
@@ -223,12 +223,12 @@ impl Producer {
                 let Some(index) = self.own.iter().position(|partition| partition.address == address) else {
                     return;
                 };
-                // This request comes from a consumer of this test. Only the store must answer it.
+                // This request comes from a consumer of this test. Only the store must answer the request.
                 if from.starts_with(&format!("{:016X}", std::process::id())) {
                     return;
                 }
                 let acked = self.own[index].acked.map_or(0, |acked| acked + 1);
-                // A producer keeps only unacknowledged records, so it could not answer a request for others.
+                // A producer keeps only unacknowledged records, so it could not answer a request for acknowledged ones.
                 assert!(first >= acked, "a store asks for {first}, but {acked} records are acknowledged");
                 if is_silent {
                     return;

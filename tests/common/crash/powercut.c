@@ -1,15 +1,16 @@
-/*  A disk that forgets what was not synchronized, and that fails on demand: preloaded into a store.
+/*  Simulates a disk that forgets what was not synchronized, and that fails on demand. The library is preloaded into a
+    store.
 
     The library records the operations on each file below the directory POWERCUT_DIR in the journal POWERCUT_JOURNAL:
     each change before it is made, and each synchronization. From the journal, the harness (image.rs) computes what may
     be on the disk after a power cut. The library never really synchronizes a file. It only records in the journal that
-    the program wanted to.
+    the program has requested the synchronization.
 
-    POWERCUT_CONTROL is a file of 16 octets. The library maps it, and the harness makes operations fail by writing to
-    it; see s_fails.
+    POWERCUT_CONTROL is a file of 16 octets, which the library maps. The harness writes to this file to make operations
+    fail; see s_fails.
 
-    The library ignores LMDB's table of readers, lock.mdb, because LMDB writes it through a map, and does not need it
-    after a crash. When the program is about to change another file in a way that the library cannot record, the
+    The library ignores LMDB's table of readers, lock.mdb. LMDB writes this file through a memory map, and does not need
+    it after a crash. When the program is about to change another file in a way that the library cannot record, the
     library ends the process. */
 
 #define _GNU_SOURCE
@@ -121,8 +122,8 @@ s_note (char kind, uint64_t a, uint64_t b, const char *text)
 /*  The octets of the control file:
     0: which operations fail (1: write, 2: write to a synchronous descriptor, 4: synchronize);
     1: with which errno;
-    2: how (0: without effect; 1: with an effect that is not durable, and the next write, by which LMDB would undo it,
-       fails too; 2: half of a write is done, and the program gets the number of written octets);
+    2: how (0: without effect; 1: with an effect that is not durable, and the next write, with which LMDB would undo the
+       effect, fails too; 2: half of a write is done, and the program gets the number of written octets);
     3: how many more times (255: without end);
     8 to 11: how many operations have failed. */
 enum { FAIL_WRITE = 1, FAIL_SYNC_WRITE = 2, FAIL_SYNC = 4 };
@@ -134,7 +135,7 @@ s_fails (int operation)
 {
     if (operation == FAIL_WRITE && s_next_fails) {
         s_next_fails = 0;
-        // The harness may have ended the fault since then.
+        // The harness may have ended the fault since the failed write.
         return s_control [0] != 0;
     }
     if (!(s_control [0] & operation) || s_control [3] == 0)
@@ -161,7 +162,7 @@ s_open (int at, const char *path, int flags, mode_t mode)
     int is_new = ours && (flags & O_CREAT) && stat (path, &status) != 0;
     if (ours && (flags & O_TRUNC) && !is_new)
         s_die ("O_TRUNC of a file that is there");
-    // Writes to the file become durable in the journal only, so the real descriptor need not be synchronous.
+    // Only the journal determines which writes are durable, so the real descriptor need not be synchronous.
     int fd = (int) syscall (SYS_openat, at, path, flags & ~(O_SYNC | O_DSYNC), mode);
     int error = errno;
     if (fd >= 0 && ours) {

@@ -78,7 +78,7 @@ impl Cluster {
         self.dir.path()
     }
 
-    /// The path of a file in that directory, as text.
+    /// The path of a file in the directory of this test, as text.
     pub(crate) fn path(&self, name: &str) -> String {
         text(self.dir().join(name))
     }
@@ -101,7 +101,7 @@ impl Cluster {
         path
     }
 
-    /// Writes a configuration file with the settings of this cluster and further ones, and returns its path.
+    /// Writes a configuration file with the settings of this cluster and further settings, and returns its path.
     pub(crate) fn config_with(&self, settings: &[(&str, &str)]) -> String {
         let mut all: BTreeMap<&str, &str> =
             self.settings.iter().map(|(key, value)| (&**key, &**value)).collect();
@@ -155,7 +155,7 @@ impl Cluster {
         self.program_reading(program, &[&options, own].concat(), input)
     }
 
-    /// Starts a node that loads `preload.c`, with an environment variable that controls that library.
+    /// Starts a node that loads `preload.c`, with an environment variable that controls this library.
     pub(crate) fn preloaded(&self, program: &str, arguments: &[&str], variable: (&str, &Path)) -> Program {
         let library = self.dir().join("preload.so");
         if !library.exists() {

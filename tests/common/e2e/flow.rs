@@ -47,7 +47,7 @@ impl Flow {
         assert!(elapsed <= deadline, "{what}: {elapsed:?}");
     }
 
-    /// Publishes lines for a while, and waits for each.
+    /// Publishes lines for `duration`, and waits until the consumer has printed them.
     #[track_caller]
     pub(crate) fn go_on_for(&mut self, duration: Duration, what: &str) {
         let start = Instant::now();

@@ -1,8 +1,9 @@
 //! Several hosts on one machine: network namespaces, and a switch between them that can drop, delay and block frames.
 //!
-//! Each host's `eth0` is a TAP device whose other end is a file of this process. So a thread of this process forwards
-//! every frame between two hosts. It can drop frames in one direction, at once, and unseen by the hosts' kernels. It
-//! needs neither `tc` nor the kernel's netem, which not every machine has.
+//! Each host's `eth0` is a TAP device whose other end is a file of this process. So a thread of this process, the
+//! switch, forwards every frame between two hosts. The switch can drop the frames of one direction. This takes effect
+//! at once, and the kernels of the hosts do not notice it. The switch needs neither `tc` nor the kernel's netem, which
+//! not every machine has.
 
 use super::{Cluster, Program};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,7 +27,7 @@ pub(crate) struct Link {
     pub(crate) delay: Duration,
 }
 
-/// The hosts of one test. The processes on them must end before this is dropped.
+/// The hosts of one test. The processes on the hosts must end before this value is dropped.
 pub(crate) struct Network {
     hosts: Vec<Host>,
     links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
@@ -119,7 +120,7 @@ impl Network {
         }
     }
 
-    /// Takes a host's interface down. The host's kernel notices that, and removes routes.
+    /// Takes a host's interface down. The host's kernel notices this, and removes routes.
     pub(crate) fn set_down(&self, host: usize) {
         ip(&["-n", &self.hosts[host].namespace, "link", "set", "eth0", "down"]).expect("an interface");
     }
@@ -192,7 +193,8 @@ fn host(family: Family, number: u8) -> Result<(Host, File), String> {
     let namespace = ["-n", &host.namespace];
     let inside = |arguments: &[&str]| ip(&[&namespace, arguments].concat());
     inside(&["link", "set", "lo", "up"])?;
-    // With this, the kernel makes no link-local address of its own, and the one that is set below exists at once.
+    // With this setting, the kernel adds no link-local address of its own. The link-local address below is usable at
+    // once.
     inside(&["link", "set", "eth0", "addrgenmode", "none"])?;
     inside(&["link", "set", "eth0", "up"])?;
     match family {
@@ -230,7 +232,7 @@ struct Switch {
     ports: Vec<File>,
     links: Arc<Mutex<HashMap<(usize, usize), Link>>>,
     stop: Arc<AtomicBool>,
-    /// By hardware address: the port where the address was seen last.
+    /// For each hardware address: the port at which the latest frame from this address arrived.
     homes: HashMap<[u8; 6], usize>,
     /// Delayed frames.
     under_way: BinaryHeap<UnderWay>,
@@ -322,7 +324,7 @@ impl Switch {
 
 /// The programs on the hosts.
 pub(crate) struct Hosts {
-    // Dropped before the network: it prints the logs of a test that fails.
+    // Dropped before the network. If the test has failed, the drop prints the logs.
     cluster: Cluster,
     pub(crate) network: Network,
     /// The hosts of the towers.
@@ -336,7 +338,7 @@ impl Hosts {
     /// As [`Network::new`], for towers on the hosts `towers`.
     pub(crate) fn new(family: Family, numbers: &[u8], towers: &[usize]) -> Option<Hosts> {
         let network = Network::new(family, numbers)?;
-        // The nodes' beacons contain no address, so the towers find out the addresses of the nodes.
+        // The nodes' beacons contain no address, so the towers determine the addresses of the nodes.
         let cluster = Cluster::new().with("beacon/address", "").with("beacon/verbose", "1");
         Some(Hosts { cluster, network, towers: towers.to_vec(), family, is_link_local: false })
     }
@@ -421,7 +423,7 @@ impl Hosts {
     }
 }
 
-/// By node: the endpoints that a tower has announced, according to the tower's log.
+/// For each node: the endpoints that a tower has announced, according to the tower's log.
 pub(crate) fn announced(tower: &Program) -> BTreeMap<String, Vec<String>> {
     let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in tower.log().lines() {

@@ -6,12 +6,12 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A TCP port that no other test uses until this is dropped.
+/// A TCP port that no other test uses until this value is dropped.
 ///
 /// Ports that the system assigns for port 0 do not work here: after one tower ends and before the next one starts on
-/// the same port, the system could assign the port to a node's own socket. So this port lies below the range of those
-/// ports. An abstract Unix socket whose name contains the port shows other test processes that the port is taken. The
-/// system frees that name when this process ends.
+/// the same port, the system could assign the port to a node's own socket. So this port lies below the range of ports
+/// that the system assigns. An abstract Unix socket whose name contains the port shows other test processes that the
+/// port is taken. The system frees the name of the socket when this process ends.
 pub(crate) struct Port {
     number: u16,
     _reserved: UnixListener,
@@ -37,7 +37,7 @@ const COUNT: u32 = 10_000;
 impl Port {
     pub(crate) fn reserve() -> Port {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Each test process starts at another place, so that they seldom collide.
+        // Each test process starts at another port, so that two processes seldom try the same port.
         let start = std::process::id().wrapping_mul(97);
         for _ in 0..COUNT {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//  Preloaded into a program. Makes functions fail or hang that a test cannot make fail from outside the process, and
-//  counts what a test cannot see from there.
+//  This library is preloaded into a program. It makes functions fail or hang that a test cannot make fail from outside
+//  the process. It also counts calls that a test cannot see from outside.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -60,7 +60,7 @@ zmq_msg_recv (void *message, void *socket, int flags)
 }
 
 //  Counts how often the program writes to pipes, and writes the number to the file $COUNT_WRITES when the program ends.
-//  Writes to sockets do not count, nor do writes to eventfds, by which libzmq wakes its threads.
+//  Writes to sockets do not count. Writes to eventfds, with which libzmq wakes its threads, do not count either.
 static atomic_uint s_writes;
 
 ssize_t
@@ -108,8 +108,8 @@ s_ends_with (const char *text, const char *end)
     return len >= end_len && strcmp (text + len - end_len, end) == 0;
 }
 
-//  With $NAMES, the lookup of a name that ends in ".slow" takes a minute and fails, and a name that ends in ".here" is
-//  that of this host.
+//  With $NAMES, the lookup of a name that ends in ".slow" takes a minute and fails. A name that ends in ".here" stands
+//  for this host.
 int
 getaddrinfo (const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **result)
 {

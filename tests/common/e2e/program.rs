@@ -42,7 +42,7 @@ impl Logs {
     }
 }
 
-/// A process. It is killed when this is dropped.
+/// A process. It is killed when this value is dropped.
 pub(crate) struct Program {
     name: String,
     child: Child,
@@ -54,7 +54,7 @@ pub(crate) struct Program {
     log_reader: Option<JoinHandle<()>>,
 }
 
-/// Lines of output that a thread has read, and the channel for those that follow.
+/// Lines of output that a thread has read, and the channel for further lines.
 struct Lines {
     chunks: Receiver<Vec<Vec<u8>>>,
     waiting: std::vec::IntoIter<Vec<u8>>,
@@ -222,7 +222,7 @@ impl Program {
         lines
     }
 
-    /// Up to `count` lines. It stops when no line comes for `patience`.
+    /// The next lines, at most `count`. Returns earlier when no line comes for `patience`.
     pub(crate) fn lines_within(&mut self, count: usize, patience: Duration) -> Vec<Vec<u8>> {
         let mut lines = Vec::new();
         while lines.len() < count {
@@ -234,7 +234,7 @@ impl Program {
         lines
     }
 
-    /// Checks that it prints nothing for a while.
+    /// Checks that the process prints nothing for `duration`.
     #[track_caller]
     pub(crate) fn expect_silence(&mut self, duration: Duration, why: &str) {
         match self.next(duration) {

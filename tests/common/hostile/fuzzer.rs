@@ -42,7 +42,7 @@ impl Fuzzer {
     /// Runs one connection from its start to its end. Returns how many frames the other side's system has taken.
     pub(crate) fn attack(&mut self, mut stream: TcpStream) -> u64 {
         let mut taken = 0;
-        // The other side may end it at any time.
+        // The other side may end the connection at any time.
         let _ = self.talk(&mut stream, &mut taken);
         self.end(stream);
         taken
@@ -163,7 +163,7 @@ impl Fuzzer {
     fn wrong_frame(&mut self) -> Vec<u8> {
         let len = self.rng.usize(..60);
         match self.rng.usize(..8) {
-            // A context longer than ZMTP allows, and no time to live.
+            // This context is longer than ZMTP allows. In the next command, the time to live is not complete.
             0 => command(b"PING", &[7; 40]),
             1 => command(b"PING", b"\x00"),
             2 => command(b"ERROR", b"\x04what"),

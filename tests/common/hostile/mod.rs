@@ -43,7 +43,7 @@ pub(crate) struct Honest {
     pub(crate) producer: Program,
     pub(crate) consumer: Program,
     sent: usize,
-    /// By producer address: the number of its last record.
+    /// For each producer address: the number of the last record that the consumer has printed.
     received: HashMap<String, usize>,
     before: Vec<u64>,
     slowest: Duration,
@@ -90,9 +90,9 @@ impl Honest {
         self.programs().iter().map(|(_, program)| program.rss_bytes()).collect()
     }
 
-    /// Sends a record from the producer to the consumer, and checks the order. Other producers may publish meanwhile.
-    /// The producer may treat forged ACKs as those of a twin. It then publishes unacknowledged records again, under
-    /// another address.
+    /// Sends a record from the producer to the consumer, and checks the order. Other producers may publish at the same
+    /// time. The producer may treat forged ACKs as ACKs for a twin. It then publishes unacknowledged records again,
+    /// under another address.
     #[track_caller]
     pub(crate) fn round_trip(&mut self) {
         let line = format!("honest {}", self.sent);

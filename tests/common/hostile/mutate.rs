@@ -8,8 +8,8 @@ pub(crate) fn octets(rng: &mut Rng, len: usize) -> Vec<u8> {
     std::iter::repeat_with(|| rng.u8(..)).take(len).collect()
 }
 
-/// Applies one to three mutations to a message, which may leave it valid. The first `keep` bytes of the first frame
-/// mostly stay, so that the message matches subscriptions.
+/// Applies one to three mutations to a message. The mutated message may still be valid. The first `keep` bytes of the
+/// first frame mostly stay, so that the message matches subscriptions.
 pub(crate) fn mutate(rng: &mut Rng, frames: &[Vec<u8>], keep: usize) -> Vec<Vec<u8>> {
     let mut frames = frames.to_vec();
     for _ in 0..1 + rng.usize(..3) {
@@ -20,14 +20,14 @@ pub(crate) fn mutate(rng: &mut Rng, frames: &[Vec<u8>], keep: usize) -> Vec<Vec<
         match which {
             0 | 1 => frame.truncate(at),
             2 | 3 if at < frame.len() => frame[at] ^= 1 << rng.usize(..8),
-            // This may be a length: then it is too large, or the largest.
+            // The octet may be a length. With this value, the length is too large, or the largest possible one.
             4 if at < frame.len() => frame[at] = 255,
             5 if at < frame.len() => frame[at] = 0,
             6 => {
                 let some = rng.usize(..20);
                 frame.splice(at..at, octets(rng, some));
             }
-            // The numbers at the end become 2^32-1, 2^64-1, and others.
+            // The numbers at the end of the frame become 2^32-1, 2^64-1, and others.
             7 | 8 => {
                 let len = frame.len();
                 let from = len.saturating_sub([4, 8, 12][rng.usize(..3)]).max(keep.min(len));

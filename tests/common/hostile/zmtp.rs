@@ -31,7 +31,7 @@ pub(crate) fn shake_hands(mut stream: TcpStream, kind: &str) -> std::io::Result<
     Ok(Raw(stream))
 }
 
-/// Performs the handshake with a node that has connected to us.
+/// Performs the handshake with a node that has connected to the test.
 pub(crate) fn as_publisher(stream: TcpStream) -> std::io::Result<Raw> {
     shake_hands(stream, "XPUB")
 }
@@ -71,7 +71,7 @@ pub(crate) fn has_sent(stream: &mut TcpStream, text: &[u8], patience: Duration) 
     true
 }
 
-/// Waits until the other side ends the connection. False when it does not do so in time.
+/// Waits until the other side ends the connection. False when the connection still exists after `patience`.
 pub(crate) fn is_closed_by_peer(stream: &mut TcpStream, patience: Duration) -> bool {
     let due = Instant::now() + patience;
     stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a time limit");

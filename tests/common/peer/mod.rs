@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The interval of beacons, shorter than that of 0.1.0.
+/// The interval of beacons. Nodes of 0.1.0 have a longer interval.
 const BEACON_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How soon [`Node::ask`] repeats a request.
@@ -34,9 +34,9 @@ pub(crate) struct Node {
     subscriber: zmq::Socket,
     tower: zmq::Socket,
     port: u16,
-    /// By address: the endpoints that a tower has announced, to which this node is connected.
+    /// For each address: the endpoint that a tower has announced last, and to which this node is connected.
     pub(crate) peers: HashMap<String, String>,
-    /// False while it ignores announcements, as if it had received none.
+    /// False while the node ignores announcements, as if it had received none.
     is_following: bool,
     /// Messages from its SUB socket that the test has not taken yet.
     messages: VecDeque<Vec<Vec<u8>>>,
@@ -70,7 +70,7 @@ impl Node {
         Node::bound(tower_pub, tower_sub, "tcp://127.0.0.1:*")
     }
 
-    /// As [`Node::at`], with its own endpoint.
+    /// As [`Node::at`], with the endpoint to which the node binds.
     pub(crate) fn bound(tower_pub: &str, tower_sub: &str, endpoint: &str) -> Node {
         let context = zmq::Context::new();
         let socket = |kind| {
@@ -132,7 +132,7 @@ impl Node {
         self.subscriber.set_subscribe(prefix).expect("a subscription");
     }
 
-    /// Subscribes to the messages to a node that have one of these ids.
+    /// Subscribes to messages with these ids that are sent to the node `address`.
     pub(crate) fn subscribe_to(&self, ids: &[u8], address: &str) {
         ids.iter().for_each(|&id| self.subscribe(&to(id, address)));
     }
@@ -183,7 +183,7 @@ impl Node {
         found.unwrap_or_else(|| panic!("no tower has announced {address}"))
     }
 
-    /// Waits until towers have announced so many nodes, and this node has connected to them.
+    /// Waits until towers have announced `count` nodes, and this node has connected to them.
     #[track_caller]
     pub(crate) fn wait_for_peers(&mut self, count: usize) {
         let found = self.wait(DEADLINE, |node| (node.peers.len() >= count).then_some(()));
@@ -202,7 +202,8 @@ impl Node {
 
     /// Sends `frame` again and again until a message arrives that starts with `prefix`. Returns that message.
     ///
-    /// ZeroMQ drops a message or its answer when it arrives before the subscription to it.
+    /// The frame is sent repeatedly, because ZeroMQ drops a message when the subscription to it has not arrived yet.
+    /// The answer may be dropped, too.
     #[track_caller]
     pub(crate) fn ask(&mut self, frame: &[u8], prefix: &[u8]) -> Vec<Vec<u8>> {
         self.ask_each(RETRY_INTERVAL, frame, prefix)
@@ -313,7 +314,7 @@ impl Node {
         self.wait(duration, |_| None::<()>);
     }
 
-    /// Waits for a message with the id of this frame, which must be exactly this frame.
+    /// Waits for a message with the id of this frame. The message must be exactly this frame.
     #[track_caller]
     pub(crate) fn exactly(&mut self, frame: &[u8]) {
         let got = self.message(&frame[..1]);
@@ -321,8 +322,8 @@ impl Node {
         assert_eq!(got[0].escape_ascii().to_string(), frame.escape_ascii().to_string());
     }
 
-    /// As [`Node::exactly`], but after `core` the frame must contain the name of one of our stores, which 0.1.0
-    /// ignores. Returns the name.
+    /// As [`Node::exactly`], but the message must be `core` and then the name of one of our stores. (0.1.0 ignores the
+    /// name.) Returns the name.
     #[track_caller]
     pub(crate) fn named(&mut self, core: &[u8]) -> String {
         let got = self.message(&core[..1]);
@@ -364,13 +365,13 @@ impl Node {
         assert!(found.is_some(), "no subscription to {}", prefix.escape_ascii());
     }
 
-    /// Waits until a peer subscribes to messages with this id and its address, and returns the address.
+    /// Waits until a peer subscribes to messages to itself with this id. Returns the address of the peer.
     #[track_caller]
     pub(crate) fn subscriber_of(&mut self, id: u8) -> String {
         self.subscriber_other_than(id, "no address")
     }
 
-    /// As [`Node::subscriber_of`], for another address than this one.
+    /// As [`Node::subscriber_of`], for a peer with another address than `address`.
     #[track_caller]
     pub(crate) fn subscriber_other_than(&mut self, id: u8, address: &str) -> String {
         let other = to(id, address);

@@ -1,10 +1,11 @@
 //! Encodes each message by the description of the wire protocol, without the library's codec, which is under test.
 
-/// A number-4 or number-8, big-endian.
+/// A number-4: four octets, big-endian.
 pub(crate) fn number_4(number: u32) -> Vec<u8> {
     vec![(number >> 24) as u8, (number >> 16) as u8, (number >> 8) as u8, number as u8]
 }
 
+/// A number-8: eight octets, big-endian.
 pub(crate) fn number_8(number: u64) -> Vec<u8> {
     [number_4((number >> 32) as u32), number_4(number as u32)].concat()
 }
@@ -107,8 +108,8 @@ pub(crate) fn name_after(core: &[u8], frame: &[u8]) -> String {
     string_at(name, 0)
 }
 
-/// What follows the fields of 0.1.0 in a FETCH of this library that names no store: an empty name, and the flag that the
-/// requester takes batches.
+/// What follows the fields of 0.1.0 in a FETCH of this library that names no store: an empty name, and the flag that
+/// the requester takes batches.
 pub(crate) const NO_STORE_BUT_BATCHES: &[u8] = &[0, 1];
 
 /// Decodes a FETCH that names no store, of this library or of 0.1.0: partition, requester, subject, sequence, count.
