@@ -2,7 +2,7 @@
 //! ingest requests missing records with FETCH.
 //!
 //! There are limits for the number of partitions, the bytes of early records, and the bytes that FETCHes in flight
-//! request. Any peer can invent partitions, so partitions whose records arrive in order have priority.
+//! request. Any peer can invent partitions. So at a limit, partitions whose records arrive in order have priority.
 //!
 //! `table` holds the open partitions and selects the one to evict. `reorder_quota` limits the early records of all
 //! partitions. `fetch_scheduler` sends FETCHes when they are due, and `fetch_quota` limits the bytes that they
@@ -42,7 +42,7 @@ pub use table::Partition;
 /// How often consumers and stores request the heads of partitions. The responses reveal records whose messages were
 /// lost.
 const REFRESH_INTERVAL_MS: u64 = 10_000;
-/// The interval grows by this for each partition, because each partition is one message in every response.
+/// The interval grows by this for each partition, because each partition adds one message to every response.
 const REFRESH_PER_PARTITION_MS: u64 = 1;
 
 /// The open partitions and their FETCHes.
@@ -132,10 +132,10 @@ impl<P: Payload> Ingest<P> {
         self.table.iter().map(|(_, partition)| partition.name().topic)
     }
 
-    /// Opens a partition whose next record is `next`. `from` is the peer that mentioned it, if that is known. Returns
-    /// `None` when there are too many partitions and none can be evicted. `resume_at` takes a partition and its next
-    /// record. It returns the record at which that partition continues when it is opened again, or `None` when it
-    /// cannot be evicted now.
+    /// Opens a partition whose next record is `next`. `from` is the peer that mentioned the partition, if the peer is
+    /// known. Returns `None` when there are too many partitions and none can be evicted. `resume_at` is called with a
+    /// partition that may be evicted, and its next record. It returns the record at which this partition continues when
+    /// it is opened again, or `None` when the partition cannot be evicted now.
     pub fn open(
         &mut self,
         name: PartitionName,
@@ -163,14 +163,14 @@ impl<P: Payload> Ingest<P> {
         Some(self.table.insert(name, sequencer, from, now_ms))
     }
 
-    /// A number that differs between requesters, and between the partitions of one requester, so that they start with
-    /// different stores.
+    /// Returns a number that selects the store to which a partition's first FETCH is sent. The number differs between
+    /// requesters, and between the partitions of one requester.
     fn turn(&self, name: PartitionName) -> usize {
         let names = (self.fetches.own_address(), name.producer);
         BuildHasherDefault::<DefaultHasher>::default().hash_one(names) as usize
     }
 
-    /// Marks a partition as proven, although no record of it has arrived yet.
+    /// Marks a partition as proven, although none of its records has arrived since it was opened.
     pub fn prove(&mut self, index: Index) {
         self.table[index].is_proven = true;
         self.table.update_rank(index);
@@ -188,24 +188,25 @@ impl<P: Payload> Ingest<P> {
         closed.into_iter().for_each(|index| self.close(index, None));
     }
 
-    /// Drops the positions of evicted partitions of all other topics.
+    /// Drops the stored positions of evicted partitions, except those of the given topics.
     pub fn remember_only<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]>) {
         self.evicted_positions.retain_topics(topics);
     }
 
-    /// Closes a partition. Stores the record at which it continues when it is opened again, unless that is `None`.
+    /// Closes a partition. `resume_at` is the record at which the partition continues when it is opened again. It is
+    /// stored unless it is `None`.
     fn close(&mut self, index: Index, resume_at: Option<u64>) {
         let Some(mut partition) = self.table.remove(index) else { return };
         self.reorder.release(index, &mut partition);
         self.fetches.release(index, &mut partition);
-        // A partition without any record starts at its beginning again.
+        // While record 0 is the next record, there is no position to store.
         if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0) {
             self.evicted_positions.put(partition.name(), position);
         }
     }
 
-    /// Makes a partition continue at the record `next`. This record is requested again: it was delivered and could not
-    /// be kept, or the start offset was wrong.
+    /// Makes a partition continue at the record `next`, which is requested again. The caller could not keep this record
+    /// after it was delivered, or the start offset was wrong.
     pub fn rewind(&mut self, index: Index, next: u64) {
         let turn = self.turn(self.table[index].name());
         let Self { table, fetches, reorder, .. } = self;
@@ -215,8 +216,9 @@ impl<P: Payload> Ingest<P> {
         partition.sequencer = Sequencer::new(next, turn);
     }
 
-    /// Handles a run that came over the connection `from`. Its first record is `first`. Calls `deliver` with the first
-    /// offset of each run that is in order now. Returns false when all records have arrived before.
+    /// Handles a run that came over the connection `from`. The offset of its first record is `first`. Calls `deliver`
+    /// with each run that is then in order, and with the offset of its first record. Returns false when all records of
+    /// `run` have arrived before.
     pub fn handle_run(
         &mut self,
         index: Index,
@@ -250,7 +252,7 @@ impl<P: Payload> Ingest<P> {
             Offer::Duplicate => self.statistics.duplicates += count,
             Offer::NoRoom => self.statistics.no_room += count,
         }
-        // The common case ends here: a live record in order.
+        // In the common case, a live record in order, there is no gap, and this is skipped.
         if before.has_gap || partition.sequencer.has_gap() {
             self.handle_gap(index, &before, now_ms);
         }
@@ -273,8 +275,8 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// The first in-order record of a partition has arrived. From now on the partition is charged to the peer that
-    /// delivered it, unless that peer has too many partitions. So a peer cannot cause the eviction of other peers'
-    /// partitions by mentioning them first.
+    /// delivered this record, unless that peer has too many partitions. So a peer cannot cause the eviction of other
+    /// peers' partitions by mentioning these partitions first.
     fn charge(&mut self, index: Index, from: &Sender) {
         self.table[index].is_charged = true;
         if let Some(from) = from() {
@@ -290,10 +292,11 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// Handles a peer's mention of a partition. A partition may wait because its payer, the peer that it is charged to,
-    /// has no room in its share. If the mentioning peer has room, or room can be made for it, the partition is charged
-    /// to this peer from now on. So a payer without room cannot delay partitions that other peers mention. A payer that
-    /// has delivered an in-order record keeps the partition for 2 s after the last in-order record.
+    /// Handles a peer's mention of a partition. The partition may be waiting for a FETCH because its payer, the peer
+    /// that it is charged to, has no room in its share of the bytes in flight. If there is room for the mentioning
+    /// peer, or room can be made, the partition is charged to the mentioning peer from now on. So a payer without room
+    /// cannot delay partitions that other peers mention. Exception: for 2 s after an in-order record, the partition
+    /// stays charged to its payer.
     pub fn handle_mention(&mut self, index: Index, from: &Sender, now_ms: u64) {
         let partition = &self.table[index];
         let is_waiting = partition.sequencer.has_gap() && partition.sequencer.in_flight_len_bytes() == 0;
@@ -309,8 +312,9 @@ impl<P: Payload> Ingest<P> {
     }
 
     /// The producer of a partition publishes the records from `first` to `last`, which the caller passes to
-    /// [`Ingest::handle_run`] next. A producer publishes in order. If the next record is among them, a claim that later
-    /// records exist is false or premature. Such claims are dropped; the producer repeats a true one.
+    /// [`Ingest::handle_run`] next. A producer publishes in order. So if the partition's next record is among these
+    /// records, the producer's next messages mention the records after `last`, if there are any. Claims that records
+    /// after `last` exist are dropped, because they may be false.
     pub fn handle_published(&mut self, index: Index, first: u64, last: u64, now_ms: u64) {
         let partition = &mut self.table[index];
         partition.stays_ms = now_ms + STAY_MS;
@@ -328,8 +332,9 @@ impl<P: Payload> Ingest<P> {
         self.extend(index, offset, now_ms);
     }
 
-    /// A store has the records of a partition up to `offset`. This message does not protect a complete partition from
-    /// eviction, because a store repeats it as long as it holds the partition.
+    /// A store has the records of a partition up to `offset`. Unlike a message of the producer, this message does not
+    /// protect a partition without a gap from eviction, because a store repeats the message as long as it holds the
+    /// partition.
     pub fn handle_store_head(&mut self, index: Index, store: &[u8], offset: u64, now_ms: u64) {
         if let Some(store) = self.stores.intern(store) {
             let fetches = self.table[index].sequencer.fetches_mut();
@@ -350,15 +355,15 @@ impl<P: Payload> Ingest<P> {
         }
     }
 
-    /// A partition was opened at the end that a peer has claimed, so its start offset may have to be corrected.
+    /// A partition was opened at an offset that a peer has claimed. The claim may be corrected later.
     pub fn claim_beginning(&mut self, index: Index) {
         let partition = &mut self.table[index];
         partition.beginning = Beginning::claimed(partition.sequencer.next());
     }
 
-    /// The producer has just published the records from `first` to `last`. Returns true when that corrects the start
-    /// offset of the partition: then the run ends before it. The caller holds back `kept_count` records of the
-    /// partition. It must drop them when this returns true.
+    /// The producer has just published the records from `first` to `last`. If `last` is before the start offset of the
+    /// partition, this contradicts the start offset. Returns true when the start offset was corrected. The caller holds
+    /// back `kept_count` records of the partition, and must drop them when this returns true.
     pub fn correct_by_run(
         &mut self,
         index: Index,
@@ -375,9 +380,11 @@ impl<P: Payload> Ingest<P> {
         self.correct(index, kept_count, now_ms)
     }
 
-    /// Like [`Ingest::correct_by_run`], for a message that names `offset` as the last record. The message comes from the
-    /// producer if `is_live`, and from a store otherwise. A store may be behind, so its message does not count once an
-    /// in-order record has arrived.
+    /// Like [`Ingest::correct_by_run`], for a message that names `offset` as the last record. The message comes from
+    /// the producer if `is_live`, and from a store otherwise. A store may be behind, so its message does not contradict
+    /// the start offset. A message of the producer contradicts it only before the first in-order record. A message that
+    /// does not contradict the start offset can still apply a correction that is due because of earlier messages. After
+    /// the first in-order record, a store's message does not apply it.
     pub fn correct_by_head(
         &mut self,
         index: Index,
@@ -397,7 +404,8 @@ impl<P: Payload> Ingest<P> {
         self.correct(index, kept_count, now_ms)
     }
 
-    /// Corrects the start offset of a partition, if no record has confirmed it for a while.
+    /// Corrects the start offset of a partition if a message has contradicted it, and no record has confirmed it for a
+    /// while.
     fn correct(&mut self, index: Index, kept_count: u64, now_ms: u64) -> bool {
         let partition = &mut self.table[index];
         let confirmed_ms = if partition.is_proven { partition.moved_ms } else { partition.opened_ms };
@@ -410,21 +418,21 @@ impl<P: Payload> Ingest<P> {
         true
     }
 
-    /// Messages that were received at `unread_since_ms` or later are unread. They may be responses to FETCHes. `None`
-    /// when no message is unread.
+    /// Sets since when received messages are unread; `None` when no message is unread. The unread messages may be
+    /// responses to FETCHes.
     pub fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.fetches.handle_unread(unread_since_ms);
     }
 
-    /// A connection has been given up because its peer sent a forbidden message. This message may have been the
+    /// A connection has been given up because its peer sent a message that is forbidden. That message may have been the
     /// response to a FETCH.
     pub fn handle_given_up(&mut self, now_ms: u64) {
         self.fetches.handle_given_up(now_ms);
     }
 
     /// To be called when the heads of all partitions are requested. Returns how long to wait until the next request.
-    /// `head_count` is the number of heads in the responses to the last request. The wait is short when partitions have
-    /// been opened and others refused since the last request.
+    /// `head_count` is the number of heads in the responses to the last request. If partitions have been opened and
+    /// others refused since the last request, the wait is short, however many partitions there are.
     pub fn begin_refresh(&mut self, head_count: usize) -> u64 {
         let now = (self.statistics.opened, self.statistics.refused);
         let before = std::mem::replace(&mut self.refreshed, now);
@@ -444,8 +452,8 @@ impl<P: Payload> Ingest<P> {
         self.fetches.handle_timeout(&mut self.table, now_ms, out);
     }
 
-    /// Returns the next notice: first that partitions were refused since the last call, and then each partition that
-    /// the last [`Ingest::handle_timeout`] found stalled.
+    /// Returns the next notice. The first notices report that partitions were refused since the last call. The next
+    /// ones report the partitions that the last [`Ingest::handle_timeout`] found stalled.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         let now = (self.statistics.refused, self.statistics.refused_of_peer);
         let before = std::mem::replace(&mut self.reported, now);
@@ -456,7 +464,7 @@ impl<P: Payload> Ingest<P> {
             return Some(Notice::TooManyPartitions);
         }
         while let Some((index, next)) = self.fetches.poll_stalled() {
-            // The partition may have been closed since then, and another one may have its index.
+            // The partition may have been closed after it was found stalled, and another one may have its index.
             if let Some(partition) =
                 self.table.get(index).filter(|partition| partition.sequencer.next() == next)
             {

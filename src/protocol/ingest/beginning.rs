@@ -1,22 +1,23 @@
-//! The start offset of a partition, for a consumer that does not read it from its first record.
+//! The start offset of a partition, for a consumer that does not read the partition from its first record.
 //!
 //! Such a consumer starts at the first HEAD or RECORD that it receives. Any peer can send a HEAD far beyond the last
-//! record; the consumer would then drop all records of the producer as old ones. So the start offset is only a claim,
-//! and live messages of the producer can refute it.
+//! record. The consumer would then drop all records of the producer, because their offsets are lower. So the start
+//! offset is only a claim, and live messages of the producer can refute it.
 
 use crate::protocol::Payload;
 use std::ops::Range;
 
-/// A contradicting message counts only if no in-order record has arrived for this time. Outdated messages, from an
-/// earlier connection to the producer, may contradict a correct start offset. They are all read within this time.
+/// A contradicted start offset is corrected only if no in-order record has arrived for this time. The reason is that
+/// outdated messages, from an earlier connection to the producer, may contradict a correct start offset. All of them
+/// are read within this time.
 const CONTRADICTED_MS: u64 = 1_000;
 
 /// The start offset of one partition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Beginning {
-    /// The first record to deliver. 0 if it is known that no record precedes it.
+    /// The start offset, if a peer has only claimed it. Otherwise 0, which no message contradicts.
     first: u64,
-    /// The first record according to contradicting messages.
+    /// The lowest start offset that follows from contradicting messages.
     contradicted: Option<u64>,
     /// The records that were delivered before the start offset was corrected.
     delivered: Range<u64>,
@@ -50,19 +51,21 @@ impl Beginning {
         self.contradicted = None;
     }
 
-    /// Whether a record `offset` of the partition contradicts the start offset.
+    /// Whether the start offset must be wrong if the producer publishes the record `offset` now.
     pub(super) fn is_contradicted_by(&self, offset: u64) -> bool {
         offset < self.first
     }
 
-    /// A message shows that the partition starts at `first` or before.
+    /// A message of the producer shows that the start offset must be `first` or lower.
     pub(super) fn contradict(&mut self, first: u64) {
         self.contradicted = Some(self.contradicted.map_or(first, |known| known.min(first)));
     }
 
-    /// Corrects the start offset if a message has contradicted it, and the last record that confirmed it arrived at least
-    /// [`CONTRADICTED_MS`] ago, at `confirmed_ms`. Returns the corrected start offset. Records from the old start offset to `delivered_end` were delivered, and are
-    /// not delivered again. So a partition that has delivered a record is corrected once at most.
+    /// Corrects the start offset if a message has contradicted it, and `confirmed_ms` is at least [`CONTRADICTED_MS`]
+    /// ago. `confirmed_ms` is when the last in-order record arrived or, without one, when the partition was opened.
+    /// Returns the corrected start offset. The records from the old start offset to `delivered_end` were delivered, and
+    /// are not delivered again. Only one range of delivered records is stored. So after a correction with delivered
+    /// records, there is no further correction.
     pub(super) fn correct(&mut self, confirmed_ms: u64, delivered_end: u64, now_ms: u64) -> Option<u64> {
         let first = self.contradicted?;
         if now_ms < confirmed_ms + CONTRADICTED_MS || !self.delivered.is_empty() {
@@ -134,8 +137,8 @@ mod tests {
         assert_eq!(reading.record(100, 10), [0; 0]);
         assert_eq!(reading.record(101, 20), [0; 0]);
         assert_eq!(reading.head(u64::MAX - 1, 999), [0; 0]);
-        // A second later, no record has confirmed the start offset. So these messages were right, and all their
-        // records are delivered.
+        // For a second, no record has confirmed the start offset. So the next message corrects it, and the records from
+        // 100 on are delivered.
         assert_eq!(reading.head(101, 1_000), [0; 0]);
         assert_eq!(reading.record(102, 1_001), [0; 0]);
         assert_eq!(reading.answer(100, 1_002), [100]);

@@ -14,8 +14,8 @@ pub struct EvictedPositions {
     /// Two keyed hashes of 64 bits, so that an attacker cannot find a name that collides with another one.
     hashers: [RandomState; 2],
     positions: HashMap<[u64; 2], Position>,
-    /// The keys in `positions` and their serial numbers, oldest first. Also contains entries that were removed or
-    /// replaced since.
+    /// The keys in `positions` and their serial numbers, oldest first. Entries stay here after their position was
+    /// removed or replaced.
     order: VecDeque<([u64; 2], u64)>,
     count: u64,
 }
@@ -23,7 +23,7 @@ pub struct EvictedPositions {
 #[derive(Debug)]
 struct Position {
     next: u64,
-    /// The hash of its topic.
+    /// The hash of the partition's topic.
     topic: u64,
     /// Identifies this position's entry in `order`.
     serial: u64,
@@ -53,8 +53,8 @@ impl EvictedPositions {
                 self.positions.remove(&hash);
             }
         }
-        // A partition leaves an obsolete entry in the queue each time it is opened again. Without this step, the queue
-        // would grow without limit.
+        // Each time a partition is opened again, an obsolete entry stays in `order`. Without this step, `order` would
+        // grow without limit.
         if self.order.len() > 2 * self.limit {
             let Self { order, positions, .. } = self;
             order.retain(|(hash, serial)| positions.get(hash).is_some_and(|known| known.serial == *serial));
@@ -76,7 +76,7 @@ impl EvictedPositions {
         }
     }
 
-    /// Drops all partitions except those of the given topics.
+    /// Drops the positions of all partitions except those of the given topics.
     pub fn retain_topics<'a>(&mut self, topics: impl Iterator<Item = &'a [u8]>) {
         let topics: HashSet<u64> = topics.map(|topic| self.hashers[0].hash_one(topic)).collect();
         self.positions.retain(|_, position| topics.contains(&position.topic));

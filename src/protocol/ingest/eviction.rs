@@ -1,15 +1,17 @@
-//! The order in which partitions are evicted, and the peer that each is charged to.
+//! The order in which partitions are evicted, and the peer that each partition is charged to.
 //!
 //! Any peer can invent partitions. Each partition is charged to a peer: first to the peer that first mentioned it,
-//! later to the peer that delivered its first in-order record. So a peer that brings many partitions evicts its own. A
-//! peer is stored only while partitions are charged to it, so there are never more peers than partitions.
+//! later to the peer that delivered its first in-order record. So a peer that mentions many partitions causes the
+//! eviction of its own partitions. A peer is stored only while partitions are charged to it, so there are never more
+//! peers than partitions.
 
 use super::index::Index;
 use crate::protocol::shares::RankedShares;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Partitions with a lower rank are evicted first: unproven before proven ones, and then by time.
+/// Partitions with a lower rank are evicted first. Unproven partitions rank below proven ones. Among unproven
+/// partitions, and among proven ones, an earlier time means a lower rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// Whether an in-order record of the partition has arrived.
@@ -65,7 +67,8 @@ impl EvictionOrder {
         self.counts.greediest().find(|(payer, _)| !payer.is_empty()).map_or(0, |(_, count)| count as usize)
     }
 
-    /// The proven or unproven partition to evict first, among all partitions or those of one peer.
+    /// Returns the partition to evict first among the proven partitions, or among the unproven ones. Searches the
+    /// partitions of `payer`, or all partitions if `payer` is `None`.
     pub fn first(&self, payer: Option<&[u8]>, is_proven: bool) -> Option<Entry> {
         let order = match payer {
             Some(payer) => self.by_payer.get(payer)?,

@@ -1,22 +1,23 @@
 //! Limits the bytes that all FETCHes in flight request. The limit is divided among hosts, and then among the peers of
-//! each host to which partitions are charged.
+//! each host. The FETCHes of a partition count for the peer that the partition is charged to.
 //!
 //! A slow peer could occupy its share without end. So when there is no room for a FETCH, slow FETCHes of other peers
-//! stop counting, the oldest first, until there is room. Their responses are still accepted.
+//! stop counting, the oldest first, until there is room. Responses to these FETCHes are still accepted.
 
 use super::index::Index;
 use crate::protocol::shares::Shares;
 use std::collections::BTreeSet;
 
-/// The bytes that a host has in flight are limited to this many times the bytes that remain free. So a single host gets
-/// three quarters of the shared part, and there is always room for another host. The peers of a host divide the host's
-/// share in the same way.
+/// One part of the limit is the reserve, and the rest is the shared part. The bytes that a host has in flight are
+/// limited to this many times the bytes of the shared part that remain free. So a single host gets three quarters of
+/// the shared part, and there is always room for another host. The peers of a host divide the host's share in the same
+/// way.
 const SHARE: u64 = 3;
-/// The reserve is the limit divided by this. It is only for hosts that have nothing in flight.
+/// The reserve is the limit divided by this. Only hosts that have nothing in flight may use the reserve.
 const RESERVE: u64 = 4;
-/// A FETCH is slow after this time in flight. It then stops counting when another peer needs room.
+/// A FETCH is slow when it has been in flight for this time. It then stops counting when another peer needs room.
 const SLOW_MS: u64 = 1_000;
-/// The limit of slow FETCHes that are examined.
+/// At most this many slow FETCHes are examined at a time.
 const MAX_LOOKS: usize = 16;
 
 /// A counted FETCH in flight.
@@ -31,7 +32,7 @@ pub(super) struct FetchQuota {
     limit_len_bytes: u64,
     len_bytes: u64,
     shares: Shares,
-    /// The counted FETCHes, by the time when they began to count. Each partition has one at most.
+    /// The counted FETCHes, ordered by the time when they began to count. Each partition has one at most.
     windows: BTreeSet<(u64, Index)>,
 }
 

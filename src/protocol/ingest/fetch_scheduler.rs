@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 /// While partitions wait for room, about this many of them retry per millisecond.
 const WAITING_PER_MS: usize = 50;
-/// How long a FETCH waits when the [`FetchQuota`] has no room for it.
+/// How long a partition waits until it retries, when the [`FetchQuota`] has no room for its FETCH.
 const NO_ROOM_RETRY_MS: u64 = 20;
 
 /// The FETCHes of all partitions.
@@ -22,9 +22,9 @@ pub(super) struct FetchScheduler {
     in_flight: FetchQuota,
     /// When a connection was last given up.
     cut_ms: Option<u64>,
-    /// When the first unread message was received.
+    /// When the oldest unread message was received.
     unread_since_ms: Option<u64>,
-    /// The partitions that the last [`FetchScheduler::handle_timeout`] found stalled, and at which record.
+    /// The partitions that the last [`FetchScheduler::handle_timeout`] found stalled, each with its missing record.
     stalled: Vec<(Index, u64)>,
     sent_count: u64,
 }
@@ -58,8 +58,8 @@ impl FetchScheduler {
         self.sent_count
     }
 
-    /// Messages that were received at `unread_since_ms` or later are unread. They may be responses to FETCHes. `None`
-    /// when no message is unread.
+    /// Sets since when received messages are unread; `None` when no message is unread. The unread messages may be
+    /// responses to FETCHes.
     pub(super) fn handle_unread(&mut self, unread_since_ms: Option<u64>) {
         self.unread_since_ms = unread_since_ms;
     }
@@ -69,7 +69,7 @@ impl FetchScheduler {
         self.cut_ms = Some(now_ms);
     }
 
-    /// Returns a partition that the last [`FetchScheduler::handle_timeout`] found stalled, and at which record.
+    /// Returns a partition that the last [`FetchScheduler::handle_timeout`] found stalled, with its missing record.
     pub(super) fn poll_stalled(&mut self) -> Option<(Index, u64)> {
         self.stalled.pop()
     }
@@ -79,7 +79,7 @@ impl FetchScheduler {
         self.timers.first().map(|&(due_ms, _)| due_ms)
     }
 
-    /// Sends the FETCHes that are due. Does not retry those whose response may be among the unread messages.
+    /// Sends the FETCHes that are due. Does not retry a FETCH whose response may be among the unread messages.
     pub(super) fn handle_timeout<P: Payload>(
         &mut self,
         table: &mut Table<P>,
@@ -102,7 +102,7 @@ impl FetchScheduler {
         }
     }
 
-    /// Sends one FETCH if the limits allow it. Returns when to examine the partition again.
+    /// Sends the next FETCH of a partition if the limits allow it. Returns when to examine the partition again.
     fn fetch<P: Payload>(
         &mut self,
         table: &mut Table<P>,
@@ -111,8 +111,8 @@ impl FetchScheduler {
         out: &mut Outbox<P>,
     ) -> u64 {
         let partition = &mut table[index];
-        // Give up an expired FETCH even when there is no room for the next one. Otherwise two partitions could wait for
-        // each other's room forever.
+        // Stop counting an expired FETCH even when there is no room for the next one. Otherwise two partitions could
+        // wait forever for each other's room.
         let before = partition.sequencer.in_flight_len_bytes();
         partition.sequencer.fetches_mut().expire();
         self.recount(index, partition, before, now_ms);
@@ -149,10 +149,10 @@ impl FetchScheduler {
     pub(super) fn reschedule<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>, now_ms: u64) {
         let Some(due_ms) = partition.sequencer.fetch_due_ms() else { return };
         match partition.timer_ms {
-            // Keep a timer that fires before the deadline: `handle_timeout` then sets it again. So an in-order record,
-            // which makes the deadline later, need not change the timer.
+            // Keep a timer that fires before the deadline: `handle_timeout` then sets the timer again. So when an
+            // in-order record makes the deadline later, the timer need not change.
             Some(timer_ms) if timer_ms <= due_ms => return,
-            // The partition waits for room.
+            // The partition waits for room. Its timer stays.
             Some(timer_ms)
                 if due_ms == 0 && timer_ms <= now_ms + NO_ROOM_RETRY_MS + self.spread_ms(index) =>
             {
@@ -165,8 +165,8 @@ impl FetchScheduler {
         self.timers.insert((due_ms, index));
     }
 
-    /// An additional delay until a partition that waits for room retries. When many partitions wait, they do not all
-    /// retry at once, and each retries less often.
+    /// An additional delay until a partition that waits for room retries. When many partitions wait, they retry at
+    /// different times, and each of them retries less often.
     fn spread_ms(&self, index: Index) -> u64 {
         (index.0 % (self.timers.len() / WAITING_PER_MS + 1)) as u64
     }
@@ -188,8 +188,8 @@ impl FetchScheduler {
         }
     }
 
-    /// If records arrive after the deadline of a FETCH, counts that FETCH again, provided that there is room for the
-    /// records that are still missing.
+    /// Handles that records have arrived. If the deadline of the partition's FETCH had passed, and there is room,
+    /// counts this FETCH again, with the records that are still missing.
     pub(super) fn revive<P: Payload>(&mut self, table: &mut Table<P>, index: Index, now_ms: u64) {
         let payer = table[index].payer.clone();
         if table[index].sequencer.fetches().is_late() && self.make_room(table, &payer, now_ms) {
@@ -199,8 +199,8 @@ impl FetchScheduler {
         }
     }
 
-    /// Makes room for a FETCH that is charged to `payer`, if necessary by no longer counting slow FETCHes of other
-    /// peers. Returns false when there is still no room.
+    /// Makes room for a FETCH that is charged to `payer`. If necessary, stops counting slow FETCHes of other peers.
+    /// Returns false when there is still no room.
     pub(super) fn make_room<P: Payload>(&mut self, table: &mut Table<P>, payer: &[u8], now_ms: u64) -> bool {
         while !self.in_flight.has_room(payer) {
             let is_other = |of: &Index| *table[*of].payer != *payer;
@@ -218,15 +218,15 @@ impl FetchScheduler {
         self.in_flight.has_room(peer)
     }
 
-    /// The partition is now charged to another peer, `partition.payer`. Moves the bytes of its FETCH to that peer from
-    /// the previous one, `payer`.
+    /// A partition that was charged to `payer` is now charged to `partition.payer`. Moves the bytes of its FETCH to the
+    /// new payer.
     pub(super) fn handle_new_payer<P: Payload>(&mut self, payer: &[u8], partition: &Partition<P>) {
         let len_bytes = partition.sequencer.in_flight_len_bytes();
         self.in_flight.change(payer, len_bytes, 0);
         self.in_flight.change(&partition.payer, 0, len_bytes);
     }
 
-    /// Drops the FETCH of a partition whose sequencer is dropped.
+    /// Drops the FETCH and the timer of a partition whose sequencer is dropped.
     pub(super) fn release<P: Payload>(&mut self, index: Index, partition: &mut Partition<P>) {
         self.in_flight.change(&partition.payer, partition.sequencer.in_flight_len_bytes(), 0);
         self.in_flight.end(index, partition.window.take());

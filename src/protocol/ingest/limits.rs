@@ -5,7 +5,7 @@
 pub struct Limits {
     /// Open partitions. A new partition evicts another one, or is ignored, see `table`.
     pub partitions: usize,
-    /// Open partitions of one peer. The peer that sent a message is not always known.
+    /// Open partitions that are charged to one peer. A partition whose peer is not known is charged to no peer.
     pub partitions_per_peer: usize,
     /// Stored positions of evicted partitions.
     pub evicted_positions: usize,

@@ -1,12 +1,14 @@
 //! Limits the memory of the reorder buffers of all partitions.
 //!
-//! When an early run arrives, the early records of its partition grow by at most the free memory, and to at most three
-//! times the free memory. So a partition that alone has early records gets about three quarters of the limit. Each
-//! further partition gets at most about three quarters of the rest. One long run can exceed these shares, because the
-//! free memory is measured before the run. When there is no room, the quota empties the buffers of partitions whose gap
-//! may never be filled. The buffers of unproven partitions are emptied first. Those of the partitions that have waited
-//! longest for an in-order record are next. If that is not enough, the partition that needs room drops its own latest
-//! early records. The dropped records are fetched again.
+//! When an early run arrives, the early records of its partition may grow by at most the free memory, and to at most
+//! three times the free memory. If only one partition has early records, it therefore gets about three quarters of the
+//! limit. Each further partition gets at most about three quarters of the rest. One long run can exceed these shares,
+//! because the free memory is measured before the run is buffered.
+//!
+//! When there is no room, the quota empties the buffers of partitions whose gap may never be filled. It begins with
+//! unproven partitions. Then it continues with the partitions that have waited longest for an in-order record. If that
+//! is not enough, the partition that needs room drops its own latest early records. The dropped records are fetched
+//! again.
 
 use super::eviction::Rank;
 use super::index::Index;
@@ -16,7 +18,7 @@ use crate::protocol::partition::reorder_buffer::EARLY_OVERHEAD_BYTES;
 use std::collections::BTreeSet;
 
 /// A partition that has received no in-order record for this time may lose its early records: perhaps no peer can fill
-/// its gap. (A partition that has never received one loses its early records at once to a partition that has.)
+/// its gap. (When a proven partition needs room, unproven partitions lose their early records without this delay.)
 const STALE_EARLY_MS: u64 = 2_000;
 /// How many partitions are examined to find early records to drop.
 const MAX_LOOKS: usize = 16;
@@ -26,7 +28,7 @@ const MAX_LOOKS: usize = 16;
 pub(super) struct ReorderQuota {
     limit_bytes: usize,
     len_bytes: usize,
-    /// The partitions with early records, in the order in which they lose them. Ranks may be outdated.
+    /// The partitions with early records, in the order in which they lose these records. The ranks may be outdated.
     order: BTreeSet<(Rank, Index)>,
     dropped_count: u64,
 }
@@ -92,7 +94,7 @@ impl ReorderQuota {
         free_bytes.min((3 * free_bytes).saturating_sub(own_bytes))
     }
 
-    /// Updates the quota after a partition's early records have changed. They used `before_bytes`.
+    /// Updates the quota after a partition's early records have changed. Before the change, they used `before_bytes`.
     pub(super) fn update<P: Payload>(
         &mut self,
         index: Index,

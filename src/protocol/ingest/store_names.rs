@@ -3,18 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Stores whose names are known at a time.
+/// The limit of stored names.
 const MAX_STORES: usize = 1_000;
 /// The longest name of a store; our stores' names have 32 bytes.
 const MAX_STORE_NAME_LEN: usize = 64;
 
-/// The names of stores, each once in memory however many partitions a store holds.
+/// The names of stores. Each name is in memory once, however many partitions its store holds.
 #[derive(Debug, Default)]
 pub(super) struct StoreNames(HashSet<Arc<[u8]>>);
 
 impl StoreNames {
-    /// Returns the shared copy of a store's name. `None` for an empty name, and for one that is too long to be a
-    /// store's.
+    /// Returns the shared copy of a store's name. Returns `None` for an empty name, and for a name that is too long to
+    /// be a store's.
     pub(super) fn intern(&mut self, store: &[u8]) -> Option<Arc<[u8]>> {
         if store.is_empty() || store.len() > MAX_STORE_NAME_LEN {
             return None;
@@ -23,7 +23,8 @@ impl StoreNames {
             return Some(store.clone());
         }
         if self.0.len() >= MAX_STORES {
-            // Only a peer that invents names brings so many. Partitions keep their copies of the names that they use.
+            // There are so many names only if a peer invents some. Each partition keeps its copies of the names that it
+            // uses.
             self.0.clear();
         }
         let store: Arc<[u8]> = store.into();

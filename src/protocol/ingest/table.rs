@@ -1,23 +1,24 @@
 //! The partition table: the open partitions, by index and by name. It selects the partition to evict.
 //!
 //! Any peer can invent partitions. So partitions without an in-order record are evicted before others, the oldest
-//! first. Each peer has a limit, and evicts its own partitions beyond it. When the whole table is full, the table
-//! searches for the partition to evict in three steps, until one step finds a partition that may be evicted:
+//! first. The number of partitions per peer is limited. A peer at its limit evicts one of its own partitions when it
+//! brings a new one. When the whole table is full, the table searches for the partition to evict in three steps, until
+//! one step finds a partition that may be evicted:
 //!
 //! 1. Search the partitions of the peer that [`EvictionOrder::greediest_for`] returns: usually the peer with the most
 //!    partitions on the host with the most partitions.
 //! 2. Search the partitions of the peer that brings the new partition.
-//! 3. If the host of this peer has fewer partitions than the limit divided by the number of hosts, search all
-//!    partitions.
+//! 3. If the host of this peer has fewer partitions than the limit of the table divided by the number of hosts, search
+//!    all partitions.
 //!
-//! If no step finds one, the new partition is ignored. A partition with a gap is not evicted for 10 s after its last
-//! in-order record.
+//! If no step finds a partition, the new partition is ignored. A proven partition with a gap is not evicted for 10 s
+//! after its last in-order record, or after the beginning of the gap if that is later.
 //!
 //! A store sends the heads of all its partitions in one burst, and each head opens a partition. So that these
 //! partitions do not evict each other, a partition that waits for its first record is protected for 10 s from newer
 //! partitions of the same peer.
 //!
-//! When there is no room, a complete partition may be evicted 2 s after the last message of its producer, even if
+//! When there is no room, a partition without a gap may be evicted 2 s after the last message of its producer, even if
 //! stores still mention it. Nothing is lost: a consumer keeps the partition's position in memory, and a store has the
 //! records on disk. The partition is opened again when a peer mentions a missing record.
 
@@ -34,10 +35,10 @@ use std::ops;
 
 /// How long a proven partition stays after the last message of its producer. (A producer sends a HEAD every second.)
 pub(super) const STAY_MS: u64 = 2_000;
-/// How long a partition is protected from newer partitions of the same peer while it waits for its first record, or for
-/// the next record of a gap.
+/// How long a partition is protected from newer partitions of the same peer while it waits for its first record. Also
+/// how long a proven partition with a gap is protected from all partitions, from `moved_ms` on.
 const FIRST_RECORD_MS: u64 = 10_000;
-/// How many partitions are examined to find one to evict.
+/// At most this many partitions are examined to find one to evict.
 const MAX_LOOKS: usize = 1_000;
 
 /// One open partition.
@@ -49,20 +50,23 @@ pub struct Partition<P> {
     /// Whether a record has arrived in order.
     pub(super) is_proven: bool,
     pub(super) opened_ms: u64,
-    /// A message of the partition's producer protects it from eviction until this time.
+    /// A proven partition is not evicted before this time: 2 s after the last message of its producer. Also used when
+    /// the partition could not be closed.
     pub(super) stays_ms: u64,
-    /// The latest of these times: its last in-order record arrived, its gap began, its first early record was buffered.
+    /// The latest of three times: when the last in-order record arrived, when the gap began, and when the first early
+    /// record was buffered.
     pub(super) moved_ms: u64,
     /// The peer that the partition is charged to: first the peer that first mentioned it, later the peer that delivered
     /// its first in-order record.
     pub(super) payer: Payer,
-    /// Whether its payer has delivered an in-order record.
+    /// Whether an in-order record has arrived since the partition was opened. The payer has then changed to the peer
+    /// that delivered the record, if that was possible.
     pub(super) is_charged: bool,
-    /// Its rank in the order of eviction. It may be outdated, see [`Table::update_rank`].
+    /// The partition's rank in the order of eviction. It may be outdated, see [`Table::update_rank`].
     listed_rank: Rank,
-    /// Its rank in `ReorderQuota`, while it has early records.
+    /// The partition's rank in `ReorderQuota`, while the partition has early records.
     pub(super) listed_early_rank: Option<Rank>,
-    /// When `FetchScheduler` examines it next.
+    /// When `FetchScheduler` examines the partition next.
     pub(super) timer_ms: Option<u64>,
     /// The FETCH in flight, while `FetchQuota` counts it.
     pub(super) window: Option<Window>,
@@ -94,8 +98,8 @@ impl<P: Payload> Partition<P> {
         count
     }
 
-    /// Returns whether a record has arrived in order, and when the partition may be evicted. Messages do not delay the
-    /// eviction of an unproven partition.
+    /// Returns whether a record has arrived in order, and from which time the partition may be evicted. Messages do not
+    /// delay the eviction of an unproven partition.
     fn rank(&self) -> Rank {
         let gap_ms = if self.sequencer.has_gap() { self.moved_ms + FIRST_RECORD_MS } else { 0 };
         let time_ms =
@@ -103,7 +107,7 @@ impl<P: Payload> Partition<P> {
         Rank { is_proven: self.is_proven, time_ms }
     }
 
-    /// Returns its rank among the partitions that have early records.
+    /// Returns the partition's rank among the partitions that have early records.
     pub(super) fn early_rank(&self) -> Rank {
         Rank { is_proven: self.is_proven, time_ms: self.moved_ms }
     }
@@ -127,9 +131,10 @@ pub(super) struct Table<P> {
     max_count_per_peer: usize,
     partitions: Vec<Option<Partition<P>>>,
     free: Vec<Index>,
-    /// By [`partition_key`].
+    /// The open partitions. The key is the partition's [`partition_key`].
     by_key: HashMap<Box<[u8]>, Index>,
-    /// Ranks change with every record, so most are updated only in the search for a partition to evict.
+    /// Ranks change with every record, so most of the listed ranks are updated only in the search for a partition to
+    /// evict.
     eviction: EvictionOrder,
 }
 
@@ -257,9 +262,9 @@ impl<P: Payload> Table<P> {
         !from.is_empty() && self.eviction.count_of(from) >= self.max_count_per_peer
     }
 
-    /// Returns whether there is room for a partition that the peer `from` brings. `resume_at` takes a partition and
-    /// its next record. It returns the record at which that partition continues when it is opened again, or `None`
-    /// when it cannot be closed now.
+    /// Returns whether there is room for a partition that the peer `from` brings. `resume_at` is called with a
+    /// partition that may be evicted, and its next record. It returns the record at which this partition continues when
+    /// it is opened again, or `None` when the partition cannot be closed now.
     pub(super) fn find_room(
         &mut self,
         from: &[u8],
@@ -284,8 +289,9 @@ impl<P: Payload> Table<P> {
             .unwrap_or(Room::None)
     }
 
-    /// Returns a partition to evict: one that is charged to the peer `of`, or any. With `is_own`, the new partition is
-    /// charged to the same peer, and does not evict one that is still protected while it waits for its first record.
+    /// Returns a partition to evict: one that is charged to the peer `of`, or any partition if `of` is `None`.
+    /// `is_own`: the new partition is charged to the same peer. In this case, a partition that is still protected while
+    /// it waits for its first record is not returned.
     fn find_evictable(
         &mut self,
         of: Option<&[u8]>,
@@ -299,7 +305,8 @@ impl<P: Payload> Table<P> {
         })
     }
 
-    /// Returns the first of the proven or unproven partitions, if it may be evicted at `until_ms`.
+    /// Returns the first partition in the order of eviction, among the proven or the unproven ones, if it may be
+    /// evicted at `until_ms`.
     fn find_first(
         &mut self,
         of: Option<&[u8]>,
@@ -321,7 +328,7 @@ impl<P: Payload> Table<P> {
                 if let Some(resume_at) = resume_at(index, next) {
                     return Some(Room::AfterEviction { index, resume_at });
                 }
-                // Its records are being written or delivered, so it stays for a while.
+                // The partition cannot be closed now, so it stays for a while.
                 partition.stays_ms = now_ms + STAY_MS;
                 partition.opened_ms = now_ms;
             }
