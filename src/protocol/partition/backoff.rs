@@ -1,13 +1,13 @@
 //! Exponential backoff for a partition whose FETCHes seem to end the connections that carry the responses.
 //!
-//! libzmq ends a connection when a record that exceeds the frame limit arrives over it. Responses for other partitions
-//! on the same connection are lost too. libzmq does not report which partition's response ended the connection. So each
-//! partition whose FETCH had no response waits twice as long as before until its next FETCH. No two partitions wait
-//! equally long, so partitions whose records are short enough get their responses in between.
+//! When a record that exceeds the frame limit arrives, libzmq ends the connection. Responses for other partitions on
+//! the same connection are lost too. libzmq does not report which partition's response ended the connection. So each
+//! partition whose FETCH had no response waits about twice as long as before until its next FETCH. The waits differ
+//! between partitions, so partitions whose records are short enough get their responses in between.
 
 /// The wait after the first connection that was given up. It doubles with each further one.
 const FIRST_WAIT_MS: u64 = 250;
-/// The limit of the doubled wait. The random part may add as much again.
+/// The limit of the doubled wait. The pseudo-random part may be as long again.
 const MAX_WAIT_MS: u64 = 30_000;
 
 /// The backoff of one partition.
@@ -20,7 +20,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns a backoff without a wait. Partitions with different `turn`s wait for different times.
+    /// Returns a backoff without a wait. `turn` makes the waits of different partitions differ.
     pub fn new(turn: usize) -> Self {
         Backoff { count: 0, turn: turn as u64 }
     }
@@ -30,8 +30,8 @@ impl Backoff {
         self.count += 1;
     }
 
-    /// How long to wait before the next FETCH. 0 if, since the last complete response, no FETCH has lost its response
-    /// with a connection.
+    /// How long to wait before the next FETCH. 0 if no FETCH has lost its response with a connection since the last
+    /// complete response.
     pub fn wait_ms(&self) -> u64 {
         if self.count == 0 {
             return 0;
@@ -42,7 +42,7 @@ impl Backoff {
         wait_ms + number % wait_ms
     }
 
-    /// A response has come.
+    /// A complete response has arrived.
     pub fn answered(&mut self) {
         self.count = 0;
     }

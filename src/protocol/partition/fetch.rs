@@ -1,10 +1,10 @@
 //! Plans the FETCHes of one partition: which records to request, from which store, and when to retry.
 //!
 //! One FETCH is in flight at a time. It requests a window: as many records as fit into a few MiB, estimated from the
-//! records received so far. FETCHes rotate among the stores that advertise the partition. When a store misses its
-//! deadline, another one is asked. A lost connection is detected in the same way: the store misses its deadline. When
-//! no store is left, all peers are asked, with a growing timeout. The window then shrinks if responses do not come or
-//! are partial.
+//! records received so far. FETCHes rotate among the stores that advertise the partition. When a store misses the
+//! deadline of its FETCH, another store is asked. So a lost connection needs no special treatment. When no single store
+//! is left to ask, all peers are asked, with a growing timeout. If responses then do not come or are partial, the
+//! window shrinks.
 
 use super::backoff::Backoff;
 use super::fetch_stall::FetchStallDetector;
@@ -19,24 +19,25 @@ pub(super) const FIRST_WINDOW_COUNT: u32 = 16;
 pub(super) const MAX_WINDOW_COUNT: u32 = 16_384;
 /// The limit of content in one FETCH.
 pub(super) const MAX_WINDOW_LEN_BYTES: u64 = 8 << 20;
-/// The timeout of the first FETCH, unless responses are known to take longer. It doubles with each FETCH without a
-/// response.
+/// The timeout of the first FETCH, unless responses are known to take longer. It doubles each time a FETCH to all peers
+/// follows a FETCH without a complete response.
 pub(super) const FIRST_RETRY_MS: u64 = 250;
 /// The longest timeout while no peer mentions the partition.
 pub(super) const MAX_RETRY_MS: u64 = 30_000;
-/// The longest timeout once a peer mentions the partition, unless responses are known to take longer. That peer may
-/// have the records.
+/// The longest timeout after a peer has mentioned a missing record, unless responses are known to take longer. That
+/// peer may have the record.
 pub(super) const HEARD_RETRY_MS: u64 = 1_000;
 /// The longest time for one window, however slowly its records arrive. Then another store is asked.
 const MAX_WINDOW_MS: u64 = 30_000;
-/// The limit of records of one run that the mean length counts. Further ones would hardly change it.
+/// At most this many records of one run change the mean length. Further ones would hardly change it.
 const MAX_SAMPLE_COUNT: u64 = 32;
 /// The longest time that a response is assumed to take.
 const MAX_ANSWER_MS: u64 = 8_000;
 /// After this many FETCHes for the same record without a response, a FETCH requests fewer records.
 const MAX_EQUAL_COUNT: u32 = 3;
 /// One FETCH covers several gaps if the buffered records between them have at most this many bytes per millisecond of
-/// response time. These records are sent again, but on a slow path that is faster than one FETCH for each gap.
+/// response time. The buffered records are then sent again, but on a slow path that is faster than one FETCH for each
+/// gap.
 const KNOWN_LEN_BYTES_PER_MS: u64 = 1_000;
 
 /// A FETCH to send.
@@ -57,9 +58,9 @@ enum Answer {
     Awaited,
     /// The first record has arrived.
     Begun,
-    /// A connection was given up before a record arrived. The response may be lost.
+    /// A connection was given up before a record of the response arrived. The response may be lost.
     Lost,
-    /// A connection was given up. A record arrived before or after that.
+    /// A connection was given up. A record of the response arrived before or after that.
     Interrupted,
 }
 
@@ -78,10 +79,11 @@ impl Answer {
 enum Quota {
     /// It counts.
     Counted,
-    /// The FETCH repeats a FETCH that got no complete response. It does not count until its response begins: perhaps no
-    /// peer has the records, and it must not take room from other partitions.
+    /// The FETCH repeats a FETCH that got no complete response. The new FETCH does not count until its response begins:
+    /// perhaps no peer has the records, and then the FETCH must not take room from other partitions.
     Retry,
-    /// The deadline has passed. It counts again when records arrive late and there is room for the remaining ones.
+    /// The deadline has passed. The FETCH counts again when records arrive late and there is room for the remaining
+    /// ones.
     Overdue,
     /// The FETCH was slow when other partitions needed room. It no longer counts.
     Slow,
@@ -100,23 +102,24 @@ struct Fetch {
     /// When the earliest FETCH that starts at the same record was sent. A record that arrives may be a response to that
     /// earlier FETCH.
     first_sent_ms: u64,
-    /// How many FETCHes that start at the same record were sent before it.
+    /// How many FETCHes that start at the same record were sent before this one.
     equal_count: u32,
-    /// The content that has arrived.
+    /// The bytes of content that have arrived.
     len_bytes: u64,
     answer: Answer,
     quota: Quota,
-    /// It is not repeated before this time, because its response may end connections.
+    /// The FETCH is not repeated before this time, because its response may end connections.
     not_before_ms: u64,
     deadline_ms: u64,
 }
 
 impl Fetch {
-    /// The first record has arrived.
+    /// The first record of the response has arrived.
     fn begin_answer(&mut self) {
         self.answer = if self.answer.is_cut() { Answer::Interrupted } else { Answer::Begun };
         if self.quota == Quota::Retry {
-            // It does not count yet, because there may be no room. As `Overdue`, it counts once `revive` is called.
+            // The FETCH does not count yet, because there may be no room. As `Overdue`, it counts once `revive` is
+            // called.
             self.quota = Quota::Overdue;
         }
     }
@@ -151,8 +154,8 @@ impl AnswerTime {
         let sample_ms =
             if first_ms <= MAX_ANSWER_MS { first_ms } else { now_ms.saturating_sub(fetch.sent_ms) };
         let sample_ms = sample_ms.min(MAX_ANSWER_MS);
-        // After several equal FETCHes, the measured time may also be too long. So the next response to a FETCH that was
-        // sent only once replaces it.
+        // If several FETCHes start at the same record, the measured time may also be too long. So it is replaced by the
+        // time of the next response whose FETCH was sent only once.
         let is_doubted = fetch.equal_count > 0;
         let known_ms = if self.is_doubted && !is_doubted { 0 } else { self.ms };
         self.ms = sample_ms.max((known_ms * 3 + sample_ms) / 4);
@@ -172,8 +175,8 @@ struct Retry {
 #[derive(Debug)]
 pub struct FetchPlanner {
     fetch: Option<Fetch>,
-    /// The limit of records in a window. It doubles with each complete response. It is halved after an incomplete one
-    /// if no single store is left to ask.
+    /// The limit of records in a window. It doubles with each complete response. It is halved after an incomplete
+    /// response that was probably too large, if no single store is left to ask.
     max_window_count: u32,
     /// 0 until a record has been received.
     mean_len_bytes: u64,
@@ -239,7 +242,8 @@ impl FetchPlanner {
         }
     }
 
-    /// A peer has mentioned a missing record. The FETCH in flight is retried earlier.
+    /// A peer has mentioned a missing record. If the FETCH in flight is due later than [`HEARD_RETRY_MS`] from now, it
+    /// is retried earlier.
     pub(super) fn handle_mention(&mut self, now_ms: u64) {
         if let Some(fetch) = &mut self.fetch {
             // Do not retry before a response can arrive.
@@ -286,13 +290,13 @@ impl FetchPlanner {
         }
     }
 
-    /// True when records arrive for a FETCH whose deadline has passed. It needs room again, see
+    /// True when records arrive for a FETCH whose deadline has passed. The FETCH needs room again, see
     /// [`FetchPlanner::revive`].
     pub fn is_late(&self) -> bool {
         self.fetch.as_ref().is_some_and(|fetch| fetch.quota == Quota::Overdue && fetch.answer.has_begun())
     }
 
-    /// There is room for the remaining part of a late response.
+    /// There is room for the remaining part of a late response. The FETCH counts again.
     pub fn revive(&mut self) {
         if let Some(fetch) = &mut self.fetch
             && fetch.quota == Quota::Overdue
@@ -320,8 +324,8 @@ impl FetchPlanner {
     }
 
     /// The deadline of the FETCH in flight has passed, and a connection was given up at `cut_ms`. Returns when to
-    /// retry, if that must wait. After a partial response there is no wait: its records were short enough, so the next
-    /// record of the partition probably is, too.
+    /// retry, or `None` to retry at once. After a partial response there is no wait. The records of the partial
+    /// response were short enough, so the next record of the partition probably is short enough, too.
     pub fn back_off(&mut self, cut_ms: u64, now_ms: u64) -> Option<u64> {
         let fetch = self.fetch.as_mut()?;
         // There is no wait if the connection was given up before this FETCH was sent, or if a lost connection was
@@ -361,9 +365,10 @@ impl FetchPlanner {
         let choice = self.sources.choose(next, now_ms);
         self.is_stalled = choice.store.is_none() && self.stall.poll_stall(next, now_ms);
         if is_repeated && choice.store.is_none() {
-            // No single store is left to ask. First double the timeout, and later request fewer records: the response
-            // to a large window may just take long, and each retry sends its records again. But when a response was
-            // partial, its remaining part was lost. Perhaps a queue on the path is too short for so many records.
+            // No single store is left to ask. At first, only the timeout is doubled: the response to a large window may
+            // just take long, and each retry causes its records to be sent again. After several FETCHes without a
+            // response, fewer records are requested. After a partial response, fewer records are requested at once: the
+            // remaining part was lost, perhaps because a queue on the path is too short for so many records.
             self.retry_ms = (self.retry_ms * 2).min(MAX_RETRY_MS);
             if is_too_much {
                 self.max_window_count = (self.max_window_count / 2).max(FIRST_WINDOW_COUNT);
@@ -389,8 +394,8 @@ impl FetchPlanner {
     /// Handles a FETCH without a complete response.
     fn end_unanswered(&mut self, fetch: &Fetch, next: u64, now_ms: u64) -> Retry {
         self.sources.incomplete(fetch.store.as_ref(), now_ms);
-        // A response that was lost with a connection shows neither how long responses take nor how many records they
-        // may have.
+        // A response that was lost with a connection shows neither how long responses take nor how many records a
+        // response may have.
         let is_cut = fetch.answer.is_cut();
         let (first_sent_ms, equal_count) = match fetch.answer {
             Answer::Awaited => (fetch.first_sent_ms, fetch.equal_count + 1),

@@ -1,19 +1,21 @@
 //! Detects that a partition stalls: all peers were asked for its next record, and none has sent it.
 
-/// A stall is reported when one record was requested from all peers for this long.
+/// A stall is reported when a record was first requested from all peers this long ago, and is requested from them
+/// again.
 pub const STALL_MS: u64 = 30_000;
 
 /// The stall of one partition.
 #[derive(Debug, Default)]
 pub struct FetchStallDetector {
-    /// The record that was last requested from all peers, and since when.
+    /// The record that was last requested from all peers, and when it was first requested from all peers.
     asked: Option<(u64, u64)>,
     /// Whether the stall at that record was reported.
     is_reported: bool,
 }
 
 impl FetchStallDetector {
-    /// All peers are asked for the record `next`. Returns true when the partition stalls there, once for each record.
+    /// The record `next` is requested from all peers. Returns true when the partition stalls at this record, once for
+    /// each record.
     pub fn poll_stall(&mut self, next: u64, now_ms: u64) -> bool {
         let since_ms = match self.asked {
             Some((record, since_ms)) if record == next => since_ms,

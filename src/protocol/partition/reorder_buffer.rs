@@ -1,8 +1,8 @@
-//! The reorder buffer: records of one partition that arrived before an earlier one.
+//! The reorder buffer: records of one partition that arrived before an earlier record.
 //!
-//! The buffer holds runs that do not overlap. The part of a new run that overlaps buffered ones is not stored a second
-//! time. So the memory of the buffer grows only by new records, and the work for a run is at most proportional to the
-//! number of its records.
+//! The buffer holds runs that do not overlap. If a part of a new run is already in the buffer, it is not stored a
+//! second time. So only new records need memory, and the work for a run is at most proportional to the number of its
+//! records.
 
 use crate::protocol::Payload;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ pub const EARLY_OVERHEAD_BYTES: usize = 128;
 /// The early records of one partition.
 #[derive(Debug)]
 pub struct ReorderBuffer<P> {
-    /// By first offset. No two runs have a record in common.
+    /// The key is the offset of the first record. No two runs have a record in common.
     runs: BTreeMap<u64, P>,
     record_count: u64,
     len_bytes: usize,
@@ -41,9 +41,10 @@ impl<P: Payload> ReorderBuffer<P> {
         self.runs.last_key_value().map(|(&first, run)| first + run.record_count())
     }
 
-    /// Inserts a run whose offsets are at most [`MAX_OFFSET`](super::sequencer::MAX_OFFSET), if it fits into
-    /// `room_bytes` more. If it does not fit, later runs are dropped for it, because an earlier record is needed
-    /// sooner. Returns how many of its records are new; `None` when there is no room.
+    /// Inserts a run whose offsets are at most [`MAX_OFFSET`](super::sequencer::MAX_OFFSET). The buffer may use
+    /// `room_bytes` more memory. If the run needs more, buffered runs after it are dropped, because earlier records are
+    /// needed sooner. Returns how many records of the run are new. Returns `None`, and changes nothing, when there is
+    /// no room.
     pub fn insert(&mut self, first: u64, run: P, mut room_bytes: usize) -> Option<u64> {
         let Some((first, run)) = self.without_overlap(first, run) else { return Some(0) };
         let end = first + run.record_count();
@@ -64,8 +65,8 @@ impl<P: Payload> ReorderBuffer<P> {
         Some(new_count)
     }
 
-    /// Drops the last runs from `end` on until they had `missing_bytes` together. Drops nothing, and returns `None`, when
-    /// all of them have less.
+    /// Drops buffered runs, the last one first, until they had `missing_bytes` together. Only runs that begin at `end`
+    /// or later may be dropped. If all of these runs have fewer bytes, drops nothing, and returns `None`.
     fn make_room(&mut self, end: u64, mut missing_bytes: usize) -> Option<()> {
         let mut dropped = None;
         let mut later = self.runs.range(end..).rev();
@@ -83,8 +84,8 @@ impl<P: Payload> ReorderBuffer<P> {
         Some(())
     }
 
-    /// Removes from a run the records that it has in common with a buffered run which begins before it or ends after
-    /// it. `None` when no record is left.
+    /// A buffered run may begin before the new run, or end after it. Removes from the new run the records that it has
+    /// in common with such a buffered run. Returns the rest and its first offset; `None` when no record is left.
     fn without_overlap(&self, first: u64, run: P) -> Option<(u64, P)> {
         let end = first + run.record_count();
         let before = self.runs.range(..=first).next_back();
@@ -97,8 +98,8 @@ impl<P: Payload> ReorderBuffer<P> {
         }
     }
 
-    /// Removes the run that has the record `next`, and returns its records from there on. Drops the records before
-    /// `next`.
+    /// Removes the run that contains the record `next`, and returns its records from `next` on. Drops all records
+    /// before `next`.
     pub fn take(&mut self, next: u64) -> Option<P> {
         while let Some((&first, _)) = self.runs.first_key_value()
             && first <= next
@@ -118,13 +119,13 @@ impl<P: Payload> ReorderBuffer<P> {
         dropped
     }
 
-    /// Returns the end of the range that a FETCH should request; `end` is the end of the last gap. The range covers the
-    /// first gap. It also covers a later gap if the buffered records before that gap have at most `known_len_bytes` in
-    /// total and are before `limit`.
+    /// Returns the end of the range that a FETCH should request. `end` is one after the last record that is known to
+    /// exist. The range covers the first gap. It also covers a later gap if all buffered records before that gap have
+    /// at most `known_len_bytes` together and are in runs that begin before `limit`.
     pub fn end_of_gaps(&self, end: u64, known_len_bytes: u64, limit: u64) -> u64 {
         let Some((&first, _)) = self.runs.first_key_value() else { return end };
         let mut known_len_bytes = known_len_bytes;
-        // The last gap ends before `gap_end`. The buffered records after it end before `known_end`.
+        // The last gap so far ends before `gap_end`. The buffered records after this gap end before `known_end`.
         let (mut gap_end, mut known_end) = (first, first);
         for (&first, run) in &self.runs {
             if first > known_end {

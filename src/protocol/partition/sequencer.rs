@@ -1,29 +1,29 @@
 //! Puts the records of one partition in order.
 //!
-//! Records arrive in runs, in any order, twice, or not at all. Runs may overlap. The sequencer returns each record once,
-//! in order. Early records wait in a [`ReorderBuffer`]; a [`FetchPlanner`] requests the missing ones.
+//! Records arrive in runs, in any order, twice, or not at all. Runs may overlap. The sequencer returns each record
+//! once, in order. Early records wait in a [`ReorderBuffer`]. A [`FetchPlanner`] requests the missing records.
 
 use super::fetch::{FetchPlanner, Request};
 use super::reorder_buffer::ReorderBuffer;
 use crate::protocol::Payload;
 
-/// The largest offset that a record can have, so that "one after it" is a number too.
+/// The largest offset that a record can have, so that the offset after it is also a `u64`.
 pub const MAX_OFFSET: u64 = u64::MAX - 1;
 
 /// The result of offering a run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offer<P> {
-    /// It has the next record. These are its records from there on. The caller delivers them, and then calls
-    /// [`Sequencer::pop_early`] for the records after them.
+    /// The run contains the next record. `InOrder` holds the run's records from the next record on. The caller delivers
+    /// these records, and then calls [`Sequencer::pop_early`] for the records after them.
     InOrder(P),
-    /// It arrived early and is buffered.
+    /// The run arrived early and is buffered.
     Early {
-        /// How many of its records had not arrived before.
+        /// How many records of the run had not arrived before.
         new_count: u64,
     },
-    /// All of its records have arrived before.
+    /// All records of the run have arrived before.
     Duplicate,
-    /// It arrived early, and there is no room for it. It will be fetched.
+    /// The run arrived early, and there is no room for it. It will be fetched.
     NoRoom,
 }
 
@@ -59,7 +59,8 @@ impl<P: Payload> Sequencer<P> {
         self.next < self.end
     }
 
-    /// Takes a run that arrived. Its first record is `first`. Early records may use `room_bytes` more memory.
+    /// Takes a run that arrived. The offset of its first record is `first`. If the run is early, the early records may
+    /// use `room_bytes` more memory.
     pub fn offer(&mut self, first: u64, run: P, now_ms: u64, room_bytes: usize) -> Offer<P> {
         // No record can have an offset above MAX_OFFSET.
         let Some(end) = first.checked_add(run.record_count()) else { return Offer::Duplicate };
@@ -68,7 +69,7 @@ impl<P: Payload> Sequencer<P> {
         }
         if first <= self.next {
             let Some(run) = run.skip(self.next - first) else { return Offer::Duplicate };
-            // Otherwise a short rest could keep the memory of a long batch, which no limit counts.
+            // After a skip, a short rest could otherwise keep a long batch in memory, and no limit counts that memory.
             let run = if first < self.next { run.into_own_memory() } else { run };
             self.advance(&run, now_ms);
             return Offer::InOrder(run);
@@ -82,8 +83,8 @@ impl<P: Payload> Sequencer<P> {
         }
     }
 
-    /// Removes and returns the next records, if they arrived early. They end before [`Sequencer::next`], which the call
-    /// advances.
+    /// Removes the run with the next record from the early records, and returns it. Advances [`Sequencer::next`] to the
+    /// record after the run. Returns `None` when the next record has not arrived.
     pub fn pop_early(&mut self, now_ms: u64) -> Option<P> {
         let run = self.early.take(self.next)?;
         self.advance(&run, now_ms);
@@ -111,12 +112,12 @@ impl<P: Payload> Sequencer<P> {
         self.fetches.handle_mention(now_ms);
     }
 
-    /// Drops the claims of peers. `end` is the end of a run that has the next record, and is offered next. Besides its
-    /// records, only those that have arrived are certain to exist.
+    /// Drops the claims of peers. The caller offers next a run that contains the next record and ends at `end`. Only
+    /// the records of this run, and the early records, are certain to exist.
     pub fn end_at(&mut self, end: u64) {
         let known = self.early.end().map_or(end, |early_end| early_end.max(end));
         self.end = known.min(self.end);
-        // If no record is missing, no FETCH is in flight.
+        // The run fills the gap, so the FETCH in flight is not needed any more.
         if self.end <= end {
             self.fetches.cancel();
         }
@@ -138,8 +139,8 @@ impl<P: Payload> Sequencer<P> {
         self.has_gap().then(|| self.fetches.due_ms())
     }
 
-    /// Returns the FETCH to send now. To be called when [`Sequencer::fetch_due_ms`] has come. When no peer has
-    /// responded for a minute and no early record shows a gap, the claims are dropped until a peer repeats them.
+    /// Returns the FETCH to send now. To be called when [`Sequencer::fetch_due_ms`] has come. If no peer has responded
+    /// for a minute and there are no early records, returns `None`, and drops the claims until a peer repeats them.
     pub fn request(&mut self, now_ms: u64) -> Option<Request> {
         if !self.has_gap() {
             return None;

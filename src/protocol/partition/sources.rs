@@ -1,8 +1,8 @@
 //! The stores that advertise a partition, and which of them to ask for the next window.
 //!
 //! Stores take turns. A store that is much slower than another is skipped for a while. A store that does not respond is
-//! dropped until it sends something again, and then skipped for longer. The claims of stores may be false: after two
-//! consecutive FETCHes without a complete response, all peers are asked for the next windows.
+//! dropped until it advertises the partition again, and is then skipped for a longer time. The claims of stores may be
+//! false. So after two consecutive FETCHes without a complete response, all peers are asked for the next windows.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ const ASK_ALL_WINDOWS: u32 = 16;
 const SLOW_FACTOR: u64 = 4;
 /// How long a slow store is skipped.
 const SLOW_MS: u64 = 60_000;
-/// How long a store that did not respond is skipped. A trial of this store, which may be in vain again, takes much less
+/// How long a store that did not respond is skipped. The next attempt at this store may fail too, but takes much less
 /// time than this.
 const SKIP_MS: u64 = 600_000;
-/// The limit of stores that did not respond, for one partition.
+/// The limit of stored names of stores that did not respond, for one partition.
 const MAX_SKIPPED: usize = 16;
 /// The shortest response from which a store's speed is measured.
 const MIN_SAMPLE_LEN_BYTES: u64 = 256 << 10;
-/// A store whose last response took at most this long is never slow. A complete response that took at most this long
-/// also ends the time for which a store that did not respond is skipped.
+/// A store whose last response took at most this long is never slow. If a store that did not respond before sends a
+/// complete response within this time, it is no longer skipped.
 const FAST_ENOUGH_MS: u64 = 50;
 /// The length of a request to a store of unknown speed, when there are other stores.
 const TRIAL_LEN_BYTES: u64 = 1 << 20;
@@ -33,24 +33,24 @@ const TRIAL_LEN_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 struct Source {
     store: Arc<[u8]>,
-    /// One after the last record that the store has, by its latest message.
+    /// One after the last record that the store has, according to its latest message.
     end: u64,
     /// Its recent speed, in bytes per millisecond.
     speed: Option<u64>,
     /// How long its last response took.
     took_ms: u64,
-    /// The store is skipped before this time, while there are others, because it is slow or did not respond.
+    /// The store is skipped before this time, while there are other stores, because it is slow or did not respond.
     usable_from_ms: u64,
 }
 
-/// Which store to ask, and for how much at most.
+/// Which store to ask, and how much to request at most.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Choice {
     /// The store; `None` for all peers.
     pub store: Option<Arc<[u8]>>,
     /// One after the last record to request.
     pub end: u64,
-    /// The content to request.
+    /// The bytes of content to request at most.
     pub len_bytes: u64,
 }
 
@@ -62,14 +62,14 @@ impl Choice {
 #[derive(Debug)]
 pub struct Sources {
     known: Vec<Source>,
-    /// Stores that did not respond, and until when they are skipped. Without this list, a store that advertises the
-    /// partition again and again, and never responds, would count as new each time.
+    /// Stores that did not respond, and until when they are skipped. Without this list, a store could advertise the
+    /// partition again and again without ever responding, and would count as new each time.
     skipped: Vec<(Arc<[u8]>, u64)>,
     /// Selects the next store.
     turn: usize,
     /// Consecutive FETCHes without a complete response.
     incomplete_count: u32,
-    /// How many windows all peers must still be asked for.
+    /// For how many windows all peers must still be asked.
     ask_all: u32,
 }
 
@@ -94,8 +94,8 @@ impl Sources {
         }
     }
 
-    /// Until when a new store is skipped. When very many stores do not respond, a peer probably invents names. Then
-    /// any new name is skipped too.
+    /// Until when a new store is skipped. When [`MAX_SKIPPED`] stores do not respond, a peer probably invents names.
+    /// Then a store with an unknown name is skipped too.
     fn skip_until_ms(&self, store: &Arc<[u8]>) -> u64 {
         let known = self.skipped.iter().find(|(skipped, _)| skipped == store);
         let any = self.skipped.iter().map(|&(_, until_ms)| until_ms).min();
@@ -155,9 +155,10 @@ impl Sources {
         }
     }
 
-    /// Selects where to request the record `next` and those after it. Stores that advertise `next` take turns. If
-    /// there is none, selects a store that has earlier records: it may have got further ones since its last message.
-    /// If that fails, selects all peers.
+    /// Selects where to request the record `next` and the records after it. Stores that advertise `next` take turns. If
+    /// no store advertises it, selects a store that has earlier records, because this store may have received further
+    /// records since its last message. If the last FETCH had no complete response, selects all peers instead of this
+    /// store.
     pub fn choose(&mut self, next: u64, now_ms: u64) -> Choice {
         self.turn = self.turn.wrapping_add(1);
         if self.ask_all > 0 || self.known.is_empty() {
@@ -178,7 +179,7 @@ impl Sources {
         let is_trial = source.speed.is_none() && self.known.len() > 1;
         Choice {
             store: Some(source.store.clone()),
-            // The records after that are requested separately, because another store may have them.
+            // The records after `source.end` are requested separately, because another store may have them.
             end: source.end.max(end),
             len_bytes: if is_trial { TRIAL_LEN_BYTES } else { u64::MAX },
         }

@@ -217,7 +217,8 @@ fn gaps_are_filled_together_over_a_long_path() {
         asked(&mut sequencer, answer_ms)
     };
     assert_eq!(gaps(1), Some((1, 1)));
-    // Two records more cost 2 ms, and so on. No record after the last one is missing.
+    // If a response takes 2 ms, the two buffered records between the first two gaps may be requested again. Record 7 is
+    // buffered, and no later record is missing.
     assert_eq!(gaps(2), Some((1, 4)));
     assert_eq!(gaps(500), Some((1, 6)));
 }
