@@ -1,18 +1,18 @@
 //! Detects that two stores hold different records.
 //!
 //! This store goes through the partitions that it and another store both hold. From the other store it fetches runs of
-//! consecutive records, one run at a time. It compares each record with its own. A difference is logged once for each
-//! partition and store. The FETCHes are ordinary ones, so every store that names itself in its DIRECT-HEADs answers
-//! them.
+//! consecutive records, one run at a time. It compares each fetched record with its own record at the same offset. A
+//! difference is logged once for each partition and store. The FETCHes are ordinary ones. So every store that names
+//! itself in its DIRECT-HEADs answers them.
 //!
 //! Each connection over which DIRECT-HEADs come has a `Walk`. While the DIRECT-HEADs of one response arrive, the walk
-//! gathers the partitions after its cursor, at most `MAX_BATCH_COUNT`. Then it compares them, from the first record to
-//! the last, and moves its cursor behind them. Partitions are ordered by their hashes, in a circle: after the last
+//! gathers the partitions after its cursor, at most `MAX_BATCH_COUNT`. Then it compares all records of these
+//! partitions, and moves its cursor past them. Partitions are ordered by their hashes, in a circle: after the last
 //! partition, the walk continues with the first one. So each run of records is compared once in each round.
 //!
 //! A response counts only when it comes over the same connection as the DIRECT-HEADs. So a peer that uses another
-//! store's name can neither forge that store's responses nor delay the comparison with it: each walk waits only for
-//! its own responses, and hosts take turns.
+//! store's name can neither forge the responses of that store nor delay the comparison with that store: each walk waits
+//! only for its own responses, and hosts take turns.
 //!
 //! The cost is limited: to one FETCH per `INTERVAL_MS`, to `RUN_COUNT` records and `RUN_LEN_BYTES` per FETCH, and to
 //! `LEN_BYTES_PER_MS` in total. Records longer than `MAX_RECORD_LEN_BYTES` are not compared.
@@ -33,7 +33,7 @@ const MAX_WALKS: usize = 32;
 const MAX_BATCH_COUNT: usize = 512;
 /// The shortest time between two FETCHes.
 const INTERVAL_MS: u64 = 200;
-/// How often to check whether a run has been read.
+/// How often to check whether a run has been read from this store's disk.
 const READING_MS: u64 = 20;
 /// The shortest timeout of a FETCH. The timeout is three times the last response time, and doubles after each FETCH
 /// without a response.
@@ -64,8 +64,8 @@ pub trait Held {
     /// One after the last record of a partition; 0 when there is none, or when that cannot be read.
     fn next(&self, name: PartitionName) -> u64;
 
-    /// Starts to read a run: the reader calls [`Reading::take`] for each record in order, until that returns false.
-    /// There is one reading at a time.
+    /// Starts to read a run. The implementation calls [`Reading::take`] for each record in order, until `take` returns
+    /// false. There is one reading at a time.
     fn begin(&mut self, reading: Reading);
 
     /// Returns the reading when it is complete. Records that cannot be read are missing in it.
@@ -120,7 +120,7 @@ impl Reading {
 pub struct Divergence {
     /// The partition.
     pub partition: PartitionNameBuf,
-    /// The name of the other store, as it came over the record's connection.
+    /// The name of the other store, as the DIRECT-HEADs over the record's connection give it.
     pub store: Box<[u8]>,
     /// The connection over which the record came; `None` when it is not known.
     pub from: Option<Box<[u8]>>,
@@ -135,7 +135,7 @@ pub struct Comparison {
     /// The walk for which a run is being read, and when to check for the result.
     reading: Option<(Option<Box<[u8]>>, u64)>,
     next_ms: u64,
-    /// The number of FETCHes.
+    /// The number of FETCHes that were sent.
     turn: u64,
     /// Determines the order of partitions. It differs between stores.
     seed: u64,
@@ -225,10 +225,10 @@ impl Comparison {
         self.walks.last_mut()
     }
 
-    /// The walk to evict for a new connection of `host`. That is the walk that has received no DIRECT-HEAD for the
-    /// longest time, if this time is at least `IDLE_MS`. Otherwise the host with the most walks loses one. But if it
-    /// would then have fewer walks than `host`, `host` loses one of its own. A host loses the walk that has received no
-    /// DIRECT-HEAD for the longest time.
+    /// Returns the walk to evict for a new connection of `host`. That is the walk that has received no DIRECT-HEAD for
+    /// the longest time, if this time is at least `IDLE_MS`. Otherwise the host with the most walks loses one. But if
+    /// that host would then have fewer walks than `host`, `host` loses one of its own walks. A host loses the walk that
+    /// has received no DIRECT-HEAD for the longest time.
     fn walk_to_evict_for(&self, host: &[u8], now_ms: u64) -> Option<usize> {
         let count = |host: &[u8]| self.walks.iter().filter(|walk| walk.host() == host).count();
         let oldest = (0..self.walks.len()).min_by_key(|&i| self.walks[i].heard_ms)?;
@@ -241,8 +241,8 @@ impl Comparison {
         of_loser.min_by_key(|&i| self.walks[i].heard_ms)
     }
 
-    /// Handles a DIRECT-RECORD, whose first record is at `position`. Returns true when all of its records answer a
-    /// FETCH of this comparison. Such records are not new to the store.
+    /// Handles a DIRECT-RECORD or DIRECT-RECORDS, whose first record is at `position`. Returns true when all of its
+    /// records answer a FETCH of this comparison. These records are not new to the store.
     pub fn handle_run(
         &mut self,
         position: &Position,
@@ -328,7 +328,8 @@ impl Comparison {
     pub fn due_ms(&self) -> Option<u64> {
         let of_walks = self.walks.iter().filter_map(|walk| {
             let due_ms = walk.due_ms()?;
-            // A ready walk waits for the next FETCH, or for the run that is being read.
+            // A ready walk waits until the next FETCH may be sent. While a run is being read, it waits for the end of
+            // the reading.
             if walk.is_ready() && self.reading.is_some() { None } else { Some((walk, due_ms)) }
         });
         let of_walks =
@@ -394,7 +395,7 @@ impl Comparison {
                 (Some((walk.from.clone(), now_ms + READING_MS)), now_ms + INTERVAL_MS);
             return;
         }
-        // There may be many further partitions. They are examined later.
+        // There may be many further partitions. The next ones are examined a little later.
         self.next_ms = now_ms + READING_MS;
     }
 
@@ -435,7 +436,7 @@ impl Comparison {
             sequence: reading.first,
             count: reading.digests.len() as u32,
             store: &candidate.store,
-            // A sample is a few records, and batches would have more.
+            // The sample has few records. Batches would contain further ones.
             takes_batches: false,
         });
         let timeout_ms = (MIN_TIMEOUT_MS.max(3 * walk.answer_ms) << walk.silent_count).min(MAX_TIMEOUT_MS);

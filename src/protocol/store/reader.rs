@@ -18,7 +18,7 @@ pub trait Source {
     /// Passes to `each` the heads of partitions that have at least one record: the partitions of one topic, or of all
     /// topics if `topic` is `None`. Examines at most `count` partitions, in an order that does not change when
     /// partitions come and go. Starts after the position `after`, which a previous call returned. Returns the position
-    /// where it stopped, in a format of its own, or `None` when there are no further partitions.
+    /// where it stopped, or `None` when there are no further partitions. Only the source can interpret a position.
     fn heads(
         &self,
         topic: Option<&[u8]>,
@@ -37,10 +37,10 @@ pub trait Source {
         each: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<u64, Self::Error>;
 
-    /// Passes the batches that contain `count` records from `from` on to `each`, each with the offset of its first
-    /// record, in ascending order. The first and the last one may have further records. May stop earlier, but only
-    /// after the first batch. Stops when `each` returns false. Returns the offset after the last record; `from` when there
-    /// was none.
+    /// Passes to `each` the batches that contain the `count` records from `from` on, in ascending order. Each batch is
+    /// passed with the offset of its first record. The first and the last batch may also contain other records. May
+    /// stop earlier, but only after the first batch. Stops when `each` returns false. Returns the offset after the last
+    /// record that was passed; `from` when there was none.
     fn read_batches(
         &self,
         partition: PartitionName,
@@ -59,8 +59,8 @@ pub trait Stored {
     fn of_batch(batch: Batch<&[u8]>) -> Self;
 }
 
-/// The limit of waiting requests for heads. When it is reached, the requester with most requests loses its latest
-/// one, see [`FairQueue`]. Requesters retry.
+/// The limit of waiting requests for heads. At the limit, a new request evicts another one or is refused, see
+/// [`FairQueue`]. Requesters retry.
 const MAX_HEAD_JOBS: usize = 4_096;
 
 /// The reader's state.
@@ -97,13 +97,13 @@ impl Reader {
         }
     }
 
-    /// Sets the store's name in its DIRECT-HEADs, the same as in its ACKs. So a FETCH can name the one store that
-    /// must answer it.
+    /// Sets the store's name in its DIRECT-HEADs. The store's ACKs have the same name. So a FETCH can name the one
+    /// store that must answer it.
     pub fn named(self, store: &[u8]) -> Self {
         Reader { store: store.into(), ..self }
     }
 
-    /// Limits the FETCHes that wait. Further ones are dropped, and requesters retry.
+    /// Limits the FETCHes that wait. At the limit, some are dropped, see [`Answers`]. Requesters retry.
     pub fn with_max_fetches(self, max_fetches: usize) -> Self {
         Reader { answers: Answers::new(max_fetches), ..self }
     }
@@ -152,17 +152,16 @@ impl Reader {
         }
     }
 
-    /// Handles a subscription that a peer made at this reader's socket. A consumer that subscribes to STORE-HELLO can
-    /// receive this message from now on, so the reader sends one.
+    /// Handles a subscription that a peer made at this reader's socket. When a consumer subscribes to STORE-HELLO, it
+    /// can receive a STORE-HELLO from then on, so the reader sends one.
     pub fn handle_subscription<P>(&self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::STORE_HELLO {
             out.message(&Message::StoreHello { topic: subscription.topic, address: &self.address });
         }
     }
 
-    /// Answers part of the requests for heads, at most `count` heads, and part of one FETCH, at most `count` records or
-    /// batches.
-    /// Skips requesters that cannot receive now.
+    /// Answers a part of one request for heads, with at most `count` heads. Answers a part of one FETCH, with at most
+    /// `count` records or batches. Skips requesters that cannot receive now.
     ///
     /// # Errors
     /// Returns the error of the source. The current request is dropped then, and the requester retries.

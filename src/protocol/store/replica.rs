@@ -8,8 +8,8 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Payload, Sender, last_of};
 use crate::wire::{Message, Position, Subscription, id};
 
-/// When another store has connected, this store waits for this time before it requests the other store's heads. By then
-/// the connections in both directions exist.
+/// When another store has connected, this store waits for this time before it requests the heads of the other store. By
+/// then the connections in both directions exist.
 const NEW_STORE_MS: u64 = 200;
 /// The shortest time between two notices of a twin store.
 const TWIN_INTERVAL_MS: u64 = 60_000;
@@ -43,7 +43,7 @@ pub struct Replica<P> {
     acks_due: Vec<Index>,
     /// When this store next requests the heads of the other stores.
     refresh_ms: u64,
-    /// How many DIRECT-HEADs have come since the heads were requested.
+    /// How many DIRECT-HEADs have come since the heads were last requested.
     head_count: usize,
     /// Whether another store uses this store's name.
     has_twin: bool,
@@ -65,7 +65,7 @@ impl<P: Payload> Replica<P> {
         Replica {
             address: address.into(),
             store: Box::default(),
-            // The disk has the positions of evicted partitions.
+            // The positions of evicted partitions are on disk, so none are stored in memory.
             ingest: Ingest::new(address, Limits { evicted_positions: 0, ..limits }),
             resume: None,
             comparison: None,
@@ -134,8 +134,7 @@ impl<P: Payload> Replica<P> {
         self.ingest.is_store_asked(position)
     }
 
-    /// Handles a message from the network. Appends the records that are in order now, and must be written, to
-    /// `appends`.
+    /// Handles a message from the network. Appends to `appends` the records that are now in order and must be written.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -169,7 +168,7 @@ impl<P: Payload> Replica<P> {
                 }
                 let append = |offset, content| appends.extend([Append { partition, offset, content }]);
                 let is_new = self.ingest.handle_run(partition, first, content, from, now_ms, append);
-                // The producer sent the records again: our ACK may have been lost.
+                // The producer sent the records again: this store's ACK may have been lost.
                 if !is_new && is_live {
                     self.acknowledge(partition);
                 }
@@ -184,7 +183,8 @@ impl<P: Payload> Replica<P> {
                 self.acknowledge(partition);
             }
             (Message::DirectHead { position, store }, None) => {
-                // A store does not connect to its own reader, so the same name shows a twin store.
+                // A store does not connect to its own reader. So a DIRECT-HEAD with this store's name comes from a twin
+                // store.
                 self.head_count += 1;
                 let is_own = **store == *self.store;
                 self.has_twin |= !store.is_empty() && is_own;
@@ -202,8 +202,8 @@ impl<P: Payload> Replica<P> {
         }
     }
 
-    /// Handles a subscription that a peer made at this node's socket. A subscription to GET-HEADS shows that a store
-    /// has connected. Its heads are requested soon after.
+    /// Handles a subscription that a peer made at this node's socket. A subscription to GET-HEADS of all topics shows
+    /// that another store has connected. The heads of that store are requested soon after.
     pub fn handle_subscription(&mut self, subscription: &Subscription, now_ms: u64) {
         if subscription.subscribe && subscription.id == id::GET_HEADS && subscription.topic.is_empty() {
             self.refresh_ms = self.refresh_ms.min(now_ms + NEW_STORE_MS);
@@ -243,7 +243,7 @@ impl<P: Payload> Replica<P> {
         self.ingest.handle_given_up(now_ms);
     }
 
-    /// Returns the next notice, if any. A twin store is reported once a minute.
+    /// Returns the next notice, if any. A twin store is reported at most once a minute.
     pub fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {
         if std::mem::take(&mut self.has_twin) && now_ms >= self.twin_ms {
             self.twin_ms = now_ms + TWIN_INTERVAL_MS;
@@ -264,7 +264,7 @@ impl<P: Payload> Replica<P> {
         [self.ingest.due_ms(), compare_ms].into_iter().flatten().fold(self.refresh_ms, u64::min)
     }
 
-    /// Sends everything that is due.
+    /// Sends the FETCHes and the GET-HEADS that are due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.handle_timeout(now_ms, out);
         if let Some(comparison) = &mut self.comparison {
@@ -287,8 +287,8 @@ impl<P: Payload> Replica<P> {
     }
 
     /// Returns the partition of a message that mentions the record `last`. Opens an unknown or evicted partition at its
-    /// end on disk. `is_live`: the message comes from the producer, which waits for an ACK. For other messages, a
-    /// partition is opened only if they bring records that are not on disk.
+    /// end on disk. `is_live`: the message comes from the producer, which waits for an ACK. A message that is not live
+    /// opens a partition only if it mentions records that are not on disk.
     fn find_or_open(
         &mut self,
         position: &Position,

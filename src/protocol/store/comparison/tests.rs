@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::Arc;
 
-/// Holds this many records of every partition. Record 7 of each has 2 MiB.
+/// Holds this many records of every partition. Record 7 of each partition has 2 MiB.
 struct Every {
     count: u64,
     done: Option<Reading>,
@@ -108,7 +108,7 @@ fn each_record_of_each_partition_is_compared_once_in_a_round() {
     }
     assert_eq!(compared.len(), PARTITIONS as usize * 999);
     assert!(compared.keys().all(|(_, offset)| *offset != 7));
-    // Each partition takes three or four FETCHes at five per second, and the wait for DIRECT-HEADs.
+    // A partition takes three or four FETCHes. There are five FETCHes per second, and waits for DIRECT-HEADs.
     assert!(last_ms < 1_100_000, "{fetched} FETCHes, {last_ms} ms");
     let twice = compared.values().filter(|times| **times > 1).count();
     assert!(twice <= 2 * MAX_BATCH_COUNT * 1_000, "{twice}");
@@ -153,7 +153,7 @@ fn differences_that_are_found_together_are_all_reported() {
                 now_ms,
             );
         }
-        // The differences are logged late. Those that do not fit in the meantime are found in the next round.
+        // The differences are logged late. Those for which there is no room meanwhile are found in the next round.
         most_waiting = most_waiting.max(comparison.found.len());
         if now_ms % 25_000 == 24_990 {
             while let Some(divergence) = comparison.poll_divergence() {
@@ -208,19 +208,19 @@ fn lost_records_are_requested_again_and_a_silent_store_is_skipped() {
         if asked.is_empty()
             && let Some((store, partition, first, _)) = fetches.first()
         {
-            // The other half of the response is lost.
+            // Only the first half of the response arrives.
             let half = (store.clone(), partition.clone(), *first, 6);
             answer(&mut comparison, &half, &from, None, now_ms);
         }
         asked.extend(fetches.into_iter().map(|fetch| (now_ms, fetch.2)));
     }
     let offsets: Vec<u64> = asked.iter().map(|&(_, first)| first).collect();
-    // The rest of the first partition is requested twice, and then the other partition.
+    // The rest of the first partition is requested twice. Then the other partition is requested.
     assert_eq!(offsets, [0, 6, 6, 0]);
     let waits: Vec<u64> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     assert!(waits[1] >= MIN_TIMEOUT_MS && waits[2] >= 2 * MIN_TIMEOUT_MS, "{asked:?}");
     assert_eq!(comparison.due_ms(), None);
-    // A partition that is not complete here is not compared.
+    // A partition is not compared if this store lacks records of it.
     let mut comparison = comparing(500);
     heads(&mut comparison, &from, b"other", 2, 501, 0);
     comparison.handle_head(&position(b"A", u64::MAX), b"other", &|| None, 0);

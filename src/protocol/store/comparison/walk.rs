@@ -44,22 +44,22 @@ pub(super) struct Sample {
 pub(super) struct Walk {
     /// The connection; `None` when it is not known.
     pub(super) from: Option<Box<[u8]>>,
-    /// The place of the last partition that was compared.
+    /// The place of the partition that was compared last.
     pub(super) cursor: u64,
-    /// The partitions to compare, by their distance from the cursor at the time when the first one was gathered.
+    /// The partitions to compare. The key is the distance that the partition had from the cursor when it was gathered.
     pub(super) batch: BTreeMap<u64, Candidate>,
     /// Whether partitions are still gathered. While they are compared, DIRECT-HEADs add none.
     pub(super) is_gathering: bool,
     pub(super) heard_ms: u64,
     pub(super) sample: Option<Sample>,
-    /// How many records to request. It shrinks when only part of a response comes: a queue on the path may be too
-    /// short for all.
+    /// How many records to request. It shrinks when a response is partial or missing: a queue on the path may be too
+    /// short for all records.
     pub(super) run_count: usize,
     /// The response time of the last FETCH.
     pub(super) answer_ms: u64,
     /// The number of consecutive FETCHes without a response.
     pub(super) silent_count: u32,
-    /// The number of its latest FETCH.
+    /// The number of the walk's latest FETCH.
     pub(super) turn: u64,
 }
 
@@ -72,7 +72,7 @@ impl Walk {
         !self.is_gathering && self.sample.is_none() && !self.batch.is_empty()
     }
 
-    /// When it has something to do, if that does not depend on other walks.
+    /// When the walk has something to do, apart from waiting for other walks.
     pub(super) fn due_ms(&self) -> Option<u64> {
         match &self.sample {
             Some(sample) => Some(sample.deadline_ms),
@@ -92,7 +92,7 @@ impl Walk {
         }
     }
 
-    /// Ends the wait for a response. Continues after the records that have come.
+    /// Ends the wait for a response. Continues after the records that have arrived.
     pub(super) fn finish_sample(&mut self, own_seed: u64, now_ms: u64) {
         let Some(sample) = self.sample.take() else { return };
         let come = sample.seen.iter().take_while(|seen| **seen).count() as u64;
@@ -116,7 +116,7 @@ impl Walk {
     }
 }
 
-/// The place of a partition in the order in which one store compares.
+/// The place of a partition in the order in which one store compares partitions.
 pub(super) fn place(seed: u64, name: PartitionName) -> u64 {
     hash((seed, name))
 }
