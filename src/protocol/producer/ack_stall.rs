@@ -1,6 +1,6 @@
 //! Decides when to log that no store acknowledges a producer's records.
 
-/// A stall is reported after this time without an ACK, while records are unacknowledged.
+/// A stall is reported when the same record has been the oldest unacknowledged one for this time.
 pub const STALL_MS: u64 = 30_000;
 /// The shortest time between two reports.
 pub const REPORT_INTERVAL_MS: u64 = 60_000;
@@ -22,7 +22,7 @@ pub enum Change {
 pub struct AckStallDetector {
     /// The oldest unacknowledged record, and since when it is the oldest one.
     oldest: Option<(u64, u64)>,
-    /// Whether [`Change::Stalled`] was returned for it.
+    /// Whether [`Change::Stalled`] was returned for this record.
     is_reported: bool,
     /// The earliest time of the next [`Change::Stalled`].
     next_ms: u64,

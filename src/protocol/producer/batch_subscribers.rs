@@ -1,20 +1,21 @@
 //! Decides whether a producer may publish batches: whether every subscriber of its topic takes them.
 //!
-//! A node that takes batches subscribes to RECORDS and to RECORD in pairs: first to RECORDS, then to RECORD with the same
-//! topic or beginning of topics. A node of libdafka 0.1.0 subscribes to RECORD only. While such a node is a subscriber,
-//! the producer publishes single records, which every node takes.
+//! A node that takes batches subscribes to RECORDS and to RECORD in pairs: first to RECORDS, then to RECORD with the
+//! same topic or beginning of topics. A node of libdafka 0.1.0 subscribes to RECORD only. While such a node is a
+//! subscriber, the producer publishes single records, which every node takes.
 //!
-//! The subscriptions are tracked by connection and by topic, and not only counted. So nothing that a peer does over its
-//! own connection can hide that another connection needs single records: it may repeat subscriptions, subscribe to
-//! RECORDS only, or end subscriptions that it does not have. A peer that subscribes to RECORD only costs speed, as every
-//! node of 0.1.0 does, until its connection ends.
+//! The subscriptions of each connection are stored, by topic. So a peer cannot hide that another connection needs
+//! single records. For example, the peer may repeat subscriptions, subscribe to RECORDS only, or end subscriptions that
+//! it does not have. A peer that subscribes to RECORD only makes the producer slower until its connection ends, as
+//! every node of 0.1.0 does.
 //!
-//! A subscription names its connection by a descriptor, and the caller looks up which connection that is. If the
-//! connection has ended before, the descriptor may belong to the next connection by then, and the subscriptions of both
-//! seem to be of the next one. Pairs of the first connection do not hide a RECORD of the next one: RECORD with another
-//! topic needs a RECORDS of its own, and a repeated RECORD needs a repeated RECORDS. But a peer that subscribes to
-//! RECORDS only and disconnects at once may hide it. The next peer then gets no single records, but still HEADs, and
-//! requests the records with FETCH. So it gets them late, but loses none.
+//! A subscription names a connection by its descriptor, and the caller looks up the connection. If the connection has
+//! already ended, its descriptor may belong to a newer connection. Then the subscriptions of both connections seem to
+//! be subscriptions of the newer one. Pairs of the old connection cannot hide that the newer one subscribes to RECORD
+//! only: RECORD with another topic needs a RECORDS of its own, and a repeated RECORD needs a repeated RECORDS. But if
+//! the peer of the old connection subscribed to RECORDS only and disconnected at once, that may be hidden. The peer of
+//! the newer connection then gets no single records. It still gets HEADs, and requests the records with FETCH. So it
+//! gets the records late, but loses none.
 
 use crate::wire::{Subscription, id};
 use std::collections::{BTreeMap, HashMap};
@@ -34,8 +35,8 @@ enum Taken {
     Singles,
 }
 
-/// The subscriptions of one connection that match the topic. A subscription that matches is a beginning of the topic
-/// with its NUL, so its length identifies it. There are at most 257 of them.
+/// The subscriptions of one connection that match the topic. The key is the length of the subscription. A subscription
+/// that matches is a beginning of the topic with its NUL, so its length identifies it. There are at most 257 of them.
 #[derive(Default)]
 struct Connection(BTreeMap<u16, Taken>);
 
@@ -47,11 +48,12 @@ impl Connection {
     fn change(&mut self, len: u16, id: u8, is_subscribed: bool) {
         let taken = self.0.get(&len).copied();
         let changed = match (id == id::RECORDS, is_subscribed, taken) {
-            // If RECORD came before, the peer subscribes to it again after this. libzmq sends subscriptions again when
-            // it connects again, and may also send the last ones of before.
+            // If RECORD came before this RECORDS, it follows again. The reason is that libzmq sends all subscriptions
+            // again when it reconnects, and may first send some that it had not sent before the end of the previous
+            // connection.
             (true, true, _) => Some(Taken::Batches),
             (false, true, Some(Taken::Batches)) => Some(Taken::Both),
-            // This may be the first subscription of another connection, see the module.
+            // This may be the first subscription of a newer connection, see the comment of the module.
             (false, true, _) => Some(Taken::Singles),
             (true, false, Some(Taken::Both | Taken::Singles)) => Some(Taken::Singles),
             (true, false, _) => None,
@@ -65,8 +67,8 @@ impl Connection {
     }
 }
 
-/// The connections that subscribe to the records of a topic. The caller identifies a connection by a `C`, which no later
-/// connection may share.
+/// The connections that subscribe to the records of a topic. The caller identifies each connection by a `C`. No later
+/// connection may have the same `C`.
 pub struct BatchSubscribers<C> {
     topic: Box<[u8]>,
     connections: HashMap<C, Connection>,
@@ -89,9 +91,9 @@ impl<C: Copy + Eq + Hash> BatchSubscribers<C> {
         }
     }
 
-    /// Handles a subscription or its end. `connection` returns `None` when the connection is not known because it has ended,
-    /// also when the subscription ends because of that. So the transport must name every connection that is open, as TCP
-    /// does.
+    /// Handles a subscription or its end. `connection` returns the subscription's connection, or `None` if this
+    /// connection has ended. (When a connection ends, its subscriptions end too.) The transport must name every
+    /// connection that is open, as TCP does. Otherwise subscriptions would be ignored.
     pub fn handle_subscription(
         &mut self,
         subscription: &Subscription,
@@ -111,8 +113,9 @@ impl<C: Copy + Eq + Hash> BatchSubscribers<C> {
         }
     }
 
-    /// The length of a subscription that matches the topic's records, with its NUL. `None` for all others, also for
-    /// those that contain more than the topic and its NUL, since nodes make none of them.
+    /// Returns the length of a subscription that matches the topic's records. The length includes the NUL, if there is
+    /// one. Returns `None` for other subscriptions. These include subscriptions to more than the topic and its NUL,
+    /// which no node makes.
     fn matching_len(&self, subscription: &Subscription) -> Option<u16> {
         let Subscription { id, topic, is_exact, .. } = *subscription;
         let matches = match is_exact {
@@ -124,9 +127,9 @@ impl<C: Copy + Eq + Hash> BatchSubscribers<C> {
         (is_of_records && matches).then(|| u16::try_from(len).ok()).flatten()
     }
 
-    /// Forgets connections that have ended. To be called in each turn, after subscriptions were read. It asks `is_open`
-    /// for all connections if some may have ended, but at most once a second. A connection that is still open when its
-    /// subscriptions end is forgotten later.
+    /// Drops connections that have ended. To be called in each turn, after subscriptions were read. If some connections
+    /// may have ended, the call asks `is_open` for all connections, but at most once a second. If `is_open` still
+    /// returns true for a connection that is about to end, a later call drops it.
     pub fn handle_ended(&mut self, now_ms: u64, mut is_open: impl FnMut(C) -> bool) {
         let is_due = now_ms >= self.searched_ms.saturating_add(SEARCH_INTERVAL_MS);
         if is_due && (self.has_ended || self.singles_count > 0) {

@@ -2,13 +2,13 @@
 //!
 //! A peer that reports a twin may lie, and each new address has a cost: the producer publishes its records again, and
 //! all peers get a new node and a new partition. So the producer takes its first new address at once, and later ones
-//! with exponential backoff. A producer that is ending may take one more at once, and further ones after at most 20 s.
-//! The reason is that its owner waits until it is proven that the records are stored. Under an address that a twin
-//! uses, an ACK proves nothing, because it may be for a record of the twin.
+//! with exponential backoff. A producer that is ending may take one more new address at once, and each further one
+//! after at most 20 s. The reason is that its owner waits until it is proven that the records are stored. If a twin
+//! uses the same address, an ACK proves nothing, because it may be for a record of the twin.
 
 /// The time between the first and the second new address.
 const FIRST_WAIT_MS: u64 = 10_000;
-/// The longest time between two new addresses, and the longest time for a producer that is ending.
+/// The longest time between two new addresses: usually, and for a producer that is ending.
 const MAX_WAIT_MS: u64 = 3_600_000;
 const MAX_WAIT_AT_END_MS: u64 = 20_000;
 
@@ -20,11 +20,11 @@ pub struct Renewals {
     last_ms: u64,
     /// Whether an ending producer has already taken its one new address without a wait.
     was_last_taken: bool,
-    /// Why the current address must be replaced.
+    /// Why the current address must be replaced; `None` if it need not be replaced.
     deferred: Option<String>,
 }
 
-/// What to do about a twin, and why it is suspected.
+/// What to do about a twin, and why a twin is suspected.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// Take a new address now.
@@ -38,8 +38,8 @@ impl Renewals {
     /// Returns what to do now. `news` is a new reason to suspect a twin, if any. `is_ending`: the producer is ending
     /// and still has records that are unacknowledged or whose ACK may be for a twin's record.
     pub fn poll_step(&mut self, news: Option<String>, is_ending: bool, now_ms: u64) -> Option<Step> {
-        // If a new address is taken now, the old reason no longer applies, because it is about the current address.
-        // Otherwise a reason is stored again below.
+        // If a new address is taken now, the deferred reason is dropped, because it is about the current address.
+        // Otherwise the reason is stored again below.
         let deferred = self.deferred.take();
         let why = news.or(deferred)?;
         let is_allowed = if is_ending { self.try_renew_at_end(now_ms) } else { self.try_renew(now_ms) };
