@@ -1,8 +1,8 @@
 //! The FETCH requests that a producer or a store's reader is answering.
 //!
-//! Requests are answered in parts, and requesters take turns. So a request for four billion records blocks neither
-//! the node nor other requests. All requests over one connection count as one requester's, because a peer can invent
-//! the names in its requests.
+//! A response is sent in parts, and requesters take turns. So a request for four billion records blocks neither the
+//! node nor other requests. All requests that come over one connection count as requests of one requester, because a
+//! peer can invent the names in its requests.
 
 use super::{Reading, Sender};
 use crate::partition_name::{PartitionName, PartitionNameBuf};
@@ -12,8 +12,8 @@ use std::ops::Range;
 
 pub mod fair_queue;
 
-/// The limit of waiting requests. When it is reached, the requester with most requests loses its latest one, see
-/// [`FairQueue`]. Requesters retry.
+/// The limit of waiting requests. At the limit, a new request evicts another one or is refused, see [`FairQueue`].
+/// Requesters retry.
 pub const MAX_JOBS: usize = 4_096;
 
 /// The remaining part of one request.
@@ -36,7 +36,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// The message that the requester must be able to receive.
+    /// The id of the messages in the response, which the requester must be able to receive.
     pub fn response_id(&self) -> u8 {
         if self.takes_batches { id::DIRECT_RECORDS } else { id::DIRECT_RECORD }
     }
@@ -63,8 +63,9 @@ impl Answers {
         Answers(self.0.emptied())
     }
 
-    /// Adds a request that came over the connection `from`, for the records with these offsets. It is merged with a
-    /// waiting request that it repeats or extends. Empty requests and those without a requester are dropped.
+    /// Adds a request that came over the connection `from`, for the records with these offsets. If the requester
+    /// already has a waiting request for the partition, the new request is merged with it or replaces it. A request for
+    /// no records, or without a requester, is dropped.
     pub fn push(
         &mut self,
         from: &Sender,
@@ -80,10 +81,11 @@ impl Answers {
         let client = from().unwrap_or_else(|| requester.into());
         let key = request_key(requester, &partition_key(partition));
         match self.0.get_mut(&client, &key) {
-            // The requester repeats its request, perhaps for fewer records, because the response takes long. The
-            // records that were sent already are in flight.
+            // The response takes long, so the requester repeats its request, perhaps for fewer records. The response
+            // continues: the records that were sent already are in flight.
             Some(job) if next == job.first && end <= job.end => {}
-            // The requester continues in its partition. It needs the records that it requests now.
+            // The new request overlaps the waiting one, or continues it. All of its records are sent, even those that
+            // were sent before, because the requester still needs them.
             Some(job) if next <= job.end && job.next <= end => {
                 job.next = job.next.min(next);
                 job.end = job.end.max(end);
@@ -117,7 +119,7 @@ impl Answers {
         self.0.pop_for(reading).map(|Queued { request, .. }| request)
     }
 
-    /// Puts the remaining part of a request behind the others, if records remain.
+    /// Adds the remaining part of a request behind the other requests, if records remain.
     pub fn put_back(&mut self, job: Job) {
         if job.next < job.end {
             let key = request_key(&job.requester, &partition_key(job.partition.as_name()));

@@ -16,7 +16,7 @@ pub mod unacknowledged;
 pub enum Start {
     /// At its first record.
     Earliest,
-    /// After all records that were published before.
+    /// At the first live record that arrives, or after the record that an earlier HEAD names.
     Latest,
 }
 
@@ -43,13 +43,13 @@ pub struct Consumer<P> {
     unacknowledged: Option<Unacknowledged<P>>,
     /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
-    /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, a peer could provoke one
-    /// with each of its messages.
+    /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, each message of a hostile
+    /// peer could cause a CONSUMER-HELLO.
     hellos_len_bytes: usize,
     hellos_ms: u64,
 }
 
-/// The limit of CONSUMER-HELLOs in one interval. The first one is sent whatever its length.
+/// The limit of the total length of the CONSUMER-HELLOs in one interval. The first one is sent even if it is longer.
 const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
 const HELLOS_INTERVAL_MS: u64 = 1_000;
 
@@ -78,7 +78,7 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// Delivers a record only after a store has acknowledged it. The records that are held back occupy at most
-    /// `limit_bytes`. The caller must subscribe its socket to all ACKs.
+    /// `limit_bytes`, or consist of one longer run. The caller must subscribe its socket to all ACKs.
     pub fn isolated(self, limit_bytes: usize) -> Self {
         Consumer { unacknowledged: Some(Unacknowledged::new(limit_bytes)), ..self }
     }
@@ -93,7 +93,7 @@ impl<P: Payload> Consumer<P> {
         self.ingest.partition(index).name()
     }
 
-    /// Like [`Consumer::partition`], for a name that is to be shared.
+    /// Like [`Consumer::partition`], but returns a name that can be shared without a copy.
     pub fn shared_name(&self, index: Index) -> &SharedPartitionName {
         self.ingest.partition(index).shared_name()
     }
@@ -103,7 +103,7 @@ impl<P: Payload> Consumer<P> {
         self.is_prefix || topic.is_empty()
     }
 
-    /// Whether a subscribed topic matches the topic of a record.
+    /// Whether `topic`, which is subscribed, matches `subject`, the topic of a record.
     fn is_of(&self, topic: &[u8], subject: &[u8]) -> bool {
         *topic == *subject || self.is_beginning(topic) && subject.starts_with(topic)
     }
@@ -115,13 +115,14 @@ impl<P: Payload> Consumer<P> {
             || self.is_prefix && (1..subject.len()).any(|len| self.topics.contains(&subject[..len]))
     }
 
-    /// Whether a subscribed topic other than `topic` matches the topic of a record. Such records are still delivered
-    /// after `topic` is unsubscribed.
+    /// Whether a subscribed topic other than `topic` matches `subject`, the topic of a record. If so, the record is
+    /// still delivered after `topic` is unsubscribed.
     pub fn remains(&self, topic: &[u8], subject: &[u8]) -> bool {
         self.topics.iter().any(|other| **other != *topic && self.is_of(other, subject))
     }
 
-    /// The topics of the GET-HEADS to send. A store answers for one topic or, if the topic is empty, for all topics.
+    /// The topics of the GET-HEADS to send. A GET-HEADS requests the heads of one topic or, if its topic is empty, of
+    /// all topics. It cannot request the heads of all topics with a prefix.
     fn asked(&self) -> Vec<&[u8]> {
         let is_all = self.is_prefix && !self.topics.is_empty() || self.topics.contains(&b""[..]);
         if is_all { vec![b""] } else { self.topics().collect() }
@@ -140,8 +141,9 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
-    /// Removes a topic. Returns false when it was not subscribed. The call closes the topic's partitions. So the caller
-    /// must first drop the topic's pending deliveries, except those for which [`Consumer::remains`] is true.
+    /// Removes a topic. Returns false when it was not subscribed. The call closes the partitions that no subscribed
+    /// topic matches any more. So the caller must first drop the unprocessed deliveries of these partitions: those for
+    /// whose topic [`Consumer::remains`] is false.
     pub fn unsubscribe(&mut self, topic: &[u8]) -> bool {
         if !self.topics.remove(topic) {
             return false;
@@ -167,8 +169,8 @@ impl<P: Payload> Consumer<P> {
         self.ingest.is_store_asked(position)
     }
 
-    /// Handles a message from the network. Appends the records that are in order now to `deliveries`. The caller must
-    /// have processed all earlier deliveries, because this call may evict their partitions.
+    /// Handles a message from the network. Appends to `deliveries` the records that can be delivered now. The caller
+    /// must have processed all earlier deliveries, because this call may evict their partitions.
     pub fn handle_message(
         &mut self,
         message: &Message,
@@ -190,7 +192,7 @@ impl<P: Payload> Consumer<P> {
                 let (first, last) = (position.sequence, last_of(position.sequence, &content));
                 let partition = match is_live {
                     true => self.find_or_open(position, last, first, from, now_ms),
-                    // A response to a FETCH is for a partition that was open.
+                    // A response to a FETCH opens no partition: the partition was open when the FETCH was sent.
                     false => self.ingest.find(position),
                 };
                 let Some(partition) = partition else { return };
@@ -199,8 +201,9 @@ impl<P: Payload> Consumer<P> {
                 }
                 self.handle_run(partition, first, content, from, now_ms, deliveries);
             }
-            // Under `latest`, a DIRECT-HEAD does not open a partition: the store may have records that the producer's
-            // connection has not delivered yet. If the partition's position is known, opening it is safe.
+            // Under `latest`, a DIRECT-HEAD does not open a new partition. The store may have records that have not
+            // arrived from the producer yet, and the partition would begin after them. An evicted partition continues
+            // at its position, so a DIRECT-HEAD may open it.
             (Message::DirectHead { position, .. }, None)
                 if self.start == Start::Latest
                     && self.ingest.find(position).is_none()
@@ -217,13 +220,13 @@ impl<P: Payload> Consumer<P> {
                     self.forget_kept(partition);
                 }
                 match message {
-                    // Producers, and stores of libdafka 0.1.0, send a DIRECT-HEAD without a store's name. It does not
-                    // prove that a store has the record. Only an ACK proves that.
+                    // The DIRECT-HEAD of a store proves that the store has the record. A DIRECT-HEAD without a store's
+                    // name proves nothing: it comes from a producer, or from a store of libdafka 0.1.0.
                     Message::DirectHead { store, .. } if !store.is_empty() => {
                         self.held_by(partition, store, position.sequence, now_ms, deliveries);
                     }
-                    // The buffer is full. It takes records again after a store has acknowledged some of the records in
-                    // it.
+                    // The buffer refuses the records of this partition, so they are not requested. It accepts them
+                    // again after an ACK.
                     _ if self.is_full(partition) => {}
                     Message::DirectHead { .. } => {
                         self.ingest.handle_store_head(partition, b"", position.sequence, now_ms);
@@ -242,7 +245,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// The producer of a partition publishes a run, which is handled next. Returns false when the run is not accepted.
+    /// The producer of a partition has published a run, which is handled next. Returns false when the run is not
+    /// accepted.
     fn handle_published(
         &mut self,
         partition: Index,
@@ -263,7 +267,7 @@ impl<P: Payload> Consumer<P> {
         is_accepted
     }
 
-    /// Handles a run of a partition, and delivers all records that are in order now.
+    /// Handles a run of a partition. Delivers the records that are then in order, or holds them back.
     fn handle_run(
         &mut self,
         partition: Index,
@@ -289,8 +293,7 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Handles a store's message that it has the records of a partition up to `offset`. Delivers these records if they
-    /// were held back.
+    /// A store has the records of a partition up to `offset`. Delivers the held-back records among them.
     fn held_by(
         &mut self,
         partition: Index,
@@ -316,7 +319,7 @@ impl<P: Payload> Consumer<P> {
         self.unacknowledged.iter_mut().for_each(|kept| kept.forget(partition));
     }
 
-    /// True when the buffer of held-back records is full, so that no further records of this partition are accepted.
+    /// True while the buffer of held-back records refuses the records of this partition, because it was full.
     fn is_full(&self, partition: Index) -> bool {
         self.unacknowledged.as_ref().is_some_and(|kept| kept.refused(partition).is_some())
     }
@@ -333,8 +336,8 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Handles a subscription that a peer made at this consumer's socket. A store that subscribes to CONSUMER-HELLO can
-    /// receive this message from now on, so the consumer sends one.
+    /// Handles a subscription that a peer made at this consumer's socket. When a store subscribes to CONSUMER-HELLO, it
+    /// can receive a CONSUMER-HELLO from then on, so the consumer sends one.
     pub fn handle_subscription(&mut self, subscription: &Subscription, out: &mut Outbox<P>) {
         if subscription.subscribe && subscription.id == id::CONSUMER_HELLO {
             self.hello(subscription.topic, out);
@@ -361,7 +364,7 @@ impl<P: Payload> Consumer<P> {
         self.ingest.due_ms().map_or(self.refresh_ms, |due_ms| due_ms.min(self.refresh_ms))
     }
 
-    /// Sends everything that is due.
+    /// Sends the FETCHes and GET-HEADS that are due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
         self.ingest.handle_timeout(now_ms, out);
         if now_ms >= self.hellos_ms {
@@ -375,9 +378,9 @@ impl<P: Payload> Consumer<P> {
         }
     }
 
-    /// Returns the partition of a message that mentions the record `last`. Opens an unknown partition of a subscribed
-    /// topic. An evicted partition continues at its position. Any other partition begins at 0, or at `latest` under
-    /// [`Start::Latest`].
+    /// Returns the partition of a message that mentions the record `last`. If the partition is not open, opens it,
+    /// provided that its topic is subscribed. An evicted partition continues at its position. Any other partition
+    /// begins at 0, or at `latest` under [`Start::Latest`].
     fn find_or_open(
         &mut self,
         position: &Position,
@@ -395,7 +398,8 @@ impl<P: Payload> Consumer<P> {
         }
         let recalled = self.ingest.recall(position.partition());
         if recalled.is_some_and(|next| last < next) {
-            // The records were delivered before. So the partition need not be opened, which could evict another one.
+            // The partition's records up to `last` were delivered before. Opening the partition could evict another
+            // one, for nothing.
             return None;
         }
         let next = recalled.unwrap_or(match self.start {
@@ -403,14 +407,14 @@ impl<P: Payload> Consumer<P> {
             Start::Latest => latest,
         });
         let Self { ingest, unacknowledged, .. } = self;
-        // If an evicted partition has records that are held back, they are requested again when the partition is opened
-        // again.
+        // When a partition is evicted, its held-back records are dropped. They are requested again when the partition
+        // is opened again.
         let resume_at = |index, next| match &*unacknowledged {
             Some(kept) => kept.resume_at(index, next),
             None => Some(next),
         };
         let index = ingest.open(position.partition(), next, from().as_deref(), now_ms, resume_at)?;
-        // A closed partition may have had the same index.
+        // Drops the held-back records of a closed partition that had the same index.
         self.forget_kept(index);
         if recalled.is_some() {
             self.ingest.prove(index);
@@ -431,7 +435,7 @@ impl<P: Payload> Consumer<P> {
         let mut subjects = SubjectsBuf::new();
         if self.start == Start::Earliest {
             for topic in self.asked() {
-                // Too long topics cannot be subscribed to, so this does not fail.
+                // A topic that is too long cannot be subscribed to, so `push` does not fail.
                 let _ = subjects.push(topic);
             }
         }

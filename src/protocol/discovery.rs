@@ -1,16 +1,18 @@
 //! Discovery: handles beacons, and returns which endpoints to connect to.
 //!
-//! Any node can send a beacon in any name, so the table of peers is limited in three ways:
+//! Any node can send beacons under any name, so the table of peers is limited in three ways:
 //!
-//! - Few endpoints may be pending: their peers have not responded yet. A new endpoint evicts the one that has been
-//!   pending longest.
+//! - The number of pending endpoints is limited. An endpoint is pending while its peer has not responded. At the limit,
+//!   a new endpoint evicts the endpoint that has been pending longest.
 //! - The number of peers of one host is limited.
-//! - When the table is full, a new peer evicts the newest peer of the host that has most peers. The new peer is refused
-//!   if its own host would then have more peers than that host. So peers that were added earlier stay.
+//! - The number of all peers is limited. At the limit, a new peer evicts the newest peer of the host that has the most
+//!   peers, unless an endpoint that has been pending for long enough can be evicted. The new peer is refused if its own
+//!   host would then have more peers than that host. So the peers that a host added first stay.
 //!
 //! A name of 32 hexadecimal digits is a node's address. It identifies one peer, whatever its endpoint is. Several nodes
-//! may share any other name, so such a name identifies a peer only together with the port. The host does not count,
-//! because towers may see one peer at different hosts. A peer with an empty name is identified by its endpoint.
+//! may share a name of any other form. So a name of this kind identifies a peer only together with the port of the
+//! endpoint. The host of the endpoint does not count, because two towers may announce one peer at different hosts. A
+//! peer with an empty name is identified by its endpoint.
 
 use super::notice::Notice;
 use crate::rate_limit::RateLimit;
@@ -22,8 +24,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 pub enum Event {
     /// A peer is announced at a new endpoint. The node must connect to it.
     Connect(String),
-    /// A new peer, or one that was silent, is announced at an endpoint that is already known. If the connection to this
-    /// endpoint is broken, the node must retry to connect now.
+    /// A new peer, or a peer that was silent, is announced at an endpoint that is already known. If the connection to
+    /// this endpoint is broken, the node must try to connect again now.
     Announced {
         /// The endpoint.
         endpoint: String,
@@ -36,10 +38,11 @@ pub enum Event {
 
 /// The default limit of known peers.
 pub const MAX_PEERS: usize = 10_000;
-/// A pending endpoint cannot be evicted for this long, so that a peer has time to respond. So with the default limit of
-/// 1,000 pending endpoints, a beacon reports at most 2,000 new endpoints per second to its node.
+/// A pending endpoint cannot be evicted before it has been pending for this time, so that its peer has time to respond.
+/// With the default limit of 1,000 pending endpoints, a beacon therefore reports at most 2,000 new endpoints per second
+/// to its node.
 const PENDING_STAY_MS: u64 = 500;
-/// How many names may announce the same endpoint. A restarted node may get its old port under a new name.
+/// How many names may announce the same endpoint. A node that restarts may get a new name and its old port.
 const MAX_NAMES: usize = 8;
 /// The node answers each new peer with a beacon at once. It sends up to `ANSWER_COUNT` such beacons in a burst, and
 /// then one per `ANSWER_MS`.
@@ -52,9 +55,10 @@ pub struct Discovery {
     own_address: Option<Box<[u8]>>,
     /// The port that this node announces, if it is known.
     own_port: Option<Box<str>>,
-    /// Peers that this node never connects to: a store's other node (its reader or writer).
+    /// The names of peers that this node never connects to. For a node of a store, that is the store's other node
+    /// (reader or writer).
     ignored: Vec<Box<[u8]>>,
-    /// The messages that this node exchanges; `None`: it connects to all nodes.
+    /// The messages that this node exchanges; `None` if it connects to all nodes.
     traffic: Option<Traffic>,
     interval_ms: u64,
     timeout_ms: u64,
@@ -69,7 +73,7 @@ pub struct Discovery {
     is_tower_lost: bool,
     /// Whether this node announces itself.
     is_announced: bool,
-    /// When a tower last sent something. A tower forwards to each node its own beacons too. So while this node
+    /// When a tower last sent something. A tower forwards each beacon also to the node that sent it. So while this node
     /// announces itself, a live tower is never silent for long.
     tower_heard_ms: u64,
     max_peers: usize,
@@ -84,7 +88,7 @@ pub struct Discovery {
     /// How many peers were ever added. The count numbers each new peer.
     added: u64,
     notice: Option<Notice>,
-    /// Peers that were added or removed; `None` unless the caller asked for them.
+    /// Peers that were added or removed. `None` unless [`Discovery::reporting_names`] was called.
     renamed: Option<VecDeque<Renamed>>,
 }
 
@@ -97,7 +101,7 @@ type Key = (Box<[u8]>, Box<str>);
 fn key(name: &[u8], endpoint: &str) -> Key {
     let place = match name {
         [] => endpoint,
-        // Two nodes with one address are a mistake. A connection to both would mix their records.
+        // If two nodes have the same address, that is a mistake. Connections to both would mix their records.
         address if is_address(address) => "",
         _ => port(endpoint),
     };
@@ -123,9 +127,9 @@ fn port(endpoint: &str) -> &str {
 
 #[derive(Default)]
 struct Endpoint {
-    /// The names of its peers.
+    /// The names of the endpoint's peers.
     names: Vec<Box<[u8]>>,
-    /// Since when it is in `Discovery::pending`.
+    /// Since when the endpoint is in `Discovery::pending`; `None` if it is not.
     pending_ms: Option<u64>,
 }
 
@@ -135,7 +139,7 @@ struct Peer {
     heard_ms: u64,
     /// When a tower last announced the peer at `endpoint`.
     confirmed_ms: u64,
-    /// Its number in `Discovery::hosts`.
+    /// The peer's number in `Discovery::hosts`.
     number: u64,
 }
 
@@ -190,7 +194,7 @@ impl Discovery {
         Discovery { own_address: None, is_announced: false, ..discovery }
     }
 
-    /// Starts to announce this node, under this address and port. It keeps its peers. The first beacon is due at
+    /// Starts to announce this node, under this address and port. The known peers stay. The first beacon is due at
     /// once.
     pub fn announce(&mut self, own_address: &[u8], own_port: u16, ignored: &[&[u8]], now_ms: u64) {
         self.own_address = Some(own_address.into());
@@ -201,19 +205,20 @@ impl Discovery {
         self.beacon_due_ms = now_ms;
     }
 
-    /// Stops announcing this node. It keeps its peers.
+    /// Stops announcing this node. The known peers stay.
     pub fn conceal(&mut self) {
         self.is_announced = false;
     }
 
     /// Limits the pending endpoints. The caller must then call [`Discovery::handle_answer`] and
-    /// [`Discovery::handle_connection_ended`]. An endpoint whose connection is lost is always pending, so there may be
-    /// more than `max_pending`.
+    /// [`Discovery::handle_connection_ended`]. When the connection to an endpoint ends, the endpoint becomes pending
+    /// even at the limit. So there may be more than `max_pending`.
     pub fn with_max_pending(self, max_pending: usize) -> Self {
         Discovery { max_pending, ..self }
     }
 
-    /// Sets the messages that this node exchanges. The caller must then ask [`Discovery::may_exchange_with`].
+    /// Sets the messages that this node exchanges. The caller must then call [`Discovery::may_exchange_with`] for each
+    /// beacon.
     pub fn with_traffic(self, traffic: Option<Traffic>) -> Self {
         Discovery { traffic, ..self }
     }
@@ -257,10 +262,11 @@ impl Discovery {
             && self.ignored.iter().all(|ignored| **ignored != *sender)
     }
 
-    /// Whether this node may exchange messages with another one. If not, the caller must not pass on the beacon to
-    /// [`Discovery::handle_beacon`], but call [`Discovery::handle_tower_heard`]. A beacon that does not name the node's
-    /// traffic is one of 0.1.0, or came from a tower of 0.1.0. A known peer whose beacons begin to name its traffic
-    /// stays until it times out, so that two towers of different versions do not contradict each other.
+    /// Whether this node may exchange messages with the sender of a beacon. `traffic` is the traffic that the beacon
+    /// names. It is `None` if the sender or the tower is of 0.1.0. When this returns false, the caller must call
+    /// [`Discovery::handle_tower_heard`] instead of [`Discovery::handle_beacon`]. If the sender is already a peer, it
+    /// then stays until it times out. Otherwise a newer tower and a tower of 0.1.0, which forwards beacons without the
+    /// traffic, would cause the peer to be removed and added again and again.
     pub fn may_exchange_with(&self, traffic: Option<Traffic>) -> bool {
         match (self.traffic, traffic) {
             (Some(own), Some(other)) => own.is_exchanged_with(other),
@@ -283,9 +289,9 @@ impl Discovery {
                     self.announce_known(endpoint, events);
                 }
             }
-            // Another tower sees the node at another endpoint. The endpoint in use stays while it is confirmed.
-            // Exception: an endpoint with a numeric address replaces one with a host name, which perhaps cannot be
-            // resolved.
+            // A tower announces the peer at another endpoint. The known endpoint stays while a tower still announces
+            // the peer there. Exception: an endpoint with a numeric address replaces one with a host name, because this
+            // node may be unable to resolve the host name.
             Some(peer)
                 if now_ms < peer.confirmed_ms + self.timeout_ms
                     && (!has_host_name(&peer.endpoint) || has_host_name(endpoint)) =>
@@ -306,12 +312,12 @@ impl Discovery {
         }
     }
 
-    /// Reports a new node at a known endpoint.
+    /// Reports that a new peer, or one that was silent, is announced at a known endpoint.
     fn announce_known(&mut self, endpoint: &str, events: &mut Vec<Event>) {
         events.push(Event::Announced { endpoint: endpoint.to_owned(), host: (self.host_of)(endpoint) });
     }
 
-    /// Adds a peer, if there is room or another peer can be evicted. Returns false otherwise.
+    /// Adds a peer, if there is room or another peer can be evicted. Otherwise returns false.
     fn add(&mut self, sender: &[u8], endpoint: &str, now_ms: u64, events: &mut Vec<Event>) -> bool {
         let is_new = !self.endpoints.contains_key(endpoint);
         if !is_new {
@@ -352,7 +358,7 @@ impl Discovery {
         true
     }
 
-    /// Whether one more name may announce a known endpoint. Evicts a silent name if there are too many.
+    /// Whether one more name may announce a known endpoint. If there are too many names, evicts one that is silent.
     fn make_room_for_name(&mut self, endpoint: &str, now_ms: u64) -> bool {
         let silent_ms = 2 * self.interval_ms;
         let Some(known) = self.endpoints.get(endpoint).filter(|known| known.names.len() >= MAX_NAMES) else {
@@ -368,8 +374,8 @@ impl Discovery {
         true
     }
 
-    /// Evicts the endpoint that has been pending longest: of all endpoints, or of one host. Returns false when none
-    /// has been pending for `PENDING_STAY_MS`.
+    /// Evicts the endpoint that has been pending longest: of all endpoints, or of those of `host`. Returns false when
+    /// none of them has been pending for `PENDING_STAY_MS`.
     fn evict_pending(&mut self, host: Option<&str>, now_ms: u64, events: &mut Vec<Event>) -> bool {
         let is_of = |endpoint: &str| host.is_none_or(|host| (self.host_of)(endpoint) == host);
         let is_old = |(since_ms, _): &&(u64, String)| now_ms >= since_ms + PENDING_STAY_MS;
@@ -383,8 +389,8 @@ impl Discovery {
         true
     }
 
-    /// Evicts the newest peer of the host that has most peers. Returns false, and evicts none, if `host` would then
-    /// have more peers than that host.
+    /// Evicts the newest peer of the host that has the most peers. If `host` would then have more peers than that host,
+    /// evicts none, and returns false.
     fn evict_from_largest_host(&mut self, host: &str, events: &mut Vec<Event>) -> bool {
         let Some((most, largest)) = self.by_count.last().cloned() else { return false };
         if self.peers.len() < self.max_peers || most <= self.count_of(host) + 1 {
@@ -448,8 +454,8 @@ impl Discovery {
         self.beacon_soon(now_ms);
     }
 
-    /// Reports whether the connections to all towers are lost. Without a tower there are no beacons, so peers do not
-    /// time out. When a tower is back, each peer gets a full timeout.
+    /// Sets whether the connections to all towers are lost. Without a tower there are no beacons, so peers do not time
+    /// out meanwhile. When a tower is back, each peer gets a full timeout.
     pub fn handle_tower_lost(&mut self, is_lost: bool, now_ms: u64) {
         if self.is_tower_lost && !is_lost {
             self.restart_timeouts(now_ms);
@@ -457,8 +463,8 @@ impl Discovery {
         self.is_tower_lost = is_lost;
     }
 
-    /// A tower has sent something. A tower that is connected but silent counts as lost: when the network path to it
-    /// is cut, TCP may detect that later than the peers' timeout.
+    /// A tower has sent something. A tower that is connected but silent counts as lost. The reason is that TCP may
+    /// detect a broken network path to the tower only after the peers have timed out.
     pub fn handle_tower_heard(&mut self, now_ms: u64) {
         if self.is_tower_silent(now_ms) {
             self.restart_timeouts(now_ms);
@@ -470,7 +476,7 @@ impl Discovery {
         self.is_announced && now_ms >= self.tower_heard_ms + self.silence_ms()
     }
 
-    /// The longest silence of a live node or tower.
+    /// A live node or tower is never silent for longer than this.
     fn silence_ms(&self) -> u64 {
         (self.timeout_ms / 2).max(self.interval_ms * 2)
     }

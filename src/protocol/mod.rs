@@ -2,52 +2,54 @@
 //!
 //! # The contract
 //!
-//! A state machine receives input and time from its caller, and returns what the caller must do. The machines use the
-//! same kinds of methods. Each machine has the methods that its role needs:
+//! A state machine receives input and time from its caller, and returns what the caller must do. The methods are of the
+//! following kinds. Each machine has only the methods that its role needs:
 //!
 //! - `handle_*` takes input: a message, a subscription, a connection that was given up, or a finished commit. Commands
 //!   have their own names: `publish`, `subscribe`, `unsubscribe`, `renew`, `announce`. The caller passes the time in
 //!   milliseconds, from a clock that never goes back.
 //! - `due_ms` returns when `handle_timeout` must be called next. `handle_timeout` does everything that is due.
-//! - `poll_*` returns output that is ready. `poll_answers` sends the next responses to requests. `poll_job` returns
-//!   records to write to disk. `poll_acks` sends ACKs of records that are on disk. `poll_notice` returns a condition
-//!   that an operator should know ([`notice::Notice`]). `poll_twin` returns a reason to take another address.
+//! - `poll_*` returns output that is ready. `poll_answers` adds the next responses to requests. `poll_acks` adds ACKs
+//!   of records that are on disk. `poll_notice` returns a condition that an operator should know ([`notice::Notice`]).
+//!   `poll_twin` returns a reason why a producer must take another address.
 //! - Other methods read state, or configure a new machine (`with_*` and similar, before any input).
 //!
 //! Nearly every call may produce messages to publish, records in order, or endpoints to connect to. The call appends
 //! them to an [`Outbox`] or a list that the caller passes. So no queue is needed between the state machine and its
-//! caller, and the lists keep their memory from turn to turn.
+//! caller. The caller passes the same lists in every turn, so they need no new memory.
 //!
 //! # Runs
 //!
-//! A payload contains a run: one or more consecutive records of one partition. The position in its message has the
-//! offset of the first record. Runs may overlap, and the two copies of a record may come in different runs. The
-//! machines number, count and acknowledge records, not runs. They return runs without the records that they have
-//! returned before.
+//! A payload contains a run: one or more consecutive records of one partition. The message that carries the payload
+//! names the offset of the first record. Two runs may overlap, so a record can arrive twice, in different runs. The
+//! machines number, count and acknowledge records, not runs. A machine returns each record once: it removes from a run
+//! the records that it has returned before.
 //!
 //! # One turn of the loop
 //!
 //! The caller does the following in each turn of its loop, in this order:
 //!
 //! 1. It passes on the commands of the application.
-//! 2. It calls `handle_subscription` for each subscription that a peer has made. It then passes a producer whether
-//!    subscriptions are still unread (`handle_behind`). While they are, the producer keeps an ACK without a known
-//!    subscription. Otherwise it treats such an ACK as a sign of a twin.
+//! 2. It calls `handle_subscription` for each subscription that a peer has made. For a producer, it then calls
+//!    `handle_behind` with whether more subscriptions are unread. If an ACK arrives although no peer is known to
+//!    subscribe to the producer's records, the producer keeps the ACK while subscriptions are unread. Otherwise it
+//!    treats the ACK as a sign of a twin.
 //! 3. It calls `handle_message` for each received message, until the application or the disk accepts no more. If no
-//!    message is left, it calls `handle_all_read` of a producer. It passes a consumer or replica the time of the oldest
-//!    unread message (`handle_unread`). That message may be a response, so a FETCH that was due later is not repeated
-//!    yet.
+//!    message is left, it calls `handle_all_read` of a producer. For a consumer or replica, it calls `handle_unread`
+//!    with the time when the oldest unread message was received. That message may be the response to a FETCH. So a
+//!    FETCH whose deadline is after this time is not repeated yet.
 //! 4. It calls `handle_peer` when a peer has appeared or disappeared, and `handle_given_up` when a connection has been
-//!    given up. This comes after step 3, so that messages that arrived before the end of their connection are handled
-//!    first.
-//! 5. It calls `handle_committed` for records that the disk has written, and `poll_job` for the next ones to write.
+//!    given up. Step 4 follows step 3, because messages that arrived before the end of their connection must be handled
+//!    before the end.
+//! 5. It calls `handle_committed` for records that are now on disk, and then starts to write the next records.
 //! 6. It calls `poll_answers` and `handle_timeout`. Then it calls `poll_notice` until that returns `None`.
 //! 7. It publishes the outbox. Publishing never waits: a peer later fetches the records that it could not receive.
 //!
-//! Then the loop sleeps until there is input, or until `due_ms`. The caller may call `handle_timeout` before that time.
+//! Then the loop sleeps until there is input, or until `due_ms`. The caller may also call `handle_timeout` before
+//! `due_ms`.
 //!
-//! The caller may stop reading messages while the application or the disk accepts no more. While it does not read, a
-//! response may already have arrived, and its FETCH must not time out. So the caller must stop the clock that it
+//! While the application or the disk accepts no more records, the caller may stop reading messages. The unread messages
+//! may include responses, so no FETCH may time out meanwhile. The caller must therefore stop the clock whose time it
 //! passes, or must not call `handle_timeout`.
 //!
 //! `actor::node_loop` is the loop of all nodes. `tests/simulation` runs the same machines in virtual time.
@@ -89,7 +91,7 @@
 //! | `producer::ack_stall` | detects that no store acknowledges records |
 //! | `consumer` | puts partitions in order and delivers their records |
 //! | `consumer::unacknowledged` | holds records back until a store has them |
-//! | `store::replica` | orders the records that a store receives, acknowledges those on disk |
+//! | `store::replica` | orders the records that a store receives, acknowledges the records on disk |
 //! | `store::reader` | answers requests from the log |
 //! | `store::comparison` | detects that two stores hold different records |
 //! | `discovery` | which peers exist, and where |
@@ -98,7 +100,8 @@
 //! | `ingest::eviction` | the order in which partitions are evicted, and the peer that each is charged to |
 //! | `ingest::evicted_positions` | the positions of evicted partitions |
 //! | `ingest::reorder_quota` | limits the early records of all partitions |
-//! | `ingest::fetch_scheduler`, `ingest::fetch_quota` | send FETCHes when they are due, limit what is in flight |
+//! | `ingest::fetch_scheduler` | sends FETCHes when they are due |
+//! | `ingest::fetch_quota` | limits the bytes that FETCHes in flight request |
 //! | `partition::sequencer` | one partition: order and gaps |
 //! | `partition::reorder_buffer` | early records of one partition |
 //! | `partition::fetch` | FETCHes of one partition: windows, timeouts |
@@ -126,16 +129,16 @@ pub mod subscriptions;
 use crate::wire::batch::Batch;
 pub use outbox::Outbox;
 
-/// Returns the name of the connection over which a message came, or `None` if it is not known. All messages of one
-/// connection have the same name, and no two connections share one. The name begins with the host, see [`host_of`]. The
-/// function is called rarely, so it may be slow.
+/// Returns the name of the connection over which a message came, or `None` if the connection is not known. The name is
+/// the same for all messages of one connection, and differs between connections. The name begins with the host, see
+/// [`host_of`]. The function is called rarely, so it may be slow.
 pub type Sender<'a> = dyn Fn() -> Option<Box<[u8]>> + 'a;
 
 /// The length of the host's part in the name of a connection.
 pub const HOST_LEN_BYTES: usize = 16;
 
 /// The host's part of a connection's name. Limited resources are divided among hosts first, and then among the
-/// connections of each host. A name that is shorter than [`HOST_LEN_BYTES`] is a separate host.
+/// connections of each host. A name that is shorter than [`HOST_LEN_BYTES`] counts as a host of its own.
 pub fn host_of(sender: &[u8]) -> &[u8] {
     sender.get(..HOST_LEN_BYTES).unwrap_or(sender)
 }
@@ -153,7 +156,8 @@ pub enum Reading {
 
 /// The requesters' queues, which the caller manages.
 pub trait Requesters {
-    /// Whether the requester can receive a message of this kind now. `id` is one of the constants in `wire::id`.
+    /// Whether the requester can receive a message now. `id` is the kind of the message: one of the constants in
+    /// `wire::id`.
     fn poll_reading(&mut self, id: u8, requester: &[u8]) -> Reading;
 
     /// Counts heads that were sent to a requester.
@@ -192,16 +196,16 @@ impl Progress {
     }
 }
 
-/// How many requests are examined to find one whose requester can receive a response now.
+/// At most this many requests are examined to find one whose requester can receive a response now.
 const MAX_LOOKS: usize = 1_024;
 
-/// A handle to the contents of a run: one or more consecutive records of one partition. Moving it does not copy the
-/// contents. A type whose payloads have one record each implements only the methods without a default.
+/// A handle to the contents of a run: one or more consecutive records of one partition. Moving the handle does not copy
+/// the contents. If the payloads of a type always have one record, the type needs only the methods without a default.
 pub trait Payload: Sized {
     /// Returns a second handle to the same contents.
     fn share(&mut self) -> Self;
 
-    /// The bytes of all contents together.
+    /// The total length of all contents.
     fn len_bytes(&self) -> usize;
 
     /// The content of each record, in order.
@@ -212,7 +216,7 @@ pub trait Payload: Sized {
         1
     }
 
-    /// Whether RECORDS can carry the run. Any other run is one record, which RECORD carries.
+    /// Whether RECORDS can carry the run. If not, the run has one record, and RECORD carries it.
     fn is_batch(&self) -> bool {
         false
     }
@@ -223,7 +227,8 @@ pub trait Payload: Sized {
         unreachable!("one record is not split at {count}")
     }
 
-    /// Returns the same contents in memory of their own length, for records that are kept for long.
+    /// Returns the same contents, for records that are kept for long. The contents are copied if they would otherwise
+    /// keep much more memory than their own.
     fn into_own_memory(self) -> Self {
         self
     }
@@ -247,8 +252,8 @@ pub trait Payload: Sized {
     }
 }
 
-/// The offset of the last record of a run. No record has this offset if it is above
-/// [`MAX_OFFSET`](partition::sequencer::MAX_OFFSET).
+/// The offset of the last record of a run. If it is above [`MAX_OFFSET`](partition::sequencer::MAX_OFFSET), the run is
+/// invalid.
 fn last_of(first: u64, run: &impl Payload) -> u64 {
     first.saturating_add(run.record_count() - 1)
 }

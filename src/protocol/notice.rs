@@ -1,6 +1,6 @@
 //! Conditions that an operator should know.
 //!
-//! A state machine returns them from `poll_notice`. The caller logs them, and drops some when there are too many.
+//! A state machine returns notices from `poll_notice`. The caller logs them. It drops some when there are too many.
 
 use super::store::comparison::Divergence;
 use crate::partition_name::PartitionNameBuf;
@@ -8,12 +8,14 @@ use crate::partition_name::PartitionNameBuf;
 /// One condition.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Partitions were ignored: the limit of known partitions is reached, and none can be evicted.
+    /// Partitions were ignored: the limit of open partitions is reached, and no open partition can be evicted.
     TooManyPartitions,
-    /// Partitions of one peer were ignored: its limit is reached, and none of its partitions can be evicted.
+    /// Partitions of one peer were ignored: the peer's limit is reached, and none of its open partitions can be
+    /// evicted.
     TooManyPartitionsOfPeer,
-    /// A partition stalls: all peers were asked for its next record for
-    /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS), and none has sent it. Returned once for each record.
+    /// A partition stalls: its next record was first requested from all peers at least
+    /// [`STALL_MS`](super::partition::fetch_stall::STALL_MS) ago, and no peer has sent it. Returned once for each
+    /// record.
     FetchStalled {
         /// The partition.
         partition: PartitionNameBuf,
@@ -24,18 +26,19 @@ pub enum Notice {
     DeliveryStalled {
         /// The partition.
         partition: PartitionNameBuf,
-        /// How many records wait.
+        /// How many records are held back.
         count: usize,
-        /// How long they have waited, in milliseconds.
+        /// How long the partition has waited for an ACK, in milliseconds, see
+        /// [`Stall`](super::consumer::unacknowledged::Stall).
         ms: u64,
     },
     /// No store acknowledges a producer's records, or too few stores do.
     AckStalled(AckStall),
     /// Stores acknowledge a producer's records again, after [`Notice::AckStalled`].
     AcksResumed,
-    /// Another store has this store's name. Producers count both as one store.
+    /// Another store has this store's name. Producers count the two as one store.
     TwinStore,
-    /// Another store holds a different content of a record.
+    /// Another store holds a record with other content than this store's record.
     Divergence(Divergence),
     /// A peer was ignored: its host has reached the limit of peers per host.
     TooManyPeersOfHost {
@@ -44,15 +47,16 @@ pub enum Notice {
         /// The limit of peers per host.
         limit: usize,
     },
-    /// A peer was ignored: the limit of peers is reached, and no host has more peers than the new peer's host would
-    /// have.
+    /// A peer was ignored. Either the limit of peers is reached, and no host has more peers than the ignored peer's
+    /// host would have with this peer. Or the limit of pending endpoints is reached, and none of them may be evicted
+    /// yet.
     TooManyPeers {
         /// The peer's host.
         host: String,
         /// The limit of peers.
         limit: usize,
     },
-    /// A peer was evicted for a new one: the limit of peers is reached, and the evicted peer's host has most peers.
+    /// A peer was evicted for a new one: the limit of peers is reached, and the evicted peer's host had the most peers.
     PeerEvicted {
         /// The host of the evicted peer.
         host: String,
@@ -68,13 +72,13 @@ pub struct AckStall {
     pub topic: Box<[u8]>,
     /// How many records wait.
     pub count: usize,
-    /// How long the same record has been the oldest one, in milliseconds.
+    /// How long the same record has been the oldest unacknowledged one, in milliseconds.
     pub ms: u64,
     /// How many different stores must have a record.
     pub min_stores: usize,
     /// How many stores have the oldest record.
     pub stores: usize,
-    /// The offset and the length of the oldest record, if stores may refuse the record because of its length: it
-    /// exceeds 4 KiB and the length of every acknowledged record.
+    /// The offset and the length of the oldest record, if stores may refuse this record because of its length. That is
+    /// the case if the record was published alone, and is longer than 4 KiB and than every acknowledged record.
     pub long_record: Option<(u64, usize)>,
 }

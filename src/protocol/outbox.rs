@@ -11,7 +11,7 @@ pub struct Outbox<P> {
 }
 
 struct Outgoing<P> {
-    /// The end of the first frame in `octets`. It starts at the end of the previous frame.
+    /// Where the first frame ends in `octets`. The frame begins where the previous message's frame ends.
     end: usize,
     content: Option<P>,
 }
@@ -24,19 +24,21 @@ impl<P> Outbox<P> {
 
     /// Adds a message without content.
     pub fn message(&mut self, message: &Message) {
-        // A name that is too long can only come from a hostile peer, which gets no response.
+        // This fails only if a name is too long. Only a hostile peer sends a name that is too long, and it gets no
+        // response.
         if message.encode(&mut self.octets).is_ok() {
             self.messages.push(Outgoing { end: self.octets.len(), content: None });
         }
     }
 
-    /// Adds a message with content. Its first frame is already encoded.
+    /// Adds a message with content. `frame` is its encoded first frame.
     pub fn record(&mut self, frame: &[u8], content: P) {
         self.octets.extend_from_slice(frame);
         self.messages.push(Outgoing { end: self.octets.len(), content: Some(content) });
     }
 
-    /// Adds a message for each record of a run. `template` is that of its kind, and `first` the first offset.
+    /// Adds one message for each record of a run. `template` is the template of the messages. `first` is the offset of
+    /// the first record.
     pub fn singles(&mut self, template: &mut PositionTemplate, mut first: u64, run: P)
     where
         P: Payload,
@@ -48,7 +50,7 @@ impl<P> Outbox<P> {
         }
     }
 
-    /// Adds a message without content. Its first frame is already encoded.
+    /// Adds a message without content. `frame` is its encoded first frame.
     pub fn frame(&mut self, frame: &[u8]) {
         self.octets.extend_from_slice(frame);
         self.messages.push(Outgoing { end: self.octets.len(), content: None });

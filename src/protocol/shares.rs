@@ -1,7 +1,8 @@
-//! How much of a limited resource each peer uses, by host and by peer.
+//! How much of a limited resource each host and each peer uses.
 //!
-//! Resources are divided among hosts first, then among the peers of each host, so that a host gains nothing by many
-//! connections. A peer is the name of a connection, which begins with the host, see [`host_of`].
+//! Resources are divided among hosts first, and then among the peers of each host. So a host does not get more by
+//! opening many connections. The name of a peer is the name of its connection, which begins with the host, see
+//! [`host_of`].
 
 use super::host_of;
 use std::collections::{BTreeSet, HashMap};
@@ -13,12 +14,12 @@ pub struct Shares {
     hosts: HashMap<Arc<[u8]>, Host>,
 }
 
-/// The amounts before a change and after it.
+/// The amounts that a change has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed {
-    /// The amounts of the peer.
+    /// The peer's amount before the change, and after it.
     pub peer: (u64, u64),
-    /// The amounts of its host.
+    /// The amount of the peer's host before the change, and after it.
     pub host: (u64, u64),
 }
 
@@ -44,8 +45,8 @@ impl Shares {
         self.hosts.len()
     }
 
-    /// Changes one part of a peer's amount from `before` to `now`. Drops peers without an amount. Returns the amounts
-    /// of the peer and of its host before and after.
+    /// Changes one part of a peer's amount from `before` to `now`. Drops the peer if its amount is then 0. Returns the
+    /// amounts of the peer and of its host before and after the change.
     pub fn change(&mut self, peer: &[u8], before: u64, now: u64) -> Changed {
         let name = host_of(peer);
         if before == now {
@@ -107,9 +108,13 @@ impl RankedShares {
         self.peers.iter().rev().map(|(amount, peer)| (&**peer, *amount))
     }
 
-    /// The peer that must give up one part, so that `peer` gets one more. Usually this is the largest peer of the
-    /// largest host. But if that host would then have less than the host of `peer`, the largest peer of the host of
-    /// `peer` gives up the part. `None` if this largest peer would then have less than `peer`.
+    /// Selects the peer that gives up one part, so that `peer` gets one more part. The largest peer or host is the one
+    /// with the largest amount.
+    ///
+    /// 1. Usually, the largest peer of the largest host is selected.
+    /// 2. If the largest host is the host of `peer`, or would then have less than the host of `peer`, the largest peer
+    ///    of the host of `peer` is selected instead.
+    /// 3. If the peer of step 2 would then have less than `peer`, no peer is selected.
     pub fn greediest_for(&self, peer: &[u8]) -> Option<&Arc<[u8]>> {
         let own_host_amount = self.of_host(peer);
         let most = |host: &[u8]| self.of_host.get(host).and_then(Ranks::last);
@@ -136,7 +141,7 @@ impl RankedShares {
     }
 }
 
-/// Updates a rank. A name without an amount has no rank.
+/// Updates a name's rank. A name whose amount is 0 has no rank.
 fn replace(ranks: &mut Ranks, name: &Arc<[u8]>, (was, is): (u64, u64)) {
     if was == is {
         return;

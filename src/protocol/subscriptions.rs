@@ -1,12 +1,12 @@
-//! The subscriptions of each role, and the messages that it exchanges with others. ZeroMQ matches subscriptions with the
-//! beginning of the first frame.
+//! The subscriptions of each role, and the messages that each role sends and receives. ZeroMQ compares a subscription
+//! with the beginning of a message's first frame.
 //!
-//! A node subscribes to RECORDS before it subscribes to RECORD, so that a producer never takes it for a node of 0.1.0.
-//! See [`batch_subscribers`](super::producer::batch_subscribers).
+//! A node subscribes to RECORDS before it subscribes to RECORD. Otherwise a producer would treat the node as a node of
+//! 0.1.0, see [`batch_subscribers`](super::producer::batch_subscribers).
 
 use crate::wire::{Traffic, exact_prefix, id, prefix};
 
-/// What a producer sends. Each node connects to the nodes that send what it receives.
+/// What a producer sends. Two nodes connect to each other if one of them receives what the other one sends.
 const BY_PRODUCER: &[u8] =
     &[id::RECORD, id::RECORDS, id::HEAD, id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD];
 /// What a consumer sends.
@@ -16,16 +16,17 @@ const BY_STORE_WRITER: &[u8] = &[id::ACK, id::FETCH, id::GET_HEADS];
 /// What a store's reader sends.
 const BY_STORE_READER: &[u8] = &[id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD, id::STORE_HELLO];
 
-/// The traffic of a producer. It receives [`producer`].
+/// The traffic of a producer, which makes the subscriptions of [`producer`].
 pub const PRODUCER: Traffic = Traffic::new(BY_PRODUCER, &[id::ACK, id::FETCH, id::GET_HEADS]);
-/// The traffic of a store's writer. It receives [`store_writer`].
+/// The traffic of a store's writer, which makes the subscriptions of [`store_writer`].
 pub const STORE_WRITER: Traffic = Traffic::new(BY_STORE_WRITER, BY_PRODUCER);
-/// The traffic of a store's reader. It receives [`store_reader`].
+/// The traffic of a store's reader, which makes the subscriptions of [`store_reader`].
 pub const STORE_READER: Traffic = Traffic::new(BY_STORE_READER, BY_CONSUMER);
 /// The traffic of an inventory, which asks stores for their heads.
 pub const INVENTORY: Traffic = Traffic::new(&[id::GET_HEADS], &[id::DIRECT_HEAD]);
 
-/// The traffic of a consumer. It receives [`consumer`], [`topic`], and, if it is isolated, [`acknowledgements`].
+/// The traffic of a consumer. It makes the subscriptions of [`consumer`], of [`topic`] or [`topics`], and, if it is
+/// isolated, of [`acknowledgements`].
 pub const fn consumer_traffic(is_isolated: bool) -> Traffic {
     const RECEIVED: [u8; 8] = [
         id::RECORD,
@@ -41,12 +42,12 @@ pub const fn consumer_traffic(is_isolated: bool) -> Traffic {
     Traffic::new(BY_CONSUMER, if is_isolated { &RECEIVED } else { RECEIVED.split_at(others).0 })
 }
 
-/// A producer: messages to it, and requests for the heads of its topic.
+/// The subscriptions of a producer: messages to this producer, and requests for the heads of its topic.
 pub fn producer(address: &[u8], topic: &[u8]) -> Vec<Vec<u8>> {
     vec![prefix(id::ACK, address), prefix(id::FETCH, address), exact_prefix(id::GET_HEADS, topic)]
 }
 
-/// A consumer without topics: messages to it.
+/// The subscriptions of every consumer: messages to this consumer.
 pub fn consumer(address: &[u8]) -> Vec<Vec<u8>> {
     vec![
         prefix(id::DIRECT_RECORD, address),
@@ -56,31 +57,34 @@ pub fn consumer(address: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
-/// A consumer that delivers only acknowledged records: the ACKs of stores to producers.
+/// The further subscription of a consumer that delivers only acknowledged records: the ACKs that stores send to
+/// producers.
 pub fn acknowledgements() -> Vec<u8> {
     prefix(id::ACK, b"")
 }
 
-/// A consumer of one topic. The NUL that ends the topic on the wire excludes longer topics.
+/// A consumer's further subscriptions for one topic. Each ends with the NUL that follows the topic on the wire, so it
+/// does not match longer topics.
 pub fn topic(topic: &[u8]) -> Vec<Vec<u8>> {
     vec![exact_prefix(id::RECORDS, topic), exact_prefix(id::RECORD, topic), exact_prefix(id::HEAD, topic)]
 }
 
-/// A consumer of all topics with a prefix; the empty prefix matches all topics. The two subscriptions with a NUL match
-/// no further messages. The one for HEADs makes producers respond with a HEAD. The one for RECORDs distinguishes a
-/// consumer of all topics from a store. See
+/// A consumer's further subscriptions for all topics that begin with `beginning`. If `beginning` is empty, these are
+/// all topics. Three of the subscriptions end with a NUL, and match no further messages. The one for HEAD makes
+/// producers respond with a HEAD. The one for RECORD distinguishes a consumer of all topics from a store. The one for
+/// RECORDS precedes the one for RECORD, as for every topic. See
 /// [`Producer::handle_subscription`](super::producer::Producer::handle_subscription).
 pub fn topics(beginning: &[u8]) -> Vec<Vec<u8>> {
     [prefix, exact_prefix].map(|of| [id::RECORDS, id::RECORD, id::HEAD].map(|id| of(id, beginning))).concat()
 }
 
-/// A store's writer: all records and heads, and messages to it.
+/// The subscriptions of a store's writer: all records and heads, and messages to this writer.
 pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
     vec![
         prefix(id::RECORDS, b""),
         prefix(id::RECORD, b""),
         prefix(id::HEAD, b""),
-        // As in `topics`.
+        // Makes producers respond with a HEAD, as in `topics`.
         exact_prefix(id::HEAD, b""),
         prefix(id::DIRECT_RECORD, address),
         prefix(id::DIRECT_RECORDS, address),
@@ -88,7 +92,7 @@ pub fn store_writer(address: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
-/// A store's reader: all requests, and messages to it.
+/// The subscriptions of a store's reader: all requests, and messages to this reader.
 pub fn store_reader(address: &[u8]) -> Vec<Vec<u8>> {
     vec![prefix(id::FETCH, b""), prefix(id::GET_HEADS, b""), prefix(id::CONSUMER_HELLO, address)]
 }

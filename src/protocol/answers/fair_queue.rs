@@ -1,5 +1,6 @@
-//! A fair queue of requests: hosts take turns, and so do the requesters of each host. Each requester has its own
-//! queue. A requester cannot delay others by many requests, nor a host by many connections.
+//! A fair queue of requests: hosts take turns, and the requesters of each host take turns. Each requester has its own
+//! queue. So a requester with many requests does not delay other requesters, and a host with many connections does not
+//! delay other hosts.
 
 use crate::protocol::shares::RankedShares;
 use crate::protocol::{MAX_LOOKS, Reading, host_of};
@@ -9,18 +10,17 @@ use std::collections::{HashMap, VecDeque};
 ///
 /// When the queue is full, a new request evicts the latest request of one requester:
 ///
-/// 1. The host with the most requests loses one: the latest one of its requester with the most requests.
-/// 2. Step 1 does not apply if the new request's host would then have more requests than the host that loses a request.
-///    In this case, the new request's host loses a request itself: the latest one of its requester with the most
-///    requests.
-/// 3. Nothing is evicted, and the new request is refused, if its requester is on the same host as the requester that step
-///    1 or 2 selected, and would then have more requests than that requester.
+/// 1. Usually, this is the requester with the most requests on the host with the most requests.
+/// 2. If the new request's host is that host, or would then have more requests than that host, it is the requester with
+///    the most requests on the new request's host.
+/// 3. If the new request's requester would then have more requests than the requester of step 2, nothing is evicted,
+///    and the new request is refused.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
-    /// The requesters of each host, in the order of their turns. Each requester with requests is in it once.
+    /// The requesters of each host, in the order of their turns. Each requester that has requests is in one list, once.
     hosts: HashMap<Box<[u8]>, VecDeque<Box<[u8]>>>,
-    /// The order of the hosts' turns. Each host with requests is in it once.
+    /// The order of the hosts' turns. Each host that has requests is in the list once.
     host_order: VecDeque<Box<[u8]>>,
     /// The number of requests of each requester.
     counts: RankedShares,
@@ -30,13 +30,13 @@ pub struct FairQueue<T> {
 
 #[derive(Debug)]
 struct Requester<T> {
-    /// The keys of the requests, in order.
+    /// The keys of the requests, in the order in which the requests were added.
     order: VecDeque<Box<[u8]>>,
     requests: HashMap<Box<[u8]>, T>,
 }
 
-/// Returns the key of a request in a [`FairQueue`] whose requesters are connections. Requests over one connection can
-/// name different requesters, so the key contains the requester's name, which has at most 255 bytes.
+/// Returns the key of a request, for a [`FairQueue`] in which each connection counts as one requester. Requests over
+/// one connection can contain different names of requesters. So the key contains this name, of at most 255 bytes, too.
 pub fn request_key(name: &[u8], key: &[u8]) -> Vec<u8> {
     [&[name.len() as u8], name, key].concat()
 }
@@ -80,7 +80,7 @@ impl<T> FairQueue<T> {
         self.len
     }
 
-    /// Returns a waiting request.
+    /// Returns a waiting request, so that the caller can change it.
     pub fn get_mut(&mut self, requester: &[u8], key: &[u8]) -> Option<&mut T> {
         self.requesters.get_mut(requester)?.requests.get_mut(key)
     }
@@ -126,9 +126,9 @@ impl<T> FairQueue<T> {
         Some(Queued { requester, key, request })
     }
 
-    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests. Drops
-    /// examined requests whose response no connection subscribes to, and puts back those whose requester cannot receive
-    /// now.
+    /// Takes the first request whose requester can receive a response now. Examines a limited number of requests. If no
+    /// connection subscribes to the response of an examined request, drops the request. If the requester cannot receive
+    /// now, puts the request back.
     pub fn pop_for(&mut self, mut reading: impl FnMut(&T) -> Reading) -> Option<Queued<T>> {
         for _ in 0..self.len.min(MAX_LOOKS) {
             let turn = self.pop()?;
@@ -142,7 +142,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Drops the latest request of the requester that [`RankedShares::greediest_for`] selects. Returns false when it
-    /// selects none.
+    /// selects no requester.
     fn make_room_for(&mut self, requester: &[u8]) -> bool {
         let Some(greedy) = self.counts.greediest_for(requester).cloned() else { return false };
         let known = self.requesters.get_mut(&*greedy).expect("a requester that is counted is there");

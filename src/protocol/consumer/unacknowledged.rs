@@ -1,11 +1,13 @@
 //! Holds records back from the application until a store has acknowledged them (`consumer/isolation = acknowledged`).
 //!
-//! A record that no store has is lost when its producer ends. An application that had received such a record would have
-//! received a record that no later reader gets. One buffer holds the records of all partitions. When a run does not fit
-//! into it, the buffer refuses this run and all further records of the same partition. It accepts the partition again
-//! after an ACK for the partition, if it then holds no record of the partition or is at most half full.
+//! A record that no store has is lost when its producer ends. Without this buffer, an application could receive a
+//! record that is then lost, so that no later reader gets it.
 //!
-//! An ACK may be for a part of a run. That part is released. The memory of the run counts until its last record is
+//! One buffer holds the records of all partitions. When a run does not fit into it, the buffer refuses this run and all
+//! further records of the same partition. At an ACK for the partition, the buffer accepts the partition again, if it
+//! then holds no record of the partition or is at most half full.
+//!
+//! If an ACK is for a part of a run, that part is released. The memory of the run counts until its last record is
 //! released.
 
 use crate::protocol::Payload;
@@ -59,7 +61,7 @@ struct HeldBack<P> {
 struct HeldRun<P> {
     first: u64,
     run: P,
-    /// The memory of the whole run.
+    /// The bytes that the whole run adds to `Unacknowledged::len_bytes`.
     cost_bytes: usize,
 }
 
@@ -70,13 +72,13 @@ impl<P> Default for HeldBack<P> {
 }
 
 impl<P: Payload> Unacknowledged<P> {
-    /// Returns an empty buffer of at most `limit_bytes`.
+    /// Returns an empty buffer of at most `limit_bytes`. When the buffer is empty, it also accepts a longer run.
     pub fn new(limit_bytes: usize) -> Self {
         Unacknowledged { limit_bytes, len_bytes: 0, partitions: HashMap::new(), next_stall_ms: STALL_MS }
     }
 
-    /// Takes the next run of a partition. Returns the records that a store already has. Holds the others back, or
-    /// refuses them if they do not fit.
+    /// Takes the next run of a partition. Returns its first records, if a store already has them. Holds the other
+    /// records back, or refuses them if they do not fit.
     pub fn take(&mut self, index: Index, first: u64, run: P, now_ms: u64) -> Option<P> {
         let held = self.partitions.entry(index).or_default();
         if held.refused.is_some() {
@@ -99,13 +101,13 @@ impl<P: Payload> Unacknowledged<P> {
         acknowledged
     }
 
-    /// Returns the first record of a partition that was refused, if the partition is not accepted again yet.
+    /// Returns the first refused record of a partition; `None` while the buffer accepts the records of the partition.
     pub fn refused(&self, index: Index) -> Option<u64> {
         self.partitions.get(&index)?.refused
     }
 
-    /// Handles an ACK for all records up to and including `offset`. Calls `release` for each run of them that was
-    /// held back.
+    /// Handles an ACK for all records up to and including `offset`. Calls `release` with the held-back records among
+    /// them: for each run, with the offset of its first record.
     pub fn acknowledged(&mut self, index: Index, offset: u64, now_ms: u64, mut release: impl FnMut(u64, P)) {
         let held = self.partitions.entry(index).or_default();
         held.end = held.end.max(offset.saturating_add(1));
@@ -134,9 +136,10 @@ impl<P: Payload> Unacknowledged<P> {
         self.partitions.get(&index).map_or(0, |held| held.count)
     }
 
-    /// Returns the offset of a partition's first undelivered record; `next` is the next offset to receive. FETCHes from
-    /// there also bring the records that are held back. `None` if not all records from there to `next` are held back:
-    /// after a wrong start offset was corrected, some of them were delivered before.
+    /// Returns where a partition must continue if it is evicted and opened again: at its first held-back record,
+    /// because held-back records are dropped with the partition. Without held-back records, that is `next`, the next
+    /// record to receive. Returns `None` if a record between that offset and `next` was already delivered, because the
+    /// record must not be delivered twice. This is possible after a wrong start offset was corrected.
     pub fn resume_at(&self, index: Index, next: u64) -> Option<u64> {
         let first = self.partitions.get(&index).and_then(|held| held.runs.front());
         let first = first.map_or(next, |run| run.first);

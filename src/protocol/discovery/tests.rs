@@ -74,7 +74,7 @@ fn a_host_that_is_resolved_late_is_connected_to_at_once() {
     assert_eq!(beacon(&mut discovery, b"peer", NAMED, 0), [Event::Connect(NAMED.into())]);
     let found = [Event::Connect(A.into()), Event::Disconnect(NAMED.into())];
     assert_eq!(beacon(&mut discovery, b"peer", A, 1_000), found);
-    // An address in use stays, even if another tower announces another one.
+    // An endpoint in use stays, even if another tower announces another one.
     assert_eq!(beacon(&mut discovery, b"peer", "tcp://127.0.0.2:1001", 2_000), []);
     assert_eq!(beacon(&mut discovery, b"peer", NAMED, 3_000), []);
 }
@@ -96,7 +96,8 @@ fn a_peer_that_moved_is_followed() {
     let mut discovery = discovery();
     let elsewhere = "tcp://10.0.0.1:1001";
     beacon(&mut discovery, b"peer", A, 0);
-    // Two towers may see different addresses of the peer. The first one stays while it is confirmed.
+    // Two towers may announce the peer at different endpoints. The first endpoint stays while a tower still announces
+    // it.
     assert_eq!(beacon(&mut discovery, b"peer", elsewhere, 10), []);
     assert_eq!(beacon(&mut discovery, b"peer", A, 2_000), []);
     assert_eq!(beacon(&mut discovery, b"peer", elsewhere, 5_999), []);
@@ -187,7 +188,7 @@ fn peers_stay_while_a_tower_is_silent() {
     let mut discovery = discovery();
     beacon(&mut discovery, b"peer", A, 0);
     beacon(&mut discovery, b"dead", B, 0);
-    // Not even this node's own beacon comes back, so the path to the tower is cut.
+    // Not even this node's own beacon comes back, so the network path to the tower is broken.
     for now_ms in [4_000, 5_000, 20_000] {
         assert_eq!(tick(&mut discovery, now_ms).1, [], "{now_ms}");
     }
@@ -243,7 +244,7 @@ fn peers_that_do_not_respond_are_evicted_and_others_stay() {
         assert_eq!(beacon(&mut discovery, name, endpoint, 3_500), []);
         assert!(discovery.peers.contains_key(&key(name, endpoint)));
     }
-    // An endpoint whose connection is lost is pending too.
+    // An endpoint whose connection has ended is pending too.
     discovery.handle_connection_ended(A, 3_600);
     assert_eq!(discovery.pending.len(), 4);
     assert_eq!(discovery.peers.len(), discovery.endpoints.len());
@@ -271,8 +272,8 @@ fn peers_of_one_host_are_limited_and_others_evict_them() {
         assert_eq!(events, [Event::Disconnect(greedy(5 - i)), Event::Connect(modest(i))]);
         assert_eq!(discovery.poll_notice(), Some(Notice::PeerEvicted { host: "10.0.0.1".into(), limit: 6 }));
     }
-    // No peer is evicted for a new peer whose host would then have as many. The first peers of the greedy host are
-    // still there.
+    // No peer is evicted for a new peer if the two hosts would then have equally many peers. The first peers of the
+    // greedy host are still there.
     discovery.handle_answer(&modest(4));
     assert_eq!(beacon(&mut discovery, b"9", &modest(9), 32), []);
     assert_eq!(discovery.poll_notice(), Some(Notice::TooManyPeers { host: "10.0.0.109".into(), limit: 6 }));
