@@ -7,12 +7,10 @@
 use super::command::{Ended, send_command, send_last};
 use super::common::Common;
 use super::inbox::{Inbox, limit_count};
-use super::local_consumers::LocalConsumer;
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
 use super::record_queue::{RecordList, RecordWriter, send_frames};
-use super::relay;
 use super::role::{Flow, Receives, Role};
 use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
@@ -46,8 +44,6 @@ pub enum Sink<'a> {
 /// When no more sockets or threads are available.
 pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Result {
     let own = address.as_bytes();
-    let _local_consumer = LocalConsumer::new(own);
-    let member = relay::Member::new(&settings.beacon);
     let is_isolated = settings.consumer.isolation == Isolation::Acknowledged;
     let acknowledgements = is_isolated.then(subscriptions::acknowledgements);
     let subscriptions: Vec<_> = subscriptions::consumer(own).into_iter().chain(acknowledgements).collect();
@@ -62,7 +58,7 @@ pub fn run(pipe: &Pipe, address: &str, settings: &Settings, sink: Sink) -> Resul
             max_frame_key: Some("consumer/max_record_bytes"),
             subscriptions: &subscriptions,
             traffic: subscriptions::consumer_traffic(is_isolated),
-            beacon: &member.settings(&settings.beacon),
+            beacon: &settings.beacon,
         },
         pipe,
     )?;

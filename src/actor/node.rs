@@ -6,7 +6,7 @@ use super::requesters::RequesterTable;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result};
 use crate::net::reconnect::Action;
 use crate::net::{
-    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Warning, now_ms,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wake, Warning, now_ms,
     poll,
 };
 use crate::protocol::producer::copies::IsPeer;
@@ -59,7 +59,7 @@ pub(super) struct Node {
 /// The parameters of a node.
 pub(super) struct Config<'a> {
     /// The start of the node's log lines: "Producer", "Store Writer", ...
-    pub(super) name: &'a str,
+    pub(super) name: &'static str,
     /// The node's UUID.
     pub(super) address: &'a str,
     /// UUIDs of nodes to which the node never connects.
@@ -142,9 +142,9 @@ impl Node {
         Ok(poll(items, timeout_ms)?)
     }
 
-    /// The socket to poll for the beacon's reports.
-    pub(super) fn beacon(&self) -> &Socket {
-        self.beacon.socket()
+    /// The event to poll for the beacon's reports.
+    pub(super) fn beacon(&self) -> &Wake {
+        self.beacon.wake()
     }
 
     /// Returns a function that takes the name of a connection. It returns whether the connection leads to a node that
@@ -172,6 +172,7 @@ impl Node {
             match report {
                 Report::Connection(action) => is_cut |= self.apply(&action, &mut each),
                 Report::Twin(endpoint) => *self.twin.borrow_mut() = Some(endpoint),
+                Report::Ready => {}
             }
         }
         Ok(is_cut)
@@ -347,16 +348,8 @@ mod tests {
             traffic: Traffic::new(b"", b""),
             beacon: &settings.beacon,
         };
-        // When this thread is suspended for longer than the beacon's timeout, the beacon is ready before the node waits
-        // for it.
         let mut node = Node::start(&config, &own).unwrap();
-        while !node.beacon.is_starting() {
-            node = Node::start(&config, &own).unwrap();
-        }
-        while node.beacon.is_starting() {
-            poll(&mut [node.beacon().item(POLLIN)], 60_000).unwrap();
-            assert!(node.beacon().events().contains(POLLIN), "the beacon sends its ready signal");
-            assert!(!node.follow_beacon().unwrap());
-        }
+        poll(&mut [node.beacon().item(POLLIN)], 60_000).unwrap();
+        assert!(!node.follow_beacon().unwrap());
     }
 }

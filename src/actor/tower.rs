@@ -1,6 +1,7 @@
 //! The tower: introduces nodes to each other. It receives their beacons on an XSUB socket, rewrites them, and sends
 //! them to all nodes on an XPUB socket.
 
+use super::beacon::note_bound;
 use super::endpoints_file::EndpointsFile;
 use super::{BATCH_COUNT, Error, MAX_FRAME_LEN_BYTES, Result, timeout_ms};
 use crate::czmq;
@@ -115,6 +116,9 @@ impl<'a> Tower<'a> {
             *bound = socket
                 .bind_chosen(address)
                 .map_err(|error| Error::Bind(format!("Tower: cannot bind to {address}"), error))?;
+            if address.is_inproc() {
+                note_bound(address);
+            }
         }
         let limits = InboundLimits {
             max_count: settings.max_connections,

@@ -29,6 +29,7 @@ mod resolver;
 mod socket;
 mod socket_file;
 mod subscribers;
+mod wake;
 mod warning;
 
 pub use actor_state::Attached;
@@ -51,4 +52,5 @@ pub use reconnect::Reconnect;
 pub use resolver::Resolver;
 pub use socket::{Kind, Socket};
 pub use subscribers::Subscribers;
+pub use wake::Wake;
 pub use warning::Warning;

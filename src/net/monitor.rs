@@ -1,6 +1,7 @@
 //! Reads what libzmq reports about a socket's connections (zmq_socket_monitor).
 
 use super::{Frame, Kind, Socket};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, PollItem, SocketEvent};
 
@@ -37,6 +38,17 @@ impl Monitor {
     /// This end as an item of [`poll`](super::poll).
     pub fn item(&self) -> PollItem<'_> {
         self.reader.item(POLLIN)
+    }
+
+    /// A descriptor that becomes readable when there may be events (ZMQ_FD). It stays readable until
+    /// [`Monitor::try_recv`] has returned `None`.
+    ///
+    /// # Errors
+    /// ETERM when the context ends.
+    pub fn descriptor(&self) -> zmq::Result<BorrowedFd<'_>> {
+        let file = self.reader.zmq().get_fd()?;
+        // SAFETY: libzmq keeps the descriptor open as long as the socket.
+        Ok(unsafe { BorrowedFd::borrow_raw(file) })
     }
 
     /// The next event and its endpoint. `None` when there is none now. An endpoint that is not valid UTF-8 is returned

@@ -149,6 +149,11 @@ impl Resolver {
         self.wake.as_ref().map(|(wake, _)| PollItem::from_fd(wake.as_raw_fd(), POLLIN))
     }
 
+    /// Whether no host is being looked up.
+    pub fn is_idle(&self) -> bool {
+        self.lookups == 0
+    }
+
     /// Calls `each` for the results of lookups, with the requester, its endpoint, and the endpoint with the host's
     /// address if the host was found.
     pub fn found(&mut self, now_ms: u64, mut each: impl FnMut(&[u8], &str, Option<&str>)) {

@@ -146,6 +146,14 @@ struct Peer {
 /// Peers in the order in which they were added.
 type Numbered = BTreeSet<(u64, Key)>;
 
+/// Whether two nodes may exchange messages. See [`Discovery::may_exchange_with`].
+pub fn may_exchange(own: Option<Traffic>, other: Option<Traffic>) -> bool {
+    match (own, other) {
+        (Some(own), Some(other)) => own.is_exchanged_with(other),
+        _ => true,
+    }
+}
+
 /// The host of an endpoint.
 fn host_of_endpoint(endpoint: &str) -> String {
     wire::Endpoint::parse(endpoint).map_or(endpoint, |parts| parts.host).to_owned()
@@ -268,10 +276,7 @@ impl Discovery {
     /// then stays until it times out. Otherwise a newer tower and a tower of 0.1.0, which forwards beacons without the
     /// traffic, would cause the peer to be removed and added again and again.
     pub fn may_exchange_with(&self, traffic: Option<Traffic>) -> bool {
-        match (self.traffic, traffic) {
-            (Some(own), Some(other)) => own.is_exchanged_with(other),
-            _ => true,
-        }
+        may_exchange(self.traffic, traffic)
     }
 
     /// Handles a beacon that a tower forwarded.

@@ -1,21 +1,48 @@
 //! The connections of a beacon to the towers.
 
 use crate::actor::{MAX_FRAME_LEN_BYTES, Result};
+use crate::czmq::fork::{GENERATIONS, PerProcess};
 use crate::net::{Backlog, Frame, Kind, Monitor, Socket};
 use crate::settings::{self, TowerAddress};
 use crate::wire::WELCOME;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use zmq::{POLLIN, PollItem, SocketEvent};
 
 /// The limit of the towers' unread beacons and subscriptions that libzmq holds. Beyond it, a connection is ended.
-pub(in crate::actor) const MAX_HELD_BYTES: usize = 4 << 20;
+const MAX_HELD_BYTES: usize = 4 << 20;
 /// Events of the connections to towers.
 const EVENTS: &[SocketEvent] = &[SocketEvent::CONNECTED, SocketEvent::DISCONNECTED];
 /// More frames than any beacon has.
 const MAX_FRAMES: usize = 8;
 
-/// One socket to send the node's beacon, and one to receive beacons.
-pub(super) struct Towers<'a> {
-    name: &'a str,
+/// The most beacons that may wait to be sent to one tower. Each member sends one per interval.
+const MAX_UNSENT: i32 = 10_000;
+
+/// How often towers of this process have bound to each inproc:// address.
+static BOUND: PerProcess<BTreeMap<Vec<u8>, u64>> =
+    PerProcess::new([const { Mutex::new(BTreeMap::new()) }; GENERATIONS]);
+
+/// Call this when a tower of this process has bound to an inproc:// address. Beacons that were connected to an earlier
+/// tower at this address reconnect: unlike for other transports, libzmq does not do so itself.
+pub(in crate::actor) fn note_bound(address: &TowerAddress) {
+    *BOUND.lock().entry(address.as_ref().to_vec()).or_default() += 1;
+}
+
+fn bound_count(address: &TowerAddress) -> u64 {
+    BOUND.lock().get(address.as_ref()).copied().unwrap_or(0)
+}
+
+/// A connection over inproc://.
+struct Inproc {
+    address: TowerAddress,
+    is_outgoing: bool,
+    /// How often towers have bound to the address, up to the one to which this connection leads.
+    bound_count: u64,
+}
+
+/// One socket to send beacons, and one to receive beacons.
+pub(super) struct Towers {
     outgoing: Socket,
     incoming: Socket,
     /// Limits what libzmq holds for `outgoing`.
@@ -25,9 +52,10 @@ pub(super) struct Towers<'a> {
     /// Reports connects and disconnects; `None` if all towers have inproc addresses, which have no such events.
     monitor: Option<Monitor>,
     connected_count: usize,
+    inproc: Vec<Inproc>,
 }
 
-impl Drop for Towers<'_> {
+impl Drop for Towers {
     fn drop(&mut self) {
         if self.monitor.is_some() {
             self.incoming.stop_monitor();
@@ -35,15 +63,16 @@ impl Drop for Towers<'_> {
     }
 }
 
-impl<'a> Towers<'a> {
+impl Towers {
     /// Connects to all towers in the settings. Logs addresses to which it cannot connect, and skips them.
-    pub(super) fn connect(settings: &settings::Beacon, name: &'a str) -> Result<Towers<'a>> {
+    pub(super) fn connect(settings: &settings::Beacon, name: &str) -> Result<Towers> {
         let outgoing = Socket::new(Kind::PUB)?;
         let incoming = Socket::new(Kind::SUB)?;
         // A node that ends must not wait for an absent tower, whatever linger time the application has set: its beacons
         // and subscriptions are not needed any more.
         outgoing.zmq().set_linger(0)?;
         incoming.zmq().set_linger(0)?;
+        outgoing.zmq().set_sndhwm(MAX_UNSENT)?;
         for socket in [&outgoing, &incoming] {
             socket.enable_heartbeats()?;
             socket.limit_untrusted_peers(MAX_FRAME_LEN_BYTES)?;
@@ -54,20 +83,26 @@ impl<'a> Towers<'a> {
         // arrives.
         incoming.zmq().set_subscribe(WELCOME)?;
         incoming.zmq().set_subscribe(b"B")?;
-        let towers = Towers {
-            name,
+        let mut towers = Towers {
             outgoing,
             incoming,
             unread_subscriptions: Backlog::connecting(name, MAX_HELD_BYTES, 0),
             unread: Backlog::connecting(name, MAX_HELD_BYTES, 0),
             monitor,
             connected_count: 0,
+            inproc: Vec::new(),
         };
         for (socket, addresses, unread) in [
             (&towers.outgoing, &settings.sub_addresses, &towers.unread_subscriptions),
             (&towers.incoming, &settings.pub_addresses, &towers.unread),
         ] {
+            let is_outgoing = std::ptr::eq(socket, &towers.outgoing);
             for address in addresses {
+                if address.is_inproc() {
+                    // A connection that is made before a tower binds leads to the first tower.
+                    let bound_count = bound_count(address).max(1);
+                    towers.inproc.push(Inproc { address: address.clone(), is_outgoing, bound_count });
+                }
                 unread.connect(&address.to_text());
                 if let Err(error) = socket.connect(address) {
                     log::error!("{name}: cannot connect to a tower at {address}: {error}");
@@ -97,10 +132,21 @@ impl<'a> Towers<'a> {
             return Ok(Some(false));
         }
         self.connected_count = self.connected_count.saturating_sub(1);
-        if self.connected_count == 0 {
-            log::warn!("{}: no tower is left; known peers stay connected", self.name);
-        }
         Ok(Some(self.connected_count == 0))
+    }
+
+    /// Connects to the towers of this process that were restarted. A failure has no consequence: it means that the old
+    /// connection has ended.
+    pub(super) fn reconnect_restarted(&mut self) {
+        for inproc in &mut self.inproc {
+            let bound_count = bound_count(&inproc.address);
+            if bound_count > inproc.bound_count {
+                inproc.bound_count = bound_count;
+                let socket = if inproc.is_outgoing { &self.outgoing } else { &self.incoming };
+                let _ = socket.disconnect(&inproc.address);
+                let _ = socket.connect(&inproc.address);
+            }
+        }
     }
 
     /// Receives one message into `frames`: its first frames, up to [`MAX_FRAMES`]. Returns false when there is no
@@ -131,7 +177,7 @@ impl<'a> Towers<'a> {
         self.unread.end_turn(is_drained);
     }
 
-    /// Sends the node's beacon. This never waits: without a tower, the beacon is lost.
+    /// Sends a beacon. This never waits: without a tower, the beacon is lost.
     pub(super) fn send(&self, beacon: &[Vec<u8>]) -> Result {
         let frames: Vec<&[u8]> = beacon.iter().map(Vec::as_slice).collect();
         self.outgoing.send_frames(&frames)?;
