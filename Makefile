@@ -113,7 +113,7 @@ readme: ## what the README tells a reader to type
 manual: ## the manual pages: complete, without warnings, their examples work
 	scripts/check-man $(STAGE)
 
-soak: soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
+soak: soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
 	cargo test --locked --test e2e several_hosts:: -- --ignored
@@ -126,10 +126,12 @@ soak-crash: deps ## kill stores and cut their power, ROUNDS times (50 here; DAFK
 	DAFKA_KILL_ROUNDS=$(SOAK_ROUNDS) cargo test --locked --test store -- kill:: power:: --nocapture --test-threads=1
 	DAFKA_DAMAGES=2000 cargo test --locked --test storage damage:: -- --nocapture --test-threads=1
 
-soak-consumers: stage ## a thousand consumers in one process
+soak-many: stage ## a thousand producers or consumers in one process
 	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig cmake -B $(CTESTS) -S c-tests -DDAFKA_MEMCHECK=ON >/dev/null
-	cmake --build $(CTESTS) --parallel 2 --target test_many_consumers
+	cmake --build $(CTESTS) --parallel 2 --target test_many_consumers test_many_producers
 	$(CTESTS)/test_many_consumers 1000
+	$(CTESTS)/test_many_producers 1000
+	$(CTESTS)/test_many_producers 1000 store
 
 soak-memcheck: c-build ## the C tests that take long under valgrind
 	ctest --test-dir $(CTESTS) --output-on-failure --no-tests=error -L soak
@@ -157,4 +159,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test-build test library c-build c-test memcheck sanitize packages \
-	readme manual soak soak-hosts soak-crash soak-hostile soak-consumers soak-memcheck soak-simulation replay mutations bench header man clean
+	readme manual soak soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation replay mutations bench header man clean

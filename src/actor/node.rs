@@ -6,14 +6,15 @@ use super::requesters::RequesterTable;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result};
 use crate::net::reconnect::Action;
 use crate::net::{
-    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wake, Warning, now_ms,
-    poll,
+    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wake, Warning,
+    now_ms, poll,
 };
 use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
 use crate::wire::{Message, Position, Subscription, Traffic};
 use beacon_link::BeaconLink;
 use std::cell::{RefCell, RefMut};
+use std::collections::HashSet;
 use zmq::{POLLIN, PollItem};
 
 mod beacon_link;
@@ -21,6 +22,8 @@ mod sockets;
 
 /// A starting node stops waiting for peers when no new peer has connected for this time.
 const QUIET_MS: u64 = 20;
+/// When as many peers have connected as another node of the process has, the wait ends after this time.
+const COMPLETE_QUIET_MS: u64 = 2;
 /// The limit in bytes of unread messages that libzmq holds for a node. One long frame that is still arriving does not
 /// count. Beyond the limit, the connections with the most unread data are ended.
 const MAX_HELD_BYTES: usize = 256 << 20;
@@ -219,18 +222,25 @@ impl Node {
     }
 
     /// Waits until existing peers have connected, so that they need not fetch the first records. The wait ends after
-    /// [`QUIET_MS`] without a new peer, and after [`MAX_SETTLE_MS`] at the latest.
+    /// [`QUIET_MS`] without a new peer (or [`COMPLETE_QUIET_MS`] when all expected peers are there), and after
+    /// [`MAX_SETTLE_MS`] at the latest.
     pub(super) fn wait_for_peers(&self, mut each: impl FnMut(&Subscription, Origin)) -> Result {
         let due_ms = now_ms() + MAX_SETTLE_MS;
+        let mut connected = HashSet::new();
         loop {
-            let timeout_ms = QUIET_MS.min(due_ms.saturating_sub(now_ms()));
+            let is_complete = self.beacon.is_complete(connected.len());
+            let quiet_ms = if is_complete { COMPLETE_QUIET_MS } else { QUIET_MS };
+            let timeout_ms = quiet_ms.min(due_ms.saturating_sub(now_ms()));
             let items = &mut [self.beacon().item(POLLIN), self.publisher.item(POLLIN)];
             self.poll(items, timeout_ms as i64)?;
             if timeout_ms == 0 || !items.iter().any(|item| item.is_readable()) {
                 return Ok(());
             }
             self.follow_beacon()?;
-            self.subscriptions(&mut each)?;
+            self.subscriptions(|subscription, from| {
+                connected.insert(from);
+                each(subscription, from);
+            })?;
         }
     }
 
@@ -348,7 +358,7 @@ mod tests {
             traffic: Traffic::new(b"", b""),
             beacon: &settings.beacon,
         };
-        let mut node = Node::start(&config, &own).unwrap();
+        let node = Node::start(&config, &own).unwrap();
         poll(&mut [node.beacon().item(POLLIN)], 60_000).unwrap();
         assert!(!node.follow_beacon().unwrap());
     }

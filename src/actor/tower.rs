@@ -84,6 +84,7 @@ impl<'a> Tower<'a> {
     fn bind(settings: &'a settings::Tower) -> Result<Tower<'a>> {
         let (incoming, outgoing) = (Socket::new(Kind::XSUB)?, Socket::new(Kind::XPUB)?);
         incoming.limit_untrusted_peers(MAX_FRAME_LEN_BYTES)?;
+        incoming.use_long_accept_queue()?;
         incoming.use_small_receive_buffer()?;
         outgoing.limit_untrusted_subscribers()?;
         // Ends the connection of a host that has disappeared. A host that comes back detects that its old connection is

@@ -8,6 +8,8 @@ use std::os::raw::c_int;
 const ZMQ_TCP_MAXRT: c_int = 80;
 /// Makes an XPUB socket report every subscription and unsubscription. zmq-sys does not declare this option.
 const ZMQ_XPUB_VERBOSER: c_int = 78;
+/// Sets the length of the kernel's queue of connections that libzmq has not accepted yet.
+const ZMQ_BACKLOG: c_int = 19;
 /// Makes the next bind use an existing listening descriptor.
 const ZMQ_USE_FD: c_int = 89;
 
@@ -31,6 +33,9 @@ const HEARTBEAT_TIMEOUT_MS: i32 = 5_000;
 const MAX_SUBSCRIPTION_LEN_BYTES: usize = 1_024;
 /// The kernel's receive buffer per connection of a socket that receives little.
 const RECEIVE_BUFFER_BYTES: i32 = 4_096;
+/// How many connections the kernel keeps that libzmq has not accepted yet. Linux allows this many by default
+/// (net.core.somaxconn).
+const ACCEPT_QUEUE_COUNT: c_int = 4_096;
 /// The timeout of the ZMTP handshake.
 const HANDSHAKE_TIMEOUT_MS: i32 = 10_000;
 /// The longest backoff between two attempts to connect to a peer.
@@ -81,7 +86,14 @@ impl Socket {
     /// Prepares an XPUB socket for untrusted subscribers.
     pub fn limit_untrusted_subscribers(&self) -> zmq::Result<()> {
         self.limit_untrusted_peers(MAX_SUBSCRIPTION_LEN_BYTES)?;
+        self.use_long_accept_queue()?;
         self.use_small_receive_buffer()
+    }
+
+    /// Prepares a socket that binds for a thousand peers that connect at once. By default, the kernel keeps 100
+    /// connections that libzmq has not accepted yet. It drops further ones, and their peers retry after 1 s and 3 s.
+    pub fn use_long_accept_queue(&self) -> zmq::Result<()> {
+        self.set_int(ZMQ_BACKLOG, ACCEPT_QUEUE_COUNT)
     }
 
     /// Makes an XPUB socket report every subscription and unsubscription, not only the first and the last one of each

@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 pub struct Peer(pub(super) Vec<u8>);
 
 /// The descriptor of the connection over which a message was received. It is valid only while the connection lives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin(pub(super) Option<RawFd>);
 
 impl Peer {

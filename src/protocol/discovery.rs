@@ -252,6 +252,11 @@ impl Discovery {
         Discovery { renamed: Some(VecDeque::new()), ..self }
     }
 
+    /// Returns the number of peers.
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Returns the next peer that was added or removed.
     pub fn poll_renamed(&mut self) -> Option<Renamed> {
         self.renamed.as_mut()?.pop_front()

@@ -9,6 +9,9 @@ use crate::protocol::discovery::Discovery;
 use crate::settings;
 use crate::wire::{self, NodeBeacon, TowerBeacon, Traffic};
 
+/// All peers of a node have responded to its beacon after this time, usually.
+const SETTLED_MS: u64 = 200;
+
 pub(super) struct Member<'a> {
     settings: settings::Beacon,
     pub(super) name: &'a str,
@@ -20,6 +23,8 @@ pub(super) struct Member<'a> {
     is_ready: bool,
     /// The frames of the node's own beacon, from `START` to `STOP`.
     announced: Option<Vec<Vec<u8>>>,
+    /// When the node was first announced.
+    announced_ms: Option<u64>,
     /// The node's peers; `None` until `START`, or until an application's beacon is ready.
     peers: Option<Peers>,
     /// The endpoints that were reported to an application; `None` for a node.
@@ -40,6 +45,7 @@ impl<'a> Member<'a> {
             settings: settings.clone(),
             is_ready: false,
             announced: None,
+            announced_ms: None,
             peers: None,
             reported: owner.is_none().then(Reported::default),
             owner,
@@ -67,6 +73,7 @@ impl<'a> Member<'a> {
     pub(super) fn start(&mut self, address: &[u8], port: u16, ignored: &[&[u8]]) {
         let (host, traffic) = (self.settings.address.as_bytes(), self.traffic());
         self.announced = Some(NodeBeacon { sender: address, host, port, traffic }.encode());
+        self.announced_ms = self.announced_ms.or(Some(now_ms()));
         let mut peers = self.peers.take().unwrap_or_else(|| self.new_peers());
         peers.discovery.announce(address, port, ignored, now_ms());
         self.peers = Some(peers);
@@ -93,6 +100,12 @@ impl<'a> Member<'a> {
             .with_traffic(self.traffic());
         // A node maintains a directory of its peers' names.
         Peers::new(if is_node { discovery.reporting_names() } else { discovery })
+    }
+
+    /// The number of peers, if the node has been announced for so long that it knows them.
+    pub(super) fn settled_peer_count(&self, now_ms: u64) -> Option<usize> {
+        self.announced_ms.filter(|announced_ms| now_ms >= announced_ms + SETTLED_MS)?;
+        self.peers.as_ref().map(|peers| peers.discovery.peer_count())
     }
 
     /// When [`Member::handle_timeout`] must be called next.

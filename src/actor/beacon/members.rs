@@ -174,12 +174,101 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// How many peers a new member will have: as many as an older one that exchanges the same messages. `None` when
+    /// there is no such member.
+    pub(super) fn expected_peer_count(&self, id: Id, now_ms: u64) -> Option<usize> {
+        let traffic = self.members.get(&id)?.traffic();
+        let (_, ids) = self.by_traffic.iter().find(|(known, _)| *known == traffic)?;
+        let oldest = ids.first().filter(|&&oldest| oldest != id)?;
+        self.members.get(oldest)?.settled_peer_count(now_ms)
+    }
+
     /// The members that exchange messages with the sender of a beacon. If its `traffic` is unknown, it may exchange
     /// messages with all members.
     pub(super) fn interested(&self, sender: &[u8], endpoint: &str, traffic: Option<Traffic>) -> Vec<Id> {
         let classes = self.by_traffic.iter().filter(|(own, _)| may_exchange(*own, traffic));
         let ids = classes.flat_map(|(_, ids)| ids);
-        let wants = |id: &&Id| self.members.get(id).is_some_and(|member| member.wants(sender, endpoint, traffic));
+        let wants =
+            |id: &&Id| self.members.get(id).is_some_and(|member| member.wants(sender, endpoint, traffic));
         ids.filter(wants).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actor::beacon::{Owner, Reporter, Reports};
+    use crate::actor::directory::Directory;
+    use crate::net::reconnect::ConnectionEvent;
+    use crate::net::{Kind, Monitor, Socket, now_ms};
+    use crate::protocol::subscriptions;
+    use crate::settings::Settings;
+    use std::sync::{Arc, Mutex};
+
+    const ENDPOINT: &str = "tcp://127.0.0.1:1";
+
+    struct Node {
+        subscriber: Socket,
+        reports: Reports,
+        // libzmq writes to the monitor until it is stopped.
+        _monitor: Arc<Mutex<Monitor>>,
+    }
+
+    impl Drop for Node {
+        fn drop(&mut self) {
+            self.subscriber.stop_monitor();
+        }
+    }
+
+    fn add(members: &mut Members, traffic: Traffic, address: &[u8]) -> (Id, Node) {
+        let (settings, _) = Settings::read(|_| None);
+        let subscriber = Socket::new(Kind::SUB).unwrap();
+        let monitor = Monitor::start(&subscriber, ConnectionEvent::MONITORED).unwrap();
+        let monitor = Arc::new(Mutex::new(monitor));
+        let (reporter, reports) = Reporter::new().unwrap();
+        let (reports_to, directory) = (Arc::new(reporter), Directory::default());
+        let owner = Owner { monitor: monitor.clone(), reports: reports_to, traffic, directory };
+        let id = members.add(Member::new("Test", &settings.beacon, Some(owner)));
+        members.start(id, address, 1, &[]);
+        (id, Node { subscriber, reports, _monitor: monitor })
+    }
+
+    /// Towers of 0.1.0 do not forward the traffic.
+    #[test]
+    fn members_do_not_connect_to_members_with_which_they_exchange_nothing() {
+        let (producer, consumer) = (subscriptions::PRODUCER, subscriptions::consumer_traffic(false));
+        let mut members = Members::default();
+        let nodes = [(producer, b"P1"), (producer, b"P2"), (consumer, b"C1"), (consumer, b"C2")];
+        let nodes = nodes.map(|(traffic, address)| add(&mut members, traffic, address));
+        let ids = nodes.each_ref().map(|(id, _)| *id);
+        let interested = |members: &Members, sender: &[u8]| {
+            members.interested(sender, ENDPOINT, members.traffic_of(sender))
+        };
+        assert_eq!(interested(&members, b"P1"), ids[2..]);
+        assert_eq!(interested(&members, b"C1"), ids[..2]);
+        assert_eq!(interested(&members, b"unknown"), ids);
+        // A tower may still announce a member that has ended.
+        members.remove(ids[2]);
+        assert_eq!(interested(&members, b"C1"), ids[..2]);
+        for _ in 0..MAX_ENDED {
+            let (id, _node) = add(&mut members, producer, b"another");
+            members.remove(id);
+        }
+        assert_eq!(interested(&members, b"C1").len(), 3, "it is forgotten");
+    }
+
+    #[test]
+    fn each_member_is_ready_when_a_tower_has_sent_its_welcome_and_ends_with_the_beacon() {
+        let mut members = Members::default();
+        let (_, first) = add(&mut members, subscriptions::PRODUCER, b"P1");
+        assert!(first.reports.poll().unwrap().is_none());
+        members.handle_welcome(now_ms());
+        let (_, second) = add(&mut members, subscriptions::PRODUCER, b"P2");
+        for node in [&first, &second] {
+            assert!(node.reports.poll().unwrap().is_some());
+            assert!(node.reports.poll().unwrap().is_none());
+        }
+        drop(members);
+        assert!([&first, &second].iter().all(|node| node.reports.poll().is_err()));
     }
 }

@@ -65,7 +65,8 @@ impl Membership {
         settings: &settings::Beacon,
         owner: &Owner,
     ) -> Result<Membership> {
-        let [subs, pubs] = [&settings.sub_addresses, &settings.pub_addresses].map(|list| settings::list(list));
+        let [subs, pubs] =
+            [&settings.sub_addresses, &settings.pub_addresses].map(|list| settings::list(list));
         let towers = format!("{subs} {pubs}");
         let mut beacons = BEACONS.lock();
         if let Some(beacon) = beacons.get(&towers).and_then(Weak::upgrade)
@@ -80,13 +81,15 @@ impl Membership {
         Ok(Membership { beacon, id, monitor: owner.monitor.clone() })
     }
 
-    /// Announces the node, which listens at `port`. `ignored`: addresses of nodes that are never its peers.
-    pub(in crate::actor) fn announce(&self, address: &str, port: u16, ignored: &[&str]) {
+    /// Announces the node, which listens at `port`. `ignored`: addresses of nodes that are never its peers. Returns how
+    /// many peers the node will have, if another node of the process shows that.
+    pub(in crate::actor) fn announce(&self, address: &str, port: u16, ignored: &[&str]) -> Option<usize> {
         let ignored: Vec<&[u8]> = ignored.iter().map(|address| address.as_bytes()).collect();
-        if let Some(members) = &mut *self.beacon.state.members() {
-            members.start(self.id, address.as_bytes(), port, &ignored);
-        }
+        let mut members = self.beacon.state.members();
+        let members = members.as_mut()?;
+        members.start(self.id, address.as_bytes(), port, &ignored);
         self.beacon.state.wake.set();
+        members.expected_peer_count(self.id, now_ms())
     }
 }
 
@@ -173,8 +176,11 @@ fn run(pipe: &Pipe, link: &mut Link, state: &State) -> Result {
 /// Handles events of the connections to peers.
 fn handle_monitors(state: &State, members: &mut Members) -> Result {
     let mut events = Vec::with_capacity(MONITOR_COUNT);
-    match epoll::wait(&state.monitors, rustix::buffer::spare_capacity(&mut events), Some(&Timespec::default()))
-    {
+    match epoll::wait(
+        &state.monitors,
+        rustix::buffer::spare_capacity(&mut events),
+        Some(&Timespec::default()),
+    ) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(system_error(error)),
     }

@@ -6,6 +6,7 @@ use crate::actor::beacon::{Membership, Owner, Report, Reporter, Reports};
 use crate::actor::directory::Directory;
 use crate::net::reconnect::ConnectionEvent;
 use crate::net::{Monitor, Pipe, Socket, Wake, poll};
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use zmq::POLLIN;
 
@@ -13,6 +14,8 @@ use zmq::POLLIN;
 pub(super) struct BeaconLink {
     membership: Membership,
     reports: Reports,
+    /// How many peers the node will have, if that was known when it was announced.
+    expected_peer_count: Cell<Option<usize>>,
     /// The beacon reads the monitor. The node holds a reference, too: the monitor must exist until `stop_monitor` was
     /// called, even if the beacon has ended.
     _monitor: Arc<Mutex<Monitor>>,
@@ -30,7 +33,12 @@ impl BeaconLink {
             directory: directory.clone(),
         };
         match Membership::join(config.name, config.beacon, &owner) {
-            Ok(membership) => Ok(BeaconLink { membership, reports, _monitor: monitor }),
+            Ok(membership) => Ok(BeaconLink {
+                membership,
+                reports,
+                expected_peer_count: Cell::new(None),
+                _monitor: monitor,
+            }),
             Err(error) => {
                 subscriber.stop_monitor();
                 Err(error)
@@ -43,8 +51,14 @@ impl BeaconLink {
         while !matches!(self.reports.poll()?, Some(Report::Ready)) && !pipe.events().contains(POLLIN) {
             poll(&mut [self.reports.wake().item(POLLIN), pipe.item(POLLIN)], -1)?;
         }
-        self.membership.announce(config.address, port, config.ignored);
+        let count = self.membership.announce(config.address, port, config.ignored);
+        self.expected_peer_count.set(count);
         Ok(())
+    }
+
+    /// Whether a new node with this many connected peers has all of its peers.
+    pub(super) fn is_complete(&self, peer_count: usize) -> bool {
+        self.expected_peer_count.get().is_some_and(|expected| peer_count >= expected)
     }
 
     /// The event to poll for reports.
