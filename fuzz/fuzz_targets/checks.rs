@@ -1,7 +1,7 @@
 //! Checks that must hold for any octets: the bodies of the fuzz targets. `tests/wire/corpus.rs` runs them on the corpus, so
 //! that former findings stay tested without a nightly compiler.
 
-use dafka::wire::batch::{Attributes, Batch, BatchBuilder, HeadersBuf, PushError};
+use dafka::wire::batch::{AnyBatch, Attributes, Batch, BatchBuilder, CompressedBatch, HeadersBuf, PushError};
 use dafka::wire::{
     Message, NodeBeacon, Position, PositionTemplate, Subscription, TowerBeacon, partition_key,
 };
@@ -147,16 +147,34 @@ impl Checksum for Vec<u8> {
 /// a batch with that checksum.
 pub(crate) fn check_batch(octets: &[u8]) -> bool {
     let octets_with_checksum = octets.to_vec().with_checksum();
-    let checked = Batch::check(&octets_with_checksum);
+    let checked = AnyBatch::check(&octets_with_checksum);
     if octets != octets_with_checksum {
-        assert!(Batch::check(octets).is_err());
+        assert!(AnyBatch::check(octets).is_err());
     }
-    let Ok(batch) = checked else { return false };
+    match checked {
+        Ok(AnyBatch::Plain(batch)) => check_plain(&batch),
+        Ok(AnyBatch::Compressed(batch)) => return check_compressed(&batch),
+        Err(_) => return false,
+    }
+    true
+}
+
+fn check_plain(batch: &Batch<&Vec<u8>>) {
     assert_eq!(batch.records().count(), batch.count());
     assert_eq!(batch.record(batch.count()), None);
-    let cut = octets_with_checksum[..octets.len() - 1].to_vec().with_checksum();
+    let octets = batch.as_octets();
+    let cut = octets[..octets.len() - 1].to_vec().with_checksum();
     assert!(Batch::check(cut).is_err(), "a cut batch is valid");
-    check_rebuilt(&batch);
+    check_rebuilt(batch);
+}
+
+/// Returns whether the batch can be unpacked.
+fn check_compressed(batch: &CompressedBatch<&Vec<u8>>) -> bool {
+    let unpacked = batch.unpack(Vec::new());
+    assert_eq!(unpacked.as_ref().map(drop), batch.check_area(&mut Vec::new()).as_ref().map(|()| ()));
+    let Ok(unpacked) = unpacked else { return false };
+    assert_eq!((unpacked.count(), unpacked.as_octets().len()), (batch.count(), batch.unpacked_len_bytes()));
+    assert!(check_batch(unpacked.as_octets()), "a valid batch");
     true
 }
 

@@ -7,6 +7,9 @@
 //! proportion to their length, and allocates no memory. Afterwards, finding a record takes constant time, and reading
 //! the record cannot fail.
 //!
+//! A [`Compressor`] compresses a finished batch. [`AnyBatch::check`] checks batches of both kinds, and
+//! [`CompressedBatch::unpack`] makes a [`Batch`] of a compressed one.
+//!
 //! ```
 //! use dafka::wire::batch::{Attributes, Batch, BatchBuilder};
 //!
@@ -22,13 +25,15 @@
 
 mod attributes;
 mod builder;
+mod compression;
 mod error;
 mod header;
 mod packing;
 
 pub use attributes::{Attributes, Headers, HeadersBuf, HeadersIter};
 pub use builder::BatchBuilder;
-pub use error::{AttributesFault, BatchError, Compression, PushError};
+pub use compression::{AnyBatch, CompressedBatch, Compression, Compressor};
+pub use error::{AttributesFault, BatchError, PushError};
 pub use packing::Packing;
 
 use header::{HEADER_LEN, Header};
@@ -61,7 +66,7 @@ const END_LEN: usize = 4;
 // Every length and every end fits into 4 octets, and into one `write` of Linux.
 const _: () = assert!(MAX_LEN_BYTES < 0x7fff_f000);
 
-/// A batch that was checked. `B` holds the octets, for example `&[u8]`, `Vec<u8>`, or a message of the network layer.
+/// A batch that was checked, and that is not compressed. `B` holds the octets, for example `&[u8]`, `Vec<u8>`, or a message of the network layer.
 #[derive(Clone, Copy)]
 pub struct Batch<B> {
     octets: B,
@@ -87,22 +92,40 @@ pub struct Record<'a> {
 }
 
 impl<B: AsRef<[u8]>> Batch<B> {
-    /// Checks a whole batch.
+    /// Checks a whole batch, which is not compressed. [`AnyBatch::check`] takes both kinds.
     ///
     /// # Errors
     ///
-    /// The reason why the octets are not a batch that this version can read.
+    /// The reason why the octets are not such a batch.
     pub fn check(octets: B) -> Result<Self, BatchError> {
-        let (header, area) = Header::read(octets.as_ref())?;
-        let Header { compression, timestamp_ms, has_attributes, count, .. } = header;
-        if let Some(compression) = compression {
-            return Err(BatchError::Compressed(compression));
+        let header = Header::read(octets.as_ref())?;
+        match header.compression {
+            None => Self::with_header(octets, header),
+            Some(compression) => Err(BatchError::Compressed(compression)),
         }
+    }
+
+    /// Checks the records of a batch whose header was checked. The batch is not compressed.
+    fn with_header(octets: B, header: Header) -> Result<Self, BatchError> {
+        let area = octets.as_ref().get(HEADER_LEN..).unwrap_or_default();
         // The header was checked: the table for its count of records fits into the area.
-        let (records, table) = area.split_at(area.len() - count as usize * END_LEN);
-        check_records(records, table, has_attributes)?;
+        let (records, table) = area.split_at(area.len() - header.count as usize * END_LEN);
+        check_records(records, table, header.has_attributes)?;
         let table = HEADER_LEN + records.len();
-        Ok(Self { octets, count: count as usize, table, timestamp_ms, has_attributes })
+        Ok(Self::of_parts(octets, table, &header))
+    }
+
+    /// A valid batch with this header, whose table of ends begins at `table`.
+    fn of_parts(octets: B, table: usize, header: &Header) -> Self {
+        let Header { timestamp_ms, has_attributes, count, .. } = *header;
+        Self { octets, count: count as usize, table, timestamp_ms, has_attributes }
+    }
+
+    /// The header.
+    fn header(&self) -> Header {
+        let Self { count, timestamp_ms, has_attributes, .. } = *self;
+        let area_len = (self.as_octets().len() - HEADER_LEN) as u32;
+        Header { compression: None, timestamp_ms, has_attributes, count: count as u32, area_len }
     }
 
     /// The number of records, at least 1.

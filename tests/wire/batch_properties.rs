@@ -2,7 +2,7 @@
 
 use crate::batch::{TIME_MS, headers};
 use crate::checks::check_batch;
-use dafka::wire::batch::{Attributes, Batch, BatchBuilder};
+use dafka::wire::batch::{Attributes, Batch, BatchBuilder, Compression, Compressor};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -61,6 +61,14 @@ proptest! {
         let built = build(&records, time, has_attributes);
         prop_assert!(check_batch(&built));
         let batch = Batch::check(&built).unwrap();
+        for compression in [Compression::Lz4, Compression::Zstd] {
+            if let Some(compressed) = Compressor::new(compression).compress(&batch) {
+                prop_assert!(compressed.as_octets().len() < built.len());
+                prop_assert!(check_batch(compressed.as_octets()));
+                let unpacked = compressed.unpack(Vec::new()).unwrap();
+                prop_assert_eq!(unpacked.as_octets(), &built);
+            }
+        }
         prop_assert_eq!(batch.count(), records.len());
         for (index, owned) in records.iter().enumerate() {
             let record = batch.record(index).unwrap();
@@ -93,6 +101,25 @@ proptest! {
             prop_assert!(checked.records().eq(expected.iter().copied()));
             prop_assert!(copy.records().eq(expected));
             prop_assert_eq!(batch.area_len_bytes(range), copy.as_octets().len() - 24);
+        }
+    }
+
+    /// Damage of a compressed batch, with a valid checksum.
+    #[test]
+    fn damaged_compressed_batches_are_refused_or_read_exactly(
+        records in vec(record(), 20..60),
+        is_zstd: bool,
+        harms in vec((any::<Index>(), any::<u8>()), 1..5),
+    ) {
+        let compression = if is_zstd { Compression::Zstd } else { Compression::Lz4 };
+        let batch = Batch::check(build(&records, None, true)).unwrap();
+        if let Some(compressed) = Compressor::new(compression).compress(&batch) {
+            let mut octets = compressed.as_octets().to_vec();
+            for (at, octet) in harms {
+                let at = at.index(octets.len());
+                octets[at] = octet;
+                check_batch(&octets);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod checks;
 mod allocations;
 mod batch;
 mod batch_properties;
+mod compression;
 mod corpus;
 mod golden;
 mod properties;

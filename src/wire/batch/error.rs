@@ -1,7 +1,6 @@
 //! Errors of checking and building batches.
 
-use super::{FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES};
-use std::fmt;
+use super::{Compression, FULL_LEN_BYTES, MAX_CONTENT_LEN_BYTES};
 
 /// Why octets are not a batch that this version can read.
 ///
@@ -44,9 +43,12 @@ pub enum BatchError {
     /// The table of ends would not fit into the area.
     #[error("the batch is too short for {0} records")]
     Count(u32),
-    /// The batch is compressed, and this version cannot unpack it.
-    #[error("the batch is compressed with {0}, which this version cannot unpack")]
+    /// The batch is compressed. It must be unpacked before its records can be read.
+    #[error("the batch is compressed with {0}")]
     Compressed(Compression),
+    /// The octets after the header are not compressed with this method, or have another length after unpacking.
+    #[error("the batch cannot be unpacked with {0} to the length in its header")]
+    Unpack(Compression),
     /// A record ends before it begins, or after the beginning of the table.
     #[error("record {index} of the batch has an impossible end")]
     End {
@@ -84,24 +86,6 @@ pub enum AttributesFault {
     /// The record claims headers, but their length is 0.
     #[error("an empty list of headers")]
     NoHeaders,
-}
-
-/// How the area of a batch is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// One block in the LZ4 block format.
-    Lz4,
-    /// One Zstandard frame.
-    Zstd,
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        })
-    }
 }
 
 /// Why a record cannot be added to a batch. The batch is unchanged.

@@ -26,9 +26,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header of a batch. Checks the header and the checksum, but not the records in the area. Returns the
-    /// header and the area. The area of a compressed batch is still compressed.
-    pub(super) fn read(octets: &[u8]) -> Result<(Self, &[u8]), BatchError> {
+    /// Reads the header of a batch. Checks the header and the checksum, but not the records in the area.
+    pub(super) fn read(octets: &[u8]) -> Result<Self, BatchError> {
         let (fields, area) = octets.split_first_chunk::<HEADER_LEN>().ok_or(BatchError::TooShort)?;
         let [k0, k1, k2, k3, format, flags, r0, r1, numbers @ ..] = *fields;
         let [n0, n1, n2, n3, l0, l1, l2, l3, timestamp @ ..] = numbers;
@@ -67,7 +66,7 @@ impl Header {
             area_len: u32::from_be_bytes([l0, l1, l2, l3]),
         };
         header.check_lengths(area.len())?;
-        Ok((header, area))
+        Ok(header)
     }
 
     /// Checks count and area length, given the number of octets after the header.
@@ -95,6 +94,15 @@ impl Header {
             return Err(BatchError::Count(self.count));
         }
         Ok(())
+    }
+
+    /// The batch of this header and a compressed area.
+    pub(super) fn with_area(&self, area: &[u8]) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(HEADER_LEN + area.len());
+        octets.resize(HEADER_LEN, 0);
+        octets.extend_from_slice(area);
+        self.write(&mut octets);
+        octets
     }
 
     /// Writes the header with the checksum, after the area is finished. `octets` is the whole batch. Its first
