@@ -204,6 +204,7 @@ static const struct {
     { "producer/min_stores", PRODUCER, PUBLISHER },
     { "producer/max_unacked_bytes", PRODUCER, PUBLISHER },
     { "producer/max_fetches", PRODUCER, PUBLISHER },
+    { "producer/compression", PRODUCER, PUBLISHER },
     { "producer/verbose", PRODUCER, PUBLISHER },
     { "consumer/high_watermark", CONSUMER, SUBSCRIBER },
     { "consumer/reorder_bytes", CONSUMER, SUBSCRIBER },

@@ -10,6 +10,7 @@ mod tower_address;
 pub use keys::Problem;
 pub use tower_address::{TowerAddress, list};
 
+use crate::wire::batch::Compression;
 use keys::{Keys, MAX_MS};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -100,6 +101,8 @@ pub struct Producer {
     pub max_unacked: UnackedLimit,
     /// `producer/max_record_bytes`: longest record that the producer publishes.
     pub max_record_bytes: usize,
+    /// `producer/compression`: how batches are compressed; `None` = not at all.
+    pub compression: Option<Compression>,
     /// `producer/verbose`.
     pub verbose: bool,
 }
@@ -322,6 +325,7 @@ impl Producer {
                 limit_bytes => UnackedLimit::Bytes(limit_bytes as u64),
             },
             max_record_bytes: keys.record_len("producer/max_record_bytes"),
+            compression: keys.compression("producer/compression"),
             verbose: keys.flag("producer/verbose"),
         }
     }

@@ -3,6 +3,7 @@
 use super::inbox::Inbox;
 use super::node::Node;
 use super::notices::Notices;
+use super::unpacker::Unpacker;
 use super::{Result, Run, publish};
 use crate::net::{Pipe, ReadingClock};
 use crate::protocol::Outbox;
@@ -18,12 +19,16 @@ pub(super) struct Common<'a> {
     /// Messages that the loop publishes at the end of the turn.
     pub(super) outbox: Outbox<Run>,
     pub(super) notices: Notices<'a>,
+    /// Checks received batches.
+    pub(super) unpacker: Unpacker,
 }
 
 impl<'a> Common<'a> {
     /// For a node that has just started.
     pub(super) fn new(pipe: &'a Pipe, node: Node, inbox: Inbox, notices: Notices<'a>) -> Common<'a> {
-        Common { pipe, node, inbox, clock: ReadingClock::default(), outbox: Outbox::new(), notices }
+        let unpacker = Unpacker::new(node.max_frame_len_bytes, node.max_frame_key);
+        let (clock, outbox) = (ReadingClock::default(), Outbox::new());
+        Common { pipe, node, inbox, clock, outbox, notices, unpacker }
     }
 
     /// Publishes the messages in the outbox.

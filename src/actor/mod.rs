@@ -27,6 +27,7 @@ mod role;
 mod run;
 pub mod store;
 pub mod tower;
+mod unpacker;
 
 pub use address::new_address;
 pub(crate) use handle::panic_text;

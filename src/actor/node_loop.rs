@@ -10,7 +10,6 @@ use super::role::{Flow, Receives, Role};
 use super::{BATCH_COUNT, Result, Run, sender, timeout_ms};
 use crate::net::{Frame, now_ms};
 use crate::wire::Message;
-use crate::wire::batch::Batch;
 use zmq::POLLIN;
 
 /// Runs a node until its role ends it.
@@ -100,8 +99,9 @@ fn read_subscriptions(common: &mut Common, role: &mut impl Role) -> Result {
 /// Reads messages until the role accepts no more, or a batch is done. Then fills the inbox.
 fn read_messages<R: Role>(common: &mut Common, role: &mut R) -> Result {
     let read_ms = common.clock.now_ms();
+    common.unpacker.begin_turn();
     for _ in 0..BATCH_COUNT {
-        if !role.can_receive() {
+        if !role.can_receive() || common.unpacker.must_pause() {
             break;
         }
         let Some(received) = common.inbox.next(&common.node.subscriber, &common.node.unread)? else {
@@ -143,13 +143,15 @@ fn handle_message<R: Role>(common: &mut Common, role: &mut R, received: Received
         return Ok(());
     }
     let content = match (content.into_frame(), &message) {
-        (Some(octets), Message::Records(_) | Message::DirectRecords(_)) => match Batch::check(octets) {
-            Ok(batch) => Some(Run::from(batch)),
-            Err(error) => {
-                common.notices.warn(|| format!("dropped a {}: {error}", message.name()));
-                return Ok(());
+        (Some(octets), Message::Records(_) | Message::DirectRecords(_)) => {
+            match common.unpacker.run_of::<R>(octets) {
+                Ok(run) => Some(run),
+                Err(error) => {
+                    common.notices.warn(|| format!("dropped a {}: {error}", message.name()));
+                    return Ok(());
+                }
             }
-        },
+        }
         (content, _) => content.map(Run::Record),
     };
     role.handle_message(common, &message, content, &|| sender(origin), read_ms)

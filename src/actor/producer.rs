@@ -12,7 +12,7 @@ use super::{
     ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, answers_due_ms,
     new_address,
 };
-use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, Warning, now_ms};
+use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, Warning, now_ms, unix_ms};
 use crate::protocol::{
     Outbox, Payload, Progress, Sender,
     notice::Notice,
@@ -24,6 +24,7 @@ use crate::protocol::{
     subscriptions,
 };
 use crate::settings::{Settings, UnackedLimit};
+use crate::wire::batch::Compressor;
 use crate::wire::{Message, Subscription};
 use std::ffi::CString;
 use std::sync::Arc;
@@ -143,6 +144,7 @@ pub fn run_counted(
         renewals: Renewals::default(),
         twin_warning: Warning::default(),
         intake,
+        compressor: settings.producer.compression.map(Compressor::new),
     };
     node_loop::run(role, Common::new(pipe, node, new_inbox(), Notices::new("Producer", "published")))
 }
@@ -206,6 +208,8 @@ struct ProducerRole<'a> {
     twin_warning: Warning,
     /// Where the records of the owner come from.
     intake: Intake,
+    /// `None`: batches are not compressed.
+    compressor: Option<Compressor>,
 }
 
 impl Role for ProducerRole<'_> {
@@ -466,6 +470,11 @@ impl ProducerRole<'_> {
     fn publish(&mut self, common: &mut Common, run: Run, now_ms: u64) {
         self.intake.note_published(&run);
         self.received_count += run.record_count();
+        let run = match &mut self.compressor {
+            // Otherwise the records are published one by one.
+            Some(compressor) if self.producer.are_batches_taken() => run.compressed(compressor, unix_ms()),
+            _ => run,
+        };
         self.producer.publish(run, now_ms, &mut common.outbox);
     }
 }

@@ -38,6 +38,8 @@ pub(super) trait Role: Sized {
     /// True if the role keeps contents for long. The loop then copies each content out of libzmq's read buffer: the
     /// content would keep the whole buffer in memory.
     const KEEPS_CONTENT: bool = false;
+    /// True if the role keeps compressed batches as they are. They are then unpacked only to check them.
+    const KEEPS_COMPRESSED: bool = false;
 
     /// False while the role accepts no messages. During this time, messages wait in the inbox, and the role's clock
     /// stops.

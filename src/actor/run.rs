@@ -4,7 +4,9 @@ use crate::net::Frame;
 use crate::protocol::Payload;
 use crate::protocol::store::reader::Stored;
 use crate::storage::{AsRecords, Records};
-use crate::wire::batch::Batch;
+use crate::wire::batch::{
+    AnyBatch, Batch, BatchBuilder, CompressedBatch, Compressor, MAX_UNPACKED_LEN_BYTES, OVERHEAD_BYTES,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ pub enum Run {
     Record(Frame),
     /// Records of a batch.
     Batch(Part),
+    /// All records of a compressed batch that can be unpacked. Only producers and stores have such runs: a consumer
+    /// unpacks a batch when it receives it.
+    Compressed(Arc<CompressedBatch<Frame>>),
 }
 
 /// Consecutive records of a batch, at least one.
@@ -56,6 +61,10 @@ impl Part {
         }
     }
 
+    fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
+        self.range().filter_map(|index| self.batch.record(index)).for_each(|record| each(record.content));
+    }
+
     /// Copies the records into a batch of their own.
     fn copy(&self) -> Option<Part> {
         Some(Part::from(self.batch.copy(self.range())?))
@@ -76,11 +85,12 @@ impl From<Batch<Frame>> for Part {
 }
 
 impl Run {
-    /// The content of the first record.
+    /// The content of the first record of a consumer's run.
     pub fn content(&self) -> &[u8] {
         match self {
             Run::Record(content) => content.as_ref(),
             Run::Batch(part) => part.content(),
+            Run::Compressed(_) => unreachable!("a consumer has unpacked the batch"),
         }
     }
 
@@ -89,6 +99,7 @@ impl Run {
         match self {
             Run::Record(content) => content,
             Run::Batch(part) => part.into_content(),
+            Run::Compressed(batch) => unpack(&batch).into_content(),
         }
     }
 
@@ -97,14 +108,34 @@ impl Run {
         match self {
             Run::Record(content) => call(content),
             Run::Batch(part) => call(&mut part.clone().into_content()),
+            Run::Compressed(batch) => call(&mut unpack(batch).into_content()),
         }
     }
 
     /// The records as one batch. `None` for a record that is in no batch.
     pub fn into_batch(self) -> Option<Frame> {
-        let Run::Batch(part) = self else { return None };
-        let whole = if part.is_whole() { part } else { part.copy()? };
-        Some(Frame::of(whole.batch, Batch::as_octets))
+        match self {
+            Run::Record(_) => None,
+            Run::Batch(part) => {
+                let whole = if part.is_whole() { part } else { part.copy()? };
+                Some(Frame::of(whole.batch, Batch::as_octets))
+            }
+            Run::Compressed(batch) => Some(Frame::of(batch, CompressedBatch::as_octets)),
+        }
+    }
+
+    /// The records as a compressed batch, if that is shorter. `timestamp_ms` becomes the timestamp of a batch that is
+    /// built for a single record.
+    pub fn compressed(self, compressor: &mut Compressor, timestamp_ms: i64) -> Run {
+        let compressed = match &self {
+            Run::Record(content) => batch_of_one(content.as_ref(), timestamp_ms)
+                .and_then(|batch| compressor.compress(&batch))
+                // The batch adds a header.
+                .filter(|batch| batch.as_octets().len() < content.as_ref().len()),
+            Run::Batch(part) if part.is_whole() => compressor.compress(&part.batch),
+            Run::Batch(_) | Run::Compressed(_) => None,
+        };
+        compressed.map_or(self, Run::from)
     }
 
     /// Removes and returns the first record. If the run has only one record, keeps it and returns `None`.
@@ -132,10 +163,42 @@ impl From<Batch<Vec<u8>>> for Run {
     }
 }
 
+impl From<CompressedBatch<Frame>> for Run {
+    /// The batch must be one that can be unpacked.
+    fn from(batch: CompressedBatch<Frame>) -> Run {
+        Run::Compressed(Arc::new(batch))
+    }
+}
+
+impl From<CompressedBatch<Vec<u8>>> for Run {
+    /// As for a batch in a frame.
+    fn from(batch: CompressedBatch<Vec<u8>>) -> Run {
+        batch.map(|octets| Frame::of(Arc::new(octets), Vec::as_slice)).into()
+    }
+}
+
 impl From<Frame> for Run {
     fn from(content: Frame) -> Run {
         Run::Record(content)
     }
+}
+
+/// A batch of one record. `None` for a record that cannot become shorter in a compressed batch.
+fn batch_of_one(content: &[u8], timestamp_ms: i64) -> Option<Batch<Vec<u8>>> {
+    let lens = OVERHEAD_BYTES..MAX_UNPACKED_LEN_BYTES;
+    if !lens.contains(&content.len()) {
+        return None;
+    }
+    let mut builder = BatchBuilder::new(Vec::new());
+    builder.push(content).ok()?;
+    builder.set_timestamp_ms(Some(timestamp_ms));
+    builder.finish(Vec::new())
+}
+
+/// The records of a compressed batch.
+fn unpack(batch: &CompressedBatch<Frame>) -> Part {
+    // This node has compressed the batch, or has unpacked it when it received it.
+    Part::from(batch.unpack(Vec::new()).expect("the batch can be unpacked"))
 }
 
 impl AsRecords for Run {
@@ -143,6 +206,7 @@ impl AsRecords for Run {
         match self {
             Run::Record(content) => Records::One(content.as_ref()),
             Run::Batch(part) => Records::Of(part.batch.borrowed(), part.range()),
+            Run::Compressed(batch) => Records::Compressed(batch.borrowed()),
         }
     }
 }
@@ -152,8 +216,11 @@ impl Stored for Run {
         Run::Record(Frame::copy(content))
     }
 
-    fn of_batch(batch: Batch<&[u8]>) -> Run {
-        batch.map(Frame::copy).into()
+    fn of_batch(batch: AnyBatch<&[u8]>) -> Run {
+        match batch {
+            AnyBatch::Plain(batch) => batch.map(Frame::copy).into(),
+            AnyBatch::Compressed(batch) => batch.map(Frame::copy).into(),
+        }
     }
 }
 
@@ -162,6 +229,7 @@ impl Payload for Run {
         match self {
             Run::Record(content) => Run::Record(content.share()),
             Run::Batch(part) => Run::Batch(part.clone()),
+            Run::Compressed(batch) => Run::Compressed(batch.clone()),
         }
     }
 
@@ -170,31 +238,48 @@ impl Payload for Run {
         match self {
             Run::Record(content) => content.as_ref().len(),
             Run::Batch(part) => part.len_bytes(),
+            Run::Compressed(batch) => batch.as_octets().len(),
         }
     }
 
-    fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        let (record, part) = match self {
-            Run::Record(content) => (Some(content.as_ref()), None),
-            Run::Batch(part) => (None, Some(part)),
-        };
-        let records = part.into_iter().flat_map(|part| part.range().filter_map(|i| part.batch.record(i)));
-        record.into_iter().chain(records.map(|record| record.content))
+    fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
+        match self {
+            Run::Record(content) => each(content.as_ref()),
+            Run::Batch(part) => part.for_each_content(each),
+            Run::Compressed(batch) => unpack(batch).for_each_content(each),
+        }
+    }
+
+    fn longest_content_bytes(&self) -> usize {
+        if let Run::Compressed(batch) = self {
+            return batch.mean_record_len_bytes();
+        }
+        let mut longest_bytes = 0;
+        self.for_each_content(|content| longest_bytes = content.len().max(longest_bytes));
+        longest_bytes
     }
 
     fn record_count(&self) -> u64 {
         match self {
             Run::Record(_) => 1,
             Run::Batch(part) => u64::from(part.count),
+            Run::Compressed(batch) => batch.count() as u64,
         }
     }
 
     fn is_batch(&self) -> bool {
-        matches!(self, Run::Batch(_))
+        matches!(self, Run::Batch(_) | Run::Compressed(_))
+    }
+
+    fn unpack(self) -> Run {
+        match self {
+            Run::Compressed(batch) => Run::Batch(unpack(&batch)),
+            run => run,
+        }
     }
 
     fn split_at(self, count: u64) -> (Run, Run) {
-        let Run::Batch(part) = self else { unreachable!("one record is not split at {count}") };
+        let Run::Batch(part) = self.unpack() else { unreachable!("one record is not split at {count}") };
         let count = count as u32;
         let rest = Part { first: part.first + count, count: part.count - count, ..part.clone() };
         (Run::Batch(Part { count, ..part }), Run::Batch(rest))
@@ -212,6 +297,10 @@ impl Payload for Run {
                 let is_copied = is_small_part || Frame::may_be_in_read_buffer(octets);
                 Run::Batch(if is_copied { part.copy().unwrap_or(part) } else { part })
             }
+            Run::Compressed(batch) => match Frame::may_be_in_read_buffer(batch.as_octets().len()) {
+                true => batch.borrowed().map(Frame::copy).into(),
+                false => Run::Compressed(batch),
+            },
         }
     }
 }

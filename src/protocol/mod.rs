@@ -126,7 +126,7 @@ pub mod shares;
 pub mod store;
 pub mod subscriptions;
 
-use crate::wire::batch::Batch;
+use crate::wire::batch::AnyBatch;
 pub use outbox::Outbox;
 
 /// Returns the name of the connection over which a message came, or `None` if the connection is not known. The name is
@@ -205,11 +205,19 @@ pub trait Payload: Sized {
     /// Returns a second handle to the same contents.
     fn share(&mut self) -> Self;
 
-    /// The total length of all contents.
+    /// The total length of all contents. For a compressed batch, the length of the batch.
     fn len_bytes(&self) -> usize;
 
-    /// The content of each record, in order.
-    fn contents(&self) -> impl Iterator<Item = &[u8]>;
+    /// Passes the content of each record to `each`, in order. Unpacks a compressed batch for this.
+    fn for_each_content(&self, each: impl FnMut(&[u8]));
+
+    /// The length of the longest content. For a compressed batch with several records, their average length, which is
+    /// not greater.
+    fn longest_content_bytes(&self) -> usize {
+        let mut longest_bytes = 0;
+        self.for_each_content(|content| longest_bytes = content.len().max(longest_bytes));
+        longest_bytes
+    }
 
     /// The number of records, at least 1.
     fn record_count(&self) -> u64 {
@@ -219,6 +227,11 @@ pub trait Payload: Sized {
     /// Whether RECORDS can carry the run. If not, the run has one record, and RECORD carries it.
     fn is_batch(&self) -> bool {
         false
+    }
+
+    /// Returns the same records without compression, so that they can be published one by one.
+    fn unpack(self) -> Self {
+        self
     }
 
     /// Returns the first `count` records, and the others. `count` is at least 1 and less than the number of records.
@@ -267,8 +280,8 @@ impl Payload for std::sync::Arc<[u8]> {
         self.len()
     }
 
-    fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(&**self)
+    fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
+        each(self);
     }
 }
 
@@ -277,7 +290,7 @@ impl store::reader::Stored for std::sync::Arc<[u8]> {
         content.into()
     }
 
-    fn of_batch(_: Batch<&[u8]>) -> Self {
+    fn of_batch(_: AnyBatch<&[u8]>) -> Self {
         unreachable!("a payload of one record")
     }
 }
@@ -293,8 +306,8 @@ impl Payload for Vec<u8> {
         self.len()
     }
 
-    fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.as_slice())
+    fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
+        each(self);
     }
 }
 
@@ -309,8 +322,8 @@ impl Payload for Vec<Vec<u8>> {
         self.iter().map(Vec::len).sum()
     }
 
-    fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        self.iter().map(Vec::as_slice)
+    fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
+        self.iter().for_each(|content| each(content));
     }
 
     fn record_count(&self) -> u64 {

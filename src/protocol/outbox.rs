@@ -43,7 +43,7 @@ impl<P> Outbox<P> {
     where
         P: Payload,
     {
-        let mut rest = Some(run);
+        let mut rest = Some(run.unpack());
         while let (Some(record), others) = rest.map_or((None, None), |run| run.split(1)) {
             self.record(template.frame(first), record);
             (first, rest) = (first + 1, others);

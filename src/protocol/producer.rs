@@ -218,6 +218,11 @@ impl<P: Payload> Producer<P> {
         self.are_batches_taken = are_batches_taken;
     }
 
+    /// Whether a batch that is published now travels as a batch.
+    pub fn are_batches_taken(&self) -> bool {
+        self.are_batches_taken
+    }
+
     /// Publishes a run, and keeps it until all of its records are acknowledged.
     pub fn publish(&mut self, mut run: P, now_ms: u64, out: &mut Outbox<P>) {
         let kept = KeptRun { first: self.next, run: run.share() };
@@ -504,7 +509,7 @@ impl<P: Payload> Producer<P> {
     fn long_record(&self) -> Option<(u64, usize)> {
         let oldest =
             self.kept.get(self.acknowledged_run_count).filter(|kept| kept.run.record_count() == 1)?;
-        let len = oldest.run.len_bytes();
+        let len = oldest.run.longest_content_bytes();
         (len > self.longest_acknowledged_bytes.max(ANY_STORE_BYTES)).then_some((self.acknowledged, len))
     }
 
@@ -533,10 +538,8 @@ impl<P: Payload> Producer<P> {
             self.acknowledged_run_count += 1;
             self.kept_len_bytes -= kept.cost_bytes();
             self.doubtful_len_bytes += kept.cost_bytes();
-            if kept.run.len_bytes() > self.longest_acknowledged_bytes {
-                let longest_bytes = kept.run.contents().map(<[u8]>::len).max().unwrap_or(0);
-                self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(longest_bytes);
-            }
+            let longest_bytes = kept.run.longest_content_bytes();
+            self.longest_acknowledged_bytes = self.longest_acknowledged_bytes.max(longest_bytes);
         }
         let most_bytes = if self.is_doubtful { MAX_DOUBTFUL_LEN_BYTES } else { 0 };
         while self.doubtful_len_bytes > most_bytes

@@ -3,6 +3,7 @@
 use super::{Isolation, OffsetReset, TopicMatch, TowerAddress};
 use crate::net::canonical;
 use crate::text::printable;
+use crate::wire::batch::Compression;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -168,6 +169,18 @@ impl<'a> Keys<'a> {
             Some(other) => {
                 self.report(key, other, "must be published or acknowledged");
                 Isolation::Published
+            }
+        }
+    }
+
+    pub(super) fn compression(&mut self, key: &'static str) -> Option<Compression> {
+        match self.value(key).as_deref() {
+            Some(b"lz4") => Some(Compression::Lz4),
+            Some(b"zstd") => Some(Compression::Zstd),
+            Some(b"none") | None => None,
+            Some(other) => {
+                self.report(key, other, "must be none, lz4 or zstd");
+                None
             }
         }
     }

@@ -139,6 +139,7 @@ fn an_invalid_value_is_reported_and_the_default_is_used() {
         ("tower/max_connections_per_host", "none"),
         ("store/max_record_bytes", "1073741825"),
         ("producer/max_record_bytes", "1073741825"),
+        ("producer/compression", "gzip"),
         ("consumer/max_partitions_per_peer", "0"),
     ] {
         let (settings, problems) = read(&[(key, value)]);

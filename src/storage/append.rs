@@ -80,6 +80,11 @@ fn write_run<U: Update, P: AsRecords>(
                 entries.next();
                 write_part(txn, &key, &batch, range)?
             }
+            Some(Records::Compressed(batch)) => {
+                entries.next();
+                write_octets(txn, &key, batch.as_octets())?;
+                batch.count()
+            }
             _ => write_singles(txn, &key, value.next, &mut entries)?,
         };
         value.next += count as u64;
@@ -104,10 +109,16 @@ fn write_part<U: Update>(
         built = batch.copy(range).expect("a run has records");
         built.as_octets()
     };
+    write_octets(txn, key, octets)?;
+    Ok(count)
+}
+
+/// Writes a whole batch.
+fn write_octets<U: Update>(txn: &mut U, key: &[u8; RECORD_KEY_LEN], octets: &[u8]) -> Result<(), U::Error> {
     let value = txn.reserve(Table::Records, key, octets.len() + CHECK_LEN)?;
     value[..octets.len()].copy_from_slice(octets);
     write_check(value, key);
-    Ok(count)
+    Ok(())
 }
 
 /// Packs as many of the next single records as fit into one batch, and writes it. Returns their number.
@@ -143,7 +154,7 @@ fn write_singles<U: Update, P: AsRecords>(
 fn singles<'a>(entries: impl Iterator<Item = Records<'a>>) -> impl Iterator<Item = &'a [u8]> {
     entries.map_while(|records| match records {
         Records::One(content) => Some(content),
-        Records::Of(..) => None,
+        Records::Of(..) | Records::Compressed(_) => None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::wire::batch::Batch;
+use crate::wire::batch::{Batch, CompressedBatch};
 
 /// Consecutive records of one partition.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub enum Records<'a> {
     /// A batch, and the indexes of the records to append. The log writes a whole batch as it is. If the indexes leave
     /// out records, the log builds a new batch of the other records.
     Of(Batch<&'a [u8]>, Range<usize>),
+    /// All records of a compressed batch. The log keeps the batch as it is, and does not unpack it.
+    Compressed(CompressedBatch<&'a [u8]>),
 }
 
 impl<'a> Records<'a> {
@@ -26,6 +28,7 @@ impl<'a> Records<'a> {
         match self {
             Records::One(_) => 1,
             Records::Of(_, range) => range.len(),
+            Records::Compressed(batch) => batch.count(),
         }
     }
 
@@ -34,6 +37,7 @@ impl<'a> Records<'a> {
         match self {
             Records::One(content) => content.len(),
             Records::Of(batch, range) if range.len() == batch.count() => batch.as_octets().len(),
+            Records::Compressed(batch) => batch.as_octets().len(),
             Records::Of(batch, range) => {
                 range.clone().filter_map(|index| batch.record(index)).map(|record| record.content.len()).sum()
             }
@@ -52,6 +56,12 @@ pub trait AsRecords {
 impl<T: AsRef<[u8]>> AsRecords for T {
     fn as_records(&self) -> Records<'_> {
         Records::One(self.as_ref())
+    }
+}
+
+impl<B: AsRef<[u8]>> AsRecords for CompressedBatch<B> {
+    fn as_records(&self) -> Records<'_> {
+        Records::Compressed(self.borrowed())
     }
 }
 

@@ -7,7 +7,7 @@ use super::engine::{Snapshot, Table};
 use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
 use super::partitions::find_value;
 use super::value::Value;
-use crate::wire::batch::{Batch, Packing};
+use crate::wire::batch::{AnyBatch, Batch, Packing};
 
 /// One read: its first record and its limits.
 pub struct Limited<'a> {
@@ -61,7 +61,7 @@ pub struct StoredBatch<'a> {
     /// The offset of the first record.
     pub first_offset: u64,
     /// The batch.
-    pub batch: Batch<&'a [u8]>,
+    pub batch: AnyBatch<&'a [u8]>,
 }
 
 /// Delivers records of a partition in ascending order, and returns their number; see [`Log::read`](super::Log::read).
@@ -75,16 +75,29 @@ pub fn read<S: Snapshot>(
 ) -> Result<u64, Unread<S::Error>> {
     let Limited { from, max_count, max_len_bytes, each } = limited;
     let mut delivery = Delivery { len_left: Some(max_len_bytes), count: 0, each };
+    // The memory of the last batch that was unpacked.
+    let mut unpacked = Vec::new();
     visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
-        for offset in range {
-            let Some(content) = value.content((offset - first) as usize) else { break };
-            if !delivery.deliver(offset, content) {
-                return ControlFlow::Break(());
+        Ok(match value {
+            Value::Chunk(chunk) => delivery.deliver_all(first, range, |index| chunk.record(index)),
+            Value::Batch(AnyBatch::Plain(batch)) => {
+                delivery.deliver_all(first, range, |index| content(&batch, index))
             }
-        }
-        ControlFlow::Continue(())
+            Value::Batch(AnyBatch::Compressed(batch)) => {
+                let batch = batch.unpack(std::mem::take(&mut unpacked)).map_err(|_| NOT_UNPACKED)?;
+                let flow = delivery.deliver_all(first, range, |index| content(&batch, index));
+                unpacked = batch.into_octets();
+                flow
+            }
+        })
     })?;
     Ok(delivery.count)
+}
+
+const NOT_UNPACKED: &str = "the batch cannot be unpacked";
+
+fn content<B: AsRef<[u8]>>(batch: &Batch<B>, index: usize) -> Option<&[u8]> {
+    batch.record(index).map(|record| record.content)
 }
 
 /// Delivers the batches with the records of a partition in ascending order; see
@@ -108,9 +121,11 @@ pub fn read_batches<S: Snapshot>(
         next = stored.first_offset.saturating_add(stored.batch.count() as u64);
         if each(stored) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    visit(txn, name, from, max_count, &mut |Visited { first, range, value }| match value {
-        Value::Batch(batch) => deliver(StoredBatch { first_offset: first, batch }),
-        Value::Chunk(chunk) => rebuild(&chunk, first, range, &mut built, &mut deliver),
+    visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
+        Ok(match value {
+            Value::Batch(batch) => deliver(StoredBatch { first_offset: first, batch }),
+            Value::Chunk(chunk) => rebuild(&chunk, first, range, &mut built, &mut deliver),
+        })
     })?;
     Ok(next)
 }
@@ -132,7 +147,7 @@ fn rebuild(
         buffer.resize(packing.len_bytes, 0);
         packing.write(buffer, contents);
         let batch = Batch::check(&buffer[..]).expect("it was just built");
-        let stored = StoredBatch { first_offset: range.start, batch };
+        let stored = StoredBatch { first_offset: range.start, batch: AnyBatch::Plain(batch) };
         range.start += packing.count as u64;
         each(stored)?;
     }
@@ -150,6 +165,20 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
+    /// Delivers the records with the offsets of `range`. `content` returns the content of a record by its index, `first`
+    /// is the offset of the record with the index 0.
+    fn deliver_all<'a>(
+        &mut self,
+        first: u64,
+        mut range: Range<u64>,
+        content: impl Fn(usize) -> Option<&'a [u8]>,
+    ) -> ControlFlow<()> {
+        let is_delivered = range.all(|offset| {
+            content((offset - first) as usize).is_some_and(|content| self.deliver(offset, content))
+        });
+        if is_delivered { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
     /// Delivers a record if the limits allow. Returns false when the read is complete.
     fn deliver(&mut self, offset: u64, content: &[u8]) -> bool {
         let len_left = self.len_left.and_then(|len_left| len_left.checked_sub(content.len()));
@@ -171,13 +200,14 @@ struct Visited<'a> {
     value: Value<'a>,
 }
 
-/// Visits the values that contain the records `from .. from + max_count` of a partition, until `each` breaks.
+/// Visits the values that contain the records `from .. from + max_count` of a partition, until `each` breaks or returns
+/// the reason why a value cannot be read.
 fn visit<S: Snapshot>(
     txn: &S,
     name: PartitionName<'_>,
     from: u64,
     max_count: u64,
-    each: &mut dyn FnMut(Visited<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(Visited<'_>) -> Result<ControlFlow<()>, &'static str>,
 ) -> Result<(), Unread<S::Error>> {
     let Some(key) = PartitionKey::new(name) else { return Ok(()) };
     let Some(value) = find_value(txn, &key)? else { return Ok(()) };
@@ -205,10 +235,11 @@ fn visit<S: Snapshot>(
         if range.is_empty() {
             return Err(corrupt(MISSING));
         }
-        offset = range.end;
-        if each(Visited { first, range, value }).is_break() {
+        let end = range.end;
+        if each(Visited { first, range, value }).map_err(corrupt)?.is_break() {
             break;
         }
+        offset = end;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use super::chunk::Chunk;
 use super::keys::RECORD_KEY_LEN;
-use crate::wire::batch::{Batch, BatchError, FULL_LEN_BYTES};
+use crate::wire::batch::{AnyBatch, BatchError, FULL_LEN_BYTES};
 
 /// The length of the check after a batch.
 pub(super) const CHECK_LEN: usize = 4;
@@ -34,21 +34,20 @@ fn checksum(key: &[u8; RECORD_KEY_LEN], batch: &[u8]) -> u32 {
 /// A value that was checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
-    Batch(Batch<&'a [u8]>),
+    Batch(AnyBatch<&'a [u8]>),
     Chunk(Chunk<'a>),
 }
 
 impl<'a> Value<'a> {
-    /// Checks a whole stored value. The error is the reason why the value is invalid.
+    /// Checks a whole stored value, except the compressed area of a batch. The error is the reason why the value is invalid.
     pub(super) fn read(octets: &'a [u8], key: &[u8; RECORD_KEY_LEN]) -> Result<Value<'a>, &'static str> {
         if octets.get(FORMAT_AT) == Some(&0) {
             return Chunk::read(octets, key).map(Value::Chunk);
         }
         let (octets, check) = octets.split_last_chunk::<CHECK_LEN>().ok_or("the batch is too short")?;
-        let batch = Batch::check(octets).map_err(|error| match error {
+        let batch = AnyBatch::check(octets).map_err(|error| match error {
             BatchError::Checksum => "the checksum does not match",
             BatchError::Format(_) => "the batch has an unknown format",
-            BatchError::Compressed(_) => "the batch is compressed, which this version does not support",
             _ => "the batch is malformed",
         })?;
         if checksum(key, octets) != u32::from_be_bytes(*check) {
@@ -62,14 +61,6 @@ impl<'a> Value<'a> {
         match self {
             Value::Batch(batch) => batch.count(),
             Value::Chunk(chunk) => chunk.count(),
-        }
-    }
-
-    /// The content of the record with this index, from 0; `None` after the last one.
-    pub(super) fn content(&self, index: usize) -> Option<&[u8]> {
-        match self {
-            Value::Batch(batch) => batch.record(index).map(|record| record.content),
-            Value::Chunk(chunk) => chunk.record(index),
         }
     }
 }
@@ -127,9 +118,9 @@ mod tests {
         let contents = [&b"ab"[..], b"", b"c"];
         let octets = chunk::encode(&KEY, &contents);
         let value = Value::read(&octets, &KEY).expect("it is valid");
-        assert!(matches!(value, Value::Chunk(_)));
         assert_eq!(value.count(), 3);
-        assert!((0..3).all(|index| value.content(index) == Some(contents[index])));
-        assert_eq!(value.content(3), None);
+        let Value::Chunk(chunk) = value else { panic!("it is a chunk") };
+        assert!((0..3).all(|index| chunk.record(index) == Some(contents[index])));
+        assert_eq!(chunk.record(3), None);
     }
 }

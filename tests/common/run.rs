@@ -3,7 +3,7 @@
 use dafka::protocol::Payload;
 use dafka::protocol::store::reader::Stored;
 use dafka::storage::{AsRecords, Records};
-use dafka::wire::batch::{Batch, BatchBuilder};
+use dafka::wire::batch::{AnyBatch, Batch, BatchBuilder, CompressedBatch, Compression, Compressor};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub(crate) struct Run {
     contents: Arc<[Content]>,
     /// The batch of all contents. `None` if there is only one.
     batch: Option<Arc<Batch<Vec<u8>>>>,
+    /// The same batch compressed, if its producer compresses.
+    compressed: Option<Arc<CompressedBatch<Vec<u8>>>>,
     range: Range<usize>,
 }
 
@@ -27,7 +29,27 @@ impl From<Vec<Content>> for Run {
             contents.iter().for_each(|content| builder.push(content).expect("short records"));
             Arc::new(builder.finish(Vec::new()).expect("there are records"))
         });
-        Run { range: 0..contents.len(), contents: contents.into(), batch }
+        Run { range: 0..contents.len(), contents: contents.into(), batch, compressed: None }
+    }
+}
+
+impl Run {
+    fn of_plain<B: AsRef<[u8]>>(batch: &Batch<B>) -> Run {
+        Run::from(batch.records().map(|record| record.content.into()).collect::<Vec<Content>>())
+    }
+
+    /// The same records as a producer sends them that compresses its batches, if that makes them shorter.
+    #[allow(dead_code)] // Only the simulation compresses.
+    pub(crate) fn compressed(self) -> Run {
+        let batch = self.batch.as_ref();
+        let compressed =
+            batch.and_then(|batch| Compressor::new(Compression::Lz4).compress(batch)).map(Arc::new);
+        Run { compressed, ..self }
+    }
+
+    /// The content of each record.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        self.contents[self.range.clone()].iter().map(|content| &**content)
     }
 }
 
@@ -40,8 +62,8 @@ impl Payload for Run {
         self.contents().map(<[u8]>::len).sum()
     }
 
-    fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        self.contents[self.range.clone()].iter().map(|content| &**content)
+    fn for_each_content(&self, each: impl FnMut(&[u8])) {
+        self.contents().for_each(each);
     }
 
     fn record_count(&self) -> u64 {
@@ -54,11 +76,11 @@ impl Payload for Run {
     }
 
     fn split_at(self, count: u64) -> (Run, Run) {
-        let Run { contents, batch, range } = self;
+        let Run { contents, batch, range, .. } = self;
         let middle = range.start + count as usize;
         assert!(range.start < middle && middle < range.end, "{count} of {range:?}");
-        let first = Run { contents: contents.clone(), batch: batch.clone(), range: range.start..middle };
-        (first, Run { contents, batch, range: middle..range.end })
+        let part = |range| Run { contents: contents.clone(), batch: batch.clone(), compressed: None, range };
+        (part(range.start..middle), part(middle..range.end))
     }
 }
 
@@ -67,16 +89,24 @@ impl Stored for Run {
         Run::from(vec![Content::from(content)])
     }
 
-    fn of_batch(batch: Batch<&[u8]>) -> Run {
-        Run::from(batch.records().map(|record| Content::from(record.content)).collect::<Vec<_>>())
+    fn of_batch(batch: AnyBatch<&[u8]>) -> Run {
+        match batch {
+            AnyBatch::Plain(batch) => Run::of_plain(&batch),
+            AnyBatch::Compressed(compressed) => {
+                let batch = compressed.unpack(Vec::new()).expect("it was compressed by a producer");
+                let compressed = Some(Arc::new(compressed.map(<[u8]>::to_vec)));
+                Run { compressed, ..Run::of_plain(&batch) }
+            }
+        }
     }
 }
 
 impl AsRecords for Run {
     fn as_records(&self) -> Records<'_> {
-        match &self.batch {
-            Some(batch) => Records::Of(batch.borrowed(), self.range.clone()),
-            None => Records::One(&self.contents[self.range.start]),
+        match (&self.compressed, &self.batch) {
+            (Some(compressed), _) => Records::Compressed(compressed.borrowed()),
+            (None, Some(batch)) => Records::Of(batch.borrowed(), self.range.clone()),
+            (None, None) => Records::One(&self.contents[self.range.start]),
         }
     }
 }

@@ -2,9 +2,11 @@
 //! valid and invalid batches.
 
 use crate::e2e::{Cluster, Program, QUIET};
-use crate::peer::{NO_STORE_BUT_BATCHES, Node, RETRY_INTERVAL, batch, fetch, head, position, record, to};
+use crate::peer::{
+    NO_STORE_BUT_BATCHES, Node, RETRY_INTERVAL, ack, batch, fetch, head, position, record, to,
+};
 use crate::{TOPIC, expect_lines, feed};
-use dafka::wire::batch::Batch;
+use dafka::wire::batch::{AnyBatch, Batch, Compression, Compressor};
 
 /// Publishes records until the node receives one in a message with this id. Returns the frames of the message.
 fn publish_until(producer: &Program, node: &mut Node, id: u8) -> Vec<Vec<u8>> {
@@ -54,9 +56,136 @@ fn a_producer_sends_batches_while_every_subscriber_takes_them() {
     new.expect_no_message(b"D", "two records were requested");
 }
 
+/// Lines that become shorter when they are compressed.
+const LINES: [&str; 2] = [
+    "one order accepted, one order accepted, one order accepted, one order accepted, one order accepted",
+    "two orders accepted, two orders accepted, two orders accepted, two orders accepted, two orders accepted",
+];
+
+fn is_compressed(batch: &[u8]) -> bool {
+    matches!(AnyBatch::check(batch), Ok(AnyBatch::Compressed(_)))
+}
+
+/// The contents of a batch.
+fn contents(batch: &[u8]) -> Vec<Vec<u8>> {
+    let of = |batch: Batch<Vec<u8>>| batch.records().map(|record| record.content.to_vec()).collect();
+    match AnyBatch::check(batch).expect("a batch") {
+        AnyBatch::Plain(batch) => of(batch.map(<[u8]>::to_vec)),
+        AnyBatch::Compressed(batch) => of(batch.unpack(Vec::new()).expect("a compressed batch")),
+    }
+}
+
+#[test]
+fn a_producer_compresses_batches_and_sends_single_records_without_compression() {
+    for compression in ["lz4", "zstd"] {
+        let mut cluster = Cluster::new().with_tower();
+        cluster.set("producer/compression", compression);
+        let mut new = Node::new(&cluster);
+        for subscription in [to(b'C', TOPIC), to(b'M', TOPIC), to(b'D', &new.address), to(b'R', &new.address)]
+        {
+            new.subscribe(&subscription);
+        }
+        new.start_beacon();
+        let producer = cluster.producer(TOPIC);
+        let address = new.subscriber_of(b'K');
+        new.subscription(&to(b'F', &address));
+        let mut first = 0;
+        loop {
+            feed(&producer, &LINES);
+            first += 2;
+            if new.message_within(&to(b'C', TOPIC), RETRY_INTERVAL).is_some() {
+                break;
+            }
+        }
+        // A line of more than 16 KiB, which travels alone.
+        let long = "long ".repeat(5_000);
+        feed(&producer, &[&LINES[..], &[&*long]].concat());
+        let mut received = Vec::new();
+        while received.last().is_none_or(|last| last != long.as_bytes()) {
+            let frames = new.message(&to(b'C', TOPIC));
+            assert!(is_compressed(&frames[1]));
+            received.extend(contents(&frames[1]));
+        }
+        // Who takes no batches gets the records that were published in compressed batches, one by one.
+        new.send(&fetch(&address, &new.address, TOPIC, first, 3));
+        new.direct_records(&address, TOPIC, first, &[LINES[0], LINES[1], &long]);
+        new.send(&[&fetch(&address, &new.address, TOPIC, first + 2, 1)[..], NO_STORE_BUT_BATCHES].concat());
+        let frames = new.message(&position(b'R', &new.address.clone(), &address, TOPIC, first + 2));
+        assert!(is_compressed(&frames[1]));
+        assert_eq!(contents(&frames[1]), [long.as_bytes()]);
+
+        // While a node of 0.1.0 subscribes, nothing is compressed.
+        let mut old = Node::started(&cluster, &[to(b'M', TOPIC)]);
+        publish_until(&producer, &mut old, b'M');
+        feed(&producer, &[&long]);
+        while old.message(&to(b'M', TOPIC))[1] != long.as_bytes() {}
+    }
+}
+
+/// A compressed batch.
+fn compressed(compression: Compression, contents: &[&str]) -> Vec<u8> {
+    let batch = Batch::check(batch(contents)).expect("a batch");
+    Compressor::new(compression).compress(&batch).expect("it becomes shorter").as_octets().to_vec()
+}
+
+#[test]
+fn a_store_keeps_compressed_batches_and_serves_them_to_all() {
+    let cluster = Cluster::new().with_tower().with_store();
+    let mut producer = Node::new(&cluster);
+    producer.subscribe_to(b"KF", &producer.address);
+    producer.start_beacon();
+    let writer = producer.subscriber_of(b'D');
+    [b"C", b"M", b"H"].iter().for_each(|subscription| producer.subscription(*subscription));
+    let partition = producer.address.clone();
+    let records = |first| position(b'C', TOPIC, &partition, TOPIC, first);
+    let lz4 = compressed(Compression::Lz4, &LINES);
+    loop {
+        producer.send_frames(&[&records(0), &lz4]);
+        if producer.message_within(&ack(&partition, TOPIC, 1), RETRY_INTERVAL).is_some() {
+            break;
+        }
+    }
+    // A batch that cannot be unpacked is neither stored nor acknowledged.
+    let damaged = forged_of(compressed(Compression::Zstd, &LINES), 30, &[0xff; 4]);
+    producer.send_frames(&[&records(2), &damaged]);
+    producer.send_frames(&[&records(2), &forged_of(lz4.clone(), 24, &[0xff; 4])]);
+    producer.expect_no_message(&ack(&partition, TOPIC, 3), "the batch cannot be unpacked");
+    // The store has the first record of this batch, and keeps the others without compression.
+    let overlapping = [LINES[1], "r2", LINES[0]];
+    producer.send_frames(&[&records(1), &compressed(Compression::Zstd, &overlapping)]);
+    producer.message(&ack(&partition, TOPIC, 3));
+    // A response to a FETCH.
+    let zstd = compressed(Compression::Zstd, &LINES);
+    producer.send(&head(TOPIC, &partition, 5));
+    assert_eq!(producer.fetch_from(4), (partition.clone(), writer.clone(), TOPIC.into(), 4, 2));
+    producer.send_frames(&[&position(b'R', &writer, &partition, TOPIC, 4), &zstd]);
+    producer.message(&ack(&partition, TOPIC, 5));
+
+    let mut reader = Node::new(&cluster);
+    reader.subscribe_to(b"DRE", &reader.address);
+    reader.start_beacon();
+    reader.subscriber_of(b'W');
+    reader.subscription(b"F");
+    let me = reader.address.clone();
+    // The store's reader sends STORE-HELLO because it has received our subscriptions.
+    reader.message(&to(b'E', &me));
+    let all = [LINES[0], LINES[1], "r2", LINES[0], LINES[0], LINES[1]];
+    reader.send(&fetch(&partition, &me, TOPIC, 0, 6));
+    reader.direct_records(&partition, TOPIC, 0, &all);
+    reader.send(&[&fetch(&partition, &me, TOPIC, 1, 5)[..], NO_STORE_BUT_BATCHES].concat());
+    let mut served = |first| reader.message(&position(b'R', &me, &partition, TOPIC, first)).remove(1);
+    assert_eq!([served(0), served(4)], [lz4, zstd]);
+    let mut consumer = cluster.consumer(TOPIC);
+    expect_lines(&mut consumer, &partition, &all);
+}
+
 /// A batch in which `octets` replace the octets from `at` on. The checksum is valid.
 fn forged(contents: &[&str], at: usize, octets: &[u8]) -> Vec<u8> {
-    let mut forged = batch(contents);
+    forged_of(batch(contents), at, octets)
+}
+
+/// The same for any batch.
+fn forged_of(mut forged: Vec<u8>, at: usize, octets: &[u8]) -> Vec<u8> {
     forged[at..at + octets.len()].copy_from_slice(octets);
     let checksum = crc32fast::hash(&forged[4..]);
     forged[..4].copy_from_slice(&checksum.to_be_bytes());
@@ -111,7 +240,7 @@ fn a_consumer_delivers_overlapping_batches_once_and_drops_wrong_ones() {
     producer.send_frames(&[&records(4), &batch(&["wrong"]), &batch(&["wrong"])]);
     producer.send_frames(&[&records(4), &batch(&["r4"])]);
     expect_lines(&mut consumer, &partition, &["r4"]);
-    assert!(consumer.log().contains("dropped a RECORDS"), "{}", consumer.log());
+    consumer.wait_for_log("dropped a RECORDS");
 
     // A response begins before the requested record.
     producer.send(&head(TOPIC, &partition, 6));
@@ -123,5 +252,13 @@ fn a_consumer_delivers_overlapping_batches_once_and_drops_wrong_ones() {
     producer.send_record(&record(TOPIC, &partition, 8), "r8");
     producer.send_frames(&[&records(9), &batch(&["r9"])]);
     expect_lines(&mut consumer, &partition, &["r8", "r9"]);
+    // So may compressed ones. A batch that cannot be unpacked, or to another length, is dropped.
+    for (first, compression) in [(10, Compression::Lz4), (12, Compression::Zstd)] {
+        let octets = compressed(compression, &LINES);
+        producer.send_frames(&[&records(first), &forged_of(octets.clone(), 24, &[0xff; 4])]);
+        producer.send_frames(&[&records(first), &forged_of(octets.clone(), 12, &[0, 0, 1, 0])]);
+        producer.send_frames(&[&records(first), &octets]);
+        expect_lines(&mut consumer, &partition, &LINES);
+    }
     consumer.expect_silence(QUIET, "each record once");
 }

@@ -7,7 +7,7 @@ use dafka::protocol::ingest::Limits;
 use dafka::protocol::store::reader::{EachHead, Source};
 use dafka::protocol::store::replica::{Append, Replica};
 use dafka::protocol::{Outbox, Sender};
-use dafka::wire::batch::Batch;
+use dafka::wire::batch::AnyBatch;
 use dafka::wire::{Message, Position};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -189,7 +189,7 @@ impl Source for Log {
         _: PartitionName,
         _: u64,
         _: u64,
-        _: &mut dyn FnMut(u64, Batch<&[u8]>) -> bool,
+        _: &mut dyn FnMut(u64, AnyBatch<&[u8]>) -> bool,
     ) -> Result<u64, Self::Error> {
         unreachable!("no FETCH of these tests asks for batches")
     }

@@ -518,7 +518,7 @@ impl Source for SimLog {
         partition: PartitionName,
         from: u64,
         max_count: u64,
-        each: &mut dyn FnMut(u64, wire::batch::Batch<&[u8]>) -> bool,
+        each: &mut dyn FnMut(u64, wire::batch::AnyBatch<&[u8]>) -> bool,
     ) -> Result<u64, Self::Error> {
         let each = &mut |stored: StoredBatch| each(stored.first_offset, stored.batch);
         let is_failing = self.disk.is_read_failing();

@@ -18,7 +18,6 @@ use super::model::{Model, Name, Run};
 use super::nodes::{Node, Role};
 use super::oracle::Oracle;
 use super::world::Store;
-use dafka::protocol::Payload;
 use dafka::protocol::consumer::Start;
 use dafka::storage::scan::Limited;
 use dafka::storage::{PartitionName, partitions, scan};

@@ -234,7 +234,7 @@ impl Node {
         out: &mut Outbox<Run>,
     ) -> Result<Outcome, String> {
         let now_ms = self.clock.now_ms(now);
-        let Node { role, inbox, heard, is_old, .. } = self;
+        let Node { id, role, inbox, heard, is_old, .. } = self;
         let mut outcome = Outcome::default();
         match role {
             Role::Producer(node) => {
@@ -260,7 +260,11 @@ impl Node {
                                 commands.next();
                             }
                             node.kept.extend(contents.iter().cloned());
-                            node.producer.publish(contents.into(), now_ms, out);
+                            let run = Run::from(contents);
+                            // Half of the producers compress.
+                            let is_compressed = id.is_multiple_of(2) && node.producer.are_batches_taken();
+                            let run = if is_compressed { run.compressed() } else { run };
+                            node.producer.publish(run, now_ms, out);
                         }
                         Command::Terminate => {
                             node.is_terminating = true;

@@ -1,7 +1,9 @@
 //! Batches of producers in the log: stored as they are, in part, and read as they are stored.
 
 use dafka::storage::ReadError;
-use dafka::wire::batch::{Attributes, Batch, BatchBuilder, HeadersBuf, Record};
+use dafka::wire::batch::{
+    AnyBatch, Attributes, Batch, BatchBuilder, Compression, Compressor, HeadersBuf, Record,
+};
 
 use crate::common::{
     P, Part, append, content, dir, named, open, read, read_batches, read_from, record_key, store, stored,
@@ -38,6 +40,38 @@ fn a_value_has_the_documented_octets() {
     // Calculated with zlib's crc32 over the key and the first four octets of the batch.
     assert_eq!(value[batch.len()..], 0x5cb80723_u32.to_be_bytes());
     assert_eq!(stored(dir.path(), "meta", b"format"), Some(2u32.to_be_bytes().to_vec()));
+}
+
+#[test]
+fn a_compressed_batch_is_stored_as_it_is_and_unpacked_for_single_records() {
+    let dir = dir();
+    let log = open(dir.path());
+    let mut builder = BatchBuilder::new(Vec::new());
+    (0..20).for_each(|offset| builder.push(&content(offset, 10).repeat(20)).expect("fits"));
+    let plain = builder.finish(Vec::new()).expect("records");
+    let [lz4, zstd] = [Compression::Lz4, Compression::Zstd]
+        .map(|compression| Compressor::new(compression).compress(&plain).expect("it becomes shorter"));
+    append(&log, P, 0, &[lz4.clone(), zstd.clone()]).expect("append");
+    append(&log, P, 40, std::slice::from_ref(&plain)).expect("append");
+    // With a valid checksum, but the area cannot be unpacked.
+    let mut octets = lz4.as_octets().to_vec();
+    octets[24..28].fill(0xff);
+    let checksum = crc32fast::hash(&octets[4..]);
+    octets[..4].copy_from_slice(&checksum.to_be_bytes());
+    let Ok(AnyBatch::Compressed(damaged)) = AnyBatch::check(&octets[..]) else { panic!("it is compressed") };
+    append(&log, P, 60, &[damaged]).expect("append");
+
+    let (batches, next) = read_batches(&log, P, 5, u64::MAX, usize::MAX).expect("readable");
+    let expected = [(0, lz4.as_octets()), (20, zstd.as_octets()), (40, plain.as_octets()), (60, &octets)];
+    assert!(batches.iter().map(|(first, octets)| (*first, &**octets)).eq(expected));
+    assert_eq!(next, 80);
+    let singles = read(&log, P, 5, 40, usize::MAX).expect("readable");
+    let expected = (5..45).map(|offset| (offset, content(offset % 20, 10).repeat(20)));
+    assert!(singles.into_iter().eq(expected));
+    // The limit of the length counts unpacked octets.
+    assert_eq!(read(&log, P, 15, 40, 1_999).expect("readable").len(), 9);
+    let Err(ReadError::Corrupt(corruption)) = read(&log, P, 70, 1, 1) else { panic!("not detected") };
+    assert_eq!((corruption.offset, corruption.reason), (70, "the batch cannot be unpacked"));
 }
 
 #[test]

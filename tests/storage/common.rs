@@ -134,7 +134,7 @@ pub(crate) fn read_batches(
             None => assert!(first_offset <= from && from < end),
         }
         assert!(first_offset < from.saturating_add(max_count));
-        assert_eq!(wire::batch::Batch::check(octets).expect("a batch").count() as u64, count);
+        assert_eq!(wire::batch::AnyBatch::check(octets).expect("a batch").count() as u64, count);
         got.push((first_offset, octets.to_vec()));
         expected = Some(end);
         true

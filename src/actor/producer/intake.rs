@@ -79,7 +79,7 @@ impl Intake {
 
     /// Counts records that are published.
     pub(super) fn note_published(&mut self, run: &Run) {
-        run.contents().for_each(|content| self.published.add(content.len()));
+        run.for_each_content(|content| self.published.add(content.len()));
     }
 
     /// A record has arrived through the pipe, while the actor keeps records that occupy `held_bytes`.

@@ -103,7 +103,8 @@ impl<P: Payload + AsRecords> Intake<P> {
         from: &Sender,
         now_ms: u64,
     ) -> Result<(), TooLong> {
-        let is_too_long = |run: &P| run.contents().any(|content| content.len() > MAX_CONTENT_LEN_BYTES);
+        // A batch was checked for this.
+        let is_too_long = |run: &P| !run.is_batch() && run.len_bytes() > MAX_CONTENT_LEN_BYTES;
         if content.as_ref().is_some_and(is_too_long) {
             return Err(TooLong);
         }

@@ -14,7 +14,7 @@ use crate::protocol::store::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, PartitionName, ReadError};
-use crate::wire::batch::Batch;
+use crate::wire::batch::AnyBatch;
 use crate::wire::{Message, Subscription};
 use std::collections::HashSet;
 
@@ -64,7 +64,7 @@ impl Source for Log {
         partition: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, Batch<&[u8]>) -> bool,
+        each: &mut dyn FnMut(u64, AnyBatch<&[u8]>) -> bool,
     ) -> Result<u64, ReadError> {
         Log::read_batches(self, partition, from, count, ANSWER_LEN_BYTES, &mut |stored| {
             each(stored.first_offset, stored.batch)

@@ -98,6 +98,7 @@ impl Role for WriterRole {
     const RECEIVES: Receives = Receives::Records;
     /// The content of a record is kept until the disk has written it.
     const KEEPS_CONTENT: bool = true;
+    const KEEPS_COMPRESSED: bool = true;
 
     fn can_receive(&self) -> bool {
         !self.intake.is_full()

@@ -266,12 +266,11 @@ impl Comparison {
             return false;
         }
         let from = from();
-        let mut is_answer = true;
-        for (index, content) in (0..).zip(run.contents()) {
-            let mut of_record = *position;
-            of_record.sequence = position.sequence.saturating_add(index);
+        let (mut is_answer, mut of_record) = (true, *position);
+        run.for_each_content(|content| {
             is_answer &= self.handle_record(&of_record, content, &from, now_ms);
-        }
+            of_record.sequence = of_record.sequence.saturating_add(1);
+        });
         is_answer
     }
 

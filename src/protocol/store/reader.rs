@@ -4,7 +4,7 @@ use crate::partition_name::PartitionName;
 use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
 use crate::protocol::answers::{Answers, Job};
 use crate::protocol::{Outbox, Progress, Requesters, Sender};
-use crate::wire::batch::Batch;
+use crate::wire::batch::AnyBatch;
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes the head of a partition: its name, and the offset of the last record.
@@ -46,7 +46,7 @@ pub trait Source {
         partition: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, Batch<&[u8]>) -> bool,
+        each: &mut dyn FnMut(u64, AnyBatch<&[u8]>) -> bool,
     ) -> Result<u64, Self::Error>;
 }
 
@@ -56,7 +56,7 @@ pub trait Stored {
     fn of_record(content: &[u8]) -> Self;
 
     /// All records of a batch.
-    fn of_batch(batch: Batch<&[u8]>) -> Self;
+    fn of_batch(batch: AnyBatch<&[u8]>) -> Self;
 }
 
 /// The limit of waiting requests for heads. At the limit, a new request evicts another one or is refused, see

@@ -41,7 +41,7 @@ impl Ends {
         let mut published = Vec::new();
         while let Some(run) = self.intake.pop() {
             self.intake.note_published(&run);
-            published.extend(run.contents().map(<[u8]>::to_vec));
+            run.for_each_content(|content| published.push(content.to_vec()));
         }
         published
     }
