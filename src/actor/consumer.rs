@@ -13,7 +13,7 @@ use super::notices::Notices;
 use super::record_queue::{RecordList, RecordWriter, send_frames};
 use super::role::{Flow, Receives, Role};
 use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
-use crate::net::{Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
+use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
 use crate::protocol::ingest::Limits;
@@ -21,7 +21,7 @@ use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
-use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
+use zmq::{POLLIN, POLLOUT, PollEvents};
 
 /// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
@@ -126,10 +126,10 @@ impl Role for ConsumerRole<'_> {
         }
     }
 
-    fn extra_item(&self) -> Option<PollItem<'_>> {
+    fn extra_item(&self) -> Option<Awaited<'_>> {
         match &self.sink {
             Sink::Queue(writer) => Some(writer.item()),
-            Sink::Socket(sink) if self.is_blocked => Some(sink.item(POLLOUT)),
+            Sink::Socket(sink) if self.is_blocked => Some(Awaited::Socket(sink, POLLOUT)),
             _ => None,
         }
     }

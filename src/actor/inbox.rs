@@ -185,7 +185,7 @@ impl Drop for Inbox {
 
 fn receive(socket: &Socket, backlog: &Backlog) -> Result<Option<Received>> {
     let mut frame = Frame::new();
-    if !socket.try_recv(&mut frame)? {
+    if !socket.try_recv_awaited(&mut frame)? {
         return Ok(None);
     }
     let content = receive_content(socket, &frame)?;
@@ -199,7 +199,9 @@ mod tests {
     use super::super::message_queue::OVERHEAD_BYTES;
     use super::super::received::Content;
     use super::*;
+    use crate::net::poll;
     use crate::wire::id;
+    use zmq::POLLIN;
 
     fn message(id: u8, len: usize) -> Received {
         let (frame, content) = (Frame::copy(&[id]), Content::One(Frame::zeroed(len).unwrap()));
@@ -261,7 +263,7 @@ mod tests {
         for count in 1..=COUNT {
             publisher.send_frames(&[&[id::RECORD; 50], &[b'x'; 100]]).unwrap();
             while inbox.queue.len() < count {
-                subscriber.zmq().poll(zmq::POLLIN, -1).unwrap();
+                poll(&mut [subscriber.item(POLLIN)], -1).unwrap();
                 inbox.fill(&subscriber, &backlog, 0).unwrap();
             }
         }
@@ -301,6 +303,7 @@ mod tests {
             send();
             for _ in 0..count {
                 send();
+                subscriber.expect_input();
                 let received = inbox.next(&subscriber, &backlog).unwrap().unwrap();
                 assert_eq!(received.frame.as_ref(), processed.to_be_bytes());
                 processed += 1;

@@ -6,8 +6,8 @@ use super::requesters::RequesterTable;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result};
 use crate::net::reconnect::Action;
 use crate::net::{
-    Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wake, Warning,
-    now_ms, poll,
+    Awaited, Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wake,
+    Warning, now_ms, wait,
 };
 use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
@@ -15,7 +15,7 @@ use crate::wire::{Message, Position, Subscription, Traffic};
 use beacon_link::BeaconLink;
 use std::cell::{RefCell, RefMut};
 use std::collections::HashSet;
-use zmq::{POLLIN, PollItem};
+use zmq::POLLIN;
 
 mod beacon_link;
 mod sockets;
@@ -136,13 +136,18 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until an item is ready, `timeout_ms` have passed (negative: no limit), or a Unix signal has arrived.
-    pub(super) fn poll(&self, items: &mut [PollItem], timeout_ms: i64) -> Result {
+    /// Waits until an item is ready, `timeout_ms` have passed (negative: no limit), or a Unix signal has arrived. Returns
+    /// what is ready.
+    pub(super) fn wait<const N: usize>(
+        &self,
+        awaited: [Option<Awaited>; N],
+        timeout_ms: i64,
+    ) -> Result<[bool; N]> {
         // A connection becomes idle only while the node waits and has no unread subscription: an unread subscription
         // may have come over that connection.
         let inbound = self.inbound.as_ref().filter(|_| !self.is_behind());
         let _waiting = inbound.map(Inbound::waiting);
-        Ok(poll(items, timeout_ms)?)
+        Ok(wait(awaited, timeout_ms)?)
     }
 
     /// The event to poll for the beacon's reports.
@@ -231,9 +236,9 @@ impl Node {
             let is_complete = self.beacon.is_complete(connected.len());
             let quiet_ms = if is_complete { COMPLETE_QUIET_MS } else { QUIET_MS };
             let timeout_ms = quiet_ms.min(due_ms.saturating_sub(now_ms()));
-            let items = &mut [self.beacon().item(POLLIN), self.publisher.item(POLLIN)];
-            self.poll(items, timeout_ms as i64)?;
-            if timeout_ms == 0 || !items.iter().any(|item| item.is_readable()) {
+            let awaited = [self.beacon().awaited(), Awaited::Socket(&self.publisher, POLLIN)].map(Some);
+            let ready = self.wait(awaited, timeout_ms as i64)?;
+            if timeout_ms == 0 || !ready.contains(&true) {
                 return Ok(());
             }
             self.follow_beacon()?;
@@ -255,7 +260,7 @@ impl Node {
         let mut frame = Frame::new();
         let mut is_empty = false;
         for _ in 0..BATCH_COUNT {
-            is_empty = !self.publisher.try_recv(&mut frame)?;
+            is_empty = !self.publisher.try_recv_awaited(&mut frame)?;
             if is_empty {
                 break;
             }
@@ -333,7 +338,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::pipe;
+    use crate::net::{pipe, poll};
     use crate::settings::Settings;
 
     #[test]

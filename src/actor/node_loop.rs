@@ -1,14 +1,14 @@
 //! The loop that every node except a tower runs. A [`Role`] implements what differs between the kinds of nodes.
 //!
-//! A turn waits for input, and reads commands, subscriptions, messages and the beacon's reports. Then the role does
-//! what is due, and the loop publishes the messages of the role's state machine. Each step is bounded, so no kind of
-//! input can block the others.
+//! A turn waits for input, and reads commands, subscriptions, messages and the beacon's reports, as far as there are
+//! any. Then the role does what is due, and the loop publishes the messages of the role's state machine. Each step is
+//! bounded, so no kind of input can block the others.
 
 use super::common::Common;
 use super::received::Received;
 use super::role::{Flow, Receives, Role};
 use super::{BATCH_COUNT, Result, Run, sender, timeout_ms};
-use crate::net::{Frame, now_ms};
+use crate::net::{Awaited, Frame, now_ms};
 use crate::wire::Message;
 use zmq::POLLIN;
 
@@ -53,19 +53,19 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
     // stop.
     let notices_ms = notices.due_ms().map(|due_ms| now_ms + due_ms.saturating_sub(self::now_ms()));
     let due_ms = role_ms.into_iter().chain(notices_ms).min();
-    let (extra, pipe) = (role.extra_item(), pipe.item(role.pipe_events()));
-    let has_extra = extra.is_some();
-    let mut items = [
-        node.subscriber.item(POLLIN),
-        node.publisher.item(POLLIN),
-        node.beacon().item(POLLIN),
-        pipe,
-        // A placeholder, which is not polled.
-        extra.unwrap_or_else(|| node.publisher.item(POLLIN)),
+    let input = |socket| Some(Awaited::Socket(socket, POLLIN));
+    let pipe_events = Some(role.pipe_events()).filter(|events| !events.is_empty());
+    let awaited = [
+        // Before the subscriber: when the beacon reports the end of a connection, the messages of this connection are
+        // then noticed too.
+        Some(node.beacon().awaited()),
+        input(&node.subscriber),
+        input(&node.publisher),
+        pipe_events.map(|events| Awaited::Socket(pipe, events)),
+        role.extra_item(),
     ];
-    let count = items.len() - usize::from(!has_extra);
-    node.poll(&mut items[..count], timeout_ms(due_ms, now_ms))?;
-    Ok(has_extra && items[4].is_readable())
+    let [.., is_extra_ready] = node.wait(awaited, timeout_ms(due_ms, now_ms))?;
+    Ok(is_extra_ready)
 }
 
 /// Reads commands from the owner's pipe.
@@ -73,7 +73,7 @@ fn read_commands(common: &mut Common, role: &mut impl Role) -> Result<Flow> {
     let now_ms = common.clock.now_ms();
     let mut command = Frame::new();
     for _ in 0..BATCH_COUNT {
-        if !role.pipe_events().contains(POLLIN) || !common.pipe.try_recv(&mut command)? {
+        if !role.pipe_events().contains(POLLIN) || !common.pipe.try_recv_awaited(&mut command)? {
             break;
         }
         let mut argument = Frame::new();

@@ -27,13 +27,13 @@ pub use reader::RecordReader;
 
 use super::Result;
 use crate::czmq::exit;
-use crate::net::{Frame, Socket};
+use crate::net::{Awaited, Frame, Socket};
 use crate::partition_name::PartitionName;
 use crate::protocol::Payload;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zmq::{POLLIN, PollItem};
+use zmq::POLLIN;
 
 /// How many records the application reads through this library before the reader switches to queue mode. A program that
 /// reads some records itself usually reads one of them before the switch. It then gets frames for ever.
@@ -190,8 +190,8 @@ pub struct RecordWriter {
 
 impl RecordWriter {
     /// The item to poll for: it becomes ready when [`RecordWriter::hand_over`] must be called.
-    pub(super) fn item(&self) -> PollItem<'_> {
-        PollItem::from_fd(self.file, POLLIN)
+    pub(super) fn item(&self) -> Awaited<'_> {
+        Awaited::File(self.file)
     }
 
     /// Hands over records until no record is left, or the queue or the pipe is full. `is_woken`: [`RecordWriter::item`]

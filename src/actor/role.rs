@@ -5,11 +5,11 @@
 
 use super::common::Common;
 use super::{Result, Run};
-use crate::net::{Frame, Origin};
+use crate::net::{Awaited, Frame, Origin};
 use crate::protocol::notice::Notice;
 use crate::protocol::{Outbox, Sender};
 use crate::wire::{Message, Position, Subscription};
-use zmq::{POLLIN, PollEvents, PollItem};
+use zmq::{POLLIN, PollEvents};
 
 /// Whether the loop continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,8 @@ pub(super) trait Role: Sized {
         POLLIN
     }
 
-    /// One more item to poll.
-    fn extra_item(&self) -> Option<PollItem<'_>> {
+    /// One more item to wait for.
+    fn extra_item(&self) -> Option<Awaited<'_>> {
         None
     }
 

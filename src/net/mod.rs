@@ -45,7 +45,7 @@ pub use interface::first_ipv6_address;
 pub use monitor::Monitor;
 pub use peer::{Origin, Peer};
 pub use pipe::{Pipe, TERM, connect_pair, is_signal, is_success, pipe, pipe_with_limit};
-pub use poll::poll;
+pub use poll::{Awaited, poll, wait};
 pub use priority::lower_priority;
 pub use readers::{Readers, Reading};
 pub use reconnect::Reconnect;

@@ -1,9 +1,11 @@
 //! Waits at sockets. An actor's wait also ends when the process ends.
 
+use super::Socket;
 use super::socket::last_error;
 use crate::czmq::exit::{self, Role};
+use std::os::fd::RawFd;
 use std::os::raw::c_int;
-use zmq::{POLLIN, PollItem};
+use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 use zmq_sys::{zmq_poll, zmq_pollitem_t};
 
 /// How often a wait checks whether the process ends. This applies to threads without a descriptor that becomes readable
@@ -77,4 +79,101 @@ fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
         true => Err(zmq::Error::ETERM),
         false => Ok(()),
     }
+}
+
+/// What [`wait`] waits for.
+#[derive(Clone, Copy)]
+pub enum Awaited<'a> {
+    /// Events of a socket.
+    Socket(&'a Socket, PollEvents),
+    /// A descriptor becomes readable.
+    File(RawFd),
+}
+
+impl<'a> Awaited<'a> {
+    /// As an item of [`poll`].
+    pub fn item(self) -> PollItem<'a> {
+        match self {
+            Awaited::Socket(socket, events) => socket.item(events),
+            Awaited::File(file) => PollItem::from_fd(file, POLLIN),
+        }
+    }
+
+    /// Whether the event is known to have happened already. Asks libzmq only if the descriptor does not tell.
+    fn is_ready(self) -> bool {
+        match self {
+            Awaited::Socket(socket, events) if events == POLLIN && !socket.may_have_input() => false,
+            Awaited::Socket(socket, events) => socket.events().intersects(events),
+            Awaited::File(_) => false,
+        }
+    }
+
+    fn descriptor(self) -> zmq::Result<RawFd> {
+        match self {
+            // This is not a system call.
+            Awaited::Socket(socket, _) => socket.zmq().get_fd(),
+            Awaited::File(file) => Ok(file),
+        }
+    }
+}
+
+/// As [`poll`], for an actor that then reads only what is ready, with [`Socket::try_recv_awaited`]. Returns what may be
+/// ready. Makes one system call, and one more for each socket that was used since it was last read completely.
+/// ([`poll`] makes two for each socket, and each read that finds nothing makes one.)
+///
+/// The kernel looks at the items in their order. So if one is not ready and a later one is, then nothing arrived at the
+/// first before it arrived at the later one.
+///
+/// # Errors
+/// See [`poll`].
+pub fn wait<const N: usize>(awaited: [Option<Awaited>; N], timeout_ms: i64) -> zmq::Result<[bool; N]> {
+    let exit = exit::descriptor().filter(|_| !exit::is_ending());
+    let mut ready = [false; N];
+    if let Some(exit) = exit {
+        ready = wait_until_exit(&awaited, exit, timeout_ms)?;
+        if !exit::is_ending() {
+            return Ok(ready);
+        }
+    }
+    let mut items: Vec<PollItem> = awaited.iter().flatten().map(|awaited| awaited.item()).collect();
+    poll(&mut items, timeout_ms)?;
+    let mut items = items.iter();
+    for (ready, awaited) in ready.iter_mut().zip(&awaited) {
+        *ready = awaited.is_some() && items.next().is_some_and(|item| !item.get_revents().is_empty());
+    }
+    Ok(ready)
+}
+
+/// Also returns when the process begins to end: then `exit` becomes readable.
+fn wait_until_exit<const N: usize>(
+    awaited: &[Option<Awaited>; N],
+    exit: RawFd,
+    timeout_ms: i64,
+) -> zmq::Result<[bool; N]> {
+    let mut ready = awaited.map(|awaited| awaited.is_some_and(Awaited::is_ready));
+    // poll(2) ignores an item with a negative descriptor.
+    let mut files = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; N];
+    for (file, awaited) in files.iter_mut().zip(awaited) {
+        file.fd = awaited.map_or(Ok(-1), Awaited::descriptor)?;
+    }
+    let exit = libc::pollfd { fd: exit, events: libc::POLLIN, revents: 0 };
+    let mut all = [files.as_slice(), &[exit]].concat();
+    let timeout_ms = if ready.contains(&true) { 0 } else { timeout_ms.clamp(-1, i64::from(c_int::MAX)) };
+    // SAFETY: `all` is a live array of that many items. A signal ends the wait without an event.
+    unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, timeout_ms as c_int) };
+    for ((ready, awaited), file) in ready.iter_mut().zip(awaited).zip(&all) {
+        if file.revents == 0 || *ready {
+            continue;
+        }
+        *ready = match awaited {
+            Some(Awaited::Socket(socket, events)) if !events.contains(POLLOUT) => {
+                // The read shows what it was, also a failure.
+                socket.expect_input();
+                true
+            }
+            Some(Awaited::Socket(socket, events)) => socket.events().intersects(*events),
+            _ => true,
+        };
+    }
+    Ok(ready)
 }

@@ -23,6 +23,9 @@ pub struct Socket {
     zmq: ManuallyDrop<zmq::Socket>,
     pub(super) raw: *mut c_void,
     owned: bool,
+    /// False when everything was read and the socket was not used since. Then its descriptor becomes readable with the
+    /// next input. Every other use may make libzmq notice input, and the descriptor is then not readable.
+    may_have_input: Cell<bool>,
     /// Whether this end has sent a signal, or need not send its first one. The first signal of an actor means that the
     /// actor is ready.
     pub(super) has_signalled: Cell<bool>,
@@ -74,6 +77,7 @@ impl Socket {
             zmq: ManuallyDrop::new(zmq),
             raw,
             owned,
+            may_have_input: Cell::new(true),
             has_signalled: Cell::new(false),
             file: RefCell::default(),
             own_actor: OnceCell::new(),
@@ -115,17 +119,41 @@ impl Socket {
     /// ETERM when the context ends, and other errors of libzmq.
     pub fn try_recv(&self, frame: &mut Frame) -> zmq::Result<bool> {
         exit::park_if_abandoned();
+        self.may_have_input.set(true);
         loop {
             // SAFETY: socket and message are live.
             if unsafe { zmq_msg_recv(frame.as_raw(), self.raw, zmq::DONTWAIT) } >= 0 {
                 return Ok(true);
             }
             match last_error() {
-                zmq::Error::EAGAIN => return Ok(false),
+                zmq::Error::EAGAIN => {
+                    self.may_have_input.set(false);
+                    return Ok(false);
+                }
                 zmq::Error::EINTR => continue,
                 error => return Err(error),
             }
         }
+    }
+
+    /// As [`Socket::try_recv`], for a socket that [`wait`](super::wait) waits for. Calls libzmq only if there may be
+    /// input: each call without a result costs a system call.
+    ///
+    /// # Errors
+    /// See [`Socket::try_recv`].
+    pub fn try_recv_awaited(&self, frame: &mut Frame) -> zmq::Result<bool> {
+        Ok(self.may_have_input.get() && self.try_recv(frame)?)
+    }
+
+    /// Whether there may be input that the socket's descriptor does not report.
+    pub(super) fn may_have_input(&self) -> bool {
+        self.may_have_input.get()
+    }
+
+    /// Declares that there may be input: the socket's descriptor has reported something, or the socket was used through
+    /// another [`Socket`].
+    pub fn expect_input(&self) {
+        self.may_have_input.set(true);
     }
 
     /// Waits for a frame and receives it.
@@ -133,6 +161,7 @@ impl Socket {
     /// # Errors
     /// EINTR after a signal, ETERM when the context ends, EAGAIN when the socket's timeout has passed.
     pub fn recv(&self, frame: &mut Frame) -> zmq::Result<()> {
+        self.expect_input();
         // SAFETY: socket and message are live.
         match unsafe { zmq_msg_recv(frame.as_raw(), self.raw, 0) } {
             -1 => Err(last_error()),
@@ -188,6 +217,7 @@ impl Socket {
         call: unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int,
     ) -> zmq::Result<()> {
         let endpoint = CString::new(endpoint).map_err(|_| zmq::Error::EINVAL)?;
+        self.expect_input();
         uninterrupted(|| {
             // SAFETY: the socket is live, and the endpoint a NUL-terminated string; libzmq copies it.
             match unsafe { call(self.raw, endpoint.as_ptr()) } {
@@ -238,6 +268,7 @@ impl Socket {
     /// Like [`Socket::send_flags`], for an actor's ready signal, which [`ActorState::has_sent`] does not count.
     pub(super) fn send_unnoted(&self, frame: &mut Frame, flags: c_int) -> zmq::Result<bool> {
         exit::park_if_abandoned();
+        self.expect_input();
         loop {
             // SAFETY: socket and message are live. libzmq takes the content and leaves an empty message.
             if unsafe { zmq_msg_send(frame.as_raw(), self.raw, flags) } >= 0 {
@@ -274,7 +305,9 @@ impl Socket {
     /// The events that the socket is ready for now.
     pub fn events(&self) -> PollEvents {
         exit::park_if_abandoned();
-        uninterrupted(|| self.zmq.get_events()).unwrap_or(PollEvents::empty())
+        let events = uninterrupted(|| self.zmq.get_events());
+        self.may_have_input.set(!events.is_ok_and(|events| !events.contains(zmq::POLLIN)));
+        events.unwrap_or(PollEvents::empty())
     }
 
     /// True when the socket was made by another process, from which this process was forked. The socket cannot be used
@@ -314,6 +347,7 @@ impl Socket {
 
     /// This socket as an item of [`poll`](super::poll).
     pub fn item(&self, events: PollEvents) -> PollItem<'_> {
+        self.expect_input();
         self.zmq.as_poll_item(events)
     }
 }

@@ -1,5 +1,6 @@
 //! Wakes another thread that polls. Takes one descriptor.
 
+use super::Awaited;
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,11 @@ impl Wake {
             let _ = rustix::io::read(&self.event, &mut [0; 8]);
         }
         was_set
+    }
+
+    /// The event, for [`wait`](super::wait).
+    pub fn awaited(&self) -> Awaited<'_> {
+        Awaited::File(self.event.as_raw_fd())
     }
 
     /// The event as an item of [`poll`](super::poll).

@@ -56,7 +56,7 @@ impl Actor {
 
     fn hand_over(&mut self) -> bool {
         // As the loop of a node does.
-        let is_woken = zmq::poll(&mut [self.writer.item()], 0).unwrap() == 1;
+        let is_woken = zmq::poll(&mut [self.writer.item().item()], 0).unwrap() == 1;
         self.writer.hand_over(&mut self.records, is_woken).unwrap()
     }
 }
@@ -168,7 +168,7 @@ fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
         actor.hand_over();
         application.read();
     }
-    let is_waiting = |actor: &Actor| zmq::poll(&mut [actor.writer.item()], 0).unwrap() == 0;
+    let is_waiting = |actor: &Actor| zmq::poll(&mut [actor.writer.item().item()], 0).unwrap() == 0;
     actor.add(1_000);
     assert!(!actor.hand_over() && is_waiting(&actor));
     assert_eq!(actor.records.len(), 950);
@@ -207,7 +207,7 @@ fn a_wake_that_was_not_read_does_not_hide_the_next_one() {
     // stays unread.
     assert!(!actor.writer.hand_over(&mut actor.records, false).unwrap());
     assert!(application.read());
-    assert_eq!(zmq::poll(&mut [actor.writer.item()], 0), Ok(1));
+    assert_eq!(zmq::poll(&mut [actor.writer.item().item()], 0), Ok(1));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn two_threads_hand_over_records_in_order() {
                 if actor.hand_over() {
                     actor.add((actor.next % 130).min(count - actor.next).max(1).min(count - actor.next));
                 } else {
-                    assert_eq!(zmq::poll(&mut [actor.writer.item()], 20_000), Ok(1), "not woken");
+                    assert_eq!(zmq::poll(&mut [actor.writer.item().item()], 20_000), Ok(1), "not woken");
                 }
             }
             actor.writer

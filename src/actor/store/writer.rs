@@ -11,7 +11,7 @@ use crate::actor::node_loop;
 use crate::actor::notices::Notices;
 use crate::actor::role::{Flow, Receives, Role};
 use crate::actor::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes, printable};
-use crate::net::{Frame, Kind, Origin, Pipe, TERM, Warning, now_ms};
+use crate::net::{Awaited, Frame, Kind, Origin, Pipe, TERM, Warning, now_ms};
 use crate::protocol::ingest::Limits;
 use crate::protocol::notice::Notice;
 use crate::protocol::store::replica::{Replica, Resume};
@@ -21,7 +21,7 @@ use crate::storage::{Log, PartitionName};
 use crate::wire::batch::MAX_CONTENT_LEN_BYTES;
 use crate::wire::{Message, Position, Subscription};
 use std::sync::{Arc, Mutex, PoisonError};
-use zmq::{POLLIN, PollItem};
+use zmq::POLLIN;
 
 /// Runs a writer until `$TERM`. `reader` is the address of the store's reader, `store` the name of the store.
 pub(super) fn run(
@@ -108,8 +108,8 @@ impl Role for WriterRole {
         self.intake.due_ms()
     }
 
-    fn extra_item(&self) -> Option<PollItem<'_>> {
-        Some(self.committer.wake().item(POLLIN))
+    fn extra_item(&self) -> Option<Awaited<'_>> {
+        Some(Awaited::Socket(self.committer.wake(), POLLIN))
     }
 
     fn handle_command(&mut self, _: &mut Common, command: &[u8], _: Option<Frame>, _: u64) -> Result<Flow> {
