@@ -176,7 +176,7 @@ typedef struct {
 } sender_t;
 
 //  Thread and number, and zeros up to another length for each record. Each tenth record is long. Some contents are
-//  frames of the program.
+//  frames of the program. After a pause, the producer's actor waits, and these threads publish some records themselves.
 
 static void *
 s_sender (void *args)
@@ -196,6 +196,8 @@ s_sender (void *args)
             CHECK (dafka_producer_msg_set_content_buffer (msg, content, size) == 0);
         CHECK (dafka_producer_msg_send (msg, self->producer) == 0);
         CHECK (dafka_producer_msg_content (msg) == NULL);
+        if (number % 100 == 0)
+            zclock_sleep (1);
     }
     dafka_producer_msg_destroy (&msg);
     return args;

@@ -15,6 +15,7 @@ mod endpoints_file;
 mod handle;
 mod inbox;
 pub mod inventory;
+mod lendable;
 mod message_queue;
 mod node;
 mod node_loop;

@@ -2,12 +2,13 @@
 
 use super::beacon::Report;
 use super::directory::Directory;
+use super::lendable::Lendable;
 use super::requesters::RequesterTable;
 use super::{BATCH_COUNT, MAX_FRAME_LEN_BYTES, Result};
 use crate::net::reconnect::Action;
 use crate::net::{
-    Awaited, Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wake,
-    Warning, now_ms, wait,
+    Awaited, Backlog, Frame, Inbound, InboundLimits, Kind, Origin, Peer, Pipe, Socket, Subscribers, Wait,
+    Waiting, Wake, Warning, now_ms,
 };
 use crate::protocol::producer::copies::IsPeer;
 use crate::settings;
@@ -36,7 +37,8 @@ const MAX_SETTLE_MS: u64 = 200;
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) address: String,
-    pub(super) publisher: Socket,
+    /// The loop does not use it while it waits, see [`Role::begin_wait`](super::role::Role::begin_wait).
+    pub(super) publisher: Lendable<Socket>,
     pub(super) subscriber: Socket,
     pub(super) max_frame_len_bytes: usize,
     pub(super) max_frame_key: Option<&'static str>,
@@ -114,7 +116,7 @@ impl Node {
         let node = Node {
             name: config.name.to_owned(),
             address: config.address.to_owned(),
-            publisher,
+            publisher: Lendable::new(publisher),
             subscriber,
             subscribers: RefCell::new(Subscribers::new(max_subscription_bytes)),
             inbound,
@@ -136,18 +138,11 @@ impl Node {
         Ok(node)
     }
 
-    /// Waits until an item is ready, `timeout_ms` have passed (negative: no limit), or a Unix signal has arrived. Returns
-    /// what is ready.
-    pub(super) fn wait<const N: usize>(
-        &self,
-        awaited: [Option<Awaited>; N],
-        timeout_ms: i64,
-    ) -> Result<[bool; N]> {
+    /// While the result lives, the node waits for messages.
+    pub(super) fn waiting(&self) -> Option<Waiting<'_>> {
         // A connection becomes idle only while the node waits and has no unread subscription: an unread subscription
         // may have come over that connection.
-        let inbound = self.inbound.as_ref().filter(|_| !self.is_behind());
-        let _waiting = inbound.map(Inbound::waiting);
-        Ok(wait(awaited, timeout_ms)?)
+        self.inbound.as_ref().filter(|_| !self.is_behind()).map(Inbound::waiting)
     }
 
     /// The event to poll for the beacon's reports.
@@ -237,7 +232,10 @@ impl Node {
             let quiet_ms = if is_complete { COMPLETE_QUIET_MS } else { QUIET_MS };
             let timeout_ms = quiet_ms.min(due_ms.saturating_sub(now_ms()));
             let awaited = [self.beacon().awaited(), Awaited::Socket(&self.publisher, POLLIN)].map(Some);
-            let ready = self.wait(awaited, timeout_ms as i64)?;
+            let ready = {
+                let _waiting = self.waiting();
+                Wait::begin(&awaited)?.wait(timeout_ms as i64).end(&awaited)?
+            };
             if timeout_ms == 0 || !ready.contains(&true) {
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use super::common::Common;
 use super::received::Received;
 use super::role::{Flow, Receives, Role};
 use super::{BATCH_COUNT, Result, Run, sender, timeout_ms};
-use crate::net::{Awaited, Frame, now_ms};
+use crate::net::{Awaited, Frame, Wait, now_ms};
 use crate::wire::Message;
 use zmq::POLLIN;
 
@@ -19,7 +19,7 @@ use zmq::POLLIN;
 pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
     loop {
         common.clock.can_read(role.can_receive());
-        let is_extra_ready = wait(&common, &role)?;
+        let is_extra_ready = wait(&mut common, &mut role)?;
         if read_commands(&mut common, &mut role)? == Flow::End {
             return role.end(common);
         }
@@ -42,8 +42,26 @@ pub(super) fn run<R: Role>(mut role: R, mut common: Common) -> Result {
 }
 
 /// Waits for input, or until something is due. Returns true when the role's extra item is ready.
-fn wait(common: &Common, role: &impl Role) -> Result<bool> {
-    let Common { pipe, node, inbox, clock, notices, .. } = common;
+fn wait(common: &mut Common, role: &mut impl Role) -> Result<bool> {
+    let timeout_ms = timeout(common, role);
+    let wait = Wait::begin(&awaited(common, role))?;
+    let may_last = wait.may_last() && timeout_ms != 0;
+    if may_last {
+        role.begin_wait(common);
+    }
+    let waiting = common.node.waiting();
+    let wait = wait.wait(timeout_ms);
+    drop(waiting);
+    if may_last {
+        role.end_wait(common);
+    }
+    let [.., is_extra_ready] = wait.end(&awaited(common, role))?;
+    Ok(is_extra_ready)
+}
+
+/// How long the loop waits for input.
+fn timeout(common: &Common, role: &impl Role) -> i64 {
+    let Common { inbox, clock, notices, .. } = common;
     let now_ms = clock.now_ms();
     let role_ms = match role.can_receive() && !inbox.is_empty() {
         true => Some(now_ms),
@@ -53,9 +71,15 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
     // stop.
     let notices_ms = notices.due_ms().map(|due_ms| now_ms + due_ms.saturating_sub(self::now_ms()));
     let due_ms = role_ms.into_iter().chain(notices_ms).min();
+    timeout_ms(due_ms, now_ms)
+}
+
+/// What the loop waits for. The last item is that of the role.
+fn awaited<'a>(common: &'a Common, role: &'a impl Role) -> [Option<Awaited<'a>>; 5] {
+    let Common { pipe, node, .. } = common;
     let input = |socket| Some(Awaited::Socket(socket, POLLIN));
     let pipe_events = Some(role.pipe_events()).filter(|events| !events.is_empty());
-    let awaited = [
+    [
         // Before the subscriber: when the beacon reports the end of a connection, the messages of this connection are
         // then noticed too.
         Some(node.beacon().awaited()),
@@ -63,9 +87,7 @@ fn wait(common: &Common, role: &impl Role) -> Result<bool> {
         input(&node.publisher),
         pipe_events.map(|events| Awaited::Socket(pipe, events)),
         role.extra_item(),
-    ];
-    let [.., is_extra_ready] = node.wait(awaited, timeout_ms(due_ms, now_ms))?;
-    Ok(is_extra_ready)
+    ]
 }
 
 /// Reads commands from the owner's pipe.

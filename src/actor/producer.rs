@@ -4,6 +4,7 @@
 use super::common::Common;
 use super::directory::without_zone;
 use super::inbox::Inbox;
+use super::lendable::Lendable;
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
@@ -32,10 +33,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::{POLLIN, PollEvents};
 
 mod intake;
+mod load;
 mod owner;
+mod press;
 mod send_queue;
 
 use intake::Intake;
+use press::Press;
 use send_queue::{Limits, QUEUED};
 
 pub use owner::{RecordPipe, TooLong, address};
@@ -117,7 +121,7 @@ pub fn run_counted(
         },
         max_waiting_count: pipe.capacity()?,
     };
-    let intake = Intake::share(pipe, limits, !dialect.has_queue);
+    let intake = Intake::share(pipe, limits, !dialect.has_queue, &load::PROCESS);
     let node = start_node(&name, topic, settings, pipe)?;
     producer.set_peers(node.is_peer());
     let mut subscribers = BatchSubscribers::new(topic);
@@ -131,7 +135,7 @@ pub fn run_counted(
         settings,
         topic,
         addresses: vec![c_name(&name)],
-        producer,
+        producer: Lendable::new(producer),
         subscribers,
         progress: Progress::Idle,
         received_count: 0,
@@ -187,7 +191,7 @@ struct ProducerRole<'a> {
     /// All names of the partition; the last one is in use. They live as long as the actor, because its owner has
     /// pointers to them.
     addresses: Vec<CString>,
-    producer: Producer<Run>,
+    producer: Lendable<Producer<Run>>,
     /// Whether the subscribers take batches.
     subscribers: BatchSubscribers<Connection>,
     /// Whether responses are left to send.
@@ -218,7 +222,7 @@ impl Role for ProducerRole<'_> {
     fn due_ms(&self, now_ms: u64) -> Option<u64> {
         let answers_ms = answers_due_ms(self.progress, now_ms);
         let renewal_ms = self.renewals.due_ms(self.is_ending());
-        let records_ms = self.intake.is_left().then_some(now_ms);
+        let records_ms = if self.intake.is_left() { Some(now_ms) } else { self.intake.gathers_until_ms() };
         let due =
             [self.producer.due_ms(), self.end_ms(), answers_ms, renewal_ms, records_ms, self.limit_end_ms()];
         // Not `flatten`: with so many items, the compiler compares also absent times, which valgrind reports.
@@ -231,6 +235,21 @@ impl Role for ProducerRole<'_> {
         if self.intake.is_left() || must_wait { PollEvents::empty() } else { POLLIN }
     }
 
+    /// Lends the press, unless records wait that come first, or the producer ends.
+    fn begin_wait(&mut self, common: &mut Common) {
+        if !self.intake.is_left() && self.terminating_since_ms.is_none() {
+            self.intake.lend(Press::new(self.producer.lend(), common.node.publisher.lend()));
+        }
+    }
+
+    fn end_wait(&mut self, common: &mut Common) {
+        if let Some(press) = self.intake.take_back() {
+            self.received_count += press.count;
+            self.producer.take_back(press.producer);
+            common.node.publisher.take_back(press.publisher);
+        }
+    }
+
     /// Commands are handled in order, so all records before `$TERM` are published.
     fn handle_command(
         &mut self,
@@ -239,6 +258,10 @@ impl Role for ProducerRole<'_> {
         argument: Option<Frame>,
         now_ms: u64,
     ) -> Result<Flow> {
+        if command != QUEUED {
+            self.intake.take_before_command();
+            self.publish_taken(common, now_ms);
+        }
         match (command, argument) {
             (QUEUED, _) => {
                 self.intake.take();
@@ -307,7 +330,10 @@ impl Role for ProducerRole<'_> {
     fn turn(&mut self, common: &mut Common, _: bool) -> Result<Flow> {
         self.handle_twin(common)?;
         self.intake.begin_turn();
-        self.publish_taken(common, common.clock.now_ms());
+        let begun_ms = common.clock.now_ms();
+        self.publish_taken(common, begun_ms);
+        self.intake.take_gathered(begun_ms);
+        self.publish_taken(common, begun_ms);
         let Common { node, outbox, .. } = common;
         self.progress = self.producer.poll_answers(&mut *node.requesters(), ANSWER_COUNT, outbox);
         self.producer.handle_timeout(now_ms(), outbox);
@@ -399,7 +425,7 @@ impl ProducerRole<'_> {
         common.node = node;
         common.inbox = new_inbox();
         self.addresses.push(c_name(&name));
-        let producer = &mut self.producer;
+        let producer = &mut *self.producer;
         let renewed = producer.renew(name.as_bytes(), now_ms, &mut common.outbox);
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
         producer.set_peers(common.node.is_peer());

@@ -61,6 +61,12 @@ pub(super) trait Role: Sized {
         None
     }
 
+    /// Called before the loop waits. Until [`Role::end_wait`], the loop uses nothing that the role has lent meanwhile.
+    fn begin_wait(&mut self, _common: &mut Common) {}
+
+    /// Called after the loop has waited.
+    fn end_wait(&mut self, _common: &mut Common) {}
+
     /// Handles a command from the owner's pipe. `argument` is the second frame of the command.
     fn handle_command(
         &mut self,

@@ -294,9 +294,9 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 }
 
 /// Hands the content to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is
-/// not copied. The producer publishes the record soon after this function has returned. The record's sequence is the
-/// number of records that were sent to this producer before, unless the producer's address changes (see
-/// `dafka_producer_address`).
+/// not copied. An idle producer publishes the record before this function returns, any other producer soon afterwards.
+/// The record's sequence is the number of records that were sent to this producer before, unless the producer's address
+/// changes (see `dafka_producer_address`).
 ///
 /// The function waits while the producer's queue is full. The queue is full when it contains as many records as the
 /// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while

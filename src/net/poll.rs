@@ -117,63 +117,89 @@ impl<'a> Awaited<'a> {
     }
 }
 
-/// As [`poll`], for an actor that then reads only what is ready, with [`Socket::try_recv_awaited`]. Returns what may be
-/// ready. Makes one system call, and one more for each socket that was used since it was last read completely.
-/// ([`poll`] makes two for each socket, and each read that finds nothing makes one.)
+/// A wait of an actor that then reads only what is ready, with [`Socket::try_recv_awaited`]. Makes one system call, and
+/// one more for each socket that was used since it was last read completely. ([`poll`] makes two for each socket, and
+/// each read that finds nothing makes one.)
 ///
-/// The kernel looks at the items in their order. So if one is not ready and a later one is, then nothing arrived at the
-/// first before it arrived at the later one.
+/// It has three steps. [`Wait::begin`] and [`Wait::end`] use the sockets. [`Wait::wait`] uses only their descriptors, so
+/// other threads may use the sockets meanwhile, one at a time. When such a thread has made libzmq notice input, it must
+/// wake the actor.
 ///
-/// # Errors
-/// See [`poll`].
-pub fn wait<const N: usize>(awaited: [Option<Awaited>; N], timeout_ms: i64) -> zmq::Result<[bool; N]> {
-    let exit = exit::descriptor().filter(|_| !exit::is_ending());
-    let mut ready = [false; N];
-    if let Some(exit) = exit {
-        ready = wait_until_exit(&awaited, exit, timeout_ms)?;
-        if !exit::is_ending() {
-            return Ok(ready);
-        }
-    }
-    let mut items: Vec<PollItem> = awaited.iter().flatten().map(|awaited| awaited.item()).collect();
-    poll(&mut items, timeout_ms)?;
-    let mut items = items.iter();
-    for (ready, awaited) in ready.iter_mut().zip(&awaited) {
-        *ready = awaited.is_some() && items.next().is_some_and(|item| !item.get_revents().is_empty());
-    }
-    Ok(ready)
+/// The kernel looks at the items in their order. So what has arrived at a later item before an earlier item became
+/// ready is noticed together with the earlier one.
+pub struct Wait<const N: usize> {
+    ready: [bool; N],
+    files: [RawFd; N],
+    timeout_ms: i64,
 }
 
-/// Also returns when the process begins to end: then `exit` becomes readable.
-fn wait_until_exit<const N: usize>(
-    awaited: &[Option<Awaited>; N],
-    exit: RawFd,
-    timeout_ms: i64,
-) -> zmq::Result<[bool; N]> {
-    let mut ready = awaited.map(|awaited| awaited.is_some_and(Awaited::is_ready));
-    // poll(2) ignores an item with a negative descriptor.
-    let mut files = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; N];
-    for (file, awaited) in files.iter_mut().zip(awaited) {
-        file.fd = awaited.map_or(Ok(-1), Awaited::descriptor)?;
-    }
-    let exit = libc::pollfd { fd: exit, events: libc::POLLIN, revents: 0 };
-    let mut all = [files.as_slice(), &[exit]].concat();
-    let timeout_ms = if ready.contains(&true) { 0 } else { timeout_ms.clamp(-1, i64::from(c_int::MAX)) };
-    // SAFETY: `all` is a live array of that many items. A signal ends the wait without an event.
-    unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, timeout_ms as c_int) };
-    for ((ready, awaited), file) in ready.iter_mut().zip(awaited).zip(&all) {
-        if file.revents == 0 || *ready {
-            continue;
+impl<const N: usize> Wait<N> {
+    /// Looks which items are ready already.
+    ///
+    /// # Errors
+    /// libzmq's error when a socket has no descriptor.
+    pub fn begin(awaited: &[Option<Awaited>; N]) -> zmq::Result<Wait<N>> {
+        let ready = awaited.map(|awaited| awaited.is_some_and(Awaited::is_ready));
+        // poll(2) ignores an item with a negative descriptor.
+        let mut files = [-1; N];
+        for (file, awaited) in files.iter_mut().zip(awaited) {
+            *file = awaited.map_or(Ok(-1), Awaited::descriptor)?;
         }
-        *ready = match awaited {
-            Some(Awaited::Socket(socket, events)) if !events.contains(POLLOUT) => {
-                // The read shows what it was, also a failure.
-                socket.expect_input();
-                true
-            }
-            Some(Awaited::Socket(socket, events)) => socket.events().intersects(*events),
-            _ => true,
-        };
+        Ok(Wait { ready, files, timeout_ms: 0 })
     }
-    Ok(ready)
+
+    /// False when an item is ready already.
+    pub fn may_last(&self) -> bool {
+        !self.ready.contains(&true)
+    }
+
+    /// Waits until an item is ready, the process begins to end, `timeout_ms` have passed (negative: no timeout), or a
+    /// signal has come.
+    pub fn wait(mut self, timeout_ms: i64) -> Wait<N> {
+        let timeout_ms = if self.may_last() { timeout_ms } else { 0 };
+        self.timeout_ms = timeout_ms.clamp(-1, i64::from(c_int::MAX));
+        // Without a descriptor for the end of the process, `end` waits.
+        if let Some(exit) = exit::descriptor() {
+            self.poll(exit);
+        }
+        self
+    }
+
+    /// Waits for the descriptors.
+    fn poll(&mut self, exit: RawFd) {
+        let item = |&fd: &RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut all: Vec<libc::pollfd> = self.files.iter().chain([&exit]).map(item).collect();
+        // SAFETY: `all` is a live array of that many items. A signal ends the wait without an event.
+        unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, self.timeout_ms as c_int) };
+        for (ready, item) in self.ready.iter_mut().zip(&all) {
+            *ready |= item.revents != 0;
+        }
+    }
+
+    /// Returns what may be ready. `awaited` is as in [`Wait::begin`].
+    ///
+    /// # Errors
+    /// See [`poll`].
+    pub fn end(mut self, awaited: &[Option<Awaited>; N]) -> zmq::Result<[bool; N]> {
+        if exit::descriptor().is_none() || exit::is_ending() {
+            let mut items: Vec<PollItem> = awaited.iter().flatten().map(|awaited| awaited.item()).collect();
+            poll(&mut items, if self.may_last() { self.timeout_ms } else { 0 })?;
+            let mut items = items.iter();
+            for (ready, awaited) in self.ready.iter_mut().zip(awaited) {
+                *ready |=
+                    awaited.is_some() && items.next().is_some_and(|item| !item.get_revents().is_empty());
+            }
+            return Ok(self.ready);
+        }
+        for (ready, awaited) in self.ready.iter_mut().zip(awaited) {
+            if let (true, Some(Awaited::Socket(socket, events))) = (*ready, awaited) {
+                match events.contains(POLLOUT) {
+                    true => *ready = socket.events().intersects(*events),
+                    // The read shows what it was, also a failure.
+                    false => socket.expect_input(),
+                }
+            }
+        }
+        Ok(self.ready)
+    }
 }

@@ -1,8 +1,10 @@
 //! The records that the owner has sent, at the actor's end.
 
+use super::load::Load;
+use super::press::Press;
 use super::send_queue::{Entry, Limits, QueueReader, Volume};
 use crate::actor::{BATCH_COUNT, Run};
-use crate::net::{Pipe, now_ms, unix_ms};
+use crate::net::{Pipe, now_ms};
 use crate::protocol::Payload;
 use std::collections::VecDeque;
 use std::mem;
@@ -15,6 +17,8 @@ pub(super) struct Intake {
     queue: QueueReader,
     /// Taken out of the queue, and not yet published.
     taken: VecDeque<Entry>,
+    /// Until when the actor gathers records in the queue.
+    gathers_until_ms: Option<u64>,
     /// How many more records may be published in this turn.
     quota: usize,
     /// Published since the last report.
@@ -32,10 +36,11 @@ pub(super) struct Intake {
 
 impl Intake {
     /// See [`QueueReader::share`].
-    pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool) -> Intake {
+    pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool, load: &'static Load) -> Intake {
         Intake {
-            queue: QueueReader::share(pipe, limits, uses_pipe),
+            queue: QueueReader::share(pipe, limits, uses_pipe, load),
             taken: VecDeque::new(),
+            gathers_until_ms: None,
             quota: BATCH_COUNT,
             published: Volume::default(),
             budget_used_ms: None,
@@ -45,10 +50,48 @@ impl Intake {
         }
     }
 
-    /// Takes the content of the queue. To be called only when nothing [is left](Intake::is_left).
+    /// Takes the content of the queue, for a command of the owner. To be called only when nothing
+    /// [is left](Intake::is_left).
     pub(super) fn take(&mut self) {
+        self.take_from_queue(true);
+    }
+
+    /// Takes what was gathered in the queue, if the actor gathers. For each command other than that of the queue: the
+    /// thread that has sent the command may have sent the records before. So they are published without the limit of a
+    /// turn. There are few of them: with more than one batch, the actor is called.
+    pub(super) fn take_before_command(&mut self) {
+        if self.gathers_until_ms.is_some() {
+            self.take_from_queue(false);
+            self.quota = usize::MAX;
+        }
+    }
+
+    /// Takes what was gathered, when the pause is over.
+    pub(super) fn take_gathered(&mut self, now_ms: u64) {
+        if self.gathers_until_ms.is_some_and(|until_ms| until_ms <= now_ms) && !self.is_left() {
+            self.take_from_queue(false);
+        }
+    }
+
+    fn take_from_queue(&mut self, is_called: bool) {
         debug_assert!(!self.is_left(), "the records that were taken before come first");
-        self.queue.swap(&mut self.taken);
+        let pause_ms = self.queue.swap(&mut self.taken, is_called);
+        self.gathers_until_ms = pause_ms.map(|pause_ms| now_ms() + pause_ms);
+    }
+
+    /// Until when the actor gathers records in the queue; `None` when it does not.
+    pub(super) fn gathers_until_ms(&self) -> Option<u64> {
+        self.gathers_until_ms
+    }
+
+    /// Lends the press to the threads that send, while the actor waits.
+    pub(super) fn lend(&self, press: Press) {
+        self.queue.lend(press);
+    }
+
+    /// Takes the press back, if it was lent.
+    pub(super) fn take_back(&self) -> Option<Press> {
+        self.queue.take_back()
     }
 
     /// Whether records were taken and not yet published. Commands that the owner has sent later must then wait.
@@ -61,13 +104,7 @@ impl Intake {
         if self.quota == 0 {
             return None;
         }
-        let run = match self.taken.pop_front()? {
-            Entry::Long(frame) => Run::Record(frame),
-            Entry::Batch(mut batch) => {
-                batch.set_timestamp_ms(Some(unix_ms()));
-                batch.finish(Vec::new())?.into()
-            }
-        };
+        let run = self.taken.pop_front()?.into_run()?;
         self.quota = self.quota.saturating_sub(run.record_count() as usize);
         Some(run)
     }

@@ -5,6 +5,13 @@
 //! it reads this command. So the pipe contains at most one such command, and other commands stay in order with the
 //! records that the same thread sent before.
 //!
+//! A record sends no command in two cases:
+//!
+//! - The actor waits and has lent its press: the sending thread publishes the record itself, see [`press`](super::press).
+//! - The process has many busy producers, see [`load`](super::load). The actor then gathers: it comes after a pause and
+//!   takes what has entered the queue. It also does so before it handles another command. The thread whose record
+//!   begins the second batch sends the command, so the actor comes early.
+//!
 //! The sending thread uses the pipe's socket only while it holds the queue's lock. So several threads may send records
 //! to one producer.
 //!
@@ -18,22 +25,25 @@
 //!   Commands of the program may have filled the pipe, and `$TERM` is then lost. A check at each record would cost more
 //!   than the rest of the call.
 
-use crate::actor::command::{Ended, send_last};
+use super::load::{Load, Share};
+use super::press::{Pace, Press};
+use crate::actor::command::Ended;
 use crate::czmq::exit;
-use crate::net::{Frame, Pipe};
-use crate::protocol::producer::cost_bytes;
+use crate::net::{Frame, Pipe, now_ms};
 use crate::wire::batch::{BatchBuilder, FULL_LEN_BYTES};
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zmq::POLLOUT;
+
+mod record;
+
+pub use record::MAX_COPIED_LEN_BYTES;
+pub(super) use record::{Entry, Record, Volume};
 
 /// The command that makes the actor take the records out of the queue.
 pub(super) const QUEUED: &[u8] = b"$QUEUED";
-
-/// The longest record that is copied into a batch. The allocation of a longer one takes little time for its length.
-pub const MAX_COPIED_LEN_BYTES: usize = 16 << 10;
 
 /// When records that are not yet published occupy this much memory, sending waits.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
@@ -58,6 +68,7 @@ pub(super) struct Limits {
 /// The queue, for both ends.
 pub(super) struct SendQueue {
     limits: Limits,
+    load: &'static Load,
     state: Mutex<State>,
     /// Notified when there is room again, and when the actor has ended.
     changed: Condvar,
@@ -72,8 +83,13 @@ struct State {
     held_bytes: u64,
     /// The limit of what the unacknowledged records occupy; `None` = no limit.
     limit_bytes: Option<u64>,
-    /// The pipe contains [`QUEUED`].
-    is_announced: bool,
+    call: Call,
+    /// What a sending thread needs to publish records itself, while the actor waits.
+    press: Option<Press>,
+    pace: Pace,
+    /// How many records have entered the queue since the actor took its content.
+    entered_count: u64,
+    share: Share,
     /// Records travel through the pipe.
     uses_pipe: bool,
     has_ended: bool,
@@ -81,57 +97,16 @@ struct State {
     waiting_threads: usize,
 }
 
-/// A number of records, and the memory that they occupy, see [`cost_bytes`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Volume {
-    count: usize,
-    bytes: u64,
-}
-
-impl Volume {
-    pub(super) fn add(&mut self, len_bytes: usize) {
-        self.count += 1;
-        self.bytes = self.bytes.saturating_add(cost_bytes(len_bytes));
-    }
-}
-
-/// A part of the queue.
-pub(super) enum Entry {
-    Batch(BatchBuilder),
-    Long(Frame),
-}
-
-/// A record to send.
-pub(super) enum Record<'a> {
-    /// A record of at most [`MAX_COPIED_LEN_BYTES`], which is copied.
-    Short(&'a [u8]),
-    /// A record that keeps its memory. The frame is empty when the record was sent.
-    Long(&'a mut Frame),
-}
-
-impl<'a> Record<'a> {
-    /// The record in a frame.
-    pub(super) fn of(frame: &'a mut Frame) -> Record<'a> {
-        match frame.as_ref().len() {
-            0..=MAX_COPIED_LEN_BYTES => Record::Short((*frame).as_ref()),
-            _ => Record::Long(frame),
-        }
-    }
-
-    fn len_bytes(&self) -> usize {
-        match self {
-            Record::Short(content) => content.len(),
-            Record::Long(frame) => frame.as_ref().len(),
-        }
-    }
-
-    /// Sends the record as the last frame of a command.
-    pub(super) fn send_last(&mut self, pipe: &Pipe) -> bool {
-        match self {
-            Record::Short(content) => send_last(pipe, &mut Frame::copy(content)),
-            Record::Long(frame) => send_last(pipe, frame),
-        }
-    }
+/// What makes the actor take the records out of the queue.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Call {
+    /// The next record must call the actor.
+    #[default]
+    None,
+    /// [`QUEUED`] is in the pipe.
+    Sent,
+    /// The actor gathers: it comes by itself.
+    Unneeded,
 }
 
 /// What an attempt to hand over a record has done.
@@ -142,6 +117,11 @@ enum Attempt {
     Queued,
     /// Sent a message through the pipe.
     Sent,
+    /// Published the record.
+    Published {
+        /// Sent a message through the pipe.
+        has_called: bool,
+    },
 }
 
 /// The owner's end.
@@ -168,7 +148,7 @@ impl SendQueue {
     ) -> Result<bool, Ended> {
         self.hand_over(pipe, record.len_bytes(), is_patient, |state| match state.uses_pipe {
             true => send_command(pipe, command, |pipe| record.send_last(pipe)),
-            false => state.push(pipe, &mut record),
+            false => state.push(pipe, self.load, &mut record),
         })
     }
 
@@ -198,28 +178,39 @@ impl SendQueue {
         mut attempt: impl FnMut(&mut State) -> Result<Attempt, Ended>,
     ) -> Result<bool, Ended> {
         let mut state = self.lock();
-        let attempted = loop {
+        let mut has_called = false;
+        let is_done = loop {
             if state.has_ended {
                 return Err(Ended);
             }
             let is_full = self.is_full(&state);
-            let attempted = if is_full { Attempt::NoRoom } else { attempt(&mut state)? };
+            let attempted = match is_full {
+                // The actor makes room when it comes, so it must not gather now.
+                true => {
+                    has_called |= state.call_if_gathering(pipe)?;
+                    Attempt::NoRoom
+                }
+                false => attempt(&mut state)?,
+            };
+            has_called |= matches!(attempted, Attempt::Sent | Attempt::Published { has_called: true });
+            if matches!(attempted, Attempt::Queued | Attempt::Sent) {
+                state.waiting.add(len_bytes);
+            }
             if !matches!(attempted, Attempt::NoRoom) {
-                break attempted;
+                break true;
             }
             state = self.wait(state, if is_full { ROOM_IN_QUEUE_CHECK } else { ROOM_IN_PIPE_CHECK });
             if !is_patient() {
-                return Ok(false);
+                break false;
             }
         };
-        state.waiting.add(len_bytes);
-        while matches!(attempted, Attempt::Sent) && !pipe.events().contains(POLLOUT) {
+        while has_called && !pipe.events().contains(POLLOUT) {
             if state.has_ended {
                 return Err(Ended);
             }
             state = self.wait(state, ROOM_IN_PIPE_CHECK);
         }
-        Ok(true)
+        Ok(is_done)
     }
 
     /// Waits for a change, with the lock released.
@@ -254,18 +245,62 @@ impl SendQueue {
 }
 
 impl State {
-    /// Puts a record into the queue, and announces it if the queue was empty.
-    fn push(&mut self, pipe: &Pipe, record: &mut Record) -> Result<Attempt, Ended> {
-        let is_first = !self.is_announced;
-        if is_first && !pipe.try_send(&mut Frame::copy(QUEUED), false).map_err(|_| Ended)? {
+    /// Publishes a record, or puts it into the queue and calls the actor if it does not come otherwise.
+    fn push(&mut self, pipe: &Pipe, load: &Load, record: &mut Record) -> Result<Attempt, Ended> {
+        let must_call = self.call == Call::None;
+        if must_call && self.may_publish(load) {
+            self.enter(record);
+            return Ok(Attempt::Published { has_called: self.publish(pipe, load)? });
+        }
+        if must_call && !self.call(pipe)? {
             return Ok(Attempt::NoRoom);
         }
-        self.is_announced = true;
+        self.enter(record);
+        let has_enough = self.entries.len() > 1 || matches!(self.entries.back(), Some(Entry::Long(_)));
+        let has_called = must_call || has_enough && self.call_if_gathering(pipe)?;
+        Ok(if has_called { Attempt::Sent } else { Attempt::Queued })
+    }
+
+    fn enter(&mut self, record: &mut Record) {
+        self.entered_count += 1;
         match record {
             Record::Short(content) => self.push_short(content),
             Record::Long(frame) => self.entries.push_back(Entry::Long(mem::take(frame))),
         }
-        Ok(if is_first { Attempt::Sent } else { Attempt::Queued })
+    }
+
+    /// Calls the actor. False when the pipe has no room.
+    fn call(&mut self, pipe: &Pipe) -> Result<bool, Ended> {
+        let is_sent = pipe.try_send(&mut Frame::copy(QUEUED), false).map_err(|_| Ended)?;
+        if is_sent {
+            self.call = Call::Sent;
+        }
+        Ok(is_sent)
+    }
+
+    /// Calls the actor if it gathers. Without room in the pipe, it comes a little later. True when it was called.
+    fn call_if_gathering(&mut self, pipe: &Pipe) -> Result<bool, Ended> {
+        Ok(self.call == Call::Unneeded && !self.entries.is_empty() && self.call(pipe)?)
+    }
+
+    /// Whether the sending thread may publish the next record, see [`press`](super::press).
+    fn may_publish(&mut self, load: &Load) -> bool {
+        self.entries.is_empty()
+            && self.press.as_ref().is_some_and(Press::is_ready)
+            && !exit::is_ending()
+            && self.pace.allows(Instant::now())
+            && load.pause_ms(now_ms()).is_none()
+    }
+
+    /// Publishes the only record in the queue. The actor must have lent its press. True when the actor was called.
+    fn publish(&mut self, pipe: &Pipe, load: &Load) -> Result<bool, Ended> {
+        let run = self.entries.pop_front().and_then(Entry::into_run);
+        let (Some(press), Some(run)) = (&mut self.press, run) else { return Ok(false) };
+        self.share.count(load, mem::take(&mut self.entered_count), now_ms());
+        let must_wake = press.publish(run);
+        self.held_bytes = press.producer.kept_len_bytes();
+        // If the pipe has no room, the actor is awake.
+        Ok(must_wake && self.call(pipe)?)
     }
 
     fn push_short(&mut self, content: &[u8]) {
@@ -297,10 +332,11 @@ pub(super) struct QueueReader(Arc<SendQueue>);
 
 impl QueueReader {
     /// A queue for the owner of `pipe`. With `uses_pipe`, records travel through the pipe from the beginning.
-    pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool) -> QueueReader {
+    /// `load` is that of all producers in the process.
+    pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool, load: &'static Load) -> QueueReader {
         let limit_bytes = limits.max_unacked_bytes;
         let state = Mutex::new(State { uses_pipe, limit_bytes, ..State::default() });
-        let queue = Arc::new(SendQueue { limits, state, changed: Condvar::new() });
+        let queue = Arc::new(SendQueue { limits, load, state, changed: Condvar::new() });
         pipe.share(queue.clone());
         QueueReader(queue)
     }
@@ -309,11 +345,31 @@ impl QueueReader {
         &self.0.limits
     }
 
-    /// Exchanges the content of the queue for `empty`. To be called for each [`QUEUED`].
-    pub(super) fn swap(&self, empty: &mut VecDeque<Entry>) {
+    /// Exchanges the content of the queue for `empty`. To be called for each [`QUEUED`] (`is_called`), and when the actor
+    /// has gathered. Then it takes nothing if a [`QUEUED`] is in the pipe, so that this command stays the only one.
+    ///
+    /// Returns how long the actor gathers until it must call this again; `None`: until the next [`QUEUED`].
+    pub(super) fn swap(&self, empty: &mut VecDeque<Entry>, is_called: bool) -> Option<u64> {
         let mut state = self.0.lock();
+        if !is_called && state.call == Call::Sent {
+            return None;
+        }
         mem::swap(&mut state.entries, empty);
-        state.is_announced = false;
+        let (count, now_ms) = (mem::take(&mut state.entered_count), now_ms());
+        state.share.count(self.0.load, count, now_ms);
+        let pause_ms = self.0.load.pause_ms(now_ms).filter(|_| count > 0 && !state.uses_pipe);
+        state.call = if pause_ms.is_some() { Call::Unneeded } else { Call::None };
+        pause_ms
+    }
+
+    /// Lends the press to the threads that send.
+    pub(super) fn lend(&self, press: Press) {
+        self.0.lock().press = Some(press);
+    }
+
+    /// Takes the press back.
+    pub(super) fn take_back(&self) -> Option<Press> {
+        self.0.lock().press.take()
     }
 
     /// Makes all further records travel through the pipe.
@@ -344,10 +400,10 @@ impl Drop for QueueReader {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.has_ended = true;
-        let entries = mem::take(&mut state.entries);
+        let unused = (mem::take(&mut state.entries), state.press.take());
         drop(state);
         self.0.changed.notify_all();
-        drop(entries);
+        drop(unused);
     }
 }
 

@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 const MAX_STORES: usize = 1_000;
 
 /// Returns whether a connection, named as a [`Sender`] names it, leads to a current peer.
-pub type IsPeer = Box<dyn Fn(&[u8]) -> bool>;
+pub type IsPeer = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 /// The records of one partition that stores have.
 pub struct Copies {
@@ -316,24 +316,25 @@ mod tests {
 
     #[test]
     fn an_ack_of_0_1_0_that_is_read_after_its_node_is_gone_does_not_count() {
-        use std::cell::Cell;
-        use std::rc::Rc;
-        let is_there = Rc::new(Cell::new(true));
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        let is_there = Arc::new(AtomicBool::new(true));
         let shared = is_there.clone();
-        let mut copies = Copies::new(2).with_peers(Box::new(move |from| *from == [2] || shared.get()));
+        let mut copies =
+            Copies::new(2).with_peers(Box::new(move |from| *from == [2] || shared.load(Relaxed)));
         let ack = |copies: &mut Copies, store: &[u8], connection: u8, end| {
             copies.handle_ack(store, &|| Some([connection].into()), end)
         };
         ack(&mut copies, b"", 1, 10);
         ack(&mut copies, b"a", 2, 100);
         // The disconnect is handled before the last ACKs: one of a known store, and one of an unknown store.
-        is_there.set(false);
+        is_there.store(false, Relaxed);
         copies.handle_peer(false, &|from| *from == [1]);
         ack(&mut copies, b"", 1, 100);
         ack(&mut copies, b"", 9, 100);
         assert_eq!((copies.begin_round(), ack(&mut copies, b"a", 2, 100), copies.count(0)), (0, 0, 1));
         // The node is back, so its ACKs count.
-        is_there.set(true);
+        is_there.store(true, Relaxed);
         copies.handle_peer(true, &|from| *from == [1]);
         assert_eq!(ack(&mut copies, b"a", 2, 100), 100);
     }

@@ -1,9 +1,14 @@
 use super::*;
 use crate::actor::producer::intake::Intake;
 use crate::actor::producer::owner::RecordPipe;
-use crate::net::{Attached, pipe_with_limit};
-use crate::protocol::Payload;
+use crate::actor::{Run, publish};
+use crate::net::{Attached, Kind, Socket, TERM, pipe_with_limit, poll};
+use crate::protocol::producer::{Producer, cost_bytes};
+use crate::protocol::{Outbox, Payload};
+use crate::wire::Message;
+use crate::wire::batch::Batch;
 use std::sync::atomic::{AtomicBool, Ordering};
+use zmq::POLLIN;
 
 const NO_LIMITS: Limits =
     Limits { max_record_len_bytes: usize::MAX, max_unacked_bytes: None, max_waiting_count: None };
@@ -13,15 +18,18 @@ struct Ends {
     ours: Pipe,
     theirs: Pipe,
     intake: Intake,
+    load: &'static Load,
     _attached: Attached,
 }
 
 fn ends(limits: Limits, pipe_limit: i32) -> Ends {
     let (ours, theirs) = pipe_with_limit(pipe_limit).unwrap();
     let attached = theirs.attach();
-    let intake = Intake::share(&theirs, limits, false);
+    // Not the load of all tests of this process.
+    let load = Box::leak(Box::new(Load::new()));
+    let intake = Intake::share(&theirs, limits, false, load);
     theirs.signal().unwrap();
-    Ends { ours, theirs, intake, _attached: attached }
+    Ends { ours, theirs, intake, load, _attached: attached }
 }
 
 impl Ends {
@@ -44,6 +52,21 @@ impl Ends {
             run.for_each_content(|content| published.push(content.to_vec()));
         }
         published
+    }
+
+    /// Sends and takes records until the actor gathers, because many other producers are busy.
+    fn begin_to_gather(&mut self) {
+        let mut others: Vec<Share> = (0..50).map(|_| Share::default()).collect();
+        while self.intake.gathers_until_ms().is_none() {
+            others.iter_mut().for_each(|other| other.count(self.load, 1_000, now_ms()));
+            assert!(self.send(b"begins"));
+            while self.command().is_some() {
+                self.intake.take();
+            }
+            self.publish();
+            self.intake.begin_turn();
+            self.intake.report(0);
+        }
     }
 
     fn fill_pipe(&self) {
@@ -183,7 +206,7 @@ fn a_full_pipe_delays_the_first_record_and_has_room_for_the_end_afterwards() {
 #[test]
 fn a_call_that_waits_returns_when_the_actor_ends() {
     for pipe_limit in [0, 1] {
-        let Ends { ours, theirs, mut intake, _attached } =
+        let Ends { ours, theirs, mut intake, _attached, .. } =
             ends(Limits { max_waiting_count: Some(1), ..NO_LIMITS }, pipe_limit);
         let is_waiting = &AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -223,4 +246,192 @@ fn after_a_record_in_the_pipe_all_records_follow_it_there() {
         assert_eq!(ends.command().unwrap(), content);
     }
     assert_eq!(ends.command(), None);
+}
+
+#[test]
+fn an_actor_that_gathers_is_called_only_for_much() {
+    let mut few = ends(Limits { max_waiting_count: Some(3), ..NO_LIMITS }, 0);
+    few.begin_to_gather();
+    assert!([b"1", b"2", b"3"].map(|content| few.send(content)).iter().all(|&is_sent| is_sent));
+    assert_eq!(few.command(), None, "the actor comes by itself");
+    assert!(!few.send(b"4"));
+    assert_eq!(few.command().unwrap(), QUEUED, "a call that waits does not wait for the pause");
+    few.intake.take();
+    assert_eq!(few.publish(), [b"1", b"2", b"3"]);
+
+    let mut long = ends(NO_LIMITS, 0);
+    long.begin_to_gather();
+    assert!(long.send(&[0; MAX_COPIED_LEN_BYTES + 1]));
+    assert_eq!(long.command().unwrap(), QUEUED);
+
+    let mut many = ends(NO_LIMITS, 0);
+    many.begin_to_gather();
+    let mut count = 0;
+    while many.command().is_none() {
+        assert!(many.send(&[1; 10_000]));
+        count += 1;
+    }
+    assert!((3..20).contains(&count), "{count} records of 10,000 bytes are more than a batch");
+    for _ in 0..100 {
+        assert!(many.send(b"more"));
+    }
+    // The pause may be over before the actor reads the command.
+    many.intake.take_gathered(u64::MAX);
+    assert_eq!((many.command(), many.intake.is_left()), (None, false), "one command is in the pipe");
+    many.intake.take();
+    assert_eq!(many.publish().len(), count + 100);
+}
+
+#[test]
+fn gathered_records_come_before_the_next_command_and_after_the_pause() {
+    let mut ends = ends(NO_LIMITS, 0);
+    ends.begin_to_gather();
+    assert!(ends.send(b"1") && ends.send(b"2"));
+    ends.ours.send_frames(&[TERM]).unwrap();
+    assert_eq!(ends.command().unwrap(), TERM);
+    ends.intake.take_before_command();
+    assert_eq!(ends.publish(), [b"1", b"2"]);
+
+    ends.begin_to_gather();
+    assert!(ends.send(b"3"));
+    let until_ms = ends.intake.gathers_until_ms().unwrap();
+    ends.intake.take_gathered(until_ms - 1);
+    assert!(!ends.intake.is_left());
+    ends.intake.take_gathered(until_ms);
+    assert_eq!(ends.publish(), [b"3"]);
+    // Nothing was sent during the next pause, so the producer is idle, and its next record goes out at once.
+    ends.intake.take_gathered(u64::MAX);
+    assert_eq!(ends.intake.gathers_until_ms(), None);
+    assert!(ends.send(b"4"));
+    assert_eq!(ends.command().unwrap(), QUEUED);
+}
+
+/// What an actor needs to publish, and a subscriber.
+struct Publisher {
+    producer: Box<Producer<Run>>,
+    socket: Box<Socket>,
+    subscriber: Socket,
+    endpoint: String,
+}
+
+impl Publisher {
+    /// Has published the first record, which is empty.
+    fn new(endpoint: &str) -> Publisher {
+        let socket = Socket::new(Kind::XPUB).unwrap();
+        socket.zmq().set_sndhwm(0).unwrap();
+        socket.bind(endpoint).unwrap();
+        let mut producer = Producer::new(b"topic", b"address", 1_000).unwrap();
+        producer.handle_batches_taken(true);
+        let subscriber = subscriber(endpoint);
+        socket.recv(&mut Frame::new()).unwrap();
+        let mut publisher = Publisher {
+            producer: Box::new(producer),
+            socket: Box::new(socket),
+            subscriber,
+            endpoint: endpoint.into(),
+        };
+        publisher.publish(Run::Record(Frame::new()));
+        publisher
+    }
+
+    fn publish(&mut self, run: Run) {
+        let mut outbox = Outbox::new();
+        self.producer.publish(run, 0, &mut outbox);
+        publish(&self.socket, &mut outbox).unwrap();
+    }
+
+    /// All records that the subscriber has received, by their offsets. They arrive in this order.
+    fn received(&self) -> Vec<(u64, Vec<u8>)> {
+        let (mut received, [mut frame, mut content]) = (Vec::new(), [Frame::new(), Frame::new()]);
+        while self.subscriber.try_recv(&mut frame).unwrap() {
+            assert!(self.subscriber.try_recv(&mut content).unwrap());
+            match Message::decode(frame.as_ref()).unwrap() {
+                Message::Records(position) => {
+                    let batch = Batch::check(content.as_ref()).unwrap();
+                    let contents = batch.records().map(|record| record.content.to_vec());
+                    received.extend((position.sequence..).zip(contents));
+                }
+                Message::Record(position) => received.push((position.sequence, content.as_ref().to_vec())),
+                message => panic!("{message:?}"),
+            }
+        }
+        received
+    }
+}
+
+fn subscriber(endpoint: &str) -> Socket {
+    let subscriber = Socket::new(Kind::SUB).unwrap();
+    subscriber.zmq().set_rcvhwm(0).unwrap();
+    subscriber.zmq().set_subscribe(b"").unwrap();
+    subscriber.connect(endpoint).unwrap();
+    subscriber
+}
+
+#[test]
+fn records_keep_their_order_whether_the_sender_or_the_actor_publishes_them() {
+    const COUNT: u32 = 20_000;
+    let Ends { ours, theirs, mut intake, _attached, .. } = ends(NO_LIMITS, 0);
+    let (mut direct, mut queued, mut command) = (0, 0, Frame::new());
+    let publisher = std::thread::scope(|scope| {
+        let mut publisher = Publisher::new("inproc://order");
+        let mut sender = Some(move || {
+            let pipe = RecordPipe::new(&ours);
+            (1..=COUNT).for_each(|number| pipe.send_copy(&number.to_be_bytes()).unwrap());
+            ours.send_frames(&[TERM]).unwrap();
+        });
+        let mut turn = 0;
+        loop {
+            let Publisher { producer, socket, subscriber, endpoint } = publisher;
+            // In every other turn the actor works, from the sender's point of view.
+            let is_lent = turn % 2 == 0;
+            turn += 1;
+            let mut own = Some(Press::new(producer, socket));
+            if is_lent {
+                intake.lend(own.take().unwrap());
+            }
+            if let Some(sender) = sender.take() {
+                scope.spawn(sender);
+            }
+            poll(&mut [theirs.item(POLLIN)], if is_lent { 1 } else { 20_000 }).unwrap();
+            let press = own.or_else(|| intake.take_back()).unwrap();
+            direct += press.count;
+            publisher = Publisher { producer: press.producer, socket: press.publisher, subscriber, endpoint };
+            if theirs.try_recv(&mut command).unwrap() {
+                if command.as_ref() == TERM {
+                    break publisher;
+                }
+                intake.take();
+            }
+            while intake.is_left() {
+                while let Some(run) = intake.pop() {
+                    intake.note_published(&run);
+                    queued += run.record_count();
+                    publisher.publish(run);
+                }
+                intake.begin_turn();
+            }
+            intake.report(0);
+        }
+    });
+    assert!(direct > 0 && queued > 0, "{direct} {queued}");
+    let contents = (1..=COUNT).map(|number| number.to_be_bytes().to_vec());
+    let expected: Vec<_> = (0_u64..).zip([Vec::new()].into_iter().chain(contents)).collect();
+    assert!(publisher.received() == expected);
+}
+
+#[test]
+fn a_sender_that_notices_a_subscription_wakes_the_actor() {
+    let ends = ends(NO_LIMITS, 0);
+    let publisher = Publisher::new("inproc://noticed");
+    ends.intake.lend(Press::new(publisher.producer, publisher.socket));
+    assert!(ends.send(b"1"));
+    assert_eq!(ends.command(), None);
+    let second = subscriber(&publisher.endpoint);
+    assert!(ends.send(b"2"));
+    assert_eq!(ends.command().unwrap(), QUEUED);
+    assert!(ends.send(b"queued, until the actor has come"));
+    let press = ends.intake.take_back().unwrap();
+    assert_eq!(press.count, 2);
+    assert!(press.publisher.try_recv(&mut Frame::new()).unwrap());
+    drop(second);
 }

@@ -1,0 +1,122 @@
+//! How busy all producers of a process are together, and how long each of them gathers records.
+//!
+//! A record that begins a batch wakes the thread of its producer. A fast sender fills the batch before that thread has
+//! come, so one wake-up serves many records. But with many producers that are sent to in turn, each record begins a
+//! batch, and waking the threads takes most of the time. So while many producers are busy, a producer that has just
+//! published waits for a pause, and then publishes what has been gathered. Nothing has to wake it. The record of a
+//! producer that was idle still goes out at once.
+
+use crate::czmq::fork::{GENERATIONS, PerProcess};
+use std::sync::Mutex;
+
+/// The load is counted in windows of this length.
+const WINDOW_MS: u64 = 16;
+/// With fewer busy producers, none gathers.
+const MIN_PRODUCERS: u64 = 8;
+/// Below this rate of all producers together, none gathers.
+const MIN_RECORDS_PER_WINDOW: u64 = 20_000 * WINDOW_MS / 1_000;
+/// The pause is so long that all producers together publish about so many times in a millisecond.
+const PUBLISHES_PER_MS: u64 = 5;
+/// The longest pause.
+const MAX_PAUSE_MS: u64 = 10;
+
+/// What the producers of a process have published in one window.
+#[derive(Clone, Copy, Default)]
+struct Window {
+    number: u64,
+    /// How many producers have published something.
+    producers: u64,
+    records: u64,
+}
+
+/// The last two windows in which a producer has published.
+struct Windows {
+    current: Window,
+    previous: Window,
+}
+
+impl Windows {
+    fn advance(&mut self, number: u64) {
+        if self.current.number < number {
+            self.previous = self.current;
+            self.current = Window { number, ..Window::default() };
+        }
+    }
+
+    fn pause_ms(&self, now_ms: u64) -> Option<u64> {
+        let number = now_ms / WINDOW_MS;
+        let last = [self.current, self.previous].into_iter().find(|window| window.number + 1 == number)?;
+        let is_busy = last.producers >= MIN_PRODUCERS && last.records >= MIN_RECORDS_PER_WINDOW;
+        is_busy.then(|| (last.producers / PUBLISHES_PER_MS).clamp(1, MAX_PAUSE_MS))
+    }
+}
+
+/// The load of several producers. A forked child has its own: it has none of its parent's producers.
+pub(super) struct Load(PerProcess<Windows>);
+
+/// The load of all producers of the process.
+pub(super) static PROCESS: Load = Load::new();
+
+impl Load {
+    pub(super) const fn new() -> Load {
+        const NONE: Window = Window { number: 0, producers: 0, records: 0 };
+        Load(PerProcess::new([const { Mutex::new(Windows { current: NONE, previous: NONE }) }; GENERATIONS]))
+    }
+
+    /// How long a producer that publishes now gathers records afterwards; `None`: it does not gather.
+    pub(super) fn pause_ms(&self, now_ms: u64) -> Option<u64> {
+        self.0.lock().pause_ms(now_ms)
+    }
+}
+
+/// The part of one producer in the load.
+#[derive(Default)]
+pub(super) struct Share {
+    /// The window that the producer is counted in.
+    window: u64,
+    /// What it has published since it was counted.
+    records: u64,
+}
+
+impl Share {
+    /// Counts records that are published now. Takes the lock of the load once per window.
+    pub(super) fn count(&mut self, load: &Load, records: u64, now_ms: u64) {
+        let number = now_ms / WINDOW_MS;
+        self.records += records;
+        if self.window != number && records > 0 {
+            self.window = number;
+            let mut windows = load.0.lock();
+            windows.advance(number);
+            windows.current.producers += 1;
+            windows.current.records += std::mem::take(&mut self.records);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pause after each of these producers has published at this interval for some time, and how long it lasts.
+    fn pause(producers: usize, records: u64, interval_ms: usize) -> Option<u64> {
+        let load = Load::new();
+        let mut shares: Vec<Share> = (0..producers).map(|_| Share::default()).collect();
+        for now_ms in (1_000..1_100).step_by(interval_ms) {
+            for share in &mut shares {
+                share.count(&load, records, now_ms);
+            }
+        }
+        assert_eq!(load.pause_ms(1_100 + 2 * WINDOW_MS), None, "the pause ends with the load");
+        load.pause_ms(1_100)
+    }
+
+    #[test]
+    fn producers_gather_only_while_many_are_busy() {
+        assert_eq!(pause(1, 10_000, 1), None, "one producer gathers without a pause");
+        assert_eq!(pause(7, 1_000, 1), None);
+        assert_eq!(pause(8, 3, 1), Some(1), "24,000 records per second");
+        assert_eq!(pause(50, 1, 10), None, "5,000 records per second");
+        assert_eq!(pause(50, 5, 10), Some(10), "25,000 records per second");
+        assert_eq!(pause(400, 5, 10), Some(MAX_PAUSE_MS));
+    }
+}
