@@ -348,12 +348,15 @@ impl Socket {
         /// A socket, the process that uses it, and the actor.
         type Actor = (usize, u32, Arc<ActorState>);
         thread_local! {
-            /// The pipe of this thread's latest call, which usually is the pipe of its next call. In a forked child,
-            /// this may be a pipe that the parent's thread has used.
-            static LAST: RefCell<Option<Actor>> = const { RefCell::new(None) };
+            /// The pipes of this thread's latest calls, each in a slot that its address selects. A program may use many
+            /// producers in turn. A forked child has the pipes of its parent's thread here.
+            static RECENT: RefCell<[Option<Actor>; 256]> = const { RefCell::new([const { None }; 256]) };
         }
         let (own, process) = (self.id(), generation());
-        LAST.with_borrow_mut(|last| {
+        // The golden ratio spreads addresses that differ by multiples of a socket's size.
+        let slot = (own as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
+        RECENT.with_borrow_mut(|recent| {
+            let last = &mut recent[slot as usize];
             if let Some((pipe, user, actor)) = last
                 && (*pipe, *user) == (own, process)
                 && actor.is_open.load(Ordering::Acquire)
