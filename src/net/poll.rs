@@ -100,11 +100,11 @@ impl<'a> Awaited<'a> {
     }
 
     /// Whether the event is known to have happened already. Asks libzmq only if the descriptor does not tell.
-    fn is_ready(self) -> bool {
+    fn is_ready(self) -> zmq::Result<bool> {
         match self {
-            Awaited::Socket(socket, events) if events == POLLIN && !socket.may_have_input() => false,
-            Awaited::Socket(socket, events) => socket.events().intersects(events),
-            Awaited::File(_) => false,
+            Awaited::Socket(socket, events) if events == POLLIN && !socket.may_have_input() => Ok(false),
+            Awaited::Socket(socket, events) => Ok(socket.try_events()?.intersects(events)),
+            Awaited::File(_) => Ok(false),
         }
     }
 
@@ -137,13 +137,14 @@ impl<const N: usize> Wait<N> {
     /// Looks which items are ready already.
     ///
     /// # Errors
-    /// libzmq's error when a socket has no descriptor.
+    /// ETERM when the context ends, and other errors of libzmq.
     pub fn begin(awaited: &[Option<Awaited>; N]) -> zmq::Result<Wait<N>> {
-        let ready = awaited.map(|awaited| awaited.is_some_and(Awaited::is_ready));
         // poll(2) ignores an item with a negative descriptor.
-        let mut files = [-1; N];
-        for (file, awaited) in files.iter_mut().zip(awaited) {
-            *file = awaited.map_or(Ok(-1), Awaited::descriptor)?;
+        let (mut ready, mut files) = ([false; N], [-1; N]);
+        for (i, awaited) in awaited.iter().enumerate() {
+            if let Some(awaited) = awaited {
+                (ready[i], files[i]) = (awaited.is_ready()?, awaited.descriptor()?);
+            }
         }
         Ok(Wait { ready, files, timeout_ms: 0 })
     }
@@ -194,12 +195,48 @@ impl<const N: usize> Wait<N> {
         for (ready, awaited) in self.ready.iter_mut().zip(awaited) {
             if let (true, Some(Awaited::Socket(socket, events))) = (*ready, awaited) {
                 match events.contains(POLLOUT) {
-                    true => *ready = socket.events().intersects(*events),
+                    true => *ready = socket.try_events()?.intersects(*events),
                     // The read shows what it was, also a failure.
                     false => socket.expect_input(),
                 }
             }
         }
         Ok(self.ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Frame, pipe};
+
+    #[test]
+    fn a_wait_reports_input_that_the_descriptor_does_not_report() {
+        let actor = std::thread::spawn(|| {
+            exit::help();
+            let (ours, theirs) = pipe().unwrap();
+            let is_ready = |timeout_ms| {
+                let awaited = [None, Some(Awaited::Socket(&ours, POLLIN))];
+                let ready = Wait::begin(&awaited).unwrap().wait(timeout_ms).end(&awaited).unwrap();
+                assert!(!ready[0]);
+                ready[1]
+            };
+            let receives = || ours.try_recv_awaited(&mut Frame::new()).unwrap();
+            assert!(!is_ready(0) && !receives());
+            for message in [b"1", b"2"] {
+                theirs.send_frames(&[message]).unwrap();
+            }
+            assert!(!receives(), "nothing has reported them");
+            // libzmq notices the messages here. Then the descriptor is no longer readable.
+            ours.events();
+            ours.send_frames(&[b"answer"]).unwrap();
+            assert!(is_ready(-1) && receives());
+            // After one message, the other one is left.
+            assert!(is_ready(-1) && receives());
+            assert!(!receives() && !is_ready(0));
+            theirs.send_frames(&[b"3"]).unwrap();
+            assert!(is_ready(-1) && receives() && !receives());
+        });
+        actor.join().unwrap();
     }
 }

@@ -304,10 +304,19 @@ impl Socket {
 
     /// The events that the socket is ready for now.
     pub fn events(&self) -> PollEvents {
+        self.try_events().unwrap_or(PollEvents::empty())
+    }
+
+    /// As [`Socket::events`].
+    ///
+    /// # Errors
+    /// ETERM when the context ends, and other errors of libzmq.
+    pub(super) fn try_events(&self) -> zmq::Result<PollEvents> {
         exit::park_if_abandoned();
-        let events = uninterrupted(|| self.zmq.get_events());
-        self.may_have_input.set(!events.is_ok_and(|events| !events.contains(zmq::POLLIN)));
-        events.unwrap_or(PollEvents::empty())
+        self.expect_input();
+        let events = uninterrupted(|| self.zmq.get_events())?;
+        self.may_have_input.set(events.contains(zmq::POLLIN));
+        Ok(events)
     }
 
     /// True when the socket was made by another process, from which this process was forked. The socket cannot be used
