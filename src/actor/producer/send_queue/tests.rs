@@ -322,7 +322,7 @@ impl Publisher {
         socket.bind(endpoint).unwrap();
         let mut producer = Producer::new(b"topic", b"address", 1_000).unwrap();
         producer.handle_batches_taken(true);
-        let subscriber = subscriber(endpoint);
+        let subscriber = subscriber(endpoint, b"");
         socket.recv(&mut Frame::new()).unwrap();
         let mut publisher = Publisher {
             producer: Box::new(producer),
@@ -359,10 +359,10 @@ impl Publisher {
     }
 }
 
-fn subscriber(endpoint: &str) -> Socket {
+fn subscriber(endpoint: &str, prefix: &[u8]) -> Socket {
     let subscriber = Socket::new(Kind::SUB).unwrap();
     subscriber.zmq().set_rcvhwm(0).unwrap();
-    subscriber.zmq().set_subscribe(b"").unwrap();
+    subscriber.zmq().set_subscribe(prefix).unwrap();
     subscriber.connect(endpoint).unwrap();
     subscriber
 }
@@ -426,7 +426,7 @@ fn a_sender_that_notices_a_subscription_wakes_the_actor() {
     ends.intake.lend(Press::new(publisher.producer, publisher.socket));
     assert!(ends.send(b"1"));
     assert_eq!(ends.command(), None);
-    let second = subscriber(&publisher.endpoint);
+    let second = subscriber(&publisher.endpoint, b"other");
     assert!(ends.send(b"2"));
     assert_eq!(ends.command().unwrap(), QUEUED);
     assert!(ends.send(b"queued, until the actor has come"));
