@@ -1,18 +1,17 @@
 //! Writes a batch in one transaction.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use super::batch::{Batch, Entries, Run};
 use super::engine::{Table, Update};
 use super::error::AppendError;
-use super::keys::{
-    MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue, RECORD_KEY_LEN, record_key,
-};
+use super::keys::{MAX_NAME_LEN_BYTES, PartitionId, PartitionKey, PartitionValue};
 use super::opening;
 use super::partitions::find_value;
 use super::records::{AsRecords, Records};
-use super::value::{CHECK_LEN, write_check};
-use crate::wire::batch::{self, MAX_CONTENT_LEN_BYTES, Packing};
+pub use super::values::Tails;
+use super::values::Values;
+use crate::wire::batch::{MAX_CONTENT_LEN_BYTES, Packing};
 
 /// In the table `meta`, the key of the number that the next new partition gets. The value has 8 octets, big-endian.
 pub(super) const NEXT_ID_KEY: &str = "next-id";
@@ -40,10 +39,11 @@ impl<E> From<E> for WriteError<E> {
 pub fn write_batch<U: Update, P: AsRecords>(
     txn: &mut U,
     batch: &Batch<P>,
+    tails: &mut Tails,
 ) -> Result<(), WriteError<U::Error>> {
     opening::upgrade(txn)?;
     for (run, entries) in batch.runs_with_entries().filter(|(run, _)| run.count > 0) {
-        write_run(txn, run, entries)?;
+        write_run(txn, run, entries, tails)?;
     }
     Ok(())
 }
@@ -52,6 +52,7 @@ fn write_run<U: Update, P: AsRecords>(
     txn: &mut U,
     run: Run<'_>,
     mut entries: Entries<'_, P>,
+    tails: &mut Tails,
 ) -> Result<(), WriteError<U::Error>> {
     let Some(key) = PartitionKey::new(run.name) else {
         let len_bytes = run.name.topic.len().max(run.name.producer.len());
@@ -73,61 +74,33 @@ fn write_run<U: Update, P: AsRecords>(
         None => PartitionValue { id: take_id(txn)?, first: 0, next: 0 },
     };
     let end = value.next.checked_add(run.count).ok_or_else(U::damaged)?;
-    while value.next < end {
-        let key = record_key(value.id, value.next);
-        let count = match entries.clone().next() {
+    let tail = tails.take(txn, value)?;
+    let mut values = Values::new(txn, value, tail);
+    while values.next < end {
+        match entries.clone().next() {
             Some(Records::Of(batch, range)) => {
                 entries.next();
-                write_part(txn, &key, &batch, range)?
+                values.add(batch.map(Cow::Borrowed), range)?;
             }
             Some(Records::Compressed(batch)) => {
                 entries.next();
-                write_octets(txn, &key, batch.as_octets())?;
-                batch.count()
+                values.add_compressed(&batch)?;
             }
-            _ => write_singles(txn, &key, value.next, &mut entries)?,
-        };
-        value.next += count as u64;
+            _ => add_singles(&mut values, &mut entries)?,
+        }
     }
+    values.flush()?;
+    tails.set(value.id, values.tail);
+    value.next = end;
     txn.put(Table::Partitions, key.as_ref(), &value.encode())?;
     Ok(())
 }
 
-/// Writes the records `range` of a producer's batch: the whole batch as it is, or a new batch of these records. Returns
-/// their number.
-fn write_part<U: Update>(
-    txn: &mut U,
-    key: &[u8; RECORD_KEY_LEN],
-    batch: &batch::Batch<&[u8]>,
-    range: Range<usize>,
-) -> Result<usize, U::Error> {
-    let count = range.len();
-    let built;
-    let octets = if count == batch.count() {
-        batch.as_octets()
-    } else {
-        built = batch.copy(range).expect("a run has records");
-        built.as_octets()
-    };
-    write_octets(txn, key, octets)?;
-    Ok(count)
-}
-
-/// Writes a whole batch.
-fn write_octets<U: Update>(txn: &mut U, key: &[u8; RECORD_KEY_LEN], octets: &[u8]) -> Result<(), U::Error> {
-    let value = txn.reserve(Table::Records, key, octets.len() + CHECK_LEN)?;
-    value[..octets.len()].copy_from_slice(octets);
-    write_check(value, key);
-    Ok(())
-}
-
-/// Packs as many of the next single records as fit into one batch, and writes it. Returns their number.
-fn write_singles<U: Update, P: AsRecords>(
-    txn: &mut U,
-    key: &[u8; RECORD_KEY_LEN],
-    first_offset: u64,
+/// Packs as many of the next single records as fit into one batch, and adds it.
+fn add_singles<U: Update, P: AsRecords>(
+    values: &mut Values<'_, '_, U>,
     entries: &mut Entries<'_, P>,
-) -> Result<usize, WriteError<U::Error>> {
+) -> Result<(), WriteError<U::Error>> {
     let mut too_long = None;
     let lens = singles(entries.clone()).map(<[u8]>::len).enumerate();
     let packing = Packing::plan(lens.map_while(|(index, len)| {
@@ -139,15 +112,13 @@ fn write_singles<U: Update, P: AsRecords>(
     }));
     if let Some((index, len_bytes)) = too_long {
         return Err(WriteError::Refused(AppendError::RecordTooLong {
-            offset: first_offset + index as u64,
+            offset: values.next + index as u64,
             len_bytes,
             max_len_bytes: MAX_CONTENT_LEN_BYTES,
         }));
     }
-    let value = txn.reserve(Table::Records, key, packing.len_bytes + CHECK_LEN)?;
-    packing.write(&mut value[..packing.len_bytes], singles(entries.by_ref()));
-    write_check(value, key);
-    Ok(packing.count)
+    values.add_packed(packing, singles(entries.by_ref()))?;
+    Ok(())
 }
 
 /// The contents of the single records that come before the first records of a batch.

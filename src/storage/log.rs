@@ -5,12 +5,13 @@ mod page_checks;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use lmdb::Transaction;
 
 use self::environment::Environment;
 use self::page_checks::Place;
-use super::append::{WriteError, write_batch};
+use super::append::{Tails, WriteError, write_batch};
 use super::batch::Batch;
 use super::directory;
 use super::error::{AppendError, OpenError, ReadError};
@@ -33,6 +34,8 @@ pub struct Log {
     environment: Environment,
     /// The log is a copy of another log, and still has the name of that log.
     is_copy: AtomicBool,
+    /// What the appends so far have left for the next one. An append holds the lock.
+    tails: Mutex<Tails>,
     /// Keeps the directory locked.
     _lock: directory::Lock,
 }
@@ -52,6 +55,7 @@ impl Log {
         Ok(Log {
             environment: Environment::new(dir.to_path_buf(), data, options, pages, tables),
             is_copy: AtomicBool::new(is_adopted),
+            tails: Mutex::default(),
             _lock: lock,
         })
     }
@@ -197,10 +201,12 @@ impl Log {
     /// Appends a batch after the ends of its partitions were checked.
     fn append_checked<P: AsRecords>(&self, batch: &Batch<P>) -> Result<(), AppendError> {
         let environment = &self.environment;
+        // After a panic, the tails are still valid: an append compares them with the database.
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_replaced = false;
         loop {
             self.sync()?;
-            let tried = environment.with_tables(|tables| try_append(tables, batch));
+            let tried = environment.with_tables(|tables| try_append(tables, batch, &mut tails));
             match tried.map_err(|error| environment.append_error(error, batch.len_bytes()))? {
                 Ok(()) => return Ok(()),
                 Err(Failure::MapFull(len)) => environment.grow(len, batch.len_bytes())?,
@@ -316,10 +322,10 @@ enum Failure {
 }
 
 /// Writes a whole batch in one transaction.
-fn try_append<P: AsRecords>(tables: &Tables, batch: &Batch<P>) -> Result<(), Failure> {
+fn try_append<P: AsRecords>(tables: &Tables, batch: &Batch<P>, tails: &mut Tails) -> Result<(), Failure> {
     let map_full = || Failure::MapFull(tables.map_len_bytes);
     let mut update = Lmdb { txn: tables.env.begin_rw_txn().map_err(Failure::Broken)?, tables };
-    write_batch(&mut update, batch).map_err(|error| match error {
+    write_batch(&mut update, batch, tails).map_err(|error| match error {
         WriteError::Refused(error) => Failure::Refused(error),
         WriteError::Engine(lmdb::Error::MapFull) => map_full(),
         WriteError::Engine(error) => Failure::Lmdb(error),

@@ -20,6 +20,7 @@
 //! | `batch` | everything that one append writes |
 //! | `records` | its parts: single records, and batches of producers |
 //! | `append` | writing a batch in one transaction |
+//! | `values` | the values that one append writes: it merges short batches |
 //! | `scan` | reading the records of one partition, one by one or in batches |
 //! | `partitions` | finding and listing partitions |
 //! | `opening` | the steps of opening a log |
@@ -45,6 +46,7 @@ pub mod partitions;
 mod records;
 pub mod scan;
 mod value;
+mod values;
 
 pub use self::batch::{Batch, Run, RunIndex};
 pub use self::error::{AppendError, BatchError, Corruption, OpenError, ReadError};

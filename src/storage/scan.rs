@@ -7,7 +7,7 @@ use super::engine::{Snapshot, Table};
 use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
 use super::partitions::find_value;
 use super::value::Value;
-use crate::wire::batch::{AnyBatch, Batch, Packing};
+use crate::wire::batch::{AnyBatch, Batch, FULL_LEN_BYTES, Merge, Packing, SHORT_LEN_BYTES};
 
 /// One read: its first record and its limits.
 pub struct Limited<'a> {
@@ -77,7 +77,7 @@ pub fn read<S: Snapshot>(
     let mut delivery = Delivery { len_left: Some(max_len_bytes), count: 0, each };
     // The memory of the last batch that was unpacked.
     let mut unpacked = Vec::new();
-    visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
+    let _ = visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
         Ok(match value {
             Value::Chunk(chunk) => delivery.deliver_all(first, range, |index| chunk.record(index)),
             Value::Batch(AnyBatch::Plain(batch)) => {
@@ -121,13 +121,70 @@ pub fn read_batches<S: Snapshot>(
         next = stored.first_offset.saturating_add(stored.batch.count() as u64);
         if each(stored) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
+    let mut short = ShortBatches { first: from, merge: Merge::default() };
+    let visited = visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
         Ok(match value {
-            Value::Batch(batch) => deliver(StoredBatch { first_offset: first, batch }),
-            Value::Chunk(chunk) => rebuild(&chunk, first, range, &mut built, &mut deliver),
+            Value::Batch(AnyBatch::Plain(batch)) => short.add(first, batch, &mut deliver),
+            Value::Batch(batch) => short.then(&mut deliver, |each| each(StoredBatch { first_offset: first, batch })),
+            Value::Chunk(chunk) => short.then(&mut deliver, |each| rebuild(&chunk, first, range, &mut built, each)),
         })
-    })?;
+    });
+    // After an error, the batches before it are still to be delivered.
+    if !matches!(visited, Ok(ControlFlow::Break(()))) {
+        let _ = short.deliver(&mut deliver);
+    }
+    let _ = visited?;
     Ok(next)
+}
+
+/// Merges short batches. Otherwise the requester would get a message for each of them.
+struct ShortBatches<'a> {
+    /// The offset of the first record in `merge`.
+    first: u64,
+    /// The batches that were read and not yet delivered.
+    merge: Merge<&'a [u8]>,
+}
+
+impl<'a> ShortBatches<'a> {
+    /// Adds a batch, which begins where the last one ended. Delivers the batches before it if it cannot be merged with
+    /// them, and the batch itself if it is long.
+    fn add(&mut self, first: u64, batch: Batch<&'a [u8]>, each: &mut EachBatch<'_>) -> ControlFlow<()> {
+        let (is_short, records) = (batch.as_octets().len() < SHORT_LEN_BYTES, 0..batch.count());
+        if !self.merge.is_empty() {
+            if is_short && self.merge.push(batch, records.clone(), FULL_LEN_BYTES).is_ok() {
+                return ControlFlow::Continue(());
+            }
+            self.deliver(each)?;
+        }
+        if !is_short {
+            return each(StoredBatch { first_offset: first, batch: AnyBatch::Plain(batch) });
+        }
+        self.first = first;
+        let added = self.merge.push(batch, records, FULL_LEN_BYTES);
+        debug_assert!(added.is_ok(), "the first batch fits");
+        ControlFlow::Continue(())
+    }
+
+    /// Delivers the batches that were read, and then calls `next`.
+    fn then(
+        &mut self,
+        each: &mut EachBatch<'_>,
+        next: impl FnOnce(&mut EachBatch<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.deliver(each)?;
+        next(each)
+    }
+
+    fn deliver(&mut self, each: &mut EachBatch<'_>) -> ControlFlow<()> {
+        let first_offset = self.first;
+        if let Some(batch) = self.merge.take_only() {
+            return each(StoredBatch { first_offset, batch: AnyBatch::Plain(batch) });
+        }
+        match self.merge.finish() {
+            Some(batch) => each(StoredBatch { first_offset, batch: AnyBatch::Plain(batch.borrowed()) }),
+            None => ControlFlow::Continue(()),
+        }
+    }
 }
 
 type EachBatch<'a> = dyn FnMut(StoredBatch<'_>) -> ControlFlow<()> + 'a;
@@ -201,21 +258,22 @@ struct Visited<'a> {
 }
 
 /// Visits the values that contain the records `from .. from + max_count` of a partition, until `each` breaks or returns
-/// the reason why a value cannot be read.
-fn visit<S: Snapshot>(
-    txn: &S,
+/// the reason why a value cannot be read. Returns whether `each` broke.
+fn visit<'txn, S: Snapshot>(
+    txn: &'txn S,
     name: PartitionName<'_>,
     from: u64,
     max_count: u64,
-    each: &mut dyn FnMut(Visited<'_>) -> Result<ControlFlow<()>, &'static str>,
-) -> Result<(), Unread<S::Error>> {
-    let Some(key) = PartitionKey::new(name) else { return Ok(()) };
-    let Some(value) = find_value(txn, &key)? else { return Ok(()) };
+    each: &mut dyn FnMut(Visited<'txn>) -> Result<ControlFlow<()>, &'static str>,
+) -> Result<ControlFlow<()>, Unread<S::Error>> {
+    const ALL: ControlFlow<()> = ControlFlow::Continue(());
+    let Some(key) = PartitionKey::new(name) else { return Ok(ALL) };
+    let Some(value) = find_value(txn, &key)? else { return Ok(ALL) };
     let (id, partition_end) = (value.id, value.next);
     let mut offset = from.max(value.first);
     let end = from.saturating_add(max_count).min(partition_end);
     if offset >= end {
-        return Ok(());
+        return Ok(ALL);
     }
     let mut entries = txn.entries_around(Table::Records, &record_key(id, offset))?;
     while offset < end {
@@ -237,9 +295,9 @@ fn visit<S: Snapshot>(
         }
         let end = range.end;
         if each(Visited { first, range, value }).map_err(corrupt)?.is_break() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
         offset = end;
     }
-    Ok(())
+    Ok(ALL)
 }

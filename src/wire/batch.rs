@@ -28,12 +28,14 @@ mod builder;
 mod compression;
 mod error;
 mod header;
+mod merge;
 mod packing;
 
 pub use attributes::{Attributes, Headers, HeadersBuf, HeadersIter};
 pub use builder::BatchBuilder;
 pub use compression::{AnyBatch, CompressedBatch, Compression, Compressor};
 pub use error::{AttributesFault, BatchError, PushError};
+pub use merge::{Merge, SHORT_LEN_BYTES};
 pub use packing::Packing;
 
 use header::{HEADER_LEN, Header};

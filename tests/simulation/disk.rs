@@ -10,7 +10,7 @@ use super::random::Random;
 use dafka::actor::store::intake::Disk;
 use dafka::protocol::store::comparison::{Ended, Held, Reading};
 use dafka::protocol::store::reader::{EachHead, Source};
-use dafka::storage::append::{WriteError, write_batch};
+use dafka::storage::append::{Tails, WriteError, write_batch};
 use dafka::storage::engine::{Entry, Snapshot, Table, Update};
 use dafka::storage::opening::write_new;
 use dafka::storage::scan::{Limited, LimitedBatches, StoredBatch, Unread};
@@ -173,6 +173,8 @@ struct State {
     forgotten: Vec<Block>,
     /// The data that the process sees.
     committed: Tables,
+    /// What the appends of this process have left for the next one.
+    tails: Tails,
     version: u64,
     staged: Option<Staged>,
     mood: Mood,
@@ -236,6 +238,7 @@ impl SimDisk {
             cached: Vec::new(),
             forgotten: Vec::new(),
             committed: Tables::default(),
+            tails: Tails::default(),
             version: 0,
             staged: None,
             mood: Mood::Good,
@@ -319,7 +322,7 @@ impl SimDisk {
             scan::read(&tables, partition, limited).expect("a sound disk");
         }
         let mut update = Transaction { tables: new_tables(), changed: BTreeMap::new() };
-        assert!(write_batch(&mut update, &batch).is_ok(), "what was written before");
+        assert!(write_batch(&mut update, &batch, &mut Tails::default()).is_ok(), "what was written before");
         let mut tables = update.tables;
         update.changed.into_iter().for_each(|((table, key), value)| tables.set(table, key, value.into()));
         {
@@ -382,7 +385,7 @@ impl SimDisk {
     /// Ends the process. With `power_cut`, the power fails too, and any part of the unsynced writes remains.
     pub(crate) fn crash(&self, power_cut: Option<&mut Random>) {
         let state = &mut *self.0.borrow_mut();
-        state.staged = None;
+        (state.staged, state.tails) = (None, Tails::default());
         if let Some(random) = power_cut {
             let per_mille = random.pick(&[0, 200, 500, 800, 1_000]);
             let mut survivors = std::mem::take(&mut state.cached);
@@ -437,7 +440,7 @@ impl Disk for SimDisk {
             assert!(!is_beyond, "there are records beyond the end of a partition");
         }
         let mut update = Transaction { tables: state.committed.clone(), changed: BTreeMap::new() };
-        match write_batch(&mut update, batch) {
+        match write_batch(&mut update, batch, &mut state.tails) {
             Ok(()) => {}
             Err(WriteError::Refused(error)) => return Err(error),
             Err(WriteError::Engine(Damaged)) => panic!("the log writes what it does not understand"),

@@ -143,14 +143,13 @@ fn a_part_of_a_batch_keeps_attributes_and_timestamps() {
     let (batches, next) = read_batches(&log, P, 0, u64::MAX, usize::MAX).expect("readable");
     assert_eq!(next, 2 + 6 + 10 + 3 + 1 + 1 + 1);
     let firsts: Vec<_> = batches.iter().map(|(first, _)| *first).collect();
-    assert_eq!(firsts, [0, 2, 8, 18, 21, 22, 23], "consecutive single records share a batch");
+    assert_eq!(firsts, [0, 2, 21, 22, 23], "records with a timestamp and others do not share a batch");
     let batches: Vec<_> = batches.iter().map(|(_, octets)| Batch::check(octets).expect("a batch")).collect();
     let records: Vec<Record<'_>> = whole.records().collect();
-    assert!(batches[1].records().eq(records[4..].iter().copied()));
-    assert_eq!(batches[2].as_octets(), whole.as_octets());
-    assert!(batches[3].records().eq(records[..3].iter().copied()));
-    assert!(batches[5].records().eq(records[7..8].iter().copied()));
-    for (batch, contents) in [(&batches[0], &["a", "b"][..]), (&batches[4], &["c"]), (&batches[6], &["d"])] {
+    assert!(batches[1].records().eq([&records[4..], &records, &records[..3]].concat()));
+    assert_eq!(batches[1].timestamp_ms(), Some(-3));
+    assert!(batches[3].records().eq(records[7..8].iter().copied()));
+    for (batch, contents) in [(&batches[0], &["a", "b"][..]), (&batches[2], &["c"]), (&batches[4], &["d"])] {
         assert!(
             batch
                 .records()
@@ -161,14 +160,89 @@ fn a_part_of_a_batch_keeps_attributes_and_timestamps() {
     }
 }
 
+/// The first offset and the number of records of each stored value, of which no log has the database open.
+fn values(dir: &std::path::Path, end: u64) -> Vec<(u64, usize)> {
+    let mut values = Vec::new();
+    let mut next = 0;
+    while next < end {
+        let value = stored(dir, "records", &record_key(0, next)).expect("there");
+        let batch = Batch::check(&value[..value.len() - 4]).expect("a batch");
+        values.push((next, batch.count()));
+        next += batch.count() as u64;
+    }
+    values
+}
+
+#[test]
+fn short_batches_of_one_append_are_merged() {
+    let dir = dir();
+    let log = open(dir.path());
+    // Two batches with the same timestamp, and one that is full already.
+    let batches: Vec<_> = [5, 5, 6, 7].map(|timestamp_ms| batch(7, timestamp_ms)).into();
+    let mut builder = BatchBuilder::new(Vec::new());
+    while builder.push(&[1; 1_000]).is_ok() {}
+    builder.set_timestamp_ms(Some(8));
+    let full = builder.finish(Vec::new()).expect("records");
+    let mut appended = batches.clone();
+    appended.insert(3, full.clone());
+    append(&log, P, 0, &appended).expect("append");
+    drop(log);
+    let full_count = full.count();
+    assert_eq!(values(dir.path(), 28), [(0, 21), (21, full_count), (21 + full_count as u64, 7)][..2]);
+    let log = open(dir.path());
+    let (read, _) = read_batches(&log, P, 0, u64::MAX, usize::MAX).expect("readable");
+    assert_eq!(read[1].1, full.as_octets(), "a long batch is stored as it is");
+    assert_eq!(read[2].1, batches[3].as_octets(), "an only short one as well");
+    let merged = Batch::check(&read[0].1).expect("a batch");
+    assert!(merged.records().eq(batches[..3].iter().flat_map(Batch::records)));
+    assert_eq!(merged.timestamp_ms(), Some(5));
+    // Only the records of the third batch have another timestamp, and three of them had a timestamp of their own.
+    let len_bytes = |batch: &Batch<Vec<u8>>| batch.as_octets().len();
+    let len: usize = batches[..3].iter().map(len_bytes).sum();
+    assert_eq!(read[0].1.len(), len - 2 * 24 + 4 * 8);
+}
+
+#[test]
+fn a_slow_stream_is_stored_and_read_in_long_batches() {
+    const COUNT: u64 = 500;
+    let dir = dir();
+    let one = |offset: u64| {
+        let mut builder = BatchBuilder::new(Vec::new());
+        builder.push(&content(offset, 100)).expect("fits");
+        builder.set_timestamp_ms(Some(1_000 + offset as i64));
+        builder.finish(Vec::new()).expect("a record")
+    };
+    let append_each = |offsets: std::ops::Range<u64>| {
+        let log = open(dir.path());
+        for offset in offsets {
+            append(&log, P, offset, &[one(offset)]).expect("append");
+            // Every record is readable at once.
+            assert_eq!(read_from(&log, P, offset), [content(offset, 100)]);
+        }
+        log
+    };
+    drop(append_each(0..COUNT));
+    // Each value fills a page: 35 records of 113 octets.
+    let before = values(dir.path(), COUNT);
+    assert!(before[..before.len() - 1].iter().all(|&(_, count)| count == 35), "{before:?}");
+    // A value from before a restart stays.
+    let log = append_each(COUNT..COUNT + 2);
+    let (batches, next) = read_batches(&log, P, 10, u64::MAX, usize::MAX).expect("readable");
+    assert_eq!((batches.len(), next), (1, COUNT + 2), "values are merged when they are read");
+    let batch = Batch::check(&batches[0].1).expect("a batch");
+    let expected: Vec<_> = (0..COUNT + 2).map(one).collect();
+    assert!(batch.records().eq(expected.iter().flat_map(Batch::records)));
+    drop(log);
+    assert_eq!(values(dir.path(), COUNT + 2), [&before[..], &[(COUNT, 2)]].concat());
+}
+
 #[test]
 fn a_damaged_batch_and_one_under_a_wrong_key_are_reported() {
     let made = dir();
-    let log = open(made.path());
     for first in [0, 10, 20] {
-        append(&log, P, first, &[batch(10, first as i64)]).expect("append");
+        // A log does not merge batches with those of before its start.
+        append(&open(made.path()), P, first, &[batch(10, first as i64)]).expect("append");
     }
-    drop(log);
     let value = |first| stored(made.path(), "records", &record_key(0, first)).expect("there");
     let (good, other) = (value(10), value(20));
     let flipped = |at: usize| {

@@ -104,6 +104,15 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// The first octet of a block after a timestamp was added, and the timestamp to insert after this octet. A block that
+/// has a timestamp keeps it.
+pub(super) fn with_timestamp(bits: u8, timestamp_ms: Option<i64>) -> (u8, Option<i64>) {
+    match timestamp_ms.filter(|_| bits & TIMESTAMP == 0) {
+        Some(timestamp_ms) => (bits | TIMESTAMP, Some(timestamp_ms)),
+        None => (bits, None),
+    }
+}
+
 /// Takes the octets of a number from the beginning of `rest`.
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], AttributesFault> {
     let (taken, after) = rest.split_first_chunk::<N>().ok_or(AttributesFault::Truncated)?;
