@@ -231,7 +231,8 @@ impl Role for ProducerRole<'_> {
 
     fn pipe_events(&self) -> PollEvents {
         // A producer that may end at once must read `$TERM`.
-        let must_wait = !self.is_abandoned && self.intake.must_wait(self.producer.kept_len_bytes());
+        let must_wait = !self.is_abandoned
+            && (self.producer.has_unpublished() || self.intake.must_wait(self.producer.kept_len_bytes()));
         if self.intake.is_left() || must_wait { PollEvents::empty() } else { POLLIN }
     }
 
@@ -426,7 +427,7 @@ impl ProducerRole<'_> {
         common.inbox = new_inbox();
         self.addresses.push(c_name(&name));
         let producer = &mut *self.producer;
-        let renewed = producer.renew(name.as_bytes(), now_ms, &mut common.outbox);
+        let renewed = producer.renew(name.as_bytes(), now_ms);
         renewed.map_err(|error| Error::Name(format!("topic: {error}")))?;
         producer.set_peers(common.node.is_peer());
         self.subscribers = BatchSubscribers::new(self.topic);
@@ -474,7 +475,10 @@ impl ProducerRole<'_> {
 
     /// Publishes records that were taken out of the queue, as many as one turn may publish.
     fn publish_taken(&mut self, common: &mut Common, now_ms: u64) {
-        while let Some(run) = self.intake.pop() {
+        // Records that are published again under a new address come first.
+        while !self.producer.has_unpublished()
+            && let Some(run) = self.intake.pop()
+        {
             self.publish(common, run, now_ms);
         }
     }

@@ -234,6 +234,11 @@ pub trait Payload: Sized {
         self
     }
 
+    /// The memory that a producer needs to keep the run.
+    fn kept_bytes(&self) -> u64 {
+        producer::cost_bytes(self.len_bytes())
+    }
+
     /// Returns the first `count` records, and the others. `count` is at least 1 and less than the number of records.
     /// Use [`Payload::split`] for other counts.
     fn split_at(self, count: u64) -> (Self, Self) {

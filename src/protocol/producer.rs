@@ -31,10 +31,17 @@ const MAX_DOUBTFUL_LEN_BYTES: u64 = 64 << 20;
 /// The limit of ACKs that wait until all subscriptions are read.
 const MAX_EARLY_ACKS: usize = 64;
 
-/// The memory that a kept run occupies besides its contents.
+/// At a new address, this many messages, or batches and records of this length, are published again in one turn.
+const MAX_AGAIN_COUNT: u64 = 1_000;
+const MAX_AGAIN_LEN_BYTES: usize = 4 << 20;
+
+/// The length of the records in one response to FETCH. At least one record or batch is sent.
+const MAX_ANSWER_LEN_BYTES: usize = 1 << 20;
+
+/// The memory that a record occupies besides its content.
 const RECORD_OVERHEAD_BYTES: u64 = 128;
 
-/// The memory that a kept run occupies.
+/// The memory that a record occupies, before it is published.
 pub fn cost_bytes(content_len_bytes: usize) -> u64 {
     content_len_bytes as u64 + RECORD_OVERHEAD_BYTES
 }
@@ -81,7 +88,7 @@ impl<P: Payload> KeptRun<P> {
     }
 
     fn cost_bytes(&self) -> u64 {
-        cost_bytes(self.run.len_bytes())
+        self.run.kept_bytes()
     }
 }
 
@@ -102,7 +109,7 @@ pub struct Producer<P> {
     acknowledged: u64,
     /// How many runs at the start of `kept` are acknowledged completely.
     acknowledged_run_count: usize,
-    /// The memory that the runs with unacknowledged records occupy, see [`cost_bytes`].
+    /// The memory that the runs with unacknowledged records occupy, see [`Payload::kept_bytes`].
     kept_len_bytes: u64,
     /// True when ACKs may be for another producer's records. Acknowledged records are then kept, to be published under
     /// a new address.
@@ -129,6 +136,8 @@ pub struct Producer<P> {
     /// When enough stores had acknowledged in the current round, see [`Copies`].
     round_over_ms: Option<u64>,
     next: u64,
+    /// The records from here on were not published under this address yet, see [`Producer::renew`].
+    unpublished: u64,
     head_interval_ms: u64,
     head_due_ms: Option<u64>,
     answers: Answers,
@@ -167,6 +176,7 @@ impl<P: Payload> Producer<P> {
             copies: Copies::new(1),
             round_over_ms: None,
             next: 0,
+            unpublished: 0,
             head_interval_ms,
             head_due_ms: None,
             answers: Answers::default(),
@@ -178,7 +188,7 @@ impl<P: Payload> Producer<P> {
     /// Numbers the records from `first` instead of from 0, when stores already have the partition's records before
     /// `first`. To be called before the first record is published.
     pub fn with_first_offset(self, first: u64) -> Self {
-        Producer { first_kept: first, acknowledged: first, next: first, ..self }
+        Producer { first_kept: first, acknowledged: first, next: first, unpublished: first, ..self }
     }
 
     /// A record counts as acknowledged when `min_stores` different stores have it. 0 has the same effect as 1.
@@ -223,18 +233,53 @@ impl<P: Payload> Producer<P> {
         self.are_batches_taken
     }
 
-    /// Publishes a run, and keeps it until all of its records are acknowledged.
-    pub fn publish(&mut self, mut run: P, now_ms: u64, out: &mut Outbox<P>) {
-        let kept = KeptRun { first: self.next, run: run.share() };
+    /// Publishes a run, and keeps it until all of its records are acknowledged. While earlier records are
+    /// [unpublished](Producer::has_unpublished), the run is published after them.
+    pub fn publish(&mut self, run: P, now_ms: u64, out: &mut Outbox<P>) {
+        let is_due = !self.has_unpublished();
+        self.keep(run, now_ms);
+        if is_due {
+            self.publish_kept(self.kept.len() - 1, out);
+        }
+    }
+
+    /// Keeps a run until all of its records are acknowledged.
+    fn keep(&mut self, run: P, now_ms: u64) {
+        let kept = KeptRun { first: self.next, run };
         self.kept_len_bytes += kept.cost_bytes();
         self.next = kept.end();
-        match run.is_batch() && self.are_batches_taken {
-            true => out.record(self.records.frame(kept.first), run),
-            false => out.singles(&mut self.record, kept.first, run),
-        }
         self.kept.push_back(kept);
         // After the first record, a HEAD is sent at each interval.
         self.head_due_ms.get_or_insert(now_ms + self.head_interval_ms);
+    }
+
+    /// Publishes the kept runs from `begin` on, as many as one turn may publish.
+    fn publish_kept(&mut self, begin: usize, out: &mut Outbox<P>) {
+        let Self { kept, record, records, are_batches_taken, unpublished, .. } = self;
+        let (mut count, mut len_bytes) = (0, 0);
+        for kept in kept.range_mut(begin..) {
+            if count >= MAX_AGAIN_COUNT || len_bytes >= MAX_AGAIN_LEN_BYTES {
+                break;
+            }
+            let run = kept.run.share();
+            len_bytes += run.len_bytes();
+            match run.is_batch() && *are_batches_taken {
+                true => {
+                    count += 1;
+                    out.record(records.frame(kept.first), run);
+                }
+                false => {
+                    count += run.record_count();
+                    out.singles(record, kept.first, run);
+                }
+            }
+            *unpublished = kept.end();
+        }
+    }
+
+    /// Whether records wait to be published. [`Producer::handle_timeout`] is due then.
+    pub fn has_unpublished(&self) -> bool {
+        self.unpublished < self.next
     }
 
     /// Handles a message from the network.
@@ -262,9 +307,12 @@ impl<P: Payload> Producer<P> {
                 let partition = PartitionName { topic: &self.topic, producer: &self.address };
                 self.answers.push(from, address, partition, start..end, *takes_batches);
             }
-            Message::GetHeads { topic, address } if **topic == *self.topic && self.head_due_ms.is_some() => {
+            Message::GetHeads { topic, address }
+                if **topic == *self.topic
+                    && let Some(head) = self.published_head() =>
+            {
                 out.message(&Message::DirectHead {
-                    position: Position::new(address, &self.address, &self.topic, self.next - 1),
+                    position: Position::new(address, &self.address, &self.topic, head),
                     // The producer is not a store. It also answers FETCHes that name a store.
                     store: b"",
                 });
@@ -335,7 +383,7 @@ impl<P: Payload> Producer<P> {
         let Some(mut job) = next else { return Progress::of(!self.answers.is_empty(), false) };
         // Records may have been acknowledged and dropped since the request.
         job.next = job.next.max(self.first_kept);
-        let end = job.end.min(job.next + count);
+        let mut end = job.end.min(job.next + count);
         let name = job.partition.as_name();
         let template = |id| PositionTemplate::new(id, &job.requester, name.producer, name.topic);
         if job.next < end
@@ -343,8 +391,14 @@ impl<P: Payload> Producer<P> {
                 (template(id::DIRECT_RECORD), template(id::DIRECT_RECORDS))
         {
             let first = self.kept.partition_point(|kept| kept.end() <= job.next);
+            let mut len_bytes = 0;
             for kept in self.kept.range_mut(first..).take_while(|kept| kept.first < end) {
+                if len_bytes >= MAX_ANSWER_LEN_BYTES {
+                    end = job.next;
+                    break;
+                }
                 let run = kept.run.share();
+                len_bytes += run.len_bytes();
                 if job.takes_batches && run.is_batch() {
                     out.record(batch.frame(kept.first), run);
                     job.next = kept.end();
@@ -362,7 +416,7 @@ impl<P: Payload> Producer<P> {
 
     /// When [`Producer::handle_timeout`] must be called next; `None` before the first record.
     pub fn due_ms(&self) -> Option<u64> {
-        self.head_due_ms
+        if self.has_unpublished() { Some(0) } else { self.head_due_ms }
     }
 
     /// A peer has appeared or disappeared, see [`Copies::handle_peer`].
@@ -388,8 +442,14 @@ impl<P: Payload> Producer<P> {
         }
     }
 
-    /// Sends a HEAD when it is due.
+    /// Publishes records that wait for it, as many as one turn may publish. Sends a HEAD when it is due.
     pub fn handle_timeout(&mut self, now_ms: u64, out: &mut Outbox<P>) {
+        if self.has_unpublished() {
+            // Stores may have fetched and acknowledged records before they were published.
+            self.unpublished = self.first_kept.max(self.unpublished);
+            let begin = self.kept.partition_point(|kept| kept.end() <= self.unpublished);
+            self.publish_kept(begin, out);
+        }
         if self.copies.is_round_over() {
             let over_ms = *self.round_over_ms.get_or_insert(now_ms);
             if over_ms + MAX_READING_MS <= now_ms {
@@ -403,11 +463,15 @@ impl<P: Payload> Producer<P> {
 
     /// Sends a HEAD now, so that stores detect missing records at once.
     pub fn send_head(&mut self, now_ms: u64, out: &mut Outbox<P>) {
-        // Before the first record there is no HEAD.
-        if self.head_due_ms.is_some() {
+        if let Some(head) = self.published_head() {
             self.head_due_ms = Some(now_ms + self.head_interval_ms);
-            out.frame(self.head.frame(self.next - 1));
+            out.frame(self.head.frame(head));
         }
+    }
+
+    /// The last published record. `None` before the first one.
+    fn published_head(&self) -> Option<u64> {
+        self.head_due_ms.and(self.unpublished.max(self.first_kept).checked_sub(1))
     }
 
     /// Notes that there is a twin. From now on, ACKs may be for the twin's records.
@@ -427,13 +491,13 @@ impl<P: Payload> Producer<P> {
         self.is_doubtful = true;
     }
 
-    /// Continues as a producer with another address, in another partition. It publishes all kept records again,
-    /// numbered from 0. ACKs up to now may have been for the twin's records, and no longer count. No peer has
+    /// Continues as a producer with another address, in another partition. There, all kept records are numbered from 0,
+    /// and [`Producer::handle_timeout`] publishes them again, in several turns if they are many. ACKs up to now may have been for the twin's records, and no longer count. No peer has
     /// subscribed to the new partition yet, see [`Producer::unread`].
     ///
     /// # Errors
     /// Like [`Producer::new`].
-    pub fn renew(&mut self, address: &[u8], now_ms: u64, out: &mut Outbox<P>) -> Result<(), EncodeError> {
+    pub fn renew(&mut self, address: &[u8], now_ms: u64) -> Result<(), EncodeError> {
         let mut renewed = Producer::new(&self.topic, address, self.head_interval_ms)?;
         renewed.copies = Copies::new(self.copies.min_stores());
         renewed.answers = self.answers.emptied();
@@ -446,7 +510,7 @@ impl<P: Payload> Producer<P> {
         for KeptRun { first, run } in std::mem::take(&mut self.kept) {
             // A store has acknowledged some records of this run before there was a twin.
             let run = run.skip(self.first_kept.saturating_sub(first));
-            run.into_iter().for_each(|run| renewed.publish(run, now_ms, out));
+            run.into_iter().for_each(|run| renewed.keep(run, now_ms));
         }
         *self = renewed;
         Ok(())

@@ -316,7 +316,10 @@ proptest! {
             prop_assert_eq!(runs.state(), singles.state());
         }
         for Producing { producer, out } in [&mut runs, &mut singles] {
-            producer.renew(b"RENEWED", 0, out).unwrap();
+            producer.renew(b"RENEWED", 0).unwrap();
+            while producer.has_unpublished() {
+                producer.handle_timeout(0, out);
+            }
         }
         prop_assert_eq!(runs.sent().1, singles.sent().1);
         prop_assert_eq!(runs.state(), singles.state());

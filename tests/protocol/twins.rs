@@ -5,7 +5,7 @@ use crate::rig::{Content, ME, TOPIC};
 use dafka::protocol::Outbox;
 use dafka::protocol::producer::{Producer, Twin};
 use dafka::protocol::subscriptions;
-use dafka::wire::Subscription;
+use dafka::wire::{Message, Subscription};
 
 fn publishing(count: usize, out: &mut Outbox<Content>) -> Producer<Content> {
     let mut producer = Producer::new(TOPIC, ME, 1_000).unwrap().unread();
@@ -57,7 +57,9 @@ fn records_acknowledged_before_a_new_address_are_published_again() {
     assert_eq!((producer.is_done(), producer.unproven()), (false, 8));
     assert_eq!((producer.kept_len_bytes(), producer.poll_notice(100_000)), (0, None));
     out.drain(|_, _| {});
-    producer.renew(b"OTHER", 0, &mut out).unwrap();
+    producer.renew(b"OTHER", 0).unwrap();
+    assert_eq!(producer.due_ms(), Some(0));
+    producer.handle_timeout(0, &mut out);
     let mut again = Vec::new();
     out.drain(|_, content: Option<Content>| again.extend(content.map(|content| content[0])));
     assert_eq!(again, [2, 3, 4, 5, 6, 7, 8, 9]);
@@ -73,8 +75,38 @@ fn records_acknowledged_before_a_new_address_are_published_again() {
     assert_eq!((producer.unacknowledged(), producer.kept_count()), (0, 63));
     // Dropped records remain unproven, whatever is acknowledged under another address.
     assert_eq!(producer.unproven(), 108);
-    producer.renew(b"THIRD", 0, &mut out).unwrap();
+    producer.renew(b"THIRD", 0).unwrap();
     subscribe(&mut producer);
     producer.handle_message(&crate::rig::ack(b"THIRD", 62, b""), UNKNOWN, &mut out);
     assert_eq!((producer.is_done(), producer.unproven()), (true, 45));
+}
+
+#[test]
+fn many_kept_records_are_published_again_in_several_turns() {
+    let mut out = Outbox::new();
+    let mut producer = publishing(0, &mut out);
+    let content = |i: u64| Content::from(i.to_be_bytes());
+    (0..2_500).for_each(|i| producer.publish(content(i), 0, &mut out));
+    out.drain(|_, _| {});
+    producer.renew(b"OTHER", 0).unwrap();
+    subscribe(&mut producer);
+    // A record that the application sends meanwhile comes after them.
+    producer.publish(content(2_500), 0, &mut out);
+    assert!(out.is_empty());
+    let (mut turns, mut again) = (Vec::new(), Vec::new());
+    while producer.has_unpublished() {
+        assert_eq!(producer.due_ms(), Some(0));
+        // A HEAD does not make the peers fetch records that are published soon.
+        producer.send_head(0, &mut out);
+        producer.handle_timeout(0, &mut out);
+        out.drain(|frame, content: Option<Content>| match (content, Message::decode(frame)) {
+            (Some(content), Ok(Message::Record(position))) => again.push((position.sequence, content)),
+            (None, Ok(Message::Head(position))) => assert_eq!(position.sequence + 1, again.len() as u64),
+            (_, message) => panic!("{message:?}"),
+        });
+        turns.push(again.len());
+    }
+    assert_eq!(turns, [1_000, 2_000, 2_501]);
+    assert!(again.into_iter().eq((0..2_501).map(|i| (i, content(i)))));
+    assert_eq!(producer.due_ms(), Some(1_000));
 }

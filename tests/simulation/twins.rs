@@ -75,7 +75,7 @@ impl World {
         self.model.add_partition(producer.name.clone(), min_stores);
         let partition = self.model.partitions.get_mut(&producer.name).expect("of the model");
         partition.records = producer.kept.iter().cloned().collect();
-        producer.producer.renew(&address, now_ms, &mut self.outbox).expect("a short name");
+        producer.producer.renew(&address, now_ms).expect("a short name");
         producer.subscribers = BatchSubscribers::new(&producer.name.0);
         let wants = subscriptions::producer(&address, &producer.name.0);
         let new = self.start(host, address, &[], wants, Role::Producer(producer), clock);
