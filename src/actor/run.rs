@@ -14,6 +14,12 @@ use std::sync::Arc;
 /// costs less.
 const MIN_SHARED_LEN_BYTES: usize = 4_096;
 
+/// The memory of an entry in the list of kept runs. A list has room for further entries, so this is a little more than
+/// the length of an entry.
+const ENTRY_BYTES: usize = 96;
+/// The memory of a [`Part`]'s batch besides its octets.
+const BATCH_BYTES: usize = 128;
+
 /// One or more consecutive records of one partition.
 #[derive(Debug)]
 pub enum Run {
@@ -73,7 +79,14 @@ impl Part {
 
 impl From<Batch<Vec<u8>>> for Part {
     fn from(batch: Batch<Vec<u8>>) -> Part {
-        Part::from(batch.map(|octets| Frame::of(Arc::new(octets), Vec::as_slice)))
+        // The batch may be kept for long, so it gets memory of its own length.
+        Part::from(batch.map(|mut octets| match octets.len() {
+            0..MIN_SHARED_LEN_BYTES => Frame::copy(&octets),
+            _ => {
+                octets.shrink_to_fit();
+                Frame::of(Arc::new(octets), Vec::as_slice)
+            }
+        }))
     }
 }
 
@@ -276,6 +289,15 @@ impl Payload for Run {
             Run::Compressed(batch) => Run::Batch(unpack(&batch)),
             run => run,
         }
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        let bytes = match self {
+            Run::Record(content) => ENTRY_BYTES + Frame::outer_bytes(content.as_ref().len()),
+            // Each part keeps the whole batch.
+            Run::Batch(part) => ENTRY_BYTES + BATCH_BYTES + Frame::outer_bytes(part.batch.as_octets().len()),
+        };
+        bytes as u64
     }
 
     fn split_at(self, count: u64) -> (Run, Run) {

@@ -164,6 +164,13 @@ impl Frame {
         KEPT_IN_READ_BUFFER.contains(&len)
     }
 
+    /// The memory that content of this length occupies outside of the message structure, with what libzmq and the
+    /// allocator add.
+    pub fn outer_bytes(len: usize) -> usize {
+        const ADDED_BYTES: usize = 56;
+        if len < *KEPT_IN_READ_BUFFER.start() { 0 } else { len + ADDED_BYTES }
+    }
+
     /// The same content in memory of its own. The result usually lacks the properties of a received frame
     /// ([`Frame::more`], [`Frame::origin`], [`Frame::peer_address`]).
     ///
