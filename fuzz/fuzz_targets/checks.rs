@@ -171,7 +171,7 @@ fn check_plain(batch: &Batch<&Vec<u8>>) {
 /// Returns whether the batch can be unpacked.
 fn check_compressed(batch: &CompressedBatch<&Vec<u8>>) -> bool {
     let unpacked = batch.unpack(Vec::new());
-    assert_eq!(unpacked.as_ref().map(drop), batch.check_area(&mut Vec::new()).as_ref().map(|()| ()));
+    assert_eq!(unpacked.as_ref().map(drop), batch.check_area(&mut Vec::new()).as_ref().copied());
     let Ok(unpacked) = unpacked else { return false };
     assert_eq!((unpacked.count(), unpacked.as_octets().len()), (batch.count(), batch.unpacked_len_bytes()));
     assert!(check_batch(unpacked.as_octets()), "a valid batch");

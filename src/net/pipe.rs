@@ -349,7 +349,7 @@ impl Socket {
         type Actor = (usize, u32, Arc<ActorState>);
         thread_local! {
             /// The pipes of this thread's latest calls, each in a slot that its address selects. A program may use many
-            /// producers in turn. A forked child has the pipes of its parent's thread here.
+            /// producers in turn. In a forked child, they may be pipes that the parent's thread has used.
             static RECENT: RefCell<[Option<Actor>; 256]> = const { RefCell::new([const { None }; 256]) };
         }
         let (own, process) = (self.id(), generation());

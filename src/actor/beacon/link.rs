@@ -24,13 +24,16 @@ const HEARD_STEP_MS: u64 = 10;
 /// The most senders whose traffic is kept while their hosts are looked up.
 const MAX_AWAITED: usize = 1_000;
 
+/// The name of a node, and its endpoint as a tower announced it.
+type Sender = (Box<[u8]>, Box<str>);
+
 pub(super) struct Link<'a> {
     towers: Towers,
     /// The interface on which the towers are reached, when their addresses are IPv6 link-local ones.
     zone: Option<String>,
     resolver: Resolver,
-    /// The traffic of the senders whose hosts are looked up, by their names and announced endpoints.
-    awaited: HashMap<(Box<[u8]>, Box<str>), Option<Traffic>>,
+    /// The traffic of the senders whose hosts are looked up.
+    awaited: HashMap<Sender, Option<Traffic>>,
     /// The member is an application, which gets a report even of a peer whose host was not found.
     reports_missing: bool,
     /// When the next beacons may be sent.
