@@ -162,10 +162,10 @@ fn a_store_keeps_compressed_batches_and_serves_them_to_all() {
     producer.message(&ack(&partition, TOPIC, 5));
 
     let mut reader = Node::new(&cluster);
-    reader.subscribe_to(b"DRE", &reader.address);
+    reader.subscribe_to(b"DERL", &reader.address);
     reader.start_beacon();
     reader.subscriber_of(b'W');
-    reader.subscription(b"F");
+    [b"F", b"G"].iter().for_each(|subscription| reader.subscription(*subscription));
     let me = reader.address.clone();
     // The store's reader sends STORE-HELLO because it has received our subscriptions.
     reader.message(&to(b'E', &me));
