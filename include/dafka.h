@@ -523,10 +523,11 @@ DAFKA_EXPORT int
                                            size_t size);
 
 //  Hands the content to a producer. The message is then empty, and can be used
-//  again. A content of more than 16 KiB is not copied. The producer publishes
-//  the record soon after this function has returned. The record's sequence is
-//  the number of records that were sent to this producer before, unless the
-//  producer's address changes (see `dafka_producer_address`).
+//  again. A content of more than 16 KiB is not copied. An idle producer
+//  publishes the record before this function returns, any other producer soon
+//  afterwards. The record's sequence is the number of records that were sent to
+//  this producer before, unless the producer's address changes (see
+//  `dafka_producer_address`).
 //
 //  The function waits while the producer's queue is full. The queue is full
 //  when it contains as many records as the producer's pipe has room for

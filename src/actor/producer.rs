@@ -236,9 +236,10 @@ impl Role for ProducerRole<'_> {
         if self.intake.is_left() || must_wait { PollEvents::empty() } else { POLLIN }
     }
 
-    /// Lends the press, unless records wait that come first, or the producer ends.
+    /// Lends the press, unless records wait that come first, the producer compresses batches, or it ends. (A thread that
+    /// sends does not compress: a batch of one record hardly becomes shorter.)
     fn begin_wait(&mut self, common: &mut Common) {
-        if !self.intake.is_left() && self.terminating_since_ms.is_none() {
+        if !self.intake.is_left() && self.compressor.is_none() && self.terminating_since_ms.is_none() {
             self.intake.lend(Press::new(self.producer.lend(), common.node.publisher.lend()));
         }
     }

@@ -168,7 +168,7 @@ fn a_store_keeps_compressed_batches_and_serves_them_to_all() {
     [b"F", b"G"].iter().for_each(|subscription| reader.subscription(*subscription));
     let me = reader.address.clone();
     // The store's reader sends STORE-HELLO because it has received our subscriptions.
-    reader.message(&to(b'E', &me));
+    reader.message(&to(b'L', &me));
     let all = [LINES[0], LINES[1], "r2", LINES[0], LINES[0], LINES[1]];
     reader.send(&fetch(&partition, &me, TOPIC, 0, 6));
     reader.direct_records(&partition, TOPIC, 0, &all);

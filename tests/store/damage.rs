@@ -142,9 +142,14 @@ fn a_store_logs_a_flipped_bit_once_and_stops_serving_only_its_partition() {
 }
 
 /// The number of records of each partition.
-const END: u64 = 600;
+const END: u64 = 24_000;
+/// How many records one append writes.
+const AT_ONCE: usize = 50;
+/// A partition's last entry begins with one of this many last records: an append extends the last entry up to a page.
+const LAST_ENTRY: u64 = 200;
 
-/// Damages the tree pages with the last entries of the partition with this number. Returns the number of pages.
+/// Damages the tree pages with entries for the records from `from` on of the partition with this number. Returns the
+/// number of pages.
 fn ruin_end(octets: &mut [u8], id: u64, from: u64) -> u32 {
     let word16 = |page: &[u8], at: usize| usize::from(u16::from_ne_bytes([page[at], page[at + 1]]));
     let mut ruined = 0;
@@ -171,7 +176,7 @@ fn ruin_end(octets: &mut [u8], id: u64, from: u64) -> u32 {
 fn a_partition_with_a_damaged_end_is_closed_and_others_continue() {
     let cluster = Cluster::new().with_tower();
     let dir = cluster.dir().join("store");
-    // One entry per record, so that each partition fills several pages.
+    // A page of the tree refers to about 100 entries, and an entry contains about 100 records.
     let log = Log::open(&dir, Options { sync: false, ..Options::default() }).expect("opens");
     let partitions: Vec<_> = (0..3)
         .map(|number| Partition {
@@ -182,11 +187,13 @@ fn a_partition_with_a_damaged_end_is_closed_and_others_continue() {
         })
         .collect();
     for partition in &partitions {
-        for sequence in 0..END {
+        for first in (0..END).step_by(AT_ONCE) {
             let mut batch = Batch::new();
             let run =
-                batch.run(PartitionName { topic: b"end", producer: partition.address.as_bytes() }, sequence);
-            batch.push_to(run, content(partition.number, sequence));
+                batch.run(PartitionName { topic: b"end", producer: partition.address.as_bytes() }, first);
+            for sequence in first..first + AT_ONCE as u64 {
+                batch.push_to(run, content(partition.number, sequence));
+            }
             log.append(&batch).expect("appended");
         }
     }
@@ -200,7 +207,7 @@ fn a_partition_with_a_damaged_end_is_closed_and_others_continue() {
     let (victim_id, end) = (found.id.get(), found.next);
     let data = dir.join("data.mdb");
     let mut octets = fs::read(&data).expect("there");
-    assert!(ruin_end(&mut octets, victim_id, end - 1) > 0, "no page has the end of the partition");
+    assert!(ruin_end(&mut octets, victim_id, end - LAST_ENTRY) > 0, "no page has the end of the partition");
     fs::write(&data, octets).expect("written");
 
     let mut store = cluster.store_at(&dir, &[], &[]);
