@@ -306,7 +306,8 @@ pub unsafe extern "C" fn dafka_consumer_subscription(self_: *mut dafka_consumer_
 
 /// The reading end of the consumer's record pipe, for `zpoller` and `zloop`. The consumer owns this socket. It is valid
 /// until the consumer is destroyed. The socket is readable while there is a record for `dafka_consumer_msg_recv`, and
-/// at no other time. `zsock_set_rcvtimeo` sets a timeout for this function in milliseconds (ZMQ_RCVTIMEO).
+/// at no other time. To limit how long `dafka_consumer_msg_recv` waits, set a timeout in milliseconds on this socket with
+/// `zsock_set_rcvtimeo` (ZMQ_RCVTIMEO).
 ///
 /// A program may also read records from the socket directly (`zmsg_recv`). Each record is then a message of three
 /// frames: topic, partition and content. A program that reads directly must do so for at least one of its first 1,000

@@ -60,8 +60,8 @@ impl Log {
         })
     }
 
-    /// The log's own name. It stays the same as long as the database exists. A log without a name gets the name
-    /// `fresh`. A copy of another log also gets the name `fresh`. A database that was opened without a lock file counts
+    /// The log's own name. It stays the same as long as the database exists. `fresh` is a new name. A log
+    /// without a name gets it, and so does a copy of another log. A database that was opened without a lock file counts
     /// as a copy.
     ///
     /// # Errors
