@@ -1,8 +1,8 @@
 //! The beacon: announces nodes to the towers, and reports their peers to them.
 //!
 //! All nodes of a process that have the same towers share one beacon, which has its own thread (see
-//! `beacon/shared.rs`). A node joins the beacon, and receives a [`Report::Ready`] when a tower has welcomed the beacon,
-//! or when no tower has done so within the timeout. After [`Membership::announce`], the beacon reports the node's
+//! `beacon/shared.rs`). A node joins the beacon, and receives a `Report::Ready` when a tower has welcomed the beacon,
+//! or when no tower has done so within the timeout. After `Membership::announce`, the beacon reports the node's
 //! peers. The reported endpoints contain the addresses of the hosts.
 //!
 //! The beacon of an application (the C class `dafka_beacon`) has a thread and connections of its own. Its commands on

@@ -81,7 +81,7 @@ fn poll_at_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     }
 }
 
-/// What [`wait`] waits for.
+/// What a [`Wait`] waits for.
 #[derive(Clone, Copy)]
 pub enum Awaited<'a> {
     /// Events of a socket.

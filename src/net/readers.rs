@@ -222,7 +222,7 @@ impl Readers {
 /// True while the kernel has room for more data. Then libzmq queues nothing.
 fn can_be_written(file: RawFd) -> bool {
     let mut item = libc::pollfd { fd: file, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one item, which is writable. The call does not wait.
+    // SAFETY: the pointer refers to one `pollfd`, which `poll` may change. The call does not wait.
     unsafe { libc::poll(&mut item, 1, 0) > 0 && item.revents & libc::POLLOUT != 0 }
 }
 

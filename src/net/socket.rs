@@ -136,7 +136,7 @@ impl Socket {
         }
     }
 
-    /// As [`Socket::try_recv`], for a socket that [`wait`](super::wait) waits for. Calls libzmq only if there may be
+    /// As [`Socket::try_recv`], for a socket that [`Wait`](super::Wait) waits for. Calls libzmq only if there may be
     /// input: each call without a result costs a system call.
     ///
     /// # Errors

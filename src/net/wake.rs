@@ -42,7 +42,7 @@ impl Wake {
         was_set
     }
 
-    /// The event, for [`wait`](super::wait).
+    /// The event, for [`Wait`](super::Wait).
     pub fn awaited(&self) -> Awaited<'_> {
         Awaited::File(self.event.as_raw_fd())
     }

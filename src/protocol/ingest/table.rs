@@ -50,8 +50,8 @@ pub struct Partition<P> {
     /// Whether a record has arrived in order.
     pub(super) is_proven: bool,
     pub(super) opened_ms: u64,
-    /// A proven partition is not evicted before this time: 2 s after the last message of its producer. Also used when
-    /// the partition could not be closed.
+    /// A proven partition is not evicted before this time: 2 s after the last message of its producer. If the
+    /// partition could not be closed, it is not evicted for another 2 s.
     pub(super) stays_ms: u64,
     /// The latest of three times: when the last in-order record arrived, when the gap began, and when the first early
     /// record was buffered.
