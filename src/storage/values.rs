@@ -38,9 +38,7 @@ impl Tails {
         let key = record_key(id, first);
         let Some(value) = txn.get(Table::Records, &key)? else { return Ok(None) };
         Ok(match Value::read(value, &key) {
-            Ok(Value::Batch(AnyBatch::Plain(batch)))
-                if first.checked_add(batch.count() as u64) == Some(next) =>
-            {
+            Ok(Value::Batch(AnyBatch::Plain(batch))) if first.checked_add(batch.count() as u64) == Some(next) => {
                 Some((first, batch.map(<[u8]>::to_vec)))
             }
             _ => None,

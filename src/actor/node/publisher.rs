@@ -33,7 +33,7 @@ pub(in crate::actor) struct Publisher {
 
 impl Publisher {
     /// `high_watermark` is the number of messages that may wait for each peer; 0 = any number.
-    pub(in crate::actor) fn new(socket: Socket, high_watermark: i32) -> Publisher {
+    pub(super) fn new(socket: Socket, high_watermark: i32) -> Publisher {
         Publisher { socket, unsent: UnsentLimit::new(high_watermark) }
     }
 

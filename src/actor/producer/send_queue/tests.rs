@@ -1,7 +1,7 @@
 use super::*;
 use crate::actor::producer::intake::Intake;
 use crate::actor::producer::owner::RecordPipe;
-use crate::actor::{Run, node, publish};
+use crate::actor::{Run, publish};
 use crate::net::{Attached, Kind, Socket, TERM, pipe_with_limit, poll};
 use crate::protocol::producer::{Producer, cost_bytes};
 use crate::protocol::{Outbox, Payload};
@@ -309,7 +309,7 @@ fn gathered_records_come_before_the_next_command_and_after_the_pause() {
 /// What an actor needs to publish, and a subscriber.
 struct Publisher {
     producer: Box<Producer<Run>>,
-    socket: Box<node::Publisher>,
+    socket: Box<Socket>,
     subscriber: Socket,
     endpoint: String,
 }
@@ -326,7 +326,7 @@ impl Publisher {
         socket.recv(&mut Frame::new()).unwrap();
         let mut publisher = Publisher {
             producer: Box::new(producer),
-            socket: Box::new(node::Publisher::new(socket, 0)),
+            socket: Box::new(socket),
             subscriber,
             endpoint: endpoint.into(),
         };
@@ -337,7 +337,7 @@ impl Publisher {
     fn publish(&mut self, run: Run) {
         let mut outbox = Outbox::new();
         self.producer.publish(run, 0, &mut outbox);
-        publish(&mut self.socket, &mut outbox).unwrap();
+        publish(&self.socket, &mut outbox).unwrap();
     }
 
     /// All records that the subscriber has received, by their offsets. They arrive in this order.
