@@ -33,6 +33,6 @@ impl<'a> Common<'a> {
 
     /// Publishes the messages in the outbox.
     pub(super) fn publish(&mut self) -> Result {
-        publish(&mut self.node.publisher, &mut self.outbox)
+        publish(&self.node.publisher, &mut self.outbox)
     }
 }

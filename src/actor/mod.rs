@@ -35,11 +35,10 @@ pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
 pub use run::Run;
 
-use crate::net::{Frame, Origin, Peer, reached_limit};
+use crate::net::{Frame, Origin, Peer, Socket, reached_limit};
 use crate::protocol::{Outbox, Progress};
 use crate::wire::batch::{FULL_LEN_BYTES, OVERHEAD_BYTES};
 use crate::wire::id;
-use node::Publisher;
 
 /// The most messages that an actor receives from one socket before it reads its other sockets.
 const BATCH_COUNT: usize = 1_000;
@@ -119,20 +118,21 @@ impl From<zmq::Error> for Error {
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 /// Publishes the messages in an outbox.
-fn publish(publisher: &mut Publisher, outbox: &mut Outbox<Run>) -> Result {
+fn publish(socket: &Socket, outbox: &mut Outbox<Run>) -> Result {
     let mut result = Ok(());
     outbox.drain(|frame, content| {
         if result.is_ok() {
-            result = send(publisher, frame, content);
+            result = send(socket, frame, content);
         }
     });
     Ok(result?)
 }
 
-fn send(socket: &mut Publisher, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
-    let is_any_of = |ids: [u8; 2]| frame.first().is_some_and(|id| ids.contains(id));
+fn send(socket: &Socket, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
     let content = match run {
-        Some(run) if is_any_of([id::RECORDS, id::DIRECT_RECORDS]) => run.into_batch(),
+        Some(run) if [id::RECORDS, id::DIRECT_RECORDS].map(Some).contains(&frame.first().copied()) => {
+            run.into_batch()
+        }
         run => run.map(Run::into_content),
     };
     // A publishing socket never waits. When the queue of messages to a peer is full, the socket drops the message for
@@ -140,10 +140,6 @@ fn send(socket: &mut Publisher, frame: &[u8], run: Option<Run>) -> zmq::Result<(
     match content {
         None => socket.try_send(&mut Frame::copy(frame), false)?,
         Some(mut content) => {
-            // Responses are sent only to requesters that read, and in small parts.
-            if is_any_of([id::RECORDS, id::RECORD]) {
-                socket.expect_len(content.as_ref().len())?;
-            }
             socket.try_send(&mut Frame::copy(frame), true)?;
             socket.try_send(&mut content, false)?
         }

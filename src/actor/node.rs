@@ -19,10 +19,7 @@ use std::collections::HashSet;
 use zmq::POLLIN;
 
 mod beacon_link;
-mod publisher;
 mod sockets;
-
-pub(super) use publisher::Publisher;
 
 /// A starting node stops waiting for peers when no new peer has connected for this time.
 const QUIET_MS: u64 = 20;
@@ -41,7 +38,7 @@ pub(super) struct Node {
     pub(super) name: String,
     pub(super) address: String,
     /// The loop does not use it while it waits, see [`Role::begin_wait`](super::role::Role::begin_wait).
-    pub(super) publisher: Lendable<Publisher>,
+    pub(super) publisher: Lendable<Socket>,
     pub(super) subscriber: Socket,
     pub(super) max_frame_len_bytes: usize,
     pub(super) max_frame_key: Option<&'static str>,
@@ -119,7 +116,7 @@ impl Node {
         let node = Node {
             name: config.name.to_owned(),
             address: config.address.to_owned(),
-            publisher: Lendable::new(Publisher::new(publisher, config.send_high_watermark)),
+            publisher: Lendable::new(publisher),
             subscriber,
             subscribers: RefCell::new(Subscribers::new(max_subscription_bytes)),
             inbound,

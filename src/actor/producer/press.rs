@@ -12,9 +12,8 @@
 //!   ones, and records are gathered in batches only in the queue;
 //! - the producer has published before, so the actor knows when the next HEAD is due.
 
-use crate::actor::node::Publisher;
 use crate::actor::{Run, publish};
-use crate::net::now_ms;
+use crate::net::{Socket, now_ms};
 use crate::protocol::producer::Producer;
 use crate::protocol::{Outbox, Payload};
 use std::time::{Duration, Instant};
@@ -23,14 +22,14 @@ use zmq::POLLIN;
 /// What is needed to publish.
 pub(super) struct Press {
     pub(super) producer: Box<Producer<Run>>,
-    pub(super) publisher: Box<Publisher>,
+    pub(super) publisher: Box<Socket>,
     outbox: Outbox<Run>,
     /// How many records were published.
     pub(super) count: u64,
 }
 
 impl Press {
-    pub(super) fn new(producer: Box<Producer<Run>>, publisher: Box<Publisher>) -> Press {
+    pub(super) fn new(producer: Box<Producer<Run>>, publisher: Box<Socket>) -> Press {
         Press { producer, publisher, outbox: Outbox::new(), count: 0 }
     }
 
@@ -45,7 +44,7 @@ impl Press {
         self.count += run.record_count();
         self.producer.publish(run, now_ms(), &mut self.outbox);
         // The actor notices when the socket fails.
-        let _ = publish(&mut self.publisher, &mut self.outbox);
+        let _ = publish(&self.publisher, &mut self.outbox);
         self.publisher.events().contains(POLLIN)
     }
 }
