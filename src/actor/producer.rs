@@ -341,7 +341,12 @@ impl Role for ProducerRole<'_> {
         self.producer.handle_timeout(now_ms(), outbox);
         self.inform_owner();
         let is_over = self.producer.is_done() || self.is_abandoned || self.has_timed_out();
-        Ok(if self.terminating_since_ms.is_some() && is_over { Flow::End } else { Flow::Continue })
+        let is_published = !self.producer.has_unpublished() && !self.intake.is_left();
+        Ok(if self.terminating_since_ms.is_some() && is_over && is_published {
+            Flow::End
+        } else {
+            Flow::Continue
+        })
     }
 
     fn poll_notice(&mut self, now_ms: u64) -> Option<Notice> {

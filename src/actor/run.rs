@@ -296,6 +296,7 @@ impl Payload for Run {
             Run::Record(content) => ENTRY_BYTES + Frame::outer_bytes(content.as_ref().len()),
             // Each part keeps the whole batch.
             Run::Batch(part) => ENTRY_BYTES + BATCH_BYTES + Frame::outer_bytes(part.batch.as_octets().len()),
+            Run::Compressed(batch) => ENTRY_BYTES + BATCH_BYTES + Frame::outer_bytes(batch.as_octets().len()),
         };
         bytes as u64
     }

@@ -294,7 +294,7 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 }
 
 /// Hands the content to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is
-/// not copied. An idle producer publishes the record before this function returns, any other producer soon afterwards.
+/// not copied. An idle producer usually publishes the record before this function returns, and otherwise soon afterwards.
 /// The record's sequence is the number of records that were sent to this producer before, unless the producer's address
 /// changes (see `dafka_producer_address`).
 ///

@@ -9,8 +9,8 @@ use zmq::{PollEvents, PollItem};
 /// An event that any thread sets, and one thread waits for and clears.
 pub struct Wake {
     event: OwnedFd,
-    /// The event is set, or is about to be. Saves system calls.
-    is_set: AtomicBool,
+    /// The event may be set. Saves the waiting thread system calls.
+    may_be_set: AtomicBool,
 }
 
 impl Wake {
@@ -21,25 +21,26 @@ impl Wake {
     pub fn new() -> zmq::Result<Wake> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let event = eventfd(0, flags).map_err(|error| zmq::Error::from_raw(error.raw_os_error()))?;
-        Ok(Wake { event, is_set: AtomicBool::new(false) })
+        Ok(Wake { event, may_be_set: AtomicBool::new(false) })
     }
 
     /// Sets the event. What this thread has written before is visible to the thread that clears the event.
     pub fn set(&self) {
-        if !self.is_set.swap(true, Ordering::AcqRel) {
-            // Fails only when the event is set already.
-            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
-        }
+        // Fails only when the event was set 2^64 - 1 times since it was cleared.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        self.may_be_set.store(true, Ordering::Release);
     }
 
     /// Clears the event. Returns whether it was set. Look for work after this, not before.
     pub fn clear(&self) -> bool {
-        let was_set = self.is_set.swap(false, Ordering::AcqRel);
-        if was_set {
-            // Fails only when the other thread has not written yet. Then a later poll returns once too often.
+        // The flag falls before the event is cleared. If another thread sets both in between, the flag stays, and the
+        // next call finds the event cleared already. In the opposite order, an event could stay set without the flag.
+        let may_be_set = self.may_be_set.swap(false, Ordering::AcqRel);
+        if may_be_set {
+            // Fails only when the event was cleared already.
             let _ = rustix::io::read(&self.event, &mut [0; 8]);
         }
-        was_set
+        may_be_set
     }
 
     /// The event, for [`Wait`](super::Wait).

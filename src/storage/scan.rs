@@ -125,8 +125,12 @@ pub fn read_batches<S: Snapshot>(
     let visited = visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
         Ok(match value {
             Value::Batch(AnyBatch::Plain(batch)) => short.add(first, batch, &mut deliver),
-            Value::Batch(batch) => short.then(&mut deliver, |each| each(StoredBatch { first_offset: first, batch })),
-            Value::Chunk(chunk) => short.then(&mut deliver, |each| rebuild(&chunk, first, range, &mut built, each)),
+            Value::Batch(batch) => {
+                short.then(&mut deliver, |each| each(StoredBatch { first_offset: first, batch }))
+            }
+            Value::Chunk(chunk) => {
+                short.then(&mut deliver, |each| rebuild(&chunk, first, range, &mut built, each))
+            }
         })
     });
     // After an error, the batches before it are still to be delivered.

@@ -15,6 +15,9 @@ use crate::wire::batch::{AnyBatch, Batch, CompressedBatch, FULL_LEN_BYTES, Merge
 /// anyway.
 pub(super) const TAIL_LEN_BYTES: usize = 4096 - 16 - CHECK_LEN;
 
+/// The most partitions whose last values are remembered.
+const MAX_TAILS: usize = 100_000;
+
 /// The last values of partitions to which the next append may add records: the offset of each value's first record.
 ///
 /// Only values that this process has written are replaced. The reason is that LMDB frees the pages of the replaced value
@@ -38,7 +41,9 @@ impl Tails {
         let key = record_key(id, first);
         let Some(value) = txn.get(Table::Records, &key)? else { return Ok(None) };
         Ok(match Value::read(value, &key) {
-            Ok(Value::Batch(AnyBatch::Plain(batch))) if first.checked_add(batch.count() as u64) == Some(next) => {
+            Ok(Value::Batch(AnyBatch::Plain(batch)))
+                if first.checked_add(batch.count() as u64) == Some(next) =>
+            {
                 Some((first, batch.map(<[u8]>::to_vec)))
             }
             _ => None,
@@ -46,6 +51,10 @@ impl Tails {
     }
 
     pub(super) fn set(&mut self, id: PartitionId, tail: Option<u64>) {
+        if self.0.len() >= MAX_TAILS {
+            // Then the next records of these partitions are not merged with the stored ones.
+            self.0.clear();
+        }
         if let Some(first) = tail {
             self.0.insert(id, first);
         }

@@ -185,7 +185,16 @@ fn handle_monitors(state: &State, members: &mut Members) -> Result {
         Err(error) => return Err(system_error(error)),
     }
     for event in events {
-        members.change(event.data.u64(), Member::handle_peer_connections).transpose()?;
+        let id = event.data.u64();
+        match members.change(id, Member::handle_peer_connections) {
+            Some(Err(zmq::Error::ETERM)) => return Err(zmq::Error::ETERM.into()),
+            // Without its connections, this node cannot go on. The others can.
+            Some(Err(error)) => {
+                log::error!("beacon: {error}");
+                members.remove(id);
+            }
+            Some(Ok(())) | None => {}
+        }
     }
     Ok(())
 }
