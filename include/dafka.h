@@ -523,8 +523,8 @@ DAFKA_EXPORT int
                                            size_t size);
 
 //  Hands the content to a producer. The message is then empty, and can be used
-//  again. A content of more than 16 KiB is not copied. An idle producer
-//  publishes the record before this function returns, any other producer soon
+//  again. A content of more than 16 KiB is not copied. An idle producer usually
+//  publishes the record before this function returns, and otherwise soon
 //  afterwards. The record's sequence is the number of records that were sent to
 //  this producer before, unless the producer's address changes (see
 //  `dafka_producer_address`).
@@ -735,8 +735,9 @@ DAFKA_EXPORT zlist_t *
 //  The reading end of the consumer's record pipe, for `zpoller` and `zloop`.
 //  The consumer owns this socket. It is valid until the consumer is destroyed.
 //  The socket is readable while there is a record for
-//  `dafka_consumer_msg_recv`, and at no other time. `zsock_set_rcvtimeo` sets a
-//  timeout for this function in milliseconds (ZMQ_RCVTIMEO).
+//  `dafka_consumer_msg_recv`, and at no other time. To limit how long
+//  `dafka_consumer_msg_recv` waits, set a timeout in milliseconds on this
+//  socket with `zsock_set_rcvtimeo` (ZMQ_RCVTIMEO).
 //
 //  A program may also read records from the socket directly (`zmsg_recv`). Each
 //  record is then a message of three frames: topic, partition and content. A

@@ -131,6 +131,8 @@ pub struct Wait<const N: usize> {
     ready: [bool; N],
     files: [RawFd; N],
     timeout_ms: i64,
+    /// Why the wait has failed.
+    error: Option<zmq::Error>,
 }
 
 impl<const N: usize> Wait<N> {
@@ -146,7 +148,7 @@ impl<const N: usize> Wait<N> {
                 (ready[i], files[i]) = (awaited.is_ready()?, awaited.descriptor()?);
             }
         }
-        Ok(Wait { ready, files, timeout_ms: 0 })
+        Ok(Wait { ready, files, timeout_ms: 0, error: None })
     }
 
     /// False when an item is ready already.
@@ -170,8 +172,10 @@ impl<const N: usize> Wait<N> {
     fn poll(&mut self, exit: RawFd) {
         let item = |&fd: &RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut all: Vec<libc::pollfd> = self.files.iter().chain([&exit]).map(item).collect();
-        // SAFETY: `all` is a live array of that many items. A signal ends the wait without an event.
-        unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, self.timeout_ms as c_int) };
+        // SAFETY: `all` is a live array of that many items.
+        let rc = unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, self.timeout_ms as c_int) };
+        // A signal ends the wait without an event.
+        self.error = (rc < 0).then(last_error).filter(|&error| error != zmq::Error::EINTR);
         for (ready, item) in self.ready.iter_mut().zip(&all) {
             *ready |= item.revents != 0;
         }
@@ -182,6 +186,9 @@ impl<const N: usize> Wait<N> {
     /// # Errors
     /// See [`poll`].
     pub fn end(mut self, awaited: &[Option<Awaited>; N]) -> zmq::Result<[bool; N]> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
         if exit::descriptor().is_none() || exit::is_ending() {
             let mut items: Vec<PollItem> = awaited.iter().flatten().map(|awaited| awaited.item()).collect();
             poll(&mut items, if self.may_last() { self.timeout_ms } else { 0 })?;

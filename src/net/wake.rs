@@ -53,3 +53,27 @@ impl Wake {
         PollItem::from_fd(self.event.as_raw_fd(), events)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zmq::POLLIN;
+
+    #[test]
+    fn an_event_is_readable_until_it_is_cleared() {
+        let wake = Wake::new().unwrap();
+        let is_readable = || zmq::poll(&mut [wake.item(POLLIN)], 0).unwrap() == 1;
+        assert!(!wake.clear() && !is_readable());
+        for count in 1..3 {
+            (0..count).for_each(|_| wake.set());
+            assert!(is_readable() && wake.clear() && !is_readable() && !wake.clear());
+        }
+        // Another thread sets the event after the flag has fallen, and before the event is read.
+        wake.set();
+        assert!(wake.clear());
+        wake.may_be_set.store(true, Ordering::Release);
+        assert!(wake.clear() && !is_readable());
+        wake.set();
+        assert!(is_readable());
+    }
+}
