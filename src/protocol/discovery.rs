@@ -278,8 +278,8 @@ impl Discovery {
     /// Whether this node may exchange messages with the sender of a beacon. `traffic` is the traffic that the beacon
     /// names. It is `None` if the sender or the tower is of 0.1.0. When this returns false, the caller must call
     /// [`Discovery::handle_tower_heard`] instead of [`Discovery::handle_beacon`]. If the sender is already a peer, it
-    /// then stays until it times out. Otherwise a newer tower and a tower of 0.1.0, which forwards beacons without the
-    /// traffic, would cause the peer to be removed and added again and again.
+    /// stays until it times out, and is not removed at once. The reason is that a tower of 0.1.0 forwards beacons without
+    /// the traffic: beside such a tower and a newer one, the peer would be removed and added again and again.
     pub fn may_exchange_with(&self, traffic: Option<Traffic>) -> bool {
         may_exchange(self.traffic, traffic)
     }
