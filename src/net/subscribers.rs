@@ -136,13 +136,12 @@ mod tests {
         for i in 0..10 {
             modest.zmq().set_subscribe(&topic(i)).unwrap();
         }
-        // Unsubscriptions reduce the cost.
         for i in 0..50 {
             greedy.zmq().set_subscribe(&topic(i)).unwrap();
         }
         assert!(!pump(&socket, &mut subscribers, 60));
         assert_eq!(subscribers.len_bytes, 60 * 108);
-        // `modest` still subscribes to the first ten.
+        // `modest` still subscribes to the first ten topics, so the end of 30 other subscriptions reduces the cost.
         for i in 0..40 {
             greedy.zmq().set_unsubscribe(&topic(i)).unwrap();
             greedy.zmq().set_subscribe(&topic(100 + i)).unwrap();
