@@ -121,7 +121,7 @@ fn add_singles<U: Update, P: AsRecords>(
     Ok(())
 }
 
-/// The contents of the single records that come before the first records of a batch.
+/// The contents of the single records at the front of `entries`, up to the first entry that is not a single record.
 fn singles<'a>(entries: impl Iterator<Item = Records<'a>>) -> impl Iterator<Item = &'a [u8]> {
     entries.map_while(|records| match records {
         Records::One(content) => Some(content),
