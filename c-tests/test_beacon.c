@@ -222,6 +222,9 @@ s_test_recv (zconfig_t *config)
     dafka_beacon_recv (NULL, NULL, true, NULL);
     zactor_destroy (&second);
     dafka_beacon_recv (first, NULL, true, "The prefix");
+    //  The next case starts when no beacon of this one is on its way any more.
+    dafka_beacon_recv (first, sub, false, NULL);
+    s_check_subscription (xpub, sub, 0);
 
     zsock_destroy (&sub);
     zsock_destroy (&xpub);
