@@ -16,17 +16,18 @@ const BY_STORE_WRITER: &[u8] = &[id::ACK, id::FETCH, id::GET_HEADS];
 /// What a store's reader sends.
 const BY_STORE_READER: &[u8] = &[id::DIRECT_RECORD, id::DIRECT_RECORDS, id::DIRECT_HEAD, id::STORE_HELLO];
 
-/// The traffic of a producer, which makes the subscriptions of [`producer`].
+/// The traffic of a producer. [`producer`] returns its subscriptions.
 pub const PRODUCER: Traffic = Traffic::new(BY_PRODUCER, &[id::ACK, id::FETCH, id::GET_HEADS]);
-/// The traffic of a store's writer, which makes the subscriptions of [`store_writer`].
+/// The traffic of a store's writer. [`store_writer`] returns its subscriptions.
 pub const STORE_WRITER: Traffic = Traffic::new(BY_STORE_WRITER, BY_PRODUCER);
-/// The traffic of a store's reader, which makes the subscriptions of [`store_reader`].
+/// The traffic of a store's reader. [`store_reader`] returns its subscriptions.
 pub const STORE_READER: Traffic = Traffic::new(BY_STORE_READER, BY_CONSUMER);
 /// The traffic of an inventory, which asks stores for their heads.
 pub const INVENTORY: Traffic = Traffic::new(&[id::GET_HEADS], &[id::DIRECT_HEAD]);
 
-/// The traffic of a consumer. It makes the subscriptions of [`consumer`], of [`topic`] or [`topics`], and, if it is
-/// isolated, of [`acknowledgements`].
+/// The traffic of a consumer. [`consumer`] returns the subscriptions of every consumer. [`topic`] returns those for one
+/// topic, and [`topics`] those for all topics with the same beginning. An isolated consumer delivers only acknowledged
+/// records, and also subscribes to [`acknowledgements`].
 pub const fn consumer_traffic(is_isolated: bool) -> Traffic {
     const RECEIVED: [u8; 8] = [
         id::RECORD,

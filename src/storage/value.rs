@@ -13,7 +13,7 @@ pub(super) const CHECK_LEN: usize = 4;
 /// The position of the octet that distinguishes chunks from batches: 0 in a chunk, the batch format in a batch.
 const FORMAT_AT: usize = 4;
 
-// With the 16 octets that LMDB puts in front, the longest value with several records fills 16 pages.
+// With the check, and the 16 octets that LMDB puts in front, a batch of this length fits into 16 pages.
 const _: () = assert!(16 + FULL_LEN_BYTES + CHECK_LEN <= 16 * 4096);
 
 /// Writes the check at the end of a value, after the batch.

@@ -47,7 +47,8 @@ use std::ops::Range;
 pub const MAX_CONTENT_LEN_BYTES: usize = 1 << 30;
 
 /// The greatest length of a batch that a producer puts several records into. Together with 16 octets that LMDB puts in
-/// front, and 8 octets that the format leaves to the store, a batch of this length fills 16 pages of 4096 octets.
+/// front, and 8 octets after the batch that are reserved for the store, a batch of this length fills 16 pages of 4096
+/// octets. Of the 8 octets, a store uses 4.
 pub const FULL_LEN_BYTES: usize = 16 * 4096 - 16 - 8;
 
 /// The greatest length of an uncompressed batch with several records that a reader accepts.

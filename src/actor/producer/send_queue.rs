@@ -48,7 +48,8 @@ pub(super) const QUEUED: &[u8] = b"$QUEUED";
 /// When records that are not yet published occupy this much memory, sending waits.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
 
-/// How often a call that waits for room in the queue checks whether to stop waiting. The actor ends the wait earlier.
+/// How often a call that waits for room in the queue checks whether to stop waiting. When there is room, or the actor
+/// ends, the call continues at once.
 const ROOM_IN_QUEUE_CHECK: Duration = Duration::from_millis(100);
 /// How often a call that waits for room in the pipe checks for it.
 const ROOM_IN_PIPE_CHECK: Duration = Duration::from_millis(1);

@@ -20,8 +20,8 @@ pub(super) struct Held {
     live_bytes: u64,
     /// What ended connections hold, whether libzmq has closed them or not.
     ended_bytes: u64,
-    /// The live connection with the most bytes of unknown frames, and the number of these bytes. They may be one long
-    /// frame.
+    /// The live connection with the most [`Connection::unknown_bytes`], and their number. These bytes arrived after the
+    /// node last read something, so they may be one long frame. `None` if the socket takes no long frames.
     longest: Option<(Id, u64)>,
 }
 
@@ -99,9 +99,9 @@ impl Held {
         self.counted_bytes() > self.socket.limit_bytes / 16
     }
 
-    /// What the remaining connections may hold after others were ended. The remaining connections of a listening socket
-    /// may hold only `SMALL_BYTES`: before libzmq reads from them, it still processes what it has read from the ended
-    /// ones.
+    /// What the remaining connections may hold after others were ended. At a listening socket, this is only
+    /// `SMALL_BYTES`: libzmq must still process what it has read from the ended connections, before it reads more from
+    /// the remaining ones.
     fn room_bytes(&self) -> u64 {
         let room_bytes = self.socket.limit_bytes.saturating_sub(self.ended_bytes);
         match self.socket.direction {
