@@ -214,11 +214,11 @@ pub struct Settings {
 }
 
 /// The default limit for the subscriptions of all peers at one node. Each subscription counts its length plus 8 bytes.
-/// 16 MiB are enough for ten thousand consumers of 25 topics with names of 20 bytes, or for one consumer of 280,000
+/// 16 MiB are enough for ten thousand consumers of 16 topics with names of 20 bytes, or for one consumer of 180,000
 /// such topics. libzmq may occupy 35 bytes of memory for each byte of subscriptions: at most 560 MiB.
 const NODE_SUBSCRIPTION_BYTES: u32 = 16 << 20;
-/// The default limit for the subscriptions of all nodes at a tower. Each node makes two short subscriptions, so this
-/// limit is enough for 200,000 nodes.
+/// The default limit for the subscriptions of all nodes at a tower. All nodes of a process make two short subscriptions
+/// together, and each node of 0.1.0 makes two of its own. So this limit is enough for 200,000 processes or such nodes.
 const TOWER_SUBSCRIPTION_BYTES: u32 = 4 << 20;
 
 /// The default limit of inbound connections at one socket. It equals the default of `beacon/max_peers`. An idle

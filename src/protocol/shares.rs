@@ -109,12 +109,12 @@ impl RankedShares {
     }
 
     /// Selects the peer that gives up one part, so that `peer` gets one more part. The largest peer or host is the one
-    /// with the largest amount.
+    /// with the largest amount. In these rules, the new part already counts for `peer` and its host:
     ///
-    /// 1. Usually, the largest peer of the largest host is selected.
-    /// 2. If the largest host is the host of `peer`, or would then have less than the host of `peer`, the largest peer
-    ///    of the host of `peer` is selected instead.
-    /// 3. If the peer of step 2 would then have less than `peer`, no peer is selected.
+    /// 1. If another host has more than the host of `peer`, the largest peer of the largest host is selected.
+    /// 2. Otherwise, if another peer of the host of `peer` has more than `peer`, the largest peer of this host is
+    ///    selected.
+    /// 3. Otherwise, no peer is selected.
     pub fn greediest_for(&self, peer: &[u8]) -> Option<&Arc<[u8]>> {
         let own_host_amount = self.of_host(peer);
         let most = |host: &[u8]| self.of_host.get(host).and_then(Ranks::last);

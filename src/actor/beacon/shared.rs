@@ -1,8 +1,8 @@
 //! One beacon for all nodes of this process that have the same towers.
 //!
-//! The beacon has its own thread, so that peers do not drop a node that is busy. It has one connection to each tower.
-//! So the number of threads and connections, and the beacons that this process receives, do not depend on the number of
-//! its nodes.
+//! The beacon has its own thread, so that peers do not drop a node that is busy. It has one connection to each address
+//! of a tower. So the number of threads and connections, and the beacons that this process receives, do not depend on
+//! the number of its nodes.
 
 use super::link::Link;
 use super::member::Member;

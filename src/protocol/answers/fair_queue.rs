@@ -8,13 +8,14 @@ use std::collections::{HashMap, VecDeque};
 
 /// A fair queue of at most `limit` requests.
 ///
-/// When the queue is full, a new request evicts the latest request of one requester:
+/// When the queue is full, a new request evicts the latest request of one requester, or is refused. In these rules, the
+/// new request counts as a request of its requester and of its host:
 ///
-/// 1. Usually, this is the requester with the most requests on the host with the most requests.
-/// 2. If the new request's host is that host, or would then have more requests than that host, it is the requester with
-///    the most requests on the new request's host.
-/// 3. If the new request's requester would then have more requests than the requester of step 2, nothing is evicted,
-///    and the new request is refused.
+/// 1. If another host has more requests than the new request's host: of the host with the most requests, the requester
+///    with the most requests loses one.
+/// 2. Otherwise, if another requester on the new request's host has more requests than the new request's requester, the
+///    requester with the most requests on this host loses one.
+/// 3. Otherwise, the new request is refused.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     requesters: HashMap<Box<[u8]>, Requester<T>>,
