@@ -8,7 +8,7 @@
 //! A record is published in this way only if
 //!
 //! - the queue is empty, so no earlier record waits there;
-//! - the sending thread sends few records at a time. A batch of many records costs much less per record than single
+//! - few records were sent in the last millisecond. A batch of many records costs much less per record than single
 //!   ones, and records are gathered in batches only in the queue;
 //! - the producer has published before, so the actor knows when the next HEAD is due.
 
@@ -16,6 +16,7 @@ use crate::actor::{Run, publish};
 use crate::net::{Socket, now_ms};
 use crate::protocol::producer::Producer;
 use crate::protocol::{Outbox, Payload};
+use std::mem;
 use std::time::{Duration, Instant};
 use zmq::POLLIN;
 
@@ -49,27 +50,35 @@ impl Press {
     }
 }
 
-/// Limits how often records are published by the threads that send.
+/// Decides whether a record is published by the thread that sends it: only while few records are sent.
 #[derive(Default)]
 pub(super) struct Pace {
-    /// When the interval of the latest record is over.
+    /// How many records were sent since the last decision.
+    sent_count: u32,
+    /// When the intervals of all counted records are over.
     over: Option<Instant>,
 }
 
 impl Pace {
-    /// The average interval. Publishing takes a small part of it.
+    /// The average interval of records that are sent seldom enough. Publishing one takes a small part of it.
     const INTERVAL: Duration = Duration::from_micros(25);
     /// How many records may come at once.
     const BURST: u32 = 8;
+    /// The time without records after which any producer may publish again.
+    const MAX_PAUSE: Duration = Duration::from_millis(1);
 
-    /// Whether a record may be published so now. If so, counts it.
+    /// Counts a record that is sent.
+    pub(super) fn count(&mut self) {
+        self.sent_count = self.sent_count.saturating_add(1);
+    }
+
+    /// Whether the thread that sends the next record may publish it.
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         let start = self.over.filter(|&over| over > now).unwrap_or(now);
-        let is_allowed = start < now + Self::BURST * Self::INTERVAL;
-        if is_allowed {
-            self.over = Some(start + Self::INTERVAL);
-        }
-        is_allowed
+        let over = start + Self::INTERVAL.saturating_mul(mem::take(&mut self.sent_count));
+        let burst = Self::BURST * Self::INTERVAL;
+        self.over = Some(over.min(now + burst + Self::MAX_PAUSE));
+        over < now + burst
     }
 }
 
@@ -80,10 +89,18 @@ mod tests {
     #[test]
     fn few_records_at_a_time_are_allowed() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        let mut allowed =
-            |count: usize, after: Duration| (0..count).filter(|_| pace.allows(start + after)).count();
-        assert_eq!(allowed(1_000, Duration::ZERO), 8);
-        assert_eq!(allowed(1_000, Duration::from_micros(100)), 4);
-        assert_eq!(allowed(1_000, Duration::from_secs(1)), 8);
+        let mut allowed = |count: usize, after: Duration| {
+            let sent = (0..count).map(|_| {
+                let is_allowed = pace.allows(start + after);
+                pace.count();
+                is_allowed
+            });
+            sent.filter(|&is_allowed| is_allowed).count()
+        };
+        assert_eq!(allowed(8, Duration::ZERO), 8);
+        assert_eq!(allowed(1_000, Duration::ZERO), 0);
+        assert_eq!(allowed(1, Duration::from_millis(1)), 0, "many records were sent a short time ago");
+        assert_eq!(allowed(1, Duration::from_micros(1_300)), 1);
+        assert_eq!(allowed(1_000, Duration::from_secs(1)), 7, "the record before counts too");
     }
 }

@@ -264,6 +264,7 @@ impl State {
 
     fn enter(&mut self, record: &mut Record) {
         self.entered_count += 1;
+        self.pace.count();
         match record {
             Record::Short(content) => self.push_short(content),
             Record::Long(frame) => self.entries.push_back(Entry::Long(mem::take(frame))),
