@@ -99,6 +99,12 @@ impl<'a> Notices<'a> {
             Notice::TooManyPeers { host, limit } => self.peers_warning.warn(now_ms(), || {
                 format!("{name}: a peer at {host} is ignored: there are already beacon/max_peers = {limit} peers")
             }),
+            Notice::TooManyPending { host, limit } => self.peers_warning.warn(now_ms(), || {
+                format!(
+                    "{name}: a peer at {host} is ignored: {limit} peers have not answered yet (see \
+                     beacon/max_pending_peers)"
+                )
+            }),
             Notice::PeerEvicted { host, limit } => self.peers_warning.warn(now_ms(), || {
                 format!(
                     "{name}: a peer at {host} was evicted for a peer of another host: there are beacon/max_peers = \

@@ -347,7 +347,10 @@ impl Discovery {
             && !self.evict_pending(None, now_ms, events)
             && !self.evict_from_largest_host(&host, events)
         {
-            self.notice = Some(Notice::TooManyPeers { host, limit: self.max_peers });
+            self.notice = Some(match self.peers.len() < self.max_peers {
+                true => Notice::TooManyPending { host, limit: self.max_pending },
+                false => Notice::TooManyPeers { host, limit: self.max_peers },
+            });
             return false;
         }
         self.added += 1;

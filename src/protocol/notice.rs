@@ -47,13 +47,19 @@ pub enum Notice {
         /// The limit of peers per host.
         limit: usize,
     },
-    /// A peer was ignored. Either the limit of peers is reached, and no host has more peers than the ignored peer's
-    /// host would have with this peer. Or the limit of pending endpoints is reached, and none of them may be evicted
-    /// yet.
+    /// A peer was ignored: the limit of peers is reached, and no host has more peers than the ignored peer's host would
+    /// have with this peer.
     TooManyPeers {
         /// The peer's host.
         host: String,
         /// The limit of peers.
+        limit: usize,
+    },
+    /// A peer was ignored: the limit of pending endpoints is reached, and none of them may be evicted yet.
+    TooManyPending {
+        /// The peer's host.
+        host: String,
+        /// The limit of pending endpoints.
         limit: usize,
     },
     /// A peer was evicted for a new one: the limit of peers is reached, and the evicted peer's host had the most peers.

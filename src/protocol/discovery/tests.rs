@@ -223,7 +223,8 @@ fn many_new_peers_are_limited_and_cause_one_beacon() {
 
 #[test]
 fn peers_that_do_not_respond_are_evicted_and_others_stay() {
-    let mut discovery = discovery().with_max_peers(5).with_max_pending(3);
+    let mut discovery =
+        discovery().with_max_peers(5).with_max_pending(3).with_max_peers_per_host(5, host_of_endpoint);
     let endpoint = |i: u64| format!("tcp://10.0.0.1:{i}");
     beacon(&mut discovery, b"real", A, 0);
     discovery.handle_answer(A);
@@ -232,6 +233,8 @@ fn peers_that_do_not_respond_are_evicted_and_others_stay() {
     }
     // The pending peers get time to respond. Then the oldest one is evicted, although it sends beacons.
     assert_eq!(beacon(&mut discovery, b"new", B, 400), []);
+    let host = host_of_endpoint(B);
+    assert_eq!(discovery.poll_notice(), Some(Notice::TooManyPending { host, limit: 3 }));
     beacon(&mut discovery, &[1], &endpoint(1), 450);
     let events = beacon(&mut discovery, b"new", B, 501);
     assert_eq!(events, [Event::Disconnect(endpoint(1)), Event::Connect(B.into())]);
