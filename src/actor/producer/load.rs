@@ -5,16 +5,21 @@
 //! batch, and waking the threads takes most of the time. So while many producers are busy, a producer that has just
 //! published waits for a pause, and then publishes what has been gathered. Nothing has to wake it. The record of a
 //! producer that was idle still goes out at once.
+//!
+//! The same happens while a few producers send very many records: their threads come too early otherwise, and publish
+//! batches that are far from full.
 
 use crate::czmq::fork::{GENERATIONS, PerProcess};
 use std::sync::Mutex;
 
 /// The load is counted in windows of this length.
 const WINDOW_MS: u64 = 16;
-/// With fewer busy producers, none gathers.
-const MIN_PRODUCERS: u64 = 8;
-/// Below this rate of all producers together, none gathers.
-const MIN_RECORDS_PER_WINDOW: u64 = 20_000 * WINDOW_MS / 1_000;
+/// So many busy producers gather at a lower rate.
+const MANY_PRODUCERS: u64 = 8;
+/// The rate of all producers together from which many producers gather.
+const MIN_RECORDS_OF_MANY: u64 = 20_000 * WINDOW_MS / 1_000;
+/// The rate of all producers together from which a few producers gather.
+const MIN_RECORDS_OF_FEW: u64 = 500_000 * WINDOW_MS / 1_000;
 /// The pause is so long that all producers together publish about so many times in a millisecond.
 const PUBLISHES_PER_MS: u64 = 5;
 /// The longest pause.
@@ -46,8 +51,9 @@ impl Windows {
     fn pause_ms(&self, now_ms: u64) -> Option<u64> {
         let number = now_ms / WINDOW_MS;
         let last = [self.current, self.previous].into_iter().find(|window| window.number + 1 == number)?;
-        let is_busy = last.producers >= MIN_PRODUCERS && last.records >= MIN_RECORDS_PER_WINDOW;
-        is_busy.then(|| (last.producers / PUBLISHES_PER_MS).clamp(1, MAX_PAUSE_MS))
+        let min_records =
+            if last.producers >= MANY_PRODUCERS { MIN_RECORDS_OF_MANY } else { MIN_RECORDS_OF_FEW };
+        (last.records >= min_records).then(|| (last.producers / PUBLISHES_PER_MS).clamp(1, MAX_PAUSE_MS))
     }
 }
 
@@ -111,9 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn producers_gather_only_while_many_are_busy() {
-        assert_eq!(pause(1, 10_000, 1), None, "one producer gathers without a pause");
-        assert_eq!(pause(7, 1_000, 1), None);
+    fn producers_gather_while_many_are_busy_or_few_are_very_busy() {
+        assert_eq!(pause(1, 490, 1), None, "490,000 records per second");
+        assert_eq!(pause(1, 510, 1), Some(1), "510,000 records per second");
+        assert_eq!(pause(7, 70, 1), None, "490,000 records per second");
         assert_eq!(pause(8, 3, 1), Some(1), "24,000 records per second");
         assert_eq!(pause(50, 1, 10), None, "5,000 records per second");
         assert_eq!(pause(50, 5, 10), Some(10), "25,000 records per second");

@@ -8,7 +8,7 @@
 //! A record sends no command in two cases:
 //!
 //! - The actor waits and has lent its press: the sending thread publishes the record itself, see [`press`](super::press).
-//! - The process has many busy producers, see [`load`](super::load). The actor then gathers: it comes after a pause and
+//! - The process publishes many records, see [`load`](super::load). The actor then gathers: it comes after a pause and
 //!   takes what has entered the queue. It also does so before it handles another command. The thread whose record
 //!   begins the second batch sends the command, so the actor comes early.
 //!
