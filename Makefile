@@ -59,7 +59,7 @@ stage: ## build, and install below target/stage
 	@rm -rf $(STAGE)
 	@cmake --install $(BUILD)-stage >/dev/null
 
-demo: ## stream a file from a producer through a tower and a store to a consumer (FILE=...)
+demo: ## stream a file from a producer to a store, and then from the store to a consumer (FILE=...)
 	@scripts/demo $(STAGE) "$(FILE)"
 
 check: deps ## everything that CI runs; ROOT=1 permits it to install and purge Debian packages on this host

@@ -27,11 +27,12 @@ pub fn count_forks() {
     });
 }
 
-/// A mutex that a forked child can lock even if a thread of its parent held it during the fork. Each generation has its
-/// own mutex and value (up to [`GENERATIONS`] nested forks).
+/// A mutex that a forked child can lock even if a thread of its parent held it during the fork. Each of the first
+/// [`GENERATIONS`] generations has its own mutex and value.
 pub struct PerProcess<T>([Mutex<T>; GENERATIONS]);
 
-/// The number of nested forks that are distinguished.
+/// How many generations are distinguished: the process that first used the library, and the children of seven nested
+/// forks. Later generations share the mutexes and values of earlier ones.
 pub const GENERATIONS: usize = 8;
 
 impl<T> PerProcess<T> {

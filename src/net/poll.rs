@@ -8,12 +8,14 @@ use std::os::raw::c_int;
 use zmq::{POLLIN, POLLOUT, PollEvents, PollItem};
 use zmq_sys::{zmq_poll, zmq_pollitem_t};
 
-/// How often a wait checks whether the process ends. This applies to threads without a descriptor that becomes readable
-/// when the process ends.
+/// The longest wait of an actor or helper thread without a descriptor that becomes readable when the process ends. So
+/// the thread detects the end of the process.
 const EXIT_CHECK_INTERVAL_MS: i64 = 100;
 
 /// Waits until an item is ready, `timeout_ms` have passed (negative: no timeout), or a signal has come. It may return
-/// sooner when the process ends. A timeout of 0 means that the caller has work left.
+/// earlier: when the process ends, and in a thread to which [`EXIT_CHECK_INTERVAL_MS`] applies. A timeout of 0 means
+/// that the caller has work left: at the end of the process, an actor with work left may still continue for a short
+/// time.
 ///
 /// # Errors
 /// ETERM when the context ends, and in an actor when the process ends. A signal is no error.
@@ -39,7 +41,8 @@ fn poll_count(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<usize> {
     }
 }
 
-/// Does the same as [`poll`], and also returns when the process begins to end.
+/// Does the same as [`poll`] while the process does not end. Returns when the process begins to end, or, without a
+/// descriptor for this event, after at most [`EXIT_CHECK_INTERVAL_MS`].
 fn poll_until_exit(items: &mut [PollItem], timeout_ms: i64) -> zmq::Result<()> {
     let Some(fd) = exit::descriptor() else {
         let limit_ms = EXIT_CHECK_INTERVAL_MS;
@@ -99,7 +102,8 @@ impl<'a> Awaited<'a> {
         }
     }
 
-    /// Whether the event is known to have happened already. Asks libzmq only if the descriptor does not tell.
+    /// Whether the event is known to have happened already. Does not ask libzmq if the socket's descriptor will report
+    /// the next input.
     fn is_ready(self) -> zmq::Result<bool> {
         match self {
             Awaited::Socket(socket, events) if events == POLLIN && !socket.may_have_input() => Ok(false),
@@ -125,8 +129,8 @@ impl<'a> Awaited<'a> {
 /// other threads may use the sockets meanwhile, one at a time. When such a thread has made libzmq notice input, it must
 /// wake the actor.
 ///
-/// The kernel looks at the items in their order. So what has arrived at a later item before an earlier item became
-/// ready is noticed together with the earlier one.
+/// The kernel looks at the items in their order, and looks at all of them. So if it finds the first item ready, it also
+/// finds what has arrived at the second item before the first one became ready.
 pub struct Wait<const N: usize> {
     ready: [bool; N],
     files: [RawFd; N],
@@ -161,7 +165,7 @@ impl<const N: usize> Wait<N> {
     pub fn wait(mut self, timeout_ms: i64) -> Wait<N> {
         let timeout_ms = if self.may_last() { timeout_ms } else { 0 };
         self.timeout_ms = timeout_ms.clamp(-1, i64::from(c_int::MAX));
-        // Without a descriptor for the end of the process, `end` waits.
+        // Without a descriptor for the end of the process, `end` waits, at most EXIT_CHECK_INTERVAL_MS.
         if let Some(exit) = exit::descriptor() {
             self.poll(exit);
         }
@@ -203,7 +207,7 @@ impl<const N: usize> Wait<N> {
             if let (true, Some(Awaited::Socket(socket, events))) = (*ready, awaited) {
                 match events.contains(POLLOUT) {
                     true => *ready = socket.try_events()?.intersects(*events),
-                    // The read shows what it was, also a failure.
+                    // The caller's read finds out whether the descriptor has reported input or a failure.
                     false => socket.expect_input(),
                 }
             }

@@ -45,8 +45,8 @@ impl Shares {
         self.hosts.len()
     }
 
-    /// Changes one part of a peer's amount from `before` to `now`. Drops the peer if its amount is then 0. Returns the
-    /// amounts of the peer and of its host before and after the change.
+    /// Changes a peer's amount when one part of this amount changes from `before` to `now`. Drops the peer if its
+    /// amount is then 0. Returns the amounts of the peer and of its host before and after the change.
     pub fn change(&mut self, peer: &[u8], before: u64, now: u64) -> Changed {
         let name = host_of(peer);
         if before == now {

@@ -20,8 +20,8 @@ const MAX_TAILS: usize = 100_000;
 
 /// The last values of partitions to which the next append may add records: the offset of each value's first record.
 ///
-/// Only values that this process has written are replaced. The reason is that LMDB frees the pages of the replaced value
-/// by their content, and the pages of older values may be damaged.
+/// Only values that this process has written are replaced. The reason is that LMDB trusts numbers in the pages of a
+/// replaced value when it frees these pages, and the pages of older values may be damaged.
 #[derive(Debug, Default)]
 pub struct Tails(HashMap<PartitionId, u64>);
 
@@ -29,8 +29,8 @@ pub struct Tails(HashMap<PartitionId, u64>);
 type Tail = (u64, Batch<Vec<u8>>);
 
 impl Tails {
-    /// Returns the last value of a partition if it may be replaced. If an append failed, the database may contain
-    /// another last value, or none. This value is then not replaced.
+    /// Returns the last value of a partition if it may be replaced. After a failed append, the last value in the
+    /// database may not be the remembered one. In this case, the result is `None`.
     pub(super) fn take<U: Update>(
         &mut self,
         txn: &U,
