@@ -1276,9 +1276,10 @@ DAFKA_EXPORT void
 //  this class only when it is itself a node that speaks the protocol with
 //  `dafka_proto_t` (RFC 46/DAFKA, "Interconnection Model"). A beacon is an
 //  actor. Every `beacon/interval`, it sends the endpoint of its node to the
-//  towers. It reports the endpoints of the other nodes to its owner. While a
-//  tower is connected, the beacon reports a peer as gone when the peer has sent
-//  no beacon for `beacon/timeout`.
+//  towers. It reports the endpoints of the other nodes to its owner. The beacon
+//  reports a peer as gone when the peer has sent no beacon for
+//  `beacon/timeout`. But it does not do so while no tower is connected, or all
+//  towers are silent.
 //
 //  `zactor_new` starts a beacon with a `dafka_beacon_args_t`. `zactor_new`
 //  returns when a tower has answered, or when `beacon/connect_timeout` has

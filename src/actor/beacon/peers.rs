@@ -1,7 +1,8 @@
 //! A node's peers and the connections to them.
 //!
-//! [`Discovery`] turns beacons into endpoints to connect to and to disconnect from. [`Reconnect`] handles connections
-//! that libzmq drops permanently: it decides when to reconnect. Both produce actions for the subscribing socket.
+//! [`Discovery`] turns beacons into events, such as an endpoint to connect to. [`Reconnect`] turns these events into
+//! actions for the subscribing socket. It also decides when to reconnect after libzmq has dropped a connection
+//! permanently.
 
 use crate::net::Reconnect;
 use crate::net::reconnect::{Action, ConnectionEvent};
@@ -15,7 +16,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Connects to the peers that `discovery` finds.
+    /// Returns `Peers` for the peers that `discovery` will find.
     pub fn new(discovery: Discovery) -> Peers {
         Peers { discovery, reconnect: Reconnect::default() }
     }
