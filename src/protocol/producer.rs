@@ -492,8 +492,9 @@ impl<P: Payload> Producer<P> {
     }
 
     /// Continues as a producer with another address, in another partition. There, all kept records are numbered from 0,
-    /// and [`Producer::handle_timeout`] publishes them again, in several turns if they are many. ACKs up to now may have been for the twin's records, and no longer count. No peer has
-    /// subscribed to the new partition yet, see [`Producer::unread`].
+    /// and [`Producer::handle_timeout`] publishes them again, in several turns if they are many. ACKs up to now may have
+    /// been for the twin's records, and no longer count. No peer has subscribed to the new partition yet, see
+    /// [`Producer::unread`].
     ///
     /// # Errors
     /// Like [`Producer::new`].
@@ -502,7 +503,8 @@ impl<P: Payload> Producer<P> {
         renewed.copies = Copies::new(self.copies.min_stores());
         renewed.answers = self.answers.emptied();
         renewed.longest_acknowledged_bytes = self.longest_acknowledged_bytes;
-        // The next subscriptions probably come from the same peers. A node that does not take batches fetches the records.
+        // The next subscriptions probably come from the same peers. A node that does not take batches fetches the
+        // records.
         renewed.are_batches_taken = self.are_batches_taken;
         renewed.is_read = false;
         renewed.is_stored = self.is_stored || self.stores > 0;

@@ -69,7 +69,8 @@ const END_LEN: usize = 4;
 // Every length and every end fits into 4 octets, and into one `write` of Linux.
 const _: () = assert!(MAX_LEN_BYTES < 0x7fff_f000);
 
-/// A batch that was checked, and that is not compressed. `B` holds the octets, for example `&[u8]`, `Vec<u8>`, or a message of the network layer.
+/// A batch that was checked, and that is not compressed. `B` holds the octets, for example `&[u8]`, `Vec<u8>`, or a
+/// message of the network layer.
 #[derive(Clone, Copy)]
 pub struct Batch<B> {
     octets: B,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// The limit of stores of a partition.
 const MAX_SOURCES: usize = 4;
-/// After this many consecutive FETCHes to single stores without a complete response, all peers are asked.
+/// After this many consecutive FETCHes (to a store or to all peers) without a complete response, all peers are asked.
 const MAX_INCOMPLETE: u32 = 2;
 /// For how many windows all peers are then asked, before a single store is tried again.
 const ASK_ALL_WINDOWS: u32 = 16;
@@ -16,8 +16,8 @@ const ASK_ALL_WINDOWS: u32 = 16;
 const SLOW_FACTOR: u64 = 4;
 /// How long a slow store is skipped.
 const SLOW_MS: u64 = 60_000;
-/// How long a store that did not respond is skipped. The next attempt at this store may fail too, but takes much less
-/// time than this.
+/// How long a store that did not respond is skipped. A failed attempt takes much less time than this. So attempts at a
+/// store that never responds delay the partition little.
 const SKIP_MS: u64 = 600_000;
 /// The limit of stored names of stores that did not respond, for one partition.
 const MAX_SKIPPED: usize = 16;

@@ -14,8 +14,9 @@
 //! so the records of such a store count again as soon as its node is back at the same endpoint. An ACK of such a
 //! store is ignored when its node is no longer a peer: no later event would end its effect.
 //!
-//! A peer may invent names. When there are too many, names of peers that are gone are dropped first. Next are names
-//! from the host with most names: those from its connection with most names.
+//! A peer may invent names. When there are too many, names of peers that are gone are dropped first. If all peers are
+//! there, a name is dropped that arrived over the connection with most names, among the connections of the host with most
+//! names.
 
 use crate::protocol::shares::RankedShares;
 use crate::protocol::{Sender, host_of};
