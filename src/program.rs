@@ -254,9 +254,9 @@ pub fn run_actor(name: &'static str, actor: impl FnOnce(&Pipe) -> actor::Result 
     end(&actor, &signals)
 }
 
-/// Ends an actor after a Unix signal, and waits until the actor has done its work. A second Unix signal ends the
-/// program at once with the exit code [`INTERRUPTED`], because the actor may wait for something that never comes, such
-/// as the response of a disk.
+/// Ends an actor after a Unix signal, and waits until the actor has done its work. A second Unix signal, at least
+/// [`SAME_SIGNAL`] after the first one, ends the program at once with the exit code [`INTERRUPTED`]. The reason is that
+/// the actor may wait for something that never comes, such as the response of a disk.
 ///
 /// # Errors
 /// When the actor fails.

@@ -174,13 +174,13 @@ pub enum AppendError {
         /// Why it cannot become larger.
         reason: String,
     },
-    /// The database file, or its directory, was removed, renamed or replaced. Everything that is written to the open
-    /// file is lost when the process ends.
+    /// The database file, or its directory, was removed, renamed or replaced. If the file was removed, its contents are
+    /// lost when the log is closed.
     #[error("the database {} is gone: {reason}", printable_path(path))]
     Gone {
         /// The path of the file.
         path: PathBuf,
-        /// What has replaced it.
+        /// How the log noticed that.
         reason: &'static str,
     },
     /// The operating system failed to write, for example because the disk is full. A later append may

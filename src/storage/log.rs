@@ -176,8 +176,8 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`AppendError::Gone`] when the path does not refer to the open file. The contents of the log are then lost when
-    /// the log is closed.
+    /// [`AppendError::Gone`] when the path does not refer to the open file: it was removed, renamed or replaced. If it
+    /// was removed, its contents are lost when the log is closed.
     pub fn check_presence(&self) -> Result<(), AppendError> {
         let Environment { data, pages, .. } = &self.environment;
         match pages.why_gone(data) {

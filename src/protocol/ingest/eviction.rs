@@ -1,9 +1,16 @@
 //! The order in which partitions are evicted, and the peer that each partition is charged to.
 //!
-//! Any peer can invent partitions. Each partition is charged to a peer: first to the peer that first mentioned it,
-//! later to the peer that delivered its first in-order record. So a peer that mentions many partitions causes the
-//! eviction of its own partitions. A peer is stored only while partitions are charged to it, so there are never more
-//! peers than partitions.
+//! Any peer can invent partitions. So each partition is charged to a peer, and a peer that mentions many partitions
+//! causes the eviction of its own partitions. A partition is charged to these peers, one after the other:
+//!
+//! - the peer that mentioned the partition when it was opened;
+//! - the peer that delivered the first in-order record after that;
+//! - a peer that mentions the partition while a FETCH for it waits because its peer has no room, see
+//!   [`Ingest::handle_mention`](super::Ingest::handle_mention).
+//!
+//! Exception: the charge does not move to a peer that has too many partitions.
+//!
+//! A peer is stored only while partitions are charged to it, so there are never more peers than partitions.
 
 use super::index::Index;
 use crate::protocol::shares::RankedShares;
@@ -16,8 +23,8 @@ use std::sync::Arc;
 pub struct Rank {
     /// Whether an in-order record of the partition has arrived.
     pub is_proven: bool,
-    /// In an `EvictionOrder`: the time from which the partition may be evicted. In the order of `ReorderQuota`: the
-    /// partition's `moved_ms`.
+    /// In an `EvictionOrder`: the partition is protected until this time. An unproven partition is protected only from
+    /// new partitions of its own peer. In the order of `ReorderQuota`: the partition's `moved_ms`.
     pub time_ms: u64,
 }
 

@@ -5,8 +5,7 @@
 //! brings a new one. When the whole table is full, the table searches for the partition to evict in three steps, until
 //! one step finds a partition that may be evicted:
 //!
-//! 1. Search the partitions of the peer that [`EvictionOrder::greediest_for`] returns: usually the peer with the most
-//!    partitions on the host with the most partitions.
+//! 1. Search the partitions of the peer that [`EvictionOrder::greediest_for`] returns, if it returns one.
 //! 2. Search the partitions of the peer that brings the new partition.
 //! 3. If the host of this peer has fewer partitions than the limit of the table divided by the number of hosts, search
 //!    all partitions.
@@ -56,8 +55,7 @@ pub struct Partition<P> {
     /// The latest of three times: when the last in-order record arrived, when the gap began, and when the first early
     /// record was buffered.
     pub(super) moved_ms: u64,
-    /// The peer that the partition is charged to: first the peer that first mentioned it, later the peer that delivered
-    /// its first in-order record.
+    /// The peer that the partition is charged to, see [`eviction`](super::eviction).
     pub(super) payer: Payer,
     /// Whether an in-order record has arrived since the partition was opened. The payer has then changed to the peer
     /// that delivered the record, if that was possible.
@@ -98,8 +96,8 @@ impl<P: Payload> Partition<P> {
         count
     }
 
-    /// Returns whether a record has arrived in order, and from which time the partition may be evicted. Messages do not
-    /// delay the eviction of an unproven partition.
+    /// Returns whether a record has arrived in order, and until which time the partition is protected, see
+    /// [`Rank::time_ms`]. Messages do not prolong the protection of an unproven partition.
     fn rank(&self) -> Rank {
         let gap_ms = if self.sequencer.has_gap() { self.moved_ms + FIRST_RECORD_MS } else { 0 };
         let time_ms =
@@ -305,8 +303,8 @@ impl<P: Payload> Table<P> {
         })
     }
 
-    /// Returns the first partition in the order of eviction, among the proven or the unproven ones, if it may be
-    /// evicted at `until_ms`.
+    /// Returns the first partition in the order of eviction, among the proven or the unproven ones, if it is protected
+    /// until `until_ms` at most.
     fn find_first(
         &mut self,
         of: Option<&[u8]>,
