@@ -25,7 +25,7 @@ const MAX_FILL_COUNT: usize = 20 * BATCH_COUNT;
 /// The limit of the bytes that all inboxes of a process hold together. An inbox whose own limit is higher applies its
 /// own limit to this sum.
 const MAX_PROCESS_BYTES: usize = 1 << 30;
-/// The bytes that an inbox may hold even when the process has reached its limit.
+/// While an inbox holds fewer bytes than this, it accepts messages even when the process has reached its limit.
 const RESERVED_BYTES: usize = 1 << 20;
 /// Each inbox updates the process's count in steps of this size: threads that often update the same counter slow each
 /// other down.

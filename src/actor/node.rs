@@ -157,8 +157,8 @@ impl Node {
         Box::new(move |connection| directory.leads_to_peer(connection))
     }
 
-    /// Connects to new peers and disconnects from peers that left. Returns true when the connection to a ZeroMQ peer
-    /// was given up. Messages of this peer are then lost.
+    /// Connects to new peers and disconnects from peers that left. Returns true when a connection was given up after
+    /// its ZeroMQ handshake. Messages of that peer may then be lost.
     ///
     /// Call this after messages were read, and before the subscribing socket is polled again. A poll makes libzmq read
     /// the first frame of a message from a connection. If the connection is then disconnected, the other frames are
@@ -181,7 +181,8 @@ impl Node {
         Ok(is_cut)
     }
 
-    /// Connects or disconnects the subscribing socket. Returns true when the connection to a ZeroMQ peer was given up.
+    /// Connects or disconnects the subscribing socket. Returns true when a connection was given up after its ZeroMQ
+    /// handshake.
     fn apply(&self, action: &Action, each: &mut impl FnMut(&str, bool)) -> bool {
         let endpoint = action.endpoint();
         let is_connect = matches!(action, Action::Connect(_));

@@ -49,7 +49,7 @@ const MAX_EARLY_HOSTS: usize = 1_000;
 /// An event of a connection, from the socket's monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionEvent {
-    /// The handshake with a ZeroMQ peer has succeeded.
+    /// The ZeroMQ handshake has succeeded.
     Established,
     /// The connection has ended.
     Ended,

@@ -34,7 +34,7 @@ pub struct Log {
     environment: Environment,
     /// The log is a copy of another log, and still has the name of that log.
     is_copy: AtomicBool,
-    /// What the appends so far have left for the next one. An append holds the lock.
+    /// The last values of partitions, to which the next append may add records. An append holds the lock.
     tails: Mutex<Tails>,
     /// Keeps the directory locked.
     _lock: directory::Lock,

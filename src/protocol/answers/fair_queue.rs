@@ -11,8 +11,8 @@ use std::collections::{HashMap, VecDeque};
 /// When the queue is full, a new request evicts the latest request of one requester, or is refused. In these rules, the
 /// new request counts as a request of its requester and of its host:
 ///
-/// 1. If another host has more requests than the new request's host: of the host with the most requests, the requester
-///    with the most requests loses one.
+/// 1. If another host has more requests than the new request's host, the host with the most requests is selected. The
+///    requester with the most requests on this host loses one.
 /// 2. Otherwise, if another requester on the new request's host has more requests than the new request's requester, the
 ///    requester with the most requests on this host loses one.
 /// 3. Otherwise, the new request is refused.

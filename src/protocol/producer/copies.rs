@@ -15,8 +15,8 @@
 //! store is ignored when its node is no longer a peer: no later event would end its effect.
 //!
 //! A peer may invent names. When there are too many, names of peers that are gone are dropped first. If all peers are
-//! there, a name is dropped that arrived over the connection with most names, among the connections of the host with most
-//! names.
+//! there, the host with most names is selected, and of this host the connection with most names. A name that arrived
+//! over this connection is dropped.
 
 use crate::protocol::shares::RankedShares;
 use crate::protocol::{Sender, host_of};
