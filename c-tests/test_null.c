@@ -132,6 +132,12 @@ s_test_producer_msg (zactor_t *producer)
     CHECK (dafka_producer_msg_set_content_str (msg, NULL) == -1);
     CHECK (dafka_producer_msg_set_content_buffer (msg, NULL, 4) == -1);
     CHECK (!dafka_producer_msg_streq (msg, NULL));
+    CHECK (dafka_producer_msg_set_key (msg, NULL, 4) == -1);
+    CHECK (dafka_producer_msg_set_header (msg, NULL, NULL, 0) == -1);
+    CHECK (dafka_producer_msg_set_header (msg, "name", NULL, 4) == -1);
+    CHECK (dafka_producer_msg_set_key (NULL, NULL, 0) == -1);
+    CHECK (dafka_producer_msg_set_header (NULL, "name", NULL, 0) == -1);
+    dafka_producer_msg_set_timestamp (NULL, 0);
     dafka_producer_msg_set_content (msg, NULL);
     frame = NULL;
     dafka_producer_msg_set_content (msg, &frame);
@@ -156,6 +162,14 @@ s_test_consumer_msg (dafka_consumer_t *consumer)
     CHECK (dafka_consumer_msg_content (NULL) == NULL);
     CHECK (dafka_consumer_msg_content_size (NULL) == 0);
     CHECK (dafka_consumer_msg_get_content (NULL) == NULL);
+    CHECK (dafka_consumer_msg_sequence (NULL) == UINT64_MAX);
+    CHECK (dafka_consumer_msg_timestamp (NULL) == -1);
+    CHECK (dafka_consumer_msg_key (NULL) == NULL);
+    CHECK (dafka_consumer_msg_key_size (NULL) == 0);
+    CHECK (dafka_consumer_msg_header (NULL, "name", NULL) == NULL);
+    CHECK (dafka_consumer_msg_first_header (NULL, NULL) == NULL);
+    CHECK (dafka_consumer_msg_next_header (NULL, NULL) == NULL);
+    CHECK (dafka_consumer_msg_header_name (NULL) == NULL);
     CHECK (dafka_consumer_msg_recv (NULL, consumer) == -1);
     CHECK (dafka_consumer_msg_recv (NULL, NULL) == -1);
     CHECK (dafka_consumer_msg_recv_from_socket (NULL, socket) == -1);
@@ -169,6 +183,7 @@ s_test_consumer_msg (dafka_consumer_t *consumer)
     CHECK (dafka_consumer_msg_recv (msg, NULL) == -1);
     CHECK (dafka_consumer_msg_recv_from_socket (msg, NULL) == -1);
     CHECK (!dafka_consumer_msg_streq (msg, NULL));
+    CHECK (dafka_consumer_msg_header (msg, NULL, NULL) == NULL);
     dafka_consumer_msg_destroy (&msg);
     zsock_destroy (&socket);
 }

@@ -140,28 +140,29 @@ fn the_oracle_reports_wrong_deliveries() {
     let mut model = model::Model::default();
     let name: model::Name = (b"a".to_vec(), b"P".to_vec());
     model.add_partition(name.clone(), 1);
-    let contents: Vec<_> = (0..4).map(|_| model.publish(&name, 40)).collect();
+    let records: Vec<_> = (0..4).map(|_| model.publish(&name, 40, true)).collect();
     let oracle = |start| {
         let mut oracle = oracle::Oracle::new(start);
         oracle.subscribe(b"a", &model::Model::default());
         oracle
     };
     let mut earliest = oracle(Start::Earliest);
-    let mut deliver = |offset: usize, content: usize| {
-        earliest.deliver(&model, b"a", b"P", offset as u64, &contents[content])
-    };
-    assert!(deliver(1, 1).is_err(), "the first record is missing");
-    assert_eq!(deliver(0, 0), Ok(()));
-    assert!(deliver(0, 0).is_err(), "twice");
-    assert!(deliver(2, 2).is_err(), "a gap");
-    assert!(deliver(1, 2).is_err(), "content of another record");
-    assert_eq!(deliver(1, 1), Ok(()));
+    let mut deliver =
+        |offset: usize, record: &model::Record| earliest.deliver(&model, b"a", b"P", offset as u64, record);
+    assert!(deliver(1, &records[1]).is_err(), "the first record is missing");
+    assert_eq!(deliver(0, &records[0]), Ok(()));
+    assert!(deliver(0, &records[0]).is_err(), "twice");
+    assert!(deliver(2, &records[2]).is_err(), "a gap");
+    assert!(deliver(1, &records[2]).is_err(), "content of another record");
+    let without_attributes = model::Record::from(records[1].content.clone());
+    assert!(deliver(1, &without_attributes).is_err(), "without attributes");
+    assert_eq!(deliver(1, &records[1]), Ok(()));
     let mut latest = oracle(Start::Latest);
-    assert_eq!(latest.deliver(&model, b"a", b"P", 2, &contents[2]), Ok(()));
-    assert!(latest.deliver(&model, b"b", b"P", 3, &contents[3]).is_err(), "of another topic");
+    assert_eq!(latest.deliver(&model, b"a", b"P", 2, &records[2]), Ok(()));
+    assert!(latest.deliver(&model, b"b", b"P", 3, &records[3]).is_err(), "of another topic");
     let mut late = oracle::Oracle::new(Start::Latest);
     late.subscribe(b"a", &model);
-    assert!(late.deliver(&model, b"a", b"P", 3, &contents[3]).is_err(), "older than the subscription");
+    assert!(late.deliver(&model, b"a", b"P", 3, &records[3]).is_err(), "older than the subscription");
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl Role for ConsumerRole<'_> {
         consumer.handle_message(message, content, from, now_ms, &mut common.outbox, deliveries);
         // The next message may evict the partition of a record. So the name of the partition is looked up now.
         for delivery in deliveries.drain(..) {
-            records.push(consumer.shared_name(delivery.partition), delivery.content);
+            records.push(consumer.shared_name(delivery.partition), Some(delivery.offset), delivery.content);
         }
         if records.len() >= DELIVERY_COUNT { self.deliver(false) } else { Ok(()) }
     }
@@ -262,8 +262,11 @@ impl ConsumerRole<'_> {
             Sink::Queue(writer) if !records.is_empty() || is_woken => writer.hand_over(records, is_woken)?,
             Sink::Queue(_) => !self.is_blocked,
             Sink::Socket(sink) if !sink.has_signalled() && !sink.try_signal()? => false,
-            Sink::Socket(sink) => records.send_with(|name, content| send_frames(sink, name, content))?,
-            Sink::Pipe(pipe) => records.send_with(|name, content| send_pair(pipe, name, content))?,
+            Sink::Socket(sink) => records
+                .send_with(|name, _, run| run.with_first(|content| send_frames(sink, name, content)))?,
+            Sink::Pipe(pipe) => {
+                records.send_with(|name, _, run| run.with_first(|content| send_pair(pipe, name, content)))?
+            }
         };
         self.is_blocked = !is_accepted;
         Ok(())

@@ -33,12 +33,13 @@ mod unpacker;
 pub use address::new_address;
 pub(crate) use handle::panic_text;
 pub use handle::{Handle, guard, spawn};
-pub use run::Run;
+pub use run::{Run, Single};
 
 use crate::net::{Frame, Origin, Peer, Socket, reached_limit};
-use crate::protocol::{Outbox, Progress};
-use crate::wire::batch::{FULL_LEN_BYTES, OVERHEAD_BYTES};
-use crate::wire::id;
+use crate::protocol::{Outbox, Payload, Progress};
+use crate::wire::batch::{FULL_LEN_BYTES, MAX_BLOCK_LEN, OVERHEAD_BYTES};
+use crate::wire::{id, record_attributes};
+use std::borrow::Cow;
 
 /// The most messages that an actor receives from one socket before it reads its other sockets.
 const BATCH_COUNT: usize = 1_000;
@@ -62,7 +63,7 @@ const MAX_FRAME_LEN_BYTES: usize = 4_096;
 
 /// The longest frame that a node must accept to receive records of up to `max_record_bytes`, alone or in batches.
 fn max_records_frame_len_bytes(max_record_bytes: usize) -> usize {
-    max_record_bytes.saturating_add(OVERHEAD_BYTES).max(FULL_LEN_BYTES)
+    max_record_bytes.saturating_add(OVERHEAD_BYTES + MAX_BLOCK_LEN).max(FULL_LEN_BYTES)
 }
 
 /// Why an actor could not start, or had to end.
@@ -129,18 +130,29 @@ fn publish(socket: &Socket, outbox: &mut Outbox<Run>) -> Result {
 }
 
 fn send(socket: &Socket, frame: &[u8], run: Option<Run>) -> zmq::Result<()> {
+    let mut frame = Cow::Borrowed(frame);
     let content = match run {
         Some(run) if [id::RECORDS, id::DIRECT_RECORDS].map(Some).contains(&frame.first().copied()) => {
             run.into_batch()
         }
-        run => run.map(Run::into_content),
+        Some(run) => {
+            let run = run.unpack();
+            if let Some(attributes) = run.first().map(|record| record.attributes())
+                && !attributes.is_empty()
+            {
+                record_attributes::append(frame.to_mut(), &attributes)
+                    .expect("the record has valid attributes");
+            }
+            Some(run.into_content())
+        }
+        None => None,
     };
     // A publishing socket never waits. When the queue of messages to a peer is full, the socket drops the message for
     // this peer. The peer later requests lost records with FETCH.
     match content {
-        None => socket.try_send(&mut Frame::copy(frame), false)?,
+        None => socket.try_send(&mut Frame::copy(&frame), false)?,
         Some(mut content) => {
-            socket.try_send(&mut Frame::copy(frame), true)?;
+            socket.try_send(&mut Frame::copy(&frame), true)?;
             socket.try_send(&mut content, false)?
         }
     };

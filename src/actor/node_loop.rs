@@ -7,9 +7,10 @@
 use super::common::Common;
 use super::received::Received;
 use super::role::{Flow, Receives, Role};
+use super::unpacker::Unusable;
 use super::{BATCH_COUNT, Result, Run, sender, timeout_ms};
 use crate::net::{Awaited, Frame, Wait, now_ms};
-use crate::wire::Message;
+use crate::wire::{Message, record_attributes};
 use zmq::POLLIN;
 
 /// Runs a node until its role ends it.
@@ -164,19 +165,23 @@ fn handle_message<R: Role>(common: &mut Common, role: &mut R, received: Received
     if !is_taken {
         return Ok(());
     }
-    let content = match (content.into_frame(), &message) {
+    let run = match (content.into_frame(), &message) {
         (Some(octets), Message::Records(_) | Message::DirectRecords(_)) => {
-            match common.unpacker.run_of::<R>(octets) {
-                Ok(run) => Some(run),
-                Err(error) => {
-                    common.notices.warn(|| format!("dropped a {}: {error}", message.name()));
-                    return Ok(());
-                }
-            }
+            common.unpacker.run_of::<R>(octets).map(Some)
         }
-        (content, _) => content.map(Run::Record),
+        (Some(content), Message::Record(position) | Message::DirectRecord(position)) => {
+            let attributes = record_attributes::of(frame.as_ref(), position);
+            Run::single(content, &attributes).map(Some).map_err(Unusable::from)
+        }
+        (content, _) => Ok(content.map(Run::from)),
     };
-    role.handle_message(common, &message, content, &|| sender(origin), read_ms)
+    match run {
+        Ok(run) => role.handle_message(common, &message, run, &|| sender(origin), read_ms),
+        Err(error) => {
+            common.notices.warn(|| format!("dropped a {}: {error}", message.name()));
+            Ok(())
+        }
+    }
 }
 
 /// Passes the role's notices to the log.

@@ -10,7 +10,7 @@ use super::node_loop;
 use super::notices::Notices;
 use super::role::{Flow, Receives, Role};
 use super::{
-    ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, answers_due_ms,
+    ANSWER_COUNT, Error, MAX_FRAME_LEN_BYTES, MAX_UNREAD_REQUEST_BYTES, Result, Run, Single, answers_due_ms,
     new_address,
 };
 use crate::net::{Connection, Frame, Kind, Origin, Peer, Pipe, TERM, Warning, now_ms, unix_ms};
@@ -25,7 +25,7 @@ use crate::protocol::{
     subscriptions,
 };
 use crate::settings::{Settings, UnackedLimit};
-use crate::wire::batch::Compressor;
+use crate::wire::batch::{Batch, Compressor};
 use crate::wire::{Message, Subscription};
 use std::ffi::CString;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ use intake::Intake;
 use press::Press;
 use send_queue::{Limits, QUEUED};
 
-pub use owner::{RecordPipe, TooLong, address};
+pub use owner::{RecordPipe, SendError, TooLong, address};
 pub use send_queue::MAX_COPIED_LEN_BYTES;
 
 /// The form of the command that publishes a record. It differs between the two generations of the C API.
@@ -67,6 +67,9 @@ const ACKS_PAUSE_MS: u64 = 3_000;
 
 /// How long a running store may need to connect to a new producer.
 const STORE_CONNECTS_MS: u64 = 1_000;
+
+/// The command that publishes the records of a batch. For records with attributes that travel through the pipe.
+const BATCH: &[u8] = b"$BATCH";
 
 /// The command that requests the partition's name. The response is a pointer to the name.
 pub const GET_ADDRESS: &[u8] = b"GET ADDRESS";
@@ -270,8 +273,18 @@ impl Role for ProducerRole<'_> {
                 self.publish_taken(common, now_ms);
             }
             (command, Some(content)) if command == self.dialect.command => {
-                self.publish_from_pipe(common, content, now_ms);
+                match (self.dialect.content)(content) {
+                    Some(content) => {
+                        let single = Single { content, timestamp_ms: Some(unix_ms()) };
+                        self.publish_from_pipe(common, Run::Record(single), now_ms);
+                    }
+                    None => log::error!("Producer: ignored a command to publish without content"),
+                }
             }
+            (BATCH, Some(batch)) => match Batch::check(batch) {
+                Ok(batch) => self.publish_from_pipe(common, batch.into(), now_ms),
+                Err(error) => log::error!("Producer: ignored a batch: {error}"),
+            },
             (TERM, _) => {
                 self.terminating_since_ms = Some(now_ms);
                 // Stores then detect at once which records they have missed.
@@ -489,18 +502,15 @@ impl ProducerRole<'_> {
         }
     }
 
-    /// Publishes a record that the owner has sent through the pipe.
-    fn publish_from_pipe(&mut self, common: &mut Common, content: Frame, now_ms: u64) {
-        let Some(content) = (self.dialect.content)(content) else {
-            return log::error!("Producer: ignored a command to publish without content");
-        };
+    /// Publishes records that the owner has sent through the pipe.
+    fn publish_from_pipe(&mut self, common: &mut Common, run: Run, now_ms: u64) {
         self.intake.note_record_in_pipe(self.producer.kept_len_bytes());
-        let (len_bytes, limit_bytes) = (content.as_ref().len(), self.settings.producer.max_record_bytes);
+        let (len_bytes, limit_bytes) = (run.longest_content_bytes(), self.settings.producer.max_record_bytes);
         if len_bytes > limit_bytes {
             // The owner has not called `check_len`.
             return log::error!("Producer: {}: {}", common.node.address, TooLong { len_bytes, limit_bytes });
         }
-        self.publish(common, Run::Record(content), now_ms);
+        self.publish(common, run, now_ms);
     }
 
     fn publish(&mut self, common: &mut Common, run: Run, now_ms: u64) {
@@ -508,7 +518,7 @@ impl ProducerRole<'_> {
         self.received_count += run.record_count();
         let run = match &mut self.compressor {
             // Otherwise the records are published one by one.
-            Some(compressor) if self.producer.are_batches_taken() => run.compressed(compressor, unix_ms()),
+            Some(compressor) if self.producer.are_batches_taken() => run.compressed(compressor),
             _ => run,
         };
         self.producer.publish(run, now_ms, &mut common.outbox);

@@ -19,13 +19,16 @@
 
 mod list;
 mod reader;
+mod sent_records;
 #[cfg(test)]
 mod tests;
 
 pub(super) use list::RecordList;
 pub use reader::RecordReader;
 
-use super::Result;
+use sent_records::SentRecords;
+
+use super::{Result, Run};
 use crate::czmq::exit;
 use crate::net::{Awaited, Frame, Socket};
 use crate::partition_name::PartitionName;
@@ -45,6 +48,14 @@ const MAX_LEN_BYTES: usize = 2 << 20;
 /// While the queue has this many records, further records are copied out of libzmq's read buffers: one record may keep
 /// a whole buffer in memory.
 const MAX_COUNT_IN_READ_BUFFERS: usize = 1_000;
+
+/// A record for the application.
+pub struct Delivered {
+    /// The offset. `None` for a record that came in frames from elsewhere than a consumer's actor.
+    pub offset: Option<u64>,
+    /// The record, or a run that begins with it.
+    pub run: Run,
+}
 
 /// The content of the token.
 const TOKEN: &[u8] = b"dafka_consumer_msg_recv";
@@ -77,12 +88,17 @@ struct State {
 }
 
 impl State {
-    /// Sends the waiting records, and then `more`, as frames until the pipe is full.
-    fn send_frames(&mut self, more: &mut RecordList) -> Result {
+    /// Sends waiting records as frames until the pipe is full. Keeps them in `sent_records` until they are read.
+    fn send_frames(&mut self, more: &mut RecordList, sent_records: Option<&SentRecords>) -> Result {
         let Some(sink) = &self.sink else { return Ok(()) };
         for list in [&mut self.records, more] {
             let waiting = list.len();
-            let are_all_sent = list.send_with(|name, content| send_frames(sink, name, content))?;
+            let are_all_sent = list.send_with(|name, offset, run| match sent_records {
+                Some(sent) => {
+                    send_frames(sink, name, &mut sent.frame(Delivered { offset, run: run.share_first() }))
+                }
+                None => run.with_first(|content| send_frames(sink, name, content)),
+            })?;
             self.sent += (waiting - list.len()) as u64;
             if !are_all_sent {
                 break;
@@ -129,6 +145,9 @@ struct RecordQueue {
     state: Mutex<State>,
     /// The most records in the queue.
     max_count: usize,
+    sent_records: SentRecords,
+    /// This library has read a record from the pipe.
+    is_read: AtomicBool,
     /// The actor has ended in frame mode, and records are left that did not fit into the pipe.
     has_rest: AtomicBool,
 }
@@ -138,10 +157,19 @@ impl RecordQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where to keep the next records that are sent as frames, after `sent` others. `None` when the program seems to read
+    /// all frames itself: this library has read none, although more were sent than the pipe holds. Such a program does
+    /// not need the kept records, and they cost time.
+    fn tracked(&self, sent: u64) -> Option<&SentRecords> {
+        let is_needed =
+            sent <= self.max_count.saturating_mul(2) as u64 || self.is_read.load(Ordering::Relaxed);
+        is_needed.then_some(&self.sent_records)
+    }
+
     /// Hands over records. Returns false when records are left, or when the token could not be sent.
     fn hand_over(&self, state: &mut State, records: &mut RecordList) -> Result<bool> {
         if state.mode != Mode::Queue {
-            state.send_frames(records)?;
+            state.send_frames(records, self.tracked(state.sent))?;
             return Ok(state.records.is_empty() && records.is_empty());
         }
         while let Some(run) = records.front() {
@@ -176,8 +204,13 @@ pub fn record_queue(sink: Socket, max_count: usize) -> Result<(RecordWriter, Rec
         has_token: false,
         is_actor_waiting: false,
     };
-    let queue =
-        Arc::new(RecordQueue { state: Mutex::new(state), max_count, has_rest: AtomicBool::new(false) });
+    let queue = Arc::new(RecordQueue {
+        state: Mutex::new(state),
+        max_count,
+        sent_records: SentRecords::default(),
+        is_read: AtomicBool::new(false),
+        has_rest: AtomicBool::new(false),
+    });
     Ok((RecordWriter { queue: queue.clone(), file }, RecordReader::new(queue)))
 }
 

@@ -5,7 +5,8 @@ use crate::protocol::Payload;
 use crate::protocol::store::reader::Stored;
 use crate::storage::{AsRecords, Records};
 use crate::wire::batch::{
-    AnyBatch, Batch, BatchBuilder, CompressedBatch, Compressor, MAX_UNPACKED_LEN_BYTES, OVERHEAD_BYTES,
+    self, AnyBatch, Attributes, Batch, BatchBuilder, CompressedBatch, Compressor, MAX_UNPACKED_LEN_BYTES,
+    OVERHEAD_BYTES, PushError,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,13 +24,22 @@ const BATCH_BYTES: usize = 128;
 /// One or more consecutive records of one partition.
 #[derive(Debug)]
 pub enum Run {
-    /// One record. The frame is its content.
-    Record(Frame),
+    /// One record.
+    Record(Single),
     /// Records of a batch.
     Batch(Part),
     /// All records of a compressed batch that can be unpacked. Only producers and stores have such runs: a consumer
     /// unpacks a batch when it receives it.
     Compressed(Arc<CompressedBatch<Frame>>),
+}
+
+/// A record that is in no batch. It has no key and no headers.
+#[derive(Debug)]
+pub struct Single {
+    /// The content.
+    pub content: Frame,
+    /// The timestamp, in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// Consecutive records of a batch, at least one.
@@ -67,8 +77,8 @@ impl Part {
         }
     }
 
-    fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
-        self.range().filter_map(|index| self.batch.record(index)).for_each(|record| each(record.content));
+    fn for_each_record(&self, each: impl FnMut(batch::Record)) {
+        self.range().filter_map(|index| self.batch.record(index)).for_each(each);
     }
 
     /// Copies the records into a batch of their own.
@@ -98,28 +108,61 @@ impl From<Batch<Frame>> for Part {
 }
 
 impl Run {
+    /// A single record with its attributes. The content is copied only if there are a key or headers.
+    ///
+    /// # Errors
+    /// When the attributes or the content are too long.
+    pub fn single(content: Frame, attributes: &Attributes) -> Result<Run, PushError> {
+        if !attributes.has_key_or_headers() {
+            return Ok(Run::Record(Single { content, timestamp_ms: attributes.timestamp_ms }));
+        }
+        let mut builder = BatchBuilder::new(Vec::new());
+        builder.push_with(attributes, content.as_ref())?;
+        Ok(builder.finish(Vec::new()).expect("there is a record").into())
+    }
+
     /// The content of the first record of a consumer's run.
     pub fn content(&self) -> &[u8] {
         match self {
-            Run::Record(content) => content.as_ref(),
+            Run::Record(Single { content, .. }) => content.as_ref(),
             Run::Batch(part) => part.content(),
             Run::Compressed(_) => unreachable!("a consumer has unpacked the batch"),
+        }
+    }
+
+    /// The first record of a run that is not compressed, with its attributes.
+    pub fn first(&self) -> Option<batch::Record<'_>> {
+        match self {
+            Run::Record(Single { content, timestamp_ms }) => {
+                Some(batch::Record { timestamp_ms: *timestamp_ms, ..content.as_ref().into() })
+            }
+            Run::Batch(part) => part.batch.record(part.first as usize),
+            Run::Compressed(_) => unreachable!("the batch was unpacked"),
         }
     }
 
     /// The content of the first record, in a frame of its own.
     pub fn into_content(self) -> Frame {
         match self {
-            Run::Record(content) => content,
+            Run::Record(Single { content, .. }) => content,
             Run::Batch(part) => part.into_content(),
             Run::Compressed(batch) => unpack(&batch).into_content(),
         }
     }
 
-    /// Passes a frame with the content of the first record to `call`. `call` may take the content out of the frame.
+    /// A second handle to the first record.
+    pub fn share_first(&mut self) -> Run {
+        match self {
+            Run::Record(single) => Run::Record(Single { content: single.content.share(), ..*single }),
+            Run::Batch(part) => Run::Batch(Part { count: 1, ..part.clone() }),
+            Run::Compressed(_) => unreachable!("a consumer has unpacked the batch"),
+        }
+    }
+
+    /// Passes the content of the first record to `call`, which may take it out of the frame.
     pub fn with_first<T>(&mut self, call: impl FnOnce(&mut Frame) -> T) -> T {
         match self {
-            Run::Record(content) => call(content),
+            Run::Record(Single { content, .. }) => call(content),
             Run::Batch(part) => call(&mut part.clone().into_content()),
             Run::Compressed(batch) => call(&mut unpack(batch).into_content()),
         }
@@ -137,18 +180,26 @@ impl Run {
         }
     }
 
-    /// The records as a compressed batch, if that is shorter. `timestamp_ms` becomes the timestamp of a batch that is
-    /// built for a single record.
-    pub fn compressed(self, compressor: &mut Compressor, timestamp_ms: i64) -> Run {
+    /// The records as a compressed batch, if that is shorter.
+    pub fn compressed(self, compressor: &mut Compressor) -> Run {
         let compressed = match &self {
-            Run::Record(content) => batch_of_one(content.as_ref(), timestamp_ms)
+            Run::Record(single) => batch_of_one(single)
                 .and_then(|batch| compressor.compress(&batch))
                 // The batch adds a header.
-                .filter(|batch| batch.as_octets().len() < content.as_ref().len()),
+                .filter(|batch| batch.as_octets().len() < single.content.as_ref().len()),
             Run::Batch(part) if part.is_whole() => compressor.compress(&part.batch),
             Run::Batch(_) | Run::Compressed(_) => None,
         };
         compressed.map_or(self, Run::from)
+    }
+
+    /// Passes the length of each record to `each`, in order. The length counts key, headers and content.
+    pub fn for_each_len_bytes(&self, mut each: impl FnMut(usize)) {
+        match self {
+            Run::Record(Single { content, .. }) => each(content.as_ref().len()),
+            Run::Batch(part) => part.for_each_record(|record| each(record.len_bytes())),
+            Run::Compressed(batch) => unpack(batch).for_each_record(|record| each(record.len_bytes())),
+        }
     }
 
     /// Removes and returns the first record. If the run has only one record, keeps it and returns `None`.
@@ -192,19 +243,20 @@ impl From<CompressedBatch<Vec<u8>>> for Run {
 
 impl From<Frame> for Run {
     fn from(content: Frame) -> Run {
-        Run::Record(content)
+        Run::Record(Single { content, timestamp_ms: None })
     }
 }
 
 /// A batch of one record. `None` for a record that cannot become shorter in a compressed batch.
-fn batch_of_one(content: &[u8], timestamp_ms: i64) -> Option<Batch<Vec<u8>>> {
+fn batch_of_one(single: &Single) -> Option<Batch<Vec<u8>>> {
+    let content = single.content.as_ref();
     let lens = OVERHEAD_BYTES..MAX_UNPACKED_LEN_BYTES;
     if !lens.contains(&content.len()) {
         return None;
     }
     let mut builder = BatchBuilder::new(Vec::new());
     builder.push(content).ok()?;
-    builder.set_timestamp_ms(Some(timestamp_ms));
+    builder.set_timestamp_ms(single.timestamp_ms);
     builder.finish(Vec::new())
 }
 
@@ -217,7 +269,7 @@ fn unpack(batch: &CompressedBatch<Frame>) -> Part {
 impl AsRecords for Run {
     fn as_records(&self) -> Records<'_> {
         match self {
-            Run::Record(content) => Records::One(content.as_ref()),
+            Run::Record(Single { content, timestamp_ms }) => Records::One(content.as_ref(), *timestamp_ms),
             Run::Batch(part) => Records::Of(part.batch.borrowed(), part.range()),
             Run::Compressed(batch) => Records::Compressed(batch.borrowed()),
         }
@@ -225,8 +277,9 @@ impl AsRecords for Run {
 }
 
 impl Stored for Run {
-    fn of_record(content: &[u8]) -> Run {
-        Run::Record(Frame::copy(content))
+    fn of_record(record: batch::Record) -> Run {
+        let run = Run::single(Frame::copy(record.content), &record.attributes());
+        run.expect("a stored record has a valid length")
     }
 
     fn of_batch(batch: AnyBatch<&[u8]>) -> Run {
@@ -240,7 +293,7 @@ impl Stored for Run {
 impl Payload for Run {
     fn share(&mut self) -> Run {
         match self {
-            Run::Record(content) => Run::Record(content.share()),
+            Run::Record(single) => Run::Record(Single { content: single.content.share(), ..*single }),
             Run::Batch(part) => Run::Batch(part.clone()),
             Run::Compressed(batch) => Run::Compressed(batch.clone()),
         }
@@ -249,7 +302,7 @@ impl Payload for Run {
     /// For a batch, the length includes the attributes of the records and their entries in the batch's table.
     fn len_bytes(&self) -> usize {
         match self {
-            Run::Record(content) => content.as_ref().len(),
+            Run::Record(Single { content, .. }) => content.as_ref().len(),
             Run::Batch(part) => part.len_bytes(),
             Run::Compressed(batch) => batch.as_octets().len(),
         }
@@ -257,9 +310,9 @@ impl Payload for Run {
 
     fn for_each_content(&self, mut each: impl FnMut(&[u8])) {
         match self {
-            Run::Record(content) => each(content.as_ref()),
-            Run::Batch(part) => part.for_each_content(each),
-            Run::Compressed(batch) => unpack(batch).for_each_content(each),
+            Run::Record(Single { content, .. }) => each(content.as_ref()),
+            Run::Batch(part) => part.for_each_record(|record| each(record.content)),
+            Run::Compressed(batch) => unpack(batch).for_each_record(|record| each(record.content)),
         }
     }
 
@@ -293,7 +346,7 @@ impl Payload for Run {
 
     fn kept_bytes(&self) -> u64 {
         let bytes = match self {
-            Run::Record(content) => ENTRY_BYTES + Frame::outer_bytes(content.as_ref().len()),
+            Run::Record(Single { content, .. }) => ENTRY_BYTES + Frame::outer_bytes(content.as_ref().len()),
             // Each part keeps the whole batch.
             Run::Batch(part) => ENTRY_BYTES + BATCH_BYTES + Frame::outer_bytes(part.batch.as_octets().len()),
             Run::Compressed(batch) => ENTRY_BYTES + BATCH_BYTES + Frame::outer_bytes(batch.as_octets().len()),
@@ -313,7 +366,9 @@ impl Payload for Run {
     /// the batch.
     fn into_own_memory(self) -> Run {
         match self {
-            Run::Record(content) => Run::Record(content.into_own_memory()),
+            Run::Record(single) => {
+                Run::Record(Single { content: single.content.into_own_memory(), ..single })
+            }
             Run::Batch(part) => {
                 let octets = part.batch.as_octets().len();
                 let is_small_part = part.len_bytes() < octets / 2;

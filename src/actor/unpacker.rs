@@ -6,7 +6,7 @@
 use super::Run;
 use super::role::Role;
 use crate::net::Frame;
-use crate::wire::batch::{AnyBatch, BatchError, CompressedBatch};
+use crate::wire::batch::{AnyBatch, BatchError, CompressedBatch, PushError};
 
 /// When the batches that were unpacked in one turn have this length, the node turns to its other sockets.
 const MAX_TURN_LEN_BYTES: usize = 16 << 20;
@@ -14,12 +14,15 @@ const MAX_TURN_LEN_BYTES: usize = 16 << 20;
 /// A longer buffer is not kept.
 const MAX_KEPT_BUFFER_LEN: usize = 1 << 20;
 
-/// Why a batch is dropped.
+/// Why a batch or a record is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
     /// It is not a batch that this version can read.
     #[error(transparent)]
     Invalid(#[from] BatchError),
+    /// It is a single record that is too long for a batch, and has attributes that need one.
+    #[error(transparent)]
+    NoBatch(#[from] PushError),
     /// It is longer than the node accepts.
     #[error("the unpacked batch has {len_bytes} bytes, more than {key} allows ({limit_bytes})")]
     TooLong {

@@ -128,7 +128,7 @@ impl From<dafka::actor::Error> for Stop {
 fn print_waiting(consumer: &mut Consumer, signals: &Signals, output: &mut impl Write) -> Result<(), Stop> {
     let mut count = 0_u32;
     while let Some((name, record)) = consumer.next_record()? {
-        for (field, end) in [(name.topic, b" "), (name.producer, b" "), (record.content(), b"\n")] {
+        for (field, end) in [(name.topic, b" "), (name.producer, b" "), (record.run.content(), b"\n")] {
             output.write_all(field)?;
             output.write_all(end)?;
         }

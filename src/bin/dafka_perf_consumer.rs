@@ -36,7 +36,7 @@ fn measure(options: Options) -> Result {
             signals.wait(&consumer.source)?;
             continue;
         };
-        let len = record.content().len();
+        let len = record.run.content().len();
         if len as u64 != size {
             return Err(Failure(format!("expected records of {size} bytes, got one of {len}")));
         }

@@ -6,35 +6,59 @@ use crate::czmq::owned::ZFrame;
 use crate::czmq::{self, sys};
 use crate::net::{Pipe, Socket, now_ms};
 use crate::settings::Settings;
+use crate::wire::batch::PushError;
 use std::borrow::Cow;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use zmq::POLLIN;
 
-/// Why a C function failed, such as an argument that it cannot use. The text of one log line.
-pub(super) struct Failure(Cow<'static, str>);
+/// Why a C function failed, such as an argument that it cannot use.
+pub(super) struct Failure {
+    /// The text of one log line.
+    text: Cow<'static, str>,
+    /// The value of `errno` after the function has returned. `None`: the function does not set it.
+    errno: Option<c_int>,
+}
+
+impl Failure {
+    pub(super) fn with_errno(self, errno: c_int) -> Failure {
+        Failure { errno: Some(errno), ..self }
+    }
+}
 
 impl From<&'static str> for Failure {
     fn from(text: &'static str) -> Failure {
-        Failure(text.into())
+        Failure { text: text.into(), errno: None }
     }
 }
 
 impl From<String> for Failure {
     fn from(text: String) -> Failure {
-        Failure(text.into())
+        Failure { text: text.into(), errno: None }
     }
 }
 
 impl From<actor::command::Ended> for Failure {
     fn from(ended: actor::command::Ended) -> Failure {
-        Failure(ended.to_string().into())
+        ended.to_string().into()
     }
 }
 
 impl From<actor::producer::TooLong> for Failure {
     fn from(error: actor::producer::TooLong) -> Failure {
-        Failure(error.to_string().into())
+        error.to_string().into()
+    }
+}
+
+impl From<actor::producer::SendError> for Failure {
+    fn from(error: actor::producer::SendError) -> Failure {
+        error.to_string().into()
+    }
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Failure {
+        Failure::from(error.to_string()).with_errno(libc::EMSGSIZE)
     }
 }
 
@@ -44,11 +68,15 @@ pub(super) type Outcome<T> = Result<T, Failure>;
 pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T>) -> T {
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
-        Ok(Err(Failure(text))) => text,
+        Ok(Err(failure)) => failure,
         Err(panic) => format!("internal error: {}", actor::panic_text(&*panic)).into(),
     };
     exit::hold_application();
-    czmq::log::error_at_edge(format_args!("{name}: {failure}"));
+    czmq::log::error_at_edge(format_args!("{name}: {}", failure.text));
+    if let Some(errno) = failure.errno {
+        // SAFETY: the function returns the address of this thread's error number.
+        unsafe { *libc::__errno_location() = errno };
+    }
     fallback
 }
 

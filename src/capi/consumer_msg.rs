@@ -4,6 +4,12 @@
 //! read all its records with one message. To keep many records, take their contents out of the message
 //! (`dafka_consumer_msg_get_content`): a message with one record can keep a whole batch of 64 KiB in memory.
 //!
+//! A record has a sequence, which is its offset in its partition. It can have a timestamp, a key and headers. A message
+//! gets all of these from a consumer of this library, but not from a sink of the application: there, a record consists of
+//! three frames. A program that reads records from the record source itself (`zmsg_recv`) gets the same three frames. If
+//! it reads its first 2,000 records so, then messages that receive one of the next 2,000 records may also lack these
+//! properties.
+//!
 //! # Example
 //!
 //! ```c
@@ -55,12 +61,12 @@ use super::consumer::dafka_consumer_t;
 use super::object::{into_c, take_back};
 use super::records::with_reader_of;
 use super::selftest;
-use crate::actor::Run;
-use crate::actor::record_queue::RecordReader;
+use crate::actor::record_queue::{Delivered, RecordReader};
 use crate::czmq::owned::ZFrame;
 use crate::czmq::sys::{zframe_t, zsock_t};
 use crate::net::{Frame, Socket, is_signal};
 use crate::partition_name::SharedPartitionName;
+use crate::wire::batch::Record;
 use std::ffi::{c_char, c_int};
 
 /// A record that a consumer has delivered; empty before the first one.
@@ -72,8 +78,14 @@ pub struct dafka_consumer_msg_t {
     /// The names of a record that came in frames. NUL-terminated, for C. Each record reuses the memory.
     subject: Vec<u8>,
     address: Vec<u8>,
-    /// The record, as a run of one record.
-    content: Option<Run>,
+    /// The record.
+    record: Option<Delivered>,
+    /// The content was moved out of the message.
+    is_content_taken: bool,
+    /// The position of the header that `dafka_consumer_msg_next_header` returns next.
+    next_header: usize,
+    /// The name of the header that was returned last, NUL-terminated. Empty without one.
+    header_name: Vec<u8>,
 }
 
 impl dafka_consumer_msg_t {
@@ -85,16 +97,13 @@ impl dafka_consumer_msg_t {
         ended: &dyn Fn() -> Option<&'static str>,
     ) -> Outcome<c_int> {
         if reader.reads_frames(source) {
-            let rc = self.recv_frames(source, ended)?;
-            if rc == 0 {
-                reader.count_received(source).map_err(|error| error.to_string())?;
-            }
-            return Ok(rc);
+            let Some(content) = self.recv_frames(source, ended)? else { return Ok(-1) };
+            self.set(reader.handle_received(source, content).map_err(|error| error.to_string())?);
+            return Ok(0);
         }
         loop {
-            let content = reader.pop(source, &mut self.name).map_err(|error| error.to_string())?;
-            if content.is_some() {
-                self.content = content;
+            if let Some(record) = reader.pop(source, &mut self.name).map_err(|error| error.to_string())? {
+                self.set(record);
                 return Ok(0);
             }
             if !wait_for_input(source, ended)? {
@@ -103,13 +112,18 @@ impl dafka_consumer_msg_t {
         }
     }
 
-    /// Waits for one record and reads its three frames: topic, partition and content.
-    fn recv_frames(&mut self, source: &Socket, ended: &dyn Fn() -> Option<&'static str>) -> Outcome<c_int> {
+    /// Waits for one record and reads its three frames: topic, partition and content. Returns the content, or `None` when
+    /// the wait has ended without a record.
+    fn recv_frames(
+        &mut self,
+        source: &Socket,
+        ended: &dyn Fn() -> Option<&'static str>,
+    ) -> Outcome<Option<Frame>> {
         let mut frame = Frame::new();
         loop {
             if !wait_for_input(source, ended)? || source.recv(&mut frame).is_err() {
                 // CZMQ's receiving functions do not log an interrupted wait either.
-                return Ok(-1);
+                return Ok(None);
             }
             // The first message of a sink is a signal, not a record.
             if !is_signal(&frame) {
@@ -123,8 +137,7 @@ impl dafka_consumer_msg_t {
             let mut content = Frame::new();
             if frame.more() && source.recv_more(&mut content).is_ok() {
                 if !content.more() {
-                    self.content = Some(Run::Record(content));
-                    return Ok(0);
+                    return Ok(Some(content));
                 }
                 frame = content;
             }
@@ -133,6 +146,45 @@ impl dafka_consumer_msg_t {
         *self = Self::default();
         Err("a record has three frames: subject, address, content; this message was dropped".into())
     }
+
+    /// Replaces the record.
+    fn set(&mut self, record: Delivered) {
+        self.record = Some(record);
+        (self.is_content_taken, self.next_header) = (false, 0);
+        self.header_name.clear();
+    }
+
+    /// The record with its attributes, also after its content was taken.
+    fn attributes(&self) -> Option<Record<'_>> {
+        self.record.as_ref()?.run.first()
+    }
+
+    /// The content, unless it was taken.
+    fn content(&self) -> Option<&[u8]> {
+        self.record.as_ref().filter(|_| !self.is_content_taken).map(|record| record.run.content())
+    }
+
+    /// The value of the next header, whose name becomes `header_name`.
+    fn next_header(&mut self) -> Option<&[u8]> {
+        let Self { record, next_header, header_name, .. } = self;
+        header_name.clear();
+        let (name, value) = record.as_ref()?.run.first()?.headers.next(next_header)?;
+        header_name.extend_from_slice(name);
+        header_name.push(0);
+        Some(value)
+    }
+}
+
+/// Stores the size of some bytes in `size_p`, unless that is NULL, and returns a pointer to them. NULL without bytes.
+///
+/// # Safety
+/// `size_p` is NULL or points to a `size_t`.
+unsafe fn sized(bytes: Option<&[u8]>, size_p: *mut usize) -> *const u8 {
+    if !size_p.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { *size_p = bytes.map_or(0, <[u8]>::len) };
+    }
+    bytes.map_or(std::ptr::null(), <[u8]>::as_ptr)
 }
 
 fn set_string(string: &mut Vec<u8>, frame: &Frame) {
@@ -210,7 +262,7 @@ fn string(bytes: &[u8]) -> *const c_char {
 pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_msg_t) -> *const u8 {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_content", std::ptr::null(), || unsafe {
-        Ok(msg(self_)?.content.as_ref().map_or(std::ptr::null(), |record| record.content().as_ptr()))
+        Ok(msg(self_)?.content().map_or(std::ptr::null(), <[u8]>::as_ptr))
     })
 }
 
@@ -222,11 +274,11 @@ pub unsafe extern "C" fn dafka_consumer_msg_content(self_: *mut dafka_consumer_m
 pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consumer_msg_t) -> usize {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_content_size", 0, || unsafe {
-        Ok(msg(self_)?.content.as_ref().map_or(0, |record| record.content().len()))
+        Ok(msg(self_)?.content().map_or(0, <[u8]>::len))
     })
 }
 
-/// Moves the content out of the message, which keeps the names of topic and partition. The caller owns the frame, and
+/// Moves the content out of the message, which keeps the other properties of the record. The caller owns the frame, and
 /// destroys it with `zframe_destroy`. NULL when there is no content or `self` is NULL.
 ///
 /// # Safety
@@ -235,10 +287,140 @@ pub unsafe extern "C" fn dafka_consumer_msg_content_size(self_: *mut dafka_consu
 pub unsafe extern "C" fn dafka_consumer_msg_get_content(self_: *mut dafka_consumer_msg_t) -> *mut zframe_t {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_get_content", std::ptr::null_mut(), || unsafe {
-        Ok(msg(self_)?
-            .content
-            .take()
-            .map_or(std::ptr::null_mut(), |record| ZFrame::new(record.content()).into_c()))
+        let msg = msg(self_)?;
+        let frame = msg.content().map_or(std::ptr::null_mut(), |content| ZFrame::new(content).into_c());
+        msg.is_content_taken = true;
+        Ok(frame)
+    })
+}
+
+/// The sequence of the record: its offset in its partition, from 0. UINT64_MAX when the message is empty, when `self` is
+/// NULL, or when the record came over a sink of the application.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_sequence(self_: *mut dafka_consumer_msg_t) -> u64 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_sequence", u64::MAX, || unsafe {
+        Ok(msg(self_)?.record.as_ref().and_then(|record| record.offset).unwrap_or(u64::MAX))
+    })
+}
+
+/// The timestamp of the record, in milliseconds since the Unix epoch. If the application has set no timestamp, it is the
+/// time at which the producer published the record, by the producer's clock. -1 when the record has no timestamp: nodes
+/// of libdafka 0.1.0 send none. -1 also when the record came over a sink of the application, when the message is empty,
+/// or when `self` is NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_timestamp(self_: *mut dafka_consumer_msg_t) -> i64 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_timestamp", -1, || unsafe {
+        Ok(msg(self_)?.attributes().and_then(|record| record.timestamp_ms).unwrap_or(-1))
+    })
+}
+
+/// The key of the record. It is borrowed, and valid until the message receives the next record or is destroyed. NULL when
+/// the record has no key, when the message is empty, or when `self` is NULL. An empty key is not NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_key(self_: *mut dafka_consumer_msg_t) -> *const u8 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_key", std::ptr::null(), || unsafe {
+        let key = msg(self_)?.attributes().and_then(|record| record.key);
+        Ok(key.map_or(std::ptr::null(), <[u8]>::as_ptr))
+    })
+}
+
+/// The length of the key in bytes. 0 when the record has no key, when the message is empty, or when `self` is NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_key_size(self_: *mut dafka_consumer_msg_t) -> usize {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_key_size", 0, || unsafe {
+        Ok(msg(self_)?.attributes().and_then(|record| record.key).map_or(0, <[u8]>::len))
+    })
+}
+
+/// The value of the record's header with this name. If several headers have this name, the last one counts. The function
+/// stores the length of the value in bytes in `*size_p`, unless `size_p` is NULL. The value is borrowed, and valid until
+/// the message receives the next record or is destroyed. NULL and the length 0 when there is no such header, or when an
+/// argument other than `size_p` is NULL. An empty value is not NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message; `name` is NULL or a string; `size_p` is NULL or points to a `size_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_header(
+    self_: *mut dafka_consumer_msg_t,
+    name: *const c_char,
+    size_p: *mut usize,
+) -> *const u8 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_header", std::ptr::null(), || unsafe {
+        sized(None, size_p);
+        let (msg, name) = (msg(self_)?, bytes(name, "the name")?);
+        let headers = msg.attributes().map(|record| record.headers).unwrap_or_default();
+        Ok(sized(headers.iter().filter(|header| header.0 == name).last().map(|header| header.1), size_p))
+    })
+}
+
+/// The value of the record's first header. The headers have the order in which the application has set them. All else is
+/// as with `dafka_consumer_msg_next_header`.
+///
+/// # Safety
+/// `self` is NULL or a live message; `size_p` is NULL or points to a `size_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_first_header(
+    self_: *mut dafka_consumer_msg_t,
+    size_p: *mut usize,
+) -> *const u8 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_first_header", std::ptr::null(), || unsafe {
+        sized(None, size_p);
+        let msg = msg(self_)?;
+        msg.next_header = 0;
+        Ok(sized(msg.next_header(), size_p))
+    })
+}
+
+/// The value of the record's next header. For a new record, this is the first header. The function stores the length of
+/// the value in bytes in `*size_p`, unless `size_p` is NULL. Afterwards, `dafka_consumer_msg_header_name` returns the name
+/// of this header. The value is borrowed, and valid until the message
+/// receives the next record or is destroyed. NULL and the length 0 after the last header, when the message is empty, or
+/// when `self` is NULL. An empty value is not NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message; `size_p` is NULL or points to a `size_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_next_header(
+    self_: *mut dafka_consumer_msg_t,
+    size_p: *mut usize,
+) -> *const u8 {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_next_header", std::ptr::null(), || unsafe {
+        sized(None, size_p);
+        Ok(sized(msg(self_)?.next_header(), size_p))
+    })
+}
+
+/// The name of the header that `dafka_consumer_msg_first_header` or `dafka_consumer_msg_next_header` has returned last. The
+/// string is borrowed, and valid until the next call of these functions, until the message receives the next record, or
+/// until it is destroyed. "" when they have returned no header. A name can contain a NUL only if the record comes from
+/// another library. NULL when `self` is NULL.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_msg_header_name(self_: *mut dafka_consumer_msg_t) -> *const c_char {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_msg_header_name", std::ptr::null(), || unsafe {
+        Ok(string(&msg(self_)?.header_name))
     })
 }
 
@@ -283,8 +465,12 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
     entry("dafka_consumer_msg_recv_from_socket", -1, || unsafe {
         let msg = msg(self_)?;
         let socket = socket_of(socket, "socket")?;
-        with_reader_of(&socket, |reader| msg.recv(&socket, reader, &|| None))
-            .unwrap_or_else(|| msg.recv_frames(&socket, &|| None))
+        if let Some(rc) = with_reader_of(&socket, |reader| msg.recv(&socket, reader, &|| None)) {
+            return rc;
+        }
+        let Some(content) = msg.recv_frames(&socket, &|| None)? else { return Ok(-1) };
+        msg.set(Delivered { offset: None, run: content.into() });
+        Ok(0)
     })
 }
 
@@ -297,7 +483,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_recv_from_socket(
 pub unsafe extern "C" fn dafka_consumer_msg_strdup(self_: *mut dafka_consumer_msg_t) -> *mut c_char {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_strdup", std::ptr::null_mut(), || unsafe {
-        msg(self_)?.content.as_ref().map_or(Ok(std::ptr::null_mut()), |record| c_strdup(record.content()))
+        msg(self_)?.content().map_or(Ok(std::ptr::null_mut()), c_strdup)
     })
 }
 
@@ -314,7 +500,7 @@ pub unsafe extern "C" fn dafka_consumer_msg_streq(
     // SAFETY: the caller's promise.
     entry("dafka_consumer_msg_streq", false, || unsafe {
         let text = bytes(text, "the string")?;
-        Ok(msg(self_)?.content.as_ref().is_some_and(|record| record.content() == text))
+        Ok(msg(self_)?.content() == Some(text))
     })
 }
 

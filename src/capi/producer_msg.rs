@@ -5,6 +5,10 @@
 //! up to `producer/max_record_bytes`, which is 1 GiB by default and cannot be more. A store accepts up to
 //! `store/max_record_bytes`.
 //!
+//! A record can also have attributes: a key, headers, and a timestamp. Consumers get them with the record, and stores
+//! keep them. Nodes of libdafka 0.1.0 ignore them. A change of the content does not change the attributes. When a
+//! producer has taken the record, the message has no attributes.
+//!
 //! # Example
 //!
 //! ```c
@@ -42,6 +46,14 @@
 //!     zframe_destroy (&frame);
 //!     assert (dafka_producer_msg_content_size (msg) == 0);
 //!
+//!     //  A record with a key and a header
+//!     rc = dafka_producer_msg_set_content_str (msg, "20 degrees");
+//!     assert (rc == 0);
+//!     rc = dafka_producer_msg_set_key (msg, (const byte *) "roof", 4);
+//!     assert (rc == 0);
+//!     rc = dafka_producer_msg_set_header (msg, "unit", (const byte *) "Celsius", 7);
+//!     assert (rc == 0);
+//!
 //!     dafka_producer_msg_destroy (&msg);
 //!     assert (msg == NULL);
 //!     return 0;
@@ -52,13 +64,14 @@ use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, ta
 use super::object::{into_c, take_back};
 use super::selftest;
 use crate::actor::command::send_last;
-use crate::actor::producer::{MAX_COPIED_LEN_BYTES, PRODUCER, RecordPipe};
+use crate::actor::producer::{MAX_COPIED_LEN_BYTES, PRODUCER, RecordPipe, SendError};
 use crate::czmq::{
     self,
     owned::ZFrame,
     sys::{zactor_t, zframe_t},
 };
 use crate::net::{Frame, Socket, poll};
+use crate::wire::batch::{Attributes, HeadersBuf, MAX_KEY_LEN_BYTES, PushError};
 use std::ffi::{c_char, c_int};
 use zmq::POLLOUT;
 
@@ -74,6 +87,44 @@ pub struct dafka_producer_msg_t {
     /// The memory for the next short content. It is separate, because the next content may be a part of the current
     /// one.
     spare: Vec<u8>,
+    attributes: AttributesBuf,
+}
+
+/// The attributes of a record. They are removed when a producer has taken the record.
+#[derive(Default)]
+struct AttributesBuf {
+    timestamp_ms: Option<i64>,
+    has_key: bool,
+    /// The key, if there is one. The next key reuses the memory.
+    key: Vec<u8>,
+    headers: HeadersBuf,
+}
+
+impl AttributesBuf {
+    fn as_attributes(&self) -> Attributes<'_> {
+        let Self { timestamp_ms, has_key, key, headers } = self;
+        let key = has_key.then_some(&**key);
+        Attributes { timestamp_ms: *timestamp_ms, key, headers: headers.as_headers() }
+    }
+
+    fn clear(&mut self) {
+        (self.timestamp_ms, self.has_key) = (None, false);
+        self.headers.clear();
+    }
+
+    /// Sets a header. A header with the same name is removed.
+    fn set_header(&mut self, name: &[u8], value: &[u8]) -> Result<(), PushError> {
+        let old = self.headers.as_headers();
+        if old.iter().all(|other| other.0 != name) {
+            return self.headers.push(name, value);
+        }
+        let mut headers = HeadersBuf::new();
+        for (name, value) in old.iter().filter(|other| other.0 != name).chain([(name, value)]) {
+            headers.push(name, value)?;
+        }
+        self.headers = headers;
+        Ok(())
+    }
 }
 
 enum Content {
@@ -95,6 +146,31 @@ impl dafka_producer_msg_t {
         }
     }
 
+    /// Hands the record to a producer of this library. Then the message is empty, also when the producer has ended.
+    fn send(&mut self, pipe: &RecordPipe) -> Outcome<c_int> {
+        let content = self.content().ok_or("the message is empty")?;
+        pipe.check_len(content.len())?;
+        let attributes = self.attributes.as_attributes();
+        if content.len() <= MAX_COPIED_LEN_BYTES || attributes.has_key_or_headers() {
+            let sent = pipe.send_with(attributes, content);
+            if !matches!(sent, Err(SendError::OutOfMemory)) {
+                self.content = Content::Empty;
+                self.attributes.clear();
+            }
+            sent?;
+        } else {
+            let timestamp_ms = attributes.timestamp_ms;
+            self.attributes.clear();
+            let mut frame = match std::mem::replace(&mut self.content, Content::Empty) {
+                Content::Long(frame) => frame,
+                Content::Theirs(frame) => Frame::wrap(frame),
+                Content::Short | Content::Empty => unreachable!("the content is long"),
+            };
+            pipe.send(&mut frame, timestamp_ms)?;
+        }
+        Ok(0)
+    }
+
     /// Sends `P` and the content to an actor that does not belong to this library, and empties the message. Waits while
     /// the actor's pipe is full, unless a signal interrupts the wait.
     fn send_plainly(&mut self, pipe: &Socket) -> Outcome<c_int> {
@@ -108,6 +184,7 @@ impl dafka_producer_msg_t {
             }
         }
         self.content = Content::Empty;
+        self.attributes.clear();
         match send_last(pipe, &mut frame) {
             true => Ok(0),
             false => Err("the actor has ended".into()),
@@ -147,12 +224,31 @@ unsafe fn msg<'a>(self_: *mut dafka_producer_msg_t) -> Outcome<&'a mut dafka_pro
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
 }
 
+/// Adds the `errno` of an invalid argument.
+fn valid<T>(argument: Outcome<T>) -> Outcome<T> {
+    argument.map_err(|failure| failure.with_errno(libc::EINVAL))
+}
+
+/// The octets behind a C pointer, which may be NULL when there are none.
+///
+/// # Safety
+/// `data` is NULL or points to `size` octets.
+unsafe fn octets<'a>(data: *const u8, size: usize, what: &str) -> Outcome<&'a [u8]> {
+    match size {
+        0 => Ok(&[]),
+        _ if data.is_null() => Err(format!("{what} is NULL").into()),
+        // SAFETY: the caller's promise.
+        _ => Ok(unsafe { std::slice::from_raw_parts(data, size) }),
+    }
+}
+
 /// Makes an empty message. The caller owns it, and destroys it with `dafka_producer_msg_destroy`. NULL only after an
 /// internal error, which is logged.
 #[unsafe(no_mangle)]
 pub extern "C" fn dafka_producer_msg_new() -> *mut dafka_producer_msg_t {
     entry("dafka_producer_msg_new", std::ptr::null_mut(), || {
-        Ok(into_c(dafka_producer_msg_t { content: Content::Empty, short: Vec::new(), spare: Vec::new() }))
+        let (content, attributes) = (Content::Empty, AttributesBuf::default());
+        Ok(into_c(dafka_producer_msg_t { content, short: Vec::new(), spare: Vec::new(), attributes }))
     })
 }
 
@@ -284,17 +380,85 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_set_content_buffer", -1, || unsafe {
-        let octets = match size {
-            0 => &[],
-            _ if content.is_null() => return Err("the content is NULL".into()),
-            _ => std::slice::from_raw_parts(content, size),
-        };
-        msg(self_)?.set(octets)
+        msg(self_)?.set(octets(content, size, "the content")?)
     })
 }
 
-/// Hands the content to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is
-/// not copied. An idle producer usually publishes the record before this function returns, and otherwise soon afterwards.
+/// Sets the key of the record to a copy of `size` bytes. Consumers get the key with the record
+/// (`dafka_consumer_msg_key`). The library does not interpret the key. If `data` is NULL and `size` is 0, the record has
+/// no key. An empty key differs from no key.
+///
+/// Returns 0, or -1 with `errno`: EMSGSIZE when the key is longer than 65,535 bytes, EINVAL when `self` is NULL, or when
+/// `data` is NULL and `size` is not 0. When it returns -1, the message is unchanged.
+///
+/// # Safety
+/// `self` is NULL or a live message; `data` is NULL or points to `size` octets.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_set_key(
+    self_: *mut dafka_producer_msg_t,
+    data: *const u8,
+    size: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_set_key", -1, || unsafe {
+        let msg = valid(msg(self_))?;
+        let key = match (data.is_null(), size) {
+            (true, 0) => None,
+            _ => Some(valid(octets(data, size, "the key"))?),
+        };
+        if size > MAX_KEY_LEN_BYTES {
+            return Err(PushError::KeyTooLong.into());
+        }
+        msg.attributes.has_key = key.is_some();
+        msg.attributes.key.clear();
+        msg.attributes.key.extend_from_slice(key.unwrap_or_default());
+        Ok(0)
+    })
+}
+
+/// Adds a header to the record: a name, and a copy of `size` bytes as its value. Consumers get the header with the record
+/// (`dafka_consumer_msg_header`). The new header is the last one. It replaces a header with the same name. `data` may be
+/// NULL when `size` is 0.
+///
+/// Returns 0, or -1 with `errno`: EMSGSIZE when the name is longer than 255 bytes, or when all headers of the record
+/// together would occupy more than 65,535 bytes; EINVAL when another argument is NULL. A header occupies its name, its
+/// value and 3 bytes. When the function returns -1, the message is unchanged.
+///
+/// # Safety
+/// `self` is NULL or a live message; `name` is NULL or a string; `data` is NULL or points to `size` octets.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_set_header(
+    self_: *mut dafka_producer_msg_t,
+    name: *const c_char,
+    data: *const u8,
+    size: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_set_header", -1, || unsafe {
+        let (msg, name) = (valid(msg(self_))?, valid(bytes(name, "the name"))?);
+        let value = valid(octets(data, size, "the value"))?;
+        msg.attributes.set_header(name, value)?;
+        Ok(0)
+    })
+}
+
+/// Sets the timestamp of the record, in milliseconds since the Unix epoch. Without this call, the timestamp is the time
+/// at which the producer publishes the record (`zclock_time`). The timestamp has no effect on the order of the records.
+/// Do not set -1, because `dafka_consumer_msg_timestamp` returns -1 for a record without a timestamp.
+///
+/// # Safety
+/// `self` is NULL or a live message.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_set_timestamp(self_: *mut dafka_producer_msg_t, msecs: i64) {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_set_timestamp", (), || unsafe {
+        msg(self_)?.attributes.timestamp_ms = Some(msecs);
+        Ok(())
+    })
+}
+
+/// Hands the record to a producer. The message is then empty, and can be used again. A content of more than 16 KiB is not
+/// copied, unless the record has a key or headers. An idle producer usually publishes the record before this function returns, and otherwise soon afterwards.
 /// The record's sequence is the number of records that were sent to this producer before, unless the producer's address
 /// changes (see `dafka_producer_address`).
 ///
@@ -308,13 +472,13 @@ pub unsafe extern "C" fn dafka_producer_msg_set_content_buffer(
 /// threads begin to send.
 ///
 /// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
-/// the content. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
+/// the content, without the attributes. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
 /// dafka(7)).
 ///
 /// Returns 0, or -1. It returns -1 when the message is empty, when an argument is NULL, or when the content is longer
 /// than `producer/max_record_bytes`. If the content is too long, the log contains the limit and the size of the
-/// content, and the message keeps its content. It also returns -1 when the producer has ended, or belongs to the
-/// process that forked this one.
+/// content, and the message keeps its content. It also keeps the content when -1 means that there is no memory for a
+/// copy. The function also returns -1 when the producer has ended, or belongs to the process that forked this one.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor.
@@ -330,15 +494,7 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
         if pipe.is_foreign() {
             return msg.send_plainly(&pipe);
         }
-        let pipe = RecordPipe::new(&pipe);
-        pipe.check_len(msg.content().map_or(0, <[u8]>::len))?;
-        match std::mem::replace(&mut msg.content, Content::Empty) {
-            Content::Empty => return Err("the message is empty".into()),
-            Content::Short => pipe.send_copy(&msg.short)?,
-            Content::Long(mut frame) => pipe.send(&mut frame)?,
-            Content::Theirs(frame) => pipe.send_czmq(frame)?,
-        }
-        Ok(0)
+        msg.send(&RecordPipe::new(&pipe))
     })
 }
 

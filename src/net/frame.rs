@@ -183,6 +183,12 @@ impl Frame {
         }
     }
 
+    /// The address of the content in memory, also of a content without bytes.
+    pub fn address(&self) -> usize {
+        // SAFETY: as in as_ref.
+        unsafe { zmq_msg_data(&self.0 as *const zmq_msg_t as *mut _).addr() }
+    }
+
     /// The message, for calls that send, receive or move it.
     pub(crate) fn as_raw(&mut self) -> *mut zmq_msg_t {
         &mut self.0

@@ -1,8 +1,8 @@
 //! A consumer as the programs use it.
 
 use super::{Result, Signals, wait_until_ready};
-use crate::actor::record_queue::{RecordReader, record_queue};
-use crate::actor::{self, Handle, Run, consumer};
+use crate::actor::record_queue::{Delivered, RecordReader, record_queue};
+use crate::actor::{self, Handle, consumer};
 use crate::net::{Pipe, pipe_with_limit};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::settings::Settings;
@@ -23,7 +23,7 @@ impl Consumer {
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn next_record(&mut self) -> actor::Result<Option<(PartitionName<'_>, Run)>> {
+    pub fn next_record(&mut self) -> actor::Result<Option<(PartitionName<'_>, Delivered)>> {
         let run = self.reader.next(&self.source, &mut self.name)?;
         Ok(self.name.as_ref().map(SharedPartitionName::as_name).zip(run))
     }

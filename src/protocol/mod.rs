@@ -126,7 +126,7 @@ pub mod shares;
 pub mod store;
 pub mod subscriptions;
 
-use crate::wire::batch::AnyBatch;
+use crate::wire::batch::{AnyBatch, Record};
 pub use outbox::Outbox;
 
 /// Returns the name of the connection over which a message came, or `None` if the connection is not known. The name is
@@ -291,8 +291,8 @@ impl Payload for std::sync::Arc<[u8]> {
 }
 
 impl store::reader::Stored for std::sync::Arc<[u8]> {
-    fn of_record(content: &[u8]) -> Self {
-        content.into()
+    fn of_record(record: Record) -> Self {
+        record.content.into()
     }
 
     fn of_batch(_: AnyBatch<&[u8]>) -> Self {

@@ -86,7 +86,8 @@ fn write_run<U: Update, P: AsRecords>(
                 entries.next();
                 values.add_compressed(&batch)?;
             }
-            _ => add_singles(&mut values, &mut entries)?,
+            Some(Records::One(_, timestamp_ms)) => add_singles(&mut values, &mut entries, timestamp_ms)?,
+            None => unreachable!("the run has fewer records than it counts"),
         }
     }
     values.flush()?;
@@ -96,13 +97,14 @@ fn write_run<U: Update, P: AsRecords>(
     Ok(())
 }
 
-/// Packs as many of the next single records as fit into one batch, and adds it.
+/// Packs as many of the next single records as have this timestamp and fit into one batch, and adds the batch.
 fn add_singles<U: Update, P: AsRecords>(
     values: &mut Values<'_, '_, U>,
     entries: &mut Entries<'_, P>,
+    timestamp_ms: Option<i64>,
 ) -> Result<(), WriteError<U::Error>> {
     let mut too_long = None;
-    let lens = singles(entries.clone()).map(<[u8]>::len).enumerate();
+    let lens = singles(entries.clone(), timestamp_ms).map(<[u8]>::len).enumerate();
     let packing = Packing::plan(lens.map_while(|(index, len)| {
         if len > MAX_CONTENT_LEN_BYTES {
             too_long = Some((index, len));
@@ -117,15 +119,20 @@ fn add_singles<U: Update, P: AsRecords>(
             max_len_bytes: MAX_CONTENT_LEN_BYTES,
         }));
     }
-    values.add_packed(packing, singles(entries.by_ref()))?;
+    let packing = Packing { timestamp_ms, ..packing };
+    values.add_packed(packing, singles(entries.by_ref(), timestamp_ms))?;
     Ok(())
 }
 
-/// The contents of the single records at the front of `entries`, up to the first entry that is not a single record.
-fn singles<'a>(entries: impl Iterator<Item = Records<'a>>) -> impl Iterator<Item = &'a [u8]> {
-    entries.map_while(|records| match records {
-        Records::One(content) => Some(content),
-        Records::Of(..) | Records::Compressed(_) => None,
+/// The contents of the single records at the front of `entries`, up to the first entry that is no single record or has
+/// another timestamp.
+fn singles<'a>(
+    entries: impl Iterator<Item = Records<'a>>,
+    timestamp_ms: Option<i64>,
+) -> impl Iterator<Item = &'a [u8]> {
+    entries.map_while(move |records| match records {
+        Records::One(content, own_ms) if own_ms == timestamp_ms => Some(content),
+        _ => None,
     })
 }
 

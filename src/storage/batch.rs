@@ -259,7 +259,7 @@ mod tests {
 
     fn contents(batch: &Batch<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
         let content = |records: Records<'_>| match records {
-            Records::One(content) => content.to_vec(),
+            Records::One(content, _) => content.to_vec(),
             _ => unreachable!("there are only single records"),
         };
         batch.runs_with_entries().map(|(_, entries)| entries.map(content).collect()).collect()

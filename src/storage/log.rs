@@ -22,6 +22,7 @@ use super::options::Options;
 use super::partitions::{self, Partition};
 use super::records::AsRecords;
 use super::scan::{self, Limited, LimitedBatches, StoredBatch, Unread};
+use crate::wire::batch::Record;
 
 /// A log of records in a directory of its own; see the [module](super).
 ///
@@ -244,11 +245,11 @@ impl Log {
     }
 
     /// Calls `each` for each existing record among `from .. from + max_count` of a partition, in ascending order, with
-    /// its offset and content. Returns the number of calls.
+    /// its offset. Returns the number of calls.
     ///
-    /// The read stops before a record if this record would make all contents together longer than `max_len_bytes`, but
-    /// it delivers at least one record. It also stops when `each` returns false. A partition that the log does not
-    /// contain has no records. One call reads from one snapshot. The contents lie in the memory map and are not copied.
+    /// The read stops before a record if this record would make all keys, headers and contents together longer than
+    /// `max_len_bytes`, but it delivers at least one record. It also stops when `each` returns false. A partition that the log does not
+    /// contain has no records. One call reads from one snapshot. The records lie in the memory map and are not copied.
     ///
     /// `each` must not call the log: growing the map waits for this read, and other reads wait until the map has grown.
     ///
@@ -261,7 +262,7 @@ impl Log {
         from: u64,
         max_count: u64,
         max_len_bytes: usize,
-        each: &mut dyn FnMut(u64, &[u8]) -> bool,
+        each: &mut dyn FnMut(u64, Record) -> bool,
     ) -> Result<u64, ReadError> {
         let environment = &self.environment;
         environment.reading(|snapshot| {

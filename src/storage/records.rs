@@ -7,8 +7,9 @@ use crate::wire::batch::{Batch, CompressedBatch};
 /// Consecutive records of one partition.
 #[derive(Clone, Debug)]
 pub enum Records<'a> {
-    /// One record without attributes, given by its content. The log packs such records into batches.
-    One(&'a [u8]),
+    /// One record without key and headers: its content, and its timestamp in milliseconds since the Unix epoch. The log
+    /// packs such records into batches.
+    One(&'a [u8], Option<i64>),
     /// A batch, and the indexes of the records to append. The log writes a whole batch as it is. If the indexes leave
     /// out records, the log builds a new batch of the other records.
     Of(Batch<&'a [u8]>, Range<usize>),
@@ -26,7 +27,7 @@ impl<'a> Records<'a> {
     /// The number of records.
     pub fn count(&self) -> usize {
         match self {
-            Records::One(_) => 1,
+            Records::One(..) => 1,
             Records::Of(_, range) => range.len(),
             Records::Compressed(batch) => batch.count(),
         }
@@ -35,7 +36,7 @@ impl<'a> Records<'a> {
     /// The approximate number of bytes that the log writes for these records.
     pub(super) fn len_bytes(&self) -> usize {
         match self {
-            Records::One(content) => content.len(),
+            Records::One(content, _) => content.len(),
             Records::Of(batch, range) if range.len() == batch.count() => batch.as_octets().len(),
             Records::Compressed(batch) => batch.as_octets().len(),
             Records::Of(batch, range) => {
@@ -55,7 +56,7 @@ pub trait AsRecords {
 
 impl<T: AsRef<[u8]>> AsRecords for T {
     fn as_records(&self) -> Records<'_> {
-        Records::One(self.as_ref())
+        Records::One(self.as_ref(), None)
     }
 }
 

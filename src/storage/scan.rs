@@ -7,7 +7,7 @@ use super::engine::{Snapshot, Table};
 use super::keys::{PartitionId, PartitionKey, PartitionName, record_key, split_record_key};
 use super::partitions::find_value;
 use super::value::Value;
-use crate::wire::batch::{AnyBatch, Batch, FULL_LEN_BYTES, Merge, Packing, SHORT_LEN_BYTES};
+use crate::wire::batch::{AnyBatch, Batch, FULL_LEN_BYTES, Merge, Packing, Record, SHORT_LEN_BYTES};
 
 /// One read: its first record and its limits.
 pub struct Limited<'a> {
@@ -15,10 +15,11 @@ pub struct Limited<'a> {
     pub from: u64,
     /// The greatest number of records.
     pub max_count: u64,
-    /// The greatest length of all contents together. The first record is delivered even if it is longer.
+    /// The greatest length of all keys, headers and contents together. The first record is delivered even if it is
+    /// longer.
     pub max_len_bytes: usize,
-    /// Called with the offset and the content of each record. It returns false to stop.
-    pub each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
+    /// Called with the offset of each record, and the record. It returns false to stop.
+    pub each: &'a mut dyn FnMut(u64, Record) -> bool,
 }
 
 /// Why records could not be read.
@@ -79,13 +80,15 @@ pub fn read<S: Snapshot>(
     let mut unpacked = Vec::new();
     let _ = visit(txn, name, from, max_count, &mut |Visited { first, range, value }| {
         Ok(match value {
-            Value::Chunk(chunk) => delivery.deliver_all(first, range, |index| chunk.record(index)),
+            Value::Chunk(chunk) => {
+                delivery.deliver_all(first, range, |index| chunk.record(index).map(Record::from))
+            }
             Value::Batch(AnyBatch::Plain(batch)) => {
-                delivery.deliver_all(first, range, |index| content(&batch, index))
+                delivery.deliver_all(first, range, |index| batch.record(index))
             }
             Value::Batch(AnyBatch::Compressed(batch)) => {
                 let batch = batch.unpack(std::mem::take(&mut unpacked)).map_err(|_| NOT_UNPACKED)?;
-                let flow = delivery.deliver_all(first, range, |index| content(&batch, index));
+                let flow = delivery.deliver_all(first, range, |index| batch.record(index));
                 unpacked = batch.into_octets();
                 flow
             }
@@ -95,10 +98,6 @@ pub fn read<S: Snapshot>(
 }
 
 const NOT_UNPACKED: &str = "the batch cannot be unpacked";
-
-fn content<B: AsRef<[u8]>>(batch: &Batch<B>, index: usize) -> Option<&[u8]> {
-    batch.record(index).map(|record| record.content)
-}
 
 /// Delivers the batches with the records of a partition in ascending order; see
 /// [`Log::read_batches`](super::Log::read_batches). Returns the offset after the last delivered record, or `from` when
@@ -222,33 +221,33 @@ struct Delivery<'a> {
     len_left: Option<usize>,
     /// Delivered records.
     count: u64,
-    each: &'a mut dyn FnMut(u64, &[u8]) -> bool,
+    each: &'a mut dyn FnMut(u64, Record) -> bool,
 }
 
 impl Delivery<'_> {
-    /// Delivers the records with the offsets of `range`. `content` returns the content of a record by its index, `first`
-    /// is the offset of the record with the index 0.
+    /// Delivers the records with the offsets of `range`. `record` returns a record by its index, `first` is the offset of
+    /// the record with the index 0.
     fn deliver_all<'a>(
         &mut self,
         first: u64,
         mut range: Range<u64>,
-        content: impl Fn(usize) -> Option<&'a [u8]>,
+        record: impl Fn(usize) -> Option<Record<'a>>,
     ) -> ControlFlow<()> {
         let is_delivered = range.all(|offset| {
-            content((offset - first) as usize).is_some_and(|content| self.deliver(offset, content))
+            record((offset - first) as usize).is_some_and(|record| self.deliver(offset, record))
         });
         if is_delivered { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
     /// Delivers a record if the limits allow. Returns false when the read is complete.
-    fn deliver(&mut self, offset: u64, content: &[u8]) -> bool {
-        let len_left = self.len_left.and_then(|len_left| len_left.checked_sub(content.len()));
+    fn deliver(&mut self, offset: u64, record: Record) -> bool {
+        let len_left = self.len_left.and_then(|len_left| len_left.checked_sub(record.len_bytes()));
         if self.count > 0 && len_left.is_none() {
             return false;
         }
         self.len_left = len_left;
         self.count += 1;
-        (self.each)(offset, content)
+        (self.each)(offset, record)
     }
 }
 

@@ -31,7 +31,7 @@ mod header;
 mod merge;
 mod packing;
 
-pub use attributes::{Attributes, Headers, HeadersBuf, HeadersIter};
+pub use attributes::{Attributes, Headers, HeadersBuf, HeadersIter, MAX_BLOCK_LEN, MAX_KEY_LEN_BYTES};
 pub use builder::BatchBuilder;
 pub use compression::{AnyBatch, CompressedBatch, Compression, Compressor};
 pub use error::{AttributesFault, BatchError, PushError};
@@ -93,6 +93,26 @@ pub struct Record<'a> {
     pub headers: Headers<'a>,
     /// The content.
     pub content: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Record<'a> {
+    /// A record without attributes.
+    fn from(content: &'a [u8]) -> Record<'a> {
+        Record { timestamp_ms: None, key: None, headers: Headers::default(), content }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// All attributes.
+    pub fn attributes(&self) -> Attributes<'a> {
+        let Self { timestamp_ms, key, headers, .. } = *self;
+        Attributes { timestamp_ms, key, headers }
+    }
+
+    /// The number of octets of key, headers and content.
+    pub fn len_bytes(&self) -> usize {
+        self.attributes().len_bytes() + self.content.len()
+    }
 }
 
 impl<B: AsRef<[u8]>> Batch<B> {
@@ -282,7 +302,7 @@ fn record<'a>(
     };
     let record = records.get(begin..end)?;
     if !has_attributes {
-        return Some(Record { timestamp_ms, key: None, headers: Headers::default(), content: record });
+        return Some(Record { timestamp_ms, ..Record::from(record) });
     }
     let (attributes, content) = Attributes::split(record).ok()?;
     let Attributes { timestamp_ms: own_ms, key, headers } = attributes;

@@ -27,6 +27,7 @@ mod endpoint;
 mod error;
 mod message;
 mod position;
+pub mod record_attributes;
 mod subjects;
 mod subscription;
 mod traffic;

@@ -3,19 +3,49 @@
 use dafka::protocol::Payload;
 use dafka::protocol::store::reader::Stored;
 use dafka::storage::{AsRecords, Records};
-use dafka::wire::batch::{AnyBatch, Batch, BatchBuilder, CompressedBatch, Compression, Compressor};
+use dafka::wire::batch::{
+    self, AnyBatch, Attributes, Batch, BatchBuilder, CompressedBatch, Compression, Compressor,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A record's content.
 pub(crate) type Content = Arc<[u8]>;
 
-/// The contents of one or more consecutive records, which one message carries. The first frame of the message has the
-/// offset of the first record.
+/// A record, without headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) content: Content,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) key: Option<Content>,
+}
+
+impl Record {
+    pub(crate) fn as_stored(&self) -> batch::Record<'_> {
+        let Record { content, timestamp_ms, key } = self;
+        batch::Record { timestamp_ms: *timestamp_ms, key: key.as_deref(), ..batch::Record::from(&**content) }
+    }
+}
+
+impl From<Content> for Record {
+    fn from(content: Content) -> Record {
+        Record { content, timestamp_ms: None, key: None }
+    }
+}
+
+impl From<batch::Record<'_>> for Record {
+    fn from(record: batch::Record) -> Record {
+        let (content, key) = (record.content.into(), record.key.map(Content::from));
+        Record { content, timestamp_ms: record.timestamp_ms, key }
+    }
+}
+
+/// One or more consecutive records, which one message carries. The first frame of the message has the offset of the
+/// first record.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    contents: Arc<[Content]>,
-    /// The batch of all contents. `None` if there is only one.
+    records: Arc<[Record]>,
+    /// The batch of all records. `None` if there is only one, and it has no key.
     batch: Option<Arc<Batch<Vec<u8>>>>,
     /// The same batch compressed, if its producer compresses.
     compressed: Option<Arc<CompressedBatch<Vec<u8>>>>,
@@ -24,18 +54,37 @@ pub(crate) struct Run {
 
 impl From<Vec<Content>> for Run {
     fn from(contents: Vec<Content>) -> Run {
-        let batch = (contents.len() > 1).then(|| {
+        Run::from(contents.into_iter().map(Record::from).collect::<Vec<_>>())
+    }
+}
+
+impl From<Vec<Record>> for Run {
+    /// As a producer does, gives the batch a timestamp. The records with another timestamp have their own.
+    fn from(records: Vec<Record>) -> Run {
+        let timestamp_ms = records.first().and_then(|record| record.timestamp_ms);
+        let is_plain = |record: &Record| record.key.is_none() && record.timestamp_ms == timestamp_ms;
+        let are_plain = records.iter().all(is_plain);
+        let batch = (records.len() > 1 || !are_plain).then(|| {
             let mut builder = BatchBuilder::new(Vec::new());
-            contents.iter().for_each(|content| builder.push(content).expect("short records"));
+            for record in &records {
+                let own_ms = record.timestamp_ms.filter(|_| record.timestamp_ms != timestamp_ms);
+                let attributes = Attributes { timestamp_ms: own_ms, ..record.as_stored().attributes() };
+                let pushed = match are_plain {
+                    true => builder.push(&record.content),
+                    false => builder.push_with(&attributes, &record.content),
+                };
+                pushed.expect("short records");
+            }
+            builder.set_timestamp_ms(timestamp_ms);
             Arc::new(builder.finish(Vec::new()).expect("there are records"))
         });
-        Run { range: 0..contents.len(), contents: contents.into(), batch, compressed: None }
+        Run { range: 0..records.len(), records: records.into(), batch, compressed: None }
     }
 }
 
 impl Run {
     fn of_plain<B: AsRef<[u8]>>(batch: &Batch<B>) -> Run {
-        Run::from(batch.records().map(|record| record.content.into()).collect::<Vec<Content>>())
+        Run::from(batch.records().map(Record::from).collect::<Vec<_>>())
     }
 
     /// The same records as a producer sends them that compresses its batches, if that makes them shorter.
@@ -47,9 +96,14 @@ impl Run {
         Run { compressed, ..self }
     }
 
+    /// The records.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records[self.range.clone()]
+    }
+
     /// The content of each record.
     pub(crate) fn contents(&self) -> impl Iterator<Item = &[u8]> {
-        self.contents[self.range.clone()].iter().map(|content| &**content)
+        self.records().iter().map(|record| &*record.content)
     }
 }
 
@@ -76,17 +130,17 @@ impl Payload for Run {
     }
 
     fn split_at(self, count: u64) -> (Run, Run) {
-        let Run { contents, batch, range, .. } = self;
+        let Run { records, batch, range, .. } = self;
         let middle = range.start + count as usize;
         assert!(range.start < middle && middle < range.end, "{count} of {range:?}");
-        let part = |range| Run { contents: contents.clone(), batch: batch.clone(), compressed: None, range };
+        let part = |range| Run { records: records.clone(), batch: batch.clone(), compressed: None, range };
         (part(range.start..middle), part(middle..range.end))
     }
 }
 
 impl Stored for Run {
-    fn of_record(content: &[u8]) -> Run {
-        Run::from(vec![Content::from(content)])
+    fn of_record(record: batch::Record) -> Run {
+        Run::from(vec![Record::from(record)])
     }
 
     fn of_batch(batch: AnyBatch<&[u8]>) -> Run {
@@ -106,7 +160,10 @@ impl AsRecords for Run {
         match (&self.compressed, &self.batch) {
             (Some(compressed), _) => Records::Compressed(compressed.borrowed()),
             (None, Some(batch)) => Records::Of(batch.borrowed(), self.range.clone()),
-            (None, None) => Records::One(&self.contents[self.range.start]),
+            (None, None) => {
+                let record = &self.records[self.range.start];
+                Records::One(&record.content, record.timestamp_ms)
+            }
         }
     }
 }

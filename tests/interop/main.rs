@@ -5,6 +5,7 @@ mod e2e;
 #[path = "../common/peer/mod.rs"]
 mod peer;
 
+mod attributes;
 mod batches;
 mod consumer;
 mod migration;

@@ -1,7 +1,7 @@
 //! Our producer with simulated consumers and stores of libdafka 0.1.0.
 
 use crate::e2e::{Cluster, Program};
-use crate::peer::{Node, RETRY_INTERVAL, fetch, head, record, to};
+use crate::peer::{Node, RETRY_INTERVAL, check_record, fetch, head, record, to};
 use crate::{TOPIC, feed};
 
 /// A cluster with a tower, a node that subscribes to all messages of the topic, and our producer with its address.
@@ -43,7 +43,9 @@ fn a_producers_subscriptions_records_and_heads_match_the_protocol() {
     feed(&producer, &["first", "", "third"]);
     for (sequence, content) in (next..).zip(["first", "", "third"]) {
         let expected = record(TOPIC, &address, sequence);
-        assert_eq!(node.message(&expected), [expected, content.as_bytes().to_vec()]);
+        let frames = node.message(&expected);
+        check_record(&expected, &frames[0]);
+        assert_eq!(frames[1..], [content.as_bytes().to_vec()]);
     }
     // HEADs are repeated.
     for _ in 0..3 {

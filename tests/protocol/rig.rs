@@ -7,7 +7,7 @@ use dafka::protocol::ingest::Limits;
 use dafka::protocol::store::reader::{EachHead, Source};
 use dafka::protocol::store::replica::{Append, Replica};
 use dafka::protocol::{Outbox, Sender};
-use dafka::wire::batch::AnyBatch;
+use dafka::wire::batch::{AnyBatch, Record};
 use dafka::wire::{Message, Position};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -175,12 +175,12 @@ impl Source for Log {
         PartitionName { topic, producer }: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, &[u8]),
+        each: &mut dyn FnMut(u64, Record),
     ) -> Result<u64, Self::Error> {
         let next = self.partitions.get(&(topic.to_vec(), producer.to_vec())).copied().unwrap_or(0);
         // At most three at a time: a source may return fewer records than requested.
         let end = next.min(from.saturating_add(count.min(3)));
-        (from..end).for_each(|offset| each(offset, &content(offset)));
+        (from..end).for_each(|offset| each(offset, Record::from(&*content(offset))));
         Ok(end.saturating_sub(from))
     }
 

@@ -24,6 +24,7 @@ impl World {
         let id = self.nodes.len();
         let is_old = !matches!(role, Role::Hostile(_)) && self.random.aside().chance(OLD_PER_MILLE);
         wants.retain(|prefix| !is_old || !is_of_batches(prefix));
+        self.model.may_lack_attributes |= is_old && matches!(role, Role::Writer(_) | Role::Reader(_));
         // Beacons do not reveal twins that have the same port. So twins may share a port only under `has_hidden_twins`.
         let may_share_port = self.plan.has_hidden_twins;
         let endpoint = loop {
@@ -271,7 +272,7 @@ impl World {
         outbox.drain(|frame, content| {
             published += 1;
             if result.is_ok() {
-                result = self.send(id, Wired { frame: frame.to_vec(), content }, &mut arrivals);
+                result = self.send(id, frame.to_vec(), content, &mut arrivals);
             }
         });
         self.outbox = outbox;
@@ -279,19 +280,25 @@ impl World {
         invariants::bounds(&self.nodes[id], &self.plan, published, self.report.fetches > fetches)
     }
 
-    pub(super) fn send(&mut self, id: NodeId, mut message: Wired, arrivals: &mut Vec<Arrival>) -> Check {
+    fn send(
+        &mut self,
+        id: NodeId,
+        mut frame: Vec<u8>,
+        content: Option<Run>,
+        arrivals: &mut Vec<Arrival>,
+    ) -> Check {
         let node = &self.nodes[id];
         if node.is_old {
-            message.frame = without_flags(message.frame);
+            frame = without_flags(frame);
         }
         let store = match &node.role {
             Role::Writer(writer) => Some((writer.store, &writer.disk)),
             _ => None,
         };
         let is_reader = matches!(&node.role, Role::Reader(_));
-        self.trace(|| format!("{id} sends {:?}", Message::decode(&message.frame)));
-        invariants::sent(&self.model, &message.frame, message.content.as_ref(), store.map(|(_, disk)| disk))?;
-        match Message::decode(&message.frame) {
+        self.trace(|| format!("{id} sends {:?}", Message::decode(&frame)));
+        invariants::sent(&self.model, &frame, content.as_ref(), store.map(|(_, disk)| disk))?;
+        match Message::decode(&frame) {
             Ok(Message::Ack { topic, subject, sequence, .. }) => {
                 if let Some((store, _)) = store {
                     self.model.acknowledge(store, (subject.to_vec(), topic.to_vec()), sequence + 1);
@@ -330,7 +337,8 @@ impl World {
             }
             _ => {}
         }
-        self.deliver(id, message, arrivals);
+        let has_attributes = !(node.is_old && is_reader);
+        self.deliver(id, Wired::new(frame, content, has_attributes), arrivals);
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! last sync. When only the process ends, all of these writes remain.
 
 use super::directory::Folder;
-use super::model::Name;
+use super::model::{Name, Record, Run};
 use super::random::Random;
 use dafka::actor::store::intake::Disk;
 use dafka::protocol::store::comparison::{Ended, Held, Reading};
@@ -314,8 +314,10 @@ impl SimDisk {
         for own in names {
             let (partition, is_it) = (named(&own), own == *name);
             let run = batch.run(partition, 0);
-            let each = &mut |offset, own: &[u8]| {
-                batch.push_to(run, if is_it && offset == forged { content.to_vec() } else { own.to_vec() });
+            let each = &mut |offset, own: wire::batch::Record| {
+                let is_forged = is_it && offset == forged;
+                let record = if is_forged { content.into() } else { own };
+                batch.push_to(run, Run::from(vec![Record::from(record)]));
                 true
             };
             let limited = Limited { from: 0, max_count: u64::MAX, max_len_bytes: usize::MAX, each };
@@ -335,8 +337,8 @@ impl SimDisk {
     /// A record that no power cut can lose.
     pub(crate) fn record(&self, name: &Name, offset: u64) -> Option<Vec<u8>> {
         let mut record = None;
-        let each = &mut |_: u64, content: &[u8]| {
-            record = Some(content.to_vec());
+        let each = &mut |_: u64, found: wire::batch::Record| {
+            record = Some(found.content.to_vec());
             false
         };
         let limited = Limited { from: offset, max_count: 1, max_len_bytes: usize::MAX, each };
@@ -502,10 +504,10 @@ impl Source for SimLog {
         partition: PartitionName,
         from: u64,
         max_count: u64,
-        each: &mut dyn FnMut(u64, &[u8]),
+        each: &mut dyn FnMut(u64, wire::batch::Record),
     ) -> Result<u64, Self::Error> {
-        let each = &mut |offset, content: &[u8]| {
-            each(offset, content);
+        let each = &mut |offset, record: wire::batch::Record| {
+            each(offset, record);
             true
         };
         // A read may fail after some records.
@@ -553,7 +555,7 @@ impl Held for SimHeld {
         if !self.disk.is_read_failing() {
             let name = reading.partition.clone();
             let (from, max_count) = (reading.from, reading.end - reading.from);
-            let each = &mut |offset, content: &[u8]| reading.take(offset, content);
+            let each = &mut |offset, record: wire::batch::Record| reading.take(offset, record.content);
             let limited = Limited { from, max_count, max_len_bytes: usize::MAX, each };
             scan::read(&self.disk.committed(), name.as_name(), limited).expect("a sound disk");
         }

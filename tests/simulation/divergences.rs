@@ -83,7 +83,7 @@ impl World {
             return 0;
         }
         let runs_of = |partition: &Partition| {
-            let len_bytes: usize = partition.records.iter().map(|content| content.len()).sum();
+            let len_bytes: usize = partition.records.iter().map(|record| record.content.len()).sum();
             len_bytes as u64 / RUN_LEN_BYTES + partition.records.len() as u64 / RUN_COUNT + 1
         };
         let runs: u64 = self.model.partitions.values().map(runs_of).sum();

@@ -14,14 +14,14 @@
 
 use super::disk::{SimDisk, Tables, named};
 use super::faults::Plan;
-use super::model::{Model, Name, Run};
+use super::model::{Model, Name, Record, Run};
 use super::nodes::{Node, Role};
 use super::oracle::Oracle;
 use super::world::Store;
 use dafka::protocol::consumer::Start;
 use dafka::storage::scan::Limited;
 use dafka::storage::{PartitionName, partitions, scan};
-use dafka::wire::Message;
+use dafka::wire::{Message, batch};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many records a FETCH may request at most.
@@ -53,10 +53,11 @@ pub(crate) fn sent(model: &Model, frame: &[u8], content: Option<&Run>, store: Op
             let Some(run) = content else {
                 return fail(1, format!("sent without content: {message:?}"));
             };
-            let is_right =
-                |(content, offset)| model.is_right(position.subject, position.address, offset, content);
-            if !run.contents().zip(position.sequence..).all(is_right) {
-                return fail(1, format!("sent with another record's content: {message:?}"));
+            let is_right = |(record, offset): (&Record, u64)| {
+                model.is_right(position.subject, position.address, offset, record.as_stored())
+            };
+            if !run.records().iter().zip(position.sequence..).all(is_right) {
+                return fail(1, format!("sent with another record's content or attributes: {message:?}"));
             }
         }
         Message::Ack { topic, subject, sequence, .. } => {
@@ -140,8 +141,8 @@ pub(crate) fn log_is_right(tables: &Tables, model: &Model, read_so_far: &mut BTr
         }
         let mut expected = *so_far;
         let mut wrong = None;
-        let mut each = |offset: u64, content: &[u8]| {
-            if offset != expected || !model.is_right(&name.0, &name.1, offset, content) {
+        let mut each = |offset: u64, record: batch::Record| {
+            if offset != expected || !model.is_right(&name.0, &name.1, offset, record) {
                 wrong = Some(offset);
             }
             expected += 1;

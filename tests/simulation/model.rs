@@ -1,8 +1,9 @@
 //! The model: the true state of the cluster, with all published records and acknowledgements.
 
+use dafka::wire::batch;
 use std::collections::BTreeMap;
 
-pub(crate) use super::run_of_records::{Content, Run};
+pub(crate) use super::run_of_records::{Content, Record, Run};
 
 /// A partition's name: its subject, and the address of its producer.
 pub(crate) type Name = (Vec<u8>, Vec<u8>);
@@ -12,7 +13,7 @@ pub(crate) struct Partition {
     /// The offset of the first record that is published.
     pub(crate) first: u64,
     /// The published records, from `first` on.
-    pub(crate) records: Vec<Content>,
+    pub(crate) records: Vec<Record>,
     /// How many stores must have a record before its producer may drop it.
     pub(crate) min_stores: usize,
     /// RECORDs or ACKs of it were forged.
@@ -46,6 +47,8 @@ pub(crate) struct Model {
     pub(crate) held: BTreeMap<Name, u64>,
     /// The number of published records.
     pub(crate) published: u64,
+    /// A store of 0.1.0 may have removed the attributes of records.
+    pub(crate) may_lack_attributes: bool,
 }
 
 impl Model {
@@ -64,8 +67,9 @@ impl Model {
         self.partitions.insert(name, partition);
     }
 
-    /// Makes the next record of a partition. Its content names the producer and the offset.
-    pub(crate) fn publish(&mut self, name: &Name, len_bytes: usize) -> Content {
+    /// Makes the next record of a partition. Its content names the producer and the offset. A producer of 0.1.0 sets no
+    /// attributes. Otherwise some records have a key, and neighbours may have different timestamps.
+    pub(crate) fn publish(&mut self, name: &Name, len_bytes: usize, has_attributes: bool) -> Record {
         let partition = self.partitions.get_mut(name).expect("a partition of the model");
         let mut content = format!("{}/{}/", name.1.escape_ascii(), partition.records.len()).into_bytes();
         let filler = partition.records.len() as u8;
@@ -74,24 +78,40 @@ impl Model {
             content.truncate(len_bytes);
         }
         content.resize(len_bytes, filler);
-        let content: Content = content.into();
-        partition.records.push(content.clone());
+        let mut record = Record::from(Content::from(content));
+        if has_attributes {
+            record.timestamp_ms = Some(partition.records.len() as i64 / 3 - 1);
+            record.key = (partition.records.len() % 16 >= 13).then(|| vec![filler; len_bytes % 3].into());
+        }
+        partition.records.push(record.clone());
         self.published += 1;
-        content
+        record
     }
 
-    /// Whether this content was published at this offset.
-    pub(crate) fn is_right(&self, subject: &[u8], address: &[u8], offset: u64, content: &[u8]) -> bool {
+    /// Whether this record was published at this offset, with these attributes.
+    pub(crate) fn is_right(
+        &self,
+        subject: &[u8],
+        address: &[u8],
+        offset: u64,
+        record: batch::Record,
+    ) -> bool {
         // There are few partitions: making a key for the lookup would take longer.
         let mut partitions = self.partitions.iter();
         let found = partitions.find(|(name, _)| name.1 == address && name.0 == subject);
         if found.is_some_and(|(_, partition)| partition.is_forged) {
             return true;
         }
-        let record = found.and_then(|(_, partition)| {
+        let published = found.and_then(|(_, partition)| {
             partition.records.get(usize::try_from(offset.checked_sub(partition.first)?).ok()?)
         });
-        record.is_some_and(|record| std::ptr::eq(record.as_ptr(), content.as_ptr()) || **record == *content)
+        let may_lack_attributes = self.may_lack_attributes && record.attributes().is_empty();
+        published.is_some_and(|published| {
+            let published = published.as_stored();
+            let is_same = std::ptr::eq(published.content.as_ptr(), record.content.as_ptr());
+            (is_same || published.content == record.content)
+                && (may_lack_attributes || published.attributes() == record.attributes())
+        })
     }
 
     pub(crate) fn acknowledge(&mut self, store: usize, name: Name, end: u64) {

@@ -5,8 +5,10 @@
 //! this network may also lose, duplicate and reorder messages.
 
 use super::clock::{MS, Time};
-use super::model::Run;
+use super::model::{Content, Record, Run};
 use super::random::Random;
+use dafka::wire::batch::Attributes;
+use dafka::wire::{Message, id, record_attributes};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -22,6 +24,39 @@ pub(crate) const HOSTS: u64 = 12;
 pub(crate) struct Wired {
     pub(crate) frame: Vec<u8>,
     pub(crate) content: Option<Run>,
+}
+
+impl Wired {
+    /// A message. As the actors do, puts the attributes of a single record into the first frame, unless the sender is a
+    /// store of 0.1.0.
+    pub(crate) fn new(mut frame: Vec<u8>, content: Option<Run>, has_attributes: bool) -> Wired {
+        let is_single = [id::RECORD, id::DIRECT_RECORD].map(Some).contains(&frame.first().copied());
+        let content = content.map(|run| match run.records() {
+            [record] if is_single => {
+                if has_attributes {
+                    record_attributes::append(&mut frame, &record.as_stored().attributes())
+                        .expect("a short key");
+                }
+                Run::from(vec![record.content.clone()])
+            }
+            _ => run,
+        });
+        Wired { frame, content }
+    }
+
+    /// The received records.
+    pub(crate) fn run(&self, message: &Message) -> Option<Run> {
+        let run = self.content.clone()?;
+        let (Message::Record(position) | Message::DirectRecord(position)) = message else { return Some(run) };
+        let Attributes { timestamp_ms, key, .. } = record_attributes::of(&self.frame, position);
+        match run.records() {
+            [record] => {
+                let record = Record { timestamp_ms, key: key.map(Content::from), ..record.clone() };
+                Some(Run::from(vec![record]))
+            }
+            _ => Some(run),
+        }
+    }
 }
 
 /// The faults of the network.

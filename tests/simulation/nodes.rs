@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, Time};
 use super::disk::{SimDisk, SimLog};
-use super::model::{Content, Model, Name, Run};
+use super::model::{Model, Name, Record, Run};
 use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
 use super::random::Random;
@@ -103,7 +103,7 @@ pub(crate) struct ProducerNode {
     pub(crate) commands: VecDeque<Command>,
     pub(crate) is_terminating: bool,
     /// The published records that it keeps.
-    pub(crate) kept: VecDeque<Content>,
+    pub(crate) kept: VecDeque<Record>,
     /// A tower has announced another node with its address.
     pub(crate) has_heard_of_twin: bool,
     /// Decides when it takes a new address because of a twin.
@@ -249,18 +249,18 @@ impl Node {
                     match command {
                         Command::Publish(len_bytes) => {
                             let count = Random::new(model.published).between(1, turn.max_run_count);
-                            let mut contents = vec![model.publish(&node.name, len_bytes)];
+                            let mut records = vec![model.publish(&node.name, len_bytes, !*is_old)];
                             let mut batch_len_bytes = len_bytes;
-                            while contents.len() < count as usize
+                            while records.len() < count as usize
                                 && let Some(&Command::Publish(len_bytes)) = commands.peek()
                                 && batch_len_bytes + len_bytes <= MAX_BATCH_LEN_BYTES
                             {
                                 batch_len_bytes += len_bytes;
-                                contents.push(model.publish(&node.name, len_bytes));
+                                records.push(model.publish(&node.name, len_bytes, !*is_old));
                                 commands.next();
                             }
-                            node.kept.extend(contents.iter().cloned());
-                            let run = Run::from(contents);
+                            node.kept.extend(records.iter().cloned());
+                            let run = Run::from(records);
                             // Half of the producers compress.
                             let is_compressed = id.is_multiple_of(2) && node.producer.are_batches_taken();
                             let run = if is_compressed { run.compressed() } else { run };
@@ -304,7 +304,7 @@ impl Node {
                     }
                     let Some((wired, from)) = pop(inbox) else { break };
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    let (content, from) = (wired.content.clone(), || sender(from));
+                    let (content, from) = (wired.run(&message), || sender(from));
                     let ConsumerNode { consumer, deliveries, .. } = &mut **node;
                     consumer.handle_message(&message, content, &from, now_ms, out, deliveries);
                     node.deliver(model)?;
@@ -327,7 +327,8 @@ impl Node {
                     let Some((wired, from)) = pop(inbox) else { break };
                     outcome.gathered = Some(node.intake.gathered());
                     let Ok(message) = Message::decode(&wired.frame) else { continue };
-                    let (content, by) = (wired.content.clone(), || sender(from));
+                    let run = if *is_old { wired.content.clone() } else { wired.run(&message) };
+                    let (content, by) = (run, || sender(from));
                     node.intake.handle_message(&message, content, &by, now_ms).expect("short records");
                     while let Some(notice) = node.intake.poll_notice(now_ms) {
                         if let Notice::Divergence(divergence) = notice {
@@ -396,8 +397,8 @@ impl ConsumerNode {
                 None => {}
             }
             let PartitionName { topic, producer } = self.consumer.partition(delivery.partition);
-            for (content, offset) in delivery.content.contents().zip(delivery.offset..) {
-                self.oracle.deliver(model, topic, producer, offset, content)?;
+            for (record, offset) in delivery.content.records().iter().zip(delivery.offset..) {
+                self.oracle.deliver(model, topic, producer, offset, record)?;
             }
             self.deliveries.pop_front();
         }

@@ -1,6 +1,6 @@
 //! The oracle checks each delivery to an application against the model.
 
-use super::model::{Model, Name};
+use super::model::{Model, Name, Record};
 use dafka::protocol::consumer::Start;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -69,7 +69,7 @@ impl Oracle {
         subject: &[u8],
         address: &[u8],
         offset: u64,
-        content: &[u8],
+        record: &Record,
     ) -> Result<(), String> {
         let at = || format!("record {offset} of {} {}", subject.escape_ascii(), address.escape_ascii());
         if !self.is_subscribed(subject) {
@@ -94,8 +94,8 @@ impl Oracle {
             }
             _ => {}
         }
-        if !model.is_right(subject, address, offset, content) {
-            return Err(format!("{} was delivered with another content", at()));
+        if !model.is_right(subject, address, offset, record.as_stored()) {
+            return Err(format!("{} was delivered with another content, or other attributes", at()));
         }
         let after = self.handed_on.get(&name).filter(|range| range.start == offset + 1);
         self.next.insert(name.clone(), after.map_or(offset + 1, |range| range.end));

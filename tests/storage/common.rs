@@ -72,11 +72,11 @@ pub(crate) fn read(
     max_len_bytes: usize,
 ) -> Result<Vec<(u64, Vec<u8>)>, ReadError> {
     let mut got: Vec<(u64, Vec<u8>)> = Vec::new();
-    let count = log.read(name, from, max_count, max_len_bytes, &mut |offset, content| {
+    let count = log.read(name, from, max_count, max_len_bytes, &mut |offset, record| {
         if let Some((before, _)) = got.last() {
             assert_eq!(offset, before + 1);
         }
-        got.push((offset, content.to_vec()));
+        got.push((offset, record.content.to_vec()));
         true
     })?;
     assert_eq!(count, got.len() as u64);
@@ -106,7 +106,7 @@ pub(crate) enum Part {
 impl AsRecords for Part {
     fn as_records(&self) -> Records<'_> {
         match self {
-            Part::One(content) => Records::One(content),
+            Part::One(content) => Records::One(content, None),
             Part::Of(batch, range) => Records::Of(batch.borrowed(), range.clone()),
         }
     }

@@ -2,7 +2,7 @@
 //! part. It never returns a wrong record, and the process never crashes.
 
 use dafka::storage::{Log, Options, list};
-use dafka::wire::batch::{Batch, BatchBuilder};
+use dafka::wire::batch::{Batch, BatchBuilder, Record};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -158,8 +158,8 @@ fn child_uses_a_damaged_database() {
     let (mut sound, mut unsound) = (0, 0);
     for partition in 0..60 {
         let (subject, address) = names(partition);
-        let mut each = |offset, octets: &[u8]| {
-            assert!(octets == content(partition, offset), "{partition}/{offset} is wrong");
+        let mut each = |offset, record: Record| {
+            assert!(record.content == content(partition, offset), "{partition}/{offset} is wrong");
             true
         };
         match log.read(named(&subject, &address), 0, u64::MAX, usize::MAX, &mut each) {

@@ -2,9 +2,10 @@
 //! compare the codec with the description, and not with itself.
 
 use dafka::partition_name::PartitionName;
+use dafka::wire::batch::{Attributes, HeadersBuf};
 use dafka::wire::{
     DecodeError, EncodeError, Message, NodeBeacon, Position, PositionTemplate, SubjectsBuf, TowerBeacon,
-    Traffic, WELCOME, id, partition_key, prefix,
+    Traffic, WELCOME, id, partition_key, prefix, record_attributes,
 };
 
 /// Node addresses: UUIDs as 32 upper-case hexadecimal digits, which are 0x20 octets.
@@ -595,4 +596,37 @@ fn bad_tower_beacons_are_refused() {
     }
     assert_eq!(tower(&[b"B", b"s", b"tcp://\xFF:1"]), "tower beacon: the endpoint is not valid");
     assert_eq!(tower(&[b"B", b"s", &[b'9'; 100_000]]), "tower beacon: the endpoint is not valid");
+}
+
+#[test]
+fn a_record_with_attributes() {
+    let position = Position::new(b"T", b"A", b"T", 7);
+    let mut frame = Vec::new();
+    Message::Record(position).encode(&mut frame).unwrap();
+    let plain_len = frame.len();
+    assert_eq!(record_attributes::of(&frame, &position), Attributes::default());
+    record_attributes::append(&mut frame, &Attributes::default()).unwrap();
+    assert_eq!(frame.len(), plain_len, "no field without attributes");
+
+    let mut headers = HeadersBuf::new();
+    headers.push(b"n", b"vv").unwrap();
+    let attributes = Attributes { timestamp_ms: Some(-2), key: Some(b"key"), headers: headers.as_headers() };
+    record_attributes::append(&mut frame, &attributes).unwrap();
+    let field = concat(&[b"\0\0\0\x16\x07\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFE\0\x03\0\x06key\x01\0\x02nvv"]);
+    assert_eq!(frame[plain_len..].escape_ascii().to_string(), field.escape_ascii().to_string());
+    assert_eq!(Message::decode(&frame), Ok(Message::Record(position)));
+    assert_eq!(record_attributes::of(&frame, &position), attributes);
+    // Later versions may add fields.
+    assert_eq!(record_attributes::of(&concat(&[&frame, b"more"]), &position), attributes);
+
+    // A field that is cut, or not valid, is ignored.
+    for len in plain_len..frame.len() {
+        assert_eq!(record_attributes::of(&frame[..len], &position), Attributes::default());
+    }
+    for (at, octet) in [(3, 0x17), (3, 0x15), (4, 0x0F), (14, 9), (20, 0xFF)] {
+        let mut frame = frame.clone();
+        frame[plain_len + at] = octet;
+        frame.push(0);
+        assert_eq!(record_attributes::of(&frame, &position), Attributes::default(), "octet {at}");
+    }
 }

@@ -116,7 +116,7 @@ impl Intake {
 
     /// Counts records that are published.
     pub(super) fn note_published(&mut self, run: &Run) {
-        run.for_each_content(|content| self.published.add(content.len()));
+        run.for_each_len_bytes(|len_bytes| self.published.add(len_bytes));
     }
 
     /// A record has arrived through the pipe, while the actor keeps records that occupy `held_bytes`.

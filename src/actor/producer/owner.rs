@@ -3,8 +3,8 @@
 use super::send_queue::{MAX_COPIED_LEN_BYTES, Record, SendQueue};
 use super::{GET_ADDRESS, PRODUCER};
 use crate::actor::command::{Ended, send_command};
-use crate::czmq::owned::ZFrame;
 use crate::net::{Frame, Pipe, is_signal};
+use crate::wire::batch::{Attributes, BatchBuilder, MAX_BLOCK_LEN, OVERHEAD_BYTES, PushError};
 use std::sync::Arc;
 
 /// A record is not published, because it is too long.
@@ -17,6 +17,20 @@ pub struct TooLong {
     pub len_bytes: usize,
     /// The length of the longest record that is published.
     pub limit_bytes: usize,
+}
+
+/// Why a record was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The producer has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// There is no memory for a copy of the record.
+    #[error("out of memory")]
+    OutOfMemory,
+    /// The record's attributes or content are too long.
+    #[error(transparent)]
+    Refused(#[from] PushError),
 }
 
 /// Requests the partition's name from the producer. The result points to a NUL-terminated string that lives as long as
@@ -79,12 +93,13 @@ impl<'a> RecordPipe<'a> {
         }
     }
 
-    /// Sends a record to the producer. Waits while there is no room.
+    /// Sends a record to the producer, with its own timestamp if it has one. Waits while there is no room. A long content
+    /// is not copied.
     ///
     /// # Errors
     /// When the producer has ended.
-    pub fn send(&self, content: &mut Frame) -> Result<(), Ended> {
-        self.send_while(content, &mut || true).map(|_| ())
+    pub fn send(&self, content: &mut Frame, timestamp_ms: Option<i64>) -> Result<(), Ended> {
+        self.send_record(Record::of(content, timestamp_ms), &mut || true).map(|_| ())
     }
 
     /// As [`RecordPipe::send`], for a record that is copied.
@@ -92,18 +107,31 @@ impl<'a> RecordPipe<'a> {
     /// # Errors
     /// When the producer has ended.
     pub fn send_copy(&self, content: &[u8]) -> Result<(), Ended> {
-        self.send_record(Record::Short(content), &mut || true).map(|_| ())
+        self.send_record(Record::Short(Attributes::default(), content), &mut || true).map(|_| ())
     }
 
-    /// As [`RecordPipe::send`], for a frame of CZMQ's, which it destroys.
+    /// As [`RecordPipe::send`], for a record with any attributes, which is copied. Without a queue, the actor gets only
+    /// the content.
     ///
     /// # Errors
-    /// When the producer has ended.
-    pub fn send_czmq(&self, content: ZFrame) -> Result<(), Ended> {
-        match content.content() {
-            Some(short) if short.len() <= MAX_COPIED_LEN_BYTES => self.send_copy(short),
-            _ => self.send(&mut Frame::wrap(content)),
-        }
+    /// See [`SendError`].
+    pub fn send_with(&self, attributes: Attributes, content: &[u8]) -> Result<(), SendError> {
+        attributes.check()?;
+        let mut batch;
+        let record = match content.len() <= MAX_COPIED_LEN_BYTES {
+            true => Record::Short(attributes, content),
+            // A long record is copied here, without the lock of the queue.
+            false => {
+                let mut buffer = Vec::new();
+                let len_bytes = OVERHEAD_BYTES + MAX_BLOCK_LEN + content.len();
+                buffer.try_reserve_exact(len_bytes).map_err(|_| SendError::OutOfMemory)?;
+                batch = BatchBuilder::new(buffer);
+                batch.push_with(&attributes, content)?;
+                Record::Built(&mut batch)
+            }
+        };
+        self.send_record(record, &mut || true)?;
+        Ok(())
     }
 
     /// As [`RecordPipe::send`], but stops waiting when `is_patient` returns false. Returns false when the record was
@@ -116,13 +144,15 @@ impl<'a> RecordPipe<'a> {
         content: &mut Frame,
         is_patient: &mut dyn FnMut() -> bool,
     ) -> Result<bool, Ended> {
-        self.send_record(Record::of(content), is_patient)
+        self.send_record(Record::of(content, None), is_patient)
     }
 
     fn send_record(&self, mut record: Record, is_patient: &mut dyn FnMut() -> bool) -> Result<bool, Ended> {
         match &self.queue {
             Some(queue) => queue.send(self.pipe, PRODUCER.command, record, is_patient),
-            None => send_command(self.pipe, PRODUCER.command, |pipe| record.send_last(pipe)).map(|()| true),
+            None => {
+                send_command(self.pipe, PRODUCER.command, |pipe| record.send_content(pipe)).map(|()| true)
+            }
         }
     }
 

@@ -27,10 +27,11 @@
 
 use super::load::{Load, Share};
 use super::press::{Pace, Press};
+use crate::actor::Single;
 use crate::actor::command::Ended;
 use crate::czmq::exit;
 use crate::net::{Frame, Pipe, now_ms};
-use crate::wire::batch::{BatchBuilder, FULL_LEN_BYTES};
+use crate::wire::batch::{Attributes, BatchBuilder, FULL_LEN_BYTES};
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -148,7 +149,7 @@ impl SendQueue {
         is_patient: &mut dyn FnMut() -> bool,
     ) -> Result<bool, Ended> {
         self.hand_over(pipe, record.len_bytes(), is_patient, |state| match state.uses_pipe {
-            true => send_command(pipe, command, |pipe| record.send_last(pipe)),
+            true => send_command(pipe, record.command(command), |pipe| record.send_last(pipe)),
             false => state.push(pipe, self.load, &mut record),
         })
     }
@@ -256,8 +257,9 @@ impl State {
         if must_call && !self.call(pipe)? {
             return Ok(Attempt::NoRoom);
         }
+        let is_long = !matches!(record, Record::Short(..));
         self.enter(record);
-        let has_enough = self.entries.len() > 1 || matches!(self.entries.back(), Some(Entry::Long(_)));
+        let has_enough = is_long || self.entries.len() > 1;
         let has_called = must_call || has_enough && self.call_if_gathering(pipe)?;
         Ok(if has_called { Attempt::Sent } else { Attempt::Queued })
     }
@@ -266,8 +268,15 @@ impl State {
         self.entered_count += 1;
         self.pace.count();
         match record {
-            Record::Short(content) => self.push_short(content),
-            Record::Long(frame) => self.entries.push_back(Entry::Long(mem::take(frame))),
+            Record::Short(attributes, content) => self.push_short(attributes, content),
+            Record::Long(frame, timestamp_ms) => {
+                let single = Single { content: mem::take(*frame), timestamp_ms: *timestamp_ms };
+                self.entries.push_back(Entry::Long(single));
+            }
+            Record::Built(batch) => {
+                let batch = mem::replace(*batch, BatchBuilder::new(Vec::new()));
+                self.entries.push_back(Entry::Batch(batch));
+            }
         }
     }
 
@@ -305,17 +314,22 @@ impl State {
         Ok(must_wake && self.call(pipe)?)
     }
 
-    fn push_short(&mut self, content: &[u8]) {
+    fn push_short(&mut self, attributes: &Attributes, content: &[u8]) {
+        let push = |batch: &mut BatchBuilder| match attributes.is_empty() {
+            true => batch.push(content),
+            false => batch.push_with(attributes, content),
+        };
         let mut buffer = Vec::new();
         if let Some(Entry::Batch(batch)) = self.entries.back_mut() {
-            if batch.push(content).is_ok() {
+            if push(batch).is_ok() {
                 return;
             }
-            // The batch is full, and the next one may become full too.
+            // The batch is full, or its records have no attributes. The next one may become full.
             buffer.reserve(FULL_LEN_BYTES);
         }
         let mut batch = BatchBuilder::new(buffer);
-        batch.push(content).expect("a short record fits into an empty batch");
+        // The caller has checked the attributes.
+        push(&mut batch).expect("a record with valid attributes fits into an empty batch");
         self.entries.push_back(Entry::Batch(batch));
     }
 }

@@ -1,7 +1,7 @@
 //! A list of records in order.
 
+use super::Delivered;
 use crate::actor::{Result, Run};
-use crate::net::Frame;
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use crate::protocol::Payload;
 use std::collections::VecDeque;
@@ -12,6 +12,8 @@ struct Entry {
     name: Option<SharedPartitionName>,
     /// The memory that the entry occupies until its last record is removed.
     len_bytes: usize,
+    /// The offset of the first record, if it is known.
+    offset: Option<u64>,
     run: Run,
 }
 
@@ -53,8 +55,8 @@ impl RecordList {
         self.added.as_ref()
     }
 
-    /// Adds a run at the end.
-    pub(in crate::actor) fn push(&mut self, name: &SharedPartitionName, run: Run) {
+    /// Adds a run at the end. `offset` is that of its first record.
+    pub(in crate::actor) fn push(&mut self, name: &SharedPartitionName, offset: Option<u64>, run: Run) {
         let is_same = self.added.as_ref().is_some_and(|added| added.is_same(name));
         if !is_same {
             self.added = Some(name.clone());
@@ -62,7 +64,7 @@ impl RecordList {
         let len_bytes = len_bytes(&run);
         self.len_bytes += len_bytes;
         self.count += run.record_count() as usize;
-        self.entries.push_back(Entry { name: (!is_same).then(|| name.clone()), len_bytes, run });
+        self.entries.push_back(Entry { name: (!is_same).then(|| name.clone()), len_bytes, offset, run });
     }
 
     /// The first run.
@@ -70,14 +72,15 @@ impl RecordList {
         self.entries.front().map(|entry| &entry.run)
     }
 
-    /// Sends records until `send` returns false, because a socket is full. Returns true when all records were sent.
+    /// Sends records until `send` returns false, because a socket is full. True when all were sent. `send` is called with
+    /// a record's partition and offset, and with a run whose first record is to be sent.
     pub(in crate::actor) fn send_with(
         &mut self,
-        mut send: impl FnMut(PartitionName, &mut Frame) -> Result<bool>,
+        mut send: impl FnMut(PartitionName, Option<u64>, &mut Run) -> Result<bool>,
     ) -> Result<bool> {
         while let Some(entry) = self.entries.front_mut() {
             let Some(name) = entry.name.as_ref().or(self.removed.as_ref()) else { break };
-            if !entry.run.with_first(|content| send(name.as_name(), content))? {
+            if !send(name.as_name(), entry.offset, &mut entry.run)? {
                 return Ok(false);
             }
             self.pop();
@@ -85,27 +88,30 @@ impl RecordList {
         Ok(true)
     }
 
-    /// Removes the first record, and sets `removed` to its partition.
-    fn pop(&mut self) -> Option<Run> {
+    /// Removes the first record. Its partition is `removed` afterwards.
+    fn pop(&mut self) -> Option<Delivered> {
         let entry = self.entries.front_mut()?;
         if let Some(name) = entry.name.take() {
             self.removed = Some(name);
         }
         self.count -= 1;
-        entry.run.pop_first().or_else(|| self.pop_entry())
+        let offset = entry.offset;
+        let Some(run) = entry.run.pop_first() else { return self.pop_entry() };
+        entry.offset = offset.map(|offset| offset + 1);
+        Some(Delivered { offset, run })
     }
 
-    fn pop_entry(&mut self) -> Option<Run> {
+    fn pop_entry(&mut self) -> Option<Delivered> {
         let entry = self.entries.pop_front()?;
         self.len_bytes -= entry.len_bytes;
         if entry.name.is_some() {
             self.removed = entry.name;
         }
-        Some(entry.run)
+        Some(Delivered { offset: entry.offset, run: entry.run })
     }
 
     /// Removes the first record, and sets `name` to its partition.
-    pub(super) fn pop_into(&mut self, name: &mut Option<SharedPartitionName>) -> Option<Run> {
+    pub(super) fn pop_into(&mut self, name: &mut Option<SharedPartitionName>) -> Option<Delivered> {
         let record = self.pop()?;
         if let Some(removed) = &self.removed
             && !name.as_ref().is_some_and(|name| name.is_same(removed))
@@ -115,30 +121,30 @@ impl RecordList {
         Some(record)
     }
 
-    /// Removes the first run, and sets `removed` to its partition.
-    fn pop_run(&mut self) -> Option<Run> {
-        let run = self.pop_entry()?;
-        self.count -= run.record_count() as usize;
-        Some(run)
+    /// Removes the first run. Its partition is `removed` afterwards.
+    fn pop_run(&mut self) -> Option<Delivered> {
+        let delivered = self.pop_entry()?;
+        self.count -= delivered.run.record_count() as usize;
+        Some(delivered)
     }
 
     /// Moves the first run to the end of another list.
     pub(super) fn move_front_to(&mut self, other: &mut RecordList, convert: impl FnOnce(Run) -> Run) {
-        if let Some(run) = self.pop_run()
+        if let Some(Delivered { offset, run }) = self.pop_run()
             && let Some(name) = &self.removed
         {
-            other.push(name, convert(run));
+            other.push(name, offset, convert(run));
         }
     }
 
     /// Keeps only the records of the partitions for which `keeps` returns true.
     pub(in crate::actor) fn retain(&mut self, keeps: impl Fn(PartitionName) -> bool) {
         let mut all = std::mem::take(self);
-        while let Some(run) = all.pop_run() {
+        while let Some(Delivered { offset, run }) = all.pop_run() {
             if let Some(name) = &all.removed
                 && keeps(name.as_name())
             {
-                self.push(name, run);
+                self.push(name, offset, run);
             }
         }
     }

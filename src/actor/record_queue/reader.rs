@@ -1,7 +1,6 @@
 //! The application's end of the queue.
 
-use super::{Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
-use crate::actor::Run;
+use super::{Delivered, Mode, RecordList, RecordQueue, Result, SWITCH_COUNT};
 use crate::net::{Frame, Socket};
 use crate::partition_name::{PartitionName, SharedPartitionName};
 use std::sync::Arc;
@@ -35,14 +34,19 @@ impl RecordReader {
         !self.has_switched
     }
 
-    /// Call this after this library has read a record from the pipe as frames. Switches to queue mode if the program
-    /// seems to read all its records through this library.
+    /// Returns the record that this library has read from the pipe as frames, given its content. Switches to queue mode
+    /// if the program seems to read all its records so.
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn count_received(&mut self, source: &Socket) -> Result {
+    pub fn handle_received(&mut self, source: &Socket, content: Frame) -> Result<Delivered> {
+        let delivered = self.queue.sent_records.record_of(content);
+        self.queue.is_read.store(true, Ordering::Relaxed);
         self.received += 1;
-        if self.received == SWITCH_COUNT { self.decide(source) } else { Ok(()) }
+        if self.received == SWITCH_COUNT {
+            self.decide(source)?;
+        }
+        Ok(delivered)
     }
 
     /// Decides whether records come through the queue from now on. They do not if the program has read some records
@@ -61,7 +65,8 @@ impl RecordReader {
         state.read_wakes()?;
         let mut rest = RecordList::default();
         while let Some((name, content)) = read_frames(source, rest.last_name())? {
-            rest.push(&name, Run::Record(content));
+            let Delivered { offset, run } = self.queue.sent_records.record_of(content);
+            rest.push(&name, offset, run);
         }
         if state.sent == self.received + rest.len() as u64 {
             (state.mode, self.has_switched) = (Mode::Queue, true);
@@ -70,7 +75,7 @@ impl RecordReader {
         } else {
             state.mode = Mode::Frames;
             state.records = rest;
-            state.send_frames(&mut RecordList::default())?;
+            state.send_frames(&mut RecordList::default(), Some(&self.queue.sent_records))?;
         }
         // This thread has used the actor's end of the pipe. It may have processed the event for which the actor waits.
         wake(source)
@@ -80,14 +85,17 @@ impl RecordReader {
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn next(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Run>> {
+    pub fn next(
+        &mut self,
+        source: &Socket,
+        name: &mut Option<SharedPartitionName>,
+    ) -> Result<Option<Delivered>> {
         if !self.reads_frames(source) {
             return self.pop(source, name);
         }
         let Some((shared, content)) = read_frames(source, name.as_ref())? else { return Ok(None) };
         *name = Some(shared);
-        self.count_received(source)?;
-        Ok(Some(Run::Record(content)))
+        self.handle_received(source, content).map(Some)
     }
 
     /// Takes the next record without waiting, in queue mode. Sets `name` to the record's partition. If there is no
@@ -95,7 +103,11 @@ impl RecordReader {
     ///
     /// # Errors
     /// Errors of libzmq.
-    pub fn pop(&mut self, source: &Socket, name: &mut Option<SharedPartitionName>) -> Result<Option<Run>> {
+    pub fn pop(
+        &mut self,
+        source: &Socket,
+        name: &mut Option<SharedPartitionName>,
+    ) -> Result<Option<Delivered>> {
         let mut record = self.taken.pop_into(name);
         if !self.taken.is_empty() {
             return Ok(record);

@@ -50,7 +50,7 @@ impl Actor {
                 }
                 _ => batch.finish(Vec::new()).unwrap().into(),
             };
-            self.records.push(&name_of(number), run);
+            self.records.push(&name_of(number), Some(number), run);
         }
     }
 
@@ -96,9 +96,9 @@ impl Application {
 
     fn read(&mut self) -> bool {
         let Some(record) = self.reader.next(&self.source, &mut self.name).unwrap() else { return false };
-        assert_eq!(record.record_count(), 1);
+        assert_eq!((record.run.record_count(), record.offset), (1, Some(self.next)));
         let name = self.name.take().unwrap();
-        self.check(name.as_name(), record.content());
+        self.check(name.as_name(), record.run.content());
         true
     }
 }
@@ -186,7 +186,7 @@ fn a_reader_that_does_not_read_gets_a_limited_number_of_records() {
         application.read();
     }
     for _ in 0..3 {
-        actor.records.push(&name("often"), Frame::zeroed(MAX_LEN_BYTES * 2 / 3).unwrap().into());
+        actor.records.push(&name("often"), None, Frame::zeroed(MAX_LEN_BYTES * 2 / 3).unwrap().into());
     }
     assert!(!actor.hand_over());
     assert_eq!(actor.records.len(), 2);
@@ -245,13 +245,13 @@ fn records_of_some_partitions_are_removed() {
     let mut list = RecordList::default();
     let [a, b] = ["a", "b"].map(name);
     for (name, content) in [(&a, 0), (&a, 1), (&b, 2), (&a, 3), (&a, 4), (&b, 5)] {
-        list.push(name, Frame::copy(&[content]).into());
+        list.push(name, None, Frame::copy(&[content]).into());
     }
     list.retain(|name| name.topic == b"a");
     let mut rest = VecDeque::new();
     let mut name = None;
     while let Some(content) = list.pop_into(&mut name) {
-        rest.push_back((name.clone().unwrap(), content.content()[0]));
+        rest.push_back((name.clone().unwrap(), content.run.content()[0]));
     }
     assert_eq!(rest, [(a.clone(), 0), (a.clone(), 1), (a.clone(), 3), (a, 4)]);
 }

@@ -73,8 +73,8 @@ impl OnDisk {
 fn read(log: &Log, reading: &mut Reading) {
     let partition = reading.partition.clone();
     let (from, count) = (reading.from, reading.end.saturating_sub(reading.from));
-    let _ = log.read(partition.as_name(), from, count, usize::MAX, &mut |offset, content| {
-        reading.take(offset, content)
+    let _ = log.read(partition.as_name(), from, count, usize::MAX, &mut |offset, record| {
+        reading.take(offset, record.content)
     });
 }
 

@@ -14,7 +14,7 @@ use crate::protocol::store::reader::{EachHead, Reader, Source};
 use crate::protocol::{Outbox, Progress, Sender, subscriptions};
 use crate::settings::Settings;
 use crate::storage::{Log, PartitionName, ReadError};
-use crate::wire::batch::AnyBatch;
+use crate::wire::batch::{AnyBatch, Record};
 use crate::wire::{Message, Subscription};
 use std::collections::HashSet;
 
@@ -51,10 +51,10 @@ impl Source for Log {
         partition: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, &[u8]),
+        each: &mut dyn FnMut(u64, Record),
     ) -> Result<u64, ReadError> {
-        Log::read(self, partition, from, count, ANSWER_LEN_BYTES, &mut |offset, content| {
-            each(offset, content);
+        Log::read(self, partition, from, count, ANSWER_LEN_BYTES, &mut |offset, record| {
+            each(offset, record);
             true
         })
     }

@@ -43,6 +43,16 @@ pub(in crate::capi) fn producer_msg(_verbose: bool) {
         quietly(|| check!(dafka_producer_msg_init_content(msg, usize::MAX / 2) == -1));
         check!(holds(b"xxxxx"));
 
+        check!(dafka_producer_msg_set_key(msg, bytes.as_ptr(), bytes.len()) == 0);
+        check!(dafka_producer_msg_set_header(msg, c"name".as_ptr(), bytes.as_ptr(), bytes.len()) == 0);
+        dafka_producer_msg_set_timestamp(msg, 0);
+        let long = [0; 65_536];
+        quietly(|| {
+            check!(dafka_producer_msg_set_key(msg, long.as_ptr(), long.len()) == -1);
+            check!(dafka_producer_msg_set_header(msg, c"name".as_ptr(), long.as_ptr(), long.len()) == -1);
+        });
+        check!(holds(b"xxxxx"));
+
         // An empty content is still a content.
         check!(dafka_producer_msg_set_content_str(msg, c"".as_ptr()) == 0);
         check!(dafka_producer_msg_streq(msg, c"".as_ptr()));
@@ -77,6 +87,12 @@ pub(in crate::capi) fn consumer_msg(_verbose: bool) {
         check!(dafka_consumer_msg_streq(msg, c"world".as_ptr()));
         check!(!dafka_consumer_msg_streq(msg, c"worlds".as_ptr()));
         check!(take_text(dafka_consumer_msg_strdup(msg)) == "world");
+        check!(dafka_consumer_msg_sequence(msg) == u64::MAX && dafka_consumer_msg_timestamp(msg) == -1);
+        check!(dafka_consumer_msg_key(msg).is_null() && dafka_consumer_msg_key_size(msg) == 0);
+        check!(dafka_consumer_msg_header(msg, c"name".as_ptr(), null_mut()).is_null());
+        check!(dafka_consumer_msg_first_header(msg, null_mut()).is_null());
+        check!(dafka_consumer_msg_next_header(msg, null_mut()).is_null());
+        check!(equals(dafka_consumer_msg_header_name(msg), ""));
         check!(take_zframe(dafka_consumer_msg_get_content(msg), b"world"));
         check!(dafka_consumer_msg_content(msg).is_null());
         check!(dafka_consumer_msg_content_size(msg) == 0);

@@ -1,6 +1,8 @@
 //! Classes `dafka_producer`, `dafka_consumer`, `dafka_publisher`, `dafka_subscriber` and `dafka_store`.
 
-use super::support::{Actor, Network, check, equals, frames, quietly, socket, take_zframe, text, zframe};
+use super::support::{
+    Actor, Network, check, equals, frames, holds, quietly, socket, take_zframe, text, zframe,
+};
 use crate::capi::{
     consumer::*, consumer_msg::*, producer::*, producer_msg::*, publisher::*, store::*, subscriber::*,
 };
@@ -33,8 +35,12 @@ impl Consumer {
         self
     }
 
-    /// Checks that the next records have these contents, and come from one partition.
+    /// Checks that the next records have these contents, and the same keys, and come from one partition.
     fn check_records(&self, address: &str, contents: &[&str]) {
+        self.check_records_with(address, contents, true);
+    }
+
+    fn check_records_with(&self, address: &str, contents: &[&str], have_keys: bool) {
         let mut msg = dafka_consumer_msg_new();
         // SAFETY: consumer and message are live.
         unsafe {
@@ -45,6 +51,9 @@ impl Consumer {
                 check!(equals(dafka_consumer_msg_subject(msg), "selftest"));
                 check!(equals(dafka_consumer_msg_address(msg), address));
                 check!(dafka_consumer_msg_streq(msg, c_string(content).as_ptr()));
+                check!(dafka_consumer_msg_timestamp(msg) > 0);
+                let (key, size) = (dafka_consumer_msg_key(msg), dafka_consumer_msg_key_size(msg));
+                check!(if have_keys { holds(key, size, content.as_bytes()) } else { key.is_null() });
             }
             dafka_consumer_msg_destroy(&mut msg);
         }
@@ -81,6 +90,7 @@ fn produce(producer: &Actor, contents: &[&str]) {
     unsafe {
         for content in contents {
             check!(dafka_producer_msg_set_content_str(msg, c_string(content).as_ptr()) == 0);
+            check!(dafka_producer_msg_set_key(msg, content.as_ptr(), content.len()) == 0);
             check!(dafka_producer_msg_send(msg, producer.0) == 0);
         }
         // An empty message cannot be sent.
@@ -155,7 +165,7 @@ pub(in crate::capi) fn publisher(verbose: bool) {
     let network = without_store(verbose);
     let (publisher, address) = new_publisher(&network);
     publish(&publisher, &["one", "two"]);
-    Consumer::new(&network).subscribe().check_records(&address, &["one", "two"]);
+    Consumer::new(&network).subscribe().check_records_with(&address, &["one", "two"], false);
     // SAFETY: NULL is allowed everywhere.
     quietly(|| unsafe {
         check!(dafka_publisher_publish(publisher.0, null_mut()) == -1);

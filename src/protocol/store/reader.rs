@@ -4,7 +4,7 @@ use crate::partition_name::PartitionName;
 use crate::protocol::answers::fair_queue::{FairQueue, Queued, request_key};
 use crate::protocol::answers::{Answers, Job};
 use crate::protocol::{Outbox, Progress, Requesters, Sender};
-use crate::wire::batch::AnyBatch;
+use crate::wire::batch::{AnyBatch, Record};
 use crate::wire::{Message, Position, PositionTemplate, Subscription, id};
 
 /// Takes the head of a partition: its name, and the offset of the last record.
@@ -34,7 +34,7 @@ pub trait Source {
         partition: PartitionName,
         from: u64,
         count: u64,
-        each: &mut dyn FnMut(u64, &[u8]),
+        each: &mut dyn FnMut(u64, Record),
     ) -> Result<u64, Self::Error>;
 
     /// Passes to `each` the batches that contain the `count` records from `from` on, in ascending order. Each batch is
@@ -52,8 +52,8 @@ pub trait Source {
 
 /// A payload made from stored records.
 pub trait Stored {
-    /// A record with this content.
-    fn of_record(content: &[u8]) -> Self;
+    /// One record.
+    fn of_record(record: Record) -> Self;
 
     /// All records of a batch.
     fn of_batch(batch: AnyBatch<&[u8]>) -> Self;
@@ -210,8 +210,8 @@ impl Reader {
                         })?
                     }
                     false => {
-                        let read = source.read(name, job.next, left.min(count), &mut |offset, content| {
-                            out.record(template.frame(offset), P::of_record(content));
+                        let read = source.read(name, job.next, left.min(count), &mut |offset, record| {
+                            out.record(template.frame(offset), P::of_record(record));
                         })?;
                         job.next + read
                     }

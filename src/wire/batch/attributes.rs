@@ -9,7 +9,10 @@ const KEY: u8 = 0x02;
 const HEADERS: u8 = 0x04;
 
 /// The longest attribute block: the first octet, a timestamp, two lengths, the longest key and the longest headers.
-pub(super) const MAX_BLOCK_LEN: usize = 1 + 8 + 2 + 2 + 2 * MAX_LEN;
+pub const MAX_BLOCK_LEN: usize = 1 + 8 + 2 + 2 + 2 * MAX_LEN;
+
+/// The longest key.
+pub const MAX_KEY_LEN_BYTES: usize = MAX_LEN;
 
 /// The greatest length of a key, and of the headers of a record.
 const MAX_LEN: usize = u16::MAX as usize;
@@ -28,11 +31,11 @@ pub struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// Whether the record has no attributes.
     pub fn is_empty(&self) -> bool {
-        self.timestamp_ms.is_none() && self.key.is_none() && self.headers.is_empty()
+        self.timestamp_ms.is_none() && !self.has_key_or_headers()
     }
 
     /// Splits a record into its attributes and its content. The headers are not checked.
-    pub(super) fn split(record: &'a [u8]) -> Result<(Self, &'a [u8]), AttributesFault> {
+    pub(in crate::wire) fn split(record: &'a [u8]) -> Result<(Self, &'a [u8]), AttributesFault> {
         let (&bits, mut rest) = record.split_first().ok_or(AttributesFault::Truncated)?;
         if bits == 0 {
             return Ok((Self::default(), rest));
@@ -61,6 +64,11 @@ impl<'a> Attributes<'a> {
         Ok((attributes, rest))
     }
 
+    /// The number of octets of key and headers.
+    pub fn len_bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.headers.octets.len()
+    }
+
     /// The lengths of key and headers, as in the block.
     fn lens(&self) -> Result<(u16, u16), PushError> {
         let key = u16::try_from(self.key.map_or(0, <[u8]>::len)).map_err(|_| PushError::KeyTooLong)?;
@@ -68,8 +76,22 @@ impl<'a> Attributes<'a> {
         Ok((key, headers))
     }
 
+    /// Checks the lengths of key and headers.
+    ///
+    /// # Errors
+    ///
+    /// [`PushError::KeyTooLong`] and [`PushError::HeadersTooLong`].
+    pub fn check(&self) -> Result<(), PushError> {
+        self.lens().map(|_| ())
+    }
+
+    /// Whether there are a key or headers.
+    pub fn has_key_or_headers(&self) -> bool {
+        self.key.is_some() || !self.headers.is_empty()
+    }
+
     /// The length of the attribute block.
-    pub(super) fn block_len(&self) -> Result<usize, PushError> {
+    pub(in crate::wire) fn block_len(&self) -> Result<usize, PushError> {
         let (key, headers) = self.lens()?;
         let mut len = 1 + usize::from(key) + usize::from(headers);
         if self.timestamp_ms.is_some() {
@@ -80,7 +102,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Appends the attribute block. After an error, `out` is unchanged.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> Result<(), PushError> {
+    pub(in crate::wire) fn write(&self, out: &mut Vec<u8>) -> Result<(), PushError> {
         let (key_len, headers_len) = self.lens()?;
         let block = out.len();
         out.push(0);
@@ -132,13 +154,21 @@ impl<'a> Headers<'a> {
         HeadersIter { rest: self.octets }
     }
 
+    /// The header at a position, which becomes the position of the next header. The first header is at 0.
+    pub fn next(&self, position: &mut usize) -> Option<(&'a [u8], &'a [u8])> {
+        let mut headers = HeadersIter { rest: self.octets.get(*position..)? };
+        let header = headers.next()?;
+        *position = self.octets.len() - headers.rest.len();
+        Some(header)
+    }
+
     /// Whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
     /// Whether the octets are headers and nothing else.
-    pub(super) fn are_valid(&self) -> bool {
+    pub(in crate::wire) fn are_valid(&self) -> bool {
         let mut headers = self.iter();
         headers.by_ref().for_each(drop);
         headers.rest.is_empty()

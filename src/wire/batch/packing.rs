@@ -13,6 +13,8 @@ pub struct Packing {
     pub count: usize,
     /// The length of the whole batch.
     pub len_bytes: usize,
+    /// The timestamp of all records, in milliseconds since the Unix epoch. A plan has none.
+    pub timestamp_ms: Option<i64>,
 }
 
 impl Packing {
@@ -20,13 +22,13 @@ impl Packing {
     /// at most [`MAX_CONTENT_LEN_BYTES`](super::MAX_CONTENT_LEN_BYTES). The batch contains the first record, and
     /// further records as long as the batch is not longer than [`FULL_LEN_BYTES`].
     pub fn plan(lens: impl IntoIterator<Item = usize>) -> Self {
-        let mut packing = Self { count: 0, len_bytes: HEADER_LEN };
+        let mut packing = Self { count: 0, len_bytes: HEADER_LEN, timestamp_ms: None };
         for len in lens {
             let longer = packing.len_bytes + len + END_LEN;
             if packing.count > 0 && longer > FULL_LEN_BYTES {
                 break;
             }
-            packing = Self { count: packing.count + 1, len_bytes: longer };
+            packing = Self { count: packing.count + 1, len_bytes: longer, ..packing };
         }
         packing
     }
@@ -38,7 +40,7 @@ impl Packing {
     ///
     /// When the first `count` of the contents do not match the plan, or the plan has no records.
     pub fn write<'a>(self, out: &mut [u8], contents: impl IntoIterator<Item = &'a [u8]>) {
-        let Self { count, len_bytes } = self;
+        let Self { count, len_bytes, timestamp_ms } = self;
         assert!(count > 0 && out.len() == len_bytes, "the memory has the planned length");
         let (records, table) = out[HEADER_LEN..].split_at_mut(len_bytes - HEADER_LEN - count * END_LEN);
         let (slots, _) = table.as_chunks_mut::<END_LEN>();
@@ -52,13 +54,8 @@ impl Packing {
         }
         assert!(slots.next().is_none() && end == records.len(), "the contents match the plan");
         let area_len = (len_bytes - HEADER_LEN) as u32;
-        let header = Header {
-            compression: None,
-            timestamp_ms: None,
-            has_attributes: false,
-            count: count as u32,
-            area_len,
-        };
+        let header =
+            Header { compression: None, timestamp_ms, has_attributes: false, count: count as u32, area_len };
         header.write(out);
     }
 }

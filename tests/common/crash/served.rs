@@ -4,6 +4,7 @@ use super::{Partition, content};
 use crate::e2e::{Cluster, DEADLINE, Program};
 use crate::peer::{Node, direct_head, direct_record, fetch, get_heads, number_8_at, string_at};
 use dafka::storage::{Log, Options, PartitionName};
+use dafka::wire::batch::Record;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -120,9 +121,9 @@ pub(crate) fn check_log(dir: &Path, partitions: &[Partition]) -> u64 {
         let mut next = 0;
         while next < end {
             let from = next;
-            let mut each = |offset, octets: &[u8]| {
+            let mut each = |offset, record: Record| {
                 assert_eq!(offset, next);
-                assert!(octets == content(*number, offset), "record {offset} of {number}");
+                assert!(record.content == content(*number, offset), "record {offset} of {number}");
                 next += 1;
                 true
             };

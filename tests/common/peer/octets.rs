@@ -34,6 +34,16 @@ pub(crate) fn record(topic: &str, address: &str, sequence: u64) -> Vec<u8> {
     position(b'M', topic, address, topic, sequence)
 }
 
+/// Checks the first frame of a RECORD or DIRECT-RECORD: the fields of 0.1.0, which must be exactly `core`, and perhaps
+/// the field *attributes* with a timestamp and nothing else.
+#[track_caller]
+pub(crate) fn check_record(core: &[u8], frame: &[u8]) {
+    let (begin, added) = frame.split_at_checked(core.len()).unwrap_or((frame, b""));
+    assert_eq!(begin.escape_ascii().to_string(), core.escape_ascii().to_string());
+    let is_timestamp = added.len() == 4 + 9 && added.starts_with(&[0, 0, 0, 9, 1]);
+    assert!(added.is_empty() || is_timestamp, "after the fields of 0.1.0: {}", added.escape_ascii());
+}
+
 pub(crate) fn head(topic: &str, address: &str, sequence: u64) -> Vec<u8> {
     position(b'H', topic, address, topic, sequence)
 }

@@ -1,10 +1,13 @@
 //! Records in the send queue, and on the way to it.
 
-use crate::actor::Run;
 use crate::actor::command::send_last;
+use crate::actor::producer::BATCH;
+use crate::actor::{Run, Single};
 use crate::net::{Frame, Pipe, unix_ms};
 use crate::protocol::producer::cost_bytes;
-use crate::wire::batch::BatchBuilder;
+use crate::wire::batch::{Attributes, Batch, BatchBuilder};
+use std::mem;
+use std::sync::Arc;
 
 /// The longest record that is copied into a batch. The allocation of a longer one takes little time for its length.
 pub const MAX_COPIED_LEN_BYTES: usize = 16 << 10;
@@ -26,14 +29,16 @@ impl Volume {
 /// A part of the queue.
 pub(in crate::actor::producer) enum Entry {
     Batch(BatchBuilder),
-    Long(Frame),
+    Long(Single),
 }
 
 impl Entry {
     /// The records to publish, with the present time.
     pub(in crate::actor::producer) fn into_run(self) -> Option<Run> {
         match self {
-            Entry::Long(frame) => Some(Run::Record(frame)),
+            Entry::Long(Single { content, timestamp_ms }) => {
+                Some(Run::Record(Single { content, timestamp_ms: timestamp_ms.or_else(|| Some(unix_ms())) }))
+            }
             Entry::Batch(mut batch) => {
                 batch.set_timestamp_ms(Some(unix_ms()));
                 Some(batch.finish(Vec::new())?.into())
@@ -44,33 +49,87 @@ impl Entry {
 
 /// A record to send.
 pub(in crate::actor::producer) enum Record<'a> {
-    /// A record of at most [`MAX_COPIED_LEN_BYTES`], which is copied.
-    Short(&'a [u8]),
-    /// A record that keeps its memory. The frame is empty when the record was sent.
-    Long(&'a mut Frame),
+    /// A record that is copied.
+    Short(Attributes<'a>, &'a [u8]),
+    /// A record that keeps its memory, without key and headers. The frame is empty when the record was sent.
+    Long(&'a mut Frame, Option<i64>),
+    /// A long record with a key or headers, in a batch. The batch is empty when the record was sent.
+    Built(&'a mut BatchBuilder),
 }
 
 impl<'a> Record<'a> {
-    /// The record in a frame.
-    pub(in crate::actor::producer) fn of(frame: &'a mut Frame) -> Record<'a> {
-        match frame.as_ref().len() {
-            0..=MAX_COPIED_LEN_BYTES => Record::Short((*frame).as_ref()),
-            _ => Record::Long(frame),
+    /// The record in a frame, with its own timestamp if it has one.
+    pub(in crate::actor::producer) fn of(frame: &'a mut Frame, timestamp_ms: Option<i64>) -> Record<'a> {
+        match frame.as_ref().len() > MAX_COPIED_LEN_BYTES {
+            true => Record::Long(frame, timestamp_ms),
+            false => Record::Short(Attributes { timestamp_ms, ..Attributes::default() }, (*frame).as_ref()),
         }
     }
 
+    fn has_attributes(&self) -> bool {
+        match self {
+            Record::Short(attributes, _) => !attributes.is_empty(),
+            Record::Long(_, timestamp_ms) => timestamp_ms.is_some(),
+            Record::Built(_) => true,
+        }
+    }
+
+    /// The content. Empty when the record was sent, except for a short record.
+    fn content(&self) -> &[u8] {
+        match self {
+            Record::Short(_, content) => content,
+            Record::Long(frame, _) => (**frame).as_ref(),
+            Record::Built(batch) => batch.record(0).map_or(&[], |record| record.content),
+        }
+    }
+
+    /// The length of key, headers and content.
     pub(in crate::actor::producer) fn len_bytes(&self) -> usize {
         match self {
-            Record::Short(content) => content.len(),
-            Record::Long(frame) => frame.as_ref().len(),
+            Record::Short(attributes, content) => attributes.len_bytes() + content.len(),
+            Record::Long(frame, _) => (**frame).as_ref().len(),
+            Record::Built(batch) => batch.record(0).map_or(0, |record| record.len_bytes()),
         }
     }
 
-    /// Sends the record as the last frame of a command.
-    pub(in crate::actor::producer) fn send_last(&mut self, pipe: &Pipe) -> bool {
-        match self {
-            Record::Short(content) => send_last(pipe, &mut Frame::copy(content)),
-            Record::Long(frame) => send_last(pipe, frame),
+    /// The first frame of the command that publishes this record. `plain` is that of a record without attributes.
+    pub(super) fn command<'c>(&self, plain: &'c [u8]) -> &'c [u8] {
+        if self.has_attributes() { BATCH } else { plain }
+    }
+
+    /// Sends the last frame of that command.
+    pub(super) fn send_last(&mut self, pipe: &Pipe) -> bool {
+        match self.has_attributes() {
+            true => send_last(pipe, &mut self.to_batch()),
+            false => self.send_content(pipe),
         }
+    }
+
+    /// Sends the content as the last frame of a command.
+    pub(in crate::actor::producer) fn send_content(&mut self, pipe: &Pipe) -> bool {
+        match self {
+            Record::Long(frame, _) => send_last(pipe, frame),
+            _ => send_last(pipe, &mut Frame::copy(self.content())),
+        }
+    }
+
+    /// The record in a batch.
+    fn to_batch(&mut self) -> Frame {
+        let mut batch = BatchBuilder::new(Vec::new());
+        let pushed = match self {
+            Record::Short(attributes, content) => batch.push_with(attributes, content),
+            Record::Long(frame, timestamp_ms) => {
+                let attributes = Attributes { timestamp_ms: *timestamp_ms, ..Attributes::default() };
+                batch.push_with(&attributes, (**frame).as_ref())
+            }
+            Record::Built(built) => {
+                mem::swap(&mut batch, *built);
+                Ok(())
+            }
+        };
+        pushed.expect("a valid record fits into an empty batch");
+        batch.set_timestamp_ms(Some(unix_ms()));
+        let batch = batch.finish(Vec::new()).expect("there is a record");
+        Frame::of(Arc::new(batch), Batch::as_octets)
     }
 }

@@ -98,10 +98,34 @@ fn long_records_are_not_copied() {
     let mut ends = ends(NO_LIMITS, 0);
     let mut frame = Frame::copy(&[7; MAX_COPIED_LEN_BYTES + 1]);
     let data = frame.as_ref().as_ptr();
-    RecordPipe::new(&ends.ours).send(&mut frame).unwrap();
+    RecordPipe::new(&ends.ours).send(&mut frame, None).unwrap();
     assert!(frame.as_ref().is_empty());
     ends.intake.take();
     assert_eq!(ends.intake.pop().unwrap().content().as_ptr(), data);
+}
+
+#[test]
+fn records_with_attributes_occupy_room_until_they_are_published() {
+    let mut ends = ends(NO_LIMITS, 0);
+    let key = vec![b'k'; 60_000];
+    let attributes = Attributes { timestamp_ms: Some(-5), key: Some(&key), ..Attributes::default() };
+    // Together almost as much as may wait.
+    for content in [vec![], vec![b'c'; MAX_COPIED_LEN_BYTES + 1]] {
+        for _ in 0..100 {
+            RecordPipe::new(&ends.ours).send_with(attributes, &content).unwrap();
+            assert_eq!(ends.command().as_deref(), Some(QUEUED));
+            ends.intake.take();
+            let run = ends.intake.pop().unwrap();
+            let record = run.first().unwrap();
+            assert!(record.attributes() == attributes && record.content == content);
+            ends.intake.note_published(&run);
+        }
+    }
+    ends.intake.report(0);
+    // The records that were published no longer occupy room.
+    for _ in 0..15 {
+        assert!(ends.send(&vec![0; 1 << 20]));
+    }
 }
 
 #[test]
@@ -188,7 +212,7 @@ fn a_full_pipe_delays_the_first_record_and_has_room_for_the_end_afterwards() {
     let (ours, theirs) = (ends.ours, ends.theirs);
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || {
-            RecordPipe::new(&ours).send(&mut Frame::copy(b"1")).unwrap();
+            RecordPipe::new(&ours).send(&mut Frame::copy(b"1"), None).unwrap();
             ours.try_send(&mut Frame::copy(b"$TERM"), false).unwrap()
         });
         let mut frame = Frame::new();
@@ -212,7 +236,7 @@ fn a_call_that_waits_returns_when_the_actor_ends() {
         std::thread::scope(|scope| {
             let sender = scope.spawn(move || {
                 let pipe = RecordPipe::new(&ours);
-                pipe.send(&mut Frame::copy(b"1"))?;
+                pipe.send(&mut Frame::copy(b"1"), None)?;
                 pipe.send_while(&mut Frame::copy(b"2"), &mut || {
                     is_waiting.store(true, Ordering::Release);
                     true
@@ -330,7 +354,7 @@ impl Publisher {
             subscriber,
             endpoint: endpoint.into(),
         };
-        publisher.publish(Run::Record(Frame::new()));
+        publisher.publish(Frame::new().into());
         publisher
     }
 
