@@ -35,7 +35,7 @@ deps: ## install what is missing (Debian packages)
 # they print.
 ifndef BUILT
 build stage lint test-build test: deps
-library c-build sanitize packages readme manual demo: stage
+library c-build sanitize packages readme manual python demo: stage
 c-test memcheck: c-build
 endif
 ifdef REPORT
@@ -113,6 +113,9 @@ readme: ## what the README tells a reader to type
 manual: ## the manual pages: complete, without warnings, their examples work
 	scripts/check-man $(STAGE)
 
+python: ## the Python package: its tests, its wheel
+	scripts/check-python $(STAGE)
+
 soak: soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation mutations ## what takes long: random runs for SECONDS (default 300)
 
 soak-hosts: deps ## a host that is cut off for a minute
@@ -159,4 +162,4 @@ clean: ## remove what was built
 	rm -rf $(TARGET)
 
 .PHONY: help deps build install stage demo check lint test-build test library c-build c-test memcheck sanitize packages \
-	readme manual soak soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation replay mutations bench header man clean
+	readme manual python soak soak-hosts soak-crash soak-hostile soak-many soak-memcheck soak-simulation replay mutations bench header man clean

@@ -1,0 +1,175 @@
+"""What all nodes have in common: start, end, and what happens to them in a forked process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import warnings
+import weakref
+from ctypes import byref, c_void_p
+from types import TracebackType
+from typing import Any, Callable, TypeVar
+
+from . import _library as c
+from . import _log
+from ._config import Tree
+from ._waiting import Task, call
+from .errors import ClosedError, StartError, Timeout
+
+N = TypeVar("N", bound="Node")
+
+# How long the end of a `with` block waits for acknowledgements after an exception, and how long the end of the process
+# waits for them, in seconds.
+_END_S = 5.0
+
+_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+def _destroy_actor(actor: int) -> None:
+    c.zactor_destroy(byref(c_void_p(actor)))
+
+
+class Node:
+    """A running node. Leaving its `with` block closes the node."""
+
+    #: At the end of the process, nodes with a lower rank end first.
+    _end_rank = 0
+
+    def __init__(self) -> None:
+        self._object: int | None = None
+        self._ending: Task[None] | None = None
+        self._closed_because = f"the {self._kind()} is closed"
+        # Guards the C object. A thread that wants the lock first waits at the gate, so that it gets its turn even if
+        # another thread takes the lock again and again.
+        self._lock = threading.RLock()
+        self._gate = threading.Lock()
+
+    @classmethod
+    def _kind(cls) -> str:
+        return cls.__name__.lower()
+
+    def _start(
+        self, make: Callable[[], int | None], destroy: Callable[[int], None], check: Callable[[int], bool]
+    ) -> None:
+        """Makes the C object. Raises StartError if it has not started."""
+        errors = _log.count()
+
+        def start() -> int | None:
+            made = make()
+            if made is not None and not check(made):
+                destroy(made)
+                return None
+            return made
+
+        made = call(start, destroy, "dafka-start")
+        if made is None:
+            lines = _log.errors_since(errors)
+            raise StartError("; ".join(lines) or f"the {self._kind()} cannot start, see the log")
+        self._destroy = destroy
+        self._object = made
+        _nodes.add(self)
+
+    def _start_actor(self, actor: Any, tree: Tree, args: Any, check: Callable[[int], bool]) -> None:
+        def make() -> int | None:
+            # `args` contains a pointer to `tree`, which this function keeps alive.
+            made: int | None = c.zactor_new(actor, args if tree.root else None)
+            return made
+
+        self._start(make, _destroy_actor, check)
+
+    def _live(self) -> int:
+        """The C object. Call this with the lock held."""
+        if self._object is None:
+            raise ClosedError(self._closed_because)
+        return self._object
+
+    @property
+    def closed(self) -> bool:
+        """True when the node is closed."""
+        return self._object is None
+
+    def _take(self) -> int | None:
+        """Takes the C object out, so that no other thread uses it."""
+        with self._gate, self._lock:
+            taken, self._object = self._object, None
+        return taken
+
+    def close(self, timeout: float | None = None) -> None:
+        """Ends the node, and waits until it has ended: at most `timeout` seconds (None: without limit).
+
+        Raises Timeout when the time is over before. The node then continues to end in the background. Another call of
+        `close` waits for its end. Closing a closed node has no effect. Ctrl-C ends the wait.
+        """
+        taken = self._take()
+        if taken is not None:
+            destroy = self._destroy
+            try:
+                self._ending = Task(lambda: destroy(taken), "dafka-close")
+            except RuntimeError:
+                # The interpreter is ending, and starts no threads.
+                destroy(taken)
+        if self._ending is not None and not self._ending.wait(timeout):
+            raise Timeout(f"the {self._kind()} has not ended within {timeout} s")
+
+    def __enter__(self: N) -> N:
+        with self._gate, self._lock:
+            self._live()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close(_END_S)
+        except Timeout as timeout:
+            # The exception of the block is more important.
+            _log.logger.warning("%s", timeout)
+
+    def __del__(self) -> None:
+        if getattr(self, "_object", None) is None or sys.is_finalizing():
+            # The library ends the nodes at the end of the process.
+            return
+        taken, self._object = self._object, None
+        destroy = self._destroy
+        try:
+            Task(lambda: destroy(taken), "dafka-close")  # type: ignore[arg-type]
+        except RuntimeError:
+            pass  # The interpreter is ending, and starts no threads.
+        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)
+
+    def _end_with_process(self) -> None:
+        """Closes the node at the end of the process, when the interpreter may start no more threads."""
+        taken = self._take()
+        if taken is not None:
+            self._destroy(taken)
+
+    def _disown(self) -> None:
+        """Forgets the C object, which belongs to the parent process."""
+        if self._object is not None:
+            self._object = None
+            self._closed_because = f"the {self._kind()} belongs to the process that forked this one"
+        self._ending = None
+        # Threads of the parent may have held the locks.
+        self._lock = threading.RLock()
+        self._gate = threading.Lock()
+
+
+def _after_fork() -> None:
+    for node in list(_nodes):
+        node._disown()
+
+
+def _at_exit() -> None:
+    # Producers need the stores, and all nodes need the towers.
+    for node in sorted(_nodes, key=lambda node: node._end_rank):
+        if not node.closed:
+            node._end_with_process()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,189 @@
+"""A consumer reads the records of topics."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator
+from ctypes import byref, c_size_t, c_void_p
+from typing import NamedTuple
+
+from . import _library as c
+from . import _log
+from ._config import Config, Tree
+from ._node import Node
+from ._text import name_from_bytes, name_to_bytes
+from .errors import ClosedError, Error, InvalidArgument
+
+# A consumer waits in steps of this length, so that Python can handle signals in between.
+_STEP_MS = 250
+
+
+class Record(NamedTuple):
+    """A record that a consumer has received."""
+
+    #: The topic.
+    topic: str
+    #: The name of the partition, which is the address of the record's producer.
+    partition: str
+    #: The offset of the record in its partition, from 0.
+    sequence: int
+    #: The time in milliseconds since the Unix epoch, or None. Producers of libdafka 0.1.0 send none.
+    timestamp: int | None
+    #: The key, or None when the record has no key.
+    key: bytes | None
+    #: The headers, in the order in which the producer has set them.
+    headers: dict[str, bytes]
+    #: The content.
+    content: bytes
+
+
+class Consumer(Node):
+    """Reads the records of topics. Iterating over it waits for records, without end.
+
+    The records of one partition arrive in order, and each record once. A consumer begins where `consumer/offset/reset`
+    says: at `latest`, the default, or at `earliest`.
+
+    Another thread may close a consumer; the iteration then ends. Only one thread at a time receives records.
+    """
+
+    def __init__(self, *topics: str | bytes, config: Config | None = None) -> None:
+        """Starts a consumer that subscribes to topics.
+
+        This takes until the towers have answered, and at most `beacon/connect_timeout` (1000 ms by default). Raises
+        StartError if the consumer cannot start.
+        """
+        super().__init__()
+        self._topics: list[str] = []
+        self._address = ""
+        self._source: int | None = None
+        self._step_ms: int | None = None
+        self._message: int | None = None
+        names = [name_to_bytes(topic, "a topic") for topic in topics]
+        tree = Tree(config)
+        args = c.ConsumerArgs(tree.root, None)
+
+        def make() -> int | None:
+            # `args` contains a pointer to `tree`, which this function keeps alive.
+            made: int | None = c.consumer_new(byref(args)) if tree.root else None
+            return made
+
+        self._start(make, _destroy, lambda _: True)
+        self._source = c.consumer_record_source(self._object)
+        self._address = name_from_bytes(c.consumer_address(self._object))
+        self._message = c.consumer_msg_new()
+        try:
+            for name in names:
+                self.subscribe(name)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<dafka.Consumer topics={self._topics} address={self._address}>"
+
+    @property
+    def address(self) -> str:
+        """The address by which other nodes identify the consumer."""
+        return self._address
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that the consumer is subscribed to."""
+        return list(self._topics)
+
+    def subscribe(self, topic: str | bytes) -> None:
+        """Subscribes to a topic of at most 255 bytes. The empty topic subscribes to all topics."""
+        name = name_to_bytes(topic, "a topic")
+        with self._gate, self._lock:
+            if c.consumer_subscribe(self._live(), name) != 0:
+                raise InvalidArgument(_log.reason("dafka_consumer_subscribe") or "cannot subscribe")
+            if (text := name_from_bytes(name)) not in self._topics:
+                self._topics.append(text)
+
+    def unsubscribe(self, topic: str | bytes) -> None:
+        """Ends a subscription. Records that have already arrived are still delivered."""
+        name = name_to_bytes(topic, "a topic")
+        with self._gate, self._lock:
+            if c.consumer_unsubscribe(self._live(), name) != 0:
+                raise InvalidArgument(_log.reason("dafka_consumer_unsubscribe") or "cannot unsubscribe")
+            if (text := name_from_bytes(name)) in self._topics:
+                self._topics.remove(text)
+
+    def poll(self, timeout: float | None = None) -> Record | None:
+        """Waits for the next record: at most `timeout` seconds (None: without limit; 0: does not wait).
+
+        Returns None when the time is over.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            step_ms = _STEP_MS
+            if deadline is not None:
+                step_ms = max(0, min(step_ms, round(1000 * (deadline - time.monotonic()))))
+            # A thread that waits at the gate for the lock gets it first.
+            with self._gate:
+                self._lock.acquire()
+            try:
+                consumer = self._live()
+                if step_ms != self._step_ms:
+                    c.zsock_set_rcvtimeo(self._source, step_ms)
+                    self._step_ms = step_ms
+                if c.consumer_msg_recv(self._message, consumer) == 0:
+                    return self._record()
+            finally:
+                self._lock.release()
+            if reason := _log.reason("dafka_consumer_msg_recv"):
+                raise Error(reason)
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
+
+    def _record(self) -> Record:
+        message = self._message
+        timestamp = c.consumer_msg_timestamp(message)
+        key = c.consumer_msg_key(message)
+        size = c_size_t()
+        headers = {}
+        value = c.consumer_msg_first_header(message, byref(size))
+        while value is not None:
+            headers[name_from_bytes(c.consumer_msg_header_name(message))] = ctypes.string_at(value, size.value)
+            value = c.consumer_msg_next_header(message, byref(size))
+        content_size = c.consumer_msg_content_size(message)
+        return Record(
+            name_from_bytes(c.consumer_msg_subject(message)),
+            name_from_bytes(c.consumer_msg_address(message)),
+            c.consumer_msg_sequence(message),
+            timestamp if timestamp >= 0 else None,
+            None if key is None else ctypes.string_at(key, c.consumer_msg_key_size(message)),
+            headers,
+            ctypes.string_at(c.consumer_msg_content(message), content_size) if content_size else b"",
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        return self
+
+    def __next__(self) -> Record:
+        try:
+            record = self.poll()
+        except ClosedError:
+            raise StopIteration from None
+        assert record is not None, "poll without a limit returns a record"
+        return record
+
+    def _take(self) -> int | None:
+        taken = super()._take()
+        self._destroy_message()
+        return taken
+
+    def _destroy_message(self) -> None:
+        message, self._message = self._message, None
+        if message is not None:
+            c.consumer_msg_destroy(byref(c_void_p(message)))
+
+    def __del__(self) -> None:
+        super().__del__()
+        if getattr(self, "_message", None) is not None:
+            self._destroy_message()
+
+
+def _destroy(consumer: int) -> None:
+    c.consumer_destroy(byref(c_void_p(consumer)))
