@@ -39,6 +39,7 @@ FUNCTION (bool, dafka_producer_msg_streq, (dafka_producer_msg_t *, const char *)
 //  Consumer
 FUNCTION (dafka_consumer_t *, dafka_consumer_new, (dafka_consumer_args_t *))
 FUNCTION (void, dafka_consumer_destroy, (dafka_consumer_t **))
+FUNCTION (int, dafka_consumer_seek, (dafka_consumer_t *, const char *, const char *, uint64_t))
 FUNCTION (int, dafka_consumer_subscribe, (dafka_consumer_t *, const char *))
 FUNCTION (int, dafka_consumer_unsubscribe, (dafka_consumer_t *, const char *))
 FUNCTION (const char *, dafka_consumer_address, (dafka_consumer_t *))

@@ -195,6 +195,7 @@ s_test_consumer (zconfig_t *config)
     CHECK (dafka_consumer_new (NULL) == NULL);
     CHECK (dafka_consumer_subscribe (NULL, "topic") == -1);
     CHECK (dafka_consumer_subscribe (NULL, NULL) == -1);
+    CHECK (dafka_consumer_seek (NULL, "topic", "partition", 0) == -1);
     CHECK (dafka_consumer_unsubscribe (NULL, "topic") == -1);
     CHECK (dafka_consumer_unsubscribe (NULL, NULL) == -1);
     CHECK (dafka_consumer_address (NULL) == NULL);
@@ -210,6 +211,8 @@ s_test_consumer (zconfig_t *config)
     test_case ("consumer without a topic");
     consumer = test_consumer_new (NULL, config);
     CHECK (dafka_consumer_subscribe (consumer, NULL) == -1);
+    CHECK (dafka_consumer_seek (consumer, NULL, "partition", 0) == -1);
+    CHECK (dafka_consumer_seek (consumer, "topic", NULL, 0) == -1);
     CHECK (dafka_consumer_unsubscribe (consumer, NULL) == -1);
     CHECK (zlist_size (dafka_consumer_subscription (consumer)) == 0);
     dafka_consumer_destroy (&consumer);

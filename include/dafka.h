@@ -630,7 +630,7 @@ DAFKA_EXPORT void
 //  record once. It delivers records of different partitions in the order in
 //  which they arrive. `dafka_consumer_msg_recv` reads the next record. A
 //  consumer does not store its position: each new consumer begins where
-//  `consumer/offset/reset` says.
+//  `consumer/offset/reset` says, or where `dafka_consumer_seek` says.
 //
 //  Records wait for the application in the record pipe, which is a pair of
 //  sockets and a queue. `zsys_set_pipehwm` limits the number of these records,
@@ -765,6 +765,33 @@ DAFKA_EXPORT int
 //  when the topic is too long, an argument is NULL or the consumer has ended.
 DAFKA_EXPORT int
     dafka_consumer_unsubscribe (dafka_consumer_t *self, const char *topic);
+
+//  Continues to read a partition at another record. `partition` is the address
+//  of its producer, as `dafka_consumer_msg_address` returns it. `sequence` is
+//  the sequence of the record to read next; 0 is the first record of the
+//  partition. The topic must be subscribed. When this function has returned,
+//  `dafka_consumer_msg_recv` returns no record of this partition from before
+//  the call: the next one is the record `sequence`, or, if the partition does
+//  not have it yet, the same record later. Other partitions keep their
+//  positions.
+//
+//  The consumer requests the records from the producer or from a store, so
+//  records that were published before the call can be read again if a peer
+//  still has them. The consumer may not know the partition yet. Then it applies
+//  the position when a peer mentions the partition. So a program can store the
+//  sequence of the record that it has processed last, and continue after it
+//  when it starts again. The consumer stores such positions for the partitions
+//  that it does not read now, at most 1,000,000 of them, and forgets the oldest
+//  first.
+//
+//  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is
+//  not subscribed, `partition` is empty or longer than 255 bytes, or `sequence`
+//  is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
+//  records from the record source itself; ESRCH when the consumer has ended.
+//  The position is then unchanged.
+DAFKA_EXPORT int
+    dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
+                         uint64_t sequence);
 
 //  The address of the consumer, by which peers identify it: 32 hexadecimal
 //  digits. The string is borrowed, and valid until the consumer is destroyed.

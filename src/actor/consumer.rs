@@ -10,9 +10,9 @@ use super::inbox::{Inbox, limit_count};
 use super::node::{Config, Node};
 use super::node_loop;
 use super::notices::Notices;
-use super::record_queue::{RecordList, RecordWriter, send_frames};
+use super::record_queue::{RecordList, RecordReader, RecordWriter, send_frames};
 use super::role::{Flow, Receives, Role};
-use super::{MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
+use super::{Error, MAX_UNSENT_REQUEST_COUNT, Result, Run, max_records_frame_len_bytes};
 use crate::net::{Awaited, Frame, Kind, Origin, Pipe, Socket, TERM, now_ms};
 use crate::partition_name::PartitionName;
 use crate::protocol::consumer::{Consumer, Delivery, Start};
@@ -22,6 +22,9 @@ use crate::protocol::{Outbox, Sender, subscriptions};
 use crate::settings::{Isolation, OffsetReset, Settings, TopicMatch};
 use crate::wire::{MAX_NAME_LEN, Message, Position, Subscription};
 use zmq::{POLLIN, POLLOUT, PollEvents};
+
+/// The command that makes a partition continue at another record, see [`seek`].
+const SEEK: &[u8] = b"$SEEK";
 
 /// While more messages wait, the actor collects this many records before it delivers them.
 const DELIVERY_COUNT: usize = 64;
@@ -145,6 +148,10 @@ impl Role for ConsumerRole<'_> {
             (TERM, _) => return Ok(Flow::End),
             (b"SUBSCRIBE", Some(topic)) => self.subscribe(common, topic.as_ref())?,
             (b"UNSUBSCRIBE", Some(topic)) => self.unsubscribe(common, topic.as_ref())?,
+            (SEEK, Some(argument)) => {
+                let is_done = self.seek(common, argument.as_ref());
+                common.pipe.send_to_owner(&[&[u8::from(is_done)]])?;
+            }
             (command, _) => log::error!("Consumer: unknown command: {}", command.escape_ascii()),
         }
         Ok(Flow::Continue)
@@ -255,6 +262,16 @@ impl ConsumerRole<'_> {
         Ok(())
     }
 
+    /// Makes a partition continue at another record. False when its topic is not subscribed.
+    fn seek(&mut self, common: &mut Common, argument: &[u8]) -> bool {
+        let Some((name, sequence)) = decode_seek(argument) else { return false };
+        self.records.retain(|of| of != name);
+        if let Sink::Queue(writer) = &self.sink {
+            writer.drop_partition(name);
+        }
+        self.consumer.seek(name, sequence, &mut common.outbox)
+    }
+
     /// Delivers records until none is left or the sink is full. `is_woken`: the reader of the queue may have made room.
     fn deliver(&mut self, is_woken: bool) -> Result {
         let Self { records, .. } = self;
@@ -286,6 +303,65 @@ fn send_pair(pipe: &Pipe, name: PartitionName, content: &mut Frame) -> Result<bo
 /// When the consumer has ended.
 pub fn command(pipe: &Pipe, command: &[u8], topic: &[u8]) -> Result<(), Ended> {
     send_command(pipe, command, |pipe| send_last(pipe, &mut Frame::copy(topic)))
+}
+
+/// Makes a partition continue at the record `sequence`. `reader` is the reader of the consumer's record pipe, and
+/// `source` the reader's end of it. When this returns, the reader has no record of the partition from before the call.
+///
+/// # Errors
+/// See [`SeekError`].
+pub fn seek(
+    pipe: &Pipe,
+    (source, reader): (&Socket, &mut RecordReader),
+    name: PartitionName,
+    sequence: u64,
+) -> Result<(), SeekError> {
+    if !reader.switch(source)? {
+        return Err(if pipe.has_ended() { SeekError::Ended(Ended) } else { SeekError::NotReader });
+    }
+    let argument = encode_seek(name, sequence);
+    send_command(pipe, SEEK, |pipe| send_last(pipe, &mut Frame::copy(&argument)))?;
+    let mut answer = Frame::new();
+    if !pipe.wait_for_message() || !pipe.try_recv(&mut answer)? {
+        return Err(Ended.into());
+    }
+    reader.drop_partition(source, name)?;
+    if answer.as_ref() == [1] { Ok(()) } else { Err(SeekError::NotSubscribed) }
+}
+
+/// Why a consumer has not changed its position.
+#[derive(Debug, thiserror::Error)]
+pub enum SeekError {
+    /// No subscribed topic matches the topic of the partition.
+    #[error("the consumer is not subscribed to the topic")]
+    NotSubscribed,
+    /// The program has read records from the record source itself. Records that wait there cannot be dropped.
+    #[error("the program has read records from the record source itself")]
+    NotReader,
+    /// The consumer has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// An error of libzmq.
+    #[error(transparent)]
+    Other(#[from] Error),
+}
+
+impl From<zmq::Error> for SeekError {
+    fn from(error: zmq::Error) -> SeekError {
+        SeekError::Other(error.into())
+    }
+}
+
+/// The argument of [`SEEK`]: the sequence in eight octets, the length of the topic in one octet, topic and producer.
+fn encode_seek(name: PartitionName, sequence: u64) -> Vec<u8> {
+    [&sequence.to_be_bytes()[..], &[name.topic.len() as u8], name.topic, name.producer].concat()
+}
+
+fn decode_seek(argument: &[u8]) -> Option<(PartitionName<'_>, u64)> {
+    let (sequence, names) = argument.split_first_chunk()?;
+    let (&topic_len, names) = names.split_first()?;
+    let (topic, producer) = names.split_at_checked(usize::from(topic_len))?;
+    Some((PartitionName { topic, producer }, u64::from_be_bytes(*sequence)))
 }
 
 /// True for a valid topic, and for the empty topic, which subscribes to all topics.

@@ -120,6 +120,13 @@ impl State {
         Ok(())
     }
 
+    /// Removes every message from the pipe, of which `source` is the reader's end.
+    fn remove_token(&mut self, source: &Socket) -> Result {
+        while source.try_recv(&mut Frame::new())? {}
+        self.has_token = false;
+        Ok(())
+    }
+
     /// Reads the wakes that the reader has sent, so that the descriptor of the sink is not ready until the next wake.
     fn read_wakes(&mut self) -> Result {
         self.is_actor_waiting = false;
@@ -239,6 +246,14 @@ impl RecordWriter {
         // The descriptor becomes ready for the next event only after all earlier events were processed.
         state.read_wakes()?;
         self.queue.hand_over(&mut state, records)
+    }
+}
+
+impl RecordWriter {
+    /// Drops the records of a partition that the reader has not taken yet. To be called in queue mode. Afterwards, the
+    /// pipe may contain the token although no record waits, see [`RecordReader::drop_partition`].
+    pub(super) fn drop_partition(&self, name: PartitionName) {
+        self.queue.lock().records.retain(|of| of != name);
     }
 }
 

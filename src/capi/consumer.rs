@@ -3,7 +3,8 @@
 //! A consumer receives the records of all partitions of its topics. It requests missed records from producers and
 //! stores (RFC 46/DAFKA, "The FETCH Command"). It delivers the records of one partition in order, and each record once.
 //! It delivers records of different partitions in the order in which they arrive. `dafka_consumer_msg_recv` reads the
-//! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says.
+//! next record. A consumer does not store its position: each new consumer begins where `consumer/offset/reset` says, or
+//! where `dafka_consumer_seek` says.
 //!
 //! Records wait for the application in the record pipe, which is a pair of sockets and a queue. `zsys_set_pipehwm`
 //! limits the number of these records, and the queue holds at most 4 MiB. When the application reads slowly, the record
@@ -84,11 +85,14 @@
 //! }
 //! ```
 
-use super::boundary::{OF_ANOTHER_PROCESS, Outcome, entry, entry_void, resolve, settings, topic};
+use super::boundary::{
+    Failure, OF_ANOTHER_PROCESS, Outcome, bytes, entry, entry_void, resolve, settings, topic,
+};
 use super::object::{into_c, take_back};
 use super::records::{self, Sink, Source};
 use super::selftest;
 use super::zlist::ZList;
+use crate::actor::consumer::SeekError;
 use crate::actor::record_queue::{RecordReader, RecordWriter};
 use crate::actor::{Handle, consumer, new_address, spawn};
 use crate::czmq::{
@@ -97,6 +101,8 @@ use crate::czmq::{
     sys::{zconfig_t, zlist_t, zsock_t},
 };
 use crate::net::{Pipe, Socket};
+use crate::partition_name::PartitionName;
+use crate::wire::MAX_NAME_LEN;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::MutexGuard;
 
@@ -190,6 +196,19 @@ impl dafka_consumer_t {
         self.actor.pipe().has_ended()
     }
 
+    fn seek(&self, name: PartitionName, sequence: u64) -> Outcome<()> {
+        let pipe = self.pipe()?;
+        let (source, mut reader) = self.records().map_err(|failure| failure.with_errno(libc::ENOTSUP))?;
+        consumer::seek(pipe, (&source, &mut reader), name, sequence).map_err(|error| {
+            let errno = match error {
+                SeekError::NotSubscribed => libc::EINVAL,
+                SeekError::NotReader => libc::ENOTSUP,
+                SeekError::Ended(_) | SeekError::Other(_) => libc::ESRCH,
+            };
+            Failure::from(error.to_string()).with_errno(errno)
+        })
+    }
+
     fn command(&self, word: &[u8], topic: &[u8]) -> Outcome<()> {
         Ok(consumer::command(self.pipe()?, word, topic)?)
     }
@@ -275,6 +294,48 @@ pub unsafe extern "C" fn dafka_consumer_unsubscribe(
         let (consumer, topic) = (consumer(self_)?, topic(topic_)?);
         consumer.command(b"UNSUBSCRIBE", topic)?;
         consumer.topics.remove(topic);
+        Ok(0)
+    })
+}
+
+/// Continues to read a partition at another record. `partition` is the address of its producer, as
+/// `dafka_consumer_msg_address` returns it. `sequence` is the sequence of the record to read next; 0 is the first record
+/// of the partition. The topic must be subscribed. When this function has returned, `dafka_consumer_msg_recv` returns no
+/// record of this partition from before the call: the next one is the record `sequence`, or, if the partition does not
+/// have it yet, the same record later. Other partitions keep their positions.
+///
+/// The consumer requests the records from the producer or from a store, so records that were published before the call
+/// can be read again if a peer still has them. The consumer may not know the partition yet. Then it applies the position
+/// when a peer mentions the partition. So a program can store the sequence of the record that it has processed last, and
+/// continue after it when it starts again. The consumer stores such positions for the partitions that it does not read
+/// now, at most 1,000,000 of them, and forgets the oldest first.
+///
+/// From the first call on, the consumer passes records through a queue. So only `dafka_consumer_msg_recv` and
+/// `dafka_consumer_msg_recv_from_socket` can read records then, see `dafka_consumer_record_source`.
+///
+/// Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is not subscribed, `partition` is empty or
+/// longer than 255 bytes, or `sequence` is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
+/// records from the record source itself; ESRCH when the consumer has ended. The position is then unchanged.
+///
+/// # Safety
+/// `self` is NULL or a live consumer; `topic` and `partition` are NULL or strings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_consumer_seek(
+    self_: *mut dafka_consumer_t,
+    topic_: *const c_char,
+    partition: *const c_char,
+    sequence: u64,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_consumer_seek", -1, || unsafe {
+        let invalid = |failure: Failure| failure.with_errno(libc::EINVAL);
+        let consumer = consumer(self_).map_err(invalid)?;
+        let topic = topic(topic_).map_err(invalid)?;
+        let producer = bytes(partition, "partition").map_err(invalid)?;
+        if !(1..=MAX_NAME_LEN).contains(&producer.len()) || sequence == u64::MAX {
+            return Err(invalid("the partition or the sequence is invalid".into()));
+        }
+        consumer.seek(PartitionName { topic, producer }, sequence)?;
         Ok(0)
     })
 }

@@ -164,6 +164,24 @@ impl<P: Payload> Consumer<P> {
         true
     }
 
+    /// Makes a partition continue at the record `next`. If the partition is not open, it begins there when it is opened.
+    /// Requests the heads of the topic, because no peer may mention an idle partition otherwise. Returns false when the
+    /// topic is not subscribed. The caller must first drop the unprocessed deliveries of this partition.
+    pub fn seek(&mut self, name: PartitionName, next: u64, out: &mut Outbox<P>) -> bool {
+        if !self.is_subscribed(name.topic) {
+            return false;
+        }
+        match self.ingest.find(&Position::new(b"", name.producer, name.topic, 0)) {
+            Some(partition) => {
+                self.forget_kept(partition);
+                self.ingest.seek(partition, next);
+            }
+            None => self.ingest.remember(name, next),
+        }
+        out.message(&Message::GetHeads { topic: name.topic, address: &self.address });
+        true
+    }
+
     /// Whether the next records of a partition are requested from a single store.
     pub fn is_store_asked(&self, position: &Position) -> bool {
         self.ingest.is_store_asked(position)

@@ -199,8 +199,8 @@ impl<P: Payload> Ingest<P> {
         let Some(mut partition) = self.table.remove(index) else { return };
         self.reorder.release(index, &mut partition);
         self.fetches.release(index, &mut partition);
-        // While record 0 is the next record, there is no position to store.
-        if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0) {
+        // While record 0 is the next record, there is no position to store, unless the application has chosen it.
+        if let Some(position) = resume_at.filter(|_| partition.sequencer.next() > 0 || partition.is_proven) {
             self.evicted_positions.put(partition.name(), position);
         }
     }
@@ -214,6 +214,20 @@ impl<P: Payload> Ingest<P> {
         reorder.release(index, partition);
         fetches.release(index, partition);
         partition.sequencer = Sequencer::new(next, turn);
+    }
+
+    /// Makes a partition continue at the record `next`, because the application has chosen this record.
+    pub fn seek(&mut self, index: Index, next: u64) {
+        self.rewind(index, next);
+        // The application has chosen the position, so no message of a peer corrects it.
+        self.table[index].beginning = Beginning::default();
+        self.prove(index);
+    }
+
+    /// Stores the position of a partition that is not open. It is forgotten only when very many other positions are
+    /// stored after it.
+    pub fn remember(&mut self, name: PartitionName, next: u64) {
+        self.evicted_positions.put(name, next);
     }
 
     /// Handles a run that came over the connection `from`. The offset of its first record is `first`. Calls `deliver`

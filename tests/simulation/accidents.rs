@@ -60,6 +60,13 @@ impl Plan {
                 _ => {}
             }
         }
+        // The oracle knows the first offset of other runs, or allows consumers to go back by themselves.
+        if random.chance(400) && self.begun.is_empty() && !self.has_hostiles && !self.has_twins {
+            for _ in 0..random.between(1, 8) {
+                let (consumer, partition, to) = (random.next(), random.next(), random.next());
+                self.at(random, Action::Seek { consumer, partition, to });
+            }
+        }
     }
 
     fn count(&self, is_it: impl Fn(&Action) -> bool) -> u64 {

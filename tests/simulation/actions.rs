@@ -129,6 +129,15 @@ impl World {
                     self.push((now + after).min(calm_at), Event::Subscribed { node, topic });
                 }
             }
+            Action::Seek { consumer, partition, to } => {
+                if let Some(id) = self.living(&self.consumers, consumer)
+                    && let Role::Consumer(node) = &mut self.nodes[id].role
+                    && node.seek(partition, to, &mut self.outbox)
+                {
+                    self.publish(id)?;
+                    self.wake(id, now);
+                }
+            }
             Action::Stall { consumer, room, lasts } => {
                 if let Some(id) = self.living(&self.consumers, consumer)
                     && let Role::Consumer(node) = &mut self.nodes[id].role

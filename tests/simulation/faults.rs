@@ -34,6 +34,8 @@ pub(crate) enum Action {
     // A tower may stay down for the rest of the run if another one runs.
     CrashTower { tower: u64, down: Time },
     Resubscribe { consumer: u64, topic: &'static [u8], after: Time },
+    // Continues at an earlier record of a partition, or at the same one.
+    Seek { consumer: u64, partition: u64, to: u64 },
     Stall { consumer: u64, room: usize, lasts: Time },
     Cut { cuts: Vec<Cut>, breaks: bool, lasts: Time },
     Weather { weather: Weather, lasts: Time },

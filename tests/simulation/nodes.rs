@@ -1,7 +1,7 @@
 //! The nodes: the real state machines, each in the loop of its actor, without sockets.
 
 use super::clock::{Clock, Time};
-use super::disk::{SimDisk, SimLog};
+use super::disk::{SimDisk, SimLog, named};
 use super::model::{Model, Name, Record, Run};
 use super::network::{ConnectionId, Host, NodeId, Wired};
 use super::oracle::Oracle;
@@ -411,6 +411,20 @@ impl ConsumerNode {
         deliveries.retain(|delivery| consumer.partition(delivery.partition).topic != topic);
         self.oracle.unsubscribe(topic);
         self.consumer.unsubscribe(topic)
+    }
+
+    /// The application continues at a record of a partition that it has read. `partition` and `to` select them. As the
+    /// actor does, drops waiting records of the partition. False when the application has read none.
+    pub(crate) fn seek(&mut self, partition: u64, to: u64, out: &mut Outbox<Run>) -> bool {
+        let ConsumerNode { deliveries, consumer, oracle, .. } = self;
+        let Some(name) = oracle.next.keys().nth(partition as usize % oracle.next.len().max(1)).cloned()
+        else {
+            return false;
+        };
+        let to = to % (oracle.next[&name] + 1);
+        deliveries.retain(|delivery| consumer.partition(delivery.partition) != named(&name));
+        oracle.seek(&name, to);
+        consumer.seek(named(&name), to, out)
     }
 }
 

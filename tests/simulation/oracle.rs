@@ -58,6 +58,13 @@ impl Oracle {
         self.published_before.retain(|name, _| name.0 != topic);
     }
 
+    /// The application continues at the record `to` of a partition.
+    pub(crate) fn seek(&mut self, name: &Name, to: u64) {
+        self.next.insert(name.clone(), to);
+        self.begun.insert(name.clone(), to);
+        self.published_before.remove(name);
+    }
+
     pub(crate) fn is_subscribed(&self, topic: &[u8]) -> bool {
         self.topics.iter().any(|known| known == topic)
     }

@@ -81,6 +81,32 @@ impl RecordReader {
         wake(source)
     }
 
+    /// Switches to queue mode. Returns false when this is not possible: the program has read some records itself, without
+    /// this library, or the actor has ended.
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn switch(&mut self, source: &Socket) -> Result<bool> {
+        if !self.has_switched {
+            self.decide(source)?;
+        }
+        Ok(self.has_switched)
+    }
+
+    /// Drops the records of a partition that were taken from the queue. To be called in queue mode, after the actor has
+    /// called [`RecordWriter::drop_partition`](super::RecordWriter::drop_partition).
+    ///
+    /// # Errors
+    /// Errors of libzmq.
+    pub fn drop_partition(&mut self, source: &Socket, name: PartitionName) -> Result {
+        self.taken.retain(|of| of != name);
+        let mut state = self.queue.lock();
+        if self.taken.is_empty() && state.records.is_empty() {
+            state.remove_token(source)?;
+        }
+        Ok(())
+    }
+
     /// Takes the next record without waiting, in any mode. Sets `name` to the record's partition.
     ///
     /// # Errors
@@ -117,10 +143,15 @@ impl RecordReader {
         let is_actor_waiting = std::mem::take(&mut state.is_actor_waiting);
         record = record.or_else(|| self.taken.pop_into(name));
         if self.taken.is_empty() && (state.has_token || record.is_none()) {
-            // If there is no record, this loop removes every message from the pipe. Otherwise a caller that polls the
-            // pipe would return at once, again and again.
-            while source.try_recv(&mut Frame::new())? && record.is_none() {}
-            state.has_token = false;
+            // If there is no record, every message must go. Otherwise a caller that polls the pipe would return at once,
+            // again and again.
+            match record.is_none() {
+                true => state.remove_token(source)?,
+                false => {
+                    source.try_recv(&mut Frame::new())?;
+                    state.has_token = false;
+                }
+            }
         }
         if is_actor_waiting {
             wake(source)?;

@@ -142,6 +142,9 @@ pub(in crate::capi) fn consumer(verbose: bool) {
         });
         produce(&producer, &["one", "two"]);
         consumer.check_records(&address, &["one", "two"]);
+        let partition = c_string(&address);
+        check!(dafka_consumer_seek(consumer.0, TOPIC.as_ptr(), partition.as_ptr(), 1) == 0);
+        consumer.check_records(&address, &["two"]);
 
         let mut sink = null_mut();
         let mut source = sys::zsys_create_pipe(&mut sink);
