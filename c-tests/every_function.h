@@ -20,6 +20,9 @@ FUNCTION (int, dafka_subscriber_subscribe, (zactor_t *, const char *))
 
 //  Producer
 FUNCTION (const char *, dafka_producer_address, (zactor_t *))
+FUNCTION (int, dafka_producer_flush, (zactor_t *, int))
+FUNCTION (int64_t, dafka_producer_unacked, (zactor_t *))
+FUNCTION (int, dafka_producer_acked, (zactor_t *, uint64_t *))
 FUNCTION (dafka_producer_msg_t *, dafka_producer_msg_new, (void))
 FUNCTION (void, dafka_producer_msg_destroy, (dafka_producer_msg_t **))
 FUNCTION (const byte *, dafka_producer_msg_content, (dafka_producer_msg_t *))
@@ -33,6 +36,7 @@ FUNCTION (int, dafka_producer_msg_set_key, (dafka_producer_msg_t *, const byte *
 FUNCTION (int, dafka_producer_msg_set_header, (dafka_producer_msg_t *, const char *, const byte *, size_t))
 FUNCTION (void, dafka_producer_msg_set_timestamp, (dafka_producer_msg_t *, int64_t))
 FUNCTION (int, dafka_producer_msg_send, (dafka_producer_msg_t *, zactor_t *))
+FUNCTION (int, dafka_producer_msg_try_send, (dafka_producer_msg_t *, zactor_t *))
 FUNCTION (char *, dafka_producer_msg_strdup, (dafka_producer_msg_t *))
 FUNCTION (bool, dafka_producer_msg_streq, (dafka_producer_msg_t *, const char *))
 

@@ -52,7 +52,12 @@ s_use_objects (void)
     zframe_t *frame = zframe_from ("child");
     dafka_producer_msg_set_content (msg, &frame);
     CHECK (dafka_producer_msg_send (msg, s_producer) == -1);
+    CHECK (dafka_producer_msg_try_send (msg, s_producer) == -1);
     dafka_producer_msg_destroy (&msg);
+    uint64_t sequence;
+    CHECK (dafka_producer_flush (s_producer, -1) == -1);
+    CHECK (dafka_producer_unacked (s_producer) == -1);
+    CHECK (dafka_producer_acked (s_producer, &sequence) == -1);
     CHECK (dafka_producer_address (s_producer) == NULL);
 
     frame = zframe_from ("child");

@@ -119,6 +119,8 @@ s_test_producer_msg (zactor_t *producer)
     CHECK (dafka_producer_msg_set_content_buffer (NULL, NULL, 4) == -1);
     CHECK (dafka_producer_msg_send (NULL, producer) == -1);
     CHECK (dafka_producer_msg_send (NULL, NULL) == -1);
+    CHECK (dafka_producer_msg_try_send (NULL, producer) == -1);
+    CHECK (dafka_producer_msg_try_send (NULL, NULL) == -1);
     CHECK (dafka_producer_msg_strdup (NULL) == NULL);
     CHECK (!dafka_producer_msg_streq (NULL, "text"));
     CHECK (!dafka_producer_msg_streq (NULL, NULL));
@@ -142,6 +144,7 @@ s_test_producer_msg (zactor_t *producer)
     frame = NULL;
     dafka_producer_msg_set_content (msg, &frame);
     CHECK (dafka_producer_msg_send (msg, NULL) == -1);
+    CHECK (dafka_producer_msg_try_send (msg, NULL) == -1);
 
     CHECK (dafka_producer_msg_set_content_str (msg, "text") == 0);
     CHECK (!dafka_producer_msg_streq (msg, NULL));
@@ -149,7 +152,14 @@ s_test_producer_msg (zactor_t *producer)
     dafka_producer_msg_destroy (&msg);
 
     test_case ("producer without an actor");
+    uint64_t sequence;
     CHECK (dafka_producer_address (NULL) == NULL);
+    CHECK (dafka_producer_flush (NULL, 0) == -1);
+    CHECK (dafka_producer_flush (NULL, -1) == -1);
+    CHECK (dafka_producer_unacked (NULL) == -1);
+    CHECK (dafka_producer_acked (NULL, &sequence) == -1);
+    CHECK (dafka_producer_acked (producer, NULL) == -1);
+    CHECK (dafka_producer_acked (NULL, NULL) == -1);
 }
 
 static void

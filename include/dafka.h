@@ -86,14 +86,15 @@
 //    - A function that returns a pointer: NULL when there is nothing to return,
 //      or no memory
 //    - A function that returns a number or `bool`: 0 or false when there is
-//      nothing to return
+//      nothing to return (`dafka_producer_unacked`: -1)
 //
 //  ERRORS
 //
 //  A function that fails logs one line that begins with the function's name
-//  (`zsys_error`). It does not set `errno`. When a signal or a timeout ends the
-//  wait of a function, that is not an error: the function returns -1 without a
-//  log line.
+//  (`zsys_error`). When a signal or a timeout ends the wait of a function, that
+//  is not an error: the function returns -1 without a log line. Some functions
+//  set `errno`, as their descriptions say. After a failure of another function,
+//  the value of `errno` has no meaning.
 //
 //  Every pointer argument may be NULL. A function treats NULL as an error (see
 //  above) if it cannot work without the argument. Destructors ignore NULL. They
@@ -129,8 +130,10 @@
 //  A node has its own threads. Only one thread at a time may use an object (an
 //  actor, a consumer, a message), as with CZMQ's sockets. A program may hand an
 //  object to another thread. Different threads may use different objects at the
-//  same time. One function is an exception: several threads may call
-//  `dafka_producer_msg_send` with one producer at the same time.
+//  same time. There are exceptions: several threads may call
+//  `dafka_producer_msg_send`, `dafka_producer_msg_try_send`,
+//  `dafka_producer_flush`, `dafka_producer_unacked` and `dafka_producer_acked`
+//  with one producer at the same time.
 //
 //  All sockets belong to CZMQ's context of the process. So `inproc://`
 //  addresses work between the nodes of a process, and between the nodes and the
@@ -156,8 +159,10 @@
 //  CZMQ catches SIGINT and SIGTERM, unless the application has replaced CZMQ's
 //  signal handler (`zsys_handler_set`). With CZMQ's handler, a function that
 //  waits for a record or a message returns -1 after either signal, and
-//  `zsys_interrupted` is set. No data is lost, and the program can call the
-//  function again.
+//  `zsys_interrupted` is set. The same applies to `dafka_producer_msg_send` and
+//  `dafka_producer_flush`, which notice the signal within 100 ms. No data is
+//  lost, and the program can call the function again. While `zsys_interrupted`
+//  is set, these functions do not wait.
 //
 //  An application may have its own signal handler. If the handler runs in a
 //  thread that waits for a record or a message, the waiting function returns
@@ -299,12 +304,20 @@ extern "C" {
 //  Records" and "The RECORD Command"). `zactor_new` starts a producer with a
 //  `dafka_producer_args_t`. `dafka_producer_msg_send` hands records to the
 //  producer. Several threads may call this function with one producer at the
-//  same time. All other functions with this producer are for one thread at a
-//  time, and only while no other thread is sending.
+//  same time, and also `dafka_producer_msg_try_send`, `dafka_producer_flush`,
+//  `dafka_producer_unacked` and `dafka_producer_acked`. All other functions
+//  with this producer are for one thread at a time, and only while no other
+//  thread uses the producer.
 //
 //  `zactor_destroy` ends a producer. The producer first publishes all records
 //  that were sent to it. Then it waits until every record is acknowledged.
 //  Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
+//
+//  A record that is not acknowledged is lost when the process dies.
+//  `dafka_producer_flush` waits until all records are acknowledged, with a
+//  timeout. A program can send many records and then flush once: the producer
+//  publishes and stores acknowledge records in batches, and a flush costs about
+//  one round trip to a store and its disk.
 //
 //  CONFIGURATION
 //
@@ -372,6 +385,11 @@ extern "C" {
 //          }
 //          dafka_producer_msg_destroy (&msg);
 //
+//          //  Without a store, the records stay unacknowledged
+//          int rc = dafka_producer_flush (producer, 100);
+//          assert (rc == -1 && errno == EAGAIN);
+//          assert (dafka_producer_unacked (producer) == 3);
+//
 //          zactor_destroy (&producer);
 //          zactor_destroy (&tower);
 //          zconfig_destroy (&config);
@@ -407,6 +425,71 @@ DAFKA_EXPORT void
 DAFKA_EXPORT const char *
     dafka_producer_address (zactor_t *self);
 
+//  Waits until all records are acknowledged that were sent before the call: by
+//  this thread, and by other threads whose call of a sending function returned
+//  before. An acknowledged record is on the disk of a store, or of
+//  `producer/min_stores` different stores (unless `store/sync` is `never`).
+//  Records that are sent during the call do not prolong the wait. A producer
+//  that gathers records publishes them at once.
+//
+//  `timeout_msecs` limits the wait, in milliseconds. -1: no limit. 0: the
+//  function only checks.
+//
+//  Returns 0 when all these records are acknowledged, also if there are none.
+//  Otherwise returns -1 and sets errno:
+//
+//    - `EAGAIN`: the time was over before. The producer keeps the records, and
+//      publishes them to a store that comes later.
+//    - `EINTR`: a signal ended the wait, if CZMQ handles SIGINT and SIGTERM
+//      (see "Signals" in dafka(7)). While `zsys_interrupted` is set, the
+//      function does not wait. To flush after the signal, set
+//      `zsys_interrupted` to 0 first.
+//    - `EIO`: the producer can no longer find out whether all records are
+//      acknowledged. This happens only if another producer has used the same
+//      address for long, see `dafka_producer_address`. All further calls then
+//      fail in this way. Start another producer, and send again all records
+//      that no earlier flush has confirmed.
+//    - `EPIPE`: the producer has ended.
+//    - `EINVAL`: the actor is NULL or not a producer, or belongs to the process
+//      that forked this one.
+//
+//  The last two errors are logged. Records that a program has written into the
+//  pipe itself (`P`) count too, if the program has called
+//  `dafka_producer_address` after its first `P`. The function can also be
+//  called with a publisher.
+DAFKA_EXPORT int
+    dafka_producer_flush (zactor_t *self, int timeout_msecs);
+
+//  How many records are not acknowledged, of all records that were sent to the
+//  producer. This includes records that the producer has not published yet.
+//
+//  Returns -1 when the producer has ended, or `self` is NULL or not a producer.
+//  errno is as after `dafka_producer_flush`. A record whose acknowledgement may
+//  have been for a record of another producer with the same address counts as
+//  not acknowledged (see `dafka_producer_address`). Records that a program has
+//  written into the pipe itself count once the producer has read them.
+DAFKA_EXPORT int64_t
+    dafka_producer_unacked (zactor_t *self);
+
+//  Sets `*sequence` to the sequence of the latest acknowledged record. All
+//  earlier records of the partition are then acknowledged too.
+//
+//  Returns 0, or -1 when no record of the partition is acknowledged yet (errno
+//  is `EAGAIN`, and the function logs nothing). Also returns -1 when the
+//  producer has ended, or an argument is NULL or not a producer; errno is then
+//  as after `dafka_producer_flush`. When the function returns -1, `*sequence`
+//  is unchanged.
+//
+//  The sequence is one of the partition whose name `dafka_producer_address`
+//  returns. When the producer takes a new address, its unacknowledged records
+//  begin at 0 in a new partition, and no record of the new partition is
+//  acknowledged at first. So a program that stores the sequence together with
+//  the address asks for the address before and after this call, and repeats
+//  both if the address has changed. While the producer waits for a new address,
+//  the sequence does not increase.
+DAFKA_EXPORT int
+    dafka_producer_acked (zactor_t *self, uint64_t *sequence);
+
 //  Runs the self test of this class, as `dafka_selftest` does. It calls the
 //  functions of the class, and prints " * dafka_producer: OK". A failed check
 //  aborts the process. With `verbose`, the nodes of the test log what they do.
@@ -423,11 +506,6 @@ DAFKA_EXPORT void
 //  program can send all its records with one message. A producer accepts
 //  contents of up to `producer/max_record_bytes`, which is 1 GiB by default and
 //  cannot be more. A store accepts up to `store/max_record_bytes`.
-//
-//  A record can also have attributes: a key, headers, and a timestamp.
-//  Consumers get them with the record, and stores keep them. Nodes of libdafka
-//  0.1.0 ignore them. A change of the content does not change the attributes.
-//  When a producer has taken the record, the message has no attributes.
 //
 //  EXAMPLE
 //
@@ -464,14 +542,6 @@ DAFKA_EXPORT void
 //          assert (zframe_streq (frame, "world"));
 //          zframe_destroy (&frame);
 //          assert (dafka_producer_msg_content_size (msg) == 0);
-//
-//          //  A record with a key and a header
-//          rc = dafka_producer_msg_set_content_str (msg, "20 degrees");
-//          assert (rc == 0);
-//          rc = dafka_producer_msg_set_key (msg, (const byte *) "roof", 4);
-//          assert (rc == 0);
-//          rc = dafka_producer_msg_set_header (msg, "unit", (const byte *) "Celsius", 7);
-//          assert (rc == 0);
 //
 //          dafka_producer_msg_destroy (&msg);
 //          assert (msg == NULL);
@@ -535,71 +605,59 @@ DAFKA_EXPORT int
     dafka_producer_msg_set_content_buffer (dafka_producer_msg_t *self, const byte *content,
                                            size_t size);
 
-//  Sets the key of the record to a copy of `size` bytes. Consumers get the key
-//  with the record (`dafka_consumer_msg_key`). The library does not interpret
-//  the key. If `data` is NULL and `size` is 0, the record has no key. An empty
-//  key differs from no key.
-//
-//  Returns 0, or -1 with `errno`: EMSGSIZE when the key is longer than 65,535
-//  bytes, EINVAL when `self` is NULL, or when `data` is NULL and `size` is not
-//  0. When it returns -1, the message is unchanged.
-DAFKA_EXPORT int
-    dafka_producer_msg_set_key (dafka_producer_msg_t *self, const byte *data, size_t size);
-
-//  Adds a header to the record: a name, and a copy of `size` bytes as its
-//  value. Consumers get the header with the record
-//  (`dafka_consumer_msg_header`). The new header is the last one. It replaces a
-//  header with the same name. `data` may be NULL when `size` is 0.
-//
-//  Returns 0, or -1 with `errno`: EMSGSIZE when the name is longer than 255
-//  bytes, or when all headers of the record together would occupy more than
-//  65,535 bytes; EINVAL when another argument is NULL. A header occupies its
-//  name, its value and 3 bytes. When the function returns -1, the message is
-//  unchanged.
-DAFKA_EXPORT int
-    dafka_producer_msg_set_header (dafka_producer_msg_t *self, const char *name, const byte *data,
-                                   size_t size);
-
-//  Sets the timestamp of the record, in milliseconds since the Unix epoch.
-//  Without this call, the timestamp is the time at which the producer publishes
-//  the record (`zclock_time`). The timestamp has no effect on the order of the
-//  records. Do not set -1, because `dafka_consumer_msg_timestamp` returns -1
-//  for a record without a timestamp.
-DAFKA_EXPORT void
-    dafka_producer_msg_set_timestamp (dafka_producer_msg_t *self, int64_t msecs);
-
-//  Hands the record to a producer. The message is then empty, and can be used
-//  again. A content of more than 16 KiB is not copied, unless the record has a
-//  key or headers. An idle producer usually publishes the record before this
-//  function returns, and otherwise soon afterwards. The record's sequence is
-//  the number of records that were sent to this producer before, unless the
-//  producer's address changes (see `dafka_producer_address`).
+//  Hands the content to a producer. The message is then empty, and can be used
+//  again. A content of more than 16 KiB is not copied. An idle producer usually
+//  publishes the record before this function returns, and otherwise soon
+//  afterwards. The record's sequence is the number of records that were sent to
+//  this producer before, unless the producer's address changes (see
+//  `dafka_producer_address`).
 //
 //  The function waits while the producer's queue is full. The queue is full
 //  when it contains as many records as the producer's pipe has room for
 //  (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while
-//  unacknowledged records fill `producer/max_unacked_bytes`. A signal does not
-//  end these waits.
+//  unacknowledged records fill `producer/max_unacked_bytes`. If CZMQ handles
+//  SIGINT and SIGTERM, these signals end the waits (see "Signals" in dafka(7)).
+//  While `zsys_interrupted` is set, the function does not wait.
 //
 //  Several threads may send to one producer at once, each with its own message.
 //  The producer publishes the records of each thread in the order in which the
-//  thread has sent them. While another thread may be sending, do not call other
-//  functions with the producer. If a signal may have interrupted `zactor_new`,
-//  call `dafka_producer_address` before the threads begin to send.
+//  thread has sent them. See dafka_producer(3) for the functions that may be
+//  called meanwhile. If a signal may have interrupted `zactor_new`, call
+//  `dafka_producer_address` before the threads begin to send.
 //
 //  An actor that does not belong to this library (a test double, a filter)
-//  receives a message of two frames, `P` and the content, without the
-//  attributes. The function waits while the pipe of this actor is full. A
-//  signal ends this wait (see "Signals" in dafka(7)).
+//  receives a message of two frames, `P` and the content. The function waits
+//  while the pipe of this actor is full. A signal ends this wait (see "Signals"
+//  in dafka(7)).
 //
-//  Returns 0, or -1. It returns -1 when the message is empty, when an argument
-//  is NULL, or when the content is longer than `producer/max_record_bytes`. If
-//  the content is too long, the log contains the limit and the size of the
-//  content, and the message keeps its content. It also keeps the content when
-//  -1 means that there is no memory for a copy. The function also returns -1
-//  when the producer has ended, or belongs to the process that forked this one.
+//  Returns 0, or -1. When it returns -1, the record is not sent, and the
+//  message keeps its content. errno is then:
+//
+//    - `EINTR`: a signal ended the wait. The function logs nothing.
+//    - `EMSGSIZE`: the content is longer than `producer/max_record_bytes`. The
+//      log contains the limit and the length.
+//    - `EPIPE`: the producer has ended. If it ends during the call, a content
+//      of more than 16 KiB may be lost.
+//    - `EINVAL`: the message is empty, an argument is NULL, or the producer
+//      belongs to the process that forked this one.
 DAFKA_EXPORT int
     dafka_producer_msg_send (dafka_producer_msg_t *self, zactor_t *producer);
+
+//  As `dafka_producer_msg_send`, but does not wait for room. So a program that
+//  must not block can keep the record, or drop it.
+//
+//  The function does not wait for the network or for a store. It may have to
+//  wait for the producer's thread, if the program itself has filled the
+//  producer's pipe with commands.
+//
+//  Returns 0, or -1. When it returns -1, the record is not sent, and the
+//  message keeps its content. errno is then `EAGAIN` if
+//  `dafka_producer_msg_send` would wait now: the producer's queue or pipe is
+//  full, or unacknowledged records fill `producer/max_unacked_bytes`. The
+//  function then logs nothing. For other errors, errno is as after
+//  `dafka_producer_msg_send`.
+DAFKA_EXPORT int
+    dafka_producer_msg_try_send (dafka_producer_msg_t *self, zactor_t *producer);
 
 //  A new copy of the content with a NUL after it. The caller owns it, and frees
 //  it with `zstr_free`. NULL when the message is empty, there is no memory, or
@@ -630,7 +688,7 @@ DAFKA_EXPORT void
 //  record once. It delivers records of different partitions in the order in
 //  which they arrive. `dafka_consumer_msg_recv` reads the next record. A
 //  consumer does not store its position: each new consumer begins where
-//  `consumer/offset/reset` says, or where `dafka_consumer_seek` says.
+//  `consumer/offset/reset` says.
 //
 //  Records wait for the application in the record pipe, which is a pair of
 //  sockets and a queue. `zsys_set_pipehwm` limits the number of these records,
@@ -766,33 +824,6 @@ DAFKA_EXPORT int
 DAFKA_EXPORT int
     dafka_consumer_unsubscribe (dafka_consumer_t *self, const char *topic);
 
-//  Continues to read a partition at another record. `partition` is the address
-//  of its producer, as `dafka_consumer_msg_address` returns it. `sequence` is
-//  the sequence of the record to read next; 0 is the first record of the
-//  partition. The topic must be subscribed. When this function has returned,
-//  `dafka_consumer_msg_recv` returns no record of this partition from before
-//  the call: the next one is the record `sequence`, or, if the partition does
-//  not have it yet, the same record later. Other partitions keep their
-//  positions.
-//
-//  The consumer requests the records from the producer or from a store, so
-//  records that were published before the call can be read again if a peer
-//  still has them. The consumer may not know the partition yet. Then it applies
-//  the position when a peer mentions the partition. So a program can store the
-//  sequence of the record that it has processed last, and continue after it
-//  when it starts again. The consumer stores such positions for the partitions
-//  that it does not read now, at most 1,000,000 of them, and forgets the oldest
-//  first.
-//
-//  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is
-//  not subscribed, `partition` is empty or longer than 255 bytes, or `sequence`
-//  is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
-//  records from the record source itself; ESRCH when the consumer has ended.
-//  The position is then unchanged.
-DAFKA_EXPORT int
-    dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
-                         uint64_t sequence);
-
 //  The address of the consumer, by which peers identify it: 32 hexadecimal
 //  digits. The string is borrowed, and valid until the consumer is destroyed.
 //  NULL when `self` is NULL.
@@ -843,14 +874,6 @@ DAFKA_EXPORT void
 //  To keep many records, take their contents out of the message
 //  (`dafka_consumer_msg_get_content`): a message with one record can keep a
 //  whole batch of 64 KiB in memory.
-//
-//  A record has a sequence, which is its offset in its partition. It can have a
-//  timestamp, a key and headers. A message gets all of these from a consumer of
-//  this library, but not from a sink of the application: there, a record
-//  consists of three frames. A program that reads records from the record
-//  source itself (`zmsg_recv`) gets the same three frames. If it reads its
-//  first 2,000 records so, then messages that receive one of the next 2,000
-//  records may also lack these properties.
 //
 //  EXAMPLE
 //
@@ -930,71 +953,11 @@ DAFKA_EXPORT const byte *
 DAFKA_EXPORT size_t
     dafka_consumer_msg_content_size (dafka_consumer_msg_t *self);
 
-//  Moves the content out of the message, which keeps the other properties of
-//  the record. The caller owns the frame, and destroys it with
-//  `zframe_destroy`. NULL when there is no content or `self` is NULL.
+//  Moves the content out of the message, which keeps the names of topic and
+//  partition. The caller owns the frame, and destroys it with `zframe_destroy`.
+//  NULL when there is no content or `self` is NULL.
 DAFKA_EXPORT zframe_t *
     dafka_consumer_msg_get_content (dafka_consumer_msg_t *self);
-
-//  The sequence of the record: its offset in its partition, from 0. UINT64_MAX
-//  when the message is empty, when `self` is NULL, or when the record came over
-//  a sink of the application.
-DAFKA_EXPORT uint64_t
-    dafka_consumer_msg_sequence (dafka_consumer_msg_t *self);
-
-//  The timestamp of the record, in milliseconds since the Unix epoch. If the
-//  application has set no timestamp, it is the time at which the producer
-//  published the record, by the producer's clock. -1 when the record has no
-//  timestamp: nodes of libdafka 0.1.0 send none. -1 also when the record came
-//  over a sink of the application, when the message is empty, or when `self` is
-//  NULL.
-DAFKA_EXPORT int64_t
-    dafka_consumer_msg_timestamp (dafka_consumer_msg_t *self);
-
-//  The key of the record. It is borrowed, and valid until the message receives
-//  the next record or is destroyed. NULL when the record has no key, when the
-//  message is empty, or when `self` is NULL. An empty key is not NULL.
-DAFKA_EXPORT const byte *
-    dafka_consumer_msg_key (dafka_consumer_msg_t *self);
-
-//  The length of the key in bytes. 0 when the record has no key, when the
-//  message is empty, or when `self` is NULL.
-DAFKA_EXPORT size_t
-    dafka_consumer_msg_key_size (dafka_consumer_msg_t *self);
-
-//  The value of the record's header with this name. If several headers have
-//  this name, the last one counts. The function stores the length of the value
-//  in bytes in `*size_p`, unless `size_p` is NULL. The value is borrowed, and
-//  valid until the message receives the next record or is destroyed. NULL and
-//  the length 0 when there is no such header, or when an argument other than
-//  `size_p` is NULL. An empty value is not NULL.
-DAFKA_EXPORT const byte *
-    dafka_consumer_msg_header (dafka_consumer_msg_t *self, const char *name, size_t *size_p);
-
-//  The value of the record's first header. The headers have the order in which
-//  the application has set them. All else is as with
-//  `dafka_consumer_msg_next_header`.
-DAFKA_EXPORT const byte *
-    dafka_consumer_msg_first_header (dafka_consumer_msg_t *self, size_t *size_p);
-
-//  The value of the record's next header. For a new record, this is the first
-//  header. The function stores the length of the value in bytes in `*size_p`,
-//  unless `size_p` is NULL. Afterwards, `dafka_consumer_msg_header_name`
-//  returns the name of this header. The value is borrowed, and valid until the
-//  message receives the next record or is destroyed. NULL and the length 0
-//  after the last header, when the message is empty, or when `self` is NULL. An
-//  empty value is not NULL.
-DAFKA_EXPORT const byte *
-    dafka_consumer_msg_next_header (dafka_consumer_msg_t *self, size_t *size_p);
-
-//  The name of the header that `dafka_consumer_msg_first_header` or
-//  `dafka_consumer_msg_next_header` has returned last. The string is borrowed,
-//  and valid until the next call of these functions, until the message receives
-//  the next record, or until it is destroyed. "" when they have returned no
-//  header. A name can contain a NUL only if the record comes from another
-//  library. NULL when `self` is NULL.
-DAFKA_EXPORT const char *
-    dafka_consumer_msg_header_name (dafka_consumer_msg_t *self);
 
 //  Waits for the next record of a consumer and reads it into the message. The
 //  new record replaces the previous one.

@@ -40,10 +40,10 @@ mod send_queue;
 
 use intake::Intake;
 use press::Press;
-use send_queue::{Limits, QUEUED};
+use send_queue::{Acks, FLUSH, Limits, QUEUED};
 
 pub use owner::{RecordPipe, SendError, TooLong, address};
-pub use send_queue::MAX_COPIED_LEN_BYTES;
+pub use send_queue::{Flushed, MAX_COPIED_LEN_BYTES};
 
 /// The form of the command that publishes a record. It differs between the two generations of the C API.
 #[derive(Clone, Copy)]
@@ -290,6 +290,7 @@ impl Role for ProducerRole<'_> {
                 // Stores then detect at once which records they have missed.
                 self.producer.send_head(now_ms, &mut common.outbox);
             }
+            (FLUSH, _) => self.intake.mark(self.received_count),
             (ABANDON, _) => self.is_abandoned = true,
             (GET_ADDRESS, _) => {
                 let pointer = self.addresses.last().map_or(0, |address| address.as_ptr() as usize);
@@ -467,9 +468,15 @@ impl ProducerRole<'_> {
         });
     }
 
-    /// Informs the owner how many records are acknowledged, and how many bytes are unacknowledged.
+    /// Informs the owner which records are acknowledged, and how many bytes are unacknowledged.
     fn inform_owner(&mut self) {
         let acknowledged = self.received_count - self.producer.unproven();
+        self.intake.set_acks(Acks {
+            received_count: self.received_count,
+            count: acknowledged,
+            head: self.producer.proven_head(),
+            has_dropped: self.producer.dropped_unproven() > 0,
+        });
         let now_ms = now_ms();
         self.acknowledged.0.store(acknowledged, Ordering::Relaxed);
         // With a twin, ACKs that prove nothing still free memory.

@@ -1,6 +1,7 @@
 //! What the C functions share: the panic boundary, conversion of arguments, and waiting for input.
 
 use crate::actor;
+use crate::actor::producer::SendError;
 use crate::czmq::exit::{self, Running};
 use crate::czmq::owned::ZFrame;
 use crate::czmq::{self, sys};
@@ -14,69 +15,86 @@ use zmq::POLLIN;
 
 /// Why a C function failed, such as an argument that it cannot use.
 pub(super) struct Failure {
-    /// The text of one log line.
-    text: Cow<'static, str>,
-    /// The value of `errno` after the function has returned. `None`: the function does not set it.
-    errno: Option<c_int>,
+    /// The text of one log line. `None`: the function logs nothing.
+    text: Option<Cow<'static, str>>,
+    /// The error number for the C program.
+    errno: c_int,
 }
 
 impl Failure {
+    /// A failure that a program expects, such as a timeout.
+    pub(super) fn expected(errno: c_int) -> Failure {
+        Failure { text: None, errno }
+    }
+
+    /// The same failure with another error number.
     pub(super) fn with_errno(self, errno: c_int) -> Failure {
-        Failure { errno: Some(errno), ..self }
+        Failure { errno, ..self }
+    }
+
+    fn logged(text: impl Into<Cow<'static, str>>, errno: c_int) -> Failure {
+        Failure { text: Some(text.into()), errno }
     }
 }
 
 impl From<&'static str> for Failure {
     fn from(text: &'static str) -> Failure {
-        Failure { text: text.into(), errno: None }
+        Failure::logged(text, libc::EINVAL)
     }
 }
 
 impl From<String> for Failure {
     fn from(text: String) -> Failure {
-        Failure { text: text.into(), errno: None }
+        Failure::logged(text, libc::EINVAL)
     }
 }
 
 impl From<actor::command::Ended> for Failure {
     fn from(ended: actor::command::Ended) -> Failure {
-        ended.to_string().into()
+        Failure::logged(ended.to_string(), libc::EPIPE)
     }
 }
 
 impl From<actor::producer::TooLong> for Failure {
     fn from(error: actor::producer::TooLong) -> Failure {
-        error.to_string().into()
+        Failure::logged(error.to_string(), libc::EMSGSIZE)
     }
 }
 
-impl From<actor::producer::SendError> for Failure {
-    fn from(error: actor::producer::SendError) -> Failure {
-        error.to_string().into()
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Failure {
+        match error {
+            SendError::Ended(ended) => ended.into(),
+            SendError::OutOfMemory => Failure::logged(error.to_string(), libc::ENOMEM),
+            SendError::Refused(refused) => refused.into(),
+        }
     }
 }
 
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Failure {
-        Failure::from(error.to_string()).with_errno(libc::EMSGSIZE)
+        Failure::logged(error.to_string(), libc::EMSGSIZE)
     }
 }
 
 pub(super) type Outcome<T> = Result<T, Failure>;
 
-/// Runs the body of a C function. A failure or a panic becomes a log line, and the function returns `fallback`.
+/// Runs the body of a C function. A failure or a panic becomes a log line and an error number, and the function returns
+/// `fallback`.
 pub(super) fn entry<T>(name: &str, fallback: T, body: impl FnOnce() -> Outcome<T>) -> T {
-    let failure = match catch_unwind(AssertUnwindSafe(body)) {
+    let Failure { text, errno } = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
         Ok(Err(failure)) => failure,
-        Err(panic) => format!("internal error: {}", actor::panic_text(&*panic)).into(),
+        Err(panic) => {
+            Failure::logged(format!("internal error: {}", actor::panic_text(&*panic)), libc::EFAULT)
+        }
     };
     exit::hold_application();
-    czmq::log::error_at_edge(format_args!("{name}: {}", failure.text));
-    if let Some(errno) = failure.errno {
-        // SAFETY: the function returns the address of this thread's error number.
-        unsafe { *libc::__errno_location() = errno };
+    if let Some(text) = text {
+        czmq::log::error_at_edge(format_args!("{name}: {text}"));
     }
+    // SAFETY: the C library returns a pointer to the error number of this thread.
+    unsafe { *libc::__errno_location() = errno };
     fallback
 }
 

@@ -203,7 +203,7 @@ impl dafka_consumer_t {
             let errno = match error {
                 SeekError::NotSubscribed => libc::EINVAL,
                 SeekError::NotReader => libc::ENOTSUP,
-                SeekError::Ended(_) | SeekError::Other(_) => libc::ESRCH,
+                SeekError::Ended(_) | SeekError::Other(_) => libc::EPIPE,
             };
             Failure::from(error.to_string()).with_errno(errno)
         })
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn dafka_consumer_unsubscribe(
 ///
 /// Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is not subscribed, `partition` is empty or
 /// longer than 255 bytes, or `sequence` is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
-/// records from the record source itself; ESRCH when the consumer has ended. The position is then unchanged.
+/// records from the record source itself; EPIPE when the consumer has ended. The position is then unchanged.
 ///
 /// # Safety
 /// `self` is NULL or a live consumer; `topic` and `partition` are NULL or strings.
@@ -328,12 +328,9 @@ pub unsafe extern "C" fn dafka_consumer_seek(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_consumer_seek", -1, || unsafe {
-        let invalid = |failure: Failure| failure.with_errno(libc::EINVAL);
-        let consumer = consumer(self_).map_err(invalid)?;
-        let topic = topic(topic_).map_err(invalid)?;
-        let producer = bytes(partition, "partition").map_err(invalid)?;
+        let (consumer, topic, producer) = (consumer(self_)?, topic(topic_)?, bytes(partition, "partition")?);
         if !(1..=MAX_NAME_LEN).contains(&producer.len()) || sequence == u64::MAX {
-            return Err(invalid("the partition or the sequence is invalid".into()));
+            return Err("the partition or the sequence is invalid".into());
         }
         consumer.seek(PartitionName { topic, producer }, sequence)?;
         Ok(0)

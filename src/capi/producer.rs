@@ -4,11 +4,16 @@
 //! all subscribed nodes. It keeps each record until stores have acknowledged it, so that consumers and stores can
 //! request records that they missed (RFC 46/DAFKA, "Topics, Partitions and Records" and "The RECORD Command").
 //! `zactor_new` starts a producer with a `dafka_producer_args_t`. `dafka_producer_msg_send` hands records to the
-//! producer. Several threads may call this function with one producer at the same time. All other functions with this
-//! producer are for one thread at a time, and only while no other thread is sending.
+//! producer. Several threads may call this function with one producer at the same time, and also
+//! `dafka_producer_msg_try_send`, `dafka_producer_flush`, `dafka_producer_unacked` and `dafka_producer_acked`. All other
+//! functions with this producer are for one thread at a time, and only while no other thread uses the producer.
 //!
 //! `zactor_destroy` ends a producer. The producer first publishes all records that were sent to it. Then it waits until
 //! every record is acknowledged. Without a store it waits for ever, unless `producer/terminate_unacked` is 1.
+//!
+//! A record that is not acknowledged is lost when the process dies. `dafka_producer_flush` waits until all records are
+//! acknowledged, with a timeout. A program can send many records and then flush once: the producer publishes and stores
+//! acknowledge records in batches, and a flush costs about one round trip to a store and its disk.
 //!
 //! # Configuration
 //!
@@ -69,6 +74,11 @@
 //!     }
 //!     dafka_producer_msg_destroy (&msg);
 //!
+//!     //  Without a store, the records stay unacknowledged
+//!     int rc = dafka_producer_flush (producer, 100);
+//!     assert (rc == -1 && errno == EAGAIN);
+//!     assert (dafka_producer_unacked (producer) == 3);
+//!
 //!     zactor_destroy (&producer);
 //!     zactor_destroy (&tower);
 //!     zconfig_destroy (&config);
@@ -76,12 +86,16 @@
 //! }
 //! ```
 
-use super::boundary::{bytes, entry, run_actor, settings, socket_of};
+use super::boundary::{Failure, Outcome, bytes, entry, run_actor, settings, socket_of};
 use super::selftest;
 use crate::actor::Error;
-use crate::actor::producer;
+use crate::actor::command::Ended;
+use crate::actor::producer::{self, Flushed, RecordPipe};
+use crate::czmq;
 use crate::czmq::sys::{zactor_t, zconfig_t, zsock_t};
-use std::ffi::{c_char, c_void};
+use crate::net::Pipe;
+use std::ffi::{c_char, c_int, c_void};
+use std::time::Duration;
 
 /// The arguments of `dafka_producer`. The caller keeps topic and configuration, and may free them after `zactor_new`
 /// has returned.
@@ -144,6 +158,104 @@ pub unsafe extern "C" fn dafka_producer_address(self_: *mut zactor_t) -> *const 
         let pipe = socket_of(self_, "producer")?;
         Ok(producer::address(&pipe)?.cast())
     })
+}
+
+/// Waits until all records are acknowledged that were sent before the call: by this thread, and by other threads whose
+/// call of a sending function returned before. An acknowledged record is on the disk of a store, or of
+/// `producer/min_stores` different stores (unless `store/sync` is `never`). Records that are sent during the call do not
+/// prolong the wait. A producer that gathers records publishes them at once.
+///
+/// `timeout_msecs` limits the wait, in milliseconds. -1: no limit. 0: the function only checks.
+///
+/// Returns 0 when all these records are acknowledged, also if there are none. Otherwise returns -1 and sets errno:
+///
+/// - `EAGAIN`: the time was over before. The producer keeps the records, and publishes them to a store that comes later.
+/// - `EINTR`: a signal ended the wait, if CZMQ handles SIGINT and SIGTERM (see "Signals" in dafka(7)). While
+///   `zsys_interrupted` is set, the function does not wait. To flush after the signal, set `zsys_interrupted` to 0 first.
+/// - `EIO`: the producer can no longer find out whether all records are acknowledged. This happens only if another
+///   producer has used the same address for long, see `dafka_producer_address`. All further calls then fail in this way.
+///   Start another producer, and send again all records that no earlier flush has confirmed.
+/// - `EPIPE`: the producer has ended.
+/// - `EINVAL`: the actor is NULL or not a producer, or belongs to the process that forked this one.
+///
+/// The last two errors are logged. Records that a program has written into the pipe itself (`P`) count too, if the
+/// program has called `dafka_producer_address` after its first `P`. The function can also be called with a publisher.
+///
+/// # Safety
+/// `self` is NULL or a live actor that runs `dafka_producer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_flush(self_: *mut zactor_t, timeout_msecs: c_int) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_flush", -1, || unsafe {
+        let timeout = u64::try_from(timeout_msecs).ok().map(Duration::from_millis);
+        let pipe = socket_of(self_, "producer")?;
+        let errno = match producer_at(&pipe)?.flush(timeout, &mut || !czmq::interrupted())? {
+            Flushed::All => return Ok(0),
+            Flushed::TimedOut => libc::EAGAIN,
+            Flushed::Interrupted => libc::EINTR,
+            Flushed::Dropped => libc::EIO,
+        };
+        Err(Failure::expected(errno))
+    })
+}
+
+/// How many records are not acknowledged, of all records that were sent to the producer. This includes records that the
+/// producer has not published yet.
+///
+/// Returns -1 when the producer has ended, or `self` is NULL or not a producer. errno is as after `dafka_producer_flush`.
+/// A record whose acknowledgement may have been for a record of another producer with the same address counts as not
+/// acknowledged (see `dafka_producer_address`). Records that a program has written into the pipe itself count once the
+/// producer has read them.
+///
+/// # Safety
+/// `self` is NULL or a live actor that runs `dafka_producer`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_unacked(self_: *mut zactor_t) -> i64 {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_unacked", -1, || unsafe {
+        let pipe = socket_of(self_, "producer")?;
+        Ok(i64::try_from(producer_at(&pipe)?.unacked_count()?).unwrap_or(i64::MAX))
+    })
+}
+
+/// Sets `*sequence` to the sequence of the latest acknowledged record. All earlier records of the partition are then
+/// acknowledged too.
+///
+/// Returns 0, or -1 when no record of the partition is acknowledged yet (errno is `EAGAIN`, and the function logs
+/// nothing). Also returns -1 when the producer has ended, or an argument is NULL or not a producer; errno is then as after
+/// `dafka_producer_flush`. When the function returns -1, `*sequence` is unchanged.
+///
+/// The sequence is one of the partition whose name `dafka_producer_address` returns. When the producer takes a new
+/// address, its unacknowledged records begin at 0 in a new partition, and no record of the new partition is acknowledged
+/// at first. So a program that stores the sequence together with the address asks for the address before and after this
+/// call, and repeats both if the address has changed. While the producer waits for a new address, the sequence does not
+/// increase.
+///
+/// # Safety
+/// `self` is NULL or a live actor that runs `dafka_producer`; `sequence` is NULL or points to a number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_acked(self_: *mut zactor_t, sequence: *mut u64) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_acked", -1, || unsafe {
+        let sequence = sequence.as_mut().ok_or("the sequence is NULL")?;
+        let pipe = socket_of(self_, "producer")?;
+        *sequence = producer_at(&pipe)?.acked_head()?.ok_or(Failure::expected(libc::EAGAIN))?;
+        Ok(0)
+    })
+}
+
+/// The producer at the other end of a pipe.
+fn producer_at(pipe: &Pipe) -> Outcome<RecordPipe<'_>> {
+    const NO_PRODUCER: &str = "the actor is not a producer that has started";
+    if pipe.is_foreign() {
+        return Err(NO_PRODUCER.into());
+    }
+    let producer = RecordPipe::new(pipe);
+    match producer.is_of_producer() {
+        true => Ok(producer),
+        false if pipe.has_actor() => Err(NO_PRODUCER.into()),
+        false => Err(Ended.into()),
+    }
 }
 
 /// Runs the self test of this class, as `dafka_selftest` does. It calls the functions of the class, and prints " *

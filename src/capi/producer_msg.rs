@@ -60,11 +60,11 @@
 //! }
 //! ```
 
-use super::boundary::{Outcome, bytes, c_strdup, entry, entry_void, socket_of, take_frame};
+use super::boundary::{Failure, Outcome, bytes, c_strdup, entry, entry_void, socket_of, take_frame};
 use super::object::{into_c, take_back};
 use super::selftest;
-use crate::actor::command::send_last;
-use crate::actor::producer::{MAX_COPIED_LEN_BYTES, PRODUCER, RecordPipe, SendError};
+use crate::actor::command::{Ended, send_last};
+use crate::actor::producer::{MAX_COPIED_LEN_BYTES, PRODUCER, RecordPipe};
 use crate::czmq::{
     self,
     owned::ZFrame,
@@ -146,49 +146,62 @@ impl dafka_producer_msg_t {
         }
     }
 
-    /// Hands the record to a producer of this library. Then the message is empty, also when the producer has ended.
-    fn send(&mut self, pipe: &RecordPipe) -> Outcome<c_int> {
-        let content = self.content().ok_or("the message is empty")?;
-        pipe.check_len(content.len())?;
-        let attributes = self.attributes.as_attributes();
-        if content.len() <= MAX_COPIED_LEN_BYTES || attributes.has_key_or_headers() {
-            let sent = pipe.send_with(attributes, content);
-            if !matches!(sent, Err(SendError::OutOfMemory)) {
-                self.content = Content::Empty;
-                self.attributes.clear();
-            }
-            sent?;
-        } else {
-            let timestamp_ms = attributes.timestamp_ms;
-            self.attributes.clear();
-            let mut frame = match std::mem::replace(&mut self.content, Content::Empty) {
-                Content::Long(frame) => frame,
-                Content::Theirs(frame) => Frame::wrap(frame),
-                Content::Short | Content::Empty => unreachable!("the content is long"),
-            };
-            pipe.send(&mut frame, timestamp_ms)?;
+    /// Hands the record to an actor, and empties the message. Waits while there is no room, as long as `is_patient`
+    /// returns true. Returns false when the record was not sent. The message then keeps the record.
+    fn send(&mut self, pipe: &Socket, is_patient: &mut dyn FnMut() -> bool) -> Outcome<bool> {
+        if pipe.is_foreign() {
+            return self.send_plainly(pipe, is_patient);
         }
-        Ok(0)
+        let pipe = RecordPipe::new(pipe);
+        pipe.check_len(self.content().map_or(0, <[u8]>::len))?;
+        let has_block = self.attributes.as_attributes().has_key_or_headers();
+        if let Content::Theirs(frame) = &mut self.content
+            && frame.content().is_some_and(|content| content.len() > MAX_COPIED_LEN_BYTES)
+        {
+            self.content = Content::Long(Frame::wrap(std::mem::take(frame)));
+        }
+        let timestamp_ms = self.attributes.timestamp_ms;
+        let is_sent = match &mut self.content {
+            Content::Long(frame) if !has_block => {
+                let sent = pipe.send_while(frame, timestamp_ms, is_patient);
+                // An actor that ends may have taken a long content.
+                if frame.as_ref().is_empty() {
+                    self.empty();
+                }
+                sent?
+            }
+            _ => {
+                let content = self.content().ok_or("the message is empty")?;
+                pipe.send_copy_while(self.attributes.as_attributes(), content, is_patient)?
+            }
+        };
+        if is_sent {
+            self.empty();
+        }
+        Ok(is_sent)
     }
 
-    /// Sends `P` and the content to an actor that does not belong to this library, and empties the message. Waits while
-    /// the actor's pipe is full, unless a signal interrupts the wait.
-    fn send_plainly(&mut self, pipe: &Socket) -> Outcome<c_int> {
+    fn empty(&mut self) {
+        self.content = Content::Empty;
+        self.attributes.clear();
+    }
+
+    /// Sends `P` and the content to an actor that does not belong to this library. Otherwise as
+    /// [`dafka_producer_msg_t::send`].
+    fn send_plainly(&mut self, pipe: &Socket, is_patient: &mut dyn FnMut() -> bool) -> Outcome<bool> {
         let mut frame =
             Frame::try_copy(self.content().ok_or("the message is empty")?).ok_or("out of memory")?;
         let mut command = Frame::copy(PRODUCER.command);
         while !pipe.try_send(&mut command, true).map_err(|error| error.to_string())? {
-            if czmq::interrupted() || poll(&mut [pipe.item(POLLOUT)], ROOM_CHECK_MS).is_err() {
-                // CZMQ's sending functions do not log an interrupted wait either.
-                return Ok(-1);
+            if !is_patient() || poll(&mut [pipe.item(POLLOUT)], ROOM_CHECK_MS).is_err() {
+                return Ok(false);
             }
         }
-        self.content = Content::Empty;
-        self.attributes.clear();
-        match send_last(pipe, &mut frame) {
-            true => Ok(0),
-            false => Err("the actor has ended".into()),
+        if !send_last(pipe, &mut frame) {
+            return Err(Ended.into());
         }
+        self.empty();
+        Ok(true)
     }
 
     /// Sets a copy of `content`, which may be a part of the current content.
@@ -222,11 +235,6 @@ impl dafka_producer_msg_t {
 unsafe fn msg<'a>(self_: *mut dafka_producer_msg_t) -> Outcome<&'a mut dafka_producer_msg_t> {
     // SAFETY: the caller's promise.
     unsafe { self_.as_mut() }.ok_or("the message is NULL".into())
-}
-
-/// Adds the `errno` of an invalid argument.
-fn valid<T>(argument: Outcome<T>) -> Outcome<T> {
-    argument.map_err(|failure| failure.with_errno(libc::EINVAL))
 }
 
 /// The octets behind a C pointer, which may be NULL when there are none.
@@ -401,10 +409,10 @@ pub unsafe extern "C" fn dafka_producer_msg_set_key(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_set_key", -1, || unsafe {
-        let msg = valid(msg(self_))?;
+        let msg = msg(self_)?;
         let key = match (data.is_null(), size) {
             (true, 0) => None,
-            _ => Some(valid(octets(data, size, "the key"))?),
+            _ => Some(octets(data, size, "the key")?),
         };
         if size > MAX_KEY_LEN_BYTES {
             return Err(PushError::KeyTooLong.into());
@@ -435,8 +443,8 @@ pub unsafe extern "C" fn dafka_producer_msg_set_header(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_set_header", -1, || unsafe {
-        let (msg, name) = (valid(msg(self_))?, valid(bytes(name, "the name"))?);
-        let value = valid(octets(data, size, "the value"))?;
+        let (msg, name) = (msg(self_)?, bytes(name, "the name")?);
+        let value = octets(data, size, "the value")?;
         msg.attributes.set_header(name, value)?;
         Ok(0)
     })
@@ -464,21 +472,25 @@ pub unsafe extern "C" fn dafka_producer_msg_set_timestamp(self_: *mut dafka_prod
 ///
 /// The function waits while the producer's queue is full. The queue is full when it contains as many records as the
 /// producer's pipe has room for (`zsys_set_pipehwm`), or 16 MiB of records. The function also waits while
-/// unacknowledged records fill `producer/max_unacked_bytes`. A signal does not end these waits.
+/// unacknowledged records fill `producer/max_unacked_bytes`. If CZMQ handles SIGINT and SIGTERM, these signals end the
+/// waits (see "Signals" in dafka(7)). While `zsys_interrupted` is set, the function does not wait.
 ///
 /// Several threads may send to one producer at once, each with its own message. The producer publishes the records of
-/// each thread in the order in which the thread has sent them. While another thread may be sending, do not call other
-/// functions with the producer. If a signal may have interrupted `zactor_new`, call `dafka_producer_address` before the
+/// each thread in the order in which the thread has sent them. See dafka_producer(3) for the functions that may be called
+/// meanwhile. If a signal may have interrupted `zactor_new`, call `dafka_producer_address` before the
 /// threads begin to send.
 ///
 /// An actor that does not belong to this library (a test double, a filter) receives a message of two frames, `P` and
 /// the content, without the attributes. The function waits while the pipe of this actor is full. A signal ends this wait (see "Signals" in
 /// dafka(7)).
 ///
-/// Returns 0, or -1. It returns -1 when the message is empty, when an argument is NULL, or when the content is longer
-/// than `producer/max_record_bytes`. If the content is too long, the log contains the limit and the size of the
-/// content, and the message keeps its content. It also keeps the content when -1 means that there is no memory for a
-/// copy. The function also returns -1 when the producer has ended, or belongs to the process that forked this one.
+/// Returns 0, or -1. When it returns -1, the record is not sent, and the message keeps its content. errno is then:
+///
+/// - `EINTR`: a signal ended the wait. The function logs nothing.
+/// - `ENOMEM`: there is no memory for a copy of the content.
+/// - `EMSGSIZE`: the content is longer than `producer/max_record_bytes`. The log contains the limit and the length.
+/// - `EPIPE`: the producer has ended. If it ends during the call, a content of more than 16 KiB may be lost.
+/// - `EINVAL`: the message is empty, an argument is NULL, or the producer belongs to the process that forked this one.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `producer` is NULL or a live actor.
@@ -489,12 +501,37 @@ pub unsafe extern "C" fn dafka_producer_msg_send(
 ) -> c_int {
     // SAFETY: the caller's promise.
     entry("dafka_producer_msg_send", -1, || unsafe {
-        let msg = msg(self_)?;
-        let pipe = socket_of(producer, "producer")?;
-        if pipe.is_foreign() {
-            return msg.send_plainly(&pipe);
+        match msg(self_)?.send(&socket_of(producer, "producer")?, &mut || !czmq::interrupted())? {
+            true => Ok(0),
+            false => Err(Failure::expected(libc::EINTR)),
         }
-        msg.send(&RecordPipe::new(&pipe))
+    })
+}
+
+/// As `dafka_producer_msg_send`, but does not wait for room. So a program that must not block can keep the record, or
+/// drop it.
+///
+/// The function does not wait for the network or for a store. It may have to wait for the producer's thread, if the
+/// program itself has filled the producer's pipe with commands.
+///
+/// Returns 0, or -1. When it returns -1, the record is not sent, and the message keeps its content. errno is then
+/// `EAGAIN` if `dafka_producer_msg_send` would wait now: the producer's queue or pipe is full, or unacknowledged records
+/// fill `producer/max_unacked_bytes`. The function then logs nothing. For other errors, errno is as after
+/// `dafka_producer_msg_send`.
+///
+/// # Safety
+/// `self` is NULL or a live message; `producer` is NULL or a live actor.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dafka_producer_msg_try_send(
+    self_: *mut dafka_producer_msg_t,
+    producer: *mut zactor_t,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    entry("dafka_producer_msg_try_send", -1, || unsafe {
+        match msg(self_)?.send(&socket_of(producer, "producer")?, &mut || false)? {
+            true => Ok(0),
+            false => Err(Failure::expected(libc::EAGAIN)),
+        }
     })
 }
 

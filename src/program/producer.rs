@@ -49,7 +49,7 @@ impl Producer {
         let pipe = RecordPipe::new(self.actor.pipe());
         pipe.check_len(content.as_ref().len())?;
         self.given += 1;
-        Ok(pipe.send_while(content, &mut || !signals.is_pending())?)
+        Ok(pipe.send_while(content, None, &mut || !signals.is_pending())?)
     }
 
     /// Counts records that will not be published.

@@ -105,6 +105,8 @@ pub struct Producer<P> {
     /// while `is_doubtful`. The first run may also have records before `first_kept`.
     kept: VecDeque<KeptRun<P>>,
     first_kept: u64,
+    /// Records before this offset are acknowledged, and no ACK of them may be for a twin's record.
+    proven: u64,
     /// Records before this offset are acknowledged.
     acknowledged: u64,
     /// How many runs at the start of `kept` are acknowledged completely.
@@ -161,6 +163,7 @@ impl<P: Payload> Producer<P> {
             head: PositionTemplate::new(id::HEAD, topic, address, topic)?,
             kept: VecDeque::new(),
             first_kept: 0,
+            proven: 0,
             acknowledged: 0,
             acknowledged_run_count: 0,
             kept_len_bytes: 0,
@@ -188,7 +191,14 @@ impl<P: Payload> Producer<P> {
     /// Numbers the records from `first` instead of from 0, when stores already have the partition's records before
     /// `first`. To be called before the first record is published.
     pub fn with_first_offset(self, first: u64) -> Self {
-        Producer { first_kept: first, acknowledged: first, next: first, unpublished: first, ..self }
+        Producer {
+            first_kept: first,
+            proven: first,
+            acknowledged: first,
+            next: first,
+            unpublished: first,
+            ..self
+        }
     }
 
     /// A record counts as acknowledged when `min_stores` different stores have it. 0 has the same effect as 1.
@@ -544,6 +554,16 @@ impl<P: Payload> Producer<P> {
         self.next - self.first_kept + self.dropped_unproven
     }
 
+    /// How many of them the producer has dropped: it can no longer find out whether a store has them.
+    pub fn dropped_unproven(&self) -> u64 {
+        self.dropped_unproven
+    }
+
+    /// The last record of the current partition that is proven to be stored.
+    pub fn proven_head(&self) -> Option<u64> {
+        self.proven.checked_sub(1)
+    }
+
     /// How many records are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         (self.next - self.acknowledged) as usize
@@ -620,6 +640,7 @@ impl<P: Payload> Producer<P> {
         }
         if !self.is_doubtful {
             self.first_kept = self.acknowledged;
+            self.proven = self.acknowledged;
         }
         // A burst may have grown the queue while no store was connected. Release that memory.
         if self.kept.len() < self.kept.capacity() / 8 && self.kept.capacity() > 4_096 {

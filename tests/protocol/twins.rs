@@ -54,11 +54,11 @@ fn records_acknowledged_before_a_new_address_are_published_again() {
     assert_eq!((producer.unacknowledged(), producer.kept_count(), producer.is_drained()), (2, 8, false));
     ack(&mut producer, 9, &mut out);
     assert_eq!((producer.unacknowledged(), producer.kept_count(), producer.is_drained()), (0, 8, true));
-    assert_eq!((producer.is_done(), producer.unproven()), (false, 8));
+    assert_eq!((producer.is_done(), producer.unproven(), producer.proven_head()), (false, 8, Some(1)));
     assert_eq!((producer.kept_len_bytes(), producer.poll_notice(100_000)), (0, None));
     out.drain(|_, _| {});
     producer.renew(b"OTHER", 0).unwrap();
-    assert_eq!(producer.due_ms(), Some(0));
+    assert_eq!((producer.due_ms(), producer.proven_head()), (Some(0), None));
     producer.handle_timeout(0, &mut out);
     let mut again = Vec::new();
     out.drain(|_, content: Option<Content>| again.extend(content.map(|content| content[0])));
@@ -74,11 +74,11 @@ fn records_acknowledged_before_a_new_address_are_published_again() {
     }
     assert_eq!((producer.unacknowledged(), producer.kept_count()), (0, 63));
     // Dropped records remain unproven, whatever is acknowledged under another address.
-    assert_eq!(producer.unproven(), 108);
+    assert_eq!((producer.unproven(), producer.dropped_unproven(), producer.proven_head()), (108, 45, None));
     producer.renew(b"THIRD", 0).unwrap();
     subscribe(&mut producer);
     producer.handle_message(&crate::rig::ack(b"THIRD", 62, b""), UNKNOWN, &mut out);
-    assert_eq!((producer.is_done(), producer.unproven()), (true, 45));
+    assert_eq!((producer.is_done(), producer.unproven(), producer.proven_head()), (true, 45, Some(62)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::load::Load;
 use super::press::Press;
-use super::send_queue::{Entry, Limits, QueueReader, Volume};
+use super::send_queue::{Acks, Entry, Limits, QueueReader, Volume};
 use crate::actor::{BATCH_COUNT, Run};
 use crate::net::{Pipe, now_ms};
 use crate::protocol::Payload;
@@ -32,6 +32,9 @@ pub(super) struct Intake {
     default_limit_bytes: Option<u64>,
     /// The queue applies a limit now.
     has_reported_limit: bool,
+    /// What is acknowledged, and what was last reported.
+    acks: Acks,
+    reported_acks: Acks,
 }
 
 impl Intake {
@@ -47,6 +50,8 @@ impl Intake {
             has_exceeded_budget: false,
             default_limit_bytes: None,
             has_reported_limit: false,
+            acks: Acks::default(),
+            reported_acks: Acks::default(),
         }
     }
 
@@ -150,16 +155,28 @@ impl Intake {
         self.has_exceeded_budget && self.is_budget_used(held_bytes)
     }
 
+    /// Sets what is acknowledged, for the next report.
+    pub(super) fn set_acks(&mut self, acks: Acks) {
+        self.acks = acks;
+    }
+
+    /// See [`QueueReader::mark`].
+    pub(super) fn mark(&self, received_count: u64) {
+        self.queue.mark(received_count);
+    }
+
     /// Reports to the owner, given what the records occupy that the actor keeps.
     pub(super) fn report(&mut self, held_bytes: u64) {
         let Limits { max_unacked_bytes, .. } = *self.queue.limits();
         let published = mem::take(&mut self.published);
         let limit_bytes = self.limit_bytes();
-        if limit_bytes.is_none() && !self.has_reported_limit && published == Volume::default() {
+        let is_news = published != Volume::default() || self.acks != self.reported_acks;
+        if limit_bytes.is_none() && !self.has_reported_limit && !is_news {
             return;
         }
         self.has_reported_limit = limit_bytes.is_some();
-        let is_budget_used = self.queue.report(published, held_bytes, limit_bytes);
+        self.reported_acks = self.acks;
+        let is_budget_used = self.queue.report(published, held_bytes, limit_bytes, self.acks);
         // Without the key, this is how sending usually waits for the disk.
         if !is_budget_used || max_unacked_bytes.is_none() {
             return;

@@ -1,11 +1,12 @@
 //! Functions for the owner of a producer, called in the owner's thread. `pipe` is the owner's end of the actor's pipe.
 
-use super::send_queue::{MAX_COPIED_LEN_BYTES, Record, SendQueue};
+use super::send_queue::{Flushed, MAX_COPIED_LEN_BYTES, Record, SendQueue};
 use super::{GET_ADDRESS, PRODUCER};
 use crate::actor::command::{Ended, send_command};
 use crate::net::{Frame, Pipe, is_signal};
 use crate::wire::batch::{Attributes, BatchBuilder, MAX_BLOCK_LEN, OVERHEAD_BYTES, PushError};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A record is not published, because it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,29 +94,32 @@ impl<'a> RecordPipe<'a> {
         }
     }
 
-    /// Sends a record to the producer, with its own timestamp if it has one. Waits while there is no room. A long content
-    /// is not copied.
+    /// Sends a record to the producer, with its own timestamp if it has one. Waits while there is no room, as long as
+    /// `is_patient` returns true. Returns false when the record was not sent. Otherwise the frame of a long record is
+    /// empty.
     ///
     /// # Errors
     /// When the producer has ended.
-    pub fn send(&self, content: &mut Frame, timestamp_ms: Option<i64>) -> Result<(), Ended> {
-        self.send_record(Record::of(content, timestamp_ms), &mut || true).map(|_| ())
+    pub fn send_while(
+        &self,
+        content: &mut Frame,
+        timestamp_ms: Option<i64>,
+        is_patient: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, Ended> {
+        self.send_record(Record::of(content, timestamp_ms), is_patient)
     }
 
-    /// As [`RecordPipe::send`], for a record that is copied.
-    ///
-    /// # Errors
-    /// When the producer has ended.
-    pub fn send_copy(&self, content: &[u8]) -> Result<(), Ended> {
-        self.send_record(Record::Short(Attributes::default(), content), &mut || true).map(|_| ())
-    }
-
-    /// As [`RecordPipe::send`], for a record with any attributes, which is copied. Without a queue, the actor gets only
-    /// the content.
+    /// As [`RecordPipe::send_while`], for a record with any attributes, which is copied. Without a queue, the actor gets
+    /// only the content.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub fn send_with(&self, attributes: Attributes, content: &[u8]) -> Result<(), SendError> {
+    pub fn send_copy_while(
+        &self,
+        attributes: Attributes,
+        content: &[u8],
+        is_patient: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, SendError> {
         attributes.check()?;
         let mut batch;
         let record = match content.len() <= MAX_COPIED_LEN_BYTES {
@@ -130,21 +134,7 @@ impl<'a> RecordPipe<'a> {
                 Record::Built(&mut batch)
             }
         };
-        self.send_record(record, &mut || true)?;
-        Ok(())
-    }
-
-    /// As [`RecordPipe::send`], but stops waiting when `is_patient` returns false. Returns false when the record was
-    /// not sent.
-    ///
-    /// # Errors
-    /// When the producer has ended.
-    pub fn send_while(
-        &self,
-        content: &mut Frame,
-        is_patient: &mut dyn FnMut() -> bool,
-    ) -> Result<bool, Ended> {
-        self.send_record(Record::of(content, None), is_patient)
+        Ok(self.send_record(record, is_patient)?)
     }
 
     fn send_record(&self, mut record: Record, is_patient: &mut dyn FnMut() -> bool) -> Result<bool, Ended> {
@@ -154,6 +144,44 @@ impl<'a> RecordPipe<'a> {
                 send_command(self.pipe, PRODUCER.command, |pipe| record.send_content(pipe)).map(|()| true)
             }
         }
+    }
+
+    /// Waits until all records that were sent before are acknowledged. Stops waiting after `timeout`, and when
+    /// `is_patient` returns false.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn flush(
+        &self,
+        timeout: Option<Duration>,
+        is_patient: &mut dyn FnMut() -> bool,
+    ) -> Result<Flushed, Ended> {
+        self.queue()?.flush(self.pipe, timeout, is_patient)
+    }
+
+    /// How many of the records that were sent are not acknowledged.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn unacked_count(&self) -> Result<u64, Ended> {
+        self.queue()?.unacked_count()
+    }
+
+    /// The offset of the latest acknowledged record in the current partition, if any.
+    ///
+    /// # Errors
+    /// When the producer has ended.
+    pub fn acked_head(&self) -> Result<Option<u64>, Ended> {
+        self.queue()?.acked_head()
+    }
+
+    /// Whether the actor at the other end is a producer that runs.
+    pub fn is_of_producer(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    fn queue(&self) -> Result<&SendQueue, Ended> {
+        self.queue.as_deref().ok_or(Ended)
     }
 
     /// Sends a command that carries a record of `len_bytes`. `rest` sends the frames after the first one; it must not

@@ -38,8 +38,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use zmq::POLLOUT;
 
+mod flush;
 mod record;
 
+pub use flush::Flushed;
+pub(super) use flush::{Acks, FLUSH};
 pub use record::MAX_COPIED_LEN_BYTES;
 pub(super) use record::{Entry, Record, Volume};
 
@@ -49,9 +52,9 @@ pub(super) const QUEUED: &[u8] = b"$QUEUED";
 /// When records that are not yet published occupy this much memory, sending waits.
 const MAX_WAITING_BYTES: u64 = 16 << 20;
 
-/// How often a call that waits for room in the queue checks whether to stop waiting. When there is room, or the actor
-/// ends, the call continues at once.
-const ROOM_IN_QUEUE_CHECK: Duration = Duration::from_millis(100);
+/// How often a call that waits for room in the queue, or for ACKs, checks whether to stop waiting. When the wait is
+/// over, or the actor ends, the call continues at once.
+const PATIENCE_CHECK: Duration = Duration::from_millis(100);
 /// How often a call that waits for room in the pipe checks for it.
 const ROOM_IN_PIPE_CHECK: Duration = Duration::from_millis(1);
 
@@ -74,6 +77,8 @@ pub(super) struct SendQueue {
     state: Mutex<State>,
     /// Notified when there is room again, and when the actor has ended.
     changed: Condvar,
+    /// Notified when records are acknowledged for which a thread waits, and when the actor has ended.
+    acknowledged: Condvar,
 }
 
 #[derive(Default)]
@@ -81,6 +86,11 @@ struct State {
     entries: VecDeque<Entry>,
     /// Sent by the owner, and not yet published according to the actor's last report.
     waiting: Volume,
+    /// How many records the owner has sent with functions of the API.
+    sent_count: u64,
+    /// According to the actor's last report.
+    acks: Acks,
+    flushes: flush::Flushes,
     /// What the records occupy that the actor keeps, according to its last report.
     held_bytes: u64,
     /// The limit of what the unacknowledged records occupy; `None` = no limit.
@@ -134,7 +144,7 @@ impl SendQueue {
     }
 
     /// Hands a record to the actor. Waits while there is no room, as long as `is_patient` returns true. Returns false
-    /// when the record was not sent.
+    /// when the record was not sent; a long record is then unchanged.
     ///
     /// `command` is the first frame of the command that publishes a record, for a producer whose records travel through
     /// the pipe.
@@ -169,9 +179,8 @@ impl SendQueue {
         self.hand_over(pipe, len_bytes, &mut || true, |_| send_command(pipe, command, &mut rest)).map(|_| ())
     }
 
-    /// Calls `attempt` when there is room for a record, until it succeeds. If `attempt` has sent a message, this waits
-    /// until one more message fits into the pipe. So there is always room for the `$TERM` of zactor_destroy, which does
-    /// not wait.
+    /// Calls `attempt` when there is room for a record, until it succeeds. Then [makes room](SendQueue::leave_room) for
+    /// `$TERM`.
     fn hand_over(
         &self,
         pipe: &Pipe,
@@ -199,20 +208,30 @@ impl SendQueue {
                 state.waiting.add(len_bytes);
             }
             if !matches!(attempted, Attempt::NoRoom) {
+                state.sent_count += 1;
                 break true;
             }
-            state = self.wait(state, if is_full { ROOM_IN_QUEUE_CHECK } else { ROOM_IN_PIPE_CHECK });
             if !is_patient() {
                 break false;
             }
+            state = self.wait(state, if is_full { PATIENCE_CHECK } else { ROOM_IN_PIPE_CHECK });
         };
-        while has_called && !pipe.events().contains(POLLOUT) {
+        if has_called {
+            self.leave_room(pipe, state)?;
+        }
+        Ok(is_done)
+    }
+
+    /// Waits until one more message fits into the pipe. To be called after a message was sent. So there is always room
+    /// for the `$TERM` of zactor_destroy, which does not wait.
+    fn leave_room<'a>(&'a self, pipe: &Pipe, mut state: MutexGuard<'a, State>) -> Result<(), Ended> {
+        while !pipe.events().contains(POLLOUT) {
             if state.has_ended {
                 return Err(Ended);
             }
             state = self.wait(state, ROOM_IN_PIPE_CHECK);
         }
-        Ok(is_done)
+        Ok(())
     }
 
     /// Waits for a change, with the lock released.
@@ -352,7 +371,8 @@ impl QueueReader {
     pub(super) fn share(pipe: &Pipe, limits: Limits, uses_pipe: bool, load: &'static Load) -> QueueReader {
         let limit_bytes = limits.max_unacked_bytes;
         let state = Mutex::new(State { uses_pipe, limit_bytes, ..State::default() });
-        let queue = Arc::new(SendQueue { limits, load, state, changed: Condvar::new() });
+        let (changed, acknowledged) = (Condvar::new(), Condvar::new());
+        let queue = Arc::new(SendQueue { limits, load, state, changed, acknowledged });
         pipe.share(queue.clone());
         QueueReader(queue)
     }
@@ -393,20 +413,31 @@ impl QueueReader {
         self.0.lock().uses_pipe = true;
     }
 
-    /// Reports what the actor has published since the last report, and what the records occupy that it keeps now. One
-    /// call reports both, so that no record is missing in the sum. `limit_bytes` limits the sum from now on. True when
-    /// the limit is reached.
-    pub(super) fn report(&self, published: Volume, held_bytes: u64, limit_bytes: Option<u64>) -> bool {
+    /// Reports what the actor has published since the last report, what the records occupy that it keeps now, and what is
+    /// acknowledged. One call reports all this, so that no record is missing in a sum. `limit_bytes` limits the sum of the
+    /// memory from now on. True when the limit is reached.
+    pub(super) fn report(
+        &self,
+        published: Volume,
+        held_bytes: u64,
+        limit_bytes: Option<u64>,
+        acks: Acks,
+    ) -> bool {
         let mut state = self.0.lock();
         // A program that writes into the pipe directly has not added its records.
         state.waiting.count = state.waiting.count.saturating_sub(published.count);
         state.waiting.bytes = state.waiting.bytes.saturating_sub(published.bytes);
         (state.held_bytes, state.limit_bytes) = (held_bytes, limit_bytes);
+        state.acks = acks;
         let is_budget_used = self.0.is_budget_used(&state);
-        let wakes = state.waiting_threads > 0 && !self.0.is_full(&state);
+        let has_room = state.waiting_threads > 0 && !self.0.is_full(&state);
+        let is_flushed = state.end_flushes();
         drop(state);
-        if wakes {
+        if has_room {
             self.0.changed.notify_all();
+        }
+        if is_flushed {
+            self.0.acknowledged.notify_all();
         }
         is_budget_used
     }
@@ -419,6 +450,7 @@ impl Drop for QueueReader {
         let unused = (mem::take(&mut state.entries), state.press.take());
         drop(state);
         self.0.changed.notify_all();
+        self.0.acknowledged.notify_all();
         drop(unused);
     }
 }

@@ -94,7 +94,10 @@ fn produce(producer: &Actor, contents: &[&str]) {
             check!(dafka_producer_msg_send(msg, producer.0) == 0);
         }
         // An empty message cannot be sent.
-        quietly(|| check!(dafka_producer_msg_send(msg, producer.0) == -1));
+        quietly(|| {
+            check!(dafka_producer_msg_send(msg, producer.0) == -1);
+            check!(dafka_producer_msg_try_send(msg, producer.0) == -1);
+        });
         dafka_producer_msg_destroy(&mut msg);
     }
 }
@@ -118,6 +121,13 @@ pub(in crate::capi) fn producer(verbose: bool) {
     produce(&producer, &["three"]);
     early.check_records(&address, &["three"]);
     late.check_records(&address, &["three"]);
+    let mut sequence = 7;
+    // SAFETY: the producer is live.
+    unsafe {
+        check!(dafka_producer_flush(producer.0, 0) == -1);
+        check!(dafka_producer_unacked(producer.0) == 3);
+        check!(dafka_producer_acked(producer.0, &mut sequence) == -1 && sequence == 7);
+    }
 }
 
 /// Subscriptions, both kinds of sink, and invalid arguments.
@@ -251,6 +261,13 @@ pub(in crate::capi) fn store(verbose: bool) {
     let store = new_store();
     let (producer, address) = new_producer(&network);
     produce(&producer, &["one", "two", "three"]);
+    let mut sequence = 0;
+    // SAFETY: the producer is live.
+    unsafe {
+        check!(dafka_producer_flush(producer.0, -1) == 0);
+        check!(dafka_producer_unacked(producer.0) == 0);
+        check!(dafka_producer_acked(producer.0, &mut sequence) == 0 && sequence == 2);
+    }
     producer.end();
     Consumer::new(&network).subscribe().check_records(&address, &["one", "two", "three"]);
     store.end();

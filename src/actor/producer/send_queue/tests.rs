@@ -10,6 +10,8 @@ use crate::wire::batch::Batch;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zmq::POLLIN;
 
+mod flush;
+
 const NO_LIMITS: Limits =
     Limits { max_record_len_bytes: usize::MAX, max_unacked_bytes: None, max_waiting_count: None };
 
@@ -35,7 +37,7 @@ fn ends(limits: Limits, pipe_limit: i32) -> Ends {
 impl Ends {
     /// Sends a record without waiting. False when there is no room.
     fn send(&self, content: &[u8]) -> bool {
-        RecordPipe::new(&self.ours).send_while(&mut Frame::copy(content), &mut || false).unwrap()
+        RecordPipe::new(&self.ours).send_while(&mut Frame::copy(content), None, &mut || false).unwrap()
     }
 
     /// The first frame of the next command.
@@ -98,7 +100,7 @@ fn long_records_are_not_copied() {
     let mut ends = ends(NO_LIMITS, 0);
     let mut frame = Frame::copy(&[7; MAX_COPIED_LEN_BYTES + 1]);
     let data = frame.as_ref().as_ptr();
-    RecordPipe::new(&ends.ours).send(&mut frame, None).unwrap();
+    assert!(RecordPipe::new(&ends.ours).send_while(&mut frame, None, &mut || true).unwrap());
     assert!(frame.as_ref().is_empty());
     ends.intake.take();
     assert_eq!(ends.intake.pop().unwrap().content().as_ptr(), data);
@@ -112,7 +114,7 @@ fn records_with_attributes_occupy_room_until_they_are_published() {
     // Together almost as much as may wait.
     for content in [vec![], vec![b'c'; MAX_COPIED_LEN_BYTES + 1]] {
         for _ in 0..100 {
-            RecordPipe::new(&ends.ours).send_with(attributes, &content).unwrap();
+            assert!(RecordPipe::new(&ends.ours).send_copy_while(attributes, &content, &mut || true).unwrap());
             assert_eq!(ends.command().as_deref(), Some(QUEUED));
             ends.intake.take();
             let run = ends.intake.pop().unwrap();
@@ -212,7 +214,7 @@ fn a_full_pipe_delays_the_first_record_and_has_room_for_the_end_afterwards() {
     let (ours, theirs) = (ends.ours, ends.theirs);
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || {
-            RecordPipe::new(&ours).send(&mut Frame::copy(b"1"), None).unwrap();
+            RecordPipe::new(&ours).send_while(&mut Frame::copy(b"1"), None, &mut || true).unwrap();
             ours.try_send(&mut Frame::copy(b"$TERM"), false).unwrap()
         });
         let mut frame = Frame::new();
@@ -236,8 +238,8 @@ fn a_call_that_waits_returns_when_the_actor_ends() {
         std::thread::scope(|scope| {
             let sender = scope.spawn(move || {
                 let pipe = RecordPipe::new(&ours);
-                pipe.send(&mut Frame::copy(b"1"), None)?;
-                pipe.send_while(&mut Frame::copy(b"2"), &mut || {
+                pipe.send_while(&mut Frame::copy(b"1"), None, &mut || true)?;
+                pipe.send_while(&mut Frame::copy(b"2"), None, &mut || {
                     is_waiting.store(true, Ordering::Release);
                     true
                 })
@@ -400,7 +402,9 @@ fn records_keep_their_order_whether_the_sender_or_the_actor_publishes_them() {
         let mut publisher = Publisher::new("inproc://order");
         let mut sender = Some(move || {
             let pipe = RecordPipe::new(&ours);
-            (1..=COUNT).for_each(|number| pipe.send_copy(&number.to_be_bytes()).unwrap());
+            for number in 1..=COUNT {
+                pipe.send_copy_while(Attributes::default(), &number.to_be_bytes(), &mut || true).unwrap();
+            }
             ours.send_frames(&[TERM]).unwrap();
         });
         let mut turn = 0;
