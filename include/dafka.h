@@ -507,6 +507,11 @@ DAFKA_EXPORT void
 //  contents of up to `producer/max_record_bytes`, which is 1 GiB by default and
 //  cannot be more. A store accepts up to `store/max_record_bytes`.
 //
+//  A record can also have attributes: a key, headers, and a timestamp.
+//  Consumers get them with the record, and stores keep them. Nodes of libdafka
+//  0.1.0 ignore them. A change of the content does not change the attributes.
+//  When a producer has taken the record, the message has no attributes.
+//
 //  EXAMPLE
 //
 //      #include <dafka.h>
@@ -542,6 +547,14 @@ DAFKA_EXPORT void
 //          assert (zframe_streq (frame, "world"));
 //          zframe_destroy (&frame);
 //          assert (dafka_producer_msg_content_size (msg) == 0);
+//
+//          //  A record with a key and a header
+//          rc = dafka_producer_msg_set_content_str (msg, "20 degrees");
+//          assert (rc == 0);
+//          rc = dafka_producer_msg_set_key (msg, (const byte *) "roof", 4);
+//          assert (rc == 0);
+//          rc = dafka_producer_msg_set_header (msg, "unit", (const byte *) "Celsius", 7);
+//          assert (rc == 0);
 //
 //          dafka_producer_msg_destroy (&msg);
 //          assert (msg == NULL);
@@ -605,12 +618,45 @@ DAFKA_EXPORT int
     dafka_producer_msg_set_content_buffer (dafka_producer_msg_t *self, const byte *content,
                                            size_t size);
 
-//  Hands the content to a producer. The message is then empty, and can be used
-//  again. A content of more than 16 KiB is not copied. An idle producer usually
-//  publishes the record before this function returns, and otherwise soon
-//  afterwards. The record's sequence is the number of records that were sent to
-//  this producer before, unless the producer's address changes (see
-//  `dafka_producer_address`).
+//  Sets the key of the record to a copy of `size` bytes. Consumers get the key
+//  with the record (`dafka_consumer_msg_key`). The library does not interpret
+//  the key. If `data` is NULL and `size` is 0, the record has no key. An empty
+//  key differs from no key.
+//
+//  Returns 0, or -1 with `errno`: EMSGSIZE when the key is longer than 65,535
+//  bytes, EINVAL when `self` is NULL, or when `data` is NULL and `size` is not
+//  0. When it returns -1, the message is unchanged.
+DAFKA_EXPORT int
+    dafka_producer_msg_set_key (dafka_producer_msg_t *self, const byte *data, size_t size);
+
+//  Adds a header to the record: a name, and a copy of `size` bytes as its
+//  value. Consumers get the header with the record
+//  (`dafka_consumer_msg_header`). The new header is the last one. It replaces a
+//  header with the same name. `data` may be NULL when `size` is 0.
+//
+//  Returns 0, or -1 with `errno`: EMSGSIZE when the name is longer than 255
+//  bytes, or when all headers of the record together would occupy more than
+//  65,535 bytes; EINVAL when another argument is NULL. A header occupies its
+//  name, its value and 3 bytes. When the function returns -1, the message is
+//  unchanged.
+DAFKA_EXPORT int
+    dafka_producer_msg_set_header (dafka_producer_msg_t *self, const char *name, const byte *data,
+                                   size_t size);
+
+//  Sets the timestamp of the record, in milliseconds since the Unix epoch.
+//  Without this call, the timestamp is the time at which the producer publishes
+//  the record (`zclock_time`). The timestamp has no effect on the order of the
+//  records. Do not set -1, because `dafka_consumer_msg_timestamp` returns -1
+//  for a record without a timestamp.
+DAFKA_EXPORT void
+    dafka_producer_msg_set_timestamp (dafka_producer_msg_t *self, int64_t msecs);
+
+//  Hands the record to a producer. The message is then empty, and can be used
+//  again. A content of more than 16 KiB is not copied, unless the record has a
+//  key or headers. An idle producer usually publishes the record before this
+//  function returns, and otherwise soon afterwards. The record's sequence is
+//  the number of records that were sent to this producer before, unless the
+//  producer's address changes (see `dafka_producer_address`).
 //
 //  The function waits while the producer's queue is full. The queue is full
 //  when it contains as many records as the producer's pipe has room for
@@ -626,14 +672,15 @@ DAFKA_EXPORT int
 //  `dafka_producer_address` before the threads begin to send.
 //
 //  An actor that does not belong to this library (a test double, a filter)
-//  receives a message of two frames, `P` and the content. The function waits
-//  while the pipe of this actor is full. A signal ends this wait (see "Signals"
-//  in dafka(7)).
+//  receives a message of two frames, `P` and the content, without the
+//  attributes. The function waits while the pipe of this actor is full. A
+//  signal ends this wait (see "Signals" in dafka(7)).
 //
 //  Returns 0, or -1. When it returns -1, the record is not sent, and the
 //  message keeps its content. errno is then:
 //
 //    - `EINTR`: a signal ended the wait. The function logs nothing.
+//    - `ENOMEM`: there is no memory for a copy of the content.
 //    - `EMSGSIZE`: the content is longer than `producer/max_record_bytes`. The
 //      log contains the limit and the length.
 //    - `EPIPE`: the producer has ended. If it ends during the call, a content
@@ -688,7 +735,7 @@ DAFKA_EXPORT void
 //  record once. It delivers records of different partitions in the order in
 //  which they arrive. `dafka_consumer_msg_recv` reads the next record. A
 //  consumer does not store its position: each new consumer begins where
-//  `consumer/offset/reset` says.
+//  `consumer/offset/reset` says, or where `dafka_consumer_seek` says.
 //
 //  Records wait for the application in the record pipe, which is a pair of
 //  sockets and a queue. `zsys_set_pipehwm` limits the number of these records,
@@ -824,6 +871,37 @@ DAFKA_EXPORT int
 DAFKA_EXPORT int
     dafka_consumer_unsubscribe (dafka_consumer_t *self, const char *topic);
 
+//  Continues to read a partition at another record. `partition` is the address
+//  of its producer, as `dafka_consumer_msg_address` returns it. `sequence` is
+//  the sequence of the record to read next; 0 is the first record of the
+//  partition. The topic must be subscribed. When this function has returned,
+//  `dafka_consumer_msg_recv` returns no record of this partition from before
+//  the call: the next one is the record `sequence`, or, if the partition does
+//  not have it yet, the same record later. Other partitions keep their
+//  positions.
+//
+//  The consumer requests the records from the producer or from a store, so
+//  records that were published before the call can be read again if a peer
+//  still has them. The consumer may not know the partition yet. Then it applies
+//  the position when a peer mentions the partition. So a program can store the
+//  sequence of the record that it has processed last, and continue after it
+//  when it starts again. The consumer stores such positions for the partitions
+//  that it does not read now, at most 1,000,000 of them, and forgets the oldest
+//  first.
+//
+//  From the first call on, the consumer passes records through a queue. So only
+//  `dafka_consumer_msg_recv` and `dafka_consumer_msg_recv_from_socket` can read
+//  records then, see `dafka_consumer_record_source`.
+//
+//  Returns 0, or -1 with `errno`: EINVAL when an argument is NULL, the topic is
+//  not subscribed, `partition` is empty or longer than 255 bytes, or `sequence`
+//  is UINT64_MAX; ENOTSUP when the application has passed a sink, or has read
+//  records from the record source itself; EPIPE when the consumer has ended.
+//  The position is then unchanged.
+DAFKA_EXPORT int
+    dafka_consumer_seek (dafka_consumer_t *self, const char *topic, const char *partition,
+                         uint64_t sequence);
+
 //  The address of the consumer, by which peers identify it: 32 hexadecimal
 //  digits. The string is borrowed, and valid until the consumer is destroyed.
 //  NULL when `self` is NULL.
@@ -874,6 +952,14 @@ DAFKA_EXPORT void
 //  To keep many records, take their contents out of the message
 //  (`dafka_consumer_msg_get_content`): a message with one record can keep a
 //  whole batch of 64 KiB in memory.
+//
+//  A record has a sequence, which is its offset in its partition. It can have a
+//  timestamp, a key and headers. A message gets all of these from a consumer of
+//  this library, but not from a sink of the application: there, a record
+//  consists of three frames. A program that reads records from the record
+//  source itself (`zmsg_recv`) gets the same three frames. If it reads its
+//  first 2,000 records so, then messages that receive one of the next 2,000
+//  records may also lack these properties.
 //
 //  EXAMPLE
 //
@@ -953,11 +1039,71 @@ DAFKA_EXPORT const byte *
 DAFKA_EXPORT size_t
     dafka_consumer_msg_content_size (dafka_consumer_msg_t *self);
 
-//  Moves the content out of the message, which keeps the names of topic and
-//  partition. The caller owns the frame, and destroys it with `zframe_destroy`.
-//  NULL when there is no content or `self` is NULL.
+//  Moves the content out of the message, which keeps the other properties of
+//  the record. The caller owns the frame, and destroys it with
+//  `zframe_destroy`. NULL when there is no content or `self` is NULL.
 DAFKA_EXPORT zframe_t *
     dafka_consumer_msg_get_content (dafka_consumer_msg_t *self);
+
+//  The sequence of the record: its offset in its partition, from 0. UINT64_MAX
+//  when the message is empty, when `self` is NULL, or when the record came over
+//  a sink of the application.
+DAFKA_EXPORT uint64_t
+    dafka_consumer_msg_sequence (dafka_consumer_msg_t *self);
+
+//  The timestamp of the record, in milliseconds since the Unix epoch. If the
+//  application has set no timestamp, it is the time at which the producer
+//  published the record, by the producer's clock. -1 when the record has no
+//  timestamp: nodes of libdafka 0.1.0 send none. -1 also when the record came
+//  over a sink of the application, when the message is empty, or when `self` is
+//  NULL.
+DAFKA_EXPORT int64_t
+    dafka_consumer_msg_timestamp (dafka_consumer_msg_t *self);
+
+//  The key of the record. It is borrowed, and valid until the message receives
+//  the next record or is destroyed. NULL when the record has no key, when the
+//  message is empty, or when `self` is NULL. An empty key is not NULL.
+DAFKA_EXPORT const byte *
+    dafka_consumer_msg_key (dafka_consumer_msg_t *self);
+
+//  The length of the key in bytes. 0 when the record has no key, when the
+//  message is empty, or when `self` is NULL.
+DAFKA_EXPORT size_t
+    dafka_consumer_msg_key_size (dafka_consumer_msg_t *self);
+
+//  The value of the record's header with this name. If several headers have
+//  this name, the last one counts. The function stores the length of the value
+//  in bytes in `*size_p`, unless `size_p` is NULL. The value is borrowed, and
+//  valid until the message receives the next record or is destroyed. NULL and
+//  the length 0 when there is no such header, or when an argument other than
+//  `size_p` is NULL. An empty value is not NULL.
+DAFKA_EXPORT const byte *
+    dafka_consumer_msg_header (dafka_consumer_msg_t *self, const char *name, size_t *size_p);
+
+//  The value of the record's first header. The headers have the order in which
+//  the application has set them. All else is as with
+//  `dafka_consumer_msg_next_header`.
+DAFKA_EXPORT const byte *
+    dafka_consumer_msg_first_header (dafka_consumer_msg_t *self, size_t *size_p);
+
+//  The value of the record's next header. For a new record, this is the first
+//  header. The function stores the length of the value in bytes in `*size_p`,
+//  unless `size_p` is NULL. Afterwards, `dafka_consumer_msg_header_name`
+//  returns the name of this header. The value is borrowed, and valid until the
+//  message receives the next record or is destroyed. NULL and the length 0
+//  after the last header, when the message is empty, or when `self` is NULL. An
+//  empty value is not NULL.
+DAFKA_EXPORT const byte *
+    dafka_consumer_msg_next_header (dafka_consumer_msg_t *self, size_t *size_p);
+
+//  The name of the header that `dafka_consumer_msg_first_header` or
+//  `dafka_consumer_msg_next_header` has returned last. The string is borrowed,
+//  and valid until the next call of these functions, until the message receives
+//  the next record, or until it is destroyed. "" when they have returned no
+//  header. A name can contain a NUL only if the record comes from another
+//  library. NULL when `self` is NULL.
+DAFKA_EXPORT const char *
+    dafka_consumer_msg_header_name (dafka_consumer_msg_t *self);
 
 //  Waits for the next record of a consumer and reads it into the message. The
 //  new record replaces the previous one.
