@@ -13,9 +13,9 @@ use zmq_sys::{zmq_poll, zmq_pollitem_t};
 const EXIT_CHECK_INTERVAL_MS: i64 = 100;
 
 /// Waits until an item is ready, `timeout_ms` have passed (negative: no timeout), or a signal has come. It may return
-/// earlier: when the process ends, and in a thread to which [`EXIT_CHECK_INTERVAL_MS`] applies. A timeout of 0 means
-/// that the caller has work left: at the end of the process, an actor with work left may still continue for a short
-/// time.
+/// earlier: when the process ends, and after 100 ms in a thread that has no descriptor for the end of the process. A
+/// timeout of 0 means that the caller has work left: at the end of the process, an actor with work left may still
+/// continue for a short time.
 ///
 /// # Errors
 /// ETERM when the context ends, and in an actor when the process ends. A signal is no error.

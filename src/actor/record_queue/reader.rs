@@ -94,7 +94,7 @@ impl RecordReader {
     }
 
     /// Drops the records of a partition that were taken from the queue. To be called in queue mode, after the actor has
-    /// called [`RecordWriter::drop_partition`](super::RecordWriter::drop_partition).
+    /// dropped its own records of the partition.
     ///
     /// # Errors
     /// Errors of libzmq.

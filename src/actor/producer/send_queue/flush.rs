@@ -29,7 +29,7 @@ pub(in crate::actor::producer) struct Acks {
     pub(in crate::actor::producer) has_dropped: bool,
 }
 
-/// The result of [`SendQueue::flush`].
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
     /// All records that were sent before are acknowledged.

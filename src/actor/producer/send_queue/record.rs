@@ -100,7 +100,7 @@ impl<'a> Record<'a> {
     /// Sends the last frame of that command.
     pub(super) fn send_last(&mut self, pipe: &Pipe) -> bool {
         match self.has_attributes() {
-            true => send_last(pipe, &mut self.to_batch()),
+            true => send_last(pipe, &mut self.take_batch()),
             false => self.send_content(pipe),
         }
     }
@@ -114,7 +114,7 @@ impl<'a> Record<'a> {
     }
 
     /// The record in a batch.
-    fn to_batch(&mut self) -> Frame {
+    fn take_batch(&mut self) -> Frame {
         let mut batch = BatchBuilder::new(Vec::new());
         let pushed = match self {
             Record::Short(attributes, content) => batch.push_with(attributes, content),
