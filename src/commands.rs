@@ -39,7 +39,19 @@ pub fn stored() -> Command {
 pub fn console_producer() -> Command {
     let about = "Publishes each line of standard input as a record, without its line end. At the end of input it \
                  waits until all records are acknowledged.";
-    network_program("dafka_console_producer", about, Role::Node).arg(topic("Topic to publish to"))
+    let delimiter = "Byte that ends each record, in place of the line end; it may be an escape sequence";
+    let key_delimiter = "Bytes that end the key of each record; a record without them has no key";
+    let progress = "Print records, bytes and rates on standard error, each second and at the end";
+    network_program("dafka_console_producer", about, Role::Node)
+        .arg(delimiter_option(delimiter))
+        .arg(null("End each record with a NUL, in place of the line end"))
+        .arg(value("key-delimiter", "delimiter", key_delimiter))
+        .arg(
+            value("header", "name=value", "Add a header to each record; may be repeated")
+                .action(ArgAction::Append),
+        )
+        .arg(Arg::new("progress").long("progress").action(ArgAction::SetTrue).help(progress))
+        .arg(topic("Topic to publish to"))
 }
 
 /// `dafka_console_consumer`
@@ -48,6 +60,30 @@ pub fn console_consumer() -> Command {
     let help = "Start at the first record of each partition, not at the next published one";
     network_program("dafka_console_consumer", about, Role::Node)
         .arg(Arg::new("from-beginning").long("from-beginning").action(ArgAction::SetTrue).help(help))
+        .arg(
+            Arg::new("count")
+                .long("count")
+                .value_name("count")
+                .value_parser(clap::value_parser!(u64).range(1..))
+                .help("End after this number of records"),
+        )
+        .arg(value("partition", "address", "Print only the records of the partition with this address"))
+        .arg(
+            value("format", "format", "Print each record in this format, for example '%o %k %s\\n'")
+                .conflicts_with_all(["json", "delimiter", "null", "key-delimiter"]),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["delimiter", "null", "key-delimiter"])
+                .help("Print each record as a JSON object on one line"),
+        )
+        .arg(delimiter_option(
+            "Byte to print after each record, in place of a line feed; it may be an escape sequence",
+        ))
+        .arg(null("Print a NUL after each record, in place of a line feed"))
+        .arg(value("key-delimiter", "delimiter", "Print the key and these bytes before each content"))
         .arg(topic("Topic to read"))
 }
 
@@ -118,6 +154,19 @@ fn network_program(name: &'static str, about: impl Into<clap::builder::StyledStr
                 .action(ArgAction::SetTrue)
                 .help("Log what happens"),
         )
+}
+
+/// An option whose value may have any bytes.
+fn value(id: &'static str, name: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id).value_name(name).value_parser(ValueParser::os_string()).help(help)
+}
+
+fn delimiter_option(help: &'static str) -> Arg {
+    value("delimiter", "delimiter", help).conflicts_with("null")
+}
+
+fn null(help: &'static str) -> Arg {
+    Arg::new("null").long("null").action(ArgAction::SetTrue).help(help)
 }
 
 fn topic(help: &'static str) -> Arg {

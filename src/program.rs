@@ -1,15 +1,22 @@
 //! Shared code of the command-line programs: options, configuration, signals, exit codes.
 
 mod consumer;
+mod escapes;
+mod input_format;
 mod lines;
 mod output;
 mod producer;
+mod progress;
+mod record_format;
+mod record_json;
 mod signals;
 
 pub use consumer::{Consumer, start_consumer};
+pub use input_format::InputFormat;
 pub use lines::{Line, Lines};
 pub use output::{complain, not_printed, print};
 pub use producer::{Producer, Summary};
+pub use record_format::{Place, RecordFormat};
 pub use signals::Signals;
 
 use crate::actor::{self, Handle, consumer::is_topic};
@@ -17,6 +24,7 @@ use crate::czmq;
 use crate::net::{Kind, Pipe, Socket, TERM, allow_more_open_files};
 use crate::settings::Settings;
 use crate::text::printable;
+use crate::wire::MAX_NAME_LEN;
 use crate::wire::batch::MAX_CONTENT_LEN_BYTES;
 use crate::zpl::Item;
 use clap::{ArgMatches, Command};
@@ -342,5 +350,19 @@ pub fn topic(matches: &ArgMatches) -> Result<&[u8]> {
         Ok(topic)
     } else {
         Err(Failure(format!("a topic has 1 to 255 bytes, this one has {}", topic.len())))
+    }
+}
+
+/// The checked option `--partition`. The address of a producer may contain any bytes.
+///
+/// # Errors
+/// When it cannot be an address.
+pub fn partition(matches: &ArgMatches) -> Result<Option<&[u8]>> {
+    match matches.get_one::<OsString>("partition").map(|partition| partition.as_encoded_bytes()) {
+        Some(partition) if !(1..=MAX_NAME_LEN).contains(&partition.len()) => Err(Failure(format!(
+            "--partition has 1 to {MAX_NAME_LEN} bytes, this one has {}",
+            partition.len()
+        ))),
+        partition => Ok(partition),
     }
 }

@@ -1,8 +1,8 @@
-//! Prints the records of a topic until SIGINT or SIGTERM.
+//! Prints the records of a topic until SIGINT or SIGTERM, or a number of them.
 
 use dafka::commands;
 use dafka::net::{now_ms, poll};
-use dafka::program::{self, Consumer, Failure, Options, Result, Role, Signals};
+use dafka::program::{self, Consumer, Failure, Options, Place, RecordFormat, Result, Role, Signals};
 use dafka::settings::OffsetReset;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -26,6 +26,11 @@ fn print_records(mut options: Options) -> Result {
         options.settings.consumer.offset_reset = Some(OffsetReset::Earliest);
     }
     let topic = program::topic(&options.matches)?;
+    let mut printer = Printer {
+        format: RecordFormat::of(&options.matches)?,
+        partition: program::partition(&options.matches)?,
+        left_count: options.matches.get_one("count").copied(),
+    };
     let Some(mut consumer) = program::start_consumer(options.settings, topic, PIPE_LIMIT, &signals)? else {
         return Ok(());
     };
@@ -35,7 +40,8 @@ fn print_records(mut options: Options) -> Result {
         if signals.is_pending() {
             break output.flush();
         }
-        match print_waiting(&mut consumer, &signals, &mut output) {
+        match printer.print_waiting(&mut consumer, &signals, &mut output) {
+            Ok(()) if printer.left_count == Some(0) => break Ok(()),
             Ok(()) => {}
             Err(Stop::Output(error)) => break Err(error),
             Err(Stop::Consumer(error)) => return Err(error.into()),
@@ -123,19 +129,40 @@ impl From<dafka::actor::Error> for Stop {
     }
 }
 
-/// Prints the waiting records, and then flushes the output. So a single record appears at once, and a busy stream is
-/// written in large pieces.
-fn print_waiting(consumer: &mut Consumer, signals: &Signals, output: &mut impl Write) -> Result<(), Stop> {
-    let mut count = 0_u32;
-    while let Some((name, record)) = consumer.next_record()? {
-        for (field, end) in [(name.topic, b" "), (name.producer, b" "), (record.run.content(), b"\n")] {
-            output.write_all(field)?;
-            output.write_all(end)?;
+/// What to print of the records that arrive.
+struct Printer<'a> {
+    format: RecordFormat,
+    /// The producer of the only partition to print. `None`: all partitions.
+    partition: Option<&'a [u8]>,
+    /// How many records are left to print. `None`: any number.
+    left_count: Option<u64>,
+}
+
+impl Printer<'_> {
+    /// Prints the waiting records, and then flushes the output. So a single record appears at once, and a busy stream is
+    /// written in large pieces.
+    fn print_waiting(
+        &mut self,
+        consumer: &mut Consumer,
+        signals: &Signals,
+        output: &mut impl Write,
+    ) -> Result<(), Stop> {
+        let mut count = 0_u32;
+        while self.left_count != Some(0)
+            && let Some((name, record)) = consumer.next_record()?
+        {
+            if self.partition.is_none_or(|producer| producer == name.producer)
+                && let Some(attributes) = record.run.first()
+            {
+                let place = Place { partition: name, offset: record.offset };
+                self.format.write(&place, &attributes, output)?;
+                self.left_count = self.left_count.map(|left| left - 1);
+            }
+            count += 1;
+            if count.is_multiple_of(1_000) && signals.is_pending() {
+                break;
+            }
         }
-        count += 1;
-        if count.is_multiple_of(1_000) && signals.is_pending() {
-            break;
-        }
+        Ok(output.flush()?)
     }
-    Ok(output.flush()?)
 }

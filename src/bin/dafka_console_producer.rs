@@ -2,7 +2,10 @@
 
 use dafka::commands;
 use dafka::net::{Frame, Warning, now_ms, poll};
-use dafka::program::{self, Failure, Line, Lines, Options, Producer, Result, Role, Signals, Summary};
+use dafka::program::{
+    self, Failure, InputFormat, Line, Lines, Options, Producer, Result, Role, Signals, Summary,
+};
+use dafka::wire::batch::MAX_KEY_LEN_BYTES;
 use std::io::{ErrorKind, Read, StdinLock};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -25,32 +28,41 @@ fn main() -> ExitCode {
 fn publish_lines(options: Options) -> Result<ExitCode> {
     let signals = Signals::catch()?;
     let topic = program::topic(&options.matches)?;
+    let format = InputFormat::of(&options.matches)?;
+    let shows_progress = options.matches.get_flag("progress");
     let max_len_bytes = options.settings.producer.max_record_bytes;
-    let Some(producer) = Producer::start(options.settings, topic, &signals)? else {
+    let Some(mut producer) = Producer::start(options.settings, topic, &signals)? else {
         return Ok(ExitCode::SUCCESS);
     };
+    if shows_progress {
+        producer.show_progress();
+    }
     let mut publisher = Publisher {
         producer,
         signals: &signals,
-        lines: Lines::new(max_len_bytes),
+        lines: Lines::new(format.max_line_bytes(max_len_bytes), format.delimiter),
+        refusals: Refusals::new(&format, max_len_bytes),
+        format,
         max_len_bytes,
-        refused: 0,
-        warning: Warning::default(),
     };
     let read = publisher.read();
-    let Publisher { producer, refused, .. } = publisher;
+    let Publisher { producer, refusals, .. } = publisher;
     let (summary, failure) = match read {
         Ok(End::OfInput) => finish(producer, &signals, None),
         Ok(End::Signal) => finish(producer, &signals, Some(now_ms() + SIGNAL_GRACE_MS)),
         // Do not wait for acknowledgements, which may never come.
         Err(failure) => (producer.abandon(), Some(failure)),
     };
-    if refused > 0 {
-        log::error!(
-            target: "dafka",
-            "{refused} lines were not published: they are longer than producer/max_record_bytes = {max_len_bytes}"
-        );
+    refusals.log_total();
+    let result = result(&summary, failure, refusals.count);
+    if shows_progress || options.verbose {
+        summary.print();
     }
+    result
+}
+
+/// The result of the program. Logs the number of unacknowledged records.
+fn result(summary: &Summary, failure: Option<Failure>, refused: u64) -> Result<ExitCode> {
     if summary.unacknowledged > 0 {
         if let Some(Failure(text)) = failure.filter(|Failure(text)| !text.is_empty()) {
             log::error!(target: "dafka", "{text}");
@@ -81,10 +93,10 @@ struct Publisher<'a> {
     producer: Producer,
     signals: &'a Signals,
     lines: Lines,
+    format: InputFormat,
+    /// The longest content that the producer accepts.
     max_len_bytes: usize,
-    /// Number of lines that were too long.
-    refused: u64,
-    warning: Warning,
+    refusals: Refusals,
 }
 
 impl Publisher<'_> {
@@ -97,13 +109,20 @@ impl Publisher<'_> {
         let fd = std::io::stdin().as_raw_fd();
         let mut chunk = vec![0; READ_LEN_BYTES];
         loop {
+            let timeout_ms = self.producer.print_progress();
             let pipe = self.producer.pipe();
-            poll(&mut [PollItem::from_fd(fd, POLLIN), self.signals.item(), pipe.item(POLLIN)], -1)?;
+            let items = &mut [PollItem::from_fd(fd, POLLIN), self.signals.item(), pipe.item(POLLIN)];
+            poll(items, timeout_ms)?;
+            // A read would wait if nothing is available.
+            let is_available = items[0].is_readable() || items[0].is_error();
             if self.producer.has_ended() {
                 return Err(Failure::logged());
             }
             if self.signals.came() {
                 return Ok(End::Signal);
+            }
+            if !is_available {
+                continue;
             }
             match read_some(&mut input, &mut chunk)? {
                 None => {}
@@ -116,10 +135,11 @@ impl Publisher<'_> {
     }
 
     fn publish_chunk(&mut self, chunk: &[u8]) -> Result {
-        let mut pieces = chunk.split_inclusive(|&byte| byte == b'\n');
+        let delimiter = self.lines.delimiter();
+        let mut pieces = chunk.split_inclusive(|&byte| byte == delimiter);
         for piece in pieces.by_ref() {
             let is_published = self.publish(|lines| lines.push(piece))?;
-            if piece.ends_with(b"\n") {
+            if piece.ends_with(&[delimiter]) {
                 self.lines.next();
             }
             if !is_published {
@@ -127,34 +147,99 @@ impl Publisher<'_> {
                 break;
             }
         }
-        self.producer.skip(pieces.filter(|piece| piece.ends_with(b"\n")).count() as u64);
+        self.producer.skip(pieces.filter(|piece| piece.ends_with(&[delimiter])).count() as u64);
         Ok(())
     }
 
     /// Publishes the line that `next` returns, if it returns a whole line. False when a signal came before there was
     /// room for the record.
     fn publish<'a>(&'a mut self, next: impl FnOnce(&'a mut Lines) -> Line<'a>) -> Result<bool> {
-        let limit = format_args!("producer/max_record_bytes = {}", self.max_len_bytes);
-        match next(&mut self.lines) {
-            Line::Whole(line) => return self.producer.publish(&mut Frame::copy(line), self.signals),
-            Line::TooLong { number } if self.refused < LOGGED_LINES => log::warn!(
-                target: "dafka",
-                "line {number} is not published: it is longer than {limit}; the rest of it is skipped"
-            ),
-            Line::Skipped { number, len_bytes } => {
-                self.refused += 1;
-                let text =
-                    || format!("line {number} is not published: its {len_bytes} bytes are more than {limit}");
-                match self.refused {
-                    ..=LOGGED_LINES => log::warn!(target: "dafka", "{}", text()),
-                    _ => self.warning.warn(now_ms(), text),
+        let number = self.lines.number();
+        let reason = match next(&mut self.lines) {
+            Line::Part => return Ok(true),
+            Line::TooLong { number } => {
+                self.refusals.log_beginning(number);
+                return Ok(true);
+            }
+            Line::Skipped { len_bytes, .. } => {
+                format!("its {len_bytes} bytes are more than {}", self.refusals.limit)
+            }
+            Line::Whole(line) => {
+                let (attributes, content) = self.format.record(line);
+                let key_len_bytes = attributes.key.map_or(0, <[u8]>::len);
+                if key_len_bytes > MAX_KEY_LEN_BYTES {
+                    format!("the {key_len_bytes} bytes of its key are more than {MAX_KEY_LEN_BYTES}")
+                } else if content.len() > self.max_len_bytes {
+                    let limit = max_record_bytes(self.max_len_bytes);
+                    format!("the {} bytes of its content are more than {limit}", content.len())
+                } else if attributes.is_empty() {
+                    return self.producer.publish(&mut Frame::copy(content), self.signals);
+                } else {
+                    return self.producer.publish_with(attributes, content, self.signals);
                 }
             }
-            Line::TooLong { .. } => {}
-            Line::Part => {}
-        }
+        };
+        self.refusals.log(number, &reason);
         Ok(true)
     }
+}
+
+/// The lines that are not published because they are too long.
+struct Refusals {
+    /// The limit of a line, for the log.
+    limit: String,
+    /// Why lines are refused, for the log.
+    reason: String,
+    count: u64,
+    warning: Warning,
+}
+
+impl Refusals {
+    fn new(format: &InputFormat, max_len_bytes: usize) -> Refusals {
+        let max_record = max_record_bytes(max_len_bytes);
+        let (limit, reason) = match format.max_line_bytes(max_len_bytes) {
+            max_line_bytes if max_line_bytes == max_len_bytes => {
+                let reason = format!("they are longer than {max_record}");
+                (max_record, reason)
+            }
+            max_line_bytes => (
+                format!("the {max_line_bytes} bytes of the longest key and content"),
+                format!("a key is longer than {MAX_KEY_LEN_BYTES}, or a content longer than {max_record}"),
+            ),
+        };
+        Refusals { limit, reason, count: 0, warning: Warning::default() }
+    }
+
+    /// Logs that a line is refused whose end was not read yet.
+    fn log_beginning(&self, number: u64) {
+        if self.count < LOGGED_LINES {
+            log::warn!(
+                target: "dafka",
+                "line {number} is not published: it is longer than {}; the rest of it is skipped", self.limit
+            );
+        }
+    }
+
+    /// Counts a refused line, and logs it.
+    fn log(&mut self, number: u64, reason: &str) {
+        self.count += 1;
+        let text = || format!("line {number} is not published: {reason}");
+        match self.count {
+            ..=LOGGED_LINES => log::warn!(target: "dafka", "{}", text()),
+            _ => self.warning.warn(now_ms(), text),
+        }
+    }
+
+    /// Logs how many lines were refused, if any.
+    fn log_total(&self) {
+        if self.count > 0 {
+            log::error!(target: "dafka", "{} lines were not published: {}", self.count, self.reason);
+        }
+    }
+}
+
+fn max_record_bytes(max_len_bytes: usize) -> String {
+    format!("producer/max_record_bytes = {max_len_bytes}")
 }
 
 /// Reads the available input. Returns 0 at the end of the input, and `None` when the read was interrupted or nothing is
@@ -168,9 +253,9 @@ fn read_some(input: &mut StdinLock, chunk: &mut [u8]) -> Result<Option<usize>> {
 }
 
 /// Waits until all records are acknowledged, or until a timeout after a signal.
-fn finish(producer: Producer, signals: &Signals, due_ms: Option<u64>) -> (Summary, Option<Failure>) {
+fn finish(mut producer: Producer, signals: &Signals, due_ms: Option<u64>) -> (Summary, Option<Failure>) {
     producer.terminate();
-    match wait(&producer, signals, due_ms) {
+    match wait(&mut producer, signals, due_ms) {
         Ok(true) => (producer.finish(), None),
         Ok(false) => (producer.abandon(), None),
         Err(failure) => (producer.abandon(), Some(failure)),
@@ -178,12 +263,16 @@ fn finish(producer: Producer, signals: &Signals, due_ms: Option<u64>) -> (Summar
 }
 
 /// Waits until the producer has ended. False when the time after a signal is over before that.
-fn wait(producer: &Producer, signals: &Signals, mut due_ms: Option<u64>) -> Result<bool> {
+fn wait(producer: &mut Producer, signals: &Signals, mut due_ms: Option<u64>) -> Result<bool> {
     while !producer.has_ended() {
         let timeout_ms = due_ms.map_or(-1, |due_ms| due_ms.saturating_sub(now_ms()) as i64);
         if timeout_ms == 0 {
             return Ok(false);
         }
+        let timeout_ms = match (timeout_ms, producer.print_progress()) {
+            (-1, other_ms) | (other_ms, -1) => other_ms,
+            (timeout_ms, progress_ms) => timeout_ms.min(progress_ms),
+        };
         poll(&mut [producer.pipe().item(POLLIN), signals.item()], timeout_ms)?;
         if signals.came() {
             // The first signal starts the grace period, the second one ends it.

@@ -3,6 +3,10 @@
 /// Splits an input into lines. The input is read in pieces. A line longer than the limit is skipped while it is read.
 pub struct Lines {
     max_len_bytes: usize,
+    /// The last byte of each line.
+    delimiter: u8,
+    /// Whether the carriage returns before the delimiter belong to the line end.
+    has_returns: bool,
     /// What was read of the current line; empty when the line is too long.
     partial: Vec<u8>,
     /// The length of the current line so far, without `held_returns`.
@@ -16,7 +20,7 @@ pub struct Lines {
 /// The result of a piece of input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A whole line, without its end: a line feed, and the carriage returns before it.
+    /// A whole line, without its end.
     Whole(&'a [u8]),
     /// The line with this number has just exceeded the limit. More of it may follow.
     TooLong {
@@ -35,19 +39,43 @@ pub enum Line<'a> {
 }
 
 impl Lines {
-    /// Starts at line 1. A line is skipped if it has more than `max_len_bytes` before its end.
-    pub fn new(max_len_bytes: usize) -> Lines {
-        Lines { max_len_bytes, partial: Vec::new(), len_bytes: 0, held_returns: 0, number: 1 }
+    /// Starts at line 1. A line is skipped if it has more than `max_len_bytes` before its end. The end of a line is
+    /// `delimiter`. Without one, it is a line feed and the carriage returns before it.
+    pub fn new(max_len_bytes: usize, delimiter: Option<u8>) -> Lines {
+        Lines {
+            max_len_bytes,
+            delimiter: delimiter.unwrap_or(b'\n'),
+            has_returns: delimiter.is_none(),
+            partial: Vec::new(),
+            len_bytes: 0,
+            held_returns: 0,
+            number: 1,
+        }
     }
 
-    /// Takes a piece of the input. Only the last byte of the piece may be a line feed. If it is one, call
-    /// [`Lines::next`] before the next piece.
+    /// The byte that ends each line.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter
+    }
+
+    /// The number of the current line, from 1 on.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Takes a piece of the input. Only the last byte of the piece may be the delimiter. If it is, call [`Lines::next`]
+    /// before the next piece.
     pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> Line<'a> {
-        let (part, is_end) = match piece.strip_suffix(b"\n") {
-            Some(part) => (part, true),
-            None => (piece, false),
-        };
-        let text_len = part.iter().rposition(|&byte| byte != b'\r').map_or(0, |last| last + 1);
+        match piece.split_last() {
+            Some((&last, part)) if last == self.delimiter => self.take(part, true),
+            _ => self.take(piece, false),
+        }
+    }
+
+    /// Takes a part of the current line. `is_end`: the line ends after this part.
+    fn take<'a>(&'a mut self, part: &'a [u8], is_end: bool) -> Line<'a> {
+        let is_text = |&byte: &u8| byte != b'\r' || !self.has_returns;
+        let text_len = part.iter().rposition(is_text).map_or(0, |last| last + 1);
         let (part, returns) = part.split_at(text_len);
         let held = if part.is_empty() { 0 } else { std::mem::take(&mut self.held_returns) };
         self.held_returns += returns.len() as u64;
@@ -77,7 +105,7 @@ impl Lines {
 
     /// Ends the input. Returns the last line, if it has no line end.
     pub fn end(&mut self) -> Option<Line<'_>> {
-        (self.len_bytes + self.held_returns > 0).then(|| self.push(b"\n"))
+        (self.len_bytes + self.held_returns > 0).then(|| self.take(b"", true))
     }
 }
 
@@ -88,10 +116,14 @@ mod tests {
     /// The lines of an input that is read in pieces of `len` bytes: their content, or the number and length of skipped
     /// lines.
     fn lines(input: &[u8], len: usize) -> Vec<Result<Vec<u8>, (u64, u64)>> {
-        let mut lines = Lines::new(3);
+        lines_of(Lines::new(3, None), input, len)
+    }
+
+    fn lines_of(mut lines: Lines, input: &[u8], len: usize) -> Vec<Result<Vec<u8>, (u64, u64)>> {
         let mut found = Vec::new();
         let mut announced = None;
-        let pieces = input.chunks(len).flat_map(|chunk| chunk.split_inclusive(|&byte| byte == b'\n'));
+        let delimiter = lines.delimiter();
+        let pieces = input.chunks(len).flat_map(|chunk| chunk.split_inclusive(|&byte| byte == delimiter));
         for piece in pieces {
             match lines.push(piece) {
                 Line::Whole(line) => found.push(Ok(line.to_vec())),
@@ -102,7 +134,7 @@ mod tests {
                 Line::TooLong { number } => assert_eq!(announced.replace(number), None, "announced once"),
                 Line::Part => {}
             }
-            if piece.ends_with(b"\n") {
+            if piece.ends_with(&[delimiter]) {
                 lines.next();
             }
             assert!(lines.partial.len() <= 3);
@@ -127,6 +159,17 @@ mod tests {
             let expected =
                 [whole("a"), whole(""), whole("abc"), whole("a\rb"), Err((5, 4)), whole("\ra"), whole("")];
             assert_eq!(lines(b"a\r\n\r\nabc\r\r\r\na\rb\r\nab\rc\r\n\ra\n\r", len), expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn with_a_delimiter_carriage_returns_belong_to_the_line() {
+        let whole = |line: &str| Ok(line.as_bytes().to_vec());
+        for len in 1..20 {
+            let lines = |delimiter, input| lines_of(Lines::new(3, Some(delimiter)), input, len);
+            assert_eq!(lines(b'\n', b"a\r\n\r\nb"), [whole("a\r"), whole("\r"), whole("b")], "{len}");
+            let expected = [whole("a\r\n"), whole(""), Err((3, 4)), whole("\r")];
+            assert_eq!(lines(0, b"a\r\n\0\0ab\r\n\0\r"), expected, "{len}");
         }
     }
 }

@@ -1,16 +1,24 @@
 //! A producer as the programs use it. It counts the records that stores have not acknowledged.
 
-use super::{Failure, Result, Signals, wait_until_ready};
+use super::progress::{Counts, Progress, total};
+use super::{Failure, Result, Signals, complain, wait_until_ready};
 use crate::actor::producer::{ABANDON, Acknowledged, PRODUCER, RecordPipe, run_counted};
 use crate::actor::{self, Handle};
 use crate::net::{Frame, Socket, TERM};
 use crate::settings::Settings;
+use crate::wire::batch::Attributes;
+use std::time::{Duration, Instant};
 
 /// A running producer and the number of its records.
 pub struct Producer {
     actor: Handle,
     acknowledged: Acknowledged,
+    started: Instant,
     given: u64,
+    /// The bytes of the keys and contents of the records that were sent.
+    sent_bytes: u64,
+    /// `None`: no lines about the progress.
+    progress: Option<Progress>,
 }
 
 /// The result of a producer that has ended.
@@ -18,8 +26,12 @@ pub struct Producer {
 pub struct Summary {
     /// Records that the program handed to the producer, or skipped.
     pub given: u64,
+    /// The bytes of the keys and contents of these records, without the skipped ones.
+    pub bytes: u64,
     /// The number of these records that not enough stores have acknowledged.
     pub unacknowledged: u64,
+    /// The time from the start of the producer to its end.
+    pub elapsed: Duration,
     /// The actor ended because of an error, which is in the log.
     pub has_failed: bool,
 }
@@ -36,7 +48,43 @@ impl Producer {
             run_counted(pipe, &topic, &settings, PRODUCER, &counter)
         })?;
         let is_ready = wait_until_ready(&actor, signals)?;
-        Ok(is_ready.then_some(Producer { actor, acknowledged, given: 0 }))
+        let started = Instant::now();
+        let producer = Producer { actor, acknowledged, started, given: 0, sent_bytes: 0, progress: None };
+        Ok(is_ready.then_some(producer))
+    }
+
+    /// Prints a line on standard error each second from now on, in [`Producer::publish`], [`Producer::publish_with`] and
+    /// [`Producer::print_progress`].
+    pub fn show_progress(&mut self) {
+        self.progress = Some(Progress::new(Instant::now()));
+    }
+
+    /// Prints the line about the progress that is due. Returns the time until the next one in milliseconds, or -1 if there
+    /// is none.
+    pub fn print_progress(&mut self) -> i64 {
+        let (_, mut print) = self.split();
+        print();
+        drop(print);
+        match &self.progress {
+            // Rounded up, so that the line is due afterwards.
+            Some(progress) => progress.due_in(Instant::now()).as_millis() as i64 + 1,
+            None => -1,
+        }
+    }
+
+    /// The pipe for records, and a function that prints the line about the progress that is due.
+    fn split(&mut self) -> (RecordPipe<'_>, impl FnMut()) {
+        let Producer { actor, acknowledged, given, sent_bytes, progress, .. } = self;
+        let (records, bytes, acknowledged) = (*given, *sent_bytes, &*acknowledged);
+        let counts =
+            move || Counts { records, bytes, unacknowledged: records.saturating_sub(acknowledged.get()) };
+        let print = move || {
+            let progress = progress.as_mut();
+            if let Some(line) = progress.and_then(|progress| progress.poll_line(Instant::now(), counts)) {
+                complain(line);
+            }
+        };
+        (RecordPipe::new(actor.pipe()), print)
     }
 
     /// Publishes a record. Under the limit `producer/max_unacked_bytes`, this waits until stores have acknowledged
@@ -46,10 +94,46 @@ impl Producer {
     /// # Errors
     /// When the record is longer than the producer accepts, or the actor has ended.
     pub fn publish(&mut self, content: &mut Frame, signals: &Signals) -> Result<bool> {
-        let pipe = RecordPipe::new(self.actor.pipe());
-        pipe.check_len(content.as_ref().len())?;
+        let len_bytes = content.as_ref().len();
+        self.publish_by(len_bytes, 0, signals, |pipe, is_patient| Ok(pipe.send_while(content, None, is_patient)?))
+    }
+
+    /// As [`Producer::publish`], for a record with attributes, which is copied.
+    ///
+    /// # Errors
+    /// As [`Producer::publish`], and when the key or the headers are too long.
+    pub fn publish_with(
+        &mut self,
+        attributes: Attributes,
+        content: &[u8],
+        signals: &Signals,
+    ) -> Result<bool> {
+        let key_len_bytes = attributes.key.map_or(0, <[u8]>::len);
+        self.publish_by(content.len(), key_len_bytes, signals, |pipe, is_patient| {
+            Ok(pipe.send_copy_while(attributes, content, is_patient)?)
+        })
+    }
+
+    fn publish_by(
+        &mut self,
+        len_bytes: usize,
+        key_len_bytes: usize,
+        signals: &Signals,
+        send: impl FnOnce(&RecordPipe, &mut dyn FnMut() -> bool) -> Result<bool>,
+    ) -> Result<bool> {
+        let (pipe, mut print_progress) = self.split();
+        pipe.check_len(len_bytes)?;
+        let is_sent = send(&pipe, &mut || {
+            print_progress();
+            !signals.is_pending()
+        });
+        drop(print_progress);
         self.given += 1;
-        Ok(pipe.send_while(content, None, &mut || !signals.is_pending())?)
+        let is_sent = is_sent?;
+        if is_sent {
+            self.sent_bytes += (len_bytes + key_len_bytes) as u64;
+        }
+        Ok(is_sent)
     }
 
     /// Counts records that will not be published.
@@ -80,15 +164,22 @@ impl Producer {
 
     /// Waits until the actor has ended.
     pub fn finish(self) -> Summary {
-        let Producer { actor, acknowledged, given } = self;
+        let Producer { actor, acknowledged, started, given, sent_bytes: bytes, .. } = self;
         actor.send(TERM);
         let has_failed = !actor.has_succeeded().unwrap_or(false);
         drop(actor);
-        Summary { given, unacknowledged: given.saturating_sub(acknowledged.get()), has_failed }
+        let unacknowledged = given.saturating_sub(acknowledged.get());
+        Summary { given, bytes, unacknowledged, elapsed: started.elapsed(), has_failed }
     }
 }
 
 impl Summary {
+    /// Prints a line on standard error.
+    pub fn print(&self) {
+        let counts = Counts { records: self.given, bytes: self.bytes, unacknowledged: self.unacknowledged };
+        complain(format_args!("total: {}", total(counts, self.elapsed)));
+    }
+
     /// # Errors
     /// When the actor has failed.
     pub fn expect_success(self) -> Result {

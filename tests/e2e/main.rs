@@ -7,6 +7,7 @@ mod peer;
 
 mod back_pressure;
 mod catch_up;
+mod console;
 mod divergence;
 mod failures;
 mod isolation;

@@ -64,8 +64,20 @@ fn help_is_printed_on_standard_output() {
             assert_eq!(output.stderr, "", "{program} {arguments:?}");
             let text = String::from_utf8(output.stdout.join(&b'\n')).expect("UTF-8");
             let options: &[&str] = match program {
-                "dafka_console_consumer" => &["--from-beginning", "TOPIC"],
-                "dafka_console_producer" => &["TOPIC"],
+                "dafka_console_consumer" => &[
+                    "--from-beginning",
+                    "--count",
+                    "--partition",
+                    "--format",
+                    "--json",
+                    "--delimiter",
+                    "--null",
+                    "--key-delimiter",
+                    "TOPIC",
+                ],
+                "dafka_console_producer" => {
+                    &["--delimiter", "--null", "--key-delimiter", "--header", "--progress", "TOPIC"]
+                }
                 "dafka_perf_store" | "dafka_perf_consumer" => &["COUNT", "SIZE"],
                 _ => &[],
             };
@@ -90,6 +102,49 @@ fn bad_options_are_refused() {
     }
     let option = ["--from-beginning"];
     assert_refused(&cluster, "dafka_console_producer", &option, &["topic"], &option);
+}
+
+#[test]
+fn bad_options_of_the_console_programs_are_refused() {
+    let cluster = Cluster::new();
+    let long = "x".repeat(256);
+    for program in ["dafka_console_producer", "dafka_console_consumer"] {
+        for (options, words) in [
+            (&["--delimiter", "ab"][..], &["--delimiter must be one byte"][..]),
+            (&["--delimiter", ""], &["--delimiter must be one byte"]),
+            (&["--delimiter", r"\q"], &["--delimiter: ", r"\q is none of"]),
+            (&["--key-delimiter", r"\x4"], &["--key-delimiter: ", r"\x is none of"]),
+            (&["--key-delimiter", r"a\"], &["--key-delimiter: ", "for a backslash"]),
+            (&["--key-delimiter="], &["--key-delimiter must not be empty"]),
+            (&["--delimiter", "a", "--null"], &["--delimiter", "--null"]),
+        ] {
+            assert_refused(&cluster, program, options, &["topic"], words);
+        }
+    }
+    for (options, words) in [
+        (&["--count", "0"][..], &["--count", "0"][..]),
+        (&["--count", "many"], &["--count", "many"]),
+        (&["--partition="], &["--partition", "this one has 0"]),
+        (&["--partition", &long], &["--partition", "this one has 256"]),
+        (&["--format", "%x"], &["--format: ", "%x is none of"]),
+        (&["--format", "50%"], &["--format: ", "for a percent sign"]),
+        (&["--format", "%\u{e9}"], &["--format: %", "is none of"]),
+        (&["--format", "%s", "--json"], &["--format", "--json"]),
+        (&["--format", "%s", "--null"], &["--format", "--null"]),
+        (&["--json", "--key-delimiter", ":"], &["--json", "--key-delimiter"]),
+    ] {
+        assert_refused(&cluster, "dafka_console_consumer", options, &["topic"], words);
+    }
+    let long_value = format!("name={}", "x".repeat(65_533));
+    for (header, word) in [
+        ("name", "NAME=VALUE, not name"),
+        ("=value", "NAME=VALUE, not =value"),
+        (&format!("{long}=value"), "255"),
+        (&long_value, "65535"),
+    ] {
+        let options = ["--header", header];
+        assert_refused(&cluster, "dafka_console_producer", &options, &["topic"], &["--header", word]);
+    }
 }
 
 #[test]

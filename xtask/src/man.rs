@@ -174,7 +174,16 @@ impl<'a> Writer<'a> {
             }
         }
         rest.sort_by_key(|section| {
-            let order = ["Configuration", "Exit status", "Environment", "Signals", "Files", "Examples"];
+            let order = [
+                "Format",
+                "JSON",
+                "Configuration",
+                "Exit status",
+                "Environment",
+                "Signals",
+                "Files",
+                "Examples",
+            ];
             let place = order.iter().position(|title| *title == section.title);
             place.unwrap_or_else(|| panic!("{name}: the section {} has no place", section.title))
         });
