@@ -95,7 +95,9 @@ impl Producer {
     /// When the record is longer than the producer accepts, or the actor has ended.
     pub fn publish(&mut self, content: &mut Frame, signals: &Signals) -> Result<bool> {
         let len_bytes = content.as_ref().len();
-        self.publish_by(len_bytes, 0, signals, |pipe, is_patient| Ok(pipe.send_while(content, None, is_patient)?))
+        self.publish_by(len_bytes, 0, signals, |pipe, is_patient| {
+            Ok(pipe.send_while(content, None, is_patient)?)
+        })
     }
 
     /// As [`Producer::publish`], for a record with attributes, which is copied.
