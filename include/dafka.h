@@ -1081,8 +1081,8 @@ DAFKA_EXPORT const byte *
     dafka_consumer_msg_header (dafka_consumer_msg_t *self, const char *name, size_t *size_p);
 
 //  The value of the record's first header. The headers have the order in which
-//  the application has set them. All else is as with
-//  `dafka_consumer_msg_next_header`.
+//  the application has set them. NULL when the record has no header, or `self`
+//  is NULL. All else is as with `dafka_consumer_msg_next_header`.
 DAFKA_EXPORT const byte *
     dafka_consumer_msg_first_header (dafka_consumer_msg_t *self, size_t *size_p);
 

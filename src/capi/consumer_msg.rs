@@ -370,8 +370,8 @@ pub unsafe extern "C" fn dafka_consumer_msg_header(
     })
 }
 
-/// The value of the record's first header. The headers have the order in which the application has set them. All else is
-/// as with `dafka_consumer_msg_next_header`.
+/// The value of the record's first header. The headers have the order in which the application has set them. NULL when
+/// the record has no header, or `self` is NULL. All else is as with `dafka_consumer_msg_next_header`.
 ///
 /// # Safety
 /// `self` is NULL or a live message; `size_p` is NULL or points to a `size_t`.
