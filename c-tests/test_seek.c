@@ -170,6 +170,25 @@ s_test_refused (zconfig_t *config, const char *partition)
     zmsg_destroy (&record);
     dafka_consumer_destroy (&consumer);
 
+    test_case ("refused while the pipe is full: no record is lost");
+    zsys_set_pipehwm (20);
+    consumer = test_consumer_new (TOPIC, config);
+    zsys_set_pipehwm (1000);
+    uint64_t next [2] = { 0, 0 };
+    for (size_t number = 0; number < 400; number++) {
+        test_at (number);
+        record = zmsg_recv (dafka_consumer_record_source (consumer));
+        CHECK (record && zmsg_size (record) == 3);
+        uint64_t *expected = &next [zframe_streq (zmsg_next (record)? zmsg_next (record): NULL, partition)];
+        char *text = zframe_strdup (zmsg_last (record));
+        CHECK (strtoull (text, NULL, 10) == *expected);
+        ++*expected;
+        zstr_free (&text);
+        zmsg_destroy (&record);
+        s_check_refused (consumer, TOPIC, partition, 0, ENOTSUP);
+    }
+    dafka_consumer_destroy (&consumer);
+
     test_case ("a sink of the application");
     zsock_t *sink = NULL;
     zsock_t *source = zsys_create_pipe (&sink);

@@ -265,11 +265,14 @@ impl ConsumerRole<'_> {
     /// Makes a partition continue at another record. False when its topic is not subscribed.
     fn seek(&mut self, common: &mut Common, argument: &[u8]) -> bool {
         let Some((name, sequence)) = decode_seek(argument) else { return false };
+        if !self.consumer.seek(name, sequence, common.clock.now_ms()) {
+            return false;
+        }
         self.records.retain(|of| of != name);
         if let Sink::Queue(writer) = &self.sink {
             writer.drop_partition(name);
         }
-        self.consumer.seek(name, sequence, &mut common.outbox)
+        true
     }
 
     /// Delivers records until none is left or the sink is full. `is_woken`: the reader of the queue may have made room.
@@ -325,8 +328,10 @@ pub fn seek(
     if !pipe.wait_for_message() || !pipe.try_recv(&mut answer)? {
         return Err(Ended.into());
     }
-    reader.drop_partition(source, name)?;
-    if answer.as_ref() == [1] { Ok(()) } else { Err(SeekError::NotSubscribed) }
+    if answer.as_ref() != [1] {
+        return Err(SeekError::NotSubscribed);
+    }
+    Ok(reader.drop_partition(source, name)?)
 }
 
 /// Why a consumer has not changed its position.

@@ -43,6 +43,8 @@ pub struct Consumer<P> {
     unacknowledged: Option<Unacknowledged<P>>,
     /// When the consumer next asks the stores for the heads of its topics.
     refresh_ms: u64,
+    /// When it last did so.
+    asked_ms: u64,
     /// How many bytes of CONSUMER-HELLOs may be sent until `hellos_ms`. Without this limit, each message of a hostile
     /// peer could cause a CONSUMER-HELLO.
     hellos_len_bytes: usize,
@@ -52,6 +54,9 @@ pub struct Consumer<P> {
 /// The limit of the total length of the CONSUMER-HELLOs in one interval. The first one is sent even if it is longer.
 const MAX_HELLOS_LEN_BYTES: usize = 1 << 20;
 const HELLOS_INTERVAL_MS: u64 = 1_000;
+
+/// After a seek, the heads are requested at most once in this time.
+const SEEK_INTERVAL_MS: u64 = 100;
 
 impl<P: Payload> Consumer<P> {
     /// Returns a consumer without topics.
@@ -66,6 +71,7 @@ impl<P: Payload> Consumer<P> {
             ingest,
             unacknowledged: None,
             refresh_ms,
+            asked_ms: 0,
             hellos_len_bytes: MAX_HELLOS_LEN_BYTES,
             hellos_ms: now_ms,
         }
@@ -165,9 +171,9 @@ impl<P: Payload> Consumer<P> {
     }
 
     /// Makes a partition continue at the record `next`. If the partition is not open, it begins there when it is opened.
-    /// Requests the heads of the topic, because no peer may mention an idle partition otherwise. Returns false when the
-    /// topic is not subscribed. The caller must first drop the unprocessed deliveries of this partition.
-    pub fn seek(&mut self, name: PartitionName, next: u64, out: &mut Outbox<P>) -> bool {
+    /// Requests the heads of all topics soon, because no peer may mention an idle partition otherwise. Returns false when
+    /// the topic is not subscribed. Otherwise the caller must drop the unprocessed deliveries of this partition.
+    pub fn seek(&mut self, name: PartitionName, next: u64, now_ms: u64) -> bool {
         if !self.is_subscribed(name.topic) {
             return false;
         }
@@ -178,7 +184,8 @@ impl<P: Payload> Consumer<P> {
             }
             None => self.ingest.remember(name, next),
         }
-        out.message(&Message::GetHeads { topic: name.topic, address: &self.address });
+        // Many seeks in a row cause few requests.
+        self.refresh_ms = self.refresh_ms.min(now_ms.max(self.asked_ms + SEEK_INTERVAL_MS));
         true
     }
 
@@ -390,6 +397,7 @@ impl<P: Payload> Consumer<P> {
         }
         if now_ms >= self.refresh_ms {
             self.refresh_ms = now_ms + self.ingest.begin_refresh(0);
+            self.asked_ms = now_ms;
             for topic in self.asked() {
                 out.message(&Message::GetHeads { topic, address: &self.address });
             }

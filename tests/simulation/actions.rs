@@ -131,10 +131,9 @@ impl World {
             }
             Action::Seek { consumer, partition, to } => {
                 if let Some(id) = self.living(&self.consumers, consumer)
-                    && let Role::Consumer(node) = &mut self.nodes[id].role
-                    && node.seek(partition, to, &mut self.outbox)
+                    && let Node { role: Role::Consumer(node), clock, .. } = &mut self.nodes[id]
+                    && node.seek(partition, to, clock.now_ms(now))
                 {
-                    self.publish(id)?;
                     self.wake(id, now);
                 }
             }

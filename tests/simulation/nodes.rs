@@ -415,7 +415,8 @@ impl ConsumerNode {
 
     /// The application continues at a record of a partition that it has read. `partition` and `to` select them. As the
     /// actor does, drops waiting records of the partition. False when the application has read none.
-    pub(crate) fn seek(&mut self, partition: u64, to: u64, out: &mut Outbox<Run>) -> bool {
+    pub(crate) fn seek(&mut self, partition: u64, to: u64, now_ms: u64) -> bool {
+        let now_ms = self.read_at(now_ms);
         let ConsumerNode { deliveries, consumer, oracle, .. } = self;
         let Some(name) = oracle.next.keys().nth(partition as usize % oracle.next.len().max(1)).cloned()
         else {
@@ -424,7 +425,7 @@ impl ConsumerNode {
         let to = to % (oracle.next[&name] + 1);
         deliveries.retain(|delivery| consumer.partition(delivery.partition) != named(&name));
         oracle.seek(&name, to);
-        consumer.seek(named(&name), to, out)
+        consumer.seek(named(&name), to, now_ms)
     }
 }
 

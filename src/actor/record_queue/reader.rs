@@ -87,7 +87,8 @@ impl RecordReader {
     /// # Errors
     /// Errors of libzmq.
     pub fn switch(&mut self, source: &Socket) -> Result<bool> {
-        if !self.has_switched {
+        let mode = self.queue.lock().mode;
+        if mode == Mode::Undecided {
             self.decide(source)?;
         }
         Ok(self.has_switched)
