@@ -14,7 +14,7 @@ const LIMIT: &str = "100000";
 /// Five short records, one that is too long, and five more short ones.
 fn with_a_long_one() -> Vec<Vec<u8>> {
     let mut records = lines("a", 5);
-    records.push(vec![b'x'; 200_000]);
+    records.push(vec![b'x'; 400_000]);
     records.extend(lines("after", 5));
     records
 }
