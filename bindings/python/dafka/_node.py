@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import warnings
 import weakref
 from ctypes import byref, c_void_p
@@ -25,6 +26,17 @@ N = TypeVar("N", bound="Node")
 _END_S = 5.0
 
 _nodes: weakref.WeakSet[Node] = weakref.WeakSet()
+
+# Nodes that end in the background. The end of the process waits for them.
+_ends: set[Task[None]] = set()
+
+
+def _end(destroy: Callable[[], None]) -> Task[None]:
+    """Ends a node in a thread."""
+    task = Task(destroy, "dafka-close")
+    _ends.difference_update([end for end in list(_ends) if end.is_over()])
+    _ends.add(task)
+    return task
 
 
 def _destroy_actor(actor: int) -> None:
@@ -106,7 +118,7 @@ class Node:
         if taken is not None:
             destroy = self._destroy
             try:
-                self._ending = Task(lambda: destroy(taken), "dafka-close")
+                self._ending = _end(lambda: destroy(taken))
             except RuntimeError:
                 # The interpreter is ending, and starts no threads.
                 destroy(taken)
@@ -137,7 +149,7 @@ class Node:
         taken, self._object = self._object, None
         destroy = self._destroy
         try:
-            Task(lambda: destroy(taken), "dafka-close")  # type: ignore[arg-type]
+            _end(lambda: destroy(taken))  # type: ignore[arg-type]
         except RuntimeError:
             pass  # The interpreter is ending, and starts no threads.
         warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self)
@@ -160,6 +172,7 @@ class Node:
 
 
 def _after_fork() -> None:
+    _ends.clear()
     for node in list(_nodes):
         node._disown()
 
@@ -169,6 +182,9 @@ def _at_exit() -> None:
     for node in sorted(_nodes, key=lambda node: node._end_rank):
         if not node.closed:
             node._end_with_process()
+    due = time.monotonic() + _END_S
+    for end in list(_ends):
+        end.wait(max(0.0, due - time.monotonic()))
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -46,6 +46,10 @@ class Task(Generic[T]):
         """Waits until the function has returned. Returns false when the time is over before."""
         return self._done.wait(timeout)
 
+    def is_over(self) -> bool:
+        """Whether the function has returned. Takes no lock, so a destructor may call this."""
+        return self._done.is_set()
+
     def result(self) -> T | None:
         """Returns what the function has returned, or raises what it has raised."""
         if self._error is not None:
