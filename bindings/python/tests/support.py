@@ -11,7 +11,7 @@ import dafka
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # A wait that takes longer than this has failed. Seconds.
-LIMIT_S = 30
+LIMIT_S = 60
 
 # Log lines would break the lines of the test runner. Tests that read the log use assertLogs.
 logging.getLogger("dafka").addHandler(logging.NullHandler())
